@@ -54,6 +54,7 @@ impl Shop {
     fn sign_in(&self, browser: &Browser) {
         let link = self.gateway.cli(["console"]);
         browser.go(link.expect_ok().trim());
+        browser.see("#approvals").click();
         let _ = browser.see("#queue h1");
     }
     /// How many grants do not rest.

@@ -12,6 +12,7 @@ mod crowd;
 mod extensions;
 mod film;
 mod hostile;
+mod newcomer;
 mod pages;
 mod scene;
 mod sign_in;

@@ -51,6 +51,7 @@ impl Scene {
     pub(crate) fn signed_in() -> Self {
         let scene = Self::open();
         scene.browser.go(&scene.link());
+        scene.browser.see("#approvals").click();
         let _ = scene.browser.see("#queue h1");
         scene
     }
@@ -73,6 +74,7 @@ impl Scene {
     pub(crate) fn another_browser(&self) -> Browser {
         let browser = Browser::start();
         browser.go(&self.link());
+        browser.see("#approvals").click();
         let _ = browser.see("#queue h1");
         browser
     }

@@ -28,7 +28,7 @@ fn by_the_key() {
     assert!(browser.cookies().is_empty());
     browser.see("#key").fill(&scene.gateway.key());
     browser.press(key::ENTER);
-    browser.reads("#quiet", "All quiet");
+    browser.reads("#calm", "Nothing needs you.");
 
     // The key stays nowhere; the cookie is out of reach of scripts and of other sites.
     let kept = browser.run("return JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, document.querySelector('#key').value])");
@@ -70,7 +70,7 @@ fn by_a_link_that_works_once() {
     let browser = &scene.browser;
     let link = scene.link();
     browser.go(&link);
-    browser.reads("#quiet", "All quiet");
+    browser.reads("#calm", "Nothing needs you.");
     assert_eq!(
         browser.address(),
         scene.page(),
@@ -79,7 +79,7 @@ fn by_a_link_that_works_once() {
     assert!(browser.run("return history.length").as_u64() <= Some(2));
     // It stays signed in when it is loaded anew, and a second tab is not by the cookie alone.
     browser.reload();
-    browser.reads("#quiet", "All quiet");
+    browser.reads("#calm", "Nothing needs you.");
     let first = browser.new_tab();
     browser.go(&scene.page());
     let _ = browser.see("#key");
@@ -89,11 +89,11 @@ fn by_a_link_that_works_once() {
     browser.reads("#door-why", "This link was used already, or is too old.");
     browser.go("about:blank");
     browser.go(&scene.link());
-    browser.reads("#quiet", "All quiet");
+    browser.reads("#calm", "Nothing needs you.");
     browser.look_at(&first);
     let agent = scene.agent("my-cc");
     agent.must_ask(WRITE, note("a.md", "a\n"));
-    browser.reads(".headline", "creates a.md");
+    browser.reads(".needs", "creates a.md");
     // `--open` hands it to the desktop's browser, and `--json` says the same for programs.
     let desktop = Folder::empty();
     desktop.write("xdg-open", "#!/bin/sh\nprintf %s \"$1\" > \"$0.kept\"\n");
@@ -136,7 +136,7 @@ fn many_tabs_and_each_answers() {
     let first = browser.new_tab();
     for _ in 0..7 {
         browser.go(&scene.link());
-        browser.reads("#quiet", "All quiet");
+        browser.reads("#calm", "Nothing needs you.");
         browser.reads("#live", "live");
         seen(false);
         browser.new_tab();
@@ -166,7 +166,7 @@ fn rotating_the_key_ends_it() {
     // Positive control: the new key opens it.
     browser.see("#key").fill(&scene.gateway.key());
     browser.press(key::ENTER);
-    browser.reads("#quiet", "All quiet");
+    browser.reads("#calm", "Nothing needs you.");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Who else knocks at the console: another origin, another port, another name, half a credential.
 
 use crate::scene::{Scene, WRITE, note};
+use plexus_owner::{Method, TABLE};
 use plexus_tests::owner::approval;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{Client, Listener};
@@ -159,18 +160,23 @@ fn every_part_of_the_credential_is_needed() {
         );
         assert_eq!(scene.state_of(&agent, &item), "pending", "{what}");
     }
-    // The same for acts on sources. A wrong half of a whole is a guess: more of them would be slowed.
+    // The same for each act of the owner's table. A wrong half of a whole is a guess: more of them would be slowed.
     let whole = |what: &str| matches!(what, "no tab" | "the key instead");
     let plain = refused.iter();
     for (what, client, status, _) in
         plain.filter(|(what, _, status, _)| *status == 403 || whole(what))
     {
-        for act in ["source", "source/workspace/remove", "secrets/workspace.x"] {
-            let answer = client.post(&format!("/admin/console/{act}"), json!({}));
-            assert_eq!(answer.status, *status, "{what}, {act}: {answer}");
+        let acts = TABLE.iter().filter(|row| row.method == Method::Post);
+        for act in acts {
+            let path = act
+                .route()
+                .replace("{id}", "workspace")
+                .replace("{name}", "workspace.x");
+            let answer = client.post(&format!("/admin/console/api{path}"), json!({}));
+            assert_eq!(answer.status, *status, "{what}, {path}: {answer}");
         }
     }
-    let there = own.whole.get("/admin/console/source").expect_ok();
+    let there = own.whole.get("/admin/console/api/sources").expect_ok();
     assert_contains(&there.to_string(), "\"id\":\"workspace\"");
     // What only looks needs no origin, and everything else.
     own.whole.without("origin").get(VIEW).expect_ok();
@@ -384,6 +390,7 @@ fn another_port_of_the_same_host() {
 fn own_page(scene: &Scene, script: &str) -> Value {
     let browser = &scene.browser;
     browser.go(&scene.link());
+    browser.see("#approvals").click();
     let _ = browser.see("#queue h1");
     browser.run_async(script)
 }

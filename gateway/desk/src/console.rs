@@ -1,9 +1,11 @@
-//! The owner's console at `/admin`: sign-in, and one page that shows what waits and takes the owner's decisions.
+//! The owner's console at `/admin`: sign-in, a page for each thing that an owner wants to know or decide, and the cards.
 //!
 //! ```text
 //! browser ─GET─▶ shell: page, style, script; nothing of the owner's
 //!         ─key or one-time link─▶ door: cookie + the tab's secret
-//!         ─cookie + secret─▶ glance (state, list) · card (one request) · feed (what changed) · decision · sources · changes
+//!         ─cookie + secret─▶ view (state, list) · card (one request) · events (what changed) · decision
+//!                         ├▶ pages(): what fills the page of the same path
+//!                         └▶ /api: the owner's table, for the acts of the pages
 //! ```
 //! Invariants: see `door` for who comes in, `foreign` for text that is not ours. A decision goes through the same
 //! handler as `plexusctl`'s and names the digest of the card that was rendered; so does an act on a source. Every answer is
@@ -11,15 +13,25 @@
 //!
 //! Must not know: how a decision is made or carried out.
 
+mod activity;
+mod agents;
 mod card;
 mod change;
 mod change_sets;
 mod diff;
 pub(crate) mod door;
+mod find;
 mod foreign;
 mod glance;
+mod grants;
+mod health;
+mod links;
+mod live;
+mod one_source;
+mod overview;
 mod question;
 mod register;
+mod runs;
 pub(crate) mod shell;
 mod sources;
 mod words;
@@ -27,7 +39,7 @@ mod words;
 use crate::{
     acting::Narrowing,
     desk::Desk,
-    owner::{self, approvals, calls, changes, proposal_cards},
+    owner::{self, approvals, calls, proposal_cards},
     table,
 };
 use askama::Template;
@@ -52,32 +64,18 @@ use std::sync::Arc;
 
 /// Everything below `/admin` that is the console's.
 pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
+    // An act of a page is a call of the owner's table.
+    let (table, _) = owner::served().finish();
     let inside = Router::new()
-        .route("/admin/console/sign-out", post(door::sign_out))
-        .route("/admin/console/view", get(view))
-        .route("/admin/console/events", get(events))
-        .route("/admin/console/pending/{id}", get(show).post(decide))
-        .route(
-            "/admin/console/pending/{id}/plan",
-            table::route(approvals::plan_again),
-        )
-        .route("/admin/console/pending/{id}/end", post(end))
-        .route("/admin/console/pending/{id}/everything", get(everything))
-        .route("/admin/console/pending/{id}/diff/{capability}", get(more))
-        .route("/admin/console/sources", get(sources::page))
-        .route("/admin/console/sources/form", get(sources::form))
-        .route("/admin/console/changes", get(change_sets::list))
-        .route("/admin/console/changes/{id}", get(change_sets::show))
-        .route("/admin/console/changes/{id}/rows", get(change_sets::rows))
-        .route(
-            "/admin/console/changes/{id}/plan",
-            table::route(changes::plan),
-        )
-        .route(
-            "/admin/console/changes/{id}/apply",
-            table::route(changes::apply),
-        )
-        .merge(owner::source_routes())
+        .nest("/api", table)
+        .merge(pages())
+        .route("/sign-out", post(door::sign_out))
+        .route("/view", get(view))
+        .route("/events", get(events))
+        .route("/pending/{id}", get(show).post(decide))
+        .route("/pending/{id}/end", post(end))
+        .route("/pending/{id}/everything", get(everything))
+        .route("/pending/{id}/diff/{capability}", get(more))
         .route_layer(from_fn_with_state(desk.clone(), door::signed_in));
     Router::new()
         .route("/admin", get(shell::page))
@@ -86,7 +84,35 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/admin/console.css", get(shell::style))
         .route("/admin/console.js", get(shell::script))
         .route("/admin/console/sign-in", post(door::sign_in))
-        .merge(inside)
+        .nest("/admin/console", inside)
+}
+
+/// What fills each page, at the page's own path below `/admin`.
+fn pages() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/overview", get(overview::page))
+        .route("/sources", get(sources::page))
+        .route("/sources/form", get(sources::form))
+        .route("/sources/{id}", get(one_source::page))
+        .route("/agents", get(agents::page))
+        .route("/agents/connect", get(agents::form).post(agents::connect))
+        .route("/agents/{id}", get(agents::show))
+        .route("/agents/{id}/give", post(agents::give))
+        .route("/agents/{id}/arrival", get(agents::arrival))
+        .route("/grants", get(grants::page))
+        .route("/activity", get(activity::page))
+        .route("/activity/{id}", get(activity::show))
+        .route("/activity/{id}/undo", get(activity::take_back))
+        .route("/live", get(live::page))
+        .route("/runs", get(runs::page))
+        .route("/runs/{id}", get(runs::show))
+        .route("/runs/{id}/said", get(runs::said))
+        .route("/boards/{id}", get(runs::board))
+        .route("/changes", get(change_sets::list))
+        .route("/changes/{id}", get(change_sets::show))
+        .route("/changes/{id}/rows", get(change_sets::rows))
+        .route("/health", get(health::page))
+        .route("/find", get(find::page))
 }
 
 /// The list and the state of the gateway.

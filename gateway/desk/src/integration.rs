@@ -11,7 +11,7 @@
 
 mod scripts;
 
-use super::acting::Narrowing;
+use super::acting::{Acting, Narrowing};
 use crate::{acts::act, desk::Desk};
 use axum::{
     Router,
@@ -27,7 +27,7 @@ use plexus_edge::{
     reply::{self, Refused, ok},
 };
 use plexus_home::tasks;
-use plexus_protocol::{AgentId, ErrorBody, ErrorCode, credential::EnrollmentCode};
+use plexus_protocol::{AgentId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode};
 use plexus_trust::{CODE_MS, Command, Deliver, Reply};
 use scripts::Script;
 use serde_json::{Value, json};
@@ -101,13 +101,25 @@ async fn deliver(
     let form = reply::query(&request, "as").and_then(|word| Form::named(&word));
     let reissue = reply::query(&request, "reissue");
     let reissue = form.is_none() && matches!(reissue.as_deref(), Some("1" | "true" | "yes"));
-    let code =
-        EnrollmentCode::fresh().map_err(|e| Refused::malformed(e.to_string()).status(500))?;
     // A rotation of the key comes before the code, or ends it.
     let acting = narrowing.wider(&desk).await?;
+    let delivery = delivery(&desk, &acting, agent, form, reissue).await?;
+    Ok(ok(&delivery))
+}
+
+/// Makes a delivery: a fresh code where one is needed, and what brings it to the agent.
+async fn delivery(
+    desk: &Desk,
+    acting: &Acting,
+    agent: AgentId,
+    form: Option<Form>,
+    reissue: bool,
+) -> Result<Value, Refused> {
+    let code =
+        EnrollmentCode::fresh().map_err(|e| Refused::malformed(e.to_string()).status(500))?;
     let receipt = act(
-        &desk,
-        &acting,
+        desk,
+        acting,
         Command::Deliver(Deliver {
             agent: agent.clone(),
             form: form.map(|form| form.word().to_owned()),
@@ -134,14 +146,14 @@ async fn deliver(
     let state = desk.ledger.snapshot();
     let row = state.agent(&agent).ok_or_else(|| unknown(&agent))?;
     let form = Form::of(row.agent_type.as_deref());
-    let mut capabilities: Vec<String> = grant_reply::standing(&desk, &state, row)
+    let mut capabilities: Vec<String> = grant_reply::standing(desk, &state, row)
         .into_iter()
         .filter(|grant| state.exposed(&grant.capability_id))
         .map(|grant| grant.capability_id.to_string())
         .collect();
     capabilities.sort();
     let code = code_expires_at.map(|_| code.expose().to_owned());
-    let script = script(&desk, &agent);
+    let script = script(desk, &agent);
     let mut answer = json!({"ok": true, "agentId": agent, "agentType": form.word()});
     material(&mut answer, form, &script, code.as_deref());
     answer["capabilities"] = json!(capabilities);
@@ -151,7 +163,45 @@ async fn deliver(
         answer["enrollCode"] = code.into();
         answer["codeExpiresAt"] = json!(until);
     }
-    Ok(ok(&answer))
+    Ok(answer)
+}
+
+/// How a freshly connected agent gets to work, for the owner who hands it over.
+pub(crate) struct HandOver {
+    /// Commands of a shell where the agent works, in their order.
+    pub(crate) commands: Vec<String>,
+    /// What an agent is told that runs no shell.
+    pub(crate) instruction: Option<String>,
+    /// When the code in them ends.
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// Delivers what an agent that has just been connected is set up from.
+///
+/// # Errors
+/// As a delivery over HTTP.
+pub(crate) async fn hand_over(
+    desk: &Desk,
+    acting: &Acting,
+    agent: AgentId,
+) -> Result<HandOver, Refused> {
+    let made = delivery(desk, acting, agent, None, false).await?;
+    let text = |name: &str| made.get(name).and_then(Value::as_str).map(str::to_owned);
+    let code = text("enrollCode").map(|code| format!("plexus enroll {code}"));
+    let (commands, instruction) = match text("agentType").as_deref() {
+        Some("in-context") => (code.into_iter().collect(), text("instruction")),
+        Some("generic") => {
+            let both = [text("setupCommand"), text("enrollCommand")];
+            (both.into_iter().flatten().collect(), None)
+        }
+        _ => (text("installCommand").into_iter().collect(), None),
+    };
+    let until = made.get("codeExpiresAt");
+    Ok(HandOver {
+        commands,
+        instruction,
+        until: until.and_then(|until| serde_json::from_value(until.clone()).ok()),
+    })
 }
 
 /// The members that belong to one form.

@@ -7,11 +7,11 @@
 //!
 //! Must not know: how a decision is made (the machine) or carried out (invoke, supervisor).
 
-mod activity;
-mod agents;
+pub(crate) mod activity;
+pub(crate) mod agents;
 pub(crate) mod approvals;
 mod audit;
-mod boards;
+pub(crate) mod boards;
 mod body;
 pub(crate) mod calls;
 mod catalogue;
@@ -22,15 +22,14 @@ mod declared;
 mod definitions;
 mod explain;
 mod extensions;
-mod for_console;
-mod grants;
+pub(crate) mod grants;
 mod inspected;
 pub(crate) mod kinds;
 mod lend;
-mod limits;
+pub(crate) mod limits;
 mod metrics;
 mod network;
-mod profile;
+pub(crate) mod profile;
 pub(crate) mod proposal_cards;
 pub(crate) mod proposals;
 mod questions;
@@ -40,16 +39,14 @@ mod server_manifests;
 mod servers;
 mod settings;
 mod source_settings;
-mod sources;
-mod status;
+pub(crate) mod sources;
+pub(crate) mod status;
 mod stored_secrets;
 mod survey;
-mod undo;
+pub(crate) mod undo;
 mod unsettled;
 mod upgrade;
 mod v1;
-
-pub(crate) use for_console::source_routes;
 
 use crate::{
     acting::{Acting, Narrowing},
@@ -95,8 +92,8 @@ pub(super) fn socket_routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/v1/admin/api/upgrade", upgrade())
 }
 
-/// The calls of the owner's table.
-fn served() -> Served {
+/// The calls of the owner's table: for whoever has the key, and for a browser that is signed in.
+pub(crate) fn served() -> Served {
     let parts = [
         activity::serve,
         agents::serve,

@@ -23,6 +23,8 @@
   let active = true;      // the owner has touched the page since the last request
   let stream = null;      // ends the event stream
   let open = null;        // id of the open request
+  let at = '';            // address of the open page; empty where requests are shown
+  let said = '';          // what fills it
   let known = new Map();  // id -> revision of what waits
   let shown = { queue: '', glance: '' };
   let mine = new Set();   // ids decided here
@@ -30,7 +32,7 @@
   let turn = 0;           // of two cards on their way the later one counts
   let fresh = true;       // nothing was shown yet: what waits is not news
 
-  async function call(path, body) {
+  async function call(path, body, method) {
     const headers = { 'x-plexus-tab': sessionStorage.getItem(TAB) || '' };
     if (active) headers['x-plexus-active'] = '1';
     active = false;
@@ -40,6 +42,7 @@
       headers['content-type'] = 'application/json';
       how.body = JSON.stringify(body);
     }
+    if (method) how.method = method;
     how.signal = path === '/admin/console/events' ? stream.signal : AbortSignal.timeout(WAIT);
     const answer = await fetch(path, how).catch((error) => {
       if (error.name === 'TimeoutError') note('The gateway did not answer. If other windows show this page, close some of them.');
@@ -58,11 +61,12 @@
     sessionStorage.removeItem(TAB);
     hide();
     open = null;
+    at = said = '';
     known = new Map();
     shown = { queue: '', glance: '' };
     fresh = true;
-    for (const id of ['glance', 'queue', 'card', 'notes', 'announce']) $(id).replaceChildren();
-    for (const id of ['desk', 'sources', 'changes', 'sign-out']) $(id).hidden = true;
+    for (const id of ['glance', 'queue', 'card', 'notes', 'announce', 'found']) $(id).replaceChildren();
+    for (const id of ['desk', 'finder', 'sign-out']) $(id).hidden = true;
     document.title = 'Plexus';
     $('door').hidden = false;
     $('door-why').hidden = !why;
@@ -86,8 +90,9 @@
   function enter() {
     $('door').hidden = true;
     $('key').value = '';
-    for (const id of ['desk', 'sources', 'sign-out']) $(id).hidden = false;
+    for (const id of ['desk', 'finder', 'sign-out']) $(id).hidden = false;
     listen();
+    route();
   }
 
   // A browser opens few connections to one host, and each stream keeps one: a page that nobody sees has none.
@@ -126,6 +131,7 @@
   }
 
   function heard(frame) {
+    renewSoon();
     // Calls are most of what is told, and change nothing that is shown.
     if (/^event: audit_appended$/m.test(frame) && /"auditType":"invoke"/.test(frame)) return;
     soon();
@@ -159,7 +165,6 @@
       fill($('queue'), shown.queue = view.queue);
       if (held) ticket(held)?.focus();
     }
-    $('changes').hidden = !view.changes;
     document.title = view.waiting ? `(${view.waiting}) Plexus` : 'Plexus';
     const come = [...known.keys()].filter((id) => !before.has(id));
     if (come.length && !fresh) tell(come[0], view.waiting);
@@ -170,10 +175,12 @@
     } else if (open && card && card.dataset.state === 'pending') {
       await load(open); // decided elsewhere, or lapsed: the card says so
     }
-    if (!open) await next();
-    $('quiet').hidden = Boolean(open);
+    if (!open && !at) await next();
+    quiet();
     mark();
   }
+
+  function quiet() { $('quiet').hidden = Boolean(open || at); }
 
   function tell(id, waiting) {
     const row = ticket(id);
@@ -193,11 +200,13 @@
   // --- one request ---
 
   async function next() {
+    if (location.pathname !== REQUESTS) history.replaceState(null, '', REQUESTS);
+    here();
     const first = [...known.keys()].find((id) => !mine.has(id));
     if (first) return load(first);
     open = null;
     $('card').replaceChildren();
-    $('quiet').hidden = false;
+    quiet();
   }
 
   async function load(id, why) {
@@ -208,6 +217,7 @@
       if (open === id) open = null;
       return;
     }
+    at = said = '';
     const text = await answer.text();
     if (mine !== turn) return;
     const before = open === id ? current() : null;
@@ -215,7 +225,7 @@
     const inside = $('card').contains(document.activeElement);
     const on = inside && document.activeElement.id;
     open = id;
-    $('quiet').hidden = true;
+    quiet();
     fill($('card'), text);
     mark();
     const card = current();
@@ -357,36 +367,203 @@
     say(text);
   }
 
-  // --- sources ---
+  // --- pages: what fills one lies at its own path below INSIDE ---
 
-  const SOURCE = '/admin/console/source';
-  const of = (id, act) => `${SOURCE}/${encodeURIComponent(id)}/${act}`;
+  const HOME = '/admin';
+  const REQUESTS = '/admin/approvals';
+  const INSIDE = '/admin/console';
+  const API = '/admin/console/api';
 
-  // `open` names no request meanwhile, so that none takes the page's place by itself.
+  // Marks the page of this address among the others, and says to the style whether it is the requests'.
+  function here() {
+    const path = location.pathname.replace(/\/+$/, '') || HOME;
+    const is = (to) => path === to || (to !== HOME && path.startsWith(`${to}/`));
+    for (const link of $('nav').querySelectorAll('a')) {
+      const mine = is(link.getAttribute('href')) || (link.id === 'runs' && is('/admin/boards'));
+      if (mine) link.setAttribute('aria-current', 'page');
+      else link.removeAttribute('aria-current');
+    }
+    $('desk').dataset.at = is(REQUESTS) ? 'requests' : 'page';
+    return path;
+  }
+
+  async function go(path) {
+    if (path !== location.pathname + location.search) history.pushState(null, '', path);
+    await route();
+  }
+
+  // Shows what this address is of.
+  async function route() {
+    const path = here();
+    $('found').hidden = true;
+    const one = /^\/admin\/approvals(?:\/([^/]+))?$/.exec(path);
+    if (!one) return page(path + location.search);
+    at = said = '';
+    if (!one[1]) return next();
+    await load(decodeURIComponent(one[1]));
+    if (open !== decodeURIComponent(one[1])) {
+      note('There is no such request any more.');
+      await next();
+    }
+  }
+
+  // No request takes the place of a page by itself.
   async function page(path) {
     const now = ++turn;
-    const answer = await call(path);
-    if (!answer.ok || now !== turn) return;
-    const text = await answer.text();
+    at = path;
+    open = seen = null;
+    const rest = path.slice(HOME.length);
+    const answer = await call(INSIDE + (rest === '' || rest[0] === '?' ? `/overview${rest}` : rest));
+    const text = answer.ok ? await answer.text() : '';
     if (now !== turn) return;
-    open = 'sources';
-    seen = null;
-    $('quiet').hidden = true;
-    fill($('card'), text);
+    quiet();
     mark();
-    current().querySelector('h2').focus();
+    if (!answer.ok) return lost((await answer.json()).error?.message);
+    fill($('card'), said = text);
+    window.scrollTo(0, 0);
+    current().querySelector('h2').focus({ preventScroll: true });
+    await renew();
   }
-  const sources = () => page('/admin/console/sources');
 
-  async function told(path, body) {
-    const answer = await call(path, body);
+  // An address that nothing is at.
+  function lost(why) {
+    const article = document.createElement('article');
+    article.className = 'card';
+    for (const [tag, text] of [['h2', 'There is nothing here'], ['p', why || 'No such page.']]) {
+      const part = document.createElement(tag);
+      part.textContent = text;
+      article.append(part);
+    }
+    article.firstChild.tabIndex = -1;
+    $('card').replaceChildren(article);
+    article.firstChild.focus();
+  }
+
+  let renewing = null;
+  function renewSoon() { renewing ??= setTimeout(() => { renewing = null; renew().catch(() => {}); }, 700); }
+
+  // Something in a page that the owner is at: it stays as it is meanwhile.
+  function inHand(part) {
+    const focus = document.activeElement;
+    return (part.contains(focus) && focus.matches('input, select, textarea'))
+      || part.querySelector('[data-busy], [data-sure-now], [name=many]:checked') || !window.getSelection().isCollapsed;
+  }
+  const nameOf = (part) => part.id || part.getAttribute('href') || (part.dataset.send || '') + (part.dataset.body || '');
+
+  // Fetches again what is said to change.
+  async function renew() {
+    for (const part of $('card').querySelectorAll('[data-live]')) {
+      const path = part.dataset.live;
+      if (inHand(part) || document.hidden) continue;
+      if (path) {
+        const answer = await call(path);
+        if (!answer.ok) return;
+        const text = await answer.text();
+        if (part.isConnected && part.said !== text) fill(part, part.said = text);
+        continue;
+      }
+      const mine = at;
+      const rest = mine.slice(HOME.length);
+      const answer = await call(INSIDE + (rest === '' || rest[0] === '?' ? `/overview${rest}` : rest));
+      if (!answer.ok) return;
+      const text = await answer.text();
+      if (at !== mine || text === said || inHand(part)) return;
+      const focus = part.contains(document.activeElement) && document.activeElement;
+      const wide = [...part.querySelectorAll('details[open]')].map((one) => one.id);
+      fill($('card'), said = text);
+      for (const id of wide) if (id && $(id)) $(id).open = true;
+      if (focus) {
+        const again = [...$('card').querySelectorAll('a, button, summary, h2, [tabindex]')];
+        const same = focus.tagName === 'H2' ? current().querySelector('h2') : again.find((one) => nameOf(one) && nameOf(one) === nameOf(focus));
+        (same || current().querySelector('h2')).focus({ preventScroll: true });
+      }
+    }
+  }
+
+  // --- acts of a page: calls of the owner's table ---
+
+  async function sent(button) {
+    if ('sure' in button.dataset && !('sureNow' in button.dataset)) {
+      button.dataset.sureNow = '';
+      button.textContent = button.dataset.sure;
+      return;
+    }
+    const done = await told(API + button.dataset.send, JSON.parse(button.dataset.body || '{}'), button.dataset.method);
+    if (!done.ok) return notice(button.closest('article'), done.why);
+    note(button.dataset.done);
+    if (button.dataset.then) return go(button.dataset.then);
+    await page(at);
+  }
+
+  // A form's members by their names; a field that was left empty is left out, and one of a list adds to it.
+  function members(form) {
+    const made = {};
+    for (const field of form.elements) {
+      if (!field.name || field.disabled) continue;
+      const typed = field.value.trim();
+      const box = field.type === 'checkbox' || field.type === 'radio';
+      if (box && !field.checked) continue;
+      if ('list' in field.dataset) (made[field.name] ??= []).push(typed);
+      else if (field.type === 'checkbox') made[field.name] = true;
+      else if (typed) made[field.name] = field.type === 'number' ? Number(typed) : typed;
+    }
+    return made;
+  }
+
+  async function sentForm(form) {
+    const done = await told(form.dataset.formSend, members(form));
+    if (!done.ok) return notice(form.closest('article'), done.why);
+    note(form.dataset.done);
+    form.reset();
+    await page(at);
+  }
+
+  // The answer is a page: it holds what no address gives again.
+  async function sentForPage(form) {
+    const answer = await call(form.dataset.formPage, members(form));
+    const text = await answer.text();
+    if (!answer.ok) return notice(form.closest('article'), JSON.parse(text).error.message);
+    fill($('card'), said = text);
+    window.scrollTo(0, 0);
+    current().querySelector('h2').focus({ preventScroll: true });
+    await renew();
+  }
+
+  // Each on its own; the first that is refused ends it.
+  async function sentMany(form) {
+    const chosen = [...form.querySelectorAll('[name=many]:checked')];
+    if (!chosen.length) return notice(form.closest('article'), 'Choose at least one.');
+    for (const box of chosen) {
+      const done = await told(API + form.dataset.many, JSON.parse(box.value));
+      if (!done.ok) return notice(form.closest('article'), done.why);
+    }
+    note(`${form.dataset.done}: ${chosen.length}`);
+    await page(at);
+  }
+
+  async function find() {
+    const sought = $('find').value.trim();
+    const answer = await call(`${INSIDE}/find?q=${encodeURIComponent(sought)}`);
+    if (!answer.ok || sought !== $('find').value.trim()) return;
+    fill($('found'), await answer.text());
+    $('found').hidden = !$('found').firstElementChild;
+  }
+
+  // --- sources ---
+
+  const SOURCE = `${API}/sources`;
+  const of = (id, act) => `${SOURCE}/${encodeURIComponent(id)}${act}`;
+  const sources = () => go('/admin/sources');
+
+  async function told(path, body, method) {
+    const answer = await call(path, body, method);
     const said = await answer.json();
     return { ok: answer.ok, why: said.reason || said.error?.message, ...said };
   }
 
   // How a source does, found out now; none where it is disabled.
   async function tested(id) {
-    return (await told('/admin/console/health')).sources.find((one) => one.id === id);
+    return (await told(`${API}/health`)).sources.find((one) => one.id === id);
   }
 
   // Beside the field that it is about: the one that is named, or whose remedy or value the words hold.
@@ -419,15 +596,15 @@
       else delete route[name];
     }
     const body = { label: field('label').value.trim() || id, route, approval: field('ask').checked ? 'ask' : null };
-    const put = there ? await told(of(id, 'reconfigure'), body)
+    const put = there ? await told(of(id, '/reconfigure'), body)
       : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, ...body });
     if (!put.ok) return remedy(form, id, put.why, put.field);
     const undo = async (why, name) => {
-      if (!there) await told(of(id, 'remove'), {});
+      if (!there) await told(of(id, ''), undefined, 'DELETE');
       remedy(form, id, `${there ? 'Saved, and' : 'Not added:'} ${why}`, name);
     };
     for (const [name, value] of secrets) {
-      const set = await told(`/admin/console/secrets/${encodeURIComponent(`${id}.${name}`)}`, { value });
+      const set = await told(`${API}/secrets/${encodeURIComponent(`${id}.${name}`)}`, { value });
       if (!set.ok) return undo(set.why, name);
     }
     const now = await tested(id);
@@ -440,7 +617,7 @@
   async function act(row, button) {
     const id = row.dataset.source;
     const what = button.dataset.act;
-    if (what === 'change') return page(`/admin/console/sources/form?id=${encodeURIComponent(id)}`);
+    if (what === 'change') return go(`/admin/sources/form?id=${encodeURIComponent(id)}`);
     if (what === 'test') {
       const now = await tested(id);
       const words = now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first';
@@ -452,16 +629,15 @@
       button.textContent = 'Really remove it, its secrets and its grants';
       return;
     }
-    const done = await told(of(id, what), {});
+    const done = what === 'remove' ? await told(of(id, ''), undefined, 'DELETE') : await told(of(id, `/${what}`), {});
     if (!done.ok) return notice(row.closest('article'), done.why);
     note(`${{ enable: 'Enabled', disable: 'Disabled', remove: 'Removed' }[what]} — ${id}`);
-    await sources();
+    await page('/admin/sources');
   }
 
   // --- changes of coding agents ---
 
-  const CHANGES = '/admin/console/changes';
-  const ofSet = (id, rest) => `${CHANGES}/${encodeURIComponent(id)}${rest}`;
+  const ofSet = (id, rest) => `${API}/changes/${encodeURIComponent(id)}${rest}`;
 
   async function applied(form) {
     if ('fresh' in form.dataset) return;
@@ -478,8 +654,8 @@
     }
     const done = await told(ofSet(id, '/apply'), { ...body, stateToken: plan.stateToken });
     if (!done.ok) return notice(form, done.why);
-    note(`Applied — ${done.summary}. To undo it: plexusctl undo ${done.auditId}`);
-    await page(ofSet(id, ''));
+    note(`Applied — ${done.summary}. To undo it: Activity, or plexusctl undo ${done.auditId}`);
+    await page(at);
   }
 
   // One act at a time; whether an unanswered one happened, the list tells.
@@ -487,31 +663,35 @@
     if ('busy' in place.dataset) return;
     place.dataset.busy = '';
     for (const old of place.querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
-    try { await work(); } catch {
-      if (place.isConnected) notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
+    try { await work(); } catch (error) {
+      if (place.isConnected && error.message !== 'signed out') notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
     } finally { delete place.dataset.busy; }
   }
 
   // --- hands ---
 
   document.addEventListener('click', async (event) => {
+    const link = event.target.closest('a[href^="/admin"]');
+    if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+      event.preventDefault();
+      const to = link.getAttribute('href');
+      if (link.closest('#found')) $('find').value = '';
+      return go(to).catch(() => {});
+    }
     const hit = event.target.closest('button');
     if (!hit) return;
     if (hit.dataset.id) {
-      await load(hit.dataset.id);
+      await go(`${REQUESTS}/${encodeURIComponent(hit.dataset.id)}`);
       current()?.querySelector('h2').focus();
-    } else if ('sources' in hit.dataset) {
-      await sources();
-    } else if ('changes' in hit.dataset) {
-      await page(CHANGES);
-    } else if (hit.dataset.set) {
-      await page(ofSet(hit.dataset.set, hit.dataset.after ? `?after=${encodeURIComponent(hit.dataset.after)}` : ''));
-    } else if (hit.dataset.kind) {
-      const found = hit.dataset.found ? `&found=${encodeURIComponent(hit.dataset.found)}` : '';
-      await page(`/admin/console/sources/form?kind=${encodeURIComponent(hit.dataset.kind)}${found}`);
+    } else if (hit.dataset.send) {
+      // The second click of a double one means what the first did: it confirms nothing.
+      if (event.detail > 1) return;
+      await alone(hit, () => sent(hit));
+    } else if (hit.dataset.copy) {
+      await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
+      hit.textContent = 'Copied';
     } else if (hit.dataset.act) {
       const row = hit.closest('[data-source]');
-      // The second click of a double one means what the first did: it confirms nothing.
       if (event.detail > 1) return;
       await alone(row, () => act(row, hit));
     } else if ('goOn' in hit.dataset) {
@@ -560,6 +740,14 @@
       alone(event.target, () => applied(event.target));
     } else if (event.target.dataset.form) {
       alone(event.target, () => saved(event.target));
+    } else if (event.target.dataset.formSend) {
+      alone(event.target, () => sentForm(event.target));
+    } else if (event.target.dataset.formPage) {
+      alone(event.target, () => sentForPage(event.target));
+    } else if (event.target.dataset.many) {
+      alone(event.target, () => sentMany(event.target));
+    } else if (event.target.dataset.filter) {
+      filter(event.target);
     } else if ('answer' in event.target.dataset) {
       // Enter in a field does nothing but in the reason, where it denies: nothing is approved by the way.
       const act = event.submitter?.value;
@@ -567,14 +755,49 @@
     }
   });
 
+  // What is asked for stands in the address.
+  function filter(form) {
+    const asked = new URLSearchParams(members(form)).toString();
+    go(form.dataset.filter + (asked ? `?${asked}` : '')).catch(() => {});
+  }
+  document.addEventListener('change', (event) => {
+    const form = event.target.closest('form[data-filter]');
+    if (form && event.target.tagName === 'SELECT') filter(form);
+  });
+
+  let finding = null;
   document.addEventListener('input', (event) => {
+    if (event.target.id === 'find') {
+      clearTimeout(finding);
+      finding = setTimeout(() => find().catch(() => {}), 120);
+      return;
+    }
     const form = event.target.closest('form[data-answer]');
     if (form) sum(form);
   });
 
   for (const sign of ['keydown', 'pointerdown']) document.addEventListener(sign, () => { active = true; }, true);
 
+  // The palette: down and up go through what it found, Enter opens the first.
+  function inFinder(event) {
+    const links = [...$('found').querySelectorAll('a')];
+    const on = links.indexOf(document.activeElement);
+    if (event.key === 'ArrowDown') (links[on + 1] || links[on])?.focus();
+    else if (event.key === 'ArrowUp') (on > 0 ? links[on - 1] : $('find')).focus();
+    else if (event.key === 'Enter' && event.target.id === 'find') links[0]?.click();
+    else if (event.key === 'Escape') {
+      $('find').value = '';
+      $('found').hidden = true;
+      $('find').blur();
+    } else return;
+    event.preventDefault();
+  }
+
+  let led = 0; // when `g` was pressed
+  const LETTERS = { o: 'overview', p: 'approvals', s: 'sources', a: 'agents', g: 'grants', t: 'activity', l: 'nav-live', r: 'runs', c: 'changes', h: 'health' };
+
   document.addEventListener('keydown', (event) => {
+    if (event.target.closest('#finder')) return inFinder(event);
     const field = event.target.closest('input, textarea, select');
     if (field && event.key === 'Enter' && field.form && 'answer' in field.form.dataset) {
       event.preventDefault();
@@ -583,12 +806,21 @@
     }
     if (field && event.key === 'Escape') return void current()?.querySelector('h2').focus();
     if (event.ctrlKey || event.metaKey || event.altKey || (field && field.type !== 'radio') || $('desk').hidden) return;
-    const form = current()?.querySelector('form');
-    switch (event.key.toLowerCase()) {
+    const form = at ? null : current()?.querySelector('form');
+    const letter = event.key.toLowerCase();
+    if (Date.now() - led < 1500 && LETTERS[letter]) {
+      led = 0;
+      event.preventDefault();
+      return $(LETTERS[letter]).click();
+    }
+    switch (letter) {
+      case 'g': led = Date.now(); break;
+      case '/': $('find').focus(); break;
+      case '?': $('keys').classList.toggle('all'); break;
       case 'j': case 'k': {
         const rows = [...$('queue').querySelectorAll('.ticket')];
-        const at = rows.findIndex((row) => row.dataset.id === open);
-        const to = rows[event.key.toLowerCase() === 'j' ? at + 1 : at - 1];
+        const on = rows.findIndex((row) => row.dataset.id === open);
+        const to = rows[letter === 'j' ? on + 1 : on - 1];
         if (to) to.click();
         break;
       }
@@ -618,6 +850,7 @@
       signedOut('');
     }
   }
+  window.addEventListener('popstate', () => { if (!$('desk').hidden && !location.hash) route().catch(() => {}); });
   window.addEventListener('hashchange', () => { if (location.hash.startsWith('#plx_link_')) begin(); });
   document.addEventListener('visibilitychange', () => {
     if ($('desk').hidden) return;
@@ -625,6 +858,6 @@
     soon();
     listen();
   });
-  setInterval(() => { if (!$('desk').hidden) soon(); }, 30000);
+  setInterval(() => { if (!$('desk').hidden) { soon(); renewSoon(); } }, 30000);
   begin();
 })();

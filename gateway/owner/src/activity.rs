@@ -1,5 +1,7 @@
 //! What agents did, call by call.
 
+pub mod words;
+
 use crate::{plan::Touched, wire};
 use plexus_protocol::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,7 @@
 //! Not in the table yet, and plain routes of `plexus-desk`: channels, extensions, unsettled calls, the audit log, a
 //! backup's copy, an upgrade, the console's link, and what answers with something else than JSON.
 //!
-//! Must not know: HTTP beyond a method and a path; how an act is decided, carried out or shown.
+//! Must not know: HTTP beyond a method and a path; how an act is decided or carried out; how a view is laid out.
 
 pub mod activity;
 pub mod agents;

@@ -1,7 +1,5 @@
 //! `plexusctl activity`: what agents did, one line a call, in words.
 
-mod words;
-
 use crate::{
     moment::{self, End, Moment},
     owner::{Desk, Owner},
@@ -9,7 +7,7 @@ use crate::{
 use clap::Args;
 use jiff::{Zoned, tz::TimeZone};
 use plexus_client::{Exit, Stop, text};
-use plexus_owner::activity::{ActivityRow, List, OnlyActivity, Totals};
+use plexus_owner::activity::{ActivityRow, List, OnlyActivity, Totals, words};
 use plexus_protocol::{AgentId, Timestamp};
 use serde::Serialize;
 
@@ -219,7 +217,6 @@ mod tests {
     use clap::Parser;
     use jiff::civil;
     use serde_json::json;
-    use words::tests::thing;
 
     #[derive(Parser)]
     struct Typed {
@@ -232,6 +229,10 @@ mod tests {
             .at(12, 0, 0, 0)
             .to_zoned(TimeZone::UTC)
             .unwrap()
+    }
+
+    fn thing(id: &str) -> serde_json::Value {
+        json!({"kind": "file", "id": id, "access": "read"})
     }
 
     #[test]
@@ -271,7 +272,11 @@ mod tests {
             json!({"at": at, "did": "read", "agentId": "cc", "source": "obsidian", "capabilityId": "obsidian.vault.read",
                 "summary": format!("read {path}"), "touched": [thing(path)], "outputBytes": 3_140})
         };
-        let row = |call| ActivityRow::new(words::tests::call(call));
+        let row = |mut call: serde_json::Value| {
+            call["auditId"] = json!("evt_0");
+            call["seq"] = json!(1);
+            ActivityRow::new(serde_json::from_value(call).unwrap())
+        };
         let found = FoundCalls {
             calls: [
                 read("2026-11-19T23:59:10.000Z", "a.md"),

@@ -210,7 +210,14 @@ impl SetPage {
             told: told(&set.of, &set.about),
             waits: shown.iter().any(|file| file.waits),
             files: shown,
-            next,
+            next: next.map(|after| {
+                let page = plexus_owner::changes::Show {
+                    id: set.id.clone(),
+                    path: None,
+                    after: Some(after),
+                };
+                format!("/admin{}", plexus_owner::write(&page).path)
+            }),
             id: set.id.clone(),
         }
     }

@@ -1,14 +1,12 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
 use super::{card::Moment, change, foreign::ForeignText, question};
-use crate::{
-    desk::Desk,
-    owner::{calls, changes},
-};
+use crate::{desk::Desk, owner::calls};
 use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
 use plexus_owner::calls::OpenApproval;
+use plexus_protocol::Timestamp;
 use plexus_supervisor::Health;
 use plexus_trust::{Item, ItemState, Plan, State};
 use serde_json::{Value, json};
@@ -68,50 +66,88 @@ struct SourceView {
 
 #[derive(Template)]
 #[template(path = "queue.html")]
-struct Queue {
+pub(super) struct Queue {
     /// A call waits for each.
-    questions: Vec<question::Line>,
+    pub(super) questions: Vec<question::Line>,
     /// Sources whose grants rest: what is asked for on them waits for that.
-    changes: Vec<change::Line>,
-    rows: Vec<Row>,
-    more: usize,
+    pub(super) changes: Vec<change::Line>,
+    pub(super) rows: Vec<Row>,
+    /// How many there is no room for.
+    pub(super) more: usize,
+    /// How many there are.
+    all: usize,
 }
 
-struct Row {
-    id: String,
-    agent: ForeignText,
-    title: ForeignText,
-    what: ForeignText,
-    asked: Moment,
+pub(super) struct Row {
+    pub(super) id: String,
+    revision: u32,
+    pub(super) agent: ForeignText,
+    pub(super) title: ForeignText,
+    pub(super) what: ForeignText,
+    pub(super) asked: Moment,
     making: bool,
     lost: bool,
 }
 
 /// What the page needs to follow the gateway: both parts as HTML, and which revision of which item they show.
 pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
-    let now = state.time(desk.clock.now());
-    let mut waiting: Vec<&Arc<Item>> = state
-        .agents
-        .values()
-        .flat_map(|agent| agent.items.values())
-        .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
-        .collect();
-    // The oldest first: nothing that is there already moves when another comes.
-    waiting.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    let changes = change::lines(desk, state);
-    let questions = question::lines(desk, state);
-    let first = questions.len() + changes.len();
-    let all = first + waiting.len();
-    let questioned = questions.iter().map(|line| json!([line.id, 0]));
-    let changed = changes.iter().map(|line| json!([line.id, line.revision]));
-    let items: Vec<Value> = questioned
-        .chain(changed)
-        .chain(waiting.iter().map(|item| json!([item.id, item.revision])))
-        .take(LISTED)
-        .collect();
-    let room = LISTED.saturating_sub(first);
-    let catalogue = desk.catalogue.load();
-    let row = |item: &&Arc<Item>| {
+    let queue = Queue::of(desk, state);
+    let questions = queue.questions.iter().map(|line| json!([line.id, 0]));
+    let changes = queue
+        .changes
+        .iter()
+        .map(|line| json!([line.id, line.revision]));
+    let rows = queue.rows.iter().map(|row| json!([row.id, row.revision]));
+    let items: Vec<Value> = questions.chain(changes).chain(rows).collect();
+    let glance = Glance::of(desk, state, queue.all);
+    Ok(json!({
+        "waiting": queue.all,
+        "paused": state.paused,
+        "items": items,
+        "glance": glance.render()?,
+        "queue": queue.render()?,
+    }))
+}
+
+impl Queue {
+    /// What waits, the first that there is room for.
+    pub(super) fn of(desk: &Desk, state: &State) -> Self {
+        let now = state.time(desk.clock.now());
+        let mut waiting: Vec<&Arc<Item>> = state
+            .agents
+            .values()
+            .flat_map(|agent| agent.items.values())
+            .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
+            .collect();
+        // The oldest first: nothing that is there already moves when another comes.
+        waiting.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        let mut changes = change::lines(desk, state);
+        let mut questions = question::lines(desk, state);
+        let all = questions.len() + changes.len() + waiting.len();
+        questions.truncate(LISTED);
+        changes.truncate(LISTED - questions.len());
+        waiting.truncate(LISTED - questions.len() - changes.len());
+        Self {
+            rows: waiting
+                .iter()
+                .map(|item| Row::of(desk, item, now))
+                .collect(),
+            more: all.saturating_sub(LISTED),
+            all,
+            questions,
+            changes,
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all == 0
+    }
+}
+
+impl Row {
+    fn of(desk: &Desk, item: &Item, now: Timestamp) -> Self {
+        let catalogue = desk.catalogue.load();
         let first = item.asks.first();
         let label = first.and_then(|ask| catalogue.get(&ask.capability));
         let title = match (label, first) {
@@ -131,8 +167,9 @@ pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
             },
             (None, more) => format!("and {more} more"),
         };
-        Row {
+        Self {
             id: item.id.to_string(),
+            revision: item.revision,
             agent: ForeignText::short(item.agent.as_str(), 60),
             title: ForeignText::short(&title, 60),
             what: ForeignText::short(&what, 90),
@@ -140,22 +177,7 @@ pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
             making: item.asks.iter().any(|ask| ask.plan == Plan::Making),
             lost: item.asks.iter().any(|ask| ask.plan == Plan::Failed),
         }
-    };
-    let queue = Queue {
-        rows: waiting.iter().take(room).map(row).collect(),
-        more: all.saturating_sub(LISTED),
-        questions,
-        changes: changes.into_iter().take(LISTED).collect(),
-    };
-    let glance = Glance::of(desk, state, all);
-    Ok(json!({
-        "waiting": all,
-        "paused": state.paused,
-        "changes": changes::are_made(desk),
-        "items": items,
-        "glance": glance.render()?,
-        "queue": queue.render()?,
-    }))
+    }
 }
 
 impl Glance {

@@ -1,4 +1,4 @@
-//! What agents did, call by call, out of the audit log: for `plexusctl activity`.
+//! What agents did, call by call, out of the audit log: for `plexusctl activity` and the console's pages.
 //!
 //! A page is made of a bounded number of events, newest first, however long the log is; whoever wants more goes on at
 //! `next`. Its totals are those of the events that the page was made of, so that pages add up.
@@ -6,9 +6,9 @@
 //! Invariant: an effect is one call, told by its outcome (by its intent, while it is under way), and `auditId` is its
 //! intent's: the id by which it is looked up, settled and taken back.
 //!
-//! Must not know: how a call is told in words (`plexusctl`).
+//! Must not know: how a call is told in words (`plexus_owner::activity::words`).
 
-use super::audit::unreadable;
+use super::{audit::unreadable, undo::outcome_of};
 use crate::{
     acts::blocking,
     desk::Desk,
@@ -28,7 +28,11 @@ use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 /// Calls of a page that names no limit, and the most it may name.
 const USUAL: usize = 200;
@@ -42,7 +46,7 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(list)
 }
 
-async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Activity, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Activity, Refused> {
     let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
     let page = blocking(move || page(&ledger, &state, &wanted)).await?;
     page.map_err(|e| unreadable(&e))
@@ -191,6 +195,104 @@ fn page(ledger: &Ledger, state: &TrustState, wanted: &List) -> Result<Activity, 
         totals,
         next,
     })
+}
+
+/// One call, by the id of its event or, where it is an effect, of its intent; none where no such call is told.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub(crate) async fn one(desk: &Desk, id: &str) -> Result<Option<ActivityCall>, Refused> {
+    let Ok(id) = id.parse::<EventId>() else {
+        return Ok(None);
+    };
+    let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
+    let found = blocking(move || found(&ledger, &state, &id)).await?;
+    found.map_err(|e| unreadable(&e))
+}
+
+fn found(
+    ledger: &Ledger,
+    state: &TrustState,
+    id: &EventId,
+) -> Result<Option<ActivityCall>, StoreError> {
+    let Some(mut event) = ledger.event(id)? else {
+        return Ok(None);
+    };
+    let is_intent = entry(&event).is_some_and(|entry| entry.detail.what() == "intent");
+    if is_intent && let Some(outcome) = outcome_of(ledger, event.seq(), &id.to_string())? {
+        event = outcome;
+    }
+    let Some(entry) = entry(&event) else {
+        return Ok(None);
+    };
+    let did = did(&event, &entry, state, &HashSet::new());
+    Ok(did.map(|did| {
+        let row = told(ledger, state, &event, &entry, did, denial(&entry));
+        row.call().clone()
+    }))
+}
+
+/// Hours that a tally is of.
+pub(crate) const HOURS: usize = 24;
+/// Events that it reads: so many are read in the time of a page.
+const TALLIED: usize = 4_000;
+
+/// How many calls each agent made, hour by hour.
+pub(crate) struct Tally {
+    /// By agent, the oldest hour first.
+    pub(crate) agents: BTreeMap<String, [Totals; HOURS]>,
+    /// Calls of an agent on a source.
+    pub(crate) on: BTreeMap<(String, String), Totals>,
+    /// Whether there was more than is read at once: the oldest hours are not all there.
+    pub(crate) cut: bool,
+}
+
+/// The calls of the last [`HOURS`].
+///
+/// # Errors
+/// Where the log cannot be read.
+pub(crate) async fn tally(desk: &Desk, now: Timestamp) -> Result<Tally, Refused> {
+    let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
+    let made = blocking(move || tallied(&ledger, &state, now)).await?;
+    made.map_err(|e| unreadable(&e))
+}
+
+fn tallied(ledger: &Ledger, state: &TrustState, now: Timestamp) -> Result<Tally, StoreError> {
+    const HOUR: u64 = 3_600_000;
+    let since = Timestamp(now.0.saturating_sub(HOURS as u64 * HOUR));
+    let mut made = Tally {
+        agents: BTreeMap::new(),
+        on: BTreeMap::new(),
+        cut: false,
+    };
+    let range = ledger.first_at(since.0)?..ledger.head()?.seq + 1;
+    let mut ended = HashSet::new();
+    let left = ledger.walk_back(None, range, TALLIED, |event| {
+        let Some(entry) = entry(event) else {
+            return true;
+        };
+        if let Some(intent) = &entry.detail.intent {
+            ended.insert(intent.clone());
+        }
+        let (Some(did), Some(agent)) = (did(event, &entry, state, &ended), &entry.agent_id) else {
+            return true;
+        };
+        let hour = event.at().saturating_sub(since.0) / HOUR;
+        let hour = usize::try_from(hour).unwrap_or(HOURS).min(HOURS - 1);
+        let hours = made.agents.entry(agent.to_string()).or_default();
+        *hours[hour].of(did) += 1;
+        let source = entry
+            .capability_id
+            .as_deref()
+            .and_then(|id| id.split_once('.'));
+        if let Some((source, _)) = source {
+            let on = (agent.to_string(), source.to_owned());
+            *made.on.entry(on).or_default().of(did) += 1;
+        }
+        true
+    })?;
+    made.cut = left.is_some();
+    Ok(made)
 }
 
 fn entry(event: &Recorded) -> Option<Entry<'_>> {

@@ -33,7 +33,11 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(connect).with(new_code).with(revoke)
 }
 
-async fn connect(desk: Arc<Desk>, acting: Acting, asked: Connect) -> Result<Connected, Refused> {
+pub(crate) async fn connect(
+    desk: Arc<Desk>,
+    acting: Acting,
+    asked: Connect,
+) -> Result<Connected, Refused> {
     let agent = AgentId::parse(asked.agent_id.trim())
         .map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
     let wanted = wanted(&desk.ledger.snapshot(), &asked.capabilities)?;
@@ -303,7 +307,11 @@ async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<Revok
     })
 }
 
-async fn subset(desk: Arc<Desk>, _: Reading, asked: ShowSubset) -> Result<Subset, Refused> {
+pub(crate) async fn subset(
+    desk: Arc<Desk>,
+    _: Reading,
+    asked: ShowSubset,
+) -> Result<Subset, Refused> {
     let state = desk.ledger.snapshot();
     let agent = AgentId::parse(&asked.id)
         .ok()
@@ -347,7 +355,7 @@ async fn enrollments(
 }
 
 /// Every agent at a glance.
-async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Agents, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Agents, Refused> {
     let agents = blocking(move || {
         let state = desk.ledger.snapshot();
         let now = state.time(desk.clock.now());

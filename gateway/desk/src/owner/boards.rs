@@ -37,7 +37,7 @@ struct Answer {
 }
 
 /// All boards of all sources, in short.
-async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Boards, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Boards, Refused> {
     let (mut boards, mut unread) = (Vec::new(), Vec::new());
     for source in sources(&desk) {
         match own::ask::<Answer>(&desk, &source, Upkeep::Boards, &json!({})).await {
@@ -69,7 +69,7 @@ async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Boards, Refused> {
 }
 
 /// One board with its tasks.
-async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<ShownBoard, Refused> {
+pub(crate) async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<ShownBoard, Refused> {
     let board = found(&desk, &call.id, call.source.as_ref()).await?;
     Ok(ShownBoard { board })
 }

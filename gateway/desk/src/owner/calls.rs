@@ -28,7 +28,7 @@ pub(super) fn serve(served: Served) -> Served {
 }
 
 /// The oldest first; and the bounded approvals that permit further calls.
-async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Calls, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Calls, Refused> {
     let now = desk.clock.now();
     let calls = desk.under_way.all();
     Ok(Calls {
@@ -225,7 +225,7 @@ impl CallView {
 }
 
 /// What a call says; waits for more of it. The owner follows nothing by it: no call is slowed.
-async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<CallProgress, Refused> {
+pub(crate) async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<CallProgress, Refused> {
     let view = CallView::named(&desk, &call.id).await;
     let view = view.ok_or_else(none_of_this_name)?;
     let wait = Duration::from_secs(call.wait.min(LONGEST));

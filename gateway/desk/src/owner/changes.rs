@@ -206,11 +206,6 @@ async fn told_of<T: Send + 'static>(
     told.await
 }
 
-/// Whether a source makes any.
-pub(crate) fn are_made(desk: &Desk) -> bool {
-    !sources(desk).is_empty()
-}
-
 /// The sources that make change sets.
 fn sources(desk: &Desk) -> Vec<SourceId> {
     let state = desk.ledger.snapshot();

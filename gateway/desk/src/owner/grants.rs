@@ -29,7 +29,7 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(list).with(tokens).with(revoke).with(give)
 }
 
-async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Grants, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Grants, Refused> {
     let state = desk.ledger.snapshot();
     let agents = state.agents.values();
     let all = agents.flat_map(|agent| grant_reply::standing(&desk, &state, agent));
@@ -102,7 +102,7 @@ struct RequestedGrant {
     constraint: Option<Constraint>,
 }
 
-async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<Given, Refused> {
+pub(crate) async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<Given, Refused> {
     let asked = read(&body)?;
     let named = body.agent_id.as_deref().map(str::trim);
     let Some(named) = named.filter(|id| !id.is_empty()) else {

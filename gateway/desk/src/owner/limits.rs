@@ -20,7 +20,11 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(show).with(change)
 }
 
-async fn show(desk: Arc<Desk>, _: Reading, asked: ShowLimits) -> Result<Limits, Refused> {
+pub(crate) async fn show(
+    desk: Arc<Desk>,
+    _: Reading,
+    asked: ShowLimits,
+) -> Result<Limits, Refused> {
     let (agent, bounds) = known(&desk, &asked.id)?;
     Ok(shown(&desk, agent, &bounds))
 }

@@ -23,7 +23,7 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(show)
 }
 
-async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<Profile, Refused> {
+pub(crate) async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<Profile, Refused> {
     let id = &call.id;
     let source = known(&desk, id).ok_or_else(|| {
         let why = format!("There is no source {id:?}.");

@@ -55,7 +55,7 @@ pub(super) fn serve(served: Served) -> Served {
     changes.with(list).with(hide)
 }
 
-pub(super) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources, Refused> {
     let state = desk.ledger.snapshot();
     let catalogue = desk.catalogue.load();
     // What a lending that ended leaves behind is no source any more: see `lend`.

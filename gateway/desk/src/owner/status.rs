@@ -29,7 +29,7 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(show)
 }
 
-async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status, Refused> {
+pub(crate) async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status, Refused> {
     let ledger = ledger(&desk).await?;
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());

@@ -47,7 +47,7 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(show).with(take_back)
 }
 
-async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<UndoPlan, Refused> {
+pub(crate) async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<UndoPlan, Refused> {
     let past = past(&desk, &call.id).await?;
     let (capability, input) = undo_of(&desk, &past).await?;
     let made = own::plan(&desk, &capability, &input)
@@ -184,7 +184,7 @@ fn look_up(ledger: &Ledger, id: &EventId) -> Result<UndoLookup, StoreError> {
     let (intent, outcome) = match phase(&first) {
         Some("intent") => {
             let outcome = outcome_of(ledger, event.seq(), &id.to_string())?;
-            (first, outcome)
+            (first, outcome.as_ref().map(members))
         }
         Some("outcome") => {
             let named = first["detail"]["intent"].as_str().unwrap_or_default();
@@ -210,7 +210,11 @@ fn look_up(ledger: &Ledger, id: &EventId) -> Result<UndoLookup, StoreError> {
 }
 
 /// The outcome of an intent, which usually comes right behind it.
-fn outcome_of(ledger: &Ledger, seq: u64, intent: &str) -> Result<Option<Value>, StoreError> {
+pub(super) fn outcome_of(
+    ledger: &Ledger,
+    seq: u64,
+    intent: &str,
+) -> Result<Option<Recorded>, StoreError> {
     let mut after = seq;
     while after < seq + FAR {
         let batch = ledger.after(after, BATCH)?;
@@ -218,11 +222,10 @@ fn outcome_of(ledger: &Ledger, seq: u64, intent: &str) -> Result<Option<Value>, 
             return Ok(None);
         };
         after = last.seq();
-        let found = batch
-            .iter()
-            .filter(|event| event.event_type() == "invoke")
-            .map(members)
-            .find(|event| phase(event) == Some("outcome") && event["detail"]["intent"] == intent);
+        let found = batch.into_iter().find(|event| {
+            let of = (event.event_type() == "invoke").then(|| members(event));
+            of.is_some_and(|of| phase(&of) == Some("outcome") && of["detail"]["intent"] == intent)
+        });
         if found.is_some() {
             return Ok(found);
         }

@@ -1,8 +1,8 @@
-//! A call in words.
+//! A call in words, the same in a terminal and in a browser.
 //!
 //! Invariant: what a call touched is named in its line, whatever its worker chose to say of it.
 
-use plexus_owner::activity::{ActivityCall, ActivityKind, CallBasis, Totals};
+use super::{ActivityCall, ActivityKind, CallBasis, Totals};
 
 /// Things of one call that are named; the rest is counted.
 const NAMED: usize = 3;
@@ -13,7 +13,8 @@ fn given(text: &Option<String>) -> Option<&str> {
 }
 
 /// What happened. Not escaped: parts of it are an agent's or a worker's.
-pub(super) fn said(call: &ActivityCall) -> String {
+#[must_use]
+pub fn said(call: &ActivityCall) -> String {
     let id = given(&call.capability_id).unwrap_or_default();
     match call.did {
         ActivityKind::Read => format!("{}{}", deed(call, "read"), beside(call)),
@@ -51,7 +52,8 @@ pub(super) fn said(call: &ActivityCall) -> String {
 }
 
 /// Whether calls of this kind that say the same may share a line. What changed something never does.
-pub(super) fn folds(did: ActivityKind) -> bool {
+#[must_use]
+pub fn folds(did: ActivityKind) -> bool {
     use ActivityKind::{Asked, Failed, Read, Refused};
     matches!(did, Read | Refused | Failed | Asked)
 }
@@ -155,7 +157,8 @@ fn size(bytes: u64) -> String {
 }
 
 /// How many calls of which kind.
-pub(super) fn totals(totals: Totals) -> String {
+#[must_use]
+pub fn totals(totals: Totals) -> String {
     let calls = totals.all() - totals.asked - totals.settled;
     let mut told = vec![
         format!("{} read", totals.read),
@@ -181,12 +184,12 @@ pub(super) fn totals(totals: Totals) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use serde_json::{Value, json};
 
     /// A call with these members.
-    pub(in crate::activity) fn call(mut members: Value) -> ActivityCall {
+    fn call(mut members: Value) -> ActivityCall {
         for (member, usual) in [
             ("auditId", json!("evt_0")),
             ("seq", json!(1)),
@@ -200,7 +203,7 @@ pub(super) mod tests {
     }
 
     /// A thing that was touched.
-    pub(in crate::activity) fn thing(id: &str) -> Value {
+    fn thing(id: &str) -> Value {
         json!({"kind": "file", "id": id, "access": "read"})
     }
 

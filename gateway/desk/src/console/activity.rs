@@ -1,0 +1,362 @@
+//! What agents did, as pages: calls in words with filters, and one call with what allowed it, what it touched and what
+//! takes it back.
+//!
+//! Invariant: a page is bounded, and its address says all that it is of.
+
+use super::{blocking, card::Moment, foreign::ForeignText, gone, links, shell};
+use crate::{
+    acts::Named,
+    desk::Desk,
+    owner::{activity, undo},
+    table::Reading,
+};
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_edge::reply::{Refused, query};
+use plexus_owner::{
+    activity::{ActivityCall, ActivityKind, CallBasis, List, OnlyActivity, Totals, words},
+    undo::{Show, UndoPlan},
+};
+use plexus_protocol::Timestamp;
+use std::sync::Arc;
+
+/// Calls of a page.
+const PAGE: u64 = 50;
+/// Things of a call that its page names.
+const THINGS: usize = 20;
+
+/// A call in one line, with what leads on.
+pub(super) struct CallLine {
+    pub(super) link: String,
+    pub(super) agent: ForeignText,
+    pub(super) by: Option<String>,
+    pub(super) at: Moment,
+    pub(super) words: ForeignText,
+    /// What came of it, for the style.
+    pub(super) class: &'static str,
+    /// Whether its page may take it back.
+    pub(super) undo: bool,
+}
+
+impl CallLine {
+    pub(super) fn of(call: &ActivityCall, now: Timestamp) -> Self {
+        let agent = call.agent_id.as_deref();
+        Self {
+            link: link(call),
+            agent: ForeignText::short(agent.unwrap_or("you"), 60),
+            by: agent.map(|agent| format!("/admin/agents/{agent}")),
+            at: Moment::ago(call.at, now),
+            words: ForeignText::short(&words::said(call), 300),
+            class: class(call.did),
+            undo: may_be_undone(call),
+        }
+    }
+}
+
+/// The page of a call; of a request to the owner: its card.
+fn link(call: &ActivityCall) -> String {
+    match (call.did, &call.pending_id) {
+        (ActivityKind::Asked, Some(item)) => format!("/admin/approvals/{item}"),
+        _ => format!("/admin/activity/{}", call.audit_id),
+    }
+}
+
+const fn class(did: ActivityKind) -> &'static str {
+    match did {
+        ActivityKind::Read => "read",
+        ActivityKind::Changed => "changed",
+        ActivityKind::Failed | ActivityKind::Refused => "refused",
+        ActivityKind::Unknown => "unknown",
+        ActivityKind::UnderWay => "running",
+        ActivityKind::Asked | ActivityKind::Settled => "asked",
+    }
+}
+
+fn may_be_undone(call: &ActivityCall) -> bool {
+    call.did == ActivityKind::Changed && call.undo.is_some()
+}
+
+/// A number that leads to what it counts.
+pub(super) struct Count {
+    pub(super) number: u64,
+    pub(super) word: &'static str,
+    pub(super) link: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "activity.html")]
+struct Page {
+    wanted: Wanted,
+    agents: Vec<String>,
+    sources: Vec<String>,
+    calls: Vec<CallLine>,
+    counts: Vec<Count>,
+    /// The page of earlier calls.
+    next: Option<String>,
+    command: ForeignText,
+}
+
+/// The filters as they stand.
+#[derive(Default)]
+struct Wanted {
+    agent: String,
+    source: String,
+    only: String,
+    touched: String,
+    /// Whether it goes on behind a newer page.
+    earlier: bool,
+}
+
+impl Wanted {
+    fn of(request: &Request) -> Self {
+        let given = |name: &str| query(request, name).unwrap_or_default();
+        Self {
+            agent: given("agent"),
+            source: given("source"),
+            only: given("only"),
+            touched: given("touched"),
+            earlier: query(request, "before").is_some(),
+        }
+    }
+
+    fn list(&self, before: Option<u64>) -> List {
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        List {
+            agent: given(&self.agent),
+            source: given(&self.source),
+            touched: given(&self.touched),
+            only: match self.only.as_str() {
+                "changed" => Some(OnlyActivity::Changed),
+                "refused" => Some(OnlyActivity::Refused),
+                _ => None,
+            },
+            before,
+            ..List::default()
+        }
+    }
+
+    /// The same in a terminal.
+    fn command(&self) -> String {
+        let mut said = "plexusctl activity".to_owned();
+        if !self.agent.is_empty() {
+            said.push_str(&format!(" {}", self.agent));
+        }
+        if !self.source.is_empty() {
+            said.push_str(&format!(" --source {}", self.source));
+        }
+        if !self.touched.is_empty() {
+            let quoted = self.touched.replace('\'', r"'\''");
+            said.push_str(&format!(" --touched '{quoted}'"));
+        }
+        if !self.only.is_empty() {
+            said.push_str(&format!(" --{}", self.only));
+        }
+        said
+    }
+}
+
+/// The newest calls of those that are wanted.
+pub(super) async fn page(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let wanted = Wanted::of(&request);
+    let before = query(&request, "before").and_then(|before| before.parse().ok());
+    drop(request);
+    let asked = List {
+        limit: Some(PAGE),
+        ..wanted.list(before)
+    };
+    let found = activity::list(desk.clone(), Reading, asked).await?;
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let made = blocking(move || {
+        let calls = found.calls.iter();
+        Page {
+            agents: state.agents.keys().map(ToString::to_string).collect(),
+            sources: state.sources.keys().map(ToString::to_string).collect(),
+            calls: calls.map(|row| CallLine::of(row.call(), now)).collect(),
+            counts: counts(&wanted, found.totals),
+            next: found
+                .next
+                .map(|next| links::activity(&wanted.list(Some(next)))),
+            command: ForeignText::line(&wanted.command()),
+            wanted,
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+/// How many calls of each kind, each as far as it leads to fewer than are shown.
+fn counts(wanted: &Wanted, totals: Totals) -> Vec<Count> {
+    let only = |only| {
+        Some(links::activity(&List {
+            only: Some(only),
+            ..wanted.list(None)
+        }))
+    };
+    let all = totals.each().into_iter();
+    all.filter(|(_, number)| *number > 0)
+        .map(|(kind, number)| {
+            let (word, link) = match kind {
+                ActivityKind::Read => ("read", None),
+                ActivityKind::Changed => ("changed", only(OnlyActivity::Changed)),
+                ActivityKind::Failed => ("failed", None),
+                ActivityKind::Refused => ("refused", only(OnlyActivity::Refused)),
+                ActivityKind::Unknown => ("not known", only(OnlyActivity::Changed)),
+                ActivityKind::UnderWay => ("under way", Some("/admin/runs".to_owned())),
+                ActivityKind::Asked => ("asked", Some("/admin/approvals".to_owned())),
+                ActivityKind::Settled => ("settled", None),
+            };
+            Count { number, word, link }
+        })
+        .collect()
+}
+
+#[derive(Template)]
+#[template(path = "call.html")]
+struct CallPage {
+    id: String,
+    line: CallLine,
+    capability: Option<ForeignText>,
+    purpose: Option<ForeignText>,
+    /// The card that it is of.
+    item: Option<String>,
+    by_grant: bool,
+    things: Vec<(ForeignText, String, &'static str)>,
+    more: usize,
+    size: Option<u64>,
+    /// It is under way: what stops it, and where it is looked at.
+    running: bool,
+    /// Nobody knows what became of it, and the owner has not said.
+    unsettled: bool,
+}
+
+/// One call.
+pub(super) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let call = activity::one(&desk, &id).await?.ok_or_else(gone)?;
+    let now = desk.ledger.snapshot().time(desk.clock.now());
+    let made = blocking(move || CallPage::of(&call, now).render()).await?;
+    shell::made(&desk, made)
+}
+
+impl CallPage {
+    fn of(call: &ActivityCall, now: Timestamp) -> Self {
+        let touched = call.touched.as_deref().unwrap_or_default();
+        let count = call.touched_count.unwrap_or(touched.len());
+        let things = touched.iter().filter(|thing| !thing.id.is_empty());
+        let things: Vec<_> = things
+            .take(THINGS)
+            .map(|thing| {
+                let access = super::words::access(thing.access);
+                (
+                    ForeignText::short(&thing.id, 200),
+                    links::touched(&thing.id),
+                    access,
+                )
+            })
+            .collect();
+        let item = match &call.basis {
+            Some(CallBasis::Item(item) | CallBasis::Bounded(item)) => Some(item.clone()),
+            _ => call.pending_id.clone(),
+        };
+        Self {
+            id: call.audit_id.clone(),
+            line: CallLine::of(call, now),
+            capability: call
+                .capability_id
+                .as_deref()
+                .map(|id| ForeignText::short(id, 120)),
+            purpose: call
+                .agent_purpose
+                .as_deref()
+                .map(|said| ForeignText::short(said, 1_000)),
+            item,
+            by_grant: matches!(call.basis, Some(CallBasis::Grant(_))),
+            more: count.saturating_sub(things.len()),
+            things,
+            size: call.output_bytes,
+            running: call.did == ActivityKind::UnderWay,
+            unsettled: call.unsettled == Some(true),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "undo.html")]
+struct UndoPage {
+    id: String,
+    token: String,
+    did: ForeignText,
+    agent: Option<ForeignText>,
+    at: Moment,
+    summary: ForeignText,
+    headline: ForeignText,
+    facts: Vec<(ForeignText, ForeignText)>,
+    warnings: Vec<ForeignText>,
+    diff: Option<super::card::Diff>,
+}
+
+/// What taking a call back would do.
+pub(super) async fn take_back(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let planned = undo::show(desk.clone(), Reading, Show { id: id.clone() }).await?;
+    let now = desk.ledger.snapshot().time(desk.clock.now());
+    let made = blocking(move || UndoPage::of(id, &planned, now).render()).await?;
+    shell::made(&desk, made)
+}
+
+impl UndoPage {
+    fn of(id: String, planned: &UndoPlan, now: Timestamp) -> Self {
+        let plan = &planned.plan;
+        let preview = &plan.preview;
+        let did = planned
+            .did
+            .as_deref()
+            .unwrap_or(planned.capability_id.as_str());
+        Self {
+            id,
+            token: plan.state_token.to_string(),
+            did: ForeignText::short(did, 300),
+            agent: planned
+                .agent_id
+                .as_deref()
+                .map(|agent| ForeignText::short(agent, 60)),
+            at: Moment::ago(planned.at, now),
+            summary: ForeignText::short(&plan.summary, 300),
+            headline: ForeignText::short(&preview.headline, 300),
+            facts: preview
+                .facts
+                .iter()
+                .take(20)
+                .map(|fact| {
+                    (
+                        ForeignText::short(&fact.name, 60),
+                        ForeignText::short(&fact.value, 300),
+                    )
+                })
+                .collect(),
+            warnings: plan
+                .warnings
+                .iter()
+                .take(10)
+                .map(|said| ForeignText::short(said, 400))
+                .collect(),
+            diff: preview.diff.as_ref().map(|text| super::card::Diff {
+                page: super::diff::page(preview.form, text, 0, super::diff::PAGE),
+                more: String::new(),
+                cut: preview.cut,
+            }),
+        }
+    }
+}

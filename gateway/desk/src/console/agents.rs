@@ -1,0 +1,513 @@
+//! Agents as pages: who is connected and what each did today; one of them with all that it may do; and the page that
+//! connects another.
+//!
+//! ```text
+//! list ─▶ one agent: grants · what asks · calls · limits ─▶ give, revoke
+//!      └▶ connect: kind, id, what it may do at once ─▶ the command to copy, and how far it has come
+//! ```
+//! Invariants: a code is on the page that its own request made, and on no other; what a choice allows is said beside it.
+
+use super::{
+    activity::CallLine, blocking, card::Moment, foreign::ForeignText, gone, grants,
+    grants::GrantLine, links, shell, words,
+};
+use crate::{
+    acting::{Acting, Narrowing},
+    acts::Named,
+    desk::Desk,
+    integration,
+    owner::{activity, agents, grants as owner_grants, limits},
+    table::Reading,
+};
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_edge::reply::{self, Refused};
+use plexus_ipc::manifest::EntryKind;
+use plexus_owner::{
+    activity::{List, Totals},
+    agents::{AgentRow, Connect, Connected, Limits, RefusedStanding, ShowLimits},
+    grants::{Give, Given},
+};
+use plexus_protocol::{
+    AgentId, CapabilityId, Constraint, EnrollmentStatus, ErrorBody, ErrorCode, Reach, Timestamp,
+    TrustWindow, Verb, constraint::PathPrefix,
+};
+use plexus_sources::catalogue::Entry;
+use plexus_trust::State as TrustState;
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Agents that the list has.
+const LISTED: usize = 200;
+/// Calls on an agent's page.
+const CALLS: u64 = 20;
+
+#[derive(Template)]
+#[template(path = "agents.html")]
+struct Page {
+    agents: Vec<Line>,
+    more: usize,
+}
+
+struct Line {
+    id: String,
+    kind: ForeignText,
+    class: &'static str,
+    state: &'static str,
+    grants: usize,
+    pending: usize,
+    unsettled: usize,
+    today: String,
+    calls: String,
+    seen: Option<Moment>,
+}
+
+/// Who is connected.
+pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let now = desk.ledger.snapshot().time(desk.clock.now());
+    let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
+    let tally = activity::tally(&desk, now).await?;
+    let made = blocking(move || {
+        let today = |agent: &AgentId| tally.agents.get(agent.as_str()).map(|hours| sum(hours));
+        let shown = listed.agents.iter().take(LISTED);
+        Page {
+            agents: shown
+                .map(|agent| Line::of(agent, today(&agent.agent_id), now))
+                .collect(),
+            more: listed.agents.len().saturating_sub(LISTED),
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+/// All hours together.
+pub(super) fn sum(hours: &[Totals]) -> Totals {
+    hours.iter().fold(Totals::default(), |mut all, hour| {
+        all += *hour;
+        all
+    })
+}
+
+/// What somebody did, in a few words.
+pub(super) fn did(totals: Option<Totals>) -> String {
+    let Some(totals) = totals else {
+        return "nothing today".to_owned();
+    };
+    let parts = [
+        (totals.read, "read"),
+        (totals.changed, "changed"),
+        (totals.refused + totals.failed, "refused or failed"),
+        (totals.unknown, "not known"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<_> = parts
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    match parts.is_empty() {
+        true => "nothing today".to_owned(),
+        false => parts.join(", "),
+    }
+}
+
+fn state(status: EnrollmentStatus) -> (&'static str, &'static str) {
+    match status {
+        EnrollmentStatus::Active => ("ok", "connected"),
+        EnrollmentStatus::Pending => ("idle", "has not used its code yet"),
+        EnrollmentStatus::Revoked => ("off", "revoked"),
+    }
+}
+
+impl Line {
+    fn of(agent: &AgentRow, today: Option<Totals>, now: Timestamp) -> Self {
+        let (class, state) = state(agent.status);
+        Self {
+            id: agent.agent_id.to_string(),
+            kind: ForeignText::short(agent.agent_type.as_deref().unwrap_or_default(), 40),
+            class,
+            state,
+            grants: agent.grants,
+            pending: agent.pending,
+            unsettled: agent.unsettled,
+            today: did(today),
+            calls: links::calls_of(agent.agent_id.as_str()),
+            seen: agent.last_seen_at.map(|at| Moment::ago(at, now)),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "agent.html")]
+struct AgentPage {
+    line: Line,
+    /// It sees only what it was selected for.
+    selected: bool,
+    grants: Vec<GrantLine>,
+    /// What it may ask for, by source.
+    asks: Vec<(ForeignText, Vec<Asking>)>,
+    calls: Vec<CallLine>,
+    limits: Limits,
+    revoked: bool,
+}
+
+/// A capability that it has no grant for.
+struct Asking {
+    id: String,
+    label: ForeignText,
+    does: &'static str,
+    /// What a grant can last; none where each call asks.
+    rating: &'static str,
+}
+
+/// One agent.
+pub(super) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let now = desk.ledger.snapshot().time(desk.clock.now());
+    let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
+    let row = listed
+        .agents
+        .into_iter()
+        .find(|agent| agent.agent_id.as_str() == id);
+    let row = row.ok_or_else(gone)?;
+    let granted = owner_grants::list(desk.clone(), Reading, plexus_owner::grants::List {}).await?;
+    let limits = limits::show(desk.clone(), Reading, ShowLimits { id: id.clone() }).await?;
+    let calls = activity::list(
+        desk.clone(),
+        Reading,
+        List {
+            agent: Some(id.clone()),
+            limit: Some(CALLS),
+            ..List::default()
+        },
+    )
+    .await?;
+    let tally = activity::tally(&desk, now).await?;
+    let shown = desk.clone();
+    let made = blocking(move || {
+        let state = shown.ledger.snapshot();
+        let own = granted
+            .grants
+            .iter()
+            .filter(|grant| grant.agent_id == row.agent_id);
+        let grants: Vec<_> = own.collect();
+        let has: BTreeSet<_> = grants.iter().map(|grant| &grant.capability_id).collect();
+        let today = tally
+            .agents
+            .get(row.agent_id.as_str())
+            .map(|hours| sum(hours));
+        AgentPage {
+            selected: row.reach == Reach::Selected,
+            asks: asks(&shown, &state, &row.agent_id, &has, now),
+            grants: grants
+                .iter()
+                .map(|grant| GrantLine::of(grant, now))
+                .collect(),
+            calls: calls
+                .calls
+                .iter()
+                .map(|call| CallLine::of(call.call(), now))
+                .collect(),
+            limits,
+            revoked: row.status == EnrollmentStatus::Revoked,
+            line: Line::of(&row, today, now),
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+/// What an agent sees without a grant for it, by source.
+fn asks(
+    desk: &Desk,
+    state: &TrustState,
+    agent: &AgentId,
+    has: &BTreeSet<&CapabilityId>,
+    now: Timestamp,
+) -> Vec<(ForeignText, Vec<Asking>)> {
+    let catalogue = desk.catalogue.load();
+    let seen = state.agent(agent);
+    let mut sources: Vec<(ForeignText, Vec<Asking>)> = Vec::new();
+    let mut last = None;
+    for entry in catalogue.iter() {
+        let visible = seen.is_some_and(|agent| plexus_trust::visible(state, agent, &entry.id, now));
+        if entry.capability().kind != EntryKind::Capability || !visible || has.contains(&entry.id) {
+            continue;
+        }
+        if last.as_ref() != Some(&entry.source) {
+            last = Some(entry.source.clone());
+            sources.push((ForeignText::short(entry.source.as_str(), 60), Vec::new()));
+        }
+        if let Some((_, list)) = sources.last_mut() {
+            list.push(Asking {
+                id: entry.id.to_string(),
+                label: ForeignText::short(&entry.capability().label, 80),
+                does: words::access(strongest(entry)),
+                rating: words::rating(entry),
+            });
+        }
+    }
+    sources
+}
+
+/// What a call of a capability amounts to.
+pub(super) fn strongest(entry: &Entry) -> Verb {
+    let verbs = entry.capability().verbs;
+    verbs.iter().max().unwrap_or(Verb::Read)
+}
+
+#[derive(Template)]
+#[template(path = "connect.html")]
+struct ConnectPage {
+    sources: Vec<(ForeignText, Vec<Choice>)>,
+}
+
+/// A capability that a new agent may be given.
+struct Choice {
+    id: String,
+    label: ForeignText,
+    does: &'static str,
+    rating: &'static str,
+    /// It changes nothing: naming it grants it.
+    reads: bool,
+    ticked: bool,
+}
+
+/// The form that connects an agent.
+pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let shown = desk.clone();
+    let made = blocking(move || {
+        let state = shown.ledger.snapshot();
+        let catalogue = shown.catalogue.load();
+        let mut sources: Vec<(ForeignText, Vec<Choice>)> = Vec::new();
+        let mut last = None;
+        for entry in catalogue.iter() {
+            if entry.capability().kind != EntryKind::Capability || !state.exposed(&entry.id) {
+                continue;
+            }
+            if last.as_ref() != Some(&entry.source) {
+                last = Some(entry.source.clone());
+                sources.push((ForeignText::short(entry.source.as_str(), 60), Vec::new()));
+            }
+            if let Some((_, list)) = sources.last_mut() {
+                let does = strongest(entry);
+                list.push(Choice {
+                    id: entry.id.to_string(),
+                    label: ForeignText::short(&entry.capability().label, 80),
+                    does: words::access(does),
+                    rating: words::rating(entry),
+                    reads: does == Verb::Read,
+                    ticked: state.default_grants.contains(&entry.id),
+                });
+            }
+        }
+        ConnectPage { sources }.render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+/// What the form sends.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ConnectForm {
+    id: String,
+    kind: String,
+    window: String,
+    #[serde(default)]
+    capabilities: Vec<String>,
+    #[serde(default)]
+    standing: Vec<String>,
+    /// Whether it sees nothing but these.
+    #[serde(default)]
+    only: bool,
+}
+
+#[derive(Template)]
+#[template(path = "connected.html")]
+struct ConnectedPage {
+    id: String,
+    commands: Vec<String>,
+    instruction: Option<ForeignText>,
+    until: Option<Moment>,
+    granted: Vec<GrantLine>,
+    asks: Vec<String>,
+    refused: Vec<(String, ForeignText)>,
+    nested: bool,
+}
+
+/// Connects an agent, and answers with the page that hands it over.
+pub(super) async fn connect(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    request: Request,
+) -> Result<Response, Refused> {
+    let form: ConnectForm = read(request).await?;
+    let window = window(&form.window)?;
+    let asked = Connect {
+        agent_id: form.id.trim().to_owned(),
+        agent_type: Some(form.kind),
+        capabilities: [form.capabilities, form.standing.clone()].concat(),
+        standing: form.standing,
+        reach: form.only.then_some(Reach::Selected),
+        trust_window: Some(window),
+        ..Connect::default()
+    };
+    let acting = narrowing.wider(&desk).await?;
+    let connected = agents::connect(desk.clone(), acting, asked).await?;
+    let now = desk.ledger.snapshot().time(desk.clock.now());
+    let lines = |granted: &[_]| {
+        granted
+            .iter()
+            .map(|grant| GrantLine::of(grant, now))
+            .collect()
+    };
+    let page = match connected {
+        Connected::Nested(agent) => ConnectedPage {
+            granted: lines(&agent.granted),
+            asks: asking(&agent.skipped, &agent.refused),
+            refused: refusals(&agent.refused),
+            id: agent.agent_id.to_string(),
+            commands: Vec::new(),
+            instruction: None,
+            until: None,
+            nested: true,
+        },
+        Connected::Enrolling(agent) => {
+            let acting = narrowing.wider(&desk).await?;
+            let over = integration::hand_over(&desk, &acting, agent.agent_id.clone()).await?;
+            ConnectedPage {
+                granted: lines(&agent.granted),
+                asks: asking(&agent.skipped, &agent.refused),
+                refused: refusals(&agent.refused),
+                id: agent.agent_id.to_string(),
+                commands: over.commands,
+                instruction: over.instruction.as_deref().map(ForeignText::text),
+                until: over.until.map(|until| Moment::left(until, now)),
+                nested: false,
+            }
+        }
+    };
+    shell::made(&desk, page.render())
+}
+
+fn asking(skipped: &[CapabilityId], refused: &[RefusedStanding]) -> Vec<String> {
+    let skipped = skipped.iter();
+    let skipped = skipped.filter(|id| !refused.iter().any(|refused| refused.id == **id));
+    skipped.map(ToString::to_string).collect()
+}
+
+fn refusals(refused: &[RefusedStanding]) -> Vec<(String, ForeignText)> {
+    let one = |refused: &RefusedStanding| {
+        (
+            refused.id.to_string(),
+            ForeignText::short(&refused.reason, 300),
+        )
+    };
+    refused.iter().map(one).collect()
+}
+
+#[derive(Template)]
+#[template(path = "arrival.html")]
+struct Arrival {
+    id: String,
+    enrolled: bool,
+    first: Option<CallLine>,
+}
+
+/// How far a connected agent has come: its code, its first call.
+pub(super) async fn arrival(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let state = desk.ledger.snapshot();
+    let agent = AgentId::parse(&id)
+        .ok()
+        .and_then(|id| state.agent(&id).cloned());
+    let agent = agent.ok_or_else(gone)?;
+    let now = state.time(desk.clock.now());
+    let asked = List {
+        agent: Some(id.clone()),
+        limit: Some(1),
+        ..List::default()
+    };
+    let calls = activity::list(desk.clone(), Reading, asked).await?;
+    let made = Arrival {
+        id,
+        enrolled: agent.redeemed_at.is_some(),
+        first: calls.calls.first().map(|row| CallLine::of(row.call(), now)),
+    };
+    shell::made(&desk, made.render())
+}
+
+/// What the form of a grant sends.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct GrantForm {
+    capability: String,
+    window: String,
+    /// Only at or below this path.
+    under: Option<String>,
+    /// At most so many calls.
+    calls: Option<u32>,
+}
+
+/// Grants something to an agent that did not ask for it.
+pub(super) async fn give(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let form: GrantForm = read(request).await?;
+    let agent = AgentId::parse(&id).map_err(|_| gone())?;
+    let capability = CapabilityId::parse(form.capability.trim())
+        .map_err(|e| refused(format!("{:?} is {e}.", form.capability)))?;
+    let constraint = Constraint {
+        path_prefix: form.under.map(|under| PathPrefix {
+            field: "path".to_owned(),
+            allow: vec![under],
+        }),
+        allow: None,
+        rules: Vec::new(),
+        max_calls: form.calls,
+    };
+    let constraint = Some(constraint).filter(|constraint| !constraint.is_empty());
+    let wish = Give::one(
+        &agent,
+        &capability,
+        window(&form.window)?,
+        constraint.as_ref(),
+    );
+    let declined = match owner_grants::give(desk, acting, wish).await? {
+        Given::Token(given) => given.declined,
+        Given::Nothing(nothing) => nothing.declined,
+    };
+    match declined.into_iter().next() {
+        Some(declined) => Err(refused(declined.reason)),
+        None => Ok(reply::ok(&plexus_owner::grants::ListTokens {})),
+    }
+}
+
+fn refused(why: String) -> Refused {
+    Refused::new(ErrorBody::new(ErrorCode::StandingNotAllowed, why)).status(422)
+}
+
+fn window(named: &str) -> Result<TrustWindow, Refused> {
+    grants::WINDOWS
+        .into_iter()
+        .find(|window| window.kind() == named)
+        .ok_or_else(|| refused("Choose for how long.".to_owned()))
+}
+
+/// A form of a page.
+async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Refused> {
+    let members = reply::object_body(request).await?;
+    serde_json::from_value(members.into()).map_err(|e| Refused::malformed(e.to_string()))
+}

@@ -1,0 +1,150 @@
+//! What is allowed without asking, as a page: every grant with its terms and its end, sorted and filtered by its
+//! address, revoked one by one or many at once.
+
+use super::{blocking, card::Moment, foreign::ForeignText, shell};
+use crate::{desk::Desk, owner::grants, table::Reading};
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_edge::reply::{Refused, query};
+use plexus_owner::grants::{List, Revoke};
+use plexus_protocol::{Constraint, Timestamp, TrustWindow, body::StandingGrant};
+use std::sync::Arc;
+
+/// Grants of a page.
+const LISTED: usize = 50;
+
+/// For how long an owner grants something, as the pages offer it.
+pub(super) const WINDOWS: [TrustWindow; 4] = [
+    TrustWindow::HOUR,
+    TrustWindow::DAY,
+    TrustWindow::WEEK,
+    TrustWindow::UntilRevoked,
+];
+
+/// A grant in one line.
+pub(super) struct GrantLine {
+    pub(super) agent: String,
+    pub(super) capability: String,
+    pub(super) source: String,
+    pub(super) ends: Option<Moment>,
+    pub(super) terms: Vec<ForeignText>,
+    /// Why it cannot be used now.
+    pub(super) suspended: Option<ForeignText>,
+    /// The request that revokes it.
+    pub(super) revoke: String,
+    pub(super) command: String,
+}
+
+impl GrantLine {
+    pub(super) fn of(grant: &StandingGrant, now: Timestamp) -> Self {
+        let (agent, capability) = (grant.agent_id.to_string(), grant.capability_id.to_string());
+        let mut terms: Vec<String> = grant
+            .constraint
+            .as_ref()
+            .map(Constraint::in_words)
+            .into_iter()
+            .collect();
+        terms.extend(grant.calls_left.map(|left| match left {
+            1 => "1 call left".to_owned(),
+            left => format!("{left} calls left"),
+        }));
+        if grant.top_level_disabled {
+            terms.push("hidden now".to_owned());
+        }
+        let revoke = Revoke {
+            agent_id: Some(agent.clone()),
+            capability_id: Some(capability.clone()),
+            ..Revoke::default()
+        };
+        let body = plexus_owner::write(&revoke).body;
+        Self {
+            ends: (grant.trust_window != TrustWindow::UntilRevoked)
+                .then(|| Moment::left(grant.expires_at, now)),
+            source: grant.capability_id.parts().0.to_owned(),
+            terms: terms
+                .iter()
+                .map(|term| ForeignText::short(term, 200))
+                .collect(),
+            suspended: grant
+                .suspended
+                .as_deref()
+                .map(|why| ForeignText::short(why, 200)),
+            revoke: body.map(|body| body.to_string()).unwrap_or_default(),
+            command: format!("plexusctl revoke {agent} {capability}"),
+            agent,
+            capability,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "grants.html")]
+struct Page {
+    grants: Vec<GrantLine>,
+    all: usize,
+    agents: Vec<String>,
+    sources: Vec<String>,
+    agent: String,
+    source: String,
+    sort: &'static str,
+    /// Pages before and after this one.
+    before: Option<String>,
+    after: Option<String>,
+}
+
+/// The grants that stand.
+pub(super) async fn page(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let [agent, source, sort] =
+        ["agent", "source", "sort"].map(|name| query(&request, name).unwrap_or_default());
+    let sort = match sort.as_str() {
+        "capability" => "capability",
+        "ends" => "ends",
+        _ => "agent",
+    };
+    let from = super::from(&request);
+    drop(request);
+    let listed = grants::list(desk.clone(), Reading, List {}).await?;
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let made = blocking(move || {
+        let mut found: Vec<_> = listed
+            .grants
+            .iter()
+            .filter(|grant| agent.is_empty() || grant.agent_id.as_str() == agent)
+            .filter(|grant| source.is_empty() || grant.capability_id.parts().0 == source)
+            .collect();
+        match sort {
+            "capability" => found.sort_by_key(|grant| (&grant.capability_id, &grant.agent_id)),
+            "ends" => found.sort_by_key(|grant| grant.expires_at),
+            _ => {}
+        }
+        let page = |from: usize| {
+            format!("/admin/grants?agent={agent}&source={source}&sort={sort}&from={from}")
+        };
+        Page {
+            all: found.len(),
+            before: (from > 0).then(|| page(from.saturating_sub(LISTED))),
+            after: (from + LISTED < found.len()).then(|| page(from + LISTED)),
+            grants: found
+                .iter()
+                .skip(from)
+                .take(LISTED)
+                .map(|grant| GrantLine::of(grant, now))
+                .collect(),
+            agents: state.agents.keys().map(ToString::to_string).collect(),
+            sources: state.sources.keys().map(ToString::to_string).collect(),
+            agent: agent.clone(),
+            source: source.clone(),
+            sort,
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}

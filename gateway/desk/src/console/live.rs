@@ -1,0 +1,164 @@
+//! Who reaches what, as a drawing: agents at the left, sources at the right, a line for each pair that met within the
+//! last day, drawn thicker for more calls and marked while one is under way or waits for the owner.
+//!
+//! The server draws it; the page asks for it again when something happens.
+
+use super::{blocking, links, runs::drawn, shell};
+use crate::{desk::Desk, owner::activity, table::Reading};
+use askama::Template;
+use axum::{extract::State, response::Response};
+use plexus_edge::reply::Refused;
+use plexus_owner::activity::{List, Totals};
+use plexus_trust::ItemState;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Agents and sources that the drawing has.
+const ROWS: usize = 40;
+/// Height of one.
+const ROW: usize = 30;
+
+#[derive(Template)]
+#[template(path = "live.html")]
+struct Page {
+    height: usize,
+    agents: Vec<Side>,
+    sources: Vec<Side>,
+    lines: Vec<Line>,
+    left_out: usize,
+    calls: Vec<super::activity::CallLine>,
+}
+
+struct Side {
+    y: usize,
+    text: String,
+    link: String,
+}
+
+struct Line {
+    y1: usize,
+    y2: usize,
+    class: &'static str,
+    width: u64,
+    link: String,
+    /// For who looks closer.
+    told: String,
+}
+
+/// The drawing, with the last calls below.
+pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let tally = activity::tally(&desk, now).await?;
+    let asked = List {
+        limit: Some(12),
+        ..List::default()
+    };
+    let calls = activity::list(desk.clone(), Reading, asked).await?;
+    let under_way: BTreeSet<(String, String)> = desk
+        .under_way
+        .all()
+        .iter()
+        .filter_map(|call| {
+            let agent = call.principal.agent()?.to_string();
+            Some((agent, call.capability.parts().0.to_owned()))
+        })
+        .collect();
+    let made = blocking(move || {
+        let waits: BTreeSet<(String, String)> = state
+            .agents
+            .values()
+            .flat_map(|agent| agent.items.values())
+            .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
+            .flat_map(|item| {
+                let pair = |ask: &plexus_trust::Ask| {
+                    (item.agent.to_string(), ask.capability.parts().0.to_owned())
+                };
+                item.asks.iter().map(pair).collect::<Vec<_>>()
+            })
+            .collect();
+        let mut pairs: BTreeMap<(String, String), Totals> = tally.on;
+        for pair in under_way.iter().chain(&waits) {
+            pairs.entry(pair.clone()).or_default();
+        }
+        draw(
+            &state,
+            pairs,
+            &under_way,
+            &waits,
+            calls
+                .calls
+                .iter()
+                .map(|row| super::activity::CallLine::of(row.call(), now))
+                .collect(),
+        )
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+fn draw(
+    state: &plexus_trust::State,
+    pairs: BTreeMap<(String, String), Totals>,
+    under_way: &BTreeSet<(String, String)>,
+    waits: &BTreeSet<(String, String)>,
+    calls: Vec<super::activity::CallLine>,
+) -> Page {
+    let met: BTreeSet<&String> = pairs.keys().map(|(agent, _)| agent).collect();
+    // Who met something comes first, so that nothing of what happened is left out for somebody who did nothing.
+    let mut agents: Vec<String> = state.agents.keys().map(ToString::to_string).collect();
+    agents.sort_by_key(|agent| (!met.contains(agent), agent.clone()));
+    let used: BTreeSet<&String> = pairs.keys().map(|(_, source)| source).collect();
+    let mut sources: Vec<String> = state.sources.keys().map(ToString::to_string).collect();
+    sources.sort_by_key(|source| (!used.contains(source), source.clone()));
+    let left_out = agents.len().saturating_sub(ROWS) + sources.len().saturating_sub(ROWS);
+    agents.truncate(ROWS);
+    sources.truncate(ROWS);
+    let y = |at: usize| at * ROW + ROW / 2 + 4;
+    let place = |all: &[String], one: &String| all.iter().position(|other| other == one).map(y);
+    let lines = pairs.iter().filter_map(|((agent, source), totals)| {
+        let pair = (agent.clone(), source.clone());
+        let class = match (under_way.contains(&pair), waits.contains(&pair)) {
+            (true, _) => "running",
+            (false, true) => "waits",
+            (false, false) if totals.changed + totals.unknown > 0 => "changed",
+            (false, false) if totals.read == 0 => "refused",
+            (false, false) => "read",
+        };
+        let count = totals.all();
+        Some(Line {
+            y1: place(&agents, agent)?,
+            y2: place(&sources, source)?,
+            class,
+            width: u64::from(count.checked_ilog10().unwrap_or(0)) * 2 + 1,
+            link: links::calls_on(agent, source),
+            told: format!(
+                "{agent} and {source}: {}",
+                super::agents::did(Some(*totals))
+            ),
+        })
+    });
+    let lines = lines.collect();
+    let side = |names: &[String], page: &str| {
+        names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| Side {
+                y: y(at),
+                text: drawn(name),
+                link: format!("/admin/{page}/{name}"),
+            })
+            .collect()
+    };
+    Page {
+        height: agents.len().max(sources.len()).max(1) * ROW + 8,
+        agents: side(&agents, "agents"),
+        sources: side(&sources, "sources"),
+        lines,
+        left_out,
+        calls,
+    }
+}

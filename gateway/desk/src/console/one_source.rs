@@ -1,0 +1,205 @@
+//! One source as a page: how it does, what agents see of it and who holds it, what is hidden, and what its workers may
+//! reach.
+
+use super::{agents::strongest, blocking, foreign::ForeignText, gone, shell, words};
+use crate::{
+    acts::Named,
+    desk::Desk,
+    owner::{grants, profile, sources},
+    table::Reading,
+};
+use askama::Template;
+use axum::{extract::State, response::Response};
+use plexus_edge::reply::Refused;
+use plexus_ipc::manifest::EntryKind;
+use plexus_owner::{
+    profile::{AllowedAction, Profile, RoleReach, WorkerRole},
+    sources::{HealthStatus, SourceRow},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Capabilities and rules that are shown.
+const LISTED: usize = 200;
+const RULES: usize = 30;
+
+#[derive(Template)]
+#[template(path = "one_source.html")]
+struct Page {
+    id: String,
+    label: ForeignText,
+    kind: String,
+    class: &'static str,
+    state: ForeignText,
+    enabled: bool,
+    asks: bool,
+    lent: Option<ForeignText>,
+    route: Vec<(ForeignText, ForeignText)>,
+    capabilities: Vec<CapabilityRow>,
+    more: usize,
+    hidden: Vec<(&'static str, Vec<ForeignText>)>,
+    /// What its workers may reach; or why that cannot be told.
+    reach: Result<Vec<RoleView>, ForeignText>,
+    unsandboxed: bool,
+}
+
+struct CapabilityRow {
+    id: String,
+    label: ForeignText,
+    about: ForeignText,
+    does: &'static str,
+    rating: &'static str,
+    exposed: bool,
+    grants: usize,
+}
+
+struct RoleView {
+    name: &'static str,
+    may: Vec<(&'static str, Vec<ForeignText>)>,
+}
+
+/// One source.
+pub(super) async fn page(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let listed = sources::list(desk.clone(), Reading, plexus_owner::sources::List {}).await?;
+    let row = listed
+        .sources
+        .into_iter()
+        .find(|row| row.source.id.as_str() == id);
+    let row = row.ok_or_else(gone)?;
+    let granted = grants::list(desk.clone(), Reading, plexus_owner::grants::List {}).await?;
+    let profile = profile::show(desk.clone(), Reading, plexus_owner::profile::Show { id }).await;
+    let shown = desk.clone();
+    let made = blocking(move || {
+        let mut held: BTreeMap<&str, usize> = BTreeMap::new();
+        for grant in &granted.grants {
+            *held.entry(grant.capability_id.as_str()).or_default() += 1;
+        }
+        Page::of(&shown, &row, &held, profile).render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+impl Page {
+    fn of(
+        desk: &Desk,
+        row: &SourceRow,
+        held: &BTreeMap<&str, usize>,
+        profile: Result<Profile, Refused>,
+    ) -> Self {
+        let source = &row.source;
+        let (class, words) = match (source.enabled, row.health.status) {
+            (false, _) => ("off", "disabled"),
+            (true, HealthStatus::Ok) => ("ok", "serves"),
+            (true, HealthStatus::Degraded) => ("bad", "serves in part"),
+            (true, HealthStatus::Unavailable) => ("bad", "does not serve"),
+            (true, HealthStatus::Unknown) => ("idle", "not used yet"),
+        };
+        let state = match &row.health.detail {
+            Some(detail) if class == "bad" => format!("{words}: {detail}"),
+            _ => words.to_owned(),
+        };
+        let trust = desk.ledger.snapshot();
+        let catalogue = desk.catalogue.load();
+        let own = catalogue.iter().filter(|entry| {
+            entry.source == source.id && entry.capability().kind == EntryKind::Capability
+        });
+        let capabilities: Vec<_> = own
+            .map(|entry| CapabilityRow {
+                id: entry.id.to_string(),
+                label: ForeignText::short(&entry.capability().label, 80),
+                about: ForeignText::short(&entry.capability().describe, 240),
+                does: words::access(strongest(entry)),
+                rating: words::rating(entry),
+                exposed: trust.exposed(&entry.id),
+                grants: held.get(entry.id.as_str()).copied().unwrap_or(0),
+            })
+            .collect();
+        let hide = source.hide.clone().unwrap_or_default();
+        let hidden = [
+            ("Folders", hide.folders),
+            ("Paths like", hide.globs),
+            ("Notes with the tag", hide.tags),
+        ];
+        let plain = |value: &serde_json::Value| match value.as_str() {
+            Some(text) => text.to_owned(),
+            None => value.to_string(),
+        };
+        Self {
+            id: source.id.to_string(),
+            label: ForeignText::short(&source.label, 120),
+            kind: source.kind.clone(),
+            class,
+            state: ForeignText::short(&state, 400),
+            enabled: source.enabled,
+            asks: source.approval == Some(plexus_owner::sources::Approval::Ask),
+            lent: source
+                .lent
+                .as_ref()
+                .map(|lent| ForeignText::short(lent.agent.as_str(), 60)),
+            route: source
+                .route
+                .iter()
+                .flatten()
+                .take(RULES)
+                .map(|(name, value)| {
+                    (
+                        ForeignText::short(name, 40),
+                        ForeignText::short(&plain(value), 300),
+                    )
+                })
+                .collect(),
+            more: capabilities.len().saturating_sub(LISTED),
+            capabilities: capabilities.into_iter().take(LISTED).collect(),
+            hidden: hidden
+                .into_iter()
+                .filter(|(_, rules)| !rules.is_empty())
+                .map(|(what, rules)| {
+                    (
+                        what,
+                        rules
+                            .iter()
+                            .map(|rule| ForeignText::short(rule, 200))
+                            .collect(),
+                    )
+                })
+                .collect(),
+            unsandboxed: desk.unsandboxed.contains(&source.id),
+            reach: match profile {
+                Ok(profile) => Ok(profile.roles.iter().map(RoleView::of).collect()),
+                Err(refused) => Err(ForeignText::short(&refused.into_error().message, 400)),
+            },
+        }
+    }
+}
+
+impl RoleView {
+    fn of(role: &RoleReach) -> Self {
+        let told = |rules: &[AllowedAction]| {
+            rules
+                .iter()
+                .take(RULES)
+                .map(|rule| ForeignText::short(&rule.what, 240))
+                .collect()
+        };
+        let may = [
+            ("may read", &role.may_read),
+            ("may change", &role.may_write),
+            ("may run", &role.may_run),
+            ("may talk to", &role.may_talk_to),
+            ("may also", &role.may_also),
+        ];
+        Self {
+            name: match role.role {
+                WorkerRole::Reader => "The worker that reads and plans",
+                WorkerRole::Writer => "The worker that changes something",
+            },
+            may: may
+                .into_iter()
+                .map(|(word, rules)| (word, told(rules)))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The first page: what needs the owner, who is connected and what each did today, what is shared, what happened last,
+//! and whether all is well. Every number leads to what it counts.
+//!
+//! Must not know: more of any of these than its own page does.
+
+use super::{
+    activity::CallLine,
+    agents::{did, sum},
+    blocking,
+    card::Moment,
+    foreign::ForeignText,
+    glance, links, shell,
+};
+use crate::{
+    desk::Desk,
+    owner::{activity, agents, status},
+    table::Reading,
+};
+use askama::Template;
+use axum::{extract::State, response::Response};
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    activity::{List, Totals},
+    agents::Agents,
+    sources::HealthStatus,
+    status::{LedgerCondition, Status},
+};
+use plexus_protocol::{EnrollmentStatus, Timestamp};
+use std::sync::Arc;
+
+/// Agents that are shown, and calls.
+const AGENTS: usize = 12;
+const CALLS: u64 = 10;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Page {
+    queue: glance::Queue,
+    /// What else needs somebody: words, and where it is dealt with.
+    troubles: Vec<Trouble>,
+    paused: bool,
+    agents: Vec<Line>,
+    more_agents: usize,
+    calls: Vec<CallLine>,
+    sources: usize,
+    capabilities: usize,
+    hidden: usize,
+    grants: usize,
+    under_way: usize,
+    workers: usize,
+    proven: usize,
+    events: u64,
+    /// The oldest hours of the charts are not all there.
+    cut: bool,
+}
+
+struct Trouble {
+    words: ForeignText,
+    link: String,
+}
+
+/// An agent with the last day.
+struct Line {
+    id: String,
+    class: &'static str,
+    today: String,
+    calls: String,
+    seen: Option<Moment>,
+    bars: Vec<Bar>,
+}
+
+/// Calls of an hour, as parts of a column.
+pub(super) struct Bar {
+    pub(super) class: &'static str,
+    pub(super) x: usize,
+    pub(super) y: u64,
+    pub(super) height: u64,
+}
+
+/// The page.
+pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let now = desk.ledger.snapshot().time(desk.clock.now());
+    let status = status::show(desk.clone(), Reading, plexus_owner::status::Show {}).await?;
+    let agents = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
+    let tally = activity::tally(&desk, now).await?;
+    let asked = List {
+        limit: Some(CALLS),
+        ..List::default()
+    };
+    let calls = activity::list(desk.clone(), Reading, asked).await?;
+    let shown = desk.clone();
+    let made = blocking(move || {
+        let state = shown.ledger.snapshot();
+        let catalogue = shown.catalogue.load();
+        let hidden = catalogue
+            .iter()
+            .filter(|entry| !state.exposed(&entry.id))
+            .count();
+        let up = status.workers.iter().filter(|worker| worker.pid.is_some());
+        let caged: Vec<_> = up.filter_map(|worker| worker.cage).collect();
+        Page {
+            queue: glance::Queue::of(&shown, &state),
+            troubles: troubles(&status),
+            paused: status.paused,
+            more_agents: agents.agents.len().saturating_sub(AGENTS),
+            agents: lines(&agents, &tally, now),
+            calls: calls
+                .calls
+                .iter()
+                .map(|row| CallLine::of(row.call(), now))
+                .collect(),
+            sources: status.counts.sources,
+            capabilities: status.counts.capabilities,
+            hidden,
+            grants: status.counts.grants,
+            under_way: shown.under_way.all().len(),
+            workers: caged.len(),
+            proven: caged.iter().filter(|cage| cage.checks == cage.held).count(),
+            events: status.ledger.events.unwrap_or(0),
+            cut: tally.cut,
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+/// What is wrong, beyond the requests that wait.
+fn troubles(status: &Status) -> Vec<Trouble> {
+    let mut found = Vec::new();
+    let mut tell = |words: String, link: String| {
+        found.push(Trouble {
+            words: ForeignText::short(&words, 300),
+            link,
+        });
+    };
+    match status.ledger.condition {
+        LedgerCondition::Open => {}
+        LedgerCondition::DiskFull => tell(
+            "The disk is full: only your own acts are recorded, and agents change nothing."
+                .to_owned(),
+            "/admin/health".to_owned(),
+        ),
+        LedgerCondition::Closed => {
+            let why = status
+                .ledger
+                .reason
+                .as_deref()
+                .unwrap_or("no reason is known");
+            tell(
+                format!("The audit log is closed: {why}"),
+                "/admin/health".to_owned(),
+            );
+        }
+    }
+    for source in &status.unsandboxed {
+        tell(
+            format!("The workers of {source} run without a sandbox."),
+            format!("/admin/sources/{source}"),
+        );
+    }
+    let bad = status.sources.iter().filter(|source| source.enabled);
+    for source in bad {
+        let word = match source.health.status {
+            HealthStatus::Unavailable => "does not serve",
+            HealthStatus::Degraded => "serves in part",
+            HealthStatus::Ok | HealthStatus::Unknown => continue,
+        };
+        let why = source
+            .health
+            .detail
+            .as_deref()
+            .unwrap_or("no reason is known");
+        tell(
+            format!("{} {word}: {why}", source.id),
+            format!("/admin/sources/{}", source.id),
+        );
+    }
+    for call in &status.unsettled {
+        tell(
+            format!(
+                "Nobody knows whether {} of {} was done: look, and say so.",
+                call.capability_id, call.agent_id
+            ),
+            format!("/admin/activity/{}", call.audit_id),
+        );
+    }
+    found
+}
+
+fn lines(agents: &Agents, tally: &activity::Tally, now: Timestamp) -> Vec<Line> {
+    let mut shown: Vec<_> = agents
+        .agents
+        .iter()
+        .filter(|agent| agent.status != EnrollmentStatus::Revoked)
+        .collect();
+    // Who did something last comes first.
+    shown.sort_by_key(|agent| std::cmp::Reverse(agent.last_seen_at));
+    shown.truncate(AGENTS);
+    let hours = |id: &str| tally.agents.get(id);
+    let most = shown
+        .iter()
+        .filter_map(|agent| hours(agent.agent_id.as_str()))
+        .flat_map(|hours| hours.iter().map(|hour| hour.all()))
+        .max()
+        .unwrap_or(0);
+    shown
+        .into_iter()
+        .map(|agent| {
+            let id = agent.agent_id.as_str();
+            let hours = hours(id);
+            Line {
+                id: id.to_owned(),
+                class: match agent.status {
+                    EnrollmentStatus::Active => "ok",
+                    EnrollmentStatus::Pending | EnrollmentStatus::Revoked => "idle",
+                },
+                today: did(hours.map(|hours| sum(hours))),
+                calls: links::calls_of(id),
+                seen: agent.last_seen_at.map(|at| Moment::ago(at, now)),
+                bars: hours.map_or_else(Vec::new, |hours| bars(hours, most)),
+            }
+        })
+        .collect()
+}
+
+/// Height of the tallest column.
+const TALL: u64 = 24;
+/// Width of a column, with what is between two.
+const WIDE: usize = 6;
+
+/// Columns of hours, `most` calls being the tallest.
+fn bars(hours: &[Totals], most: u64) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    for (hour, totals) in hours.iter().enumerate() {
+        let mut bottom = TALL;
+        for (count, class) in [
+            (totals.read, "read"),
+            (totals.changed + totals.unknown, "changed"),
+            (totals.refused + totals.failed + totals.asked, "refused"),
+        ] {
+            // What is there is seen, however little it is beside the rest.
+            let height = (count * TALL).div_ceil(most.max(1)).min(bottom);
+            if height > 0 {
+                bottom -= height;
+                bars.push(Bar {
+                    class,
+                    x: hour * WIDE,
+                    y: bottom,
+                    height,
+                });
+            }
+        }
+    }
+    bars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_seen_beside_much_and_no_column_is_taller_than_its_room() {
+        let mut hours = [Totals::default(); activity::HOURS];
+        hours[0].read = 1;
+        hours[23] = Totals {
+            read: 600,
+            changed: 1,
+            refused: 399,
+            ..Totals::default()
+        };
+        let bars = bars(&hours, 1_000);
+        assert_eq!((bars[0].x, bars[0].height), (0, 1));
+        let last: Vec<_> = bars[1..]
+            .iter()
+            .map(|bar| (bar.class, bar.height))
+            .collect();
+        assert_eq!(last, [("read", 15), ("changed", 1), ("refused", 8)]);
+        assert!(bars.iter().all(|bar| bar.y + bar.height <= TALL));
+        assert!(super::bars(&[Totals::default()], 0).is_empty());
+    }
+}

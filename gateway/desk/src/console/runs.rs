@@ -1,0 +1,448 @@
+//! What is under way, as pages: calls with what they say, conversations that take more, and boards with their tasks as
+//! a graph.
+//!
+//! Invariant: what a run says and what a board is called is text of others.
+
+use super::{blocking, card::Moment, foreign::ForeignText, shell};
+use crate::{
+    acts::Named,
+    desk::Desk,
+    owner::{boards, calls},
+    table::Reading,
+};
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_edge::reply::{Refused, query};
+use plexus_owner::{
+    boards::{Board, BoardFacts, BoardState, Show, Task, TaskState, Unread},
+    calls::{CallKind, Look},
+};
+use plexus_protocol::{Timestamp, body::ProgressChunk, streamed};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Calls and boards that the list has.
+const LISTED: usize = 50;
+/// What is shown of a run, in bytes: its end.
+const SAID: usize = 24 * 1024;
+
+#[derive(Template)]
+#[template(path = "runs.html")]
+struct Page {
+    calls: Vec<CallRow>,
+    more: usize,
+    open: Vec<OpenRow>,
+    boards: Vec<BoardRow>,
+    away: Vec<(ForeignText, ForeignText)>,
+}
+
+struct CallRow {
+    id: String,
+    agent: ForeignText,
+    capability: ForeignText,
+    changes: bool,
+    began: Moment,
+    says: Option<ForeignText>,
+    cancelled: bool,
+}
+
+struct OpenRow {
+    item: String,
+    agent: ForeignText,
+    capability: ForeignText,
+    left: u32,
+    /// Child calls are left, and not turns.
+    runs: bool,
+}
+
+struct BoardRow {
+    id: String,
+    source: String,
+    goal: ForeignText,
+    made: Moment,
+    state: &'static str,
+    counts: String,
+}
+
+/// What is under way.
+pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let now = desk.clock.now();
+    let under_way = calls::list(desk.clone(), Reading, plexus_owner::calls::List {}).await?;
+    let listed = boards::list(desk.clone(), Reading, plexus_owner::boards::List {}).await?;
+    let made = blocking(move || {
+        let all = under_way.calls.len();
+        let shown = under_way.calls.iter().take(LISTED);
+        Page {
+            more: all.saturating_sub(LISTED),
+            calls: shown
+                .map(|call| CallRow {
+                    id: call.id.clone(),
+                    agent: ForeignText::short(
+                        call.agent_id.as_ref().map_or("you", |id| id.as_str()),
+                        60,
+                    ),
+                    capability: ForeignText::short(call.capability_id.as_str(), 120),
+                    changes: call.kind == CallKind::Effect,
+                    began: Moment::ago(call.started_at, now),
+                    says: call
+                        .says
+                        .as_deref()
+                        .map(|said| ForeignText::short(said, 200)),
+                    cancelled: call.cancelled,
+                })
+                .collect(),
+            open: under_way
+                .conversations
+                .iter()
+                .map(|open| OpenRow {
+                    item: open.pending_id.to_string(),
+                    agent: ForeignText::short(open.agent_id.as_str(), 60),
+                    capability: ForeignText::short(open.capability_id.as_str(), 120),
+                    left: open.turns_left,
+                    runs: open.children.is_some(),
+                })
+                .collect(),
+            boards: listed
+                .boards
+                .iter()
+                .take(LISTED)
+                .map(|row| BoardRow {
+                    id: row.facts.id.clone(),
+                    source: row.source.to_string(),
+                    goal: ForeignText::short(&row.facts.goal, 160),
+                    made: Moment::ago(row.facts.made, now),
+                    state: board_state(row.facts.state),
+                    counts: counts(&row.facts),
+                })
+                .collect(),
+            away: listed
+                .unread
+                .iter()
+                .map(|unread| match unread {
+                    Unread::Board { board, why, .. } => (board.as_str(), why),
+                    Unread::Source { source, why } => (source.as_str(), why),
+                })
+                .map(|(what, why)| (ForeignText::short(what, 80), ForeignText::short(why, 300)))
+                .collect(),
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+const fn board_state(state: BoardState) -> &'static str {
+    match state {
+        BoardState::New => "not begun",
+        BoardState::UnderWay => "under way",
+        BoardState::Suspended => "waits until agents are served again",
+        BoardState::Stopping => "stopping",
+        BoardState::Done => "done",
+        BoardState::Unfinished => "over, with tasks left",
+    }
+}
+
+fn counts(facts: &BoardFacts) -> String {
+    let each = facts.counts.iter().filter(|(_, count)| **count > 0);
+    let each: Vec<_> = each
+        .map(|(state, count)| format!("{count} {}", state.as_str()))
+        .collect();
+    each.join(", ")
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct RunPage {
+    id: String,
+    capability: ForeignText,
+    over: bool,
+}
+
+#[derive(Template)]
+#[template(path = "said.html")]
+struct Said {
+    over: bool,
+    error: Option<ForeignText>,
+    /// The beginning is not shown, or no longer kept.
+    cut: bool,
+    text: ForeignText,
+}
+
+/// A call that is under way, or a run that is over.
+pub(super) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let look = Look {
+        id: id.clone(),
+        after: u64::MAX,
+        wait: 0,
+    };
+    let said = calls::said(desk.clone(), Reading, look).await?;
+    let page = RunPage {
+        id,
+        capability: ForeignText::short(&said.capability_id, 120),
+        over: said.over,
+    };
+    shell::made(&desk, page.render())
+}
+
+/// What it has said.
+pub(super) async fn said(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let look = Look {
+        id,
+        after: 0,
+        wait: 0,
+    };
+    let said = calls::said(desk.clone(), Reading, look).await?;
+    let made = blocking(move || {
+        let mut text = String::new();
+        for chunk in said.progress.chunks {
+            match chunk {
+                ProgressChunk::Text(part) => text.push_str(&part),
+                ProgressChunk::Json(event) => {
+                    let event: Value = serde_json::from_str(event.get()).unwrap_or_default();
+                    if let Some(words) = streamed::words(&event) {
+                        if !text.is_empty() && !text.ends_with('\n') {
+                            text.push('\n');
+                        }
+                        text.push_str(&words);
+                        text.push('\n');
+                    }
+                }
+            }
+        }
+        let begin = text.len().saturating_sub(SAID);
+        let begin = (begin..=text.len())
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
+        Said {
+            over: said.over,
+            error: said
+                .error
+                .as_deref()
+                .map(|why| ForeignText::short(why, 400)),
+            cut: said.progress.from > 0 || begin > 0,
+            text: ForeignText::text(&text[begin..]),
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+#[derive(Template)]
+#[template(path = "board.html")]
+struct BoardPage {
+    id: String,
+    source: String,
+    goal: ForeignText,
+    made: Moment,
+    state: &'static str,
+    why: Option<ForeignText>,
+    over: bool,
+    graph: Graph,
+    tasks: Vec<TaskRow>,
+}
+
+struct TaskRow {
+    id: ForeignText,
+    title: ForeignText,
+    agent: String,
+    state: &'static str,
+    attempts: u32,
+    needs: ForeignText,
+    message: Option<ForeignText>,
+    error: Option<ForeignText>,
+    run: Option<String>,
+    changes: Option<String>,
+}
+
+/// One board.
+pub(super) async fn board(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let source =
+        query(&request, "source").and_then(|id| plexus_protocol::SourceId::parse(&id).ok());
+    drop(request);
+    let shown = boards::show(desk.clone(), Reading, Show { id, source }).await?;
+    let now = desk.clock.now();
+    let made = blocking(move || BoardPage::of(&shown.board, now).render()).await?;
+    shell::made(&desk, made)
+}
+
+impl BoardPage {
+    fn of(board: &Board, now: Timestamp) -> Self {
+        let row = |task: &Task| TaskRow {
+            id: ForeignText::short(&task.id, 40),
+            title: ForeignText::short(&task.title, 200),
+            agent: task.agent.to_string(),
+            state: task.state.as_str(),
+            attempts: task.attempts,
+            needs: ForeignText::short(&task.needs.join(", "), 120),
+            message: task
+                .message
+                .as_deref()
+                .map(|said| ForeignText::short(said, 600)),
+            error: task
+                .error
+                .as_deref()
+                .map(|said| ForeignText::short(said, 400)),
+            run: task
+                .run
+                .clone()
+                .filter(|_| task.state == TaskState::Running),
+            changes: task.changes.clone(),
+        };
+        Self {
+            id: board.facts.id.clone(),
+            source: board.source.to_string(),
+            goal: ForeignText::short(&board.facts.goal, 1_000),
+            made: Moment::ago(board.facts.made, now),
+            state: board_state(board.facts.state),
+            why: board
+                .facts
+                .why
+                .as_deref()
+                .map(|why| ForeignText::short(why, 400)),
+            over: board.facts.state.is_over(),
+            graph: Graph::of(&board.tasks),
+            tasks: board.tasks.iter().map(row).collect(),
+        }
+    }
+}
+
+/// Tasks as boxes, each right of what it needs.
+struct Graph {
+    width: usize,
+    height: usize,
+    boxes: Vec<GraphBox>,
+    lines: Vec<GraphLine>,
+}
+
+struct GraphBox {
+    x: usize,
+    y: usize,
+    state: &'static str,
+    /// Inside of a drawing no other markup can stand: what is not plain is left out.
+    text: String,
+}
+
+struct GraphLine {
+    x1: usize,
+    y1: usize,
+    x2: usize,
+    y2: usize,
+}
+
+/// A box and the room around it.
+const BOX: (usize, usize) = (150, 34);
+const GAP: (usize, usize) = (46, 14);
+
+impl Graph {
+    fn of(tasks: &[Task]) -> Self {
+        let mut column: BTreeMap<&str, usize> = BTreeMap::new();
+        // A board has no circle; should a source say otherwise, the drawing is wrong and ends all the same.
+        for _ in 0..tasks.len() {
+            for task in tasks {
+                let before = task
+                    .needs
+                    .iter()
+                    .filter_map(|need| column.get(need.as_str()));
+                let own = before.max().map_or(0, |before| before + 1);
+                column.insert(&task.id, own.min(tasks.len()));
+            }
+        }
+        let mut filled: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut at: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for task in tasks {
+            let column = column.get(task.id.as_str()).copied().unwrap_or(0);
+            let row = filled.entry(column).or_default();
+            let place = (column * (BOX.0 + GAP.0) + 4, *row * (BOX.1 + GAP.1) + 4);
+            at.insert(&task.id, place);
+            *row += 1;
+        }
+        let line = |task: &Task, need: &String| {
+            let (to, from) = (at.get(task.id.as_str())?, at.get(need.as_str())?);
+            Some(GraphLine {
+                x1: from.0 + BOX.0,
+                y1: from.1 + BOX.1 / 2,
+                x2: to.0,
+                y2: to.1 + BOX.1 / 2,
+            })
+        };
+        Self {
+            width: filled
+                .keys()
+                .max()
+                .map_or(0, |last| (last + 1) * (BOX.0 + GAP.0)),
+            height: filled
+                .values()
+                .max()
+                .map_or(0, |most| most * (BOX.1 + GAP.1))
+                + 8,
+            lines: tasks
+                .iter()
+                .flat_map(|task| task.needs.iter().filter_map(move |need| line(task, need)))
+                .collect(),
+            boxes: tasks
+                .iter()
+                .filter_map(|task| {
+                    let (x, y) = *at.get(task.id.as_str())?;
+                    Some(GraphBox {
+                        x,
+                        y,
+                        state: task.state.as_str(),
+                        text: drawn(&task.title),
+                    })
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Text of others in a drawing: what a page would mark stands as U+FFFD.
+pub(super) fn drawn(text: &str) -> String {
+    let plain = |c: char| match plexus_protocol::unseen::is_unseen(c) || c.is_control() {
+        true => '\u{fffd}',
+        false => c,
+    };
+    let text: String = text.chars().map(plain).collect();
+    plexus_sources::narration::cut(&text, 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn task(id: &str, needs: &[&str]) -> Task {
+        let task = json!({"id": id, "title": "T\u{202e}", "agent": "codex.run", "needs": needs, "state": "ready",
+            "attempts": 0});
+        serde_json::from_value(task).expect("a task")
+    }
+
+    #[test]
+    fn a_task_stands_right_of_what_it_needs() {
+        let graph = Graph::of(&[task("c", &["a", "b"]), task("a", &[]), task("b", &["a"])]);
+        let x: Vec<_> = graph.boxes.iter().map(|one| one.x).collect();
+        assert!(x[1] < x[2] && x[2] < x[0], "{x:?}");
+        assert_eq!(graph.lines.len(), 3);
+        assert!(graph.lines.iter().all(|line| line.x1 < line.x2));
+        assert_eq!(graph.boxes[0].text, "T\u{fffd}");
+    }
+
+    #[test]
+    fn a_circle_is_drawn_and_ends() {
+        let graph = Graph::of(&[task("a", &["b"]), task("b", &["a"])]);
+        assert_eq!(graph.boxes.len(), 2);
+    }
+}

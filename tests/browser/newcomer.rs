@@ -1,0 +1,375 @@
+//! Somebody who has never seen it, from the first page and without a terminal: connects an agent, adds a calendar server,
+//! decides a card, finds out who read a note, and revokes. Once by pointer alone, once by keyboard alone; each task
+//! within twelve activations (a click, Enter, Space, or a shortcut). Tab and what is typed are counted apart.
+
+#[path = "../../workers/caldav/tests/radicale.rs"]
+mod radicale;
+
+use crate::scene::{LOOKS, Scene, WRITE, note};
+use plexus_tests::Agent;
+use plexus_tests::browser::{Browser, key};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until_true;
+use radicale::{PASSWORD, Radicale, USER};
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::path::Path;
+
+/// What a task may take.
+const MOST: u32 = 12;
+/// Tab presses within which what is looked for has the focus.
+const FAR: usize = 120;
+
+/// How somebody uses a page, and what it cost.
+struct Hands<'b> {
+    browser: &'b Browser,
+    keys: bool,
+    activations: Cell<u32>,
+    tabs: Cell<u32>,
+    typed: Cell<usize>,
+}
+
+impl<'b> Hands<'b> {
+    fn new(browser: &'b Browser, keys: bool) -> Self {
+        Self {
+            browser,
+            keys,
+            activations: Cell::new(0),
+            tabs: Cell::new(0),
+            typed: Cell::new(0),
+        }
+    }
+
+    fn has_focus(&self, selector: &str) -> bool {
+        let is = format!(
+            "return Boolean(document.activeElement?.matches({}))",
+            json!(selector)
+        );
+        self.browser.run(&is) == Value::Bool(true)
+    }
+
+    /// Puts the focus on something, as far as a keyboard goes.
+    fn reach(&self, selector: &str) {
+        let _ = self.browser.see(selector);
+        for _ in 0..FAR {
+            if self.has_focus(selector) {
+                return;
+            }
+            self.browser.press(key::TAB);
+            self.tabs.set(self.tabs.get() + 1);
+        }
+        panic!("Tab does not reach {selector}");
+    }
+
+    /// Presses a button, a link, a box.
+    fn press(&self, selector: &str) {
+        self.activations.set(self.activations.get() + 1);
+        if !self.keys {
+            return self.browser.see(selector).click();
+        }
+        self.reach(selector);
+        let is_box = self
+            .browser
+            .run("return document.activeElement.matches('[type=checkbox], summary')");
+        self.browser.press(if is_box == Value::Bool(true) {
+            key::SPACE
+        } else {
+            key::ENTER
+        });
+    }
+
+    /// Goes to a page: by its link, or by the letters that the page underlines.
+    fn page(&self, link: &str, letter: &str) {
+        if self.keys {
+            self.activations.set(self.activations.get() + 1);
+            self.browser.press("g");
+            return self.browser.press(letter);
+        }
+        self.press(link);
+    }
+
+    fn fill(&self, selector: &str, text: &str) {
+        self.typed.set(self.typed.get() + text.chars().count());
+        if self.keys {
+            self.reach(selector);
+            return self.browser.press(text);
+        }
+        self.browser.see(selector).fill(text);
+    }
+
+    /// Ends a task: it took no more than it may.
+    fn done(&self, task: &str) {
+        let (activations, tabs, typed) =
+            (self.activations.take(), self.tabs.take(), self.typed.take());
+        let by = if self.keys { "keyboard" } else { "pointer" };
+        println!("{by}: {task}: {activations} activations, {tabs} times Tab, {typed} characters");
+        assert!(activations <= MOST, "{task} took {activations}");
+    }
+}
+
+#[test]
+fn by_pointer_alone() {
+    owns_the_house(false);
+}
+
+#[test]
+fn by_keyboard_alone() {
+    owns_the_house(true);
+}
+
+fn owns_the_house(keys: bool) {
+    let scene = Scene::open();
+    let browser = &*scene.browser;
+    browser.go(&scene.link());
+    browser.reads("#calm", "Nothing needs you.");
+    let hands = Hands::new(browser, keys);
+    let agent = connects_an_agent(&scene, &hands);
+    adds_a_calendar(&scene, &hands);
+    decides_a_card(&scene, &hands, &agent);
+    finds_who_read_a_note(&hands);
+    revokes(&scene, &hands, &agent);
+    scene.all_is_well();
+}
+
+fn connects_an_agent(scene: &Scene, hands: &Hands<'_>) -> Agent {
+    let browser = hands.browser;
+    hands.page("#agents", "a");
+    hands.press("a.button.main");
+    hands.fill("#c-id", "my-cc");
+    // The sources, by name: the second is the workspace.
+    let workspace = "[name=capabilities][value='workspace.read']";
+    hands.press("#c-2 summary");
+    hands.press(workspace);
+    hands.press("[data-form-page] [type=submit]");
+    browser.reads("#card h2", "my-cc is connected");
+    browser.reads(".steps", "It has not used its code yet.");
+    hands.done("connect an agent");
+    scene.picture("connected-wide-light");
+    let command = browser.text("#copy-1");
+    assert_contains(
+        &command,
+        "/integration/my-cc/install.sh | PLEXUS_ENROLL_CODE=",
+    );
+    let code = command.split('"').nth(1).expect("a code in quotes");
+    let agent = Agent::enroll(&scene.gateway.client(), code);
+    browser.reads(".steps", "It used its code.");
+    scene.workspace.write("plan.md", "a plan\n");
+    let _ = agent.must("workspace.read", json!({"path": "plan.md"}));
+    browser.reads(".steps", "read plan.md");
+    agent
+}
+
+fn adds_a_calendar(scene: &Scene, hands: &Hands<'_>) {
+    let tls = |name: &str| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixture/tls")
+            .join(name)
+    };
+    let server = Radicale::tls(&tls("server.pem"), &tls("server.key"), &tls("ca.pem"));
+    server.calendar("work", "Work", &["VEVENT", "VTODO"]);
+    hands.page("#sources", "s");
+    hands.press("[data-kind='caldav-account']");
+    hands.fill("#f-url", &server.url());
+    hands.fill("#f-user", USER);
+    hands.fill("#f-password", PASSWORD);
+    hands.fill("#f-ca", &tls("ca.pem").display().to_string());
+    hands.press("form.fields [type=submit]");
+    hands.browser.reads("#notes", "Added — caldav");
+    hands.browser.reads("[data-source=caldav]", "serves");
+    hands.done("add a calendar");
+    let listed = scene.owner().get("/admin/api/sources").expect_ok();
+    assert_contains(&listed.to_string(), "caldav-account");
+}
+
+fn decides_a_card(scene: &Scene, hands: &Hands<'_>, agent: &Agent) {
+    let item = agent.must_ask(WRITE, note("today.md", "one line\n"));
+    hands.page("#overview", "o");
+    hands.browser.reads(".needs", "creates today.md");
+    hands.press(".needs a");
+    hands.browser.reads(".headline", "creates today.md");
+    let _ = hands.browser.see("#card form:not([data-fresh])");
+    if hands.keys {
+        hands.browser.press("a");
+        until_true("the focus of the button", || {
+            hands.has_focus("[value=once]")
+        });
+        hands.activations.set(hands.activations.get() + 1);
+    }
+    hands.press("[value=once]");
+    hands.browser.reads("#notes", "Approved once");
+    hands.done("decide a card");
+    assert_eq!(scene.state_of(agent, &item), "approved");
+}
+
+fn finds_who_read_a_note(hands: &Hands<'_>) {
+    hands.page("#activity", "t");
+    hands.fill("#a-touched", "plan.md");
+    hands.press("[data-filter] [type=submit]");
+    until_true("the address of what was asked for", || {
+        hands.browser.address().ends_with("?touched=plan.md")
+    });
+    hands.browser.reads(".calls", "my-cc read plan.md");
+    hands.done("find who read a note");
+    // The address is enough: loaded anew it shows the same, and back leads where one was.
+    hands.browser.reload();
+    hands.browser.reads(".calls", "my-cc read plan.md");
+    hands.browser.run("history.back()");
+    until_true("the page before", || {
+        !hands.browser.address().contains("touched")
+    });
+    let _ = hands.browser.see("#a-touched");
+}
+
+fn revokes(scene: &Scene, hands: &Hands<'_>, agent: &Agent) {
+    hands.page("#agents", "a");
+    hands.press("td a.agent[href='/admin/agents/my-cc']");
+    hands.browser.reads("#card h2", "my-cc");
+    let revoke = "[data-send='/agents/revoke']";
+    hands.press(revoke);
+    hands.browser.reads(revoke, "Really revoke");
+    let _ = agent.must("workspace.read", json!({"path": "plan.md"}));
+    hands.press(revoke);
+    hands.browser.reads("#notes", "Revoked — my-cc");
+    hands.browser.reads("#card", "revoked");
+    hands.done("revoke");
+    agent
+        .invoke("workspace.read", json!({"path": "plan.md"}))
+        .expect_status(401);
+    let listed = scene.owner().get("/admin/api/grants").expect_ok();
+    assert_eq!(listed["grants"], json!([]));
+}
+
+/// Every page, in every look: it fits its width, and its policy refuses nothing of it.
+#[test]
+fn each_page_in_each_look() {
+    let scene = Scene::open();
+    let browser = &*scene.browser;
+    let agent = scene.agent("claude");
+    let other = scene.agent("a-script-with-a-rather-long-name");
+    scene.workspace.write("Projects/plan.md", "a plan\n");
+    for agent in [&agent, &other] {
+        let _ = agent.must("workspace.read", json!({"path": "Projects/plan.md"}));
+    }
+    let item = agent.must_ask(WRITE, note("today.md", "one line\n"));
+    let _ = scene.owner().card(&item);
+    scene.owner().approve(&item, "once");
+    let done = agent.must(WRITE, note("today.md", "one line\n"));
+    let event = done["auditId"].as_str().expect("an event").to_owned();
+    let waits = agent.must_ask(WRITE, note("tomorrow.md", &"more\n".repeat(30)));
+    let _ = scene.owner().card(&waits);
+    browser.go(&scene.link());
+    browser.reads(".needs", "creates tomorrow.md");
+    let pages = [
+        ("overview", String::new(), "Overview"),
+        ("shared", "/sources".to_owned(), "What I share"),
+        (
+            "one-source",
+            "/sources/workspace".to_owned(),
+            "What agents see of it",
+        ),
+        ("agents", "/agents".to_owned(), "Agents"),
+        ("agent", "/agents/claude".to_owned(), "May, without asking"),
+        ("connect", "/agents/connect".to_owned(), "Connect an agent"),
+        ("grants", "/grants".to_owned(), "Grants"),
+        ("activity", "/activity".to_owned(), "read Projects/plan.md"),
+        ("call", format!("/activity/{event}"), "today.md"),
+        ("undo", format!("/activity/{event}/undo"), "Take back"),
+        ("live", "/live".to_owned(), "Who reaches what"),
+        ("runs", "/runs".to_owned(), "Under way"),
+        ("changes", "/changes".to_owned(), "Changes of coding agents"),
+        ("health", "/health".to_owned(), "Health"),
+    ];
+    for (name, path, words) in pages {
+        browser.go(&format!("{}{path}", scene.page()));
+        browser.reads("#card", words);
+        for (dark, width, height, look) in LOOKS {
+            browser.dark(dark);
+            browser.size(width, height);
+            scene.fits();
+            scene.picture(&format!("{name}-{look}"));
+        }
+        browser.dark(false);
+        browser.size(1440, 900);
+    }
+    scene.all_is_well();
+}
+
+/// What a page shows changes under the owner's eyes, and stays where it is in hand.
+#[test]
+fn pages_follow_what_happens() {
+    let scene = Scene::open();
+    let browser = &*scene.browser;
+    let agent = scene.agent("claude");
+    scene.workspace.write("a.md", "a\n");
+    scene.workspace.write("b.md", "b\n");
+    let read = |path: &str| agent.must("workspace.read", json!({"path": path}));
+    browser.go(&scene.link());
+    browser.reads("#card", "What happened last");
+    let _ = read("a.md");
+    browser.reads(".calls", "claude read a.md");
+    browser.see("#grants").click();
+    browser.reads("#card", "workspace.read");
+    // One that is chosen stays chosen, whatever happens meanwhile.
+    browser.see("[name=many]").click();
+    let _ = read("b.md");
+    scene
+        .owner()
+        .grant("claude", "workspace.write", "1h")
+        .expect_ok();
+    browser.see("#activity").click();
+    browser.reads(".calls", "claude read b.md");
+    browser.see("#grants").click();
+    browser.reads("#card", "workspace.write");
+    browser.see("[data-body*='workspace.write']").click();
+    browser.reads("#notes", "Revoked — claude: workspace.write");
+    browser.loses("[data-body*='workspace.write']");
+    agent.must_ask(WRITE, note("c.md", "c\n"));
+    // All agents at once: and nobody is served until it is taken back.
+    browser.see("#overview").click();
+    browser.see("#pause").click();
+    browser.reads("#card", "All agents are paused");
+    agent
+        .invoke("workspace.read", json!({"path": "a.md"}))
+        .expect_error(503, "paused");
+    browser.see("#pause").click();
+    browser.reads("#notes", "Agents are served again");
+    let _ = read("a.md");
+    // A grant that nobody asked for, within a folder.
+    browser.see("#agents").click();
+    browser.see("td a.agent").click();
+    browser.see("#give summary").click();
+    browser
+        .see("#give-what option[value='workspace.write']")
+        .click();
+    browser.see("#give-under").fill("Notes");
+    browser.see("#give [type=submit]").click();
+    browser.reads("#notes", "Granted to claude");
+    browser.reads("#card", "path at or below Notes");
+    agent.must(WRITE, note("Notes/d.md", "d\n"));
+    // What it did is taken back from its own page.
+    browser.see("#activity").click();
+    browser.see(".calls .changed a[href$='/undo']").click();
+    browser.reads("#card h2", "Take back");
+    browser.see("[data-send^='/undo/']").click();
+    browser.reads("#notes", "Taken back");
+    assert!(!scene.workspace.path().join("Notes/d.md").exists());
+    // What is hidden does not exist for agents.
+    browser.go(&format!("{}/sources/workspace", scene.page()));
+    browser.see("[id='x-workspace.read']").click();
+    browser.reads("#notes", "Hidden — workspace.read");
+    assert!(!agent.sees().contains(&"workspace.read".to_owned()));
+    browser.see("[id='x-workspace.read']").click();
+    browser.reads("#notes", "Shown — workspace.read");
+    // The palette finds what has a name.
+    browser.press("/");
+    browser.press("heal");
+    browser.reads("#found", "Health");
+    browser.press(key::ENTER);
+    browser.reads("#card h2", "Health");
+    browser.go(&format!("{}/nowhere", scene.page()));
+    browser.reads("#card h2", "There is nothing here");
+    let mut log = browser.log();
+    log.retain(|entry| entry["level"] == "SEVERE");
+    log.retain(|entry| !entry["message"].to_string().contains("status of 404"));
+    assert!(log.is_empty(), "{log:#?}");
+}
