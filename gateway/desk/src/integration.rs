@@ -170,6 +170,8 @@ async fn delivery(
 pub(crate) struct HandOver {
     /// Commands of a shell where the agent works, in their order.
     pub(crate) commands: Vec<String>,
+    /// The program that they write, through which the agent reaches this gateway.
+    pub(crate) launcher: String,
     /// What an agent is told that runs no shell.
     pub(crate) instruction: Option<String>,
     /// When the code in them ends.
@@ -185,6 +187,7 @@ pub(crate) async fn hand_over(
     acting: &Acting,
     agent: AgentId,
 ) -> Result<HandOver, Refused> {
+    let launcher = script(desk, &agent).launcher();
     let made = delivery(desk, acting, agent, None, false).await?;
     let text = |name: &str| made.get(name).and_then(Value::as_str).map(str::to_owned);
     let code = text("enrollCode").map(|code| format!("plexus enroll {code}"));
@@ -199,6 +202,7 @@ pub(crate) async fn hand_over(
     let until = made.get("codeExpiresAt");
     Ok(HandOver {
         commands,
+        launcher,
         instruction,
         until: until.and_then(|until| serde_json::from_value(until.clone()).ok()),
     })

@@ -38,6 +38,7 @@ use plexus_protocol::{
 use plexus_sources::catalogue::Entry;
 use plexus_trust::State as TrustState;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Agents that the list has.
@@ -334,6 +335,8 @@ struct ConnectForm {
 struct ConnectedPage {
     id: String,
     commands: Vec<String>,
+    /// What an MCP client has in its settings.
+    settings: Option<String>,
     instruction: Option<ForeignText>,
     until: Option<Moment>,
     granted: Vec<GrantLine>,
@@ -350,6 +353,7 @@ pub(super) async fn connect(
 ) -> Result<Response, Refused> {
     let form: ConnectForm = read(request).await?;
     let window = window(&form.window)?;
+    let is_mcp = form.kind == "mcp";
     let asked = Connect {
         agent_id: form.id.trim().to_owned(),
         agent_type: Some(form.kind),
@@ -375,6 +379,7 @@ pub(super) async fn connect(
             refused: refusals(&agent.refused),
             id: agent.agent_id.to_string(),
             commands: Vec::new(),
+            settings: None,
             instruction: None,
             until: None,
             nested: true,
@@ -388,6 +393,7 @@ pub(super) async fn connect(
                 refused: refusals(&agent.refused),
                 id: agent.agent_id.to_string(),
                 commands: over.commands,
+                settings: is_mcp.then(|| mcp_settings(&over.launcher)),
                 instruction: over.instruction.as_deref().map(ForeignText::text),
                 until: over.until.map(|until| Moment::left(until, now)),
                 nested: false,
@@ -395,6 +401,14 @@ pub(super) async fn connect(
         }
     };
     shell::made(&desk, page.render())
+}
+
+/// As most clients write it.
+fn mcp_settings(launcher: &str) -> String {
+    format!(
+        "{:#}",
+        json!({"mcpServers": {"plexus": {"command": launcher, "args": ["mcp"]}}})
+    )
 }
 
 fn asking(skipped: &[CapabilityId], refused: &[RefusedStanding]) -> Vec<String> {

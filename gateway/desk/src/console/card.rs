@@ -520,7 +520,8 @@ impl Moment {
     pub(super) fn left(at: Timestamp, now: Timestamp) -> Self {
         Self {
             iso: at.to_string(),
-            words: format!("in {}", words::span(at.since(now))),
+            // A week that began a moment ago is a week, and not six days.
+            words: format!("in {}", words::span(at.since(now) + 60_000)),
         }
     }
 }

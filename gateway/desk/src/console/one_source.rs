@@ -110,7 +110,10 @@ impl Page {
             .map(|entry| CapabilityRow {
                 id: entry.id.to_string(),
                 label: ForeignText::short(&entry.capability().label, 80),
-                about: ForeignText::short(&entry.capability().describe, 240),
+                about: {
+                    let first = entry.capability().describe.lines().next();
+                    ForeignText::short(first.unwrap_or_default(), 240)
+                },
                 does: words::access(strongest(entry)),
                 rating: words::rating(entry),
                 exposed: trust.exposed(&entry.id),
