@@ -90,6 +90,9 @@ fn by_keyboard_alone() {
     browser.press(&scene.gateway.key());
     browser.press(key::ENTER);
     browser.reads("#queue", "Nothing waits");
+    browser.press("g");
+    browser.press("p");
+    browser.reads("#quiet", "All quiet");
 
     let agent = scene.agent("my-cc");
     let ask = |name: &str| agent.must_ask(WRITE, note(name, "text\n"));

@@ -72,7 +72,22 @@ fn small_and_quick_with_a_long_past() {
 
     let inside = signed_in(&scene);
     let at = |rest: &str| format!("/admin/console/pending/{}{rest}", items[0]);
+    let inside_of = |page: &str| format!("/admin/console/{page}");
     let pages = [
+        inside_of("overview"),
+        inside_of("sources"),
+        inside_of("sources/workspace"),
+        inside_of("agents"),
+        inside_of("agents/connect"),
+        inside_of("agents/agent-3"),
+        inside_of("grants"),
+        inside_of("grants?sort=ends&from=100"),
+        inside_of("activity"),
+        inside_of("activity?agent=agent-3"),
+        inside_of("live"),
+        inside_of("runs"),
+        inside_of("health"),
+        inside_of("find?q=agent"),
         "/admin".to_owned(),
         "/admin/console.css".to_owned(),
         "/admin/console.js".to_owned(),
