@@ -1,9 +1,11 @@
 //! What the owner's routes need beside the edge.
 
+pub use crate::owner::CallTally;
 use crate::{
     kept_cards::ProposalCards,
     upgrade::{LaunchOrigin, Upgrades},
 };
+
 use plexus_calls::kernel::Kernel;
 use plexus_edge::edge::Edge;
 use plexus_protocol::Timestamp;
@@ -35,6 +37,8 @@ pub struct Desk {
     pub upgrades: Upgrades,
     /// Cards of what agents propose.
     pub proposals: ProposalCards,
+    /// Calls of the last day, for the console's pages.
+    pub tally: CallTally,
     /// For `plexusctl backup`.
     pub copy: CopyLedger,
 }

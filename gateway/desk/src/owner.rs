@@ -48,6 +48,8 @@ mod unsettled;
 mod upgrade;
 mod v1;
 
+pub use activity::CallTally;
+
 use crate::{
     acting::{Acting, Narrowing},
     console,

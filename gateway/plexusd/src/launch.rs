@@ -41,7 +41,7 @@ use plexus_calls::{
     under_way::UnderWay,
     worker_events,
 };
-use plexus_desk::desk::{Checked, Desk};
+use plexus_desk::desk::{CallTally, Checked, Desk};
 use plexus_edge::{
     address::Address, connection_key::KeyFile, edge::Edge, kept_discovery::KeptDiscovery,
     key_lock::KeyLock, listen, mcp_agents::McpAgents, sessions::Sessions, throttle::Throttle,
@@ -260,6 +260,7 @@ async fn run(
     let desk = Arc::new(Desk {
         started: Instant::now(),
         started_by: service::started_by(),
+        tally: CallTally::default(),
         checked: Mutex::new(Checked {
             at: now,
             by: "start",

@@ -170,7 +170,7 @@ pub(super) async fn page(
         limit: Some(PAGE),
         ..wanted.list(before)
     };
-    let found = activity::list(desk.clone(), Reading, asked).await?;
+    let found = activity::recent(&desk, asked).await?;
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
     let made = blocking(move || {

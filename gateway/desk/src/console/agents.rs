@@ -35,7 +35,6 @@ use plexus_protocol::{
     AgentId, CapabilityId, Constraint, EnrollmentStatus, ErrorBody, ErrorCode, Reach, Timestamp,
     TrustWindow, Verb, constraint::PathPrefix,
 };
-use plexus_sources::catalogue::Entry;
 use plexus_trust::State as TrustState;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
@@ -159,9 +158,7 @@ struct AgentPage {
 struct Asking {
     id: String,
     label: ForeignText,
-    does: &'static str,
-    /// What a grant can last; none where each call asks.
-    rating: &'static str,
+    does: String,
 }
 
 /// One agent.
@@ -178,9 +175,8 @@ pub(super) async fn show(
     let row = row.ok_or_else(gone)?;
     let granted = owner_grants::list(desk.clone(), Reading, plexus_owner::grants::List {}).await?;
     let limits = limits::show(desk.clone(), Reading, ShowLimits { id: id.clone() }).await?;
-    let calls = activity::list(
-        desk.clone(),
-        Reading,
+    let calls = activity::recent(
+        &desk,
         List {
             agent: Some(id.clone()),
             limit: Some(CALLS),
@@ -249,18 +245,11 @@ fn asks(
             list.push(Asking {
                 id: entry.id.to_string(),
                 label: ForeignText::short(&entry.capability().label, 80),
-                does: words::access(strongest(entry)),
-                rating: words::rating(entry),
+                does: words::consequence(entry),
             });
         }
     }
     sources
-}
-
-/// What a call of a capability amounts to.
-pub(super) fn strongest(entry: &Entry) -> Verb {
-    let verbs = entry.capability().verbs;
-    verbs.iter().max().unwrap_or(Verb::Read)
 }
 
 #[derive(Template)]
@@ -273,8 +262,7 @@ struct ConnectPage {
 struct Choice {
     id: String,
     label: ForeignText,
-    does: &'static str,
-    rating: &'static str,
+    does: String,
     /// It changes nothing: naming it grants it.
     reads: bool,
     ticked: bool,
@@ -297,13 +285,11 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
                 sources.push((ForeignText::short(entry.source.as_str(), 60), Vec::new()));
             }
             if let Some((_, list)) = sources.last_mut() {
-                let does = strongest(entry);
                 list.push(Choice {
                     id: entry.id.to_string(),
                     label: ForeignText::short(&entry.capability().label, 80),
-                    does: words::access(does),
-                    rating: words::rating(entry),
-                    reads: does == Verb::Read,
+                    does: words::consequence(entry),
+                    reads: words::strongest(entry) == Verb::Read,
                     ticked: state.default_grants.contains(&entry.id),
                 });
             }
@@ -451,7 +437,7 @@ pub(super) async fn arrival(
         limit: Some(1),
         ..List::default()
     };
-    let calls = activity::list(desk.clone(), Reading, asked).await?;
+    let calls = activity::recent(&desk, asked).await?;
     let made = Arrival {
         id,
         enrolled: agent.redeemed_at.is_some(),

@@ -3,12 +3,12 @@
 //!
 //! The server draws it; the page asks for it again when something happens.
 
-use super::{blocking, links, runs::drawn, shell};
-use crate::{desk::Desk, owner::activity, table::Reading};
+use super::{activity::CallLine, blocking, links, runs::drawn, shell};
+use crate::{desk::Desk, owner::activity};
 use askama::Template;
 use axum::{extract::State, response::Response};
 use plexus_edge::reply::Refused;
-use plexus_owner::activity::{List, Totals};
+use plexus_owner::activity::Totals;
 use plexus_trust::ItemState;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,7 @@ struct Page {
     sources: Vec<Side>,
     lines: Vec<Line>,
     left_out: usize,
-    calls: Vec<super::activity::CallLine>,
+    calls: Vec<CallLine>,
 }
 
 struct Side {
@@ -52,11 +52,6 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
     let tally = activity::tally(&desk, now).await?;
-    let asked = List {
-        limit: Some(12),
-        ..List::default()
-    };
-    let calls = activity::list(desk.clone(), Reading, asked).await?;
     let under_way: BTreeSet<(String, String)> = desk
         .under_way
         .all()
@@ -83,18 +78,9 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         for pair in under_way.iter().chain(&waits) {
             pairs.entry(pair.clone()).or_default();
         }
-        draw(
-            &state,
-            pairs,
-            &under_way,
-            &waits,
-            calls
-                .calls
-                .iter()
-                .map(|row| super::activity::CallLine::of(row.call(), now))
-                .collect(),
-        )
-        .render()
+        let calls = tally.last.iter();
+        let calls = calls.map(|call| CallLine::of(call, now)).collect();
+        draw(&state, pairs, &under_way, &waits, calls).render()
     })
     .await?;
     shell::made(&desk, made)
@@ -105,7 +91,7 @@ fn draw(
     pairs: BTreeMap<(String, String), Totals>,
     under_way: &BTreeSet<(String, String)>,
     waits: &BTreeSet<(String, String)>,
-    calls: Vec<super::activity::CallLine>,
+    calls: Vec<CallLine>,
 ) -> Page {
     let met: BTreeSet<&String> = pairs.keys().map(|(agent, _)| agent).collect();
     // Who met something comes first, so that nothing of what happened is left out for somebody who did nothing.

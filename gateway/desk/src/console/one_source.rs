@@ -1,7 +1,7 @@
 //! One source as a page: how it does, what agents see of it and who holds it, what is hidden, and what its workers may
 //! reach.
 
-use super::{agents::strongest, blocking, foreign::ForeignText, gone, shell, words};
+use super::{blocking, foreign::ForeignText, gone, shell, words};
 use crate::{
     acts::Named,
     desk::Desk,
@@ -46,8 +46,7 @@ struct CapabilityRow {
     id: String,
     label: ForeignText,
     about: ForeignText,
-    does: &'static str,
-    rating: &'static str,
+    does: String,
     exposed: bool,
     grants: usize,
 }
@@ -114,8 +113,7 @@ impl Page {
                     let first = entry.capability().describe.lines().next();
                     ForeignText::short(first.unwrap_or_default(), 240)
                 },
-                does: words::access(strongest(entry)),
-                rating: words::rating(entry),
+                does: words::consequence(entry),
                 exposed: trust.exposed(&entry.id),
                 grants: held.get(entry.id.as_str()).copied().unwrap_or(0),
             })

@@ -20,7 +20,7 @@ use askama::Template;
 use axum::{extract::State, response::Response};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
-    activity::{List, Totals},
+    activity::Totals,
     agents::Agents,
     sources::HealthStatus,
     status::{LedgerCondition, Status},
@@ -28,9 +28,8 @@ use plexus_owner::{
 use plexus_protocol::{EnrollmentStatus, Timestamp};
 use std::sync::Arc;
 
-/// Agents that are shown, and calls.
+/// Agents that are shown.
 const AGENTS: usize = 12;
-const CALLS: u64 = 10;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -83,11 +82,6 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let status = status::show(desk.clone(), Reading, plexus_owner::status::Show {}).await?;
     let agents = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
     let tally = activity::tally(&desk, now).await?;
-    let asked = List {
-        limit: Some(CALLS),
-        ..List::default()
-    };
-    let calls = activity::list(desk.clone(), Reading, asked).await?;
     let shown = desk.clone();
     let made = blocking(move || {
         let state = shown.ledger.snapshot();
@@ -104,10 +98,10 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             paused: status.paused,
             more_agents: agents.agents.len().saturating_sub(AGENTS),
             agents: lines(&agents, &tally, now),
-            calls: calls
-                .calls
+            calls: tally
+                .last
                 .iter()
-                .map(|row| CallLine::of(row.call(), now))
+                .map(|call| CallLine::of(call, now))
                 .collect(),
             sources: status.counts.sources,
             capabilities: status.counts.capabilities,
@@ -261,7 +255,7 @@ mod tests {
 
     #[test]
     fn little_is_seen_beside_much_and_no_column_is_taller_than_its_room() {
-        let mut hours = [Totals::default(); activity::HOURS];
+        let mut hours = [Totals::default(); 24];
         hours[0].read = 1;
         hours[23] = Totals {
             read: 600,

@@ -67,6 +67,21 @@ pub(super) fn access(access: Verb) -> &'static str {
     }
 }
 
+/// What a call of a capability amounts to, in a few words.
+pub(super) fn consequence(entry: &Entry) -> String {
+    match (access(strongest(entry)), rating(entry)) {
+        (does, "") => does.to_owned(),
+        ("changes", rating) if rating.starts_with("changes") => rating.to_owned(),
+        (does, rating) => format!("{does}: {rating}"),
+    }
+}
+
+/// The strongest that a call of it does.
+pub(super) fn strongest(entry: &Entry) -> Verb {
+    let verbs = entry.capability().verbs;
+    verbs.iter().max().unwrap_or(Verb::Read)
+}
+
 /// Why a capability is handled as it is.
 pub(super) fn rating(entry: &Entry) -> &'static str {
     match (entry.facts.sensitivity, entry.provenance) {

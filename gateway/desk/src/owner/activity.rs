@@ -8,6 +8,11 @@
 //!
 //! Must not know: how a call is told in words (`plexus_owner::activity::words`).
 
+mod tally;
+
+pub use tally::CallTally;
+pub(crate) use tally::{Tally, tally};
+
 use super::{audit::unreadable, undo::outcome_of};
 use crate::{
     acts::blocking,
@@ -28,17 +33,15 @@ use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 /// Calls of a page that names no limit, and the most it may name.
 const USUAL: usize = 200;
 const MOST: usize = 1_000;
 /// Events that one page reads, whatever it finds: some 10 MB of JSON, so that no page holds anybody up.
 const EVENTS: usize = 20_000;
+/// The same for a page that is looked at while calls are made.
+const RECENT: usize = 1_000;
 /// Things touched by one call that are shown one by one; the rest is counted, and stands in its event.
 const TOUCHED: usize = 20;
 
@@ -46,9 +49,21 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(list)
 }
 
-pub(crate) async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Activity, Refused> {
+async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Activity, Refused> {
+    within(&desk, wanted, EVENTS).await
+}
+
+/// A page of fewer events, for the console: a browser asks for it again whenever something happens.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub(crate) async fn recent(desk: &Desk, wanted: List) -> Result<Activity, Refused> {
+    within(desk, wanted, RECENT).await
+}
+
+async fn within(desk: &Desk, wanted: List, most: usize) -> Result<Activity, Refused> {
     let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
-    let page = blocking(move || page(&ledger, &state, &wanted)).await?;
+    let page = blocking(move || page(&ledger, &state, &wanted, most)).await?;
     page.map_err(|e| unreadable(&e))
 }
 
@@ -157,7 +172,12 @@ struct Denial {
     detail: Value,
 }
 
-fn page(ledger: &Ledger, state: &TrustState, wanted: &List) -> Result<Activity, StoreError> {
+fn page(
+    ledger: &Ledger,
+    state: &TrustState,
+    wanted: &List,
+    most: usize,
+) -> Result<Activity, StoreError> {
     let first = wanted.since.map_or(Ok(1), |at| ledger.first_at(at.0))?;
     let last = match (wanted.before, wanted.until) {
         (Some(before), _) => before,
@@ -170,7 +190,7 @@ fn page(ledger: &Ledger, state: &TrustState, wanted: &List) -> Result<Activity, 
     let mut totals = Totals::default();
     let mut ended = HashSet::new();
     let term = term(wanted);
-    let next = ledger.walk_back(term.as_ref(), first..last, EVENTS, |event| {
+    let next = ledger.walk_back(term.as_ref(), first..last, most, |event| {
         let Some(entry) = entry(event) else {
             return true;
         };
@@ -230,69 +250,6 @@ fn found(
         let row = told(ledger, state, &event, &entry, did, denial(&entry));
         row.call().clone()
     }))
-}
-
-/// Hours that a tally is of.
-pub(crate) const HOURS: usize = 24;
-/// Events that it reads: so many are read in the time of a page.
-const TALLIED: usize = 4_000;
-
-/// How many calls each agent made, hour by hour.
-pub(crate) struct Tally {
-    /// By agent, the oldest hour first.
-    pub(crate) agents: BTreeMap<String, [Totals; HOURS]>,
-    /// Calls of an agent on a source.
-    pub(crate) on: BTreeMap<(String, String), Totals>,
-    /// Whether there was more than is read at once: the oldest hours are not all there.
-    pub(crate) cut: bool,
-}
-
-/// The calls of the last [`HOURS`].
-///
-/// # Errors
-/// Where the log cannot be read.
-pub(crate) async fn tally(desk: &Desk, now: Timestamp) -> Result<Tally, Refused> {
-    let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
-    let made = blocking(move || tallied(&ledger, &state, now)).await?;
-    made.map_err(|e| unreadable(&e))
-}
-
-fn tallied(ledger: &Ledger, state: &TrustState, now: Timestamp) -> Result<Tally, StoreError> {
-    const HOUR: u64 = 3_600_000;
-    let since = Timestamp(now.0.saturating_sub(HOURS as u64 * HOUR));
-    let mut made = Tally {
-        agents: BTreeMap::new(),
-        on: BTreeMap::new(),
-        cut: false,
-    };
-    let range = ledger.first_at(since.0)?..ledger.head()?.seq + 1;
-    let mut ended = HashSet::new();
-    let left = ledger.walk_back(None, range, TALLIED, |event| {
-        let Some(entry) = entry(event) else {
-            return true;
-        };
-        if let Some(intent) = &entry.detail.intent {
-            ended.insert(intent.clone());
-        }
-        let (Some(did), Some(agent)) = (did(event, &entry, state, &ended), &entry.agent_id) else {
-            return true;
-        };
-        let hour = event.at().saturating_sub(since.0) / HOUR;
-        let hour = usize::try_from(hour).unwrap_or(HOURS).min(HOURS - 1);
-        let hours = made.agents.entry(agent.to_string()).or_default();
-        *hours[hour].of(did) += 1;
-        let source = entry
-            .capability_id
-            .as_deref()
-            .and_then(|id| id.split_once('.'));
-        if let Some((source, _)) = source {
-            let on = (agent.to_string(), source.to_owned());
-            *made.on.entry(on).or_default().of(did) += 1;
-        }
-        true
-    })?;
-    made.cut = left.is_some();
-    Ok(made)
 }
 
 fn entry(event: &Recorded) -> Option<Entry<'_>> {

@@ -1,0 +1,163 @@
+//! How many calls each agent made on which source, hour by hour, over the last day; and which were the last.
+//!
+//! ```text
+//! first look: the newest events of the day ─▶ counted by hour ─▶ each later look reads on from there
+//! ```
+//! Invariant: however long the log, one look reads at most [`MOST`] events; where there were more, the tally says so.
+
+use super::{denial, did, entry, told, unreadable};
+use crate::{acts::blocking, desk::Desk};
+use plexus_edge::reply::Refused;
+use plexus_ledger::{Recorded, StoreError};
+use plexus_owner::activity::{ActivityCall, Totals};
+use plexus_protocol::Timestamp;
+use plexus_record::Ledger;
+use plexus_trust::State as TrustState;
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Hours that a tally is of.
+pub(crate) const HOURS: usize = 24;
+/// Most events that one look reads, and how many at once.
+const MOST: u64 = 20_000;
+const BATCH: usize = 500;
+const HOUR: u64 = 3_600_000;
+/// Calls that are told one by one.
+const LAST: usize = 12;
+
+/// What was counted so far.
+#[derive(Default)]
+pub struct CallTally(Mutex<Counted>);
+
+#[derive(Default)]
+struct Counted {
+    /// The number of the last event that was looked at.
+    upto: u64,
+    /// By hour since the epoch: calls of an agent on a source.
+    hours: BTreeMap<u64, BTreeMap<(String, String), Totals>>,
+    /// The hour before which events were left out.
+    cut: u64,
+    /// The events that tell the last calls, the newest last.
+    last: VecDeque<Recorded>,
+}
+
+/// The calls of the last [`HOURS`].
+pub(crate) struct Tally {
+    /// By agent, the oldest hour first.
+    pub(crate) agents: BTreeMap<String, [Totals; HOURS]>,
+    /// Calls of an agent on a source.
+    pub(crate) on: BTreeMap<(String, String), Totals>,
+    /// Whether the oldest hours are not all there.
+    pub(crate) cut: bool,
+    /// The last calls that are over, the newest first.
+    pub(crate) last: Vec<ActivityCall>,
+}
+
+/// The calls of the last [`HOURS`]: counted on from the last look.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub(crate) async fn tally(desk: &Arc<Desk>, now: Timestamp) -> Result<Tally, Refused> {
+    let desk = desk.clone();
+    let made = blocking(move || {
+        let mut counted = desk.tally.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = desk.ledger.snapshot();
+        counted.count(&desk.ledger, &state, now)?;
+        Ok(counted.tally(&desk.ledger, &state, now))
+    });
+    made.await?.map_err(|e: StoreError| unreadable(&e))
+}
+
+impl Counted {
+    fn count(
+        &mut self,
+        ledger: &Ledger,
+        state: &TrustState,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let head = ledger.head()?.seq;
+        let day = now.0.saturating_sub(HOURS as u64 * HOUR);
+        self.hours = self.hours.split_off(&(day / HOUR));
+        if self.upto == 0 {
+            self.upto = ledger.first_at(day)?.saturating_sub(1);
+        }
+        let is_cut = head.saturating_sub(self.upto) > MOST;
+        if is_cut {
+            self.upto = head - MOST;
+        }
+        let mut first = true;
+        while self.upto < head {
+            let batch = ledger.after(self.upto, BATCH)?;
+            let Some(last) = batch.last() else {
+                break;
+            };
+            self.upto = last.seq();
+            for event in batch {
+                if is_cut && std::mem::take(&mut first) {
+                    self.cut = event.at() / HOUR;
+                }
+                self.add(event, state);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, event: Recorded, state: &TrustState) {
+        let Some(entry) = entry(&event) else {
+            return;
+        };
+        // A call that is under way is told by its end.
+        let is_over = entry.detail.what() != "intent";
+        let did = did(&event, &entry, state, &HashSet::new()).filter(|_| is_over);
+        let Some(did) = did else {
+            return;
+        };
+        if let Some(agent) = &entry.agent_id {
+            let id = entry.capability_id.as_deref();
+            let source = id.and_then(|id| id.split_once('.'));
+            let of = (
+                agent.to_string(),
+                source.map_or("", |(source, _)| source).to_owned(),
+            );
+            let hour = self.hours.entry(event.at() / HOUR).or_default();
+            *hour.entry(of).or_default().of(did) +=
+                1 + denial(&entry).map_or(0, |denial| denial.unrecorded);
+        }
+        self.last.push_back(event);
+        if self.last.len() > LAST {
+            self.last.pop_front();
+        }
+    }
+
+    fn tally(&self, ledger: &Ledger, state: &TrustState, now: Timestamp) -> Tally {
+        let call = |event: &Recorded| {
+            let entry = entry(event)?;
+            let did = did(event, &entry, state, &HashSet::new())?;
+            Some(
+                told(ledger, state, event, &entry, did, denial(&entry))
+                    .call()
+                    .clone(),
+            )
+        };
+        let last = now.0 / HOUR;
+        let first = (last + 1).saturating_sub(HOURS as u64);
+        let mut made = Tally {
+            agents: BTreeMap::new(),
+            on: BTreeMap::new(),
+            cut: self.cut >= first,
+            last: self.last.iter().rev().filter_map(call).collect(),
+        };
+        for (hour, calls) in self.hours.range(first..=last) {
+            let at = usize::try_from(hour - first).unwrap_or(0).min(HOURS - 1);
+            for ((agent, source), totals) in calls {
+                made.agents.entry(agent.clone()).or_default()[at] += *totals;
+                if !source.is_empty() {
+                    *made.on.entry((agent.clone(), source.clone())).or_default() += *totals;
+                }
+            }
+        }
+        made
+    }
+}
