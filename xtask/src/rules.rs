@@ -1,9 +1,10 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
-//! each other, how files are called, that each test is run, that each program ships, that links of pages lead
+//! each other, which may read JSON by name, how files are called, that each test is run, that each program ships, that links of pages lead
 //! somewhere.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
+mod by_name;
 mod circles;
 mod dependencies;
 mod edges;
@@ -47,6 +48,7 @@ pub(crate) fn check() -> Result<()> {
     }
     breaches.extend(dependencies::breaches(&everywhere));
     breaches.extend(licences::breaches(&everywhere));
+    breaches.extend(by_name::breaches(&cargo::root())?);
     breaches.extend(circles::breaches(&cargo::root())?);
     breaches.extend(names::breaches(&cargo::root())?);
     breaches.extend(links::breaches(&cargo::root())?);

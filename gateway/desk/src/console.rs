@@ -65,7 +65,7 @@ use std::sync::Arc;
 /// Everything below `/admin` that is the console's.
 pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
     // An act of a page is a call of the owner's table.
-    let (table, _) = owner::served().finish();
+    let (table, _) = owner::served_to_pages().finish();
     let inside = Router::new()
         .nest("/api", table)
         .merge(pages())

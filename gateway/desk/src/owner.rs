@@ -12,7 +12,6 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 mod audit;
 pub(crate) mod boards;
-mod body;
 pub(crate) mod calls;
 mod catalogue;
 pub(crate) mod changes;
@@ -59,7 +58,7 @@ use crate::{
 use axum::{
     Router,
     middleware::from_fn_with_state,
-    routing::{delete, get, post, put},
+    routing::{get, post, put},
 };
 use plexus_edge::authenticate;
 use plexus_protocol::SourceId;
@@ -88,23 +87,38 @@ pub(super) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 /// What is not asked for over TCP, key or no key: it takes who may open the owner's socket.
 pub(super) fn socket_routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
     let keyed = from_fn_with_state(desk.edge.clone(), authenticate::owner_only);
-    let upgrade = || post(upgrade::change_over).route_layer(keyed.clone());
+    let (router, _) = served_on_socket().finish();
+    let router = router.route_layer(keyed);
     Router::new()
-        .route("/admin/api/upgrade", upgrade())
-        .route("/v1/admin/api/upgrade", upgrade())
+        .nest("/admin/api", router.clone())
+        .nest("/v1/admin/api", router)
 }
 
-/// The calls of the owner's table: for whoever has the key, and for a browser that is signed in.
-pub(crate) fn served() -> Served {
+/// The calls of the owner's table that are served on the owner's socket alone.
+fn served_on_socket() -> Served {
+    upgrade::serve(Served::default())
+}
+
+/// The calls of the owner's table that are served on every listener. What opens the console is not the console's.
+fn served() -> Served {
+    console::door::serve(served_to_pages())
+}
+
+/// Those of them that a browser may make, too, which is signed in.
+pub(crate) fn served_to_pages() -> Served {
     let parts = [
         activity::serve,
         agents::serve,
         approvals::serve,
+        audit::serve,
         boards::serve,
         calls::serve,
         catalogue::serve,
         changes::serve,
+        channels::serve,
+        copy::serve,
         explain::serve,
+        extensions::serve,
         grants::serve,
         kinds::serve,
         lend::serve,
@@ -118,6 +132,7 @@ pub(crate) fn served() -> Served {
         sources::serve,
         status::serve,
         undo::serve,
+        unsettled::serve,
     ];
     parts
         .into_iter()
@@ -126,54 +141,10 @@ pub(crate) fn served() -> Served {
 
 fn management() -> Router<Arc<Desk>> {
     let (router, _) = served().finish();
+    // What answers with something else than one JSON value.
     router
-        .route("/channels", get(channels::list))
-        .route(
-            "/channels/{source}",
-            get(channels::people).post(channels::create),
-        )
-        .route("/channels/{source}/{channel}", get(channels::members))
-        .route(
-            "/channels/{source}/{channel}/messages",
-            get(channels::messages).post(channels::say),
-        )
-        .route("/channels/{source}/{channel}/members", post(channels::add))
-        .route(
-            "/channels/{source}/{channel}/members/{user}",
-            delete(channels::remove),
-        )
-        .route(
-            "/channels/{source}/{channel}/archive",
-            post(channels::archive),
-        )
-        .route("/channels/{source}/unsent", get(channels::unsent))
-        .route(
-            "/channels/{source}/unsent/{message}",
-            delete(channels::forget),
-        )
-        .route("/channels/{source}/{channel}/name", put(channels::rename))
-        .route("/channels/{source}/{channel}/leave", post(channels::leave))
-        .route(
-            "/channels/{source}/{channel}/rotate",
-            post(channels::rotate),
-        )
-        .route("/unsettled", get(unsettled::list))
-        .route("/unsettled/{id}", post(unsettled::settle))
-        .route("/extensions", get(extensions::list).post(extensions::add))
-        .route("/extensions/preview", post(extensions::preview))
-        .route("/extensions/authoring-guide", get(extensions::guide))
-        .route(
-            "/extensions/{id}",
-            get(extensions::show).delete(extensions::remove),
-        )
-        .route("/audit", get(audit::list))
-        .route("/audit/verify", get(audit::verify))
-        .route("/audit/archives", get(audit::archives))
-        .route("/audit/archives/forget", post(audit::forget))
         .route("/audit/export", get(audit::export))
-        .route("/audit/{id}", get(audit::show))
-        .route("/backup/copy", post(copy::make))
-        .route("/console/link", post(console::door::link))
+        .route("/extensions/authoring-guide", get(extensions::guide))
 }
 
 /// An item of what a worker answered, with the source that has it. A worker that breaks its contract costs its own items,
@@ -195,6 +166,7 @@ mod tests {
     #[test]
     fn each_row_of_the_table_is_served() {
         let (_, mut rows) = served().finish();
+        rows.extend(served_on_socket().finish().1);
         rows.sort();
         let mut table = TABLE.to_vec();
         table.sort();

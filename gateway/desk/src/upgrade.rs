@@ -2,28 +2,19 @@
 //!
 //! Must not know: how a program is found, proven or started.
 
-use serde::{Deserialize, Serialize};
+pub use plexus_owner::status::Build;
+
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// The name of a build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Build {
-    /// Of the software.
-    pub version: String,
-    /// With the protocol of its workers: theirs is the same.
-    pub build: String,
-}
-
-impl Build {
-    /// This one.
-    pub fn own() -> Self {
-        let build = plexus_ipc::BUILD;
-        let version = build.split_once('+').map_or(build, |(version, _)| version);
-        Self {
-            version: version.to_owned(),
-            build: build.to_owned(),
-        }
+/// This build.
+#[must_use]
+pub fn own_build() -> Build {
+    let build = plexus_ipc::BUILD;
+    let version = build.split_once('+').map_or(build, |(version, _)| version);
+    Build {
+        version: version.to_owned(),
+        build: build.to_owned(),
     }
 }
 

@@ -9,18 +9,24 @@
 //! that its type does not have are ignored; those of a reply are as well, so that a command reads what a newer gateway
 //! says.
 //!
-//! Not in the table yet, and plain routes of `plexus-desk`: channels, extensions, unsettled calls, the audit log, a
-//! backup's copy, an upgrade, the console's link, and what answers with something else than JSON.
+//! Not in the table are the surface for shells below `/v1`, which has versions of its own, and what answers with something
+//! else than one JSON value: the export of the audit log, streams of events, metrics, the guide for extensions, the console's
+//! pages.
 //!
 //! Must not know: HTTP beyond a method and a path; how an act is decided or carried out; how a view is laid out.
 
 pub mod activity;
 pub mod agents;
+pub mod audit;
+pub mod backup;
 pub mod boards;
 pub mod calls;
 pub mod changes;
+pub mod channels;
+pub mod console;
 pub mod explain;
 pub mod exposure;
+pub mod extensions;
 pub mod grants;
 pub mod kinds;
 pub mod lend;
@@ -36,6 +42,8 @@ pub mod sources;
 pub mod status;
 mod table;
 pub mod undo;
+pub mod unsettled;
+pub mod upgrade;
 mod wire;
 
 pub use table::{TABLE, Tabled};

@@ -260,7 +260,7 @@ pub struct Counts {
 }
 
 /// An effect of which nobody knows whether it happened.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnsettledCall {
     /// Its intent.
@@ -303,7 +303,7 @@ pub enum ChangeOver {
 }
 
 /// The name of a build.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
     /// Of the software.
     pub version: String,

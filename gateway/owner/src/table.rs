@@ -5,9 +5,9 @@
 //! away.
 
 use crate::{
-    Act, ActClass, Method, OwnerCall, activity, agents, boards, calls, changes, explain, exposure,
-    grants, kinds, lend, network, pause, pending, profile, review, secrets, source_settings,
-    sources, status, undo,
+    Act, ActClass, Method, OwnerCall, activity, agents, audit, backup, boards, calls, changes,
+    channels, console, explain, exposure, extensions, grants, kinds, lend, network, pause, pending,
+    profile, review, secrets, source_settings, sources, status, undo, unsettled, upgrade,
 };
 use plexus_protocol::body::Revocation;
 
@@ -78,6 +78,14 @@ table! {
     Post   "/agents/{id}/limits"                        Widens   agents::ChangeLimits => agents::ChangedLimits;
     Get    "/agents/{id}/subset"                        Reads    agents::ShowSubset => agents::Subset;
 
+    Get    "/audit?limit&before&agent&touched"          Reads    audit::List => audit::Events;
+    Get    "/audit/archives"                            Reads    audit::ListArchives => audit::Archives;
+    Post   "/audit/archives/forget"                     Widens   audit::ForgetArchives => audit::ForgottenArchives;
+    Get    "/audit/verify"                              Reads    audit::Verify => audit::Verdict;
+    Get    "/audit/{id}"                                Reads    audit::Show => audit::ShownEvent;
+
+    Post   "/backup/copy"                               Narrows  backup::CopyLedger => backup::LedgerCopy;
+
     Get    "/boards"                                    Reads    boards::List => boards::Boards;
     Get    "/boards/{id}?source"                        Reads    boards::Show => boards::ShownBoard;
     Post   "/boards/{id}/stop?source"                   Narrows  boards::Stop => calls::EndedConversation, 202;
@@ -93,7 +101,24 @@ table! {
     Post   "/changes/{id}/apply"                        Widens   changes::Apply => changes::ApplyOutcome;
     Post   "/changes/{id}/plan"                         Reads    changes::PlanApply => changes::ApplyPlan;
 
+    Get    "/channels"                                  Reads    channels::List => channels::Channels;
+    Get    "/channels/{source}?after"                   Reads    channels::ListUsers => channels::Members;
+    Post   "/channels/{source}"                         Widens   channels::Create => channels::ActResult;
+    Get    "/channels/{source}/unsent"                  Reads    channels::ListUnsent => channels::Unsent;
+    Delete "/channels/{source}/unsent/{message}"        Widens   channels::Forget => channels::ActResult;
+    Get    "/channels/{source}/{channel}"               Reads    channels::ListMembers => channels::Members;
+    Post   "/channels/{source}/{channel}/archive"       Widens   channels::Archive => channels::ActResult;
+    Post   "/channels/{source}/{channel}/leave"         Widens   channels::Leave => channels::ActResult;
+    Post   "/channels/{source}/{channel}/members"       Widens   channels::Add => channels::ActResult;
+    Delete "/channels/{source}/{channel}/members/{user}" Widens  channels::Remove => channels::ActResult;
+    Get    "/channels/{source}/{channel}/messages?after&before&limit" Reads channels::Read => channels::Messages;
+    Post   "/channels/{source}/{channel}/messages"      Widens   channels::Say => channels::ActResult;
+    Put    "/channels/{source}/{channel}/name"          Widens   channels::Rename => channels::ActResult;
+    Post   "/channels/{source}/{channel}/rotate"        Widens   channels::Rotate => channels::ActResult;
+
     Get    "/connectors"                                Reads    kinds::List => kinds::Kinds;
+
+    Post   "/console/link"                              Widens   console::MakeLink => console::SignInLink;
 
     Post   "/default-grant/{id}"                        Widens   exposure::Offer => exposure::Offered;
 
@@ -101,6 +126,12 @@ table! {
 
     Get    "/exposure"                                  Reads    exposure::List => exposure::Exposure;
     Post   "/exposure/{id}"                             Either   exposure::Expose => exposure::Exposed;
+
+    Get    "/extensions"                                Reads    extensions::List => extensions::Extensions;
+    Post   "/extensions"                                WidensAfterLook extensions::Add => extensions::InstallResult;
+    Post   "/extensions/preview"                        Either   extensions::Preview => extensions::ExtensionPreview;
+    Get    "/extensions/{id}"                           Reads    extensions::Show => extensions::InstalledExtension;
+    Delete "/extensions/{id}"                           Narrows  extensions::Remove => extensions::RemovedExtension;
 
     Get    "/grants"                                    Reads    grants::List => grants::Grants;
     Put    "/grants"                                    Widens   grants::Give => grants::Given;
@@ -149,6 +180,11 @@ table! {
 
     Get    "/undo/{id}"                                 Reads    undo::Show => undo::UndoPlan;
     Post   "/undo/{id}"                                 Widens   undo::TakeBack => undo::UndoOutcome;
+
+    Get    "/unsettled"                                 Reads    unsettled::List => unsettled::Unsettled;
+    Post   "/unsettled/{id}"                            Widens   unsettled::Settle => unsettled::Settlement;
+
+    Post   "/upgrade"                                   Widens   upgrade::BeginChange => upgrade::PlannedChange;
 }
 
 #[cfg(test)]

@@ -108,24 +108,30 @@ pub fn read<C: OwnerCall>(
             .map(|(name, value)| (name, value.into())),
     );
     members.retain(|_, value| C::NULL_CLEARS || !value.is_null());
+    part(members).map_err(Malformed)
+}
+
+/// Members as a type, of a request or of a part of one; why not names the member.
+pub(crate) fn part<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, String> {
     serde_path_to_error::deserialize(Exact(Value::Object(members))).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner().to_string();
         let missing = why
             .strip_prefix("missing field `")
             .and_then(|rest| rest.strip_suffix('`'));
-        Malformed(match (missing, path.as_str()) {
+        match (missing, path.as_str()) {
             (Some(name), "." | "") => format!("`{name}` is required"),
             (Some(name), path) => format!("`{path}.{name}` is required"),
             (None, "." | "") => why,
             (None, path) => format!("`{path}`: {why}"),
-        })
+        }
     })
 }
 
 /// A number that travels as text in a query.
 pub(crate) mod number {
     use serde::{Deserialize, Deserializer, de};
+    use serde_json::Value;
     use std::str::FromStr;
 
     /// The same where it may be absent.
@@ -135,6 +141,15 @@ pub(crate) mod number {
         D: Deserializer<'de>,
     {
         deserialize(from).map(Some)
+    }
+
+    /// The same where what is no whole number counts as absent.
+    pub(crate) fn or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+        Ok(match Value::deserialize(from)? {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        })
     }
 
     #[derive(Deserialize)]

@@ -5,6 +5,10 @@
 //! terminal. Acts that take something away need nothing.
 
 use plexus_client::{Exit, Stop};
+use plexus_owner::{
+    Act, ActClass, OwnerCall, agents, audit, changes, channels, console, exposure, extensions,
+    grants, lend, network, pause, pending, secrets, sources, undo, unsettled,
+};
 use std::io::{IsTerminal, stdin};
 
 /// Variables that coding agents set for the commands that they run: Claude Code, Codex, Gemini CLI, Cursor, OpenCode.
@@ -19,6 +23,65 @@ const MARKS: [&str; 8] = [
     "OPENCODE",
     "PLEXUS_AGENT_ID",
 ];
+
+/// A call that a person makes, because it may give somebody something.
+pub(crate) trait PersonsCall: OwnerCall {
+    /// What it is, for who may not make it.
+    const WORDS: &'static str;
+}
+
+macro_rules! persons_calls {
+    ($($call:ty => $words:literal,)+) => {
+        $(
+            impl PersonsCall for $call {
+                const WORDS: &'static str = $words;
+            }
+            // The table says which calls do; one that only takes away waits for nobody.
+            const _: () = assert!(matches!(
+                <<$call as OwnerCall>::Class as ActClass<$call>>::ACT,
+                Act::Widens | Act::Either
+            ));
+        )+
+        /// All of them.
+        #[cfg(test)]
+        fn persons_calls() -> Vec<plexus_owner::Tabled> {
+            vec![$(plexus_owner::Tabled::of::<$call>(),)+]
+        }
+    };
+}
+
+persons_calls! {
+    agents::ChangeLimits => "letting an agent do more",
+    agents::Connect => "connecting an agent",
+    agents::RenewCode => "giving an agent a code",
+    audit::ForgetArchives => "deleting a part of the audit log",
+    changes::Apply => "applying a change set",
+    channels::Add => "adding a member",
+    channels::Archive => "archiving a channel",
+    channels::Create => "making a channel",
+    channels::Leave => "leaving a channel",
+    channels::Remove => "removing a member",
+    channels::Rename => "renaming a channel",
+    channels::Rotate => "renewing a key",
+    channels::Say => "speaking in a channel",
+    console::MakeLink => "signing in to the console",
+    exposure::Expose => "exposing a capability",
+    extensions::Add => "adding an extension",
+    extensions::Preview => "starting an MCP server",
+    grants::Give => "granting a capability",
+    lend::Lend => "lending a folder",
+    network::Change => "changing where the gateway listens",
+    pause::Pause => "ending the pause",
+    pending::Decide => "approving a request",
+    secrets::Write => "setting a secret",
+    sources::Add => "adding a source",
+    sources::Enable => "enabling a source",
+    sources::Hide => "showing agents more",
+    sources::Reconfigure => "changing a source",
+    sources::Resume => "resuming grants",
+    undo::TakeBack => "taking a change back",
+    unsettled::Settle => "settling a call",
+}
 
 /// What is known of whoever acts.
 pub(crate) struct CallerContext {
@@ -93,6 +156,26 @@ mod tests {
                 !stop.to_string().contains("--"),
                 "a refusal names no way round: {stop}"
             );
+        }
+    }
+
+    #[test]
+    fn call_that_widens_is_a_persons() {
+        // What each gives nobody anything by, or that no command makes it.
+        let others = [
+            ("/default-grant/{id}", "no command"),
+            ("/pending/{id}/plan", "a preview is computed again"),
+            ("/source-settings/{id}", "no command"),
+            (
+                "/upgrade",
+                "whoever installs a program has the owner's rights",
+            ),
+        ];
+        let asked = persons_calls();
+        for row in plexus_owner::TABLE {
+            let widens = matches!(row.act, Act::Widens | Act::Either);
+            let is_other = others.iter().any(|(path, _)| *path == row.path);
+            assert_eq!(widens && !is_other, asked.contains(row), "{row:?}");
         }
     }
 

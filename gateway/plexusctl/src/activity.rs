@@ -108,19 +108,6 @@ impl Activity {
     }
 }
 
-/// Percent-encoded, but for what needs it nowhere.
-pub(crate) fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/:".contains(&b);
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
-}
-
 /// Lines that a repeated call is looked for in, and how long ago it may have begun, in milliseconds.
 const FOLD: (usize, u64) = (20, 600_000);
 

@@ -101,7 +101,7 @@ fn bytes(text: &str) -> Result<WantedLimit, String> {
 pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
     let act = agents.act.unwrap_or(Act::List);
     if let Act::Code { .. } = act {
-        desk.widen("giving an agent a code")?;
+        desk.ask_for_person::<RenewCode>()?;
     }
     let mut owner = desk.open().await?;
     match act {
@@ -152,7 +152,7 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             if calls.is_some_and(|wanted| is_more(wanted, now.calls_per_second))
                 || ledger.is_some_and(|wanted| is_more(wanted, now.ledger_bytes_per_day.held))
             {
-                desk.widen("letting an agent do more")?;
+                desk.ask_for_person::<ChangeLimits>()?;
             }
             let asked = ChangeLimits {
                 id,

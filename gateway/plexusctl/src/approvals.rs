@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
-    pending::{Card, Heading, Item, List, PlanAgain, Show, State},
+    pending::{Card, Decide, Heading, Item, List, PlanAgain, Show, State},
     status,
 };
 use plexus_protocol::{Digest, PendingId, Timestamp};
@@ -133,7 +133,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             Ok(Exit::Ok)
         }
         Act::Approve(approve) => {
-            desk.widen("approving a request")?;
+            desk.ask_for_person::<Decide>()?;
             named_whole_or_asked(desk, &approve)?;
             let mut owner = desk.open().await?;
             let found = find(&mut owner, approve.item.as_deref()).await?;

@@ -3,14 +3,17 @@
 mod words;
 
 use crate::{
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner, json_line},
     table::table,
 };
 use clap::{Args, Subcommand};
 use http_body_util::BodyExt;
 use plexus_client::{Done, Exit, Stop, events::Events, out, text};
+use plexus_owner::audit::{
+    self, Archive, ArchiveState, Event, ForgetArchives, ForgottenArchives, ListArchives,
+    ShownEvent, Verdict, Verify,
+};
 use plexus_protocol::AuditId;
-use serde_json::Value;
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
@@ -90,49 +93,54 @@ pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
             let reply = one(&mut owner, &event).await?;
             // A value that was parsed can be written.
             desk.show(&reply, || {
-                text::block(&serde_json::to_string_pretty(&reply["event"]).unwrap_or_default())
+                text::block(&serde_json::to_string_pretty(&reply.event).unwrap_or_default())
             })
         }
         Act::Verify => {
-            let reply = owner.get("/admin/api/audit/verify").await?;
+            let reply = owner.call(&Verify {}).await?;
             let shown = desk.show(&reply, || verdict(&reply))?;
-            let holds = reply["ok"] == true && reply["problem"].is_null();
-            Ok(if holds { shown } else { Exit::Failed })
+            Ok(match reply {
+                Verdict::Holds(_) => shown,
+                Verdict::Broken(_) => Exit::Failed,
+            })
         }
         Act::Archives {
             act: Some(Archives::Forget { file }),
         } => {
-            desk.widen("deleting a part of the audit log")?;
-            let body = serde_json::json!({ "through": file });
-            let reply = owner
-                .post("/admin/api/audit/archives/forget", &body)
-                .await?;
+            desk.ask_for_person::<ForgetArchives>()?;
+            let reply = owner.call(&ForgetArchives { through: file }).await?;
             desk.show(&reply, || forgotten(&reply))
         }
         Act::Archives { act: None } => {
-            let reply = owner.get("/admin/api/audit/archives").await?;
+            let reply = owner.call(&ListArchives {}).await?;
             let shown = desk.show(&reply, || archives(&reply))?;
-            let astray =
-                |archive: &Value| matches!(text_of(archive, "state"), "missing" | "changed");
-            let whole = !list_of(&reply, "archives").iter().any(astray);
+            let astray = |archive: &Archive| {
+                matches!(archive.state, ArchiveState::Missing | ArchiveState::Changed)
+            };
+            let whole = !reply.archives.iter().any(astray);
             Ok(if whole { shown } else { Exit::Failed })
         }
         Act::Export { file } => export(&mut owner, file.as_deref()).await,
     }
 }
 
-/// One event, in the shape of `GET /admin/api/audit/{id}`.
-async fn one(owner: &mut Owner, which: &EventSelector) -> Result<Value, Stop> {
+/// One event.
+async fn one(owner: &mut Owner, which: &EventSelector) -> Result<ShownEvent, Stop> {
     let number = match which {
-        EventSelector::Id(id) => return owner.get(&format!("/admin/api/audit/{id}")).await,
+        EventSelector::Id(id) => {
+            let id = id.to_string();
+            return owner.call(&audit::Show { id }).await;
+        }
         EventSelector::Number(number) => *number,
     };
-    let before = number.saturating_add(1);
-    let reply = owner
-        .get(&format!("/admin/api/audit?limit=1&before={before}"))
-        .await?;
-    match list_of(&reply, "events") {
-        [event] if event["seq"] == number => Ok(serde_json::json!({"event": event})),
+    let just_this = audit::List {
+        limit: Some(1),
+        before: Some(number.saturating_add(1).to_string()),
+        ..audit::List::default()
+    };
+    let mut events = owner.call(&just_this).await?.events;
+    match events.pop() {
+        Some(event) if event.head().seq == Some(number) => Ok(ShownEvent { event }),
         _ => Err(Stop::new(
             Exit::Failed,
             "unknown_event",
@@ -148,15 +156,16 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
         true => Some(Events::of(owner.stream("/v1/events").await?)),
         false => None,
     };
-    let reply = owner
-        .get(&format!("/admin/api/audit?limit={lines}"))
-        .await?;
-    let mut newest_last: Vec<Value> = list_of(&reply, "events").to_vec();
+    let newest = audit::List {
+        limit: Some(lines.into()),
+        ..audit::List::default()
+    };
+    let mut newest_last = owner.call(&newest).await?.events;
     newest_last.reverse();
     if desk.json {
         newest_last
             .iter()
-            .try_for_each(|event| out::line(&event.to_string()))?;
+            .try_for_each(|event| out::line(&json_line(event)?))?;
     } else {
         out::line(&as_text(&newest_last))?;
     }
@@ -171,7 +180,7 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
     let widths = [width(0, "event".len()), width(2, "agent".len())];
     let seen: Vec<_> = newest_last
         .iter()
-        .map(|event| text_of(event, "id").to_owned())
+        .filter_map(|event| event.head().id.clone())
         .collect();
     while let Some(stream) = &mut events {
         let event = tokio::select! {
@@ -183,14 +192,15 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
             out::say("events were missed here; they are in the audit log: plexusctl audit tail");
             continue;
         }
-        let Ok(said) = serde_json::from_str::<Value>(&event.data) else {
+        let Ok(said) = serde_json::from_str::<Event>(&event.data) else {
             continue;
         };
-        if event.kind != "audit_appended" || seen.iter().any(|id| said["id"] == id.as_str()) {
+        let is_seen = said.head().id.as_ref().is_some_and(|id| seen.contains(id));
+        if event.kind != "audit_appended" || is_seen {
             continue;
         }
         if desk.json {
-            out::line(&said.to_string())?;
+            out::line(&json_line(&said)?)?;
         } else {
             out::line(&follow_line(&mut *owner, said, widths).await)?;
         }
@@ -206,35 +216,37 @@ fn ended() -> Stop {
 }
 
 /// One more event as a line; what the stream leaves out of it is asked for.
-async fn follow_line(owner: &mut Owner, frame: Value, widths: [usize; 2]) -> String {
-    let whole = match AuditId::parse(text_of(&frame, "id")) {
-        Ok(id) => one(owner, &EventSelector::Id(id)).await.ok(),
-        Err(_) => None,
+async fn follow_line(owner: &mut Owner, frame: Event, widths: [usize; 2]) -> String {
+    let id = frame.head().id.as_deref().map(AuditId::parse);
+    let whole = match id {
+        Some(Ok(id)) => one(owner, &EventSelector::Id(id)).await.ok(),
+        Some(Err(_)) | None => None,
     };
-    let event = whole.map_or(frame, |mut reply| reply["event"].take());
+    let event = whole.map_or(frame, |reply| reply.event);
     let [number, time, agent, what] = row(&event).map(|cell| text::line(&cell));
     let [numbers, agents] = widths;
     format!("{number:<numbers$}  {time}  {agent:<agents$}  {what}")
 }
 
 /// Number, time, agent, what happened.
-fn row(event: &Value) -> [String; 4] {
-    let number = event["seq"]
-        .as_u64()
-        .map_or_else(|| text_of(event, "id").to_owned(), |n| format!("#{n}"));
-    let time = text_of(event, "at");
+fn row(event: &Event) -> [String; 4] {
+    let head = event.head();
+    let id = || head.id.clone().unwrap_or_default();
+    let number = head.seq.map_or_else(id, |n| format!("#{n}"));
     // Whole seconds are enough to read; the rest is in the event.
-    let time = time
-        .split_once('.')
-        .map_or(time.to_owned(), |(whole, _)| format!("{whole}Z"));
-    let agent = match text_of(event, "agentId") {
-        "" => "-",
-        agent => agent,
-    };
+    let time = head
+        .at
+        .map_or_else(String::new, |at| second(&at.to_string()) + "Z");
+    let agent = head.agent_id.as_deref().unwrap_or("-");
     [number, time, agent.to_owned(), words::said(event)]
 }
 
-fn as_text(events: &[Value]) -> String {
+/// A moment without what follows its seconds.
+fn second(moment: &str) -> String {
+    moment.split('.').next().unwrap_or_default().to_owned()
+}
+
+fn as_text(events: &[Event]) -> String {
     let rows = events.iter().map(row).collect();
     table(
         ["event", "time", "agent", "what happened"],
@@ -243,47 +255,36 @@ fn as_text(events: &[Value]) -> String {
     )
 }
 
-fn forgotten(reply: &Value) -> String {
-    let line = |archive: &Value| {
-        let file = text::line(text_of(archive, "file"));
+fn forgotten(reply: &ForgottenArchives) -> String {
+    let line = |archive: &Archive| {
+        let file = text::line(&archive.file);
         format!(
             "deleted: {file}, events {} to {}",
-            archive["first"], archive["last"]
+            archive.first, archive.last
         )
     };
-    let lines: Vec<_> = list_of(reply, "forgotten").iter().map(line).collect();
+    let lines: Vec<_> = reply.forgotten.iter().map(line).collect();
     lines.join("\n")
 }
 
-fn archives(reply: &Value) -> String {
-    let row = |archive: &Value| {
-        let text = |member: &str| text_of(archive, member).to_owned();
-        // Whole seconds are enough to read.
-        let second = |member: &str| {
-            text(member)
-                .split('.')
-                .next()
-                .unwrap_or_default()
-                .to_owned()
+fn archives(reply: &audit::Archives) -> String {
+    let row = |archive: &Archive| {
+        let state = match archive.state {
+            ArchiveState::There => "there",
+            ArchiveState::Changed => "CHANGED",
+            ArchiveState::Missing => "MISSING",
+            ArchiveState::Forgotten => "forgotten",
         };
-        let state = match text_of(archive, "state") {
-            "there" => "there".to_owned(),
-            "changed" => "CHANGED".to_owned(),
-            "missing" => "MISSING".to_owned(),
-            other => other.to_owned(),
-        };
-        let events = format!("{} to {}", archive["first"], archive["last"]);
-        let size = crate::agents::size(archive["bytes"].as_u64().unwrap_or(0));
         [
-            text("file"),
-            events,
-            second("from"),
-            second("until"),
-            size,
-            state,
+            archive.file.clone(),
+            format!("{} to {}", archive.first, archive.last),
+            second(&archive.from),
+            second(&archive.until),
+            crate::agents::size(archive.bytes),
+            state.to_owned(),
         ]
     };
-    let rows: Vec<_> = list_of(reply, "archives").iter().map(row).collect();
+    let rows: Vec<_> = reply.archives.iter().map(row).collect();
     let all = table(
         ["file", "events", "from", "until", "size", "state"],
         rows,
@@ -291,40 +292,37 @@ fn archives(reply: &Value) -> String {
     );
     format!(
         "{all}\n\nThe ledger itself has the events from {} on; about {} stay in it (plexusctl config set auditKeepEvents=N).",
-        reply["ledgerFrom"], reply["keepEvents"]
+        reply.ledger_from, reply.keep_events
     )
 }
 
-fn verdict(reply: &Value) -> String {
-    let events = reply["events"]
-        .as_u64()
-        .map_or_else(|| "?".to_owned(), |n| n.to_string());
-    let problem = &reply["problem"];
-    if problem.is_null() && reply["ok"] == true {
-        let archives = match reply["archives"].as_u64() {
-            None | Some(0) => String::new(),
-            Some(1) => " (1 archive)".to_owned(),
-            Some(n) => format!(" ({n} archives)"),
-        };
-        let since = match reply["first"].as_u64() {
-            None | Some(0 | 1) => String::new(),
-            Some(first) => format!(" from #{first} on, you gave up those before"),
-        };
-        return format!(
-            "{events} events{since}{archives}, the chain holds; head {}",
-            text::line(text_of(reply, "head"))
-        );
-    }
-    if !problem["archive"].is_null() {
-        let what = text::line(text_of(problem, "what"));
-        return format!("the audit log is NOT consistent: {what}");
-    }
-    format!(
-        "the audit log is NOT consistent: event {} ({}): {}",
-        problem["sequence"],
-        text::line(text_of(problem, "id")),
-        text::line(text_of(problem, "what"))
-    )
+fn verdict(reply: &Verdict) -> String {
+    let problem = match reply {
+        Verdict::Holds(log) => {
+            let archives = match log.archives {
+                0 => String::new(),
+                1 => " (1 archive)".to_owned(),
+                n => format!(" ({n} archives)"),
+            };
+            let since = match log.first {
+                0 | 1 => String::new(),
+                first => format!(" from #{first} on, you gave up those before"),
+            };
+            return format!(
+                "{} events{since}{archives}, the chain holds; head {}",
+                log.events,
+                text::line(&log.head)
+            );
+        }
+        Verdict::Broken(log) => &log.problem,
+    };
+    let what = text::line(&problem.what);
+    let event = match (&problem.archive, problem.sequence, &problem.id) {
+        (None, Some(number), Some(id)) => format!("event {number} ({}): ", text::line(id)),
+        (None, Some(number), None) => format!("event {number}: "),
+        (Some(_), ..) | (None, None, _) => String::new(),
+    };
+    format!("the audit log is NOT consistent: {event}{what}")
 }
 
 async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
@@ -402,6 +400,7 @@ mod tests {
             "detail": {"event": "call.read", "phase": "read", "result": "ok", "summary": "read a\n.md"}}),
             json!({"seq": 2, "at": "2026-01-01T00:00:01.500Z", "detail": {"event": "launch"}}),
         ];
+        let events = events.map(|event| serde_json::from_value(event).unwrap());
         assert_eq!(
             as_text(&events),
             "EVENT  TIME                  AGENT  WHAT HAPPENED\n\
@@ -421,33 +420,45 @@ mod tests {
 
     #[test]
     fn a_verdict() {
+        let verdict = |reply: serde_json::Value| {
+            let reply: Verdict = serde_json::from_value(reply).unwrap();
+            verdict(&reply)
+        };
+        let sound = |archives: u64| {
+            json!({"ok": true, "events": 7, "head": "ab", "sequence": 7, "checkpoints": 1, "rows": 3, "heads": 1,
+                "archives": archives, "first": 1})
+        };
+        assert_eq!(verdict(sound(0)), "7 events, the chain holds; head ab");
         assert_eq!(
-            verdict(&json!({"ok": true, "events": 7, "head": "ab"})),
-            "7 events, the chain holds; head ab"
-        );
-        assert_eq!(
-            verdict(&json!({"ok": true, "events": 7, "head": "ab", "archives": 2})),
+            verdict(sound(2)),
             "7 events (2 archives), the chain holds; head ab"
         );
         let gone = json!({"ok": false, "problem": {"archive": "a.log", "what": "archive a.log: it is missing"}});
         assert_eq!(
-            verdict(&gone),
+            verdict(gone),
             "the audit log is NOT consistent: archive a.log: it is missing"
         );
-        let broken = json!({"ok": false, "events": 7, "problem": {"sequence": 3, "id": "evt_3", "what": "hash"}});
+        let broken =
+            json!({"ok": false, "problem": {"sequence": 3, "id": "evt_3", "what": "hash"}});
         assert_eq!(
-            verdict(&broken),
+            verdict(broken),
             "the audit log is NOT consistent: event 3 (evt_3): hash"
+        );
+        let pages = json!({"ok": false, "problem": {"what": "a page is damaged"}});
+        assert_eq!(
+            verdict(pages),
+            "the audit log is NOT consistent: a page is damaged"
         );
     }
 
     #[test]
     fn archives_in_a_table() {
-        let archive = json!({"file": "a.log", "first": 1, "last": 10, "bytes": 2048, "state": "missing",
+        let archive = json!({"file": "a.log", "first": 1, "last": 10, "bytes": 2048, "state": "missing", "sha256": "ab",
             "from": "2026-01-01T00:00:00.000Z", "until": "2026-01-02T00:00:00.000Z"});
-        let reply = json!({"archives": [archive], "ledgerFrom": 11, "keepEvents": 1000});
+        let reply =
+            json!({"archives": [archive], "folder": "/x", "ledgerFrom": 11, "keepEvents": 1000});
         assert_eq!(
-            archives(&reply),
+            archives(&serde_json::from_value(reply).unwrap()),
             "FILE   EVENTS   FROM                 UNTIL                SIZE   STATE\n\
              a.log  1 to 10  2026-01-01T00:00:00  2026-01-02T00:00:00  2 KiB  MISSING\n\n\
              The ledger itself has the events from 11 on; about 1000 stay in it (plexusctl config set auditKeepEvents=N)."

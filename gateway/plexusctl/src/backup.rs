@@ -8,9 +8,10 @@ use crate::{
     programs,
 };
 use clap::Args;
-use plexus_client::{Done, Exit, Request, Stop, span, text};
+use plexus_client::{Done, Exit, Stop, span, text};
+use plexus_owner::backup::CopyLedger;
 use plexus_protocol::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -49,9 +50,8 @@ pub(crate) async fn make(desk: &Desk, backup: Backup) -> Result<Exit, Stop> {
     let mut line = vec!["backup".to_owned(), shown(&file)];
     match desk.open().await {
         Ok(mut owner) => {
-            let copy = Request::post("/admin/api/backup/copy", &json!({})).within(COPY);
-            let copy = owner.ask(copy).await?;
-            line.extend(["--copy".to_owned(), text_of(&copy, "folder").to_owned()]);
+            let copy = owner.call_within(&CopyLedger {}, COPY).await?;
+            line.extend(["--copy".to_owned(), shown(&copy.folder)]);
         }
         Err(stop) if stop.exit == Exit::Unreachable => {}
         Err(stop) => return Err(stop),
@@ -210,6 +210,7 @@ fn restored_text(restored: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_is_left_to_do_after_a_restore() {

@@ -97,7 +97,7 @@ async fn whole(owner: &mut Owner, id: &str) -> Result<ChangeSet, Stop> {
 }
 
 async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exit, Stop> {
-    desk.widen("applying a change set")?;
+    desk.ask_for_person::<Apply>()?;
     let mut owner = desk.open().await?;
     let shown = Show {
         id: id.to_owned(),

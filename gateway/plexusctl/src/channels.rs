@@ -15,14 +15,18 @@ mod tail;
 mod unsent;
 
 use crate::{
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
     prompt::confirm,
 };
 use clap::{Args, Subcommand};
-use found::{Found, all, find, own_path, people, person};
+use found::{Found, all, find, only, person, users};
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::channels::{
+    Add, Archive, Create, Identity, Leave, ListMembers, Member, Members, Remove, Rename, Rotate,
+    Say,
+};
 use plexus_protocol::SourceId;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::io::{Read as _, stdin};
 use tail::Cursor;
 
@@ -170,11 +174,16 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
         Act::Join(join) => join.run(desk, channels.source).await,
         Act::Members { channel } => {
             let mut owner = desk.open().await?;
-            let path = match channel {
-                Some(channel) => find(&mut owner, &channel, source).await?.path(),
-                None => own_path(&mut owner, source).await?,
+            let reply = match channel {
+                Some(channel) => {
+                    let found = find(&mut owner, &channel, source).await?;
+                    members(&mut owner, &found).await?
+                }
+                None => {
+                    let source = only(&mut owner, source).await?;
+                    users(&mut owner, &source).await?
+                }
             };
-            let reply = people(&mut owner, &path).await?;
             desk.show(&reply, || shown::people(&reply))
         }
         Act::Verify { user } => verify(desk, source, &user).await,
@@ -191,7 +200,8 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
                 (None, Some(id)) => Cursor::Before(id),
                 (None, None) => Cursor::Newest,
             };
-            let reply = tail::messages(&mut owner, &found.path(), &cursor, limit).await?;
+            let page = cursor.page(&found.source, &found.channel, limit);
+            let reply = owner.call(&page).await?;
             desk.show(&reply, || shown::as_text(&reply))
         }
         Act::Tail {
@@ -200,75 +210,109 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             lines,
         } => tail::tail(desk, &channel, source, lines, follow).await,
         Act::Say { channel, text } => {
-            desk.widen("speaking in a channel")?;
+            desk.ask_for_person::<Say>()?;
             let text = if text == "-" { piped()? } else { text };
             let (mut owner, found) = at(desk, &channel, source).await?;
-            let path = format!("{}/messages", found.path());
-            let reply = owner.post(&path, &json!({ "text": text })).await?;
-            desk.show(&reply, || format!("sent to {}", found.shown()))
+            let name = found.shown();
+            let Found {
+                source, channel, ..
+            } = found;
+            let say = Say {
+                source,
+                channel,
+                text,
+            };
+            let reply = owner.call(&say).await?;
+            desk.show(&reply, || format!("sent to {name}"))
         }
         Act::Unknown { again, forget } => unsent::run(desk, source, again, forget).await,
         Act::Create { name, users } => create(desk, source, &name, &users).await,
         Act::Add { channel, user } => {
-            desk.widen("adding a member")?;
+            desk.ask_for_person::<Add>()?;
             let (mut owner, found) = at(desk, &channel, source).await?;
-            let people = people(&mut owner, &found.users()).await?;
-            let user = person(&people, &user)?;
-            let body = json!({ "user": user["id"] });
-            let path = format!("{}/members", found.path());
-            let reply = owner.post(&path, &body).await?;
+            let people = users(&mut owner, &found.source).await?;
+            let user = &person(&people, &user)?.user;
+            let (name, id) = (found.shown(), user.id.clone());
+            let add = Add {
+                source: found.source,
+                channel: found.channel,
+                user: id.clone(),
+            };
+            let reply = owner.call(&add).await?;
             desk.show(&reply, || {
-                let (name, who) = (found.shown(), shown::quoted(text_of(user, "name")));
-                format!(
-                    "{who} is in {name} now; compare keys: plexusctl channels verify {}",
-                    text_of(user, "id")
-                )
+                let who = shown::quoted(&user.name);
+                format!("{who} is in {name} now; compare keys: plexusctl channels verify {id}")
             })
         }
         Act::Remove { channel, user, yes } => remove(desk, source, &channel, &user, yes).await,
         Act::Rename { channel, name } => {
-            desk.widen("renaming a channel")?;
+            desk.ask_for_person::<Rename>()?;
             let (mut owner, found) = at(desk, &channel, source).await?;
-            let path = format!("{}/name", found.path());
-            let reply = owner.put(&path, &json!({ "name": name })).await?;
-            desk.show(&reply, || {
-                format!("{} is {} now", found.shown(), shown::quoted(&name))
-            })
+            let (before, now) = (found.shown(), shown::quoted(&name));
+            let rename = Rename {
+                source: found.source,
+                channel: found.channel,
+                name,
+            };
+            let reply = owner.call(&rename).await?;
+            desk.show(&reply, || format!("{before} is {now} now"))
         }
         Act::Archive { channel } => archive(desk, source, &channel, true).await,
         Act::Unarchive { channel } => archive(desk, source, &channel, false).await,
         Act::Leave { channel, yes } => {
-            desk.widen("leaving a channel")?;
+            desk.ask_for_person::<Leave>()?;
             let (mut owner, found) = at(desk, &channel, source).await?;
             let name = found.shown();
             if !yes {
-                let question = match &found.peer {
-                    Some(peer) => {
-                        let peer = text::line(peer);
+                let question = match found.peer {
+                    true => {
+                        let peer = &found.source;
                         format!("have the peer {peer} leave {name}; only a member can add it again")
                     }
-                    None => format!("leave {name}; only a member can add you again"),
+                    false => format!("leave {name}; only a member can add you again"),
                 };
                 confirm(desk, &question, "--yes")?;
             }
-            let path = format!("{}/leave", found.path());
-            let reply = owner.post(&path, &json!({})).await?;
-            desk.show(&reply, || match &found.peer {
-                Some(peer) => format!("the peer {} left {name}", text::line(peer)),
-                None => format!("left {name}"),
+            let leave = Leave {
+                source: found.source,
+                channel: found.channel,
+            };
+            let reply = owner.call(&leave).await?;
+            desk.show(&reply, || match found.peer {
+                true => format!("the peer {} left {name}", leave.source),
+                false => format!("left {name}"),
             })
         }
         Act::Rotate { channel } => {
-            desk.widen("renewing a key")?;
+            desk.ask_for_person::<Rotate>()?;
             let (mut owner, found) = at(desk, &channel, source).await?;
-            let path = format!("{}/rotate", found.path());
-            let reply = owner.post(&path, &json!({})).await?;
+            let name = found.shown();
+            let rotate = Rotate {
+                source: found.source,
+                channel: found.channel,
+            };
+            let reply = owner.call(&rotate).await?;
             desk.show(&reply, || {
-                let name = found.shown();
                 format!("{name} has a new key; who left cannot read what follows")
             })
         }
     }
+}
+
+/// Two people whose keys are compared.
+#[derive(Serialize)]
+struct Comparison<'a> {
+    you: &'a Identity,
+    user: &'a Member,
+}
+
+/// Who is in a channel.
+async fn members(owner: &mut Owner, found: &Found) -> Result<Members, Stop> {
+    let list = ListMembers {
+        source: found.source.clone(),
+        channel: found.channel.clone(),
+    };
+    owner.call(&list).await
 }
 
 /// The gateway, and the channel that an act is about.
@@ -284,17 +328,22 @@ async fn create(
     name: &str,
     users: &[String],
 ) -> Result<Exit, Stop> {
-    desk.widen("making a channel")?;
+    desk.ask_for_person::<Create>()?;
     let mut owner = desk.open().await?;
-    let path = own_path(&mut owner, source).await?;
-    let people = people(&mut owner, &path).await?;
-    let members = users.iter().map(|user| Ok(&person(&people, user)?["id"]));
-    let members: Vec<&Value> = members.collect::<Result<_, Stop>>()?;
-    let body = json!({"name": name, "members": members});
-    let reply = owner.post(&path, &body).await?;
+    let source = only(&mut owner, source).await?;
+    let people = found::users(&mut owner, &source).await?;
+    let members = users
+        .iter()
+        .map(|user| Ok(person(&people, user)?.user.id.clone()));
+    let create = Create {
+        source,
+        name: name.to_owned(),
+        members: members.collect::<Result<_, Stop>>()?,
+    };
+    let reply = owner.call(&create).await?;
     desk.show(&reply, || {
-        let id = text_of(&reply["output"], "channel");
-        format!("made {} {}", text::line(name), text::line(id))
+        let id = text::line(&reply.output.channel);
+        format!("made {} {id}", text::line(name))
     })
 }
 
@@ -305,17 +354,21 @@ async fn remove(
     user: &str,
     yes: bool,
 ) -> Result<Exit, Stop> {
-    desk.widen("removing a member")?;
+    desk.ask_for_person::<Remove>()?;
     let (mut owner, found) = at(desk, channel, source).await?;
-    let people = owner.get(&found.path()).await?;
-    let user = person(&people, user)?;
-    let (name, who) = (found.shown(), shown::quoted(text_of(user, "name")));
+    let people = members(&mut owner, &found).await?;
+    let user = &person(&people, user)?.user;
+    let (name, who) = (found.shown(), shown::quoted(&user.name));
     if !yes {
         let question = format!("remove {who} from {name}; they keep what they have read");
         confirm(desk, &question, "--yes")?;
     }
-    let path = format!("{}/members/{}", found.path(), text_of(user, "id"));
-    let reply = owner.delete(&path).await?;
+    let remove = Remove {
+        source: found.source,
+        channel: found.channel,
+        user: user.id.clone(),
+    };
+    let reply = owner.call(&remove).await?;
     desk.show(&reply, || {
         format!("{who} is no longer in {name}; the next message has a new key")
     })
@@ -327,30 +380,28 @@ async fn archive(
     channel: &str,
     archived: bool,
 ) -> Result<Exit, Stop> {
-    desk.widen("archiving a channel")?;
+    desk.ask_for_person::<Archive>()?;
     let (mut owner, found) = at(desk, channel, source).await?;
-    let path = format!("{}/archive", found.path());
-    let reply = owner.post(&path, &json!({ "archived": archived })).await?;
-    desk.show(&reply, || {
-        let name = found.shown();
-        match archived {
-            true => format!("{name} is archived: it can be read, and takes no message"),
-            false => format!("{name} is open again"),
-        }
+    let name = found.shown();
+    let archive = Archive {
+        source: found.source,
+        channel: found.channel,
+        archived,
+    };
+    let reply = owner.call(&archive).await?;
+    desk.show(&reply, || match archived {
+        true => format!("{name} is archived: it can be read, and takes no message"),
+        false => format!("{name} is open again"),
     })
 }
 
 async fn verify(desk: &Desk, source: Option<&SourceId>, user: &str) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let all = all(&mut owner, source).await?;
-    let path = own_path(&mut owner, source).await?;
-    let people = people(&mut owner, &path).await?;
-    let person = person(&people, user)?;
-    let mut yous = list_of(&all, "you").iter();
-    let you = yous.find(|you| you["source"] == people["source"]);
-    let you = you.unwrap_or(&Value::Null);
-    let reply = json!({"you": you, "user": person});
-    desk.show(&reply, || shown::compare(you, person))
+    let you = found::identity(&all, source)?;
+    let people = users(&mut owner, &you.source).await?;
+    let user = person(&people, user)?;
+    desk.show(&Comparison { you, user }, || shown::compare(you, user))
 }
 
 /// The text on standing input, without the line break at its end.

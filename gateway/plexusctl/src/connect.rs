@@ -64,7 +64,7 @@ enum ReachArg {
 
 /// Connects and prints what to hand to the agent.
 pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
-    desk.widen("connecting an agent")?;
+    desk.ask_for_person::<ConnectCall>()?;
     if connect.here {
         return here::run(desk, &connect).await;
     }

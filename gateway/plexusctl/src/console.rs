@@ -1,12 +1,9 @@
 //! `plexusctl console`: a link that signs a browser of this machine in, once.
 
-use crate::{
-    owner::{Desk, text_of},
-    programs,
-};
+use crate::{owner::Desk, programs};
 use clap::Args;
 use plexus_client::{Exit, Stop, out};
-use serde_json::json;
+use plexus_owner::console::MakeLink;
 use std::process::{Command, Stdio};
 
 /// What opens a link in the owner's browser.
@@ -26,16 +23,11 @@ pub(crate) struct Console {
 
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, console: Console) -> Result<Exit, Stop> {
-    desk.widen("signing in to the console")?;
-    let reply = desk
-        .open()
-        .await?
-        .post("/admin/api/console/link", &json!({}))
-        .await?;
-    let url = text_of(&reply, "url");
-    let exit = desk.show(&reply, || url.to_owned())?;
+    desk.ask_for_person::<MakeLink>()?;
+    let link = desk.open().await?.call(&MakeLink {}).await?;
+    let exit = desk.show(&link, || link.url.clone())?;
     if console.open {
-        open(url)?;
+        open(&link.url)?;
     } else if !desk.json {
         out::say("open it in a browser on this machine; it works once, for two minutes");
     }

@@ -15,14 +15,12 @@ pub(crate) struct CapabilityArgs {
 
 /// Exposes or hides it.
 pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Result<Exit, Stop> {
-    if enabled {
-        desk.widen("exposing a capability")?;
-    }
     let id = which.capability;
     let asked = Expose {
         id: id.to_string(),
         enabled,
     };
+    desk.ask_for_person_by(&asked)?;
     let reply = desk.open().await?.call(&asked).await?;
     let said = if enabled {
         "agents can see it and ask for it"

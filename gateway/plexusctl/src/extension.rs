@@ -2,19 +2,18 @@
 
 mod surface;
 
-use crate::{
-    mcp,
-    owner::{Desk, list_of, text_of},
-    prompt,
-    sources::secret,
-    table::table,
-};
+use crate::{mcp, owner::Desk, prompt, sources::secret, table::table};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, text};
-use plexus_owner::pending::MissingSecret;
+use plexus_owner::{
+    extensions::{
+        self, Add, Draft, ExtensionPreview, ExtensionRow, InstallResult, InstalledExtension, List,
+        ManifestDraft, Preview, Remove,
+    },
+    pending::MissingSecret,
+};
 use plexus_protocol::{SourceId, json as strict};
-use serde::Deserialize as _;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -22,7 +21,6 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
 };
-use surface::shown;
 pub(crate) use surface::{outcome_lines, surface_lines};
 use zeroize::Zeroizing;
 
@@ -149,31 +147,31 @@ impl SecretFrom {
 pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop> {
     match extension.act.unwrap_or(Act::List) {
         Act::List => {
-            let mut reply = desk.open().await?.get("/admin/api/extensions").await?;
-            if let Some(all) = reply["extensions"].as_array_mut() {
-                all.retain(|row| row["transport"] != "mcp");
-            }
-            desk.show(&reply, || rows(list_of(&reply, "extensions")))
+            let mut reply = desk.open().await?.call(&List {}).await?;
+            reply.extensions.retain(|row| !row.is_server());
+            desk.show(&reply, || rows(&reply.extensions))
         }
         Act::Show { name } => {
-            let path = format!("/admin/api/extensions/{name}");
-            let reply = desk.open().await?.get(&path).await?;
-            if reply["surface"].is_null() {
-                let why = format!("{name} is an MCP server");
-                let next = format!("plexusctl mcp show {name}");
-                return Err(Stop::new(Exit::Failed, "not_found", why).next(next));
+            let id = name.to_string();
+            match desk.open().await?.call(&extensions::Show { id }).await? {
+                InstalledExtension::Declared(agreed) => desk.show(&agreed, || {
+                    surface_lines(&agreed.surface, Some(&agreed.changes))
+                }),
+                InstalledExtension::Server(_) => {
+                    let why = format!("{name} is an MCP server");
+                    let next = format!("plexusctl mcp show {name}");
+                    Err(Stop::new(Exit::Failed, "not_found", why).next(next))
+                }
             }
-            desk.show(&reply, || shown(&reply))
         }
         Act::Preview(given) => {
-            let body = given.body()?;
-            if is_of_server(&body["manifest"]) {
-                desk.widen("starting an MCP server")?;
-            }
-            let seen = preview(desk, &body).await?;
+            let preview = Preview {
+                draft: Draft::Manifest(given.draft()?),
+            };
+            desk.ask_for_person_by(&preview)?;
+            let (seen, _) = previewed(desk, preview.draft).await?;
             desk.show(&seen, || {
-                let digest = text_of(&seen, "digest");
-                format!("{}\n\ndigest       {digest}", seen_as_text(&seen))
+                format!("{}\n\ndigest       {}", seen_as_text(&seen), seen.digest())
             })
         }
         Act::Add {
@@ -183,19 +181,17 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
             keeps,
         } => {
             let piped = secrets.iter().any(|from| from.file == "-");
-            secret::judge_piped("adding an extension", desk, piped)?;
+            secret::judge_piped::<Add>(desk, piped)?;
             if piped && digest.is_none() {
                 let why = "with a secret on standing input nobody can be asked";
                 return Err(Stop::usage(why).next("name what you agree to with --digest"));
             }
-            let mut body = given.body()?;
-            body["keepSecrets"] = json!(keeps);
-            add(desk, body, digest, &secrets).await
+            add(desk, given.draft()?, keeps, digest, &secrets).await
         }
         Act::Remove { name } => {
-            let path = format!("/admin/api/extensions/{name}");
-            let reply = desk.open().await?.delete(&path).await?;
-            if reply["known"] == false {
+            let id = name.to_string();
+            let reply = desk.open().await?.call(&Remove { id }).await?;
+            if !reply.known {
                 let why = format!("there is no extension {name}");
                 let stop = Stop::new(Exit::Failed, "not_found", why);
                 return Err(stop.next("plexusctl extension list"));
@@ -208,18 +204,25 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
     }
 }
 
-/// What the gateway says of it.
+/// All that it is and may reach; of an MCP server what `mcp add` shows.
+fn seen_as_text(seen: &ExtensionPreview) -> String {
+    match seen {
+        ExtensionPreview::Server(server) => mcp::surface::previewed(server),
+        ExtensionPreview::Declared(declared) => surface::previewed(declared),
+        ExtensionPreview::Invalid(manifest) => manifest.reasons.join("; "),
+    }
+}
+
+/// What the gateway says of it; and the draft again.
 ///
 /// # Errors
 /// It is not valid.
-async fn preview(desk: &Desk, body: &Value) -> Result<Value, Stop> {
-    let mut owner = desk.open().await?;
-    let seen = owner.post("/admin/api/extensions/preview", body).await?;
-    if seen["valid"] == true {
-        return Ok(seen);
+async fn previewed(desk: &Desk, draft: Draft) -> Result<(ExtensionPreview, Draft), Stop> {
+    let preview = Preview { draft };
+    match desk.open().await?.call(&preview).await? {
+        ExtensionPreview::Invalid(manifest) => Err(invalid(&manifest.reasons.join("; "))),
+        seen => Ok((seen, preview.draft)),
     }
-    let reasons = list_of(&seen, "reasons").iter().filter_map(Value::as_str);
-    Err(invalid(&reasons.collect::<Vec<_>>().join("; ")))
 }
 
 fn invalid(reasons: &str) -> Stop {
@@ -227,77 +230,109 @@ fn invalid(reasons: &str) -> Stop {
     stop.next("change the manifest, and preview it again")
 }
 
-/// What a preview shows; of an MCP server what `mcp add` shows.
-fn seen_as_text(seen: &Value) -> String {
-    match seen["surface"]["transport"] == "mcp" {
-        true => mcp::surface(seen),
-        false => shown(seen),
-    }
+/// As much of a manifest as is looked at before the gateway does.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ManifestSketch {
+    secrets: Vec<DeclaredSecret>,
+    mcp: DeclaredServer,
 }
 
-/// Whether a manifest is of an MCP server.
-fn is_of_server(manifest: &Value) -> bool {
-    manifest["transport"] == "mcp"
+#[derive(Deserialize)]
+struct DeclaredSecret {
+    name: String,
+}
+
+/// The server that a manifest lends.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DeclaredServer {
+    url: Option<String>,
+    command: Option<String>,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    secrets: Vec<String>,
+}
+
+impl ManifestSketch {
+    fn of(draft: &ManifestDraft) -> Result<Self, Stop> {
+        let declared = draft.manifest.as_ref().map(Self::deserialize);
+        declared
+            .unwrap_or_else(|| Ok(Self::default()))
+            .map_err(|why| invalid(&why.to_string()))
+    }
+
+    fn has_secret(&self, name: &str) -> bool {
+        self.secrets.iter().any(|secret| secret.name == name)
+            || self.mcp.secrets.iter().any(|secret| secret == name)
+    }
 }
 
 /// Shows what there is, asks, and adds just that.
 async fn add(
     desk: &Desk,
-    mut body: Value,
+    mut draft: ManifestDraft,
+    keep_secrets: Vec<String>,
     digest: Option<String>,
     given: &[SecretFrom],
 ) -> Result<Exit, Stop> {
-    let declared = secret_names(&body["manifest"]);
-    if let Some(unknown) = given.iter().find(|from| !declared.contains(&from.name)) {
-        let why = format!("the manifest declares no secret {:?}", unknown.name);
-        return Err(Stop::usage(why));
-    }
+    let server = match given {
+        [] => DeclaredServer::default(),
+        given => {
+            let declared = ManifestSketch::of(&draft)?;
+            if let Some(unknown) = given.iter().find(|from| !declared.has_secret(&from.name)) {
+                let why = format!("the manifest declares no secret {:?}", unknown.name);
+                return Err(Stop::usage(why));
+            }
+            declared.mcp
+        }
+    };
     let secrets = given.iter().map(|from| Ok((&from.name, from.read()?)));
     let secrets: Vec<_> = secrets.collect::<Result<_, Stop>>()?;
-    let is_of_server = is_of_server(&body["manifest"]);
+    let is_of_server = draft.lends_server();
     if is_of_server {
         // It starts with them, the preview included.
         let values = secrets.iter();
-        let values = values.map(|(name, value)| ((*name).clone(), value.as_str().into()));
-        body["secrets"] = Value::Object(values.collect());
+        let values = values.map(|(name, value)| ((*name).clone(), value.to_string()));
+        draft.secrets = values.collect();
     }
-    let digest = match digest {
-        Some(digest) => digest,
+    let draft = Draft::Manifest(draft);
+    let (digest, draft) = match digest {
+        Some(digest) => (digest, draft),
         None => {
             if is_of_server && !given.is_empty() {
-                agree_to_start(desk, &body["manifest"], given)?;
+                agree_to_start(desk, &server, given)?;
             }
-            let seen = preview(desk, &body).await?;
-            let name = text_of(&seen["surface"], "source");
+            let (seen, draft) = previewed(desk, draft).await?;
             if desk.can_ask() {
                 out::say(&seen_as_text(&seen));
             }
-            prompt::confirm(desk, &format!("add {name} as shown"), "--digest")?;
-            text_of(&seen, "digest").to_owned()
+            let question = format!("add {} as shown", seen.source());
+            prompt::confirm(desk, &question, "--digest")?;
+            (seen.digest().to_owned(), draft)
         }
     };
-    body["digest"] = digest.into();
+    let add = Add {
+        draft,
+        digest: Some(digest),
+        keep_secrets,
+    };
     let mut owner = desk.open().await?;
-    let mut reply = owner.post("/admin/api/extensions", &body).await?;
-    let name = text_of(&reply, "source").to_owned();
-    if reply["ok"] == false {
-        return Err(invalid(text_of(&reply, "reason")));
-    }
+    let mut added = match owner.call(&add).await? {
+        InstallResult::Extension(added) => added,
+        InstallResult::Server(_) => {
+            return Err(invalid("the gateway took it for a server without one"));
+        }
+    };
     for (field, value) in secrets.iter().filter(|_| !is_of_server) {
-        let source = SourceId::parse(&name).map_err(|why| invalid(&why.to_string()))?;
-        secret::set(&mut owner, &source, field, value).await?;
+        secret::set(&mut owner, &added.source, field, value).await?;
     }
-    if let Some(missing) = reply["secretsMissing"].as_array_mut() {
-        missing.retain(|missing| given.iter().all(|from| missing["name"] != *from.name));
-    }
-    desk.show(&reply, || {
-        let ids = list_of(&reply, "registered").iter();
-        let ids: Vec<_> = ids
-            .filter_map(Value::as_str)
-            .map(|id| format!("  {}", text::line(id)))
-            .collect();
-        let missing = Vec::deserialize(&reply["secretsMissing"]).unwrap_or_default();
-        let serves = serves(&name, &missing);
+    let is_given = |missing: &MissingSecret| given.iter().any(|from| from.name == missing.name);
+    added.secrets_missing.retain(|missing| !is_given(missing));
+    desk.show(&added, || {
+        let ids = added.registered.iter();
+        let ids: Vec<_> = ids.map(|id| format!("  {}", text::line(id))).collect();
+        let serves = serves(added.source.as_str(), &added.secrets_missing);
         format!("{serves}; agents may ask for:\n{}", ids.join("\n"))
     })
 }
@@ -307,27 +342,22 @@ async fn add(
 ///
 /// # Errors
 /// There is nobody to ask, or the answer is no.
-fn agree_to_start(desk: &Desk, manifest: &Value, given: &[SecretFrom]) -> Result<(), Stop> {
-    let server = &manifest["mcp"];
+fn agree_to_start(desk: &Desk, server: &DeclaredServer, given: &[SecretFrom]) -> Result<(), Stop> {
     let names: Vec<_> = given.iter().map(|from| text::line(&from.name)).collect();
     if desk.can_ask() {
-        let words = match server["url"].as_str() {
+        let words = match &server.url {
             Some(url) => vec![format!("url          {}", text::line(url))],
             None => {
-                let arguments = list_of(server, "args").iter().filter_map(Value::as_str);
-                let variables = server["env"].as_object().into_iter().flatten();
-                let variables = variables.map(|(name, value)| {
-                    let value = value.as_str().unwrap_or_default();
+                let program = server.command.as_deref().unwrap_or_default();
+                let arguments = server.args.iter();
+                let variables = server.env.iter().map(|(name, value)| {
                     format!("variable     {}", text::line(&format!("{name}={value}")))
                 });
-                [format!(
-                    "program      {}",
-                    text::line(text_of(server, "command"))
-                )]
-                .into_iter()
-                .chain(arguments.map(|word| format!("argument     {}", text::line(word))))
-                .chain(variables)
-                .collect()
+                [format!("program      {}", text::line(program))]
+                    .into_iter()
+                    .chain(arguments.map(|word| format!("argument     {}", text::line(word))))
+                    .chain(variables)
+                    .collect()
             }
         };
         out::say(&words.join("\n"));
@@ -352,13 +382,11 @@ pub(crate) fn serves(source: &str, missing: &[MissingSecret]) -> String {
     }
 }
 
-/// The secrets that a manifest declares.
-fn secret_names(manifest: &Value) -> Vec<String> {
-    let of_server = list_of(&manifest["mcp"], "secrets").iter();
-    let of_server = of_server.filter_map(Value::as_str);
-    let names = list_of(manifest, "secrets").iter();
-    let names = names.filter_map(|secret| secret["name"].as_str());
-    names.chain(of_server).map(str::to_owned).collect()
+/// A manifest that was written.
+#[derive(Serialize)]
+struct WrittenManifest<'p> {
+    ok: bool,
+    file: &'p Path,
 }
 
 fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
@@ -381,7 +409,11 @@ fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
     );
     let written = File::create_new(&path).and_then(|mut file| file.write_all(manifest.as_bytes()));
     written.map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
-    desk.show(&json!({"ok": true, "file": path}), || {
+    let written = WrittenManifest {
+        ok: true,
+        file: &path,
+    };
+    desk.show(&written, || {
         format!(
             "{0} is written; change it, then: plexusctl extension preview {0}{more}",
             path.display()
@@ -390,7 +422,7 @@ fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
 }
 
 impl Given {
-    fn body(&self) -> Result<Value, Stop> {
+    fn draft(&self) -> Result<ManifestDraft, Stop> {
         let unreadable = |why: String| Stop::usage(format!("{}: {why}", self.file.display()));
         let mut bytes = Vec::new();
         let read =
@@ -401,11 +433,15 @@ impl Given {
         }
         // The same member twice would be read by one program so and by another otherwise.
         let manifest = strict::parse(&bytes).map_err(|error| unreadable(error.to_string()))?;
-        let mut body = json!({"manifest": manifest});
-        if !self.folders.is_empty() {
-            body["folders"] = json!(named_folders(&self.folders)?);
-        }
-        Ok(body)
+        let folders = match self.folders.is_empty() {
+            true => None,
+            false => Some(named_folders(&self.folders)?),
+        };
+        Ok(ManifestDraft {
+            manifest: Some(manifest),
+            folders,
+            ..ManifestDraft::default()
+        })
     }
 }
 
@@ -426,18 +462,17 @@ pub(crate) fn named_folders(named: &[String]) -> Result<BTreeMap<String, String>
     Ok(folders)
 }
 
-fn rows(extensions: &[Value]) -> String {
+fn rows(extensions: &[ExtensionRow]) -> String {
     let rows = extensions.iter().map(|row| {
-        let state = match (row["unusable"].as_str(), row["configured"] == true) {
-            (Some(why), _) => why.to_owned(),
+        let state = match (&row.unusable, row.configured) {
+            (Some(why), _) => why.clone(),
             (None, true) => "added".to_owned(),
             (None, false) => "no source of it is configured: plexusctl extension remove".to_owned(),
         };
-        let count = list_of(row, "capabilities").len();
         [
-            text_of(row, "source").to_owned(),
-            text_of(row, "label").to_owned(),
-            count.to_string(),
+            row.source.clone(),
+            row.label.clone(),
+            row.capabilities.len().to_string(),
             state,
         ]
     });

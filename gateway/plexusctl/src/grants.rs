@@ -109,7 +109,7 @@ async fn allow(
     capability: &CapabilityId,
     terms: &Terms,
 ) -> Result<Exit, Stop> {
-    desk.widen("granting a capability")?;
+    desk.ask_for_person::<Give>()?;
     let window = terms.window.ok_or_else(|| {
         Stop::usage("--window is missing: 1h, 1d, 7d, until-revoked, or a length such as 90m")
     })?;

@@ -59,7 +59,7 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
             })
         }
         (None, Some(agent), Some(folder)) => {
-            desk.widen("lending a folder")?;
+            desk.ask_for_person::<LendCall>()?;
             let folder = folder
                 .canonicalize()
                 .map_err(|e| Stop::usage(format!("{}: {e}", folder.display())))?;

@@ -3,20 +3,28 @@
 mod from;
 mod install;
 mod secret;
-mod surface;
+pub(crate) mod surface;
 
 use crate::{
-    owner::{Desk, list_of, text_of},
+    owner::{Desk, UNREADABLE},
     prompt,
     sources::{from_file, from_stdin},
     table::table,
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::{
+    Done,
+    extensions::{
+        self, Add as AddCall, Draft, ExtensionPreview, ExtensionRow, InstallResult,
+        InstalledExtension, List, Preview, Refresh, Remove, ServerDraft,
+    },
+};
 use plexus_protocol::SourceId;
-use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
-pub(crate) use surface::surface;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// MCP servers.
 #[derive(Args)]
@@ -107,16 +115,20 @@ struct Given {
 pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
     match mcp.act.unwrap_or(Act::List) {
         Act::List => {
-            let mut reply = desk.open().await?.get("/admin/api/extensions").await?;
-            if let Some(all) = reply["extensions"].as_array_mut() {
-                all.retain(|row| row["transport"] == "mcp");
-            }
-            desk.show(&reply, || rows(list_of(&reply, "extensions")))
+            let mut reply = desk.open().await?.call(&List {}).await?;
+            reply.extensions.retain(ExtensionRow::is_server);
+            desk.show(&reply, || rows(&reply.extensions))
         }
         Act::Show { name } => {
-            let path = format!("/admin/api/extensions/{name}");
-            let reply = desk.open().await?.get(&path).await?;
-            desk.show(&reply, || surface(&reply))
+            let id = name.to_string();
+            match desk.open().await?.call(&extensions::Show { id }).await? {
+                InstalledExtension::Server(server) => desk.show(&server, || surface::lent(&server)),
+                InstalledExtension::Declared(_) => {
+                    let why = format!("{name} is an extension by manifest");
+                    let next = format!("plexusctl extension show {name}");
+                    Err(Stop::new(Exit::Failed, "not_found", why).next(next))
+                }
+            }
         }
         Act::Add(asked) => {
             if let Some(file) = &asked.from {
@@ -124,8 +136,8 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
                 return from::run(desk, file, &which, &asked.given).await;
             }
             desk.widen("lending an MCP server")?;
-            let (body, yes) = (asked.body(desk)?, asked.given.yes);
-            agree(desk, body, yes, "add").await
+            let (draft, yes) = (asked.draft(desk)?, asked.given.yes);
+            agree(desk, Draft::Server(draft), yes, "add").await
         }
         Act::Install(asked) => {
             desk.widen("installing an MCP server")?;
@@ -133,16 +145,17 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         }
         Act::Refresh { name, reads, yes } => {
             desk.widen("agreeing to what an MCP server is now")?;
-            let mut body = json!({"name": name, "refresh": true});
-            if !reads.is_empty() {
-                body["reads"] = json!(reads);
-            }
-            agree(desk, body, yes, "agree to").await
+            let refresh = Refresh {
+                name: name.to_string(),
+                refresh: Done,
+                reads: (!reads.is_empty()).then(|| reads.into_iter().collect()),
+            };
+            agree(desk, Draft::Refresh(refresh), yes, "agree to").await
         }
         Act::Remove { name } => {
-            let path = format!("/admin/api/extensions/{name}");
-            let reply = desk.open().await?.delete(&path).await?;
-            if reply["known"] == false {
+            let id = name.to_string();
+            let reply = desk.open().await?.call(&Remove { id }).await?;
+            if !reply.known {
                 let why = format!("no MCP server {name} is lent");
                 return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl mcp list"));
             }
@@ -154,23 +167,38 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
 }
 
 /// Shows what there is, asks, and adds just that.
-async fn agree(desk: &Desk, mut body: Value, yes: bool, what: &str) -> Result<Exit, Stop> {
+async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
-    let seen = owner.post("/admin/api/extensions/preview", &body).await?;
-    let name = text_of(&seen, "name").to_owned();
+    let preview = Preview { draft };
+    let ExtensionPreview::Server(seen) = owner.call(&preview).await? else {
+        let why = "the gateway answered with something else than an MCP server";
+        return Err(Stop::new(Exit::Failed, UNREADABLE, why));
+    };
+    let name = &seen.server.name;
     if !yes {
-        out::say(&surface(&seen));
+        out::say(&surface::previewed(&seen));
         prompt::confirm(desk, &format!("{what} {name} as shown"), "--yes")?;
     }
-    body["digest"] = seen["digest"].clone();
-    let reply = owner.post("/admin/api/extensions", &body).await?;
+    let add = AddCall {
+        draft: preview.draft,
+        digest: Some(seen.digest.clone()),
+        keep_secrets: Vec::new(),
+    };
+    let reply = owner.call(&add).await?;
     desk.show(&reply, || {
-        let tools = list_of(&reply, "registered")
-            .iter()
-            .filter_map(Value::as_str);
-        let tools: Vec<_> = tools.map(|id| format!("  {}", text::line(id))).collect();
+        let tools: Vec<_> = match &reply {
+            InstallResult::Server(added) => added
+                .registered
+                .iter()
+                .map(|id| format!("  {id}"))
+                .collect(),
+            InstallResult::Extension(added) => {
+                let ids = added.registered.iter();
+                ids.map(|id| format!("  {}", text::line(id))).collect()
+            }
+        };
         let shown = match yes {
-            true => surface(&seen) + "\n",
+            true => surface::previewed(&seen) + "\n",
             false => String::new(),
         };
         format!(
@@ -181,12 +209,13 @@ async fn agree(desk: &Desk, mut body: Value, yes: bool, what: &str) -> Result<Ex
 }
 
 impl Add {
-    fn body(&self, desk: &Desk) -> Result<Value, Stop> {
-        let mut body = self.given.body(desk)?;
-        body.insert("name".into(), json!(self.name));
+    fn draft(&self, desk: &Desk) -> Result<ServerDraft, Stop> {
+        let name = self.name.as_ref();
+        let name = name.ok_or_else(|| Stop::usage("name the source that it is to be"))?;
+        let mut draft = self.given.draft(desk, name)?;
         if let Some(url) = &self.url {
-            body.insert("url".into(), url.as_str().into());
-            return Ok(Value::Object(body));
+            draft.url = Some(url.clone());
+            return Ok(draft);
         }
         let (program, arguments) = self
             .command
@@ -197,23 +226,23 @@ impl Add {
                 format!("{program} is no absolute path; your shell knows it: command -v {program}");
             return Err(Stop::usage(why));
         }
-        body.insert("program".into(), program.as_str().into());
-        body.insert("arguments".into(), json!(arguments));
-        Ok(Value::Object(body))
+        draft.program = Some(program.clone());
+        draft.arguments = arguments.to_vec();
+        Ok(draft)
     }
 }
 
 impl Given {
-    /// As members of a body.
-    fn body(&self, desk: &Desk) -> Result<Map<String, Value>, Stop> {
-        let mut environment = Map::new();
+    /// A server that is given this; its program or URL is still to be named.
+    fn draft(&self, desk: &Desk, name: &SourceId) -> Result<ServerDraft, Stop> {
+        let mut environment = BTreeMap::new();
         for variable in &self.environment {
             let (name, value) = variable
                 .split_once('=')
                 .ok_or_else(|| Stop::usage(format!("--env {variable} is not NAME=VALUE")))?;
-            environment.insert(name.to_owned(), value.into());
+            environment.insert(name.to_owned(), value.to_owned());
         }
-        let mut secrets = Map::new();
+        let mut secrets = BTreeMap::new();
         for secret in &self.secrets {
             let (name, value) = match secret.split_once('=') {
                 Some((name, "-")) => (name, from_stdin()?),
@@ -224,39 +253,47 @@ impl Given {
                     return Err(Stop::usage(why));
                 }
             };
-            secrets.insert(name.to_owned(), value.as_str().into());
+            secrets.insert(name.to_owned(), value.to_string());
         }
-        let body = json!({
-            "environment": environment, "secrets": secrets, "folders": real(&self.folders)?,
-            "code": real(&self.code)?, "reads": self.reads,
-        });
-        match body {
-            Value::Object(body) => Ok(body),
-            _ => Ok(Map::new()),
-        }
+        Ok(ServerDraft {
+            name: name.clone(),
+            label: None,
+            program: None,
+            url: None,
+            arguments: Vec::new(),
+            environment,
+            secrets,
+            folders: real(&self.folders)?,
+            code: real(&self.code)?,
+            reads: self.reads.iter().cloned().collect(),
+        })
     }
 }
 
-fn real(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Stop> {
+fn real(folders: &[PathBuf]) -> Result<Vec<String>, Stop> {
     let real = folders.iter().map(|folder| {
-        folder
-            .canonicalize()
-            .map_err(|e| Stop::usage(format!("{}: {e}", folder.display())))
+        let real = folder.canonicalize();
+        utf8(&real.map_err(|e| Stop::usage(format!("{}: {e}", folder.display())))?)
     });
     real.collect()
 }
 
-fn rows(servers: &[Value]) -> String {
+/// A path as it travels.
+fn utf8(path: &Path) -> Result<String, Stop> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Stop::usage(format!("{} is not UTF-8", path.display())))
+}
+
+fn rows(servers: &[ExtensionRow]) -> String {
     let rows = servers.iter().map(|server| {
-        let state = match (server["unusable"].as_str(), server["configured"] == true) {
-            (Some(why), _) => why.to_owned(),
+        let state = match (&server.unusable, server.configured) {
+            (Some(why), _) => why.clone(),
             (None, true) => "lent".to_owned(),
             (None, false) => "no source of it is configured: plexusctl mcp remove".to_owned(),
         };
-        let tools = server["tools"].as_u64();
         [
-            text_of(server, "name").to_owned(),
-            tools.map_or_else(String::new, |n| n.to_string()),
+            server.name.clone(),
+            server.tools.map_or_else(String::new, |n| n.to_string()),
             state,
         ]
     });

@@ -42,7 +42,7 @@ pub(crate) async fn run(desk: &Desk, network: Network) -> Result<Exit, Stop> {
             hostname,
             no_hostnames,
         } => {
-            desk.widen("changing where the gateway listens")?;
+            desk.ask_for_person::<Change>()?;
             let exposed = bind.iter().any(|address| !is_here(address));
             let named = no_hostnames || !hostname.is_empty();
             let change = Change {

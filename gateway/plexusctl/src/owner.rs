@@ -3,17 +3,21 @@
 //! Invariant: each exchange has a connection of its own, so that none is open while a person is asked. A prompt blocks
 //! this program's one thread, and a kept connection that the gateway closes meanwhile would be found out by a request.
 
-use crate::act::{self, CallerContext};
+use crate::act::{self, CallerContext, PersonsCall};
 use hyper::{Method, Response, body::Incoming};
 use plexus_client::{
     Address, Connection, Exit, Home, Reply, Request, Stop, out,
     private_file::{self, Unusable},
     text,
 };
-use plexus_owner::OwnerCall;
+use plexus_owner::{Act, OwnerCall};
 use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey};
 use serde::Serialize;
 use serde_json::Value;
+use std::time::Duration;
+
+/// The code of a stop where an answer is not of its call's form: another build gave it.
+pub(crate) const UNREADABLE: &str = "unreadable_answer";
 
 /// What every sub-command is given: where things are, how to print, and who is at the keyboard.
 pub(crate) struct Desk {
@@ -35,7 +39,20 @@ impl Desk {
         Ok(owner)
     }
 
-    /// Refuses an act that gives agents more, unless a person does it.
+    /// Refuses a call of this kind, unless a person makes it.
+    pub(crate) fn ask_for_person<C: PersonsCall>(&self) -> Result<(), Stop> {
+        self.widen(C::WORDS)
+    }
+
+    /// The same of a call that gives or takes, as its members say.
+    pub(crate) fn ask_for_person_by<C: PersonsCall>(&self, call: &C) -> Result<(), Stop> {
+        match call.act() {
+            Act::Widens => self.ask_for_person::<C>(),
+            Act::Reads | Act::Narrows | Act::Either => Ok(()),
+        }
+    }
+
+    /// Refuses an act that gives somebody something and is no call of the table, unless a person does it.
     pub(crate) fn widen(&self, act: &str) -> Result<(), Stop> {
         act::judge(act, &self.caller)
     }
@@ -114,6 +131,26 @@ impl Owner {
     /// # Errors
     /// The refusal; an answer that is not of the call's form.
     pub(crate) async fn call<C: OwnerCall>(&mut self, call: &C) -> Result<C::Reply, Stop> {
+        self.asked(call, None).await
+    }
+
+    /// The same where the gateway may take so long.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(crate) async fn call_within<C: OwnerCall>(
+        &mut self,
+        call: &C,
+        deadline: Duration,
+    ) -> Result<C::Reply, Stop> {
+        self.asked(call, Some(deadline)).await
+    }
+
+    async fn asked<C: OwnerCall>(
+        &mut self,
+        call: &C,
+        deadline: Option<Duration>,
+    ) -> Result<C::Reply, Stop> {
         let wire = plexus_owner::write(call);
         let method = match wire.method {
             plexus_owner::Method::Get => Method::GET,
@@ -125,32 +162,30 @@ impl Owner {
         if let Some(body) = &wire.body {
             request = request.json(body);
         }
+        if let Some(deadline) = deadline {
+            request = request.within(deadline);
+        }
         let answer = self.ask(request).await?;
         serde_json::from_value(answer).map_err(|why| {
             let why = format!("the gateway answered what this command cannot read: {why}");
-            Stop::new(Exit::Failed, "unreadable_answer", why)
+            Stop::new(Exit::Failed, UNREADABLE, why)
                 .next("plexusctl and plexusd of one build read each other: plexusctl upgrade")
         })
     }
-    /// GET.
+    /// GET of a path of the surface for shells, which is not in the table.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Value, Stop> {
         self.ask(Request::get(path)).await
     }
-    /// POST of a JSON body.
+    /// The same by POST, of a JSON body.
     pub(crate) async fn post(&mut self, path: &str, body: &Value) -> Result<Value, Stop> {
         self.ask(Request::post(path, body)).await
     }
-    /// PUT of a JSON body.
+    /// The same by PUT.
     pub(crate) async fn put(&mut self, path: &str, body: &Value) -> Result<Value, Stop> {
         self.ask(Request::new(Method::PUT, path).json(body)).await
     }
-    /// DELETE.
-    pub(crate) async fn delete(&mut self, path: &str) -> Result<Value, Stop> {
-        self.ask(Request::new(Method::DELETE, path)).await
-    }
-
     /// One exchange; an error reply, or `ok: false` in a result, becomes the stop that it stands for.
-    pub(crate) async fn ask(&mut self, request: Request) -> Result<Value, Stop> {
+    async fn ask(&mut self, request: Request) -> Result<Value, Stop> {
         let request = request.secret(KEY_HEADER, self.key.expose());
         let reply = self.connect().await?.send(request).await?;
         if !reply.is_success() {
@@ -214,12 +249,12 @@ pub(crate) fn is_digest(value: &str) -> bool {
     plexus_protocol::Digest::parse(value).is_some()
 }
 
-/// A member of a reply as text; nothing where it is absent.
+/// A member as text, of what another program or a file says; nothing where it is absent.
 pub(crate) fn text_of<'v>(value: &'v Value, member: &str) -> &'v str {
     value[member].as_str().unwrap_or("")
 }
 
-/// The elements of a member that is a list.
+/// The same of a member that is a list: its elements.
 pub(crate) fn list_of<'v>(value: &'v Value, member: &str) -> &'v [Value] {
     value[member].as_array().map_or(&[], Vec::as_slice)
 }

@@ -9,10 +9,9 @@ pub(crate) const PAUSED: &str = "PAUSED: no agent is served until: plexusctl res
 
 /// Pauses, or ends the pause.
 pub(crate) async fn run(desk: &Desk, on: bool) -> Result<Exit, Stop> {
-    if !on {
-        desk.widen("ending the pause")?;
-    }
-    let reply = desk.open().await?.call(&Pause { on }).await?;
+    let pause = Pause { on };
+    desk.ask_for_person_by(&pause)?;
+    let reply = desk.open().await?.call(&pause).await?;
     desk.show(&reply, || match on {
         true => {
             let flying = not_stopped(&reply.in_flight);

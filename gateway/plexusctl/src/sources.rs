@@ -17,8 +17,8 @@ use plexus_owner::{
     grants::List as ListGrants,
     kinds::{self, Detect, DetectedSource},
     sources::{
-        Approval, Disable, Enable, EndResult, HealthStatus, Hide, HideResult, List, Remove, Resume,
-        SourceRow,
+        Approval, Disable, Enable, EndResult, HealthStatus, Hide, HideResult, List, Reconfigure,
+        Remove, Resume, SourceRow,
     },
 };
 use plexus_protocol::{SourceId, body::StandingGrant};
@@ -105,10 +105,10 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     let act = sources.act.unwrap_or(Act::List);
     match &act {
         Act::Add(asked) => asked.judge(desk)?,
-        Act::Enable { .. } => desk.widen("enabling a source")?,
-        Act::Resume { .. } => desk.widen("resuming grants")?,
-        Act::Unhide { .. } => desk.widen("showing agents more")?,
-        Act::Set(_) => desk.widen("changing a source")?,
+        Act::Enable { .. } => desk.ask_for_person::<Enable>()?,
+        Act::Resume { .. } => desk.ask_for_person::<Resume>()?,
+        Act::Unhide { .. } => desk.ask_for_person::<Hide>()?,
+        Act::Set(_) => desk.ask_for_person::<Reconfigure>()?,
         Act::Secret(asked) => asked.judge(desk)?,
         Act::Hide { .. } => {}
         Act::Profile(_) => {}

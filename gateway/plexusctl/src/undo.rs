@@ -18,7 +18,7 @@ pub(crate) struct Undo {
 
 /// Plans, shows, asks, does it.
 pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
-    desk.widen("taking a change back")?;
+    desk.ask_for_person::<TakeBack>()?;
     let id = undo.audit_id.to_string();
     let mut owner = desk.open().await?;
     let plan = owner.call(&Show { id: id.clone() }).await?;

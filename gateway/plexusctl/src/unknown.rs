@@ -1,12 +1,15 @@
 //! `plexusctl unknown`: effects of which nobody knows whether they happened. The owner looks and says so; until then the
 //! same call of that agent is not run again (docs/design.md#the-life-of-a-call).
 
-use crate::owner::{Desk, Owner, list_of, text_of};
+use crate::owner::{Desk, Owner};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell, span, text};
-use plexus_owner::sources::{self, SourceRow};
+use plexus_owner::{
+    activity::CallBasis,
+    sources::{self, SourceRow},
+    unsettled::{self, Settle, Unsettled, UnsettledRow},
+};
 use plexus_protocol::{AuditId, Timestamp};
-use serde_json::{Value, json};
 
 /// Calls without a known end.
 #[derive(Args)]
@@ -50,16 +53,17 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
             let mut owner = desk.open().await?;
             let calls = find(&mut owner, event.as_ref()).await?;
             let sources = owner.call(&sources::List {}).await?.sources;
-            let shown = json!({ "unsettled": calls });
-            desk.show(&shown, || as_text(&calls, &sources, span::now()))
+            desk.show(&calls, || as_text(&calls.unsettled, &sources, span::now()))
         }
         Act::Settle { event, which } => {
-            desk.widen("settling a call")?;
-            let path = format!("/admin/api/unsettled/{event}");
-            let body = json!({"happened": which.happened});
-            let reply = desk.open().await?.post(&path, &body).await?;
+            desk.ask_for_person::<Settle>()?;
+            let settle = Settle {
+                id: event.to_string(),
+                happened: which.happened,
+            };
+            let reply = desk.open().await?.call(&settle).await?;
             desk.show(&reply, || {
-                let said = match which.happened {
+                let said = match reply.happened {
                     true => "it happened; the agent is notified if you had approved this call",
                     false => "it did not happen; the agent may ask for it again",
                 };
@@ -69,25 +73,22 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
     }
 }
 
-async fn find(owner: &mut Owner, event: Option<&AuditId>) -> Result<Vec<Value>, Stop> {
-    let mut reply = owner.get("/admin/api/unsettled").await?;
-    let Value::Array(mut calls) = reply["unsettled"].take() else {
-        return Ok(Vec::new());
-    };
+async fn find(owner: &mut Owner, event: Option<&AuditId>) -> Result<Unsettled, Stop> {
+    let mut reply = owner.call(&unsettled::List {}).await?;
     let Some(event) = event else {
-        return Ok(calls);
+        return Ok(reply);
     };
-    calls.retain(|call| call["auditId"] == event.as_str());
-    if calls.is_empty() {
+    reply.unsettled.retain(|row| row.call.audit_id == *event);
+    if reply.unsettled.is_empty() {
         let why = format!("{event} is not, or no longer, unknown");
         return Err(
             Stop::new(Exit::Failed, "not_found", why).next(format!("plexusctl audit show {event}"))
         );
     }
-    Ok(calls)
+    Ok(reply)
 }
 
-fn as_text(calls: &[Value], sources: &[SourceRow], now: Timestamp) -> String {
+fn as_text(calls: &[UnsettledRow], sources: &[SourceRow], now: Timestamp) -> String {
     if calls.is_empty() {
         return "no call has an unknown outcome".to_owned();
     }
@@ -95,39 +96,30 @@ fn as_text(calls: &[Value], sources: &[SourceRow], now: Timestamp) -> String {
     told.join("\n\n")
 }
 
-fn one(call: &Value, sources: &[SourceRow], now: Timestamp) -> String {
-    let [id, agent, capability, input] =
-        ["auditId", "agentId", "capabilityId", "inputDigest"].map(|m| text::line(text_of(call, m)));
-    let begun = if call["begunAt"].is_string() {
-        &call["begunAt"]
-    } else {
-        &call["at"]
-    };
-    let ago = serde_json::from_value(begun.clone())
-        .map_or_else(|_| "?".to_owned(), |at| span::ago(at, now));
-    let allowed = match &call["basis"] {
-        basis if basis["item"].is_string() => ", approved by you once",
-        basis if !basis["grant"].is_null() => ", by standing grant",
-        _ => "",
+fn one(row: &UnsettledRow, sources: &[SourceRow], now: Timestamp) -> String {
+    let call = &row.call;
+    let (id, agent, capability) = (&call.audit_id, &call.agent_id, &call.capability_id);
+    let ago = span::ago(row.begun_at.unwrap_or(call.at), now);
+    let allowed = match &row.basis {
+        Some(CallBasis::Item(_)) => ", approved by you once",
+        Some(CallBasis::Grant(_)) => ", by standing grant",
+        Some(CallBasis::Bounded(_)) | None => "",
     };
     let mut lines = vec![
-        format!("{id}"),
+        id.to_string(),
         format!("  {capability} by {agent}, {ago}{allowed}"),
     ];
-    let root = root_of(text_of(call, "capabilityId"), sources);
-    for thing in list_of(call, "touched") {
-        let name = text_of(thing, "id");
-        let place = root.map_or_else(|| name.to_owned(), |root| format!("{root}/{name}"));
+    let root = root_of(capability.as_str(), sources);
+    for thing in row.touched.iter().flatten() {
+        let name = &thing.id;
+        let place = root.map_or_else(|| name.clone(), |root| format!("{root}/{name}"));
         lines.push(format!("  look at {}", text::line(&place)));
-        match (text_of(thing, "digest"), root) {
-            ("", _) => {
+        match (&thing.digest, root) {
+            (None, _) => {
                 lines.push("    before it there was nothing that the gateway knew of".to_owned());
             }
-            (digest, root) => {
-                lines.push(format!(
-                    "    before it, its SHA-256 was {}",
-                    text::line(digest)
-                ));
+            (Some(digest), root) => {
+                lines.push(format!("    before it, its SHA-256 was {digest}"));
                 if root.is_some() {
                     lines.push(format!(
                         "    now: sha256sum {}",
@@ -146,7 +138,7 @@ fn one(call: &Value, sources: &[SourceRow], now: Timestamp) -> String {
     ));
     lines.push(format!(
         "  until then {agent} cannot run {capability} with this input again (SHA-256 {})",
-        text::short(&input, 13)
+        text::short(&call.input_digest.to_string(), 13)
     ));
     lines.join("\n")
 }
@@ -164,6 +156,7 @@ fn root_of<'s>(capability: &str, sources: &'s [SourceRow]) -> Option<&'s str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_is_known_where_to_look_and_what_to_say() {
@@ -172,11 +165,14 @@ mod tests {
             "transport": "ipc", "route": {"path": "/home/me/my notes"}, "live": true, "liveCapabilityCount": 1,
             "health": {"status": "ok"}, "provenance": "managed", "suspendedGrants": 0}]);
         let sources: Vec<SourceRow> = serde_json::from_value(sources).unwrap();
-        let call = json!({"auditId": "evt_1", "agentId": "cc", "capabilityId": "workspace.write",
-            "inputDigest": "0123456789abcdef", "at": "2026-01-01T01:00:00.000Z", "begunAt": "2026-01-01T00:00:00.000Z",
+        let (event, digest) = ("evt_00000000-004c-8601-9a97-6ab6eec8d02f", "ab".repeat(32));
+        let call = json!({"auditId": event, "agentId": "cc", "capabilityId": "workspace.write",
+            "inputDigest": digest, "at": "2026-01-01T01:00:00.000Z", "begunAt": "2026-01-01T00:00:00.000Z",
             "basis": {"item": "pend_1"},
-            "touched": [{"kind": "file", "id": "to\u{202e}day.md", "digest": "aa"}]});
+            "touched": [{"kind": "file", "id": "to\u{202e}day.md", "access": "write", "digest": digest}]});
+        let call = serde_json::from_value(call).unwrap();
         let told = as_text(&[call], &sources, now);
+        let told = told.replace(event, "evt_1").replace(&digest, "aa");
         assert_eq!(
             told,
             "evt_1\n  \
@@ -187,7 +183,7 @@ mod tests {
              still the same: it did not happen\n  \
              it happened:        plexusctl unknown settle evt_1 --happened\n  \
              it did not happen:  plexusctl unknown settle evt_1 --did-not\n  \
-             until then cc cannot run workspace.write with this input again (SHA-256 0123456789ab…)"
+             until then cc cannot run workspace.write with this input again (SHA-256 abababababab…)"
         );
         assert!(as_text(&[], &sources, now).contains("no call has an unknown"));
     }

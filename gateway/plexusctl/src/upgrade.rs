@@ -10,13 +10,17 @@
 
 use crate::{
     calls,
-    owner::{Desk, Owner, text_of},
+    owner::{Desk, Owner, UNREADABLE},
     service,
 };
 use clap::Args;
-use plexus_client::{Exit, Request, Stop, out, text};
-use plexus_owner::calls::{List, Stop as StopCall};
-use serde_json::{Value, json};
+use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::{
+    calls::{List, Stop as StopCall},
+    status::{Build, ChangeOver, Show, Status},
+    upgrade::{BeginChange, PlannedChange},
+};
+use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -44,38 +48,57 @@ pub(crate) struct Upgrade {
     now: bool,
 }
 
+/// A change that was made.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FinishedChange {
+    /// With the launch that came of it.
+    #[serde(flatten)]
+    agreed: PlannedChange,
+    pid: u32,
+    took_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notifications: Option<ServiceRestart>,
+}
+
+/// What became of the notification service.
+#[derive(Serialize)]
+struct ServiceRestart {
+    restarted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
-    let ask =
-        |check: bool| Request::post("/admin/api/upgrade", &json!({"check": check})).within(LOOK);
-    let looked = owner.ask(ask(true)).await.map_err(older);
-    let is_same = |looked: &Value| looked["same"] == true;
-    if !upgrade.check && looked.as_ref().is_ok_and(|looked| !is_same(looked)) {
+    let looked = owner.call_within(&BeginChange { check: true }, LOOK).await;
+    let looked = looked.map_err(older);
+    if !upgrade.check && looked.as_ref().is_ok_and(|looked| !looked.same) {
         let wait = Duration::from_secs(upgrade.wait);
         calls_end(&mut owner, wait, upgrade.now).await?;
     }
     // What is refused is refused again, on record.
+    let begin = BeginChange { check: false };
     let agreed = match upgrade.check {
         true => looked?,
-        false => owner.ask(ask(false)).await.map_err(older)?,
+        false => owner.call_within(&begin, LOOK).await.map_err(older)?,
     };
-    let names = names(&agreed);
+    let names = names(&agreed.from, &agreed.to);
     if upgrade.check {
-        return desk.show(&agreed, || match is_same(&agreed) {
+        return desk.show(&agreed, || match agreed.same {
             true => "the gateway runs this very program already".to_owned(),
             false => format!("it would be changed over {names}; type: plexusctl upgrade"),
         });
     }
-    if agreed["changed"] != true {
+    if !agreed.changed {
         return desk.show(&agreed, || {
             "nothing to do: the gateway runs the program that is installed".to_owned()
         });
     }
     let began = Instant::now();
-    let now = next_launch(desk, agreed["launch"].as_u64().unwrap_or_default()).await?;
-    if let Some(failed) = now["upgrade"]["failed"].as_object() {
-        let why = failed["why"].as_str().unwrap_or("it is not known why");
+    let now = next_launch(desk, agreed.launch).await?;
+    if let Some(ChangeOver::Failed { why, .. }) = &now.upgrade {
         let why = format!(
             "the new program could not be started, and the old one keeps running: {}",
             text::line(why)
@@ -83,38 +106,40 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
         return Err(Stop::new(Exit::Failed, "upgrade_failed", why)
             .next("install all programs together again, then: plexusctl upgrade"));
     }
-    let mut done = agreed;
-    done["launch"] = now["launch"].clone();
-    done["pid"] = now["pid"].clone();
-    done["tookMs"] = u64::try_from(began.elapsed().as_millis())
-        .unwrap_or(u64::MAX)
-        .into();
+    let notifications = notifications(service::restart_notifications());
     let mut said = format!("changed over {names}");
-    if let Some(more) = notifications(&mut done, service::restart_notifications()) {
+    if let Some((_, more)) = &notifications {
         said.push_str(&format!("\n{more}"));
     }
+    let done = FinishedChange {
+        agreed: PlannedChange {
+            launch: now.launch,
+            ..agreed
+        },
+        pid: now.pid,
+        took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        notifications: notifications.map(|(restarted, _)| restarted),
+    };
     desk.show(&done, || said)
 }
 
 /// The fate of the notification service, for both forms of the answer; none where none runs. A failure fails no
 /// upgrade: the gateway is the new one.
-fn notifications(done: &mut Value, restarted: Result<bool, Stop>) -> Option<String> {
-    let (word, said) = match restarted {
+fn notifications(restarted: Result<bool, Stop>) -> Option<(ServiceRestart, String)> {
+    let why = match restarted {
         Ok(false) => return None,
-        Ok(true) => (
-            json!({"restarted": true}),
-            "the notification service was restarted".to_owned(),
-        ),
-        Err(stop) => (
-            json!({"restarted": false, "why": stop.why}),
-            format!(
-                "the notification service was not restarted and may run the old program: {}",
-                text::line(&stop.why)
-            ),
+        Ok(true) => None,
+        Err(stop) => Some(stop.why),
+    };
+    let said = match &why {
+        None => "the notification service was restarted".to_owned(),
+        Some(why) => format!(
+            "the notification service was not restarted and may run the old program: {}",
+            text::line(why)
         ),
     };
-    done["notifications"] = word;
-    Some(said)
+    let restarted = why.is_none();
+    Some((ServiceRestart { restarted, why }, said))
 }
 
 /// Waits for the end of the calls that are under way now, or cancels them; later ones are the change's own to wait for.
@@ -160,13 +185,9 @@ async fn calls_end(owner: &mut Owner, wait: Duration, now: bool) -> Result<(), S
     }
 }
 
-/// Both builds, as an answer or an event has them.
-pub(crate) fn names(agreed: &Value) -> String {
-    text::line(&format!(
-        "from {} to {}",
-        text_of(&agreed["from"], "build"),
-        text_of(&agreed["to"], "build")
-    ))
+/// Both builds of a change.
+pub(crate) fn names(from: &Build, to: &Build) -> String {
+    text::line(&format!("from {} to {}", from.build, to.build))
 }
 
 /// A gateway that has no such route is of before there was one.
@@ -180,19 +201,19 @@ fn older(stop: Stop) -> Stop {
 }
 
 /// What the first launch after `before` says of itself.
-async fn next_launch(desk: &Desk, before: u64) -> Result<Value, Stop> {
+async fn next_launch(desk: &Desk, before: u64) -> Result<Status, Stop> {
     let until = Instant::now() + CHANGE;
     let mut away = None;
     loop {
         let asked = async {
-            let mut owner: Owner = desk.open().await?;
-            owner
-                .ask(Request::get("/admin/api/status").within(CHANGE))
-                .await
+            let mut owner = desk.open().await?;
+            owner.call_within(&Show {}, CHANGE).await
         };
         match asked.await {
-            Ok(status) if status["launch"].as_u64() > Some(before) => return Ok(status),
+            Ok(status) if status.launch > before => return Ok(status),
             Ok(_) => away = None,
+            // It answers, and is of another build than this command.
+            Err(stop) if stop.code == UNREADABLE => return Err(stop),
             Err(_) => {
                 away.get_or_insert_with(Instant::now);
             }
@@ -214,15 +235,14 @@ mod tests {
 
     #[test]
     fn failed_restart_of_notifications_is_reported() {
-        let mut done = json!({"changed": true});
-        assert_eq!(notifications(&mut done, Ok(false)), None);
-        assert_eq!(done, json!({"changed": true}));
-        let said = notifications(&mut done, Ok(true)).expect("a line");
+        assert!(notifications(Ok(false)).is_none());
+        let (word, said) = notifications(Ok(true)).expect("a line");
         assert_eq!(said, "the notification service was restarted");
-        assert_eq!(done["notifications"], json!({"restarted": true}));
+        let json = |word: &ServiceRestart| serde_json::to_string(word).expect("JSON");
+        assert_eq!(json(&word), r#"{"restarted":true}"#);
         let stop = Stop::new(Exit::Failed, "service_manager", "no\u{1b} bus");
-        let said = notifications(&mut done, Err(stop)).expect("a line");
+        let (word, said) = notifications(Err(stop)).expect("a line");
         assert!(said.ends_with("the old program: no\\u{1b} bus"), "{said}");
-        assert_eq!(done["notifications"]["restarted"], false);
+        assert!(json(&word).starts_with(r#"{"restarted":false,"why":"#));
     }
 }

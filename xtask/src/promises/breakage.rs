@@ -12,7 +12,8 @@
 //!
 //! Changes are found by their text, which must stand in its file exactly once, and by nothing else: line numbers do not
 //! outlive the next edit. Several `file:` parts make one breakage. `guard: E0451` in the place of tests says that the compiler
-//! must refuse it, and with which error: any other would prove nothing.
+//! must refuse it, and with which error: any other would prove nothing. It is said of a file that is changed, or, where
+//! `place:` names files, of each of those.
 //!
 //! Invariant: a breakage that is parsed says all of that; [`Change::applied`] changes a text or says why it cannot.
 
@@ -44,6 +45,8 @@ pub(crate) struct Breakage {
     pub(crate) red: Vec<Test>,
     /// The change.
     pub(crate) changes: Vec<Change>,
+    /// The files of which the compiler must say its error; none: of one that is changed.
+    pub(crate) places: Vec<String>,
 }
 
 /// A test: package, cargo's target in it (`lib`, `bin:NAME`, or the name of an integration test), name in that target.
@@ -71,6 +74,7 @@ impl Breakage {
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self> {
         let (mut promise, mut broken, mut guard) = (None, None, Guard::Tests);
         let (mut red, mut changes) = (Vec::new(), Vec::<Change>::new());
+        let mut places = Vec::new();
         for line in text.lines() {
             let (word, rest) = line.split_once(": ").unwrap_or((line, ""));
             match (word, line.chars().next()) {
@@ -78,6 +82,7 @@ impl Breakage {
                 ("broken", _) => broken = Some(rest.to_owned()),
                 ("guard", _) if rest.starts_with('E') => guard = Guard::Types(rest.to_owned()),
                 ("red", _) => red.push(Test::parse(rest)?),
+                ("place", _) => places.push(rest.to_owned()),
                 ("file", _) => changes.push(Change {
                     file: rest.to_owned(),
                     find: String::new(),
@@ -102,6 +107,10 @@ impl Breakage {
             (guard != Guard::Tests) == red.is_empty(),
             "either tests notice it, or the compiler"
         );
+        ensure!(
+            guard != Guard::Tests || places.is_empty(),
+            "the compiler alone says it of a place"
+        );
         Ok(Self {
             name: name.to_owned(),
             promise: promise.context("no `promise:`")?,
@@ -109,6 +118,7 @@ impl Breakage {
             guard,
             red,
             changes,
+            places,
         })
     }
 

@@ -7,6 +7,7 @@
 use crate::{
     acting::{Acting, Narrowing},
     desk::Desk,
+    table::Served,
 };
 use axum::{
     extract::{Request, State},
@@ -22,6 +23,10 @@ pub(crate) use plexus_edge::{
     reply::{self, Refused},
     sessions::{self, Visitor},
     throttle::{Kind, Peer},
+};
+use plexus_owner::{
+    Done,
+    console::{MakeLink, SignInLink},
 };
 use plexus_protocol::{ErrorBody, ErrorCode, TAB_HEADER};
 use plexus_trust::{Command, Note};
@@ -179,17 +184,23 @@ pub(super) async fn sign_out(
     Ok(response)
 }
 
-/// Makes a link that leads in once. For whoever holds the key.
-pub(crate) async fn link(State(desk): State<Arc<Desk>>, _: Acting) -> Result<Response, Refused> {
+/// For whoever holds the key.
+pub(crate) fn serve(served: Served) -> Served {
+    served.with(link)
+}
+
+/// Makes a link that leads in once.
+async fn link(desk: Arc<Desk>, _: Acting, _: MakeLink) -> Result<SignInLink, Refused> {
     note(&desk, json!({"event": "console.link"})).await?;
     let link = desk
         .console
         .link(present(&desk))
         .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
-    let url = format!("http://{}/admin#{}", authority(&desk), link.expose());
-    Ok(reply::ok(
-        &json!({"ok": true, "url": url, "expiresInMs": sessions::LINK_MS}),
-    ))
+    Ok(SignInLink {
+        ok: Done,
+        url: format!("http://{}/admin#{}", authority(&desk), link.expose()),
+        expires_in_ms: sessions::LINK_MS,
+    })
 }
 
 /// Records who comes and goes.

@@ -98,7 +98,7 @@ fn is_wanted(wanted: &List, entry: &Entry<'_>, did: ActivityKind) -> bool {
 /// As much of a stored event as is told of a call. What the machine changed by it is skipped.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry<'e> {
+pub(super) struct Entry<'e> {
     #[serde(borrow, default)]
     agent_id: Option<Cow<'e, str>>,
     #[serde(borrow, default)]
@@ -144,6 +144,17 @@ struct Detail<'e> {
     agent_purpose: Option<Cow<'e, str>>,
     #[serde(default)]
     output_bytes: Option<u64>,
+}
+
+impl Entry<'_> {
+    /// What allowed the call.
+    pub(super) fn basis(&self) -> Option<CallBasis> {
+        self.detail.basis.and_then(parsed)
+    }
+    /// What it changed, or was about to.
+    pub(super) fn touched(&self) -> Option<Vec<Touched>> {
+        self.detail.touched.and_then(parsed)
+    }
 }
 
 impl Detail<'_> {
@@ -252,7 +263,8 @@ fn found(
     }))
 }
 
-fn entry(event: &Recorded) -> Option<Entry<'_>> {
+/// What an event says of a call; none where it tells none.
+pub(super) fn entry(event: &Recorded) -> Option<Entry<'_>> {
     if !matches!(event.event_type(), "invoke" | "grant.pending") {
         return None;
     }
@@ -314,7 +326,7 @@ fn told(
         .capability_id
         .as_deref()
         .and_then(|id| id.split_once('.'));
-    let mut touched: Option<Vec<Touched>> = detail.touched.and_then(parsed);
+    let mut touched = entry.touched();
     let touched_count = touched.as_ref().map(Vec::len);
     if let Some(touched) = &mut touched {
         touched.truncate(TOUCHED);
@@ -336,7 +348,7 @@ fn told(
         agent_purpose: text(&detail.agent_purpose),
         happened: detail.happened,
         output_bytes: detail.output_bytes,
-        basis: detail.basis.and_then(parsed),
+        basis: entry.basis(),
         touched_count,
         touched,
         ..ActivityCall::default()
@@ -348,9 +360,7 @@ fn told(
             .parse::<EventId>()
             .ok()
             .and_then(|id| ledger.event(&id).ok().flatten());
-        let basis: Option<CallBasis> = begun
-            .as_ref()
-            .and_then(|e| self::entry(e)?.detail.basis.and_then(parsed));
+        let basis = begun.as_ref().and_then(|e| self::entry(e)?.basis());
         row.add(|call| {
             call.audit_id = intent.to_string();
             call.basis = basis.or(call.basis.take());

@@ -1,9 +1,10 @@
 //! Reading the audit log (docs/protocol/owner.md#audit-log). Everything here reads the file, off the runtime's thread.
 
-use super::{Acting, body::Fields};
+use super::Acting;
 use crate::{
-    acts::{Named, blocking},
+    acts::blocking,
     desk::{Checked, Desk},
+    table::{Reading, Served},
 };
 use axum::{
     body::Body,
@@ -13,7 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use plexus_edge::{
-    reply::{self, Refused, ok},
+    reply::{self, Refused},
     stream::ReceiverStream,
 };
 use plexus_home::tasks;
@@ -21,9 +22,16 @@ use plexus_ledger::{
     Archive, ArchiveState, CheckError, EventId, Finding, ForgetError, IndexTerm, Recorded,
     StoreError,
 };
+use plexus_owner::{
+    Done,
+    audit::{
+        self, Archives, BrokenLog, Event, Events, ForgetArchives, ForgottenArchives, List,
+        ListArchives, Problem, Show, ShownEvent, Verdict, VerifiedLog, Verify,
+    },
+};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use plexus_record::{Ledger, keep_events};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::{
     io,
     sync::{Arc, PoisonError},
@@ -40,27 +48,26 @@ const AHEAD: usize = 2;
 /// A full check reads the whole log: one at a time.
 static VERIFYING: Semaphore = Semaphore::const_new(1);
 
-pub(super) async fn list(
-    State(desk): State<Arc<Desk>>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let limit = limit(reply::query(&request, "limit").as_deref());
-    let before = reply::query(&request, "before")
-        .map(|b| before(&b))
-        .transpose()?;
-    let agent = reply::query(&request, "agent").filter(|a| !a.is_empty());
-    let touched = reply::query(&request, "touched").filter(|t| !t.is_empty());
-    let ledger = desk.ledger.clone();
-    let found = blocking(move || find(&ledger, agent, touched, before, limit))
-        .await?
-        .map_err(|e| unreadable(&e))?;
-    let events: Vec<Value> = found.iter().filter_map(wire_event).collect();
-    Ok(ok(&json!({ "events": events })))
+pub(super) fn serve(served: Served) -> Served {
+    let reads = served.with(list).with(show).with(archives);
+    reads.with(forget).with(verify)
 }
 
-/// Unparsable and 0 mean the usual (docs/protocol/owner.md#audit-log).
-fn limit(asked: Option<&str>) -> usize {
-    match asked.and_then(|l| l.trim().parse::<i64>().ok()) {
+async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Events, Refused> {
+    let limit = limit(wanted.limit);
+    let before = wanted.before.as_deref().map(before).transpose()?;
+    let ledger = desk.ledger.clone();
+    let found = blocking(move || find(&ledger, wanted.agent, wanted.touched, before, limit))
+        .await?
+        .map_err(|e| unreadable(&e))?;
+    Ok(Events {
+        events: found.iter().filter_map(wire_event).collect(),
+    })
+}
+
+/// None and 0 mean the usual (docs/protocol/owner.md#audit-log).
+fn limit(asked: Option<i64>) -> usize {
+    match asked {
         None | Some(0) => USUAL,
         Some(n) => usize::try_from(n).unwrap_or(1).min(MOST),
     }
@@ -110,12 +117,12 @@ fn is_of(event: &Recorded, agent: &str) -> bool {
 
 /// An event as the wire shows it: `at` for `time`, a note's own words as its detail, and no rows, which are the
 /// machine's own.
-fn wire_event(event: &Recorded) -> Option<Value> {
+fn wire_event(event: &Recorded) -> Option<Event> {
     let shown = shown(event.json());
     if shown.is_none() {
         tracing::error!(name: "audit.unreadable", auditId = %event.id(), "an event is no object");
     }
-    shown
+    shown.map(Event::from)
 }
 
 /// An event's members, with what the log leaves out of calls.
@@ -131,62 +138,56 @@ pub(super) fn members(event: &str) -> Option<Map<String, Value>> {
     Some(members)
 }
 
-fn shown(event: &str) -> Option<Value> {
-    let members = members(event)?;
+fn shown(event: &str) -> Option<Map<String, Value>> {
     let member = |(key, value): (String, Value)| match (key.as_str(), value) {
         ("changes", _) => None,
         ("time", value) => Some(("at".to_owned(), value)),
-        ("detail", Value::Object(mut detail)) if detail.get("event") == Some(&json!("note")) => {
+        ("detail", Value::Object(mut detail))
+            if detail.get("event").is_some_and(|event| event == "note") =>
+        {
             Some((key, detail.remove("about").unwrap_or_default()))
         }
         (_, value) => Some((key, value)),
     };
-    Some(Value::Object(
-        members.into_iter().filter_map(member).collect(),
-    ))
+    Some(members(event)?.into_iter().filter_map(member).collect())
 }
 
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Named(id): Named,
-) -> Result<Response, Refused> {
+async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<ShownEvent, Refused> {
     let none = || {
         Refused::new(
             ErrorBody::new(ErrorCode::NotFound, "no such audit event").next("plexusctl audit tail"),
         )
     };
-    let id: EventId = id.parse().map_err(|_| none())?;
+    let id: EventId = call.id.parse().map_err(|_| none())?;
     let ledger = desk.ledger.clone();
     let found = blocking(move || ledger.event(&id))
         .await?
         .map_err(|e| unreadable(&e))?;
     let event = found.as_ref().and_then(wire_event).ok_or_else(none)?;
-    Ok(ok(&json!({ "event": event })))
+    Ok(ShownEvent { event })
 }
 
 /// What lies in archives, oldest first, and from which event on the ledger's own file has all.
-pub(super) async fn archives(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+async fn archives(desk: Arc<Desk>, _: Reading, _: ListArchives) -> Result<Archives, Refused> {
     let ledger = desk.ledger.clone();
     let read = move || Ok((ledger.archives()?, ledger.first_in_file()?));
-    let (list, first) = blocking(read).await?.map_err(|e| unreadable(&e))?;
-    let list: Vec<_> = list.iter().map(|(a, place)| archive(a, *place)).collect();
-    Ok(ok(&json!({
-        "archives": list,
-        "folder": desk.state_dir.join("archive"),
-        "ledgerFrom": first,
-        "keepEvents": keep_events(&desk.ledger.snapshot().settings),
-    })))
+    let (list, ledger_from) = blocking(read).await?.map_err(|e| unreadable(&e))?;
+    let archives = list.into_iter().map(|(a, place)| archive(a, place));
+    Ok(Archives {
+        archives: archives.collect(),
+        folder: desk.state_dir.join("archive"),
+        ledger_from,
+        keep_events: keep_events(&desk.ledger.snapshot().settings),
+    })
 }
 
 /// Gives up an archive and those before it: the owner's own act, recorded, and for ever.
-pub(super) async fn forget(
-    State(desk): State<Arc<Desk>>,
+async fn forget(
+    desk: Arc<Desk>,
     _: Acting,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields(reply::object_body(request).await?);
-    let through = body.text("through")?.unwrap_or_default().to_owned();
-    let gone = desk.ledger.forget_archives(through).await;
+    call: ForgetArchives,
+) -> Result<ForgottenArchives, Refused> {
+    let gone = desk.ledger.forget_archives(call.through).await;
     let gone = gone.map_err(|error| {
         let (code, next) = match &error {
             ForgetError::Unknown => (ErrorCode::NotFound, "plexusctl audit archives"),
@@ -195,33 +196,35 @@ pub(super) async fn forget(
         };
         Refused::new(ErrorBody::new(code, format!("Nothing was given up: {error}.")).next(next))
     })?;
-    let list: Vec<_> = gone
-        .iter()
-        .map(|a| archive(a, ArchiveState::Forgotten))
-        .collect();
-    Ok(ok(&json!({"ok": true, "forgotten": list})))
-}
-
-fn archive(archive: &Archive, place: ArchiveState) -> Value {
-    json!({
-        "file": archive.file,
-        "first": archive.first,
-        "last": archive.last,
-        "from": archive.from,
-        "until": archive.until,
-        "bytes": archive.bytes,
-        "sha256": archive.sha256,
-        "state": match place {
-            ArchiveState::There => "there",
-            ArchiveState::Missing => "missing",
-            ArchiveState::Changed => "changed",
-            ArchiveState::Forgotten => "forgotten",
-        },
+    let forgotten = gone
+        .into_iter()
+        .map(|a| archive(a, ArchiveState::Forgotten));
+    Ok(ForgottenArchives {
+        ok: Done,
+        forgotten: forgotten.collect(),
     })
 }
 
+fn archive(archive: Archive, place: ArchiveState) -> audit::Archive {
+    audit::Archive {
+        file: archive.file,
+        first: archive.first,
+        last: archive.last,
+        from: archive.from,
+        until: archive.until,
+        bytes: archive.bytes,
+        sha256: archive.sha256,
+        state: match place {
+            ArchiveState::There => audit::ArchiveState::There,
+            ArchiveState::Missing => audit::ArchiveState::Missing,
+            ArchiveState::Changed => audit::ArchiveState::Changed,
+            ArchiveState::Forgotten => audit::ArchiveState::Forgotten,
+        },
+    }
+}
+
 /// Checks the whole chain, and that it leads to the rows of now.
-pub(super) async fn verify(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+async fn verify(desk: Arc<Desk>, _: Reading, _: Verify) -> Result<Verdict, Refused> {
     let Ok(_turn) = VERIFYING.try_acquire() else {
         let error = ErrorBody::new(ErrorCode::Busy, "The log is being checked already.");
         return Err(Refused::new(
@@ -239,49 +242,48 @@ pub(super) async fn verify(State(desk): State<Arc<Desk>>) -> Result<Response, Re
             holds: verified.is_ok(),
         };
     }
-    match verified {
-        Ok(verified) => Ok(ok(&json!({
-            "ok": true,
-            "events": verified.events,
-            "head": hex(&verified.head.hash),
-            "sequence": verified.head.seq,
-            "checkpoints": verified.checkpoints,
-            "rows": verified.rows,
-            "heads": verified.heads,
-            "archives": verified.archives,
-            "first": verified.first,
-        }))),
+    let problem = match verified {
+        Ok(verified) => {
+            return Ok(Verdict::Holds(VerifiedLog {
+                ok: Done,
+                events: verified.events,
+                head: hex(&verified.head.hash),
+                sequence: verified.head.seq,
+                checkpoints: verified.checkpoints,
+                rows: verified.rows,
+                heads: verified.heads,
+                archives: verified.archives,
+                first: verified.first,
+            }));
+        }
         Err(CheckError::Found(finding)) => {
             tracing::error!(name: "ledger.broken", error = %finding, "the ledger does not hold together");
-            Ok(ok(&json!({"ok": false, "problem": problem(&finding)})))
+            problem(&finding)
         }
-        Err(CheckError::Later(unknown)) => {
-            let what = format!("a later version wrote what this one cannot read ({unknown})");
-            Ok(ok(&json!({"ok": false, "problem": {"what": what}})))
-        }
-        Err(CheckError::Store(error)) => Err(unreadable(&error)),
-    }
+        Err(CheckError::Later(unknown)) => Problem {
+            what: format!("a later version wrote what this one cannot read ({unknown})"),
+            ..Problem::default()
+        },
+        Err(CheckError::Store(error)) => return Err(unreadable(&error)),
+    };
+    Ok(Verdict::Broken(BrokenLog { ok: false, problem }))
 }
 
-fn problem(finding: &Finding) -> Value {
-    let mut out = json!({"what": finding.to_string()});
-    match finding {
-        Finding::Event { seq, id, .. } => {
-            out["sequence"] = json!(seq);
-            if let Some(id) = id {
-                out["id"] = json!(id);
-            }
-        }
+fn problem(finding: &Finding) -> Problem {
+    let (archive, sequence, id) = match finding {
+        Finding::Event { seq, id, .. } => (None, Some(*seq), id.as_ref().map(ToString::to_string)),
         Finding::Missing { seq } | Finding::Checkpoint { seq, .. } | Finding::Head { seq, .. } => {
-            out["sequence"] = json!(seq);
+            (None, Some(*seq), None)
         }
-        Finding::Archive { file, first, .. } => {
-            out["archive"] = json!(file);
-            out["sequence"] = json!(first);
-        }
-        Finding::Row { .. } | Finding::Pages { .. } => {}
+        Finding::Archive { file, first, .. } => (Some(file.clone()), Some(*first), None),
+        Finding::Row { .. } | Finding::Pages { .. } => (None, None, None),
+    };
+    Problem {
+        what: finding.to_string(),
+        archive,
+        sequence,
+        id,
     }
-    out
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -363,12 +365,10 @@ mod tests {
         let stored =
             r#"{"seq":1,"time":"t","type":"invoke","detail":{"event":"call.read"},"changes":[1]}"#;
         let wire = r#"{"seq":1,"at":"t","type":"invoke","detail":{"event":"call.read"}}"#;
-        assert_eq!(shown(stored).unwrap().to_string(), wire);
+        let shown = |event: &str| shown(event).map(|members| Value::from(members).to_string());
+        assert_eq!(shown(stored).unwrap(), wire);
         let note = r#"{"detail":{"event":"note","about":{"event":"secret.set"}}}"#;
-        assert_eq!(
-            shown(note).unwrap(),
-            json!({"detail": {"event": "secret.set"}})
-        );
+        assert_eq!(shown(note).unwrap(), r#"{"detail":{"event":"secret.set"}}"#);
         assert_eq!(shown("[]"), None);
     }
 
@@ -378,11 +378,13 @@ mod tests {
             (None, 200),
             (Some("abc"), 200),
             (Some("0"), 200),
-            (Some("7"), 7),
+            (Some(" 7"), 7),
             (Some("-3"), 1),
             (Some("9999"), 1000),
         ] {
-            assert_eq!(limit(asked), is, "{asked:?}");
+            let asked = asked.map(|asked| ("limit".to_owned(), asked.to_owned()));
+            let list: List = plexus_owner::read([], asked.as_slice(), Map::new()).unwrap();
+            assert_eq!(limit(list.limit), is, "{asked:?}");
         }
         assert_eq!(before("12").unwrap(), 12);
         assert!(before("evt_x").is_err());

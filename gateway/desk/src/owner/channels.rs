@@ -3,201 +3,152 @@
 //! What is in a channel is its source's to say: the gateway keeps nothing of it. A read of the owner's leaves no event; an
 //! act is planned and committed at once, and is in the audit log as the owner's.
 
-use super::{Acting, body::Fields, of_source};
+use super::{Acting, of_source};
 use crate::{
-    acts::{Named, worker_refused},
+    acts::{failed_halfway, worker_refused},
     desk::Desk,
-};
-use axum::{
-    extract::{Path, Request, State},
-    response::Response,
+    table::{Reading, Served},
 };
 use plexus_calls::own::{self, OwnerCapability, Talk, Upkeep};
-use plexus_edge::reply::{self, Refused, ok};
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done, OwnerCall,
+    channels::{
+        ActResult, Add, Archive, Away, ChannelRow, Channels, Create, Forget, Identity, Leave, List,
+        ListMembers, ListUnsent, ListUsers, Members, Messages, Read, Remove, Rename, Rotate, Say,
+        Unsent,
+    },
+};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_trust::Source;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// `{channels: [{source, id, peer, …}], more, you: [{source, id, name, peer, unsent, …}], away: [{source, why}]}` of all sources that
-/// have channels; `peer` where the source speaks there by itself, and the owner does not.
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
-    let (mut channels, mut you, mut away) = (Vec::new(), Vec::new(), Vec::new());
-    let mut more = 0;
-    for (source, peer) in sources(&desk) {
-        match own::ask::<Value>(&desk, &source, Upkeep::Channels(Talk::List), &json!({})).await {
-            Ok(answer) => {
-                more += answer["more"].as_u64().unwrap_or_default();
-                let seen_there = |item: &Value| {
-                    let mut item: Value = of_source(item, &source).ok()?;
-                    item["peer"] = json!(peer);
-                    Some(item)
-                };
-                you.extend(seen_there(&answer["you"]).map(|mut you| {
-                    you["unsent"] = answer["unsent"].clone();
-                    you
-                }));
-                let all = answer["channels"].as_array().into_iter().flatten();
-                channels.extend(all.filter_map(seen_there));
-            }
-            Err(error) => away.push(json!({"source": source, "why": error.message})),
-        }
-    }
-    Ok(ok(
-        &json!({"channels": channels, "more": more, "you": you, "away": away}),
-    ))
+/// An act, by the capability of its source.
+trait Act: OwnerCall<Reply = ActResult> {
+    const TALK: Talk;
+    fn source(&self) -> &SourceId;
 }
 
-/// Who can be in a channel of this source, a page of them: `?after=` reads on from a user.
-pub(super) async fn people(
-    State(desk): State<Arc<Desk>>,
-    Named(source): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let input = match reply::query(&request, "after") {
-        Some(after) => json!({ "after": after }),
-        None => json!({}),
+macro_rules! acts {
+    ($($call:ident $talk:ident,)+) => {
+        $(
+            impl Act for $call {
+                const TALK: Talk = Talk::$talk;
+                fn source(&self) -> &SourceId {
+                    &self.source
+                }
+            }
+        )+
+        /// Reads and acts.
+        pub(super) fn serve(served: Served) -> Served {
+            let reads = served.with(list).with(users).with(members).with(messages).with(unsent);
+            reads$(.with(done::<$call>))+
+        }
     };
-    drop(request);
-    shown(&desk, &source, Talk::Members, &input).await
+}
+
+acts! {
+    Add Add,
+    Archive Archive,
+    Create Create,
+    Forget Forget,
+    Leave Leave,
+    Remove Remove,
+    Rename Rename,
+    Rotate Rotate,
+    Say Send,
+}
+
+/// What a source answers of its channels.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    channels: Vec<Value>,
+    #[serde(default)]
+    you: Value,
+    #[serde(default)]
+    more: u64,
+    unsent: Option<u64>,
+}
+
+/// The channels of all sources that have some.
+async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Channels, Refused> {
+    let mut all = Channels::default();
+    for (source, peer) in sources(&desk) {
+        let asked = Upkeep::Channels(Talk::List);
+        let answer = match own::ask::<Answer>(&desk, &source, asked, &Map::new().into()).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let why = error.message;
+                all.away.push(Away { source, why });
+                continue;
+            }
+        };
+        all.more += answer.more;
+        match of_source::<Identity>(&answer.you, &source) {
+            Ok(you) => all.you.push(Identity {
+                peer,
+                unsent: answer.unsent,
+                ..you
+            }),
+            Err(why) => all.away.push(odd(&source, &why)),
+        }
+        for channel in &answer.channels {
+            match of_source::<ChannelRow>(channel, &source) {
+                Ok(channel) => all.channels.push(ChannelRow { peer, ..channel }),
+                // It costs itself, never the list.
+                Err(why) => all.away.push(odd(&source, &why)),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A source whose answer cannot be read, or not all of it.
+fn odd(source: &SourceId, why: &serde_json::Error) -> Away {
+    Away {
+        source: source.clone(),
+        why: format!("the source answered what cannot be read: {why}"),
+    }
+}
+
+/// Who can be in a channel of this source, a page of them.
+async fn users(desk: Arc<Desk>, _: Reading, call: ListUsers) -> Result<Members, Refused> {
+    let members = shown(&desk, &call.source, Talk::Members, &call).await?;
+    Ok(named(&desk, members))
+}
+
+async fn members(desk: Arc<Desk>, _: Reading, call: ListMembers) -> Result<Members, Refused> {
+    let members = shown(&desk, &call.source, Talk::Members, &call).await?;
+    Ok(named(&desk, members))
+}
+
+/// What a peer calls `you` is not the owner.
+fn named(desk: &Desk, mut all: Members) -> Members {
+    if speaks_by_itself(desk, &all.source) {
+        for member in &mut all.members {
+            (member.peer, member.you) = (member.you, false);
+        }
+    }
+    all
+}
+
+async fn messages(desk: Arc<Desk>, _: Reading, call: Read) -> Result<Messages, Refused> {
+    let mut all: Messages = shown(&desk, &call.source, Talk::Read, &call).await?;
+    if speaks_by_itself(&desk, &all.source) {
+        for message in &mut all.messages {
+            let sender = &mut message.sender;
+            (sender.peer, sender.you) = (sender.you, false);
+        }
+    }
+    Ok(all)
 }
 
 /// The messages of this source that were kept and refused later.
-pub(super) async fn unsent(
-    State(desk): State<Arc<Desk>>,
-    Named(source): Named,
-) -> Result<Response, Refused> {
-    shown(&desk, &source, Talk::Unsent, &json!({})).await
-}
-
-pub(super) async fn forget(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path((source, message)): Path<(String, String)>,
-) -> Result<Response, Refused> {
-    let input = json!({ "message": message });
-    done(&desk, acting, &source, Talk::Forget, input).await
-}
-
-/// `{name}`.
-pub(super) async fn rename(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path((source, channel)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let name = body.needed_text("name")?;
-    let input = json!({"channel": channel, "name": name});
-    done(&desk, acting, &source, Talk::Rename, input).await
-}
-
-pub(super) async fn members(
-    State(desk): State<Arc<Desk>>,
-    Path((source, channel)): Path<(String, String)>,
-) -> Result<Response, Refused> {
-    shown(&desk, &source, Talk::Members, &json!({"channel": channel})).await
-}
-
-/// `?after=` reads on from a message, `?before=` those that came before one, `?limit=` at most so many.
-pub(super) async fn messages(
-    State(desk): State<Arc<Desk>>,
-    Path((source, channel)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let mut input = json!({"channel": channel});
-    for cursor in ["after", "before"] {
-        if let Some(id) = reply::query(&request, cursor) {
-            input[cursor] = id.into();
-        }
-    }
-    if let Some(limit) = reply::query(&request, "limit") {
-        let limit: Result<u32, _> = limit.parse();
-        let limit = limit.map_err(|_| Refused::malformed("`limit` is a number"))?;
-        input["limit"] = limit.into();
-    }
-    drop(request);
-    shown(&desk, &source, Talk::Read, &input).await
-}
-
-/// `{text}`.
-pub(super) async fn say(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path((source, channel)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let text = body.needed_text("text")?;
-    let input = json!({"channel": channel, "text": text});
-    done(&desk, acting, &source, Talk::Send, input).await
-}
-
-/// `{name, members}`.
-pub(super) async fn create(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Named(source): Named,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let name = body.needed_text("name")?;
-    let members: Vec<String> = body.typed("members")?.unwrap_or_default();
-    let input = json!({"name": name, "members": members});
-    done(&desk, acting, &source, Talk::Create, input).await
-}
-
-/// `{user}`.
-pub(super) async fn add(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path((source, channel)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let user = body.needed_text("user")?;
-    let input = json!({"channel": channel, "user": user});
-    done(&desk, acting, &source, Talk::Add, input).await
-}
-
-pub(super) async fn remove(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path((source, channel, user)): Path<(String, String, String)>,
-) -> Result<Response, Refused> {
-    let input = json!({"channel": channel, "user": user});
-    done(&desk, acting, &source, Talk::Remove, input).await
-}
-
-/// `{archived}`.
-pub(super) async fn archive(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path((source, channel)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response, Refused> {
-    let archived: Option<bool> = Fields::read(request).await?.typed("archived")?;
-    let archived = archived.ok_or_else(|| Refused::malformed("`archived` is required"))?;
-    let input = json!({"channel": channel, "archived": archived});
-    done(&desk, acting, &source, Talk::Archive, input).await
-}
-
-pub(super) async fn leave(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path((source, channel)): Path<(String, String)>,
-) -> Result<Response, Refused> {
-    let input = json!({"channel": channel});
-    done(&desk, acting, &source, Talk::Leave, input).await
-}
-
-pub(super) async fn rotate(
-    State(desk): State<Arc<Desk>>,
-    acting: Acting,
-    Path((source, channel)): Path<(String, String)>,
-) -> Result<Response, Refused> {
-    let input = json!({"channel": channel});
-    done(&desk, acting, &source, Talk::Rotate, input).await
+async fn unsent(desk: Arc<Desk>, _: Reading, call: ListUnsent) -> Result<Unsent, Refused> {
+    shown(&desk, &call.source, Talk::Unsent, &call).await
 }
 
 /// The enabled sources that have channels, each with whether it speaks there by itself.
@@ -215,63 +166,57 @@ fn is_peer(desk: &Desk, source: &Source) -> Option<bool> {
     Some(channels.send.is_none())
 }
 
-async fn shown(desk: &Desk, source: &str, talk: Talk, input: &Value) -> Result<Response, Refused> {
-    let source = parsed(source)?;
-    let answer = own::ask(desk, &source, Upkeep::Channels(talk), input).await;
-    let mut answer: Value = answer.map_err(|error| refused(error, &source))?;
-    answer["source"] = json!(source);
+fn speaks_by_itself(desk: &Desk, source: &SourceId) -> bool {
     let state = desk.ledger.snapshot();
-    let known = state.sources.get(&source);
-    if known.and_then(|known| is_peer(desk, known)) == Some(true) {
-        name_peer(&mut answer);
-    }
-    Ok(ok(&answer))
+    let known = state.sources.get(source);
+    known.and_then(|known| is_peer(desk, known)) == Some(true)
 }
 
-/// What a peer calls `you` is not the owner.
-fn name_peer(answer: &mut Value) {
-    for list in ["members", "messages"] {
-        let entries = answer.get_mut(list).and_then(Value::as_array_mut);
-        for entry in entries.into_iter().flatten() {
-            let user = match list {
-                "messages" => &mut entry["sender"],
-                _ => entry,
-            };
-            if user["you"] == true {
-                (user["you"], user["peer"]) = (json!(false), json!(true));
-            }
-        }
-    }
+/// The members of a call that its source reads.
+fn input(call: &impl Serialize) -> Value {
+    let mut input = super::sources::members(call);
+    input.retain(|name, value| name != "source" && !value.is_null());
+    input.into()
+}
+
+async fn shown<T: DeserializeOwned>(
+    desk: &Desk,
+    source: &SourceId,
+    talk: Talk,
+    call: &impl Serialize,
+) -> Result<T, Refused> {
+    let answer = own::ask::<Value>(desk, source, Upkeep::Channels(talk), &input(call)).await;
+    let answer = answer.map_err(|error| refused(error, source))?;
+    of_source(&answer, source).map_err(|why| {
+        let why = format!("the source answered what cannot be read: {why}");
+        refused(ErrorBody::new(ErrorCode::SourceUnavailable, why), source)
+    })
 }
 
 /// Plans an act and commits that very plan.
-async fn done(
-    desk: &Arc<Desk>,
-    _: Acting,
-    source: &str,
-    talk: Talk,
-    input: Value,
-) -> Result<Response, Refused> {
-    let source = parsed(source)?;
-    let capability = OwnerCapability::open(desk, &source, Upkeep::Channels(talk)).await;
+async fn done<C: Act>(desk: Arc<Desk>, _: Acting, call: C) -> Result<ActResult, Refused> {
+    let source = call.source();
+    let capability = OwnerCapability::open(&desk, source, Upkeep::Channels(C::TALK)).await;
     let capability = capability.map_err(|error| Refused::new(*error))?;
-    let refused = |error| refused(error, &source);
-    let plan = own::plan(desk, &capability, &input)
+    let refused = |error| refused(error, source);
+    let input = input(&call);
+    let plan = own::plan(&desk, &capability, &input)
         .await
         .map_err(refused)?;
     let done = own::commit(&desk.edge.kernel, &capability, input, plan.state_token).await;
     let done = done.map_err(refused)?;
-    Ok(ok(&json!({
-        "ok": true,
-        "source": source,
-        "auditId": done.audit,
-        "summary": done.summary,
-        "output": done.output,
-    })))
-}
-
-fn parsed(source: &str) -> Result<SourceId, Refused> {
-    SourceId::parse(source).map_err(|_| Refused::malformed("that is no id of a source"))
+    let output = serde_json::from_str(done.output.get());
+    Ok(ActResult {
+        ok: Done,
+        source: source.clone(),
+        audit_id: done.audit,
+        summary: done.summary,
+        output: output.map_err(|why| {
+            failed_halfway(format!(
+                "it is done; what {source} says of it cannot be read: {why}"
+            ))
+        })?,
+    })
 }
 
 /// What a worker says, with the owner's next step.

@@ -6,15 +6,22 @@ use super::Narrowing;
 use crate::{
     acts::{blocking, failed},
     desk::Desk,
+    table::Served,
 };
-use axum::{extract::State, response::Response};
-use plexus_edge::reply::{Refused, ok};
-use serde_json::json;
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done,
+    backup::{CopyLedger, LedgerCopy},
+};
 use std::sync::Arc;
 
-pub(super) async fn make(State(desk): State<Arc<Desk>>, _: Narrowing) -> Result<Response, Refused> {
+pub(super) fn serve(served: Served) -> Served {
+    served.with(make)
+}
+
+async fn make(desk: Arc<Desk>, _: Narrowing, _: CopyLedger) -> Result<LedgerCopy, Refused> {
     match blocking(move || (desk.copy)(&desk)).await? {
-        Ok(folder) => Ok(ok(&json!({"ok": true, "folder": folder}))),
+        Ok(folder) => Ok(LedgerCopy { ok: Done, folder }),
         Err(error) => {
             tracing::error!(name: "backup.copy_failed", %error, "the ledger could not be copied");
             Err(failed(format!("The ledger could not be copied: {error}")))

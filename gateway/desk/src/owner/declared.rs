@@ -11,18 +11,23 @@
 
 use super::{
     Narrowing,
-    body::Fields,
-    extensions::uninstall,
-    inspected::Inspected,
+    extensions::{not_added, undigested, uninstall},
+    inspected::{Inspected, NO_MANIFEST, surface_of},
     sources::{added, known, removed, restart, resumed_code},
 };
 use crate::{
     acts::{act, blocking, failed, failed_halfway, unsaved},
     desk::Desk,
 };
-use axum::response::Response;
 use plexus_calls::approvals::change;
-use plexus_edge::reply::{Refused, ok, with_status};
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done,
+    extensions::{
+        AddedExtension, AgreedExtension, DeclaredPreview, ExtensionPreview, ExtensionRow,
+        InvalidManifest, ManifestDraft,
+    },
+};
 use plexus_protocol::{Effect, ErrorBody, ErrorCode, SourceId, json as strict};
 use plexus_sources::Registered;
 use plexus_sources::{
@@ -33,65 +38,63 @@ use plexus_trust::{Command, Source};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
-/// `{manifest, folders?}`; `folders` of one that is there may be left out.
-pub(super) async fn preview(desk: &Arc<Desk>, body: &Fields) -> Result<Response, Refused> {
-    let reply = match Inspected::of(desk, body).await? {
-        Err(reasons) => return Ok(invalid(&reasons)),
-        Ok(inspected) => {
-            let surface = inspected.surface();
-            let mut reply = json!({
-                "ok": true, "valid": true, "reasons": [], "surface": surface,
-                "digest": inspected.digest(&inspected.source),
-            });
-            if let Value::Object(reply) = &mut reply {
-                reply.extend(inspected.outcome(desk));
-            }
-            if let Some(changes) = inspected.changes() {
-                reply["changes"] = json!(changes);
-            }
-            reply
-        }
+/// What a manifest would add.
+pub(super) async fn preview(
+    desk: &Arc<Desk>,
+    draft: &ManifestDraft,
+) -> Result<ExtensionPreview, Refused> {
+    let inspected = match Inspected::of(desk, draft).await? {
+        Err(reasons) => return Ok(invalid(reasons)),
+        Ok(inspected) => inspected,
     };
-    Ok(ok(&reply))
+    let (if_approved, if_kept) = inspected.consequences(desk);
+    Ok(ExtensionPreview::Declared(Box::new(DeclaredPreview {
+        ok: Done,
+        valid: Done,
+        reasons: [],
+        surface: surface_of(&inspected.surface())?,
+        digest: inspected.agreement(),
+        if_approved,
+        moved_secrets: inspected.secrets.offered(),
+        if_kept,
+        changes: inspected.changes(),
+    })))
 }
 
 /// The answer to a manifest that is not valid.
-pub(super) fn invalid(reasons: &[String]) -> Response {
-    ok(&json!({"ok": true, "valid": false, "reasons": reasons, "surface": null}))
+pub(super) fn invalid(reasons: Vec<String>) -> ExtensionPreview {
+    ExtensionPreview::Invalid(InvalidManifest {
+        ok: Done,
+        valid: false,
+        reasons,
+        surface: (),
+    })
 }
 
-/// The same with `digest`, of what was shown.
+/// Adds what a preview showed.
 pub(super) async fn add(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
-    body: &Fields,
-) -> Result<Response, Refused> {
-    let revision = || desk.catalogue.load().revision;
-    let Some(manifest) = body.given("manifest") else {
-        let why = "`manifest` is required";
-        let reply = json!({"ok": false, "source": "", "registered": [], "revision": revision(), "reason": why});
-        return Ok(with_status(400, &reply));
+    draft: &ManifestDraft,
+    digest: Option<String>,
+    keeps: Vec<String>,
+) -> Result<AddedExtension, Refused> {
+    let Some(manifest) = &draft.manifest else {
+        return Err(not_added(desk, 400, "", NO_MANIFEST.to_owned()));
     };
-    let inspected = match Inspected::of(desk, body).await? {
+    let inspected = match Inspected::of(desk, draft).await? {
         Ok(inspected) => inspected,
         Err(reasons) => {
-            let status = match manifest["capabilities"].as_array().map(Vec::len) {
+            let capabilities = manifest.get("capabilities").and_then(Value::as_array);
+            let status = match capabilities.map(Vec::len) {
                 // Other gateways answer so where nothing would come of it.
                 Some(0) => 422,
                 _ => 200,
             };
-            let reply = json!({
-                "ok": false, "source": manifest["source"].as_str().unwrap_or_default(),
-                "registered": [], "revision": revision(), "reason": reasons.join("; "),
-            });
-            return Ok(with_status(status, &reply));
+            return Err(not_added(desk, status, draft.source(), reasons.join("; ")));
         }
     };
-    let Some(shown) = body.text("digest")? else {
-        let why = "`digest` is required: that of what a preview showed";
-        return Err(Refused::malformed(why));
-    };
-    if inspected.digest(&inspected.source) != shown {
+    if inspected.agreement() != digest.ok_or_else(undigested)? {
         let id = &inspected.source.id;
         let why = format!(
             "{id}, its folders or its programs are not what you were shown; preview it again."
@@ -101,18 +104,14 @@ pub(super) async fn add(
             error.next("plexusctl extension add FILE, again"),
         ));
     }
-    let keeps = kept_secrets(body);
-    let capabilities = inspected.put(desk, narrowing, &keeps).await?;
-    Ok(ok(&json!({
-        "ok": true, "source": inspected.source.id, "registered": capabilities,
-        "revision": revision(), "secretsMissing": inspected.secrets.missing(&keeps),
-    })))
-}
-
-/// The stored secrets that the owner lets go to another host.
-pub(super) fn kept_secrets(body: &Fields) -> BTreeSet<String> {
-    let names = body.strings("keepSecrets").into_iter();
-    names.map(str::to_owned).collect()
+    let keeps = keeps.into_iter().collect();
+    Ok(AddedExtension {
+        ok: Done,
+        registered: inspected.put(desk, narrowing, &keeps).await?,
+        revision: desk.catalogue.load().revision,
+        secrets_missing: inspected.secrets.missing(&keeps),
+        source: inspected.source.id,
+    })
 }
 
 impl Inspected {
@@ -193,7 +192,7 @@ impl Inspected {
 }
 
 /// What the owner agreed to, and what is otherwise now.
-pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<Response, Refused> {
+pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<AgreedExtension, Refused> {
     let agreed = kept(desk, &source.id).await?;
     let offer = desk.registry.of_source(&source.config);
     let offer = offer.ok_or_else(|| failed("this build has no such extension"))?;
@@ -214,10 +213,14 @@ pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<Response, 
     } else if card.is_some() {
         changes.push("grants on it are suspended until you agree again".to_owned());
     }
-    Ok(ok(&json!({
-        "ok": true, "source": source.id, "surface": then, "manifest": agreed.manifest,
-        "suspended": card.is_some(), "changes": changes,
-    })))
+    Ok(AgreedExtension {
+        ok: Done,
+        source: source.id.clone(),
+        surface: surface_of(&then)?,
+        manifest: json!(agreed.manifest),
+        suspended: card.is_some(),
+        changes,
+    })
 }
 
 /// The ids of what agents may ask for.
@@ -238,7 +241,7 @@ pub(super) async fn kept(desk: &Arc<Desk>, id: &SourceId) -> Result<Agreed, Refu
 }
 
 /// A row of the list.
-pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) -> Value {
+pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) -> ExtensionRow {
     let configured = known(desk, id);
     let kind = match (&read, &configured) {
         (Ok(read), _) => read.offer.manifest.kind.clone(),
@@ -247,19 +250,23 @@ pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) 
     };
     let ids: Option<Vec<_>> = configured
         .as_ref()
-        .map(|source| source.capabilities.keys().collect());
-    json!({
-        "source": id,
-        "label": configured.as_ref().map_or(id, |source| &source.config.label),
-        "capabilities": ids.clone().unwrap_or_default(),
-        "transport": match (&read, is_by_manifest(&kind)) {
-            (Ok(read), _) => read.offer.manifest.transport.as_str(),
-            (Err(_), true) => "cli",
-            (Err(_), false) => "mcp",
-        },
-        "name": id,
-        "configured": configured.is_some(),
-        "unusable": read.err(),
-        "tools": ids.map(|ids| ids.len()),
-    })
+        .map(|source| source.capabilities.keys().cloned().collect());
+    let label = configured
+        .as_ref()
+        .map_or(id, |source| &source.config.label);
+    let transport = match (&read, is_by_manifest(&kind)) {
+        (Ok(read), _) => read.offer.manifest.transport.as_str(),
+        (Err(_), true) => "cli",
+        (Err(_), false) => "mcp",
+    };
+    ExtensionRow {
+        source: id.to_owned(),
+        label: label.to_owned(),
+        tools: ids.as_ref().map(Vec::len),
+        capabilities: ids.unwrap_or_default(),
+        transport: transport.to_owned(),
+        name: id.to_owned(),
+        configured: configured.is_some(),
+        unusable: read.err(),
+    }
 }

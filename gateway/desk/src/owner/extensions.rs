@@ -10,61 +10,70 @@
 //! Must not know: what a tool does.
 
 use super::{
-    Narrowing,
-    body::Fields,
-    declared, server_manifests,
-    servers::{InspectedServer, ServerAsk, files, installed, surface},
+    Narrowing, declared,
+    servers::{InspectedServer, ServerAsk, facts, files, installed},
     sources::{added, configured, known, members, removed, restart, resumed_code},
     survey::is_installed,
 };
 use crate::{
-    acts::{Named, act, blocking, failed, failed_halfway, unsaved},
+    acts::{act, blocking, failed, failed_halfway, unsaved},
     desk::Desk,
+    table::{Reading, Served},
 };
 use axum::{
-    extract::{Request, State},
     http::header::CONTENT_TYPE,
     response::{IntoResponse as _, Response},
 };
-use plexus_edge::reply::{Refused, ok};
-use plexus_protocol::{Effect, ErrorBody, ErrorCode, SourceId};
-use plexus_sources::{
-    extensions::{LISTING, lends_server},
-    let_go,
-    naming::is_by_manifest,
-    secrets,
+use plexus_edge::reply::Refused;
+use plexus_owner::{
+    Done,
+    extensions::{
+        Add, AddedExtension, Draft, ExtensionPreview, Extensions, InstallResult,
+        InstalledExtension, LentServer, LentTool, List, Preview, RefusedExtension, Remove,
+        RemovedExtension, Show,
+    },
 };
+use plexus_protocol::{Effect, ErrorBody, ErrorCode, SourceId};
+use plexus_sources::{extensions::LISTING, let_go, naming::is_by_manifest, secrets};
 use plexus_trust::Command;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
+pub(super) fn serve(served: Served) -> Served {
+    let reads = served.with(list).with(show).with(preview);
+    reads.with(add).with(remove)
+}
+
+async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Extensions, Refused> {
     let rows = desk.registry.installed().into_iter();
     let rows = rows.map(|(id, read)| declared::row(&desk, &id, read));
-    let revision = desk.catalogue.load().revision;
-    ok(&json!({"extensions": rows.collect::<Vec<_>>(), "revision": revision}))
+    Ok(Extensions {
+        extensions: rows.collect(),
+        revision: desk.catalogue.load().revision,
+    })
 }
 
 /// What the owner agreed to.
-pub(super) async fn show(
-    State(desk): State<Arc<Desk>>,
-    Named(id): Named,
-) -> Result<Response, Refused> {
-    if let Some(source) = known(&desk, &id).filter(|s| is_by_manifest(&s.config.kind)) {
-        return declared::show(&desk, &source).await;
+async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<InstalledExtension, Refused> {
+    let id = &call.id;
+    if let Some(source) = known(&desk, id).filter(|s| is_by_manifest(&s.config.kind)) {
+        let agreed = declared::show(&desk, &source).await?;
+        return Ok(InstalledExtension::Declared(Box::new(agreed)));
     }
-    let (request, manifest) = installed(&desk, &id).await?;
+    let (request, manifest) = installed(&desk, id).await?;
     let tools = manifest.capabilities.iter().filter(|c| c.name != LISTING);
-    let tools = tools.map(|tool| {
-        json!({
-            "name": tool.name, "description": tool.describe, "verbs": tool.verbs,
-            "sensitivity": tool.sensitivity, "input": tool.input,
-        })
+    let tools = tools.map(|tool| LentTool {
+        name: tool.name.clone(),
+        description: tool.describe.clone(),
+        verbs: tool.verbs,
+        sensitivity: tool.sensitivity,
+        input: tool.input.clone(),
     });
-    let mut out = surface(&request);
-    out["ok"] = json!(true);
-    out["tools"] = tools.collect();
-    Ok(ok(&out))
+    Ok(InstalledExtension::Server(Box::new(LentServer {
+        server: facts(&request),
+        ok: Done,
+        tools: tools.collect(),
+    })))
 }
 
 /// How an extension is written.
@@ -73,76 +82,70 @@ pub(super) async fn guide() -> Response {
     (kind, plexus_protocol::extension_guide()).into_response()
 }
 
-/// What a body is of.
-enum Form {
-    /// A server, by its program or URL, or one that is there.
-    Server,
-    /// A server, by a manifest of the transport `mcp`.
-    ServerManifest,
-    /// An extension by another manifest.
-    Declared,
-}
-
-impl Form {
-    fn of(body: &Fields) -> Self {
-        match (body.given("name"), body.given("manifest")) {
-            (Some(_), _) => Self::Server,
-            (None, Some(manifest)) if lends_server(manifest) => Self::ServerManifest,
-            (None, _) => Self::Declared,
-        }
-    }
-}
-
-/// `{name, program, arguments?, environment?, secrets?, folders?, code?, reads?}`, `{name, url, secrets?, reads?}`, or
-/// `{name, refresh: true}` for one that is there; an extension by manifest has no `name`, and one of the transport `mcp` is a
-/// server as well. `secrets` are values by name.
-pub(super) async fn preview(
-    State(desk): State<Arc<Desk>>,
+/// A server is started, or asked; a manifest alone is only read.
+async fn preview(
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let mut asked = match Form::of(&body) {
-        Form::Declared => return declared::preview(&desk, &body).await,
-        Form::Server => ServerAsk::read(&desk, body).await?,
-        Form::ServerManifest => match ServerAsk::of_manifest(&desk, &body).await? {
-            Ok(asked) => asked,
-            Err(reasons) => return Ok(declared::invalid(&reasons)),
-        },
+    Preview { draft }: Preview,
+) -> Result<ExtensionPreview, Refused> {
+    let by_manifest = match draft {
+        Draft::Manifest(draft) if !draft.lends_server() => {
+            return declared::preview(&desk, &draft).await;
+        }
+        Draft::Manifest(_) => true,
+        Draft::Refresh(_) | Draft::Server(_) => false,
+    };
+    let mut asked = match ServerAsk::of(&desk, draft).await? {
+        Ok(asked) => asked,
+        Err(reasons) => return Ok(declared::invalid(reasons)),
     };
     // A program of the owner's is started.
     narrowing.wider(&desk).await?;
     let looked = InspectedServer::at(&desk, &mut asked).await?;
-    let mut out = match asked.by_manifest {
+    let mut shown = match by_manifest {
         true => looked.shown_of_manifest(&asked.request),
         false => looked.shown(&asked.request),
     };
-    if let Some(before) = &asked.before {
-        out["changes"] = looked.changes(before);
-    }
-    Ok(ok(&out))
+    shown.changes = asked.before.as_ref().map(|before| looked.changes(before));
+    Ok(ExtensionPreview::Server(Box::new(shown)))
+}
+
+/// Why an extension is not installed.
+pub(super) fn not_added(desk: &Desk, status: u16, source: &str, reason: String) -> Refused {
+    let refused = RefusedExtension {
+        ok: false,
+        source: source.to_owned(),
+        registered: [],
+        revision: desk.catalogue.load().revision,
+        reason,
+    };
+    Refused::result(status, json!(refused))
+}
+
+/// The refusal of what was agreed to without its digest.
+pub(super) fn undigested() -> Refused {
+    Refused::malformed("`digest` is required: that of what a preview showed")
 }
 
 /// The same with `digest`, of what was shown.
-pub(super) async fn add(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
-    let mut asked = match Form::of(&body) {
-        Form::Declared => return declared::add(&desk, &narrowing, &body).await,
-        Form::Server => ServerAsk::read(&desk, body).await?,
-        Form::ServerManifest => match ServerAsk::of_manifest(&desk, &body).await? {
-            Ok(asked) => asked,
-            Err(reasons) => return Ok(server_manifests::refused(&desk, &body, &reasons)),
-        },
+async fn add(desk: Arc<Desk>, narrowing: Narrowing, call: Add) -> Result<InstallResult, Refused> {
+    let by_manifest = match &call.draft {
+        Draft::Manifest(draft) if !draft.lends_server() => {
+            let (digest, keeps) = (call.digest, call.keep_secrets);
+            let added = declared::add(&desk, &narrowing, draft, digest, keeps).await?;
+            return Ok(InstallResult::Extension(added));
+        }
+        Draft::Manifest(draft) => Some(draft.source().to_owned()),
+        Draft::Refresh(_) | Draft::Server(_) => None,
     };
-    let Some(digest) = asked.digest.take() else {
-        return Err(Refused::malformed(
-            "`digest` is required: that of what a preview showed",
-        ));
+    let mut asked = match ServerAsk::of(&desk, call.draft).await? {
+        Ok(asked) => asked,
+        Err(reasons) => {
+            let source = by_manifest.as_deref().unwrap_or_default();
+            return Err(not_added(&desk, 200, source, reasons.join("; ")));
+        }
     };
+    let digest = call.digest.ok_or_else(undigested)?;
     let name = asked.request.name.clone();
     if asked.before.is_none() && known(&desk, name.as_str()).is_some() {
         let why = format!("There is a source {name} already; choose another name.");
@@ -208,11 +211,18 @@ pub(super) async fn add(
     let about = json!({"event": "extension.agreed", "source": name, "digest": digest});
     if is_there {
         desk.remark(about).await;
-        if asked.by_manifest {
-            return Ok(server_manifests::added(&desk, &asked.request, &looked));
+        if by_manifest.is_some() {
+            let tools = looked.lent(&asked.request).into_iter();
+            return Ok(InstallResult::Extension(AddedExtension {
+                ok: Done,
+                source: asked.request.name,
+                registered: tools.map(|(id, _)| id).collect(),
+                revision: desk.catalogue.load().revision,
+                secrets_missing: Vec::new(),
+            }));
         }
     }
-    Ok(ok(&answer??))
+    Ok(InstallResult::Server(Box::new(answer??)))
 }
 
 /// Lets the grants go on that were suspended for what the owner has now agreed to, unless a program or a folder was replaced
@@ -236,11 +246,12 @@ async fn resumed(
     resumed_code(desk, &source).await
 }
 
-pub(super) async fn remove(
-    State(desk): State<Arc<Desk>>,
+async fn remove(
+    desk: Arc<Desk>,
     narrowing: Narrowing,
-    Named(id): Named,
-) -> Result<Response, Refused> {
+    call: Remove,
+) -> Result<RemovedExtension, Refused> {
+    let id = call.id;
     let source = known(&desk, &id);
     let capabilities = source.iter().flat_map(|source| source.capabilities.keys());
     let capabilities: Vec<_> = capabilities.cloned().collect();
@@ -258,10 +269,12 @@ pub(super) async fn remove(
         }
         _ => false,
     };
-    let capabilities = if there { capabilities } else { Vec::new() };
-    Ok(ok(
-        &json!({"ok": there, "known": there, "source": id, "removed": capabilities}),
-    ))
+    Ok(RemovedExtension {
+        ok: there,
+        known: there,
+        source: id,
+        removed: if there { capabilities } else { Vec::new() },
+    })
 }
 
 pub(super) async fn uninstall(desk: &Arc<Desk>, id: &SourceId) -> Result<bool, Refused> {

@@ -6,7 +6,6 @@
 //! Must not know: who asks, what becomes of it.
 
 use super::{
-    body::Fields,
     declared::kept,
     sources::known,
     stored_secrets::StoredSecrets,
@@ -18,7 +17,10 @@ use crate::{
 };
 use plexus_edge::reply::Refused;
 use plexus_ipc::offer::Offer;
-use plexus_owner::pending::MovedSecret;
+use plexus_owner::{
+    extensions::ManifestDraft,
+    pending::{MovedSecret, Surface},
+};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     Registered,
@@ -31,6 +33,7 @@ use plexus_sources::{
     naming::by_manifest_kind,
 };
 use plexus_trust::{Grant, Source, Target, pins};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -310,16 +313,15 @@ impl Inspected {
     /// Our own; the inner one: what stands against it.
     pub(super) async fn of(
         desk: &Arc<Desk>,
-        body: &Fields,
+        draft: &ManifestDraft,
     ) -> Result<Result<Self, Vec<String>>, Refused> {
-        let Some(manifest) = body.given("manifest") else {
-            return Ok(Err(vec!["`manifest` is required".to_owned()]));
+        let Some(manifest) = &draft.manifest else {
+            return Ok(Err(vec![NO_MANIFEST.to_owned()]));
         };
-        let folders: Option<BTreeMap<String, String>> = body.typed("folders")?;
         match Drafted::of(desk, manifest).await? {
             Ok(drafted) => {
                 has_worker(desk, &drafted.offer.offer)?;
-                drafted.placed(desk, folders.as_ref()).await
+                drafted.placed(desk, draft.folders.as_ref()).await
             }
             Err(reasons) => Ok(Err(reasons)),
         }
@@ -343,18 +345,6 @@ impl Inspected {
             sections.insert(1, json!(Section::new("Code", facts)));
         }
         self.secrets.shown_in(whole)
-    }
-
-    /// What an approval does, for the owner: `ifApproved`; where stored secrets would go to another host also `movedSecrets`
-    /// and, with those kept, `ifKept`.
-    pub(super) fn outcome(&self, desk: &Desk) -> Map<String, Value> {
-        let (approved, kept) = self.consequences(desk);
-        let mut outcome = Map::from_iter([("ifApproved".to_owned(), json!(approved))]);
-        if let Some(kept) = kept {
-            outcome.insert("movedSecrets".into(), json!(self.secrets.offered()));
-            outcome.insert("ifKept".into(), json!(kept));
-        }
-        outcome
     }
 
     /// What an approval does; and what one does that keeps the stored secrets that would go to another host, where there
@@ -391,6 +381,17 @@ impl Inspected {
     pub(super) fn digest(&self, source: &Source) -> String {
         agreement(&self.agreed.text(), source.found(), &source.paths).to_string()
     }
+}
+
+/// Why nothing comes of a request without one.
+pub(super) const NO_MANIFEST: &str = "`manifest` is required";
+
+/// A surface as the owner's clients read it.
+///
+/// # Errors
+/// Our own: it is none.
+pub(super) fn surface_of(whole: &Value) -> Result<Surface, Refused> {
+    Surface::deserialize(whole).map_err(|why| failed(format!("its surface: {why}")))
 }
 
 /// What it runs beside its programs, and what of its code agents can change.

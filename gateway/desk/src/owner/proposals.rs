@@ -11,7 +11,7 @@
 use super::{
     Narrowing,
     approvals::same_card,
-    inspected::{Drafted, Inspected},
+    inspected::{Drafted, Inspected, surface_of},
     proposal_cards,
 };
 use crate::{
@@ -32,7 +32,6 @@ use plexus_owner::{
 use plexus_protocol::{CapabilityId, Digest, TrustWindow};
 use plexus_sources::extensions::manifest::Agreed;
 use plexus_trust::{Command, Item, ItemState, Refusal, Register};
-use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -159,7 +158,7 @@ impl Proposed {
         self.agreed = Some(drafted.agreed.clone());
         let folders = self.folders.clone();
         let folders = folders.as_ref();
-        self.card.register = surface(&drafted.surface(folders))?;
+        self.card.register = surface_of(&drafted.surface(folders))?;
         self.card.changes = drafted.changes(folders);
         self.card.moved_secrets = drafted.moved_secrets();
         let missing = drafted.missing(folders).into_iter();
@@ -179,7 +178,7 @@ impl Proposed {
                 return Ok(Err(reasons));
             }
         };
-        self.card.register = surface(&inspected.surface())?;
+        self.card.register = surface_of(&inspected.surface())?;
         self.card.digest = Digest::parse(&inspected.agreement());
         self.card.changes = inspected.changes();
         (self.card.if_approved, self.card.if_kept) = inspected.consequences(desk);
@@ -238,10 +237,6 @@ impl Proposed {
         folders.extend(owners);
         drafted.placed(desk, Some(&folders)).await
     }
-}
-
-fn surface(whole: &Value) -> Result<Surface, Refused> {
-    Surface::deserialize(whole).map_err(|why| failed(format!("its surface: {why}")))
 }
 
 /// Adds what an item proposes, as the card that is named showed it.

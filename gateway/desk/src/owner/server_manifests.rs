@@ -7,37 +7,39 @@
 //! Must not know: how a server is looked at.
 
 use super::{
-    body::Fields,
     servers::{InspectedServer, ServerAsk, given_secrets, installed},
     sources::known,
     survey::imitated,
 };
 use crate::desk::Desk;
-use axum::response::Response;
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_ipc::manifest::Manifest;
+use plexus_owner::{
+    Done,
+    extensions::{ManifestDraft, ServerExtension, ServerPreview},
+    pending::Surface,
+};
 use plexus_sources::{
     extensions::{LISTING, NamedFolders, ServerRequest},
     naming::kind_of,
 };
-use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use serde_json::json;
+use std::sync::Arc;
 
 impl ServerAsk {
-    /// What `{manifest, folders?, secrets?, digest?}` asks for.
+    /// What a manifest of the transport `mcp` asks for.
     ///
     /// # Errors
     /// Our own; the inner one: what stands against it.
     pub(super) async fn of_manifest(
         desk: &Arc<Desk>,
-        body: &Fields,
+        draft: ManifestDraft,
     ) -> Result<Result<Self, Vec<String>>, Refused> {
-        let manifest = body.given("manifest").cloned().unwrap_or_default();
-        let given: BTreeMap<String, String> = body.typed("folders")?.unwrap_or_default();
-        let values = given_secrets(body)?;
-        let there = manifest["source"].as_str().and_then(|id| known(desk, id));
+        let there = known(desk, draft.source());
+        let manifest = draft.manifest.unwrap_or_default();
+        let values = given_secrets(draft.secrets)?;
         let named = NamedFolders {
-            given: &given,
+            given: &draft.folders.unwrap_or_default(),
             there: there.as_ref().map(|source| &source.config.route),
         };
         let request = match ServerRequest::of_manifest(&manifest, named, &desk.registry) {
@@ -79,40 +81,46 @@ impl ServerAsk {
         Ok(Ok(Self {
             request,
             values: Arc::new(values),
-            digest: body.text("digest")?.map(str::to_owned),
             before,
-            by_manifest: true,
         }))
     }
 }
 
 impl InspectedServer {
     /// What a preview of a manifest has beside what the server says.
-    pub(super) fn shown_of_manifest(&self, request: &ServerRequest) -> Value {
-        let mut out = self.shown(request);
+    pub(super) fn shown_of_manifest(&self, request: &ServerRequest) -> ServerPreview {
+        let mut shown = self.shown(request);
         // A manifest holds no secret, and its author may be another than the owner.
         let variables = request.environment.iter();
-        let variables: Vec<_> = variables
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        out["environment"] = json!(variables);
-        out["valid"] = json!(true);
-        out["reasons"] = json!([]);
-        let tools = self.lent(request);
-        let tools = tools.iter().map(|(id, verb)| {
-            json!({"id": id, "kind": "capability", "transport": "mcp", "verbs": [verb]})
+        let variables = variables.map(|(name, value)| format!("{name}={value}"));
+        shown.server.environment = variables.collect();
+        let tools = self.lent(request).into_iter();
+        let tools = tools.map(
+            |(id, verb)| json!({"id": id, "kind": "capability", "transport": "mcp", "verbs": [verb]}),
+        );
+        let program = request.url.is_none().then_some(&request.program);
+        let data = [
+            ("transport", json!("mcp")),
+            ("capabilities", tools.collect()),
+            ("cliBins", json!(program.as_slice())),
+            ("restHosts", json!(request.url.as_slice())),
+            ("crossSource", json!([])),
+            ("transportBacked", json!(true)),
+        ];
+        shown.as_extension = Some(ServerExtension {
+            valid: Done,
+            reasons: [],
+            surface: Surface {
+                source: request.name.clone(),
+                label: request.label.clone().unwrap_or_default(),
+                data: data
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .into_iter()
+                    .collect(),
+                sections: Vec::new(),
+            },
         });
-        out["surface"] = json!({
-            "source": request.name,
-            "label": request.label,
-            "transport": "mcp",
-            "capabilities": tools.collect::<Vec<_>>(),
-            "cliBins": request.url.is_none().then_some(&request.program).into_iter().collect::<Vec<_>>(),
-            "restHosts": request.url.iter().collect::<Vec<_>>(),
-            "crossSource": [],
-            "transportBacked": true,
-        });
-        out
+        shown
     }
 
     /// The ids of the tools that are lent, each with its verb.
@@ -130,23 +138,4 @@ impl InspectedServer {
             })
             .collect()
     }
-}
-
-/// The answer to a manifest that lends no server, in the shape of [`super::declared`]'s.
-pub(super) fn refused(desk: &Desk, body: &Fields, reasons: &[String]) -> Response {
-    let manifest = body.given("manifest");
-    let source = manifest.and_then(|manifest| manifest["source"].as_str());
-    ok(&json!({
-        "ok": false, "source": source.unwrap_or_default(), "registered": [],
-        "revision": desk.catalogue.load().revision, "reason": reasons.join("; "),
-    }))
-}
-
-/// The same where it is added.
-pub(super) fn added(desk: &Desk, request: &ServerRequest, looked: &InspectedServer) -> Response {
-    let tools = looked.lent(request).into_iter().map(|(id, _)| id);
-    ok(&json!({
-        "ok": true, "source": request.name, "registered": tools.collect::<Vec<_>>(),
-        "revision": desk.catalogue.load().revision, "secretsMissing": [],
-    }))
 }

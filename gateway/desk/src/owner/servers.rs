@@ -6,7 +6,6 @@
 //! Must not know: what becomes of what was seen.
 
 use super::{
-    body::Fields,
     sources::known,
     survey::{has_worker, is_installed, surveyed},
 };
@@ -20,7 +19,14 @@ use plexus_ipc::{
     manifest::{Manifest, McpPins},
     message::{MAX_SECRET, Secret},
 };
-use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
+use plexus_owner::{
+    Done,
+    extensions::{
+        Draft, OfferedTool, Refresh, ServerChanges, ServerDraft, ServerFacts, ServerPreview,
+        ToolCage,
+    },
+};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_sources::{
     Registry,
     extensions::{self, Generated, LISTING, Listing, ServerRequest, agreement, described},
@@ -30,7 +36,7 @@ use plexus_sources::{
 };
 use plexus_supervisor::SecretsOf;
 use plexus_trust::{Source, Target, pins};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -65,22 +71,20 @@ pub(super) async fn installed(
     Ok((request.map_err(failed)?, manifest))
 }
 
-/// What a body asks for.
+/// A server that is asked for.
 pub(super) struct ServerAsk {
     pub(super) request: ServerRequest,
     /// Of its secrets, those that come with the request.
     pub(super) values: Arc<BTreeMap<String, Zeroizing<String>>>,
-    pub(super) digest: Option<String>,
     /// Of one that is there, its tools as they were agreed to.
     pub(super) before: Option<McpPins>,
-    /// Whether a manifest asks for it.
-    pub(super) by_manifest: bool,
 }
 
-/// The secrets that come with a body.
-pub(super) fn given_secrets(body: &Fields) -> Result<BTreeMap<String, Zeroizing<String>>, Refused> {
-    let given: Option<BTreeMap<String, String>> = body.typed("secrets")?;
-    let given = given.into_iter().flatten();
+/// The secrets that come with a request.
+pub(super) fn given_secrets(
+    given: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Zeroizing<String>>, Refused> {
+    let given = given.into_iter();
     let values: BTreeMap<_, _> = given
         .map(|(name, value)| (name, Zeroizing::new(value)))
         .collect();
@@ -93,37 +97,51 @@ pub(super) fn given_secrets(body: &Fields) -> Result<BTreeMap<String, Zeroizing<
 }
 
 impl ServerAsk {
-    pub(super) async fn read(desk: &Arc<Desk>, mut body: Fields) -> Result<Self, Refused> {
-        let digest = body.text("digest")?.map(str::to_owned);
-        if body.flag("refresh")? == Some(true) {
-            let name = body.text("name")?.unwrap_or_default();
-            let (mut request, manifest) = installed(desk, name).await?;
-            // A read is one by the owner's word for the tool as it was; one that is gone is none any more.
-            if let Some(reads) = body.typed::<BTreeSet<String>>("reads")? {
-                request.reads = reads;
-            }
-            let before = Some(manifest.mcp.unwrap_or_default());
-            return Ok(Self {
-                request,
-                values: Arc::default(),
-                digest,
-                before,
-                by_manifest: false,
-            });
+    /// What a draft asks for.
+    ///
+    /// # Errors
+    /// Our own, and those of a request; the inner one: what stands against a manifest.
+    pub(super) async fn of(
+        desk: &Arc<Desk>,
+        draft: Draft,
+    ) -> Result<Result<Self, Vec<String>>, Refused> {
+        match draft {
+            Draft::Manifest(draft) => Self::of_manifest(desk, draft).await,
+            Draft::Refresh(refresh) => Self::refreshed(desk, refresh).await.map(Ok),
+            Draft::Server(draft) => Self::read(draft).map(Ok),
         }
-        let values = given_secrets(&body)?;
-        body.0
-            .retain(|key, _| !matches!(key.as_str(), "digest" | "refresh" | "secrets"));
-        body.0
-            .insert("secrets".into(), values.keys().cloned().collect());
-        let request = serde_json::from_value(Value::Object(body.0));
-        let request = request.map_err(|why| Refused::malformed(why.to_string()))?;
+    }
+
+    async fn refreshed(desk: &Arc<Desk>, refresh: Refresh) -> Result<Self, Refused> {
+        let (mut request, manifest) = installed(desk, &refresh.name).await?;
+        // A read is one by the owner's word for the tool as it was; one that is gone is none any more.
+        if let Some(reads) = refresh.reads {
+            request.reads = reads;
+        }
         Ok(Self {
             request,
+            values: Arc::default(),
+            before: Some(manifest.mcp.unwrap_or_default()),
+        })
+    }
+
+    fn read(draft: ServerDraft) -> Result<Self, Refused> {
+        let values = given_secrets(draft.secrets)?;
+        Ok(Self {
+            request: ServerRequest {
+                name: draft.name,
+                label: draft.label,
+                program: draft.program.unwrap_or_default(),
+                url: draft.url,
+                arguments: draft.arguments,
+                environment: draft.environment,
+                secrets: values.keys().cloned().collect(),
+                folders: draft.folders,
+                code: draft.code,
+                reads: draft.reads,
+            },
             values: Arc::new(values),
-            digest,
             before: None,
-            by_manifest: false,
         })
     }
 
@@ -200,7 +218,7 @@ impl InspectedServer {
         let request = &mut asked.request;
         if asked.before.is_some() {
             // One that is gone is no read any more.
-            let there: BTreeSet<_> = listing.tools.iter().map(|t| t["name"].as_str()).collect();
+            let there: BTreeSet<_> = listing.tools.iter().map(tool_name).collect();
             request.reads.retain(|read| there.contains(&Some(read)));
         }
         // Schemas of a third party are compiled.
@@ -219,51 +237,50 @@ impl InspectedServer {
     }
 
     /// The whole surface.
-    pub(super) fn shown(&self, request: &ServerRequest) -> Value {
+    pub(super) fn shown(&self, request: &ServerRequest) -> ServerPreview {
         let refused = |name: &str| {
             let mut refused = self.generated.refused.iter();
             refused.find(|(known, _)| known == name).map(|(_, why)| why)
         };
         let tools = self.listing.tools.iter().map(|tool| {
-            let name = tool["name"].as_str().unwrap_or_default();
+            let member = |name: &str| tool.get(name).cloned().unwrap_or_default();
+            let name = tool_name(tool).unwrap_or_default();
             let is_read = request.reads.contains(name);
-            json!({
-                "name": name,
-                "description": described(tool),
-                "input": tool["inputSchema"],
-                "claims": tool["annotations"],
-                "verbs": [if is_read { "read" } else { "execute" }],
-                "cage": match (&request.url, is_read) {
-                    (Some(_), _) => "none",
-                    (None, true) => "reader",
-                    (None, false) => "writer",
+            OfferedTool {
+                name: name.to_owned(),
+                description: described(tool).as_str().to_owned(),
+                input: member("inputSchema"),
+                claims: member("annotations"),
+                verbs: [if is_read { Verb::Read } else { Verb::Execute }],
+                cage: match (&request.url, is_read) {
+                    (Some(_), _) => ToolCage::None,
+                    (None, true) => ToolCage::Reader,
+                    (None, false) => ToolCage::Writer,
                 },
-                "refused": refused(name),
-            })
+                refused: refused(name).cloned(),
+            }
         });
-        let rules = |begin: &[&str]| -> Vec<&String> {
+        let rules = |begin: &[&str]| -> Vec<String> {
             let of = |rule: &&String| begin.iter().any(|begin| rule.starts_with(begin));
-            self.files.iter().filter(of).collect()
+            self.files.iter().filter(of).cloned().collect()
         };
-        let mut out = surface(request);
-        let about = json!({
-            "ok": true,
-            "digest": self.digest(),
-            "resolved": self.files.iter().find(|rule| rule.starts_with("program ")),
-            "pinned": rules(&[pins::FILES, pins::SCRIPT]),
-            "changeable": rules(&[pins::CHANGEABLE]),
-            "serverInfo": self.listing.server_info,
-            "instructions": self.listing.instructions,
-            "tools": tools.collect::<Vec<_>>(),
-        });
-        if let (Some(out), Value::Object(about)) = (out.as_object_mut(), about) {
-            out.extend(about);
+        ServerPreview {
+            server: facts(request),
+            ok: Done,
+            digest: self.digest(),
+            resolved: rules(&["program "]).into_iter().next(),
+            pinned: rules(&[pins::FILES, pins::SCRIPT]),
+            changeable: rules(&[pins::CHANGEABLE]),
+            server_info: self.listing.server_info.clone(),
+            instructions: self.listing.instructions.clone(),
+            tools: tools.collect(),
+            as_extension: None,
+            changes: None,
         }
-        out
     }
 
     /// What is not as it was agreed to.
-    pub(super) fn changes(&self, before: &McpPins) -> Value {
+    pub(super) fn changes(&self, before: &McpPins) -> ServerChanges {
         let now = Manifest::parse(&self.generated.text)
             .ok()
             .and_then(|m| m.mcp);
@@ -279,29 +296,34 @@ impl InspectedServer {
             .tools
             .iter()
             .filter(|(name, digest)| is_known(name) && before.tools.get(*name) != Some(*digest));
-        json!({
-            "new": new.collect::<Vec<_>>(),
-            "gone": gone.collect::<Vec<_>>(),
-            "changed": other.map(|(name, _)| name).collect::<Vec<_>>(),
-            "instructions": now.instructions != before.instructions,
-        })
+        ServerChanges {
+            new: new.cloned().collect(),
+            gone: gone.cloned().collect(),
+            changed: other.map(|(name, _)| name.clone()).collect(),
+            instructions: now.instructions != before.instructions,
+        }
     }
 }
 
+/// The name of a tool, as its server says it.
+fn tool_name(tool: &Value) -> Option<&str> {
+    tool.get("name").and_then(Value::as_str)
+}
+
 /// What the owner has said of it. Values of variables may be secrets: only their names are shown.
-pub(super) fn surface(request: &ServerRequest) -> Value {
-    json!({
-        "name": request.name,
-        "program": request.program,
-        "url": request.url,
-        "secrets": request.secrets,
-        "arguments": request.arguments,
-        "environment": request.environment.keys().collect::<Vec<_>>(),
-        "folders": request.folders,
-        "code": request.code,
-        "reads": request.reads,
-        "network": request.url.is_some(),
-    })
+pub(super) fn facts(request: &ServerRequest) -> ServerFacts {
+    ServerFacts {
+        name: request.name.clone(),
+        program: request.program.clone(),
+        url: request.url.clone(),
+        secrets: request.secrets.clone(),
+        arguments: request.arguments.clone(),
+        environment: request.environment.keys().cloned().collect(),
+        folders: request.folders.clone(),
+        code: request.code.clone(),
+        reads: request.reads.clone(),
+        network: request.url.is_some(),
+    }
 }
 
 /// The rules of a source that say which files its programs and its own code are, and which of them agents can change.

@@ -1,7 +1,7 @@
 //! The owner's settings (`/v1/config`, docs/protocol/owner.md#shells-and-tray-applications) and the pause. Both apply
 //! at once.
 
-use super::{Acting, Narrowing, body::Fields};
+use super::{Acting, Narrowing};
 use crate::{
     acts::{act, event_of, take_back},
     desk::Desk,
@@ -12,14 +12,15 @@ use axum::{
     response::Response,
 };
 use plexus_calls::approvals::run;
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::{self, Refused, ok};
 use plexus_owner::{
     Done,
     pause::{Pause, Paused},
 };
-use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS};
+use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS, json as strict};
 use plexus_record::keep_events;
 use plexus_trust::{Command, Reach, Reply, Settings};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -68,49 +69,66 @@ pub(super) async fn change(
     acting: Acting,
     request: Request,
 ) -> Result<Response, Refused> {
-    let body = Fields::read(request).await?;
+    let asked = AskedSettings::read(reply::object_body(request).await?)?;
     let _turn = desk.turn().await;
-    let settings = wanted(&desk.ledger.snapshot().settings, &body)?;
+    let settings = asked.of(&desk.ledger.snapshot().settings);
     act(&desk, &acting, Command::Configure(settings.clone())).await?;
     desk.ledger.keep(keep_events(&settings));
     Ok(ok(&json!({"ok": true, "config": config(&settings)})))
 }
 
-fn wanted(now: &Settings, body: &Fields) -> Result<Settings, Refused> {
-    let mut next = now.clone();
-    if let Some(ms) = number(body, "tokenLifetimeMs")? {
-        next.token_lifetime_ms = ms.clamp(TOKEN_MS.0, TOKEN_MS.1);
+/// Settings that are asked for; unknown ones are ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AskedSettings {
+    token_lifetime_ms: Option<f64>,
+    max_trust_window_ms: Option<f64>,
+    allow_until_revoked: Option<bool>,
+    default_trust_windows: Option<Map<String, Value>>,
+    default_reach: Option<Reach>,
+    auto_allow_reads: Option<bool>,
+    audit_keep_events: Option<f64>,
+}
+
+impl AskedSettings {
+    fn read(members: Map<String, Value>) -> Result<Self, Refused> {
+        strict::from_value(members.into()).map_err(|why| Refused::malformed(why.to_string()))
     }
-    if let Some(ms) = number(body, "maxTrustWindowMs")? {
-        next.max_trust_window_ms = ms.max(LEAST_WINDOW_MS);
-    }
-    if let Some(events) = number(body, "auditKeepEvents")? {
-        next.audit_keep_events = Some(events.max(LEAST_KEPT));
-    }
-    if let Some(allow) = body.flag("allowUntilRevoked")? {
-        next.allow_until_revoked = allow;
-    }
-    if let Some(allow) = body.flag("autoAllowReads")? {
-        next.auto_allow_reads = allow;
-    }
-    if let Some(reach) = body.typed::<Reach>("defaultReach")? {
-        next.default_reach = reach;
-    }
-    if let Some(windows) = body.given("defaultTrustWindows") {
-        let windows = windows.as_object();
-        let windows =
-            windows.ok_or_else(|| Refused::malformed("`defaultTrustWindows` must be an object"))?;
-        for (class, held) in [
-            ("first-party:read", &mut next.read_window),
-            ("first-party:write", &mut next.write_window),
-            ("managed:read", &mut next.managed_read_window),
-            ("managed:write", &mut next.managed_write_window),
-            ("extension:read", &mut next.extension_read_window),
-        ] {
-            *held = window(windows, class).unwrap_or(*held);
+
+    /// The settings of now with these in their place.
+    fn of(&self, now: &Settings) -> Settings {
+        let mut next = now.clone();
+        if let Some(ms) = self.token_lifetime_ms {
+            next.token_lifetime_ms = whole(ms).clamp(TOKEN_MS.0, TOKEN_MS.1);
         }
+        if let Some(ms) = self.max_trust_window_ms {
+            next.max_trust_window_ms = whole(ms).max(LEAST_WINDOW_MS);
+        }
+        if let Some(events) = self.audit_keep_events {
+            next.audit_keep_events = Some(whole(events).max(LEAST_KEPT));
+        }
+        if let Some(allow) = self.allow_until_revoked {
+            next.allow_until_revoked = allow;
+        }
+        if let Some(allow) = self.auto_allow_reads {
+            next.auto_allow_reads = allow;
+        }
+        if let Some(reach) = self.default_reach {
+            next.default_reach = reach;
+        }
+        if let Some(windows) = &self.default_trust_windows {
+            for (class, held) in [
+                ("first-party:read", &mut next.read_window),
+                ("first-party:write", &mut next.write_window),
+                ("managed:read", &mut next.managed_read_window),
+                ("managed:write", &mut next.managed_write_window),
+                ("extension:read", &mut next.extension_read_window),
+            ] {
+                *held = window(windows, class).unwrap_or(*held);
+            }
+        }
+        next
     }
-    Ok(next)
 }
 
 /// A window by its name; unknown ones are ignored (docs/protocol/owner.md#shells-and-tray-applications).
@@ -121,20 +139,13 @@ fn window(windows: &Map<String, Value>, key: &str) -> Option<TrustWindow> {
 }
 
 /// A whole number, cut to what can be counted.
-fn number(body: &Fields, key: &str) -> Result<Option<u64>, Refused> {
-    let Some(value) = body.given(key) else {
-        return Ok(None);
-    };
-    let number = value
-        .as_f64()
-        .ok_or_else(|| Refused::malformed(format!("`{key}` must be a number")))?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to what f64 counts exactly"
-    )]
-    let whole = number.clamp(0.0, 9_007_199_254_740_991.0) as u64;
-    Ok(Some(whole))
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to what f64 counts exactly"
+)]
+fn whole(number: f64) -> u64 {
+    number.clamp(0.0, 9_007_199_254_740_991.0) as u64
 }
 
 pub(super) fn serve(served: Served) -> Served {
@@ -168,10 +179,8 @@ mod tests {
     use super::*;
 
     fn change(body: Value) -> Result<Settings, Refused> {
-        wanted(
-            &Settings::default(),
-            &Fields(body.as_object().cloned().unwrap()),
-        )
+        let asked = AskedSettings::read(body.as_object().cloned().unwrap())?;
+        Ok(asked.of(&Settings::default()))
     }
 
     #[test]

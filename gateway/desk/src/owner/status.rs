@@ -11,7 +11,7 @@ use crate::{
     acts::blocking,
     desk::Desk,
     table::{Reading, Served},
-    upgrade::{Build, LaunchOrigin},
+    upgrade::{LaunchOrigin, own_build},
 };
 use plexus_calls::{approvals::change, kernel::Phase};
 use plexus_edge::reply::Refused;
@@ -50,7 +50,7 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status,
         paused: state.paused,
         started_by: desk.started_by.to_owned(),
         stopping: desk.phase() != Phase::Serving,
-        build: Build::own().build,
+        build: own_build().build,
         launch: desk.launch,
         loopback_only: desk.address.is_loopback_only(),
         ledger,
@@ -138,14 +138,10 @@ fn in_short(desk: &Desk, source: &Source) -> SourceState {
 }
 
 fn change_over(came: &LaunchOrigin) -> ChangeOver {
-    let build = |build: &Build| status::Build {
-        version: build.version.clone(),
-        build: build.build.clone(),
-    };
     match came {
-        LaunchOrigin::From(from) => ChangeOver::From(build(from)),
+        LaunchOrigin::From(from) => ChangeOver::From(from.clone()),
         LaunchOrigin::Back { to, why } => ChangeOver::Failed {
-            to: build(to),
+            to: to.clone(),
             why: why.clone(),
         },
     }

@@ -3,28 +3,33 @@
 //! Invariant: the request names no program. The answer is given by the old one, before it gives anything up; the next
 //! request is answered by the new one.
 
-use super::{Acting, body::Fields};
+use super::Acting;
 use crate::{
     acts::{blocking, record},
     desk::Desk,
-    upgrade::{Build, UpgradeError},
+    table::Served,
+    upgrade::{Build, UpgradeError, own_build},
 };
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
-use plexus_edge::reply::{Refused, ok};
+use plexus_edge::reply::Refused;
 use plexus_home::network::Network;
+use plexus_owner::{
+    Done,
+    upgrade::{BeginChange, PlannedChange},
+};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use serde_json::json;
 use std::sync::Arc;
 
-pub(super) async fn change_over(
-    State(desk): State<Arc<Desk>>,
+pub(super) fn serve(served: Served) -> Served {
+    served.with(change_over)
+}
+
+async fn change_over(
+    desk: Arc<Desk>,
     acting: Acting,
-    request: Request,
-) -> Result<Response, Refused> {
-    let only_look = Fields::read(request).await?.flag("check")?.unwrap_or(false);
+    call: BeginChange,
+) -> Result<PlannedChange, Refused> {
+    let only_look = call.check;
     let one = desk.upgrades.begin().ok_or_else(|| {
         let error = ErrorBody::new(
             ErrorCode::Busy,
@@ -47,15 +52,18 @@ pub(super) async fn change_over(
         }
     })
     .await?;
-    let from = Build::own();
-    let told = |to: &Build, same: bool, changed: bool| {
-        json!({
-            "ok": true, "changed": changed, "same": same, "launch": desk.launch, "from": from, "to": to,
-        })
+    let from = own_build();
+    let told = |to: &Build, same: bool, changed: bool| PlannedChange {
+        ok: Done,
+        changed,
+        same,
+        launch: desk.launch,
+        from: from.clone(),
+        to: to.clone(),
     };
     let candidate = match looked {
         Ok(candidate) => candidate,
-        Err(UpgradeError::Same) => return Ok(ok(&told(&from, true, false))),
+        Err(UpgradeError::Same) => return Ok(told(&from, true, false)),
         Err(UpgradeError::Refused(why)) => {
             tracing::warn!(name: "daemon.upgrade_refused", error = why, "an upgrade was refused");
             if !only_look {
@@ -75,7 +83,7 @@ pub(super) async fn change_over(
     };
     let to = candidate.to.clone();
     if only_look {
-        return Ok(ok(&told(&to, false, false)));
+        return Ok(told(&to, false, false));
     }
     record(
         &desk,
@@ -84,7 +92,7 @@ pub(super) async fn change_over(
     )
     .await?;
     (candidate.begin)(one);
-    Ok(ok(&told(&to, false, true)))
+    Ok(told(&to, false, true))
 }
 
 /// What would keep any next launch from serving, and only this one can tell: it knows which addresses it hands over.

@@ -2,321 +2,552 @@
 //!
 //! An event that is not known here is told by its own names: nothing of the record is left out.
 
-use crate::owner::{list_of, text_of};
+use plexus_owner::{audit::Event, status::Build};
 use plexus_protocol::TrustWindow;
-use serde_json::Value;
+use serde::Deserialize;
 
 /// What happened. Not escaped: parts of it are an agent's or a worker's.
-pub(super) fn said(event: &Value) -> String {
-    let capability = text_of(event, "capabilityId");
+pub(super) fn said(event: &Event) -> String {
+    let head = event.head();
     // The ledger's own, which have no detail.
-    match text_of(event, "type") {
-        "audit.sealed" => {
-            let file = text_of(event, "file");
-            return format!(
-                "events {} to {} are put into {file}",
-                event["first"], event["last"]
-            );
+    if let (Some(file), Some(first), Some(last)) = (&head.file, head.first, head.last) {
+        match head.kind.as_deref() {
+            Some("audit.sealed") => return format!("events {first} to {last} are put into {file}"),
+            Some("audit.forgotten") => {
+                return format!("you GIVE UP events {first} to {last}, in {file}");
+            }
+            _ => {}
         }
-        "audit.forgotten" => {
-            let file = text_of(event, "file");
-            return format!(
-                "you GIVE UP events {} to {}, in {file}",
-                event["first"], event["last"]
-            );
-        }
-        _ => {}
     }
-    let what = happened(event, &event["detail"]);
-    if capability.is_empty() {
-        what
-    } else {
-        format!("{capability}: {what}")
-    }
-}
-
-fn happened(event: &Value, detail: &Value) -> String {
-    let text = |member: &str| text_of(detail, member);
-    let count = |member: &str| detail[member].as_u64().unwrap_or(0);
-    let because = |what: &str, member: &str| match text(member) {
-        "" => what.to_owned(),
-        why => format!("{what}: {why}"),
+    let what = match KnownDetail::deserialize(&head.detail) {
+        Ok(happened) => happened.words(),
+        Err(_) => untold(event),
     };
-    match text("event") {
-        "call.read" => call("read", detail),
-        "call.intent" => match (count("turn"), text("via")) {
-            (0, _) => "begins".to_owned(),
-            (turn, "") => format!("begins, turn {turn} of its conversation"),
-            (run, via) => format!("begins, run {run} that {via} makes"),
-        },
-        "call.outcome" => call("done", detail),
-        "grant.pending" => because("asks you", "agentPurpose"),
-        "plan.ready" => "what it would do is computed".to_owned(),
-        "plan.failed" => "what it would do could not be computed".to_owned(),
-        "plan.again" => "what it would do is computed again".to_owned(),
-        "grant.allow" => allowed(detail),
-        "grant.deny" => because("you denied it", "reason"),
-        "grant.revoke" => because("revoked", "reason"),
-        "extension.register" => {
-            format!("you add the extension {} that it proposed", text("source"))
-        }
-        "item.lapse" => "the request lapsed undecided".to_owned(),
-        "item.void" => because("the request is void", "why"),
-        "turns.end" => because("its approval permits no further call", "why"),
-        "item.not_made" => because("an approved call was not made", "why"),
-        "agent.connect" => match (count("grantedCount"), count("skippedCount")) {
-            (granted, 0) => format!("you connect it, {granted} granted at once"),
-            (granted, skipped) => {
-                format!("you connect it, {granted} granted at once, {skipped} not")
+    match &head.capability_id {
+        Some(capability) => format!("{capability}: {what}"),
+        None => what,
+    }
+}
+
+/// An event of a kind, or of a form, that is not known here.
+fn untold(event: &Event) -> String {
+    let head = event.head();
+    let detail = AnyDetail::deserialize(&head.detail).unwrap_or_default();
+    if let (None, Some(code)) = (&detail.event, detail.code) {
+        return format!("refused: {code}");
+    }
+    let named = [detail.event, head.audit_type.clone(), head.kind.clone()];
+    let name = named.into_iter().flatten().find(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| "?".to_owned());
+    match &head.outcome {
+        None => name,
+        Some(outcome) => format!("{name}: {outcome}"),
+    }
+}
+
+/// What every detail may have.
+#[derive(Default, Deserialize)]
+struct AnyDetail {
+    event: Option<String>,
+    code: Option<String>,
+}
+
+/// Words that may be missing.
+type Word = Option<String>;
+/// A number that may be.
+type Count = Option<u64>;
+
+/// The details that have words here: as much of each as is told. The log has events of every version.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all_fields = "camelCase")]
+enum KnownDetail {
+    #[serde(rename = "call.read")]
+    Read(CallEnd),
+    #[serde(rename = "call.intent")]
+    Begun { turn: Count, via: Word },
+    #[serde(rename = "call.outcome")]
+    Ended(CallEnd),
+    #[serde(rename = "grant.pending")]
+    Asked { agent_purpose: Word },
+    #[serde(rename = "plan.ready")]
+    PlanReady {},
+    #[serde(rename = "plan.failed")]
+    PlanFailed {},
+    #[serde(rename = "plan.again")]
+    PlanAgain {},
+    #[serde(rename = "grant.allow")]
+    Allowed {
+        policy: Word,
+        trust_window: Option<TrustWindow>,
+        constrained: Option<bool>,
+    },
+    #[serde(rename = "grant.deny")]
+    Denied { reason: Word },
+    #[serde(rename = "grant.revoke")]
+    Revoked { reason: Word },
+    #[serde(rename = "extension.register")]
+    Registered { source: String },
+    #[serde(rename = "item.lapse")]
+    Lapsed {},
+    #[serde(rename = "item.void")]
+    Voided { why: Word },
+    #[serde(rename = "turns.end")]
+    TurnsEnded { why: Word },
+    #[serde(rename = "item.not_made")]
+    NotMade { why: Word },
+    #[serde(rename = "agent.connect")]
+    Connected {
+        granted_count: u64,
+        skipped_count: u64,
+    },
+    #[serde(rename = "agent.deliver")]
+    Delivered {
+        code: Option<bool>,
+        reissued: Option<bool>,
+    },
+    #[serde(rename = "agent.enroll")]
+    Enrolled { outcome: Word, reason: Word },
+    #[serde(rename = "agent.revoke")]
+    AgentRevoked { reason: Word },
+    #[serde(rename = "session.open")]
+    SessionOpened { client: Word },
+    #[serde(rename = "credential.refused")]
+    CredentialRefused {
+        count: Count,
+        credential: String,
+        reason: Word,
+        peer: String,
+    },
+    #[serde(rename = "token.issue")]
+    TokenIssued {},
+    #[serde(rename = "token.refresh")]
+    TokenRefreshed {},
+    #[serde(rename = "exposure.set")]
+    Exposed { enabled: bool },
+    #[serde(rename = "default-grant.set")]
+    DefaultGrant { ticked: bool },
+    #[serde(rename = "source.change")]
+    SourceChanged {
+        source: String,
+        what: String,
+        why: Word,
+        grants_voided: Count,
+        grants_suspended: Count,
+    },
+    #[serde(rename = "sources.unsandboxed")]
+    Unsandboxed { sources: Vec<String> },
+    #[serde(rename = "worker.start")]
+    WorkerStarted {
+        #[serde(flatten)]
+        worker: NamedWorker,
+        unsandboxed: Option<bool>,
+        cage: Option<Cage>,
+    },
+    #[serde(rename = "worker.restarts")]
+    WorkerRestarted {
+        #[serde(flatten)]
+        worker: NamedWorker,
+        starts: u64,
+        ends: u64,
+    },
+    #[serde(rename = "worker.refused")]
+    WorkerRefused {
+        #[serde(flatten)]
+        worker: NamedWorker,
+        why: Word,
+    },
+    #[serde(rename = "worker.end")]
+    WorkerEnded {
+        #[serde(flatten)]
+        worker: NamedWorker,
+        cause: Word,
+    },
+    #[serde(rename = "worker.egress")]
+    Reached {
+        source: String,
+        connections: Vec<Connection>,
+    },
+    #[serde(rename = "run.cage")]
+    RunCaged {
+        source: String,
+        programs: Vec<CagedProgram>,
+        hosts: Option<Vec<String>>,
+        call: String,
+    },
+    #[serde(rename = "settings.change")]
+    Configured {},
+    #[serde(rename = "network.set")]
+    NetworkSet { bind_addresses: Vec<String> },
+    #[serde(rename = "secret.set")]
+    SecretSet { name: Word },
+    #[serde(rename = "secret.deleted")]
+    SecretDeleted { name: Word },
+    #[serde(rename = "secret.kept")]
+    SecretKept { name: String, host: String },
+    #[serde(rename = "key.rotate")]
+    KeyRotated { agents: u64 },
+    #[serde(rename = "restored")]
+    Restored {
+        made_at: String,
+        grants_suspended: u64,
+    },
+    #[serde(rename = "agent.code")]
+    NewCode {},
+    #[serde(rename = "agent.bound")]
+    Bounded {},
+    #[serde(rename = "console.link")]
+    LinkMade {},
+    #[serde(rename = "console.sign-in")]
+    SignedIn { by: String },
+    #[serde(rename = "console.sign-out")]
+    SignedOut {},
+    #[serde(rename = "pause")]
+    Paused { on: bool },
+    #[serde(rename = "pause.signal")]
+    PausedBySignal {},
+    #[serde(rename = "launch")]
+    Launched {},
+    #[serde(rename = "upgrade.begin")]
+    UpgradeBegun { from: Build, to: Build },
+    #[serde(rename = "upgraded")]
+    Upgraded { from: Build, to: Build },
+    #[serde(rename = "upgrade.refused")]
+    UpgradeRefused { why: Word },
+    #[serde(rename = "upgrade.failed")]
+    UpgradeFailed { why: Word },
+    #[serde(rename = "sweep")]
+    Swept { forgotten: u64 },
+    #[serde(rename = "unknown.settle")]
+    Settled { happened: bool },
+}
+
+/// How a call went.
+#[derive(Deserialize)]
+struct CallEnd {
+    result: Word,
+    code: Word,
+    reason: Word,
+    summary: Word,
+}
+
+/// A worker of a source.
+#[derive(Deserialize)]
+struct NamedWorker {
+    source: String,
+    role: String,
+}
+
+#[derive(Deserialize)]
+struct Cage {
+    checks: Vec<CageCheck>,
+}
+
+#[derive(Deserialize)]
+struct CageCheck {
+    held: bool,
+}
+
+/// What came of a source's connections to a host.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Connection {
+    host: String,
+    port: u16,
+    call: Word,
+    verdict: String,
+    count: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// A program of a run.
+#[derive(Deserialize)]
+struct CagedProgram {
+    program: String,
+    profile: String,
+}
+
+fn because(what: &str, why: Word) -> String {
+    match why.filter(|why| !why.is_empty()) {
+        None => what.to_owned(),
+        Some(why) => format!("{what}: {why}"),
+    }
+}
+
+impl KnownDetail {
+    fn words(self) -> String {
+        match self {
+            Self::Read(end) => end.words("read"),
+            Self::Ended(end) => end.words("done"),
+            Self::Begun { turn, via } => match (turn, via) {
+                (None | Some(0), _) => "begins".to_owned(),
+                (Some(turn), None) => format!("begins, turn {turn} of its conversation"),
+                (Some(run), Some(via)) => format!("begins, run {run} that {via} makes"),
+            },
+            Self::Asked { agent_purpose } => because("asks you", agent_purpose),
+            Self::PlanReady {} => "what it would do is computed".to_owned(),
+            Self::PlanFailed {} => "what it would do could not be computed".to_owned(),
+            Self::PlanAgain {} => "what it would do is computed again".to_owned(),
+            Self::Allowed {
+                policy,
+                trust_window,
+                constrained,
+            } => allowed(policy.as_deref(), trust_window, constrained == Some(true)),
+            Self::Denied { reason } => because("you denied it", reason),
+            Self::Revoked { reason } => because("revoked", reason),
+            Self::Registered { source } => {
+                format!("you add the extension {source} that it proposed")
             }
-        },
-        "agent.deliver" => match detail["reissued"].as_bool() {
-            Some(true) => "you replace its credential: a new code is made".to_owned(),
-            _ if detail["code"] == true => {
-                "you fetch what it is set up from: a new code is made".to_owned()
+            Self::Lapsed {} => "the request lapsed undecided".to_owned(),
+            Self::Voided { why } => because("the request is void", why),
+            Self::TurnsEnded { why } => because("its approval permits no further call", why),
+            Self::NotMade { why } => because("an approved call was not made", why),
+            Self::Connected {
+                granted_count: granted,
+                skipped_count: 0,
+            } => format!("you connect it, {granted} granted at once"),
+            Self::Connected {
+                granted_count: granted,
+                skipped_count: skipped,
+            } => format!("you connect it, {granted} granted at once, {skipped} not"),
+            Self::Delivered { code, reissued } => match (reissued, code) {
+                (Some(true), _) => "you replace its credential: a new code is made",
+                (_, Some(true)) => "you fetch what it is set up from: a new code is made",
+                _ => "you fetch what it is set up from",
             }
-            _ => "you fetch what it is set up from".to_owned(),
-        },
-        "agent.enroll" if text("outcome") == "redeemed" => "enrolls".to_owned(),
-        "agent.enroll" => because("an enrollment code is refused", "reason"),
-        "agent.revoke" => because("you end its access", "reason"),
-        "session.open" => match text("client") {
-            "" => "opens a session".to_owned(),
-            client => format!("opens a session with {client}"),
-        },
-        "credential.refused" if count("count") > 0 => format!(
-            "{} more wrong {}s are refused, from {}",
-            count("count"),
-            text("credential"),
-            text("peer")
-        ),
-        "credential.refused" => format!(
-            "a wrong {} is refused ({}, from {})",
-            text("credential"),
-            text("reason"),
-            text("peer")
-        ),
-        "token.issue" => "gets a token".to_owned(),
-        "token.refresh" => "renews a token".to_owned(),
-        "exposure.set" if detail["enabled"] == true => "you expose it".to_owned(),
-        "exposure.set" => "you hide it".to_owned(),
-        "default-grant.set" if detail["ticked"] == true => "granted to new agents".to_owned(),
-        "default-grant.set" => "no longer granted to new agents".to_owned(),
-        "source.change" => source(detail),
-        "sources.unsandboxed" => {
-            let all = list_of(detail, "sources").iter();
-            let all: Vec<_> = all.filter_map(Value::as_str).collect();
-            format!("you let RUN WITHOUT A SANDBOX: {}", all.join(", "))
-        }
-        "worker.start" if detail["unsandboxed"] == true => {
-            format!(
-                "{} of {} starts WITHOUT A SANDBOX",
-                text("role"),
-                text("source")
-            )
-        }
-        // The same report as before, or one that came too soon after another.
-        "worker.start" if detail["cage"].is_null() => {
-            format!(
-                "{} of {} starts; its cage held",
-                text("role"),
-                text("source")
-            )
-        }
-        "worker.restarts" => format!(
-            "{} of {} started {} more times and ended {}",
-            text("role"),
-            text("source"),
-            count("starts"),
-            count("ends")
-        ),
-        "worker.start" => {
-            let checks = list_of(&detail["cage"], "checks");
-            let held = checks.iter().filter(|c| c["held"] == true).count();
-            format!(
-                "{} of {} starts; its cage held in {held} of {} checks",
-                text("role"),
-                text("source"),
-                checks.len()
-            )
-        }
-        "worker.refused" => because(
-            &format!("{} of {} did not start", text("role"), text("source")),
-            "why",
-        ),
-        "worker.end" => because(
-            &format!("{} of {} ends", text("role"), text("source")),
-            "cause",
-        ),
-        "worker.egress" => format!("{} reaches {}", text("source"), reached(detail)),
-        "run.cage" => may_reach(detail),
-        "settings.change" => "you change the settings".to_owned(),
-        "network.set" => {
-            let addresses: Vec<_> = list_of(detail, "bindAddresses")
-                .iter()
-                .filter_map(Value::as_str)
-                .collect();
-            format!("you choose where to listen: {}", addresses.join(" "))
-        }
-        "secret.set" => because("you set a secret", "name"),
-        "secret.deleted" => because("a stored secret is deleted", "name"),
-        "secret.kept" => format!(
-            "you keep the stored secret {} for {}",
-            text("name"),
-            text("host")
-        ),
-        "key.rotate" => format!(
-            "you replace the connection key; {} agents end",
-            count("agents")
-        ),
-        "restored" => format!(
-            "the state is restored from a backup of {}; every credential is revoked, {} grants are suspended",
-            text("madeAt"),
-            count("grantsSuspended")
-        ),
-        "agent.code" => "you give it another code; its old credential ends".to_owned(),
-        "agent.bound" => "you say how much it may do".to_owned(),
-        "console.link" => "you make a link into the console".to_owned(),
-        "console.sign-in" => format!("you sign in to the console with a {}", text("by")),
-        "console.sign-out" => "you sign out of the console".to_owned(),
-        "pause" if detail["on"] == true => "you pause everything".to_owned(),
-        "pause" => "you end the pause".to_owned(),
-        "pause.signal" => "a signal pauses everything".to_owned(),
-        "launch" => "the gateway starts".to_owned(),
-        "upgrade.begin" => format!("you upgrade the gateway: {}", crate::upgrade::names(detail)),
-        "upgraded" => format!("the gateway changed over {}", crate::upgrade::names(detail)),
-        "upgrade.refused" => because("another build was refused; this one keeps running", "why"),
-        "upgrade.failed" => because(
-            "another build could not be started; this one keeps running",
-            "why",
-        ),
-        "sweep" => format!("{} ended things are forgotten", count("forgotten")),
-        "unknown.settle" if detail["happened"] == true => "you say that it happened".to_owned(),
-        "unknown.settle" => "you say that it did not happen".to_owned(),
-        "" if !text("code").is_empty() => because("refused", "code"),
-        other => {
-            let named = [other, text_of(event, "auditType"), text_of(event, "type")];
-            let name = named.into_iter().find(|n| !n.is_empty()).unwrap_or("?");
-            match text_of(event, "outcome") {
-                "" => name.to_owned(),
-                outcome => format!("{name}: {outcome}"),
+            .to_owned(),
+            Self::Enrolled { outcome, reason } => match outcome.as_deref() {
+                Some("redeemed") => "enrolls".to_owned(),
+                _ => because("an enrollment code is refused", reason),
+            },
+            Self::AgentRevoked { reason } => because("you end its access", reason),
+            Self::SessionOpened { client } => match client {
+                None => "opens a session".to_owned(),
+                Some(client) => format!("opens a session with {client}"),
+            },
+            Self::CredentialRefused {
+                count,
+                credential,
+                reason,
+                peer,
+            } => match count.filter(|count| *count > 0) {
+                Some(count) => {
+                    format!("{count} more wrong {credential}s are refused, from {peer}")
+                }
+                None => {
+                    let reason = reason.unwrap_or_default();
+                    format!("a wrong {credential} is refused ({reason}, from {peer})")
+                }
+            },
+            Self::TokenIssued {} => "gets a token".to_owned(),
+            Self::TokenRefreshed {} => "renews a token".to_owned(),
+            Self::Exposed { enabled: true } => "you expose it".to_owned(),
+            Self::Exposed { enabled: false } => "you hide it".to_owned(),
+            Self::DefaultGrant { ticked: true } => "granted to new agents".to_owned(),
+            Self::DefaultGrant { ticked: false } => "no longer granted to new agents".to_owned(),
+            Self::SourceChanged {
+                source,
+                what,
+                why,
+                grants_voided,
+                grants_suspended,
+            } => {
+                let mut said = format!("source {source}: {what}");
+                if let Some(why) = why {
+                    said.push_str(&format!(" ({why})"));
+                }
+                for (count, word) in [(grants_voided, "void"), (grants_suspended, "suspended")] {
+                    if let Some(count) = count.filter(|count| *count > 0) {
+                        said.push_str(&format!(", {count} grants {word}"));
+                    }
+                }
+                said
             }
+            Self::Unsandboxed { sources } => {
+                format!("you let RUN WITHOUT A SANDBOX: {}", sources.join(", "))
+            }
+            Self::WorkerStarted {
+                worker,
+                unsandboxed,
+                cage,
+            } => {
+                let worker = worker.words();
+                match cage {
+                    _ if unsandboxed == Some(true) => format!("{worker} starts WITHOUT A SANDBOX"),
+                    // The same report as before, or one that came too soon after another.
+                    None => format!("{worker} starts; its cage held"),
+                    Some(cage) => {
+                        let (held, all) =
+                            (cage.checks.iter().filter(|c| c.held), cage.checks.len());
+                        format!(
+                            "{worker} starts; its cage held in {} of {all} checks",
+                            held.count()
+                        )
+                    }
+                }
+            }
+            Self::WorkerRestarted {
+                worker,
+                starts,
+                ends,
+            } => format!(
+                "{} started {starts} more times and ended {ends}",
+                worker.words()
+            ),
+            Self::WorkerRefused { worker, why } => {
+                because(&format!("{} did not start", worker.words()), why)
+            }
+            Self::WorkerEnded { worker, cause } => {
+                because(&format!("{} ends", worker.words()), cause)
+            }
+            Self::Reached {
+                source,
+                connections,
+            } => {
+                let hosts: Vec<_> = connections.iter().map(Connection::words).collect();
+                format!("{source} reaches {}", hosts.join(", "))
+            }
+            Self::RunCaged {
+                source,
+                programs,
+                hosts,
+                call,
+            } => {
+                let mut programs: Vec<_> = programs.iter().map(CagedProgram::words).collect();
+                programs.dedup();
+                let hosts = match hosts {
+                    None => "hosts that are not known".to_owned(),
+                    Some(hosts) if hosts.is_empty() => "no host".to_owned(),
+                    Some(hosts) => hosts.join(", "),
+                };
+                let programs = programs.join(", ");
+                format!("{source} may run {programs} and reach {hosts}, for {call}")
+            }
+            Self::Configured {} => "you change the settings".to_owned(),
+            Self::NetworkSet { bind_addresses } => {
+                format!("you choose where to listen: {}", bind_addresses.join(" "))
+            }
+            Self::SecretSet { name } => because("you set a secret", name),
+            Self::SecretDeleted { name } => because("a stored secret is deleted", name),
+            Self::SecretKept { name, host } => {
+                format!("you keep the stored secret {name} for {host}")
+            }
+            Self::KeyRotated { agents } => {
+                format!("you replace the connection key; {agents} agents end")
+            }
+            Self::Restored {
+                made_at,
+                grants_suspended,
+            } => format!(
+                "the state is restored from a backup of {made_at}; every credential is revoked, {grants_suspended} grants are suspended"
+            ),
+            Self::NewCode {} => "you give it another code; its old credential ends".to_owned(),
+            Self::Bounded {} => "you say how much it may do".to_owned(),
+            Self::LinkMade {} => "you make a link into the console".to_owned(),
+            Self::SignedIn { by } => format!("you sign in to the console with a {by}"),
+            Self::SignedOut {} => "you sign out of the console".to_owned(),
+            Self::Paused { on: true } => "you pause everything".to_owned(),
+            Self::Paused { on: false } => "you end the pause".to_owned(),
+            Self::PausedBySignal {} => "a signal pauses everything".to_owned(),
+            Self::Launched {} => "the gateway starts".to_owned(),
+            Self::UpgradeBegun { from, to } => {
+                format!(
+                    "you upgrade the gateway: {}",
+                    crate::upgrade::names(&from, &to)
+                )
+            }
+            Self::Upgraded { from, to } => {
+                format!(
+                    "the gateway changed over {}",
+                    crate::upgrade::names(&from, &to)
+                )
+            }
+            Self::UpgradeRefused { why } => {
+                because("another build was refused; this one keeps running", why)
+            }
+            Self::UpgradeFailed { why } => because(
+                "another build could not be started; this one keeps running",
+                why,
+            ),
+            Self::Swept { forgotten } => format!("{forgotten} ended things are forgotten"),
+            Self::Settled { happened: true } => "you say that it happened".to_owned(),
+            Self::Settled { happened: false } => "you say that it did not happen".to_owned(),
         }
     }
 }
 
-/// The hosts of a source's connections, each with what came of it.
-fn reached(detail: &Value) -> String {
-    let hosts = list_of(detail, "connections").iter().map(|to| {
-        let (host, count) = (text_of(to, "host"), &to["count"]);
-        let host = match to["port"] == 0 {
+impl CallEnd {
+    /// What the worker says it did, or why not.
+    fn words(self, verb: &str) -> String {
+        let why = match (self.code, self.reason) {
+            (None, None) => String::new(),
+            (None, Some(why)) | (Some(why), None) => format!(" ({why})"),
+            (Some(code), Some(reason)) => format!(" ({code}, {reason})"),
+        };
+        match (self.result.as_deref(), self.summary) {
+            (Some("ok"), None) => verb.to_owned(),
+            (Some("ok"), Some(summary)) => summary,
+            (Some("unknown"), _) => format!("NOT KNOWN whether it happened{why}"),
+            (None, _) => format!("{verb}{why}"),
+            (Some(result), _) => format!("{result}, nothing was done{why}"),
+        }
+    }
+}
+
+impl NamedWorker {
+    fn words(&self) -> String {
+        format!("{} of {}", self.role, self.source)
+    }
+}
+
+impl Connection {
+    fn words(&self) -> String {
+        let host = match self.port {
             // A Unix socket.
-            true => host.to_owned(),
-            false => format!("{host}:{}", to["port"]),
+            0 => self.host.clone(),
+            port => format!("{}:{port}", self.host),
         };
-        let host = match text_of(to, "call") {
-            "" => host,
-            call => format!("{host} for {call}"),
+        let host = match &self.call {
+            None => host,
+            Some(call) => format!("{host} for {call}"),
         };
-        match text_of(to, "verdict") {
+        let count = self.count;
+        match &*self.verdict {
             "admitted" => format!(
                 "{host} ({count} times, {} bytes in, {} out)",
-                to["bytesIn"], to["bytesOut"]
+                self.bytes_in, self.bytes_out
             ),
             verdict => format!("{host} in vain ({count} times: {verdict})"),
         }
-    });
-    hosts.collect::<Vec<_>>().join(", ")
-}
-
-/// What the programs of a run may reach.
-fn may_reach(detail: &Value) -> String {
-    let programs = list_of(detail, "programs").iter().map(|child| {
-        let profile = text_of(child, "profile");
-        let profile = profile.get(..12).unwrap_or(profile);
-        format!("{} under the profile {profile}", text_of(child, "program"))
-    });
-    let mut programs: Vec<_> = programs.collect();
-    programs.dedup();
-    let hosts: Vec<_> = list_of(detail, "hosts")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    let hosts = if detail["hosts"].is_null() {
-        "hosts that are not known".to_owned()
-    } else if hosts.is_empty() {
-        "no host".to_owned()
-    } else {
-        hosts.join(", ")
-    };
-    format!(
-        "{} may run {} and reach {hosts}, for {}",
-        text_of(detail, "source"),
-        programs.join(", "),
-        text_of(detail, "call")
-    )
-}
-
-/// How a call went: what the worker says it did, or why not.
-fn call(verb: &str, detail: &Value) -> String {
-    let text = |member: &str| text_of(detail, member);
-    let why = match (text("code"), text("reason")) {
-        ("", reason) | (reason, "") => reason.to_owned(),
-        (code, reason) => format!("{code}, {reason}"),
-    };
-    let why = if why.is_empty() {
-        why
-    } else {
-        format!(" ({why})")
-    };
-    match (text("result"), text("summary")) {
-        ("ok", "") => verb.to_owned(),
-        ("ok", summary) => summary.to_owned(),
-        ("unknown", _) => format!("NOT KNOWN whether it happened{why}"),
-        ("", _) => format!("{verb}{why}"),
-        (result, _) => format!("{result}, nothing was done{why}"),
     }
 }
 
-fn allowed(detail: &Value) -> String {
-    let who = match text_of(detail, "policy") {
-        "owner" => "you allow it",
-        "user-confirm" => "you approve it",
-        "connect" => "you allow it as you connect the agent",
+impl CagedProgram {
+    fn words(&self) -> String {
+        let profile = self.profile.get(..12).unwrap_or(&self.profile);
+        format!("{} under the profile {profile}", self.program)
+    }
+}
+
+fn allowed(policy: Option<&str>, window: Option<TrustWindow>, is_narrowed: bool) -> String {
+    let who = match policy {
+        Some("owner") => "you allow it",
+        Some("user-confirm") => "you approve it",
+        Some("connect") => "you allow it as you connect the agent",
         _ => "allowed by your settings",
     };
-    let window: Option<TrustWindow> = serde_json::from_value(detail["trustWindow"].clone()).ok();
-    let window = window.map_or(String::new(), |w| format!(" {}", w.phrase()));
-    let narrowed = if detail["constrained"] == true {
-        ", narrowed"
-    } else {
-        ""
-    };
+    let window = window.map_or(String::new(), |window| format!(" {}", window.phrase()));
+    let narrowed = if is_narrowed { ", narrowed" } else { "" };
     format!("{who}{window}{narrowed}")
-}
-
-fn source(detail: &Value) -> String {
-    let count = |member: &str| detail[member].as_u64().unwrap_or(0);
-    let mut said = format!(
-        "source {}: {}",
-        text_of(detail, "source"),
-        text_of(detail, "what")
-    );
-    if !text_of(detail, "why").is_empty() {
-        said.push_str(&format!(" ({})", text_of(detail, "why")));
-    }
-    for (member, word) in [("grantsVoided", "void"), ("grantsSuspended", "suspended")] {
-        if count(member) > 0 {
-            said.push_str(&format!(", {} grants {word}", count(member)));
-        }
-    }
-    said
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn said(event: &Value) -> String {
+        super::said(&serde_json::from_value(event.clone()).unwrap())
+    }
 
     #[test]
     fn events_in_words() {

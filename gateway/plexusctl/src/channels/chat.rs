@@ -13,18 +13,17 @@ mod model;
 mod read;
 mod view;
 
-use super::tail::messages;
 use crate::{
     feed::Feed,
-    owner::{Desk, text_of},
+    owner::Desk,
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
 use channel::TextStatus;
 use crossterm::event::{Event, KeyEventKind};
-use model::{Ask, ChatAction, Key, Model};
+use model::{Answer, Ask, ChatAction, Key, Model};
 use plexus_client::{Done, Exit, Stop, out, text};
+use plexus_owner::channels::Say;
 use plexus_protocol::SourceId;
-use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -36,7 +35,7 @@ const ANSWER: Duration = Duration::from_secs(70);
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// A question or a text that is under way, and what it came to.
-type AnsweredAsk = (Ask, Result<Value, Stop>);
+type AnsweredAsk = (Ask, Result<Answer, Stop>);
 type SentText = (Key, Result<String, Stop>);
 
 /// Shows and sends until the person ends it.
@@ -45,7 +44,7 @@ pub(super) async fn run(
     source: Option<SourceId>,
     channel: Option<String>,
 ) -> Result<Exit, Stop> {
-    desk.widen("speaking in a channel")?;
+    desk.ask_for_person::<Say>()?;
     if !desk.can_ask() {
         let why = "the chat needs a terminal, and prints no JSON";
         return Err(Stop::usage(why).next("plexusctl channels read; plexusctl channels say"));
@@ -151,22 +150,18 @@ fn press(model: &mut Model, event: Event) -> ChatAction {
 async fn asked(desk: &Desk, source: Option<&SourceId>, ask: Ask) -> AnsweredAsk {
     let answer = async {
         let mut owner = desk.open().await?;
-        match &ask {
+        let ((source, channel), cursor, limit) = match &ask {
             Ask::List => {
                 let mut all = super::all(&mut owner, source).await?;
                 // In those of a peer the owner does not speak.
-                if let Some(channels) = all["channels"].as_array_mut() {
-                    channels.retain(|channel| channel["peer"] != true);
-                }
-                Ok(all)
+                all.channels.retain(|channel| !channel.peer);
+                return Ok(Answer::Channels(all));
             }
-            Ask::Page(key, cursor, limit) => {
-                messages(&mut owner, &path_of(key), cursor, *limit).await
-            }
-            Ask::Count(key, after) => {
-                messages(&mut owner, &path_of(key), after, model::COUNTED).await
-            }
-        }
+            Ask::Page(key, cursor, limit) => (key, cursor, *limit),
+            Ask::Count(key, after) => (key, after, model::COUNTED),
+        };
+        let page = owner.call(&cursor.page(source, channel, limit)).await?;
+        Ok(Answer::Messages(page))
     };
     let answer = timeout(ANSWER, answer)
         .await
@@ -177,18 +172,18 @@ async fn asked(desk: &Desk, source: Option<&SourceId>, ask: Ask) -> AnsweredAsk 
 /// Sends a text; the id of its message.
 async fn said(desk: &Desk, key: Key, text: String) -> SentText {
     let send = async {
-        let path = format!("{}/messages", path_of(&key));
-        let mut owner = desk.open().await?;
-        let reply = owner.post(&path, &json!({ "text": text })).await?;
-        Ok(text_of(&reply["output"], "message").to_owned())
+        let (source, channel) = key.clone();
+        let say = Say {
+            source,
+            channel,
+            text,
+        };
+        let reply = desk.open().await?.call(&say).await?;
+        Ok(reply.output.message.unwrap_or_default())
     };
     let end = timeout(ANSWER, send).await;
     let end = end.unwrap_or_else(|_| Err(late().done(Done::Unknown)));
     (key, end)
-}
-
-fn path_of((source, channel): &Key) -> String {
-    format!("/admin/api/channels/{source}/{channel}")
 }
 
 fn late() -> Stop {

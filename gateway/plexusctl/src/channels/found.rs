@@ -4,18 +4,18 @@
 //! peers, which speak by themselves.
 
 use super::shown;
-use crate::owner::{Owner, list_of, text_of};
+use crate::owner::Owner;
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::channels::{ChannelRow, Channels, Identity, List, ListUsers, Member, Members};
 use plexus_protocol::SourceId;
-use serde_json::Value;
 
 /// A channel that was found.
 pub(super) struct Found {
-    source: String,
-    id: String,
+    pub(super) source: SourceId,
+    pub(super) channel: String,
     pub(super) name: String,
-    /// Who is meant, where that is a peer of the owner's.
-    pub(super) peer: Option<String>,
+    /// Whether a peer of the owner's is meant.
+    pub(super) peer: bool,
 }
 
 impl Found {
@@ -23,40 +23,27 @@ impl Found {
     pub(super) fn shown(&self) -> String {
         shown::quoted(&self.name)
     }
-
-    /// The channel's route.
-    pub(super) fn path(&self) -> String {
-        format!("{}/{}", self.users(), self.id)
-    }
-
-    /// The route of all users who could be in it.
-    pub(super) fn users(&self) -> String {
-        format!("/admin/api/channels/{}", self.source)
-    }
 }
 
 /// All channels, or those of one source.
-pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<Value, Stop> {
-    let mut all = owner.get("/admin/api/channels").await?;
+pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<Channels, Stop> {
+    let mut all = owner.call(&List {}).await?;
     if let Some(source) = source {
-        for list in ["channels", "you", "away"] {
-            if let Some(list) = all[list].as_array_mut() {
-                list.retain(|one| one["source"] == source.as_str());
-            }
-        }
+        all.channels.retain(|one| one.source == *source);
+        all.you.retain(|one| one.source == *source);
+        all.away.retain(|one| one.source == *source);
     }
     Ok(all)
 }
 
 /// Why there is not what was asked for: a source may be away.
-fn missing(all: &Value, why: String) -> Stop {
-    if let Some(away) = list_of(all, "away").first() {
-        let (source, its) = (text_of(away, "source"), text_of(away, "why"));
-        let why = format!("{}: {}", text::line(source), text::line(its));
-        let next = format!("plexusctl sources test {}", text::line(source));
+fn missing(all: &Channels, why: String) -> Stop {
+    if let Some(away) = all.away.first() {
+        let why = format!("{}: {}", away.source, text::line(&away.why));
+        let next = format!("plexusctl sources test {}", away.source);
         return Stop::new(Exit::Failed, "source_unavailable", why).next(next);
     }
-    if list_of(all, "you").is_empty() {
+    if all.you.is_empty() {
         let why = "there is no source with channels";
         return Stop::new(Exit::Failed, "not_found", why).next("plexusctl channels join");
     }
@@ -70,113 +57,105 @@ pub(super) async fn find(
     source: Option<&SourceId>,
 ) -> Result<Found, Stop> {
     let all = all(owner, source).await?;
-    let channels = list_of(&all, "channels");
+    let is_id = |channel: &ChannelRow| channel.id == wanted;
+    let is_name = |channel: &ChannelRow| channel.name.as_deref() == Some(wanted);
     // Anybody may make a channel of any name: an id comes first, and a name counts only where all are seen.
-    let field = match channels.iter().any(|channel| channel["id"] == wanted) {
-        true => "id",
-        false => "name",
-    };
-    if field == "name" && all["more"].as_u64() > Some(0) {
+    let by_id = all.channels.iter().any(is_id);
+    if !by_id && all.more > 0 {
         let why = "there are more channels than are listed, so a name may be another's";
         let next = "name the channel's id: plexusctl channels list --json";
         return Err(Stop::new(Exit::Failed, "ambiguous", why.to_owned()).next(next));
     }
-    let mut fitting = own_first(&all, source, channels);
-    fitting.retain(|channel| channel[field] == wanted);
-    let Some(channel) = fitting.first() else {
+    let own = own_alone(&all, source);
+    let mut fitting = all.channels.iter().filter(|channel| {
+        (!own || !channel.peer)
+            && if by_id {
+                is_id(channel)
+            } else {
+                is_name(channel)
+            }
+    });
+    let Some(channel) = fitting.next() else {
         let why = format!("there is no channel {}", text::line(wanted));
         return Err(missing(&all, why));
     };
-    if fitting.len() > 1 {
+    if fitting.next().is_some() {
         let why = format!("more than one channel is {}", text::line(wanted));
         let next = "name its id, and its --source: plexusctl channels list";
         return Err(Stop::new(Exit::Failed, "ambiguous", why).next(next));
     }
-    let name = channel["name"].as_str().unwrap_or(wanted);
     Ok(Found {
-        source: text_of(channel, "source").to_owned(),
-        id: text_of(channel, "id").to_owned(),
-        name: name.to_owned(),
-        peer: (channel["peer"] == true).then(|| text_of(channel, "source").to_owned()),
+        source: channel.source.clone(),
+        channel: channel.id.clone(),
+        name: channel.name.clone().unwrap_or_else(|| wanted.to_owned()),
+        peer: channel.peer,
     })
 }
 
-/// Those of the owner's own identities, unless a source is named. Those of peers where the owner has none: not where one is
-/// away, or a name would mean the peer's for as long.
-fn own_first<'a>(all: &Value, source: Option<&SourceId>, entries: &'a [Value]) -> Vec<&'a Value> {
-    let is_own = |entry: &&Value| entry["peer"] != true;
-    let has_own = list_of(all, "you").iter().any(|you| is_own(&you));
-    match source.is_none() && (has_own || !list_of(all, "away").is_empty()) {
-        true => entries.iter().filter(is_own).collect(),
-        false => entries.iter().collect(),
-    }
+/// Whether the owner's own identities alone count: unless a source is named. Those of peers do where the owner has none: not
+/// where one is away, or a name would mean the peer's for as long.
+fn own_alone(all: &Channels, source: Option<&SourceId>) -> bool {
+    let has_own = all.you.iter().any(|you| !you.peer);
+    source.is_none() && (has_own || !all.away.is_empty())
 }
 
 /// The owner's own sources with channels, or this one.
 pub(super) async fn sources(
     owner: &mut Owner,
     source: Option<&SourceId>,
-) -> Result<Vec<String>, Stop> {
+) -> Result<Vec<SourceId>, Stop> {
     let all = all(owner, source).await?;
-    let mut yous = list_of(&all, "you").to_vec();
-    yous.retain(|you| you["peer"] != true);
-    if yous.is_empty() {
-        return Err(missing(&all, "there is no such source".to_owned()));
+    let own = all.you.iter().filter(|you| !you.peer);
+    let own: Vec<_> = own.map(|you| you.source.clone()).collect();
+    match own.is_empty() {
+        true => Err(missing(&all, "there is no such source".to_owned())),
+        false => Ok(own),
     }
-    Ok(yous
-        .iter()
-        .map(|you| text_of(you, "source").to_owned())
-        .collect())
 }
 
-/// The path of the one source with channels.
-pub(super) async fn own_path(owner: &mut Owner, source: Option<&SourceId>) -> Result<String, Stop> {
-    let all = all(owner, source).await?;
-    match &*own_first(&all, source, list_of(&all, "you")) {
-        [] => Err(missing(&all, "there is no such source".to_owned())),
-        [you] => Ok(format!("/admin/api/channels/{}", text_of(you, "source"))),
+/// The one source with channels.
+pub(super) async fn only(owner: &mut Owner, source: Option<&SourceId>) -> Result<SourceId, Stop> {
+    Ok(identity(&all(owner, source).await?, source)?.source.clone())
+}
+
+/// Who the one source with channels is at its relay.
+pub(super) fn identity<'a>(
+    all: &'a Channels,
+    source: Option<&SourceId>,
+) -> Result<&'a Identity, Stop> {
+    let own = own_alone(all, source);
+    let yous = all.you.iter().filter(|you| !own || !you.peer);
+    match &*yous.collect::<Vec<_>>() {
+        [] => Err(missing(all, "there is no such source".to_owned())),
+        [you] => Ok(*you),
         more => {
-            let sources: Vec<_> = more.iter().map(|you| text_of(you, "source")).collect();
-            let why = format!(
-                "name one with --source: {}",
-                text::line(&sources.join(", "))
-            );
+            let sources: Vec<_> = more.iter().map(|you| you.source.as_str()).collect();
+            let why = format!("name one with --source: {}", sources.join(", "));
             Err(Stop::usage(why))
         }
     }
 }
 
 /// All users who could be in a channel of a source, page after page.
-pub(super) async fn people(owner: &mut Owner, path: &str) -> Result<Value, Stop> {
-    let mut all = owner.get(path).await?;
-    while all["more"] == true {
-        let last = list_of(&all, "members")
-            .last()
-            .map(|last| last["id"].clone());
-        let last = last.unwrap_or_default();
-        let mut page = owner
-            .get(&format!(
-                "{path}?after={}",
-                last.as_str().unwrap_or_default()
-            ))
-            .await?;
-        all["more"] = page["more"].take();
-        let members = page["members"].as_array_mut().map(std::mem::take);
-        let members = members.unwrap_or_default();
-        if members.is_empty() {
-            break;
-        }
-        if let Some(all) = all["members"].as_array_mut() {
-            all.extend(members);
-        }
+pub(super) async fn users(owner: &mut Owner, source: &SourceId) -> Result<Members, Stop> {
+    let mut page = ListUsers {
+        source: source.clone(),
+        after: None,
+    };
+    let mut all = owner.call(&page).await?;
+    while all.more {
+        page.after = all.members.last().map(|last| last.user.id.clone());
+        let next = owner.call(&page).await?;
+        all.more = next.more && !next.members.is_empty();
+        all.members.extend(next.members);
     }
     Ok(all)
 }
 
 /// A user by id or name.
-pub(super) fn person<'p>(people: &'p Value, wanted: &str) -> Result<&'p Value, Stop> {
-    let members = list_of(people, "members").iter();
-    let mut fitting = members.filter(|m| m["id"] == wanted || m["name"] == wanted);
+pub(super) fn person<'p>(people: &'p Members, wanted: &str) -> Result<&'p Member, Stop> {
+    let members = people.members.iter();
+    let mut fitting = members.filter(|m| m.user.id == wanted || m.user.name == wanted);
     match (fitting.next(), fitting.next()) {
         (Some(user), None) => Ok(user),
         (found, _) => {

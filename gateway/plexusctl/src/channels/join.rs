@@ -1,14 +1,14 @@
 //! `plexusctl channels join`: registers with a relay, in one step with the source that it makes.
 
 use crate::{
-    owner::{Desk, list_of, text_of},
+    owner::Desk,
     sources::add::{Add, AddedSource},
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
+use plexus_owner::channels::{Identity, List};
 use plexus_protocol::SourceId;
 use serde::Serialize;
-use serde_json::Value;
 use std::path::PathBuf;
 
 /// A relay to register with.
@@ -32,7 +32,7 @@ pub(super) struct Join {
 struct JoinResult<'y> {
     #[serde(flatten)]
     added: AddedSource,
-    you: Option<&'y Value>,
+    you: Option<&'y Identity>,
 }
 
 impl Join {
@@ -56,16 +56,16 @@ impl Join {
         }
         let mut owner = desk.open().await?;
         let (added, said) = add.add(desk, &mut owner).await?;
-        let channels = owner.get("/admin/api/channels").await?;
-        let mut you = list_of(&channels, "you").iter();
-        let you = you.find(|you| text_of(you, "source") == added.added.source.id.as_str());
+        let channels = owner.call(&List {}).await?;
+        let mut you = channels.you.iter();
+        let you = you.find(|you| you.source == added.added.source.id);
         desk.show(&JoinResult { added, you }, || match you {
             None => said,
             Some(you) => format!(
                 "{said}\nyou are {} at {}; others compare your key: {}",
-                text::line(text_of(you, "name")),
-                text::line(text_of(you, "relay")),
-                text::line(text_of(you, "fingerprint")),
+                text::line(&you.name),
+                text::line(&you.relay),
+                text::line(&you.fingerprint),
             ),
         })
     }

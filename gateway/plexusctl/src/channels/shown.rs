@@ -4,31 +4,29 @@
 //! else wrote does, also where the terminal would have to wrap it.
 
 use crate::{
-    owner::{list_of, text_of},
     screen::{self, lines},
     table::table,
 };
 use plexus_client::text;
-use serde_json::Value;
+use plexus_owner::channels::{
+    ChannelRow, Channels, Device, DeviceState, Identity, KeyState, Keys, Member, Members, Message,
+    Messages, Sender, SignedKey,
+};
 
-pub(super) fn listed(all: &Value) -> String {
-    let rows = list_of(all, "channels").iter().map(|channel| {
-        let members = list_of(channel, "members").iter();
-        let names: Vec<_> = members.map(|m| text_of(m, "name")).collect();
-        let more = channel["memberCount"].as_u64().unwrap_or(0);
-        let more = more.saturating_sub(names.len() as u64);
+pub(super) fn listed(all: &Channels) -> String {
+    let rows = all.channels.iter().map(|channel| {
+        let names: Vec<_> = channel.members.iter().map(|m| &*m.name).collect();
+        let more = channel.member_count.saturating_sub(names.len() as u64);
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
             String::new()
         };
+        let name = channel.name.as_deref();
         [
-            channel["name"]
-                .as_str()
-                .unwrap_or("(its name does not open)")
-                .to_owned(),
-            text_of(channel, "id").to_owned(),
-            text_of(channel, "source").to_owned(),
+            name.unwrap_or("(its name does not open)").to_owned(),
+            channel.id.clone(),
+            channel.source.to_string(),
             status(channel),
             format!("{}{more}", names.join(", ")),
         ]
@@ -39,34 +37,32 @@ pub(super) fn listed(all: &Value) -> String {
         rows.collect(),
         none,
     )];
-    for you in list_of(all, "you") {
-        let who = match you["peer"] == true {
+    for you in &all.you {
+        let who = match you.peer {
             true => "the peer is",
             false => "you are",
         };
         lines.push(format!(
             "{}: {who} {} at {}, key {}",
-            text::line(text_of(you, "source")),
-            text::line(text_of(you, "name")),
-            text::line(text_of(you, "relay")),
-            text::line(text_of(you, "fingerprint")),
+            you.source,
+            text::line(&you.name),
+            text::line(&you.relay),
+            text::line(&you.fingerprint),
         ));
     }
-    for you in list_of(all, "you") {
-        let (unsent, source) = (you["unsent"].as_u64().unwrap_or(0), text_of(you, "source"));
-        if unsent > 0 {
+    for you in &all.you {
+        if let Some(unsent) = you.unsent.filter(|unsent| *unsent > 0) {
             lines.push(format!(
                 "{}: messages that were kept and then refused: {unsent}; plexusctl channels unknown",
-                text::line(source),
+                you.source,
             ));
         }
     }
-    for away in list_of(all, "away") {
-        let (source, why) = (text_of(away, "source"), text_of(away, "why"));
+    for away in &all.away {
         lines.push(format!(
             "{} is away: {}",
-            text::line(source),
-            text::line(why)
+            away.source,
+            text::line(&away.why)
         ));
     }
     lines.join("\n")
@@ -78,50 +74,54 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// Active or archived; and where its keys are not authenticated, that.
-fn status(channel: &Value) -> String {
-    let status = text_of(channel, "status");
-    match text_of(channel, "keys") {
-        "" | "authenticated" => status.to_owned(),
-        keys => format!("{status}, {}", keys.to_uppercase()),
+fn status(channel: &ChannelRow) -> String {
+    let status = channel.status.as_str();
+    match warning(channel.keys) {
+        None => status.to_owned(),
+        Some(keys) => format!("{status}, {keys}"),
     }
 }
 
+/// What is to be said of keys that nobody vouches for.
+pub(super) fn warning(keys: KeyState) -> Option<String> {
+    (keys != KeyState::Authenticated).then(|| keys.as_str().to_uppercase())
+}
+
 /// How the keys of a channel came about: what to compare, and who made each version.
-pub(super) fn keys(keys: &Value) -> Vec<String> {
-    let signed = |state: &Value| {
-        let key = state["fingerprint"].as_str();
+pub(super) fn keys(keys: &Keys) -> Vec<String> {
+    let signed = |key: &SignedKey| {
         format!(
             "version {} by {}, key {} (state {})",
-            state["version"],
-            quoted(text_of(state, "name")),
-            text::line(key.unwrap_or("that no member has")),
-            text::line(text_of(state, "state")),
+            key.version,
+            quoted(&key.name),
+            text::line(key.fingerprint.as_deref().unwrap_or("that no member has")),
+            text::line(&key.state),
         )
     };
-    let mut lines = vec![match text_of(keys, "state") {
-        "authenticated" => format!(
+    let one = |key: &Option<SignedKey>| key.as_ref().map_or_else(|| "?".to_owned(), signed);
+    let mut lines = vec![match keys.state {
+        KeyState::Authenticated => format!(
             "keys: authenticated; for you they began with {}: compare that key",
-            signed(&keys["began"])
+            one(&keys.began)
         ),
-        "stopped" => format!(
+        KeyState::Stopped => format!(
             "keys: STOPPED: two keys of one version are signed: {}; and {}. Nothing is sent here any more: ask its \
              members what they see, and make another channel",
-            signed(&keys["began"]),
-            signed(&keys["second"]),
+            one(&keys.began),
+            one(&keys.second),
         ),
-        "unauthenticated" => "keys: UNAUTHENTICATED: made by a client of before; the relay could have made them. \
+        KeyState::Unauthenticated => "keys: UNAUTHENTICATED: made by a client of before; the relay could have made them. \
              Renew them once: plexusctl channels rotate"
             .to_owned(),
-        _ => "keys: UNSIGNED: the relay shows a channel whose key nobody signed. It is not used; if a member with a client of \
+        KeyState::Unsigned => "keys: UNSIGNED: the relay shows a channel whose key nobody signed. It is not used; if a member with a client of \
              before made it: plexusctl channels rotate"
             .to_owned(),
     }];
-    for version in list_of(keys, "versions") {
-        let mut line = format!("  {}", signed(version));
-        for (how, users) in [("with", "added"), ("without", "removed")] {
-            for user in list_of(version, users) {
-                let user = quoted(user.as_str().unwrap_or_default());
-                line.push_str(&format!("; {how} {user}"));
+    for version in &keys.versions {
+        let mut line = format!("  {}", signed(&version.signed));
+        for (how, users) in [("with", &version.added), ("without", &version.removed)] {
+            for user in users {
+                line.push_str(&format!("; {how} {}", quoted(user)));
             }
         }
         lines.push(line);
@@ -129,122 +129,123 @@ pub(super) fn keys(keys: &Value) -> Vec<String> {
     lines
 }
 
-pub(super) fn people(reply: &Value) -> String {
-    let rows = list_of(reply, "members").iter().flat_map(|member| {
-        let name = match whose(member) {
-            Some(whose) => format!("{} ({whose})", quoted(text_of(member, "name"))),
-            None => quoted(text_of(member, "name")),
+pub(super) fn people(reply: &Members) -> String {
+    let rows = reply.members.iter().flat_map(|member| {
+        let user = &member.user;
+        let name = match whose(member.you, member.peer) {
+            Some(whose) => format!("{} ({whose})", quoted(&user.name)),
+            None => quoted(&user.name),
         };
-        let row = move |device: &Value| {
-            let key = match text_of(device, "state") {
-                "changed" => "CHANGED: not the key from before; it is not used",
-                state => state,
+        let row = move |device: &Device| {
+            let key = match device.state {
+                DeviceState::Pinned => "pinned",
+                DeviceState::New => "new",
+                DeviceState::Changed => CHANGED,
             };
             [
                 name.clone(),
-                text_of(member, "kind").to_owned(),
-                text_of(device, "fingerprint").to_owned(),
+                user.kind.as_str().to_owned(),
+                device.fingerprint.clone(),
                 key.to_owned(),
-                text_of(member, "id").to_owned(),
+                user.id.clone(),
             ]
         };
-        list_of(member, "devices").iter().map(row)
+        member.devices.iter().map(row)
     });
     let head = ["name", "kind", "fingerprint", "key", "id"];
     let mut lines = vec![table(head, rows.collect(), "nobody")];
-    for user in list_of(reply, "asking") {
-        let (name, id) = (text_of(user, "name"), text_of(user, "id"));
+    for user in &reply.asking {
         lines.push(format!(
             "asks to be added: {} {}; plexusctl channels add does it",
-            text::line(id),
-            quoted(name)
+            text::line(&user.id),
+            quoted(&user.name)
         ));
     }
-    if reply["keys"].is_object() {
-        lines.extend(keys(&reply["keys"]));
-    }
+    lines.extend(reply.keys.iter().flat_map(keys));
     lines.join("\n")
 }
 
-pub(super) fn as_text(page: &Value) -> String {
-    let messages = list_of(page, "messages");
-    if messages.is_empty() {
+const CHANGED: &str = "CHANGED: not the key from before; it is not used";
+
+pub(super) fn as_text(page: &Messages) -> String {
+    if page.messages.is_empty() {
         return "no messages".to_owned();
     }
-    let said: Vec<_> = messages.iter().map(said).collect();
+    let said: Vec<_> = page.messages.iter().map(said).collect();
     said.join("\n")
 }
 
 /// One message: who and when in a line of ours, the text below it, each line indented.
-pub(super) fn said(message: &Value) -> String {
+pub(super) fn said(message: &Message) -> String {
     rows(message, screen::columns()).join("\n")
 }
 
 /// A message in lines; in rows of a terminal of so many columns, where there is one.
-fn rows(message: &Value, columns: Option<usize>) -> Vec<String> {
+fn rows(message: &Message, columns: Option<usize>) -> Vec<String> {
     let wrapped = |line: String| match columns {
         Some(columns) => lines::wrap(&line, columns),
         None => vec![line],
     };
-    let key = message["sender"]["fingerprint"]
-        .as_str()
-        .unwrap_or("(no key)");
-    let head = format!("{}  {}  {}", moment(message), text::line(key), who(message));
+    let sender = &message.sender;
+    let key = sender.fingerprint.as_deref().unwrap_or("(no key)");
+    let at = moment(&message.at);
+    let head = format!("{at}  {}  {}", text::line(key), who(sender));
     let mut rows = wrapped(head);
     rows.extend(body(message).into_iter().flat_map(wrapped));
     rows
 }
 
 /// When the relay took a message, to the second.
-pub(super) fn moment(message: &Value) -> String {
-    let at = text_of(message, "at");
+pub(super) fn moment(at: &str) -> String {
     text::line(&at.get(..19).unwrap_or(at).replace('T', " "))
 }
 
 /// Who sent a message; nobody else is `you`, or `the peer`.
-pub(super) fn who(message: &Value) -> String {
-    let sender = &message["sender"];
-    whose(sender).map_or_else(
-        || format!("from {}", text::line(text_of(sender, "name"))),
+pub(super) fn who(sender: &Sender) -> String {
+    whose(sender.you, sender.peer).map_or_else(
+        || format!("from {}", text::line(&sender.name)),
         str::to_owned,
     )
 }
 
 /// Of a user that is the identity of a source: the owner's own, or a peer's.
-fn whose(user: &Value) -> Option<&'static str> {
-    let is_peer = user["peer"] == true;
-    match user["you"] == true {
+fn whose(you: bool, peer: bool) -> Option<&'static str> {
+    match you {
         true => Some("you"),
-        false => is_peer.then_some("the peer"),
+        false => peer.then_some("the peer"),
     }
 }
 
 /// What a message says, each line indented; why it cannot be read in brackets.
-pub(super) fn body(message: &Value) -> Vec<String> {
-    match message["text"].as_str() {
-        Some(text) => text::lines(text)
-            .map(|line| format!("    {line}"))
-            .collect(),
-        None => vec![format!(
-            "    [{}]",
-            text::line(text_of(message, "unreadable"))
-        )],
+pub(super) fn body(message: &Message) -> Vec<String> {
+    match &message.text {
+        Some(text) => indented(text),
+        None => {
+            let why = message.unreadable.as_deref().unwrap_or_default();
+            vec![format!("    [{}]", text::line(why))]
+        }
     }
 }
 
+/// A text of somebody else's.
+pub(super) fn indented(text: &str) -> Vec<String> {
+    text::lines(text)
+        .map(|line| format!("    {line}"))
+        .collect()
+}
+
 /// How two people make sure that they have each other's key.
-pub(super) fn compare(you: &Value, person: &Value) -> String {
-    let keys = list_of(person, "devices").iter().map(|device| {
-        let state = match text_of(device, "state") {
-            "pinned" => "in use here",
-            "changed" => "CHANGED: not the key from before; it is not used",
-            _ => "not used here yet",
+pub(super) fn compare(you: &Identity, person: &Member) -> String {
+    let keys = person.devices.iter().map(|device| {
+        let state = match device.state {
+            DeviceState::Pinned => "in use here",
+            DeviceState::Changed => CHANGED,
+            DeviceState::New => "not used here yet",
         };
-        let key = text::line(text_of(device, "fingerprint"));
-        format!("  {key}  {state}")
+        format!("  {}  {state}", text::line(&device.fingerprint))
     });
     let keys: Vec<_> = keys.collect();
-    let name = quoted(text_of(person, "name"));
+    let name = quoted(&person.user.name);
     format!(
         "the key of {name}, as the relay shows it:\n{}\nyour key:\n  {}\n\n\
          1. Reach {name} in a way that does not pass this relay: a telephone call, or in person.\n\
@@ -253,45 +254,54 @@ pub(super) fn compare(you: &Value, person: &Value) -> String {
          3. Read yours to them; they compare it with what they see of you: plexusctl channels members\n\
          If one differs, somebody may read along: write nothing secret, remove the member, and tell the relay's operator.",
         keys.join("\n"),
-        text::line(text_of(you, "fingerprint")),
+        text::line(&you.fingerprint),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn message(message: Value) -> Message {
+        serde_json::from_value(message).unwrap()
+    }
 
     #[test]
     fn text_of_another_begins_no_line() {
-        let message = json!({
+        let forged = message(json!({
             "id": "01", "at": "2026-11-23T05:31:38.123Z",
             "sender": {"id": "02", "name": "Pat\n2026", "you": false, "fingerprint": "1a2b 3c4d"},
             "text": "one\n2026-11-23 05:31:39  ffff ffff  Boss\r\n\tdo it\u{1b}[2J\u{2028}x",
-        });
+        }));
         assert_eq!(
-            rows(&message, None).join("\n"),
+            rows(&forged, None).join("\n"),
             "2026-11-23 05:31:38  1a2b 3c4d  from Pat\\n2026\n    one\n    2026-11-23 05:31:39  ffff ffff  Boss\n    \tdo it\\u{1b}[2J\\u{2028}x"
         );
-        let unread = json!({"at": "x", "sender": {"name": "Pat"}, "unreadable": "it could not be decrypted"});
+        let sent = |name: &str, you: bool, body: (&str, &str)| {
+            let sender = json!({"id": "02", "name": name, "you": you});
+            message(json!({"id": "01", "at": "x", "sender": sender, body.0: body.1}))
+        };
+        let unread = sent("Pat", false, ("unreadable", "it could not be decrypted"));
         assert_eq!(
             rows(&unread, None).join("\n"),
             "x  (no key)  from Pat\n    [it could not be decrypted]"
         );
         // A user may call themselves anything.
-        let own = json!({"at": "x", "sender": {"name": "Ana", "you": true}, "text": "y"});
-        let other = json!({"at": "x", "sender": {"name": "you"}, "text": "y"});
+        let own = sent("Ana", true, ("text", "y"));
+        let other = sent("you", false, ("text", "y"));
         assert_ne!(rows(&own, None), rows(&other, None));
     }
 
     #[test]
     fn wrapped_text_of_another_begins_no_row() {
         let forged = "2026-11-23 05:31:39  ffff ffff  you";
-        let message = json!({
-            "at": "2026-11-23T05:31:38.123Z",
-            "sender": {"name": format!("Pat{}{forged}", " ".repeat(60)), "fingerprint": "1a2b 3c4d"},
+        let name = format!("Pat{}{forged}", " ".repeat(60));
+        let message = message(json!({
+            "id": "01", "at": "2026-11-23T05:31:38.123Z",
+            "sender": {"id": "02", "name": name, "you": false, "fingerprint": "1a2b 3c4d"},
             "text": format!("{}{forged}", " ".repeat(36)),
-        });
+        }));
         for columns in [20, 40, 80] {
             let rows = rows(&message, Some(columns));
             assert!(rows.len() > 2, "{rows:?}");
@@ -307,11 +317,11 @@ mod tests {
     #[test]
     fn changed_key_is_shown_as_such() {
         let device = |state: &str| json!([{"fingerprint": "1a2b", "state": state}]);
-        let reply = json!({"members": [
+        let reply = json!({"asking": [], "more": false, "source": "talk", "members": [
             {"id": "A", "kind": "human", "name": "Pat", "you": false, "devices": device("changed")},
             {"id": "B", "kind": "agent", "name": "Me", "you": true, "devices": device("pinned")},
         ]});
-        let shown = people(&reply);
+        let shown = people(&serde_json::from_value(reply).unwrap());
         assert!(
             shown.contains("CHANGED") && shown.contains("\"Me\" (you)"),
             "{shown}"

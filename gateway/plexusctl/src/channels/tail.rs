@@ -2,15 +2,12 @@
 
 use super::{
     found::{Found, find},
-    shown,
+    members, shown,
 };
-use crate::{
-    feed::Feed,
-    owner::{Desk, Owner, list_of, text_of},
-};
+use crate::{feed::Feed, owner::Desk};
 use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::channels::{Messages, Read};
 use plexus_protocol::SourceId;
-use serde_json::Value;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -27,21 +24,22 @@ pub(super) enum Cursor {
     Before(String),
 }
 
-/// A page of messages, oldest first.
-pub(super) async fn messages(
-    owner: &mut Owner,
-    channel: &str,
-    cursor: &Cursor,
-    limit: u32,
-) -> Result<Value, Stop> {
-    let mut path = format!("{channel}/messages?limit={limit}");
-    let (name, id) = match cursor {
-        Cursor::Newest => return owner.get(&path).await,
-        Cursor::After(id) => ("after", id),
-        Cursor::Before(id) => ("before", id),
-    };
-    path.push_str(&format!("&{name}={}", crate::activity::encoded(id)));
-    owner.get(&path).await
+impl Cursor {
+    /// The call for a page there, of so many messages at most.
+    pub(super) fn page(&self, source: &SourceId, channel: &str, limit: u32) -> Read {
+        let (after, before) = match self {
+            Self::Newest => (None, None),
+            Self::After(id) => (Some(id.clone()), None),
+            Self::Before(id) => (None, Some(id.clone())),
+        };
+        Read {
+            source: source.clone(),
+            channel: channel.to_owned(),
+            after,
+            before,
+            limit: Some(limit),
+        }
+    }
 }
 
 /// Shows the last messages of a channel, and stays where it is to follow.
@@ -54,13 +52,14 @@ pub(super) async fn tail(
 ) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let found = find(&mut owner, channel, source).await?;
-    let page = messages(&mut owner, &found.path(), &Cursor::Newest, lines).await?;
+    let page = Cursor::Newest.page(&found.source, &found.channel, lines);
+    let page = owner.call(&page).await?;
     let mut last = show_new(desk, &page)?;
     if !follow {
         return Ok(Exit::Ok);
     }
     let (mut feed, mut is_lost) = (Feed::new(), false);
-    let mut keys = owner.get(&found.path()).await?["keys"].take();
+    let mut keys = members(&mut owner, &found).await?.keys;
     loop {
         // A frame only says that there is a reason to look.
         let _ = timeout(LOOK_EVERY, feed.next(desk)).await;
@@ -69,9 +68,10 @@ pub(super) async fn tail(
                 is_lost = false;
                 last = show_new(desk, &page)?.or(last);
                 // Who came, who went and who renewed the key.
-                let now = desk.open().await?.get(&found.path()).await?["keys"].take();
+                let now = members(&mut desk.open().await?, &found).await?.keys;
                 if now != keys {
-                    shown::keys(&now).iter().for_each(|line| out::say(line));
+                    let lines = now.iter().flat_map(shown::keys);
+                    lines.for_each(|line| out::say(&line));
                     keys = now;
                 }
             }
@@ -87,17 +87,17 @@ pub(super) async fn tail(
     }
 }
 
-async fn further(desk: &Desk, found: &Found, last: Option<&str>) -> Result<Value, Stop> {
+async fn further(desk: &Desk, found: &Found, last: Option<&str>) -> Result<Messages, Stop> {
     // From the start of a channel that was empty.
     let after = Cursor::After(last.unwrap_or(START).to_owned());
-    messages(&mut desk.open().await?, &found.path(), &after, 200).await
+    let page = after.page(&found.source, &found.channel, 200);
+    desk.open().await?.call(&page).await
 }
 
 /// Prints messages, as JSON one a line; the last one's id.
-fn show_new(desk: &Desk, page: &Value) -> Result<Option<String>, Stop> {
-    for message in list_of(page, "messages") {
+fn show_new(desk: &Desk, page: &Messages) -> Result<Option<String>, Stop> {
+    for message in &page.messages {
         desk.show(message, || shown::said(message))?;
     }
-    let last = list_of(page, "messages").last();
-    Ok(last.map(|message| text_of(message, "id").to_owned()))
+    Ok(page.messages.last().map(|message| message.id.clone()))
 }

@@ -3,12 +3,13 @@
 use super::Finding;
 use crate::programs::install;
 use crate::{
-    owner::{Desk, list_of, text_of},
+    owner::{Desk, text_of},
     service,
 };
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use plexus_client::shell;
 use plexus_owner::{
+    audit::{self, Verdict, Verify},
     sources::{List, SourceRow},
     status::{Show, Status},
 };
@@ -26,7 +27,7 @@ pub(super) struct Daemon {
     pub(super) sources: Vec<SourceRow>,
     /// Time of the newest record.
     pub(super) latest: Option<Timestamp>,
-    verified: Option<Value>,
+    verified: Option<Verdict>,
 }
 
 impl Daemon {
@@ -53,11 +54,14 @@ impl Daemon {
         if let Ok(reply) = owner.call(&List {}).await {
             seen.sources = reply.sources;
         }
-        if let Ok(reply) = owner.get("/admin/api/audit?limit=1").await {
-            let newest = list_of(&reply, "events").first().map(|e| e["at"].clone());
-            seen.latest = newest.and_then(|at| serde_json::from_value(at).ok());
+        let newest = audit::List {
+            limit: Some(1),
+            ..audit::List::default()
+        };
+        if let Ok(reply) = owner.call(&newest).await {
+            seen.latest = reply.events.first().and_then(|event| event.head().at);
         }
-        seen.verified = owner.get("/admin/api/audit/verify").await.ok();
+        seen.verified = owner.call(&Verify {}).await.ok();
         seen
     }
 
@@ -170,30 +174,26 @@ fn lives(pid: u64) -> bool {
     !matches!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH))
 }
 
-fn sound(verified: &Value) -> String {
-    let archives = match verified["archives"].as_u64() {
-        None | Some(0) => String::new(),
-        Some(n) => format!(", older ones in {n} archives"),
+fn sound(events: u64, archives: u64) -> Finding {
+    let archives = match archives {
+        0 => String::new(),
+        n => format!(", older ones in {n} archives"),
     };
-    format!("sound: {} events{archives}", verified["events"])
+    Finding::ok("ledger", format!("sound: {events} events{archives}"))
 }
 
 fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -> Finding {
-    if let Some(verified) = &daemon.verified {
-        return match verified["ok"] == true {
-            true => Finding::ok("ledger", sound(verified)),
-            false => Finding::fail(
-                "ledger",
-                format!(
-                    "it does not hold together: {}",
-                    text_of(&verified["problem"], "what")
-                ),
-                match verified["problem"]["archive"].is_null() {
-                    true => "plexusctl audit verify",
-                    false => "plexusctl audit archives",
-                },
-            ),
-        };
+    match &daemon.verified {
+        None => {}
+        Some(Verdict::Holds(log)) => return sound(log.events, log.archives),
+        Some(Verdict::Broken(log)) => {
+            let what = format!("it does not hold together: {}", log.problem.what);
+            let next = match &log.problem.archive {
+                None => "plexusctl audit verify",
+                Some(_) => "plexusctl audit archives",
+            };
+            return Finding::fail("ledger", what, next);
+        }
     }
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
         return Finding::fail("ledger", "it could not be checked", install());
@@ -212,7 +212,10 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -
 fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
     let quoted = |path: &Path| shell::quote(&path.to_string_lossy());
     match text_of(seen, "state") {
-        "sound" => Finding::ok("ledger", sound(seen)),
+        "sound" => {
+            let count = |member: &str| seen[member].as_u64().unwrap_or_default();
+            sound(count("events"), count("archives"))
+        }
         "absent" => Finding::ok("ledger", "there is none yet"),
         "inUse" => Finding::warn(
             "ledger",

@@ -6,28 +6,22 @@
 //! Must not know: what a section is about.
 
 use plexus_client::text;
-use plexus_owner::pending::{MovedSecret, Surface, SurfaceFact, SurfaceValue};
-use serde::Deserialize as _;
-use serde_json::Value;
+use plexus_owner::{
+    extensions::DeclaredPreview,
+    pending::{MovedSecret, Surface, SurfaceFact, SurfaceValue},
+};
 
 /// All that the owner is to know before an approval.
-pub(super) fn shown(seen: &Value) -> String {
-    let surface = match Surface::deserialize(&seen["surface"]) {
-        Ok(surface) => surface,
-        Err(why) => {
-            return format!(
-                "its surface cannot be read: {}",
-                text::line(&why.to_string())
-            );
-        }
-    };
-    let changes: Option<Vec<String>> = Option::deserialize(&seen["changes"]).unwrap_or_default();
-    let mut lines = vec![surface_lines(&surface, changes.as_deref())];
-    if let Some(approved) = seen["ifApproved"].as_str() {
-        let moved = Vec::deserialize(&seen["movedSecrets"]).unwrap_or_default();
-        lines.push(String::new());
-        lines.extend(outcome_lines(approved, &moved, seen["ifKept"].as_str()));
-    }
+pub(super) fn previewed(seen: &DeclaredPreview) -> String {
+    let mut lines = vec![
+        surface_lines(&seen.surface, seen.changes.as_deref()),
+        String::new(),
+    ];
+    lines.extend(outcome_lines(
+        &seen.if_approved,
+        &seen.moved_secrets,
+        seen.if_kept.as_deref(),
+    ));
     lines.join("\n")
 }
 

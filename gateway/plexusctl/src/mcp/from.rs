@@ -10,9 +10,11 @@
 use super::{
     Given, agree,
     secret::{argument_with_secret, holds_secret, is_secret, url_part_with_secret},
+    utf8,
 };
 use crate::owner::Desk;
 use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::extensions::{Draft, ServerDraft};
 use plexus_protocol::SourceId;
 use serde_json::{Map, Value, json};
 use std::{
@@ -93,8 +95,8 @@ pub(super) async fn run(
     desk.widen("lending an MCP server")?;
     let mut exit = Exit::Ok;
     for entry in wanted {
-        let body = entry.body(desk, given)?;
-        match (agree(desk, body, given.yes, "add").await, which) {
+        let draft = Draft::Server(entry.draft(desk, given)?);
+        match (agree(desk, draft, given.yes, "add").await, which) {
             (Ok(_), _) => {}
             (Err(stop), ServerSelection::All) => {
                 out::say(&format!("{}: {}", text::line(&entry.name), stop.why));
@@ -316,37 +318,37 @@ fn named(arguments: &[String]) -> (Vec<PathBuf>, Vec<PathBuf>) {
 }
 
 impl Entry {
-    fn body(&self, desk: &Desk, given: &Given) -> Result<Value, Stop> {
-        let offered = self.offered.as_ref();
-        let offered = offered.map_err(|why| Stop::usage(format!("{}: {why}", self.name)))?;
-        let mut body = given.body(desk)?;
-        body.insert("name".into(), json!(self.id));
-        if let Some(url) = &offered.url {
-            body.insert("url".into(), url.as_str().into());
-        }
+    fn draft(&self, desk: &Desk, given: &Given) -> Result<ServerDraft, Stop> {
+        let refused = |why: &str| Stop::usage(format!("{}: {why}", self.name));
+        let offered = self.offered.as_ref().map_err(|why| refused(why))?;
+        let id = self.id.as_ref();
+        let mut draft = given.draft(desk, id.ok_or_else(|| refused("its name makes no id"))?)?;
+        draft.url.clone_from(&offered.url);
         if let Some((program, arguments)) = &offered.program {
-            body.insert("program".into(), program.as_str().into());
-            body.insert("arguments".into(), json!(arguments));
+            draft.program = Some(program.clone());
+            draft.arguments.clone_from(arguments);
         }
         // What is said on the command line goes first.
-        for (member, from) in [
-            ("environment", &offered.environment),
-            ("secrets", &offered.secrets),
+        for (said, from) in [
+            (&mut draft.environment, &offered.environment),
+            (&mut draft.secrets, &offered.secrets),
         ] {
-            if let Some(Value::Object(said)) = body.get_mut(member) {
-                for (name, value) in from {
-                    said.entry(name).or_insert_with(|| value.as_str().into());
-                }
+            for (name, value) in from {
+                said.entry(name.clone()).or_insert_with(|| value.clone());
             }
         }
-        for (member, from) in [("folders", &offered.folders), ("code", &offered.code)] {
-            if let Some(Value::Array(said)) = body.get_mut(member)
-                && said.is_empty()
-            {
-                *said = from.iter().map(|path| json!(path)).collect();
+        for (said, from) in [
+            (&mut draft.folders, &offered.folders),
+            (&mut draft.code, &offered.code),
+        ] {
+            if said.is_empty() {
+                *said = from
+                    .iter()
+                    .map(|path| utf8(path))
+                    .collect::<Result<_, _>>()?;
             }
         }
-        Ok(Value::Object(body))
+        Ok(draft)
     }
 }
 

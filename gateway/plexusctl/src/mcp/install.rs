@@ -9,10 +9,11 @@
 //!
 //! Must not know: what a server does.
 
-use super::{Given, agree};
+use super::{Given, agree, utf8};
 use crate::{owner::Desk, prompt};
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::extensions::Draft;
 use plexus_protocol::SourceId;
 use serde_json::{Value, json};
 use std::{
@@ -110,7 +111,7 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
             text::line(&asked.package)
         ))
     })?;
-    let mut body = asked.given.body(desk)?;
+    let mut draft = asked.given.draft(desk, &asked.name)?;
     let mut all = desk.home.path().as_os_str().to_owned();
     all.push("-servers");
     let all = PathBuf::from(all);
@@ -139,14 +140,13 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
             .canonicalize()
             .map_err(|error| failed(&error.to_string()))?;
         let installed = package.install(&tool, &folder)?;
-        body.insert("name".into(), json!(asked.name));
-        body.insert("program".into(), json!(installed.program));
-        let arguments = installed.arguments.iter().chain(&asked.arguments);
-        body.insert("arguments".into(), json!(arguments.collect::<Vec<_>>()));
-        if let Some(Value::Array(code)) = body.get_mut("code") {
-            code.extend(installed.code.iter().map(|path| json!(path)));
+        draft.program = Some(utf8(&installed.program)?);
+        draft.arguments = installed.arguments;
+        draft.arguments.extend(asked.arguments);
+        for path in &installed.code {
+            draft.code.push(utf8(path)?);
         }
-        agree(desk, Value::Object(body), asked.given.yes, "add").await
+        agree(desk, Draft::Server(draft), asked.given.yes, "add").await
     };
     let lent = lent.await;
     if lent.is_err() {

@@ -1,121 +1,170 @@
 //! What an MCP server is, may reach and says: all that the owner is to know before an approval.
 
-use crate::owner::{list_of, text_of};
 use plexus_client::text;
+use plexus_owner::extensions::{
+    LentServer, OfferedTool, ServerChanges, ServerFacts, ServerPreview,
+};
+use plexus_protocol::Verb;
 use serde_json::Value;
 
-/// The whole surface, one fact a line.
-pub(crate) fn surface(seen: &Value) -> String {
-    let texts = |member: &str| {
-        let all = list_of(seen, member).iter().filter_map(Value::as_str);
-        let all: Vec<_> = all.map(text::line).collect();
+/// What a server is given and may reach, one fact a line; `resolved` is the program that it is.
+fn given(server: &ServerFacts, resolved: Option<&str>) -> Vec<String> {
+    fn texts<'t>(all: impl IntoIterator<Item = &'t String>) -> String {
+        let all: Vec<_> = all.into_iter().map(|one| text::line(one)).collect();
         match all.is_empty() {
             true => "none".to_owned(),
             false => all.join(", "),
         }
-    };
-    let mut lines = vec![format!(
-        "MCP server   {}",
-        text::line(text_of(seen, "name"))
-    )];
-    let url = seen["url"].as_str();
-    match url {
-        Some(url) => lines.push(format!("URL          {}", text::line(url))),
-        None => lines.push(format!(
-            "program      {}",
-            text::line(text_of(seen, "program"))
-        )),
     }
-    if let Some(resolved) = seen["resolved"].as_str() {
+    let mut lines = vec![
+        format!("MCP server   {}", server.name),
+        match &server.url {
+            Some(url) => format!("URL          {}", text::line(url)),
+            None => format!("program      {}", text::line(&server.program)),
+        },
+    ];
+    lines.extend(resolved.map(|resolved| {
         let resolved = resolved.trim_start_matches("program reader ");
-        lines.push(format!("  which is   {}", text::line(resolved)));
-    }
-    let claims = match (
-        seen["serverInfo"]["name"].as_str(),
-        seen["serverInfo"]["version"].as_str(),
-    ) {
-        (Some(name), version) => format!(
-            "{} {}",
-            text::line(name),
-            text::line(version.unwrap_or_default())
-        ),
-        (None, _) => "nothing".to_owned(),
-    };
-    match url {
+        format!("  which is   {}", text::line(resolved))
+    }));
+    match server.url {
         Some(_) => lines.extend([
-            format!("secret       {}", texts("secrets")),
+            format!("secret       {}", texts(&server.secrets)),
             "sandbox      none: it runs elsewhere, and may do with a call what it likes".to_owned(),
         ]),
         None => lines.extend([
-            format!("arguments    {}", texts("arguments")),
-            format!("environment  {}", texts("environment")),
-            format!("secrets      {}", texts("secrets")),
-            format!("reads        {}", texts("code")),
+            format!("arguments    {}", texts(&server.arguments)),
+            format!("environment  {}", texts(&server.environment)),
+            format!("secrets      {}", texts(&server.secrets)),
+            format!("reads        {}", texts(&server.code)),
             format!(
                 "  and changes, when you approve a call: {}",
-                texts("folders")
+                texts(&server.folders)
             ),
             "network      none".to_owned(),
         ]),
     }
-    for files in list_of(seen, "pinned").iter().filter_map(Value::as_str) {
+    lines
+}
+
+/// A tool, as it is shown.
+struct ToolView<'t> {
+    name: &'t str,
+    description: &'t str,
+    is_read: bool,
+    refused: Option<&'t str>,
+    claims: Option<&'t Value>,
+    input: &'t Value,
+}
+
+impl<'t> ToolView<'t> {
+    fn offered(tool: &'t OfferedTool) -> Self {
+        Self {
+            name: &tool.name,
+            description: &tool.description,
+            is_read: tool.verbs == [Verb::Read],
+            refused: tool.refused.as_deref(),
+            claims: Some(&tool.claims).filter(|claims| claims.is_object()),
+            input: &tool.input,
+        }
+    }
+
+    fn lines(&self, is_elsewhere: bool) -> Vec<String> {
+        let treated = match (self.refused, self.is_read) {
+            (Some(why), _) => format!("not lent: {}", text::line(why)),
+            (None, true) if is_elsewhere => {
+                "a read by this server's word; nothing holds it".to_owned()
+            }
+            (None, true) => "a read: runs where it can change nothing".to_owned(),
+            (None, false) => "asks you each time".to_owned(),
+        };
+        let mut lines = vec![
+            format!("\ntool {}: {treated}", text::line(self.name)),
+            indented("described as", self.description),
+        ];
+        lines.extend(self.claims.map(|claims| {
+            let claims = text::line(&claims.to_string());
+            format!("  the server claims {claims}")
+        }));
+        lines.push(format!("  input {}", text::line(&self.input.to_string())));
+        lines
+    }
+}
+
+/// The whole surface of one that was looked at, one fact a line.
+pub(crate) fn previewed(seen: &ServerPreview) -> String {
+    let mut lines = given(&seen.server, seen.resolved.as_deref());
+    for files in &seen.pinned {
         let (_, files) = files.split_once(' ').unwrap_or_default();
         lines.push(format!("every file   {}", text::line(files)));
     }
-    for code in list_of(seen, "changeable").iter().filter_map(Value::as_str) {
+    for code in &seen.changeable {
         let code = code.trim_start_matches("changeable ");
         lines.push(format!(
             "AGENTS CAN CHANGE THIS CODE: {}; each change stops it until you agree again",
             text::line(code)
         ));
     }
-    lines.push(format!("it says that it is {claims}"));
-    if let Some(instructions) = seen["instructions"].as_str() {
-        lines.push(indented("it instructs", instructions));
-    }
-    for tool in list_of(seen, "tools") {
-        let name = text::line(text_of(tool, "name"));
-        let treated = match (tool["refused"].as_str(), tool["verbs"][0] == "read") {
-            (Some(why), _) => format!("not lent: {}", text::line(why)),
-            (None, true) if url.is_some() => {
-                "a read by this server's word; nothing holds it".to_owned()
-            }
-            (None, true) => "a read: runs where it can change nothing".to_owned(),
-            (None, false) => "asks you each time".to_owned(),
-        };
-        lines.push(format!("\ntool {name}: {treated}"));
-        lines.push(indented("described as", text_of(tool, "description")));
-        if tool["claims"].is_object() {
-            lines.push(format!(
-                "  the server claims {}",
-                text::line(&tool["claims"].to_string())
-            ));
-        }
-        lines.push(format!(
-            "  input {}",
-            text::line(&tool["input"].to_string())
-        ));
-    }
-    if let Some(changes) = seen["changes"].as_object() {
-        let list = |member: &str| {
-            let all = changes[member].as_array().into_iter().flatten();
-            let all: Vec<_> = all.filter_map(Value::as_str).map(text::line).collect();
-            (!all.is_empty()).then(|| format!("{member} {}", all.join(", ")))
-        };
-        let mut what: Vec<String> = ["new", "changed", "gone"]
-            .into_iter()
-            .filter_map(list)
-            .collect();
-        if changes["instructions"] == true {
-            what.push("other instructions".to_owned());
-        }
-        let what = match what.is_empty() {
-            true => "nothing".to_owned(),
-            false => what.join("; "),
-        };
-        lines.push(format!("\nsince you agreed to it: {what}"));
-    }
+    let claims = seen.claims();
+    let version = claims.version.as_deref().unwrap_or_default();
+    lines.push(match &claims.name {
+        Some(name) => format!(
+            "it says that it is {} {}",
+            text::line(name),
+            text::line(version)
+        ),
+        None => "it says that it is nothing".to_owned(),
+    });
+    lines.extend(
+        seen.instructions
+            .iter()
+            .map(|words| indented("it instructs", words)),
+    );
+    let is_elsewhere = seen.server.url.is_some();
+    let tools = seen.tools.iter().map(ToolView::offered);
+    lines.extend(tools.flat_map(|tool| tool.lines(is_elsewhere)));
+    lines.extend(seen.changes.as_ref().map(differences));
     lines.join("\n")
+}
+
+/// What the owner agreed to.
+pub(super) fn lent(server: &LentServer) -> String {
+    let mut lines = given(&server.server, None);
+    let none = Value::Null;
+    let tools = server.tools.iter().map(|tool| ToolView {
+        name: &tool.name,
+        description: &tool.description,
+        is_read: tool.verbs.is_read(),
+        refused: None,
+        claims: None,
+        input: tool.input.as_ref().unwrap_or(&none),
+    });
+    let is_elsewhere = server.server.url.is_some();
+    lines.extend(tools.flat_map(|tool| tool.lines(is_elsewhere)));
+    lines.join("\n")
+}
+
+fn differences(changes: &ServerChanges) -> String {
+    let list = |what: &str, tools: &[String]| {
+        let tools: Vec<_> = tools.iter().map(|tool| text::line(tool)).collect();
+        (!tools.is_empty()).then(|| format!("{what} {}", tools.join(", ")))
+    };
+    let mut what: Vec<String> = [
+        list("new", &changes.new),
+        list("changed", &changes.changed),
+        list("gone", &changes.gone),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if changes.instructions {
+        what.push("other instructions".to_owned());
+    }
+    let what = match what.is_empty() {
+        true => "nothing".to_owned(),
+        false => what.join("; "),
+    };
+    format!("\nsince you agreed to it: {what}")
 }
 
 fn indented(what: &str, words: &str) -> String {

@@ -82,7 +82,7 @@ impl Add {
             .iter()
             .filter_map(|given| given.split_once('='));
         let piped = given.any(|(_, file)| file == "-");
-        secret::judge_piped("adding a source", desk, piped)
+        secret::judge_piped::<sources::Add>(desk, piped)
     }
 
     pub(super) async fn run(self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {

@@ -6,7 +6,7 @@ use super::{
     there,
 };
 use crate::{
-    act::{self, CallerContext},
+    act::{self, CallerContext, PersonsCall},
     owner::{Desk, Owner},
     prompt,
 };
@@ -43,7 +43,7 @@ pub(super) struct Secret {
 impl Secret {
     /// A secret may come in on standing input; then the person is at the terminal that is written to.
     pub(super) fn judge(&self, desk: &Desk) -> Result<(), Stop> {
-        judge_piped("setting a secret", desk, self.file.is_none())
+        judge_piped::<Write>(desk, self.file.is_none())
     }
 
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
@@ -70,15 +70,15 @@ impl Secret {
     }
 }
 
-/// Whether this person may do `act`. Where a secret is `piped` in, standing input is no terminal; the one that is written
+/// Whether this person may make such a call. Where a secret is `piped` in, standing input is no terminal; the one that is written
 /// to counts.
-pub(crate) fn judge_piped(act: &str, desk: &Desk, piped: bool) -> Result<(), Stop> {
+pub(crate) fn judge_piped<C: PersonsCall>(desk: &Desk, piped: bool) -> Result<(), Stop> {
     let caller = CallerContext {
         sworn: desk.caller.sworn,
         terminal: desk.caller.terminal || piped && io::stderr().is_terminal(),
         mark: desk.caller.mark.clone(),
     };
-    act::judge(act, &caller)
+    act::judge(C::WORDS, &caller)
 }
 
 /// Sets a secret of a source.

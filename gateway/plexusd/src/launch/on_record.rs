@@ -5,7 +5,7 @@ use anyhow::bail;
 use plexus_calls::kernel::Kernel;
 use plexus_desk::{
     desk::Desk,
-    upgrade::{Build, LaunchOrigin},
+    upgrade::{LaunchOrigin, own_build},
 };
 use serde_json::json;
 
@@ -37,7 +37,7 @@ pub(super) async fn note_boot(app: &Kernel, boot: &plexus_ledger::BootReport) {
 
 /// Puts on record that this launch is another program's, or this one's again, in the same process.
 pub(super) async fn say_how_it_came(app: &Desk) {
-    let own = Build::own();
+    let own = own_build();
     let about = match &app.came {
         None => return,
         Some(LaunchOrigin::From(from)) => {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: members are only added; a build reads what it knows of another's.
 
-pub(crate) use plexus_desk::upgrade::Build;
+pub(crate) use plexus_desk::upgrade::{Build, own_build};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ impl Edition {
     /// This one, with what it found in its way.
     pub(crate) fn own(problems: Vec<String>) -> Self {
         Self {
-            build: Build::own(),
+            build: own_build(),
             ledger_formats: plexus_ledger::FORMATS.to_vec(),
             handovers: vec![HANDOVER],
             problems,

@@ -11,7 +11,7 @@ use nix::{
     sys::signal::{SigSet, Signal, raise},
     unistd::execve,
 };
-use plexus_desk::upgrade::{Build, LaunchOrigin};
+use plexus_desk::upgrade::{Build, LaunchOrigin, own_build};
 use plexus_edge::listen::Inherited;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -82,7 +82,7 @@ impl Handed {
 pub(super) fn exec(program: &Path, arguments: &[OsString], sockets: &[OwnedFd]) -> io::Error {
     let letter = Letter {
         pid: std::process::id(),
-        from: Build::own(),
+        from: own_build(),
         sockets: sockets.iter().map(AsRawFd::as_raw_fd).collect(),
     };
     let letter = match serde_json::to_string(&letter) {

@@ -65,7 +65,13 @@ async fn a_long_log_is_told_in_bounded_pages() {
     let all = |query: &str| {
         let (mut found, mut refused, mut pages, mut before) = (0_u64, 0, 0_u64, String::new());
         loop {
-            let page = page(&ledger, &state, &wanted(&format!("{query}{before}")), EVENTS).unwrap();
+            let page = page(
+                &ledger,
+                &state,
+                &wanted(&format!("{query}{before}")),
+                EVENTS,
+            )
+            .unwrap();
             let calls = page.calls.len() as u64;
             assert!(calls <= MOST as u64);
             found += calls;

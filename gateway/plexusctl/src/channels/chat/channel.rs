@@ -4,9 +4,9 @@
 
 use super::super::tail::Cursor;
 use super::model::{COUNTED, Key};
-use crate::owner::{list_of, text_of};
+use crate::channels::shown::warning;
+use plexus_owner::channels::{ChannelRow, ChannelStatus, Message, Messages};
 use plexus_protocol::Timestamp;
-use serde_json::Value;
 
 /// Why nothing goes out to a channel whose list of members lacks the person.
 pub(super) const LEFT: &str = "you are no longer in that channel";
@@ -40,13 +40,13 @@ pub(super) struct OwnText {
 }
 
 /// A channel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channel {
     pub(super) key: Key,
     pub(super) name: Option<String>,
     pub(super) is_archived: bool,
-    /// How far its keys can be relied on; empty where all is well.
-    pub(super) keys: String,
+    /// What is to be said of its keys.
+    pub(super) keys: Option<String>,
     /// Whether the person is no member any more: it stays for what they wrote in it.
     pub(super) is_left: bool,
     /// Names of the first members, and how many there are.
@@ -54,7 +54,7 @@ pub(super) struct Channel {
     /// The newest message, as the relay lists it.
     pub(super) last: Option<String>,
     /// What is loaded, oldest first.
-    pub(super) messages: Vec<Value>,
+    pub(super) messages: Vec<Message>,
     pub(super) is_loaded: bool,
     /// Whether the relay lists messages and none is loaded.
     pub(super) is_behind: bool,
@@ -80,16 +80,30 @@ pub(super) struct Channel {
     pub(super) trouble: Option<String>,
 }
 
-fn id_of(message: &Value) -> &str {
-    text_of(message, "id")
-}
-
 impl Channel {
     pub(super) fn new(key: Key) -> Self {
         Self {
             key,
+            name: None,
+            is_archived: false,
+            keys: None,
+            is_left: false,
+            members: (Vec::new(), 0),
+            last: None,
+            messages: Vec::new(),
+            is_loaded: false,
+            is_behind: false,
+            has_older: false,
+            wants_older: false,
+            unread: (0, false),
+            counted_to: None,
+            read_before: None,
+            own: Vec::new(),
+            draft: String::new(),
+            up: 0,
             page: 1,
-            ..Self::default()
+            drawn: (None, 0),
+            trouble: None,
         }
     }
 
@@ -120,18 +134,14 @@ impl Channel {
     }
 
     /// Takes over what a list says of it.
-    pub(super) fn list(&mut self, listed: &Value, mark: Option<&str>) {
+    pub(super) fn list(&mut self, listed: ChannelRow, mark: Option<&str>) {
         self.is_left = false;
-        self.name = listed["name"].as_str().map(str::to_owned);
-        self.is_archived = text_of(listed, "status") == "archived";
-        self.keys = match text_of(listed, "keys") {
-            "authenticated" => String::new(),
-            keys => keys.to_uppercase(),
-        };
-        let members = list_of(listed, "members").iter();
-        let names = members.map(|member| text_of(member, "name").to_owned());
-        self.members = (names.collect(), listed["memberCount"].as_u64().unwrap_or(0));
-        self.last = listed["lastMessage"].as_str().map(str::to_owned);
+        self.name = listed.name;
+        self.is_archived = listed.status == ChannelStatus::Archived;
+        self.keys = warning(listed.keys);
+        let names = listed.members.into_iter().map(|member| member.name);
+        self.members = (names.collect(), listed.member_count);
+        self.last = listed.last_message;
         self.is_behind = self.is_loaded && self.messages.is_empty() && self.last.is_some();
         if self.last.as_deref() <= mark {
             self.counted_to.clone_from(&self.last);
@@ -144,36 +154,35 @@ impl Channel {
 
     /// The id of the newest message that is loaded.
     pub(super) fn newest(&self) -> Option<&str> {
-        self.messages.last().map(id_of)
+        self.messages.last().map(|message| &*message.id)
     }
 
     pub(super) fn oldest(&self) -> Option<&str> {
-        self.messages.first().map(id_of)
+        self.messages.first().map(|message| &*message.id)
     }
 
     /// Takes a page in.
-    pub(super) fn take(&mut self, cursor: &Cursor, page: &Value) {
-        let messages = list_of(page, "messages");
-        let more = page["more"] == true;
+    pub(super) fn take(&mut self, cursor: &Cursor, page: Messages) {
+        let Messages { messages, more, .. } = page;
         self.trouble = None;
         match cursor {
             Cursor::Newest => {
-                self.messages = messages.to_vec();
+                self.messages = messages;
                 (self.is_loaded, self.is_behind) = (true, false);
                 self.has_older = more;
             }
             // More than a page of new ones: the newest page is read instead.
             Cursor::After(_) if more => self.is_loaded = false,
-            Cursor::After(_) => self.messages.extend_from_slice(messages),
+            Cursor::After(_) => self.messages.extend(messages),
             Cursor::Before(_) => {
                 // A relay that has nothing more to give ends the history, whatever it says.
                 self.has_older = more && !messages.is_empty();
                 self.wants_older = false;
-                self.messages.extend_from_slice(messages);
+                self.messages.extend(messages);
             }
         }
-        self.messages.sort_by(|a, b| id_of(a).cmp(id_of(b)));
-        self.messages.dedup_by(|a, b| id_of(a) == id_of(b));
+        self.messages.sort_by(|a, b| a.id.cmp(&b.id));
+        self.messages.dedup_by(|a, b| a.id == b.id);
         // What the relay lists and does not give is not asked for again before it lists something newer.
         if self.is_loaded && self.last.as_deref() > self.newest() {
             self.last = self.newest().map(str::to_owned);
@@ -182,11 +191,11 @@ impl Channel {
     }
 
     /// How many of a page are others' messages.
-    pub(super) fn count(&mut self, page: &Value) {
-        let messages = list_of(page, "messages").iter();
-        let of_others = messages.filter(|message| message["sender"]["you"] != true);
+    pub(super) fn count(&mut self, page: &Messages) {
+        let messages = page.messages.iter();
+        let of_others = messages.filter(|message| !message.sender.you);
         let of_others = u32::try_from(of_others.count()).unwrap_or(u32::MAX);
-        self.unread = (of_others.min(COUNTED), page["more"] == true);
+        self.unread = (of_others.min(COUNTED), page.more);
         self.counted_to.clone_from(&self.last);
         self.trouble = None;
     }
@@ -194,21 +203,20 @@ impl Channel {
     /// Texts that the history has are the history's from now on.
     fn settle(&mut self) {
         let messages = &self.messages;
-        let newest = messages.last().map(id_of);
+        let newest = messages.last().map(|message| &message.id);
         let mut found: Vec<&str> = Vec::new();
         self.own.retain(|own| match &own.fate {
             TextStatus::Taken(id) => newest < Some(id),
             // Nothing but its text says which message it became.
             TextStatus::Doubt(_) => {
-                let is_it = |id: &&str, message: &Value| {
-                    message["sender"]["you"] == true
-                        && message["text"] == *own.text
-                        && own.after.as_deref() < Some(*id)
-                        && !found.contains(id)
+                let is_it = |message: &&Message| {
+                    message.sender.you
+                        && message.text.as_ref() == Some(&own.text)
+                        && own.after.as_ref() < Some(&message.id)
+                        && !found.contains(&&*message.id)
                 };
-                let mut all = messages.iter().map(|message| (id_of(message), message));
-                let is_there = all.find(|(id, message)| is_it(id, message));
-                found.extend(is_there.map(|(id, _)| id));
+                let is_there = messages.iter().find(is_it);
+                found.extend(is_there.map(|message| &*message.id));
                 is_there.is_none()
             }
             TextStatus::Waiting | TextStatus::UnderWay | TextStatus::NotSent(_) => true,

@@ -11,10 +11,10 @@
 
 use super::super::tail::{Cursor, START};
 use super::channel::{Channel, LEFT, OwnText, TextStatus};
-use crate::owner::{list_of, text_of};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use plexus_client::{Done, Stop, text};
-use serde_json::Value;
+use plexus_owner::channels::{Channels, Messages};
+use plexus_protocol::SourceId;
 use std::collections::BTreeMap;
 
 /// Largest text, in bytes: the relay takes no longer one.
@@ -27,7 +27,7 @@ const NEW: u32 = 200;
 pub(super) const COUNTED: u32 = 99;
 
 /// A channel among those of all sources: the source, and the channel's id.
-pub(super) type Key = (String, String);
+pub(super) type Key = (SourceId, String);
 
 /// What is asked of the gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,14 @@ pub(super) enum Ask {
     Page(Key, Cursor, u32),
     /// How many messages are unread.
     Count(Key, Cursor),
+}
+
+/// What the gateway answers.
+pub(super) enum Answer {
+    /// All channels.
+    Channels(Channels),
+    /// A page of messages.
+    Messages(Messages),
 }
 
 /// What a key asks for.
@@ -157,7 +165,7 @@ impl Model {
     }
 
     /// An answer came.
-    pub(super) fn answered(&mut self, ask: &Ask, answer: Result<Value, Stop>) {
+    pub(super) fn answered(&mut self, ask: &Ask, answer: Result<Answer, Stop>) {
         let answer = match answer {
             Ok(answer) => answer,
             Err(stop) => {
@@ -170,18 +178,18 @@ impl Model {
                 return;
             }
         };
-        match ask {
-            Ask::List => self.list(&answer),
-            Ask::Page(key, cursor, _) => {
-                if let Some(channel) = self.channels.iter_mut().find(|c| c.key == *key) {
-                    channel.take(cursor, &answer);
-                }
-            }
-            Ask::Count(key, _) => {
-                if let Some(channel) = self.channels.iter_mut().find(|c| c.key == *key) {
-                    channel.count(&answer);
-                }
-            }
+        let page = match answer {
+            Answer::Channels(all) => return self.list(all),
+            Answer::Messages(page) => page,
+        };
+        let (Ask::Page(key, ..) | Ask::Count(key, _)) = ask else {
+            return;
+        };
+        let channel = self.channels.iter_mut().find(|c| c.key == *key);
+        match (channel, ask) {
+            (Some(channel), Ask::Page(_, cursor, _)) => channel.take(cursor, page),
+            (Some(channel), Ask::Count(..)) => channel.count(&page),
+            (None, _) | (_, Ask::List) => {}
         }
     }
 
@@ -192,22 +200,17 @@ impl Model {
     }
 
     /// The channels as they are now; what was loaded of them stays.
-    fn list(&mut self, all: &Value) {
+    fn list(&mut self, all: Channels) {
         (self.is_stale, self.is_held, self.is_listed) = (false, false, true);
         self.lost = None;
-        self.more = all["more"].as_u64().unwrap_or(0);
-        let away = list_of(all, "away").iter().map(|away| {
-            let (source, why) = (text_of(away, "source"), text_of(away, "why"));
-            format!("{}: {}", text::line(source), text::line(why))
-        });
+        self.more = all.more;
+        let away = all.away.iter();
+        let away = away.map(|away| format!("{}: {}", away.source, text::line(&away.why)));
         self.away = away.collect();
         let shown = self.shown().map(|channel| channel.key.clone());
         let mut before = std::mem::take(&mut self.channels);
-        for listed in list_of(all, "channels") {
-            let key = (
-                text_of(listed, "source").to_owned(),
-                text_of(listed, "id").to_owned(),
-            );
+        for listed in all.channels {
+            let key = (listed.source.clone(), listed.id.clone());
             let known = before.iter().position(|channel| channel.key == key);
             let mut channel = match known {
                 Some(at) => before.swap_remove(at),
@@ -218,10 +221,7 @@ impl Model {
             self.channels.push(channel);
         }
         // Of a source that is away nothing is listed; what is known of it stays.
-        let is_away = |channel: &Channel| {
-            let sources = list_of(all, "away").iter().map(|a| text_of(a, "source"));
-            sources.into_iter().any(|source| source == channel.key.0)
-        };
+        let is_away = |channel: &Channel| all.away.iter().any(|away| away.source == channel.key.0);
         let (kept, gone): (Vec<_>, Vec<_>) = before.into_iter().partition(is_away);
         self.channels.extend(kept);
         let is_shown = |channel: &Channel| Some(&channel.key) == shown.as_ref();

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     channels::shown::{body, moment, who},
-    owner::text_of,
     screen::lines::{self, Styles},
 };
 use plexus_client::text;
+use plexus_owner::channels::Message;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Position, Rect},
@@ -21,7 +21,6 @@ use ratatui::{
     text::Line,
     widgets::Paragraph,
 };
-use serde_json::Value;
 
 /// Columns below which there is one pane.
 const TWO_PANES: u16 = 60;
@@ -124,14 +123,11 @@ fn rule_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
         (None, None) => match shown {
             Some(channel) if channel.is_left => format!("{LEFT}: it takes no message"),
             Some(channel) if channel.is_archived => "archived: takes no message".to_owned(),
-            Some(channel) if !channel.keys.is_empty() => {
-                format!(
-                    "{}: plexusctl channels members says why",
-                    text::line(&channel.keys)
-                )
-            }
-            Some(channel) if channel.up > 0 => "MORE BELOW: End".to_owned(),
-            Some(_) => "write to all members".to_owned(),
+            Some(channel) => match &channel.keys {
+                Some(keys) => format!("{keys}: plexusctl channels members says why"),
+                None if channel.up > 0 => "MORE BELOW: End".to_owned(),
+                None => "write to all members".to_owned(),
+            },
             None => String::new(),
         },
     };
@@ -260,7 +256,7 @@ fn message_rows(channel: &Channel, styles: Styles, width: usize) -> Vec<Line<'st
     let read = channel.read_before.as_deref();
     let mut is_new = false;
     for message in &channel.messages {
-        let is_unread = read < Some(text_of(message, "id")) && message["sender"]["you"] != true;
+        let is_unread = read < Some(&message.id) && !message.sender.you;
         if is_unread && !is_new {
             is_new = true;
             rows.push(rule("new"));
@@ -277,15 +273,15 @@ fn message_rows(channel: &Channel, styles: Styles, width: usize) -> Vec<Line<'st
 }
 
 /// A message: when, by whose key, from whom; below it the text.
-fn rows_of(message: &Value, styles: Styles, width: usize) -> Vec<Line<'static>> {
-    let is_own = message["sender"]["you"] == true;
-    let key = match message["sender"]["fingerprint"].as_str() {
-        _ if is_own => "sent".to_owned(),
+fn rows_of(message: &Message, styles: Styles, width: usize) -> Vec<Line<'static>> {
+    let sender = &message.sender;
+    let key = match &sender.fingerprint {
+        _ if sender.you => "sent".to_owned(),
         // Enough to notice another one; `verify` shows all of it.
         Some(key) => text::line(key.get(..9).unwrap_or(key)),
         None => "NO KEY".to_owned(),
     };
-    let head = format!("{}  {key}  {}", moment(message), who(message));
+    let head = format!("{}  {key}  {}", moment(&message.at), who(sender));
     laid(&head, &body(message), styles.strong(), width)
 }
 
@@ -304,8 +300,7 @@ fn own_rows(own: &OwnText, styles: Styles, width: usize) -> Vec<Line<'static>> {
             styles.colour(Color::Yellow),
         ),
     };
-    let at = own.at.to_string();
-    let at = at.get(..19).unwrap_or(&at).replace('T', " ");
+    let at = moment(&own.at.to_string());
     let texts = text::lines(&own.text).map(|line| format!("    {line}"));
     laid(
         &format!("{at}  {said}"),
@@ -339,11 +334,11 @@ fn written_rows(model: &Model, width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::Ask;
+    use super::super::model::{Answer, Ask};
     use super::*;
     use crate::channels::tail::Cursor;
     use ratatui::{Terminal, backend::TestBackend};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::collections::BTreeMap;
 
     const FORGED: &str = "2026-11-23 05:31:39  ffff ffff  from Boss";
@@ -352,18 +347,23 @@ mod tests {
         let mut model = Model::new(None, BTreeMap::new());
         let named = |id: &str| {
             let name = format!("sums\u{1b}[2J{}{FORGED}", " ".repeat(80));
-            json!({"source": "talk", "id": id, "name": name, "status": "active", "memberCount": 2,
-                "members": [{"name": "Pat\u{202e}"}], "lastMessage": "1"})
+            json!({"source": "talk", "id": id, "name": name, "status": "active", "memberCount": 2, "keys": "authenticated",
+                "members": [{"id": "U", "kind": "human", "name": "Pat\u{202e}"}], "lastMessage": "1"})
         };
         let all = json!({"channels": [named("AAAAAA111111"), named("AAAAAA222222")], "more": 0, "you": [], "away": []});
-        model.answered(&Ask::List, Ok(all));
+        let all = serde_json::from_value(all).expect("channels");
+        model.answered(&Ask::List, Ok(Answer::Channels(all)));
         let text = format!("one\n{FORGED}\r\u{1b}[31m\n{}{FORGED}", "x ".repeat(120));
         let message = json!({"id": "1", "at": "2026-11-23T05:31:38.123Z", "text": text,
-            "sender": {"name": format!("you {FORGED}"), "you": false, "fingerprint": "1a2b 3c4d 5e6f"}});
-        let page = json!({"messages": [message], "more": false});
+            "sender": {"id": "U", "name": format!("you {FORGED}"), "you": false, "fingerprint": "1a2b 3c4d 5e6f"}});
         let key = model.shown().expect("a channel").key.clone();
-        model.answered(&Ask::Page(key, Cursor::Newest, 50), Ok(page));
+        model.answered(&Ask::Page(key, Cursor::Newest, 50), Ok(page(message)));
         model
+    }
+
+    fn page(message: Value) -> Answer {
+        let page = json!({"channel": "C", "source": "talk", "messages": [message], "more": false});
+        Answer::Messages(serde_json::from_value(page).expect("messages"))
     }
 
     fn drawn(model: &mut Model, columns: u16, rows: u16) -> Vec<String> {
@@ -444,10 +444,10 @@ mod tests {
         let above = drawn(&mut model, 40, 12);
         assert_ne!(picture, above);
         let next = json!({"id": "2", "at": "2026-11-23T05:32:38.123Z", "text": "next",
-            "sender": {"name": "Pat", "you": false, "fingerprint": "1a2b"}});
-        let page = json!({"messages": [next], "more": false});
+            "sender": {"id": "U", "name": "Pat", "you": false, "fingerprint": "1a2b"}});
         let key = model.shown().expect("a channel").key.clone();
-        model.answered(&Ask::Page(key, Cursor::After("1".into()), 50), Ok(page));
+        let after = Ask::Page(key, Cursor::After("1".into()), 50);
+        model.answered(&after, Ok(page(next)));
         assert_eq!(drawn(&mut model, 40, 12)[2..8], above[2..8]);
         assert!(drawn(&mut model, 40, 12).concat().contains("MORE BELOW"));
         model.shown_mut().expect("a channel").up = 0;

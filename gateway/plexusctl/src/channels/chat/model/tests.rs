@@ -2,33 +2,48 @@
 
 use super::*;
 use plexus_client::Exit;
-use serde_json::json;
+use plexus_owner::channels::Message;
+use serde_json::{Value, json};
 
 fn key(id: &str) -> Key {
-    ("talk".to_owned(), id.to_owned())
+    (SourceId::parse("talk").expect("an id"), id.to_owned())
 }
 
-fn message(id: &str, you: bool, text: &str) -> Value {
+fn message(id: &str, you: bool, text: &str) -> Message {
     let sender = json!({"id": "U", "name": "Pat", "you": you, "fingerprint": "1a2b 3c4d 5e6f"});
-    json!({"id": id, "at": "2026-11-23T05:31:38.123Z", "sender": sender, "text": text})
+    let message =
+        json!({"id": id, "at": "2026-11-23T05:31:38.123Z", "sender": sender, "text": text});
+    serde_json::from_value(message).expect("a message")
 }
 
-fn page(messages: &[Value], more: bool) -> Value {
-    json!({"messages": messages, "more": more})
+fn page(messages: &[Message], more: bool) -> Answer {
+    let (channel, source) = ("C".to_owned(), key("C").0);
+    let messages = messages.to_vec();
+    Answer::Messages(Messages {
+        channel,
+        messages,
+        more,
+        source,
+    })
 }
 
-fn listed(channels: &[(&str, &str, Option<&str>)]) -> Value {
-    let channels = channels.iter().map(|(id, name, last)| {
-        json!({"source": "talk", "id": id, "name": name, "status": "active", "members": [], "memberCount": 2, "lastMessage": last})
+fn channels(all: Value) -> Answer {
+    Answer::Channels(serde_json::from_value(all).expect("channels"))
+}
+
+fn listed(rows: &[(&str, &str, Option<&str>)]) -> Answer {
+    let rows = rows.iter().map(|(id, name, last)| {
+        json!({"source": "talk", "id": id, "name": name, "status": "active", "keys": "authenticated", "members": [],
+            "memberCount": 2, "lastMessage": last})
     });
-    json!({"channels": channels.collect::<Vec<_>>(), "more": 0, "you": [], "away": []})
+    channels(json!({"channels": rows.collect::<Vec<_>>(), "more": 0, "you": [], "away": []}))
 }
 
 /// A chat in which the channel `C` is read.
-fn chat(messages: &[Value], more: bool) -> Model {
+fn chat(messages: &[Message], more: bool) -> Model {
     let mut model = Model::new(None, BTreeMap::new());
     assert_eq!(model.next_ask(), Some(Ask::List));
-    let last = messages.last().map(|message| text_of(message, "id"));
+    let last = messages.last().map(|message| &*message.id);
     model.answered(&Ask::List, Ok(listed(&[("C", "sums", last)])));
     let newest = Ask::Page(key("C"), Cursor::Newest, PAGE);
     assert_eq!(model.next_ask().as_ref(), Some(&newest));
@@ -167,10 +182,7 @@ fn history_is_loaded_page_by_page_whatever_the_relay_says() {
     model.answered(&before, Ok(page(&older, true)));
     let ids = |model: &Model| -> Vec<String> {
         let messages = &model.shown().expect("a channel").messages;
-        messages
-            .iter()
-            .map(|message| text_of(message, "id").to_owned())
-            .collect()
+        messages.iter().map(|message| message.id.clone()).collect()
     };
     assert_eq!(ids(&model), ["3", "4", "5"]);
     // An empty page ends it, and what comes twice stands once.
@@ -212,7 +224,7 @@ fn failure_is_shown_and_asked_again_at_the_next_look() {
     assert_eq!((&model.lost, model.next_ask()), (&None, Some(ask)));
     // Of a source that is away, what is known stays.
     let away = json!({"channels": [], "you": [], "more": 0, "away": [{"source": "talk", "why": "no relay"}]});
-    model.answered(&Ask::List, Ok(away));
+    model.answered(&Ask::List, Ok(channels(away)));
     assert_eq!(
         (model.channels.len(), &*model.away),
         (1, &["talk: no relay".to_owned()][..])
