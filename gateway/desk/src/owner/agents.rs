@@ -7,7 +7,7 @@ use crate::{
     table::{Reading, Served},
 };
 use plexus_edge::{grant_reply, reply::Refused};
-use plexus_ledger::{IndexTerm, SubmitError};
+use plexus_ledger::{IndexTerm, Recorded, SubmitError};
 use plexus_owner::{
     Done,
     agents::{
@@ -19,11 +19,15 @@ use plexus_owner::{
 use plexus_protocol::{
     AgentId, CapabilityId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode,
 };
+use plexus_record::Ledger;
 use plexus_trust::{
-    Agent, CODE_MS, Command, ItemState, Note, Refusal, Reply, State as TrustState, standing_for,
+    CODE_MS, Command, ItemState, Note, Refusal, Reply, State as TrustState, standing_for,
 };
 use serde_json::{Number, Value, json};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Events of an agent that are looked at to find when it was last there.
 const LOOKED_AT: usize = 32;
@@ -359,6 +363,11 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Agents,
     let agents = blocking(move || {
         let state = desk.ledger.snapshot();
         let now = state.time(desk.clock.now());
+        let seen = desk.tally.last_seen(&desk.ledger, &state, now);
+        let seen = seen.unwrap_or_else(|error| {
+            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
+            BTreeMap::new()
+        });
         let rows = state.agents.values().map(|agent| {
             let live = agent.grants.keys();
             let open = agent.sessions.values();
@@ -376,50 +385,49 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Agents,
                     .count(),
                 unsettled: agent.unknown.len(),
                 agent_type: agent.agent_type.clone(),
-                last_seen_at: last_seen(&desk, agent),
+                last_seen_at: seen.get(agent.id.as_str()).copied(),
             }
         });
         rows.collect()
+    });
+    Ok(Agents {
+        agents: agents.await?,
     })
-    .await?;
-    Ok(Agents { agents })
 }
 
-/// When the agent itself last did something that was recorded, as far as its newest events in the ledger's file tell: for
+/// When an agent itself last did something that was recorded, as far as its newest events in the ledger's file tell: for
 /// the sake of an agent that has done little, nobody reads years of archives.
-fn last_seen(desk: &Desk, agent: &Agent) -> Option<Timestamp> {
-    let term = IndexTerm::Agent(agent.id.to_string());
-    // What the owner did for it, with the key, is not its own.
-    let own = |json: &str| {
-        let Some(event) = super::audit::members(json) else {
-            return false;
-        };
-        let detail = |key: &str| {
-            let member = event.get("detail").and_then(|detail| detail.get(key));
-            member.and_then(Value::as_str).unwrap_or_default()
-        };
-        match detail("event") {
-            "session.open" => detail("auth") == "pat",
-            "agent.enroll" | "grant.pending" | "token.refresh" | "call.read" | "call.intent" => {
-                true
-            }
-            _ => false,
-        }
-    };
+pub(super) fn last_seen(ledger: &Ledger, agent: &AgentId) -> Option<Timestamp> {
+    let term = IndexTerm::Agent(agent.to_string());
     let (mut looked_at, mut seen) = (0, None);
-    let walked = desk.ledger.first_in_file().and_then(|first| {
+    let walked = ledger.first_in_file().and_then(|first| {
         let range = first..u64::MAX;
-        desk.ledger
-            .walk_back(Some(&term), range, usize::MAX, |event| {
-                looked_at += 1;
-                seen = own(event.json()).then(|| Timestamp(event.at()));
-                seen.is_none() && looked_at < LOOKED_AT
-            })
+        ledger.walk_back(Some(&term), range, usize::MAX, |event| {
+            looked_at += 1;
+            seen = own_act(event).map(|(_, at)| at);
+            seen.is_none() && looked_at < LOOKED_AT
+        })
     });
     if let Err(error) = walked {
         tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
     }
     seen
+}
+
+/// Whose act an event tells, and when that was; none of what the owner did for an agent, with the key.
+pub(super) fn own_act(event: &Recorded) -> Option<(String, Timestamp)> {
+    let members = super::audit::members(event.json())?;
+    let agent = members.get("agentId")?.as_str()?.to_owned();
+    let detail = |key: &str| {
+        let member = members.get("detail").and_then(|detail| detail.get(key));
+        member.and_then(Value::as_str).unwrap_or_default()
+    };
+    let is_own = match detail("event") {
+        "session.open" => detail("auth") == "pat",
+        "agent.enroll" | "grant.pending" | "token.refresh" | "call.read" | "call.intent" => true,
+        _ => false,
+    };
+    is_own.then(|| (agent, Timestamp(event.at())))
 }
 
 /// No agent of that name: for routes that cannot answer without one.

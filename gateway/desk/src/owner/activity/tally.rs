@@ -6,11 +6,11 @@
 //! Invariant: however long the log, one look reads at most [`MOST`] events; where there were more, the tally says so.
 
 use super::{denial, did, entry, told, unreadable};
-use crate::{acts::blocking, desk::Desk};
+use crate::{acts::blocking, desk::Desk, owner::agents};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
 use plexus_owner::activity::{ActivityCall, Totals};
-use plexus_protocol::Timestamp;
+use plexus_protocol::{AgentId, Timestamp};
 use plexus_record::Ledger;
 use plexus_trust::State as TrustState;
 use std::{
@@ -41,6 +41,8 @@ struct Counted {
     cut: u64,
     /// The events that tell the last calls, the newest last.
     last: VecDeque<Recorded>,
+    /// When each agent that was asked for last did something.
+    seen: BTreeMap<String, Option<Timestamp>>,
 }
 
 /// The calls of the last [`HOURS`].
@@ -53,6 +55,33 @@ pub(crate) struct Tally {
     pub(crate) cut: bool,
     /// The last calls that are over, the newest first.
     pub(crate) last: Vec<ActivityCall>,
+}
+
+impl CallTally {
+    /// When each agent last did something itself.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub(crate) fn last_seen(
+        &self,
+        ledger: &Ledger,
+        state: &TrustState,
+        now: Timestamp,
+    ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.count(ledger, state, now)?;
+        let seen = &mut counted.seen;
+        seen.retain(|id, _| AgentId::parse(id).is_ok_and(|id| state.agents.contains_key(&id)));
+        for id in state.agents.keys() {
+            if !seen.contains_key(id.as_str()) {
+                seen.insert(id.to_string(), agents::last_seen(ledger, id));
+            }
+        }
+        let known = seen.iter();
+        Ok(known
+            .filter_map(|(id, at)| Some((id.clone(), (*at)?)))
+            .collect())
+    }
 }
 
 /// The calls of the last [`HOURS`]: counted on from the last look.
@@ -98,10 +127,22 @@ impl Counted {
                 if is_cut && std::mem::take(&mut first) {
                     self.cut = event.at() / HOUR;
                 }
+                self.see(&event);
                 self.add(event, state);
             }
         }
         Ok(())
+    }
+
+    fn see(&mut self, event: &Recorded) {
+        if self.seen.is_empty() {
+            return;
+        }
+        if let Some((agent, at)) = agents::own_act(event)
+            && let Some(seen) = self.seen.get_mut(&agent)
+        {
+            *seen = Some(at);
+        }
     }
 
     fn add(&mut self, event: Recorded, state: &TrustState) {
