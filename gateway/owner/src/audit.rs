@@ -47,6 +47,7 @@ pub struct EventHead {
     /// Its id.
     pub id: Option<String>,
     /// When it was recorded.
+    #[serde(default, deserialize_with = "wire::known")]
     pub at: Option<Timestamp>,
     /// What sort of event it is.
     #[serde(rename = "type")]

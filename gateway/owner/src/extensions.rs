@@ -5,7 +5,7 @@
 //! ```
 
 use crate::{
-    Done, MayWiden,
+    Done, Malformed, MayWiden, of_members,
     pending::{Client, MissingSecret, MovedSecret, Surface},
     sources::AddResult,
     wire,
@@ -179,20 +179,20 @@ pub enum Draft {
 }
 
 impl TryFrom<Map<String, Value>> for Draft {
-    type Error = String;
+    type Error = Malformed;
 
-    fn try_from(mut members: Map<String, Value>) -> Result<Self, String> {
+    fn try_from(mut members: Map<String, Value>) -> Result<Self, Malformed> {
         // The digest of what was shown is no part of it.
         members.retain(|name, value| name != "digest" && !value.is_null());
         let refreshes = members.get(REFRESH).cloned().unwrap_or_default();
         Ok(match (members.contains_key("name"), refreshes) {
-            (true, Value::Bool(true)) => Self::Refresh(wire::part(members)?),
+            (true, Value::Bool(true)) => Self::Refresh(of_members(members)?),
             (true, Value::Null | Value::Bool(false)) => {
                 members.shift_remove(REFRESH);
-                Self::Server(wire::part(members)?)
+                Self::Server(of_members(members)?)
             }
-            (true, _) => return Err(format!("`{REFRESH}` is true or false")),
-            (false, _) => Self::Manifest(wire::part(members)?),
+            (true, _) => return Err(Malformed::new(format!("`{REFRESH}` is true or false"))),
+            (false, _) => Self::Manifest(of_members(members)?),
         })
     }
 }
@@ -589,7 +589,7 @@ mod tests {
         let why = |body: Value| asked(body).err().unwrap();
         assert_eq!(
             why(json!({"name": "time", "secrets": {"KEY": 31_415}})),
-            "`secrets`: a string is wanted"
+            "`secrets.KEY`: a string is wanted"
         );
         assert_eq!(
             why(json!({"name": "time", "arguments": "x"})),

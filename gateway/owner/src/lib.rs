@@ -47,7 +47,7 @@ pub mod upgrade;
 mod wire;
 
 pub use table::{TABLE, Tabled};
-pub use wire::{Malformed, WireRequest, read, write};
+pub use wire::{Malformed, WireRequest, of_members, read, write};
 
 use serde::{Serialize, de::DeserializeOwned};
 

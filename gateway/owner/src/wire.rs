@@ -32,6 +32,12 @@ pub struct WireRequest {
 #[error("{0}")]
 pub struct Malformed(String);
 
+impl Malformed {
+    pub(crate) const fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
 /// The parts of a path template: its pieces, and the names of its query parameters.
 fn parts(template: &'static str) -> (&'static str, impl Iterator<Item = &'static str>) {
     let (path, query) = template.split_once('?').unwrap_or((template, ""));
@@ -108,23 +114,26 @@ pub fn read<C: OwnerCall>(
             .map(|(name, value)| (name, value.into())),
     );
     members.retain(|_, value| C::NULL_CLEARS || !value.is_null());
-    part(members).map_err(Malformed)
+    of_members(members)
 }
 
-/// Members as a type, of a request or of a part of one; why not names the member.
-pub(crate) fn part<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, String> {
+/// The members of a body, or of a part of one, as a type.
+///
+/// # Errors
+/// As [`read`].
+pub fn of_members<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, Malformed> {
     serde_path_to_error::deserialize(Exact(Value::Object(members))).map_err(|error| {
         let path = error.path().to_string();
         let why = error.into_inner().to_string();
         let missing = why
             .strip_prefix("missing field `")
             .and_then(|rest| rest.strip_suffix('`'));
-        match (missing, path.as_str()) {
+        Malformed(match (missing, path.as_str()) {
             (Some(name), "." | "") => format!("`{name}` is required"),
             (Some(name), path) => format!("`{path}.{name}` is required"),
             (None, "." | "") => why,
             (None, path) => format!("`{path}`: {why}"),
-        }
+        })
     })
 }
 

@@ -161,8 +161,12 @@ mod tests {
 
     #[test]
     fn call_that_widens_is_a_persons() {
-        // What each gives nobody anything by, or that no command makes it.
+        // Each with why no person is asked for.
         let others = [
+            (
+                "/channels/{source}/unsent/{message}",
+                "it is listed no more",
+            ),
             ("/default-grant/{id}", "no command"),
             ("/pending/{id}/plan", "a preview is computed again"),
             ("/source-settings/{id}", "no command"),

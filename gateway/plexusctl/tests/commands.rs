@@ -192,7 +192,8 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
             "sources" => "w",
             _ => "w.write",
         };
-        let done = json!({"ok": true, "auditId": "", "inFlight": [], "agentId": "a", "source": "w", "id": id,
+        let done = json!({"ok": true, "events": 1, "head": "", "sequence": 1, "checkpoints": 0, "rows": 0, "heads": 0,
+            "archives": 0, "first": 1, "auditId": "", "inFlight": [], "agentId": "a", "source": "w", "id": id,
             "enrollmentRevoked": true, "sessionsInvalidated": 0, "grantsRemoved": true, "grantsRemovedCount": 1,
             "grantRemoved": true, "revokedJtis": [], "enabled": false, "revision": 1, "paused": true, "changed": true, "known": true,
             "hide": {"folders": [], "globs": [], "tags": []}, "suspendedGrants": 0});

@@ -17,7 +17,7 @@ use plexus_owner::{
     Done,
     pause::{Pause, Paused},
 };
-use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS, json as strict};
+use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS};
 use plexus_record::keep_events;
 use plexus_trust::{Command, Reach, Reply, Settings};
 use serde::Deserialize;
@@ -92,7 +92,7 @@ struct AskedSettings {
 
 impl AskedSettings {
     fn read(members: Map<String, Value>) -> Result<Self, Refused> {
-        strict::from_value(members.into()).map_err(|why| Refused::malformed(why.to_string()))
+        plexus_owner::of_members(members).map_err(|why| Refused::malformed(why.to_string()))
     }
 
     /// The settings of now with these in their place.
