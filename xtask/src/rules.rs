@@ -1,6 +1,6 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
-//! each other, which may read JSON by name, how files are called, that each test is run, that each program ships, that links of pages lead
-//! somewhere.
+//! each other, which read JSON by name, how files are called, that each test is run, that each program ships, that links of
+//! pages lead somewhere.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 

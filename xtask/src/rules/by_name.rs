@@ -42,6 +42,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "gateway/desk/src/owner/boards.rs",
             "gateway/desk/src/owner/changes.rs",
             "gateway/desk/src/owner/channels.rs",
+            "gateway/desk/src/owner.rs",
         ],
     ),
     (
@@ -156,9 +157,18 @@ fn is_product(file: &str) -> bool {
     name.ends_with(".rs") && !is_test
 }
 
+/// What stands before the tests of a file.
+const TESTS: &str = "\n#[cfg(test)]\n";
+
 /// The first line that reads or makes JSON by the name of a member.
 fn by_name(text: &str) -> Option<usize> {
-    let code = text.split("\n#[cfg(test)]\nmod ").next()?;
+    let mut marks = text.match_indices(TESTS);
+    let is_module = |(at, mark): &(usize, &str)| {
+        let rest = &text[at + mark.len()..];
+        rest.starts_with("mod ") || rest.starts_with("pub(super) mod ")
+    };
+    let end = marks.find(is_module).map_or(text.len(), |(at, _)| at);
+    let code = &text[..end];
     let mut lines = code.lines().enumerate().peekable();
     while let Some((at, line)) = lines.next() {
         let code = line.trim_start();
