@@ -89,7 +89,7 @@ pub(super) struct Count {
 #[derive(Template)]
 #[template(path = "activity.html")]
 struct Page {
-    wanted: Wanted,
+    wanted: Filters,
     agents: Vec<String>,
     sources: Vec<String>,
     calls: Vec<CallLine>,
@@ -101,7 +101,7 @@ struct Page {
 
 /// The filters as they stand.
 #[derive(Default)]
-struct Wanted {
+struct Filters {
     agent: String,
     source: String,
     only: String,
@@ -110,7 +110,7 @@ struct Wanted {
     earlier: bool,
 }
 
-impl Wanted {
+impl Filters {
     fn of(request: &Request) -> Self {
         let given = |name: &str| query(request, name).unwrap_or_default();
         Self {
@@ -163,7 +163,7 @@ pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let wanted = Wanted::of(&request);
+    let wanted = Filters::of(&request);
     let before = query(&request, "before").and_then(|before| before.parse().ok());
     drop(request);
     let asked = List {
@@ -193,7 +193,7 @@ pub(super) async fn page(
 }
 
 /// How many calls of each kind, each as far as it leads to fewer than are shown.
-fn counts(wanted: &Wanted, totals: Totals) -> Vec<Count> {
+fn counts(wanted: &Filters, totals: Totals) -> Vec<Count> {
     let only = |only| {
         Some(links::activity(&List {
             only: Some(only),

@@ -37,11 +37,10 @@ use plexus_protocol::{
 };
 use plexus_trust::State as TrustState;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Agents that the list has.
-const LISTED: usize = 200;
+const LISTED: usize = 50;
 /// Calls on an agent's page.
 const CALLS: u64 = 20;
 
@@ -49,7 +48,10 @@ const CALLS: u64 = 20;
 #[template(path = "agents.html")]
 struct Page {
     agents: Vec<Line>,
-    more: usize,
+    all: usize,
+    /// Pages before and after this one.
+    before: Option<String>,
+    after: Option<String>,
 }
 
 struct Line {
@@ -66,18 +68,28 @@ struct Line {
 }
 
 /// Who is connected.
-pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+pub(super) async fn page(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let from = super::from(&request);
+    drop(request);
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
     let tally = activity::tally(&desk, now).await?;
     let made = blocking(move || {
         let today = |agent: &AgentId| tally.agents.get(agent.as_str()).map(|hours| sum(hours));
-        let shown = listed.agents.iter().take(LISTED);
+        let (all, page) = (listed.agents.len(), |from| {
+            format!("/admin/agents?from={from}")
+        });
+        let shown = listed.agents.iter().skip(from).take(LISTED);
         Page {
             agents: shown
                 .map(|agent| Line::of(agent, today(&agent.agent_id), now))
                 .collect(),
-            more: listed.agents.len().saturating_sub(LISTED),
+            all,
+            before: (from > 0).then(|| page(from.saturating_sub(LISTED))),
+            after: (from + LISTED < all).then(|| page(from + LISTED)),
         }
         .render()
     })
@@ -391,9 +403,9 @@ pub(super) async fn connect(
 
 /// As most clients write it.
 fn mcp_settings(launcher: &str) -> String {
+    let launcher = serde_json::Value::from(launcher);
     format!(
-        "{:#}",
-        json!({"mcpServers": {"plexus": {"command": launcher, "args": ["mcp"]}}})
+        "{{\n  \"mcpServers\": {{\n    \"plexus\": {{ \"command\": {launcher}, \"args\": [\"mcp\"] }}\n  }}\n}}"
     )
 }
 

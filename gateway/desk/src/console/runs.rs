@@ -163,7 +163,7 @@ struct RunPage {
 
 #[derive(Template)]
 #[template(path = "said.html")]
-struct Said {
+struct SpokenText {
     over: bool,
     error: Option<ForeignText>,
     /// The beginning is not shown, or no longer kept.
@@ -222,7 +222,7 @@ pub(super) async fn said(
         let begin = (begin..=text.len())
             .find(|at| text.is_char_boundary(*at))
             .unwrap_or(0);
-        Said {
+        SpokenText {
             over: said.over,
             error: said
                 .error
