@@ -24,10 +24,6 @@ pub fn of_owner(prefixes: &[&str]) -> Vec<Route> {
     let (whole, nested) = text
         .split_once("\nfn management()")
         .expect("the routes below the prefixes");
-    let whole = declared(whole, "").into_iter();
-    let in_place = whole.filter(|(_, path)| {
-        !path.contains("/api/") || prefixes.iter().any(|prefix| path.starts_with(prefix))
-    });
     let table = |prefix: &&str| -> Vec<Route> {
         let rows = TABLE.iter();
         rows.map(|row| (row.method.as_str(), format!("{prefix}{}", row.route())))
@@ -36,7 +32,7 @@ pub fn of_owner(prefixes: &[&str]) -> Vec<Route> {
     let nested = prefixes
         .iter()
         .flat_map(|prefix| table(prefix).into_iter().chain(declared(nested, prefix)));
-    nested.chain(in_place).collect()
+    nested.chain(declared(whole, "")).collect()
 }
 
 /// The routes by which another machine is set up: the owner's, then the public ones.
@@ -54,15 +50,11 @@ fn declared(text: &str, prefix: &str) -> Vec<Route> {
     let mut all = Vec::new();
     for route in text.split(".route(").skip(1).map(arguments) {
         let path = route.split('"').nth(1).expect("a path");
-        let mut methods: Vec<&str> = METHODS
+        let methods: Vec<&str> = METHODS
             .into_iter()
             .filter(|method| route.contains(&format!("{}(", method.to_lowercase())))
             .collect();
-        // The handler of an upgrade is made elsewhere.
-        if methods.is_empty() {
-            assert!(path.ends_with("/upgrade"), "how is {path} asked for?");
-            methods.push("POST");
-        }
+        assert!(!methods.is_empty(), "how is {path} asked for?");
         all.extend(methods.into_iter().map(|m| (m, format!("{prefix}{path}"))));
     }
     all
