@@ -152,6 +152,12 @@ impl Place {
         let asked = card(&self.gateway);
         let id = asked["pendingId"].as_str().expect("an id");
         assert_eq!(row["stopped"]["pendingId"], id, "{row}");
+        // Each view says that, and names the source.
+        let tested = self.gateway.cli(["sources", "test", source]);
+        let says = format!("so it is stopped: plexusctl approvals show {id}");
+        assert_contains(&tested.expect_status(1).stdout, &says);
+        let list = self.gateway.cli(["approvals", "list"]);
+        assert_contains(list.expect_ok(), &format!("{source} has changed"));
         let shown = self.gateway.cli(["approvals", "show", id]);
         assert!(shown.expect_ok().contains(digest), "{shown}");
         asked

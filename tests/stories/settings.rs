@@ -1,7 +1,7 @@
 //! The owner's settings: secrets, network, the thin runtime surface, and routes that exist for compatibility.
 
 use crate::house::{House, report};
-use plexus_tests::texts::assert_lacks;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Gateway, not_run};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -314,4 +314,40 @@ fn every_address_is_listened_on_where_the_owner_says_so() {
         "{seen:?}"
     );
     house.gateway.client().get("/v1/health").expect_ok();
+}
+
+/// What an owner types and does not get as typed is told in words, with what holds in its place.
+#[test]
+fn value_that_is_not_taken_is_told_at_the_terminal() {
+    let house = House::open();
+    let gateway = &house.gateway;
+    let _ = gateway.agent("one");
+    for (line, status, says) in [
+        (
+            "grants allow one workspace.write --window 400d",
+            0,
+            "one may use workspace.write for the chosen duration; ends in 30 d",
+        ),
+        (
+            "config set maxTrustWindowMs=1",
+            0,
+            "note: maxTrustWindowMs cannot be 1; it is 86400000",
+        ),
+        (
+            "sources add workspace-dir /etc/passwd --id etc",
+            1,
+            "stopped: value_not_allowed\ndone: nothing was done\nwhy: /etc/passwd is not a folder\nnext: correct",
+        ),
+        (
+            "connect two --allow workspace.nothing",
+            1,
+            "why: unknown capability id(s): workspace.nothing\nnext: ",
+        ),
+    ] {
+        let said = gateway.cli(line.split(' '));
+        assert_contains(&said.expect_status(status).all(), says);
+    }
+    // The control: a value that is taken is told without a note.
+    let taken = gateway.cli(["config", "set", "maxTrustWindowMs=86400000"]);
+    assert_lacks(taken.expect_ok(), "note:");
 }

@@ -55,9 +55,30 @@ pub(crate) async fn run(desk: &Desk, config: Config) -> Result<Exit, Stop> {
                     .next("plexusctl config show"));
             }
             let body: Map<_, _> = pairs.into_iter().collect();
-            let reply = owner.put("/v1/config", &Value::Object(body)).await?;
-            desk.show(&reply, || as_text(&reply["config"]))
+            let asked = Value::Object(body);
+            let reply = owner.put("/v1/config", &asked).await?;
+            desk.show(&reply, || {
+                let config = &reply["config"];
+                format!("{}{}", as_text(config), not_as_asked(&asked, config))
+            })
         }
+    }
+}
+
+/// A line for each setting that is another one than was asked for: the wire takes the nearest value, or leaves what it was.
+fn not_as_asked(asked: &Value, config: &Value) -> String {
+    let settings = asked.as_object().into_iter().flatten();
+    let other = settings.filter(|(name, value)| !has(&config[name], value));
+    other
+        .map(|(name, value)| format!("\nnote: {name} cannot be {value}; it is {}", config[name]))
+        .collect()
+}
+
+/// Whether a setting has a value, or all members of one.
+fn has(is: &Value, asked: &Value) -> bool {
+    match asked {
+        Value::Object(members) => members.iter().all(|(name, value)| is[name] == *value),
+        _ => is == asked,
     }
 }
 
@@ -89,6 +110,21 @@ mod tests {
         assert_eq!(pair("a=exposed"), Ok(("a".to_owned(), "exposed".into())));
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".into())));
         assert!(pair("a").is_err() && pair("=1").is_err());
+    }
+
+    #[test]
+    fn value_that_was_not_taken_is_told() {
+        let config = serde_json::json!({"tokenLifetimeMs": 60_000, "defaultTrustWindows": {"a:read": "7d", "b:read": "1d"}});
+        let told = |asked: Value| not_as_asked(&asked, &config);
+        let asked = serde_json::json!({"tokenLifetimeMs": 5});
+        assert_eq!(
+            told(asked),
+            "\nnote: tokenLifetimeMs cannot be 5; it is 60000"
+        );
+        let windows = |read: &str| serde_json::json!({"defaultTrustWindows": {"a:read": read}});
+        assert!(told(windows("5y")).contains("cannot be {\"a:read\":\"5y\"}"));
+        assert_eq!(told(windows("7d")), "");
+        assert_eq!(told(serde_json::json!({"tokenLifetimeMs": 60_000})), "");
     }
 
     #[test]

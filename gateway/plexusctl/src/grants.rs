@@ -133,8 +133,13 @@ async fn allow(
         return Err(Stop::new(Exit::Refused, "declined", why)
             .next("plexusctl expose, or plexusctl sources list"));
     }
+    // As it was given: a length beyond the owner's longest window is cut.
+    let ends = given.as_ref().and_then(|given| given.grant_expires_at);
+    let ends = ends.map_or_else(String::new, |at| {
+        format!("; {}", span::end(at, span::now()))
+    });
     desk.show(&given, || {
-        format!("{agent} may use {capability} {}", window.phrase())
+        format!("{agent} may use {capability} {}{ends}", window.phrase())
     })
 }
 

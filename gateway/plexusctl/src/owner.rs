@@ -214,10 +214,15 @@ impl Owner {
 fn refusal(reply: &Reply) -> Stop {
     let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
     let mut stop = Stop::of_reply(reply.status, &body);
-    // The wire's word for a request that is not of its form (docs/decisions/0104) blames the gateway; a person typed it.
-    if reply.status == 400 && stop.code == ErrorCode::InternalError.as_str() {
+    // The wire's word for a request that is not of its form (docs/decisions/0104) blames the gateway; a person typed it. A
+    // source that is refused has no word at all.
+    let is_wordless = reply.status == 422 && body["error"].is_null();
+    if is_wordless || reply.status == 400 && stop.code == ErrorCode::InternalError.as_str() {
         stop.code = "value_not_allowed".to_owned();
         stop.next = "correct the value; `--help` after the command says what is allowed".to_owned();
+    }
+    if stop.code == ErrorCode::UnknownCapability.as_str() {
+        stop.next = "plexusctl status".to_owned();
     }
     if stop.code == "unauthorized" {
         // What the gateway says here is meant for whoever tried without a key.

@@ -478,6 +478,13 @@ fn wrong_value_is_not_called_an_internal_error() {
         wrong.err.contains("stopped: value_not_allowed\ndone: nothing was done\nwhy: `defaultReach`: expected `exposed` or `selected`\nnext: correct"),
         "{wrong:?}"
     );
+    let source = json!({"ok": false, "reason": "/etc/passwd is not a folder"});
+    let place_of_source = Place::with(move |_| Some(Answer::Json(422, source.clone())));
+    let refused = place_of_source.owner(&["agents", "revoke", "a"]);
+    assert!(
+        refused.err.contains("stopped: value_not_allowed\ndone: nothing was done\nwhy: /etc/passwd is not a folder\nnext: correct"),
+        "{refused:?}"
+    );
     let failed = place(500);
     assert!(
         failed.err.contains("stopped: internal_error\n"),

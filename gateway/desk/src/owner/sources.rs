@@ -107,6 +107,20 @@ pub(super) fn stopped(source: &Source) -> Option<Stopped> {
     })
 }
 
+/// How a source does of which nothing is started: nobody is there to be asked.
+pub(super) fn health_of_stopped(source: &SourceId, stopped: &Stopped) -> Health {
+    let next = match &stopped.pending_id {
+        Some(card) => format!("plexusctl approvals show {card}"),
+        None => format!("plexusctl sources resume {source}"),
+    };
+    let why = format!("what it runs is not what you agreed to, so it is stopped: {next}");
+    Health {
+        status: HealthStatus::Unavailable,
+        detail: Some(why),
+        checked_at: Some(stopped.at),
+    }
+}
+
 /// Puts workers of a source in place whose code the owner has agreed to.
 pub(super) async fn resumed_code(desk: &Desk, before: &Source) -> Result<(), Refused> {
     if before.stopped.is_none() {
