@@ -4,12 +4,7 @@
 //! hides, or starts an escape sequence, nor more marks on one letter than any language needs, which would grow over the
 //! lines above; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
 
-use plexus_protocol::unseen::is_unseen;
-use std::fmt::Write;
-use unicode_width::UnicodeWidthChar;
-
-/// Most marks without width of their own that follow one another: Biblical Hebrew and Vietnamese need three.
-const MAX_MARKS: usize = 4;
+use plexus_protocol::unseen::{self, Shown};
 
 /// One line: line breaks and tabs are escaped too.
 #[must_use]
@@ -49,22 +44,10 @@ pub fn short(text: &str, max: usize) -> String {
 
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut marks = 0;
-    for c in text.chars() {
-        marks = match c.width() {
-            Some(0) => marks + 1,
-            _ => 0,
-        };
-        match c {
-            _ if keep(c) => out.push(c),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            _ if is_unseen(c) || marks > MAX_MARKS => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            _ => out.push(c),
+    for one in unseen::shown(text, keep, unseen::is_unseen) {
+        match one {
+            Shown::Plain(c) => out.push(c),
+            Shown::Written(words) => out.push_str(&words),
         }
     }
     out
@@ -73,6 +56,7 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_protocol::unseen::is_unseen;
     use proptest::prelude::*;
 
     #[test]

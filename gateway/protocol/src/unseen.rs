@@ -1,6 +1,47 @@
 //! Characters that a reader does not see, or that move what stands around them. One list for every view, so that what is
 //! marked in a terminal is marked in a browser too.
 
+use unicode_width::UnicodeWidthChar as _;
+
+/// Most marks without width of their own that follow one another: Biblical Hebrew and Vietnamese need three. A pile of
+/// them covers the lines around it.
+pub const MAX_MARKS: usize = 4;
+
+/// A character of a text, as a view shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// As it is.
+    Plain(char),
+    /// Written out, so that it is seen instead of obeyed: `\u{202e}`.
+    Written(String),
+}
+
+/// A text as a view shows it, character by character: what is `unseen`, ends a line or piles up is written out, but for
+/// what the view keeps.
+pub fn shown(
+    text: &str,
+    keeps: impl Fn(char) -> bool,
+    unseen: impl Fn(char) -> bool,
+) -> impl Iterator<Item = Shown> {
+    let mut marks = 0;
+    text.chars().map(move |c| {
+        marks = match c.width() {
+            Some(0) => marks + 1,
+            _ => 0,
+        };
+        match c {
+            _ if keeps(c) => Shown::Plain(c),
+            '\n' => Shown::Written("\\n".into()),
+            '\r' => Shown::Written("\\r".into()),
+            '\t' => Shown::Written("\\t".into()),
+            _ if unseen(c) || marks > MAX_MARKS => {
+                Shown::Written(format!("\\u{{{:x}}}", u32::from(c)))
+            }
+            _ => Shown::Plain(c),
+        }
+    })
+}
+
 /// Controls, format characters (direction, joiners, tags), separators that end a line, fillers that look like nothing.
 /// From the Unicode categories Cc, Cf, Zl, Zp and the default-ignorable code points. Private use and spaces of unusual
 /// width are left alone: some scripts write with them.

@@ -4,7 +4,7 @@
 //! such characters appear as marked `\u{…}`. It is the only way in which a template takes text as it is.
 
 use askama::filters::HtmlSafe;
-use plexus_protocol::unseen;
+use plexus_protocol::unseen::{self, Shown};
 use std::fmt::{self, Write};
 
 /// Foreign text, escaped and marked. Templates print it as it is.
@@ -73,32 +73,17 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut stacked = 0;
-    for c in text.chars() {
-        stacked = if is_stacked(c) { stacked + 1 } else { 0 };
+    for one in unseen::shown(text, keep, is_unseen) {
         // Writing to a String cannot fail.
-        let _ = match c {
-            _ if keep(c) => write!(out, "{c}"),
-            '\n' => write!(out, "<b class=u>\\n</b>"),
-            '\r' => write!(out, "<b class=u>\\r</b>"),
-            '\t' => write!(out, "<b class=u>\\t</b>"),
-            _ if is_unseen(c) || stacked > MARKS => {
-                write!(out, "<b class=u>\\u{{{:x}}}</b>", u32::from(c))
+        let _ = match one {
+            Shown::Written(words) => write!(out, "<b class=u>{words}</b>"),
+            Shown::Plain(c @ ('<' | '>' | '&' | '"' | '\'' | '`')) => {
+                write!(out, "&#{};", u32::from(c))
             }
-            '<' | '>' | '&' | '"' | '\'' | '`' => write!(out, "&#{};", u32::from(c)),
-            _ => write!(out, "{c}"),
+            Shown::Plain(c) => write!(out, "{c}"),
         };
     }
     out
-}
-
-/// Marks above and below one letter that are shown as such: no writing needs more, and a pile of them covers the lines
-/// around it.
-const MARKS: usize = 4;
-
-/// Combining marks of the blocks that such piles are made of.
-fn is_stacked(c: char) -> bool {
-    matches!(u32::from(c), 0x300..=0x36F | 0x483..=0x489 | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF | 0xFE20..=0xFE2F)
 }
 
 /// What no view shows as it is; and here private use, spaces of unusual width and what stands beyond every assigned plane
@@ -147,8 +132,8 @@ mod tests {
             .chain(std::iter::repeat_n('\u{301}', 40))
             .collect();
         let shown = ForeignText::line(&pile).to_string();
-        assert_eq!(shown.matches('\u{301}').count(), MARKS);
-        assert_eq!(shown.matches("<b class=u>").count(), 40 - MARKS);
+        assert_eq!(shown.matches('\u{301}').count(), unseen::MAX_MARKS);
+        assert_eq!(shown.matches("<b class=u>").count(), 40 - unseen::MAX_MARKS);
         assert_eq!(ForeignText::line("e\u{301}").to_string(), "e\u{301}");
     }
 
