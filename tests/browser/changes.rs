@@ -106,11 +106,11 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     shop.sign_in(&browser);
     shop.sign_in(&other);
     browser.reads("#glance", "1 waiting");
-    browser.reads("#queue .ticket", "2 grants are suspended");
+    browser.reads("#queue .ticket", "Has suspended grants until you decide");
     for (place, words) in [
         (".who", "fixture"),
         (".who", LABEL),
-        ("#card h2", "2 grants are suspended until you decide"),
+        ("#card h2", "Has suspended grants until you decide"),
         (".differs", "it also takes `times`"),
         (".differs", ECHO),
         (".names", "one"),
@@ -135,7 +135,7 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
 
     // One of the two grants goes: the card is another one now, and says so by itself.
     shop.owner().revoke("two", ECHO);
-    browser.reads("#card h2", "1 grant is suspended until you decide");
+    browser.reads(".answer", "its grant on fixture is resumed");
     browser.reads(
         "[data-notice]",
         "This request changed while you were looking at it.",
@@ -166,7 +166,7 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     assert_eq!(shop.live(), 0);
     shop.sign_in(&browser);
     shop.sign_in(&other);
-    browser.reads("#card h2", "3 grants are suspended until you decide");
+    browser.reads(".answer", "its 3 grants on fixture are resumed");
     browser.reads(
         ".differs",
         "its worker may now read: (just \"/etc/hostname\")",
@@ -219,7 +219,7 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
     browser.reads("#live", "live");
     browser.reads("#queue", "Nothing waits");
     cli("unhide");
-    browser.reads("#card h2", "2 grants are suspended until you decide");
+    browser.reads(".answer", "its 2 grants on workspace are resumed");
     browser.reads(
         "#card .ask",
         "this source shows more than when you granted it",
@@ -230,7 +230,8 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
     assert_eq!(browser.run("return document.title"), "(1) Plexus");
     until("what is said to who listens", || {
         let said = browser.run("return document.getElementById('announce').textContent");
-        let news = "To decide on the source workspace: 2 grants are suspended. 1 waiting.";
+        let news =
+            "To decide on the source workspace: Has suspended grants until you decide. 1 waiting.";
         said.as_str()?.contains(news).then_some(())
     });
     // A yes that names no card, or another one, is none.

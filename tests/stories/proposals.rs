@@ -102,8 +102,7 @@ fn agent_writes_an_extension_and_the_owner_decides() {
     let shown = gateway.cli(["approvals", "show"]);
     let shown = shown.expect_ok();
     for part in [
-        "agent: coder",
-        "add an extension",
+        "agent: coder asks to add the extension journal",
         "/usr/bin/grep",
         "SHA-256",
         "monday.md",

@@ -47,6 +47,15 @@ pub(crate) fn questions(desk: &Desk, state: &State) -> impl Iterator<Item = pend
     read_all(desk.questions.cards(state))
 }
 
+/// The card of this id that the machine has no item of: a question, or a source that changed.
+pub(crate) fn of_source(desk: &Desk, state: &State, id: &PendingId) -> Option<pending::Item> {
+    question(desk, state, id).or_else(|| {
+        let catalogue = desk.catalogue.load();
+        let source = change::source_of(state, &catalogue, id)?;
+        read(change::card(state, &catalogue, source)?.into())
+    })
+}
+
 /// An item whose card a list has no room for.
 pub(crate) fn brief(state: &State, item: &Item) -> pending::Item {
     let proposal = item.register.as_ref();

@@ -29,15 +29,15 @@ mod links;
 mod live;
 mod one_source;
 mod overview;
-mod question;
-mod register;
 mod runs;
+mod sheet;
 pub(crate) mod shell;
 mod sources;
 mod words;
 
 use crate::{
     acting::Narrowing,
+    cards,
     desk::Desk,
     owner::{self, approvals, calls, proposal_cards},
     table,
@@ -59,7 +59,6 @@ use plexus_edge::{
 use plexus_home::tasks;
 use plexus_owner::pending::{self, Decide};
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
-use plexus_trust::Item;
 use std::sync::Arc;
 
 /// Everything below `/admin` that is the console's.
@@ -154,40 +153,30 @@ async fn show(
                 "in another browser"
             }
         });
-    if let Some((item, proposed)) = proposed(&desk, &id).await? {
-        let now = desk.ledger.snapshot().time(desk.clock.now());
-        let card = register::Card::of(&proposed, &item, now).ok_or_else(gone)?;
-        let card = card.render();
-        let card = card.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
-        return Ok(shell::typed(&desk, card.into(), "text/html; charset=utf-8"));
-    }
+    let proposed = proposed(&desk, &id).await?;
     let shown = desk.clone();
     let card = blocking(move || {
         let state = shown.ledger.snapshot();
-        match state.item(&id).cloned() {
-            Some(item) => card::Card::of(&shown, &state, &item, by)?.render().ok(),
-            None => match question::Card::of(&shown, &state, &id) {
-                Some(card) => card.render().ok(),
-                None => change::Card::of(&shown, &state, &id, by)?.render().ok(),
-            },
+        let now = state.time(shown.clock.now());
+        let item = state.item(&id).filter(|_| proposed.is_none());
+        if let Some(item) = item {
+            return card::Card::of(&shown, &state, item, by)?.render().ok();
         }
+        let Some(item) = proposed.or_else(|| cards::of_source(&shown, &state, &id)) else {
+            return change::decided(&shown, &state, &id, by, now);
+        };
+        sheet::of_item(&item, now)
     })
     .await?
     .ok_or_else(gone)?;
     Ok(shell::typed(&desk, card.into(), "text/html; charset=utf-8"))
 }
 
-/// An item that proposes an extension, with its card as it is now.
-async fn proposed(
-    desk: &Arc<Desk>,
-    id: &PendingId,
-) -> Result<Option<(Arc<Item>, pending::Item)>, Refused> {
+/// The card, as it is now, of an item that proposes an extension.
+async fn proposed(desk: &Arc<Desk>, id: &PendingId) -> Result<Option<pending::Item>, Refused> {
     let item = desk.ledger.snapshot().item(id).cloned();
     match item.filter(|item| item.register.is_some()) {
-        Some(item) => {
-            let card = proposal_cards::look(desk, &item).await?.item();
-            Ok(Some((item, card)))
-        }
+        Some(item) => Ok(Some(proposal_cards::look(desk, &item).await?.item())),
         None => Ok(None),
     }
 }
@@ -246,7 +235,7 @@ async fn everything(
 ) -> Result<Response, Refused> {
     let id = PendingId::parse(&id).map_err(|_| gone())?;
     let from = from(&request);
-    let whole = proposed(&desk, &id).await?.map(|(_, card)| card);
+    let whole = proposed(&desk, &id).await?;
     fragment(desk, move |desk| {
         card::everything(desk, &desk.ledger.snapshot(), &id, whole, from)
     })

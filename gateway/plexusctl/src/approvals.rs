@@ -5,7 +5,7 @@ mod answer;
 mod card;
 mod decide;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod screen;
 mod watch;
 

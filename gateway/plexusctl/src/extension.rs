@@ -21,7 +21,6 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
 };
-pub(crate) use surface::{outcome_lines, surface_lines};
 use zeroize::Zeroizing;
 
 /// Largest manifest file that is read, in bytes: what the gateway takes, and the white space of a person's file.
@@ -155,7 +154,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
             let id = name.to_string();
             match desk.open().await?.call(&extensions::Show { id }).await? {
                 InstalledExtension::Declared(agreed) => desk.show(&agreed, || {
-                    surface_lines(&agreed.surface, Some(&agreed.changes))
+                    surface::surface_lines(&agreed.surface, Some(&agreed.changes))
                 }),
                 InstalledExtension::Server(_) => {
                     let why = format!("{name} is an MCP server");

@@ -44,6 +44,7 @@ mod prompt;
 mod review;
 mod screen;
 mod service;
+mod sheet;
 mod sources;
 mod status;
 mod table;

@@ -13,6 +13,11 @@ const EDGES: &[(&str, Uses)] = &[
     ("plexus-protocol", Uses::Only(&[])),
     // The owner's protocol: its server and its clients share the types, and nothing else.
     ("plexus-owner", Uses::Only(&["plexus-protocol"])),
+    // The owner's cards as blocks: what paints them is its clients' and the console's.
+    (
+        "plexus-sheet",
+        Uses::Only(&["plexus-owner", "plexus-protocol"]),
+    ),
     ("plexus-trust", Uses::Only(&["plexus-protocol"])),
     // Generic over the machine: the daemon brings it together with the trust core.
     ("plexus-ledger", Uses::Only(&[])),
@@ -141,6 +146,7 @@ const EDGES: &[(&str, Uses)] = &[
         "plexus-desk",
         Uses::Only(&[
             "plexus-owner",
+            "plexus-sheet",
             "plexus-edge",
             "plexus-calls",
             "plexus-record",
@@ -174,7 +180,12 @@ const EDGES: &[(&str, Uses)] = &[
     ),
     (
         "plexusctl",
-        Uses::Only(&["plexus-protocol", "plexus-owner", "plexus-client"]),
+        Uses::Only(&[
+            "plexus-protocol",
+            "plexus-owner",
+            "plexus-sheet",
+            "plexus-client",
+        ]),
     ),
     (
         "plexus",

@@ -576,10 +576,7 @@ pub(super) fn everything(
     let shown = match state.item(id) {
         Some(_) if proposed.is_some() => proposed?,
         Some(item) => cards::grant(desk, &desk.catalogue.load(), state, item)?,
-        None => match cards::question(desk, state, id) {
-            Some(card) => card,
-            None => super::change::whole(desk, state, id)?,
-        },
+        None => cards::of_source(desk, state, id)?,
     };
     let whole = serde_json::to_string_pretty(&shown).ok()?;
     let rest = whole.get(from..)?;

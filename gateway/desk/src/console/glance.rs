@@ -1,7 +1,7 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
-use super::{card::Moment, change, foreign::ForeignText, question};
-use crate::{desk::Desk, owner::calls};
+use super::{card::Moment, foreign::ForeignText, sheet::Line};
+use crate::{cards, desk::Desk, owner::calls};
 use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
@@ -67,10 +67,8 @@ struct SourceView {
 #[derive(Template)]
 #[template(path = "queue.html")]
 pub(super) struct Queue {
-    /// A call waits for each.
-    pub(super) questions: Vec<question::Line>,
-    /// Sources whose grants rest: what is asked for on them waits for that.
-    pub(super) changes: Vec<change::Line>,
+    /// Questions, for each of which a call waits; then sources that changed, for which what is asked on them waits.
+    pub(super) lines: Vec<Line>,
     pub(super) rows: Vec<Row>,
     /// How many there is no room for.
     pub(super) more: usize,
@@ -92,13 +90,9 @@ pub(super) struct Row {
 /// What the page needs to follow the gateway: both parts as HTML, and which revision of which item they show.
 pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
     let queue = Queue::of(desk, state);
-    let questions = queue.questions.iter().map(|line| json!([line.id, 0]));
-    let changes = queue
-        .changes
-        .iter()
-        .map(|line| json!([line.id, line.revision]));
+    let lines = queue.lines.iter().map(|line| json!([line.id, line.revision]));
     let rows = queue.rows.iter().map(|row| json!([row.id, row.revision]));
-    let items: Vec<Value> = questions.chain(changes).chain(rows).collect();
+    let items: Vec<Value> = lines.chain(rows).collect();
     let glance = Glance::of(desk, state, queue.all);
     Ok(json!({
         "waiting": queue.all,
@@ -121,12 +115,12 @@ impl Queue {
             .collect();
         // The oldest first: nothing that is there already moves when another comes.
         waiting.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        let mut changes = change::lines(desk, state);
-        let mut questions = question::lines(desk, state);
-        let all = questions.len() + changes.len() + waiting.len();
-        questions.truncate(LISTED);
-        changes.truncate(LISTED - questions.len());
-        waiting.truncate(LISTED - questions.len() - changes.len());
+        let catalogue = desk.catalogue.load();
+        let of_sources = cards::questions(desk, state).chain(cards::changes(state, &catalogue));
+        let mut lines: Vec<_> = of_sources.filter_map(|item| Line::of(&item, now)).collect();
+        let all = lines.len() + waiting.len();
+        lines.truncate(LISTED);
+        waiting.truncate(LISTED - lines.len());
         Self {
             rows: waiting
                 .iter()
@@ -134,8 +128,7 @@ impl Queue {
                 .collect(),
             more: all.saturating_sub(LISTED),
             all,
-            questions,
-            changes,
+            lines,
         }
     }
 

@@ -6,13 +6,10 @@
 //! already. A member that its type does not have is shown, because approving approves all of it.
 
 pub(super) mod answers;
-mod change;
 pub(super) mod everything;
 pub(super) mod plan;
-mod question;
-mod register;
 
-use crate::{diff, owner::is_digest, screen::lines::CHANGE};
+use crate::{diff, owner::is_digest, screen::lines::CHANGE, sheet};
 use plexus_client::{Stop, span, text};
 use plexus_owner::pending::{
     Ask, BriefCard, Card, Form, GrantCard, Heading, Item, Kind, MadePlan, OnApproval, Plan,
@@ -45,13 +42,13 @@ const MAX_VALUE: usize = 60;
 
 /// The card of `item`.
 pub(super) fn render(item: &Item, now: Timestamp) -> String {
-    let heading = &item.heading;
     match &item.card {
-        Card::Brief(card) => brief(heading, card, now),
+        Card::Brief(card) => brief(&item.heading, card, now),
         Card::Grant(card) => grant(item, card, now),
-        Card::Change(card) => change::render(heading, card, now),
-        Card::Question(card) => question::render(heading, card, now),
-        Card::Register(card) => register::render(heading, card, now),
+        Card::Change(_) | Card::Question(_) | Card::Register(_) => {
+            let sheet = plexus_sheet::sheet_of(item);
+            sheet.map_or_else(String::new, |sheet| sheet::card(&sheet, now))
+        }
     }
 }
 

@@ -5,26 +5,26 @@ use plexus_protocol::{Digest, Timestamp, TrustWindow};
 use serde_json::{Value, json};
 
 /// Their ids.
-pub(super) const ITEM: &str = "pend_00000000-0000-4000-8000-000000000001";
-pub(super) const OTHER: &str = "pend_00000000-0000-4000-8000-000000000002";
+pub(crate) const ITEM: &str = "pend_00000000-0000-4000-8000-000000000001";
+pub(crate) const OTHER: &str = "pend_00000000-0000-4000-8000-000000000002";
 
 /// Five minutes after they were made.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     serde_json::from_str("\"2026-01-01T00:05:00.000Z\"").unwrap()
 }
 
 /// A card of this JSON.
-pub(super) fn read(card: Value) -> Item {
+pub(crate) fn read(card: Value) -> Item {
     serde_json::from_value(card).unwrap()
 }
 
 /// A digest that is none of anything here.
-pub(super) fn digest() -> Value {
+pub(crate) fn digest() -> Value {
     json!(Digest([0xab; 32]))
 }
 
 /// One call, with its plan.
-pub(super) fn grant() -> Value {
+pub(crate) fn grant() -> Value {
     json!({
         "pendingId": ITEM, "kind": "grant", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
         "expiresAt": "2026-01-02T00:00:00.000Z", "agentId": "my-cc", "capabilities": ["workspace.write"],
@@ -60,7 +60,7 @@ pub(super) fn grant() -> Value {
 }
 
 /// Another capability of the same card.
-pub(super) fn hidden() -> Value {
+pub(crate) fn hidden() -> Value {
     json!({"id": "w.hidden", "verbs": [], "label": null, "input": "hidden-input", "windows": [], "plan": {
         "preview": {"headline": "hidden-plan", "facts": [], "form": "fields", "cut": false},
         "previewDigest": digest(), "stateToken": digest(), "rating": "read", "summary": "", "touched": [],
@@ -69,7 +69,7 @@ pub(super) fn hidden() -> Value {
 }
 
 /// A source that changed.
-pub(super) fn change() -> Value {
+pub(crate) fn change() -> Value {
     json!({
         "pendingId": ITEM, "kind": "change", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
         "capabilities": ["notes.read"], "reasons": ["it changed"], "pendingNarration": [], "asks": [],
@@ -82,14 +82,14 @@ pub(super) fn change() -> Value {
 }
 
 /// The card of one call with this id.
-pub(super) fn waiting(id: &str) -> Item {
+pub(crate) fn waiting(id: &str) -> Item {
     let mut card = grant();
     card["pendingId"] = id.into();
     read(card)
 }
 
 /// Answers for these windows; a window with words against it cannot be chosen.
-pub(super) fn choices(of: &[(TrustWindow, Option<&str>)]) -> Vec<Choice> {
+pub(crate) fn choices(of: &[(TrustWindow, Option<&str>)]) -> Vec<Choice> {
     let choice = |(window, refused): &(TrustWindow, Option<&str>)| Choice {
         window: *window,
         words: match window {

@@ -1,0 +1,225 @@
+//! Sheets as HTML: the one painter of cards that `plexus-sheet` makes.
+//!
+//! Invariants: everything shown is of one card, and its digest goes with it; what is not ours is [`ForeignText`] and stands
+//! in a marked place; all of it is in the page: a long list or text is folded, with its length.
+//!
+//! Must not know: what a card is about.
+
+use super::{card::Moment, foreign::ForeignText};
+use askama::Template;
+use plexus_owner::pending::{Card, FieldType, Item, State};
+use plexus_protocol::{Digest, Timestamp};
+use plexus_sheet::{Block, Fact, Field, Sheet, Untrusted, sheet_of};
+
+/// Facts of a section, words of a difference: how many stand open.
+const OPEN: usize = 12;
+/// Capabilities that stand in the first list, and how many there are at most where each stands open.
+const LISTED: usize = 24;
+const OPEN_OFFERS: usize = 6;
+/// Characters of a value, and lines of a text, that stand open.
+const LONG: usize = 300;
+const LINES: usize = 12;
+
+#[derive(Template)]
+#[template(path = "sheet.html")]
+struct Page<'s> {
+    sheet: &'s Sheet,
+    /// A number that changes with the card, as the list has it.
+    revision: u64,
+    state: &'static str,
+    since: Moment,
+    ends: Option<Moment>,
+    /// How it was decided, where it waits no longer.
+    verdict: Option<String>,
+}
+
+/// The page of an item's card; none of one that has a page of another form.
+pub(super) fn of_item(item: &Item, now: Timestamp) -> Option<String> {
+    let sheet = sheet_of(item)?;
+    let verdict = match sheet.state {
+        State::Pending => None,
+        State::Approved => Some("Approved"),
+        State::Denied => Some("Denied"),
+        State::Expired => Some("It waits no longer"),
+    };
+    // An item of the machine has a revision of its own, which no act on a proposal changes.
+    let revision = match &item.card {
+        Card::Register(_) => 0,
+        _ => revision(sheet.digest),
+    };
+    page(&sheet, revision, verdict.map(str::to_owned), now).ok()
+}
+
+/// The page of a card; `verdict` says how it was decided, where it waits no longer.
+pub(super) fn page(
+    sheet: &Sheet,
+    revision: u64,
+    verdict: Option<String>,
+    now: Timestamp,
+) -> Result<String, askama::Error> {
+    let page = Page {
+        sheet,
+        revision,
+        state: match sheet.state {
+            State::Expired => "over",
+            state => state.as_str(),
+        },
+        since: Moment::ago(sheet.since, now),
+        ends: sheet.ends.map(|ends| Moment::left(ends, now)),
+        verdict,
+    };
+    page.render()
+}
+
+/// A card as a line of the list.
+pub(super) struct Line {
+    pub(super) id: String,
+    pub(super) revision: u64,
+    pub(super) label: &'static str,
+    pub(super) who: ForeignText,
+    pub(super) title: String,
+    pub(super) what: ForeignText,
+    pub(super) since: Moment,
+}
+
+impl Line {
+    /// The line of an item; none of one that has a page of another form.
+    pub(super) fn of(item: &Item, now: Timestamp) -> Option<Self> {
+        let sheet = sheet_of(item)?;
+        let subject = &sheet.subject;
+        Some(Self {
+            id: sheet.id.to_string(),
+            revision: revision(sheet.digest),
+            label: subject.label,
+            who: subject.who.paint(|who| ForeignText::short(who, 60)),
+            title: capital(subject.title),
+            what: sheet.gist.paint(|gist| ForeignText::short(gist, 90)),
+            since: Moment::ago(sheet.since, now),
+        })
+    }
+}
+
+/// A number that changes with the card: the beginning of its digest, as much as a browser counts exactly.
+pub(super) fn revision(digest: Option<Digest>) -> u64 {
+    let bytes = digest.iter().flat_map(|digest| digest.0).take(6);
+    bytes.fold(0, |number, byte| number << 8 | u64::from(byte))
+}
+
+/// Our own words at the beginning of a line.
+fn capital(words: &str) -> String {
+    let mut rest = words.chars();
+    let first = rest.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(rest).collect()
+}
+
+impl Page<'_> {
+    fn digest(&self) -> String {
+        let digest = self.sheet.digest;
+        digest.map_or_else(String::new, |digest| digest.to_string())
+    }
+
+    /// The fields of all blocks, with their places in the form.
+    fn fields(&self) -> impl Iterator<Item = (usize, &Field)> {
+        let blocks = self.sheet.blocks.iter();
+        let fields = blocks.flat_map(|block| match block {
+            Block::Fields(fields) => fields.as_slice(),
+            _ => &[],
+        });
+        fields.enumerate()
+    }
+
+    fn capital(&self, words: &str) -> String {
+        capital(words)
+    }
+
+    /// The first `most` of a list.
+    fn first<'l, T>(&self, all: &'l [T], most: usize) -> &'l [T] {
+        all.get(..most).unwrap_or(all)
+    }
+
+    /// The others.
+    fn beyond<'l, T>(&self, all: &'l [T], most: usize) -> &'l [T] {
+        all.get(most..).unwrap_or_default()
+    }
+
+    fn line(&self, said: &Untrusted) -> ForeignText {
+        said.paint(ForeignText::line)
+    }
+
+    fn text(&self, said: &Untrusted) -> ForeignText {
+        said.paint(ForeignText::text)
+    }
+
+    /// The length in words of a value that is folded.
+    fn length(&self, fact: &Fact) -> Option<String> {
+        let (lines, length) = fact
+            .value
+            .paint(|value| (value.lines().count(), value.chars().count()));
+        match fact.is_text {
+            true if lines > LINES => Some(format!("{lines} lines")),
+            _ if length > LONG => Some(format!("{length} characters")),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// In every place of a card that is another's, there is text and no markup.
+    #[test]
+    fn words_of_others_stay_text_in_every_block() {
+        let evil = "</dd><script>\u{202e}x\" onclick='y'";
+        let (id, digest) = ("pend_00000000-0000-4000-8000-000000000001", Digest([7; 32]));
+        let heading = json!({"pendingId": id, "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
+            "capabilities": ["s.book"], "agentId": "a", "agentPurpose": evil, "cardDigest": digest, "choices": [],
+            "ifApproved": evil, "ifDenied": evil, "source": {"id": "s", "label": evil}, "reasons": [evil]});
+        let facts = json!([{"name": evil, "value": evil}, {"name": evil, "text": evil.repeat(20)}]);
+        let of_kind = |kind: &str, more: serde_json::Value| {
+            let mut card = heading.clone();
+            card["kind"] = kind.into();
+            let more = more.as_object().cloned().unwrap();
+            card.as_object_mut().unwrap().extend(more);
+            let item: Item = serde_json::from_value(card).unwrap();
+            of_item(&item, item.heading.created_at).unwrap()
+        };
+        let field = |kind: &str| {
+            json!({"name": evil, "label": evil, "hint": evil, "required": false, "type": kind,
+                "of": [{"value": evil, "label": evil}]})
+        };
+        let fields = ["text", "number", "boolean", "choice", "choices"].map(field);
+        for page in [
+            of_kind(
+                "question",
+                json!({"question": {"words": evil, "fields": fields}}),
+            ),
+            of_kind(
+                "question",
+                json!({"question": {"words": evil, "url": evil, "host": evil}}),
+            ),
+            of_kind(
+                "change",
+                json!({"pendingNarration": [], "agents": ["a"], "definitions": null,
+                    "changes": [{"about": evil, "words": vec![evil; 30], "at": "2026-01-01T00:00:00.000Z"}]}),
+            ),
+            of_kind(
+                "register",
+                json!({"register": {"source": "s", "label": evil, "sections": [
+                        {"title": evil, "note": evil, "facts": facts},
+                        {"title": evil, "note": evil, "capability": true, "facts": facts}]},
+                    "changes": [evil], "movedSecrets": [{"name": evil, "host": evil}], "ifKept": evil}),
+            ),
+        ] {
+            assert!(page.contains("&#60;script&#62;"), "the control: {page}");
+            assert!(
+                page.contains(&format!("data-digest=\"{digest}\"")),
+                "{page}"
+            );
+            assert!(!page.contains("<script"), "{page}");
+            assert!(!page.contains(['\u{202e}', '`']), "{page}");
+            assert!(!page.contains("x\" onclick"), "{page}");
+        }
+    }
+}
