@@ -4,7 +4,7 @@
 //! hides, or starts an escape sequence, nor more marks on one letter than any language needs, which would grow over the
 //! lines above; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
 
-use plexus_protocol::unseen::{self, Shown};
+use plexus_protocol::unseen::{self, Glyph};
 
 /// One line: line breaks and tabs are escaped too.
 #[must_use]
@@ -46,8 +46,8 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for one in unseen::shown(text, keep, unseen::is_unseen) {
         match one {
-            Shown::Plain(c) => out.push(c),
-            Shown::Written(words) => out.push_str(&words),
+            Glyph::Plain(c) => out.push(c),
+            Glyph::Written(words) => out.push_str(&words),
         }
     }
     out

@@ -9,7 +9,7 @@ pub const MAX_MARKS: usize = 4;
 
 /// A character of a text, as a view shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum Glyph {
     /// As it is.
     Plain(char),
     /// Written out, so that it is seen instead of obeyed: `\u{202e}`.
@@ -22,7 +22,7 @@ pub fn shown(
     text: &str,
     keeps: impl Fn(char) -> bool,
     unseen: impl Fn(char) -> bool,
-) -> impl Iterator<Item = Shown> {
+) -> impl Iterator<Item = Glyph> {
     let mut marks = 0;
     text.chars().map(move |c| {
         marks = match c.width() {
@@ -30,14 +30,14 @@ pub fn shown(
             _ => 0,
         };
         match c {
-            _ if keeps(c) => Shown::Plain(c),
-            '\n' => Shown::Written("\\n".into()),
-            '\r' => Shown::Written("\\r".into()),
-            '\t' => Shown::Written("\\t".into()),
+            _ if keeps(c) => Glyph::Plain(c),
+            '\n' => Glyph::Written("\\n".into()),
+            '\r' => Glyph::Written("\\r".into()),
+            '\t' => Glyph::Written("\\t".into()),
             _ if unseen(c) || marks > MAX_MARKS => {
-                Shown::Written(format!("\\u{{{:x}}}", u32::from(c)))
+                Glyph::Written(format!("\\u{{{:x}}}", u32::from(c)))
             }
-            _ => Shown::Plain(c),
+            _ => Glyph::Plain(c),
         }
     })
 }

@@ -4,7 +4,7 @@
 //! such characters appear as marked `\u{…}`. It is the only way in which a template takes text as it is.
 
 use askama::filters::HtmlSafe;
-use plexus_protocol::unseen::{self, Shown};
+use plexus_protocol::unseen::{self, Glyph};
 use std::fmt::{self, Write};
 
 /// Foreign text, escaped and marked. Templates print it as it is.
@@ -76,11 +76,11 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     for one in unseen::shown(text, keep, is_unseen) {
         // Writing to a String cannot fail.
         let _ = match one {
-            Shown::Written(words) => write!(out, "<b class=u>{words}</b>"),
-            Shown::Plain(c @ ('<' | '>' | '&' | '"' | '\'' | '`')) => {
+            Glyph::Written(words) => write!(out, "<b class=u>{words}</b>"),
+            Glyph::Plain(c @ ('<' | '>' | '&' | '"' | '\'' | '`')) => {
                 write!(out, "&#{};", u32::from(c))
             }
-            Shown::Plain(c) => write!(out, "{c}"),
+            Glyph::Plain(c) => write!(out, "{c}"),
         };
     }
     out
