@@ -28,7 +28,6 @@ use crate::{
     terms::Terms,
 };
 use bytes::Bytes;
-pub use choices::{amounts_to_execute, permits};
 use plexus_home::{
     state_dir::{StateDir, create_private},
     tasks::blocking,

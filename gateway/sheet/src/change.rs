@@ -60,18 +60,8 @@ pub(crate) fn sheet(heading: &Heading, card: &ChangeCard) -> Sheet {
             Block::Names("capabilities", capabilities.collect()),
         ],
         answer: Some(Answer {
-            yes: Some(Act {
-                label: "if you approve",
-                button: yes,
-                done: "Resumed",
-                does: Untrusted::of(&card.if_approved),
-            }),
-            no: Some(Act {
-                label: "if you deny",
-                button: no,
-                done: "Revoked",
-                does: Untrusted::of(&card.if_denied),
-            }),
+            yes: Some(Act::of("if you approve", yes, "Resumed", &card.if_approved)),
+            no: Some(Act::of("if you deny", no, "Revoked", &card.if_denied)),
             ..Answer::default()
         }),
         ..Sheet::of(

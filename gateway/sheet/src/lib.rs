@@ -10,11 +10,13 @@
 //! Must not know: how a block is painted, and where from a card comes.
 
 mod change;
+mod grant;
 mod question;
 mod register;
 mod untrusted;
 
 pub use change::changed_source;
+pub use grant::{permits, telling_facts, warnings};
 pub use register::{surface, to_approve};
 pub use untrusted::Untrusted;
 
@@ -181,6 +183,17 @@ impl Fact {
             name: Untrusted::of(name),
             value: Untrusted::of(value),
             is_text: false,
+        }
+    }
+}
+
+impl Act {
+    fn of(label: &'static str, button: &'static str, done: &'static str, does: &str) -> Self {
+        Self {
+            label,
+            button,
+            done,
+            does: Untrusted::of(does),
         }
     }
 }

@@ -35,18 +35,18 @@ pub(crate) fn sheet(heading: &Heading, card: &QuestionCard) -> Sheet {
             wants,
         ],
         answer: Some(Answer {
-            yes: Some(Act {
-                label: "if you answer",
+            yes: Some(Act::of(
+                "if you answer",
                 button,
-                done: "Answered",
-                does: Untrusted::of(&card.if_approved),
-            }),
-            no: Some(Act {
-                label: "if you deny",
-                button: "Do not answer",
-                done: "Not answered",
-                does: Untrusted::of(&card.if_denied),
-            }),
+                "Answered",
+                &card.if_approved,
+            )),
+            no: Some(Act::of(
+                "if you deny",
+                "Do not answer",
+                "Not answered",
+                &card.if_denied,
+            )),
             ..Answer::default()
         }),
         ..Sheet::of(heading, Some(card.card_digest), subject)

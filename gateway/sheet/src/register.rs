@@ -62,12 +62,7 @@ pub(crate) fn sheet(heading: &Heading, card: &RegisterCard) -> Sheet {
 pub fn to_approve(does: &str, moved: &[MovedSecret], kept: Option<&str>) -> Answer {
     let moved = moved.iter();
     Answer {
-        yes: Some(Act {
-            label: "if you approve",
-            button: "Add it",
-            done: "Added",
-            does: Untrusted::of(does),
-        }),
+        yes: Some(Act::of("if you approve", "Add it", "Added", does)),
         keeps: moved
             .map(|one| (Untrusted::of(&one.name), Untrusted::of(&one.host)))
             .collect(),

@@ -206,7 +206,7 @@ fn once_only(entry: &Entry) -> &'static str {
 
 /// Whether the plan amounts to running code, though the capability alone does not.
 #[must_use]
-pub fn amounts_to_execute(ask: &Ask) -> bool {
+pub(crate) fn amounts_to_execute(ask: &Ask) -> bool {
     let is_rated_so = matches!(
         ask.plan,
         Plan::Ready {
@@ -219,7 +219,7 @@ pub fn amounts_to_execute(ask: &Ask) -> bool {
 
 /// How far a bounded approval reaches, as a card says it. Without an input of the call the card shows none of its members.
 #[must_use]
-pub fn permits(bounded: &Bounded, is_shown: bool) -> String {
+pub(crate) fn permits(bounded: &Bounded, is_shown: bool) -> String {
     let (most, minutes) = (bounded.limits.turns, bounded.limits.minutes);
     let Some(children) = &bounded.children else {
         return format!(

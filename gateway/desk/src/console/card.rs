@@ -11,15 +11,11 @@ use super::{
 };
 use crate::{cards, desk::Desk};
 use askama::Template;
-use plexus_calls::approvals;
-use plexus_owner::pending::{self, GrantCard, MadePlan};
-use plexus_protocol::{
-    CapabilityId, Digest, PendingId, Timestamp, TrustWindow, constraint::is_prefix,
-};
-use plexus_sources::catalogue::Entry;
-use plexus_trust::{Ask, Item, ItemState, Plan, State};
+use plexus_owner::pending::{self, GrantCard, OnApproval};
+use plexus_protocol::{CapabilityId, PendingId, Timestamp, TrustWindow, constraint::is_prefix};
+use plexus_sources::catalogue::{Catalogue, Entry};
+use plexus_trust::{Ask, Item, ItemState, State};
 use serde_json::{Map, Value};
-use std::sync::Arc;
 
 /// Bytes of all diffs of a card, as HTML.
 const DIFFS: Room = Room {
@@ -92,8 +88,6 @@ struct AskView {
     facts_more: usize,
     warnings: Vec<ForeignText>,
     warnings_more: usize,
-    /// Its plan amounts to running code, though the capability alone does not.
-    runs_code: bool,
     diff: Option<Diff>,
     input: Vec<Member>,
     input_more: usize,
@@ -101,7 +95,7 @@ struct AskView {
     touches: Vec<(String, ForeignText)>,
     touches_more: usize,
     /// How far the approval of a conversation reaches.
-    permits: String,
+    permits: Option<ForeignText>,
 }
 
 struct Member {
@@ -154,68 +148,59 @@ impl Card {
     ) -> Option<Self> {
         let catalogue = desk.catalogue.load();
         let shown = cards::grant(desk, &catalogue, state, item)?;
-        let shown = shown.card.grant()?;
+        let (heading, card) = (&shown.heading, shown.card.grant()?);
         let now = state.time(desk.clock.now());
         let mut left = VALUES;
-        let entry = |ask: &Ask| catalogue.get(&ask.capability).cloned();
-        let few = item.asks.len().clamp(1, ASKS);
+        let few = card.asks.len().clamp(1, ASKS);
         let room = Room {
             rows: DIFFS.rows / few,
             bytes: DIFFS.bytes / few,
         };
-        let asks: Vec<AskView> = item
-            .asks
-            .iter()
-            .zip(&shown.asks)
-            .take(ASKS)
-            .map(|(ask, seen)| {
-                AskView::of(
-                    state,
-                    item,
-                    ask,
-                    seen,
-                    entry(ask).as_deref(),
-                    room,
-                    &mut left,
-                )
+        let asks = card.asks.iter().take(ASKS);
+        let asks: Vec<AskView> = asks
+            .map(|ask| {
+                let entry = catalogue.get(&ask.id);
+                let source = entry.and_then(|entry| state.sources.get(&entry.source));
+                let source = source.map_or("", |source| &source.config.label);
+                let entry = entry.map(|entry| &**entry);
+                AskView::of(&shown, ask, source, entry, room, &mut left)
             })
             .collect();
-        let making = item.asks.iter().any(|ask| ask.plan == Plan::Making);
-        let lost = !making && shown.card_digest.is_none()
-            || item.asks.iter().any(|ask| ask.plan == Plan::Failed)
-            || item.asks.iter().zip(&shown.asks).any(|(ask, seen)| {
-                ask.input.is_some()
-                    && seen.input.as_ref().is_none_or(Value::is_null)
-                    && desk.approvals.input(&item.id, ask).is_none()
-            });
-        let first = asks.first();
-        let digest = shown.card_digest;
+        let making = card.is_planning();
+        let mut inputs = item.asks.iter().zip(&card.asks);
+        let is_gone = |(ask, seen): (&Ask, &pending::Ask)| {
+            seen.input == Some(Value::Null) && desk.approvals.input(&item.id, ask).is_none()
+        };
+        let lost =
+            !making && card.card_digest.is_none() || card.has_failed() || inputs.any(is_gone);
+        let wish = card.requested_trust_window;
+        let digest = card.card_digest;
+        let agent = heading.agent_id.as_ref();
         Some(Self {
             id: item.id.to_string(),
             digest: digest.map_or_else(String::new, |digest| digest.to_string()),
             revision: item.revision,
             state: words::state(item, now),
-            agent: ForeignText::line(item.agent.as_str()),
-            client: client(item),
-            title: first.map(|ask| ask.label.clone()).unwrap_or_default(),
-            more_asks: item.asks.len() - 1.min(item.asks.len()),
-            asked: Moment::ago(item.created_at, now),
+            agent: ForeignText::line(agent.map_or("", |agent| agent.as_str())),
+            client: client(card),
+            title: asks
+                .first()
+                .map(|ask| ask.label.clone())
+                .unwrap_or_default(),
+            more_asks: card.asks.len().saturating_sub(1),
+            asked: Moment::ago(heading.created_at, now),
             ends: Moment::left(item.expires_at, now),
-            purpose: item.purpose.as_deref().map(ForeignText::line),
-            wish: item
-                .asks
-                .iter()
-                .find_map(|ask| ask.wish)
-                .map_or("", |w| w.phrase()),
-            differs: shown.differs.as_ref().map(|it| Differs::of(it, now)),
-            before: before(shown, now),
-            choices: shown.choices.iter().map(Choice::of).collect(),
-            narrow: narrow(item, shown, entry),
+            purpose: heading.agent_purpose.as_deref().map(ForeignText::line),
+            wish: wish.map_or("", TrustWindow::phrase),
+            differs: card.differs.as_ref().map(|it| Differs::of(it, now)),
+            before: before(card, now),
+            choices: card.choices.iter().map(Choice::of).collect(),
+            narrow: narrow(card, &catalogue),
             asks,
             making,
             lost,
-            any_input: item.asks.iter().any(|ask| ask.input.is_none()),
-            runs: item.on_approval == plexus_trust::OnApproval::Run,
+            any_input: card.asks.iter().any(|ask| ask.input.is_none()),
+            runs: card.on_approval == OnApproval::Run,
             verdict: words::verdict(item, now, by),
             reason: match &item.state {
                 ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),
@@ -242,29 +227,31 @@ impl Card {
 }
 
 impl AskView {
+    /// One call of an item: `source` is its name for people, `entry` what the catalogue has of it.
     fn of(
-        state: &State,
-        item: &Item,
-        ask: &Ask,
-        seen: &pending::Ask,
+        item: &pending::Item,
+        ask: &pending::Ask,
+        source: &str,
         entry: Option<&Entry>,
         room: Room,
         left: &mut usize,
     ) -> Self {
-        let (plan, error) = match &seen.plan {
+        let (plan, error) = match &ask.plan {
             pending::Plan::Made(plan) => (Some(&**plan), None),
             pending::Plan::Failed(failed) => (None, Some(&failed.error)),
             pending::Plan::None | pending::Plan::Making => (None, None),
         };
-        let source = entry.and_then(|e| state.sources.get(&e.source));
-        let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
+        let label = ask.label.as_deref().unwrap_or(ask.id.as_str());
+        let scopes = item.card.grant().into_iter().flat_map(|card| &card.scopes);
+        let scope = scopes.into_iter().find(|scope| scope.id == ask.id);
+        let only = scope.and_then(|scope| scope.constraint.as_ref());
         let diff = plan.map(|plan| &plan.preview).and_then(|preview| {
             let page = diff::page(preview.form, preview.diff.as_ref()?, 0, room);
             Some(Diff {
                 more: page.next.map_or(String::new(), |next| {
                     format!(
                         "/admin/console/pending/{}/diff/{}?from={next}",
-                        item.id, ask.capability
+                        item.heading.pending_id, ask.id
                     )
                 }),
                 page,
@@ -279,63 +266,45 @@ impl AskView {
                 ForeignText::line(&touched.id),
             )
         });
-        let (facts, facts_more) = first(plan.into_iter().flat_map(facts), |fact| {
+        let told = plan.map(|plan| plexus_sheet::telling_facts(&plan.preview));
+        let (facts, facts_more) = first(told.into_iter().flatten(), |fact| {
             (
                 ForeignText::short(&fact.name, 80),
                 ForeignText::short(&fact.value, 400),
             )
         });
-        let warnings = plan.into_iter().flat_map(|plan| &plan.warnings);
-        let (warnings, warnings_more) = first(warnings, |said| ForeignText::line(said));
+        let warnings = plan.map(|plan| plexus_sheet::warnings(ask, plan));
+        let warnings = warnings.into_iter().flatten();
+        let (warnings, warnings_more) = first(warnings, |said| said.paint(ForeignText::line));
         let headline = plan.map_or("", |plan| &plan.preview.headline);
         let schema = entry.and_then(|e| e.capability().input.as_ref());
-        let (input, input_more) = members(seen.input.as_ref(), schema, diff.is_some(), left);
+        let (input, input_more) = members(ask.input.as_ref(), schema, diff.is_some(), left);
         let rating = entry.map_or("unknown to this gateway: treat it as sensitive", |e| {
             words::rating(e)
         });
         Self {
-            id: ForeignText::line(ask.capability.as_str()),
+            id: ForeignText::line(ask.id.as_str()),
             label: ForeignText::line(label),
-            source: source
-                .map(|s| ForeignText::short(&s.config.label, 120))
-                .unwrap_or_default(),
+            source: ForeignText::short(source, 120),
             verbs: words::verbs(ask.verbs),
             rating,
-            only: ask
-                .constraint
-                .as_ref()
-                .map(|c| ForeignText::line(&c.in_words())),
-            making: ask.plan == Plan::Making,
+            only: only.map(|only| ForeignText::line(&only.in_words())),
+            making: ask.plan == pending::Plan::Making,
             error: error.map(|why| ForeignText::line(why)),
             headline: ForeignText::line(headline),
             facts,
             facts_more,
             warnings,
             warnings_more,
-            runs_code: approvals::amounts_to_execute(ask),
             input,
             input_more,
             has_input: ask.input.is_some(),
             diff,
             touches,
             touches_more,
-            permits: ask
-                .bounded
-                .as_deref()
-                .map(|bounded| approvals::permits(bounded, ask.input.is_some()))
-                .unwrap_or_default(),
+            permits: plexus_sheet::permits(ask).map(|permits| permits.paint(ForeignText::line)),
         }
     }
-}
-
-/// The facts of a plan that tell a person something: a digest does not, and the headline names the path already.
-fn facts(plan: &MadePlan) -> impl Iterator<Item = &pending::Fact> {
-    let preview = &plan.preview;
-    let tells = |fact: &&pending::Fact| {
-        Digest::parse(&fact.value).is_none()
-            && (fact.name != "path" || !preview.headline.contains(&fact.value))
-    };
-    preview.facts.iter().filter(tells)
 }
 
 /// How its source was changed since it was granted, and what was denied before.
@@ -405,9 +374,9 @@ fn members(
     first(known.chain(others), member)
 }
 
-fn client(item: &Item) -> ForeignText {
-    let (name, version) = &item.client;
-    let both = [name, version].map(|part| part.as_deref().unwrap_or_default());
+fn client(card: &GrantCard) -> ForeignText {
+    let client = card.client.clone().unwrap_or_default();
+    let both = [client.name, client.version].map(Option::unwrap_or_default);
     ForeignText::short(both.join(" ").trim(), 80)
 }
 
@@ -456,21 +425,15 @@ impl Choice {
 }
 
 /// The fields that a longer permission can be narrowed by, with this call's own place as the first suggestion.
-fn narrow(
-    item: &Item,
-    shown: &GrantCard,
-    entry: impl Fn(&Ask) -> Option<Arc<Entry>>,
-) -> Vec<Narrow> {
-    let Some(first) = item.asks.first() else {
-        return Vec::new();
-    };
-    let (Some(entry), Some(seen)) = (entry(first), shown.asks.first()) else {
+fn narrow(card: &GrantCard, catalogue: &Catalogue) -> Vec<Narrow> {
+    let first = card.asks.first();
+    let Some((ask, entry)) = first.and_then(|ask| Some((ask, catalogue.get(&ask.id)?))) else {
         return Vec::new();
     };
     let resolved = |field| entry.capability().resolves_to(field);
-    let fields = shown.narrow.iter().take(4);
+    let fields = card.narrow.iter().take(4);
     fields
-        .map(|field| Narrow::of(field, resolved(field), seen.input.as_ref()))
+        .map(|field| Narrow::of(field, resolved(field), ask.input.as_ref()))
         .collect()
 }
 

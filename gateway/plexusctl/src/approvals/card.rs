@@ -12,8 +12,7 @@ pub(super) mod plan;
 use crate::{diff, owner::is_digest, screen::lines::CHANGE, sheet};
 use plexus_client::{Stop, span, text};
 use plexus_owner::pending::{
-    Ask, BriefCard, Card, Form, GrantCard, Heading, Item, Kind, MadePlan, OnApproval, Plan,
-    Preview, Turns,
+    Ask, BriefCard, Card, Form, GrantCard, Heading, Item, Kind, MadePlan, OnApproval, Plan, Preview,
 };
 use plexus_protocol::{CapabilityId, Timestamp, Verb};
 use serde::Serialize;
@@ -174,22 +173,10 @@ fn happens(card: &mut String, ask: &Ask) {
     if let Some(plan) = plan::made(card, ask) {
         planned(card, ask, plan);
     }
-    let children = ask.children.as_ref().map(|children| children.words.clone());
-    if let Some(permits) = ask.conversation.as_ref().map(turns).or(children) {
-        heading(card, "  permits", &permits);
+    if let Some(permits) = plexus_sheet::permits(ask) {
+        heading(card, "  permits", &permits.paint(text::line));
     }
     object(card, 1, &ask.rest);
-}
-
-/// How far the approval of a conversation reaches.
-fn turns(bounds: &Turns) -> String {
-    match bounds.turns {
-        1 => "this one turn".to_owned(),
-        turns => format!(
-            "at most {turns} turns, this one among them, within {} from its start",
-            span::length(u64::from(bounds.minutes) * 60_000)
-        ),
-    }
 }
 
 /// What a preview shows beside its headline and its facts.
@@ -215,29 +202,14 @@ fn planned(card: &mut String, ask: &Ask, plan: &MadePlan) {
     if headline.is_empty() && !plan.summary.is_empty() {
         heading(card, "    summary", &text::line(&plan.summary));
     }
-    for fact in &preview.facts {
-        // A digest tells a person nothing, and the headline names the path already.
-        if is_digest(&fact.value) || (fact.name == "path" && headline.contains(&fact.value)) {
-            continue;
-        }
+    for fact in plexus_sheet::telling_facts(preview) {
         let label = format!("    {}", text::short(&fact.name, 80));
         heading(card, &label, &text::line(&fact.value));
     }
     change_of(card, preview, &SHORT);
     object(card, 2, &plan.rest);
-    for warning in &plan.warnings {
-        heading(card, "  WARNING", &text::line(warning));
-    }
-    // One warning for one thing: the worker's own says why, and the answers below say what follows.
-    if !ask.verbs.contains(plan.rating) && plan.warnings.is_empty() {
-        let said = match plan.rating {
-            Verb::Execute => "this amounts to running code".to_owned(),
-            other => format!(
-                "this is rated {}, which is more than was asked for",
-                other.as_str()
-            ),
-        };
-        heading(card, "  WARNING", &said);
+    for warning in plexus_sheet::warnings(ask, plan) {
+        heading(card, "  WARNING", &warning.paint(text::line));
     }
 }
 
