@@ -13,6 +13,7 @@ use plexus_tests::waiting::until_true;
 use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::io::Write as _;
 use std::path::Path;
 
 /// What a task may take.
@@ -102,7 +103,10 @@ impl<'b> Hands<'b> {
         let (activations, tabs, typed) =
             (self.activations.take(), self.tabs.take(), self.typed.take());
         let by = if self.keys { "keyboard" } else { "pointer" };
-        println!("{by}: {task}: {activations} activations, {tabs} times Tab, {typed} characters");
+        let told = format!(
+            "{by}: {task}: {activations} activations, {tabs} times Tab, {typed} characters\n"
+        );
+        let _ = std::io::stderr().write_all(told.as_bytes());
         assert!(activations <= MOST, "{task} took {activations}");
     }
 }

@@ -49,7 +49,7 @@ impl CallLine {
             agent: ForeignText::short(agent.unwrap_or("you"), 60),
             by: agent.map(|agent| format!("/admin/agents/{agent}")),
             at: Moment::ago(call.at, now),
-            words: ForeignText::short(&words::said(call), 300),
+            words: ForeignText::short(&words::said(call), 160),
             class: class(call.did),
             undo: may_be_undone(call),
         }

@@ -90,7 +90,10 @@ pub(super) struct Row {
 /// What the page needs to follow the gateway: both parts as HTML, and which revision of which item they show.
 pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
     let queue = Queue::of(desk, state);
-    let lines = queue.lines.iter().map(|line| json!([line.id, line.revision]));
+    let lines = queue
+        .lines
+        .iter()
+        .map(|line| json!([line.id, line.revision]));
     let rows = queue.rows.iter().map(|row| json!([row.id, row.revision]));
     let items: Vec<Value> = lines.chain(rows).collect();
     let glance = Glance::of(desk, state, queue.all);
