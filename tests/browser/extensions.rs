@@ -1,7 +1,7 @@
 //! An extension that an agent proposes, in the console: all that it may touch is in the page, with long lists folded.
 
 use crate::scene::{LOOKS, Scene};
-use plexus_tests::Agent;
+use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
 
 const APPROVE: &str = "form:not([data-fresh]) [value=once]";
@@ -33,6 +33,112 @@ fn propose(agent: &Agent, manifest: &Value) -> String {
     let body = json!({"manifest": manifest, "purpose": "read what the app knows"});
     let reply = agent.client().post("/extensions", body).expect_ok();
     reply["pendingId"].as_str().expect("an item").to_owned()
+}
+
+const JOURNAL: &str = include_str!("../../docs/extensions/journal.json");
+
+/// The owner's own: a manifest is pasted, looked at, and added as it was seen.
+#[test]
+fn pasted_manifest_is_looked_at_before_it_is_added() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let pages = Folder::empty();
+    pages.write("monday.md", "bread and butter\n");
+    browser.see("#extensions").click();
+    browser.reads("#card", "None is installed.");
+    let form = "[data-steps$='/manifest']";
+    // What is no manifest is told in the page, and nothing is added.
+    browser.see("#m-manifest").fill("{\"source\": 7}");
+    browser.see(&format!("{form} [value=preview]")).click();
+    browser.reads("#card", "It cannot be added");
+    browser.see("#m-manifest").fill(JOURNAL);
+    browser
+        .see("#m-folders")
+        .fill(&format!("pages={}", pages.path().display()));
+    browser.see(&format!("{form} [value=preview]")).click();
+    browser.reads(
+        &format!("{form} [data-previewed]"),
+        "What you would add: journal",
+    );
+    browser.reads(
+        &format!("{form} [data-previewed]"),
+        &pages.path().display().to_string(),
+    );
+    for (dark, width, height, look) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("extension-add-{look}"));
+    }
+    let added = || scene.owner().get("/admin/api/extensions").expect_ok()["extensions"].clone();
+    assert_eq!(added(), json!([]));
+    // Another folder than the one that was shown: the digest is not of this.
+    let other = Folder::empty();
+    browser
+        .see("#m-folders")
+        .fill(&format!("pages={}", other.path().display()));
+    browser
+        .see(&format!("{form}:not([data-fresh]) [value=add]"))
+        .click();
+    let _ = browser.see("#card > article > [data-notice]");
+    assert_eq!(added(), json!([]));
+    browser
+        .see("#m-folders")
+        .fill(&format!("pages={}", pages.path().display()));
+    browser.see(&format!("{form} [value=preview]")).click();
+    browser
+        .see(&format!("{form}:not([data-fresh]) [value=add]"))
+        .click();
+    browser.reads("#notes", "Added — journal");
+    browser.reads("#card", "What agents see of it");
+    let agent = scene.gateway.agent_with("a", &["journal.find"]);
+    let found = agent.must("journal.find", json!({"text": "butter"}));
+    assert!(found.to_string().contains("monday.md"), "{found}");
+    // Removed where it was added: twice pressed, and gone.
+    browser.see("#extensions").click();
+    let remove = "[data-send='/extensions/journal']";
+    browser.see(remove).click();
+    browser.reads(remove, "Really remove it");
+    browser.see(remove).click();
+    browser.reads("#notes", "Removed — journal");
+    assert_eq!(added(), json!([]));
+}
+
+/// A server is started in its sandbox to be looked at; what is not lent is said with the reason.
+#[test]
+fn server_is_looked_at_before_it_is_lent() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let folder = Folder::empty();
+    folder.write("words", "Does");
+    let (program, path) = (
+        plexus_tests::binaries::path("plexus-mcp-rude")
+            .display()
+            .to_string(),
+        folder.path().display().to_string(),
+    );
+    browser.see("#extensions").click();
+    let form = "[data-steps$='/server']";
+    browser.see("#s-name").fill("rude");
+    browser.see("#s-program").fill(&program);
+    browser.see("#s-arguments").fill(&path);
+    browser.see("#s-folders").fill(&path);
+    browser.see(&format!("{form} [value=preview]")).click();
+    let seen = format!("{form} [data-previewed]");
+    browser.reads(&seen, "What you would add: rude");
+    browser.reads(&seen, "Not lent");
+    scene.fits();
+    browser
+        .see(&format!("{form}:not([data-fresh]) [value=add]"))
+        .click();
+    browser.reads("#notes", "Added — rude");
+    let agent = scene.gateway.agent_with("a", &["rude.write"]);
+    agent.must_ask(
+        "rude.write",
+        json!({"path": folder.path().join("made"), "text": "x"}),
+    );
+    browser.see("#approvals").click();
+    browser.reads("#card", "rude");
 }
 
 #[test]

@@ -271,6 +271,8 @@ fn each_page_in_each_look() {
             "/sources/workspace".to_owned(),
             "What agents see of it",
         ),
+        ("extensions", "/extensions".to_owned(), "Add an MCP server"),
+        ("channels", "/channels".to_owned(), "No source of yours"),
         ("agents", "/agents".to_owned(), "Agents"),
         ("agent", "/agents/claude".to_owned(), "May, without asking"),
         ("connect", "/agents/connect".to_owned(), "Connect an agent"),

@@ -87,6 +87,8 @@ fn small_and_quick_with_a_long_past() {
         inside_of("live"),
         inside_of("runs"),
         inside_of("health"),
+        inside_of("extensions"),
+        inside_of("channels"),
         inside_of("find?q=agent"),
         "/admin".to_owned(),
         "/admin/console.css".to_owned(),

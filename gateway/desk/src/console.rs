@@ -18,8 +18,10 @@ mod agents;
 mod card;
 mod change;
 mod change_sets;
+mod channels;
 mod diff;
 pub(crate) mod door;
+mod extensions;
 mod find;
 mod foreign;
 mod glance;
@@ -93,6 +95,17 @@ fn pages() -> Router<Arc<Desk>> {
         .route("/sources", get(sources::page))
         .route("/sources/form", get(sources::form))
         .route("/sources/{id}", get(one_source::page))
+        .route("/extensions", get(extensions::page))
+        .route(
+            "/extensions/server/preview",
+            post(extensions::preview_server),
+        )
+        .route("/extensions/server/add", post(extensions::add_server))
+        .route(
+            "/extensions/manifest/preview",
+            post(extensions::preview_manifest),
+        )
+        .route("/extensions/manifest/add", post(extensions::add_manifest))
         .route("/agents", get(agents::page))
         .route("/agents/connect", get(agents::form).post(agents::connect))
         .route("/agents/{id}", get(agents::show))
@@ -110,6 +123,8 @@ fn pages() -> Router<Arc<Desk>> {
         .route("/changes", get(change_sets::list))
         .route("/changes/{id}", get(change_sets::show))
         .route("/changes/{id}/rows", get(change_sets::rows))
+        .route("/channels", get(channels::page))
+        .route("/channels/{source}/{channel}", get(channels::show))
         .route("/health", get(health::page))
         .route("/find", get(find::page))
 }

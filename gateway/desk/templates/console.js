@@ -32,7 +32,7 @@
   let turn = 0;           // of two cards on their way the later one counts
   let fresh = true;       // nothing was shown yet: what waits is not news
 
-  async function call(path, body, method) {
+  async function call(path, body, method, wait) {
     const headers = { 'x-plexus-tab': sessionStorage.getItem(TAB) || '' };
     if (active) headers['x-plexus-active'] = '1';
     active = false;
@@ -43,7 +43,7 @@
       how.body = JSON.stringify(body);
     }
     if (method) how.method = method;
-    how.signal = path === '/admin/console/events' ? stream.signal : AbortSignal.timeout(WAIT);
+    how.signal = path === '/admin/console/events' ? stream.signal : AbortSignal.timeout(wait || WAIT);
     const answer = await fetch(path, how).catch((error) => {
       if (error.name === 'TimeoutError') note('The gateway did not answer. If other windows show this page, close some of them.');
       throw error;
@@ -529,6 +529,29 @@
     await renew();
   }
 
+  // Looked at first; what is added is what was shown, by its digest.
+  const LONG = 120000; // ms: a server is started for it
+  async function stepped(form, step) {
+    const seen = form.querySelector('[data-previewed]');
+    if (step !== 'add') {
+      seen.replaceChildren();
+      const answer = await call(`${form.dataset.steps}/preview`, members(form), undefined, LONG);
+      const text = await answer.text();
+      if (!answer.ok) return notice(form.closest('article'), JSON.parse(text).error.message);
+      fill(seen, text);
+      settle(form);
+      return seen.querySelector('h3').focus();
+    }
+    if ('fresh' in form.dataset) return;
+    const answer = await call(`${form.dataset.steps}/add`, members(form), undefined, LONG);
+    const done = await answer.json();
+    if (!answer.ok || done.ok === false) return notice(form.closest('article'), done.reason || done.error.message);
+    const id = done.source.id || done.source;
+    note(`Added — ${id}`);
+    for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
+    await go(`/admin/sources/${encodeURIComponent(id)}`);
+  }
+
   // Each on its own; the first that is refused ends it.
   async function sentMany(form) {
     const chosen = [...form.querySelectorAll('[name=many]:checked')];
@@ -744,6 +767,8 @@
       alone(event.target, () => sentForm(event.target));
     } else if (event.target.dataset.formPage) {
       alone(event.target, () => sentForPage(event.target));
+    } else if (event.target.dataset.steps) {
+      alone(event.target, () => stepped(event.target, event.submitter?.value));
     } else if (event.target.dataset.many) {
       alone(event.target, () => sentMany(event.target));
     } else if (event.target.dataset.filter) {
@@ -794,7 +819,7 @@
   }
 
   let led = 0; // when `g` was pressed
-  const LETTERS = { o: 'overview', p: 'approvals', s: 'sources', a: 'agents', g: 'grants', t: 'activity', l: 'nav-live', r: 'runs', c: 'changes', h: 'health' };
+  const LETTERS = { o: 'overview', p: 'approvals', s: 'sources', a: 'agents', g: 'grants', t: 'activity', l: 'nav-live', e: 'extensions', n: 'channels', r: 'runs', c: 'changes', h: 'health' };
 
   document.addEventListener('keydown', (event) => {
     if (event.target.closest('#finder')) return inFinder(event);

@@ -13,11 +13,13 @@ mod change;
 mod grant;
 mod question;
 mod register;
+mod server;
 mod untrusted;
 
 pub use change::changed_source;
 pub use grant::{permits, telling_facts, warnings};
 pub use register::{surface, to_approve};
+pub use server::server;
 pub use untrusted::Untrusted;
 
 use plexus_owner::pending::{Card, FieldType, Heading, Item, State};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 const SHOWN: usize = 12;
 
 /// Pages by the words that somebody may look for them with.
-const PAGES: [(&str, &str, &str); 11] = [
+const PAGES: [(&str, &str, &str); 13] = [
     ("Overview", "/admin", "home start today pause"),
     (
         "Approvals",
@@ -25,6 +25,11 @@ const PAGES: [(&str, &str, &str); 11] = [
         "What I share",
         "/admin/sources",
         "sources connectors add folder calendar vault",
+    ),
+    (
+        "Extensions and MCP servers",
+        "/admin/extensions",
+        "mcp server manifest lend install",
     ),
     ("Agents", "/admin/agents", "who connected"),
     (
@@ -43,6 +48,11 @@ const PAGES: [(&str, &str, &str); 11] = [
         "Runs and boards",
         "/admin/runs",
         "tasks stop conversations output",
+    ),
+    (
+        "Channels",
+        "/admin/channels",
+        "encrypted messages relay members",
     ),
     (
         "Changes of coding agents",

@@ -7,9 +7,12 @@
 
 use super::{card::Moment, foreign::ForeignText};
 use askama::Template;
-use plexus_owner::pending::{Card, FieldType, Item, State};
+use plexus_owner::{
+    extensions::ExtensionPreview,
+    pending::{Card, FieldType, Item, State},
+};
 use plexus_protocol::{Digest, Timestamp};
-use plexus_sheet::{Block, Fact, Field, Sheet, Untrusted, sheet_of};
+use plexus_sheet::{Block, Fact, Field, Sheet, Untrusted, sheet_of, to_approve};
 
 /// Facts of a section, words of a difference: how many stand open.
 const OPEN: usize = 12;
@@ -71,6 +74,62 @@ pub(super) fn page(
     page.render()
 }
 
+/// What would be installed, with what there is to decide.
+#[derive(Template)]
+#[template(path = "previewed.html")]
+struct Previewed {
+    source: ForeignText,
+    blocks: Vec<Block>,
+    digest: String,
+    /// What adding it does.
+    does: Option<Untrusted>,
+    /// Stored secrets that may go to another host, each with that host.
+    keeps: Vec<(Untrusted, Untrusted)>,
+    /// Why it cannot be added.
+    reasons: Vec<ForeignText>,
+    changes: bool,
+}
+
+/// The preview of an extension or a server as a part of the form that adds it.
+pub(super) fn previewed(seen: &ExtensionPreview) -> Result<String, askama::Error> {
+    let nothing = Previewed {
+        source: ForeignText::line(seen.source()),
+        blocks: Vec::new(),
+        digest: seen.digest().to_owned(),
+        does: None,
+        keeps: Vec::new(),
+        reasons: Vec::new(),
+        changes: false,
+    };
+    let page = match seen {
+        ExtensionPreview::Server(server) => Previewed {
+            blocks: plexus_sheet::server(server),
+            changes: server.changes.is_some(),
+            ..nothing
+        },
+        ExtensionPreview::Declared(declared) => {
+            let kept = declared.if_kept.as_deref();
+            let answer = to_approve(&declared.if_approved, &declared.moved_secrets, kept);
+            Previewed {
+                blocks: plexus_sheet::surface(&declared.surface, declared.changes.as_deref()),
+                does: answer.yes.map(|yes| yes.does),
+                keeps: answer.keeps,
+                changes: declared.changes.is_some(),
+                ..nothing
+            }
+        }
+        ExtensionPreview::Invalid(invalid) => Previewed {
+            reasons: invalid
+                .reasons
+                .iter()
+                .map(|why| ForeignText::short(why, 400))
+                .collect(),
+            ..nothing
+        },
+    };
+    page.render()
+}
+
 /// A card as a line of the list.
 pub(super) struct Line {
     pub(super) id: String,
@@ -127,7 +186,10 @@ impl Page<'_> {
         });
         fields.enumerate()
     }
+}
 
+/// How the parts of a card are shown, whatever page they are on.
+trait Paints {
     fn capital(&self, words: &str) -> String {
         capital(words)
     }
@@ -162,6 +224,9 @@ impl Page<'_> {
         }
     }
 }
+
+impl Paints for Page<'_> {}
+impl Paints for Previewed {}
 
 #[cfg(test)]
 mod tests {

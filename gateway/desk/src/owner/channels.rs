@@ -74,7 +74,7 @@ struct Answer {
 }
 
 /// The channels of all sources that have some.
-async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Channels, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Channels, Refused> {
     let mut all = Channels::default();
     for (source, peer) in sources(&desk) {
         let asked = Upkeep::Channels(Talk::List);
@@ -120,7 +120,11 @@ async fn users(desk: Arc<Desk>, _: Reading, call: ListUsers) -> Result<Members, 
     Ok(named(&desk, members))
 }
 
-async fn members(desk: Arc<Desk>, _: Reading, call: ListMembers) -> Result<Members, Refused> {
+pub(crate) async fn members(
+    desk: Arc<Desk>,
+    _: Reading,
+    call: ListMembers,
+) -> Result<Members, Refused> {
     let members = shown(&desk, &call.source, Talk::Members, &call).await?;
     Ok(named(&desk, members))
 }
@@ -135,7 +139,7 @@ fn named(desk: &Desk, mut all: Members) -> Members {
     all
 }
 
-async fn messages(desk: Arc<Desk>, _: Reading, call: Read) -> Result<Messages, Refused> {
+pub(crate) async fn messages(desk: Arc<Desk>, _: Reading, call: Read) -> Result<Messages, Refused> {
     let mut all: Messages = shown(&desk, &call.source, Talk::Read, &call).await?;
     if speaks_by_itself(&desk, &all.source) {
         for message in &mut all.messages {

@@ -44,7 +44,7 @@ pub(super) fn serve(served: Served) -> Served {
     reads.with(add).with(remove)
 }
 
-async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Extensions, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Extensions, Refused> {
     let rows = desk.registry.installed().into_iter();
     let rows = rows.map(|(id, read)| declared::row(&desk, &id, read));
     Ok(Extensions {
@@ -83,7 +83,7 @@ pub(super) async fn guide() -> Response {
 }
 
 /// A server is started, or asked; a manifest alone is only read.
-async fn preview(
+pub(crate) async fn preview(
     desk: Arc<Desk>,
     narrowing: Narrowing,
     Preview { draft }: Preview,
@@ -128,7 +128,11 @@ pub(super) fn undigested() -> Refused {
 }
 
 /// The same with `digest`, of what was shown.
-async fn add(desk: Arc<Desk>, narrowing: Narrowing, call: Add) -> Result<InstallResult, Refused> {
+pub(crate) async fn add(
+    desk: Arc<Desk>,
+    narrowing: Narrowing,
+    call: Add,
+) -> Result<InstallResult, Refused> {
     let by_manifest = match &call.draft {
         Draft::Manifest(draft) if !draft.lends_server() => {
             let (digest, keeps) = (call.digest, call.keep_secrets);

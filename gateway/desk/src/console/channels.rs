@@ -1,0 +1,239 @@
+//! Encrypted channels as pages: where the owner's sources are members, with which keys, and what was said last.
+//!
+//! Invariant: what the relay shows (names, times) is text of others; whether a key is the one that was compared is said
+//! beside it.
+
+use super::{blocking, foreign::ForeignText, shell};
+use crate::{desk::Desk, owner::channels, table::Reading};
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use plexus_edge::reply::Refused;
+use plexus_owner::channels::{
+    ChannelRow, ChannelStatus, DeviceState, Identity, KeyState, List, ListMembers, Member, Message,
+    Read, Say,
+};
+use plexus_protocol::SourceId;
+use std::sync::Arc;
+
+/// Messages of a page, and channels and members of one.
+const MESSAGES: u32 = 30;
+const LISTED: usize = 50;
+
+#[derive(Template)]
+#[template(path = "channels.html")]
+struct Page {
+    you: Vec<IdentityRow>,
+    channels: Vec<Row>,
+    more: u64,
+    away: Vec<(ForeignText, ForeignText)>,
+}
+
+struct IdentityRow {
+    source: String,
+    name: ForeignText,
+    fingerprint: ForeignText,
+    relay: ForeignText,
+    unsent: u64,
+}
+
+struct Row {
+    link: String,
+    name: ForeignText,
+    source: String,
+    members: ForeignText,
+    count: u64,
+    open: bool,
+    keys: &'static str,
+    sound: bool,
+}
+
+/// All channels.
+pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let listed = channels::list(desk.clone(), Reading, List {}).await?;
+    let made = blocking(move || {
+        let beyond = listed.channels.len().saturating_sub(LISTED) as u64;
+        Page {
+            you: listed.you.iter().map(IdentityRow::of).collect(),
+            channels: listed.channels.iter().take(LISTED).map(Row::of).collect(),
+            more: listed.more + beyond,
+            away: listed
+                .away
+                .iter()
+                .map(|away| {
+                    let source = ForeignText::short(away.source.as_str(), 60);
+                    (source, ForeignText::short(&away.why, 300))
+                })
+                .collect(),
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+impl IdentityRow {
+    fn of(you: &Identity) -> Self {
+        Self {
+            source: you.source.to_string(),
+            name: ForeignText::short(&you.name, 80),
+            fingerprint: ForeignText::short(&you.fingerprint, 120),
+            relay: ForeignText::short(&you.relay, 160),
+            unsent: you.unsent.unwrap_or(0),
+        }
+    }
+}
+
+/// What a channel's page is addressed by; the calls on it begin alike.
+fn path(source: &SourceId, channel: &str) -> String {
+    let members = ListMembers {
+        source: source.clone(),
+        channel: channel.to_owned(),
+    };
+    plexus_owner::write(&members).path
+}
+
+const fn keys(state: KeyState) -> (bool, &'static str) {
+    match state {
+        KeyState::Authenticated => (true, "its members signed its keys"),
+        KeyState::Unauthenticated => (false, "an older client made its keys: the relay could have"),
+        KeyState::Unsigned => (false, "nobody signed its keys: they are not used"),
+        KeyState::Stopped => (false, "two keys of one version are signed: nothing is sent"),
+    }
+}
+
+impl Row {
+    fn of(channel: &ChannelRow) -> Self {
+        let (sound, keys) = keys(channel.keys);
+        let names: Vec<_> = channel
+            .members
+            .iter()
+            .map(|user| user.name.as_str())
+            .collect();
+        Self {
+            link: format!("/admin{}", path(&channel.source, &channel.id)),
+            name: ForeignText::short(
+                channel
+                    .name
+                    .as_deref()
+                    .unwrap_or("(its name does not open)"),
+                120,
+            ),
+            source: channel.source.to_string(),
+            members: ForeignText::short(&names.join(", "), 160),
+            count: channel.member_count,
+            open: channel.status == ChannelStatus::Active,
+            keys,
+            sound,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "channel.html")]
+struct ChannelPage {
+    id: ForeignText,
+    source: String,
+    say: String,
+    keys: Option<(bool, &'static str)>,
+    members: Vec<MemberRow>,
+    more_members: bool,
+    messages: Vec<MessageRow>,
+    earlier: bool,
+}
+
+struct MemberRow {
+    name: ForeignText,
+    you: bool,
+    devices: Vec<(ForeignText, bool, &'static str)>,
+}
+
+struct MessageRow {
+    at: ForeignText,
+    sender: ForeignText,
+    you: bool,
+    text: ForeignText,
+    unreadable: bool,
+}
+
+/// One channel.
+pub(super) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Path((source, channel)): Path<(SourceId, String)>,
+) -> Result<Response, Refused> {
+    let asked = ListMembers {
+        source: source.clone(),
+        channel: channel.clone(),
+    };
+    let members = channels::members(desk.clone(), Reading, asked).await?;
+    let asked = Read {
+        source: source.clone(),
+        channel: channel.clone(),
+        after: None,
+        before: None,
+        limit: Some(MESSAGES),
+    };
+    let messages = channels::messages(desk.clone(), Reading, asked).await?;
+    let made = blocking(move || {
+        let say = Say {
+            source: source.clone(),
+            channel: channel.clone(),
+            text: String::new(),
+        };
+        ChannelPage {
+            id: ForeignText::short(&channel, 120),
+            say: plexus_owner::write(&say).path,
+            source: source.to_string(),
+            keys: members.keys.as_ref().map(|of| keys(of.state)),
+            members: members
+                .members
+                .iter()
+                .take(LISTED)
+                .map(MemberRow::of)
+                .collect(),
+            more_members: members.more || members.members.len() > LISTED,
+            messages: messages.messages.iter().map(MessageRow::of).collect(),
+            earlier: messages.more,
+        }
+        .render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+impl MemberRow {
+    fn of(member: &Member) -> Self {
+        let device = |device: &plexus_owner::channels::Device| {
+            let (sound, words) = match device.state {
+                DeviceState::Pinned => (true, "the key that is used"),
+                DeviceState::New => (false, "new: not used yet"),
+                DeviceState::Changed => (false, "NOT the key that was there before: not used"),
+            };
+            (ForeignText::short(&device.fingerprint, 120), sound, words)
+        };
+        Self {
+            name: ForeignText::short(&member.user.name, 80),
+            you: member.you,
+            devices: member.devices.iter().take(LISTED).map(device).collect(),
+        }
+    }
+}
+
+impl MessageRow {
+    fn of(message: &Message) -> Self {
+        let why = message.unreadable.as_deref().unwrap_or("there is no text");
+        let text = message.text.as_deref();
+        Self {
+            at: ForeignText::short(&message.at, 40),
+            sender: ForeignText::short(&message.sender.name, 80),
+            you: message.sender.you,
+            text: match text {
+                Some(text) => ForeignText::text(&plexus_sources::narration::cut(text, 1_000)),
+                None => ForeignText::short(why, 200),
+            },
+            unreadable: text.is_none(),
+        }
+    }
+}
