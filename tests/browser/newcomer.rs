@@ -300,6 +300,55 @@ fn each_page_in_each_look() {
     scene.all_is_well();
 }
 
+/// Rows move while the pointer is on its way: what is pressed is never another row than the one that was there.
+#[test]
+fn a_row_that_moves_takes_no_act() {
+    let scene = Scene::open();
+    let browser = &*scene.browser;
+    let names: Vec<String> = (0..12).map(|n| format!("agent-{n:02}")).collect();
+    let connected: Vec<Agent> = names.iter().map(|name| scene.agent(name)).collect();
+    drop(connected);
+    browser.go(&scene.link());
+    browser.see("#grants").click();
+    browser.reads("#card", "agent-11");
+    // Revoked one after the other elsewhere; here somebody presses the first row's button all the while, as it stands.
+    let mut meant = 0;
+    for name in &names[..10] {
+        let _ = browser.see("article:not([data-fresh]) [data-send='/revoke']");
+        browser.run(
+            "window.pressed = null;
+             const first = document.querySelector('[data-send=\"/revoke\"]');
+             const spot = first.getBoundingClientRect();
+             window.meant = first.dataset.body;
+             window.aim = [spot.x + spot.width / 2, spot.y + spot.height / 2];
+             const ask = window.before ?? (window.before = window.fetch);
+             window.fetch = (path, how) => { if (path.endsWith('/revoke')) window.pressed = how.body; return ask(path, how); };
+             new MutationObserver((_, watch) => {
+               watch.disconnect();
+               document.elementFromPoint(...window.aim)?.closest('button')?.click();
+             }).observe(document.querySelector('#card'), { childList: true });",
+        );
+        scene.owner().revoke_agent(name);
+        until_true("the page without it", || {
+            browser.run(&format!(
+                "return !document.querySelector('#card').textContent.includes('{name}')"
+            )) == Value::Bool(true)
+        });
+        assert_eq!(
+            browser.run("return window.pressed"),
+            Value::Null,
+            "the row below {name} was pressed for it"
+        );
+        meant += 1;
+    }
+    // Positive control: pressed once it has come to rest, it is done.
+    browser
+        .see("article:not([data-fresh]) [data-send='/revoke']")
+        .click();
+    browser.reads("#notes", "Revoked");
+    assert_eq!(meant, 10);
+}
+
 /// What a page shows changes under the owner's eyes, and stays where it is in hand.
 #[test]
 fn pages_follow_what_happens() {
@@ -326,7 +375,9 @@ fn pages_follow_what_happens() {
     browser.reads(".calls", "claude read b.md");
     browser.see("#grants").click();
     browser.reads("#card", "workspace.write");
-    browser.see("[data-body*='workspace.write']").click();
+    browser
+        .see("article:not([data-fresh]) [data-body*='workspace.write']")
+        .click();
     browser.reads("#notes", "Revoked — claude: workspace.write");
     browser.loses("[data-body*='workspace.write']");
     agent.must_ask(WRITE, note("c.md", "c\n"));
@@ -337,7 +388,7 @@ fn pages_follow_what_happens() {
     agent
         .invoke("workspace.read", json!({"path": "a.md"}))
         .expect_error(503, "paused");
-    browser.see("#pause").click();
+    browser.see("article:not([data-fresh]) #pause").click();
     browser.reads("#notes", "Agents are served again");
     let _ = read("a.md");
     // A grant that nobody asked for, within a folder.
@@ -364,7 +415,8 @@ fn pages_follow_what_happens() {
     browser.see("[id='x-workspace.read']").click();
     browser.reads("#notes", "Hidden — workspace.read");
     assert!(!agent.sees().contains(&"workspace.read".to_owned()));
-    browser.see("[id='x-workspace.read']").click();
+    let again = "article:not([data-fresh]) [id='x-workspace.read']";
+    browser.see(again).click();
     browser.reads("#notes", "Shown — workspace.read");
     // The palette finds what has a name.
     browser.press("/");

@@ -410,6 +410,7 @@
   // No request takes the place of a page by itself.
   async function page(path) {
     const now = ++turn;
+    const again = at === path;
     at = path;
     open = seen = null;
     const rest = path.slice(HOME.length);
@@ -419,10 +420,18 @@
     quiet();
     mark();
     if (!answer.ok) return lost((await answer.json()).error?.message);
-    fill($('card'), said = text);
+    place(text, again);
     window.scrollTo(0, 0);
     current().querySelector('h2').focus({ preventScroll: true });
     await renew();
+  }
+
+  // What moved under the pointer takes no act for a moment, as a card does.
+  const acts = () => [...$('card').querySelectorAll('[data-send]')].map(nameOf).join();
+  function place(text, again) {
+    const before = acts();
+    fill($('card'), said = text);
+    if (again && before !== acts()) settle(current());
   }
 
   // An address that nothing is at.
@@ -470,7 +479,7 @@
       if (at !== mine || text === said || inHand(part)) return;
       const focus = part.contains(document.activeElement) && document.activeElement;
       const wide = [...part.querySelectorAll('details[open]')].map((one) => one.id);
-      fill($('card'), said = text);
+      place(text, true);
       for (const id of wide) if (id && $(id)) $(id).open = true;
       if (focus) {
         const again = [...$('card').querySelectorAll('a, button, summary, h2, [tabindex]')];
@@ -708,7 +717,7 @@
       current()?.querySelector('h2').focus();
     } else if (hit.dataset.send) {
       // The second click of a double one means what the first did: it confirms nothing.
-      if (event.detail > 1) return;
+      if (event.detail > 1 || hit.closest('article[data-fresh]')) return;
       await alone(hit, () => sent(hit));
     } else if (hit.dataset.copy) {
       await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
