@@ -232,6 +232,7 @@ fn revokes(scene: &Scene, hands: &Hands<'_>, agent: &Agent) {
     hands.press(revoke);
     hands.browser.reads(revoke, "Really revoke");
     let _ = agent.must("workspace.read", json!({"path": "plan.md"}));
+    let _ = hands.browser.see(&format!("{revoke}:not([data-fresh])"));
     hands.press(revoke);
     hands.browser.reads("#notes", "Revoked — my-cc");
     hands.browser.reads("#card", "revoked");
@@ -275,7 +276,7 @@ fn each_page_in_each_look() {
         ("channels", "/channels".to_owned(), "No source of yours"),
         ("agents", "/agents".to_owned(), "Agents"),
         ("agent", "/agents/claude".to_owned(), "May, without asking"),
-        ("connect", "/agents/connect".to_owned(), "Connect an agent"),
+        ("connect", "/connect".to_owned(), "Connect an agent"),
         ("grants", "/grants".to_owned(), "Grants"),
         ("activity", "/activity".to_owned(), "read Projects/plan.md"),
         ("call", format!("/activity/{event}"), "today.md"),
@@ -298,6 +299,71 @@ fn each_page_in_each_look() {
         browser.size(1440, 900);
     }
     scene.all_is_well();
+}
+
+/// What is half filled in stays, whatever happens meanwhile; an agent of that name ends only if that is said.
+#[test]
+fn what_is_in_hand_stays_and_nobody_is_replaced_by_the_way() {
+    let scene = Scene::open();
+    let browser = &*scene.browser;
+    let agent = scene.agent("claude");
+    scene.workspace.write("a.md", "a\n");
+    let read = || agent.must("workspace.read", json!({"path": "a.md"}));
+    let _ = read();
+    browser.go(&scene.link());
+    browser.see("#agents").click();
+    browser.see("td a.agent").click();
+    browser.see("#give summary").click();
+    browser
+        .see("#give-what option[value='workspace.write']")
+        .click();
+    browser.see("#give-under").fill("Notes");
+    browser.see("#card h3").click();
+    // What happened since is seen on the next page, and not by taking this one away.
+    let _ = read();
+    let _ = scene.owner().grant("claude", "workspace.undo", "1h");
+    browser.reads("#glance", "running");
+    let counted = browser.run_async("await new Promise(done => setTimeout(done, 1500)); return document.querySelector('#give-under').value + document.querySelector('#give-what').value");
+    assert_eq!(counted, "Notesworkspace.write");
+    browser.see("#give [type=submit]").click();
+    browser.reads("#card", "path at or below Notes");
+    // Another of the same name.
+    browser.see("#agents").click();
+    browser.see("a.button.main").click();
+    browser.see("#c-id").fill("claude");
+    browser.see("[data-form-page] [type=submit]").click();
+    browser.reads("[data-notice]", "claude is connected already");
+    let _ = read();
+    browser.see("[name=replace]").click();
+    browser.see("[data-form-page] [type=submit]").click();
+    browser.reads("#card h2", "claude is connected");
+    browser.reads(".steps", "It has called nothing yet.");
+    agent
+        .invoke("workspace.read", json!({"path": "a.md"}))
+        .expect_status(401);
+}
+
+/// A link points at one request, loaded anew and beside others that wait.
+#[test]
+fn an_address_is_of_one_request() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let agent = scene.agent("claude");
+    let ask = |name: &str| agent.must_ask(WRITE, note(name, "text\n"));
+    let (_, second) = (ask("a.md"), ask("b.md"));
+    browser.reads(".headline", "creates a.md");
+    let address = format!("{}/approvals/{second}", scene.page());
+    browser.go(&address);
+    browser.reads(".headline", "creates b.md");
+    browser.reload();
+    browser.reads(".headline", "creates b.md");
+    assert_eq!(browser.address(), address);
+    browser.go(&format!(
+        "{}/approvals/pend_00000000-0000-4000-8000-000000000009",
+        scene.page()
+    ));
+    browser.reads("#notes", "There is no such request any more.");
+    browser.reads(".headline", "creates a.md");
 }
 
 /// Rows move while the pointer is on its way: what is pressed is never another row than the one that was there.

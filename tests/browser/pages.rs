@@ -78,7 +78,7 @@ fn small_and_quick_with_a_long_past() {
         inside_of("sources"),
         inside_of("sources/workspace"),
         inside_of("agents"),
-        inside_of("agents/connect"),
+        inside_of("connect"),
         inside_of("agents/agent-3"),
         inside_of("grants"),
         inside_of("grants?sort=ends&from=100"),
@@ -111,7 +111,7 @@ fn small_and_quick_with_a_long_past() {
                 "{page}: {} bytes",
                 answer.body.len()
             );
-            assert!(answer.body.len() > 500, "{page}: {answer}");
+            assert!(answer.body.len() > 300, "{page}: {answer}");
         }
         // The best of a few: other tests share this machine.
         let best = times.iter().min().copied().unwrap_or_default();

@@ -59,16 +59,19 @@ use plexus_edge::{
     sse::{self, Opened},
 };
 use plexus_home::tasks;
-use plexus_owner::pending::{self, Decide};
+use plexus_owner::{
+    Method,
+    pending::{self, Decide},
+};
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
 use std::sync::Arc;
 
 /// Everything below `/admin` that is the console's.
 pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
     // An act of a page is a call of the owner's table.
-    let (table, _) = owner::served_to_pages().finish();
+    let table = owner::served().only(|row| ACTS.contains(&(row.method, row.route())));
     let inside = Router::new()
-        .nest("/api", table)
+        .nest("/api", table.routes())
         .merge(pages())
         .route("/sign-out", post(door::sign_out))
         .route("/view", get(view))
@@ -88,12 +91,41 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .nest("/admin/console", inside)
 }
 
+/// The calls of the owner's table that pages send: no other is made with a session.
+const ACTS: [(Method, &str); 25] = [
+    (Method::Get, "/sources"),
+    (Method::Post, "/sources"),
+    (Method::Delete, "/sources/{id}"),
+    (Method::Post, "/sources/{id}/enable"),
+    (Method::Post, "/sources/{id}/disable"),
+    (Method::Post, "/sources/{id}/reconfigure"),
+    (Method::Post, "/sources/{id}/hide"),
+    (Method::Get, "/health"),
+    (Method::Post, "/secrets/{name}"),
+    (Method::Post, "/exposure/{id}"),
+    (Method::Delete, "/extensions/{id}"),
+    (Method::Post, "/agents/revoke"),
+    (Method::Post, "/agents/{id}/limits"),
+    (Method::Post, "/revoke"),
+    (Method::Post, "/pause"),
+    (Method::Post, "/pending/{id}/plan"),
+    (Method::Post, "/calls/{id}/stop"),
+    (Method::Post, "/boards/{id}/stop"),
+    (Method::Post, "/changes/{id}/plan"),
+    (Method::Post, "/changes/{id}/apply"),
+    (Method::Get, "/undo/{id}"),
+    (Method::Post, "/undo/{id}"),
+    (Method::Post, "/unsettled/{id}"),
+    (Method::Get, "/channels"),
+    (Method::Post, "/channels/{source}/{channel}/messages"),
+];
+
 /// What fills each page, at the page's own path below `/admin`.
 fn pages() -> Router<Arc<Desk>> {
     Router::new()
         .route("/overview", get(overview::page))
         .route("/sources", get(sources::page))
-        .route("/sources/form", get(sources::form))
+        .route("/source-form", get(sources::form))
         .route("/sources/{id}", get(one_source::page))
         .route("/extensions", get(extensions::page))
         .route(
@@ -107,7 +139,7 @@ fn pages() -> Router<Arc<Desk>> {
         )
         .route("/extensions/manifest/add", post(extensions::add_manifest))
         .route("/agents", get(agents::page))
-        .route("/agents/connect", get(agents::form).post(agents::connect))
+        .route("/connect", get(agents::form).post(agents::connect))
         .route("/agents/{id}", get(agents::show))
         .route("/agents/{id}/give", post(agents::give))
         .route("/agents/{id}/arrival", get(agents::arrival))
@@ -276,9 +308,9 @@ fn gone() -> Refused {
     Refused::new(
         ErrorBody::new(
             ErrorCode::UnknownCapability,
-            "There is no such request, or no longer.",
+            "There is nothing of this name here, or not any more.",
         )
-        .next("plexusctl approvals list"),
+        .next("/admin"),
     )
 }
 
@@ -289,4 +321,17 @@ async fn blocking<T: Send + 'static>(
         tracing::error!(name: "console.page_failed", %error, "a page could not be made");
         Refused::malformed("The page could not be made.").status(500)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pages_send_is_in_the_table() {
+        for (method, path) in ACTS {
+            let of = |row: &plexus_owner::Tabled| row.method == method && row.route() == path;
+            assert!(plexus_owner::TABLE.iter().any(of), "{method:?} {path}");
+        }
+    }
 }

@@ -87,8 +87,7 @@ pub(super) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 /// What is not asked for over TCP, key or no key: it takes who may open the owner's socket.
 pub(super) fn socket_routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
     let keyed = from_fn_with_state(desk.edge.clone(), authenticate::owner_only);
-    let (router, _) = served_on_socket().finish();
-    let router = router.route_layer(keyed);
+    let router = served_on_socket().routes().route_layer(keyed);
     Router::new()
         .nest("/admin/api", router.clone())
         .nest("/v1/admin/api", router)
@@ -99,13 +98,8 @@ fn served_on_socket() -> Served {
     upgrade::serve(Served::default())
 }
 
-/// The calls of the owner's table that are served on every listener. What opens the console is not the console's.
-fn served() -> Served {
-    console::door::serve(served_to_pages())
-}
-
-/// Those of them that a browser may make, too, which is signed in.
-pub(crate) fn served_to_pages() -> Served {
+/// The calls of the owner's table that are served on every listener.
+pub(crate) fn served() -> Served {
     let parts = [
         activity::serve,
         agents::serve,
@@ -116,6 +110,7 @@ pub(crate) fn served_to_pages() -> Served {
         catalogue::serve,
         changes::serve,
         channels::serve,
+        console::door::serve,
         copy::serve,
         explain::serve,
         extensions::serve,
@@ -140,7 +135,7 @@ pub(crate) fn served_to_pages() -> Served {
 }
 
 fn management() -> Router<Arc<Desk>> {
-    let (router, _) = served().finish();
+    let router = served().routes();
     // What answers with something else than one JSON value.
     router
         .route("/audit/export", get(audit::export))
@@ -165,8 +160,8 @@ mod tests {
 
     #[test]
     fn each_row_of_the_table_is_served() {
-        let (_, mut rows) = served().finish();
-        rows.extend(served_on_socket().finish().1);
+        let mut rows = served().rows();
+        rows.extend(served_on_socket().rows());
         rows.sort();
         let mut table = TABLE.to_vec();
         table.sort();

@@ -67,32 +67,40 @@ pub(crate) type Guard<C> = <<C as OwnerCall>::Class as Guarded>::Guard;
 
 /// Calls with their handlers.
 #[derive(Clone, Default)]
-pub(crate) struct Served {
-    router: Router<Arc<Desk>>,
-    rows: Vec<Tabled>,
-}
+pub(crate) struct Served(Vec<(Tabled, MethodRouter<Arc<Desk>>)>);
 
 impl Served {
     /// And another call.
-    pub(crate) fn with<C, H, F>(self, handler: H) -> Self
+    pub(crate) fn with<C, H, F>(mut self, handler: H) -> Self
     where
         C: OwnerCall,
         C::Class: Guarded,
         H: Fn(Arc<Desk>, Guard<C>, C) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<C::Reply, Refused>> + Send + 'static,
     {
-        let row = Tabled::of::<C>();
-        let mut rows = self.rows;
-        rows.push(row);
-        Self {
-            router: self.router.route(row.route(), route(handler)),
-            rows,
-        }
+        self.0.push((Tabled::of::<C>(), route(handler)));
+        self
     }
 
-    /// The routes, and the rows that they serve.
-    pub(crate) fn finish(self) -> (Router<Arc<Desk>>, Vec<Tabled>) {
-        (self.router, self.rows)
+    /// Those of them that `keeps` names.
+    pub(crate) fn only(mut self, keeps: impl Fn(&Tabled) -> bool) -> Self {
+        self.0.retain(|(row, _)| keeps(row));
+        self
+    }
+
+    /// The rows that are served.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> Vec<Tabled> {
+        self.0.iter().map(|(row, _)| *row).collect()
+    }
+
+    /// The routes.
+    pub(crate) fn routes(self) -> Router<Arc<Desk>> {
+        self.0
+            .into_iter()
+            .fold(Router::new(), |router, (row, route)| {
+                router.route(row.route(), route)
+            })
     }
 }
 

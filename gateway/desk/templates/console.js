@@ -23,6 +23,7 @@
   let active = true;      // the owner has touched the page since the last request
   let stream = null;      // ends the event stream
   let open = null;        // id of the open request
+  let wanted = null;      // id of the request that is on its way
   let at = '';            // address of the open page; empty where requests are shown
   let said = '';          // what fills it
   let known = new Map();  // id -> revision of what waits
@@ -55,12 +56,20 @@
     return answer;
   }
 
+  // What is set as HTML was made as HTML: data of others is answered as another type.
+  async function html(answer) {
+    const type = answer.headers.get('content-type') || '';
+    if (!type.startsWith('text/html')) throw new Error('no page');
+    return answer.text();
+  }
+
   // --- coming and going ---
 
   function signedOut(why) {
     sessionStorage.removeItem(TAB);
     hide();
-    open = null;
+    turn += 1;
+    open = wanted = null;
     at = said = '';
     known = new Map();
     shown = { queue: '', glance: '' };
@@ -165,19 +174,26 @@
       fill($('queue'), shown.queue = view.queue);
       if (held) ticket(held)?.focus();
     }
-    document.title = view.waiting ? `(${view.waiting}) Plexus` : 'Plexus';
+    waiting = view.waiting;
     const come = [...known.keys()].filter((id) => !before.has(id));
     if (come.length && !fresh) tell(come[0], view.waiting);
     fresh = false;
     const card = current();
-    if (open && known.has(open)) {
+    if (wanted) { /* the one that is on its way is looked at when it is there */ } else if (open && known.has(open)) {
       if (!card || Number(card.dataset.revision) !== known.get(open)) await load(open);
     } else if (open && card && card.dataset.state === 'pending') {
       await load(open); // decided elsewhere, or lapsed: the card says so
     }
-    if (!open && !at) await next();
+    if (!open && !at && !wanted) await next();
+    titled();
     quiet();
     mark();
+  }
+
+  let waiting = 0;
+  function titled() {
+    const page = at && current()?.querySelector('h2')?.textContent;
+    document.title = `${waiting ? `(${waiting}) ` : ''}${page ? `${page} · ` : ''}Plexus`;
   }
 
   function quiet() { $('quiet').hidden = Boolean(open || at); }
@@ -200,6 +216,7 @@
   // --- one request ---
 
   async function next() {
+    if (!location.pathname.startsWith(REQUESTS)) return;
     if (location.pathname !== REQUESTS) history.replaceState(null, '', REQUESTS);
     here();
     const first = [...known.keys()].find((id) => !mine.has(id));
@@ -209,16 +226,17 @@
     quiet();
   }
 
+  // Whether it is there; nothing where another page came first.
   async function load(id, why) {
     const mine = ++turn;
     const answer = await call(`/admin/console/pending/${encodeURIComponent(id)}`);
     if (mine !== turn) return;
     if (!answer.ok) {
       if (open === id) open = null;
-      return;
+      return answer.status !== 404;
     }
     at = said = '';
-    const text = await answer.text();
+    const text = await html(answer);
     if (mine !== turn) return;
     const before = open === id ? current() : null;
     const typed = before?.querySelector('#reason')?.value;
@@ -241,6 +259,7 @@
     if (digest || seen?.id !== id) seen = { id, digest: digest || undefined };
     if (!form) say(card.querySelector('.verdict').textContent.trim());
     else settle(form);
+    return true;
   }
 
   function notice(form, text) {
@@ -314,7 +333,8 @@
     const title = `${card.querySelector('.agent').textContent}: ${card.querySelector('h2 b').textContent}`;
     let body, done;
     if (act === 'plan') {
-      await call(`${path}/plan`, {});
+      const again = await told(`${API}/pending/${encodeURIComponent(id)}/plan`, {});
+      if (!again.ok) notice(form, again.why);
       return soon();
     } else if (act === 'deny') {
       const reason = form.reason?.value.trim();
@@ -343,8 +363,10 @@
         for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
         known.delete(id);
         open = seen = null;
-        await next();
-        current()?.querySelector('h2').focus();
+        if (location.pathname.startsWith(REQUESTS)) {
+          await next();
+          current()?.querySelector('h2').focus();
+        }
         return soon();
       }
       mine.delete(id);
@@ -392,6 +414,10 @@
     await route();
   }
 
+  function unanswered(error) {
+    if (error.message !== 'signed out') note('The gateway did not answer: this is the page before.');
+  }
+
   // Shows what this address is of.
   async function route() {
     const path = here();
@@ -400,8 +426,9 @@
     if (!one) return page(path + location.search);
     at = said = '';
     if (!one[1]) return next();
-    await load(decodeURIComponent(one[1]));
-    if (open !== decodeURIComponent(one[1])) {
+    const id = wanted = decodeURIComponent(one[1]);
+    const found = await load(id).finally(() => { if (wanted === id) wanted = null; });
+    if (found === false) {
       note('There is no such request any more.');
       await next();
     }
@@ -412,22 +439,23 @@
     const now = ++turn;
     const again = at === path;
     at = path;
-    open = seen = null;
+    open = seen = wanted = null;
     const rest = path.slice(HOME.length);
     const answer = await call(INSIDE + (rest === '' || rest[0] === '?' ? `/overview${rest}` : rest));
-    const text = answer.ok ? await answer.text() : '';
+    const text = answer.ok ? await html(answer) : '';
     if (now !== turn) return;
     quiet();
     mark();
     if (!answer.ok) return lost((await answer.json()).error?.message);
     place(text, again);
+    titled();
     window.scrollTo(0, 0);
     current().querySelector('h2').focus({ preventScroll: true });
     await renew();
   }
 
   // What moved under the pointer takes no act for a moment, as a card does.
-  const acts = () => [...$('card').querySelectorAll('[data-send]')].map(nameOf).join();
+  const acts = () => [...$('card').querySelectorAll('[data-send]')].map(actOf).join();
   function place(text, again) {
     const before = acts();
     fill($('card'), said = text);
@@ -455,28 +483,38 @@
   function inHand(part) {
     const focus = document.activeElement;
     return (part.contains(focus) && focus.matches('input, select, textarea'))
-      || part.querySelector('[data-busy], [data-sure-now], [name=many]:checked') || !window.getSelection().isCollapsed;
+      || part.querySelector('[data-busy], [data-sure-now]') || !window.getSelection().isCollapsed
+      || [...part.querySelectorAll('input, select, textarea')].some(isTouched);
   }
-  const nameOf = (part) => part.id || part.getAttribute('href') || (part.dataset.send || '') + (part.dataset.body || '');
+  // Otherwise than the page came with it.
+  function isTouched(field) {
+    if (field.tagName === 'SELECT') return [...field.options].some((one) => one.selected !== one.defaultSelected && field.selectedIndex > 0);
+    return field.type === 'checkbox' || field.type === 'radio' ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
+  }
+  const actOf = (part) => (part.dataset.send || '') + (part.dataset.body || '');
+  const nameOf = (part) => part.id || part.getAttribute('href') || actOf(part);
 
   // Fetches again what is said to change.
   async function renew() {
+    const now = turn;
     for (const part of $('card').querySelectorAll('[data-live]')) {
       const path = part.dataset.live;
       if (inHand(part) || document.hidden) continue;
       if (path) {
         const answer = await call(path);
-        if (!answer.ok) return;
-        const text = await answer.text();
+        if (!answer.ok || now !== turn) return;
+        const text = await html(answer);
         if (part.isConnected && part.said !== text) fill(part, part.said = text);
         continue;
       }
       const mine = at;
       const rest = mine.slice(HOME.length);
       const answer = await call(INSIDE + (rest === '' || rest[0] === '?' ? `/overview${rest}` : rest));
+      if (now !== turn) return;
+      if (answer.status === 404) return lost((await answer.json()).error?.message);
       if (!answer.ok) return;
-      const text = await answer.text();
-      if (at !== mine || text === said || inHand(part)) return;
+      const text = await html(answer);
+      if (now !== turn || at !== mine || text === said || inHand(part)) return;
       const focus = part.contains(document.activeElement) && document.activeElement;
       const wide = [...part.querySelectorAll('details[open]')].map((one) => one.id);
       place(text, true);
@@ -495,8 +533,9 @@
     if ('sure' in button.dataset && !('sureNow' in button.dataset)) {
       button.dataset.sureNow = '';
       button.textContent = button.dataset.sure;
-      return;
+      return settle(button);
     }
+    turn += 1;
     const done = await told(API + button.dataset.send, JSON.parse(button.dataset.body || '{}'), button.dataset.method);
     if (!done.ok) return notice(button.closest('article'), done.why);
     note(button.dataset.done);
@@ -520,6 +559,7 @@
   }
 
   async function sentForm(form) {
+    turn += 1;
     const done = await told(form.dataset.formSend, members(form));
     if (!done.ok) return notice(form.closest('article'), done.why);
     note(form.dataset.done);
@@ -561,15 +601,19 @@
     await go(`/admin/sources/${encodeURIComponent(id)}`);
   }
 
-  // Each on its own; the first that is refused ends it.
+  // Each on its own; the first that is refused ends it, and the rest is said.
   async function sentMany(form) {
     const chosen = [...form.querySelectorAll('[name=many]:checked')];
     if (!chosen.length) return notice(form.closest('article'), 'Choose at least one.');
-    for (const box of chosen) {
+    turn += 1;
+    let gone = 0;
+    for (const [count, box] of chosen.entries()) {
       const done = await told(API + form.dataset.many, JSON.parse(box.value));
-      if (!done.ok) return notice(form.closest('article'), done.why);
+      if (done.ok) { box.checked = false; continue; }
+      if (!done.answered) return notice(form.closest('article'), `${count} of ${chosen.length} are done. ${done.why}`);
+      gone += 1;
     }
-    note(`${form.dataset.done}: ${chosen.length}`);
+    note(`${form.dataset.done}: ${chosen.length - gone}${gone ? `; ${gone} were gone already` : ''}`);
     await page(at);
   }
 
@@ -577,7 +621,7 @@
     const sought = $('find').value.trim();
     const answer = await call(`${INSIDE}/find?q=${encodeURIComponent(sought)}`);
     if (!answer.ok || sought !== $('find').value.trim()) return;
-    fill($('found'), await answer.text());
+    fill($('found'), await html(answer));
     $('found').hidden = !$('found').firstElementChild;
   }
 
@@ -590,7 +634,8 @@
   async function told(path, body, method) {
     const answer = await call(path, body, method);
     const said = await answer.json();
-    return { ok: answer.ok, why: said.reason || said.error?.message, ...said };
+    const why = said.reason || said.error?.message || 'There was nothing to do: it is gone already.';
+    return { ...said, ok: answer.ok && said.ok !== false, answered: answer.ok, why };
   }
 
   // How a source does, found out now; none where it is disabled.
@@ -649,7 +694,7 @@
   async function act(row, button) {
     const id = row.dataset.source;
     const what = button.dataset.act;
-    if (what === 'change') return go(`/admin/sources/form?id=${encodeURIComponent(id)}`);
+    if (what === 'change') return go(`/admin/source-form?id=${encodeURIComponent(id)}`);
     if (what === 'test') {
       const now = await tested(id);
       const words = now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first';
@@ -703,12 +748,16 @@
   // --- hands ---
 
   document.addEventListener('click', async (event) => {
+    if (event.target.closest('.skip')) {
+      event.preventDefault();
+      return $('card').focus();
+    }
     const link = event.target.closest('a[href^="/admin"]');
     if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
       event.preventDefault();
       const to = link.getAttribute('href');
       if (link.closest('#found')) $('find').value = '';
-      return go(to).catch(() => {});
+      return go(to).catch(unanswered);
     }
     const hit = event.target.closest('button');
     if (!hit) return;
@@ -717,7 +766,7 @@
       current()?.querySelector('h2').focus();
     } else if (hit.dataset.send) {
       // The second click of a double one means what the first did: it confirms nothing.
-      if (event.detail > 1 || hit.closest('article[data-fresh]')) return;
+      if (event.detail > 1 || hit.closest('[data-fresh]')) return;
       await alone(hit, () => sent(hit));
     } else if (hit.dataset.copy) {
       await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
@@ -729,15 +778,11 @@
     } else if ('goOn' in hit.dataset) {
       await next();
       (current()?.querySelector('h2') || $('card')).focus();
-    } else if (hit.dataset.end) {
-      const answer = await call(`/admin/console/pending/${hit.dataset.end}/end`, {});
-      if (!answer.ok) return soon();
-      hit.closest('p').textContent = 'It is ended.';
     } else if (hit.dataset.rows) {
       const made = document.createElement('template');
       const answer = await call(hit.dataset.rows);
       if (!answer.ok) return soon();
-      fill(made, await answer.text());
+      fill(made, await html(answer));
       hit.closest('tr').replaceWith(made.content);
     } else if (hit.dataset.next) {
       await unroll(hit.parentElement, hit.dataset.next, hit);
@@ -751,7 +796,7 @@
     const answer = await call(path);
     if (!answer.ok) return;
     const made = document.createElement('template');
-    fill(made, await answer.text());
+    fill(made, await html(answer));
     if (button) button.remove();
     place.append(made.content);
   }
@@ -764,6 +809,7 @@
 
   document.addEventListener('submit', (event) => {
     event.preventDefault();
+    if (event.target.closest('article[data-fresh]')) return;
     if (event.target.id === 'key-form') {
       const key = $('key').value.trim();
       $('key').value = '';
@@ -838,6 +884,11 @@
       if (field.id === 'reason') answer(field.form, 'deny');
       return;
     }
+    // Nor does it act in a form that gives or takes something: its button does.
+    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-apply], [data-form-send]:not([data-enter]), [data-steps]')) {
+      event.preventDefault();
+      return;
+    }
     if (field && event.key === 'Escape') return void current()?.querySelector('h2').focus();
     if (event.ctrlKey || event.metaKey || event.altKey || (field && field.type !== 'radio') || $('desk').hidden) return;
     const form = at ? null : current()?.querySelector('form');
@@ -884,7 +935,7 @@
       signedOut('');
     }
   }
-  window.addEventListener('popstate', () => { if (!$('desk').hidden && !location.hash) route().catch(() => {}); });
+  window.addEventListener('popstate', () => { if (!$('desk').hidden && !location.hash.startsWith('#plx_link_')) route().catch(() => {}); });
   window.addEventListener('hashchange', () => { if (location.hash.startsWith('#plx_link_')) begin(); });
   document.addEventListener('visibilitychange', () => {
     if ($('desk').hidden) return;

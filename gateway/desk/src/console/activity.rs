@@ -25,8 +25,14 @@ use std::sync::Arc;
 
 /// Calls of a page.
 const PAGE: u64 = 50;
-/// Things of a call that its page names.
+/// Things of a call that its page names; facts and warnings of a plan.
 const THINGS: usize = 20;
+const FACTS: usize = 20;
+/// What is shown of a plan's difference.
+const ROOM: super::diff::Room = super::diff::Room {
+    rows: 400,
+    bytes: 40 * 1024,
+};
 
 /// A call in one line, with what leads on.
 pub(super) struct CallLine {
@@ -303,6 +309,8 @@ struct UndoPage {
     facts: Vec<(ForeignText, ForeignText)>,
     warnings: Vec<ForeignText>,
     diff: Option<super::card::Diff>,
+    /// Facts, warnings and lines that there is no room for.
+    unshown: usize,
 }
 
 /// What taking a call back would do.
@@ -320,6 +328,16 @@ impl UndoPage {
     fn of(id: String, planned: &UndoPlan, now: Timestamp) -> Self {
         let plan = &planned.plan;
         let preview = &plan.preview;
+        let diff = preview.diff.as_ref().map(|text| super::card::Diff {
+            page: super::diff::page(preview.form, text, 0, ROOM),
+            more: String::new(),
+            cut: preview.cut,
+        });
+        let lines = diff.as_ref().map_or(0, |diff| match diff.page.next {
+            Some(next) => diff.page.of.saturating_sub(next),
+            None => 0,
+        });
+        let beyond = |all: usize, shown: usize| all.saturating_sub(shown);
         let did = planned
             .did
             .as_deref()
@@ -338,7 +356,7 @@ impl UndoPage {
             facts: preview
                 .facts
                 .iter()
-                .take(20)
+                .take(FACTS)
                 .map(|fact| {
                     (
                         ForeignText::short(&fact.name, 60),
@@ -349,14 +367,13 @@ impl UndoPage {
             warnings: plan
                 .warnings
                 .iter()
-                .take(10)
+                .take(FACTS)
                 .map(|said| ForeignText::short(said, 400))
                 .collect(),
-            diff: preview.diff.as_ref().map(|text| super::card::Diff {
-                page: super::diff::page(preview.form, text, 0, super::diff::PAGE),
-                more: String::new(),
-                cut: preview.cut,
-            }),
+            unshown: lines
+                + beyond(preview.facts.len(), FACTS)
+                + beyond(plan.warnings.len(), FACTS),
+            diff,
         }
     }
 }

@@ -82,6 +82,7 @@ pub(super) async fn page(
         let (all, page) = (listed.agents.len(), |from| {
             format!("/admin/agents?from={from}")
         });
+        let from = Some(from).filter(|from| *from < all).unwrap_or(0);
         let shown = listed.agents.iter().skip(from).take(LISTED);
         Page {
             agents: shown
@@ -108,20 +109,21 @@ pub(super) fn sum(hours: &[Totals]) -> Totals {
 /// What somebody did, in a few words.
 pub(super) fn did(totals: Option<Totals>) -> String {
     let Some(totals) = totals else {
-        return "nothing today".to_owned();
+        return "nothing in 24 hours".to_owned();
     };
     let parts = [
         (totals.read, "read"),
         (totals.changed, "changed"),
         (totals.refused + totals.failed, "refused or failed"),
         (totals.unknown, "not known"),
+        (totals.asked, "asked"),
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<_> = parts
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
     match parts.is_empty() {
-        true => "nothing today".to_owned(),
+        true => "nothing in 24 hours".to_owned(),
         false => parts.join(", "),
     }
 }
@@ -280,6 +282,14 @@ struct Choice {
     ticked: bool,
 }
 
+impl ConnectPage {
+    /// What is chosen for its owner is seen.
+    #[expect(clippy::unused_self, reason = "a template calls what is its own")]
+    fn ticked(&self, list: &[Choice]) -> bool {
+        list.iter().any(|one| one.ticked && one.reads)
+    }
+}
+
 /// The form that connects an agent.
 pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let shown = desk.clone();
@@ -326,6 +336,9 @@ struct ConnectForm {
     /// Whether it sees nothing but these.
     #[serde(default)]
     only: bool,
+    /// Whether an agent of this name ends for it.
+    #[serde(default)]
+    replace: bool,
 }
 
 #[derive(Template)]
@@ -351,6 +364,13 @@ pub(super) async fn connect(
 ) -> Result<Response, Refused> {
     let form: ConnectForm = read(request).await?;
     let window = window(&form.window)?;
+    let name = form.id.trim();
+    let known = AgentId::parse(name).is_ok_and(|id| desk.ledger.snapshot().agent(&id).is_some());
+    if known && !form.replace {
+        return Err(refused(format!(
+            "{name} is connected already: connected anew, its credential, sessions and other grants end. Choose another name, or tick that it is replaced."
+        )));
+    }
     let is_mcp = form.kind == "mcp";
     let asked = Connect {
         agent_id: form.id.trim().to_owned(),
@@ -453,7 +473,15 @@ pub(super) async fn arrival(
     let made = Arrival {
         id,
         enrolled: agent.redeemed_at.is_some(),
-        first: calls.calls.first().map(|row| CallLine::of(row.call(), now)),
+        first: calls
+            .calls
+            .first()
+            .filter(|row| {
+                agent
+                    .redeemed_at
+                    .is_some_and(|since| row.call().at >= since)
+            })
+            .map(|row| CallLine::of(row.call(), now)),
     };
     shell::made(&desk, made.render())
 }

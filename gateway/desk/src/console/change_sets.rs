@@ -43,6 +43,7 @@ struct Sets {
 
 struct SetRow {
     id: String,
+    link: String,
     source: ForeignText,
     agent: ForeignText,
     made: Option<Moment>,
@@ -175,6 +176,7 @@ impl SetRow {
     fn of(set: &ChangeSetRow, now: Timestamp) -> Self {
         let files = set.counts.files();
         Self {
+            link: format!("/admin{}", address(&set.id, None)),
             id: set.id.clone(),
             source: ForeignText::short(set.of.source.as_str(), 60),
             agent: match &set.about.agent {
@@ -210,14 +212,7 @@ impl SetPage {
             told: told(&set.of, &set.about),
             waits: shown.iter().any(|file| file.waits),
             files: shown,
-            next: next.map(|after| {
-                let page = plexus_owner::changes::Show {
-                    id: set.id.clone(),
-                    path: None,
-                    after: Some(after),
-                };
-                format!("/admin{}", plexus_owner::write(&page).path)
-            }),
+            next: next.map(|after| format!("/admin{}", address(&set.id, Some(after)))),
             id: set.id.clone(),
         }
     }
@@ -275,6 +270,16 @@ fn told(of: &GatewayFacts, about: &Origin) -> Vec<(&'static str, ForeignText)> {
 }
 
 /// Rows of the difference of a file, from one on.
+/// The path of a change set's page, which is what the owner's call for it is.
+fn address(id: &str, after: Option<String>) -> String {
+    plexus_owner::write(&plexus_owner::changes::Show {
+        id: id.to_owned(),
+        path: None,
+        after,
+    })
+    .path
+}
+
 fn rows_of(id: &str, file: &FileChange, of: Difference, at: usize, room: Room) -> Option<Diff> {
     let (text, cut) = of.of(file);
     let page = diff::page(plexus_ipc::message::Form::Diff, text?, at, room);
@@ -285,7 +290,8 @@ fn rows_of(id: &str, file: &FileChange, of: Difference, at: usize, room: Room) -
         .collect();
     let more = page.next.map_or(String::new(), |next| {
         format!(
-            "/admin/console/changes/{id}/rows?path={path}&of={}&from={next}",
+            "/admin/console{}/rows?path={path}&of={}&from={next}",
+            address(id, None),
             of.name()
         )
     });

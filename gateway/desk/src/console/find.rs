@@ -34,7 +34,7 @@ const PAGES: [(&str, &str, &str); 13] = [
     ("Agents", "/admin/agents", "who connected"),
     (
         "Connect an agent",
-        "/admin/agents/connect",
+        "/admin/connect",
         "new claude codex mcp code",
     ),
     ("Grants", "/admin/grants", "allowed revoke standing"),

@@ -39,7 +39,6 @@ struct Glance {
 
 /// A conversation that takes further messages, or child calls that may still be made.
 struct OpenView {
-    item: String,
     agent: ForeignText,
     capability: ForeignText,
     left: u32,
@@ -270,7 +269,6 @@ impl Glance {
 impl OpenView {
     fn of(open: &OpenApproval) -> Self {
         Self {
-            item: open.pending_id.to_string(),
             agent: ForeignText::short(open.agent_id.as_str(), 60),
             capability: ForeignText::short(open.capability_id.as_str(), 60),
             left: open.turns_left,

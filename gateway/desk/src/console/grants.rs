@@ -73,7 +73,7 @@ impl GrantLine {
                 .as_deref()
                 .map(|why| ForeignText::short(why, 200)),
             revoke: body.map(|body| body.to_string()).unwrap_or_default(),
-            command: format!("plexusctl revoke {agent} {capability}"),
+            command: format!("plexusctl grants revoke {agent} {capability}"),
             agent,
             capability,
         }
@@ -124,6 +124,7 @@ pub(super) async fn page(
             "ends" => found.sort_by_key(|grant| grant.expires_at),
             _ => {}
         }
+        let from = Some(from).filter(|from| *from < found.len()).unwrap_or(0);
         let page = |from: usize| {
             format!("/admin/grants?agent={agent}&source={source}&sort={sort}&from={from}")
         };

@@ -113,7 +113,7 @@ impl Page {
                 false,
                 source.as_str(),
                 "its workers run without a sandbox, as this gateway was started",
-                "start plexusd without --no-sandbox",
+                "start plexusd without --unsandboxed-i-understand",
             ));
         }
         checks.push(Check::new(

@@ -111,8 +111,9 @@ fn draw(
             (true, _) => "running",
             (false, true) => "waits",
             (false, false) if totals.changed + totals.unknown > 0 => "changed",
-            (false, false) if totals.read == 0 => "refused",
-            (false, false) => "read",
+            (false, false) if totals.read > 0 => "read",
+            (false, false) if totals.refused + totals.failed > 0 => "refused",
+            (false, false) => "asked",
         };
         let count = totals.all();
         Some(Line {

@@ -231,7 +231,8 @@ fn bars(hours: &[Totals], most: u64) -> Vec<Bar> {
         for (count, class) in [
             (totals.read, "read"),
             (totals.changed + totals.unknown, "changed"),
-            (totals.refused + totals.failed + totals.asked, "refused"),
+            (totals.refused + totals.failed, "refused"),
+            (totals.asked, "asked"),
         ] {
             // What is there is seen, however little it is beside the rest.
             let height = (count * TALL).div_ceil(most.max(1)).min(bottom);

@@ -17,10 +17,10 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use plexus_owner::{
-    boards::{Board, BoardFacts, BoardState, Show, Task, TaskState, Unread},
+    boards::{Board, BoardFacts, BoardState, Show, Stop, Task, TaskState, Unread},
     calls::{CallKind, Look},
 };
-use plexus_protocol::{Timestamp, body::ProgressChunk, streamed};
+use plexus_protocol::{SourceId, Timestamp, body::ProgressChunk, streamed};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -36,6 +36,7 @@ struct Page {
     more: usize,
     open: Vec<OpenRow>,
     boards: Vec<BoardRow>,
+    more_boards: usize,
     away: Vec<(ForeignText, ForeignText)>,
 }
 
@@ -59,8 +60,7 @@ struct OpenRow {
 }
 
 struct BoardRow {
-    id: String,
-    source: String,
+    link: String,
     goal: ForeignText,
     made: Moment,
     state: &'static str,
@@ -105,13 +105,13 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
                     runs: open.children.is_some(),
                 })
                 .collect(),
+            more_boards: listed.boards.len().saturating_sub(LISTED),
             boards: listed
                 .boards
                 .iter()
                 .take(LISTED)
                 .map(|row| BoardRow {
-                    id: row.facts.id.clone(),
-                    source: row.source.to_string(),
+                    link: board_link(&row.facts.id, &row.source),
                     goal: ForeignText::short(&row.facts.goal, 160),
                     made: Moment::ago(row.facts.made, now),
                     state: board_state(row.facts.state),
@@ -132,6 +132,15 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     })
     .await?;
     shell::made(&desk, made)
+}
+
+/// The page of a board, whose id is its source's to choose.
+fn board_link(id: &str, source: &SourceId) -> String {
+    let show = Show {
+        id: id.to_owned(),
+        source: Some(source.clone()),
+    };
+    format!("/admin{}", plexus_owner::write(&show).path)
 }
 
 const fn board_state(state: BoardState) -> &'static str {
@@ -158,12 +167,12 @@ fn counts(facts: &BoardFacts) -> String {
 struct RunPage {
     id: String,
     capability: ForeignText,
-    over: bool,
 }
 
 #[derive(Template)]
 #[template(path = "said.html")]
 struct SpokenText {
+    id: String,
     over: bool,
     error: Option<ForeignText>,
     /// The beginning is not shown, or no longer kept.
@@ -185,7 +194,6 @@ pub(super) async fn show(
     let page = RunPage {
         id,
         capability: ForeignText::short(&said.capability_id, 120),
-        over: said.over,
     };
     shell::made(&desk, page.render())
 }
@@ -196,7 +204,7 @@ pub(super) async fn said(
     Named(id): Named,
 ) -> Result<Response, Refused> {
     let look = Look {
-        id,
+        id: id.clone(),
         after: 0,
         wait: 0,
     };
@@ -223,6 +231,7 @@ pub(super) async fn said(
             .find(|at| text.is_char_boundary(*at))
             .unwrap_or(0);
         SpokenText {
+            id,
             over: said.over,
             error: said
                 .error
@@ -240,8 +249,9 @@ pub(super) async fn said(
 #[derive(Template)]
 #[template(path = "board.html")]
 struct BoardPage {
-    id: String,
-    source: String,
+    id: ForeignText,
+    /// The request that ends its runs.
+    stop: String,
     goal: ForeignText,
     made: Moment,
     state: &'static str,
@@ -270,8 +280,7 @@ pub(super) async fn board(
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
-    let source =
-        query(&request, "source").and_then(|id| plexus_protocol::SourceId::parse(&id).ok());
+    let source = query(&request, "source").and_then(|id| SourceId::parse(&id).ok());
     drop(request);
     let shown = boards::show(desk.clone(), Reading, Show { id, source }).await?;
     let now = desk.clock.now();
@@ -303,8 +312,12 @@ impl BoardPage {
             changes: task.changes.clone(),
         };
         Self {
-            id: board.facts.id.clone(),
-            source: board.source.to_string(),
+            id: ForeignText::short(&board.facts.id, 120),
+            stop: plexus_owner::write(&Stop {
+                id: board.facts.id.clone(),
+                source: Some(board.source.clone()),
+            })
+            .path,
             goal: ForeignText::short(&board.facts.goal, 1_000),
             made: Moment::ago(board.facts.made, now),
             state: board_state(board.facts.state),

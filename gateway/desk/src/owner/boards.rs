@@ -98,7 +98,8 @@ async fn found(desk: &Desk, id: &str, of: Option<&SourceId>) -> Result<Board, Re
             Err(error) => Err(error.message.clone()),
         };
         match board {
-            Ok(board) => boards.push(board),
+            Ok(board) if board.facts.id == id => boards.push(board),
+            Ok(_) => why = format!("{why} {source} answered another one."),
             Err(error) => why = format!("{why} {source}: {error}"),
         }
     }

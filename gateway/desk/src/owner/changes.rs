@@ -106,13 +106,13 @@ pub(crate) async fn shown(
     for source in sources(desk) {
         match own::ask::<Value>(desk, &source, Upkeep::ChangeSet, &input).await {
             Ok(set) => match of_source::<ChangeSet>(&set, &source) {
-                Ok(set) => {
+                Ok(set) if set.id == id => {
                     let told = told_of(desk, &source, vec![set], |set| {
                         (set.about.call.clone(), &mut set.of)
                     });
                     return told.await?.pop().ok_or_else(|| unknown(id));
                 }
-                Err(_) => {
+                Ok(_) | Err(_) => {
                     let code = ErrorCode::SourceUnavailable;
                     away = Some(ErrorBody::new(code, NO_ITEM));
                 }

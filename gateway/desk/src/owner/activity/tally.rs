@@ -5,11 +5,11 @@
 //! ```
 //! Invariant: however long the log, one look reads at most [`MOST`] events; where there were more, the tally says so.
 
-use super::{denial, did, entry, told, unreadable};
+use super::{Entry, denial, did, entry, told, unreadable};
 use crate::{acts::blocking, desk::Desk, owner::agents};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
-use plexus_owner::activity::{ActivityCall, Totals};
+use plexus_owner::activity::{ActivityCall, ActivityKind, Totals};
 use plexus_protocol::{AgentId, Timestamp};
 use plexus_record::Ledger;
 use plexus_trust::State as TrustState;
@@ -99,6 +99,14 @@ pub(crate) async fn tally(desk: &Arc<Desk>, now: Timestamp) -> Result<Tally, Ref
     made.await?.map_err(|e: StoreError| unreadable(&e))
 }
 
+/// What an event tells of a call. One that is under way is told by its end.
+fn tells<'e>(event: &'e Recorded, state: &TrustState) -> Option<(Entry<'e>, ActivityKind)> {
+    let entry = entry(event)?;
+    let is_over = entry.detail.what() != "intent";
+    let did = did(event, &entry, state, &HashSet::new()).filter(|_| is_over)?;
+    Some((entry, did))
+}
+
 impl Counted {
     fn count(
         &mut self,
@@ -111,18 +119,23 @@ impl Counted {
         self.hours = self.hours.split_off(&(day / HOUR));
         if self.upto == 0 {
             self.upto = ledger.first_at(day)?.saturating_sub(1);
+            self.fill(ledger, state)?;
         }
         let is_cut = head.saturating_sub(self.upto) > MOST;
+        let mut at = self.upto;
         if is_cut {
-            self.upto = head - MOST;
+            at = head - MOST;
+            // Who was seen in between is looked up anew.
+            self.seen.clear();
         }
         let mut first = true;
-        while self.upto < head {
-            let batch = ledger.after(self.upto, BATCH)?;
+        while at < head {
+            let batch = ledger.after(at, BATCH)?;
             let Some(last) = batch.last() else {
                 break;
             };
-            self.upto = last.seq();
+            at = last.seq();
+            self.upto = at;
             for event in batch {
                 if is_cut && std::mem::take(&mut first) {
                     self.cut = event.at() / HOUR;
@@ -130,6 +143,26 @@ impl Counted {
                 self.see(&event);
                 self.add(event, state);
             }
+        }
+        Ok(())
+    }
+
+    /// The last calls of before the day: what happened last is told on a quiet day too.
+    fn fill(&mut self, ledger: &Ledger, state: &TrustState) -> Result<(), StoreError> {
+        let mut found = 0;
+        let mut first = self.upto + 1;
+        ledger.walk_back(None, 0..self.upto + 1, BATCH, |event| {
+            first = event.seq();
+            found += usize::from(tells(event, state).is_some());
+            found < LAST
+        })?;
+        for event in ledger.after(first.saturating_sub(1), BATCH)? {
+            if event.seq() <= self.upto && tells(&event, state).is_some() {
+                self.last.push_back(event);
+            }
+        }
+        while self.last.len() > LAST {
+            self.last.pop_front();
         }
         Ok(())
     }
@@ -146,13 +179,7 @@ impl Counted {
     }
 
     fn add(&mut self, event: Recorded, state: &TrustState) {
-        let Some(entry) = entry(&event) else {
-            return;
-        };
-        // A call that is under way is told by its end.
-        let is_over = entry.detail.what() != "intent";
-        let did = did(&event, &entry, state, &HashSet::new()).filter(|_| is_over);
-        let Some(did) = did else {
+        let Some((entry, did)) = tells(&event, state) else {
             return;
         };
         if let Some(agent) = &entry.agent_id {
@@ -174,8 +201,7 @@ impl Counted {
 
     fn tally(&self, ledger: &Ledger, state: &TrustState, now: Timestamp) -> Tally {
         let call = |event: &Recorded| {
-            let entry = entry(event)?;
-            let did = did(event, &entry, state, &HashSet::new())?;
+            let (entry, did) = tells(event, state)?;
             Some(
                 told(ledger, state, event, &entry, did, denial(&entry))
                     .call()
