@@ -24,10 +24,7 @@ use plexus_trust::{
     CODE_MS, Command, ItemState, Note, Refusal, Reply, State as TrustState, standing_for,
 };
 use serde_json::{Number, Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Events of an agent that are looked at to find when it was last there.
 const LOOKED_AT: usize = 32;
@@ -361,10 +358,6 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Agents,
         let state = desk.ledger.snapshot();
         let now = state.time(desk.clock.now());
         let seen = desk.tally.last_seen(&desk.ledger, &state, now);
-        let seen = seen.unwrap_or_else(|error| {
-            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
-            BTreeMap::new()
-        });
         let rows = state.agents.values().map(|agent| {
             let live = agent.grants.keys();
             let open = agent.sessions.values();

@@ -3,7 +3,8 @@
 //! ```text
 //! first look: the newest events of the day ─▶ counted by hour ─▶ each later look reads on from there
 //! ```
-//! Invariant: however long the log, one look reads at most [`MOST`] events; where there were more, the tally says so.
+//! Invariant: however long the log, one look reads at most [`MOST`] events, and none of an archive; where there were more,
+//! the tally says so.
 
 use super::{Entry, denial, did, entry, told, unreadable};
 use crate::{acts::blocking, desk::Desk, owner::agents};
@@ -59,17 +60,17 @@ pub(crate) struct Tally {
 
 impl CallTally {
     /// When each agent last did something itself.
-    ///
-    /// # Errors
-    /// Where the log cannot be read.
     pub(crate) fn last_seen(
         &self,
         ledger: &Ledger,
         state: &TrustState,
         now: Timestamp,
-    ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+    ) -> BTreeMap<String, Timestamp> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.count(ledger, state, now)?;
+        // Who was seen is looked up even where the calls cannot be counted.
+        if let Err(error) = counted.count(ledger, state, now) {
+            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
+        }
         let seen = &mut counted.seen;
         seen.retain(|id, _| AgentId::parse(id).is_ok_and(|id| state.agents.contains_key(&id)));
         for id in state.agents.keys() {
@@ -78,9 +79,9 @@ impl CallTally {
             }
         }
         let known = seen.iter();
-        Ok(known
+        known
             .filter_map(|(id, at)| Some((id.clone(), (*at)?)))
-            .collect())
+            .collect()
     }
 }
 
@@ -117,18 +118,29 @@ impl Counted {
         let head = ledger.head()?.seq;
         let day = now.0.saturating_sub(HOURS as u64 * HOUR);
         self.hours = self.hours.split_off(&(day / HOUR));
+        // Of this file alone: nobody's page waits for an archive, or for one that cannot be read.
+        let first = ledger.first_in_file()?;
         if self.upto == 0 {
-            self.upto = ledger.first_at(day)?.saturating_sub(1);
-            self.fill(ledger, state)?;
+            let oldest = ledger.after(first.saturating_sub(1), 1)?;
+            let oldest = oldest.first().map_or(0, Recorded::at);
+            let begin = match oldest < day {
+                true => ledger.first_at(day)?,
+                false => first,
+            };
+            if begin == first && first > 1 {
+                self.cut = oldest / HOUR;
+            }
+            self.upto = begin.saturating_sub(1);
+            self.fill(ledger, state, first)?;
         }
         let is_cut = head.saturating_sub(self.upto) > MOST;
-        let mut at = self.upto;
+        let mut at = self.upto.max(first.saturating_sub(1));
         if is_cut {
             at = head - MOST;
             // Who was seen in between is looked up anew.
             self.seen.clear();
         }
-        let mut first = true;
+        let mut is_first = true;
         while at < head {
             let batch = ledger.after(at, BATCH)?;
             let Some(last) = batch.last() else {
@@ -137,7 +149,7 @@ impl Counted {
             at = last.seq();
             self.upto = at;
             for event in batch {
-                if is_cut && std::mem::take(&mut first) {
+                if is_cut && std::mem::take(&mut is_first) {
                     self.cut = event.at() / HOUR;
                 }
                 self.see(&event);
@@ -148,10 +160,11 @@ impl Counted {
     }
 
     /// The last calls of before the day: what happened last is told on a quiet day too.
-    fn fill(&mut self, ledger: &Ledger, state: &TrustState) -> Result<(), StoreError> {
+    fn fill(&mut self, ledger: &Ledger, state: &TrustState, first: u64) -> Result<(), StoreError> {
         let mut found = 0;
+        let range = first..self.upto + 1;
         let mut first = self.upto + 1;
-        ledger.walk_back(None, 0..self.upto + 1, BATCH, |event| {
+        ledger.walk_back(None, range, BATCH, |event| {
             first = event.seq();
             found += usize::from(tells(event, state).is_some());
             found < LAST
