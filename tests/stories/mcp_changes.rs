@@ -51,7 +51,7 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
         asked["pendingId"].as_str().expect("an id"),
     ]);
     for said in [
-        "what changed is hidden",
+        "hidden until you decide",
         "Now does peek",
         "a new tool",
         "it stays a read",
