@@ -449,8 +449,9 @@
     if (!answer.ok) return lost((await answer.json()).error?.message);
     place(text, again);
     titled();
-    window.scrollTo(0, 0);
-    current().querySelector('h2').focus({ preventScroll: true });
+    if (!again) window.scrollTo(0, 0);
+    // Whoever looks for something meanwhile goes on with that.
+    if (!$('finder').contains(document.activeElement)) current().querySelector('h2').focus({ preventScroll: true });
     await renew();
   }
 
