@@ -27,6 +27,7 @@ use axum::{
 use plexus_edge::reply::{self, Refused};
 use plexus_ipc::manifest::EntryKind;
 use plexus_owner::{
+    Done,
     activity::{List, Totals},
     agents::{AgentRow, Connect, Connected, Limits, RefusedStanding, ShowLimits},
     grants::{Give, Given},
@@ -36,7 +37,7 @@ use plexus_protocol::{
     TrustWindow, Verb, constraint::PathPrefix,
 };
 use plexus_trust::State as TrustState;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Agents that the list has.
@@ -498,6 +499,12 @@ struct GrantForm {
     calls: Option<u32>,
 }
 
+/// It is granted. The token that the owner's call answers with is no page's.
+#[derive(Serialize)]
+struct Granted {
+    ok: Done,
+}
+
 /// Grants something to an agent that did not ask for it.
 pub(super) async fn give(
     State(desk): State<Arc<Desk>>,
@@ -509,11 +516,23 @@ pub(super) async fn give(
     let agent = AgentId::parse(&id).map_err(|_| gone())?;
     let capability = CapabilityId::parse(form.capability.trim())
         .map_err(|e| refused(format!("{:?} is {e}.", form.capability)))?;
-    let constraint = Constraint {
-        path_prefix: form.under.map(|under| PathPrefix {
-            field: "path".to_owned(),
+    let catalogue = desk.catalogue.load();
+    let path = catalogue
+        .get(&capability)
+        .and_then(|entry| entry.facts.resolved.first().cloned());
+    let path_prefix = match (form.under, path) {
+        (None, _) => None,
+        (Some(under), Some(field)) => Some(PathPrefix {
+            field,
             allow: vec![under],
         }),
+        (Some(_), None) => {
+            let why = format!("{capability} takes no path: leave that empty, or limit its calls.");
+            return Err(refused(why));
+        }
+    };
+    let constraint = Constraint {
+        path_prefix,
         allow: None,
         rules: Vec::new(),
         max_calls: form.calls,
@@ -531,7 +550,7 @@ pub(super) async fn give(
     };
     match declined.into_iter().next() {
         Some(declined) => Err(refused(declined.reason)),
-        None => Ok(reply::ok(&plexus_owner::grants::ListTokens {})),
+        None => Ok(reply::ok(&Granted { ok: Done })),
     }
 }
 
