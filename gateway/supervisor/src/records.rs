@@ -61,9 +61,7 @@ impl Records {
     }
 
     fn save(&self) -> io::Result<()> {
-        // Under a name of this process's own: `doctor` proves sandboxes beside a gateway that runs.
-        let own = format!("json.{}.new", std::process::id());
-        let fresh = self.file.with_extension(own);
+        let fresh = self.file.with_extension("json.new");
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)

@@ -157,7 +157,8 @@ async fn prove(subject: &Subject, stage: &Trial<'_>, text: &str, role: Role) -> 
     let supervisor = Supervisor::new(Setup {
         launcher: stage.programs.launcher.clone(),
         workers: stage.programs.workers.clone(),
-        state_dir: stage.place.to_owned(),
+        // The supervisor of the role before may still be taking its worker off the record.
+        state_dir: stage.place.join(role.to_string()),
         launch: 0,
         tcp_port: port.local_addr().map_err(|e| fault(e.to_string()))?.port(),
         notices,
