@@ -483,8 +483,7 @@ impl Moment {
     pub(super) fn left(at: Timestamp, now: Timestamp) -> Self {
         Self {
             iso: at.to_string(),
-            // A week that began a moment ago is a week, and not six days.
-            words: format!("in {}", words::span(at.since(now) + 60_000)),
+            words: format!("in {}", words::left(at.since(now))),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The gateway's own words for what the console shows.
 
+use plexus_owner::sources::{Health, HealthStatus};
 use plexus_protocol::{Provenance, Sensitivity, Timestamp, Verb, Verbs};
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Item, ItemState, OutcomeKind};
@@ -12,6 +13,15 @@ pub(super) fn span(ms: u64) -> String {
         1..=119 => format!("{minutes} min"),
         120..=2879 => format!("{} h", minutes / 60),
         _ => format!("{} days", minutes / 1_440),
+    }
+}
+
+/// What is left of a length of time. A week that began a moment ago is a week, and not six days.
+pub(super) fn left(ms: u64) -> String {
+    const MINUTE: u64 = 60_000;
+    match span(ms + MINUTE) {
+        days if days.ends_with("days") => days,
+        _ => span(ms),
     }
 }
 
@@ -89,5 +99,39 @@ pub(super) fn rating(entry: &Entry) -> &'static str {
         (Sensitivity::High, _) => "leaves this machine, runs code, or cannot be undone",
         (Sensitivity::Elevated, _) => "changes things of yours",
         (Sensitivity::Low, _) => "",
+    }
+}
+
+/// How a source does: a class for the style, and words.
+pub(super) fn serving(enabled: bool, health: &Health) -> (&'static str, String) {
+    let (class, words) = match (enabled, health.status) {
+        (false, _) => ("off", "disabled"),
+        (true, HealthStatus::Ok) => ("ok", "serves"),
+        (true, HealthStatus::Degraded) => ("bad", "serves in part"),
+        (true, HealthStatus::Unavailable) => ("bad", "does not serve"),
+        (true, HealthStatus::Unknown) => ("idle", "not used yet"),
+    };
+    match &health.detail {
+        Some(detail) if class == "bad" => (class, format!("{words}: {detail}")),
+        _ => (class, words.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_never_told_as_more_than_a_minute_too_much() {
+        const MINUTE: u64 = 60_000;
+        for (ms, words) in [
+            (5_000, "5 s"),
+            (30 * MINUTE, "30 min"),
+            (30 * MINUTE - 1, "29 min"),
+            (7 * 1_440 * MINUTE - 1, "7 days"),
+            (6 * 1_440 * MINUTE, "6 days"),
+        ] {
+            assert_eq!(left(ms), words);
+        }
     }
 }
