@@ -64,6 +64,7 @@ use plexus_owner::{
     pending::{self, Decide},
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// Everything below `/admin` that is the console's.
@@ -128,16 +129,8 @@ fn pages() -> Router<Arc<Desk>> {
         .route("/source-form", get(sources::form))
         .route("/sources/{id}", get(one_source::page))
         .route("/extensions", get(extensions::page))
-        .route(
-            "/extensions/server/preview",
-            post(extensions::preview_server),
-        )
-        .route("/extensions/server/add", post(extensions::add_server))
-        .route(
-            "/extensions/manifest/preview",
-            post(extensions::preview_manifest),
-        )
-        .route("/extensions/manifest/add", post(extensions::add_manifest))
+        .merge(extensions::form::<extensions::ServerForm>("server"))
+        .merge(extensions::form::<extensions::ManifestForm>("manifest"))
         .route("/agents", get(agents::page))
         .route("/connect", get(agents::form).post(agents::connect))
         .route("/agents/{id}", get(agents::show))
@@ -287,6 +280,12 @@ async fn everything(
         card::everything(desk, &desk.ledger.snapshot(), &id, whole, from)
     })
     .await
+}
+
+/// What a form of a page sends. A member that it does not have is refused.
+async fn sent<T: DeserializeOwned>(request: Request) -> Result<T, Refused> {
+    let members = reply::object_body(request).await?;
+    serde_json::from_value(members.into()).map_err(|why| Refused::malformed(why.to_string()))
 }
 
 fn from(request: &Request) -> usize {

@@ -104,7 +104,20 @@ async fn deliver(
     // A rotation of the key comes before the code, or ends it.
     let acting = narrowing.wider(&desk).await?;
     let delivery = delivery(&desk, &acting, agent, form, reissue).await?;
-    Ok(ok(&delivery))
+    Ok(ok(&delivery.answer(&desk)?))
+}
+
+/// What an agent was delivered.
+struct Delivery {
+    agent: AgentId,
+    form: Form,
+    script: Script,
+    /// A fresh code where one was needed, with its end.
+    code: Option<(EnrollmentCode, Timestamp)>,
+    /// Whether it had a credential already.
+    enrolled: bool,
+    /// Whether that was to end.
+    reissue: bool,
 }
 
 /// Makes a delivery: a fresh code where one is needed, and what brings it to the agent.
@@ -114,7 +127,7 @@ async fn delivery(
     agent: AgentId,
     form: Option<Form>,
     reissue: bool,
-) -> Result<Value, Refused> {
+) -> Result<Delivery, Refused> {
     let code =
         EnrollmentCode::fresh().map_err(|e| Refused::malformed(e.to_string()).status(500))?;
     let receipt = act(
@@ -145,25 +158,44 @@ async fn delivery(
     }
     let state = desk.ledger.snapshot();
     let row = state.agent(&agent).ok_or_else(|| unknown(&agent))?;
-    let form = Form::of(row.agent_type.as_deref());
-    let mut capabilities: Vec<String> = grant_reply::standing(desk, &state, row)
-        .into_iter()
-        .filter(|grant| state.exposed(&grant.capability_id))
-        .map(|grant| grant.capability_id.to_string())
-        .collect();
-    capabilities.sort();
-    let code = code_expires_at.map(|_| code.expose().to_owned());
-    let script = script(desk, &agent);
-    let mut answer = json!({"ok": true, "agentId": agent, "agentType": form.word()});
-    material(&mut answer, form, &script, code.as_deref());
-    answer["capabilities"] = json!(capabilities);
-    answer["alreadyEnrolled"] = enrolled.into();
-    answer["reissued"] = (enrolled && reissue).into();
-    if let (Some(code), Some(until)) = (code, code_expires_at) {
-        answer["enrollCode"] = code.into();
-        answer["codeExpiresAt"] = json!(until);
+    Ok(Delivery {
+        form: Form::of(row.agent_type.as_deref()),
+        script: script(desk, &agent),
+        code: code_expires_at.map(|until| (code, until)),
+        agent,
+        enrolled,
+        reissue,
+    })
+}
+
+impl Delivery {
+    fn code(&self) -> Option<&str> {
+        self.code.as_ref().map(|(code, _)| code.expose())
     }
-    Ok(answer)
+
+    /// It, as the owner's client gets it.
+    fn answer(&self, desk: &Desk) -> Result<Value, Refused> {
+        let state = desk.ledger.snapshot();
+        let row = state
+            .agent(&self.agent)
+            .ok_or_else(|| unknown(&self.agent))?;
+        let mut capabilities: Vec<String> = grant_reply::standing(desk, &state, row)
+            .into_iter()
+            .filter(|grant| state.exposed(&grant.capability_id))
+            .map(|grant| grant.capability_id.to_string())
+            .collect();
+        capabilities.sort();
+        let mut answer = json!({"ok": true, "agentId": self.agent, "agentType": self.form.word()});
+        material(&mut answer, self.form, &self.script, self.code());
+        answer["capabilities"] = json!(capabilities);
+        answer["alreadyEnrolled"] = self.enrolled.into();
+        answer["reissued"] = (self.enrolled && self.reissue).into();
+        if let Some((code, until)) = &self.code {
+            answer["enrollCode"] = code.expose().into();
+            answer["codeExpiresAt"] = json!(until);
+        }
+        Ok(answer)
+    }
 }
 
 /// How a freshly connected agent gets to work, for the owner who hands it over.
@@ -187,24 +219,25 @@ pub(crate) async fn hand_over(
     acting: &Acting,
     agent: AgentId,
 ) -> Result<HandOver, Refused> {
-    let launcher = script(desk, &agent).launcher();
     let made = delivery(desk, acting, agent, None, false).await?;
-    let text = |name: &str| made.get(name).and_then(Value::as_str).map(str::to_owned);
-    let code = text("enrollCode").map(|code| format!("plexus enroll {code}"));
-    let (commands, instruction) = match text("agentType").as_deref() {
-        Some("in-context") => (code.into_iter().collect(), text("instruction")),
-        Some("generic") => {
-            let both = [text("setupCommand"), text("enrollCommand")];
-            (both.into_iter().flatten().collect(), None)
+    let script = &made.script;
+    let enroll = |program: &str| made.code().map(|code| format!("{program} enroll {code}"));
+    let (commands, instruction) = match made.form {
+        Form::ClaudeCode => (vec![script.install_command(made.code())], None),
+        Form::Generic => {
+            let setup = [script.setup_command()].into_iter();
+            (setup.chain(enroll(&script.launcher())).collect(), None)
         }
-        _ => (text("installCommand").into_iter().collect(), None),
+        Form::InContext => {
+            let first = enroll("plexus").into_iter().collect();
+            (first, Some(script.instruction()))
+        }
     };
-    let until = made.get("codeExpiresAt");
     Ok(HandOver {
         commands,
-        launcher,
+        launcher: script.launcher(),
         instruction,
-        until: until.and_then(|until| serde_json::from_value(until.clone()).ok()),
+        until: made.code.as_ref().map(|(_, until)| *until),
     })
 }
 

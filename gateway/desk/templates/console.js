@@ -395,6 +395,10 @@
   const REQUESTS = '/admin/approvals';
   const INSIDE = '/admin/console';
   const API = '/admin/console/api';
+  function inside(path) {
+    const rest = path.slice(HOME.length);
+    return INSIDE + (rest === '' || rest[0] === '?' ? `/overview${rest}` : rest);
+  }
 
   // Marks the page of this address among the others, and says to the style whether it is the requests'.
   function here() {
@@ -440,8 +444,7 @@
     const again = at === path;
     at = path;
     open = seen = wanted = null;
-    const rest = path.slice(HOME.length);
-    const answer = await call(INSIDE + (rest === '' || rest[0] === '?' ? `/overview${rest}` : rest));
+    const answer = await call(inside(path));
     const text = answer.ok ? await html(answer) : '';
     if (now !== turn) return;
     quiet();
@@ -509,8 +512,7 @@
         continue;
       }
       const mine = at;
-      const rest = mine.slice(HOME.length);
-      const answer = await call(INSIDE + (rest === '' || rest[0] === '?' ? `/overview${rest}` : rest));
+      const answer = await call(inside(mine));
       if (now !== turn) return;
       if (answer.status === 404) return lost((await answer.json()).error?.message);
       if (!answer.ok) return;
@@ -593,9 +595,8 @@
       return seen.querySelector('h3').focus();
     }
     if ('fresh' in form.dataset) return;
-    const answer = await call(`${form.dataset.steps}/add`, members(form), undefined, LONG);
-    const done = await answer.json();
-    if (!answer.ok || done.ok === false) return notice(form.closest('article'), done.reason || done.error.message);
+    const done = await told(`${form.dataset.steps}/add`, members(form), undefined, LONG);
+    if (!done.ok) return notice(form.closest('article'), done.why);
     const id = done.source.id || done.source;
     note(`Added — ${id}`);
     for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
@@ -632,8 +633,8 @@
   const of = (id, act) => `${SOURCE}/${encodeURIComponent(id)}${act}`;
   const sources = () => go('/admin/sources');
 
-  async function told(path, body, method) {
-    const answer = await call(path, body, method);
+  async function told(path, body, method, wait) {
+    const answer = await call(path, body, method, wait);
     const said = await answer.json();
     const why = said.reason || said.error?.message || 'There was nothing to do: it is gone already.';
     return { ...said, ok: answer.ok && said.ok !== false, answered: answer.ok, why };
@@ -875,7 +876,8 @@
   }
 
   let led = 0; // when `g` was pressed
-  const LETTERS = { o: 'overview', p: 'approvals', s: 'sources', a: 'agents', g: 'grants', t: 'activity', l: 'nav-live', e: 'extensions', n: 'channels', r: 'runs', c: 'changes', h: 'health' };
+  // Each page underlines its letter.
+  const byLetter = (letter) => [...$('nav').querySelectorAll('a')].find((link) => link.querySelector('u').textContent.toLowerCase() === letter);
 
   document.addEventListener('keydown', (event) => {
     if (event.target.closest('#finder')) return inFinder(event);
@@ -894,10 +896,11 @@
     if (event.ctrlKey || event.metaKey || event.altKey || (field && field.type !== 'radio') || $('desk').hidden) return;
     const form = at ? null : current()?.querySelector('form');
     const letter = event.key.toLowerCase();
-    if (Date.now() - led < 1500 && LETTERS[letter]) {
+    const linked = Date.now() - led < 1500 && byLetter(letter);
+    if (linked) {
       led = 0;
       event.preventDefault();
-      return $(LETTERS[letter]).click();
+      return linked.click();
     }
     switch (letter) {
       case 'g': led = Date.now(); break;

@@ -85,7 +85,7 @@ fn may_be_undone(call: &ActivityCall) -> bool {
     call.did == ActivityKind::Changed && call.undo.is_some()
 }
 
-/// A number that leads to what it counts.
+/// A number, with the list that it is of.
 pub(super) struct Count {
     pub(super) number: u64,
     pub(super) word: &'static str,

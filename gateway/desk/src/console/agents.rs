@@ -9,7 +9,7 @@
 
 use super::{
     activity::CallLine, blocking, card::Moment, foreign::ForeignText, gone, grants,
-    grants::GrantLine, links, shell, words,
+    grants::GrantLine, links, links::Stretch, sent, shell, words,
 };
 use crate::{
     acting::{Acting, Narrowing},
@@ -33,11 +33,12 @@ use plexus_owner::{
     grants::{Give, Given},
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, EnrollmentStatus, ErrorBody, ErrorCode, Reach, Timestamp,
-    TrustWindow, Verb, constraint::PathPrefix,
+    AgentId, CapabilityId, Constraint, EnrollmentStatus, ErrorBody, ErrorCode, Reach, SourceId,
+    Timestamp, TrustWindow, Verb, constraint::PathPrefix,
 };
+use plexus_sources::catalogue::Entry;
 use plexus_trust::State as TrustState;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Agents that the list has.
@@ -50,9 +51,7 @@ const CALLS: u64 = 20;
 struct Page {
     agents: Vec<Line>,
     all: usize,
-    /// Pages before and after this one.
-    before: Option<String>,
-    after: Option<String>,
+    stretch: Stretch,
 }
 
 struct Line {
@@ -80,18 +79,17 @@ pub(super) async fn page(
     let tally = activity::tally(&desk, now).await?;
     let made = blocking(move || {
         let today = |agent: &AgentId| tally.agents.get(agent.as_str()).map(|hours| sum(hours));
-        let (all, page) = (listed.agents.len(), |from| {
+        let all = listed.agents.len();
+        let stretch = Stretch::of(from, all, LISTED, |from| {
             format!("/admin/agents?from={from}")
         });
-        let from = Some(from).filter(|from| *from < all).unwrap_or(0);
-        let shown = listed.agents.iter().skip(from).take(LISTED);
+        let shown = listed.agents.iter().skip(stretch.from).take(LISTED);
         Page {
             agents: shown
                 .map(|agent| Line::of(agent, today(&agent.agent_id), now))
                 .collect(),
             all,
-            before: (from > 0).then(|| page(from.saturating_sub(LISTED))),
-            after: (from + LISTED < all).then(|| page(from + LISTED)),
+            stretch,
         }
         .render()
     })
@@ -243,34 +241,44 @@ fn asks(
     has: &BTreeSet<&CapabilityId>,
     now: Timestamp,
 ) -> Vec<(ForeignText, Vec<Asking>)> {
-    let catalogue = desk.catalogue.load();
     let seen = state.agent(agent);
-    let mut sources: Vec<(ForeignText, Vec<Asking>)> = Vec::new();
-    let mut last = None;
-    for entry in catalogue.iter() {
+    by_source(desk, |entry| {
         let visible = seen.is_some_and(|agent| plexus_trust::visible(state, agent, &entry.id, now));
-        if entry.capability().kind != EntryKind::Capability || !visible || has.contains(&entry.id) {
+        (visible && !has.contains(&entry.id)).then(|| Asking {
+            id: entry.id.to_string(),
+            label: ForeignText::short(&entry.capability().label, 80),
+            does: words::consequence(entry),
+        })
+    })
+}
+
+/// Capabilities as `of` makes them, each source with its own; none of which nothing is made.
+fn by_source<T>(desk: &Desk, of: impl Fn(&Entry) -> Option<T>) -> Vec<(ForeignText, Vec<T>)> {
+    let catalogue = desk.catalogue.load();
+    let mut sources: Vec<(&SourceId, Vec<T>)> = Vec::new();
+    let callable = catalogue
+        .iter()
+        .filter(|entry| entry.capability().kind == EntryKind::Capability);
+    for entry in callable {
+        let Some(made) = of(entry) else {
             continue;
-        }
-        if last.as_ref() != Some(&entry.source) {
-            last = Some(entry.source.clone());
-            sources.push((ForeignText::short(entry.source.as_str(), 60), Vec::new()));
-        }
-        if let Some((_, list)) = sources.last_mut() {
-            list.push(Asking {
-                id: entry.id.to_string(),
-                label: ForeignText::short(&entry.capability().label, 80),
-                does: words::consequence(entry),
-            });
+        };
+        match sources.last_mut() {
+            Some((source, list)) if **source == entry.source => list.push(made),
+            _ => sources.push((&entry.source, vec![made])),
         }
     }
-    sources
+    let named = sources.into_iter();
+    named
+        .map(|(source, list)| (ForeignText::short(source.as_str(), 60), list))
+        .collect()
 }
 
 #[derive(Template)]
 #[template(path = "connect.html")]
 struct ConnectPage {
-    sources: Vec<(ForeignText, Vec<Choice>)>,
+    /// Each with whether something of it is chosen: then that is seen.
+    sources: Vec<(ForeignText, Vec<Choice>, bool)>,
 }
 
 /// A capability that a new agent may be given.
@@ -283,41 +291,29 @@ struct Choice {
     ticked: bool,
 }
 
-impl ConnectPage {
-    /// What is chosen for its owner is seen.
-    #[expect(clippy::unused_self, reason = "a template calls what is its own")]
-    fn ticked(&self, list: &[Choice]) -> bool {
-        list.iter().any(|one| one.ticked && one.reads)
-    }
-}
-
 /// The form that connects an agent.
 pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let shown = desk.clone();
     let made = blocking(move || {
         let state = shown.ledger.snapshot();
-        let catalogue = shown.catalogue.load();
-        let mut sources: Vec<(ForeignText, Vec<Choice>)> = Vec::new();
-        let mut last = None;
-        for entry in catalogue.iter() {
-            if entry.capability().kind != EntryKind::Capability || !state.exposed(&entry.id) {
-                continue;
-            }
-            if last.as_ref() != Some(&entry.source) {
-                last = Some(entry.source.clone());
-                sources.push((ForeignText::short(entry.source.as_str(), 60), Vec::new()));
-            }
-            if let Some((_, list)) = sources.last_mut() {
-                list.push(Choice {
-                    id: entry.id.to_string(),
-                    label: ForeignText::short(&entry.capability().label, 80),
-                    does: words::consequence(entry),
-                    reads: words::strongest(entry) == Verb::Read,
-                    ticked: state.default_grants.contains(&entry.id),
-                });
-            }
+        let sources = by_source(&shown, |entry| {
+            let reads = words::strongest(entry) == Verb::Read;
+            state.exposed(&entry.id).then(|| Choice {
+                id: entry.id.to_string(),
+                label: ForeignText::short(&entry.capability().label, 80),
+                does: words::consequence(entry),
+                reads,
+                ticked: reads && state.default_grants.contains(&entry.id),
+            })
+        });
+        let sources = sources.into_iter().map(|(source, list)| {
+            let is_open = list.iter().any(|one| one.ticked);
+            (source, list, is_open)
+        });
+        ConnectPage {
+            sources: sources.collect(),
         }
-        ConnectPage { sources }.render()
+        .render()
     })
     .await?;
     shell::made(&desk, made)
@@ -363,7 +359,7 @@ pub(super) async fn connect(
     narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
-    let form: ConnectForm = read(request).await?;
+    let form: ConnectForm = sent(request).await?;
     let window = window(&form.window)?;
     let name = form.id.trim();
     let known = AgentId::parse(name).is_ok_and(|id| desk.ledger.snapshot().agent(&id).is_some());
@@ -374,7 +370,7 @@ pub(super) async fn connect(
     }
     let is_mcp = form.kind == "mcp";
     let asked = Connect {
-        agent_id: form.id.trim().to_owned(),
+        agent_id: name.to_owned(),
         agent_type: Some(form.kind),
         capabilities: [form.capabilities, form.standing.clone()].concat(),
         standing: form.standing,
@@ -512,7 +508,7 @@ pub(super) async fn give(
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
-    let form: GrantForm = read(request).await?;
+    let form: GrantForm = sent(request).await?;
     let agent = AgentId::parse(&id).map_err(|_| gone())?;
     let capability = CapabilityId::parse(form.capability.trim())
         .map_err(|e| refused(format!("{:?} is {e}.", form.capability)))?;
@@ -563,10 +559,4 @@ fn window(named: &str) -> Result<TrustWindow, Refused> {
         .into_iter()
         .find(|window| window.kind() == named)
         .ok_or_else(|| refused("Choose for how long.".to_owned()))
-}
-
-/// A form of a page.
-async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Refused> {
-    let members = reply::object_body(request).await?;
-    serde_json::from_value(members.into()).map_err(|e| Refused::malformed(e.to_string()))
 }

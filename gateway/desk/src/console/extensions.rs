@@ -7,12 +7,14 @@
 //!
 //! Must not know: how a manifest is read, or a server looked at.
 
-use super::{blocking, foreign::ForeignText, sheet, shell};
+use super::{blocking, foreign::ForeignText, sent, sheet, shell};
 use crate::{acting::Narrowing, desk::Desk, owner::extensions, table::Reading};
 use askama::Template;
 use axum::{
+    Router,
     extract::{Request, State},
     response::Response,
+    routing::post,
 };
 use plexus_edge::reply::{self, Refused};
 use plexus_owner::extensions::{
@@ -67,7 +69,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
 /// The form of an MCP server. No `Debug`: it holds secrets.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ServerForm {
+pub(super) struct ServerForm {
     name: SourceId,
     program: Option<String>,
     url: Option<String>,
@@ -89,7 +91,7 @@ struct ServerForm {
 /// The form of an extension by manifest.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ManifestForm {
+pub(super) struct ManifestForm {
     manifest: String,
     #[serde(default)]
     folders: String,
@@ -99,7 +101,7 @@ struct ManifestForm {
 }
 
 /// A form, as what is to be installed and what was agreed to.
-trait Form: DeserializeOwned {
+pub(super) trait Form: DeserializeOwned + Send + 'static {
     fn add(self) -> Result<Add, Refused>;
 }
 
@@ -163,66 +165,31 @@ fn pairs(text: &str) -> Result<BTreeMap<String, String>, Refused> {
     lines(text).into_iter().map(pair).collect()
 }
 
-async fn read<F: Form>(request: Request) -> Result<Add, Refused> {
-    let members = reply::object_body(request).await?;
-    let form: F = serde_json::from_value(members.into())
-        .map_err(|why| Refused::malformed(why.to_string()))?;
-    form.add()
+/// The routes of a form: looked at first, then added.
+pub(super) fn form<F: Form>(name: &str) -> Router<Arc<Desk>> {
+    let at = |step: &str| format!("/extensions/{name}/{step}");
+    Router::new()
+        .route(&at("preview"), post(preview::<F>))
+        .route(&at("add"), post(add::<F>))
 }
 
 async fn preview<F: Form>(
-    desk: Arc<Desk>,
+    State(desk): State<Arc<Desk>>,
     narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
-    let draft = read::<F>(request).await?.draft;
+    let draft = sent::<F>(request).await?.add()?.draft;
     let seen = extensions::preview(desk.clone(), narrowing, Preview { draft }).await?;
     let made = blocking(move || sheet::previewed(&seen)).await?;
     shell::made(&desk, made)
 }
 
 async fn add<F: Form>(
-    desk: Arc<Desk>,
+    State(desk): State<Arc<Desk>>,
     narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
-    let call = read::<F>(request).await?;
+    let call = sent::<F>(request).await?.add()?;
     let added = extensions::add(desk, narrowing, call).await?;
     Ok(reply::ok(&added))
-}
-
-/// Looks at a server.
-pub(super) async fn preview_server(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    preview::<ServerForm>(desk, narrowing, request).await
-}
-
-/// Adds one that was looked at.
-pub(super) async fn add_server(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    add::<ServerForm>(desk, narrowing, request).await
-}
-
-/// Looks at a manifest.
-pub(super) async fn preview_manifest(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    preview::<ManifestForm>(desk, narrowing, request).await
-}
-
-/// Adds one that was looked at.
-pub(super) async fn add_manifest(
-    State(desk): State<Arc<Desk>>,
-    narrowing: Narrowing,
-    request: Request,
-) -> Result<Response, Refused> {
-    add::<ManifestForm>(desk, narrowing, request).await
 }

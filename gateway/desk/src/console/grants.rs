@@ -1,7 +1,7 @@
 //! What is allowed without asking, as a page: every grant with its terms and its end, sorted and filtered by its
 //! address, revoked one by one or many at once.
 
-use super::{blocking, card::Moment, foreign::ForeignText, shell};
+use super::{blocking, card::Moment, foreign::ForeignText, links::Stretch, shell};
 use crate::{desk::Desk, owner::grants, table::Reading};
 use askama::Template;
 use axum::{
@@ -90,9 +90,7 @@ struct Page {
     agent: String,
     source: String,
     sort: &'static str,
-    /// Pages before and after this one.
-    before: Option<String>,
-    after: Option<String>,
+    stretch: Stretch,
 }
 
 /// The grants that stand.
@@ -124,17 +122,14 @@ pub(super) async fn page(
             "ends" => found.sort_by_key(|grant| grant.expires_at),
             _ => {}
         }
-        let from = Some(from).filter(|from| *from < found.len()).unwrap_or(0);
-        let page = |from: usize| {
+        let stretch = Stretch::of(from, found.len(), LISTED, |from| {
             format!("/admin/grants?agent={agent}&source={source}&sort={sort}&from={from}")
-        };
+        });
         Page {
             all: found.len(),
-            before: (from > 0).then(|| page(from.saturating_sub(LISTED))),
-            after: (from + LISTED < found.len()).then(|| page(from + LISTED)),
             grants: found
                 .iter()
-                .skip(from)
+                .skip(stretch.from)
                 .take(LISTED)
                 .map(|grant| GrantLine::of(grant, now))
                 .collect(),
@@ -143,6 +138,7 @@ pub(super) async fn page(
             agent: agent.clone(),
             source: source.clone(),
             sort,
+            stretch,
         }
         .render()
     })

@@ -3,6 +3,26 @@
 
 use plexus_owner::activity::List;
 
+/// A stretch of a longer list, with the addresses of those around it.
+pub(super) struct Stretch {
+    /// Where it begins: at the beginning, where there is nothing so far behind.
+    pub(super) from: usize,
+    pub(super) before: Option<String>,
+    pub(super) after: Option<String>,
+}
+
+impl Stretch {
+    /// Of a list of `all`, at most `size` from `from` on; `at` says where the one that begins elsewhere lies.
+    pub(super) fn of(from: usize, all: usize, size: usize, at: impl Fn(usize) -> String) -> Self {
+        let from = if from < all { from } else { 0 };
+        Self {
+            from,
+            before: (from > 0).then(|| at(from.saturating_sub(size))),
+            after: (from + size < all).then(|| at(from + size)),
+        }
+    }
+}
+
 /// The calls of an agent.
 pub(super) fn calls_of(agent: &str) -> String {
     activity(&List {
@@ -31,4 +51,23 @@ pub(super) fn touched(thing: &str) -> String {
 /// A page of calls: the request that makes it is its address.
 pub(super) fn activity(list: &List) -> String {
     format!("/admin{}", plexus_owner::write(list).path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_behind_the_end_is_the_first() {
+        let at = |from, all| {
+            let stretch = Stretch::of(from, all, 50, |from| from.to_string());
+            (stretch.from, stretch.before, stretch.after)
+        };
+        let to = |from: usize| Some(from.to_string());
+        assert_eq!(at(0, 50), (0, None, None));
+        assert_eq!(at(0, 51), (0, None, to(50)));
+        assert_eq!(at(50, 101), (50, to(0), to(100)));
+        assert_eq!(at(50, 50), (0, None, None));
+        assert_eq!(at(7, 0), (0, None, None));
+    }
 }

@@ -14,7 +14,7 @@ use plexus_edge::reply::Refused;
 use plexus_ipc::manifest::EntryKind;
 use plexus_owner::{
     profile::{AllowedAction, Profile, RoleReach, WorkerRole},
-    sources::{HealthStatus, SourceRow},
+    sources::SourceRow,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -89,17 +89,7 @@ impl Page {
         profile: Result<Profile, Refused>,
     ) -> Self {
         let source = &row.source;
-        let (class, words) = match (source.enabled, row.health.status) {
-            (false, _) => ("off", "disabled"),
-            (true, HealthStatus::Ok) => ("ok", "serves"),
-            (true, HealthStatus::Degraded) => ("bad", "serves in part"),
-            (true, HealthStatus::Unavailable) => ("bad", "does not serve"),
-            (true, HealthStatus::Unknown) => ("idle", "not used yet"),
-        };
-        let state = match &row.health.detail {
-            Some(detail) if class == "bad" => format!("{words}: {detail}"),
-            _ => words.to_owned(),
-        };
+        let (class, state) = words::serving(source.enabled, &row.health);
         let trust = desk.ledger.snapshot();
         let catalogue = desk.catalogue.load();
         let own = catalogue.iter().filter(|entry| {

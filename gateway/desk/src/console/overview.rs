@@ -1,5 +1,5 @@
 //! The first page: what needs the owner, who is connected and what each did today, what is shared, what happened last,
-//! and whether all is well. Every number leads to what it counts.
+//! and whether all is well. A number leads to the list that it is of.
 //!
 //! Must not know: more of any of these than its own page does.
 

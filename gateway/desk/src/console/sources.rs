@@ -7,8 +7,11 @@
 //!
 //! Must not know: how a source is checked or put in place.
 
-use super::{blocking, foreign::ForeignText, gone, shell};
-use crate::{desk::Desk, owner::kinds::form_of};
+use super::{blocking, foreign::ForeignText, gone, shell, words};
+use crate::{
+    desk::Desk,
+    owner::{kinds::form_of, sources::health},
+};
 use askama::Template;
 use axum::{
     extract::{Request, State},
@@ -18,7 +21,6 @@ use plexus_edge::reply::{Refused, query};
 use plexus_ipc::manifest::Manifest;
 use plexus_owner::kinds::{FormField, GrantsAfter};
 use plexus_sources::detect::{self, Detected};
-use plexus_supervisor::Health;
 use plexus_trust::Source;
 use serde_json::Value;
 use std::sync::Arc;
@@ -140,18 +142,8 @@ impl Page {
             .filter(|source| !source.config.is_over())
             .collect();
         let row = |source: &&Arc<Source>| {
-            let health = desk.supervisor.health(&source.id);
-            let (class, words) = match (source.config.enabled, health.status) {
-                (false, _) => ("off", "disabled"),
-                (true, Health::Ok) => ("ok", "serves"),
-                (true, Health::Degraded) => ("bad", "serves in part"),
-                (true, Health::Unavailable) => ("bad", "does not serve"),
-                (true, Health::Unknown) => ("idle", "not used yet"),
-            };
-            let words = match health.detail.filter(|_| class == "bad") {
-                Some(detail) => format!("{words}: {detail}"),
-                None => words.to_owned(),
-            };
+            let health = health(desk.supervisor.health(&source.id));
+            let (class, words) = words::serving(source.config.enabled, &health);
             Row {
                 id: source.id.to_string(),
                 label: ForeignText::short(&source.config.label, 60),

@@ -82,7 +82,7 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources
 }
 
 /// How a source does, for the owner.
-pub(super) fn health(of: SourceHealth) -> Health {
+pub(crate) fn health(of: SourceHealth) -> Health {
     Health {
         status: match of.status {
             plexus_supervisor::Health::Ok => HealthStatus::Ok,
