@@ -8,9 +8,13 @@ use plexus_channels::crypto::{StateHash, WrapContext};
 use plexus_channels::wire::{CreateChannel, NewDevice, Register};
 use plexus_channels::{Api, ChannelKey, DeviceKey, Direct, Endpoint, Id, PublicKey};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// A kept connection is opened anew where it was not used for so long: a relay ends one that says nothing for 15 s, and a client of a busy machine can
+/// be away for that long while the others have their turn.
+const UNUSED: Duration = Duration::from_secs(5);
 /// Requests at once while clients are made.
 const AT_ONCE: usize = 16;
 
@@ -143,17 +147,22 @@ pub(crate) struct Connection {
     stream: TcpStream,
     authority: String,
     read: Vec<u8>,
+    used: Instant,
 }
 
 impl Connection {
     pub(crate) async fn open(endpoint: &Endpoint) -> Self {
-        let authority = endpoint.authority();
+        Self::to(endpoint.authority()).await
+    }
+
+    async fn to(authority: String) -> Self {
         let stream = TcpStream::connect(&authority).await.expect("connected");
         stream.set_nodelay(true).expect("an option");
         Self {
             stream,
             authority,
             read: Vec::new(),
+            used: Instant::now(),
         }
     }
 
@@ -204,6 +213,9 @@ impl Connection {
 
     /// Sends a request: where the head of its answer ends.
     async fn head(&mut self, request: &str) -> Option<usize> {
+        if self.used.elapsed() > UNUSED {
+            *self = Self::to(self.authority.clone()).await;
+        }
         self.stream.write_all(request.as_bytes()).await.ok()?;
         self.read.clear();
         loop {
@@ -216,6 +228,7 @@ impl Connection {
 
     async fn more(&mut self) -> Option<()> {
         let read = self.stream.read_buf(&mut self.read).await;
+        self.used = Instant::now();
         read.is_ok_and(|read| read > 0).then_some(())
     }
 }
