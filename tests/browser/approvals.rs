@@ -1,12 +1,9 @@
 //! What the owner does with a request, by pointer and by keyboard.
 
-use crate::scene::{LOOKS, Scene, WRITE, note};
+use crate::scene::{LOOKS, ONCE, Scene, WRITE, note};
 use plexus_tests::browser::key;
 use plexus_tests::waiting::{until, until_true};
 use serde_json::json;
-
-/// The button of the plain yes, when it takes an answer.
-const ONCE: &str = "form:not([data-fresh]) [value=once]";
 
 #[test]
 fn approve_once() {

@@ -14,6 +14,7 @@ mod film;
 mod hostile;
 mod newcomer;
 mod pages;
+mod pomodoro;
 mod scene;
 mod sign_in;
 mod sources;

@@ -6,6 +6,8 @@ use plexus_tests::{Agent, Folder, Gateway, Owner, vault, workspace};
 use serde_json::{Value, json};
 
 pub(crate) const READS: &[&str] = &["obsidian.vault.read", "workspace.list", "workspace.read"];
+/// What approves once, past the grace.
+pub(crate) const ONCE: &str = "form:not([data-fresh]) [value=once]";
 pub(crate) const WRITE: &str = "workspace.write";
 
 /// Dark or light, width, height, and what that is called.

@@ -10,7 +10,7 @@
 //! Invariant: a process is ended only by the pid that this harness started, and every gateway that goes leaves none behind.
 #![expect(
     clippy::print_stderr,
-    reason = "a failed test shows what the gateway said, or what stood on the screen"
+    reason = "a failed test shows what the gateway said, or what stood on the screen; a demo is told"
 )]
 
 pub mod agent;
@@ -38,6 +38,7 @@ pub mod log_lines;
 pub mod mcp;
 pub mod mcp_web;
 pub mod model;
+pub mod narration;
 pub mod not_run;
 pub mod owner;
 pub mod processes;

@@ -1,17 +1,8 @@
 //! The story of the README, from connect to a tampered log, on real processes.
 
 use crate::house::{House, WRITE, note};
+use plexus_tests::narration::tell;
 use serde_json::json;
-
-/// Says what happens, where somebody watches (`cargo xtask demo`).
-pub(crate) fn tell(what: &str) {
-    if std::env::var_os("PLEXUS_DEMO").is_some() {
-        #[expect(clippy::print_stderr, reason = "the demo is told")]
-        {
-            eprintln!("· {what}");
-        }
-    }
-}
 
 #[test]
 fn the_demo() {

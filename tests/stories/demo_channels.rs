@@ -3,9 +3,9 @@
 
 use crate::channels::World;
 use crate::chatting::{ENTER, TAB, chat, ends_well};
-use crate::demo::tell;
 use crate::office::{Seat, reply, turn_of};
 use nix::sys::signal::Signal;
+use plexus_tests::narration::tell;
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Gate, Step, Terminal};
 use serde_json::{Value, json};

@@ -1,8 +1,9 @@
 //! Extensions by manifest: commands of the machine, each run in a cage, and manifests that ask for more than they may.
 
+use plexus_tests::terminal::Shell;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until_true;
-use plexus_tests::{Agent, Folder, Gateway, Response};
+use plexus_tests::{Agent, Folder, Gateway, Response, binaries, programs};
 use serde_json::{Value, json};
 use std::{
     os::unix::fs::{PermissionsExt, symlink},
@@ -594,9 +595,7 @@ fn manifest_that_asks_for_more_is_refused() {
     // The control.
     world.add(&good);
     // An id that is taken by another kind of source.
-    let program = plexus_tests::binaries::path("plexus-mcp-rude")
-        .display()
-        .to_string();
+    let program = binaries::path("plexus-mcp-rude").display().to_string();
     let rude = Folder::empty();
     rude.write("words", "Does");
     let path = rude.path().display().to_string();
@@ -690,4 +689,56 @@ fn change_suspends_until_it_is_agreed_to() {
     assert!(!agent.sees().iter().any(|id| id.starts_with("box.")));
     assert!(!world.gateway.state().join("extensions/box.json").exists());
     assert_eq!(world.folder.tree(), ["a"]);
+}
+
+#[test]
+fn owner_adds_one_by_the_agents_program_too_and_an_agent_does_not() {
+    let world = World::new();
+    let draft = manifest(&[capability(
+        "say",
+        "read",
+        &json!({"bin": "/usr/bin/echo", "args": ["{text}"]}),
+    )]);
+    world.folder.write("box.json", &draft.to_string());
+    let file = world.folder.path().join("box.json").display().to_string();
+    let files = format!("files={}", world.folder.path().display());
+    let state = world.gateway.state();
+    let agents = |words: &[&str], pinned: &str| {
+        let mut command = programs::command(&binaries::path("plexus"), world.gateway.home());
+        command
+            .env("PLEXUS_HOME", &state)
+            .env("PLEXUS_PINNED", pinned);
+        programs::run({
+            command.arg("extension").args(words);
+            command
+        })
+    };
+    // Whoever is no person at a terminal is told so by `plexusctl`; an agent's own command does not even ask it.
+    let refused = agents(&["add", &file, "--folder", &files], "");
+    assert_contains(&refused.expect_status(77).all(), "owner_only");
+    let pinned = agents(&["list"], "1");
+    assert_contains(&pinned.expect_status(77).all(), "extension propose FILE");
+
+    let mut owner = Shell::open(world.gateway.home(), "owner$ ", 120, 60);
+    owner.runs(&format!(
+        "export PATH={}:$PATH",
+        binaries::folder().display()
+    ));
+    owner.types(&format!(
+        "plexus --home {} extension add {file} --folder {files}",
+        state.display()
+    ));
+    owner.terminal.until_shows("[y/N]");
+    owner.types("y");
+    owner.until_ready("the extension", |shown| shown.contains("box"));
+    let listed = owner.runs(&format!("plexus --home {} extension list", state.display()));
+    assert_contains(&listed, "box");
+
+    // The seeds' word for the owner's key, with the same guard.
+    let mut without = programs::command(&binaries::path("plexusd"), world.gateway.home());
+    without.arg("--print-key").env("PLEXUS_HOME", &state);
+    let refused = programs::run(without);
+    assert_contains(&refused.expect_status(77).all(), "owner_only");
+    let printed = owner.runs(&format!("plexusd --home {} --print-key", state.display()));
+    assert_contains(&printed, &world.gateway.key());
 }

@@ -2,9 +2,12 @@
 
 use crate::step::finish;
 use crate::{agents, cargo};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-/// Play a story on real processes, and tell it: the gateway, or channels
+/// Where the pictures of a story go.
+const PICTURES: &str = "target/pomodoro";
+
+/// Play a story on real processes, and tell it: the gateway, channels, or the pomodoro demo
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Which
@@ -18,6 +21,8 @@ enum Story {
     Gateway,
     /// Two peers and a person over a relay, one peer killed in mid turn
     Channels,
+    /// START-HERE.md: an agent without a shell builds an app in one folder; pictures below `target/pomodoro`
+    Pomodoro,
     /// The moving picture of the README, drawn anew: `docs/images/first-write.svg`
     Picture,
 }
@@ -34,17 +39,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 "PLEXUS_DEMO",
             )
         }
+        Story::Pomodoro => {
+            agents::ensure()?;
+            (
+                "browser",
+                "pomodoro::an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes",
+                "PLEXUS_DEMO",
+            )
+        }
         Story::Picture => (
             "browser",
             "film::first_write_as_a_moving_picture",
             "PLEXUS_UPDATE_GOLDENS",
         ),
     };
+    std::fs::create_dir_all(PICTURES).context(PICTURES)?;
     finish(cargo::command().args(["build", "--workspace", "--bins"]))?;
     finish(
         cargo::command()
             .args(["test", "-q", "-p", "plexus-tests", "--test", binary])
             .args(["--", "--exact", test, "--nocapture"])
+            .env("PLEXUS_PICTURES", std::path::absolute(PICTURES)?)
             .env(told, "1"),
     )
 }

@@ -1,6 +1,9 @@
 //! `plexus extension`: how an extension is written, and proposing one to the owner
 //! (docs/protocol/agents.md#propose-an-extension).
 //!
+//! What the owner does with extensions is `plexusctl`'s; its words are taken here too and handed on as they are, so that
+//! `plexusctl` decides who may. An agent's own command hands nothing on.
+//!
 //! Must not know: what a manifest may say; the gateway says it.
 
 use crate::{
@@ -16,9 +19,12 @@ use plexus_client::{Exit, Request, Stop, out, text};
 use plexus_protocol::{PendingId, extension_guide, json as strict};
 use serde_json::{Map, Value, json};
 use std::{
+    ffi::OsString,
     fs::File,
     io::Read as _,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 use tokio::time::Instant;
 
@@ -38,6 +44,29 @@ enum Act {
     Guide,
     /// Ask the owner to add the extension of a manifest
     Propose(Proposal),
+    #[command(flatten)]
+    Owners(Owners),
+}
+
+/// What is the owner's to do.
+#[derive(Subcommand, Debug, PartialEq)]
+#[command(disable_help_flag = true)]
+enum Owners {
+    /// For the owner: what `plexusctl extension list` does
+    List(Words),
+    /// For the owner: what `plexusctl extension preview` does
+    Preview(Words),
+    /// For the owner: what `plexusctl extension add` does
+    Add(Words),
+    /// For the owner: what `plexusctl extension remove` does
+    Remove(Words),
+}
+
+/// What is handed on as it was typed.
+#[derive(Args, Debug, PartialEq)]
+struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
 }
 
 #[derive(Args, Debug, PartialEq)]
@@ -63,7 +92,34 @@ pub(crate) async fn run(settings: &Settings, extension: Extension) -> Result<Exi
             out::data(guide.as_bytes()).map(|()| Exit::Ok)
         }
         Act::Propose(proposal) => propose(settings, &proposal).await,
+        Act::Owners(act) => Err(hand_on(settings, act)),
     }
+}
+
+/// Becomes `plexusctl`; returns only where that failed.
+fn hand_on(settings: &Settings, act: Owners) -> Stop {
+    let (act, Words { words }) = match act {
+        Owners::List(words) => ("list", words),
+        Owners::Preview(words) => ("preview", words),
+        Owners::Add(words) => ("add", words),
+        Owners::Remove(words) => ("remove", words),
+    };
+    if settings.pinned {
+        let why = format!("`extension {act}` is the owner's; an agent may propose one");
+        let propose = command::line("extension propose FILE");
+        return Stop::new(Exit::Refused, "permission_denied", why).next(propose);
+    }
+    let Ok(own) = std::env::current_exe() else {
+        return Stop::usage("this program does not know where it lies")
+            .next(format!("plexusctl extension {act}"));
+    };
+    let failed = Command::new(own.with_file_name("plexusctl"))
+        .args(["extension", act])
+        .args(words)
+        .env("PLEXUS_HOME", settings.home.path())
+        .exec();
+    Stop::usage(format!("plexusctl, beside this program: {failed}"))
+        .next(format!("plexusctl extension {act}"))
 }
 
 async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop> {

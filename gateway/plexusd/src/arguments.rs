@@ -23,6 +23,8 @@ pub(crate) enum Action {
     Backup(Backup),
     /// Put a state directory back from a backup.
     Restore(Restore),
+    /// Print the connection key of a state directory.
+    PrintKey(Option<PathBuf>),
 }
 
 /// What to look at; `plexusctl doctor` types it.
@@ -89,6 +91,9 @@ pub(crate) struct Restore {
 struct Cli {
     #[command(flatten)]
     serve: Arguments,
+    /// Print your connection key instead of serving, as `plexusctl key print` does
+    #[arg(long)]
+    print_key: bool,
     #[command(subcommand)]
     command: Option<OneOff>,
 }
@@ -208,6 +213,7 @@ pub(crate) fn parse() -> Action {
         Some(OneOff::Examine(asked)) => Action::Examine(asked),
         Some(OneOff::Backup(backup)) => Action::Backup(backup),
         Some(OneOff::Restore(restore)) => Action::Restore(restore),
+        None if cli.print_key => Action::PrintKey(cli.serve.home),
         None => Action::Serve(cli.serve),
     }
 }

@@ -33,5 +33,6 @@ pub fn run(connectors: &[Connector]) -> ExitCode {
         arguments::Action::Examine(asked) => examine::run(&asked, connectors),
         arguments::Action::Backup(backup) => one_off::backup(backup),
         arguments::Action::Restore(restore) => one_off::restore(&restore),
+        arguments::Action::PrintKey(home) => one_off::print_key(home),
     }
 }
