@@ -375,12 +375,12 @@ fn the_bar_tells_how_the_gateway_is() {
     agent.must("workspace.list", json!({}));
     browser.reads(
         ".sheet",
-        "1 of 1 running workers attacked their own sandbox and found no way out.",
+        "1 of 1 running workers attacked their own sandbox, and it held.",
     );
     browser.reads(".sources", "reader sandboxed");
     scene.gateway.cli(["pause"]).expect_ok();
     browser.reads("#glance", "paused: no agent is served");
-    browser.reads("#about summary", "Look here");
+    browser.reads("#about summary", "Something is wrong");
     scene.picture("paused");
     scene.gateway.cli(["resume"]).expect_ok();
     browser.reads("#glance", "running");

@@ -104,7 +104,7 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     let shown = console(&house.gateway);
     assert_contains(&shown, "ITS WORKERS RUN WITHOUT A SANDBOX");
     assert!(shown.contains("reader NOT SANDBOXED"), "{shown}");
-    assert!(shown.contains("<b>Look here:</b>"), "{shown}");
+    assert!(shown.contains("<b>Something is wrong:</b>"), "{shown}");
     let said = owner.audited(|event| event["detail"]["event"] == "sources.unsandboxed");
     assert_eq!(said["detail"]["sources"], json!(["workspace"]));
     let start = until("the start of its worker to be on record", || {
@@ -141,7 +141,7 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     assert!(!shown.contains("WITHOUT A SANDBOX"), "{shown}");
     assert!(shown.contains("reader sandboxed"), "{shown}");
     assert_lacks(&shown, "NOT SANDBOXED");
-    assert_lacks(&shown, "Look here:");
+    assert_lacks(&shown, "Something is wrong:");
 
     // A name that means nothing is no name.
     assert!(house.gateway.stop().success());

@@ -162,7 +162,7 @@ fn next_steps(greeting: &Greeting, port: u64) -> String {
     };
     format!(
         "
-Plexus is ready on port {port}. Agents may do what you allowed them, nothing else. Ctrl-C stops it; what you decided stays.
+Plexus is ready on port {port}. Agents may do what you allowed them, nothing else. Ctrl-C stops it; your grants and its log are kept.
 
 In each other terminal, first:
   export PATH={binaries}:\"$PATH\"{home}

@@ -106,7 +106,7 @@ impl Account {
         Ok(self.rotate(channel_id).await.unwrap_or(removed))
     }
 
-    /// Makes a new version of a channel's key for its members of now.
+    /// Makes a new version of a channel's key for those who are its members now.
     ///
     /// # Errors
     /// Where the relay refuses, or shows another version than a successor. Another member's rotation at the same time is no

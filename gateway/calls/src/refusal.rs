@@ -228,10 +228,8 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
 }
 
 fn code_rejected(code: ErrorCode) -> ErrorBody {
-    ErrorBody::new(code, format!("enrollment code rejected: {code}")).then(
-        NextKind::Stop,
-        "stop; tell the owner: a new code is needed (plexusctl connect)",
-    )
+    ErrorBody::new(code, format!("enrollment code rejected: {code}"))
+        .then(NextKind::Stop, plexus_protocol::NEW_CODE)
 }
 
 /// What a failure to record is on the wire, said before anything was dispatched or disclosed.

@@ -185,6 +185,12 @@ pub enum OpenError {
         /// The build that opened the ledger last.
         by: Option<String>,
     },
+    /// The file is empty although events were recorded.
+    #[error(
+        "ledger.redb is empty, and audit-heads.jsonl knows of {0} events: put the file back, or restore a backup. To \
+         begin anew without all that you decided, move both away"
+    )]
+    Emptied(u64),
     /// Log and rows contradict each other.
     #[error(
         "the ledger does not hold together: {0}. Keep a copy, run `plexusd verify` on it, restore a good one"
@@ -201,6 +207,15 @@ pub enum OpenError {
         /// What went wrong.
         error: io::Error,
     },
+}
+
+/// An empty file is made into a ledger only where nothing is known of an earlier one.
+fn is_not_emptied(file: &Path, noted: &[heads::Noted]) -> Result<(), OpenError> {
+    let is_empty = std::fs::metadata(file).is_ok_and(|found| found.len() == 0);
+    match noted.last() {
+        Some(last) if is_empty => Err(OpenError::Emptied(last.seq)),
+        _ => Ok(()),
+    }
 }
 
 /// What redb cannot make out it calls invalid or too short: that is the content, not the opening.
@@ -246,7 +261,18 @@ impl OpenError {
             | Self::Unsure
             | Self::Format { .. }
             | Self::Later { .. }
+            | Self::Emptied(_)
             | Self::Damaged(_) => false,
+        }
+    }
+
+    /// Whether another try on the same files would end the same way.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Format { .. } | Self::Later { .. } | Self::Emptied(_) | Self::Damaged(_) => true,
+            Self::Store(StoreError::Redb(_)) => !self.is_the_systems() && !self.is_full(),
+            Self::InUse | Self::Unsure | Self::Store(_) | Self::Io { .. } => false,
         }
     }
 
@@ -311,6 +337,10 @@ impl<M: Machine> Ledger<M> {
     pub fn open(dir: &Path, options: Options) -> Result<(Self, BootReport), OpenError> {
         let began = Instant::now();
         let sole = locked(dir)?;
+        let heads = dir.join(HEADS_FILE);
+        let io = |what| move |error| OpenError::Io { what, error };
+        let mut noted = heads::read(&heads).map_err(io("reading audit-heads.jsonl"))?;
+        is_not_emptied(&dir.join(LEDGER_FILE), &noted)?;
         let store = Store::new(dir.join(LEDGER_FILE), options.opener);
         let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
         let booted = match boot::<M>(&store, &options.build) {
@@ -328,9 +358,6 @@ impl<M: Machine> Ledger<M> {
             file,
             check,
         } = booted?;
-        let heads = dir.join(HEADS_FILE);
-        let io = |what| move |error| OpenError::Io { what, error };
-        let mut noted = heads::read(&heads).map_err(io("reading audit-heads.jsonl"))?;
         let view = store.read()?;
         let archives_astray = view
             .archives()?

@@ -9,13 +9,28 @@ use std::{env, fs, path::PathBuf};
 #[derive(Args, Clone, Default, Debug, PartialEq)]
 pub(crate) struct Target {
     /// Gateway to use, http://host:port or unix:/path [env: PLEXUS_GATEWAY]
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        global = true,
+        help_heading = "Options of every command"
+    )]
     pub(crate) url: Option<String>,
     /// State directory [env: PLEXUS_HOME] [default: ~/.plexus]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        help_heading = "Options of every command"
+    )]
     pub(crate) home: Option<PathBuf>,
     /// Agent to act as, where several are enrolled here [env: PLEXUS_AGENT_ID]
-    #[arg(long, value_name = "ID", global = true)]
+    #[arg(
+        long,
+        value_name = "ID",
+        global = true,
+        help_heading = "Options of every command"
+    )]
     pub(crate) agent: Option<AgentId>,
 }
 

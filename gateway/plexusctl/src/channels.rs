@@ -155,7 +155,7 @@ enum Act {
         #[arg(long)]
         yes: bool,
     },
-    /// Make a new key for a channel, for its members of now
+    /// Make a new key for a channel, for those who are its members now
     Rotate {
         /// Channel, by name or id
         channel: String,

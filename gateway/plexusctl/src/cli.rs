@@ -29,13 +29,23 @@ Exit status: 0 done, 1 failed, 64 usage, 69 no gateway, 77 refused";
 #[derive(Args)]
 struct Global {
     /// State directory [env: PLEXUS_HOME] [default: ~/.plexus]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        help_heading = "Options of every command"
+    )]
     home: Option<PathBuf>,
     /// Print as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Options of every command")]
     json: bool,
     /// For your own scripts: allow without a terminal what otherwise needs one
-    #[arg(long, global = true, hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        hide_short_help = true
+    )]
     i_am_the_owner: bool,
 }
 

@@ -79,7 +79,9 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
         match (done.written, done.revoked) {
             (false, _) => said.push_str("nothing was written\n"),
             (true, true) => {
-                said.push_str(&format!("{agent} is out, and its files are as before\n"));
+                said.push_str(&format!(
+                    "{agent} is revoked, and its files are as before\n"
+                ));
             }
             (true, false) => said.push_str(&format!(
                 "its files are as before; {agent} stays connected\n"

@@ -113,7 +113,8 @@ async fn allow(
     let window = terms.window.ok_or_else(|| {
         Stop::usage("--window is missing: 1h, 1d, 7d, until-revoked, or a length such as 90m")
     })?;
-    let asked = Give::one(agent, capability, window, terms.constraint()?.as_ref());
+    let constraint = terms.constraint()?;
+    let asked = Give::one(agent, capability, window, constraint.as_ref());
     let mut owner = desk.open().await?;
     let (declined, given) = match owner.call(&asked).await? {
         Given::Nothing(nothing) => (nothing.declined, None),
@@ -139,7 +140,12 @@ async fn allow(
         format!("; {}", span::end(at, span::now()))
     });
     desk.show(&given, || {
-        format!("{agent} may use {capability} {}{ends}", window.phrase())
+        let only = constraint.as_ref().map(Constraint::in_words);
+        let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
+        format!(
+            "{agent} may use {capability} {}{only}{ends}",
+            window.phrase()
+        )
     })
 }
 

@@ -96,7 +96,7 @@ fn lent(reply: &Lending, now: Timestamp) -> String {
             Some(most) => format!(", {most} times, undo included; then it asks"),
         };
         (
-            format!("list, read and change the files in {path}{most}"),
+            format!("list, read and change the files in {path} without asking{most}"),
             "reach anything outside of that folder by this, and still asks before it changes a file that tools run or obey (.git, .envrc, CLAUDE.md, …)",
         )
     } else {
@@ -188,7 +188,7 @@ mod tests {
         };
         assert_eq!(
             lent(&reply, now),
-            "my-cc may list, read and change the files in /srv/\\u{202e}notes, 20 times, undo included; then it asks (ends in 24 h; as notes)\n\
+            "my-cc may list, read and change the files in /srv/\\u{202e}notes without asking, 20 times, undo included; then it asks (ends in 24 h; as notes)\n\
              my-cc may not reach anything outside of that folder by this, and still asks before it changes a file that tools run or obey (.git, .envrc, CLAUDE.md, …)\n\
              to end it: plexusctl lend end notes"
         );

@@ -102,7 +102,7 @@ pub(crate) fn serve(arguments: Arguments, connectors: &[Connector]) -> ExitCode 
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("plexusd: {error:#}");
+            eprintln!("plexusd: {}", crate::refused::told(&error));
             match (crate::refused::lasts(&error), under_launchd) {
                 (false, _) => ExitCode::FAILURE,
                 (true, false) => ExitCode::from(crate::refused::CONFIGURATION),

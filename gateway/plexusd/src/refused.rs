@@ -9,6 +9,21 @@ use plexus_ledger::OpenError;
 /// Exit status of a start that cannot succeed (`EX_CONFIG` of BSD's `sysexits.h`).
 pub(crate) const CONFIGURATION: u8 = 78;
 
+/// Why a start was refused: each cause that adds something, since many errors quote the one below.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.contains(&cause) {
+            continue;
+        }
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(&cause);
+    }
+    told
+}
+
 /// Whether the reason for a refused start lasts.
 pub(crate) fn lasts(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -17,11 +32,8 @@ pub(crate) fn lasts(error: &anyhow::Error) -> bool {
             || cause
                 .downcast_ref::<StateDirError>()
                 .is_some_and(|e| !matches!(e, StateDirError::Io { .. }))
-            || cause.downcast_ref::<OpenError>().is_some_and(|e| {
-                matches!(
-                    e,
-                    OpenError::Format { .. } | OpenError::Later { .. } | OpenError::Damaged(_)
-                )
-            })
+            || cause
+                .downcast_ref::<OpenError>()
+                .is_some_and(OpenError::lasts)
     })
 }

@@ -1,7 +1,9 @@
 //! TLS to the host of a secret: rustls on graviola, so no C and nothing of the machine's libraries.
 //!
-//! Roots: Mozilla's list as compiled in, and the owner's own authorities, for the one host that the owner named. Or none:
-//! the one certificate whose fingerprint the owner pinned.
+//! Roots: Mozilla's list as compiled in, and the owner's own authorities, for the one host that the owner named. A host's own
+//! certificate may stand among those: many are made so that they are their own authority, which no verifier takes for a
+//! host's (`openssl req -x509`); then it is taken as exactly that certificate, for its name, whatever its dates. Or no roots: the one
+//! certificate whose fingerprint the owner pinned.
 //!
 //! Invariant: under a pin each connection is a full handshake, in which the host shows exactly that certificate and signs
 //! with its key. No ticket of an earlier connection stands for it.
@@ -16,13 +18,15 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
     SignatureScheme,
     client::{
-        Resumption,
+        Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{
         CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
     },
     pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime, pem::PemObject as _},
+    server::{ParsedCertificate, VerifierBuilderError},
 };
 use std::{io, sync::Arc};
 use tokio_rustls::TlsConnector;
@@ -42,6 +46,8 @@ pub(crate) enum TlsError {
     Secret,
     #[error("{0}")]
     Rustls(#[from] rustls::Error),
+    #[error("the authorities: {0}")]
+    Verifier(#[from] VerifierBuilderError),
 }
 
 /// A connector to a host with this proof.
@@ -52,30 +58,81 @@ pub(crate) fn connector(proof: &Proof) -> Result<TlsConnector, TlsError> {
     }
     let provider = Arc::new(rustls_graviola::default_provider());
     let mut config = match proof {
-        Proof::Name(authorities) => ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(authorities)?)
-            .with_no_client_auth(),
+        Proof::Name(authorities) => named(provider, authorities)?,
         Proof::Certificate(pinned) => pinning(provider, *pinned)?,
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Mozilla's roots and those in `authorities`, which is PEM and may be empty.
-fn roots(authorities: &[u8]) -> Result<RootCertStore, TlsError> {
+/// A host proves its name by Mozilla's roots and those in `authorities`, which is PEM and may be empty.
+fn named(provider: Arc<CryptoProvider>, authorities: &[u8]) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    if !authorities.is_empty() {
-        let before = roots.len();
-        for authority in CertificateDer::pem_slice_iter(authorities) {
-            let authority = authority.map_err(|why| TlsError::Authorities(why.to_string()))?;
-            roots.add(authority)?;
-        }
-        if roots.len() == before {
-            return Err(TlsError::Authorities("it holds no certificate".into()));
-        }
+    let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(authorities).collect();
+    let own = own.map_err(|why| TlsError::Authorities(why.to_string()))?;
+    if own.is_empty() && !authorities.is_empty() {
+        return Err(TlsError::Authorities("it holds no certificate".into()));
     }
-    Ok(roots)
+    for authority in &own {
+        roots.add(authority.clone())?;
+    }
+    let by_roots =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()?;
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Named { by_roots, own }))
+        .with_no_client_auth())
+}
+
+/// Accepts what the roots lead to, and a certificate that the owner gave itself, for its name.
+#[derive(Debug)]
+struct Named {
+    by_roots: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.own.contains(certificate) {
+            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.by_roots
+            .verify_server_cert(certificate, chain, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_roots
+            .verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_roots
+            .verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.by_roots.supported_verify_schemes()
+    }
 }
 
 fn pinning(

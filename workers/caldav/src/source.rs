@@ -648,7 +648,7 @@ fn no_list(why: NoList) -> SourceError {
 fn remedy(failure: &Failure) -> Option<String> {
     let why = match failure {
         Failure::NoWay(words) if words.contains("proven its name") => {
-            "the server's certificate is not accepted: for a server of your own, add the source with ca, the file of its authority".to_owned()
+            "the server's certificate is not accepted: for a server of your own, add the source with ca: the file of its authority, or the server's own certificate".to_owned()
         }
         Failure::NoWay(words) => format!("the server cannot be reached: {words}"),
         Failure::Status(StatusCode::UNAUTHORIZED, _) => {

@@ -43,7 +43,7 @@ pub(super) fn of_item(item: &Item, now: Timestamp) -> Option<String> {
         State::Pending => None,
         State::Approved => Some("Approved"),
         State::Denied => Some("Denied"),
-        State::Expired => Some("It waits no longer"),
+        State::Expired => Some("It was not decided in time"),
     };
     // An item of the machine has a revision of its own, which no act on a proposal changes.
     let revision = match &item.card {

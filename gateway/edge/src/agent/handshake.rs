@@ -48,10 +48,8 @@ pub(crate) async fn open(
         let Some(agent) = agent else {
             // Who guesses waits, and what came with the guess does not.
             drop(body);
-            let error = rejected("This is not a live agent credential.").then(
-                NextKind::Stop,
-                "stop; tell the owner: a new enrollment code is needed (plexusctl connect)",
-            );
+            let error = rejected("This is not a live agent credential.")
+                .then(NextKind::Stop, plexus_protocol::NEW_CODE);
             return Err(failed(&edge, Kind::Pat, peer, error).await);
         };
         edge.admit(&agent)?;

@@ -54,10 +54,7 @@ pub(super) async fn message(
     let peer = peer(&request);
     let rejected = |why: &str| {
         let error = ErrorBody::new(ErrorCode::Unauthorized, why);
-        error.then(
-            NextKind::Stop,
-            "stop; tell the owner: a new enrollment code is needed (plexusctl connect)",
-        )
+        error.then(NextKind::Stop, plexus_protocol::NEW_CODE)
     };
     let Some(given) = bearer(request.headers()) else {
         let error = rejected("MCP needs the agent's credential: Authorization: Bearer plx_agent_…");

@@ -90,6 +90,9 @@ fn a_file_that_is_no_ledger_is_refused_and_left_as_it_is() {
         refused(dir.path()),
         OpenError::Format { found: 0 }
     ));
+    fs::write(&path, [7; 9000]).expect("written");
+    let noise = refused(dir.path());
+    assert!(noise.lasts() && !noise.is_the_systems(), "{noise}");
 }
 
 /// Two days of a ledger: its file, closed at the end of the second, and a copy from the end of the first.
@@ -147,6 +150,25 @@ fn a_ledger_put_back_to_an_earlier_day_is_reported() {
         matches!(report.rolled_back, Some(Finding::Head { seq: 8, .. })),
         "{report:?}"
     );
+}
+
+#[test]
+fn an_emptied_ledger_is_refused_while_its_heads_are_known() {
+    let dir = folder();
+    let (file, _) = two_days(dir.path());
+    fs::write(&file, "").expect("emptied");
+    let refused = refused(dir.path());
+    assert!(matches!(refused, OpenError::Emptied(8..)), "{refused}");
+    assert!(refused.lasts());
+    assert_eq!(
+        fs::metadata(&file).expect("there").len(),
+        0,
+        "left as it was"
+    );
+    // Whoever means it moves both away.
+    fs::remove_file(dir.path().join("audit-heads.jsonl")).expect("moved away");
+    let (_, report) = start(dir.path());
+    assert_eq!(report.launch, 1);
 }
 
 #[test]

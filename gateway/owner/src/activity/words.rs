@@ -96,7 +96,8 @@ fn things(call: &ActivityCall, told: &str) -> String {
 fn beside(call: &ActivityCall) -> String {
     let mut parts: Vec<String> = given(&call.source).map(str::to_owned).into_iter().collect();
     if call.did == ActivityKind::Read {
-        parts.extend(call.output_bytes.map(size));
+        let answer = |bytes| format!("answer of {}", size(bytes));
+        parts.extend(call.output_bytes.map(answer));
     }
     match &call.basis {
         Some(CallBasis::Item(_)) => parts.push("approved by you once".to_owned()),
@@ -223,7 +224,7 @@ mod tests {
             (
                 json!({"did": "read", "source": "w", "summary": "found 25 places", "touched": touched,
                     "touchedCount": 25, "outputBytes": 999}),
-                "found 25 places: a.md, b.md, c.md and 22 more (w, 999 B)",
+                "found 25 places: a.md, b.md, c.md and 22 more (w, answer of 999 B)",
             ),
             (
                 json!({"did": "read", "source": "w", "summary": "read something else", "touched": [thing("secret.md")]}),

@@ -29,7 +29,7 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
     }
     let mut wrong = entries(home);
     if wrong.is_empty() {
-        wrong.push(Finding::ok("home", "every entry is yours alone"));
+        wrong.push(Finding::ok("home", "no other user can read or change it"));
     }
     #[allow(
         clippy::unnecessary_cast,

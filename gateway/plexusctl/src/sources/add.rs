@@ -106,6 +106,24 @@ impl Add {
         let secrets = self.secrets(desk, &connector.form)?;
         let there = owner.call(&List {}).await?.sources;
         let is_new = there.iter().all(|row| row.source.id != id);
+        if let Some(folder) = connector
+            .root
+            .as_deref()
+            .and_then(|root| body.route.as_ref()?.get(root))
+        {
+            let serves = |row: &&sources::SourceRow| {
+                let mut values = row.source.route.iter().flat_map(Map::values);
+                row.source.kind == self.kind && values.any(|value| value == folder)
+            };
+            if let Some(row) = there
+                .iter()
+                .find(serves)
+                .filter(|_| is_new && self.id.is_none())
+            {
+                let why = format!("{} serves that folder already", row.source.id);
+                return Err(Stop::usage(why).next("a second source on it is named with --id NAME"));
+            }
+        }
         let mut added = AddedSource {
             added: owner.call(&body).await?,
             health: None,

@@ -140,3 +140,56 @@ async fn name_is_proven_where_nothing_is_pinned() {
     let is_known = ["CaUsedAsEndEntity", "UnknownIssuer"].map(|why| unknown.contains(why));
     assert!(is_known.contains(&true), "{unknown}");
 }
+
+/// As `openssl req -x509` makes it: the host's own certificate, which is its own authority.
+#[tokio::test]
+async fn a_host_that_signs_itself_is_taken_as_exactly_the_owners_file() {
+    let given = |name: &str| Proof::Name(std::fs::read(file(name)).unwrap().into());
+    let (own, chain) = (given("app.pem"), &["app.pem"][..]);
+    assert!(met(&own, "127.0.0.1", chain, "app.key").await.is_ok());
+    for (what, proof, host, chain, key, why) in [
+        (
+            "another name",
+            &own,
+            "elsewhere.example",
+            chain,
+            "app.key",
+            "not valid for name",
+        ),
+        (
+            "without its key",
+            &own,
+            "127.0.0.1",
+            chain,
+            "other.key",
+            "BadSignature",
+        ),
+        (
+            "the same key again",
+            &own,
+            "127.0.0.1",
+            &["app-again.pem"],
+            "app.key",
+            "invalid peer certificate",
+        ),
+        (
+            "behind another",
+            &own,
+            "127.0.0.1",
+            &["other.pem", "app.pem"],
+            "other.key",
+            "invalid peer certificate",
+        ),
+        (
+            "not given",
+            &given("ca.pem"),
+            "127.0.0.1",
+            chain,
+            "app.key",
+            "invalid peer certificate",
+        ),
+    ] {
+        let refused = met(proof, host, chain, key).await.unwrap_err().to_string();
+        assert!(refused.contains(why), "{what}: {refused}");
+    }
+}

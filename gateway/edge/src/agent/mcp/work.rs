@@ -442,8 +442,5 @@ fn stopping() -> Refusal {
 fn let_in_no_more() -> Refusal {
     let why = "This credential is not live any more.";
     let error = ErrorBody::new(ErrorCode::SessionExpired, why).effect(Effect::Unknown);
-    refusal(error.then(
-        NextKind::Stop,
-        "stop; tell the owner: a new enrollment code is needed (plexusctl connect)",
-    ))
+    refusal(error.then(NextKind::Stop, plexus_protocol::NEW_CODE))
 }
