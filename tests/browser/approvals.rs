@@ -12,6 +12,16 @@ fn approve_once() {
     let item = agent.must_ask(WRITE, note("Projects/new.md", "one\ntwo\n"));
     let browser = &scene.browser;
     browser.reads("#card h2", "Write a file");
+    browser.reads("article header > :first-child", "Creates one file");
+    let on_terminal = scene.gateway.cli(["approvals", "show", &item]).stdout;
+    assert!(
+        on_terminal.starts_with("does: Creates one file\n"),
+        "{on_terminal}"
+    );
+    browser.reads(
+        ".approved-before",
+        "You have not approved this for my-cc yet",
+    );
     browser.reads(".headline", "creates Projects/new.md, +2 −0");
     browser.reads(".diff .add", "one");
     browser.see(ONCE).click();
@@ -287,6 +297,74 @@ fn what_differs_from_the_last_approved_call() {
     browser.reads(".differs del", "first");
     browser.reads(".differs ins", "second");
     scene.all_is_well();
+}
+
+/// Who asks, what its session called before that others wrote, and how often the same was approved.
+#[test]
+fn what_came_before_a_request() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    let pages = plexus_tests::Folder::empty();
+    pages.write("monday.md", "bread and butter\n");
+    let journal = include_str!("../../docs/extensions/journal.json");
+    let journal: serde_json::Value = serde_json::from_str(journal).expect("JSON");
+    let proposal =
+        json!({"manifest": journal, "folders": {"pages": pages.path()}, "purpose": "search"});
+    let asked = agent.client().post("/extensions", proposal).expect_ok();
+    let item = asked["pendingId"].as_str().expect("an id").to_owned();
+    let card = &scene.owner().card(&item)["cardDigest"];
+    let yes = json!({"action": "approve", "cardDigest": card});
+    scene.owner().decide(&item, yes).expect_ok();
+    scene
+        .owner()
+        .grant("my-cc", "journal.find", "1h")
+        .expect_ok();
+    for (number, words) in [
+        "have not approved this for my-cc yet",
+        "approved this for my-cc once",
+        "approved this for my-cc 2 times",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let item = agent.must_ask(WRITE, note(&format!("{number}.md"), "text\n"));
+        scene.open_card(&item);
+        browser.reads(".approved-before", words);
+        assert!(
+            browser.sees(".others").is_none(),
+            "it called nothing of others"
+        );
+        scene.owner().approve(&item, "once");
+        agent.must(WRITE, note(&format!("{number}.md"), "text\n"));
+    }
+    agent.must("journal.find", json!({"text": "butter"}));
+    let item = agent.must_ask(WRITE, note("3.md", "text\n"));
+    scene.open_card(&item);
+    browser.reads(
+        ".others",
+        "Earlier in this session it called what holds texts of others: ",
+    );
+    browser.reads(".approved-before", "3 times");
+    for (dark, width, height, look) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("before-{look}"));
+    }
+    // What it called, and what was approved, are a press away.
+    browser.see(".others a").click();
+    browser.reads("#card h2", "Activity");
+    browser.reads(".calls", "journal");
+    scene.open_card(&item);
+    browser.see(".approved-before a").click();
+    browser.reads(".verdict", "Approved");
+    // Another session called nothing yet.
+    let later = scene.gateway.agent_with("another", &[]);
+    let item = later.must_ask(WRITE, note("4.md", "text\n"));
+    scene.open_card(&item);
+    browser.reads(".approved-before", "have not approved this for another yet");
+    assert!(browser.sees(".others").is_none());
 }
 
 #[test]

@@ -306,6 +306,19 @@ impl Browser {
             json!({"actions": [{"type": "key", "id": "keys", "actions": strokes}]}),
         );
     }
+    /// Presses the pointer at a place of what is seen, in CSS pixels, whatever is there.
+    #[track_caller]
+    pub fn press_at(&self, x: i64, y: i64) {
+        let acts = json!([
+            {"type": "pointerMove", "duration": 0, "origin": "viewport", "x": x, "y": y},
+            {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0},
+        ]);
+        let pointer = json!({"pointerType": "mouse"});
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "pointer", "id": "mouse", "parameters": pointer, "actions": acts}]}),
+        );
+    }
     /// Presses a key while shift is held.
     #[track_caller]
     pub fn press_shifted(&self, pressed: &str) {

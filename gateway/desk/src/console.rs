@@ -35,7 +35,10 @@ mod runs;
 mod sheet;
 pub(crate) mod shell;
 mod sources;
+mod together;
 mod words;
+
+pub use together::RequestSets;
 
 use crate::{
     acting::Narrowing,
@@ -78,6 +81,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/view", get(view))
         .route("/events", get(events))
         .route("/pending/{id}", get(show).post(decide))
+        .route("/together", post(together::decide))
         .route("/pending/{id}/end", post(end))
         .route("/pending/{id}/everything", get(everything))
         .route("/pending/{id}/diff/{capability}", get(more))
@@ -125,6 +129,7 @@ const ACTS: [(Method, &str); 25] = [
 fn pages() -> Router<Arc<Desk>> {
     Router::new()
         .route("/overview", get(overview::page))
+        .route("/together/{id}", get(together::page))
         .route("/sources", get(sources::page))
         .route("/source-form", get(sources::form))
         .route("/sources/{id}", get(one_source::page))

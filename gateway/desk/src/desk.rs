@@ -1,5 +1,6 @@
 //! What the owner's routes need beside the edge.
 
+pub use crate::console::RequestSets;
 pub use crate::owner::CallTally;
 use crate::{
     kept_cards::ProposalCards,
@@ -39,6 +40,8 @@ pub struct Desk {
     pub proposals: ProposalCards,
     /// Calls of the last day, for the console's pages.
     pub tally: CallTally,
+    /// Which requests may be decided as a set.
+    pub sets: RequestSets,
     /// For `plexusctl backup`.
     pub copy: CopyLedger,
 }

@@ -451,6 +451,7 @@
     mark();
     if (!answer.ok) return lost((await answer.json()).error?.message);
     place(text, again);
+    for (const form of $('card').querySelectorAll('form[data-together]')) settle(form);
     titled();
     if (!again) window.scrollTo(0, 0);
     // Whoever looks for something meanwhile goes on with that.
@@ -617,6 +618,31 @@
     }
     note(`${form.dataset.done}: ${chosen.length - gone}${gone ? `; ${gone} were gone already` : ''}`);
     await page(at);
+  }
+
+  // Each goes with the digest of its own card; those that are not as they were listed are left, and said.
+  async function decided(form, act) {
+    if ('fresh' in form.dataset || !act) return;
+    const rows = [...form.querySelectorAll('[data-digest]')];
+    const reason = act === 'deny' && form.reason.value.trim();
+    const items = rows.map((row) => ({ id: row.dataset.id, cardDigest: row.dataset.digest }));
+    const title = `${current().querySelector('.agent').textContent}: ${current().querySelector('h2 b').textContent}`;
+    turn += 1;
+    const done = await told(`${INSIDE}/together`, { action: act, items, ...(reason && { reason }) });
+    if (!done.answered) return notice(form, done.why);
+    const yes = act === 'approve';
+    for (const id of done.decided) { mine.add(id); known.delete(id); }
+    for (const { id, why } of done.refused.slice(0, 2)) {
+      const row = rows.find((one) => one.dataset.id === id);
+      note(`Not ${yes ? 'approved' : 'denied'} — ${(row.querySelector('.headline') || row.querySelector('b')).textContent}. ${why}`);
+    }
+    const left = done.refused.length;
+    note(`${yes ? 'Approved' : 'Denied'} ${done.decided.length}${left ? `, and ${left} not` : ''} — ${title}`);
+    if (!left) return go(REQUESTS);
+    history.pushState(null, '', `${REQUESTS}/${encodeURIComponent(done.refused[0].id)}`);
+    here();
+    await load(done.refused[0].id, `Not ${yes ? 'approved' : 'denied'} with the others. ${done.refused[0].why}`);
+    soon();
   }
 
   async function find() {
@@ -828,6 +854,8 @@
       alone(event.target, () => stepped(event.target, event.submitter?.value));
     } else if (event.target.dataset.many) {
       alone(event.target, () => sentMany(event.target));
+    } else if ('together' in event.target.dataset) {
+      alone(event.target, () => decided(event.target, event.submitter?.value));
     } else if (event.target.dataset.filter) {
       filter(event.target);
     } else if ('answer' in event.target.dataset) {
@@ -888,7 +916,7 @@
       return;
     }
     // Nor does it act in a form that gives or takes something: its button does.
-    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-apply], [data-form-send]:not([data-enter]), [data-steps]')) {
+    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-together], [data-apply], [data-form-send]:not([data-enter]), [data-steps]')) {
       event.preventDefault();
       return;
     }

@@ -261,6 +261,7 @@ async fn run(
         started: Instant::now(),
         started_by: service::started_by(),
         tally: CallTally::default(),
+        sets: Default::default(),
         checked: Mutex::new(Checked {
             at: now,
             by: "start",

@@ -200,6 +200,13 @@ impl AgentId {
         through.into_iter().flat_map(|through| through.split(VIA))
     }
 
+    /// Of a nested agent, who called the last of its sources; none of any other agent, and of a source's own.
+    #[must_use]
+    pub fn caller(&self) -> Option<Self> {
+        let (caller, _) = self.0.rsplit_once(VIA)?;
+        Self::parse(caller).ok()
+    }
+
     /// Whether only the gateway makes its calls: it has no code, no credential and no session outside.
     #[must_use]
     pub fn is_nested(&self) -> bool {
@@ -250,6 +257,8 @@ mod tests {
         let own = AgentId::via(None, &source("peer")).unwrap();
         assert_eq!(own.as_str(), "via.peer");
         assert_eq!(own.sources().collect::<Vec<_>>(), ["peer"]);
+        assert_eq!(two.caller(), Some(one.clone()));
+        assert_eq!((one.caller(), own.caller()), (Some(agent("cc")), None));
         for plain in ["cc", "via", "a.via", "avia.b", "my.viable.x"] {
             assert!(!agent(plain).is_nested(), "{plain}");
         }

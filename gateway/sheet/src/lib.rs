@@ -10,6 +10,7 @@
 //! Must not know: how a block is painted, and where from a card comes.
 
 mod change;
+mod consequence;
 mod grant;
 mod question;
 mod register;
@@ -17,6 +18,7 @@ mod server;
 mod untrusted;
 
 pub use change::changed_source;
+pub use consequence::{consequence, may_delete};
 pub use grant::{permits, telling_facts, warnings};
 pub use register::{surface, to_approve};
 pub use server::server;

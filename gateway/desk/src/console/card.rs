@@ -7,15 +7,19 @@
 use super::{
     diff::{self, Room},
     foreign::ForeignText,
-    words,
+    links, words,
 };
-use crate::{cards, desk::Desk};
+use crate::{cards, desk::Desk, owner::activity::Approvals};
 use askama::Template;
 use plexus_owner::pending::{self, GrantCard, OnApproval};
-use plexus_protocol::{CapabilityId, PendingId, Timestamp, TrustWindow, constraint::is_prefix};
+use plexus_protocol::{
+    AgentId, CapabilityId, PendingId, Provenance, SourceId, Timestamp, TrustWindow,
+    constraint::is_prefix,
+};
 use plexus_sources::catalogue::{Catalogue, Entry};
 use plexus_trust::{Ask, Item, ItemState, State};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// Bytes of all diffs of a card, as HTML.
 const DIFFS: Room = Room {
@@ -42,7 +46,13 @@ pub(super) struct Card {
     revision: u32,
     /// `pending`, or how it ended.
     state: &'static str,
+    /// The part of it that is hardest to take back; empty while that is not known.
+    consequence: ForeignText,
     agent: ForeignText,
+    /// Where its agent is of another's making.
+    within: Option<Caller>,
+    /// Sources with texts of others that its session called, each with those calls.
+    others: Vec<(ForeignText, String)>,
     client: ForeignText,
     title: ForeignText,
     more_asks: usize,
@@ -64,6 +74,26 @@ pub(super) struct Card {
     runs: bool,
     verdict: String,
     reason: Option<ForeignText>,
+}
+
+/// Of whom an agent is a part that only the gateway runs.
+#[cfg_attr(test, derive(Default))]
+struct Caller {
+    /// None: it is the source's own doing.
+    agent: Option<ForeignText>,
+    source: ForeignText,
+    /// The call that it is made in, where only one can be meant.
+    run: Option<(ForeignText, String)>,
+}
+
+/// What the owner approved of one capability for the same agent before.
+#[cfg_attr(test, derive(Default))]
+struct Before {
+    count: u64,
+    /// The last that are kept, each with its card.
+    last: Vec<(Moment, String)>,
+    /// How far back it was looked; empty: to the beginning.
+    since: Option<Moment>,
 }
 
 /// A moment for machines and for people.
@@ -96,6 +126,8 @@ struct AskView {
     touches_more: usize,
     /// How far the approval of a conversation reaches.
     permits: Option<ForeignText>,
+    /// None where it is not known, and of what waits no longer.
+    before: Option<Before>,
 }
 
 struct Member {
@@ -156,6 +188,15 @@ impl Card {
             rows: DIFFS.rows / few,
             bytes: DIFFS.bytes / few,
         };
+        let capabilities: Vec<&CapabilityId> = card.asks.iter().map(|ask| &ask.id).collect();
+        let waits = words::state(item, now) == "pending";
+        let by_whom = (&item.agent, &item.session);
+        let past = waits.then(|| {
+            let ledger = &desk.ledger;
+            desk.tally.past(ledger, state, now, by_whom, &capabilities)
+        });
+        let (called, approved) = past.unwrap_or_default();
+        let mut approved = approved.into_iter();
         let asks = card.asks.iter().take(ASKS);
         let asks: Vec<AskView> = asks
             .map(|ask| {
@@ -163,7 +204,11 @@ impl Card {
                 let source = entry.and_then(|entry| state.sources.get(&entry.source));
                 let source = source.map_or("", |source| &source.config.label);
                 let entry = entry.map(|entry| &**entry);
-                AskView::of(&shown, ask, source, entry, room, &mut left)
+                let before = approved.next().and_then(|of| Before::of(&of, state, now));
+                AskView {
+                    before,
+                    ..AskView::of(&shown, ask, source, entry, room, &mut left)
+                }
             })
             .collect();
         let making = card.is_planning();
@@ -181,6 +226,12 @@ impl Card {
             digest: digest.map_or_else(String::new, |digest| digest.to_string()),
             revision: item.revision,
             state: words::state(item, now),
+            consequence: plexus_sheet::consequence(card)
+                .map_or_else(ForeignText::default, |line| {
+                    line.paint(|line| ForeignText::short(line, 300))
+                }),
+            within: Caller::of(&item.agent, state),
+            others: others(&catalogue, state, &item.agent, &called),
             agent: ForeignText::line(agent.map_or("", |agent| agent.as_str())),
             client: client(card),
             title: asks
@@ -303,8 +354,70 @@ impl AskView {
             touches,
             touches_more,
             permits: plexus_sheet::permits(ask).map(|permits| permits.paint(ForeignText::line)),
+            before: None,
         }
     }
+}
+
+impl Caller {
+    fn of(agent: &AgentId, state: &State) -> Option<Self> {
+        let source = agent.sources().last()?;
+        let caller = agent.caller();
+        let mut runs = state.open_intents.iter().filter(|(_, open)| {
+            open.agent == caller && caller.is_some() && open.capability.parts().0 == source
+        });
+        let run = runs.next().filter(|_| runs.next().is_none());
+        Some(Self {
+            agent: caller.map(|agent| ForeignText::line(agent.as_str())),
+            source: ForeignText::line(source),
+            run: run.map(|(id, open)| {
+                let capability = ForeignText::line(open.capability.as_str());
+                (capability, format!("/admin/activity/{id}"))
+            }),
+        })
+    }
+}
+
+impl Before {
+    /// None where nothing is known: it was not approved as far as was looked, and there is more.
+    fn of(approved: &Approvals, state: &State, now: Timestamp) -> Option<Self> {
+        let known = approved.count > 0 || approved.since.is_none();
+        known.then(|| Self {
+            count: approved.count,
+            last: approved
+                .last
+                .iter()
+                .filter(|(item, _)| state.item(item).is_some())
+                .map(|(item, at)| (Moment::ago(*at, now), format!("/admin/approvals/{item}")))
+                .collect(),
+            since: approved.since.map(|since| Moment::ago(since, now)),
+        })
+    }
+}
+
+/// Those of the sources that a session called whose texts others wrote: of extensions and servers, and of conversations.
+fn others(
+    catalogue: &Catalogue,
+    state: &State,
+    agent: &AgentId,
+    called: &BTreeSet<String>,
+) -> Vec<(ForeignText, String)> {
+    let is_of_others = |source: &&String| {
+        let mut entries = catalogue.iter().filter(|e| e.source.as_str() == **source);
+        entries.any(|entry| {
+            entry.provenance == Provenance::Extension
+                || entry.connector.offer.manifest.channels.is_some()
+        })
+    };
+    let all = called.iter().filter(is_of_others).take(LISTED);
+    all.map(|id| {
+        let source = SourceId::parse(id).ok();
+        let source = source.and_then(|id| state.sources.get(&id));
+        let label = source.map_or(id.as_str(), |source| &source.config.label);
+        let link = links::calls_on(agent.as_str(), id);
+        (ForeignText::short(label, 80), link)
+    })
+    .collect()
 }
 
 /// How its source was changed since it was granted, and what was denied before.

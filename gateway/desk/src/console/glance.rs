@@ -1,6 +1,6 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
-use super::{card::Moment, foreign::ForeignText, sheet::Line};
+use super::{card::Moment, foreign::ForeignText, sheet::Line, together::SetLine};
 use crate::{cards, desk::Desk, owner::calls};
 use askama::Template;
 use plexus_ipc::message::Role;
@@ -69,6 +69,8 @@ pub(super) struct Queue {
     /// Questions, for each of which a call waits; then sources that changed, for which what is asked on them waits.
     pub(super) lines: Vec<Line>,
     pub(super) rows: Vec<Row>,
+    /// Those of the rows that may be decided together.
+    sets: Vec<SetLine>,
     /// How many there is no room for.
     pub(super) more: usize,
     /// How many there are.
@@ -124,6 +126,7 @@ impl Queue {
         lines.truncate(LISTED);
         waiting.truncate(LISTED - lines.len());
         Self {
+            sets: desk.sets.among(desk, state, &catalogue, &waiting),
             rows: waiting
                 .iter()
                 .map(|item| Row::of(desk, item, now))

@@ -11,7 +11,7 @@
 mod tally;
 
 pub use tally::CallTally;
-pub(crate) use tally::{Tally, tally};
+pub(crate) use tally::{Approvals, Tally, tally};
 
 use super::{audit::unreadable, undo::outcome_of};
 use crate::{
@@ -28,7 +28,7 @@ use plexus_owner::{
     },
     plan::Touched,
 };
-use plexus_protocol::{AuditId, Timestamp};
+use plexus_protocol::{AuditId, SessionId, Timestamp};
 use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -103,6 +103,8 @@ pub(super) struct Entry<'e> {
     agent_id: Option<Cow<'e, str>>,
     #[serde(borrow, default)]
     capability_id: Option<Cow<'e, str>>,
+    #[serde(default)]
+    session_id: Option<SessionId>,
     #[serde(borrow)]
     detail: Detail<'e>,
 }

@@ -149,6 +149,15 @@ pub(crate) async fn decide(
     narrowing: Narrowing,
     call: Decide,
 ) -> Result<Decided, Refused> {
+    decide_one(desk, &narrowing, call).await
+}
+
+/// The same for one of several decisions of one request.
+pub(crate) async fn decide_one(
+    desk: Arc<Desk>,
+    narrowing: &Narrowing,
+    call: Decide,
+) -> Result<Decided, Refused> {
     let Some(action) = call.action else {
         return Err(Refused::malformed(
             "`action` must be \"approve\" or \"deny\"",
@@ -156,23 +165,23 @@ pub(crate) async fn decide(
     };
     let item = PendingId::parse(&call.id).map_err(|_| none_waits(&call.id))?;
     if desk.questions.waits(&item) {
-        return questions::decided(&desk, &narrowing, &item, action, call).await;
+        return questions::decided(&desk, narrowing, &item, action, call).await;
     }
     let catalogue = desk.catalogue.load_full();
     if let Some(source) = change::source_of(&desk.ledger.snapshot(), &catalogue, &item) {
         let card = call.card_digest.as_deref();
-        return changed(&desk, &narrowing, source, &item, action, card).await;
+        return changed(&desk, narrowing, source, &item, action, card).await;
     }
     if action == Action::Deny {
         let reason = call.reason.as_deref().and_then(narration::clean);
-        return deny(&desk, &narrowing, item, reason).await;
+        return deny(&desk, narrowing, item, reason).await;
     }
     if let Some(item) = proposal_of(&desk, &item) {
         let now = desk.ledger.snapshot().time(desk.clock.now());
         if item.state != ItemState::Pending || now >= item.expires_at {
             return Err(none_waits(&call.id));
         }
-        return proposals::approve(&desk, &narrowing, &item, call).await;
+        return proposals::approve(&desk, narrowing, &item, call).await;
     }
     approve(&desk, &narrowing.wider(&desk).await?, item, call).await
 }

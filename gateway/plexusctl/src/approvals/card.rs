@@ -55,6 +55,7 @@ pub(super) fn render(item: &Item, now: Timestamp) -> String {
 fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
     let mut card = String::new();
     let all = named(item);
+    consequence(&mut card, of);
     who(&mut card, &item.heading);
     for id in &all {
         wanted(&mut card, of, id);
@@ -98,6 +99,13 @@ fn brief(named: &Heading, of: &BriefCard, now: Timestamp) -> String {
     object(&mut card, 0, &members_of(of));
     request(&mut card, named, now);
     card
+}
+
+/// The part of it that is hardest to take back: the first line.
+fn consequence(card: &mut String, of: &GrantCard) {
+    if let Some(line) = plexus_sheet::consequence(of) {
+        heading(card, "does", &line.paint(text::line));
+    }
 }
 
 fn who(card: &mut String, of: &Heading) {
@@ -357,6 +365,7 @@ mod tests {
         assert_eq!(
             render(&item, now()).replace(ITEM, "pend_1"),
             "\
+does: Changes something that its source does not name
 agent: my-cc
 wants: workspace.write (write, managed, elevated): Write a file
   only: path at or below A

@@ -1,4 +1,5 @@
-//! How many calls each agent made on which source, hour by hour, over the last day; and which were the last.
+//! How many calls each agent made on which source, hour by hour, over the last day; which were the last; and what the card
+//! of a request says of the past: which sources its session called, and what the owner allowed before.
 //!
 //! ```text
 //! first look: the newest events of the day ─▶ counted by hour ─▶ each later look reads on from there
@@ -11,11 +12,12 @@ use crate::{acts::blocking, desk::Desk, owner::agents};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
 use plexus_owner::activity::{ActivityCall, ActivityKind, Totals};
-use plexus_protocol::{AgentId, Timestamp};
+use plexus_protocol::{AgentId, CapabilityId, PendingId, SessionId, Timestamp};
 use plexus_record::Ledger;
-use plexus_trust::State as TrustState;
+use plexus_trust::{OutcomeKind, State as TrustState};
+use serde::Deserialize;
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -27,6 +29,8 @@ const BATCH: usize = 500;
 const HOUR: u64 = 3_600_000;
 /// Calls that are told one by one.
 const LAST: usize = 12;
+/// Approvals of one agent and capability that are named; the others are counted.
+const NAMED: usize = 5;
 
 /// What was counted so far.
 #[derive(Default)]
@@ -44,6 +48,23 @@ struct Counted {
     last: VecDeque<Recorded>,
     /// When each agent that was asked for last did something.
     seen: BTreeMap<String, Option<Timestamp>>,
+    /// The sources that each session called, of sessions that are open.
+    called: HashMap<SessionId, BTreeSet<String>>,
+    /// What the owner approved, by agent and capability.
+    approved: BTreeMap<(String, String), Approvals>,
+    /// From when on approvals are counted; none: from the beginning of the log on.
+    since: Option<Timestamp>,
+}
+
+/// The owner's approvals of what one agent asked for one capability.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Approvals {
+    /// How many.
+    pub(crate) count: u64,
+    /// The last of them, the newest first, each with when it was.
+    pub(crate) last: VecDeque<(PendingId, Timestamp)>,
+    /// From when on they are counted; none: from the beginning of the log on.
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// The calls of the last [`HOURS`].
@@ -59,6 +80,31 @@ pub(crate) struct Tally {
 }
 
 impl CallTally {
+    /// The sources that a session called, and what the owner approved of each capability for its agent before.
+    pub(crate) fn past(
+        &self,
+        ledger: &Ledger,
+        state: &TrustState,
+        now: Timestamp,
+        (agent, session): (&AgentId, &SessionId),
+        capabilities: &[&CapabilityId],
+    ) -> (BTreeSet<String>, Vec<Approvals>) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = counted.count(ledger, state, now) {
+            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
+        }
+        let approved = |id: &&CapabilityId| {
+            let of = (agent.to_string(), id.to_string());
+            let known = counted.approved.get(&of).cloned().unwrap_or_default();
+            Approvals {
+                since: counted.since,
+                ..known
+            }
+        };
+        let called = counted.called.get(session).cloned().unwrap_or_default();
+        (called, capabilities.iter().map(approved).collect())
+    }
+
     /// When each agent last did something itself.
     pub(crate) fn last_seen(
         &self,
@@ -100,12 +146,31 @@ pub(crate) async fn tally(desk: &Arc<Desk>, now: Timestamp) -> Result<Tally, Ref
     made.await?.map_err(|e: StoreError| unreadable(&e))
 }
 
+/// As much of an event as tells of an approval.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Allowed {
+    agent_id: Option<String>,
+    capability_id: Option<String>,
+    detail: AllowedDetail,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AllowedDetail {
+    via_approval: Option<PendingId>,
+}
+
 /// What an event tells of a call. One that is under way is told by its end.
 fn tells<'e>(event: &'e Recorded, state: &TrustState) -> Option<(Entry<'e>, ActivityKind)> {
     let entry = entry(event)?;
-    let is_over = entry.detail.what() != "intent";
-    let did = did(event, &entry, state, &HashSet::new()).filter(|_| is_over)?;
+    let did = ended(event, &entry, state)?;
     Some((entry, did))
+}
+
+fn ended(event: &Recorded, entry: &Entry<'_>, state: &TrustState) -> Option<ActivityKind> {
+    let is_over = entry.detail.what() != "intent";
+    did(event, entry, state, &HashSet::new()).filter(|_| is_over)
 }
 
 impl Counted {
@@ -132,13 +197,15 @@ impl Counted {
             }
             self.upto = begin.saturating_sub(1);
             self.fill(ledger, state, first)?;
+            self.look_back(ledger, first)?;
         }
         let is_cut = head.saturating_sub(self.upto) > MOST;
         let mut at = self.upto.max(first.saturating_sub(1));
         if is_cut {
             at = head - MOST;
-            // Who was seen in between is looked up anew.
+            // Who was seen in between is looked up anew, and what was approved there is not known.
             self.seen.clear();
+            self.approved.clear();
         }
         let mut is_first = true;
         while at < head {
@@ -151,12 +218,65 @@ impl Counted {
             for event in batch {
                 if is_cut && std::mem::take(&mut is_first) {
                     self.cut = event.at() / HOUR;
+                    self.since = Some(Timestamp(event.at()));
                 }
                 self.see(&event);
+                self.note(&event, false);
                 self.add(event, state);
             }
         }
+        self.called.retain(|session, _| {
+            let mut agents = state.agents.values();
+            agents.any(|agent| agent.sessions.contains_key(session))
+        });
         Ok(())
+    }
+
+    /// What was approved before the day, as far back as one look goes.
+    fn look_back(&mut self, ledger: &Ledger, first: u64) -> Result<(), StoreError> {
+        let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+        let mut oldest = None;
+        let left = ledger.walk_back(None, first..self.upto + 1, most, |event| {
+            oldest = Some(Timestamp(event.at()));
+            self.note(event, true);
+            true
+        })?;
+        if left.is_some() || first > 1 {
+            self.since = match oldest {
+                Some(oldest) => Some(oldest),
+                None => ledger
+                    .after(self.upto, 1)?
+                    .first()
+                    .map(|e| Timestamp(e.at())),
+            };
+        }
+        Ok(())
+    }
+
+    /// Counts an approval; one of `before` is older than those that are counted already.
+    fn note(&mut self, event: &Recorded, before: bool) {
+        if event.event_type() != "grant.allow" {
+            return;
+        }
+        let Ok(allowed) = serde_json::from_str::<Allowed>(event.json()) else {
+            return;
+        };
+        let (Some(agent), Some(capability), Some(item)) = (
+            allowed.agent_id,
+            allowed.capability_id,
+            allowed.detail.via_approval,
+        ) else {
+            return;
+        };
+        let approved = self.approved.entry((agent, capability)).or_default();
+        approved.count += 1;
+        let one = (item, Timestamp(event.at()));
+        if !before {
+            approved.last.push_front(one);
+            approved.last.truncate(NAMED);
+        } else if approved.last.len() < NAMED {
+            approved.last.push_back(one);
+        }
     }
 
     /// The last calls of before the day: what happened last is told on a quiet day too.
@@ -192,12 +312,23 @@ impl Counted {
     }
 
     fn add(&mut self, event: Recorded, state: &TrustState) {
-        let Some((entry, did)) = tells(&event, state) else {
+        let Some(entry) = entry(&event) else {
+            return;
+        };
+        let id = entry.capability_id.as_deref();
+        let source = id.and_then(|id| id.split_once('.'));
+        let was_served = match entry.detail.what() {
+            "read" => entry.detail.went() == OutcomeKind::Ok,
+            what => what == "intent",
+        };
+        if let (Some(session), Some((source, _)), true) = (&entry.session_id, source, was_served) {
+            let called = self.called.entry(session.clone()).or_default();
+            called.insert(source.to_owned());
+        }
+        let Some(did) = ended(&event, &entry, state) else {
             return;
         };
         if let Some(agent) = &entry.agent_id {
-            let id = entry.capability_id.as_deref();
-            let source = id.and_then(|id| id.split_once('.'));
             let of = (
                 agent.to_string(),
                 source.map_or("", |(source, _)| source).to_owned(),

@@ -3,8 +3,8 @@
 //! Invariant: every member of the item is shown, known to us or not.
 
 use super::{
-    WHOLE, answers, change_of, heading, member, members_of, named, on_approval, plan, purpose,
-    request, who,
+    WHOLE, answers, change_of, consequence, heading, member, members_of, named, on_approval, plan,
+    purpose, request, who,
 };
 use plexus_client::text;
 use plexus_owner::pending::Item;
@@ -36,6 +36,9 @@ const PLACED_IN_ASK: [&str; 5] = ["id", "verbs", "label", "plan", "windows"];
 /// The card of `item`.
 pub(in super::super) fn render(item: &Item, now: Timestamp) -> String {
     let mut card = String::new();
+    if let Some(of) = item.card.grant() {
+        consequence(&mut card, of);
+    }
     request(&mut card, &item.heading, now);
     who(&mut card, &item.heading);
     purpose(&mut card, &item.heading);
@@ -144,6 +147,7 @@ pub(super) mod tests {
                 .replace(ITEM, "pend_1")
                 .replace(digest().as_str().unwrap(), "cd"),
             "\
+does: Changes something that its source does not name
 request: pend_1, 5 min ago, ends in 24 h
 agent: my-cc
 purpose (the agent's words): “save the notes”
