@@ -2,7 +2,9 @@
 
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::waiting::until;
+use plexus_tests::{Folder, Length};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Sets `window.caught` if any of it is obeyed.
 const SCRIPTS: &[&str] = &[
@@ -124,7 +126,7 @@ fn strings() -> Vec<String> {
         "长".repeat(3_000),
     ]);
     assert!(all.len() >= 100, "{}", all.len());
-    if plexus_tests::length() == plexus_tests::Length::Long {
+    if plexus_tests::length() == Length::Long {
         return all;
     }
     let first = usize::try_from(plexus_tests::seed().unwrap_or(0) % 3).expect("below three");
@@ -139,7 +141,7 @@ fn holds(scene: &Scene, of: &str) {
          const count = (what) => card.querySelectorAll(what).length;
          const foreign = new Set(['script', 'style', 'img', 'svg', 'iframe', 'object', 'embed', 'base', 'meta', 'link', 'video', 'audio', 'template', 'math', 'marquee', 'textarea', 'a']);
          const strange = [...document.body.querySelectorAll('*')].filter(e => foreign.has(e.localName)
-             && !(e.localName === 'a' && (e.className === 'skip' || !card.contains(e)))).map(e => e.outerHTML.slice(0, 60));
+             && !(e.localName === 'a' && (e.className === 'skip' || !card.contains(e) || /^\\/admin\\//.test(e.getAttribute('href'))))).map(e => e.outerHTML.slice(0, 60));
          const attributes = [...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(a => a.name.startsWith('on') || a.name === 'style' || a.name === 'srcdoc').length;
          const out = [...card.querySelectorAll('.said, .diff td')].filter(e => e.checkVisibility() && !e.closest('.scroll, pre')).filter(e => {
              const box = e.getBoundingClientRect(), around = card.getBoundingClientRect();
@@ -346,5 +348,318 @@ fn in_the_notes_that_are_replaced() {
     browser.reads(".everything", "pendingId");
     holds(&scene, "everything");
     assert_eq!(scene.state_of(&agent, &item), "pending");
+    scene.all_is_well();
+}
+
+/// How many strings are made.
+fn made_count() -> usize {
+    match plexus_tests::length() {
+        Length::Quick => 200,
+        Length::Full | Length::Long => 1_000,
+    }
+}
+
+/// Strings of all that hides, turns, imitates or breaks out, put together at random; each begins with its number.
+fn made() -> Vec<String> {
+    let mut state = plexus_tests::seed().unwrap_or(0).wrapping_mul(2) | 1;
+    let mut below = move |most: usize| {
+        // Xorshift: the cases of a seed are the same everywhere.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % u64::try_from(most).expect("small")).expect("small")
+    };
+    let known = [SCRIPTS, LAYOUT, LOOKALIKE].concat();
+    let single: Vec<char> = [
+        0x0..=0x1f_u32,
+        0x7f..=0x9f,
+        0x200b..=0x200f,
+        0x2028..=0x202e,
+        0x2060..=0x206f,
+        0x300..=0x30f,
+        0x400..=0x45f,
+        0x5d0..=0x5ea,
+        0x627..=0x64a,
+        0xfe00..=0xfe0f,
+        0xff21..=0xff5a,
+        0xe0020..=0xe007f,
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(char::from_u32)
+    .collect();
+    (0..made_count())
+        .map(|number| {
+            let mut text = format!("\u{ab}{number}\u{bb}");
+            for _ in 0..=below(4) {
+                match below(4) {
+                    0 => text.push_str(known[below(known.len())]),
+                    1 => text.extend((0..=below(6)).map(|_| single[below(single.len())])),
+                    2 => text.extend(std::iter::repeat_n("../long/", 1 + below(12))),
+                    _ => text.push_str(&"Wide".repeat(1 + below(20))),
+                }
+            }
+            // One line for each: a break inside is kept as what it is written as.
+            text.replace('\n', "\u{2028}")
+        })
+        .collect()
+}
+
+/// The tags that the console's own templates have.
+fn own_tags() -> BTreeSet<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../gateway/desk/templates");
+    let files = std::fs::read_dir(folder).expect("the templates");
+    let mut tags = BTreeSet::from(["b".to_owned()]);
+    for file in files {
+        let path = file.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("a template");
+        if path.extension().is_some_and(|kind| kind == "html") && !path.ends_with("shell.html") {
+            let begins = text.split('<').skip(1);
+            let tag = |part: &str| {
+                let end = part.find(|c: char| !c.is_ascii_alphanumeric())?;
+                Some(part[..end].to_owned()).filter(|tag| !tag.is_empty())
+            };
+            tags.extend(begins.filter_map(tag));
+        }
+    }
+    assert!(tags.len() > 20 && !tags.contains("script"), "{tags:?}");
+    tags
+}
+
+/// The pages of the console, by its own table, each with the addresses at which this story looks at it.
+fn addresses(instances: &[(&str, Vec<String>)]) -> Vec<String> {
+    let source = include_str!("../../gateway/desk/src/console.rs");
+    let table = source.split("fn pages()").nth(1).expect("the table");
+    let table = table.split("\n}\n").next().expect("its end");
+    let routes: Vec<&str> = table
+        .split(".route(\"")
+        .skip(1)
+        .filter(|row| row.contains("get("))
+        .filter_map(|row| row.split('"').next())
+        .collect();
+    assert!(routes.len() > 20, "{routes:?}");
+    let mut all = Vec::new();
+    for route in routes {
+        let known = instances.iter().find(|(of, _)| *of == route);
+        match known {
+            Some((_, at)) => all.extend(at.iter().cloned()),
+            None if !route.contains('{') => all.push(route.to_owned()),
+            None => panic!("a page that this story does not know: {route}"),
+        }
+    }
+    all
+}
+
+/// What is true of every page, and the numbers of the strings that it shows.
+fn shows(scene: &Scene, page: &str, tags: &BTreeSet<String>) -> BTreeSet<usize> {
+    let told = scene.browser.run(&format!(
+        "const own = new Set({});
+         const place = document.querySelector('#desk');
+         const inside = [...document.querySelectorAll('#glance *, #queue *, #card *, #notes *, #announce *')];
+         const strange = inside.filter(e => !own.has(e.localName)).map(e => e.outerHTML.slice(0, 60));
+         const attributes = inside.flatMap(e => [...e.attributes]).map(a => a.name).filter(a => a.startsWith('on') || a === 'style' || a === 'srcdoc' || a === 'src');
+         const away = [...document.querySelectorAll('a')].map(a => a.getAttribute('href')).filter(to => to !== '#card' && !/^\\/admin(\\/|\\?|$)/.test(to));
+         const rows = [...place.querySelectorAll('li, tr, dl > div, .card > section')].filter(e => e.checkVisibility() && !e.closest('.scroll, pre'));
+         const over = rows.filter(e => {{
+             const next = e.nextElementSibling;
+             if (!next || next.localName !== e.localName || !next.checkVisibility()) return false;
+             const a = e.getBoundingClientRect(), b = next.getBoundingClientRect();
+             return a.right > b.left + 1 && b.right > a.left + 1 && a.bottom > b.top + 1 && b.bottom > a.top + 1;
+         }}).map(e => e.outerHTML.slice(0, 80)).slice(0, 3);
+         const text = document.body.textContent;
+         return {{ caught: window.caught ?? null, strange, attributes, away, over, articles: document.querySelectorAll('article').length,
+             unseen: (text.match(/[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]|\\u{{e0001}}|[\\u{{e0020}}-\\u{{e007f}}]/u) || []).length,
+             shown: [...text.matchAll(/\u{ab}(\\d+)\u{bb}/g)].map(m => Number(m[1])) }};",
+        json!(tags)
+    ));
+    let numbers = told["shown"].as_array().expect("numbers").iter();
+    let numbers = numbers.map(|n| usize::try_from(n.as_u64().expect("a number")).expect("small"));
+    let shown = numbers.collect();
+    let mut rest = told;
+    rest.as_object_mut().expect("members").remove("shown");
+    let good = json!({"caught": null, "strange": [], "attributes": [], "away": [], "over": [], "articles": 1, "unseen": 0});
+    assert_eq!(rest, good, "{page}");
+    scene.fits();
+    shown
+}
+
+/// A thousand of them, on every page of the console: in purposes, inputs, names of files and of fields, in what an
+/// extension says of itself and what a server says of its tools.
+#[test]
+fn a_thousand_made_strings_on_every_page() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    browser.size(390, 844);
+    let tags = own_tags();
+    let strings = made();
+    let agent = scene.agent("my-cc");
+    let mut seen = BTreeSet::new();
+    // In inputs, by the difference that is shown and by everything that the card covers.
+    for (number, some) in strings.chunks(25).enumerate() {
+        let content = some.join("\n");
+        let input = note(&format!("{number}.md"), &content.replace('\0', "\u{1}"));
+        let asked = json!({"id": WRITE, "input": input, "purpose": some[0]});
+        let refused = agent
+            .invoke_body(asked)
+            .expect_error(401, "approval_required");
+        let item = refused["pendingId"].as_str().expect("an id").to_owned();
+        let _ = scene.owner().card(&item);
+        scene.open_card(&item);
+        while let Some(more) = browser.sees(".diff .rest button") {
+            more.click();
+            browser.loses(".diff .rest [data-busy]");
+            until("more rows", || {
+                let left = browser.run("return document.querySelectorAll('.diff tr').length");
+                (left.as_u64() > Some(20)).then_some(())
+            });
+        }
+        seen.extend(shows(&scene, "a card", &tags));
+        browser.see(".everything summary").click();
+        browser.reads(".everything .raw", "pendingId");
+        seen.extend(shows(&scene, "everything of a card", &tags));
+        scene.owner().deny(&item, &some[1]);
+        browser.reads(".verdict", "Denied");
+        seen.extend(shows(&scene, "a verdict", &tags));
+    }
+    let missing: Vec<_> = (0..strings.len()).filter(|n| !seen.contains(n)).collect();
+    assert_eq!(missing, Vec::<usize>::new(), "each was shown");
+
+    // As names of files, in what was read and in what waits as a set.
+    let names: Vec<String> = strings
+        .iter()
+        .map(|text| {
+            let plain = text.chars().filter(|c| !c.is_control() && *c != '/');
+            format!("{}.md", plain.take(40).collect::<String>())
+        })
+        .collect();
+    for name in names.iter().step_by(names.len() / 60) {
+        if std::fs::write(scene.workspace.path().join(name), "a\n").is_ok() {
+            let _ = agent.invoke("workspace.read", json!({"path": name}));
+        }
+    }
+    let writer = scene.agent("writer");
+    let asked = names
+        .iter()
+        .zip(&strings)
+        .rev()
+        .filter_map(|(name, purpose)| {
+            let asked = json!({"id": WRITE, "input": note(name, "b\n"), "purpose": purpose});
+            let refused = writer.invoke_body(asked);
+            refused.at("/error/pendingId").as_str().map(str::to_owned)
+        });
+    let waiting: Vec<String> = asked.take(12).collect();
+    assert_eq!(waiting.len(), 12);
+    for item in &waiting {
+        let _ = scene.owner().card(item);
+    }
+    // What an extension says of itself, and a server of its tools.
+    let texts = |n: usize| {
+        strings
+            .iter()
+            .skip(n * 10)
+            .take(10)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let capability = |n: usize| {
+        json!({
+            "name": format!("state-{n}"), "kind": "capability", "label": format!("State {n}"), "describe": texts(n),
+            "grants": ["read"], "transport": "local-rest",
+            "route": {"baseUrl": "http://127.0.0.1:8123", "path": format!("/api/{n}"), "method": "GET"},
+            "io": {"input": {"type": "object", "properties": {}}},
+        })
+    };
+    let manifest = json!({"manifest": "plexus-extension/0.1", "source": "app", "label": "App", "transport": "local-rest",
+        "capabilities": (0..12).map(capability).collect::<Vec<_>>()});
+    let proposal = json!({"manifest": manifest, "purpose": strings[7]});
+    let proposed = agent.client().post("/extensions", proposal).expect_ok();
+    let proposed = proposed["pendingId"].as_str().expect("an item").to_owned();
+    scene.open_card(&proposed);
+    let told = shows(&scene, "a proposed extension", &tags);
+    assert!(told.len() >= 60, "{} of its texts", told.len());
+    let card = scene.owner().card(&proposed)["cardDigest"].clone();
+    scene
+        .owner()
+        .decide(&proposed, json!({"action": "approve", "cardDigest": card}))
+        .expect_ok();
+    let folder = Folder::empty();
+    folder.write("words", &texts(20));
+    let path = folder.path().display().to_string();
+    let program = plexus_tests::binaries::path("plexus-mcp-rude")
+        .display()
+        .to_string();
+    let added = scene.gateway.cli([
+        "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
+    ]);
+    assert_eq!(added.status, 0, "{added:?}");
+
+    let calls = scene
+        .owner()
+        .get("/admin/api/activity?limit=200")
+        .expect_ok();
+    let of = |did: &str| -> Vec<String> {
+        let calls = calls["calls"].as_array().expect("calls").iter();
+        let calls = calls.filter(|call| call["did"] == did);
+        calls
+            .map(|call| format!("/activity/{}", call["auditId"].as_str().expect("an id")))
+            .collect()
+    };
+    let earlier = |n: u64| {
+        format!(
+            "/activity?before={}",
+            calls["calls"][0]["seq"].as_u64().expect("a number") - n * 40
+        )
+    };
+    let mut looked_at: Vec<String> = (0..4).map(earlier).collect();
+    looked_at.push("/activity".to_owned());
+    let none: Vec<String> = Vec::new();
+    let pages = addresses(&[
+        ("/overview", vec![String::new()]),
+        ("/together/{id}", vec![format!("/together/{}", waiting[0])]),
+        (
+            "/source-form",
+            vec!["/source-form?kind=workspace-dir".to_owned()],
+        ),
+        (
+            "/sources/{id}",
+            ["workspace", "app", "rude"]
+                .map(|id| format!("/sources/{id}"))
+                .into(),
+        ),
+        (
+            "/agents/{id}",
+            vec!["/agents/my-cc".to_owned(), "/agents/writer".to_owned()],
+        ),
+        ("/activity", looked_at),
+        (
+            "/activity/{id}",
+            of("read").into_iter().step_by(6).collect(),
+        ),
+        // Parts of pages: they are looked at within them.
+        ("/agents/{id}/arrival", none.clone()),
+        ("/activity/{id}/undo", none.clone()),
+        ("/runs/{id}/said", none.clone()),
+        ("/changes/{id}/rows", none.clone()),
+        ("/find", none.clone()),
+        // What coding agents, boards and channels say is looked at in stories of their own.
+        ("/runs/{id}", none.clone()),
+        ("/boards/{id}", none.clone()),
+        ("/changes/{id}", none.clone()),
+        ("/channels/{source}/{channel}", none),
+    ]);
+    for page in pages {
+        browser.go(&format!("{}{page}", scene.page()));
+        let _ = browser.see("#card article");
+        for width in [390, 1440] {
+            browser.size(width, 844);
+            seen.extend(shows(&scene, &page, &tags));
+        }
+        scene.picture(&format!("made{}", page.replace(['/', '?', '='], "-")));
+    }
+    browser.size(390, 844);
+    browser.go(&format!("{}/approvals/{}", scene.page(), waiting[3]));
+    let _ = browser.see("#card article");
+    shows(&scene, "the list of what waits", &tags);
     scene.all_is_well();
 }

@@ -91,6 +91,7 @@ fn small_and_quick_with_a_long_past() {
         inside_of("extensions"),
         inside_of("channels"),
         inside_of("find?q=agent"),
+        inside_of(&format!("together/{}", items[0])),
         "/admin".to_owned(),
         "/admin/console.css".to_owned(),
         "/admin/console.js".to_owned(),

@@ -405,7 +405,7 @@
     const path = location.pathname.replace(/\/+$/, '') || HOME;
     const is = (to) => path === to || (to !== HOME && path.startsWith(`${to}/`));
     for (const link of $('nav').querySelectorAll('a')) {
-      const mine = is(link.getAttribute('href')) || (link.id === 'runs' && is('/admin/boards'));
+      const mine = is(link.getAttribute('href')) || (link.id === 'runs' && is('/admin/boards')) || (link.id === 'approvals' && is('/admin/together'));
       if (mine) link.setAttribute('aria-current', 'page');
       else link.removeAttribute('aria-current');
     }
