@@ -164,12 +164,3 @@ fn deliberate(scene: &Scene, agents: &[Agent; 2]) {
         taken += many;
     }
 }
-
-/// As often as the promise says.
-#[test]
-#[ignore = "a thousand presses, and as many answers: cargo xtask test --long"]
-fn a_thousand_presses_decide_nothing() {
-    if plexus_tests::length() == Length::Long {
-        what_appears_under_the_finger_is_not_answered();
-    }
-}

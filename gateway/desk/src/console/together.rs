@@ -258,7 +258,8 @@ impl Page {
             let ask = card.asks.first()?;
             Some(Row::of(&item.heading, card, ask, card.card_digest?, now))
         });
-        Some(Self {
+        // One that is left alone is decided on its card.
+        (alike.len() > 1).then(|| Self {
             agent: ForeignText::line(likeness.agent.as_str()),
             title: ForeignText::line(&title(&catalogue, &likeness.capability)),
             capability: ForeignText::line(likeness.capability.as_str()),
