@@ -584,7 +584,7 @@ fn a_thousand_made_strings_on_every_page() {
         .decide(&proposed, json!({"action": "approve", "cardDigest": card}))
         .expect_ok();
     let folder = Folder::empty();
-    folder.write("words", &texts(20));
+    folder.write("words", texts(20));
     let path = folder.path().display().to_string();
     let program = plexus_tests::binaries::path("plexus-mcp-rude")
         .display()

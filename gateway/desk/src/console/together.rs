@@ -117,7 +117,14 @@ fn may_stand(card: &GrantCard) -> bool {
 /// What is known of requests that wait: with which others each may be decided. A likeness is kept for the revision that
 /// it is of; each decision looks at the cards anew.
 #[derive(Default)]
-pub struct RequestSets(Mutex<BTreeMap<PendingId, (u32, Option<Arc<Likeness>>)>>);
+pub struct RequestSets(Mutex<BTreeMap<PendingId, Known>>);
+
+/// The likeness of a revision of a request; none where it is decided alone.
+#[derive(Clone)]
+struct Known {
+    revision: u32,
+    likeness: Option<Arc<Likeness>>,
+}
 
 /// A set in the list of what waits.
 pub(super) struct SetLine {
@@ -141,14 +148,17 @@ impl RequestSets {
         kept.retain(|id, _| waiting.iter().any(|item| item.id == *id));
         let mut sets: Vec<(Arc<Likeness>, PendingId, usize)> = Vec::new();
         for item in waiting.iter().filter(|item| item.register.is_none()) {
-            let is_known = |known: &&(u32, Option<Arc<Likeness>>)| known.0 == item.revision;
-            let known = kept.get(&item.id).filter(is_known).cloned();
-            let (_, likeness) = known.unwrap_or_else(|| {
+            let is_of = |known: &&Known| known.revision == item.revision;
+            let known = kept.get(&item.id).filter(is_of).cloned();
+            let known = known.unwrap_or_else(|| {
                 let card = cards::grant(desk, catalogue, state, item);
-                let likeness = card.and_then(|card| Likeness::of(&card)).map(Arc::new);
-                (item.revision, likeness)
+                Known {
+                    revision: item.revision,
+                    likeness: card.and_then(|card| Likeness::of(&card)).map(Arc::new),
+                }
             });
-            kept.insert(item.id.clone(), (item.revision, likeness.clone()));
+            let likeness = known.likeness.clone();
+            kept.insert(item.id.clone(), known);
             let Some(likeness) = likeness else {
                 continue;
             };
