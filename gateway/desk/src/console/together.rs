@@ -117,11 +117,11 @@ fn may_stand(card: &GrantCard) -> bool {
 /// What is known of requests that wait: with which others each may be decided. A likeness is kept for the revision that
 /// it is of; each decision looks at the cards anew.
 #[derive(Default)]
-pub struct RequestSets(Mutex<BTreeMap<PendingId, Known>>);
+pub struct RequestSets(Mutex<BTreeMap<PendingId, KeptLikeness>>);
 
 /// The likeness of a revision of a request; none where it is decided alone.
 #[derive(Clone)]
-struct Known {
+struct KeptLikeness {
     revision: u32,
     likeness: Option<Arc<Likeness>>,
 }
@@ -148,11 +148,11 @@ impl RequestSets {
         kept.retain(|id, _| waiting.iter().any(|item| item.id == *id));
         let mut sets: Vec<(Arc<Likeness>, PendingId, usize)> = Vec::new();
         for item in waiting.iter().filter(|item| item.register.is_none()) {
-            let is_of = |known: &&Known| known.revision == item.revision;
+            let is_of = |known: &&KeptLikeness| known.revision == item.revision;
             let known = kept.get(&item.id).filter(is_of).cloned();
             let known = known.unwrap_or_else(|| {
                 let card = cards::grant(desk, catalogue, state, item);
-                Known {
+                KeptLikeness {
                     revision: item.revision,
                     likeness: card.and_then(|card| Likeness::of(&card)).map(Arc::new),
                 }
