@@ -401,7 +401,8 @@ mod tests {
             "cardDigest": digest,
             "choices": [{"window": "once", "words": "", "default": true}, {"window": "1h", "words": "", "default": false}],
             "asks": [{"id": "w.write", "verbs": ["write"], "label": "Write", "input": {"path": "a", "content": "x"},
-                "windows": [], "plan": {"preview": {"headline": "", "facts": [], "form": "diff"}, "previewDigest": digest,
+                "windows": [], "plan": {"preview": {"headline": "", "form": "diff",
+                    "facts": [{"name": "before", "value": "x"}, {"name": "after", "value": "y"}]}, "previewDigest": digest,
                     "stateToken": digest, "rating": "write", "summary": "", "warnings": [],
                     "touched": [{"kind": "file", "id": "a", "access": "write"}]}}]});
         change(&mut item);
