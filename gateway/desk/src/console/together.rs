@@ -425,10 +425,10 @@ mod tests {
                 (|item| item["agentId"] = "b".into()) as fn(&mut Value),
             ),
             ("another capability", |item| {
-                item["asks"][0]["id"] = "w.undo".into()
+                item["asks"][0]["id"] = "w.undo".into();
             }),
             ("another member", |item| {
-                item["asks"][0]["input"]["edits"] = json!([])
+                item["asks"][0]["input"]["edits"] = json!([]);
             }),
             ("another kind of thing", |item| {
                 item["asks"][0]["plan"]["touched"][0]["kind"] = "note".into();
@@ -447,7 +447,7 @@ mod tests {
                 (|item| item["choices"][1]["refused"] = "it runs code".into()) as fn(&mut Value),
             ),
             ("a warning", |item| {
-                item["asks"][0]["plan"]["warnings"] = json!(["careful"])
+                item["asks"][0]["plan"]["warnings"] = json!(["careful"]);
             }),
             ("more than was asked for", |item| {
                 item["asks"][0]["plan"]["rating"] = "execute".into();
