@@ -5,13 +5,16 @@
 
 plexus_hostile::in_own_processes!();
 
+mod accessible;
 mod approvals;
 mod change_sets;
 mod changes;
 mod crowd;
 mod extensions;
 mod film;
+mod hands;
 mod hostile;
+mod house;
 mod newcomer;
 mod pages;
 mod pomodoro;

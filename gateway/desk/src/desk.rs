@@ -1,6 +1,6 @@
 //! What the owner's routes need beside the edge.
 
-pub use crate::owner::CallTally;
+pub use crate::{console::visits::Visits, owner::CallTally, owner::Past};
 use crate::{
     kept_cards::ProposalCards,
     upgrade::{LaunchOrigin, Upgrades},
@@ -39,6 +39,10 @@ pub struct Desk {
     pub proposals: ProposalCards,
     /// Calls of the last day, for the console's pages.
     pub tally: CallTally,
+    /// When the owner was at the console, and what happened since.
+    pub visits: Visits,
+    /// See [`Self::visits`].
+    pub past: Past,
     /// For `plexusctl backup`.
     pub copy: CopyLedger,
 }

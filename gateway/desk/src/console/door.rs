@@ -4,6 +4,7 @@
 //! exactly this origin; it carries the cookie of a session *and* the secret of one of its tabs; what it does is carried
 //! to its end, and only while the session still stands. The connection key opens nothing here but the sign-in.
 
+use super::visits;
 use crate::{
     acting::{Acting, Narrowing},
     desk::Desk,
@@ -110,6 +111,9 @@ pub(super) async fn signed_in(
 async fn admitted(desk: &Arc<Desk>, request: Request, next: Next) -> Result<Response, Refused> {
     let from = peer(&request);
     let who = visitor(desk, request.method(), request.headers(), from).await?;
+    if request.headers().contains_key(ACTIVE_HEADER) {
+        visits::touched(desk).await;
+    }
     carry(request, next, who).await
 }
 
@@ -172,6 +176,7 @@ pub(super) async fn sign_out(
     _: Narrowing,
 ) -> Result<Response, Refused> {
     desk.console.leave(who, present(&desk));
+    visits::left(&desk).await;
     // It has ended whether or not that can be recorded.
     let noted = note(&desk, json!({"event": "console.sign-out"})).await;
     let mut response = match noted {

@@ -3,7 +3,10 @@
 //! It lives at one name, `localhost`: asked for by a loopback address it sends there, so that what a browser keeps for
 //! the console is not shared with whatever else listens on that address.
 
-use super::door;
+use super::{
+    door,
+    pages::{Section, navigation},
+};
 use crate::desk::Desk;
 use askama::Template;
 use axum::{
@@ -21,7 +24,9 @@ const SCRIPT: &str = include_str!("../../templates/console.js");
 
 #[derive(Template)]
 #[template(path = "shell.html")]
-struct Shell {}
+struct Shell {
+    navigation: Vec<Section>,
+}
 
 /// The page.
 pub(crate) async fn page(
@@ -50,7 +55,10 @@ pub(crate) async fn page(
             Ok(away)
         }
         Some("localhost") => {
-            let page = Shell {}.render().map_err(|error| {
+            let shell = Shell {
+                navigation: navigation(),
+            };
+            let page = shell.render().map_err(|error| {
                 Refused::malformed(format!("the page cannot be made: {error}")).status(500)
             })?;
             Ok(typed(&desk, page.into(), "text/html; charset=utf-8"))

@@ -16,6 +16,15 @@ pub(super) fn span(ms: u64) -> String {
     }
 }
 
+/// A number of bytes, in the largest unit that says it.
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        0..1_024 => format!("{count} B"),
+        1_024..1_048_576 => format!("{} KiB", count / 1_024),
+        _ => format!("{} MiB", count / 1_048_576),
+    }
+}
+
 /// What is left of a length of time. A week that began a moment ago is a week, and not six days.
 pub(super) fn left(ms: u64) -> String {
     const MINUTE: u64 = 60_000;
