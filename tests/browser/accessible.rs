@@ -50,7 +50,7 @@ fn no_page_keeps_anybody_out() {
         "/since?what=decided",
         "/since?what=done",
         "/sources",
-        "/source-form?kind=caldav",
+        "/source-form?kind=caldav-account",
         "/sources/workspace",
         "/capabilities",
         "/lend",
@@ -94,7 +94,7 @@ fn field_without_a_label_is_found() {
     let scene = Scene::signed_in();
     let browser = &*scene.browser;
     browser.run(&axe);
-    browser.run("document.querySelector('main').append(document.createElement('input'))");
+    browser.run("document.querySelector('#desk').append(document.createElement('input'))");
     let found = browser.run_async(FOUND);
     assert_eq!(found[0][0], "label", "{found}");
 }

@@ -5,7 +5,7 @@ use crate::hands::Hands;
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::Folder;
 use plexus_tests::browser::key;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn pictures(scene: &Scene, name: &str) {
     for (dark, width, height, look) in LOOKS {
@@ -14,6 +14,13 @@ fn pictures(scene: &Scene, name: &str) {
         scene.fits();
         scene.picture(&format!("{name}-{look}"));
     }
+}
+
+/// A refusal of the gateway is an error for the browser's log, and no other is there.
+fn refused(scene: &Scene) {
+    let log = scene.browser.log();
+    let is_refusal = |entry: &Value| entry["message"].to_string().contains("status of 400");
+    assert!(!log.is_empty() && log.iter().all(is_refusal), "{log:?}");
 }
 
 fn lends(keys: bool) {
@@ -46,7 +53,7 @@ fn lends(keys: bool) {
     }
     assert_eq!(lent(), json!([]), "nothing before it is agreed to");
     // Other terms than those that were shown are refused.
-    hands.fill("#l-most", if keys { "5" } else { "25" });
+    hands.fill("#l-most", "25");
     hands.press("[data-steps]:not([data-fresh]) [value=add]");
     browser.reads(
         "#card > article > [data-notice]",
@@ -64,9 +71,9 @@ fn lends(keys: bool) {
     agent.must(&format!("{source}.write"), note("d.md", "butter\n"));
     // Taken back: twice pressed, and gone.
     let back = format!("[data-send='/lend/{source}']");
-    hands.press(&back);
-    browser.reads(&back, "Really take it back");
     hands.press(&format!("article:not([data-fresh]) {back}"));
+    browser.reads(&back, "Really take it back");
+    hands.press(&format!("{back}:not([data-fresh])"));
     browser.reads("#notes", "Taken back");
     browser.reads("#card", "ended");
     agent
@@ -128,6 +135,7 @@ fn adds_servers(keys: bool) {
         "#card > article > [data-notice]",
         "There is no `mcpServers` in it.",
     );
+    refused(&scene);
     if keys {
         // Typed text is replaced as a whole.
         browser.run("document.querySelector('#b-block').value = ''");

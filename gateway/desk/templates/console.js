@@ -745,7 +745,7 @@
   async function alone(place, work) {
     if ('busy' in place.dataset) return;
     place.dataset.busy = '';
-    for (const old of place.querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
+    for (const old of (place.closest('article') || place).querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
     try { await work(); } catch (error) {
       if (place.isConnected && error.message !== 'signed out') notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
     } finally { delete place.dataset.busy; }

@@ -156,6 +156,7 @@ pub(super) async fn sign_in(
             .enter(known(&desk.console, &cookie_name(&desk), &headers, at), at)
             .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
         drop(acting);
+        visits::touched(&desk).await;
         let mut response = reply::ok(&json!({"ok": true, "tab": entered.tab.expose()}));
         if let Some(fresh) = entered
             .cookie

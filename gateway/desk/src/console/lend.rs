@@ -237,6 +237,11 @@ pub(super) async fn add(
             "This is not what was shown: look at it again.",
         ));
     }
+    // The folder that was looked at, whatever leads there now.
+    let call = Lend {
+        path: planned.path,
+        ..call
+    };
     let lent = lend::lend(desk, narrowing, call).await?;
     Ok(reply::ok(&lent))
 }

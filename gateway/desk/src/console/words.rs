@@ -25,11 +25,11 @@ pub(super) fn bytes(count: u64) -> String {
     }
 }
 
-/// What is left of a length of time. A week that began a moment ago is a week, and not six days.
+/// What is left of a length of time. A week that began a moment ago is a week, and not six days; a day is 24 hours.
 pub(super) fn left(ms: u64) -> String {
     const MINUTE: u64 = 60_000;
     match span(ms + MINUTE) {
-        days if days.ends_with("days") => days,
+        long if long.ends_with("days") || long.ends_with('h') => long,
         _ => span(ms),
     }
 }
@@ -137,6 +137,7 @@ mod tests {
             (5_000, "5 s"),
             (30 * MINUTE, "30 min"),
             (30 * MINUTE - 1, "29 min"),
+            (1_440 * MINUTE - 1, "24 h"),
             (7 * 1_440 * MINUTE - 1, "7 days"),
             (6 * 1_440 * MINUTE, "6 days"),
         ] {
