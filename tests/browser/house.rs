@@ -59,6 +59,7 @@ fn lends(keys: bool) {
         "#card > article > [data-notice]",
         "This is not what was shown",
     );
+    refused(&scene);
     assert_eq!(lent(), json!([]));
     hands.press("[data-steps] [value=preview]");
     browser.reads(seen, "25 times");
