@@ -79,7 +79,7 @@ fn lends(keys: bool) {
     browser.reads("#card", "ended");
     agent
         .invoke(&format!("{source}.read"), json!({"path": "a.md"}))
-        .expect_error(401, "grant_required");
+        .expect_error(404, "unknown_capability");
     scene.all_is_well();
     hands.done("lends a folder and takes it back");
 }
@@ -275,6 +275,9 @@ fn first_page_tells_what_happened_meanwhile() {
     scene.gateway.restart();
     let browser = &*scene.browser;
     browser.go(&scene.link());
+    let _ = browser.see("#lately");
+    // The page that was open asked with the session of before.
+    let _ = browser.log();
     for words in [
         "decided by you: ",
         "changes made: 1",
