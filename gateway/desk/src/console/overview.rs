@@ -164,7 +164,7 @@ fn place(took: Duration) -> u64 {
     let tenths = u64::try_from(took.as_micros()).unwrap_or(u64::MAX) / 100;
     let octaves = u64::from(tenths.max(1).ilog2());
     // The part of an octave behind the last whole one.
-    let rest = (tenths.max(1) - (1 << octaves)) * OCTAVE >> octaves;
+    let rest = ((tenths.max(1) - (1 << octaves)) * OCTAVE) >> octaves;
     (octaves * OCTAVE + rest).min(CHART - 4)
 }
 
