@@ -40,7 +40,6 @@ mod sheet;
 pub(crate) mod shell;
 mod since;
 mod sources;
-pub(crate) mod visits;
 mod words;
 
 use crate::{
@@ -88,10 +87,13 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/pending/{id}/everything", get(everything))
         .route("/pending/{id}/diff/{capability}", get(more))
         .route_layer(from_fn_with_state(desk.clone(), door::signed_in));
+    let shell = get(|desk: State<Arc<Desk>>, request: Request| {
+        shell::page(desk, request, pages::navigation())
+    });
     Router::new()
-        .route("/admin", get(shell::page))
-        .route("/admin/", get(shell::page))
-        .route("/admin/{*rest}", get(shell::page))
+        .route("/admin", shell.clone())
+        .route("/admin/", shell.clone())
+        .route("/admin/{*rest}", shell)
         .route("/admin/console.css", get(shell::style))
         .route("/admin/console.js", get(shell::script))
         .route("/admin/console/sign-in", post(door::sign_in))

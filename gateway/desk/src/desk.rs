@@ -1,9 +1,12 @@
 //! What the owner's routes need beside the edge.
 
-pub use crate::{console::visits::Visits, owner::CallTally, owner::Past};
 use crate::{
     kept_cards::ProposalCards,
     upgrade::{LaunchOrigin, Upgrades},
+};
+pub use crate::{
+    owner::{CallTally, Past},
+    visits::Visits,
 };
 
 use plexus_calls::kernel::Kernel;

@@ -4,9 +4,9 @@
 //! exactly this origin; it carries the cookie of a session *and* the secret of one of its tabs; what it does is carried
 //! to its end, and only while the session still stands. The connection key opens nothing here but the sign-in.
 
-use super::visits;
 use crate::{
     acting::{Acting, Narrowing},
+    acts::blocking,
     desk::Desk,
     table::Served,
 };
@@ -112,9 +112,19 @@ async fn admitted(desk: &Arc<Desk>, request: Request, next: Next) -> Result<Resp
     let from = peer(&request);
     let who = visitor(desk, request.method(), request.headers(), from).await?;
     if request.headers().contains_key(ACTIVE_HEADER) {
-        visits::touched(desk).await;
+        touched(desk).await;
     }
     carry(request, next, who).await
+}
+
+/// Notes that the owner is at the console, once a minute at most.
+async fn touched(desk: &Arc<Desk>) {
+    let now = desk.ledger.snapshot().time(desk.clock.now());
+    if desk.visits.is_due(now) {
+        let of = desk.clone();
+        // A panic is logged there; the page goes on without it.
+        let _ = blocking(move || of.visits.touch(&of.state_dir, now)).await;
+    }
 }
 
 /// Signs in with the key or with a link.
@@ -156,7 +166,7 @@ pub(super) async fn sign_in(
             .enter(known(&desk.console, &cookie_name(&desk), &headers, at), at)
             .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
         drop(acting);
-        visits::touched(&desk).await;
+        touched(&desk).await;
         let mut response = reply::ok(&json!({"ok": true, "tab": entered.tab.expose()}));
         if let Some(fresh) = entered
             .cookie
@@ -177,7 +187,9 @@ pub(super) async fn sign_out(
     _: Narrowing,
 ) -> Result<Response, Refused> {
     desk.console.leave(who, present(&desk));
-    visits::left(&desk).await;
+    let (of, now) = (desk.clone(), desk.ledger.snapshot().time(desk.clock.now()));
+    // A panic is logged there; the session ends without it.
+    let _ = blocking(move || of.visits.leave(&of.state_dir, now)).await;
     // It has ended whether or not that can be recorded.
     let noted = note(&desk, json!({"event": "console.sign-out"})).await;
     let mut response = match noted {

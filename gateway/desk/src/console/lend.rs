@@ -141,7 +141,7 @@ impl LendForm {
 
 /// All that the owner is shown of a lending, but what changes by itself: the time, and the files.
 #[derive(Serialize)]
-struct Shown<'l> {
+struct LendingTerms<'l> {
     call: &'l Lend,
     source: &'l str,
     path: &'l str,
@@ -149,7 +149,7 @@ struct Shown<'l> {
 }
 
 fn digest(call: &Lend, planned: &PlannedLending) -> Result<Digest, Refused> {
-    let shown = Shown {
+    let shown = LendingTerms {
         call,
         source: planned.source.as_str(),
         path: &planned.path,

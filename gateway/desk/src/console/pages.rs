@@ -5,7 +5,9 @@
 
 use super::{
     activity, agents, capabilities, change_sets, channels, extensions, grants, health, lend, live,
-    one_source, overview, runs, settings, since, sources,
+    one_source, overview, runs, settings,
+    shell::{Section, Tab},
+    since, sources,
 };
 use crate::desk::Desk;
 use axum::{
@@ -26,16 +28,6 @@ pub(super) struct Page {
     pub(super) tab: Option<Tab>,
     /// What fills it; none of the requests, which the script shows.
     fill: Option<fn() -> MethodRouter<Arc<Desk>>>,
-}
-
-/// A page in the navigation.
-pub(super) struct Tab {
-    /// The heading that it is below; none above the first.
-    pub(super) section: &'static str,
-    /// Its id in the markup.
-    pub(super) id: &'static str,
-    /// Its label, around the letter that goes there behind `G`.
-    pub(super) label: [&'static str; 3],
 }
 
 const fn page(
@@ -113,12 +105,6 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
     filled.fold(Router::new(), |router, (address, fill)| {
         router.route(inside(address), fill())
     })
-}
-
-/// A heading of the navigation, with the pages below it.
-pub(super) struct Section {
-    pub(super) title: &'static str,
-    pub(super) tabs: Vec<(&'static str, &'static Tab)>,
 }
 
 /// The navigation.

@@ -10,12 +10,10 @@
 //!
 //! Must not know: who is signed in, what happened meanwhile.
 
-use super::blocking;
-use crate::desk::Desk;
 use plexus_home::state_dir::StateDir;
 use plexus_protocol::{Timestamp, json};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const FILE: &str = "console-visits.json";
 /// Without a touch for this long, in milliseconds, a visit is over.
@@ -68,8 +66,26 @@ impl Visits {
     }
 
     /// The end of the visit before this one; none in the first.
-    pub(super) fn before(&self) -> Option<Timestamp> {
+    pub(crate) fn before(&self) -> Option<Timestamp> {
         self.held().as_ref()?.before
+    }
+
+    /// Whether a touch at this moment is to be noted.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.held().as_ref().is_none_or(|visit| visit.is_due(now))
+    }
+
+    /// Notes that the owner is there. Blocks on the disk.
+    pub(crate) fn touch(&self, dir: &StateDir, now: Timestamp) {
+        self.change(dir, |visit| visit.touch(now));
+    }
+
+    /// Notes that the owner has left. Blocks on the disk.
+    pub(crate) fn leave(&self, dir: &StateDir, now: Timestamp) {
+        self.change(dir, |visit| {
+            visit.last = Some(now);
+            visit.is_over = true;
+        });
     }
 
     fn change(&self, dir: &StateDir, change: impl FnOnce(&mut Visit)) {
@@ -81,39 +97,6 @@ impl Visits {
             tracing::warn!(name: "console.visit_unsaved", %error, "when the console was last used could not be saved");
         }
     }
-}
-
-/// Notes that the owner is there.
-pub(super) async fn touched(desk: &Arc<Desk>) {
-    noted(desk, Visit::is_due, Visit::touch).await;
-}
-
-/// Notes that the owner has left.
-pub(super) async fn left(desk: &Arc<Desk>) {
-    let leave = |visit: &mut Visit, now| {
-        visit.last = Some(now);
-        visit.is_over = true;
-    };
-    noted(desk, |_, _| true, leave).await;
-}
-
-async fn noted(
-    desk: &Arc<Desk>,
-    is_due: impl FnOnce(&Visit, Timestamp) -> bool,
-    change: impl FnOnce(&mut Visit, Timestamp) + Send + 'static,
-) {
-    let now = desk.ledger.snapshot().time(desk.clock.now());
-    if !desk
-        .visits
-        .held()
-        .as_ref()
-        .is_none_or(|visit| is_due(visit, now))
-    {
-        return;
-    }
-    let of = desk.clone();
-    // A panic is logged there; the page goes on without it.
-    let _ = blocking(move || of.visits.change(&of.state_dir, |visit| change(visit, now))).await;
 }
 
 #[cfg(test)]
