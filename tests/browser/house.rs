@@ -43,9 +43,8 @@ fn lends(keys: bool) {
     let seen = "[data-previewed]";
     browser.reads(
         seen,
-        &format!("my-cc may list, read and change the files in {path}, 2 times"),
+        &format!("my-cc may list, read and change the files in {path} without asking, 2 times"),
     );
-    browser.reads(seen, "It need not ask you for that.");
     browser.reads(seen, "The folder holds 3 files now");
     browser.reads(seen, "It may not reach anything outside of that folder");
     if !keys {

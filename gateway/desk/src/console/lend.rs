@@ -169,7 +169,6 @@ struct Preview {
     may_not: &'static str,
     holds: Option<String>,
     is_repository: bool,
-    writes: bool,
     until: Moment,
     was: Option<String>,
     digest: Digest,
@@ -203,7 +202,6 @@ pub(super) async fn preview(
             .files
             .as_ref()
             .is_some_and(|count| count.is_repository),
-        writes: write,
         until: Moment::left(planned.until, now),
         was: planned
             .was
