@@ -85,7 +85,7 @@ fn change_set_is_seen_and_applied_in_part() {
     assert_eq!(folder.read("part-4.txt"), "mine\n");
     assert_eq!(folder.read("part-5.txt"), "one\n");
     // The page shows both changes of that file.
-    browser.see("[data-changes]").click();
+    browser.see("#changes").click();
     browser.see(&format!("[data-set='{id}']")).click();
     browser.reads("#card", "changed since the run began +1 −1");
     browser.reads("#card", "changed by the run +1 −0");

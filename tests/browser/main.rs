@@ -5,6 +5,7 @@
 
 plexus_hostile::in_own_processes!();
 
+mod accessible;
 mod approvals;
 mod change_sets;
 mod changes;
@@ -12,7 +13,9 @@ mod crowd;
 mod extensions;
 mod film;
 mod grace;
+mod hands;
 mod hostile;
+mod house;
 mod newcomer;
 mod pages;
 mod pomodoro;

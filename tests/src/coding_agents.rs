@@ -41,6 +41,17 @@ fn packaged(names: &[&str]) -> PathBuf {
     })
 }
 
+/// The script of axe-core, which finds what keeps people out of a page.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+#[track_caller]
+pub fn axe() -> String {
+    let script = packaged(&["axe-core/axe.min.js"]);
+    std::fs::read_to_string(script).expect("the script is text")
+}
+
 /// The binary of Claude Code.
 #[must_use]
 #[track_caller]

@@ -9,6 +9,7 @@ use crate::{
     events::Feed,
     host_sessions::HostSessions,
     lately::Lately,
+    latency::Latencies,
     limits::{CallSlot, Limits},
     metrics::Metrics,
     questions::Questions,
@@ -65,6 +66,8 @@ pub struct Kernel {
     pub limits: Limits,
     /// What agents called lately.
     pub lately: Lately,
+    /// How long calls took.
+    pub latencies: Latencies,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The stream of events.

@@ -31,6 +31,7 @@ mod host_calls;
 pub mod host_sessions;
 pub mod kernel;
 pub mod lately;
+pub mod latency;
 pub mod life;
 pub mod limits;
 pub mod member_reads;

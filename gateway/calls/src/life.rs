@@ -36,7 +36,7 @@ use crate::{
     workflow::Workflow,
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, RunId, body::InvokeResponse,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, RunId, SourceId, body::InvokeResponse,
 };
 use plexus_trust::{Refusal, key_digest};
 use std::{sync::Arc, time::Instant};
@@ -295,6 +295,11 @@ fn told(permitted: &Permitted) -> Option<AgentId> {
 fn ended(kernel: &Kernel, is_read: bool, answer: &Answer, begun: Instant, told: Option<AgentId>) {
     let took = begun.elapsed();
     kernel.metrics.called(is_read, answer, took);
+    if let Ok(id) = CapabilityId::parse(answer.body.id.as_str())
+        && let Ok(source) = SourceId::parse(id.parts().0)
+    {
+        kernel.latencies.note(source, took, kernel.clock.now());
+    }
     let Some(agent) = told else { return };
     let code = answer.body.error.as_ref().map_or("ok", |e| e.code.as_str());
     tracing::debug!(

@@ -15,6 +15,7 @@
 
 mod activity;
 mod agents;
+mod capabilities;
 mod card;
 mod change;
 mod change_sets;
@@ -27,13 +28,17 @@ mod foreign;
 mod glance;
 mod grants;
 mod health;
+mod lend;
 mod links;
 mod live;
 mod one_source;
 mod overview;
+mod pages;
 mod runs;
+mod settings;
 mod sheet;
 pub(crate) mod shell;
+mod since;
 mod sources;
 mod together;
 mod words;
@@ -86,10 +91,13 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/pending/{id}/everything", get(everything))
         .route("/pending/{id}/diff/{capability}", get(more))
         .route_layer(from_fn_with_state(desk.clone(), door::signed_in));
+    let shell = get(|desk: State<Arc<Desk>>, request: Request| {
+        shell::page(desk, request, pages::navigation())
+    });
     Router::new()
-        .route("/admin", get(shell::page))
-        .route("/admin/", get(shell::page))
-        .route("/admin/{*rest}", get(shell::page))
+        .route("/admin", shell.clone())
+        .route("/admin/", shell.clone())
+        .route("/admin/{*rest}", shell)
         .route("/admin/console.css", get(shell::style))
         .route("/admin/console.js", get(shell::script))
         .route("/admin/console/sign-in", post(door::sign_in))
@@ -97,7 +105,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 }
 
 /// The calls of the owner's table that pages send: no other is made with a session.
-const ACTS: [(Method, &str); 25] = [
+const ACTS: [(Method, &str); 26] = [
     (Method::Get, "/sources"),
     (Method::Post, "/sources"),
     (Method::Delete, "/sources/{id}"),
@@ -109,6 +117,7 @@ const ACTS: [(Method, &str); 25] = [
     (Method::Post, "/secrets/{name}"),
     (Method::Post, "/exposure/{id}"),
     (Method::Delete, "/extensions/{id}"),
+    (Method::Delete, "/lend/{id}"),
     (Method::Post, "/agents/revoke"),
     (Method::Post, "/agents/{id}/limits"),
     (Method::Post, "/revoke"),
@@ -125,37 +134,20 @@ const ACTS: [(Method, &str); 25] = [
     (Method::Post, "/channels/{source}/{channel}/messages"),
 ];
 
-/// What fills each page, at the page's own path below `/admin`.
+/// What fills the pages, and the parts and forms of them.
 fn pages() -> Router<Arc<Desk>> {
-    Router::new()
-        .route("/overview", get(overview::page))
+    pages::routes()
         .route("/together/{id}", get(together::page))
-        .route("/sources", get(sources::page))
-        .route("/source-form", get(sources::form))
-        .route("/sources/{id}", get(one_source::page))
-        .route("/extensions", get(extensions::page))
         .merge(extensions::form::<extensions::ServerForm>("server"))
         .merge(extensions::form::<extensions::ManifestForm>("manifest"))
-        .route("/agents", get(agents::page))
-        .route("/connect", get(agents::form).post(agents::connect))
-        .route("/agents/{id}", get(agents::show))
+        .merge(extensions::client_form())
         .route("/agents/{id}/give", post(agents::give))
         .route("/agents/{id}/arrival", get(agents::arrival))
-        .route("/grants", get(grants::page))
-        .route("/activity", get(activity::page))
-        .route("/activity/{id}", get(activity::show))
-        .route("/activity/{id}/undo", get(activity::take_back))
-        .route("/live", get(live::page))
-        .route("/runs", get(runs::page))
-        .route("/runs/{id}", get(runs::show))
         .route("/runs/{id}/said", get(runs::said))
-        .route("/boards/{id}", get(runs::board))
-        .route("/changes", get(change_sets::list))
-        .route("/changes/{id}", get(change_sets::show))
         .route("/changes/{id}/rows", get(change_sets::rows))
-        .route("/channels", get(channels::page))
-        .route("/channels/{source}/{channel}", get(channels::show))
-        .route("/health", get(health::page))
+        .route("/lend/preview", post(lend::preview))
+        .route("/lend/add", post(lend::add))
+        .route("/settings/change", post(settings::change))
         .route("/find", get(find::page))
 }
 

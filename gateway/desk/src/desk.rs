@@ -1,10 +1,13 @@
 //! What the owner's routes need beside the edge.
 
 pub use crate::console::RequestSets;
-pub use crate::owner::CallTally;
 use crate::{
     kept_cards::ProposalCards,
     upgrade::{LaunchOrigin, Upgrades},
+};
+pub use crate::{
+    owner::{CallTally, Past},
+    visits::Visits,
 };
 
 use plexus_calls::kernel::Kernel;
@@ -42,6 +45,10 @@ pub struct Desk {
     pub tally: CallTally,
     /// Which requests may be decided as a set.
     pub sets: RequestSets,
+    /// When the owner was at the console, and what happened since.
+    pub visits: Visits,
+    /// See [`Self::visits`].
+    pub past: Past,
     /// For `plexusctl backup`.
     pub copy: CopyLedger,
 }

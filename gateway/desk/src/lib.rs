@@ -15,6 +15,7 @@ mod owner;
 mod plans;
 mod table;
 pub mod upgrade;
+mod visits;
 
 use axum::Router;
 use plexus_edge::service::OwnerRoutes;

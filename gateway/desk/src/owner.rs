@@ -24,10 +24,10 @@ pub(crate) mod extensions;
 pub(crate) mod grants;
 mod inspected;
 pub(crate) mod kinds;
-mod lend;
+pub(crate) mod lend;
 pub(crate) mod limits;
 mod metrics;
-mod network;
+pub(crate) mod network;
 pub(crate) mod profile;
 pub(crate) mod proposal_cards;
 pub(crate) mod proposals;
@@ -36,7 +36,7 @@ mod review;
 mod secrets;
 mod server_manifests;
 mod servers;
-mod settings;
+pub(crate) mod settings;
 mod source_settings;
 pub(crate) mod sources;
 pub(crate) mod status;
@@ -47,7 +47,7 @@ mod unsettled;
 mod upgrade;
 mod v1;
 
-pub use activity::CallTally;
+pub use activity::{CallTally, Past};
 
 use crate::{
     acting::{Acting, Narrowing},

@@ -493,7 +493,7 @@
   }
   // Otherwise than the page came with it.
   function isTouched(field) {
-    if (field.tagName === 'SELECT') return [...field.options].some((one) => one.selected !== one.defaultSelected && field.selectedIndex > 0);
+    if (field.tagName === 'SELECT') return [...field.options].some((one) => one.selected !== one.defaultSelected && (field.selectedIndex > 0 || one.defaultSelected));
     return field.type === 'checkbox' || field.type === 'radio' ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
   }
   const actOf = (part) => (part.dataset.send || '') + (part.dataset.body || '');
@@ -586,22 +586,26 @@
   const LONG = 120000; // ms: a server is started for it
   async function stepped(form, step) {
     const seen = form.querySelector('[data-previewed]');
+    const body = members(form);
+    if (step === 'list') delete body.server;
     if (step !== 'add') {
       seen.replaceChildren();
-      const answer = await call(`${form.dataset.steps}/preview`, members(form), undefined, LONG);
+      const answer = await call(`${form.dataset.steps}/preview`, body, undefined, LONG);
       const text = await answer.text();
       if (!answer.ok) return notice(form.closest('article'), JSON.parse(text).error.message);
       fill(seen, text);
       settle(form);
-      return seen.querySelector('h3').focus();
+      return seen.querySelector('h3[tabindex]').focus();
     }
     if ('fresh' in form.dataset) return;
-    const done = await told(`${form.dataset.steps}/add`, members(form), undefined, LONG);
+    const done = await told(`${form.dataset.steps}/add`, body, undefined, LONG);
     if (!done.ok) return notice(form.closest('article'), done.why);
     const id = done.source.id || done.source;
-    note(`Added — ${id}`);
+    note(`${form.dataset.done || 'Added'} — ${id}`);
+    if (done.warning) note(`It cannot be used now: ${done.warning}`);
     for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
-    await go(`/admin/sources/${encodeURIComponent(id)}`);
+    if ('stays' in form.dataset) return stepped(form, 'list');
+    await go(form.dataset.then || `/admin/sources/${encodeURIComponent(id)}`);
   }
 
   // Each on its own; the first that is refused ends it, and the rest is said.
@@ -767,7 +771,7 @@
   async function alone(place, work) {
     if ('busy' in place.dataset) return;
     place.dataset.busy = '';
-    for (const old of place.querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
+    for (const old of (place.closest('article') || place).querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
     try { await work(); } catch (error) {
       if (place.isConnected && error.message !== 'signed out') notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
     } finally { delete place.dataset.busy; }

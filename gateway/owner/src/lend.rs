@@ -38,7 +38,7 @@ pub struct LentFolder {
 }
 
 /// Lends a folder to an agent, on other terms where it is lent.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lend {
     /// The agent.
@@ -56,6 +56,31 @@ pub struct Lend {
 }
 
 /// Always: its server looks at the folder first, and nobody holds the guard of a widening over that.
+/// What an agent may do with a folder that is lent so, behind `AGENT may`; `path` is shown as it is given.
+#[must_use]
+pub fn may(path: &str, write: bool, max_writes: Option<u32>) -> String {
+    let most = match max_writes {
+        None => String::new(),
+        Some(1) => ", once, undo included; then it asks".to_owned(),
+        Some(most) => format!(", {most} times, undo included; then it asks"),
+    };
+    match write {
+        true => format!("list, read and change the files in {path} without asking{most}"),
+        false => format!("list and read the files in {path}"),
+    }
+}
+
+/// What it may not, behind `AGENT may not`.
+#[must_use]
+pub const fn may_not(write: bool) -> &'static str {
+    match write {
+        true => {
+            "reach anything outside of that folder by this, and still asks before it changes a file that tools run or obey (.git, .envrc, CLAUDE.md, …)"
+        }
+        false => "change anything, nor reach anything outside of that folder by this",
+    }
+}
+
 /// A folder that was lent.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -212,9 +212,74 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Commands that have no further ones, by their names.
+    fn leaves(command: &clap::Command, above: &[&str], found: &mut BTreeSet<String>) {
+        let shown = command.get_subcommands().filter(|one| !one.is_hide_set());
+        for one in shown {
+            let named = [above, &[one.get_name()]].concat();
+            match one.has_subcommands() {
+                true => leaves(one, &named, found),
+                false => assert!(found.insert(named.join(" "))),
+            }
+        }
+    }
+
+    /// Each command is on a page of the console, or among those that stay in the terminal; once.
+    #[test]
+    fn every_command_has_its_page_or_a_reason() {
+        const MANUAL: &str = include_str!("../../../docs/console.md");
+        let mut commands = BTreeSet::new();
+        leaves(&Cli::command(), &[], &mut commands);
+        assert!(commands.len() > 80, "{commands:?}");
+        let part = |heading: &str| {
+            let (_, rest) = MANUAL.split_once(heading).expect("the heading");
+            rest.split("\n## ").next().unwrap_or_default()
+        };
+        let coded = |cell: &str| -> Vec<String> {
+            let parts = cell.split('`').skip(1).step_by(2);
+            parts.map(str::to_owned).collect()
+        };
+        for (heading, wants_page) in [
+            ("## Commands and pages", true),
+            ("## What it does not do", false),
+        ] {
+            let rows = part(heading).lines().filter(|line| line.starts_with("| `"));
+            for row in rows {
+                let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+                let [command, with, place] = &cells[..] else {
+                    panic!("{row}");
+                };
+                assert!(
+                    !place.is_empty() && (!wants_page || place.starts_with("`/admin")),
+                    "{row}"
+                );
+                let command = &coded(command)[0];
+                let named = match coded(with) {
+                    none if none.is_empty() => vec![command.clone()],
+                    all => all.iter().map(|one| format!("{command} {one}")).collect(),
+                };
+                for name in named {
+                    // A command whose own ones all stay together may be named alone.
+                    let below = format!("{name} ");
+                    let before = commands.len();
+                    commands.retain(|one| *one != name && !one.starts_with(&below));
+                    assert!(
+                        commands.len() < before,
+                        "{name} is no command, or stands twice"
+                    );
+                }
+            }
+        }
+        assert!(
+            commands.is_empty(),
+            "without a page or a reason: {commands:?}"
+        );
     }
 }

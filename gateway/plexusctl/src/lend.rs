@@ -3,7 +3,7 @@
 use crate::{owner::Desk, table::table};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
-use plexus_owner::lend::{End, Lend as LendCall, Lending, LentFolder, List};
+use plexus_owner::lend::{End, Lend as LendCall, Lending, LentFolder, List, may, may_not};
 use plexus_protocol::{AgentId, SourceId, Timestamp};
 use std::path::PathBuf;
 
@@ -89,22 +89,8 @@ fn lent(reply: &Lending, now: Timestamp) -> String {
     } = &reply.folder;
     let path = text::line(reply.folder.path.as_deref().unwrap_or_default());
     let end = span::end(reply.folder.until, now);
-    let (may, may_not) = if reply.folder.write {
-        let most = match reply.max_writes {
-            None => String::new(),
-            Some(1) => ", once, undo included; then it asks".to_owned(),
-            Some(most) => format!(", {most} times, undo included; then it asks"),
-        };
-        (
-            format!("list, read and change the files in {path} without asking{most}"),
-            "reach anything outside of that folder by this, and still asks before it changes a file that tools run or obey (.git, .envrc, CLAUDE.md, …)",
-        )
-    } else {
-        (
-            format!("list and read the files in {path}"),
-            "change anything, nor reach anything outside of that folder by this",
-        )
-    };
+    let write = reply.folder.write;
+    let (may, may_not) = (may(&path, write, reply.max_writes), may_not(write));
     let mut said = format!(
         "{agent} may {may} ({end}; as {source})\n{agent} may not {may_not}\nto end it: plexusctl lend end {source}"
     );

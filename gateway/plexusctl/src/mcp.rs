@@ -2,7 +2,6 @@
 
 mod from;
 mod install;
-mod secret;
 pub(crate) mod surface;
 
 use crate::{

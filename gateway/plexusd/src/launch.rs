@@ -33,6 +33,7 @@ use plexus_calls::{
     host_sessions::HostSessions,
     kernel::{Kernel, Phase},
     lately::Lately,
+    latency::Latencies,
     limits::Limits,
     metrics::Metrics,
     replay::Replays,
@@ -232,6 +233,7 @@ async fn run(
         host_sessions: HostSessions::default(),
         limits: Limits::default(),
         lately: Lately::default(),
+        latencies: Latencies::default(),
         metrics,
         unsandboxed: arguments.unsandboxed.iter().cloned().collect(),
         phase: watch::Sender::new(Phase::Serving),
@@ -273,6 +275,8 @@ async fn run(
         upgrades,
         copy: Box::new(copy_ledger),
         proposals: Default::default(),
+        visits: Default::default(),
+        past: Default::default(),
         edge: edge.clone(),
     });
     kernel.owner(Command::Launch).await.map_err(refused_start)?;

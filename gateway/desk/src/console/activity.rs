@@ -112,6 +112,8 @@ struct Filters {
     source: String,
     only: String,
     touched: String,
+    /// From then on, where a page leads to the calls that it counts.
+    since: Option<Timestamp>,
     /// Whether it goes on behind a newer page.
     earlier: bool,
 }
@@ -124,6 +126,7 @@ impl Filters {
             source: given("source"),
             only: given("only"),
             touched: given("touched"),
+            since: serde_json::from_value(given("since").into()).ok(),
             earlier: query(request, "before").is_some(),
         }
     }
@@ -140,6 +143,7 @@ impl Filters {
                 _ => None,
             },
             before,
+            since: self.since,
             ..List::default()
         }
     }
@@ -156,6 +160,9 @@ impl Filters {
         if !self.touched.is_empty() {
             let quoted = self.touched.replace('\'', r"'\''");
             said.push_str(&format!(" --touched '{quoted}'"));
+        }
+        if let Some(since) = self.since {
+            said.push_str(&format!(" --since {since}"));
         }
         if !self.only.is_empty() {
             said.push_str(&format!(" --{}", self.only));

@@ -64,6 +64,8 @@ struct Line {
     unsettled: usize,
     today: String,
     calls: String,
+    /// Those of the day that is counted.
+    of_day: String,
     seen: Option<Moment>,
 }
 
@@ -148,6 +150,7 @@ impl Line {
             unsettled: agent.unsettled,
             today: did(today),
             calls: links::calls_of(agent.agent_id.as_str()),
+            of_day: links::calls_of_day(Some(agent.agent_id.as_str()), None, now),
             seen: agent.last_seen_at.map(|at| Moment::ago(at, now)),
         }
     }

@@ -6,6 +6,7 @@
 
 use crate::{
     acting::{Acting, Narrowing},
+    acts::blocking,
     desk::Desk,
     table::Served,
 };
@@ -110,7 +111,20 @@ pub(super) async fn signed_in(
 async fn admitted(desk: &Arc<Desk>, request: Request, next: Next) -> Result<Response, Refused> {
     let from = peer(&request);
     let who = visitor(desk, request.method(), request.headers(), from).await?;
+    if request.headers().contains_key(ACTIVE_HEADER) {
+        touched(desk).await;
+    }
     carry(request, next, who).await
+}
+
+/// Notes that the owner is at the console, once a minute at most.
+async fn touched(desk: &Arc<Desk>) {
+    let now = desk.ledger.snapshot().time(desk.clock.now());
+    if desk.visits.is_due(now) {
+        let of = desk.clone();
+        // A panic is logged there; the page goes on without it.
+        let _ = blocking(move || of.visits.touch(&of.state_dir, now)).await;
+    }
 }
 
 /// Signs in with the key or with a link.
@@ -152,6 +166,7 @@ pub(super) async fn sign_in(
             .enter(known(&desk.console, &cookie_name(&desk), &headers, at), at)
             .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
         drop(acting);
+        touched(&desk).await;
         let mut response = reply::ok(&json!({"ok": true, "tab": entered.tab.expose()}));
         if let Some(fresh) = entered
             .cookie
@@ -172,6 +187,9 @@ pub(super) async fn sign_out(
     _: Narrowing,
 ) -> Result<Response, Refused> {
     desk.console.leave(who, present(&desk));
+    let (of, now) = (desk.clone(), desk.ledger.snapshot().time(desk.clock.now()));
+    // A panic is logged there; the session ends without it.
+    let _ = blocking(move || of.visits.leave(&of.state_dir, now)).await;
     // It has ended whether or not that can be recorded.
     let noted = note(&desk, json!({"event": "console.sign-out"})).await;
     let mut response = match noted {

@@ -1,13 +1,14 @@
-//! Extensions and MCP servers as a page: what is installed, and two forms that show what one may reach before it is added.
+//! Extensions and MCP servers as a page: what is installed, and three forms that show what one may reach before it is added.
 //!
 //! ```text
 //! form ─preview─▶ surface with its digest ─add, with the same form and that digest─▶ installed | refused: it differs
+//! a client's block ─preview─▶ its servers, each with why not, or chosen ─▶ the same two steps
 //! ```
 //! Invariants: what is added is what was shown, by its digest; a secret is in the request that brings it, and in no page.
 //!
 //! Must not know: how a manifest is read, or a server looked at.
 
-use super::{blocking, foreign::ForeignText, sent, sheet, shell};
+use super::{blocking, foreign::ForeignText, gone, sent, sheet, shell};
 use crate::{acting::Narrowing, desk::Desk, owner::extensions, table::Reading};
 use askama::Template;
 use axum::{
@@ -17,12 +18,18 @@ use axum::{
     routing::post,
 };
 use plexus_edge::reply::{self, Refused};
-use plexus_owner::extensions::{
-    Add, Draft, ExtensionRow, List, ManifestDraft, Preview, ServerDraft,
+use plexus_home::inspection;
+use plexus_owner::{
+    client_servers::{ClientServer, Offered, Places, servers_of},
+    extensions::{Add, Draft, ExtensionRow, List, ManifestDraft, Preview, ServerDraft},
 };
 use plexus_protocol::{SourceId, json as strict};
 use serde::{Deserialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 #[derive(Template)]
 #[template(path = "extensions.html")]
@@ -191,5 +198,174 @@ async fn add<F: Form>(
 ) -> Result<Response, Refused> {
     let call = sent::<F>(request).await?.add()?;
     let added = extensions::add(desk, narrowing, call).await?;
+    Ok(reply::ok(&added))
+}
+
+/// The form of a client's own list of servers. No `Debug`: it holds secrets.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ClientForm {
+    block: String,
+    /// The one that is looked at or added.
+    server: Option<SourceId>,
+    digest: Option<String>,
+    #[serde(default)]
+    keep_secrets: Vec<String>,
+}
+
+/// This machine, as the gateway's process sees it.
+struct Here;
+
+impl Places for Here {
+    fn real(&self, path: &Path) -> Option<(PathBuf, bool)> {
+        let real = path.canonicalize().ok()?;
+        let is_folder = real.is_dir();
+        Some((real, is_folder))
+    }
+    fn programs(&self) -> Vec<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).collect()
+    }
+}
+
+impl ClientForm {
+    /// The servers of the block. What is wrong with it is said without a part of it, which may be a secret.
+    async fn servers(&self) -> Result<Vec<ClientServer>, Refused> {
+        let block = strict::parse(self.block.as_bytes()).map_err(|_| {
+            Refused::malformed("This is no JSON. Paste the block with its braces, or the whole file; a server out of a TOML file is added by hand, above.")
+        })?;
+        let look = move || servers_of(&block, &Here);
+        // Whatever disk the block names: one look at a time, and for a bounded time.
+        let found = inspection::at(Path::new("/"), look).await;
+        let found = found.map_err(|error| {
+            Refused::malformed(format!("The block names a folder, and {error}."))
+        })?;
+        found.ok_or_else(|| Refused::malformed("There is no `mcpServers` in it."))
+    }
+
+    fn add(self, servers: &[ClientServer]) -> Result<Add, Refused> {
+        let id = self
+            .server
+            .ok_or_else(|| Refused::malformed("Choose a server."))?;
+        let chosen = servers.iter().find(|one| one.id.as_ref() == Some(&id));
+        let offered = chosen.ok_or_else(gone)?.offered.as_ref();
+        let offered = offered.map_err(Refused::malformed)?;
+        let draft = offered.draft(id).map_err(Refused::malformed)?;
+        Ok(Add {
+            draft: Draft::Server(draft),
+            digest: self.digest,
+            keep_secrets: self.keep_secrets,
+        })
+    }
+}
+
+#[derive(Template)]
+#[template(path = "client_servers.html")]
+struct ClientPage {
+    servers: Vec<ServerChoice>,
+    can_choose: bool,
+    /// What one of them is follows.
+    is_looked_into: bool,
+}
+
+/// A server of the block.
+struct ServerChoice {
+    name: ForeignText,
+    /// The source that it is, or would be.
+    id: String,
+    is_chosen: bool,
+    is_there: bool,
+    facts: Vec<(&'static str, ForeignText)>,
+    refused: Option<ForeignText>,
+}
+
+impl ServerChoice {
+    fn of(desk: &Desk, server: &ClientServer, chosen: Option<&SourceId>) -> Self {
+        let id = server.id.as_ref();
+        let state = desk.ledger.snapshot();
+        Self {
+            name: ForeignText::short(&server.name, 120),
+            is_chosen: id.is_some() && id == chosen,
+            is_there: id.is_some_and(|id| state.sources.contains_key(id)),
+            id: id.map(ToString::to_string).unwrap_or_default(),
+            facts: server.offered.as_ref().map_or_else(|_| Vec::new(), facts),
+            refused: server
+                .offered
+                .as_ref()
+                .err()
+                .map(|why| ForeignText::short(why, 400)),
+        }
+    }
+}
+
+/// What a server would be given. Of secrets and variables the names alone.
+fn facts(offered: &Offered) -> Vec<(&'static str, ForeignText)> {
+    let paths = |all: &[PathBuf]| all.iter().map(|path| path.display().to_string()).collect();
+    let program = offered.program.iter();
+    let all: [(&str, Vec<String>); 6] = [
+        ("URL", offered.url.iter().cloned().collect()),
+        (
+            "program",
+            program
+                .flat_map(|(program, arguments)| std::iter::once(program).chain(arguments))
+                .cloned()
+                .collect(),
+        ),
+        ("secrets", offered.secrets.keys().cloned().collect()),
+        ("variables", offered.environment.keys().cloned().collect()),
+        ("may change", paths(&offered.folders)),
+        ("reads", paths(&offered.code)),
+    ];
+    all.into_iter()
+        .filter(|(_, values)| !values.is_empty())
+        .map(|(what, values)| (what, ForeignText::short(&values.join(" "), 400)))
+        .collect()
+}
+
+/// The routes of the form of a client's list.
+pub(super) fn client_form() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/extensions/client/preview", post(look_into_client))
+        .route("/extensions/client/add", post(add_of_client))
+}
+
+async fn look_into_client(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    request: Request,
+) -> Result<Response, Refused> {
+    let form: ClientForm = sent(request).await?;
+    let servers = form.servers().await?;
+    let chosen = form.server.clone();
+    let choices = servers.iter();
+    let choices: Vec<_> = choices
+        .map(|server| ServerChoice::of(&desk, server, chosen.as_ref()))
+        .collect();
+    let list = ClientPage {
+        can_choose: choices
+            .iter()
+            .any(|one| one.refused.is_none() && !one.is_there),
+        servers: choices,
+        is_looked_into: chosen.is_some(),
+    };
+    let list = list.render();
+    if chosen.is_none() {
+        return shell::made(&desk, list);
+    }
+    let draft = form.add(&servers)?.draft;
+    let seen = extensions::preview(desk.clone(), narrowing, Preview { draft }).await?;
+    let seen = blocking(move || sheet::previewed(&seen)).await?;
+    let both = list.and_then(|list| Ok(list + &seen?));
+    shell::made(&desk, both)
+}
+
+async fn add_of_client(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    request: Request,
+) -> Result<Response, Refused> {
+    let form: ClientForm = sent(request).await?;
+    let servers = form.servers().await?;
+    let added = extensions::add(desk, narrowing, form.add(&servers)?).await?;
     Ok(reply::ok(&added))
 }

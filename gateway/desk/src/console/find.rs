@@ -1,6 +1,6 @@
 //! The palette: pages, agents, sources and capabilities whose name holds what was typed.
 
-use super::{blocking, foreign::ForeignText, links, shell};
+use super::{blocking, foreign::ForeignText, links, pages::PAGES, shell};
 use crate::desk::Desk;
 use askama::Template;
 use axum::{
@@ -12,59 +12,6 @@ use std::sync::Arc;
 
 /// What is shown at most.
 const SHOWN: usize = 12;
-
-/// Pages by the words that somebody may look for them with.
-const PAGES: [(&str, &str, &str); 13] = [
-    ("Overview", "/admin", "home start today pause"),
-    (
-        "Approvals",
-        "/admin/approvals",
-        "requests cards decide deny",
-    ),
-    (
-        "What I share",
-        "/admin/sources",
-        "sources connectors add folder calendar vault",
-    ),
-    (
-        "Extensions and MCP servers",
-        "/admin/extensions",
-        "mcp server manifest lend install",
-    ),
-    ("Agents", "/admin/agents", "who connected"),
-    (
-        "Connect an agent",
-        "/admin/connect",
-        "new claude codex mcp code",
-    ),
-    ("Grants", "/admin/grants", "allowed revoke standing"),
-    (
-        "Activity",
-        "/admin/activity",
-        "audit log calls happened undo",
-    ),
-    ("Live", "/admin/live", "realtime drawing"),
-    (
-        "Runs and boards",
-        "/admin/runs",
-        "tasks stop conversations output",
-    ),
-    (
-        "Channels",
-        "/admin/channels",
-        "encrypted messages relay members",
-    ),
-    (
-        "Changes of coding agents",
-        "/admin/changes",
-        "change sets apply diff",
-    ),
-    (
-        "Health",
-        "/admin/health",
-        "doctor sandbox workers ledger status",
-    ),
-];
 
 #[derive(Template)]
 #[template(path = "found.html")]
@@ -113,8 +60,8 @@ fn found(desk: &Desk, sought: &str) -> Vec<Found> {
     };
     let pages = PAGES
         .iter()
-        .filter(|(name, _, words)| holds(name) || holds(words))
-        .map(|(name, link, _)| one("page", name, (*link).to_owned()));
+        .filter(|page| !page.name.is_empty() && (holds(page.name) || holds(page.words)))
+        .map(|page| one("page", page.name, page.address.to_owned()));
     let agents = state.agents.keys().filter(|id| holds(id.as_str()));
     let agents = agents.map(|id| one("agent", id.as_str(), format!("/admin/agents/{id}")));
     let sources = state.sources.values();

@@ -2,6 +2,7 @@
 //! `/admin/console`.
 
 use plexus_owner::activity::List;
+use plexus_protocol::{Timestamp, capability::HOUR_MS};
 
 /// A stretch of a longer list, with the addresses of those around it.
 pub(super) struct Stretch {
@@ -36,6 +37,17 @@ pub(super) fn calls_on(agent: &str, source: &str) -> String {
     activity(&List {
         agent: Some(agent.to_owned()),
         source: Some(source.to_owned()),
+        ..List::default()
+    })
+}
+
+/// The calls of the 24 hours that the first page counts, of an agent or of a source.
+pub(super) fn calls_of_day(agent: Option<&str>, source: Option<&str>, now: Timestamp) -> String {
+    let hours = (now.0 / HOUR_MS + 1).saturating_sub(24);
+    activity(&List {
+        agent: agent.map(str::to_owned),
+        source: source.map(str::to_owned),
+        since: Some(Timestamp(hours * HOUR_MS)),
         ..List::default()
     })
 }

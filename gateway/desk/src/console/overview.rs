@@ -10,6 +10,7 @@ use super::{
     card::Moment,
     foreign::ForeignText,
     glance, links, shell,
+    since::{self, Lately},
 };
 use crate::{
     desk::Desk,
@@ -18,6 +19,7 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
+use plexus_calls::latency::Latency;
 use plexus_edge::reply::Refused;
 use plexus_owner::{
     activity::Totals,
@@ -26,10 +28,13 @@ use plexus_owner::{
     status::{LedgerCondition, Status},
 };
 use plexus_protocol::{EnrollmentStatus, Timestamp};
-use std::sync::Arc;
+use plexus_trust::Source;
+use std::{sync::Arc, time::Duration};
 
 /// Agents that are shown.
 const AGENTS: usize = 12;
+/// Sources whose latency is shown.
+const SOURCES: usize = 12;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -48,9 +53,22 @@ struct Page {
     under_way: usize,
     workers: usize,
     proven: usize,
-    events: u64,
+    lent: usize,
+    lately: Option<Lately>,
+    latencies: Vec<LatencyRow>,
+    more_latencies: usize,
     /// The oldest hours of the charts are not all there.
     cut: bool,
+}
+
+/// How long the calls of a source took, as a bar from p50 to p95.
+struct LatencyRow {
+    source: String,
+    calls: String,
+    p50: String,
+    p95: String,
+    x: u64,
+    width: u64,
 }
 
 struct Trouble {
@@ -82,6 +100,8 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let status = status::show(desk.clone(), Reading, plexus_owner::status::Show {}).await?;
     let agents = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
     let tally = activity::tally(&desk, now).await?;
+    let lately = since::lately(&desk, now).await?;
+    let latencies = desk.latencies.of_day(now);
     let shown = desk.clone();
     let made = blocking(move || {
         let state = shown.ledger.snapshot();
@@ -110,13 +130,65 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             under_way: shown.under_way.all().len(),
             workers: caged.len(),
             proven: caged.iter().filter(|cage| cage.checks == cage.held).count(),
-            events: status.ledger.events.unwrap_or(0),
+            lent: state
+                .sources
+                .values()
+                .filter(|source| is_lent(source))
+                .count(),
+            lately,
+            more_latencies: latencies.len().saturating_sub(SOURCES),
+            latencies: latencies
+                .iter()
+                .take(SOURCES)
+                .map(|latency| LatencyRow::of(latency, now))
+                .collect(),
             cut: tally.cut,
         }
         .render()
     })
     .await?;
     shell::made(&desk, made)
+}
+
+fn is_lent(source: &Source) -> bool {
+    let lent = source.config.lent.as_ref();
+    lent.is_some_and(|lent| lent.ended.is_none())
+}
+
+/// Width of the chart of latencies, and of an octave in it. It begins at 0.1 ms.
+const CHART: u64 = 240;
+const OCTAVE: u64 = 10;
+
+/// Where a length of time lies in the chart: octaves above 0.1 ms.
+fn place(took: Duration) -> u64 {
+    let tenths = u64::try_from(took.as_micros()).unwrap_or(u64::MAX) / 100;
+    let octaves = u64::from(tenths.max(1).ilog2());
+    // The part of an octave behind the last whole one.
+    let rest = ((tenths.max(1) - (1 << octaves)) * OCTAVE) >> octaves;
+    (octaves * OCTAVE + rest).min(CHART - 4)
+}
+
+/// A length of time in two digits.
+fn length(took: Duration) -> String {
+    match u64::try_from(took.as_micros()).unwrap_or(u64::MAX) {
+        micros @ 0..10_000 => format!("{}.{} ms", micros / 1_000, micros / 100 % 10),
+        micros @ 10_000..1_000_000 => format!("{} ms", micros / 1_000),
+        micros => format!("{}.{} s", micros / 1_000_000, micros / 100_000 % 10),
+    }
+}
+
+impl LatencyRow {
+    fn of(latency: &Latency, now: Timestamp) -> Self {
+        let (from, to) = (place(latency.p50), place(latency.p95));
+        Self {
+            source: latency.source.to_string(),
+            calls: links::calls_of_day(None, Some(latency.source.as_str()), now),
+            p50: length(latency.p50),
+            p95: length(latency.p95),
+            x: from,
+            width: to - from + 4,
+        }
+    }
 }
 
 /// What is wrong, beyond the requests that wait.
@@ -210,7 +282,7 @@ fn lines(agents: &Agents, tally: &activity::Tally, now: Timestamp) -> Vec<Line> 
                     EnrollmentStatus::Pending | EnrollmentStatus::Revoked => "idle",
                 },
                 today: did(hours.map(|hours| sum(hours))),
-                calls: links::calls_of(id),
+                calls: links::calls_of_day(Some(id), None, now),
                 seen: agent.last_seen_at.map(|at| Moment::ago(at, now)),
                 bars: hours.map_or_else(Vec::new, |hours| bars(hours, most)),
             }
@@ -253,6 +325,18 @@ fn bars(hours: &[Totals], most: u64) -> Vec<Bar> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn longer_lies_further_right_and_within_the_chart() {
+        let places: Vec<_> = [0, 100, 150, 1_000, 100_000, u64::MAX]
+            .map(|micros| place(Duration::from_micros(micros)))
+            .into();
+        assert!(places.is_sorted(), "{places:?}");
+        assert_eq!((places[1], places[2]), (0, 0));
+        assert!(places.iter().all(|x| *x <= CHART - 4), "{places:?}");
+        let words = [1_400, 12_345, 2_345_678].map(|micros| length(Duration::from_micros(micros)));
+        assert_eq!(words, ["1.4 ms", "12 ms", "2.3 s"]);
+    }
 
     #[test]
     fn little_is_seen_beside_much_and_no_column_is_taller_than_its_room() {

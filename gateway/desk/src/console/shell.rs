@@ -21,12 +21,31 @@ const SCRIPT: &str = include_str!("../../templates/console.js");
 
 #[derive(Template)]
 #[template(path = "shell.html")]
-struct Shell {}
+struct Shell {
+    navigation: Vec<Section>,
+}
+
+/// A heading of the navigation, with the addresses of its pages.
+pub(super) struct Section {
+    pub(super) title: &'static str,
+    pub(super) tabs: Vec<(&'static str, &'static Tab)>,
+}
+
+/// A page in the navigation.
+pub(super) struct Tab {
+    /// The heading that it is below; none above the first.
+    pub(super) section: &'static str,
+    /// Its id in the markup.
+    pub(super) id: &'static str,
+    /// Its label, around the letter that goes there behind `G`.
+    pub(super) label: [&'static str; 3],
+}
 
 /// The page.
-pub(crate) async fn page(
+pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
     request: Request,
+    navigation: Vec<Section>,
 ) -> Result<Response, Refused> {
     let path = request.uri().path();
     if path.starts_with("/admin/api/") || path.starts_with("/admin/console/") {
@@ -50,7 +69,8 @@ pub(crate) async fn page(
             Ok(away)
         }
         Some("localhost") => {
-            let page = Shell {}.render().map_err(|error| {
+            let shell = Shell { navigation };
+            let page = shell.render().map_err(|error| {
                 Refused::malformed(format!("the page cannot be made: {error}")).status(500)
             })?;
             Ok(typed(&desk, page.into(), "text/html; charset=utf-8"))

@@ -16,11 +16,20 @@ pub(super) fn span(ms: u64) -> String {
     }
 }
 
-/// What is left of a length of time. A week that began a moment ago is a week, and not six days.
+/// A number of bytes, in the largest unit that says it.
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        0..1_024 => format!("{count} B"),
+        1_024..1_048_576 => format!("{} KiB", count / 1_024),
+        _ => format!("{} MiB", count / 1_048_576),
+    }
+}
+
+/// What is left of a length of time. A week that began a moment ago is a week, and not six days; a day is 24 hours.
 pub(super) fn left(ms: u64) -> String {
     const MINUTE: u64 = 60_000;
     match span(ms + MINUTE) {
-        days if days.ends_with("days") => days,
+        long if long.ends_with("days") || long.ends_with('h') => long,
         _ => span(ms),
     }
 }
@@ -128,6 +137,7 @@ mod tests {
             (5_000, "5 s"),
             (30 * MINUTE, "30 min"),
             (30 * MINUTE - 1, "29 min"),
+            (1_440 * MINUTE - 1, "24 h"),
             (7 * 1_440 * MINUTE - 1, "7 days"),
             (6 * 1_440 * MINUTE, "6 days"),
         ] {

@@ -8,8 +8,11 @@
 //!
 //! Must not know: how a call is told in words (`plexus_owner::activity::words`).
 
+mod past;
 mod tally;
 
+pub use past::Past;
+pub(crate) use past::{KEPT as PAST_KEPT, PastEvent, PastKind, happened};
 pub use tally::CallTally;
 pub(crate) use tally::{Approvals, Tally, tally};
 

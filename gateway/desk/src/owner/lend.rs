@@ -16,13 +16,17 @@ use plexus_owner::{
     lend::{End, EndedLending, Lend, Lending, LentFolder, LentFolders, List},
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, SourceId, TrustWindow,
+    AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, SourceId, Timestamp, TrustWindow,
     capability::WindowKind,
 };
 use plexus_sources::{configure, lending};
 use plexus_trust::{Command, EnrollmentStatus, GrantEntry, Lent, Source, State as TrustState};
 use serde_json::Value;
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// How long a folder is lent unless the owner says: one day.
 const USUAL_MS: u64 = 24 * 3_600_000;
@@ -33,7 +37,7 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(list).with(lend).with(end)
 }
 
-async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<LentFolders, Refused> {
+pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<LentFolders, Refused> {
     let state = desk.ledger.snapshot();
     let sources = state.sources.values();
     Ok(LentFolders {
@@ -69,22 +73,91 @@ fn shown(state: &TrustState, source: &Source) -> Option<LentFolder> {
     })
 }
 
-async fn lend(desk: Arc<Desk>, narrowing: Narrowing, asked: Lend) -> Result<Lending, Refused> {
-    let agent = AgentId::parse(&asked.agent_id)
-        .map_err(|e| Refused::malformed(format!("agentId is {e}")))?;
-    let max = asked.max_writes;
-    if max == Some(0) || (max.is_some() && !asked.write) {
-        return Err(Refused::malformed(
-            "`maxWrites` is at least 1, and goes with `write`",
-        ));
-    }
-    let wish = LendRequest {
-        agent,
-        path: asked.path.into(),
-        write: asked.write,
-        ms: asked.for_ms.unwrap_or(USUAL_MS),
-        max,
+/// A lending that was looked at and not made.
+pub(crate) struct PlannedLending {
+    /// The source that it would be.
+    pub(crate) source: SourceId,
+    pub(crate) agent: AgentId,
+    /// The folder, with every link followed.
+    pub(crate) path: String,
+    pub(crate) until: Timestamp,
+    pub(crate) capabilities: Vec<CapabilityId>,
+    /// As it is lent now.
+    pub(crate) was: Option<LentFolder>,
+    /// What lies in it now; none where that could not be counted in time.
+    pub(crate) files: Option<FileCount>,
+}
+
+/// Files below a folder.
+#[derive(Default)]
+pub(crate) struct FileCount {
+    pub(crate) files: usize,
+    /// There are more than were counted.
+    pub(crate) is_more: bool,
+    /// It is a repository.
+    pub(crate) is_repository: bool,
+}
+
+/// Entries of folders that are counted at most.
+const COUNTED: usize = 20_000;
+
+/// What a lending would be.
+///
+/// # Errors
+/// As the lending itself would be refused.
+pub(crate) async fn plan(desk: &Arc<Desk>, asked: Lend) -> Result<PlannedLending, Refused> {
+    let wish = LendRequest::of(asked)?;
+    let state = desk.ledger.snapshot();
+    let (source, lend, was) = looked_at(desk, &state, &wish).await?;
+    let lent = lend.config.lent.ok_or_else(|| failed("nothing is lent"))?;
+    let route = lend.config.route.as_object();
+    let path = route.and_then(|route| route.values().find_map(Value::as_str));
+    let path = path.ok_or_else(|| failed("it has no folder"))?.to_owned();
+    let folder = PathBuf::from(&path);
+    let files = inspection::at(&folder.clone(), move || count(&folder)).await;
+    Ok(PlannedLending {
+        source,
+        agent: lent.agent,
+        path,
+        until: lent.until,
+        capabilities: lent.capabilities.into_iter().collect(),
+        was,
+        files: files.ok(),
+    })
+}
+
+/// Counts the files below a folder by the lists of their folders alone: no file is opened, no link followed.
+fn count(folder: &Path) -> FileCount {
+    let mut count = FileCount {
+        is_repository: folder.join(".git").exists(),
+        ..FileCount::default()
     };
+    let (mut open, mut left) = (vec![folder.to_owned()], COUNTED);
+    while let Some(next) = open.pop() {
+        // One that cannot be listed has nothing for the worker either.
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            let Some(rest) = left.checked_sub(1) else {
+                count.is_more = true;
+                return count;
+            };
+            left = rest;
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => open.push(entry.path()),
+                Ok(kind) if kind.is_file() => count.files += 1,
+                _ => {}
+            }
+        }
+    }
+    count
+}
+
+pub(crate) async fn lend(
+    desk: Arc<Desk>,
+    narrowing: Narrowing,
+    asked: Lend,
+) -> Result<Lending, Refused> {
+    let max = asked.max_writes;
+    let wish = LendRequest::of(asked)?;
     let (guards, id, lend, was) = loop {
         let state = desk.ledger.snapshot();
         let (id, lend, was) = looked_at(&desk, &state, &wish).await?;
@@ -119,6 +192,26 @@ struct LendRequest {
     write: bool,
     ms: u64,
     max: Option<u32>,
+}
+
+impl LendRequest {
+    fn of(asked: Lend) -> Result<Self, Refused> {
+        let agent = AgentId::parse(&asked.agent_id)
+            .map_err(|e| Refused::malformed(format!("agentId is {e}")))?;
+        let max = asked.max_writes;
+        if max == Some(0) || (max.is_some() && !asked.write) {
+            return Err(Refused::malformed(
+                "`maxWrites` is at least 1, and goes with `write`",
+            ));
+        }
+        Ok(Self {
+            agent,
+            path: asked.path.into(),
+            write: asked.write,
+            ms: asked.for_ms.unwrap_or(USUAL_MS),
+            max,
+        })
+    }
 }
 
 /// The lending that is wished for, with what its folder is now; and the same one as it was before, if there was one.

@@ -37,7 +37,7 @@ async fn interfaces(_: Arc<Desk>, _: Reading, _: Interfaces) -> Result<LocalAddr
     })
 }
 
-async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<NetworkState, Refused> {
+pub(crate) async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<NetworkState, Refused> {
     let saved = saved(&desk).await?;
     let active = desk.address.network();
     // Loopback is listened on whatever else is.

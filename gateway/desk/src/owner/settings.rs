@@ -70,24 +70,37 @@ pub(super) async fn change(
     request: Request,
 ) -> Result<Response, Refused> {
     let asked = AskedSettings::read(reply::object_body(request).await?)?;
-    let _turn = desk.turn().await;
-    let settings = asked.of(&desk.ledger.snapshot().settings);
-    act(&desk, &acting, Command::Configure(settings.clone())).await?;
-    desk.ledger.keep(keep_events(&settings));
+    let settings = set(&desk, &acting, &asked).await?;
     Ok(ok(&json!({"ok": true, "config": config(&settings)})))
 }
 
+/// Changes what is asked for, and gives all as they are then.
+///
+/// # Errors
+/// Where the change cannot be recorded.
+pub(crate) async fn set(
+    desk: &Arc<Desk>,
+    acting: &Acting,
+    asked: &AskedSettings,
+) -> Result<Settings, Refused> {
+    let _turn = desk.turn().await;
+    let settings = asked.of(&desk.ledger.snapshot().settings);
+    act(desk, acting, Command::Configure(settings.clone())).await?;
+    desk.ledger.keep(keep_events(&settings));
+    Ok(settings)
+}
+
 /// Settings that are asked for; unknown ones are ignored.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AskedSettings {
-    token_lifetime_ms: Option<f64>,
-    max_trust_window_ms: Option<f64>,
-    allow_until_revoked: Option<bool>,
-    default_trust_windows: Option<Map<String, Value>>,
-    default_reach: Option<Reach>,
-    auto_allow_reads: Option<bool>,
-    audit_keep_events: Option<f64>,
+pub(crate) struct AskedSettings {
+    pub(crate) token_lifetime_ms: Option<f64>,
+    pub(crate) max_trust_window_ms: Option<f64>,
+    pub(crate) allow_until_revoked: Option<bool>,
+    pub(crate) default_trust_windows: Option<Map<String, Value>>,
+    pub(crate) default_reach: Option<Reach>,
+    pub(crate) auto_allow_reads: Option<bool>,
+    pub(crate) audit_keep_events: Option<f64>,
 }
 
 impl AskedSettings {

@@ -28,13 +28,13 @@ const LONG: usize = 20;
 const PART: usize = 12;
 
 /// Whether a name says that its value is a secret.
-pub(super) fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     NAMES.iter().any(|part| name.contains(part))
 }
 
 /// Whether a value has the form of a key or a token, whatever it is called.
-pub(super) fn looks_secret(value: &str) -> bool {
+pub(crate) fn looks_secret(value: &str) -> bool {
     let value = value.strip_prefix("Bearer ").unwrap_or(value);
     if value.len() >= PART && BEGINNINGS.iter().any(|begins| value.starts_with(begins)) {
         return true;
@@ -49,7 +49,7 @@ pub(super) fn looks_secret(value: &str) -> bool {
 }
 
 /// Whether a text has a secret in it: as a whole, in a URL, or in a part of it (`Authorization: Bearer X`, `host=db password=X`).
-pub(super) fn holds_secret(text: &str) -> bool {
+pub(crate) fn holds_secret(text: &str) -> bool {
     let divides = |c: char| c.is_whitespace() || ":=,;{}[]\"'".contains(c);
     let parts = text.split(divides).filter(|part| !part.is_empty());
     let mut after_name = false;
@@ -62,7 +62,7 @@ pub(super) fn holds_secret(text: &str) -> bool {
 }
 
 /// The first argument with a secret in it, by its name.
-pub(super) fn argument_with_secret(arguments: &[String]) -> Option<String> {
+pub(crate) fn argument_with_secret(arguments: &[String]) -> Option<String> {
     let mut option: Option<&str> = None;
     for argument in arguments {
         let name = match argument.split_once('=') {
@@ -91,7 +91,7 @@ pub(super) fn argument_with_secret(arguments: &[String]) -> Option<String> {
 }
 
 /// Which part of a URL holds a secret.
-pub(super) fn url_part_with_secret(url: &str) -> Option<String> {
+pub(crate) fn url_part_with_secret(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let (place, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
     let (host, path) = place.split_once('/').unwrap_or((place, ""));

@@ -1,0 +1,101 @@
+//! Every page under axe-core: nothing that keeps somebody out, dark and light, on a telephone and on a desk; and nothing that
+//! the page's own policy refuses.
+
+use crate::scene::{Scene, WRITE, note};
+use plexus_tests::coding_agents::axe;
+use serde_json::{Value, json};
+
+/// Dark or light, width, height.
+const LOOKS: [(bool, u32, u32); 4] = [
+    (false, 390, 844),
+    (true, 390, 844),
+    (false, 1440, 900),
+    (true, 1440, 900),
+];
+
+/// What axe finds that is serious or worse: the rule, and where.
+const FOUND: &str = "
+    const found = await axe.run(document, { resultTypes: ['violations'] });
+    return found.violations.filter((one) => ['serious', 'critical'].includes(one.impact))
+      .map((one) => [one.id, one.nodes.slice(0, 4).map((node) => node.html.slice(0, 160) + ' | ' + node.failureSummary)]);";
+
+#[test]
+fn no_page_keeps_anybody_out() {
+    let axe = axe();
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let agent = scene.agent("my-cc");
+    scene.workspace.write("a.md", "one\n");
+    agent.must("workspace.read", json!({"path": "a.md"}));
+    let item = agent.must_ask(WRITE, note("b.md", "two\n"));
+    scene.owner().approve(&item, "once");
+    agent.must(WRITE, note("b.md", "two\n"));
+    let waits = agent.must_ask(WRITE, note("c.md", "<b>three</b>\n"));
+    let folder = plexus_tests::Folder::empty();
+    folder.write("x", "x");
+    let path = folder.path().display().to_string();
+    let lent = scene.gateway.cli(["lend", "my-cc", &path]);
+    assert_eq!(lent.status, 0, "{lent:?}");
+    let owner = scene.owner();
+    let calls = owner.get("/admin/api/activity?only=changed").expect_ok();
+    let call = calls["calls"][0]["auditId"].as_str().expect("a change");
+    // The second visit has something to look back on.
+    browser.see("#sign-out").click();
+    browser.go(&scene.link());
+    let _ = browser.see("#lately");
+    let pages = [
+        "",
+        "/approvals",
+        &format!("/approvals/{waits}"),
+        "/since?what=decided",
+        "/since?what=done",
+        "/sources",
+        "/source-form?kind=caldav-account",
+        "/sources/workspace",
+        "/capabilities",
+        "/lend",
+        "/extensions",
+        "/agents",
+        "/connect",
+        "/agents/my-cc",
+        "/grants",
+        "/activity",
+        &format!("/activity/{call}"),
+        &format!("/activity/{call}/undo"),
+        "/live",
+        "/runs",
+        "/changes",
+        "/channels",
+        "/health",
+        "/settings",
+    ];
+    let mut found = Vec::new();
+    for page in pages {
+        browser.go(&format!("{}{page}", scene.page()));
+        // A button that takes no press yet is drawn so.
+        let _ = browser.see("#card article:not([data-fresh], :has([data-fresh])) h2");
+        browser.run(&axe);
+        for (dark, width, height) in LOOKS {
+            browser.dark(dark);
+            browser.size(width, height);
+            let here = browser.run_async(FOUND);
+            if here != json!([]) {
+                found.push(json!({"page": page, "dark": dark, "width": width, "found": here}));
+            }
+            scene.all_is_well();
+        }
+    }
+    assert!(found.is_empty(), "{:#}", Value::from(found));
+}
+
+/// The control: what keeps people out is found.
+#[test]
+fn field_without_a_label_is_found() {
+    let axe = axe();
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    browser.run(&axe);
+    browser.run("document.querySelector('#desk').append(document.createElement('input'))");
+    let found = browser.run_async(FOUND);
+    assert_eq!(found[0][0], "label", "{found}");
+}

@@ -1,0 +1,308 @@
+//! The owner's house: a folder is lent and taken back, the servers of a client are added, settings are changed, and the first
+//! page tells what happened meanwhile. Each by pointer alone and by keyboard alone.
+
+use crate::hands::Hands;
+use crate::scene::{LOOKS, Scene, WRITE, note};
+use plexus_tests::Folder;
+use plexus_tests::browser::key;
+use serde_json::{Value, json};
+
+fn pictures(scene: &Scene, name: &str) {
+    for (dark, width, height, look) in LOOKS {
+        scene.browser.dark(dark);
+        scene.browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("{name}-{look}"));
+    }
+}
+
+/// A refusal of the gateway is an error for the browser's log, and no other is there.
+fn refused(scene: &Scene) {
+    let log = scene.browser.log();
+    let is_refusal = |entry: &Value| entry["message"].to_string().contains("status of 400");
+    assert!(!log.is_empty() && log.iter().all(is_refusal), "{log:?}");
+}
+
+fn lends(keys: bool) {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let hands = Hands::new(browser, keys);
+    let agent = scene.agent("my-cc");
+    let folder = Folder::empty();
+    for name in ["a.md", "b.md", "deep/c.md"] {
+        folder.write(name, "bread\n");
+    }
+    let path = folder.path().display().to_string();
+    let lent = || scene.owner().get("/admin/api/lend").expect_ok()["lent"].clone();
+    hands.page("#lend", "d");
+    browser.reads("#card", "Nothing is lent.");
+    hands.fill("#l-path", &path);
+    hands.press("[name=write]");
+    hands.fill("#l-most", "2");
+    hands.press("[data-steps] [value=preview]");
+    let seen = "[data-previewed]";
+    browser.reads(
+        seen,
+        &format!("my-cc may list, read and change the files in {path} without asking, 2 times"),
+    );
+    browser.reads(seen, "The folder holds 3 files now");
+    browser.reads(seen, "It may not reach anything outside of that folder");
+    if !keys {
+        pictures(&scene, "lend");
+    }
+    assert_eq!(lent(), json!([]), "nothing before it is agreed to");
+    // Other terms than those that were shown are refused.
+    hands.fill("#l-most", "25");
+    hands.press("[data-steps]:not([data-fresh]) [value=add]");
+    browser.reads(
+        "#card > article > [data-notice]",
+        "This is not what was shown",
+    );
+    refused(&scene);
+    assert_eq!(lent(), json!([]));
+    hands.press("[data-steps] [value=preview]");
+    browser.reads(seen, "25 times");
+    hands.press("[data-steps]:not([data-fresh]) [value=add]");
+    browser.reads("#notes", "Lent — ");
+    let source = lent()[0]["source"].as_str().expect("a source").to_owned();
+    assert_eq!(lent()[0]["writesLeft"], 25);
+    let found = agent.must(&format!("{source}.read"), json!({"path": "deep/c.md"}));
+    assert!(found.to_string().contains("bread"), "{found}");
+    agent.must(&format!("{source}.write"), note("d.md", "butter\n"));
+    // Taken back: twice pressed, and gone.
+    let back = format!("[data-send='/lend/{source}']");
+    hands.press(&format!("article:not([data-fresh]) {back}"));
+    browser.reads(&back, "Really take it back");
+    hands.press(&format!("{back}:not([data-fresh])"));
+    browser.reads("#notes", "Taken back");
+    browser.reads("#card", "ended");
+    agent
+        .invoke(&format!("{source}.read"), json!({"path": "a.md"}))
+        .expect_error(404, "unknown_capability");
+    scene.all_is_well();
+    hands.done("lends a folder and takes it back");
+}
+
+#[test]
+fn folder_is_lent_by_pointer() {
+    lends(false);
+}
+
+#[test]
+fn folder_is_lent_by_keyboard() {
+    lends(true);
+}
+
+/// What cannot be lent is said before anything is.
+#[test]
+fn folder_that_cannot_be_lent_says_why() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let _agent = scene.agent("my-cc");
+    browser.see("#lend").click();
+    browser
+        .see("#l-path")
+        .fill(&scene.gateway.state().display().to_string());
+    browser.see("[data-steps] [value=preview]").click();
+    let _ = browser.see("#card > article > [data-notice]");
+    browser.see("#l-path").fill("/no/such/folder");
+    browser.see("[data-steps] [value=preview]").click();
+    browser.reads("#card > article > [data-notice]", "/no/such/folder");
+    assert!(browser.sees("[data-steps] [value=add]").is_none());
+}
+
+fn adds_servers(keys: bool) {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let hands = Hands::new(browser, keys);
+    let folder = Folder::empty();
+    folder.write("words", "Does");
+    let path = folder.path().display().to_string();
+    let program = plexus_tests::binaries::path("plexus-mcp-rude");
+    let secret = "hush-1234-hush";
+    let block = json!({"mcpServers": {
+        "Rude One": {"command": program, "args": [path], "env": {"API_TOKEN": secret, "LEVEL": "1"}},
+        "fetched": {"command": "npx", "args": ["-y", "@a/b"]},
+        "two-headers": {"url": "https://a.example/mcp", "headers": {"A": secret, "B": secret}},
+        "in-words": {"command": program, "args": ["--token", secret]},
+    }});
+    hands.page("#extensions", "e");
+    let form = "[data-steps$='/client']";
+    let seen = format!("{form} [data-previewed]");
+    hands.fill("#b-block", "{\"no\": 1}");
+    hands.press(&format!("{form} [value=list]"));
+    browser.reads(
+        "#card > article > [data-notice]",
+        "There is no `mcpServers` in it.",
+    );
+    refused(&scene);
+    if keys {
+        // Typed text is replaced as a whole.
+        browser.run("document.querySelector('#b-block').value = ''");
+    }
+    hands.fill("#b-block", &block.to_string());
+    hands.press(&format!("{form} [value=list]"));
+    for words in [
+        "Rude One",
+        "as rude-one",
+        "API_TOKEN",
+        "npx downloads it at each start",
+        "it needs more than one header",
+        "its argument --token looks like a secret",
+    ] {
+        browser.reads(&seen, words);
+    }
+    let added = || scene.owner().get("/admin/api/extensions").expect_ok()["extensions"].clone();
+    assert_eq!(added(), json!([]));
+    if keys {
+        hands.reach(&format!("{form} [name=server]"));
+        browser.press(key::SPACE);
+    } else {
+        hands.press(&format!("{form} [name=server]"));
+    }
+    hands.press(&format!("{form} [data-previewed] [value=preview]"));
+    browser.reads(&seen, "What you would add: rude-one");
+    if !keys {
+        pictures(&scene, "client-servers");
+    }
+    // The value of a secret is in what was pasted, and nowhere else.
+    let told = browser.run("return document.querySelector('#card').textContent");
+    assert!(!told.as_str().expect("text").contains(secret), "{told}");
+    hands.press(&format!("{form}:not([data-fresh]) [value=add]"));
+    browser.reads("#notes", "Added — rude-one");
+    browser.reads(&seen, "is there already");
+    assert_eq!(added()[0]["source"], "rude-one");
+    let agent = scene.gateway.agent_with("a", &["rude-one.write"]);
+    agent.must_ask(
+        "rude-one.write",
+        json!({"path": folder.path().join("made"), "text": "x"}),
+    );
+    scene.all_is_well();
+    hands.done("adds a server of a client");
+}
+
+#[test]
+fn servers_of_a_client_are_added_by_pointer() {
+    adds_servers(false);
+}
+
+#[test]
+fn servers_of_a_client_are_added_by_keyboard() {
+    adds_servers(true);
+}
+
+fn changes_settings(keys: bool) {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let hands = Hands::new(browser, keys);
+    let config = || scene.owner().get("/v1/config").expect_ok();
+    let _agent = scene.agent("my-cc");
+    hands.page("#settings", "i");
+    browser.reads(
+        "#card",
+        "Nothing: no source reaches anything beyond its folder.",
+    );
+    browser.reads("#card", "network.json");
+    browser.reads("#card", "plexusctl network set");
+    browser.reads("#card", "my-cc");
+    let told = browser.run("return document.querySelector('#card').textContent");
+    assert!(!told.as_str().expect("text").contains(&scene.gateway.key()));
+    if !keys {
+        pictures(&scene, "settings");
+    }
+    let choose = |field: &str, value: &str, letter: &str| {
+        if keys {
+            hands.reach(field);
+            browser.press(letter);
+        } else {
+            hands.press(&format!("{field} [value='{value}']"));
+        }
+    };
+    choose("#set-auto", "yes", "y");
+    choose("#set-reach", "selected", "o");
+    browser.run("document.querySelector('#set-token').value = ''");
+    hands.fill("#set-token", "99");
+    hands.press("[data-form-send] [type=submit]");
+    // What is out of bounds is not sent, or refused, and not cut to what is in them.
+    assert_eq!(config()["autoAllowReads"], false);
+    browser.run("document.querySelector('#set-token').value = ''");
+    hands.fill("#set-token", "20");
+    hands.press("[data-form-send] [type=submit]");
+    browser.reads("#notes", "Settings changed");
+    let now = config();
+    assert_eq!(
+        (
+            &now["autoAllowReads"],
+            &now["defaultReach"],
+            &now["tokenLifetimeMs"]
+        ),
+        (&json!(true), &json!("selected"), &json!(1_200_000)),
+    );
+    let chosen = browser.run("return document.querySelector('#set-auto').value");
+    assert_eq!(chosen, "yes", "the page shows what holds");
+    scene.all_is_well();
+    hands.done("changes settings");
+}
+
+#[test]
+fn settings_are_changed_by_pointer() {
+    changes_settings(false);
+}
+
+#[test]
+fn settings_are_changed_by_keyboard() {
+    changes_settings(true);
+}
+
+/// What happened between two visits, across a restart; each number leads to what it counts.
+#[test]
+fn first_page_tells_what_happened_meanwhile() {
+    let mut scene = Scene::signed_in();
+    let agent = scene.agent("my-cc");
+    scene.workspace.write("a.md", "one\n");
+    scene.browser.see("#overview").click();
+    scene.browser.reads("#card", "Overview");
+    assert!(scene.browser.sees("#lately").is_none(), "the first visit");
+    scene.browser.see("#sign-out").click();
+    let _ = scene.browser.see("#key");
+    let item = agent.must_ask(WRITE, note("b.md", "two\n"));
+    scene.owner().approve(&item, "once");
+    agent.must(WRITE, note("b.md", "two\n"));
+    let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
+    scene.owner().deny(&denied, "not now");
+    let _newcomer = scene.agent("newcomer");
+    scene.gateway.restart();
+    let browser = &*scene.browser;
+    browser.go(&scene.link());
+    let _ = browser.see("#lately");
+    // The page that was open asked with the session of before.
+    let _ = browser.log();
+    for words in [
+        "decided by you: ",
+        "changes made: 1",
+        "requests to you: 2",
+        "agents connected: 1",
+    ] {
+        browser.reads("#lately", words);
+    }
+    assert!(!browser.text("#lately").contains("failed"), "none did");
+    let agent = scene.gateway.back(&agent);
+    agent.must("workspace.read", json!({"path": "a.md"}));
+    browser.see("#overview").click();
+    browser.reads(".latency", "workspace");
+    pictures(&scene, "overview");
+    browser.see("#lately [href$='what=done']").click();
+    browser.reads("#card h2", "Changes that were made");
+    browser.reads("#card .calls", "b.md");
+    assert_eq!(
+        browser.run("return document.querySelectorAll('.calls li').length"),
+        1
+    );
+    browser.see("#overview").click();
+    browser.see("#lately [href$='what=decided']").click();
+    browser.reads("#card .calls", "was denied");
+    // Signed in again meanwhile: it is the same visit.
+    browser.reload();
+    browser.reads("#card .calls", "was denied");
+    scene.all_is_well();
+}
