@@ -699,7 +699,7 @@ fn owner_adds_one_by_the_agents_program_too_and_an_agent_does_not() {
         "read",
         &json!({"bin": "/usr/bin/echo", "args": ["{text}"]}),
     )]);
-    world.folder.write("box.json", &draft.to_string());
+    world.folder.write("box.json", draft.to_string());
     let file = world.folder.path().join("box.json").display().to_string();
     let files = format!("files={}", world.folder.path().display());
     let state = world.gateway.state();
