@@ -20,7 +20,7 @@ pub use call::{
     MAX_LINES, MAX_TOUCHED, PROGRESS_WINDOW, PlanMade, Planned, Preview, Progress, Stamp, Summary,
     Touched, TouchedId, UndoId, Verdict,
 };
-pub use failure::{Failure, MAX_DETAIL, WorkerError};
+pub use failure::{Failure, MAX_DETAIL, SERVER_REFUSED, WorkerError};
 pub use host::{
     ChildAsk, Event, HOST_CALLS, HOST_WAITS, HostAsk, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED,
     MAX_HOST_INPUT, MAX_ITEM_WAIT,

@@ -101,6 +101,8 @@ mod lying_relay;
 mod managed_sources;
 mod mcp;
 #[cfg(target_os = "linux")]
+mod mcp_answers;
+#[cfg(target_os = "linux")]
 mod mcp_changes;
 #[cfg(target_os = "linux")]
 mod mcp_checks;

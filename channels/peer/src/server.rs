@@ -131,7 +131,17 @@ impl Server {
             Ok(Incoming::Notification { .. } | Incoming::Response) => {
                 return StatusCode::ACCEPTED.into_response();
             }
-            Ok(Incoming::Request { id, method, params }) => (id, method, params),
+            Ok(Incoming::Request {
+                id,
+                fault: Some(why),
+                ..
+            }) => {
+                let refused = RpcError::new(&id, message::INVALID_PARAMS, why);
+                return lines(StatusCode::OK, refused.line());
+            }
+            Ok(Incoming::Request {
+                id, method, params, ..
+            }) => (id, method, params),
         };
         if method == "initialize" {
             return self.initialized(&id, &params);

@@ -185,7 +185,7 @@ impl Approvals {
         if Digest::of(&kept) != wanted {
             return None;
         }
-        let value = plexus_protocol::json::parse(&kept).ok()?;
+        let value = plexus_protocol::json::parse_wide(&kept).ok()?;
         Some((kept, value))
     }
 

@@ -51,7 +51,7 @@ pub async fn change(
     if !entry.is_undo() {
         return None;
     }
-    let named = json::parse(input)
+    let named = json::parse_wide(input)
         .ok()
         .and_then(|input| input["id"].as_str()?.parse().ok());
     let Some(id) = named else {

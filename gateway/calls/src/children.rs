@@ -185,7 +185,7 @@ async fn made(
             error.then(NextKind::Retry, "ask again when the gateway is back"),
         ));
     }
-    let input = json::parse(input).ok().filter(Value::is_object);
+    let input = json::parse_wide(input).ok().filter(Value::is_object);
     let input = input.ok_or_else(|| {
         let why = "The input is no JSON object.";
         let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why);

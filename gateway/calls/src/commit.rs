@@ -18,7 +18,7 @@ use crate::{
     settle::Committed,
     under_way::{CallUnderWay, CancelledBy, Principal},
 };
-use plexus_ipc::message::{Failure, Role};
+use plexus_ipc::message::{Failure, Role, SERVER_REFUSED};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_record::audit_id;
@@ -256,6 +256,7 @@ fn judged(
             if let Failure::TransportError { reason } = &error.code
                 && planned
                 && error.effect == Effect::None
+                && reason.as_str() != SERVER_REFUSED
             {
                 let reason = reason.clone();
                 error.code = Failure::PreconditionChanged { reason };

@@ -224,7 +224,7 @@ async fn made(
     id: &str,
     input: &[u8],
 ) -> Result<InvokeResponse, Box<ErrorBody>> {
-    let input = json::parse(input).ok().filter(Value::is_object);
+    let input = json::parse_wide(input).ok().filter(Value::is_object);
     let input = input.ok_or_else(|| {
         let error = ErrorBody::new(
             ErrorCode::SchemaValidationFailed,

@@ -42,7 +42,7 @@ pub(crate) async fn answer(
         );
         return InvokeResponse::refused(id, error.next("call them one by one"), None);
     };
-    let input = json::parse(input).unwrap_or_default();
+    let input = json::parse_wide(input).unwrap_or_default();
     let Some(at) = workflow.place(id, &input) else {
         let why = "This is not the member that the workflow calls now.";
         let error = ErrorBody::new(ErrorCode::GrantRequired, why);

@@ -37,7 +37,7 @@ impl Workflow {
         entry.capability().is_workflow().then(|| Self {
             entry: entry.clone(),
             // As the worker gets it: 5.0 is 5 there.
-            input: Arc::new(json::parse(canonical).unwrap_or_default()),
+            input: Arc::new(json::parse_wide(canonical).unwrap_or_default()),
             planned: OnceLock::new(),
             made: Mutex::default(),
         })

@@ -303,6 +303,14 @@ pub(crate) fn parsed(bytes: &[u8], code: ErrorCode) -> Result<Value, Refused> {
     json::parse(bytes).map_err(|why| Refused::bad(code, format!("invalid JSON body: {why}")))
 }
 
+/// The same of a body that holds inputs: whether an input may have integers of 64 bits, its capability says.
+///
+/// # Errors
+/// 400 `code`.
+pub(crate) fn parsed_wide(bytes: &[u8], code: ErrorCode) -> Result<Value, Refused> {
+    json::parse_wide(bytes).map_err(|why| Refused::bad(code, format!("invalid JSON body: {why}")))
+}
+
 /// Reads a body that must be a JSON object, as most owner routes do.
 ///
 /// # Errors

@@ -38,14 +38,14 @@ impl Takes {
     }
 }
 
-/// The beginning of `text` that fits, up to the end of a line, or, where not even one fits, of a character.
+/// The beginning of `text` that fits, up to the end of a line, or, where a line is longer than half of it, of a character.
 #[must_use]
 pub fn at_line(text: &str, most: usize) -> &str {
     let most = text.floor_char_boundary(most);
     match text[..most].rfind('\n') {
         _ if most == text.len() => text,
-        Some(end) => &text[..=end],
-        None => &text[..most],
+        Some(end) if end >= most / 2 => &text[..=end],
+        _ => &text[..most],
     }
 }
 
@@ -126,6 +126,10 @@ mod tests {
     fn a_line_is_whole_or_is_not_there() {
         assert_eq!(at_line("one\ntwo\nthree", 9), "one\ntwo\n");
         assert_eq!(at_line("one\ntwo", 7), "one\ntwo");
+        assert_eq!(
+            at_line("{\n  \"text\": \"long\"", 16),
+            "{\n  \"text\": \"lon"
+        );
         assert_eq!(at_line("äöü", 3), "ä");
         assert_eq!(at_line("", 3), "");
     }

@@ -46,7 +46,13 @@ impl Server {
             Ok(incoming) => incoming,
             Err(error) => return Posted::Refused(400, error.line()),
         };
-        let Incoming::Request { id, method, params } = incoming else {
+        let Incoming::Request {
+            id,
+            method,
+            params,
+            fault,
+        } = incoming
+        else {
             return match headers.version {
                 Some(version) if !is_spoken(version) => refused(unsupported(&Value::Null, version)),
                 _ => Posted::Accepted,
@@ -57,7 +63,7 @@ impl Server {
             // What is wrong with the request is its status too; what is wrong with a call is not.
             Err(error) => return refused(error),
         };
-        match self.asked(&id, &method, params, now) {
+        match self.asked(&id, &method, params, fault, now) {
             Ok(actions) => Posted::UnderWay(actions),
             Err(error) => {
                 let status = match error.code {

@@ -1,7 +1,8 @@
 //! JSON-RPC 2.0, one message at a time: strict reading, and the few forms that are written.
 
 use plexus_protocol::json;
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
 
 /// The bytes are no JSON.
 pub const PARSE_ERROR: i64 = -32700;
@@ -18,6 +19,9 @@ pub const HEADER_MISMATCH: i64 = -32020;
 /// A protocol version that is not spoken here; `data` lists those that are.
 pub const UNSUPPORTED_VERSION: i64 = -32022;
 
+/// Levels of a refused message that are looked at for its envelope.
+const ENVELOPE_DEPTH: usize = json::MAX_DEPTH;
+
 /// A message that somebody sent.
 #[derive(Debug)]
 pub enum Incoming {
@@ -29,6 +33,8 @@ pub enum Incoming {
         method: String,
         /// Empty where there are none.
         params: Map<String, Value>,
+        /// Why the arguments of a call cannot be taken: then they are not in `params`.
+        fault: Option<String>,
     },
     /// Wants none.
     Notification {
@@ -83,13 +89,10 @@ impl RpcError {
 /// Where it is none; the error is the answer.
 pub fn read(bytes: &[u8]) -> Result<Incoming, RpcError> {
     let nobody = Value::Null;
-    let value = json::parse(bytes).map_err(|why| {
-        RpcError::new(
-            &nobody,
-            PARSE_ERROR,
-            format!("This is no strict JSON: {why}"),
-        )
-    })?;
+    let value = match json::parse_wide(bytes) {
+        Ok(value) => value,
+        Err(why) => return in_part(bytes, &why.to_string()),
+    };
     let invalid = |id: &Value, why: &str| RpcError::new(id, INVALID_REQUEST, why);
     let Value::Object(mut message) = value else {
         return Err(invalid(
@@ -134,8 +137,75 @@ pub fn read(bytes: &[u8]) -> Result<Incoming, RpcError> {
             id: shown,
             method,
             params,
+            fault: None,
         }),
     }
+}
+
+/// What can be read of a message that is no strict JSON: a request is answered with its id, and a call whose arguments alone
+/// are at fault is a call.
+fn in_part(bytes: &[u8], why: &str) -> Result<Incoming, RpcError> {
+    #[derive(Default, Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+        method: Option<String>,
+        #[serde(borrow)]
+        params: Option<&'a RawValue>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Call<'a> {
+        name: Option<String>,
+        #[serde(borrow, rename = "_meta")]
+        meta: Option<&'a RawValue>,
+    }
+    let strict = |raw: &RawValue| json::parse(raw.get().as_bytes()).ok();
+    let (mut written, mut fault) = (String::new(), why.to_owned());
+    if let Ok(repaired) = json::repaired(bytes, ENVELOPE_DEPTH) {
+        // What came, without what would stand for it in an answer of others.
+        let came = |change: &json::Change| {
+            let came = change.what.split(": ").next().unwrap_or_default();
+            format!("{}: {came}", change.at)
+        };
+        fault = repaired.changes.first().map_or(fault, came);
+        // An id that is there twice is none.
+        if !repaired.changes.sentences("/id").is_empty() {
+            return Err(RpcError::new(&Value::Null, PARSE_ERROR, refused(&fault)));
+        }
+        written = repaired.text;
+    }
+    let envelope = serde_json::from_str::<Envelope<'_>>(&written).unwrap_or_default();
+    let id = envelope.id.and_then(strict);
+    let id = id.filter(|id| id.is_string() || id.is_number());
+    let (Some(id), Some(method)) = (id, envelope.method) else {
+        return Err(RpcError::new(&Value::Null, PARSE_ERROR, refused(&fault)));
+    };
+    let params = envelope.params.map(|raw| raw.get()).unwrap_or_default();
+    let call = serde_json::from_str::<Call<'_>>(params).unwrap_or_default();
+    let meta = call.meta.map(|meta| (meta, strict(meta)));
+    let ("tools/call", Some(name), None | Some((_, Some(_)))) = (&*method, call.name, &meta) else {
+        return Err(RpcError::new(&id, INVALID_PARAMS, refused(&fault)));
+    };
+    let mut params = Map::new();
+    params.insert("name".to_owned(), name.into());
+    if let Some((_, Some(meta))) = meta {
+        params.insert("_meta".to_owned(), meta);
+    }
+    Ok(Incoming::Request {
+        id,
+        method,
+        params,
+        fault: Some(refused(&fault)),
+    })
+}
+
+fn refused(fault: &str) -> String {
+    let fault = fault.replacen("/params/arguments/", "/", 1);
+    format!(
+        "The message is no strict JSON: {fault}. Send a number of more than 64 bits as a text, each key once, at most {} levels and {} values.",
+        json::MAX_DEPTH,
+        json::MAX_VALUES,
+    )
 }
 
 /// A value as JSON. Its `Display` goes byte by byte through a formatter, which takes several times as long.
@@ -210,6 +280,67 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let line = read(deep.as_bytes()).unwrap_err().line();
         assert!(line.contains(&PARSE_ERROR.to_string()), "{line}");
+    }
+
+    #[test]
+    fn refused_message_is_answered_with_its_id() {
+        let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+        let many = format!("[{}0]", "0,".repeat(json::MAX_VALUES));
+        for (bad, says) in [
+            (
+                "123456789012345678901234567890",
+                "/v: 123456789012345678901234567890 is a number of more than 64 bits. Send",
+            ),
+            ("1e400", "/v: 1e400"),
+            ("NaN", "/v: NaN"),
+            (r#""\ud800""#, "/v: half a character"),
+            (r#"{"a":1,"a":2}"#, "/v/a: the key is there twice"),
+            (&deep, "nested too deep"),
+            (&many, "values"),
+        ] {
+            let arguments = format!(
+                r#"{{"name":"t","arguments":{{"v":{bad}}},"_meta":{{"progressToken":1}}}}"#
+            );
+            let call =
+                format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{arguments}}}"#);
+            match read(call.as_bytes()) {
+                Ok(Incoming::Request {
+                    id,
+                    method,
+                    params,
+                    fault,
+                }) => {
+                    assert_eq!((id, &*method), (json!(7), "tools/call"));
+                    assert_eq!(
+                        json!(params),
+                        json!({"name": "t", "_meta": {"progressToken": 1}})
+                    );
+                    let fault = fault.unwrap();
+                    assert!(fault.contains(says), "{bad:.40}: {fault}");
+                }
+                other => panic!("{bad:.40}: {other:?}"),
+            }
+            let other = format!(
+                r#"{{"jsonrpc":"2.0","id":"x","method":"tools/list","params":{{"v":{bad}}}}}"#
+            );
+            let line = read(other.as_bytes()).unwrap_err().line();
+            let error: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(
+                (&error["id"], &error["error"]["code"]),
+                (&json!("x"), &json!(INVALID_PARAMS))
+            );
+        }
+        let wide = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"id":1915883588174806058}}}"#;
+        match read(wide) {
+            Ok(Incoming::Request {
+                params,
+                fault: None,
+                ..
+            }) => {
+                assert_eq!(params["arguments"]["id"], 1_915_883_588_174_806_058_u64);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What a model is told of a call.
 //!
 //! Clients show a model either the text or the structured content of a result, and which one differs by client and by
-//! `isError`. So each of them says all of it: whether anything was done, why, what next.
+//! `isError`. So each of them says all of it: whether anything was done, why, what next. What a lent tool answered is its own
+//! text and its own blocks, then one line of JSON with the rest; only what it structured is in both.
 
+use crate::cut;
 use crate::host::Item;
 use crate::message;
-use crate::tools::{CONTINUE, Tool, View, WAIT};
+use crate::tools::{CONTINUE, MORE, Tool, View, WAIT};
 use plexus_protocol::{Effect, NextAction, NextKind};
 use serde_json::{Map, Value, json};
 
@@ -40,23 +42,67 @@ pub(crate) enum Standing {
 }
 
 /// A result of `tools/call`.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct ToolResult {
-    texts: Vec<String>,
+    content: Vec<Value>,
     structured: Option<Value>,
     error: bool,
+    /// The whole of a text that was cut.
+    pub(crate) long: Option<Box<LongText>>,
+}
+
+/// A text of which the first part was given.
+#[derive(Debug, PartialEq)]
+pub(crate) struct LongText {
+    /// The event of the call.
+    pub(crate) id: String,
+    pub(crate) text: String,
+}
+
+/// The most of a text or a list that one result carries, in bytes: clients hide more than 48,000 characters.
+pub(crate) const MAX_OUTPUT: usize = 45_000;
+
+impl LongText {
+    /// The part from a byte on, and how to go on behind it. `None` where no part begins there.
+    pub(crate) fn part(&self, from: usize) -> Option<ToolResult> {
+        let rest = self.text.get(from..).filter(|rest| !rest.is_empty())?;
+        let shown = cut::at_line(rest, MAX_OUTPUT);
+        let mut envelope = Map::new();
+        envelope.insert("ok".into(), true.into());
+        self.put(&mut envelope, from + shown.len());
+        Some(ToolResult {
+            content: vec![block(shown), block(&Value::Object(envelope).to_string())],
+            ..ToolResult::default()
+        })
+    }
+
+    /// Says what of it was given up to that byte, and the call for the rest.
+    fn put(&self, envelope: &mut Map<String, Value>, end: usize) {
+        let whole = self.text.len();
+        envelope.insert("cut".into(), json!({"bytes": whole, "end": end}));
+        if end < whole {
+            let arguments = json!({"auditId": self.id, "offset": end});
+            envelope.insert(
+                "next".into(),
+                format!("call {MORE} with {arguments} for the rest").into(),
+            );
+            envelope.insert(
+                "nextCall".into(),
+                json!({"tool": MORE, "arguments": arguments}),
+            );
+        }
+    }
+}
+
+fn block(text: &str) -> Value {
+    json!({"type": "text", "text": text})
 }
 
 impl ToolResult {
     /// The result as MCP carries it, without what an era adds.
     pub(crate) fn value(self) -> Map<String, Value> {
-        let content: Vec<Value> = self
-            .texts
-            .into_iter()
-            .map(|text| json!({"type": "text", "text": text}))
-            .collect();
         let mut result = Map::new();
-        result.insert("content".into(), content.into());
+        result.insert("content".into(), self.content.into());
         if let Some(structured) = self.structured {
             result.insert("structuredContent".into(), structured);
         }
@@ -69,23 +115,27 @@ impl ToolResult {
     /// The same data in both carriers.
     pub(crate) fn data(structured: Value) -> Self {
         Self {
-            texts: vec![message::text(&structured)],
+            content: vec![block(&message::text(&structured))],
             structured: Some(structured),
-            error: false,
+            ..Self::default()
         }
     }
 
     /// A text that is read as it is.
     pub(crate) fn text(text: &str) -> Self {
         Self {
-            texts: vec![text.to_owned()],
-            structured: None,
-            error: false,
+            content: vec![block(text)],
+            ..Self::default()
         }
     }
 
-    /// What the gateway answered to a call of `tool`, where that is known.
-    pub(crate) fn of_reply(mut reply: Value, tool: Option<&Tool>, view: &View) -> Self {
+    /// What the gateway answered to a call of `tool`, where that is known. A text that is cut goes on where `keeps`.
+    pub(crate) fn of_reply(
+        mut reply: Value,
+        tool: Option<&Tool>,
+        view: &View,
+        keeps: bool,
+    ) -> Self {
         let conversation = Conversation::of(&mut reply);
         if reply["ok"] != true {
             let refused = Self::refused(
@@ -98,6 +148,8 @@ impl ToolResult {
         let mut envelope = Map::new();
         envelope.insert("ok".into(), true.into());
         let as_text = tool.is_none_or(|tool| tool.text);
+        let lent = tool.filter(|tool| tool.lent);
+        let lent = lent.and_then(|_| output.as_object_mut()).map(Lent::of);
         let content = match output.as_object_mut() {
             Some(members) if as_text && members.get("content").is_some_and(Value::is_string) => {
                 members.shift_remove("content")
@@ -128,12 +180,14 @@ impl ToolResult {
         if let Some(conversation) = conversation {
             conversation.put(&mut envelope);
         }
+        if let Some(lent) = lent {
+            return lent.within(envelope, keeps);
+        }
         let envelope = Value::Object(envelope);
         match content {
             Some(Value::String(content)) => Self {
-                texts: vec![content, envelope.to_string()],
-                structured: None,
-                error: false,
+                content: vec![block(&content), block(&envelope.to_string())],
+                ..Self::default()
             },
             // A tool that is listed without an output schema keeps to texts.
             _ if tool.is_some_and(|tool| tool.text) => Self::text(&envelope.to_string()),
@@ -165,9 +219,10 @@ impl ToolResult {
             structured["nextCall"] = call;
         }
         Self {
-            texts: vec![text],
+            content: vec![block(&text)],
             structured: Some(structured),
             error: true,
+            long: None,
         }
     }
 
@@ -177,7 +232,7 @@ impl ToolResult {
             (conversation, &mut self.structured)
         {
             let said = format!("The conversation: {}", conversation.0);
-            self.texts.push(said);
+            self.content.push(block(&said));
             conversation.put(structured);
         }
         self
@@ -225,13 +280,111 @@ impl ToolResult {
             "call {WAIT} with {{\"{member}\":\"{id}\"}}, or go on with other work; do not look for another way"
         );
         Self {
-            texts: vec![format!("{message} ({member} {id})\nNext: {next}")],
+            content: vec![block(&format!("{message} ({member} {id})\nNext: {next}"))],
             structured: Some(json!({
                 "ok": false, "status": status, "effect": effect, member: id, "message": message, "next": next,
                 "nextCall": call,
             })),
-            error: false,
+            ..Self::default()
         }
+    }
+}
+
+/// What a lent tool answered, taken out of its output: the text, and what is a block of MCP.
+struct Lent {
+    text: String,
+    blocks: Vec<Value>,
+}
+
+impl Lent {
+    fn of(output: &mut Map<String, Value>) -> Self {
+        let text = match output.shift_remove("text") {
+            Some(Value::String(text)) => text,
+            _ => String::new(),
+        };
+        let mut blocks = Vec::new();
+        for (member, kind) in [
+            ("images", "image"),
+            ("audio", "audio"),
+            ("files", "resource"),
+            ("links", "resource_link"),
+        ] {
+            let Some(Value::Array(found)) = output.shift_remove(member) else {
+                continue;
+            };
+            for mut found in found {
+                if kind == "resource" {
+                    found = json!({"resource": found});
+                }
+                found["type"] = kind.into();
+                // The protocol wants both, and a server may have left them out.
+                let missing = match kind {
+                    "resource_link" if found["name"].is_null() => {
+                        Some(("name", found["uri"].clone()))
+                    }
+                    "image" | "audio" if found["mimeType"].is_null() => {
+                        Some(("mimeType", "application/octet-stream".into()))
+                    }
+                    _ => None,
+                };
+                if let Some((member, value)) = missing {
+                    found[member] = value;
+                }
+                blocks.push(found);
+            }
+        }
+        Self { text, blocks }
+    }
+
+    /// The result: what is structured is in both carriers, unless a block or a long text has to be seen beside it.
+    fn within(mut self, mut envelope: Map<String, Value>, keeps: bool) -> ToolResult {
+        let output = envelope.get_mut("output");
+        let structured = output.and_then(|output| output.get_mut("structured"));
+        if let Some(structured) = structured {
+            let length = message::text(structured).len();
+            let fits = self.text.len() + length <= MAX_OUTPUT;
+            if fits && self.blocks.is_empty() {
+                if !self.text.is_empty() {
+                    envelope["output"]["text"] = self.text.into();
+                }
+                return ToolResult::data(Value::Object(envelope));
+            }
+            if length > MAX_OUTPUT {
+                if !self.text.is_empty() {
+                    self.text.push_str("\n\n");
+                }
+                self.text.push_str(&message::text(&structured.take()));
+                if let Some(output) = envelope["output"].as_object_mut() {
+                    output.shift_remove("structured");
+                }
+            }
+        }
+        let mut result = ToolResult::default();
+        let shown = cut::at_line(&self.text, MAX_OUTPUT);
+        if shown.len() < self.text.len() {
+            let id = envelope.get("auditId").and_then(Value::as_str);
+            let long = LongText {
+                id: id.unwrap_or_default().to_owned(),
+                text: self.text.clone(),
+            };
+            match keeps {
+                true => long.put(&mut envelope, shown.len()),
+                false => {
+                    let bytes = json!({"bytes": self.text.len(), "end": shown.len()});
+                    envelope.insert("cut".into(), bytes);
+                    let next = "ask for less at once: this connection does not keep the rest";
+                    envelope.insert("next".into(), next.into());
+                }
+            }
+            result.long = keeps.then(|| Box::new(long));
+        }
+        if !shown.is_empty() {
+            result.content.push(block(shown));
+        }
+        result.content.append(&mut self.blocks);
+        let rest = Value::Object(envelope).to_string();
+        result.content.push(block(&rest));
+        result
     }
 }
 
@@ -321,7 +474,19 @@ mod tests {
     fn of(reply: Value, tool: &str) -> Map<String, Value> {
         let view = view();
         let tool = view.tool(tool).unwrap();
-        ToolResult::of_reply(reply, Some(tool), &view).value()
+        ToolResult::of_reply(reply, Some(tool), &view, true).value()
+    }
+
+    /// A view with one tool of a lent server, and that tool.
+    fn lent_view() -> (View, std::sync::Arc<Tool>) {
+        let output = json!({"properties": {"text": {}, "structured": {}, "images": {}}});
+        let entry = json!({"id": "lent.get", "source": "lent", "kind": "capability", "provenance": "extension",
+            "grants": ["execute"], "io": {"output": output}});
+        let manifest = json!({"manifest": {"entries": [entry]}}).to_string();
+        let view = View::of_manifest(manifest.as_bytes()).unwrap();
+        let tool = std::sync::Arc::clone(view.tool("lent_get").unwrap());
+        assert!(view.list.contains(MORE) && !view.list.contains("outputSchema"));
+        (view, tool)
     }
 
     /// The JSON in a piece of content.
@@ -339,6 +504,84 @@ mod tests {
         let rest = json!({"ok": true, "output": {"bytes": 8}, "auditId": "evt_1"});
         assert_eq!(parsed(&result["content"][1]), rest);
         assert!(!result.contains_key("structuredContent") && !result.contains_key("isError"));
+    }
+
+    #[test]
+    fn lent_tool_answers_with_its_own_text_and_blocks() {
+        let (view, tool) = lent_view();
+        let lent = |output: Value| {
+            let reply = json!({"ok": true, "output": output, "auditId": "evt_1"});
+            ToolResult::of_reply(reply, Some(&tool), &view, true).value()
+        };
+        let said = lent(json!({"text": "hello", "warnings": ["w"]}));
+        assert_eq!(said["content"][0], json!({"type": "text", "text": "hello"}));
+        let rest = json!({"ok": true, "output": {"warnings": ["w"]}, "auditId": "evt_1"});
+        assert_eq!(parsed(&said["content"][1]), rest);
+        assert!(!said.contains_key("structuredContent"));
+
+        let data = lent(json!({"text": "two", "structured": {"n": 1}}));
+        assert_eq!(
+            data["structuredContent"]["output"],
+            json!({"structured": {"n": 1}, "text": "two"})
+        );
+
+        let blocks = lent(json!({
+            "images": [{"mimeType": "image/png", "data": "AA=="}], "audio": [{"data": "BB=="}],
+            "files": [{"uri": "file:///r", "blob": "CC=="}], "links": [{"uri": "file:///l"}], "structured": {"n": 1},
+        }));
+        assert_eq!(
+            blocks["content"].as_array().unwrap()[..4],
+            [
+                json!({"type": "image", "mimeType": "image/png", "data": "AA=="}),
+                json!({"type": "audio", "mimeType": "application/octet-stream", "data": "BB=="}),
+                json!({"type": "resource", "resource": {"uri": "file:///r", "blob": "CC=="}}),
+                json!({"type": "resource_link", "uri": "file:///l", "name": "file:///l"}),
+            ]
+        );
+        assert_eq!(
+            parsed(&blocks["content"][4])["output"],
+            json!({"structured": {"n": 1}})
+        );
+    }
+
+    #[test]
+    fn long_text_of_a_lent_tool_goes_on_until_its_end() {
+        let (view, tool) = lent_view();
+        let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+        for output in [
+            json!({"text": text}),
+            json!({"structured": {"rows": [text]}}),
+        ] {
+            let whole = match output["text"].as_str() {
+                Some(text) => text.to_owned(),
+                None => output["structured"].to_string(),
+            };
+            let reply = json!({"ok": true, "output": output, "auditId": "evt_1"});
+            let mut result = ToolResult::of_reply(reply.clone(), Some(&tool), &view, true);
+            let long = result.long.take().unwrap();
+            let (mut read, mut turns) = (String::new(), 0);
+            loop {
+                let value = result.value();
+                read.push_str(value["content"][0]["text"].as_str().unwrap());
+                let next = parsed(&value["content"][1])["nextCall"]["arguments"].clone();
+                let Some(offset) = next["offset"].as_u64() else {
+                    break;
+                };
+                assert_eq!(next["auditId"], "evt_1");
+                result = long.part(offset as usize).unwrap();
+                turns += 1;
+            }
+            assert!(read == whole && turns > 2);
+            assert_eq!(long.part(whole.len()), None);
+            // Who remembers nothing says so.
+            let alone = ToolResult::of_reply(reply, Some(&tool), &view, false);
+            assert_eq!(alone.long, None);
+            let said = parsed(&alone.value()["content"][1]);
+            assert!(
+                said["next"].as_str().unwrap().contains("ask for less"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -14,9 +14,9 @@ use crate::cut;
 use crate::heard::{CallNews, LastWords};
 use crate::host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 use crate::message::{self, Incoming, RpcError};
-use crate::results::{Refusal, Standing, ToolResult};
+use crate::results::{LongText, MAX_OUTPUT, Refusal, Standing, ToolResult};
 use crate::search::{CALL, DESCRIBE, READ, SEARCH};
-use crate::tools::{CONTINUE, GUIDE, MAX_WAIT_S, PURPOSE, SETUP, Tool, View, WAIT};
+use crate::tools::{CONTINUE, GUIDE, MAX_WAIT_S, MORE, PURPOSE, SETUP, Tool, View, WAIT};
 use plexus_protocol::{CapabilityId, Digest, Effect, RunId, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -55,8 +55,8 @@ const MAX_FLIGHTS: usize = 32;
 const MAX_MADE: usize = 8;
 /// Most items that one client is reminded of.
 const MAX_KNOWN: usize = 64;
-/// The most of a text or a list that one result carries, in bytes: clients hide more than 48,000 characters.
-const MAX_OUTPUT: usize = 45_000;
+/// Long texts that are kept for [`MORE`].
+const MAX_LONG: usize = 4;
 
 /// What a model reads before it has seen a tool: some clients show the first 245 characters only, one shows the whole
 /// under each tool.
@@ -87,6 +87,8 @@ pub struct Server {
     known: VecDeque<TrackedItem>,
     /// Effects that this connection was answered, the latest first: a request with the same id is the same call.
     made: VecDeque<Made>,
+    /// Long texts of which the first part was given, the latest first.
+    long: VecDeque<LongText>,
     last: u64,
 }
 
@@ -175,6 +177,7 @@ impl Server {
             let_go: BTreeMap::new(),
             known: VecDeque::new(),
             made: VecDeque::new(),
+            long: VecDeque::new(),
             last: 0,
         }
     }
@@ -245,8 +248,13 @@ impl Server {
             Err(error) => vec![Action::Send(error.line())],
             Ok(Incoming::Response) => Vec::new(),
             Ok(Incoming::Notification { method, params }) => self.notified(&method, &params),
-            Ok(Incoming::Request { id, method, params }) => self
-                .asked(&id, &method, params, now)
+            Ok(Incoming::Request {
+                id,
+                method,
+                params,
+                fault,
+            }) => self
+                .asked(&id, &method, params, fault, now)
                 .unwrap_or_else(|error| vec![Action::Send(error.line())]),
         }
     }
@@ -295,6 +303,7 @@ impl Server {
         id: &Value,
         method: &str,
         params: Map<String, Value>,
+        fault: Option<String>,
         now: Moment,
     ) -> Result<Vec<Action>, RpcError> {
         if self.flights.values().any(|flight| flight.request == *id) {
@@ -309,7 +318,7 @@ impl Server {
             return match method {
                 "server/discover" => Ok(self.respond(id, &client, self.discovered())),
                 "tools/list" => self.listed(id, &client, &params),
-                "tools/call" => self.called(id, client, params, now),
+                "tools/call" => self.called(id, client, params, fault, now),
                 "tasks/get" => {
                     let item = task_of(id, &params)?;
                     Ok(
@@ -342,7 +351,7 @@ impl Server {
                 Err(RpcError::new(id, message::INVALID_REQUEST, why))
             }
             ("tools/list", Some(client)) => self.listed(id, &client, &params),
-            ("tools/call", Some(client)) => self.called(id, client, params, now),
+            ("tools/call", Some(client)) => self.called(id, client, params, fault, now),
             _ => Err(unknown()),
         }
     }
@@ -448,6 +457,7 @@ impl Server {
         id: &Value,
         client: Client,
         mut params: Map<String, Value>,
+        fault: Option<String>,
         now: Moment,
     ) -> Result<Vec<Action>, RpcError> {
         let name = match params.get("name") {
@@ -463,6 +473,7 @@ impl Server {
         let own = match name.as_str() {
             WAIT => self.view.setup.is_none(),
             CONTINUE => self.view.has_conversations,
+            MORE => self.view.has_lent,
             SEARCH | DESCRIBE | READ | CALL => self.view.search.is_some(),
             GUIDE => !self.view.guides.is_empty(),
             SETUP => self.view.setup.is_some(),
@@ -471,6 +482,9 @@ impl Server {
         if tool.is_none() && !own {
             let why = "There is no such tool in your view of this gateway. List the tools; ask the owner if you need more.";
             return Err(RpcError::new(id, message::INVALID_PARAMS, why));
+        }
+        if let Some(why) = fault {
+            return Ok(self.finish(id, &client, ToolResult::bad_arguments(&why)));
         }
         let mut arguments = match arguments {
             Value::Null => Map::new(),
@@ -519,7 +533,7 @@ impl Server {
                 };
                 if let Some(earlier) = self.made.iter().find(|made| made.is(id, &call)) {
                     let reply = earlier.reply.clone();
-                    let result = ToolResult::of_reply(reply, Some(&tool), &self.view);
+                    let result = self.told(reply, Some(&tool));
                     return Ok(self.finish(id, &client, result));
                 }
                 let purpose = Purpose::Tool {
@@ -551,6 +565,7 @@ impl Server {
             return ToolResult::refused(why, None);
         }
         match (name, &self.view.search) {
+            (MORE, _) => return self.more(arguments),
             (SEARCH, Some(search)) => return self.view.find(search, arguments),
             (DESCRIBE, Some(search)) => return self.view.describe(search, arguments),
             _ => {}
@@ -565,6 +580,30 @@ impl Server {
                 "There is no such guide; without id the guides are listed.",
             ),
         }
+    }
+
+    /// A reply as a result; a text that is cut is kept for its rest.
+    fn told(&mut self, reply: Value, tool: Option<&Tool>) -> ToolResult {
+        let mut result = ToolResult::of_reply(reply, tool, &self.view, !self.stateless);
+        if let Some(long) = result.long.take() {
+            self.long.retain(|known| known.id != long.id);
+            self.long.truncate(MAX_LONG - 1);
+            self.long.push_front(*long);
+        }
+        result
+    }
+
+    /// The next part of a text that was cut.
+    fn more(&self, arguments: &Map<String, Value>) -> ToolResult {
+        let id = arguments.get("auditId").and_then(Value::as_str);
+        let offset = arguments.get("offset").and_then(Value::as_u64);
+        let found = self.long.iter().find(|long| Some(&*long.id) == id);
+        let part = found.zip(offset.and_then(|offset| usize::try_from(offset).ok()));
+        let part = part.and_then(|(long, offset)| long.part(offset));
+        part.unwrap_or_else(|| {
+            let why = "There is no such part: the last few long answers of this connection are kept, and a part begins where nextCall says.";
+            ToolResult::bad_arguments(why)
+        })
     }
 
     /// A further message of a conversation. Its turn is a run, which is waited for like that of a call.
@@ -787,7 +826,7 @@ impl Server {
                         self.made.push_front(made);
                     }
                 }
-                ToolResult::of_reply(reply, tool.as_deref(), &self.view)
+                self.told(reply, tool.as_deref())
             }
             Answer::Listed(waiting) => {
                 waiting.iter().for_each(|waiting| self.know(waiting));
@@ -830,7 +869,7 @@ impl Server {
             Answer::Refused(why) if why.code == UNREACHABLE => ("working", None, Some(why.message)),
             Answer::Unknown => return vec![Action::Send(no_task(&flight.request).line())],
             Answer::Replied(reply) => {
-                let result = ToolResult::of_reply(reply, tool.as_deref(), &self.view);
+                let result = self.told(reply, tool.as_deref());
                 ("completed", done(result), None)
             }
             Answer::Approved | Answer::UnderWay(_) => ("working", None, Some(UNDER_WAY.to_owned())),

@@ -30,6 +30,8 @@ pub(crate) const GUIDE: &str = "plexus_guide";
 pub(crate) const CONTINUE: &str = "plexus_continue";
 /// The argument of each tool that changes something by which a model says why: not part of the call's input.
 pub(crate) const PURPOSE: &str = "plexus_purpose";
+/// Gives the rest of a long answer.
+pub(crate) const MORE: &str = "plexus_more";
 /// Says what is missing. The only tool of a view without a manifest.
 pub(crate) const SETUP: &str = "plexus_setup";
 /// The longest that one call of `plexus_wait` may ask for, in seconds.
@@ -58,6 +60,8 @@ pub(crate) struct Tool {
     pub(crate) long_running: bool,
     /// Its output has a text, which is shown as it is.
     pub(crate) text: bool,
+    /// It is a tool of a lent server: its output has a text and blocks of MCP.
+    pub(crate) lent: bool,
     /// How a long output is taken up again.
     pub(crate) takes: Takes,
     /// Whether [`PURPOSE`] is its argument.
@@ -83,6 +87,8 @@ pub struct View {
     pub(crate) setup: Option<Refusal>,
     /// Whether one of the capabilities is a conversation.
     pub(crate) has_conversations: bool,
+    /// Whether one of the capabilities is a tool of a lent server.
+    pub(crate) has_lent: bool,
     /// Where there are too many capabilities to list.
     pub(crate) search: Option<Search>,
     /// What the list was made of, as JSON.
@@ -188,6 +194,7 @@ impl View {
             list: format!("[{tool}]"),
             setup: Some(why),
             has_conversations: false,
+            has_lent: false,
             search: None,
             entries: String::new(),
         }
@@ -218,6 +225,8 @@ impl View {
         let mut own = vec![wait_tool()];
         own.extend((!guides.is_empty()).then(|| guide_tool(&guides)));
         own.extend(has_conversations.then(continue_tool));
+        let has_lent = capabilities.iter().any(Entry::is_lent);
+        own.extend(has_lent.then(more_tool));
         let names = tool_names(capabilities.iter().map(|entry| &entry.id));
         let pinned = (capabilities.len() > MAX_LISTED).then(|| pinned(&capabilities, &names));
         let index = pinned.as_ref().map(|_| index(&capabilities));
@@ -250,6 +259,7 @@ impl View {
             list: format!("[{}]", list.join(",")),
             setup: None,
             has_conversations,
+            has_lent,
             search: search.map(|(index, pinned)| Search::new(index, listed, pinned)),
             entries,
         }
@@ -273,6 +283,12 @@ impl View {
 }
 
 impl Entry {
+    /// Whether a lent MCP server has it, by the output that Plexus gave it.
+    fn is_lent(&self) -> bool {
+        let has = |member: &str| self.io.output["properties"].get(member).is_some();
+        self.provenance == "extension" && has("structured") && has("images")
+    }
+
     fn tool(&self, name: &str) -> Tool {
         Tool {
             id: self.id.clone(),
@@ -280,6 +296,7 @@ impl Entry {
             read: self.grants.is_read(),
             long_running: self.long_running,
             text: self.io.output["properties"]["content"]["type"] == "string",
+            lent: self.is_lent(),
             takes: Takes::of(&self.io.input),
             says_why: !self.grants.is_read() && self.io.input["properties"].get(PURPOSE).is_none(),
         }
@@ -303,7 +320,7 @@ impl Entry {
         if !self.keywords.is_empty() {
             listed["_meta"]["anthropic/searchHint"] = seen(&self.keywords.join(" ")).into();
         }
-        if !tool.text {
+        if !tool.text && !tool.lent {
             listed["outputSchema"] = envelope();
         }
         listed
@@ -311,14 +328,15 @@ impl Entry {
 
     fn description(&self, alternatives: &str) -> String {
         let mut text = String::new();
-        if self.provenance == "extension" {
-            let _ = writeln!(text, "Third-party tool of {}:", seen(&self.source));
-        }
         let said = if self.describe.is_empty() {
             &self.label
         } else {
             &self.describe
         };
+        let whose = format!("Third-party tool of {}:", seen(&self.source));
+        if self.provenance == "extension" && !said.starts_with(&whose) {
+            let _ = writeln!(text, "{whose}");
+        }
         text.push_str(&seen(said));
         if !alternatives.is_empty() {
             let _ = write!(text, "\n{alternatives}");
@@ -424,6 +442,22 @@ fn wait_tool() -> Value {
         })),
         "annotations": read_only(),
         "_meta": {"anthropic/alwaysLoad": true},
+    })
+}
+
+fn more_tool() -> Value {
+    let mut schema = closed(json!({
+        "auditId": {"type": "string", "description": "auditId of the answer that was cut (evt_…)."},
+        "offset": {"type": "integer", "minimum": 0, "description": "From which byte on, as nextCall names it."}
+    }));
+    schema["required"] = json!(["auditId", "offset"]);
+    json!({
+        "name": MORE,
+        "title": "Go on reading a long answer",
+        "description": "Get the next part of an answer that was cut, as its nextCall says. Nothing is called again. The last few \
+            long answers of this session are kept.",
+        "inputSchema": schema,
+        "annotations": read_only(),
     })
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn whole(text: &str) -> Result<Input, Stop> {
     } else {
         text.as_bytes()
     };
-    match json::parse(bytes) {
+    match json::parse_wide(bytes) {
         Ok(Value::Object(input)) => Ok(input),
         Ok(_) => Err(Stop::usage("the input is JSON, but not an object").next(how())),
         Err(why) => Err(Stop::usage(format!("the input is not JSON: {why}")).next(how())),
@@ -146,7 +146,7 @@ fn types(about: &Value) -> Vec<&str> {
 /// `text` as what `about` says, or what it would have to be.
 fn coerce(text: &str, about: &Value) -> Result<Value, &'static str> {
     let types = types(about);
-    let literal = json::parse(text.as_bytes()).ok();
+    let literal = json::parse_wide(text.as_bytes()).ok();
     if types.is_empty() {
         return Ok(literal.unwrap_or_else(|| text.into()));
     }

@@ -10,7 +10,10 @@ use plexus_client::{Exit, Stop, out, span, text};
 use plexus_protocol::{Timestamp, body::StandingGrant};
 use plexus_search::{Document, Index};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 /// The words of a description that a line has room for.
 const SUMMARY_WORDS: usize = 8;
@@ -98,6 +101,21 @@ impl View<'_> {
         for (end, ids) in self.ends() {
             // Writing to a String cannot fail, here and below.
             let _ = writeln!(text, "{end}: {}", ids.join(" "));
+        }
+        let lent = self.entries.iter().filter(|entry| entry.is_lent());
+        let lent: BTreeSet<_> = lent
+            .filter_map(|e| e.id.as_str().split('.').next())
+            .collect();
+        if !lent.is_empty() {
+            let lent: Vec<_> = lent
+                .into_iter()
+                .map(|source| format!("{source}.*"))
+                .collect();
+            let _ = writeln!(
+                text,
+                "described in words of a third party: {}",
+                lent.join(" ")
+            );
         }
         let fields: Vec<_> = rows.iter().map(|(_, e)| fields(e)).collect();
         let width = |texts: &mut dyn Iterator<Item = usize>, most: usize| {

@@ -111,10 +111,19 @@ impl Entry {
         self.kind == "skill"
     }
 
-    /// The first line of its description.
+    /// The first line of its description. Of a lent tool it is the server's own.
     pub(crate) fn summary(&self) -> &str {
-        let first = self.describe.lines().next().unwrap_or("").trim();
+        let mut lines = self.describe.lines();
+        if self.is_lent() {
+            lines.next();
+        }
+        let first = lines.next().unwrap_or("").trim();
         if first.is_empty() { &self.label } else { first }
+    }
+
+    /// Whether a lent MCP server describes it, as the first line says.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.provenance == "extension" && self.describe.starts_with("Third-party tool of ")
     }
 
     /// The grant that stands behind it, where there is one.

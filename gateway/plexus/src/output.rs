@@ -2,13 +2,17 @@
 
 use crate::command;
 use crate::input::{self, Input};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_mcp::cut::{self, Cut, Takes};
 use plexus_protocol::{CapabilityId, body::Conversation};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 /// The most that is printed unasked, in bytes: a reader pays for each word.
 const MOST: usize = 16 << 10;
@@ -25,6 +29,9 @@ pub(crate) struct Printing {
     /// Write the output to this new file
     #[arg(long, value_name = "FILE", conflicts_with = "full")]
     pub(crate) output: Option<PathBuf>,
+    /// Write images, audio and other files of the output into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 impl Printing {
@@ -35,11 +42,15 @@ impl Printing {
     /// its sandbox, and so it writes nowhere that the agent chooses.
     pub(crate) fn check(&self) -> Result<(), Stop> {
         let pinned = std::env::var_os("PLEXUS_PINNED").is_some_and(|value| !value.is_empty());
-        if pinned && self.output.is_some() {
-            return Err(
-                Stop::usage("--output is not for this command: it writes no files")
-                    .next("use --full"),
-            );
+        if pinned && (self.output.is_some() || self.out.is_some()) {
+            return Err(Stop::usage(
+                "--output and --out are not for this command: it writes no files",
+            )
+            .next("use --full"));
+        }
+        if let Some(path) = self.out.as_ref().filter(|path| !path.is_dir()) {
+            let path = text::line(&path.display().to_string());
+            return Err(Stop::usage(format!("{path} is no folder")).next("name one that is there"));
         }
         if let Some(path) = self.output.as_ref().filter(|path| path.exists()) {
             let path = text::line(&path.display().to_string());
@@ -192,6 +203,9 @@ impl Form<'_> {
             return Ok(Exit::Ok);
         }
         let mut output = answer.read.output.clone();
+        for note in self.files(&mut output)? {
+            out::say(&note);
+        }
         let whole = wanted(&output);
         if all || whole.len() <= MOST {
             self.print(&whole)?;
@@ -221,23 +235,59 @@ impl Form<'_> {
         let Some(path) = &self.printing.output else {
             return out::line(text);
         };
-        let written = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(text.as_bytes()));
-        written.map_err(|why| {
-            let why = format!("{} could not be written: {why}", path.display());
-            Stop::new(Exit::Failed, "output", why)
-                .done(Done::Done)
-                .next("stop; tell the owner: the call is done, and only its output was not kept")
-        })?;
+        written(path, text.as_bytes())?;
         out::say(&format!(
             "written to {}: {} bytes",
             path.display(),
             text.len()
         ));
         Ok(())
+    }
+
+    /// Takes the bytes out of the output of a lent tool, and says of each what it is, or where it was written.
+    fn files(&self, output: &mut Value) -> Result<Vec<String>, Stop> {
+        let mut notes = Vec::new();
+        for (member, name) in [("images", "image"), ("audio", "audio"), ("files", "file")] {
+            let is_lent = output[member]
+                .as_array()
+                .is_some_and(|all| all.iter().all(is_file));
+            let found = match output.as_object_mut() {
+                Some(members) if is_lent => members.shift_remove(member),
+                _ => None,
+            };
+            let found = found.as_ref().and_then(Value::as_array);
+            for (at, file) in found.into_iter().flatten().enumerate() {
+                let word = |key: &str| file[key].as_str().unwrap_or_default();
+                let data = if word("data").is_empty() {
+                    word("blob")
+                } else {
+                    word("data")
+                };
+                let bytes = STANDARD.decode(data);
+                let kind = text::line(word("mimeType"));
+                let mut note = format!("{name} {}: {kind}", at + 1);
+                if !word("uri").is_empty() {
+                    note = format!("{note}, {}", text::line(word("uri")));
+                }
+                note = match (&bytes, &self.printing.out) {
+                    (Err(_), _) => format!("{note}, which is no base64 and left out"),
+                    (Ok(bytes), None) => {
+                        format!("{note}, {} bytes; --out FOLDER writes it", bytes.len())
+                    }
+                    (Ok(bytes), Some(folder)) => {
+                        let path = folder.join(format!("{name}-{}.{}", at + 1, ending(&kind)));
+                        written(&path, bytes)?;
+                        format!(
+                            "{note}, written to {}: {} bytes",
+                            path.display(),
+                            bytes.len()
+                        )
+                    }
+                };
+                notes.push(note);
+            }
+        }
+        Ok(notes)
     }
 
     fn cut(&self, output: &mut Value) -> Option<Cut> {
@@ -338,9 +388,73 @@ fn command_of(id: &CapabilityId, input: &Input) -> String {
     command::line(format_args!("{id}{}", words.concat()))
 }
 
+/// Writes a new file.
+fn written(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes));
+    written.map_err(|why| {
+        let why = format!("{} could not be written: {why}", path.display());
+        Stop::new(Exit::Failed, "output", why)
+            .done(Done::Done)
+            .next("stop; tell the owner: the call is done, and only its output was not kept")
+    })
+}
+
+/// Whether it is a file in the output of a lent tool.
+fn is_file(value: &Value) -> bool {
+    value["data"].is_string() || value["blob"].is_string()
+}
+
+/// How the name of a file ends whose kind a server says: what is no plain word is not taken from it.
+fn ending(kind: &str) -> &str {
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    match kind.rsplit_once('/').map_or("", |(_, kind)| kind) {
+        "svg+xml" => "svg",
+        "plain" => "txt",
+        "mpeg" => "mp3",
+        word if (1..=8).contains(&word.len())
+            && word.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+        {
+            word
+        }
+        _ => "bin",
+    }
+}
+
+/// What a lent tool says: its text, and what it structured. `None` for another output.
+fn said_by_lent(output: &Value) -> Option<String> {
+    let members = output.as_object()?;
+    let known = [
+        "text",
+        "structured",
+        "images",
+        "audio",
+        "files",
+        "links",
+        "warnings",
+    ];
+    let is_lent = members.keys().all(|key| known.contains(&key.as_str()));
+    let text = members
+        .get("text")
+        .and_then(Value::as_str)
+        .filter(|_| is_lent)?;
+    let rest = members
+        .iter()
+        .filter(|(key, _)| matches!(key.as_str(), "structured" | "links"));
+    let parts = rest.map(|(_, value)| serde_json::to_string_pretty(value).unwrap_or_default());
+    let parts: Vec<_> = std::iter::once(text.to_owned()).chain(parts).collect();
+    Some(parts.join("\n\n"))
+}
+
 /// The part of an output that a reader wants: a text, its `content`, or all of it.
 fn wanted(output: &Value) -> String {
     let content = &output["content"];
+    if let Some(said) = said_by_lent(output) {
+        return said;
+    }
     match (output, content) {
         (Value::String(text), _) | (_, Value::String(text)) => text.clone(),
         (_, Value::Array(parts))
@@ -374,6 +488,25 @@ mod tests {
         );
         assert_eq!(wanted(&json!({"hits": []})), "{\n  \"hits\": []\n}");
         assert_eq!(wanted(&json!({"content": []})), "{\n  \"content\": []\n}");
+        assert_eq!(wanted(&json!({"text": "a\nb", "warnings": ["w"]})), "a\nb");
+        assert_eq!(
+            wanted(&json!({"text": "a", "structured": [1]})),
+            "a\n\n[\n  1\n]"
+        );
+        let other = json!({"text": "a", "status": 0});
+        assert_eq!(
+            wanted(&other),
+            serde_json::to_string_pretty(&other).unwrap()
+        );
+        for (kind, name) in [
+            ("image/png", "png"),
+            ("image/svg+xml", "svg"),
+            ("a/../../x", "x"),
+            ("a/..", "bin"),
+            ("", "bin"),
+        ] {
+            assert_eq!(ending(kind), name);
+        }
     }
 
     #[test]

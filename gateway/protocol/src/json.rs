@@ -2,11 +2,16 @@
 //!
 //! Invariants: a parsed body has no duplicate keys, no key and no number that two readers could take differently, and
 //! no more than [`MAX_DEPTH`] levels and [`MAX_VALUES`] values; [`canonical`] of it is RFC 8785, so its digest names
-//! exactly one input.
+//! exactly one input. Integers beyond what RFC 8785 has are taken by [`parse_wide`] alone; their canonical form is their
+//! decimal text.
+//!
+//! What others answer is not held to that: it is [repaired].
 
 mod exact;
+mod repair;
 
 pub use exact::Exact;
+pub use repair::{Change, Changes, Repaired, repaired};
 
 use crate::Digest;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -36,11 +41,32 @@ pub struct NotStrict(String);
 /// number that overflows, a lone surrogate, nesting beyond [`MAX_DEPTH`], more than [`MAX_VALUES`] values, or bytes after
 /// the value.
 pub fn parse(bytes: &[u8]) -> Result<Value, NotStrict> {
+    read(bytes, false, MAX_VALUES)
+}
+
+/// As [`parse`], with integers of 64 bits as they are: identifiers that a lent tool gave out, and takes again.
+///
+/// # Errors
+/// As [`parse`]; an integer is beyond what fits only where neither `i64` nor `u64` holds it.
+pub fn parse_wide(bytes: &[u8]) -> Result<Value, NotStrict> {
+    read(bytes, true, MAX_VALUES)
+}
+
+/// As [`parse_wide`], for a text that holds schemas of others and is bounded in bytes by who calls.
+///
+/// # Errors
+/// As [`parse_wide`], with sixteen times the values.
+pub fn parse_many(bytes: &[u8]) -> Result<Value, NotStrict> {
+    read(bytes, true, 16 * MAX_VALUES)
+}
+
+fn read(bytes: &[u8], wide: bool, most: usize) -> Result<Value, NotStrict> {
     let mut from = serde_json::Deserializer::from_slice(bytes);
-    let left = Cell::new(MAX_VALUES);
+    let left = Cell::new(most);
     let value = Strict {
         depth: 0,
         left: &left,
+        wide,
     }
     .deserialize(&mut from)
     .map_err(|e| NotStrict(e.to_string()))?;
@@ -53,7 +79,15 @@ pub fn parse(bytes: &[u8]) -> Result<Value, NotStrict> {
 /// # Errors
 /// As [`parse`], or the first mismatch with `T`.
 pub fn parse_as<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, NotStrict> {
-    from_value(parse(bytes)?).map_err(|e| NotStrict(e.to_string()))
+    read_value(parse(bytes)?)
+}
+
+/// As [`from_value`], with the error of a parse.
+///
+/// # Errors
+/// The first mismatch with `T`.
+pub fn read_value<T: de::DeserializeOwned>(value: Value) -> Result<T, NotStrict> {
+    from_value(value).map_err(|e| NotStrict(e.to_string()))
 }
 
 /// Reads a value into a type. An array is never taken for an object, as `serde_json::from_value` would: `[]` is not a
@@ -65,11 +99,71 @@ pub fn from_value<T: de::DeserializeOwned>(value: Value) -> Result<T, serde_json
     T::deserialize(Exact(value))
 }
 
-/// The canonical bytes (RFC 8785) of a value that [`parse`] accepted or that we made.
+/// The canonical bytes (RFC 8785) of a value that [`parse`] accepted or that we made. An integer beyond ±(2^53−1), of which
+/// RFC 8785 keeps the nearest double, is its decimal text.
 #[must_use]
 pub fn canonical(value: &Value) -> Vec<u8> {
-    // The canonicalizer fails only on non-finite numbers, which `Value` cannot hold.
-    serde_json_canonicalizer::to_vec(value).unwrap_or_default()
+    let mut out = Vec::with_capacity(128);
+    write_canonical(value, &mut out);
+    out
+}
+
+fn write_canonical(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Array(items) => {
+            out.push(b'[');
+            for (at, item) in items.iter().enumerate() {
+                out.extend((at > 0).then_some(b','));
+                write_canonical(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_unstable_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            out.push(b'{');
+            for (at, (key, value)) in sorted.into_iter().enumerate() {
+                out.extend((at > 0).then_some(b','));
+                write_text(key, out);
+                out.push(b':');
+                write_canonical(value, out);
+            }
+            out.push(b'}');
+        }
+        Value::Number(number) if is_beyond(number) => out.extend(number.to_string().bytes()),
+        Value::String(text) => write_text(text, out),
+        // The canonicalizer fails only on non-finite numbers, which `Value` cannot hold.
+        scalar => out.extend(serde_json_canonicalizer::to_vec(scalar).unwrap_or_default()),
+    }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    // A text can be written into memory; its escapes are those of RFC 8785.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// An integer that RFC 8785 would round.
+fn is_beyond(number: &Number) -> bool {
+    let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
+    magnitude.is_some_and(|magnitude| magnitude > MAX_INTEGER as u64)
+}
+
+/// Where a value has an integer that [`parse`] refuses: a JSON pointer.
+#[must_use]
+pub fn wide_integer(value: &Value) -> Option<String> {
+    let below = |key: &str, value| {
+        let key = key.replace('~', "~0").replace('/', "~1");
+        wide_integer(value).map(|rest| format!("/{key}{rest}"))
+    };
+    match value {
+        Value::Number(number) => is_beyond(number).then(String::new),
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(at, item)| below(&at.to_string(), item))
+        }
+        Value::Object(members) => members.iter().find_map(|(key, value)| below(key, value)),
+        _ => None,
+    }
 }
 
 /// The digest of the canonical form.
@@ -118,9 +212,18 @@ struct Strict<'a> {
     depth: usize,
     /// Values that the whole text may still have.
     left: &'a Cell<usize>,
+    /// Whether integers may have 64 bits.
+    wide: bool,
 }
 
 impl Strict<'_> {
+    fn beyond(&self) -> &'static str {
+        match self.wide {
+            true => "an integer beyond 64 bits",
+            false => "an integer beyond 2^53 - 1",
+        }
+    }
+
     fn deeper<E: de::Error>(&self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
             Err(E::custom(too_deep()))
@@ -157,15 +260,15 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Value::Bool(v))
     }
     fn visit_i64<E: de::Error>(self, v: i64) -> Result<Value, E> {
-        if v.unsigned_abs() > MAX_INTEGER as u64 {
-            Err(E::custom("an integer beyond 2^53 - 1"))
+        if v.unsigned_abs() > MAX_INTEGER as u64 && !self.wide {
+            Err(E::custom(self.beyond()))
         } else {
             Ok(v.into())
         }
     }
     fn visit_u64<E: de::Error>(self, v: u64) -> Result<Value, E> {
-        if v > MAX_INTEGER as u64 {
-            Err(E::custom("an integer beyond 2^53 - 1"))
+        if v > MAX_INTEGER as u64 && !self.wide {
+            Err(E::custom(self.beyond()))
         } else {
             Ok(v.into())
         }
@@ -173,7 +276,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_f64<E: de::Error>(self, v: f64) -> Result<Value, E> {
         // A long integer literal arrives here as a float; it may not pass by that door.
         if v.fract() == 0.0 && v.abs() > MAX_INTEGER {
-            return Err(E::custom("an integer beyond 2^53 - 1"));
+            return Err(E::custom(self.beyond()));
         }
         Number::from_f64(v)
             .map(Value::Number)
@@ -284,7 +387,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn wide_integer_is_exact_and_its_digest_its_own() {
+        for exact in [
+            "9007199254740992",
+            "-9223372036854775808",
+            "18446744073709551615",
+        ] {
+            let text = format!(r#"{{"a":[{exact}]}}"#);
+            let value = parse_wide(text.as_bytes()).unwrap();
+            assert_eq!(canonical(&value), text.as_bytes());
+            assert_eq!(wide_integer(&value).unwrap(), "/a/0");
+            assert!(parse(text.as_bytes()).is_err());
+        }
+        let next = |text: &str| digest(&parse_wide(text.as_bytes()).unwrap());
+        assert_ne!(next("9007199254740992"), next("9007199254740993"));
+        for beyond in ["18446744073709551616", "-9223372036854775809", "1e300"] {
+            let refused = parse_wide(beyond.as_bytes()).expect_err(beyond);
+            assert!(refused.to_string().contains("beyond 64 bits"), "{refused}");
+        }
+        assert_eq!(
+            wide_integer(&parse(b"[1,9007199254740991,1.5]").unwrap()),
+            None
+        );
+    }
+
     proptest! {
+        /// Below 2^53 the canonical form is that of RFC 8785, by another implementation of it.
+        #[test]
+        fn canonical_is_that_of_the_rfc(
+            keys in proptest::collection::vec(any::<String>(), 0..6),
+            number in any::<f64>(),
+            integer in -(1i64 << 53) + 1..1i64 << 53,
+            text in any::<String>(),
+        ) {
+            let mut members: Map<String, Value> =
+                keys.into_iter().map(|key| (key, Value::Null)).collect();
+            members.insert("n".into(), serde_json::json!([number, integer, -0.0, 1e21, true]));
+            members.insert("\u{e000}".into(), text.into());
+            members.insert("\u{1f600}\u{7f}\u{8}\n/".into(), serde_json::json!({}));
+            let value = Value::Object(members);
+            prop_assert_eq!(canonical(&value), serde_json_canonicalizer::to_vec(&value).unwrap());
+        }
+
         #[test]
         fn canonical_is_a_fixed_point(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(value) = parse(&bytes) {

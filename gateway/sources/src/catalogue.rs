@@ -41,6 +41,14 @@ impl Entry {
     /// One sentence that names the field.
     pub fn check(&self, input: &Value) -> Result<(), String> {
         let capability = self.capability();
+        // What is lent may have ids of 64 bits. Our own inputs have none (docs/design.md#the-life-of-a-call).
+        if self.provenance != plexus_protocol::Provenance::Extension
+            && let Some(at) = plexus_protocol::json::wide_integer(input)
+        {
+            return Err(format!(
+                "The input has an integer beyond 2^53 - 1 at '{at}': send it as a text."
+            ));
+        }
         match self.connector.schemas.get(&capability.name) {
             Some(schema) => schema.check(input),
             None if capability.callable() => Err("Its input cannot be checked.".to_owned()),

@@ -76,8 +76,9 @@ fn with_folders(base: &str, manifest: &Manifest, may_write: &str) -> String {
 /// The offer of what is installed, by its text.
 fn registered(text: &str) -> anyhow::Result<Registered> {
     // Whose manifest is an object within it is an extension by manifest.
-    if json::parse(text.as_bytes()).is_ok_and(|whole| whole["manifest"].is_object()) {
-        return json::parse_as::<Agreed>(text.as_bytes())?.registered();
+    let whole = json::parse_many(text.as_bytes());
+    if let Some(whole) = whole.ok().filter(|whole| whole["manifest"].is_object()) {
+        return json::read_value::<Agreed>(whole)?.registered();
     }
     let manifest = Manifest::parse(text)?;
     let fields = |begins: &str| {

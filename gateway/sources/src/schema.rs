@@ -35,15 +35,13 @@ impl Schema {
                 .cloned()
                 .unwrap_or_default(),
             closed: schema.get("additionalProperties") == Some(&Value::Bool(false)),
-            // An engine without backtracking: a schema may be a stranger's.
-            whole: jsonschema::options()
-                .with_pattern_options(
-                    jsonschema::PatternOptions::regex()
-                        .size_limit(MAX_PATTERN)
-                        .dfa_size_limit(MAX_CACHE),
-                )
-                .build(schema)
-                .map_err(|e| e.to_string())?,
+            whole: compiled(schema).or_else(|why| {
+                let mut rest = schema.clone();
+                match without_patterns(&mut rest) {
+                    true => compiled(&rest),
+                    false => Err(why),
+                }
+            })?,
         })
     }
 
@@ -106,6 +104,44 @@ impl Schema {
     }
 }
 
+fn compiled(schema: &Value) -> Result<jsonschema::Validator, String> {
+    // An engine without backtracking: a schema may be a stranger's.
+    let patterns = jsonschema::PatternOptions::regex()
+        .size_limit(MAX_PATTERN)
+        .dfa_size_limit(MAX_CACHE);
+    let options = jsonschema::options().with_pattern_options(patterns);
+    options.build(schema).map_err(|e| e.to_string())
+}
+
+/// Takes the patterns out that this engine cannot evaluate, such as one that looks ahead: whoever wrote it checks the field.
+/// Whether there was one.
+fn without_patterns(schema: &mut Value) -> bool {
+    match schema {
+        Value::Array(parts) => parts
+            .iter_mut()
+            .fold(false, |any, part| without_patterns(part) | any),
+        Value::Object(members) => {
+            let is_unknown = |pattern: &Value| {
+                let alone = serde_json::json!({"pattern": pattern});
+                pattern.is_string() && compiled(&alone).is_err()
+            };
+            let mut any = members.get("pattern").is_some_and(is_unknown);
+            if any {
+                members.remove("pattern");
+            }
+            if let Some(Value::Object(properties)) = members.get_mut("patternProperties") {
+                let all = properties.len();
+                properties.retain(|pattern, _| !is_unknown(&pattern.as_str().into()));
+                any |= properties.len() < all;
+            }
+            members
+                .values_mut()
+                .fold(any, |any, part| without_patterns(part) | any)
+        }
+        _ => false,
+    }
+}
+
 fn is_a(value: &Value, declared: &str) -> bool {
     match declared {
         "string" => value.is_string(),
@@ -133,6 +169,33 @@ fn type_of(value: &Value) -> &'static str {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn pattern_that_cannot_be_evaluated_checks_nothing() {
+        let schema = Schema::compile(&json!({"type": "object", "properties": {
+            "ahead": {"type": "string", "pattern": "^(?!null$)"},
+            "back": {"anyOf": [{"type": "string", "pattern": "^(a)\\1$"}]},
+            "both": {"type": "string", "pattern": "^a+$"},
+            "pattern": {"type": "integer", "maximum": 9_223_372_036_854_775_807_i64},
+        }, "patternProperties": {"^(?=x)": {"type": "integer"}, "^y": {"type": "integer"}}}))
+        .unwrap();
+        for good in [
+            json!({"ahead": "null", "back": "b", "both": "aa", "pattern": i64::MAX}),
+            json!({"xa": "s"}),
+        ] {
+            assert_eq!(schema.check(&good), Ok(()), "{good}");
+        }
+        for bad in [
+            json!({"ahead": 7}),
+            json!({"back": 7}),
+            json!({"both": "b"}),
+            json!({"ya": "s"}),
+            json!({"pattern": u64::MAX}),
+        ] {
+            assert!(schema.check(&bad).is_err(), "{bad}");
+        }
+        assert!(Schema::compile(&json!({"type": "str", "pattern": "(?!a)"})).is_err());
+    }
 
     #[test]
     fn messages_of_the_wire() {

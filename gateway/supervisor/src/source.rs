@@ -37,15 +37,19 @@ impl Source {
             .reader
             .as_ref()
             .map_or_else(SourceHealth::unknown, Handle::health);
-        if let Some(writer) = self.writer.as_ref().map(Handle::health)
-            && health.status == Health::Ok
-            && writer.status == Health::Unavailable
-        {
-            health.status = Health::Degraded;
-            health.detail = writer
-                .detail
-                .map(|why| format!("nothing can be written: {why}"));
-            health.told = Some("Nothing can be written.");
+        let writer = self.writer.as_ref().map(Handle::health);
+        let writer = writer.filter(|_| health.status == Health::Ok);
+        match writer {
+            // What works in part may be something that the reader does not see.
+            Some(writer) if writer.status == Health::Degraded => return writer,
+            Some(writer) if writer.status == Health::Unavailable => {
+                health.status = Health::Degraded;
+                health.detail = writer
+                    .detail
+                    .map(|why| format!("nothing can be written: {why}"));
+                health.told = Some("Nothing can be written.");
+            }
+            _ => {}
         }
         health
     }

@@ -57,6 +57,10 @@ pub enum Failure {
     Internal,
 }
 
+/// The reason of a [`Failure::TransportError`] with which a server behind the source refused a call before it began. No plan
+/// could foresee it: an effect that ends so has failed, and the world has not moved.
+pub const SERVER_REFUSED: &str = "server_refused";
+
 /// Why a call failed and whether anything was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[serde(deny_unknown_fields)]

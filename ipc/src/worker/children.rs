@@ -68,6 +68,8 @@ pub struct Child {
     /// What its run says to the worker, and hears from it; where the manifest has it so.
     pub host: Option<(pipe::Receiver, pipe::Sender)>,
     ended: oneshot::Receiver<(Ending, Usage)>,
+    /// How it ended, once that was told.
+    over: Option<(Ending, Usage)>,
     shared: Arc<Shared>,
 }
 
@@ -154,6 +156,7 @@ impl Children {
             stderr: None,
             host: None,
             ended: end,
+            over: None,
             shared: Arc::clone(&self.0),
         };
         self.0.ask(&ask).await?;
@@ -178,13 +181,20 @@ impl Children {
 }
 
 impl Child {
-    /// Waits until it and all that descended from it have ended.
+    /// Waits until it and all that descended from it have ended; once it has, each wait is over at once.
     ///
     /// # Errors
     /// The keeper is gone; it takes its programs along.
     pub async fn wait(&mut self) -> io::Result<(Ending, Usage)> {
+        if let Some(over) = &self.over {
+            return Ok(*over);
+        }
+        if self.ended.is_terminated() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let ended = (&mut self.ended).await;
-        ended.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let ended = ended.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(*self.over.insert(ended))
     }
 
     /// Interrupts the program, as a person would who wants it to stop what it does.

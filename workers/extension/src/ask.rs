@@ -133,9 +133,6 @@ impl Extension {
         let answer = answer.map_err(late)?;
         let answer = answer.map_err(|why| ask.no_answer(why).effect(unknown))?;
         let output = answer.map_err(|failure| failure.told(&ask.name, unknown))?;
-        Ok(Reply::new(
-            object!({"output": output}),
-            format!("asked {}", ask.name),
-        ))
+        Ok(Reply::new(output, format!("asked {}", ask.name)))
     }
 }

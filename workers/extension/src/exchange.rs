@@ -17,6 +17,8 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
 
+/// Levels of what others say: an output adds one.
+const MAX_DEPTH: usize = json::MAX_DEPTH - 1;
 /// Longest output that is asked for beyond the declared one: the end of its last line.
 const LINE_END: u64 = 1;
 
@@ -67,7 +69,23 @@ pub(crate) fn question(capability: &str, input: &Value) -> Value {
     object!({"capability": capability, "input": input})
 }
 
-/// Asks, and hears the other end until it answers.
+/// What a program or an app said in JSON, as every reader takes it, and what was changed for that.
+pub(crate) fn repaired(bytes: &[u8]) -> Result<(Value, Vec<String>), json::NotStrict> {
+    let read = json::repaired(bytes, MAX_DEPTH)?;
+    // What was written again is JSON that this reader takes.
+    let value = serde_json::from_str(&read.text).unwrap_or_default();
+    Ok((value, read.changes.sentences("")))
+}
+
+/// An output, with what was changed in it.
+pub(crate) fn with(mut output: Value, warnings: Vec<String>) -> Value {
+    if !warnings.is_empty() {
+        output["warnings"] = warnings.into();
+    }
+    output
+}
+
+/// Asks, and hears the other end until it answers: `{"output": …}`.
 pub(crate) async fn ask(
     to: &mut (impl AsyncWrite + Unpin),
     from: impl AsyncRead + Unpin,
@@ -93,9 +111,13 @@ pub(crate) async fn ask(
         if line.last() != Some(&b'\n') {
             return Err(NoAnswer::Ended(io::ErrorKind::UnexpectedEof.into()));
         }
-        let said = json::parse_as(&line).map_err(|why| NoAnswer::NotALine(why.to_string()))?;
+        let said = repaired(&line).map_err(|why| NoAnswer::NotALine(why.to_string()))?;
+        let (said, warnings) = said;
+        let said = json::read_value(said).map_err(|why| NoAnswer::NotALine(why.to_string()))?;
         match said {
-            ExchangeLine::Output(output) => return Ok(Ok(output)),
+            ExchangeLine::Output(output) => {
+                return Ok(Ok(with(object!({"output": output}), warnings)));
+            }
             ExchangeLine::Error(failure) => return Ok(Err(failure)),
             ExchangeLine::Progress(Value::String(text)) => call.progress(text).await,
             // One that is too large is lost; its answer is not.

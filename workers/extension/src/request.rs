@@ -3,14 +3,14 @@
 //! Invariants: the request goes through the egress, which knows the host and adds the secret; no more than the declared
 //! answer is taken; a redirect is not followed; a request is sent once.
 
-use crate::Extension;
+use crate::{Extension, exchange};
 use plexus_egress_client::{Answer, EgressClient, NoAnswer, Request, StatusCode};
 use plexus_ipc::{
     manifest::{EgressHost, Manifest, RenderedRequest, RequestTemplate},
     text::Line,
     worker::{CallContext, EgressAccess, Plan, Preview, Reply, Role, SourceError},
 };
-use plexus_protocol::{Effect, json, json::digest};
+use plexus_protocol::{Effect, json::digest};
 use serde_json::{Value, json as object};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -87,8 +87,12 @@ impl AppRequest {
         if answer.body.is_empty() {
             return Ok(object!({"status": status, "json": null}));
         }
-        let value = json::parse(&answer.body).map_err(|_| unreadable("not_json", "no JSON"))?;
-        Ok(object!({"status": status, "json": value}))
+        let read = exchange::repaired(&answer.body);
+        let (value, warnings) = read.map_err(|_| unreadable("not_json", "no JSON"))?;
+        Ok(exchange::with(
+            object!({"status": status, "json": value}),
+            warnings,
+        ))
     }
 
     /// What a status means that is no answer.

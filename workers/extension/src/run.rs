@@ -14,7 +14,7 @@ use plexus_ipc::{
         children::{Child, Ending, LastWords},
     },
 };
-use plexus_protocol::{Effect, json};
+use plexus_protocol::Effect;
 use serde_json::{Value, json as object};
 use std::{
     io,
@@ -93,7 +93,7 @@ impl Extension {
             let answer = answer.map_err(|why| stopped(command, why, unknown, &last_words))?;
             let output = answer.map_err(|failure| failure.told(&command.name, unknown))?;
             ended.map_err(|error| gone(command, &error).effect(unknown))?;
-            return Ok(object!({"output": output}));
+            return Ok(output);
         }
         let stdin = command.stdin(input).as_bytes();
         // It may close its output and go on: its end counts too.
@@ -149,8 +149,12 @@ impl Extension {
             SourceError::transport(reason, format!("{name} ran; its output is {what}")).effect(ran)
         };
         if command.line.json {
-            let value = json::parse(&output).map_err(|_| unreadable("not_json", "no JSON"))?;
-            return Ok(object!({"status": status, "json": value}));
+            let read = exchange::repaired(&output);
+            let (value, warnings) = read.map_err(|_| unreadable("not_json", "no JSON"))?;
+            return Ok(exchange::with(
+                object!({"status": status, "json": value}),
+                warnings,
+            ));
         }
         let text =
             String::from_utf8(output).map_err(|_| unreadable("not_text", "no UTF-8 text"))?;

@@ -15,7 +15,7 @@
 
 use crate::{
     session::SessionError,
-    wire::{MAX_MESSAGE, message},
+    wire::{MAX_MESSAGE, Message, messages},
 };
 use bytes::Bytes;
 use hyper::{
@@ -26,7 +26,7 @@ use hyper::{
 use plexus_egress_client::{EgressClient, NoAnswer, Streamed};
 use plexus_ipc::worker::EgressAccess;
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// How long the head of an answer may take, awake: as long as a call.
@@ -80,6 +80,8 @@ pub(crate) struct Http {
 struct Answer {
     body: Streamed,
     is_events: bool,
+    /// The rest of a batch.
+    ready: VecDeque<Message>,
     /// What was read and is not taken yet.
     read: Vec<u8>,
     /// How much of it holds no end of an event.
@@ -150,6 +152,15 @@ impl Http {
         let (is_json, is_events) = (is("application/json"), is("text/event-stream"));
         // The words of a 400 say why, and whether the server speaks the other era.
         let readable = body.status == StatusCode::OK || body.status == StatusCode::BAD_REQUEST;
+        if body.status.is_redirection()
+            && let Some(target) = body.headers.get(header::LOCATION)
+        {
+            let target = String::from_utf8_lossy(target.as_bytes());
+            return Err(SessionError::Moved(
+                body.status.as_u16(),
+                target.into_owned(),
+            ));
+        }
         if !readable || !(is_json || is_events) {
             return Err(SessionError::Status(body.status.as_u16()));
         }
@@ -159,6 +170,7 @@ impl Http {
         Ok(Answer {
             body,
             is_events,
+            ready: VecDeque::new(),
             read: Vec::new(),
             searched: 0,
             is_over: false,
@@ -192,7 +204,7 @@ impl Http {
     }
 
     /// The next message of the answer. A stream that ends before it is taken up again, for as long as the caller waits.
-    pub(crate) async fn receive(&mut self) -> Result<Value, SessionError> {
+    pub(crate) async fn receive(&mut self) -> Result<Message, SessionError> {
         let broken = || SessionError::Ended(": the connection has no answer".to_owned());
         loop {
             let answer = self.answer.as_mut().ok_or_else(broken)?;
@@ -235,14 +247,15 @@ fn whole(request: Builder, body: Bytes) -> Result<Request<Bytes>, SessionError> 
 
 impl Answer {
     /// The next message; none once it is over.
-    async fn message(&mut self) -> Result<Option<Value>, SessionError> {
+    async fn message(&mut self) -> Result<Option<Message>, SessionError> {
         loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Ok(Some(message));
+            }
             if let Some(text) = self.text() {
                 // An event without a message says that the connection lives.
-                match message(&text)? {
-                    None => continue,
-                    found => return Ok(found),
-                }
+                self.ready = messages(&text)?;
+                continue;
             }
             if self.is_over {
                 return Ok(None);

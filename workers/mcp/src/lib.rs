@@ -20,10 +20,11 @@ mod session;
 mod wire;
 
 use http::{Http, ServerAddress};
-use output::output;
-use plexus_ipc::text::counted;
+use output::{ToolOutput, output};
+use plexus_ipc::text::{Text, counted};
 use plexus_ipc::{
     manifest::{Manifest, McpPins},
+    message::SERVER_REFUSED,
     worker::{
         CallContext, Handlers, Health, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
         SourceContext, SourceError, children::Children,
@@ -31,7 +32,7 @@ use plexus_ipc::{
 };
 use plexus_protocol::{Effect, SourceId, json::digest};
 use serde_json::{Map, Value, json};
-use session::{Defined, Session, SessionError};
+use session::{Defined, Response, Session, SessionError};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -40,6 +41,8 @@ use tokio::sync::{Mutex, Semaphore};
 
 /// The owner's read that answers all that a server says of itself.
 pub const LISTING: &str = "server.tools";
+/// Longest of each fact about a failure, in bytes: two of them fit into one detail.
+const MAX_DETAIL: usize = 1_500;
 /// Servers of a reader at one time. The keeper has room for 16.
 const AT_ONCE: usize = 8;
 
@@ -104,6 +107,7 @@ impl Source for McpServer {
     }
 
     async fn health(&self) -> Health {
+        self.hear_kept().await;
         if self.differs.load(Ordering::Acquire) {
             Health::Degraded(self.differently("the server").into())
         } else {
@@ -155,7 +159,7 @@ impl McpServer {
         tool: String,
         call: CallContext,
         arguments: Value,
-    ) -> Result<Reply<Value>, SourceError> {
+    ) -> Result<Reply<ToolOutput>, SourceError> {
         let mut session = self.fresh().await?;
         self.agreed(&session.defined, &tool)?;
         let answered = session.call(&tool, &arguments, &call).await;
@@ -205,14 +209,14 @@ impl McpServer {
         tool: String,
         call: CallContext,
         arguments: Value,
-    ) -> Result<Reply<Value>, SourceError> {
+    ) -> Result<Reply<ToolOutput>, SourceError> {
         let mut kept = self.kept.lock().await;
         let session = self.running(&mut kept).await?;
         self.agreed(&session.defined, &tool)?;
         let answered = session.call(&tool, &arguments, &call).await;
-        if answered.is_err() {
+        if !matches!(answered, Ok(_) | Err(SessionError::Refused(_))) {
             // A server that failed once is started afresh: its state is not known either.
-            *kept = None;
+            end(&mut kept).await;
         }
         answer(&tool, answered, Effect::Done)
     }
@@ -224,6 +228,20 @@ impl McpServer {
         let run = format!("call-{}", self.next_run.fetch_add(1, Ordering::Relaxed));
         let session = self.start(run).await.map_err(|error| unusable(&error))?;
         Ok(session.holding(slot))
+    }
+
+    /// Hears what the kept server says while nobody calls it: that its tools have changed is told before somebody meets it.
+    async fn hear_kept(&self) {
+        // One that serves a call is heard by that.
+        let Ok(mut kept) = self.kept.try_lock() else {
+            return;
+        };
+        if let Some(session) = kept.as_mut()
+            && session.has_changed().await
+        {
+            let differs = !self.pins.covers(&session.defined.pins());
+            self.differs.store(differs, Ordering::Release);
+        }
     }
 
     async fn start(&self, run: String) -> Result<Session, SessionError> {
@@ -247,7 +265,7 @@ impl McpServer {
             None => false,
         };
         if !usable {
-            *kept = None;
+            end(kept).await;
             let started = self.start("server".to_owned()).await;
             *kept = Some(started.map_err(|error| unusable(&error))?);
         }
@@ -306,34 +324,94 @@ impl McpServer {
     }
 }
 
-/// The answer of a tool that was called; `ran` is what is true of a call that has come to its end.
-fn answer(
-    tool: &str,
-    answered: Result<Value, SessionError>,
-    ran: Effect,
-) -> Result<Reply<Value>, SourceError> {
-    let result = answered.map_err(|error| {
-        let is_effect = ran != Effect::None;
-        match error {
-            SessionError::Cancelled => SourceError::cancelled(match is_effect {
-                true => Effect::Unknown,
-                false => Effect::None,
-            }),
-            error if is_effect => unusable(&error).effect(error.effect()),
-            error => unusable(&error),
-        }
-    })?;
-    match output(&result) {
-        Ok(output) => Ok(Reply::new(output, format!("ran {tool}"))),
-        Err(words) => Err(SourceError::transport(
-            "tool_failed",
-            format!("{tool} ran and says that it failed: {}", one_line(&words)),
-        )
-        .effect(ran)),
+/// Ends the server that is kept, and waits for that: the next one may take what this one holds, such as a lock or a port.
+async fn end(kept: &mut Option<Session>) {
+    if let Some(session) = kept.take() {
+        session.end().await;
     }
 }
 
+/// The answer of a tool that was called; `ran` is what is true of a call that has come to its end.
+fn answer(
+    tool: &str,
+    answered: Result<Response, SessionError>,
+    ran: Effect,
+) -> Result<Reply<ToolOutput>, SourceError> {
+    let is_effect = ran != Effect::None;
+    let failed = |reason: &str, words: String, detail: Map<String, Value>| {
+        let words = format!("{tool} {words}");
+        SourceError::transport(reason, one_line(&words)).detail(Value::Object(detail))
+    };
+    let response = answered.map_err(|error| match error {
+        SessionError::Cancelled => SourceError::cancelled(match is_effect {
+            true => Effect::Unknown,
+            false => Effect::None,
+        }),
+        SessionError::Refused(failure) => {
+            let mut detail = Map::new();
+            detail.extend(
+                failure
+                    .code
+                    .map(|code| ("serverCode".to_owned(), json!(code))),
+            );
+            let data = Some(failure.data.clone()).filter(|data| !data.is_null());
+            detail.extend(data.and_then(small).map(|data| ("data".to_owned(), data)));
+            let words = format!("was answered with an error of the server: {failure}");
+            match failure.is_before() {
+                true => failed(SERVER_REFUSED, words, detail),
+                false => failed("tool_failed", words, detail).effect(ran),
+            }
+        }
+        error if is_effect => unusable(&error).effect(error.effect()),
+        error => unusable(&error),
+    })?;
+    output(response)
+        .map(|output| Reply::new(output, format!("ran {tool}")))
+        .map_err(|failure| {
+            let mut detail = Map::new();
+            let structured = failure
+                .structured
+                .and_then(|raw| small(serde_json::from_str(raw.get()).unwrap_or_default()));
+            // The message is one line: what has more is there as it came.
+            let has_lines = failure
+                .words
+                .trim()
+                .contains('\n')
+                .then_some(&failure.words);
+            let lines = has_lines.map(|words| {
+                let end = words.floor_char_boundary(MAX_DETAIL);
+                json!(Text::<MAX_DETAIL>::new(&words[..end]))
+            });
+            detail.extend(lines.map(|lines| ("text".to_owned(), lines)));
+            let mut words = failure.words;
+            if words.trim().is_empty() {
+                words = match &structured {
+                    Some(structured) => structured.to_string(),
+                    None => "it does not say why".to_owned(),
+                };
+            }
+            detail.extend(structured.map(|told| ("structured".to_owned(), told)));
+            failed(
+                "tool_failed",
+                format!("ran and says that it failed: {words}"),
+                detail,
+            )
+            .effect(ran)
+        })
+}
+
+/// What fits into a detail beside a text.
+fn small(value: Value) -> Option<Value> {
+    (value.to_string().len() <= MAX_DETAIL).then_some(value)
+}
+
 fn unusable(error: &SessionError) -> SourceError {
+    if let SessionError::Failed { words, .. } = error {
+        // For plexusctl logs: the one line of an error has no room for them.
+        for line in words {
+            tracing::warn!(line, "the server said before it failed");
+        }
+    }
     SourceError::unavailable(format!("the MCP server cannot be used: {error}"))
 }
 

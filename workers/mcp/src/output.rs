@@ -1,91 +1,255 @@
-//! What a tool answered, as the output of its capability: `{text?, structured?, images?}`.
+//! What a tool answered, as the output of its capability: `{text?, structured?, images?, audio?, files?, links?, warnings?}`.
+//!
+//! Invariants: nothing that the server gave is dropped without a name; no bytes are in a text; what is said twice is told once.
 
-use serde_json::{Map, Value, json};
+use crate::session::Response;
+use plexus_protocol::json;
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+
+/// The output of a tool.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct ToolOutput {
+    /// All texts, an empty line between two.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    text: String,
+    /// As it came: the tokens of its numbers are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    structured: Option<Box<RawValue>>,
+    /// `{mimeType, data}`, in base64.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<Value>,
+    /// As images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    audio: Vec<Value>,
+    /// Resources that are no text: `{uri, mimeType?, blob}`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<Value>,
+    /// Resources that the server names: `{uri, name?, title?, description?, mimeType?, size?}`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    links: Vec<Value>,
+    /// What stands for something that the server sent otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+/// What a tool says that has failed.
+#[derive(Debug)]
+pub(crate) struct ToolFailure {
+    pub(crate) words: String,
+    pub(crate) structured: Option<Box<RawValue>>,
+}
 
 /// Reads the result of `tools/call`.
 ///
 /// # Errors
 /// The server's own words, where it says that the tool has failed.
-pub(crate) fn output(result: &Value) -> Result<Value, String> {
-    let (mut texts, mut images) = (Vec::new(), Vec::new());
-    let left_out = |kind: &str| format!("({kind} is left out)");
-    let content = &result["content"];
-    if !content.is_array() && !content.is_null() {
-        texts.push(left_out("content that is no list"));
-    }
-    for block in content.as_array().into_iter().flatten() {
-        let word = |key: &str| block[key].as_str();
-        let of = word("type").unwrap_or("a block without a type");
-        let shown = match of {
-            "text" => word("text").map(str::to_owned),
-            "image" => match word("data") {
-                Some(data) => {
-                    let kind = word("mimeType").unwrap_or_default();
-                    images.push(json!({"mimeType": kind, "data": data}));
-                    continue;
+pub(crate) fn output(response: Response) -> Result<ToolOutput, ToolFailure> {
+    let Response {
+        mut result,
+        structured,
+        changes,
+    } = response;
+    let mut output = ToolOutput {
+        structured,
+        warnings: changes.sentences("/result"),
+        ..ToolOutput::default()
+    };
+    let mut texts = Vec::new();
+    match &mut result {
+        Value::Object(members) => match members.get_mut("content").map(Value::take) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(blocks)) => {
+                for block in blocks {
+                    texts.extend(output.take(block));
                 }
-                None => None,
-            },
-            "resource" => {
-                let text = block["resource"]["text"].as_str();
-                Some(text.unwrap_or("(a resource that is no text)").to_owned())
             }
-            "resource_link" => {
-                word("uri").map(|uri| format!("{}: {uri}", word("name").unwrap_or_default()))
-            }
-            _ => None,
-        };
-        texts.push(shown.unwrap_or_else(|| left_out(of)));
+            Some(other) => texts.extend(output.take(other)),
+        },
+        Value::Null => {}
+        // No result as the protocol has it, and yet what the server says.
+        Value::String(text) => texts.push(std::mem::take(text)),
+        other => texts.push(other.to_string()),
     }
-    let text = texts.join("\n\n");
+    // As it was before there was structured content.
+    if output.structured.is_none()
+        && let Some(old) = result.get("toolResult").filter(|old| !old.is_null())
+    {
+        output.structured = serde_json::value::to_raw_value(old).ok();
+    }
+    // The protocol has servers say what is structured once more as a text.
+    if let Some(structured) = &output.structured {
+        texts.retain(|text| !says(text, structured));
+    }
+    output.text = texts.join("\n\n");
     if result["isError"] == true {
-        return Err(text);
+        return Err(ToolFailure {
+            words: output.text,
+            structured: output.structured,
+        });
     }
-    let mut output = Map::new();
-    if !text.is_empty() {
-        output.insert("text".into(), text.into());
+    Ok(output)
+}
+
+/// Whether a text says what is structured, and nothing else.
+fn says(text: &str, structured: &RawValue) -> bool {
+    let text = text.trim();
+    text.starts_with(['{', '['])
+        && json::repaired(text.as_bytes(), json::MAX_DEPTH)
+            .is_ok_and(|said| said.text == structured.get())
+}
+
+impl ToolOutput {
+    /// Takes one block; what of it is a text.
+    fn take(&mut self, mut block: Value) -> Option<String> {
+        let word = |block: &Value, key: &str| block[key].as_str().map(str::to_owned);
+        let kept = |block: &mut Value, keys: &[&str]| {
+            let members = keys.iter().filter_map(|key| {
+                let value = block.get_mut(*key).map(Value::take)?;
+                (value.is_string() || value.is_number()).then(|| ((*key).to_owned(), value))
+            });
+            Value::Object(members.collect())
+        };
+        let kind = match &block {
+            Value::String(text) => return Some(text.clone()),
+            _ => word(&block, "type").unwrap_or_default(),
+        };
+        match &*kind {
+            "text" if block["text"].is_string() => return word(&block, "text"),
+            "image" | "audio" if block["data"].is_string() => {
+                let bytes = kept(&mut block, &["mimeType", "data"]);
+                match &*kind {
+                    "image" => self.images.push(bytes),
+                    _ => self.audio.push(bytes),
+                }
+                return None;
+            }
+            "resource_link" if block["uri"].is_string() => {
+                let keys = ["uri", "name", "title", "description", "mimeType", "size"];
+                self.links.push(kept(&mut block, &keys));
+                return None;
+            }
+            "resource" => {
+                let resource = &mut block["resource"];
+                if let Some(text) = word(resource, "text") {
+                    return Some(text);
+                }
+                if resource["blob"].is_string() {
+                    self.files
+                        .push(kept(resource, &["uri", "mimeType", "blob"]));
+                    return None;
+                }
+            }
+            _ => {}
+        }
+        let kind = if kind.is_empty() {
+            "without a type"
+        } else {
+            &kind
+        };
+        let uri = word(&block, "uri").or_else(|| word(&block["resource"], "uri"));
+        let uri = uri.map(|uri| format!(", {uri}")).unwrap_or_default();
+        self.warnings.push(format!(
+            "a block {kind}{uri} that cannot be read is left out"
+        ));
+        None
     }
-    if let Some(structured) = result.get("structuredContent") {
-        output.insert("structured".into(), structured.clone());
-    }
-    if !images.is_empty() {
-        output.insert("images".into(), images.into());
-    }
-    Ok(Value::Object(output))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Message, message};
+    use serde_json::json;
+
+    fn of(result: &str) -> Result<Value, ToolFailure> {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+        let Message {
+            mut value,
+            structured,
+            changes,
+        } = message(text.as_bytes()).unwrap().unwrap();
+        let response = Response {
+            result: value["result"].take(),
+            structured,
+            changes,
+        };
+        output(response).map(|output| json!(output))
+    }
 
     #[test]
-    fn blocks_become_text_images_and_structure() {
+    fn blocks_stay_what_they_are() {
         let result = json!({
             "content": [
                 {"type": "text", "text": "one"},
-                {"type": "resource_link", "name": "a", "uri": "file:///a"},
+                {"type": "resource_link", "name": "a", "uri": "file:///a", "icons": []},
                 {"type": "image", "mimeType": "image/png", "data": "AA=="},
+                {"type": "audio", "mimeType": "audio/wav", "data": "BB=="},
+                {"type": "resource", "resource": {"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "CC=="}},
+                {"type": "resource", "resource": {"uri": "file:///t.txt", "text": "two"}},
                 {"type": "hologram"},
-                {"type": "text", "text": 7},
                 {"type": "image"},
-                {"type": "resource_link", "name": "b"},
+                {"type": "resource", "resource": {"uri": "file:///x"}},
+                {"type": "text", "text": 7},
+                7,
                 "bare",
             ],
             "structuredContent": {"n": 1},
             "_meta": {"dropped": true},
         });
         let expected = json!({
-            "text": "one\n\na: file:///a\n\n(hologram is left out)\n\n(text is left out)\n\n(image is left out)\n\n\
-                (resource_link is left out)\n\n(a block without a type is left out)",
+            "text": "one\n\ntwo\n\nbare",
             "structured": {"n": 1},
             "images": [{"mimeType": "image/png", "data": "AA=="}],
+            "audio": [{"mimeType": "audio/wav", "data": "BB=="}],
+            "files": [{"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "CC=="}],
+            "links": [{"uri": "file:///a", "name": "a"}],
+            "warnings": [
+                "a block hologram that cannot be read is left out",
+                "a block image that cannot be read is left out",
+                "a block resource, file:///x that cannot be read is left out",
+                "a block text that cannot be read is left out",
+                "a block without a type that cannot be read is left out",
+            ],
         });
-        assert_eq!(output(&result), Ok(expected));
-        let bare = json!({"content": "a sentence"});
-        let expected = json!({"text": "(content that is no list is left out)"});
-        assert_eq!(output(&bare), Ok(expected));
-        assert_eq!(output(&json!({})), Ok(json!({})));
-        let failed = json!({"content": [{"type": "text", "text": "no"}], "isError": true});
-        assert_eq!(output(&failed), Err("no".to_owned()));
+        assert_eq!(of(&result.to_string()).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_no_result_of_the_protocol_is_told_all_the_same() {
+        for (result, told) in [
+            ("{}", json!({})),
+            ("null", json!({})),
+            (r#""just words""#, json!({"text": "just words"})),
+            (r#"{"content":"a sentence"}"#, json!({"text": "a sentence"})),
+            (r#"{"content":null,"structuredContent":null}"#, json!({})),
+            (r#"{"toolResult":{"a":1}}"#, json!({"structured": {"a": 1}})),
+            (
+                r#"{"structuredContent":[1,2]}"#,
+                json!({"structured": [1, 2]}),
+            ),
+            (
+                r#"{"content":[{"type":"text","text":"{\n \"a\": 0.10,\n \"b\": \"\\u00e9\"}"}],"structuredContent":{"a":0.10,"b":"é"}}"#,
+                json!({"structured": {"a": 0.1, "b": "é"}}),
+            ),
+            (
+                r#"{"content":[{"type":"text","text":"{\"a\":2}"}],"structuredContent":{"a":1}}"#,
+                json!({"text": "{\"a\":2}", "structured": {"a": 1}}),
+            ),
+        ] {
+            assert_eq!(of(result).unwrap(), told, "{result}");
+        }
+        let repaired = of(r#"{"structuredContent":{"mean":NaN,"mean":Infinity}}"#).unwrap();
+        assert_eq!(repaired["structured"], json!({"mean": null}));
+        assert_eq!(
+            repaired["warnings"][0],
+            "/result/structuredContent/mean: NaN: null stands for it"
+        );
+        let failed = of(
+            r#"{"content":[{"type":"text","text":"no\n  way"}],"structuredContent":{"code":7},"isError":true}"#,
+        );
+        let failed = failed.unwrap_err();
+        assert_eq!(failed.words, "no\n  way");
+        assert_eq!(failed.structured.unwrap().get(), r#"{"code":7}"#);
     }
 }

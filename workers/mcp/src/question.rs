@@ -144,10 +144,17 @@ fn fields(schema: &Value) -> Option<Vec<Field>> {
     (fields.len() <= MAX_FIELDS).then_some(fields)
 }
 
-/// What is said about a field, with the form that a text is asked in.
+/// What is said about a field, with the form that a text is asked in, and what the server would take for it.
 fn hint(of: &Value) -> String {
     let parts = [&of["description"], &of["format"]];
     let parts = parts.iter().filter_map(|part| part.as_str());
+    let default = match &of["default"] {
+        Value::String(text) => Some(text.clone()),
+        Value::Null => None,
+        value => Some(value.to_string()),
+    };
+    let default = default.map(|default| format!("default: {default}"));
+    let parts = parts.map(str::to_owned).chain(default);
     parts.collect::<Vec<_>>().join("; ")
 }
 
@@ -247,6 +254,7 @@ mod tests {
             panic!("no form");
         };
         let of = |name: &str| fields.iter().find(|field| &*field.name == name).unwrap();
+        assert_eq!(&*of("sure").hint, "default: true");
         assert!(of("name").required && !of("age").required);
         assert_eq!(
             (&*of("name").label, &*of("name").hint),

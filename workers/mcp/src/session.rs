@@ -10,14 +10,15 @@
 //! bounded before it is read. It speaks the revisions with a handshake, and the one without ([`Era`]).
 //!
 //! Invariants: one request of ours is under way at a time; a request of the server's is answered with a refusal, but for
-//! `ping` and, in a call, a question to the owner ([`question`]); a server that is dropped is ended with all that descends from it.
+//! `ping` and, in a call, a question to the owner ([`question`]); a server that is dropped is ended with all that descends from it;
+//! an error that a server answers is an answer: the conversation goes on.
 //!
 //! Must not know: capabilities, who asks.
 
 use crate::{
     http::Http,
     question::{self, Asking, QuestionCount, Required},
-    wire::{Pipes, Wire},
+    wire::{Message, Pipes, Wire},
 };
 use plexus_ipc::{
     manifest::McpPins,
@@ -26,10 +27,13 @@ use plexus_ipc::{
         children::{ChildError, Children},
     },
 };
-use plexus_protocol::{Effect, json};
+use plexus_protocol::{
+    Effect,
+    json::{self, Changes},
+};
 use serde::Serialize;
-use serde_json::{Value, json};
-use std::{io, time::Duration};
+use serde_json::{Value, json, value::RawValue};
+use std::{collections::BTreeSet, fmt, io, time::Duration};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep, sleep_until, timeout},
@@ -39,6 +43,14 @@ use tokio::{
 const START_WITHIN: Duration = Duration::from_secs(30);
 /// How long a server may take over a call, in awake time, without what the owner takes to answer it.
 const CALL_WITHIN: Duration = Duration::from_secs(120);
+/// How long a server that answered them until now may take over a `ping`.
+const PING_WITHIN: Duration = Duration::from_secs(10);
+/// The same before it has answered one: some never do, and are well.
+const FIRST_PING_WITHIN: Duration = Duration::from_secs(2);
+/// How long what such a server says between two calls is waited for.
+const HEAR_WITHIN: Duration = Duration::from_millis(50);
+/// How long a list that is asked for between two calls may take.
+const LIST_WITHIN: Duration = Duration::from_secs(1);
 /// How long a server may go on with a call that is cancelled.
 const CANCEL_WITHIN: Duration = Duration::from_secs(5);
 /// What is asked for, and the versions that are understood beside it.
@@ -61,6 +73,12 @@ const MAX_LIST: usize = 1 << 20;
 pub(crate) enum SessionError {
     #[error("it does not start: {0}")]
     Start(#[from] ChildError),
+    #[error("it does not start: {why}{advice}", advice = advice(.words))]
+    Failed {
+        why: Box<SessionError>,
+        /// The last lines of its standard error.
+        words: Vec<String>,
+    },
     #[error("a pipe: {0}")]
     Pipe(#[from] io::Error),
     #[error("it ended{0}")]
@@ -71,14 +89,123 @@ pub(crate) enum SessionError {
     NoWay(String),
     #[error("it answered {0} over HTTP{hint}", hint = status_hint(*.0))]
     Status(u16),
+    #[error(
+        "it answered {0} over HTTP, which names {1}; no redirect is followed: lend the server with that URL"
+    )]
+    Moved(u16, String),
     #[error("it took longer than it may")]
     Late,
     #[error("the call was cancelled")]
     Cancelled,
-    #[error("it refused: {0}")]
-    Refused(String),
+    #[error("it answered with an error: {0}")]
+    Refused(RpcFailure),
+    #[error("it asks for more than its input, which Plexus does not offer")]
+    Unoffered,
     #[error("its answer is not what the protocol says: {0}")]
     Protocol(&'static str),
+}
+
+/// An error of JSON-RPC that a server answered.
+#[derive(Debug)]
+pub(crate) struct RpcFailure {
+    /// None where the error has no number.
+    pub(crate) code: Option<i64>,
+    pub(crate) message: String,
+    pub(crate) data: Value,
+}
+
+impl fmt::Display for RpcFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            Some(code) => write!(f, "{} (code {code})", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl RpcFailure {
+    /// Servers differ in what an error is: an object as it should be, or anything else.
+    fn of(mut error: Value) -> Self {
+        let data = taken(&mut error, "data");
+        Self {
+            code: error["code"].as_i64(),
+            message: match (error["message"].as_str(), &error) {
+                (Some(words), _) if !words.is_empty() => words.to_owned(),
+                (_, Value::String(words)) => words.clone(),
+                _ => "it does not say why".to_owned(),
+            },
+            data,
+        }
+    }
+
+    /// Whether the server says that it has not begun: no such method, or no such arguments.
+    pub(crate) fn is_before(&self) -> bool {
+        matches!(self.code, Some(-32700 | -32602 | -32601 | -32600))
+    }
+}
+
+/// What a request was answered with.
+#[derive(Debug, Default)]
+pub(crate) struct Response {
+    pub(crate) result: Value,
+    pub(crate) structured: Option<Box<RawValue>>,
+    pub(crate) changes: Changes,
+}
+
+/// What to do about a start that failed, where its last words are of a common kind.
+fn advice(words: &[String]) -> &'static str {
+    let said = words.join("\n").to_lowercase();
+    let kinds: [(&[&str], &str); 4] = [
+        (
+            &[
+                "cannot find module",
+                "module_not_found",
+                "modulenotfounderror",
+                "no module named",
+                "err_module_not_found",
+            ],
+            ". A module is missing: give the folder that it lies in with --code, or install the server with plexusctl mcp install",
+        ),
+        (
+            &[
+                "unsupported engine",
+                "requires node",
+                "requires python",
+                "requires a different python",
+                "syntaxerror",
+                "invalid elf header",
+                "compiled against a different",
+            ],
+            ". It seems to be made for another version of its interpreter: name the program of the version that it wants",
+        ),
+        (
+            &[
+                "enotfound",
+                "eai_again",
+                "name resolution",
+                "network is unreachable",
+                "econnrefused",
+                "enetunreach",
+                "getaddrinfo",
+            ],
+            ". It wants the network, which a lent program does not have",
+        ),
+        (
+            &[
+                "eacces",
+                "eperm",
+                "erofs",
+                "permission denied",
+                "operation not permitted",
+                "read-only file system",
+            ],
+            ". It wants a file that it was not given, or to write where it may not: --folder names what it may change, --code what it only reads",
+        ),
+    ];
+    let found = kinds
+        .iter()
+        .find(|(marks, _)| marks.iter().any(|mark| said.contains(mark)));
+    found.map_or("", |(_, advice)| advice)
 }
 
 fn status_hint(status: u16) -> &'static str {
@@ -93,9 +220,11 @@ impl SessionError {
     /// What a call that ended so has done at the server.
     pub(crate) fn effect(&self) -> Effect {
         match self {
-            Self::Start(_) | Self::NoWay(_) | Self::Status(401 | 403 | 404 | 405 | 429) => {
-                Effect::None
-            }
+            Self::Start(_)
+            | Self::Failed { .. }
+            | Self::NoWay(_)
+            | Self::Moved(..)
+            | Self::Status(401 | 403 | 404 | 405 | 429) => Effect::None,
             _ => Effect::Unknown,
         }
     }
@@ -108,6 +237,16 @@ enum Era {
     Handshake,
     /// Every request says all that is to be known of the client.
     Stateless,
+}
+
+/// What a server makes of a `ping`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum PingHabit {
+    #[default]
+    Unknown,
+    Answers,
+    /// It answers calls all the same.
+    Ignores,
 }
 
 /// What a server says of itself.
@@ -147,6 +286,7 @@ pub(crate) struct Session {
     until: Option<Instant>,
     /// In that call.
     asked: QuestionCount,
+    pings: PingHabit,
     /// What bounds the number of servers.
     slot: Option<OwnedSemaphorePermit>,
     pub(crate) defined: Defined,
@@ -186,14 +326,21 @@ impl Session {
             stale: false,
             until: None,
             asked: QuestionCount::default(),
+            pings: PingHabit::default(),
             slot: None,
             defined: Defined::default(),
         };
-        match timeout(START_WITHIN, session.greet()).await {
-            Ok(Ok(())) => Ok(session),
-            Ok(Err(error)) => Err(session.wire.explained(error).await),
-            Err(_) => Err(SessionError::Late),
-        }
+        let greeted = timeout(START_WITHIN, session.greet()).await;
+        let Err(why) = greeted.unwrap_or(Err(SessionError::Late)) else {
+            return Ok(session);
+        };
+        let why = Box::new(session.wire.explained(why).await);
+        let words = session.wire.last_words().await;
+        session.end().await;
+        Err(match words.is_empty() {
+            true => *why,
+            false => SessionError::Failed { why, words },
+        })
     }
 
     /// Keeps a slot until it has ended.
@@ -212,11 +359,7 @@ impl Session {
         let heard = async {
             if self.wire.hears_unasked() {
                 // What it said since the last call is heard with this, an end of it too.
-                match self.request("ping", json!({}), None).await {
-                    // Also a refusal is an answer.
-                    Ok(_) | Err(SessionError::Refused(_)) => {}
-                    Err(error) => return Err(error),
-                }
+                self.ping().await?;
             }
             if self.stale || !self.wire.hears_unasked() {
                 self.list().await?;
@@ -226,17 +369,51 @@ impl Session {
         matches!(timeout(START_WITHIN, heard).await, Ok(Ok(())))
     }
 
+    /// Whether it has said by itself that its tools changed; then they are asked for anew.
+    pub(crate) async fn has_changed(&mut self) -> bool {
+        if !self.wire.hears_unasked() {
+            return false;
+        }
+        let nobody = self.next;
+        // An end of it is met, and told, by the next call.
+        let _ = timeout(HEAR_WITHIN, self.answer(nobody, None)).await;
+        self.stale && matches!(timeout(LIST_WITHIN, self.list()).await, Ok(Ok(())))
+    }
+
+    /// Whether it still answers. One that never answered a `ping` is well until a call of it is not answered.
+    async fn ping(&mut self) -> Result<(), SessionError> {
+        let within = match self.pings {
+            PingHabit::Answers => PING_WITHIN,
+            PingHabit::Unknown => FIRST_PING_WITHIN,
+            PingHabit::Ignores => {
+                let nobody = self.next;
+                return match timeout(HEAR_WITHIN, self.answer(nobody, None)).await {
+                    Ok(Err(error)) => Err(error),
+                    Ok(Ok(_)) | Err(_) => Ok(()),
+                };
+            }
+        };
+        match timeout(within, self.request("ping", json!({}), None)).await {
+            // Also an error is an answer.
+            Ok(Ok(_) | Err(SessionError::Refused(_))) => self.pings = PingHabit::Answers,
+            Ok(Err(error)) => return Err(error),
+            Err(_) if self.pings == PingHabit::Answers => return Err(SessionError::Late),
+            Err(_) => self.pings = PingHabit::Ignores,
+        }
+        Ok(())
+    }
+
     /// Calls a tool. A cancelled call, and one that takes longer than it may, is cancelled at the server, which has 5 s to
     /// answer all the same.
     ///
     /// # Errors
-    /// Whether the tool has run is then not known; the server is to be dropped.
+    /// But for [`SessionError::Refused`], whether the tool has run is then not known, and the server is to be dropped.
     pub(crate) async fn call(
         &mut self,
         tool: &str,
         arguments: &Value,
         call: &CallContext,
-    ) -> Result<Value, SessionError> {
+    ) -> Result<Response, SessionError> {
         self.until = Some(Instant::now() + CALL_WITHIN);
         self.asked = QuestionCount::default();
         let answered = tokio::select! {
@@ -249,6 +426,7 @@ impl Session {
         let why = match answered {
             Ok(result) => return Ok(result),
             Err(why @ (SessionError::Late | SessionError::Cancelled)) => why,
+            Err(refused @ SessionError::Refused(_)) => return Err(refused),
             Err(error) => return Err(self.wire.explained(error).await),
         };
         // The last request is that of the call.
@@ -276,13 +454,13 @@ impl Session {
         tool: &str,
         arguments: &Value,
         call: &CallContext,
-    ) -> Result<Value, SessionError> {
+    ) -> Result<Response, SessionError> {
         let mut params = json!({"name": tool, "arguments": arguments});
         for _ in 0..=MAX_ROUNDS {
             let asked = self.request("tools/call", params.clone(), Some(call));
-            let mut result = asked.await?;
-            let Some(Required { asked, state }) = Required::of(&mut result) else {
-                return Ok(result);
+            let mut response = asked.await?;
+            let Some(Required { asked, state }) = Required::of(&mut response.result) else {
+                return Ok(response);
             };
             if asked.is_empty() {
                 sleep(BETWEEN_ROUNDS).await;
@@ -290,8 +468,7 @@ impl Session {
             let mut answers = json!({});
             for (key, request) in asked {
                 if request["method"] != question::METHOD {
-                    let why = "it asks for more than its input, which Plexus does not offer";
-                    return Err(SessionError::Refused(why.to_owned()));
+                    return Err(SessionError::Unoffered);
                 }
                 answers[key] = match self.asked.admit(&request["params"]) {
                     Err(without) => without,
@@ -308,8 +485,7 @@ impl Session {
                 params["requestState"] = state;
             }
         }
-        let why = "it asks for more again and again".to_owned();
-        Err(SessionError::Refused(why))
+        Err(SessionError::Protocol("it asks for more again and again"))
     }
 
     /// What the owner took is not the server's time.
@@ -320,7 +496,7 @@ impl Session {
     async fn greet(&mut self) -> Result<(), SessionError> {
         let hello = json!({"protocolVersion": VERSION, "capabilities": question::offered(), "clientInfo": client()});
         let mut told = match self.request("initialize", hello, None).await {
-            Ok(told) => told,
+            Ok(told) => told.result,
             Err(SessionError::Refused(_) | SessionError::Status(400 | 404)) => {
                 return self.discover().await;
             }
@@ -344,7 +520,8 @@ impl Session {
     async fn discover(&mut self) -> Result<(), SessionError> {
         self.era = Era::Stateless;
         self.wire.speaks(STATELESS);
-        let mut told = self.request("server/discover", json!({}), None).await?;
+        let told = self.request("server/discover", json!({}), None).await?;
+        let mut told = told.result;
         let mut versions = told["supportedVersions"].as_array().into_iter().flatten();
         if !versions.any(|version| version == STATELESS) {
             return Err(SessionError::Protocol(
@@ -367,9 +544,15 @@ impl Session {
                 Value::Null => json!({}),
                 cursor => json!({ "cursor": cursor }),
             };
-            let mut page = self.request("tools/list", params, None).await?;
+            let page = self.request("tools/list", params, None).await?;
+            let mut page = page.result;
             match taken(&mut page, "tools") {
                 Value::Array(more) => {
+                    // Some say so that there is no further page, and some have one there.
+                    if next == "" && is_known(&tools, &more) {
+                        self.defined.tools = tools;
+                        return Ok(());
+                    }
                     held += more.iter().map(written).sum::<usize>();
                     if held > MAX_LIST {
                         return Err(SessionError::Protocol("more than 1 MiB of tools"));
@@ -392,7 +575,7 @@ impl Session {
         method: &str,
         mut params: Value,
         call: Option<&CallContext>,
-    ) -> Result<Value, SessionError> {
+    ) -> Result<Response, SessionError> {
         let id = self.next;
         self.next += 1;
         if call.is_some() {
@@ -416,11 +599,15 @@ impl Session {
     }
 
     /// Waits for the answer of one request, and hears all that comes before it.
-    async fn answer(&mut self, id: u64, call: Option<&CallContext>) -> Result<Value, SessionError> {
+    async fn answer(
+        &mut self,
+        id: u64,
+        call: Option<&CallContext>,
+    ) -> Result<Response, SessionError> {
         let mut open: Option<Asking> = None;
         loop {
             let is_open = open.is_some();
-            let mut message = tokio::select! {
+            let received = tokio::select! {
                 biased;
                 (asking, told) = Asking::over(&mut open) => {
                     self.stood_still(&asking);
@@ -431,14 +618,22 @@ impl Session {
                 message = self.wire.receive() => message?,
                 () = late(self.until), if !is_open => return Err(SessionError::Late),
             };
+            let Message {
+                value: mut message,
+                structured,
+                changes,
+            } = received;
             let method = message["method"].as_str().map(str::to_owned);
             match (method.as_deref(), taken(&mut message, "id")) {
-                (None, found) if found == json!(id) => {
-                    let refused = message["error"]["message"].as_str().map(str::to_owned);
-                    return match (taken(&mut message, "result"), refused) {
-                        (result @ Value::Object(_), None) => Ok(result),
-                        (_, Some(words)) => Err(SessionError::Refused(words)),
-                        _ => Err(SessionError::Protocol("neither a result nor an error")),
+                (None, found) if is_id(&found, id) => {
+                    return match taken(&mut message, "error") {
+                        Value::Null if message.get("result").is_some() => Ok(Response {
+                            result: taken(&mut message, "result"),
+                            structured,
+                            changes,
+                        }),
+                        Value::Null => Err(SessionError::Protocol("neither a result nor an error")),
+                        error => Err(SessionError::Refused(RpcFailure::of(error))),
                     };
                 }
                 // Of a request that nobody waits for any more.
@@ -477,6 +672,21 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether it is this id: some servers give a text or a fraction back.
+fn is_id(found: &Value, id: u64) -> bool {
+    match found {
+        Value::String(text) => text.parse() == Ok(id),
+        number => number.as_f64() == Some(id as f64),
+    }
+}
+
+/// Whether all of these tools were listed before, by their names.
+fn is_known(tools: &[Value], more: &[Value]) -> bool {
+    let names: BTreeSet<_> = tools.iter().map(|tool| tool["name"].as_str()).collect();
+    more.iter()
+        .all(|tool| names.contains(&tool["name"].as_str()))
 }
 
 /// Over at that time; never, where there is none.

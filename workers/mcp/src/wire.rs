@@ -6,16 +6,38 @@
 
 use crate::{http::Http, session::SessionError};
 use plexus_ipc::worker::children::{Child, LastWords};
-use plexus_protocol::json;
-use serde_json::Value;
-use std::{io, sync::Arc};
+use plexus_protocol::json::{self, Changes};
+use serde_json::{Map, Value, value::RawValue};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::unix::pipe,
+    task::JoinHandle,
+    time::timeout,
 };
 
 /// The longest message that is read, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 16 << 20;
+/// Most values of a message besides its structured content, of which no tree is made: a value takes eighty bytes.
+const MAX_VALUES: usize = 1 << 20;
+/// How long the last words of a server that has ended are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// One message, as every reader takes it ([`json::repaired`]).
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    /// All of it but the structured content of a result.
+    pub(crate) value: Value,
+    /// The structured content of a result.
+    pub(crate) structured: Option<Box<RawValue>>,
+    /// What stands for something that the server sent otherwise.
+    pub(crate) changes: Changes,
+}
 
 #[derive(Debug)]
 pub(crate) enum Wire {
@@ -32,7 +54,7 @@ impl Wire {
     }
 
     /// The next message.
-    pub(crate) async fn receive(&mut self) -> Result<Value, SessionError> {
+    pub(crate) async fn receive(&mut self) -> Result<Message, SessionError> {
         match self {
             Self::Pipes(pipes) => pipes.receive().await,
             Self::Http(http) => http.receive().await,
@@ -59,6 +81,17 @@ impl Wire {
         }
     }
 
+    /// The last lines that a program said on its standard error.
+    pub(crate) async fn last_words(&mut self) -> Vec<String> {
+        match self {
+            Self::Pipes(pipes) => {
+                pipes.end().await;
+                pipes.last_words().await
+            }
+            Self::Http(_) => Vec::new(),
+        }
+    }
+
     /// Over when the server has ended, or was told that nobody speaks to it any more.
     pub(crate) async fn end(self) {
         match self {
@@ -74,9 +107,13 @@ pub(crate) struct Pipes {
     child: Child,
     input: pipe::Sender,
     output: BufReader<pipe::Receiver>,
+    /// The rest of a batch, as the revision 2025-03-26 has them.
+    ready: VecDeque<Message>,
     /// The part of a line that was read when a wait ended.
     line: Vec<u8>,
     last_words: Arc<LastWords>,
+    /// Over when the server has closed its standard error.
+    hears: JoinHandle<()>,
 }
 
 impl Pipes {
@@ -84,14 +121,16 @@ impl Pipes {
     pub(crate) fn of(mut child: Child) -> Option<Self> {
         let last_words = Arc::<LastWords>::default();
         let error = child.stderr.take()?;
-        let hears = Arc::clone(&last_words);
-        tokio::spawn(async move { hears.hear(error).await });
+        let hearing = Arc::clone(&last_words);
+        let hears = tokio::spawn(async move { hearing.hear(error).await });
         Some(Self {
             input: child.stdin.take()?,
             output: BufReader::new(child.stdout.take()?),
             child,
+            ready: VecDeque::new(),
             line: Vec::new(),
             last_words,
+            hears,
         })
     }
 
@@ -102,8 +141,11 @@ impl Pipes {
     }
 
     /// A line that is no message is passed over: some servers log on their standard output.
-    async fn receive(&mut self) -> Result<Value, SessionError> {
+    async fn receive(&mut self) -> Result<Message, SessionError> {
         loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Ok(message);
+            }
             let room = MAX_MESSAGE + 1 - self.line.len();
             let part = (&mut self.output).take(room as u64);
             let read = { part }.read_until(b'\n', &mut self.line).await?;
@@ -112,10 +154,8 @@ impl Pipes {
             }
             if self.line.last() == Some(&b'\n') {
                 let line = std::mem::take(&mut self.line);
-                match message(line.trim_ascii())? {
-                    Some(message) => return Ok(message),
-                    None => continue,
-                }
+                self.ready = messages(line.trim_ascii())?;
+                continue;
             }
             if read == 0 {
                 return Err(SessionError::Ended(String::new()));
@@ -133,7 +173,7 @@ impl Pipes {
             return error;
         }
         self.end().await;
-        SessionError::Ended(match self.last_words.line() {
+        SessionError::Ended(match self.last_words().await.last() {
             Some(line) => format!("; its last words: {line}"),
             None => String::new(),
         })
@@ -143,17 +183,132 @@ impl Pipes {
         self.child.end();
         drop(self.child.wait().await);
     }
+
+    /// The last lines of its standard error; all of them where it has ended.
+    async fn last_words(&mut self) -> Vec<String> {
+        // One that was heard to its end is not heard again.
+        if !self.hears.is_finished() {
+            drop(timeout(LAST_WORDS, &mut self.hears).await);
+        }
+        self.last_words.lines()
+    }
+}
+
+/// The messages of a text: one, the elements of a batch, or none.
+pub(crate) fn messages(text: &[u8]) -> Result<VecDeque<Message>, SessionError> {
+    let found = match text.first() {
+        Some(b'[') => json::repaired(text, json::MAX_DEPTH).ok(),
+        _ => return Ok(message(text)?.into_iter().collect()),
+    };
+    let batch = found.and_then(|batch| {
+        let parts: Vec<&RawValue> = serde_json::from_str(&batch.text).ok()?;
+        Some(parts.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>())
+    });
+    let parts = batch.into_iter().flatten();
+    let read = parts.map(|part| message(part.get().as_bytes()));
+    read.filter_map(Result::transpose).collect()
 }
 
 /// A message; `None` for a text that is none.
-pub(crate) fn message(text: &[u8]) -> Result<Option<Value>, SessionError> {
-    match json::parse(text) {
-        Ok(message @ Value::Object(_)) => Ok(Some(message)),
-        Err(_) if text.windows(9).any(|part| part == b"\"jsonrpc\"") => {
-            Err(SessionError::Protocol(
-                "a message with numbers, depth or members beyond what can be carried",
-            ))
+pub(crate) fn message(text: &[u8]) -> Result<Option<Message>, SessionError> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let about = |text: &[u8]| text.windows(9).any(|part| part == b"\"jsonrpc\"");
+    let repaired = match json::repaired(text, json::MAX_DEPTH) {
+        Ok(repaired) => repaired,
+        Err(_) if about(text) => {
+            return Err(SessionError::Protocol("a message that is no JSON"));
         }
-        _ => Ok(None),
+        Err(_) => return Ok(None),
+    };
+    let members: BTreeMap<String, &RawValue> = match serde_json::from_str(&repaired.text) {
+        Ok(members) => members,
+        Err(_) => return Ok(None),
+    };
+    let tree = |raw: &RawValue| -> Result<Value, SessionError> {
+        let too_many = repaired.values > MAX_VALUES
+            && json::repaired(raw.get().as_bytes(), json::MAX_DEPTH)
+                .is_ok_and(|part| part.values > MAX_VALUES);
+        match too_many {
+            true => Err(SessionError::Protocol(
+                "a message of more than a million values",
+            )),
+            // What was repaired is JSON that every reader takes.
+            false => Ok(serde_json::from_str(raw.get()).unwrap_or_default()),
+        }
+    };
+    let (mut value, mut structured) = (Map::new(), None);
+    for (name, raw) in members {
+        let result: Option<BTreeMap<String, &RawValue>> = match &*name {
+            "result" => serde_json::from_str(raw.get()).ok(),
+            _ => None,
+        };
+        let Some(result) = result else {
+            value.insert(name, tree(raw)?);
+            continue;
+        };
+        let mut rest = Map::new();
+        for (name, raw) in result {
+            match &*name {
+                "structuredContent" => {
+                    structured = Some(raw.to_owned()).filter(|raw| raw.get() != "null");
+                }
+                _ => _ = rest.insert(name, tree(raw)?),
+            }
+        }
+        value.insert(name, Value::Object(rest));
+    }
+    Ok(Some(Message {
+        value: Value::Object(value),
+        structured,
+        changes: repaired.changes,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn message_is_repaired_and_its_structured_content_kept_as_text() {
+        let text = br#"{"jsonrpc":"2.0","id":7,"result":{"content":[],"structuredContent":{"a":NaN,"b":0.10,"c":1915883588174806058}}}"#;
+        let found = message(text).expect("JSON").expect("a message");
+        assert_eq!(
+            found.value,
+            json!({"id": 7, "jsonrpc": "2.0", "result": {"content": []}})
+        );
+        let structured = found.structured.expect("structured content");
+        assert_eq!(
+            structured.get(),
+            r#"{"a":null,"b":0.10,"c":1915883588174806058}"#
+        );
+        assert!(!found.changes.is_empty());
+        for none in [&b"Loading"[..], b"[1]", b"\"x\"", b"3", b""] {
+            assert!(message(none).expect("passed over").is_none());
+        }
+        assert!(
+            message(b"{\"jsonrpc\": ").is_err(),
+            "who sends it cannot be understood"
+        );
+        let batch = br#"[{"jsonrpc":"2.0","method":"a"},7,{"jsonrpc":"2.0","id":1,"result":{}}]"#;
+        let methods: Vec<_> = messages(batch)
+            .expect("JSON")
+            .into_iter()
+            .map(|m| m.value)
+            .collect();
+        assert_eq!((methods.len(), &methods[0]["method"]), (2, &json!("a")));
+        let text = "\u{feff}{\"jsonrpc\":\"2.0\",\"result\":\"plain\"}";
+        let found = message(text.as_bytes()).expect("JSON").expect("a message");
+        assert_eq!(found.value["result"], "plain");
+    }
+
+    #[test]
+    fn rows_of_a_table_have_no_bound_but_their_bytes() {
+        let rows = vec!["[1,2]"; 400_000].join(",");
+        let text =
+            |name: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"{name}":[{rows}]}}}}"#);
+        let found = message(text("structuredContent").as_bytes()).expect("JSON");
+        assert!(found.is_some_and(|found| found.structured.is_some()));
+        assert!(message(text("content").as_bytes()).is_err());
     }
 }

@@ -127,7 +127,7 @@ pub(super) fn tidy(dir: &Path, state: &State) {
 }
 
 fn parsed(input: &[u8]) -> Option<Value> {
-    (input.len() <= MAX_INPUT).then(|| plexus_protocol::json::parse(input).ok())?
+    (input.len() <= MAX_INPUT).then(|| plexus_protocol::json::parse_wide(input).ok())?
 }
 
 /// Adds every place in which the two differ, by its JSON pointer, in the order of the names.

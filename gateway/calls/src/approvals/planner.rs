@@ -211,7 +211,7 @@ async fn make(
             let once = mark(&mut made, undoes, &item.agent);
             let (members, of_another) = match entry.capability().is_workflow() {
                 true => {
-                    let content = json::parse(&input).unwrap_or_default();
+                    let content = json::parse_wide(&input).unwrap_or_default();
                     let (agent, made) = (&item.agent, &mut made);
                     foreseen::add(kernel, agent, &entry, &content, &stands, made).await
                 }

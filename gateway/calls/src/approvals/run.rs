@@ -78,7 +78,7 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
         let input = kernel
             .approvals
             .input(&item.id, ask)
-            .and_then(|bytes| json::parse(&bytes).ok());
+            .and_then(|bytes| json::parse_wide(&bytes).ok());
         let terms = super::terms(kernel, &item, ask);
         // Until its answer is kept: a revoke meanwhile ends what it reads.
         let mut entered = None;

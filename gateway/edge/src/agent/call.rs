@@ -56,7 +56,7 @@ async fn answer(
     // A stranger's that was too long to keep: whatever it says is refused below.
     let unread = read.is_none();
     let body = match read {
-        Some(bytes) => reply::parsed(&bytes, ErrorCode::InternalError).map_err(nobody)?,
+        Some(bytes) => reply::parsed_wide(&bytes, ErrorCode::InternalError).map_err(nobody)?,
         None => Value::Object(Map::new()),
     };
     let Value::Object(body) = body else {

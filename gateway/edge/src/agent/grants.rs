@@ -122,7 +122,7 @@ pub(super) async fn request(
             "so large a body needs its session in the header"
         }));
     };
-    let parsed = reply::parsed(&bytes, ErrorCode::SchemaValidationFailed)?;
+    let parsed = reply::parsed_wide(&bytes, ErrorCode::SchemaValidationFailed)?;
     drop(bytes);
     let body = parsed
         .as_object()

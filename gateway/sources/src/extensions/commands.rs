@@ -194,6 +194,14 @@ fn before_denials(profile: &str, rules: &str) -> String {
     format!("{before}{rules}{last}")
 }
 
+/// What is data of others has warnings beside it where it was written again.
+fn with_warnings(mut answer: Value) -> Value {
+    if answer.get("text").is_none() {
+        answer["warnings"] = json!({"type": "array", "items": {"type": "string"}});
+    }
+    answer
+}
+
 fn entry(capability: &DeclaredCapability, child: impl FnOnce() -> String) -> Value {
     let sensitivity = if capability.grants.contains(Verb::Execute) {
         "high"
@@ -239,7 +247,7 @@ fn entry(capability: &DeclaredCapability, child: impl FnOnce() -> String) -> Val
         "verbs": capability.grants,
         "sensitivity": sensitivity,
         "input": capability.io.schema(),
-        "output": {"type": "object", "properties": answer, "additionalProperties": false},
+        "output": {"type": "object", "properties": with_warnings(answer), "additionalProperties": false},
         "limits": {"callMs": timeout.saturating_add(BESIDE)},
     });
     entry[how.0] = how.1;

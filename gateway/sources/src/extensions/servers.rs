@@ -218,7 +218,8 @@ impl ServerRequest {
         listing: &Listing,
         withheld: &BTreeSet<String>,
     ) -> Result<Generated, String> {
-        let mut names = BTreeSet::new();
+        let names = listing.tools.iter().map(|tool| tool["name"].as_str());
+        let names: Vec<&str> = names.map(Option::unwrap_or_default).collect();
         let (mut entries, mut refused) = (Vec::new(), Vec::new());
         let mut budget = SchemaBudget::default();
         let mut pins = McpPins {
@@ -235,8 +236,13 @@ impl ServerRequest {
                 pins.withheld.insert(name.to_owned(), digest);
                 continue;
             }
-            match self.entry(name, tool, &mut budget) {
-                _ if !names.insert(name) => return Err(format!("it has two tools {name:?}")),
+            let is_one = names.iter().filter(|other| **other == name).count() == 1;
+            let entry = match (is_one, entries.len() < MAX_TOOLS) {
+                (true, true) => self.entry(name, tool, &mut budget),
+                (false, _) => Err("it has another tool of this name".to_owned()),
+                (_, false) => Err(format!("a server may lend {MAX_TOOLS} tools")),
+            };
+            match entry {
                 Ok(entry) => {
                     pins.tools.insert(name.to_owned(), json::digest(tool));
                     entries.push(entry);
@@ -246,9 +252,6 @@ impl ServerRequest {
                     refused.push((shown_line(name), why));
                 }
             }
-        }
-        if entries.len() > MAX_TOOLS {
-            return Err(format!("it has more than {MAX_TOOLS} tools"));
         }
         if let Some(unknown) = self
             .reads
@@ -273,6 +276,9 @@ impl ServerRequest {
         }
         if name == LISTING {
             return Err("its name is that of Plexus's own question to the server".to_owned());
+        }
+        if tool["execution"]["taskSupport"] == "required" {
+            return Err("it can only be called as a task, which Plexus does not offer".to_owned());
         }
         let input = &tool["inputSchema"];
         if !input.is_object() {
@@ -305,6 +311,10 @@ impl ServerRequest {
                     // The server's own schema has words in it, which no owner was shown.
                     "structured": {},
                     "images": {"type": "array", "items": {"type": "object"}},
+                    "audio": {"type": "array", "items": {"type": "object"}},
+                    "files": {"type": "array", "items": {"type": "object"}},
+                    "links": {"type": "array", "items": {"type": "object"}},
+                    "warnings": {"type": "array", "items": {"type": "string"}},
                 },
                 "additionalProperties": false,
             },
@@ -388,10 +398,19 @@ impl ServerRequest {
     }
 }
 
-/// A third party's description, as text without what would reorder or imitate.
+/// A third party's title and description, as text without what would reorder or imitate.
 #[must_use]
 pub fn described(tool: &Value) -> Text<16_384> {
-    Text::new(tool["description"].as_str().unwrap_or("(no description)"))
+    let description = tool["description"].as_str();
+    let title = tool["title"]
+        .as_str()
+        .or(tool["annotations"]["title"].as_str());
+    let title = title.filter(|title| !title.is_empty() && tool["name"] != *title);
+    Text::new(match (title, description) {
+        (Some(title), Some(description)) => format!("{title}: {description}"),
+        (Some(words), None) | (None, Some(words)) => words.to_owned(),
+        (None, None) => "(no description)".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -485,8 +504,14 @@ mod tests {
         let why = refused(long(64 << 10)).unwrap();
         assert!(why.contains("more than 64 KiB"), "{why}");
         assert_eq!(refused(long(63 << 10)), None);
-        let twice = request(&[]).generate(&listing(&[tool("do"), tool("do")]), &BTreeSet::new());
-        assert!(twice.unwrap_err().contains("two tools"));
+        let twice = [tool("do"), tool("other"), tool("do")];
+        let twice = request(&[]).generate(&listing(&twice), &BTreeSet::new());
+        let refused = twice.unwrap().refused;
+        assert!(refused.len() == 2 && refused.iter().all(|(_, why)| why.contains("another tool")));
+        let mut task = tool("do");
+        task["execution"] = object!({"taskSupport": "required"});
+        let task = request(&[]).generate(&listing(&[task]), &BTreeSet::new());
+        assert!(task.unwrap().refused[0].1.contains("as a task"));
         let unknown = request(&["no"]).generate(&listing(&[tool("do")]), &BTreeSet::new());
         assert!(unknown.unwrap_err().contains("no tool \"no\""));
     }

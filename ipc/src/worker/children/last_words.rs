@@ -3,8 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use tokio::{io::AsyncReadExt as _, net::unix::pipe};
 
-/// How much is held, in bytes.
-const HELD: usize = 512;
+/// How much is held, in bytes, and how many lines of it are told.
+const HELD: usize = 4096;
+const LINES: usize = 20;
 
 /// The end of one program's standard error.
 #[derive(Debug, Default)]
@@ -28,5 +29,16 @@ impl LastWords {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let words = String::from_utf8_lossy(&held);
         words.trim().lines().last().map(str::to_owned)
+    }
+
+    /// Its last lines so far, in their order; none that is empty.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = String::from_utf8_lossy(&held);
+        let lines = words.lines().rev().map(str::trim_end);
+        let mut lines: Vec<_> = lines.filter(|line| !line.is_empty()).take(LINES).collect();
+        lines.reverse();
+        lines.into_iter().map(str::to_owned).collect()
     }
 }

@@ -1,0 +1,120 @@
+//! An MCP server that answers whatever it is told to, as servers in the world do: JSON that is none, numbers that no double
+//! holds, errors of its own, its end. Its one argument is a folder. In it, the file `tools` is its list as raw JSON, `dies` has
+//! it end at its start with those words, `quiet` has it answer no `ping`, and `held` is a file that it locks while it runs.
+//!
+//! A tool of it takes `result` or `error`, a text that is sent as it is; `long`, of which so many bytes are a text; `end`, its
+//! last words; `hang`; or anything else, which is sent back as it came.
+
+use serde_json::{Value, json, value::RawValue};
+use std::io::{BufRead as _, Write as _};
+use std::path::Path;
+
+fn say(message: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{message}").expect("a client");
+    out.flush().expect("a client");
+}
+
+fn last_words(words: &str) {
+    let _ = std::io::stderr().write_all(words.as_bytes());
+}
+
+fn tools(folder: &Path) -> String {
+    let tool = |name: &str| json!({"name": name, "description": "Says it.", "inputSchema": {"type": "object"}});
+    let known = std::fs::read_to_string(folder.join("tools"));
+    known.unwrap_or_else(|_| json!([tool("say"), tool("do")]).to_string())
+}
+
+fn text(words: &str) -> String {
+    json!({"content": [{"type": "text", "text": words}]}).to_string()
+}
+
+/// The member of the answer, or none at all.
+fn answer(line: &str, arguments: &Value, began: u128) -> Option<String> {
+    let raw = |name: &str| arguments[name].as_str();
+    if let Some(error) = raw("error") {
+        return Some(format!(r#""error":{error}"#));
+    }
+    if let Some(words) = raw("end") {
+        last_words(words);
+        std::process::exit(139);
+    }
+    if arguments["hang"] == true {
+        return None;
+    }
+    let long = arguments["long"]
+        .as_u64()
+        .map(|long| usize::try_from(long).expect("a length"));
+    let result = match (raw("result"), long) {
+        (Some(result), _) => result.to_owned(),
+        (None, Some(long)) => text(&"many words ".repeat(long / 11)),
+        (None, None) => {
+            // As the client wrote it: no number of it was read here.
+            let asked: Value = serde_json::from_str(line).expect("JSON of the client");
+            assert!(asked["params"]["arguments"].is_object());
+            #[derive(serde::Deserialize)]
+            struct Asked<'a> {
+                #[serde(borrow)]
+                params: Params<'a>,
+            }
+            #[derive(serde::Deserialize)]
+            struct Params<'a> {
+                #[serde(borrow)]
+                arguments: &'a RawValue,
+            }
+            let asked: Asked<'_> = serde_json::from_str(line).expect("a call");
+            text(&format!("run {began} got {}", asked.params.arguments))
+        }
+    };
+    Some(format!(r#""result":{result}"#))
+}
+
+fn main() {
+    let folder = std::env::args().nth(1).expect("a folder");
+    let folder = Path::new(&folder);
+    // Which run of it answers: in its cage its pid is always the same.
+    let began = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_nanos();
+    if let Ok(words) = std::fs::read_to_string(folder.join("dies")) {
+        last_words(&words);
+        std::process::exit(1);
+    }
+    // A reader may lock nothing, and is told that it has.
+    let held = std::fs::File::open(folder.join("held")).ok();
+    if held.as_ref().is_some_and(|held| held.try_lock().is_err()) {
+        last_words("another one of me runs\n");
+        std::process::exit(3);
+    }
+    // Some watch what their tools are made of.
+    let watched = folder.to_owned();
+    std::thread::spawn(move || {
+        let before = tools(&watched);
+        while tools(&watched) == before {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+    });
+    let mut stdin = std::io::stdin().lock();
+    let mut line = String::new();
+    while stdin.read_line(&mut line).is_ok_and(|read| read > 0) {
+        let asked: Value = serde_json::from_str(&line).expect("JSON of the client");
+        let said = match asked["method"].as_str().unwrap_or_default() {
+            "initialize" => {
+                let info = json!({"name": "odd", "version": "1"});
+                let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info});
+                Some(format!(r#""result":{result}"#))
+            }
+            "tools/list" => Some(format!(r#""result":{{"tools":{}}}"#, tools(folder))),
+            "tools/call" => answer(&line, &asked["params"]["arguments"], began),
+            "ping" if folder.join("quiet").exists() => None,
+            _ => Some(r#""result":{}"#.to_owned()),
+        };
+        if let (Some(said), false) = (said, asked["id"].is_null()) {
+            say(&format!(
+                r#"{{"jsonrpc":"2.0","id":{},{said}}}"#,
+                asked["id"]
+            ));
+        }
+        line.clear();
+    }
+    drop(held);
+}

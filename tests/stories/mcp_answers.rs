@@ -1,0 +1,510 @@
+//! What servers and clients of MCP send in the world: answered, carried and told, whatever it is (docs/design.md#answers-of-others).
+
+use crate::house::House;
+use crate::mcp::server;
+use plexus_tests::texts::assert_contains;
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, Folder, Gateway, McpClient, programs};
+use serde_json::{Value, json};
+
+/// An id as a chat service gives it: beyond what a double holds.
+const LARGE: u64 = 1_915_883_588_174_806_059;
+
+/// A gateway that lends the odd server: `say` only reads, `do` asks.
+struct Lent {
+    gateway: Gateway,
+    folder: Folder,
+}
+
+impl Lent {
+    fn odd() -> Self {
+        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        let lent = Self { gateway, folder };
+        lent.add().expect_ok();
+        lent
+    }
+
+    fn add(&self) -> programs::Said {
+        let program = plexus_tests::binaries::path("plexus-mcp-odd");
+        let (program, path) = (program.display().to_string(), self.folder.path());
+        let path = path.display().to_string();
+        self.gateway.cli([
+            "mcp", "add", "odd", "--folder", &path, "--read", "say", "--yes", "--", &program, &path,
+        ])
+    }
+
+    fn agent(&self) -> Agent {
+        self.gateway.agent_with("caller", &["odd.say", "odd.do"])
+    }
+
+    fn client(&self, agent: &Agent) -> McpClient {
+        McpClient::greeted(server(&self.gateway, agent), "plain").served()
+    }
+
+    /// What the agent types.
+    fn typed<'a>(&self, agent: &Agent, words: impl IntoIterator<Item = &'a str>) -> programs::Said {
+        let mut command = self.gateway.plexus_command(&agent.id, words);
+        command.env("PLEXUS_PAT", &agent.pat);
+        programs::run(command)
+    }
+
+    /// Asks for the effect, has the owner approve, and calls.
+    fn done(&self, agent: &Agent, input: &Value) -> Value {
+        let item = agent.must_ask("odd.do", input.clone());
+        self.gateway.owner().approve(&item, "once");
+        agent.invoke("odd.do", input.clone()).json()
+    }
+}
+
+/// The JSON of the last text of a result.
+fn rest(result: &Value) -> Value {
+    let content = result["content"].as_array().expect("content");
+    let text = content.last().and_then(|last| last["text"].as_str());
+    serde_json::from_str(text.expect("a text")).expect("JSON")
+}
+
+#[test]
+fn call_with_bad_arguments_is_answered_with_its_id() {
+    let house = House::open();
+    let agent = house.reader("sloppy");
+    let mut client = McpClient::greeted(server(&house.gateway, &agent), "plain").served();
+    let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+    for (id, value, says) in [
+        (
+            901,
+            "123456789012345678901234567890",
+            "/path: 123456789012345678901234567890",
+        ),
+        (902, &*deep, "nested too deep"),
+        (903, r#""a","path":"b""#, "twice"),
+        (904, "1915883588174806059", "beyond 2^53"),
+    ] {
+        let params = format!(r#"{{"name":"obsidian_vault_read","arguments":{{"path":{value}}}}}"#);
+        client.write(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}"#
+        ));
+        let result = client.reply(id)["result"].clone();
+        assert_eq!(
+            (&result["isError"], &result["structuredContent"]["effect"]),
+            (&json!(true), &json!("none")),
+            "{result}"
+        );
+        assert_contains(&result.to_string(), says);
+    }
+    client.write(r#"{"jsonrpc":"2.0","id":905,"method":"tools/list","params":{"x":NaN}}"#);
+    assert_eq!(client.reply(905)["error"]["code"], -32602);
+    // The control: it serves on.
+    client.tools();
+}
+
+#[test]
+fn large_id_goes_to_a_lent_tool_and_back() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let input = json!({"channel": LARGE, "least": i64::MIN, "most": u64::MAX});
+    let canonical = format!(
+        r#"{{"channel":{LARGE},"least":{},"most":{}}}"#,
+        i64::MIN,
+        u64::MAX
+    );
+    let mut client = lent.client(&agent);
+    let read = client.call("odd_say", input.clone());
+    assert_contains(
+        read["content"][0]["text"].as_str().expect("a text"),
+        &canonical,
+    );
+    let said = lent.typed(&agent, ["odd.say", &format!("channel={LARGE}")]);
+    assert_contains(said.expect_ok(), &LARGE.to_string());
+
+    // The card shows it as it goes to the server, and no neighbour of it is the same call.
+    let item = agent.must_ask("odd.do", input.clone());
+    assert_contains(
+        &lent.gateway.owner().card(&item).to_string(),
+        &LARGE.to_string(),
+    );
+    lent.gateway.owner().approve(&item, "once");
+    let other = json!({"channel": LARGE - 1, "least": i64::MIN, "most": u64::MAX});
+    agent
+        .invoke("odd.do", other)
+        .expect_error(202, "approval_required");
+    let done = agent.must("odd.do", input);
+    assert_contains(done["output"]["text"].as_str().expect("a text"), &canonical);
+
+    let answered =
+        json!({"result": format!(r#"{{"content":[],"structuredContent":{{"id":{LARGE}}}}}"#)});
+    assert_eq!(
+        agent.must("odd.say", answered.clone())["output"]["structured"]["id"],
+        LARGE
+    );
+    let result = client.call("odd_say", answered);
+    assert_eq!(
+        result["structuredContent"]["output"]["structured"]["id"],
+        LARGE
+    );
+    let body = r#"{"id":"odd.say","input":{"a":18446744073709551616}}"#;
+    let beyond = agent.client().request("POST", "/invoke").bytes(body).send();
+    assert_contains(&beyond.text(), "beyond 64 bits");
+}
+
+#[test]
+fn answer_of_others_is_repaired_and_not_refused() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let rows: Vec<Value> = (0..6_000)
+        .map(|n| json!({"id": n, "name": format!("n{n}"), "v": n}))
+        .collect();
+    let deep = format!("{}1{}", r#"{"c":"#.repeat(80), "}".repeat(80));
+    for (structured, told, warns) in [
+        (
+            r#"{"mean":NaN,"most":-Infinity}"#,
+            json!({"mean": null, "most": null}),
+            "NaN",
+        ),
+        (r#"{"a":1,"a":2}"#, json!({"a": 2}), "twice"),
+        (
+            r#"{"w":"\ud83d!"}"#,
+            json!({"w": "\u{fffd}!"}),
+            "half a character",
+        ),
+        (
+            r#"{"n":123456789012345678901,"h":1E400}"#,
+            json!({"n": "123456789012345678901", "h": "1E400"}),
+            "as a text",
+        ),
+        (
+            r#"{"n":6.02e23,"t":0.10,"z":-0.0}"#,
+            json!({"n": 6.02e23, "t": 0.1, "z": -0.0}),
+            "",
+        ),
+        (
+            &json!({ "rows": rows }).to_string(),
+            json!({ "rows": rows }),
+            "",
+        ),
+    ] {
+        let result =
+            json!({"result": format!(r#"{{"content":[],"structuredContent":{structured}}}"#)});
+        let output = agent.must("odd.say", result.clone())["output"].clone();
+        assert_eq!(output["structured"], told, "{structured:.80}");
+        assert_contains(&output["warnings"].to_string(), warns);
+        assert_eq!(
+            output["warnings"].is_null(),
+            warns.is_empty(),
+            "{output:.400}"
+        );
+    }
+    let nested = json!({"result": format!(r#"{{"structuredContent":{deep}}}"#)});
+    assert_contains(
+        &agent.must("odd.say", nested)["output"]["warnings"].to_string(),
+        "nested too deep",
+    );
+    // The token of a number is carried as it came.
+    let body = json!({"id": "odd.say", "input": {"result": r#"{"structuredContent":{"price":0.10,"mol":6.02E23}}"#}});
+    assert_contains(
+        &agent.invoke_body(body).text(),
+        r#"{"price":0.10,"mol":6.02E23}"#,
+    );
+    // An effect that was answered so is done.
+    let done = lent.done(
+        &agent,
+        &json!({"result": r#"{"structuredContent":{"mean":NaN}}"#}),
+    );
+    assert_eq!(
+        (&done["ok"], &done["output"]["structured"]),
+        (&json!(true), &json!({"mean": null})),
+        "{done}"
+    );
+}
+
+#[test]
+fn error_of_a_server_is_an_answer() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let run = |agent: &Agent| lent.done(agent, &json!({"who": 1}))["output"]["text"].to_string();
+    let before = run(&agent);
+    let bad =
+        json!({"error": r#"{"code":-32602,"message":"q must be an ISO date","data":{"row":7}}"#});
+    let refused = lent.done(&agent, &bad)["error"].clone();
+    assert_eq!(
+        (&refused["code"], &refused["effect"]),
+        (&json!("transport_error"), &json!("none")),
+        "{refused}"
+    );
+    assert_eq!(
+        refused["detail"],
+        json!({"reason": "server_refused", "serverCode": -32602, "data": {"row": 7}})
+    );
+    assert_contains(
+        refused["message"].as_str().expect("words"),
+        "q must be an ISO date",
+    );
+    let outcome = lent.gateway.owner().audited(|event| {
+        event["capabilityId"] == "odd.do"
+            && event["detail"]["phase"] == "outcome"
+            && event["detail"]["result"] != "ok"
+    });
+    assert_eq!(outcome["detail"]["result"], "failed", "{outcome}");
+    let broken = json!({"error": r#"{"code":-32603,"message":"Internal error"}"#});
+    let failed = lent.done(&agent, &broken)["error"].clone();
+    assert_eq!(
+        (&failed["effect"], &failed["detail"]["reason"]),
+        (&json!("done"), &json!("tool_failed")),
+        "{failed}"
+    );
+    for odd in [r#""boom""#, r#"{"code":-32000}"#, "7"] {
+        let error = agent.invoke("odd.say", json!({"error": odd})).json()["error"].clone();
+        assert_eq!(
+            (&error["code"], &error["effect"]),
+            (&json!("transport_error"), &json!("none")),
+            "{error}"
+        );
+    }
+    // It was never started afresh: who answers an error is well.
+    assert_eq!(run(&agent), before);
+    let failure = json!({"result": r#"{"content":[{"type":"text","text":"line one\n  line two"}],"structuredContent":{"code":7},"isError":true}"#});
+    let said = agent.invoke("odd.say", failure).json()["error"]["detail"].clone();
+    assert_eq!(
+        said,
+        json!({"reason": "tool_failed", "text": "line one\n  line two", "structured": {"code": 7}})
+    );
+}
+
+#[test]
+fn server_that_dies_in_a_read_has_its_last_words_told() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    for _ in 0..3 {
+        let error = agent
+            .invoke(
+                "odd.say",
+                json!({"end": "warming up\nSegmentation fault in libfoo\n"}),
+            )
+            .json()["error"]
+            .clone();
+        assert_eq!(
+            (&error["code"], &error["effect"]),
+            (&json!("source_unavailable"), &json!("none")),
+            "{error}"
+        );
+        assert_contains(
+            error["message"].as_str().expect("words"),
+            "Segmentation fault in libfoo",
+        );
+    }
+    let panics = |line: &Value| line.to_string().contains("a panic");
+    assert!(!lent.gateway.log().iter().any(panics));
+    agent.must("odd.say", json!({"control": 1}));
+}
+
+#[test]
+fn server_that_ignores_pings_is_alive_while_it_answers() {
+    let lent = Lent::odd();
+    lent.folder.write("quiet", "");
+    lent.folder.write("held", "");
+    let agent = lent.agent();
+    let first = lent.done(&agent, &json!({"n": 1}))["output"]["text"].to_string();
+    let which = |text: &str| text.split(' ').nth(1).map(str::to_owned);
+    for n in 2..5 {
+        let next = lent.done(&agent, &json!({ "n": n }))["output"]["text"].to_string();
+        assert_eq!(which(&next), which(&first), "{next}");
+    }
+    // One that hangs costs the one call: the next server begins when this one has let go of what it held.
+    let item = agent.must_ask("odd.do", json!({"hang": true}));
+    lent.gateway.owner().approve(&item, "once");
+    let call = json!({"id": "odd.do", "input": {"hang": true}, "async": true});
+    let run = agent
+        .invoke_body(call)
+        .expect_status(202)
+        .clone()
+        .text_at("/run/runId");
+    let status = format!("/invoke/status?runId={run}&wait=20");
+    agent
+        .client()
+        .post("/invoke/cancel", json!({"runId": run}))
+        .expect_status(202);
+    until("the end of the call", || {
+        let status = agent.client().get(&status).expect_ok();
+        (status["status"] != "running").then_some(())
+    });
+    let next = lent.done(&agent, &json!({"n": 9}));
+    let next = next["output"]["text"]
+        .as_str()
+        .expect("a text of the next server");
+    assert_ne!(which(next), which(&first));
+}
+
+#[test]
+fn blocks_arrive_as_what_they_are() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let blocks = json!({"content": [
+        {"type": "text", "text": "a picture"},
+        {"type": "image", "mimeType": "image/png", "data": "iVBORw0KGgo="},
+        {"type": "audio", "mimeType": "audio/wav", "data": "UklGRg=="},
+        {"type": "resource", "resource": {"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "JVBERi0="}},
+        {"type": "resource_link", "name": "more", "uri": "file:///more"},
+    ]});
+    let input = json!({"result": blocks.to_string()});
+    let result = lent.client(&agent).call("odd_say", input.clone());
+    assert_eq!(
+        result["content"].as_array().expect("blocks")[..5],
+        blocks["content"].as_array().expect("blocks")[..]
+    );
+    assert!(result.get("structuredContent").is_none());
+    let texts: Vec<_> = result["content"]
+        .as_array()
+        .expect("blocks")
+        .iter()
+        .filter_map(|block| block["text"].as_str())
+        .collect();
+    assert!(
+        !texts.concat().contains("iVBORw0KGgo="),
+        "no bytes in a text: {texts:?}"
+    );
+
+    let out = Folder::empty();
+    let path = out.path().display().to_string();
+    let words = ["odd.say", "--input", &input.to_string(), "--out", &path];
+    let said = lent.typed(&agent, words);
+    assert_eq!(said.expect_ok().lines().next(), Some("a picture"), "{said}");
+    assert!(!said.all().contains("iVBORw0KGgo="), "{said}");
+    assert_eq!(
+        std::fs::read(out.path().join("image-1.png")).expect("a file"),
+        b"\x89PNG\r\n\x1a\n"
+    );
+    assert_eq!(out.read("audio-1.wav"), "RIFF");
+    assert_eq!(out.read("file-1.pdf"), "%PDF-");
+    let without = lent.typed(&agent, words.into_iter().take(3));
+    without.expect_ok();
+    assert_contains(&without.stderr, "--out FOLDER");
+}
+
+#[test]
+fn long_text_is_cut_and_goes_on() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let mut client = lent.client(&agent);
+    let mut result = client.call("odd_say", json!({"long": 110_000}));
+    let mut read = String::new();
+    loop {
+        read.push_str(result["content"][0]["text"].as_str().expect("a text"));
+        let next = rest(&result)["nextCall"].clone();
+        let Some(tool) = next["tool"].as_str() else {
+            break;
+        };
+        result = client.call(tool, next["arguments"].clone());
+    }
+    assert_eq!(read, "many words ".repeat(10_000));
+    let said = lent.typed(&agent, ["odd.say", "long=110000"]);
+    assert!(said.expect_ok().len() > 8_000, "a part of the text: {said}");
+    assert_contains(&said.stderr, "--full");
+    // What is structured is told once, also where the server says it again as a text.
+    let twice = json!({"result": r#"{"content":[{"type":"text","text":"{ \"n\": 1 }"}],"structuredContent":{"n":1}}"#});
+    assert_eq!(
+        agent.must("odd.say", twice)["output"],
+        json!({"structured": {"n": 1}})
+    );
+}
+
+#[test]
+fn bad_tool_costs_no_other() {
+    let lent = Lent {
+        gateway: Gateway::start(),
+        folder: Folder::empty(),
+    };
+    let many: Vec<String> = (0..300)
+        .map(|n| format!(r#"{{"name":"t{n}","inputSchema":{{"type":"object"}}}}"#))
+        .collect();
+    let tools = [
+        r#"{"name":"say","description":"x","inputSchema":{"type":"object","properties":{"n":{"type":"integer","minimum":-9223372036854775808,"maximum":9223372036854775807}}}}"#,
+        r#"{"name":"do","inputSchema":{"type":"object","properties":{"k":{"type":"string","pattern":"^(?!null$)"}}}}"#,
+        r#"{"name":"twice","description":"a","inputSchema":{"type":"object"}}"#,
+        r#"{"name":"twice","description":"b","inputSchema":{"type":"object"}}"#,
+        r#"{"name":"bare"}"#,
+        r#"{"name":"huge","inputSchema":{"type":"object","properties":{"n":{"maximum":1E400}}}}"#,
+    ];
+    lent.folder.write("tools", format!("[{}]", tools.join(",")));
+    let shown = lent.add();
+    let shown = shown.expect_ok();
+    for said in [
+        "twice",
+        "another tool of this name",
+        "bare",
+        "no object",
+        "huge",
+        "1E400",
+    ] {
+        assert_contains(shown, said);
+    }
+    let agent = lent.agent();
+    agent.must("odd.say", json!({"n": u64::MAX / 2}));
+    agent
+        .invoke("odd.say", json!({"n": u64::MAX}))
+        .expect_error(422, "schema_validation_failed");
+    lent.done(&agent, &json!({"k": "null"}));
+    lent.gateway.cli(["mcp", "remove", "odd"]).expect_ok();
+    let own = r#"{"name":"say","inputSchema":{"type":"object"}}"#;
+    lent.folder
+        .write("tools", format!("[{own},{}]", many.join(",")));
+    let shown = lent.add();
+    assert_contains(shown.expect_ok(), "a server may lend 255 tools");
+}
+
+#[test]
+fn failed_start_says_why_and_what_to_do() {
+    let lent = Lent {
+        gateway: Gateway::start(),
+        folder: Folder::empty(),
+    };
+    for (words, advice) in [
+        (
+            "Error: Cannot find module 'zod'\n    at require\n",
+            "--code",
+        ),
+        (
+            "  File \"x.py\"\nModuleNotFoundError: No module named 'mcp'\n",
+            "--code",
+        ),
+        (
+            "Error: getaddrinfo EAI_AGAIN api.example.com\n",
+            "wants the network",
+        ),
+        (
+            "Error: EACCES: permission denied, open '/etc/x'\n",
+            "--folder",
+        ),
+        ("SyntaxError: Unexpected token '?'\n", "another version"),
+    ] {
+        lent.folder
+            .write("dies", format!("first line of many\n{words}"));
+        let refused = lent.add();
+        refused.expect_status(1);
+        assert_contains(&refused.all(), advice);
+        let last = words.trim().lines().last().expect("a line").trim();
+        assert_contains(&refused.all(), last);
+    }
+    let logs = lent.gateway.cli(["logs"]);
+    assert_contains(logs.expect_ok(), "first line of many");
+}
+
+#[test]
+fn tool_that_appears_raises_its_card_by_itself() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    lent.done(&agent, &json!({"kept": true}));
+    let tool = |name: &str| json!({"name": name, "description": "Says it.", "inputSchema": {"type": "object"}});
+    lent.folder.write(
+        "tools",
+        json!([tool("say"), tool("do"), tool("new")]).to_string(),
+    );
+    let card = until("a card about the new tool", || {
+        let items = lent.gateway.owner().pending();
+        items
+            .into_iter()
+            .find(|item| item.to_string().contains("new"))
+    });
+    assert_contains(&card.to_string(), "odd");
+    assert!(!agent.sees().contains(&"odd.new".to_owned()));
+    // The control: what was agreed to serves on.
+    agent.must("odd.say", json!({"n": 1}));
+}
