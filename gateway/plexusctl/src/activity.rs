@@ -287,11 +287,11 @@ mod tests {
         assert_eq!(
             found.text(&now()),
             "Thu 2026-11-19\n\
-             23:59 cc read a.md (obsidian, 3.1 KB)\n\
+             23:59 cc read a.md (obsidian, answer of 3.1 KB)\n\
              Fri 2026-11-20\n\
-             10:42–10:44 cc read a.md (obsidian, 3.1 KB) ×2\n\
-             10:42 cc read b\\u{202e}.md (obsidian, 3.1 KB)\n\
-             11:44 cc read a.md (obsidian, 3.1 KB)\n\
+             10:42–10:44 cc read a.md (obsidian, answer of 3.1 KB) ×2\n\
+             10:42 cc read b\\u{202e}.md (obsidian, answer of 3.1 KB)\n\
+             11:44 cc read a.md (obsidian, answer of 3.1 KB)\n\
              11:45 cc was refused w.write: you have paused all agents ×8\n\
              (earlier calls are counted and not shown: --limit)\n\
              13 calls: 5 read, 0 changed, 8 refused, 0 unknown; 1 request to you"
