@@ -408,8 +408,9 @@ impl<P: Process> Actor<P> {
             news = view.health.differs(&health);
             view.health = health.clone();
         });
-        // A source is as well as its reader: what ails a writer is told by its starts and ends.
-        if news && self.role == Role::Reader {
+        // A source is as well as its reader: what ails a writer is told by its starts and ends, but for what only it sees.
+        let is_told = self.role == Role::Reader || health.status == Health::Degraded;
+        if news && is_told {
             let source = self.spec.source.clone();
             self.context.notify(Notice::Health { source, health });
         }

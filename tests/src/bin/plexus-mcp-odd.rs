@@ -30,7 +30,7 @@ fn text(words: &str) -> String {
 }
 
 /// The member of the answer, or none at all.
-fn answer(line: &str, arguments: &Value, began: u128) -> Option<String> {
+fn answer(folder: &Path, line: &str, arguments: &Value, began: u128) -> Option<String> {
     let raw = |name: &str| arguments[name].as_str();
     if let Some(error) = raw("error") {
         return Some(format!(r#""error":{error}"#));
@@ -40,6 +40,7 @@ fn answer(line: &str, arguments: &Value, began: u128) -> Option<String> {
         std::process::exit(139);
     }
     if arguments["hang"] == true {
+        std::fs::write(folder.join("hangs"), "").expect("a folder");
         return None;
     }
     let long = arguments["long"]
@@ -104,7 +105,7 @@ fn main() {
                 Some(format!(r#""result":{result}"#))
             }
             "tools/list" => Some(format!(r#""result":{{"tools":{}}}"#, tools(folder))),
-            "tools/call" => answer(&line, &asked["params"]["arguments"], began),
+            "tools/call" => answer(folder, &line, &asked["params"]["arguments"], began),
             "ping" if folder.join("quiet").exists() => None,
             _ => Some(r#""result":{}"#.to_owned()),
         };

@@ -49,8 +49,8 @@ const PING_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_PING_WITHIN: Duration = Duration::from_secs(2);
 /// How long what such a server says between two calls is waited for.
 const HEAR_WITHIN: Duration = Duration::from_millis(50);
-/// How long a list that is asked for between two calls may take.
-const LIST_WITHIN: Duration = Duration::from_secs(1);
+/// How long a list that is asked for between two calls may take: less than a check of the source may.
+const LIST_WITHIN: Duration = Duration::from_millis(300);
 /// How long a server may go on with a call that is cancelled.
 const CANCEL_WITHIN: Duration = Duration::from_secs(5);
 /// What is asked for, and the versions that are understood beside it.
@@ -282,6 +282,8 @@ pub(crate) struct Session {
     next: u64,
     /// It said that its tools have changed.
     stale: bool,
+    /// Its list was read to its end.
+    is_listed: bool,
     /// When the call that is under way has lasted too long.
     until: Option<Instant>,
     /// In that call.
@@ -324,6 +326,7 @@ impl Session {
             era: Era::Handshake,
             next: 0,
             stale: false,
+            is_listed: false,
             until: None,
             asked: QuestionCount::default(),
             pings: PingHabit::default(),
@@ -361,7 +364,7 @@ impl Session {
                 // What it said since the last call is heard with this, an end of it too.
                 self.ping().await?;
             }
-            if self.stale || !self.wire.hears_unasked() {
+            if self.is_stale() || !self.wire.hears_unasked() {
                 self.list().await?;
             }
             Ok::<_, SessionError>(())
@@ -375,9 +378,14 @@ impl Session {
             return false;
         }
         let nobody = self.next;
-        // An end of it is met, and told, by the next call.
-        let _ = timeout(HEAR_WITHIN, self.answer(nobody, None)).await;
-        self.stale && matches!(timeout(LIST_WITHIN, self.list()).await, Ok(Ok(())))
+        // What it has said by now. An end of it is met, and told, by the next call.
+        let _ = timeout(Duration::ZERO, self.answer(nobody, None)).await;
+        self.is_stale() && matches!(timeout(LIST_WITHIN, self.list()).await, Ok(Ok(())))
+    }
+
+    /// Whether its tools may be others than those that are known.
+    fn is_stale(&self) -> bool {
+        self.stale || !self.is_listed
     }
 
     /// Whether it still answers. One that never answered a `ping` is well until a call of it is not answered.
@@ -537,6 +545,8 @@ impl Session {
 
     async fn list(&mut self) -> Result<(), SessionError> {
         let (mut tools, mut next, mut held) = (Vec::new(), Value::Null, 0);
+        // One that is given up on the way is asked for again.
+        self.is_listed = false;
         for _ in 0..MAX_PAGES {
             // What it says from here on is about a later list.
             self.stale = false;
@@ -550,7 +560,7 @@ impl Session {
                 Value::Array(more) => {
                     // Some say so that there is no further page, and some have one there.
                     if next == "" && is_known(&tools, &more) {
-                        self.defined.tools = tools;
+                        self.listed(tools);
                         return Ok(());
                     }
                     held += more.iter().map(written).sum::<usize>();
@@ -563,11 +573,16 @@ impl Session {
             }
             next = taken(&mut page, "nextCursor");
             if next.is_null() {
-                self.defined.tools = tools;
+                self.listed(tools);
                 return Ok(());
             }
         }
         Err(SessionError::Protocol("a list of tools without an end"))
+    }
+
+    fn listed(&mut self, tools: Vec<Value>) {
+        self.defined.tools = tools;
+        self.is_listed = true;
     }
 
     async fn request(

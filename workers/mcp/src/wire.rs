@@ -106,6 +106,8 @@ impl Wire {
 pub(crate) struct Pipes {
     child: Child,
     input: pipe::Sender,
+    /// What of earlier messages is not sent yet, where a wait ended.
+    unsent: Vec<u8>,
     output: BufReader<pipe::Receiver>,
     /// The rest of a batch, as the revision 2025-03-26 has them.
     ready: VecDeque<Message>,
@@ -125,6 +127,7 @@ impl Pipes {
         let hears = tokio::spawn(async move { hearing.hear(error).await });
         Some(Self {
             input: child.stdin.take()?,
+            unsent: Vec::new(),
             output: BufReader::new(child.stdout.take()?),
             child,
             ready: VecDeque::new(),
@@ -135,9 +138,14 @@ impl Pipes {
     }
 
     async fn send(&mut self, message: &Value) -> Result<(), SessionError> {
-        let mut line = message.to_string().into_bytes();
-        line.push(b'\n');
-        Ok(self.input.write_all(&line).await?)
+        self.unsent.extend(message.to_string().bytes());
+        self.unsent.push(b'\n');
+        while !self.unsent.is_empty() {
+            // A wait that ends here has written nothing.
+            let written = self.input.write(&self.unsent).await?;
+            self.unsent.drain(..written);
+        }
+        Ok(())
     }
 
     /// A line that is no message is passed over: some servers log on their standard output.
