@@ -53,7 +53,7 @@ fn a_healthy_gateway_is_well_and_so_is_one_that_rests() {
     let well = |house: &House, line: &[&str]| {
         let said = look(house, line);
         assert_ne!(said["worst"], "fail", "{said:#}");
-        names(&said, "home", "ok", "yours alone");
+        names(&said, "home", "ok", "no other user can read");
         names(&said, "clock", "ok", "not behind");
         names(&said, "kernel", "ok", "Landlock");
         names(&said, "ledger", "ok", "sound");

@@ -132,7 +132,7 @@ fn the_files_that_the_pages_name_exist() {
                 && [".rs", ".sb", ".py", ".html"]
                     .iter()
                     .any(|end| name.ends_with(end))
-                && !name.contains(['*', '<', '{', ' ']);
+                && !name.contains(['*', '<', '{', ' ', '~']);
             if is_file {
                 seen += 1;
                 assert!(root().join(name).is_file(), "{}: {name}", path.display());

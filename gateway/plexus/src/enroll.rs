@@ -81,4 +81,4 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
     Ok(Exit::Ok)
 }
 
-const NEW_CODE: &str = "stop; tell the owner: I need a new code from `plexusctl agents code AGENT`";
+const NEW_CODE: &str = "stop; tell the owner: I need a new code from `plexusctl agents code AGENT`, or `plexusctl connect AGENT`";

@@ -50,7 +50,6 @@ enum Act {
 
 /// What is the owner's to do.
 #[derive(Subcommand, Debug, PartialEq)]
-#[command(disable_help_flag = true)]
 enum Owners {
     /// For the owner: what `plexusctl extension list` does
     List(Words),

@@ -42,8 +42,7 @@ pub const PROTOCOL_EXACT: &str = "0.1.4";
 /// The port of a gateway that was given none.
 pub const DEFAULT_PORT: u16 = 7077;
 /// What an agent whose credential is unknown or over is to do.
-pub const NEW_CODE: &str =
-    "stop; tell the owner: a new enrollment code is needed (plexusctl agents code AGENT)";
+pub const NEW_CODE: &str = "stop; tell the owner: a new enrollment code is needed (plexusctl agents code AGENT; after a revocation, plexusctl connect AGENT)";
 /// Header that carries an agent's session.
 pub const SESSION_HEADER: &str = "X-Plexus-Session";
 /// Header that carries the owner's connection key.
