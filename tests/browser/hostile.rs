@@ -622,6 +622,12 @@ fn a_thousand_made_strings_on_every_page() {
     let pages = addresses(&[
         ("/together/{id}", vec![format!("/together/{}", waiting[0])]),
         (
+            "/since",
+            ["done", "failed", "agents", "asked"]
+                .map(|kind| format!("/since?what={kind}"))
+                .into(),
+        ),
+        (
             "/source-form",
             vec!["/source-form?kind=workspace-dir".to_owned()],
         ),
