@@ -751,6 +751,12 @@ pub enum ItemState {
 }
 
 impl Item {
+    /// Whether it can still be decided at `now`.
+    #[must_use]
+    pub fn waits(&self, now: Timestamp) -> bool {
+        self.state == ItemState::Pending && now < self.expires_at
+    }
+
     /// The wire word at `now`: what nobody decided or used in time has expired, swept up or not.
     #[must_use]
     pub fn wire_state(&self, now: Timestamp) -> &'static str {

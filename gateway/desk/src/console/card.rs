@@ -189,9 +189,8 @@ impl Card {
             bytes: DIFFS.bytes / few,
         };
         let capabilities: Vec<&CapabilityId> = card.asks.iter().map(|ask| &ask.id).collect();
-        let waits = words::state(item, now) == "pending";
         let by_whom = (&item.agent, &item.session);
-        let past = waits.then(|| {
+        let past = item.waits(now).then(|| {
             let ledger = &desk.ledger;
             desk.tally.past(ledger, state, now, by_whom, &capabilities)
         });

@@ -8,7 +8,7 @@ use plexus_ledger::Condition;
 use plexus_owner::calls::OpenApproval;
 use plexus_protocol::Timestamp;
 use plexus_supervisor::Health;
-use plexus_trust::{Item, ItemState, Plan, State};
+use plexus_trust::{Item, Plan, State};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -115,7 +115,7 @@ impl Queue {
             .agents
             .values()
             .flat_map(|agent| agent.items.values())
-            .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
+            .filter(|item| item.waits(now))
             .collect();
         // The oldest first: nothing that is there already moves when another comes.
         waiting.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));

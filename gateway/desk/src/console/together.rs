@@ -247,8 +247,8 @@ impl Page {
         let now = state.time(desk.clock.now());
         let item = state.item(id)?;
         let card = |item: &Item| {
-            let waits = item.state == ItemState::Pending && now < item.expires_at;
-            let card = cards::grant(desk, &catalogue, &state, item).filter(|_| waits)?;
+            let waiting = item.waits(now).then_some(item)?;
+            let card = cards::grant(desk, &catalogue, &state, waiting)?;
             let likeness = Likeness::of(&card)?;
             Some((card, likeness))
         };
@@ -372,8 +372,7 @@ fn split(desk: &Desk, listed: Vec<ListedCard>) -> (Vec<(ListedCard, Likeness)>, 
     let now = state.time(desk.clock.now());
     let (mut same, mut other) = (Vec::new(), Vec::new());
     for one in listed {
-        let waits = |item: &&Arc<Item>| item.state == ItemState::Pending && now < item.expires_at;
-        let item = state.item(&one.id).filter(waits);
+        let item = state.item(&one.id).filter(|item| item.waits(now));
         let card = item.and_then(|item| cards::grant(desk, &catalogue, &state, item));
         let is_listed = |card: &&pending::Item| card.card.digest() == Some(one.card_digest);
         let likeness = card.as_ref().filter(is_listed).and_then(Likeness::of);

@@ -57,9 +57,7 @@ async fn list(desk: Arc<Desk>, _: Reading, asked: List) -> Result<Listed, Refuse
         let catalogue = desk.catalogue.load();
         let now = state.time(desk.clock.now());
         let all = state.agents.values().flat_map(|agent| agent.items.values());
-        let mut waiting: Vec<&Arc<Item>> = all
-            .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
-            .collect();
+        let mut waiting: Vec<&Arc<Item>> = all.filter(|item| item.waits(now)).collect();
         waiting.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
         let mut carried = 0;
         let items = waiting.iter().map(|item| {
@@ -103,9 +101,7 @@ async fn proposed(desk: &Arc<Desk>) -> Result<BTreeMap<PendingId, pending::Item>
     let now = state.time(desk.clock.now());
     let all = state.agents.values().flat_map(|agent| agent.items.values());
     let mut waiting: Vec<Arc<Item>> = all
-        .filter(|item| {
-            item.register.is_some() && item.state == ItemState::Pending && now < item.expires_at
-        })
+        .filter(|item| item.register.is_some() && item.waits(now))
         .cloned()
         .collect();
     waiting.sort_by_key(|item| std::cmp::Reverse(item.created_at));

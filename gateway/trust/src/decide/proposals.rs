@@ -25,8 +25,7 @@ impl Draft<'_> {
             registered: Vec::new(),
         };
         let is_twin = |item: &&std::sync::Arc<Item>| {
-            item.state == ItemState::Pending
-                && self.now < item.expires_at
+            item.waits(self.now)
                 && item.purpose == p.purpose
                 && item.register.as_deref() == Some(&proposal)
         };

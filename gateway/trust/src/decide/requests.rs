@@ -299,9 +299,8 @@ impl<'a> Draft<'a> {
                 && (b.key.is_none() || a.key == b.key)
         };
         let calls = asks.iter().all(|ask| ask.input.is_some());
-        let waiting = |item: &Item| item.state == ItemState::Pending && self.now < item.expires_at;
         let twin = agent.items.values().find(|item| {
-            waiting(item)
+            item.waits(self.now)
                 && (calls || item.purpose == r.purpose)
                 && item.on_approval == r.on_approval
                 && item.asks.len() == asks.len()
@@ -357,8 +356,8 @@ impl<'a> Draft<'a> {
 
     /// The room that one more item of an agent takes: its oldest ones that are over give way.
     pub(super) fn room(&self, agent: &Agent) -> Result<Vec<Change>, Refusal> {
-        let waiting = |item: &Item| item.state == ItemState::Pending && self.now < item.expires_at;
-        if agent.items.values().filter(|item| waiting(item)).count() >= MAX_PENDING {
+        let items = agent.items.values();
+        if items.filter(|item| item.waits(self.now)).count() >= MAX_PENDING {
             return Err(Refusal::TooManyPending);
         }
         // An agent that asks and withdraws all day keeps a bounded past.
@@ -736,7 +735,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn waiting(&self, id: &PendingId) -> Result<&'a std::sync::Arc<Item>, Refusal> {
         let item = self.state.item(id).ok_or(Refusal::NoSuchItem)?;
-        if item.state == ItemState::Pending && self.now < item.expires_at {
+        if item.waits(self.now) {
             Ok(item)
         } else {
             Err(Refusal::NoSuchItem)
