@@ -58,15 +58,25 @@ pub(crate) fn connector(proof: &Proof) -> Result<TlsConnector, TlsError> {
     }
     let provider = Arc::new(rustls_graviola::default_provider());
     let mut config = match proof {
-        Proof::Name(authorities) => named(provider, authorities)?,
-        Proof::Certificate(pinned) => pinning(provider, *pinned)?,
+        Proof::Name(authorities) => {
+            let (by_roots, own) = named(&provider, authorities)?;
+            verifying(provider, Accepted::Named { by_roots, own })?
+        }
+        Proof::Certificate(pinned) => {
+            let mut config = verifying(provider, Accepted::Pinned(*pinned))?;
+            config.resumption = Resumption::disabled();
+            config
+        }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// A host proves its name by Mozilla's roots and those in `authorities`, which is PEM and may be empty.
-fn named(provider: Arc<CryptoProvider>, authorities: &[u8]) -> Result<ClientConfig, TlsError> {
+/// What proves a name: Mozilla's roots and those in `authorities`, which is PEM and may be empty; and the latter themselves.
+fn named(
+    provider: &Arc<CryptoProvider>,
+    authorities: &[u8],
+) -> Result<(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>), TlsError> {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(authorities).collect();
     let own = own.map_err(|why| TlsError::Authorities(why.to_string()))?;
@@ -77,23 +87,41 @@ fn named(provider: Arc<CryptoProvider>, authorities: &[u8]) -> Result<ClientConf
         roots.add(authority.clone())?;
     }
     let by_roots =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()?;
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    Ok((by_roots.build()?, own))
+}
+
+fn verifying(provider: Arc<CryptoProvider>, accepted: Accepted) -> Result<ClientConfig, TlsError> {
+    let verifier = Verifier {
+        accepted,
+        algorithms: provider.signature_verification_algorithms,
+    };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Named { by_roots, own }))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth())
 }
 
-/// Accepts what the roots lead to, and a certificate that the owner gave itself, for its name.
+/// Which certificates are accepted. That the host holds the key of one is proven in each handshake alike.
 #[derive(Debug)]
-struct Named {
-    by_roots: Arc<WebPkiServerVerifier>,
-    own: Vec<CertificateDer<'static>>,
+enum Accepted {
+    /// What the roots lead to, and one that the owner gave itself; for its name.
+    Named {
+        by_roots: Arc<WebPkiServerVerifier>,
+        own: Vec<CertificateDer<'static>>,
+    },
+    /// The one with this fingerprint.
+    Pinned(Option<Digest>),
 }
 
-impl ServerCertVerifier for Named {
+#[derive(Debug)]
+struct Verifier {
+    accepted: Accepted,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -102,82 +130,27 @@ impl ServerCertVerifier for Named {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.own.contains(certificate) {
-            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-            return Ok(ServerCertVerified::assertion());
+        match &self.accepted {
+            Accepted::Named { own, .. } if own.contains(certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Accepted::Named { by_roots, .. } => {
+                by_roots.verify_server_cert(certificate, chain, name, ocsp, now)
+            }
+            Accepted::Pinned(pinned) => {
+                let met = Digest::of(certificate);
+                if *pinned == Some(met) {
+                    return Ok(ServerCertVerified::assertion());
+                }
+                let unpinned = Unpinned {
+                    met,
+                    pinned: *pinned,
+                };
+                let why = CertificateError::Other(OtherError(Arc::new(unpinned)));
+                Err(rustls::Error::InvalidCertificate(why))
+            }
         }
-        self.by_roots
-            .verify_server_cert(certificate, chain, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_roots
-            .verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_roots
-            .verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.by_roots.supported_verify_schemes()
-    }
-}
-
-fn pinning(
-    provider: Arc<CryptoProvider>,
-    pinned: Option<Digest>,
-) -> Result<ClientConfig, TlsError> {
-    let verifier = Pin {
-        pinned,
-        algorithms: provider.signature_verification_algorithms,
-    };
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    Ok(config)
-}
-
-/// Accepts the one certificate with this fingerprint.
-#[derive(Debug)]
-struct Pin {
-    pinned: Option<Digest>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let met = Digest::of(certificate);
-        if self.pinned == Some(met) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let unpinned = Unpinned {
-            met,
-            pinned: self.pinned,
-        };
-        let why = CertificateError::Other(OtherError(Arc::new(unpinned)));
-        Err(rustls::Error::InvalidCertificate(why))
     }
 
     fn verify_tls12_signature(
