@@ -4,7 +4,7 @@
 //! Invariants: a value that is a secret by its name or its form becomes one, and stands in no reason; a server that has one in
 //! its arguments or its URL, or that would be downloaded at each start, is not lent.
 //!
-//! Must not know: what a server does, how the machine's files are looked at ([`Places`]), how a list is shown.
+//! Must not know: what a server does, how a list is shown.
 
 use crate::{
     extensions::ServerDraft,
@@ -28,6 +28,22 @@ pub trait Places {
     fn real(&self, path: &Path) -> Option<(PathBuf, bool)>;
     /// The folders that a shell looks for programs in.
     fn programs(&self) -> Vec<PathBuf>;
+}
+
+/// The machine that this process runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct ThisMachine;
+
+impl Places for ThisMachine {
+    fn real(&self, path: &Path) -> Option<(PathBuf, bool)> {
+        let real = path.canonicalize().ok()?;
+        let is_folder = real.is_dir();
+        Some((real, is_folder))
+    }
+    fn programs(&self) -> Vec<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).collect()
+    }
 }
 
 /// A server of a client. No `Debug`: it may hold secrets.

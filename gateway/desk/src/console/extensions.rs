@@ -20,7 +20,7 @@ use axum::{
 use plexus_edge::reply::{self, Refused};
 use plexus_home::inspection;
 use plexus_owner::{
-    client_servers::{ClientServer, Offered, Places, servers_of},
+    client_servers::{ClientServer, Offered, ThisMachine, servers_of},
     extensions::{Add, Draft, ExtensionRow, List, ManifestDraft, Preview, ServerDraft},
 };
 use plexus_protocol::{SourceId, json as strict};
@@ -213,28 +213,13 @@ struct ClientForm {
     keep_secrets: Vec<String>,
 }
 
-/// This machine, as the gateway's process sees it.
-struct Here;
-
-impl Places for Here {
-    fn real(&self, path: &Path) -> Option<(PathBuf, bool)> {
-        let real = path.canonicalize().ok()?;
-        let is_folder = real.is_dir();
-        Some((real, is_folder))
-    }
-    fn programs(&self) -> Vec<PathBuf> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).collect()
-    }
-}
-
 impl ClientForm {
     /// The servers of the block. What is wrong with it is said without a part of it, which may be a secret.
     async fn servers(&self) -> Result<Vec<ClientServer>, Refused> {
         let block = strict::parse(self.block.as_bytes()).map_err(|_| {
             Refused::malformed("This is no JSON. Paste the block with its braces, or the whole file; a server out of a TOML file is added by hand, above.")
         })?;
-        let look = move || servers_of(&block, &Here);
+        let look = move || servers_of(&block, &ThisMachine);
         // Whatever disk the block names: one look at a time, and for a bounded time.
         let found = inspection::at(Path::new("/"), look).await;
         let found = found.map_err(|error| {

@@ -9,7 +9,7 @@ use super::{Given, agree};
 use crate::owner::Desk;
 use plexus_client::{Exit, Stop, out, text};
 use plexus_owner::{
-    client_servers::{ClientServer, Places, servers_of},
+    client_servers::{ClientServer, ThisMachine, servers_of},
     extensions::{Draft, ServerDraft},
 };
 use plexus_protocol::SourceId;
@@ -89,24 +89,9 @@ fn read(file: &Path) -> Result<Vec<ClientServer>, Stop> {
     }
     let bytes = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
     let whole: Value = serde_json::from_slice(&bytes).map_err(|why| unreadable(why.to_string()))?;
-    servers_of(&whole, &Here).ok_or_else(|| {
+    servers_of(&whole, &ThisMachine).ok_or_else(|| {
         unreadable("it has no `mcpServers`: name a client's file, such as ~/.claude.json or ~/.cursor/mcp.json".to_owned())
     })
-}
-
-/// This machine, as the shell that the command was typed in sees it.
-struct Here;
-
-impl Places for Here {
-    fn real(&self, path: &Path) -> Option<(PathBuf, bool)> {
-        let real = path.canonicalize().ok()?;
-        let is_folder = real.is_dir();
-        Some((real, is_folder))
-    }
-    fn programs(&self) -> Vec<PathBuf> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).collect()
-    }
 }
 
 /// The request that lends a server, with what is named on the command line.
