@@ -19,9 +19,6 @@ pub const HEADER_MISMATCH: i64 = -32020;
 /// A protocol version that is not spoken here; `data` lists those that are.
 pub const UNSUPPORTED_VERSION: i64 = -32022;
 
-/// Levels of a refused message that are looked at for its envelope.
-const ENVELOPE_DEPTH: usize = json::MAX_DEPTH;
-
 /// A message that somebody sent.
 #[derive(Debug)]
 pub enum Incoming {
@@ -161,7 +158,7 @@ fn in_part(bytes: &[u8], why: &str) -> Result<Incoming, RpcError> {
     }
     let strict = |raw: &RawValue| json::parse(raw.get().as_bytes()).ok();
     let (mut written, mut fault) = (String::new(), why.to_owned());
-    if let Ok(repaired) = json::repaired(bytes, ENVELOPE_DEPTH) {
+    if let Ok(repaired) = json::repaired(bytes, json::MAX_DEPTH) {
         // What came, without what would stand for it in an answer of others.
         let came = |change: &json::Change| {
             let came = change.what.split(": ").next().unwrap_or_default();

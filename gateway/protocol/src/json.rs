@@ -148,13 +148,17 @@ fn is_beyond(number: &Number) -> bool {
     magnitude.is_some_and(|magnitude| magnitude > MAX_INTEGER as u64)
 }
 
+/// A member's name as a part of a JSON pointer (RFC 6901).
+#[must_use]
+pub fn pointer_token(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 /// Where a value has an integer that [`parse`] refuses: a JSON pointer.
 #[must_use]
 pub fn wide_integer(value: &Value) -> Option<String> {
-    let below = |key: &str, value| {
-        let key = key.replace('~', "~0").replace('/', "~1");
-        wide_integer(value).map(|rest| format!("/{key}{rest}"))
-    };
+    let below =
+        |key: &str, value| wide_integer(value).map(|rest| format!("/{}{rest}", pointer_token(key)));
     match value {
         Value::Number(number) => is_beyond(number).then(String::new),
         Value::Array(items) => {

@@ -377,9 +377,8 @@ impl Session {
         if !self.wire.hears_unasked() {
             return false;
         }
-        let nobody = self.next;
-        // What it has said by now. An end of it is met, and told, by the next call.
-        let _ = timeout(Duration::ZERO, self.answer(nobody, None)).await;
+        // An end of it is met, and told, by the next call.
+        let _ = self.hear(Duration::ZERO).await;
         self.is_stale() && matches!(timeout(LIST_WITHIN, self.list()).await, Ok(Ok(())))
     }
 
@@ -388,18 +387,21 @@ impl Session {
         self.stale || !self.is_listed
     }
 
+    /// Takes what it says by itself, for so long.
+    async fn hear(&mut self, within: Duration) -> Result<(), SessionError> {
+        let nobody = self.next;
+        match timeout(within, self.answer(nobody, None)).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
     /// Whether it still answers. One that never answered a `ping` is well until a call of it is not answered.
     async fn ping(&mut self) -> Result<(), SessionError> {
         let within = match self.pings {
             PingHabit::Answers => PING_WITHIN,
             PingHabit::Unknown => FIRST_PING_WITHIN,
-            PingHabit::Ignores => {
-                let nobody = self.next;
-                return match timeout(HEAR_WITHIN, self.answer(nobody, None)).await {
-                    Ok(Err(error)) => Err(error),
-                    Ok(Ok(_)) | Err(_) => Ok(()),
-                };
-            }
+            PingHabit::Ignores => return self.hear(HEAR_WITHIN).await,
         };
         match timeout(within, self.request("ping", json!({}), None)).await {
             // Also an error is an answer.

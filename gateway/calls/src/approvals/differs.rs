@@ -136,7 +136,7 @@ fn differences(path: &str, was: Option<&Value>, now: Option<&Value>, out: &mut V
         (was, now) if was == now => {}
         (Some(Value::Object(was)), Some(Value::Object(now))) => {
             for name in names(was, now) {
-                let below = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+                let below = format!("{path}/{}", plexus_protocol::json::pointer_token(name));
                 differences(&below, was.get(name), now.get(name), out);
             }
         }

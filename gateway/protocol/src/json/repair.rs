@@ -17,7 +17,7 @@
 //! Invariants: what is written is one JSON value of the depth that was asked for, and no longer than six times the bytes; each
 //! change is noted with its place; time and memory grow with the bytes.
 
-use super::{NotStrict, SERDE_JSONS_OWN};
+use super::{NotStrict, SERDE_JSONS_OWN, pointer_token};
 use std::{collections::HashMap, fmt, ops::Range};
 
 /// Most changes that are named one by one.
@@ -170,7 +170,7 @@ impl Sweep<'_> {
             match step {
                 Step::Element(index) => place.push_str(&index.to_string()),
                 Step::Member(key) => {
-                    let key = key.replace('~', "~0").replace('/', "~1");
+                    let key = pointer_token(key);
                     place.push_str(&key[..key.floor_char_boundary(MAX_NAME)]);
                 }
             }
