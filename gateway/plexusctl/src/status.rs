@@ -296,7 +296,7 @@ impl Snapshot {
             let card = resting.pending_id.as_ref().map(ToString::to_string);
             need(
                 format!(
-                    "{}: grants that are suspended until you decide: {}",
+                    "{}: grants of it that are suspended until you decide: {}",
                     resting.source, resting.grants
                 ),
                 &format!("plexusctl approvals show {}", card.unwrap_or_default()),
