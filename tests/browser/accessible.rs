@@ -1,7 +1,7 @@
 //! Every page under axe-core: nothing that keeps somebody out, dark and light, on a telephone and on a desk; and nothing that
 //! the page's own policy refuses.
 
-use crate::scene::{Scene, WRITE, note};
+use crate::scene::{Scene, WRITE, addresses, note};
 use plexus_tests::coding_agents::axe;
 use serde_json::{Value, json};
 
@@ -43,32 +43,31 @@ fn no_page_keeps_anybody_out() {
     browser.see("#sign-out").click();
     browser.go(&scene.link());
     let _ = browser.see("#lately");
-    let pages = [
-        "",
-        "/approvals",
-        &format!("/approvals/{waits}"),
-        "/since?what=decided",
-        "/since?what=done",
-        "/sources",
-        "/source-form?kind=caldav-account",
-        "/sources/workspace",
-        "/capabilities",
-        "/lend",
-        "/extensions",
-        "/agents",
-        "/connect",
-        "/agents/my-cc",
-        "/grants",
-        "/activity",
-        &format!("/activity/{call}"),
-        &format!("/activity/{call}/undo"),
-        "/live",
-        "/runs",
-        "/changes",
-        "/channels",
-        "/health",
-        "/settings",
-    ];
+    let none = Vec::new;
+    let of = |page: &str| vec![page.to_owned()];
+    let mut pages = addresses(&[
+        (
+            "/since",
+            [of("/since?what=decided"), of("/since?what=done")].concat(),
+        ),
+        ("/source-form", of("/source-form?kind=caldav-account")),
+        ("/sources/{id}", of("/sources/workspace")),
+        ("/agents/{id}", of("/agents/my-cc")),
+        ("/activity/{id}", of(&format!("/activity/{call}"))),
+        ("/activity/{id}/undo", of(&format!("/activity/{call}/undo"))),
+        // Parts of pages: they are looked at within them.
+        ("/together/{id}", none()),
+        ("/agents/{id}/arrival", none()),
+        ("/runs/{id}/said", none()),
+        ("/changes/{id}/rows", none()),
+        ("/find", none()),
+        // They need a coding agent, a board, a relay.
+        ("/runs/{id}", none()),
+        ("/boards/{id}", none()),
+        ("/changes/{id}", none()),
+        ("/channels/{source}/{channel}", none()),
+    ]);
+    pages.extend(["/approvals".to_owned(), format!("/approvals/{waits}")]);
     let mut found = Vec::new();
     for page in pages {
         browser.go(&format!("{}{page}", scene.page()));

@@ -1,6 +1,6 @@
 //! A hundred hostile strings in every field that an agent, a note or a name can fill: nothing runs, imitates or breaks out.
 
-use crate::scene::{LOOKS, Scene, WRITE, note};
+use crate::scene::{LOOKS, Scene, WRITE, addresses, note};
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Length};
 use serde_json::{Value, json};
@@ -424,35 +424,6 @@ fn own_tags() -> BTreeSet<String> {
     }
     assert!(tags.len() > 20 && !tags.contains("script"), "{tags:?}");
     tags
-}
-
-/// What stands between two marks.
-fn part<'t>(text: &'t str, begin: &str, end: &str) -> &'t str {
-    let rest = text.split(begin).nth(1).expect("its beginning");
-    rest.split(end).next().expect("its end")
-}
-
-/// The pages of the console, by its own table, each with the addresses at which this story looks at it.
-fn addresses(instances: &[(&str, Vec<String>)]) -> Vec<String> {
-    let listed = include_str!("../../gateway/desk/src/console/pages.rs");
-    let listed = part(listed, "const PAGES", "\n];").split("page(\"/admin");
-    let listed = listed.skip(1).filter_map(|row| row.split('"').next());
-    let parts = include_str!("../../gateway/desk/src/console.rs");
-    let parts = part(parts, "fn pages()", "\n}\n").split(".route(\"");
-    let parts = parts.skip(1).filter(|row| row.contains("get("));
-    let parts = parts.filter_map(|row| row.split('"').next());
-    let routes: Vec<&str> = listed.chain(parts).collect();
-    assert!(routes.len() > 25, "{routes:?}");
-    let mut all = Vec::new();
-    for route in routes {
-        let known = instances.iter().find(|(of, _)| *of == route);
-        match known {
-            Some((_, at)) => all.extend(at.iter().cloned()),
-            None if !route.contains('{') => all.push(route.to_owned()),
-            None => panic!("a page that this story does not know: {route}"),
-        }
-    }
-    all
 }
 
 /// What is true of every page, and the numbers of the strings that it shows.

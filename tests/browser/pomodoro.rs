@@ -4,7 +4,7 @@
 //!
 //! What differs from the page: the programs are built before, the port is a free one, and a link is opened by the test.
 
-use crate::scene::ONCE;
+use crate::scene::{ONCE, keep};
 use plexus_tests::browser::Browser;
 use plexus_tests::coding_agents::ask_claude;
 use plexus_tests::narration::tell;
@@ -90,6 +90,13 @@ fn agent_does(home: &Home, clone: &Path, block: &str) -> String {
     results[1].clone()
 }
 
+/// Answers the question that stands last on the screen.
+fn agrees(owner: &mut Shell) {
+    let asks = |shown: &str| shown.trim_end().ends_with("[y/N]");
+    owner.terminal.until_fits("a question", asks);
+    owner.terminal.keys("y\r");
+}
+
 #[test]
 fn an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes() {
     let home = Home(TempDir::with_prefix("plx").expect("a folder"));
@@ -120,8 +127,7 @@ fn an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes() {
     let lines: Vec<String> = typed(&connect).lines().map(str::to_owned).collect();
     owner.runs(&lines[0]);
     owner.types(&lines[1]);
-    owner.terminal.until_shows("[y/N]");
-    owner.terminal.keys("y\r");
+    agrees(&mut owner);
     owner.until_ready("the agent", |shown| shown.contains("disconnect builder"));
     let link = owner.runs(&lines[2]);
     let link = link
@@ -164,7 +170,7 @@ fn an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes() {
             browser.reads(".diff .add", first);
             assert!(!home.path("plexus-pomodoro").join(name).exists());
             tell(&format!("The owner reads {name}, and approves it once."));
-            keep(&browser, &format!("pomodoro-card-{name}"));
+            keep(&format!("pomodoro-card-{name}"), || browser.picture());
             browser.see(ONCE).click();
             until_true(name, || {
                 home.read(&format!("plexus-pomodoro/{name}")) == text
@@ -195,7 +201,7 @@ fn an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes() {
     timer.reads("#time", "25:00");
     timer.see("#start").click();
     timer.reads("#time", "24:59");
-    keep(&timer, "pomodoro");
+    keep("pomodoro", || timer.picture());
     timer.see("#again").click();
     timer.reads("#time", "25:00");
 
@@ -205,9 +211,10 @@ fn an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes() {
         assert_contains(&activity, name);
     }
     owner.types(leave.trim());
-    owner.terminal.until_shows("[y/N]");
-    owner.terminal.keys("y\r");
-    owner.until_ready("the end of the agent", |_| true);
+    agrees(&mut owner);
+    owner.until_ready("the end of the agent", |shown| {
+        shown.contains("builder is revoked")
+    });
     assert!(!home.path(".claude/skills/plexus-builder").exists());
     let pid = home.gateway().expect("a process");
     let held = plexus_hostile::hold(pid).expect("the gateway runs");
@@ -217,12 +224,4 @@ fn an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes() {
         plexus_tests::waiting::PATIENCE
     ));
     assert!(app.exists());
-}
-
-/// Keeps a picture where `PLEXUS_PICTURES` says.
-fn keep(browser: &Browser, name: &str) {
-    if let Some(folder) = std::env::var_os("PLEXUS_PICTURES") {
-        let path = Path::new(&folder).join(format!("{name}.png"));
-        std::fs::write(path, browser.picture()).expect("the folder is there");
-    }
 }

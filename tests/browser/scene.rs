@@ -96,12 +96,9 @@ impl Scene {
             })
         });
     }
-    /// Keeps a picture where `PLEXUS_PICTURES` says.
+    /// Keeps a picture of the whole page, as [`keep`] does.
     pub(crate) fn picture(&self, name: &str) {
-        if let Some(folder) = std::env::var_os("PLEXUS_PICTURES") {
-            let path = std::path::Path::new(&folder).join(format!("{name}.png"));
-            std::fs::write(path, self.browser.whole_picture()).expect("the folder is there");
-        }
+        keep(name, || self.browser.whole_picture());
     }
     /// Holds that the page did not log an error, that nothing was refused by its policy, and that it fits its width.
     pub(crate) fn all_is_well(&self) {
@@ -123,6 +120,44 @@ impl Scene {
             "{wide}"
         );
     }
+}
+
+/// Keeps a picture where `PLEXUS_PICTURES` says.
+pub(crate) fn keep(name: &str, picture: impl FnOnce() -> Vec<u8>) {
+    if let Some(folder) = std::env::var_os("PLEXUS_PICTURES") {
+        let path = std::path::Path::new(&folder).join(format!("{name}.png"));
+        std::fs::write(path, picture()).expect("the folder is there");
+    }
+}
+
+/// What stands between two marks.
+fn part<'t>(text: &'t str, begin: &str, end: &str) -> &'t str {
+    let rest = text.split(begin).nth(1).expect("its beginning");
+    rest.split(end).next().expect("its end")
+}
+
+/// The pages of the console and what fills parts of them, by its own tables, below `/admin`: each with the addresses at which a
+/// story looks at it. One whose address has a part to fill in is named by each story.
+pub(crate) fn addresses(instances: &[(&str, Vec<String>)]) -> Vec<String> {
+    let listed = include_str!("../../gateway/desk/src/console/pages.rs");
+    let listed = part(listed, "const PAGES", "\n];").split("page(\"/admin");
+    let listed = listed.skip(1).filter_map(|row| row.split('"').next());
+    let parts = include_str!("../../gateway/desk/src/console.rs");
+    let parts = part(parts, "fn pages()", "\n}\n").split(".route(\"");
+    let parts = parts.skip(1).filter(|row| row.contains("get("));
+    let parts = parts.filter_map(|row| row.split('"').next());
+    let routes: Vec<&str> = listed.chain(parts).collect();
+    assert!(routes.len() > 25, "{routes:?}");
+    let mut all = Vec::new();
+    for route in routes {
+        let known = instances.iter().find(|(of, _)| *of == route);
+        match known {
+            Some((_, at)) => all.extend(at.iter().cloned()),
+            None if !route.contains('{') => all.push(route.to_owned()),
+            None => panic!("a page that this story does not know: {route}"),
+        }
+    }
+    all
 }
 
 pub(crate) fn note(path: &str, content: &str) -> Value {
