@@ -1,6 +1,6 @@
 //! How long the calls of each source took over the last day, for the console.
 //!
-//! Invariants: a source has 24 hours of [`STEPS`] counters, so memory is bounded by the number of sources; a restart forgets
+//! Invariants: a source has 24 hours of 48 counters, so memory is bounded by the number of sources; a restart forgets
 //! it; it decides nothing.
 //!
 //! Must not know: agents, what was called, HTTP.

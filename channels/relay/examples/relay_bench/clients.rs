@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 /// be away for that long while the others have their turn.
 const UNUSED: Duration = Duration::from_secs(5);
 /// Requests at once while clients are made.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 /// A user with a device and a token.
 #[derive(Clone)]

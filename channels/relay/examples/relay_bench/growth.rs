@@ -1,11 +1,11 @@
 //! The same rows on a relay that holds many messages in many channels, beside one that holds none.
 
-use crate::clients::register;
+use crate::clients::{AT_ONCE, register};
 use crate::durable::{Sender, round, senders};
 use crate::results::{Bound, Results};
 use crate::server::Server;
 use crate::{SENDERS, Sizes, gap, sockets};
-use futures_util::future::join_all;
+use futures_util::{future::join_all, stream, stream::StreamExt};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -85,13 +85,17 @@ async fn fill(server: &Server, lanes: &mut [Sender], sizes: &Sizes) -> u64 {
     );
     let many = lanes.len();
     let began = Instant::now();
-    join_all(lanes.iter_mut().enumerate().map(|(n, lane)| async move {
+    // Few at once: a channel costs so much computing that the last of many would let its open connection wait for too long.
+    let lanes_made = lanes.iter_mut().enumerate().map(|(n, lane)| async move {
         let share = sizes.channels / many + usize::from(n < sizes.channels % many);
         for _ in 0..share.max(1) {
             lane.make_channel().await;
         }
-    }))
-    .await;
+    });
+    stream::iter(lanes_made)
+        .buffer_unordered(AT_ONCE)
+        .collect::<()>()
+        .await;
     let written = Cell::new(0_u64);
     join_all(lanes.iter_mut().map(|lane| async {
         while written.get() < sizes.messages && Instant::now() < sizes.filled_by {
