@@ -33,6 +33,11 @@ pub const MAX_EGRESS_FRAME: usize = 1024 * 1024;
 /// Most lines of one [`FromEgress::Connections`].
 pub const MAX_CONNECTIONS: usize = 64;
 
+/// Variables by which a program that speaks HTTP itself finds an egress.
+pub const PROXY_VARIABLES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", NODE_PROXY];
+/// Of these, the one that has Node's own fetch read the others.
+pub const NODE_PROXY: &str = "NODE_USE_ENV_PROXY";
+
 /// What a CONNECT names for the Unix socket of the manifest. No name ends so (RFC 6761).
 pub const SOCKET: (&str, u16) = ("unix-socket.invalid", 1);
 /// Longest question to an app, in bytes, with the end of its line.

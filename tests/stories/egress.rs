@@ -1,6 +1,6 @@
 //! A source that reaches hosts: the listed ones, through a process of its own, which keeps the secret.
 
-mod hosts;
+pub(crate) mod hosts;
 
 use hosts::{Https, authority, echo};
 use plexus_tests::processes::{self, Process};

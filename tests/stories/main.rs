@@ -107,6 +107,8 @@ mod mcp_changes;
 #[cfg(target_os = "linux")]
 mod mcp_checks;
 mod mcp_client_checks;
+#[cfg(target_os = "linux")]
+mod mcp_hosts;
 mod mcp_http;
 #[cfg(target_os = "linux")]
 mod mcp_installs;

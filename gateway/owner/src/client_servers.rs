@@ -220,6 +220,7 @@ impl Offered {
             secrets: self.secrets.clone(),
             folders: texts(&self.folders)?,
             code: texts(&self.code)?,
+            hosts: Vec::new(),
             reads: BTreeSet::new(),
         })
     }

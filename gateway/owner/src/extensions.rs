@@ -125,10 +125,32 @@ pub struct ServerFacts {
     pub folders: Vec<String>,
     /// Folders with its own files.
     pub code: Vec<String>,
+    /// Hosts that its program reaches, each `host` or `host:port`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Its tools that only read, by the owner's word.
     pub reads: BTreeSet<String>,
-    /// Whether it is elsewhere.
+    /// Whether it is elsewhere, or reaches hosts.
     pub network: bool,
+}
+
+impl ServerFacts {
+    /// What of the owner's a server that reaches hosts can send to them, in words.
+    #[must_use]
+    pub fn within_reach(&self) -> String {
+        let folders = self.folders.iter().chain(&self.code);
+        let mut all: Vec<_> = folders.map(|folder| format!("lies in {folder}")).collect();
+        all.push("a call gives it".to_owned());
+        if !self.secrets.is_empty() {
+            let secrets: Vec<_> = self.secrets.iter().map(String::as_str).collect();
+            let are = if secrets.len() == 1 { "is" } else { "are" };
+            all.push(format!(
+                "{} {are}: it can read that secret",
+                secrets.join(", ")
+            ));
+        }
+        all.join(", ")
+    }
 }
 
 /// A tool that is lent.
@@ -252,6 +274,9 @@ pub struct ServerDraft {
     /// Folders with its own files, which it only reads.
     #[serde(default)]
     pub code: Vec<String>,
+    /// Hosts that its program reaches, each `host` or `host:port`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Its tools that only read.
     #[serde(default)]
     pub reads: BTreeSet<String>,

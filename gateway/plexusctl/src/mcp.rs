@@ -70,7 +70,7 @@ struct Add {
     #[arg(required_unless_present = "from")]
     name: Option<SourceId>,
     /// URL of a server that runs elsewhere, in place of a program
-    #[arg(long, value_name = "URL", conflicts_with_all = ["command", "folders", "code"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["command", "folders", "code", "hosts"])]
     url: Option<String>,
     /// File with the servers of a client (Claude, Cursor: `mcpServers`): shows them all, or adds the one that is named
     #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "url"])]
@@ -101,6 +101,10 @@ struct Given {
     /// Folder with the server's own files, which it only reads; every file in it is pinned; may be given again
     #[arg(long = "code", value_name = "PATH")]
     code: Vec<PathBuf>,
+    /// Host that a program reaches by way of Plexus's own proxy, and no other: port 443 unless HOST:PORT. Each call then asks you.
+    /// May be given again
+    #[arg(long = "host", value_name = "HOST[:PORT]")]
+    hosts: Vec<String>,
     /// Class this tool as a read: no approval per call. A program then runs where it can change nothing; at a URL nothing
     /// enforces it. May be given again
     #[arg(long = "read", value_name = "TOOL")]
@@ -264,6 +268,7 @@ impl Given {
             secrets,
             folders: real(&self.folders)?,
             code: real(&self.code)?,
+            hosts: self.hosts.clone(),
             reads: self.reads.iter().cloned().collect(),
         })
     }

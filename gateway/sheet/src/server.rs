@@ -27,12 +27,22 @@ pub fn server(seen: &ServerPreview) -> Vec<Block> {
             &given.folders,
         ),
         listed("reads its own files in", &given.code),
+        listed("reaches, and nothing else of the network", &given.hosts),
     ];
     let mut blocks = vec![Block::Facts(facts.into_iter().flatten().collect())];
-    if given.network {
-        let elsewhere = "it runs elsewhere: no sandbox of this machine holds it";
-        blocks.push(Block::Notices("mind", vec![Untrusted::of(elsewhere)]));
-    }
+    let mind = match (given.url.is_some(), given.hosts.is_empty()) {
+        (true, _) => Some("it runs elsewhere: no sandbox of this machine holds it".to_owned()),
+        (false, true) => None,
+        (false, false) => {
+            let hosts = given.hosts.join(", ");
+            Some(format!(
+                "it can send to {hosts} whatever {}",
+                given.within_reach()
+            ))
+        }
+    };
+    let mind = mind.map(|words| Block::Notices("mind", vec![Untrusted::of(words)]));
+    blocks.extend(mind);
     blocks.push(Block::Notices(
         "agents can change its code",
         Untrusted::all(&seen.changeable),

@@ -51,6 +51,12 @@ const WORKER: &str = include_str!("../../../sandbox-profiles/mcp.sb");
 const READS_ONLY: &str =
     "(deny file-write-mode) ; a file that is open to be read is enough to change its mode\n";
 const SERVER: &str = include_str!("../../../sandbox-profiles/children/mcp.sb");
+/// What a program with hosts has beside that: the source's egress, which lets it through to them, and the certificate
+/// authorities of this machine, by which it knows them.
+const HOSTS: &str = r#"(allow network-outbound (remote tcp (string-append "localhost:" (param "EGRESS_PORT")))) ; the one way out
+(allow file-read* (subpath "/etc/ssl/certs"))                 ; whom it believes that a host is the one it names
+(allow file-read* (subpath "/etc/pki/ca-trust/extracted"))    ; the same on other systems
+"#;
 
 fn shown_line(text: &str) -> String {
     Line::<256>::new(text).to_string()
@@ -71,6 +77,19 @@ fn with_folders(base: &str, manifest: &Manifest, may_write: &str) -> String {
     }
     profile.push_str(&base[end..]);
     profile
+}
+
+/// The profile of a server's program, with its way to the hosts where it has any.
+fn of_program(manifest: &Manifest, may_write: &str) -> String {
+    let base = match manifest.egress.is_empty() {
+        true => SERVER.to_owned(),
+        false => {
+            let end = SERVER.rfind("(deny file-write-create");
+            let (rules, denied) = SERVER.split_at(end.unwrap_or(SERVER.len()));
+            format!("{rules}{HOSTS}{denied}")
+        }
+    };
+    with_folders(&base, manifest, may_write)
 }
 
 /// The offer of what is installed, by its text.
@@ -96,9 +115,9 @@ fn registered(text: &str) -> anyhow::Result<Registered> {
         &manifest,
         "; Only the writer changes it.\n(if (string=? (param \"ROLE\") \"writer\")\n  (allow file-write* (subpath (param \"FIELD\"))))\n",
     );
-    let reader = with_folders(SERVER, &manifest, "") + READS_ONLY;
+    let reader = of_program(&manifest, "") + READS_ONLY;
     let writes = "(allow file-write* (subpath (param \"FIELD\"))) ; and changes it\n";
-    let writer = with_folders(SERVER, &manifest, writes);
+    let writer = of_program(&manifest, writes);
     let mut offer = Offer::of_connector(text, &worker)?;
     // A server at a URL is no program of ours.
     if !offer.manifest.children.is_empty() {

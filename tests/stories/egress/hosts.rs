@@ -16,18 +16,18 @@ fn file(name: &str) -> PathBuf {
 }
 
 /// The authority that signed the server's certificate.
-pub(super) fn authority() -> PathBuf {
+pub(crate) fn authority() -> PathBuf {
     file("ca.pem")
 }
 
 /// `https://localhost:<port>`: a path that ends in `moved` is answered with a redirect, any other with a cookie.
-pub(super) struct Https {
-    pub(super) port: u16,
+pub(crate) struct Https {
+    pub(crate) port: u16,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Https {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let provider = Arc::new(rustls_graviola::default_provider());
         let certificate = CertificateDer::from_pem_file(file("server.pem")).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
@@ -68,14 +68,14 @@ impl Https {
     }
 
     /// The heads of all requests so far, in lower case.
-    pub(super) fn heads(&self) -> Vec<String> {
+    pub(crate) fn heads(&self) -> Vec<String> {
         let heads = self.heads.lock().expect("the list");
         heads.iter().map(|head| head.to_lowercase()).collect()
     }
 }
 
 /// A server without TLS, which tells `heard` the head of each request.
-pub(super) fn plain(heard: impl Fn(String) + Send + Sync + 'static) -> u16 {
+pub(crate) fn plain(heard: impl Fn(String) + Send + Sync + 'static) -> u16 {
     listen(move |stream| {
         let mut stream = BufReader::new(stream);
         let mut head = Vec::new();
@@ -88,7 +88,7 @@ pub(super) fn plain(heard: impl Fn(String) + Send + Sync + 'static) -> u16 {
 }
 
 /// Says back what it hears, until that ends.
-pub(super) fn echo() -> u16 {
+pub(crate) fn echo() -> u16 {
     listen(|mut stream| {
         let mut heard = Vec::new();
         stream.read_to_end(&mut heard)?;

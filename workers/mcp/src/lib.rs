@@ -8,6 +8,9 @@
 //! Invariants: a tool is called only while the server defines it, and its instructions, as the owner agreed; the reader's
 //! servers share nothing, not even between two calls; an effect is sent once.
 //!
+//! A server that is a program has no network, or the hosts that the owner names: its proxy is the source's egress, which knows it
+//! by the credential of this worker's start.
+//!
 //! A server at a URL is spoken to by way of the source's egress. No cage of ours is around it: that a tool of it only reads is
 //! the server's word.
 //!
@@ -23,16 +26,17 @@ use http::{Http, ServerAddress};
 use output::{ToolOutput, output};
 use plexus_ipc::text::{Text, counted};
 use plexus_ipc::{
+    egress::{NODE_PROXY, PROXY_VARIABLES},
     manifest::{Manifest, McpPins},
     message::SERVER_REFUSED,
     worker::{
-        CallContext, Handlers, Health, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
-        SourceContext, SourceError, children::Children,
+        CallContext, EgressAccess, Handlers, Health, OpenError, Plan, Preview, Reply, Role,
+        Secrets, Source, SourceContext, SourceError, children::Children,
     },
 };
 use plexus_protocol::{Effect, SourceId, json::digest};
 use serde_json::{Map, Value, json};
-use session::{Defined, Response, Session, SessionError};
+use session::{Defined, Response, Session, SessionError, network_advice};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -66,8 +70,8 @@ pub struct McpServer {
 /// Where the server is.
 #[derive(Debug)]
 enum ServerLocation {
-    /// A program that the keeper starts, with these variables of its environment.
-    Program(Children, Secrets),
+    /// A program that the keeper starts, with these variables of its environment: the owner's secrets, and its way to hosts.
+    Program(Children, Secrets, Vec<(&'static str, String)>),
     /// A URL.
     Url(ServerAddress),
 }
@@ -90,7 +94,8 @@ impl Source for McpServer {
             }
             None => {
                 let children = given.children.ok_or_else(|| missing("keeper"))?;
-                ServerLocation::Program(children, given.secrets)
+                let proxy = given.egress.as_ref().map(proxy).unwrap_or_default();
+                ServerLocation::Program(children, given.secrets, proxy)
             }
         };
         Ok(Self {
@@ -164,7 +169,7 @@ impl McpServer {
         self.agreed(&session.defined, &tool)?;
         let answered = session.call(&tool, &arguments, &call).await;
         session.end().await;
-        answer(&tool, answered, Effect::None)
+        self.answer(&tool, answered, Effect::None)
     }
 
     /// Says what the tool would be given. What it does with it, nobody but the server knows.
@@ -218,7 +223,7 @@ impl McpServer {
             // A server that failed once is started afresh: its state is not known either.
             end(&mut kept).await;
         }
-        answer(&tool, answered, Effect::Done)
+        self.answer(&tool, answered, Effect::Done)
     }
 
     /// A server for one call of the reader.
@@ -246,9 +251,10 @@ impl McpServer {
 
     async fn start(&self, run: String) -> Result<Session, SessionError> {
         match &self.server {
-            ServerLocation::Program(children, secrets) => {
+            ServerLocation::Program(children, secrets, proxy) => {
                 let named = secrets.iter().map(|(name, secret)| (name, secret.expose()));
-                let named: Vec<_> = named.collect();
+                let proxy = proxy.iter().map(|(name, value)| (*name, &**value));
+                let named: Vec<_> = named.chain(proxy).collect();
                 Session::start(children, self.role, run, &named).await
             }
             ServerLocation::Url(place) => Session::at(Http::new(place.clone())).await,
@@ -316,12 +322,102 @@ impl McpServer {
                 false => folders.join(", "),
             }
         };
+        let network = match self.route.contains_key("host1") {
+            true => format!("{} and nothing else of the network", named("host")),
+            false => "no network".to_owned(),
+        };
         format!(
-            "no network, no other program; writes {}; reads {}",
+            "{network}, no other program; writes {}; reads {}",
             named("folder"),
             named("code")
         )
     }
+
+    /// The answer of a tool that was called; `ran` is what is true of a call that has come to its end.
+    fn answer(
+        &self,
+        tool: &str,
+        answered: Result<Response, SessionError>,
+        ran: Effect,
+    ) -> Result<Reply<ToolOutput>, SourceError> {
+        let is_effect = ran != Effect::None;
+        let failed = |reason: &str, words: String, detail: Map<String, Value>| {
+            let hint = match &self.server {
+                ServerLocation::Program(..) => network_advice(&words),
+                ServerLocation::Url(_) => "",
+            };
+            let words = format!("{tool} {}{hint}", words.trim_end_matches(['.', '\n']));
+            SourceError::transport(reason, one_line(&words)).detail(Value::Object(detail))
+        };
+        let response = answered.map_err(|error| match error {
+            SessionError::Cancelled => SourceError::cancelled(match is_effect {
+                true => Effect::Unknown,
+                false => Effect::None,
+            }),
+            SessionError::Refused(failure) => {
+                let mut detail = Map::new();
+                detail.extend(
+                    failure
+                        .code
+                        .map(|code| ("serverCode".to_owned(), json!(code))),
+                );
+                let data = Some(failure.data.clone()).filter(|data| !data.is_null());
+                detail.extend(data.and_then(small).map(|data| ("data".to_owned(), data)));
+                let words = format!("was answered with an error of the server: {failure}");
+                match failure.is_before() {
+                    true => failed(SERVER_REFUSED, words, detail),
+                    false => failed("tool_failed", words, detail).effect(ran),
+                }
+            }
+            error if is_effect => unusable(&error).effect(error.effect()),
+            error => unusable(&error),
+        })?;
+        output(response)
+            .map(|output| Reply::new(output, format!("ran {tool}")))
+            .map_err(|failure| {
+                let mut detail = Map::new();
+                let structured = failure
+                    .structured
+                    .and_then(|raw| small(serde_json::from_str(raw.get()).unwrap_or_default()));
+                // The message is one line: what has more is there as it came.
+                let has_lines = failure
+                    .words
+                    .trim()
+                    .contains('\n')
+                    .then_some(&failure.words);
+                let lines = has_lines.map(|words| {
+                    let end = words.floor_char_boundary(MAX_DETAIL);
+                    json!(Text::<MAX_DETAIL>::new(&words[..end]))
+                });
+                detail.extend(lines.map(|lines| ("text".to_owned(), lines)));
+                let mut words = failure.words;
+                if words.trim().is_empty() {
+                    words = match &structured {
+                        Some(structured) => structured.to_string(),
+                        None => "it does not say why".to_owned(),
+                    };
+                }
+                detail.extend(structured.map(|told| ("structured".to_owned(), told)));
+                failed(
+                    "tool_failed",
+                    format!("ran and says that it failed: {words}"),
+                    detail,
+                )
+                .effect(ran)
+            })
+    }
+}
+
+/// Variables by which a program finds its way to its hosts: nobody else holds the credential in them, and it ends with this
+/// worker.
+fn proxy(egress: &EgressAccess) -> Vec<(&'static str, String)> {
+    let credential = egress.credential.expose();
+    let address = format!("http://plexus:{credential}@127.0.0.1:{}", egress.port);
+    let value = |name| match name {
+        NODE_PROXY => "1".to_owned(),
+        _ => address.clone(),
+    };
+    PROXY_VARIABLES.map(|name| (name, value(name))).to_vec()
 }
 
 /// Ends the server that is kept, and waits for that: the next one may take what this one holds, such as a lock or a port.
@@ -329,75 +425,6 @@ async fn end(kept: &mut Option<Session>) {
     if let Some(session) = kept.take() {
         session.end().await;
     }
-}
-
-/// The answer of a tool that was called; `ran` is what is true of a call that has come to its end.
-fn answer(
-    tool: &str,
-    answered: Result<Response, SessionError>,
-    ran: Effect,
-) -> Result<Reply<ToolOutput>, SourceError> {
-    let is_effect = ran != Effect::None;
-    let failed = |reason: &str, words: String, detail: Map<String, Value>| {
-        let words = format!("{tool} {words}");
-        SourceError::transport(reason, one_line(&words)).detail(Value::Object(detail))
-    };
-    let response = answered.map_err(|error| match error {
-        SessionError::Cancelled => SourceError::cancelled(match is_effect {
-            true => Effect::Unknown,
-            false => Effect::None,
-        }),
-        SessionError::Refused(failure) => {
-            let mut detail = Map::new();
-            detail.extend(
-                failure
-                    .code
-                    .map(|code| ("serverCode".to_owned(), json!(code))),
-            );
-            let data = Some(failure.data.clone()).filter(|data| !data.is_null());
-            detail.extend(data.and_then(small).map(|data| ("data".to_owned(), data)));
-            let words = format!("was answered with an error of the server: {failure}");
-            match failure.is_before() {
-                true => failed(SERVER_REFUSED, words, detail),
-                false => failed("tool_failed", words, detail).effect(ran),
-            }
-        }
-        error if is_effect => unusable(&error).effect(error.effect()),
-        error => unusable(&error),
-    })?;
-    output(response)
-        .map(|output| Reply::new(output, format!("ran {tool}")))
-        .map_err(|failure| {
-            let mut detail = Map::new();
-            let structured = failure
-                .structured
-                .and_then(|raw| small(serde_json::from_str(raw.get()).unwrap_or_default()));
-            // The message is one line: what has more is there as it came.
-            let has_lines = failure
-                .words
-                .trim()
-                .contains('\n')
-                .then_some(&failure.words);
-            let lines = has_lines.map(|words| {
-                let end = words.floor_char_boundary(MAX_DETAIL);
-                json!(Text::<MAX_DETAIL>::new(&words[..end]))
-            });
-            detail.extend(lines.map(|lines| ("text".to_owned(), lines)));
-            let mut words = failure.words;
-            if words.trim().is_empty() {
-                words = match &structured {
-                    Some(structured) => structured.to_string(),
-                    None => "it does not say why".to_owned(),
-                };
-            }
-            detail.extend(structured.map(|told| ("structured".to_owned(), told)));
-            failed(
-                "tool_failed",
-                format!("ran and says that it failed: {words}"),
-                detail,
-            )
-            .effect(ran)
-        })
 }
 
 /// What fits into a detail beside a text.

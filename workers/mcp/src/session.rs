@@ -152,6 +152,31 @@ pub(crate) struct Response {
     pub(crate) changes: Changes,
 }
 
+/// What programs say that do not reach a host: of names, of connections, of a proxy that lets them nowhere.
+const NETWORK: [&str; 11] = [
+    "enotfound",
+    "eai_again",
+    "name resolution",
+    "network is unreachable",
+    "econnrefused",
+    "enetunreach",
+    "getaddrinfo",
+    "fetch failed",
+    "tunnel connection failed",
+    "tunneling",
+    "proxyerror",
+];
+const NO_HOST: &str = ". It wants the network: a lent program reaches the hosts that are named with --host and no other, by way of the proxy in HTTPS_PROXY, which Node's own fetch uses from 22.21 and 24.5 on";
+
+/// What to say of a call that failed, where its words are of the network.
+pub(crate) fn network_advice(words: &str) -> &'static str {
+    let said = words.to_lowercase();
+    match NETWORK.iter().any(|mark| said.contains(mark)) {
+        true => NO_HOST,
+        false => "",
+    }
+}
+
 /// What to do about a start that failed, where its last words are of a common kind.
 fn advice(words: &[String]) -> &'static str {
     let said = words.join("\n").to_lowercase();
@@ -178,18 +203,7 @@ fn advice(words: &[String]) -> &'static str {
             ],
             ". It seems to be made for another version of its interpreter: name the program of the version that it wants",
         ),
-        (
-            &[
-                "enotfound",
-                "eai_again",
-                "name resolution",
-                "network is unreachable",
-                "econnrefused",
-                "enetunreach",
-                "getaddrinfo",
-            ],
-            ". It wants the network, which a lent program does not have",
-        ),
+        (&NETWORK, NO_HOST),
         (
             &[
                 "eacces",

@@ -87,6 +87,8 @@ pub(super) struct ServerForm {
     #[serde(default)]
     code: String,
     #[serde(default)]
+    hosts: String,
+    #[serde(default)]
     environment: String,
     #[serde(default)]
     secrets: String,
@@ -124,6 +126,7 @@ impl Form for ServerForm {
             secrets: pairs(&self.secrets)?,
             folders: lines(&self.folders),
             code: lines(&self.code),
+            hosts: lines(&self.hosts),
             reads: Default::default(),
         };
         Ok(Add {

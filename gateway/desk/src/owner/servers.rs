@@ -138,6 +138,7 @@ impl ServerAsk {
                 secrets: values.keys().cloned().collect(),
                 folders: draft.folders,
                 code: draft.code,
+                hosts: draft.hosts,
                 reads: draft.reads,
             },
             values: Arc::new(values),
@@ -321,8 +322,9 @@ pub(super) fn facts(request: &ServerRequest) -> ServerFacts {
         environment: request.environment.keys().cloned().collect(),
         folders: request.folders.clone(),
         code: request.code.clone(),
+        hosts: request.hosts.clone(),
         reads: request.reads.clone(),
-        network: request.url.is_some(),
+        network: request.url.is_some() || !request.hosts.is_empty(),
     }
 }
 

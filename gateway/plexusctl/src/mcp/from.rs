@@ -108,6 +108,7 @@ fn draft(entry: &ClientServer, desk: &Desk, given: &Given) -> Result<ServerDraft
     draft.environment.extend(said.environment);
     draft.secrets.extend(said.secrets);
     draft.reads = said.reads;
+    draft.hosts = said.hosts;
     if !said.folders.is_empty() {
         draft.folders = said.folders;
     }

@@ -41,7 +41,14 @@ fn given(server: &ServerFacts, resolved: Option<&str>) -> Vec<String> {
                 "  and changes, when you approve a call: {}",
                 texts(&server.folders)
             ),
-            "network      none".to_owned(),
+            match server.hosts.is_empty() {
+                true => "network      none".to_owned(),
+                false => format!(
+                    "network      {}, and nothing else; it can send there whatever {}",
+                    texts(&server.hosts),
+                    text::line(&server.within_reach())
+                ),
+            },
         ]),
     }
     lines

@@ -66,6 +66,9 @@ struct DeclaredServer {
     /// Names: variables of a program, the header of a URL.
     #[serde(default)]
     secrets: BTreeSet<String>,
+    /// What a program reaches.
+    #[serde(default)]
+    hosts: Vec<String>,
     /// The tools that the owner would class as reads.
     #[serde(default)]
     reads: BTreeSet<String>,
@@ -121,6 +124,7 @@ impl ServerRequest {
             secrets: read.mcp.secrets,
             folders: changed,
             code,
+            hosts: read.mcp.hosts,
             reads: read.mcp.reads,
         };
         asked.check().map_err(one)?;

@@ -1,7 +1,7 @@
 //! A lent MCP server: what the owner asks for, and the manifest that is made of that and of what the server says.
 //!
 //! Invariants: a tool that is not agreed to is no capability; a secret's value is in no manifest; a server at a URL has no
-//! folder, and a program no network.
+//! folder; a program reaches the hosts that the owner names and nothing else, and a tool of one that reaches any is no read.
 //!
 //! Must not know: how a server is started, who may call it.
 
@@ -13,7 +13,8 @@ use crate::{
     schema::Schema,
 };
 use plexus_ipc::{
-    manifest::{ChildArgument, Manifest, McpPins, Program},
+    egress::PROXY_VARIABLES,
+    manifest::{ChildArgument, FieldTarget, MAX_EGRESS, Manifest, McpPins, Program},
     text::Text,
 };
 use plexus_protocol::{CapabilityId, SourceId, json};
@@ -62,6 +63,9 @@ pub struct ServerRequest {
     /// Folders with its own files, which it only reads.
     #[serde(default)]
     pub code: Vec<String>,
+    /// Hosts that a program reaches, each `host` or `host:port`; 443 where no port is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// The tools that only read, by the owner's word.
     #[serde(default)]
     pub reads: BTreeSet<String>,
@@ -113,13 +117,13 @@ impl ServerRequest {
                 ChildArgument::Fixed(text) => Some(text.clone()),
                 ChildArgument::Named(_) | ChildArgument::Words(_) | ChildArgument::List(_) => None,
             });
-        let folders = |begins: &str| {
+        let named = |begins: &str| {
             let fields = manifest
                 .fields
                 .iter()
-                .filter(|f| f.name.starts_with(begins));
-            let paths = fields.filter_map(|field| route[&field.name].as_str());
-            paths.map(str::to_owned).collect()
+                .filter(|f| f.name.starts_with(begins) && f.target == FieldTarget::Route);
+            let texts = fields.filter_map(|field| route[&field.name].as_str());
+            texts.map(str::to_owned).collect()
         };
         let reads = manifest.capabilities.iter();
         let reads = reads.filter(|c| c.is_read() && c.name != LISTING);
@@ -137,8 +141,9 @@ impl ServerRequest {
                 .filter_map(|(name, value)| Some((name, value?)))
                 .filter(|(name, value)| !BASE.contains(&(&**name, &**value)))
                 .collect(),
-            folders: folders("folder"),
-            code: folders("code"),
+            folders: named("folder"),
+            code: named("code"),
+            hosts: named("host"),
             reads: reads.map(|c| c.name.clone()).collect(),
         })
     }
@@ -153,13 +158,14 @@ impl ServerRequest {
 
     /// The source's route.
     fn route(&self) -> Value {
-        let folders = |what: &'static str, paths: &[String]| {
-            let paths = paths.iter().cloned().enumerate();
-            let paths = paths.map(move |(at, path)| (format!("{what}{}", at + 1), path.into()));
-            paths.collect::<Vec<(String, Value)>>()
+        let numbered = |what: &'static str, texts: &[String]| {
+            let texts = texts.iter().cloned().enumerate();
+            let texts = texts.map(move |(at, text)| (format!("{what}{}", at + 1), text.into()));
+            texts.collect::<Vec<(String, Value)>>()
         };
-        let mut route = folders("code", &self.code);
-        route.extend(folders("folder", &self.folders));
+        let mut route = numbered("code", &self.code);
+        route.extend(numbered("folder", &self.folders));
+        route.extend(numbered("host", &self.hosts));
         route.extend(self.url.clone().map(|url| ("url".to_owned(), url.into())));
         Value::Object(route.into_iter().collect())
     }
@@ -186,15 +192,17 @@ impl ServerRequest {
         let Some(url) = &self.url else {
             return match self.program.is_empty() {
                 true => Err("name a program or a URL".to_owned()),
-                false => Ok(()),
+                false => self.check_hosts(),
             };
         };
-        let of_program = [&self.arguments, &self.folders, &self.code];
+        let of_program = [&self.arguments, &self.folders, &self.code, &self.hosts];
         let alone = self.program.is_empty()
             && self.environment.is_empty()
             && of_program.iter().all(|given| given.is_empty());
         if !alone {
-            return Err("a server at a URL has no program, arguments, variables or folders".into());
+            return Err(
+                "a server at a URL has no program, arguments, variables, folders or hosts".into(),
+            );
         }
         if self.secrets.len() > 1 {
             return Err("one header alone is added for a URL".to_owned());
@@ -205,6 +213,27 @@ impl ServerRequest {
         {
             true => Ok(()),
             false => Err(format!("{url} is no http or https URL")),
+        }
+    }
+
+    fn check_hosts(&self) -> Result<(), String> {
+        if self.hosts.is_empty() {
+            return Ok(());
+        }
+        if self.hosts.len() > MAX_EGRESS {
+            return Err(format!("more than {MAX_EGRESS} hosts"));
+        }
+        if let Some(read) = self.reads.first() {
+            return Err(format!(
+                "{read} can be no read: the server reaches hosts, so what it is given can leave this machine, and each call of it asks you"
+            ));
+        }
+        let mut given = self.environment.keys().chain(&self.secrets);
+        match given.find(|name| PROXY_VARIABLES.contains(&name.as_str())) {
+            Some(name) => Err(format!(
+                "{name} is given by Plexus to a server that reaches hosts: leave it out"
+            )),
+            None => Ok(()),
         }
     }
 
@@ -334,6 +363,9 @@ impl ServerRequest {
         let url = self.url.iter().map(|_| {
             object!({"name": "url", "label": "URL", "type": "url", "required": true, "target": "route"})
         });
+        let hosts = (1..=self.hosts.len()).map(|at| {
+            object!({"name": format!("host{at}"), "label": format!("Host {at}"), "type": "text", "required": true, "target": "route"})
+        });
         let code = (1..=self.code.len()).map(|at| field("code", "Program folder", at, false));
         let folders = (1..=self.folders.len()).map(|at| field("folder", "Folder", at, true));
         let child = |role: &str| {
@@ -343,6 +375,9 @@ impl ServerRequest {
             environment.extend(given.map(|(name, value)| (name.clone(), object!(value))));
             // Their values are the worker's to give: what the keeper is told stands on its command line.
             environment.extend(self.secrets.iter().map(|name| (name.clone(), Value::Null)));
+            if !self.hosts.is_empty() {
+                environment.extend(PROXY_VARIABLES.map(|name| (name.to_owned(), Value::Null)));
+            }
             object!({
                 "name": role, "program": {"path": self.program}, "tools": true,
                 "discard": role == "reader",
@@ -357,6 +392,9 @@ impl ServerRequest {
         });
         let kind = kind_of(&self.name);
         let capabilities: Vec<Value> = [listing].into_iter().chain(tools).collect();
+        let tunnels = (1..=self.hosts.len())
+            .map(|at| object!({"host": {"field": format!("host{at}")}, "port": 443}));
+        let egress = self.url.iter().map(|url| self.egress(url)).chain(tunnels);
         let (platforms, children) = match &self.url {
             None => (vec!["linux"], vec![child("reader"), child("writer")]),
             Some(_) => (Vec::new(), Vec::new()),
@@ -369,10 +407,10 @@ impl ServerRequest {
             "provenance": "extension",
             "transport": "mcp",
             "platforms": platforms,
-            "fields": code.chain(folders).chain(url).chain(secrets).collect::<Vec<_>>(),
+            "fields": code.chain(folders).chain(hosts).chain(url).chain(secrets).collect::<Vec<_>>(),
             "roles": ["reader", "writer"],
             "limits": {"frameBytes": 8_388_608, "openFiles": 256, "fileBytes": 1_048_576, "callMs": CALL_MS, "memoryMiB": 512},
-            "egress": self.url.iter().map(|url| self.egress(url)).collect::<Vec<_>>(),
+            "egress": egress.collect::<Vec<_>>(),
             "children": children,
             "mcp": pins,
             "capabilities": capabilities,
@@ -428,6 +466,7 @@ mod tests {
             environment: BTreeMap::from([("TOKEN".into(), "hush".into())]),
             folders: vec!["/srv/notes".into()],
             code: vec!["/srv/mcp".into()],
+            hosts: Vec::new(),
             reads: reads.iter().map(|read| (*read).to_owned()).collect(),
         }
     }
@@ -478,6 +517,41 @@ mod tests {
         assert_eq!(writes(&of("writer")), 1);
         assert!(!of("writer").contains("/srv"), "a path in its text");
         assert!(of("writer").contains("(param \"CODE1\")"));
+    }
+
+    #[test]
+    fn program_with_hosts_has_a_way_to_them_and_no_reads() {
+        let mut asked = request(&[]);
+        asked.hosts = vec!["api.example.com".into(), "10.0.0.2:8443".into()];
+        let made = asked.generate(&listing(&[tool("do")]), &BTreeSet::new());
+        let offer = registered(&made.unwrap().text).unwrap().offer;
+        let admitted = offer.manifest.admitted(&asked.route()).unwrap();
+        let admitted: Vec<_> = admitted
+            .iter()
+            .map(|(entry, host)| (entry.is_forwarded(), host.host.as_str(), host.port))
+            .collect();
+        let expected = [(false, "api.example.com", 443), (false, "10.0.0.2", 8443)];
+        assert_eq!(admitted, expected);
+        let again = ServerRequest::installed(&asked.name, &offer.manifest, &asked.route());
+        assert_eq!(again.unwrap(), asked);
+        let rule = "localhost:\" (param \"EGRESS_PORT\")";
+        assert!(offer.children.iter().all(|(_, text)| text.contains(rule)));
+        // The control: without hosts there is no such rule.
+        let made = request(&[]).generate(&listing(&[tool("do")]), &BTreeSet::new());
+        let alone = registered(&made.unwrap().text).unwrap().offer;
+        assert!(!alone.children.iter().any(|(_, text)| text.contains(rule)));
+
+        let refused = |change: fn(&mut ServerRequest)| {
+            let mut other = asked.clone();
+            change(&mut other);
+            other.check().unwrap_err()
+        };
+        let why = refused(|other| _ = other.reads.insert("look".into()));
+        assert!(why.starts_with("look can be no read"), "{why}");
+        let why = refused(|other| _ = other.environment.insert("HTTP_PROXY".into(), "x".into()));
+        assert!(why.starts_with("HTTP_PROXY is given by Plexus"), "{why}");
+        let why = refused(|other| other.hosts = vec!["a.example".into(); 9]);
+        assert_eq!(why, "more than 8 hosts");
     }
 
     #[test]
