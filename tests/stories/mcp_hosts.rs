@@ -76,7 +76,7 @@ impl Fetching {
         let shown = added.expect_ok();
         for said in [
             format!("network      localhost:{}, and nothing else", https.port),
-            "TOKEN is: it can read that secret".to_owned(),
+            "the secret TOKEN".to_owned(),
         ] {
             assert_contains(shown, &said);
         }

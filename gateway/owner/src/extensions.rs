@@ -139,16 +139,11 @@ impl ServerFacts {
     #[must_use]
     pub fn within_reach(&self) -> String {
         let folders = self.folders.iter().chain(&self.code);
-        let mut all: Vec<_> = folders.map(|folder| format!("lies in {folder}")).collect();
-        all.push("a call gives it".to_owned());
-        if !self.secrets.is_empty() {
-            let secrets: Vec<_> = self.secrets.iter().map(String::as_str).collect();
-            let are = if secrets.len() == 1 { "is" } else { "are" };
-            all.push(format!(
-                "{} {are}: it can read that secret",
-                secrets.join(", ")
-            ));
-        }
+        let mut all: Vec<_> = folders
+            .map(|folder| format!("the files in {folder}"))
+            .collect();
+        all.push("what a call gives it".to_owned());
+        all.extend(self.secrets.iter().map(|name| format!("the secret {name}")));
         all.join(", ")
     }
 }

@@ -35,10 +35,7 @@ pub fn server(seen: &ServerPreview) -> Vec<Block> {
         (false, true) => None,
         (false, false) => {
             let hosts = given.hosts.join(", ");
-            Some(format!(
-                "it can send to {hosts} whatever {}",
-                given.within_reach()
-            ))
+            Some(format!("it can send to {hosts}: {}", given.within_reach()))
         }
     };
     let mind = mind.map(|words| Block::Notices("mind", vec![Untrusted::of(words)]));

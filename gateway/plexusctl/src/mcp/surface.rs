@@ -44,7 +44,7 @@ fn given(server: &ServerFacts, resolved: Option<&str>) -> Vec<String> {
             match server.hosts.is_empty() {
                 true => "network      none".to_owned(),
                 false => format!(
-                    "network      {}, and nothing else; it can send there whatever {}",
+                    "network      {}, and nothing else\n  can send there: {}",
                     texts(&server.hosts),
                     text::line(&server.within_reach())
                 ),

@@ -223,6 +223,10 @@ impl ServerRequest {
         if self.hosts.len() > MAX_EGRESS {
             return Err(format!("more than {MAX_EGRESS} hosts"));
         }
+        let distinct: BTreeSet<_> = self.hosts.iter().collect();
+        if distinct.len() < self.hosts.len() {
+            return Err("a host is named twice".to_owned());
+        }
         if let Some(read) = self.reads.first() {
             return Err(format!(
                 "{read} can be no read: the server reaches hosts, so what it is given can leave this machine, and each call of it asks you"
@@ -550,7 +554,7 @@ mod tests {
         assert!(why.starts_with("look can be no read"), "{why}");
         let why = refused(|other| _ = other.environment.insert("HTTP_PROXY".into(), "x".into()));
         assert!(why.starts_with("HTTP_PROXY is given by Plexus"), "{why}");
-        let why = refused(|other| other.hosts = vec!["a.example".into(); 9]);
+        let why = refused(|other| other.hosts = (1..=9).map(|n| format!("a{n}.example")).collect());
         assert_eq!(why, "more than 8 hosts");
     }
 
