@@ -509,3 +509,23 @@ fn tool_that_appears_raises_its_card_by_itself() {
     // The control: what was agreed to serves on.
     agent.must("odd.say", json!({"n": 1}));
 }
+
+/// The command waits longer than the worker, so that it has words to show.
+#[test]
+fn server_that_says_nothing_at_its_start_is_told_of() {
+    let gateway = Gateway::start();
+    let add = [
+        "mcp",
+        "add",
+        "silent",
+        "--yes",
+        "--",
+        "/usr/bin/sleep",
+        "600",
+    ];
+    let said = gateway.cli(add);
+    said.expect_status(1);
+    assert_contains(&said.stderr, "it took longer than it may");
+    let none = gateway.cli(["mcp", "list"]);
+    assert_contains(none.expect_ok(), "no MCP server is lent");
+}

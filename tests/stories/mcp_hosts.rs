@@ -16,7 +16,7 @@ const TOKEN: &str = "tok-51d0c6a2e94b";
 struct Fetching {
     gateway: Gateway,
     https: Https,
-    code: Folder,
+    _code: Folder,
     agent: Agent,
 }
 
@@ -87,7 +87,7 @@ impl Fetching {
         Self {
             gateway,
             https,
-            code,
+            _code: code,
             agent,
         }
     }

@@ -218,7 +218,8 @@ fn seen_as_text(seen: &ExtensionPreview) -> String {
 /// It is not valid.
 async fn previewed(desk: &Desk, draft: Draft) -> Result<(ExtensionPreview, Draft), Stop> {
     let preview = Preview { draft };
-    match desk.open().await?.call(&preview).await? {
+    let mut owner = desk.open().await?;
+    match owner.call_within(&preview, mcp::LOOK).await? {
         ExtensionPreview::Invalid(manifest) => Err(invalid(&manifest.reasons.join("; "))),
         seen => Ok((seen, preview.draft)),
     }
@@ -317,7 +318,7 @@ async fn add(
         keep_secrets,
     };
     let mut owner = desk.open().await?;
-    let mut added = match owner.call(&add).await? {
+    let mut added = match owner.call_within(&add, mcp::LOOK).await? {
         InstallResult::Extension(added) => added,
         InstallResult::Server(_) => {
             return Err(invalid("the gateway took it for a server without one"));

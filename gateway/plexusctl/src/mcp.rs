@@ -23,7 +23,11 @@ use plexus_protocol::SourceId;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// How long a look at a server may take: its worker gives it 30 s to start and says then why it did not; its files are hashed before.
+pub(crate) const LOOK: Duration = Duration::from_secs(120);
 
 /// MCP servers.
 #[derive(Args)]
@@ -173,7 +177,7 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
 async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let preview = Preview { draft };
-    let ExtensionPreview::Server(seen) = owner.call(&preview).await? else {
+    let ExtensionPreview::Server(seen) = owner.call_within(&preview, LOOK).await? else {
         let why = "the gateway answered with something else than an MCP server";
         return Err(Stop::new(Exit::Failed, UNREADABLE, why));
     };
@@ -187,7 +191,7 @@ async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit,
         digest: Some(seen.digest.clone()),
         keep_secrets: Vec::new(),
     };
-    let reply = owner.call(&add).await?;
+    let reply = owner.call_within(&add, LOOK).await?;
     desk.show(&reply, || {
         let tools: Vec<_> = match &reply {
             InstallResult::Server(added) => added
