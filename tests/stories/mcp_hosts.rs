@@ -1,16 +1,22 @@
 //! Lent MCP servers that reach hosts: those that the owner named, by way of the source's egress, and no other.
 
 use crate::egress::hosts::{Https, authority};
+use crate::mcp::{Desk, lines_of, set_up, waiting};
 use plexus_tests::{
-    Agent, Folder, Gateway, Listener,
-    coding_agents::{node, server_packages},
+    Agent, Folder, Gateway, Listener, Model, Step,
+    coding_agents::{self, Conversation, ask_claude_at, ask_codex_with, node, server_packages},
     texts::{assert_contains, assert_lacks},
     waiting::until,
 };
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// A secret of the server's, which it is given as a variable.
 const TOKEN: &str = "tok-51d0c6a2e94b";
+
+/// The server on Python's own library: program, script, and the variable that names an authority.
+const PYTHON: [&str; 3] = ["/usr/bin/python3", "server.py", "SSL_CERT_FILE"];
+const PYTHON_SERVER: &str = include_str!("../fixture/mcp-hosts/fetching.py");
 
 /// A gateway and a server that gets URLs, which may reach one host.
 struct Fetching {
@@ -23,18 +29,10 @@ struct Fetching {
 impl Fetching {
     /// By Python's own library.
     fn python() -> Self {
+        let [program, script, trust] = PYTHON;
         let code = Folder::empty();
-        code.write(
-            "server.py",
-            include_str!("../fixture/mcp-hosts/fetching.py"),
-        );
-        Self::lent(
-            code,
-            "/usr/bin/python3",
-            "server.py",
-            "SSL_CERT_FILE",
-            &["fetch", "around"],
-        )
+        code.write(script, PYTHON_SERVER);
+        Self::lent(code, program, script, trust, &["fetch", "around"])
     }
 
     /// By a package of npm's, and by Node's own `fetch`.
@@ -49,38 +47,14 @@ impl Fetching {
 
     fn lent(code: Folder, program: &str, script: &str, trust: &str, tools: &[&str]) -> Self {
         let (gateway, https) = (Gateway::start(), Https::start());
-        code.write(
-            "ca.pem",
-            std::fs::read_to_string(authority()).expect("an authority"),
-        );
-        let token = Folder::empty();
-        token.write("token", TOKEN);
-        let at = |name: &str| code.path().join(name).display().to_string();
-        let added = gateway.cli([
-            "mcp",
-            "add",
-            "net",
-            "--host",
-            &format!("localhost:{}", https.port),
-            "--code",
-            &code.path().display().to_string(),
-            "--env",
-            &format!("{trust}={}", at("ca.pem")),
-            "--secret",
-            &format!("TOKEN={}", token.path().join("token").display()),
-            "--yes",
-            "--",
-            program,
-            &at(script),
-        ]);
-        let shown = added.expect_ok();
+        let shown = lend(&gateway, https.port, &code, [program, script, trust]);
         for said in [
             format!("network      localhost:{}, and nothing else", https.port),
             "the secret TOKEN".to_owned(),
         ] {
-            assert_contains(shown, &said);
+            assert_contains(&shown, &said);
         }
-        assert_lacks(shown, TOKEN);
+        assert_lacks(&shown, TOKEN);
         let ids: Vec<String> = tools.iter().map(|tool| format!("net.{tool}")).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let agent = gateway.agent_with("caller", &ids);
@@ -132,6 +106,34 @@ impl Fetching {
             });
         }
     }
+}
+
+/// Lends the script in `code` as `net`, with a host at `port` of this machine: what is shown of it.
+fn lend(gateway: &Gateway, port: u16, code: &Folder, server: [&str; 3]) -> String {
+    let [program, script, trust] = server;
+    let authority = std::fs::read_to_string(authority()).expect("an authority");
+    code.write("ca.pem", authority);
+    let token = Folder::empty();
+    token.write("token", TOKEN);
+    let at = |name: &str| code.path().join(name).display().to_string();
+    let added = gateway.cli([
+        "mcp",
+        "add",
+        "net",
+        "--host",
+        &format!("localhost:{port}"),
+        "--code",
+        &code.path().display().to_string(),
+        "--env",
+        &format!("{trust}={}", at("ca.pem")),
+        "--secret",
+        &format!("TOKEN={}", token.path().join("token").display()),
+        "--yes",
+        "--",
+        program,
+        &at(script),
+    ]);
+    added.expect_ok().to_owned()
 }
 
 #[test]
@@ -190,6 +192,77 @@ fn tool_of_a_server_with_hosts_is_no_read() {
         .must_ask("net.fetch", json!({"url": "https://localhost/"}));
     let shown = lent.gateway.cli(["mcp", "show", "net"]);
     assert_contains(shown.expect_ok(), "tool fetch: asks you each time");
+}
+
+/// A real client has the page of the host, once its owner has approved.
+fn used(
+    agent: [&str; 2],
+    add: &str,
+    program: &Path,
+    ask: impl Fn(&Model, &Desk) -> Conversation + Sync,
+) {
+    let desk = set_up(agent, &[], add, program);
+    let (https, code) = (Https::start(), Folder::empty());
+    code.write(PYTHON[1], PYTHON_SERVER);
+    lend(&desk.house.gateway, https.port, &code, PYTHON);
+    let url = json!({"url": format!("https://localhost:{}/page", https.port)});
+    let model = Model::start([
+        Step::mcp("plexus", "net_fetch", url),
+        Step::say("That is all."),
+    ]);
+    let went = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| ask(&model, &desk));
+        let item = waiting(&desk.house);
+        assert_eq!(https.heads(), Vec::<String>::new());
+        desk.house.owner().approve(&item, "once");
+        talking.join().expect("a conversation")
+    });
+    went.expect_ok();
+    model.finish();
+    assert_contains(&model.results()[0], "this is /page");
+    assert_eq!(https.heads().len(), 1);
+}
+
+#[test]
+fn claude_has_a_page_of_the_host() {
+    let [add, _] = lines_of("connect-claude-code.md", "mcp");
+    let claude = coding_agents::claude();
+    used(["claude-code", "my-cc"], &add, &claude, |model, desk| {
+        let folder = desk.project.path();
+        let allowed = ["--allowedTools", "mcp__plexus"];
+        ask_claude_at(
+            &claude,
+            model,
+            &desk.home,
+            &folder,
+            &[],
+            &allowed,
+            "Use Plexus.",
+        )
+    });
+}
+
+#[test]
+fn codex_has_a_page_of_the_host() {
+    let codex = coding_agents::codex();
+    used(["codex", "codex"], "true", &codex, |model, desk| {
+        let pat = desk.home.join(".plexus/agents/codex.pat");
+        let pat = std::fs::read_to_string(pat).expect("a credential");
+        let allowed = [
+            "-c",
+            "mcp_servers.plexus.default_tools_approval_mode=\"approve\"",
+        ];
+        let environment = [("PLEXUS_PAT", pat.trim())];
+        let folder = desk.project.path();
+        ask_codex_with(
+            model,
+            &desk.home,
+            &folder,
+            &environment,
+            &allowed,
+            "Use Plexus.",
+        )
+    });
 }
 
 fn text(response: &plexus_tests::Response) -> String {
