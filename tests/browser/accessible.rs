@@ -3,6 +3,8 @@
 
 use crate::scene::{Scene, WRITE, addresses, note};
 use plexus_tests::coding_agents::axe;
+use plexus_tests::relay::Relay;
+use plexus_tests::scripted_codex::ScriptedCodex;
 use serde_json::{Value, json};
 
 /// Dark or light, width, height.
@@ -39,6 +41,23 @@ fn no_page_keeps_anybody_out() {
     let owner = scene.owner();
     let calls = owner.get("/admin/api/activity?only=changed").expect_ok();
     let call = calls["calls"][0]["auditId"].as_str().expect("a change");
+    let gateway = &scene.gateway;
+    let codex = ScriptedCodex::added_to(gateway);
+    codex.folder.write("parts/a.txt", "one\n");
+    codex.folder.write("more", "two\n");
+    let changes = codex.edits(gateway, "all", "");
+    let run = codex.talks(gateway, "Working.");
+    let titles = ["Begin", "Go on", "End"].map(str::to_owned);
+    let board = codex.board(gateway, "A board", &titles);
+    let relay = Relay::start();
+    relay.joined_by(gateway, "Ana").expect_ok();
+    let made = gateway
+        .cli(["channels", "create", "plans", "--json"])
+        .json();
+    let channel = made["output"]["channel"].as_str().expect("an id");
+    gateway
+        .cli(["channels", "say", "plans", "Hello."])
+        .expect_ok();
     // The second visit has something to look back on.
     browser.see("#sign-out").click();
     browser.go(&scene.link());
@@ -61,11 +80,16 @@ fn no_page_keeps_anybody_out() {
         ("/runs/{id}/said", none()),
         ("/changes/{id}/rows", none()),
         ("/find", none()),
-        // They need a coding agent, a board, a relay.
-        ("/runs/{id}", none()),
-        ("/boards/{id}", none()),
-        ("/changes/{id}", none()),
-        ("/channels/{source}/{channel}", none()),
+        ("/runs/{id}", of(&format!("/runs/{run}"))),
+        (
+            "/boards/{id}",
+            of(&format!("/boards/{board}?source=cc-master")),
+        ),
+        ("/changes/{id}", of(&format!("/changes/{changes}"))),
+        (
+            "/channels/{source}/{channel}",
+            of(&format!("/channels/channels/{channel}")),
+        ),
     ]);
     pages.extend(["/approvals".to_owned(), format!("/approvals/{waits}")]);
     let mut found = Vec::new();

@@ -1,6 +1,8 @@
 //! A hundred hostile strings in every field that an agent, a note or a name can fill: nothing runs, imitates or breaks out.
 
 use crate::scene::{LOOKS, Scene, WRITE, addresses, note};
+use plexus_tests::relay::Relay;
+use plexus_tests::scripted_codex::ScriptedCodex;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Length};
 use serde_json::{Value, json};
@@ -431,7 +433,7 @@ fn shows(scene: &Scene, page: &str, tags: &BTreeSet<String>) -> BTreeSet<usize> 
     let told = scene.browser.run(&format!(
         "const own = new Set({});
          const place = document.querySelector('#desk');
-         const inside = [...document.querySelectorAll('#glance *, #queue *, #card *, #notes *, #announce *')];
+         const inside = [...document.querySelectorAll('#glance *, #queue *, #card *, #notes *, #announce *, #found *')];
          const strange = inside.filter(e => !own.has(e.localName)).map(e => e.outerHTML.slice(0, 60));
          const attributes = inside.flatMap(e => [...e.attributes]).map(a => a.name).filter(a => a.startsWith('on') || a === 'style' || a === 'srcdoc' || a === 'src');
          const away = [...document.querySelectorAll('a')].map(a => a.getAttribute('href')).filter(to => to !== '#card' && !/^\\/admin(\\/|\\?|$)/.test(to));
@@ -457,6 +459,101 @@ fn shows(scene: &Scene, page: &str, tags: &BTreeSet<String>) -> BTreeSet<usize> 
     assert_eq!(rest, good, "{page}");
     scene.fits();
     shown
+}
+
+/// What stands on the pages of runs, boards, change sets, channels and changes that are taken back.
+struct Work {
+    run: String,
+    board: String,
+    changes: String,
+    channel: String,
+    _codex: ScriptedCodex,
+    _relay: Relay,
+}
+
+impl Work {
+    fn of(scene: &Scene, strings: &[String], names: &[String]) -> Self {
+        let gateway = &scene.gateway;
+        // No program is given a zero byte.
+        let strings: Vec<String> = strings
+            .iter()
+            .map(|text| text.replace('\0', "\u{1}"))
+            .collect();
+        let begins = |text: &str, most: usize| -> String { text.chars().take(most).collect() };
+        let codex = ScriptedCodex::added_to(gateway);
+        let parts = codex.folder.path().join("parts");
+        std::fs::create_dir(&parts).expect("a folder");
+        for name in names.iter().skip(3).step_by(names.len() / 20) {
+            let _ = std::fs::write(parts.join(name), "one\n");
+        }
+        codex.folder.write("more", strings[20..40].join("\n"));
+        let changes = codex.edits(gateway, &begins(&strings[11], 900), &strings[12]);
+        let run = codex.talks(gateway, &strings[..60].join("\n"));
+        let titles: Vec<String> = strings[60..80]
+            .iter()
+            .map(|text| begins(text, 200))
+            .collect();
+        let board = codex.board(gateway, &begins(&strings[80], 2_000), &titles);
+        let relay = Relay::start();
+        let joined = relay.joined_by(gateway, &begins(&strings[81], 60));
+        let _ = joined.expect_ok();
+        let name = begins(&strings[82], 60);
+        let made = gateway.cli(["channels", "create", &name, "--json"]).json();
+        let channel = made["output"]["channel"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        for text in &strings[100..130] {
+            let path = format!("/admin/api/channels/channels/{channel}/messages");
+            scene.owner().post(&path, json!({"text": text})).expect_ok();
+        }
+        let writer = scene.agent("undone");
+        scene
+            .owner()
+            .grant("undone", WRITE, "until-revoked")
+            .expect_ok();
+        for (number, some) in strings[130..190].chunks(20).enumerate() {
+            writer.must(
+                WRITE,
+                note(
+                    &format!("{number} {}", names[130 + number]),
+                    &some.join("\n"),
+                ),
+            );
+        }
+        Self {
+            run,
+            board,
+            changes,
+            channel,
+            _codex: codex,
+            _relay: relay,
+        }
+    }
+
+    fn run(&self) -> String {
+        format!("/runs/{}", self.run)
+    }
+    fn board(&self) -> String {
+        format!("/boards/{}?source=cc-master", self.board)
+    }
+    fn changes(&self) -> String {
+        format!("/changes/{}", self.changes)
+    }
+    fn channel(&self) -> String {
+        format!("/channels/channels/{}", self.channel)
+    }
+
+    /// How many of the strings a page shows at least.
+    fn least(&self, page: &str) -> usize {
+        match page {
+            _ if page == self.run() => 30,
+            _ if page == self.board() || page == self.changes() => 20,
+            _ if page == self.channel() => 25,
+            _ if page.ends_with("/undo") => 15,
+            _ => 0,
+        }
+    }
 }
 
 /// A thousand of them, on every page of the console: in purposes, inputs, names of files and of fields, in what an
@@ -570,6 +667,7 @@ fn a_thousand_made_strings_on_every_page() {
     ]);
     assert_eq!(added.status, 0, "{added:?}");
 
+    let work = Work::of(&scene, &strings, &names);
     let calls = scene
         .owner()
         .get("/admin/api/activity?limit=200")
@@ -617,26 +715,55 @@ fn a_thousand_made_strings_on_every_page() {
             "/activity/{id}",
             of("read").into_iter().step_by(6).collect(),
         ),
+        (
+            "/activity/{id}/undo",
+            of("changed")
+                .iter()
+                .take(3)
+                .map(|call| format!("{call}/undo"))
+                .collect(),
+        ),
+        ("/runs/{id}", vec![work.run()]),
+        ("/boards/{id}", vec![work.board()]),
+        ("/changes/{id}", vec![work.changes()]),
+        ("/channels/{source}/{channel}", vec![work.channel()]),
         // Parts of pages: they are looked at within them.
         ("/agents/{id}/arrival", none.clone()),
-        ("/activity/{id}/undo", none.clone()),
         ("/runs/{id}/said", none.clone()),
         ("/changes/{id}/rows", none.clone()),
-        ("/find", none.clone()),
-        // What coding agents, boards and channels say is looked at in stories of their own.
-        ("/runs/{id}", none.clone()),
-        ("/boards/{id}", none.clone()),
-        ("/changes/{id}", none.clone()),
-        ("/channels/{source}/{channel}", none),
+        ("/find", none),
     ]);
     for page in pages {
         browser.go(&format!("{}{page}", scene.page()));
         let _ = browser.see("#card article");
+        // What somebody wrote there is shown, and not merely left out.
+        let least = work.least(&page);
+        until(&format!("{least} strings on {page}"), || {
+            (shows(&scene, &page, &tags).len() >= least).then_some(())
+        });
         for width in [390, 1440] {
             browser.size(width, 844);
             seen.extend(shows(&scene, &page, &tags));
         }
         scene.picture(&format!("made{}", page.replace(['/', '?', '='], "-")));
+    }
+    // Who touched something: by the palette, and the page that it leads to.
+    browser.size(1440, 844);
+    for number in (0..strings.len()).step_by(strings.len() / 20) {
+        browser.run(&format!(
+            "const field = document.querySelector('#find');
+             field.value = {};
+             field.dispatchEvent(new Event('input', {{ bubbles: true }}))",
+            json!(strings[number])
+        ));
+        browser.reads("#found", &format!("\u{ab}{number}\u{bb}"));
+        shows(&scene, "the palette", &tags);
+        browser.see("#found li:last-child a").click();
+        browser.reads("#card h2", "Activity");
+        until("the page of who touched it", || {
+            let shown = shows(&scene, "who touched it", &tags);
+            shown.contains(&number).then_some(())
+        });
     }
     browser.size(390, 844);
     browser.go(&format!("{}/approvals/{}", scene.page(), waiting[3]));

@@ -17,7 +17,6 @@ mod hands;
 mod hostile;
 mod house;
 mod newcomer;
-mod pages;
 mod pomodoro;
 mod scene;
 mod sign_in;

@@ -130,34 +130,10 @@ pub(crate) fn keep(name: &str, picture: impl FnOnce() -> Vec<u8>) {
     }
 }
 
-/// What stands between two marks.
-fn part<'t>(text: &'t str, begin: &str, end: &str) -> &'t str {
-    let rest = text.split(begin).nth(1).expect("its beginning");
-    rest.split(end).next().expect("its end")
-}
-
-/// The pages of the console and what fills parts of them, by its own tables, below `/admin`: each with the addresses at which a
-/// story looks at it. One whose address has a part to fill in is named by each story.
+/// The pages of the console below `/admin`, each with the addresses at which a story looks at it.
 pub(crate) fn addresses(instances: &[(&str, Vec<String>)]) -> Vec<String> {
-    let listed = include_str!("../../gateway/desk/src/console/pages.rs");
-    let listed = part(listed, "const PAGES", "\n];").split("page(\"/admin");
-    let listed = listed.skip(1).filter_map(|row| row.split('"').next());
-    let parts = include_str!("../../gateway/desk/src/console.rs");
-    let parts = part(parts, "fn pages()", "\n}\n").split(".route(\"");
-    let parts = parts.skip(1).filter(|row| row.contains("get("));
-    let parts = parts.filter_map(|row| row.split('"').next());
-    let routes: Vec<&str> = listed.chain(parts).collect();
-    assert!(routes.len() > 25, "{routes:?}");
-    let mut all = Vec::new();
-    for route in routes {
-        let known = instances.iter().find(|(of, _)| *of == route);
-        match known {
-            Some((_, at)) => all.extend(at.iter().cloned()),
-            None if !route.contains('{') => all.push(route.to_owned()),
-            None => panic!("a page that this story does not know: {route}"),
-        }
-    }
-    all
+    let all = plexus_tests::console::addresses(instances).into_iter();
+    all.map(|(_, at)| at).collect()
 }
 
 pub(crate) fn note(path: &str, content: &str) -> Value {

@@ -236,18 +236,23 @@ impl Gateway {
     pub fn key(&self) -> String {
         self.state_file("connection-key").trim().to_owned()
     }
-    /// A page of the console, as HTML, after a sign-in of its own.
+    /// The console, signed in as the owner's browser is.
     #[must_use]
     #[track_caller]
-    pub fn console_page(&self, path: &str) -> String {
+    pub fn console(&self) -> Client {
         let at = format!("localhost:{}", self.port());
         let page = self.client().with("host", &at);
         let page = page.with("origin", &format!("http://{at}"));
         let opened = page.post("/admin/console/sign-in", json!({"key": self.key()}));
         let cookie = opened.header("set-cookie").expect("a cookie");
         let page = page.with("cookie", cookie.split(';').next().expect("a pair"));
-        let page = page.with("x-plexus-tab", &opened.text_at("/tab"));
-        page.get(path).text()
+        page.with("x-plexus-tab", &opened.text_at("/tab"))
+    }
+    /// A page of the console, as HTML, after a sign-in of its own.
+    #[must_use]
+    #[track_caller]
+    pub fn console_page(&self, path: &str) -> String {
+        self.console().get(path).text()
     }
     /// The owner, over TCP.
     #[must_use]

@@ -21,6 +21,7 @@ pub mod browser;
 pub mod cage;
 pub mod clock;
 pub mod coding_agents;
+pub mod console;
 pub mod crowd;
 pub mod dead_share;
 pub mod earlier;
@@ -44,7 +45,9 @@ pub mod owner;
 pub mod processes;
 pub mod programs;
 pub mod registry;
+pub mod relay;
 pub mod routes;
+pub mod scripted_codex;
 #[cfg(target_os = "linux")]
 pub mod small_disk;
 pub mod terminal;

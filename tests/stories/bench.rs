@@ -55,6 +55,48 @@ fn a_short_run_measures_and_judges() {
     }
 }
 
+/// How large a page of the console may be, in bytes, and how long the quickest of its answers takes, in µs: other stories share
+/// this machine.
+const PAGE: (f64, f64) = (60_000.0, 100_000.0);
+
+/// The console's pages, with a tenth of the past: each is measured, small, and quick at its best. What p95 is says a run of its own.
+#[test]
+fn bench_of_the_console_measures_every_page() {
+    let home = TempDir::new().expect("a folder");
+    let mut bench = programs::command(&binaries::path("plexus-bench"), home.path());
+    bench.args(["--quick", "--json", "--own-loader", "--only", "console"]);
+    let said = programs::run(bench);
+    let report: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let promises = report["promises"].as_array().expect("promises");
+    let figures = report["figures"].as_object().expect("figures");
+    let of = |end: &str| -> Vec<(&String, f64)> {
+        let of = figures.iter().filter(|(name, _)| name.ends_with(end));
+        of.map(|(name, value)| (name, value.as_f64().expect("a number")))
+            .collect()
+    };
+    let (sizes, times) = (of("/bytes"), of("/least/us"));
+    assert!(sizes.len() > 30, "{said}");
+    assert_eq!(
+        (sizes.len() * 2, sizes.len()),
+        (promises.len(), times.len())
+    );
+    for (name, size) in sizes {
+        assert!(size > 150.0 && size <= PAGE.0, "{name}: {size} bytes");
+    }
+    for (name, time) in times {
+        // What this machine offers to add is looked for on its disk.
+        let most = match name.starts_with("console/sources/least") {
+            true => PAGE.1 * 5.0,
+            false => PAGE.1,
+        };
+        assert!(time <= most, "{name}: {time} µs");
+    }
+    let missed = promises.iter().filter(|p| p["kept"] == false).count();
+    assert_eq!(said.status, i32::from(missed > 0), "{said}");
+    assert_eq!(said.stderr.matches("missed: ").count(), missed, "{said}");
+}
+
 /// The same of the relay's bench, at its small sizes.
 #[test]
 fn bench_of_channels_measures_and_judges() {

@@ -19,8 +19,8 @@ pub(crate) struct Arguments {
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger, sources, agents, mcp, gate; without one all
-    /// but sources, agents, mcp and gate. Or the part channels, by itself
+    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger, sources, agents, mcp, console, gate; without
+    /// one all but sources, agents, mcp, console and gate. Or the part channels, by itself
     #[arg(value_name = "PART", conflicts_with_all = ["only", "write"])]
     parts: Vec<String>,
     /// The same, one by one

@@ -25,6 +25,18 @@ impl Size {
         grants: 100_000,
         events: 1_000_000,
     };
+    /// What the console is promised with.
+    pub(crate) const HOUSE: Self = Self {
+        sources: 50,
+        agents: 50,
+        grants: 500,
+        events: 100_000,
+    };
+    /// The same with a tenth of the past.
+    pub(crate) const QUICK_HOUSE: Self = Self {
+        events: 10_000,
+        ..Self::HOUSE
+    };
     /// A tenth, for a run that is to be short.
     pub(crate) const QUICK: Self = Self {
         sources: 50,

@@ -20,6 +20,7 @@
 
 mod agents;
 mod bare;
+mod console;
 mod figures;
 mod large;
 mod life;
@@ -36,7 +37,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use figures::{Cell, Figures, interleaved, paired};
 use large::Size;
 use load::{Load, Target};
-use promises::PROMISES;
+use promises::{PROMISES, of_pages};
 use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -115,6 +116,8 @@ enum Part {
     Agents,
     /// MCP: lists, reads by each way, tools of lent servers beside the servers alone; only where it is named
     Mcp,
+    /// Each page of the console, in a home with a long past; only where it is named
+    Console,
     /// Processor time of a call, in pairs with the bare path; only where it is named. What a regression is caught by
     Gate,
 }
@@ -173,9 +176,11 @@ fn measure(arguments: &Arguments) -> Result<bool> {
             run(&bench, &mut figures)?;
         }
     }
-    let judged = PROMISES.iter().filter(|promise| bench.wants(promise.part));
+    let of_pages = of_pages();
+    let judged = PROMISES.iter().chain(&of_pages);
     let report = Report {
         kept: judged
+            .filter(|promise| bench.wants(promise.part))
             .map(|promise| promise.judge(&figures, arguments.harder))
             .collect(),
         figures,
@@ -202,6 +207,7 @@ struct Bench {
     only: Vec<Part>,
     kinds: Vec<Kind>,
     size: Size,
+    is_quick: bool,
     /// How long an idle gateway is watched.
     rest: Duration,
 }
@@ -224,6 +230,9 @@ impl Bench {
         (Part::Sources, |_, figures| sources::measure(figures)),
         (Part::Agents, |_, figures| agents::measure(figures)),
         (Part::Mcp, |_, figures| mcp::measure(figures)),
+        (Part::Console, |bench, figures| {
+            console::measure(figures, bench.is_quick)
+        }),
         (Part::Gate, Self::gate),
     ];
 
@@ -241,12 +250,16 @@ impl Bench {
                 true => Size::QUICK,
                 false => Size::PROMISED,
             },
+            is_quick: arguments.quick,
             // Two sweeps (docs/performance-notes.md, timers).
             rest: Duration::from_secs(if arguments.quick { 5 } else { 60 }),
         }
     }
     fn wants(&self, part: Part) -> bool {
-        let is_asked_for = matches!(part, Part::Sources | Part::Agents | Part::Mcp | Part::Gate);
+        let is_asked_for = matches!(
+            part,
+            Part::Sources | Part::Agents | Part::Mcp | Part::Console | Part::Gate
+        );
         self.only.contains(&part) || self.only.is_empty() && !is_asked_for
     }
 

@@ -4,12 +4,14 @@
 //! machine, compare. Absolute ones stand where a flush of known length or a size decides.
 
 use crate::Part;
+use crate::console;
 use crate::figures::Figures;
+use std::borrow::Cow;
 
 /// What is looked at.
 enum Value {
     /// A figure.
-    Of(&'static str),
+    Of(Cow<'static, str>),
     /// A figure in units of another one.
     Ratio(&'static str, &'static str),
     /// A rate in units of what is promised of it: so much a second, and on a slower machine the same share of the bare
@@ -49,7 +51,7 @@ enum Unit {
 /// One promise.
 pub(crate) struct Promise {
     pub(crate) part: Part,
-    pub(crate) what: &'static str,
+    what: Cow<'static, str>,
     value: Value,
     bound: Bound,
     unit: Unit,
@@ -57,7 +59,7 @@ pub(crate) struct Promise {
 
 /// What became of a promise.
 pub(crate) struct Kept {
-    pub(crate) what: &'static str,
+    pub(crate) what: String,
     pub(crate) bound: String,
     pub(crate) value: String,
     pub(crate) kept: bool,
@@ -97,7 +99,7 @@ pub(crate) static PROMISES: &[Promise] = &[
     most(
         Part::Calls,
         "read, 64 connections, p99",
-        Value::Of("read/plexusd/64/p99"),
+        of("read/plexusd/64/p99"),
         4_000.0,
         Unit::MsOfUs,
     ),
@@ -136,14 +138,14 @@ pub(crate) static PROMISES: &[Promise] = &[
     least(
         Part::Flush,
         "read, 64 connections, each flush 4.5 ms longer",
-        Value::Of("slow-read/plexusd/64/perSecond"),
+        of("slow-read/plexusd/64/perSecond"),
         6_000.0,
         Unit::PerSecond,
     ),
     least(
         Part::Flush,
         "effect, 64 connections, each flush 4.5 ms longer",
-        Value::Of("slow-effect/plexusd/64/perSecond"),
+        of("slow-effect/plexusd/64/perSecond"),
         3_500.0,
         Unit::PerSecond,
     ),
@@ -233,77 +235,77 @@ pub(crate) static PROMISES: &[Promise] = &[
     most(
         Part::Growth,
         "idle, large home, workers asleep: processor",
-        Value::Of("idle/large/cpuPercent"),
+        of("idle/large/cpuPercent"),
         0.1,
         Unit::Cpu,
     ),
     most(
         Part::Growth,
         "start, large home",
-        Value::Of("boot/large-known/ms"),
+        of("boot/large-known/ms"),
         200.0,
         Unit::Ms,
     ),
     most(
         Part::Growth,
         "start after kill -9, large home",
-        Value::Of("boot/large-killed/ms"),
+        of("boot/large-killed/ms"),
         500.0,
         Unit::Ms,
     ),
     most(
         Part::Growth,
         "memory, large home, after load",
-        Value::Of("memory/large-after-load/MB"),
+        of("memory/large-after-load/MB"),
         120.0,
         Unit::Mb,
     ),
     most(
         Part::Boot,
         "start, empty home",
-        Value::Of("boot/empty/ms"),
+        of("boot/empty/ms"),
         50.0,
         Unit::Ms,
     ),
     most(
         Part::Memory,
         "memory, idle",
-        Value::Of("memory/small-idle/MB"),
+        of("memory/small-idle/MB"),
         15.0,
         Unit::Mb,
     ),
     most(
         Part::Memory,
         "memory, after load",
-        Value::Of("memory/small-after-load/MB"),
+        of("memory/small-after-load/MB"),
         30.0,
         Unit::Mb,
     ),
     most(
         Part::Worker,
         "worker: from a call that finds none to its answer",
-        Value::Of("worker/start/ms"),
+        of("worker/start/ms"),
         40.0,
         Unit::Ms,
     ),
     most(
         Part::Worker,
         "worker: memory",
-        Value::Of("worker/resident/MB"),
+        of("worker/resident/MB"),
         6.0,
         Unit::Mb,
     ),
     most(
         Part::Memory,
         "worker: memory, after load",
-        Value::Of("memory/small-worker-after-load/MB"),
+        of("memory/small-worker-after-load/MB"),
         6.0,
         Unit::Mb,
     ),
     most(
         Part::Memory,
         "idle, workers asleep: processor",
-        Value::Of("idle/small/cpuPercent"),
+        of("idle/small/cpuPercent"),
         0.1,
         Unit::Cpu,
     ),
@@ -311,56 +313,56 @@ pub(crate) static PROMISES: &[Promise] = &[
     most(
         Part::Memory,
         "idle, workers asleep: times that a thread woke",
-        Value::Of("idle/small/wakeUpsPerSecond"),
+        of("idle/small/wakeUpsPerSecond"),
         WAKE_UPS,
         Unit::WakeUps,
     ),
     most(
         Part::Growth,
         "idle, large home, workers asleep: times that a thread woke",
-        Value::Of("idle/large/wakeUpsPerSecond"),
+        of("idle/large/wakeUpsPerSecond"),
         WAKE_UPS,
         Unit::WakeUps,
     ),
     most(
         Part::Ledger,
         "ledger, for each read",
-        Value::Of("ledger/read/bytes"),
+        of("ledger/read/bytes"),
         800.0,
         Unit::Bytes,
     ),
     most(
         Part::Ledger,
         "ledger, for each effect",
-        Value::Of("ledger/effect/bytes"),
+        of("ledger/effect/bytes"),
         1_500.0,
         Unit::Bytes,
     ),
     most(
         Part::Agents,
         "a turn of Codex, more than the bare command",
-        Value::Of("agents/alone/overhead/ms"),
+        of("agents/alone/overhead/ms"),
         40.0,
         Unit::Ms,
     ),
     most(
         Part::Agents,
         "the same, 8 side by side",
-        Value::Of("agents/beside/overhead/ms"),
+        of("agents/beside/overhead/ms"),
         40.0,
         Unit::Ms,
     ),
     most(
         Part::Agents,
         "a coding agent's first word, until a client has it",
-        Value::Of("agents/first-word/ms"),
+        of("agents/first-word/ms"),
         5.0,
         Unit::Ms,
     ),
     most(
         Part::Agents,
         "a copy of 10,000 files and 200 MB, until the agent starts",
-        Value::Of("agents/copy/ms"),
+        of("agents/copy/ms"),
         600.0,
         Unit::Ms,
     ),
@@ -374,28 +376,28 @@ pub(crate) static PROMISES: &[Promise] = &[
     most(
         Part::Agents,
         "a change set of 1,000 files, read",
-        Value::Of("agents/changes/ms"),
+        of("agents/changes/ms"),
         200.0,
         Unit::Ms,
     ),
     most(
         Part::Mcp,
         "tools/list of an agent that sees 500 capabilities: some tools and a search",
-        Value::Of("mcp/list/500/us"),
+        of("mcp/list/500/us"),
         5_000.0,
         Unit::MsOfUs,
     ),
     most(
         Part::Mcp,
         "tools/list of an agent that sees 100 capabilities, each listed",
-        Value::Of("mcp/list/100/us"),
+        of("mcp/list/100/us"),
         5_000.0,
         Unit::MsOfUs,
     ),
     most(
         Part::Mcp,
         "the same by `plexus mcp`",
-        Value::Of("mcp/list/100-stdio/us"),
+        of("mcp/list/100-stdio/us"),
         5_000.0,
         Unit::MsOfUs,
     ),
@@ -409,56 +411,56 @@ pub(crate) static PROMISES: &[Promise] = &[
     most(
         Part::Mcp,
         "a read by `plexus mcp`, more than by /invoke",
-        Value::Of("mcp/read/stdio-added/us"),
+        of("mcp/read/stdio-added/us"),
         1_500.0,
         Unit::MsOfUs,
     ),
     most(
         Part::Mcp,
         "a read of a lent server at a URL, more than by itself",
-        Value::Of("mcp/tool/url-added/us"),
+        of("mcp/tool/url-added/us"),
         3_000.0,
         Unit::MsOfUs,
     ),
     most(
         Part::Mcp,
         "an approved call of a lent program, more than by itself",
-        Value::Of("mcp/tool/kept-added/us"),
+        of("mcp/tool/kept-added/us"),
         3_000.0,
         Unit::MsOfUs,
     ),
     most(
         Part::Mcp,
         "`plexus mcp`, from its start to its kept list: gateway down",
-        Value::Of("mcp/start/down/ms"),
+        of("mcp/start/down/ms"),
         50.0,
         Unit::Ms,
     ),
     most(
         Part::Mcp,
         "the same, gateway accepts and stays silent",
-        Value::Of("mcp/start/silent/ms"),
+        of("mcp/start/silent/ms"),
         50.0,
         Unit::Ms,
     ),
     most(
         Part::Gate,
         "processor time of a read, of the bare path's",
-        Value::Of("gate/read"),
+        of("gate/read"),
         GATE_READ * WORSE,
         Unit::Times,
     ),
     most(
         Part::Gate,
         "processor time of an effect, of the bare path's",
-        Value::Of("gate/effect"),
+        of("gate/effect"),
         GATE_EFFECT * WORSE,
         Unit::Times,
     ),
     most(
         Part::Sources,
         "10,000 events, in pages",
-        Value::Of("events/pages/ms"),
+        of("events/pages/ms"),
         100.0,
         Unit::Ms,
     ),
@@ -479,84 +481,84 @@ pub(crate) static PROMISES: &[Promise] = &[
     most(
         Part::Sources,
         "apple-calendar: from a call that finds no worker to its answer",
-        Value::Of("start/apple-calendar/ms"),
+        of("start/apple-calendar/ms"),
         60.0,
         Unit::Ms,
     ),
     most(
         Part::Sources,
         "apple-calendar: memory of its worker",
-        Value::Of("start/apple-calendar/MB"),
+        of("start/apple-calendar/MB"),
         12.0,
         Unit::Mb,
     ),
     most(
         Part::Sources,
         "apple-reminders: from a call that finds no worker to its answer",
-        Value::Of("start/apple-reminders/ms"),
+        of("start/apple-reminders/ms"),
         60.0,
         Unit::Ms,
     ),
     most(
         Part::Sources,
         "apple-reminders: memory of its worker",
-        Value::Of("start/apple-reminders/MB"),
+        of("start/apple-reminders/MB"),
         12.0,
         Unit::Mb,
     ),
     most(
         Part::Sources,
         "things: from a call that finds no worker to its answer",
-        Value::Of("start/things/ms"),
+        of("start/things/ms"),
         60.0,
         Unit::Ms,
     ),
     most(
         Part::Sources,
         "things: memory of its worker",
-        Value::Of("start/things/MB"),
+        of("start/things/MB"),
         12.0,
         Unit::Mb,
     ),
     most(
         Part::Sources,
         "caldav: from a call that finds no worker to its answer",
-        Value::Of("start/caldav/ms"),
+        of("start/caldav/ms"),
         60.0,
         Unit::Ms,
     ),
     most(
         Part::Sources,
         "caldav: memory of its worker",
-        Value::Of("start/caldav/MB"),
+        of("start/caldav/MB"),
         12.0,
         Unit::Mb,
     ),
     most(
         Part::Sources,
         "obsidian-rest: from a call that finds no worker to its answer",
-        Value::Of("start/obsidian-rest/ms"),
+        of("start/obsidian-rest/ms"),
         60.0,
         Unit::Ms,
     ),
     most(
         Part::Sources,
         "obsidian-rest: memory of its worker",
-        Value::Of("start/obsidian-rest/MB"),
+        of("start/obsidian-rest/MB"),
         12.0,
         Unit::Mb,
     ),
     most(
         Part::Sources,
         "search of 5,000 notes, 50 MB, read before",
-        Value::Of("search/warm/ms"),
+        of("search/warm/ms"),
         50.0,
         Unit::Ms,
     ),
     most(
         Part::Sources,
         "search of 5,000 notes, 50 MB, by a new worker",
-        Value::Of("search/cold/ms"),
+        of("search/cold/ms"),
         400.0,
         Unit::Ms,
     ),
@@ -565,7 +567,7 @@ pub(crate) static PROMISES: &[Promise] = &[
 const fn least(part: Part, what: &'static str, value: Value, least: f64, unit: Unit) -> Promise {
     Promise {
         part,
-        what,
+        what: Cow::Borrowed(what),
         value,
         bound: Bound::Least(least),
         unit,
@@ -575,11 +577,39 @@ const fn least(part: Part, what: &'static str, value: Value, least: f64, unit: U
 const fn most(part: Part, what: &'static str, value: Value, most: f64, unit: Unit) -> Promise {
     Promise {
         part,
-        what,
+        what: Cow::Borrowed(what),
         value,
         bound: Bound::Most(most),
         unit,
     }
+}
+
+/// A figure of that name.
+const fn of(name: &'static str) -> Value {
+    Value::Of(Cow::Borrowed(name))
+}
+
+/// How long a page of the console may take, in µs, and how long it may be, in bytes.
+const PAGE_TIME: f64 = 100_000.0;
+const PAGE_SIZE: f64 = 60_000.0;
+
+/// What is promised of each page of the console, by its own list.
+pub(crate) fn of_pages() -> Vec<Promise> {
+    let pages = console::pages();
+    let both = pages.iter().flat_map(|page| {
+        let promise = |what: &str, figure: &str, most, unit| Promise {
+            part: Part::Console,
+            what: format!("console, {page}, {what}").into(),
+            value: Value::Of(console::figure(page, figure).into()),
+            bound: Bound::Most(most),
+            unit,
+        };
+        [
+            promise("p95", "p95/us", PAGE_TIME, Unit::MsOfUs),
+            promise("size", "bytes", PAGE_SIZE, Unit::Bytes),
+        ]
+    });
+    both.collect()
 }
 
 impl Promise {
@@ -588,7 +618,7 @@ impl Promise {
     /// `harder` is by how much each bound is made harder to keep: 1 is what is promised.
     pub(crate) fn judge(&self, figures: &Figures, harder: f64) -> Kept {
         let value = match self.value {
-            Value::Of(name) => figures.get(name),
+            Value::Of(ref name) => figures.get(name),
             Value::Ratio(of, to) => figures.ratio(of, to),
             Value::Rate {
                 of,
@@ -608,7 +638,7 @@ impl Promise {
             Bound::Most(_) => value <= bound,
         });
         Kept {
-            what: self.what,
+            what: self.what.to_string(),
             bound: format!("{sign} {}", self.unit.write(bound)),
             value: value.map_or("not measured".to_owned(), |value| self.unit.write(value)),
             kept,
@@ -651,13 +681,7 @@ mod tests {
 
     #[test]
     fn a_promise_is_broken_beyond_its_bound_and_where_nothing_was_measured() {
-        let promise = most(
-            Part::Boot,
-            "start",
-            Value::Of("boot/empty/ms"),
-            50.0,
-            Unit::Ms,
-        );
+        let promise = most(Part::Boot, "start", of("boot/empty/ms"), 50.0, Unit::Ms);
         let mut figures = Figures::default();
         assert!(!promise.judge(&figures, 1.0).kept);
         figures.set("boot/empty/ms", 50.0);

@@ -3,7 +3,7 @@
 use crate::figures::Figures;
 use crate::promises::{Kept, grouped};
 use crate::world::Kind;
-use crate::{CONNECTIONS, picture};
+use crate::{CONNECTIONS, console, picture};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -71,10 +71,15 @@ impl Report {
             text.push_str("\n| processor µs for each call | server | connections | HTTP | writer | worker | others |\n|---|---|---|---|---|---|---|\n");
             text.push_str(&parts);
         }
+        let pages = self.pages();
+        if !pages.is_empty() {
+            text.push_str("\n| page of the console | p50 ms | p95 ms | KB |\n|---|---|---|---|\n");
+            text.push_str(&pages);
+        }
         let rest: Vec<_> = self
             .figures
             .all()
-            .filter(|(name, _)| !name.contains("/part/"))
+            .filter(|(name, _)| !name.contains("/part/") && !name.starts_with("console/"))
             .filter(|(name, _)| !LOADED.iter().any(|end| name.ends_with(end)))
             .collect();
         if !rest.is_empty() {
@@ -114,6 +119,22 @@ impl Report {
                     );
                 }
             }
+        }
+        text
+    }
+
+    /// The pages of the console that were asked for.
+    fn pages(&self) -> String {
+        let mut text = String::new();
+        for page in console::pages() {
+            let figure = |what: &str| self.figures.get(&console::figure(page, what));
+            let (Some(p50), Some(p95), Some(bytes)) =
+                (figure("p50/us"), figure("p95/us"), figure("bytes"))
+            else {
+                continue;
+            };
+            let (p50, p95, kb) = (p50 / 1e3, p95 / 1e3, bytes / 1e3);
+            let _ = writeln!(text, "| `{page}` | {p50:.1} | {p95:.1} | {kb:.1} |");
         }
         text
     }

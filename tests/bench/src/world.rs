@@ -75,7 +75,7 @@ pub(crate) struct World {
     _vault: Folder,
     /// Where a write costs nothing, on systems that have such a place.
     free: TempDir,
-    agent: Agent,
+    pub(crate) agent: Agent,
     token: String,
 }
 
