@@ -77,6 +77,7 @@ fn no_page_keeps_anybody_out() {
         // Parts of pages: they are looked at within them.
         ("/together/{id}", none()),
         ("/agents/{id}/arrival", none()),
+        ("/connect/of", none()),
         ("/runs/{id}/said", none()),
         ("/changes/{id}/rows", none()),
         ("/find", none()),

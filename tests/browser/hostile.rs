@@ -729,6 +729,7 @@ fn a_thousand_made_strings_on_every_page() {
         ("/channels/{source}/{channel}", vec![work.channel()]),
         // Parts of pages: they are looked at within them.
         ("/agents/{id}/arrival", none.clone()),
+        ("/connect/of", none.clone()),
         ("/runs/{id}/said", none.clone()),
         ("/changes/{id}/rows", none.clone()),
         ("/find", none),

@@ -141,6 +141,7 @@ fn pages() -> Router<Arc<Desk>> {
         .merge(extensions::form::<extensions::ServerForm>("server"))
         .merge(extensions::form::<extensions::ManifestForm>("manifest"))
         .merge(extensions::client_form())
+        .route("/connect/of", get(agents::offered))
         .route("/agents/{id}/give", post(agents::give))
         .route("/agents/{id}/arrival", get(agents::arrival))
         .route("/runs/{id}/said", get(runs::said))

@@ -25,6 +25,9 @@ const WARM: usize = 3;
 const ASKERS: usize = 12;
 const ASKED: usize = 5;
 const LINES: usize = 1_200;
+/// Files of the change set, and lines of what each becomes longer by.
+const FILES: usize = 60;
+const EDITED: usize = 150;
 /// More of everything than a page lists.
 const MORE: usize = 120;
 /// An effect that is granted, and one that is asked for.
@@ -133,11 +136,11 @@ impl House {
         let channel = talk(&world)?;
         let folders = lend(&world);
         let board = codex.board(gateway, &long(2_000), &vec![long(200); 100]);
-        for n in 0..60 {
+        for n in 0..FILES {
             let name = format!("parts/{n:02}-{}.md", "chapter-".repeat(8));
             codex.folder.write(&name, "one\n");
         }
-        codex.folder.write("more", wide(LINES));
+        codex.folder.write("more", wide(EDITED));
         let changes = codex.edits(gateway, &long(900), &long(900));
         let run = codex.talks(gateway, &wide(400));
         for n in 0..MORE {
@@ -204,10 +207,11 @@ impl House {
             ),
             (
                 "/agents/{id}",
-                ["agent-3", "much"]
+                ["agent-3", "much", "much?from=100", "agent-3?of=app"]
                     .map(|id| format!("/agents/{id}"))
                     .to_vec(),
             ),
+            ("/connect/of", one("/connect/of?source=folder-20".into())),
             (
                 "/agents/{id}/arrival",
                 one("/agents/agent-3/arrival".into()),

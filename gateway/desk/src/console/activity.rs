@@ -29,10 +29,7 @@ const PAGE: u64 = 50;
 const THINGS: usize = 20;
 const FACTS: usize = 20;
 /// What is shown of a plan's difference.
-const ROOM: super::diff::Room = super::diff::Room {
-    rows: 400,
-    bytes: 40 * 1024,
-};
+const ROOM: super::diff::Room = super::diff::PAGE;
 
 /// A call in one line, with what leads on.
 pub(super) struct CallLine {

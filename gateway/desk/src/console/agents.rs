@@ -24,7 +24,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_edge::reply::{self, Refused};
+use plexus_edge::reply::{self, Refused, query};
 use plexus_ipc::manifest::EntryKind;
 use plexus_owner::{
     Done,
@@ -45,12 +45,13 @@ use std::{collections::BTreeSet, sync::Arc};
 const LISTED: usize = 50;
 /// Calls on an agent's page.
 const CALLS: u64 = 20;
+/// Capabilities that a page names at once; of more, those of one source at a time.
+const NAMED: usize = 60;
 
 #[derive(Template)]
 #[template(path = "agents.html")]
 struct Page {
     agents: Vec<Line>,
-    all: usize,
     stretch: Stretch,
 }
 
@@ -90,7 +91,6 @@ pub(super) async fn page(
             agents: shown
                 .map(|agent| Line::of(agent, today(&agent.agent_id), now))
                 .collect(),
-            all,
             stretch,
         }
         .render()
@@ -163,8 +163,11 @@ struct AgentPage {
     /// It sees only what it was selected for.
     selected: bool,
     grants: Vec<GrantLine>,
-    /// What it may ask for, by source.
+    stretch: Stretch,
+    /// What it may ask for, by source: all, or those of the one that was chosen.
     asks: Vec<(ForeignText, Vec<Asking>)>,
+    /// The sources to choose one of, each with how many.
+    choices: Vec<(ForeignText, usize)>,
     calls: Vec<CallLine>,
     limits: Limits,
     revoked: bool,
@@ -181,7 +184,10 @@ struct Asking {
 pub(super) async fn show(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
+    request: Request,
 ) -> Result<Response, Refused> {
+    let (from, chosen) = (super::from(&request), query(&request, "of"));
+    drop(request);
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
     let row = listed
@@ -214,13 +220,29 @@ pub(super) async fn show(
             .agents
             .get(row.agent_id.as_str())
             .map(|hours| sum(hours));
+        let mut asks = asks(&shown, &state, &row.agent_id, &has, now);
+        let mut choices = Vec::new();
+        if asks.iter().map(|(_, list)| list.len()).sum::<usize>() > NAMED {
+            choices = asks
+                .iter()
+                .map(|(source, list)| (source.clone(), list.len()))
+                .collect();
+            let chosen = chosen.map(|source| ForeignText::short(&source, 60));
+            asks.retain(|(source, _)| Some(source) == chosen.as_ref());
+        }
+        let stretch = Stretch::of(from, grants.len(), LISTED, |from| {
+            format!("/admin/agents/{id}?from={from}")
+        });
         AgentPage {
             selected: row.reach == Reach::Selected,
-            asks: asks(&shown, &state, &row.agent_id, &has, now),
-            grants: grants
-                .iter()
+            asks,
+            choices,
+            grants: stretch
+                .part(grants, LISTED)
+                .into_iter()
                 .map(|grant| GrantLine::of(grant, now))
                 .collect(),
+            stretch,
             calls: calls
                 .calls
                 .iter()
@@ -281,7 +303,21 @@ fn by_source<T>(desk: &Desk, of: impl Fn(&Entry) -> Option<T>) -> Vec<(ForeignTe
 #[template(path = "connect.html")]
 struct ConnectPage {
     /// Each with whether something of it is chosen: then that is seen.
-    sources: Vec<(ForeignText, Vec<Choice>, bool)>,
+    sources: Vec<OfferedSource>,
+}
+
+/// What a source offers to a new agent.
+struct OfferedSource {
+    source: ForeignText,
+    list: Vec<Choice>,
+    count: usize,
+    is_open: bool,
+}
+
+#[derive(Template)]
+#[template(path = "choices.html")]
+struct Choices {
+    list: Vec<Choice>,
 }
 
 /// A capability that a new agent may be given.
@@ -299,19 +335,20 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let shown = desk.clone();
     let made = blocking(move || {
         let state = shown.ledger.snapshot();
-        let sources = by_source(&shown, |entry| {
-            let reads = words::strongest(entry) == Verb::Read;
-            state.exposed(&entry.id).then(|| Choice {
-                id: entry.id.to_string(),
-                label: ForeignText::short(&entry.capability().label, 80),
-                does: words::consequence(entry),
-                reads,
-                ticked: reads && state.default_grants.contains(&entry.id),
-            })
-        });
-        let sources = sources.into_iter().map(|(source, list)| {
-            let is_open = list.iter().any(|one| one.ticked);
-            (source, list, is_open)
+        let sources = by_source(&shown, |entry| Choice::of(entry, &state));
+        let all: usize = sources.iter().map(|(_, list)| list.len()).sum();
+        let sources = sources.into_iter().map(|(source, mut list)| {
+            let (count, is_open) = (list.len(), list.iter().any(|one| one.ticked));
+            // They come when the source is opened.
+            if all > NAMED && !is_open {
+                list.clear();
+            }
+            OfferedSource {
+                source,
+                list,
+                count,
+                is_open,
+            }
         });
         ConnectPage {
             sources: sources.collect(),
@@ -320,6 +357,41 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     })
     .await?;
     shell::made(&desk, made)
+}
+
+/// What `?source=` offers to a new agent.
+pub(super) async fn offered(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let wanted = query(&request, "source").unwrap_or_default();
+    drop(request);
+    let shown = desk.clone();
+    let made = blocking(move || {
+        let state = shown.ledger.snapshot();
+        let mut sources = by_source(&shown, |entry| {
+            let is_wanted = entry.source.as_str() == wanted;
+            Choice::of(entry, &state).filter(|_| is_wanted)
+        });
+        let list = sources.pop().map_or_else(Vec::new, |(_, list)| list);
+        Choices { list }.render()
+    })
+    .await?;
+    shell::made(&desk, made)
+}
+
+impl Choice {
+    /// None of what agents do not see.
+    fn of(entry: &Entry, state: &TrustState) -> Option<Self> {
+        let reads = words::strongest(entry) == Verb::Read;
+        state.exposed(&entry.id).then(|| Self {
+            id: entry.id.to_string(),
+            label: ForeignText::short(&entry.capability().label, 80),
+            does: words::consequence(entry),
+            reads,
+            ticked: reads && state.default_grants.contains(&entry.id),
+        })
+    }
 }
 
 /// What the form sends.

@@ -18,7 +18,6 @@ const LISTED: usize = 50;
 struct Page {
     rows: Vec<Row>,
     is_hidden: bool,
-    all: usize,
     stretch: Stretch,
 }
 
@@ -55,7 +54,6 @@ pub(super) async fn page(
                 .map(|entry| Row::of(entry))
                 .collect(),
             is_hidden,
-            all: found.len(),
             stretch,
         }
         .render()

@@ -27,10 +27,17 @@ use std::sync::Arc;
 
 /// Change sets that the list has, and files of a page.
 const LISTED: usize = 50;
-/// What a page shows of one file at first.
+/// What the files of a page have of it without their differences, in bytes; and one of them beside its path.
+const FILES: usize = 30 * 1024;
+const FILE: usize = 900;
+/// What a page shows of one file at first, and of all files.
 const ROOM: Room = Room {
-    rows: 120,
-    bytes: 16 * 1024,
+    rows: 40,
+    bytes: 6 * 1024,
+};
+const ROOM_OF_ALL: Room = Room {
+    rows: 100,
+    bytes: 12 * 1024,
 };
 
 #[derive(Template)]
@@ -184,7 +191,7 @@ impl SetRow {
                 None => ForeignText::line("you"),
             },
             made: made(&set.about, now),
-            told: told(&set.of, &set.about),
+            told: told(&set.of, &set.about, 120),
             files: match files {
                 1 => "1 file".to_owned(),
                 files => format!("{files} files"),
@@ -200,16 +207,26 @@ impl SetRow {
 
 impl SetPage {
     fn of(set: &ChangeSet, now: Timestamp) -> Self {
-        let files = set.files.iter().take(LISTED);
-        let shown: Vec<_> = files.map(|file| FileView::of(&set.id, file)).collect();
-        let next = match shown.last().filter(|_| set.files.len() > LISTED) {
+        let mut size = 0;
+        let is_listed = |file: &&FileChange| {
+            let before = size;
+            // As a value, to read, and in the address of its rows.
+            size += 3 * file.path.len() + FILE;
+            before < FILES
+        };
+        let files = set.files.iter().take(LISTED).take_while(is_listed);
+        let mut left = ROOM_OF_ALL;
+        let shown: Vec<_> = files
+            .map(|file| FileView::of(&set.id, file, &mut left))
+            .collect();
+        let next = match shown.last().filter(|_| set.files.len() > shown.len()) {
             Some(last) => Some(last.path.clone()),
             None => set.next.as_ref().map(|next| next.after.clone()),
         };
         Self {
             source: set.of.source.to_string(),
             made: made(&set.about, now),
-            told: told(&set.of, &set.about),
+            told: told(&set.of, &set.about, 300),
             waits: shown.iter().any(|file| file.waits),
             files: shown,
             next: next.map(|after| format!("/admin{}", address(&set.id, Some(after)))),
@@ -219,7 +236,18 @@ impl SetPage {
 }
 
 impl FileView {
-    fn of(id: &str, file: &FileChange) -> Self {
+    /// A difference for which no room is left lies at its own address.
+    fn of(id: &str, file: &FileChange, left: &mut Room) -> Self {
+        let mut rows = |of| {
+            let room = Room {
+                rows: ROOM.rows.min(left.rows),
+                bytes: ROOM.bytes.min(left.bytes),
+            };
+            let diff = rows_of(id, file, of, 0, room)?;
+            left.rows -= diff.page.rows.len().min(left.rows);
+            left.bytes -= diff.page.bytes.min(left.bytes);
+            Some(diff)
+        };
         let short =
             |text: &Option<String>, most| text.as_ref().map(|text| ForeignText::short(text, most));
         Self {
@@ -244,8 +272,8 @@ impl FileView {
             waits: file.state == Some(Standing::Waits),
             runs: short(&file.runs, 200),
             from: short(&file.from, 300),
-            meanwhile: rows_of(id, file, Difference::Meanwhile, 0, ROOM),
-            diff: rows_of(id, file, Difference::Run, 0, ROOM),
+            meanwhile: rows(Difference::Meanwhile),
+            diff: rows(Difference::Run),
             mode_only: file.kind == ChangeKind::Mode,
         }
     }
@@ -256,8 +284,8 @@ fn made(about: &Origin, now: Timestamp) -> Option<Moment> {
     about.made.map(|made| Moment::ago(made, now))
 }
 
-/// Where a change set comes from: its folder, what its run was asked, and why.
-fn told(of: &GatewayFacts, about: &Origin) -> Vec<(&'static str, ForeignText)> {
+/// Where a change set comes from: its folder, what its run was asked, and why; each in so many characters.
+fn told(of: &GatewayFacts, about: &Origin, most: usize) -> Vec<(&'static str, ForeignText)> {
     let prompt = Some(about.prompt.as_str()).filter(|prompt| !prompt.is_empty());
     let told = [
         ("folder", of.folder.as_deref()),
@@ -265,11 +293,10 @@ fn told(of: &GatewayFacts, about: &Origin) -> Vec<(&'static str, ForeignText)> {
         ("purpose", of.purpose.as_deref()),
     ];
     told.into_iter()
-        .filter_map(|(label, told)| Some((label, ForeignText::short(told?, 300))))
+        .filter_map(|(label, told)| Some((label, ForeignText::short(told?, most))))
         .collect()
 }
 
-/// Rows of the difference of a file, from one on.
 /// The path of a change set's page, which is what the owner's call for it is.
 fn address(id: &str, after: Option<String>) -> String {
     plexus_owner::write(&plexus_owner::changes::Show {
@@ -280,13 +307,19 @@ fn address(id: &str, after: Option<String>) -> String {
     .path
 }
 
+/// Rows of the difference of a file, from one on.
 fn rows_of(id: &str, file: &FileChange, of: Difference, at: usize, room: Room) -> Option<Diff> {
     let (text, cut) = of.of(file);
     let page = diff::page(plexus_ipc::message::Form::Diff, text?, at, room);
     let path: String = file
         .path
         .bytes()
-        .map(|byte| format!("%{byte:02X}"))
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
         .collect();
     let more = page.next.map_or(String::new(), |next| {
         format!(

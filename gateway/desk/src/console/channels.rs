@@ -21,6 +21,8 @@ use std::sync::Arc;
 /// Messages of a page, and channels and members of one.
 const MESSAGES: u32 = 30;
 const LISTED: usize = 50;
+/// What messages have of a page, as HTML: the newest.
+const ROOM: usize = 30 * 1024;
 
 #[derive(Template)]
 #[template(path = "channels.html")]
@@ -177,6 +179,15 @@ pub(super) async fn show(
     };
     let messages = channels::messages(desk.clone(), Reading, asked).await?;
     let made = blocking(move || {
+        let mut shown: Vec<_> = messages.messages.iter().map(MessageRow::of).collect();
+        let mut left = ROOM;
+        let is_shown = |row: &&MessageRow| {
+            left = left.saturating_sub(row.text.len() + row.sender.len());
+            left > 0
+        };
+        let fits = shown.iter().rev().take_while(is_shown).count().max(1);
+        let beyond = shown.len().saturating_sub(fits);
+        shown.drain(..beyond);
         let say = Say {
             source: source.clone(),
             channel: channel.clone(),
@@ -194,8 +205,8 @@ pub(super) async fn show(
                 .map(MemberRow::of)
                 .collect(),
             more_members: members.more || members.members.len() > LISTED,
-            messages: messages.messages.iter().map(MessageRow::of).collect(),
-            earlier: messages.more,
+            messages: shown,
+            earlier: messages.more || beyond > 0,
         }
         .render()
     })

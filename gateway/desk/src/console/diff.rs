@@ -87,6 +87,8 @@ pub(super) struct Page {
     pub(super) added: usize,
     /// Lines that all pages remove.
     pub(super) removed: usize,
+    /// Bytes of its texts, as HTML.
+    pub(super) bytes: usize,
 }
 
 /// The rows of `text`, which is of `form`, from row `from` on.
@@ -106,7 +108,8 @@ pub(super) fn page(form: Form, text: &str, from: usize, room: Room) -> Page {
                 return;
             }
             let (text, taken) = ForeignText::beginning(shown, WIDE);
-            if !rows.is_empty() && (rows.len() >= room.rows || bytes + text.len() > room.bytes) {
+            let is_full = !rows.is_empty() && bytes + text.len() > room.bytes;
+            if rows.len() >= room.rows || is_full {
                 next = Some(index);
                 return;
             }
@@ -162,6 +165,7 @@ pub(super) fn page(form: Form, text: &str, from: usize, room: Room) -> Page {
         of,
         added,
         removed,
+        bytes,
     }
 }
 

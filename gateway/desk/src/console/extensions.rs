@@ -8,7 +8,7 @@
 //!
 //! Must not know: how a manifest is read, or a server looked at.
 
-use super::{blocking, foreign::ForeignText, gone, sent, sheet, shell};
+use super::{blocking, foreign::ForeignText, from, gone, links::Stretch, sent, sheet, shell};
 use crate::{acting::Narrowing, desk::Desk, owner::extensions, table::Reading};
 use askama::Template;
 use axum::{
@@ -31,10 +31,14 @@ use std::{
     sync::Arc,
 };
 
+/// Extensions of a page.
+const LISTED: usize = 50;
+
 #[derive(Template)]
 #[template(path = "extensions.html")]
 struct Page {
     rows: Vec<Row>,
+    stretch: Stretch,
 }
 
 struct Row {
@@ -47,7 +51,12 @@ struct Row {
 }
 
 /// What is installed, and the forms.
-pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+pub(super) async fn page(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let at = from(&request);
+    drop(request);
     let listed = extensions::list(desk.clone(), Reading, List {}).await?;
     let made = blocking(move || {
         let row = |row: &ExtensionRow| Row {
@@ -64,8 +73,13 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
                 .as_deref()
                 .map(|why| ForeignText::short(why, 300)),
         };
+        let stretch = Stretch::of(at, listed.extensions.len(), LISTED, |from| {
+            format!("/admin/extensions?from={from}")
+        });
+        let extensions = stretch.part(listed.extensions, LISTED);
         Page {
-            rows: listed.extensions.iter().map(row).collect(),
+            rows: extensions.iter().map(row).collect(),
+            stretch,
         }
         .render()
     })

@@ -7,6 +7,11 @@ use askama::filters::HtmlSafe;
 use plexus_protocol::unseen::{self, Glyph};
 use std::fmt::{self, Write};
 
+/// Bytes that a character of a short text has as HTML, on average at most: `<` has five.
+const WIDEST: usize = 6;
+/// A text that is so short is not made shorter.
+const SHORTEST: usize = 40;
+
 /// Foreign text, escaped and marked. Templates print it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ForeignText(String);
@@ -45,9 +50,33 @@ impl ForeignText {
         (Self(shown), taken)
     }
 
+    /// The end of a longer text, at most about `bytes` as HTML; and whether something stands before it.
+    pub(super) fn ending(text: &str, bytes: usize) -> (Self, bool) {
+        let all: Vec<&str> = pieces(text).collect();
+        let mut left = bytes;
+        let fits = all.iter().rev().take_while(|piece| {
+            let size = Self::text(piece).len();
+            let is_room = size <= left;
+            left = left.saturating_sub(size);
+            is_room
+        });
+        let fits = fits.count();
+        let shown: String = all[all.len() - fits..].concat();
+        (Self::text(&shown), fits < all.len())
+    }
+
     /// One line of at most `most` characters; the last is `…` where something was cut.
+    ///
+    /// Where much of it has to be written out it is shorter, so that a page stays small whatever it shows.
     pub(super) fn short(text: &str, most: usize) -> Self {
-        Self::line(&plexus_sources::narration::cut(text, most))
+        let mut characters = most;
+        loop {
+            let line = Self::line(&plexus_sources::narration::cut(text, characters));
+            if line.len() <= most * WIDEST || characters < SHORTEST {
+                return line;
+            }
+            characters = characters * 3 / 4;
+        }
     }
 
     /// Size in bytes.
@@ -148,6 +177,24 @@ mod tests {
             rest = &rest[taken..];
         }
         assert_eq!(seen, ForeignText::text(&text).to_string());
+    }
+
+    #[test]
+    fn a_short_text_of_hidden_characters_is_shorter() {
+        let said = ForeignText::short(&"\u{202e}".repeat(1_000), 400);
+        assert!(said.len() <= 400 * WIDEST, "{}", said.len());
+        assert!(said.to_string().ends_with('…'), "{said}");
+        let plain = ForeignText::short(&"<".repeat(1_000), 400);
+        assert_eq!(plain.to_string().matches("&#60;").count(), 399);
+    }
+
+    #[test]
+    fn an_ending_is_bounded() {
+        let text = "a\u{202e}<".repeat(1_000) + "end";
+        let (said, is_cut) = ForeignText::ending(&text, 2_000);
+        assert!(is_cut && said.len() <= 2_000 && said.to_string().ends_with("end"));
+        let (said, is_cut) = ForeignText::ending("all", 2_000);
+        assert_eq!((said.to_string().as_str(), is_cut), ("all", false));
     }
 
     proptest! {

@@ -84,7 +84,6 @@ impl GrantLine {
 #[template(path = "grants.html")]
 struct Page {
     grants: Vec<GrantLine>,
-    all: usize,
     agents: Vec<String>,
     sources: Vec<String>,
     agent: String,
@@ -126,7 +125,6 @@ pub(super) async fn page(
             format!("/admin/grants?agent={agent}&source={source}&sort={sort}&from={from}")
         });
         Page {
-            all: found.len(),
             grants: found
                 .iter()
                 .skip(stretch.from)

@@ -2,10 +2,13 @@
 //!
 //! Must not know: what `plexusctl doctor` finds out outside of the gateway's process; it is named beside.
 
-use super::{blocking, card::Moment, foreign::ForeignText, shell, words};
+use super::{blocking, card::Moment, foreign::ForeignText, links::Stretch, shell, words};
 use crate::{desk::Desk, owner::status, table::Reading};
 use askama::Template;
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
     sources::HealthStatus,
@@ -14,11 +17,16 @@ use plexus_owner::{
 use plexus_protocol::Timestamp;
 use std::sync::Arc;
 
+/// Checks and workers of a page.
+const LISTED: usize = 50;
+
 #[derive(Template)]
 #[template(path = "health.html")]
 struct Page {
     checks: Vec<Check>,
     workers: Vec<WorkerRow>,
+    /// Of both lists.
+    stretch: Stretch,
     version: String,
     build: ForeignText,
     up: String,
@@ -46,10 +54,15 @@ struct WorkerRow {
 }
 
 /// The page.
-pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+pub(super) async fn page(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let from = super::from(&request);
+    drop(request);
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let status = status::show(desk.clone(), Reading, Show {}).await?;
-    let made = blocking(move || Page::of(&status, now).render()).await?;
+    let made = blocking(move || Page::of(&status, from, now).render()).await?;
     shell::made(&desk, made)
 }
 
@@ -65,7 +78,7 @@ impl Check {
 }
 
 impl Page {
-    fn of(status: &Status, now: Timestamp) -> Self {
+    fn of(status: &Status, from: usize, now: Timestamp) -> Self {
         let ledger = &status.ledger;
         let (good, found, remedy) = match ledger.condition {
             LedgerCondition::Open => (true, "takes every event".to_owned(), ""),
@@ -149,11 +162,15 @@ impl Page {
             let good = good && source.stopped.is_none();
             checks.push(Check::new(good, source.id.as_str(), found, &remedy));
         }
+        let longer = checks.len().max(status.workers.len());
+        let stretch = Stretch::of(from, longer, LISTED, |from| {
+            format!("/admin/health?from={from}")
+        });
         Self {
-            checks,
-            workers: status
-                .workers
-                .iter()
+            checks: stretch.part(checks, LISTED),
+            workers: stretch
+                .part(status.workers.iter().collect(), LISTED)
+                .into_iter()
                 .map(|worker| WorkerRow {
                     source: worker.source.to_string(),
                     role: worker.role.as_str(),
@@ -172,6 +189,7 @@ impl Page {
                     }),
                 })
                 .collect(),
+            stretch,
             version: status.versions.runtime_version.clone(),
             build: ForeignText::short(&status.build, 80),
             up: words::span(status.uptime_ms),

@@ -7,7 +7,7 @@
 //!
 //! Must not know: how a folder is looked at or lent.
 
-use super::{blocking, card::Moment, foreign::ForeignText, sent, shell};
+use super::{blocking, card::Moment, foreign::ForeignText, links::Stretch, sent, shell};
 use crate::{
     acting::Narrowing,
     desk::Desk,
@@ -27,6 +27,9 @@ use plexus_protocol::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// Lent folders of a page.
+const LISTED: usize = 50;
+
 /// For how long a folder may be lent: as it travels, its words, in milliseconds.
 const SPANS: [(&str, &str, u64); 4] = [
     ("1h", "1 hour", HOUR_MS),
@@ -39,6 +42,7 @@ const SPANS: [(&str, &str, u64); 4] = [
 #[template(path = "lend.html")]
 struct Page {
     rows: Vec<Row>,
+    stretch: Stretch,
     agents: Vec<String>,
     agent: String,
     path: String,
@@ -84,6 +88,7 @@ pub(super) async fn page(
     request: Request,
 ) -> Result<Response, Refused> {
     let [agent, path] = ["agent", "path"].map(|name| query(&request, name).unwrap_or_default());
+    let from = super::from(&request);
     drop(request);
     let listed = lend::list(desk.clone(), Reading, List {}).await?;
     let state = desk.ledger.snapshot();
@@ -91,8 +96,13 @@ pub(super) async fn page(
     let made = blocking(move || {
         let agents = state.agents.values();
         let longest = state.settings.max_trust_window_ms;
+        let stretch = Stretch::of(from, listed.lent.len(), LISTED, |from| {
+            format!("/admin/lend?from={from}")
+        });
+        let lent = stretch.part(listed.lent, LISTED);
         Page {
-            rows: listed.lent.iter().map(|lent| Row::of(lent, now)).collect(),
+            rows: lent.iter().map(|lent| Row::of(lent, now)).collect(),
+            stretch,
             agents: agents
                 .filter(|agent| agent.status != EnrollmentStatus::Revoked)
                 .map(|agent| agent.id.to_string())

@@ -8,16 +8,24 @@ use plexus_protocol::{Timestamp, capability::HOUR_MS};
 pub(super) struct Stretch {
     /// Where it begins: at the beginning, where there is nothing so far behind.
     pub(super) from: usize,
+    /// How long the list is.
+    pub(super) all: usize,
     pub(super) before: Option<String>,
     pub(super) after: Option<String>,
 }
 
 impl Stretch {
+    /// What of the list is in it.
+    pub(super) fn part<T>(&self, list: Vec<T>, size: usize) -> Vec<T> {
+        list.into_iter().skip(self.from).take(size).collect()
+    }
+
     /// Of a list of `all`, at most `size` from `from` on; `at` says where the one that begins elsewhere lies.
     pub(super) fn of(from: usize, all: usize, size: usize, at: impl Fn(usize) -> String) -> Self {
         let from = if from < all { from } else { 0 };
         Self {
             from,
+            all,
             before: (from > 0).then(|| at(from.saturating_sub(size))),
             after: (from + size < all).then(|| at(from + size)),
         }

@@ -17,6 +17,8 @@ use std::{
 
 /// Agents and sources that the drawing has.
 const ROWS: usize = 40;
+/// Lines that it has: those that happen now, then those of most calls.
+const LINES: usize = 80;
 /// Height of one.
 const ROW: usize = 30;
 
@@ -28,6 +30,8 @@ struct Page {
     sources: Vec<Side>,
     lines: Vec<Line>,
     left_out: usize,
+    /// Pairs that met, and are not drawn.
+    undrawn: usize,
     calls: Vec<CallLine>,
 }
 
@@ -105,7 +109,14 @@ fn draw(
     sources.truncate(ROWS);
     let y = |at: usize| at * ROW + ROW / 2 + 4;
     let place = |all: &[String], one: &String| all.iter().position(|other| other == one).map(y);
-    let lines = pairs.iter().filter_map(|((agent, source), totals)| {
+    let mut met: Vec<_> = pairs.iter().collect();
+    met.sort_by_key(|(pair, totals)| {
+        let is_now = under_way.contains(pair) || waits.contains(pair);
+        (!is_now, std::cmp::Reverse(totals.all()))
+    });
+    let undrawn = met.len().saturating_sub(LINES);
+    met.truncate(LINES);
+    let lines = met.into_iter().filter_map(|((agent, source), totals)| {
         let pair = (agent.clone(), source.clone());
         let class = match (under_way.contains(&pair), waits.contains(&pair)) {
             (true, _) => "running",
@@ -146,6 +157,7 @@ fn draw(
         sources: side(&sources, "sources"),
         lines,
         left_out,
+        undrawn,
         calls,
     }
 }

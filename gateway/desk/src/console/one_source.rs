@@ -1,7 +1,7 @@
 //! One source as a page: how it does, what agents see of it and who holds it, what is hidden, and what its workers may
 //! reach.
 
-use super::{blocking, foreign::ForeignText, gone, shell, words};
+use super::{blocking, foreign::ForeignText, gone, links::Stretch, shell, words};
 use crate::{
     acts::Named,
     desk::Desk,
@@ -9,7 +9,10 @@ use crate::{
     table::Reading,
 };
 use askama::Template;
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_edge::reply::Refused;
 use plexus_ipc::manifest::EntryKind;
 use plexus_owner::{
@@ -18,8 +21,8 @@ use plexus_owner::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Capabilities and rules that are shown.
-const LISTED: usize = 200;
+/// Capabilities of a page, and rules that are shown.
+const LISTED: usize = 50;
 const RULES: usize = 30;
 
 #[derive(Template)]
@@ -35,7 +38,7 @@ struct Page {
     lent: Option<ForeignText>,
     route: Vec<(ForeignText, ForeignText)>,
     capabilities: Vec<CapabilityRow>,
-    more: usize,
+    stretch: Stretch,
     hidden: Vec<(&'static str, Vec<ForeignText>)>,
     /// What its workers may reach; or why that cannot be told.
     reach: Result<Vec<RoleView>, ForeignText>,
@@ -60,7 +63,10 @@ struct RoleView {
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
+    request: Request,
 ) -> Result<Response, Refused> {
+    let from = super::from(&request);
+    drop(request);
     let listed = sources::list(desk.clone(), Reading, plexus_owner::sources::List {}).await?;
     let row = listed
         .sources
@@ -75,7 +81,7 @@ pub(super) async fn page(
         for grant in &granted.grants {
             *held.entry(grant.capability_id.as_str()).or_default() += 1;
         }
-        Page::of(&shown, &row, &held, profile).render()
+        Page::of(&shown, &row, &held, profile, from).render()
     })
     .await?;
     shell::made(&desk, made)
@@ -87,6 +93,7 @@ impl Page {
         row: &SourceRow,
         held: &BTreeMap<&str, usize>,
         profile: Result<Profile, Refused>,
+        from: usize,
     ) -> Self {
         let source = &row.source;
         let (class, state) = words::serving(source.enabled, &row.health);
@@ -95,7 +102,12 @@ impl Page {
         let own = catalogue.iter().filter(|entry| {
             entry.source == source.id && entry.capability().kind == EntryKind::Capability
         });
-        let capabilities: Vec<_> = own
+        let own: Vec<_> = own.collect();
+        let stretch = Stretch::of(from, own.len(), LISTED, |from| {
+            format!("/admin/sources/{}?from={from}", source.id)
+        });
+        let capabilities = stretch.part(own, LISTED).into_iter();
+        let capabilities: Vec<_> = capabilities
             .map(|entry| CapabilityRow {
                 id: entry.id.to_string(),
                 label: ForeignText::short(&entry.capability().label, 80),
@@ -142,8 +154,8 @@ impl Page {
                     )
                 })
                 .collect(),
-            more: capabilities.len().saturating_sub(LISTED),
-            capabilities: capabilities.into_iter().take(LISTED).collect(),
+            capabilities,
+            stretch,
             hidden: hidden
                 .into_iter()
                 .filter(|(_, rules)| !rules.is_empty())

@@ -29,7 +29,7 @@ use plexus_owner::{
 };
 use plexus_protocol::{EnrollmentStatus, Timestamp};
 use plexus_trust::Source;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Agents that are shown.
 const AGENTS: usize = 12;
@@ -83,15 +83,16 @@ struct Line {
     today: String,
     calls: String,
     seen: Option<Moment>,
-    bars: Vec<Bar>,
+    /// Each kind of call, as the path that draws its parts of all columns.
+    bars: BTreeMap<&'static str, String>,
 }
 
 /// Calls of an hour, as parts of a column.
-pub(super) struct Bar {
-    pub(super) class: &'static str,
-    pub(super) x: usize,
-    pub(super) y: u64,
-    pub(super) height: u64,
+struct Bar {
+    class: &'static str,
+    x: usize,
+    y: u64,
+    height: u64,
 }
 
 /// The page.
@@ -284,7 +285,7 @@ fn lines(agents: &Agents, tally: &activity::Tally, now: Timestamp) -> Vec<Line> 
                 today: did(hours.map(|hours| sum(hours))),
                 calls: links::calls_of_day(Some(id), None, now),
                 seen: agent.last_seen_at.map(|at| Moment::ago(at, now)),
-                bars: hours.map_or_else(Vec::new, |hours| bars(hours, most)),
+                bars: hours.map_or_else(BTreeMap::new, |hours| drawn(&bars(hours, most))),
             }
         })
         .collect()
@@ -294,6 +295,16 @@ fn lines(agents: &Agents, tally: &activity::Tally, now: Timestamp) -> Vec<Line> 
 const TALL: u64 = 24;
 /// Width of a column, with what is between two.
 const WIDE: usize = 6;
+
+/// One path for each kind: a column by itself would be as long as three lines of the page.
+fn drawn(bars: &[Bar]) -> BTreeMap<&'static str, String> {
+    let mut paths: BTreeMap<&'static str, String> = BTreeMap::new();
+    for bar in bars {
+        let path = paths.entry(bar.class).or_default();
+        path.push_str(&format!("M{} {}h5v{}h-5z", bar.x, bar.y, bar.height));
+    }
+    paths
+}
 
 /// Columns of hours, `most` calls being the tallest.
 fn bars(hours: &[Totals], most: u64) -> Vec<Bar> {

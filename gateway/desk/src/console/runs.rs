@@ -3,7 +3,7 @@
 //!
 //! Invariant: what a run says and what a board is called is text of others.
 
-use super::{blocking, card::Moment, foreign::ForeignText, shell};
+use super::{blocking, card::Moment, foreign::ForeignText, links::Stretch, shell};
 use crate::{
     acts::Named,
     desk::Desk,
@@ -26,8 +26,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// Calls and boards that the list has.
 const LISTED: usize = 50;
-/// What is shown of a run, in bytes: its end.
-const SAID: usize = 24 * 1024;
+/// What is shown of a run, in bytes as HTML: its end.
+const SAID: usize = 40 * 1024;
+/// Tasks of a page, and lines of the drawing.
+const TASKS: usize = 50;
+const EDGES: usize = 400;
 
 #[derive(Template)]
 #[template(path = "runs.html")]
@@ -226,10 +229,7 @@ pub(super) async fn said(
                 }
             }
         }
-        let begin = text.len().saturating_sub(SAID);
-        let begin = (begin..=text.len())
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
+        let (shown, is_cut) = ForeignText::ending(&text, SAID);
         SpokenText {
             id,
             over: said.over,
@@ -237,8 +237,8 @@ pub(super) async fn said(
                 .error
                 .as_deref()
                 .map(|why| ForeignText::short(why, 400)),
-            cut: said.progress.from > 0 || begin > 0,
-            text: ForeignText::text(&text[begin..]),
+            cut: said.progress.from > 0 || is_cut,
+            text: shown,
         }
         .render()
     })
@@ -259,6 +259,7 @@ struct BoardPage {
     over: bool,
     graph: Graph,
     tasks: Vec<TaskRow>,
+    stretch: Stretch,
 }
 
 struct TaskRow {
@@ -281,18 +282,23 @@ pub(super) async fn board(
     request: Request,
 ) -> Result<Response, Refused> {
     let source = query(&request, "source").and_then(|id| SourceId::parse(&id).ok());
+    let from = super::from(&request);
     drop(request);
     let shown = boards::show(desk.clone(), Reading, Show { id, source }).await?;
     let now = desk.clock.now();
-    let made = blocking(move || BoardPage::of(&shown.board, now).render()).await?;
+    let made = blocking(move || BoardPage::of(&shown.board, from, now).render()).await?;
     shell::made(&desk, made)
 }
 
 impl BoardPage {
-    fn of(board: &Board, now: Timestamp) -> Self {
+    fn of(board: &Board, from: usize, now: Timestamp) -> Self {
+        let own = board_link(&board.facts.id, &board.source);
+        let stretch = Stretch::of(from, board.tasks.len(), TASKS, |from| {
+            format!("{own}&from={from}")
+        });
         let row = |task: &Task| TaskRow {
             id: ForeignText::short(&task.id, 40),
-            title: ForeignText::short(&task.title, 200),
+            title: ForeignText::short(&task.title, 120),
             agent: task.agent.to_string(),
             state: task.state.as_str(),
             attempts: task.attempts,
@@ -300,11 +306,11 @@ impl BoardPage {
             message: task
                 .message
                 .as_deref()
-                .map(|said| ForeignText::short(said, 600)),
+                .map(|said| ForeignText::short(said, 240)),
             error: task
                 .error
                 .as_deref()
-                .map(|said| ForeignText::short(said, 400)),
+                .map(|said| ForeignText::short(said, 240)),
             run: task
                 .run
                 .clone()
@@ -328,7 +334,12 @@ impl BoardPage {
                 .map(|why| ForeignText::short(why, 400)),
             over: board.facts.state.is_over(),
             graph: Graph::of(&board.tasks),
-            tasks: board.tasks.iter().map(row).collect(),
+            tasks: stretch
+                .part(board.tasks.iter().collect(), TASKS)
+                .into_iter()
+                .map(row)
+                .collect(),
+            stretch,
         }
     }
 }
@@ -338,7 +349,10 @@ struct Graph {
     width: usize,
     height: usize,
     boxes: Vec<GraphBox>,
-    lines: Vec<GraphLine>,
+    /// All of them, as the path that draws them.
+    lines: String,
+    /// Those that are not drawn.
+    undrawn: usize,
 }
 
 struct GraphBox {
@@ -347,13 +361,6 @@ struct GraphBox {
     state: &'static str,
     /// Inside of a drawing no other markup can stand: what is not plain is left out.
     text: String,
-}
-
-struct GraphLine {
-    x1: usize,
-    y1: usize,
-    x2: usize,
-    y2: usize,
 }
 
 /// A box and the room around it.
@@ -385,13 +392,13 @@ impl Graph {
         }
         let line = |task: &Task, need: &String| {
             let (to, from) = (at.get(task.id.as_str())?, at.get(need.as_str())?);
-            Some(GraphLine {
-                x1: from.0 + BOX.0,
-                y1: from.1 + BOX.1 / 2,
-                x2: to.0,
-                y2: to.1 + BOX.1 / 2,
-            })
+            let (x, y) = (from.0 + BOX.0, from.1 + BOX.1 / 2);
+            Some(format!("M{x} {y}L{} {}", to.0, to.1 + BOX.1 / 2))
         };
+        let lines = tasks
+            .iter()
+            .flat_map(|task| task.needs.iter().filter_map(move |need| line(task, need)));
+        let lines: Vec<String> = lines.collect();
         Self {
             width: filled
                 .keys()
@@ -402,10 +409,8 @@ impl Graph {
                 .max()
                 .map_or(0, |most| most * (BOX.1 + GAP.1))
                 + 8,
-            lines: tasks
-                .iter()
-                .flat_map(|task| task.needs.iter().filter_map(move |need| line(task, need)))
-                .collect(),
+            undrawn: lines.len().saturating_sub(EDGES),
+            lines: lines.into_iter().take(EDGES).collect(),
             boxes: tasks
                 .iter()
                 .filter_map(|task| {
@@ -448,8 +453,7 @@ mod tests {
         let graph = Graph::of(&[task("c", &["a", "b"]), task("a", &[]), task("b", &["a"])]);
         let x: Vec<_> = graph.boxes.iter().map(|one| one.x).collect();
         assert!(x[1] < x[2] && x[2] < x[0], "{x:?}");
-        assert_eq!(graph.lines.len(), 3);
-        assert!(graph.lines.iter().all(|line| line.x1 < line.x2));
+        assert_eq!(graph.lines.matches('M').count(), 3);
         assert_eq!(graph.boxes[0].text, "T\u{fffd}");
     }
 

@@ -34,7 +34,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Sources and agents that are listed.
-const LISTED: usize = 60;
+const LISTED: usize = 50;
 /// Hosts of a source that are named.
 const HOSTS: usize = 12;
 const MINUTE: u64 = 60_000;

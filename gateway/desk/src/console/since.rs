@@ -1,6 +1,8 @@
 //! What happened since the owner was last here, as a page: the newest of one kind. The first page has how many there are.
 
-use super::{activity::CallLine, blocking, card::Moment, foreign::ForeignText, shell};
+use super::{
+    activity::CallLine, blocking, card::Moment, foreign::ForeignText, links::Stretch, shell,
+};
 use crate::{
     desk::Desk,
     owner::activity::{self, PastEvent, PastKind},
@@ -13,6 +15,9 @@ use axum::{
 use plexus_edge::reply::{Refused, query};
 use plexus_protocol::Timestamp;
 use std::sync::Arc;
+
+/// Events of a page.
+const LISTED: usize = 50;
 
 /// What a kind is called: in an address, on the first page, and as a heading.
 const fn words(kind: PastKind) -> (&'static str, &'static str, &'static str) {
@@ -80,6 +85,7 @@ struct Page {
     calls: Vec<CallLine>,
     others: Vec<OtherLine>,
     shown: usize,
+    stretch: Stretch,
 }
 
 /// A decision, or an agent that came.
@@ -98,6 +104,7 @@ pub(super) async fn page(
     request: Request,
 ) -> Result<Response, Refused> {
     let what = query(&request, "what").unwrap_or_default();
+    let from = super::from(&request);
     drop(request);
     let mut kinds = PastKind::ALL.into_iter();
     let kind = kinds
@@ -113,6 +120,11 @@ pub(super) async fn page(
         let (count, cut) = found
             .as_ref()
             .map_or((0, false), |found| (found.counts[kind as usize], found.cut));
+        let newest: Vec<_> = found.into_iter().flat_map(|found| found.newest).collect();
+        let stretch = Stretch::of(from, newest.len(), LISTED, |from| {
+            format!("/admin/since?what={what}&from={from}")
+        });
+        let newest = stretch.part(newest, LISTED);
         let mut page = Page {
             title: words(kind).2,
             before: before.map(|before| Moment::ago(before, now)),
@@ -121,8 +133,9 @@ pub(super) async fn page(
             calls: Vec::new(),
             others: Vec::new(),
             shown: activity::PAST_KEPT,
+            stretch,
         };
-        for event in found.into_iter().flat_map(|found| found.newest) {
+        for event in newest {
             match event {
                 PastEvent::Call(call) => page.calls.push(CallLine::of(&call, now)),
                 PastEvent::Other {

@@ -7,7 +7,7 @@
 //!
 //! Must not know: how a source is checked or put in place.
 
-use super::{blocking, foreign::ForeignText, gone, shell, words};
+use super::{blocking, foreign::ForeignText, from, gone, links::Stretch, shell, words};
 use crate::{
     desk::Desk,
     owner::{kinds::form_of, sources::health},
@@ -25,14 +25,14 @@ use plexus_trust::Source;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Sources that the page lists.
-const LISTED: usize = 100;
+/// Sources of a page.
+const LISTED: usize = 50;
 
 #[derive(Template)]
 #[template(path = "sources.html")]
 struct Page {
     sources: Vec<Row>,
-    more: usize,
+    stretch: Stretch,
     found: Vec<Found>,
     kinds: Vec<Kind>,
 }
@@ -91,9 +91,14 @@ struct Field {
 }
 
 /// All sources, and the kinds that can be added.
-pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+pub(super) async fn page(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let at = from(&request);
+    drop(request);
     let of = desk.clone();
-    let made = blocking(move || Page::of(&of).render()).await?;
+    let made = blocking(move || Page::of(&of, at).render()).await?;
     shell::made(&desk, made)
 }
 
@@ -134,14 +139,17 @@ fn detected(desk: &Desk) -> Vec<Detected> {
 }
 
 impl Page {
-    fn of(desk: &Desk) -> Self {
+    fn of(desk: &Desk, at: usize) -> Self {
         let state = desk.ledger.snapshot();
         let there: Vec<_> = state
             .sources
             .values()
             .filter(|source| !source.config.is_over())
             .collect();
-        let row = |source: &&Arc<Source>| {
+        let stretch = Stretch::of(at, there.len(), LISTED, |from| {
+            format!("/admin/sources?from={from}")
+        });
+        let row = |source: &Arc<Source>| {
             let health = health(desk.supervisor.health(&source.id));
             let (class, words) = words::serving(source.config.enabled, &health);
             Row {
@@ -162,8 +170,8 @@ impl Page {
                 .map(|why| ForeignText::line(&why)),
         };
         Self {
-            sources: there.iter().take(LISTED).map(row).collect(),
-            more: there.len().saturating_sub(LISTED),
+            sources: stretch.part(there, LISTED).into_iter().map(row).collect(),
+            stretch,
             found: detected(desk).iter().map(Found::of).collect(),
             kinds: desk.registry.manifests().map(|of| kind(&of)).collect(),
         }
