@@ -133,7 +133,7 @@ impl ScriptedCodex {
         let task = |(number, title): (usize, &String)| {
             // A tree: each needs the one at half its number.
             let needs: Vec<String> = (number > 0)
-                .then(|| format!("task-{}", (number + 1) / 2))
+                .then(|| format!("task-{}", number.div_ceil(2)))
                 .into_iter()
                 .collect();
             json!({"id": format!("task-{}", number + 1), "title": title, "prompt": "Do it.", "agent": "codex.run",
