@@ -23,6 +23,8 @@ pub mod clock;
 pub mod coding_agents;
 pub mod crowd;
 pub mod dead_share;
+#[cfg(target_os = "linux")]
+pub mod desktop;
 pub mod earlier;
 pub mod editions;
 pub mod events;
