@@ -5,6 +5,7 @@ use crate::waiting::PATIENCE;
 use std::{
     collections::HashMap,
     io::{BufRead as _, BufReader},
+    pin::Pin,
     process::{Child, Command, Stdio},
 };
 use tokio::{
@@ -13,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 use zbus::{
-    Connection, MatchRule, MessageStream,
+    Connection, MessageStream,
     export::futures_core::Stream,
     message::Type,
     zvariant::{DynamicType, OwnedValue, Structure, Value},
@@ -137,16 +138,14 @@ impl Desktop {
         runtime.block_on(async {
             let name = timeout(PATIENCE, registered.recv()).await;
             let name = name.expect("an item in the tray").expect("a watcher");
-            let rule = MatchRule::builder()
-                .msg_type(Type::Signal)
-                .sender(name.clone())
-                .expect("a name")
-                .build();
-            let signals = MessageStream::for_match_rule(rule, connection, None).await;
-            Item {
-                name,
-                signals: signals.expect("its signals"),
-            }
+            // A stream with a rule of its own takes that back when it is dropped, which needs the runtime.
+            let signals = MessageStream::from(&*connection);
+            let rule = (format!("type='signal',sender='{name}'"),);
+            let bus = Some("org.freedesktop.DBus");
+            let asked =
+                connection.call_method(bus, "/org/freedesktop/DBus", bus, "AddMatch", &rule);
+            asked.await.expect("its signals");
+            Item { name, signals }
         })
     }
 
@@ -157,9 +156,13 @@ impl Desktop {
         self.runtime.block_on(async {
             let mut shown = self.read(name).await;
             while !wanted(&shown) {
-                let heard = std::future::poll_fn(|context| {
-                    std::pin::Pin::new(&mut *signals).poll_next(context)
-                });
+                let heard = async {
+                    while let Some(Ok(message)) = next(signals).await {
+                        if message.message_type() == Type::Signal {
+                            return;
+                        }
+                    }
+                };
                 if timeout(PATIENCE, heard).await.is_err() {
                     panic!("waited {PATIENCE:?} in vain: {what}; it shows {shown:#?}");
                 }
@@ -264,6 +267,10 @@ impl Desktop {
         let answer = timeout(PATIENCE, answer).await.expect("an answer");
         answer.unwrap_or_else(|error| panic!("{interface}.{method}: {error}"))
     }
+}
+
+async fn next(messages: &mut MessageStream) -> Option<zbus::Result<zbus::Message>> {
+    std::future::poll_fn(|context| Pin::new(&mut *messages).poll_next(context)).await
 }
 
 impl Drop for Desktop {
