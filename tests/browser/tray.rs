@@ -45,7 +45,7 @@ fn tray_opens_card_and_console_signed_in() {
     assert!(url.starts_with(&format!("{card}#plx_link_")), "{url}");
     browser.go("about:blank");
     browser.go(&url);
-    browser.reads(".needs", "creates a.md");
+    browser.reads("#card h2", "Write a file");
     assert_eq!(browser.address(), card);
     assert!(!scene.workspace.has("a.md"), "opened is not approved");
 

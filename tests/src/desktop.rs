@@ -41,7 +41,7 @@ pub struct Item {
 
 /// An item as a person sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shown {
+pub struct Appearance {
     /// Its title, which is its tip too.
     pub title: String,
     /// Whether it asks for attention.
@@ -54,7 +54,7 @@ pub struct Shown {
     pub lines: Vec<String>,
 }
 
-impl Shown {
+impl Appearance {
     /// The labels of the entries.
     #[must_use]
     pub fn labels(&self) -> Vec<&str> {
@@ -151,7 +151,12 @@ impl Desktop {
 
     /// Waits until an item is shown as `wanted`.
     #[track_caller]
-    pub fn until(&self, item: &mut Item, what: &str, wanted: impl Fn(&Shown) -> bool) -> Shown {
+    pub fn until(
+        &self,
+        item: &mut Item,
+        what: &str,
+        wanted: impl Fn(&Appearance) -> bool,
+    ) -> Appearance {
         let Item { name, signals } = item;
         self.runtime.block_on(async {
             let mut shown = self.read(name).await;
@@ -205,7 +210,7 @@ impl Desktop {
         ));
     }
 
-    async fn read(&self, name: &str) -> Shown {
+    async fn read(&self, name: &str) -> Appearance {
         let of = ("org.kde.StatusNotifierItem",);
         let interface = "org.freedesktop.DBus.Properties";
         let said = self.call(name, "/StatusNotifierItem", interface, "GetAll", &of);
@@ -244,7 +249,7 @@ impl Desktop {
                 _ => entries.push((label, id)),
             }
         }
-        Shown {
+        Appearance {
             title: text(title),
             needs_attention: text(status) == "NeedsAttention",
             pictures: icon.try_into().expect("pictures"),

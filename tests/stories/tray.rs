@@ -1,7 +1,7 @@
 //! The gateway in the tray of the owner's desktop: `plexus-tray` on a real session bus, with the tests as its panel.
 
 use crate::house::{House, WRITE, note};
-use plexus_tests::desktop::{Desktop, Item, Shown};
+use plexus_tests::desktop::{Appearance, Desktop, Item};
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::{PATIENCE, until};
 use plexus_tests::{binaries, programs};
@@ -43,7 +43,7 @@ impl Drop for Running {
 }
 
 #[track_caller]
-fn titled(desktop: &Desktop, item: &mut Item, title: &str) -> Shown {
+fn titled(desktop: &Desktop, item: &mut Item, title: &str) -> Appearance {
     desktop.until(item, title, |shown| shown.title == title)
 }
 

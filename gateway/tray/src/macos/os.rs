@@ -52,14 +52,14 @@ define_class!(
 );
 
 /// The item of the menu bar, with what its entries call.
-struct Shown {
+struct MenuBarItem {
     item: Retained<NSStatusItem>,
     target: Retained<Target>,
 }
 
 thread_local! {
     /// Of the main thread alone.
-    static SHOWN: OnceCell<Shown> = const { OnceCell::new() };
+    static SHOWN: OnceCell<MenuBarItem> = const { OnceCell::new() };
 }
 
 /// Puts the item into the menu bar, and serves AppKit until the process ends.
@@ -75,7 +75,9 @@ pub(super) fn serve(main: MainThreadMarker, choose: Sender<Act>) {
     let target: Retained<Target> = unsafe { msg_send![super(target), init] };
     let bar = NSStatusBar::systemStatusBar();
     let item = bar.statusItemWithLength(NSVariableStatusItemLength);
-    SHOWN.with(|shown| shown.set(Shown { item, target })).ok();
+    SHOWN
+        .with(|shown| shown.set(MenuBarItem { item, target }))
+        .ok();
     show(&View::unknown());
     app.run();
 }
@@ -86,7 +88,7 @@ pub(super) fn show(view: &View) {
         return;
     };
     SHOWN.with(|shown| {
-        let Some(Shown { item, target }) = shown.get() else {
+        let Some(MenuBarItem { item, target }) = shown.get() else {
             return;
         };
         if let Some(button) = item.button(main) {
