@@ -65,16 +65,16 @@ impl View {
 
     /// The state in a sentence.
     pub(crate) fn title(&self) -> String {
-        let state = match self.state {
-            State::Running => "Plexus",
-            State::Paused => "Plexus is paused: no agent is served",
-            State::Away => return "Plexus: no gateway answers".to_owned(),
+        let waiting = match self.waiting.len() {
+            1 => "1 request waits".to_owned(),
+            many => format!("{many} requests wait"),
         };
-        match self.waiting.len() {
-            0 if self.state == State::Running => format!("{state}: nothing needs you"),
-            0 => state.to_owned(),
-            1 => format!("{state}: 1 request waits"),
-            many => format!("{state}: {many} requests wait"),
+        match (self.state, self.waiting.is_empty()) {
+            (State::Away, _) => "Plexus: no gateway answers".to_owned(),
+            (State::Running, true) => "Plexus: nothing needs you".to_owned(),
+            (State::Running, false) => format!("Plexus: {waiting}"),
+            (State::Paused, true) => "Plexus is paused: no agent is served".to_owned(),
+            (State::Paused, false) => format!("Plexus is paused; {waiting}"),
         }
     }
 
@@ -104,16 +104,12 @@ impl View {
         if let Some(open) = self.click() {
             rows.push(Row::Entry("Open the console".to_owned(), open));
         }
-        match self.state {
-            State::Running => {
-                rows.push(Row::Entry("Pause all agents".to_owned(), Act::Pause(true)))
-            }
-            State::Paused => rows.push(Row::Entry(
-                "Resume all agents".to_owned(),
-                Act::Pause(false),
-            )),
-            State::Away => {}
-        }
+        let pause = match self.state {
+            State::Running => Some(("Pause all agents", true)),
+            State::Paused => Some(("Resume all agents", false)),
+            State::Away => None,
+        };
+        rows.extend(pause.map(|(label, on)| Row::Entry(label.to_owned(), Act::Pause(on))));
         rows.push(Row::Entry(
             "Quit (the gateway goes on)".to_owned(),
             Act::Quit,
@@ -184,10 +180,7 @@ mod tests {
     #[test]
     fn gateway_that_is_away_offers_nothing_but_to_quit() {
         let mut gone = view(State::Paused, 1);
-        assert_eq!(
-            gone.title(),
-            "Plexus is paused: no agent is served: 1 request waits"
-        );
+        assert_eq!(gone.title(), "Plexus is paused; 1 request waits");
         assert_eq!(entries(&gone)[2].1, Act::Pause(false));
         gone.lose(&Stop::new(
             Exit::Unreachable,
