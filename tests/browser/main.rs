@@ -22,4 +22,5 @@ mod scene;
 mod sign_in;
 mod sources;
 mod together;
+mod tray;
 mod walls;

@@ -24,6 +24,8 @@ pub mod coding_agents;
 pub mod console;
 pub mod crowd;
 pub mod dead_share;
+#[cfg(target_os = "linux")]
+pub mod desktop;
 pub mod earlier;
 pub mod editions;
 pub mod events;

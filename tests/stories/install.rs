@@ -79,8 +79,13 @@ fn a_service_is_shown_before_it_is_written_and_taken_back_whole() {
 
     account.asked();
     account
-        .plexusctl(&["service", "install", "--yes", "--port", "7078"])
+        .plexusctl(&["service", "install", "--yes", "--port", "7078", "--tray"])
         .expect_ok();
+    let tray = account.path(".config/autostart/plexus-tray.desktop");
+    assert_contains(
+        &fs::read_to_string(&tray).expect("the entry"),
+        "plexus-tray\" \"--home\" ",
+    );
     let text = fs::read_to_string(&unit).expect("the unit");
     assert_contains(&text, "\"--port\" \"7078\"");
     assert_contains(&text, ".plexus");
@@ -103,6 +108,10 @@ fn a_service_is_shown_before_it_is_written_and_taken_back_whole() {
         (&status["manager"], &status["jobs"][0]["installed"]),
         (&json!("systemd"), &json!(true))
     );
+    assert_eq!(
+        status["jobs"][2]["state"],
+        "your desktop starts it at login"
+    );
     account.asked();
     account.plexusctl(&["service", "restart"]).expect_ok();
     assert!(
@@ -114,7 +123,7 @@ fn a_service_is_shown_before_it_is_written_and_taken_back_whole() {
     account
         .plexusctl(&["service", "uninstall", "--yes"])
         .expect_ok();
-    assert!(!unit.exists() && !notify.exists());
+    assert!(!unit.exists() && !notify.exists() && !tray.exists());
     account.plexusctl(&["service", "restart"]).expect_status(1);
 }
 
@@ -492,6 +501,7 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
         "plexusctl-extension-add.1",
         "plexus-relay-serve.1",
         "plexus-peer.1",
+        "plexus-tray.1",
     ] {
         let page = prefix.join("share/man/man1").join(page);
         assert!(page.is_file(), "{}: {said}", page.display());

@@ -184,6 +184,8 @@ mod streaming;
 mod things;
 #[cfg(target_os = "linux")]
 mod threads;
+#[cfg(target_os = "linux")]
+mod tray;
 mod tutorials;
 mod undo;
 mod upgrades;

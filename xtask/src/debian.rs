@@ -81,8 +81,14 @@ const FONTS: Package = Package {
     sign: "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
     purpose: "without its fonts the pictures of the console differ",
 };
+/// The bus that the tray is tested on.
+const DBUS: Package = Package {
+    name: "dbus",
+    sign: "dbus-daemon",
+    purpose: "tests of the tray have a desktop's bus from it",
+};
 /// What the tests need beside [`NPM`], which comes with the coding agents.
-pub(crate) const TESTS: [&Package; 10] = [
+pub(crate) const TESTS: [&Package; 11] = [
     &FAKETIME,
     &CURL,
     &GIT,
@@ -91,6 +97,7 @@ pub(crate) const TESTS: [&Package; 10] = [
     &NATS,
     &PYTHON,
     &FONTS,
+    &DBUS,
     &BROWSER[0],
     &BROWSER[1],
 ];

@@ -1,7 +1,7 @@
 //! The layout that `plexusd` looks for: what a person installs, and what a release carries.
 //!
 //! ```text
-//! bin/              what a person types: plexus  plexusctl  plexusd  plexus-relay  plexus-peer
+//! bin/              what a person types: plexus  plexusctl  plexusd  plexus-tray  plexus-relay  plexus-peer
 //! libexec/plexus/   what plexusd starts: plexus-sandbox-exec  plexus-egress  the workers
 //!                   installed.json (what is here, for `plexusctl uninstall`)
 //! share/            completions for three shells, manual pages

@@ -14,6 +14,7 @@ pub mod home;
 pub mod http;
 pub mod out;
 pub mod private_file;
+pub mod programs;
 pub mod shell;
 pub mod span;
 pub mod stop;

@@ -18,3 +18,14 @@ pub struct SignInLink {
     /// How long it lasts, in milliseconds.
     pub expires_in_ms: u64,
 }
+
+impl SignInLink {
+    /// The same link, leading to the page at `page` (`/admin/…`) instead of the first one.
+    #[must_use]
+    pub fn to(&self, page: &str) -> String {
+        match self.url.split_once("/admin#") {
+            Some((origin, link)) => format!("{origin}{page}#{link}"),
+            None => self.url.clone(),
+        }
+    }
+}

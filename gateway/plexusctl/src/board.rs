@@ -3,7 +3,6 @@
 use crate::{
     approvals, calls,
     changes::{applied, counts},
-    feed::Feed,
     owner::{Desk, check_id},
     table::table,
 };
@@ -16,6 +15,7 @@ use plexus_owner::{
     },
     changes::{self, ChangeSetRow},
 };
+use plexus_owner_client::Feed;
 use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     let mut feed = Feed::new();
     let mut is_lost = false;
     while !shown.board.facts.state.is_over() {
-        let now = match feed.next(desk).await {
+        let now = match feed.next(&desk.home).await {
             Ok(()) => looked(desk, &asked).await,
             Err(stop) => Err(stop),
         };

@@ -27,7 +27,6 @@ mod doctor;
 mod explain;
 mod exposure;
 mod extension;
-mod feed;
 mod grants;
 mod integration;
 mod key;

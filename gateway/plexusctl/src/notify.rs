@@ -6,20 +6,18 @@
 mod calm;
 mod notifier;
 
-use crate::{approvals, feed::Feed, owner::Desk};
-use calm::{Calm, Notice, PendingRequest};
+use crate::owner::Desk;
+use calm::{Calm, Notice};
 use clap::Args;
 use notifier::Notifier;
 use plexus_client::{Exit, Stop, out, text};
-use plexus_owner::pending::{Card, Item};
+use plexus_owner_client::{Feed, PendingRequest};
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 /// How often what waits is read although nothing was heard.
 const IDLE: Duration = Duration::from_secs(60);
-/// The longest label that is told, in characters.
-const MAX_LABEL: usize = 60;
 
 /// Notifying.
 #[derive(Args)]
@@ -63,7 +61,7 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
             .wakes()
             .map_or(now + IDLE, |at| (now + IDLE).min(at.into()));
         tokio::select! {
-            heard = feed.next(desk) => {
+            heard = feed.next(&desk.home) => {
                 let read = match heard {
                     Ok(()) => waiting(desk).await,
                     Err(stop) => Err(stop),
@@ -100,36 +98,9 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
 
 /// What waits, the oldest first.
 async fn waiting(desk: &Desk) -> Result<Vec<PendingRequest>, Stop> {
-    let items = approvals::pending(&mut desk.open().await?).await?;
-    let mut waiting: Vec<_> = items.iter().map(title).collect();
+    let mut waiting = plexus_owner_client::waiting(&mut desk.open().await?).await?;
     waiting.reverse();
     Ok(waiting)
-}
-
-/// Who asks, and what for. The label is the manifest's; a capability without one is told by its id.
-fn title(item: &Item) -> PendingRequest {
-    let ids = &item.heading.capabilities;
-    let asked = item.card.asks().first();
-    let asked = asked.and_then(|ask| ask.label.clone());
-    let label = match (&item.card, item.card.proposed_source(), ids.first()) {
-        (Card::Question(card), ..) => format!("a question of {}", card.source.id),
-        (_, _, Some(first)) => {
-            let label = asked.filter(|label| !label.is_empty());
-            label.unwrap_or_else(|| first.to_string())
-        }
-        (_, Some(source), None) => format!("add the extension {source}"),
-        (_, None, None) => "something".to_owned(),
-    };
-    let more = match ids.len() {
-        0 | 1 => String::new(),
-        many => format!(" and {} more", many - 1),
-    };
-    let agent = item.heading.agent_id.as_ref();
-    PendingRequest {
-        id: item.heading.pending_id.to_string(),
-        agent: text::short(agent.map_or("", |agent| agent.as_str()), MAX_LABEL),
-        label: format!("“{}”{more}", text::short(&label, MAX_LABEL)),
-    }
 }
 
 /// A notice as `--json` prints it.

@@ -1,4 +1,5 @@
-//! `plexusctl service`: the gateway as a service of the person's own: a systemd user unit, or a launchd agent.
+//! `plexusctl service`: the gateway as a service of the person's own: a systemd user unit, or a launchd agent;
+//! and, where it was asked for, its icon in the tray.
 //!
 //! ```text
 //! plan (files and commands, pure) ──shown──▶ go ahead? ──▶ files written (new, then renamed) ──▶ commands run in order
@@ -62,6 +63,9 @@ struct Install {
     /// Without notifications of pending requests
     #[arg(long)]
     no_notify: bool,
+    /// Also show it in your desktop's tray, from the next login on
+    #[arg(long)]
+    tray: bool,
     /// Write the files without starting the service
     #[arg(long)]
     write_only: bool,
@@ -341,6 +345,11 @@ impl Install {
             let this = plexusd.with_file_name("plexusctl");
             let arguments = vec!["notify".to_owned(), "--follow".to_owned()];
             starts.push(job::Start::new(Job::Notify, &this, arguments, &home)?);
+        }
+        if self.tray {
+            let tray = programs::beside("plexus-tray")?;
+            let arguments = vec!["--home".to_owned(), plain(&home)?];
+            starts.push(job::Start::new(Job::Tray, &tray, arguments, &home)?);
         }
         Ok(starts)
     }

@@ -12,7 +12,9 @@ const ENDS: &[&str] = &[
     "gateway/desk/src/console.rs",
     "gateway/desk/src/owner",
     "gateway/desk/src/owner.rs",
+    "gateway/owner-client/src",
     "gateway/plexusctl/src",
+    "gateway/tray/src",
 ];
 
 /// What has no type in that protocol, and the files that read or make it.
@@ -105,7 +107,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ),
     (
         "refusals, of whatever route",
-        &["gateway/plexusctl/src/owner.rs"],
+        &["gateway/owner-client/src/owner.rs"],
     ),
 ];
 

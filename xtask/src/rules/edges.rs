@@ -105,6 +105,20 @@ const EDGES: &[(&str, Uses)] = &[
         ]),
     ),
     ("plexus-client", Uses::Only(&["plexus-protocol"])),
+    // The owner's end of it: `plexusctl` and the tray ask, hear and open alike.
+    (
+        "plexus-owner-client",
+        Uses::Only(&["plexus-protocol", "plexus-owner", "plexus-client"]),
+    ),
+    (
+        "plexus-tray",
+        Uses::Only(&[
+            "plexus-protocol",
+            "plexus-owner",
+            "plexus-owner-client",
+            "plexus-client",
+        ]),
+    ),
     // The core of an MCP server: no I/O, whoever hosts it.
     // Which capabilities fit a query: texts in, an order out.
     ("plexus-search", Uses::Only(&[])),
@@ -184,6 +198,7 @@ const EDGES: &[(&str, Uses)] = &[
             "plexus-protocol",
             "plexus-owner",
             "plexus-sheet",
+            "plexus-owner-client",
             "plexus-client",
         ]),
     ),

@@ -18,7 +18,6 @@ use super::{
     waiting,
 };
 use crate::{
-    feed::Feed,
     owner::Desk,
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
@@ -26,6 +25,7 @@ use crossterm::event::{Event, KeyEventKind};
 use model::{Model, ScreenAction};
 use plexus_client::{Done, Exit, Stop, out, span};
 use plexus_owner::pending::{Item, PlanAgain};
+use plexus_owner_client::Feed;
 use plexus_protocol::PendingId;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -162,7 +162,7 @@ async fn show<'d>(
                     next = typed.try_recv().ok();
                 }
             }
-            heard = feed.next(desk) => {
+            heard = feed.next(&desk.home) => {
                 match heard {
                     Ok(()) => {}
                     Err(stop) if stop.exit == Exit::Refused => return Err(stop),

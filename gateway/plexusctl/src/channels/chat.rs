@@ -14,7 +14,6 @@ mod read;
 mod view;
 
 use crate::{
-    feed::Feed,
     owner::Desk,
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
@@ -23,6 +22,7 @@ use crossterm::event::{Event, KeyEventKind};
 use model::{Answer, Ask, ChatAction, Key, Model};
 use plexus_client::{Done, Exit, Stop, out, text};
 use plexus_owner::channels::Say;
+use plexus_owner_client::Feed;
 use plexus_protocol::SourceId;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -108,7 +108,7 @@ async fn show<'d>(
                     next = typed.try_recv().ok();
                 }
             }
-            heard = feed.next(desk) => {
+            heard = feed.next(&desk.home) => {
                 match heard {
                     Err(stop) if stop.exit == Exit::Refused => return Err(stop),
                     Err(stop) => model.lost = Some(stop.why),

@@ -4,9 +4,10 @@ use super::{
     found::{Found, find},
     members, shown,
 };
-use crate::{feed::Feed, owner::Desk};
+use crate::owner::Desk;
 use plexus_client::{Exit, Stop, out, text};
 use plexus_owner::channels::{Messages, Read};
+use plexus_owner_client::Feed;
 use plexus_protocol::SourceId;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -62,7 +63,7 @@ pub(super) async fn tail(
     let mut keys = members(&mut owner, &found).await?.keys;
     loop {
         // A frame only says that there is a reason to look.
-        let _ = timeout(LOOK_EVERY, feed.next(desk)).await;
+        let _ = timeout(LOOK_EVERY, feed.next(&desk.home)).await;
         match further(desk, &found, last.as_deref()).await {
             Ok(page) => {
                 is_lost = false;

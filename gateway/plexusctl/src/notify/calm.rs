@@ -8,18 +8,8 @@
 //! Invariant: between two notices there is at least the while, but for the first one after all that waited was decided;
 //! so an agent that asks a hundred times is told of as often as one that asks once.
 
+use plexus_owner_client::PendingRequest;
 use std::time::{Duration, Instant};
-
-/// A request, as much of it as is told.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct PendingRequest {
-    /// Its id.
-    pub(super) id: String,
-    /// Who asks; made safe to show.
-    pub(super) agent: String,
-    /// What for; made safe to show.
-    pub(super) label: String,
-}
 
 /// Which notice it is.
 #[derive(Clone, Copy, Debug, PartialEq)]

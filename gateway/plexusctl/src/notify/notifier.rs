@@ -9,8 +9,7 @@
 //! Invariants: the text is never part of a script, a shell's line or markup; a program that hangs is ended.
 
 use super::{as_json, calm::Notice};
-use crate::programs;
-use plexus_client::{Stop, out};
+use plexus_client::{Stop, out, programs};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},

@@ -11,16 +11,19 @@ pub(super) enum Job {
     Gateway,
     /// `plexusctl notify --follow`.
     Notify,
+    /// `plexus-tray`.
+    Tray,
 }
 
 impl Job {
-    pub(super) const ALL: [Self; 2] = [Self::Gateway, Self::Notify];
+    pub(super) const ALL: [Self; 3] = [Self::Gateway, Self::Notify, Self::Tray];
 
-    /// Its name as a unit of systemd, without the ending.
+    /// Its name as a unit of systemd, or as an entry of the desktop's autostart, without the ending.
     pub(super) fn unit(self) -> &'static str {
         match self {
             Self::Gateway => "plexusd",
             Self::Notify => "plexus-notify",
+            Self::Tray => "plexus-tray",
         }
     }
     /// Its label as an agent of launchd.
@@ -28,12 +31,14 @@ impl Job {
         match self {
             Self::Gateway => "local.plexus.plexusd",
             Self::Notify => "local.plexus.notify",
+            Self::Tray => "local.plexus.tray",
         }
     }
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::Gateway => "Plexus, the gateway between agents and your apps",
             Self::Notify => "Plexus, notifications of what waits for you",
+            Self::Tray => "Plexus, the gateway in your desktop's tray",
         }
     }
 }

@@ -200,7 +200,7 @@ pub(super) fn plist(start: &Start) -> String {
     let home = xml(&start.home);
     let (log, files, throttle) = match start.job {
         Job::Gateway => (format!("{home}/logs/service.log"), FILES, 10),
-        Job::Notify => ("/dev/null".to_owned(), 256, 30),
+        Job::Notify | Job::Tray => ("/dev/null".to_owned(), 256, 30),
     };
     format!(
         "\

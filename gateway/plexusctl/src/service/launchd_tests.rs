@@ -8,6 +8,7 @@ fn start(job: Job, home: &Path) -> Start {
     let line = match job {
         Job::Gateway => vec!["--under-launchd".to_owned()],
         Job::Notify => vec!["notify".to_owned(), "--follow".to_owned()],
+        Job::Tray => vec!["--home".to_owned()],
     };
     Start::new(job, Path::new("/Users/me/a & <b>/plexusd"), line, home).unwrap()
 }

@@ -1,7 +1,6 @@
 //! Running the service manager's command.
 
-use crate::programs;
-use plexus_client::{Exit, Stop, text};
+use plexus_client::{Exit, Stop, programs, text};
 use std::{
     path::PathBuf,
     process::{Command, Stdio},

@@ -1,4 +1,5 @@
-//! A systemd user unit for each job.
+//! A systemd user unit for each job that needs no desktop; an entry of the desktop's autostart for the tray, which gets the
+//! session's environment by it and ends with the session.
 //!
 //! Its hardening is light on purpose: everything in it is inherited by the workers, whose cages (Landlock and seccomp)
 //! are tighter. Left out, because they would break a cage or a worker: anything that makes a namespace (`ProtectSystem`,
@@ -16,7 +17,8 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub(super) struct Systemd {
-    folder: PathBuf,
+    /// The person's configuration: `~/.config`.
+    config: PathBuf,
     pub(super) runner: Runner,
 }
 
@@ -26,14 +28,18 @@ impl Systemd {
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
             .unwrap_or_else(|| person.join(".config"));
-        Self {
-            folder: config.join("systemd/user"),
-            runner,
-        }
+        Self { config, runner }
     }
 
     pub(super) fn file(&self, job: Job) -> PathBuf {
-        self.folder.join(format!("{}.service", job.unit()))
+        match job {
+            Job::Tray => self
+                .config
+                .join(format!("autostart/{}.desktop", job.unit())),
+            Job::Gateway | Job::Notify => self
+                .config
+                .join(format!("systemd/user/{}.service", job.unit())),
+        }
     }
 
     /// Whether a manager of this person's services runs.
@@ -58,10 +64,13 @@ impl Systemd {
             plan::ours(&path)?;
             plan.steps.push(Step::Write {
                 path,
-                text: unit(start),
+                text: match start.job {
+                    Job::Tray => desktop_entry(start),
+                    Job::Gateway | Job::Notify => unit(start),
+                },
             });
         }
-        let names: Vec<String> = starts.iter().map(|start| name(start.job)).collect();
+        let names = names(starts.iter().map(|start| &start.job));
         plan.steps.push(self.run(&["daemon-reload"], &[]));
         plan.steps.push(self.run(&["enable"], &names));
         plan.steps.push(self.run(&["restart"], &names));
@@ -73,8 +82,10 @@ impl Systemd {
         if jobs.is_empty() {
             return plan;
         }
-        let names: Vec<String> = jobs.iter().rev().map(|job| name(*job)).collect();
-        plan.steps.push(self.run(&["disable", "--now"], &names));
+        let names = names(jobs.iter().rev());
+        if !names.is_empty() {
+            plan.steps.push(self.run(&["disable", "--now"], &names));
+        }
         let files = jobs.iter().map(|job| Step::Remove(self.file(*job)));
         plan.steps.extend(files);
         plan.steps.push(self.run(&["daemon-reload"], &[]));
@@ -82,7 +93,10 @@ impl Systemd {
     }
 
     pub(super) fn change(&self, change: Change, jobs: &[Job]) -> Plan {
-        let names: Vec<String> = jobs.iter().map(|job| name(*job)).collect();
+        let names = names(jobs);
+        if names.is_empty() {
+            return Plan::default();
+        }
         let word = match change {
             Change::Start => "start",
             Change::Stop => "stop",
@@ -94,6 +108,15 @@ impl Systemd {
     }
 
     pub(super) fn status(&self, job: Job) -> Value {
+        if job == Job::Tray {
+            let file = self.file(job);
+            let state = match file.is_file() {
+                true => "your desktop starts it at login",
+                false => "inactive (dead)",
+            };
+            let name = format!("{}.desktop", job.unit());
+            return json!({"name": name, "installed": file.is_file(), "file": file, "state": state});
+        }
         let asked = self.runner.run(&words(&[
             "--user",
             "show",
@@ -154,6 +177,47 @@ fn name(job: Job) -> String {
     format!("{}.service", job.unit())
 }
 
+/// The units of jobs that have one.
+fn names<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<String> {
+    let jobs = jobs.into_iter().filter(|job| **job != Job::Tray);
+    jobs.map(|job| name(*job)).collect()
+}
+
+/// The entry of the desktop's autostart (desktop entry specification 1.5, autostart specification 0.5).
+pub(super) fn desktop_entry(start: &Start) -> String {
+    let line: Vec<String> = start.line.iter().map(|word| entry_word(word)).collect();
+    format!(
+        "\
+# {MARK}
+[Desktop Entry]
+Type=Application
+Name=Plexus
+Comment={}
+Exec={}
+Terminal=false
+NoDisplay=true
+X-GNOME-Autostart-enabled=true
+",
+        start.job.description(),
+        line.join(" "),
+    )
+}
+
+/// A word of `Exec`, quoted: of what is special within quotes each has a backslash, which the file itself doubles; a
+/// percent sign is doubled.
+fn entry_word(word: &str) -> String {
+    let mut quoted = String::new();
+    for c in word.chars() {
+        match c {
+            '"' | '`' | '$' => quoted.extend(['\\', '\\', c]),
+            '\\' => quoted.push_str("\\\\\\\\"),
+            '%' => quoted.push_str("%%"),
+            c => quoted.push(c),
+        }
+    }
+    format!("\"{quoted}\"")
+}
+
 /// The unit's text.
 pub(super) fn unit(start: &Start) -> String {
     let line: Vec<String> = start.line.iter().map(|word| command_word(word)).collect();
@@ -194,7 +258,7 @@ SystemCallArchitectures=native
 WantedBy=default.target
 "
         ),
-        Job::Notify => format!(
+        Job::Notify | Job::Tray => format!(
             "\
 # {MARK}
 [Unit]

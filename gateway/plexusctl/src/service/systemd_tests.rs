@@ -69,6 +69,36 @@ fn nothing_in_a_path_is_replaced_or_taken_apart() {
     }
 }
 
+#[test]
+fn tray_is_an_entry_of_the_autostart_and_no_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let systemd = Systemd {
+        config: folder.path().to_owned(),
+        runner: Runner::new("systemctl"),
+    };
+    let odd = start(
+        Job::Tray,
+        r#"/opt/a b/$HOME/100%/"x"\/plexus-tray"#,
+        &["--home", "/home/me/.plexus"],
+        "/home/me/.plexus",
+    );
+    // The file halves each pair of backslashes before the line is taken apart.
+    let text = desktop_entry(&odd);
+    let line =
+        r#"Exec="/opt/a b/\\$HOME/100%%/\\"x\\"\\\\/plexus-tray" "--home" "/home/me/.plexus""#;
+    assert!(text.lines().any(|l| l == line), "{text}");
+    let words = |plan: Plan| plan.as_json().to_string();
+    let plan = words(systemd.install(&[gateway(), odd]).unwrap());
+    assert!(plan.contains("autostart/plexus-tray.desktop"), "{plan}");
+    assert!(!plan.contains("plexus-tray.service"), "{plan}");
+    let alone = words(systemd.uninstall(&[Job::Tray]));
+    assert!(
+        alone.contains("remove") && !alone.contains("disable"),
+        "{alone}"
+    );
+    assert!(systemd.change(Change::Start, &[Job::Tray]).is_empty());
+}
+
 /// Where the program is: that systemd itself has nothing to say about the units.
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units() {
@@ -121,11 +151,11 @@ fn restart(is_installed: bool, shown: &str, status: i32) -> (Result<bool, Stop>,
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let systemd = Systemd {
-        folder: folder.path().join("user"),
+        config: folder.path().to_owned(),
         runner: Runner::new(program),
     };
     if is_installed {
-        fs::create_dir(&systemd.folder).unwrap();
+        fs::create_dir_all(folder.path().join("systemd/user")).unwrap();
         fs::write(systemd.file(Job::Notify), "").unwrap();
     }
     let restarted = Manager::Systemd(systemd).restart_running(Job::Notify);
