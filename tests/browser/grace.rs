@@ -63,16 +63,19 @@ fn what_appears_under_the_finger_is_not_answered() {
     let scene = Scene::signed_in();
     let browser = &scene.browser;
     let agents = ["one", "two"].map(|id| scene.agent(id));
-    let asks = |agent: &Agent, name: &str| agent.must_ask(WRITE, note(name, "text\n"));
-    let items: Vec<(usize, String)> = ["a.md", "b.md", "c.md", "d.md"]
-        .iter()
-        .enumerate()
-        .map(|(n, name)| (n / 2, asks(&agents[n / 2], name)))
-        .collect();
-    browser.reads("#glance", "4 waiting");
-    until_true("both sets", || {
-        browser.run("return document.querySelectorAll('a.alike').length") == 2
-    });
+    let ask_all = |round: usize| -> Vec<(usize, String)> {
+        let items = (0..4).map(|n| {
+            let input = note(&format!("{round}-{n}.md"), "text\n");
+            (n / 2, agents[n / 2].must_ask(WRITE, input))
+        });
+        let items = items.collect();
+        browser.reads("#glance", "4 waiting");
+        until_true("both sets", || {
+            browser.run("return document.querySelectorAll('a.alike').length") == 2
+        });
+        items
+    };
+    let mut items = ask_all(0);
     browser.run(WATCH);
     let (mut tried, mut late) = (0, 0);
     let mut at = 0;
@@ -113,19 +116,21 @@ fn what_appears_under_the_finger_is_not_answered() {
         let met = browser.run("return window.met");
         let is_hit = met[0] == button.trim_matches(['[', ']']).trim_start_matches("value=");
         let since = met[1].as_f64().unwrap_or(f64::MAX);
-        for (agent, item) in &items {
-            let state = scene.state_of(&agents[*agent], item);
-            if is_hit && since < GRACE {
-                assert_eq!(state, "pending", "way {way}, {since} ms after it appeared");
-            } else if state != "pending" {
-                // A press that came after the grace was an answer: nothing of this is proven.
-                panic!("try {at} took {since} ms: this machine is too slow for this test");
-            }
-        }
         if is_hit && since < GRACE {
             tried += 1;
-        } else {
-            late += 1;
+            for (agent, item) in &items {
+                let state = scene.state_of(&agents[*agent], item);
+                assert_eq!(state, "pending", "way {way}, {since} ms after it appeared");
+            }
+            continue;
+        }
+        late += 1;
+        if is_hit {
+            // A press that came after the grace is an answer, and proves nothing: other requests take the place of these.
+            for (_, item) in &items {
+                let _ = scene.owner().decide(item, json!({"action": "deny"}));
+            }
+            items = ask_all(at);
         }
     }
     for (_, item) in &items {
