@@ -31,6 +31,7 @@
   let mine = new Set();   // ids decided here
   let seen = null;        // the card that the owner has in front of them: its id and digest
   let turn = 0;           // of two cards on their way the later one counts
+  let owed = null; // what a card that is on its way is to say: which, and why
   let fresh = true;       // nothing was shown yet: what waits is not news
 
   async function call(path, body, method, wait) {
@@ -226,9 +227,10 @@
     quiet();
   }
 
-  // Whether it is there; nothing where another page came first.
+  // Whether it is there; nothing where another page came first. What is to be said on it is said by whichever look arrives.
   async function load(id, why) {
     const mine = ++turn;
+    if (why) owed = { id, why };
     const answer = await call(`/admin/console/pending/${encodeURIComponent(id)}`);
     if (mine !== turn) return;
     if (!answer.ok) {
@@ -240,6 +242,7 @@
     if (mine !== turn) return;
     const before = open === id ? current() : null;
     const typed = before?.querySelector('#reason')?.value;
+    const kept = before?.querySelector('[data-notice]:not([hidden])')?.textContent;
     const inside = $('card').contains(document.activeElement);
     const on = inside && document.activeElement.id;
     open = id;
@@ -255,7 +258,10 @@
     }
     if (inside && !$('card').contains(document.activeElement)) card.querySelector('h2').focus();
     const digest = card.dataset.digest;
-    if (form && (why || (digest && seen?.id === id && seen.digest && seen.digest !== digest))) notice(form, why || CHANGED);
+    const changed = digest && seen?.id === id && seen.digest && seen.digest !== digest;
+    const words = (owed?.id === id && owed.why) || (changed ? CHANGED : kept);
+    owed = null;
+    if (form && words) notice(form, words);
     if (digest || seen?.id !== id) seen = { id, digest: digest || undefined };
     if (!form) say(card.querySelector('.verdict').textContent.trim());
     else settle(form);
