@@ -62,34 +62,36 @@ fn shown_line(text: &str) -> String {
     Line::<256>::new(text).to_string()
 }
 
-/// A profile with the rules of the owner's folders, before what it denies at last.
+/// A profile with these rules before what it denies at last.
+fn before_denials(profile: &str, rules: &str) -> String {
+    let end = profile.rfind("(deny file-write-create");
+    let (before, last) = profile.split_at(end.unwrap_or(profile.len()));
+    format!("{before}{rules}{last}")
+}
+
+/// A profile with the rules of the owner's folders.
 fn with_folders(base: &str, manifest: &Manifest, may_write: &str) -> String {
-    let end = base.rfind("(deny file-write-create").unwrap_or(base.len());
-    let mut profile = base[..end].to_owned();
+    let mut rules = String::new();
     for (field, parameter) in manifest.paths() {
-        profile.push_str(&format!(
+        rules.push_str(&format!(
             "(allow file-read* (subpath (param \"{parameter}\"))) ; the owner's \"{}\"\n",
             shown_line(&field.label)
         ));
         if field.writable {
-            profile.push_str(&may_write.replace("FIELD", &parameter));
+            rules.push_str(&may_write.replace("FIELD", &parameter));
         }
     }
-    profile.push_str(&base[end..]);
-    profile
+    before_denials(base, &rules)
 }
 
 /// The profile of a server's program, with its way to the hosts where it has any.
 fn of_program(manifest: &Manifest, may_write: &str) -> String {
-    let base = match manifest.egress.is_empty() {
-        true => SERVER.to_owned(),
-        false => {
-            let end = SERVER.rfind("(deny file-write-create");
-            let (rules, denied) = SERVER.split_at(end.unwrap_or(SERVER.len()));
-            format!("{rules}{HOSTS}{denied}")
-        }
+    let hosts = if manifest.egress.is_empty() {
+        ""
+    } else {
+        HOSTS
     };
-    with_folders(&base, manifest, may_write)
+    with_folders(&before_denials(SERVER, hosts), manifest, may_write)
 }
 
 /// The offer of what is installed, by its text.

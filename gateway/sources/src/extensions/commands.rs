@@ -7,7 +7,7 @@
 //! Must not know: what the commands do, who may call them.
 
 use super::{
-    WORKER,
+    WORKER, before_denials,
     manifest::{
         Access, Agreed, CliRoute, DeclaredCapability, DeclaredWorkflow, PinnedProgram, Route,
     },
@@ -185,13 +185,6 @@ impl Agreed {
         }
         Ok(format!("{whole:#}\n"))
     }
-}
-
-/// A profile with these rules before what it denies at last.
-fn before_denials(profile: &str, rules: &str) -> String {
-    let end = profile.rfind("(deny file-write-create");
-    let (before, last) = profile.split_at(end.unwrap_or(profile.len()));
-    format!("{before}{rules}{last}")
 }
 
 /// What is data of others has warnings beside it where it was written again.
