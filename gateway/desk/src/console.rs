@@ -60,9 +60,10 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use links::Begin;
 use plexus_edge::{
     browser,
-    reply::{self, Refused, query},
+    reply::{self, Refused},
     sessions::Visitor,
     sse::{self, Opened},
 };
@@ -253,12 +254,11 @@ async fn end(
 async fn more(
     State(desk): State<Arc<Desk>>,
     Path((id, capability)): Path<(String, String)>,
-    request: Request,
+    Begin(from): Begin,
 ) -> Result<Response, Refused> {
     let (Ok(id), Ok(of)) = (PendingId::parse(&id), CapabilityId::parse(&capability)) else {
         return Err(gone());
     };
-    let from = from(&request);
     fragment(desk, move |desk| {
         card::diff_page(desk, &desk.ledger.snapshot(), &id, &of, from)
     })
@@ -269,10 +269,9 @@ async fn more(
 async fn everything(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
-    request: Request,
+    Begin(from): Begin,
 ) -> Result<Response, Refused> {
     let id = PendingId::parse(&id).map_err(|_| gone())?;
-    let from = from(&request);
     let whole = proposed(&desk, &id).await?;
     fragment(desk, move |desk| {
         card::everything(desk, &desk.ledger.snapshot(), &id, whole, from)
@@ -284,12 +283,6 @@ async fn everything(
 async fn sent<T: DeserializeOwned>(request: Request) -> Result<T, Refused> {
     let members = reply::object_body(request).await?;
     serde_json::from_value(members.into()).map_err(|why| Refused::malformed(why.to_string()))
-}
-
-fn from(request: &Request) -> usize {
-    query(request, "from")
-        .and_then(|from| from.parse().ok())
-        .unwrap_or(0)
 }
 
 async fn fragment(

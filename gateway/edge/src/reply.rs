@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
@@ -332,7 +332,12 @@ pub(crate) fn members(body: Value) -> Result<Map<String, Value>, Refused> {
 
 /// One query parameter, percent-decoded.
 pub fn query(request: &Request, key: &str) -> Option<String> {
-    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri()).ok()?;
+    query_of(request.uri(), key)
+}
+
+/// The same of an address.
+pub fn query_of(uri: &Uri, key: &str) -> Option<String> {
+    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
     pairs.0.into_iter().find(|(k, _)| k == key).map(|(_, v)| v)
 }
 

@@ -49,7 +49,7 @@ pub mod upgrade;
 mod wire;
 
 pub use table::{TABLE, Tabled};
-pub use wire::{Malformed, WireRequest, of_members, read, write};
+pub use wire::{Malformed, WireRequest, encoded, of_members, read, write};
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -44,10 +44,16 @@ fn parts(template: &'static str) -> (&'static str, impl Iterator<Item = &'static
     (path, query.split('&').filter(|name| !name.is_empty()))
 }
 
-/// A value as a part of a path or a query.
+/// A text as a part of a path or a query.
+#[must_use]
+pub fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+/// A value as one.
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => utf8_percent_encode(text, PLAIN).to_string(),
+        Value::String(text) => encoded(text),
         other => other.to_string(),
     }
 }

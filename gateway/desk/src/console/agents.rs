@@ -8,8 +8,15 @@
 //! Invariants: a code is on the page that its own request made, and on no other; what a choice allows is said beside it.
 
 use super::{
-    activity::CallLine, blocking, card::Moment, foreign::ForeignText, gone, grants,
-    grants::GrantLine, links, links::Stretch, sent, shell, words,
+    activity::CallLine,
+    blocking,
+    card::Moment,
+    foreign::ForeignText,
+    gone, grants,
+    grants::GrantLine,
+    links,
+    links::{Begin, Stretch},
+    sent, shell, words,
 };
 use crate::{
     acting::{Acting, Narrowing},
@@ -41,8 +48,6 @@ use plexus_trust::State as TrustState;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 
-/// Agents that the list has.
-const LISTED: usize = 50;
 /// Calls on an agent's page.
 const CALLS: u64 = 20;
 /// Capabilities that a page names at once; of more, those of one source at a time.
@@ -73,22 +78,19 @@ struct Line {
 /// Who is connected.
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
-    request: Request,
+    Begin(from): Begin,
 ) -> Result<Response, Refused> {
-    let from = super::from(&request);
-    drop(request);
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
     let tally = activity::tally(&desk, now).await?;
     let made = blocking(move || {
         let today = |agent: &AgentId| tally.agents.get(agent.as_str()).map(|hours| sum(hours));
-        let all = listed.agents.len();
-        let stretch = Stretch::of(from, all, LISTED, |from| {
+        let stretch = Stretch::of(from, listed.agents.len(), |from| {
             format!("/admin/agents?from={from}")
         });
-        let shown = listed.agents.iter().skip(stretch.from).take(LISTED);
         Page {
-            agents: shown
+            agents: stretch
+                .part(&listed.agents)
                 .map(|agent| Line::of(agent, today(&agent.agent_id), now))
                 .collect(),
             stretch,
@@ -184,9 +186,10 @@ struct Asking {
 pub(super) async fn show(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
+    Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
-    let (from, chosen) = (super::from(&request), query(&request, "of"));
+    let chosen = query(&request, "of");
     drop(request);
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
@@ -230,7 +233,7 @@ pub(super) async fn show(
             let chosen = chosen.map(|source| ForeignText::short(&source, 60));
             asks.retain(|(source, _)| Some(source) == chosen.as_ref());
         }
-        let stretch = Stretch::of(from, grants.len(), LISTED, |from| {
+        let stretch = Stretch::of(from, grants.len(), |from| {
             format!("/admin/agents/{id}?from={from}")
         });
         AgentPage {
@@ -238,8 +241,7 @@ pub(super) async fn show(
             asks,
             choices,
             grants: stretch
-                .part(grants, LISTED)
-                .into_iter()
+                .part(grants)
                 .map(|grant| GrantLine::of(grant, now))
                 .collect(),
             stretch,

@@ -1,6 +1,11 @@
 //! Capabilities as a page: those that agents see, or those that they do not, each with its switch.
 
-use super::{blocking, foreign::ForeignText, links::Stretch, shell, words};
+use super::{
+    blocking,
+    foreign::ForeignText,
+    links::{Begin, Stretch},
+    shell, words,
+};
 use crate::desk::Desk;
 use askama::Template;
 use axum::{
@@ -9,9 +14,6 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use std::sync::Arc;
-
-/// Capabilities of a page.
-const LISTED: usize = 50;
 
 #[derive(Template)]
 #[template(path = "capabilities.html")]
@@ -31,10 +33,10 @@ struct Row {
 /// Those that are exposed, or with `?show=hidden` the others.
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
+    Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
     let is_hidden = query(&request, "show").as_deref() == Some("hidden");
-    let from = super::from(&request);
     drop(request);
     let shown = desk.clone();
     let made = blocking(move || {
@@ -43,16 +45,11 @@ pub(super) async fn page(
         let of = |id: &_| state.exposed(id) != is_hidden;
         let found: Vec<_> = catalogue.iter().filter(|entry| of(&entry.id)).collect();
         let show = if is_hidden { "hidden" } else { "exposed" };
-        let stretch = Stretch::of(from, found.len(), LISTED, |from| {
+        let stretch = Stretch::of(from, found.len(), |from| {
             format!("/admin/capabilities?show={show}&from={from}")
         });
         Page {
-            rows: found
-                .iter()
-                .skip(stretch.from)
-                .take(LISTED)
-                .map(|entry| Row::of(entry))
-                .collect(),
+            rows: stretch.part(found).map(|entry| Row::of(entry)).collect(),
             is_hidden,
             stretch,
         }

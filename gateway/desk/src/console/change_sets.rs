@@ -10,7 +10,8 @@ use super::{
     card::{Diff, Moment, Rows},
     diff::{self, Room},
     foreign::ForeignText,
-    from, shell,
+    links::Begin,
+    shell,
 };
 use crate::{acts::Named, desk::Desk, owner::changes};
 use askama::Template;
@@ -146,15 +147,16 @@ pub(super) async fn show(
 pub(super) async fn rows(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
+    Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
-    let (path, at) = (query(&request, "path"), from(&request));
+    let path = query(&request, "path");
     let of = Difference::named(query(&request, "of").as_deref());
     drop(request);
     let set = changes::shown(&desk, &id, path, None).await?;
     let rows = move || {
         let file = set.files.first();
-        let diff = file.and_then(|file| rows_of(&id, file, of, at, diff::PAGE));
+        let diff = file.and_then(|file| rows_of(&id, file, of, from, diff::PAGE));
         diff.map_or_else(|| Ok(String::new()), |diff| Rows { diff: &diff }.render())
     };
     let made = blocking(rows).await?;
@@ -311,16 +313,7 @@ fn address(id: &str, after: Option<String>) -> String {
 fn rows_of(id: &str, file: &FileChange, of: Difference, at: usize, room: Room) -> Option<Diff> {
     let (text, cut) = of.of(file);
     let page = diff::page(plexus_ipc::message::Form::Diff, text?, at, room);
-    let path: String = file
-        .path
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect();
+    let path = plexus_owner::encoded(&file.path);
     let more = page.next.map_or(String::new(), |next| {
         format!(
             "/admin/console{}/rows?path={path}&of={}&from={next}",

@@ -8,7 +8,13 @@
 //!
 //! Must not know: how a manifest is read, or a server looked at.
 
-use super::{blocking, foreign::ForeignText, from, gone, links::Stretch, sent, sheet, shell};
+use super::{
+    blocking,
+    foreign::ForeignText,
+    gone,
+    links::{Begin, Stretch},
+    sent, sheet, shell,
+};
 use crate::{acting::Narrowing, desk::Desk, owner::extensions, table::Reading};
 use askama::Template;
 use axum::{
@@ -31,9 +37,6 @@ use std::{
     sync::Arc,
 };
 
-/// Extensions of a page.
-const LISTED: usize = 50;
-
 #[derive(Template)]
 #[template(path = "extensions.html")]
 struct Page {
@@ -53,10 +56,8 @@ struct Row {
 /// What is installed, and the forms.
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
-    request: Request,
+    Begin(at): Begin,
 ) -> Result<Response, Refused> {
-    let at = from(&request);
-    drop(request);
     let listed = extensions::list(desk.clone(), Reading, List {}).await?;
     let made = blocking(move || {
         let row = |row: &ExtensionRow| Row {
@@ -73,12 +74,11 @@ pub(super) async fn page(
                 .as_deref()
                 .map(|why| ForeignText::short(why, 300)),
         };
-        let stretch = Stretch::of(at, listed.extensions.len(), LISTED, |from| {
+        let stretch = Stretch::of(at, listed.extensions.len(), |from| {
             format!("/admin/extensions?from={from}")
         });
-        let extensions = stretch.part(listed.extensions, LISTED);
         Page {
-            rows: extensions.iter().map(row).collect(),
+            rows: stretch.part(&listed.extensions).map(row).collect(),
             stretch,
         }
         .render()

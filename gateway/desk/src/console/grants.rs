@@ -1,7 +1,13 @@
 //! What is allowed without asking, as a page: every grant with its terms and its end, sorted and filtered by its
 //! address, revoked one by one or many at once.
 
-use super::{blocking, card::Moment, foreign::ForeignText, links::Stretch, shell};
+use super::{
+    blocking,
+    card::Moment,
+    foreign::ForeignText,
+    links::{Begin, Stretch},
+    shell,
+};
 use crate::{desk::Desk, owner::grants, table::Reading};
 use askama::Template;
 use axum::{
@@ -12,9 +18,6 @@ use plexus_edge::reply::{Refused, query};
 use plexus_owner::grants::{List, Revoke};
 use plexus_protocol::{Constraint, Timestamp, TrustWindow, body::StandingGrant};
 use std::sync::Arc;
-
-/// Grants of a page.
-const LISTED: usize = 50;
 
 /// For how long an owner grants something, as the pages offer it.
 pub(super) const WINDOWS: [TrustWindow; 4] = [
@@ -95,6 +98,7 @@ struct Page {
 /// The grants that stand.
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
+    Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
     let [agent, source, sort] =
@@ -104,7 +108,6 @@ pub(super) async fn page(
         "ends" => "ends",
         _ => "agent",
     };
-    let from = super::from(&request);
     drop(request);
     let listed = grants::list(desk.clone(), Reading, List {}).await?;
     let state = desk.ledger.snapshot();
@@ -121,14 +124,12 @@ pub(super) async fn page(
             "ends" => found.sort_by_key(|grant| grant.expires_at),
             _ => {}
         }
-        let stretch = Stretch::of(from, found.len(), LISTED, |from| {
+        let stretch = Stretch::of(from, found.len(), |from| {
             format!("/admin/grants?agent={agent}&source={source}&sort={sort}&from={from}")
         });
         Page {
-            grants: found
-                .iter()
-                .skip(stretch.from)
-                .take(LISTED)
+            grants: stretch
+                .part(found)
                 .map(|grant| GrantLine::of(grant, now))
                 .collect(),
             agents: state.agents.keys().map(ToString::to_string).collect(),

@@ -2,13 +2,16 @@
 //!
 //! Must not know: what `plexusctl doctor` finds out outside of the gateway's process; it is named beside.
 
-use super::{blocking, card::Moment, foreign::ForeignText, links::Stretch, shell, words};
+use super::{
+    blocking,
+    card::Moment,
+    foreign::ForeignText,
+    links::{Begin, Stretch},
+    shell, words,
+};
 use crate::{desk::Desk, owner::status, table::Reading};
 use askama::Template;
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
     sources::HealthStatus,
@@ -16,9 +19,6 @@ use plexus_owner::{
 };
 use plexus_protocol::Timestamp;
 use std::sync::Arc;
-
-/// Checks and workers of a page.
-const LISTED: usize = 50;
 
 #[derive(Template)]
 #[template(path = "health.html")]
@@ -56,10 +56,8 @@ struct WorkerRow {
 /// The page.
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
-    request: Request,
+    Begin(from): Begin,
 ) -> Result<Response, Refused> {
-    let from = super::from(&request);
-    drop(request);
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let status = status::show(desk.clone(), Reading, Show {}).await?;
     let made = blocking(move || Page::of(&status, from, now).render()).await?;
@@ -163,14 +161,11 @@ impl Page {
             checks.push(Check::new(good, source.id.as_str(), found, &remedy));
         }
         let longer = checks.len().max(status.workers.len());
-        let stretch = Stretch::of(from, longer, LISTED, |from| {
-            format!("/admin/health?from={from}")
-        });
+        let stretch = Stretch::of(from, longer, |from| format!("/admin/health?from={from}"));
         Self {
-            checks: stretch.part(checks, LISTED),
+            checks: stretch.part(checks).collect(),
             workers: stretch
-                .part(status.workers.iter().collect(), LISTED)
-                .into_iter()
+                .part(&status.workers)
                 .map(|worker| WorkerRow {
                     source: worker.source.to_string(),
                     role: worker.role.as_str(),

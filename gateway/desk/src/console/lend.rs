@@ -7,7 +7,13 @@
 //!
 //! Must not know: how a folder is looked at or lent.
 
-use super::{blocking, card::Moment, foreign::ForeignText, links::Stretch, sent, shell};
+use super::{
+    blocking,
+    card::Moment,
+    foreign::ForeignText,
+    links::{Begin, Stretch},
+    sent, shell,
+};
 use crate::{
     acting::Narrowing,
     desk::Desk,
@@ -26,9 +32,6 @@ use plexus_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// Lent folders of a page.
-const LISTED: usize = 50;
 
 /// For how long a folder may be lent: as it travels, its words, in milliseconds.
 const SPANS: [(&str, &str, u64); 4] = [
@@ -85,10 +88,10 @@ impl Row {
 /// What is lent, and the form: `?agent=` and `?path=` fill it in.
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
+    Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
     let [agent, path] = ["agent", "path"].map(|name| query(&request, name).unwrap_or_default());
-    let from = super::from(&request);
     drop(request);
     let listed = lend::list(desk.clone(), Reading, List {}).await?;
     let state = desk.ledger.snapshot();
@@ -96,12 +99,14 @@ pub(super) async fn page(
     let made = blocking(move || {
         let agents = state.agents.values();
         let longest = state.settings.max_trust_window_ms;
-        let stretch = Stretch::of(from, listed.lent.len(), LISTED, |from| {
+        let stretch = Stretch::of(from, listed.lent.len(), |from| {
             format!("/admin/lend?from={from}")
         });
-        let lent = stretch.part(listed.lent, LISTED);
         Page {
-            rows: lent.iter().map(|lent| Row::of(lent, now)).collect(),
+            rows: stretch
+                .part(&listed.lent)
+                .map(|lent| Row::of(lent, now))
+                .collect(),
             stretch,
             agents: agents
                 .filter(|agent| agent.status != EnrollmentStatus::Revoked)

@@ -1,8 +1,26 @@
 //! Addresses of the console's pages. A page lies below `/admin`, and what fills it at the same path below
 //! `/admin/console`.
 
+use axum::{extract::FromRequestParts, http::request::Parts};
+use plexus_edge::reply::query_of;
 use plexus_owner::activity::List;
 use plexus_protocol::{Timestamp, capability::HOUR_MS};
+use std::convert::Infallible;
+
+/// How long a stretch is.
+const LISTED: usize = 50;
+
+/// Where a page of a longer list begins: `?from=`, or at its beginning.
+pub(super) struct Begin(pub(super) usize);
+
+impl<S: Send + Sync> FromRequestParts<S> for Begin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let from = query_of(&parts.uri, "from").and_then(|from| from.parse().ok());
+        Ok(Self(from.unwrap_or(0)))
+    }
+}
 
 /// A stretch of a longer list, with the addresses of those around it.
 pub(super) struct Stretch {
@@ -16,18 +34,18 @@ pub(super) struct Stretch {
 
 impl Stretch {
     /// What of the list is in it.
-    pub(super) fn part<T>(&self, list: Vec<T>, size: usize) -> Vec<T> {
-        list.into_iter().skip(self.from).take(size).collect()
+    pub(super) fn part<L: IntoIterator>(&self, list: L) -> impl Iterator<Item = L::Item> + use<L> {
+        list.into_iter().skip(self.from).take(LISTED)
     }
 
-    /// Of a list of `all`, at most `size` from `from` on; `at` says where the one that begins elsewhere lies.
-    pub(super) fn of(from: usize, all: usize, size: usize, at: impl Fn(usize) -> String) -> Self {
+    /// Of a list of `all`, what a page has from `from` on; `at` says where the one that begins elsewhere lies.
+    pub(super) fn of(from: usize, all: usize, at: impl Fn(usize) -> String) -> Self {
         let from = if from < all { from } else { 0 };
         Self {
             from,
             all,
-            before: (from > 0).then(|| at(from.saturating_sub(size))),
-            after: (from + size < all).then(|| at(from + size)),
+            before: (from > 0).then(|| at(from.saturating_sub(LISTED))),
+            after: (from + LISTED < all).then(|| at(from + LISTED)),
         }
     }
 }
@@ -80,7 +98,7 @@ mod tests {
     #[test]
     fn a_stretch_behind_the_end_is_the_first() {
         let at = |from, all| {
-            let stretch = Stretch::of(from, all, 50, |from| from.to_string());
+            let stretch = Stretch::of(from, all, |from| from.to_string());
             (stretch.from, stretch.before, stretch.after)
         };
         let to = |from: usize| Some(from.to_string());

@@ -1,7 +1,13 @@
 //! One source as a page: how it does, what agents see of it and who holds it, what is hidden, and what its workers may
 //! reach.
 
-use super::{blocking, foreign::ForeignText, gone, links::Stretch, shell, words};
+use super::{
+    blocking,
+    foreign::ForeignText,
+    gone,
+    links::{Begin, Stretch},
+    shell, words,
+};
 use crate::{
     acts::Named,
     desk::Desk,
@@ -9,10 +15,7 @@ use crate::{
     table::Reading,
 };
 use askama::Template;
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use plexus_edge::reply::Refused;
 use plexus_ipc::manifest::EntryKind;
 use plexus_owner::{
@@ -21,8 +24,7 @@ use plexus_owner::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Capabilities of a page, and rules that are shown.
-const LISTED: usize = 50;
+/// Rules that are shown.
 const RULES: usize = 30;
 
 #[derive(Template)]
@@ -63,10 +65,8 @@ struct RoleView {
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
-    request: Request,
+    Begin(from): Begin,
 ) -> Result<Response, Refused> {
-    let from = super::from(&request);
-    drop(request);
     let listed = sources::list(desk.clone(), Reading, plexus_owner::sources::List {}).await?;
     let row = listed
         .sources
@@ -103,11 +103,11 @@ impl Page {
             entry.source == source.id && entry.capability().kind == EntryKind::Capability
         });
         let own: Vec<_> = own.collect();
-        let stretch = Stretch::of(from, own.len(), LISTED, |from| {
+        let stretch = Stretch::of(from, own.len(), |from| {
             format!("/admin/sources/{}?from={from}", source.id)
         });
-        let capabilities = stretch.part(own, LISTED).into_iter();
-        let capabilities: Vec<_> = capabilities
+        let capabilities: Vec<_> = stretch
+            .part(own)
             .map(|entry| CapabilityRow {
                 id: entry.id.to_string(),
                 label: ForeignText::short(&entry.capability().label, 80),

@@ -3,7 +3,13 @@
 //!
 //! Invariant: what a run says and what a board is called is text of others.
 
-use super::{blocking, card::Moment, foreign::ForeignText, links::Stretch, shell};
+use super::{
+    blocking,
+    card::Moment,
+    foreign::ForeignText,
+    links::{Begin, Stretch},
+    shell,
+};
 use crate::{
     acts::Named,
     desk::Desk,
@@ -28,8 +34,7 @@ use std::{collections::BTreeMap, sync::Arc};
 const LISTED: usize = 50;
 /// What is shown of a run, in bytes as HTML: its end.
 const SAID: usize = 40 * 1024;
-/// Tasks of a page, and lines of the drawing.
-const TASKS: usize = 50;
+/// Lines of the drawing of a board.
 const EDGES: usize = 400;
 
 #[derive(Template)]
@@ -279,10 +284,10 @@ struct TaskRow {
 pub(super) async fn board(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
+    Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
     let source = query(&request, "source").and_then(|id| SourceId::parse(&id).ok());
-    let from = super::from(&request);
     drop(request);
     let shown = boards::show(desk.clone(), Reading, Show { id, source }).await?;
     let now = desk.clock.now();
@@ -293,9 +298,7 @@ pub(super) async fn board(
 impl BoardPage {
     fn of(board: &Board, from: usize, now: Timestamp) -> Self {
         let own = board_link(&board.facts.id, &board.source);
-        let stretch = Stretch::of(from, board.tasks.len(), TASKS, |from| {
-            format!("{own}&from={from}")
-        });
+        let stretch = Stretch::of(from, board.tasks.len(), |from| format!("{own}&from={from}"));
         let row = |task: &Task| TaskRow {
             id: ForeignText::short(&task.id, 40),
             title: ForeignText::short(&task.title, 120),
@@ -334,11 +337,7 @@ impl BoardPage {
                 .map(|why| ForeignText::short(why, 400)),
             over: board.facts.state.is_over(),
             graph: Graph::of(&board.tasks),
-            tasks: stretch
-                .part(board.tasks.iter().collect(), TASKS)
-                .into_iter()
-                .map(row)
-                .collect(),
+            tasks: stretch.part(&board.tasks).map(row).collect(),
             stretch,
         }
     }
@@ -454,6 +453,16 @@ mod tests {
         let x: Vec<_> = graph.boxes.iter().map(|one| one.x).collect();
         assert!(x[1] < x[2] && x[2] < x[0], "{x:?}");
         assert_eq!(graph.lines.matches('M').count(), 3);
+        let number = |text: &str| text.split(' ').next().and_then(|n| n.parse::<usize>().ok());
+        let goes_right = |line: &str| {
+            let (begin, end) = line.split_once('L').expect("a line");
+            number(begin) < number(end) && number(begin).is_some()
+        };
+        assert!(
+            graph.lines.split('M').skip(1).all(goes_right),
+            "{}",
+            graph.lines
+        );
         assert_eq!(graph.boxes[0].text, "T\u{fffd}");
     }
 

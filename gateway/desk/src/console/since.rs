@@ -1,7 +1,12 @@
 //! What happened since the owner was last here, as a page: the newest of one kind. The first page has how many there are.
 
 use super::{
-    activity::CallLine, blocking, card::Moment, foreign::ForeignText, links::Stretch, shell,
+    activity::CallLine,
+    blocking,
+    card::Moment,
+    foreign::ForeignText,
+    links::{Begin, Stretch},
+    shell,
 };
 use crate::{
     desk::Desk,
@@ -15,9 +20,6 @@ use axum::{
 use plexus_edge::reply::{Refused, query};
 use plexus_protocol::Timestamp;
 use std::sync::Arc;
-
-/// Events of a page.
-const LISTED: usize = 50;
 
 /// What a kind is called: in an address, on the first page, and as a heading.
 const fn words(kind: PastKind) -> (&'static str, &'static str, &'static str) {
@@ -101,10 +103,10 @@ struct OtherLine {
 /// The newest of `?what=`.
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
+    Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
     let what = query(&request, "what").unwrap_or_default();
-    let from = super::from(&request);
     drop(request);
     let mut kinds = PastKind::ALL.into_iter();
     let kind = kinds
@@ -121,10 +123,10 @@ pub(super) async fn page(
             .as_ref()
             .map_or((0, false), |found| (found.counts[kind as usize], found.cut));
         let newest: Vec<_> = found.into_iter().flat_map(|found| found.newest).collect();
-        let stretch = Stretch::of(from, newest.len(), LISTED, |from| {
+        let stretch = Stretch::of(from, newest.len(), |from| {
             format!("/admin/since?what={what}&from={from}")
         });
-        let newest = stretch.part(newest, LISTED);
+        let newest = stretch.part(newest);
         let mut page = Page {
             title: words(kind).2,
             before: before.map(|before| Moment::ago(before, now)),

@@ -7,7 +7,13 @@
 //!
 //! Must not know: how a source is checked or put in place.
 
-use super::{blocking, foreign::ForeignText, from, gone, links::Stretch, shell, words};
+use super::{
+    blocking,
+    foreign::ForeignText,
+    gone,
+    links::{Begin, Stretch},
+    shell, words,
+};
 use crate::{
     desk::Desk,
     owner::{kinds::form_of, sources::health},
@@ -24,9 +30,6 @@ use plexus_sources::detect::{self, Detected};
 use plexus_trust::Source;
 use serde_json::Value;
 use std::sync::Arc;
-
-/// Sources of a page.
-const LISTED: usize = 50;
 
 #[derive(Template)]
 #[template(path = "sources.html")]
@@ -93,10 +96,8 @@ struct Field {
 /// All sources, and the kinds that can be added.
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
-    request: Request,
+    Begin(at): Begin,
 ) -> Result<Response, Refused> {
-    let at = from(&request);
-    drop(request);
     let of = desk.clone();
     let made = blocking(move || Page::of(&of, at).render()).await?;
     shell::made(&desk, made)
@@ -146,7 +147,7 @@ impl Page {
             .values()
             .filter(|source| !source.config.is_over())
             .collect();
-        let stretch = Stretch::of(at, there.len(), LISTED, |from| {
+        let stretch = Stretch::of(at, there.len(), |from| {
             format!("/admin/sources?from={from}")
         });
         let row = |source: &Arc<Source>| {
@@ -170,7 +171,7 @@ impl Page {
                 .map(|why| ForeignText::line(&why)),
         };
         Self {
-            sources: stretch.part(there, LISTED).into_iter().map(row).collect(),
+            sources: stretch.part(there).map(row).collect(),
             stretch,
             found: detected(desk).iter().map(Found::of).collect(),
             kinds: desk.registry.manifests().map(|of| kind(&of)).collect(),
