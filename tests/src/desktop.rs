@@ -5,7 +5,7 @@ use crate::waiting::PATIENCE;
 use std::{
     collections::HashMap,
     io::{BufRead as _, BufReader},
-    pin::Pin,
+    pin::{Pin, pin},
     process::{Child, Command, Stdio},
 };
 use tokio::{
@@ -159,21 +159,26 @@ impl Desktop {
     ) -> Appearance {
         let Item { name, signals } = item;
         self.runtime.block_on(async {
-            let mut shown = self.read(name).await;
-            while !wanted(&shown) {
-                let heard = async {
-                    while let Some(Ok(message)) = next(signals).await {
-                        if message.message_type() == Type::Signal {
-                            return;
+            loop {
+                // What comes is heard while it is read as well: where nobody takes it, the connection takes nothing more.
+                let mut is_old = false;
+                let shown = {
+                    let mut reading = pin!(self.read(name));
+                    loop {
+                        tokio::select! {
+                            shown = &mut reading => break shown,
+                            heard = next(signals) => is_old |= is_signal(&heard),
                         }
                     }
                 };
-                if timeout(PATIENCE, heard).await.is_err() {
+                if wanted(&shown) {
+                    return shown;
+                }
+                let heard = async { while !is_signal(&next(signals).await) {} };
+                if !is_old && timeout(PATIENCE, heard).await.is_err() {
                     panic!("waited {PATIENCE:?} in vain: {what}; it shows {shown:#?}");
                 }
-                shown = self.read(name).await;
             }
-            shown
         })
     }
 
@@ -271,6 +276,14 @@ impl Desktop {
             .call_method(Some(name), path, Some(interface), method, body);
         let answer = timeout(PATIENCE, answer).await.expect("an answer");
         answer.unwrap_or_else(|error| panic!("{interface}.{method}: {error}"))
+    }
+}
+
+fn is_signal(heard: &Option<zbus::Result<zbus::Message>>) -> bool {
+    match heard {
+        Some(Ok(message)) => message.message_type() == Type::Signal,
+        Some(Err(why)) => panic!("the bus: {why}"),
+        None => panic!("the bus has ended"),
     }
 }
 
