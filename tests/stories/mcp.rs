@@ -1,7 +1,7 @@
 //! An agent whose client speaks MCP: `plexus mcp` on stdin and stdout, with a plain client and with the real ones.
 
 use crate::house::{FIXTURE_READS, House, WRITE, Workshop};
-use plexus_tests::coding_agents::{self, Conversation, ask_claude, ask_codex};
+use plexus_tests::coding_agents::{self, Conversation, ask_claude, ask_codex, ask_codex_with};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, McpClient, Model, Step, programs};
@@ -500,6 +500,24 @@ pub(crate) fn set_up([kind, agent]: [&str; 2], more: &[&str], add: &str, program
         project,
         _path: path,
     }
+}
+
+/// Codex on that machine is asked to use Plexus, with `more` arguments, and uses the tools without asking its own user.
+pub(crate) fn codex_asked(model: &Model, desk: &Desk, more: &[&str]) -> Conversation {
+    let pat = desk.home.join(".plexus/agents/codex.pat");
+    let pat = std::fs::read_to_string(pat).expect("a credential");
+    let allows = [
+        "-c",
+        "mcp_servers.plexus.default_tools_approval_mode=\"approve\"",
+    ];
+    ask_codex_with(
+        model,
+        &desk.home,
+        &desk.project.path(),
+        &[("PLEXUS_PAT", pat.trim())],
+        &[&allows[..], more].concat(),
+        "Use Plexus.",
+    )
 }
 
 /// Sets a client up, and holds what it does with the tools of `server`.

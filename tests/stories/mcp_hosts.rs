@@ -1,10 +1,10 @@
 //! Lent MCP servers that reach hosts: those that the owner named, by way of the source's egress, and no other.
 
 use crate::egress::hosts::{Https, authority};
-use crate::mcp::{Desk, lines_of, set_up, waiting};
+use crate::mcp::{Desk, codex_asked, lines_of, set_up, waiting};
 use plexus_tests::{
     Agent, Folder, Gateway, Listener, Model, Step,
-    coding_agents::{self, Conversation, ask_claude_at, ask_codex_with, node, server_packages},
+    coding_agents::{self, Conversation, ask_claude_at, node, server_packages},
     texts::{assert_contains, assert_lacks},
     waiting::until,
 };
@@ -89,7 +89,7 @@ impl Fetching {
         let refused = self.fetch("fetch", other.port);
         assert_contains(&text(&refused), "hosts that are named with --host");
         assert_eq!(other.heads(), Vec::<String>::new());
-        // The control: the other host answers whoever reaches it.
+        // The control: a host that is reached has it in its list.
         assert_eq!(self.https.heads().len(), 1, "{:?}", self.https.heads());
         // The owner sees both.
         for (port, verdict) in [(self.https.port, "admitted"), (other.port, "unlisted")] {
@@ -151,7 +151,7 @@ fn python_server_reaches_the_host_that_was_named_and_no_other() {
     assert_contains(&card, &reaches);
     lent.reaches_its_host_alone();
 
-    // Past the proxy there is nobody, whoever listens.
+    // Past the proxy it reaches nobody, though somebody listens.
     let listener = Listener::start();
     let input = json!({"port": listener.port()});
     let refused = lent.call("around", &input);
@@ -246,22 +246,7 @@ fn claude_has_a_page_of_the_host() {
 fn codex_has_a_page_of_the_host() {
     let codex = coding_agents::codex();
     used(["codex", "codex"], "true", &codex, |model, desk| {
-        let pat = desk.home.join(".plexus/agents/codex.pat");
-        let pat = std::fs::read_to_string(pat).expect("a credential");
-        let allowed = [
-            "-c",
-            "mcp_servers.plexus.default_tools_approval_mode=\"approve\"",
-        ];
-        let environment = [("PLEXUS_PAT", pat.trim())];
-        let folder = desk.project.path();
-        ask_codex_with(
-            model,
-            &desk.home,
-            &folder,
-            &environment,
-            &allowed,
-            "Use Plexus.",
-        )
+        codex_asked(model, desk, &[])
     });
 }
 

@@ -1,8 +1,8 @@
 //! A write that waits for the owner for longer than its client waits for a tool: the real clients give it up, ask again, and
 //! it is done once.
 
-use crate::mcp::{Desk, lines_of, outcomes, set_up, waiting, write};
-use plexus_tests::coding_agents::{self, Conversation, ask_claude_at, ask_codex_with};
+use crate::mcp::{Desk, codex_asked, lines_of, outcomes, set_up, waiting, write};
+use plexus_tests::coding_agents::{self, Conversation, ask_claude_at};
 use plexus_tests::waiting::until;
 use plexus_tests::{Gate, Model, Step};
 use std::path::Path;
@@ -10,12 +10,8 @@ use std::path::Path;
 /// How long the clients wait for a tool.
 const CLAUDE_WAITS: [(&str, &str); 1] = [("MCP_TOOL_TIMEOUT", "4000")];
 const CODEX_WAITS: [&str; 2] = ["-c", "mcp_servers.plexus.tool_timeout_sec=4"];
-/// What lets the clients use the tools without asking their own user.
+/// What lets Claude Code use the tools without asking its own user.
 const CLAUDE_ALLOWS: [&str; 2] = ["--allowedTools", "mcp__plexus"];
-const CODEX_ALLOWS: [&str; 2] = [
-    "-c",
-    "mcp_servers.plexus.default_tools_approval_mode=\"approve\"",
-];
 
 /// A client that is set up, and adds what `add` says, makes a write, gives it up, and makes it again once the owner has approved.
 fn given_up(
@@ -75,21 +71,9 @@ fn claude(page: &str, fence: &str) {
 }
 
 fn codex(add: &str) {
-    let more = [CODEX_ALLOWS, CODEX_WAITS].concat();
     let agent = ["codex", "codex"];
     given_up(agent, add, &coding_agents::codex(), |model, desk| {
-        let pat = desk.home.join(".plexus/agents/codex.pat");
-        let pat = std::fs::read_to_string(pat).expect("a credential");
-        let environment = [("PLEXUS_PAT", pat.trim())];
-        let folder = desk.project.path();
-        ask_codex_with(
-            model,
-            &desk.home,
-            &folder,
-            &environment,
-            &more,
-            "Use Plexus.",
-        )
+        codex_asked(model, desk, &CODEX_WAITS)
     });
 }
 
