@@ -182,7 +182,7 @@ fn refusal(reply: &Reply) -> Stop {
         stop.next = "plexusctl status".to_owned();
     }
     if stop.code == "unauthorized" {
-        // What the gateway says here is meant for whoever tried without a key.
+        // The gateway's own words here are for a client without a key.
         stop.why =
             "the gateway does not accept the connection key that this command has read".to_owned();
         stop.next = "run it again if the key was just rotated; else: is this the state directory of the running \
