@@ -68,10 +68,16 @@ fn what_appears_under_the_finger_is_not_answered() {
             let input = note(&format!("{round}-{n}.md"), "text\n");
             (n / 2, agents[n / 2].must_ask(WRITE, input))
         });
-        let items = items.collect();
-        browser.reads("#glance", "4 waiting");
+        let items: Vec<(usize, String)> = items.collect();
+        let ids: Vec<&str> = items.iter().map(|(_, item)| &**item).collect();
+        // The sets of those before may still be shown: these four and no others, in one look.
         until_true("both sets", || {
-            browser.run("return document.querySelectorAll('a.alike').length") == 2
+            browser.run(&format!(
+                "const shown = [...document.querySelectorAll('.ticket[data-id]')].map((one) => one.dataset.id);
+                 return shown.length === 4 && {}.every((id) => shown.includes(id))
+                   && document.querySelectorAll('a.alike').length === 2",
+                json!(ids)
+            )) == true
         });
         items
     };

@@ -33,6 +33,7 @@
   let turn = 0;           // of two cards on their way the later one counts
   let owed = null; // what a card that is on its way is to say: which, and why
   let fresh = true;       // nothing was shown yet: what waits is not news
+  let leaving = false;    // the owner signs out: what was asked before is refused and says nothing new
 
   async function call(path, body, method, wait) {
     const headers = { 'x-plexus-tab': sessionStorage.getItem(TAB) || '' };
@@ -51,7 +52,7 @@
       throw error;
     });
     if (answer.status === 401 && path !== '/admin/console/sign-in') {
-      signedOut('You are signed out: the session ended, or the gateway was restarted.');
+      if (!leaving) signedOut('You are signed out: the session ended, or the gateway was restarted.');
       throw new Error('signed out');
     }
     return answer;
@@ -98,6 +99,7 @@
   }
 
   function enter() {
+    leaving = false;
     $('door').hidden = true;
     $('key').value = '';
     for (const id of ['desk', 'finder', 'sign-out']) $(id).hidden = false;
@@ -825,6 +827,7 @@
     } else if (hit.dataset.next) {
       await unroll(hit.parentElement, hit.dataset.next, hit);
     } else if (hit.id === 'sign-out') {
+      leaving = true;
       try { await call('/admin/console/sign-out', {}); } catch { /* then it has ended already */ }
       signedOut('You are signed out.');
     }
