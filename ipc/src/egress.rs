@@ -7,6 +7,8 @@
 //!   ◀─────────────── Connections  at most one a second
 //!   ◀─────────────── NamesWanted  no resolver answered
 //!   Names ─────────────────────▶  the resolver configuration as it is now
+//!   ◀─────────────────── Renewed  a sign-in has another token: keep it
+//!   Kept ──────────────────────▶  it is durable, or is not; until then the token is not used
 //!   Stop ──────────────────────▶  ends its connections, reports them, ends
 //! ```
 //!
@@ -16,6 +18,7 @@
 
 pub mod limits;
 mod of_call;
+mod sign_in;
 
 use crate::manifest::{Admitted, AdmittedSocket, Auth};
 use crate::message::{CageReport, Probe, Secret, secret::single};
@@ -27,6 +30,7 @@ pub use plexus_protocol::Digest;
 use plexus_protocol::json;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
+pub use sign_in::{Access, Client, ClientAuth, Grant, SignIn, TokenEndpoint};
 
 /// Largest frame in either direction, in bytes.
 pub const MAX_EGRESS_FRAME: usize = 1024 * 1024;
@@ -70,6 +74,11 @@ pub enum ToEgress {
     Start(Box<EgressStart>),
     /// The resolver configuration as it is now.
     Names(Names),
+    /// The answer to [`FromEgress::Renewed`].
+    Kept {
+        /// Whether the record is durable.
+        durable: bool,
+    },
     /// End your connections, report them, end.
     Stop,
 }
@@ -114,6 +123,8 @@ pub struct Forward {
     pub reads: Vec<String>,
     /// What proves the host.
     pub proof: Proof,
+    /// Where the tokens of a sign-in are had: then the secret is a [`SignIn`].
+    pub tokens: Option<TokenEndpoint>,
 }
 
 /// A secret that is added to requests.
@@ -148,7 +159,7 @@ pub struct Names {
 }
 
 /// From `plexus-egress`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum FromEgress {
     /// It accepts connections now.
@@ -163,6 +174,14 @@ pub enum FromEgress {
     Connections(#[serde(deserialize_with = "few")] Vec<Connections>),
     /// No resolver answered: perhaps the machine has others now.
     NamesWanted,
+    /// A sign-in was renewed. Its token is used once [`ToEgress::Kept`] says so.
+    Renewed {
+        /// The record that it takes the place of.
+        was: Digest,
+        /// The record.
+        #[serde(with = "single")]
+        record: Secret,
+    },
 }
 
 /// Connections to one host that came to the same.

@@ -28,6 +28,7 @@ pub mod gateway;
 pub mod manifest;
 pub mod message;
 pub mod offer;
+pub mod sign_in_step;
 pub mod stream;
 pub mod text;
 pub mod worker;

@@ -119,6 +119,16 @@ pub fn protocol_checker(name: &str, home: &Path) -> Command {
     command
 }
 
+/// The script of the TypeScript SDK's own example of a server over HTTP, whose users may have to sign in.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+#[track_caller]
+pub fn sdk_server() -> PathBuf {
+    packaged(&["@modelcontextprotocol/sdk/dist/esm/examples/server/simpleStreamableHttp.js"])
+}
+
 /// A reference MCP server: the folder of its packages, and its script.
 #[must_use]
 #[track_caller]

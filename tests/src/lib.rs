@@ -43,6 +43,7 @@ pub mod mcp_web;
 pub mod model;
 pub mod narration;
 pub mod not_run;
+pub mod oauth_web;
 pub mod owner;
 pub mod processes;
 pub mod programs;

@@ -92,7 +92,7 @@ impl McpWeb {
     }
 }
 
-fn read(client: &TcpStream) -> Option<Heard> {
+pub(crate) fn read(client: &TcpStream) -> Option<Heard> {
     let mut input = BufReader::new(client);
     let mut line = String::new();
     // A connection that ends before its request is none that was heard.
@@ -115,7 +115,8 @@ fn read(client: &TcpStream) -> Option<Heard> {
     Some(Heard {
         line: line.trim_end().trim_end_matches(" HTTP/1.1").to_owned(),
         headers,
-        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        body: serde_json::from_slice(&body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned())),
     })
 }
 
@@ -124,6 +125,12 @@ fn answer(era: Era, request: &Heard) -> String {
     if header("authorization") != format!("Bearer {TOKEN}") {
         return http(401, "text/plain", "", "who are you?");
     }
+    opened(era, request)
+}
+
+/// What it answers to who may ask.
+pub(crate) fn opened(era: Era, request: &Heard) -> String {
+    let header = |name: &str| request.headers.get(name).map_or("", String::as_str);
     let asked = &request.body;
     let method = asked["method"].as_str().unwrap_or_default();
     let is_stateless = era == Era::Stateless;
@@ -197,7 +204,7 @@ fn answer(era: Era, request: &Heard) -> String {
     http(200, "text/event-stream", &session, &events)
 }
 
-fn http(status: u16, kind: &str, headers: &str, body: &str) -> String {
+pub(crate) fn http(status: u16, kind: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {status} said\r\ncontent-type: {kind}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"

@@ -98,6 +98,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("GET", "calls/evt_x", json!(null)),
         ("GET", "capabilities", json!(null)),
         ("GET", "connectors", json!(null)),
+        ("GET", "sign-ins/x", json!(null)),
         ("GET", "exposure", json!(null)),
         ("GET", "grants", json!(null)),
         ("GET", "health", json!(null)),
@@ -149,6 +150,13 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
             json!({"agentId": "one", "capabilityId": READ}),
         ),
         ("POST", "secrets/stolen", json!({"value": "x"})),
+        (
+            "POST",
+            "sign-ins",
+            json!({"name": "x", "url": "http://localhost:9/mcp"}),
+        ),
+        ("POST", "sign-ins/x/renew", json!({})),
+        ("DELETE", "sources/x/sign-in", Value::Null),
         (
             "POST",
             "sources",

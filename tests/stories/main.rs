@@ -121,6 +121,7 @@ mod mcp_search;
 #[cfg(target_os = "linux")]
 mod mcp_servers;
 mod mcp_setup;
+mod mcp_sign_in;
 mod mcp_tasks;
 mod measured;
 mod misbehaviour;

@@ -224,6 +224,7 @@ impl Kernel {
         };
         let (state_dir, id) = (self.state_dir.clone(), source.id.clone());
         let files = secrets::of_source(manifest, &source.id, &source.config);
+        let (kept_in, kept) = (state_dir.clone(), files.clone());
         Ok(Spec {
             source: source.id.clone(),
             offer: connector.offer.clone(),
@@ -236,6 +237,7 @@ impl Kernel {
             config: configure::for_worker(&source.config),
             // Read each time a worker starts, so that a changed one counts at the next start.
             secrets: Box::new(move || secrets::read(&state_dir, &id, &files)),
+            keep: Box::new(move |field, was, now| secrets::keep(&kept_in, &kept, field, was, now)),
             revision: source.revision,
             uncaged: self.unsandboxed.contains(&source.id),
         })

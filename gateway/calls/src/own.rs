@@ -340,6 +340,7 @@ pub async fn ask_once(
     kernel: &Arc<Kernel>,
     spec: Spec,
     capability: &str,
+    input: Value,
 ) -> Result<Box<RawValue>, ErrorBody> {
     let source = spec.source.clone();
     let id = CapabilityId::of(&source, capability);
@@ -352,7 +353,7 @@ pub async fn ask_once(
     let kernel = kernel.clone();
     to_its_end(async move {
         kernel.supervisor.put(Arc::new(spec));
-        let asked = read(&kernel, &capability, &Value::Object(Default::default())).await;
+        let asked = read(&kernel, &capability, &input).await;
         kernel.supervisor.remove(&capability.source).await;
         asked
     })

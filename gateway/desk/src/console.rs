@@ -6,6 +6,7 @@
 //!         ─cookie + secret─▶ view (state, list) · card (one request) · events (what changed) · decision
 //!                         ├▶ pages(): what fills the page of the same path
 //!                         └▶ /api: the owner's table, for the acts of the pages
+//!         ─back from a sign-in at a server─▶ signed-in: a word; nothing of the owner's
 //! ```
 //! Invariants: see `door` for who comes in, `foreign` for text that is not ours. A decision goes through the same
 //! handler as `plexusctl`'s and names the digest of the card that was rendered; so does an act on a source. Every answer is
@@ -49,7 +50,7 @@ use crate::{
     acting::Narrowing,
     cards,
     desk::Desk,
-    owner::{self, approvals, calls, proposal_cards},
+    owner::{self, approvals, calls, proposal_cards, sign_ins},
     table,
 };
 use askama::Template;
@@ -102,6 +103,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
         .route("/admin/console.css", get(shell::style))
         .route("/admin/console.js", get(shell::script))
         .route("/admin/console/sign-in", post(door::sign_in))
+        .route(sign_ins::CAME_BACK, get(sign_ins::came_back))
         .nest("/admin/console", inside)
 }
 

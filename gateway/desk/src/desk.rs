@@ -10,6 +10,7 @@ pub use crate::{
     visits::Visits,
 };
 
+use crate::sign_ins::SignIns;
 use plexus_calls::kernel::Kernel;
 use plexus_edge::edge::Edge;
 use plexus_protocol::Timestamp;
@@ -45,6 +46,8 @@ pub struct Desk {
     pub tally: CallTally,
     /// Which requests may be decided as a set.
     pub sets: RequestSets,
+    /// Sign-ins at MCP servers that are under way.
+    pub sign_ins: SignIns,
     /// When the owner was at the console, and what happened since.
     pub visits: Visits,
     /// See [`Self::visits`].

@@ -13,6 +13,7 @@ mod integration;
 mod kept_cards;
 mod owner;
 mod plans;
+pub mod sign_ins;
 mod table;
 pub mod upgrade;
 mod visits;

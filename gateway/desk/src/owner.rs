@@ -37,6 +37,7 @@ mod secrets;
 mod server_manifests;
 mod servers;
 pub(crate) mod settings;
+pub(crate) mod sign_ins;
 mod source_settings;
 pub(crate) mod sources;
 pub(crate) mod status;
@@ -114,6 +115,7 @@ pub(crate) fn served() -> Served {
         copy::serve,
         explain::serve,
         extensions::serve,
+        sign_ins::serve,
         grants::serve,
         kinds::serve,
         lend::serve,

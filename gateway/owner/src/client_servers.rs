@@ -221,6 +221,7 @@ impl Offered {
             folders: texts(&self.folders)?,
             code: texts(&self.code)?,
             hosts: Vec::new(),
+            sign_in: None,
             reads: BTreeSet::new(),
         })
     }

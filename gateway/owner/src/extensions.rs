@@ -128,6 +128,9 @@ pub struct ServerFacts {
     /// Hosts that its program reaches, each `host` or `host:port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// Where the tokens of the owner's sign-in are had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<String>,
     /// Its tools that only read, by the owner's word.
     pub reads: BTreeSet<String>,
     /// Whether it is elsewhere, or reaches hosts.
@@ -272,6 +275,9 @@ pub struct ServerDraft {
     /// Hosts that its program reaches, each `host` or `host:port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// The sign-in that the owner has made for its URL, by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<String>,
     /// Its tools that only read.
     #[serde(default)]
     pub reads: BTreeSet<String>,

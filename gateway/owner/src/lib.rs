@@ -39,6 +39,7 @@ pub mod profile;
 pub mod review;
 mod secret_texts;
 pub mod secrets;
+pub mod sign_ins;
 pub mod source_settings;
 pub mod sources;
 pub mod status;

@@ -7,7 +7,7 @@
 use crate::{
     Act, ActClass, Method, OwnerCall, activity, agents, audit, backup, boards, calls, changes,
     channels, console, explain, exposure, extensions, grants, kinds, lend, network, pause, pending,
-    profile, review, secrets, source_settings, sources, status, undo, unsettled, upgrade,
+    profile, review, secrets, sign_ins, source_settings, sources, status, undo, unsettled, upgrade,
 };
 use plexus_protocol::body::Revocation;
 
@@ -159,6 +159,11 @@ table! {
     Post   "/revoke"                                    Narrows  grants::Revoke => Revocation;
 
     Post   "/secrets/{name}"                            Widens   secrets::Write => secrets::WriteResult;
+
+    Post   "/sign-ins"                                  Widens   sign_ins::Begin => sign_ins::Begun;
+    Get    "/sign-ins/{id}?wait"                        Reads    sign_ins::Look => sign_ins::SignInProgress;
+    Post   "/sign-ins/{id}/renew"                       Widens   sign_ins::Renew => sign_ins::RenewedSignIn;
+    Delete "/sources/{source}/sign-in"                  Narrows  sign_ins::SignOut => sign_ins::SignedOut;
 
     Get    "/source-settings"                           Reads    source_settings::List => source_settings::AllSettings;
     Put    "/source-settings/{id}"                      WidensAfterLook source_settings::Change => source_settings::ChangedSettings;

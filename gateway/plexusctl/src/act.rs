@@ -7,7 +7,7 @@
 use plexus_client::{Exit, Stop};
 use plexus_owner::{
     Act, ActClass, OwnerCall, agents, audit, changes, channels, console, exposure, extensions,
-    grants, lend, network, pause, pending, secrets, sources, undo, unsettled,
+    grants, lend, network, pause, pending, secrets, sign_ins, sources, undo, unsettled,
 };
 use std::io::{IsTerminal, stdin};
 
@@ -74,6 +74,8 @@ persons_calls! {
     pause::Pause => "ending the pause",
     pending::Decide => "approving a request",
     secrets::Write => "setting a secret",
+    sign_ins::Begin => "signing in at a server",
+    sign_ins::Renew => "signing in at a server",
     sources::Add => "adding a source",
     sources::Enable => "enabling a source",
     sources::Hide => "showing agents more",

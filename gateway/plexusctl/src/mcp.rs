@@ -2,6 +2,7 @@
 
 mod from;
 mod install;
+mod sign_in;
 pub(crate) mod surface;
 
 use crate::{
@@ -60,6 +61,18 @@ enum Act {
         #[arg(long)]
         yes: bool,
     },
+    /// Sign in again at a server by your browser; grants on it are revoked
+    Login {
+        /// Source
+        name: SourceId,
+        #[command(flatten)]
+        options: sign_in::SignInOptions,
+    },
+    /// Delete the sign-in at a server; grants on it are revoked
+    Logout {
+        /// Source
+        name: SourceId,
+    },
     /// Remove a server, and every grant on it
     Remove {
         /// Source
@@ -76,6 +89,8 @@ struct Add {
     /// URL of a server that runs elsewhere, in place of a program
     #[arg(long, value_name = "URL", conflicts_with_all = ["command", "folders", "code", "hosts"])]
     url: Option<String>,
+    #[command(flatten)]
+    sign_in: sign_in::SignInOptions,
     /// File with the servers of a client (Claude, Cursor: `mcpServers`): shows them all, or adds the one that is named
     #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "url"])]
     from: Option<PathBuf>,
@@ -143,7 +158,11 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
                 return from::run(desk, file, &which, &asked.given).await;
             }
             desk.widen("lending an MCP server")?;
-            let (draft, yes) = (asked.draft(desk)?, asked.given.yes);
+            let (mut draft, yes) = (asked.draft(desk)?, asked.given.yes);
+            if draft.url.is_some() && draft.secrets.is_empty() {
+                let (name, url) = (&draft.name, draft.url.clone());
+                draft.sign_in = asked.sign_in.sign_in(desk, name, url).await?;
+            }
             agree(desk, Draft::Server(draft), yes, "add").await
         }
         Act::Install(asked) => {
@@ -159,6 +178,8 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
             };
             agree(desk, Draft::Refresh(refresh), yes, "agree to").await
         }
+        Act::Login { name, options } => sign_in::login(desk, &name, &options).await,
+        Act::Logout { name } => sign_in::logout(desk, name).await,
         Act::Remove { name } => {
             let id = name.to_string();
             let reply = desk.open().await?.call(&Remove { id }).await?;
@@ -171,6 +192,11 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
             })
         }
     }
+}
+
+/// What shows a server.
+fn given_id(name: &SourceId) -> String {
+    format!("plexusctl mcp show {name}")
 }
 
 /// Shows what there is, asks, and adds just that.
@@ -273,6 +299,7 @@ impl Given {
             folders: real(&self.folders)?,
             code: real(&self.code)?,
             hosts: self.hosts.clone(),
+            sign_in: None,
             reads: self.reads.iter().cloned().collect(),
         })
     }

@@ -264,6 +264,7 @@ async fn run(
         started_by: service::started_by(),
         tally: CallTally::default(),
         sets: Default::default(),
+        sign_ins: Default::default(),
         checked: Mutex::new(Checked {
             at: now,
             by: "start",

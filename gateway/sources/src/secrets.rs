@@ -14,7 +14,7 @@ use plexus_ipc::{
     manifest::Manifest,
     message::{MAX_SECRET, Secret, Secrets},
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{Digest, SourceId};
 use plexus_trust::{SourceConfig, State};
 use std::{
     fs,
@@ -95,6 +95,26 @@ fn read_one(state_dir: &StateDir, name: &str) -> io::Result<Secret> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(Secret::new(std::mem::take(&mut *text)))
+}
+
+/// Writes what the sign-in in a secret has become, where it still is `was`: what the owner has set since is not replaced.
+///
+/// # Errors
+/// It is another by now; the system's.
+pub fn keep(
+    state_dir: &StateDir,
+    files: &[SecretFile],
+    field: &str,
+    was: Digest,
+    now: &Secret,
+) -> io::Result<()> {
+    let file = files.iter().find(|file| file.field == field);
+    let file = file.ok_or_else(|| io::Error::other("the source has no such secret"))?;
+    let there = read_one(state_dir, &file.name)?;
+    if Digest::of(there.expose().as_bytes()) != was {
+        return Err(io::Error::other("another one was set in the meantime"));
+    }
+    state_dir.write_private(&format!("secrets/{}", file.name), now.expose().as_bytes())
 }
 
 /// Deletes all secrets of a source.

@@ -57,6 +57,8 @@ const AUTHORITIES: u64 = 128 * 1024;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a process may take to end its connections and report them.
 const LAST_REPORT: Duration = Duration::from_secs(1);
+/// The same where it may be renewing a sign-in: what it has would be lost with it.
+const LAST_RENEWAL: Duration = Duration::from_secs(25);
 
 /// One that serves. It ends with the last [`Arc`].
 pub(super) struct Egress {
@@ -68,6 +70,8 @@ pub(super) struct Egress {
     authorities: String,
     /// The secret that it adds is a token.
     bearer: bool,
+    /// How long it may take to end.
+    patience: Duration,
     gone: watch::Receiver<bool>,
     /// Dropped with it: then its task ends the process.
     _wanted: oneshot::Sender<()>,
@@ -109,10 +113,10 @@ impl Egress {
 
     /// Lets go of it. Where that was the last hold, waits until the process has ended and reported, or does not.
     pub(super) async fn release(self: Arc<Self>) {
-        let mut gone = self.gone.clone();
+        let (mut gone, patience) = (self.gone.clone(), self.patience);
         if Arc::into_inner(self).is_some() {
             let ended = gone.wait_for(|gone| *gone);
-            let _ = timeout(LAST_REPORT + REAP_WITHIN, ended).await;
+            let _ = timeout(patience + REAP_WITHIN, ended).await;
         }
     }
 }
@@ -186,7 +190,12 @@ async fn start(
         .local_addr()
         .map_err(StartError::prepare("a port for the source's egress"))?
         .port();
+    let unsound = |why: &str| StartError::Egress(format!("signIn: {why}"));
     let mut ports: Vec<u16> = hosts.iter().map(|(_, host)| host.port).collect();
+    for (entry, host) in hosts {
+        let tokens = entry.tokens(host).map_err(unsound)?;
+        ports.extend(tokens.map(|tokens| tokens.to.port));
+    }
     ports.sort_unstable();
     ports.dedup();
     let path = socket.as_ref().map(|socket| socket.path.clone());
@@ -229,6 +238,7 @@ async fn start(
                 whole: entry.is_agreed(),
                 paths: entry.paths.clone(),
                 reads: entry.reads.clone(),
+                tokens: entry.tokens(to).map_err(unsound)?,
                 proof: match entry.is_pinned() {
                     false => Proof::Name(authorities.into()),
                     true => Proof::Certificate(pinned(spec, entry)?),
@@ -272,6 +282,7 @@ async fn start(
         }
         return Err(StartError::Egress(why));
     }
+    let patience = patience(spec);
     let (gone, is_gone) = watch::channel(false);
     let (wanted, unwanted) = oneshot::channel();
     let running = Running {
@@ -280,9 +291,9 @@ async fn start(
         inbox,
         out,
     };
-    let (context, source) = (Arc::clone(context), spec.source.clone());
+    let (context, spec) = (Arc::clone(context), Arc::clone(spec));
     tokio::spawn(async move {
-        running.attend(&context, &source, unwanted).await;
+        running.attend(&context, &spec, unwanted).await;
         let _ = gone.send(true);
     });
     Ok(Egress {
@@ -291,6 +302,7 @@ async fn start(
         reader,
         authorities: of_workers,
         bearer,
+        patience,
         gone: is_gone,
         _wanted: wanted,
     })
@@ -315,9 +327,7 @@ async fn meet(
             Err(format!("its cage is not sound: {}", open.join(", ")))
         }
         Ok(Some(FromEgress::Ready { .. })) => Ok(()),
-        Ok(Some(FromEgress::Connections(_) | FromEgress::NamesWanted)) => {
-            Err("it spoke out of turn".into())
-        }
+        Ok(Some(_)) => Err("it spoke out of turn".into()),
         Ok(None) => Err("it ended".into()),
         Err(error) => Err(error.to_string()),
     }
@@ -336,10 +346,11 @@ impl Running {
     async fn attend(
         mut self,
         context: &Context<Group>,
-        source: &SourceId,
+        spec: &Arc<Spec>,
         unwanted: oneshot::Receiver<()>,
     ) {
-        let hearing = self.hear(context, source);
+        let source = &spec.source;
+        let hearing = self.hear(context, spec);
         let asked = tokio::select! {
             () = hearing => false,
             _ = unwanted => true,
@@ -348,23 +359,23 @@ impl Running {
             let last = async {
                 // The last report, and the end of the stream.
                 if self.out.send(&ToEgress::Stop).await.is_ok() {
-                    self.hear(context, source).await;
+                    self.hear(context, spec).await;
                 }
             };
-            let _ = timeout(LAST_REPORT, last).await;
+            let _ = timeout(patience(spec), last).await;
         } else {
             tracing::warn!(name: "egress.ended", %source, pid = self.group.pid(), "the egress of a source ended by itself");
         }
         self.group.end(REAP_WITHIN).await;
     }
 
-    async fn hear(&mut self, context: &Context<Group>, source: &SourceId) {
+    async fn hear(&mut self, context: &Context<Group>, spec: &Arc<Spec>) {
         let mut next = Instant::now();
         loop {
             sleep_until(next).await;
             match self.inbox.next().await {
                 Ok(Some(FromEgress::Connections(connections))) => {
-                    let source = source.clone();
+                    let source = spec.source.clone();
                     context.notify(Notice::Egress {
                         source,
                         connections,
@@ -374,9 +385,47 @@ impl Running {
                     let names = ToEgress::Names(read_names().await);
                     let _ = self.out.send(&names).await;
                 }
+                Ok(Some(FromEgress::Renewed { was, record })) => {
+                    let durable = keep(spec, was, record).await;
+                    let _ = self.out.send(&ToEgress::Kept { durable }).await;
+                }
                 Ok(Some(FromEgress::Ready { .. }) | None) | Err(_) => return,
             }
             next = Instant::now() + PAUSE;
+        }
+    }
+}
+
+/// How long the process of a source may take to end.
+fn patience(spec: &Spec) -> Duration {
+    let mut hosts = spec.offer.manifest.hosts();
+    match hosts.any(|host| host.sign_in.is_some()) {
+        true => LAST_RENEWAL,
+        false => LAST_REPORT,
+    }
+}
+
+/// Keeps a sign-in that was renewed, and says whether it is durable.
+async fn keep(spec: &Arc<Spec>, was: Digest, record: Secret) -> bool {
+    let of = Arc::clone(spec);
+    let kept = tokio::task::spawn_blocking(move || {
+        let entry = of
+            .offer
+            .manifest
+            .hosts()
+            .find(|entry| entry.sign_in.is_some());
+        let field = entry.and_then(|entry| entry.secret.as_ref());
+        let field = field.ok_or_else(|| io::Error::other("it has none"))?;
+        (of.keep)(field, was, &record)
+    });
+    match kept
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+    {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(name: "sign_in.unkept", source = %spec.source, %error, "a renewed sign-in cannot be kept");
+            false
         }
     }
 }

@@ -45,7 +45,7 @@ pub use notice::{
 };
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
-pub use setup::{Folder, IsTarget, Pace, SecretsOf, Setup, Spec};
+pub use setup::{Folder, IsTarget, KeepSecret, Pace, SecretsOf, Setup, Spec};
 pub use sign_ins::sweep_sign_ins;
 pub use start::{Exit, StartError};
 

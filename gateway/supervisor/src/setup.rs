@@ -8,10 +8,10 @@ use super::{
     process::Process,
 };
 use plexus_ipc::{
-    message::{Role, Secrets},
+    message::{Role, Secret, Secrets},
     offer::Offer,
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{Digest, SourceId};
 use serde_json::Value;
 use std::{
     fmt, io,
@@ -89,6 +89,9 @@ impl Default for Pace {
 /// Gives the secrets of a source when a worker of it starts.
 pub type SecretsOf = Box<dyn Fn() -> io::Result<Secrets> + Send + Sync>;
 
+/// Keeps what a sign-in has become, in the field of a source, where that is still what it was.
+pub type KeepSecret = Box<dyn Fn(&str, Digest, &Secret) -> io::Result<()> + Send + Sync>;
+
 /// Whether a folder is the one that a source's grants are about.
 pub type IsTarget = Arc<dyn Fn(&Path) -> io::Result<bool> + Send + Sync>;
 
@@ -118,6 +121,8 @@ pub struct Spec {
     pub config: Value,
     /// Its secrets; asked on the spawner's thread.
     pub secrets: SecretsOf,
+    /// Where a renewed one goes; it blocks on the disk.
+    pub keep: KeepSecret,
     /// Which of the source's versions this is.
     pub revision: u64,
     /// The owner asked by name that it serve without a cage.

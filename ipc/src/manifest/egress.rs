@@ -28,6 +28,7 @@ pub use lines::{admits, is_method, is_path};
 pub use socket::{AdmittedSocket, SocketPath, UnixEgress};
 
 use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
+use crate::egress::TokenEndpoint;
 use hosts::{agreed_host, owners_host};
 use lines::split;
 use plexus_protocol::{Digest, Provenance, json};
@@ -72,6 +73,10 @@ pub struct Egress {
     /// How the secret is added.
     #[serde(default, skip_serializing_if = "Auth::is_bearer")]
     pub auth: Auth<String>,
+    /// The token endpoint of a sign-in, an `https` URL, or an `http` URL of this very machine: then the secret is a
+    /// [`SignIn`](crate::egress::SignIn), and its token is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<String>,
     /// A secret that begins so is a token: it is added as `Authorization: Bearer` whatever [`Egress::auth`] says, and
     /// the workers are told that it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,6 +184,37 @@ impl Egress {
         self.pin.is_some() || agreed
     }
 
+    /// Where the tokens of a sign-in for `host` are had; `None` where there is none. It leads to private addresses only where it
+    /// is on the owner's own host.
+    ///
+    /// # Errors
+    /// Why the text is no such URL.
+    pub fn tokens(&self, host: &Admitted) -> Result<Option<TokenEndpoint>, &'static str> {
+        let Some(url) = &self.sign_in else {
+            return Ok(None);
+        };
+        if !url.contains("://") {
+            return Err(NOT_ENCRYPTED);
+        }
+        let to = owners_host(url, 443)?;
+        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+        let path = rest.find('/').map_or("/", |at| &rest[at..]);
+        if !path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        {
+            return Err("a URL with a part that no request has");
+        }
+        let owners = host.owners && host.host == to.host;
+        if to.plain && !owners {
+            return Err(NOT_ENCRYPTED);
+        }
+        Ok(Some(TokenEndpoint {
+            to: Admitted { owners, ..to },
+            path: path.to_owned(),
+        }))
+    }
+
     /// The fingerprint that the owner pinned; `None` while there is none.
     ///
     /// # Errors
@@ -275,6 +311,7 @@ impl Manifest {
             if let (Some(field), Err(why)) = (&entry.pin, entry.pinned(route)) {
                 return Err((field, why));
             }
+            entry.tokens(&admitted).map_err(|why| ("signIn", why))?;
             all.push((entry, admitted));
         }
         Ok(all)
@@ -341,6 +378,9 @@ impl Manifest {
         }
         if entry.secret.is_none() && entry.is_agreed() {
             return entry.check_lines();
+        }
+        if entry.sign_in.is_some() && (entry.secret.is_none() || !entry.auth.is_bearer()) {
+            return Err("signIn belongs to a host with a secret that is added as a bearer token");
         }
         if !entry.is_forwarded() {
             let bare = entry.auth.is_bearer() && entry.pin.is_none();

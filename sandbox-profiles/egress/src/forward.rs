@@ -9,12 +9,13 @@
 
 use crate::{
     proxy::{Body, OURS, Proxy, Refused},
+    sign_in::TokenSource,
     tls::{self, TlsError, Unpinned},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Method, Request, Response, Uri, Version,
+    Method, Request, Response, StatusCode, Uri, Version,
     body::Incoming,
     client::conn::http1,
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -27,7 +28,7 @@ use plexus_ipc::{
     message::Secret,
 };
 use rustls::pki_types::ServerName;
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -39,6 +40,13 @@ use zeroize::Zeroizing;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the head of an answer may take: models think long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10 * 60);
+
+/// Largest body of a request that may have to be sent again, in bytes: a message of MCP is smaller.
+const MAX_REPEATED: usize = 8 << 20;
+const TOO_LARGE: Refused = Refused(
+    Verdict::Broken,
+    "the request is larger than one to a server with a sign-in may be, or broke off",
+);
 
 /// Of one connection and not of the message (RFC 9110, 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -72,6 +80,8 @@ pub(crate) struct Forwarder {
     whole: bool,
     /// The header with the secret; its value is marked so that it is never printed.
     secret: Option<(HeaderName, HeaderValue)>,
+    /// Gives the header instead, where the secret is a sign-in.
+    tokens: Option<Arc<TokenSource>>,
     /// Whether clients bring a credential of their own.
     clients_own: bool,
     /// Where the credential of this start may stand.
@@ -91,10 +101,17 @@ impl std::fmt::Debug for Forwarder {
 
 impl Forwarder {
     pub(crate) fn new(forward: Forward) -> Result<Self, TlsError> {
-        let secret = forward
-            .secret
-            .map(|added| secret(&added.auth, &added.value));
-        let secret = secret.transpose()?.flatten();
+        let (secret, tokens) = match (forward.secret, forward.tokens) {
+            (Some(added), Some(endpoint)) => {
+                let tokens = TokenSource::new(endpoint, &added.value)?;
+                (None, Some(Arc::new(tokens)))
+            }
+            (None, Some(_)) => return Err(TlsError::Secret),
+            (added, None) => {
+                let secret = added.map(|added| secret(&added.auth, &added.value));
+                (secret.transpose()?.flatten(), None)
+            }
+        };
         let mut credential = match forward.clients_own {
             // The usual places have the client's own.
             true => vec![OURS],
@@ -117,6 +134,7 @@ impl Forwarder {
             whole: forward.whole,
             clients_own: forward.clients_own,
             secret,
+            tokens,
             credential,
         })
     }
@@ -126,11 +144,17 @@ impl Forwarder {
         &self.credential
     }
 
-    /// Sends an opened request on. The connection to the host is this request's alone; once it is made, its report says
+    /// What gives the tokens of a sign-in.
+    pub(crate) fn tokens(&self) -> Option<&Arc<TokenSource>> {
+        self.tokens.as_ref()
+    }
+
+    /// Sends an opened request on. One that the host does not take the token of is sent once more, with another: it has done
+    /// nothing. The connection to the host is this request's alone; once it is made, its report says
     /// what came of it.
     pub(crate) async fn forward(
         &self,
-        proxy: &Proxy,
+        proxy: &Arc<Proxy>,
         call: Option<AuditId>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refused> {
@@ -140,6 +164,43 @@ impl Forwarder {
         {
             let why = "the manifest of the source lists no such path";
             return Err(Refused(Verdict::Path, why));
+        }
+        let request = self.without_credentials(request);
+        let Some(tokens) = &self.tokens else {
+            let request = request.map(|body| body.boxed_unsync());
+            return self.send(proxy, call, request, self.secret.as_ref()).await;
+        };
+        let (head, body) = request.into_parts();
+        let body = Limited::new(body, MAX_REPEATED).collect().await;
+        let body = body.map_err(|_| TOO_LARGE)?.to_bytes();
+        let repeated = || {
+            let body = Full::new(body.clone()).map_err(|never| match never {});
+            Request::from_parts(head.clone(), body.boxed_unsync())
+        };
+        let added = tokens.header(proxy, call.clone(), None).await?;
+        let with = (header::AUTHORIZATION, added);
+        let answer = self
+            .send(proxy, call.clone(), repeated(), Some(&with))
+            .await?;
+        let is_ours = answer.headers().contains_key(OURS);
+        if answer.status() != StatusCode::UNAUTHORIZED || is_ours {
+            return Ok(answer);
+        }
+        let added = tokens.header(proxy, call.clone(), Some(&with.1)).await?;
+        let with = (header::AUTHORIZATION, added);
+        self.send(proxy, call, repeated(), Some(&with)).await
+    }
+
+    /// Sends a request that nothing of the client's own credential is left in, with `added`.
+    async fn send(
+        &self,
+        proxy: &Proxy,
+        call: Option<AuditId>,
+        mut request: Request<Body>,
+        added: Option<&(HeaderName, HeaderValue)>,
+    ) -> Result<Response<Body>, Refused> {
+        if let Some((name, value)) = added {
+            request.headers_mut().insert(name, value.clone());
         }
         let stream = proxy.dial(&self.to, call).await?;
         let open = stream.open().clone();
@@ -167,7 +228,7 @@ impl Forwarder {
         let Some(mut sender) = begun else {
             return broken();
         };
-        let sent = sender.send_request(self.with_secret(request));
+        let sent = sender.send_request(request);
         let Ok(Ok(answer)) = timeout(ANSWER_WITHIN, sent).await else {
             return broken();
         };
@@ -199,7 +260,7 @@ impl Forwarder {
         }
     }
 
-    fn with_secret(&self, request: Request<Incoming>) -> Request<Incoming> {
+    fn without_credentials(&self, request: Request<Incoming>) -> Request<Incoming> {
         let (mut head, body) = request.into_parts();
         let path = head.uri.path_and_query().cloned();
         head.uri = path.map(Uri::from).unwrap_or_default();
@@ -214,18 +275,15 @@ impl Forwarder {
                 head.headers.remove(name);
             }
         }
-        if let Some((name, value)) = &self.secret {
-            head.headers.insert(name, value.clone());
-        }
         Request::from_parts(head, body)
     }
 }
 
 /// Begins HTTP on a connection that is made.
-async fn begin(
+pub(crate) async fn begin(
     proxy: &Proxy,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Option<http1::SendRequest<Incoming>> {
+) -> Option<http1::SendRequest<Body>> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     proxy.spawn(async move {
         // Its end is heard as the end of the answer.
@@ -266,7 +324,7 @@ fn secret(
     Ok(Some((name, value)))
 }
 
-fn host_header(to: &Admitted) -> Result<HeaderValue, TlsError> {
+pub(crate) fn host_header(to: &Admitted) -> Result<HeaderValue, TlsError> {
     let host = match to.host.parse() {
         Ok(IpAddr::V6(address)) => format!("[{address}]"),
         Ok(IpAddr::V4(_)) | Err(_) => to.host.clone(),

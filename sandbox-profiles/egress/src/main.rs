@@ -22,6 +22,7 @@ mod names;
 mod places;
 mod proxy;
 mod report;
+mod sign_in;
 mod socket;
 mod tls;
 
@@ -125,6 +126,8 @@ async fn serve(stream: OwnedFd) -> Result<(), Failed> {
         let _ = timeout(LAST_WORDS, writing).await;
         return Err(Failed::Unsound);
     }
+    let (keeper, records) = (Arc::clone(&proxy), out.clone());
+    let keeping = tokio::spawn(async move { keeper.keep_sign_ins(&records).await });
     tokio::select! {
         () = Arc::clone(&proxy).accept(listener) => {}
         () = proxy.report.keep_sending(&out) => {}
@@ -133,6 +136,13 @@ async fn serve(stream: OwnedFd) -> Result<(), Failed> {
         _ = &mut writing => return Ok(()),
         () = hear(&mut inbox, &proxy) => {}
     }
+    // A renewal that is under way would be lost, with what it was had for.
+    tokio::select! {
+        () = proxy.settled() => {}
+        () = hear(&mut inbox, &proxy) => {}
+    }
+    keeping.abort();
+    let _ = keeping.await;
     proxy.end().await;
     proxy.report.send(&out).await;
     drop(out);
@@ -142,8 +152,12 @@ async fn serve(stream: OwnedFd) -> Result<(), Failed> {
 
 /// Until the gateway says `Stop`, breaks the protocol or is gone.
 async fn hear(inbox: &mut FrameReader<stream::ReadHalf, ToEgress>, proxy: &Proxy) {
-    while let Ok(Some(ToEgress::Names(names))) = inbox.next().await {
-        proxy.names.renew(&names);
+    loop {
+        match inbox.next().await {
+            Ok(Some(ToEgress::Names(names))) => proxy.names.renew(&names),
+            Ok(Some(ToEgress::Kept { durable })) => proxy.heard_kept(durable),
+            Ok(Some(ToEgress::Start(_) | ToEgress::Stop) | None) | Err(_) => return,
+        }
     }
 }
 

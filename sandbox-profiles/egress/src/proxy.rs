@@ -118,6 +118,28 @@ impl Proxy {
         }
     }
 
+    /// Hands renewed sign-ins to the gateway.
+    pub(crate) async fn keep_sign_ins(&self, out: &FrameSender<FromEgress>) {
+        match self.forwarder.as_ref().and_then(Forwarder::tokens) {
+            Some(tokens) => tokens.keep_sending(out).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Until no renewal is under way.
+    pub(crate) async fn settled(&self) {
+        if let Some(tokens) = self.forwarder.as_ref().and_then(Forwarder::tokens) {
+            tokens.settled().await;
+        }
+    }
+
+    /// What the gateway says of one.
+    pub(crate) fn heard_kept(&self, durable: bool) {
+        if let Some(tokens) = self.forwarder.as_ref().and_then(Forwarder::tokens) {
+            tokens.heard(durable);
+        }
+    }
+
     /// Ends everything under way.
     pub(crate) async fn end(&self) {
         let mut tasks =

@@ -45,6 +45,8 @@ pub(crate) enum TlsError {
     #[error("the secret, its user or its header holds what no header may")]
     Secret,
     #[error("{0}")]
+    NoSignIn(&'static str),
+    #[error("{0}")]
     Rustls(#[from] rustls::Error),
     #[error("the authorities: {0}")]
     Verifier(#[from] VerifierBuilderError),

@@ -2,7 +2,11 @@
 
 use super::Published;
 use crate::house::{House, READ, WRITE, note};
-use plexus_tests::{Agent, Client, Folder, routes};
+use plexus_tests::{
+    Agent, Client, Folder,
+    oauth_web::{Lie, OAuthWeb, browse},
+    routes,
+};
 use serde_json::{Value, json};
 
 /// Answers of sources that this house has not: the stories of channels, boards and coding agents meet them.
@@ -234,6 +238,25 @@ fn log(reader: &mut Reader, effect: &str) {
     reader.get("status");
 }
 
+/// At a server whose users sign in.
+fn sign_ins(reader: &mut Reader) {
+    let web = OAuthWeb::start(Lie::None);
+    let begun = reader.post("sign-ins", json!({"name": "web", "url": web.url()}));
+    let of = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
+    reader.get(&format!("sign-ins/{}?wait=0", of("id")));
+    drop(browse(&of("address")));
+    let mut draft = json!({"name": "web", "url": web.url(), "sign_in": of("id")});
+    let seen = reader.post("extensions/preview", draft.clone());
+    draft["digest"] = seen["digest"].clone();
+    reader.post("extensions", draft);
+    let again = reader.post("sign-ins", json!({"name": "web"}));
+    let of = |name: &str| again["sign_in"][name].as_str().expect("a text").to_owned();
+    drop(browse(&of("address")));
+    reader.post(&format!("sign-ins/{}/renew", of("id")), json!({}));
+    reader.delete("sources/web/sign-in");
+    reader.delete("extensions/web");
+}
+
 fn settings(house: &House, reader: &mut Reader) {
     let none = Value::Null;
     reader.get("interfaces");
@@ -246,6 +269,7 @@ fn settings(house: &House, reader: &mut Reader) {
     reader.post("pause", json!({"on": false}));
     reader.post("console/link", json!({}));
     reader.post("secrets/a.note", json!({"value": "a secret"}));
+    sign_ins(reader);
     let (owner, published) = (&reader.owner, &mut reader.published);
     for form in ["claude-code", "generic", "in-context"] {
         published.send(owner, "GET", &format!("/integration/one?as={form}"), &none);

@@ -47,6 +47,11 @@ pub(crate) struct ServerAddress {
 }
 
 impl ServerAddress {
+    /// The way to it.
+    pub(crate) fn client(&self) -> &EgressClient {
+        &self.client
+    }
+
     /// `None` for a credential that no header holds.
     pub(crate) fn new(egress: &EgressAccess, url: &str) -> Option<Self> {
         let client = EgressClient::new(egress, HEAD_WITHIN, MOST)?;
@@ -58,7 +63,7 @@ impl ServerAddress {
 }
 
 /// The path of a URL, with its query.
-fn path_of(url: &str) -> &str {
+pub(crate) fn path_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split('#').next().unwrap_or_default();
     rest.find('/').map_or("/", |at| &rest[at..])

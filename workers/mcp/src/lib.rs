@@ -20,6 +20,7 @@ mod http;
 mod output;
 mod question;
 mod session;
+mod sign_in;
 mod wire;
 
 use http::{Http, ServerAddress};
@@ -29,6 +30,7 @@ use plexus_ipc::{
     egress::{NODE_PROXY, PROXY_VARIABLES},
     manifest::{Manifest, McpPins},
     message::SERVER_REFUSED,
+    sign_in_step::{SIGN_IN_STEP, SignInStep},
     worker::{
         CallContext, EgressAccess, Handlers, Health, OpenError, Plan, Preview, Reply, Role,
         Secrets, Source, SourceContext, SourceError, children::Children,
@@ -131,6 +133,9 @@ impl Source for McpServer {
             if name == LISTING {
                 return handlers.read(name, |server, _, _: Value| server.listed());
             }
+            if name == SIGN_IN_STEP {
+                return handlers.read(name, |server, _, step: SignInStep| server.stepped(step));
+            }
             if tool.is_read() {
                 let of = name.clone();
                 return handlers.read(name, move |server, call, arguments| {
@@ -157,6 +162,16 @@ impl McpServer {
         session.end().await;
         let summary = counted(defined.tools.len(), "tool");
         Ok(Reply::new(json!(defined), summary))
+    }
+
+    /// What the host says of a sign-in.
+    async fn stepped(self: Arc<Self>, step: SignInStep) -> Result<Reply<Value>, SourceError> {
+        let ServerLocation::Url(place) = &self.server else {
+            return Err(SourceError::internal("a program has no sign-in"));
+        };
+        let told = sign_in::answer(place, step).await;
+        let told = told.map_err(|why| SourceError::unavailable(one_line(&why)))?;
+        Ok(Reply::new(told, "a step of the sign-in".to_owned()))
     }
 
     async fn read(

@@ -224,7 +224,10 @@ fn advice(words: &[String]) -> &'static str {
 
 fn status_hint(status: u16) -> &'static str {
     match status {
-        401 | 403 => ": its secret is missing or wrong (plexusctl sources secret)",
+        401 => {
+            ": it wants a sign-in (plexusctl mcp login) or another secret (plexusctl sources secret)"
+        }
+        403 => ": its secret or sign-in is not good for this",
         404 | 405 => ": no MCP server is at this URL, or it has forgotten the session",
         _ => "",
     }

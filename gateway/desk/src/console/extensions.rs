@@ -141,6 +141,7 @@ impl Form for ServerForm {
             folders: lines(&self.folders),
             code: lines(&self.code),
             hosts: lines(&self.hosts),
+            sign_in: None,
             reads: Default::default(),
         };
         Ok(Add {

@@ -106,6 +106,17 @@ fn policy(desk: &Desk) -> String {
     )
 }
 
+#[derive(Template)]
+#[template(path = "came_back.html")]
+struct CameBack {
+    why: Option<String>,
+}
+
+/// What a browser shows that is back from the sign-in at a server.
+pub(crate) fn came_back(desk: &Desk, why: Option<String>) -> Result<Response, Refused> {
+    made(desk, CameBack { why }.render())
+}
+
 /// A page that a template made.
 pub(super) fn made(desk: &Desk, made: Result<String, askama::Error>) -> Result<Response, Refused> {
     let made = made.map_err(|error| Refused::malformed(error.to_string()).status(500))?;

@@ -12,6 +12,7 @@
 use super::{
     Narrowing, declared,
     servers::{InspectedServer, ServerAsk, facts, files, installed},
+    sign_ins::{self, FIELD},
     sources::{added, configured, known, members, removed, restart, resumed_code},
     survey::is_installed,
 };
@@ -38,6 +39,7 @@ use plexus_sources::{extensions::LISTING, let_go, naming::is_by_manifest, secret
 use plexus_trust::Command;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 pub(super) fn serve(served: Served) -> Served {
     let reads = served.with(list).with(show).with(preview);
@@ -168,8 +170,18 @@ pub(crate) async fn add(
     }
     let (here, id, text) = (desk.clone(), name.clone(), looked.generated.text.clone());
     let given = asked.values.clone();
+    // As the look has left it: what it began with is used up.
+    let signed_in = match &asked.sign_in {
+        Some(made) => {
+            let record = desk.sign_ins.record(made).ok_or_else(sign_ins::gone)?;
+            Some(Zeroizing::new(record.expose().to_owned()))
+        }
+        None => None,
+    };
+    let field = FIELD.to_owned();
     let installed = blocking(move || {
-        for (field, value) in given.iter() {
+        let signed_in = signed_in.iter().map(|record| (&field, record));
+        for (field, value) in given.iter().chain(signed_in) {
             let file = format!("secrets/{id}.{field}");
             let written = here.state_dir.write_private(&file, value.as_bytes());
             written.map_err(|error| format!("{file}: {error}"))?;
@@ -214,6 +226,9 @@ pub(crate) async fn add(
     desk.renew_catalogue(Some(Default::default()));
     let about = json!({"event": "extension.agreed", "source": name, "digest": digest});
     if is_there {
+        if let Some(made) = &asked.sign_in {
+            desk.sign_ins.forget(made);
+        }
         desk.remark(about).await;
         if by_manifest.is_some() {
             let tools = looked.lent(&asked.request).into_iter();

@@ -81,6 +81,7 @@ impl ServerAsk {
         Ok(Ok(Self {
             request,
             values: Arc::new(values),
+            sign_in: None,
             before,
         }))
     }

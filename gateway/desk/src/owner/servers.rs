@@ -6,6 +6,7 @@
 //! Must not know: what becomes of what was seen.
 
 use super::{
+    sign_ins::{self, FIELD},
     sources::known,
     survey::{has_worker, is_installed, surveyed},
 };
@@ -28,17 +29,19 @@ use plexus_owner::{
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_sources::{
-    Registry,
+    Registered, Registry,
     extensions::{self, Generated, LISTING, Listing, ServerRequest, agreement, described},
     let_go,
     naming::PREVIEW,
     secrets,
 };
-use plexus_supervisor::SecretsOf;
+use plexus_supervisor::{KeepSecret, SecretsOf};
 use plexus_trust::{Source, Target, pins};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, value::RawValue};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::Arc,
 };
 use tokio::sync::Mutex;
@@ -76,6 +79,8 @@ pub(super) struct ServerAsk {
     pub(super) request: ServerRequest,
     /// Of its secrets, those that come with the request.
     pub(super) values: Arc<BTreeMap<String, Zeroizing<String>>>,
+    /// The owner's sign-in that it starts with.
+    pub(super) sign_in: Option<String>,
     /// Of one that is there, its tools as they were agreed to.
     pub(super) before: Option<McpPins>,
 }
@@ -108,7 +113,7 @@ impl ServerAsk {
         match draft {
             Draft::Manifest(draft) => Self::of_manifest(desk, draft).await,
             Draft::Refresh(refresh) => Self::refreshed(desk, refresh).await.map(Ok),
-            Draft::Server(draft) => Self::read(draft).map(Ok),
+            Draft::Server(draft) => Self::read(desk, draft).map(Ok),
         }
     }
 
@@ -121,12 +126,27 @@ impl ServerAsk {
         Ok(Self {
             request,
             values: Arc::default(),
+            sign_in: None,
             before: Some(manifest.mcp.unwrap_or_default()),
         })
     }
 
-    fn read(draft: ServerDraft) -> Result<Self, Refused> {
+    fn read(desk: &Desk, draft: ServerDraft) -> Result<Self, Refused> {
         let values = given_secrets(draft.secrets)?;
+        let mut secrets: BTreeSet<_> = values.keys().cloned().collect();
+        let mut tokens = None;
+        if let Some(id) = &draft.sign_in {
+            let made = desk.sign_ins.made(id);
+            let (name, url, at) = made.ok_or_else(sign_ins::gone)?;
+            if name != draft.name || draft.url.as_ref() != Some(&url) || !values.is_empty() {
+                let why = format!(
+                    "the sign-in was made for {name} at {url}, which needs no other secret"
+                );
+                return Err(Refused::malformed(why));
+            }
+            secrets.insert(FIELD.to_owned());
+            tokens = Some(at);
+        }
         Ok(Self {
             request: ServerRequest {
                 name: draft.name,
@@ -135,19 +155,37 @@ impl ServerAsk {
                 url: draft.url,
                 arguments: draft.arguments,
                 environment: draft.environment,
-                secrets: values.keys().cloned().collect(),
+                secrets,
+                sign_in: tokens,
                 folders: draft.folders,
                 code: draft.code,
                 hosts: draft.hosts,
                 reads: draft.reads,
             },
             values: Arc::new(values),
+            sign_in: draft.sign_in,
             before: None,
         })
     }
 
+    /// Where a sign-in that the look renews goes.
+    fn keep(&self, desk: &Arc<Desk>) -> Option<KeepSecret> {
+        let (desk, id) = (desk.clone(), self.sign_in.clone()?);
+        Some(Box::new(move |_, was, now| {
+            desk.sign_ins.keep(&id, was, now)
+        }))
+    }
+
     /// The secrets of a worker that looks at the server: those of the request, or those that are kept for it.
-    fn secrets(&self, desk: &Desk, only: &Registry, source: &Source) -> SecretsOf {
+    fn secrets(&self, desk: &Arc<Desk>, only: &Registry, source: &Source) -> SecretsOf {
+        if let Some(id) = self.sign_in.clone() {
+            let desk = desk.clone();
+            return Box::new(move || {
+                let record = desk.sign_ins.record(&id);
+                let record = record.ok_or_else(|| io::Error::other("the sign-in was forgotten"))?;
+                Ok([(FIELD.to_owned(), record)].into_iter().collect())
+            });
+        }
         let (values, name) = (self.values.clone(), self.request.name.clone());
         let manifest = only
             .of_source(&source.config)
@@ -176,11 +214,22 @@ pub(super) struct InspectedServer {
     pub(super) folders: BTreeMap<String, Target>,
 }
 
-impl InspectedServer {
-    pub(super) async fn at(desk: &Arc<Desk>, asked: &mut ServerAsk) -> Result<Self, Refused> {
+/// What one worker was told, and the source that it looked at.
+pub(super) struct Looked {
+    told: Box<RawValue>,
+    source: Source,
+}
+
+impl Looked {
+    /// Asks what is at `request` by a worker of its own, made of `asking`; nothing of the look stays.
+    pub(super) async fn at(
+        desk: &Arc<Desk>,
+        request: &ServerRequest,
+        asking: Registered,
+        asked: Option<&ServerAsk>,
+        (capability, input): (&str, Value),
+    ) -> Result<Self, Refused> {
         let unusable = |why: String| Refused::malformed(why);
-        let request = &asked.request;
-        let asking = request.to_ask().map_err(unusable)?;
         has_worker(desk, &asking.offer)?;
         let only = desk.registry.only(asking);
         let id = SourceId::parse(PREVIEW).map_err(|why| failed(why.to_string()))?;
@@ -205,8 +254,11 @@ impl InspectedServer {
         }
         let looking = LOOKING.lock().await;
         let mut spec = desk.spec_in(&only, &source).await.map_err(unusable)?;
-        spec.secrets = asked.secrets(desk, &only, &source);
-        let told = own::ask_once(&desk.edge.kernel, spec, LISTING).await;
+        if let Some(asked) = asked {
+            spec.secrets = asked.secrets(desk, &only, &source);
+            spec.keep = asked.keep(desk).unwrap_or(spec.keep);
+        }
+        let told = own::ask_once(&desk.edge.kernel, spec, capability, input).await;
         let here = desk.clone();
         let left = blocking(move || let_go::put_aside(here.state_dir.path(), PREVIEW));
         if let Err(error) = left.await? {
@@ -214,8 +266,39 @@ impl InspectedServer {
         }
         drop(looking);
         let told = told.map_err(Refused::new)?;
-        let listing: Listing = serde_json::from_str(told.get())
-            .map_err(|why| failed(format!("the worker's answer: {why}")))?;
+        Ok(Self { told, source })
+    }
+
+    /// The answer.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+        let read = serde_json::from_str(self.told.get());
+        read.map_err(|why| failed(format!("the worker's answer: {why}")))
+    }
+}
+
+impl InspectedServer {
+    pub(super) async fn at(desk: &Arc<Desk>, asked: &mut ServerAsk) -> Result<Self, Refused> {
+        let unusable = |why: String| Refused::malformed(why);
+        let there = known(desk, asked.request.name.as_str());
+        let there = there.filter(|_| asked.before.is_some() && asked.request.sign_in.is_some());
+        let looked = match (there, &asked.sign_in) {
+            // Two that renew one sign-in would each use up what the other holds: its own workers are asked.
+            (Some(source), None) => {
+                let told = own::listing(&desk.edge.kernel, &source, LISTING).await;
+                let told = told.map_err(Refused::new)?;
+                Looked {
+                    told,
+                    source: (*source).clone(),
+                }
+            }
+            _ => {
+                let asking = asked.request.to_ask().map_err(unusable)?;
+                let question = (LISTING, Value::Object(Default::default()));
+                Looked::at(desk, &asked.request, asking, Some(asked), question).await?
+            }
+        };
+        let (listing, source): (Listing, _) = (looked.read()?, looked.source);
+        let files = files(&source);
         let request = &mut asked.request;
         if asked.before.is_some() {
             // One that is gone is no read any more.
@@ -323,6 +406,7 @@ pub(super) fn facts(request: &ServerRequest) -> ServerFacts {
         folders: request.folders.clone(),
         code: request.code.clone(),
         hosts: request.hosts.clone(),
+        sign_in: request.sign_in.clone(),
         reads: request.reads.clone(),
         network: request.url.is_some() || !request.hosts.is_empty(),
     }

@@ -29,7 +29,13 @@ fn given(server: &ServerFacts, resolved: Option<&str>) -> Vec<String> {
     }));
     match server.url {
         Some(_) => lines.extend([
-            format!("secret       {}", texts(&server.secrets)),
+            match &server.sign_in {
+                Some(tokens) => format!(
+                    "sign-in      yours, kept and renewed here; tokens from {}",
+                    text::line(tokens)
+                ),
+                None => format!("secret       {}", texts(&server.secrets)),
+            },
             "sandbox      none: it runs elsewhere, and may do with a call what it likes".to_owned(),
         ]),
         None => lines.extend([

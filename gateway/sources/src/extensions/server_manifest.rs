@@ -125,6 +125,7 @@ impl ServerRequest {
             folders: changed,
             code,
             hosts: read.mcp.hosts,
+            sign_in: None,
             reads: read.mcp.reads,
         };
         asked.check().map_err(one)?;

@@ -15,6 +15,7 @@ use crate::{
 use plexus_ipc::{
     egress::PROXY_VARIABLES,
     manifest::{ChildArgument, FieldTarget, MAX_EGRESS, Manifest, McpPins, Program},
+    sign_in_step::SIGN_IN_STEP,
     text::Text,
 };
 use plexus_protocol::{CapabilityId, SourceId, json};
@@ -66,6 +67,9 @@ pub struct ServerRequest {
     /// Hosts that a program reaches, each `host` or `host:port`; 443 where no port is named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// The token endpoint of the owner's sign-in, for a URL: then its secret is that sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<String>,
     /// The tools that only read, by the owner's word.
     #[serde(default)]
     pub reads: BTreeSet<String>,
@@ -95,6 +99,25 @@ pub struct Generated {
 }
 
 impl ServerRequest {
+    /// A server at a URL that nothing else is said of.
+    #[must_use]
+    pub fn at(name: &SourceId, url: &str) -> Self {
+        Self {
+            name: name.clone(),
+            label: None,
+            program: String::new(),
+            url: Some(url.to_owned()),
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            secrets: BTreeSet::new(),
+            folders: Vec::new(),
+            code: Vec::new(),
+            hosts: Vec::new(),
+            sign_in: None,
+            reads: BTreeSet::new(),
+        }
+    }
+
     /// As it was installed, where its folders are those of `route`.
     ///
     /// # Errors
@@ -144,6 +167,7 @@ impl ServerRequest {
             folders: named("folder"),
             code: named("code"),
             hosts: named("host"),
+            sign_in: manifest.hosts().find_map(|host| host.sign_in.clone()),
             reads: reads.map(|c| c.name.clone()).collect(),
         })
     }
@@ -185,6 +209,36 @@ impl ServerRequest {
     pub fn to_ask(&self) -> Result<Registered, String> {
         self.check()?;
         registered(&self.text(Vec::new(), None)).map_err(|why| format!("{why:#}"))
+    }
+
+    /// The manifest that is good for one step of a sign-in, at the host of this URL alone. Where the owner has not named that
+    /// host, it leads to public addresses.
+    ///
+    /// # Errors
+    /// What stands against it.
+    pub fn to_step(&self, is_owners: bool) -> Result<Registered, String> {
+        self.check()?;
+        let text = self.text(Vec::new(), None);
+        let mut whole: Value = serde_json::from_str(&text).map_err(|why| why.to_string())?;
+        whole["capabilities"][0] = object!({
+            "name": SIGN_IN_STEP, "kind": "capability", "audience": "owner", "label": "A step of a sign-in",
+            "describe": "What one host says of how it signs in.", "verbs": ["read"],
+            "input": {"type": "object"}, "output": {"type": "object"},
+        });
+        whole["egress"][0]["paths"] = object!(["/"]);
+        if !is_owners {
+            let url = self.url.as_deref().unwrap_or_default();
+            let rest = url.strip_prefix("https://");
+            let rest = rest.ok_or_else(|| format!("{} is no https URL", shown_line(url)))?;
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "443"));
+            let port: u16 = port
+                .parse()
+                .map_err(|_| format!("{} has no port", shown_line(url)))?;
+            whole["egress"][0]["host"] = host.to_ascii_lowercase().into();
+            whole["egress"][0]["port"] = port.into();
+        }
+        registered(&whole.to_string()).map_err(|why| format!("{why:#}"))
     }
 
     /// Whether it names one program or one URL, with what belongs to it.
@@ -307,7 +361,7 @@ impl ServerRequest {
             let why = "its name is not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end";
             return Err(why.to_owned());
         }
-        if name == LISTING {
+        if [LISTING, SIGN_IN_STEP].contains(&name) {
             return Err("its name is that of Plexus's own question to the server".to_owned());
         }
         if tool["execution"]["taskSupport"] == "required" {
@@ -432,6 +486,9 @@ impl ServerRequest {
         let mut host = object!({"host": {"field": "url"}, "port": 443, "paths": [path]});
         if let Some(header) = self.secrets.first() {
             host["secret"] = header.as_str().into();
+            if let Some(tokens) = &self.sign_in {
+                host["signIn"] = tokens.as_str().into();
+            }
             if header != "authorization" {
                 host["auth"] = object!({"header": header});
             }
@@ -471,6 +528,7 @@ mod tests {
             folders: vec!["/srv/notes".into()],
             code: vec!["/srv/mcp".into()],
             hosts: Vec::new(),
+            sign_in: None,
             reads: reads.iter().map(|read| (*read).to_owned()).collect(),
         }
     }

@@ -16,6 +16,7 @@ fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
             value: Secret::new("hunter2\n".into()),
             auth,
         }),
+        tokens: None,
         clients_own: false,
         whole: false,
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),

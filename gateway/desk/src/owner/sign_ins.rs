@@ -1,0 +1,367 @@
+//! The owner signs in at an MCP server (OAuth 2.1; RFC 7591, 7636, 8414, 8707, 9207, 9728).
+//!
+//! ```text
+//! begin: whose? ─▶ which endpoints? ─▶ register ─▶ address ─▶ browser ─▶ GET /admin/signed-in ─▶ a draft, or Renew
+//! ```
+//! Each question is asked by a worker of its own, in a sandbox whose egress leads to that one host. A host that the server or
+//! its authorization server names, and the owner has not, is reached over TLS at public addresses alone.
+//!
+//! Invariants: what hosts say is read in those workers; the owner is sent to an `https` address, or to this machine; a token is
+//! in no answer.
+//!
+//! Must not know: how a token is renewed.
+
+use super::{
+    secrets,
+    servers::{InspectedServer, Looked, ServerAsk, installed},
+    sources::{known, restart},
+};
+use crate::{
+    acting::{Acting, Narrowing},
+    acts::{act, blocking, failed, failed_halfway, record},
+    console::shell,
+    desk::Desk,
+    sign_ins::{BrowserAnswer, PendingSignIn, Stage, WITHIN},
+    table::{Reading, Served},
+};
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use plexus_edge::{browser::authority, reply::Refused};
+use plexus_ipc::{
+    egress::{Client, ClientAuth, Digest},
+    manifest::Manifest,
+    message::Secret,
+    sign_in_step::{Issuer, Resource, SIGN_IN_STEP, SignInStep},
+    text::Line,
+};
+use plexus_owner::{
+    Done, encoded,
+    extensions::{Draft, Refresh},
+    secrets as owner_secrets,
+    sign_ins::{
+        Begin, Begun, BegunSignIn, Look, Renew, RenewedSignIn, SignInProgress, SignOut, SignedOut,
+    },
+};
+use plexus_protocol::{ErrorBody, ErrorCode};
+use plexus_sources::extensions::ServerRequest;
+use plexus_trust::Command;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// The field of a server at a URL that holds a sign-in.
+pub(super) const FIELD: &str = "authorization";
+/// Where browsers come back to, at the gateway.
+pub(crate) const CAME_BACK: &str = "/admin/signed-in";
+/// Longest wait of a look.
+const MAX_WAIT: u64 = 20;
+
+pub(super) fn serve(served: Served) -> Served {
+    served.with(begin).with(look).with(renew).with(sign_out)
+}
+
+async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Begun, Refused> {
+    let url = match call.url {
+        Some(url) => url,
+        None => installed(&desk, call.name.as_str())
+            .await?
+            .0
+            .url
+            .ok_or_else(|| {
+                Refused::malformed(format!(
+                    "{} is a program: only a server at a URL is signed in at",
+                    call.name
+                ))
+            })?,
+    };
+    let of = |url: &str| ServerRequest::at(&call.name, url);
+    let asked = of(&url);
+    let step = SignInStep::Resource { url: url.clone() };
+    let found: Resource = stepped(&desk, &asked, true, step).await?;
+    if !found.needed {
+        return Ok(Begun {
+            ok: Done,
+            sign_in: None,
+        });
+    }
+    let issuer = match call.issuer {
+        Some(issuer) if found.issuers.contains(&issuer) => issuer,
+        Some(issuer) => {
+            let why = format!(
+                "the server names {}, not {issuer}",
+                found.issuers.join(", ")
+            );
+            return Err(Refused::malformed(why));
+        }
+        None => found.issuers.into_iter().next().unwrap_or_default(),
+    };
+    let is_owners = |other: &str| host(other) == host(&url);
+    let step = SignInStep::Issuer {
+        issuer: issuer.clone(),
+    };
+    let endpoints: Issuer = stepped(&desk, &of(&issuer), is_owners(&issuer), step).await?;
+    for address in [&endpoints.authorization, &endpoints.token] {
+        if !is_address(address) {
+            let why = format!(
+                "{issuer} names {}, which is no https address",
+                Line::<200>::new(address)
+            );
+            return Err(Refused::malformed(why));
+        }
+    }
+    let redirect = format!("http://{}{CAME_BACK}", authority(&desk));
+    let client = match (call.client_id, endpoints.registration) {
+        (Some(id), _) => Client {
+            auth: match &call.client_secret {
+                Some(_) => ClientAuth::ClientSecretBasic,
+                None => ClientAuth::None,
+            },
+            id,
+            secret: Secret::new(call.client_secret.unwrap_or_default()),
+        },
+        (None, Some(at)) => {
+            let step = SignInStep::Registration {
+                url: at.clone(),
+                redirect: redirect.clone(),
+            };
+            stepped(&desk, &of(&at), is_owners(&at), step).await?
+        }
+        (None, None) => {
+            let why = format!(
+                "{issuer} registers no client by itself: register Plexus there, with the redirect address {redirect}, and give the id"
+            );
+            let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why);
+            return Err(Refused::new(
+                error.next(format!("plexusctl mcp login {} --client-id ID", call.name)),
+            ));
+        }
+    };
+    let (state, verifier, id) = (random()?, random()?, random()?);
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(Digest::of(verifier.as_bytes()).0);
+    let scope = call.scope.or(found.scope);
+    let mut address = endpoints.authorization.clone();
+    address.push(if address.contains('?') { '&' } else { '?' });
+    let asked_for = [
+        ("response_type", "code"),
+        ("client_id", &client.id),
+        ("redirect_uri", &redirect),
+        ("state", &state),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+        ("resource", &found.resource),
+        ("scope", scope.as_deref().unwrap_or_default()),
+    ];
+    let asked_for = asked_for.iter().filter(|(_, value)| !value.is_empty());
+    let asked_for: Vec<_> = asked_for
+        .map(|(name, value)| format!("{name}={}", encoded(value)))
+        .collect();
+    address.push_str(&asked_for.join("&"));
+    let begun = PendingSignIn {
+        name: call.name,
+        url,
+        tokens: endpoints.token.clone(),
+        state: Digest::of(state.as_bytes()),
+        issuer: issuer.clone(),
+        names_itself: endpoints.names_itself,
+        began: Instant::now(),
+        stage: Stage::Waiting {
+            client,
+            resource: found.resource,
+            verifier: Secret::new(verifier),
+            redirect: redirect.clone(),
+        },
+    };
+    if !desk.sign_ins.begin(id.clone(), begun) {
+        return Err(Refused::malformed(
+            "too many sign-ins wait: end one, or wait ten minutes",
+        ));
+    }
+    Ok(Begun {
+        ok: Done,
+        sign_in: Some(BegunSignIn {
+            id,
+            issuer,
+            address,
+            redirect,
+            tokens: endpoints.token,
+            scope,
+            within: WITHIN.as_secs(),
+        }),
+    })
+}
+
+/// What one host says.
+async fn stepped<T: DeserializeOwned>(
+    desk: &Arc<Desk>,
+    request: &ServerRequest,
+    is_owners: bool,
+    step: SignInStep,
+) -> Result<T, Refused> {
+    let step = serde_json::to_value(step).map_err(|why| failed(why.to_string()))?;
+    let asking = request.to_step(is_owners).map_err(Refused::malformed)?;
+    let question = (SIGN_IN_STEP, step);
+    Looked::at(desk, request, asking, None, question)
+        .await?
+        .read()
+}
+
+async fn look(desk: Arc<Desk>, _: Reading, call: Look) -> Result<SignInProgress, Refused> {
+    let wait = Duration::from_secs(call.wait.min(MAX_WAIT));
+    let told = desk.sign_ins.progress(&call.id, wait).await;
+    told.ok_or_else(gone)
+}
+
+/// The owner's browser is back. Nobody is signed in at the gateway by it: what it brings is good for one sign-in alone.
+pub(crate) async fn came_back(
+    State(desk): State<Arc<Desk>>,
+    Query(answer): Query<BrowserAnswer>,
+) -> Result<Response, Refused> {
+    shell::came_back(&desk, desk.sign_ins.answered(answer).err())
+}
+
+/// Gives a sign-in to its source, once it has shown that it is good.
+async fn renew(desk: Arc<Desk>, acting: Acting, call: Renew) -> Result<RenewedSignIn, Refused> {
+    let (source, _, tokens) = desk.sign_ins.made(&call.id).ok_or_else(gone)?;
+    let (_, manifest) = installed(&desk, source.as_str()).await?;
+    if token_endpoint(&manifest) != Some(&tokens) {
+        let why = format!(
+            "{source} had its tokens elsewhere when you agreed to it: remove it and add it again"
+        );
+        return Err(Refused::malformed(why));
+    }
+    let refresh = Refresh {
+        name: source.to_string(),
+        refresh: Done,
+        reads: None,
+    };
+    let asked = ServerAsk::of(&desk, Draft::Refresh(refresh)).await?;
+    let mut asked = asked.map_err(|why| Refused::malformed(why.join("; ")))?;
+    asked.sign_in = Some(call.id.clone());
+    InspectedServer::at(&desk, &mut asked).await?;
+    let value = desk.sign_ins.record(&call.id).ok_or_else(gone)?;
+    desk.sign_ins.forget(&call.id);
+    let write = owner_secrets::Write {
+        name: format!("{source}.{FIELD}"),
+        value: value.expose().to_owned(),
+    };
+    secrets::write(desk, acting, write).await?;
+    Ok(RenewedSignIn { ok: Done, source })
+}
+
+/// Forgets the sign-in of a source. Its authorization server is not told.
+async fn sign_out(
+    desk: Arc<Desk>,
+    narrowing: Narrowing,
+    call: SignOut,
+) -> Result<SignedOut, Refused> {
+    let source = call.source;
+    let (_, manifest) = installed(&desk, source.as_str()).await?;
+    if token_endpoint(&manifest).is_none() {
+        return Err(Refused::malformed(format!("{source} has no sign-in")));
+    }
+    let name = format!("{source}.{FIELD}");
+    let acting = narrowing.wider(&desk).await?;
+    let turn = desk.turn().await;
+    record(
+        &desk,
+        &acting,
+        json!({"event": "secret.deleted", "name": name, "sources": [source]}),
+    )
+    .await?;
+    act(
+        &desk,
+        &acting,
+        Command::SecretChanged { name: name.clone() },
+    )
+    .await?;
+    let path = desk.state_dir.join(&format!("secrets/{name}"));
+    let removed = blocking(move || plexus_home::state_dir::remove(&path)).await?;
+    drop((turn, acting));
+    let ok = removed
+        .map_err(|error| failed_halfway(format!("secrets/{name} cannot be deleted: {error}")))?;
+    if known(&desk, source.as_str()).is_some() {
+        // It does not serve without: that is what was asked for.
+        let _ = restart(&desk, &source).await;
+    }
+    Ok(SignedOut { ok, source })
+}
+
+fn token_endpoint(manifest: &Manifest) -> Option<&String> {
+    manifest.hosts().find_map(|host| host.sign_in.as_ref())
+}
+
+/// Host and scheme of a URL, without its port.
+fn host(url: &str) -> Option<(&str, String)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = match authority.starts_with('[') {
+        true => authority.split(']').next()?,
+        false => authority.split(':').next()?,
+    };
+    Some((scheme, host.to_ascii_lowercase()))
+}
+
+/// Whether an owner may be sent there: over TLS, or to this machine.
+fn is_address(url: &str) -> bool {
+    let here = ["localhost", "127.0.0.1", "[::1"];
+    let plain = url
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte));
+    plain
+        && host(url).is_some_and(|(scheme, host)| match scheme {
+            "https" => !host.is_empty(),
+            "http" => here.contains(&&*host),
+            _ => false,
+        })
+}
+
+/// 256 random bits, as an address may hold them.
+fn random() -> Result<String, Refused> {
+    let mut bits = [0_u8; 32];
+    getrandom::fill(&mut bits).map_err(|error| failed(error.to_string()))?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bits))
+}
+
+pub(super) fn gone() -> Refused {
+    let error = ErrorBody::new(
+        ErrorCode::NotFound,
+        "No such sign-in is under way: it was made use of, or is older than ten minutes.",
+    );
+    Refused::new(error.next("plexusctl mcp login"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_sent_over_tls_or_to_this_machine() {
+        for good in [
+            "https://auth.example.com/a?b=c",
+            "http://localhost:9/a",
+            "http://127.0.0.1/",
+            "http://[::1]:9/",
+        ] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in [
+            "http://auth.example.com/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://",
+            "//auth.example.com",
+            "http://localhost.example.com/",
+            "http://user@evil.example/",
+            "https://a.example/ b",
+            "file:///etc/passwd",
+        ] {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
+}

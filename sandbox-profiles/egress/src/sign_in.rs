@@ -1,0 +1,461 @@
+//! A sign-in (OAuth 2.1): the token that is added to requests, and its renewal.
+//!
+//! ```text
+//! request ─▶ is there a token, good for a while? ─yes─▶ added ─▶ host ─401─▶ renewed once, sent again
+//!               └─no─▶ token endpoint ─▶ record ─Renewed─▶ gateway ─Kept─▶ used
+//!                          └─invalid_grant─▶ ended: every request is refused, until the owner signs in again
+//! ```
+//! Invariants: one renewal at a time, whoever waits for it; one that is begun goes to its end, though nobody waits any more: what
+//! it is had for is good for once; no token is used before its record is durable; a token goes to the
+//! host, and what renews it to the token endpoint, and neither to anybody else; what has ended is not asked for again.
+//!
+//! Must not know: how the owner signed in.
+
+use crate::{
+    forward::{begin, host_header},
+    proxy::{Body, Proxy, Refused},
+    tls::{self, TlsError},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Method, Request, StatusCode, Uri,
+    header::{self, HeaderValue},
+};
+use plexus_ipc::{
+    egress::{
+        Access, AuditId, ClientAuth, Digest, EgressVerdict as Verdict, FromEgress, Grant, SignIn,
+        TokenEndpoint,
+    },
+    frame::FrameSender,
+    message::Secret,
+};
+use rustls::pki_types::ServerName;
+use serde::Deserialize;
+use std::{
+    sync::{Arc, Mutex as Slot, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+/// A token that ends sooner is renewed first.
+const AHEAD: u64 = 60;
+/// How long a renewal may take, its record kept.
+const RENEW_WITHIN: Duration = Duration::from_secs(20);
+/// Largest answer of a token endpoint, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// See the module.
+pub(crate) struct TokenSource {
+    endpoint: TokenEndpoint,
+    host: HeaderValue,
+    /// What proves the endpoint; none on this machine.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    state: Arc<Mutex<Held>>,
+    kept: Keeping,
+}
+
+impl std::fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenSource")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Held {
+    record: SignIn,
+    /// Of its text, as it lies with the gateway.
+    digest: Digest,
+    ended: Option<&'static str>,
+}
+
+/// Records on their way to the gateway.
+struct Keeping {
+    queue: mpsc::Sender<(FromEgress, oneshot::Sender<bool>)>,
+    inbox: Mutex<mpsc::Receiver<(FromEgress, oneshot::Sender<bool>)>>,
+    /// Who waits for the gateway's word.
+    waiting: Slot<Option<oneshot::Sender<bool>>>,
+}
+
+const ENDED: &str =
+    "the sign-in of this server has ended; the owner signs in again: plexusctl mcp login";
+const NO_RECORD: &str =
+    "the secret of this source is no sign-in; the owner signs in: plexusctl mcp login";
+const NOT_KEPT: &str = "the renewed sign-in could not be kept, so it is not used";
+const AWAY: Refused = Refused(
+    Verdict::Unreachable,
+    "the sign-in needs another token, and the authorization server gives none now; try again",
+);
+
+impl TokenSource {
+    pub(crate) fn new(endpoint: TokenEndpoint, secret: &Secret) -> Result<Self, TlsError> {
+        let proof = plexus_ipc::egress::Proof::Name(Vec::new().into());
+        let tls = match endpoint.to.plain {
+            true => None,
+            false => Some((tls::connector(&proof)?, tls::name(&endpoint.to.host)?)),
+        };
+        let digest = Digest::of(secret.expose().as_bytes());
+        let record = SignIn::read(secret).ok_or(TlsError::NoSignIn(NO_RECORD))?;
+        let (queue, inbox) = mpsc::channel(1);
+        Ok(Self {
+            host: host_header(&endpoint.to)?,
+            endpoint,
+            tls,
+            state: Arc::new(Mutex::new(Held {
+                record,
+                digest,
+                ended: None,
+            })),
+            kept: Keeping {
+                queue,
+                inbox: Mutex::new(inbox),
+                waiting: Slot::default(),
+            },
+        })
+    }
+
+    /// Hands records to the gateway as they come.
+    pub(crate) async fn keep_sending(&self, out: &FrameSender<FromEgress>) {
+        let mut inbox = self.kept.inbox.lock().await;
+        while let Some((renewed, told)) = inbox.recv().await {
+            *self.waiting() = Some(told);
+            let _ = out.send_secret(&renewed).await;
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<oneshot::Sender<bool>>> {
+        self.kept
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the gateway says of the record that it was handed.
+    pub(crate) fn heard(&self, durable: bool) {
+        if let Some(told) = self.waiting().take() {
+            let _ = told.send(durable);
+        }
+    }
+
+    /// The header for a request; another than `refused`, which the host did not take.
+    pub(crate) async fn header(
+        self: &Arc<Self>,
+        proxy: &Arc<Proxy>,
+        call: Option<AuditId>,
+        refused: Option<&HeaderValue>,
+    ) -> Result<HeaderValue, Refused> {
+        let mut held = Arc::clone(&self.state).lock_owned().await;
+        if let Some(why) = held.ended {
+            return Err(Refused(Verdict::Credential, why));
+        }
+        let now = now();
+        let there = held.record.access.as_ref().and_then(|access| {
+            let value = bearer(&access.token)?;
+            (refused != Some(&value)).then_some((value, access.expires))
+        });
+        match there {
+            Some((value, None)) => return Ok(value),
+            Some((value, Some(expires))) if expires > now + AHEAD => return Ok(value),
+            // Nothing renews it: it is used until it ends.
+            Some((value, Some(expires)))
+                if expires > now && matches!(held.record.grant, Grant::Nothing) =>
+            {
+                return Ok(value);
+            }
+            _ => {}
+        }
+        let (of, proxy) = (Arc::clone(self), Arc::clone(proxy));
+        let renewing = tokio::spawn(async move {
+            let renewed = timeout(RENEW_WITHIN, of.renew(&mut held, &proxy, call)).await;
+            match (renewed.unwrap_or(Err(AWAY)), there) {
+                (Ok(()), _) => {
+                    let access = held.record.access.as_ref();
+                    access.and_then(|access| bearer(&access.token)).ok_or(AWAY)
+                }
+                (Err(why), _) if why.0 == Verdict::Credential => {
+                    held.ended = Some(why.1);
+                    Err(why)
+                }
+                // One that is good for a little while yet.
+                (Err(_), Some((value, Some(expires)))) if expires > now => Ok(value),
+                (Err(why), _) => Err(why),
+            }
+        });
+        renewing.await.unwrap_or(Err(AWAY))
+    }
+
+    /// Until no renewal is under way.
+    pub(crate) async fn settled(&self) {
+        drop(self.state.lock().await);
+    }
+
+    /// Has another token, and its record kept.
+    async fn renew(
+        &self,
+        held: &mut Held,
+        proxy: &Proxy,
+        call: Option<AuditId>,
+    ) -> Result<(), Refused> {
+        let form = form(&held.record).ok_or(Refused(Verdict::Credential, ENDED))?;
+        let told = self.ask(&held.record, form, proxy, call).await?;
+        let client = &held.record.client;
+        let before = std::mem::replace(&mut held.record.grant, Grant::Nothing);
+        let grant = match (told.refresh_token, before) {
+            (Some(token), _) => Grant::Refresh(Secret::new(token)),
+            // One that is not replaced goes on.
+            (None, Grant::Refresh(token)) => Grant::Refresh(token),
+            (None, Grant::Code { .. } | Grant::Nothing) => Grant::Nothing,
+        };
+        let record = SignIn {
+            client: plexus_ipc::egress::Client {
+                id: client.id.clone(),
+                secret: Secret::new(client.secret.expose().to_owned()),
+                auth: client.auth,
+            },
+            resource: held.record.resource.clone(),
+            grant,
+            access: Some(Access {
+                token: Secret::new(told.access_token),
+                expires: told.expires_in.map(|within| now().saturating_add(within)),
+            }),
+        };
+        let text = record.text();
+        // What was exchanged is used up, whatever becomes of this one.
+        held.record = record;
+        let not_kept = Refused(Verdict::Credential, NOT_KEPT);
+        let text = text.ok_or(not_kept)?;
+        let digest = Digest::of(text.expose().as_bytes());
+        let (told, kept) = oneshot::channel();
+        let renewed = FromEgress::Renewed {
+            was: held.digest,
+            record: text,
+        };
+        let handed = self.kept.queue.send((renewed, told)).await;
+        if handed.is_err() || !kept.await.unwrap_or(false) {
+            return Err(not_kept);
+        }
+        held.digest = digest;
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        record: &SignIn,
+        form: Zeroizing<String>,
+        proxy: &Proxy,
+        call: Option<AuditId>,
+    ) -> Result<Tokens, Refused> {
+        let stream = proxy.dial(&self.endpoint.to, call).await?;
+        let begun = match &self.tls {
+            None => begin(proxy, stream).await,
+            Some((tls, name)) => {
+                let stream = tls.connect(name.clone(), stream).await;
+                begin(proxy, stream.map_err(|_| AWAY)?).await
+            }
+        };
+        let mut sender = begun.ok_or(AWAY)?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(self.endpoint.path.parse::<Uri>().map_err(|_| AWAY)?)
+            .header(header::HOST, self.host.clone())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if record.client.auth == ClientAuth::ClientSecretBasic {
+            let both = Zeroizing::new(format!(
+                "{}:{}",
+                *encoded(&record.client.id),
+                *encoded(record.client.secret.expose())
+            ));
+            let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(&*both)));
+            request = request.header(header::AUTHORIZATION, sensitive(&value).ok_or(AWAY)?);
+        }
+        let body = Full::new(Bytes::from(form.as_bytes().to_vec()));
+        let body: Body = body.map_err(|never| match never {}).boxed_unsync();
+        let request = request.body(body).map_err(|_| AWAY)?;
+        let answer = sender.send_request(request).await.map_err(|_| AWAY)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = Zeroizing::new(body.map_err(|_| AWAY)?.to_bytes().to_vec());
+        read(status, &body)
+    }
+}
+
+/// What a token endpoint says.
+#[derive(Deserialize)]
+struct Tokens {
+    access_token: String,
+    token_type: String,
+    #[serde(default)]
+    expires_in: Option<u64>,
+    #[serde(default)]
+    refresh_token: Option<String>,
+}
+
+fn read(status: StatusCode, body: &[u8]) -> Result<Tokens, Refused> {
+    #[derive(Deserialize)]
+    struct Failure {
+        error: String,
+    }
+    if status == StatusCode::OK {
+        let tokens: Tokens = serde_json::from_slice(body).map_err(|_| AWAY)?;
+        let is_bearer = tokens.token_type.eq_ignore_ascii_case("bearer");
+        return match is_bearer && bearer(&Secret::new(tokens.access_token.clone())).is_some() {
+            true => Ok(tokens),
+            false => Err(AWAY),
+        };
+    }
+    // A server that is busy, or broken, has not said no.
+    let failure = serde_json::from_slice::<Failure>(body);
+    match failure.as_ref().map(|failure| &*failure.error) {
+        Ok("invalid_grant" | "invalid_client" | "unauthorized_client" | "invalid_target")
+            if status.is_client_error() =>
+        {
+            Err(Refused(Verdict::Credential, ENDED))
+        }
+        _ => Err(AWAY),
+    }
+}
+
+/// The form of the next request; none where nothing is left to ask with.
+fn form(record: &SignIn) -> Option<Zeroizing<String>> {
+    let mut form = Form(Zeroizing::new(String::with_capacity(4096)));
+    match &record.grant {
+        Grant::Nothing => return None,
+        Grant::Refresh(token) => {
+            form.add("grant_type", "refresh_token");
+            form.add("refresh_token", token.expose());
+        }
+        Grant::Code {
+            code,
+            verifier,
+            redirect,
+        } => {
+            form.add("grant_type", "authorization_code");
+            form.add("code", code.expose());
+            form.add("code_verifier", verifier.expose());
+            form.add("redirect_uri", redirect);
+        }
+    }
+    form.add("resource", &record.resource);
+    if record.client.auth != ClientAuth::ClientSecretBasic {
+        form.add("client_id", &record.client.id);
+    }
+    if record.client.auth == ClientAuth::ClientSecretPost {
+        form.add("client_secret", record.client.secret.expose());
+    }
+    Some(form.0)
+}
+
+struct Form(Zeroizing<String>);
+
+impl Form {
+    fn add(&mut self, name: &str, value: &str) {
+        if !self.0.is_empty() {
+            self.0.push('&');
+        }
+        self.0.push_str(name);
+        self.0.push('=');
+        self.0.push_str(&encoded(value));
+    }
+}
+
+/// As a form has it.
+fn encoded(text: &str) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(3 * text.len()));
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+                out.push(char::from(byte))
+            }
+            _ => {
+                out.push('%');
+                for nibble in [byte >> 4, byte & 15] {
+                    out.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// As `Authorization`; none where no header holds it.
+fn bearer(token: &Secret) -> Option<HeaderValue> {
+    if token.expose().is_empty() {
+        return None;
+    }
+    sensitive(&Zeroizing::new(format!("Bearer {}", token.expose())))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Second of the Unix epoch.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_and_answers_are_those_of_the_protocol() {
+        assert_eq!(&*encoded("a b+c/ä"), "a%20b%2Bc%2F%C3%A4");
+        let text = r#"{"client":{"id":"p x","secret":"s","auth":"client_secret_post"},"resource":"https://a.example/mcp","grant":{"refresh":"r&1"}}"#;
+        let record = SignIn::read(&Secret::new(text.into())).unwrap();
+        assert_eq!(
+            &**form(&record).unwrap(),
+            "grant_type=refresh_token&refresh_token=r%261&resource=https%3A%2F%2Fa.example%2Fmcp&client_id=p%20x&client_secret=s"
+        );
+        let verdict =
+            |status: StatusCode, body: &str| read(status, body.as_bytes()).err().map(|why| why.0);
+        let good = r#"{"access_token":"t","token_type":"bearer","expires_in":60,"scope":"x"}"#;
+        assert_eq!(verdict(StatusCode::OK, good), None);
+        for (status, body, expected) in [
+            (StatusCode::OK, "{}", Verdict::Unreachable),
+            (
+                StatusCode::OK,
+                r#"{"access_token":"t\n","token_type":"bearer"}"#,
+                Verdict::Unreachable,
+            ),
+            (
+                StatusCode::OK,
+                r#"{"access_token":"t","token_type":"mac"}"#,
+                Verdict::Unreachable,
+            ),
+            (
+                StatusCode::BAD_REQUEST,
+                r#"{"error":"invalid_grant"}"#,
+                Verdict::Credential,
+            ),
+            (
+                StatusCode::UNAUTHORIZED,
+                r#"{"error":"invalid_client"}"#,
+                Verdict::Credential,
+            ),
+            (
+                StatusCode::BAD_REQUEST,
+                r#"{"error":"temporarily_unavailable"}"#,
+                Verdict::Unreachable,
+            ),
+            (
+                StatusCode::BAD_GATEWAY,
+                r#"{"error":"invalid_grant"}"#,
+                Verdict::Unreachable,
+            ),
+        ] {
+            assert_eq!(verdict(status, body), Some(expected), "{body}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! An MCP server over HTTP whose users sign in (OAuth 2.1), and its authorization server, on one port. Its user always says yes.
+//!
+//! It checks what a client proves: code, verifier, redirect address, client, resource; a refresh token is good for once, and one
+//! that comes twice ends the sign-in. A story names one way in which it lies.
+
+use crate::http::Client;
+use crate::mcp_web::{Era, Heard, http, opened, read};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use plexus_protocol::Digest;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// In what it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// In nothing.
+    None,
+    /// Its metadata names another issuer.
+    Issuer,
+    /// The browser comes back with this issuer.
+    CameFrom(String),
+    /// It says that it names itself, and does not.
+    Nameless,
+    /// Its users sign in at this address.
+    Page(String),
+    /// It offers no PKCE.
+    NoPkce,
+    /// What it says of its sign-in is at this address.
+    Metadata(String),
+    /// Its authorization server is this.
+    Server(String),
+    /// It says that it is another server.
+    Resource,
+    /// Tokens are had at this address.
+    Tokens(String),
+    /// Tokens are no bearer tokens.
+    TokenType,
+    /// Where clients register is this.
+    Registration(String),
+}
+
+#[derive(Default)]
+struct Kept {
+    heard: Vec<Heard>,
+    clients: BTreeMap<String, String>,
+    /// What each code was asked with.
+    codes: BTreeMap<String, BTreeMap<String, String>>,
+    access: BTreeSet<String>,
+    refresh: Option<String>,
+    spent: BTreeSet<String>,
+    /// Seconds that a token is said to be good for.
+    life: Option<u64>,
+    exchanges: usize,
+    refreshes: usize,
+    /// The token endpoint answers 503.
+    is_away: bool,
+    made: usize,
+}
+
+/// A server that serves until its process ends.
+pub struct OAuthWeb {
+    port: u16,
+    kept: Arc<Mutex<Kept>>,
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl OAuthWeb {
+    /// Starts it on a free loopback port.
+    ///
+    /// # Panics
+    /// When this machine has no port.
+    #[must_use]
+    #[track_caller]
+    pub fn start(lie: Lie) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let kept: Arc<Mutex<Kept>> = Arc::default();
+        let keeps = Arc::clone(&kept);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (keeps, lie) = (Arc::clone(&keeps), lie.clone());
+                thread::spawn(move || {
+                    if let Some(request) = read(&client) {
+                        let answer = answer(port, &lie, &keeps, &request);
+                        drop((&client).write_all(answer.as_bytes()));
+                    }
+                });
+            }
+        });
+        Self { port, kept }
+    }
+    /// Where the server is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+    /// All that it was asked so far.
+    #[must_use]
+    pub fn heard(&self) -> Vec<Heard> {
+        lock(&self.kept).heard.clone()
+    }
+    /// How many codes were exchanged, and how often a token was renewed.
+    #[must_use]
+    pub fn tokens(&self) -> (usize, usize) {
+        let kept = lock(&self.kept);
+        (kept.exchanges, kept.refreshes)
+    }
+    /// The tokens that it gave and that are good now, the one that renews them last.
+    #[must_use]
+    pub fn good(&self) -> Vec<String> {
+        let kept = lock(&self.kept);
+        kept.access.iter().chain(&kept.refresh).cloned().collect()
+    }
+    /// From now on its tokens are said to be good for so long.
+    pub fn lives(&self, seconds: u64) {
+        lock(&self.kept).life = Some(seconds);
+    }
+    /// Ends every token, but the one that renews them.
+    pub fn expire(&self) {
+        lock(&self.kept).access.clear();
+    }
+    /// Ends the sign-in as a whole.
+    pub fn end(&self) {
+        let mut kept = lock(&self.kept);
+        kept.access.clear();
+        kept.refresh = None;
+    }
+    /// Whether the token endpoint gives nothing now.
+    pub fn is_away(&self, away: bool) {
+        lock(&self.kept).is_away = away;
+    }
+}
+
+/// What a browser does with the page of a sign-in: its user says yes, and it goes where it is sent. Gives the page there.
+///
+/// # Panics
+/// Where a page sends it nowhere.
+#[must_use]
+#[track_caller]
+pub fn browse(address: &str) -> String {
+    let there = visit(address);
+    let back = there
+        .header("location")
+        .unwrap_or_else(|| panic!("{address}: {}", there.text()))
+        .to_owned();
+    visit(&back).text()
+}
+
+#[track_caller]
+fn visit(address: &str) -> crate::http::Response {
+    let rest = address.strip_prefix("http://").expect("a plain address");
+    let (authority, path) = rest.split_once('/').expect("a path");
+    let port = authority
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok());
+    let client = Client::tcp(port.expect("a port")).with("host", authority);
+    client.get(&format!("/{path}"))
+}
+
+fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
+    let here = format!("http://127.0.0.1:{port}");
+    let (method, whole) = request.line.split_once(' ').unwrap_or_default();
+    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
+    lock(kept).heard.push(request.clone());
+    let json = |status: u16, body: Value| http(status, "application/json", "", &body.to_string());
+    match (method, path) {
+        ("GET", "/.well-known/oauth-protected-resource/mcp") => {
+            let server = match lie {
+                Lie::Server(other) => other.clone(),
+                _ => here.clone(),
+            };
+            let resource = match lie {
+                Lie::Resource => "http://127.0.0.1:1/mcp".to_owned(),
+                _ => format!("{here}/mcp"),
+            };
+            json(
+                200,
+                json!({"resource": resource, "authorization_servers": [server], "scopes_supported": ["notes:read"]}),
+            )
+        }
+        ("GET", "/.well-known/oauth-authorization-server") => {
+            let or = |other: Option<&String>, path: &str| {
+                other.cloned().unwrap_or(format!("{here}{path}"))
+            };
+            let of = |lie: &Lie| match lie {
+                Lie::Page(other) => [Some(other.clone()), None, None],
+                Lie::Tokens(other) => [None, Some(other.clone()), None],
+                Lie::Registration(other) => [None, None, Some(other.clone())],
+                _ => [None, None, None],
+            };
+            let [page, tokens, registration] = of(lie);
+            json(
+                200,
+                json!({
+                    "issuer": if *lie == Lie::Issuer { format!("{here}/other") } else { here.clone() },
+                    "authorization_endpoint": or(page.as_ref(), "/authorize"),
+                    "token_endpoint": or(tokens.as_ref(), "/token"),
+                    "registration_endpoint": or(registration.as_ref(), "/register"),
+                    "code_challenge_methods_supported": if *lie == Lie::NoPkce { vec!["plain"] } else { vec!["S256"] },
+                    "authorization_response_iss_parameter_supported": *lie == Lie::Nameless,
+                }),
+            )
+        }
+        ("POST", "/register") => {
+            let mut kept = lock(kept);
+            let id = format!("client {}", kept.clients.len() + 1);
+            let redirect = request.body["redirect_uris"][0]
+                .as_str()
+                .unwrap_or_default();
+            kept.clients.insert(id.clone(), redirect.to_owned());
+            json(201, json!({"client_id": id, "redirect_uris": [redirect]}))
+        }
+        ("GET", "/authorize") => authorize(lie, kept, fields(query)),
+        ("POST", "/token") => {
+            let form = fields(request.body.as_str().unwrap_or_default());
+            let (status, told) = tokens(&here, lie, &mut lock(kept), &form);
+            json(status, told)
+        }
+        (_, "/mcp") => {
+            let given = request
+                .headers
+                .get("authorization")
+                .and_then(|given| given.strip_prefix("Bearer "));
+            let is_good = given.is_some_and(|given| lock(kept).access.contains(given));
+            if is_good {
+                return opened(Era::Handshake, request);
+            }
+            let at = match lie {
+                Lie::Metadata(other) => other.clone(),
+                _ => format!("{here}/.well-known/oauth-protected-resource/mcp"),
+            };
+            let challenge = format!(
+                "WWW-Authenticate: Bearer error=\"invalid_token\", resource_metadata=\"{at}\"\r\n"
+            );
+            http(401, "text/plain", &challenge, "who are you?")
+        }
+        _ => http(404, "text/plain", "", "nothing"),
+    }
+}
+
+fn authorize(lie: &Lie, kept: &Mutex<Kept>, asked: BTreeMap<String, String>) -> String {
+    let mut kept = lock(kept);
+    let of = |name: &str| asked.get(name).cloned().unwrap_or_default();
+    if kept.clients.get(&of("client_id")) != Some(&of("redirect_uri"))
+        || of("code_challenge_method") != "S256"
+    {
+        return http(400, "text/plain", "", "no such client");
+    }
+    kept.made += 1;
+    let code = format!("code&{}", kept.made);
+    let from = match lie {
+        Lie::CameFrom(other) => format!("&iss={}", escaped(other)),
+        _ => String::new(),
+    };
+    let back = format!(
+        "Location: {}?code={}&state={}{from}\r\n",
+        of("redirect_uri"),
+        escaped(&code),
+        escaped(&of("state"))
+    );
+    kept.codes.insert(code, asked);
+    http(302, "text/plain", &back, "")
+}
+
+fn tokens(here: &str, lie: &Lie, kept: &mut Kept, form: &BTreeMap<String, String>) -> (u16, Value) {
+    if kept.is_away {
+        return (503, json!({"error": "temporarily_unavailable"}));
+    }
+    let of = |name: &str| form.get(name).cloned().unwrap_or_default();
+    let refused = |why: &str| {
+        (
+            400,
+            json!({"error": "invalid_grant", "error_description": why}),
+        )
+    };
+    if of("resource") != format!("{here}/mcp") {
+        return (400, json!({"error": "invalid_target"}));
+    }
+    match &*of("grant_type") {
+        "authorization_code" => {
+            let Some(asked) = kept.codes.remove(&of("code")) else {
+                return refused("no such code");
+            };
+            let challenge =
+                BASE64_URL_SAFE_NO_PAD.encode(Digest::of(of("code_verifier").as_bytes()).0);
+            let is = |name: &str, value: &str| asked.get(name).map(String::as_str) == Some(value);
+            if !is("code_challenge", &challenge)
+                || !is("redirect_uri", &of("redirect_uri"))
+                || !is("client_id", &of("client_id"))
+            {
+                return refused("not who asked");
+            }
+            kept.exchanges += 1;
+        }
+        "refresh_token" => {
+            let token = of("refresh_token");
+            if kept.spent.contains(&token) {
+                // Somebody has a copy.
+                kept.access.clear();
+                kept.refresh = None;
+            }
+            if kept.refresh.as_ref() != Some(&token) {
+                return refused("no such token");
+            }
+            kept.spent.insert(token);
+            kept.refreshes += 1;
+        }
+        _ => return (400, json!({"error": "unsupported_grant_type"})),
+    }
+    kept.made += 1;
+    let (access, refresh) = (
+        format!("hush-access-{}", kept.made),
+        format!("hush-refresh-{}", kept.made),
+    );
+    kept.access = BTreeSet::from([access.clone()]);
+    kept.refresh = Some(refresh.clone());
+    let kind = if *lie == Lie::TokenType {
+        "mac"
+    } else {
+        "Bearer"
+    };
+    let mut told = json!({"access_token": access, "token_type": kind, "refresh_token": refresh});
+    if let Some(life) = kept.life {
+        told["expires_in"] = life.into();
+    }
+    (200, told)
+}
+
+/// The fields of a form, or of a query.
+fn fields(text: &str) -> BTreeMap<String, String> {
+    let fields = text.split('&').filter_map(|field| field.split_once('='));
+    fields
+        .map(|(name, value)| (plain(name), plain(value)))
+        .collect()
+}
+
+fn plain(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let hex: String = [rest.next(), rest.next()]
+                    .into_iter()
+                    .flatten()
+                    .map(char::from)
+                    .collect();
+                out.push(u8::from_str_radix(&hex, 16).unwrap_or(b'?'));
+            }
+            byte => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(
+            |byte| match byte.is_ascii_alphanumeric() || b"-_".contains(&byte) {
+                true => char::from(byte).to_string(),
+                false => format!("%{byte:02X}"),
+            },
+        )
+        .collect()
+}

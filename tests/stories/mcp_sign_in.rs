@@ -1,0 +1,534 @@
+//! MCP servers whose users sign in (OAuth 2.1): signed in at by a browser, kept signed in, told in words where that ends.
+
+use crate::mcp::{Desk, codex_asked, lines_of, set_up, waiting};
+use plexus_tests::{
+    Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
+    coding_agents::{self, Conversation, ask_claude_at, node},
+    oauth_web::{Lie, OAuthWeb, browse},
+    programs,
+    texts::{assert_contains, assert_lacks},
+    waiting::until,
+};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// Begins a sign-in for `notes`; gives the answer.
+fn begun(gateway: &Gateway, url: &str) -> plexus_tests::Response {
+    let asked = json!({"name": "notes", "url": url});
+    gateway.owner().post("/admin/api/sign-ins", asked)
+}
+
+/// Begins one, and has the browser make it; gives its id and what the browser shows.
+fn made(gateway: &Gateway, url: &str) -> (String, String) {
+    let begun = begun(gateway, url).expect_ok();
+    let text = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
+    let page = browse(&text("address"));
+    (text("id"), page)
+}
+
+/// Lends the server as `notes`, signed in, with `look` as a read.
+fn lend(gateway: &Gateway, url: &str) -> Value {
+    let (id, page) = made(gateway, url);
+    assert_contains(&page, "You are signed in");
+    let mut draft = json!({"name": "notes", "url": url, "sign_in": id, "reads": ["look"]});
+    let seen = gateway
+        .owner()
+        .post("/admin/api/extensions/preview", draft.clone());
+    let seen = seen.expect_ok();
+    draft["digest"] = seen["digest"].clone();
+    gateway
+        .owner()
+        .post("/admin/api/extensions", draft)
+        .expect_ok();
+    seen
+}
+
+fn is_answered(agent: &Agent) -> bool {
+    agent.invoke("notes.look", json!({})).json()["ok"] == true
+}
+
+fn looks(agent: &Agent) {
+    let looked = agent.must("notes.look", json!({}));
+    assert_eq!(looked["output"]["text"], "\"look\" {}", "{looked}");
+}
+
+/// Nothing that the gateway keeps or says holds a token; `secrets/` alone does.
+fn told_nowhere(gateway: &Gateway, tokens: &[String]) {
+    assert!(!tokens.is_empty());
+    let secret = gateway.state_file("secrets/notes.authorization");
+    assert!(
+        tokens.iter().all(|token| secret.contains(token)),
+        "the control"
+    );
+    let mut folders = vec![gateway.state()];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.extend((path.file_name() != Some("secrets".as_ref())).then_some(path));
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(
+                tokens.iter().all(|token| !text.contains(token)),
+                "{}",
+                path.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 3, "{seen} files");
+    assert_lacks(&gateway.stderr(), "hush");
+    #[cfg(target_os = "linux")]
+    for worker in gateway.workers() {
+        let of =
+            |what: &str| std::fs::read(format!("/proc/{}/{what}", worker.pid)).unwrap_or_default();
+        let told = [of("cmdline"), of("environ")].concat();
+        assert_lacks(&String::from_utf8_lossy(&told), "hush");
+    }
+}
+
+#[test]
+fn owner_signs_in_by_a_browser_and_stays_signed_in() {
+    let web = OAuthWeb::start(Lie::None);
+    let mut gateway = Gateway::start();
+    let line = ["mcp", "add", "notes", "--url", &web.url(), "--read", "look"];
+    let mut terminal = Terminal::start(&gateway.on_terminal(line), 700, 40);
+    let shown = terminal.until_shows("waiting for you, 10 minutes at most");
+    assert_contains(&shown, "for        notes:read");
+    let address = shown
+        .split_whitespace()
+        .find(|word| word.contains("/authorize?"));
+    let address = address.expect("an address").to_owned();
+    for part in [
+        "code_challenge_method=S256",
+        "response_type=code",
+        "resource=http%3A%2F%2F127.0.0.1",
+    ] {
+        assert_contains(&address, part);
+    }
+    assert_eq!(web.tokens(), (0, 0), "before the browser");
+    // Longer than a connection of the owner's may be silent.
+    std::thread::sleep(Duration::from_secs(12));
+    assert_contains(&browse(&address), "You are signed in");
+    let shown = terminal.until_shows("add notes as shown? [y/N]");
+    assert_contains(
+        &shown,
+        "sign-in      yours, kept and renewed here; tokens from http://127.0.0.1",
+    );
+    terminal.keys("y\n");
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    assert_eq!(web.tokens(), (1, 0));
+    // The answer of a browser counts once.
+    assert_contains(&browse(&address), "No sign-in waits for this");
+    let agent = gateway.agent_with("caller", &["notes.look", "notes.act"]);
+    looks(&agent);
+    let item = agent.must_ask("notes.act", json!({"what": "tea"}));
+    gateway.owner().approve(&item, "once");
+    agent.must("notes.act", json!({"what": "tea"}));
+    // A token that the server does not take any more is renewed, and the call is made.
+    web.expire();
+    looks(&agent);
+    assert_eq!(web.tokens(), (1, 1));
+    told_nowhere(&gateway, &web.good());
+    gateway.restart();
+    let agent = gateway.back(&agent);
+    looks(&agent);
+    web.expire();
+    looks(&agent);
+    assert_eq!(web.tokens(), (1, 2));
+    let shown = gateway.cli(["mcp", "show", "notes"]);
+    assert_contains(shown.expect_ok(), "sign-in      yours");
+    // What it is now is compared by its own workers: nobody else renews the sign-in.
+    web.expire();
+    gateway
+        .cli(["mcp", "refresh", "notes", "--yes"])
+        .expect_ok();
+    looks(&agent);
+    assert_eq!(web.tokens(), (1, 3));
+}
+
+#[test]
+fn token_that_soon_ends_is_renewed_ahead() {
+    let web = OAuthWeb::start(Lie::None);
+    let gateway = Gateway::start();
+    web.lives(30);
+    lend(&gateway, &web.url());
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    web.lives(3_600);
+    let before = web.tokens();
+    looks(&agent);
+    let unasked = |web: &OAuthWeb| {
+        web.heard()
+            .iter()
+            .filter(|one| one.line.starts_with("POST /mcp"))
+            .count()
+    };
+    assert_eq!(web.tokens(), (before.0, before.1 + 1));
+    let asked = unasked(&web);
+    looks(&agent);
+    assert_eq!(
+        web.tokens().1,
+        before.1 + 1,
+        "one that is good is not renewed"
+    );
+    assert!(unasked(&web) > asked);
+    // One that is good for a little while is used while no other is to be had.
+    web.lives(30);
+    web.expire();
+    looks(&agent);
+    web.is_away(true);
+    looks(&agent);
+    web.expire();
+    let refused = agent.invoke("notes.look", json!({}));
+    assert_contains(&refused.text(), "gives none now; try again");
+    web.is_away(false);
+    looks(&agent);
+}
+
+#[test]
+fn many_sessions_renew_once_for_all() {
+    let rounds = match plexus_tests::length() {
+        Length::Quick => 5,
+        Length::Full => 20,
+        Length::Long => 100,
+    };
+    let web = OAuthWeb::start(Lie::None);
+    let gateway = Gateway::start();
+    lend(&gateway, &web.url());
+    let agents: Vec<Agent> = (0..8)
+        .map(|n| gateway.agent_with(&format!("caller-{n}"), &["notes.look"]))
+        .collect();
+    for round in 1..=rounds {
+        web.expire();
+        std::thread::scope(|scope| {
+            for agent in &agents {
+                scope.spawn(|| looks(agent));
+            }
+        });
+        assert_eq!(
+            web.tokens(),
+            (1, round),
+            "one renewal for all, and nobody signs in anew"
+        );
+    }
+}
+
+#[test]
+fn sign_in_that_has_ended_says_so_and_is_made_again() {
+    let web = OAuthWeb::start(Lie::None);
+    let gateway = Gateway::start();
+    lend(&gateway, &web.url());
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    web.end();
+    for _ in 0..3 {
+        let refused = agent.invoke("notes.look", json!({}));
+        assert_contains(
+            &refused.text(),
+            "the owner signs in again: plexusctl mcp login",
+        );
+    }
+    let asked = |web: &OAuthWeb| {
+        web.heard()
+            .iter()
+            .filter(|one| one.line == "POST /token")
+            .count()
+    };
+    assert_eq!(asked(&web), 2, "what has ended is asked for once");
+    let mut terminal = Terminal::start(&gateway.on_terminal(["mcp", "login", "notes"]), 700, 40);
+    let shown = terminal.until_shows("waiting for you, 10 minutes at most");
+    let address = shown
+        .split_whitespace()
+        .find(|word| word.contains("/authorize?"));
+    drop(browse(address.expect("an address")));
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    // It may be another account.
+    assert!(!is_answered(&agent));
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    gateway.cli(["mcp", "logout", "notes"]).expect_ok();
+    assert!(!gateway.state().join("secrets/notes.authorization").exists());
+    assert!(!is_answered(&agent));
+}
+
+#[test]
+fn sign_in_survives_a_kill_or_says_that_it_does_not() {
+    let tries = match plexus_tests::length() {
+        Length::Quick => 4,
+        Length::Full => 8,
+        Length::Long => 60,
+    };
+    let web = OAuthWeb::start(Lie::None);
+    let mut gateway = Gateway::start();
+    lend(&gateway, &web.url());
+    let mut agent = gateway.agent_with("caller", &["notes.look"]);
+    let (mut survived, mut ended) = (0, 0);
+    for n in 0..tries {
+        web.expire();
+        let before = web.tokens().1;
+        std::thread::scope(|scope| {
+            let calling = scope.spawn(|| {
+                let body = json!({"id": "notes.look", "input": {}});
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    agent.invoke_body(body)
+                }));
+            });
+            // At another point of the renewal each time: once it is under way, or a little later.
+            let began = Instant::now();
+            while web.tokens().1 == before && began.elapsed() < Duration::from_secs(2) {
+                std::thread::yield_now();
+            }
+            let later = Duration::from_micros(u64::try_from(n).expect("small") * 400);
+            let until = Instant::now() + later;
+            while Instant::now() < until {
+                std::thread::yield_now();
+            }
+            gateway.kill9();
+            let _ = calling.join();
+        });
+        gateway.start_again();
+        agent = gateway.back(&agent);
+        let looked = agent.invoke("notes.look", json!({}));
+        if looked.json()["ok"] == true {
+            survived += 1;
+            continue;
+        }
+        assert_contains(
+            &looked.text(),
+            "the owner signs in again: plexusctl mcp login",
+        );
+        ended += 1;
+        let asked = json!({"name": "notes"});
+        let begun = gateway
+            .owner()
+            .post("/admin/api/sign-ins", asked)
+            .expect_ok();
+        let text = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
+        drop(browse(&text("address")));
+        let path = format!("/admin/api/sign-ins/{}/renew", text("id"));
+        gateway.owner().post(&path, json!({})).expect_ok();
+        agent = gateway.agent_with("caller", &["notes.look"]);
+        looks(&agent);
+    }
+    assert_eq!(survived + ended, tries);
+}
+
+/// What it says of itself does not fit, or leads elsewhere: it is refused, and who was named elsewhere hears nothing.
+#[test]
+fn what_does_not_fit_is_refused() {
+    let gateway = Gateway::start();
+    let elsewhere = Listener::start();
+    let there = format!("http://localhost:{}/x", elsewhere.port());
+    let inward = format!("https://127.0.0.2:{}/x", elsewhere.port());
+    for (lie, words) in [
+        (Lie::Issuer, "and was asked for as"),
+        (Lie::NoPkce, "does not offer PKCE with S256"),
+        (
+            Lie::Page("javascript:alert(1)".into()),
+            "which is no https address",
+        ),
+        (
+            Lie::Page("http://login.example.com/".into()),
+            "which is no https address",
+        ),
+        (
+            Lie::Tokens("file:///etc/passwd".into()),
+            "which is no https address",
+        ),
+        (Lie::Resource, "which is not what was asked"),
+        (Lie::Metadata(there.clone()), "which is another host"),
+        (Lie::Server(there.clone()), "is no https URL"),
+        (
+            Lie::Server(inward.clone()),
+            "the host leads into this machine or network",
+        ),
+        (Lie::Registration(there.clone()), "is no https URL"),
+        (
+            Lie::Registration(inward),
+            "the host leads into this machine or network",
+        ),
+    ] {
+        let web = OAuthWeb::start(lie.clone());
+        let refused = begun(&gateway, &web.url());
+        assert_ne!(refused.status, 200, "{lie:?}: {}", refused.text());
+        assert_contains(&refused.text(), words);
+        assert_eq!(elsewhere.heard(), Vec::<String>::new(), "{lie:?}");
+    }
+    for (lie, words) in [
+        (
+            Lie::CameFrom("https://evil.example".into()),
+            "nothing was taken",
+        ),
+        (Lie::Nameless, "did not name itself"),
+    ] {
+        let web = OAuthWeb::start(lie);
+        let (id, page) = made(&gateway, &web.url());
+        assert_contains(&page, words);
+        let stage = gateway
+            .owner()
+            .get(&format!("/admin/api/sign-ins/{id}"))
+            .expect_ok();
+        assert_eq!(stage["stage"], "refused");
+        let draft = json!({"name": "notes", "url": web.url(), "sign_in": id});
+        assert_ne!(
+            gateway
+                .owner()
+                .post("/admin/api/extensions/preview", draft)
+                .status,
+            200
+        );
+        assert_eq!(web.tokens(), (0, 0), "no code was exchanged");
+    }
+    // Tokens elsewhere, and tokens of another kind, are found when they are had.
+    for lie in [Lie::Tokens(there), Lie::TokenType] {
+        let web = OAuthWeb::start(lie.clone());
+        let (id, _) = made(&gateway, &web.url());
+        let draft = json!({"name": "notes", "url": web.url(), "sign_in": id});
+        assert_ne!(
+            gateway
+                .owner()
+                .post("/admin/api/extensions/preview", draft)
+                .status,
+            200,
+            "{lie:?}"
+        );
+        assert_eq!(elsewhere.heard(), Vec::<String>::new(), "{lie:?}");
+    }
+    // A browser that was sent by nobody, and a sign-in that is used for another server.
+    let unasked = format!(
+        "http://localhost:{}/admin/signed-in?code=x&state=y",
+        gateway.port()
+    );
+    assert_contains(&visited(&gateway, &unasked), "No sign-in waits for this");
+    let (one, other) = (OAuthWeb::start(Lie::None), OAuthWeb::start(Lie::None));
+    let (id, _) = made(&gateway, &one.url());
+    let draft = json!({"name": "notes", "url": other.url(), "sign_in": id});
+    let refused = gateway.owner().post("/admin/api/extensions/preview", draft);
+    assert_contains(&refused.text(), "the sign-in was made for notes");
+    // The control.
+    lend(&gateway, &one.url());
+}
+
+fn visited(gateway: &Gateway, address: &str) -> String {
+    let host = format!("localhost:{}", gateway.port());
+    let path = address
+        .split_once(&host)
+        .expect("the gateway's")
+        .1
+        .to_owned();
+    gateway.client().with("host", &host).get(&path).text()
+}
+
+/// The server of the TypeScript SDK, with the SDK's own authorization server, which checks whom a token is for.
+struct SdkServer {
+    running: Child,
+    port: u16,
+    _home: Folder,
+}
+
+impl SdkServer {
+    fn start() -> Self {
+        let home = Folder::empty();
+        let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+        let [port, auth] = ports.map(|free| free.local_addr().expect("an address").port());
+        let mut command = programs::command(&node(), &home.path());
+        command
+            .arg(coding_agents::sdk_server())
+            .args(["--oauth", "--oauth-strict"])
+            .env("MCP_PORT", port.to_string())
+            .env("MCP_AUTH_PORT", auth.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let server = Self {
+            running: command.spawn().expect("node runs"),
+            port,
+            _home: home,
+        };
+        for port in [auth, port] {
+            until("the server of the SDK", || {
+                TcpStream::connect(("localhost", port)).ok()
+            });
+        }
+        server
+    }
+    fn url(&self) -> String {
+        format!("http://localhost:{}/mcp", self.port)
+    }
+}
+
+impl Drop for SdkServer {
+    fn drop(&mut self) {
+        let _ = self.running.kill();
+        let _ = self.running.wait();
+    }
+}
+
+/// A real client calls a tool of the server, once its owner has signed in there and approved.
+fn used(
+    agent: [&str; 2],
+    add: &str,
+    program: &Path,
+    ask: impl Fn(&Model, &Desk) -> Conversation + Sync,
+) {
+    let desk = set_up(agent, &[], add, program);
+    let server = SdkServer::start();
+    let gateway = &desk.house.gateway;
+    let (id, page) = made(gateway, &server.url());
+    assert_contains(&page, "You are signed in");
+    let mut draft = json!({"name": "notes", "url": server.url(), "sign_in": id});
+    let seen = gateway
+        .owner()
+        .post("/admin/api/extensions/preview", draft.clone());
+    draft["digest"] = seen.expect_ok()["digest"].clone();
+    gateway
+        .owner()
+        .post("/admin/api/extensions", draft)
+        .expect_ok();
+    let model = Model::start([
+        Step::mcp("plexus", "notes_greet", json!({"name": "Ada"})),
+        Step::say("That is all."),
+    ]);
+    let went = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| ask(&model, &desk));
+        let item = waiting(&desk.house);
+        desk.house.owner().approve(&item, "once");
+        talking.join().expect("a conversation")
+    });
+    went.expect_ok();
+    model.finish();
+    assert_contains(&model.results()[0], "Hello, Ada!");
+}
+
+#[test]
+fn claude_uses_a_server_of_the_sdk_that_its_owner_signed_in_at() {
+    let [add, _] = lines_of("connect-claude-code.md", "mcp");
+    let claude = coding_agents::claude();
+    used(["claude-code", "my-cc"], &add, &claude, |model, desk| {
+        let folder = desk.project.path();
+        let allowed = ["--allowedTools", "mcp__plexus"];
+        ask_claude_at(
+            &claude,
+            model,
+            &desk.home,
+            &folder,
+            &[],
+            &allowed,
+            "Use Plexus.",
+        )
+    });
+}
+
+#[test]
+fn codex_uses_a_server_of_the_sdk_that_its_owner_signed_in_at() {
+    let codex = coding_agents::codex();
+    used(["codex", "codex"], "true", &codex, |model, desk| {
+        codex_asked(model, desk, &[])
+    });
+}

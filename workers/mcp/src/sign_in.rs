@@ -1,0 +1,343 @@
+//! The steps of a sign-in at a server (OAuth 2.1): what one host says of it, read here and told as plain fields.
+//!
+//! Invariants: nothing is asked of another host; an issuer is the one that was asked for; no redirect is followed.
+//!
+//! Must not know: codes, tokens, the owner's browser.
+
+use crate::http::{ServerAddress, path_of};
+use bytes::Bytes;
+use hyper::{
+    Method, Request, StatusCode,
+    header::{self, HeaderMap},
+};
+use plexus_egress_client::Answer;
+use plexus_ipc::{
+    egress::{Client, ClientAuth},
+    message::Secret,
+    sign_in_step::{Issuer, Resource, SignInStep},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// Most bytes of an address, a scope or an id.
+const LONGEST: usize = 2_048;
+
+/// Answers one step, or says why there is none.
+pub(crate) async fn answer(place: &ServerAddress, step: SignInStep) -> Result<Value, String> {
+    let to_value = |told: serde_json::Result<Value>| told.map_err(|why| why.to_string());
+    match step {
+        SignInStep::Resource { url } => {
+            to_value(serde_json::to_value(resource(place, &url).await?))
+        }
+        SignInStep::Issuer { issuer: id } => {
+            to_value(serde_json::to_value(issuer(place, &id).await?))
+        }
+        SignInStep::Registration { url, redirect } => to_value(serde_json::to_value(
+            register(place, &url, &redirect).await?,
+        )),
+    }
+}
+
+/// `https://host:port`, as a URL begins.
+fn origin(url: &str) -> &str {
+    let from = url.find("://").map_or(0, |at| at + 3);
+    let end = url[from..].find(['/', '?', '#']);
+    end.map_or(url, |end| &url[..from + end])
+}
+
+async fn send(
+    place: &ServerAddress,
+    method: Method,
+    path: &str,
+    said: Option<&Value>,
+) -> Result<Answer, String> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::ACCEPT, "application/json, text/event-stream");
+    if said.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let body = said.map_or_else(Bytes::new, |said| Bytes::from(said.to_string()));
+    let request = request.body(body);
+    let request = request.map_err(|_| format!("{path} is no path that can be asked for"))?;
+    place
+        .client()
+        .send(request)
+        .await
+        .map_err(|why| why.to_string())
+}
+
+/// What the first of these paths holds, where one holds it.
+async fn first<T: DeserializeOwned>(
+    place: &ServerAddress,
+    paths: &[String],
+) -> Result<Option<T>, String> {
+    for path in paths {
+        let answer = send(place, Method::GET, path, None).await?;
+        if answer.status == StatusCode::OK {
+            let read = serde_json::from_slice(&answer.body);
+            return read
+                .map(Some)
+                .map_err(|why| format!("what it says at {path} cannot be read: {why}"));
+        }
+        if answer.status.is_server_error() {
+            return Err(format!("it answered {} at {path}", answer.status.as_u16()));
+        }
+    }
+    Ok(None)
+}
+
+async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> {
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "plexus", "version": env!("CARGO_PKG_VERSION")},
+    }});
+    let path = path_of(url);
+    let answer = send(place, Method::POST, path, Some(&hello)).await?;
+    let of_itself = url.split('#').next().unwrap_or(url).to_owned();
+    if answer.status != StatusCode::UNAUTHORIZED {
+        return Ok(Resource {
+            needed: false,
+            resource: of_itself,
+            issuers: Vec::new(),
+            scope: None,
+        });
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        resource: String,
+        #[serde(default)]
+        authorization_servers: Vec<String>,
+        #[serde(default)]
+        scopes_supported: Vec<String>,
+    }
+    let challenge = Challenge::of(&answer.headers);
+    let bare = path.split('?').next().unwrap_or(path).trim_end_matches('/');
+    let known = "/.well-known/oauth-protected-resource";
+    let mut paths = vec![format!("{known}{bare}"), known.to_owned()];
+    if let Some(named) = challenge.value("resource_metadata") {
+        if origin(&named) != origin(url) {
+            let named = origin(&named);
+            return Err(format!(
+                "it names {named} for what it says of its sign-in, which is another host"
+            ));
+        }
+        paths.insert(0, path_of(&named).to_owned());
+    }
+    paths.dedup();
+    let scope = challenge.value("scope");
+    let Some(metadata) = first::<Metadata>(place, &paths).await? else {
+        // One of the revision before it had metadata of its own.
+        return Ok(Resource {
+            needed: true,
+            resource: of_itself,
+            issuers: vec![origin(url).to_owned()],
+            scope,
+        });
+    };
+    let of = metadata.resource.trim_end_matches('/');
+    let is_it = url == of
+        || url
+            .strip_prefix(of)
+            .is_some_and(|rest| rest.starts_with(['/', '?', '#']));
+    if !is_it || origin(of) != origin(url) {
+        return Err(format!(
+            "it says that it is {}, which is not what was asked",
+            short(&metadata.resource)
+        ));
+    }
+    let scope = scope.or_else(|| {
+        let all = metadata.scopes_supported.join(" ");
+        (!all.is_empty()).then_some(all)
+    });
+    let mut issuers = metadata.authorization_servers;
+    issuers.retain(|issuer| issuer.len() <= LONGEST);
+    issuers.truncate(8);
+    if issuers.is_empty() {
+        issuers.push(origin(url).to_owned());
+    }
+    Ok(Resource {
+        needed: true,
+        resource: metadata.resource,
+        issuers,
+        scope: scope.filter(|scope| scope.len() <= LONGEST),
+    })
+}
+
+async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        issuer: String,
+        authorization_endpoint: String,
+        token_endpoint: String,
+        #[serde(default)]
+        registration_endpoint: Option<String>,
+        #[serde(default)]
+        code_challenge_methods_supported: Vec<String>,
+        #[serde(default)]
+        authorization_response_iss_parameter_supported: bool,
+    }
+    let path = path_of(id).trim_end_matches('/');
+    let (oauth, openid) = (
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+    );
+    let mut paths = vec![format!("{oauth}{path}"), format!("{openid}{path}")];
+    if !path.is_empty() {
+        paths.push(format!("{path}{openid}"));
+    }
+    let metadata: Metadata = first(place, &paths).await?.ok_or_else(|| {
+        format!("{} says nothing of how it signs in: {} is not there; if you have a token, give it with --secret authorization", short(id), paths.join(" or "))
+    })?;
+    if metadata.issuer.trim_end_matches('/') != id.trim_end_matches('/') {
+        return Err(format!(
+            "it says that it is {}, and was asked for as {}",
+            short(&metadata.issuer),
+            short(id)
+        ));
+    }
+    if !metadata
+        .code_challenge_methods_supported
+        .iter()
+        .any(|method| method == "S256")
+    {
+        return Err(
+            "it does not offer PKCE with S256, without which a code can be stolen".to_owned(),
+        );
+    }
+    let endpoints = [
+        Some(&metadata.authorization_endpoint),
+        Some(&metadata.token_endpoint),
+        metadata.registration_endpoint.as_ref(),
+    ];
+    if endpoints
+        .into_iter()
+        .flatten()
+        .any(|url| url.len() > LONGEST)
+    {
+        return Err("an address of it is longer than one may be".to_owned());
+    }
+    Ok(Issuer {
+        authorization: metadata.authorization_endpoint,
+        token: metadata.token_endpoint,
+        registration: metadata.registration_endpoint,
+        names_itself: metadata.authorization_response_iss_parameter_supported,
+    })
+}
+
+async fn register(place: &ServerAddress, url: &str, redirect: &str) -> Result<Client, String> {
+    #[derive(Deserialize)]
+    struct Registered {
+        client_id: String,
+        #[serde(default)]
+        client_secret: Option<String>,
+        #[serde(default)]
+        token_endpoint_auth_method: Option<String>,
+    }
+    let asked = json!({
+        "client_name": "Plexus",
+        "redirect_uris": [redirect],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+    });
+    let answer = send(place, Method::POST, path_of(url), Some(&asked)).await?;
+    if !answer.status.is_success() {
+        let words = String::from_utf8_lossy(&answer.body);
+        return Err(format!(
+            "it does not register Plexus: {} {}",
+            answer.status.as_u16(),
+            short(&words)
+        ));
+    }
+    let read: Registered = serde_json::from_slice(&answer.body)
+        .map_err(|why| format!("its registration cannot be read: {why}"))?;
+    let secret = read.client_secret.unwrap_or_default();
+    let auth = match read.token_endpoint_auth_method.as_deref() {
+        _ if secret.is_empty() => ClientAuth::None,
+        Some("client_secret_post") => ClientAuth::ClientSecretPost,
+        Some("none") => ClientAuth::None,
+        _ => ClientAuth::ClientSecretBasic,
+    };
+    if read.client_id.is_empty() || read.client_id.len() > LONGEST || secret.len() > LONGEST {
+        return Err("its registration has an id or a secret of no use".to_owned());
+    }
+    Ok(Client {
+        id: read.client_id,
+        secret: Secret::new(secret),
+        auth,
+    })
+}
+
+fn short(text: &str) -> String {
+    let end = text.floor_char_boundary(200);
+    text[..end].split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Parameters of `WWW-Authenticate: Bearer`.
+struct Challenge(String);
+
+impl Challenge {
+    fn of(headers: &HeaderMap) -> Self {
+        let all = headers.get_all(header::WWW_AUTHENTICATE).iter();
+        let bearer = all.filter_map(|value| value.to_str().ok()).find(|value| {
+            value
+                .get(..6)
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
+        });
+        Self(
+            bearer
+                .unwrap_or_default()
+                .get(6..)
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    }
+
+    /// A parameter, where it is given, is not empty and not too long.
+    fn value(&self, name: &str) -> Option<String> {
+        let mut rest = &*self.0;
+        while let Some((before, after)) = rest.split_once('=') {
+            let key = before.trim_matches([' ', ',', '\t']);
+            let (value, next) = match after.trim_start().strip_prefix('"') {
+                Some(quoted) => quoted.split_once('"')?,
+                None => after.split_once(',').unwrap_or((after, "")),
+            };
+            if key.eq_ignore_ascii_case(name) {
+                let value = value.trim();
+                return (!value.is_empty() && value.len() <= LONGEST).then(|| value.to_owned());
+            }
+            rest = next;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges_and_origins_are_read() {
+        let of = |text: &str| Challenge(text.to_owned());
+        let challenge = of(
+            r#" error="invalid_token", scope="a b", resource_metadata="https://a.example/x", max=1"#,
+        );
+        assert_eq!(
+            challenge.value("resource_metadata").as_deref(),
+            Some("https://a.example/x")
+        );
+        assert_eq!(challenge.value("SCOPE").as_deref(), Some("a b"));
+        assert_eq!(challenge.value("max").as_deref(), Some("1"));
+        assert_eq!(challenge.value("realm"), None);
+        for odd in ["", " x", r#" a="b"#] {
+            assert_eq!(of(odd).value("a"), None, "{odd}");
+        }
+        assert_eq!(
+            origin("https://a.example:8443/x?y"),
+            "https://a.example:8443"
+        );
+        assert_eq!(origin("https://a.example"), "https://a.example");
+    }
+}
