@@ -17,7 +17,9 @@ const METHODS: [&str; 4] = [
 fn methods(agent: &Agent, source: &str) -> Vec<String> {
     let sees = agent.sees().into_iter();
     let named = sees.filter_map(|id| id.strip_prefix(&format!("{source}.")).map(str::to_owned));
-    named.filter(|name| METHODS.contains(&&**name)).collect()
+    let mut named: Vec<_> = named.filter(|name| METHODS.contains(&&**name)).collect();
+    named.sort();
+    named
 }
 
 /// The error of a call that the server refused, in its own words.
@@ -39,17 +41,19 @@ fn refused(answer: &plexus_tests::Response, words: &str) {
 #[test]
 fn real_server_lends_its_resources_and_prompts() {
     let (gateway, place) = (Gateway::start(), Folder::empty());
-    let (code, memory) = packages(&place);
-    let everything = code.join("@modelcontextprotocol/server-everything/dist/index.js");
-    let add = |name: &str, script: &std::path::Path, reads: &[&str]| {
+    let (code, _) = packages(&place);
+    let add = |name: &str, script: &str, more: &[&str], arguments: &[&str]| {
+        let script = code.join(format!("@modelcontextprotocol/{script}/dist/index.js"));
         let (code, script) = (code.display().to_string(), script.display().to_string());
         let mut words = vec!["mcp", "add", name, "--code", &code, "--yes"];
-        words.extend(reads.iter().flat_map(|read| ["--read", read]));
+        words.extend(more);
         words.extend(["--", "/usr/bin/node", &script]);
+        words.extend(arguments);
         gateway.cli(words)
     };
     let reads = ["resources.list", "resources.read", "prompts.list"];
-    let added = add("all", &everything, &reads);
+    let reads: Vec<_> = reads.iter().flat_map(|read| ["--read", read]).collect();
+    let added = add("all", "server-everything", &reads, &[]);
     for said in [
         "tool resources.read: a read: runs where it can change nothing",
         "demo://resource/static/document/architecture.md",
@@ -139,12 +143,15 @@ fn real_server_lends_its_resources_and_prompts() {
     );
 
     // A server without them has none of this.
-    let added = add("memory", &memory, &["read_graph"]);
+    let files = Folder::empty();
+    let path = files.path().display().to_string();
+    let given = ["--folder", &path, "--read", "read_text_file"];
+    let added = add("files", "server-filesystem", &given, &[&path]);
     assert_lacks(added.expect_ok(), "resources.");
-    let other = gateway.agent_with("other", &["memory.read_graph"]);
-    assert_eq!(methods(&other, "memory"), Vec::<String>::new());
+    let other = gateway.agent_with("other", &["files.read_text_file"]);
+    assert_eq!(methods(&other, "files"), Vec::<String>::new());
     assert_eq!(methods(&other, "all").len(), 4);
-    let unknown = other.invoke("memory.resources.list", json!({}));
+    let unknown = other.invoke("files.resources.list", json!({}));
     unknown.expect_error(404, "unknown_capability");
 }
 
@@ -214,7 +221,7 @@ fn what_a_server_only_could_have_is_not_lent() {
         .gateway
         .cli(["mcp", "refresh", "odd", "--read", "prompts.list", "--yes"]);
     assert_contains(refreshed.expect_ok(), "tool prompts.list: a read");
-    assert_eq!(methods(&agent, "odd"), ["prompts.list", "prompts.get"]);
+    assert_eq!(methods(&agent, "odd"), ["prompts.get", "prompts.list"]);
     // One that was agreed to stays, though it has none for a while.
     odd.says(&[none]);
     let agent = odd.gateway.agent_with("other", &["odd.prompts.list"]);

@@ -471,7 +471,7 @@ impl Session {
         self.until = Some(Instant::now() + CALL_WITHIN);
         self.asked = QuestionCount::default();
         let answered = tokio::select! {
-            answered = timeout(call.remaining(), self.asked(asked, arguments, call)) => {
+            answered = timeout(call.remaining(), self.exchange(asked, arguments, call)) => {
                 answered.unwrap_or(Err(SessionError::Late))
             }
             () = call.cancelled() => Err(SessionError::Cancelled),
@@ -502,7 +502,7 @@ impl Session {
         }
     }
 
-    async fn asked(
+    async fn exchange(
         &mut self,
         asked: Request<'_>,
         arguments: &Value,

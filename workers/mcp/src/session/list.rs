@@ -12,6 +12,7 @@ use std::{
 };
 use tokio::time::timeout;
 
+const METHOD_NOT_FOUND: i64 = -32601;
 /// Most pages of a list.
 const MAX_PAGES: usize = 64;
 /// Longest list, in bytes.
@@ -68,11 +69,7 @@ impl Session {
         self.is_listed = false;
         let tools = match self.pages(&TOOLS, None).await {
             // One that offers something else need have none.
-            Err(SessionError::Refused(why))
-                if why.code == Some(-32601) && !self.defined.features.is_empty() =>
-            {
-                Pages::default()
-            }
+            Err(why) if is_unknown(&why) && !self.defined.features.is_empty() => Pages::default(),
             told => told?,
         };
         match tools.cut {
@@ -112,7 +109,7 @@ impl Session {
         let resources = self.pages(&RESOURCES, Some(call)).await?;
         let templates = match self.pages(&TEMPLATES, Some(call)).await {
             // Most have none, and some do not know the question.
-            Err(SessionError::Refused(_)) => Pages::default(),
+            Err(why) if is_unknown(&why) => Pages::default(),
             told => told?,
         };
         Ok(listed([(RESOURCES, resources), (TEMPLATES, templates)]))
@@ -157,6 +154,8 @@ impl Session {
                         pages.entries.push(entry);
                     }
                 }
+                // Some leave out what is empty.
+                Value::Null if list.method != TOOLS.method => {}
                 _ => return Err(SessionError::Protocol("a list that is none")),
             }
             next = taken(&mut page, "nextCursor");
@@ -166,6 +165,15 @@ impl Session {
         }
         pages.cut = Some("a list without an end");
         Ok(pages)
+    }
+}
+
+/// Whether a server says that it does not know the method: over HTTP by the status too.
+fn is_unknown(why: &SessionError) -> bool {
+    match why {
+        SessionError::Refused(failure) => failure.code == Some(METHOD_NOT_FOUND),
+        SessionError::Status(status) => *status == 404,
+        _ => false,
     }
 }
 
