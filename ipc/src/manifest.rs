@@ -34,7 +34,7 @@ pub use egress::{
     UnixEgress, admits, is_host, is_method, is_path,
 };
 pub use host::EventTopic;
-pub use mcp::McpPins;
+pub use mcp::{McpPins, ServerFeature, ServerMethod};
 pub use place::FolderField;
 pub use plexus_sandbox::reach::Platform;
 pub use request::{HttpMethod, RenderedRequest, RequestTemplate, admits_whole};

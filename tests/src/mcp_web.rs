@@ -148,13 +148,17 @@ pub(crate) fn opened(era: Era, request: &Heard) -> String {
     if asked["id"].is_null() {
         return http(202, "text/plain", "", "");
     }
+    let declared = match request.line.ends_with("?resources") {
+        true => json!({"tools": {}, "resources": {}}),
+        false => json!({"tools": {}}),
+    };
     let result = match method {
         "initialize" if !is_stateless => json!({
-            "protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+            "protocolVersion": "2025-11-25", "capabilities": declared,
             "serverInfo": {"name": "web", "version": "1"}, "instructions": "Be kind.",
         }),
         "server/discover" if is_stateless => json!({
-            "resultType": "complete", "supportedVersions": [STATELESS], "capabilities": {"tools": {}},
+            "resultType": "complete", "supportedVersions": [STATELESS], "capabilities": declared,
             "instructions": "Be kind.", "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "web", "version": "1"}},
         }),
         "tools/list" => json!({"resultType": "complete", "tools": [
@@ -187,6 +191,9 @@ pub(crate) fn opened(era: Era, request: &Heard) -> String {
             );
             json!({"resultType": "complete", "content": [{"type": "text", "text": words}], "isError": false})
         }
+        "resources/list" => json!({"resources": [{"uri": "web://é", "name": "é"}]}),
+        // What the request says that it reads.
+        "resources/read" => json!({"contents": [{"uri": "web://é", "text": header("mcp-name")}]}),
         _ => json!({}),
     };
     let reply = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});

@@ -117,6 +117,8 @@ mod mcp_many;
 #[cfg(target_os = "linux")]
 mod mcp_questions;
 mod mcp_remote;
+#[cfg(target_os = "linux")]
+mod mcp_resources;
 mod mcp_search;
 #[cfg(target_os = "linux")]
 mod mcp_servers;

@@ -118,6 +118,36 @@ fn server_at_a_url_serves_after_approval_in_either_era() {
 }
 
 #[test]
+fn resource_at_a_url_is_read_in_either_era() {
+    for era in [Era::Handshake, Era::Stateless] {
+        let (gateway, folder, web) = (Gateway::start(), Folder::empty(), McpWeb::start(era));
+        folder.write("token", TOKEN);
+        let secret = format!("authorization={}", folder.path().join("token").display());
+        let url = format!("{}?resources", web.url());
+        let words = [
+            "mcp",
+            "add",
+            "web",
+            "--url",
+            &url,
+            "--secret",
+            &secret,
+            "--read",
+            "resources.read",
+            "--yes",
+        ];
+        let added = gateway.cli(words);
+        let read = "tool resources.read: a read by this server's word; nothing holds it";
+        assert_contains(added.expect_ok(), read);
+        let agent = gateway.agent_with("caller", &["web.resources.read"]);
+        assert_eq!(agent.entry("web.resources.read")["sensitivity"], "elevated");
+        let read = agent.must("web.resources.read", json!({"uri": "web://é"}));
+        // Its URI, as the protocol writes it into a header.
+        assert_eq!(read["output"]["text"], "=?base64?d2ViOi8vw6k=?=", "{read}");
+    }
+}
+
+#[test]
 fn wrong_token_is_told_and_nothing_is_added() {
     let (gateway, folder, web) = (
         Gateway::start(),

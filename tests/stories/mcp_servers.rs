@@ -252,7 +252,7 @@ fn list_of_more_than_a_mebibyte_is_refused() {
     folder.write("words", "many words ".repeat(10_000));
     let refused = added(&gateway, &folder);
     refused.expect_status(1);
-    assert_contains(&refused.stderr, "more than 1 MiB of tools");
+    assert_contains(&refused.stderr, "a list of more than 1 MiB");
     // The control: a long list that is not too long.
     folder.write("words", "many words ".repeat(1_000));
     added(&gateway, &folder).expect_ok();

@@ -12,6 +12,7 @@
 
 mod checks;
 mod commands;
+mod definitions;
 mod ipc;
 mod loader;
 pub mod manifest;
@@ -27,6 +28,7 @@ mod variables;
 mod workflows;
 
 pub(crate) use checks::runs_others;
+pub use definitions::{Definition, IDLE};
 pub use server_manifest::{NamedFolders, lends_server};
 pub use servers::{Generated, Listing, ServerRequest, described};
 pub use surface::{differences, surface, whole_surface};

@@ -1,6 +1,8 @@
 //! An MCP server that answers whatever it is told to, as servers in the world do: JSON that is none, numbers that no double
 //! holds, errors of its own, its end. Its one argument is a folder. In it, the file `tools` is its list as raw JSON, `dies` has
 //! it end at its start with those words, `quiet` has it answer no `ping`, and `held` is a file that it locks while it runs.
+//! `capabilities` is what it declares, and a file of the name of a method, with a dot for the slash, is the member that it
+//! answers to that, both as raw JSON.
 //!
 //! A tool of it takes `result` or `error`, a text that is sent as it is; `long`, of which so many bytes are a text; `end`, its
 //! last words; `hang`; or anything else, which is sent back as it came.
@@ -101,8 +103,15 @@ fn main() {
         let said = match asked["method"].as_str().unwrap_or_default() {
             "initialize" => {
                 let info = json!({"name": "odd", "version": "1"});
-                let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info});
-                Some(format!(r#""result":{result}"#))
+                let declared = std::fs::read_to_string(folder.join("capabilities"));
+                let declared = declared.unwrap_or_else(|_| r#"{"tools":{}}"#.to_owned());
+                Some(format!(
+                    r#""result":{{"protocolVersion":"2025-06-18","capabilities":{declared},"serverInfo":{info}}}"#
+                ))
+            }
+            method if folder.join(method.replace('/', ".")).exists() => {
+                let said = std::fs::read_to_string(folder.join(method.replace('/', ".")));
+                said.ok()
             }
             "tools/list" => Some(format!(r#""result":{{"tools":{}}}"#, tools(folder))),
             "tools/call" => answer(folder, &line, &asked["params"]["arguments"], began),

@@ -17,6 +17,7 @@ use crate::{
     session::SessionError,
     wire::{MAX_MESSAGE, Message, messages},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use hyper::{
     Method, Request, StatusCode,
@@ -26,7 +27,7 @@ use hyper::{
 use plexus_egress_client::{EgressClient, NoAnswer, Streamed};
 use plexus_ipc::worker::EgressAccess;
 use serde_json::Value;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// How long the head of an answer may take, awake: as long as a call.
@@ -191,8 +192,9 @@ impl Http {
         if let Some(method) = said["method"].as_str() {
             request = request.header("mcp-method", method);
         }
-        if let Some(name) = said["params"]["name"].as_str() {
-            request = request.header("mcp-name", name);
+        let params = &said["params"];
+        if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
+            request = request.header("mcp-name", &*header_text(name));
         }
         whole(request, Bytes::from(said.to_string()))
     }
@@ -242,6 +244,19 @@ impl Http {
             // Nobody waits for it: a server that hangs holds up no answer.
             tokio::spawn(async move { self.place.client.send(over).await });
         }
+    }
+}
+
+/// A text as the protocol writes it into a header.
+fn header_text(text: &str) -> Cow<'_, str> {
+    let (begin, end) = ("=?base64?", "?=");
+    let is_plain = !text.is_empty()
+        && text.trim() == text
+        && text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
+        && !(text.starts_with(begin) && text.ends_with(end));
+    match is_plain {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("{begin}{}{end}", BASE64_STANDARD.encode(text))),
     }
 }
 
@@ -354,6 +369,16 @@ mod tests {
         assert_eq!(end_of_event(b"data: 1\n\ndata: 2\n\n", 0), Some((7, 9)));
         assert_eq!(end_of_event(b"data: 1\r\n\r\n", 6), Some((7, 11)));
         assert_eq!(end_of_event(b"data: 1\n", 0), None);
+    }
+
+    #[test]
+    fn name_in_a_header_is_ascii() {
+        assert_eq!(header_text("file:///a b"), "file:///a b");
+        assert_eq!(header_text("file:///é"), "=?base64?ZmlsZTovLy/DqQ==?=");
+        assert_eq!(
+            header_text("=?base64?eA==?="),
+            "=?base64?PT9iYXNlNjQ/ZUE9PT89?="
+        );
     }
 
     #[test]

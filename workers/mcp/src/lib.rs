@@ -1,4 +1,4 @@
-//! The worker of lent MCP servers: calls the tools of a server that runs in a cage of its own.
+//! The worker of lent MCP servers: calls the tools of a server that runs in a cage of its own, and reads its resources and prompts.
 //!
 //! ```text
 //! reader: listing, plan, read ─▶ a server of its own for this call ─▶ its definitions as pinned? ─▶ call ─▶ thrown away
@@ -24,11 +24,11 @@ mod sign_in;
 mod wire;
 
 use http::{Http, ServerAddress};
-use output::{ToolOutput, output};
+use output::{ToolOutput, as_blocks, output};
 use plexus_ipc::text::{Text, counted};
 use plexus_ipc::{
     egress::{NODE_PROXY, PROXY_VARIABLES},
-    manifest::{Manifest, McpPins},
+    manifest::{Manifest, McpPins, ServerMethod},
     message::SERVER_REFUSED,
     sign_in_step::{SIGN_IN_STEP, SignInStep},
     worker::{
@@ -38,7 +38,7 @@ use plexus_ipc::{
 };
 use plexus_protocol::{Effect, SourceId, json::digest};
 use serde_json::{Map, Value, json};
-use session::{Defined, Response, Session, SessionError, network_advice};
+use session::{Defined, Request, Response, Session, SessionError, network_advice};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -49,6 +49,8 @@ use tokio::sync::{Mutex, Semaphore};
 pub const LISTING: &str = "server.tools";
 /// Longest of each fact about a failure, in bytes: two of them fit into one detail.
 const MAX_DETAIL: usize = 1_500;
+/// How a server says that it has no such resource.
+const NO_RESOURCE: i64 = -32002;
 /// Servers of a reader at one time. The keeper has room for 16.
 const AT_ONCE: usize = 8;
 
@@ -157,11 +159,12 @@ impl Source for McpServer {
 impl McpServer {
     /// All that the server says of itself.
     async fn listed(self: Arc<Self>) -> Result<Reply<Value>, SourceError> {
-        let session = self.fresh().await?;
-        let defined = session.defined.clone();
+        let mut session = self.fresh().await?;
+        let mut listing = json!(session.defined);
+        listing["found"] = json!(session.found().await);
+        let summary = counted(session.defined.tools.len(), "tool");
         session.end().await;
-        let summary = counted(defined.tools.len(), "tool");
-        Ok(Reply::new(json!(defined), summary))
+        Ok(Reply::new(listing, summary))
     }
 
     /// What the host says of a sign-in.
@@ -181,10 +184,10 @@ impl McpServer {
         arguments: Value,
     ) -> Result<Reply<ToolOutput>, SourceError> {
         let mut session = self.fresh().await?;
-        self.agreed(&session.defined, &tool)?;
-        let answered = session.call(&tool, &arguments, &call).await;
+        let asked = self.agreed(&session.defined, &tool)?;
+        let answered = session.call(asked, &arguments, &call).await;
         session.end().await;
-        self.answer(&tool, answered, Effect::None)
+        self.answer(asked, answered, Effect::None)
     }
 
     /// Says what the tool would be given. What it does with it, nobody but the server knows.
@@ -194,22 +197,29 @@ impl McpServer {
         describe: String,
         arguments: Value,
     ) -> Result<Plan<(String, Value)>, SourceError> {
-        match self.role {
+        let asked = match self.role {
             Role::Reader => {
                 let session = self.fresh().await?;
                 let agreed = self.agreed(&session.defined, &tool);
                 session.end().await;
-                agreed?;
+                agreed?
             }
             Role::Writer => {
                 let mut kept = self.kept.lock().await;
                 let session = self.running(&mut kept).await?;
-                self.agreed(&session.defined, &tool)?;
+                self.agreed(&session.defined, &tool)?
             }
-        }
-        let mut preview = Preview::new(format!("run the tool {tool} of {}", self.source))
-            .fact("tool", &tool)
-            .fact("pinned description", one_line(&describe));
+        };
+        let preview = match asked {
+            Request::Tool(_) => Preview::new(format!("run the tool {tool} of {}", self.source))
+                .fact("tool", &tool)
+                .fact("pinned description", one_line(&describe)),
+            Request::Method(method) => {
+                let asks = format!("ask {} for {}", self.source, method.method());
+                Preview::new(asks).fact("method", method.method())
+            }
+        };
+        let mut preview = preview;
         for (name, value) in arguments.as_object().into_iter().flatten() {
             let value = value
                 .as_str()
@@ -232,13 +242,13 @@ impl McpServer {
     ) -> Result<Reply<ToolOutput>, SourceError> {
         let mut kept = self.kept.lock().await;
         let session = self.running(&mut kept).await?;
-        self.agreed(&session.defined, &tool)?;
-        let answered = session.call(&tool, &arguments, &call).await;
+        let asked = self.agreed(&session.defined, &tool)?;
+        let answered = session.call(asked, &arguments, &call).await;
         if !matches!(answered, Ok(_) | Err(SessionError::Refused(_))) {
             // A server that failed once is started afresh: its state is not known either.
             end(&mut kept).await;
         }
-        self.answer(&tool, answered, Effect::Done)
+        self.answer(asked, answered, Effect::Done)
     }
 
     /// A server for one call of the reader.
@@ -294,21 +304,22 @@ impl McpServer {
             .ok_or_else(|| SourceError::internal("no server"))
     }
 
-    /// Whether the server is still what the owner agreed to, as far as this tool goes.
-    fn agreed(&self, defined: &Defined, tool: &str) -> Result<(), SourceError> {
+    /// What this capability asks of the server, if that is still what the owner agreed to, as far as this capability goes.
+    fn agreed<'t>(&self, defined: &Defined, tool: &'t str) -> Result<Request<'t>, SourceError> {
         let now = defined.pins();
         let differs = !self.pins.covers(&now);
         self.differs.store(differs, Ordering::Release);
         let same = now.instructions == self.pins.instructions
             && now.tools.contains_key(tool)
             && now.tools.get(tool) == self.pins.tools.get(tool);
-        if same {
-            return Ok(());
+        match defined.method(tool) {
+            Some(method) if same => Ok(Request::Method(method)),
+            None if same => Ok(Request::Tool(tool)),
+            _ => Err(SourceError::changed(
+                "definition_changed",
+                self.differently(&format!("the tool {tool}")),
+            )),
         }
-        Err(SourceError::changed(
-            "definition_changed",
-            self.differently(&format!("the tool {tool}")),
-        ))
     }
 
     fn differently(&self, what: &str) -> String {
@@ -348,13 +359,17 @@ impl McpServer {
         )
     }
 
-    /// The answer of a tool that was called; `ran` is what is true of a call that has come to its end.
+    /// The answer to what was asked; `ran` is what is true of a call that has come to its end.
     fn answer(
         &self,
-        tool: &str,
+        asked: Request<'_>,
         answered: Result<Response, SessionError>,
         ran: Effect,
     ) -> Result<Reply<ToolOutput>, SourceError> {
+        let tool = match asked {
+            Request::Tool(tool) => tool,
+            Request::Method(method) => method.name(),
+        };
         let is_effect = ran != Effect::None;
         let failed = |reason: &str, words: String, detail: Map<String, Value>| {
             let hint = match &self.server {
@@ -364,7 +379,7 @@ impl McpServer {
             let words = format!("{tool} {}{hint}", words.trim_end_matches(['.', '\n']));
             SourceError::transport(reason, one_line(&words)).detail(Value::Object(detail))
         };
-        let response = answered.map_err(|error| match error {
+        let mut response = answered.map_err(|error| match error {
             SessionError::Cancelled => SourceError::cancelled(match is_effect {
                 true => Effect::Unknown,
                 false => Effect::None,
@@ -379,7 +394,9 @@ impl McpServer {
                 let data = Some(failure.data.clone()).filter(|data| !data.is_null());
                 detail.extend(data.and_then(small).map(|data| ("data".to_owned(), data)));
                 let words = format!("was answered with an error of the server: {failure}");
-                match failure.is_before() {
+                let is_missing = matches!(asked, Request::Method(ServerMethod::ReadResource))
+                    && failure.code == Some(NO_RESOURCE);
+                match is_missing || failure.is_before() {
                     true => failed(SERVER_REFUSED, words, detail),
                     false => failed("tool_failed", words, detail).effect(ran),
                 }
@@ -387,6 +404,9 @@ impl McpServer {
             error if is_effect => unusable(&error).effect(error.effect()),
             error => unusable(&error),
         })?;
+        if let Request::Method(method) = asked {
+            as_blocks(method, &mut response);
+        }
         output(response)
             .map(|output| Reply::new(output, format!("ran {tool}")))
             .map_err(|failure| {

@@ -1,11 +1,12 @@
-//! What a tool answered, as the output of its capability: `{text?, structured?, images?, audio?, files?, links?, warnings?}`.
+//! What a tool, a resource or a prompt answered, as the output of its capability: `{text?, structured?, images?, audio?, files?, links?, warnings?}`.
 //!
 //! Invariants: nothing that the server gave is dropped without a name; no bytes are in a text; what is said twice is told once.
 
-use crate::session::Response;
+use crate::session::{Response, taken};
+use plexus_ipc::manifest::ServerMethod;
 use plexus_protocol::json;
 use serde::Serialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue, value::to_raw_value};
 
 /// The output of a tool.
 #[derive(Debug, Default, Serialize)]
@@ -40,6 +41,59 @@ pub(crate) struct ToolFailure {
     pub(crate) structured: Option<Box<RawValue>>,
 }
 
+/// Puts the result of another method into the form of a tool's: contents of resources and messages of prompts are its blocks.
+pub(crate) fn as_blocks(method: ServerMethod, response: &mut Response) {
+    let result = &mut response.result;
+    match method {
+        // These are data.
+        ServerMethod::ListResources | ServerMethod::ListPrompts => {}
+        ServerMethod::ReadResource => {
+            let contents = all(taken(result, "contents"));
+            // Whose text is whose, where there are several.
+            let several = contents.len() > 1;
+            let names = contents
+                .iter()
+                .filter(|content| several && content["text"].is_string());
+            let names: Vec<Value> = names
+                .map(|content| json!({"type": "resource_link", "uri": content["uri"], "mimeType": content["mimeType"]}))
+                .collect();
+            let blocks = contents
+                .into_iter()
+                .map(|content| json!({"type": "resource", "resource": content}));
+            *result = json!({"content": blocks.chain(names).collect::<Vec<_>>()});
+        }
+        ServerMethod::GetPrompt => {
+            let messages = all(taken(result, "messages"));
+            let is_plain = messages.iter().all(|message| message["role"] == "user");
+            let (mut blocks, mut said) = (Vec::new(), Vec::new());
+            for mut message in messages {
+                let mut of_message = all(taken(&mut message, "content"));
+                if !is_plain {
+                    // Who says what is no part of a text.
+                    let texts: Vec<_> = of_message.iter().filter_map(text_of).collect();
+                    let text = texts.join("\n\n");
+                    said.push(json!({"role": message["role"], "text": text}));
+                    of_message.retain(|block| text_of(block).is_none());
+                }
+                blocks.append(&mut of_message);
+            }
+            if !is_plain {
+                response.structured = to_raw_value(&json!({ "messages": said })).ok();
+            }
+            *result = json!({ "content": blocks });
+        }
+    }
+}
+
+/// The elements of a list; a list of one where a server has left the list out.
+fn all(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(all) => all,
+        Value::Null => Vec::new(),
+        one => vec![one],
+    }
+}
+
 /// Reads the result of `tools/call`.
 ///
 /// # Errors
@@ -49,10 +103,15 @@ pub(crate) fn output(response: Response) -> Result<ToolOutput, ToolFailure> {
         mut result,
         structured,
         changes,
+        omitted,
     } = response;
     let mut output = ToolOutput {
         structured,
-        warnings: changes.sentences("/result"),
+        warnings: changes
+            .sentences("/result")
+            .into_iter()
+            .chain(omitted)
+            .collect(),
         ..ToolOutput::default()
     };
     let mut texts = Vec::new();
@@ -75,7 +134,7 @@ pub(crate) fn output(response: Response) -> Result<ToolOutput, ToolFailure> {
     if output.structured.is_none()
         && let Some(old) = result.get("toolResult").filter(|old| !old.is_null())
     {
-        output.structured = serde_json::value::to_raw_value(old).ok();
+        output.structured = to_raw_value(old).ok();
     }
     // The protocol has servers say what is structured once more as a text.
     if let Some(structured) = &output.structured {
@@ -89,6 +148,16 @@ pub(crate) fn output(response: Response) -> Result<ToolOutput, ToolFailure> {
         });
     }
     Ok(output)
+}
+
+/// The text of a block that is one, or a resource that is one.
+fn text_of(block: &Value) -> Option<&str> {
+    match block["type"].as_str() {
+        None => block.as_str(),
+        Some("text") => block["text"].as_str(),
+        Some("resource") => block["resource"]["text"].as_str(),
+        Some(_) => None,
+    }
 }
 
 /// Whether a text says what is structured, and nothing else.
@@ -110,12 +179,11 @@ impl ToolOutput {
             });
             Value::Object(members.collect())
         };
-        let kind = match &block {
-            Value::String(text) => return Some(text.clone()),
-            _ => word(&block, "type").unwrap_or_default(),
-        };
+        if let Some(text) = text_of(&block) {
+            return Some(text.to_owned());
+        }
+        let kind = word(&block, "type").unwrap_or_default();
         match &*kind {
-            "text" if block["text"].is_string() => return word(&block, "text"),
             "image" | "audio" if block["data"].is_string() => {
                 let bytes = kept(&mut block, &["mimeType", "data"]);
                 match &*kind {
@@ -131,9 +199,6 @@ impl ToolOutput {
             }
             "resource" => {
                 let resource = &mut block["resource"];
-                if let Some(text) = word(resource, "text") {
-                    return Some(text);
-                }
                 if resource["blob"].is_string() {
                     self.files
                         .push(kept(resource, &["uri", "mimeType", "blob"]));
@@ -173,6 +238,7 @@ mod tests {
             result: value["result"].take(),
             structured,
             changes,
+            omitted: Vec::new(),
         };
         output(response).map(|output| json!(output))
     }
@@ -213,6 +279,61 @@ mod tests {
             ],
         });
         assert_eq!(of(&result.to_string()).unwrap(), expected);
+    }
+
+    fn of_method(method: ServerMethod, result: Value) -> Value {
+        let mut response = Response {
+            result,
+            ..Response::default()
+        };
+        as_blocks(method, &mut response);
+        json!(output(response).unwrap())
+    }
+
+    #[test]
+    fn contents_of_resources_are_texts_and_files() {
+        let read =
+            |contents| of_method(ServerMethod::ReadResource, json!({ "contents": contents }));
+        let text = json!({"uri": "a://1", "mimeType": "text/plain", "text": "one"});
+        let file = json!({"uri": "a://2", "blob": "AA=="});
+        assert_eq!(read(json!([text])), json!({"text": "one"}));
+        assert_eq!(read(text.clone()), json!({"text": "one"}));
+        assert_eq!(read(json!([file])), json!({ "files": [file] }));
+        let both = json!({
+            "text": "one", "files": [file], "links": [{"uri": "a://1", "mimeType": "text/plain"}],
+        });
+        assert_eq!(read(json!([text, file])), both);
+        let odd = read(json!([{"uri": "a://3", "text": 7}]));
+        let why = "a block resource, a://3 that cannot be read is left out";
+        assert_eq!(odd["warnings"], json!([why]));
+        assert_eq!(read(Value::Null), json!({}));
+    }
+
+    #[test]
+    fn prompt_is_a_text_unless_somebody_else_speaks_in_it() {
+        let get = |messages| of_method(ServerMethod::GetPrompt, json!({ "messages": messages }));
+        let says = |role: &str, text: &str| json!({"role": role, "content": {"type": "text", "text": text}});
+        let resource = json!({"role": "user", "content": {
+            "type": "resource", "resource": {"uri": "a://1", "text": "two"},
+        }});
+        let plain = get(json!([says("user", "one"), resource]));
+        assert_eq!(plain, json!({"text": "one\n\ntwo"}));
+        let image = json!({"type": "image", "mimeType": "image/png", "data": "AA=="});
+        let shown = json!({"role": "user", "content": image});
+        let mixed = get(json!([
+            says("user", "one"),
+            says("assistant", "yes"),
+            shown
+        ]));
+        let said = json!([
+            {"role": "user", "text": "one"}, {"role": "assistant", "text": "yes"}, {"role": "user", "text": ""},
+        ]);
+        assert_eq!(mixed["structured"]["messages"], said);
+        assert_eq!(
+            mixed["images"],
+            json!([{"mimeType": "image/png", "data": "AA=="}])
+        );
+        assert_eq!(mixed.get("text"), None);
     }
 
     #[test]

@@ -15,13 +15,15 @@
 //!
 //! Must not know: capabilities, who asks.
 
+mod list;
+
 use crate::{
     http::Http,
     question::{self, Asking, QuestionCount, Required},
     wire::{Message, Pipes, Wire},
 };
 use plexus_ipc::{
-    manifest::McpPins,
+    manifest::{McpPins, ServerFeature, ServerMethod},
     worker::{
         CallContext, Role,
         children::{ChildError, Children},
@@ -63,10 +65,6 @@ const META: &str = "io.modelcontextprotocol/";
 /// Most times that a call is repeated because the server wants more, and how long before one that asks nothing.
 const MAX_ROUNDS: usize = 10;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(250);
-/// Most pages of a list of tools.
-const MAX_PAGES: usize = 64;
-/// Longest list of tools, in bytes.
-const MAX_LIST: usize = 1 << 20;
 
 /// Why a server is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +148,16 @@ pub(crate) struct Response {
     pub(crate) result: Value,
     pub(crate) structured: Option<Box<RawValue>>,
     pub(crate) changes: Changes,
+    /// What is not told of it.
+    pub(crate) omitted: Vec<String>,
+}
+
+/// What is asked of a server in a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Request<'a> {
+    /// A tool, by its name.
+    Tool(&'a str),
+    Method(ServerMethod),
 }
 
 /// What programs say that do not reach a host: of names, of connections, of a proxy that lets them nowhere.
@@ -274,6 +282,8 @@ pub(crate) struct Defined {
     instructions: Option<String>,
     /// Each as it came.
     pub(crate) tools: Vec<Value>,
+    /// What it offers beside them.
+    pub(crate) features: BTreeSet<ServerFeature>,
 }
 
 impl Defined {
@@ -283,11 +293,31 @@ impl Defined {
             let name = tool["name"].as_str()?;
             Some((name.to_owned(), json::digest(tool)))
         });
+        let methods = self.methods().map(|m| (m.name().to_owned(), m.digest()));
         McpPins {
             instructions: instructions.map(|text| json::digest(&json!(text))),
-            tools: tools.collect(),
+            // A method has its name before a tool.
+            tools: tools.chain(methods).collect(),
             ..McpPins::default()
         }
+    }
+
+    /// The method that a capability is; `None` for a tool.
+    pub(crate) fn method(&self, name: &str) -> Option<ServerMethod> {
+        self.methods().find(|method| method.name() == name)
+    }
+
+    fn methods(&self) -> impl Iterator<Item = ServerMethod> {
+        self.features.iter().flat_map(|feature| feature.methods())
+    }
+
+    /// Takes what the server declares that it has.
+    fn declared(&mut self, told: &Value) {
+        let is_there = |feature: &ServerFeature| {
+            let declared = &told["capabilities"][feature.as_str()];
+            !matches!(declared, Value::Null | Value::Bool(false))
+        };
+        self.features = ServerFeature::ALL.into_iter().filter(is_there).collect();
     }
 }
 
@@ -430,21 +460,21 @@ impl Session {
         Ok(())
     }
 
-    /// Calls a tool. A cancelled call, and one that takes longer than it may, is cancelled at the server, which has 5 s to
+    /// Calls a tool, or a method beside them. A cancelled call, and one that takes longer than it may, is cancelled at the server, which has 5 s to
     /// answer all the same.
     ///
     /// # Errors
     /// But for [`SessionError::Refused`], whether the tool has run is then not known, and the server is to be dropped.
     pub(crate) async fn call(
         &mut self,
-        tool: &str,
+        asked: Request<'_>,
         arguments: &Value,
         call: &CallContext,
     ) -> Result<Response, SessionError> {
         self.until = Some(Instant::now() + CALL_WITHIN);
         self.asked = QuestionCount::default();
         let answered = tokio::select! {
-            answered = timeout(call.remaining(), self.rounds(tool, arguments, call)) => {
+            answered = timeout(call.remaining(), self.exchange(asked, arguments, call)) => {
                 answered.unwrap_or(Err(SessionError::Late))
             }
             () = call.cancelled() => Err(SessionError::Cancelled),
@@ -475,16 +505,31 @@ impl Session {
         }
     }
 
-    /// Sends the call, and repeats it with what the server asks for in place of an answer.
-    async fn rounds(
+    async fn exchange(
         &mut self,
-        tool: &str,
+        asked: Request<'_>,
         arguments: &Value,
         call: &CallContext,
     ) -> Result<Response, SessionError> {
-        let mut params = json!({"name": tool, "arguments": arguments});
+        let (method, params) = match asked {
+            Request::Tool(tool) => ("tools/call", json!({"name": tool, "arguments": arguments})),
+            Request::Method(ServerMethod::ListResources) => return self.resources(call).await,
+            Request::Method(ServerMethod::ListPrompts) => return self.prompts(call).await,
+            // Its input is what the protocol has.
+            Request::Method(method) => (method.method(), arguments.clone()),
+        };
+        self.rounds(method, params, call).await
+    }
+
+    /// Sends the call, and repeats it with what the server asks for in place of an answer.
+    async fn rounds(
+        &mut self,
+        method: &str,
+        mut params: Value,
+        call: &CallContext,
+    ) -> Result<Response, SessionError> {
         for _ in 0..=MAX_ROUNDS {
-            let asked = self.request("tools/call", params.clone(), Some(call));
+            let asked = self.request(method, params.clone(), Some(call));
             let mut response = asked.await?;
             let Some(Required { asked, state }) = Required::of(&mut response.result) else {
                 return Ok(response);
@@ -537,6 +582,7 @@ impl Session {
         }
         self.wire.speaks(version);
         self.defined.server_info = taken(&mut told, "serverInfo");
+        self.defined.declared(&told);
         self.defined.instructions = told["instructions"].as_str().map(str::to_owned);
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         self.wire.send(&initialized).await?;
@@ -558,50 +604,9 @@ impl Session {
         let meta = told.get_mut("_meta");
         let info = meta.map(|meta| taken(meta, &format!("{META}serverInfo")));
         self.defined.server_info = info.unwrap_or_default();
+        self.defined.declared(&told);
         self.defined.instructions = told["instructions"].as_str().map(str::to_owned);
         self.list().await
-    }
-
-    async fn list(&mut self) -> Result<(), SessionError> {
-        let (mut tools, mut next, mut held) = (Vec::new(), Value::Null, 0);
-        // One that is given up on the way is asked for again.
-        self.is_listed = false;
-        for _ in 0..MAX_PAGES {
-            // What it says from here on is about a later list.
-            self.stale = false;
-            let params = match &next {
-                Value::Null => json!({}),
-                cursor => json!({ "cursor": cursor }),
-            };
-            let page = self.request("tools/list", params, None).await?;
-            let mut page = page.result;
-            match taken(&mut page, "tools") {
-                Value::Array(more) => {
-                    // Some say so that there is no further page, and some have one there.
-                    if next == "" && is_known(&tools, &more) {
-                        self.listed(tools);
-                        return Ok(());
-                    }
-                    held += more.iter().map(written).sum::<usize>();
-                    if held > MAX_LIST {
-                        return Err(SessionError::Protocol("more than 1 MiB of tools"));
-                    }
-                    tools.extend(more);
-                }
-                _ => return Err(SessionError::Protocol("a list of tools that is none")),
-            }
-            next = taken(&mut page, "nextCursor");
-            if next.is_null() {
-                self.listed(tools);
-                return Ok(());
-            }
-        }
-        Err(SessionError::Protocol("a list of tools without an end"))
-    }
-
-    fn listed(&mut self, tools: Vec<Value>) {
-        self.defined.tools = tools;
-        self.is_listed = true;
     }
 
     async fn request(
@@ -665,6 +670,7 @@ impl Session {
                             result: taken(&mut message, "result"),
                             structured,
                             changes,
+                            omitted: Vec::new(),
                         }),
                         Value::Null => Err(SessionError::Protocol("neither a result nor an error")),
                         error => Err(SessionError::Refused(RpcFailure::of(error))),
@@ -716,13 +722,6 @@ fn is_id(found: &Value, id: u64) -> bool {
     }
 }
 
-/// Whether all of these tools were listed before, by their names.
-fn is_known(tools: &[Value], more: &[Value]) -> bool {
-    let names: BTreeSet<_> = tools.iter().map(|tool| tool["name"].as_str()).collect();
-    more.iter()
-        .all(|tool| names.contains(&tool["name"].as_str()))
-}
-
 /// Over at that time; never, where there is none.
 async fn late(until: Option<Instant>) {
     match until {
@@ -738,20 +737,4 @@ pub(crate) fn taken(value: &mut Value, member: &str) -> Value {
 
 fn client() -> Value {
     json!({"name": "plexus", "version": env!("CARGO_PKG_VERSION")})
-}
-
-/// How many bytes of JSON a value is.
-fn written(value: &Value) -> usize {
-    struct Count(usize);
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
 }

@@ -57,7 +57,6 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "gateway/desk/src/owner/kinds.rs",
             "gateway/desk/src/owner/proposals.rs",
             "gateway/desk/src/owner/server_manifests.rs",
-            "gateway/desk/src/owner/servers.rs",
             "gateway/desk/src/owner/sources.rs",
             "gateway/desk/src/owner/stored_secrets.rs",
             "gateway/desk/src/owner/survey.rs",

@@ -19,6 +19,7 @@ use plexus_edge::reply::Refused;
 use plexus_ipc::{
     manifest::{Manifest, McpPins},
     message::{MAX_SECRET, Secret},
+    text::Line,
 };
 use plexus_owner::{
     Done,
@@ -30,7 +31,7 @@ use plexus_owner::{
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_sources::{
     Registered, Registry,
-    extensions::{self, Generated, LISTING, Listing, ServerRequest, agreement, described},
+    extensions::{self, Generated, IDLE, LISTING, Listing, ServerRequest, agreement},
     let_go,
     naming::PREVIEW,
     secrets,
@@ -46,6 +47,9 @@ use std::{
 };
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
+
+/// Most that a preview says of what a server has beside tools, in bytes.
+const MOST_FOUND: usize = 4_096;
 
 /// One server is looked at at a time: they share the source's id.
 static LOOKING: Mutex<()> = Mutex::const_new(());
@@ -207,6 +211,8 @@ impl ServerAsk {
 /// A server that was looked at.
 pub(super) struct InspectedServer {
     listing: Listing,
+    /// What it offers and has nothing of.
+    idle: BTreeSet<String>,
     pub(super) generated: Generated,
     /// Which files its programs and its own code are, as rules of the source.
     pub(super) files: Vec<String>,
@@ -300,16 +306,20 @@ impl InspectedServer {
         let (listing, source): (Listing, _) = (looked.read()?, looked.source);
         let files = files(&source);
         let request = &mut asked.request;
+        let idle = listing.idle(asked.before.as_ref());
         if asked.before.is_some() {
             // One that is gone is no read any more.
-            let there: BTreeSet<_> = listing.tools.iter().map(tool_name).collect();
-            request.reads.retain(|read| there.contains(&Some(read)));
+            let definitions = listing.definitions();
+            let there = definitions.iter().map(|d| d.name);
+            let there: BTreeSet<_> = there.filter(|name| !idle.contains(*name)).collect();
+            request.reads.retain(|read| there.contains(&**read));
         }
         // Schemas of a third party are compiled.
-        let (wanted, told) = (request.clone(), listing.clone());
-        let generated = blocking(move || wanted.generate(&told, &BTreeSet::new())).await?;
+        let (wanted, told, held) = (request.clone(), listing.clone(), idle.clone());
+        let generated = blocking(move || wanted.generate(&told, &held)).await?;
         Ok(Self {
             listing,
+            idle,
             generated: generated.map_err(unusable)?,
             files,
             folders: source.paths,
@@ -326,22 +336,31 @@ impl InspectedServer {
             let mut refused = self.generated.refused.iter();
             refused.find(|(known, _)| known == name).map(|(_, why)| why)
         };
-        let tools = self.listing.tools.iter().map(|tool| {
-            let member = |name: &str| tool.get(name).cloned().unwrap_or_default();
-            let name = tool_name(tool).unwrap_or_default();
+        let definitions = self.listing.definitions();
+        let tools = definitions.into_iter().map(|definition| {
+            let name = definition.name;
             let is_read = request.reads.contains(name);
+            let mut description = definition.description.to_string();
+            let found = definition.method.and_then(|m| self.listing.found_by(m));
+            if let Some(found) = found {
+                description += &format!("\nNow: {}", Line::<MOST_FOUND>::new(&found));
+            }
+            let refused = match definition.method {
+                None => refused(name).cloned(),
+                Some(_) => self.idle.contains(name).then(|| IDLE.to_owned()),
+            };
             OfferedTool {
                 name: name.to_owned(),
-                description: described(tool).as_str().to_owned(),
-                input: member("inputSchema"),
-                claims: member("annotations"),
+                description,
+                input: definition.input.into_owned(),
+                claims: definition.claims.cloned().unwrap_or_default(),
                 verbs: [if is_read { Verb::Read } else { Verb::Execute }],
                 cage: match (&request.url, is_read) {
                     (Some(_), _) => ToolCage::None,
                     (None, true) => ToolCage::Reader,
                     (None, false) => ToolCage::Writer,
                 },
-                refused: refused(name).cloned(),
+                refused,
             }
         });
         let rules = |begin: &[&str]| -> Vec<String> {
@@ -387,11 +406,6 @@ impl InspectedServer {
             instructions: now.instructions != before.instructions,
         }
     }
-}
-
-/// The name of a tool, as its server says it.
-fn tool_name(tool: &Value) -> Option<&str> {
-    tool.get("name").and_then(Value::as_str)
 }
 
 /// What the owner has said of it. Values of variables may be secrets: only their names are shown.

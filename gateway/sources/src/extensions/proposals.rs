@@ -11,7 +11,7 @@
 //!
 //! Must not know: grants, how a server is asked.
 
-use super::{Generated, Listing, ServerRequest, described, file, registered, shown_line};
+use super::{Generated, Listing, ServerRequest, file, registered, shown_line};
 use crate::Registry;
 use arc_swap::ArcSwap;
 use plexus_home::state_dir::{StateDir, remove, write_private};
@@ -93,7 +93,9 @@ pub fn compare(
     let names = |tools: &mut dyn Iterator<Item = (&String, &_)>| -> BTreeSet<String> {
         tools.map(|(name, _): (&String, _)| name.clone()).collect()
     };
-    let blocked = names(&mut now.tools.iter().filter(is_blocked));
+    let mut blocked = names(&mut now.tools.iter().filter(is_blocked));
+    // Nobody is asked about what has nothing to give.
+    blocked.extend(listing.idle(Some(&pins)));
     let withheld = names(&mut now.tools.iter().filter(|tool| !is_agreed(tool)));
     let generate = |withheld: &BTreeSet<String>| {
         let mut request = request.clone();
@@ -119,13 +121,12 @@ pub fn compare(
 }
 
 fn pins_of(listing: &Listing) -> McpPins {
-    let tools = listing.tools.iter();
+    let definitions = listing.definitions();
+    let named = definitions.iter().filter(|d| !d.name.is_empty());
     let instructions = listing.instructions.as_ref();
     McpPins {
         instructions: instructions.map(|text| json::digest(&object!(text))),
-        tools: tools
-            .filter_map(|tool| Some((tool["name"].as_str()?.to_owned(), json::digest(tool))))
-            .collect(),
+        tools: named.map(|d| (d.name.to_owned(), d.digest)).collect(),
         ..McpPins::default()
     }
 }
@@ -154,14 +155,14 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
     }
     let (was, is) = (facts(before), facts(proposed));
     let pins = agreed.mcp.as_ref();
-    for tool in &listing.tools {
-        let name = tool["name"].as_str().unwrap_or_default();
+    for definition in listing.definitions() {
+        let name = definition.name;
         let Some(capability) = manifest.capability(name) else {
             continue;
         };
-        let (digest, description) = (json::digest(tool), described(tool));
-        let description = whole(&description);
-        let input = whole(&tool["inputSchema"].to_string());
+        let digest = definition.digest;
+        let description = whole(&definition.description);
+        let input = whole(&definition.input.to_string());
         let before = pins.and_then(|pins| pins.tools.get(name));
         let mut words = match before {
             Some(before) if *before == digest => continue,
@@ -311,6 +312,7 @@ mod tests {
             server_info: Value::Null,
             instructions: Some("Be kind.".into()),
             tools: tools.iter().map(tool).collect(),
+            ..Listing::default()
         }
     }
 

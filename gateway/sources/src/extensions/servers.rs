@@ -1,11 +1,11 @@
 //! A lent MCP server: what the owner asks for, and the manifest that is made of that and of what the server says.
 //!
-//! Invariants: a tool that is not agreed to is no capability; a secret's value is in no manifest; a server at a URL has no
+//! Invariants: a tool that is not agreed to is no capability, nor is a method beside them; a secret's value is in no manifest; a server at a URL has no
 //! folder; a program reaches the hosts that the owner names and nothing else, and a tool of one that reaches any is no read.
 //!
 //! Must not know: how a server is started, who may call it.
 
-use super::{LISTING, registered, shown_line};
+use super::{LISTING, definitions, registered, shown_line};
 use crate::{
     Registered,
     budget::{self, SchemaBudget},
@@ -14,7 +14,10 @@ use crate::{
 };
 use plexus_ipc::{
     egress::PROXY_VARIABLES,
-    manifest::{ChildArgument, FieldTarget, MAX_EGRESS, Manifest, McpPins, Program},
+    manifest::{
+        ChildArgument, FieldTarget, MAX_EGRESS, Manifest, McpPins, Program, ServerFeature,
+        ServerMethod,
+    },
     sign_in_step::SIGN_IN_STEP,
     text::Text,
 };
@@ -76,7 +79,7 @@ pub struct ServerRequest {
 }
 
 /// What a server says of itself, as the worker answers it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listing {
     /// Name and version, as it claims them.
@@ -87,6 +90,12 @@ pub struct Listing {
     pub instructions: Option<String>,
     /// Its tools, each as it came.
     pub tools: Vec<Value>,
+    /// What it offers beside them.
+    #[serde(default)]
+    pub features: BTreeSet<ServerFeature>,
+    /// What there is of that now.
+    #[serde(default)]
+    pub found: BTreeMap<ServerFeature, Vec<String>>,
 }
 
 /// A manifest that was made of a listing.
@@ -295,8 +304,8 @@ impl ServerRequest {
         }
     }
 
-    /// The manifest of what the server says. Every tool executes, unless the owner says that it reads. Tools of `withheld`
-    /// are known and not lent.
+    /// The manifest of what the server says. Every tool and method executes, unless the owner says that it reads. Those of
+    /// `withheld` are known and not lent.
     ///
     /// # Errors
     /// What stands against it.
@@ -307,6 +316,8 @@ impl ServerRequest {
     ) -> Result<Generated, String> {
         let names = listing.tools.iter().map(|tool| tool["name"].as_str());
         let names: Vec<&str> = names.map(Option::unwrap_or_default).collect();
+        let methods: Vec<_> = listing.methods().collect();
+        let most = MAX_TOOLS - methods.len();
         let (mut entries, mut refused) = (Vec::new(), Vec::new());
         let mut budget = SchemaBudget::default();
         let mut pins = McpPins {
@@ -318,16 +329,21 @@ impl ServerRequest {
         };
         for tool in &listing.tools {
             let name = tool["name"].as_str().unwrap_or_default();
+            if methods.iter().any(|method| method.name() == name) {
+                let why = "its name is that of what the server offers beside its tools";
+                refused.push((shown_line(name), why.to_owned()));
+                continue;
+            }
             if withheld.contains(name) {
                 let digest = json::digest(tool);
                 pins.withheld.insert(name.to_owned(), digest);
                 continue;
             }
             let is_one = names.iter().filter(|other| **other == name).count() == 1;
-            let entry = match (is_one, entries.len() < MAX_TOOLS) {
+            let entry = match (is_one, entries.len() < most) {
                 (true, true) => self.entry(name, tool, &mut budget),
                 (false, _) => Err("it has another tool of this name".to_owned()),
-                (_, false) => Err(format!("a server may lend {MAX_TOOLS} tools")),
+                (_, false) => Err(format!("a server may lend {most} tools")),
             };
             match entry {
                 Ok(entry) => {
@@ -337,6 +353,16 @@ impl ServerRequest {
                 Err(why) => {
                     pins.withheld.insert(name.to_owned(), json::digest(tool));
                     refused.push((shown_line(name), why));
+                }
+            }
+        }
+        for method in methods {
+            let (name, digest) = (method.name().to_owned(), method.digest());
+            match withheld.contains(&name) {
+                true => _ = pins.withheld.insert(name, digest),
+                false => {
+                    _ = pins.tools.insert(name, digest);
+                    entries.push(self.method_entry(method));
                 }
             }
         }
@@ -376,6 +402,15 @@ impl ServerRequest {
         }
         budget.take(input)?;
         Schema::compile(input).map_err(|why| format!("its input schema: {}", shown_line(&why)))?;
+        Ok(self.capability(name, &described(tool), input))
+    }
+
+    fn method_entry(&self, method: ServerMethod) -> Value {
+        let words = definitions::words(method);
+        self.capability(method.name(), words, &definitions::input(method))
+    }
+
+    fn capability(&self, name: &str, words: &str, input: &Value) -> Value {
         let is_read = self.reads.contains(name);
         let sensitivity = match (is_read, &self.url) {
             (true, None) => "low",
@@ -383,11 +418,11 @@ impl ServerRequest {
             (true, Some(_)) => "elevated",
             (false, _) => "high",
         };
-        Ok(object!({
+        object!({
             "name": name,
             "kind": "capability",
             "label": name,
-            "describe": format!("Third-party tool of {}:\n{}", self.name, described(tool)),
+            "describe": format!("Third-party tool of {}:\n{words}", self.name),
             "verbs": [if is_read { "read" } else { "execute" }],
             "sensitivity": sensitivity,
             "input": input,
@@ -405,7 +440,7 @@ impl ServerRequest {
                 },
                 "additionalProperties": false,
             },
-        }))
+        })
     }
 
     fn text(&self, tools: Vec<Value>, pins: Option<McpPins>) -> String {
@@ -535,9 +570,8 @@ mod tests {
 
     fn listing(tools: &[Value]) -> Listing {
         Listing {
-            server_info: Value::Null,
-            instructions: None,
             tools: tools.to_vec(),
+            ..Listing::default()
         }
     }
 
@@ -614,6 +648,44 @@ mod tests {
         assert!(why.starts_with("HTTP_PROXY is given by Plexus"), "{why}");
         let why = refused(|other| other.hosts = (1..=9).map(|n| format!("a{n}.example")).collect());
         assert_eq!(why, "more than 8 hosts");
+    }
+
+    #[test]
+    fn method_is_lent_by_its_own_name_and_a_tool_of_that_name_is_not() {
+        let mut told = listing(&[tool("resources.read"), tool("prompts.get"), tool("do")]);
+        told.features = BTreeSet::from([ServerFeature::Resources]);
+        let reads = request(&["resources.read"]);
+        let made = reads.generate(&told, &BTreeSet::new()).unwrap();
+        let manifest = Manifest::parse(&made.text).unwrap();
+        let names = manifest.capabilities.iter().map(|c| c.name.as_str());
+        let expected = [
+            LISTING,
+            "prompts.get",
+            "do",
+            "resources.list",
+            "resources.read",
+        ];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
+        assert!(manifest.capability("resources.read").unwrap().is_read());
+        assert!(!manifest.capability("resources.list").unwrap().is_read());
+        let refused: Vec<_> = made.refused.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(refused, ["resources.read"]);
+        let pins = manifest.mcp.unwrap();
+        let digest = ServerMethod::ReadResource.digest();
+        assert_eq!(pins.tools["resources.read"], digest);
+        // The control: without the feature it is a tool.
+        told.features.clear();
+        let made = reads.generate(&told, &BTreeSet::new()).unwrap();
+        let pins = Manifest::parse(&made.text).unwrap().mcp.unwrap();
+        assert!(made.refused.is_empty() && pins.tools["resources.read"] != digest);
+        // One that is known and not lent is no capability.
+        told.features = BTreeSet::from([ServerFeature::Prompts]);
+        let idle = told.idle(None);
+        assert_eq!(idle.len(), 2);
+        let made = request(&[]).generate(&told, &idle).unwrap();
+        let manifest = Manifest::parse(&made.text).unwrap();
+        assert!(manifest.capability("prompts.list").is_none());
+        assert_eq!(manifest.mcp.unwrap().withheld.len(), 2);
     }
 
     #[test]
