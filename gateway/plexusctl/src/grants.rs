@@ -7,6 +7,7 @@ use plexus_owner::grants::{Give, Given, List, Revoke};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, PendingId, Timestamp, TokenId, TrustWindow, Verb,
     body::{CancelledCall, Scope, StandingGrant},
+    constraint::calls_in_words,
 };
 use serde::Serialize;
 
@@ -190,7 +191,7 @@ pub(crate) fn row(grant: &StandingGrant, now: Timestamp) -> [String; 5] {
     let mut terms = Vec::new();
     terms.extend(grant.constraint.as_ref().map(Constraint::in_words));
     if let Some(left) = grant.calls_left {
-        terms.push(format!("{left} calls left"));
+        terms.push(format!("{} left", calls_in_words(left)));
     }
     if let Some(why) = &grant.suspended {
         terms.push(format!("suspended: {why}"));
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn terms_are_shown() {
         let now: Timestamp = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
-        let grant = StandingGrant {
+        let mut grant = StandingGrant {
             agent_id: AgentId::parse("a").unwrap(),
             capability_id: CapabilityId::parse("w.write").unwrap(),
             verbs: Verbs::of([Verb::Read, Verb::Write]),
@@ -247,11 +248,14 @@ mod tests {
             top_level_disabled: false,
         };
         assert_eq!(
-            as_text(&[grant], now),
+            as_text(std::slice::from_ref(&grant), now),
             "AGENT  CAPABILITY  VERBS       ENDS          TERMS\n\
              a      w.write     read,write  ends in 24 h  path at or below A; 2 calls left; \
              suspended: changed"
         );
+        grant.calls_left = Some(1);
+        let [.., terms] = row(&grant, now);
+        assert_eq!(terms, "path at or below A; 1 call left; suspended: changed");
         assert_eq!(as_text(&[], now), "no grants: every call asks");
     }
 

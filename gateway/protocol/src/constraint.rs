@@ -155,6 +155,15 @@ impl AllowList {
     }
 }
 
+/// So many calls, in words.
+#[must_use]
+pub fn calls_in_words(number: u32) -> String {
+    match number {
+        1 => "1 call".to_owned(),
+        many => format!("{many} calls"),
+    }
+}
+
 impl Constraint {
     /// Whether there is nothing in it, which means the same as no constraint at all.
     #[must_use]
@@ -201,7 +210,7 @@ impl Constraint {
             });
         }
         if let Some(most) = self.max_calls {
-            words.push(format!("at most {most} calls"));
+            words.push(format!("at most {}", calls_in_words(most)));
         }
         words.join(", ")
     }

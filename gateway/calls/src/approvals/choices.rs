@@ -5,7 +5,7 @@
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
 use plexus_ipc::text::counted;
-use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
+use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb, constraint::calls_in_words};
 use plexus_sources::catalogue::{Catalogue, Entry};
 use plexus_trust::{Ask, Bounded, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
 use serde_json::{Value, json};
@@ -229,8 +229,9 @@ pub(crate) fn permits(bounded: &Bounded, is_shown: bool) -> String {
     let names: Vec<_> = children.capabilities.keys().map(|id| id.as_str()).collect();
     if children.members {
         return format!(
-            "its {most} calls of {} {}, in this order, each once, within {minutes} minutes from its start; what it \
+            "its {} of {} {}, in this order, each once, within {minutes} minutes from its start; what it \
              reads, the agent may read without it",
+            calls_in_words(most),
             names.join(" and "),
             match is_shown {
                 true => "as listed",
@@ -239,8 +240,9 @@ pub(crate) fn permits(bounded: &Bounded, is_shown: bool) -> String {
         );
     }
     format!(
-        "at most {most} calls of {} within {minutes} minutes from its start, {} side by side; each works on a copy and \
+        "at most {} of {} within {minutes} minutes from its start, {} side by side; each works on a copy and \
          changes nothing in its folder until you approve its change set",
+        calls_in_words(most),
         names.join(" or "),
         children.parallel
     )

@@ -16,7 +16,9 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use plexus_owner::grants::{List, Revoke};
-use plexus_protocol::{Constraint, Timestamp, TrustWindow, body::StandingGrant};
+use plexus_protocol::{
+    Constraint, Timestamp, TrustWindow, body::StandingGrant, constraint::calls_in_words,
+};
 use std::sync::Arc;
 
 /// For how long an owner grants something, as the pages offer it.
@@ -50,10 +52,11 @@ impl GrantLine {
             .map(Constraint::in_words)
             .into_iter()
             .collect();
-        terms.extend(grant.calls_left.map(|left| match left {
-            1 => "1 call left".to_owned(),
-            left => format!("{left} calls left"),
-        }));
+        terms.extend(
+            grant
+                .calls_left
+                .map(|left| format!("{} left", calls_in_words(left))),
+        );
         if grant.top_level_disabled {
             terms.push("hidden now".to_owned());
         }

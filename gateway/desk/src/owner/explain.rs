@@ -15,7 +15,7 @@ use plexus_owner::explain::{
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow,
-    json as strict,
+    constraint::calls_in_words, json as strict,
 };
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
@@ -338,7 +338,7 @@ fn stands(grant: &Grant) -> String {
     };
     let left = grant
         .calls_left()
-        .map(|n| format!(", {n} calls left"))
+        .map(|left| format!(", {} left", calls_in_words(left)))
         .unwrap_or_default();
     format!("You granted it on {} {until}{left}", grant.granted_at)
 }
