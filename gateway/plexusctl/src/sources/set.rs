@@ -19,6 +19,7 @@ use plexus_owner::{
 };
 use plexus_protocol::{Provenance, SourceId};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// Changes to a source.
 #[derive(Args)]
@@ -75,11 +76,7 @@ impl Set {
             if granted > 0 {
                 let pins: Vec<_> = fields(form).filter(Field::suspends).collect();
                 let is_pin = |field: &str| pins.iter().any(|pin| pin.name == field);
-                let given = self.fields.iter().filter_map(|given| given.split_once('='));
-                let mut named = given
-                    .map(|(name, _)| name)
-                    .chain(self.cleared.iter().map(|n| &**n));
-                let suspends = !turns && self.label.is_none() && named.all(is_pin);
+                let suspends = !turns && self.label.is_none() && self.named().all(is_pin);
                 let question = question(&self.source, &changes, granted, suspends);
                 confirm(desk, &question, "--yes")?;
             }
@@ -94,7 +91,14 @@ impl Set {
         })
     }
 
-    /// Refuses fields of a source that the owner installed: its folders are agreed to with its manifest.
+    /// The fields that are to change.
+    fn named(&self) -> impl Iterator<Item = &str> {
+        let given = self.fields.iter().filter_map(|given| given.split_once('='));
+        let cleared = self.cleared.iter().map(String::as_str);
+        given.map(|(name, _)| name).chain(cleared)
+    }
+
+    /// Refuses fields of a source that the owner installed: they are agreed to with its manifest.
     fn check_installed(&self, source: &ConfiguredSource) -> Result<(), Stop> {
         if self.fields.is_empty() && self.cleared.is_empty() {
             return Ok(());
@@ -102,11 +106,18 @@ impl Set {
         let id = &self.source;
         let next = match source.kind.starts_with("mcp-") {
             true => {
-                format!("plexusctl mcp remove {id}; plexusctl mcp add {id} … with other folders")
+                // The fields of one sort are numbered: `host1`.
+                let sorts = self
+                    .named()
+                    .map(|name| name.trim_end_matches(char::is_numeric));
+                let sorts: BTreeSet<_> = sorts.collect();
+                let others: Vec<_> = sorts.iter().map(|sort| format!("another {sort}")).collect();
+                let others = others.join(" and ");
+                format!("plexusctl mcp remove {id}; plexusctl mcp add {id} … with {others}")
             }
             false => "plexusctl extension add FILE --folder NAME=PATH".to_owned(),
         };
-        let why = format!("{id} is installed: you agree to its folders with its manifest");
+        let why = format!("{id} is installed: you agree to what it may reach with its manifest");
         Err(Stop::usage(why).next(next))
     }
 
@@ -199,5 +210,18 @@ mod tests {
         assert_eq!(changes, ["host: a\\u{202e} -> b", "folder: in -> (empty)"]);
         assert!(set(&["token=x"], &[]).route(&before, &form).is_err());
         assert!(set(&["other=x"], &[]).route(&before, &form).is_err());
+
+        let lent: ConfiguredSource = serde_json::from_value(json!({
+            "id": "mail", "kind": "mcp-mail", "label": "Mail", "enabled": true, "transport": "mcp",
+        }))
+        .unwrap();
+        let next = |fields: &[&str], cleared: &[&str]| {
+            let refused = set(fields, cleared).check_installed(&lent);
+            refused.unwrap_err().next
+        };
+        let again = "plexusctl mcp remove mail; plexusctl mcp add mail … with another";
+        assert_eq!(next(&["host1=b", "host2=c"], &[]), format!("{again} host"));
+        let both = format!("{again} folder and another host");
+        assert_eq!(next(&["host1=b"], &["folder1"]), both);
     }
 }
