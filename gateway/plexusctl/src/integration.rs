@@ -26,6 +26,7 @@ pub(crate) use plan::{Edit, Plan};
 use plexus_client::{
     Exit, Home, Stop,
     private_file::{self, Unnamed},
+    shell,
 };
 use plexus_protocol::AgentId;
 use serde::{Deserialize, Serialize};
@@ -175,7 +176,7 @@ pub(crate) fn wanted(
 
 /// A command that is another one.
 fn forward(command: &Path) -> String {
-    let command = plexus_client::shell::quote(&command.display().to_string());
+    let command = shell::quote(&command.display().to_string());
     format!("#!/bin/sh\nexec {command} \"$@\"\n")
 }
 
@@ -195,6 +196,12 @@ pub(crate) struct Installation {
     /// Whether the owner asked for a way by commands (Codex).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) commands: bool,
+    /// Whether the owner asked for tools too (Claude Code).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) mcp: bool,
+    /// The one folder that it is for, where it is not for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<PathBuf>,
 }
 
 /// A change that is not as it was written.
@@ -229,6 +236,20 @@ impl Installation {
             .name(&format!("{}.installed.json", self.agent), &(text + "\n"))
             .map_err(fail)?;
         Ok(())
+    }
+
+    /// What is typed to set it up once more, as it is.
+    pub(crate) fn command(&self) -> String {
+        let (agent, kind) = (shell::quote(self.agent.as_str()), self.kind.name());
+        let mut line = format!("plexusctl connect {agent} --type {kind} --here");
+        for (option, is_given) in [(" --mcp", self.mcp), (" --commands", self.commands)] {
+            line.push_str(if is_given { option } else { "" });
+        }
+        if let Some(project) = &self.project {
+            let project = shell::quote(&project.display().to_string());
+            line.push_str(&format!(" --project {project}"));
+        }
+        line
     }
 
     /// The edits that take it back, and what is left because a person edited it.
@@ -304,7 +325,7 @@ pub(crate) fn installed(home: &Home) -> Vec<Installation> {
 
 /// The agent's own command: it speaks for one agent, to one gateway, whatever the caller's environment says.
 fn launcher(agent: &AgentId, around: &Surroundings, more: &str) -> String {
-    let quote = |path: &Path| plexus_client::shell::quote(&path.display().to_string());
+    let quote = |path: &Path| shell::quote(&path.display().to_string());
     format!(
         "#!/bin/sh\n# The `plexus` command of the agent {agent}, made by `plexusctl connect`.\n\
          unset PLEXUS_PAT PLEXUS_GATEWAY PLEXUS_PROXY\n\

@@ -72,13 +72,24 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
         mcp_servers: wanted.by_hand,
         may: None,
     };
+    let mut installation = Installation {
+        agent: agent.clone(),
+        kind,
+        changes,
+        folders: earlier.map(|earlier| earlier.folders).unwrap_or_default(),
+        commands: connect.commands,
+        mcp: connect.mcp,
+        project: around.project.clone(),
+    };
     if connect.ask.dry_run {
         return finish(desk, &setup);
     }
     if !known || plan.edits().next().is_some() {
         let question = format!("write this and let {agent} in?");
-        let line = format!("plexusctl connect {agent} --type {} --here", kind.name());
-        if !connect.ask.go_ahead(desk, &question, &line)? {
+        if !connect
+            .ask
+            .go_ahead(desk, &question, &installation.command())?
+        {
             return Err(not_agreed());
         }
     }
@@ -97,15 +108,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
         enroll(&around, &connected.code)?;
         setup.may = Some(FirstGrants::of(connected));
     }
-    let mut folders = earlier.map(|earlier| earlier.folders).unwrap_or_default();
-    folders.extend(plan.folders());
-    let installation = Installation {
-        agent: agent.clone(),
-        kind,
-        changes,
-        folders,
-        commands: connect.commands,
-    };
+    installation.folders.extend(plan.folders());
     installation.save(&desk.home)?;
     plan.write()?;
     finish(desk, &setup)

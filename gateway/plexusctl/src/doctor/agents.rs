@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::integration::{Installation, Kind, installed};
-use plexus_client::{Home, shell};
+use plexus_client::Home;
 
 /// One finding for each agent that was set up here, by `agents/<id>.installed.json`.
 pub(super) fn agent_settings(home: &Home) -> Vec<Finding> {
@@ -32,17 +32,7 @@ fn settings_of(installation: &Installation) -> Finding {
             told.join("; ")
         )
     };
-    let again = format!(
-        "plexusctl connect {} --type {} --here{}",
-        shell::quote(agent),
-        installation.kind.name(),
-        if installation.commands {
-            " --commands"
-        } else {
-            ""
-        },
-    );
-    Finding::warn(about, what, again)
+    Finding::warn(about, what, installation.command())
 }
 
 #[cfg(test)]
@@ -58,17 +48,22 @@ mod tests {
         let file = dir.path().join("skill.md");
         let record = json!({"agent": "cc", "type": "claude-code",
             "changes": [{"path": file, "kind": "file", "digest": Digest::of(b"ours").to_string()}]});
-        let installation: Installation = serde_json::from_value(record).unwrap();
-        let level = || settings_of(&installation).level;
-        assert_eq!(level(), Level::Warn, "gone");
+        let mut installation: Installation = serde_json::from_value(record).unwrap();
+        let level = |it: &Installation| settings_of(it).level;
+        assert_eq!(level(&installation), Level::Warn, "gone");
         std::fs::write(&file, "ours").unwrap();
-        assert_eq!(level(), Level::Ok);
+        assert_eq!(level(&installation), Level::Ok);
         std::fs::write(&file, "edited").unwrap();
         let found = settings_of(&installation);
         assert_eq!(found.level, Level::Warn);
         assert_eq!(
             found.remedy.as_deref(),
             Some("plexusctl connect cc --type claude-code --here")
+        );
+        (installation.mcp, installation.project) = (true, Some("/srv/my work".into()));
+        assert_eq!(
+            settings_of(&installation).remedy.as_deref(),
+            Some("plexusctl connect cc --type claude-code --here --mcp --project '/srv/my work'")
         );
     }
 }
