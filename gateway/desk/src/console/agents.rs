@@ -167,9 +167,9 @@ struct AgentPage {
     grants: Vec<GrantLine>,
     stretch: Stretch,
     /// What it may ask for, by source: all, or those of the one that was chosen.
-    asks: Vec<(ForeignText, Vec<Asking>)>,
-    /// The sources to choose one of, each with how many.
-    choices: Vec<(ForeignText, usize)>,
+    asks: Vec<(SourceId, Vec<Asking>)>,
+    /// The sources to choose one of, each with how many and where they are listed.
+    choices: Vec<(SourceId, usize, String)>,
     calls: Vec<CallLine>,
     limits: Limits,
     revoked: bool,
@@ -189,7 +189,7 @@ pub(super) async fn show(
     Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
-    let chosen = query(&request, "of");
+    let chosen = query(&request, "of").and_then(|of| SourceId::parse(&of).ok());
     drop(request);
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
@@ -224,18 +224,20 @@ pub(super) async fn show(
             .get(row.agent_id.as_str())
             .map(|hours| sum(hours));
         let mut asks = asks(&shown, &state, &row.agent_id, &has, now);
+        let stretch = Stretch::of(from, grants.len(), |from| {
+            links::agent(&row.agent_id, from, chosen.as_ref())
+        });
         let mut choices = Vec::new();
         if asks.iter().map(|(_, list)| list.len()).sum::<usize>() > NAMED {
             choices = asks
                 .iter()
-                .map(|(source, list)| (source.clone(), list.len()))
+                .map(|(source, list)| {
+                    let link = links::agent(&row.agent_id, stretch.from, Some(source));
+                    (source.clone(), list.len(), link)
+                })
                 .collect();
-            let chosen = chosen.map(|source| ForeignText::short(&source, 60));
             asks.retain(|(source, _)| Some(source) == chosen.as_ref());
         }
-        let stretch = Stretch::of(from, grants.len(), |from| {
-            format!("/admin/agents/{id}?from={from}")
-        });
         AgentPage {
             selected: row.reach == Reach::Selected,
             asks,
@@ -267,7 +269,7 @@ fn asks(
     agent: &AgentId,
     has: &BTreeSet<&CapabilityId>,
     now: Timestamp,
-) -> Vec<(ForeignText, Vec<Asking>)> {
+) -> Vec<(SourceId, Vec<Asking>)> {
     let seen = state.agent(agent);
     by_source(desk, |entry| {
         let visible = seen.is_some_and(|agent| plexus_trust::visible(state, agent, &entry.id, now));
@@ -280,9 +282,9 @@ fn asks(
 }
 
 /// Capabilities as `of` makes them, each source with its own; none of which nothing is made.
-fn by_source<T>(desk: &Desk, of: impl Fn(&Entry) -> Option<T>) -> Vec<(ForeignText, Vec<T>)> {
+fn by_source<T>(desk: &Desk, of: impl Fn(&Entry) -> Option<T>) -> Vec<(SourceId, Vec<T>)> {
     let catalogue = desk.catalogue.load();
-    let mut sources: Vec<(&SourceId, Vec<T>)> = Vec::new();
+    let mut sources: Vec<(SourceId, Vec<T>)> = Vec::new();
     let callable = catalogue
         .iter()
         .filter(|entry| entry.capability().kind == EntryKind::Capability);
@@ -291,14 +293,11 @@ fn by_source<T>(desk: &Desk, of: impl Fn(&Entry) -> Option<T>) -> Vec<(ForeignTe
             continue;
         };
         match sources.last_mut() {
-            Some((source, list)) if **source == entry.source => list.push(made),
-            _ => sources.push((&entry.source, vec![made])),
+            Some((source, list)) if *source == entry.source => list.push(made),
+            _ => sources.push((entry.source.clone(), vec![made])),
         }
     }
-    let named = sources.into_iter();
-    named
-        .map(|(source, list)| (ForeignText::short(source.as_str(), 60), list))
-        .collect()
+    sources
 }
 
 #[derive(Template)]
@@ -310,7 +309,7 @@ struct ConnectPage {
 
 /// What a source offers to a new agent.
 struct OfferedSource {
-    source: ForeignText,
+    source: SourceId,
     list: Vec<Choice>,
     count: usize,
     is_open: bool,

@@ -4,7 +4,7 @@
 use axum::{extract::FromRequestParts, http::request::Parts};
 use plexus_edge::reply::query_of;
 use plexus_owner::activity::List;
-use plexus_protocol::{Timestamp, capability::HOUR_MS};
+use plexus_protocol::{AgentId, SourceId, Timestamp, capability::HOUR_MS};
 use std::convert::Infallible;
 
 /// How long a stretch is.
@@ -47,6 +47,17 @@ impl Stretch {
             before: (from > 0).then(|| at(from.saturating_sub(LISTED))),
             after: (from + LISTED < all).then(|| at(from + LISTED)),
         }
+    }
+}
+
+/// An agent's page: from where on it lists the grants, and of which source it lists what asks.
+pub(super) fn agent(id: &AgentId, from: usize, of: Option<&SourceId>) -> String {
+    let from = (from > 0).then(|| format!("from={from}"));
+    let of = of.map(|of| format!("of={of}"));
+    let parts: Vec<_> = from.into_iter().chain(of).collect();
+    match parts.is_empty() {
+        true => format!("/admin/agents/{id}"),
+        false => format!("/admin/agents/{id}?{}", parts.join("&")),
     }
 }
 
@@ -107,5 +118,18 @@ mod tests {
         assert_eq!(at(50, 101), (50, to(0), to(100)));
         assert_eq!(at(50, 50), (0, None, None));
         assert_eq!(at(7, 0), (0, None, None));
+    }
+
+    #[test]
+    fn a_part_of_an_agents_page_keeps_the_other() {
+        let (id, notes) = (
+            AgentId::parse("my-cc").unwrap(),
+            SourceId::parse("notes").unwrap(),
+        );
+        let at = |from, of| agent(&id, from, of).replace("/admin/agents/my-cc", "");
+        assert_eq!(at(0, None), "");
+        assert_eq!(at(50, None), "?from=50");
+        assert_eq!(at(0, Some(&notes)), "?of=notes");
+        assert_eq!(at(50, Some(&notes)), "?from=50&of=notes");
     }
 }
