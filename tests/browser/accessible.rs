@@ -72,6 +72,7 @@ fn no_page_keeps_anybody_out() {
         ("/source-form", of("/source-form?kind=caldav-account")),
         ("/sources/{id}", of("/sources/workspace")),
         ("/agents/{id}", of("/agents/my-cc")),
+        ("/agents/{id}/review", of("/agents/my-cc/review")),
         ("/activity/{id}", of(&format!("/activity/{call}"))),
         ("/activity/{id}/undo", of(&format!("/activity/{call}/undo"))),
         // Parts of pages: they are looked at within them.

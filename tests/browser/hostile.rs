@@ -8,6 +8,9 @@ use plexus_tests::{Folder, Length};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// All that one agent changed.
+const REVIEW: &str = "/agents/undone/review";
+
 /// Sets `window.caught` if any of it is obeyed.
 const SCRIPTS: &[&str] = &[
     "<script>window.caught=1</script>",
@@ -551,6 +554,7 @@ impl Work {
             _ if page == self.board() || page == self.changes() => 20,
             _ if page == self.channel() => 25,
             _ if page.ends_with("/undo") => 15,
+            REVIEW => 15,
             _ => 0,
         }
     }
@@ -710,6 +714,7 @@ fn a_thousand_made_strings_on_every_page() {
             "/agents/{id}",
             vec!["/agents/my-cc".to_owned(), "/agents/writer".to_owned()],
         ),
+        ("/agents/{id}/review", vec![REVIEW.to_owned()]),
         ("/activity", looked_at),
         (
             "/activity/{id}",

@@ -386,6 +386,15 @@ fn pages_follow_what_happens() {
     browser.see("[data-send^='/undo/']").click();
     browser.reads("#notes", "Taken back");
     assert!(!scene.workspace.path().join("Notes/d.md").exists());
+    // What such a call would come to now, and all that the agent changed.
+    browser.see(".calls .changed a.agent ~ a.said").click();
+    browser.reads("#again", "it would run: You granted it on");
+    browser.see("#card dd a.agent").click();
+    browser.see("a[href$='/review']").click();
+    browser.reads("#card h2", "What claude changed");
+    browser.reads("#card", "every change to it was undone");
+    browser.see("#card header a[href$='since=7d']").click();
+    browser.reads("#card header b:not(.agent)", "7 days");
     // What is hidden does not exist for agents.
     browser.go(&format!("{}/sources/workspace", scene.page()));
     browser.see("[id='x-workspace.read']").click();

@@ -35,6 +35,7 @@ mod live;
 mod one_source;
 mod overview;
 mod pages;
+mod review;
 mod runs;
 mod settings;
 mod sheet;

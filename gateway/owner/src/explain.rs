@@ -31,6 +31,22 @@ pub struct Explanation {
     pub next: String,
 }
 
+impl Explanation {
+    /// What would become of it, in words.
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        match self.decision {
+            // The gateway lets it through, but the source looks at what the path resolves to.
+            CallDecision::Permit if self.rule == "grant.constraint-resolved" => {
+                "the source would decide, and refuse what lies outside"
+            }
+            CallDecision::Permit => "it would run",
+            CallDecision::Pend => "it would wait for you",
+            CallDecision::Refuse => "it would be refused",
+        }
+    }
+}
+
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

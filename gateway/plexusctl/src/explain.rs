@@ -3,7 +3,7 @@
 use crate::owner::Desk;
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
-use plexus_owner::explain::{CallDecision, Explain as ExplainCall, Explanation};
+use plexus_owner::explain::{Explain as ExplainCall, Explanation};
 use plexus_protocol::{AgentId, CapabilityId, json};
 use serde_json::Value;
 
@@ -37,16 +37,7 @@ pub(crate) async fn run(desk: &Desk, explain: Explain) -> Result<Exit, Stop> {
 }
 
 fn as_text(reply: &Explanation) -> String {
-    let decision = match reply.decision {
-        // The gateway lets it through, but the source looks at what the path resolves to.
-        CallDecision::Permit if reply.rule == "grant.constraint-resolved" => {
-            "the source would decide, and refuse what lies outside"
-        }
-        CallDecision::Permit => "it would run",
-        CallDecision::Pend => "it would wait for you",
-        CallDecision::Refuse => "it would be refused",
-    };
-    let mut text = format!("{decision}: {}", text::line(&reply.why));
+    let mut text = format!("{}: {}", reply.in_words(), text::line(&reply.why));
     if !reply.next.is_empty() {
         text.push_str(&format!("\nnext: {}", text::line(&reply.next)));
     }
@@ -56,6 +47,7 @@ fn as_text(reply: &Explanation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_owner::explain::CallDecision;
 
     #[test]
     fn a_decision_in_words() {

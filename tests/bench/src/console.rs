@@ -216,6 +216,7 @@ impl House {
                 "/agents/{id}/arrival",
                 one("/agents/agent-3/arrival".into()),
             ),
+            ("/agents/{id}/review", one("/agents/bench/review".into())),
             (
                 "/grants",
                 ["/grants", "/grants?sort=ends&from=200"]

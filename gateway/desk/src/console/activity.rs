@@ -5,9 +5,10 @@
 
 use super::{blocking, card::Moment, foreign::ForeignText, gone, links, shell};
 use crate::{
+    acting::Narrowing,
     acts::Named,
     desk::Desk,
-    owner::{activity, undo},
+    owner::{activity, explain, undo},
     table::Reading,
 };
 use askama::Template;
@@ -18,9 +19,10 @@ use axum::{
 use plexus_edge::reply::{Refused, query};
 use plexus_owner::{
     activity::{ActivityCall, ActivityKind, CallBasis, List, OnlyActivity, Totals, words},
+    explain::Explain,
     undo::{Show, UndoPlan},
 };
-use plexus_protocol::Timestamp;
+use plexus_protocol::{AgentId, CapabilityId, Timestamp};
 use std::sync::Arc;
 
 /// Calls of a page.
@@ -245,21 +247,62 @@ struct CallPage {
     running: bool,
     /// Nobody knows what became of it, and the owner has not said.
     unsettled: bool,
+    again: Option<CalledAgain>,
+}
+
+/// What would become of such a call now, without its input: the log keeps none.
+struct CalledAgain {
+    decision: &'static str,
+    why: ForeignText,
+    next: ForeignText,
+    command: ForeignText,
+}
+
+impl CalledAgain {
+    /// None of a call of the owner's, nor of one that named nothing that there could be.
+    async fn of(
+        desk: &Arc<Desk>,
+        narrowing: Narrowing,
+        call: &ActivityCall,
+    ) -> Result<Option<Self>, Refused> {
+        let Some((agent, capability)) = call.agent_id.clone().zip(call.capability_id.clone())
+        else {
+            return Ok(None);
+        };
+        if AgentId::parse(&agent).is_err() || CapabilityId::parse(&capability).is_err() {
+            return Ok(None);
+        }
+        let command = format!("plexusctl explain {agent} {capability} --input JSON");
+        let asked = Explain {
+            agent_id: agent,
+            capability_id: capability,
+            input: None,
+        };
+        let explained = explain::explain(desk.clone(), narrowing, asked).await?;
+        Ok(Some(Self {
+            decision: explained.in_words(),
+            why: ForeignText::short(&explained.why, 400),
+            next: ForeignText::short(&explained.next, 200),
+            command: ForeignText::short(&command, 300),
+        }))
+    }
 }
 
 /// One call.
 pub(super) async fn show(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
+    narrowing: Narrowing,
 ) -> Result<Response, Refused> {
     let call = activity::one(&desk, &id).await?.ok_or_else(gone)?;
+    let again = CalledAgain::of(&desk, narrowing, &call).await?;
     let now = desk.ledger.snapshot().time(desk.clock.now());
-    let made = blocking(move || CallPage::of(&call, now).render()).await?;
+    let made = blocking(move || CallPage::of(&call, again, now).render()).await?;
     shell::made(&desk, made)
 }
 
 impl CallPage {
-    fn of(call: &ActivityCall, now: Timestamp) -> Self {
+    fn of(call: &ActivityCall, again: Option<CalledAgain>, now: Timestamp) -> Self {
         let touched = call.touched.as_deref().unwrap_or_default();
         let count = call.touched_count.unwrap_or(touched.len());
         let things = touched.iter().filter(|thing| !thing.id.is_empty());
@@ -296,6 +339,7 @@ impl CallPage {
             size: call.output_bytes,
             running: call.did == ActivityKind::UnderWay,
             unsettled: call.unsettled == Some(true),
+            again,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     activity, agents, capabilities, change_sets, channels, extensions, grants, health, lend, live,
-    one_source, overview, runs, settings,
+    one_source, overview, review, runs, settings,
     shell::{Section, Tab},
     since, sources,
 };
@@ -73,6 +73,7 @@ pub(super) const PAGES: &[Page] = &[
     page("/admin/agents", "Agents", "who connected", || get(agents::page)).tab(TRUST, "agents", ["", "A", "gents"]),
     page("/admin/connect", "Connect an agent", "new claude codex mcp code", || get(agents::form).post(agents::connect)),
     page("/admin/agents/{id}", "", "", || get(agents::show)),
+    page("/admin/agents/{id}/review", "", "", || get(review::page)),
     page("/admin/grants", "Grants", "allowed revoke standing", || get(grants::page)).tab(TRUST, "grants", ["", "G", "rants"]),
     page("/admin/activity", "Activity", "audit log calls happened undo", || get(activity::page)).tab(PAST, "activity", ["Ac", "t", "ivity"]),
     page("/admin/activity/{id}", "", "", || get(activity::show)),

@@ -30,7 +30,11 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(explain)
 }
 
-async fn explain(desk: Arc<Desk>, _: Narrowing, asked: Explain) -> Result<Explanation, Refused> {
+pub(crate) async fn explain(
+    desk: Arc<Desk>,
+    _: Narrowing,
+    asked: Explain,
+) -> Result<Explanation, Refused> {
     let needed = |key: &str, given: &str| match given.trim() {
         "" => Err(Refused::malformed(format!(
             "`{key}` (a string) is required"

@@ -39,7 +39,7 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(show)
 }
 
-async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Review, Refused> {
+pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Review, Refused> {
     let agent = asked.agent;
     let since = asked.since.map_or(Ok(Timestamp(0)), |s| moment(&s))?;
     let only = asked.source.map(|s| SourceId::parse(&s)).transpose();
