@@ -372,7 +372,7 @@ fn encoded(text: &str) -> Zeroizing<String> {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-                out.push(char::from(byte))
+                out.push(char::from(byte));
             }
             _ => {
                 out.push('%');

@@ -174,7 +174,7 @@ impl McpServer {
         };
         let told = sign_in::answer(place, step).await;
         let told = told.map_err(|why| SourceError::unavailable(one_line(&why)))?;
-        Ok(Reply::new(told, "a step of the sign-in".to_owned()))
+        Ok(Reply::new(told, "a step of the sign-in"))
     }
 
     async fn read(

@@ -221,12 +221,12 @@ pub(super) struct InspectedServer {
 }
 
 /// What one worker was told, and the source that it looked at.
-pub(super) struct Looked {
+pub(super) struct WorkerAnswer {
     told: Box<RawValue>,
     source: Source,
 }
 
-impl Looked {
+impl WorkerAnswer {
     /// Asks what is at `request` by a worker of its own, made of `asking`; nothing of the look stays.
     pub(super) async fn at(
         desk: &Arc<Desk>,
@@ -292,7 +292,7 @@ impl InspectedServer {
             (Some(source), None) => {
                 let told = own::listing(&desk.edge.kernel, &source, LISTING).await;
                 let told = told.map_err(Refused::new)?;
-                Looked {
+                WorkerAnswer {
                     told,
                     source: (*source).clone(),
                 }
@@ -300,7 +300,7 @@ impl InspectedServer {
             _ => {
                 let asking = asked.request.to_ask().map_err(unusable)?;
                 let question = (LISTING, Value::Object(Default::default()));
-                Looked::at(desk, &asked.request, asking, Some(asked), question).await?
+                WorkerAnswer::at(desk, &asked.request, asking, Some(asked), question).await?
             }
         };
         let (listing, source): (Listing, _) = (looked.read()?, looked.source);

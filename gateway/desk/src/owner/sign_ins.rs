@@ -13,7 +13,7 @@
 
 use super::{
     secrets,
-    servers::{InspectedServer, Looked, ServerAsk, installed},
+    servers::{InspectedServer, ServerAsk, WorkerAnswer, installed},
     sources::{known, restart},
 };
 use crate::{
@@ -206,7 +206,7 @@ async fn stepped<T: DeserializeOwned>(
     let step = serde_json::to_value(step).map_err(|why| failed(why.to_string()))?;
     let asking = request.to_step(is_owners).map_err(Refused::malformed)?;
     let question = (SIGN_IN_STEP, step);
-    Looked::at(desk, request, asking, None, question)
+    WorkerAnswer::at(desk, request, asking, None, question)
         .await?
         .read()
 }
