@@ -253,6 +253,11 @@ fn sign_in_that_has_ended_says_so_and_is_made_again() {
     let agent = gateway.agent_with("caller", &["notes.look"]);
     looks(&agent);
     gateway.cli(["mcp", "logout", "notes"]).expect_ok();
+    let tested = gateway.cli(["sources", "test", "notes"]);
+    assert_contains(
+        &tested.all(),
+        "nobody is signed in: plexusctl mcp login notes",
+    );
     assert!(!gateway.state().join("secrets/notes.authorization").exists());
     assert!(!is_answered(&agent));
 }
@@ -400,6 +405,12 @@ fn what_does_not_fit_is_refused() {
         );
         assert_eq!(elsewhere.heard(), Vec::<String>::new(), "{lie:?}");
     }
+    let own = format!("http://127.0.0.1:{}/token", gateway.port());
+    let web = OAuthWeb::start(Lie::Tokens(own));
+    let (id, _) = made(&gateway, &web.url());
+    let draft = json!({"name": "notes", "url": web.url(), "sign_in": id});
+    let refused = gateway.owner().post("/admin/api/extensions/preview", draft);
+    assert_contains(&refused.text(), "the gateway's own port");
     // A browser that was sent by nobody, and a sign-in that is used for another server.
     let unasked = format!(
         "http://localhost:{}/admin/signed-in?code=x&state=y",

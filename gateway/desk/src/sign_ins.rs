@@ -86,6 +86,8 @@ impl SignIns {
     /// Keeps one; says no where too many wait.
     pub(crate) fn begin(&self, id: String, one: PendingSignIn) -> bool {
         let mut all = self.all();
+        // Of one source the last counts: a command that was ended left one behind.
+        all.retain(|_, other| other.name != one.name);
         if all.len() >= MOST {
             return false;
         }

@@ -31,6 +31,8 @@ pub struct SecretFile {
     pub name: String,
     /// Whether the source cannot do without.
     pub required: bool,
+    /// Whether it is the owner's sign-in at a server.
+    pub is_sign_in: bool,
 }
 
 /// The secrets that a source has by its manifest.
@@ -44,6 +46,9 @@ pub fn of_source(manifest: &Manifest, id: &SourceId, config: &SourceConfig) -> V
         },
         field: field.name.clone(),
         required: field.required,
+        is_sign_in: manifest
+            .hosts()
+            .any(|host| host.sign_in.is_some() && host.secret.as_ref() == Some(&field.name)),
     });
     fields.collect()
 }
@@ -74,8 +79,12 @@ pub fn read(state_dir: &StateDir, source: &SourceId, files: &[SecretFile]) -> io
             Ok(secret) => secrets.push((field.clone(), secret)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if file.required {
-                    let why =
-                        format!("{field} is not set: plexusctl sources secret {source} {field}");
+                    let why = match file.is_sign_in {
+                        true => format!("nobody is signed in: plexusctl mcp login {source}"),
+                        false => {
+                            format!("{field} is not set: plexusctl sources secret {source} {field}")
+                        }
+                    };
                     return Err(io::Error::new(io::ErrorKind::NotFound, why));
                 }
             }
@@ -142,6 +151,7 @@ mod tests {
             field: field.to_owned(),
             name: name.to_owned(),
             required,
+            is_sign_in: false,
         }
     }
 

@@ -143,7 +143,7 @@ impl Seats {
             return Ok(None);
         }
         let own = context.tcp_port;
-        if hosts.iter().any(|(_, host)| host.port == own) {
+        if ports(&hosts)?.contains(&own) {
             let why = format!(
                 "{own} is the gateway's own port, and no source reaches that port of any host: let the app listen on another"
             );
@@ -191,13 +191,7 @@ async fn start(
         .map_err(StartError::prepare("a port for the source's egress"))?
         .port();
     let unsound = |why: &str| StartError::Egress(format!("signIn: {why}"));
-    let mut ports: Vec<u16> = hosts.iter().map(|(_, host)| host.port).collect();
-    for (entry, host) in hosts {
-        let tokens = entry.tokens(host).map_err(unsound)?;
-        ports.extend(tokens.map(|tokens| tokens.to.port));
-    }
-    ports.sort_unstable();
-    ports.dedup();
+    let ports = ports(hosts)?;
     let path = socket.as_ref().map(|socket| socket.path.clone());
     let Fresh {
         group,
@@ -394,6 +388,19 @@ impl Running {
             next = Instant::now() + PAUSE;
         }
     }
+}
+
+/// The ports that an egress connects to, each once.
+fn ports(hosts: &[(&Entry, Admitted)]) -> Result<Vec<u16>, StartError> {
+    let mut ports: Vec<u16> = hosts.iter().map(|(_, host)| host.port).collect();
+    for (entry, host) in hosts {
+        let tokens = entry.tokens(host);
+        let tokens = tokens.map_err(|why| StartError::Egress(format!("signIn: {why}")))?;
+        ports.extend(tokens.map(|tokens| tokens.to.port));
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    Ok(ports)
 }
 
 /// How long the process of a source may take to end.

@@ -233,7 +233,7 @@ fn advice(words: &[String]) -> &'static str {
 fn status_hint(status: u16) -> &'static str {
     match status {
         401 => {
-            ": it wants a sign-in (plexusctl mcp login) or another secret (plexusctl sources secret)"
+            ": it wants you to sign in (plexusctl mcp add with its URL, or mcp login), or another secret (plexusctl sources secret)"
         }
         403 => ": its secret or sign-in is not good for this",
         404 | 405 => ": no MCP server is at this URL, or it has forgotten the session",
