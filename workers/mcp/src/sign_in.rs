@@ -4,7 +4,10 @@
 //!
 //! Must not know: codes, tokens, the owner's browser.
 
-use crate::http::{ServerAddress, path_of};
+use crate::{
+    http::{Http, ServerAddress, path_of},
+    session::{Session, SessionError},
+};
 use bytes::Bytes;
 use hyper::{
     Method, Request, StatusCode,
@@ -55,8 +58,11 @@ async fn send(
         .method(method)
         .uri(path)
         .header(header::ACCEPT, "application/json, text/event-stream");
-    if said.is_some() {
+    if let Some(said) = said {
         request = request.header(header::CONTENT_TYPE, "application/json");
+        if let Some(method) = said["method"].as_str() {
+            request = request.header("mcp-method", method);
+        }
     }
     let body = said.map_or_else(Bytes::new, |said| Bytes::from(said.to_string()));
     let request = request.body(body);
@@ -94,9 +100,14 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
         "clientInfo": {"name": "plexus", "version": env!("CARGO_PKG_VERSION")},
     }});
     let path = path_of(url);
-    let answer = send(place, Method::POST, path, Some(&hello)).await?;
     let of_itself = url.split('#').next().unwrap_or(url).to_owned();
-    if answer.status != StatusCode::UNAUTHORIZED {
+    // As any client begins, in either era.
+    let begun = Session::at(Http::new(place.clone())).await;
+    let is_wanted = matches!(begun, Err(SessionError::Status(401)));
+    if let Ok(session) = begun {
+        session.end().await;
+    }
+    if !is_wanted {
         return Ok(Resource {
             needed: false,
             resource: of_itself,
@@ -112,6 +123,7 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
         #[serde(default)]
         scopes_supported: Vec<String>,
     }
+    let answer = send(place, Method::POST, path, Some(&hello)).await?;
     let challenge = Challenge::of(&answer.headers);
     let bare = path.split('?').next().unwrap_or(path).trim_end_matches('/');
     let known = "/.well-known/oauth-protected-resource";
