@@ -23,13 +23,13 @@ mod hosts;
 mod lines;
 mod socket;
 
-pub use hosts::is_host;
+pub use hosts::{is_host, owners_host};
 pub use lines::{admits, is_method, is_path};
 pub use socket::{AdmittedSocket, SocketPath, UnixEgress};
 
 use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
 use crate::egress::TokenEndpoint;
-use hosts::{agreed_host, owners_host};
+use hosts::agreed_host;
 use lines::split;
 use plexus_protocol::{Digest, Provenance, json};
 use serde::{Deserialize, Deserializer, Serialize, de};

@@ -208,29 +208,17 @@ impl Forwarder {
             open.came_to(verdict);
             Ok(Refused(verdict, why).answer())
         };
-        let broken = || came_to(Verdict::Broken, "the host broke off");
-        let begun = match &self.tls {
-            None => begin(proxy, stream).await,
-            Some((tls, name)) => {
-                let handshake = tls.connect(name.clone(), stream);
-                match timeout(HANDSHAKE_WITHIN, handshake).await {
-                    Ok(Ok(stream)) => begin(proxy, stream).await,
-                    Ok(Err(error)) if let Some(unpinned) = Unpinned::of(&error) => {
-                        open.came_to(Verdict::Tls);
-                        return Ok(unpinned.answer());
-                    }
-                    Ok(Err(_)) | Err(_) => {
-                        return came_to(Verdict::Tls, "the host has not proven its name");
-                    }
-                }
+        let mut sender = match begin(proxy, stream, self.tls.as_ref()).await {
+            Ok(sender) => sender,
+            Err(NotBegun::Unpinned(unpinned)) => {
+                open.came_to(Verdict::Tls);
+                return Ok(unpinned.answer());
             }
-        };
-        let Some(mut sender) = begun else {
-            return broken();
+            Err(NotBegun::Refused(Refused(verdict, why))) => return came_to(verdict, why),
         };
         let sent = sender.send_request(request);
         let Ok(Ok(answer)) = timeout(ANSWER_WITHIN, sent).await else {
-            return broken();
+            return came_to(BROKEN.0, BROKEN.1);
         };
         let (mut head, body) = answer.into_parts();
         drop_hop_by_hop(&mut head.headers);
@@ -279,17 +267,47 @@ impl Forwarder {
     }
 }
 
-/// Begins HTTP on a connection that is made.
+/// Why no HTTP was begun.
+pub(crate) enum NotBegun {
+    /// The host showed another certificate than the pinned one.
+    Unpinned(Unpinned),
+    /// Anything else.
+    Refused(Refused),
+}
+
+const BROKEN: Refused = Refused(Verdict::Broken, "the host broke off");
+const UNPROVEN: Refused = Refused(Verdict::Tls, "the host has not proven its name");
+
+/// Begins HTTP on a connection that is made, once the host has proven itself where there is `tls`.
 pub(crate) async fn begin(
     proxy: &Proxy,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Option<http1::SendRequest<Body>> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tls: Option<&(TlsConnector, ServerName<'static>)>,
+) -> Result<http1::SendRequest<Body>, NotBegun> {
+    let Some((tls, name)) = tls else {
+        return begin_plain(proxy, stream).await;
+    };
+    match timeout(HANDSHAKE_WITHIN, tls.connect(name.clone(), stream)).await {
+        Ok(Ok(stream)) => begin_plain(proxy, stream).await,
+        Ok(Err(error)) => Err(match Unpinned::of(&error) {
+            Some(unpinned) => NotBegun::Unpinned(unpinned),
+            None => NotBegun::Refused(UNPROVEN),
+        }),
+        Err(_) => Err(NotBegun::Refused(UNPROVEN)),
+    }
+}
+
+async fn begin_plain(
+    proxy: &Proxy,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<http1::SendRequest<Body>, NotBegun> {
+    let begun = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = begun.map_err(|_| NotBegun::Refused(BROKEN))?;
     proxy.spawn(async move {
         // Its end is heard as the end of the answer.
         let _ = connection.await;
     });
-    Some(sender)
+    Ok(sender)
 }
 
 fn secret(
@@ -301,6 +319,14 @@ fn secret(
     if word.is_empty() {
         return Ok(None);
     }
+    added(auth, word).map(Some)
+}
+
+/// The header by which a word is added; its value is marked so that it is never printed.
+pub(crate) fn added(
+    auth: &Auth<String>,
+    word: &str,
+) -> Result<(HeaderName, HeaderValue), TlsError> {
     let (name, value) = match auth {
         Auth::Bearer => (
             header::AUTHORIZATION,
@@ -321,7 +347,7 @@ fn secret(
     };
     let mut value = HeaderValue::from_str(&value).map_err(|_| TlsError::Secret)?;
     value.set_sensitive(true);
-    Ok(Some((name, value)))
+    Ok((name, value))
 }
 
 pub(crate) fn host_header(to: &Admitted) -> Result<HeaderValue, TlsError> {

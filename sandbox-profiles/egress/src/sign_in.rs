@@ -5,30 +5,31 @@
 //!               └─no─▶ token endpoint ─▶ record ─Renewed─▶ gateway ─Kept─▶ used
 //!                          └─invalid_grant─▶ ended: every request is refused, until the owner signs in again
 //! ```
-//! Invariants: one renewal at a time, whoever waits for it; one that is begun goes to its end, though nobody waits any more: what
-//! it is had for is good for once; no token is used before its record is durable; a token goes to the
+//! Invariants: one renewal at a time, whoever waits for it; one that is begun goes to its end, also where its callers have
+//! left: what it is had for is good for once; no token is used before its record is durable; a token goes to the
 //! host, and what renews it to the token endpoint, and neither to anybody else; what has ended is not asked for again.
 //!
 //! Must not know: how the owner signed in.
 
 use crate::{
-    forward::{begin, host_header},
+    forward::{NotBegun, added, begin, host_header},
     proxy::{Body, Proxy, Refused},
     tls::{self, TlsError},
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, StatusCode, Uri,
     header::{self, HeaderValue},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use plexus_ipc::{
     egress::{
         Access, AuditId, ClientAuth, Digest, EgressVerdict as Verdict, FromEgress, Grant, SignIn,
         TokenEndpoint,
     },
     frame::FrameSender,
+    manifest::Auth,
     message::Secret,
 };
 use rustls::pki_types::ServerName;
@@ -50,6 +51,8 @@ const AHEAD: u64 = 60;
 const RENEW_WITHIN: Duration = Duration::from_secs(20);
 /// Largest answer of a token endpoint, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
+/// What a form has as it is.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
 /// See the module.
 pub(crate) struct TokenSource {
@@ -157,7 +160,7 @@ impl TokenSource {
         }
         let now = now();
         let there = held.record.access.as_ref().and_then(|access| {
-            let value = bearer(&access.token)?;
+            let value = bearer(access.token.expose())?;
             (refused != Some(&value)).then_some((value, access.expires))
         });
         match there {
@@ -177,7 +180,9 @@ impl TokenSource {
             match (renewed.unwrap_or(Err(AWAY)), there) {
                 (Ok(()), _) => {
                     let access = held.record.access.as_ref();
-                    access.and_then(|access| bearer(&access.token)).ok_or(AWAY)
+                    access
+                        .and_then(|access| bearer(access.token.expose()))
+                        .ok_or(AWAY)
                 }
                 (Err(why), _) if why.0 == Verdict::Credential => {
                     held.ended = Some(why.1);
@@ -205,30 +210,20 @@ impl TokenSource {
     ) -> Result<(), Refused> {
         let form = form(&held.record).ok_or(Refused(Verdict::Credential, ENDED))?;
         let told = self.ask(&held.record, form, proxy, call).await?;
-        let client = &held.record.client;
-        let before = std::mem::replace(&mut held.record.grant, Grant::Nothing);
-        let grant = match (told.refresh_token, before) {
+        let record = &mut held.record;
+        // What was exchanged is used up, whatever becomes of this one.
+        let before = std::mem::replace(&mut record.grant, Grant::Nothing);
+        record.grant = match (told.refresh_token, before) {
             (Some(token), _) => Grant::Refresh(Secret::new(token)),
             // One that is not replaced goes on.
             (None, Grant::Refresh(token)) => Grant::Refresh(token),
             (None, Grant::Code { .. } | Grant::Nothing) => Grant::Nothing,
         };
-        let record = SignIn {
-            client: plexus_ipc::egress::Client {
-                id: client.id.clone(),
-                secret: Secret::new(client.secret.expose().to_owned()),
-                auth: client.auth,
-            },
-            resource: held.record.resource.clone(),
-            grant,
-            access: Some(Access {
-                token: Secret::new(told.access_token),
-                expires: told.expires_in.map(|within| now().saturating_add(within)),
-            }),
-        };
+        record.access = Some(Access {
+            token: Secret::new(told.access_token),
+            expires: told.expires_in.map(|within| now().saturating_add(within)),
+        });
         let text = record.text();
-        // What was exchanged is used up, whatever becomes of this one.
-        held.record = record;
         let not_kept = Refused(Verdict::Credential, NOT_KEPT);
         let text = text.ok_or(not_kept)?;
         let digest = Digest::of(text.expose().as_bytes());
@@ -253,14 +248,16 @@ impl TokenSource {
         call: Option<AuditId>,
     ) -> Result<Tokens, Refused> {
         let stream = proxy.dial(&self.endpoint.to, call).await?;
-        let begun = match &self.tls {
-            None => begin(proxy, stream).await,
-            Some((tls, name)) => {
-                let stream = tls.connect(name.clone(), stream).await;
-                begin(proxy, stream.map_err(|_| AWAY)?).await
+        let open = stream.open().clone();
+        let mut sender = match begin(proxy, stream, self.tls.as_ref()).await {
+            Ok(sender) => sender,
+            Err(NotBegun::Refused(Refused(verdict, _))) => {
+                open.came_to(verdict);
+                return Err(AWAY);
             }
+            // Nothing is pinned of it.
+            Err(NotBegun::Unpinned(_)) => return Err(AWAY),
         };
-        let mut sender = begun.ok_or(AWAY)?;
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(self.endpoint.path.parse::<Uri>().map_err(|_| AWAY)?)
@@ -268,13 +265,10 @@ impl TokenSource {
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         if record.client.auth == ClientAuth::ClientSecretBasic {
-            let both = Zeroizing::new(format!(
-                "{}:{}",
-                *encoded(&record.client.id),
-                *encoded(record.client.secret.expose())
-            ));
-            let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(&*both)));
-            request = request.header(header::AUTHORIZATION, sensitive(&value).ok_or(AWAY)?);
+            let user = Auth::Basic(encoded(&record.client.id).to_string());
+            let word = encoded(record.client.secret.expose());
+            let (name, value) = added(&user, &word).map_err(|_| AWAY)?;
+            request = request.header(name, value);
         }
         let body = Full::new(Bytes::from(form.as_bytes().to_vec()));
         let body: Body = body.map_err(|never| match never {}).boxed_unsync();
@@ -306,7 +300,7 @@ fn read(status: StatusCode, body: &[u8]) -> Result<Tokens, Refused> {
     if status == StatusCode::OK {
         let tokens: Tokens = serde_json::from_slice(body).map_err(|_| AWAY)?;
         let is_bearer = tokens.token_type.eq_ignore_ascii_case("bearer");
-        return match is_bearer && bearer(&Secret::new(tokens.access_token.clone())).is_some() {
+        return match is_bearer && bearer(&tokens.access_token).is_some() {
             true => Ok(tokens),
             false => Err(AWAY),
         };
@@ -368,35 +362,16 @@ impl Form {
 
 /// As a form has it.
 fn encoded(text: &str) -> Zeroizing<String> {
+    // As large as it can get, so that nothing of it is left behind where it grew.
     let mut out = Zeroizing::new(String::with_capacity(3 * text.len()));
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-                out.push(char::from(byte));
-            }
-            _ => {
-                out.push('%');
-                for nibble in [byte >> 4, byte & 15] {
-                    out.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
-                }
-            }
-        }
-    }
+    out.extend(utf8_percent_encode(text, PLAIN));
     out
 }
 
 /// As `Authorization`; none where no header holds it.
-fn bearer(token: &Secret) -> Option<HeaderValue> {
-    if token.expose().is_empty() {
-        return None;
-    }
-    sensitive(&Zeroizing::new(format!("Bearer {}", token.expose())))
-}
-
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let (_, value) = added(&Auth::Bearer, token).ok()?;
+    (!token.is_empty()).then_some(value)
 }
 
 /// Second of the Unix epoch.

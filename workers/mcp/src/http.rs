@@ -15,6 +15,7 @@
 
 use crate::{
     session::SessionError,
+    sign_in::Challenge,
     wire::{MAX_MESSAGE, Message, messages},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -166,6 +167,9 @@ impl Http {
                 body.status.as_u16(),
                 target.into_owned(),
             ));
+        }
+        if body.status == StatusCode::UNAUTHORIZED {
+            return Err(SessionError::Unauthorized(Challenge::of(&body.headers)));
         }
         if !readable || !(is_json || is_events) {
             return Err(SessionError::Status(body.status.as_u16()));

@@ -20,6 +20,7 @@ mod list;
 use crate::{
     http::Http,
     question::{self, Asking, QuestionCount, Required},
+    sign_in::Challenge,
     wire::{Message, Pipes, Wire},
 };
 use plexus_ipc::{
@@ -87,6 +88,8 @@ pub(crate) enum SessionError {
     NoWay(String),
     #[error("it answered {0} over HTTP{hint}", hint = status_hint(*.0))]
     Status(u16),
+    #[error("it answered 401 over HTTP{hint}", hint = status_hint(401))]
+    Unauthorized(Challenge),
     #[error(
         "it answered {0} over HTTP, which names {1}; no redirect is followed: lend the server with that URL"
     )]
@@ -249,6 +252,7 @@ impl SessionError {
             | Self::Failed { .. }
             | Self::NoWay(_)
             | Self::Moved(..)
+            | Self::Unauthorized(_)
             | Self::Status(401 | 403 | 404 | 405 | 429) => Effect::None,
             _ => Effect::Unknown,
         }

@@ -57,12 +57,9 @@ async fn send(
     let mut request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::ACCEPT, "application/json, text/event-stream");
-    if let Some(said) = said {
+        .header(header::ACCEPT, "application/json");
+    if said.is_some() {
         request = request.header(header::CONTENT_TYPE, "application/json");
-        if let Some(method) = said["method"].as_str() {
-            request = request.header("mcp-method", method);
-        }
     }
     let body = said.map_or_else(Bytes::new, |said| Bytes::from(said.to_string()));
     let request = request.body(body);
@@ -95,26 +92,23 @@ async fn first<T: DeserializeOwned>(
 }
 
 async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> {
-    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": "plexus", "version": env!("CARGO_PKG_VERSION")},
-    }});
     let path = path_of(url);
     let of_itself = url.split('#').next().unwrap_or(url).to_owned();
     // As any client begins, in either era.
-    let begun = Session::at(Http::new(place.clone())).await;
-    let is_wanted = matches!(begun, Err(SessionError::Status(401)));
-    if let Ok(session) = begun {
-        session.end().await;
-    }
-    if !is_wanted {
-        return Ok(Resource {
-            needed: false,
-            resource: of_itself,
-            issuers: Vec::new(),
-            scope: None,
-        });
-    }
+    let challenge = match Session::at(Http::new(place.clone())).await {
+        Err(SessionError::Unauthorized(challenge)) => challenge,
+        begun => {
+            if let Ok(session) = begun {
+                session.end().await;
+            }
+            return Ok(Resource {
+                needed: false,
+                resource: of_itself,
+                issuers: Vec::new(),
+                scope: None,
+            });
+        }
+    };
     #[derive(Deserialize)]
     struct Metadata {
         resource: String,
@@ -123,8 +117,6 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
         #[serde(default)]
         scopes_supported: Vec<String>,
     }
-    let answer = send(place, Method::POST, path, Some(&hello)).await?;
-    let challenge = Challenge::of(&answer.headers);
     let bare = path.split('?').next().unwrap_or(path).trim_end_matches('/');
     let known = "/.well-known/oauth-protected-resource";
     let mut paths = vec![format!("{known}{bare}"), known.to_owned()];
@@ -288,10 +280,11 @@ fn short(text: &str) -> String {
 }
 
 /// Parameters of `WWW-Authenticate: Bearer`.
-struct Challenge(String);
+#[derive(Debug)]
+pub(crate) struct Challenge(String);
 
 impl Challenge {
-    fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let all = headers.get_all(header::WWW_AUTHENTICATE).iter();
         let bearer = all.filter_map(|value| value.to_str().ok()).find(|value| {
             value

@@ -6,7 +6,7 @@
 use super::sources;
 use crate::{
     acting::Acting,
-    acts::{act, blocking, record, unsaved},
+    acts::{act, blocking, failed_halfway, record, unsaved},
     desk::Desk,
     table::Served,
 };
@@ -97,6 +97,26 @@ pub(super) async fn write(
         desk.renew_catalogue(None);
     }
     Ok(WriteResult { ok: Done, name })
+}
+
+/// Deletes a secret of a source, once what was granted on that is revoked. Whether it was there.
+///
+/// # Errors
+/// Nothing is recorded, or the file cannot be deleted.
+pub(super) async fn delete(
+    desk: &Arc<Desk>,
+    acting: Acting,
+    source: &SourceId,
+    name: String,
+) -> Result<bool, Refused> {
+    let turn = desk.turn().await;
+    let about = json!({"event": "secret.deleted", "name": name, "sources": [source]});
+    record(desk, &acting, about).await?;
+    act(desk, &acting, Command::SecretChanged { name: name.clone() }).await?;
+    let path = desk.state_dir.join(&format!("secrets/{name}"));
+    let removed = blocking(move || plexus_home::state_dir::remove(&path)).await?;
+    drop((turn, acting));
+    removed.map_err(|error| failed_halfway(format!("secrets/{name} cannot be deleted: {error}")))
 }
 
 /// Refuses a secret that no worker would be given.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     acting::{Acting, Narrowing},
-    acts::{act, blocking, failed, failed_halfway, record},
+    acts::failed,
     console::shell,
     desk::Desk,
     sign_ins::{BrowserAnswer, PendingSignIn, Stage, WITHIN},
@@ -32,7 +32,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use plexus_edge::{browser::authority, reply::Refused};
 use plexus_ipc::{
     egress::{Client, ClientAuth, Digest},
-    manifest::Manifest,
+    manifest::{Manifest, owners_host},
     message::Secret,
     sign_in_step::{Issuer, Resource, SIGN_IN_STEP, SignInStep},
     text::Line,
@@ -47,9 +47,7 @@ use plexus_owner::{
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
 use plexus_sources::extensions::ServerRequest;
-use plexus_trust::Command;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -101,7 +99,9 @@ async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Begun, Refused
         }
         None => found.issuers.into_iter().next().unwrap_or_default(),
     };
-    let is_owners = |other: &str| host(other) == host(&url);
+    let host = |url: &str| owners_host(url, 443).ok().map(|to| (to.host, to.plain));
+    let own = host(&url);
+    let is_owners = |other: &str| own.is_some() && host(other) == own;
     let step = SignInStep::Issuer {
         issuer: issuer.clone(),
     };
@@ -267,24 +267,7 @@ async fn sign_out(
     }
     let name = format!("{source}.{FIELD}");
     let acting = narrowing.wider(&desk).await?;
-    let turn = desk.turn().await;
-    record(
-        &desk,
-        &acting,
-        json!({"event": "secret.deleted", "name": name, "sources": [source]}),
-    )
-    .await?;
-    act(
-        &desk,
-        &acting,
-        Command::SecretChanged { name: name.clone() },
-    )
-    .await?;
-    let path = desk.state_dir.join(&format!("secrets/{name}"));
-    let removed = blocking(move || plexus_home::state_dir::remove(&path)).await?;
-    drop((turn, acting));
-    let ok = removed
-        .map_err(|error| failed_halfway(format!("secrets/{name} cannot be deleted: {error}")))?;
+    let ok = secrets::delete(&desk, acting, &source, name).await?;
     if known(&desk, source.as_str()).is_some() {
         // It does not serve without: that is what was asked for.
         let _ = restart(&desk, &source).await;
@@ -296,29 +279,10 @@ fn token_endpoint(manifest: &Manifest) -> Option<&String> {
     manifest.hosts().find_map(|host| host.sign_in.as_ref())
 }
 
-/// Host and scheme of a URL, without its port.
-fn host(url: &str) -> Option<(&str, String)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = match authority.starts_with('[') {
-        true => authority.split(']').next()?,
-        false => authority.split(':').next()?,
-    };
-    Some((scheme, host.to_ascii_lowercase()))
-}
-
 /// Whether an owner may be sent there: over TLS, or to this machine.
 fn is_address(url: &str) -> bool {
-    let here = ["localhost", "127.0.0.1", "[::1"];
-    let plain = url
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte));
-    plain
-        && host(url).is_some_and(|(scheme, host)| match scheme {
-            "https" => !host.is_empty(),
-            "http" => here.contains(&&*host),
-            _ => false,
-        })
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte);
+    url.contains("://") && url.bytes().all(plain) && owners_host(url, 443).is_ok()
 }
 
 /// 256 random bits, as an address may hold them.

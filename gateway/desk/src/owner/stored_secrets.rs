@@ -12,16 +12,16 @@
 //!
 //! Must not know: a secret's value.
 
-use super::Narrowing;
+use super::{Narrowing, secrets};
 use crate::{
-    acts::{act, blocking, failed, failed_halfway, record},
+    acts::{blocking, failed, record},
     desk::Desk,
 };
 use plexus_edge::reply::Refused;
 use plexus_owner::pending::{MissingSecret, MovedSecret};
 use plexus_protocol::SourceId;
 use plexus_sources::extensions::sections::{Fact, Section};
-use plexus_trust::{Command, Source};
+use plexus_trust::Source;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -240,16 +240,7 @@ impl StoredSecrets {
         for field in self.own.iter().filter(is_gone) {
             let name = format!("{}.{field}", self.source);
             let acting = narrowing.wider(desk).await?;
-            let turn = desk.turn().await;
-            let about = json!({"event": "secret.deleted", "name": name, "sources": [self.source]});
-            record(desk, &acting, about).await?;
-            act(desk, &acting, Command::SecretChanged { name: name.clone() }).await?;
-            let path = desk.state_dir.join(&format!("secrets/{name}"));
-            let removed = blocking(move || plexus_home::state_dir::remove(&path)).await?;
-            drop((turn, acting));
-            removed.map_err(|error| {
-                failed_halfway(format!("secrets/{name} cannot be deleted: {error}"))
-            })?;
+            secrets::delete(desk, acting, &self.source, name).await?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use plexus_ipc::{
     egress::PROXY_VARIABLES,
     manifest::{
         ChildArgument, FieldTarget, MAX_EGRESS, Manifest, McpPins, Program, ServerFeature,
-        ServerMethod,
+        ServerMethod, owners_host,
     },
     sign_in_step::SIGN_IN_STEP,
     text::Text,
@@ -237,15 +237,12 @@ impl ServerRequest {
         whole["egress"][0]["paths"] = object!(["/"]);
         if !is_owners {
             let url = self.url.as_deref().unwrap_or_default();
-            let rest = url.strip_prefix("https://");
-            let rest = rest.ok_or_else(|| format!("{} is no https URL", shown_line(url)))?;
-            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "443"));
-            let port: u16 = port
-                .parse()
-                .map_err(|_| format!("{} has no port", shown_line(url)))?;
-            whole["egress"][0]["host"] = host.to_ascii_lowercase().into();
-            whole["egress"][0]["port"] = port.into();
+            if !url.starts_with("https://") {
+                return Err(format!("{} is no https URL", shown_line(url)));
+            }
+            let to = owners_host(url, 443).map_err(|why| format!("{}: {why}", shown_line(url)))?;
+            whole["egress"][0]["host"] = to.host.into();
+            whole["egress"][0]["port"] = to.port.into();
         }
         registered(&whole.to_string()).map_err(|why| format!("{why:#}"))
     }

@@ -45,8 +45,11 @@ fn is_near(address: IpAddr) -> bool {
     }
 }
 
-/// A host as an owner types it.
-pub(super) fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {
+/// A host as an owner types it: `host`, `host:port` or a URL; over TLS unless it is of this machine.
+///
+/// # Errors
+/// Why it is none.
+pub fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {
     let (rest, port, plain) = match text.split_once("://") {
         Some(("https", rest)) => (rest, port, false),
         Some(("http", rest)) => (rest, 80, true),
