@@ -20,6 +20,7 @@ mod newcomer;
 mod pomodoro;
 mod scene;
 mod sign_in;
+mod signs_in;
 mod sources;
 mod together;
 mod tray;

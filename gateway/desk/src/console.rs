@@ -40,6 +40,7 @@ mod runs;
 mod settings;
 mod sheet;
 pub(crate) mod shell;
+mod sign_in;
 mod since;
 mod sources;
 mod together;
@@ -109,7 +110,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 }
 
 /// The calls of the owner's table that pages send: no other is made with a session.
-const ACTS: [(Method, &str); 26] = [
+const ACTS: [(Method, &str); 28] = [
     (Method::Get, "/sources"),
     (Method::Post, "/sources"),
     (Method::Delete, "/sources/{id}"),
@@ -117,6 +118,8 @@ const ACTS: [(Method, &str); 26] = [
     (Method::Post, "/sources/{id}/disable"),
     (Method::Post, "/sources/{id}/reconfigure"),
     (Method::Post, "/sources/{id}/hide"),
+    (Method::Get, "/sign-ins/{id}"),
+    (Method::Delete, "/sources/{source}/sign-in"),
     (Method::Get, "/health"),
     (Method::Post, "/secrets/{name}"),
     (Method::Post, "/exposure/{id}"),
@@ -145,6 +148,7 @@ fn pages() -> Router<Arc<Desk>> {
         .merge(extensions::form::<extensions::ServerForm>("server"))
         .merge(extensions::form::<extensions::ManifestForm>("manifest"))
         .merge(extensions::client_form())
+        .merge(sign_in::form())
         .route("/connect/of", get(agents::offered))
         .route("/agents/{id}/give", post(agents::give))
         .route("/agents/{id}/arrival", get(agents::arrival))

@@ -592,18 +592,23 @@
 
   // Looked at first; what is added is what was shown, by its digest.
   const LONG = 120000; // ms: a server is started for it
-  async function stepped(form, step) {
+  async function stepped(form, step, isBack) {
     const seen = form.querySelector('[data-previewed]');
     const body = members(form);
     if (step === 'list') delete body.server;
+    // Whoever does not wait for a sign-in begins another.
+    if (seen.querySelector('[data-awaits]') && !isBack) delete body.signIn;
     if (step !== 'add') {
       seen.replaceChildren();
       const answer = await call(`${form.dataset.steps}/preview`, body, undefined, LONG);
       const text = await answer.text();
       if (!answer.ok) return notice(form.closest('article'), JSON.parse(text).error.message);
       fill(seen, text);
-      settle(form);
-      return seen.querySelector('h3[tabindex]').focus();
+      seen.querySelector('h3[tabindex]').focus();
+      const place = seen.querySelector('[data-awaits]');
+      if (!place) return settle(form);
+      awaited(form, place).catch(unanswered);
+      return;
     }
     if ('fresh' in form.dataset) return;
     const done = await told(`${form.dataset.steps}/add`, body, undefined, LONG);
@@ -614,6 +619,21 @@
     for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
     if ('stays' in form.dataset) return stepped(form, 'list');
     await go(form.dataset.then || `/admin/sources/${encodeURIComponent(id)}`);
+  }
+
+  // The owner signs in elsewhere; the form goes on once they are back. Beginning again ends the wait.
+  async function awaited(form, place) {
+    const path = `${API}/sign-ins/${encodeURIComponent(place.dataset.awaits)}?wait=20`;
+    while (place.isConnected) {
+      const now = await told(path, undefined, undefined, 2 * WAIT).catch((error) => {
+        if (error.message === 'signed out') throw error;
+        return sleep(2000);
+      });
+      if (!place.isConnected || !now || now.stage === 'waiting') continue;
+      if (now.stage === 'signed-in') return alone(form, () => stepped(form, place.dataset.step, true));
+      place.closest('[data-previewed]').replaceChildren();
+      return notice(form.closest('article'), now.why);
+    }
   }
 
   // Each on its own; the first that is refused ends it, and the rest is said.
@@ -674,7 +694,7 @@
   async function told(path, body, method, wait) {
     const answer = await call(path, body, method, wait);
     const said = await answer.json();
-    const why = said.reason || said.error?.message || 'There was nothing to do: it is gone already.';
+    const why = said.reason || said.why || said.error?.message || 'There was nothing to do: it is gone already.';
     return { ...said, ok: answer.ok && said.ok !== false, answered: answer.ok, why };
   }
 

@@ -34,7 +34,7 @@ pub use client::LEGACY;
 pub use heard::CallNews;
 pub use host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 pub use http::{Headers, Posted};
-pub use names::tool_name;
+pub use names::{NameLength, tool_name};
 pub use results::{REPLAYED, Refusal};
 pub use search::MAX_LISTED;
 pub use server::Server;

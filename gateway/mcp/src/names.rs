@@ -1,4 +1,4 @@
-//! Names of tools: made from a capability's id alone, so that a name never changes with what else an agent sees, but for ids
+//! Names of tools: made from a capability's id alone, and what its client puts before all of them, so that a name never changes with what else an agent sees, but for ids
 //! that are made to share one.
 //!
 //! Invariants: two capabilities of a list have two names, also for a client that takes `-` for `_`; a name that several would
@@ -7,60 +7,89 @@
 use plexus_protocol::{CapabilityId, Digest};
 use std::collections::{HashMap, HashSet};
 
-/// Most characters of a tool's name. The longest prefix that a client puts before it takes the other 27 of 64.
-pub(crate) const MAX_NAME: usize = 37;
+/// Most characters of a tool's name together with what its client puts before it: some models take no more.
+const WITH_PREFIX: usize = 64;
+/// Most characters of a tool's name where nobody says what is put before it.
+const MAX_NAME: usize = 37;
+/// Fewest characters that a name may have, whatever is put before it.
+const MIN_NAME: usize = 24;
 /// Digits of the digest in a name that cannot be the id itself, and in one that another id would share.
 const DIGITS: usize = 8;
 const MORE_DIGITS: usize = 16;
 /// How the names of this server's own tools begin; no capability's name does.
 pub(crate) const OWN: &str = "plexus_";
 
-/// The name of a capability as a tool: its id with `_` for each dot, where that fits and is unambiguous; else the
-/// beginning of it and eight digits of the id's SHA-256.
-#[must_use]
-pub fn tool_name(id: &CapabilityId) -> String {
-    let plain = id.as_str().replace('.', "_");
-    let is_plain = !id.as_str().contains('_') && plain.len() <= MAX_NAME;
-    match is_plain && !plain.starts_with(OWN) && !ends_in_digits(&plain) {
-        true => plain,
-        false => with_digest(id, DIGITS),
+/// How long the names of a list may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameLength(usize);
+
+impl Default for NameLength {
+    fn default() -> Self {
+        Self(MAX_NAME)
     }
 }
 
-/// The names of the tools of one list, by id: those of [`tool_name`], and longer digests for ids that share one. An id whose
-/// longer name is taken as well has none.
+impl NameLength {
+    /// What a client leaves that puts `prefix` before each name: 64 characters with it, and 24 at least.
+    #[must_use]
+    pub fn beside(prefix: &str) -> Self {
+        let left = WITH_PREFIX.saturating_sub(prefix.chars().count());
+        Self(left.clamp(MIN_NAME, MAX_NAME))
+    }
+
+    /// The name of a capability as a tool: its id with `_` for each dot, where that fits and is unambiguous; else the
+    /// beginning of it and eight digits of the id's SHA-256.
+    fn name(self, id: &CapabilityId) -> String {
+        let plain = id.as_str().replace('.', "_");
+        let is_plain = !id.as_str().contains('_') && plain.len() <= self.0;
+        match is_plain && !plain.starts_with(OWN) && !ends_in_digits(&plain) {
+            true => plain,
+            false => self.with_digest(id, DIGITS),
+        }
+    }
+
+    fn with_digest(self, id: &CapabilityId, digits: usize) -> String {
+        let plain = id.as_str().replace('.', "_");
+        let digest = Digest::of(id.as_str().as_bytes()).to_string();
+        let kept = plain.len().min(self.0 - digits - 1);
+        // An id is ASCII.
+        format!("{}_{}", &plain[..kept], &digest[..digits])
+    }
+}
+
+/// The name of a capability as a tool, where nobody says what is put before it.
+#[must_use]
+pub fn tool_name(id: &CapabilityId) -> String {
+    NameLength::default().name(id)
+}
+
+/// The names of the tools of one list, by id; longer digests for ids that share one. An id whose longer name is taken as well
+/// has none.
 pub(crate) fn tool_names<'i>(
     ids: impl Iterator<Item = &'i CapabilityId>,
+    length: NameLength,
 ) -> HashMap<CapabilityId, String> {
     let mut ids: Vec<_> = ids.collect();
     ids.sort();
     ids.dedup();
     let mut counts = HashMap::<String, usize>::new();
     for id in &ids {
-        *counts.entry(as_clients_read(&tool_name(id))).or_default() += 1;
+        *counts.entry(as_clients_read(&length.name(id))).or_default() += 1;
     }
     let mut taken: HashSet<String> = counts.keys().cloned().collect();
     let mut names = HashMap::new();
     for id in ids {
-        let name = tool_name(id);
+        let name = length.name(id);
         if counts.get(&as_clients_read(&name)) == Some(&1) {
             names.insert(id.clone(), name);
             continue;
         }
-        let longer = with_digest(id, MORE_DIGITS);
+        let longer = length.with_digest(id, MORE_DIGITS);
         if taken.insert(as_clients_read(&longer)) {
             names.insert(id.clone(), longer);
         }
     }
     names
-}
-
-fn with_digest(id: &CapabilityId, digits: usize) -> String {
-    let plain = id.as_str().replace('.', "_");
-    let digest = Digest::of(id.as_str().as_bytes()).to_string();
-    let kept = plain.len().min(MAX_NAME - digits - 1);
-    // An id is ASCII.
-    format!("{}_{}", &plain[..kept], &digest[..digits])
 }
 
 /// Whether a name ends as one with a digest does.
@@ -101,6 +130,24 @@ mod tests {
     }
 
     #[test]
+    fn name_and_prefix_keep_to_what_models_take() {
+        let id: CapabilityId = "obsidian-rest.properties.set-by-name".parse().unwrap();
+        for (prefix, expected) in [
+            ("mcp__plexus__", 36),
+            ("mcp__plugin_plexus-my-cc_plexus__", 64 - 33),
+            (&*"x".repeat(200), MIN_NAME),
+        ] {
+            let name = NameLength::beside(prefix).name(&id);
+            assert_eq!(name.len(), expected, "{name}");
+        }
+        // Two that begin alike have two names, however short.
+        let ids = ["a-long-source.a-long-thing.one", "a-long-source.a-long-thing.two"];
+        let ids = ids.map(|id| id.parse().unwrap());
+        let names = tool_names(ids.iter(), NameLength::beside(&"x".repeat(64)));
+        assert_ne!(names[&ids[0]], names[&ids[1]]);
+    }
+
+    #[test]
     fn name_with_anothers_digest_is_not_taken() {
         let victim = name("x.y_z");
         let digits = victim.strip_prefix("x_y_z_").expect("a digest");
@@ -125,7 +172,7 @@ mod tests {
             .unwrap();
         assert_eq!(tool_name(&one), tool_name(&other));
         let honest: CapabilityId = "a.b_c".parse().unwrap();
-        let names = tool_names([&one, &other, &honest].into_iter());
+        let names = tool_names([&one, &other, &honest].into_iter(), NameLength::default());
         assert_eq!(names.len(), 3);
         assert_ne!(names[&one], names[&other]);
         for id in [&one, &other] {
@@ -137,7 +184,7 @@ mod tests {
         assert_eq!(names[&honest], tool_name(&honest));
         // The same for a client that keeps `-` as `_`, and for cases.
         let close = ["a.b-c", "a.b.c", "a.B.c"].map(|id| id.parse().unwrap());
-        let read: HashSet<_> = tool_names(close.iter())
+        let read: HashSet<_> = tool_names(close.iter(), NameLength::default())
             .values()
             .map(|name| as_clients_read(name))
             .collect();

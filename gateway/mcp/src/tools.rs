@@ -6,7 +6,7 @@
 
 use crate::cut::Takes;
 use crate::message;
-use crate::names::tool_names;
+use crate::names::{NameLength, tool_names};
 use crate::results::Refusal;
 use crate::schema;
 use crate::search::{self, MAX_LISTED, MAX_PINNED, Search};
@@ -166,6 +166,14 @@ impl View {
     /// # Errors
     /// [`NotAManifest`].
     pub fn of_manifest(bytes: &[u8]) -> Result<Self, NotAManifest> {
+        Self::named(bytes, NameLength::default())
+    }
+
+    /// The same, with names of this length.
+    ///
+    /// # Errors
+    /// [`NotAManifest`].
+    pub fn named(bytes: &[u8], length: NameLength) -> Result<Self, NotAManifest> {
         let answer: Answer<'_> = serde_json::from_slice(bytes).map_err(NotAManifest)?;
         let entries = match (answer.manifest, answer.entries) {
             (Some(manifest), _) => manifest.entries,
@@ -173,7 +181,7 @@ impl View {
             (None, None) => return Err(NotAManifest(de::Error::missing_field("entries"))),
         };
         let read = serde_json::from_str(entries.get()).map_err(NotAManifest)?;
-        Ok(Self::of(read, entries.get().to_owned()))
+        Ok(Self::of(read, entries.get().to_owned(), length))
     }
 
     /// The view of who cannot have a manifest now, and has no earlier one: one tool that says what is missing.
@@ -206,7 +214,7 @@ impl View {
         format!(r#"{{"entries":{}}}"#, self.entries)
     }
 
-    fn of(read: Vec<Entry>, entries: String) -> Self {
+    fn of(read: Vec<Entry>, entries: String, length: NameLength) -> Self {
         let (skills, capabilities): (Vec<_>, Vec<_>) =
             read.into_iter().partition(|entry| entry.kind == "skill");
         let guides: Vec<Guide> = skills
@@ -227,7 +235,7 @@ impl View {
         own.extend(has_conversations.then(continue_tool));
         let has_lent = capabilities.iter().any(Entry::is_lent);
         own.extend(has_lent.then(more_tool));
-        let names = tool_names(capabilities.iter().map(|entry| &entry.id));
+        let names = tool_names(capabilities.iter().map(|entry| &entry.id), length);
         let pinned = (capabilities.len() > MAX_LISTED).then(|| pinned(&capabilities, &names));
         let index = pinned.as_ref().map(|_| index(&capabilities));
         if pinned.is_some() {

@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// Show who you are to the gateway
     Whoami(whoami::Whoami),
     /// Serve MCP on stdin and stdout, for an agent that starts its tools that way
-    Mcp,
+    Mcp(Mcp),
     /// Print how to use this command, for an agent's instructions
     Skill,
     /// Print a completion script
@@ -67,6 +67,14 @@ pub(crate) enum Command {
         /// Shell to print it for
         shell: clap_complete::Shell,
     },
+}
+
+/// Serving MCP.
+#[derive(Args, Debug, PartialEq)]
+pub(crate) struct Mcp {
+    /// What the client puts before each tool's name: the names are made short enough for it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) prefix: String,
 }
 
 /// A call of one capability.

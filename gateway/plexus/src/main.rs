@@ -49,8 +49,8 @@ fn main() -> ExitCode {
 /// Runs a command to its end.
 fn dispatch(command: Command, settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
     // Its client starts it once, so it says what is missing instead of ending.
-    if command == Command::Mcp {
-        return block_on(mcp::run(settings));
+    if let Command::Mcp(it) = &command {
+        return block_on(mcp::run(settings, it));
     }
     let settings = &settings?;
     match command {
@@ -64,7 +64,7 @@ fn dispatch(command: Command, settings: Result<Settings, Stop>) -> Result<Exit, 
         Command::Extension(it) => block_on(extension::run(settings, it)),
         Command::Watch(it) => block_on(watch::run(settings, it)),
         // Served above.
-        Command::Mcp => Ok(Exit::Ok),
+        Command::Mcp(_) => Ok(Exit::Ok),
         Command::Whoami(it) => block_on(whoami::run(settings, it)),
         Command::Skill => {
             let text = plexus_protocol::skill::text(command::name());

@@ -15,9 +15,9 @@
 mod kept;
 mod work;
 
-use crate::{credential, gateway::Route, session::Session, settings::Settings};
+use crate::{cli::Mcp, credential, gateway::Route, session::Session, settings::Settings};
 use plexus_client::{Exit, Request, Stop, events::Events, out, span};
-use plexus_mcp::{Action, Answer, CallNews, CallNumber, Item, Moment, Refusal, Server, View};
+use plexus_mcp::{Action, Answer, CallNews, CallNumber, Item, Moment, NameLength, Refusal, Server, View};
 use plexus_protocol::{NextAction, NextKind};
 use serde_json::Value;
 use std::{
@@ -67,16 +67,20 @@ enum News {
 }
 
 /// Serves until stdin ends.
-pub(crate) async fn run(settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
-    LocalSet::new().run_until(serve(settings)).await
+pub(crate) async fn run(settings: Result<Settings, Stop>, mcp: &Mcp) -> Result<Exit, Stop> {
+    let names = match &*mcp.prefix {
+        "" => NameLength::default(),
+        prefix => NameLength::beside(prefix),
+    };
+    LocalSet::new().run_until(serve(settings, names)).await
 }
 
-async fn serve(settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
+async fn serve(settings: Result<Settings, Stop>, names: NameLength) -> Result<Exit, Stop> {
     let (tell, mut news) = mpsc::channel(AHEAD);
     let mut lines = lines();
     let (settings, view) = match settings {
         Ok(settings) => {
-            let view = first_view(&settings);
+            let view = first_view(&settings, names);
             (Some(Rc::new(settings)), view)
         }
         Err(stop) => (None, View::without_manifest(refusal(stop))),
@@ -85,7 +89,7 @@ async fn serve(settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
         server: Server::new(env!("CARGO_PKG_VERSION"), view),
         pool: settings
             .as_ref()
-            .map(|settings| Rc::new(Pool::new(settings))),
+            .map(|settings| Rc::new(Pool::new(settings, names))),
         tell: tell.clone(),
         tasks: HashMap::new(),
         began: Instant::now(),
@@ -127,9 +131,9 @@ async fn serve(settings: Result<Settings, Stop>) -> Result<Exit, Stop> {
 }
 
 /// What can be shown before the gateway has said anything.
-fn first_view(settings: &Settings) -> View {
+fn first_view(settings: &Settings, names: NameLength) -> View {
     match credential::load(settings) {
-        Ok((agent, _)) => kept::read(settings, agent.as_ref()).unwrap_or_else(|| {
+        Ok((agent, _)) => kept::read(settings, agent.as_ref(), names).unwrap_or_else(|| {
             let stop = Stop::new(
                 Exit::Unreachable,
                 "unreachable",
@@ -348,7 +352,7 @@ async fn manifest(pool: &Pool) -> Result<View, Stop> {
     if !reply.is_success() {
         return Err(crate::session::refusal(&reply));
     }
-    let view = View::of_manifest(&reply.body)
+    let view = View::named(&reply.body, pool.names)
         .map_err(|why| plexus_client::Failure::Foreign(why.to_string()))?;
     pool.give_back(session);
     Ok(view)

@@ -1,7 +1,7 @@
 //! Extensions and MCP servers as a page: what is installed, and three forms that show what one may reach before it is added.
 //!
 //! ```text
-//! form ─preview─▶ surface with its digest ─add, with the same form and that digest─▶ installed | refused: it differs
+//! form ─preview─▶ (a sign-in, where the server asks for one) ─▶ surface with its digest ─add, with the same form and that digest─▶ installed | refused: it differs
 //! a client's block ─preview─▶ its servers, each with why not, or chosen ─▶ the same two steps
 //! ```
 //! Invariants: what is added is what was shown, by its digest; a secret is in the request that brings it, and in no page.
@@ -14,6 +14,7 @@ use super::{
     gone,
     links::{Begin, Stretch},
     sent, sheet, shell,
+    sign_in::{self, OwnClient},
 };
 use crate::{acting::Narrowing, desk::Desk, owner::extensions, table::Reading};
 use askama::Template;
@@ -106,6 +107,11 @@ pub(super) struct ServerForm {
     environment: String,
     #[serde(default)]
     secrets: String,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    scope: Option<String>,
+    /// The owner's sign-in that it starts with.
+    sign_in: Option<String>,
     digest: Option<String>,
     #[serde(default)]
     keep_secrets: Vec<String>,
@@ -126,6 +132,11 @@ pub(super) struct ManifestForm {
 /// A form, as what is to be installed and what was agreed to.
 pub(super) trait Form: DeserializeOwned + Send + 'static {
     fn add(self) -> Result<Add, Refused>;
+
+    /// Who Plexus is where the owner signs in.
+    fn client(&mut self) -> OwnClient {
+        OwnClient::default()
+    }
 }
 
 impl Form for ServerForm {
@@ -141,7 +152,7 @@ impl Form for ServerForm {
             folders: lines(&self.folders),
             code: lines(&self.code),
             hosts: lines(&self.hosts),
-            sign_in: None,
+            sign_in: self.sign_in,
             reads: Default::default(),
         };
         Ok(Add {
@@ -149,6 +160,14 @@ impl Form for ServerForm {
             digest: self.digest,
             keep_secrets: self.keep_secrets,
         })
+    }
+
+    fn client(&mut self) -> OwnClient {
+        OwnClient::new(
+            self.client_id.take(),
+            self.client_secret.take(),
+            self.scope.take(),
+        )
     }
 }
 
@@ -203,10 +222,28 @@ async fn preview<F: Form>(
     narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
-    let draft = sent::<F>(request).await?.add()?.draft;
-    let seen = extensions::preview(desk.clone(), narrowing, Preview { draft }).await?;
-    let made = blocking(move || sheet::previewed(&seen)).await?;
+    let mut form = sent::<F>(request).await?;
+    let client = form.client();
+    let made = looked(&desk, narrowing, form.add()?.draft, client).await?;
     shell::made(&desk, made)
+}
+
+/// What a form comes to: the sign-in that its server asks for first, or what would be added.
+async fn looked(
+    desk: &Arc<Desk>,
+    narrowing: Narrowing,
+    draft: Draft,
+    client: OwnClient,
+) -> Result<Result<String, askama::Error>, Refused> {
+    if let Some(sign_in) = sign_in::wanted(desk, &narrowing, &draft, client).await? {
+        return Ok(sign_in);
+    }
+    let sign_in = match &draft {
+        Draft::Server(server) => server.sign_in.clone(),
+        Draft::Manifest(_) | Draft::Refresh(_) => None,
+    };
+    let seen = extensions::preview(desk.clone(), narrowing, Preview { draft }).await?;
+    blocking(move || sheet::previewed(&seen, sign_in)).await
 }
 
 async fn add<F: Form>(
@@ -226,6 +263,8 @@ struct ClientForm {
     block: String,
     /// The one that is looked at or added.
     server: Option<SourceId>,
+    /// The owner's sign-in that it starts with.
+    sign_in: Option<String>,
     digest: Option<String>,
     #[serde(default)]
     keep_secrets: Vec<String>,
@@ -253,7 +292,8 @@ impl ClientForm {
         let chosen = servers.iter().find(|one| one.id.as_ref() == Some(&id));
         let offered = chosen.ok_or_else(gone)?.offered.as_ref();
         let offered = offered.map_err(Refused::malformed)?;
-        let draft = offered.draft(id).map_err(Refused::malformed)?;
+        let mut draft = offered.draft(id).map_err(Refused::malformed)?;
+        draft.sign_in = self.sign_in;
         Ok(Add {
             draft: Draft::Server(draft),
             digest: self.digest,
@@ -356,8 +396,7 @@ async fn look_into_client(
         return shell::made(&desk, list);
     }
     let draft = form.add(&servers)?.draft;
-    let seen = extensions::preview(desk.clone(), narrowing, Preview { draft }).await?;
-    let seen = blocking(move || sheet::previewed(&seen)).await?;
+    let seen = looked(&desk, narrowing, draft, OwnClient::default()).await?;
     let both = list.and_then(|list| Ok(list + &seen?));
     shell::made(&desk, both)
 }

@@ -6,7 +6,7 @@ use super::{
     foreign::ForeignText,
     gone,
     links::{Begin, Stretch},
-    shell, words,
+    shell, sign_in, words,
 };
 use crate::{
     acts::Named,
@@ -45,6 +45,8 @@ struct Page {
     /// What its workers may reach; or why that cannot be told.
     reach: Result<Vec<RoleView>, ForeignText>,
     unsandboxed: bool,
+    /// Its server is one that the owner signs in at.
+    signs_in: bool,
 }
 
 struct CapabilityRow {
@@ -74,6 +76,7 @@ pub(super) async fn page(
         .find(|row| row.source.id.as_str() == id);
     let row = row.ok_or_else(gone)?;
     let granted = grants::list(desk.clone(), Reading, plexus_owner::grants::List {}).await?;
+    let signs_in = sign_in::is_signed_in_at(&desk, &id).await;
     let profile = profile::show(desk.clone(), Reading, plexus_owner::profile::Show { id }).await;
     let shown = desk.clone();
     let made = blocking(move || {
@@ -81,7 +84,11 @@ pub(super) async fn page(
         for grant in &granted.grants {
             *held.entry(grant.capability_id.as_str()).or_default() += 1;
         }
-        Page::of(&shown, &row, &held, profile, from).render()
+        Page {
+            signs_in,
+            ..Page::of(&shown, &row, &held, profile, from)
+        }
+        .render()
     })
     .await?;
     shell::made(&desk, made)
@@ -169,6 +176,7 @@ impl Page {
                     )
                 })
                 .collect(),
+            signs_in: false,
             unsandboxed: desk.unsandboxed.contains(&source.id),
             reach: match profile {
                 Ok(profile) => Ok(profile.roles.iter().map(RoleView::of).collect()),

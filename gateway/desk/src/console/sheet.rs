@@ -81,6 +81,8 @@ struct Previewed {
     source: ForeignText,
     blocks: Vec<Block>,
     digest: String,
+    /// The owner's sign-in that it starts with.
+    sign_in: Option<String>,
     /// What adding it does.
     does: Option<Untrusted>,
     /// Stored secrets that may go to another host, each with that host.
@@ -91,11 +93,15 @@ struct Previewed {
 }
 
 /// The preview of an extension or a server as a part of the form that adds it.
-pub(super) fn previewed(seen: &ExtensionPreview) -> Result<String, askama::Error> {
+pub(super) fn previewed(
+    seen: &ExtensionPreview,
+    sign_in: Option<String>,
+) -> Result<String, askama::Error> {
     let nothing = Previewed {
         source: ForeignText::line(seen.source()),
         blocks: Vec::new(),
         digest: seen.digest().to_owned(),
+        sign_in,
         does: None,
         keeps: Vec::new(),
         reasons: Vec::new(),

@@ -64,7 +64,7 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(begin).with(look).with(renew).with(sign_out)
 }
 
-async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Begun, Refused> {
+pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Begun, Refused> {
     let url = match call.url {
         Some(url) => url,
         None => installed(&desk, call.name.as_str())
@@ -226,7 +226,11 @@ pub(crate) async fn came_back(
 }
 
 /// Gives a sign-in to its source, once it has shown that it is good.
-async fn renew(desk: Arc<Desk>, acting: Acting, call: Renew) -> Result<RenewedSignIn, Refused> {
+pub(crate) async fn renew(
+    desk: Arc<Desk>,
+    acting: Acting,
+    call: Renew,
+) -> Result<RenewedSignIn, Refused> {
     let (source, _, tokens) = desk.sign_ins.made(&call.id).ok_or_else(gone)?;
     let (_, manifest) = installed(&desk, source.as_str()).await?;
     if token_endpoint(&manifest) != Some(&tokens) {

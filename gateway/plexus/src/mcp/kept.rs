@@ -6,7 +6,7 @@
 
 use crate::settings::Settings;
 use plexus_client::private_file::{self, Unnamed};
-use plexus_mcp::View;
+use plexus_mcp::{NameLength, View};
 use plexus_protocol::{AgentId, Digest};
 use std::{env, path::PathBuf};
 
@@ -14,10 +14,14 @@ use std::{env, path::PathBuf};
 const MAX: u64 = 8 << 20;
 
 /// The list that was kept for this agent, where there is one.
-pub(super) fn read(settings: &Settings, agent: Option<&AgentId>) -> Option<View> {
+pub(super) fn read(
+    settings: &Settings,
+    agent: Option<&AgentId>,
+    names: NameLength,
+) -> Option<View> {
     let (folder, name) = place(settings, agent?)?;
     let text = private_file::read_bounded(&folder.join(name), MAX).ok()?;
-    View::of_manifest(text.as_bytes()).ok()
+    View::named(text.as_bytes(), names).ok()
 }
 
 /// Keeps a list. A folder that cannot be written is no failure: the gateway is asked again.

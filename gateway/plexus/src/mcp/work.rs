@@ -12,7 +12,7 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Stop};
-use plexus_mcp::{Answer, Call, CallNews, Item, Message};
+use plexus_mcp::{Answer, Call, CallNews, Item, Message, NameLength};
 use plexus_protocol::{PendingId, RunId, body::ProgressChunk};
 use serde_json::json;
 use std::{cell::RefCell, rc::Rc};
@@ -24,15 +24,17 @@ const IDLE: usize = 8;
 /// The session of one server, and the connections that nobody uses.
 pub(super) struct Pool {
     pub(super) settings: Rc<Settings>,
+    pub(super) names: NameLength,
     idle: RefCell<Vec<Session>>,
     /// None before the first is open and after one was refused.
     latest: RefCell<Option<Rc<Opened>>>,
 }
 
 impl Pool {
-    pub(super) fn new(settings: &Rc<Settings>) -> Self {
+    pub(super) fn new(settings: &Rc<Settings>, names: NameLength) -> Self {
         Self {
             settings: Rc::clone(settings),
+            names,
             idle: RefCell::new(Vec::new()),
             latest: RefCell::new(None),
         }

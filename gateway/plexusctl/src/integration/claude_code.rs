@@ -41,14 +41,16 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Integrati
         file("SKILL.md", skill::skill_file(&command), 0o644),
         file(&format!("bin/{command}"), forward(&ours), 0o755),
     ];
+    // What Claude Code puts before the names of a plugin's server.
+    let tools = format!("mcp__plugin_{command}_plexus");
     if around.mcp {
-        let server = serde_json::json!({"command": ours, "args": ["mcp"]});
+        let args = ["mcp", "--prefix", &format!("{tools}__")];
+        let server = serde_json::json!({"command": ours, "args": args});
         let servers = serde_json::json!({"mcpServers": {"plexus": server}});
         changes.push(file(".mcp.json", format!("{servers:#}\n"), 0o644));
     }
     let settings = folder.join(settings);
     let mut rules = rules(&command, &ours, &plugin, around);
-    let tools = format!("mcp__plugin_{command}_plexus");
     if around.mcp {
         rules.push((ALLOW, tools.clone()));
     }
