@@ -75,7 +75,12 @@ pub struct SourceContext {
 pub async fn on_file_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it costs a worker the call that asked"
+    )]
+    let work = tokio::task::spawn_blocking(work);
+    work.await.unwrap_or_else(|_| {
         Err(SourceError::internal("the work on a file thread panicked").effect(Effect::Unknown))
     })
 }

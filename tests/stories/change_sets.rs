@@ -257,7 +257,7 @@ fn direct_run_of_claude_applies_what_its_approval_reaches() {
 
 fn direct_run_applies(kind: Kind) {
     let gate = Gate::closed();
-    let line = "echo more >> a.txt; echo more >> docs/b.txt; rm docs/old.txt; echo new > new.txt; \
+    let line = "echo more >> a.txt; echo more >> docs/b.txt; rm docs/old.txt; echo new > new.txt; echo more >> run.py; \
                 mkdir .githooks; echo x > .githooks/pre-commit; printf '#!/bin/sh\n' > tool; chmod +x tool";
     let steps = [
         (kind.exec)(line),
@@ -265,6 +265,9 @@ fn direct_run_applies(kind: Kind) {
         Step::say("Changed."),
     ];
     let desk = Desk::open(kind, steps);
+    desk.folder.write("run.py", "one\n");
+    let executable = PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(desk.folder.path().join("run.py"), executable).expect("set");
     let before = desk.folder.tree();
     let run = desk.kind.of("run");
     let input = json!({"prompt": "Change.", "mode": "direct"});
@@ -314,6 +317,7 @@ fn direct_run_applies(kind: Kind) {
                 Some("docs/b.txt"),
                 Some("somebody changed it since the run began")
             ),
+            (Some("run.py"), Some("the file is marked as executable")),
             (Some("tool"), Some("the file becomes executable")),
         ],
         "{ended}"
@@ -321,11 +325,12 @@ fn direct_run_applies(kind: Kind) {
     assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
     assert_eq!(desk.folder.read("docs/b.txt"), "mine\n");
     assert_eq!(desk.folder.read("new.txt"), "new\n");
+    assert_eq!(desk.folder.read("run.py"), "one\n");
     assert!(!desk.folder.has("docs/old.txt") && !desk.folder.has("tool"));
     assert!(!desk.folder.has(".githooks/pre-commit"));
     let id = result["output"]["changes"]["id"].as_str().expect("an id");
     let listed = desk.gateway.cli(["changes"]);
-    assert!(listed.expect_ok().contains("3 of 6"), "{listed}");
+    assert!(listed.expect_ok().contains("3 of 7"), "{listed}");
 
     // What is left asks for itself, and the run is taken back by its own id.
     let rest = json!({"changes": id, "paths": ["tool"]});

@@ -151,6 +151,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     let item = agent.must_ask(SEND, input.clone());
     let plan = world.gateway.owner().plan(&item);
     assert_eq!(plan["preview"]["diff"], text);
+    assert_eq!(plan["preview"]["form"], "text");
     let facts = plan["preview"]["facts"].to_string();
     for fact in [
         format!(r#"\"sums\" ({lent})"#),
@@ -193,6 +194,60 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
         store.windows(3).any(|part| part == b"Pat"),
         "names are the relay's to know"
     );
+}
+
+/// The gateway hears who signed another key, who came, and who does not get it; an agent, of the channel that it is lent.
+#[test]
+fn renewed_keys_are_heard_with_who_signed_them() {
+    let world = World::joined();
+    let (lent, other) = (world.channel("sums"), world.channel("secret plans"));
+    let agent = world.agent(&[LIST]);
+    let under = format!("channel={lent}");
+    let allow = [
+        "grants", "allow", "helper", READ, "--window", "1h", "--under", &under,
+    ];
+    world.gateway.cli(allow).expect_ok();
+    world.office.says(lent, "hello");
+    world.office.says(other, "hello");
+    world.listens(lent);
+    world.listens(other);
+    let (events, owners) = (agent.events(), world.gateway.owner().events());
+    let (office, pat) = (&world.office, &world.office.person);
+    let quinn = office.colleague("Quinn").identity().facts.agent_id;
+    office.wait_for(pat.rotate(other)).expect("rotated");
+    office.wait_for(pat.rotate(lent)).expect("rotated");
+    office.wait_for(pat.add_member(lent, quinn)).expect("added");
+    office
+        .wait_for(pat.remove_member(lent, quinn))
+        .expect("removed");
+    let of = |channel: Id| {
+        move |data: &Value| data["topic"] == "keys" && data["payload"]["channel"] == json!(channel)
+    };
+    let heard = |events: &plexus_tests::events::Events, channel: Id| {
+        let told = events.wait_until("source_event", of(channel));
+        assert_eq!(told["summary"], "key_rotated", "{told}");
+        let key = world.fingerprint_of_pat().replace(' ', "");
+        let by = told["payload"]["by"]["fingerprint"]
+            .as_str()
+            .expect("a key");
+        assert!(key.starts_with(&by.replace(' ', "")), "{key}: {told}");
+        told["payload"].clone()
+    };
+    assert_eq!(heard(&owners, other)["version"], 2);
+    let only_lent = |data: &Value| {
+        assert_ne!(data["payload"]["channel"], json!(other), "{data}");
+        of(lent)(data)
+    };
+    let first = events.wait_until("source_event", only_lent);
+    assert_eq!(first["payload"]["version"], 2, "{first}");
+    // Adding somebody renews the key where the relay shows a member who is not in it yet; removing somebody always does.
+    let without = loop {
+        let told = heard(&events, lent);
+        if told["removed"] == json!([quinn]) {
+            break told;
+        }
+    };
+    assert_eq!(without["added"], json!([]), "{without}");
 }
 
 #[test]

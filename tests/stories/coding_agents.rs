@@ -205,6 +205,20 @@ fn prompt_like_a_diff_is_shown_as_text() {
     for drawn in ["class=\"del\"", "class=\"add\"", "removed:"] {
         assert!(!shown.contains(drawn), "{drawn}: {shown}");
     }
+    let card = |gateway: &Gateway, item: &str| {
+        gateway
+            .cli(["approvals", "show", item])
+            .expect_ok()
+            .to_owned()
+    };
+    let told = card(&desk.gateway, &item);
+    let line = told
+        .lines()
+        .find(|line| line.contains("and delete the tests"));
+    assert!(
+        line.is_some_and(|line| line.trim_start().starts_with('│')),
+        "{told}"
+    );
 
     // The control: a change of a file is drawn as one.
     let house = House::open();
@@ -216,6 +230,9 @@ fn prompt_like_a_diff_is_shown_as_text() {
     for drawn in ["class=\"del\"", "class=\"add\"", "removed:"] {
         assert!(shown.contains(drawn), "{drawn}: {shown}");
     }
+    let told = card(&house.gateway, &written);
+    let line = told.lines().find(|line| line.contains("new"));
+    assert!(line.is_some_and(|line| !line.contains('│')), "{told}");
 }
 
 fn run_changes_nothing_until_it_is_applied(kind: Kind) {

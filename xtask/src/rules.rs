@@ -1,6 +1,6 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
 //! each other, which read JSON by name, how files are called, that each test is run, that each program ships, that links of
-//! pages lead somewhere.
+//! pages lead somewhere, that what comes next is one command.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
@@ -11,6 +11,7 @@ mod edges;
 mod licences;
 mod links;
 mod names;
+mod next_lines;
 mod shipped;
 mod targets;
 
@@ -51,6 +52,7 @@ pub(crate) fn check() -> Result<()> {
     breaches.extend(by_name::breaches(&cargo::root())?);
     breaches.extend(circles::breaches(&cargo::root())?);
     breaches.extend(names::breaches(&cargo::root())?);
+    breaches.extend(next_lines::breaches(&cargo::root())?);
     breaches.extend(links::breaches(&cargo::root())?);
     if breaches.is_empty() {
         return Ok(());

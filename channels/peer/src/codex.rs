@@ -121,7 +121,7 @@ impl Codex {
         if ended.is_err() {
             // One that has ended is reaped already.
             let _ = child.kill().await;
-            let _ = spawn_blocking(move || leftovers::end(group)).await;
+            end_left(group).await;
         }
         ended
     }
@@ -236,7 +236,7 @@ async fn listen(
         }
     };
     // A program that it left behind would hold the pipes.
-    let _ = spawn_blocking(move || leftovers::end(group)).await;
+    end_left(group).await;
     let rest = async {
         while let Ok(read @ 1..) = stdout.read(&mut buffer).await {
             failed_calls += heard(turn.feed(plexus_agent_lines::codex, &buffer[..read]));
@@ -273,6 +273,12 @@ async fn end(child: &mut Child, group: Pid) -> io::Result<()> {
         child.kill().await?;
     }
     Ok(())
+}
+
+/// Ends what is left of a group of processes.
+async fn end_left(group: Pid) {
+    #[expect(clippy::disallowed_methods, reason = "it costs the turn that asked")]
+    let _ = spawn_blocking(move || leftovers::end(group)).await;
 }
 
 #[cfg(test)]

@@ -245,6 +245,7 @@ impl Relay {
         read: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let store = Arc::clone(&self.store);
+        #[expect(clippy::disallowed_methods, reason = "it costs the request that asked")]
         let read = tokio::task::spawn_blocking(move || read(&*store)).await;
         match read {
             Ok(Ok(found)) => Ok(found),

@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 pub use inherited::Inherited;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use plexus_calls::metrics::ListenerKind;
-use plexus_home::{network::Network, state_dir::StateDir};
+use plexus_home::{network::Network, state_dir::StateDir, tasks};
 use serde_json::json;
 use std::{
     io::{self, ErrorKind, Write},
@@ -275,7 +275,12 @@ impl Listeners {
         let all = ListenerService::new(&edge, Serves::All, routes.tcp);
         for listener in self.tcp {
             let service = all.clone();
-            accepting.spawn(accept(listener, places.clone(), service, stopped.clone()));
+            accepting.spawn(serve_door(
+                listener,
+                places.clone(),
+                service,
+                stopped.clone(),
+            ));
         }
         for (listener, serves, kind, routes) in [
             (
@@ -289,7 +294,7 @@ impl Listeners {
             let service = ListenerService::new(&edge, serves, routes);
             let places = ConnectionLimiter::new(CONNECTIONS / 4);
             let door = LocalDoor(listener, kind);
-            accepting.spawn(accept(door, places, service, stopped.clone()));
+            accepting.spawn(serve_door(door, places, service, stopped.clone()));
         }
         Ok(Serving {
             stop,
@@ -339,11 +344,26 @@ impl Door for LocalDoor {
     }
 }
 
-/// Serves what comes in, until told to stop and all that came have ended.
-async fn accept(
+/// Serves what comes in at a door. A panic costs the connections that are open at it, and not the door.
+async fn serve_door(
     door: impl Door,
     places: ConnectionLimiter,
     service: ListenerService,
+    stopped: watch::Receiver<Ending>,
+) {
+    let begin = || accept(&door, &places, &service, stopped.clone());
+    while tasks::unless_panicked(begin()).await.is_none() {
+        tracing::error!(name: "daemon.task_failed", detail = "connections", durationMs = 0_u64,
+            "accepting connections panicked; it starts again"
+        );
+    }
+}
+
+/// Serves what comes in, until told to stop and all that came have ended.
+async fn accept(
+    door: &impl Door,
+    places: &ConnectionLimiter,
+    service: &ListenerService,
     mut stopped: watch::Receiver<Ending>,
 ) {
     let metrics = service.metrics();
@@ -365,7 +385,7 @@ async fn accept(
             tracing::debug!(name: "http.place_taken", "an idle connection made room");
             metrics.evicted();
         };
-        let Some(place) = place(&places, evicted, &mut stopped).await else {
+        let Some(place) = place(places, evicted, &mut stopped).await else {
             break;
         };
         let counted = metrics.connected(door.kind());

@@ -30,6 +30,7 @@ pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     // tokio panics where the system refuses the first thread of its pool.
+    #[expect(clippy::disallowed_methods, reason = "its panic is caught here")]
     let task = catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(work)));
     let task =
         task.map_err(|_| io::Error::new(ErrorKind::WouldBlock, "the system gives no thread"));

@@ -141,7 +141,10 @@ mod tests {
             assert_eq!(name.len(), expected, "{name}");
         }
         // Two that begin alike have two names, however short.
-        let ids = ["a-long-source.a-long-thing.one", "a-long-source.a-long-thing.two"];
+        let ids = [
+            "a-long-source.a-long-thing.one",
+            "a-long-source.a-long-thing.two",
+        ];
         let ids = ids.map(|id| id.parse().unwrap());
         let names = tool_names(ids.iter(), NameLength::beside(&"x".repeat(64)));
         assert_ne!(names[&ids[0]], names[&ids[1]]);

@@ -17,7 +17,9 @@ mod work;
 
 use crate::{cli::Mcp, credential, gateway::Route, session::Session, settings::Settings};
 use plexus_client::{Exit, Request, Stop, events::Events, out, span};
-use plexus_mcp::{Action, Answer, CallNews, CallNumber, Item, Moment, NameLength, Refusal, Server, View};
+use plexus_mcp::{
+    Action, Answer, CallNews, CallNumber, Item, Moment, NameLength, Refusal, Server, View,
+};
 use plexus_protocol::{NextAction, NextKind};
 use serde_json::Value;
 use std::{

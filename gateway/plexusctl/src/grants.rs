@@ -132,8 +132,7 @@ async fn allow(
     };
     if let Some(declined) = declined.first() {
         let why = format!("{capability} was not granted: {}", declined.reason);
-        return Err(Stop::new(Exit::Refused, "declined", why)
-            .next("plexusctl expose, or plexusctl sources list"));
+        return Err(Stop::new(Exit::Refused, "declined", why).next("plexusctl sources list"));
     }
     // As it was given: a length beyond the owner's longest window is cut.
     let ends = given.as_ref().and_then(|given| given.grant_expires_at);

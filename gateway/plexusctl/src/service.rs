@@ -286,8 +286,8 @@ fn change(desk: &Desk, manager: &Manager, change: Change, said: &str) -> Result<
 }
 
 fn not_installed() -> Stop {
-    Stop::new(Exit::Failed, "not_installed", "no service is installed")
-        .next("plexusctl service install (a plexusd that you started yourself is yours to stop)")
+    let why = "no service is installed; a plexusd that you started yourself is yours to stop";
+    Stop::new(Exit::Failed, "not_installed", why).next("plexusctl service install")
 }
 
 impl Install {

@@ -195,9 +195,8 @@ fn older(stop: Stop) -> Stop {
     if stop.code != "unknown_capability" {
         return stop;
     }
-    let why = "the gateway that runs is of a version that cannot be changed over while it runs";
-    Stop::new(Exit::Failed, "upgrade_refused", why)
-        .next("plexusctl service restart (or stop the plexusd that you started, and start it)")
+    let why = "the gateway that runs is of a version that cannot be changed over while it runs; one that you started yourself is yours to stop and start";
+    Stop::new(Exit::Failed, "upgrade_refused", why).next("plexusctl service restart")
 }
 
 /// What the first launch after `before` says of itself.
@@ -220,10 +219,8 @@ async fn next_launch(desk: &Desk, before: u64) -> Result<Status, Stop> {
         }
         let gone = away.is_some_and(|since: Instant| since.elapsed() >= AWAY);
         if gone || Instant::now() >= until {
-            let why = "the gateway gave way to the new program, and that does not answer";
-            return Err(Stop::new(Exit::Unreachable, "unreachable", why).next(
-                "plexusctl logs (and `plexusctl service status`) say why; then start it: plexusctl service start",
-            ));
+            let why = "the gateway gave way to the new program, and that does not answer; its log says why, and plexusctl service start starts it";
+            return Err(Stop::new(Exit::Unreachable, "unreachable", why).next("plexusctl logs"));
         }
         sleep(AGAIN).await;
     }

@@ -18,7 +18,7 @@ use super::{
     start::{REAP_WITHIN, StartError},
     stderr::{self, Stderr},
 };
-use plexus_home::inspection;
+use plexus_home::{inspection, tasks};
 use plexus_ipc::{
     BUILD,
     egress::{
@@ -415,7 +415,7 @@ fn patience(spec: &Spec) -> Duration {
 /// Keeps a sign-in that was renewed, and says whether it is durable.
 async fn keep(spec: &Arc<Spec>, was: Digest, record: Secret) -> bool {
     let of = Arc::clone(spec);
-    let kept = tokio::task::spawn_blocking(move || {
+    let kept = tasks::blocking(move || {
         let entry = of
             .offer
             .manifest
@@ -425,10 +425,7 @@ async fn keep(spec: &Arc<Spec>, was: Digest, record: Secret) -> bool {
         let field = field.ok_or_else(|| io::Error::other("it has none"))?;
         (of.keep)(field, was, &record)
     });
-    match kept
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-    {
+    match kept.await.and_then(|kept| kept) {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(name: "sign_in.unkept", source = %spec.source, %error, "a renewed sign-in cannot be kept");

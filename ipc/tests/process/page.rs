@@ -2,7 +2,7 @@
 
 use plexus_ipc::worker::{
     CallContext, Content, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
-    SourceError, Touched,
+    SourceError, Touched, on_file_thread,
 };
 use plexus_protocol::Digest;
 use serde::Deserialize;
@@ -53,10 +53,8 @@ impl Source for Page {
 async fn on_files<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| SourceError::internal("the thread failed"))?
-        .map_err(|error| SourceError::transport("io", error.kind().to_string()))
+    let failed = |error: io::Error| SourceError::transport("io", error.kind().to_string());
+    on_file_thread(move || work().map_err(failed)).await
 }
 
 impl Page {

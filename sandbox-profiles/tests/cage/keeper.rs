@@ -232,6 +232,43 @@ impl Staying {
     }
 }
 
+/// The program and what it leaves; not what watches over them, which has to be there to end the run.
+#[test]
+fn run_goes_first_where_memory_runs_out() {
+    let of = |process: Pid, what: &str| {
+        std::fs::read_to_string(format!("/proc/{process}/{what}")).expect("a process")
+    };
+    let adjusted = |process| -> i32 {
+        of(process, "oom_score_adj")
+            .trim()
+            .parse()
+            .expect("a number")
+    };
+    let own = adjusted(Pid::this());
+    assert!(own < 500, "this process goes as early as a run: {own}");
+    let keeping = Keeping::new();
+    let staying = keeping.stay(&["shell", "one", LEAVES]);
+    let processes = staying.processes();
+    for process in &processes {
+        assert_eq!(adjusted(*process), 500);
+    }
+    // Up from the program: the helper, the monitor, the keeper.
+    let (mut above, mut watching) = (processes[0], 0);
+    while above != Pid::this() {
+        let stat = of(above, "stat");
+        let (_, after) = stat.rsplit_once(')').expect("a name");
+        let parent = after
+            .split_whitespace()
+            .nth(1)
+            .and_then(|pid| pid.parse().ok());
+        above = Pid::from_raw(parent.expect("a parent"));
+        assert_eq!(adjusted(above), own, "{above} above {}", processes[0]);
+        watching += 1;
+    }
+    assert!(watching > 2, "{watching} above the program");
+    staying.ends(|staying| drop(staying.keeper.stdin.take()));
+}
+
 #[test]
 fn declared_program_runs_in_its_own_cage() {
     let keeping = Keeping::new();

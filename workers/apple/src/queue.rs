@@ -73,6 +73,10 @@ impl Queue {
                     give_up();
                 }
             });
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it costs a worker the call that asked"
+            )]
             let done = tokio::task::spawn_blocking(work).await;
             done.unwrap_or(Err(Failure::BadAnswer))
         };

@@ -148,6 +148,10 @@ impl Lane {
         state.threads += 1;
         drop(state);
         let lane = self.clone();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it costs a worker the call that asked"
+        )]
         tokio::task::spawn_blocking(move || lane.work_off());
     }
 

@@ -265,6 +265,49 @@ fn rejoined_member_is_led_to_no_other_chain() {
     });
 }
 
+/// The relay tells key states by pages of 100.
+#[test]
+fn chain_of_many_pages_is_walked() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let [bob, carol] = relay.accounts(["Bob", "Carol"]).await;
+        let channel = made(&bob, &[&ann], Some("one")).await;
+        assert_eq!(texts(&ann, channel).await, ["one"]);
+        drop(ann);
+        let mut all = vec!["one".to_owned()];
+        for number in 1..=205 {
+            bob.rotate(channel).await.expect("rotated");
+            if [1, 100, 101, 205].contains(&number) {
+                let text = format!("of {number}");
+                bob.send(channel, &text).await.expect("sent");
+                all.push(text);
+            }
+        }
+        let ann = reopened(&relay, "Ann", &liar);
+        // A relay that says again and again that there is more brings nobody to ask without end.
+        let pages = bob.api().keys(channel, 0).await.expect("keys");
+        assert!(pages.has_more, "the control: {} states", pages.states.len());
+        liar.changes("/keys?", move |answer| {
+            answer["states"] = json!(pages.states);
+            answer["has_more"] = json!(true);
+        });
+        ann.send(channel, "lied to")
+            .await
+            .expect_err("states that were not asked for");
+        liar.tells_the_truth();
+        // Who was away for all of it, and who comes now.
+        assert_eq!(texts(&ann, channel).await, all);
+        assert_eq!(newest(&ann, channel).key_version, 206);
+        ann.send(channel, "back").await.expect("sent");
+        all.push("back".to_owned());
+        bob.add_member(channel, id_of(&carol)).await.expect("added");
+        for account in [&bob, &carol] {
+            assert_eq!(texts(account, channel).await, all);
+        }
+    });
+}
+
 /// A channel's key of a version that no state has, wrapped by one account for another.
 fn wrapped(key: &ChannelKey, of: (Id, u32), by: &Account, to: &Account) -> Wrap {
     let context = WrapContext {

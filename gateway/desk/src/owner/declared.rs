@@ -100,9 +100,7 @@ pub(super) async fn add(
             "{id}, its folders or its programs are not what you were shown; preview it again."
         );
         let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
-        return Err(Refused::new(
-            error.next("plexusctl extension add FILE, again"),
-        ));
+        return Err(Refused::new(error.next("plexusctl extension preview FILE")));
     }
     let keeps = keeps.into_iter().collect();
     Ok(AddedExtension {
@@ -165,9 +163,7 @@ impl Inspected {
             let why =
                 format!("a program or folder of {id} was replaced meanwhile; preview it again.");
             let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
-            return Err(Refused::new(
-                error.next("plexusctl extension add FILE, again"),
-            ));
+            return Err(Refused::new(error.next("plexusctl extension preview FILE")));
         }
         if !is_new || source.stopped.is_some() {
             let acting = narrowing.wider(desk).await?;

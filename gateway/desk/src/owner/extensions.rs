@@ -168,9 +168,7 @@ pub(crate) async fn add(
             "{name} says something else than what you were shown, or its program is another one: look again."
         );
         let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
-        return Err(Refused::new(
-            error.next("plexusctl mcp add, or refresh, again"),
-        ));
+        return Err(Refused::new(error.next("plexusctl mcp list")));
     }
     let (here, id, text) = (desk.clone(), name.clone(), looked.generated.text.clone());
     let given = asked.values.clone();

@@ -240,7 +240,7 @@ async fn looked_at(
                 ErrorCode::UnknownAgent,
                 format!("No agent {agent} is connected."),
             )
-            .next(format!("plexusctl connect {agent}; then lend again")),
+            .next(format!("plexusctl connect {agent}")),
         ));
     }
     let folder = {

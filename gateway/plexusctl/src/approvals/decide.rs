@@ -243,7 +243,7 @@ impl Unanswered {
     pub(super) fn in_doubt(&self) -> Stop {
         Stop::new(Exit::Failed, "no_answer", self.unknown())
             .done(Done::Unknown)
-            .next("plexusctl approvals list; plexusctl audit tail")
+            .next("plexusctl approvals list")
     }
 
     /// What is to be said before anything is known.
@@ -287,10 +287,10 @@ pub(super) fn confirm(
 ) -> Result<(), Stop> {
     let id = &item.heading.pending_id;
     if item.card.grant().is_some_and(GrantCard::has_failed) {
-        let why = "what it would do could not be computed: it can be denied, not approved";
-        return Err(Stop::new(Exit::Refused, "plan_failed", why).next(format!(
-            "plexusctl approvals deny {id}, or have it computed again: plexusctl approvals plan {id}"
-        )));
+        let why =
+            "what it would do could not be computed: it can be denied, not approved, until it is";
+        return Err(Stop::new(Exit::Refused, "plan_failed", why)
+            .next(format!("plexusctl approvals plan {id}")));
     }
     if let Some(named) = named {
         if card_digest(item)? == Some(named) {

@@ -116,7 +116,7 @@ fn unknown() -> Stop {
     let why = "whether your last decision was carried out is not known: no answer came";
     Stop::new(Exit::Failed, "no_answer", why)
         .done(Done::Unknown)
-        .next("plexusctl approvals list; plexusctl audit tail")
+        .next("plexusctl approvals list")
 }
 
 async fn show<'d>(

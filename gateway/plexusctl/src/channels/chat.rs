@@ -47,7 +47,7 @@ pub(super) async fn run(
     desk.ask_for_person::<Say>()?;
     if !desk.can_ask() {
         let why = "the chat needs a terminal, and prints no JSON";
-        return Err(Stop::usage(why).next("plexusctl channels read; plexusctl channels say"));
+        return Err(Stop::usage(why).next("plexusctl channels read"));
     }
     // Connecting once before the screen is taken: a refusal is said where it can be read afterwards.
     drop(desk.open().await?);

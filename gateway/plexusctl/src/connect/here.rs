@@ -38,10 +38,12 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     around.commands = connect.commands;
     let earlier = Installation::of(&desk.home, &agent);
     if let Some(other) = earlier.as_ref().filter(|earlier| earlier.kind != kind) {
-        let why = format!("{agent} is set up here as {}", other.kind.name());
-        return Err(Stop::new(Exit::Failed, "other_type", why).next(format!(
-            "plexusctl disconnect {agent}; or name another agent"
-        )));
+        let why = format!(
+            "{agent} is set up here as {}: take that back first, or name another agent",
+            other.kind.name()
+        );
+        return Err(Stop::new(Exit::Failed, "other_type", why)
+            .next(format!("plexusctl disconnect {agent}")));
     }
     let wanted = integration::wanted(kind, &agent, &around)?;
     let old = earlier.as_ref().map_or(&[][..], |earlier| &earlier.changes);
