@@ -21,6 +21,33 @@ fn call<'v>(calls: &'v Value, did: &str) -> &'v Value {
         .unwrap_or_else(|| panic!("nothing was {did}: {calls:#}"))
 }
 
+/// What would become of a call, in words, while it is made by nobody.
+#[test]
+fn what_would_become_of_a_call_is_told_in_words() {
+    let house = House::open();
+    house.workspace.write("a.md", "one\n");
+    let agent = house.reader("my-cc");
+    let told = |capability: &str, input: &str| {
+        let line = ["explain", "my-cc", capability, "--input", input];
+        house.gateway.cli(line).expect_ok().to_owned()
+    };
+    let note = r#"{"path": "a.md"}"#;
+    assert_contains(&told(READ, note), "it would run: ");
+    let write = r#"{"path": "a.md", "content": "two\n"}"#;
+    assert_contains(&told(WRITE, write), "it would wait for you: ");
+    let item = agent.must_ask(WRITE, json!({"path": "a.md", "content": "two\n"}));
+    house.owner().deny(&item, "not this one");
+    assert_contains(&told(WRITE, write), "it would be refused: ");
+    let allow = ["grants", "allow", "my-cc", WRITE, "--window", "1h"];
+    house.gateway.cli(allow.into_iter().chain(["--under", "docs"])).expect_ok();
+    assert_contains(&told(WRITE, r#"{"path": "docs/b.md", "content": "x"}"#), "would");
+    house.gateway.cli(["pause"]).expect_ok();
+    let paused = told(READ, note);
+    assert_contains(&paused, "it would be refused: ");
+    assert_contains(&paused, "pause");
+    assert_eq!(house.workspace.read("a.md"), "one\n", "nothing was made");
+}
+
 /// One line a call, in words; what was touched is named, and cannot hide; then the totals.
 #[test]
 fn what_an_agent_did_is_told_in_words() {

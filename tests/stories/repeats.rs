@@ -1,6 +1,6 @@
 //! The same effect, wished for again: made again once its answer was given, and never twice for one wish.
 
-use crate::house::{COUNT, Workshop};
+use crate::house::{COUNT, House, WRITE, Workshop, note};
 use crate::mcp::server;
 use crate::mcp_http::Plain;
 use plexus_tests::waiting::{until, until_true};
@@ -75,6 +75,34 @@ fn same_effect_three_times_is_made_three_times() {
         let told = agent.status_after(&item, 20).expect_ok()["result"].take();
         is_made(&told);
     }
+}
+
+/// A write that is repeated after the owner changed the file is another wish: it asks again, and says nothing that is not so.
+#[test]
+fn same_write_after_the_owner_changed_the_file_asks_again() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let mut client = McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
+    let input = note("a.md", "one\n");
+    let item = agent.must_ask(WRITE, input.clone());
+    house.owner().approve(&item, "once");
+    agent.must(WRITE, input.clone());
+    assert_eq!(house.workspace.read("a.md"), "one\n");
+    house.workspace.write("a.md", "mine\n");
+    let told = thread::scope(|scope| {
+        let calling = scope.spawn(|| client.call("workspace_write", input.clone()));
+        let item = until("a request of the agent", || {
+            let items = house.owner().pending();
+            items.first()?["pendingId"].as_str().map(str::to_owned)
+        });
+        assert_eq!(house.workspace.read("a.md"), "mine\n", "before the card");
+        let plan = house.owner().plan(&item);
+        assert!(plan["preview"].to_string().contains("-mine"), "{plan}");
+        house.owner().approve(&item, "once");
+        calling.join().expect("an answer")
+    });
+    assert_eq!(told["structuredContent"]["ok"], true, "{told}");
+    assert_eq!(house.workspace.read("a.md"), "one\n");
 }
 
 /// A client that is gone when its call is made has caused one effect. Who asks next is told of it, once and in words.

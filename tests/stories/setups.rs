@@ -495,3 +495,49 @@ fn another_server_of_the_name_stops_it_and_stays() {
         assert_eq!(left, held);
     }
 }
+
+/// The script of the repository: both commands on the person's PATH, Codex connected; what is the person's stays.
+#[test]
+fn script_of_the_repository_sets_codex_up() {
+    let person = Person::new();
+    let home = person.house.gateway.home().to_owned();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../integrations/codex/setup.sh");
+    let built = plexus_tests::binaries::path("plexus");
+    let built = built.parent().expect("a folder").display().to_string();
+    let run = |path: &str, flags: &[&str]| {
+        let mut command = plexus_tests::programs::command(std::path::Path::new("/bin/sh"), &home);
+        command
+            .env("PLEXUS_HOME", person.house.gateway.state())
+            .env("PATH", path)
+            .arg(script)
+            .args(flags);
+        plexus_tests::programs::run(command)
+    };
+    // From the PATH, as the front door installs them.
+    let system = "/usr/bin:/bin";
+    let path = format!("{built}:{system}");
+    // Nothing is written where nobody says yes.
+    let unasked = run(&path, &[]);
+    assert_ne!(unasked.status, 0, "{unasked}");
+    assert!(!person.has(".codex/config.toml"), "{unasked}");
+    let yes = ["--yes", "--i-am-the-owner"];
+    let said = run(&path, &yes);
+    assert_contains(said.expect_ok(), "put it on your PATH");
+    assert_contains(&person.read(".codex/config.toml"), "[mcp_servers.plexus]");
+    // A second time says what is there. With the person's folder of commands on the PATH, the agent's command is there too.
+    person.write(".local/bin/plexusctl", "mine\n");
+    let typed = format!("{path}:{}", home.join(".local/bin").display());
+    let again = run(&typed, &yes);
+    assert_lacks(again.expect_ok(), "put it on your PATH");
+    assert_eq!(person.read(".local/bin/plexusctl"), "mine\n");
+    let command = home.join(".local/bin/plexus-codex");
+    let who = plexus_tests::programs::command(&command, &home)
+        .arg("whoami")
+        .output()
+        .expect("it runs");
+    assert_contains(&String::from_utf8_lossy(&who.stdout), "agent codex");
+    // Taken back, with the command.
+    person.answer(&["disconnect", "codex", "--yes"]);
+    assert!(!command.exists() && !person.has(".codex/config.toml"));
+    assert_eq!(person.read(".local/bin/plexusctl"), "mine\n");
+}

@@ -210,6 +210,7 @@ fn update_and_addition_are_taken_back_as_far_as_things_can() {
     );
     assert_eq!(gateway.owner().pending().len(), 0, "no card");
     let added = done(&gateway, &agent, ADD, json!({"title": "Rake"}));
+    assert_contains(gateway.cli(["activity"]).expect_ok(), "Rake");
     let item = agent.must_ask(UNDO, json!({"id": added["undo"]}));
     let card = gateway.owner().card(&item).to_string();
     assert_contains(&card, "marked as cancelled and stays in the Logbook");

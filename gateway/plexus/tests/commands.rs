@@ -744,6 +744,8 @@ fn a_long_call_is_followed_to_its_end() {
     let place = Place::enrolled();
     let ended = place.at(&stub, &["notes.index"]).prints(0, "indexed\n");
     ended.says("half\\u{1b}");
+    // Also where nobody watches, so that it can be found again.
+    ended.says(&format!("it begins ({RUN})"));
     let call = stub.asked().into_iter().find(invoke).unwrap();
     assert_eq!(call.body["async"], true);
     place.at(&stub, &["wait", RUN]).prints(0, "indexed\n");
