@@ -3,7 +3,7 @@
 use crate::house::{House, WRITE, note};
 use plexus_tests::desktop::{Appearance, Desktop, Item};
 use plexus_tests::texts::{assert_contains, assert_lacks};
-use plexus_tests::waiting::{PATIENCE, until};
+use plexus_tests::waiting::until;
 use plexus_tests::{binaries, programs};
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixListener;
