@@ -38,9 +38,19 @@ fn what_would_become_of_a_call_is_told_in_words() {
     let item = agent.must_ask(WRITE, json!({"path": "a.md", "content": "two\n"}));
     house.owner().deny(&item, "not this one");
     assert_contains(&told(WRITE, write), "it would be refused: ");
-    let allow = ["grants", "allow", "my-cc", WRITE, "--window", "1h"];
-    house.gateway.cli(allow.into_iter().chain(["--under", "docs"])).expect_ok();
-    assert_contains(&told(WRITE, r#"{"path": "docs/b.md", "content": "x"}"#), "would");
+    let allow = [
+        "grants",
+        "allow",
+        "my-cc",
+        WRITE,
+        "--window",
+        "1h",
+        "--under",
+        "path=notes",
+    ];
+    house.gateway.cli(allow).expect_ok();
+    let elsewhere = r#"{"path": "notes/b.md", "content": "x"}"#;
+    assert_contains(&told(WRITE, elsewhere), "it would run: ");
     house.gateway.cli(["pause"]).expect_ok();
     let paused = told(READ, note);
     assert_contains(&paused, "it would be refused: ");

@@ -501,7 +501,10 @@ fn another_server_of_the_name_stops_it_and_stays() {
 fn script_of_the_repository_sets_codex_up() {
     let person = Person::new();
     let home = person.house.gateway.home().to_owned();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../integrations/codex/setup.sh");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../integrations/codex/setup.sh"
+    );
     let built = plexus_tests::binaries::path("plexus");
     let built = built.parent().expect("a folder").display().to_string();
     let run = |path: &str, flags: &[&str]| {
@@ -520,12 +523,19 @@ fn script_of_the_repository_sets_codex_up() {
     let unasked = run(&path, &[]);
     assert_ne!(unasked.status, 0, "{unasked}");
     assert!(!person.has(".codex/config.toml"), "{unasked}");
+    // A file of the person's own is never written through or over.
+    person.write(".local/bin/plexusctl", "mine\n");
     let yes = ["--yes", "--i-am-the-owner"];
     let said = run(&path, &yes);
     assert_contains(said.expect_ok(), "put it on your PATH");
+    assert_contains(&said.all(), "plexusctl is a file of yours: it stays");
     assert_contains(&person.read(".codex/config.toml"), "[mcp_servers.plexus]");
+    let linked = std::fs::read_link(home.join(".local/bin/plexus"));
+    assert_eq!(
+        linked.expect("a link"),
+        plexus_tests::binaries::path("plexus")
+    );
     // A second time says what is there. With the person's folder of commands on the PATH, the agent's command is there too.
-    person.write(".local/bin/plexusctl", "mine\n");
     let typed = format!("{path}:{}", home.join(".local/bin").display());
     let again = run(&typed, &yes);
     assert_lacks(again.expect_ok(), "put it on your PATH");

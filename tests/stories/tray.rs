@@ -151,7 +151,11 @@ fn tray_without_a_desktop_says_what_to_do() {
     let began = Instant::now();
     drop(desktop);
     assert_eq!(running.ended().code(), Some(1));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 /// A machine without a browser: what went wrong stands in the menu, and nothing else is the worse for it.
