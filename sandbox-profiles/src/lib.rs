@@ -30,6 +30,7 @@ pub mod probe;
 pub mod profile;
 pub mod reach;
 pub mod ruleset;
+pub mod seatbelt;
 
 pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]

@@ -1,5 +1,6 @@
 //! The profiles, and the language that they are written in.
 
+mod answers;
 mod goldens;
 mod kernels;
 mod language;
