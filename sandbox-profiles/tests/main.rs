@@ -7,3 +7,4 @@ mod language;
 mod lint;
 mod oracles;
 mod profiles;
+mod sweep;
