@@ -30,6 +30,8 @@ pub mod probe;
 pub mod profile;
 pub mod reach;
 pub mod ruleset;
+pub mod seatbelt;
+pub mod sweep;
 
 pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
@@ -39,7 +41,8 @@ pub use linux::{
 };
 #[cfg(target_os = "macos")]
 pub use macos::{
-    base_rules, give_up_exec_and_fork, give_up_inherited, kernel_support, system_calls,
+    SuspendedProgram, SystemProcesses, base_rules, footprint, give_up_exec_and_fork,
+    give_up_inherited, kernel_support, system_calls,
 };
 
 /// What this kernel offers; returned by [`kernel_support`] for `status` and `doctor`.

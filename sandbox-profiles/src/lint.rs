@@ -13,9 +13,9 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::profile::{
-    Action, Argument, Clause, Condition, Form, Profile, ProfileError, Reason, Rule, Text,
+    Action, Argument, Clause, Condition, Filter, Form, Profile, ProfileError, Reason, Rule, Text,
 };
-use crate::ruleset::{Parameters, Ruleset, is_normal, meanings, value};
+use crate::ruleset::{Parameters, Ruleset, Whole, is_normal, meanings, value, whole};
 
 /// What the gateway passes to every worker; `ROOT` where its source has a folder, `EGRESS_PORT` where it reaches hosts.
 /// Beside them it passes the further path fields of the manifest. What follows is for `plexus-egress`: its own port, the
@@ -44,7 +44,7 @@ pub const ROLES: [&str; 2] = ["reader", "writer"];
 /// A reason in fewer letters than this is none.
 const SHORTEST_REASON: usize = 10;
 /// What Apple's `bsd.sb` allows and no profile inherits by accident.
-const TAKEN_BACK: [&str; 2] = ["process-fork", "network*"];
+const TAKEN_BACK: [&str; 2] = ["process-fork", "network-outbound"];
 
 /// What is wrong with a profile, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,11 @@ pub enum Fault {
     /// Apple's base allows it; a profile says so itself if it wants it.
     #[error("Apple's bsd.sb allows {0}: deny it after the import, or allow what is needed of it")]
     NotTakenBack(&'static str),
+    /// On macOS a rule without a filter never overrides one that has one, in whichever order.
+    #[error(
+        "a denial of {0} without a filter takes back nothing that bsd.sb, or a rule here, allows with one: name what is denied, as (subpath \"/\") or (remote ip \"*:*\")"
+    )]
+    BareDenial(String),
     /// A parameter that nobody passes.
     #[error(
         "nobody passes the parameter {0}; there are WORKER, ROOT, SCRATCH, ROLE and the manifest's path fields in upper case"
@@ -170,6 +175,9 @@ pub fn lint(profile: &str, paths: &[&str]) -> Vec<Finding> {
             found(Fault::NoReason);
         }
         lines_with_reason.push(form.line);
+        if read.import.is_some() {
+            bare_denials(form).for_each(|name| found(Fault::BareDenial(name.to_owned())));
+        }
         look_at_form(form, &read.forms[at + 1..], &known, &mut found);
     }
     if read.import.is_some() {
@@ -365,19 +373,22 @@ fn look_at_rule(rule: &Rule, known: &[&str], found: &mut impl FnMut(Fault)) {
         .operations
         .iter()
         .any(|name| name == "network-outbound");
+    let allows = rule.action == Action::Allow;
     for filter in &rule.filters {
         for argument in &filter.arguments {
             let Argument::Text(text) = argument else {
                 continue;
             };
             let is_given = matches!(text, Text::Param(name) if name == SOCKET);
-            if connects && filter.name == "literal" && !is_given {
+            if connects && allows && filter.name == "literal" && !is_given {
                 found(Fault::Socket);
             }
             look_at_text(text, known, found);
             let is_path = ["literal", "subpath", "path-ancestors"].contains(&filter.name.as_str());
             if let (true, Ok(path)) = (is_path, value(text, &placeholders("reader", known))) {
-                look_at_path(&path, filter.name == "subpath", found);
+                // Nothing is too much to deny.
+                let is_tree = filter.name == "subpath" && allows;
+                look_at_path(&path, is_tree, found);
             }
         }
     }
@@ -395,7 +406,7 @@ fn filters_of(operation: &str) -> &'static [&'static str] {
             &["literal", "subpath"]
         }
         "signal" | "process-info*" => &["target"],
-        "network-outbound" => &["remote", "literal"],
+        "network-outbound" => &["remote", "literal", "subpath"],
         "network-bind" | "network-inbound" => &["local"],
         "mach-lookup" | "mach-register" => &["global-name", "local-name", "xpc-service-name"],
         "appleevent-send" => &["appleevent-destination"],
@@ -407,7 +418,7 @@ fn filters_of(operation: &str) -> &'static [&'static str] {
         "authorization-right-obtain" => &["right-name"],
         "distributed-notification-post" | "darwin-notification-post" => &["notification-name"],
         name if name.contains("-preference-") => &["preference-domain"],
-        // process-fork, network*, lsopen: all or nothing.
+        // process-fork, lsopen: all or nothing.
         _ => &[],
     }
 }
@@ -457,6 +468,21 @@ fn look_at_path(path: &str, is_tree: bool, found: &mut impl FnMut(Fault)) {
     }
 }
 
+/// The operations that a form denies without a filter although they can have one.
+fn bare_denials(form: &Form) -> impl Iterator<Item = &str> {
+    let rules = match &form.what {
+        Clause::SystemCalls(_) => [None, None],
+        Clause::Rule(rule) => [Some(rule), None],
+        Clause::If {
+            then, otherwise, ..
+        } => [Some(then), otherwise.as_ref()],
+    };
+    let denials = rules.into_iter().flatten();
+    let denials = denials.filter(|rule| rule.action == Action::Deny && rule.filters.is_empty());
+    let names = denials.flat_map(|rule| rule.operations.iter().map(String::as_str));
+    names.filter(|name| *name == "network*" || !filters_of(name).is_empty())
+}
+
 /// The line of a later rule that allows again what `denied` takes away in part, or allows the whole.
 fn overruled(denied: &Rule, later: &[Form]) -> Option<u32> {
     if denied.action == Action::Allow {
@@ -465,7 +491,8 @@ fn overruled(denied: &Rule, later: &[Form]) -> Option<u32> {
     let again = |rule: &Rule| {
         let same = |name: &String| denied.operations.iter().any(|other| overlap(name, other));
         // To deny all and then allow a part is how a part is said.
-        let whole = rule.filters.is_empty() || !denied.filters.is_empty();
+        let of_part = !denied.filters.is_empty() && !denied.filters.iter().all(names_all);
+        let whole = rule.filters.is_empty() || of_part;
         rule.action == Action::Allow && whole && rule.operations.iter().any(same)
     };
     let form = later.iter().find(|form| match &form.what {
@@ -478,6 +505,10 @@ fn overruled(denied: &Rule, later: &[Form]) -> Option<u32> {
     form.map(|form| form.line)
 }
 
+fn names_all(filter: &Filter) -> bool {
+    whole(filter).is_some()
+}
+
 /// Whether two operations speak of one act: `file-write*` of all that begins so.
 fn overlap(one: &str, other: &str) -> bool {
     let covers = |wide: &str, name: &str| {
@@ -485,6 +516,14 @@ fn overlap(one: &str, other: &str) -> bool {
             .is_some_and(|family| name.starts_with(family))
     };
     one == other || covers(one, other) || covers(other, one)
+}
+
+/// Whether a rule names every address and every socket.
+fn takes_back_network(rule: &Rule) -> bool {
+    [Whole::Addresses, Whole::Sockets].iter().all(|all| {
+        let mut named = rule.filters.iter().filter_map(whole);
+        named.any(|named| named == *all)
+    })
 }
 
 /// What the base allows and the profile neither denies nor, knowing what it does, allows.
@@ -495,7 +534,11 @@ fn not_taken_back(profile: &Profile) -> impl Iterator<Item = Finding> + '_ {
         .filter(|operation| {
             let says = |form: &&Form| match &form.what {
                 Clause::Rule(rule) => {
-                    let denies = rule.action == Action::Deny && rule.filters.is_empty();
+                    let denies = rule.action == Action::Deny
+                        && match *operation {
+                            "network-outbound" => takes_back_network(rule),
+                            _ => rule.filters.is_empty(),
+                        };
                     let allows = rule.action == Action::Allow && *operation == "process-fork";
                     (denies || allows) && rule.operations.iter().any(|name| name == operation)
                 }

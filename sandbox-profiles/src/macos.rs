@@ -1,6 +1,12 @@
 //! macOS: `/usr/bin/sandbox-exec` enforces the profile before the worker's first instruction, so there is little
 //! left to do. Same functions as `linux`.
 
+mod processes;
+mod start;
+
+pub use processes::{SystemProcesses, footprint};
+pub use start::SuspendedProgram;
+
 use crate::{FilterError, GiveUpError, Limits, Support, Unsupported, launch, os, profile::Profile};
 use std::io;
 

@@ -81,6 +81,9 @@ const NOT_HIDDEN_ON_MACOS: [&str; 3] = [
     "a new session or process group can be made",
 ];
 
+/// The operation that maps a file as code.
+const MAPS: &str = "file-map-executable";
+
 /// The base in words: of what it grants, these two alone are more than reading.
 const NEEDED_ON_LINUX: &str =
     "what any program needs to start; of that, it may also run the loader and write to /dev/null";
@@ -109,18 +112,17 @@ pub fn reach(
         };
         may(what, grant.origin.line)
     };
+    // A folder alone grants nothing on Linux.
+    let here = |grant: &&PathGrant| {
+        system == Platform::MacOs
+            || grant.extent == Extent::Subtree
+            || grant.path.as_os_str() != "/"
+    };
+    let places = |grants: &[PathGrant]| grants.iter().filter(here).map(place).collect();
     let mut reach = Reach {
-        may_read: {
-            // A folder alone grants nothing on Linux.
-            let here = |grant: &&PathGrant| {
-                system == Platform::MacOs
-                    || grant.extent == Extent::Subtree
-                    || grant.path.as_os_str() != "/"
-            };
-            ruleset.reads.iter().filter(here).map(place).collect()
-        },
-        may_write: ruleset.writes.iter().map(place).collect(),
-        may_run: ruleset.executes.iter().map(place).collect(),
+        may_read: places(&ruleset.reads),
+        may_write: places(&ruleset.writes),
+        may_run: places(&ruleset.executes),
         not_hidden: match system {
             Platform::Linux => ruleset.residuals(),
             Platform::MacOs => NOT_HIDDEN_ON_MACOS.map(str::to_owned).into(),
@@ -159,11 +161,13 @@ pub fn reach(
             let list = match meaning {
                 Meaning::Fork if ruleset.forks => &mut reach.may_also,
                 Meaning::Signal | Meaning::Metadata | Meaning::Control => &mut reach.may_also,
+                // Linux has no such thing; code that may be read or run may be mapped.
+                Meaning::Absent if system == Platform::Linux || operation == MAPS => continue,
                 Meaning::Absent if talks(operation) => &mut reach.may_talk_to,
                 Meaning::Absent => &mut reach.may_also,
                 _ => continue,
             };
-            list.push(may(in_words(operation, rule, system), form.line));
+            list.push(may(in_words(operation, rule), form.line));
         }
     }
     if ruleset.system_calls == SystemCalls::Agent {
@@ -181,7 +185,7 @@ fn talks(operation: &str) -> bool {
 }
 
 /// An operation that is about no path and no port.
-fn in_words(operation: &str, rule: &Rule, system: Platform) -> String {
+fn in_words(operation: &str, rule: &Rule) -> String {
     let about: Vec<String> = rule
         .filters
         .iter()
@@ -192,18 +196,14 @@ fn in_words(operation: &str, rule: &Rule, system: Platform) -> String {
         })
         .collect();
     let about = about.join(", ");
-    let words = match operation {
-        "process-fork" => return "start processes".to_owned(),
+    match operation {
+        "process-fork" => "start processes".to_owned(),
         "lsopen" => "open any app or address, as a person would".to_owned(),
-        "signal" if about == "self" => return "signal itself".to_owned(),
-        "signal" => return format!("signal: {about}"),
-        "file-ioctl" => return format!("control the device {about}"),
+        "signal" if about == "self" => "signal itself".to_owned(),
+        "signal" => format!("signal: {about}"),
+        "file-ioctl" => format!("control the device {about}"),
         "appleevent-send" => format!("the app {about}"),
         "mach-lookup" => format!("the system's service {about}"),
         other => format!("{other} {about}"),
-    };
-    match system {
-        Platform::Linux => format!("{words} (macOS alone has that)"),
-        Platform::MacOs => words,
     }
 }

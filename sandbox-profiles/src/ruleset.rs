@@ -305,6 +305,15 @@ impl Ruleset {
                 self.connects.clear();
                 self.sockets.clear();
             }
+            Meaning::Connect => {
+                for filter in &rule.filters {
+                    match whole(filter) {
+                        Some(Whole::Addresses) => self.connects.clear(),
+                        Some(Whole::Sockets) => self.sockets.clear(),
+                        None => return Err(Reason::Wider(format!("a denial of {filter}"))),
+                    }
+                }
+            }
             Meaning::Listen if self.accepts.is_none() => {}
             Meaning::Listen if rule.filters.is_empty() => self.accepts = None,
             Meaning::Absent | Meaning::Refused => {}
@@ -455,6 +464,28 @@ fn endpoint(filter: &Filter, parameters: &Parameters) -> Result<(Host, u16), Rea
     parsed
         .filter(|(_, port)| *port != 0)
         .ok_or(Reason::Endpoint(endpoint))
+}
+
+/// All of one kind of what can be connected to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whole {
+    /// `(remote ip "*:*")`: every port at every address.
+    Addresses,
+    /// `(subpath "/")`: every Unix socket that has a path.
+    Sockets,
+}
+
+/// What a filter of `network-outbound` names whole. On macOS a denial takes nothing back from a rule with a filter unless
+/// it has one itself, so a profile says "all" in these two.
+pub(crate) fn whole(filter: &Filter) -> Option<Whole> {
+    let is = |argument: &Argument, said: &str| matches!(argument, Argument::Text(Text::Literal(text)) if text == said);
+    match (filter.name.as_str(), filter.arguments.as_slice()) {
+        ("remote", [Argument::Symbol(protocol), ports]) if protocol == "ip" => {
+            is(ports, "*:*").then_some(Whole::Addresses)
+        }
+        ("subpath", [path]) => is(path, "/").then_some(Whole::Sockets),
+        _ => None,
+    }
 }
 
 /// The loopback port of an inherited listening socket.

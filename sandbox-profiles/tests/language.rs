@@ -215,6 +215,16 @@ fn denials_restate_the_default_or_take_back_all() {
     let connects = |rules: &str| evaluated(rules).connects.len();
     assert_eq!(connects(&format!("{port}(deny network*)")), 0);
     assert_eq!(connects(&format!("(deny network*){port}")), 1);
+    // As macOS needs it said: every address, every socket.
+    let addresses = "(deny network-outbound (remote ip \"*:*\"))";
+    assert_eq!(connects(&format!("{port}{addresses}")), 0);
+    assert_eq!(connects(&format!("{addresses}{port}")), 1);
+    let socket = "(allow network-outbound (literal \"/a.sock\"))";
+    let sockets = "(deny network-outbound (subpath \"/\"))";
+    let left = |text: &str| evaluated(text).sockets.len();
+    assert_eq!(left(&format!("{socket}{addresses}")), 1);
+    assert_eq!(left(&format!("{socket}{addresses}{sockets}")), 0);
+    assert_eq!(left(&format!("{addresses}{sockets}{socket}")), 1);
     let links = |rules: &str| evaluated(rules).creates_links;
     let write = "(allow file-write* (subpath \"/a\"))";
     let plain = "(deny file-write-create (vnode-type SYMLINK))";

@@ -8,8 +8,9 @@ const WELL: &str = "(version 1)
 (deny default)
 (import \"bsd.sb\")            ; what any program needs to start
 (deny process-fork)           ; no file needs a child
-(deny network*)               ; a folder is files only
+(deny network-outbound (remote ip \"*:*\") (subpath \"/\")) ; a folder is files only
 ";
+const NETWORK: &str = "(deny network-outbound (remote ip \"*:*\") (subpath \"/\"))";
 /// Where the rules under test begin.
 const FIRST: u32 = 6;
 
@@ -74,7 +75,7 @@ fn a_reason_is_one_rules_and_is_not_looked_for_in_a_text() {
     assert!(two[0].rule.contains("process-exec*"), "{two:?}");
     let named = "(allow file-read* (literal \"/opt/plexus;which is a name\"))";
     finds(named, &Fault::NoReason);
-    let text = "(import \"bsd.sb\") ; to start at all\n; Two lines\n(deny network*)";
+    let text = "(import \"bsd.sb\") ; to start at all\n; Two lines\n(deny process-fork)";
     assert_eq!(reason(text, 1), Some("to start at all"));
     assert_eq!([3, 9, 0].map(|line| reason(text, line)), [None; 3]);
 }
@@ -89,7 +90,10 @@ fn the_base_is_imported_and_what_it_gives_too_much_is_taken_back() {
     for (line, fault) in [
         ("(import", Fault::NoImport),
         ("(deny process-fork", Fault::NotTakenBack("process-fork")),
-        ("(deny network*", Fault::NotTakenBack("network*")),
+        (
+            "(deny network-outbound",
+            Fault::NotTakenBack("network-outbound"),
+        ),
     ] {
         assert_eq!(faults(without(line)), [fault]);
     }
@@ -99,9 +103,38 @@ fn the_base_is_imported_and_what_it_gives_too_much_is_taken_back() {
     let unsaid = WELL.replace("; what any program needs to start", "");
     assert_eq!(lint(&unsaid)[0].fault, Fault::NoReason);
     // Taken back in one role alone is not taken back.
-    let reader = "(if (string=? (param \"ROLE\") \"reader\") (deny network*)) ";
-    let sometimes = WELL.replace("(deny network*) ", reader);
-    assert_eq!(lint(&sometimes)[0].fault, Fault::NotTakenBack("network*"));
+    let reader = format!("(if (string=? (param \"ROLE\") \"reader\") {NETWORK}) ");
+    let sometimes = WELL.replace(NETWORK, &reader);
+    let lost = Fault::NotTakenBack("network-outbound");
+    assert_eq!(lint(&sometimes)[0].fault, lost);
+    // The half of it is not the whole.
+    for half in [" (remote ip \"*:*\")", " (subpath \"/\")"] {
+        let without = WELL.replace(NETWORK, &NETWORK.replace(half, ""));
+        assert_eq!(lint(&without)[0].fault, lost, "without{half}");
+    }
+}
+
+/// On macOS such a denial leaves what `bsd.sb` or another rule allows with a filter.
+#[test]
+fn bare_denial_after_an_import_is_found() {
+    let bare = |operation: &str| Fault::BareDenial(operation.to_owned());
+    let replaced = WELL.replace(NETWORK, "(deny network*)");
+    assert_eq!(
+        faults(lint(&replaced)),
+        [Fault::NotTakenBack("network-outbound"), bare("network*")]
+    );
+    let both = "(deny file-write-setugid file-write-xattr) ; no set-id bits";
+    assert_eq!(
+        faults(findings(both)),
+        ["file-write-setugid", "file-write-xattr"].map(bare)
+    );
+    finds(
+        "(if (param \"ROOT\") (deny mach-lookup)) ; nobody is asked",
+        &bare("mach-lookup"),
+    );
+    is_well("(deny file-write-setugid file-write-xattr (subpath \"/\")) ; no set-id bits");
+    // Apple's language has no filter for these.
+    is_well("(deny process-fork lsopen) ; no child and no app");
 }
 
 #[test]
@@ -248,6 +281,11 @@ fn a_denial_comes_after_what_it_narrows() {
     finds(&format!("{links}\n{write}"), &Fault::Overruled(FIRST + 1));
     // To deny all and allow a part is how a part is said.
     is_well("(allow network-outbound (remote tcp \"localhost:27124\")) ; the app's own port");
+    let part =
+        "(deny network-outbound (remote ip \"*:*\") (literal \"/a\")) ; all but the port below";
+    let port = "(allow network-outbound (remote tcp \"localhost:27124\")) ; the app's own port";
+    let of_part = findings(&format!("{part}\n{port}"));
+    assert!(faults(of_part).contains(&Fault::Overruled(FIRST + 1)));
     let both = findings("(allow process-fork) ; some children after all");
     assert_eq!((both.len(), &both[0].fault), (1, &Fault::Overruled(FIRST)));
 }

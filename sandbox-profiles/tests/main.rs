@@ -1,8 +1,10 @@
 //! The profiles, and the language that they are written in.
 
+mod answers;
 mod goldens;
 mod kernels;
 mod language;
 mod lint;
 mod oracles;
 mod profiles;
+mod sweep;

@@ -63,7 +63,8 @@ fn every_shipped_profile_is_without_findings() {
         };
         let findings: Vec<String> = lint(&text, paths).iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "{name}.sb: {findings:#?}");
-        // What one file says wrong is found in it: the next rule has no reason and writes.
+        // What one file says wrong is found in it: the next rule has no reason, writes, is wide, and allows again what was
+        // denied before it.
         let worse = format!("{text}(allow file-write* (subpath \"/home\"))\n");
         assert_eq!(
             lint(&worse, paths).len(),

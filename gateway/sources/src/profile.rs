@@ -144,6 +144,7 @@ fn verb(operation: &str) -> &str {
         "file-write*" => "create, change and remove",
         "file-write-create" => "create",
         "file-write-data" => "change the content of",
+        "file-map-executable" => "load code of",
         "file-write-unlink" => "remove",
         "process-exec" | "process-exec*" => "run",
         "process-fork" => "start processes",

@@ -10,6 +10,8 @@ mod worker;
 #[cfg(target_os = "linux")]
 mod agent;
 #[cfg(target_os = "linux")]
+mod answers;
+#[cfg(target_os = "linux")]
 mod connects;
 #[cfg(target_os = "linux")]
 mod floor;
