@@ -4,7 +4,7 @@ use crate::house::House;
 use plexus_tests::Terminal;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A person with a home folder and files of their own in it.
 struct Person {
@@ -508,7 +508,7 @@ fn script_of_the_repository_sets_codex_up() {
     let built = plexus_tests::binaries::path("plexus");
     let built = built.parent().expect("a folder").display().to_string();
     let run = |path: &str, flags: &[&str]| {
-        let mut command = plexus_tests::programs::command(std::path::Path::new("/bin/sh"), &home);
+        let mut command = plexus_tests::programs::command(Path::new("/bin/sh"), &home);
         command
             .env("PLEXUS_HOME", person.house.gateway.state())
             .env("PATH", path)
@@ -516,6 +516,8 @@ fn script_of_the_repository_sets_codex_up() {
             .args(flags);
         plexus_tests::programs::run(command)
     };
+    // A file of the person's own stays. It is there first: what is written through a link would be a program of this build.
+    person.write(".local/bin/plexusctl", "mine\n");
     // From the PATH, as the front door installs them.
     let system = "/usr/bin:/bin";
     let path = format!("{built}:{system}");
@@ -523,18 +525,22 @@ fn script_of_the_repository_sets_codex_up() {
     let unasked = run(&path, &[]);
     assert_ne!(unasked.status, 0, "{unasked}");
     assert!(!person.has(".codex/config.toml"), "{unasked}");
-    // A file of the person's own is never written through or over.
-    person.write(".local/bin/plexusctl", "mine\n");
     let yes = ["--yes", "--i-am-the-owner"];
     let said = run(&path, &yes);
     assert_contains(said.expect_ok(), "put it on your PATH");
-    assert_contains(&said.all(), "plexusctl is a file of yours: it stays");
     assert_contains(&person.read(".codex/config.toml"), "[mcp_servers.plexus]");
+    // What this repository has built is linked; what is installed elsewhere is on the PATH already.
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a folder");
+    let is_built_here = Path::new(&built).starts_with(repository);
     let linked = std::fs::read_link(home.join(".local/bin/plexus"));
-    assert_eq!(
-        linked.expect("a link"),
-        plexus_tests::binaries::path("plexus")
-    );
+    let expected = is_built_here.then(|| plexus_tests::binaries::path("plexus"));
+    assert_eq!(linked.ok(), expected);
+    let stays = said
+        .all()
+        .contains("plexusctl is a file of yours: it stays");
+    assert_eq!(stays, is_built_here, "{said}");
     // A second time says what is there. With the person's folder of commands on the PATH, the agent's command is there too.
     let typed = format!("{path}:{}", home.join(".local/bin").display());
     let again = run(&typed, &yes);
