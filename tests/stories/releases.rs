@@ -49,13 +49,12 @@ fn release_installs_to_an_approved_write_and_upgrades_and_returns() {
         |line: &[&str]| account.command(&bin("plexus"), &[&["--home", &state], line].concat());
     let folder = Folder::empty();
     let shared = folder.path().display().to_string();
-    let added = owner(&["sources", "add", "workspace-dir", &shared]);
+    let added = owner(&["sources", "add", "workspace-dir", &shared, "--id", "desk"]);
     assert_contains(added.expect_ok(), "serves");
-    owner(&["expose", "workspace.write"]).expect_ok();
-    let connected = owner(&["--json", "connect", "first"]).json();
+    let connected = owner(&["--json", "connect", "first", "--allow", "desk.read"]).json();
     agent(&["enroll", connected["code"].as_str().expect("a code")]).expect_ok();
     let write = [
-        "workspace.write",
+        "desk.write",
         "path=hello.md",
         "content=Hello",
         "--wait",
@@ -77,12 +76,18 @@ fn release_installs_to_an_approved_write_and_upgrades_and_returns() {
 
     // The next version comes by the key of this one, and the gateway changes over in its process.
     let later = Offer::whole(&editions::later());
-    let build = || owner(&["--json", "status"]).json()["build"].clone();
+    let build = |gateway: &Gateway| {
+        let status = gateway.owner().get("/admin/api/status").expect_ok();
+        status["build"].clone()
+    };
     let pid = gateway.pid();
     let said = owner(&["upgrade", "--from", &later.folder()]);
     assert_contains(said.expect_ok(), "changed over from");
     assert_contains(&said.stderr, "is kept: plexusctl upgrade --back");
-    assert_eq!((build(), gateway.pid()), (editions::later().into(), pid));
+    assert_eq!(
+        (build(&gateway), gateway.pid()),
+        (editions::later().into(), pid)
+    );
     let older = owner(&["upgrade", "--from", &offer.folder()]);
     assert_contains(&older.expect_status(77).stderr, "--downgrade");
 
@@ -91,10 +96,10 @@ fn release_installs_to_an_approved_write_and_upgrades_and_returns() {
     assert_contains(back.expect_ok(), &format!("kill {pid}"));
     assert!(gateway.stop().success());
     gateway.start_again();
-    assert_eq!(build(), BUILD);
+    assert_eq!(build(&gateway), BUILD);
     assert!(gateway.stop().success());
     owner(&["uninstall", "--yes"]).expect_ok();
-    assert_eq!(account.tree(), Vec::<String>::new());
+    assert_eq!(account.tree(), [".local"]);
 }
 
 /// What is refused leaves the account as it was; the same without the change installs.
@@ -172,7 +177,7 @@ fn changed_download_is_refused_and_leaves_no_trace() {
     account
         .command(&plexusctl, &["uninstall", "--yes"])
         .expect_ok();
-    assert_eq!(account.tree(), Vec::<String>::new());
+    assert_eq!(account.tree(), [".local"]);
 
     let unsigned = Offer::unsigned();
     assert_contains(account.install(&unsigned, &[]).expect_ok(), "is not signed");

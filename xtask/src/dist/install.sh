@@ -105,7 +105,8 @@ main() {
     else
         say "Checked: SHA-256. This release is not signed."
     fi
-    tar -xzof "$scratch/$name.tar.gz" -C "$scratch" || stop 1 "$name.tar.gz cannot be unpacked in $near. Nothing was installed"
+    said=$(tar -xzof "$scratch/$name.tar.gz" -C "$scratch" 2>&1) ||
+        stop 1 "$name.tar.gz cannot be unpacked in $near: $(say "$said" | sed 1q). Nothing was installed"
     # All that replaces something is done by the program, in one step that a signal does not cut.
     "$scratch/$name/bin/plexusctl" place --prefix "$prefix"
     plexusctl=$(quoted "$prefix/bin/plexusctl")

@@ -77,7 +77,7 @@ fn ar(members: &[(&str, Vec<u8>)]) -> std::io::Result<Vec<u8>> {
     let mut all = MAGIC.to_vec();
     for (name, bytes) in members {
         let (time, size) = (super::MTIME, bytes.len());
-        write!(all, "{name:<16}{time:<12}0     0     100644  {size:<10}`\n")?;
+        writeln!(all, "{name:<16}{time:<12}0     0     100644  {size:<10}`")?;
         all.extend_from_slice(bytes);
         if size % 2 == 1 {
             all.push(b'\n');

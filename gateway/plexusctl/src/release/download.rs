@@ -49,17 +49,15 @@ impl Origin {
             true => self.clone(),
             false => self.newest()?,
         };
-        let signature = tarball
-            .with(".minisig")
-            .read(MOST_OF_A_TEXT)
-            .map_err(|stop| {
-                let why = format!(
-                    "without a signature that can be had, nothing is installed: {}",
-                    stop.why
-                );
-                unusable(why)
-            })?;
         let packed = tarball.read(MOST_PACKED)?;
+        let signature = tarball.with(".minisig").read(MOST_OF_A_TEXT);
+        let signature = signature.map_err(|stop| {
+            let why = format!(
+                "without a signature that can be had, nothing is installed: {}",
+                stop.why
+            );
+            unusable(why)
+        })?;
         check(&key, &packed, &signature)?;
         Release::of_tarball(&packed)
     }
@@ -73,7 +71,11 @@ impl Origin {
 
     /// The newest release for this kind of machine in this folder, as its sums name them.
     fn newest(&self) -> Result<Self, Stop> {
-        let sums = self.with("/SHA256SUMS").read(MOST_OF_A_TEXT)?;
+        let sums = self.with("/SHA256SUMS").read(MOST_OF_A_TEXT);
+        let sums = sums.map_err(|stop| {
+            let why = format!("{} is no folder of a release: {}", self.shown(), stop.why);
+            Stop { why, ..stop }
+        })?;
         let sums = String::from_utf8_lossy(&sums).into_owned();
         let end = format!("-{}.tar.gz", kind());
         let names = sums
