@@ -114,14 +114,11 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     }
     out::say(&placed.said());
     let changed = change_over(desk, upgrade).await;
-    changed.map_err(|stop| {
-        let next = match stop.next.as_str() {
-            "" => String::new(),
-            next => format!("{next}; or "),
-        };
-        stop.next(format!(
-            "{next}return to the version before: plexusctl upgrade --back"
-        ))
+    changed.map_err(|mut stop| {
+        stop.why.push_str(
+            "; the new version is installed, and the one before is kept (upgrade --back)",
+        );
+        stop
     })
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn kept(prefix: &Path) -> Result<Release, Stop> {
     if !kept.join(LIST).is_file() {
         let why = format!("no earlier version is kept in {}", kept.display());
         return Err(Stop::new(Exit::Failed, "not_found", why)
-            .next("plexusctl upgrade --from FILE --downgrade, with a release of that version"));
+            .next("plexusctl upgrade --from FILE --downgrade"));
     }
     Release::of_folder(&kept)
 }
@@ -115,11 +115,9 @@ fn refuse_older(version: &Version, list: &List) -> Result<(), Stop> {
     match Version::parse(&list.version) {
         Ok(is) if *version < is => {
             let why = format!(
-                "it is version {version}, older than {is}, which is installed: it may not know all that {is} has written"
+                "it is version {version}, older than {is}, which is installed: it may not know all that {is} has written (--downgrade installs it all the same)"
             );
-            Err(Stop::new(Exit::Refused, "older_version", why).next(
-                "plexusctl upgrade --back returns to the version before; --downgrade takes any older one",
-            ))
+            Err(Stop::new(Exit::Refused, "older_version", why).next("plexusctl upgrade --back"))
         }
         Ok(_) | Err(_) => Ok(()),
     }
