@@ -8,7 +8,7 @@
 //! SHA256SUMS                   of all of these
 //! ```
 //! Invariant: the same binaries give the same bytes, but for the signature and what names it: entries are sorted, belong to
-//! nobody and have one time. Invariant: a release build names no folder of this machine.
+//! nobody and have one time.
 
 mod package;
 mod signature;
