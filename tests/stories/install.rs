@@ -236,7 +236,7 @@ fn a_start_that_cannot_succeed_ends_with_78_and_one_that_may_with_1() {
 }
 
 /// Every file and folder below `folder`.
-fn tree(folder: &Path) -> Vec<String> {
+pub(crate) fn tree(folder: &Path) -> Vec<String> {
     let (mut found, mut open) = (Vec::new(), vec![folder.to_path_buf()]);
     while let Some(at) = open.pop() {
         for entry in fs::read_dir(&at).expect("a folder").flatten() {

@@ -162,6 +162,8 @@ mod reference;
 mod refresh;
 #[cfg(target_os = "linux")]
 mod relay_disk;
+#[cfg(target_os = "linux")]
+mod releases;
 mod repeats;
 mod resident;
 mod revoke;

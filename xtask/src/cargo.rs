@@ -135,16 +135,52 @@ pub(crate) fn product(given: Option<&Path>, profile: &str) -> Result<PathBuf> {
     product_with(given, profile, &[])
 }
 
-/// The same, built with these features too.
+/// The folder of the programs that ship, built to be given to others: they name no folder of this machine.
+pub(crate) fn product_to_offer(profile: &str) -> Result<PathBuf> {
+    if profile == "dev" {
+        // Nobody offers it, and what is built for the tests serves.
+        return product(None, profile);
+    }
+    let mut flags = match std::env::var("CARGO_ENCODED_RUSTFLAGS") {
+        Ok(flags) if !flags.is_empty() => vec![flags],
+        _ => {
+            let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+            flags.split_whitespace().map(str::to_owned).collect()
+        }
+    };
+    let mut target = binaries(profile)?;
+    target.pop();
+    let mut folders = vec![(root(), "/plexus"), (target, "/target")];
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    // One folder for each registry.
+    let registries = cargo.map(|cargo| std::fs::read_dir(cargo.join("registry/src")));
+    let registries = registries.into_iter().flatten().flatten().flatten();
+    folders.extend(registries.map(|registry| (registry.path(), "/crates")));
+    for (folder, name) in folders {
+        flags.push(format!("--remap-path-prefix={}={name}", folder.display()));
+    }
+    build(profile, &[], |cargo| {
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    })
+}
+
+/// The same as [`product`], built with these features too.
 pub(crate) fn product_with(
     given: Option<&Path>,
     profile: &str,
     features: &[&str],
 ) -> Result<PathBuf> {
-    if let Some(built) = given {
-        return Ok(std::path::absolute(built)?);
+    match given {
+        Some(built) => Ok(std::path::absolute(built)?),
+        None => build(profile, features, |_| {}),
     }
+}
+
+/// Builds what ships; `set` changes cargo's environment before.
+fn build(profile: &str, features: &[&str], set: impl FnOnce(&mut Command)) -> Result<PathBuf> {
     let mut build = command();
+    set(&mut build);
     // Without `-p` cargo builds the default members: what ships.
     build.args(["build", "--bins", "--locked", "--profile", profile]);
     for feature in features {

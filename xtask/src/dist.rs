@@ -1,60 +1,159 @@
-//! `cargo xtask dist`: a release for this machine's kind: a tarball of the installed layout, its digest, a Homebrew formula.
+//! `cargo xtask dist`: a release for this machine's kind, all of it in one folder that can be offered as it is.
 //!
-//! Invariant: the same binaries give the same bytes: entries are sorted, belong to nobody and have one time.
+//! ```text
+//! plexus-VERSION-KIND.tar.gz   the installed layout in one folder; .sha256, and with --key .minisig
+//! plexus_VERSION_ARCH.deb      the same for dpkg (Linux)
+//! install.sh                   downloads, checks and installs the tarball (Linux)
+//! plexus.rb                    a Homebrew formula
+//! SHA256SUMS                   of all of these
+//! ```
+//! Invariant: the same binaries give the same bytes, but for the signature and what names it: entries are sorted, belong to
+//! nobody and have one time.
+
+mod package;
+mod signature;
 
 use crate::{cargo, layout};
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use signature::Signer;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-/// Make a release for this machine's kind: a tarball, its digest, a Homebrew formula
+/// Make a release for this machine's kind: a tarball, its signature, a package, install.sh
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Folder to put it in [default: dist in cargo's target folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Where the tarball will be offered; the formula names it there
+    /// Where that folder will be offered; install.sh and the formula take the tarball from there
     #[arg(
         long,
         value_name = "URL",
         default_value = "https://example.invalid/plexus"
     )]
     url: String,
+    /// Secret key of minisign to sign with; its password, if it has one, is in PLEXUS_RELEASE_PASSWORD
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Build profile
     #[arg(long, value_name = "NAME", default_value = "release")]
     profile: String,
+    /// Take the programs in this folder, built before, instead of building them
+    #[arg(long, value_name = "DIR", conflicts_with = "profile")]
+    binaries: Option<PathBuf>,
 }
 
-/// The version that is released.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What is the same in all of a release's files.
+struct Release {
+    version: String,
+    /// The kind of machine, as rustc names it.
+    kind: String,
+    /// The version of glibc that the programs need; none where they need no glibc.
+    glibc: Option<String>,
+    /// Where the folder will be offered.
+    url: String,
+}
+
+/// What a program of the release says of itself.
+#[derive(Deserialize)]
+struct Edition {
+    version: String,
+}
+
+/// The script that installs a release, before the release is written into it.
+const INSTALLER: &str = include_str!("dist/install.sh");
+/// What begins the name of a version of glibc in a program.
+const GLIBC: &[u8] = b"GLIBC_2.";
 /// The time of every entry: the first second that the format can hold without looking like none, 1980-01-01.
 const MTIME: u64 = 315_532_800;
 
 /// Builds and packs.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let binaries = cargo::product(None, &arguments.profile)?;
+    // Before the build, which takes longer.
+    let signer = arguments.key.as_deref().map(Signer::read).transpose()?;
+    let binaries = match &arguments.binaries {
+        Some(built) => std::path::absolute(built)?,
+        None => cargo::product_to_offer(&arguments.profile)?,
+    };
     let out = match &arguments.out {
         Some(out) => std::path::absolute(out)?,
         None => binaries.parent().unwrap_or(&binaries).join("dist"),
     };
     std::fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
-    let name = format!("plexus-{VERSION}-{}", host()?);
-    let tarball = pack(&name, &binaries)?;
-    let digest = layout::digest(&tarball);
+    let edition = layout::said(&binaries, "plexusd", &["edition"])?;
+    let edition: Edition = serde_json::from_slice(&edition).context("reading its edition")?;
+    let mut parts = layout::parts(&binaries)?;
+    if let Some(signer) = &signer {
+        parts.push(layout::Part {
+            path: layout::PUBLIC_KEY.to_owned(),
+            bytes: signer.public_key_file()?,
+            mode: 0o644,
+        });
+    }
+    let release = Release {
+        version: edition.version,
+        kind: host()?,
+        glibc: needed_glibc(&parts),
+        url: arguments.url.trim_end_matches('/').to_owned(),
+    };
+    let folders = layout::folders(&parts);
+    let list = layout::list(&release.version, &parts, &folders);
+    // Last, for whoever unpacks it somewhere can take all of it back by this list.
+    parts.push(layout::Part {
+        path: layout::LIST.to_owned(),
+        bytes: list,
+        mode: 0o644,
+    });
+    parts.sort_by(|a, b| a.path.cmp(&b.path));
+
+    let name = format!("plexus-{}-{}", release.version, release.kind);
     let file = format!("{name}.tar.gz");
-    for (name, bytes) in [
-        (file.clone(), tarball),
+    let in_one_folder = parts.iter().map(|part| layout::Part {
+        path: format!("{name}/{}", part.path),
+        bytes: part.bytes.clone(),
+        mode: part.mode,
+    });
+    let tarball = archive(&in_one_folder.collect::<Vec<_>>())?;
+    let digest = layout::digest(&tarball);
+    let signed = signer
+        .as_ref()
+        .map(|signer| signer.sign(&file, &tarball))
+        .transpose()?;
+    let mut files = vec![
         (
             format!("{file}.sha256"),
             format!("{digest}  {file}\n").into_bytes(),
         ),
         (
             "plexus.rb".to_owned(),
-            formula(&arguments.url, &file, &digest).into_bytes(),
+            formula(&release, &file, &digest).into_bytes(),
         ),
-    ] {
-        println!("{}", layout::put(&out, &name, &bytes, 0o644)?.display());
+    ];
+    if let Some(glibc) = &release.glibc {
+        let key = signer.as_ref().map(Signer::public_key).unwrap_or_default();
+        let signed = signed.as_deref().map(layout::digest).unwrap_or_default();
+        let script = installer(&release, glibc, [&digest, &signed, &key])?;
+        files.push(("install.sh".to_owned(), script.into_bytes()));
+    }
+    files.extend(package::package(&release, &parts)?);
+    files.extend(signed.map(|bytes| (format!("{file}.minisig"), bytes)));
+    files.push((file, tarball));
+    files.sort();
+    let sums: String = files
+        .iter()
+        .map(|(name, bytes)| format!("{}  {name}\n", layout::digest(bytes)))
+        .collect();
+    files.push(("SHA256SUMS".to_owned(), sums.into_bytes()));
+    for (name, bytes) in files {
+        let mode = if name == "install.sh" { 0o755 } else { 0o644 };
+        println!("{}", layout::put(&out, &name, &bytes, mode)?.display());
+    }
+    if signer.is_none() {
+        println!(
+            "This release is not signed: install.sh says so, and `plexusctl upgrade --from` refuses it. --key FILE signs."
+        );
     }
     Ok(())
 }
@@ -72,46 +171,61 @@ fn host() -> Result<String> {
     Ok(host.context("rustc names no host")?.to_owned())
 }
 
-/// The tarball: one folder with the layout and the licences in it.
-fn pack(name: &str, binaries: &Path) -> Result<Vec<u8>> {
-    let mut parts = layout::parts(binaries)?;
-    let folders = layout::folders(&parts);
-    for text in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
-        parts.push(layout::Part {
-            path: text.to_owned(),
-            bytes: std::fs::read(cargo::root().join(text))
-                .with_context(|| format!("reading {text}"))?,
-            mode: 0o644,
-        });
-    }
-    // Last, for whoever unpacks it somewhere can take all of it back by this list.
-    parts.push(layout::Part {
-        path: layout::LIST.to_owned(),
-        bytes: layout::list(&parts, &folders),
-        mode: 0o644,
+/// The latest version of glibc that a program asks the loader for.
+fn needed_glibc(parts: &[layout::Part]) -> Option<String> {
+    let programs = parts.iter().filter(|part| part.mode == 0o755);
+    let minors = programs.flat_map(|part| {
+        let names = part.bytes.split(|byte| *byte == 0);
+        names.filter_map(|name| {
+            let minor = name
+                .strip_prefix(GLIBC)?
+                .split(|byte| *byte == b'.')
+                .next()?;
+            std::str::from_utf8(minor).ok()?.parse::<u32>().ok()
+        })
     });
-    parts.sort_by(|a, b| a.path.cmp(&b.path));
-    archive(name, &parts)
+    minors.max().map(|minor| format!("2.{minor}"))
 }
 
-fn archive(name: &str, parts: &[layout::Part]) -> Result<Vec<u8>> {
+/// install.sh of this release; `written` are the digests of tarball and signature, and the public key.
+fn installer(release: &Release, glibc: &str, written: [&str; 3]) -> Result<String> {
+    let [digest, signed, key] = written;
+    let mut script = INSTALLER.to_owned();
+    for (mark, value) in [
+        ("@VERSION@", release.version.as_str()),
+        ("@KIND@", &release.kind),
+        ("@GLIBC@", glibc),
+        ("@URL@", &release.url),
+        ("@SHA256@", digest),
+        ("@SIGNATURE_SHA256@", signed),
+        ("@PUBLIC_KEY@", key),
+    ] {
+        // They stand between single quotes.
+        let plain = value.chars().all(|c| c.is_ascii_graphic() && c != '\'');
+        ensure!(plain, "{value:?} cannot be written into install.sh");
+        script = script.replace(mark, value);
+    }
+    Ok(script)
+}
+
+/// A tarball of `parts`, in this order; a path that ends with `/` is a folder.
+fn archive(parts: &[layout::Part]) -> Result<Vec<u8>> {
     let gzip = flate2::GzBuilder::new()
         .mtime(0)
-        .write(Vec::new(), flate2::Compression::best());
+        .write(Vec::new(), flate2::Compression::default());
     let mut tar = tar::Builder::new(gzip);
     for part in parts {
         let mut header = tar::Header::new_ustar();
+        if part.path.ends_with('/') {
+            header.set_entry_type(tar::EntryType::Directory);
+        }
         header.set_size(part.bytes.len() as u64);
         header.set_mode(part.mode);
         header.set_mtime(MTIME);
         header.set_uid(0);
         header.set_gid(0);
-        tar.append_data(
-            &mut header,
-            format!("{name}/{}", part.path),
-            part.bytes.as_slice(),
-        )
-        .with_context(|| format!("packing {}", part.path))?;
+        tar.append_data(&mut header, &part.path, part.bytes.as_slice())
+            .with_context(|| format!("packing {}", part.path))?;
     }
     let mut gzip = tar.into_inner().context("packing")?;
     gzip.flush().context("packing")?;
@@ -119,14 +233,14 @@ fn archive(name: &str, parts: &[layout::Part]) -> Result<Vec<u8>> {
 }
 
 /// A formula that installs the tarball with its layout as it is.
-fn formula(url: &str, file: &str, digest: &str) -> String {
-    let url = url.trim_end_matches('/');
+fn formula(release: &Release, file: &str, digest: &str) -> String {
+    let Release { url, version, .. } = release;
     format!(
         r##"class Plexus < Formula
   desc "Local gateway between AI agents and the apps of one person"
   homepage "{url}"
   url "{url}/{file}"
-  version "{VERSION}"
+  version "{version}"
   sha256 "{digest}"
   license any_of: ["MIT", "Apache-2.0"]
 
@@ -155,17 +269,56 @@ end
 mod tests {
     use super::*;
 
+    fn release() -> Release {
+        Release {
+            version: "0".to_owned(),
+            kind: "x86_64-unknown-linux-gnu".to_owned(),
+            glibc: Some("2.34".to_owned()),
+            url: "https://example.invalid/p".to_owned(),
+        }
+    }
+
+    #[test]
+    fn installer_is_whole_and_takes_no_value_that_ends_its_quotes() {
+        let script = installer(&release(), "2.34", ["ab", "cd", "RWQ+/="]).unwrap();
+        let marks = script
+            .split('@')
+            .skip(1)
+            .filter(|rest| rest.starts_with(char::is_uppercase));
+        assert_eq!(marks.count(), 0, "{script}");
+        assert!(script.lines().count() <= 120, "a person reads it");
+        assert!(installer(&release(), "2.34", ["ab", "'; rm", ""]).is_err());
+    }
+
+    #[test]
+    fn latest_glibc_that_a_program_names_is_needed() {
+        let part = |bytes: &[u8], mode| layout::Part {
+            path: "bin/x".to_owned(),
+            bytes: bytes.to_vec(),
+            mode,
+        };
+        let parts = [
+            part(
+                b"\0GLIBC_2.4\0GLIBC_2.34\0GLIBC_2.3.4\0GLIBC_PRIVATE\0",
+                0o755,
+            ),
+            part(b"\0GLIBC_2.99\0", 0o644),
+        ];
+        assert_eq!(needed_glibc(&parts).as_deref(), Some("2.34"));
+        assert_eq!(needed_glibc(&parts[1..]), None);
+    }
+
     #[test]
     fn the_same_parts_give_the_same_bytes_and_the_archive_holds_them() {
         let parts = || {
-            ["bin/plexus", "share/man/man1/plexus.1"].map(|path| layout::Part {
+            ["plexus-0/bin/plexus", "plexus-0/share/man/man1/plexus.1"].map(|path| layout::Part {
                 path: path.to_owned(),
                 bytes: path.as_bytes().to_vec(),
                 mode: 0o755,
             })
         };
-        let packed = archive("plexus-0", &parts()).unwrap();
-        assert_eq!(packed, archive("plexus-0", &parts()).unwrap());
+        let packed = archive(&parts()).unwrap();
+        assert_eq!(packed, archive(&parts()).unwrap());
         let mut read = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
         let entries = read.entries().unwrap().map(|entry| {
             let entry = entry.unwrap();
@@ -181,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_formula_names_the_tarball_and_its_digest() {
-        let text = formula("https://example.invalid/p/", "plexus-0.tar.gz", "ab12");
+        let text = formula(&release(), "plexus-0.tar.gz", "ab12");
         assert!(
             text.contains(r#"url "https://example.invalid/p/plexus-0.tar.gz""#),
             "{text}"

@@ -78,7 +78,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     made.extend(earlier);
     // Outer ones first.
     made.sort();
-    layout::put(&prefix, layout::LIST, &layout::list(&parts, &made), 0o644)?;
+    let list = layout::list(env!("CARGO_PKG_VERSION"), &parts, &made);
+    layout::put(&prefix, layout::LIST, &list, 0o644)?;
     println!(
         "{}",
         next_steps(&prefix, on_path(&prefix.join("bin")), replaced)

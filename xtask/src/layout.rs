@@ -4,7 +4,7 @@
 //! bin/              what a person types: plexus  plexusctl  plexusd  plexus-tray  plexus-relay  plexus-peer
 //! libexec/plexus/   what plexusd starts: plexus-sandbox-exec  plexus-egress  the workers
 //!                   installed.json (what is here, for `plexusctl uninstall`)
-//! share/            completions for three shells, manual pages
+//! share/            completions for three shells, manual pages, licences; plexus/release.pub in a signed release
 //! ```
 //! Invariant: each program that ships is here; [`cargo::shipped`] is the one list. Invariant: each file comes by a new file and a rename, so that one which runs is replaced and never written over.
 
@@ -21,6 +21,10 @@ use std::process::{Command, Stdio};
 
 /// The list of what was installed, below the prefix.
 pub(crate) const LIST: &str = "libexec/plexus/installed.json";
+/// The key that signed a release, below the prefix: whom `plexusctl upgrade --from` trusts there.
+pub(crate) const PUBLIC_KEY: &str = "share/plexus/release.pub";
+/// Texts of the first folder that are installed too: the licences ask for it.
+const TEXTS: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
 /// Its form; `plexusctl uninstall` knows it.
 const FORMAT: u64 = 1;
 
@@ -56,18 +60,25 @@ pub(crate) fn parts(binaries: &Path) -> Result<Vec<Part>> {
             mode: 0o644,
         });
     }
+    for text in TEXTS {
+        parts.push(Part {
+            path: format!("share/doc/plexus/{text}"),
+            bytes: fs::read(cargo::root().join(text)).with_context(|| format!("reading {text}"))?,
+            mode: 0o644,
+        });
+    }
     parts.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(parts)
 }
 
 /// The list of `parts`; `folders` are those that were made for them.
-pub(crate) fn list(parts: &[Part], folders: &[String]) -> Vec<u8> {
+pub(crate) fn list(version: &str, parts: &[Part], folders: &[String]) -> Vec<u8> {
     let files: Vec<_> = parts
         .iter()
         .map(|part| json!({"path": part.path, "sha256": digest(&part.bytes)}))
         .collect();
     let list = json!({
-        "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "folders": folders, "files": files,
+        "format": FORMAT, "version": version, "folders": folders, "files": files,
     });
     format!("{list:#}\n").into_bytes()
 }
@@ -173,7 +184,7 @@ fn page(title: &str, help: &str) -> Vec<u8> {
 }
 
 /// What one of the programs says.
-fn said(binaries: &Path, name: &str, arguments: &[&str]) -> Result<Vec<u8>> {
+pub(crate) fn said(binaries: &Path, name: &str, arguments: &[&str]) -> Result<Vec<u8>> {
     let program = binaries.join(name);
     let output = Command::new(&program)
         .args(arguments)
@@ -210,7 +221,7 @@ mod tests {
         let folders = folders(&parts);
         let made = "bin libexec libexec/plexus share share/man share/man/man1";
         assert_eq!(folders.join(" "), made);
-        let list: serde_json::Value = serde_json::from_slice(&list(&parts, &folders)).unwrap();
+        let list: serde_json::Value = serde_json::from_slice(&list("0", &parts, &folders)).unwrap();
         assert_eq!(list["files"][0]["path"], "bin/plexus");
         assert_eq!(list["files"][0]["sha256"], digest(b"bin/plexus"));
         assert_eq!(list["folders"].as_array().map(Vec::len), Some(6));

@@ -48,7 +48,7 @@ enum Task {
     Bench(bench::Arguments),
     /// Put the programs under a prefix and print what to add to PATH and to the service manager
     Install(install::Arguments),
-    /// Make a release for this machine's kind: a tarball, its digest, a Homebrew formula
+    /// Make a release for this machine's kind: a tarball, its signature, a package, install.sh
     Dist(dist::Arguments),
     /// Make a new connector: crate, manifest, profile, page, registration and tests
     NewSource(new_source::Arguments),

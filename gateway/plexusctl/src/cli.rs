@@ -3,8 +3,8 @@
 use crate::{
     act::CallerContext, activity, agents, approvals, audit, backup, board, calls, changes,
     channels, config, connect, console, disconnect, doctor, explain, exposure, extension, grants,
-    key, lend, logs, mcp, network, notify, owner::Desk, pause, review, service, sources, status,
-    tokens, undo, uninstall, unknown, upgrade,
+    key, lend, logs, mcp, network, notify, owner::Desk, pause, release, review, service, sources,
+    status, tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out, shell::quote};
@@ -118,8 +118,11 @@ enum Command {
     Tokens,
     /// Run the gateway as a user service that starts with your login
     Service(service::Service),
-    /// Restart the gateway on the installed version
+    /// Restart the gateway on the installed version, or install a release first
     Upgrade(upgrade::Upgrade),
+    /// Put the release that this program lies in under a prefix (used by its install.sh)
+    #[command(hide = true)]
+    Place(release::Place),
     /// Back up state and audit log into one file, also while the gateway runs
     Backup(backup::Backup),
     /// Restore a backup; its grants stay suspended until you review them
@@ -198,6 +201,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Tokens => tokens::run(&desk).await,
         Command::Service(it) => service::run(&desk, it),
         Command::Upgrade(it) => upgrade::run(&desk, it).await,
+        Command::Place(it) => release::run_place(&desk, &it),
         Command::Backup(it) => backup::make(&desk, it).await,
         Command::Restore(it) => backup::put_back(&desk, &it),
         Command::Uninstall(it) => uninstall::run(&desk, it).await,

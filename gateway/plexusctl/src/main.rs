@@ -1,6 +1,6 @@
 //! `plexusctl`: the owner's command. It shows what agents may do and what they ask, and carries out the owner's acts.
 //!
-//! Invariants: it talks to the owner's socket and nothing else; the connection key leaves its file only for that
+//! Invariants: it talks to the owner's socket and nothing else, and has `curl` fetch a release ([`release`]); the connection key leaves its file only for that
 //! socket, or for `key print`; an approval names the digest of the card that was shown; an act that gives agents more
 //! needs a person (see [`act`]); every text that is not ours is escaped before it is shown; what is written or run
 //! outside of the state directory is shown first ([`service`], [`uninstall`]).
@@ -28,6 +28,7 @@ mod explain;
 mod exposure;
 mod extension;
 mod grants;
+mod installed;
 mod integration;
 mod key;
 mod lend;
@@ -40,6 +41,7 @@ mod owner;
 mod pause;
 mod programs;
 mod prompt;
+mod release;
 mod review;
 mod screen;
 mod service;

@@ -3,6 +3,9 @@
 use plexus_client::{Exit, Stop, shell};
 use std::path::{Path, PathBuf};
 
+/// The key of whoever made the release that is installed, below the prefix: whom its upgrades are checked by.
+pub(crate) const PUBLIC_KEY: &str = "share/plexus/release.pub";
+
 /// The program `name` in this program's own folder.
 pub(crate) fn beside(name: &str) -> Result<PathBuf, Stop> {
     let path = own()?.with_file_name(name);
@@ -14,7 +17,7 @@ pub(crate) fn beside(name: &str) -> Result<PathBuf, Stop> {
     Err(Stop::new(Exit::Failed, "not_installed", why).next(next))
 }
 
-/// The command, in a clone, that puts all our programs where this one lies.
+/// The command, in a clone or with the release, that puts all our programs where this one lies.
 pub(crate) fn install() -> String {
     let own = own().unwrap_or_default();
     let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -26,6 +29,10 @@ fn install_at(folder: &Path, home: Option<&Path>) -> String {
         // What `cargo xtask start` runs.
         None if folder.ends_with("release") => "cargo build --release".to_owned(),
         None => "cargo build".to_owned(),
+        Some(prefix) if prefix.join(PUBLIC_KEY).is_file() => {
+            let prefix = shell::quote(&prefix.to_string_lossy());
+            format!("sh install.sh --prefix {prefix} (of the release that is installed)")
+        }
         Some(prefix) if home.is_some_and(|home| home.join(".local") == prefix) => {
             "cargo xtask install".to_owned()
         }

@@ -227,8 +227,17 @@ pub(crate) fn is_installed() -> bool {
 /// Restarts the notification service, if it is installed and runs: an upgrade replaces the gateway within its process, and
 /// the service manager notices nothing. Whether it was restarted.
 pub(crate) fn restart_notifications() -> Result<bool, Stop> {
+    restart(Job::Notify)
+}
+
+/// Restarts the gateway's service, if it is installed and runs. Whether it was restarted.
+pub(crate) fn restart_gateway() -> Result<bool, Stop> {
+    restart(Job::Gateway)
+}
+
+fn restart(job: Job) -> Result<bool, Stop> {
     match Manager::of(ServiceManager::here()) {
-        Ok(manager) => manager.restart_running(Job::Notify),
+        Ok(manager) => manager.restart_running(job),
         Err(_) => Ok(false),
     }
 }

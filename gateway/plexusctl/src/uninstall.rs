@@ -8,21 +8,20 @@
 //! where that was said; folders that were shared with agents are never touched.
 
 mod integrations;
-mod list;
 
 use crate::{
+    installed::{Installed, failed},
     owner::{Desk, list_of},
     programs, prompt,
     service::{Ask, Removal},
 };
 use clap::{Args, ValueEnum};
 use integrations::{Integration, integrations};
-use list::Installed;
 use plexus_client::{Address, Connection, Exit, Stop, out, text};
 use plexus_owner::sources::List;
 use serde_json::{Value, json};
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -249,14 +248,6 @@ fn check_state(home: &Path) -> Result<(), Stop> {
         home.display()
     );
     Err(Stop::new(Exit::Refused, "not_ours", why).next("plexusctl uninstall --state keep"))
-}
-
-fn failed(path: &Path, error: &io::Error) -> Stop {
-    Stop::new(
-        Exit::Failed,
-        "system",
-        format!("{}: {error}", path.display()),
-    )
 }
 
 fn indented<T: AsRef<str>>(lines: &[T]) -> String {

@@ -1,7 +1,9 @@
-//! `plexusctl upgrade`: the running gateway gives way to the program that lies in its place now.
+//! `plexusctl upgrade`: the running gateway gives way to the program that lies in its place now. With `--from` that is put
+//! there first, and with `--back` the version before.
 //!
 //! ```text
-//! look ──refused, or nothing to do──▶ say so
+//! release checked and in place, if one is named
+//!  └▶ look ──refused, or nothing to do──▶ say so
 //!  └──calls under way──▶ wait, or cancel them ──still some──▶ refuse
 //!       └──none──▶ ask ──agreed──▶ wait for the next launch to answer ──▶ it is the new build, or the old one again, or nobody
 //!                                                                         └──▶ restart the notification service
@@ -11,6 +13,8 @@
 use crate::{
     calls,
     owner::{Desk, Owner, UNREADABLE},
+    programs,
+    release::{self, Origin, Placed},
     service,
 };
 use clap::Args;
@@ -20,6 +24,7 @@ use plexus_owner::{
     status::{Build, ChangeOver, Show, Status},
     upgrade::{BeginChange, PlannedChange},
 };
+use semver::Version;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -46,6 +51,15 @@ pub(crate) struct Upgrade {
     /// Cancel running calls instead of waiting for them
     #[arg(long, conflicts_with = "check")]
     now: bool,
+    /// First install this release, signed with the key of this install: a tarball, or the folder of a release
+    #[arg(long, value_name = "FILE|URL", conflicts_with = "check")]
+    from: Option<Origin>,
+    /// Let --from install an older version
+    #[arg(long, requires = "from")]
+    downgrade: bool,
+    /// First return to the version that the last --from replaced
+    #[arg(long, conflicts_with_all = ["check", "from"])]
+    back: bool,
 }
 
 /// A change that was made.
@@ -71,6 +85,69 @@ struct ServiceRestart {
 
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
+    let prefix = programs::prefix()?;
+    let (release, may_be_older) = match &upgrade.from {
+        Some(from) => {
+            if upgrade.downgrade {
+                desk.widen("installing an older version")?;
+            }
+            (from.release(&prefix)?, upgrade.downgrade)
+        }
+        None if upgrade.back => {
+            desk.widen("installing an older version")?;
+            (release::kept(&prefix)?, true)
+        }
+        None => return change_over(desk, upgrade).await,
+    };
+    let placed = release::place(&release, &prefix, may_be_older)?;
+    let Ok(mut owner) = desk.open().await else {
+        return desk.show(&placed, || {
+            format!(
+                "{}\nno gateway runs; the next one that is started is this version",
+                placed.said()
+            )
+        });
+    };
+    let running = owner.call_within(&Show {}, LOOK).await?;
+    if is_older(&placed.version, version_of(&running.build)) {
+        return restart(desk, &placed, &running);
+    }
+    out::say(&placed.said());
+    let changed = change_over(desk, upgrade).await;
+    changed.map_err(|mut stop| {
+        stop.why.push_str(
+            "; the new version is installed, and the one before is kept (upgrade --back)",
+        );
+        stop
+    })
+}
+
+/// The version that a build's name begins with.
+fn version_of(build: &str) -> &str {
+    build.split_once('+').map_or(build, |(version, _)| version)
+}
+
+/// Whether one version is before another; not where one of them is none.
+fn is_older(version: &str, than: &str) -> bool {
+    let parse = Version::parse;
+    parse(version).is_ok_and(|version| parse(than).is_ok_and(|than| version < than))
+}
+
+/// No gateway gives way to an older version while it runs, which may not know all that was written. A start decides.
+fn restart(desk: &Desk, placed: &Placed, running: &Status) -> Result<Exit, Stop> {
+    let next = match service::restart_gateway()? {
+        true => "the service was restarted".to_owned(),
+        false => format!(
+            "the gateway that runs is still {}: end it (Ctrl-C in its terminal, or kill {}) and start it again",
+            text::line(&running.build),
+            running.pid
+        ),
+    };
+    desk.show(placed, || format!("{}\n{next}", placed.said()))
+}
+
+/// Has the gateway that runs change over to the program that lies in its place.
+async fn change_over(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let looked = owner.call_within(&BeginChange { check: true }, LOOK).await;
     let looked = looked.map_err(older);

@@ -126,7 +126,9 @@ fn badge(waiting: usize, at: (f32, f32)) -> Option<Colour> {
 }
 
 fn distance(one: (f32, f32), other: (f32, f32)) -> f32 {
-    (one.0 - other.0).hypot(one.1 - other.1)
+    // `hypot` of the C library is of glibc 2.35, and no other program needs that.
+    let (x, y) = (one.0 - other.0, one.1 - other.1);
+    (x * x + y * y).sqrt()
 }
 
 fn from_line(at: (f32, f32), from: (f32, f32), to: (f32, f32)) -> f32 {

@@ -101,7 +101,6 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "gateway/plexusctl/src/service/plan.rs",
             "gateway/plexusctl/src/service/systemd.rs",
             "gateway/plexusctl/src/uninstall.rs",
-            "gateway/plexusctl/src/uninstall/list.rs",
         ],
     ),
     (

@@ -1,0 +1,167 @@
+//! The list of what is installed under a prefix: `libexec/plexus/installed.json`, in a form that `cargo xtask install` and
+//! `cargo xtask dist` write as well.
+//!
+//! ```json
+//! {"format": 1, "version": "…", "folders": ["bin", …], "files": [{"path": "bin/plexus", "sha256": "…"}, …]}
+//! ```
+//! Paths are relative to the prefix. `folders` are those that the install made, outer ones first. Invariant: a list that
+//! was tampered with leads nowhere outside of the prefix.
+
+use plexus_client::{Exit, Stop};
+use plexus_protocol::Digest;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+/// Where the list lies, below the prefix.
+pub(crate) const LIST: &str = "libexec/plexus/installed.json";
+/// The form of the list that this version knows.
+const FORMAT: u64 = 1;
+
+/// The list, as it stands in its file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct List {
+    format: u64,
+    pub(crate) version: String,
+    /// Outer ones first.
+    pub(crate) folders: Vec<PathBuf>,
+    pub(crate) files: Vec<ListedFile>,
+}
+
+/// A file that was installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: String,
+}
+
+impl List {
+    pub(crate) fn new(version: &str, folders: Vec<PathBuf>, files: Vec<ListedFile>) -> Self {
+        Self {
+            format: FORMAT,
+            version: version.to_owned(),
+            folders,
+            files,
+        }
+    }
+
+    /// A list of this form whose paths stay below the prefix; none where the bytes are not that.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let list: Self = serde_json::from_slice(bytes).ok()?;
+        let files = list.files.iter().map(|file| &file.path);
+        let mut paths = files.chain(&list.folders);
+        (list.format == FORMAT && paths.all(|path| is_inside(path))).then_some(list)
+    }
+
+    /// The bytes of its file.
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>, Stop> {
+        serde_json::to_vec_pretty(self)
+            .map_err(|why| Stop::new(Exit::Failed, "internal_error", why.to_string()))
+    }
+
+    /// The digest of a file on the list.
+    pub(crate) fn digest(&self, path: &Path) -> Option<&str> {
+        let mut files = self.files.iter();
+        files
+            .find(|file| file.path == path)
+            .map(|file| file.sha256.as_str())
+    }
+}
+
+/// Whether a relative path names something below where it starts.
+pub(crate) fn is_inside(path: &Path) -> bool {
+    let plain = |part| matches!(part, Component::Normal(_));
+    path.components().next().is_some() && path.components().all(plain)
+}
+
+/// A prefix with a list.
+pub(crate) struct Installed {
+    prefix: PathBuf,
+    pub(crate) list: List,
+}
+
+impl Installed {
+    /// What the list under `prefix` names; none where there is none.
+    pub(crate) fn read(prefix: &Path) -> Result<Option<Self>, Stop> {
+        let path = prefix.join(LIST);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|e| failed(&path, &e))?,
+        };
+        let Some(list) = List::parse(&bytes) else {
+            let why = format!(
+                "{} cannot be read as a list of what was installed",
+                path.display()
+            );
+            return Err(Stop::new(Exit::Failed, "list_unreadable", why)
+                .next("install again (cargo xtask install), then uninstall"));
+        };
+        let prefix = prefix.to_owned();
+        Ok(Some(Self { prefix, list }))
+    }
+
+    /// Every file, the list last.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self
+            .list
+            .files
+            .iter()
+            .map(|file| self.prefix.join(&file.path));
+        files.chain(std::iter::once(self.prefix.join(LIST)))
+    }
+
+    /// Removes what is still as it was installed, then folders that are empty; gives what stays.
+    pub(crate) fn remove(&self) -> Result<Vec<PathBuf>, Stop> {
+        let mut stayed = Vec::new();
+        for file in &self.list.files {
+            let path = self.prefix.join(&file.path);
+            match fs::read(&path) {
+                Ok(bytes) if Digest::of(&bytes).to_string() == file.sha256 => {
+                    fs::remove_file(&path).map_err(|e| failed(&path, &e))?;
+                }
+                Ok(_) => stayed.push(path),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(failed(&path, &e)),
+            }
+        }
+        let list = self.prefix.join(LIST);
+        fs::remove_file(&list).map_err(|e| failed(&list, &e))?;
+        for folder in self.list.folders.iter().rev() {
+            // One that somebody else uses as well is not empty, and stays.
+            let _ = fs::remove_dir(self.prefix.join(folder));
+        }
+        Ok(stayed)
+    }
+}
+
+/// A file that could not be read or written.
+pub(crate) fn failed(path: &Path, error: &io::Error) -> Stop {
+    Stop::new(
+        Exit::Failed,
+        "system",
+        format!("{}: {error}", path.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_that_leads_elsewhere_is_none() {
+        let list = |path: &str| {
+            let path = PathBuf::from(path);
+            let sha256 = String::new();
+            List::new("1", Vec::new(), vec![ListedFile { path, sha256 }])
+        };
+        let good = list("bin/x");
+        assert_eq!(List::parse(&good.bytes().expect("bytes")), Some(good));
+        for path in ["../x", "/x", "bin/../../x", ""] {
+            let bytes = list(path).bytes().expect("bytes");
+            assert_eq!(List::parse(&bytes), None, "{path}");
+        }
+        assert_eq!(List::parse(b"{}"), None);
+    }
+}
