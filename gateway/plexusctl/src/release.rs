@@ -1,5 +1,5 @@
 //! A release: what `cargo xtask dist` makes, as it comes to a person. Where it is had and checked is [`download`], where it
-//! is put [`place`].
+//! is put [`mod@place`].
 //!
 //! ```text
 //! address ─curl or a file─▶ tarball, signature ─key of this install─▶ Release ─▶ staged beside ─▶ in place
