@@ -39,6 +39,12 @@ const CURL: Package = Package {
     sign: "curl",
     purpose: "tests of the installers for other machines fetch them with it",
 };
+/// What the installer of a release checks its signature with.
+const OPENSSL: Package = Package {
+    name: "openssl",
+    sign: "openssl",
+    purpose: "tests of releases have their installer check a signature with it",
+};
 /// Installs the coding agents.
 pub(crate) const NPM: Package = Package {
     name: "npm",
@@ -88,9 +94,10 @@ const DBUS: Package = Package {
     purpose: "tests of the tray have a desktop's bus from it",
 };
 /// What the tests need beside [`NPM`], which comes with the coding agents.
-pub(crate) const TESTS: [&Package; 11] = [
+pub(crate) const TESTS: [&Package; 12] = [
     &FAKETIME,
     &CURL,
+    &OPENSSL,
     &GIT,
     &RADICALE,
     &RECURRING,
