@@ -107,6 +107,14 @@ impl World {
         });
     }
 
+    /// Lets the agent do this in one channel, for an hour.
+    fn allow_in(&self, channel: Id, capability: &str) {
+        let under = format!("channel={channel}");
+        let of = ["grants", "allow", "helper", capability];
+        let how = ["--window", "1h", "--under", &under];
+        self.gateway.cli(of.into_iter().chain(how)).expect_ok();
+    }
+
     fn agent(&self, capabilities: &[&str]) -> Agent {
         self.gateway.agent_with("helper", capabilities)
     }
@@ -117,11 +125,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     let world = World::joined();
     let (lent, other) = (world.channel("sums"), world.channel("secret plans"));
     let agent = world.agent(&[LIST]);
-    let under = format!("channel={lent}");
-    let allow = [
-        "grants", "allow", "helper", READ, "--window", "1h", "--under", &under,
-    ];
-    world.gateway.cli(allow).expect_ok();
+    world.allow_in(lent, READ);
     let listed = agent.must(LIST, json!({}));
     assert!(listed.to_string().contains("sums"), "{listed}");
     let first = world.office.says(lent, "hello");
@@ -167,10 +171,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     // The approval was for one.
     agent.must_ask(SEND, input);
     // A grant narrowed to the channel needs no card, and covers no other channel.
-    let allow = [
-        "grants", "allow", "helper", SEND, "--window", "1h", "--under", &under,
-    ];
-    world.gateway.cli(allow).expect_ok();
+    world.allow_in(lent, SEND);
     agent.must(SEND, json!({"channel": lent, "text": "And 5."}));
     assert_eq!(world.heard(lent), [text, "And 5."]);
     let elsewhere = agent.invoke(SEND, json!({"channel": other, "text": "psst"}));
@@ -202,11 +203,7 @@ fn renewed_keys_are_heard_with_who_signed_them() {
     let world = World::joined();
     let (lent, other) = (world.channel("sums"), world.channel("secret plans"));
     let agent = world.agent(&[LIST]);
-    let under = format!("channel={lent}");
-    let allow = [
-        "grants", "allow", "helper", READ, "--window", "1h", "--under", &under,
-    ];
-    world.gateway.cli(allow).expect_ok();
+    world.allow_in(lent, READ);
     world.office.says(lent, "hello");
     world.office.says(other, "hello");
     world.listens(lent);

@@ -16,10 +16,30 @@ mod shipped;
 mod targets;
 
 use crate::cargo;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
 
 /// The platforms whose dependencies are looked at.
 const PLATFORMS: &[&str] = &["x86_64-unknown-linux-gnu", "aarch64-apple-darwin"];
+
+/// Each Rust file at or below these places, by its path from `root`, with its text.
+fn rust_files(root: &Path, places: &[&str]) -> Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    let mut open: Vec<_> = places.iter().map(|place| root.join(place)).collect();
+    while let Some(path) = open.pop() {
+        let reading = || format!("reading {}", path.display());
+        if path.is_dir() {
+            for entry in path.read_dir().with_context(reading)? {
+                open.push(entry?.path());
+            }
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let text = std::fs::read_to_string(&path).with_context(reading)?;
+            let named = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
+            files.push((named.into_owned(), text));
+        }
+    }
+    Ok(files)
+}
 
 /// `cargo xtask rules`.
 pub(crate) fn run() -> Result<()> {

@@ -352,11 +352,7 @@ async fn serve_door(
     stopped: watch::Receiver<Ending>,
 ) {
     let begin = || accept(&door, &places, &service, stopped.clone());
-    while tasks::unless_panicked(begin()).await.is_none() {
-        tracing::error!(name: "daemon.task_failed", detail = "connections", durationMs = 0_u64,
-            "accepting connections panicked; it starts again"
-        );
-    }
+    tasks::until_ended("connections", begin).await;
 }
 
 /// Serves what comes in, until told to stop and all that came have ended.

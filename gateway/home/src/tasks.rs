@@ -50,31 +50,31 @@ pub async fn unless_panicked<T>(work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-/// Starts a task that goes on until what `begin` gives has ended by itself. Where that panics, it is begun again after
-/// 1 s, later after 60 s at most. `name` is for the log. Aborting the handle ends it.
-pub fn lasting<F>(
-    name: &'static str,
-    mut begin: impl FnMut() -> F + Send + 'static,
-) -> JoinHandle<()>
+/// Goes on until what `begin` gives has ended by itself. Where that panics, it is begun again after 1 s, later after 60 s at
+/// most. `name` is for the log.
+pub async fn until_ended<F: Future<Output = ()>>(name: &'static str, mut begin: impl FnMut() -> F) {
+    let mut pause = BACKOFF.0;
+    loop {
+        let begun = Instant::now();
+        if unless_panicked(begin()).await.is_some() {
+            return;
+        }
+        if begun.elapsed() > BACKOFF.1 {
+            pause = BACKOFF.0;
+        }
+        let again = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::error!(name: "daemon.task_failed", detail = name, durationMs = again, "a task of the daemon panicked; it starts again");
+        sleep(pause).await;
+        pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+/// Starts a task that is [`until_ended`]. Aborting the handle ends it.
+pub fn lasting<F>(name: &'static str, begin: impl FnMut() -> F + Send + 'static) -> JoinHandle<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    tokio::spawn(async move {
-        let mut pause = BACKOFF.0;
-        loop {
-            let begun = Instant::now();
-            if unless_panicked(begin()).await.is_some() {
-                return;
-            }
-            if begun.elapsed() > BACKOFF.1 {
-                pause = BACKOFF.0;
-            }
-            let again = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            tracing::error!(name: "daemon.task_failed", detail = name, durationMs = again, "a task of the daemon panicked; it starts again");
-            sleep(pause).await;
-            pause = (pause * 2).min(BACKOFF.1);
-        }
-    })
+    tokio::spawn(until_ended(name, begin))
 }
 
 #[cfg(test)]

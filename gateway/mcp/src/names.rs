@@ -133,6 +133,7 @@ mod tests {
     fn name_and_prefix_keep_to_what_models_take() {
         let id: CapabilityId = "obsidian-rest.properties.set-by-name".parse().unwrap();
         for (prefix, expected) in [
+            ("", 36),
             ("mcp__plexus__", 36),
             ("mcp__plugin_plexus-my-cc_plexus__", 64 - 33),
             (&*"x".repeat(200), MIN_NAME),

@@ -70,10 +70,7 @@ enum News {
 
 /// Serves until stdin ends.
 pub(crate) async fn run(settings: Result<Settings, Stop>, mcp: &Mcp) -> Result<Exit, Stop> {
-    let names = match &*mcp.prefix {
-        "" => NameLength::default(),
-        prefix => NameLength::beside(prefix),
-    };
+    let names = NameLength::beside(&mcp.prefix);
     LocalSet::new().run_until(serve(settings, names)).await
 }
 

@@ -37,6 +37,29 @@ pub(crate) struct ListedFile {
     pub(crate) sha256: String,
 }
 
+/// How a listed file is found.
+pub(crate) enum FoundFile {
+    /// As it was installed.
+    Unchanged,
+    /// Otherwise: it is somebody else's by now.
+    Changed,
+    /// Not at all.
+    Missing,
+}
+
+impl ListedFile {
+    /// Looks at the file below `prefix`.
+    pub(crate) fn found(&self, prefix: &Path) -> Result<FoundFile, Stop> {
+        let path = prefix.join(&self.path);
+        match fs::read(&path) {
+            Ok(bytes) if Digest::of(&bytes).to_string() == self.sha256 => Ok(FoundFile::Unchanged),
+            Ok(_) => Ok(FoundFile::Changed),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(FoundFile::Missing),
+            Err(e) => Err(failed(&path, &e)),
+        }
+    }
+}
+
 impl List {
     pub(crate) fn new(version: &str, folders: Vec<PathBuf>, files: Vec<ListedFile>) -> Self {
         Self {
@@ -117,13 +140,10 @@ impl Installed {
         let mut stayed = Vec::new();
         for file in &self.list.files {
             let path = self.prefix.join(&file.path);
-            match fs::read(&path) {
-                Ok(bytes) if Digest::of(&bytes).to_string() == file.sha256 => {
-                    fs::remove_file(&path).map_err(|e| failed(&path, &e))?;
-                }
-                Ok(_) => stayed.push(path),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(failed(&path, &e)),
+            match file.found(&self.prefix)? {
+                FoundFile::Unchanged => fs::remove_file(&path).map_err(|e| failed(&path, &e))?,
+                FoundFile::Changed => stayed.push(path),
+                FoundFile::Missing => {}
             }
         }
         let list = self.prefix.join(LIST);

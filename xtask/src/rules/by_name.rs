@@ -3,7 +3,7 @@
 //!
 //! Read as text, of code that rustfmt laid out; tests at the end of a file do not count, nor do notes for the audit log.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::{collections::BTreeSet, path::Path};
 
 /// Where the protocol is served and asked.
@@ -117,26 +117,15 @@ pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
         .collect();
     let mut left = excepted.clone();
     let mut breaches = Vec::new();
-    let mut open: Vec<_> = ENDS.iter().map(|end| root.join(end)).collect();
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            let entries = std::fs::read_dir(&path);
-            for entry in entries.with_context(|| format!("reading {}", path.display()))? {
-                open.push(entry?.path());
-            }
-            continue;
-        }
-        let named = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
+    for (named, text) in super::rust_files(root, ENDS)? {
         if !is_product(&named) {
             continue;
         }
-        let text = std::fs::read_to_string(&path);
-        let text = text.with_context(|| format!("reading {}", path.display()))?;
         let Some(line) = by_name(&text) else {
             continue;
         };
-        left.remove(&*named);
-        if !excepted.contains(&*named) {
+        left.remove(named.as_str());
+        if !excepted.contains(named.as_str()) {
             breaches.push(format!(
                 "{named}:{line}: JSON by the names of its members; give it a type in gateway/owner, or a reason in {}",
                 file!()
@@ -154,7 +143,7 @@ pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
 fn is_product(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
     let is_test = name == "tests.rs" || name == "fixture.rs" || name.ends_with("_tests.rs");
-    name.ends_with(".rs") && !is_test
+    !is_test
 }
 
 /// What stands before the tests of a file.

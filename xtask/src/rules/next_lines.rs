@@ -2,7 +2,7 @@
 //!
 //! Read as text: the literal that stands first in `.next(`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::Path;
 
 /// Where the owner is told.
@@ -13,25 +13,10 @@ const MORE: &[&str] = &["; ", ", ", " (", " then ", " or ", "&&"];
 /// One line for each that is no command alone.
 pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
     let mut breaches = Vec::new();
-    let mut open: Vec<_> = TOLD.iter().map(|folder| root.join(folder)).collect();
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            let entries = std::fs::read_dir(&path);
-            for entry in entries.with_context(|| format!("reading {}", path.display()))? {
-                open.push(entry?.path());
-            }
-            continue;
-        }
-        if path.extension().is_none_or(|kind| kind != "rs") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path);
-        let text = text.with_context(|| format!("reading {}", path.display()))?;
-        let named = path.strip_prefix(root).unwrap_or(&path).display();
+    for (named, text) in super::rust_files(root, TOLD)? {
         let odd = odd(&text);
         breaches.extend(odd.map(|line| format!("{named}: `{line}` is not one command")));
     }
-    breaches.sort();
     Ok(breaches)
 }
 

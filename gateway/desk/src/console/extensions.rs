@@ -163,11 +163,11 @@ impl Form for ServerForm {
     }
 
     fn client(&mut self) -> OwnClient {
-        OwnClient::new(
-            self.client_id.take(),
-            self.client_secret.take(),
-            self.scope.take(),
-        )
+        OwnClient {
+            client_id: self.client_id.take(),
+            client_secret: self.client_secret.take(),
+            scope: self.scope.take(),
+        }
     }
 }
 

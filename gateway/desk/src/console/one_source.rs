@@ -6,12 +6,12 @@ use super::{
     foreign::ForeignText,
     gone,
     links::{Begin, Stretch},
-    shell, sign_in, words,
+    shell, words,
 };
 use crate::{
     acts::Named,
     desk::Desk,
-    owner::{grants, profile, sources},
+    owner::{grants, profile, sign_ins::token_endpoint, sources},
     table::Reading,
 };
 use askama::Template;
@@ -76,7 +76,6 @@ pub(super) async fn page(
         .find(|row| row.source.id.as_str() == id);
     let row = row.ok_or_else(gone)?;
     let granted = grants::list(desk.clone(), Reading, plexus_owner::grants::List {}).await?;
-    let signs_in = sign_in::is_signed_in_at(&desk, &id).await;
     let profile = profile::show(desk.clone(), Reading, plexus_owner::profile::Show { id }).await;
     let shown = desk.clone();
     let made = blocking(move || {
@@ -84,11 +83,7 @@ pub(super) async fn page(
         for grant in &granted.grants {
             *held.entry(grant.capability_id.as_str()).or_default() += 1;
         }
-        Page {
-            signs_in,
-            ..Page::of(&shown, &row, &held, profile, from)
-        }
-        .render()
+        Page::of(&shown, &row, &held, profile, from).render()
     })
     .await?;
     shell::made(&desk, made)
@@ -127,6 +122,7 @@ impl Page {
                 grants: held.get(entry.id.as_str()).copied().unwrap_or(0),
             })
             .collect();
+        let connector = desk.registry.of_kind(&source.kind);
         let hide = source.hide.clone().unwrap_or_default();
         let hidden = [
             ("Folders", hide.folders),
@@ -176,7 +172,7 @@ impl Page {
                     )
                 })
                 .collect(),
-            signs_in: false,
+            signs_in: connector.is_some_and(|it| token_endpoint(&it.offer.manifest).is_some()),
             unsandboxed: desk.unsandboxed.contains(&source.id),
             reach: match profile {
                 Ok(profile) => Ok(profile.roles.iter().map(RoleView::of).collect()),

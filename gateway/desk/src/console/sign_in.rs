@@ -10,13 +10,7 @@
 //! Must not know: how a host is asked, what a sign-in is.
 
 use super::{foreign::ForeignText, sent, shell};
-use crate::{
-    acting::Narrowing,
-    acts::Named,
-    desk::Desk,
-    owner::{extensions, sign_ins},
-    table::Reading,
-};
+use crate::{acting::Narrowing, acts::Named, desk::Desk, owner::sign_ins};
 use askama::Template;
 use axum::{
     Router,
@@ -26,7 +20,7 @@ use axum::{
 };
 use plexus_edge::reply::{self, Refused};
 use plexus_owner::{
-    extensions::{Draft, InstalledExtension, Show},
+    extensions::Draft,
     sign_ins::{Begin, BegunSignIn, Renew},
 };
 use plexus_protocol::SourceId;
@@ -37,24 +31,12 @@ use std::sync::Arc;
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct OwnClient {
-    client_id: Option<String>,
-    client_secret: Option<String>,
-    scope: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) client_secret: Option<String>,
+    pub(super) scope: Option<String>,
 }
 
 impl OwnClient {
-    pub(super) fn new(
-        client_id: Option<String>,
-        client_secret: Option<String>,
-        scope: Option<String>,
-    ) -> Self {
-        Self {
-            client_id,
-            client_secret,
-            scope,
-        }
-    }
-
     fn begin(self, name: SourceId, url: Option<String>) -> Begin {
         Begin {
             name,
@@ -115,15 +97,6 @@ pub(super) async fn wanted(
     let begun = sign_ins::begin(desk.clone(), acting, begin).await?;
     let part = |begun| SignInPart::of(server.name.to_string(), begun, "preview").render();
     Ok(begun.sign_in.map(part))
-}
-
-/// Whether a source is signed in at by its owner, where that can be told.
-pub(super) async fn is_signed_in_at(desk: &Arc<Desk>, source: &str) -> bool {
-    let show = Show {
-        id: source.to_owned(),
-    };
-    let shown = extensions::show(desk.clone(), Reading, show).await;
-    matches!(shown, Ok(InstalledExtension::Server(lent)) if lent.server.sign_in.is_some())
 }
 
 /// The routes of the form on a source's page.

@@ -56,11 +56,7 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Extensi
 }
 
 /// What the owner agreed to.
-pub(crate) async fn show(
-    desk: Arc<Desk>,
-    _: Reading,
-    call: Show,
-) -> Result<InstalledExtension, Refused> {
+async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<InstalledExtension, Refused> {
     let id = &call.id;
     if let Some(source) = known(&desk, id).filter(|s| is_by_manifest(&s.config.kind)) {
         let agreed = declared::show(&desk, &source).await?;

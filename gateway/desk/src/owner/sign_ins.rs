@@ -279,7 +279,8 @@ async fn sign_out(
     Ok(SignedOut { ok, source })
 }
 
-fn token_endpoint(manifest: &Manifest) -> Option<&String> {
+/// Where the tokens of the owner's sign-in are had, of a server that is signed in at.
+pub(crate) fn token_endpoint(manifest: &Manifest) -> Option<&String> {
     manifest.hosts().find_map(|host| host.sign_in.as_ref())
 }
 

@@ -11,7 +11,7 @@
 
 use super::{File, Release, shown};
 use crate::{
-    installed::{Installed, LIST, List, ListedFile, failed},
+    installed::{FoundFile, Installed, LIST, List, ListedFile, failed},
     owner::Desk,
     programs,
 };
@@ -205,15 +205,10 @@ fn stage_all(
     }
     for file in listed {
         let (from, to) = (prefix.join(&file.path), at.join("old").join(&file.path));
-        match fs::read(&from) {
-            Ok(bytes) if Digest::of(&bytes).to_string() == file.sha256 => {
-                make_parent(&to)
-                    .and_then(|()| link(&from, &to))
-                    .map_err(|e| failed(&to, &e))?;
-            }
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed(&from, &e)),
+        if let FoundFile::Unchanged = file.found(prefix)? {
+            make_parent(&to)
+                .and_then(|()| link(&from, &to))
+                .map_err(|e| failed(&to, &e))?;
         }
     }
     let (from, to) = (prefix.join(LIST), at.join("old").join(LIST));
@@ -271,7 +266,7 @@ fn swap(
     {
         // What somebody changed since is theirs, and stays.
         let path = prefix.join(&file.path);
-        if fs::read(&path).is_ok_and(|bytes| Digest::of(&bytes).to_string() == file.sha256) {
+        if let Ok(FoundFile::Unchanged) = file.found(prefix) {
             fs::remove_file(&path).map_err(|e| failed(&path, &e))?;
         }
     }
