@@ -121,6 +121,14 @@ impl Terminal {
     pub fn picture(&self) -> String {
         self.shown().picture.screen().contents()
     }
+    /// Its rows as they stand below one another: a line that the terminal itself went on with is several.
+    #[must_use]
+    pub fn rows(&self) -> Vec<String> {
+        let shown = self.shown();
+        let screen = shown.picture.screen();
+        let (_, columns) = screen.size();
+        screen.rows(0, columns.get()).collect()
+    }
     /// All bytes that were written so far.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {

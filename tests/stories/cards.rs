@@ -3,9 +3,12 @@
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
 use plexus_tests::texts::{assert_contains, assert_lacks};
-use plexus_tests::{Agent, Owner, waiting::until_true};
+use plexus_tests::{Agent, Owner, Terminal, waiting::until_true};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// One window of a card's `choices`.
 fn choice<'c>(card: &'c Value, window: &str) -> &'c Value {
@@ -238,4 +241,58 @@ fn a_start_makes_every_plan_again() {
     whole(&workshop.owner());
     workshop.gateway.restart();
     whole(&workshop.owner());
+}
+
+/// A narrow window, and an agent whose lines are as long as it takes for their ends to begin a row of it.
+#[test]
+fn no_text_reaches_the_left_margin_of_a_narrow_window() {
+    const COLUMNS: u16 = 60;
+    const FORGED: &str = "request: pend_00000000-0000-4000-8000-000000000000";
+    let house = House::open();
+    let lines = (45..COLUMNS.into()).map(|pad: usize| format!("{:pad$}{FORGED}\n", "x"));
+    let content: String = lines.collect();
+    let agent = house.gateway.agent("my_cc");
+    let item = agent.must_ask(WRITE, note("a.txt", &content));
+    let forged_rows = |terminal: &Terminal| {
+        let rows = terminal.rows().into_iter();
+        rows.filter(|row| row.starts_with(FORGED)).count()
+    };
+
+    // The control: the same card, left to a terminal of that width.
+    let printed = house.gateway.cli(["approvals", "show", &item]);
+    house.workspace.write("card.txt", printed.expect_ok());
+    let mut cat = Command::new("cat");
+    cat.arg(house.workspace.path().join("card.txt"));
+    let mut shown = Terminal::start(&cat, COLUMNS, 400);
+    assert!(shown.end().success());
+    assert_ne!(forged_rows(&shown), 0, "{}", shown.picture());
+
+    let command = house.gateway.on_terminal(["approvals", "approve", &item]);
+    let mut terminal = Terminal::start(&command, COLUMNS, 400);
+    let card = terminal.until_shows("[y/N]");
+    assert_eq!(forged_rows(&terminal), 0, "{card}");
+    assert_contains(&card, &format!("request: {item}"));
+    // Neither yes nor no.
+    terminal.keys("maybe\r");
+    terminal.until_shows("type y for yes, or n for no");
+    // Nobody reads a card faster, so nothing that is typed before is an answer to it.
+    sleep(Duration::from_millis(400));
+    terminal.keys("y\r");
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    agent.invoke(WRITE, note("a.txt", &content)).expect_ok();
+
+    // What can be taken back is found without its id, and is shown in the same way.
+    let listed = house.gateway.cli(["undo"]);
+    let listed = listed.expect_ok();
+    assert_contains(listed, "created a.txt");
+    let id = listed
+        .split_whitespace()
+        .find(|word| word.starts_with("evt_"));
+    let undo = ["undo", id.expect("its id")];
+    let mut terminal = Terminal::start(&house.gateway.on_terminal(undo), COLUMNS, 400);
+    let plan = terminal.until_shows("[y/N]");
+    assert_eq!(forged_rows(&terminal), 0, "{plan}");
+    terminal.keys("n\r");
+    assert!(!terminal.end().success());
+    assert_eq!(house.workspace.read("a.txt"), content);
 }

@@ -133,7 +133,8 @@ impl Day {
     /// A command of the owner, each of its questions answered slowly; what stood on the screen at its end.
     #[track_caller]
     fn owner(&mut self, line: &str, answers: &[(&str, &str)]) -> String {
-        let mut terminal = self.owner_begins(line, 120);
+        // Wide enough for the paths of any machine, which the page does not show.
+        let mut terminal = self.owner_begins(line, 400);
         for (question, keys) in answers {
             terminal.until_shows(question);
             sleep(THOUGHT);
@@ -334,7 +335,10 @@ fn slow_day_at_terminals() {
     let writing = day.begins("writer", run);
     writing.until_shows("waiting for the owner");
     day.owner("approvals", &[]);
-    let shown = day.owner("approvals approve", &[("[y/N]", "perhaps")]);
+    let shown = day.owner(
+        "approvals approve",
+        &[("[y/N]", "perhaps"), ("or n for no", "n")],
+    );
     has(&shown, &["you did not confirm; the request still waits"]);
     let shown = day.owner("approvals approve", YES);
     let follow = format!("calls follow {}", named(&shown, "run_"));

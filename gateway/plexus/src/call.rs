@@ -304,7 +304,14 @@ async fn perform(
             .map(CallOutput::Followed);
         }
         let Some(id) = answer.pending() else {
-            return Ok(CallOutput::Answer(answer));
+            // A program gets the gateway's answer as it is.
+            return match answer
+                .failure()
+                .filter(|_| entry.is_none() && !call.printing.json)
+            {
+                Some(refused) => Err(session.meant(&call.capability, refused)),
+                None => Ok(CallOutput::Answer(answer)),
+            };
         };
         if approved.as_ref() == Some(&id) {
             let why = format!("the gateway says that {id} is approved and asks for it again");

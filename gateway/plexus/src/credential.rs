@@ -1,6 +1,6 @@
 //! This agent's credential on disk: `agents/<id>.pat`, mode 0600 in a directory of mode 0700.
 
-use crate::settings::Settings;
+use crate::{command, settings::Settings};
 use plexus_client::{
     Exit, Home, Stop,
     private_file::{self, Unnamed, Unusable},
@@ -68,7 +68,8 @@ fn only_agent(home: &Home) -> Result<AgentId, Stop> {
             Err(Stop::usage(format!(
                 "several agents are enrolled here ({}): say which with --agent or PLEXUS_AGENT_ID",
                 text::line(&names.join(", "))
-            )))
+            ))
+            .next(command::line(format_args!("--agent {} list", agents[0]))))
         }
     }
 }

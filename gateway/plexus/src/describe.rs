@@ -23,7 +23,7 @@ pub(crate) async fn run(settings: &Settings, describe: Describe) -> Result<Exit,
     let grants = session.grants().await?;
     let entry = session
         .entry(&describe.capability)
-        .ok_or_else(|| unknown(&describe.capability))?;
+        .ok_or_else(|| session.meant(&describe.capability, unknown(&describe.capability)))?;
     if describe.json {
         out::line(&as_json(entry, &grants, span::now()).to_string())?;
     } else {

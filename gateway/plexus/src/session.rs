@@ -10,12 +10,15 @@ use crate::{
 use hyper::{Response, body::Incoming};
 use plexus_client::{Exit, Failure, Reply, Request, Stop};
 use plexus_protocol::{
-    AgentId, CapabilityId, SESSION_HEADER, SessionId, Timestamp, body::StandingGrant,
+    AgentId, CapabilityId, ErrorCode, SESSION_HEADER, SessionId, Timestamp, body::StandingGrant,
     credential::Pat,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::rc::Rc;
+
+/// How many characters of a name may be mistyped so that it is still recognised.
+const MISTYPED: usize = 3;
 
 /// A connection of an open session.
 pub(crate) struct Session {
@@ -119,6 +122,26 @@ impl Session {
     pub(crate) fn entry(&self, id: &CapabilityId) -> Option<&Entry> {
         let mut entries = self.opened.manifest.entries.iter();
         entries.find(|entry| entry.id == *id)
+    }
+
+    /// Says which capability may have been meant by `id`, where a call of it was refused because there is none of that name.
+    pub(crate) fn meant(&self, id: &CapabilityId, refused: Stop) -> Stop {
+        if refused.code != ErrorCode::UnknownCapability.as_str() || self.entry(id).is_some() {
+            return refused;
+        }
+        let entries = self.opened.manifest.entries.iter();
+        let near = entries.map(|entry| {
+            let steps = strsim::damerau_levenshtein(entry.id.as_str(), id.as_str());
+            (steps, &entry.id)
+        });
+        match near.min_by_key(|(steps, _)| *steps) {
+            Some((steps, near)) if steps <= MISTYPED => {
+                let why = format!("{id} is not among what you may see; did you mean {near}?");
+                let next = command::line(format_args!("describe {near}"));
+                Stop { why, ..refused }.next(next)
+            }
+            _ => refused,
+        }
     }
 }
 

@@ -24,10 +24,10 @@ pub(crate) struct Connect {
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Capabilities that it may use: a read needs no further approval, an effect asks each time
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
     allow: Vec<CapabilityId>,
     /// Effects to grant from the start
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
     standing: Vec<CapabilityId>,
     #[command(flatten)]
     terms: Terms,

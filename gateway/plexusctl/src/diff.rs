@@ -1,8 +1,12 @@
 //! Differences as a person reads them: escaped, bounded, in colour on a terminal, fit for a pager.
 //!
-//! Invariant: every line of a file stands behind a bar, so that no content imitates what this command says itself.
+//! Invariant: every line of a file stands behind a bar, however narrow the terminal is, so that no content imitates what this
+//! command says itself.
 
-use crate::owner::is_digest;
+use crate::{
+    owner::is_digest,
+    screen::{self, lines::wrap},
+};
 use plexus_client::{Stop, out, text};
 use plexus_owner::plan::{Form, Plan, Preview};
 use std::io::Write as _;
@@ -17,18 +21,22 @@ pub(crate) const ADDED: &str = "\x1b[32m";
 pub(crate) const REMOVED: &str = "\x1b[31m";
 const PLACE: &str = "\x1b[36m";
 
-/// Writes lines that are escaped already to stdout, each in its colour where that is a terminal: the only escape sequences
-/// are these.
+/// Writes lines that are escaped already to stdout, where that is a terminal each in its colour and in rows of its columns:
+/// the only escape sequences are these.
 pub(crate) fn print<'l>(
     lines: impl Iterator<Item = &'l str>,
     colour: impl Fn(&str) -> Option<&'static str>,
 ) -> Result<(), Stop> {
     let mut stdout = anstream::stdout().lock();
+    let max = screen::columns();
     let write = || {
         for line in lines {
-            match colour(line) {
-                Some(colour) => writeln!(stdout, "{colour}{line}\x1b[0m")?,
-                None => writeln!(stdout, "{line}")?,
+            let rows = max.map_or_else(|| vec![line.to_owned()], |max| wrap(line, max));
+            for row in rows {
+                match colour(line) {
+                    Some(colour) => writeln!(stdout, "{colour}{row}\x1b[0m")?,
+                    None => writeln!(stdout, "{row}")?,
+                }
             }
         }
         stdout.flush()

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(|mut stop| {
             // Ours or the gateway's, and it can be typed as it is.
             stop.next = stop.next.replace("plexusctl ", &format!("{typed} "));
-            out::say(&stop.to_string());
+            out::say(&screen::lines::laid(&stop.to_string()));
             stop.exit
         })
         .into()

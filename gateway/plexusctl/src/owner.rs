@@ -1,6 +1,9 @@
 //! What every sub-command is given, and how it prints.
 
-use crate::act::{self, CallerContext, PersonsCall};
+use crate::{
+    act::{self, CallerContext, PersonsCall},
+    screen::lines::laid,
+};
 use plexus_client::{Exit, Home, Stop, out, text};
 use plexus_owner::Act;
 use serde::Serialize;
@@ -56,7 +59,7 @@ impl Desk {
     ) -> Result<Exit, Stop> {
         let shown = match self.json {
             true => json_line(value)?,
-            false => text(),
+            false => laid(&text()),
         };
         out::line(&shown).map(|()| Exit::Ok)
     }

@@ -26,14 +26,20 @@ pub(crate) fn confirm(desk: &Desk, question: &str, flag: &str) -> Result<(), Sto
     Err(Stop::new(Exit::Refused, "not_confirmed", why))
 }
 
-/// Shows a question and reads the answer: `y` and `yes` are yes, and everything else is no.
+/// Shows a question and reads the answer: `y` and `yes` are yes; `n`, `no`, nothing and a closed standard input are no. Another
+/// answer is asked for again.
 pub(crate) fn is_yes(question: &str) -> bool {
     out::say(&format!("{question} [y/N]"));
-    let mut answer = String::new();
-    // A closed stdin says nothing, which is no.
-    let _ = io::stdin().read_line(&mut answer);
-    let answer = answer.trim();
-    answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes")
+    loop {
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        match answer.trim().to_ascii_lowercase().as_str() {
+            _ if !matches!(read, Ok(1..)) => return false,
+            "y" | "yes" => return true,
+            "" | "n" | "no" => return false,
+            _ => out::say("type y for yes, or n for no"),
+        }
+    }
 }
 
 /// Asks for one line that is not empty.

@@ -9,6 +9,7 @@ use crate::{
     calls,
     owner::{Desk, Owner, json_line},
     pause::PAUSED,
+    screen::lines::laid,
 };
 use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
@@ -27,7 +28,7 @@ pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
     let needs = seen.needs();
     let shown = match desk.json {
         true => json_line(&seen.whole(&needs))?,
-        false => seen.text(&needs, span::now()),
+        false => laid(&seen.text(&needs, span::now())),
     };
     out::line(&shown)?;
     Ok(match needs.is_empty() {

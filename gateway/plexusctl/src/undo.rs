@@ -1,25 +1,37 @@
-//! `plexusctl undo`: takes one effect back, after showing what that changes.
+//! `plexusctl undo`: takes one effect back, after showing what that changes. Without an id it shows what can be taken back.
 
-use crate::{diff::Page, owner::Desk, prompt::confirm};
+use crate::{diff::Page, moment, owner::Desk, prompt::confirm, table::table};
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
-use plexus_owner::undo::{Show, TakeBack, UndoPlan};
+use plexus_owner::{
+    activity::{self, ActivityRow, OnlyActivity},
+    undo::{Show, TakeBack, UndoPlan},
+};
 use plexus_protocol::AuditId;
+use serde::Serialize;
+
+/// How many effects are shown.
+const SHOWN: usize = 10;
+/// Of how many changes these are chosen: not every one can be taken back.
+const LOOKED_AT: u64 = 100;
 
 /// Which effect.
 #[derive(Args)]
 pub(crate) struct Undo {
-    /// Audit id of the effect, or of its outcome (plexusctl audit tail, plexusctl review)
-    audit_id: AuditId,
+    /// Audit id of the effect, or of its outcome [default: show what can be undone]
+    audit_id: Option<AuditId>,
     /// Do not ask for confirmation
-    #[arg(long)]
+    #[arg(long, requires = "audit_id")]
     yes: bool,
 }
 
 /// Plans, shows, asks, does it.
 pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
+    let Some(id) = undo.audit_id else {
+        return show(desk).await;
+    };
     desk.ask_for_person::<TakeBack>()?;
-    let id = undo.audit_id.to_string();
+    let id = id.to_string();
     let mut owner = desk.open().await?;
     let plan = owner.call(&Show { id: id.clone() }).await?;
     if !desk.json {
@@ -40,6 +52,54 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
             done.audit_id
         )
     })
+}
+
+/// Effects that their sources can take back, the newest first.
+#[derive(Serialize)]
+struct Undoable {
+    calls: Vec<ActivityRow>,
+}
+
+async fn show(desk: &Desk) -> Result<Exit, Stop> {
+    let asked = activity::List {
+        limit: Some(LOOKED_AT),
+        only: Some(OnlyActivity::Changed),
+        ..activity::List::default()
+    };
+    let page = desk.open().await?.call(&asked).await?;
+    let mut calls = page.calls;
+    calls.retain(|row| row.call().undo.is_some());
+    calls.truncate(SHOWN);
+    let found = Undoable { calls };
+    desk.show(&found, || as_text(&found.calls))
+}
+
+fn as_text(calls: &[ActivityRow]) -> String {
+    let (now, today) = (moment::now(), moment::day(&moment::now()));
+    let rows = calls.iter().map(|row| {
+        let call = row.call();
+        let at = moment::local(call.at, now.time_zone());
+        let day = moment::day(&at);
+        let when = match day == today {
+            true => moment::minute(&at),
+            false => format!("{day} {}", moment::minute(&at)),
+        };
+        let who = call.agent_id.clone().unwrap_or_else(|| "you".to_owned());
+        [
+            when,
+            who,
+            activity::words::said(call),
+            call.audit_id.clone(),
+        ]
+    });
+    let none = "nothing that agents changed can be taken back";
+    let shown = table(["when", "who", "did", "id"], rows.collect(), none);
+    match calls {
+        [] => shown,
+        _ => {
+            format!("{shown}\nto see what taking one back changes, and be asked: plexusctl undo ID")
+        }
+    }
 }
 
 fn page(plan: &UndoPlan) -> Page {

@@ -134,6 +134,8 @@ fn why(call: &ActivityCall) -> String {
         ("precondition_changed", _) => "what it was about had changed",
         ("approval_required", _) => "you have to approve it",
         ("source_unavailable", _) => "the source cannot be reached",
+        ("transport_error", "not_found") => return "what it named is not there".to_owned(),
+        ("transport_error", _) => "the source could not do it",
         ("outcome_unknown", _) => "there was no answer",
         (code, _) => code,
     };
@@ -245,7 +247,7 @@ mod tests {
             ),
             (
                 json!({"did": "failed", "capabilityId": "w.read", "code": "transport_error", "reason": "not_found"}),
-                "failed at w.read, nothing was done: transport_error (not_found)",
+                "failed at w.read, nothing was done: what it named is not there",
             ),
             (
                 json!({"did": "failed", "capabilityId": "codex.run", "reason": "the daemon ended"}),

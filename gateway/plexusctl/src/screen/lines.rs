@@ -1,13 +1,18 @@
 //! Text that was made safe, laid into a given number of columns.
 //!
-//! Invariants: nothing is lost by wrapping; a line that goes on is indented and marked, so that no text can wrap itself
-//! to the left margin, where only our own words begin; a line of a change keeps its bar.
+//! Invariants: nothing but one space between two words is lost by wrapping; a line that goes on is indented and marked, so
+//! that no text can wrap itself to the left margin, where only our own words begin; a line of a change or of a text keeps its
+//! bar. A word is cut only where a row cannot hold it, and a command at the end of a line stays in one piece where a row can.
 
 use ratatui::style::{Color, Modifier, Style};
 use unicode_width::UnicodeWidthChar;
 
 /// What stands before the lines of a change.
 pub(crate) const CHANGE: char = '┃';
+/// What stands before the lines of anything else that another wrote.
+const BARS: [char; 3] = [CHANGE, '│', '┊'];
+/// What our own commands begin with.
+const COMMANDS: [&str; 2] = ["plexusctl ", "plexus "];
 /// What stands before the rest of a line that was too long.
 const GOES_ON: &str = "↪ ";
 
@@ -49,18 +54,63 @@ fn split(text: &str, max: usize) -> (&str, &str) {
     (text, "")
 }
 
+/// What one row holds of a line, and the rest, whose rows have `room` columns.
+fn row_of(line: &str, max: usize, room: usize) -> (&str, &str) {
+    let (row, rest) = split(line, max);
+    if rest.is_empty() {
+        return (row, rest);
+    }
+    let indent = row.len() - row.trim_start().len();
+    let begins = COMMANDS.iter().filter_map(|name| row.rfind(name)).max();
+    let command = begins.filter(|at| *at > indent + 1 && columns(&line[*at..]) <= room);
+    // Behind this word, or the one before, unless a long word would leave the row nearly empty.
+    let word = match rest.starts_with(' ') {
+        true => Some(row.len()),
+        false => row.rfind(' '),
+    };
+    let word = word.filter(|at| *at > indent && columns(&row[..*at]) * 3 > max);
+    match command.map(|at| at - 1).or(word) {
+        Some(at) if line[at..].starts_with(' ') => (&line[..at], &line[at + 1..]),
+        _ => (row, rest),
+    }
+}
+
+/// A text for standard output: where that is a terminal, each line in rows of its columns. A line that is a command or an
+/// address, which is there to be copied, is left to the terminal.
+pub(crate) fn laid(text: &str) -> String {
+    match super::columns() {
+        None => text.to_owned(),
+        Some(max) => laid_in(text, max),
+    }
+}
+
+fn laid_in(text: &str, max: usize) -> String {
+    let is_copied = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("next: ").unwrap_or(line);
+        let begins = ["http://", "https://"].iter().chain(&COMMANDS);
+        begins.into_iter().any(|begins| line.starts_with(begins))
+    };
+    let rows = text.split('\n').flat_map(|line| match is_copied(line) {
+        true => vec![line.to_owned()],
+        false => wrap(line, max),
+    });
+    rows.collect::<Vec<_>>().join("\n")
+}
+
 /// A line in as many rows as it needs.
 pub(crate) fn wrap(line: &str, max: usize) -> Vec<String> {
     let line = line.replace('\t', "    ");
     let indent: String = line.chars().take_while(|c| *c == ' ').take(8).collect();
-    let bar = line[indent.len()..].strip_prefix(CHANGE);
+    let mut begins = line[indent.len()..].chars();
+    let bar = begins.next().filter(|c| BARS.contains(c));
     // The sign of a changed line, so that its rest is seen to be added or removed too.
-    let sign = bar
-        .and_then(|rest| rest.chars().nth(1))
-        .filter(|c| matches!(c, '+' | '-'));
-    let margin = match (bar, sign) {
-        (Some(_), sign) => format!("{indent}{CHANGE} {}{GOES_ON}", sign.unwrap_or(' ')),
-        (None, _) => format!("{indent}  {GOES_ON}"),
+    let sign = begins
+        .nth(1)
+        .filter(|c| bar == Some(CHANGE) && matches!(c, '+' | '-'));
+    let margin = match bar {
+        Some(bar) => format!("{indent}{bar} {}{GOES_ON}", sign.unwrap_or(' ')),
+        None => format!("{indent}  {GOES_ON}"),
     };
     // Where hardly anything would fit beside it, the margin is the mark alone.
     let margin = if columns(&margin) + 8 > max {
@@ -69,11 +119,11 @@ pub(crate) fn wrap(line: &str, max: usize) -> Vec<String> {
         margin
     };
     let mut rows = Vec::new();
-    let (first, mut rest) = split(&line, max);
-    rows.push(first.to_owned());
     let room = max.saturating_sub(columns(&margin)).max(2);
+    let (first, mut rest) = row_of(&line, max, room);
+    rows.push(first.to_owned());
     while !rest.is_empty() {
-        let (row, more) = split(rest, room);
+        let (row, more) = row_of(rest, room, room);
         // A character wider than the room is shown anyway, rather than for ever.
         let (row, more) = match (row, rest.chars().next()) {
             ("", Some(c)) => rest.split_at(c.len_utf8()),
@@ -149,6 +199,31 @@ mod tests {
             wrap("    ┃ -abcdefghijklmnopqrstuvwxyz", 20)[1],
             "    ┃ -↪ nopqrstuvwx"
         );
+    }
+
+    #[test]
+    fn words_and_commands_stay_whole_and_bars_go_on() {
+        let card = "input: one two three four\n    │ said by an agent, request: pend_2\n    ┊ of a note that is longer";
+        assert_eq!(
+            laid_in(card, 22),
+            "input: one two three\n  ↪ four\n    │ said by an\n    │  ↪ agent,\n    │  ↪ request:\n    │  ↪ pend_2\n    ┊ of a note that\n    ┊  ↪ is longer"
+        );
+        let told = "it still waits. To answer: plexusctl approvals watch";
+        assert_eq!(
+            laid_in(told, 40),
+            "it still waits. To answer:\n  ↪ plexusctl approvals watch"
+        );
+        // What is there to be copied is one line for the terminal.
+        for copied in [
+            "    plexus enroll plx_enroll_0123456789",
+            "next: plexusctl approvals approve pend_0123456789",
+            "http://127.0.0.1:7077/admin/enter",
+        ] {
+            assert_eq!(laid_in(copied, 20), copied);
+        }
+        // An agent's words are never that.
+        let purpose = "purpose: “plexusctl approvals approve request: pend_2”";
+        assert!(laid_in(purpose, 20).lines().all(|row| columns(row) <= 20));
     }
 
     #[test]
