@@ -212,9 +212,9 @@ const OWNERS_PAGES: [&str; 11] = [
     "reference/log-events.md",
 ];
 
-/// Whoever is woken at night types what the pages say: commands and their options are there.
-#[test]
-fn the_commands_of_the_owners_pages_are_there() {
+/// The commands of `plexusctl` in a text, and how many options they have; each is one that the program knows.
+#[track_caller]
+pub(crate) fn plexusctl_commands(text: &str) -> (BTreeSet<String>, usize) {
     let help = |words: &[&str]| {
         let said = std::process::Command::new(plexus_tests::binaries::path("plexusctl"))
             .args(words)
@@ -232,9 +232,8 @@ fn the_commands_of_the_owners_pages_are_there() {
     };
     assert!(help(&["no-such-command"]).is_none(), "the control");
     let (mut commands, mut options) = (BTreeSet::new(), 0);
-    let page: String = OWNERS_PAGES.map(page).concat();
     let top = help(&[]).expect("help");
-    for words in typed(&page) {
+    for words in typed(text) {
         // Prose goes on behind the command: "plexusctl sources say why".
         let first = words[0].as_str();
         if first.starts_with("--") {
@@ -259,6 +258,14 @@ fn the_commands_of_the_owners_pages_are_there() {
         }
         commands.insert(path.join(" "));
     }
+    (commands, options)
+}
+
+/// Whoever is woken at night types what the pages say: commands and their options are there.
+#[test]
+fn the_commands_of_the_owners_pages_are_there() {
+    let page: String = OWNERS_PAGES.map(page).concat();
+    let (commands, options) = plexusctl_commands(&page);
     assert!(
         commands.len() > 40 && options > 20,
         "{} {options}: {commands:?}",
