@@ -433,7 +433,10 @@ pub struct Page {
 /// A frame that a relay pushes. Types that are not here are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
-#[allow(missing_docs, reason = "the protocol's own names, in docs/channels/protocol.md")]
+#[allow(
+    missing_docs,
+    reason = "the protocol's own names, in docs/channels/protocol.md"
+)]
 pub enum Event {
     #[serde(rename = "ready")]
     Ready {
@@ -498,7 +501,10 @@ pub mod close {
 /// Codes of refusals; clients switch on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the protocol's own names, in docs/channels/protocol.md")]
+#[allow(
+    missing_docs,
+    reason = "the protocol's own names, in docs/channels/protocol.md"
+)]
 pub enum Code {
     InvalidRequest,
     InvalidPublicKey,

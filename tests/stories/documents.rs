@@ -1,4 +1,4 @@
-//! The pages under `docs/` and in the first folder name only what there is: tests, files, types, other pages.
+//! The pages under `docs/` and `tests/reports/`, and in the first folder, name only what there is: tests, files, types, other pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,10 +30,23 @@ fn files(extension: &str) -> Vec<PathBuf> {
     found
 }
 
+/// What tests write or name for people who change Plexus.
+pub(crate) const REPORTS: &str = "tests/reports";
+
+/// A report of the tests.
+pub(crate) fn report(name: &str) -> String {
+    fs::read_to_string(root().join(REPORTS).join(name)).expect("the report")
+}
+
 pub(crate) fn pages() -> BTreeMap<PathBuf, String> {
     let pages = files("md").into_iter();
     pages
-        .filter(|page| page.starts_with(root().join("docs")) || page.parent() == Some(root()))
+        .filter(|page| {
+            let folder = page.parent();
+            page.starts_with(root().join("docs"))
+                || page.starts_with(root().join(REPORTS))
+                || folder == Some(root())
+        })
         .map(|page| (page.clone(), fs::read_to_string(page).expect("a page")))
         .collect()
 }
@@ -101,7 +114,7 @@ fn the_tests_that_the_pages_name_exist() {
     let tests = tests();
     assert!(tests.contains("documents::the_tests_that_the_pages_name_exist"));
     assert!(!tests.contains("documents::root"), "a function is no test");
-    let coverage = page("test-coverage.md") + &page("sandbox-probes.md");
+    let coverage = report("coverage.md") + &report("sandbox-probes.md");
     let named: BTreeSet<&str> = named_tests(&coverage).collect();
     let missing: Vec<_> = named
         .iter()

@@ -1,16 +1,11 @@
 //! The form of the pages: each opens with its purpose, long ones list their contents, tables stay readable, users meet no
 //! test names, decisions have their parts, and the OpenAPI document is one.
 
-use crate::documents::{anchor, named_tests, pages, root};
+use crate::documents::{REPORTS, anchor, named_tests, pages, root};
 use std::path::Path;
 
 /// Folders and pages for people who change Plexus; names of tests are what some of them are for.
-const FOR_DEVELOPERS: [&str; 4] = [
-    "docs/test-coverage.md",
-    "docs/sandbox-probes.md",
-    "docs/decisions/",
-    "CONTRIBUTING.md",
-];
+const FOR_DEVELOPERS: [&str; 3] = [REPORTS, "docs/decisions/", "CONTRIBUTING.md"];
 
 /// Most words of a cell of a table.
 const WORDS: usize = 30;
@@ -167,7 +162,7 @@ fn pages_for_users_name_no_test() {
         found.extend(named.map(|name| format!("{}: {name}", name_of(page))));
     }
     assert!(found.is_empty(), "{found:#?}");
-    let coverage = crate::documents::page("test-coverage.md");
+    let coverage = crate::documents::report("coverage.md");
     assert!(
         named_tests(&coverage).any(|name| tests.contains(name)),
         "the control"
