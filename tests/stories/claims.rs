@@ -53,7 +53,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "A granted read needs no further approval until its grant ends: after 7 days, or after 24 hours for a lent MCP server or an extension, unless you choose otherwise.",
+        "A granted read needs no further approval until its grant ends.",
         &[
             "windows::an_approval_without_a_window_takes_the_wish_or_the_class_default",
             "expiry::windows_end",
@@ -76,7 +76,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "A coding agent's run on a copy of a folder, a tool of an MCP server that you did not class as a read, and an effect of an extension ask every time.",
+        "So do a tool of an MCP server that you did not class as a read, and an effect of an extension.",
         &[
             "windows::what_executes_is_approved_call_by_call",
             "mcp_servers::real_server_serves_after_approval",
@@ -136,7 +136,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
         &["mcp_remote::server_at_a_url_serves_after_approval_in_either_era"],
     ),
     (
-        "A change of a folder, of a note through the running Obsidian, or of a to-do can be taken back as long as nobody changed the thing since.",
+        "You can take back a change of a folder, of a note through the running Obsidian, or of a to-do, unless somebody changed the thing since.",
         &[
             "undo::the_command_shows_asks_and_does",
             "undo::what_cannot_be_taken_back_says_why_and_changes_nothing",
@@ -174,6 +174,17 @@ const CLAIMS: &[(&str, &[&str])] = &[
         &[
             "export::the_script_in_the_documentation_agrees",
             "export::a_damaged_export_names_the_first_bad_event",
+        ],
+    ),
+    (
+        "Unless you choose otherwise, that is after 7 days, and after 24 hours for a lent MCP server or an extension.",
+        &["windows::an_approval_without_a_window_takes_the_wish_or_the_class_default"],
+    ),
+    (
+        "A coding agent's run on a copy of a folder asks every time.",
+        &[
+            "windows::what_executes_is_approved_call_by_call",
+            "coding_agents::codex_run_changes_nothing_until_it_is_applied",
         ],
     ),
     // What works
