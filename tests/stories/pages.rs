@@ -84,6 +84,54 @@ fn long_page_lists_its_contents() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// The sentences of a page, but for tables, headings and code, that begin with a word that is no subject.
+fn odd_openings(text: &str) -> Vec<String> {
+    let mut is_code = false;
+    let mut prose = String::new();
+    for line in text.lines() {
+        is_code ^= line.trim_start().starts_with("```");
+        let is_prose = !is_code && !line.starts_with(['|', '#', '`']) && !line.starts_with("    ");
+        prose.push_str(if is_prose { line } else { "\n" });
+        prose.push('\n');
+    }
+    let paragraphs = prose.split("\n\n").flat_map(|one| one.split("\n- "));
+    let words = paragraphs.map(|one| one.split_whitespace().collect::<Vec<_>>().join(" "));
+    let sentences = words.flat_map(|one| {
+        let sentences = one.split(". ").map(str::to_owned);
+        sentences.collect::<Vec<_>>()
+    });
+    let odd = sentences.filter(|one| {
+        let one = one.trim_start_matches(['-', '*', ' ']);
+        let first = one.split(' ').next().unwrap_or_default();
+        matches!(first, "What" | "Who" | "Whoever" | "Nothing") && !one.contains('?')
+    });
+    odd.collect()
+}
+
+#[test]
+fn sentences_begin_with_their_subject() {
+    let odd = odd_openings(
+        "# What it is\n\nA page. What is said\nhere counts. What is it?\n\n- Nothing is here.\n",
+    );
+    assert_eq!(
+        odd,
+        ["What is said here counts", "Nothing is here."],
+        "the control"
+    );
+    let pages = pages();
+    let pages = pages.iter().filter(|(page, _)| {
+        let name = name_of(page);
+        let is_kept = name.starts_with("docs/decisions/") || name.starts_with(REPORTS);
+        !is_kept && name != "CHANGELOG.md"
+    });
+    let found = pages.flat_map(|(page, text)| {
+        let odd = odd_openings(text).into_iter();
+        odd.map(|sentence| format!("{}: {sentence}", name_of(page)))
+    });
+    let found: Vec<_> = found.collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// Whether each part begins a paragraph, once, in order.
 fn has_its_parts(text: &str) -> bool {
     let paragraphs = text.split("\n\n").map(str::trim_start);
