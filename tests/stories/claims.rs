@@ -76,7 +76,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "So do a tool of an MCP server that you did not class as a read, and an effect of an extension.",
+        "A tool of an MCP server that you did not class as a read, and an effect of an extension, ask every time.",
         &[
             "windows::what_executes_is_approved_call_by_call",
             "mcp_servers::real_server_serves_after_approval",
@@ -181,10 +181,11 @@ const CLAIMS: &[(&str, &[&str])] = &[
         &["windows::an_approval_without_a_window_takes_the_wish_or_the_class_default"],
     ),
     (
-        "A coding agent's run on a copy of a folder asks every time.",
+        "A coding agent's run on a copy of a folder asks every time; a conversation or a board asks once for all its runs.",
         &[
             "windows::what_executes_is_approved_call_by_call",
-            "coding_agents::codex_run_changes_nothing_until_it_is_applied",
+            "conversations::card_says_its_bounds_and_owner_lowers_them",
+            "orchestration::independent_tasks_run_side_by_side_and_stop",
         ],
     ),
     // What works

@@ -36,7 +36,7 @@ const QUESTIONS: [Question; 24] = [
     (
         "connect Codex by MCP",
         "docs/connect-codex.md",
-        "2. Connect here, in one step",
+        "2. Connect, here, in one step",
         "`plexusctl connect --type codex --here` gives Codex the tools of Plexus over MCP.",
     ),
     (

@@ -111,10 +111,7 @@ fn tray_shows_what_waits_and_pauses() {
         drop(listener.accept().expect("a connection"));
     }
     let took = began.elapsed();
-    assert!(
-        took > Duration::from_secs(1),
-        "10 connections in {took:?}"
-    );
+    assert!(took > Duration::from_secs(1), "10 connections in {took:?}");
     drop(listener);
     std::fs::remove_file(&socket).expect("our own socket");
     house.gateway.start_again();
