@@ -100,11 +100,12 @@ fn odd_openings(text: &str) -> Vec<String> {
         let sentences = one.split(". ").map(str::to_owned);
         sentences.collect::<Vec<_>>()
     });
-    let odd = sentences.filter(|one| {
-        let one = one.trim_start_matches(['-', '*', ' ']);
-        let first = one.split(' ').next().unwrap_or_default();
-        matches!(first, "What" | "Who" | "Whoever" | "Nothing") && !one.contains('?')
-    });
+    let odd = sentences
+        .map(|one| one.trim_start_matches(['-', '*', ' ']).to_owned())
+        .filter(|one| {
+            let first = one.split(' ').next().unwrap_or_default();
+            matches!(first, "What" | "Who" | "Whoever" | "Nothing") && !one.contains('?')
+        });
     odd.collect()
 }
 

@@ -191,7 +191,8 @@ fn links(from: &str) -> BTreeSet<String> {
 
 /// The words after each mention of a program between backticks or in a fenced block.
 fn words_after<'a>(section: &'a str, program: &str) -> Vec<&'a str> {
-    let mentions = section.split(&format!("{program} ")).skip(1);
+    let mention = format!("{program} ");
+    let mentions = section.split(&mention).skip(1);
     mentions
         .map(|rest| rest.split([' ', '`', '\n']).next().unwrap_or_default())
         .collect()
