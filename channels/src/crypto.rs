@@ -1,6 +1,6 @@
 //! The cryptography of channels: device keys, channel keys, what they wrap and seal, and the proof of possession.
 //!
-//! `docs/channels.md` gives each construction; `tests/vectors.json` its values. Every context is bound by [`fields`], which
+//! `docs/channels/protocol.md` gives each construction; `tests/vectors.json` its values. Every context is bound by [`fields`], which
 //! is injective, so that no two contexts have the same bytes.
 //!
 //! Invariants: no input or output but random bytes; a secret has no `Debug` and is wiped where its crate does so; what

@@ -5,7 +5,7 @@
 //!                 ◀── crypto ◀───────┘ │            on disk: identity, state
 //!                     identity, state ◀┘            network: dial, api, events
 //! ```
-//! `docs/channels.md` is the protocol. It is a design of this project; nothing is known about how it relates to another
+//! `docs/channels/protocol.md` is the protocol. It is a design of this project; nothing is known about how it relates to another
 //! program's formats.
 //!
 //! Invariants: the types and the cryptography do no input or output, but for random bytes and the clock of a new id; no

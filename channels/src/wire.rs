@@ -181,7 +181,7 @@ pub struct Wrap {
     pub ciphertext: Base64Url,
 }
 
-/// What a member signs of a new key version. `docs/channels.md` has the bytes that are signed.
+/// What a member signs of a new key version. `docs/channels/protocol.md` has the bytes that are signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyState {
     /// [`SUITE`].
@@ -433,7 +433,10 @@ pub struct Page {
 /// A frame that a relay pushes. Types that are not here are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
-#[allow(missing_docs, reason = "the protocol's own names, in docs/channels.md")]
+#[allow(
+    missing_docs,
+    reason = "the protocol's own names, in docs/channels/protocol.md"
+)]
 pub enum Event {
     #[serde(rename = "ready")]
     Ready {
@@ -498,7 +501,10 @@ pub mod close {
 /// Codes of refusals; clients switch on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the protocol's own names, in docs/channels.md")]
+#[allow(
+    missing_docs,
+    reason = "the protocol's own names, in docs/channels/protocol.md"
+)]
 pub enum Code {
     InvalidRequest,
     InvalidPublicKey,

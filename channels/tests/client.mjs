@@ -1,4 +1,4 @@
-// A client of a relay in JavaScript, from docs/channels.md and vectors.json alone: node's own crypto, fetch and WebSocket.
+// A client of a relay in JavaScript, from docs/channels/protocol.md and vectors.json alone: node's own crypto, fetch and WebSocket.
 // One command a line on stdin, as JSON; one answer a line on stdout.
 
 import {

@@ -76,42 +76,51 @@ fn profiles() -> Vec<(String, Needs)> {
     shipped
 }
 
+/// One column for all profiles that fare alike on every kernel.
 fn table() -> String {
-    let profiles = profiles();
-    let mut table = String::from("| Linux | Landlock |");
-    for (name, _) in &profiles {
-        table.push_str(&format!(" {name} |"));
-    }
-    table.push_str(&format!("\n|---|---|{}\n", "---|".repeat(profiles.len())));
     let mut kernels = vec![
-        (
-            "before 5.13".to_owned(),
-            "none".to_owned(),
-            kernel(Landlock::Missing),
-        ),
-        (
-            "any".to_owned(),
-            "switched off".to_owned(),
-            kernel(Landlock::Off),
-        ),
+        ("before 5.13", "none".to_owned(), kernel(Landlock::Missing)),
+        ("any", "switched off".to_owned(), kernel(Landlock::Off)),
     ];
-    kernels.extend((1..=NEWEST).map(|number| {
-        (
-            release(number).to_owned(),
-            number.to_string(),
-            version(number),
-        )
-    }));
-    for (linux, landlock, kernel) in kernels {
-        table.push_str(&format!("| {linux} | {landlock} |"));
-        for (_, needs) in &profiles {
-            table.push_str(match decide(kernel, *needs) {
-                Ok(hold) if hold.stands_in() => " serves, seccomp stands in |",
-                Ok(_) => " serves |",
-                Err(_) => " refused |",
+    kernels
+        .extend((1..=NEWEST).map(|number| (release(number), number.to_string(), version(number))));
+    let mut columns: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
+    for (name, needs) in profiles() {
+        let fares = kernels
+            .iter()
+            .map(|(_, _, kernel)| match decide(*kernel, needs) {
+                Ok(hold) if hold.stands_in() => "serves, seccomp stands in",
+                Ok(_) => "serves",
+                Err(_) => "refused",
             });
+        let fares: Vec<_> = fares.collect();
+        match columns.iter_mut().find(|(_, known)| *known == fares) {
+            Some((names, _)) => names.push(name),
+            None => columns.push((vec![name], fares)),
         }
-        table.push('\n');
+    }
+    let most = columns.iter().map(|(names, _)| names.len()).max();
+    let mut table = String::from("| Linux | Landlock |");
+    for (names, _) in &columns {
+        match Some(names.len()) == most {
+            true => table.push_str(" any other source |"),
+            false => table.push_str(&format!(" {} |", names.join(", "))),
+        }
+    }
+    table.push_str(&format!("\n|---|---|{}\n", "---|".repeat(columns.len())));
+    let mut rows: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for (at, (linux, landlock, _)) in kernels.iter().enumerate() {
+        let fares: Vec<_> = columns.iter().map(|(_, fares)| fares[at]).collect();
+        // What a kernel is at least counts, and a row is as good as the one before it where nothing changes.
+        if rows.last().is_none_or(|(_, _, last)| *last != fares) {
+            rows.push((linux, landlock, fares));
+        }
+    }
+    for (linux, landlock, fares) in rows {
+        table.push_str(&format!(
+            "| {linux} | {landlock} | {} |\n",
+            fares.join(" | ")
+        ));
     }
     table
 }

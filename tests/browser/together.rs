@@ -126,7 +126,7 @@ fn sets_mix_no_agents_and_leave_alone_what_asks_each_time() {
     scene.owner().approve(&of_one[1], "once");
     browser.see(DENY).click();
     browser.reads("#notes", "Denied 1, and 1 not — one: Write a file");
-    browser.reads("#notes", "It waits no longer");
+    browser.reads("#notes", "It is no longer pending");
     assert_eq!(one.status(&of_one[0]).at("/reason"), "not today");
     assert_eq!(scene.state_of(&one, &of_one[1]), "approved");
     for item in &of_other {

@@ -1,4 +1,4 @@
-//! What a hostile worker tries, and what must come of it: the rows of the table in `docs/sandbox-probes.md`.
+//! What a hostile worker tries, and what must come of it: the rows of the table in `tests/reports/sandbox-probes.md`.
 //!
 //! A [`Probe`] is a name, a closure and an expectation. The worker in `bin/plexus-worker-hostile` runs it inside the
 //! cage that the gateway made for a connector; the same program, started without a cage, runs it as the positive

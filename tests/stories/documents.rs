@@ -1,4 +1,4 @@
-//! The pages under `docs/` and in the first folder name only what there is: tests, files, types, other pages.
+//! The pages under `docs/` and `tests/reports/`, and in the first folder, name only what there is: tests, files, types, other pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,10 +30,23 @@ fn files(extension: &str) -> Vec<PathBuf> {
     found
 }
 
+/// What tests write or name for people who change Plexus.
+pub(crate) const REPORTS: &str = "tests/reports";
+
+/// A report of the tests.
+pub(crate) fn report(name: &str) -> String {
+    fs::read_to_string(root().join(REPORTS).join(name)).expect("the report")
+}
+
 pub(crate) fn pages() -> BTreeMap<PathBuf, String> {
     let pages = files("md").into_iter();
     pages
-        .filter(|page| page.starts_with(root().join("docs")) || page.parent() == Some(root()))
+        .filter(|page| {
+            let folder = page.parent();
+            page.starts_with(root().join("docs"))
+                || page.starts_with(root().join(REPORTS))
+                || folder == Some(root())
+        })
         .map(|page| (page.clone(), fs::read_to_string(page).expect("a page")))
         .collect()
 }
@@ -101,7 +114,7 @@ fn the_tests_that_the_pages_name_exist() {
     let tests = tests();
     assert!(tests.contains("documents::the_tests_that_the_pages_name_exist"));
     assert!(!tests.contains("documents::root"), "a function is no test");
-    let coverage = page("test-coverage.md") + &page("sandbox-probes.md");
+    let coverage = report("coverage.md") + &report("sandbox-probes.md");
     let named: BTreeSet<&str> = named_tests(&coverage).collect();
     let missing: Vec<_> = named
         .iter()
@@ -212,9 +225,9 @@ const OWNERS_PAGES: [&str; 11] = [
     "reference/log-events.md",
 ];
 
-/// Whoever is woken at night types what the pages say: commands and their options are there.
-#[test]
-fn the_commands_of_the_owners_pages_are_there() {
+/// The commands of `plexusctl` in a text, and how many options they have; each is one that the program knows.
+#[track_caller]
+pub(crate) fn plexusctl_commands(text: &str) -> (BTreeSet<String>, usize) {
     let help = |words: &[&str]| {
         let said = std::process::Command::new(plexus_tests::binaries::path("plexusctl"))
             .args(words)
@@ -232,9 +245,8 @@ fn the_commands_of_the_owners_pages_are_there() {
     };
     assert!(help(&["no-such-command"]).is_none(), "the control");
     let (mut commands, mut options) = (BTreeSet::new(), 0);
-    let page: String = OWNERS_PAGES.map(page).concat();
     let top = help(&[]).expect("help");
-    for words in typed(&page) {
+    for words in typed(text) {
         // Prose goes on behind the command: "plexusctl sources say why".
         let first = words[0].as_str();
         if first.starts_with("--") {
@@ -259,6 +271,14 @@ fn the_commands_of_the_owners_pages_are_there() {
         }
         commands.insert(path.join(" "));
     }
+    (commands, options)
+}
+
+/// Whoever is woken at night types what the pages say: commands and their options are there.
+#[test]
+fn the_commands_of_the_owners_pages_are_there() {
+    let page: String = OWNERS_PAGES.map(page).concat();
+    let (commands, options) = plexusctl_commands(&page);
     assert!(
         commands.len() > 40 && options > 20,
         "{} {options}: {commands:?}",

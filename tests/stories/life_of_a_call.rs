@@ -1,5 +1,5 @@
 //! What the wire promises of a call from its beginning to its end, beyond its answer: who goes away, who comes when there
-//! is no room, and what is told to who was not listening. `docs/test-coverage.md` names a story for each
+//! is no room, and what is told to who was not listening. `tests/reports/coverage.md` names a story for each
 //! line of the protocol.
 
 use crate::house::{COUNT, House, WRITE, Workshop, note};

@@ -43,6 +43,7 @@ mod chatting;
 mod child_calls;
 #[cfg(target_os = "linux")]
 mod children;
+mod claims;
 mod clients;
 #[cfg(target_os = "linux")]
 mod code_pins;
@@ -155,6 +156,7 @@ mod power;
 mod prompts;
 mod proposals;
 mod published;
+mod questions;
 mod real_agents;
 #[cfg(target_os = "linux")]
 mod recorded_runs;

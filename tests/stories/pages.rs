@@ -1,16 +1,11 @@
 //! The form of the pages: each opens with its purpose, long ones list their contents, tables stay readable, users meet no
 //! test names, decisions have their parts, and the OpenAPI document is one.
 
-use crate::documents::{anchor, named_tests, pages, root};
+use crate::documents::{REPORTS, anchor, named_tests, pages, root};
 use std::path::Path;
 
 /// Folders and pages for people who change Plexus; names of tests are what some of them are for.
-const FOR_DEVELOPERS: [&str; 4] = [
-    "docs/test-coverage.md",
-    "docs/sandbox-probes.md",
-    "docs/decisions/",
-    "CONTRIBUTING.md",
-];
+const FOR_DEVELOPERS: [&str; 3] = [REPORTS, "docs/decisions/", "CONTRIBUTING.md"];
 
 /// Most words of a cell of a table.
 const WORDS: usize = 30;
@@ -87,6 +82,55 @@ fn long_page_lists_its_contents() {
     });
     let missing: Vec<_> = missing.collect();
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The sentences of a page, but for tables, headings and code, that begin with a word that is no subject.
+fn odd_openings(text: &str) -> Vec<String> {
+    let mut is_code = false;
+    let mut prose = String::new();
+    for line in text.lines() {
+        is_code ^= line.trim_start().starts_with("```");
+        let is_prose = !is_code && !line.starts_with(['|', '#', '`']) && !line.starts_with("    ");
+        prose.push_str(if is_prose { line } else { "\n" });
+        prose.push('\n');
+    }
+    let paragraphs = prose.split("\n\n").flat_map(|one| one.split("\n- "));
+    let words = paragraphs.map(|one| one.split_whitespace().collect::<Vec<_>>().join(" "));
+    let sentences = words.flat_map(|one| {
+        let sentences = one.split(". ").map(str::to_owned);
+        sentences.collect::<Vec<_>>()
+    });
+    let odd = sentences
+        .map(|one| one.trim_start_matches(['-', '*', ' ']).to_owned())
+        .filter(|one| {
+            let first = one.split(' ').next().unwrap_or_default();
+            matches!(first, "What" | "Who" | "Whoever" | "Nothing") && !one.contains('?')
+        });
+    odd.collect()
+}
+
+#[test]
+fn sentences_begin_with_their_subject() {
+    let odd = odd_openings(
+        "# What it is\n\nA page. What is said\nhere counts. What is it?\n\n- Nothing is here.\n",
+    );
+    assert_eq!(
+        odd,
+        ["What is said here counts", "Nothing is here."],
+        "the control"
+    );
+    let pages = pages();
+    let pages = pages.iter().filter(|(page, _)| {
+        let name = name_of(page);
+        let is_kept = name.starts_with("docs/decisions/") || name.starts_with(REPORTS);
+        !is_kept && name != "CHANGELOG.md"
+    });
+    let found = pages.flat_map(|(page, text)| {
+        let odd = odd_openings(text).into_iter();
+        odd.map(|sentence| format!("{}: {sentence}", name_of(page)))
+    });
+    let found: Vec<_> = found.collect();
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 /// Whether each part begins a paragraph, once, in order.
@@ -167,7 +211,7 @@ fn pages_for_users_name_no_test() {
         found.extend(named.map(|name| format!("{}: {name}", name_of(page))));
     }
     assert!(found.is_empty(), "{found:#?}");
-    let coverage = crate::documents::page("test-coverage.md");
+    let coverage = crate::documents::report("coverage.md");
     assert!(
         named_tests(&coverage).any(|name| tests.contains(name)),
         "the control"

@@ -1,5 +1,5 @@
 //! Two days of one owner and two agents, slow on purpose: at terminals and over MCP. What is typed and read stands in
-//! `docs/two-days.md`, and is held against that page.
+//! `tests/reports/two-days.md`, and is held against that page.
 
 use crate::mcp;
 use crate::orchestration::{Office, task};
@@ -243,7 +243,7 @@ impl Day {
             ];
             often.iter().any(|words| line.contains(words))
         };
-        golden::check_told("docs/two-days.md", section, &told, goes_on);
+        golden::check_told("tests/reports/two-days.md", section, &told, goes_on);
     }
 }
 

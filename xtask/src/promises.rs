@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_coverage_page_lists_them() {
-        let path = cargo::root().join("docs/test-coverage.md");
+        let path = cargo::root().join("tests/reports/coverage.md");
         let page = fs::read_to_string(&path).unwrap();
         let (before, rest) = page.split_once(BEGIN).expect("the beginning of the list");
         let (listed, after) = rest.split_once(END).expect("its end");
@@ -352,7 +352,7 @@ mod tests {
         } else {
             assert_eq!(
                 listed, table,
-                "docs/test-coverage.md: PLEXUS_UPDATE_GOLDENS=1 writes it anew"
+                "tests/reports/coverage.md: PLEXUS_UPDATE_GOLDENS=1 writes it anew"
             );
         }
     }

@@ -6,7 +6,7 @@
 //!   └──────────── tools ◀── server ┘
 //! ```
 //! It runs beside the gateway: Codex works as its own user's program, in its own sandbox, without a cage of Plexus and without
-//! the tools of Plexus. `docs/channels.md` is the manual.
+//! the tools of Plexus. `docs/channels/peer.md` is the manual.
 
 mod codex;
 mod leftovers;

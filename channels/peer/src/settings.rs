@@ -27,7 +27,7 @@ const FILE_BYTES: u64 = 1 << 20;
     about = "Codex as a member of end-to-end encrypted channels",
     after_help = "Environment: AGENT_CHATHAM_AGENT, AGENT_CHATHAM_REGISTER_KEY, AGENT_CHATHAM_FIRST_NAME, AGENT_CHATHAM_LAST_NAME, \
                   AGENT_CHATHAM_SKILLS, AGENT_CHATHAM_SERVER_URL stand for the flags, in their order.\n\
-                  Exit status: 0 ended when asked to, 1 failed, 64 usage. docs/channels.md is the manual."
+                  Exit status: 0 ended when asked to, 1 failed, 64 usage. docs/channels/peer.md is the manual."
 )]
 pub(crate) struct Flags {
     /// Use the identity in this folder below ~/.agent-chatham/agents

@@ -28,7 +28,7 @@ const LEAVE: Duration = Duration::from_secs(2);
     name = "plexus-relay",
     version,
     about = "A relay for end-to-end encrypted channels",
-    after_help = "Exit status: 0 done, 1 failed, 2 usage. docs/channels.md is the manual."
+    after_help = "Exit status: 0 done, 1 failed, 2 usage. docs/channels/relay.md is the manual."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -1,4 +1,4 @@
-//! The routes of `docs/channels.md`, as functions of a [`Relay`].
+//! The routes of `docs/channels/protocol.md`, as functions of a [`Relay`].
 //!
 //! Invariants: who asks is settled before a body is read; every answer but an upgrade is JSON; every route, id and method that
 //! is not there, or not for the caller, has the same answer; what a member asks for is in memory only while its bytes are

@@ -251,7 +251,7 @@ impl Bench {
                 false => Size::PROMISED,
             },
             is_quick: arguments.quick,
-            // Two sweeps (docs/performance-notes.md, timers).
+            // Two sweeps (tests/reports/performance.md#what-it-holds-what-wakes-it-what-it-writes).
             rest: Duration::from_secs(if arguments.quick { 5 } else { 60 }),
         }
     }

@@ -309,7 +309,7 @@ pub(crate) static PROMISES: &[Promise] = &[
         0.1,
         Unit::Cpu,
     ),
-    // The timers of an idle gateway are those of docs/performance-notes.md; one more of 15 s or less would be seen.
+    // The timers of an idle gateway are those of tests/reports/performance.md; one more of 15 s or less would be seen.
     most(
         Part::Memory,
         "idle, workers asleep: times that a thread woke",

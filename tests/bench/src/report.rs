@@ -169,7 +169,7 @@ impl Report {
     /// When a page has no place for them, or cannot be written, or a headline is no promise.
     pub(crate) fn write(&self, root: &Path) -> Result<()> {
         place(&root.join("docs/performance.md"), &self.headlines()?)?;
-        place(&root.join("docs/performance-notes.md"), &self.text())?;
+        place(&root.join("tests/reports/performance.md"), &self.text())?;
         let picture = picture::draw(&self.figures, CONNECTIONS);
         std::fs::write(root.join("docs/images/performance.svg"), picture)?;
         Ok(())

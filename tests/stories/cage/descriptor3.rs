@@ -41,7 +41,7 @@ fn whatever_a_worker_says_ends_it_or_is_ignored() {
             .map(|thread| thread.join().expect("it holds"));
         tried.flatten().collect()
     });
-    golden::check_section("docs/sandbox-probes.md", "attacks", &page(&notes));
+    golden::check_section("tests/reports/sandbox-probes.md", "attacks", &page(&notes));
 }
 
 /// Silence, and what is only seen by looking: a worker is looked after every five seconds. As a writer, because a read

@@ -65,7 +65,11 @@ fn every_probe_in_every_cage_and_without_one() {
         || scene.descriptors() <= before,
     );
     assert!(scene.gateway.stop().success());
-    golden::check_section("docs/sandbox-probes.md", "probes", &page(&measured));
+    golden::check_section(
+        "tests/reports/sandbox-probes.md",
+        "probes",
+        &page(&measured),
+    );
 }
 
 /// The kernel ends it, in place of an answer: as a writer, because a read would be tried on four of them.
@@ -218,14 +222,36 @@ fn page(measured: &[(&Family, Vec<Row>)]) -> String {
     page
 }
 
+/// What every cage answers alike is a list; the other rows are a table.
 fn table(page: &mut String, title: &str, rows: &[&Row]) {
+    let _ = write!(page, "\n### {title}\n");
+    let alike = |row: &&&Row| row.cells.iter().all(|cell| *cell == row.cells[0]);
+    for (cell, words) in [
+        (REFUSED, "Refused in every cage"),
+        (DONE, "Done in every cage"),
+    ] {
+        let these = rows.iter().filter(alike).filter(|row| row.cells[0] == cell);
+        let names: Vec<_> = these
+            .map(|row| match row.without {
+                DONE => format!("- {}\n", row.probe.name),
+                without => format!("- {} ({without})\n", row.probe.name),
+            })
+            .collect();
+        if !names.is_empty() {
+            let _ = write!(page, "\n{words}:\n\n{}", names.concat());
+        }
+    }
+    let others: Vec<_> = rows.iter().filter(|row| !alike(row)).collect();
+    if others.is_empty() {
+        return;
+    }
     let heads = Subject::ALL.map(Subject::title).join(" | ");
     let _ = write!(
         page,
-        "\n| {title} | without a cage | {heads} |\n|---|---|{}\n",
+        "\n| | without a cage | {heads} |\n|---|---|{}\n",
         "---|".repeat(Subject::ALL.len())
     );
-    for row in rows {
+    for row in others {
         let cells = row.cells.join(" | ");
         let _ = writeln!(page, "| {} | {} | {cells} |", row.probe.name, row.without);
     }

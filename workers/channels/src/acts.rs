@@ -381,7 +381,7 @@ pub async fn plan_rotate(account: &Account, id: Id) -> Result<Plan<Act>, SourceE
     let ids = ids(&channel.members);
     let keys = standing(account, id).map_err(|error| told(&error))?;
     if keys == "authenticated" || keys == "stopped" {
-        let headline = "renews the key of a channel for its members of now";
+        let headline = "renews the key of a channel for its current members";
         let preview = about(account, headline, &channel, &name)?;
         let of = json!(["rotate", id, name, ids, channel.key_version]);
         return Ok(plan_of(Act::Rotate(id), &of, preview));

@@ -5,7 +5,7 @@
 //! ```
 //! One thread writes. It takes what has been queued, at most [`MOST`], and commits it once: callers that came meanwhile
 //! share the next flush. On a disk whose flush is slow the thread lingers for the callers that it has just answered, as the
-//! ledger's writer does and for the same reason (docs/performance-notes.md, "Rounds of 64 callers").
+//! ledger's writer does and for the same reason (tests/reports/performance.md#where-the-time-goes).
 //!
 //! Invariant: after a failed commit the file is opened again before anything is read from it; what a caller hears then is
 //! "not known", and the same act again finds out.

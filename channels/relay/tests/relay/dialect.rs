@@ -1,4 +1,4 @@
-//! A client of another make: written from `docs/channels.md` and the vectors alone, in another language.
+//! A client of another make: written from `docs/channels/protocol.md` and the vectors alone, in another language.
 
 use crate::harness::{Relay, event, id_of, listener, message, story, text, texts};
 use plexus_channels::Id;

@@ -25,7 +25,7 @@ pub(super) async fn decided(
     call: Decide,
 ) -> Result<Decided, Refused> {
     let over = || {
-        let why = "the question waits no longer: its time or its call is over";
+        let why = "the question is no longer pending: its time or its call is over";
         Refused::new(
             ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"),
         )

@@ -234,7 +234,7 @@ impl Unanswered {
                 format!("{id} is not {wanted}: it was decided otherwise elsewhere")
             }
             DecisionStatus::Over => format!(
-                "{id} waits no longer, and nothing tells whether by your decision: plexusctl audit tail"
+                "{id} is no longer pending, and nothing tells whether by your decision: plexusctl audit tail"
             ),
         }
     }

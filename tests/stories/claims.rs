@@ -1,0 +1,382 @@
+//! What README claims, claim by claim, with the tests that hold it: a claim without a test is marketing.
+//!
+//! A claim is a sentence of README's guarantees, what its comparison says of Plexus, or what works today.
+
+use crate::documents::{self, root};
+
+/// Each claim as README has it, without links, and its tests.
+const CLAIMS: &[(&str, &[&str])] = &[
+    // Compared
+    (
+        "you, in a program apart from the agent",
+        &["invoke::an_effect_asks_and_says_so"],
+    ),
+    (
+        "the change, line by line, where it can be computed first; elsewhere the input",
+        &[
+            "first_write::from_start_to_an_approved_write_in_terminals",
+            "mcp_servers::real_server_serves_after_approval",
+        ],
+    ),
+    (
+        "calls through Plexus, not the agent's own shell",
+        &[
+            "real_agents::claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials",
+        ],
+    ),
+    (
+        "its own folder or listed hosts; a server at a URL is not confined",
+        &[
+            "files::a_reader_reads_its_root_and_nothing_else",
+            "egress::tunnel_goes_to_listed_hosts_only",
+            "mcp_remote::server_at_a_url_serves_after_approval_in_either_era",
+        ],
+    ),
+    (
+        "an audit log, undo for many changes, revocation",
+        &[
+            "knowing::what_an_agent_did_is_told_in_words",
+            "undo::the_command_shows_asks_and_does",
+            "revoke::the_owner_takes_a_grant_back",
+        ],
+    ),
+    (
+        "a gateway that runs, and grants",
+        &["tutorials::quick_start"],
+    ),
+    // Guarantees
+    (
+        "A new agent may do nothing.",
+        &[
+            "agents::nothing_is_allowed_without_an_act_of_the_owner",
+            "invoke::an_effect_asks_and_says_so",
+        ],
+    ),
+    (
+        "A granted read needs no further approval until its grant ends.",
+        &[
+            "windows::an_approval_without_a_window_takes_the_wish_or_the_class_default",
+            "expiry::windows_end",
+            "agents::a_connect_grants_reads_and_skips_effects",
+        ],
+    ),
+    (
+        "Any other call asks each time, unless you choose a time window for it or lend a folder for writing.",
+        &[
+            "invoke::an_effect_asks_and_says_so",
+            "windows::an_elevated_write_may_stand",
+            "lending::writes_stand_count_and_ask_where_they_would_run",
+        ],
+    ),
+    (
+        "In a window you do not see each change before it is made.",
+        &[
+            "windows::an_elevated_write_may_stand",
+            "windows::a_standing_write_is_held_against_what_was_read",
+        ],
+    ),
+    (
+        "A tool of an MCP server that you did not class as a read, and an effect of an extension, ask every time.",
+        &[
+            "windows::what_executes_is_approved_call_by_call",
+            "mcp_servers::real_server_serves_after_approval",
+            "extensions::read_writes_nothing_and_write_asks_each_time",
+        ],
+    ),
+    (
+        "So does a change that its source rates as `high`, such as an event in a calendar.",
+        &["caldav::event_is_asked_about_each_time"],
+    ),
+    (
+        "No setting changes that.",
+        &[
+            "windows::what_executes_is_approved_call_by_call",
+            "cards::a_window_above_the_ceiling_says_why_it_cannot_be_chosen",
+        ],
+    ),
+    (
+        "An approval covers the input on its card, once.",
+        &[
+            "once::another_input",
+            "once::two_at_the_same_time",
+            "once::a_stale_or_foreign_digest",
+        ],
+    ),
+    (
+        "If the file has changed since the card was made, the gateway does not write it.",
+        &[
+            "once::a_swapped_preview",
+            "obsidian_rest::note_edited_after_the_card_is_left_alone",
+        ],
+    ),
+    (
+        "A worker reaches the folder or the hosts of its source, and nothing else of yours.",
+        &[
+            "files::a_reader_reads_its_root_and_nothing_else",
+            "files::a_writer_changes_nothing_outside",
+            "egress::tunnel_goes_to_listed_hosts_only",
+        ],
+    ),
+    (
+        "It proves that at each start, before it serves, unless you start its source with `--unsandboxed-i-understand`.",
+        &[
+            "starts::an_unsound_cage_is_refused_and_its_report_told",
+            "old_kernels::a_source_without_a_cage_is_the_owners_own_doing_and_loud",
+        ],
+    ),
+    (
+        "A lent MCP server that is a program has no network unless you name hosts.",
+        &[
+            "mcp_servers::servers_have_no_network",
+            "mcp_hosts::python_server_reaches_the_host_that_was_named_and_no_other",
+        ],
+    ),
+    (
+        "A lent server at a URL is in no sandbox of yours.",
+        &["mcp_remote::server_at_a_url_serves_after_approval_in_either_era"],
+    ),
+    (
+        "You can take back a change of a folder, of a note through the running Obsidian, or of a to-do, unless somebody changed the thing since.",
+        &[
+            "undo::the_command_shows_asks_and_does",
+            "undo::what_cannot_be_taken_back_says_why_and_changes_nothing",
+            "obsidian_rest::write_is_shown_as_a_difference_approved_and_taken_back",
+            "caldav::todo_is_shown_approved_seen_by_another_client_and_taken_back",
+        ],
+    ),
+    (
+        "A revoked grant permits no further call.",
+        &[
+            "revoke::the_owner_takes_a_grant_back",
+            "revoke::the_writer_decides_last",
+        ],
+    ),
+    (
+        "A pause refuses every agent at once.",
+        &["knowing::a_pause_refuses_every_agent_and_not_the_owner"],
+    ),
+    (
+        "Each call that was answered is in the log.",
+        &[
+            "invoke::every_answer_has_its_record",
+            "knowing::no_refusal_goes_uncounted",
+        ],
+    ),
+    (
+        "The log holds no content of your notes and no credential.",
+        &[
+            "audit::content_stays_where_it_is",
+            "knowing::the_log_is_kept_and_holds_no_credential",
+        ],
+    ),
+    (
+        "A changed export is found by a script that you can read.",
+        &[
+            "export::the_script_in_the_documentation_agrees",
+            "export::a_damaged_export_names_the_first_bad_event",
+        ],
+    ),
+    (
+        "Unless you choose otherwise, that is after 7 days, and after 24 hours for a lent MCP server or an extension.",
+        &["windows::an_approval_without_a_window_takes_the_wish_or_the_class_default"],
+    ),
+    (
+        "A coding agent's run on a copy of a folder asks every time; a conversation or a board asks once for all its runs.",
+        &[
+            "windows::what_executes_is_approved_call_by_call",
+            "conversations::card_says_its_bounds_and_owner_lowers_them",
+            "orchestration::independent_tasks_run_side_by_side_and_stop",
+        ],
+    ),
+    // What works
+    (
+        "Obsidian vaults: read, list, search; write and append through the running app",
+        &[
+            "invoke::listings_and_searches",
+            "obsidian_rest::write_is_shown_as_a_difference_approved_and_taken_back",
+            "obsidian_rest::note_edited_after_the_card_is_left_alone",
+        ],
+    ),
+    (
+        "calendars and to-dos of a CalDAV server: read, add, complete, undo",
+        &[
+            "caldav::granted_read_lists_events_of_a_real_server",
+            "caldav::todo_is_shown_approved_seen_by_another_client_and_taken_back",
+            "caldav::standing_completion_covers_what_the_agent_has_listed",
+        ],
+    ),
+    (
+        "plain folders: list, read, write, undo; lent to one agent for a time",
+        &[
+            "undo::the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act",
+            "lending::only_the_borrower_has_it_and_only_what_was_lent",
+        ],
+    ),
+    (
+        "git repositories: log, show, blame, search, without running git",
+        &[
+            "history::a_history_is_added_and_asked",
+            "served::nothing_that_a_repository_configures_happens",
+        ],
+    ),
+    (
+        "Codex and Claude Code as sources: on a copy of a folder, in runs, conversations or boards of tasks, with tools that you grant",
+        &[
+            "coding_agents::codex_run_changes_nothing_until_it_is_applied",
+            "coding_agents::claude_run_changes_nothing_until_it_is_applied",
+            "conversations::codex_goes_on_in_its_copy",
+            "orchestration::codex_and_claude_share_a_board_that_money_bounds",
+            "host_tools::nested_claude_reads_what_it_was_granted",
+        ],
+    ),
+    (
+        "Linux",
+        &["kernels::the_table_of_kernel_versions_is_what_is_decided"],
+    ),
+    (
+        "a console in a browser: decide, connect, revoke, look up and undo; nearly all in a terminal too",
+        &[
+            "newcomer::by_pointer_alone",
+            "newcomer::by_keyboard_alone",
+            "first_write::from_start_to_an_approved_write_in_terminals",
+        ],
+    ),
+    (
+        "Claude Code and Codex set up by one command; other MCP clients by a block to paste, over stdio or HTTP",
+        &[
+            "tutorials::connecting_claude_code",
+            "tutorials::connecting_codex",
+            "mcp_setup::mcp_client_is_set_up_by_the_printed_block_and_taken_back",
+            "mcp_http::http_client_lists_and_reads_in_both_eras",
+        ],
+    ),
+    (
+        "an MCP server, a program or at a URL: tools, resources and prompts, pinned; changed tools wait; sign-in by browser",
+        &[
+            "mcp_servers::real_server_serves_after_approval",
+            "mcp_remote::server_at_a_url_serves_after_approval_in_either_era",
+            "mcp_resources::real_server_lends_its_resources_and_prompts",
+            "mcp_changes::changed_and_new_tools_are_hidden_until_one_card_is_decided",
+            "mcp_sign_in::owner_signs_in_by_a_browser_and_stays_signed_in",
+        ],
+    ),
+    (
+        "a command, an app with an HTTP API or a socket, or a workflow, by a manifest; an agent may propose one",
+        &[
+            "tutorials::creating_an_extension",
+            "local_apps::lamp_is_read_and_switched_with_approval",
+            "app_sockets::app_is_asked_and_a_write_waits",
+            "workflows::one_approval_carries_all_members",
+            "proposals::agent_writes_an_extension_and_the_owner_decides",
+        ],
+    ),
+    (
+        "service, upgrade in place, backup and restore",
+        &[
+            "install::a_service_is_shown_before_it_is_written_and_taken_back_whole",
+            "changing_over::clients_at_full_speed_renew_and_notice_nothing_else",
+            "backup::a_backup_at_rest_and_a_restore_to_an_empty_place",
+        ],
+    ),
+    (
+        "end-to-end encrypted channels: relay, chat in a terminal, channels as a source, Codex as a member in a sandbox",
+        &[
+            "tutorials::talking_in_channels",
+            "chatting::person_talks_reads_back_and_finds_what_is_new",
+            "channels::agent_reads_asks_to_send_and_is_heard_once",
+            "codex_peer::granted_peer_answers_and_leaves_a_record",
+        ],
+    ),
+];
+
+/// A section of a page, without its heading.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = page
+        .split_once(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("README has no section {heading:?}"));
+    rest.split("\n## ").next().unwrap_or_default()
+}
+
+/// A text on one line, and its links by their words alone.
+fn plain(text: &str) -> String {
+    let mut words = String::new();
+    for (at, part) in text.split("](").enumerate() {
+        let part = match at {
+            0 => part,
+            _ => part.split_once(')').map_or(part, |(_, rest)| rest),
+        };
+        words.push_str(&part.replace('[', ""));
+    }
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The cells of the table of a section, but for its head.
+fn rows(section: &str) -> Vec<Vec<String>> {
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split('|').map(plain).collect())
+        .collect()
+}
+
+fn claims(page: &str) -> Vec<String> {
+    let compared = rows(section(page, "Compared")).into_iter();
+    let mut claims: Vec<String> = compared.filter_map(|mut cells| cells.pop()).collect();
+    for bullet in section(page, "Guarantees").split("\n- **").skip(1) {
+        let (_, sentences) = bullet.split_once(".** ").expect("a name, then sentences");
+        let text = plain(sentences);
+        let sentences = text.split_inclusive(". ").map(|one| one.trim().to_owned());
+        claims.extend(sentences);
+    }
+    let works = rows(section(page, "What works")).into_iter();
+    claims.extend(works.map(|cells| cells[0].clone()));
+    claims
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).expect("README")
+}
+
+#[test]
+fn each_claim_of_readme_has_its_tests() {
+    let page = "\n## Compared\n| | a |\n|---|---|\n| x | y |\n\n## Guarantees\n\n- **A.** One. Two\n  [words](x.md).\n\n## What works\n| b | c |\n|---|---|\n| z | |\n";
+    assert_eq!(
+        claims(page),
+        ["y", "One.", "Two words.", "z"],
+        "the control"
+    );
+    let claims = claims(&readme());
+    assert!(claims.len() > 30, "{claims:#?}");
+    let known = |claim: &String| CLAIMS.iter().any(|(known, _)| known == claim);
+    let unheld: Vec<_> = claims.iter().filter(|claim| !known(claim)).collect();
+    assert!(unheld.is_empty(), "no test is named for {unheld:#?}");
+    let gone: Vec<_> = CLAIMS
+        .iter()
+        .filter(|(known, _)| !claims.iter().any(|claim| claim == known))
+        .collect();
+    assert!(gone.is_empty(), "README no longer says {gone:#?}");
+    let tests = documents::tests();
+    for (claim, named) in CLAIMS {
+        assert!(!named.is_empty(), "{claim}");
+        let missing: Vec<_> = named
+            .iter()
+            .filter(|name| !tests.contains(**name))
+            .collect();
+        assert!(missing.is_empty(), "{claim}: there is no {missing:#?}");
+    }
+}
+
+/// The front page counts what is missed as the page of the bench does.
+#[test]
+fn readme_counts_the_missed_targets() {
+    let page = documents::page("performance.md");
+    let counted = page.lines().find_map(|line| {
+        let line = line.trim_matches('*');
+        line.strip_suffix(" targets are missed.")
+    });
+    let counted = counted.expect("the bench's first line");
+    let said = plain(&readme());
+    let said = said
+        .split(" performance targets")
+        .next()
+        .unwrap_or_default();
+    assert!(said.ends_with(counted), "{counted} on docs/performance.md");
+}
