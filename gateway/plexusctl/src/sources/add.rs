@@ -27,6 +27,8 @@ use zeroize::Zeroizing;
 #[derive(Args)]
 pub(crate) struct Add {
     /// Kind of source: plexusctl sources kinds
+    // Without one the kinds are told, and not only that it is missing.
+    #[arg(default_value = "", hide_default_value = true)]
     kind: String,
     /// Folder that it opens, where it opens one
     path: Option<PathBuf>,
@@ -349,7 +351,11 @@ pub(super) fn connector_of<'c>(known: &'c [Connector], kind: &str) -> Result<&'c
     found.ok_or_else(|| {
         let kinds: Vec<_> = known.iter().map(|c| c.kind.as_str()).collect();
         let kinds = text::line(&kinds.join(", "));
-        Stop::usage(format!("there is no kind {kind:?}; there are: {kinds}"))
+        let why = match kind {
+            "" => format!("say which kind of source; there are: {kinds}"),
+            kind => format!("there is no kind {kind:?}; there are: {kinds}"),
+        };
+        Stop::usage(why).next("plexusctl sources kinds")
     })
 }
 
