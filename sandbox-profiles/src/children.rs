@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::Limits;
-use crate::launch::launcher_command;
+use crate::launch::caged_line;
 
-/// Where a worker that may have children finds its keeper: a packet socket.
+/// Where a worker that may have children finds its keeper: see [`packets`](crate::packets).
 pub const KEEPER_FD: i32 = 4;
 /// The longest message between the two, in bytes: a prompt may be among the values.
 pub const MAX_MESSAGE: usize = 96 * 1024;
@@ -133,7 +133,7 @@ impl KeeperSettings {
     }
 }
 
-/// As [`launcher_command`], for a worker that may have children. `None` on macOS, where there is no keeper yet.
+/// As [`launcher_command`](crate::launcher_command), for a worker that may have children: the launcher is ours on both systems.
 #[must_use]
 pub fn keeper_command(
     profile: &str,
@@ -142,11 +142,8 @@ pub fn keeper_command(
     kept: &KeeperSettings,
     launcher: &Path,
     worker: &Path,
-) -> Option<(PathBuf, Vec<OsString>)> {
-    if cfg!(target_os = "macos") {
-        return None;
-    }
-    let (program, mut line) = launcher_command(profile, params, limits, launcher, worker);
+) -> (PathBuf, Vec<OsString>) {
+    let mut line = caged_line(profile, params, limits, worker);
     // Before `--` and the worker.
     let rest = line.split_off(line.len() - 2);
     line.extend(["--runs".into(), kept.runs.clone().into()]);
@@ -155,11 +152,10 @@ pub fn keeper_command(
     for child in &kept.programs {
         line.extend(["--child".into(), child.name.clone().into()]);
         line.extend(["--program".into(), child.program.clone().into()]);
-        let (_, cage) = launcher_command(
+        let cage = caged_line(
             &child.profile,
             &child.parameters,
             &child.limits,
-            launcher,
             &child.program,
         );
         let end = cage.len() - 2;
@@ -207,7 +203,7 @@ pub fn keeper_command(
         }
     }
     line.extend(rest);
-    Some((program, line))
+    (launcher.to_owned(), line)
 }
 
 /// What a worker asks of its keeper.

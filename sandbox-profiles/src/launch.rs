@@ -39,7 +39,21 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Applies the limits to this process, for good. The Linux launcher does this; macOS has no launcher of ours:
+    /// The arguments of our launcher for them.
+    fn line(&self) -> Vec<OsString> {
+        let options = [
+            ("--limit-files", self.files),
+            ("--limit-file-size", self.file_size),
+            ("--limit-memory", self.memory),
+            ("--limit-addresses", self.addresses),
+        ];
+        let given = options
+            .into_iter()
+            .filter_map(|(option, most)| Some([option.into(), most?.to_string().into()]));
+        given.flatten().collect()
+    }
+
+    /// Applies the limits to this process, for good. Our launcher does this. A worker on macOS has Apple's:
     /// `give_up_inherited` does it there.
     /// # Errors
     /// What `setrlimit` says: a limit above the inherited one, for example.
@@ -97,14 +111,41 @@ pub fn launcher_command(
     launcher: &Path,
     worker: &Path,
 ) -> (PathBuf, Vec<OsString>) {
-    let mut args: Vec<OsString> = Vec::new();
-    let program = platform(limits, launcher, &mut args);
-    args.extend(["-p".into(), profile.into()]);
-    for (key, value) in params {
-        args.extend(["-D".into(), format!("{key}={value}").into()]);
+    if cfg!(target_os = "macos") {
+        let line = sandbox_exec_line(profile, params, worker);
+        return (PathBuf::from(SANDBOX_EXEC), line);
     }
-    args.extend(["--".into(), worker.into()]);
-    (program, args)
+    let line = caged_line(profile, params, limits, worker);
+    (launcher.to_owned(), line)
+}
+
+/// Where macOS keeps its launcher. Absolute: it is never looked up in PATH.
+pub(crate) const SANDBOX_EXEC: &str = "/usr/bin/sandbox-exec";
+
+/// The arguments of our launcher that run `program` under `profile`.
+pub(crate) fn caged_line(
+    profile: &str,
+    params: &[(String, String)],
+    limits: &Limits,
+    program: &Path,
+) -> Vec<OsString> {
+    let mut line = limits.line();
+    line.extend(sandbox_exec_line(profile, params, program));
+    line
+}
+
+/// Those of Apple's, which knows no limits.
+pub(crate) fn sandbox_exec_line(
+    profile: &str,
+    params: &[(String, String)],
+    program: &Path,
+) -> Vec<OsString> {
+    let mut line: Vec<OsString> = vec!["-p".into(), profile.into()];
+    for (key, value) in params {
+        line.extend(["-D".into(), format!("{key}={value}").into()]);
+    }
+    line.extend(["--".into(), program.into()]);
+    line
 }
 
 /// Program and arguments that run `worker` in no cage at all, with its limits and without inherited descriptors and
@@ -115,48 +156,22 @@ pub fn uncaged_command(
     launcher: &Path,
     worker: &Path,
 ) -> (PathBuf, Vec<OsString>) {
-    let mut args: Vec<OsString> = Vec::new();
-    // macOS has no launcher of ours: what it would be given there is the worker itself.
+    // On macOS the worker itself applies its limits.
     if cfg!(target_os = "macos") {
-        return (worker.to_owned(), args);
+        return (worker.to_owned(), Vec::new());
     }
-    let program = platform(limits, launcher, &mut args);
+    let mut args = limits.line();
     args.extend([UNCAGED.into(), "--".into(), worker.into()]);
-    (program, args)
+    (launcher.to_owned(), args)
 }
 
 /// The launcher's option for [`uncaged_command`].
 pub(crate) const UNCAGED: &str = "--without-a-cage";
 
 /// The launcher's option to stay outside whatever the profile, and to end what descends from the program.
-#[cfg(target_os = "linux")]
 pub(crate) const STAY: &str = "--stay";
 /// The launcher's option for the file that is locked while anybody of a run may be left; of a keeper, for what the names of all
 /// such files of its runs begin with.
-#[cfg(target_os = "linux")]
 pub(crate) const LOCK: &str = "--lock";
 /// The launcher's option to attack targets from the cage before the program is there.
-#[cfg(target_os = "linux")]
 pub(crate) const PROVE: &str = "--prove";
-
-#[cfg(target_os = "linux")]
-fn platform(limits: &Limits, launcher: &Path, args: &mut Vec<OsString>) -> PathBuf {
-    if let Some(most) = limits.files {
-        args.extend(["--limit-files".into(), most.to_string().into()]);
-    }
-    if let Some(most) = limits.file_size {
-        args.extend(["--limit-file-size".into(), most.to_string().into()]);
-    }
-    if let Some(most) = limits.memory {
-        args.extend(["--limit-memory".into(), most.to_string().into()]);
-    }
-    if let Some(most) = limits.addresses {
-        args.extend(["--limit-addresses".into(), most.to_string().into()]);
-    }
-    launcher.to_owned()
-}
-
-#[cfg(target_os = "macos")]
-fn platform(_: &Limits, _: &Path, _: &mut Vec<OsString>) -> PathBuf {
-    PathBuf::from(crate::macos::SANDBOX_EXEC)
-}

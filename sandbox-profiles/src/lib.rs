@@ -16,9 +16,12 @@
 //!
 //! This crate knows no connector, no gateway and no IPC: it is given texts, paths and numbers.
 
+mod call;
 pub mod children;
 mod expand;
 pub mod floor;
+pub mod follow;
+mod keeper;
 mod launch;
 pub mod lint;
 #[cfg(target_os = "linux")]
@@ -26,24 +29,27 @@ pub mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
 mod os;
+pub mod packets;
 pub mod probe;
 pub mod profile;
 pub mod reach;
 pub mod ruleset;
+mod run_lock;
 pub mod seatbelt;
 pub mod sweep;
 
+pub use call::launcher;
 pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
-pub use linux::{
-    base_rules, die_with_this_thread, end_run, give_up_exec_and_fork, kernel_support, left_of_run,
-    started, state_of_run, system_calls,
-};
+use linux as platform;
+#[cfg(target_os = "linux")]
+pub use linux::{die_with_this_thread, started};
 #[cfg(target_os = "macos")]
-pub use macos::{
-    SuspendedProgram, SystemProcesses, base_rules, footprint, give_up_exec_and_fork,
-    give_up_inherited, kernel_support, system_calls,
-};
+use macos as platform;
+#[cfg(target_os = "macos")]
+pub use macos::give_up_inherited;
+pub use platform::{base_rules, give_up_exec_and_fork, kernel_support, left_of_run, system_calls};
+pub use run_lock::{end_run, state_of_run};
 
 /// What this kernel offers; returned by [`kernel_support`] for `status` and `doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,22 +14,20 @@
 
 mod agent;
 mod base;
-mod beneath;
+pub(crate) mod beneath;
+pub(crate) mod ends;
 mod files;
-mod held;
-mod keeper;
 mod launcher;
 mod leaf;
-mod lock;
+pub(crate) mod lock;
 mod monitor;
 mod os;
+pub(crate) mod rest;
 mod rights;
 mod scope;
-mod shared;
-mod sign_in;
 mod syscalls;
 mod tree;
-mod usage;
+pub(crate) mod usage;
 
 use std::io;
 use std::path::PathBuf;
@@ -45,8 +43,9 @@ use crate::{FilterError, GiveUpError, Support, Unsupported};
 use leaf::Signals;
 use monitor::Duty;
 
-pub use launcher::launcher;
-pub use lock::{end_run, left_of_run, started, state_of_run};
+pub(crate) use launcher::launch;
+pub use lock::{left_of_run, started};
+pub(crate) use os::children;
 pub use os::children::die_with_this_thread;
 pub(crate) use os::exec_error;
 
@@ -83,6 +82,17 @@ pub enum CageError {
         /// What the kernel says.
         source: io::Error,
     },
+}
+
+impl CageError {
+    /// The launcher's exit status.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Path { .. } => 65,
+            Self::Unsupported(_) => 69,
+            _ => 71,
+        }
+    }
 }
 
 /// What the running kernel says of itself.

@@ -1,17 +1,48 @@
-//! macOS: `/usr/bin/sandbox-exec` enforces the profile before the worker's first instruction, so there is little
+//! macOS: `/usr/bin/sandbox-exec` enforces the profile before the worker's first instruction, so of a cage there is little
 //! left to do. Same functions as `linux`.
+//!
+//! ```text
+//! gateway ─▶ sandbox-exec ▸ worker                                   one that starts no program
+//! gateway ─▶ keeper (ours) ─┬─ sandbox-exec ▸ worker                 one that does: see `keeper`
+//!                           └─ monitor (ours) ─ sandbox-exec ▸ program     a session, and consent of its own, for each run
+//! ```
 
+pub(crate) mod beneath;
+pub(crate) mod children;
+pub(crate) mod ends;
+mod launcher;
+pub(crate) mod lock;
+mod monitor;
+mod os;
 mod processes;
+pub(crate) mod rest;
 mod start;
+pub(crate) mod usage;
 
-pub use processes::{SystemProcesses, footprint};
-pub use start::SuspendedProgram;
-
-use crate::{FilterError, GiveUpError, Limits, Support, Unsupported, launch, os, profile::Profile};
 use std::io;
 
-/// Where macOS keeps its launcher. Absolute: it is never looked up in PATH.
-pub(crate) const SANDBOX_EXEC: &str = "/usr/bin/sandbox-exec";
+use crate::children::KEEPER_FD;
+use crate::launch::{SANDBOX_EXEC, STREAM, narrow_umask};
+use crate::{FilterError, GiveUpError, Limits, Support, Unsupported, profile::Profile};
+
+pub(crate) use launcher::launch;
+pub use lock::left_of_run;
+use processes::SystemProcesses;
+
+/// Why a worker or a run could not be started, or not be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {source}")]
+pub(crate) struct CageError {
+    what: &'static str,
+    source: io::Error,
+}
+
+impl CageError {
+    /// The launcher's exit status.
+    pub(crate) fn status(&self) -> u8 {
+        71
+    }
+}
 
 /// Whether workers can be caged here.
 /// # Errors
@@ -39,15 +70,16 @@ pub fn system_calls(_profile: &Profile) -> Result<Vec<u8>, FilterError> {
     Ok(Vec::new())
 }
 
-/// What our launcher does on Linux and Apple's does not: closes inherited descriptors above the gateway's stream, applies
-/// `limits`, keeps others from writing what this process will make. To be called by the worker's harness before it opens
-/// anything.
+/// What our launcher does on Linux and Apple's does not: closes inherited descriptors above the gateway's stream, and above the
+/// keeper's where the worker has one, applies `limits`, keeps others from writing what this process will make. To be called by
+/// the worker's harness before it opens anything.
 /// # Errors
 /// What the system says to a limit or a signal.
-pub fn give_up_inherited(limits: &Limits) -> io::Result<()> {
-    os::close_inherited(launch::STREAM + 1);
+pub fn give_up_inherited(limits: &Limits, has_keeper: bool) -> io::Result<()> {
+    let last = if has_keeper { KEEPER_FD } else { STREAM };
+    crate::os::close_inherited(last + 1);
     limits.apply()?;
-    launch::narrow_umask();
+    narrow_umask();
     Ok(())
 }
 

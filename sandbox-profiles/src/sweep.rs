@@ -20,7 +20,8 @@
 //! and strangers get none; [`Sweep::end`] says [`Ending::Over`] only after two scans without a living member.
 //!
 //! The caller keeps the program's own entry in the table, as a zombie at the last: its number is the group's and the
-//! responsible one's, and would otherwise be given to a stranger.
+//! responsible one's, and would otherwise be given to a stranger. Where the caller did not start the program and could not keep
+//! it, the number counts only while nobody else has it.
 //!
 //! Must not know: what the program was, and how a table is read.
 
@@ -103,6 +104,7 @@ pub enum Ending {
 #[derive(Clone, Debug)]
 pub struct Sweep {
     program: i32,
+    unique: u64,
     spared: i32,
     seen: BTreeSet<u64>,
 }
@@ -113,6 +115,7 @@ impl Sweep {
     pub fn new(program: i32, unique: u64, caller: i32) -> Self {
         Self {
             program,
+            unique,
             spared: caller,
             seen: BTreeSet::from([unique]),
         }
@@ -123,13 +126,16 @@ impl Sweep {
     pub fn members(&mut self, scan: &[Process]) -> Vec<Process> {
         let may_be = |process: &&Process| process.pid > 1 && process.pid != self.spared;
         let mut others: Vec<&Process> = scan.iter().filter(may_be).collect();
+        let is_anothers =
+            |process: &Process| process.pid == self.program && process.unique != self.unique;
+        let number = (!scan.iter().any(is_anothers)).then_some(self.program);
         let mut members: Vec<Process> = Vec::new();
         loop {
             let is_member = |process: &&Process| {
                 self.seen.contains(&process.unique)
                     || self.seen.contains(&process.parent_unique)
-                    || process.group == self.program
-                    || process.responsible == Some(self.program)
+                    || Some(process.group) == number
+                    || (number.is_some() && process.responsible == number)
                     || members.iter().any(|member| member.pid == process.parent)
             };
             let (found, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(is_member);
@@ -142,6 +148,16 @@ impl Sweep {
         }
         members.retain(|member| member.state != ProcessState::Zombie);
         members
+    }
+
+    /// Kills the living members once, and says whether there were none. For whoever comes again.
+    /// # Errors
+    /// As [`Sweep::end`].
+    pub fn kill_once(&mut self, table: &mut impl ProcessTable) -> io::Result<bool> {
+        let scan = table.scan()?;
+        let members = self.members(&scan);
+        Self::send(table, &members, SweepSignal::Kill);
+        Ok(members.is_empty())
     }
 
     /// Ends them all.
@@ -175,14 +191,18 @@ impl Sweep {
             if quiet == QUIET {
                 return Ok(None);
             }
-            for member in members {
-                // The number may have gone to a stranger since the scan.
-                if table.unique(member.pid) == Some(member.unique) {
-                    table.signal(member.pid, signal);
-                }
-            }
+            Self::send(table, &members, signal);
             table.settle();
         }
         Ok(Some(left))
+    }
+
+    fn send(table: &mut impl ProcessTable, members: &[Process], signal: SweepSignal) {
+        for member in members {
+            // The number may have gone to a stranger since the scan.
+            if table.unique(member.pid) == Some(member.unique) {
+                table.signal(member.pid, signal);
+            }
+        }
     }
 }

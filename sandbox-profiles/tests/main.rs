@@ -1,6 +1,7 @@
 //! The profiles, and the language that they are written in.
 
 mod answers;
+mod follow;
 mod goldens;
 mod kernels;
 mod language;

@@ -8,13 +8,13 @@ use plexus_sandbox::sweep::{Ending, Process, ProcessState, ProcessTable, Sweep, 
 use proptest::prelude::*;
 
 /// The keeper, in every table.
-const KEEPER: i32 = 2;
+pub(crate) const KEEPER: i32 = 2;
 /// The program of the run.
-const PROGRAM: i32 = 10;
+pub(crate) const PROGRAM: i32 = 10;
 
 /// What a process does at a step, if it is not stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Habit {
+pub(crate) enum Habit {
     /// Waits.
     Wait,
     /// Forks once, then waits.
@@ -40,19 +40,19 @@ struct Entry {
 }
 
 /// A small world: few numbers, so that each is given again soon.
-struct World {
+pub(crate) struct World {
     entries: BTreeMap<i32, Entry>,
     next_unique: u64,
     next_pid: i32,
     numbers: i32,
     /// Strangers that still come.
     strangers: u32,
-    hit_strangers: usize,
-    scans: usize,
+    pub(crate) hit_strangers: usize,
+    pub(crate) scans: usize,
 }
 
 impl World {
-    fn new(numbers: i32, strangers: u32, habits: &[Habit]) -> Self {
+    pub(crate) fn new(numbers: i32, strangers: u32, habits: &[Habit]) -> Self {
         let mut world = Self {
             entries: BTreeMap::new(),
             next_unique: 100,
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// It ends, and its children are orphans. The program itself stays a zombie, as its keeper does not reap it.
-    fn exit(&mut self, pid: i32) {
+    pub(crate) fn exit(&mut self, pid: i32) {
         for entry in self.entries.values_mut() {
             if entry.process.parent == pid {
                 entry.process.parent = 1;
@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Everyone does what it does, once.
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         for pid in self.entries.keys().copied().collect::<Vec<_>>() {
             let Some(entry) = self.entries.get_mut(&pid) else {
                 continue;
@@ -224,13 +224,13 @@ impl World {
         }
     }
 
-    fn left(&self) -> Vec<i32> {
+    pub(crate) fn left(&self) -> Vec<i32> {
         let alive = |entry: &&Entry| entry.process.state != ProcessState::Zombie;
         let ours = self.entries.values().filter(|entry| entry.ours);
         ours.filter(alive).map(|entry| entry.process.pid).collect()
     }
 
-    fn sweep(&self) -> Sweep {
+    pub(crate) fn sweep(&self) -> Sweep {
         Sweep::new(PROGRAM, self.entries[&PROGRAM].process.unique, KEEPER)
     }
 }
@@ -410,6 +410,46 @@ fn sweep_without_an_end_says_so() {
     }
     let ending = Sweep::new(PROGRAM, 1, KEEPER).end(&mut Endless);
     assert_eq!(ending.expect("it is read"), Ending::Unproven(1));
+}
+
+/// Whoever did not start the program cannot keep its entry: the number is another's after its end.
+#[test]
+fn number_that_another_has_is_no_sign() {
+    let stranger = Process {
+        pid: PROGRAM,
+        unique: 70,
+        parent: 1,
+        parent_unique: 1,
+        group: PROGRAM,
+        responsible: Some(PROGRAM),
+        state: ProcessState::Running,
+    };
+    let of_stranger = Process {
+        pid: 30,
+        unique: 71,
+        ..stranger.clone()
+    };
+    let seen = Process {
+        pid: 31,
+        unique: 8,
+        parent_unique: 5,
+        ..stranger.clone()
+    };
+    let scan = [stranger.clone(), of_stranger.clone(), seen.clone()];
+    let mut sweep = Sweep::new(PROGRAM, 5, KEEPER);
+    assert_eq!(sweep.members(&scan), [seen.clone()], "whom it made");
+    // Without the stranger the number still is the group's.
+    let mut sweep = Sweep::new(PROGRAM, 5, KEEPER);
+    assert_eq!(sweep.members(&scan[1..]), [of_stranger, seen]);
+}
+
+#[test]
+fn whoever_comes_again_kills_what_is_left() {
+    let mut world = World::new(40, 5, &[Habit::Chain(9), Habit::Daemon, Habit::Fork]);
+    let mut sweep = world.sweep();
+    let turns = (0..200).take_while(|_| !sweep.kill_once(&mut world).expect("it is read"));
+    assert!(turns.count() < 199, "it comes to an end");
+    assert_eq!((world.left(), world.hit_strangers), (Vec::new(), 0));
 }
 
 fn habit() -> impl Strategy<Value = Habit> {

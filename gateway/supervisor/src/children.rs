@@ -311,10 +311,3 @@ pub(super) fn config(state_dir: &Path, spec: &Spec) -> Value {
     }
     config
 }
-
-/// What is said where there is no keeper.
-pub(super) fn nobody_keeps() -> StartError {
-    StartError::Spawn(io::Error::other(
-        "programs of a worker are started on Linux only",
-    ))
-}

@@ -318,7 +318,6 @@ fn spawn(
                 keeping = Some(Keeping::new(kept.locks.clone(), &context.spawner.living));
                 let profile = &spec.offer.profile;
                 keeper_command(profile, &parameters, &limits, &kept, launcher, &worker)
-                    .ok_or_else(children::nobody_keeps)?
             } else {
                 launcher_command(&spec.offer.profile, &parameters, &limits, launcher, &worker)
             };

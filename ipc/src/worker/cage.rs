@@ -1,6 +1,6 @@
 //! The proof of the cage: the one place that knows how the attack is called and what its report may hold.
 
-use crate::manifest::{FolderField, Limits, Manifest};
+use crate::manifest::{FolderField, Manifest};
 use crate::message::{Role, Start};
 use plexus_sandbox::probe::{self, CageReport, Check, CheckKind, ProbeTargets};
 use serde::{Deserialize, Deserializer, de};
@@ -13,14 +13,14 @@ const MAX_WORDS: usize = 512;
 
 /// Applies the limits that the launcher has applied already where it is ours.
 #[cfg(target_os = "linux")]
-pub(super) fn limit(_limits: &Limits) -> io::Result<()> {
+pub(super) fn limit(_start: &Start) -> io::Result<()> {
     Ok(())
 }
 
 /// Applies the limits, and lets go of what was inherited: Apple's launcher does neither.
 #[cfg(target_os = "macos")]
-pub(super) fn limit(limits: &Limits) -> io::Result<()> {
-    plexus_sandbox::give_up_inherited(&limits.of_process())
+pub(super) fn limit(start: &Start) -> io::Result<()> {
+    plexus_sandbox::give_up_inherited(&start.limits.of_process(), start.keeper)
 }
 
 /// Gives up exec and fork for good, and the making of a second runtime. Only before there is a second thread.

@@ -14,11 +14,12 @@ mod last_words;
 use super::os;
 pub use last_words::LastWords;
 pub use plexus_sandbox::children::{ANSWERS, CALLS, Ending, KEEP_FREE, PIPES, Usage};
-use plexus_sandbox::children::{Ask, MAX_MESSAGE, Tell, decode, encode};
+use plexus_sandbox::children::{Ask, Tell, decode, encode};
+use plexus_sandbox::packets::{self, Inbox};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -224,7 +225,7 @@ impl Shared {
         let bytes = encode(ask).map_err(io::Error::other)?;
         loop {
             let mut ready = self.socket.writable().await?;
-            if let Ok(sent) = ready.try_io(|socket| os::send(socket.as_raw_fd(), &bytes)) {
+            if let Ok(sent) = ready.try_io(|socket| packets::send(socket.as_fd(), &bytes, &[])) {
                 return sent;
             }
         }
@@ -234,24 +235,21 @@ impl Shared {
     fn ask_now(&self, ask: &Ask) {
         let sent = encode(ask)
             .map_err(io::Error::other)
-            .and_then(|bytes| os::send(self.socket.as_raw_fd(), &bytes));
+            .and_then(|bytes| packets::send(self.socket.get_ref().as_fd(), &bytes, &[]));
         if let Err(error) = sent {
             tracing::debug!(%error, "the keeper was not asked");
         }
     }
 
     async fn listen(&self) -> io::Result<std::convert::Infallible> {
-        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut inbox = Inbox::default();
         loop {
             let mut ready = self.socket.readable().await?;
-            let received = ready.try_io(|socket| os::receive(socket.as_raw_fd(), &mut bytes));
-            let Ok(received) = received else {
+            let Ok(received) = ready.try_io(|socket| inbox.receive(socket.as_fd())) else {
                 continue;
             };
-            let (length, pipes) = received?;
-            let heard = bytes.get(..length).filter(|heard| !heard.is_empty());
-            let heard = heard.ok_or(io::ErrorKind::UnexpectedEof)?;
-            let tell: Tell = decode(heard).map_err(io::Error::other)?;
+            let (heard, pipes) = received?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let tell: Tell = decode(&heard).map_err(io::Error::other)?;
             self.tell(tell, pipes);
         }
     }

@@ -10,15 +10,15 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{Signal, killpg},
-        socket::{self, ControlMessageOwned, MsgFlags, SockType, getsockopt, recvmsg, sockopt},
+        socket::{SockType, getsockopt, sockopt},
     },
     unistd::{getpgrp, getpid},
 };
-use plexus_sandbox::children::KEEPER_FD;
+use plexus_sandbox::{children::KEEPER_FD, packets};
 use std::{
-    io::{self, IoSliceMut, Read},
+    io::{self, Read},
     os::{
-        fd::{AsFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, FromRawFd, OwnedFd},
         unix::net::UnixStream,
     },
     sync::atomic::{AtomicBool, Ordering},
@@ -57,7 +57,7 @@ pub fn take_stream() -> io::Result<UnixStream> {
 /// Takes the descriptor on which the keeper is, once in the life of the process.
 ///
 /// # Errors
-/// When it is not a connected AF_UNIX packet socket, or was taken before.
+/// When it is not a socket of the kind that a keeper makes, or was taken before.
 pub(super) fn take_keeper() -> io::Result<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst) {
@@ -67,14 +67,14 @@ pub(super) fn take_keeper() -> io::Result<OwnedFd> {
     // only ask the kernel about it and answer EBADF for one that is closed.
     let open = unsafe { std::os::fd::BorrowedFd::borrow_raw(KEEPER_FD) };
     fcntl(open, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    if getsockopt(&open, sockopt::SockType)? != SockType::SeqPacket {
+    if getsockopt(&open, sockopt::SockType)? != packets::KIND {
         return Err(io::Error::other("no keeper"));
     }
     let flags = OFlag::from_bits_truncate(fcntl(open, FcntlArg::F_GETFL)?);
     fcntl(open, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     // SAFETY: `from_raw_fd` requires that the descriptor is open and that nobody else owns it. It is open: asked just
     // above. It is ours: the launcher put it there for us, the flag above gives it out once, and no other code of this
-    // process has opened a packet socket, which it has no call for.
+    // process has opened a descriptor that could have got this number, because 4 was open when the process began.
     Ok(unsafe { OwnedFd::from_raw_fd(KEEPER_FD) })
 }
 
@@ -84,35 +84,6 @@ pub(super) fn watch(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // `OwnedFd` names one for as long as it lives, and it lives in what is returned.
     unsafe { AsyncFd::register(socket) }.map_err(io::Error::other)
 }
-
-/// Sends one packet, whole or not at all.
-pub(super) fn send(socket: RawFd, bytes: &[u8]) -> io::Result<()> {
-    // A keeper that is gone is an error and no signal: Rust's runtime ignores SIGPIPE.
-    Ok(socket::send(socket, bytes, MsgFlags::MSG_DONTWAIT).map(drop)?)
-}
-
-/// Receives one packet, and the descriptors that came with it.
-pub(super) fn receive(socket: RawFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut parts = [IoSliceMut::new(bytes)];
-    let mut space = nix::cmsg_space!([RawFd; 5]);
-    let flags = MsgFlags::MSG_DONTWAIT | CLOSE_ON_EXEC;
-    let message = recvmsg::<()>(socket, &mut parts, Some(&mut space), flags)?;
-    let mut descriptors = Vec::new();
-    for along in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = along {
-            // SAFETY: the kernel has just made these descriptors for us, and nobody else knows of them.
-            let owned = |number| unsafe { OwnedFd::from_raw_fd(number) };
-            descriptors.extend(numbers.into_iter().map(owned));
-        }
-    }
-    Ok((message.bytes, descriptors))
-}
-
-/// macOS has no such flag; it has no keeper either.
-#[cfg(target_os = "linux")]
-const CLOSE_ON_EXEC: MsgFlags = MsgFlags::MSG_CMSG_CLOEXEC;
-#[cfg(not(target_os = "linux"))]
-const CLOSE_ON_EXEC: MsgFlags = MsgFlags::empty();
 
 /// Fills `buffer` from `stream` before `deadline`.
 ///

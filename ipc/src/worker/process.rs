@@ -92,7 +92,7 @@ fn run<S: Source>(embedded: Option<&'static str>) -> Result<serve::ServeEnd, Fai
     if !manifest.roles.contains(&start.role) {
         return Err(Failed::Role(start.role));
     }
-    cage::limit(&start.limits).map_err(Failed::Limits)?;
+    cage::limit(&start).map_err(Failed::Limits)?;
     // It makes its epoll here, which is the last one that may be made, and no thread before it is used.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -1,93 +1,15 @@
-//! The lock of a run: a file that somebody of the run holds until nobody is left of it.
-//!
-//! ```text
-//! monitor: lock, number ▸ helper: number ▸ … ▸ nobody is left: the file is empty ▸ unlocked
-//! ```
-//!
-//! Monitor and helper hold it together, and the program does not: it is closed before the program begins. Where both were killed,
-//! the file is free and still has their numbers.
-//!
-//! Invariants: a file lies where no worker and no program writes; an empty file that is free means that nobody is left; a
-//! process is signalled only where its number *and* its start are those in the file.
+//! Who is left of a run on Linux, and what makes a number of a process mean one process.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::children::RunState;
+use crate::run_lock::holders;
 
 /// Filters that a program in a cage has at least, and whatever descends from it: see `syscalls`.
 const FILTERS: i32 = 4;
-
-/// Held by a monitor, and by the helper that inherits it.
-pub(super) struct RunLock(File);
-
-impl RunLock {
-    /// # Errors
-    /// Somebody holds it, or the system's.
-    pub(super) fn take(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o600);
-        let file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
-        file.try_lock()?;
-        file.set_len(0)?;
-        let lock = Self(file);
-        lock.add(Pid::this())?;
-        Ok(lock)
-    }
-
-    /// Adds a process that holds it as well.
-    pub(super) fn add(&self, process: Pid) -> io::Result<()> {
-        (&self.0).write_all(entry(process)?.as_bytes())
-    }
-
-    /// Nobody is left. The lock goes with whoever holds it.
-    pub(super) fn over(&self) -> io::Result<()> {
-        self.0.set_len(0)
-    }
-}
-
-fn entry(process: Pid) -> io::Result<String> {
-    let started = started(process.as_raw().unsigned_abs()).ok_or(io::ErrorKind::NotFound)?;
-    Ok(format!("{process} {started}\n"))
-}
-
-/// How it is about the run with this lock.
-///
-/// # Errors
-/// The system's.
-pub fn state_of_run(path: &Path) -> io::Result<RunState> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RunState::Over),
-        opened => opened?,
-    };
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => return Ok(RunState::UnderWay),
-        locked => locked?,
-    }
-    // Nobody outlives the machine's own end.
-    let (text, boot) = (io::read_to_string(&file)?, boot()?);
-    Ok(match text.contains(&boot) {
-        true => RunState::Unknown,
-        false => RunState::Over,
-    })
-}
-
-/// Asks those who hold the lock of a run to end all of it; the others are not signalled.
-///
-/// # Errors
-/// The system's.
-pub fn end_run(path: &Path) -> io::Result<()> {
-    for process in holders(path)? {
-        _ = kill(process, Signal::SIGTERM);
-    }
-    Ok(())
-}
 
 /// What is left of a run whose helper has ended: what descends from its monitor. Where that has ended too, all that could be of
 /// it: whoever has the filters of a cage, which nobody sheds, and descends from no monitor of a run.
@@ -175,17 +97,6 @@ impl Processes {
     }
 }
 
-/// Those of the numbers in the file that still mean the same process.
-fn holders(path: &Path) -> io::Result<Vec<Pid>> {
-    let text = std::fs::read_to_string(path)?;
-    let same = |line: &str| {
-        let (number, since) = line.split_once(' ')?;
-        let number: u32 = number.parse().ok().filter(|number| *number > 1)?;
-        (started(number)? == since).then(|| Pid::from_raw(number.cast_signed()))
-    };
-    Ok(text.lines().filter_map(same).collect())
-}
-
 /// When a process started, with the machine's own start: with its number this means one process. `None` where there is none.
 #[must_use]
 pub fn started(pid: u32) -> Option<String> {
@@ -193,7 +104,7 @@ pub fn started(pid: u32) -> Option<String> {
     Some(format!("{}/{}", boot().ok()?, ticks(&stat)?))
 }
 
-fn boot() -> io::Result<String> {
+pub(crate) fn boot() -> io::Result<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(boot.trim().to_owned())
 }

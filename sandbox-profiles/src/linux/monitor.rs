@@ -34,7 +34,6 @@ mod metadata;
 mod trees;
 
 use std::convert::Infallible;
-use std::fs::OpenOptions;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -47,26 +46,24 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
-};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stdin, dup2_stdout, getpid, getppid};
+use nix::unistd::{Pid, getpid, getppid};
 use seccompiler::BackendError;
 
-use super::keeper::Keeper;
-use super::lock::RunLock;
-use super::os::children;
 use super::os::notify::{self, Listener, Notice};
 use super::scope::{self, Side};
 use super::syscalls::Calls;
 use super::{CageError, tree};
 use crate::children::{KEEPER_FD, KeeperSettings};
 use crate::floor::{Needs, WHOLE};
+use crate::keeper::Keeper;
 use crate::launch::STREAM;
+use crate::os;
+use crate::packets;
 use crate::profile::SystemCalls;
 use crate::ruleset::Ruleset;
+use crate::run_lock::RunLock;
 use locks::Locks;
 use trees::Trees;
 
@@ -112,18 +109,12 @@ pub(super) struct Handover(UnixStream);
 /// outside as its monitor and ends when it ends.
 pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, CageError> {
     // Two numbers mean something to the program; nothing of this process's own gets one of them.
-    let stream = notify::adopt(STREAM);
-    let reserved = children::reserve(KEEPER_FD).map_err(failed("reserve descriptors"))?;
+    let stream = os::adopt(STREAM);
+    let reserved = os::reserve(KEEPER_FD).map_err(failed("reserve descriptors"))?;
     let monitor = Monitor::of(ruleset)?;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a way to the monitor"))?;
-    let (control, asks) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .map_err(failed("make a way to the keeper"))?;
-    notify::hear_of_children().map_err(failed("hear of the program's end"))?;
+    let (control, asks) = packets::pair().map_err(failed("make a way to the keeper"))?;
+    os::hear_of_children().map_err(failed("hear of the program's end"))?;
     let mut inherited = SigSet::empty();
     sigprocmask(
         SigmaskHow::SIG_SETMASK,
@@ -177,7 +168,7 @@ pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, Ca
             _ = stream.map(IntoRawFd::into_raw_fd);
             drop(reserved);
             if matches!(duty, Duty::Keep(_)) {
-                children::place(&asks, KEEPER_FD).map_err(failed("hand over the keeper"))?;
+                os::place(&asks, KEEPER_FD).map_err(failed("hand over the keeper"))?;
             }
             Ok(Handover(theirs))
         }
@@ -232,32 +223,10 @@ impl Below {
 
 /// A helper's life.
 fn help(helper: &scope::Helper, lock: Option<RunLock>) -> io::Result<Infallible> {
-    keep_stderr_alone()?;
+    os::keep_stderr_alone()?;
     let ended = helper.serve()?;
     lock.as_ref().map_or(Ok(()), RunLock::over)?;
-    pass_on(ended)
-}
-
-/// Of the launcher's three streams.
-fn keep_stderr_alone() -> io::Result<()> {
-    let nothing = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    dup2_stdin(&nothing)?;
-    Ok(dup2_stdout(&nothing)?)
-}
-
-/// Ends this process as another one ended.
-fn pass_on(ended: WaitStatus) -> io::Result<Infallible> {
-    match ended {
-        WaitStatus::Signaled(_, signal, _) => {
-            notify::end_by(signal)?;
-            Err(io::Error::other(format!("outlived {signal}")))
-        }
-        WaitStatus::Exited(_, status) => exit(status),
-        other => Err(io::Error::other(format!("{other:?} is no end"))),
-    }
+    os::pass_on(ended)
 }
 
 impl Handover {
@@ -334,7 +303,7 @@ impl Monitor {
         duty: Duty,
         control: OwnedFd,
     ) -> io::Result<Infallible> {
-        keep_stderr_alone()?;
+        os::keep_stderr_alone()?;
         // A program that failed before has said why; its status is passed on below.
         let mut received = receive(&handover)?;
         let held = if received.is_empty() {
@@ -365,7 +334,7 @@ impl Monitor {
             Duty::Keep(kept) => Keeper::new(below.process, control, kept)?.keep()?,
         };
         drop(held);
-        pass_on(ended)
+        os::pass_on(ended)
     }
 
     /// Until all whose calls could come have ended.
@@ -408,7 +377,7 @@ fn receive(handover: &UnixStream) -> io::Result<Vec<OwnedFd>> {
         _ => None,
     });
     let numbers = numbers.unwrap_or_default().into_iter();
-    Ok(numbers.filter_map(notify::adopt).collect())
+    Ok(numbers.filter_map(os::adopt).collect())
 }
 
 /// The process that a thread belongs to.

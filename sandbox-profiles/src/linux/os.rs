@@ -5,7 +5,7 @@
     reason = "raw system calls; every block is argued where it stands"
 )]
 
-pub(super) mod children;
+pub(crate) mod children;
 pub(super) mod notify;
 
 use std::ffi::CStr;

@@ -23,6 +23,7 @@ use nix::unistd::Pid;
 
 use super::tree;
 use crate::children::MAX_THREADS;
+use crate::keeper::Count;
 
 /// What the kernel gives a pipe, in bytes. More is bounded for all of a user's pipes together (`pipe-user-pages-soft`).
 const PIPE: u64 = 64 * 1024;
@@ -32,24 +33,28 @@ const FILE: u64 = 8 * 1024;
 const SEND_BUFFER: u64 = 212_992;
 /// How many open files a measurement looks at: a few hundredths of a second.
 const MOST_DESCRIPTORS: u32 = 16_384;
-/// By how many threads the machine grows before the runs are counted out of turn.
-const GROWTH: u64 = 64;
 
-/// How many a run has.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Count {
-    pub(super) processes: u32,
-    /// Of all processes together; each has one at least. Beyond [`MAX_THREADS`] nobody counts on.
-    pub(super) threads: u32,
+/// Measures the run of one monitor.
+pub(crate) struct Meter(Pid);
+
+impl Meter {
+    /// Of the run with this lock.
+    pub(crate) fn of(monitor: Pid, _lock: PathBuf) -> Self {
+        Self(monitor)
+    }
+
+    /// Counts what descends from the monitor, with itself.
+    pub(crate) fn count(&mut self) -> Count {
+        walk(self.0, |_, _| {})
+    }
+
+    /// The same, with the bytes of memory that all of them hold. Pages that several of them share count for each.
+    pub(crate) fn measure(&mut self) -> (Count, u64) {
+        measure(self.0)
+    }
 }
 
-/// Counts what descends from `root`, with itself.
-pub(super) fn count(root: Pid) -> Count {
-    walk(root, |_, _| {})
-}
-
-/// The same, with the bytes of memory that all of them hold. Pages that several of them share count for each.
-pub(super) fn measure(root: Pid) -> (Count, u64) {
+fn measure(root: Pid) -> (Count, u64) {
     let mut memory = 0;
     let mut open = OpenFiles::new();
     let count = walk(root, |process, threads| {
@@ -148,25 +153,8 @@ impl OpenFiles {
     }
 }
 
-/// Says when the runs are to be counted out of turn: the machine has more threads than it had. One short file says so, while
-/// a count reads one for each thread of each run.
-#[derive(Default)]
-pub(super) struct Growth(Option<u64>);
-
-impl Growth {
-    /// Whether the machine has grown since this last said so. Nobody knows is yes.
-    pub(super) fn is_due(&mut self) -> bool {
-        let now = threads_of_machine();
-        let is_due = match (self.0, now) {
-            (Some(least), Some(now)) => now >= least + GROWTH,
-            _ => true,
-        };
-        self.0 = if is_due { now } else { self.0.min(now) };
-        is_due
-    }
-}
-
-fn threads_of_machine() -> Option<u64> {
+/// The threads of the machine. One short file says so, while a count reads one for each thread of each run.
+pub(crate) fn size_of_machine() -> Option<u64> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     let (_running, all) = load.split_ascii_whitespace().nth(3)?.split_once('/')?;
     all.parse().ok()

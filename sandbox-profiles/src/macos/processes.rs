@@ -1,6 +1,6 @@
 //! The processes of this user, as libproc tells them: the table of a [`Sweep`](crate::sweep::Sweep) on macOS.
 //!
-//! Type-checked alone; no Mac has run it. Nothing calls it yet: there is no keeper on macOS.
+//! Type-checked alone; no Mac has run it.
 #![expect(unsafe_code, reason = "libproc has no safe wrapper")]
 
 use std::ffi::{CStr, c_int, c_void};
@@ -40,14 +40,13 @@ type Responsible = unsafe extern "C" fn(c_int) -> c_int;
 
 /// The table of this machine.
 #[derive(Clone, Copy)]
-pub struct SystemProcesses {
+pub(crate) struct SystemProcesses {
     responsible: Option<Responsible>,
 }
 
 impl SystemProcesses {
     /// The table. Where the system does not tell who is responsible, that sign is missing.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let found = symbol(c"responsibility_get_pid_responsible_for_pid");
         // SAFETY: the symbol is a function of libquarantine, which libSystem loads for the life of the process; in every release
         // that has it, it takes a `pid_t` and answers one.
@@ -77,17 +76,10 @@ impl SystemProcesses {
     }
 }
 
-impl Default for SystemProcesses {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl ProcessTable for SystemProcesses {
     fn scan(&mut self) -> io::Result<Vec<Process>> {
-        // SAFETY: without a buffer the call only counts.
-        let count = unsafe { libc::proc_listallpids(std::ptr::null_mut(), 0) };
-        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        let count = number_of_processes().ok_or_else(io::Error::last_os_error)?;
+        let count = usize::try_from(count).map_err(io::Error::other)?;
         let mut pids: Vec<i32> = vec![0; count + MORE];
         let size = c_int::try_from(size_of_val(pids.as_slice())).map_err(io::Error::other)?;
         // SAFETY: it writes at most `size` bytes at the pointer, which are `pids` and nothing else.
@@ -119,9 +111,21 @@ impl ProcessTable for SystemProcesses {
     }
 }
 
+/// How many processes the machine has, of whichever user.
+pub(super) fn number_of_processes() -> Option<u64> {
+    // SAFETY: without a buffer the call only counts.
+    let count = unsafe { libc::proc_listallpids(std::ptr::null_mut(), 0) };
+    u64::try_from(count).ok()
+}
+
+/// The threads of a process.
+pub(super) fn threads(pid: i32) -> Option<u32> {
+    let info: libc::proc_taskinfo = asked(pid, libc::PROC_PIDTASKINFO)?;
+    u32::try_from(info.pti_threadnum).ok()
+}
+
 /// Bytes of memory that a process has for itself and that nobody else could have instead (`phys_footprint`).
-#[must_use]
-pub fn footprint(pid: i32) -> Option<u64> {
+pub(super) fn footprint(pid: i32) -> Option<u64> {
     // SAFETY: the structure holds integers and an array of integers only, for which all bytes zero is a value.
     let mut usage: libc::rusage_info_v4 = unsafe { std::mem::zeroed() };
     // SAFETY: for this flavor the call writes one `rusage_info_v4` at the pointer, whatever its declared type. It points to
@@ -146,6 +150,7 @@ fn asked<T: Plain>(pid: i32, flavor: c_int) -> Option<T> {
 trait Plain {}
 impl Plain for UniqueInfo {}
 impl Plain for libc::proc_bsdinfo {}
+impl Plain for libc::proc_taskinfo {}
 
 /// A function of the system that its headers do not have. Not every release has it.
 pub(super) fn symbol(name: &CStr) -> Option<*mut c_void> {

@@ -3,7 +3,7 @@
 //! A child inherits what the person consented to for its parent's app (Calendar, Automation, Full Disk Access). A program of a
 //! run must not: it is started as its own responsible process, or not at all.
 //!
-//! Type-checked alone; no Mac has run it. Nothing calls it yet: there is no keeper on macOS.
+//! Type-checked alone; no Mac has run it.
 #![expect(
     unsafe_code,
     reason = "posix_spawn has no safe binding for these attributes"
@@ -24,16 +24,19 @@ const SET_SESSION: c_int = 0x400;
 
 type Disclaim = unsafe extern "C" fn(*mut libc::posix_spawnattr_t, c_int) -> c_int;
 
-/// A program that has been started and has not begun.
+/// A program that has been started and has not begun. It is killed where it never begins.
 #[derive(Debug)]
-pub struct SuspendedProgram(Pid);
+pub(super) struct SuspendedProgram {
+    pid: Pid,
+    has_begun: bool,
+}
 
 impl SuspendedProgram {
     /// Starts `program` with these arguments (the first is its name) and no other environment, in a session of its own. It has
     /// `descriptors` as its input, output and error, and no other.
     /// # Errors
     /// What the system says; `Unsupported` where it cannot be made responsible for itself.
-    pub fn start(
+    pub(super) fn start(
         program: &CString,
         arguments: &[CString],
         environment: &[CString],
@@ -59,20 +62,33 @@ impl SuspendedProgram {
                 environment.as_ptr(),
             )
         })?;
-        Ok(Self(Pid::from_raw(pid)))
+        Ok(Self {
+            pid: Pid::from_raw(pid),
+            has_begun: false,
+        })
     }
 
     /// Its number.
-    #[must_use]
-    pub fn pid(&self) -> Pid {
-        self.0
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// Lets it begin.
     /// # Errors
     /// It is gone.
-    pub fn begin(self) -> io::Result<()> {
-        Ok(kill(self.0, Signal::SIGCONT)?)
+    pub(super) fn begin(mut self) -> io::Result<()> {
+        kill(self.pid, Signal::SIGCONT)?;
+        self.has_begun = true;
+        Ok(())
+    }
+}
+
+impl Drop for SuspendedProgram {
+    fn drop(&mut self) {
+        if !self.has_begun {
+            // Nobody has reaped it, so the number is its own.
+            _ = kill(self.pid, Signal::SIGKILL);
+        }
     }
 }
 
@@ -87,7 +103,7 @@ impl Attributes {
         Ok(Self(attributes))
     }
 
-    /// Suspended, no descriptor but those that are placed, no signal ignored or blocked, responsible for itself.
+    /// Suspended, no descriptor but those that are placed, no signal blocked and but one none ignored, responsible for itself.
     fn set(&mut self) -> io::Result<()> {
         let flags = libc::POSIX_SPAWN_START_SUSPENDED
             | libc::POSIX_SPAWN_CLOEXEC_DEFAULT
@@ -96,9 +112,11 @@ impl Attributes {
             | SET_SESSION;
         let flags = c_short::try_from(flags).map_err(io::Error::other)?;
         let (mut all, mut none) = (0, 0);
-        // SAFETY: both write one set of signals at a pointer to one.
+        // SAFETY: all three write one set of signals at a pointer to one.
         unsafe {
             libc::sigfillset(&raw mut all);
+            // Ignored by `Limits::apply`: a file that is too long is an error that the program can report.
+            libc::sigdelset(&raw mut all, libc::SIGXFSZ);
             libc::sigemptyset(&raw mut none);
         }
         let own = &raw mut self.0;

@@ -128,8 +128,7 @@ impl Keeping {
             &self.kept,
             launcher,
             &worker,
-        )
-        .expect("there is a keeper here");
+        );
         let mut command = Command::new(program);
         command
             .args(line)

@@ -6,23 +6,10 @@ use nix::{
     libc,
     time::{ClockId, clock_gettime},
 };
-use plexus_sandbox::children::RunState;
-use std::{ffi::c_int, io, path::Path, process::Command, time::Duration};
+pub(crate) use plexus_sandbox::{end_run, left_of_run, state_of_run};
+use std::{ffi::c_int, process::Command, time::Duration};
 
 pub(crate) fn die_with_this_thread(_command: &mut Command) {}
-
-/// There is no keeper yet, so there are no runs.
-pub(crate) fn state_of_run(_lock: &Path) -> io::Result<RunState> {
-    Ok(RunState::Over)
-}
-
-pub(crate) fn end_run(_lock: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-pub(crate) fn left_of_run(_lock: &Path) -> io::Result<Vec<i32>> {
-    Ok(Vec::new())
-}
 
 pub(crate) fn started(pid: u32) -> Option<String> {
     let pid = c_int::try_from(pid).ok()?;
@@ -67,9 +54,34 @@ pub(crate) fn held(pid: u32) -> Option<ProcessUsage> {
     })
 }
 
-/// The process alone: no launcher of ours stays beside a worker here, and no profile grants a child.
-pub(crate) fn held_by_group(pid: u32) -> Option<ProcessUsage> {
-    held(pid)
+/// Most processes of a worker's group that are looked at: its keeper, the worker, and `osascript`.
+const MOST_OF_GROUP: usize = 16;
+
+pub(crate) fn held_by_group(leader: u32) -> Option<ProcessUsage> {
+    let mut all = held(leader)?;
+    // A program that the worker has had started leads a group of its own, and its keeper counts it.
+    for pid in group(leader).into_iter().filter(|pid| *pid != leader) {
+        // Whoever ended meanwhile holds nothing.
+        let Some(held) = held(pid) else { continue };
+        all.memory += held.memory;
+        all.resident += held.resident;
+        all.threads += held.threads;
+    }
+    Some(all)
+}
+
+fn group(leader: u32) -> Vec<u32> {
+    let mut pids: [c_int; MOST_OF_GROUP] = [0; MOST_OF_GROUP];
+    let (Ok(leader), Ok(size)) = (c_int::try_from(leader), c_int::try_from(size_of_val(&pids)))
+    else {
+        return Vec::new();
+    };
+    // SAFETY: the call writes at most `size` bytes at the pointer, which are `pids` and nothing else; it is exclusively borrowed and
+    // outlives the call.
+    unsafe { libc::proc_listpgrppids(leader, pids.as_mut_ptr().cast(), size) };
+    // What it did not write stays 0, which is no process.
+    let pids = pids.into_iter().filter(|pid| *pid > 0);
+    pids.filter_map(|pid| u32::try_from(pid).ok()).collect()
 }
 
 pub(crate) fn slept() -> Duration {

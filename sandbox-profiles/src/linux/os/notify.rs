@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask};
 use nix::sys::socket::{SockaddrStorage, UnixAddr, connect};
 use nix::unistd::{ForkResult, Pid, fork};
 use seccompiler::BpfProgram;
@@ -31,25 +30,6 @@ pub(in super::super) fn split() -> nix::Result<Option<Pid>> {
         ForkResult::Parent { child } => Ok(Some(child)),
         ForkResult::Child => Ok(None),
     }
-}
-
-/// Ends this process as `signal` ended another.
-pub(in super::super) fn end_by(by: Signal) -> nix::Result<()> {
-    // SIGKILL has no other disposition, and the kernel refuses to set it.
-    if by != Signal::SIGKILL {
-        // SAFETY: SIG_DFL installs no handler, so no code runs in signal context; nothing here relies on the old one.
-        unsafe { signal(by, SigHandler::SigDfl) }?;
-    }
-    let mut only = SigSet::empty();
-    only.add(by);
-    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None)?;
-    raise(by)
-}
-
-/// Makes this process one that the end of a child is told to, whatever it inherited.
-pub(in super::super) fn hear_of_children() -> nix::Result<()> {
-    // SAFETY: SIG_DFL installs no handler, so no code runs in signal context; nothing here relies on the old one.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }
 
 /// From now on each call by this process, and by what descends from it, that `filter` notifies of waits for the answer of
@@ -316,15 +296,6 @@ pub(in super::super) fn take_descriptor(
     })?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(taken as i32) })
-}
-
-/// What is open at `number`, as this process's own from now on.
-pub(in super::super) fn adopt(number: i32) -> Option<OwnedFd> {
-    // SAFETY: takes numbers only.
-    let open = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    // SAFETY: it is open, and the two callers are its only owners: one has just been sent it, the other inherited it
-    // over an exec and has no other use for it.
-    (open != -1).then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Family, type and protocol of a socket.

@@ -18,11 +18,16 @@
 //!
 //! Must not know: connectors, what the programs are for, what goes through the pipes.
 
+mod beneath;
+mod held;
+mod shared;
+mod sign_in;
+
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -30,44 +35,76 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, openat2};
+use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::statvfs;
 use nix::sys::wait::WaitStatus;
-use nix::unistd::{Pid, UnlinkatFlags, mkfifoat, unlinkat};
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-use super::beneath::{self, make_folder};
-use super::held::{self, DiskCount};
-use super::lock;
-use super::os::children::{self, EndedChild};
-use super::shared;
-use super::sign_in::SignedIn;
-use super::tree;
-use super::usage::{self, Count, Growth};
+use beneath::make_folder;
+use held::DiskCount;
+use sign_in::SignedIn;
+
+use crate::call::prove_line;
 use crate::children::{
-    ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KEEP_FREE, KeeperSettings,
-    MAX_MESSAGE, MAX_RUNS, MAX_THREADS, PIPES, RunState, Tell, Usage, decode, encode, is_run_name,
+    ANSWERS, Ask, CALLS, ChildArgument, ChildProgram, Ending, KEEP_FREE, KeeperSettings, MAX_RUNS,
+    MAX_THREADS, PIPES, RunState, Tell, Usage, decode, encode, is_run_name,
 };
-use crate::launch::{LOCK, PROVE, STAY, launcher_command};
+use crate::launch::{LOCK, STAY, caged_line};
+use crate::os::{self, EndedChild};
+use crate::packets::{self, Inbox};
+use crate::platform::beneath as below;
+use crate::platform::children::Tie;
+use crate::platform::ends::Ends;
+use crate::platform::{rest, usage};
+use crate::probe::ChildTargets;
+use crate::run_lock;
 
 /// How often trees are measured.
-pub(super) const MEASURE: Duration = Duration::from_millis(500);
+const MEASURE: Duration = Duration::from_millis(500);
 /// How often the disk and the machine's threads are looked at while a run is under way: a few hundred MiB are written meanwhile,
 /// and a few thousand threads made, at most.
 const LOOK: Duration = Duration::from_millis(50);
+/// By how many threads or processes the machine grows before the runs are counted out of turn.
+const GROWTH: u64 = 64;
 /// How often the removal of a run's folder is tried.
 const REMOVALS: u32 = 3;
 
+/// How many a run has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) processes: u32,
+    /// Of all processes together; each has one at least. Beyond [`MAX_THREADS`] nobody counts on.
+    pub(crate) threads: u32,
+}
+
+/// Says when the runs are to be counted out of turn: the machine has more threads than it had, or on macOS more processes.
+#[derive(Default)]
+struct Growth(Option<u64>);
+
+impl Growth {
+    /// Whether the machine has grown since this last said so. Nobody knows is yes.
+    fn is_due(&mut self) -> bool {
+        let now = usage::size_of_machine();
+        let is_due = match (self.0, now) {
+            (Some(least), Some(now)) => now >= least + GROWTH,
+            _ => true,
+        };
+        self.0 = if is_due { now } else { self.0.min(now) };
+        is_due
+    }
+}
+
 /// A worker's programs.
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     worker: Pid,
     /// `None` once the worker has closed its end.
     control: Option<OwnedFd>,
-    signals: SignalFd,
+    inbox: Inbox,
+    ends: Ends,
+    tie: Tie,
     launcher: PathBuf,
     kept: KeeperSettings,
     targets: Targets,
@@ -80,6 +117,7 @@ struct Run {
     folder: String,
     memory: Option<u64>,
     processes: Option<u32>,
+    meter: usage::Meter,
     /// Most bytes on the disk, and what is there.
     disk: Option<(u64, DiskCount)>,
     usage: Usage,
@@ -107,14 +145,14 @@ struct Targets {
 struct Breach;
 
 impl Keeper {
-    pub(super) fn new(worker: Pid, control: OwnedFd, kept: KeeperSettings) -> io::Result<Self> {
-        let mut told = SigSet::empty();
-        told.add(Signal::SIGCHLD);
+    pub(crate) fn new(worker: Pid, control: OwnedFd, kept: KeeperSettings) -> io::Result<Self> {
         let targets = Targets::make(&kept.runs)?;
         Ok(Self {
             worker,
             control: Some(control),
-            signals: SignalFd::with_flags(&told, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
+            inbox: Inbox::default(),
+            ends: Ends::new()?,
+            tie: Tie::new()?,
             launcher: std::env::current_exe()?,
             kept,
             targets,
@@ -123,15 +161,15 @@ impl Keeper {
     }
 
     /// Serves the worker until it has ended; then ends all that it had started.
-    pub(super) fn keep(mut self) -> io::Result<WaitStatus> {
+    pub(crate) fn keep(mut self) -> io::Result<WaitStatus> {
         let mut measured = Instant::now();
         let mut growth = Growth::default();
         let ended = loop {
-            self.wait((!self.runs.is_empty()).then_some(LOOK))?;
+            // First: the worker may have ended before there was anybody to hear of it.
             if let Some(ended) = self.reap()? {
                 break ended;
             }
-            if self.listen().is_err() {
+            if self.listen().is_err() || self.ends.is_starter_gone() {
                 // First, or it would hear that the keeper has hung up.
                 _ = kill(self.worker, Signal::SIGKILL);
                 self.control = None;
@@ -143,6 +181,7 @@ impl Keeper {
             } else if !self.runs.is_empty() && growth.is_due() {
                 self.count();
             }
+            self.wait((!self.runs.is_empty()).then_some(LOOK))?;
         };
         self.control = None;
         self.end_all()?;
@@ -151,7 +190,7 @@ impl Keeper {
 
     /// Waits for a message, an end, or the time to measure.
     fn wait(&self, most: Option<Duration>) -> io::Result<()> {
-        let mut waited_for = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let mut waited_for = vec![PollFd::new(self.ends.as_fd(), PollFlags::POLLIN)];
         if let Some(control) = &self.control {
             waited_for.push(PollFd::new(control.as_fd(), PollFlags::POLLIN));
         }
@@ -166,9 +205,9 @@ impl Keeper {
 
     /// Reaps all that have ended. The worker's own end is the answer.
     fn reap(&mut self) -> io::Result<Option<WaitStatus>> {
-        while self.signals.read_signal()?.is_some() {}
+        self.ends.clear()?;
         let mut worker = None;
-        while let Some(ended) = children::reap()? {
+        while let Some(ended) = os::reap()? {
             if ended.process == self.worker {
                 worker = Some(ended.status);
             } else if let Some(run) = (self.runs.values_mut())
@@ -191,16 +230,12 @@ impl Keeper {
             .collect();
         let mut over = Vec::new();
         for (id, run) in &self.runs {
-            // Whatever a monitor leaves that was itself killed comes back here.
-            let is_alone = || {
-                let children = tree::children(Pid::this(), &tree::threads(Pid::this()));
-                let mut others = children.iter().filter(|child| **child != self.worker);
-                others.all(|child| launchers.contains(child))
-            };
+            let lock = self.kept.lock(&run.folder);
             let is_over = run.ended.is_some()
-                && match lock::state_of_run(&self.kept.lock(&run.folder)) {
+                && match run_lock::state_of_run(&lock) {
                     Ok(RunState::Over) => true,
-                    Ok(RunState::Unknown) => is_alone(),
+                    // Its monitor was itself killed.
+                    Ok(RunState::Unknown) => rest::is_gone(&lock, self.worker, &launchers),
                     Ok(RunState::UnderWay) | Err(_) => false,
                 };
             over.extend(is_over.then_some(*id));
@@ -237,27 +272,23 @@ impl Keeper {
 
     /// Answers all that the worker asks now.
     fn listen(&mut self) -> Result<(), Breach> {
-        // One more, to see what is too long.
-        let mut bytes = vec![0; MAX_MESSAGE + 1];
         loop {
             let Some(control) = &self.control else {
                 return Ok(());
             };
-            let length = match recv(control.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-                Err(Errno::EAGAIN) => return Ok(()),
-                Err(Errno::EINTR) => continue,
+            let asked = match self.inbox.receive(control.as_fd()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Breach),
                 // It has closed its end: it hears of nothing more, so nothing goes on.
-                Ok(0) | Err(_) => {
+                Ok(None) | Err(_) => {
                     self.control = None;
                     self.runs.values().for_each(Run::end);
                     return Ok(());
                 }
-                Ok(length) => length,
+                Ok(Some((asked, _))) => asked,
             };
-            let asked = bytes
-                .get(..length)
-                .filter(|asked| asked.len() <= MAX_MESSAGE);
-            let ask: Ask = decode(asked.ok_or(Breach)?).map_err(|_| Breach)?;
+            let ask: Ask = decode(&asked).map_err(|_| Breach)?;
             self.answer(ask)?;
         }
     }
@@ -347,9 +378,10 @@ impl Keeper {
         pipes.extend(to_worker);
         let run = Run {
             launcher: Pid::from_raw(started.id() as i32),
-            folder: run,
+            meter: usage::Meter::of(Pid::from_raw(started.id() as i32), self.kept.lock(&run)),
             memory: program.tree_memory,
             processes: program.tree_processes,
+            folder: run,
             disk,
             usage: Usage::default(),
             discard: program.discard,
@@ -381,21 +413,17 @@ impl Keeper {
             let pipe = |name: &str| (name.to_uppercase(), text(&folder.join(PIPES).join(name)));
             parameters.extend([CALLS, ANSWERS].map(pipe));
         }
-        let (launcher, line) = launcher_command(
+        let line = caged_line(
             &program.profile,
             &parameters,
             &program.limits,
-            &self.launcher,
             &program.program,
         );
-        let mut command = Command::new(launcher);
+        let mut command = Command::new(&self.launcher);
         command
             .args([STAY, LOCK])
             .arg(self.kept.lock(run))
-            .arg(PROVE)
-            .args([&self.targets.canary, &self.kept.state_dir])
-            .args([&self.targets.neighbour, &self.targets.socket])
-            .args([self.targets.port.to_string(), Pid::this().to_string()])
+            .args(prove_line(&self.targets.of(&self.kept.state_dir)))
             .args(line)
             .args(arguments)
             .env_clear()
@@ -407,7 +435,7 @@ impl Keeper {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        children::apart_and_tied(&mut command);
+        self.tie.apart_and_tied(&mut command);
         command
     }
 
@@ -416,21 +444,17 @@ impl Keeper {
             return Ok(());
         };
         let bytes = encode(tell).map_err(|_| Breach)?;
-        let numbers: Vec<RawFd> = pipes.iter().map(AsRawFd::as_raw_fd).collect();
-        let along = [ControlMessage::ScmRights(&numbers)];
-        let along = if numbers.is_empty() { &[][..] } else { &along };
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let parts = [IoSlice::new(&bytes)];
-        match sendmsg::<()>(control.as_raw_fd(), &parts, along, flags, None) {
+        match packets::send(control.as_fd(), &bytes, pipes) {
+            Ok(()) => Ok(()),
             // It has closed its end, which is found when it is listened to.
-            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(error) if is_hang_up(&error) => Ok(()),
             Err(_) => Err(Breach),
         }
     }
 
     fn measure(&mut self) {
         for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
-            let (count, memory) = usage::measure(run.launcher);
+            let (count, memory) = run.meter.measure();
             run.usage.memory = run.usage.memory.max(memory);
             run.hold_to_count(count);
             let held = run.disk.as_ref().map_or(0, |(_, held)| held.bytes());
@@ -446,7 +470,8 @@ impl Keeper {
     /// Counts processes and threads alone.
     fn count(&mut self) {
         for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
-            run.hold_to_count(usage::count(run.launcher));
+            let count = run.meter.count();
+            run.hold_to_count(count);
         }
     }
 
@@ -531,6 +556,19 @@ impl Targets {
     }
 }
 
+impl Targets {
+    fn of(&self, state_dir: &Path) -> ChildTargets {
+        ChildTargets {
+            canary: self.canary.clone(),
+            state_dir: state_dir.to_owned(),
+            neighbour: self.neighbour.clone(),
+            unix_socket: self.socket.clone(),
+            tcp_port: self.port,
+            keeper_pid: std::process::id(),
+        }
+    }
+}
+
 impl Drop for Targets {
     fn drop(&mut self) {
         _ = std::fs::remove_file(&self.canary);
@@ -539,9 +577,15 @@ impl Drop for Targets {
     }
 }
 
+fn is_hang_up(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+    kinds.contains(&error.kind())
+}
+
 /// Whether less of the disk with this folder is free than runs leave. Nobody knows is no.
 fn disk_is_full(folder: &Path) -> bool {
-    statvfs(folder).is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() < KEEP_FREE)
+    let free = statvfs(folder).map(|d| d.blocks_available() as u64 * d.fragment_size() as u64);
+    free.is_ok_and(|free| free < KEEP_FREE)
 }
 
 /// The declared arguments, with a value for each name and no value too many.
@@ -598,12 +642,11 @@ fn chosen(
 
 /// Has a program begin in a folder below `root`; no link leads there, also where a run has put one in its way.
 fn begin_in(command: &mut Command, root: &Path, name: &str) -> Result<OwnedFd, String> {
-    let how = beneath::how(OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC);
-    let opened = File::open(root).and_then(|root| Ok(openat2(&root, name, how)?));
+    let opened = File::open(root);
+    let opened = opened.and_then(|root| Ok(below::open(root, name.as_ref(), below::TO_BEGIN_IN)?));
     let opened = opened.map_err(|error| format!("the folder {name:?} of the run: {error}"))?;
-    command
-        .env("PWD", root.join(name))
-        .current_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    command.env("PWD", root.join(name));
+    os::begin_in(command, opened.as_raw_fd());
     Ok(opened)
 }
 
@@ -659,7 +702,7 @@ fn pipe(folder: &File, name: &str) -> io::Result<OwnedFd> {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
-    mkfifoat(folder, name, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    below::make_pipe(folder, name)?;
     let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     Ok(openat(folder, name, flags, Mode::empty())?)
 }

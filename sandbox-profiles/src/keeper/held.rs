@@ -8,11 +8,10 @@
 //!
 //! Must not know: bounds, what is done about them.
 
-use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +19,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat2, renameat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag, open, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
-use super::beneath::how;
-use super::keeper::MEASURE;
+use super::MEASURE;
+use crate::platform::beneath;
 
 /// Least that a file or folder counts for, in bytes: an empty one takes room as well.
 const LEAST: u64 = 4096;
@@ -80,12 +80,13 @@ fn below(folder: &Path, most: u64) -> u64 {
     let mut bytes = 0_u64;
     let walked = walk(folder, |meta| {
         // A file with several names counts once, over all of them.
-        let names = if meta.is_dir() {
+        let names = if is_folder(meta) {
             1
         } else {
-            meta.nlink().max(1)
+            (meta.st_nlink as u64).max(1)
         };
-        bytes = bytes.saturating_add((meta.blocks() * 512).max(LEAST) / names);
+        let held = (meta.st_blocks as u64).saturating_mul(512).max(LEAST);
+        bytes = bytes.saturating_add(held / names);
         bytes <= most
     });
     match walked {
@@ -103,33 +104,25 @@ pub(super) fn open_up(folder: &Path) {
     let mut moved = 0;
     let mut left = vec![(PathBuf::from("."), 0)];
     while let Some((path, depth)) = left.pop() {
-        allow(&root, &path);
-        let Ok((opened, entries)) = listed(&root, &path) else {
+        _ = beneath::open_up(&root, &path);
+        let Ok((opened, names)) = listed(&root, &path) else {
             continue;
         };
-        for entry in entries {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        for name in names {
+            if !stat(&opened, &name).is_ok_and(|meta| is_folder(&meta)) {
                 continue;
             }
-            let below = path.join(entry.file_name());
+            let below = path.join(&name);
             if depth < DEEPEST {
                 left.push((below, depth + 1));
                 continue;
             }
             // Without the right to write to it, its entry for the folder above cannot change.
-            allow(&root, &below);
-            if let Some(to) = move_up(&opened, &entry.file_name(), &root, &mut moved) {
+            _ = beneath::open_up(&root, &below);
+            if let Some(to) = move_up(&opened, &name, &root, &mut moved) {
                 left.push((to, 1));
             }
         }
-    }
-}
-
-fn allow(root: &OwnedFd, path: &Path) {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    if let Ok(found) = openat2(root, path, how(flags)) {
-        let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-        _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
     }
 }
 
@@ -150,37 +143,46 @@ fn move_up(from: &OwnedFd, name: &OsStr, root: &OwnedFd, moved: &mut u64) -> Opt
 struct TooDeep;
 
 /// Shows what is said of each entry, until `on` says no.
-fn walk(folder: &Path, mut on: impl FnMut(&Metadata) -> bool) -> Result<(), TooDeep> {
-    let Ok(root) = File::open(folder) else {
+fn walk(folder: &Path, mut on: impl FnMut(&FileStat) -> bool) -> Result<(), TooDeep> {
+    let Ok(root) = open(folder, FOLDER.difference(OFlag::O_NOFOLLOW), Mode::empty()) else {
         return Ok(());
     };
     let mut left = vec![PathBuf::from(".")];
     while let Some(path) = left.pop() {
-        let (_opened, entries) = match listed(root.as_fd(), &path) {
+        let (opened, names) = match listed(&root, &path) {
             Ok(listed) => listed,
             Err(Errno::ENAMETOOLONG) => return Err(TooDeep),
             // It went, became something else, or is closed.
             Err(_) => continue,
         };
-        for entry in entries {
-            let Ok(meta) = entry.metadata() else { continue };
+        for name in names {
+            let Ok(meta) = stat(&opened, &name) else {
+                continue;
+            };
             if !on(&meta) {
                 return Ok(());
             }
-            if meta.is_dir() {
-                left.push(path.join(entry.file_name()));
+            if is_folder(&meta) {
+                left.push(path.join(name));
             }
         }
     }
     Ok(())
 }
 
-/// A folder below `root`, and its entries, as far as they can be read.
-fn listed(
-    root: impl AsFd,
-    path: &Path,
-) -> nix::Result<(OwnedFd, impl Iterator<Item = fs::DirEntry>)> {
-    let opened = openat2(root, path, how(FOLDER))?;
-    let entries = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-    Ok((opened, entries.into_iter().flatten().flatten()))
+/// A folder below `root`, and the names of what is in it, as far as they can be read.
+fn listed(root: &OwnedFd, path: &Path) -> nix::Result<(OwnedFd, impl Iterator<Item = OsString>)> {
+    let opened = beneath::open(root, path, FOLDER)?;
+    let again = opened.try_clone().map_err(|_| Errno::EMFILE)?;
+    let names = Dir::from_fd(again)?.into_iter().flatten();
+    let names = names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+    Ok((opened, names.filter(|name| name != "." && name != "..")))
+}
+
+fn stat(folder: &OwnedFd, name: &OsStr) -> nix::Result<FileStat> {
+    fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+fn is_folder(meta: &FileStat) -> bool {
+    SFlag::from_bits_truncate(meta.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
