@@ -583,8 +583,12 @@ fn is_hang_up(error: &io::Error) -> bool {
 }
 
 /// Whether less of the disk with this folder is free than runs leave. Nobody knows is no.
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::unnecessary_cast, reason = "the types differ on macOS")
+)]
 fn disk_is_full(folder: &Path) -> bool {
-    let free = statvfs(folder).map(|d| d.blocks_available() as u64 * d.fragment_size() as u64);
+    let free = statvfs(folder).map(|d| d.blocks_available() as u64 * d.fragment_size());
     free.is_ok_and(|free| free < KEEP_FREE)
 }
 

@@ -200,3 +200,112 @@ fn lock_names_the_program_behind_its_monitor() {
         assert_eq!(program_in(none), None, "{none:?}");
     }
 }
+
+/// Real processes of this machine, with its own table and no events but the program's end.
+#[cfg(target_os = "linux")]
+mod real {
+    use super::*;
+    use crate::sweep::real::{Proc, look};
+    use nix::sys::signal::{Signal, killpg};
+    use nix::unistd::Pid;
+    use plexus_hostile::{has_ended, hold};
+    use plexus_sandbox::sweep::{ProcessState, Sweep};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+    use std::time::Instant;
+
+    struct Real {
+        program: Pid,
+        end: OwnedFd,
+        began: Instant,
+        watched: Vec<Process>,
+        asked: Option<Instant>,
+    }
+
+    impl RunProcesses for Real {
+        fn now(&self) -> Duration {
+            self.began.elapsed()
+        }
+
+        fn wait(&mut self, most: Duration) -> io::Result<Vec<RunEvent>> {
+            // The shell, the one that it starts in a session of its own, and what that starts.
+            if self.watched.len() >= 3 && self.asked.is_none() {
+                self.asked = Some(Instant::now());
+                return Ok(vec![RunEvent::EndAsked]);
+            }
+            let most = if self.asked.is_some() { most } else { PAUSE };
+            let ended = has_ended(&self.end, most);
+            let event = if ended {
+                RunEvent::Ended
+            } else {
+                RunEvent::Forked
+            };
+            Ok(vec![event])
+        }
+
+        fn watch(&mut self, pid: i32) {
+            self.watched.extend(look(pid));
+        }
+
+        fn interrupt(&mut self) {}
+
+        fn terminate(&mut self) {
+            killpg(self.program, Signal::SIGTERM).expect("it is there");
+        }
+    }
+
+    impl ProcessTable for Real {
+        fn scan(&mut self) -> io::Result<Vec<Process>> {
+            Proc.scan()
+        }
+
+        fn unique(&mut self, pid: i32) -> Option<u64> {
+            Proc.unique(pid)
+        }
+
+        fn signal(&mut self, pid: i32, signal: SweepSignal) {
+            Proc.signal(pid, signal);
+        }
+
+        fn settle(&mut self) {
+            Proc.settle();
+        }
+    }
+
+    /// Follows a shell until it was ended; answers how long the wish to end took.
+    fn ended(script: &str) -> Duration {
+        let mut shell = Command::new("/bin/sh");
+        let mut program = shell.args(["-c", script]).process_group(0).spawn();
+        let program = program.as_mut().expect("it starts");
+        let pid = i32::try_from(program.id()).expect("a number");
+        let own = look(pid).expect("it is there").unique;
+        let keeper = i32::try_from(std::process::id()).expect("a number");
+        let mut run = Real {
+            program: Pid::from_raw(pid),
+            end: hold(pid).expect("it is there"),
+            began: Instant::now(),
+            watched: Vec::new(),
+            asked: None,
+        };
+        let mut sweep = Sweep::new(pid, own, keeper);
+        let ending = follow(&mut run, &mut sweep).expect("it is read");
+        let took = run.asked.expect("all of them were seen").elapsed();
+        assert_eq!(ending, Ending::Over);
+        for member in &run.watched {
+            let left = look(member.pid).filter(|left| left.unique == member.unique);
+            let is_alive = left.is_some_and(|left| left.state != ProcessState::Zombie);
+            assert!(!is_alive, "{member:?}");
+        }
+        program.wait().expect("it is a child");
+        took
+    }
+
+    #[test]
+    fn real_run_is_ended_whether_it_heeds_the_wish_or_not() {
+        let tree = "setsid sh -c 'sleep 600 & wait' & wait";
+        ended(tree);
+        let took = ended(&format!("trap '' TERM; {tree}; sleep 600"));
+        assert!(took >= GRACE, "{took:?}");
+    }
+}

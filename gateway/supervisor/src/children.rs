@@ -29,6 +29,13 @@ const MOST_TOOLS: usize = 4;
 /// Most folders of the source's own that runs read in place.
 const MOST_SHARED: usize = 4;
 
+/// In front of the path of a program. On macOS git, clang and make of `/usr/bin` only look for these, in places that runs do not read.
+const FIRST_IN_PATH: &str = if cfg!(target_os = "macos") {
+    "/Library/Developer/CommandLineTools/usr/bin:"
+} else {
+    ""
+};
+
 /// For a worker of this source in this role. Each role has runs of its own; `egress` is the source's port to the network.
 pub(super) fn kept(
     context: &Context<Group>,
@@ -125,6 +132,7 @@ fn program(
     parameters.extend(numbered.map(|(at, (_, folder))| (format!("TOOLS_{at}"), folder.clone())));
     let mut environment = child.environment.clone();
     if let Some(Some(path)) = environment.get_mut("PATH") {
+        path.insert_str(0, FIRST_IN_PATH);
         for (_, folder) in &tools {
             path.push_str(&format!(":{folder}:{folder}/bin"));
         }

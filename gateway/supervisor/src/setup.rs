@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 /// What a supervisor needs.
 #[derive(Debug)]
 pub struct Setup {
-    /// `plexus-sandbox-exec`; not used on macOS.
+    /// `plexus-sandbox-exec`; on macOS used for a worker that has programs started.
     pub launcher: PathBuf,
     /// The folder with `plexus-worker-<connector>`.
     pub workers: PathBuf,

@@ -80,11 +80,7 @@ fn below(folder: &Path, most: u64) -> u64 {
     let mut bytes = 0_u64;
     let walked = walk(folder, |meta| {
         // A file with several names counts once, over all of them.
-        let names = if is_folder(meta) {
-            1
-        } else {
-            (meta.st_nlink as u64).max(1)
-        };
+        let names = if is_folder(meta) { 1 } else { names(meta) };
         let held = (meta.st_blocks as u64).saturating_mul(512).max(LEAST);
         bytes = bytes.saturating_add(held / names);
         bytes <= most
@@ -181,6 +177,14 @@ fn listed(root: &OwnedFd, path: &Path) -> nix::Result<(OwnedFd, impl Iterator<It
 
 fn stat(folder: &OwnedFd, name: &OsStr) -> nix::Result<FileStat> {
     fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+#[cfg_attr(
+    all(target_os = "linux", target_arch = "x86_64"),
+    expect(clippy::unnecessary_cast, reason = "the types differ elsewhere")
+)]
+fn names(meta: &FileStat) -> u64 {
+    (meta.st_nlink as u64).max(1)
 }
 
 fn is_folder(meta: &FileStat) -> bool {

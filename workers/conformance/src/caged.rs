@@ -35,7 +35,7 @@ pub const LAUNCH: u64 = 1;
 /// What to run in which cage.
 #[derive(Clone, Debug)]
 pub struct Cage<'a> {
-    /// `plexus-sandbox-exec`; not used on macOS.
+    /// `plexus-sandbox-exec`; on macOS used for a worker that has programs started.
     pub launcher: &'a Path,
     /// The connector's program.
     pub worker: &'a Path,
@@ -390,7 +390,7 @@ pub fn find_launcher(worker: &Path) -> PathBuf {
         _ => folder,
     };
     let launcher = folder.join("plexus-sandbox-exec");
-    if !launcher.exists() && cfg!(target_os = "linux") {
+    if !launcher.exists() {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let target = folder.parent().expect("a profile lies in a target folder");
         let built = Command::new(cargo)

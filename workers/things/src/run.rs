@@ -1,4 +1,4 @@
-//! Runs one of the system's programs: bounded in time and in output. macOS only, where workers have no keeper.
+//! Runs one of the system's programs: bounded in time and in output. macOS only, where no keeper has been run yet.
 //!
 //! ```text
 //! spawn ─▶ input, output and errors on threads ─┬─ ended ─▶ what it wrote

@@ -21,8 +21,7 @@ impl Programs {
             ],
             None => vec![beside.join("../libexec/plexus"), beside],
         };
-        let launcher_in =
-            |dir: &PathBuf| dir.join("plexus-sandbox-exec").is_file() || cfg!(target_os = "macos");
+        let launcher_in = |dir: &PathBuf| dir.join("plexus-sandbox-exec").is_file();
         let found = candidates
             .iter()
             .filter_map(|dir| dir.canonicalize().ok())
@@ -37,11 +36,7 @@ impl Programs {
                 looked.join(" nor in ")
             );
         };
-        let launcher = if cfg!(target_os = "macos") {
-            PathBuf::from("/usr/bin/sandbox-exec")
-        } else {
-            workers.join("plexus-sandbox-exec")
-        };
+        let launcher = workers.join("plexus-sandbox-exec");
         Ok(Self { launcher, workers })
     }
 }

@@ -169,7 +169,6 @@ impl Agreed {
             "blurb": blurb,
             "provenance": "extension",
             "transport": declared.transport,
-            "platforms": ["linux"],
             "fields": fields,
             "roles": ["reader", "writer"],
             "limits": {"frameBytes": FRAME, "openFiles": 256, "fileBytes": 1_048_576, "callMs": 30_000, "memoryMiB": 256},

@@ -485,9 +485,9 @@ impl ServerRequest {
         let tunnels = (1..=self.hosts.len())
             .map(|at| object!({"host": {"field": format!("host{at}")}, "port": 443}));
         let egress = self.url.iter().map(|url| self.egress(url)).chain(tunnels);
-        let (platforms, children) = match &self.url {
-            None => (vec!["linux"], vec![child("reader"), child("writer")]),
-            Some(_) => (Vec::new(), Vec::new()),
+        let children = match &self.url {
+            None => vec![child("reader"), child("writer")],
+            Some(_) => Vec::new(),
         };
         let whole = object!({
             "connector": kind,
@@ -496,7 +496,6 @@ impl ServerRequest {
             "blurb": "An MCP server that you lend. Each of its tools asks you first, unless you class it as a read.",
             "provenance": "extension",
             "transport": "mcp",
-            "platforms": platforms,
             "fields": code.chain(folders).chain(hosts).chain(url).chain(secrets).collect::<Vec<_>>(),
             "roles": ["reader", "writer"],
             "limits": {"frameBytes": 8_388_608, "openFiles": 256, "fileBytes": 1_048_576, "callMs": CALL_MS, "memoryMiB": 512},
