@@ -115,8 +115,8 @@ pub(crate) fn hear_of_children() -> nix::Result<()> {
 pub(crate) fn adopt(number: i32) -> Option<OwnedFd> {
     // SAFETY: takes numbers only.
     let open = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    // SAFETY: it is open, and the two callers are its only owners: one has just been sent it, the other inherited it
-    // over an exec and has no other use for it.
+    // SAFETY: it is open, and the callers are its only owners: one has just been sent it, the others inherited it
+    // over an exec and have no other use for it.
     (open != -1).then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 

@@ -183,6 +183,17 @@ pub struct ChildTargets {
     pub keeper_pid: u32,
 }
 
+/// The parameter that names the program which makes the proof where the launcher itself is not in the cage: on macOS.
+pub const PROOF: &str = "PROOF";
+
+/// The profile of a child, with the one rule more by which that program is executed under it.
+#[must_use]
+pub fn with_proof(profile: &str) -> String {
+    format!(
+        "{profile}\n(allow file-read* process-exec* file-map-executable (literal (param \"{PROOF}\"))) ; the proof\n"
+    )
+}
+
 /// As [`attack`], from the cage of a child and before the program is there. Whether it may start programs is its
 /// profile's to say, so that is not tried.
 #[must_use]

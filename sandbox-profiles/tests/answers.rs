@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use plexus_sandbox::probe::{PROOF, with_proof};
 use plexus_sandbox::profile::Profile;
 use plexus_sandbox::ruleset::Parameters;
 use plexus_sandbox::seatbelt::{
@@ -610,6 +611,25 @@ fn no_profile_reaches_what_is_not_its_own() {
 }
 
 /// What the programs of runs need on a Mac, beyond coming to their main.
+/// On macOS another process than the program proves the cage: under what the program has, and the right to be executed.
+#[test]
+fn proof_of_a_run_has_its_own_program_more_and_nothing_else() {
+    let own = "/opt/plexus/libexec/plexus/plexus-sandbox-exec";
+    for column in columns().iter().filter(|column| column.is_run) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{}.sb", column.name));
+        let text = std::fs::read_to_string(path).expect("its text");
+        let mut parameters = column.parameters.clone();
+        parameters.insert(PROOF.to_owned(), own.to_owned());
+        let proof = understood(&with_proof(&text), &parameters);
+        for (label, operation) in asked(column) {
+            let (program, proof) = (column.seatbelt.ask(&operation), proof.ask(&operation));
+            assert_eq!(proof, program, "{} {label}", column.name);
+        }
+        let exec = Operation::Execute(Place::file(own));
+        assert!(proof.ask(&exec).allows() && !column.seatbelt.ask(&exec).allows());
+    }
+}
+
 #[test]
 fn runs_reach_what_their_programs_need() {
     for column in columns().iter().filter(|column| column.is_run) {

@@ -36,14 +36,10 @@ use crate::call::{Cage, Call, Refusal, prove_line};
 use crate::follow::{RunEvent, RunProcesses, follow};
 use crate::launch::{SANDBOX_EXEC, STREAM, UNCAGED, narrow_umask};
 use crate::os;
-use crate::probe::ChildTargets;
+use crate::probe::{self, ChildTargets};
 use crate::run_lock::RunLock;
 use crate::sweep::{Ending, Process, ProcessTable, Sweep, SweepSignal};
 
-/// The parameter that names the program of the proof, and the one rule that lets it be executed.
-const PROOF: &str = "PROOF";
-const PROOF_RULE: &str =
-    "\n(allow file-read* process-exec* file-map-executable (literal (param \"PROOF\")))\n";
 /// How much a queue tells at once.
 const AT_ONCE: usize = 16;
 
@@ -100,9 +96,9 @@ fn hear_of_keeper(queue: &Kqueue) -> io::Result<OwnedFd> {
 /// Attacks the cage from inside, before the program is there.
 fn prove(cage: &Cage, targets: &ChildTargets) -> Result<(), Refusal> {
     let own = std::env::current_exe().map_err(failed("find the program of the proof"))?;
-    let profile = format!("{}{PROOF_RULE}", cage.profile);
+    let profile = probe::with_proof(&cage.profile);
     let mut parameters = cage.parameters.clone();
-    parameters.insert(PROOF.to_owned(), own.to_string_lossy().into_owned());
+    parameters.insert(probe::PROOF.to_owned(), own.to_string_lossy().into_owned());
     let cage = Cage {
         profile,
         parameters,
