@@ -90,7 +90,7 @@ fn run() -> Result<(), Failed> {
     let stream = worker::take_stream().map_err(Failed::Stream)?;
     // On Linux the launcher has done this.
     #[cfg(target_os = "macos")]
-    plexus_sandbox::give_up_inherited(&plexus_ipc::egress::limits::of_process())
+    plexus_sandbox::give_up_inherited(&plexus_ipc::egress::limits::of_process(), false)
         .map_err(Failed::Limits)?;
     // It makes its epoll here, which is the last one that may be made.
     let runtime = tokio::runtime::Builder::new_current_thread()
