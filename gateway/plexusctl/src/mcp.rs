@@ -12,7 +12,7 @@ use crate::{
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
     Done,
     extensions::{
@@ -182,13 +182,21 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         Act::Logout { name } => sign_in::logout(desk, name).await,
         Act::Remove { name } => {
             let id = name.to_string();
-            let reply = desk.open().await?.call(&Remove { id }).await?;
+            let remove = Remove { id };
+            let reply = desk.open().await?.call_within(&remove, LOOK).await?;
             if !reply.known {
                 let why = format!("no MCP server {name} is lent");
                 return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl mcp list"));
             }
             desk.show(&reply, || {
-                format!("{name} is removed, and every grant on it")
+                let removed = format!("{name} is removed, and every grant on it");
+                match reply.sign_out {
+                    None => removed,
+                    told => format!(
+                        "{removed}; of your sign-in: {}",
+                        sign_in::there(told, span::now())
+                    ),
+                }
             })
         }
     }

@@ -31,7 +31,7 @@ use plexus_ipc::{
     },
 };
 use plexus_protocol::{
-    Effect,
+    Effect, Scopes,
     json::{self, Changes},
 };
 use serde::Serialize;
@@ -88,6 +88,8 @@ pub(crate) enum SessionError {
     NoWay(String),
     #[error("it answered {0} over HTTP{hint}", hint = status_hint(*.0))]
     Status(u16),
+    #[error("it wants more than its sign-in or secret is good for{of}", of = scopes_of(.0))]
+    ScopeMissing(Scopes),
     #[error("it answered 401 over HTTP{hint}", hint = status_hint(401))]
     Unauthorized(Challenge),
     #[error(
@@ -244,6 +246,13 @@ fn status_hint(status: u16) -> &'static str {
     }
 }
 
+fn scopes_of(wanted: &Scopes) -> String {
+    match wanted.is_empty() {
+        true => String::new(),
+        false => format!(", in its own words: {wanted}"),
+    }
+}
+
 impl SessionError {
     /// What a call that ended so has done at the server.
     pub(crate) fn effect(&self) -> Effect {
@@ -253,6 +262,7 @@ impl SessionError {
             | Self::NoWay(_)
             | Self::Moved(..)
             | Self::Unauthorized(_)
+            | Self::ScopeMissing(_)
             | Self::Status(401 | 403 | 404 | 405 | 429) => Effect::None,
             _ => Effect::Unknown,
         }

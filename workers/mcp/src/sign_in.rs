@@ -19,6 +19,7 @@ use plexus_ipc::{
     message::Secret,
     sign_in_step::{Issuer, Resource, SignInStep},
 };
+use plexus_protocol::Scopes;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -178,6 +179,8 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         #[serde(default)]
         registration_endpoint: Option<String>,
         #[serde(default)]
+        revocation_endpoint: Option<String>,
+        #[serde(default)]
         code_challenge_methods_supported: Vec<String>,
         #[serde(default)]
         authorization_response_iss_parameter_supported: bool,
@@ -214,6 +217,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         Some(&metadata.authorization_endpoint),
         Some(&metadata.token_endpoint),
         metadata.registration_endpoint.as_ref(),
+        metadata.revocation_endpoint.as_ref(),
     ];
     if endpoints
         .into_iter()
@@ -226,6 +230,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         authorization: metadata.authorization_endpoint,
         token: metadata.token_endpoint,
         registration: metadata.registration_endpoint,
+        revocation: metadata.revocation_endpoint,
         names_itself: metadata.authorization_response_iss_parameter_supported,
     })
 }
@@ -300,6 +305,14 @@ impl Challenge {
         )
     }
 
+    /// What is wanted beyond what a token is good for (RFC 6750, section 3.1); empty where that cannot be read. None where the
+    /// server wants something else.
+    pub(crate) fn scope_missing(&self) -> Option<Scopes> {
+        let is_scope = self.value("error")? == "insufficient_scope";
+        let wanted = || Scopes::parse(&self.value("scope")?).ok();
+        is_scope.then(|| wanted().unwrap_or_default())
+    }
+
     /// A parameter, where it is given, is not empty and not too long.
     fn value(&self, name: &str) -> Option<String> {
         let mut rest = &*self.0;
@@ -336,6 +349,20 @@ mod tests {
         assert_eq!(challenge.value("SCOPE").as_deref(), Some("a b"));
         assert_eq!(challenge.value("max").as_deref(), Some("1"));
         assert_eq!(challenge.value("realm"), None);
+        let missing = |text: &str| of(text).scope_missing().map(|wanted| wanted.to_string());
+        for (text, wanted) in [
+            (r#" error="insufficient_scope", scope="a b""#, Some("a b")),
+            (" scope=a, error=insufficient_scope", Some("a")),
+            (r#" error="insufficient_scope""#, Some("")),
+            (
+                "  error=\"insufficient_scope\", scope=\"\u{1b}[2J\"",
+                Some(""),
+            ),
+            (r#" error="invalid_token", scope="a""#, None),
+            (r#" scope="a""#, None),
+        ] {
+            assert_eq!(missing(text).as_deref(), wanted, "{text}");
+        }
         for odd in ["", " x", r#" a="b"#] {
             assert_eq!(of(odd).value("a"), None, "{odd}");
         }

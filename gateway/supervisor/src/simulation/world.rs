@@ -303,6 +303,10 @@ impl Process for Puppet {
     type Stream = ReadHalf<DuplexStream>;
     type Targets = ();
 
+    async fn revoke(_: &Arc<Context<Self>>, _: &Arc<Spec>) -> Revocation {
+        Revocation::Unoffered { until: None }
+    }
+
     async fn start(
         context: &Arc<Context<Self>>,
         spec: &Arc<Spec>,
