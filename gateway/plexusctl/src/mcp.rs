@@ -15,10 +15,12 @@ use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
     Done,
+    client_servers::ThisMachine,
     extensions::{
         self, Add as AddCall, Draft, ExtensionPreview, ExtensionRow, InstallResult,
         InstalledExtension, List, Preview, Refresh, Remove, ServerDraft,
     },
+    python::{VirtualEnvironment, started_with},
 };
 use plexus_protocol::SourceId;
 use std::{
@@ -269,6 +271,18 @@ impl Add {
         }
         draft.program = Some(program.clone());
         draft.arguments = arguments.to_vec();
+        let venv = VirtualEnvironment::of(Path::new(program), &ThisMachine);
+        if let Some(venv) = venv.map_err(Stop::usage)? {
+            draft.program = Some(utf8(&venv.program)?);
+            let started = started_with(arguments, &[], Some(&venv));
+            draft.arguments = started.map_err(Stop::usage)?;
+            for folder in venv.code() {
+                let is_inside = draft.code.iter().any(|code| folder.starts_with(code));
+                draft
+                    .code
+                    .extend((!is_inside).then(|| utf8(folder)).transpose()?);
+            }
+        }
         Ok(draft)
     }
 }

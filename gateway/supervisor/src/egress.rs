@@ -409,9 +409,8 @@ impl Running {
                     let _ = self.out.send(&ToEgress::Kept { durable }).await;
                 }
                 Ok(Some(FromEgress::Revoked(revocation))) => {
-                    let revoking = &self.revoking;
-                    let waits = revoking.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(told) = { waits }.take() {
+                    let mut waits = self.revoking.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(told) = waits.take() {
                         let _ = told.send(revocation);
                     }
                 }

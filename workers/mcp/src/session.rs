@@ -193,7 +193,11 @@ pub(crate) fn network_advice(words: &str) -> &'static str {
 /// What to do about a start that failed, where its last words are of a common kind.
 fn advice(words: &[String]) -> &'static str {
     let said = words.join("\n").to_lowercase();
-    let kinds: [(&[&str], &str); 4] = [
+    let kinds: [(&[&str], &str); 5] = [
+        (
+            &["git_python_refresh", "bad git executable"],
+            ". It looks for git when it starts, and a server starts no other program here: a repository is lent by plexusctl sources add git; for its other tools give it --env GIT_PYTHON_REFRESH=quiet",
+        ),
         (
             &[
                 "cannot find module",

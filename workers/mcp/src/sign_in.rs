@@ -22,6 +22,7 @@ use plexus_ipc::{
 use plexus_protocol::Scopes;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// Most bytes of an address, a scope or an id.
 const LONGEST: usize = 2_048;
@@ -246,6 +247,8 @@ async fn register(place: &ServerAddress, url: &str, redirect: &str) -> Result<Cl
     }
     let asked = json!({
         "client_name": "Plexus",
+        // Its browser comes back to this machine.
+        "application_type": "native",
         "redirect_uris": [redirect],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
@@ -291,18 +294,13 @@ pub(crate) struct Challenge(String);
 impl Challenge {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let all = headers.get_all(header::WWW_AUTHENTICATE).iter();
-        let bearer = all.filter_map(|value| value.to_str().ok()).find(|value| {
-            value
-                .get(..6)
-                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
-        });
-        Self(
-            bearer
-                .unwrap_or_default()
-                .get(6..)
-                .unwrap_or_default()
-                .to_owned(),
-        )
+        let mut all = all.map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let is_bearer = |value: &Cow<'_, str>| {
+            let scheme = value.get(..6);
+            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
+        };
+        let bearer = all.find(is_bearer).unwrap_or_default();
+        Self(bearer.get(6..).unwrap_or_default().to_owned())
     }
 
     /// What is wanted beyond what a token is good for (RFC 6750, section 3.1); empty where that cannot be read. None where the

@@ -182,6 +182,8 @@ enum KnownDetail {
     SecretSet { name: Word },
     #[serde(rename = "secret.deleted")]
     SecretDeleted { name: Word },
+    #[serde(rename = "question.refused")]
+    QuestionRefused { source: String, why: Word },
     #[serde(rename = "sign-in.scope-missing")]
     ScopeMissing { source: String, wanted: Word },
     #[serde(rename = "sign-in.revoked")]
@@ -433,6 +435,10 @@ impl KnownDetail {
             }
             Self::SecretSet { name } => because("you set a secret", name),
             Self::SecretDeleted { name } => because("a stored secret is deleted", name),
+            Self::QuestionRefused { source, why } => because(
+                &format!("a question of {source} is declined, and you were not asked"),
+                why,
+            ),
             Self::ScopeMissing { source, wanted } => because(
                 &format!("the server of {source} wants more than your sign-in is good for"),
                 wanted,
