@@ -63,6 +63,24 @@ const OF_TOOLS: [&str; 8] = [
     "json-schema-2020-12",
 ];
 
+/// Checks of these that fail, each with its reason.
+const TOOL_DIFFERENCES: [(&str, &str); 5] = [
+    (
+        "sep-2106-composition-keywords-preserved",
+        "some clients refuse combinators at the root of a schema: they are a sentence, and calls are held to them",
+    ),
+    ("sep-2106-conditional-keywords-preserved", "the same"),
+    (
+        "tools-call-with-progress",
+        "the tool is a read, which is told once it has ended; progress is of effects (mcp_servers)",
+    ),
+    (
+        "tools-call-embedded-resource",
+        "a resource that is text is told as text, once: a model reads it either way",
+    ),
+    ("tools-call-mixed-content", "the same"),
+];
+
 /// Those that are not run, by their beginnings, each with its reason.
 const LEFT_OUT: [(&str, &str); 15] = [
     (
@@ -169,16 +187,21 @@ fn lent_tools_pass_conformance_scenarios() {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let agent = house.gateway.agent_with("checked", &ids);
     let proxy = BearerProxy::before(house.gateway.port(), &agent.pat);
+    let mut failed = BTreeSet::new();
     for scenario in OF_TOOLS {
         for version in ["2025-11-25", "2026-07-28"] {
             let checks = checks(scenario, version, &proxy.url());
-            let ended = |how: &str| checks.iter().filter(|check| check["status"] == how).count();
+            let is = |check: &Value, how: &str| check["status"] == how;
             assert!(
-                ended("SUCCESS") > 0 && ended("FAILURE") == 0,
+                checks.iter().any(|check| is(check, "SUCCESS")),
                 "{scenario} {version}: {checks:#?}"
             );
+            let not = checks.iter().filter(|check| is(check, "FAILURE"));
+            failed.extend(not.map(|check| check["id"].as_str().expect("an id").to_owned()));
         }
     }
+    let expected = TOOL_DIFFERENCES.map(|(check, _)| check.to_owned());
+    assert_eq!(failed, BTreeSet::from(expected));
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn server_that_looks_for_git_is_told_what_to_do() {
         folder.path().join("server.py").display().to_string(),
     );
     let add = [
-        "mcp", "add", "git", "--code", &code, "--read", "hello", "--yes",
+        "mcp", "add", "history", "--code", &code, "--read", "hello", "--yes",
     ];
     let python = ["--", "/usr/bin/python3", &script];
     let refused = gateway.cli([&add[..], &python].concat());
@@ -122,5 +122,5 @@ fn server_that_looks_for_git_is_told_what_to_do() {
     gateway
         .cli([&add[..], &quiet, &python].concat())
         .expect_ok();
-    assert_eq!(hello(&gateway, "git"), "beside site");
+    assert_eq!(hello(&gateway, "history"), "beside site");
 }

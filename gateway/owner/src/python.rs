@@ -53,9 +53,7 @@ impl VirtualEnvironment {
         let of_the_system = ["/usr/lib", "/usr/local", "/usr/bin"];
         let is_systems = |path: &Path| of_the_system.iter().any(|system| path.starts_with(system));
         let root = interpreter.parent().and_then(Path::parent);
-        let own = root
-            .filter(|_| !is_systems(&interpreter))
-            .and_then(|root| modules(root));
+        let own = root.filter(|_| !is_systems(&interpreter)).and_then(modules);
         Ok(Some(Self {
             program: interpreter.clone(),
             site,

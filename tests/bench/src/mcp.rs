@@ -330,8 +330,8 @@ fn renewal(into: &mut Figures) -> Result<()> {
     }
     let all = || {
         ms(|| {
+            let call = called("notes.look", &json!({}));
             std::thread::scope(|scope| {
-                let call = called("notes.look", &json!({}));
                 let calls = agents.iter().map(|agent| {
                     let call = &call;
                     scope.spawn(move || timed(&agent.client(), "/invoke", call, "look"))

@@ -18,6 +18,7 @@ use super::{
 };
 use nix::sys::signal::Signal;
 use plexus_ipc::{
+    egress::Revocation,
     gateway,
     message::{Probe, Role, Secrets},
 };
