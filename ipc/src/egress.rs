@@ -9,6 +9,8 @@
 //!   Names ─────────────────────▶  the resolver configuration as it is now
 //!   ◀─────────────────── Renewed  a sign-in has another token: keep it
 //!   Kept ──────────────────────▶  it is durable, or is not; until then the token is not used
+//!   Revoke ────────────────────▶  the owner signs out: tell the authorization server
+//!   ◀─────────────────── Revoked  what came of that
 //!   Stop ──────────────────────▶  ends its connections, reports them, ends
 //! ```
 //!
@@ -27,10 +29,11 @@ pub use of_call::{awake, call_named, credential_of_call};
 pub use plexus_protocol::AuditId;
 /// A fingerprint of a certificate: of its bytes as they are shown (DER).
 pub use plexus_protocol::Digest;
+pub use plexus_protocol::Scopes;
 use plexus_protocol::json;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
-pub use sign_in::{Access, Client, ClientAuth, Grant, SignIn, TokenEndpoint};
+pub use sign_in::{Access, Client, ClientAuth, Grant, Revocation, SignIn, TokenEndpoint};
 
 /// Largest frame in either direction, in bytes.
 pub const MAX_EGRESS_FRAME: usize = 1024 * 1024;
@@ -79,6 +82,8 @@ pub enum ToEgress {
         /// Whether the record is durable.
         durable: bool,
     },
+    /// Tell the authorization server that the sign-in is over. No token of it is added from here on.
+    Revoke,
     /// End your connections, report them, end.
     Stop,
 }
@@ -182,6 +187,8 @@ pub enum FromEgress {
         #[serde(with = "single")]
         record: Secret,
     },
+    /// The answer to [`ToEgress::Revoke`].
+    Revoked(Revocation),
 }
 
 /// Connections to one host that came to the same.

@@ -34,10 +34,10 @@ pub mod text;
 pub mod worker;
 
 /// Version of the messages; raised with every change to them, because two builds never talk to each other.
-pub const IPC_VERSION: u32 = 12;
+pub const IPC_VERSION: u32 = 13;
 
 /// What both ends must agree on: the workspace's version and [`IPC_VERSION`]. Travels in `Hello`.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+ipc.", 12);
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+ipc.", 13);
 
 #[cfg(test)]
 mod tests {

@@ -59,6 +59,8 @@ pub struct Issuer {
     pub token: String,
     /// The registration endpoint.
     pub registration: Option<String>,
+    /// Where a sign-in is ended (RFC 7009).
+    pub revocation: Option<String>,
     /// It names itself in what the browser brings back (RFC 9207).
     pub names_itself: bool,
 }

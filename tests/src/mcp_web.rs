@@ -2,6 +2,7 @@
 //!
 //! It speaks one revision: with a handshake and a session, or without either. What it heard is kept for the story.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -152,7 +153,14 @@ pub(crate) fn opened(era: Era, request: &Heard) -> String {
         true => json!({"tools": {}, "resources": {}}),
         false => json!({"tools": {}}),
     };
+    let checks = request.line.split_once("?checks=").map(|(_, which)| which);
+    let checked = || checks.and_then(|_| checked(asked["params"]["name"].as_str()?));
     let result = match method {
+        "tools/list" if checks.is_some() => {
+            let tools = checked_tools(checks.unwrap_or_default());
+            json!({"resultType": "complete", "tools": tools})
+        }
+        "tools/call" if checks.is_some() => checked().unwrap_or_default(),
         "initialize" if !is_stateless => json!({
             "protocolVersion": "2025-11-25", "capabilities": declared,
             "serverInfo": {"name": "web", "version": "1"}, "instructions": "Be kind.",
@@ -204,11 +212,94 @@ pub(crate) fn opened(era: Era, request: &Heard) -> String {
     if method != "tools/call" {
         return http(200, "application/json", &session, &reply.to_string());
     }
-    let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {
-        "progressToken": asked["params"]["_meta"]["progressToken"], "progress": 1, "message": "on it",
-    }});
-    let events = format!(": hello\n\nevent: message\ndata: {progress}\n\nid: 2\ndata: {reply}\n\n");
+    let progress = |at: u8| {
+        let told = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {
+            "progressToken": asked["params"]["_meta"]["progressToken"], "progress": at, "message": "on it",
+        }});
+        format!("event: message\ndata: {told}\n\n")
+    };
+    let steps = match asked["params"]["name"] == "tool.with.progress" {
+        true => (1..=3).map(progress).collect(),
+        false => progress(1),
+    };
+    let events = format!(": hello\n\n{steps}id: 2\ndata: {reply}\n\n");
     http(200, "text/event-stream", &session, &events)
+}
+
+/// Tools that the official conformance scenarios call, without the name of the source that lends them (`test`, `json`): a client
+/// sees `test_simple_text`.
+pub const CHECKED: [&str; 7] = [
+    "simple.text",
+    "image.content",
+    "audio.content",
+    "embedded.resource",
+    "multiple.content.types",
+    "error.handling",
+    "tool.with.progress",
+];
+/// A tool of the bench's, and how many bytes its image has.
+pub const BIG_IMAGE: (&str, usize) = ("image", 5_000_000);
+/// The same, of a source of its own.
+pub const CHECKED_SCHEMA: &str = "schema.2020.12.tool";
+
+fn checked_tools(of: &str) -> Value {
+    if of == "big" {
+        return json!([{"name": BIG_IMAGE.0, "description": "Is large", "inputSchema": {"type": "object"}}]);
+    }
+    if of == "test" {
+        let tool = |name| json!({"name": name, "description": "Is checked", "inputSchema": {"type": "object"}});
+        return CHECKED.iter().map(tool).collect();
+    }
+    let text = json!({"type": "string"});
+    let needs = |name: &str| json!({"required": [name]});
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "$defs": {"address": {
+            "$anchor": "addressDef", "type": "object", "properties": {"street": text, "city": text},
+        }},
+        "properties": {
+            "name": text, "address": {"$ref": "#/$defs/address"}, "phone": text, "email": text,
+            "contactMethod": {"type": "string", "enum": ["phone", "email"]},
+        },
+        "allOf": [{"anyOf": [needs("phone"), needs("email")]}],
+        "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
+        "then": needs("phone"),
+        "else": needs("email"),
+        "additionalProperties": false,
+    });
+    json!([{"name": CHECKED_SCHEMA, "description": "Is checked", "inputSchema": schema}])
+}
+
+/// What a scenario wants of one of them.
+fn checked(tool: &str) -> Option<Value> {
+    // Of one pixel, and of no sound.
+    let image = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==";
+    let sound = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA=";
+    let text = |words: &str| json!({"type": "text", "text": words});
+    let image = json!({"type": "image", "data": image, "mimeType": "image/png"});
+    let resource = |kind: &str, words: &str| json!({"type": "resource", "resource": {"uri": "test://resource", "mimeType": kind, "text": words}});
+    let content = match tool {
+        "simple.text" => json!([text("This is a simple text response for testing.")]),
+        "image.content" => json!([image]),
+        "audio.content" => json!([{"type": "audio", "data": sound, "mimeType": "audio/wav"}]),
+        "embedded.resource" => json!([resource(
+            "text/plain",
+            "This is an embedded resource content."
+        )]),
+        "multiple.content.types" => {
+            let told = resource("application/json", "{\"test\":\"data\",\"value\":123}");
+            json!([text("Multiple content types test:"), image, told])
+        }
+        "error.handling" => json!([text("This tool intentionally returns an error for testing")]),
+        "tool.with.progress" => json!([text("done")]),
+        _ if tool == BIG_IMAGE.0 => {
+            let data = BASE64_STANDARD.encode(vec![7; BIG_IMAGE.1]);
+            json!([{"type": "image", "data": data, "mimeType": "image/png"}])
+        }
+        _ => return None,
+    };
+    Some(json!({"resultType": "complete", "content": content, "isError": tool == "error.handling"}))
 }
 
 pub(crate) fn http(status: u16, kind: &str, headers: &str, body: &str) -> String {

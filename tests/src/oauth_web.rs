@@ -41,6 +41,12 @@ pub enum Lie {
     TokenType,
     /// Where clients register is this.
     Registration(String),
+    /// Its tokens are good for no more than the first scope that was asked for, and it says so.
+    Narrow,
+    /// It offers no way to end a sign-in.
+    Endless,
+    /// A sign-in is ended at this address.
+    Revocation(String),
 }
 
 #[derive(Default)]
@@ -56,6 +62,12 @@ struct Kept {
     life: Option<u64>,
     exchanges: usize,
     refreshes: usize,
+    /// What its tokens are good for.
+    scope: String,
+    /// A tool that takes a token of a further scope, and what it says of that.
+    needs: Option<(String, String)>,
+    /// The tokens that clients ended.
+    revoked: Vec<String>,
     /// The token endpoint answers 503.
     is_away: bool,
     made: usize,
@@ -132,6 +144,20 @@ impl OAuthWeb {
         kept.access.clear();
         kept.refresh = None;
     }
+    /// What its tokens are good for.
+    #[must_use]
+    pub fn scope(&self) -> String {
+        lock(&self.kept).scope.clone()
+    }
+    /// From now on this tool takes a token that is good for `scope` too.
+    pub fn needs(&self, tool: &str, scope: &str) {
+        lock(&self.kept).needs = Some((tool.to_owned(), scope.to_owned()));
+    }
+    /// The tokens that clients ended, in their order.
+    #[must_use]
+    pub fn revoked(&self) -> Vec<String> {
+        lock(&self.kept).revoked.clone()
+    }
     /// Whether the token endpoint gives nothing now.
     pub fn is_away(&self, away: bool) {
         lock(&self.kept).is_away = away;
@@ -191,15 +217,21 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
                 other.cloned().unwrap_or(format!("{here}{path}"))
             };
             let of = |lie: &Lie| match lie {
-                Lie::Page(other) => [Some(other.clone()), None, None],
-                Lie::Tokens(other) => [None, Some(other.clone()), None],
-                Lie::Registration(other) => [None, None, Some(other.clone())],
-                _ => [None, None, None],
+                Lie::Page(other) => [Some(other.clone()), None, None, None],
+                Lie::Tokens(other) => [None, Some(other.clone()), None, None],
+                Lie::Registration(other) => [None, None, Some(other.clone()), None],
+                Lie::Revocation(other) => [None, None, None, Some(other.clone())],
+                _ => [None, None, None, None],
             };
-            let [page, tokens, registration] = of(lie);
+            let [page, tokens, registration, revocation] = of(lie);
+            let revocation = match lie {
+                Lie::Endless => Value::Null,
+                _ => or(revocation.as_ref(), "/revoke").into(),
+            };
             json(
                 200,
                 json!({
+                    "revocation_endpoint": revocation,
                     "issuer": if *lie == Lie::Issuer { format!("{here}/other") } else { here.clone() },
                     "authorization_endpoint": or(page.as_ref(), "/authorize"),
                     "token_endpoint": or(tokens.as_ref(), "/token"),
@@ -224,12 +256,33 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
             let (status, told) = tokens(&here, lie, &mut lock(kept), &form);
             json(status, told)
         }
+        ("POST", "/revoke") => {
+            let form = fields(request.body.as_str().unwrap_or_default());
+            let mut kept = lock(kept);
+            let of = |name: &str| form.get(name).cloned().unwrap_or_default();
+            if kept.is_away || !kept.clients.contains_key(&of("client_id")) {
+                return json(503, json!({"error": "temporarily_unavailable"}));
+            }
+            let token = of("token");
+            match &*of("token_type_hint") {
+                "refresh_token" => kept.refresh = kept.refresh.take().filter(|one| *one != token),
+                _ => drop(kept.access.remove(&token)),
+            }
+            kept.revoked.push(token);
+            http(200, "text/plain", "", "")
+        }
         (_, "/mcp") => {
             let given = request
                 .headers
                 .get("authorization")
                 .and_then(|given| given.strip_prefix("Bearer "));
             let is_good = given.is_some_and(|given| lock(kept).access.contains(given));
+            if let (true, Some(missing)) = (is_good, missing(&lock(kept), &request.body)) {
+                let challenge = format!(
+                    "WWW-Authenticate: Bearer error=\"insufficient_scope\", scope=\"{missing}\"\r\n"
+                );
+                return http(403, "text/plain", &challenge, "not with this token");
+            }
             if is_good {
                 return opened(Era::Handshake, request);
             }
@@ -244,6 +297,14 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
         }
         _ => http(404, "text/plain", "", "nothing"),
     }
+}
+
+/// The scope that a call needs and its token has not.
+fn missing(kept: &Kept, asked: &Value) -> Option<String> {
+    let (tool, scope) = kept.needs.as_ref()?;
+    let is_call = asked["method"] == "tools/call" && asked["params"]["name"] == **tool;
+    let is_held = kept.scope.split(' ').any(|one| one == scope);
+    (is_call && !is_held).then(|| scope.clone())
 }
 
 fn authorize(lie: &Lie, kept: &Mutex<Kept>, asked: BTreeMap<String, String>) -> String {
@@ -298,6 +359,11 @@ fn tokens(here: &str, lie: &Lie, kept: &mut Kept, form: &BTreeMap<String, String
             {
                 return refused("not who asked");
             }
+            let scope = asked.get("scope").cloned().unwrap_or_default();
+            kept.scope = match lie {
+                Lie::Narrow => scope.split(' ').next().unwrap_or_default().to_owned(),
+                _ => scope,
+            };
             kept.exchanges += 1;
         }
         "refresh_token" => {
@@ -328,6 +394,9 @@ fn tokens(here: &str, lie: &Lie, kept: &mut Kept, form: &BTreeMap<String, String
         "Bearer"
     };
     let mut told = json!({"access_token": access, "token_type": kind, "refresh_token": refresh});
+    if *lie == Lie::Narrow {
+        told["scope"] = kept.scope.clone().into();
+    }
     if let Some(life) = kept.life {
         told["expires_in"] = life.into();
     }

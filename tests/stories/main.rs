@@ -116,6 +116,8 @@ mod mcp_installs;
 mod mcp_late;
 mod mcp_many;
 #[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
+mod mcp_python;
 mod mcp_questions;
 mod mcp_remote;
 #[cfg(target_os = "linux")]

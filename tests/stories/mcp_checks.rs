@@ -1,10 +1,11 @@
 //! The protocol's own checks: the Inspector's command line against both ways to speak MCP, in both eras, and the official
-//! conformance scenarios that fit a server without tools of their own.
+//! conformance scenarios: those of a server without tools of its own, and those of tools, which a lent server has.
 
 use crate::house::House;
 use crate::mcp::{self, NOTE, waiting, write};
 use plexus_tests::bearer_proxy::BearerProxy;
 use plexus_tests::coding_agents::protocol_checker;
+use plexus_tests::mcp_web::{CHECKED, CHECKED_SCHEMA, Era, McpWeb, TOKEN};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, McpClient, binaries};
@@ -50,6 +51,82 @@ const DIFFERENCES: [(&str, &str); 4] = [
     ),
 ];
 
+/// Those of tools, which a lent server has: its name and that of a tool make the one that a scenario calls.
+const OF_TOOLS: [&str; 8] = [
+    "tools-call-simple-text",
+    "tools-call-image",
+    "tools-call-audio",
+    "tools-call-embedded-resource",
+    "tools-call-mixed-content",
+    "tools-call-error",
+    "tools-call-with-progress",
+    "json-schema-2020-12",
+];
+
+/// Checks of these that fail, each with its reason.
+const TOOL_DIFFERENCES: [(&str, &str); 5] = [
+    (
+        "sep-2106-composition-keywords-preserved",
+        "some clients refuse combinators at the root of a schema: they are a sentence, and calls are held to them",
+    ),
+    ("sep-2106-conditional-keywords-preserved", "the same"),
+    (
+        "tools-call-with-progress",
+        "the tool is a read, which is told once it has ended; progress is of effects (mcp_servers)",
+    ),
+    (
+        "tools-call-embedded-resource",
+        "a resource that is text is told as text, once: a model reads it either way",
+    ),
+    ("tools-call-mixed-content", "the same"),
+];
+
+/// Those that are not run, by their beginnings, each with its reason.
+const LEFT_OUT: [(&str, &str); 15] = [
+    (
+        "caching",
+        "tools/list has the hints that it wants; its other lists are no methods here",
+    ),
+    (
+        "completion-complete",
+        "no completion: arguments of prompts are those of a capability, with a schema",
+    ),
+    (
+        "elicitation-sep",
+        "a question of a lent server goes to the owner, and to no client",
+    ),
+    ("tools-call-elicitation", "the same"),
+    ("input-required-result-", "the same"),
+    (
+        "tools-call-sampling",
+        "no lent server has the words of a client's model",
+    ),
+    (
+        "tools-call-with-logging",
+        "log messages of a lent server are the owner's, in plexusctl logs",
+    ),
+    ("logging-set-level", "the same"),
+    (
+        "resources-",
+        "resources are capabilities that a model calls, and not those of a client (0135)",
+    ),
+    ("sep-2164-resource-not-found", "the same"),
+    ("prompts-", "prompts are, too"),
+    ("sep-2640-", "skills are not carried"),
+    (
+        "http-custom-header-server-validation",
+        "no argument of a call becomes a header",
+    ),
+    (
+        "server-s",
+        "no session and no stream that outlives a request: a client asks anew",
+    ),
+    (
+        "tasks-",
+        "an extension; how its tasks are followed is in mcp_tasks",
+    ),
+];
+
 /// The checks of one scenario, each with its `id` and its `status`.
 fn checks(scenario: &str, version: &str, url: &str) -> Vec<Value> {
     let folder = Folder::empty();
@@ -81,6 +158,77 @@ fn http_server_passes_conformance_scenarios() {
     }
     let expected = DIFFERENCES.map(|(check, _)| check.to_owned());
     assert_eq!(failed, BTreeSet::from(expected));
+}
+
+/// Lends the server whose tools the scenarios call.
+fn lend_checked(house: &House) -> Vec<String> {
+    let web = McpWeb::start(Era::Handshake);
+    let folder = Folder::empty();
+    folder.write("token", TOKEN);
+    let secret = format!("authorization={}", folder.path().join("token").display());
+    let lent = [("test", CHECKED.to_vec()), ("json", vec![CHECKED_SCHEMA])];
+    let mut ids = Vec::new();
+    for (source, tools) in lent {
+        let url = format!("{}?checks={source}", web.url());
+        let mut add = vec![
+            "mcp", "add", source, "--url", &url, "--secret", &secret, "--yes",
+        ];
+        add.extend(tools.iter().flat_map(|tool| ["--read", tool]));
+        house.gateway.cli(add).expect_ok();
+        ids.extend(tools.iter().map(|tool| format!("{source}.{tool}")));
+    }
+    ids
+}
+
+#[test]
+fn lent_tools_pass_conformance_scenarios() {
+    let house = House::open();
+    let ids = lend_checked(&house);
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let agent = house.gateway.agent_with("checked", &ids);
+    let proxy = BearerProxy::before(house.gateway.port(), &agent.pat);
+    let mut failed = BTreeSet::new();
+    for scenario in OF_TOOLS {
+        for version in ["2025-11-25", "2026-07-28"] {
+            let checks = checks(scenario, version, &proxy.url());
+            let is = |check: &Value, how: &str| check["status"] == how;
+            assert!(
+                checks.iter().any(|check| is(check, "SUCCESS")),
+                "{scenario} {version}: {checks:#?}"
+            );
+            let not = checks.iter().filter(|check| is(check, "FAILURE"));
+            failed.extend(not.map(|check| check["id"].as_str().expect("an id").to_owned()));
+        }
+    }
+    let expected = TOOL_DIFFERENCES.map(|(check, _)| check.to_owned());
+    assert_eq!(failed, BTreeSet::from(expected));
+}
+
+#[test]
+fn every_scenario_of_servers_is_run_or_has_its_reason() {
+    let home = Folder::empty();
+    let mut command = protocol_checker("conformance", &home.path());
+    command.arg("list");
+    let listed = programs::run(command).expect_ok().to_owned();
+    let of_servers = listed.split("Client scenarios").next().unwrap_or_default();
+    let all: Vec<&str> = of_servers
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ")?.split(' ').next())
+        .collect();
+    assert!(all.len() > 40, "{listed}");
+    let is_run = |name: &str| {
+        OF_TOOLS.contains(&name) || SCENARIOS.iter().any(|(scenario, _)| *scenario == name)
+    };
+    let mut without: Vec<&str> = all.iter().copied().filter(|name| !is_run(name)).collect();
+    for (begins, why) in LEFT_OUT {
+        let before = without.len();
+        without.retain(|name| !name.starts_with(begins));
+        assert!(
+            without.len() < before,
+            "{begins} ({why}) leaves nothing out"
+        );
+    }
+    assert!(without.is_empty(), "neither run nor left out: {without:?}");
 }
 
 /// The two ways to speak MCP.

@@ -2,9 +2,10 @@
 //! by its URL, and an agent reads with its tools.
 
 use plexus_tests::coding_agents::protocol_checker;
+use plexus_tests::oauth_web::browse;
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Gateway, programs};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::{fs, thread};
@@ -35,7 +36,7 @@ const SCENARIOS: [Scenario; 7] = [
 const LEFT_OUT: [(&str, &str); 7] = [
     (
         "auth/",
-        "there is no sign-in by OAuth: the owner gives a token",
+        "not among those of a sign-in that are run: each of the others is a way of its own to be a client",
     ),
     (
         "elicitation-sep1034-client-defaults",
@@ -60,6 +61,24 @@ const LEFT_OUT: [(&str, &str); 7] = [
     ),
 ];
 const SUM: &str = r#"{"a": 5, "b": 3}"#;
+
+/// Those of a sign-in: the owner signs in by a browser, adds the server, and signs in again where a call wants more.
+const SIGNED_IN: [&str; 14] = [
+    "auth/metadata-default",
+    "auth/metadata-var1",
+    "auth/metadata-var2",
+    "auth/metadata-var3",
+    "auth/scope-from-www-authenticate",
+    "auth/scope-from-scopes-supported",
+    "auth/scope-omitted-when-undefined",
+    "auth/scope-step-up",
+    "auth/token-endpoint-auth-basic",
+    "auth/token-endpoint-auth-post",
+    "auth/token-endpoint-auth-none",
+    "auth/resource-mismatch",
+    "auth/iss-supported",
+    "auth/iss-wrong-issuer",
+];
 
 /// Checks that fail, each with its reason. Any other failure is ours, and so is one of these that passes.
 const DIFFERENCES: [(&str, &str); 2] = [
@@ -97,8 +116,46 @@ fn act(url: &str, calls: &[(&str, &str)]) {
     }
 }
 
+/// What the owner and an agent do with a server that wants a sign-in.
+fn act_signed_in(url: &str) {
+    let gateway = Gateway::start();
+    let owner = gateway.owner();
+    let begun = |asked: Value| {
+        let begun = owner.post("/admin/api/sign-ins", asked);
+        let begun = (begun.status == 200).then(|| begun.json())?;
+        let of = |name: &str| begun["sign_in"][name].as_str().map(str::to_owned);
+        drop(browse(&of("address")?));
+        of("id")
+    };
+    let Some(id) = begun(json!({"name": "checked", "url": url})) else {
+        return;
+    };
+    let mut draft = json!({"name": "checked", "url": url, "sign_in": id, "reads": ["test-tool"]});
+    let seen = owner.post("/admin/api/extensions/preview", draft.clone());
+    if seen.status != 200 {
+        return;
+    }
+    draft["digest"] = seen.json()["digest"].clone();
+    owner.post("/admin/api/extensions", draft).expect_ok();
+    let call = |agent: &str| {
+        let agent = gateway.agent_with(agent, &["checked.test-tool"]);
+        agent.invoke("checked.test-tool", json!({}))
+    };
+    if call("first").text().contains("scope_missing")
+        && let Some(id) = begun(json!({"name": "checked"}))
+    {
+        let renewed = owner.post(&format!("/admin/api/sign-ins/{id}/renew"), json!({}));
+        renewed.expect_ok();
+        assert_eq!(call("second").json()["ok"], true);
+    }
+}
+
 /// The checks of one scenario, each with its `id` and its `status`.
 fn checks((scenario, version, calls): Scenario) -> Vec<Value> {
+    checks_of(scenario, version, |url| act(url, calls))
+}
+
+fn checks_of(scenario: &str, version: &str, act: impl FnOnce(&str)) -> Vec<Value> {
     let folder = Folder::empty();
     let path = folder.path();
     folder.write("client", CLIENT);
@@ -111,11 +168,16 @@ fn checks((scenario, version, calls): Scenario) -> Vec<Value> {
     let said = thread::scope(|scope| {
         let checking = scope.spawn(|| programs::run(command));
         until_true("the server of the scenario", || folder.has("url"));
-        act(folder.read("url").trim(), calls);
+        act(folder.read("url").trim());
         folder.write("end", "end\n");
         checking.join().expect("an end")
     });
-    let mut written = fs::read_dir(&path).expect("a folder").flatten();
+    // A scenario of a sign-in has a folder of its kind.
+    let results = match scenario.split_once('/') {
+        Some((kind, _)) => path.join(kind),
+        None => path,
+    };
+    let mut written = fs::read_dir(&results).expect("a folder").flatten();
     let checks = written.find_map(|run| fs::read(run.path().join("checks.json")).ok());
     let checks = checks.unwrap_or_else(|| panic!("no checks: {said}"));
     serde_json::from_slice(&checks).expect("a list of checks")
@@ -139,6 +201,26 @@ fn lent_servers_pass_conformance_scenarios_of_clients() {
 }
 
 #[test]
+fn sign_in_passes_conformance_scenarios_of_clients() {
+    let mut failed = BTreeSet::new();
+    for scenario in SIGNED_IN {
+        let checks = checks_of(scenario, "2026-07-28", act_signed_in);
+        let ended = |check: &Value, how: &str| check["status"] == how;
+        assert!(
+            checks.iter().any(|check| ended(check, "SUCCESS")),
+            "{scenario}: {checks:#?}"
+        );
+        let not = checks
+            .iter()
+            .filter(|check| ended(check, "FAILURE") || ended(check, "WARNING"));
+        failed.extend(
+            not.map(|check| format!("{scenario} {}: {}", check["id"], check["errorMessage"])),
+        );
+    }
+    assert_eq!(failed, BTreeSet::new());
+}
+
+#[test]
 fn every_scenario_of_clients_is_run_or_has_its_reason() {
     let folder = Folder::empty();
     let mut command = protocol_checker("conformance", &folder.path());
@@ -153,7 +235,7 @@ fn every_scenario_of_clients_is_run_or_has_its_reason() {
     let names: Vec<&str> = names.filter_map(|line| line.split(' ').next()).collect();
     assert!(names.contains(&"initialize"), "{said}");
     for name in names {
-        let is_run = SCENARIOS.iter().any(|(run, ..)| *run == name);
+        let is_run = SCENARIOS.iter().any(|(run, ..)| *run == name) || SIGNED_IN.contains(&name);
         let has_reason = LEFT_OUT.iter().any(|(begin, _)| name.starts_with(begin));
         assert!(
             is_run || has_reason,

@@ -166,6 +166,38 @@ fn server_of_npm_is_locked_runs_no_script_and_is_pinned() {
     assert!(card(&gateway).to_string().contains("run the files in"));
 }
 
+/// What no server is given is refused before anything is fetched.
+#[test]
+fn refused_folder_is_named_before_the_install() {
+    let (gateway, project) = (Gateway::start(), Folder::empty());
+    project.write(".git/HEAD", "ref: refs/heads/main\n");
+    project.write("notes/a.md", "a\n");
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counts = asked.clone();
+    let base = registry::serve(move |_, _| {
+        counts.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        ("application/json", b"{}".to_vec())
+    });
+    let registry = ["npm_config_registry", &*base];
+    let folder = |path: &str| project.path().join(path).display().to_string();
+    let refused = install(
+        &gateway,
+        registry,
+        "npm:plexus-tiny@1.0.0",
+        &["--folder", &folder("")],
+    );
+    refused.expect_status(1);
+    assert!(refused.stderr.contains("holds .git"), "{refused}");
+    assert!(!place(&gateway).exists());
+    let asked = || asked.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(asked(), 0, "nothing is fetched");
+    // The control: a folder in it is given, and the registry is asked.
+    let inside = folder("notes");
+    let given = ["--folder", &inside];
+    install(&gateway, registry, "npm:plexus-tiny@1.0.0", &given).expect_status(1);
+    assert!(asked() > 0);
+}
+
 #[test]
 fn server_of_pypi_is_locked_caged_and_pinned() {
     let (gateway, folder) = (Gateway::start(), Folder::empty());

@@ -198,6 +198,12 @@ fn what_looks_like_a_secret_is_asked_of_nobody() {
         .owner()
         .audited(|event| event["detail"]["event"] == "question.refused");
     assert_eq!(refused["detail"]["source"], "rude", "{refused}");
+    // The owner reads which word it was, and of which field.
+    let log = gateway.cli(["audit", "tail", "-n", "400"]).all();
+    let declined = "a question of rude is declined, and you were not asked: ";
+    for why in ["its field", "its URL is not https"] {
+        assert!(log.contains(&format!("{declined}{why}")), "{why}: {log}");
+    }
     // The controls: a field that names no secret, and a page that says where it is, are the owner's to answer.
     let over = meanwhile(
         &gateway,

@@ -324,6 +324,166 @@ fn sign_in_survives_a_kill_or_says_that_it_does_not() {
     assert_eq!(survived + ended, tries);
 }
 
+/// Signs in again at a terminal; gives what that showed.
+fn logged_in(gateway: &Gateway) -> String {
+    let mut terminal = Terminal::start(&gateway.on_terminal(["mcp", "login", "notes"]), 700, 40);
+    let shown = terminal.until_shows("waiting for you, 10 minutes at most");
+    let address = shown
+        .split_whitespace()
+        .find(|word| word.contains("/authorize?"));
+    let page = browse(address.expect("an address"));
+    assert_contains(&page, "You are signed in");
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    shown
+}
+
+/// Asks for `act`, has it approved, and calls it.
+fn acted(gateway: &Gateway, agent: &Agent) -> Value {
+    let item = agent.must_ask("notes.act", json!({"what": "tea"}));
+    gateway.owner().approve(&item, "once");
+    agent.invoke("notes.act", json!({"what": "tea"})).json()
+}
+
+/// A call needs more than the sign-in is good for: nothing is done, the owner sees what is wanted, and only the owner gets it.
+#[test]
+fn further_scope_is_asked_for_by_its_owner_alone() {
+    let web = OAuthWeb::start(Lie::None);
+    let gateway = Gateway::start();
+    lend(&gateway, &web.url());
+    let agent = gateway.agent_with("caller", &["notes.look", "notes.act"]);
+    let act = acted(&gateway, &agent);
+    assert_eq!(act["ok"], true, "the control: {act}");
+    web.needs("act", "notes:write");
+    for _ in 0..2 {
+        let refused = acted(&gateway, &agent);
+        let error = &refused["error"];
+        assert_eq!(error["code"], "transport_error", "{refused}");
+        assert_eq!(error["detail"]["reason"], "scope_missing", "{refused}");
+        assert_eq!(error["effect"], "none", "{refused}");
+        assert_contains(&refused.to_string(), "in its own words: notes:write");
+        assert_contains(&refused.to_string(), "tell the owner");
+        // What the sign-in is good for goes on.
+        looks(&agent);
+        web.expire();
+        looks(&agent);
+        assert_eq!((&*web.scope(), web.tokens().0), ("notes:read", 1));
+        let status = gateway.cli(["status"]);
+        assert_contains(
+            &status.all(),
+            "the server of notes wants more than your sign-in is good for, in its own words: notes:write: plexusctl mcp login notes",
+        );
+        let tested = gateway.cli(["sources", "test", "notes"]);
+        assert_contains(&tested.all(), "If you want that, sign in again");
+    }
+    let told = gateway.cli(["audit", "tail", "-n", "400"]);
+    assert_contains(
+        &told.all(),
+        "the server of notes wants more than your sign-in is good for: notes:write",
+    );
+    let shown = logged_in(&gateway);
+    assert_contains(&shown, "for        notes:read notes:write");
+    assert_contains(&shown, "new        notes:write");
+    assert_eq!(web.scope(), "notes:read notes:write");
+    let agent = gateway.agent_with("caller", &["notes.look", "notes.act"]);
+    let act = acted(&gateway, &agent);
+    assert_eq!(act["ok"], true, "{act}");
+    assert_lacks(&gateway.cli(["status"]).all(), "wants more than");
+    // A later sign-in keeps it, also after a renewal.
+    web.expire();
+    looks(&agent);
+    let shown = logged_in(&gateway);
+    assert_contains(&shown, "for        notes:read notes:write");
+    assert_lacks(&shown, "is not good for it now");
+    told_nowhere(&gateway, &web.good());
+}
+
+/// What a server says that it wants is its own, and bounded; where it gives less than was asked for, the owner is told again.
+#[test]
+fn scopes_of_a_server_are_bounded_and_what_it_gives_counts() {
+    let web = OAuthWeb::start(Lie::Narrow);
+    let gateway = Gateway::start();
+    lend(&gateway, &web.url());
+    let agent = gateway.agent_with("caller", &["notes.look", "notes.act"]);
+    let long = "x".repeat(3_000);
+    for odd in ["", "a\tb", "\u{e9}", &*long] {
+        web.needs("look", odd);
+        let refused = agent.invoke("notes.look", json!({}));
+        assert_contains(&refused.text(), "scope_missing");
+        assert_lacks(&refused.text(), "in its own words");
+        let status = gateway.cli(["status"]).all();
+        assert_contains(
+            &status,
+            "the server of notes wants more than your sign-in is good for: plexusctl",
+        );
+    }
+    web.needs("look", "notes:all");
+    for _ in 0..2 {
+        let agent = gateway.agent_with("caller", &["notes.look"]);
+        let refused = agent.invoke("notes.look", json!({}));
+        assert_contains(&refused.text(), "in its own words: notes:all");
+        let shown = logged_in(&gateway);
+        assert_contains(&shown, "for        notes:read notes:all");
+        assert_contains(&shown, "new        notes:all");
+        assert_eq!(web.scope(), "notes:read", "it gives less");
+    }
+}
+
+/// The owner signs out, or removes the source: its server is told, and what that came to is said.
+#[test]
+fn sign_out_is_told_to_the_server() {
+    let gateway = Gateway::start();
+    let elsewhere = Listener::start();
+    let there = format!("http://localhost:{}/x", elsewhere.port());
+    for act in ["logout", "remove"] {
+        for (lie, is_away, words) in [
+            (Lie::None, false, "its server ended it too"),
+            (
+                Lie::None,
+                true,
+                "its server could not be told, and may take its token for 60 min",
+            ),
+            (
+                Lie::Endless,
+                false,
+                "offers no way to end it, and may take its token for 60 min",
+            ),
+            (
+                Lie::Revocation(there.clone()),
+                false,
+                "offers no way to end it",
+            ),
+        ] {
+            let web = OAuthWeb::start(lie.clone());
+            web.lives(3_600);
+            lend(&gateway, &web.url());
+            let agent = gateway.agent_with("caller", &["notes.look"]);
+            looks(&agent);
+            let good = web.good();
+            assert_eq!(good.len(), 2, "a token, and what renews it");
+            web.is_away(is_away);
+            let told = gateway.cli(["mcp", act, "notes"]);
+            assert_contains(told.expect_ok(), words);
+            assert!(!gateway.state().join("secrets/notes.authorization").exists());
+            match (&lie, is_away) {
+                (Lie::None, false) => {
+                    let renews_first = [good[1].clone(), good[0].clone()];
+                    assert_eq!(web.revoked(), renews_first, "each once");
+                    assert_eq!(web.good(), Vec::<String>::new());
+                }
+                _ => assert_eq!((web.revoked(), web.good()), (Vec::new(), good)),
+            }
+            assert_eq!(elsewhere.heard(), Vec::<String>::new(), "{lie:?}");
+            if act == "logout" {
+                let again = gateway.cli(["mcp", "logout", "notes"]);
+                assert_contains(&again.all(), "notes was not signed in");
+                gateway.cli(["mcp", "remove", "notes"]).expect_ok();
+            }
+        }
+    }
+    let told = gateway.cli(["audit", "tail", "-n", "400"]);
+    assert_contains(&told.all(), "your sign-in is over: revoked");
+}
+
 /// What it says of itself does not fit, or leads elsewhere: it is refused, and who was named elsewhere hears nothing.
 #[test]
 fn what_does_not_fit_is_refused() {

@@ -38,18 +38,26 @@ pub(crate) async fn asked(
         return cancelled("no agent's call is under way");
     };
     let about = object!({"source": source, "agentId": agent, "capability": call.capability});
-    if form::wants_secret(&question) {
-        let event = with(
-            &about,
-            object!({"event": "question.refused", "reason": "secret"}),
+    if let Some(found) = form::secret_word(&question) {
+        let place = match found.field {
+            Some(field) => format!("its field {field}"),
+            None => "what it says".to_owned(),
+        };
+        let why = format!(
+            "{place} speaks of {:?}, as what asks for a password or another secret does",
+            found.word
         );
-        kernel.remark(event).await;
-        return object!({"action": "decline", "why": "what it asks for looks like a password or another secret"});
+        let event = object!({"event": "question.refused", "reason": "secret", "why": why});
+        kernel.remark(with(&about, event)).await;
+        return object!({"action": "decline", "why": why});
     }
     if let Wants::Url { url } = &question.wants
         && !form::is_plain(url)
     {
-        return object!({"action": "decline", "why": "its URL is not https, or names its host in a way that misleads"});
+        let why = "its URL is not https, or names its host in a way that misleads";
+        let event = object!({"event": "question.refused", "reason": "page", "why": why});
+        kernel.remark(with(&about, event)).await;
+        return object!({"action": "decline", "why": why});
     }
     let id = PendingId::fresh();
     let wait = Duration::from_secs(seconds.min(MAX_QUESTION_WAIT).into());

@@ -17,6 +17,7 @@ use crate::{
     revocations::Revocations,
     runs::Runs,
     under_way::UnderWay,
+    wanted_scopes::WantedScopes,
 };
 use arc_swap::ArcSwap;
 use plexus_home::{clock::Clock, state_dir::StateDir};
@@ -66,6 +67,8 @@ pub struct Kernel {
     pub limits: Limits,
     /// What agents called lately.
     pub lately: Lately,
+    /// What servers want beyond the owner's sign-ins.
+    pub wanted_scopes: WantedScopes,
     /// How long calls took.
     pub latencies: Latencies,
     /// Counters.

@@ -58,6 +58,7 @@ mod source_events;
 mod terms;
 pub mod under_way;
 pub mod used;
+pub mod wanted_scopes;
 pub mod worker_events;
 mod workflow;
 

@@ -450,6 +450,14 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                 "stop; tell the owner: the app behind this source is not available",
             ),
         ),
+        Failure::ScopeMissing { .. } => (
+            C::TransportError,
+            Some("scope_missing".to_owned()),
+            (
+                Stop,
+                "stop; tell the owner: the server wants more than its sign-in or secret is good for (plexusctl status)",
+            ),
+        ),
         Failure::RatingExceeded { rating } => (
             C::ApprovalRequired,
             Some(rating.as_str().to_owned()),

@@ -15,6 +15,7 @@ use crate::{
 use plexus_home::tasks::lasting;
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
+use plexus_sources::naming;
 use serde_json::{Value, json};
 use sparing::{Sparing, Transition};
 use std::{
@@ -175,6 +176,16 @@ fn about(
             source,
             connections,
         } => Some(json!({"event": "worker.egress", "source": source, "connections": connections})),
+        plexus_supervisor::Notice::ScopeMissing { source, wanted } => {
+            // With a secret of the owner's there is nothing to sign in to.
+            let connector = kernel.registry.of_kind(&naming::kind_of(&source))?;
+            let mut hosts = connector.offer.manifest.hosts();
+            let is_news = hosts.any(|host| host.sign_in.is_some())
+                && kernel.wanted_scopes.add(&source, &wanted);
+            is_news.then(
+                || json!({"event": "sign-in.scope-missing", "source": source, "wanted": wanted}),
+            )
+        }
         plexus_supervisor::Notice::Health { .. }
         | plexus_supervisor::Notice::Event(_)
         | plexus_supervisor::Notice::EventsDropped { .. }

@@ -15,7 +15,7 @@ use plexus_ipc::{
     text::Line,
 };
 use plexus_owner::sign_ins::{SignInProgress, SignInStage};
-use plexus_protocol::SourceId;
+use plexus_protocol::{Scopes, SourceId};
 use serde::Deserialize;
 use std::{
     collections::HashMap,
@@ -61,6 +61,9 @@ pub(crate) enum Stage {
         resource: String,
         verifier: Secret,
         redirect: String,
+        scope: Option<Scopes>,
+        /// The path at the token endpoint's host where it is ended.
+        revocation: Option<String>,
     },
     SignedIn(Secret),
     Refused(String),
@@ -118,6 +121,8 @@ impl SignIns {
                     resource,
                     verifier,
                     redirect,
+                    scope,
+                    revocation,
                 },
             ) => {
                 let record = SignIn {
@@ -129,6 +134,8 @@ impl SignIns {
                         redirect,
                     },
                     access: None,
+                    scope,
+                    revocation,
                 };
                 match record.text() {
                     Some(text) => Stage::SignedIn(text),

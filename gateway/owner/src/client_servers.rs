@@ -8,6 +8,7 @@
 
 use crate::{
     extensions::ServerDraft,
+    python::{PYTHON_PATH, VirtualEnvironment, started_with},
     secret_texts::{argument_with_secret, holds_secret, is_secret, url_part_with_secret},
 };
 use plexus_protocol::SourceId;
@@ -164,28 +165,70 @@ impl Offered {
             .unwrap_or_default()
             .to_string_lossy();
         let list = server["args"].as_array().into_iter().flatten();
-        let arguments: Vec<String> = list.filter_map(Value::as_str).map(str::to_owned).collect();
+        let mut arguments: Vec<String> =
+            list.filter_map(Value::as_str).map(str::to_owned).collect();
+        let start = match server["cwd"].as_str() {
+            Some(start) => Some(folder(start, places).ok_or_else(|| {
+                format!("{start}, where its client starts it, is no folder with an absolute path")
+            })?),
+            None => None,
+        };
         if FETCHERS.contains(&&*name) {
             return Err(fetched(&name, &arguments));
         }
-        let program =
-            found(command, places).ok_or_else(|| match command.contains(char::is_whitespace) {
+        let program = found(command, start.as_deref(), places).ok_or_else(|| {
+            match command.contains(char::is_whitespace) {
                 // A whole line may hold a secret.
                 true => {
                     "its command is a line; put the program alone there, and the rest into args"
                         .to_owned()
                 }
                 false => format!("there is no program {command}"),
-            })?;
+            }
+        })?;
         if let Some(argument) = argument_with_secret(&arguments) {
             return Err(format!(
                 "{argument} looks like a secret, and every user can read a command line; if the server takes it as a variable: plexusctl mcp add NAME --secret VARIABLE -- PROGRAM"
             ));
         }
-        let (secrets, environment) = texts("env")?
+        let (secrets, mut environment): (_, BTreeMap<_, _>) = texts("env")?
             .into_iter()
             .partition(|(name, value)| is_secret(name) || holds_secret(value));
-        let (folders, code) = named(&arguments, places);
+        if let Some(start) = &start {
+            // It starts elsewhere here: what lies there is named whole.
+            for argument in &mut arguments {
+                let named = (!argument.starts_with('-')).then(|| start.join(&*argument));
+                if let Some((path, _)) = named.and_then(|path| places.real(&path)) {
+                    *argument = path.display().to_string();
+                }
+            }
+        }
+        let (folders, mut code) = named(&arguments, places);
+        let of_venv = VirtualEnvironment::of(&program, places)?;
+        let program = places.real(&program).map_or(program, |(real, _)| real);
+        let is_python = program.file_name().and_then(|name| name.to_str());
+        if is_python.is_some_and(|name| name.starts_with("python")) {
+            let mut modules = Vec::new();
+            let named = environment.remove(PYTHON_PATH).unwrap_or_default();
+            for part in named.split(':').filter(|part| !part.is_empty()) {
+                let start = start.clone().unwrap_or_default();
+                let place = folder(&start.join(part).to_string_lossy(), places);
+                modules.push(place.ok_or_else(|| {
+                    format!("{PYTHON_PATH} names {part}, which is no folder with an absolute path")
+                })?);
+            }
+            if arguments.iter().any(|argument| argument == "-m") {
+                modules.splice(..0, start);
+            }
+            if of_venv.is_some() || !modules.is_empty() {
+                arguments = started_with(&arguments, &modules, of_venv.as_ref())?;
+            }
+            code.extend(modules);
+            code.extend(of_venv.iter().flat_map(|venv| venv.code().cloned()));
+        }
+        // One that lies in another is pinned with that.
+        code.sort();
+        code.dedup_by(|inner, outer| inner.starts_with(&*outer));
         Ok(Self {
             program: Some((program.display().to_string(), arguments)),
             environment,
@@ -267,21 +310,29 @@ fn fetched(fetcher: &str, arguments: &[String]) -> String {
     )
 }
 
-/// The program of a command, as a shell would find it.
-fn found(command: &str, places: &dyn Places) -> Option<PathBuf> {
+/// A folder with an absolute path.
+fn folder(path: &str, places: &dyn Places) -> Option<PathBuf> {
+    let path = Path::new(path);
+    let real = path.is_absolute().then(|| places.real(path))?;
+    real.filter(|(_, is_folder)| *is_folder)
+        .map(|(path, _)| path)
+}
+
+/// The program of a command, as a shell would find it in the folder `start`; a link is not followed.
+fn found(command: &str, start: Option<&Path>, places: &dyn Places) -> Option<PathBuf> {
     let named = Path::new(command);
     let all = match named.is_absolute() {
         true => vec![named.to_owned()],
-        false if command.contains('/') => Vec::new(),
+        false if command.contains('/') => {
+            start.map(|start| start.join(named)).into_iter().collect()
+        }
         false => {
             let folders = places.programs().into_iter();
             folders.map(|folder| folder.join(command)).collect()
         }
     };
-    let mut programs = all.iter().filter_map(|place| places.real(place));
-    programs
-        .find(|(_, is_folder)| !is_folder)
-        .map(|(path, _)| path)
+    let is_program = |place: &&PathBuf| matches!(places.real(place), Some((_, false)));
+    all.iter().find(is_program).cloned()
 }
 
 /// The folders that arguments name: those that it may change, and that of its script.
@@ -317,6 +368,90 @@ fn named(arguments: &[String], places: &dyn Places) -> (Vec<PathBuf>, Vec<PathBu
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// A virtual environment, with a link to the system's interpreter, and a project.
+    struct Project;
+
+    impl Places for Project {
+        fn real(&self, path: &Path) -> Option<(PathBuf, bool)> {
+            let text = path.to_str()?.replace("/./", "/");
+            let real = match &*text {
+                "/p/.venv/bin/python" => "/usr/bin/python3.13",
+                "/q/bin/python" => "/opt/py/bin/python3.13",
+                other => other,
+            };
+            let folders = [
+                "/p",
+                "/p/lib",
+                "/p/.venv/lib/python3.13",
+                "/q/lib/python3.13",
+                "/opt/py/lib/python3.13",
+            ];
+            let files = [
+                "/usr/bin/python3.13",
+                "/opt/py/bin/python3.13",
+                "/p/.venv/pyvenv.cfg",
+                "/q/pyvenv.cfg",
+                "/p/server.py",
+            ];
+            let is_folder = folders.contains(&real);
+            (is_folder || files.contains(&real)).then(|| (real.into(), is_folder))
+        }
+        fn programs(&self) -> Vec<PathBuf> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn python_of_a_project_is_lent_as_its_person_starts_it() {
+        let of = |server: Value| Offered::of(&server, &Project);
+        let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let site = "/p/.venv/lib/python3.13/site-packages";
+        let script = of(json!({
+            "command": ".venv/bin/python", "args": ["server.py", "-v"], "cwd": "/p",
+        }));
+        let script = script.ok().unwrap();
+        let (program, arguments) = script.program.unwrap();
+        assert_eq!(program, "/usr/bin/python3.13");
+        assert_eq!(arguments[2..], ["", site, "/p/server.py", "-v"]);
+        assert_eq!(
+            script.code,
+            paths(&["/p"]),
+            "what lies in it is pinned with it"
+        );
+        let module = of(json!({
+            "command": "/p/.venv/bin/python", "args": ["-m", "notes"], "cwd": "/p",
+            "env": {"PYTHONPATH": "lib"},
+        }));
+        let module = module.ok().unwrap();
+        let (_, arguments) = module.program.unwrap();
+        assert_eq!(arguments[2..], ["/p:/p/lib", site, "-m", "notes"]);
+        assert!(module.environment.is_empty());
+        let other = of(json!({"command": "/q/bin/python", "args": ["-m", "notes"]}));
+        let other = other.ok().unwrap();
+        assert_eq!(other.program.unwrap().0, "/opt/py/bin/python3.13");
+        assert_eq!(
+            other.code,
+            paths(&["/opt/py/lib/python3.13", "/q/lib/python3.13/site-packages"])
+        );
+        for (server, says) in [
+            (
+                json!({"command": ".venv/bin/python", "args": []}),
+                "there is no program",
+            ),
+            (
+                json!({"command": "/p/.venv/bin/python", "cwd": "p"}),
+                "no folder with an absolute path",
+            ),
+            (
+                json!({"command": "/p/.venv/bin/python", "env": {"PYTHONPATH": "lib"}}),
+                "no folder with an absolute path",
+            ),
+        ] {
+            let why = of(server.clone()).err().unwrap();
+            assert!(why.contains(says), "{server}: {why}");
+        }
+    }
 
     struct Machine;
 

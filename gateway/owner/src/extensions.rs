@@ -7,6 +7,7 @@
 use crate::{
     Done, Malformed, MayWiden, of_members,
     pending::{Client, MissingSecret, MovedSecret, Surface},
+    sign_ins::ServerSignOut,
     sources::AddResult,
     wire,
 };
@@ -184,6 +185,9 @@ pub struct RemovedExtension {
     pub source: String,
     /// What agents cannot ask for any more.
     pub removed: Vec<CapabilityId>,
+    /// What came of the owner's sign-in at its server; none where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_out: Option<ServerSignOut>,
 }
 
 /// Something to install. No `Debug`: it holds secrets.

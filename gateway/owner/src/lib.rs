@@ -36,6 +36,7 @@ pub mod pause;
 pub mod pending;
 pub mod plan;
 pub mod profile;
+pub mod python;
 pub mod review;
 mod secret_texts;
 pub mod secrets;

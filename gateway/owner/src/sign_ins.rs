@@ -5,7 +5,7 @@
 //! ```
 
 use crate::{Done, wire};
-use plexus_protocol::SourceId;
+use plexus_protocol::{Scopes, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Begins one. No `Debug`: it may hold a secret.
@@ -55,6 +55,9 @@ pub struct BegunSignIn {
     pub tokens: String,
     /// What the token is to be good for.
     pub scope: Option<String>,
+    /// What of that the sign-in that is there is not good for; none where there is none, or nothing is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_scope: Option<Scopes>,
     /// Seconds until it is forgotten.
     pub within: u64,
 }
@@ -106,7 +109,42 @@ pub struct RenewedSignIn {
     pub source: SourceId,
 }
 
-/// Forgets the sign-in of a source.
+/// What came of telling a server that the owner's sign-in at it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerSignOut {
+    /// In a word.
+    pub came_to: ServerSignOutResult,
+    /// When the token ends there by itself, where it lives on and the server has said that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// The same in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerSignOutResult {
+    /// It ended the sign-in.
+    Revoked,
+    /// It names no address for that.
+    Unoffered,
+    /// It was not reached, or did not take it.
+    Failed,
+}
+
+impl ServerSignOutResult {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Unoffered => "unoffered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Forgets the sign-in of a source, and tells its server.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SignOut {
     /// The source.
@@ -120,4 +158,7 @@ pub struct SignedOut {
     pub ok: bool,
     /// The source.
     pub source: SourceId,
+    /// What came of it at the server; none where there was no sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSignOut>,
 }

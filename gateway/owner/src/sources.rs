@@ -1,7 +1,7 @@
 //! Sources: what agents can reach, how each does, and what becomes of it.
 
 use crate::{Done, MayWiden, wire};
-use plexus_protocol::{AgentId, CapabilityId, PendingId, Provenance, SourceId, Timestamp};
+use plexus_protocol::{AgentId, CapabilityId, PendingId, Provenance, Scopes, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -149,6 +149,9 @@ pub struct Health {
     /// One sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What its server wants beyond the owner's sign-in at it, in the server's own words; empty where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_scope: Option<Scopes>,
     /// When this was found; none while it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<Timestamp>,

@@ -12,13 +12,15 @@ use crate::{
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
     Done,
+    client_servers::ThisMachine,
     extensions::{
         self, Add as AddCall, Draft, ExtensionPreview, ExtensionRow, InstallResult,
         InstalledExtension, List, Preview, Refresh, Remove, ServerDraft,
     },
+    python::{VirtualEnvironment, started_with},
 };
 use plexus_protocol::SourceId;
 use std::{
@@ -182,13 +184,21 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         Act::Logout { name } => sign_in::logout(desk, name).await,
         Act::Remove { name } => {
             let id = name.to_string();
-            let reply = desk.open().await?.call(&Remove { id }).await?;
+            let remove = Remove { id };
+            let reply = desk.open().await?.call_within(&remove, LOOK).await?;
             if !reply.known {
                 let why = format!("no MCP server {name} is lent");
                 return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl mcp list"));
             }
             desk.show(&reply, || {
-                format!("{name} is removed, and every grant on it")
+                let removed = format!("{name} is removed, and every grant on it");
+                match reply.sign_out {
+                    None => removed,
+                    told => format!(
+                        "{removed}; of your sign-in: {}",
+                        sign_in::there(told, span::now())
+                    ),
+                }
             })
         }
     }
@@ -261,6 +271,18 @@ impl Add {
         }
         draft.program = Some(program.clone());
         draft.arguments = arguments.to_vec();
+        let venv = VirtualEnvironment::of(Path::new(program), &ThisMachine);
+        if let Some(venv) = venv.map_err(Stop::usage)? {
+            draft.program = Some(utf8(&venv.program)?);
+            let started = started_with(arguments, &[], Some(&venv));
+            draft.arguments = started.map_err(Stop::usage)?;
+            for folder in venv.code() {
+                let is_inside = draft.code.iter().any(|code| folder.starts_with(code));
+                draft
+                    .code
+                    .extend((!is_inside).then(|| utf8(folder)).transpose()?);
+            }
+        }
         Ok(draft)
     }
 }

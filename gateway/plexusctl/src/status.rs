@@ -257,6 +257,17 @@ impl Snapshot {
             }
         }
         for source in &self.health.sources {
+            if let Some(wanted) = &source.health.wanted_scope {
+                let wanted = match wanted.is_empty() {
+                    true => String::new(),
+                    false => format!(", in its own words: {wanted}"),
+                };
+                let what = format!(
+                    "the server of {} wants more than your sign-in is good for{wanted}",
+                    source.id
+                );
+                need(what, &format!("plexusctl mcp login {}", source.id));
+            }
             if source.health.status == HealthStatus::Unavailable {
                 let why = source.health.detail.as_deref().unwrap_or_default();
                 need(format!("{} cannot be reached: {why}", source.id), DOCTOR);

@@ -233,6 +233,7 @@ async fn run(
         host_sessions: HostSessions::default(),
         limits: Limits::default(),
         lately: Lately::default(),
+        wanted_scopes: Default::default(),
         latencies: Latencies::default(),
         metrics,
         unsandboxed: arguments.unsandboxed.iter().cloned().collect(),

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod error;
 pub mod id;
 pub mod json;
+pub mod scopes;
 pub mod skill;
 pub mod state_dir;
 pub mod streamed;
@@ -27,6 +28,7 @@ pub use constraint::Constraint;
 pub use digest::Digest;
 pub use error::{Effect, ErrorBody, ErrorCode, NextAction, NextKind};
 pub use id::{AgentId, AuditId, CapabilityId, PendingId, RunId, SessionId, SourceId, TokenId};
+pub use scopes::Scopes;
 pub use time::Timestamp;
 
 /// How an agent writes an extension and proposes it: Markdown, true to what this version accepts.

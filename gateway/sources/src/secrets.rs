@@ -11,10 +11,11 @@
 use crate::Registry;
 use plexus_home::state_dir::StateDir;
 use plexus_ipc::{
+    egress::SignIn,
     manifest::Manifest,
     message::{MAX_SECRET, Secret, Secrets},
 };
-use plexus_protocol::{Digest, SourceId};
+use plexus_protocol::{Digest, Scopes, SourceId};
 use plexus_trust::{SourceConfig, State};
 use std::{
     fs,
@@ -104,6 +105,13 @@ fn read_one(state_dir: &StateDir, name: &str) -> io::Result<Secret> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(Secret::new(std::mem::take(&mut *text)))
+}
+
+/// What the owner's sign-in in one of these is good for; none where there is none, or nobody said.
+#[must_use]
+pub fn sign_in_scope(state_dir: &StateDir, files: &[SecretFile]) -> Option<Scopes> {
+    let file = files.iter().find(|file| file.is_sign_in)?;
+    SignIn::read(&read_one(state_dir, &file.name).ok()?)?.scope
 }
 
 /// Writes what the sign-in in a secret has become, where it still is `was`: what the owner has set since is not replaced.

@@ -22,7 +22,8 @@ use plexus_home::{inspection, tasks};
 use plexus_ipc::{
     BUILD,
     egress::{
-        AddedSecret, EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, Proof, ToEgress,
+        AddedSecret, EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, Proof, Revocation,
+        ToEgress,
     },
     frame::{self, FrameReader, FrameSender},
     manifest::{Admitted, AdmittedSocket, Auth, Egress as Entry},
@@ -59,6 +60,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LAST_REPORT: Duration = Duration::from_secs(1);
 /// The same where it may be renewing a sign-in: what it has would be lost with it.
 const LAST_RENEWAL: Duration = Duration::from_secs(25);
+/// How long a process may take to end a sign-in at its server.
+const REVOKED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Who waits for what came of a revocation.
+type Revoking = Arc<Mutex<Option<oneshot::Sender<Revocation>>>>;
 
 /// One that serves. It ends with the last [`Arc`].
 pub(super) struct Egress {
@@ -73,6 +79,8 @@ pub(super) struct Egress {
     /// How long it may take to end.
     patience: Duration,
     gone: watch::Receiver<bool>,
+    out: FrameSender<ToEgress>,
+    revoking: Revoking,
     /// Dropped with it: then its task ends the process.
     _wanted: oneshot::Sender<()>,
 }
@@ -109,6 +117,18 @@ impl Egress {
     pub(super) async fn gone(&self) {
         // An end without a word is an end too.
         let _ = self.gone.clone().wait_for(|gone| *gone).await;
+    }
+
+    /// Ends the sign-in at its server, and says what came of that.
+    pub(super) async fn revoke(&self) -> Revocation {
+        let (told, revoked) = oneshot::channel();
+        *self.revoking.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        let revoked = async {
+            self.out.send(&ToEgress::Revoke).await.ok()?;
+            revoked.await.ok()
+        };
+        let told = timeout(REVOKED_WITHIN, revoked).await.ok().flatten();
+        told.unwrap_or(Revocation::Failed { until: None })
     }
 
     /// Lets go of it. Where that was the last hold, waits until the process has ended and reported, or does not.
@@ -279,11 +299,13 @@ async fn start(
     let patience = patience(spec);
     let (gone, is_gone) = watch::channel(false);
     let (wanted, unwanted) = oneshot::channel();
+    let revoking = Revoking::default();
     let running = Running {
         group,
         _stderr: stderr,
         inbox,
-        out,
+        out: out.clone(),
+        revoking: Arc::clone(&revoking),
     };
     let (context, spec) = (Arc::clone(context), Arc::clone(spec));
     tokio::spawn(async move {
@@ -298,6 +320,8 @@ async fn start(
         bearer,
         patience,
         gone: is_gone,
+        out,
+        revoking,
         _wanted: wanted,
     })
 }
@@ -333,6 +357,7 @@ struct Running {
     _stderr: Stderr,
     inbox: FrameReader<ReadHalf, FromEgress>,
     out: FrameSender<ToEgress>,
+    revoking: Revoking,
 }
 
 impl Running {
@@ -382,6 +407,12 @@ impl Running {
                 Ok(Some(FromEgress::Renewed { was, record })) => {
                     let durable = keep(spec, was, record).await;
                     let _ = self.out.send(&ToEgress::Kept { durable }).await;
+                }
+                Ok(Some(FromEgress::Revoked(revocation))) => {
+                    let mut waits = self.revoking.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(told) = waits.take() {
+                        let _ = told.send(revocation);
+                    }
                 }
                 Ok(Some(FromEgress::Ready { .. }) | None) | Err(_) => return,
             }

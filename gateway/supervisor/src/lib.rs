@@ -51,6 +51,7 @@ pub use start::{Exit, StartError};
 
 use actor::{Handle, Running};
 use call::{Command, Ending, Job, Progress, Question, Reply, Ticket};
+use plexus_ipc::egress::Revocation;
 use plexus_ipc::message::{PlanMade, Role, Stamp, Verdict, WorkerError};
 use plexus_ledger::Durable;
 use plexus_protocol::{AuditId, SourceId};
@@ -97,6 +98,7 @@ trait ActorFactory: std::fmt::Debug + Send + Sync {
     fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle;
     fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>>;
     fn named(&self, spec: &Spec, role: Role) -> Vec<(String, String)>;
+    fn revoke(self: Arc<Self>, spec: Arc<Spec>) -> Running<Revocation>;
 }
 
 impl<P: Process> ActorFactory for Context<P> {
@@ -110,6 +112,10 @@ impl<P: Process> ActorFactory for Context<P> {
 
     fn named(&self, spec: &Spec, role: Role) -> Vec<(String, String)> {
         process::named(self, spec, role)
+    }
+
+    fn revoke(self: Arc<Self>, spec: Arc<Spec>) -> Running<Revocation> {
+        Box::pin(async move { P::revoke(&self, &spec).await })
     }
 }
 
@@ -164,6 +170,17 @@ impl Supervisor {
                 Err(format!("its cage is not sound: {}", open.join(", ")))
             }
             Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Tells the authorization server of a source that the owner's sign-in there is over (RFC 7009), by way of the source's
+    /// egress, which uses no token of it from there on. Takes 10 s at most, besides the start of an egress where none runs.
+    pub async fn revoke(&self, source: &SourceId) -> Revocation {
+        let spec = self.sources().get(source).map(|s| Arc::clone(&s.spec));
+        match spec {
+            Some(spec) => Arc::clone(&self.0.actors).revoke(spec).await,
+            // One that is disabled has no way there.
+            None => Revocation::Failed { until: None },
         }
     }
 

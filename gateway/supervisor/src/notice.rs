@@ -8,7 +8,7 @@ use plexus_ipc::{
     message::{CageReport, Event, HostAsk, Role},
     text::Payload,
 };
-use plexus_protocol::{SourceId, Timestamp};
+use plexus_protocol::{Scopes, SourceId, Timestamp};
 use serde::Serialize;
 use std::{
     fmt,
@@ -76,6 +76,13 @@ pub enum Notice {
     },
     /// A worker calls what another source offers.
     HostCall(Box<HostCall>),
+    /// A server wants more than the owner's sign-in at it is good for.
+    ScopeMissing {
+        /// The source.
+        source: SourceId,
+        /// What it wants.
+        wanted: Scopes,
+    },
     /// The app behind a source, or its reader, does better or worse than before.
     Health {
         /// The source.

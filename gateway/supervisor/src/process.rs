@@ -30,6 +30,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, killpg};
 use plexus_home::inspection;
 use plexus_ipc::{
+    egress::Revocation,
     gateway::{self, Receiver, Sender},
     message::{Probe, Role, Secrets},
     stream::{self, ReadHalf, WORKER_FD},
@@ -81,6 +82,12 @@ pub(super) trait Process: fmt::Debug + Send + Sync + Sized + 'static {
         spec: &Arc<Spec>,
         role: Role,
     ) -> impl Future<Output = Result<Spawned<Self>, StartError>> + Send;
+
+    /// Has the source's egress tell the authorization server that the owner's sign-in is over; starts it where none runs.
+    fn revoke(
+        context: &Arc<Context<Self>>,
+        spec: &Arc<Spec>,
+    ) -> impl Future<Output = Revocation> + Send;
 
     /// Its number.
     fn pid(&self) -> u32;
@@ -553,6 +560,14 @@ impl Process for Group {
     type Spawner = Spawner;
     type Stream = ReadHalf;
     type Targets = Targets;
+
+    async fn revoke(context: &Arc<Context<Self>>, spec: &Arc<Spec>) -> Revocation {
+        match context.spawner.egress.of(context, spec).await {
+            Ok(Some(egress)) => egress.revoke().await,
+            Ok(None) => Revocation::Unoffered { until: None },
+            Err(_) => Revocation::Failed { until: None },
+        }
+    }
 
     async fn start(
         context: &Arc<Context<Self>>,

@@ -12,6 +12,7 @@
 //!
 //! Must not know: how a token is asked for.
 
+use super::Scopes;
 use crate::{
     manifest::Admitted,
     message::{MAX_SECRET, Secret, secret::single},
@@ -99,6 +100,30 @@ pub struct SignIn {
     /// The token that is good now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
+    /// What it is good for, as the token endpoint says, and what was asked for before it does; none where nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scopes>,
+    /// The path at the token endpoint's host where a sign-in is ended (RFC 7009).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<String>,
+}
+
+/// What came of telling the authorization server that a sign-in is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Revocation {
+    /// It took that.
+    Done,
+    /// It names no address for it.
+    Unoffered {
+        /// Second of the Unix epoch at which the token ends, where the server said.
+        until: Option<u64>,
+    },
+    /// It was not reached, or did not take it.
+    Failed {
+        /// As above.
+        until: Option<u64>,
+    },
 }
 
 impl SignIn {
@@ -138,6 +163,8 @@ mod tests {
                 token: secret("hush-2"),
                 expires: Some(7),
             }),
+            scope: Scopes::parse("a b").ok(),
+            revocation: Some("/revoke".into()),
         };
         let text = record.text().unwrap();
         let read = SignIn::read(&text).unwrap();

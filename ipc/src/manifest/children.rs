@@ -25,6 +25,8 @@ const REFUSED: [&str; 7] = [
     "BASH_ENV",
     "ENV",
 ];
+/// Of these, one that says what to do where there is no git, and names no code.
+const NOT_REFUSED: &str = "GIT_PYTHON_REFRESH";
 /// What the keeper sets.
 const OF_THE_KEEPER: [&str; 3] = ["HOME", "TMPDIR", "PWD"];
 
@@ -336,7 +338,7 @@ impl Manifest {
                 Some(_) => name.starts_with(*known),
                 None => name == known,
             };
-            if REFUSED.iter().any(refused) {
+            if name != NOT_REFUSED && REFUSED.iter().any(refused) {
                 return Err("a variable that would have it run other code than its own");
             }
             if OF_THE_KEEPER.contains(&name.as_str()) {

@@ -1,7 +1,7 @@
 //! Why a call failed, in the worker's words. The gateway turns it into the wire's closed set of codes.
 
 use crate::text::{Line, Word};
-use plexus_protocol::{Effect, Verb};
+use plexus_protocol::{Effect, Scopes, Verb};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor},
@@ -41,6 +41,11 @@ pub enum Failure {
     Cancelled,
     /// The app behind the source cannot be used now.
     SourceUnavailable,
+    /// The server behind the source wants more than the owner's sign-in at it is good for. Nothing was done.
+    ScopeMissing {
+        /// What it wants, in its own words; empty where it does not say.
+        wanted: Scopes,
+    },
     /// Its plan amounts to more than the permit allows.
     RatingExceeded {
         /// What it amounts to.

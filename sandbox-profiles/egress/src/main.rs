@@ -29,7 +29,7 @@ mod tls;
 use plexus_ipc::{
     BUILD,
     egress::{EgressStart, FromEgress, MAX_EGRESS_FRAME, ToEgress},
-    frame::{self, FrameError, FrameReader},
+    frame::{self, FrameError, FrameReader, FrameSender},
     message::CageReport,
     stream, worker,
 };
@@ -134,12 +134,12 @@ async fn serve(stream: OwnedFd) -> Result<(), Failed> {
         () = proxy.ask_for_names(&out) => {}
         // Where the gateway is gone, its stream ends.
         _ = &mut writing => return Ok(()),
-        () = hear(&mut inbox, &proxy) => {}
+        () = hear(&mut inbox, &proxy, &out) => {}
     }
     // A renewal that is under way would be lost, with what it was had for.
     tokio::select! {
         () = proxy.settled() => {}
-        () = hear(&mut inbox, &proxy) => {}
+        () = hear(&mut inbox, &proxy, &out) => {}
     }
     keeping.abort();
     let _ = keeping.await;
@@ -151,11 +151,23 @@ async fn serve(stream: OwnedFd) -> Result<(), Failed> {
 }
 
 /// Until the gateway says `Stop`, breaks the protocol or is gone.
-async fn hear(inbox: &mut FrameReader<stream::ReadHalf, ToEgress>, proxy: &Proxy) {
+async fn hear(
+    inbox: &mut FrameReader<stream::ReadHalf, ToEgress>,
+    proxy: &Arc<Proxy>,
+    out: &FrameSender<FromEgress>,
+) {
     loop {
         match inbox.next().await {
             Ok(Some(ToEgress::Names(names))) => proxy.names.renew(&names),
             Ok(Some(ToEgress::Kept { durable })) => proxy.heard_kept(durable),
+            Ok(Some(ToEgress::Revoke)) => {
+                let (of, out) = (Arc::clone(proxy), out.clone());
+                // It needs what is heard here: a renewal may have to be kept first.
+                proxy.spawn(async move {
+                    let told = of.revoke().await;
+                    let _ = out.send(&FromEgress::Revoked(told)).await;
+                });
+            }
             Ok(Some(ToEgress::Start(_) | ToEgress::Stop) | None) | Err(_) => return,
         }
     }

@@ -31,7 +31,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use plexus_ipc::egress::{AuditId, awake};
 use plexus_ipc::{
-    egress::{EgressStart, EgressVerdict as Verdict, FromEgress, SOCKET},
+    egress::{EgressStart, EgressVerdict as Verdict, FromEgress, Revocation, SOCKET},
     frame::FrameSender,
     manifest::{Admitted, AdmittedSocket, is_method},
     message::{Role, Secret},
@@ -130,6 +130,14 @@ impl Proxy {
     pub(crate) async fn settled(&self) {
         if let Some(tokens) = self.forwarder.as_ref().and_then(Forwarder::tokens) {
             tokens.settled().await;
+        }
+    }
+
+    /// Ends the sign-in at its server.
+    pub(crate) async fn revoke(&self) -> Revocation {
+        match self.forwarder.as_ref().and_then(Forwarder::tokens) {
+            Some(tokens) => tokens.revoke(self).await,
+            None => Revocation::Unoffered { until: None },
         }
     }
 

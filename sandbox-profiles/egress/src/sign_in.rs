@@ -4,6 +4,7 @@
 //! request ─▶ is there a token, good for a while? ─yes─▶ added ─▶ host ─401─▶ renewed once, sent again
 //!               └─no─▶ token endpoint ─▶ record ─Renewed─▶ gateway ─Kept─▶ used
 //!                          └─invalid_grant─▶ ended: every request is refused, until the owner signs in again
+//! the owner signs out ─▶ ended ─▶ revocation endpoint: refresh token, token
 //! ```
 //! Invariants: one renewal at a time, whoever waits for it; one that is begun goes to its end, also where its callers have
 //! left: what it is had for is good for once; no token is used before its record is durable; a token goes to the
@@ -25,8 +26,8 @@ use hyper::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use plexus_ipc::{
     egress::{
-        Access, AuditId, ClientAuth, Digest, EgressVerdict as Verdict, FromEgress, Grant, SignIn,
-        TokenEndpoint,
+        Access, AuditId, Client, ClientAuth, Digest, EgressVerdict as Verdict, FromEgress, Grant,
+        Revocation, Scopes, SignIn, TokenEndpoint,
     },
     frame::FrameSender,
     manifest::Auth,
@@ -49,6 +50,8 @@ use zeroize::Zeroizing;
 const AHEAD: u64 = 60;
 /// How long a renewal may take, its record kept.
 const RENEW_WITHIN: Duration = Duration::from_secs(20);
+/// How long the authorization server may take to hear that a sign-in is over.
+const REVOKE_WITHIN: Duration = Duration::from_secs(8);
 /// Largest answer of a token endpoint, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 /// What a form has as it is.
@@ -201,6 +204,34 @@ impl TokenSource {
         drop(self.state.lock().await);
     }
 
+    /// Tells the authorization server that the sign-in is over. From here on no token of it is used.
+    pub(crate) async fn revoke(&self, proxy: &Proxy) -> Revocation {
+        let mut until = None;
+        let revoking = async {
+            let mut held = self.state.lock().await;
+            held.ended = Some(ENDED);
+            let record = &held.record;
+            until = record.access.as_ref().and_then(|access| access.expires);
+            let Some(path) = record.revocation.as_deref() else {
+                return Err(Revocation::Unoffered { until });
+            };
+            for (token, kind) in living(record) {
+                let form = revocation_form(&record.client, token, kind);
+                let told = self.post(path, &record.client, form, proxy, None).await;
+                // Also a token that the server does not know is answered so (RFC 7009, section 2.2).
+                if told.is_ok_and(|(status, _)| status == StatusCode::OK) {
+                    continue;
+                }
+                return Err(Revocation::Failed { until });
+            }
+            Ok(Revocation::Done)
+        };
+        match timeout(REVOKE_WITHIN, revoking).await {
+            Ok(Ok(told) | Err(told)) => told,
+            Err(_) => Revocation::Failed { until },
+        }
+    }
+
     /// Has another token, and its record kept.
     async fn renew(
         &self,
@@ -209,7 +240,10 @@ impl TokenSource {
         call: Option<AuditId>,
     ) -> Result<(), Refused> {
         let form = form(&held.record).ok_or(Refused(Verdict::Credential, ENDED))?;
-        let told = self.ask(&held.record, form, proxy, call).await?;
+        let path = &self.endpoint.path;
+        let told = self.post(path, &held.record.client, form, proxy, call);
+        let (status, body) = told.await?;
+        let told = read(status, &body)?;
         let record = &mut held.record;
         // What was exchanged is used up, whatever becomes of this one.
         let before = std::mem::replace(&mut record.grant, Grant::Nothing);
@@ -223,6 +257,10 @@ impl TokenSource {
             token: Secret::new(told.access_token),
             expires: told.expires_in.map(|within| now().saturating_add(within)),
         });
+        // One that is not told is what was asked for (RFC 6749, section 5.1).
+        if let Some(scope) = told.scope.and_then(|scope| Scopes::parse(&scope).ok()) {
+            record.scope = Some(scope);
+        }
         let text = record.text();
         let not_kept = Refused(Verdict::Credential, NOT_KEPT);
         let text = text.ok_or(not_kept)?;
@@ -240,13 +278,15 @@ impl TokenSource {
         Ok(())
     }
 
-    async fn ask(
+    /// Sends a form to the authorization server.
+    async fn post(
         &self,
-        record: &SignIn,
+        path: &str,
+        client: &Client,
         form: Zeroizing<String>,
         proxy: &Proxy,
         call: Option<AuditId>,
-    ) -> Result<Tokens, Refused> {
+    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Refused> {
         let stream = proxy.dial(&self.endpoint.to, call).await?;
         let open = stream.open().clone();
         let mut sender = match begin(proxy, stream, self.tls.as_ref()).await {
@@ -260,13 +300,13 @@ impl TokenSource {
         };
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(self.endpoint.path.parse::<Uri>().map_err(|_| AWAY)?)
+            .uri(path.parse::<Uri>().map_err(|_| AWAY)?)
             .header(header::HOST, self.host.clone())
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        if record.client.auth == ClientAuth::ClientSecretBasic {
-            let user = Auth::Basic(encoded(&record.client.id).to_string());
-            let word = encoded(record.client.secret.expose());
+        if client.auth == ClientAuth::ClientSecretBasic {
+            let user = Auth::Basic(encoded(&client.id).to_string());
+            let word = encoded(client.secret.expose());
             let (name, value) = added(&user, &word).map_err(|_| AWAY)?;
             request = request.header(name, value);
         }
@@ -277,7 +317,7 @@ impl TokenSource {
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
         let body = Zeroizing::new(body.map_err(|_| AWAY)?.to_bytes().to_vec());
-        read(status, &body)
+        Ok((status, body))
     }
 }
 
@@ -290,6 +330,8 @@ struct Tokens {
     expires_in: Option<u64>,
     #[serde(default)]
     refresh_token: Option<String>,
+    #[serde(default)]
+    scope: Option<String>,
 }
 
 fn read(status: StatusCode, body: &[u8]) -> Result<Tokens, Refused> {
@@ -338,18 +380,43 @@ fn form(record: &SignIn) -> Option<Zeroizing<String>> {
         }
     }
     form.add("resource", &record.resource);
-    if record.client.auth != ClientAuth::ClientSecretBasic {
-        form.add("client_id", &record.client.id);
-    }
-    if record.client.auth == ClientAuth::ClientSecretPost {
-        form.add("client_secret", record.client.secret.expose());
-    }
+    form.prove(&record.client);
     Some(form.0)
+}
+
+/// What of a sign-in lives at its server, and what that is called there.
+fn living(record: &SignIn) -> impl Iterator<Item = (&Secret, &'static str)> {
+    let renews = match &record.grant {
+        Grant::Refresh(token) => Some((token, "refresh_token")),
+        Grant::Code { .. } | Grant::Nothing => None,
+    };
+    let access = record.access.as_ref();
+    let access = access.map(|access| (&access.token, "access_token"));
+    renews.into_iter().chain(access)
+}
+
+/// The form that ends one token (RFC 7009).
+fn revocation_form(client: &Client, token: &Secret, kind: &str) -> Zeroizing<String> {
+    let mut form = Form(Zeroizing::new(String::with_capacity(4096)));
+    form.add("token", token.expose());
+    form.add("token_type_hint", kind);
+    form.prove(client);
+    form.0
 }
 
 struct Form(Zeroizing<String>);
 
 impl Form {
+    /// Who asks, where no header says it.
+    fn prove(&mut self, client: &Client) {
+        if client.auth != ClientAuth::ClientSecretBasic {
+            self.add("client_id", &client.id);
+        }
+        if client.auth == ClientAuth::ClientSecretPost {
+            self.add("client_secret", client.secret.expose());
+        }
+    }
+
     fn add(&mut self, name: &str, value: &str) {
         if !self.0.is_empty() {
             self.0.push('&');
@@ -392,6 +459,13 @@ mod tests {
         assert_eq!(
             &**form(&record).unwrap(),
             "grant_type=refresh_token&refresh_token=r%261&resource=https%3A%2F%2Fa.example%2Fmcp&client_id=p%20x&client_secret=s"
+        );
+        let ended: Vec<_> = living(&record)
+            .map(|(token, kind)| revocation_form(&record.client, token, kind).to_string())
+            .collect();
+        assert_eq!(
+            ended,
+            ["token=r%261&token_type_hint=refresh_token&client_id=p%20x&client_secret=s"]
         );
         let verdict =
             |status: StatusCode, body: &str| read(status, body.as_bytes()).err().map(|why| why.0);

@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::coding_agents::{other_gateway, server_packages};
-use plexus_tests::mcp_web::{Era, McpWeb, TOKEN};
+use plexus_tests::mcp_web::{BIG_IMAGE, Era, McpWeb, TOKEN};
+use plexus_tests::oauth_web::{Lie, OAuthWeb, browse};
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Client, Folder, Gateway, McpClient, Response};
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ const MANY: usize = 500;
 const LISTED: usize = 100;
 /// A read, as `/invoke` and as MCP name it.
 const READ: (&str, &str) = ("obsidian.vault.read", "obsidian_vault_read");
+/// How many call at once while a sign-in is renewed.
+const SESSIONS: usize = 8;
 /// The session of a client of the server at a URL, which knows one.
 const SESSION: (&str, &str) = ("mcp-session-id", "session-1");
 
@@ -36,6 +39,8 @@ pub(crate) fn measure(into: &mut Figures) -> Result<()> {
     lists(into)?;
     reads_and_starts(into)?;
     server_at_a_url(into)?;
+    image(into)?;
+    renewal(into)?;
     program(into)
 }
 
@@ -262,6 +267,99 @@ fn server_at_a_url(into: &mut Figures) -> Result<()> {
     into.set("mcp/tool/url-alone/us", middle(bare) * 1e3);
     into.set("mcp/tool/url/us", middle(ours) * 1e3);
     into.set("mcp/tool/url-added/us", middle(added) * 1e3);
+    Ok(())
+}
+
+/// An image of 5 MB by `/mcp`: what comes over the wire, beside its bytes and beside the text that they are in JSON.
+fn image(into: &mut Figures) -> Result<()> {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let web = McpWeb::start(Era::Handshake);
+    folder.write("token", TOKEN);
+    let secret = format!("authorization={}", folder.path().join("token").display());
+    let url = format!("{}?checks=big", web.url());
+    let add = ["mcp", "add", "big", "--url", &url, "--secret", &secret];
+    gateway
+        .cli([&add[..], &["--read", BIG_IMAGE.0, "--yes"]].concat())
+        .expect_ok();
+    let agent = gateway.agent_with("bench", &["big.image"]);
+    unbounded(&gateway, &agent);
+    let call = posted(&gateway, &agent, &tool_call("big_image", json!({}))).bytes(0);
+    let mut connection = Connection::open(gateway.port())?;
+    let mut times = Vec::new();
+    for round in 0..=SLOW_ROUNDS {
+        let time = ms(|| {
+            ensure!(connection.exchange(&call)?, "a refusal");
+            Ok(())
+        })?;
+        if round > 0 {
+            times.push(time);
+        }
+    }
+    let came = connection.body().len();
+    ensure!(
+        came > BIG_IMAGE.1,
+        "{}",
+        String::from_utf8_lossy(connection.body())
+    );
+    let text = BIG_IMAGE.1.div_ceil(3) * 4;
+    into.set("mcp/image/ms", middle(times));
+    into.set("mcp/image/of-its-bytes", came as f64 / BIG_IMAGE.1 as f64);
+    into.set("mcp/image/of-its-text", came as f64 / text as f64);
+    Ok(())
+}
+
+/// Eight sessions call at once: with a token that is good, and with one that the server does not take any more.
+fn renewal(into: &mut Figures) -> Result<()> {
+    let web = OAuthWeb::start(Lie::None);
+    let gateway = Gateway::start();
+    let owner = gateway.owner();
+    let begun = json!({"name": "notes", "url": web.url()});
+    let begun = owner.post("/admin/api/sign-ins", begun).expect_ok();
+    let of = |name: &str| begun["sign_in"][name].as_str().unwrap_or_default();
+    drop(browse(of("address")));
+    let mut draft =
+        json!({"name": "notes", "url": web.url(), "sign_in": of("id"), "reads": ["look"]});
+    let seen = owner.post("/admin/api/extensions/preview", draft.clone());
+    draft["digest"] = seen.expect_ok()["digest"].clone();
+    owner.post("/admin/api/extensions", draft).expect_ok();
+    let agents: Vec<Agent> = (0..SESSIONS)
+        .map(|n| gateway.agent_with(&format!("bench-{n}"), &["notes.look"]))
+        .collect();
+    for agent in &agents {
+        unbounded(&gateway, agent);
+    }
+    let all = || {
+        ms(|| {
+            let call = called("notes.look", &json!({}));
+            std::thread::scope(|scope| {
+                let calls = agents.iter().map(|agent| {
+                    let call = &call;
+                    scope.spawn(move || timed(&agent.client(), "/invoke", call, "look"))
+                });
+                let calls: Vec<_> = calls.collect();
+                for call in calls {
+                    call.join().ok().context("a call panicked")??;
+                }
+                Ok(())
+            })
+        })
+    };
+    all()?;
+    let (mut good, mut renewed) = (Vec::new(), Vec::new());
+    for _ in 0..SLOW_ROUNDS {
+        good.push(all()?);
+        let before = web.tokens().1;
+        web.expire();
+        renewed.push(all()?);
+        ensure!(web.tokens().1 == before + 1, "more than one renewal");
+    }
+    let added = good
+        .iter()
+        .zip(&renewed)
+        .map(|(good, renewed)| renewed - good);
+    into.set("mcp/renewal/added/ms", middle(added.collect()));
+    into.set("mcp/renewal/good/ms", middle(good));
+    into.set("mcp/renewal/renewed/ms", middle(renewed));
     Ok(())
 }
 

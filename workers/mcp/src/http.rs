@@ -171,6 +171,11 @@ impl Http {
         if body.status == StatusCode::UNAUTHORIZED {
             return Err(SessionError::Unauthorized(Challenge::of(&body.headers)));
         }
+        if body.status == StatusCode::FORBIDDEN
+            && let Some(wanted) = Challenge::of(&body.headers).scope_missing()
+        {
+            return Err(SessionError::ScopeMissing(wanted));
+        }
         if !readable || !(is_json || is_events) {
             return Err(SessionError::Status(body.status.as_u16()));
         }

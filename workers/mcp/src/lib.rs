@@ -29,7 +29,7 @@ use plexus_ipc::text::{Text, counted};
 use plexus_ipc::{
     egress::{NODE_PROXY, PROXY_VARIABLES},
     manifest::{Manifest, McpPins, ServerMethod},
-    message::SERVER_REFUSED,
+    message::{Failure, SERVER_REFUSED},
     sign_in_step::{SIGN_IN_STEP, SignInStep},
     worker::{
         CallContext, EgressAccess, Handlers, Health, OpenError, Plan, Preview, Reply, Role,
@@ -474,7 +474,15 @@ fn unusable(error: &SessionError) -> SourceError {
             tracing::warn!(line, "the server said before it failed");
         }
     }
-    SourceError::unavailable(format!("the MCP server cannot be used: {error}"))
+    match error {
+        SessionError::ScopeMissing(wanted) => SourceError::new(
+            Failure::ScopeMissing {
+                wanted: wanted.clone(),
+            },
+            format!("the MCP server did nothing: {error}"),
+        ),
+        error => SourceError::unavailable(format!("the MCP server cannot be used: {error}")),
+    }
 }
 
 fn one_line(text: &str) -> String {

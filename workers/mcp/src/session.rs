@@ -31,7 +31,7 @@ use plexus_ipc::{
     },
 };
 use plexus_protocol::{
-    Effect,
+    Effect, Scopes,
     json::{self, Changes},
 };
 use serde::Serialize;
@@ -88,6 +88,8 @@ pub(crate) enum SessionError {
     NoWay(String),
     #[error("it answered {0} over HTTP{hint}", hint = status_hint(*.0))]
     Status(u16),
+    #[error("it wants more than its sign-in or secret is good for{of}", of = scopes_of(.0))]
+    ScopeMissing(Scopes),
     #[error("it answered 401 over HTTP{hint}", hint = status_hint(401))]
     Unauthorized(Challenge),
     #[error(
@@ -191,7 +193,11 @@ pub(crate) fn network_advice(words: &str) -> &'static str {
 /// What to do about a start that failed, where its last words are of a common kind.
 fn advice(words: &[String]) -> &'static str {
     let said = words.join("\n").to_lowercase();
-    let kinds: [(&[&str], &str); 4] = [
+    let kinds: [(&[&str], &str); 5] = [
+        (
+            &["git_python_refresh", "bad git executable"],
+            ". It looks for git when it starts, and a server starts no other program here: a repository is lent by plexusctl sources add git; for its other tools give it --env GIT_PYTHON_REFRESH=quiet",
+        ),
         (
             &[
                 "cannot find module",
@@ -244,6 +250,13 @@ fn status_hint(status: u16) -> &'static str {
     }
 }
 
+fn scopes_of(wanted: &Scopes) -> String {
+    match wanted.is_empty() {
+        true => String::new(),
+        false => format!(", in its own words: {wanted}"),
+    }
+}
+
 impl SessionError {
     /// What a call that ended so has done at the server.
     pub(crate) fn effect(&self) -> Effect {
@@ -253,6 +266,7 @@ impl SessionError {
             | Self::NoWay(_)
             | Self::Moved(..)
             | Self::Unauthorized(_)
+            | Self::ScopeMissing(_)
             | Self::Status(401 | 403 | 404 | 405 | 429) => Effect::None,
             _ => Effect::Unknown,
         }

@@ -19,8 +19,10 @@ use plexus_ipc::{
     message::Secret,
     sign_in_step::{Issuer, Resource, SignInStep},
 };
+use plexus_protocol::Scopes;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// Most bytes of an address, a scope or an id.
 const LONGEST: usize = 2_048;
@@ -178,6 +180,8 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         #[serde(default)]
         registration_endpoint: Option<String>,
         #[serde(default)]
+        revocation_endpoint: Option<String>,
+        #[serde(default)]
         code_challenge_methods_supported: Vec<String>,
         #[serde(default)]
         authorization_response_iss_parameter_supported: bool,
@@ -214,6 +218,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         Some(&metadata.authorization_endpoint),
         Some(&metadata.token_endpoint),
         metadata.registration_endpoint.as_ref(),
+        metadata.revocation_endpoint.as_ref(),
     ];
     if endpoints
         .into_iter()
@@ -226,6 +231,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         authorization: metadata.authorization_endpoint,
         token: metadata.token_endpoint,
         registration: metadata.registration_endpoint,
+        revocation: metadata.revocation_endpoint,
         names_itself: metadata.authorization_response_iss_parameter_supported,
     })
 }
@@ -241,6 +247,8 @@ async fn register(place: &ServerAddress, url: &str, redirect: &str) -> Result<Cl
     }
     let asked = json!({
         "client_name": "Plexus",
+        // Its browser comes back to this machine.
+        "application_type": "native",
         "redirect_uris": [redirect],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
@@ -286,18 +294,21 @@ pub(crate) struct Challenge(String);
 impl Challenge {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let all = headers.get_all(header::WWW_AUTHENTICATE).iter();
-        let bearer = all.filter_map(|value| value.to_str().ok()).find(|value| {
-            value
-                .get(..6)
-                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
-        });
-        Self(
-            bearer
-                .unwrap_or_default()
-                .get(6..)
-                .unwrap_or_default()
-                .to_owned(),
-        )
+        let mut all = all.map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let is_bearer = |value: &Cow<'_, str>| {
+            let scheme = value.get(..6);
+            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
+        };
+        let bearer = all.find(is_bearer).unwrap_or_default();
+        Self(bearer.get(6..).unwrap_or_default().to_owned())
+    }
+
+    /// What is wanted beyond what a token is good for (RFC 6750, section 3.1); empty where that cannot be read. None where the
+    /// server wants something else.
+    pub(crate) fn scope_missing(&self) -> Option<Scopes> {
+        let is_scope = self.value("error")? == "insufficient_scope";
+        let wanted = || Scopes::parse(&self.value("scope")?).ok();
+        is_scope.then(|| wanted().unwrap_or_default())
     }
 
     /// A parameter, where it is given, is not empty and not too long.
@@ -336,6 +347,20 @@ mod tests {
         assert_eq!(challenge.value("SCOPE").as_deref(), Some("a b"));
         assert_eq!(challenge.value("max").as_deref(), Some("1"));
         assert_eq!(challenge.value("realm"), None);
+        let missing = |text: &str| of(text).scope_missing().map(|wanted| wanted.to_string());
+        for (text, wanted) in [
+            (r#" error="insufficient_scope", scope="a b""#, Some("a b")),
+            (" scope=a, error=insufficient_scope", Some("a")),
+            (r#" error="insufficient_scope""#, Some("")),
+            (
+                "  error=\"insufficient_scope\", scope=\"\u{1b}[2J\"",
+                Some(""),
+            ),
+            (r#" error="invalid_token", scope="a""#, None),
+            (r#" scope="a""#, None),
+        ] {
+            assert_eq!(missing(text).as_deref(), wanted, "{text}");
+        }
         for odd in ["", " x", r#" a="b"#] {
             assert_eq!(of(odd).value("a"), None, "{odd}");
         }

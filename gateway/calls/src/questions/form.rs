@@ -90,10 +90,18 @@ pub(crate) fn is_plain(url: &str) -> bool {
     url.starts_with("https://") && !host.is_empty() && host.chars().all(sign)
 }
 
-/// Whether a field that takes any value asks for a secret, by its own words or by the question's.
-pub(crate) fn wants_secret(question: &Question) -> bool {
+/// A word by which a question asks for a secret, and where it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SecretWord<'q> {
+    pub(crate) word: &'static str,
+    /// The field, by its name; none: the question's own words.
+    pub(crate) field: Option<&'q str>,
+}
+
+/// The word by which a field that takes any value asks for a secret, in its own words or in the question's.
+pub(crate) fn secret_word(question: &Question) -> Option<SecretWord<'_>> {
     let Wants::Form { fields } = &question.wants else {
-        return false;
+        return None;
     };
     let is_free = |field: &&Field| {
         matches!(
@@ -102,16 +110,21 @@ pub(crate) fn wants_secret(question: &Question) -> bool {
         )
     };
     let mut free = fields.iter().filter(is_free).peekable();
-    let asks = free.peek().is_some() && speaks_of_secret(&question.words);
-    asks || free.any(|field| {
-        [&*field.name, &*field.label, &*field.hint]
-            .into_iter()
-            .any(speaks_of_secret)
+    free.peek()?;
+    if let Some(word) = spoken_of(&question.words) {
+        return Some(SecretWord { word, field: None });
+    }
+    free.find_map(|field| {
+        let mut texts = [&*field.name, &*field.label, &*field.hint].into_iter();
+        Some(SecretWord {
+            word: texts.find_map(spoken_of)?,
+            field: Some(&field.name),
+        })
     })
 }
 
-/// Whether words of the list stand in a text, whatever joins or divides their parts.
-fn speaks_of_secret(text: &str) -> bool {
+/// The word of the list that stands in a text, whatever joins or divides its parts.
+fn spoken_of(text: &str) -> Option<&'static str> {
     let mut words = String::from(" ");
     let mut before = ' ';
     for c in text.chars() {
@@ -127,9 +140,10 @@ fn speaks_of_secret(text: &str) -> bool {
     }
     let words: Vec<_> = words.split_whitespace().collect();
     let words = format!(" {} ", words.join(" "));
-    SECRET.iter().any(|secret| {
+    let stands = |secret: &&&str| {
         words.contains(&format!(" {secret} ")) || words.contains(&format!(" {secret}s "))
-    })
+    };
+    SECRET.iter().find(stands).copied()
 }
 
 /// The values of an answer, each fit for its field.
@@ -227,20 +241,23 @@ mod tests {
         };
         let asks = |words: &str, name: &str, kind: &FieldKind| {
             let fields = vec![field(name, kind.clone())];
-            wants_secret(&Question {
+            let question = Question {
                 words: words.into(),
                 wants: Wants::Form { fields },
-            })
+            };
+            secret_word(&question).map(|found| (found.word, found.field.map(str::to_owned)))
         };
         for name in "password|API-Key|apiKey|user_tokens|Your PIN|card-number".split('|') {
-            assert!(asks("Tell me", name, &text), "{name}");
+            let (_, field) = asks("Tell me", name, &text).unwrap();
+            assert_eq!(field.as_deref(), Some(name));
         }
-        assert!(asks("Enter your Passphrase:", "value", &text));
+        let found = asks("Enter your Passphrase:", "value", &text);
+        assert_eq!(found, Some(("passphrase", None)));
         for name in ["city", "pineapple", "spinning", "tokenizer", "opinion"] {
-            assert!(!asks("Tell me", name, &text), "{name}");
+            assert_eq!(asks("Tell me", name, &text), None);
         }
         let yes = asks("Delete the token?", "sure", &FieldKind::Flag);
-        assert!(!yes, "a yes is none");
+        assert_eq!(yes, None, "a yes is none");
     }
 
     #[test]

@@ -45,6 +45,8 @@ struct Page {
     /// What its workers may reach; or why that cannot be told.
     reach: Result<Vec<RoleView>, ForeignText>,
     unsandboxed: bool,
+    /// What its server wants beyond that.
+    wanted: Option<ForeignText>,
     /// Its server is one that the owner signs in at.
     signs_in: bool,
 }
@@ -172,6 +174,14 @@ impl Page {
                     )
                 })
                 .collect(),
+            wanted: row
+                .health
+                .wanted_scope
+                .as_ref()
+                .map(|wanted| match wanted.is_empty() {
+                    true => ForeignText::short("it does not say what", 40),
+                    false => ForeignText::short(&wanted.to_string(), 400),
+                }),
             signs_in: connector.is_some_and(|it| token_endpoint(&it.offer.manifest).is_some()),
             unsandboxed: desk.unsandboxed.contains(&source.id),
             reach: match profile {

@@ -56,6 +56,8 @@ struct SignInPart {
     name: String,
     issuer: ForeignText,
     scope: Option<ForeignText>,
+    /// What of it the sign-in that is there is not good for.
+    new_scope: Option<ForeignText>,
     tokens: ForeignText,
     /// The gateway has checked it: `https`, or this machine, of plain characters.
     address: String,
@@ -71,6 +73,9 @@ impl SignInPart {
             name,
             issuer: ForeignText::short(&begun.issuer, 300),
             scope: begun.scope.map(|scope| ForeignText::short(&scope, 400)),
+            new_scope: begun
+                .new_scope
+                .map(|scope| ForeignText::short(&scope.to_string(), 400)),
             tokens: ForeignText::short(&begun.tokens, 300),
             address: begun.address,
             minutes: begun.within / 60,

@@ -151,7 +151,7 @@ impl Page {
             format!("/admin/sources?from={from}")
         });
         let row = |source: &Arc<Source>| {
-            let health = health(desk.supervisor.health(&source.id));
+            let health = health(desk, &source.id, desk.supervisor.health(&source.id));
             let (class, words) = words::serving(source.config.enabled, &health);
             Row {
                 id: source.id.to_string(),

@@ -130,7 +130,8 @@ pub(super) async fn health(desk: Arc<Desk>, _: Reading, _: Probe) -> Result<Heal
                 None => {
                     let probe = desk.supervisor.probe(&source.id);
                     let probed = tokio::time::timeout(PROBE, probe).await;
-                    sources::health(probed.unwrap_or_else(|_| desk.supervisor.health(&source.id)))
+                    let probed = probed.unwrap_or_else(|_| desk.supervisor.health(&source.id));
+                    sources::health(&desk, &source.id, probed)
                 }
             };
             let catalogue = desk.catalogue.load();

@@ -272,9 +272,11 @@ async fn remove(
     let source = known(&desk, &id);
     let capabilities = source.iter().flat_map(|source| source.capabilities.keys());
     let capabilities: Vec<_> = capabilities.cloned().collect();
-    let there = match SourceId::parse(&id) {
+    let (there, sign_out) = match SourceId::parse(&id) {
         Ok(name) if is_installed(&desk, &id) => {
+            let told = sign_ins::sign_out_there(&desk, &name).await;
             removed(&desk, &narrowing, &id).await?;
+            desk.wanted_scopes.forget(&name);
             // What it kept is not for the next server of this name.
             let (here, folder) = (desk.clone(), id.clone());
             let aside = blocking(move || let_go::put_aside(here.state_dir.path(), &folder)).await?;
@@ -282,15 +284,16 @@ async fn remove(
             aside.map_err(|error| {
                 failed_halfway(format!("it is removed; workers/{id} cannot be: {error}"))
             })?;
-            there
+            (there, told)
         }
-        _ => false,
+        _ => (false, None),
     };
     Ok(RemovedExtension {
         ok: there,
         known: there,
         source: id,
         removed: if there { capabilities } else { Vec::new() },
+        sign_out,
     })
 }
 

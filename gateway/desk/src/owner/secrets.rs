@@ -92,6 +92,8 @@ pub(super) async fn write(
         if let Err(why) = sources::restart(&desk, id).await {
             tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used with its new secret");
         }
+        // What its server wanted, it wanted of the one before.
+        desk.wanted_scopes.forget(id);
     }
     if !users.is_empty() {
         desk.renew_catalogue(None);
@@ -116,6 +118,7 @@ pub(super) async fn delete(
     let path = desk.state_dir.join(&format!("secrets/{name}"));
     let removed = blocking(move || plexus_home::state_dir::remove(&path)).await?;
     drop((turn, acting));
+    desk.wanted_scopes.forget(source);
     removed.map_err(|error| failed_halfway(format!("secrets/{name} cannot be deleted: {error}")))
 }
 

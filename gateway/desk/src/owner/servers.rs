@@ -256,7 +256,8 @@ impl WorkerAnswer {
             return Err(unusable(why.to_owned()));
         }
         if request.url.is_none() && !files.iter().any(|rule| rule.starts_with("program ")) {
-            return Err(unusable(format!("there is no program {}", request.program)));
+            let why = format!("there is no program {}", request.program);
+            return Err(Refused::bad(ErrorCode::NotFound, why));
         }
         let looking = LOOKING.lock().await;
         let mut spec = desk.spec_in(&only, &source).await.map_err(unusable)?;

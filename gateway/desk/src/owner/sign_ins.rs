@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     acting::{Acting, Narrowing},
-    acts::failed,
+    acts::{blocking, failed},
     console::shell,
     desk::Desk,
     sign_ins::{BrowserAnswer, PendingSignIn, Stage, WITHIN},
@@ -31,7 +31,7 @@ use axum::{
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use plexus_edge::{browser::authority, reply::Refused};
 use plexus_ipc::{
-    egress::{Client, ClientAuth, Digest},
+    egress::{Client, ClientAuth, Digest, Revocation},
     manifest::{Manifest, owners_host},
     message::Secret,
     sign_in_step::{Issuer, Resource, SIGN_IN_STEP, SignInStep},
@@ -42,12 +42,18 @@ use plexus_owner::{
     extensions::{Draft, Refresh},
     secrets as owner_secrets,
     sign_ins::{
-        Begin, Begun, BegunSignIn, Look, Renew, RenewedSignIn, SignInProgress, SignOut, SignedOut,
+        Begin, Begun, BegunSignIn, Look, Renew, RenewedSignIn, ServerSignOut, ServerSignOutResult,
+        SignInProgress, SignOut, SignedOut,
     },
 };
-use plexus_protocol::{ErrorBody, ErrorCode};
-use plexus_sources::extensions::ServerRequest;
+use plexus_protocol::{ErrorBody, ErrorCode, Scopes, SourceId, Timestamp};
+use plexus_sources::{
+    extensions::ServerRequest,
+    naming,
+    secrets::{of_source, sign_in_scope},
+};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -65,6 +71,7 @@ pub(super) fn serve(served: Served) -> Served {
 }
 
 pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Begun, Refused> {
+    let is_there = call.url.is_none();
     let url = match call.url {
         Some(url) => url,
         None => installed(&desk, call.name.as_str())
@@ -102,6 +109,11 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
     let host = |url: &str| owners_host(url, 443).ok().map(|to| (to.host, to.plain));
     let own = host(&url);
     let is_owners = |other: &str| own.is_some() && host(other) == own;
+    let place = |url: &str| {
+        owners_host(url, 443)
+            .ok()
+            .map(|to| (to.host, to.port, to.plain))
+    };
     let step = SignInStep::Issuer {
         issuer: issuer.clone(),
     };
@@ -144,7 +156,35 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
     };
     let (state, verifier, id) = (random()?, random()?, random()?);
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(Digest::of(verifier.as_bytes()).0);
-    let scope = call.scope.or(found.scope);
+    let had = match is_there {
+        true => scope_of(&desk, &call.name).await?,
+        false => None,
+    };
+    let wanted = desk.wanted_scopes.of(&call.name).filter(|_| is_there);
+    let scope = match (call.scope, &had, &wanted) {
+        (Some(scope), ..) => Some(scope),
+        // Of a server that is there: what the sign-in was good for, and what was missing.
+        (None, Some(had), wanted) => {
+            Some(had.with(&wanted.clone().unwrap_or_default()).to_string())
+        }
+        (None, None, Some(wanted)) => {
+            let usual = found.scope.as_deref().map(Scopes::parse);
+            let usual = usual.and_then(Result::ok).unwrap_or_default();
+            Some(usual.with(wanted).to_string())
+        }
+        (None, None, None) => found.scope,
+    };
+    let scope = scope.filter(|scope| !scope.is_empty());
+    let asked = scope.as_deref().and_then(|text| Scopes::parse(text).ok());
+    let new_scope = match (&had, &asked) {
+        (Some(had), Some(asked)) => Some(asked.beyond(had)),
+        // Nobody knows what it was good for; what was missing is new.
+        (None, Some(_)) => wanted,
+        (_, None) => None,
+    };
+    // Another host would hear of a token that it did not give.
+    let ends = (endpoints.revocation.as_deref())
+        .filter(|url| is_address(url) && place(url) == place(&endpoints.token));
     let mut address = endpoints.authorization.clone();
     address.push(if address.contains('?') { '&' } else { '?' });
     let asked_for = [
@@ -175,6 +215,8 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
             resource: found.resource,
             verifier: Secret::new(verifier),
             redirect: redirect.clone(),
+            scope: asked,
+            revocation: ends.map(|url| path_of(url).to_owned()),
         },
     };
     if !desk.sign_ins.begin(id.clone(), begun) {
@@ -191,9 +233,21 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
             redirect,
             tokens: endpoints.token,
             scope,
+            new_scope: new_scope.filter(|new| !new.is_empty()),
             within: WITHIN.as_secs(),
         }),
     })
+}
+
+/// What the owner's sign-in at the server of a source is good for; none where nobody knows.
+async fn scope_of(desk: &Arc<Desk>, source: &SourceId) -> Result<Option<Scopes>, Refused> {
+    let (_, manifest) = installed(desk, source.as_str()).await?;
+    let Some(known) = known(desk, source.as_str()) else {
+        return Ok(None);
+    };
+    let files = of_source(&manifest, source, &known.config);
+    let here = desk.clone();
+    blocking(move || sign_in_scope(&here.state_dir, &files)).await
 }
 
 /// What one host says.
@@ -258,7 +312,28 @@ pub(crate) async fn renew(
     Ok(RenewedSignIn { ok: Done, source })
 }
 
-/// Forgets the sign-in of a source. Its authorization server is not told.
+/// Tells the server of a source that the owner's sign-in at it is over, where there is one. Whatever comes of it, it is over here.
+pub(super) async fn sign_out_there(desk: &Arc<Desk>, source: &SourceId) -> Option<ServerSignOut> {
+    let connector = desk.registry.of_kind(&naming::kind_of(source))?;
+    token_endpoint(&connector.offer.manifest)?;
+    let path = desk.state_dir.join(&format!("secrets/{source}.{FIELD}"));
+    if !blocking(move || path.exists()).await.ok()? {
+        return None;
+    }
+    let (came_to, until) = match desk.supervisor.revoke(source).await {
+        Revocation::Done => (ServerSignOutResult::Revoked, None),
+        Revocation::Unoffered { until } => (ServerSignOutResult::Unoffered, until),
+        Revocation::Failed { until } => (ServerSignOutResult::Failed, until),
+    };
+    let about = json!({"event": "sign-in.revoked", "source": source, "cameTo": came_to.as_str()});
+    desk.remark(about).await;
+    Some(ServerSignOut {
+        came_to,
+        until: until.map(|second| Timestamp(second.saturating_mul(1_000))),
+    })
+}
+
+/// Forgets the sign-in of a source, and tells its server.
 async fn sign_out(
     desk: Arc<Desk>,
     narrowing: Narrowing,
@@ -271,17 +346,24 @@ async fn sign_out(
     }
     let name = format!("{source}.{FIELD}");
     let acting = narrowing.wider(&desk).await?;
+    let server = sign_out_there(&desk, &source).await;
     let ok = secrets::delete(&desk, acting, &source, name).await?;
     if known(&desk, source.as_str()).is_some() {
         // It does not serve without: that is what was asked for.
         let _ = restart(&desk, &source).await;
     }
-    Ok(SignedOut { ok, source })
+    Ok(SignedOut { ok, source, server })
 }
 
 /// Where the tokens of the owner's sign-in are had, of a server that is signed in at.
 pub(crate) fn token_endpoint(manifest: &Manifest) -> Option<&String> {
     manifest.hosts().find_map(|host| host.sign_in.as_ref())
+}
+
+/// The path of a URL, with its query.
+fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.find('/').map_or("/", |at| &rest[at..])
 }
 
 /// Whether an owner may be sent there: over TLS, or to this machine.

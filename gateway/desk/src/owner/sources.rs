@@ -69,7 +69,7 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources
             source: configured(&desk, &source.id, &source.config),
             live: live > 0,
             live_capability_count: live,
-            health: health(desk.supervisor.health(&source.id)),
+            health: health(&desk, &source.id, desk.supervisor.health(&source.id)),
             provenance: source.config.provenance,
             suspended_grants: state.resting(source).count(),
             stopped: stopped(source),
@@ -81,9 +81,28 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources
     })
 }
 
-/// How a source does, for the owner.
-pub(crate) fn health(of: SourceHealth) -> Health {
+/// How a source does, for the owner; one whose server wants more than its sign-in is good for serves in part.
+pub(crate) fn health(desk: &Desk, source: &SourceId, of: SourceHealth) -> Health {
+    let wanted_scope = desk.wanted_scopes.of(source);
+    if let Some(wanted) = &wanted_scope
+        && of.status != plexus_supervisor::Health::Unavailable
+    {
+        let wanted = match wanted.is_empty() {
+            true => String::new(),
+            false => format!(", in its own words: {wanted}"),
+        };
+        let why = format!(
+            "its server wants more than your sign-in is good for{wanted}. If you want that, sign in again: plexusctl mcp login {source}"
+        );
+        return Health {
+            status: HealthStatus::Degraded,
+            detail: Some(why),
+            wanted_scope,
+            checked_at: of.checked_at,
+        };
+    }
     Health {
+        wanted_scope,
         status: match of.status {
             plexus_supervisor::Health::Ok => HealthStatus::Ok,
             plexus_supervisor::Health::Degraded => HealthStatus::Degraded,
@@ -117,6 +136,7 @@ pub(super) fn health_of_stopped(source: &SourceId, stopped: &Stopped) -> Health 
     Health {
         status: HealthStatus::Unavailable,
         detail: Some(why),
+        wanted_scope: None,
         checked_at: Some(stopped.at),
     }
 }

@@ -132,7 +132,7 @@ fn in_short(desk: &Desk, source: &Source) -> SourceState {
         label: source.config.label.clone(),
         kind: source.config.kind.clone(),
         enabled: source.config.enabled,
-        health: health(desk.supervisor.health(&source.id)),
+        health: health(desk, &source.id, desk.supervisor.health(&source.id)),
         stopped: stopped(source),
     }
 }

@@ -182,6 +182,12 @@ enum KnownDetail {
     SecretSet { name: Word },
     #[serde(rename = "secret.deleted")]
     SecretDeleted { name: Word },
+    #[serde(rename = "question.refused")]
+    QuestionRefused { source: String, why: Word },
+    #[serde(rename = "sign-in.scope-missing")]
+    ScopeMissing { source: String, wanted: Word },
+    #[serde(rename = "sign-in.revoked")]
+    SignInRevoked { source: String, came_to: Word },
     #[serde(rename = "secret.kept")]
     SecretKept { name: String, host: String },
     #[serde(rename = "key.rotate")]
@@ -429,6 +435,18 @@ impl KnownDetail {
             }
             Self::SecretSet { name } => because("you set a secret", name),
             Self::SecretDeleted { name } => because("a stored secret is deleted", name),
+            Self::QuestionRefused { source, why } => because(
+                &format!("a question of {source} is declined, and you were not asked"),
+                why,
+            ),
+            Self::ScopeMissing { source, wanted } => because(
+                &format!("the server of {source} wants more than your sign-in is good for"),
+                wanted,
+            ),
+            Self::SignInRevoked { source, came_to } => because(
+                &format!("the server of {source} is told that your sign-in is over"),
+                came_to,
+            ),
             Self::SecretKept { name, host } => {
                 format!("you keep the stored secret {name} for {host}")
             }

@@ -9,12 +9,12 @@
 //!
 //! Must not know: what a server does.
 
-use super::{Given, agree, utf8};
+use super::{Given, LOOK, agree, utf8};
 use crate::{owner::Desk, prompt};
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
-use plexus_owner::extensions::Draft;
-use plexus_protocol::SourceId;
+use plexus_owner::extensions::{Draft, Preview};
+use plexus_protocol::{ErrorCode, SourceId};
 use serde_json::{Value, json};
 use std::{
     fs::{self, DirBuilder},
@@ -122,6 +122,17 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
         return Err(Stop::new(Exit::Failed, "already_there", why).next(next));
     }
     let tool = package.tool()?;
+    // What is refused whatever the package holds is refused before it is installed. Its program is not there yet.
+    let mut early = draft.clone();
+    early.program = Some(utf8(&folder.join("program"))?);
+    early.arguments.clone_from(&asked.arguments);
+    let early = Preview {
+        draft: Draft::Server(early),
+    };
+    match desk.open().await?.call_within(&early, LOOK).await {
+        Err(stop) if stop.code != ErrorCode::NotFound.as_str() => return Err(stop),
+        Ok(_) | Err(_) => {}
+    }
     if !asked.given.yes {
         out::say(&package.plan(&tool, &folder));
         prompt::confirm(

@@ -5,10 +5,12 @@
 use super::{LOOK, given_id};
 use crate::{owner::Desk, sources::from_file};
 use clap::Args;
-use plexus_client::{Exit, Stop, out, text};
-use plexus_owner::sign_ins::{Begin, Look, Renew, SignInStage, SignOut};
+use plexus_client::{Exit, Stop, out, span, text};
+use plexus_owner::sign_ins::{
+    Begin, Look, Renew, ServerSignOut, ServerSignOutResult, SignInStage, SignOut,
+};
 use plexus_owner_client::browser;
-use plexus_protocol::SourceId;
+use plexus_protocol::{SourceId, Timestamp};
 use std::path::PathBuf;
 
 /// Longest wait of one question, in seconds.
@@ -26,7 +28,7 @@ pub(super) struct SignInOptions {
     /// Authorization server, where the server names several
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// What the sign-in is to be good for, in the server's own words [default: what the server asks for]
+    /// What the sign-in is to be good for, in the server's own words [default: what the server asks for; with a sign-in there, what that is good for and what was missing]
     #[arg(long, value_name = "SCOPES")]
     scope: Option<String>,
     /// Open the page in this desktop's browser
@@ -56,8 +58,16 @@ impl SignInOptions {
             return Ok(None);
         };
         let scope = begun.scope.as_deref().map(text::line);
+        let new = begun.new_scope.as_ref().map(|new| {
+            let new = new.to_string();
+            format!(
+                "  new        {} (your sign-in is not good for it now)\n",
+                text::line(&new)
+            )
+        });
+        let new = new.unwrap_or_default();
         out::say(&format!(
-            "{name} signs you in at {}\n  for        {}\n  tokens     {}\nOpen this page in a browser on this machine, and sign in there:\n\n{}\n",
+            "{name} signs you in at {}\n  for        {}\n{new}  tokens     {}\nOpen this page in a browser on this machine, and sign in there:\n\n{}\n",
             text::line(&begun.issuer),
             scope.as_deref().unwrap_or("whatever it gives by itself"),
             text::line(&begun.tokens),
@@ -109,13 +119,33 @@ pub(super) async fn login(
     })
 }
 
+/// What became of a sign-in at its server.
+pub(super) fn there(told: Option<ServerSignOut>, now: Timestamp) -> String {
+    let until = match told.and_then(|told| told.until) {
+        Some(until) => format!("for {}", span::length(until.since(now))),
+        None => "until it ends there".to_owned(),
+    };
+    match told.map(|told| told.came_to) {
+        Some(ServerSignOutResult::Revoked) => "its server ended it too".to_owned(),
+        Some(ServerSignOutResult::Failed) => {
+            format!("its server could not be told, and may take its token {until}")
+        }
+        Some(ServerSignOutResult::Unoffered) | None => {
+            format!("its server offers no way to end it, and may take its token {until}")
+        }
+    }
+}
+
 /// Forgets the sign-in of a server.
 pub(super) async fn logout(desk: &Desk, source: SourceId) -> Result<Exit, Stop> {
     let call = SignOut { source };
-    let reply = desk.open().await?.call(&call).await?;
+    let reply = desk.open().await?.call_within(&call, LOOK).await?;
     let name = &call.source;
     desk.show(&reply, || match reply.ok {
-        true => format!("the sign-in of {name} is deleted here, and the grants on it are revoked; its server may know it until it ends"),
+        true => format!(
+            "the sign-in of {name} is deleted here, and the grants on it are revoked; {}",
+            there(reply.server, span::now())
+        ),
         false => format!("{name} was not signed in"),
     })
 }

@@ -27,7 +27,7 @@ use nix::sys::signal::Signal;
 use plexus_ipc::{
     frame::FrameError,
     gateway::{ConnectionError, Receiver, Sender},
-    message::{Chunk, Done, FromWorker, Health, Planned, ToWorker, Verdict},
+    message::{Chunk, Done, Failure, FromWorker, Health, Planned, ToWorker, Verdict, WorkerError},
     text::Payload,
 };
 use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
@@ -379,6 +379,7 @@ impl<P: Process> Live<P> {
             result,
             touched,
         } = done;
+        self.heed(result.as_ref().err());
         self.answer(id, Reply::Finished(Finished { result, touched }))
     }
 
@@ -387,7 +388,15 @@ impl<P: Process> Live<P> {
         if !matches!(job.question, Question::Plan(_)) {
             return Err("a plan where none was asked for");
         }
+        self.heed(planned.result.as_ref().err());
         self.answer(planned.id, Reply::Planned(planned.result.map(Box::new)))
+    }
+
+    /// Tells of a failure that is the owner's to put right, whoever called.
+    fn heed(&self, error: Option<&WorkerError>) {
+        if let Some(Failure::ScopeMissing { wanted }) = error.map(|error| &error.code) {
+            self.context.notify(self.unasked.scope_missing(wanted));
+        }
     }
 
     fn settled(&mut self, id: u64, verdict: Verdict) -> Result<(), &'static str> {

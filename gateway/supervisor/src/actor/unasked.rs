@@ -14,6 +14,7 @@ use plexus_ipc::{
     message::{self, ChildAsk, Event, HOST_CALLS, HOST_WAITS, HostAsk, MAX_EVENT, MAX_HOST_INPUT},
     text::Payload,
 };
+use plexus_protocol::Scopes;
 use std::{collections::BTreeMap, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 use tokio::sync::oneshot;
 
@@ -44,6 +45,14 @@ impl Unasked {
             spec,
             events: 0,
             calls: BTreeMap::new(),
+        }
+    }
+
+    /// The notice that a server wants more than the owner's sign-in is good for.
+    pub(super) fn scope_missing(&self, wanted: &Scopes) -> Notice {
+        Notice::ScopeMissing {
+            source: self.spec.source.clone(),
+            wanted: wanted.clone(),
         }
     }
 

@@ -168,6 +168,7 @@ impl Stage {
                         role, pid, cause, ..
                     } => Fact::Ended { role, pid, cause },
                     Notice::Health { .. }
+                    | Notice::ScopeMissing { .. }
                     | Notice::Egress { .. }
                     | Notice::Event(_)
                     | Notice::EventsDropped { .. }

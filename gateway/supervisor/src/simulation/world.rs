@@ -18,6 +18,7 @@ use super::{
 };
 use nix::sys::signal::Signal;
 use plexus_ipc::{
+    egress::Revocation,
     gateway,
     message::{Probe, Role, Secrets},
 };
@@ -302,6 +303,10 @@ impl Process for Puppet {
     type Spawner = World;
     type Stream = ReadHalf<DuplexStream>;
     type Targets = ();
+
+    async fn revoke(_: &Arc<Context<Self>>, _: &Arc<Spec>) -> Revocation {
+        Revocation::Unoffered { until: None }
+    }
 
     async fn start(
         context: &Arc<Context<Self>>,
