@@ -75,8 +75,9 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
             let reply = desk.open().await?.call(&asked).await?;
             if !reply.ok {
                 let why = format!("{agent} holds no grant of {capability}");
-                return Err(Stop::new(Exit::Failed, "nothing_to_revoke", why)
-                    .next("plexusctl grants list"));
+                return Err(
+                    Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
+                );
             }
             desk.show(&reply, || {
                 let ended = ended(
