@@ -69,6 +69,8 @@ const MEASURE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(50);
 /// By how many threads or processes the machine grows before the runs are counted out of turn.
 const GROWTH: u64 = 64;
+/// How many messages of the worker are heard before the runs have their turn again.
+const AT_ONCE: usize = 32;
 /// How often the removal of a run's folder is tried.
 const REMOVALS: u32 = 3;
 
@@ -272,7 +274,7 @@ impl Keeper {
 
     /// Answers all that the worker asks now.
     fn listen(&mut self) -> Result<(), Breach> {
-        loop {
+        for _ in 0..AT_ONCE {
             let Some(control) = &self.control else {
                 return Ok(());
             };
@@ -286,11 +288,14 @@ impl Keeper {
                     self.runs.values().for_each(Run::end);
                     return Ok(());
                 }
+                // It has nothing to hand over.
+                Ok(Some((_, along))) if !along.is_empty() => return Err(Breach),
                 Ok(Some((asked, _))) => asked,
             };
             let ask: Ask = decode(&asked).map_err(|_| Breach)?;
             self.answer(ask)?;
         }
+        Ok(())
     }
 
     fn answer(&mut self, ask: Ask) -> Result<(), Breach> {

@@ -200,6 +200,10 @@ impl Inbox {
                 }
             }
         }
+        if self.along.len() > MOST_ALONG {
+            self.along.clear();
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let came = message.bytes;
         self.came.extend(bytes.get(..came).unwrap_or_default());
         Ok(came)

@@ -610,7 +610,6 @@ fn no_profile_reaches_what_is_not_its_own() {
     assert!(seen > 8000, "{seen}");
 }
 
-/// What the programs of runs need on a Mac, beyond coming to their main.
 /// On macOS another process than the program proves the cage: under what the program has, and the right to be executed.
 #[test]
 fn proof_of_a_run_has_its_own_program_more_and_nothing_else() {
@@ -630,6 +629,7 @@ fn proof_of_a_run_has_its_own_program_more_and_nothing_else() {
     }
 }
 
+/// What the programs of runs need on a Mac, beyond coming to their main.
 #[test]
 fn runs_reach_what_their_programs_need() {
     for column in columns().iter().filter(|column| column.is_run) {

@@ -172,6 +172,8 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
         "its worker may now read: (just \"/etc/hostname\")",
     );
     let _ = browser.see(YES);
+    // What is decided elsewhere is told to who looks at it.
+    other.reads(".answer", "its 3 grants on fixture are resumed");
     browser.press("d");
     let at = browser.run("return document.activeElement.value");
     assert_eq!(at, "deny");

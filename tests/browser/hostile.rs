@@ -359,8 +359,9 @@ fn in_the_notes_that_are_replaced() {
 /// How many strings are made.
 fn made_count() -> usize {
     match plexus_tests::length() {
-        Length::Quick => 200,
-        Length::Full | Length::Long => 1_000,
+        // A thousand take four minutes of both cores, and are a matter of the seed: each run of CI has other ones.
+        Length::Quick | Length::Full => 250,
+        Length::Long => 1_000,
     }
 }
 
@@ -560,10 +561,10 @@ impl Work {
     }
 }
 
-/// A thousand of them, on every page of the console: in purposes, inputs, names of files and of fields, in what an
+/// Hundreds of them, and a thousand at full length, on every page of the console: in purposes, inputs, names of files and of fields, in what an
 /// extension says of itself and what a server says of its tools.
 #[test]
-fn a_thousand_made_strings_on_every_page() {
+fn made_strings_on_every_page() {
     let scene = Scene::signed_in();
     let browser = &scene.browser;
     browser.size(390, 844);

@@ -86,7 +86,7 @@ fn agent_does(home: &Home, clone: &Path, block: &str) -> String {
     went.expect_ok();
     model.finish();
     let results = model.results();
-    assert_contains(&results[0], "What is not yours");
+    assert_contains(&results[0], "**Not yours.**");
     results[1].clone()
 }
 

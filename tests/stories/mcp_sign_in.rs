@@ -360,7 +360,7 @@ fn further_scope_is_asked_for_by_its_owner_alone() {
         assert_eq!(error["code"], "transport_error", "{refused}");
         assert_eq!(error["detail"]["reason"], "scope_missing", "{refused}");
         assert_eq!(error["effect"], "none", "{refused}");
-        assert_contains(&refused.to_string(), "in its own words: notes:write");
+        assert_contains(&refused.to_string(), r#"in its own words: \"notes:write\""#);
         assert_contains(&refused.to_string(), "tell the owner");
         // What the sign-in is good for goes on.
         looks(&agent);
@@ -370,7 +370,7 @@ fn further_scope_is_asked_for_by_its_owner_alone() {
         let status = gateway.cli(["status"]);
         assert_contains(
             &status.all(),
-            "the server of notes wants more than your sign-in is good for, in its own words: notes:write: plexusctl mcp login notes",
+            "the server of notes wants more than your sign-in is good for, in its own words: \"notes:write\": plexusctl mcp login notes",
         );
         let tested = gateway.cli(["sources", "test", "notes"]);
         assert_contains(&tested.all(), "If you want that, sign in again");
@@ -420,7 +420,7 @@ fn scopes_of_a_server_are_bounded_and_what_it_gives_counts() {
     for _ in 0..2 {
         let agent = gateway.agent_with("caller", &["notes.look"]);
         let refused = agent.invoke("notes.look", json!({}));
-        assert_contains(&refused.text(), "in its own words: notes:all");
+        assert_contains(&refused.text(), r#"in its own words: \"notes:all\""#);
         let shown = logged_in(&gateway);
         assert_contains(&shown, "for        notes:read notes:all");
         assert_contains(&shown, "new        notes:all");

@@ -8,7 +8,7 @@
 
 use crate::{
     extensions::ServerDraft,
-    python::{PYTHON_PATH, VirtualEnvironment, started_with},
+    python::{PYTHON_PATH, VirtualEnvironment, module_at, started_with},
     secret_texts::{argument_with_secret, holds_secret, is_secret, url_part_with_secret},
 };
 use plexus_protocol::SourceId;
@@ -194,20 +194,32 @@ impl Offered {
         let (secrets, mut environment): (_, BTreeMap<_, _>) = texts("env")?
             .into_iter()
             .partition(|(name, value)| is_secret(name) || holds_secret(value));
+        let real = places
+            .real(&program)
+            .map_or(program.clone(), |(real, _)| real);
+        let is_python = real.file_name().and_then(|name| name.to_str());
+        let is_python = is_python.is_some_and(|name| name.starts_with("python"));
+        let module = is_python.then(|| module_at(&arguments)).flatten();
         if let Some(start) = &start {
-            // It starts elsewhere here: what lies there is named whole.
-            for argument in &mut arguments {
-                let named = (!argument.starts_with('-')).then(|| start.join(&*argument));
-                if let Some((path, _)) = named.and_then(|path| places.real(&path)) {
+            // It starts elsewhere here: what lies there is named whole. A word without `/` names a folder by chance.
+            for (at, argument) in arguments.iter_mut().enumerate() {
+                let is_word =
+                    argument.is_empty() || argument.starts_with('-') || Some(at) == module;
+                let named = (!is_word)
+                    .then(|| places.real(&start.join(&*argument)))
+                    .flatten();
+                let is_path = argument.contains('/') || argument == ".";
+                if let Some((path, is_folder)) = named
+                    && (is_path || !is_folder)
+                {
                     *argument = path.display().to_string();
                 }
             }
         }
         let (folders, mut code) = named(&arguments, places);
         let of_venv = VirtualEnvironment::of(&program, places)?;
-        let program = places.real(&program).map_or(program, |(real, _)| real);
-        let is_python = program.file_name().and_then(|name| name.to_str());
-        if is_python.is_some_and(|name| name.starts_with("python")) {
+        let program = real;
+        if is_python {
             let mut modules = Vec::new();
             let named = environment.remove(PYTHON_PATH).unwrap_or_default();
             for part in named.split(':').filter(|part| !part.is_empty()) {
@@ -217,7 +229,7 @@ impl Offered {
                     format!("{PYTHON_PATH} names {part}, which is no folder with an absolute path")
                 })?);
             }
-            if arguments.iter().any(|argument| argument == "-m") {
+            if module.is_some() {
                 modules.splice(..0, start);
             }
             if of_venv.is_some() || !modules.is_empty() {
@@ -413,7 +425,7 @@ mod tests {
         let script = script.ok().unwrap();
         let (program, arguments) = script.program.unwrap();
         assert_eq!(program, "/usr/bin/python3.13");
-        assert_eq!(arguments[2..], ["", site, "/p/server.py", "-v"]);
+        assert_eq!(arguments[3..], ["", site, "/p/server.py", "-v"]);
         assert_eq!(
             script.code,
             paths(&["/p"]),
@@ -425,7 +437,7 @@ mod tests {
         }));
         let module = module.ok().unwrap();
         let (_, arguments) = module.program.unwrap();
-        assert_eq!(arguments[2..], ["/p:/p/lib", site, "-m", "notes"]);
+        assert_eq!(arguments[3..], ["/p:/p/lib", site, "-m", "notes"]);
         assert!(module.environment.is_empty());
         let other = of(json!({"command": "/q/bin/python", "args": ["-m", "notes"]}));
         let other = other.ok().unwrap();

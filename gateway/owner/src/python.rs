@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 /// Names folders of modules to Python.
 pub const PYTHON_PATH: &str = "PYTHONPATH";
 /// Starts a script, or a module by `-m`, with the modules of the first argument before Python's own and those of the second
-/// after them, each with `:` between two.
-const START: &str = "import os.path, runpy, sys; a = sys.argv; sys.path[:1] = filter(None, a[1].split(':')); sys.path.extend(filter(None, a[2].split(':'))); del a[:3]; runpy.run_module((a.pop(0), a[0])[1], run_name='__main__', alter_sys=True) if a[0] == '-m' else (sys.path.insert(0, os.path.dirname(a[0])), runpy.run_path(a[0], run_name='__main__'))";
+/// after them, each with `:` between two. Where there is a second, what is installed beside Python's own is left out, as in a
+/// virtual environment. Nothing is imported from where it starts.
+const START: &str = "import sys; a = sys.argv; b, c = ([x for x in y.split(':') if x] for y in a[1:3]); sys.path[:] = b + [x for x in sys.path if x and not (c and x.endswith('-packages'))] + c; import os.path, runpy; del a[:3]; runpy.run_module((a.pop(0), a[0])[1], run_name='__main__', alter_sys=True) if a[0] == '-m' else (sys.path.insert(0, os.path.dirname(a[0])), runpy.run_path(a[0], run_name='__main__'))";
+/// Python's option by which modules of the person's home are none: here it is a folder that the server writes.
+const NO_USER_SITE: &str = "-s";
 
 /// The program of a virtual environment.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +70,74 @@ impl VirtualEnvironment {
     }
 }
 
+/// A line of arguments of Python, taken apart.
+struct PythonLine<'a> {
+    options: Vec<String>,
+    /// What is started: a script, or a module.
+    module: Option<String>,
+    rest: &'a [String],
+}
+
+/// Takes a line apart.
+///
+/// # Errors
+/// It starts neither a script nor a module, or says so among other options.
+fn apart(arguments: &[String]) -> Result<PythonLine<'_>, String> {
+    let neither = || "name a script, or a module by -m, for its Python".to_owned();
+    let mut options = Vec::new();
+    let mut at = 0;
+    loop {
+        let word = arguments.get(at).ok_or_else(neither)?;
+        at += 1;
+        match &**word {
+            "-m" => {
+                let module = arguments.get(at).cloned().ok_or_else(neither)?;
+                let (module, rest) = (Some(module), &arguments[at + 1..]);
+                return Ok(PythonLine {
+                    options,
+                    module,
+                    rest,
+                });
+            }
+            "-c" | "-" => return Err(neither()),
+            "-X" | "-W" => {
+                options.push(word.clone());
+                options.extend(arguments.get(at).cloned());
+                at += 1;
+            }
+            // A value is joined to it.
+            option
+                if ["-X", "-W", "--"]
+                    .iter()
+                    .any(|begins| option.starts_with(begins)) =>
+            {
+                options.push(word.clone());
+            }
+            option if option.starts_with('-') && option.contains(['m', 'c']) => {
+                return Err(format!(
+                    "write {option} as single options, and -m by itself"
+                ));
+            }
+            option if option.starts_with('-') => options.push(word.clone()),
+            _ => {
+                let (module, rest) = (None, &arguments[at - 1..]);
+                return Ok(PythonLine {
+                    options,
+                    module,
+                    rest,
+                });
+            }
+        }
+    }
+}
+
+/// Where the module that a line of Python starts stands in it; none where it starts none.
+#[must_use]
+pub fn module_at(arguments: &[String]) -> Option<usize> {
+    let line = apart(arguments).ok()?;
+    line.module.map(|_| arguments.len() - line.rest.len() - 1)
+}
+
 /// The arguments of an interpreter that starts what `arguments` start, with the modules of `before` and of a virtual environment.
 ///
 /// # Errors
@@ -76,32 +147,19 @@ pub fn started_with(
     before: &[PathBuf],
     environment: Option<&VirtualEnvironment>,
 ) -> Result<Vec<String>, String> {
-    let mut words = arguments.iter();
-    let mut started = Vec::new();
-    let what = loop {
-        match words.next() {
-            Some(option) if matches!(&**option, "-X" | "-W") => {
-                started.push(option.clone());
-                started.extend(words.next().cloned());
-            }
-            Some(option) if option.starts_with('-') && option != "-m" && option != "-c" => {
-                started.push(option.clone());
-            }
-            Some(what) if what != "-c" => break what,
-            Some(_) | None => {
-                return Err("name a script, or a module by -m, for its Python".to_owned());
-            }
-        }
-    };
+    let line = apart(arguments)?;
     let named = |all: &mut dyn Iterator<Item = &PathBuf>| {
         let all: Vec<_> = all.map(|path| path.display().to_string()).collect();
         all.join(":")
     };
-    started.extend(["-c".to_owned(), START.to_owned()]);
+    let mut started = line.options;
+    started.extend([NO_USER_SITE, "-c", START].map(str::to_owned));
     started.push(named(&mut before.iter()));
     started.push(named(&mut environment.iter().map(|venv| &venv.site)));
-    started.push(what.clone());
-    started.extend(words.cloned());
+    if let Some(module) = line.module {
+        started.extend(["-m".to_owned(), module]);
+    }
+    started.extend_from_slice(line.rest);
     Ok(started)
 }
 
@@ -116,11 +174,23 @@ mod tests {
             started_with(&words, &["/a".into(), "/b".into()], None)
         };
         let told = of("-u -X dev -m notes -c x").unwrap();
-        assert_eq!(told[..4], ["-u", "-X", "dev", "-c"]);
-        assert_eq!(told[5..], ["/a:/b", "", "-m", "notes", "-c", "x"]);
-        assert_eq!(of("s.py -v").unwrap()[2..], ["/a:/b", "", "s.py", "-v"][..]);
-        for odd in ["-u", "-c pass"] {
+        assert_eq!(told[..5], ["-u", "-X", "dev", "-s", "-c"]);
+        assert_eq!(told[6..], ["/a:/b", "", "-m", "notes", "-c", "x"]);
+        let told = of("s.py -v").unwrap();
+        assert_eq!(told[3..], ["/a:/b", "", "s.py", "-v"]);
+        for odd in ["-u", "-c pass", "-cpass", "-mnotes", "-um notes", "-m", "-"] {
             assert!(of(odd).is_err(), "{odd}");
         }
+    }
+
+    #[test]
+    fn module_is_what_is_started_and_no_argument_of_it() {
+        let of = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            module_at(&words)
+        };
+        assert_eq!(of("-u -m notes"), Some(2));
+        assert_eq!(of("-Ximporttime -m notes x -m y"), Some(2));
+        assert_eq!(of("s.py -m notes"), None);
     }
 }

@@ -260,7 +260,7 @@ impl Snapshot {
             if let Some(wanted) = &source.health.wanted_scope {
                 let wanted = match wanted.is_empty() {
                     true => String::new(),
-                    false => format!(", in its own words: {wanted}"),
+                    false => format!(", in its own words: \"{wanted}\""),
                 };
                 let what = format!(
                     "the server of {} wants more than your sign-in is good for{wanted}",

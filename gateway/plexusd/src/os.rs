@@ -14,7 +14,72 @@ pub(crate) use linux::let_go_of_start;
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn let_go_of_start() {}
 
+pub(crate) use collected::{collect, let_go};
 pub(crate) use inherited::started_with;
+
+/// Signals that come to one thread, whichever hears them.
+mod collected {
+    #![expect(
+        unsafe_code,
+        reason = "a handler of a signal, and a signal to one thread, have no safe spelling"
+    )]
+
+    use nix::{
+        libc,
+        sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
+    };
+    use std::sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    /// The thread that they come to.
+    static THREAD: AtomicUsize = AtomicUsize::new(0);
+    /// How they were heard before.
+    static BEFORE: Mutex<Vec<(Signal, SigAction)>> = Mutex::new(Vec::new());
+
+    extern "C" fn pass_on(signal: libc::c_int) {
+        // SAFETY: `pthread_kill` is one of the calls that a handler may make (POSIX). The thread is the one that called
+        // `collect`: the main thread, which lives as long as the process.
+        unsafe { libc::pthread_kill(THREAD.load(Ordering::Relaxed) as libc::pthread_t, signal) };
+    }
+
+    /// Has each of these signals wait for the calling thread, which holds them back, instead of being heard by another thread
+    /// that does not: an exec keeps what waits for its own thread alone. To be called by the main thread.
+    ///
+    /// # Errors
+    /// The system's; those before are collected.
+    pub(crate) fn collect(signals: &[Signal]) -> nix::Result<()> {
+        // SAFETY: it takes nothing and names the calling thread.
+        let own = unsafe { libc::pthread_self() };
+        THREAD.store(own as usize, Ordering::Relaxed);
+        let action = SigAction::new(
+            SigHandler::Handler(pass_on),
+            SaFlags::SA_RESTART,
+            SigSet::empty(),
+        );
+        let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+        for signal in signals {
+            // SAFETY: the handler makes one call that is allowed in one, and reads an atomic; it takes no lock.
+            let was = unsafe { sigaction(*signal, &action) }?;
+            before.push((*signal, was));
+        }
+        Ok(())
+    }
+
+    /// Has them heard as before.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn let_go() -> nix::Result<()> {
+        let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((signal, was)) = before.pop() {
+            // SAFETY: it is the action that was there, of a handler that is never taken away (tokio's), or the system's own.
+            unsafe { sigaction(signal, &was) }?;
+        }
+        Ok(())
+    }
+}
 
 mod inherited {
     #![expect(

@@ -28,7 +28,7 @@ pub use constraint::Constraint;
 pub use digest::Digest;
 pub use error::{Effect, ErrorBody, ErrorCode, NextAction, NextKind};
 pub use id::{AgentId, AuditId, CapabilityId, PendingId, RunId, SessionId, SourceId, TokenId};
-pub use scopes::Scopes;
+pub use scopes::{MAX_SCOPES_TEXT, Scopes};
 pub use time::Timestamp;
 
 /// How an agent writes an extension and proposes it: Markdown, true to what this version accepts.

@@ -1,7 +1,7 @@
 //! What a token is good for, in a server's own words (RFC 6749, section 3.3).
 //!
 //! Invariant: each is of visible ASCII without `"` and `\`; a list has each once, at most [`MAX_SCOPES`] of them and
-//! [`MAX_TEXT`] bytes.
+//! [`MAX_SCOPES_TEXT`] bytes.
 //!
 //! Must not know: what a scope means: nobody but its server does.
 
@@ -11,7 +11,7 @@ use std::fmt;
 /// Most scopes of one list.
 pub const MAX_SCOPES: usize = 32;
 /// Longest list, in bytes, with a space between two.
-pub const MAX_TEXT: usize = 1_024;
+pub const MAX_SCOPES_TEXT: usize = 1_024;
 
 /// A list of scopes, in the order in which they were named; it may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,9 @@ pub struct Scopes(Vec<String>);
 
 /// A text that is no list of scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no list of scopes: words of visible ASCII, {MAX_SCOPES} and {MAX_TEXT} bytes at most")]
+#[error(
+    "no list of scopes: words of visible ASCII, {MAX_SCOPES} and {MAX_SCOPES_TEXT} bytes at most"
+)]
 pub struct NoScopesError;
 
 impl Scopes {
@@ -31,7 +33,7 @@ impl Scopes {
     pub fn parse(text: &str) -> Result<Self, NoScopesError> {
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
         let mut scopes = Self::default();
-        if text.len() > MAX_TEXT {
+        if text.len() > MAX_SCOPES_TEXT {
             return Err(NoScopesError);
         }
         for one in text.split(' ').filter(|one| !one.is_empty()) {
@@ -112,12 +114,12 @@ mod tests {
             "a\\",
             "\u{1b}[2J",
             &many.join(" "),
-            &"x".repeat(MAX_TEXT + 1),
+            &"x".repeat(MAX_SCOPES_TEXT + 1),
         ] {
             assert!(Scopes::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(of(&many[1..].join(" ")).0.len(), MAX_SCOPES);
-        let long = of(&"x".repeat(MAX_TEXT));
+        let long = of(&"x".repeat(MAX_SCOPES_TEXT));
         assert_eq!(long.with(&of("y")), long);
     }
 

@@ -181,13 +181,17 @@ pub fn pieces(manifest: &Manifest, config: &SourceConfig) -> Vec<Piece> {
                 .filter_map(|(at, text)| Some((at, named_file(text)?)))
                 .peekable();
             let first = named.peek().map(|(at, _)| *at);
+            // A program in an argument may run each file behind it.
+            let text = arguments.iter().position(|word| word == "-c");
+            let is_run =
+                |at: usize| runs && (first == Some(at) || text.is_some_and(|text| at > text));
             for (at, path) in named.filter(|(_, path)| !is_pinned(path)) {
                 pieces.push(Piece {
                     about: format!("{SCRIPT}{name}.{}", at + 1),
                     role: child.role,
                     path,
                     kind: PieceKind::Script {
-                        is_run: runs && first == Some(at),
+                        is_run: is_run(at),
                         written: written.clone(),
                     },
                 });

@@ -54,8 +54,10 @@ pub(super) const PROFILE: &str = include_str!("../../../sandbox-profiles/egress.
 const NAMES: u64 = 64 * 1024;
 /// Largest file of certificate authorities, in bytes.
 const AUTHORITIES: u64 = 128 * 1024;
-/// From one message of a process to the next that is read. It sends one a second.
+/// From one message of a process to the next that is read, in the long run. It sends one a second.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How many may follow one another at once after a quiet while, as those of a renewal do, for which calls wait.
+const BURST: u32 = 4;
 /// How long a process may take to end its connections and report them.
 const LAST_REPORT: Duration = Duration::from_secs(1);
 /// The same where it may be renewing a sign-in: what it has would be lost with it.
@@ -416,7 +418,8 @@ impl Running {
                 }
                 Ok(Some(FromEgress::Ready { .. }) | None) | Err(_) => return,
             }
-            next = Instant::now() + PAUSE;
+            let quiet = Instant::now().checked_sub(PAUSE * (BURST - 1));
+            next = quiet.map_or(next, |quiet| next.max(quiet)) + PAUSE;
         }
     }
 }

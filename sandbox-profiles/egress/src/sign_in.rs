@@ -35,6 +35,7 @@ use plexus_ipc::{
 };
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
+use serde_json::Value;
 use std::{
     sync::{Arc, Mutex as Slot, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -215,16 +216,17 @@ impl TokenSource {
             let Some(path) = record.revocation.as_deref() else {
                 return Err(Revocation::Unoffered { until });
             };
+            let mut are_told = true;
             for (token, kind) in living(record) {
                 let form = revocation_form(&record.client, token, kind);
                 let told = self.post(path, &record.client, form, proxy, None).await;
                 // Also a token that the server does not know is answered so (RFC 7009, section 2.2).
-                if told.is_ok_and(|(status, _)| status == StatusCode::OK) {
-                    continue;
-                }
-                return Err(Revocation::Failed { until });
+                are_told &= told.is_ok_and(|(status, _)| status == StatusCode::OK);
             }
-            Ok(Revocation::Done)
+            match are_told {
+                true => Ok(Revocation::Done),
+                false => Err(Revocation::Failed { until }),
+            }
         };
         match timeout(REVOKE_WITHIN, revoking).await {
             Ok(Ok(told) | Err(told)) => told,
@@ -258,7 +260,12 @@ impl TokenSource {
             expires: told.expires_in.map(|within| now().saturating_add(within)),
         });
         // One that is not told is what was asked for (RFC 6749, section 5.1).
-        if let Some(scope) = told.scope.and_then(|scope| Scopes::parse(&scope).ok()) {
+        // One that is no list is not worth a sign-in.
+        let scope = told
+            .scope
+            .as_str()
+            .and_then(|scope| Scopes::parse(scope).ok());
+        if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
             record.scope = Some(scope);
         }
         let text = record.text();
@@ -331,7 +338,7 @@ struct Tokens {
     #[serde(default)]
     refresh_token: Option<String>,
     #[serde(default)]
-    scope: Option<String>,
+    scope: Value,
 }
 
 fn read(status: StatusCode, body: &[u8]) -> Result<Tokens, Refused> {

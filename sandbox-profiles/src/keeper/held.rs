@@ -170,7 +170,8 @@ fn walk(folder: &Path, mut on: impl FnMut(&FileStat) -> bool) -> Result<(), TooD
 fn listed(root: &OwnedFd, path: &Path) -> nix::Result<(OwnedFd, impl Iterator<Item = OsString>)> {
     let opened = beneath::open(root, path, FOLDER)?;
     let again = opened.try_clone().map_err(|_| Errno::EMFILE)?;
-    let names = Dir::from_fd(again)?.into_iter().flatten();
+    // A folder that fails does so at every further call.
+    let names = Dir::from_fd(again)?.into_iter().map_while(Result::ok);
     let names = names.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
     Ok((opened, names.filter(|name| name != "." && name != "..")))
 }

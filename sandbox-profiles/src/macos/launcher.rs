@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, exit};
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{CageError, monitor};
@@ -52,9 +53,12 @@ fn keep(call: &Call, cage: Cage, kept: KeeperSettings) -> Result<Infallible, Ref
     drop(asks);
     // The worker alone has its streams.
     os::close_inherited(STREAM);
-    os::keep_stderr_alone().map_err(failed("let go of the worker's streams"))?;
     let worker = Pid::from_raw(worker.id().cast_signed());
-    let ended = Keeper::new(worker, control, kept).and_then(Keeper::keep);
+    let ended = os::keep_stderr_alone()
+        .and_then(|()| Keeper::new(worker, control, kept))
+        .and_then(Keeper::keep);
+    // Nobody would end it later. It is not reaped yet, so the number is its own.
+    let ended = ended.inspect_err(|_| _ = kill(worker, Signal::SIGKILL));
     let passed = ended.and_then(os::pass_on);
     passed.map_err(|source| failed("keep the worker's programs")(source).into())
 }

@@ -66,8 +66,19 @@ pub(super) fn watch(
     let noted = lock.as_ref().map(|lock| lock.add(program.pid()));
     noted.transpose().map_err(failed("note the program"))?;
     os::keep_stderr_alone().map_err(failed("let go of the program's streams"))?;
+    // Whatever came while the cage was proved is an end.
+    let came = run
+        .wait(Duration::ZERO)
+        .map_err(failed("hear of the keeper"))?;
+    if !came.is_empty() {
+        return Err(failed("begin")(io::Error::from(io::ErrorKind::Interrupted)).into());
+    }
     program.begin().map_err(failed("let the program begin"))?;
-    let ended = follow(&mut run, &mut sweep).map_err(failed("end the run"))?;
+    let ended = follow(&mut run, &mut sweep).inspect_err(|_| {
+        // Whoever cannot be watched must not go on.
+        _ = killpg(run.program, Signal::SIGKILL);
+    });
+    let ended = ended.map_err(failed("end the run"))?;
     if let Ending::Unproven(left) = ended {
         let why = format!("{left} processes do not end");
         return Err(failed("end the run")(io::Error::other(why)).into());
@@ -95,7 +106,8 @@ fn hear_of_keeper(queue: &Kqueue) -> io::Result<OwnedFd> {
 
 /// Attacks the cage from inside, before the program is there.
 fn prove(cage: &Cage, targets: &ChildTargets) -> Result<(), Refusal> {
-    let own = std::env::current_exe().map_err(failed("find the program of the proof"))?;
+    let own = std::env::current_exe().and_then(|own| own.canonicalize());
+    let own = own.map_err(failed("find the program of the proof"))?;
     let profile = probe::with_proof(&cage.profile);
     let mut parameters = cage.parameters.clone();
     parameters.insert(probe::PROOF.to_owned(), own.to_string_lossy().into_owned());
@@ -170,11 +182,19 @@ impl Run {
                 Some(RunEvent::Interrupted)
             }
             EventFilter::EVFILT_SIGNAL => Some(RunEvent::EndAsked),
-            _ if event.fflags().contains(FilterFlag::NOTE_EXIT) => {
+            _ => {
                 let is_program = usize::try_from(self.program.as_raw()) == Ok(event.ident());
-                is_program.then_some(RunEvent::Ended)
+                let has = |what| event.fflags().contains(what);
+                // What came of one process since it was last heard comes as one: it may have forked and ended.
+                match (
+                    is_program && has(FilterFlag::NOTE_EXIT),
+                    has(FilterFlag::NOTE_FORK),
+                ) {
+                    (true, _) => Some(RunEvent::Ended),
+                    (false, true) => Some(RunEvent::Forked),
+                    (false, false) => None,
+                }
             }
-            _ => Some(RunEvent::Forked),
         }
     }
 }

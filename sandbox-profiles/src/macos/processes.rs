@@ -86,6 +86,13 @@ impl ProcessTable for SystemProcesses {
         let written = unsafe { libc::proc_listallpids(pids.as_mut_ptr().cast(), size) };
         let written = usize::try_from(written).map_err(|_| io::Error::last_os_error())?;
         pids.truncate(written);
+        // It answers 0 where it fails, and as much as there is room for where there are more.
+        let own = std::process::id().cast_signed();
+        if written == count + MORE || !pids.contains(&own) {
+            return Err(io::Error::other(
+                "the processes of this machine cannot be listed",
+            ));
+        }
         // Another user's process tells nothing, and is no member.
         Ok(pids
             .into_iter()
@@ -146,11 +153,17 @@ fn asked<T: Plain>(pid: i32, flavor: c_int) -> Option<T> {
     (filled == size).then_some(info)
 }
 
-/// A structure of integers and arrays of integers, whose every bit pattern is a value.
-trait Plain {}
-impl Plain for UniqueInfo {}
-impl Plain for libc::proc_bsdinfo {}
-impl Plain for libc::proc_taskinfo {}
+/// A structure whose every bit pattern is a value.
+///
+/// # Safety
+/// It holds integers and arrays of integers alone.
+unsafe trait Plain {}
+// SAFETY: its members are integers.
+unsafe impl Plain for UniqueInfo {}
+// SAFETY: its members are integers and arrays of characters, which are integers in C.
+unsafe impl Plain for libc::proc_bsdinfo {}
+// SAFETY: its members are integers.
+unsafe impl Plain for libc::proc_taskinfo {}
 
 /// A function of the system that its headers do not have. Not every release has it.
 pub(super) fn symbol(name: &CStr) -> Option<*mut c_void> {

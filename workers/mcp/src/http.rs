@@ -135,7 +135,10 @@ impl Http {
             let answer = self.place.client.send(request).await.map_err(no_answer)?;
             return match answer.status.is_success() {
                 true => Ok(()),
-                false => Err(SessionError::Status(answer.status.as_u16())),
+                // In the middle of a call, of which that says nothing.
+                false => Err(SessionError::Protocol(
+                    "it refused an answer to its own question",
+                )),
             };
         }
         self.answer = None;

@@ -253,7 +253,7 @@ fn status_hint(status: u16) -> &'static str {
 fn scopes_of(wanted: &Scopes) -> String {
     match wanted.is_empty() {
         true => String::new(),
-        false => format!(", in its own words: {wanted}"),
+        false => format!(", in its own words: \"{wanted}\""),
     }
 }
 
@@ -546,9 +546,15 @@ impl Session {
         mut params: Value,
         call: &CallContext,
     ) -> Result<Response, SessionError> {
-        for _ in 0..=MAX_ROUNDS {
+        for round in 0..=MAX_ROUNDS {
             let asked = self.request(method, params.clone(), Some(call));
-            let mut response = asked.await?;
+            let mut response = asked.await.map_err(|why| match why.effect() {
+                // It was at it, whatever it says of the rest.
+                Effect::None if round > 0 => {
+                    SessionError::Protocol("it refused to go on with what it had begun")
+                }
+                _ => why,
+            })?;
             let Some(Required { asked, state }) = Required::of(&mut response.result) else {
                 return Ok(response);
             };

@@ -22,6 +22,7 @@ use plexus_owner::{
     profile::{AllowedAction, Profile, RoleReach, WorkerRole},
     sources::SourceRow,
 };
+use plexus_protocol::MAX_SCOPES_TEXT;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Rules that are shown.
@@ -180,7 +181,7 @@ impl Page {
                 .as_ref()
                 .map(|wanted| match wanted.is_empty() {
                     true => ForeignText::short("it does not say what", 40),
-                    false => ForeignText::short(&wanted.to_string(), 400),
+                    false => ForeignText::short(&wanted.to_string(), MAX_SCOPES_TEXT),
                 }),
             signs_in: connector.is_some_and(|it| token_endpoint(&it.offer.manifest).is_some()),
             unsandboxed: desk.unsandboxed.contains(&source.id),

@@ -23,7 +23,7 @@ use plexus_owner::{
     extensions::Draft,
     sign_ins::{Begin, BegunSignIn, Renew},
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{MAX_SCOPES_TEXT, SourceId};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -72,10 +72,12 @@ impl SignInPart {
             id: begun.id,
             name,
             issuer: ForeignText::short(&begun.issuer, 300),
-            scope: begun.scope.map(|scope| ForeignText::short(&scope, 400)),
+            scope: begun
+                .scope
+                .map(|scope| ForeignText::short(&scope, MAX_SCOPES_TEXT)),
             new_scope: begun
                 .new_scope
-                .map(|scope| ForeignText::short(&scope.to_string(), 400)),
+                .map(|scope| ForeignText::short(&scope.to_string(), MAX_SCOPES_TEXT)),
             tokens: ForeignText::short(&begun.tokens, 300),
             address: begun.address,
             minutes: begun.within / 60,

@@ -276,7 +276,6 @@ async fn remove(
         Ok(name) if is_installed(&desk, &id) => {
             let told = sign_ins::sign_out_there(&desk, &name).await;
             removed(&desk, &narrowing, &id).await?;
-            desk.wanted_scopes.forget(&name);
             // What it kept is not for the next server of this name.
             let (here, folder) = (desk.clone(), id.clone());
             let aside = blocking(move || let_go::put_aside(here.state_dir.path(), &folder)).await?;

@@ -351,6 +351,8 @@ async fn sign_out(
     if known(&desk, source.as_str()).is_some() {
         // It does not serve without: that is what was asked for.
         let _ = restart(&desk, &source).await;
+        // A call that was under way may have told of one.
+        desk.wanted_scopes.forget(&source);
     }
     Ok(SignedOut { ok, source, server })
 }

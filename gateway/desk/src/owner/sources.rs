@@ -89,7 +89,7 @@ pub(crate) fn health(desk: &Desk, source: &SourceId, of: SourceHealth) -> Health
     {
         let wanted = match wanted.is_empty() {
             true => String::new(),
-            false => format!(", in its own words: {wanted}"),
+            false => format!(", in its own words: \"{wanted}\""),
         };
         let why = format!(
             "its server wants more than your sign-in is good for{wanted}. If you want that, sign in again: plexusctl mcp login {source}"
@@ -451,6 +451,8 @@ pub(super) async fn removed(
     let forgotten = forget(desk, &source.id).await;
     drop(turn);
     gone.await;
+    // After the last of its calls: another source may have this name.
+    desk.wanted_scopes.forget(&source.id);
     desk.look_again(touched).await;
     let removed = of_source(&desk.catalogue.load(), &source.id);
     desk.renew_catalogue(Some(Changed {

@@ -120,10 +120,11 @@ fn replace(program: &Path, arguments: &[OsString], letter: &str) -> io::Result<I
     Ok(execve(&path, &arguments, &environment)?)
 }
 
-/// Holds back what this thread is sent from here on, until [`hear_signals`]: an exec keeps which signals are held back, and
-/// what has come of them.
+/// Holds back what this process is sent from here on, until [`hear_signals`]: an exec keeps which signals this thread holds
+/// back, and what has come of them. What another thread would hear comes to this one.
 pub(crate) fn hold_signals() {
-    if let Err(error) = waiting_signals().thread_block() {
+    let held = waiting_signals().thread_block();
+    if let Err(error) = held.and_then(|()| crate::os::collect(&WAIT)) {
         tracing::error!(name: "daemon.signals_lost", %error, "signals cannot be held back while the programs change");
     }
 }
@@ -137,7 +138,8 @@ pub(crate) fn hand_on(heard: Signal) {
 
 /// Hears the signals that have waited since the exec.
 pub(crate) fn hear_signals() {
-    if let Err(error) = waiting_signals().thread_unblock() {
+    let heard = crate::os::let_go();
+    if let Err(error) = heard.and(waiting_signals().thread_unblock()) {
         tracing::error!(name: "daemon.signals_lost", %error, "signals that were held back cannot be heard");
     }
 }
@@ -160,10 +162,21 @@ fn keep(socket: &OwnedFd, kept: bool) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::{sys::signal::kill, unistd::Pid};
     use std::{
         io::Write,
         net::{Ipv4Addr, TcpListener},
     };
+
+    /// The threads of the harness hold nothing back: without the way to this one, the signal would end them.
+    #[test]
+    fn signal_that_another_thread_hears_waits_for_this_one() {
+        hold_signals();
+        kill(Pid::this(), Signal::SIGUSR1).unwrap();
+        let waits: SigSet = [Signal::SIGUSR1].into_iter().collect();
+        assert_eq!(waits.wait(), Ok(Signal::SIGUSR1));
+        hear_signals();
+    }
 
     #[test]
     fn an_exec_that_fails_leaves_the_sockets_as_they_were() {
