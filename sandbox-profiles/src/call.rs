@@ -309,9 +309,7 @@ pub(crate) fn prove_line(targets: &ChildTargets) -> Vec<OsString> {
 }
 
 /// Those values, in the order in which a keeper gives them.
-pub(crate) fn targets(
-    arguments: &mut impl Iterator<Item = OsString>,
-) -> Result<ChildTargets, Refusal> {
+fn targets(arguments: &mut impl Iterator<Item = OsString>) -> Result<ChildTargets, Refusal> {
     let mut value = || next(arguments, "--prove needs six values");
     let [canary, state_dir, neighbour, unix_socket] = [value()?, value()?, value()?, value()?];
     let (tcp_port, keeper_pid) = (number(Some(&value()?))?, number(Some(&value()?))?);

@@ -559,9 +559,7 @@ impl Targets {
             _listeners: (unix, tcp),
         })
     }
-}
 
-impl Targets {
     fn of(&self, state_dir: &Path) -> ChildTargets {
         ChildTargets {
             canary: self.canary.clone(),

@@ -47,7 +47,7 @@ pub use linux::{die_with_this_thread, started};
 #[cfg(target_os = "macos")]
 use macos as platform;
 #[cfg(target_os = "macos")]
-pub use macos::give_up_inherited;
+pub use macos::{footprint, give_up_inherited, threads};
 pub use platform::{base_rules, give_up_exec_and_fork, kernel_support, left_of_run, system_calls};
 pub use run_lock::{end_run, state_of_run};
 

@@ -28,6 +28,7 @@ use crate::{FilterError, GiveUpError, Limits, Support, Unsupported, profile::Pro
 pub(crate) use launcher::launch;
 pub use lock::left_of_run;
 use processes::SystemProcesses;
+pub use processes::{footprint, threads};
 
 /// Why a worker or a run could not be started, or not be kept.
 #[derive(Debug, thiserror::Error)]

@@ -132,18 +132,6 @@ pub enum ServerSignOutResult {
     Failed,
 }
 
-impl ServerSignOutResult {
-    /// Its word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Revoked => "revoked",
-            Self::Unoffered => "unoffered",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// Forgets the sign-in of a source, and tells its server.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SignOut {

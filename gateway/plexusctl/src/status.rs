@@ -258,13 +258,10 @@ impl Snapshot {
         }
         for source in &self.health.sources {
             if let Some(wanted) = &source.health.wanted_scope {
-                let wanted = match wanted.is_empty() {
-                    true => String::new(),
-                    false => format!(", in its own words: \"{wanted}\""),
-                };
                 let what = format!(
-                    "the server of {} wants more than your sign-in is good for{wanted}",
-                    source.id
+                    "the server of {} wants more than your sign-in is good for{}",
+                    source.id,
+                    wanted.in_its_words()
                 );
                 need(what, &format!("plexusctl mcp login {}", source.id));
             }

@@ -56,6 +56,15 @@ impl Scopes {
         self.0.is_empty()
     }
 
+    /// What follows a sentence about a server that wants these: they are its words, and none of ours.
+    #[must_use]
+    pub fn in_its_words(&self) -> String {
+        match self.is_empty() {
+            true => String::new(),
+            false => format!(", in its own words: \"{self}\""),
+        }
+    }
+
     fn has(&self, scope: &str) -> bool {
         self.0.iter().any(|one| one == scope)
     }

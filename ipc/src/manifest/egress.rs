@@ -23,7 +23,7 @@ mod hosts;
 mod lines;
 mod socket;
 
-pub use hosts::{is_host, owners_host};
+pub use hosts::{is_host, owners_host, path_of};
 pub use lines::{admits, is_method, is_path};
 pub use socket::{AdmittedSocket, SocketPath, UnixEgress};
 
@@ -197,8 +197,7 @@ impl Egress {
             return Err(NOT_ENCRYPTED);
         }
         let to = owners_host(url, 443)?;
-        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-        let path = rest.find('/').map_or("/", |at| &rest[at..]);
+        let path = path_of(url);
         if !path
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'#')

@@ -125,14 +125,17 @@ pub(super) fn number_of_processes() -> Option<u64> {
     u64::try_from(count).ok()
 }
 
-/// The threads of a process.
-pub(super) fn threads(pid: i32) -> Option<u32> {
+/// The threads of a process; none where nobody says.
+#[must_use]
+pub fn threads(pid: i32) -> Option<u32> {
     let info: libc::proc_taskinfo = asked(pid, libc::PROC_PIDTASKINFO)?;
     u32::try_from(info.pti_threadnum).ok()
 }
 
-/// Bytes of memory that a process has for itself and that nobody else could have instead (`phys_footprint`).
-pub(super) fn footprint(pid: i32) -> Option<u64> {
+/// Bytes of memory that a process has for itself and that nobody else could have instead (`phys_footprint`); none where
+/// nobody says.
+#[must_use]
+pub fn footprint(pid: i32) -> Option<u64> {
     // SAFETY: the structure holds integers and an array of integers only, for which all bytes zero is a value.
     let mut usage: libc::rusage_info_v4 = unsafe { std::mem::zeroed() };
     // SAFETY: for this flavor the call writes one `rusage_info_v4` at the pointer, whatever its declared type. It points to

@@ -26,7 +26,7 @@ use hyper::{
     http::request::Builder,
 };
 use plexus_egress_client::{EgressClient, NoAnswer, Streamed};
-use plexus_ipc::worker::EgressAccess;
+use plexus_ipc::{manifest, worker::EgressAccess};
 use serde_json::Value;
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -66,9 +66,7 @@ impl ServerAddress {
 
 /// The path of a URL, with its query.
 pub(crate) fn path_of(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.split('#').next().unwrap_or_default();
-    rest.find('/').map_or("/", |at| &rest[at..])
+    manifest::path_of(url.split('#').next().unwrap_or_default())
 }
 
 /// One conversation.

@@ -88,7 +88,7 @@ pub(crate) enum SessionError {
     NoWay(String),
     #[error("it answered {0} over HTTP{hint}", hint = status_hint(*.0))]
     Status(u16),
-    #[error("it wants more than its sign-in or secret is good for{of}", of = scopes_of(.0))]
+    #[error("it wants more than its sign-in or secret is good for{}", .0.in_its_words())]
     ScopeMissing(Scopes),
     #[error("it answered 401 over HTTP{hint}", hint = status_hint(401))]
     Unauthorized(Challenge),
@@ -247,13 +247,6 @@ fn status_hint(status: u16) -> &'static str {
         403 => ": its secret or sign-in is not good for this",
         404 | 405 => ": no MCP server is at this URL, or it has forgotten the session",
         _ => "",
-    }
-}
-
-fn scopes_of(wanted: &Scopes) -> String {
-    match wanted.is_empty() {
-        true => String::new(),
-        false => format!(", in its own words: \"{wanted}\""),
     }
 }
 

@@ -32,7 +32,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use plexus_edge::{browser::authority, reply::Refused};
 use plexus_ipc::{
     egress::{Client, ClientAuth, Digest, Revocation},
-    manifest::{Manifest, owners_host},
+    manifest::{Manifest, owners_host, path_of},
     message::Secret,
     sign_in_step::{Issuer, Resource, SIGN_IN_STEP, SignInStep},
     text::Line,
@@ -106,14 +106,14 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
         }
         None => found.issuers.into_iter().next().unwrap_or_default(),
     };
-    let host = |url: &str| owners_host(url, 443).ok().map(|to| (to.host, to.plain));
-    let own = host(&url);
-    let is_owners = |other: &str| own.is_some() && host(other) == own;
     let place = |url: &str| {
         owners_host(url, 443)
             .ok()
             .map(|to| (to.host, to.port, to.plain))
     };
+    let host = |url: &str| place(url).map(|(host, _, plain)| (host, plain));
+    let own = host(&url);
+    let is_owners = |other: &str| own.is_some() && host(other) == own;
     let step = SignInStep::Issuer {
         issuer: issuer.clone(),
     };
@@ -325,7 +325,7 @@ pub(super) async fn sign_out_there(desk: &Arc<Desk>, source: &SourceId) -> Optio
         Revocation::Unoffered { until } => (ServerSignOutResult::Unoffered, until),
         Revocation::Failed { until } => (ServerSignOutResult::Failed, until),
     };
-    let about = json!({"event": "sign-in.revoked", "source": source, "cameTo": came_to.as_str()});
+    let about = json!({"event": "sign-in.revoked", "source": source, "cameTo": came_to});
     desk.remark(about).await;
     Some(ServerSignOut {
         came_to,
@@ -360,12 +360,6 @@ async fn sign_out(
 /// Where the tokens of the owner's sign-in are had, of a server that is signed in at.
 pub(crate) fn token_endpoint(manifest: &Manifest) -> Option<&String> {
     manifest.hosts().find_map(|host| host.sign_in.as_ref())
-}
-
-/// The path of a URL, with its query.
-fn path_of(url: &str) -> &str {
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    rest.find('/').map_or("/", |at| &rest[at..])
 }
 
 /// Whether an owner may be sent there: over TLS, or to this machine.

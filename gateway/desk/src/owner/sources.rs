@@ -87,12 +87,9 @@ pub(crate) fn health(desk: &Desk, source: &SourceId, of: SourceHealth) -> Health
     if let Some(wanted) = &wanted_scope
         && of.status != plexus_supervisor::Health::Unavailable
     {
-        let wanted = match wanted.is_empty() {
-            true => String::new(),
-            false => format!(", in its own words: \"{wanted}\""),
-        };
         let why = format!(
-            "its server wants more than your sign-in is good for{wanted}. If you want that, sign in again: plexusctl mcp login {source}"
+            "its server wants more than your sign-in is good for{}. If you want that, sign in again: plexusctl mcp login {source}",
+            wanted.in_its_words()
         );
         return Health {
             status: HealthStatus::Degraded,

@@ -16,7 +16,7 @@ use plexus_ipc::{
     egress::PROXY_VARIABLES,
     manifest::{
         ChildArgument, FieldTarget, MAX_EGRESS, Manifest, McpPins, Program, ServerFeature,
-        ServerMethod, owners_host,
+        ServerMethod, owners_host, path_of,
     },
     sign_in_step::SIGN_IN_STEP,
     text::Text,
@@ -511,9 +511,7 @@ impl ServerRequest {
 
     /// The way to the URL: the egress adds TLS and the secret, so that the worker has neither.
     fn egress(&self, url: &str) -> Value {
-        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
-        let path = rest.find('/').map_or("/", |at| &rest[at..]);
+        let path = path_of(url.split(['?', '#']).next().unwrap_or_default());
         let mut host = object!({"host": {"field": "url"}, "port": 443, "paths": [path]});
         if let Some(header) = self.secrets.first() {
             host["secret"] = header.as_str().into();

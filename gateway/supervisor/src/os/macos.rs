@@ -7,6 +7,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 pub(crate) use plexus_sandbox::{end_run, left_of_run, state_of_run};
+use plexus_sandbox::{footprint, threads};
 use std::{ffi::c_int, process::Command, time::Duration};
 
 pub(crate) fn die_with_this_thread(_command: &mut Command) {}
@@ -25,32 +26,11 @@ pub(crate) fn started(pid: u32) -> Option<String> {
 
 pub(crate) fn held(pid: u32) -> Option<ProcessUsage> {
     let pid = c_int::try_from(pid).ok()?;
-    // SAFETY: the structure holds integers and an array of integers only, for which all bytes zero is a value.
-    let mut usage: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
-    // SAFETY: for the flavor `RUSAGE_INFO_V0` `proc_pid_rusage` writes one `rusage_info_v0` at the pointer, whatever
-    // its declared type. It points to `usage`, which is exclusively borrowed and outlives the call.
-    let rc = unsafe { libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V0, (&raw mut usage).cast()) };
-    if rc != 0 {
-        return None;
-    }
-    // SAFETY: the structure holds integers only, for which all bytes zero is a value.
-    let mut tasks: libc::proc_taskinfo = unsafe { std::mem::zeroed() };
-    let size = c_int::try_from(size_of::<libc::proc_taskinfo>()).ok()?;
-    // SAFETY: `proc_pidinfo` writes at most `size` bytes at the pointer. It points to `tasks`, which is exactly that
-    // large, is exclusively borrowed here and lives until the call has returned.
-    let filled = unsafe {
-        libc::proc_pidinfo(
-            pid,
-            libc::PROC_PIDTASKINFO,
-            0,
-            (&raw mut tasks).cast(),
-            size,
-        )
-    };
-    (filled == size).then_some(ProcessUsage {
-        memory: usage.ri_phys_footprint,
-        resident: usage.ri_phys_footprint,
-        threads: tasks.pti_threadnum.try_into().ok()?,
+    let memory = footprint(pid)?;
+    Some(ProcessUsage {
+        memory,
+        resident: memory,
+        threads: threads(pid)?.into(),
     })
 }
 
@@ -61,7 +41,7 @@ pub(crate) fn held_by_group(leader: u32) -> Option<ProcessUsage> {
     let mut all = held(leader)?;
     // A program that the worker has had started leads a group of its own, and its keeper counts it.
     for pid in group(leader).into_iter().filter(|pid| *pid != leader) {
-        // Whoever ended meanwhile holds nothing.
+        // One that ended meanwhile holds nothing.
         let Some(held) = held(pid) else { continue };
         all.memory += held.memory;
         all.resident += held.resident;

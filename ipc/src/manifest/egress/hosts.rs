@@ -45,6 +45,13 @@ fn is_near(address: IpAddr) -> bool {
     }
 }
 
+/// The path of a URL, with all that follows it; `/` where it has none.
+#[must_use]
+pub fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').map_or("/", |at| &rest[at..])
+}
+
 /// A host as an owner types it: `host`, `host:port` or a URL; over TLS unless it is of this machine.
 ///
 /// # Errors
