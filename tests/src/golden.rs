@@ -126,7 +126,7 @@ fn digest(text: &str) -> Option<&str> {
 /// Compares with `tests/goldens/<name>.json`.
 ///
 /// # Panics
-/// When they differ, with both.
+/// When they differ, with the lines that do.
 #[track_caller]
 pub fn check(name: &str, value: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -138,7 +138,7 @@ pub fn check(name: &str, value: &Value) {
 /// Compares a screen with `docs/images/<name>.txt`, which the pages show to a reader.
 ///
 /// # Panics
-/// When they differ, with both.
+/// When they differ, with the lines that do.
 #[track_caller]
 pub fn check_screen(name: &str, screen: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -154,7 +154,7 @@ pub fn check_screen(name: &str, screen: &str) {
 /// Compares with `docs/images/<name>.svg`, but for the pictures that lie in it: a browser draws no two alike.
 ///
 /// # Panics
-/// When they differ, with both texts.
+/// When they differ, with the lines that do.
 #[track_caller]
 pub fn check_picture(name: &str, svg: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
@@ -169,13 +169,14 @@ pub fn check_picture(name: &str, svg: &str) {
         lines.map(|line| format!("{line}\n")).collect::<String>()
     };
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(words(&kept), words(svg), "{}", path.display());
+    let (kept, seen) = (words(&kept), words(svg));
+    assert!(kept == seen, "{}", differs(&path, &kept, &seen));
 }
 
 /// Compares with a file of the workspace.
 ///
 /// # Panics
-/// When they differ, with both.
+/// When they differ, with the lines that do.
 #[track_caller]
 pub fn check_file(name: &str, seen: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
@@ -185,7 +186,7 @@ pub fn check_file(name: &str, seen: &str) {
 /// Compares with what stands in a page of the workspace between `<!-- <name>: begin … -->` and `<!-- <name>: end -->`.
 ///
 /// # Panics
-/// When they differ, with both; where the page has no such place.
+/// When they differ, with the lines that do; where the page has no such place.
 #[track_caller]
 pub fn check_section(page: &str, name: &str, section: &str) {
     hold_section(page, name, section, str::to_owned);
@@ -195,7 +196,7 @@ pub fn check_section(page: &str, name: &str, section: &str) {
 /// apart, are that day's, and so are the lines that `may_be`.
 ///
 /// # Panics
-/// When the other words differ, with all; where the page has no such place.
+/// When the other words differ, with the lines that do; where the page has no such place.
 #[track_caller]
 pub fn check_told(page: &str, name: &str, told: &str, may_be: impl Fn(&str) -> bool) {
     hold_section(page, name, told, |text| {
@@ -232,9 +233,9 @@ fn hold_section(page: &str, name: &str, section: &str, read: impl Fn(&str) -> St
     let (Some(begin), Some(end)) = (begin, end) else {
         panic!("{page} has no place for {name}");
     };
-    if std::env::var_os("PLEXUS_UPDATE_GOLDENS").is_none()
-        && read(&kept[begin..end]) == read(&format!("{section}\n"))
-    {
+    if std::env::var_os("PLEXUS_UPDATE_GOLDENS").is_none() {
+        let (kept, seen) = (read(&kept[begin..end]), read(&format!("{section}\n")));
+        assert!(kept == seen, "{}", differs(&path, &kept, &seen));
         return;
     }
     hold(
@@ -250,11 +251,17 @@ fn hold(path: &Path, seen: &str) {
         return;
     }
     let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        kept == seen,
-        "{} differs; if the change is meant, set PLEXUS_UPDATE_GOLDENS=1 and review it\n--- kept\n{kept}\n--- seen\n{seen}",
+    assert!(kept == seen, "{}", differs(path, &kept, seen));
+}
+
+/// What a failed test says: the lines that differ, and where to look.
+fn differs(path: &Path, kept: &str, seen: &str) -> String {
+    let lines = similar::TextDiff::from_lines(kept, seen);
+    let lines = lines.unified_diff().header("kept", "seen").to_string();
+    format!(
+        "{} differs; if the change is meant, set PLEXUS_UPDATE_GOLDENS=1 and review it\n{lines}",
         path.display()
-    );
+    )
 }
 
 #[cfg(test)]
