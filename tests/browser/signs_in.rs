@@ -71,7 +71,7 @@ fn signs_in(keys: bool) {
     hands.press(&format!("article:not([data-fresh]) {out}"));
     browser.reads(out, "Really delete the sign-in");
     hands.press(&format!("{out}:not([data-fresh])"));
-    browser.reads("#notes", "Signed out — notes");
+    browser.reads("#notes", "Deleted, and ended by its server — notes");
     assert!(
         !scene
             .gateway

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -68,6 +69,8 @@ struct Kept {
     needs: Option<(String, String)>,
     /// The tokens that clients ended.
     revoked: Vec<String>,
+    /// What the next end of a sign-in waits for.
+    held: Option<Receiver<()>>,
     /// The token endpoint answers 503.
     is_away: bool,
     made: usize,
@@ -133,6 +136,13 @@ impl OAuthWeb {
     /// From now on its tokens are said to be good for so long.
     pub fn lives(&self, seconds: u64) {
         lock(&self.kept).life = Some(seconds);
+    }
+    /// Answers the next end of a sign-in once what is returned is dropped.
+    #[must_use]
+    pub fn holds_revocation(&self) -> Sender<()> {
+        let (let_go, held) = channel();
+        lock(&self.kept).held = Some(held);
+        let_go
     }
     /// Ends every token, but the one that renews them.
     pub fn expire(&self) {
@@ -258,6 +268,8 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
         }
         ("POST", "/revoke") => {
             let form = fields(request.body.as_str().unwrap_or_default());
+            let held = lock(kept).held.take();
+            held.map(|held| held.recv());
             let mut kept = lock(kept);
             let of = |name: &str| form.get(name).cloned().unwrap_or_default();
             if kept.is_away || !kept.clients.contains_key(&of("client_id")) {

@@ -484,6 +484,31 @@ fn sign_out_is_told_to_the_server() {
     assert_contains(&told.all(), "your sign-in is over: revoked");
 }
 
+/// An owner who leaves in the middle of a sign-out leaves no half of one behind.
+#[test]
+fn a_sign_out_goes_on_when_its_owner_leaves() {
+    let gateway = Gateway::start();
+    let web = OAuthWeb::start(Lie::None);
+    lend(&gateway, &web.url());
+    looks(&gateway.agent_with("caller", &["notes.look"]));
+    let kept = gateway.state().join("secrets/notes.authorization");
+    let held = web.holds_revocation();
+    let leaving = gateway.on_terminal(["mcp", "logout", "notes"]);
+    let mut leaving = Terminal::start(&leaving, 80, 24);
+    until("the server hears of it", || {
+        let heard = web.heard();
+        let is_end = |one: &plexus_tests::mcp_web::Heard| one.line.contains("/revoke");
+        heard.iter().any(is_end).then_some(())
+    });
+    leaving.keys("\u{3}");
+    leaving.end();
+    assert!(kept.exists(), "it is not over");
+    drop(held);
+    until("it is over", || (!kept.exists()).then_some(()));
+    let grants = || gateway.owner().get("/admin/api/grants").expect_ok()["grants"].clone();
+    until("its grants too", || (grants() == json!([])).then_some(()));
+}
+
 /// What it says of itself does not fit, or leads elsewhere: it is refused, and who was named elsewhere hears nothing.
 #[test]
 fn what_does_not_fit_is_refused() {

@@ -70,8 +70,10 @@ pub struct Offered {
     pub secrets: BTreeMap<String, String>,
     /// Folders that its arguments name: it reads them, and changes them in a call that is approved.
     pub folders: Vec<PathBuf>,
-    /// The folder of its script.
+    /// The folder of its script, and its modules.
     pub code: Vec<PathBuf>,
+    /// Of these, the modules that its client names to Python: it does not start without, whatever else is code of it.
+    pub modules: Vec<PathBuf>,
 }
 
 /// The servers of a client's configuration, the members of `mcpServers` or `servers`; none where it has neither.
@@ -219,8 +221,8 @@ impl Offered {
         let (folders, mut code) = named(&arguments, places);
         let of_venv = VirtualEnvironment::of(&program, places)?;
         let program = real;
+        let mut modules = Vec::new();
         if is_python {
-            let mut modules = Vec::new();
             let named = environment.remove(PYTHON_PATH).unwrap_or_default();
             for part in named.split(':').filter(|part| !part.is_empty()) {
                 let start = start.clone().unwrap_or_default();
@@ -235,8 +237,8 @@ impl Offered {
             if of_venv.is_some() || !modules.is_empty() {
                 arguments = started_with(&arguments, &modules, of_venv.as_ref())?;
             }
-            code.extend(modules);
-            code.extend(of_venv.iter().flat_map(|venv| venv.code().cloned()));
+            modules.extend(of_venv.iter().flat_map(|venv| venv.code().cloned()));
+            code.extend_from_slice(&modules);
         }
         // One that lies in another is pinned with that.
         code.sort();
@@ -247,6 +249,7 @@ impl Offered {
             secrets,
             folders,
             code,
+            modules,
             ..Self::default()
         })
     }
@@ -425,7 +428,7 @@ mod tests {
         let script = script.ok().unwrap();
         let (program, arguments) = script.program.unwrap();
         assert_eq!(program, "/usr/bin/python3.13");
-        assert_eq!(arguments[3..], ["", site, "/p/server.py", "-v"]);
+        assert_eq!(arguments[2..], ["", site, "/p/server.py", "-v"]);
         assert_eq!(
             script.code,
             paths(&["/p"]),
@@ -436,9 +439,15 @@ mod tests {
             "env": {"PYTHONPATH": "lib"},
         }));
         let module = module.ok().unwrap();
-        let (_, arguments) = module.program.unwrap();
-        assert_eq!(arguments[3..], ["/p:/p/lib", site, "-m", "notes"]);
+        let (_, arguments) = module.program.clone().unwrap();
+        assert_eq!(arguments[2..], ["/p:/p/lib", site, "-m", "notes"]);
         assert!(module.environment.is_empty());
+        // Other code that its person names goes beside its modules.
+        let mut draft = module.draft(SourceId::parse("notes").unwrap()).unwrap();
+        assert_eq!(draft.code, ["/p"]);
+        draft.code = vec!["/elsewhere".to_owned(), "/p/lib".to_owned()];
+        draft.add_code(&module.modules).unwrap();
+        assert_eq!(draft.code, ["/elsewhere", "/p/lib", "/p", site]);
         let other = of(json!({"command": "/q/bin/python", "args": ["-m", "notes"]}));
         let other = other.ok().unwrap();
         assert_eq!(other.program.unwrap().0, "/opt/py/bin/python3.13");

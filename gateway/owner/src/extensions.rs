@@ -14,7 +14,10 @@ use crate::{
 use plexus_protocol::{CapabilityId, Sensitivity, SourceId, Verb, Verbs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 /// All that is installed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -285,6 +288,26 @@ pub struct ServerDraft {
     /// Its tools that only read.
     #[serde(default)]
     pub reads: BTreeSet<String>,
+}
+
+impl ServerDraft {
+    /// Adds folders with its own files, but for those inside of another.
+    ///
+    /// # Errors
+    /// A folder whose name is no text.
+    pub fn add_code<'a>(
+        &mut self,
+        folders: impl IntoIterator<Item = &'a PathBuf>,
+    ) -> Result<(), String> {
+        for folder in folders {
+            let text = folder.to_str();
+            let text = text.ok_or_else(|| format!("{} is not UTF-8", folder.display()))?;
+            if !self.code.iter().any(|code| folder.starts_with(code)) {
+                self.code.push(text.to_owned());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a manifest says, with what its owner names.

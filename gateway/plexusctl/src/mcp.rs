@@ -276,12 +276,7 @@ impl Add {
             draft.program = Some(utf8(&venv.program)?);
             let started = started_with(arguments, &[], Some(&venv));
             draft.arguments = started.map_err(Stop::usage)?;
-            for folder in venv.code() {
-                let is_inside = draft.code.iter().any(|code| folder.starts_with(code));
-                draft
-                    .code
-                    .extend((!is_inside).then(|| utf8(folder)).transpose()?);
-            }
+            draft.add_code(venv.code()).map_err(Stop::usage)?;
         }
         Ok(draft)
     }

@@ -76,11 +76,12 @@ impl Scopes {
         Self(new.cloned().collect())
     }
 
-    /// These, and then those of `other`; these alone where that is more than a list may hold.
+    /// These, and then those of `other`, as far as a list may hold them.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {
-        let both = format!("{self} {other}");
-        Self::parse(&both).unwrap_or_else(|_| self.clone())
+        other.0.iter().fold(self.clone(), |both, one| {
+            Self::parse(&format!("{both} {one}")).unwrap_or(both)
+        })
     }
 }
 
@@ -130,6 +131,9 @@ mod tests {
         assert_eq!(of(&many[1..].join(" ")).0.len(), MAX_SCOPES);
         let long = of(&"x".repeat(MAX_SCOPES_TEXT));
         assert_eq!(long.with(&of("y")), long);
+        let nearly = of(&"x".repeat(MAX_SCOPES_TEXT - 2));
+        let with = nearly.with(&of("long y z"));
+        assert_eq!(with, of(&format!("{nearly} y")));
     }
 
     #[test]

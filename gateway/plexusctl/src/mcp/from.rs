@@ -114,6 +114,8 @@ fn draft(entry: &ClientServer, desk: &Desk, given: &Given) -> Result<ServerDraft
     }
     if !said.code.is_empty() {
         draft.code = said.code;
+        let whole = draft.add_code(&offered.modules);
+        whole.map_err(|why| refused(&why))?;
     }
     Ok(draft)
 }

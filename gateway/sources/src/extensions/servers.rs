@@ -31,10 +31,11 @@ const MAX_TOOLS: usize = plexus_ipc::manifest::MAX_ENTRIES - 1;
 /// How long a call may take, in milliseconds: what the worker gives the server, and what the owner may take to answer a
 /// question of the server's.
 const CALL_MS: u32 = 740_000;
-/// Variables that every program has.
-const BASE: [(&str, &str); 2] = [
+/// Variables that every program has. Python's modules of a home are none: here the server writes its home.
+const BASE: [(&str, &str); 3] = [
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),
     ("LANG", "C.UTF-8"),
+    ("PYTHONNOUSERSITE", "1"),
 ];
 
 /// A server, as the owner asks for it.
