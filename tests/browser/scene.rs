@@ -2,7 +2,7 @@
 
 use plexus_tests::browser::Browser;
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Folder, Gateway, Owner, vault, workspace};
+use plexus_tests::{Agent, Folder, Gateway, Owner, coding_agents, vault, workspace};
 use serde_json::{Value, json};
 
 pub(crate) const READS: &[&str] = &["obsidian.vault.read", "workspace.list", "workspace.read"];
@@ -98,7 +98,17 @@ impl Scene {
     }
     /// Keeps a picture of the whole page, as [`keep`] does.
     pub(crate) fn picture(&self, name: &str) {
-        keep(name, || self.browser.whole_picture());
+        keep(name, || {
+            // A picture is of no machine of ours.
+            let program = coding_agents::codex().display().to_string();
+            self.browser.run(&format!(
+                "const all = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); \
+                 while (all.nextNode()) all.currentNode.data = all.currentNode.data\
+                 .replaceAll({program:?}, '/opt/codex/bin/codex')\
+                 .replaceAll(/\\/tmp\\/\\.tmp\\w+/g, '/home/you/heron');"
+            ));
+            self.browser.whole_picture()
+        });
     }
     /// Holds that the page did not log an error, that nothing was refused by its policy, and that it fits its width.
     pub(crate) fn all_is_well(&self) {

@@ -10,8 +10,10 @@
 pub mod address;
 pub mod events;
 pub mod exit;
+pub mod help;
 pub mod home;
 pub mod http;
+pub mod near;
 pub mod out;
 pub mod private_file;
 pub mod programs;
@@ -25,6 +27,8 @@ pub mod text;
 
 pub use address::Address;
 pub use exit::Exit;
+pub use help::read_help;
 pub use home::Home;
 pub use http::{Connection, Failure, Reply, Request};
+pub use near::near;
 pub use stop::{Done, Stop};

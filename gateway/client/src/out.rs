@@ -1,4 +1,6 @@
 //! Data on stdout, talk on stderr.
+//!
+//! A line goes out with its end in one write: what is typed or said meanwhile stands before it or after it, never in it.
 
 use crate::{Exit, Stop, text};
 use std::io::{self, IsTerminal, Write};
@@ -23,12 +25,8 @@ pub fn data(bytes: &[u8]) -> Result<(), Stop> {
 /// # Errors
 /// As [`data`].
 pub fn line(text: &str) -> Result<(), Stop> {
-    data(text.as_bytes())?;
-    if text.ends_with('\n') {
-        Ok(())
-    } else {
-        data(b"\n")
-    }
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    data(format!("{text}{end}").as_bytes())
 }
 
 /// Turns the result of a write to stdout into the end of a command.
@@ -59,5 +57,5 @@ pub fn murmur(text: &str) {
 /// Says something to whoever runs the command. The text is ours; foreign parts of it went through [`crate::text`].
 pub fn say(text: &str) {
     // Where stderr is closed nobody listens.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

@@ -7,7 +7,7 @@ use crate::{
     watch, whoami,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, out, read_help, text};
 use plexus_protocol::{CapabilityId, RunId};
 use std::ffi::OsString;
 
@@ -174,7 +174,7 @@ type Parsed = (Command, Result<Settings, Stop>);
 
 /// Reads the command line; prints help and usage errors itself and then returns the exit status.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, Exit> {
-    let line: Vec<_> = line.into_iter().collect();
+    let line = read_help(line);
     let program = line.first().cloned().unwrap_or_default();
     let read = |target: Target| {
         let settings = Settings::read(target.clone());

@@ -8,7 +8,7 @@ use crate::{
     settings::Settings,
 };
 use hyper::{Response, body::Incoming};
-use plexus_client::{Exit, Failure, Reply, Request, Stop};
+use plexus_client::{Exit, Failure, Reply, Request, Stop, near};
 use plexus_protocol::{
     AgentId, CapabilityId, ErrorCode, SESSION_HEADER, SessionId, Timestamp, body::StandingGrant,
     credential::Pat,
@@ -16,9 +16,6 @@ use plexus_protocol::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::rc::Rc;
-
-/// How many characters of a name may be mistyped so that it is still recognised.
-const MISTYPED: usize = 3;
 
 /// A connection of an open session.
 pub(crate) struct Session {
@@ -130,17 +127,14 @@ impl Session {
             return refused;
         }
         let entries = self.opened.manifest.entries.iter();
-        let near = entries.map(|entry| {
-            let steps = strsim::damerau_levenshtein(entry.id.as_str(), id.as_str());
-            (steps, &entry.id)
-        });
-        match near.min_by_key(|(steps, _)| *steps) {
-            Some((steps, near)) if steps <= MISTYPED => {
+        let names = entries.map(|entry| entry.id.as_str());
+        match near(id.as_str(), names) {
+            Some(near) => {
                 let why = format!("{id} is not among what you may see; did you mean {near}?");
                 let next = command::line(format_args!("describe {near}"));
                 Stop { why, ..refused }.next(next)
             }
-            _ => refused,
+            None => refused,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     status, tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use plexus_client::{Exit, Home, Stop, out, shell::quote};
+use plexus_client::{Exit, Home, Stop, out, read_help, shell::quote};
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -138,7 +138,7 @@ enum Command {
 
 /// Reads the command line; prints help and usage errors itself and then returns the exit status.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
-    Cli::try_parse_from(line).map_err(|error| {
+    Cli::try_parse_from(read_help(line)).map_err(|error| {
         // A closed terminal is no reason to fail differently.
         let _ = error.print();
         if error.use_stderr() {

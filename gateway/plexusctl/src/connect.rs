@@ -72,7 +72,13 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         return Err(Stop::usage("--dry-run belongs to --here"));
     }
     let asked = connect.asked()?;
-    let reply = desk.open().await?.call(&asked).await?;
+    let reply = match desk.open().await?.call(&asked).await {
+        Ok(reply) => reply,
+        Err(refused) => {
+            let typed = [connect.allow, connect.standing].concat();
+            return Err(desk.meant(&typed, refused).await);
+        }
+    };
     desk.show(&reply, || match &reply {
         Connected::Nested(agent) => nested_as_text(agent, span::now()),
         // The code is a secret, and this is the one place that hands it over.

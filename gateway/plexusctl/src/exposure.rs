@@ -3,8 +3,8 @@
 use crate::owner::Desk;
 use clap::Args;
 use plexus_client::{Exit, Stop};
-use plexus_owner::exposure::Expose;
-use plexus_protocol::CapabilityId;
+use plexus_owner::exposure::{Expose, List};
+use plexus_protocol::{CapabilityId, ErrorCode};
 
 /// Which capability.
 #[derive(Args)]
@@ -21,11 +21,19 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
         enabled,
     };
     desk.ask_for_person_by(&asked)?;
-    let reply = desk.open().await?.call(&asked).await?;
-    let said = if enabled {
-        "agents can see it and ask for it"
-    } else {
-        "hidden from all agents; its grants are suspended"
+    let mut owner = desk.open().await?;
+    let listed = owner.call(&List {}).await?.capabilities;
+    let is_there = listed.iter().any(|one| one.id == id);
+    if enabled && !is_there {
+        let why = format!("unknown capability id(s): {id}");
+        let refused = Stop::new(Exit::Failed, ErrorCode::UnknownCapability.as_str(), why);
+        return Err(desk.meant(&[id], refused.next("plexusctl status")).await);
+    }
+    let reply = owner.call(&asked).await?;
+    let said = match (enabled, is_there) {
+        (true, _) => "agents can see it and ask for it",
+        (false, true) => "hidden from all agents; its grants are suspended",
+        (false, false) => "no source offers it now; should one, it is hidden from all agents",
     };
     desk.show(&reply, || format!("{id}: {said}"))
 }

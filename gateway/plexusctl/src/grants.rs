@@ -134,7 +134,8 @@ async fn allow(
     };
     if let Some(declined) = declined.first() {
         let why = format!("{capability} was not granted: {}", declined.reason);
-        return Err(Stop::new(Exit::Refused, "declined", why).next("plexusctl sources list"));
+        let refused = Stop::new(Exit::Refused, "declined", why).next("plexusctl status");
+        return Err(desk.meant(std::slice::from_ref(capability), refused).await);
     }
     // As it was given: a length beyond the owner's longest window is cut.
     let ends = given.as_ref().and_then(|given| given.grant_expires_at);

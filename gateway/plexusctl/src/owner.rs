@@ -4,8 +4,9 @@ use crate::{
     act::{self, CallerContext, PersonsCall},
     screen::lines::laid,
 };
-use plexus_client::{Exit, Home, Stop, out, text};
-use plexus_owner::Act;
+use plexus_client::{Exit, Home, Stop, near, out, text};
+use plexus_owner::{Act, exposure::List};
+use plexus_protocol::CapabilityId;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,6 +26,33 @@ impl Desk {
     /// Reads the key from its file, and checks that the owner's socket answers.
     pub(crate) async fn open(&self) -> Result<Owner, Stop> {
         Owner::open(&self.home).await
+    }
+
+    /// Says of a refused call which capabilities may have been meant by those that were typed and are none.
+    pub(crate) async fn meant(&self, typed: &[CapabilityId], refused: Stop) -> Stop {
+        let Ok(mut owner) = self.open().await else {
+            return refused;
+        };
+        let Ok(listed) = owner.call(&List {}).await else {
+            return refused;
+        };
+        let names: Vec<&str> = listed
+            .capabilities
+            .iter()
+            .map(|one| one.id.as_str())
+            .collect();
+        let typed = typed.iter().map(CapabilityId::as_str);
+        let typed = typed.filter(|id| !names.contains(id));
+        let meant: Vec<_> = typed
+            .filter_map(|id| near(id, names.iter().copied()))
+            .collect();
+        match meant.is_empty() {
+            true => refused,
+            false => {
+                let why = format!("{}; did you mean {}?", refused.why, meant.join(", "));
+                Stop { why, ..refused }
+            }
+        }
     }
 
     /// Refuses a call of this kind, unless a person makes it.

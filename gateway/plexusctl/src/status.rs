@@ -175,9 +175,12 @@ impl Snapshot {
             ),
         };
         let head = ledger.head.map(|head| head.to_string());
+        let events = match number(ledger.events) {
+            1 => "1 event".to_owned(),
+            events => format!("{events} events"),
+        };
         format!(
-            "audit log: {} events, recording; {held}, {how}; head {}",
-            number(ledger.events),
+            "audit log: {events}, recording; {held}, {how}; head {}",
             text::short(&head.unwrap_or_default(), 13)
         )
     }

@@ -12,7 +12,7 @@ use crate::{
     table::table,
 };
 use clap::Args;
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, near, out, text};
 use plexus_owner::{
     kinds::{self, Connector, Form, FormField, GrantsAfter},
     sources::{self, AddResult, HealthStatus, List, ProbedSource, Remove},
@@ -350,10 +350,12 @@ pub(super) fn connector_of<'c>(known: &'c [Connector], kind: &str) -> Result<&'c
     let found = known.iter().find(|connector| connector.kind == kind);
     found.ok_or_else(|| {
         let kinds: Vec<_> = known.iter().map(|c| c.kind.as_str()).collect();
+        let meant = near(kind, kinds.iter().copied()).map(text::line);
         let kinds = text::line(&kinds.join(", "));
-        let why = match kind {
-            "" => format!("say which kind of source; there are: {kinds}"),
-            kind => format!("there is no kind {kind:?}; there are: {kinds}"),
+        let why = match (kind, meant) {
+            ("", _) => format!("say which kind of source; there are: {kinds}"),
+            (kind, Some(meant)) => format!("there is no kind {kind:?}; did you mean {meant}?"),
+            (kind, None) => format!("there is no kind {kind:?}; there are: {kinds}"),
         };
         Stop::usage(why).next("plexusctl sources kinds")
     })
