@@ -153,6 +153,28 @@ fn roles_differ_in_what_they_write() {
     }
 }
 
+/// Such a one could lock what it only reads (`flock`): see the threat model.
+#[test]
+fn shipped_writer_only_reads_its_program_beside_what_it_writes() {
+    let mut writers = 0;
+    // The programs that `things` starts are of macOS, where nobody decides on locks.
+    for (name, _) in shipped().into_iter().filter(|(name, _)| name != "things") {
+        let ruleset = evaluated(&name, "writer");
+        if ruleset.writes.is_empty() {
+            continue;
+        }
+        writers += 1;
+        let only_read = ruleset.reads.iter().filter(|read| {
+            let mut writes = ruleset.writes.iter();
+            !writes.any(|write| read.path.starts_with(&write.path))
+        });
+        let only_read: Vec<_> = only_read.map(|read| (&*read.path, read.extent)).collect();
+        let own = ["/opt/worker", "/"].map(|path| (Path::new(path), Extent::Literal));
+        assert_eq!(only_read, own, "{name}");
+    }
+    assert!(writers > 5, "only {writers} write somewhere");
+}
+
 #[test]
 fn a_role_nobody_knows_writes_nothing() {
     assert!(evaluated("workspace", "Writer").writes.is_empty());

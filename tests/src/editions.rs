@@ -14,7 +14,7 @@ pub const VARIABLE: &str = "PLEXUS_FIXTURE";
 const MANIFEST: &str = include_str!("../fixture/manifest.json");
 const PROFILE: &str = include_str!("../../sandbox-profiles/fixture.sb");
 
-/// The manifest of an edition: `wording`, `narrower`, `wider`, `riskier`, `children`, `tools` (the owner names a program), `inward` (it names this machine as a host);
+/// The manifest of an edition: `wording`, `narrower`, `wider`, `riskier`, `children`, `tools` (the owner names a program), `lists` (it has change sets, boards and channels), `inward` (it names this machine as a host);
 /// any other name is the first edition.
 #[must_use]
 pub fn manifest(edition: &str) -> String {
@@ -40,6 +40,7 @@ pub fn manifest(edition: &str) -> String {
             egress.push(host);
         }
         "children" => with_children(&mut manifest),
+        "lists" => with_lists(&mut manifest),
         "tools" => {
             with_children(&mut manifest);
             manifest["children"][0]["program"] = json!({"field": "binary"});
@@ -52,6 +53,20 @@ pub fn manifest(edition: &str) -> String {
         _ => return MANIFEST.to_owned(),
     }
     manifest.to_string()
+}
+
+/// What the owner's lists ask of a source. Its answers are what lies in `listed.json` in its folder.
+fn with_lists(manifest: &mut Value) {
+    let capabilities = manifest["capabilities"].as_array_mut().expect("a list");
+    for (name, audience) in [("lists", "agents"), ("listed", "owner")] {
+        capabilities.push(json!({
+            "name": name, "kind": "capability", "audience": audience, "label": "Lists", "describe": "What is listed.",
+            "verbs": ["read"], "input": {"type": "object", "properties": {}, "required": []},
+        }));
+    }
+    manifest["changeSets"] = json!({"list": "listed", "read": "echo", "apply": "count"});
+    manifest["boards"] = json!("lists");
+    manifest["channels"] = json!({"list": "lists", "members": "listed", "read": "echo", "leave": "count", "rotate": "count"});
 }
 
 /// One capability that has programs started, and three of those: a leaf, a shell, and one with room for many processes.

@@ -114,7 +114,8 @@ fn the_tests_that_the_pages_name_exist() {
     let tests = tests();
     assert!(tests.contains("documents::the_tests_that_the_pages_name_exist"));
     assert!(!tests.contains("documents::root"), "a function is no test");
-    let coverage = report("coverage.md") + &report("sandbox-probes.md");
+    let pages = ["coverage.md", "sandbox-probes.md", "contained.md"];
+    let coverage = pages.map(report).concat();
     let named: BTreeSet<&str> = named_tests(&coverage).collect();
     let missing: Vec<_> = named
         .iter()
@@ -122,9 +123,12 @@ fn the_tests_that_the_pages_name_exist() {
         .collect();
     assert!(missing.is_empty(), "the pages name {missing:#?}");
     assert!(named.len() > 100, "only {} tests are named", named.len());
-    // Each defect of similar gateways has its row, with a test.
-    let findings = (1..=13).map(|n| format!("| D{n}: "));
-    for begin in findings.chain((1..=30).map(|n| format!("| E{n}: "))) {
+    // Each defect of similar gateways has its row, with a test, and so has each line of what hostile readers found.
+    let defects = [(13, "D"), (30, "E")].into_iter();
+    let defects = defects.flat_map(|(all, of)| (1..=all).map(move |n| format!("| {of}{n}: ")));
+    let lines = [(5, 0), (10, 1), (6, 2), (6, 3)].into_iter();
+    let lines = lines.flat_map(|(all, part)| (1..=all).map(move |n| format!("| {part}.{n} | ")));
+    for begin in defects.chain(lines) {
         let row = coverage.lines().find(|line| line.starts_with(&begin));
         let row = row.unwrap_or_else(|| panic!("no row begins with {begin:?}"));
         assert!(named_tests(row).count() > 0, "{row} names no test");

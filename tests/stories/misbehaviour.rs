@@ -2,6 +2,7 @@
 
 use crate::house::{COUNT, Workshop};
 use plexus_tests::waiting::{until, until_true};
+use plexus_tests::{Folder, Gateway, editions};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,66 @@ fn answers_that_are_none() {
         // The next worker is a fresh one.
         agent.must("fixture.echo", json!({"text": how}));
     }
+}
+
+/// What a worker answers to the owner's lists costs its own items, and says so, whatever it is.
+#[test]
+fn worker_that_answers_nonsense_fails_no_list_of_the_owner() {
+    let programs = Folder::empty();
+    let workers = editions::workers(&programs.path(), "lists");
+    let builder = Gateway::builder()
+        .fixture()
+        .env(editions::VARIABLE, "lists")
+        .arg("--workers")
+        .arg(&workers.to_string_lossy());
+    let workshop = Workshop::with(builder);
+    let (owner, honest) = (workshop.owner(), Folder::empty());
+    let at = "2026-01-02T03:04:05Z";
+    let listed = json!({
+        "sets": [{"id": "one", "added": 1, "edited": 0, "removed": 0, "modes": 0, "first": ["a"], "omitted": 0,
+            "applied": 0, "calls": []}],
+        "boards": [{"id": "one", "goal": "a goal", "made": at, "state": "new", "changeSets": "each", "counts": {}}],
+        "channels": [{"id": "one", "status": "active", "members": [], "memberCount": 0, "keys": "authenticated"}],
+        "you": {"id": "one", "name": "One", "fingerprint": "f", "relay": "r", "unsent": 0},
+        "more": 1,
+    });
+    honest.write("listed.json", listed.to_string());
+    let source = json!({"id": "honest", "kind": "fixture-dir", "label": "Honest", "route": {"path": honest.path()}});
+    owner.post("/admin/api/sources", source).expect_ok();
+    let items = |list: &Value| {
+        let items = list.as_array().expect("a list").iter();
+        let items = items.map(|item| item["source"].as_str().expect("a source").to_owned());
+        items.collect::<Vec<_>>()
+    };
+    let nonsense = [
+        "[7]",
+        "7",
+        "null",
+        r#"{"sets": 7, "boards": 7, "channels": 7}"#,
+        r#"{"sets": [7], "boards": [7], "channels": [7], "you": 7}"#,
+        r#"{"sets": [{"id": 7}], "boards": [{"id": 7}], "channels": [{"id": 7}], "you": [7]}"#,
+        r#"{"sets": [[]], "boards": [[]], "channels": [[]], "you": [], "more": 18446744073709551615}"#,
+    ];
+    for answer in nonsense {
+        workshop.folder.write("listed.json", answer);
+        for (path, of, unread) in [
+            ("changes", "sets", "away"),
+            ("boards", "boards", "unread"),
+            ("channels", "channels", "away"),
+        ] {
+            let list = owner.get(&format!("/admin/api/{path}")).expect_ok();
+            assert_eq!(items(&list[of]), ["honest"], "{answer}: {list}");
+            let away = items(&list[unread]);
+            let own = away.iter().all(|source| source == "fixture");
+            assert!(own && !away.is_empty(), "{answer}: {list}");
+        }
+    }
+    // The control: what the honest one says is taken from the other one as well.
+    workshop.folder.write("listed.json", listed.to_string());
+    let list = owner.get("/admin/api/changes").expect_ok();
+    assert_eq!(items(&list["sets"]), ["fixture", "honest"], "{list}");
+    assert_eq!(list["away"], json!([]), "{list}");
+    assert_eq!(list["more"], 2, "{list}");
 }
 
 #[test]

@@ -105,7 +105,10 @@ impl Counts {
     /// All of them.
     #[must_use]
     pub const fn files(&self) -> u64 {
-        self.added + self.edited + self.removed + self.modes
+        let contents = self.added.saturating_add(self.edited);
+        contents
+            .saturating_add(self.removed)
+            .saturating_add(self.modes)
     }
 }
 

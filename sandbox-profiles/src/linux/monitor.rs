@@ -56,7 +56,6 @@ use super::scope::{self, Side};
 use super::syscalls::Calls;
 use super::{CageError, tree};
 use crate::children::{KEEPER_FD, KeeperSettings};
-use crate::floor::{Needs, WHOLE};
 use crate::keeper::Keeper;
 use crate::launch::STREAM;
 use crate::os;
@@ -131,9 +130,8 @@ pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, Ca
         prctl::set_pdeathsig(Signal::SIGTERM).map_err(failed("hear of the starter's end"))?;
         let taken = path.as_deref().map(RunLock::take).transpose();
         lock = taken.map_err(failed("lock the run"))?;
-        // A program that cannot fork needs no helper.
-        let has_helper = Needs::of(ruleset).version >= WHOLE;
-        let made = has_helper.then(scope::canary).transpose();
+        // A program that cannot fork needs no helper; one that can has the kernel for it (`floor`).
+        let made = ruleset.forks.then(scope::canary).transpose();
         canary = made.map_err(failed("make a canary"))?;
     }
     let outside = getpid();

@@ -5,12 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_hostile::offered;
+use plexus_sandbox::{Limits, uncaged_command};
 
 use crate::{Bystander, Cage, Outcome, REFUSALS, free, hostile, listener, ran, uncaged, works};
 
@@ -165,6 +167,44 @@ fn an_agent_without_fork_has_threads_only() {
     cage.denies(&["fork"]);
     cage.allows(&["thread"]);
     works(&["thread"]);
+}
+
+/// The parent of a process.
+fn parent(process: Pid) -> Pid {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it is there");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    Pid::from_raw(parent.expect("a line").trim().parse().expect("a number"))
+}
+
+/// Where nobody can be left, and where nothing bounds a signal, nobody is there who could signal all that is left.
+#[test]
+fn helper_is_there_for_a_caged_program_that_forks_alone() {
+    // How many processes are between this one and the program.
+    let above = |command: &mut Command| {
+        let mut started = Started::new(command);
+        let program = started.said.trim_end().strip_prefix("here ");
+        let program = Pid::from_raw(program.expect("its number").parse().expect("a number"));
+        let line = std::iter::successors(Some(program), |process| Some(parent(*process)));
+        let above = line
+            .skip(1)
+            .take(9)
+            .position(|process| process == Pid::this());
+        drop(started.input);
+        started
+            .output
+            .read_to_string(&mut started.said)
+            .expect("its end");
+        started.child.wait().expect("our child");
+        above.expect("it descends from this process")
+    };
+    let caged = |profile: &str| above(&mut Cage::new(profile, "writer").command(&["stay"]));
+    assert_eq!(caged(AGENT), 2, "the control: a monitor and a helper");
+    let monitor = caged(&AGENT.replace("(allow process-fork)", ""));
+    assert_eq!(monitor, 1, "a monitor");
+    let launcher = Path::new(env!("CARGO_BIN_EXE_plexus-sandbox-exec"));
+    let (program, line) = uncaged_command(&Limits::default(), launcher, &hostile());
+    let uncaged = above(Command::new(program).args(line).arg("stay"));
+    assert_eq!(uncaged, 0, "nobody");
 }
 
 /// It may leave its group and session; what it leaves behind ends with it all the same.

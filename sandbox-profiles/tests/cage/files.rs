@@ -2,6 +2,8 @@
 
 use nix::errno::Errno;
 
+#[cfg(target_os = "linux")]
+use crate::{Bystander, listener, uncaged};
 use crate::{Cage, OBSIDIAN, Outcome};
 
 /// Landlock says EXDEV where a move or link would leave the tree that allows it.
@@ -99,6 +101,32 @@ fn a_descriptor_for_reading_is_no_way_to_change_a_file() {
             }
             cage.denies(&["set-flags", note]);
             cage.denies(&["lease", note]);
+        }
+    }
+}
+
+/// A writer locks to know its own unfinished files. With a monitor its lock of any other file is pretended. Without one it is
+/// real: what a shipped profile lets a writer only read is its own program (`profiles`).
+#[cfg(target_os = "linux")]
+#[test]
+fn lock_of_a_leaf_on_what_it_only_reads_is_pretended_by_its_monitor() {
+    let taken = Outcome::Refused(Errno::EAGAIN);
+    let open = Outcome::Done(String::new());
+    let (_listener, port) = listener("127.0.0.1:0");
+    let network = format!("(allow network-outbound (remote tcp \"localhost:{port}\"))\n");
+    for (rule, outside) in [(network.as_str(), &open), ("", &taken)] {
+        let cage = Cage::writer();
+        let reads = format!("(allow file-read* (subpath {:?}))\n{rule}", cage.outside);
+        let cage = cage.with(&reads);
+        for (path, expected) in [
+            (cage.in_root("note.md"), &taken),
+            (cage.outside("note.md"), outside),
+        ] {
+            let held = Bystander::wait_for(&mut cage.command(&["stay-locked", "whole", &path]));
+            let seen = uncaged(&["lock-by", "whole", &path]);
+            assert_eq!(&seen, expected, "{rule:?}: {path}");
+            drop(held);
+            assert_eq!(uncaged(&["lock-by", "whole", &path]), open, "{path}");
         }
     }
 }

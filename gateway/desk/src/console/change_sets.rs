@@ -175,7 +175,7 @@ impl Sets {
         });
         Self {
             sets: sets.map(|set| SetRow::of(set, now)).collect(),
-            more: listed.more + beyond,
+            more: listed.more.saturating_add(beyond),
             away: away.collect(),
         }
     }

@@ -60,7 +60,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         Page {
             you: listed.you.iter().map(IdentityRow::of).collect(),
             channels: listed.channels.iter().take(LISTED).map(Row::of).collect(),
-            more: listed.more + beyond,
+            more: listed.more.saturating_add(beyond),
             away: listed
                 .away
                 .iter()

@@ -77,7 +77,7 @@ pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
                     Ok(told) => all.sets.extend(told),
                     Err(_) => away(NOT_TOLD.to_owned()),
                 }
-                all.more += answer.more;
+                all.more = all.more.saturating_add(answer.more);
             }
             Err(error) => away(error.message),
         }

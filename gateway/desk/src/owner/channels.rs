@@ -86,7 +86,7 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Channel
                 continue;
             }
         };
-        all.more += answer.more;
+        all.more = all.more.saturating_add(answer.more);
         match of_source::<Identity>(&answer.you, &source) {
             Ok(you) => all.you.push(Identity {
                 peer,

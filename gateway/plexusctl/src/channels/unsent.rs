@@ -67,7 +67,7 @@ async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<AllUnsent, 
     let (mut unsent, mut more) = (Vec::new(), 0);
     for source in found::sources(owner, source).await? {
         let answer = owner.call(&ListUnsent { source }).await?;
-        more += answer.more;
+        more = answer.more.saturating_add(more);
         unsent.extend(answer.unsent.into_iter().map(|message| SourcedMessage {
             message,
             source: answer.source.clone(),

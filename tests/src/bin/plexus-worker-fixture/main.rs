@@ -90,10 +90,12 @@ impl Source for Fixture {
     }
 
     fn handlers() -> Handlers<Self> {
-        let handlers = if ["children", "tools"].contains(&edition().as_str()) {
-            Handlers::new().read("child", Self::child)
-        } else {
-            Handlers::new()
+        let handlers = match edition().as_str() {
+            "children" | "tools" => Handlers::new().read("child", Self::child),
+            "lists" => Handlers::new()
+                .read("lists", Self::listed)
+                .read("listed", Self::listed),
+            _ => Handlers::new(),
         };
         handlers
             .read("echo", Self::echo)
@@ -297,6 +299,16 @@ impl Fixture {
         let said = json!({"output": output, "error": error, "ending": format!("{ending:?}"),
             "cpuMs": usage.cpu_ms, "memory": usage.memory, "processes": usage.processes});
         Ok(Reply::new(said, "ran a program"))
+    }
+
+    async fn listed(
+        self: Arc<Self>,
+        _call: CallContext,
+        _input: NoInput,
+    ) -> Result<Reply<Unchecked>, SourceError> {
+        let text = std::fs::read_to_string(self.root.join("listed.json"));
+        let text = text.map_err(|error| SourceError::internal(error.to_string()))?;
+        Ok(Reply::new(Unchecked(text), "listed"))
     }
 
     async fn big(
