@@ -17,7 +17,7 @@ mod systemd;
 
 use crate::{owner::Desk, programs, prompt};
 use clap::{Args, Subcommand, ValueEnum};
-use job::Job;
+use job::{Job, Names};
 use plan::Plan;
 use plexus_client::{Exit, Stop, out, text};
 use runner::Runner;
@@ -32,6 +32,9 @@ pub(crate) struct Service {
     /// Service manager [default: this system's]
     #[arg(long, global = true, hide_short_help = true)]
     manager: Option<ServiceManager>,
+    /// Under other names, beside the service that a person has: for `cargo xtask rehearse-mac`
+    #[arg(long, global = true, hide = true)]
+    trial: bool,
 }
 
 #[derive(Subcommand)]
@@ -131,16 +134,20 @@ enum Manager {
 }
 
 impl Manager {
-    fn of(which: ServiceManager) -> Result<Self, Stop> {
+    fn of(which: ServiceManager, names: Names) -> Result<Self, Stop> {
         let person = std::env::var_os("HOME").filter(|home| !home.is_empty());
         let person = PathBuf::from(person.ok_or_else(|| Stop::usage("HOME is not set"))?);
         Ok(match which {
-            ServiceManager::Systemd => {
-                Self::Systemd(systemd::Systemd::new(&person, Runner::new("systemctl")))
-            }
-            ServiceManager::Launchd => {
-                Self::Launchd(launchd::Launchd::new(&person, Runner::new("launchctl")))
-            }
+            ServiceManager::Systemd => Self::Systemd(systemd::Systemd::new(
+                &person,
+                names,
+                Runner::new("systemctl"),
+            )),
+            ServiceManager::Launchd => Self::Launchd(launchd::Launchd::new(
+                &person,
+                names,
+                Runner::new("launchctl"),
+            )),
         })
     }
     fn file(&self, job: Job) -> PathBuf {
@@ -221,7 +228,8 @@ enum Change {
 
 /// Whether the gateway starts with the person's login.
 pub(crate) fn is_installed() -> bool {
-    Manager::of(ServiceManager::here()).is_ok_and(|manager| !manager.installed().is_empty())
+    Manager::of(ServiceManager::here(), Names::Usual)
+        .is_ok_and(|manager| !manager.installed().is_empty())
 }
 
 /// Restarts the notification service, if it is installed and runs: an upgrade replaces the gateway within its process, and
@@ -236,7 +244,7 @@ pub(crate) fn restart_gateway() -> Result<bool, Stop> {
 }
 
 fn restart(job: Job) -> Result<bool, Stop> {
-    match Manager::of(ServiceManager::here()) {
+    match Manager::of(ServiceManager::here(), Names::Usual) {
         Ok(manager) => manager.restart_running(job),
         Err(_) => Ok(false),
     }
@@ -245,7 +253,11 @@ fn restart(job: Job) -> Result<bool, Stop> {
 /// Runs the sub-command.
 pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
     let which = service.manager.unwrap_or_else(ServiceManager::here);
-    let manager = Manager::of(which)?;
+    let names = match service.trial {
+        true => Names::Trial,
+        false => Names::Usual,
+    };
+    let manager = Manager::of(which, names)?;
     match service.act {
         Act::Install(install) => {
             if install.plexusd.is_some() {
@@ -401,7 +413,7 @@ pub(crate) struct Removal {
 impl Removal {
     /// The plan; empty where no service is installed.
     pub(crate) fn plan() -> Result<Self, Stop> {
-        let manager = Manager::of(ServiceManager::here())?;
+        let manager = Manager::of(ServiceManager::here(), Names::Usual)?;
         let plan = manager.removal();
         Ok(Self { manager, plan })
     }

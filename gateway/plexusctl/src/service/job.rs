@@ -18,28 +18,46 @@ pub(super) enum Job {
 impl Job {
     pub(super) const ALL: [Self; 3] = [Self::Gateway, Self::Notify, Self::Tray];
 
-    /// Its name as a unit of systemd, or as an entry of the desktop's autostart, without the ending.
-    pub(super) fn unit(self) -> &'static str {
-        match self {
-            Self::Gateway => "plexusd",
-            Self::Notify => "plexus-notify",
-            Self::Tray => "plexus-tray",
-        }
-    }
-    /// Its label as an agent of launchd.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Gateway => "local.plexus.plexusd",
-            Self::Notify => "local.plexus.notify",
-            Self::Tray => "local.plexus.tray",
-        }
-    }
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::Gateway => "Plexus, the gateway between agents and your apps",
             Self::Notify => "Plexus, notifications of what waits for you",
             Self::Tray => "Plexus, the gateway in your desktop's tray",
         }
+    }
+}
+
+/// What jobs are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// The names of a person's own service.
+    Usual,
+    /// Others, so that a rehearsal leaves that service alone.
+    Trial,
+}
+
+impl Names {
+    /// A job's name as a unit of systemd, or as an entry of the desktop's autostart, without the ending.
+    pub(super) fn unit(self, job: Job) -> String {
+        let name = match job {
+            Job::Gateway => "plexusd",
+            Job::Notify => "plexus-notify",
+            Job::Tray => "plexus-tray",
+        };
+        self.marked(name, "-trial")
+    }
+    /// Its label as an agent of launchd.
+    pub(super) fn label(self, job: Job) -> String {
+        let label = match job {
+            Job::Gateway => "local.plexus.plexusd",
+            Job::Notify => "local.plexus.notify",
+            Job::Tray => "local.plexus.tray",
+        };
+        self.marked(label, ".trial")
+    }
+    fn marked(self, name: &str, mark: &str) -> String {
+        let mark = if self == Self::Trial { mark } else { "" };
+        format!("{name}{mark}")
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::{
     Change,
-    job::{FILES, Job, MARK, STOP_WITHIN, Start},
+    job::{FILES, Job, MARK, Names, STOP_WITHIN, Start},
     plan::{self, Plan, Run, Step},
     runner::Runner,
 };
@@ -26,28 +26,30 @@ const UNDER_WAY: &[i32] = &[36, 37];
 
 pub(super) struct Launchd {
     folder: PathBuf,
+    names: Names,
     uid: u32,
     pub(super) runner: Runner,
 }
 
 impl Launchd {
-    pub(super) fn new(person: &Path, runner: Runner) -> Self {
+    pub(super) fn new(person: &Path, names: Names, runner: Runner) -> Self {
         Self {
             folder: person.join("Library/LaunchAgents"),
+            names,
             uid: plexus_client::private_file::uid(),
             runner,
         }
     }
 
     pub(super) fn file(&self, job: Job) -> PathBuf {
-        self.folder.join(format!("{}.plist", job.label()))
+        self.folder.join(format!("{}.plist", self.names.label(job)))
     }
 
     fn domain(&self) -> String {
         format!("gui/{}", self.uid)
     }
     fn target(&self, job: Job) -> String {
-        format!("{}/{}", self.domain(), job.label())
+        format!("{}/{}", self.domain(), self.names.label(job))
     }
 
     /// Whether this person is logged in at the machine itself.
@@ -75,7 +77,7 @@ impl Launchd {
             }
             plan.steps.push(Step::Write {
                 path,
-                text: plist(start),
+                text: plist(start, &self.names.label(start.job)),
             });
         }
         for start in starts {
@@ -128,7 +130,8 @@ impl Launchd {
 
     pub(super) fn status(&self, job: Job) -> Value {
         let file = self.file(job);
-        let mut status = json!({"name": job.label(), "file": file, "installed": file.is_file()});
+        let mut status =
+            json!({"name": self.names.label(job), "file": file, "installed": file.is_file()});
         match self.runner.run(&["print".to_owned(), self.target(job)]) {
             Ok(ran) if ran.status == 0 => {
                 // Its text is not a promise of Apple's: what is not found is not said.
@@ -190,13 +193,12 @@ fn explain(status: i32) -> Option<(&'static str, &'static str)> {
 }
 
 /// The agent's property list.
-pub(super) fn plist(start: &Start) -> String {
+pub(super) fn plist(start: &Start, label: &str) -> String {
     let line: String = start
         .line
         .iter()
         .map(|word| format!("\t\t<string>{}</string>\n", xml(word)))
         .collect();
-    let label = start.job.label();
     let home = xml(&start.home);
     let (log, files, throttle) = match start.job {
         Job::Gateway => (format!("{home}/logs/service.log"), FILES, 10),

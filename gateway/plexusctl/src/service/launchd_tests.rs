@@ -15,7 +15,10 @@ fn start(job: Job, home: &Path) -> Start {
 
 #[test]
 fn the_property_list_says_what_it_is_meant_to() {
-    let text = plist(&start(Job::Gateway, Path::new("/Users/me/.plexus")));
+    let text = plist(
+        &start(Job::Gateway, Path::new("/Users/me/.plexus")),
+        "local.plexus.plexusd",
+    );
     let value = plist::Value::from_reader_xml(text.as_bytes()).unwrap();
     let list = value.as_dictionary().unwrap();
     assert_eq!(list["Label"].as_string(), Some("local.plexus.plexusd"));
@@ -44,7 +47,7 @@ fn the_property_list_says_what_it_is_meant_to() {
         list["StandardErrorPath"].as_string(),
         Some("/Users/me/.plexus/logs/service.log")
     );
-    let notify = plist(&start(Job::Notify, Path::new("/h")));
+    let notify = plist(&start(Job::Notify, Path::new("/h")), "local.plexus.notify");
     assert!(plist::Value::from_reader_xml(notify.as_bytes()).is_ok());
 }
 
@@ -69,7 +72,7 @@ impl Fake {
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let person = folder.path().join("me");
-        let mut launchd = Launchd::new(&person, Runner::new(program));
+        let mut launchd = Launchd::new(&person, Names::Usual, Runner::new(program));
         launchd.uid = 501;
         Self { folder, launchd }
     }
@@ -83,6 +86,26 @@ impl Fake {
         let home = self.folder.path().join("state");
         let plan = self.launchd.install(&[start(Job::Gateway, &home)])?;
         plan.carry_out(&self.launchd.runner)
+    }
+}
+
+#[test]
+fn trial_leaves_the_own_service_alone() {
+    let mut fake = Fake::answering("");
+    fake.install().unwrap();
+    let own = fake.launchd.file(Job::Gateway);
+    let (kept, before) = (fs::read_to_string(&own).unwrap(), fake.asked().len());
+    fake.launchd.names = Names::Trial;
+    fs::remove_file(fake.folder.path().join("seen")).unwrap();
+    fake.install().unwrap();
+    let plan = fake.launchd.uninstall(&[Job::Gateway]);
+    plan.carry_out(&fake.launchd.runner).unwrap();
+    assert_eq!(fs::read_to_string(own).unwrap(), kept);
+    let asked = fake.asked();
+    let asked = &asked[before..];
+    assert!(asked.len() > 5, "{asked:?}");
+    for line in asked {
+        assert!(line.contains("local.plexus.plexusd.trial"), "{line}");
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::{
     Change,
-    job::{FILES, Job, MARK, STOP_WITHIN, Start},
+    job::{FILES, Job, MARK, Names, STOP_WITHIN, Start},
     plan::{self, Plan, Run, Step},
     runner::Runner,
 };
@@ -19,27 +19,42 @@ use std::path::{Path, PathBuf};
 pub(super) struct Systemd {
     /// The person's configuration: `~/.config`.
     config: PathBuf,
+    names: Names,
     pub(super) runner: Runner,
 }
 
 impl Systemd {
-    pub(super) fn new(person: &Path, runner: Runner) -> Self {
+    pub(super) fn new(person: &Path, names: Names, runner: Runner) -> Self {
         let config = std::env::var_os("XDG_CONFIG_HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
             .unwrap_or_else(|| person.join(".config"));
-        Self { config, runner }
+        Self {
+            config,
+            names,
+            runner,
+        }
     }
 
     pub(super) fn file(&self, job: Job) -> PathBuf {
         match job {
             Job::Tray => self
                 .config
-                .join(format!("autostart/{}.desktop", job.unit())),
+                .join(format!("autostart/{}.desktop", self.names.unit(job))),
             Job::Gateway | Job::Notify => self
                 .config
-                .join(format!("systemd/user/{}.service", job.unit())),
+                .join(format!("systemd/user/{}.service", self.names.unit(job))),
         }
+    }
+
+    fn unit_name(&self, job: Job) -> String {
+        format!("{}.service", self.names.unit(job))
+    }
+
+    /// The units of jobs that have one.
+    fn units<'j>(&self, jobs: impl IntoIterator<Item = &'j Job>) -> Vec<String> {
+        let jobs = jobs.into_iter().filter(|job| **job != Job::Tray);
+        jobs.map(|job| self.unit_name(*job)).collect()
     }
 
     /// Whether a manager of this person's services runs.
@@ -70,7 +85,7 @@ impl Systemd {
                 },
             });
         }
-        let names = names(starts.iter().map(|start| &start.job));
+        let names = self.units(starts.iter().map(|start| &start.job));
         plan.steps.push(self.run(&["daemon-reload"], &[]));
         plan.steps.push(self.run(&["enable"], &names));
         plan.steps.push(self.run(&["restart"], &names));
@@ -82,7 +97,7 @@ impl Systemd {
         if jobs.is_empty() {
             return plan;
         }
-        let names = names(jobs.iter().rev());
+        let names = self.units(jobs.iter().rev());
         if !names.is_empty() {
             plan.steps.push(self.run(&["disable", "--now"], &names));
         }
@@ -93,7 +108,7 @@ impl Systemd {
     }
 
     pub(super) fn change(&self, change: Change, jobs: &[Job]) -> Plan {
-        let names = names(jobs);
+        let names = self.units(jobs);
         if names.is_empty() {
             return Plan::default();
         }
@@ -114,17 +129,18 @@ impl Systemd {
                 true => "your desktop starts it at login",
                 false => "inactive (dead)",
             };
-            let name = format!("{}.desktop", job.unit());
+            let name = format!("{}.desktop", self.names.unit(job));
             return json!({"name": name, "installed": file.is_file(), "file": file, "state": state});
         }
         let asked = self.runner.run(&words(&[
             "--user",
             "show",
-            &name(job),
+            &self.unit_name(job),
             "--property=ActiveState,SubState,MainPID,ExecMainStatus,UnitFileState",
         ]));
         let file = self.file(job);
-        let mut status = json!({"name": name(job), "file": file, "installed": file.is_file()});
+        let mut status =
+            json!({"name": self.unit_name(job), "file": file, "installed": file.is_file()});
         let said = match &asked {
             Ok(ran) if ran.status == 0 => ran.stdout.as_str(),
             _ => {
@@ -171,16 +187,6 @@ impl Systemd {
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
-}
-
-fn name(job: Job) -> String {
-    format!("{}.service", job.unit())
-}
-
-/// The units of jobs that have one.
-fn names<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<String> {
-    let jobs = jobs.into_iter().filter(|job| **job != Job::Tray);
-    jobs.map(|job| name(*job)).collect()
 }
 
 /// The entry of the desktop's autostart (desktop entry specification 1.5, autostart specification 0.5).

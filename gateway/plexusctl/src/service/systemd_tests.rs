@@ -74,6 +74,7 @@ fn tray_is_an_entry_of_the_autostart_and_no_unit() {
     let folder = tempfile::tempdir().unwrap();
     let systemd = Systemd {
         config: folder.path().to_owned(),
+        names: Names::Usual,
         runner: Runner::new("systemctl"),
     };
     let odd = start(
@@ -91,6 +92,14 @@ fn tray_is_an_entry_of_the_autostart_and_no_unit() {
     let plan = words(systemd.install(&[gateway(), odd]).unwrap());
     assert!(plan.contains("autostart/plexus-tray.desktop"), "{plan}");
     assert!(!plan.contains("plexus-tray.service"), "{plan}");
+    let names = Names::Trial;
+    let trial = Systemd { names, ..systemd };
+    let plan = words(trial.install(&[gateway()]).unwrap());
+    assert!(plan.contains("plexusd-trial.service") && !plan.contains("plexusd.service"));
+    let systemd = Systemd {
+        names: Names::Usual,
+        ..trial
+    };
     let alone = words(systemd.uninstall(&[Job::Tray]));
     assert!(
         alone.contains("remove") && !alone.contains("disable"),
@@ -113,7 +122,9 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         start(Job::Gateway, program, &["--port", "7078"], home),
         start(Job::Notify, program, &["notify", "--follow"], home),
     ] {
-        let path = folder.path().join(name(start.job));
+        let path = folder
+            .path()
+            .join(format!("{}.service", Names::Usual.unit(start.job)));
         fs::write(&path, unit(&start)).unwrap();
         files.push(path);
     }
@@ -152,6 +163,7 @@ fn restart(is_installed: bool, shown: &str, status: i32) -> (Result<bool, Stop>,
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let systemd = Systemd {
         config: folder.path().to_owned(),
+        names: Names::Usual,
         runner: Runner::new(program),
     };
     if is_installed {
