@@ -175,8 +175,8 @@ impl Snapshot {
             ),
         };
         let head = ledger.head.map(|head| head.to_string());
-        let events = match number(ledger.events) {
-            1 => "1 event".to_owned(),
+        let events = match &*number(ledger.events) {
+            "1" => "1 event".to_owned(),
             events => format!("{events} events"),
         };
         format!(
