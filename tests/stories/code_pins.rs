@@ -402,23 +402,6 @@ fn code_where_agents_may_write_is_shown_as_that() {
     let asked = card(&place.gateway);
     assert!(!asked.to_string().contains("agents can change"), "{asked}");
 
-    // A source's folder is moved to where the code lies.
-    let place = Place::new();
-    place.lend();
-    let elsewhere = Folder::empty();
-    workspace(&place, &elsewhere.path());
-    let agent = place.gateway.agent_with("caller", &["box.put"]);
-    place.put(&agent, "apart").expect_ok();
-    assert!(place.has("apart"), "the control");
-    let moved = format!("path={}", place.at("").display());
-    let set = ["sources", "set", "desk", &moved, "--yes"];
-    place.gateway.cli(set).expect_ok();
-    let refused = place.put(&agent, "moved");
-    assert!(!place.has("moved"), "{refused}");
-    refused.expect_error(503, "source_unavailable");
-    let asked = card(&place.gateway).to_string();
-    assert!(asked.contains("agents can change"), "{asked}");
-
     // A program comes to lie in one: the preview says so, and agreeing to that is agreeing to it.
     let place = Place::new();
     workspace(&place, &place.at(""));
@@ -434,6 +417,25 @@ fn code_where_agents_may_write_is_shown_as_that() {
     let refused = place.put(&agent, "changed");
     assert!(!place.has("changed"), "{refused}");
     place.stopped("box", &digest(&place.at("tee")));
+}
+
+#[test]
+fn source_that_is_moved_onto_code_stops_what_runs_it() {
+    let place = Place::new();
+    place.lend();
+    let elsewhere = Folder::empty();
+    workspace(&place, &elsewhere.path());
+    let agent = place.gateway.agent_with("caller", &["box.put"]);
+    place.put(&agent, "apart").expect_ok();
+    assert!(place.has("apart"), "the control");
+    let moved = format!("path={}", place.at("").display());
+    let set = ["sources", "set", "desk", &moved, "--yes"];
+    place.gateway.cli(set).expect_ok();
+    let refused = place.put(&agent, "moved");
+    assert!(!place.has("moved"), "{refused}");
+    refused.expect_error(503, "source_unavailable");
+    let asked = card(&place.gateway).to_string();
+    assert!(asked.contains("agents can change"), "{asked}");
 }
 
 #[test]
