@@ -67,11 +67,21 @@ fn signs_in(keys: bool) {
     let grants =
         |scene: &Scene| scene.owner().get("/admin/api/grants").expect_ok()["grants"].clone();
     assert_eq!(grants(&scene), json!([]));
-    let out = "[data-send='/sources/notes/sign-in']";
-    hands.press(&format!("article:not([data-fresh]) {out}"));
-    browser.reads(out, "Really delete the sign-in");
-    hands.press(&format!("{out}:not([data-fresh])"));
-    browser.reads("#notes", "Deleted, and ended by its server — notes");
+    if keys {
+        let out = "[data-send='/sources/notes/sign-in']";
+        hands.press(&format!("article:not([data-fresh]) {out}"));
+        browser.reads(out, "Really delete the sign-in");
+        hands.press(&format!("{out}:not([data-fresh])"));
+        browser.reads("#notes", "Deleted, and ended by its server — notes");
+    } else {
+        web.is_away(true);
+        hands.page("#extensions", "e");
+        let out = "[data-send='/extensions/notes']";
+        hands.press(&format!("article:not([data-fresh]) {out}"));
+        browser.reads(out, "Really remove it");
+        hands.press(&format!("{out}:not([data-fresh])"));
+        browser.reads("#notes", "Its server could not be told");
+    }
     assert!(
         !scene
             .gateway

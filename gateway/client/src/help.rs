@@ -7,6 +7,7 @@ pub fn read_help(line: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut line: Vec<OsString> = line.into_iter().collect();
     if line.get(1).is_some_and(|word| word == "help") {
         line.remove(1);
+        line.retain(|word| word != "help");
         line.push("--help".into());
     }
     line
@@ -24,6 +25,7 @@ mod tests {
             read.collect::<Result<Vec<_>, _>>().unwrap().join(" ")
         };
         assert_eq!(of("p help"), "p --help");
+        assert_eq!(of("p help help"), "p --help");
         assert_eq!(of("p help sources add"), "p sources add --help");
         assert_eq!(of("p call help"), "p call help");
     }

@@ -2,21 +2,25 @@
 //!
 //! Must not know: what is named.
 
-/// How many characters of a name may be mistyped so that it is still recognised.
+/// Most characters of a name that may be mistyped so that it is still recognised: a third of what was typed, and no more.
 const MISTYPED: usize = 3;
 /// Fewest characters that stand for the one name which begins with them.
 const BEGINNING: usize = 3;
 
-/// The name that was meant: the one that begins so, or else the nearest that a slip of the fingers leads to.
+/// The name that was meant: the one that begins so, or else the nearest that a slip of the fingers leads to. None where several
+/// begin so.
 pub fn near<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let names: Vec<&str> = names.into_iter().collect();
-    let mut begins = names.iter().filter(|name| name.starts_with(typed));
-    if let (true, Some(one), None) = (typed.len() >= BEGINNING, begins.next(), begins.next()) {
-        return Some(one);
+    let begins = names.iter().filter(|name| name.starts_with(typed));
+    let begins: Vec<_> = begins.take(2).copied().collect();
+    match begins[..] {
+        [one] if typed.len() >= BEGINNING => return Some(one),
+        [_, _] => return None,
+        _ => {}
     }
     let steps = |name: &&str| strsim::damerau_levenshtein(name, typed);
     let nearest = names.into_iter().min_by_key(steps)?;
-    (steps(&nearest) <= MISTYPED).then_some(nearest)
+    (steps(&nearest) <= MISTYPED.min(typed.len() / 3)).then_some(nearest)
 }
 
 #[cfg(test)]
@@ -31,11 +35,14 @@ mod tests {
             ("note.read", Some("notes.read")),
             ("work", Some("work.read")),
             ("notes", None),
+            ("notes.", None),
             ("wo", None),
+            ("abc.read", None),
             ("calendar.read", None),
         ] {
             assert_eq!(near(typed, names), meant, "{typed}");
         }
         assert_eq!(near("a", []), None);
+        assert_eq!(near("xyz", ["abc"]), None);
     }
 }

@@ -57,5 +57,7 @@ pub fn murmur(text: &str) {
 /// Says something to whoever runs the command. The text is ours; foreign parts of it went through [`crate::text`].
 pub fn say(text: &str) {
     // Where stderr is closed nobody listens.
-    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("{text}\n").as_bytes());
 }

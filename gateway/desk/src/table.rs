@@ -4,8 +4,7 @@
 //! credential ─▶ guard of the act ─▶ request, by its type ─▶ presence ─▶ handler ─▶ reply, by its type
 //! ```
 //! Invariants: a call cannot be served without the guard of its act, and a guard is made of a request's credential
-//! alone. What is no request of its call's form is refused before its handler sees it. An act that has begun goes on when its
-//! caller leaves: no handler stops between two of its steps.
+//! alone. What is no request of its call's form is refused before its handler sees it.
 //!
 //! Must not know: what a call does.
 
@@ -21,7 +20,6 @@ use axum::{
     response::Response,
     routing::{MethodRouter, delete, get, post, put},
 };
-use plexus_calls::finish::to_its_end;
 use plexus_edge::reply::{self, Refused};
 use plexus_owner::{
     Act, Either, Method, Narrows, OwnerCall, Reads, Tabled, Widens, WidensAfterLook,
@@ -130,13 +128,8 @@ where
                   in_path: RawPathParams,
                   request: Request| async move {
         let call = read::<C>(&desk, &in_path, request).await?;
-        let is_act = call.act() != Act::Reads;
-        let answering = handler(desk, guard, call);
-        let answer = match is_act {
-            true => to_its_end(answering).await,
-            false => answering.await,
-        };
-        Ok::<Response, Refused>(reply::with_status(C::STATUS, &answer?))
+        let answer = handler(desk, guard, call).await?;
+        Ok::<Response, Refused>(reply::with_status(C::STATUS, &answer))
     };
     match method {
         Method::Get => get(answer),

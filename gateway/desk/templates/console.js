@@ -551,7 +551,7 @@
     const done = await told(API + button.dataset.send, JSON.parse(button.dataset.body || '{}'), button.dataset.method);
     if (!done.ok) return notice(button.closest('article'), done.why);
     // What came of a sign-in at its server has words of its own.
-    const of = (done.server || done.signOut)?.cameTo;
+    const of = (done.server || done.sign_out)?.cameTo;
     note((of && button.getAttribute(`data-done-${of}`)) || button.dataset.done);
     if (button.dataset.then) return go(button.dataset.then);
     await page(at);

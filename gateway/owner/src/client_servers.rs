@@ -428,7 +428,7 @@ mod tests {
         let script = script.ok().unwrap();
         let (program, arguments) = script.program.unwrap();
         assert_eq!(program, "/usr/bin/python3.13");
-        assert_eq!(arguments[2..], ["", site, "/p/server.py", "-v"]);
+        assert_eq!(arguments[3..], ["", site, "/p/server.py", "-v"]);
         assert_eq!(
             script.code,
             paths(&["/p"]),
@@ -440,7 +440,7 @@ mod tests {
         }));
         let module = module.ok().unwrap();
         let (_, arguments) = module.program.clone().unwrap();
-        assert_eq!(arguments[2..], ["/p:/p/lib", site, "-m", "notes"]);
+        assert_eq!(arguments[3..], ["/p:/p/lib", site, "-m", "notes"]);
         assert!(module.environment.is_empty());
         // Other code that its person names goes beside its modules.
         let mut draft = module.draft(SourceId::parse("notes").unwrap()).unwrap();

@@ -14,6 +14,9 @@ pub const PYTHON_PATH: &str = "PYTHONPATH";
 /// after them, each with `:` between two. Where there is a second, what is installed beside Python's own is left out, as in a
 /// virtual environment. Nothing is imported from where it starts.
 const START: &str = "import sys; a = sys.argv; b, c = ([x for x in y.split(':') if x] for y in a[1:3]); sys.path[:] = b + [x for x in sys.path if x and not (c and x.endswith('-packages'))] + c; import os.path, runpy; del a[:3]; runpy.run_module((a.pop(0), a[0])[1], run_name='__main__', alter_sys=True) if a[0] == '-m' else (sys.path.insert(0, os.path.dirname(a[0])), runpy.run_path(a[0], run_name='__main__'))";
+/// Python's option by which modules of the person's home are none, whatever its other options are: here the server writes its
+/// home.
+const NO_USER_SITE: &str = "-s";
 
 /// The program of a virtual environment.
 #[derive(Debug, PartialEq, Eq)]
@@ -151,7 +154,7 @@ pub fn started_with(
         all.join(":")
     };
     let mut started = line.options;
-    started.extend(["-c", START].map(str::to_owned));
+    started.extend([NO_USER_SITE, "-c", START].map(str::to_owned));
     started.push(named(&mut before.iter()));
     started.push(named(&mut environment.iter().map(|venv| &venv.site)));
     if let Some(module) = line.module {
@@ -172,10 +175,10 @@ mod tests {
             started_with(&words, &["/a".into(), "/b".into()], None)
         };
         let told = of("-u -X dev -m notes -c x").unwrap();
-        assert_eq!(told[..4], ["-u", "-X", "dev", "-c"]);
-        assert_eq!(told[5..], ["/a:/b", "", "-m", "notes", "-c", "x"]);
+        assert_eq!(told[..5], ["-u", "-X", "dev", "-s", "-c"]);
+        assert_eq!(told[6..], ["/a:/b", "", "-m", "notes", "-c", "x"]);
         let told = of("s.py -v").unwrap();
-        assert_eq!(told[2..], ["/a:/b", "", "s.py", "-v"]);
+        assert_eq!(told[3..], ["/a:/b", "", "s.py", "-v"]);
         for odd in ["-u", "-c pass", "-cpass", "-mnotes", "-um notes", "-m", "-"] {
             assert!(of(odd).is_err(), "{odd}");
         }

@@ -22,8 +22,11 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
     };
     desk.ask_for_person_by(&asked)?;
     let mut owner = desk.open().await?;
-    let listed = owner.call(&List {}).await?.capabilities;
-    let is_there = listed.iter().any(|one| one.id == id);
+    // Hiding does not wait for a look.
+    let is_there = match owner.call(&List {}).await {
+        Ok(listed) => listed.capabilities.iter().any(|one| one.id == id),
+        Err(_) => true,
+    };
     if enabled && !is_there {
         let why = format!("unknown capability id(s): {id}");
         let refused = Stop::new(Exit::Failed, ErrorCode::UnknownCapability.as_str(), why);

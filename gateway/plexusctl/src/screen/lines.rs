@@ -88,10 +88,10 @@ fn laid_in(text: &str, max: usize) -> String {
     let is_copied = |line: &str| {
         let line = line.trim_start();
         let line = line.strip_prefix("next: ").unwrap_or(line);
+        // A home whose path has a space is quoted.
         let of_home = line.strip_prefix("PLEXUS_HOME=");
-        let line = of_home
-            .and_then(|rest| rest.split_once(' '))
-            .map_or(line, |(_, line)| line);
+        let command = of_home.and_then(|rest| rest.find(" plexus").map(|at| &rest[at + 1..]));
+        let line = command.unwrap_or(line);
         let begins = ["http://", "https://"].iter().chain(&COMMANDS);
         begins.into_iter().any(|begins| line.starts_with(begins))
     };
@@ -220,7 +220,7 @@ mod tests {
         // What is there to be copied is one line for the terminal.
         for copied in [
             "    plexus enroll plx_enroll_0123456789",
-            "    PLEXUS_HOME=/a/home plexus enroll plx_enroll_0123456789",
+            "    PLEXUS_HOME='/a home' plexus enroll plx_enroll_0123456789",
             "next: plexusctl approvals approve pend_0123456789",
             "http://127.0.0.1:7077/admin/enter",
         ] {

@@ -354,7 +354,9 @@ pub(super) fn connector_of<'c>(known: &'c [Connector], kind: &str) -> Result<&'c
         let kinds = text::line(&kinds.join(", "));
         let why = match (kind, meant) {
             ("", _) => format!("say which kind of source; there are: {kinds}"),
-            (kind, Some(meant)) => format!("there is no kind {kind:?}; did you mean {meant}?"),
+            (kind, Some(meant)) => {
+                format!("there is no kind {kind:?}; did you mean {meant}? There are: {kinds}")
+            }
             (kind, None) => format!("there is no kind {kind:?}; there are: {kinds}"),
         };
         Stop::usage(why).next("plexusctl sources kinds")
