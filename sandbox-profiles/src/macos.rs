@@ -15,6 +15,8 @@ pub(crate) mod lock;
 mod monitor;
 mod os;
 mod processes;
+#[cfg(test)]
+mod questions;
 pub(crate) mod rest;
 mod start;
 pub(crate) mod usage;

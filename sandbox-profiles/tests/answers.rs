@@ -192,11 +192,12 @@ fn filter_that_is_not_understood_is_an_error() {
 }
 
 /// A profile of the table.
-struct Column {
-    name: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
     is_run: bool,
-    seatbelt: Seatbelt,
-    parameters: Parameters,
+    pub(crate) text: String,
+    pub(crate) seatbelt: Seatbelt,
+    pub(crate) parameters: Parameters,
 }
 
 impl Column {
@@ -241,13 +242,14 @@ impl Column {
     }
 }
 
-fn columns() -> Vec<Column> {
+pub(crate) fn columns() -> Vec<Column> {
     let mut columns: Vec<Column> = cases()
         .into_iter()
         .map(|case| Column {
             name: format!("{} {}", case.name, case.role),
             is_run: false,
             seatbelt: understood(&case.text, &case.parameters),
+            text: case.text,
             parameters: case.parameters,
         })
         .collect();
@@ -258,6 +260,7 @@ fn columns() -> Vec<Column> {
         let mut column = Column {
             name: format!("children/{run}"),
             is_run: true,
+            text: text.clone(),
             seatbelt: seatbelt(""),
             parameters: Parameters::new(),
         };
@@ -273,7 +276,7 @@ fn columns() -> Vec<Column> {
     columns
 }
 
-fn understood(text: &str, parameters: &Parameters) -> Seatbelt {
+pub(crate) fn understood(text: &str, parameters: &Parameters) -> Seatbelt {
     let profile = Profile::parse(text).expect("it parses");
     Seatbelt::new(&profile, parameters).expect("it is understood")
 }
@@ -382,7 +385,7 @@ const SERVICES: &[&str] = &[
 ];
 
 /// All that a column is asked, with the label of each.
-fn asked(column: &Column) -> Vec<(String, Operation)> {
+pub(crate) fn asked(column: &Column) -> Vec<(String, Operation)> {
     let mut all = Vec::new();
     let mut ask = |label: String, operation| all.push((label, operation));
     for (what, of) in OF_PLACES {
@@ -615,11 +618,9 @@ fn no_profile_reaches_what_is_not_its_own() {
 fn proof_of_a_run_has_its_own_program_more_and_nothing_else() {
     let own = "/opt/plexus/libexec/plexus/plexus-sandbox-exec";
     for column in columns().iter().filter(|column| column.is_run) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{}.sb", column.name));
-        let text = std::fs::read_to_string(path).expect("its text");
         let mut parameters = column.parameters.clone();
         parameters.insert(PROOF.to_owned(), own.to_owned());
-        let proof = understood(&with_proof(&text), &parameters);
+        let proof = understood(&with_proof(&column.text), &parameters);
         for (label, operation) in asked(column) {
             let (program, proof) = (column.seatbelt.ask(&operation), proof.ask(&operation));
             assert_eq!(proof, program, "{} {label}", column.name);

@@ -6,6 +6,8 @@ mod goldens;
 mod kernels;
 mod language;
 mod lint;
+#[cfg(target_os = "macos")]
+mod mac;
 mod oracles;
 mod profiles;
 mod sweep;
