@@ -47,9 +47,7 @@ mod claims;
 mod clients;
 #[cfg(target_os = "linux")]
 mod code_pins;
-#[cfg(target_os = "linux")]
 mod codex_peer;
-#[cfg(target_os = "linux")]
 mod coding_agents;
 mod connections;
 #[cfg(target_os = "linux")]
@@ -71,7 +69,6 @@ mod expiry;
 mod exposure;
 #[cfg(target_os = "linux")]
 mod extension_servers;
-#[cfg(target_os = "linux")]
 mod extensions;
 mod fields;
 mod first_write;
@@ -123,7 +120,6 @@ mod mcp_remote;
 #[cfg(target_os = "linux")]
 mod mcp_resources;
 mod mcp_search;
-#[cfg(target_os = "linux")]
 mod mcp_servers;
 mod mcp_setup;
 mod mcp_sign_in;
@@ -144,7 +140,6 @@ mod office;
 #[cfg(target_os = "linux")]
 mod old_kernels;
 mod once;
-#[cfg(target_os = "linux")]
 mod orchestration;
 mod pages;
 #[cfg(target_os = "linux")]
