@@ -160,6 +160,8 @@ mod recorded_runs;
 mod reference;
 mod refresh;
 #[cfg(target_os = "linux")]
+mod rehearsal;
+#[cfg(target_os = "linux")]
 mod relay_disk;
 #[cfg(target_os = "linux")]
 mod releases;

@@ -19,6 +19,7 @@ mod layout;
 mod mutants;
 mod new_source;
 mod promises;
+mod rehearse;
 mod rules;
 mod scale;
 mod start;
@@ -63,6 +64,7 @@ enum Task {
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     Scale(scale::Arguments),
+    RehearseMac(rehearse::Arguments),
     /// Run each test of one binary in a process of its own (used by `test`)
     #[command(hide = true)]
     Isolate(isolate::Arguments),
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Task::Mutants(arguments) => mutants::run(&arguments),
         Task::Rules => rules::run(),
         Task::Scale(arguments) => scale::run(&arguments),
+        Task::RehearseMac(arguments) => rehearse::run(&arguments),
         Task::Isolate(arguments) => isolate::run(&arguments),
         Task::Greet(greeting) => start::greet(&greeting),
     };
