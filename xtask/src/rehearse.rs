@@ -279,7 +279,8 @@ fn build(it: &mut Rehearsal) -> Verdict {
 impl Rehearsal {
     /// Runs tests, each in a process of its own; the names of those that failed end the step.
     fn tests(&mut self, tests: Tests<'_>) -> Verdict {
-        let xtask = std::env::current_exe()?;
+        // Not this process's own: the step build may have replaced it.
+        let xtask = self.program("xtask")?;
         let mut failed = Vec::new();
         for line in tests {
             let mut command = cargo::command();

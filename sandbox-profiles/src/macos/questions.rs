@@ -97,6 +97,23 @@ fn entry(pid: i32, wanted: impl Fn(&Process) -> bool) -> Process {
     }
 }
 
+/// Sends a signal, and waits until a queue tells what the process does at it.
+#[track_caller]
+fn is_told(process: Pid, what: FilterFlag, signal: Signal) {
+    let queue = Kqueue::new().unwrap();
+    let number = usize::try_from(process.as_raw()).unwrap();
+    let wanted = event(number, EventFilter::EVFILT_PROC, what);
+    queue.kevent(&[wanted], &mut [], Some(NOW)).unwrap();
+    kill(process, signal).unwrap();
+    let mut told = [wanted];
+    let most = libc::timespec {
+        tv_sec: PATIENCE.as_secs().cast_signed(),
+        tv_nsec: 0,
+    };
+    assert_eq!(queue.kevent(&[], &mut told, Some(most)), Ok(1));
+    assert!(told[0].ident() == number && told[0].fflags().contains(what));
+}
+
 #[test]
 fn program_starts_suspended_disclaimed_and_in_a_session_of_its_own() {
     let (program, mut root) = Root::suspended("echo 7; read line");
@@ -140,9 +157,8 @@ fn responsible_process_outlives_the_parents_end_and_its_own() {
     let pid = root.pid.as_raw();
     let seen = entry(orphan, |process| process.parent == 1);
     assert_eq!((seen.group, seen.responsible), (orphan, Some(pid)));
-    kill(root.pid, Signal::SIGKILL).unwrap();
     // Nobody reaps it before the sweep is over.
-    entry(pid, |process| process.state == ProcessState::Zombie);
+    is_told(root.pid, FilterFlag::NOTE_EXIT, Signal::SIGKILL);
     assert_eq!(entry(orphan, |_| true).responsible, Some(pid));
 }
 
@@ -153,19 +169,8 @@ fn fork_of_a_process_that_is_no_child_is_told() {
     entry(orphan, |process| {
         process.parent == 1 && process.state == ProcessState::Stopped
     });
-    let queue = Kqueue::new().unwrap();
-    let number = usize::try_from(orphan).unwrap();
-    let forks = event(number, EventFilter::EVFILT_PROC, FilterFlag::NOTE_FORK);
-    queue.kevent(&[forks], &mut [], Some(NOW)).unwrap();
-    kill(Pid::from_raw(orphan), Signal::SIGCONT).unwrap();
-    let mut told = [forks];
-    let most = libc::timespec {
-        tv_sec: PATIENCE.as_secs().cast_signed(),
-        tv_nsec: 0,
-    };
-    assert_eq!(queue.kevent(&[], &mut told, Some(most)), Ok(1));
-    assert_eq!(told[0].ident(), number);
-    assert!(told[0].fflags().contains(FilterFlag::NOTE_FORK));
+    let orphan = Pid::from_raw(orphan);
+    is_told(orphan, FilterFlag::NOTE_FORK, Signal::SIGCONT);
 }
 
 #[test]

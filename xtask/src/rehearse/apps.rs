@@ -103,6 +103,7 @@ pub(super) fn walk(it: &mut Rehearsal, app: &App) -> Verdict {
     }
     let made = script(&mut it.said, app.makes);
     let used = made.and_then(|()| through_plexus(it, app));
+    it.said.clean_up();
     let removed = script(&mut it.said, app.removes);
     used?;
     Ok(removed.with_context(|| format!("remove what is named {TITLE} yourself"))?)
@@ -165,6 +166,7 @@ pub(super) fn service(it: &mut Rehearsal) -> Verdict {
             return Err(Halt::NotHere(why.unwrap_or(&said).to_owned()));
         }
     }
+    it.said.clean_up();
     let removed = taken_away(it, &home);
     used?;
     Ok(removed?)

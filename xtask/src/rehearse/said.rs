@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -13,6 +14,9 @@ use std::time::{Duration, Instant};
 const KEPT: usize = 80;
 /// How long the last lines may take after the end of who said them. Somebody who was left behind may hold the pipe.
 const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// How long the removal of what a step made may take.
+const CLEANING: Duration = Duration::from_secs(60);
 
 /// A question and what the machine answers.
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +52,11 @@ impl Said {
         self.until.map_or(Duration::MAX, |until| {
             until.saturating_duration_since(Instant::now())
         })
+    }
+
+    /// Gives what removes a step's traces its own time, also after the bound.
+    pub(super) fn clean_up(&mut self) {
+        self.until = Some(Instant::now() + CLEANING);
     }
 
     /// Shows a line and keeps it.
@@ -96,7 +105,8 @@ impl Said {
         mut command: Command,
         mut each: impl FnMut(&mut Self, &str),
     ) -> Result<()> {
-        let name = command.get_program().to_string_lossy().into_owned();
+        let name = Path::new(command.get_program()).file_name();
+        let name = name.unwrap_or_default().to_string_lossy().into_owned();
         let (read, write) = std::io::pipe().context("making a pipe")?;
         command.stdin(Stdio::null()).stdout(write.try_clone()?);
         let child = command.stderr(write).spawn();
