@@ -447,7 +447,7 @@ mod tests {
         assert_eq!(draft.code, ["/p"]);
         draft.code = vec!["/elsewhere".to_owned(), "/p/lib".to_owned()];
         draft.add_code(&module.modules).unwrap();
-        assert_eq!(draft.code, ["/elsewhere", "/p/lib", "/p", site]);
+        assert_eq!(draft.code, ["/elsewhere", "/p"]);
         let other = of(json!({"command": "/q/bin/python", "args": ["-m", "notes"]}));
         let other = other.ok().unwrap();
         assert_eq!(other.program.unwrap().0, "/opt/py/bin/python3.13");

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// All that is installed.
@@ -291,7 +291,7 @@ pub struct ServerDraft {
 }
 
 impl ServerDraft {
-    /// Adds folders with its own files, but for those inside of another.
+    /// Adds folders with its own files; of two folders of which one is inside of the other the outer one is left.
     ///
     /// # Errors
     /// A folder whose name is no text.
@@ -303,6 +303,8 @@ impl ServerDraft {
             let text = folder.to_str();
             let text = text.ok_or_else(|| format!("{} is not UTF-8", folder.display()))?;
             if !self.code.iter().any(|code| folder.starts_with(code)) {
+                let is_inside = |code: &String| Path::new(code).starts_with(folder);
+                self.code.retain(|code| !is_inside(code));
                 self.code.push(text.to_owned());
             }
         }
