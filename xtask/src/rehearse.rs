@@ -14,12 +14,13 @@ mod said;
 
 use crate::{agents, cargo, isolate};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use nix::sys::signal::{SigSet, Signal};
 use report::{Outcome, Report};
 use said::Said;
+use signal_hook::{consts::SIGINT, flag};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -178,7 +179,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .map(|step| (step.name, step.does, step.on_linux)),
     );
     report.write(path, *json)?;
-    hear_of_interrupts()?;
+    // The second Ctrl-C ends this process; the first is noted.
+    flag::register_conditional_shutdown(SIGINT, 130, INTERRUPTED.clone())?;
+    flag::register(SIGINT, INTERRUPTED.clone())?;
+    println!("Ctrl-C ends the step, which cleans up; a second one ends it at once.");
     if ON_MAC {
         println!("macOS asks for consent on the way (Calendar, Reminders, Automation). Allow it.");
     }
@@ -190,7 +194,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     } in steps
     {
         let is_chosen = only.is_empty() || only.iter().any(|one| one == name);
-        if !is_chosen || INTERRUPTED.load(Ordering::Relaxed) {
+        if !is_chosen || is_interrupted() {
             continue;
         }
         println!("\n==> {name}: {does} (about {minutes} min)");
@@ -210,30 +214,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         report.summary(),
         path.display()
     );
-    ensure!(!INTERRUPTED.load(Ordering::Relaxed), "it was interrupted");
+    ensure!(!is_interrupted(), "it was interrupted");
     let failed = report.failed();
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
 
-/// Whether Ctrl-C was pressed.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Whether Ctrl-C was pressed. A handler, not a mask, which programs would inherit: they hear a terminal's Ctrl-C themselves.
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Lets a step clean up at Ctrl-C, which ends the step's own programs; a second one ends this process too.
-fn hear_of_interrupts() -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    // Of all threads to come; programs begin with no signal blocked.
-    signals.thread_block()?;
-    thread::spawn(move || {
-        while signals.wait().is_ok() {
-            if INTERRUPTED.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-            eprintln!("interrupted: the step cleans up; a second Ctrl-C ends it at once");
-        }
-    });
-    Ok(())
+fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// What the machine is, without the name of anybody.
@@ -283,6 +274,10 @@ impl Rehearsal {
         let xtask = self.program("xtask")?;
         let mut failed = Vec::new();
         for line in tests {
+            if is_interrupted() {
+                failed.push("it was interrupted".to_owned());
+                break;
+            }
             let mut command = cargo::command();
             command.args(["test", "--locked", "--no-fail-fast"]);
             if !line.contains("--package") {
@@ -290,16 +285,19 @@ impl Rehearsal {
             }
             isolate::run_by(&mut command, &isolate::runner(&xtask, false));
             command.args(line.split(' '));
+            let before = self.said.failures().len();
             if let Err(error) = self.said.hear(command) {
-                failed.push(format!("{error:#}"));
+                let names = self.said.failures().split_off(before);
+                match names.is_empty() {
+                    true => failed.push(format!("{line}: {error:#}")),
+                    false => failed.extend(names),
+                }
             }
         }
-        if failed.is_empty() {
-            return Ok(());
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(anyhow!(failed.join(", ")).into()),
         }
-        let names = self.said.failures();
-        let why = if names.is_empty() { failed } else { names };
-        Err(anyhow!(why.join(", ")).into())
     }
 
     /// The same with the real programs, which npm installs below `target`.

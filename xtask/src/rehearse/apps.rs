@@ -105,8 +105,16 @@ pub(super) fn walk(it: &mut Rehearsal, app: &App) -> Verdict {
     let used = made.and_then(|()| through_plexus(it, app));
     it.said.clean_up();
     let removed = script(&mut it.said, app.removes);
-    used?;
-    Ok(removed.with_context(|| format!("remove what is named {TITLE} yourself"))?)
+    let removed = removed.with_context(|| format!("remove what is named {TITLE} yourself"));
+    Ok(both(used, removed)?)
+}
+
+/// Fails by either, and says both.
+fn both(used: Result<()>, removed: Result<()>) -> Result<()> {
+    match (used, removed) {
+        (Err(used), Err(removed)) => bail!("{used:#}; then {removed:#}"),
+        (used, removed) => used.and(removed),
+    }
 }
 
 fn script(said: &mut Said, text: &str) -> Result<()> {
@@ -168,8 +176,8 @@ pub(super) fn service(it: &mut Rehearsal) -> Verdict {
     }
     it.said.clean_up();
     let removed = taken_away(it, &home);
-    used?;
-    Ok(removed?)
+    let removed = removed.context("type: plexusctl service uninstall --trial");
+    Ok(both(used, removed)?)
 }
 
 fn under_service_manager(it: &mut Rehearsal, home: &Home) -> Result<()> {

@@ -1,6 +1,7 @@
 //! What a step's programs say: shown as it comes, its last lines kept, its answers collected.
 
-use anyhow::{Context as _, Result, bail};
+use super::is_interrupted;
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
@@ -13,8 +14,7 @@ use std::time::{Duration, Instant};
 /// How many of the last lines a report has.
 const KEPT: usize = 80;
 /// How long the last lines may take after the end of who said them. Somebody who was left behind may hold the pipe.
-const LAST_LINES: Duration = Duration::from_millis(500);
-
+const LAST_LINES: Duration = Duration::from_secs(5);
 /// How long the removal of what a step made may take.
 const CLEANING: Duration = Duration::from_secs(60);
 
@@ -31,6 +31,7 @@ pub(super) struct Said {
     pub(super) last: VecDeque<String>,
     pub(super) answers: Vec<Answer>,
     until: Option<Instant>,
+    cleans_up: bool,
 }
 
 enum Heard {
@@ -54,8 +55,9 @@ impl Said {
         })
     }
 
-    /// Gives what removes a step's traces its own time, also after the bound.
+    /// Gives what removes a step's traces its own time, also after the bound or a Ctrl-C.
     pub(super) fn clean_up(&mut self) {
+        self.cleans_up = true;
         self.until = Some(Instant::now() + CLEANING);
     }
 
@@ -92,6 +94,7 @@ impl Said {
     ///
     /// # Errors
     /// When it cannot be started, ends with another status than 0, or takes too long; then it and its descendants are ended.
+    /// After a Ctrl-C only what cleans up is started.
     pub(super) fn hear(&mut self, command: Command) -> Result<()> {
         self.hear_each(command, Self::line)
     }
@@ -105,6 +108,7 @@ impl Said {
         mut command: Command,
         mut each: impl FnMut(&mut Self, &str),
     ) -> Result<()> {
+        ensure!(self.cleans_up || !is_interrupted(), "it was interrupted");
         let name = Path::new(command.get_program()).file_name();
         let name = name.unwrap_or_default().to_string_lossy().into_owned();
         let (read, write) = std::io::pipe().context("making a pipe")?;
@@ -217,7 +221,7 @@ mod tests {
 
     #[test]
     fn step_that_takes_too_long_is_ended_with_its_children() {
-        let mut said = Said::within(Duration::from_millis(300));
+        let mut said = Said::within(Duration::from_secs(5));
         let error = said.hear(shell("sleep 600 & echo $!; wait")).unwrap_err();
         assert!(error.to_string().contains("too long"), "{error}");
         let child = said.last.front().expect("its number").clone();
@@ -225,6 +229,8 @@ mod tests {
         let state = state.args(["-o", "stat=", "-p", &child]).output().unwrap();
         let state = String::from_utf8_lossy(&state.stdout).into_owned();
         assert!(state.is_empty() || state.starts_with('Z'), "{state}");
+        said.clean_up();
+        said.hear(shell("sleep 0.1")).unwrap();
     }
 
     #[test]
