@@ -73,7 +73,7 @@ pub(super) const THINGS: App = App {
     folder: Some("/Applications/Things3.app"),
     source: ("things-app", "things"),
     makes: r#"tell application "Things3" to launch"#,
-    removes: r#"tell application "Things3" to delete (every to do of list "Inbox" whose name is "Plexus rehearsal")"#,
+    removes: r#"tell application "Things3" to delete (every to do of list id "TMInboxListSource" whose name is "Plexus rehearsal")"#,
     change: Some(("things.todos.add", || json!({"title": TITLE}))),
     // That takes the app's token.
     is_undone: false,
@@ -101,7 +101,9 @@ pub(super) fn walk(it: &mut Rehearsal, app: &App) -> Verdict {
     if !ON_MAC {
         return Ok(through_plexus(it, app)?);
     }
-    let made = script(&mut it.said, app.makes);
+    // What an earlier rehearsal left; mostly there is none.
+    let leftovers = format!("try\n{}\nend try", app.removes);
+    let made = script(&mut it.said, &leftovers).and_then(|()| script(&mut it.said, app.makes));
     let used = made.and_then(|()| through_plexus(it, app));
     it.said.clean_up();
     let removed = script(&mut it.said, app.removes);
