@@ -10,12 +10,11 @@
 
 mod apps;
 mod report;
-mod said;
+mod transcript;
 
 use crate::{agents, cargo, isolate, step};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use report::{Outcome, Report};
-use said::Said;
 use signal_hook::{consts::SIGINT, flag};
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
+use transcript::Transcript;
 
 /// Rehearse on a Mac what was written without one, and write one report to send back
 #[derive(clap::Args)]
@@ -47,7 +47,7 @@ machine   | 1 | system, processor, tools                                       |
 build     | 7 | all programs, in the profile dev                               | the same
 units     | 4 | unit tests of all crates                                       | the same
 cage      | 2 | starts each sandbox and attacks it                             | the same, and more attacks
-keeper    | 2 | the questions of decision 0138, runs of commands and programs  | Linux's keeper
+keeper    | 2 | questions of decision 0138, runs of commands and MCP programs   | Linux's keeper
 seatbelt  | 2 | asks the kernel for each answer that is assumed                | Linux's kernel is asked
 calendar  | 2 | a test calendar: made, read through Plexus, removed            | with the fake
 reminders | 2 | a test list: a reminder added, read, undone; removed           | with the fake
@@ -145,7 +145,7 @@ struct Rehearsal {
     /// The programs: a build of the profile `dev`, which the stories need and which is made in half the time.
     binaries: PathBuf,
     are_given: bool,
-    said: Said,
+    transcript: Transcript,
 }
 
 const ON_MAC: bool = cfg!(target_os = "macos");
@@ -172,7 +172,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             None => cargo::binaries("debug")?,
         },
         are_given: binaries.is_some(),
-        said: Said::default(),
+        transcript: Transcript::default(),
     };
     let mut report = Report::new(
         steps
@@ -200,14 +200,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         println!("\n==> {name}: {does} (about {minutes} min)");
         let began = Instant::now();
-        it.said = Said::within(Duration::from_secs(60) * minutes * BOUND);
+        it.transcript = Transcript::within(Duration::from_secs(60) * minutes * BOUND);
         let outcome = match work(&mut it, name) {
             Ok(()) => Outcome::Passed,
             Err(Halt::NotHere(why)) => Outcome::NotHere(why),
             Err(Halt::Failed(error)) => Outcome::Failed(format!("{error:#}")),
         };
         println!("    {outcome}, {:.1} s", began.elapsed().as_secs_f64());
-        report.note(name, outcome, began.elapsed(), std::mem::take(&mut it.said));
+        report.note(
+            name,
+            outcome,
+            began.elapsed(),
+            std::mem::take(&mut it.transcript),
+        );
         report.write(path, *json)?;
     }
     print!(
@@ -243,7 +248,7 @@ fn machine(it: &mut Rehearsal) -> Verdict {
             .output()?;
         let said = String::from_utf8_lossy(&answer.stdout);
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        it.said.answer(
+        it.transcript.answer(
             line,
             if answer.status.success() {
                 &said
@@ -253,7 +258,7 @@ fn machine(it: &mut Rehearsal) -> Verdict {
         );
     }
     let processors = thread::available_parallelism().context("counting processors")?;
-    it.said.answer("processors", processors.to_string());
+    it.transcript.answer("processors", processors.to_string());
     Ok(())
 }
 
@@ -265,7 +270,7 @@ fn build(it: &mut Rehearsal) -> Verdict {
     build.args(["build", "--locked", "--workspace"]);
     // Tests start examples too.
     build.args(["--bins", "--examples"]);
-    Ok(it.said.hear(build)?)
+    Ok(it.transcript.hear(build)?)
 }
 
 impl Rehearsal {
@@ -286,9 +291,9 @@ impl Rehearsal {
             }
             isolate::run_by(&mut command, &isolate::runner(&xtask, false));
             command.args(line.split(' '));
-            let before = self.said.failures().len();
-            if let Err(error) = self.said.hear(command) {
-                let names = self.said.failures().split_off(before);
+            let before = self.transcript.failures().len();
+            if let Err(error) = self.transcript.hear(command) {
+                let names = self.transcript.failures().split_off(before);
                 match names.is_empty() {
                     true => failed.push(format!("{line}: {error:#}")),
                     false => failed.extend(names),
