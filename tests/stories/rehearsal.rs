@@ -1,8 +1,11 @@
 //! `cargo xtask rehearse-mac` as far as Linux goes: the report, its outcomes, and that nothing of it is left.
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, binaries, programs};
 use serde_json::{Value, json};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -34,6 +37,15 @@ impl Desk {
         let mut steps = report["steps"].as_array().into_iter().flatten();
         let found = steps.find(|one| one["name"] == step);
         found.map_or(Value::Null, |step| step["outcome"].clone())
+    }
+    /// Whether a step has a gateway that is ready.
+    fn has_gateway(&self) -> bool {
+        let homes = std::fs::read_dir(self.folder.path().join("tmp"));
+        let mut homes = homes.expect("a folder").flatten();
+        homes.any(|home| {
+            let said = std::fs::read_to_string(home.path().join("output"));
+            said.is_ok_and(|said| said.contains("PLEXUS_READY "))
+        })
     }
     #[track_caller]
     fn nothing_is_left(&self) {
@@ -87,18 +99,25 @@ fn failed_step_fails_the_rehearsal_after_the_others() {
     assert!(said.status == 1 && said.stderr.contains("calender is no step"));
 }
 
+/// As a terminal's Ctrl-C: each program of the group hears it.
 #[test]
 fn interrupted_rehearsal_keeps_its_report_and_leaves_nothing() {
     let desk = Desk::new();
-    let only = "machine,calendar,reminders,things,figures";
-    let mut running = desk.command(&binaries::folder(), only);
+    let mut running = desk.command(&binaries::folder(), "machine,calendar,reminders,figures");
     let running = running.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut running = running.spawn().expect("it starts");
-    until_true("the first step", || desk.outcome("machine") == "passed");
-    let pid = nix::unistd::Pid::from_raw(running.id().cast_signed());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it runs");
+    let mut running = running.process_group(0).spawn().expect("it starts");
+    let group = Pid::from_raw(running.id().cast_signed());
+    until_true("a gateway", || desk.has_gateway());
+    killpg(group, Signal::SIGINT).expect("it runs");
     assert_eq!(running.wait().expect("its end").code(), Some(1));
-    assert_eq!(desk.outcome("machine"), "passed");
-    assert_eq!(desk.outcome("figures"), "notRun");
+    for (step, outcome) in [
+        ("machine", "passed"),
+        ("calendar", "failed"),
+        ("reminders", "notRun"),
+        ("figures", "notRun"),
+    ] {
+        assert_eq!(desk.outcome(step), outcome, "{step}");
+    }
     desk.nothing_is_left();
+    until_true("the end of the group", || killpg(group, None).is_err());
 }

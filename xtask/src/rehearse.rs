@@ -10,18 +10,19 @@
 
 mod apps;
 mod report;
-mod said;
+mod transcript;
 
-use crate::{agents, cargo, isolate};
+use crate::{agents, cargo, isolate, step};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use nix::sys::signal::{SigSet, Signal};
 use report::{Outcome, Report};
-use said::Said;
+use signal_hook::{consts::SIGINT, flag};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
+use transcript::Transcript;
 
 /// Rehearse on a Mac what was written without one, and write one report to send back
 #[derive(clap::Args)]
@@ -35,7 +36,7 @@ pub(crate) struct Arguments {
     /// Only these steps, separated by commas
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     only: Vec<String>,
-    /// Run the programs in this folder, built before; the step `build` is then not here
+    /// Run the programs in this folder, built before; `build` is then not here, and tests go on using target/debug
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
 }
@@ -46,7 +47,7 @@ machine   | 1 | system, processor, tools                                       |
 build     | 7 | all programs, in the profile dev                               | the same
 units     | 4 | unit tests of all crates                                       | the same
 cage      | 2 | starts each sandbox and attacks it                             | the same, and more attacks
-keeper    | 2 | the questions of decision 0138, runs of commands and programs  | Linux's keeper
+keeper    | 2 | questions of decision 0138, runs of commands and MCP programs   | Linux's keeper
 seatbelt  | 2 | asks the kernel for each answer that is assumed                | Linux's kernel is asked
 calendar  | 2 | a test calendar: made, read through Plexus, removed            | with the fake
 reminders | 2 | a test list: a reminder added, read, undone; removed           | with the fake
@@ -63,6 +64,7 @@ fn work(it: &mut Rehearsal, step: &str) -> Verdict {
         "build" => build(it),
         "units" => it.tests(&["--lib --bins"]),
         "cage" => it.tests(&["--test cage"]),
+        "keeper" if ON_MAC => it.agent(KEEPER),
         "keeper" => it.tests(KEEPER),
         "seatbelt" => it.tests(SEATBELT),
         "calendar" => apps::walk(it, &apps::CALENDAR),
@@ -143,7 +145,7 @@ struct Rehearsal {
     /// The programs: a build of the profile `dev`, which the stories need and which is made in half the time.
     binaries: PathBuf,
     are_given: bool,
-    said: Said,
+    transcript: Transcript,
 }
 
 const ON_MAC: bool = cfg!(target_os = "macos");
@@ -170,7 +172,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             None => cargo::binaries("debug")?,
         },
         are_given: binaries.is_some(),
-        said: Said::default(),
+        transcript: Transcript::default(),
     };
     let mut report = Report::new(
         steps
@@ -178,7 +180,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .map(|step| (step.name, step.does, step.on_linux)),
     );
     report.write(path, *json)?;
-    hear_of_interrupts()?;
+    // The second Ctrl-C ends this process; the first is noted.
+    flag::register_conditional_shutdown(SIGINT, 130, INTERRUPTED.clone())?;
+    flag::register(SIGINT, INTERRUPTED.clone())?;
+    println!("Ctrl-C ends the step, which cleans up; a second one ends it at once.");
     if ON_MAC {
         println!("macOS asks for consent on the way (Calendar, Reminders, Automation). Allow it.");
     }
@@ -190,19 +195,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     } in steps
     {
         let is_chosen = only.is_empty() || only.iter().any(|one| one == name);
-        if !is_chosen || INTERRUPTED.load(Ordering::Relaxed) {
+        if !is_chosen || is_interrupted() {
             continue;
         }
         println!("\n==> {name}: {does} (about {minutes} min)");
         let began = Instant::now();
-        it.said = Said::within(Duration::from_secs(60) * minutes * BOUND);
+        it.transcript = Transcript::within(Duration::from_secs(60) * minutes * BOUND);
         let outcome = match work(&mut it, name) {
             Ok(()) => Outcome::Passed,
             Err(Halt::NotHere(why)) => Outcome::NotHere(why),
             Err(Halt::Failed(error)) => Outcome::Failed(format!("{error:#}")),
         };
         println!("    {outcome}, {:.1} s", began.elapsed().as_secs_f64());
-        report.note(name, outcome, began.elapsed(), std::mem::take(&mut it.said));
+        report.note(
+            name,
+            outcome,
+            began.elapsed(),
+            std::mem::take(&mut it.transcript),
+        );
         report.write(path, *json)?;
     }
     print!(
@@ -210,30 +220,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         report.summary(),
         path.display()
     );
-    ensure!(!INTERRUPTED.load(Ordering::Relaxed), "it was interrupted");
+    ensure!(!is_interrupted(), "it was interrupted");
     let failed = report.failed();
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
 
-/// Whether Ctrl-C was pressed.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Whether Ctrl-C was pressed. A handler, not a mask, which programs would inherit: they hear a terminal's Ctrl-C themselves.
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Lets a step clean up at Ctrl-C, which ends the step's own programs; a second one ends this process too.
-fn hear_of_interrupts() -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    // Of all threads to come; programs begin with no signal blocked.
-    signals.thread_block()?;
-    thread::spawn(move || {
-        while signals.wait().is_ok() {
-            if INTERRUPTED.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-            eprintln!("interrupted: the step cleans up; a second Ctrl-C ends it at once");
-        }
-    });
-    Ok(())
+fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// What the machine is, without the name of anybody.
@@ -251,7 +248,7 @@ fn machine(it: &mut Rehearsal) -> Verdict {
             .output()?;
         let said = String::from_utf8_lossy(&answer.stdout);
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        it.said.answer(
+        it.transcript.answer(
             line,
             if answer.status.success() {
                 &said
@@ -261,7 +258,7 @@ fn machine(it: &mut Rehearsal) -> Verdict {
         );
     }
     let processors = thread::available_parallelism().context("counting processors")?;
-    it.said.answer("processors", processors.to_string());
+    it.transcript.answer("processors", processors.to_string());
     Ok(())
 }
 
@@ -273,7 +270,7 @@ fn build(it: &mut Rehearsal) -> Verdict {
     build.args(["build", "--locked", "--workspace"]);
     // Tests start examples too.
     build.args(["--bins", "--examples"]);
-    Ok(it.said.hear(build)?)
+    Ok(it.transcript.hear(build)?)
 }
 
 impl Rehearsal {
@@ -283,6 +280,10 @@ impl Rehearsal {
         let xtask = self.program("xtask")?;
         let mut failed = Vec::new();
         for line in tests {
+            if is_interrupted() {
+                failed.push("it was interrupted".to_owned());
+                break;
+            }
             let mut command = cargo::command();
             command.args(["test", "--locked", "--no-fail-fast"]);
             if !line.contains("--package") {
@@ -290,24 +291,28 @@ impl Rehearsal {
             }
             isolate::run_by(&mut command, &isolate::runner(&xtask, false));
             command.args(line.split(' '));
-            if let Err(error) = self.said.hear(command) {
-                failed.push(format!("{error:#}"));
+            let before = self.transcript.failures().len();
+            if let Err(error) = self.transcript.hear(command) {
+                let names = self.transcript.failures().split_off(before);
+                match names.is_empty() {
+                    true => failed.push(format!("{line}: {error:#}")),
+                    false => failed.extend(names),
+                }
             }
         }
-        if failed.is_empty() {
-            return Ok(());
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(anyhow!(failed.join(", ")).into()),
         }
-        let names = self.said.failures();
-        let why = if names.is_empty() { failed } else { names };
-        Err(anyhow!(why.join(", ")).into())
     }
 
     /// The same with the real programs, which npm installs below `target`.
     fn agent(&mut self, tests: Tests<'_>) -> Verdict {
-        if let Err(error) = agents::ensure() {
-            return Err(Halt::NotHere(format!("{error:#}")));
+        match agents::ensure() {
+            Ok(()) => self.tests(tests),
+            Err(error) if step::present("npm", &["--version"]) => Err(Halt::Failed(error)),
+            Err(error) => Err(Halt::NotHere(format!("{error:#}"))),
         }
-        self.tests(tests)
     }
 
     /// A program that ships.
@@ -326,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_step_has_its_row_and_a_person_has_half_an_hour() {
+    fn steps_have_rows_and_take_half_an_hour() {
         let steps = steps().unwrap();
         let minutes: u32 = steps.iter().map(|step| step.minutes).sum();
         assert!(minutes <= 30, "{minutes}");

@@ -263,7 +263,7 @@ pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
             if install.plexusd.is_some() {
                 desk.widen("running another program as the gateway")?;
             }
-            install.run(desk, which, &manager)
+            install.run(desk, which, names, &manager)
         }
         Act::Uninstall(ask) => {
             let plan = manager.removal();
@@ -277,7 +277,7 @@ pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
                 ask,
                 &manager,
                 &plan,
-                "plexusctl service uninstall",
+                &names.command("uninstall"),
                 |done| {
                     done["installed"] = false.into();
                     "the gateway no longer starts with your login; its state is as it was"
@@ -290,29 +290,37 @@ pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
             let shown = json!({"manager": which.word(), "jobs": jobs});
             desk.show(&shown, || as_text(&jobs))
         }
-        Act::Start => change(desk, &manager, Change::Start, "started"),
-        Act::Stop => change(desk, &manager, Change::Stop, "stopped"),
-        Act::Restart => change(desk, &manager, Change::Restart, "restarted"),
+        Act::Start => change(desk, &manager, names, Change::Start),
+        Act::Stop => change(desk, &manager, names, Change::Stop),
+        Act::Restart => change(desk, &manager, names, Change::Restart),
     }
 }
 
-fn change(desk: &Desk, manager: &Manager, change: Change, said: &str) -> Result<Exit, Stop> {
+fn change(desk: &Desk, manager: &Manager, names: Names, change: Change) -> Result<Exit, Stop> {
     let jobs = manager.installed();
     if jobs.is_empty() {
-        return Err(not_installed());
+        let why = "no service is installed; a plexusd that you started yourself is yours to stop";
+        let stop = Stop::new(Exit::Failed, "not_installed", why);
+        return Err(stop.next(names.command("install")));
     }
+    let said = match change {
+        Change::Start => "started",
+        Change::Stop => "stopped",
+        Change::Restart => "restarted",
+    };
     manager.reachable()?;
     manager.carry_out(&manager.change(change, &jobs))?;
     desk.show(&json!({"ok": true, "did": said}), || said.to_owned())
 }
 
-fn not_installed() -> Stop {
-    let why = "no service is installed; a plexusd that you started yourself is yours to stop";
-    Stop::new(Exit::Failed, "not_installed", why).next("plexusctl service install")
-}
-
 impl Install {
-    fn run(self, desk: &Desk, which: ServiceManager, manager: &Manager) -> Result<Exit, Stop> {
+    fn run(
+        self,
+        desk: &Desk,
+        which: ServiceManager,
+        names: Names,
+        manager: &Manager,
+    ) -> Result<Exit, Stop> {
         let starts = self.starts(desk, which)?;
         let mut plan = manager.install(&starts)?;
         if self.write_only {
@@ -322,7 +330,7 @@ impl Install {
             manager.reachable()?;
         }
         let log = match which {
-            ServiceManager::Systemd => "journalctl --user -u plexusd.service".to_owned(),
+            ServiceManager::Systemd => systemd::log(names),
             ServiceManager::Launchd => format!(
                 "tail {}",
                 desk.home.path().join("logs/service.log").display()
@@ -334,7 +342,7 @@ impl Install {
             self.ask,
             manager,
             &plan,
-            "plexusctl service install",
+            &names.command("install"),
             |done| {
                 done["installed"] = true.into();
                 if write_only {

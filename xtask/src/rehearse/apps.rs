@@ -1,6 +1,6 @@
 //! The steps that need a gateway: one with a home of its own in a temporary folder, and the real commands.
 
-use super::said::Said;
+use super::transcript::Transcript;
 use super::{Halt, ON_MAC, Rehearsal, Verdict};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ pub(super) const THINGS: App = App {
     folder: Some("/Applications/Things3.app"),
     source: ("things-app", "things"),
     makes: r#"tell application "Things3" to launch"#,
-    removes: r#"tell application "Things3" to delete (every to do of list "Inbox" whose name is "Plexus rehearsal")"#,
+    removes: r#"tell application "Things3" to delete (every to do of list id "TMInboxListSource" whose name is "Plexus rehearsal")"#,
     change: Some(("things.todos.add", || json!({"title": TITLE}))),
     // That takes the app's token.
     is_undone: false,
@@ -101,18 +101,29 @@ pub(super) fn walk(it: &mut Rehearsal, app: &App) -> Verdict {
     if !ON_MAC {
         return Ok(through_plexus(it, app)?);
     }
-    let made = script(&mut it.said, app.makes);
+    // What an earlier rehearsal left; mostly there is none.
+    let leftovers = format!("try\n{}\nend try", app.removes);
+    let made =
+        script(&mut it.transcript, &leftovers).and_then(|()| script(&mut it.transcript, app.makes));
     let used = made.and_then(|()| through_plexus(it, app));
-    it.said.clean_up();
-    let removed = script(&mut it.said, app.removes);
-    used?;
-    Ok(removed.with_context(|| format!("remove what is named {TITLE} yourself"))?)
+    it.transcript.clean_up();
+    let removed = script(&mut it.transcript, app.removes);
+    let removed = removed.with_context(|| format!("remove what is named {TITLE} yourself"));
+    Ok(both(used, removed)?)
 }
 
-fn script(said: &mut Said, text: &str) -> Result<()> {
+/// Fails by either, and says both.
+fn both(used: Result<()>, removed: Result<()>) -> Result<()> {
+    match (used, removed) {
+        (Err(used), Err(removed)) => bail!("{used:#}; then {removed:#}"),
+        (used, removed) => used.and(removed),
+    }
+}
+
+fn script(transcript: &mut Transcript, text: &str) -> Result<()> {
     let mut osascript = Command::new("/usr/bin/osascript");
     osascript.args(["-e", text]);
-    said.hear(osascript)
+    transcript.hear(osascript)
 }
 
 fn through_plexus(it: &mut Rehearsal, app: &App) -> Result<()> {
@@ -133,7 +144,7 @@ fn through_plexus(it: &mut Rehearsal, app: &App) -> Result<()> {
         home.owner(it, &["approvals", "approve", pending, "--yes"])?;
         let done = home.agent(it, &["wait", pending])?;
         ensure!(done["ok"] == true, "{change}, approved: {done}");
-        it.said.answer(change, "done, after an approval");
+        it.transcript.answer(change, "done, after an approval");
         undo = app
             .is_undone
             .then(|| done["auditId"].as_str().unwrap_or_default().to_owned());
@@ -145,12 +156,13 @@ fn through_plexus(it: &mut Rehearsal, app: &App) -> Result<()> {
     // A person's own items are in no report.
     let finds = |answer: &Value| answer["output"].to_string().contains(app.finds);
     ensure!(finds(&answer), "{read} does not have {:?}", app.finds);
-    it.said.answer(read, format!("has {:?}, {took}", app.finds));
+    it.transcript
+        .answer(read, format!("has {:?}, {took}", app.finds));
     if let Some(effect) = undo {
         home.owner(it, &["undo", &effect, "--yes"])?;
         let answer = home.agent(it, &[read, "--input", &input])?;
         ensure!(answer["ok"] == true && !finds(&answer), "it was not undone");
-        it.said.answer("undo", "done");
+        it.transcript.answer("undo", "done");
     }
     Ok(())
 }
@@ -166,20 +178,20 @@ pub(super) fn service(it: &mut Rehearsal) -> Verdict {
             return Err(Halt::NotHere(why.unwrap_or(&said).to_owned()));
         }
     }
-    it.said.clean_up();
+    it.transcript.clean_up();
     let removed = taken_away(it, &home);
-    used?;
-    Ok(removed?)
+    let removed = removed.context("type: plexusctl service uninstall --trial");
+    Ok(both(used, removed)?)
 }
 
 fn under_service_manager(it: &mut Rehearsal, home: &Home) -> Result<()> {
     let install = "service install --trial --yes --no-notify --port 0";
     home.owner(it, &install.split(' ').collect::<Vec<_>>())?;
     let first = home.running(it, None)?;
-    it.said.answer("installed and started", "yes");
+    it.transcript.answer("installed and started", "yes");
     home.owner(it, &["service", "restart", "--trial"])?;
     home.running(it, Some(first))?;
-    it.said.answer("restarted", "yes");
+    it.transcript.answer("restarted", "yes");
     Ok(())
 }
 
@@ -189,7 +201,7 @@ fn taken_away(it: &mut Rehearsal, home: &Home) -> Result<()> {
     let job = home.job(it)?;
     let is_gone = job["installed"] == false && !job["pid"].is_u64();
     ensure!(is_gone, "it is still there: {job}");
-    it.said.answer("removed", "yes");
+    it.transcript.answer("removed", "yes");
     Ok(())
 }
 
@@ -201,13 +213,14 @@ pub(super) fn figures(it: &mut Rehearsal) -> Result<()> {
     let line = ["--workspace", &shared.path().display().to_string()];
     let gateway = Gateway::start(it, &line)?;
     let home = &gateway.home;
-    it.said.answer("start of a gateway", milliseconds(began));
+    it.transcript
+        .answer("start of a gateway", milliseconds(began));
     home.enroll(it, "workspace.read")?;
     for question in ["a first read, with the start of a sandbox", "a second read"] {
         let began = Instant::now();
         let answer = home.agent(it, &["workspace.read", "path=a.md"])?;
         ensure!(answer["ok"] == true, "{answer}");
-        it.said.answer(question, milliseconds(began));
+        it.transcript.answer(question, milliseconds(began));
     }
     let listed = Command::new("ps")
         .args(["-axo", "pid=,ppid=,rss=,comm="])
@@ -219,7 +232,8 @@ pub(super) fn figures(it: &mut Rehearsal) -> Result<()> {
             && (pid == own || parent == own)
         {
             let program = program.rsplit('/').next().unwrap_or(program);
-            it.said.answer(&format!("KiB of memory of {program}"), kib);
+            it.transcript
+                .answer(&format!("KiB of memory of {program}"), kib);
         }
     }
     Ok(())
@@ -272,7 +286,7 @@ impl Home {
     fn ask(&self, it: &mut Rehearsal, command: Command) -> (Result<()>, Vec<String>) {
         let mut lines = Vec::new();
         let ended = it
-            .said
+            .transcript
             .hear_each(command, |_, line| lines.push(line.to_owned()));
         (ended, lines)
     }
@@ -340,7 +354,7 @@ impl Gateway {
             let ended = gateway.daemon.try_wait()?;
             if ended.is_some() || since.elapsed() > PATIENCE {
                 let errors = fs::read_to_string(gateway.home.folder.path().join("errors"))?;
-                errors.lines().for_each(|line| it.said.line(line));
+                errors.lines().for_each(|line| it.transcript.line(line));
                 bail!("plexusd is not ready ({ended:?})");
             }
             thread::sleep(BETWEEN / 10);

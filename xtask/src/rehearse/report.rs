@@ -1,6 +1,6 @@
 //! The file that is sent back: for people in Markdown, for programs as JSON. It names no person, no host and no home folder.
 
-use super::said::{Answer, Said};
+use super::transcript::{Answer, Transcript};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -74,13 +74,23 @@ impl Report {
     }
 
     /// Notes what became of a step.
-    pub(super) fn note(&mut self, name: &str, outcome: Outcome, took: Duration, said: Said) {
+    pub(super) fn note(
+        &mut self,
+        name: &str,
+        outcome: Outcome,
+        took: Duration,
+        transcript: Transcript,
+    ) {
         let private = &self.private;
         let Some(step) = self.steps.iter_mut().find(|step| step.name == name) else {
             return;
         };
         step.last_lines = match outcome {
-            Outcome::Failed(_) => said.last.iter().map(|line| private.removed(line)).collect(),
+            Outcome::Failed(_) => transcript
+                .last
+                .iter()
+                .map(|line| private.removed(line))
+                .collect(),
             _ => Vec::new(),
         };
         step.outcome = match outcome {
@@ -89,7 +99,7 @@ impl Report {
             other => other,
         };
         step.seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
-        step.answers = said.answers;
+        step.answers = transcript.answers;
         for answer in &mut step.answers {
             answer.answer = private.removed(&answer.answer);
         }
@@ -245,14 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn report_has_each_step_from_the_start_and_names_nobody() {
+    fn report_has_each_step_and_names_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.md");
         let mut report = report();
         report.write(&path, true).unwrap();
         let read = || std::fs::read_to_string(&path).unwrap();
         assert!(read().contains("| two | not run | 0.0 | does two | not |"));
-        let mut said = Said::default();
+        let mut said = Transcript::default();
         said.line("at /Users/jane/plexus/x of jane on Janes-Mac, named me, to janet");
         said.line("FAILED     1.5 s  a::b: exit status: 101");
         let why = "a | b\nin /Users/jane/Library".to_owned();
@@ -263,7 +273,7 @@ mod tests {
             said,
         );
         let gone = Outcome::NotHere("no /Users/jane/x".to_owned());
-        report.note("two", gone, Duration::ZERO, Said::default());
+        report.note("two", gone, Duration::ZERO, Transcript::default());
         report.write(&path, true).unwrap();
         let page = read();
         for line in [
@@ -288,7 +298,7 @@ mod tests {
     #[test]
     fn of_many_tests_those_that_failed_are_listed() {
         let mut report = report();
-        let mut said = Said::default();
+        let mut said = Transcript::default();
         for number in 0..=LISTED {
             let verdict = if number == 7 { "FAILED" } else { "ok" };
             said.line(&format!("{verdict} 0.1 s  test_{number}"));

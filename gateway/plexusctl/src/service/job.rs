@@ -55,6 +55,10 @@ impl Names {
         };
         self.marked(label, ".trial")
     }
+    /// The command that does this to the service.
+    pub(super) fn command(self, act: &str) -> String {
+        self.marked(&format!("plexusctl service {act}"), " --trial")
+    }
     fn marked(self, name: &str, mark: &str) -> String {
         let mark = if self == Self::Trial { mark } else { "" };
         format!("{name}{mark}")

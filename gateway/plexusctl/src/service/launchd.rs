@@ -59,10 +59,12 @@ impl Launchd {
             return Ok(());
         }
         let why = format!("launchd keeps no services for you here: {}", asked.said());
-        Err(Stop::new(Exit::Failed, "no_service_manager", why).next(
-            "log in at the machine's own screen, not over ssh; or start plexusd yourself; or write the files alone: \
-             plexusctl service install --write-only",
-        ))
+        Err(
+            Stop::new(Exit::Failed, "no_service_manager", why).next(format!(
+                "log in at the machine's own screen, not over ssh; or start plexusd yourself; or write the files alone: {}",
+                self.names.command("install --write-only")
+            )),
+        )
     }
 
     pub(super) fn install(&self, starts: &[Start]) -> Result<Plan, Stop> {
@@ -164,13 +166,14 @@ impl Launchd {
             fine,
             again,
             explain,
+            names: self.names,
         })
     }
 }
 
 /// launchctl's exit statuses, as far as they are known (`facts` of the launchd releases since macOS 11).
-fn explain(status: i32) -> Option<(&'static str, &'static str)> {
-    Some(match status {
+fn explain(names: Names, status: i32) -> Option<(&'static str, String)> {
+    let (meaning, next) = match status {
         5 => (
             "it is still loaded, switched off, or its file or program cannot be used",
             "look at System Settings > General > Login Items, then run the command again",
@@ -179,7 +182,7 @@ fn explain(status: i32) -> Option<(&'static str, &'static str)> {
             "another operation on it is under way",
             "wait a moment, then run the command again",
         ),
-        113 => ("it is not loaded", "plexusctl service install"),
+        113 => return Some(("it is not loaded", names.command("install"))),
         119 => (
             "it is switched off",
             "switch it on in System Settings > General > Login Items, then run the command again",
@@ -189,7 +192,8 @@ fn explain(status: i32) -> Option<(&'static str, &'static str)> {
             "log in there, then run the command again",
         ),
         _ => return None,
-    })
+    };
+    Some((meaning, next.to_owned()))
 }
 
 /// The agent's property list.

@@ -107,6 +107,12 @@ fn trial_leaves_the_own_service_alone() {
     for line in asked {
         assert!(line.contains("local.plexus.plexusd.trial"), "{line}");
     }
+    for (names, next) in [
+        (Names::Trial, "plexusctl service install --trial"),
+        (Names::Usual, "plexusctl service install"),
+    ] {
+        assert_eq!(explain(names, 113).unwrap().1, next);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What will be written, removed and run, in order: shown first, then done.
 
 use super::{
-    job::MARK,
+    job::{MARK, Names},
     runner::{ProgramOutput, Runner},
 };
 use plexus_client::{Done, Exit, Stop, shell};
@@ -42,7 +42,8 @@ pub(super) struct Run {
     /// Exit statuses after which it is tried again for a while: another operation is under way.
     pub(super) again: &'static [i32],
     /// What an exit status means, and what to do about it.
-    pub(super) explain: fn(i32) -> Option<(&'static str, &'static str)>,
+    pub(super) explain: fn(Names, i32) -> Option<(&'static str, String)>,
+    pub(super) names: Names,
 }
 
 /// How long a step is tried again: longer than a gateway takes to stop.
@@ -133,7 +134,8 @@ impl Run {
     }
 
     fn stop(&self, ran: &ProgramOutput) -> Stop {
-        let (meaning, next) = (self.explain)(ran.status).unwrap_or(("", ""));
+        let (meaning, next) = (self.explain)(self.names, ran.status)
+            .unwrap_or_else(|| ("", self.names.command("status")));
         let mut why = format!(
             "`{}` ended with {}: {}",
             self.words().join(" "),
@@ -145,11 +147,7 @@ impl Run {
         }
         Stop::new(Exit::Failed, "service_manager", why)
             .done(Done::Unknown)
-            .next(if next.is_empty() {
-                "plexusctl service status"
-            } else {
-                next
-            })
+            .next(next)
     }
 }
 

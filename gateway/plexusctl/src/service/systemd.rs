@@ -66,10 +66,13 @@ impl Systemd {
             return Ok(());
         }
         let why = format!("systemd keeps no services for you here: {}", asked.said());
-        Err(Stop::new(Exit::Failed, "no_service_manager", why).next(
-            "log in as yourself (not by su or sudo), or let it run without a login: loginctl enable-linger; or start \
-             plexusd yourself; or write the files alone: plexusctl service install --write-only",
-        ))
+        Err(
+            Stop::new(Exit::Failed, "no_service_manager", why).next(format!(
+                "log in as yourself (not by su or sudo), or let it run without a login: loginctl enable-linger; or start \
+                 plexusd yourself; or write the files alone: {}",
+                self.names.command("install --write-only")
+            )),
+        )
     }
 
     pub(super) fn install(&self, starts: &[Start]) -> Result<Plan, Stop> {
@@ -180,9 +183,15 @@ impl Systemd {
             arguments,
             fine: &[0],
             again: &[],
-            explain: |_| Some(("", "journalctl --user -u plexusd.service -n 20")),
+            explain: |names, _| Some(("", format!("{} -n 20", log(names)))),
+            names: self.names,
         })
     }
+}
+
+/// The command that shows what the gateway's unit says.
+pub(super) fn log(names: Names) -> String {
+    format!("journalctl --user -u {}.service", names.unit(Job::Gateway))
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -96,6 +96,9 @@ fn tray_is_an_entry_of_the_autostart_and_no_unit() {
     let trial = Systemd { names, ..systemd };
     let plan = words(trial.install(&[gateway()]).unwrap());
     assert!(plan.contains("plexusd-trial.service") && !plan.contains("plexusd.service"));
+    let own = "journalctl --user -u plexusd.service";
+    assert_eq!(log(names), own.replace("plexusd", "plexusd-trial"));
+    assert_eq!(log(Names::Usual), own);
     let systemd = Systemd {
         names: Names::Usual,
         ..trial

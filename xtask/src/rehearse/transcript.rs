@@ -1,6 +1,7 @@
 //! What a step's programs say: shown as it comes, its last lines kept, its answers collected.
 
-use anyhow::{Context as _, Result, bail};
+use super::is_interrupted;
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
@@ -13,8 +14,7 @@ use std::time::{Duration, Instant};
 /// How many of the last lines a report has.
 const KEPT: usize = 80;
 /// How long the last lines may take after the end of who said them. Somebody who was left behind may hold the pipe.
-const LAST_LINES: Duration = Duration::from_millis(500);
-
+const LAST_LINES: Duration = Duration::from_secs(5);
 /// How long the removal of what a step made may take.
 const CLEANING: Duration = Duration::from_secs(60);
 
@@ -25,12 +25,13 @@ pub(super) struct Answer {
     pub(super) answer: String,
 }
 
-/// What was said so far.
+/// What the programs of a step said so far.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct Transcript {
     pub(super) last: VecDeque<String>,
     pub(super) answers: Vec<Answer>,
     until: Option<Instant>,
+    cleans_up: bool,
 }
 
 enum Heard {
@@ -38,7 +39,7 @@ enum Heard {
     End(std::io::Result<ExitStatus>),
 }
 
-impl Said {
+impl Transcript {
     /// Of a step that may take so long.
     pub(super) fn within(bound: Duration) -> Self {
         Self {
@@ -54,8 +55,9 @@ impl Said {
         })
     }
 
-    /// Gives what removes a step's traces its own time, also after the bound.
+    /// Gives what removes a step's traces its own time, also after the bound or a Ctrl-C.
     pub(super) fn clean_up(&mut self) {
+        self.cleans_up = true;
         self.until = Some(Instant::now() + CLEANING);
     }
 
@@ -92,6 +94,7 @@ impl Said {
     ///
     /// # Errors
     /// When it cannot be started, ends with another status than 0, or takes too long; then it and its descendants are ended.
+    /// After a Ctrl-C only what cleans up is started.
     pub(super) fn hear(&mut self, command: Command) -> Result<()> {
         self.hear_each(command, Self::line)
     }
@@ -105,6 +108,7 @@ impl Said {
         mut command: Command,
         mut each: impl FnMut(&mut Self, &str),
     ) -> Result<()> {
+        ensure!(self.cleans_up || !is_interrupted(), "it was interrupted");
         let name = Path::new(command.get_program()).file_name();
         let name = name.unwrap_or_default().to_string_lossy().into_owned();
         let (read, write) = std::io::pipe().context("making a pipe")?;
@@ -197,43 +201,49 @@ mod tests {
 
     #[test]
     fn last_lines_and_tests_are_kept() {
-        let mut said = Said::within(Duration::from_secs(60));
+        let mut transcript = Transcript::within(Duration::from_secs(60));
         let script = "seq 100; echo 'ok         0.1 s  a::b'; echo 'FAILED     2.0 s  c: exit status' >&2; exit 3";
-        let error = said.hear(shell(script)).unwrap_err().to_string();
+        let error = transcript.hear(shell(script)).unwrap_err().to_string();
         assert!(error.ends_with("exit status: 3"), "{error}");
-        assert_eq!(said.last.len(), KEPT);
+        assert_eq!(transcript.last.len(), KEPT);
         assert_eq!(
-            said.last.back().unwrap(),
+            transcript.last.back().unwrap(),
             "FAILED     2.0 s  c: exit status"
         );
-        let answers: Vec<_> = said
+        let answers: Vec<_> = transcript
             .answers
             .iter()
             .map(|it| (&*it.question, &*it.answer))
             .collect();
         assert_eq!(answers, [("a::b", "ok, 0.1 s"), ("c", "FAILED, 2.0 s")]);
-        assert_eq!(said.failures(), ["c"]);
+        assert_eq!(transcript.failures(), ["c"]);
     }
 
     #[test]
-    fn step_that_takes_too_long_is_ended_with_its_children() {
-        let mut said = Said::within(Duration::from_millis(300));
-        let error = said.hear(shell("sleep 600 & echo $!; wait")).unwrap_err();
+    fn late_step_is_ended_with_its_children() {
+        let mut transcript = Transcript::within(Duration::from_secs(5));
+        let error = transcript
+            .hear(shell("sleep 600 & echo $!; wait"))
+            .unwrap_err();
         assert!(error.to_string().contains("too long"), "{error}");
-        let child = said.last.front().expect("its number").clone();
+        let child = transcript.last.front().expect("its number").clone();
         let mut state = Command::new("ps");
         let state = state.args(["-o", "stat=", "-p", &child]).output().unwrap();
         let state = String::from_utf8_lossy(&state.stdout).into_owned();
         assert!(state.is_empty() || state.starts_with('Z'), "{state}");
+        transcript.clean_up();
+        transcript.hear(shell("sleep 0.1")).unwrap();
     }
 
     #[test]
     fn end_is_heard_while_somebody_holds_the_pipe() {
-        let mut said = Said::within(Duration::from_secs(60));
+        let mut transcript = Transcript::within(Duration::from_secs(60));
         let began = Instant::now();
-        said.hear(shell("sleep 30 & echo $!; exit 0")).unwrap();
+        transcript
+            .hear(shell("sleep 30 & echo $!; exit 0"))
+            .unwrap();
         assert!(began.elapsed() < Duration::from_secs(20));
-        let left: u32 = said.last.front().unwrap().parse().unwrap();
+        let left: u32 = transcript.last.front().unwrap().parse().unwrap();
         end_tree(left).unwrap();
     }
 }
