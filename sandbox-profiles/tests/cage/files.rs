@@ -109,7 +109,7 @@ fn a_descriptor_for_reading_is_no_way_to_change_a_file() {
 /// real: what a shipped profile lets a writer only read is its own program (`profiles`).
 #[cfg(target_os = "linux")]
 #[test]
-fn lock_on_what_is_only_read_is_pretended() {
+fn lock_of_a_monitored_worker_is_pretended() {
     let taken = Outcome::Refused(Errno::EAGAIN);
     let open = Outcome::Done(String::new());
     let (_listener, port) = listener("127.0.0.1:0");
