@@ -2,7 +2,7 @@
 
 use crate::owner::Desk;
 use clap::Args;
-use plexus_client::{Exit, Stop};
+use plexus_client::{Exit, Stop, near};
 use plexus_owner::exposure::{Expose, List};
 use plexus_protocol::{CapabilityId, ErrorCode};
 
@@ -23,20 +23,25 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
     desk.ask_for_person_by(&asked)?;
     let mut owner = desk.open().await?;
     // Hiding does not wait for a look.
-    let is_there = match owner.call(&List {}).await {
-        Ok(listed) => listed.capabilities.iter().any(|one| one.id == id),
-        Err(_) => true,
-    };
+    let listed = owner.call(&List {}).await;
+    let all = listed
+        .as_ref()
+        .map_or(&[][..], |listed| &listed.capabilities);
+    let is_there = listed.is_err() || all.iter().any(|one| one.id == id);
+    let meant = near(id.as_str(), all.iter().map(|one| one.id.as_str()));
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
     if enabled && !is_there {
-        let why = format!("unknown capability id(s): {id}");
+        let why = format!("no source offers {id}{meant}");
         let refused = Stop::new(Exit::Failed, ErrorCode::UnknownCapability.as_str(), why);
-        return Err(desk.meant(&[id], refused.next("plexusctl status")).await);
+        return Err(refused.next("plexusctl status"));
     }
     let reply = owner.call(&asked).await?;
     let said = match (enabled, is_there) {
-        (true, _) => "agents can see it and ask for it",
-        (false, true) => "hidden from all agents; its grants are suspended",
-        (false, false) => "no source offers it now; should one, it is hidden from all agents",
+        (true, _) => "agents can see it and ask for it".to_owned(),
+        (false, true) => "hidden from all agents; its grants are suspended".to_owned(),
+        (false, false) => {
+            format!("no source offers it now; should one, it is hidden from all agents{meant}")
+        }
     };
     desk.show(&reply, || format!("{id}: {said}"))
 }

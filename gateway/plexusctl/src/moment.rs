@@ -116,6 +116,15 @@ pub(crate) fn minute(at: &Zoned) -> String {
     at.strftime("%H:%M").to_string()
 }
 
+/// `10:42` where that is the day of `now`, and otherwise `Thu 2026-11-19 10:42`.
+pub(crate) fn read(at: Timestamp, now: &Zoned) -> String {
+    let at = local(at, now.time_zone());
+    match day(&at) {
+        its if its == day(now) => minute(&at),
+        its => format!("{its} {}", minute(&at)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

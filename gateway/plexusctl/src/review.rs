@@ -41,7 +41,8 @@ pub(crate) async fn run(desk: &Desk, review: Review) -> Result<Exit, Stop> {
 /// What a person reads.
 fn page(reply: &Reviewed) -> Page {
     let mut page = Page::default();
-    let (agent, since) = (text::line(&reply.agent_id), reply.since);
+    let agent = text::line(&reply.agent_id);
+    let since = moment::read(reply.since, &moment::now());
     let (mut files, mut lost) = (0, 0);
     for source in &reply.sources {
         let name = &source.source;
@@ -127,8 +128,11 @@ mod tests {
     }
 
     fn text_of(reply: serde_json::Value) -> String {
-        let text = page(&serde_json::from_value(reply).unwrap()).text();
-        text.replace("00000000-0000-4000-8000-00000000000", "")
+        let reply: Reviewed = serde_json::from_value(reply).unwrap();
+        let since = moment::read(reply.since, &moment::now());
+        let text = page(&reply).text();
+        let text = text.replace("00000000-0000-4000-8000-00000000000", "");
+        text.replace(&since, "then")
     }
 
     #[test]
@@ -162,12 +166,9 @@ mod tests {
              \x20 (every change to it was undone)\n\n\
              notes: no before-image kept:\n\
              \x20 evt_0  replaced old.md, +1 −0\n\
-             my-cc changed 3 files since 2026-01-01T00:00:00.000Z, and 1 more of which nothing is kept."
+             my-cc changed 3 files since then, and 1 more of which nothing is kept."
         );
         let none = json!({"agentId": "a", "since": "2026-01-01T00:00:00.000Z", "sources": [], "cut": false});
-        assert_eq!(
-            text_of(none),
-            "a changed nothing since 2026-01-01T00:00:00.000Z."
-        );
+        assert_eq!(text_of(none), "a changed nothing since then.");
     }
 }

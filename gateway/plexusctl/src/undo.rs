@@ -75,18 +75,12 @@ async fn show(desk: &Desk) -> Result<Exit, Stop> {
 }
 
 fn as_text(calls: &[ActivityRow]) -> String {
-    let (now, today) = (moment::now(), moment::day(&moment::now()));
+    let now = moment::now();
     let rows = calls.iter().map(|row| {
         let call = row.call();
-        let at = moment::local(call.at, now.time_zone());
-        let day = moment::day(&at);
-        let when = match day == today {
-            true => moment::minute(&at),
-            false => format!("{day} {}", moment::minute(&at)),
-        };
         let who = call.agent_id.clone().unwrap_or_else(|| "you".to_owned());
         [
-            when,
+            moment::read(call.at, &now),
             who,
             activity::words::said(call),
             call.audit_id.clone(),
@@ -110,7 +104,7 @@ fn page(plan: &UndoPlan) -> Page {
         text::line(who),
         text::line(plan.did.as_deref().unwrap_or_default()),
         plan.capability_id,
-        plan.at,
+        moment::read(plan.at, &moment::now()),
     ));
     page.say(format!("afterwards: {}", text::line(&plan.plan.summary)));
     page.plan(&plan.plan);
@@ -133,9 +127,10 @@ mod tests {
             "preview": {"diff": "--- a.md\n+++ a.md\n-new\n+old\n", "form": "diff", "cut": false},
         });
         let mut plan: UndoPlan = serde_json::from_value(plan).unwrap();
+        let then = moment::read(plan.at, &moment::now());
         assert_eq!(
-            page(&plan).text(),
-            "my-cc: replaced a\\u{1b}.md, +1 −1 (workspace.write, 2026-01-01T00:00:00.000Z)\n\
+            page(&plan).text().replace(&then, "then"),
+            "my-cc: replaced a\\u{1b}.md, +1 −1 (workspace.write, then)\n\
              afterwards: restored a.md, +1 −1\n\
              warning: This amounts to running code\n  │ --- a.md\n  │ +++ a.md\n  │ -new\n  │ +old"
         );
