@@ -114,7 +114,12 @@ fn the_tests_that_the_pages_name_exist() {
     let tests = tests();
     assert!(tests.contains("documents::the_tests_that_the_pages_name_exist"));
     assert!(!tests.contains("documents::root"), "a function is no test");
-    let pages = ["coverage.md", "sandbox-probes.md", "contained.md"];
+    let pages = [
+        "coverage.md",
+        "sandbox-probes.md",
+        "contained.md",
+        "day-of-use.md",
+    ];
     let coverage = pages.map(report).concat();
     let named: BTreeSet<&str> = named_tests(&coverage).collect();
     let missing: Vec<_> = named
