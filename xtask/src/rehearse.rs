@@ -47,7 +47,7 @@ machine   | 1 | system, processor, tools                                       |
 build     | 7 | all programs, in the profile dev                               | the same
 units     | 4 | unit tests of all crates                                       | the same
 cage      | 2 | starts each sandbox and attacks it                             | the same, and more attacks
-keeper    | 2 | questions of decision 0138, runs of commands and MCP programs   | Linux's keeper
+keeper    | 2 | questions of decision 0138, runs of commands and MCP programs  | Linux's keeper
 seatbelt  | 2 | asks the kernel for each answer that is assumed                | Linux's kernel is asked
 calendar  | 2 | a test calendar: made, read through Plexus, removed            | with the fake
 reminders | 2 | a test list: a reminder added, read, undone; removed           | with the fake

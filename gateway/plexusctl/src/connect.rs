@@ -11,7 +11,7 @@ use plexus_client::{Exit, Stop, shell, span, text};
 use plexus_owner::agents::{
     Connect as ConnectCall, Connected, EnrollingAgent, NestedAgent, RefusedStanding,
 };
-use plexus_protocol::{AgentId, CapabilityId, Reach, Timestamp, body::StandingGrant};
+use plexus_protocol::{AgentId, CapabilityId, ErrorCode, Reach, Timestamp, body::StandingGrant};
 use std::path::PathBuf;
 
 /// Connecting an agent.
@@ -74,10 +74,11 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
     let asked = connect.asked()?;
     let reply = match desk.open().await?.call(&asked).await {
         Ok(reply) => reply,
-        Err(refused) => {
+        Err(refused) if refused.code == ErrorCode::UnknownCapability.as_str() => {
             let typed = [connect.allow, connect.standing].concat();
             return Err(desk.meant(&typed, refused).await);
         }
+        Err(refused) => return Err(refused),
     };
     desk.show(&reply, || match &reply {
         Connected::Nested(agent) => nested_as_text(agent, span::now()),

@@ -1,8 +1,8 @@
 //! `plexusctl expose` and `plexusctl unexpose` (docs/protocol/owner.md#exposure).
 
-use crate::owner::Desk;
+use crate::owner::{Desk, did_you_mean};
 use clap::Args;
-use plexus_client::{Exit, Stop, near};
+use plexus_client::{Exit, Stop};
 use plexus_owner::exposure::{Expose, List};
 use plexus_protocol::{CapabilityId, ErrorCode};
 
@@ -22,14 +22,13 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
     };
     desk.ask_for_person_by(&asked)?;
     let mut owner = desk.open().await?;
-    // Hiding does not wait for a look.
+    // Where nobody can tell what there is, it is tried: hiding above all.
     let listed = owner.call(&List {}).await;
     let all = listed
         .as_ref()
         .map_or(&[][..], |listed| &listed.capabilities);
     let is_there = listed.is_err() || all.iter().any(|one| one.id == id);
-    let meant = near(id.as_str(), all.iter().map(|one| one.id.as_str()));
-    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    let meant = did_you_mean(std::slice::from_ref(&id), all);
     if enabled && !is_there {
         let why = format!("no source offers {id}{meant}");
         let refused = Stop::new(Exit::Failed, ErrorCode::UnknownCapability.as_str(), why);

@@ -5,7 +5,10 @@ use crate::{
     screen::lines::laid,
 };
 use plexus_client::{Exit, Home, Stop, near, out, text};
-use plexus_owner::{Act, exposure::List};
+use plexus_owner::{
+    Act,
+    exposure::{ExposedCapability, List},
+};
 use plexus_protocol::CapabilityId;
 use serde::Serialize;
 use serde_json::Value;
@@ -36,23 +39,8 @@ impl Desk {
         let Ok(listed) = owner.call(&List {}).await else {
             return refused;
         };
-        let names: Vec<&str> = listed
-            .capabilities
-            .iter()
-            .map(|one| one.id.as_str())
-            .collect();
-        let typed = typed.iter().map(CapabilityId::as_str);
-        let typed = typed.filter(|id| !names.contains(id));
-        let meant: Vec<_> = typed
-            .filter_map(|id| near(id, names.iter().copied()))
-            .collect();
-        match meant.is_empty() {
-            true => refused,
-            false => {
-                let why = format!("{}; did you mean {}?", refused.why, meant.join(", "));
-                Stop { why, ..refused }
-            }
-        }
+        let why = refused.why.clone() + &did_you_mean(typed, &listed.capabilities);
+        Stop { why, ..refused }
     }
 
     /// Refuses a call of this kind, unless a person makes it.
@@ -90,6 +78,19 @@ impl Desk {
             false => laid(&text()),
         };
         out::line(&shown).map(|()| Exit::Ok)
+    }
+}
+
+/// The end of a sentence about capabilities that were typed and are none: those that may have been meant; empty where nobody can
+/// tell.
+pub(crate) fn did_you_mean(typed: &[CapabilityId], listed: &[ExposedCapability]) -> String {
+    let names = || listed.iter().map(|one| one.id.as_str());
+    let unknown = typed.iter().map(CapabilityId::as_str);
+    let unknown = unknown.filter(|id| names().all(|name| name != *id));
+    let meant: Vec<_> = unknown.filter_map(|id| near(id, names())).collect();
+    match meant.is_empty() {
+        true => String::new(),
+        false => format!("; did you mean {}?", meant.join(", ")),
     }
 }
 

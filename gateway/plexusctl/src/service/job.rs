@@ -27,7 +27,7 @@ impl Job {
     }
 }
 
-/// What jobs are called.
+/// The names of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Names {
     /// The names of a person's own service.
