@@ -39,8 +39,13 @@ impl Desk {
         let Ok(listed) = owner.call(&List {}).await else {
             return refused;
         };
-        let why = refused.why.clone() + &did_you_mean(typed, &listed.capabilities);
-        Stop { why, ..refused }
+        match did_you_mean(typed, &listed.capabilities) {
+            meant if meant.is_empty() => refused,
+            meant => {
+                let why = refused.why.trim_end_matches('.').to_owned() + &meant;
+                Stop { why, ..refused }
+            }
+        }
     }
 
     /// Refuses a call of this kind, unless a person makes it.
