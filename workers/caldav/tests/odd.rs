@@ -111,6 +111,8 @@ async fn odd_rules_are_worked_out_or_named() {
         RRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=2 | RRULE:FREQ=WEEKLY;BYDAY=TH;COUNT=2 => 5, 8, 12, 15
         # The start is off the rule.
         RRULE:FREQ=WEEKLY;BYDAY=WE;COUNT=2 => 5, 7, 14
+        # The fiftieth Monday from the end of the year, which has 52.
+        RRULE:FREQ=YEARLY;BYDAY=-50MO;COUNT=1 => 5, 19
         RRULE:FREQ=WEEKLY;UNTIL=20260120;COUNT=-1 => 5, 12, 19 ! COUNT or INTERVAL below 1
         RRULE:FREQ=WEEKLY;INTERVAL=0;COUNT=2 => 5, 12 ! COUNT or INTERVAL below 1
         RRULE:FREQ=WEEKLY;INTERVAL=-2;COUNT=2 => 5, 12 ! COUNT or INTERVAL below 1
