@@ -63,6 +63,8 @@ pub struct Issuer {
     pub revocation: Option<String>,
     /// It names itself in what the browser brings back (RFC 9207).
     pub names_itself: bool,
+    /// It takes the secret of a client in the form alone, and in no header.
+    pub secret_in_form: bool,
 }
 
 /// The answer to [`SignInStep::Registration`].

@@ -50,6 +50,21 @@ impl McpWeb {
     #[must_use]
     #[track_caller]
     pub fn start(era: Era) -> Self {
+        Self::with_manners(era, |_| None)
+    }
+
+    /// The same with manners of its own: an answer of HTTP as it is sent, in place of the usual one. An empty one ends the
+    /// connection.
+    ///
+    /// # Panics
+    /// When this machine has no port.
+    #[must_use]
+    #[track_caller]
+    pub fn with_manners(
+        era: Era,
+        manners: impl Fn(&Heard) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        let manners = Arc::new(manners);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
@@ -57,10 +72,11 @@ impl McpWeb {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let keeps = Arc::clone(&keeps);
+                let manners = Arc::clone(&manners);
                 // One that breaks off ends its own connection alone.
                 thread::spawn(move || {
                     if let Some(request) = read(&client) {
-                        let answer = answer(era, &request);
+                        let answer = manners(&request).unwrap_or_else(|| answer(era, &request));
                         keeps
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
@@ -302,7 +318,9 @@ fn checked(tool: &str) -> Option<Value> {
     Some(json!({"resultType": "complete", "content": content, "isError": tool == "error.handling"}))
 }
 
-pub(crate) fn http(status: u16, kind: &str, headers: &str, body: &str) -> String {
+/// An answer of HTTP, as it is sent; of `headers`, each ends its line.
+#[must_use]
+pub fn http(status: u16, kind: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {status} said\r\ncontent-type: {kind}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"

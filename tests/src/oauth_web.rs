@@ -5,7 +5,10 @@
 
 use crate::http::Client;
 use crate::mcp_web::{Era, Heard, http, opened, read};
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use plexus_protocol::Digest;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +51,16 @@ pub enum Lie {
     Endless,
     /// A sign-in is ended at this address.
     Revocation(String),
+    /// Nobody registers: its one client is [`OWN_CLIENT`], which proves itself in this way alone.
+    Unregistered(&'static str),
+    /// It sends whoever asks at this path on to this address.
+    Sends(&'static str, String),
+    /// Its tokens are of another server, which takes none of them.
+    Audience,
 }
+
+/// Id and secret of a client that somebody registered by hand.
+pub const OWN_CLIENT: (&str, &str) = ("own client", "own:secret");
 
 #[derive(Default)]
 struct Kept {
@@ -208,6 +220,12 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
     lock(kept).heard.push(request.clone());
     let json = |status: u16, body: Value| http(status, "application/json", "", &body.to_string());
     match (method, path) {
+        (_, path) if matches!(lie, Lie::Sends(from, _) if *from == path) => {
+            let Lie::Sends(_, target) = lie else {
+                return String::new();
+            };
+            http(307, "text/plain", &format!("Location: {target}\r\n"), "")
+        }
         ("GET", "/.well-known/oauth-protected-resource/mcp") => {
             let server = match lie {
                 Lie::Server(other) => other.clone(),
@@ -245,9 +263,13 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
                     "issuer": if *lie == Lie::Issuer { format!("{here}/other") } else { here.clone() },
                     "authorization_endpoint": or(page.as_ref(), "/authorize"),
                     "token_endpoint": or(tokens.as_ref(), "/token"),
-                    "registration_endpoint": or(registration.as_ref(), "/register"),
+                    "registration_endpoint": (!matches!(lie, Lie::Unregistered(_))).then(|| or(registration.as_ref(), "/register")),
                     "code_challenge_methods_supported": if *lie == Lie::NoPkce { vec!["plain"] } else { vec!["S256"] },
                     "authorization_response_iss_parameter_supported": *lie == Lie::Nameless,
+                    "token_endpoint_auth_methods_supported": match lie {
+                        Lie::Unregistered(way) => [*way],
+                        _ => ["none"],
+                    },
                 }),
             )
         }
@@ -263,6 +285,11 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
         ("GET", "/authorize") => authorize(lie, kept, fields(query)),
         ("POST", "/token") => {
             let form = fields(request.body.as_str().unwrap_or_default());
+            if let Lie::Unregistered(way) = lie
+                && !is_own_client(way, request, &form)
+            {
+                return json(401, json!({"error": "invalid_client"}));
+            }
             let (status, told) = tokens(&here, lie, &mut lock(kept), &form);
             json(status, told)
         }
@@ -288,7 +315,8 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
                 .headers
                 .get("authorization")
                 .and_then(|given| given.strip_prefix("Bearer "));
-            let is_good = given.is_some_and(|given| lock(kept).access.contains(given));
+            let is_good = *lie != Lie::Audience
+                && given.is_some_and(|given| lock(kept).access.contains(given));
             if let (true, Some(missing)) = (is_good, missing(&lock(kept), &request.body)) {
                 let challenge = format!(
                     "WWW-Authenticate: Bearer error=\"insufficient_scope\", scope=\"{missing}\"\r\n"
@@ -311,6 +339,19 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
     }
 }
 
+/// Whether a client proves in this way that it is [`OWN_CLIENT`].
+fn is_own_client(way: &str, request: &Heard, form: &BTreeMap<String, String>) -> bool {
+    let (id, secret) = OWN_CLIENT;
+    let is = |name: &str, value: &str| form.get(name).is_some_and(|given| given == value);
+    match way {
+        "client_secret_post" => is("client_id", id) && is("client_secret", secret),
+        _ => {
+            let basic = BASE64_STANDARD.encode(format!("{}:{}", escaped(id), escaped(secret)));
+            request.headers.get("authorization") == Some(&format!("Basic {basic}"))
+        }
+    }
+}
+
 /// The scope that a call needs and its token has not.
 fn missing(kept: &Kept, asked: &Value) -> Option<String> {
     let (tool, scope) = kept.needs.as_ref()?;
@@ -322,7 +363,8 @@ fn missing(kept: &Kept, asked: &Value) -> Option<String> {
 fn authorize(lie: &Lie, kept: &Mutex<Kept>, asked: BTreeMap<String, String>) -> String {
     let mut kept = lock(kept);
     let of = |name: &str| asked.get(name).cloned().unwrap_or_default();
-    if kept.clients.get(&of("client_id")) != Some(&of("redirect_uri"))
+    let is_own = matches!(lie, Lie::Unregistered(_)) && of("client_id") == OWN_CLIENT.0;
+    if !is_own && kept.clients.get(&of("client_id")) != Some(&of("redirect_uri"))
         || of("code_challenge_method") != "S256"
     {
         return http(400, "text/plain", "", "no such client");
@@ -367,7 +409,7 @@ fn tokens(here: &str, lie: &Lie, kept: &mut Kept, form: &BTreeMap<String, String
             let is = |name: &str, value: &str| asked.get(name).map(String::as_str) == Some(value);
             if !is("code_challenge", &challenge)
                 || !is("redirect_uri", &of("redirect_uri"))
-                || !is("client_id", &of("client_id"))
+                || form.contains_key("client_id") && !is("client_id", &of("client_id"))
             {
                 return refused("not who asked");
             }

@@ -451,6 +451,122 @@ fn bad_tool_costs_no_other() {
     assert_contains(shown.expect_ok(), "a server may lend 255 tools");
 }
 
+/// Names and schemas as servers write them: lent, or named with the reason.
+#[test]
+fn names_and_schemas_of_others_are_lent_or_named() {
+    let lent = Lent {
+        gateway: Gateway::start(),
+        folder: Folder::empty(),
+    };
+    let of =
+        |name: &str, what: &str| format!(r#"{{"type":"object","properties":{{"{name}":{what}}}}}"#);
+    let object = r#"{"type":"object"}"#;
+    let long = "n".repeat(129);
+    let taken = [
+        ("empty", "{}"),
+        ("untyped", r#"{"properties":{"a":{"type":"string"}}}"#),
+        (
+            "lookahead",
+            &of(
+                "k",
+                r#"{"type":"string","pattern":"^(?!undefined$|null$)"}"#,
+            ),
+        ),
+        (
+            "reference",
+            &of("k", r#"{"type":"string","pattern":"^(a)\\1$"}"#),
+        ),
+        (
+            "escapes",
+            &of(
+                "k",
+                r#"{"type":"string","pattern":"^[\\u0041-\\u005a]+\\/$"}"#,
+            ),
+        ),
+        (
+            "formats",
+            &of("k", r#"{"type":"string","format":"my-format"}"#),
+        ),
+        ("nullable", &of("k", r#"{"type":"string","nullable":true}"#)),
+        ("choice", &of("k", r#"{"enum":["a",null,3]}"#)),
+        (
+            "closed",
+            r#"{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}"#,
+        ),
+        (
+            "draft2020",
+            r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"t":{"type":"array","prefixItems":[{"type":"string"}],"items":false}}}"#,
+        ),
+        (
+            "anchor",
+            r##"{"type":"object","$defs":{"A":{"$anchor":"aa","type":"string"}},"properties":{"a":{"$ref":"#aa"}}}"##,
+        ),
+        ("dotted.name-1", object),
+        // The server checks it.
+        ("regex", &of("k", r#"{"type":"string","pattern":"["}"#)),
+    ];
+    let refused = [
+        ("yes", "true", "no object"),
+        ("nothing", "null", "no object"),
+        (
+            "list",
+            r#"{"type":"array","items":{"type":"string"}}"#,
+            "takes no object",
+        ),
+        (
+            "dangling",
+            &of("a", r##"{"$ref":"#/$defs/Missing"}"##),
+            "schema",
+        ),
+        (
+            "remote",
+            &of("a", r#"{"$ref":"https://example.com/x.json"}"#),
+            "another document",
+        ),
+        (
+            "file",
+            &of("a", r#"{"$ref":"file:///etc/passwd"}"#),
+            "another document",
+        ),
+        ("kind", &of("a", r#"{"type":"str"}"#), "schema"),
+        (&long, object, "name"),
+        ("", object, "name"),
+        ("a b", object, "name"),
+    ];
+    let tool = |name: &str, schema: &str| format!(r#"{{"name":"{name}","inputSchema":{schema}}}"#);
+    let control = [("say", object), ("do", object)];
+    let all = control
+        .iter()
+        .chain(&taken)
+        .map(|(name, schema)| tool(name, schema));
+    let all: Vec<_> = all
+        .chain(refused.iter().map(|(name, schema, _)| tool(name, schema)))
+        .collect();
+    lent.folder.write("tools", format!("[{}]", all.join(",")));
+    let shown = lent.add();
+    let shown = shown.expect_ok();
+    let agent = lent.agent();
+    let sees = agent.sees();
+    for (name, _) in control.iter().chain(&taken) {
+        assert!(
+            sees.iter().any(|id| *id == format!("odd.{name}")),
+            "{name}: {shown}"
+        );
+    }
+    let of_server: Vec<_> = sees.iter().filter(|id| id.starts_with("odd.")).collect();
+    let lent = control.len() + taken.len();
+    assert_eq!(of_server.len(), lent, "{of_server:?} {shown}");
+    for (name, _, why) in refused {
+        let line = shown
+            .lines()
+            .find(|line| line.contains(&format!("tool {name}: not lent")));
+        assert!(
+            line.is_some_and(|line| line.contains(why)),
+            "{name}: {line:?} {shown}"
+        );
+    }
+}
+
 #[test]
 fn failed_start_says_why_and_what_to_do() {
     let lent = Lent {
@@ -528,4 +644,241 @@ fn server_that_says_nothing_at_its_start_is_told_of() {
     assert_contains(&said.stderr, "it took longer than it may");
     let none = gateway.cli(["mcp", "list"]);
     assert_contains(none.expect_ok(), "no MCP server is lent");
+}
+
+/// An answer with these words, where `ID` stands for the id of the call.
+fn served(words: &str) -> String {
+    let content = json!([{"type": "text", "text": words}]);
+    format!(r#"{{"jsonrpc":"2.0","id":ID,"result":{{"content":{content}}}}}"#)
+}
+
+/// What comes beside an answer, or as one, from servers that take the protocol lightly.
+#[test]
+fn messages_of_others_are_read() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let answer = served("served");
+    let with = |before: &str| vec![before.to_owned(), format!("{answer}\n")];
+    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}"#;
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":TOKEN,"progress":1,"total":2}}"#;
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    let asks = |method: &str| format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}"}}"#);
+    for sends in [
+        with(""),
+        with("Loading…\n"),
+        with("\n\r\n"),
+        with("\u{feff}"),
+        with("{\"level\":\"info\"}\n"),
+        with(&format!("{progress}\n")),
+        with(&format!("{}\n", asks("ping"))),
+        with(&format!("{}\n", asks("roots/list"))),
+        with(&format!("{}\n", asks("sampling/createMessage"))),
+        with(
+            r#"{"jsonrpc":"2.0","id":987654,"result":{}}
+"#,
+        ),
+        with(&format!("{log}\n").repeat(2_000)),
+        with(&format!("{changed}\n").repeat(500)),
+        vec![format!("{answer}\r\n")],
+        vec![format!("[{answer}]\n")],
+        vec![answer.replace("ID", r#""ID""#) + "\n"],
+        vec![answer.replace("ID", "ID.0") + "\n"],
+        vec![answer.replace(r#""jsonrpc":"2.0","#, "") + "\n"],
+        vec![answer.replace(r#","result""#, r#","error":null,"result""#) + "\n"],
+        vec![format!("{answer}\n{answer}\n")],
+        vec![
+            answer.split_at(20).0.to_owned(),
+            format!("{}\n", answer.split_at(20).1),
+        ],
+    ] {
+        let input = json!({ "sends": sends });
+        for told in [
+            agent.must("odd.say", input.clone()),
+            lent.done(&agent, &input),
+        ] {
+            assert_eq!(told["output"]["text"], "served", "{sends:.2?}: {told}");
+        }
+    }
+    // One that ends with its answer has answered, and the next call has another one.
+    let input = json!({"sends": [format!("{answer}\n"), "exit"]});
+    for _ in 0..2 {
+        assert_eq!(lent.done(&agent, &input)["output"]["text"], "served");
+    }
+    // What cannot be one is told, and ends the server.
+    for broken in [
+        format!("Loading… {answer}\n"),
+        answer.replace(',', ",\n") + "\n",
+    ] {
+        let input = json!({ "sends": [broken] });
+        let read = agent.invoke("odd.say", input.clone()).json()["error"].clone();
+        let done = lent.done(&agent, &input)["error"].clone();
+        for (error, effect) in [(&read, "none"), (&done, "unknown")] {
+            assert_eq!(error["effect"], effect, "{error}");
+            assert_contains(&error["message"].to_string(), "a message that is no JSON");
+        }
+    }
+    agent.must("odd.say", json!({"control": 1}));
+}
+
+#[test]
+fn results_that_say_little_or_much_are_told() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let say = |result: Value| {
+        agent
+            .invoke("odd.say", json!({"result": result.to_string()}))
+            .json()
+    };
+    for empty in [json!({}), json!({"content": []}), json!({"content": null})] {
+        assert_eq!(say(empty.clone())["output"], json!({}), "{empty}");
+    }
+    for failed in [
+        json!({"isError": true}),
+        json!({"content": [], "isError": true}),
+        json!({"content": null, "isError": true}),
+    ] {
+        let error = say(failed.clone())["error"].clone();
+        assert_eq!(error["detail"]["reason"], "tool_failed", "{error}");
+        assert_contains(&error["message"].to_string(), "it does not say why");
+    }
+    let long =
+        json!({"content": [{"type": "text", "text": "no ".repeat(100_000)}], "isError": true});
+    let error = say(long)["error"].clone();
+    let length = error.to_string().len();
+    assert!((200..16_384).contains(&length), "{length}");
+    let nul = json!({"content": [{"type": "text", "text": "a\u{0}b"}]});
+    assert_eq!(say(nul)["output"]["text"], "a\u{0}b");
+    let long = agent.invoke("odd.say", json!({"long": 5_500_000})).json();
+    let length = long["output"]["text"].as_str().map(str::len);
+    assert_eq!(length, Some(5_500_000), "{long:.300}");
+    let longer = agent.invoke("odd.say", json!({"long": 11_000_000})).json();
+    assert_contains(
+        &longer["error"]["message"].to_string(),
+        "larger than 8388608 bytes",
+    );
+}
+
+/// Lists of pages, and what stands in place of one.
+#[test]
+fn lists_of_others_are_read_to_their_end() {
+    let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+    let page = |names: &[&str], next: Value| {
+        let tools: Vec<_> = names.iter().map(|name| tool(name)).collect();
+        format!(
+            r#""result":{}"#,
+            json!({"tools": tools, "nextCursor": next})
+        )
+    };
+    let both: &[&str] = &["say", "do"];
+    for (files, lent, says) in [
+        (
+            vec![
+                ("", page(&["say"], json!("p2"))),
+                (".p2", page(&["do"], json!(""))),
+                (".", page(&["more"], json!(null))),
+            ],
+            Some(&["say", "do", "more"][..]),
+            "",
+        ),
+        (
+            vec![("", page(both, json!(""))), (".", page(both, json!("")))],
+            Some(both),
+            "",
+        ),
+        (vec![("", page(both, json!(null)))], Some(both), ""),
+        (
+            vec![("", page(both, json!("8"))), (".8", page(both, json!("8")))],
+            None,
+            "a list without an end",
+        ),
+        (
+            vec![("", r#""result":{"tools":null}"#.to_owned())],
+            None,
+            "a list that is none",
+        ),
+        (vec![("", page(&[], json!(null)))], None, "no tool"),
+    ] {
+        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        for (name, text) in files {
+            folder.write(&format!("tools.list{name}"), text);
+        }
+        let lending = Lent { gateway, folder };
+        let added = lending.add();
+        match lent {
+            Some(names) => {
+                let shown = added.expect_ok();
+                for name in names {
+                    assert_contains(shown, &format!("tool {name}:"));
+                }
+                // A tool without words of its own says so.
+                let agent = lending.gateway.agent_with("caller", &["odd.say"]);
+                assert_contains(&agent.manifest().to_string(), "(no description)");
+                agent.must("odd.say", json!({}));
+            }
+            None => {
+                assert_ne!(added.status, 0, "{added}");
+                assert_contains(&added.to_string(), says);
+            }
+        }
+    }
+}
+
+#[test]
+fn start_of_others_is_heard() {
+    // Words of either stream, and members that are null, are no reason not to begin.
+    let lent = {
+        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        folder.write("says", "Starting…\n[1/2] cache\n");
+        folder.write("floods", "20000");
+        folder.write("initialize", r#""result":{"protocolVersion":"2025-06-18","capabilities":{"tools":null},"serverInfo":null,"instructions":null,"_meta":null}"#);
+        Lent { gateway, folder }
+    };
+    lent.add().expect_ok();
+    lent.agent().must("odd.say", json!({}));
+    // One that says on its standard output why it ends has said it.
+    let lent = {
+        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        folder.write("says", "usage: odd FOLDER\nno such folder\n");
+        folder.write("dies", "");
+        Lent { gateway, folder }
+    };
+    let added = lent.add();
+    assert_ne!(added.status, 0, "{added}");
+    assert_contains(&added.to_string(), "no such folder");
+}
+
+#[test]
+fn lists_have_the_words_of_a_server_and_mark_them_once() {
+    let lent = Lent {
+        gateway: Gateway::start(),
+        folder: Folder::empty(),
+    };
+    let tool = |name: &str| {
+        json!({
+            "name": name, "title": "Say things", "description": "Says it. And then some more of it.\nNever mind.",
+            "inputSchema": {"type": "object"},
+        })
+    };
+    lent.folder
+        .write("tools", json!([tool("say"), tool("do")]).to_string());
+    lent.add().expect_ok();
+    let agent = lent.agent();
+    let found = lent.gateway.client().get("/.well-known/plexus").expect_ok();
+    let entries = found["capabilities"].as_array().expect("entries");
+    let of_server = |entry: &&Value| entry["source"] == "odd";
+    for entry in entries.iter().filter(of_server) {
+        assert_eq!(entry["summary"], "Say things: Says it.", "{entry}");
+        assert_eq!(entry["provenance"], "extension", "{entry}");
+    }
+    assert_eq!(entries.iter().filter(of_server).count(), 2, "{found}");
+    let listed = lent.typed(&agent, ["list"]);
+    let listed = listed.expect_ok();
+    assert_eq!(
+        listed.matches("Say things: Says it.").count(),
+        2,
+        "{listed}"
+    );
+    let mark = "described in words of a third party: odd.*";
+    assert_eq!(listed.matches(mark).count(), 1, "{listed}");
+    assert_eq!(listed.matches("hird-party").count(), 0, "{listed}");
 }

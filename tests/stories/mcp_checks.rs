@@ -72,11 +72,11 @@ const TOOL_DIFFERENCES: [(&str, &str); 5] = [
     ("sep-2106-conditional-keywords-preserved", "the same"),
     (
         "tools-call-with-progress",
-        "the tool is a read, which is told once it has ended; progress is of effects (mcp_servers)",
+        "the tool is a read: a client hears how long it has worked, and no words of it before it is judged",
     ),
     (
         "tools-call-embedded-resource",
-        "a resource that is text is told as text, once: a model reads it either way",
+        "a resource that is text is told as text, and its address as a link",
     ),
     ("tools-call-mixed-content", "the same"),
 ];
@@ -103,7 +103,7 @@ const LEFT_OUT: [(&str, &str); 15] = [
     ),
     (
         "tools-call-with-logging",
-        "log messages of a lent server are the owner's, in plexusctl logs",
+        "log messages of a lent server are passed over: they are no part of an answer",
     ),
     ("logging-set-level", "the same"),
     (

@@ -149,6 +149,8 @@ fn python_server_reaches_the_host_that_was_named_and_no_other() {
         lent.https.port
     );
     assert_contains(&card, &reaches);
+    let reads = json!({"name": "reads its secret", "value": "TOKEN"});
+    assert_contains(&card, &reads.to_string());
     lent.reaches_its_host_alone();
 
     // Past the proxy it reaches nobody, though somebody listens.

@@ -30,7 +30,7 @@ impl Plain {
         }
     }
 
-    fn request(&self, method: &str, params: Value) -> Request {
+    pub(crate) fn request(&self, method: &str, params: Value) -> Request {
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         self.client.request("POST", "/mcp").json(message)
     }

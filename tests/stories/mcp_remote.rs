@@ -3,9 +3,10 @@
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     Folder, Gateway, Terminal,
-    mcp_web::{Era, McpWeb, TOKEN},
+    mcp_web::{Era, Heard, McpWeb, TOKEN, http},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 
 /// Adds the server as `web`, with its token from a file and one read.
 fn add(gateway: &Gateway, folder: &Folder, url: &str, token: &str) -> plexus_tests::programs::Said {
@@ -180,4 +181,184 @@ fn plain_http_is_for_this_machine_alone() {
     let (gateway, folder) = (Gateway::start(), Folder::empty());
     let refused = add(&gateway, &folder, "http://tools.example.org/mcp", TOKEN);
     assert_contains(&refused.all(), "nothing else is encrypted");
+}
+
+/// The answer of a call in a manner that its argument names; `None` where there is none.
+fn mannered(heard: &Heard) -> Option<String> {
+    const JSON: &str = "application/json";
+    const EVENTS: &str = "text/event-stream";
+    let what = heard.body["params"]["arguments"]["what"].as_str()?;
+    let id = &heard.body["id"];
+    let error = |id: &Value, code: i64, message: &str| {
+        let error = json!({"code": code, "message": message});
+        json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string()
+    };
+    let content = json!([{"type": "text", "text": "served"}]);
+    let reply = json!({"jsonrpc": "2.0", "id": id, "result": {"content": content}});
+    let lines = serde_json::to_string_pretty(&reply).expect("JSON");
+    let lines: String = lines
+        .lines()
+        .map(|line| format!("data: {line}\n"))
+        .collect();
+    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}"#;
+    let events = |text: &str| http(200, EVENTS, "", text);
+    Some(match what {
+        "500 with an error" => http(500, JSON, "", &error(id, -32603, "database down")),
+        "406 without an id" => http(406, JSON, "", &error(&Value::Null, -32000, "no such kind")),
+        "200 without an id" => http(200, JSON, "", &error(&Value::Null, -32600, "not read")),
+        "429" => http(429, JSON, "retry-after: 7\r\n", r#"{"error":"slow down"}"#),
+        "503" => http(503, "text/plain", "", "in\n maintenance"),
+        "403" => http(403, JSON, "", r#"{"error":"insufficient_scope"}"#),
+        "a page" => http(
+            200,
+            "text/html; charset=utf-8",
+            "",
+            "<title>Sign in</title>",
+        ),
+        "accepted" => http(202, "", "", ""),
+        "an end" => String::new(),
+        "no events" => events(": only a comment\n\n"),
+        "its kind with a charset" => http(
+            200,
+            "Application/JSON; charset=utf-8",
+            "",
+            &reply.to_string(),
+        ),
+        "a batch" => http(200, JSON, "", &json!([reply]).to_string()),
+        "events that begin with a mark" => events(&format!("\u{feff}data:{reply}\n\n")),
+        "events of many lines" => events(&format!(
+            "event: message\r\n{}\r\n",
+            lines.replace('\n', "\r\n")
+        )),
+        "events of others" => events(&format!(
+            "data: {log}\n\n: ping\n\nevent: ping\ndata: {{}}\n\ndata: [DONE]\n\ndata: [{reply}]\n\n"
+        )),
+        _ => return None,
+    })
+}
+
+/// Every other server answers so, and the agent is to hear what it said and what was done.
+#[test]
+fn words_of_a_status_reach_the_agent_and_odd_answers_are_read() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let web = McpWeb::with_manners(Era::Handshake, mannered);
+    add(&gateway, &folder, &web.url(), TOKEN).expect_ok();
+    let agent = gateway.agent_with("caller", &["web.look", "web.act"]);
+    for (what, says, effect) in [
+        ("500 with an error", "database down", "done"),
+        ("406 without an id", "no such kind", "none"),
+        ("200 without an id", "not read", "none"),
+        (
+            "429",
+            "to be asked again in 7 s, and says “slow down”",
+            "none",
+        ),
+        (
+            "503",
+            "it answered 503 over HTTP, and says “in maintenance”",
+            "unknown",
+        ),
+        ("403", "its secret or sign-in is not good for this", "none"),
+        ("a page", "with text/html, which is no message", "unknown"),
+        (
+            "accepted",
+            "it answered 202 over HTTP and sent no answer",
+            "unknown",
+        ),
+        ("an end", "", "unknown"),
+        ("no events", "", "unknown"),
+    ] {
+        let input = json!({ "what": what });
+        let looked = agent.invoke("web.look", input.clone()).json();
+        assert_contains(&looked["error"]["message"].to_string(), says);
+        assert_eq!(looked["error"]["effect"], "none", "{what}: {looked}");
+        let item = agent.must_ask("web.act", input.clone());
+        gateway.owner().approve(&item, "once");
+        let acted = agent.invoke("web.act", input).json();
+        assert_contains(&acted["error"]["message"].to_string(), says);
+        assert_eq!(acted["error"]["effect"], effect, "{what}: {acted}");
+    }
+    for what in [
+        "its kind with a charset",
+        "a batch",
+        "events that begin with a mark",
+        "events of many lines",
+        "events of others",
+    ] {
+        let looked = agent.must("web.look", json!({ "what": what }));
+        assert_eq!(looked["output"]["text"], "served", "{what}: {looked}");
+    }
+}
+
+#[test]
+fn server_that_forgot_its_session_is_greeted_anew() {
+    let status = Arc::new(Mutex::new(None));
+    let forgets = Arc::clone(&status);
+    let web = McpWeb::with_manners(Era::Handshake, move |heard| {
+        let mut forgets = forgets.lock().expect("a status");
+        let body =
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"No valid session"}}"#;
+        match (heard.body["method"].as_str(), *forgets) {
+            (Some("initialize"), _) => *forgets = None,
+            (Some(_), Some(status)) => return Some(http(status, "application/json", "", body)),
+            _ => {}
+        }
+        None
+    });
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    add(&gateway, &folder, &web.url(), TOKEN).expect_ok();
+    let agent = gateway.agent_with("caller", &["web.act"]);
+    let greetings = || {
+        let heard = web.heard();
+        heard
+            .iter()
+            .filter(|one| one.body["method"] == "initialize")
+            .count()
+    };
+    let first = agent.must_ask("web.act", json!({}));
+    gateway.owner().approve(&first, "once");
+    agent.must("web.act", json!({}));
+    for forgot in [Some(404), Some(400), Some(503), None] {
+        let input = json!({"what": format!("{forgot:?}")});
+        let item = agent.must_ask("web.act", input.clone());
+        gateway.owner().approve(&item, "once");
+        let greeted = greetings();
+        *status.lock().expect("a status") = forgot;
+        agent.must("web.act", input);
+        assert_eq!(
+            greetings() > greeted,
+            forgot.is_some(),
+            "{forgot:?}: {greeted}"
+        );
+    }
+}
+
+#[test]
+fn servers_differ_at_their_greeting_and_are_added_or_told_why_not() {
+    for (status, headers, says) in [
+        (
+            307,
+            "location: /real/mcp\r\n",
+            "names /real/mcp; no redirect is followed",
+        ),
+        (429, "retry-after: 7\r\n", "to be asked again in 7 s"),
+        (403, "", "its secret or sign-in is not good for this"),
+    ] {
+        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        let web = McpWeb::with_manners(Era::Handshake, move |_| {
+            Some(http(status, "application/json", headers, "{}"))
+        });
+        let told = add(&gateway, &folder, &web.url(), TOKEN);
+        assert_ne!(told.status, 0, "{told}");
+        assert_contains(&told.to_string(), says);
+    }
+    // The control, with a refusal that does not matter.
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let web = McpWeb::with_manners(Era::Handshake, |heard| {
+        let is_notification = heard.body["method"] == "notifications/initialized";
+        is_notification.then(|| http(404, "text/plain", "", "no such route"))
+    });
+    add(&gateway, &folder, &web.url(), TOKEN).expect_ok();
+    let agent = gateway.agent_with("caller", &["web.look"]);
+    agent.must("web.look", json!({}));
 }

@@ -1,10 +1,16 @@
 //! Resources and prompts of lent MCP servers: of a real one, and of one that answers whatever it is told to.
 
-use crate::mcp::server;
+use crate::mcp::{Desk, codex_asked, lines_of, server, set_up, waiting};
 use crate::mcp_servers::packages;
 use plexus_tests::texts::{assert_contains, assert_lacks};
-use plexus_tests::{Agent, Folder, Gateway, McpClient, programs, waiting::until};
+use plexus_tests::{
+    Agent, Folder, Gateway, McpClient, Model, Step,
+    coding_agents::{self, Conversation, ask_claude_at},
+    programs,
+    waiting::until,
+};
 use serde_json::{Value, json};
+use std::path::Path;
 
 const METHODS: [&str; 4] = [
     "resources.list",
@@ -342,4 +348,90 @@ fn server_without_tools_is_lent_for_its_resources() {
         r#""error":{"code":-32601,"message":"Method not found"}"#,
     )]);
     none.add(&[]).expect_status(1);
+}
+
+/// A real client reads a resource and gets a prompt of a real server, each once its owner has approved.
+fn used(
+    agent: [&str; 2],
+    add: &str,
+    program: &Path,
+    ask: impl Fn(&Model, &Desk) -> Conversation + Sync,
+) {
+    let desk = set_up(agent, &[], add, program);
+    let place = Folder::empty();
+    let (code, _) = packages(&place);
+    let script = code.join("@modelcontextprotocol/server-everything/dist/index.js");
+    let (code, script) = (code.display().to_string(), script.display().to_string());
+    let lend = [
+        "mcp",
+        "add",
+        "all",
+        "--code",
+        &code,
+        "--yes",
+        "--",
+        "/usr/bin/node",
+        &script,
+    ];
+    desk.house.gateway.cli(lend).expect_ok();
+    let model = Model::start([
+        Step::mcp(
+            "plexus",
+            "all_resources_read",
+            json!({"uri": "demo://resource/dynamic/text/1"}),
+        ),
+        Step::mcp(
+            "plexus",
+            "all_prompts_get",
+            json!({"name": "simple-prompt"}),
+        ),
+        Step::say("That is all."),
+    ]);
+    let went = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| ask(&model, &desk));
+        for of in ["all.resources.read", "all.prompts.get"] {
+            let item = waiting(&desk.house);
+            let owner = desk.house.owner();
+            assert_eq!(owner.card(&item)["asks"][0]["id"], of);
+            owner.approve(&item, "once");
+            until("the next request", || {
+                let waits = owner.pending();
+                let is_next = waits.iter().all(|card| card["pendingId"] != item.as_str());
+                is_next.then_some(())
+            });
+        }
+        talking.join().expect("a conversation")
+    });
+    went.expect_ok();
+    model.finish();
+    let results = model.results();
+    assert_contains(&results[0], "Resource 1: This is a plaintext");
+    assert_contains(&results[1], "This is a simple prompt without arguments.");
+}
+
+#[test]
+fn claude_reads_a_resource_and_gets_a_prompt() {
+    let [add, _] = lines_of("connect-claude-code.md", "mcp");
+    let claude = coding_agents::claude();
+    used(["claude-code", "my-cc"], &add, &claude, |model, desk| {
+        let folder = desk.project.path();
+        let allowed = ["--allowedTools", "mcp__plexus"];
+        ask_claude_at(
+            &claude,
+            model,
+            &desk.home,
+            &folder,
+            &[],
+            &allowed,
+            "Use Plexus.",
+        )
+    });
+}
+
+#[test]
+fn codex_reads_a_resource_and_gets_a_prompt() {
+    let codex = coding_agents::codex();
+    used(["codex", "codex"], "true", &codex, |model, desk| {
+        codex_asked(model, desk, &[])
+    });
 }

@@ -4,7 +4,7 @@ use crate::mcp::{Desk, codex_asked, lines_of, set_up, waiting};
 use plexus_tests::{
     Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
     coding_agents::{self, Conversation, ask_claude_at, node},
-    oauth_web::{Lie, OAuthWeb, browse},
+    oauth_web::{Lie, OAuthWeb, OWN_CLIENT, browse},
     programs,
     texts::{assert_contains, assert_lacks},
     waiting::until,
@@ -575,8 +575,27 @@ fn what_does_not_fit_is_refused() {
         );
         assert_eq!(web.tokens(), (0, 0), "no code was exchanged");
     }
-    // Tokens elsewhere, and tokens of another kind, are found when they are had.
-    for lie in [Lie::Tokens(there), Lie::TokenType] {
+    // Nobody is followed elsewhere, where a sign-in begins. What a server says of itself is looked for at itself then.
+    for (path, is_needed) in [
+        ("/.well-known/oauth-protected-resource/mcp", false),
+        ("/.well-known/oauth-authorization-server", true),
+        ("/register", true),
+    ] {
+        let web = OAuthWeb::start(Lie::Sends(path, there.clone()));
+        let begun = begun(&gateway, &web.url());
+        assert_eq!(begun.status != 200, is_needed, "{path}: {}", begun.text());
+        assert_eq!(elsewhere.heard(), Vec::<String>::new(), "{path}");
+        let heard = web.heard();
+        let asked = heard.iter().any(|heard| heard.line.ends_with(path));
+        assert!(asked, "the control: {path}");
+    }
+    // Tokens elsewhere, of another kind or of another server are found when they are had.
+    for lie in [
+        Lie::Tokens(there.clone()),
+        Lie::Sends("/token", there),
+        Lie::TokenType,
+        Lie::Audience,
+    ] {
         let web = OAuthWeb::start(lie.clone());
         let (id, _) = made(&gateway, &web.url());
         let draft = json!({"name": "notes", "url": web.url(), "sign_in": id});
@@ -609,6 +628,61 @@ fn what_does_not_fit_is_refused() {
     assert_contains(&refused.text(), "the sign-in was made for notes");
     // The control.
     lend(&gateway, &one.url());
+}
+
+/// Where nobody registers, a client is one that the owner registered there, and proves itself as the server wants it.
+#[test]
+fn client_of_the_owners_signs_in_where_none_registers() {
+    let folder = Folder::empty();
+    folder.write("wrong", "another");
+    folder.write("secret", OWN_CLIENT.1);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (way, files) in [
+        (
+            "client_secret_basic",
+            &[("wrong", false), ("secret", true)][..],
+        ),
+        ("client_secret_post", &[("secret", true)]),
+    ] {
+        let gateway = Gateway::start();
+        let web = OAuthWeb::start(Lie::Unregistered(way));
+        let refused = begun(&gateway, &web.url());
+        assert_ne!(refused.status, 200);
+        assert_contains(&refused.text(), "--client-id");
+        for (file, is_right) in files {
+            let (url, file) = (web.url(), path(file));
+            let mut line = vec![
+                "mcp", "add", "notes", "--url", &url, "--read", "look", "--yes",
+            ];
+            line.extend(["--client-id", OWN_CLIENT.0, "--client-secret", &file]);
+            line.extend(["--scope", "notes:read notes:more"]);
+            let mut terminal = Terminal::start(&gateway.on_terminal(line), 700, 40);
+            let shown = terminal.until_shows("waiting for you, 10 minutes at most");
+            let mut words = shown.split_whitespace();
+            let address = words.find(|word| word.contains("/authorize?"));
+            let address = address.expect("an address");
+            assert_contains(address, "client_id=own");
+            assert_contains(&browse(address), "You are signed in");
+            assert_eq!(
+                terminal.end().success(),
+                *is_right,
+                "{}",
+                terminal.picture()
+            );
+            if !is_right {
+                assert_contains(&terminal.picture(), "invalid_client");
+            }
+        }
+        assert_eq!(web.scope(), "notes:read notes:more");
+        let heard = web.heard();
+        assert!(heard.iter().all(|heard| !heard.line.contains("/register")));
+        // It proves itself at each renewal.
+        let agent = gateway.agent_with("caller", &["notes.look"]);
+        looks(&agent);
+        web.expire();
+        looks(&agent);
+        assert_eq!(web.tokens(), (1, 1), "{way}");
+    }
 }
 
 fn visited(gateway: &Gateway, address: &str) -> String {

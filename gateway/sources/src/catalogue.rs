@@ -97,14 +97,20 @@ impl Entry {
         let undo = self.connector.offer.manifest.undo.as_ref();
         undo == Some(&self.capability().name)
     }
-    /// The first line of its description: what discovery shows.
+    /// The first line of its description: what discovery shows. Of a tool of a lent server, the first sentence of the server's
+    /// own: its mark is the provenance beside it.
     pub(crate) fn summary(&self) -> &str {
-        self.capability()
+        let is_lent = self.connector.offer.manifest.transport == "mcp";
+        let mut lines = self
+            .capability()
             .describe
             .lines()
-            .next()
-            .unwrap_or_default()
-            .trim()
+            .skip(usize::from(is_lent));
+        let line = lines.next().unwrap_or_default().trim();
+        match line.find(". ") {
+            Some(end) if is_lent => &line[..=end],
+            _ => line,
+        }
     }
 }
 

@@ -110,7 +110,14 @@ fn compiled(schema: &Value) -> Result<jsonschema::Validator, String> {
         .size_limit(MAX_PATTERN)
         .dfa_size_limit(MAX_CACHE);
     let options = jsonschema::options().with_pattern_options(patterns);
-    options.build(schema).map_err(|e| e.to_string())
+    options.build(schema).map_err(|error| {
+        let why = error.to_string();
+        // Nothing is fetched.
+        match why.split_once(" is not present in a registry") {
+            Some((document, _)) => format!("{document} is another document, which is not read"),
+            None => why,
+        }
+    })
 }
 
 /// Takes the patterns out that this engine cannot evaluate, such as one that looks ahead: whoever wrote it checks the field.

@@ -93,6 +93,8 @@ struct Keeping {
 
 const ENDED: &str =
     "the sign-in of this server has ended; the owner signs in again: plexusctl mcp login";
+const NO_CLIENT: &str = "the authorization server does not take the client of this sign-in, or its secret (invalid_client); the owner signs in again: plexusctl mcp login with --client-id and --client-secret, where they are the owner's";
+const NO_TARGET: &str = "the authorization server gives no tokens for this server (invalid_target)";
 const NO_RECORD: &str =
     "the secret of this source is no sign-in; the owner signs in: plexusctl mcp login";
 const NOT_KEPT: &str = "the renewed sign-in could not be kept, so it is not used";
@@ -356,14 +358,14 @@ fn read(status: StatusCode, body: &[u8]) -> Result<Tokens, Refused> {
     }
     // A server that is busy, or broken, has not said no.
     let failure = serde_json::from_slice::<Failure>(body);
-    match failure.as_ref().map(|failure| &*failure.error) {
-        Ok("invalid_grant" | "invalid_client" | "unauthorized_client" | "invalid_target")
-            if status.is_client_error() =>
-        {
-            Err(Refused(Verdict::Credential, ENDED))
-        }
-        _ => Err(AWAY),
-    }
+    let why = match failure.as_ref().map(|failure| &*failure.error) {
+        _ if !status.is_client_error() => return Err(AWAY),
+        Ok("invalid_grant") => ENDED,
+        Ok("invalid_client" | "unauthorized_client") => NO_CLIENT,
+        Ok("invalid_target") => NO_TARGET,
+        _ => return Err(AWAY),
+    };
+    Err(Refused(Verdict::Credential, why))
 }
 
 /// The form of the next request; none where nothing is left to ask with.

@@ -2,10 +2,12 @@
 //! holds, errors of its own, its end. Its one argument is a folder. In it, the file `tools` is its list as raw JSON, `dies` has
 //! it end at its start with those words, `quiet` has it answer no `ping`, and `held` is a file that it locks while it runs.
 //! `capabilities` is what it declares, and a file of the name of a method, with a dot for the slash, is the member that it
-//! answers to that, both as raw JSON.
+//! answers to that, both as raw JSON; behind another dot stands the cursor of a page. `says` has it begin with those words on
+//! its standard output, and `floods` with so many lines on its standard error.
 //!
-//! A tool of it takes `result` or `error`, a text that is sent as it is; `long`, of which so many bytes are a text; `end`, its
-//! last words; `hang`; or anything else, which is sent back as it came.
+//! A tool of it takes `result` or `error`, a text that is sent as it is; `sends`, texts that are written as they are in place of
+//! an answer, with `ID` and `TOKEN` for those of the call, of which `exit` ends it; `long`, of which so many bytes are a text;
+//! `end`, its last words; `hang`; or anything else, which is sent back as it came.
 
 use serde_json::{Value, json, value::RawValue};
 use std::io::{BufRead as _, Write as _};
@@ -34,6 +36,23 @@ fn text(words: &str) -> String {
 /// The member of the answer, or none at all.
 fn answer(folder: &Path, line: &str, arguments: &Value, began: u128) -> Option<String> {
     let raw = |name: &str| arguments[name].as_str();
+    if let Some(parts) = arguments["sends"].as_array() {
+        let asked: Value = serde_json::from_str(line).expect("JSON of the client");
+        let (id, token) = (&asked["id"], &asked["params"]["_meta"]["progressToken"]);
+        let mut out = std::io::stdout().lock();
+        for part in parts {
+            let part = part.as_str().expect("a text");
+            if part == "exit" {
+                std::process::exit(0);
+            }
+            let part = part
+                .replace("ID", &id.to_string())
+                .replace("TOKEN", &token.to_string());
+            out.write_all(part.as_bytes()).expect("a client");
+            out.flush().expect("a client");
+        }
+        return None;
+    }
     if let Some(error) = raw("error") {
         return Some(format!(r#""error":{error}"#));
     }
@@ -77,6 +96,15 @@ fn main() {
     let folder = Path::new(&folder);
     // Which run of it answers: in its cage its pid is always the same.
     let began = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_nanos();
+    if let Ok(words) = std::fs::read_to_string(folder.join("says")) {
+        print!("{words}");
+        std::io::stdout().flush().expect("a client");
+    }
+    if let Ok(lines) = std::fs::read_to_string(folder.join("floods")) {
+        for line in 0..lines.trim().parse().expect("a number") {
+            last_words(&format!("line {line} {}\n", "x".repeat(200)));
+        }
+    }
     if let Ok(words) = std::fs::read_to_string(folder.join("dies")) {
         last_words(&words);
         std::process::exit(1);
@@ -100,7 +128,15 @@ fn main() {
     let mut line = String::new();
     while stdin.read_line(&mut line).is_ok_and(|read| read > 0) {
         let asked: Value = serde_json::from_str(&line).expect("JSON of the client");
+        let mut file = asked["method"]
+            .as_str()
+            .unwrap_or_default()
+            .replace('/', ".");
+        if let Some(cursor) = asked["params"]["cursor"].as_str() {
+            file = format!("{file}.{cursor}");
+        }
         let said = match asked["method"].as_str().unwrap_or_default() {
+            _ if folder.join(&file).exists() => std::fs::read_to_string(folder.join(&file)).ok(),
             "initialize" => {
                 let info = json!({"name": "odd", "version": "1"});
                 let declared = std::fs::read_to_string(folder.join("capabilities"));
@@ -108,10 +144,6 @@ fn main() {
                 Some(format!(
                     r#""result":{{"protocolVersion":"2025-06-18","capabilities":{declared},"serverInfo":{info}}}"#
                 ))
-            }
-            method if folder.join(method.replace('/', ".")).exists() => {
-                let said = std::fs::read_to_string(folder.join(method.replace('/', ".")));
-                said.ok()
             }
             "tools/list" => Some(format!(r#""result":{{"tools":{}}}"#, tools(folder))),
             "tools/call" => answer(folder, &line, &asked["params"]["arguments"], began),

@@ -14,6 +14,7 @@
 //! Must not know: what a message is about, the secret.
 
 use crate::{
+    refusal::Refusal,
     session::SessionError,
     sign_in::Challenge,
     wire::{MAX_MESSAGE, Message, messages},
@@ -128,10 +129,11 @@ impl Http {
 
     pub(crate) async fn send(&mut self, said: &Value) -> Result<(), SessionError> {
         let request = self.request(said)?;
-        let is_request = said["method"].is_string() && !said["id"].is_null();
-        if !is_request {
+        let is_call = said["method"].is_string();
+        if !is_call || said["id"].is_null() {
             let answer = self.place.client.send(request).await.map_err(no_answer)?;
-            return match answer.status.is_success() {
+            // Some refuse a notification that they do not need; what matters is asked of them.
+            return match answer.status.is_success() || is_call {
                 true => Ok(()),
                 // In the middle of a call, of which that says nothing.
                 false => Err(SessionError::Protocol(
@@ -158,8 +160,6 @@ impl Http {
             kind.eq_ignore_ascii_case(name)
         };
         let (is_json, is_events) = (is("application/json"), is("text/event-stream"));
-        // The words of a 400 say why, and whether the server speaks the other era.
-        let readable = body.status == StatusCode::OK || body.status == StatusCode::BAD_REQUEST;
         if body.status.is_redirection()
             && let Some(target) = body.headers.get(header::LOCATION)
         {
@@ -177,8 +177,8 @@ impl Http {
         {
             return Err(SessionError::ScopeMissing(wanted));
         }
-        if !readable || !(is_json || is_events) {
-            return Err(SessionError::Status(body.status.as_u16()));
+        if body.status != StatusCode::OK || !(is_json || is_events) {
+            return Err(Refusal::of(body).await);
         }
         if let Some(session) = body.headers.get(SESSION) {
             self.session = Some(session.clone());
@@ -314,6 +314,7 @@ impl Answer {
         };
         self.searched = 0;
         let event: Vec<u8> = self.read.drain(..after).take(end).collect();
+        let event = event.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&event);
         let mut data = Vec::new();
         for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
             if let Some(part) = line.strip_prefix(b"data:") {

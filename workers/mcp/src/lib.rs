@@ -19,6 +19,7 @@
 mod http;
 mod output;
 mod question;
+mod refusal;
 mod session;
 mod sign_in;
 mod wire;
@@ -227,6 +228,12 @@ impl McpServer {
             preview = preview.fact(&format!("argument {name}"), one_line(&value));
         }
         let whole = serde_json::to_string_pretty(&arguments).unwrap_or_default();
+        if let ServerLocation::Program(_, secrets, _) = &self.server
+            && !secrets.is_empty()
+        {
+            let names: Vec<_> = secrets.iter().map(|(name, _)| name).collect();
+            preview = preview.fact("reads its secret", names.join(", "));
+        }
         let preview = preview.fact("reaches", self.reach()).text(&whole);
         let token = digest(&json!([self.pins.tools.get(&tool), tool, arguments]));
         let summary = format!("run {tool}");

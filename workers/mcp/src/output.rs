@@ -26,7 +26,7 @@ pub(crate) struct ToolOutput {
     /// Resources that are no text: `{uri, mimeType?, blob}`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     files: Vec<Value>,
-    /// Resources that the server names: `{uri, name?, title?, description?, mimeType?, size?}`.
+    /// Resources that the server names, and those whose text is in `text`: `{uri, name?, title?, description?, mimeType?, size?}`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     links: Vec<Value>,
     /// What stands for something that the server sent otherwise.
@@ -48,19 +48,18 @@ pub(crate) fn as_blocks(method: ServerMethod, response: &mut Response) {
         // These are data.
         ServerMethod::ListResources | ServerMethod::ListPrompts => {}
         ServerMethod::ReadResource => {
-            let contents = all(taken(result, "contents"));
-            // Whose text is whose, where there are several.
-            let several = contents.len() > 1;
-            let names = contents
-                .iter()
-                .filter(|content| several && content["text"].is_string());
-            let names: Vec<Value> = names
-                .map(|content| json!({"type": "resource_link", "uri": content["uri"], "mimeType": content["mimeType"]}))
-                .collect();
+            let mut contents = all(taken(result, "contents"));
+            // Who reads a single one knows whose text it is.
+            if let [only] = &mut *contents
+                && only["text"].is_string()
+            {
+                *result = json!({"content": [only["text"].take()]});
+                return;
+            }
             let blocks = contents
                 .into_iter()
                 .map(|content| json!({"type": "resource", "resource": content}));
-            *result = json!({"content": blocks.chain(names).collect::<Vec<_>>()});
+            *result = json!({"content": blocks.collect::<Vec<_>>()});
         }
         ServerMethod::GetPrompt => {
             let messages = all(taken(result, "messages"));
@@ -179,8 +178,14 @@ impl ToolOutput {
             });
             Value::Object(members.collect())
         };
-        if let Some(text) = text_of(&block) {
-            return Some(text.to_owned());
+        if let Some(text) = text_of(&block).map(str::to_owned) {
+            if block["resource"]["uri"].is_string() {
+                let address = kept(&mut block["resource"], &["uri", "mimeType"]);
+                if !self.links.contains(&address) {
+                    self.links.push(address);
+                }
+            }
+            return Some(text);
         }
         let kind = word(&block, "type").unwrap_or_default();
         match &*kind {
@@ -269,7 +274,7 @@ mod tests {
             "images": [{"mimeType": "image/png", "data": "AA=="}],
             "audio": [{"mimeType": "audio/wav", "data": "BB=="}],
             "files": [{"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "CC=="}],
-            "links": [{"uri": "file:///a", "name": "a"}],
+            "links": [{"uri": "file:///a", "name": "a"}, {"uri": "file:///t.txt"}],
             "warnings": [
                 "a block hologram that cannot be read is left out",
                 "a block image that cannot be read is left out",
@@ -317,7 +322,10 @@ mod tests {
             "type": "resource", "resource": {"uri": "a://1", "text": "two"},
         }});
         let plain = get(json!([says("user", "one"), resource]));
-        assert_eq!(plain, json!({"text": "one\n\ntwo"}));
+        assert_eq!(
+            plain,
+            json!({"text": "one\n\ntwo", "links": [{"uri": "a://1"}]})
+        );
         let image = json!({"type": "image", "mimeType": "image/png", "data": "AA=="});
         let shown = json!({"role": "user", "content": image});
         let mixed = get(json!([

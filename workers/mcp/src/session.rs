@@ -20,6 +20,7 @@ mod list;
 use crate::{
     http::Http,
     question::{self, Asking, QuestionCount, Required},
+    refusal::{self, Refusal},
     sign_in::Challenge,
     wire::{Message, Pipes, Wire},
 };
@@ -86,11 +87,11 @@ pub(crate) enum SessionError {
     TooLong,
     #[error("{0}")]
     NoWay(String),
-    #[error("it answered {0} over HTTP{hint}", hint = status_hint(*.0))]
-    Status(u16),
+    #[error("{0}")]
+    Status(Refusal),
     #[error("it wants more than its sign-in or secret is good for{}", .0.in_its_words())]
     ScopeMissing(Scopes),
-    #[error("it answered 401 over HTTP{hint}", hint = status_hint(401))]
+    #[error("{}", Refusal::unauthorized())]
     Unauthorized(Challenge),
     #[error(
         "it answered {0} over HTTP, which names {1}; no redirect is followed: lend the server with that URL"
@@ -115,6 +116,8 @@ pub(crate) struct RpcFailure {
     pub(crate) code: Option<i64>,
     pub(crate) message: String,
     pub(crate) data: Value,
+    /// Of HTTP, where it came with one that is no success.
+    status: Option<u16>,
 }
 
 impl fmt::Display for RpcFailure {
@@ -138,12 +141,21 @@ impl RpcFailure {
                 _ => "it does not say why".to_owned(),
             },
             data,
+            status: None,
         }
     }
 
-    /// Whether the server says that it has not begun: no such method, or no such arguments.
+    pub(crate) fn over_http(error: Value, status: u16) -> Self {
+        Self {
+            status: Some(status),
+            ..Self::of(error)
+        }
+    }
+
+    /// Whether the server says that it has not begun: no such method, no such arguments, or a status that says so.
     pub(crate) fn is_before(&self) -> bool {
-        matches!(self.code, Some(-32700 | -32602 | -32601 | -32600))
+        self.status.is_some_and(refusal::is_before)
+            || matches!(self.code, Some(-32700 | -32602 | -32601 | -32600))
     }
 }
 
@@ -239,17 +251,6 @@ fn advice(words: &[String]) -> &'static str {
     found.map_or("", |(_, advice)| advice)
 }
 
-fn status_hint(status: u16) -> &'static str {
-    match status {
-        401 => {
-            ": it wants you to sign in (plexusctl mcp add with its URL, or mcp login), or another secret (plexusctl sources secret)"
-        }
-        403 => ": its secret or sign-in is not good for this",
-        404 | 405 => ": no MCP server is at this URL, or it has forgotten the session",
-        _ => "",
-    }
-}
-
 impl SessionError {
     /// What a call that ended so has done at the server.
     pub(crate) fn effect(&self) -> Effect {
@@ -259,8 +260,8 @@ impl SessionError {
             | Self::NoWay(_)
             | Self::Moved(..)
             | Self::Unauthorized(_)
-            | Self::ScopeMissing(_)
-            | Self::Status(401 | 403 | 404 | 405 | 429) => Effect::None,
+            | Self::ScopeMissing(_) => Effect::None,
+            Self::Status(refusal) if refusal::is_before(refusal.status) => Effect::None,
             _ => Effect::Unknown,
         }
     }
@@ -586,7 +587,8 @@ impl Session {
         let hello = json!({"protocolVersion": VERSION, "capabilities": question::offered(), "clientInfo": client()});
         let mut told = match self.request("initialize", hello, None).await {
             Ok(told) => told.result,
-            Err(SessionError::Refused(_) | SessionError::Status(400 | 404)) => {
+            Err(SessionError::Refused(_)) => return self.discover().await,
+            Err(SessionError::Status(refusal)) if matches!(refusal.status, 400 | 404) => {
                 return self.discover().await;
             }
             Err(error) => return Err(error),
@@ -692,6 +694,13 @@ impl Session {
                         Value::Null => Err(SessionError::Protocol("neither a result nor an error")),
                         error => Err(SessionError::Refused(RpcFailure::of(error))),
                     };
+                }
+                // Over HTTP an answer is of its request, also where the server could not read which it is.
+                (None, Value::Null)
+                    if !self.wire.hears_unasked() && !message["error"].is_null() =>
+                {
+                    let error = taken(&mut message, "error");
+                    return Err(SessionError::Refused(RpcFailure::of(error)));
                 }
                 // Of a request that nobody waits for any more.
                 (None, _) => {}

@@ -185,6 +185,8 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         code_challenge_methods_supported: Vec<String>,
         #[serde(default)]
         authorization_response_iss_parameter_supported: bool,
+        #[serde(default)]
+        token_endpoint_auth_methods_supported: Vec<String>,
     }
     let path = path_of(id).trim_end_matches('/');
     let (oauth, openid) = (
@@ -227,7 +229,13 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
     {
         return Err("an address of it is longer than one may be".to_owned());
     }
+    let takes = |method: &str| {
+        let all = &metadata.token_endpoint_auth_methods_supported;
+        all.iter().any(|one| one == method)
+    };
     Ok(Issuer {
+        // Without a list it takes a header (RFC 8414).
+        secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
         authorization: metadata.authorization_endpoint,
         token: metadata.token_endpoint,
         registration: metadata.registration_endpoint,

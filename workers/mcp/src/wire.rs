@@ -148,7 +148,7 @@ impl Pipes {
         Ok(())
     }
 
-    /// A line that is no message is passed over: some servers log on their standard output.
+    /// A line that is no message is passed over: some servers log on their standard output, and say there why they end.
     async fn receive(&mut self) -> Result<Message, SessionError> {
         loop {
             if let Some(message) = self.ready.pop_front() {
@@ -163,6 +163,9 @@ impl Pipes {
             if self.line.last() == Some(&b'\n') {
                 let line = std::mem::take(&mut self.line);
                 self.ready = messages(line.trim_ascii())?;
+                if self.ready.is_empty() {
+                    self.last_words.keep(&line);
+                }
                 continue;
             }
             if read == 0 {

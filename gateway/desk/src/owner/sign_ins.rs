@@ -131,6 +131,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
     let client = match (call.client_id, endpoints.registration) {
         (Some(id), _) => Client {
             auth: match &call.client_secret {
+                Some(_) if endpoints.secret_in_form => ClientAuth::ClientSecretPost,
                 Some(_) => ClientAuth::ClientSecretBasic,
                 None => ClientAuth::None,
             },

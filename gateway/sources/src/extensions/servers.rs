@@ -395,6 +395,14 @@ impl ServerRequest {
         if !input.is_object() {
             return Err("its input schema is no object".to_owned());
         }
+        let takes_object = match &input["type"] {
+            Value::String(kind) => kind == "object",
+            Value::Array(kinds) => kinds.iter().any(|kind| kind == "object"),
+            _ => true,
+        };
+        if !takes_object {
+            return Err("its input schema takes no object, as arguments are".to_owned());
+        }
         if let Some(why) = budget::refused(input) {
             return Err(format!("its input schema has {why}"));
         }

@@ -16,11 +16,16 @@ impl LastWords {
     pub async fn hear(&self, mut error: pipe::Receiver) {
         let mut part = [0; 4096];
         while let Ok(read @ 1..) = error.read(&mut part).await {
-            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            held.extend_from_slice(&part[..read]);
-            let excess = held.len().saturating_sub(HELD);
-            held.drain(..excess);
+            self.keep(&part[..read]);
         }
+    }
+
+    /// Keeps what it said elsewhere, as it was said.
+    pub fn keep(&self, words: &[u8]) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.extend_from_slice(&words[words.len().saturating_sub(HELD)..]);
+        let excess = held.len().saturating_sub(HELD);
+        held.drain(..excess);
     }
 
     /// Its last line so far.

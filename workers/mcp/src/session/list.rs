@@ -172,7 +172,7 @@ impl Session {
 fn is_unknown(why: &SessionError) -> bool {
     match why {
         SessionError::Refused(failure) => failure.code == Some(METHOD_NOT_FOUND),
-        SessionError::Status(status) => *status == 404,
+        SessionError::Status(refusal) => refusal.status == 404,
         _ => false,
     }
 }
