@@ -45,8 +45,8 @@ fn turn(sent: &Value) -> (String, usize) {
 }
 
 /// The model of both days: what it does by what it is asked. `killed` is set once the gateway was.
-fn play(model: &Model, gate: Gate, killed: Arc<AtomicBool>) {
-    let mut waited = false;
+fn play(model: &Model, gate: Gate, chat: Gate, killed: Arc<AtomicBool>) {
+    let (mut waited, mut chatted) = (false, false);
     model.by_rule(move |sent| {
         let (asked, made) = turn(sent);
         let is = |words: &str| asked.contains(words);
@@ -74,6 +74,10 @@ fn play(model: &Model, gate: Gate, killed: Arc<AtomicBool>) {
                 Step::say("One for the empty file. Shall I add it?")
             }
             0 if is("Yes, add it.") => Step::exec("echo 'the empty file' > docs/test.txt"),
+            1 if is("Yes, add it.") && !chatted => {
+                chatted = true;
+                Step::Wait(chat.clone())
+            }
             _ if is("Yes, add it.") => Step::say("It is in docs/test.txt."),
             0 if is("And the long one?") => {
                 Step::exec("cat docs/test.txt; echo 'the long file' >> docs/test.txt")
@@ -103,6 +107,8 @@ fn has(text: &str, all: &[&str]) {
 struct Day {
     office: Office,
     gate: Gate,
+    /// What holds a turn of the conversation between its act and its words.
+    chat: Gate,
     killed: Arc<AtomicBool>,
     told: String,
 }
@@ -112,10 +118,12 @@ impl Day {
         let day = Self {
             office: Office::open([]),
             gate: Gate::closed(),
+            chat: Gate::closed(),
             killed: Arc::default(),
             told: String::new(),
         };
-        play(&day.office.desk.model, day.gate.clone(), day.killed.clone());
+        let (gate, chat, killed) = (day.gate.clone(), day.chat.clone(), day.killed.clone());
+        play(&day.office.desk.model, gate, chat, killed);
         day
     }
 
@@ -486,6 +494,10 @@ fn slow_day_at_terminals() {
     chatting.until_shows("Shall I add it?");
     sleep(THOUGHT);
     chatting.keys("Yes, add it.\r");
+    // What a turn does is there before it ends.
+    let picture = chatting.until_shows("> docs/test.txt");
+    assert!(!picture.contains("It is in docs/test.txt."), "{picture}");
+    day.chat.open();
     chatting.until_shows("(3 turns left");
     sleep(THOUGHT);
     chatting.keys("\u{3}");
@@ -670,6 +682,7 @@ fn slow_day_over_mcp() {
     let said = writer.approved(&mut day, "codex_chat", &chat);
     let mut message = said["nextCall"]["arguments"].clone();
     message["text"] = "Yes, add it.".into();
+    day.chat.open();
     let id = writer.sends(&mut day, "plexus_continue", &message);
     let said = writer.hears(&mut day, id);
     assert_eq!(said["output"]["changes"]["added"], 1, "{said}");

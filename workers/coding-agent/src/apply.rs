@@ -114,7 +114,8 @@ const CHANGED_SINCE: &str = "it is neither as it was nor as the apply would have
 /// A change, computed and not made.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    set: String,
+    /// The change set that it is of.
+    pub(crate) set: String,
     files: Vec<(FileChange, WriteTarget, Option<Vec<u8>>)>,
     /// Folders that go with the last file in them.
     folders: BTreeSet<RelPath>,

@@ -1024,11 +1024,7 @@ impl<P: Program> CodingAgent<P> {
                 .folder()?
                 .plan(&input.changes, input.paths.as_deref(), &|| call.is_over());
             let plan = plan.map_err(|error| failed(&error))?;
-            Ok(planned(
-                plan,
-                "applies a change set",
-                "applied a change set",
-            ))
+            Ok(self.planned(plan, "applies a change set", "applied a change set"))
         })
         .await
     }
@@ -1042,11 +1038,8 @@ impl<P: Program> CodingAgent<P> {
             self.in_place()?;
             let plan = self.folder()?.plan_undo(&input.id, &|| call.is_over());
             let plan = plan.map_err(|error| failed(&error))?;
-            Ok(planned(
-                plan,
-                "takes applied changes back",
-                "took applied changes back",
-            ))
+            let (will, did) = ("takes applied changes back", "took applied changes back");
+            Ok(self.planned(plan, will, did))
         })
         .await
     }
@@ -1087,6 +1080,51 @@ impl<P: Program> CodingAgent<P> {
         .await
     }
 
+    /// The card of an apply or of its undo: where, what for, and each file.
+    fn planned(&self, plan: Plan, will: &str, did: &str) -> Planned<Plan> {
+        let counts = Counts::of(plan.files()).words();
+        let mut preview =
+            Preview::new(format!("{will}: {counts}")).fact("folder", self.path.to_string_lossy());
+        let head = self
+            .sets
+            .as_ref()
+            .and_then(|sets| sets.head(&plan.set).ok());
+        if let Some(prompt) = head
+            .and_then(|head| Some(head.origin?.prompt))
+            .filter(|prompt| !prompt.is_empty())
+        {
+            preview = preview.fact("prompt of its run", prompt);
+        }
+        for file in plan.files() {
+            preview = preview.fact("file", file.path.as_str());
+        }
+        for (path, why) in plan.left.iter().take(MOST_WARNINGS) {
+            preview = preview.fact("leaves as it is", format!("{path}: {why}"));
+        }
+        if let Some(more) = plan
+            .left
+            .len()
+            .checked_sub(MOST_WARNINGS)
+            .filter(|more| *more > 0)
+        {
+            preview = preview.fact("leaves as they are", format!("{more} more files"));
+        }
+        let mut preview = preview.diff(&plan.diff);
+        preview.cut |= plan.cut;
+        let all: Vec<_> = plan.files().map(touched).collect();
+        let token = Digest(*plan.token.as_bytes());
+        let runs = plan.runs.clone();
+        let mut planned =
+            Planned::new(plan, token, preview, format!("{did}: {counts}")).touched(all);
+        for (path, why) in runs.iter().take(MOST_WARNINGS) {
+            planned = planned.warning(format!("This amounts to running code: {path}, {why}."));
+        }
+        planned.rating(match runs.is_empty() {
+            true => Verb::Write,
+            false => Verb::Execute,
+        })
+    }
+
     fn sets(&self) -> Result<&Sets, SourceError> {
         self.sets.as_ref().ok_or_else(nothing_kept)
     }
@@ -1114,38 +1152,6 @@ fn left_out(left: Vec<(RelPath, String)>) -> Vec<LeftOut> {
 
 fn nothing_kept() -> SourceError {
     SourceError::transport("not_kept", "this worker keeps nothing")
-}
-
-fn planned(plan: Plan, will: &str, did: &str) -> Planned<Plan> {
-    let counts = Counts::of(plan.files()).words();
-    let mut preview = Preview::new(format!("{will}: {counts}"));
-    for file in plan.files() {
-        preview = preview.fact("file", file.path.as_str());
-    }
-    for (path, why) in plan.left.iter().take(MOST_WARNINGS) {
-        preview = preview.fact("leaves as it is", format!("{path}: {why}"));
-    }
-    if let Some(more) = plan
-        .left
-        .len()
-        .checked_sub(MOST_WARNINGS)
-        .filter(|more| *more > 0)
-    {
-        preview = preview.fact("leaves as they are", format!("{more} more files"));
-    }
-    let mut preview = preview.diff(&plan.diff);
-    preview.cut |= plan.cut;
-    let all: Vec<_> = plan.files().map(touched).collect();
-    let token = Digest(*plan.token.as_bytes());
-    let runs = plan.runs.clone();
-    let mut planned = Planned::new(plan, token, preview, format!("{did}: {counts}")).touched(all);
-    for (path, why) in runs.iter().take(MOST_WARNINGS) {
-        planned = planned.warning(format!("This amounts to running code: {path}, {why}."));
-    }
-    planned.rating(match runs.is_empty() {
-        true => Verb::Write,
-        false => Verb::Execute,
-    })
 }
 
 fn touched(change: &FileChange) -> Touched {
