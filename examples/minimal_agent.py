@@ -73,6 +73,8 @@ def main():
     wrote = call(session, "workspace.write", note, "to leave a note that I was here")
     if not wrote["ok"]:
         sys.exit(json.dumps(wrote["error"], indent=2))
+    if wrote.get("replayed"):
+        print("It was written when I asked before; nothing was done again.")
     print(f"Written. The owner takes it back with: plexusctl undo {wrote['undo']}")
 
 

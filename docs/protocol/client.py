@@ -3,7 +3,9 @@
 
     client.py enroll CODE         redeem a one-time code; the credential goes to $PLEXUS_PAT_FILE
     client.py list                print the ids that this agent may see
-    client.py call ID [JSON]      make a call; where the owner has to decide, wait for that
+    client.py call ID [JSON [KEY]]  make a call; where the owner has to decide, wait for that
+
+With a KEY of yours, the same call is made once within a day, however often you ask for it.
 
 PLEXUS_URL is the gateway's address: http://127.0.0.1:7077 if it is not set.
 Exit statuses: 0 done, 1 failed, 64 usage, 75 not decided within ten minutes, 77 refused.
@@ -65,9 +67,11 @@ def list_capabilities():
     return 0
 
 
-def call(capability, text="{}"):
+def call(capability, text="{}", key=None):
     session, manifest = open_session()
     body = {"id": capability, "input": json.loads(text), "onApproval": "run", "token": False}
+    if key:
+        body["idempotencyKey"] = key
     entry = next((entry for entry in manifest["entries"] if entry["id"] == capability), {})
     body["async"] = entry.get("longRunning", False)
     answer = send("POST", "/invoke", session, body)
@@ -86,12 +90,14 @@ def call(capability, text="{}"):
                 return refused(status)
         else:
             return 75
+    if answer.get("replayed"):
+        print("nothing was done again: this is the outcome of an earlier call", file=sys.stderr)
     print(json.dumps(answer, indent=2))
     return 0 if answer.get("ok") else 1
 
 
 def main(words):
-    commands = {"enroll": (enroll, 1, 1), "list": (list_capabilities, 0, 0), "call": (call, 1, 2)}
+    commands = {"enroll": (enroll, 1, 1), "list": (list_capabilities, 0, 0), "call": (call, 1, 3)}
     command, least, most = commands.get(words[0] if words else "", (None, 0, 0))
     if command is None or not least <= len(words) - 1 <= most:
         print(__doc__, file=sys.stderr)

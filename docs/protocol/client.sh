@@ -3,8 +3,9 @@
 #
 #   client.sh enroll CODE         redeem a one-time code; the credential goes to $PLEXUS_PAT_FILE
 #   client.sh list                print the ids that this agent may see
-#   client.sh call ID [JSON]      make a call; where the owner has to decide, wait for that
+#   client.sh call ID [JSON [KEY]]  make a call; where the owner has to decide, wait for that
 #
+# With a KEY of yours, the same call is made once within a day, however often you ask for it.
 # PLEXUS_URL is the gateway's address: http://127.0.0.1:7077 if it is not set.
 # Exit statuses: 0 done, 1 failed, 64 usage, 75 not decided within ten minutes, 77 refused.
 #
@@ -34,6 +35,7 @@ open_session() {
 
 # finish ANSWER PREFIX: prints it; done where the InvokeResponse behind PREFIX says so.
 finish() {
+    case $1 in *'"replayed":true'*) echo 'nothing was done again: this is the outcome of an earlier call' >&2 ;; esac
     printf '%s\n' "$1"
     case $1 in *"$2"'{"id":"'"$id"'","ok":true'*) exit 0 ;; *) exit 1 ;; esac
 }
@@ -50,10 +52,11 @@ case "${1-} $#" in
     open_session
     send GET /manifest "$session" | grep -o '"id":"[^"]*","source":"[^"]*","kind":"capability"' | sed 's/"id":"\([^"]*\)".*/\1/'
     ;;
-"call 2" | "call 3")
+"call 2" | "call 3" | "call 4")
     id=$2
+    key=${4:+,\"idempotencyKey\":\"$4\"}
     open_session
-    answer=$(send POST /invoke "$session" "{\"id\":\"$id\",\"input\":${3:-{\}},\"onApproval\":\"run\",\"token\":false}")
+    answer=$(send POST /invoke "$session" "{\"id\":\"$id\",\"input\":${3:-{\}}$key,\"onApproval\":\"run\",\"token\":false}")
     case $answer in
     *'"code":"approval_required"'*) ;;
     *) finish "$answer" '' ;;
@@ -71,7 +74,7 @@ case "${1-} $#" in
     exit 75
     ;;
 *)
-    sed -n 's/^# \{0,1\}//; 2,9p' "$0" >&2
+    sed -n 's/^# \{0,1\}//; 2,10p' "$0" >&2
     exit 64
     ;;
 esac

@@ -296,3 +296,43 @@ fn no_text_reaches_the_left_margin_of_a_narrow_window() {
     assert!(!terminal.end().success());
     assert_eq!(house.workspace.read("a.txt"), content);
 }
+
+/// At a terminal the beginning of an id names a request, because its card stands above the question. Who is not asked names it
+/// whole.
+#[test]
+fn request_is_approved_by_its_beginning_where_its_card_was_shown() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let first = agent.must_ask(WRITE, note("first.md", "one"));
+    let second = agent.must_ask(WRITE, note("second.md", "two"));
+    let beginning = |item: &str| item["pend_".len()..][..8].to_owned();
+    let typed = |words: &[&str]| {
+        let mut command = house.gateway.on_terminal(["approvals", "approve"]);
+        command.args(words);
+        Terminal::start(&command, 100, 60)
+    };
+    for refused in [
+        vec!["--i-am-the-owner"],
+        vec!["--i-am-the-owner", &beginning(&first)],
+        vec!["--yes", &beginning(&first)],
+    ] {
+        let mut terminal = typed(&refused);
+        assert_eq!(terminal.end().code(), Some(64), "{}", terminal.picture());
+        assert_contains(&terminal.picture(), "by its whole id only");
+    }
+    assert_eq!(owner.pending().len(), 2);
+    let mut shown = typed(&[&beginning(&second)]);
+    let card = shown.until_shows("[y/N]");
+    assert_contains(&card, "second.md");
+    assert_lacks(&card, "first.md");
+    sleep(Duration::from_millis(300));
+    shown.keys("y\n");
+    assert!(shown.end().success(), "{}", shown.picture());
+    agent.must(WRITE, note("second.md", "two"));
+    assert_eq!(agent.must_ask(WRITE, note("first.md", "one")), first);
+    // The control: whole, nobody has to be asked.
+    let mut whole = typed(&["--i-am-the-owner", "--yes", &first]);
+    assert!(whole.end().success(), "{}", whole.picture());
+    agent.must(WRITE, note("first.md", "one"));
+}

@@ -2,6 +2,7 @@
 
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::{mcp, mcp_http::Plain};
+use plexus_tests::events::Events;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     Agent, Gate, McpClient, Response, Step, Terminal, programs,
@@ -553,6 +554,42 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
         .client()
         .get(&format!("/invoke/status?runId={named}"))
         .expect_error(403, "session_expired");
+}
+
+/// Over MCP by HTTP, a call with a progress token hears the approval and each act before its answer.
+#[test]
+fn approved_run_is_followed_over_mcp_by_http() {
+    let gate = Gate::closed();
+    let exec = CODEX.exec;
+    let desk = Desk::open(
+        CODEX,
+        [
+            exec("echo more >> a.txt"),
+            Step::Wait(gate.clone()),
+            Step::say("Added a line."),
+        ],
+    );
+    let http = Plain::at(&desk.gateway, &desk.agent);
+    let params = json!({
+        "name": "codex_run", "arguments": {"prompt": "Add a line."}, "_meta": {"progressToken": "p"},
+    });
+    let stream = Events::of(&http.request("tools/call", params));
+    let item = until("a request", || {
+        let item = desk.owner().pending().first()?["pendingId"].clone();
+        item.as_str().map(str::to_owned)
+    });
+    desk.owner().approve(&item, "once");
+    let says = |words: &'static str| {
+        move |event: &Value| event["params"]["message"].to_string().contains(words)
+    };
+    stream.wait_until("message", says("echo more >> a.txt"));
+    gate.open();
+    let answer = stream.wait_until("message", |event| event["id"] == 1);
+    assert_eq!(
+        answer["result"]["structuredContent"]["ok"], true,
+        "{answer}"
+    );
+    desk.model.finish();
 }
 
 #[test]

@@ -214,5 +214,7 @@ impl Day {
         let id = done["output"]["id"].as_str().expect("an id");
         let there = server.get(id);
         assert!(there.body.contains("SUMMARY:Buy bread"), "{there:?}");
+        let activity = self.typed("plexusctl activity");
+        assert!(activity.expect_ok().contains("Buy bread"), "{activity}");
     }
 }

@@ -4,8 +4,9 @@ use crate::house::{COUNT, House, WRITE, Workshop, note};
 use crate::mcp::server;
 use crate::mcp_http::Plain;
 use plexus_tests::waiting::{until, until_true};
-use plexus_tests::{Agent, McpClient};
+use plexus_tests::{Agent, McpClient, programs};
 use serde_json::{Value, json};
+use std::process::Stdio;
 use std::thread;
 
 /// The tool of [`COUNT`].
@@ -132,6 +133,56 @@ fn client_killed_while_it_waits_gives_one_effect() {
     let told = approved(&workshop, || next.call(TOOL, line()));
     assert_eq!(told["structuredContent"].get("replayed"), None, "{told}");
     assert_eq!(workshop.effects().len(), 2);
+}
+
+/// While what was approved is under way, the same wish is the same effect, whoever of the agent's asks and whatever for.
+#[test]
+fn same_input_joins_its_effect_while_that_is_under_way() {
+    let workshop = Workshop::open();
+    let agent = workshop.gateway.agent("one");
+    let input = json!({"text": "milk", "pieces": 1, "until": "goes-on"});
+    let call = |purpose: &str| json!({"id": "fixture.stream", "input": input, "onApproval": "run", "purpose": purpose});
+    let asked = agent.invoke_body(call("to begin"));
+    let item = asked.text_at("/error/pendingId");
+    workshop.owner().approve(&item, "once");
+    until_true("the effect to begin", || workshop.folder.has("streamed"));
+    let session = agent.another_session();
+    let told = thread::scope(|scope| {
+        let joined = scope.spawn(|| session.invoke_body(call("for another reason")));
+        let status = agent.status(&item).expect_ok();
+        assert_eq!(status["result"], Value::Null, "{status}");
+        assert_eq!(workshop.owner().pending(), Vec::<Value>::new());
+        workshop.folder.write("goes-on", "");
+        joined.join().expect("an answer")
+    });
+    let (told, status) = (told.expect_ok(), agent.status_after(&item, 20).expect_ok());
+    assert_eq!(told["auditId"], status["result"]["auditId"], "{told}");
+    assert_eq!(workshop.calls("fixture.stream", "outcome").len(), 1);
+    // Its answer was given: the control.
+    let next = agent.invoke_body(call("to begin"));
+    assert_ne!(next.text_at("/error/pendingId"), item, "{next}");
+}
+
+/// A command that is killed has caused one effect, too; the next one says in words that nothing was done again.
+#[test]
+fn killed_command_gives_one_effect_and_the_next_says_so() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let command = || {
+        let mut command = workshop.gateway.plexus_command("one", [COUNT, "line=milk"]);
+        command.env("PLEXUS_PAT", &agent.pat);
+        command
+    };
+    let mut killed = command().stderr(Stdio::null()).spawn().expect("plexus");
+    let item = waiting(&workshop);
+    killed.kill().expect("an end");
+    killed.wait().expect("an end");
+    workshop.owner().approve(&item, "once");
+    made(&workshop, 1);
+    let again = programs::run(command());
+    again.expect_ok();
+    assert!(again.stderr.contains("Nothing was done again."), "{again}");
+    assert_eq!(workshop.effects().len(), 1);
 }
 
 /// A request with the id of an earlier one of its connection is that one. Ids of other connections mean nothing.

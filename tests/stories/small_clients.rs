@@ -1,8 +1,14 @@
 //! The small clients of `docs/protocol`.
 
 use crate::house::{House, READ, WRITE, note};
-use plexus_tests::{programs, waiting::until};
-use std::os::unix::fs::PermissionsExt;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use plexus_tests::{
+    programs,
+    waiting::{until, until_true},
+};
+use std::os::unix::{fs::PermissionsExt, process::CommandExt as _};
+use std::process::Stdio;
 
 /// The two clients of the pages, as a reader runs them: enroll, list, call, wait for the owner, be denied.
 #[test]
@@ -11,14 +17,22 @@ fn enroll_list_call_and_wait() {
     for (interpreter, file) in [("/bin/sh", "client.sh"), ("python3", "client.py")] {
         let house = House::open();
         let owner = house.owner();
-        let run = |words: &[&str]| {
+        let command = |words: &[&str]| {
             let mut command =
                 programs::command(std::path::Path::new(interpreter), house.gateway.home());
             command
                 .env("PLEXUS_URL", house.gateway.base())
                 .arg(folder.join(file))
                 .args(words);
-            programs::run(command)
+            command
+        };
+        let run = |words: &[&str]| programs::run(command(words));
+        let item = || {
+            until("a request", || {
+                let waiting = owner.pending();
+                let item = waiting.first().map(|card| card["pendingId"].clone());
+                item.and_then(|item| item.as_str().map(str::to_owned))
+            })
         };
         run(&["call"]).expect_status(64);
         run(&["enroll", "plx_enroll_wrong"]).expect_status(77);
@@ -43,13 +57,7 @@ fn enroll_list_call_and_wait() {
             let input = note(name, "hello").to_string();
             std::thread::scope(|scope| {
                 let calling = scope.spawn(|| run(&["call", WRITE, &input]));
-                let item = until("a request", || {
-                    owner
-                        .pending()
-                        .first()
-                        .map(|card| card["pendingId"].clone())
-                });
-                decide(item.as_str().expect("an id"));
+                decide(&item());
                 let said = calling.join().expect("an end");
                 said.expect_status(status);
                 assert!(said.stderr.contains("waiting for the owner"), "{said}");
@@ -59,6 +67,39 @@ fn enroll_list_call_and_wait() {
         assert_eq!(house.workspace.read("approved.txt"), "hello");
         waits("denied.txt", &|item| drop(owner.deny(item, "no")), 77);
         assert!(!house.workspace.has("denied.txt"));
+        // What one that was killed has asked for is made once, and told to who asks next.
+        let told_again = |words: &[&str]| {
+            let again = run(words);
+            assert!(again.expect_ok().contains("undo"), "{again}");
+            assert!(again.stderr.contains("nothing was done again"), "{again}");
+            assert!(!again.stderr.contains("waiting"), "{again}");
+        };
+        let input = note("killed.txt", "hello").to_string();
+        let mut killed = command(&["call", WRITE, &input])
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("a client");
+        let asked = item();
+        // With what it has started, as a terminal does.
+        let group = Pid::from_raw(killed.id().cast_signed());
+        killpg(group, Signal::SIGKILL).expect("our child");
+        killed.wait().expect("an end");
+        owner.approve(&asked, "once");
+        until_true("the effect", || house.workspace.has("killed.txt"));
+        told_again(&["call", WRITE, &input]);
+        // With a key, the same call stays one; without, it is asked for anew.
+        let input = note("keyed.txt", "hello").to_string();
+        let calling = || run(&["call", WRITE, &input, "a-key"]);
+        let made = std::thread::scope(|scope| {
+            let calling = scope.spawn(calling);
+            owner.approve(&item(), "once");
+            calling.join().expect("an end")
+        });
+        assert!(!made.stderr.contains("again"), "{made}");
+        told_again(&["call", WRITE, &input, "a-key"]);
+        assert_eq!(owner.pending(), Vec::<serde_json::Value>::new());
+        waits("keyed.txt", &|item| drop(owner.deny(item, "no")), 77);
     }
 }
 

@@ -410,6 +410,28 @@ fn a_card_that_was_not_seen_is_not_approved() {
     assert_eq!(acts(&place), 1);
 }
 
+/// Who types the beginning of an id may mean the request that had it before.
+#[test]
+fn a_beginning_that_a_decided_request_has_too_names_nothing() {
+    for (kept, code, acts) in [(vec![ITEM], 0, 1), (vec![ITEM, OTHER], 64, 0)] {
+        let place = Place::with(move |asked| match &*asked.method {
+            "GET" if asked.path.contains("begins=") => Some(Answer::Json(
+                200,
+                json!({"pending": [item(ITEM)], "kept": kept}),
+            )),
+            "GET" => Some(Answer::Json(200, json!({"pending": [item(ITEM)]}))),
+            _ => Some(Answer::Json(
+                200,
+                json!({"ok": true, "action": "deny", "kind": "grant"}),
+            )),
+        });
+        let ended = place.owner(&["approvals", "deny", &ITEM[..14]]);
+        assert_eq!(ended.code, code);
+        let posts = place.asked().iter().filter(|a| a.method == "POST").count();
+        assert_eq!(posts, acts);
+    }
+}
+
 #[test]
 fn an_approval_waits_for_the_plan() {
     let looks = AtomicUsize::new(0);

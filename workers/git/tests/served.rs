@@ -613,6 +613,37 @@ async fn a_search_tells_what_it_does_not_show() {
 }
 
 #[tokio::test]
+async fn a_search_goes_on_to_its_end_in_each_of_its_scopes() {
+    let (_kept, folder) = fresh();
+    for number in 0..7 {
+        write(
+            &folder,
+            &format!("n{number}.txt"),
+            format!("zebra {number}\n"),
+        );
+        commit(&folder, &format!("zebra {number}"));
+    }
+    for scope in ["messages", "changes", "files"] {
+        let search = |limit: usize| json!({"query": "zebra", "in": scope, "limit": limit});
+        let whole = ask(&folder, "search", search(50)).await;
+        assert_eq!(whole["next"], Value::Null, "{whole}");
+        let (mut hits, mut input, mut pages) = (Vec::new(), search(2), 0);
+        loop {
+            let page = ask(&folder, "search", input.clone()).await;
+            hits.extend(page["hits"].as_array().unwrap().iter().cloned());
+            pages += 1;
+            match &page["next"]["after"] {
+                Value::Null => break,
+                after => input["after"] = after.clone(),
+            }
+            assert!(pages < 10, "{page}");
+        }
+        assert_eq!(json!(hits), whole["hits"], "{scope}");
+        assert_eq!((hits.len(), pages > 3), (7, true), "{scope}: {pages}");
+    }
+}
+
+#[tokio::test]
 async fn refs_that_cannot_be_read_are_told() {
     let (_kept, folder) = fresh();
     story(&folder);
