@@ -97,8 +97,9 @@ fn main() {
     // Which run of it answers: in its cage its pid is always the same.
     let began = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_nanos();
     if let Ok(words) = std::fs::read_to_string(folder.join("says")) {
-        print!("{words}");
-        std::io::stdout().flush().expect("a client");
+        let mut out = std::io::stdout().lock();
+        out.write_all(words.as_bytes()).expect("a client");
+        out.flush().expect("a client");
     }
     if let Ok(lines) = std::fs::read_to_string(folder.join("floods")) {
         for line in 0..lines.trim().parse().expect("a number") {
