@@ -1093,7 +1093,7 @@ impl<P: Program> CodingAgent<P> {
             .and_then(|head| Some(head.origin?.prompt))
             .filter(|prompt| !prompt.is_empty())
         {
-            preview = preview.fact("prompt of its run", prompt);
+            preview = preview.fact("prompt of its run", title_of(&prompt));
         }
         for file in plan.files() {
             preview = preview.fact("file", file.path.as_str());
