@@ -2,9 +2,8 @@
 
 use crate::egress::hosts::{Https, authority};
 use plexus_tests::coding_agents::python_packages;
-use plexus_tests::programs::{self, Said};
 use plexus_tests::texts::assert_contains;
-use plexus_tests::{Agent, Folder, Gateway, Response};
+use plexus_tests::{Agent, Folder, Gateway, Response, programs};
 use serde_json::{Value, json};
 use std::path::Path;
 
