@@ -3,7 +3,8 @@
 //! They are kept off the network by their own settings, and watched: every socket that the agent's process holds is
 //! looked at while it runs, and one that leads off this machine fails the story.
 //!
-//! The binaries come from `tests/agents/package-lock.json`; `cargo xtask test` installs them below `target/agents`.
+//! The binaries come from `tests/agents/package-lock.json`, and what is in Python from the lists beside; `cargo xtask test`
+//! installs them below `target`.
 
 use crate::folders::Folder;
 use crate::model::Model;
@@ -25,10 +26,16 @@ const CONVERSATION: std::time::Duration = PATIENCE.saturating_mul(3);
 /// When it is missing; the message is the command to type.
 #[track_caller]
 fn packaged(names: &[&str]) -> PathBuf {
+    installed("agents/node_modules", names)
+}
+
+/// The first of these files that is in a folder of `target`.
+#[track_caller]
+fn installed(folder: &str, names: &[&str]) -> PathBuf {
     let folder = crate::binaries::folder()
         .parent()
         .expect("a profile's folder lies in target")
-        .join("agents/node_modules");
+        .join(folder);
     let found = names
         .iter()
         .map(|name| folder.join(name))
@@ -145,15 +152,41 @@ pub fn sdk_server() -> PathBuf {
     packaged(&["@modelcontextprotocol/sdk/dist/esm/examples/server/simpleStreamableHttp.js"])
 }
 
+/// The folders of the packages in Python: of the SDK of MCP and its servers, and of the SDK's first major version with the
+/// server that was written for it, which needs the others too.
+///
+/// # Panics
+/// When one is missing.
+#[must_use]
+#[track_caller]
+pub fn python_packages() -> [PathBuf; 2] {
+    ["agents-python", "agents-python-before"].map(|folder| {
+        let mut path = installed(folder, &["installed.json"]);
+        path.pop();
+        path
+    })
+}
+
+/// The folder of npm's packages.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+#[track_caller]
+pub fn node_packages() -> PathBuf {
+    let mut path = packaged(&["@modelcontextprotocol/sdk/package.json"]);
+    while !path.ends_with("node_modules") {
+        path.pop();
+    }
+    path
+}
+
 /// A reference MCP server: the folder of its packages, and its script.
 #[must_use]
 #[track_caller]
 pub fn reference_server(name: &str) -> (PathBuf, PathBuf) {
     let script = packaged(&[&format!("@modelcontextprotocol/{name}/dist/index.js")]);
-    let code = script
-        .ancestors()
-        .find(|folder| folder.ends_with("node_modules"));
-    (code.expect("its packages").to_owned(), script)
+    (node_packages(), script)
 }
 
 /// The reference server for a memory, with its packages in a folder of their own: that folder, and its script. Without the

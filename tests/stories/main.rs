@@ -115,10 +115,14 @@ mod mcp_many;
 #[cfg(target_os = "linux")]
 #[cfg(target_os = "linux")]
 mod mcp_python;
+#[cfg(target_os = "linux")]
+mod mcp_python_servers;
 mod mcp_questions;
 mod mcp_remote;
 #[cfg(target_os = "linux")]
 mod mcp_resources;
+#[cfg(target_os = "linux")]
+mod mcp_sdk_clients;
 mod mcp_search;
 mod mcp_servers;
 mod mcp_setup;

@@ -8,16 +8,16 @@ use plexus_tests::{Agent, Folder, Gateway, McpClient, programs};
 use serde_json::{Value, json};
 
 /// An id as a chat service gives it: beyond what a double holds.
-const LARGE: u64 = 1_915_883_588_174_806_059;
+pub(crate) const LARGE: u64 = 1_915_883_588_174_806_059;
 
 /// A gateway that lends the odd server: `say` only reads, `do` asks.
-struct Lent {
-    gateway: Gateway,
-    folder: Folder,
+pub(crate) struct Lent {
+    pub(crate) gateway: Gateway,
+    pub(crate) folder: Folder,
 }
 
 impl Lent {
-    fn odd() -> Self {
+    pub(crate) fn odd() -> Self {
         let (gateway, folder) = (Gateway::start(), Folder::empty());
         let lent = Self { gateway, folder };
         lent.add().expect_ok();
@@ -33,7 +33,7 @@ impl Lent {
         ])
     }
 
-    fn agent(&self) -> Agent {
+    pub(crate) fn agent(&self) -> Agent {
         self.gateway.agent_with("caller", &["odd.say", "odd.do"])
     }
 
@@ -61,6 +61,23 @@ fn rest(result: &Value) -> Value {
     let content = result["content"].as_array().expect("content");
     let text = content.last().and_then(|last| last["text"].as_str());
     serde_json::from_str(text.expect("a text")).expect("JSON")
+}
+
+/// Holds that the client has the whole of a text that is cut.
+pub(crate) fn reads_a_long_text(client: &mut McpClient) {
+    let mut result = client.call("odd_say", json!({"long": 110_000}));
+    let (mut read, mut parts) = (String::new(), 0);
+    loop {
+        read.push_str(result["content"][0]["text"].as_str().expect("a text"));
+        parts += 1;
+        let next = rest(&result)["nextCall"].clone();
+        let Some(tool) = next["tool"].as_str() else {
+            break;
+        };
+        result = client.call(tool, next["arguments"].clone());
+    }
+    assert_eq!(read, "many words ".repeat(10_000));
+    assert!(parts > 1);
 }
 
 #[test]
@@ -384,18 +401,7 @@ fn blocks_arrive_as_what_they_are() {
 fn long_text_is_cut_and_goes_on() {
     let lent = Lent::odd();
     let agent = lent.agent();
-    let mut client = lent.client(&agent);
-    let mut result = client.call("odd_say", json!({"long": 110_000}));
-    let mut read = String::new();
-    loop {
-        read.push_str(result["content"][0]["text"].as_str().expect("a text"));
-        let next = rest(&result)["nextCall"].clone();
-        let Some(tool) = next["tool"].as_str() else {
-            break;
-        };
-        result = client.call(tool, next["arguments"].clone());
-    }
-    assert_eq!(read, "many words ".repeat(10_000));
+    reads_a_long_text(&mut lent.client(&agent));
     let said = lent.typed(&agent, ["odd.say", "long=110000"]);
     assert!(said.expect_ok().len() > 8_000, "a part of the text: {said}");
     assert_contains(&said.stderr, "--full");

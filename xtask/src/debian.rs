@@ -51,6 +51,12 @@ pub(crate) const NPM: Package = Package {
     sign: "npm",
     purpose: "the stories run real coding agents, which come as its packages",
 };
+/// Installs the MCP servers and SDKs in Python.
+pub(crate) const PIP: Package = Package {
+    name: "python3-pip",
+    sign: "/usr/lib/python3/dist-packages/pip/__init__.py",
+    purpose: "the stories run MCP servers and an SDK in Python, which come as its packages",
+};
 /// Makes the repositories that the git connector is tested on.
 const GIT: Package = Package {
     name: "git",
@@ -76,7 +82,7 @@ pub(crate) const NATS: Package = Package {
     purpose: "tests of the relay keep its store in it",
 };
 /// Runs `docs/verify-export.py`.
-const PYTHON: Package = Package {
+pub(crate) const PYTHON: Package = Package {
     name: "python3",
     sign: "python3",
     purpose: "tests of exports check them with the script in docs",
@@ -93,7 +99,7 @@ const DBUS: Package = Package {
     sign: "dbus-daemon",
     purpose: "tests of the tray have a desktop's bus from it",
 };
-/// What the tests need beside [`NPM`], which comes with the coding agents.
+/// What the tests need beside [`NPM`] and [`PIP`], which come with the coding agents.
 pub(crate) const TESTS: [&Package; 12] = [
     &FAKETIME,
     &CURL,
@@ -196,7 +202,7 @@ mod tests {
     #[test]
     fn readme_names_each_package_of_the_tests() {
         let readme = std::fs::read_to_string(crate::cargo::root().join("README.md")).unwrap();
-        for package in TESTS.into_iter().chain([&NPM]) {
+        for package in TESTS.into_iter().chain([&NPM, &PIP]) {
             let words = || readme.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
             assert!(words().any(|word| word == package.name), "{}", package.name);
         }

@@ -8,7 +8,7 @@
 
 use crate::{
     extensions::ServerDraft,
-    python::{PYTHON_PATH, VirtualEnvironment, module_at, started_with},
+    python::{VirtualEnvironment, is_python, module_at, named_modules, started_with},
     secret_texts::{argument_with_secret, holds_secret, is_secret, url_part_with_secret},
 };
 use plexus_protocol::SourceId;
@@ -199,8 +199,7 @@ impl Offered {
         let real = places
             .real(&program)
             .map_or(program.clone(), |(real, _)| real);
-        let is_python = real.file_name().and_then(|name| name.to_str());
-        let is_python = is_python.is_some_and(|name| name.starts_with("python"));
+        let is_python = is_python(&real);
         let module = is_python.then(|| module_at(&arguments)).flatten();
         if let Some(start) = &start {
             // It starts elsewhere here: what lies there is named whole. A word without `/` names a folder by chance.
@@ -223,14 +222,8 @@ impl Offered {
         let program = real;
         let mut modules = Vec::new();
         if is_python {
-            let named = environment.remove(PYTHON_PATH).unwrap_or_default();
-            for part in named.split(':').filter(|part| !part.is_empty()) {
-                let start = start.clone().unwrap_or_default();
-                let place = folder(&start.join(part).to_string_lossy(), places);
-                modules.push(place.ok_or_else(|| {
-                    format!("{PYTHON_PATH} names {part}, which is no folder with an absolute path")
-                })?);
-            }
+            let beside = start.clone().unwrap_or_default();
+            modules = named_modules(&mut environment, &beside, places)?;
             if module.is_some() {
                 modules.splice(..0, start);
             }
@@ -326,7 +319,7 @@ fn fetched(fetcher: &str, arguments: &[String]) -> String {
 }
 
 /// A folder with an absolute path.
-fn folder(path: &str, places: &dyn Places) -> Option<PathBuf> {
+pub(crate) fn folder(path: &str, places: &dyn Places) -> Option<PathBuf> {
     let path = Path::new(path);
     let real = path.is_absolute().then(|| places.real(path))?;
     real.filter(|(_, is_folder)| *is_folder)

@@ -5,11 +5,12 @@
 //!
 //! Must not know: what a server does, how it is lent.
 
-use crate::client_servers::Places;
+use crate::client_servers::{Places, folder};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Names folders of modules to Python.
-pub const PYTHON_PATH: &str = "PYTHONPATH";
+const PYTHON_PATH: &str = "PYTHONPATH";
 /// Starts a script, or a module by `-m`, with the modules of the first argument before Python's own and those of the second
 /// after them, each with `:` between two. Where there is a second, what is installed beside Python's own is left out, as in a
 /// virtual environment. Nothing is imported from where it starts.
@@ -69,6 +70,33 @@ impl VirtualEnvironment {
     pub fn code(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.site].into_iter().chain(&self.own)
     }
+}
+
+/// Whether a program is Python, by its name.
+#[must_use]
+pub fn is_python(program: &Path) -> bool {
+    let name = program.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with("python"))
+}
+
+/// Takes the folders of modules that `PYTHONPATH` names out of the variables; relative ones lie in `start`.
+///
+/// # Errors
+/// One is no folder with an absolute path.
+pub fn named_modules(
+    environment: &mut BTreeMap<String, String>,
+    start: &Path,
+    places: &dyn Places,
+) -> Result<Vec<PathBuf>, String> {
+    let named = environment.remove(PYTHON_PATH).unwrap_or_default();
+    let parts = named.split(':').filter(|part| !part.is_empty());
+    let folders = parts.map(|part| {
+        let place = folder(&start.join(part).to_string_lossy(), places);
+        place.ok_or_else(|| {
+            format!("{PYTHON_PATH} names {part}, which is no folder with an absolute path")
+        })
+    });
+    folders.collect()
 }
 
 /// A line of arguments of Python, taken apart.

@@ -20,7 +20,7 @@ use plexus_owner::{
         self, Add as AddCall, Draft, ExtensionPreview, ExtensionRow, InstallResult,
         InstalledExtension, List, Preview, Refresh, Remove, ServerDraft,
     },
-    python::{VirtualEnvironment, started_with},
+    python::{VirtualEnvironment, is_python, named_modules, started_with},
 };
 use plexus_protocol::SourceId;
 use std::{
@@ -271,13 +271,23 @@ impl Add {
         }
         draft.program = Some(program.clone());
         draft.arguments = arguments.to_vec();
-        let venv = VirtualEnvironment::of(Path::new(program), &ThisMachine);
-        if let Some(venv) = venv.map_err(Stop::usage)? {
-            draft.program = Some(utf8(&venv.program)?);
-            let started = started_with(arguments, &[], Some(&venv));
-            draft.arguments = started.map_err(Stop::usage)?;
-            draft.add_code(venv.code()).map_err(Stop::usage)?;
+        let program = Path::new(program);
+        let venv = VirtualEnvironment::of(program, &ThisMachine).map_err(Stop::usage)?;
+        let mut modules = Vec::new();
+        if is_python(program) {
+            let start = Path::new("");
+            let named = named_modules(&mut draft.environment, start, &ThisMachine);
+            modules = named.map_err(Stop::usage)?;
         }
+        if venv.is_some() || !modules.is_empty() {
+            let started = started_with(arguments, &modules, venv.as_ref());
+            draft.arguments = started.map_err(Stop::usage)?;
+        }
+        if let Some(venv) = &venv {
+            draft.program = Some(utf8(&venv.program)?);
+            modules.extend(venv.code().cloned());
+        }
+        draft.add_code(&modules).map_err(Stop::usage)?;
         Ok(draft)
     }
 }
