@@ -67,20 +67,17 @@ fn time_converts_a_time_as_a_read() {
 #[test]
 fn sqlite_writes_in_its_folder_after_approval_and_nowhere_else() {
     let [packages, before] = python_packages().map(|path| path.display().to_string());
-    let (data, outside, code) = (Folder::empty(), Folder::empty(), Folder::empty());
-    // By a script: behind Python's `-c`, which finds the modules of PYTHONPATH, the database would count as code.
-    let begin = format!("import sys\nsys.path[:0] = [{before:?}, {packages:?}]\n");
-    let script = format!("{begin}from mcp_server_sqlite import main\nmain()\n");
-    code.write("start.py", script);
+    let (data, outside) = (Folder::empty(), Folder::empty());
     let at = |folder: &Folder, name: &str| folder.path().join(name).display().to_string();
-    let (own, folder, database) = (at(&code, ""), at(&data, ""), at(&data, "notes.db"));
+    let (folder, database) = (at(&data, ""), at(&data, "notes.db"));
+    let modules = format!("PYTHONPATH={before}:{packages}");
+    let start = format!("{before}/bin/mcp-server-sqlite");
     let gateway = Gateway::start();
     let add = || {
         let add = ["mcp", "add", "notes", "--read", "read_query", "--yes"];
-        let pinned = ["--code", &packages, "--code", &before, "--code", &own];
-        let start = at(&code, "start.py");
-        let program = ["--", PYTHON, &*start, "--db-path", &database];
-        gateway.cli([&add[..], &pinned, &["--folder", &folder], &program].concat())
+        let given = ["--env", &*modules, "--folder", &folder];
+        let program = ["--", PYTHON, &start, "--db-path", &database];
+        gateway.cli([&add[..], &given, &program].concat())
     };
     // It opens its file when it starts, and what lists its tools may make none.
     assert_contains(&add().all(), "unable to open database file");

@@ -6,15 +6,12 @@
 //! Must not know: what a server does, how it is lent.
 
 use crate::client_servers::{Places, folder};
+use plexus_protocol::PYTHON_START;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Names folders of modules to Python.
 const PYTHON_PATH: &str = "PYTHONPATH";
-/// Starts a script, or a module by `-m`, with the modules of the first argument before Python's own and those of the second
-/// after them, each with `:` between two. Where there is a second, what is installed beside Python's own is left out, as in a
-/// virtual environment. Nothing is imported from where it starts.
-const START: &str = "import sys; a = sys.argv; b, c = ([x for x in y.split(':') if x] for y in a[1:3]); sys.path[:] = b + [x for x in sys.path if x and not (c and x.endswith('-packages'))] + c; import os.path, runpy; del a[:3]; runpy.run_module((a.pop(0), a[0])[1], run_name='__main__', alter_sys=True) if a[0] == '-m' else (sys.path.insert(0, os.path.dirname(a[0])), runpy.run_path(a[0], run_name='__main__'))";
 /// Python's option by which modules of the person's home are none, whatever its other options are: here the server writes its
 /// home.
 const NO_USER_SITE: &str = "-s";
@@ -76,7 +73,8 @@ impl VirtualEnvironment {
 #[must_use]
 pub fn is_python(program: &Path) -> bool {
     let name = program.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name.starts_with("python"))
+    name.and_then(|name| name.strip_prefix("python"))
+        .is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
 /// Takes the folders of modules that `PYTHONPATH` names out of the variables; relative ones lie in `start`.
@@ -182,7 +180,7 @@ pub fn started_with(
         all.join(":")
     };
     let mut started = line.options;
-    started.extend([NO_USER_SITE, "-c", START].map(str::to_owned));
+    started.extend([NO_USER_SITE, "-c", PYTHON_START].map(str::to_owned));
     started.push(named(&mut before.iter()));
     started.push(named(&mut environment.iter().map(|venv| &venv.site)));
     if let Some(module) = line.module {

@@ -16,7 +16,7 @@ use plexus_ipc::{
     manifest::{ChildArgument, Manifest},
     message::Role,
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{PYTHON_START, SourceId};
 use plexus_trust::{
     Source, SourceConfig, State, Target,
     pins::{CHANGEABLE, FILES, PROGRAM, SCRIPT},
@@ -181,10 +181,15 @@ pub fn pieces(manifest: &Manifest, config: &SourceConfig) -> Vec<Piece> {
                 .filter_map(|(at, text)| Some((at, named_file(text)?)))
                 .peekable();
             let first = named.peek().map(|(at, _)| *at);
-            // A program in an argument may run each file behind it.
+            // A program in an argument may run each file behind it; this one runs the script behind both lists of modules.
             let text = arguments.iter().position(|word| word == "-c");
-            let is_run =
-                |at: usize| runs && (first == Some(at) || text.is_some_and(|text| at > text));
+            let starts = arguments.iter().position(|word| word == PYTHON_START);
+            let is_run = |at: usize| {
+                runs && match starts {
+                    Some(starts) => at == starts + 3,
+                    None => first == Some(at) || text.is_some_and(|text| at > text),
+                }
+            };
             for (at, path) in named.filter(|(_, path)| !is_pinned(path)) {
                 pieces.push(Piece {
                     about: format!("{SCRIPT}{name}.{}", at + 1),
