@@ -182,10 +182,10 @@ fn in_every_field_that_an_agent_fills() {
     let agent = scene.agent("my-cc");
     browser.size(390, 844);
     for (number, text) in strings().iter().enumerate() {
-        // A path takes no control characters; everything else goes everywhere.
+        // A path takes no control characters, and none that divides folders somewhere; everything else goes everywhere.
         let name: String = text
             .chars()
-            .filter(|c| !c.is_control() && *c != '/')
+            .filter(|c| !c.is_control() && !['/', '\\'].contains(c))
             .take(40)
             .collect();
         let path = format!("Projects/{number} {name}.md");
@@ -234,7 +234,9 @@ fn on_every_page_of_what_happened() {
     let agent = scene.agent("my-cc");
     let mut shown = 0;
     for (number, text) in strings().iter().enumerate() {
-        let plain = text.chars().filter(|c| !c.is_control() && *c != '/');
+        let plain = text
+            .chars()
+            .filter(|c| !c.is_control() && !['/', '\\'].contains(c));
         let path = format!("{number} {}.md", plain.take(60).collect::<String>());
         let written = std::fs::write(scene.workspace.path().join(&path), "a\n").is_ok();
         let read = agent.invoke("workspace.read", json!({"path": path}));
@@ -606,7 +608,9 @@ fn made_strings_on_every_page() {
     let names: Vec<String> = strings
         .iter()
         .map(|text| {
-            let plain = text.chars().filter(|c| !c.is_control() && *c != '/');
+            let plain = text
+                .chars()
+                .filter(|c| !c.is_control() && !['/', '\\'].contains(c));
             format!("{}.md", plain.take(40).collect::<String>())
         })
         .collect();
