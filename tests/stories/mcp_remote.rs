@@ -217,6 +217,14 @@ fn mannered(heard: &Heard) -> Option<String> {
         ),
         "accepted" => http(202, "", "", ""),
         "an end" => String::new(),
+        "a refusal once it began" if heard.body["params"]["requestState"].is_null() => {
+            let more =
+                json!({"resultType": "input_required", "requestState": "s", "inputRequests": {}});
+            let more = json!({"jsonrpc": "2.0", "id": id, "result": more});
+            http(200, JSON, "", &more.to_string())
+        }
+        "a refusal once it began" => http(400, JSON, "", &error(id, -32602, "state expired")),
+        "502 of somebody between" => http(502, JSON, "", &error(&Value::Null, -32000, "busy")),
         "no events" => events(": only a comment\n\n"),
         "its kind with a charset" => http(
             200,
@@ -262,10 +270,12 @@ fn words_of_a_status_reach_the_agent_and_odd_answers_are_read() {
         ("a page", "with text/html, which is no message", "unknown"),
         (
             "accepted",
-            "it answered 202 over HTTP and sent no answer",
+            "it answered 202 over HTTP and sent no message",
             "unknown",
         ),
         ("an end", "", "unknown"),
+        ("a refusal once it began", "state expired", "unknown"),
+        ("502 of somebody between", "busy", "unknown"),
         ("no events", "", "unknown"),
     ] {
         let input = json!({ "what": what });

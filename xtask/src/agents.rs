@@ -82,7 +82,8 @@ fn install_python(list: &str, name: &str) -> Result<()> {
 
 /// Whether `lock` is what was installed in `folder`.
 fn is_installed(lock: &Path, folder: &Path) -> bool {
-    fs::read(lock).ok() == fs::read(folder.join(INSTALLED)).ok()
+    let lock = fs::read(lock).ok();
+    lock.is_some() && lock == fs::read(folder.join(INSTALLED)).ok()
 }
 
 /// Notes it, last, so that the copy stands for a whole installation.

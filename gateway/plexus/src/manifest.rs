@@ -117,8 +117,8 @@ impl Entry {
         if self.is_lent() {
             lines.next();
         }
-        let first = lines.next().unwrap_or("").trim();
-        if first.is_empty() { &self.label } else { first }
+        let mut lines = lines.map(str::trim);
+        lines.find(|line| !line.is_empty()).unwrap_or(&self.label)
     }
 
     /// Whether a lent MCP server describes it, as the first line says.

@@ -12,6 +12,9 @@ use plexus_trust::{
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
+/// Longest summary of a tool of a lent server, in bytes: it is a stranger's, and everybody reads it.
+const LONGEST_SUMMARY: usize = 200;
+
 /// One entry.
 pub struct Entry {
     /// Its id, with the source's.
@@ -101,16 +104,18 @@ impl Entry {
     /// own: its mark is the provenance beside it.
     pub(crate) fn summary(&self) -> &str {
         let is_lent = self.connector.offer.manifest.transport == "mcp";
-        let mut lines = self
-            .capability()
-            .describe
-            .lines()
-            .skip(usize::from(is_lent));
-        let line = lines.next().unwrap_or_default().trim();
-        match line.find(". ") {
-            Some(end) if is_lent => &line[..=end],
-            _ => line,
+        let mut lines = self.capability().describe.lines().map(str::trim);
+        if !is_lent {
+            return lines.next().unwrap_or_default();
         }
+        let line = lines.skip(1).find(|line| !line.is_empty());
+        let line = line.unwrap_or(&self.capability().label);
+        let is_next = |at: usize| line[at..].starts_with(char::is_uppercase);
+        let mut ends = line
+            .match_indices(". ")
+            .map(|(at, end)| (at, at + end.len()));
+        let end = ends.find(|(_, next)| is_next(*next)).map(|(at, _)| at + 1);
+        &line[..line.floor_char_boundary(end.unwrap_or(line.len()).min(LONGEST_SUMMARY))]
     }
 }
 

@@ -93,8 +93,8 @@ struct Keeping {
 
 const ENDED: &str =
     "the sign-in of this server has ended; the owner signs in again: plexusctl mcp login";
-const NO_CLIENT: &str = "the authorization server does not take the client of this sign-in, or its secret (invalid_client); the owner signs in again: plexusctl mcp login with --client-id and --client-secret, where they are the owner's";
-const NO_TARGET: &str = "the authorization server gives no tokens for this server (invalid_target)";
+const NO_CLIENT: &str = "the authorization server does not take the client of this sign-in, or its secret (invalid_client or unauthorized_client); the owner signs in again: plexusctl mcp login with --client-id and --client-secret, where they are the owner's";
+const NO_TARGET: &str = "the authorization server gives no tokens for this server (invalid_target); a token that its operator gives is a secret: plexusctl sources secret";
 const NO_RECORD: &str =
     "the secret of this source is no sign-in; the owner signs in: plexusctl mcp login";
 const NOT_KEPT: &str = "the renewed sign-in could not be kept, so it is not used";

@@ -1089,11 +1089,15 @@ impl<P: Program> CodingAgent<P> {
             .sets
             .as_ref()
             .and_then(|sets| sets.head(&plan.set).ok());
-        if let Some(prompt) = head
-            .and_then(|head| Some(head.origin?.prompt))
-            .filter(|prompt| !prompt.is_empty())
+        if let Some(origin) = head.and_then(|head| head.origin)
+            && !origin.prompt.is_empty()
         {
-            preview = preview.fact("prompt of its run", title_of(&prompt));
+            // Each change set of a conversation has what the turns before it changed.
+            let whose = match origin.conversation {
+                Some(_) => "prompt of its last turn",
+                None => "prompt of its run",
+            };
+            preview = preview.fact(whose, title_of(&origin.prompt));
         }
         for file in plan.files() {
             preview = preview.fact("file", file.path.as_str());

@@ -221,6 +221,14 @@ impl McpServer {
             }
         };
         let mut preview = preview;
+        // Before what an agent can add to.
+        if let ServerLocation::Program(_, secrets, _) = &self.server
+            && !secrets.is_empty()
+        {
+            let names: Vec<_> = secrets.iter().map(|(name, _)| name).collect();
+            preview = preview.fact("reads its secret", names.join(", "));
+        }
+        preview = preview.fact("reaches", self.reach());
         for (name, value) in arguments.as_object().into_iter().flatten() {
             let value = value
                 .as_str()
@@ -228,13 +236,7 @@ impl McpServer {
             preview = preview.fact(&format!("argument {name}"), one_line(&value));
         }
         let whole = serde_json::to_string_pretty(&arguments).unwrap_or_default();
-        if let ServerLocation::Program(_, secrets, _) = &self.server
-            && !secrets.is_empty()
-        {
-            let names: Vec<_> = secrets.iter().map(|(name, _)| name).collect();
-            preview = preview.fact("reads its secret", names.join(", "));
-        }
-        let preview = preview.fact("reaches", self.reach()).text(&whole);
+        let preview = preview.text(&whole);
         let token = digest(&json!([self.pins.tools.get(&tool), tool, arguments]));
         let summary = format!("run {tool}");
         Ok(Plan::new((tool, arguments), token, preview, summary)
@@ -401,11 +403,12 @@ impl McpServer {
                 let data = Some(failure.data.clone()).filter(|data| !data.is_null());
                 detail.extend(data.and_then(small).map(|data| ("data".to_owned(), data)));
                 let words = format!("was answered with an error of the server: {failure}");
+                let effect = failure.effect(ran);
                 let is_missing = matches!(asked, Request::Method(ServerMethod::ReadResource))
                     && failure.code == Some(NO_RESOURCE);
                 match is_missing || failure.is_before() {
                     true => failed(SERVER_REFUSED, words, detail),
-                    false => failed("tool_failed", words, detail).effect(ran),
+                    false => failed("tool_failed", words, detail).effect(effect),
                 }
             }
             error if is_effect => unusable(&error).effect(error.effect()),

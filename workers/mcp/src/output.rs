@@ -7,6 +7,7 @@ use plexus_ipc::manifest::ServerMethod;
 use plexus_protocol::json;
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue, value::to_raw_value};
+use std::collections::HashSet;
 
 /// The output of a tool.
 #[derive(Debug, Default, Serialize)]
@@ -32,6 +33,9 @@ pub(crate) struct ToolOutput {
     /// What stands for something that the server sent otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+    /// The resources whose text is in `text`.
+    #[serde(skip)]
+    texts_of: HashSet<String>,
 }
 
 /// What a tool says that has failed.
@@ -179,11 +183,11 @@ impl ToolOutput {
             Value::Object(members.collect())
         };
         if let Some(text) = text_of(&block).map(str::to_owned) {
-            if block["resource"]["uri"].is_string() {
+            if let Some(uri) = word(&block["resource"], "uri")
+                && self.texts_of.insert(uri)
+            {
                 let address = kept(&mut block["resource"], &["uri", "mimeType"]);
-                if !self.links.contains(&address) {
-                    self.links.push(address);
-                }
+                self.links.push(address);
             }
             return Some(text);
         }

@@ -31,16 +31,17 @@ const WHY: [&str; 6] = [
 #[derive(Debug, Default)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
-    /// What it sent, without its parameters.
+    /// What it sent, without its parameters; empty for what is none.
     kind: String,
-    /// When it may be asked again, as it says: seconds, or a date.
-    again: String,
+    /// In how many seconds it may be asked again, as it says.
+    again: Option<u32>,
     words: String,
 }
 
-/// Whether a status says that nothing has begun. A proxy may answer one of 500 and more while the server is at it.
+/// Whether a status says that nothing has begun, whatever stands beside it. A proxy may answer one of 500 and more while the
+/// server is at it.
 pub(crate) fn is_before(status: u16) -> bool {
-    matches!(status, 400 | 401 | 403 | 404 | 405 | 406 | 413 | 415 | 429)
+    matches!(status, 401 | 403 | 404 | 405 | 406 | 413 | 415 | 429)
 }
 
 impl Refusal {
@@ -76,7 +77,7 @@ impl Refusal {
 /// What the head of an answer says of it.
 struct Head {
     kind: String,
-    again: String,
+    again: Option<u32>,
 }
 
 impl Head {
@@ -88,9 +89,20 @@ impl Head {
                 .unwrap_or_default()
         };
         let kind = text(header::CONTENT_TYPE).split(';').next();
+        let kind = kind.unwrap_or_default().trim().to_ascii_lowercase();
+        // Both are told as what they are, and so are nothing else.
+        let is_part = |part: &str| {
+            (1..=50).contains(&part.len())
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-.+_".contains(&byte))
+        };
+        let is_kind = kind
+            .split_once('/')
+            .is_some_and(|(of, name)| is_part(of) && is_part(name));
         Self {
-            kind: kind.unwrap_or_default().trim().to_ascii_lowercase(),
-            again: line(text(header::RETRY_AFTER)),
+            kind: if is_kind { kind } else { String::new() },
+            again: text(header::RETRY_AFTER).trim().parse().ok(),
         }
     }
 
@@ -114,7 +126,12 @@ impl Head {
         if let Some(error) = error.filter(|error| !error.is_null())
             && status != StatusCode::NOT_FOUND
         {
-            return SessionError::Refused(RpcFailure::over_http(error.clone(), status.as_u16()));
+            let is_named = !said["id"].is_null();
+            return SessionError::Refused(RpcFailure::over_http(
+                error.clone(),
+                status.as_u16(),
+                is_named,
+            ));
         }
         let words = match why(&said) {
             Some(why) => why.to_owned(),
@@ -140,6 +157,8 @@ fn why(said: &Value) -> Option<&str> {
 /// One line of words, bounded.
 fn line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // What is told stands in quotation marks, and ends where they do.
+    let line = line.replace(['“', '”'], "\"");
     match line.char_indices().nth(MAX_WORDS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -168,17 +187,15 @@ impl fmt::Display for Refusal {
         write!(f, "it answered {status} over HTTP")?;
         if (200..300).contains(status) {
             return match &**kind {
-                "" => f.write_str(" and sent no answer"),
+                "" => f.write_str(" and sent no message"),
                 kind => write!(
                     f,
                     " with {kind}, which is no message: is an MCP server at this URL?"
                 ),
             };
         }
-        match again.parse::<u64>() {
-            Ok(seconds) => write!(f, ", is to be asked again in {seconds} s")?,
-            Err(_) if again.is_empty() => {}
-            Err(_) => write!(f, ", is to be asked again after {again}")?,
+        if let Some(seconds) = again {
+            write!(f, ", is to be asked again in {seconds} s")?;
         }
         if !words.is_empty() {
             write!(f, ", and says “{words}”")?;
@@ -190,86 +207,104 @@ impl fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_protocol::Effect;
 
     fn told(status: u16, kind: &str, again: &str, body: &str) -> SessionError {
-        let head = Head {
-            kind: kind.to_owned(),
-            again: again.to_owned(),
-        };
-        head.refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes())
+        let mut headers = HeaderMap::new();
+        for (name, value) in [(header::CONTENT_TYPE, kind), (header::RETRY_AFTER, again)] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        Head::of(&headers).refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes())
     }
 
     #[test]
     fn words_of_a_status_are_told_in_one_line() {
-        let long = format!(r#"{{"message":"{}"}}"#, "no ".repeat(500));
+        let json = "application/json; charset=utf-8";
         for (status, kind, again, body, words) in [
             (
                 429,
-                "application/json",
+                json,
                 "7",
                 r#"{"error":"slow down"}"#,
-                "it answered 429 over HTTP, is to be asked again in 7 s, and says “slow down”",
+                ", is to be asked again in 7 s, and says “slow down”",
             ),
             (
                 503,
                 "text/plain",
-                "Wed, 21 Oct 2026 07:28:00 GMT",
-                "at\n rest",
-                "it answered 503 over HTTP, is to be asked again after Wed, 21 Oct 2026 07:28:00 GMT, and says “at rest”",
+                "after “lunch”",
+                "at\n ”rest",
+                ", and says “at \"rest”",
             ),
-            (500, "text/html", "", "<html>", "it answered 500 over HTTP"),
+            (500, "text/html", "", "<html>", ""),
             (
                 500,
-                "application/json",
+                json,
                 "",
                 r#"{"error":{"message":"deep"}}"#,
-                "it answered 500 over HTTP, and says “deep”",
+                ", and says “deep”",
             ),
-            (502, "", "", "", "it answered 502 over HTTP"),
+            (502, "", "", "", ""),
+            (202, "", "", "", " and sent no message"),
             (
-                202,
+                200,
+                "text/plain. Nothing was done",
                 "",
                 "",
-                "",
-                "it answered 202 over HTTP and sent no answer",
+                " and sent no message",
             ),
             (
                 200,
-                "text/html",
+                "Text/HTML;a=b",
                 "",
                 "<html>",
-                "it answered 200 over HTTP with text/html, which is no message: is an MCP server at this URL?",
+                " with text/html, which is no message: is an MCP server at this URL?",
             ),
         ] {
-            assert_eq!(told(status, kind, again, body).to_string(), words);
+            let told = told(status, kind, again, body).to_string();
+            assert_eq!(told, format!("it answered {status} over HTTP{words}"));
         }
-        let cut = told(500, "application/json", "", &long).to_string();
-        assert_eq!(
-            cut.chars().count(),
-            "it answered 500 over HTTP, and says “…”".chars().count() + MAX_WORDS
-        );
+        let long = format!(r#"{{"message":"{}"}}"#, "no ".repeat(500));
+        let cut = told(500, json, "", &long).to_string();
+        let around = "it answered 500 over HTTP, and says “…”".chars().count();
+        assert_eq!(cut.chars().count(), around + MAX_WORDS);
     }
 
+    /// What has an id is the server's answer to this request. Of the rest, only the status says what was done.
     #[test]
     fn error_of_json_rpc_is_one_whatever_its_status_and_id() {
-        let body = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"down"}}"#;
-        for (kind, text) in [
-            ("application/json", body.to_owned()),
-            ("", format!(" {body}\n")),
-            (
-                "text/event-stream",
-                format!("event: message\ndata: {body}\n\n"),
-            ),
+        let body = |id: &str, code: i32| {
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"down"}}}}"#)
+        };
+        let (of_nobody, none) = (body("null", -32000), Effect::None);
+        for (status, body, effect) in [
+            (400, &of_nobody, none),
+            (406, &of_nobody, none),
+            (403, &of_nobody, none),
+            (500, &of_nobody, Effect::Unknown),
+            (502, &of_nobody, Effect::Unknown),
+            (400, &body("7", -32000), Effect::Done),
+            (500, &body("7", -32603), Effect::Done),
+            (500, &body("7", -32602), none),
+            (429, &body("7", -32000), none),
         ] {
-            for (status, before) in [(400, true), (406, true), (500, false)] {
+            for (kind, text) in [
+                ("application/json", body.clone()),
+                ("", format!(" {body}\n")),
+                (
+                    "text/event-stream",
+                    format!("event: message\ndata: {body}\n\n"),
+                ),
+            ] {
                 let told = told(status, kind, "", &text);
-                assert!(
-                    matches!(&told, SessionError::Refused(failure) if failure.is_before() == before && failure.message == "down"),
-                    "{status} {kind}: {told:?}"
-                );
+                let SessionError::Refused(failure) = &told else {
+                    panic!("{status} {kind}: {told:?}");
+                };
+                assert_eq!(failure.message, "down");
+                assert_eq!(failure.effect(Effect::Done), effect, "{status} {body}");
+                assert_eq!(failure.effect(Effect::None), none);
             }
         }
-        let gone = told(404, "application/json", "", body);
+        let gone = told(404, "application/json", "", &of_nobody);
         assert!(
             matches!(&gone, SessionError::Status(refusal) if refusal.status == 404),
             "{gone:?}"

@@ -118,6 +118,10 @@ pub(crate) struct RpcFailure {
     pub(crate) data: Value,
     /// Of HTTP, where it came with one that is no success.
     status: Option<u16>,
+    /// It has the id of the request.
+    is_named: bool,
+    /// The server was at it before.
+    has_begun: bool,
 }
 
 impl fmt::Display for RpcFailure {
@@ -142,20 +146,42 @@ impl RpcFailure {
             },
             data,
             status: None,
+            is_named: true,
+            has_begun: false,
         }
     }
 
-    pub(crate) fn over_http(error: Value, status: u16) -> Self {
+    pub(crate) fn over_http(error: Value, status: u16, is_named: bool) -> Self {
         Self {
             status: Some(status),
+            is_named,
             ..Self::of(error)
         }
     }
 
-    /// Whether the server says that it has not begun: no such method, no such arguments, or a status that says so.
+    /// Whether the server is perhaps of the other era, and knows no such greeting.
+    fn knows_no_greeting(&self) -> bool {
+        matches!(self.status, None | Some(400))
+    }
+
+    /// What a call has done that was answered so; `ran` is what is true of one that has come to its end.
+    pub(crate) fn effect(&self, ran: Effect) -> Effect {
+        match ran {
+            Effect::None => Effect::None,
+            _ if self.is_before() => Effect::None,
+            ran if self.is_named && !self.has_begun => ran,
+            _ => Effect::Unknown,
+        }
+    }
+
+    /// Whether the server says that it has not begun: no such method, no such arguments, or a status that says so. One that
+    /// names no request is of HTTP itself at 400 too.
     pub(crate) fn is_before(&self) -> bool {
-        self.status.is_some_and(refusal::is_before)
-            || matches!(self.code, Some(-32700 | -32602 | -32601 | -32600))
+        let by_code = matches!(self.code, Some(-32700 | -32602 | -32601 | -32600));
+        let by_status = self
+            .status
+            .is_some_and(|status| refusal::is_before(status) || status == 400 && !self.is_named);
+        !self.has_begun && (by_code || by_status)
     }
 }
 
@@ -542,12 +568,16 @@ impl Session {
     ) -> Result<Response, SessionError> {
         for round in 0..=MAX_ROUNDS {
             let asked = self.request(method, params.clone(), Some(call));
-            let mut response = asked.await.map_err(|why| match why.effect() {
+            let mut response = asked.await.map_err(|why| match (why.effect(), why) {
                 // It was at it, whatever it says of the rest.
-                Effect::None if round > 0 => {
+                (_, SessionError::Refused(failure)) => SessionError::Refused(RpcFailure {
+                    has_begun: round > 0,
+                    ..failure
+                }),
+                (Effect::None, _) if round > 0 => {
                     SessionError::Protocol("it refused to go on with what it had begun")
                 }
-                _ => why,
+                (_, why) => why,
             })?;
             let Some(Required { asked, state }) = Required::of(&mut response.result) else {
                 return Ok(response);
@@ -587,7 +617,9 @@ impl Session {
         let hello = json!({"protocolVersion": VERSION, "capabilities": question::offered(), "clientInfo": client()});
         let mut told = match self.request("initialize", hello, None).await {
             Ok(told) => told.result,
-            Err(SessionError::Refused(_)) => return self.discover().await,
+            Err(SessionError::Refused(failure)) if failure.knows_no_greeting() => {
+                return self.discover().await;
+            }
             Err(SessionError::Status(refusal)) if matches!(refusal.status, 400 | 404) => {
                 return self.discover().await;
             }
@@ -699,8 +731,11 @@ impl Session {
                 (None, Value::Null)
                     if !self.wire.hears_unasked() && !message["error"].is_null() =>
                 {
-                    let error = taken(&mut message, "error");
-                    return Err(SessionError::Refused(RpcFailure::of(error)));
+                    let failure = RpcFailure::of(taken(&mut message, "error"));
+                    return Err(SessionError::Refused(RpcFailure {
+                        is_named: false,
+                        ..failure
+                    }));
                 }
                 // Of a request that nobody waits for any more.
                 (None, _) => {}

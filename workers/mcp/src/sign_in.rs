@@ -186,7 +186,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         #[serde(default)]
         authorization_response_iss_parameter_supported: bool,
         #[serde(default)]
-        token_endpoint_auth_methods_supported: Vec<String>,
+        token_endpoint_auth_methods_supported: Option<Vec<String>>,
     }
     let path = path_of(id).trim_end_matches('/');
     let (oauth, openid) = (
@@ -231,7 +231,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
     }
     let takes = |method: &str| {
         let all = &metadata.token_endpoint_auth_methods_supported;
-        all.iter().any(|one| one == method)
+        all.iter().flatten().any(|one| one == method)
     };
     Ok(Issuer {
         // Without a list it takes a header (RFC 8414).

@@ -114,6 +114,8 @@ pub(crate) struct Pipes {
     /// The part of a line that was read when a wait ended.
     line: Vec<u8>,
     last_words: Arc<LastWords>,
+    /// What it said on its standard output that was no message.
+    said: LastWords,
     /// Over when the server has closed its standard error.
     hears: JoinHandle<()>,
 }
@@ -133,6 +135,7 @@ impl Pipes {
             ready: VecDeque::new(),
             line: Vec::new(),
             last_words,
+            said: LastWords::default(),
             hears,
         })
     }
@@ -163,8 +166,8 @@ impl Pipes {
             if self.line.last() == Some(&b'\n') {
                 let line = std::mem::take(&mut self.line);
                 self.ready = messages(line.trim_ascii())?;
-                if self.ready.is_empty() {
-                    self.last_words.keep(&line);
+                if self.ready.is_empty() && !line.trim_ascii().is_empty() {
+                    self.said.keep(&line);
                 }
                 continue;
             }
@@ -195,13 +198,31 @@ impl Pipes {
         drop(self.child.wait().await);
     }
 
-    /// The last lines of its standard error; all of them where it has ended.
+    /// The last lines of its standard error, and where it said nothing there, of its standard output; all of them where it has
+    /// ended.
     async fn last_words(&mut self) -> Vec<String> {
         // One that was heard to its end is not heard again.
         if !self.hears.is_finished() {
             drop(timeout(LAST_WORDS, &mut self.hears).await);
         }
-        self.last_words.lines()
+        let words = self.last_words.lines();
+        if !words.is_empty() {
+            return words;
+        }
+        self.said.keep(&std::mem::take(&mut self.line));
+        drop(timeout(LAST_WORDS, self.hear_rest()).await);
+        let mut words = self.said.lines();
+        words.retain(|line| matches!(message(line.as_bytes()), Ok(None)));
+        words
+    }
+
+    /// Reads what is left of its standard output, for its words.
+    async fn hear_rest(&mut self) {
+        while let Ok(part @ [_, ..]) = self.output.fill_buf().await {
+            self.said.keep(part);
+            let read = part.len();
+            self.output.consume(read);
+        }
     }
 }
 

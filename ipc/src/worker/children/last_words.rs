@@ -1,4 +1,4 @@
-//! The end of what a program writes to its standard error, for words about its own end.
+//! The end of what a program writes to one of its streams, for words about its own end.
 
 use std::sync::{Mutex, PoisonError};
 use tokio::{io::AsyncReadExt as _, net::unix::pipe};
@@ -7,12 +7,12 @@ use tokio::{io::AsyncReadExt as _, net::unix::pipe};
 const HELD: usize = 4096;
 const LINES: usize = 20;
 
-/// The end of one program's standard error.
+/// The end of one stream of a program.
 #[derive(Debug, Default)]
 pub struct LastWords(Mutex<Vec<u8>>);
 
 impl LastWords {
-    /// Reads it to its end.
+    /// Reads its standard error to its end.
     pub async fn hear(&self, mut error: pipe::Receiver) {
         let mut part = [0; 4096];
         while let Ok(read @ 1..) = error.read(&mut part).await {
@@ -20,7 +20,7 @@ impl LastWords {
         }
     }
 
-    /// Keeps what it said elsewhere, as it was said.
+    /// Keeps what was read elsewhere.
     pub fn keep(&self, words: &[u8]) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.extend_from_slice(&words[words.len().saturating_sub(HELD)..]);
