@@ -138,6 +138,14 @@ fn strings() -> Vec<String> {
     all.into_iter().skip(first).step_by(3).collect()
 }
 
+/// So much of a text as the name of a file: without control characters, and without what divides folders somewhere.
+fn name_of(text: &str, most: usize) -> String {
+    let plain = text
+        .chars()
+        .filter(|c| !c.is_control() && !['/', '\\'].contains(c));
+    plain.take(most).collect()
+}
+
 /// What is true of the page whatever it shows.
 fn holds(scene: &Scene, of: &str) {
     let browser = &scene.browser;
@@ -182,13 +190,7 @@ fn in_every_field_that_an_agent_fills() {
     let agent = scene.agent("my-cc");
     browser.size(390, 844);
     for (number, text) in strings().iter().enumerate() {
-        // A path takes no control characters, and none that divides folders somewhere; everything else goes everywhere.
-        let name: String = text
-            .chars()
-            .filter(|c| !c.is_control() && !['/', '\\'].contains(c))
-            .take(40)
-            .collect();
-        let path = format!("Projects/{number} {name}.md");
+        let path = format!("Projects/{number} {}.md", name_of(text, 40));
         let content = format!("{text}\nsecond\n");
         let asked = agent.invoke_body(json!({
             "id": WRITE, "input": note(&path, &content), "purpose": text,
@@ -234,10 +236,7 @@ fn on_every_page_of_what_happened() {
     let agent = scene.agent("my-cc");
     let mut shown = 0;
     for (number, text) in strings().iter().enumerate() {
-        let plain = text
-            .chars()
-            .filter(|c| !c.is_control() && !['/', '\\'].contains(c));
-        let path = format!("{number} {}.md", plain.take(60).collect::<String>());
+        let path = format!("{number} {}.md", name_of(text, 60));
         let written = std::fs::write(scene.workspace.path().join(&path), "a\n").is_ok();
         let read = agent.invoke("workspace.read", json!({"path": path}));
         shown += usize::from(written && read.status == 200);
@@ -607,12 +606,7 @@ fn made_strings_on_every_page() {
     // As names of files, in what was read and in what waits as a set.
     let names: Vec<String> = strings
         .iter()
-        .map(|text| {
-            let plain = text
-                .chars()
-                .filter(|c| !c.is_control() && !['/', '\\'].contains(c));
-            format!("{}.md", plain.take(40).collect::<String>())
-        })
+        .map(|text| format!("{}.md", name_of(text, 40)))
         .collect();
     for name in names.iter().step_by(names.len() / 60) {
         if std::fs::write(scene.workspace.path().join(name), "a\n").is_ok() {

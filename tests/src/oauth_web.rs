@@ -53,7 +53,7 @@ pub enum Lie {
     Revocation(String),
     /// Nobody registers: its one client is [`OWN_CLIENT`], which proves itself in this way alone.
     Unregistered(&'static str),
-    /// It sends whoever asks at this path on to this address.
+    /// A request at this path is sent on to this address.
     Sends(&'static str, String),
     /// Its tokens are of another server, which takes none of them.
     Audience,

@@ -297,8 +297,8 @@ fn no_text_reaches_the_left_margin_of_a_narrow_window() {
     assert_eq!(house.workspace.read("a.txt"), content);
 }
 
-/// At a terminal the beginning of an id names a request, because its card stands above the question. Who is not asked names it
-/// whole.
+/// At a terminal the beginning of an id names a request, because its card stands above the question. A command that asks
+/// nobody names it whole.
 #[test]
 fn request_is_approved_by_its_beginning_where_its_card_was_shown() {
     let house = House::open();

@@ -502,6 +502,25 @@ pub(crate) fn set_up([kind, agent]: [&str; 2], more: &[&str], add: &str, program
     }
 }
 
+/// Claude Code beside a house, set up as its page says.
+pub(crate) fn claude_desk() -> Desk {
+    let [add, _] = lines_of("connect-claude-code.md", "mcp");
+    let claude = coding_agents::claude();
+    set_up(["claude-code", "my-cc"], &[], &add, &claude)
+}
+
+/// Codex beside a house, set up as its page says.
+pub(crate) fn codex_desk() -> Desk {
+    set_up(["codex", "codex"], &[], "true", &coding_agents::codex())
+}
+
+/// Has Claude Code use Plexus, whose tools need no approval of its own.
+pub(crate) fn claude_asked(model: &Model, desk: &Desk) -> Conversation {
+    let allowed = ["--allowedTools", "mcp__plexus"];
+    let folder = desk.project.path();
+    ask_claude(model, &desk.home, &folder, &allowed, "Use Plexus.")
+}
+
 /// Codex on that machine is asked to use Plexus, with `more` arguments, and uses the tools without asking its own user.
 pub(crate) fn codex_asked(model: &Model, desk: &Desk, more: &[&str]) -> Conversation {
     let pat = desk.home.join(".plexus/agents/codex.pat");

@@ -658,7 +658,7 @@ fn served(words: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":ID,"result":{{"content":{content}}}}}"#)
 }
 
-/// What comes beside an answer, or as one, from servers that take the protocol lightly.
+/// Messages beside an answer, or as one, from servers that take the protocol lightly.
 #[test]
 fn messages_of_others_are_read() {
     let lent = Lent::odd();
@@ -710,7 +710,7 @@ fn messages_of_others_are_read() {
     for _ in 0..2 {
         assert_eq!(lent.done(&agent, &input)["output"]["text"], "served");
     }
-    // What cannot be one is told, and ends the server.
+    // A line that cannot be one is told, and ends the server.
     for broken in [
         format!("Loading… {answer}\n"),
         answer.replace(',', ",\n") + "\n",

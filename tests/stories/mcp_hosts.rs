@@ -1,15 +1,14 @@
 //! Lent MCP servers that reach hosts: those that the owner named, by way of the source's egress, and no other.
 
 use crate::egress::hosts::{Https, authority};
-use crate::mcp::{Desk, codex_asked, lines_of, set_up, waiting};
+use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, waiting};
 use plexus_tests::{
     Agent, Folder, Gateway, Listener, Model, Step,
-    coding_agents::{self, Conversation, ask_claude_at, node, server_packages},
+    coding_agents::{Conversation, node, server_packages},
     texts::{assert_contains, assert_lacks},
     waiting::until,
 };
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// A secret of the server's, which it is given as a variable.
 const TOKEN: &str = "tok-51d0c6a2e94b";
@@ -197,13 +196,7 @@ fn tool_of_a_server_with_hosts_is_no_read() {
 }
 
 /// A real client has the page of the host, once its owner has approved.
-fn used(
-    agent: [&str; 2],
-    add: &str,
-    program: &Path,
-    ask: impl Fn(&Model, &Desk) -> Conversation + Sync,
-) {
-    let desk = set_up(agent, &[], add, program);
+fn used(desk: &Desk, ask: impl Fn(&Model, &Desk) -> Conversation + Sync) {
     let (https, code) = (Https::start(), Folder::empty());
     code.write(PYTHON[1], PYTHON_SERVER);
     lend(&desk.house.gateway, https.port, &code, PYTHON);
@@ -213,7 +206,7 @@ fn used(
         Step::say("That is all."),
     ]);
     let went = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| ask(&model, &desk));
+        let talking = scope.spawn(|| ask(&model, desk));
         let item = waiting(&desk.house);
         assert_eq!(https.heads(), Vec::<String>::new());
         desk.house.owner().approve(&item, "once");
@@ -227,29 +220,12 @@ fn used(
 
 #[test]
 fn claude_has_a_page_of_the_host() {
-    let [add, _] = lines_of("connect-claude-code.md", "mcp");
-    let claude = coding_agents::claude();
-    used(["claude-code", "my-cc"], &add, &claude, |model, desk| {
-        let folder = desk.project.path();
-        let allowed = ["--allowedTools", "mcp__plexus"];
-        ask_claude_at(
-            &claude,
-            model,
-            &desk.home,
-            &folder,
-            &[],
-            &allowed,
-            "Use Plexus.",
-        )
-    });
+    used(&claude_desk(), claude_asked);
 }
 
 #[test]
 fn codex_has_a_page_of_the_host() {
-    let codex = coding_agents::codex();
-    used(["codex", "codex"], "true", &codex, |model, desk| {
-        codex_asked(model, desk, &[])
-    });
+    used(&codex_desk(), |model, desk| codex_asked(model, desk, &[]));
 }
 
 fn text(response: &plexus_tests::Response) -> String {

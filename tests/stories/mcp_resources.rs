@@ -1,16 +1,13 @@
 //! Resources and prompts of lent MCP servers: of a real one, and of one that answers whatever it is told to.
 
-use crate::mcp::{Desk, codex_asked, lines_of, server, set_up, waiting};
+use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, server, waiting};
 use crate::mcp_servers::packages;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{
-    Agent, Folder, Gateway, McpClient, Model, Step,
-    coding_agents::{self, Conversation, ask_claude_at},
-    programs,
+    Agent, Folder, Gateway, McpClient, Model, Step, coding_agents::Conversation, programs,
     waiting::until,
 };
 use serde_json::{Value, json};
-use std::path::Path;
 
 const METHODS: [&str; 4] = [
     "resources.list",
@@ -351,13 +348,7 @@ fn server_without_tools_is_lent_for_its_resources() {
 }
 
 /// A real client reads a resource and gets a prompt of a real server, each once its owner has approved.
-fn used(
-    agent: [&str; 2],
-    add: &str,
-    program: &Path,
-    ask: impl Fn(&Model, &Desk) -> Conversation + Sync,
-) {
-    let desk = set_up(agent, &[], add, program);
+fn used(desk: &Desk, ask: impl Fn(&Model, &Desk) -> Conversation + Sync) {
     let place = Folder::empty();
     let (code, _) = packages(&place);
     let script = code.join("@modelcontextprotocol/server-everything/dist/index.js");
@@ -388,7 +379,7 @@ fn used(
         Step::say("That is all."),
     ]);
     let went = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| ask(&model, &desk));
+        let talking = scope.spawn(|| ask(&model, desk));
         for of in ["all.resources.read", "all.prompts.get"] {
             let item = waiting(&desk.house);
             let owner = desk.house.owner();
@@ -411,27 +402,10 @@ fn used(
 
 #[test]
 fn claude_reads_a_resource_and_gets_a_prompt() {
-    let [add, _] = lines_of("connect-claude-code.md", "mcp");
-    let claude = coding_agents::claude();
-    used(["claude-code", "my-cc"], &add, &claude, |model, desk| {
-        let folder = desk.project.path();
-        let allowed = ["--allowedTools", "mcp__plexus"];
-        ask_claude_at(
-            &claude,
-            model,
-            &desk.home,
-            &folder,
-            &[],
-            &allowed,
-            "Use Plexus.",
-        )
-    });
+    used(&claude_desk(), claude_asked);
 }
 
 #[test]
 fn codex_reads_a_resource_and_gets_a_prompt() {
-    let codex = coding_agents::codex();
-    used(["codex", "codex"], "true", &codex, |model, desk| {
-        codex_asked(model, desk, &[])
-    });
+    used(&codex_desk(), |model, desk| codex_asked(model, desk, &[]));
 }

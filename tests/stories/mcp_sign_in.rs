@@ -1,9 +1,9 @@
 //! MCP servers whose users sign in (OAuth 2.1): signed in at by a browser, kept signed in, told in words where that ends.
 
-use crate::mcp::{Desk, codex_asked, lines_of, set_up, waiting};
+use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, waiting};
 use plexus_tests::{
     Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
-    coding_agents::{self, Conversation, ask_claude_at, node},
+    coding_agents::{self, Conversation, node},
     oauth_web::{Lie, OAuthWeb, OWN_CLIENT, browse},
     programs,
     texts::{assert_contains, assert_lacks},
@@ -11,7 +11,6 @@ use plexus_tests::{
 };
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -575,7 +574,7 @@ fn what_does_not_fit_is_refused() {
         );
         assert_eq!(web.tokens(), (0, 0), "no code was exchanged");
     }
-    // Nobody is followed elsewhere, where a sign-in begins. What a server says of itself is looked for at itself then.
+    // No redirect is followed when a sign-in begins. A server without metadata of its own is asked as its own issuer.
     for (path, is_needed) in [
         ("/.well-known/oauth-protected-resource/mcp", false),
         ("/.well-known/oauth-authorization-server", true),
@@ -630,7 +629,7 @@ fn what_does_not_fit_is_refused() {
     lend(&gateway, &one.url());
 }
 
-/// Where nobody registers, a client is one that the owner registered there, and proves itself as the server wants it.
+/// A client that the owner registered signs in at a server that registers none, and proves itself in that server's way.
 #[test]
 fn client_of_the_owners_signs_in_where_none_registers() {
     let folder = Folder::empty();
@@ -741,13 +740,7 @@ impl Drop for SdkServer {
 }
 
 /// A real client calls a tool of the server, once its owner has signed in there and approved.
-fn used(
-    agent: [&str; 2],
-    add: &str,
-    program: &Path,
-    ask: impl Fn(&Model, &Desk) -> Conversation + Sync,
-) {
-    let desk = set_up(agent, &[], add, program);
+fn used(desk: &Desk, ask: impl Fn(&Model, &Desk) -> Conversation + Sync) {
     let server = SdkServer::start();
     let gateway = &desk.house.gateway;
     let (id, page) = made(gateway, &server.url());
@@ -766,7 +759,7 @@ fn used(
         Step::say("That is all."),
     ]);
     let went = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| ask(&model, &desk));
+        let talking = scope.spawn(|| ask(&model, desk));
         let item = waiting(&desk.house);
         desk.house.owner().approve(&item, "once");
         talking.join().expect("a conversation")
@@ -778,27 +771,10 @@ fn used(
 
 #[test]
 fn claude_uses_a_server_of_the_sdk_that_its_owner_signed_in_at() {
-    let [add, _] = lines_of("connect-claude-code.md", "mcp");
-    let claude = coding_agents::claude();
-    used(["claude-code", "my-cc"], &add, &claude, |model, desk| {
-        let folder = desk.project.path();
-        let allowed = ["--allowedTools", "mcp__plexus"];
-        ask_claude_at(
-            &claude,
-            model,
-            &desk.home,
-            &folder,
-            &[],
-            &allowed,
-            "Use Plexus.",
-        )
-    });
+    used(&claude_desk(), claude_asked);
 }
 
 #[test]
 fn codex_uses_a_server_of_the_sdk_that_its_owner_signed_in_at() {
-    let codex = coding_agents::codex();
-    used(["codex", "codex"], "true", &codex, |model, desk| {
-        codex_asked(model, desk, &[])
-    });
+    used(&codex_desk(), |model, desk| codex_asked(model, desk, &[]));
 }

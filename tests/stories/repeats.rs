@@ -135,7 +135,7 @@ fn client_killed_while_it_waits_gives_one_effect() {
     assert_eq!(workshop.effects().len(), 2);
 }
 
-/// While what was approved is under way, the same wish is the same effect, whoever of the agent's asks and whatever for.
+/// While an approved effect is under way, the same input joins it, from another session of the agent and for another purpose.
 #[test]
 fn same_input_joins_its_effect_while_that_is_under_way() {
     let workshop = Workshop::open();

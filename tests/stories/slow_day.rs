@@ -107,7 +107,7 @@ fn has(text: &str, all: &[&str]) {
 struct Day {
     office: Office,
     gate: Gate,
-    /// What holds a turn of the conversation between its act and its words.
+    /// Holds a turn of the conversation between its act and its words.
     chat: Gate,
     killed: Arc<AtomicBool>,
     told: String,

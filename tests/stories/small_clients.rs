@@ -67,7 +67,7 @@ fn enroll_list_call_and_wait() {
         assert_eq!(house.workspace.read("approved.txt"), "hello");
         waits("denied.txt", &|item| drop(owner.deny(item, "no")), 77);
         assert!(!house.workspace.has("denied.txt"));
-        // What one that was killed has asked for is made once, and told to who asks next.
+        // The effect that a killed client asked for is made once, and its outcome goes to the next call.
         let told_again = |words: &[&str]| {
             let again = run(words);
             assert!(again.expect_ok().contains("undo"), "{again}");

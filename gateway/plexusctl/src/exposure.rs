@@ -22,7 +22,7 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
     };
     desk.ask_for_person_by(&asked)?;
     let mut owner = desk.open().await?;
-    // Where nobody can tell what there is, it is tried: hiding above all.
+    // Without a list it is tried: hiding above all.
     let listed = owner.call(&List {}).await;
     let all = listed
         .as_ref()

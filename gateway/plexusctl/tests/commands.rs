@@ -410,7 +410,7 @@ fn a_card_that_was_not_seen_is_not_approved() {
     assert_eq!(acts(&place), 1);
 }
 
-/// Who types the beginning of an id may mean the request that had it before.
+/// The beginning of an id may stand for the request that had it before.
 #[test]
 fn a_beginning_that_a_decided_request_has_too_names_nothing() {
     for (kept, code, acts) in [(vec![ITEM], 0, 1), (vec![ITEM, OTHER], 64, 0)] {

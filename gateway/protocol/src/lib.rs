@@ -52,7 +52,7 @@ pub const KEY_HEADER: &str = "X-Plexus-Connection-Key";
 /// Carries what one tab of the console holds beside its cookie.
 pub const TAB_HEADER: &str = "X-Plexus-Tab";
 /// The program that Python is given behind `-c`: it starts a script, or a module by `-m`, with the modules of the first
-/// argument before Python's own and those of the second after them, each with `:` between two. Where there is a second, what
-/// is installed beside Python's own is left out, as in a virtual environment. Nothing is imported from where it starts, and no
-/// other file of the arguments is run.
+/// argument before Python's own and those of the second after them, each with `:` between two. With a second, packages beside
+/// Python's own are left out, as in a virtual environment. It imports nothing from its working folder, and runs no other file of
+/// its arguments.
 pub const PYTHON_START: &str = "import sys; a = sys.argv; b, c = ([x for x in y.split(':') if x] for y in a[1:3]); sys.path[:] = b + [x for x in sys.path if x and not (c and x.endswith('-packages'))] + c; import os.path, runpy; del a[:3]; runpy.run_module((a.pop(0), a[0])[1], run_name='__main__', alter_sys=True) if a[0] == '-m' else (sys.path.insert(0, os.path.dirname(a[0])), runpy.run_path(a[0], run_name='__main__'))";

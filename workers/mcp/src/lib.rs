@@ -403,12 +403,11 @@ impl McpServer {
                 let data = Some(failure.data.clone()).filter(|data| !data.is_null());
                 detail.extend(data.and_then(small).map(|data| ("data".to_owned(), data)));
                 let words = format!("was answered with an error of the server: {failure}");
-                let effect = failure.effect(ran);
                 let is_missing = matches!(asked, Request::Method(ServerMethod::ReadResource))
                     && failure.code == Some(NO_RESOURCE);
                 match is_missing || failure.is_before() {
                     true => failed(SERVER_REFUSED, words, detail),
-                    false => failed("tool_failed", words, detail).effect(effect),
+                    false => failed("tool_failed", words, detail).effect(failure.effect(ran)),
                 }
             }
             error if is_effect => unusable(&error).effect(error.effect()),

@@ -53,7 +53,7 @@ pub(crate) fn as_blocks(method: ServerMethod, response: &mut Response) {
         ServerMethod::ListResources | ServerMethod::ListPrompts => {}
         ServerMethod::ReadResource => {
             let mut contents = all(taken(result, "contents"));
-            // Who reads a single one knows whose text it is.
+            // The text of a single one needs no address: the call names it.
             if let [only] = &mut *contents
                 && only["text"].is_string()
             {

@@ -53,7 +53,7 @@ impl Refusal {
         }
     }
 
-    /// What stands in place of a message. An error of JSON-RPC in it is one, but in a 404: that is how a server says that a
+    /// The answer in place of a message. An error of JSON-RPC in it is one, but in a 404: that is how a server says that a
     /// session, or a method, is not there.
     pub(crate) async fn of(mut body: Streamed) -> SessionError {
         let status = body.status;
@@ -68,7 +68,7 @@ impl Refusal {
                 }
             }
         };
-        // What has come by then is what there is.
+        // The part that has come by then is enough.
         let _ = timeout(BODY_WITHIN, hear).await;
         head.refusal(status, &read)
     }
@@ -157,7 +157,7 @@ fn why(said: &Value) -> Option<&str> {
 /// One line of words, bounded.
 fn line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // What is told stands in quotation marks, and ends where they do.
+    // These words stand in quotation marks, and end where those do.
     let line = line.replace(['“', '”'], "\"");
     match line.char_indices().nth(MAX_WORDS) {
         Some((end, _)) => format!("{}…", &line[..end]),
