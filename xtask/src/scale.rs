@@ -1,6 +1,6 @@
 //! `cargo xtask scale`: what a relay of channels does under more load than this machine can make, from costs that were measured.
 //!
-//! `docs/scale.md` names the costs; the tables on that page are computed here, by a simulation of the relay's writer and by
+//! `tests/reports/scale.md` names the costs; the tables on that page are computed here, by a simulation of the relay's writer and by
 //! arithmetic. A test holds the page to that, so that a cost cannot change without its consequences.
 //!
 //! Must not know: how the costs were measured. `cargo xtask bench channels` does that.
@@ -27,7 +27,7 @@ const CONNECTIONS: f64 = 20_000.0;
 /// Messages of one simulation at most.
 const SIMULATED: usize = 200_000;
 
-/// Compute the tables of docs/scale.md from the costs that the page names
+/// Compute the tables of tests/reports/scale.md from the costs that the page names
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Put them into the page
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn path() -> PathBuf {
-    cargo::root().join("docs/scale.md")
+    cargo::root().join("tests/reports/scale.md")
 }
 
 fn computed() -> Result<(String, String)> {
@@ -59,8 +59,12 @@ fn computed() -> Result<(String, String)> {
 
 /// What stands before, between and behind the marks.
 fn parts(page: &str) -> Result<(&str, &str, &str)> {
-    let (before, rest) = page.split_once(BEGIN).context("docs/scale.md: no tables")?;
-    let (tables, after) = rest.split_once(END).context("docs/scale.md: no end")?;
+    let (before, rest) = page
+        .split_once(BEGIN)
+        .context("tests/reports/scale.md: no tables")?;
+    let (tables, after) = rest
+        .split_once(END)
+        .context("tests/reports/scale.md: no end")?;
     Ok((before, tables, after))
 }
 
@@ -76,13 +80,13 @@ impl Costs {
             Some((name.to_owned(), value))
         };
         let costs: BTreeMap<_, _> = page.lines().filter_map(row).collect();
-        ensure!(!costs.is_empty(), "docs/scale.md names no costs");
+        ensure!(!costs.is_empty(), "tests/reports/scale.md names no costs");
         Ok(Self(costs))
     }
 
     fn of(&self, name: &str) -> Result<f64> {
         let found = self.0.get(name).copied();
-        found.with_context(|| format!("docs/scale.md does not name the cost {name}"))
+        found.with_context(|| format!("tests/reports/scale.md does not name the cost {name}"))
     }
 }
 
@@ -245,7 +249,7 @@ mod tests {
         let (_, shown, _) = parts(&page).unwrap();
         assert_eq!(
             shown, tables,
-            "docs/scale.md: type cargo xtask scale --write"
+            "tests/reports/scale.md: type cargo xtask scale --write"
         );
     }
 

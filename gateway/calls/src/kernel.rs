@@ -211,14 +211,16 @@ impl Kernel {
         })
     }
 
-    /// Whether the ledger's writer would refuse `command` as things stand. It decides by itself and last; this spares the
-    /// disk what is to lie there before the command does.
+    /// What the ledger's writer would say to `command` as things stand: the reply, where nothing would change, so that the
+    /// writer need not be asked. It decides by itself and last of what changes something; this spares the disk what is to
+    /// lie there before such a command does.
     ///
     /// # Errors
-    /// What it would say.
-    pub fn foresee(&self, command: &Command) -> Result<(), SubmitError<Refusal>> {
+    /// It would refuse.
+    pub fn foresee(&self, command: &Command) -> Result<Option<Reply>, SubmitError<Refusal>> {
         let decided = plexus_trust::decide(&self.ledger.snapshot(), command, self.clock.now());
-        decided.map(|_| ()).map_err(SubmitError::Refused)
+        let (events, reply) = decided.map_err(SubmitError::Refused)?;
+        Ok(events.is_empty().then_some(reply))
     }
 
     /// Submits what was done for `agent`, and charges it what the log grows by.

@@ -161,7 +161,10 @@ async fn put(
         token: TokenId::fresh(),
         item: item.clone(),
     });
-    kernel.foresee(&request)?;
+    // An item that waits already.
+    if let Some(Reply::Decided(decision)) = kernel.foresee(&request)? {
+        return Ok(decision);
+    }
     // The input is on disk before the item that names it.
     let agent = Some(&asked.caller.agent);
     kernel

@@ -53,13 +53,9 @@ pub(super) fn proves(edge: &Edge, headers: &HeaderMap) -> Option<Holder> {
     if let Some(agent) = by_bearer() {
         return Some(Holder::Agent(agent));
     }
-    match live_session(edge, single(headers, SESSION_HEADER).unwrap_or_default()) {
-        Some(InSession {
-            agent: Some(agent), ..
-        }) => return Some(Holder::Agent(agent)),
-        // Of the owner's console.
-        Some(_) => return Some(Holder::Owner),
-        None => {}
+    if let Some(within) = single(headers, SESSION_HEADER).and_then(|id| live_session(edge, id)) {
+        // One without an agent is the console's.
+        return Some(within.agent.map_or(Holder::Owner, Holder::Agent));
     }
     (is_owner(edge, headers) || super::browser::has_session(edge, headers)).then_some(Holder::Owner)
 }

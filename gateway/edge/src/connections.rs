@@ -14,7 +14,10 @@
 use plexus_protocol::AgentId;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -34,28 +37,31 @@ struct Inner {
     /// A quarter of the slots: most of one holder, and free slots at which they are scarce.
     quarter: usize,
     slots: Mutex<Slots>,
+    /// Numbers connections and requests in the order of time.
+    next: AtomicU64,
     /// There is somebody to evict again.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct Slots {
-    /// By connection: when it came or last began a request, and what evicts it.
-    evictable: HashMap<u64, (u64, Arc<Notify>)>,
+    evictable: HashMap<u64, Arc<Latest>>,
     /// Whose each other connection is.
     held: HashMap<u64, Holder>,
     /// How many each of them has.
     shares: HashMap<Holder, usize>,
-    /// Numbers connections and requests in the order of time.
-    next: u64,
+}
+
+/// What is known of a connection without the lock of all. Only its own requests write it, one after the other.
+#[derive(Default)]
+struct Latest {
+    /// When it came or last began a request.
+    request: AtomicU64,
+    is_held: AtomicBool,
+    evict: Notify,
 }
 
 impl Slots {
-    fn put(&mut self, id: u64, evict: Arc<Notify>) -> bool {
-        self.next += 1;
-        self.evictable.insert(id, (self.next, evict)).is_none()
-    }
-
     fn let_go(&mut self, id: u64) {
         let Some(holder) = self.held.remove(&id) else {
             return;
@@ -85,7 +91,7 @@ impl Slots {
 pub(super) struct ConnectionSlot {
     inner: Arc<Inner>,
     id: u64,
-    evict: Arc<Notify>,
+    latest: Arc<Latest>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -95,6 +101,7 @@ impl ConnectionLimiter {
             free: Arc::new(Semaphore::new(most)),
             quarter: (most / 4).max(1),
             slots: Mutex::default(),
+            next: AtomicU64::default(),
             changed: Notify::new(),
         }))
     }
@@ -115,16 +122,14 @@ impl ConnectionLimiter {
                 () = changed => {}
             }
         };
-        let evict = Arc::<Notify>::default();
-        let mut slots = inner.slots();
-        let id = slots.next;
-        slots.put(id, evict.clone());
-        drop(slots);
+        let (id, latest) = (inner.next(), Arc::<Latest>::default());
+        latest.request.store(id, Relaxed);
+        inner.slots().evictable.insert(id, latest.clone());
         inner.changed.notify_waiters();
         ConnectionSlot {
             inner: inner.clone(),
             id,
-            evict,
+            latest,
             // Nobody closes the semaphore.
             _permit: permit.ok(),
         }
@@ -136,12 +141,19 @@ impl Inner {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn next(&self) -> u64 {
+        self.next.fetch_add(1, Relaxed)
+    }
+
     fn evict_one(&self) -> bool {
         let mut slots = self.slots();
-        let oldest = slots.evictable.iter().min_by_key(|(_, (last, _))| *last);
+        let evictable = slots.evictable.iter();
+        let oldest = evictable.min_by_key(|(_, latest)| latest.request.load(Relaxed));
         let oldest = oldest.map(|(id, _)| *id);
         let evicted = oldest.and_then(|id| slots.evictable.remove(&id));
-        evicted.inspect(|(_, evict)| evict.notify_one()).is_some()
+        evicted
+            .inspect(|latest| latest.evict.notify_one())
+            .is_some()
     }
 }
 
@@ -153,22 +165,32 @@ impl ConnectionSlot {
             return;
         }
         let live = live();
+        self.latest.request.store(self.inner.next(), Relaxed);
+        if live.is_none() && !self.is_held() {
+            return;
+        }
         let mut slots = self.inner.slots();
         slots.let_go(self.id);
         let is_held = live.is_some_and(|holder| slots.hold(self.id, holder, self.inner.quarter));
-        if !is_held && slots.put(self.id, self.evict.clone()) {
+        self.latest.is_held.store(is_held, Relaxed);
+        if !is_held
+            && slots
+                .evictable
+                .insert(self.id, self.latest.clone())
+                .is_none()
+        {
             drop(slots);
             self.inner.changed.notify_waiters();
         }
     }
 
     fn is_held(&self) -> bool {
-        self.inner.slots().held.contains_key(&self.id)
+        self.latest.is_held.load(Relaxed)
     }
 
     /// Waits until this connection is evicted.
     pub(super) async fn evicted(&self) {
-        self.evict.notified().await;
+        self.latest.evict.notified().await;
     }
 }
 

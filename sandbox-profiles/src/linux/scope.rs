@@ -163,3 +163,43 @@ pub(super) fn go_first() -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::waitpid;
+
+    /// What a process of its own, in a scope, says of the proof: 0 where there is one. `own` is a child of that process,
+    /// so in its scope.
+    fn proven(outside: impl FnOnce(Pid) -> [Pid; 2], other_thread: bool) -> i32 {
+        let Some(process) = notify::split().expect("a process") else {
+            let tried = || {
+                let entered = Entered::enter()?;
+                let own = canary()?;
+                let (_held, holds) = std::sync::mpsc::channel::<()>();
+                if other_thread {
+                    std::thread::Builder::new().spawn(move || holds.recv())?;
+                }
+                entered.prove(outside(own), own)
+            };
+            std::process::exit(i32::from(tried().is_err()));
+        };
+        match waitpid(process, None).expect("its end") {
+            WaitStatus::Exited(_, code) => code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn proof_needs_one_thread_and_two_processes_out_of_reach() {
+        let (monitor, outer) = (getpid(), canary().expect("a process"));
+        assert_eq!(proven(|_| [monitor, outer], false), 0, "the control");
+        assert_eq!(proven(|_| [monitor, outer], true), 1, "two threads");
+        assert_eq!(proven(|own| [monitor, own], false), 1, "a canary in reach");
+        assert_eq!(proven(|own| [own, outer], false), 1, "a monitor in reach");
+        let gone = Pid::from_raw(i32::MAX);
+        assert_eq!(proven(|_| [monitor, gone], false), 1, "no canary");
+        assert_eq!(proven(|_| [monitor, Pid::from_raw(0)], false), 1, "a group");
+        waitpid(outer, None).expect("the end of the canary");
+    }
+}

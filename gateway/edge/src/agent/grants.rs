@@ -396,29 +396,24 @@ async fn decide(
         token: token.clone(),
         item: item.clone(),
     });
-    edge.foresee(&command).map_err(refused)?;
-    for (id, input) in &wanted.inputs {
-        edge.keep_input(&item, session.agent.as_ref(), id, input)
-            .await
-            .map_err(refused)?;
-    }
-    let receipt = match &session.agent {
-        Some(agent) => edge.submit_for(agent, command).await,
-        None => edge.ledger.submit(command, Lane::Agent).await,
-    };
-    let decision = match receipt {
-        Ok(receipt) => match receipt.reply {
-            Reply::Decided(decision) => decision,
-            _ => {
-                return Err(
-                    Refused::malformed("a request was answered with something else").status(500),
-                );
+    let reply = match edge.foresee(&command).map_err(refused)? {
+        Some(reply) => reply,
+        None => {
+            for (id, input) in &wanted.inputs {
+                edge.keep_input(&item, session.agent.as_ref(), id, input)
+                    .await
+                    .map_err(refused)?;
             }
-        },
-        Err(error) => {
-            edge.approvals.drop_input(&item);
-            return Err(refused(error));
+            let receipt = match &session.agent {
+                Some(agent) => edge.submit_for(agent, command).await,
+                None => edge.ledger.submit(command, Lane::Agent).await,
+            };
+            let receipt = receipt.inspect_err(|_| edge.approvals.drop_input(&item));
+            receipt.map_err(refused)?.reply
         }
+    };
+    let Reply::Decided(decision) = reply else {
+        return Err(Refused::malformed("a request was answered with something else").status(500));
     };
     if decision.item.as_ref() == Some(&item) {
         planner::start(&edge.kernel, &item);
