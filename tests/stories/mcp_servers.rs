@@ -401,3 +401,41 @@ fn what_was_not_shown_is_not_added() {
     folder.write("words", "Does");
     owner.post("/admin/api/extensions", body).expect_ok();
 }
+
+/// Effects of a source are done one after the other, whoever asks: one that waits for another says so.
+#[test]
+fn call_behind_another_says_that_it_waits() {
+    let lent = Lent::rude(&[]);
+    let agent = lent.agent(&["hang", "sample"]);
+    let begun = |tool: &str| {
+        let id = format!("rude.{tool}");
+        let item = agent.must_ask(&id, json!({}));
+        lent.gateway.owner().approve(&item, "once");
+        let call = json!({"id": id, "input": {}, "async": true});
+        let begun = agent.invoke_body(call).expect_status(202).clone();
+        begun.text_at("/run/runId")
+    };
+    let status = |run: &str| {
+        let path = format!("/invoke/status?runId={run}&wait=20&after=0");
+        agent.client().get(&path).expect_ok()
+    };
+    let says = |run: &str, words: &str| {
+        until_true("its words", || {
+            status(run)["progress"].to_string().contains(words)
+        });
+    };
+    let first = begun("hang");
+    says(&first, "hanging");
+    let second = begun("sample");
+    says(&second, "waits for another call of this source");
+    let cancel = json!({"runId": first});
+    agent
+        .client()
+        .post("/invoke/cancel", cancel)
+        .expect_status(202);
+    let over = until("the end of the second", || {
+        let status = status(&second);
+        (status["status"] != "running").then_some(status)
+    });
+    assert_eq!(over["result"]["ok"], true, "{over}");
+}

@@ -427,3 +427,28 @@ fn reads_may_allow_themselves_only_by_setting() {
     third.must_ask(WRITE, note("a.txt", "a"));
     agent.must_ask("workspace.list", json!({}));
 }
+
+/// An approval that is narrowed past the very call it is about would end in a refusal of that call.
+#[test]
+fn approval_is_not_narrowed_past_its_own_call() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let input = note("notes/today.md", "one\n");
+    let item = agent.must_ask(WRITE, input.clone());
+    let under = |prefix: &str| {
+        let mut approval = approval(&house.owner().card(&item), "1h");
+        approval["constraint"] = json!({"pathPrefix": {"field": "path", "allow": [prefix]}});
+        house.owner().decide(&item, approval)
+    };
+    let refused = under("elsewhere");
+    assert_eq!(refused.status, 422, "{refused}");
+    assert!(
+        refused.text_at("/error/message").contains("`path`"),
+        "{refused}"
+    );
+    assert_eq!(house.owner().pending().len(), 1, "it still waits");
+    // The control: one that the call lies within.
+    under("notes").expect_ok();
+    agent.must(WRITE, input);
+    assert_eq!(house.workspace.read("notes/today.md"), "one\n");
+}

@@ -76,13 +76,20 @@ pub struct Offered {
     pub modules: Vec<PathBuf>,
 }
 
-/// The servers of a client's configuration, the members of `mcpServers` or `servers`; none where it has neither.
+/// The servers of a client's configuration: the members of `mcpServers` or `servers`, and those that Claude Code keeps for one
+/// folder (`projects.FOLDER.mcpServers`). None where it has no such list.
 #[must_use]
 pub fn servers_of(configuration: &Value, places: &dyn Places) -> Option<Vec<ClientServer>> {
     let lists = ["mcpServers", "servers"];
-    let servers = lists
+    let own = lists
         .iter()
-        .find_map(|list| configuration.get(list)?.as_object())?;
+        .find_map(|list| configuration.get(list)?.as_object());
+    let projects = configuration["projects"].as_object().into_iter().flatten();
+    let of_folders = projects.filter_map(|(_, project)| project["mcpServers"].as_object());
+    let servers: Vec<_> = own.into_iter().chain(of_folders).collect();
+    if servers.is_empty() {
+        return None;
+    }
     let mut taken = BTreeSet::new();
     let server = |(name, server): (&String, &Value)| {
         let id = id_of(name);
@@ -97,7 +104,7 @@ pub fn servers_of(configuration: &Value, places: &dyn Places) -> Option<Vec<Clie
             offered,
         }
     };
-    Some(servers.iter().map(server).collect())
+    Some(servers.into_iter().flatten().map(server).collect())
 }
 
 /// A name as the id of a source.
@@ -478,6 +485,28 @@ mod tests {
         fn programs(&self) -> Vec<PathBuf> {
             vec!["/usr/bin".into()]
         }
+    }
+
+    #[test]
+    fn servers_of_one_folder_are_found_too() {
+        let names = |configuration: Value| {
+            let found = servers_of(&configuration, &Machine)?;
+            Some(
+                found
+                    .into_iter()
+                    .map(|server| server.name)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let server = json!({"command": "env"});
+        let of_folder = json!({"/p": {"mcpServers": {"b": server}}, "/q": {"other": 1}});
+        let all = json!({"mcpServers": {"a": server}, "projects": of_folder});
+        assert_eq!(names(all), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(
+            names(json!({"projects": of_folder})),
+            Some(vec!["b".into()])
+        );
+        assert_eq!(names(json!({"projects": {"/q": {}}})), None);
     }
 
     #[test]

@@ -26,8 +26,10 @@ use plexus_protocol::SourceId;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
+use tokio::time::sleep;
 
 /// How long a look at a server may take: its worker gives it 30 s to start and says then why it did not; its files are hashed before.
 pub(crate) const LOOK: Duration = Duration::from_secs(120);
@@ -209,11 +211,25 @@ fn given_id(name: &SourceId) -> String {
     format!("plexusctl mcp show {name}")
 }
 
+/// Waits for `work`, and says what takes so long once that is more than 2 s.
+async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = sleep(Duration::from_secs(2)) => out::say(what),
+    }
+    work.await
+}
+
 /// Shows what there is, asks, and adds just that.
 async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let preview = Preview { draft };
-    let ExtensionPreview::Server(seen) = owner.call_within(&preview, LOOK).await? else {
+    let looking = owner.call_within(&preview, LOOK);
+    let starts =
+        "the server is started in its sandbox, and asked for its tools; that may take 30 s…";
+    let ExtensionPreview::Server(seen) = patiently(starts, looking).await? else {
         let why = "the gateway answered with something else than an MCP server";
         return Err(Stop::new(Exit::Failed, UNREADABLE, why));
     };
@@ -227,7 +243,8 @@ async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit,
         digest: Some(seen.digest.clone()),
         keep_secrets: Vec::new(),
     };
-    let reply = owner.call_within(&add, LOOK).await?;
+    let adding = owner.call_within(&add, LOOK);
+    let reply = patiently("it is added, and compared with what you saw…", adding).await?;
     desk.show(&reply, || {
         let tools: Vec<_> = match &reply {
             InstallResult::Server(added) => added

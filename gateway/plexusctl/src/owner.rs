@@ -99,6 +99,13 @@ pub(crate) fn did_you_mean(typed: &[CapabilityId], listed: &[ExposedCapability])
     }
 }
 
+/// A reason that ends with the one command that helps (`why: plexusctl …`), as the two.
+pub(crate) fn reason_and_command(reason: &str) -> Option<(&str, &str)> {
+    let at = reason.rfind(": plexusctl ")?;
+    let (why, command) = (&reason[..at], &reason[at + 2..]);
+    (!command.contains([',', ';'])).then_some((why, command))
+}
+
 /// A value as one line of JSON.
 ///
 /// # Errors
@@ -135,4 +142,22 @@ pub(crate) fn text_of<'v>(value: &'v Value, member: &str) -> &'v str {
 /// The same of a member that is a list: its elements.
 pub(crate) fn list_of<'v>(value: &'v Value, member: &str) -> &'v [Value] {
     value[member].as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_gives_the_command_that_it_ends_with() {
+        let command = |reason| reason_and_command(reason).map(|(_, command)| command);
+        let secret = "token is not set: plexusctl sources secret home token";
+        let (why, next) = reason_and_command(secret).expect("a command");
+        assert_eq!(
+            (why, next),
+            ("token is not set", "plexusctl sources secret home token")
+        );
+        let two = "it differs; the owner decides: plexusctl approvals, or plexusctl mcp refresh x";
+        assert_eq!([command(two), command("it ended: status 1")], [None, None]);
+    }
 }

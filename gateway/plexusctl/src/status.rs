@@ -7,7 +7,7 @@ mod tables;
 
 use crate::{
     calls,
-    owner::{Desk, Owner, json_line},
+    owner::{Desk, Owner, json_line, reason_and_command},
     pause::PAUSED,
     screen::lines::laid,
 };
@@ -268,9 +268,15 @@ impl Snapshot {
                 );
                 need(what, &format!("plexusctl mcp login {}", source.id));
             }
-            if source.health.status == HealthStatus::Unavailable {
+            // One that is stopped has its own line.
+            let is_stopped = status
+                .sources
+                .iter()
+                .any(|s| s.id == source.id && s.stopped.is_some());
+            if source.health.status == HealthStatus::Unavailable && !is_stopped {
                 let why = source.health.detail.as_deref().unwrap_or_default();
-                need(format!("{} cannot be reached: {why}", source.id), DOCTOR);
+                let (why, next) = reason_and_command(why).unwrap_or((why, DOCTOR));
+                need(format!("{} cannot be reached: {why}", source.id), next);
             }
         }
         for call in &status.unsettled {

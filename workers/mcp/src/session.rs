@@ -99,6 +99,8 @@ pub(crate) enum SessionError {
     Moved(u16, String),
     #[error("it took longer than it may")]
     Late,
+    #[error("it did not answer within {} s of its start", START_WITHIN.as_secs())]
+    Silent,
     #[error("the call was cancelled")]
     Cancelled,
     #[error("it answered with an error: {0}")]
@@ -419,7 +421,7 @@ impl Session {
             defined: Defined::default(),
         };
         let greeted = timeout(START_WITHIN, session.greet()).await;
-        let Err(why) = greeted.unwrap_or(Err(SessionError::Late)) else {
+        let Err(why) = greeted.unwrap_or(Err(SessionError::Silent)) else {
             return Ok(session);
         };
         let why = Box::new(session.wire.explained(why).await);

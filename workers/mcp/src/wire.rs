@@ -187,7 +187,7 @@ impl Pipes {
             return error;
         }
         self.end().await;
-        SessionError::Ended(match self.last_words().await.last() {
+        SessionError::Ended(match telling(&self.last_words().await) {
             Some(line) => format!("; its last words: {line}"),
             None => String::new(),
         })
@@ -294,6 +294,27 @@ pub(crate) fn message(text: &[u8]) -> Result<Option<Message>, SessionError> {
         structured,
         changes: repaired.changes,
     }))
+}
+
+/// The line of a program's last ones that says why it ended: the last that names an error, else the last that is no frame of a
+/// stack, no bracket and no version.
+fn telling(words: &[String]) -> Option<&String> {
+    let is_error = |line: &&String| {
+        line.trim_start()
+            .split(' ')
+            .any(|word| word.ends_with("Error:"))
+    };
+    let says = |line: &&String| {
+        let line = line.trim_start();
+        !(line.starts_with("at ")
+            || line.starts_with("Node.js v")
+            || line.trim_matches(['{', '}', ' ', '^', '~']).is_empty())
+    };
+    let mut last = words.iter().rev();
+    last.clone()
+        .find(is_error)
+        .or_else(|| last.clone().find(says))
+        .or_else(|| last.next())
 }
 
 #[cfg(test)]

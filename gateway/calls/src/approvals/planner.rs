@@ -19,7 +19,7 @@ use plexus_ipc::{
     text::Line,
 };
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AgentId, Constraint, Digest, PendingId, Verb, json};
+use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, PendingId, Verb, json};
 use plexus_sources::{catalogue::Entry, code};
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
 use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan, standing_for};
@@ -223,6 +223,35 @@ async fn make(
         Ok(Err(error)) => Err(NotMade::Failed(error.to_string())),
         Err(error) if is_for_want_of_room(&error) => Err(NotMade::Later),
         Err(error) => Err(NotMade::Failed(error.to_string())),
+    }
+}
+
+/// The field by which the call that `item` keeps this input of lies outside of `constraint`, as its source judges it. None
+/// where it lies within; where the source gives no answer, the call itself is held against it again.
+pub async fn field_outside(
+    kernel: &Arc<Kernel>,
+    item: &Item,
+    id: &CapabilityId,
+    input: Bytes,
+    constraint: &Constraint,
+) -> Option<String> {
+    let entry = kernel.catalogue.load().get(id).cloned()?;
+    let stands = Stands::while_so({
+        let (kernel, id) = (kernel.clone(), item.id.clone());
+        move || {
+            let state = kernel.ledger.snapshot();
+            state
+                .item(&id)
+                .is_some_and(|item| item.state == ItemState::Pending)
+        }
+    });
+    let request = request_of(kernel, &entry, input, Some(constraint.clone()), stands);
+    match kernel.plan(&entry.source, request).await {
+        Ok(Err(error)) => match error.code {
+            Failure::ConstraintMiss { field } => Some(field.as_str().to_owned()),
+            _ => None,
+        },
+        Ok(Ok(_)) | Err(_) => None,
     }
 }
 

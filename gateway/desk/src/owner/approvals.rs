@@ -14,6 +14,7 @@ use crate::{
     desk::Desk,
     table::{Reading, Served},
 };
+use bytes::Bytes;
 use plexus_calls::approvals::{change, planner, run};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
@@ -291,12 +292,26 @@ async fn approve(
     }
     let named = call.card_digest.as_deref();
     let card = same_card(shown.changes_something(), current, named)?;
+    let constraint = call.constraint.filter(|narrowed| !narrowed.is_empty());
+    if let Some(narrowed) = &constraint {
+        for (id, input) in &shown.inputs {
+            let input = Bytes::copy_from_slice(input);
+            let outside =
+                planner::field_outside(&desk.edge.kernel, &shown.item, id, input, narrowed);
+            if let Some(field) = outside.await {
+                let why = format!(
+                    "this very call of {id} lies outside of that: its `{field}` is another; name one that it lies within, or deny it"
+                );
+                return Err(Refusal::Invalid(why).into());
+            }
+        }
+    }
     let command = Command::Approve(Approve {
         item: id.clone(),
         revision: shown.item.revision,
         card,
         window: call.trust_window,
-        constraint: call.constraint.filter(|narrowed| !narrowed.is_empty()),
+        constraint,
         any_input: call.any_input.unwrap_or(false),
         turns: call.turns,
         minutes: call.minutes,

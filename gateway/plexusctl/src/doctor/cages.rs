@@ -1,7 +1,7 @@
 //! What `plexusd examine` saw of each source's cage.
 
 use super::Finding;
-use crate::owner::{list_of, text_of};
+use crate::owner::{list_of, reason_and_command, text_of};
 use crate::programs::install;
 use plexus_client::shell;
 use serde_json::Value;
@@ -42,8 +42,13 @@ fn cage(cage: &Value) -> Finding {
         what.push_str(&format!(" {}", text_of(broken, "rule")));
     }
     what.push_str(&unified_log::denials());
-    let remedy = match (step, what.contains("plexus-worker-")) {
-        ("programs", false) => format!("plexusctl sources disable {}", shell::quote(source)),
+    let remedy = match (
+        step,
+        what.contains("plexus-worker-"),
+        reason_and_command(&what),
+    ) {
+        (_, _, Some((_, command))) => command.to_owned(),
+        ("programs", false, None) => format!("plexusctl sources disable {}", shell::quote(source)),
         _ => install(),
     };
     Finding::fail(&name, what, remedy)
