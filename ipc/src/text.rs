@@ -385,7 +385,11 @@ mod tests {
         assert_eq!(Line::<16>::exactly(&made), Some(made));
         for bad in ["a\nb", "\u{1b}[2J", "a\u{202e}b", "seventeen letters"] {
             assert_eq!(Line::<16>::exactly(bad), None, "{bad:?}");
-            assert!(serde_json::from_value::<Line<16>>(bad.into()).is_err());
+            let refused = serde_json::from_value::<Line<16>>(bad.into()).unwrap_err();
+            assert!(
+                refused.to_string().contains("one line of at most 16 bytes"),
+                "{bad:?}"
+            );
         }
         assert!(serde_json::from_value::<Line<16>>("sixteen letters!".into()).is_ok());
         assert_eq!(Line::<2>::new("äöü"), "ä", "no room for the ellipsis");
@@ -394,7 +398,11 @@ mod tests {
     #[test]
     fn text_keeps_its_line_breaks_and_nothing_else() {
         assert_eq!(Text::<64>::new("-a\n+b\t\r\0"), "-a\n+b\t\u{fffd}\u{fffd}");
-        assert!(serde_json::from_value::<Text<4>>("12345".into()).is_err());
+        let refused = serde_json::from_value::<Text<4>>("12345".into()).unwrap_err();
+        assert!(
+            refused.to_string().contains("text of at most 4 bytes"),
+            "{refused}"
+        );
     }
 
     #[test]

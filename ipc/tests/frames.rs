@@ -383,17 +383,23 @@ fn a_frame_is_one_message_of_known_fields() {
     let good = frame(json!({"Cancel": {"id": 1}}));
     assert!(decode::<ToWorker>(&good).is_ok());
     let trailing = [good.as_slice(), &[0xc0]].concat();
-    for bad in [
-        trailing,
-        [good.clone(), good].concat(),
-        frame(json!({"Cancel": {"id": 1, "all": true}})),
-        frame(json!({"Cancel": {}})),
-        frame(json!({"Cancel": {"id": -1}})),
-        frame(json!({"Cancel": {"id": 1}, "Stop": null})),
-        frame(json!({"Abort": {"id": 1}})),
-        Vec::new(),
+    let of_fields = "a field is missing, unknown, or out of bounds";
+    for (bad, why) in [
+        (trailing, "bytes after the message"),
+        ([good.clone(), good].concat(), "bytes after the message"),
+        (frame(json!({"Cancel": {"id": 1, "all": true}})), of_fields),
+        (frame(json!({"Cancel": {}})), of_fields),
+        (frame(json!({"Cancel": {"id": -1}})), of_fields),
+        (
+            frame(json!({"Cancel": {"id": 1}, "Stop": null})),
+            "a value of another type",
+        ),
+        (frame(json!({"Abort": {"id": 1}})), of_fields),
+        (Vec::new(), "it ends early"),
     ] {
-        assert!(decode::<ToWorker>(&bad).is_err(), "{bad:02x?}");
+        let refused = decode::<ToWorker>(&bad).map(drop);
+        let is_meant = matches!(refused, Err(FrameError::Decode(said)) if said == why);
+        assert!(is_meant, "{bad:02x?}: {refused:?}");
     }
 }
 
@@ -407,12 +413,18 @@ fn nesting_is_bounded() {
     };
     let decode = |value| decode::<FromWorker>(&rmp_serde::to_vec_named(&value).unwrap());
     assert!(decode(deep(64)).is_ok());
-    assert!(decode(deep(200)).is_err());
-    // Far beyond any stack, were it followed.
-    let mut bomb = encode(&progress(""), MAX_FRAME).unwrap()[PREFIX..].to_vec();
-    bomb.extend(vec![0x91; 1_000_000]);
-    assert!(plexus_ipc::frame::decode::<FromWorker>(&bomb).is_err());
-    assert!(plexus_ipc::frame::decode::<FromWorker>(&vec![0x91; 1_000_000]).is_err());
+    let too_deep = |refused: Result<FromWorker, FrameError>| {
+        let is_meant = matches!(refused, Err(FrameError::Decode("it is nested too deep")));
+        assert!(is_meant, "{refused:?}");
+    };
+    too_deep(decode(deep(200)));
+    // Far beyond any stack, were it followed: where a detail stands.
+    let flat = rmp_serde::to_vec_named(&deep(0)).unwrap();
+    let key = b"detail";
+    let at = flat.windows(6).position(|part| part == key).unwrap() + key.len();
+    assert_eq!(flat[at], 1, "the detail");
+    let bomb = [&flat[..at], &vec![0x91; 1_000_000], &flat[at..]].concat();
+    too_deep(plexus_ipc::frame::decode(&bomb));
 }
 
 #[test]
@@ -431,7 +443,10 @@ fn lists_and_texts_have_bounds_of_their_own() {
         done(1, "a.md", "two\nlines"),
         done(1, "a.md", &"x".repeat(1025)),
     ] {
-        assert!(decode(bad).is_err());
+        let refused = decode(bad).map(drop);
+        let said = "a field is missing, unknown, or out of bounds";
+        let is_meant = matches!(refused, Err(FrameError::Decode(why)) if why == said);
+        assert!(is_meant, "{refused:?}");
     }
 }
 

@@ -281,7 +281,7 @@ fn start_is_refused_while_a_run_is_left() {
     let agent = site.agent("b");
     let input = json!({"child": "shell", "run": "two", "arguments": {"a": "echo here"}});
     let refused = agent.invoke(CHILD, input.clone());
-    assert_ne!(refused.status, 200, "{refused}");
+    refused.expect_error(503, "source_unavailable");
     let command = format!("kill -9 {}", numbers[1]);
     let told = site.workshop.gateway.cli(["status"]);
     assert!(told.stdout.contains(&command), "{told}");

@@ -39,7 +39,7 @@ impl Full {
         let body = json!({"agentId": id, "capabilities": [READ, WRITE], "standing": [WRITE]});
         self.gateway.agent_as(body)
     }
-    /// The same agent after a restart, once the ledger records again: it looks for room once a second.
+    /// The same agent after a restart, once the ledger records again.
     fn back(&self, agent: &Agent) -> Agent {
         let client = self.gateway.client();
         until_true("an agent to be let in again", || {

@@ -56,7 +56,7 @@ fn label_that_imitates_another_is_refused_in_words() {
         assert!(why.contains(part), "{part}: {imitation}");
     }
     assert!(imitation["cardDigest"].is_null(), "{imitation}");
-    assert_ne!(approve(&gateway, &imitation).status, 200);
+    approve(&gateway, &imitation).expect_error(409, "plan_failed");
     let id = card(
         &gateway,
         &propose(&agent, &manifest("c0c0", "Other", &["Read"])),

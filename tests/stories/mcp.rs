@@ -293,7 +293,8 @@ fn list_is_kept_while_the_gateway_is_away() {
     // One that was there, and one that starts now.
     let away = before.call("obsidian_vault_read", json!({"path": NOTE}));
     // Codex begins its first turn after a second, and takes up no tool that comes later.
-    let mut after = until("a start within a second", || {
+    // One of several is as quick as that, whatever else this machine does.
+    let mut after = until("a start of less than a second", || {
         let began = Instant::now();
         let mut after = McpClient::greeted(server(&house.gateway, &agent), "plain");
         assert_eq!(after.names(), names, "the list that was kept");

@@ -377,7 +377,7 @@ fn leaking_workers_are_bounded() {
     });
 }
 
-/// A worker that exits at its start: five tries, then a refusal at once, until the owner asks again or a minute is over.
+/// A worker that exits at its start: five tries, then a refusal without a try, until the owner asks again.
 #[test]
 fn workers_that_exit_at_their_start() {
     let workshop = Workshop::open();

@@ -1,9 +1,10 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
 //! each other, which read JSON by name, how files are called, that each test is run, that each program ships, that links of
-//! pages lead somewhere, that what comes next is one command.
+//! pages lead somewhere, that what comes next is one command, that a test says which refusal it means.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
+mod asserts;
 mod by_name;
 mod circles;
 mod dependencies;
@@ -69,6 +70,7 @@ pub(crate) fn check() -> Result<()> {
     }
     breaches.extend(dependencies::breaches(&everywhere));
     breaches.extend(licences::breaches(&everywhere));
+    breaches.extend(asserts::breaches(&cargo::root())?);
     breaches.extend(by_name::breaches(&cargo::root())?);
     breaches.extend(circles::breaches(&cargo::root())?);
     breaches.extend(names::breaches(&cargo::root())?);

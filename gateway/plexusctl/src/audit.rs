@@ -13,7 +13,7 @@ use plexus_owner::audit::{
     self, Archive, ArchiveState, Event, ForgetArchives, ForgottenArchives, ListArchives,
     ShownEvent, Verdict, Verify,
 };
-use plexus_protocol::AuditId;
+use plexus_protocol::{AuditId, state_dir};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
@@ -361,8 +361,7 @@ async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
 /// Brings a new file and its name to the disk.
 fn on_disk(file: &File, path: &Path) -> io::Result<()> {
     file.sync_all()?;
-    let folder = path.parent().filter(|above| !above.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    state_dir::sync_name(path)
 }
 
 /// A new file for us alone; an export names agents and files.

@@ -49,6 +49,15 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
             make_folder(above, mode)?;
             make_folder(path, mode)
         }
-        made => made.and_then(|()| File::open(above)?.sync_all()),
+        made => made.and_then(|()| sync_name(path)),
     }
+}
+
+/// Brings to the disk that `path` was made, moved or removed: its name, without its content.
+///
+/// # Errors
+/// The system's.
+pub fn sync_name(path: &Path) -> io::Result<()> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    File::open(above.unwrap_or(Path::new(".")))?.sync_all()
 }

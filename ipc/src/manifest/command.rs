@@ -356,26 +356,40 @@ mod tests {
         ] {
             for a in ["-e", "--", "-", "--pre=sh"] {
                 let line = command(templates).line(&json!({"a": a, "b": ""}), &folders);
-                assert_eq!(line.is_err(), refused, "{templates:?} {a}");
+                let why = line.err().unwrap_or_default();
+                assert_eq!(
+                    why.contains("would be an option"),
+                    refused,
+                    "{templates:?} {a}"
+                );
+                assert!(refused || why.is_empty(), "{templates:?} {a}: {why}");
             }
             let line = command(templates).line(&json!({"a": "", "b": "-e"}), &folders);
-            assert_eq!(line.is_err(), templates == ["{a}{b}"], "{templates:?}");
+            let why = line.err().unwrap_or_default();
+            let is_option = why.contains("would be an option");
+            assert_eq!(is_option, templates == ["{a}{b}"], "{templates:?} {why}");
         }
         let negative = command(&["{a}"]).line(&json!({"a": -1}), &folders);
         assert!(negative.unwrap_err().contains("would be an option"));
-        for odd in [
-            json!({"a": ["x"]}),
-            json!({"a": "x\0y"}),
-            json!({"a": "x".repeat(MAX_LINE)}),
+        for (odd, why) in [
+            (json!({"a": ["x"]}), "no text, number or truth value"),
+            (json!({"a": "x\0y"}), "a zero byte"),
+            (json!({"a": "x".repeat(MAX_LINE)}), "more than 64 KiB"),
         ] {
-            assert!(command(&["{a}"]).line(&odd, &folders).is_err(), "{odd:.40}");
+            let refused = command(&["{a}"]).line(&odd, &folders).unwrap_err();
+            assert!(refused.contains(why), "{odd:.40}: {refused}");
         }
     }
 
     #[test]
     fn braces_that_name_nothing_are_refused() {
         for template in "{|}|{}|{a b}|{a|{folder.}|{folder.a.b}|{{a}".split('|') {
-            assert!(parts(template).is_err(), "{template}");
+            let why = parts(template).unwrap_err();
+            let is_meant = ["a brace stands alone", "a name in braces is not"];
+            assert!(
+                is_meant.iter().any(|is| why.contains(is)),
+                "{template}: {why}"
+            );
         }
         assert_eq!(parts("").unwrap(), [Part::Literal(String::new())]);
     }

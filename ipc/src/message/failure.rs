@@ -284,7 +284,8 @@ mod tests {
         let said = |detail: Option<Value>| rmp_serde::to_vec_named(&Envelope { detail }).unwrap();
         let of = |bytes: usize| json!("x".repeat(bytes - 2));
         assert_eq!(heard(&said(Some(of(MAX_DETAIL)))), Ok(Some(of(MAX_DETAIL))));
-        assert!(heard(&said(Some(of(MAX_DETAIL + 1)))).is_err());
+        let beyond = heard(&said(Some(of(MAX_DETAIL + 1)))).expect_err("too much");
+        assert!(beyond.contains("beyond 4 KiB"), "{beyond}");
         assert_eq!(heard(&said(None)), Ok(None));
         assert_eq!(heard(b"\x80"), Ok(None));
     }

@@ -2,6 +2,7 @@
 
 use super::shelf::one_of;
 use super::talk::{Talk, below, call, soon, write};
+use plexus_ipc::gateway::ConnectionError;
 use plexus_ipc::message::{Call, Chunk, Done, Failure, FromWorker, ToWorker, Touched, WorkerError};
 use plexus_ipc::worker::serve::UNDER_WAY;
 use plexus_protocol::{Digest, Effect, Verb};
@@ -100,13 +101,16 @@ async fn an_input_that_does_not_fit_is_not_quoted() {
 async fn a_constraint_is_held_against_what_a_call_resolved_to() {
     let mut talk = Talk::reader(&[("in/a", "alpha"), ("out/b", "beta")]).await;
     // item.read asks first; item.leak forgets to, and the harness does not.
-    for name in ["item.read", "item.leak"] {
+    let not_found = Failure::TransportError {
+        reason: "not_found".into(),
+    };
+    for (name, climbs) in [("item.read", path_miss()), ("item.leak", not_found)] {
         let inside = below(item(name, "in/a"), "in");
         talk.reads(inside).await;
         let outside = below(item(name, "out/b"), "in");
         assert_eq!(error(talk.read(outside).await).code, path_miss(), "{name}");
         let climbing = below(item(name, "in/../out/b"), "in");
-        assert!(talk.read(climbing).await.result.is_err(), "{name}");
+        assert_eq!(error(talk.read(climbing).await).code, climbs, "{name}");
     }
     let all = talk.read(call("item.find", json!({}))).await;
     assert_eq!(output(&all), json!(["in/a", "out/b"]));
@@ -229,10 +233,16 @@ async fn reads_go_on_beside_each_other_up_to_a_limit() {
 async fn a_reader_is_sent_no_commit() {
     let talk = Talk::reader(&[]).await;
     let commit = ToWorker::Commit(Box::new(write("a", "new")));
-    assert!(talk.say.send(commit).await.is_err());
+    assert!(matches!(
+        talk.say.send(commit).await,
+        Err(ConnectionError::OutOfPlace { .. })
+    ));
     let writer = Talk::writer(&[]).await;
     let read = ToWorker::Read(call("item.find", json!({})));
-    assert!(writer.say.send(read).await.is_err());
+    assert!(matches!(
+        writer.say.send(read).await,
+        Err(ConnectionError::OutOfPlace { .. })
+    ));
     let commit = ToWorker::Commit(Box::new(write("a", "new")));
     writer.say.send(commit).await.unwrap();
 }

@@ -6,7 +6,7 @@ use plexus_ipc::frame::{FrameError, FrameReader, MAX_FRAME, PREFIX, decode, enco
 use plexus_ipc::gateway::{self, ConnectionError, Receiver, Sender};
 use plexus_ipc::manifest::Manifest;
 use plexus_ipc::message::{
-    FromWorker, Health, OpenFailure, Phase, Role, Start, ToWorker, Verdict, WorkerError,
+    Failure, FromWorker, Health, OpenFailure, Phase, Role, Start, ToWorker, Verdict, WorkerError,
 };
 use plexus_ipc::stream::{self, ReadHalf, WriteHalf};
 use plexus_ipc::worker::serve::ServeEnd;
@@ -51,7 +51,8 @@ async fn a_start_goes_through_its_phases() {
     assert_eq!(say.phase(), Phase::Ready);
     say.send(ToWorker::Stop).await.unwrap();
     let after = say.send(ToWorker::Probe { nonce: 1 }).await;
-    assert!(after.is_err(), "nothing after Stop");
+    let is_refused = matches!(after, Err(ConnectionError::OutOfPlace { .. }));
+    assert!(is_refused, "nothing after Stop: {after:?}");
     assert!(matches!(soon(ended).await.unwrap(), ServeEnd::Stopped));
     assert_eq!(next(&mut hear).await, None);
 }
@@ -171,7 +172,8 @@ async fn a_stop_cancels_reads_with_an_answer() {
     talk.say(ToWorker::Read(call("item.wait", json!({})))).await;
     soon(one_of(&talk.world.entered)).await;
     talk.say(ToWorker::Stop).await;
-    assert!(talk.done().await.result.is_err());
+    let ended = talk.done().await.result.expect_err("cancelled");
+    assert_eq!(ended.code, Failure::Cancelled);
     assert!(matches!(soon(talk.ended).await.unwrap(), ServeEnd::Stopped));
     let idle = Talk::reader(&[]).await.stop().await;
     assert!(matches!(idle, ServeEnd::Stopped));

@@ -44,8 +44,8 @@ fn whatever_a_worker_says_ends_it_or_is_ignored() {
     golden::check_section("tests/reports/sandbox-probes.md", "attacks", &page(&notes));
 }
 
-/// Silence, and what is only seen by looking: a worker is looked after every five seconds. As a writer, because a read
-/// would be tried on four of them.
+/// Silence, and what is only seen when the gateway looks after a worker, at whatever time. As a writer, because a read would
+/// be tried on four of them.
 #[test]
 fn whatever_a_worker_does_unsaid_is_noticed() {
     std::thread::scope(|scope| {

@@ -125,7 +125,8 @@ no JSON
         );
         assert_eq!(turn.thread(), Some("01a1f7be-94ef-7750-9432-11926ef85bf9"));
         assert_eq!(turn.text, "Done.\n");
-        assert_eq!(turn.warnings, ["Model metadata not found."]);
+        let left_out = "a line was no JSON, and was left out";
+        assert_eq!(turn.warnings, [left_out, "Model metadata not found."]);
         let usage = Usage {
             input_tokens: 200,
             cached_input_tokens: 10,

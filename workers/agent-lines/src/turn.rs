@@ -122,10 +122,11 @@ impl Turn {
                 let line = std::mem::take(&mut self.line);
                 match std::mem::take(&mut self.skips) {
                     true => self.warn("a line was longer than 1 MiB, and was left out".into()),
-                    false => {
-                        let event: Result<Value, _> = serde_json::from_slice(&line);
-                        shown.extend(event.ok().and_then(|event| take(self, &event)));
-                    }
+                    false => match serde_json::from_slice(&line) {
+                        Ok(event) => shown.extend(take(self, &event)),
+                        Err(_) if line.trim_ascii().is_empty() => {}
+                        Err(_) => self.warn("a line was no JSON, and was left out".into()),
+                    },
                 }
             }
         }
@@ -187,14 +188,20 @@ mod tests {
             assert!(turn.feed(plain, &piece).is_empty());
             assert!(turn.line.len() <= LONGEST_LINE);
         }
-        turn.feed(plain, b"\xff\xfe\n{\"thread\":\"../../x\"}\n");
+        turn.feed(plain, b"\n\xff\xfe\n \n{\"thread\":\"../../x\"}\n");
         assert_eq!(turn.thread(), None);
         let ids = ["0", "1"].map(|digit| format!("{digit}0000000-0000-4000-8000-000000000000"));
         for id in &ids {
             turn.feed(plain, format!("{{\"thread\":\"{id}\"}}\n").as_bytes());
         }
         assert_eq!(turn.thread(), Some(&*ids[0]));
-        assert_eq!(turn.warnings.len(), 1);
+        assert_eq!(
+            turn.warnings,
+            [
+                "a line was longer than 1 MiB, and was left out",
+                "a line was no JSON, and was left out"
+            ]
+        );
         // A last line that was cut off is none.
         let half = format!("{{\"thread\":\"{}", ids[1]);
         assert!(turn.feed(plain, half.as_bytes()).is_empty());

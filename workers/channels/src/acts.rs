@@ -166,8 +166,11 @@ pub async fn user(account: &Account, id: Id, agreed: &mut Agreed) -> Result<Stri
     let user = account.api().user(id).await;
     let user = user.map_err(|error| told(&error.into()))?;
     let devices = user.devices.iter();
-    let devices = devices.filter_map(|d| PublicKey::from_bytes(&d.public_key.0).ok());
-    let fingerprints: Vec<String> = devices.map(|key| key.shown_fingerprint()).collect();
+    let fingerprints = devices.map(|device| match PublicKey::from_bytes(&device.public_key.0) {
+        Ok(key) => key.shown_fingerprint(),
+        Err(_) => "a key that cannot be read".to_owned(),
+    });
+    let fingerprints: Vec<String> = fingerprints.collect();
     agreed.add(&user);
     let line = User {
         id: user.id,

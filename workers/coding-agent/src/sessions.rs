@@ -63,6 +63,12 @@ pub(crate) struct Models {
 #[derive(Debug, Serialize)]
 pub(crate) struct ThreadList {
     threads: Vec<ListedThread>,
+    /// How many began before these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
+    /// Records of threads that cannot be read: nobody knows whose they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unread: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,9 +106,10 @@ impl<P: Program> CodingAgent<P> {
         let agent = caller(&call).await?;
         on_file_thread(move || {
             let all = self.threads()?.all();
-            let mut all = all.map_err(|error| failed(&error.to_string()))?;
+            let (mut all, unread) = all.map_err(|error| failed(&error.to_string()))?;
             all.retain(|thread| thread.agent == agent);
             all.sort_by_key(|thread| std::cmp::Reverse(thread.last));
+            let more = all.len().saturating_sub(LISTED);
             all.truncate(LISTED);
             let touched: Vec<_> = all
                 .iter()
@@ -117,6 +124,8 @@ impl<P: Program> CodingAgent<P> {
             });
             let listed = ThreadList {
                 threads: threads.collect(),
+                more: Some(more).filter(|more| *more > 0),
+                unread: Some(unread).filter(|unread| *unread > 0),
             };
             let summary = format!("listed {}", counted(listed.threads.len(), "thread"));
             Ok(Reply::new(listed, summary).touched(touched))

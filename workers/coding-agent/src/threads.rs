@@ -102,16 +102,16 @@ impl Threads {
         Ok(Some(thread).filter(|thread| thread.id == id))
     }
 
-    /// All of them, in no order; what is no record of one is left out.
+    /// All of them, in no order; and how many records say nothing to us.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub(crate) fn all(&self) -> io::Result<Vec<Thread>> {
+    pub(crate) fn all(&self) -> io::Result<(Vec<Thread>, usize)> {
+        let (mut all, mut unread) = (Vec::new(), 0);
         let listed = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((all, unread)),
             listed => listed?,
         };
-        let mut all = Vec::new();
         for entry in listed.take(MOST) {
             let path = entry?.path();
             // A record that is being written; and one that its writer has just put in its place.
@@ -121,9 +121,12 @@ impl Threads {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 read => read?,
             };
-            all.extend(serde_json::from_slice::<Thread>(&read));
+            match serde_json::from_slice(&read) {
+                Ok(thread) => all.push(thread),
+                Err(_) => unread += 1,
+            }
         }
-        Ok(all)
+        Ok((all, unread))
     }
 
     /// The folder of a run that the run itself can write.
@@ -220,7 +223,7 @@ mod tests {
         threads.put(&thread).unwrap();
         assert_eq!(threads.get("01a1").unwrap().as_ref(), Some(&thread));
         fs::write(scratch.path().join("threads/x"), "no record").unwrap();
-        assert_eq!(threads.all().unwrap(), [thread]);
+        assert_eq!(threads.all().unwrap(), (vec![thread], 1));
         assert_eq!(threads.get("01a2").unwrap(), None);
     }
 

@@ -123,6 +123,7 @@ pub(crate) fn run(
         waiting: HashMap::new(),
         brought: BTreeMap::new(),
         is_cut: false,
+        skips_large: false,
     };
     blame.wait(
         commit.brief(),
@@ -170,7 +171,13 @@ pub(crate) fn run(
             id,
             lines: text.len(),
             blocks,
-            warnings: blame.is_cut.then_some("shallow").into_iter().collect(),
+            warnings: [
+                (blame.is_cut, "shallow"),
+                (blame.skips_large, "large_files_skipped"),
+            ]
+            .into_iter()
+            .filter_map(|(is_so, word)| is_so.then_some(word))
+            .collect(),
             next: (end < text.len()).then_some(Next { line: end + 1 }),
         },
     })
@@ -185,6 +192,8 @@ struct Blame<'a> {
     waiting: HashMap<(ObjectId, String), (Commit, Lines)>,
     brought: BTreeMap<usize, Brought>,
     is_cut: bool,
+    /// Something was too large to be looked into: what it held may count as brought by the commit after it.
+    skips_large: bool,
 }
 
 impl Blame<'_> {
@@ -243,10 +252,15 @@ impl Blame<'_> {
             }
             let old = match show::blob(self.reader, self.scope, &parent.tree, &before) {
                 Ok(old) if lines::is_text(&old) => old,
-                Ok(_) | Err(GitError::TooLarge(_)) => continue,
+                Ok(_) => continue,
+                Err(GitError::TooLarge(_)) => {
+                    self.skips_large = true;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let Ok(old) = lines::of(&old) else {
+                self.skips_large = true;
                 continue;
             };
             let mut from: HashMap<usize, usize> = HashMap::new();

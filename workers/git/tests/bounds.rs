@@ -152,6 +152,10 @@ async fn a_file_of_nothing_but_ends_of_lines_is_too_large_to_be_taken_apart() {
     for rev in ["HEAD", "HEAD~1"] {
         is_too_large(&ask(&folder, "blame", json!({"path": "long", "rev": rev})).await);
     }
+    write(&folder, "long", "0\n");
+    commit(&folder, "small again");
+    let blamed = ask(&folder, "blame", json!({"path": "long"})).await;
+    assert_eq!(blamed.unwrap()["warnings"], json!(["large_files_skipped"]));
 }
 
 /// A tree of these names, all of them one file, and before them perhaps a folder `!`; and a branch that has it.

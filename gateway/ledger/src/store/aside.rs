@@ -154,7 +154,8 @@ mod tests {
         aside.set_len(5).expect("cut");
         aside.set_len(8).expect("lengthened");
         assert_eq!(shown(), [1, 1, 2, 2, 3, 0, 0, 0]);
-        assert!(aside.read(6, &mut piece).is_err(), "beyond the end");
+        let beyond = aside.read(6, &mut piece).expect_err("beyond the end");
+        assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
         aside.write(7, &[4; 2]).expect("beyond the end");
         assert_eq!(shown(), [1, 1, 2, 2, 3, 0, 0, 4, 4]);
         assert_eq!(std::fs::read(&path).expect("readable"), [1; 20]);

@@ -282,7 +282,8 @@ fn a_disk_that_is_gone_closes_the_ledger_and_its_return_opens_it() {
     let ledger = open_with(dir.path(), on(&disk));
     deposit_each(&ledger, 2);
     disk.set(Some(Fault::Dead(0)));
-    assert!(submit(&ledger, Command::Deposit("alice", 1)).is_err());
+    let lost = submit(&ledger, Command::Deposit("alice", 1)).map(drop);
+    assert!(matches!(lost, Err(SubmitError::Lost { .. })), "{lost:?}");
     assert!(matches!(ledger.condition().0, Condition::Closed(_)));
     let refused = submit(&ledger, Command::Deposit("alice", 1)).expect_err("closed");
     assert!(

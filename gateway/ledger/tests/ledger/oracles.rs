@@ -79,7 +79,9 @@ fn checked(text: &str) -> Accepted {
 /// As it came, and with hashes that fit: a chain that was made anew is no excuse for what stands in it.
 fn export(bytes: &[u8]) -> Accepted {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        assert!(verify_export(bytes).is_err(), "an export is text");
+        let refused = verify_export(bytes);
+        let is_found = matches!(refused, Err(CheckError::Found(_)));
+        assert!(is_found, "an export is text: {refused:?}");
         return false;
     };
     let as_it_came = checked(text);

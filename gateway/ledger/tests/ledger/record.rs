@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use plexus_ledger::{CHECKPOINT, Condition, EventId, Lane, Ledger, Options, SubmitError};
+use plexus_ledger::{
+    CHECKPOINT, Condition, EventId, Lane, Ledger, NotAnEventId, Options, StoreError, SubmitError,
+};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::bank::{
@@ -287,7 +289,7 @@ fn a_closed_ledger_refuses_and_says_so() {
         Err(SubmitError::Unavailable(_))
     ));
     assert!(matches!(ledger.condition().0, Condition::Closed(_)));
-    assert!(ledger.head().is_err());
+    assert!(matches!(ledger.head(), Err(StoreError::Closed)));
 }
 
 #[test]
@@ -325,7 +327,7 @@ fn an_id_carries_its_sequence_and_has_one_spelling() {
         id.to_string()[4..].to_owned(),
         "evt_".to_owned(),
     ] {
-        assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
+        assert_eq!(wrong.parse::<EventId>(), Err(NotAnEventId), "{wrong}");
     }
     // The same place in the log, another id: not that event.
     let other = open(folder().path());

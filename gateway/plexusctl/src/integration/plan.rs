@@ -6,7 +6,10 @@ use super::{
     json_text, toml_text,
 };
 use plexus_client::{Exit, Stop};
-use plexus_protocol::Digest;
+use plexus_protocol::{
+    Digest,
+    state_dir::{make_folder, sync_name},
+};
 use similar::TextDiff;
 use std::{
     fs,
@@ -303,7 +306,7 @@ impl Plan {
         self.edits().try_for_each(Edit::unchanged)
     }
 
-    /// Writes every file, each by rename, and only over what was looked at.
+    /// Writes every file, each by rename, durably, and only over what was looked at.
     ///
     /// # Errors
     /// A stop that names the first file that could not be written, or has changed; those before it are written.
@@ -367,10 +370,11 @@ fn put(edit: &Edit) -> Result<(), Stop> {
     let fail = |e: std::io::Error| edit.cannot_write(&e);
     let Some(text) = &edit.after else {
         edit.unchanged()?;
-        return fs::remove_file(&edit.path).map_err(fail);
+        let removed = fs::remove_file(&edit.path).and_then(|()| sync_name(&edit.path));
+        return removed.map_err(fail);
     };
     let folder = edit.path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder).map_err(fail)?;
+    make_folder(folder, 0o777).map_err(fail)?;
     let name = edit.path.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder.join(format!(".{name}.{}.new", std::process::id()));
     let mut file = fs::OpenOptions::new()
@@ -387,9 +391,42 @@ fn put(edit: &Edit) -> Result<(), Stop> {
         .map_err(fail)
         // As late as can be: an agent writes into its own files too.
         .and_then(|()| edit.unchanged())
-        .and_then(|()| fs::rename(&beside, &edit.path).map_err(fail));
+        .and_then(|()| fs::rename(&beside, &edit.path).map_err(fail))
+        .and_then(|()| sync_name(&edit.path).map_err(fail));
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
     written
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use plexus_power_cut::{Disk, holds};
+
+    #[test]
+    fn what_is_written_or_removed_survives_a_power_cut() {
+        let path = |top: &Path| top.join(".agent/settings.toml");
+        let edited = |top: &Path, before: Option<&str>, after: Option<&str>| {
+            let edit = Edit {
+                path: path(top),
+                before: before.map(str::to_owned),
+                after: after.map(str::to_owned),
+                mode: 0o600,
+            };
+            let plan = Plan { edits: vec![edit] };
+            plan.write().expect("it is written");
+        };
+        let theirs = |top: &Path| {
+            fs::create_dir(top.join(".agent")).expect("a folder");
+            fs::write(path(top), "old").expect("a file");
+        };
+        let is_new = |top: &Path| fs::read(path(top)).is_ok_and(|text| text == b"new");
+        let make = |disk: &Disk, ()| edited(&disk.path(), None, Some("new"));
+        holds(|_| (), make, is_new, &[]);
+        let change = |disk: &Disk, ()| edited(&disk.path(), Some("old"), Some("new"));
+        holds(theirs, change, is_new, &[]);
+        let remove = |disk: &Disk, ()| edited(&disk.path(), Some("old"), None);
+        holds(theirs, remove, |top| !path(top).exists(), &[]);
+    }
 }

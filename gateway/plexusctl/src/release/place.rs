@@ -18,7 +18,7 @@ use crate::{
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 use plexus_client::{Exit, Stop};
-use plexus_protocol::Digest;
+use plexus_protocol::{Digest, state_dir::make_folder};
 use semver::Version;
 use serde::Serialize;
 use std::{
@@ -271,6 +271,7 @@ fn swap(
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
+    let changed = changed_folders(&files, folders);
     let list = List::new(&release.version.to_string(), folders.ours(), files);
     let (beside, to) = (at.join("list"), prefix.join(LIST));
     let written = fs::File::create(&beside).and_then(|mut file| {
@@ -279,12 +280,21 @@ fn swap(
     });
     let written = written.and_then(|()| fs::rename(&beside, &to));
     written.map_err(|e| failed(&to, &e))?;
-    for folder in folders.ours() {
-        let folder = prefix.join(folder);
+    for folder in changed {
         let synced = fs::File::open(&folder).and_then(|folder| folder.sync_all());
         synced.map_err(|e| failed(&folder, &e))?;
     }
     Ok(())
+}
+
+/// The folders whose names may have changed, also those of others: each that a file of this version or the last lies below.
+fn changed_folders(files: &[ListedFile], folders: &Folders<'_>) -> BTreeSet<PathBuf> {
+    let known = folders.known.into_iter().flat_map(|list| &list.files);
+    let files = files.iter().chain(known).map(|file| file.path.as_path());
+    let below = files.chain([Path::new(LIST)]);
+    let below = below.flat_map(|path| path.ancestors().skip(1));
+    let all = below.map(|folder| folders.prefix.join(folder));
+    all.filter(|folder| folder.is_dir()).collect()
 }
 
 /// Every file of the kept version, for the list.
@@ -327,7 +337,7 @@ impl<'l> Folders<'l> {
 
     /// Makes a folder and those above it, and the prefix.
     fn make(&mut self, below: &Path) -> Result<(), Stop> {
-        fs::create_dir_all(self.prefix).map_err(|e| failed(self.prefix, &e))?;
+        make_folder(self.prefix, 0o777).map_err(|e| failed(self.prefix, &e))?;
         let mut at = PathBuf::new();
         for part in below.components() {
             at.push(part);
@@ -468,6 +478,46 @@ mod tests {
         place(&new, prefix, false).expect("it is placed");
         fs::write(prefix.join("bin/w"), "changed since").expect("a file");
         refused("bin/w");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn release_that_is_placed_survives_a_power_cut() {
+        use plexus_power_cut::{Disk, holds};
+        let prefix = |top: &Path| top.join("new/prefix");
+        let first = release("1.0.0", &[("bin/x", "one"), ("share/gone", "was")]);
+        let second = release("1.1.0", &[("bin/x", "two"), ("libexec/plexus/w", "new")]);
+        let placed = |top: &Path, release: &Release| {
+            place(release, &prefix(top), false).expect("it is placed");
+        };
+        let has = |top: &Path, version: &str, all: &[(&str, Option<&str>)]| {
+            let list = Installed::read(&prefix(top)).ok().flatten();
+            let read = |path: &str| fs::read_to_string(prefix(top).join(path)).ok();
+            let is_so = |(path, text): &(&str, Option<&str>)| read(path).as_deref() == *text;
+            list.is_some_and(|is| is.list.version == version) && all.iter().all(is_so)
+        };
+        let is_first = |top: &Path| {
+            let files = [("bin/x", Some("one")), ("share/gone", Some("was"))];
+            has(top, "1.0.0", &files)
+        };
+        let act = |disk: &Disk, ()| placed(&disk.path(), &first);
+        holds(|_| (), act, is_first, &[]);
+        // Folders of somebody else's, such as ~/.local/bin.
+        let theirs = |top: &Path| fs::create_dir_all(prefix(top).join("bin")).expect("a folder");
+        holds(theirs, act, is_first, &[]);
+
+        let is_second = |top: &Path| {
+            let files = [
+                ("bin/x", Some("two")),
+                ("libexec/plexus/w", Some("new")),
+                ("share/gone", None),
+            ];
+            let before = kept(&prefix(top)).ok();
+            has(top, "1.1.0", &files) && before.is_some_and(|is| is.version == first.version)
+        };
+        let act = |disk: &Disk, ()| placed(&disk.path(), &second);
+        // Its own folder and libexec hold the same names as before.
+        holds(|top| placed(top, &first), act, is_second, &[4, 6]);
     }
 
     #[test]

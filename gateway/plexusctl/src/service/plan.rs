@@ -5,6 +5,7 @@ use super::{
     runner::{ProgramOutput, Runner},
 };
 use plexus_client::{Done, Exit, Stop, shell};
+use plexus_protocol::state_dir::{make_folder, sync_name};
 use serde_json::{Value, json};
 use std::{
     fs, io,
@@ -85,8 +86,8 @@ impl Plan {
         for step in &self.steps {
             match step {
                 Step::Write { path, text } => write(path, text).map_err(|e| failed(path, &e))?,
-                Step::Folder(path) => fs::create_dir_all(path).map_err(|e| failed(path, &e))?,
-                Step::Remove(path) => match fs::remove_file(path) {
+                Step::Folder(path) => make_folder(path, 0o777).map_err(|e| failed(path, &e))?,
+                Step::Remove(path) => match fs::remove_file(path).and_then(|()| sync_name(path)) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(path, &e)),
                     _ => {}
                 },
@@ -175,10 +176,10 @@ pub(super) fn ours(path: &Path) -> Result<(), Stop> {
     }
 }
 
-/// Whole or not at all, under its name at once.
+/// Whole or not at all, under its name at once and durably.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(folder)?;
+    make_folder(folder, 0o777)?;
     let beside = folder.join(format!(
         ".{}.{}.new",
         path.file_name().unwrap_or_default().to_string_lossy(),
@@ -192,9 +193,41 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
             file.write_all(text.as_bytes())?;
             file.sync_all()
         })
-        .and_then(|()| fs::rename(&beside, path));
+        .and_then(|()| fs::rename(&beside, path))
+        .and_then(|()| sync_name(path));
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
     written
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use plexus_power_cut::{Disk, holds};
+
+    #[test]
+    fn what_is_written_or_removed_survives_a_power_cut() {
+        let unit = |top: &Path| top.join("systemd/user/plexus.service");
+        let carried_out = |steps| {
+            let runner = Runner::new("systemctl");
+            Plan { steps }.carry_out(&runner).unwrap();
+        };
+        let written = |top: &Path, text: &str| {
+            let (path, text) = (unit(top), text.to_owned());
+            carried_out(vec![Step::Write { path, text }]);
+        };
+        let is_new = |top: &Path| fs::read(unit(top)).is_ok_and(|text| text == b"new");
+        let write = |disk: &Disk, ()| written(&disk.path(), "new");
+        holds(|_| (), write, is_new, &[]);
+        holds(|top| written(top, "old"), write, is_new, &[]);
+
+        let remove = |disk: &Disk, ()| carried_out(vec![Step::Remove(unit(&disk.path()))]);
+        let is_gone = |top: &Path| !unit(top).exists();
+        holds(|top| written(top, "old"), remove, is_gone, &[]);
+
+        let folder = |top: &Path| top.join("LaunchAgents/logs");
+        let make = |disk: &Disk, ()| carried_out(vec![Step::Folder(folder(&disk.path()))]);
+        holds(|_| (), make, |top| folder(top).is_dir(), &[]);
+    }
 }

@@ -170,7 +170,7 @@ impl Model {
 
     pub(super) fn approve(&mut self, a: &Approve, result: &Result<Reply, Refusal>, t: u64) {
         let Some(n) = self.items.iter().position(|i| i.id == a.item) else {
-            assert!(result.is_err());
+            assert_eq!(result.as_ref().err(), Some(&Refusal::NoSuchItem));
             return;
         };
         let item = self.items[n].clone();

@@ -53,7 +53,12 @@ fn a_code_is_redeemed_once() {
         world.run(enroll("second")).unwrap_err(),
         Refusal::CodeConsumed
     );
-    assert!(world.open(&connect.agent, Some(secret("second"))).is_err());
+    assert_eq!(
+        world
+            .open(&connect.agent, Some(secret("second")))
+            .unwrap_err(),
+        Refusal::SessionExpired
+    );
     assert!(world.open(&connect.agent, Some(secret("first"))).is_ok());
 }
 
@@ -100,7 +105,7 @@ fn connecting_again_ends_what_was_and_keeps_only_what_it_grants() {
     assert_eq!(world.refusal(&old, READ), Refusal::SessionExpired);
     let by_token = world.through(&old.agent, AuthPath::Token(&token), READ, &json!({}));
     assert_eq!(refused(by_token), Refusal::TokenRevoked);
-    assert!(world.read(permit).is_err());
+    assert_eq!(world.read(permit).unwrap_err(), Refusal::SessionExpired);
     world.gone(&pending);
     assert!(world.allowed(&new, READ, &json!({})));
     assert!(world.pends(&new, SEARCH, &json!({})));
@@ -179,8 +184,11 @@ fn a_revoked_agent_has_nothing_left() {
     let permit = world.permit(&who, READ, &json!({}));
     world.ok(revoke(&who.agent));
     assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
-    assert!(world.read(permit).is_err());
-    assert!(world.open(&who.agent, None).is_err());
+    assert_eq!(world.read(permit).unwrap_err(), Refusal::SessionExpired);
+    assert_eq!(
+        world.open(&who.agent, None).unwrap_err(),
+        Refusal::SessionExpired
+    );
     world.gone(&pending);
     assert!(world.allowed(&other, READ, &json!({})));
 }
@@ -212,7 +220,7 @@ fn rotating_the_key_ends_every_credential() {
     world.ok(Command::Connect(open.clone()));
     world.ok(Command::RotateKey);
     assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
-    assert!(world.read(permit).is_err());
+    assert_eq!(world.read(permit).unwrap_err(), Refusal::SessionExpired);
     world.gone(&pending);
     let enroll = Command::Enroll {
         code: open.code,
@@ -236,7 +244,7 @@ fn a_restored_state_lets_nobody_in_and_allows_nothing_until_the_owner_has_looked
         "the owner says it again"
     );
     assert_eq!(world.refusal(&who, READ), Refusal::SessionExpired);
-    assert!(world.read(permit).is_err());
+    assert_eq!(world.read(permit).unwrap_err(), Refusal::SessionExpired);
     world.gone(&pending);
     // A new code lets the agent in again. Its grant is there, and rests.
     world.ok(new_code(&who.agent));
@@ -408,7 +416,9 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
     }
     world.invalid(new_code(&nested));
     // The owner's key opens no session as it, and nothing but the gateway does.
-    assert!(world.open(&nested, None).is_err());
+    let gateways_own =
+        || Refusal::Invalid("the sessions of a nested agent are the gateway's own".into());
+    assert_eq!(world.open(&nested, None).unwrap_err(), gateways_own());
     let session = |n| SessionId::parse(&uuid("sess", n)).unwrap();
     let open = |agent: &AgentId, n| Command::OpenSession {
         agent: Some(agent.clone()),
@@ -416,7 +426,10 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
         session: session(n),
         client: (None, None),
     };
-    assert!(world.run(open(&caller.agent, 7_000)).is_err());
+    assert_eq!(
+        world.run(open(&caller.agent, 7_000)).unwrap_err(),
+        gateways_own()
+    );
     world.ok(open(&nested, 7_001));
     let called = world.through(
         &nested,
@@ -435,7 +448,10 @@ fn nested_agent_has_no_credential_and_ends_with_its_caller() {
             "{agent}"
         );
     }
-    assert!(world.run(open(&nested, 7_002)).is_err());
+    assert_eq!(
+        world.run(open(&nested, 7_002)).unwrap_err(),
+        Refusal::SessionExpired
+    );
     assert!(world.allowed(&namesake, READ, &json!({})));
 }
 

@@ -31,8 +31,14 @@ fn once_is_one_call_with_one_input() {
     );
     assert_eq!(first.state_token, Some(secret("world")));
     world.begin(first.clone()).unwrap();
-    assert!(world.begin(second).is_err());
-    assert!(world.begin(first).is_err());
+    assert_eq!(
+        world.begin(second).unwrap_err(),
+        Refusal::GrantRequired { constraint: None }
+    );
+    assert_eq!(
+        world.begin(first).unwrap_err(),
+        Refusal::GrantRequired { constraint: None }
+    );
     assert!(world.pends(&who, WRITE, &input));
 }
 
@@ -42,7 +48,10 @@ fn a_once_read_is_disclosed_once() {
     world.approved(&who, READ, &json!({}));
     let permit = world.permit(&who, READ, &json!({}));
     assert!(world.read(permit.clone()).is_ok());
-    assert!(world.read(permit).is_err());
+    assert_eq!(
+        world.read(permit).unwrap_err(),
+        Refusal::GrantRequired { constraint: None }
+    );
 }
 
 #[test]
@@ -53,11 +62,14 @@ fn a_call_is_recorded_as_what_it_is() {
         world.permit(&who, READ, &json!({})),
         world.permit(&who, WRITE, &json!({})),
     );
-    assert!(
-        world.read(effect.clone()).is_err(),
-        "an effect needs its intent"
+    assert_eq!(
+        world.read(effect.clone()).unwrap_err(),
+        Refusal::Invalid("an effect is recorded before it happens".into())
     );
-    assert!(world.begin(read.clone()).is_err());
+    assert_eq!(
+        world.begin(read.clone()).unwrap_err(),
+        Refusal::Invalid("a read has no intent".into())
+    );
     assert!(world.read(read).is_ok() && world.begin(effect).is_ok());
 }
 
@@ -91,7 +103,10 @@ fn an_item_without_input_needs_a_window_or_any_input() {
         world.permit(&who, WRITE, &json!({"n": 2})),
     );
     world.begin(one).unwrap();
-    assert!(world.begin(two).is_err());
+    assert_eq!(
+        world.begin(two).unwrap_err(),
+        Refusal::GrantRequired { constraint: None }
+    );
 }
 
 #[test]
@@ -145,7 +160,11 @@ fn a_plan_is_awaited_may_fail_and_may_be_made_again() {
     };
     world.ok(failed.clone());
     assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::PlanFailed);
-    assert!(world.run(failed).is_err(), "nobody waits for this plan");
+    assert_eq!(
+        world.run(failed).unwrap_err(),
+        Refusal::NoSuchItem,
+        "nobody waits for this plan"
+    );
     world.ok(Command::PlanAgain { item: item.clone() });
     world.plan(&item, WRITE, Verb::Write);
     assert!(world.approve(&item, ONCE).is_ok());
@@ -271,7 +290,10 @@ fn a_run_that_was_refused_is_over() {
     world.ok(not_made());
     let outcome = OutcomeKind::Refused;
     assert_eq!(world.item_state(&item), ItemState::Over { outcome });
-    assert!(world.begin(permit).is_err());
+    assert_eq!(
+        world.begin(permit).unwrap_err(),
+        Refusal::GrantRequired { constraint: None }
+    );
     assert!(world.pends(&who, WRITE, &input), "a new wish");
     assert_eq!(world.run(not_made()).unwrap_err(), Refusal::NoSuchItem);
 }
@@ -347,7 +369,10 @@ fn a_denial_newer_than_a_grant_wins_for_its_input() {
         refused(world.call(&who, WRITE, &input)),
         Refusal::Denied { .. }
     ));
-    assert!(world.begin(stale).is_err());
+    assert_eq!(
+        world.begin(stale).unwrap_err(),
+        Refusal::Denied { reason: None }
+    );
     assert!(world.allowed(&who, WRITE, &json!({"n": 2})));
 }
 
@@ -372,7 +397,10 @@ fn an_agent_withdraws_its_own_items_only() {
     world.approve(&item, ONCE).unwrap();
     let permit = world.permit(&who, WRITE, &json!({}));
     world.ok(withdraw(&who.agent, &item));
-    assert!(world.begin(permit).is_err());
+    assert_eq!(
+        world.begin(permit).unwrap_err(),
+        Refusal::GrantRequired { constraint: None }
+    );
     assert_eq!(world.item_state(&item).wire(), "expired");
     assert_eq!(
         world.run(withdraw(&who.agent, &item)).unwrap_err(),
@@ -428,7 +456,10 @@ fn after_a_restart_what_waits_is_planned_again_and_what_is_approved_holds() {
     world.approve(&holds, ONCE).unwrap();
     let seen = world.approval(&waits, ONCE);
     world.ok(Command::Launch);
-    assert!(world.run(Command::Approve(seen)).is_err());
+    assert_eq!(
+        world.run(Command::Approve(seen)).unwrap_err(),
+        Refusal::CardChanged
+    );
     world.plan(&waits, WRITE, Verb::Write);
     assert!(world.approve(&waits, ONCE).is_ok());
     let again = world.again(&who);

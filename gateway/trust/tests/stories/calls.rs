@@ -17,28 +17,52 @@ fn standing(
 #[test]
 fn the_writer_decides_last() {
     type Change = fn(&mut World, &Who, &str);
-    let changes: [(&str, Change); 6] = [
-        ("revoked", |w, who, id| {
-            w.ok(revoke_grant(who, id));
-        }),
-        ("expired", |w, _, _| w.later(HOUR)),
-        ("replaced", |w, who, id| {
-            standing(w, who, id, Some(below("x")));
-        }),
-        ("paused", |w, _, _| {
-            w.ok(Command::Pause(true));
-        }),
-        ("hidden", |w, _, id| {
-            w.ok(expose(id, false));
-        }),
-        ("removed", |w, _, _| {
-            w.ok(remove("notes"));
-        }),
+    let no_grant = Refusal::GrantRequired { constraint: None };
+    let changes: [(&str, Change, &Refusal); 6] = [
+        (
+            "revoked",
+            |w, who, id| {
+                w.ok(revoke_grant(who, id));
+            },
+            &no_grant,
+        ),
+        ("expired", |w, _, _| w.later(HOUR / 2), &no_grant),
+        (
+            "replaced",
+            |w, who, id| {
+                standing(w, who, id, Some(below("x")));
+            },
+            &no_grant,
+        ),
+        (
+            "paused",
+            |w, _, _| {
+                w.ok(Command::Pause(true));
+            },
+            &Refusal::Paused,
+        ),
+        (
+            "hidden",
+            |w, _, id| {
+                w.ok(expose(id, false));
+            },
+            &Refusal::Unexposed,
+        ),
+        (
+            "removed",
+            |w, _, _| {
+                w.ok(remove("notes"));
+            },
+            &Refusal::UnknownCapability,
+        ),
     ];
-    for (what, change) in changes {
+    for (what, change, why) in changes {
         for id in [READ, WRITE] {
             let (mut world, who) = World::with_member(&[]);
             standing(&mut world, &who, id, None);
+            // The grant ends before the session.
+            world.later(HOUR / 2);
+            let who = world.again(&who);
             let permit = world.permit(&who, id, &json!({}));
             let record = |world: &mut World| match id {
                 READ => world.read(permit.clone()).map(drop),
@@ -46,7 +70,7 @@ fn the_writer_decides_last() {
             };
             assert_eq!(record(&mut world), Ok(()), "{what}: control");
             change(&mut world, &who, id);
-            assert!(record(&mut world).is_err(), "{what}: {id}");
+            assert_eq!(record(&mut world).as_ref(), Err(why), "{what}: {id}");
         }
     }
 }
@@ -210,7 +234,11 @@ fn a_key_of_an_effect_that_did_not_happen_is_free() {
         let permit = world.permit(&who, WRITE, &json!({}));
         let first = world.begin_keyed(permit.clone(), key).unwrap();
         world.end(&first, kind);
-        assert_eq!(world.begin_keyed(permit, key).is_err(), stays, "{kind:?}");
+        let used = matches!(
+            world.begin_keyed(permit, key),
+            Err(Refusal::KeyUsed { intent }) if intent == first
+        );
+        assert_eq!(used, stays, "{kind:?}");
     }
 }
 

@@ -275,7 +275,11 @@ fn only_staged_capabilities_of_other_sources_are_asked_for() {
     // What the owner hides is not asked for either.
     world.ok(expose(RUN, false));
     let request = world.request(&who, vec![entry_for(&[RUN], 1)]);
-    assert!(world.run(Command::Request(request)).is_err());
+    let unknown = "\"notes.run\" is no capability of another source that works on a copy";
+    assert_eq!(
+        world.run(Command::Request(request)).unwrap_err(),
+        Refusal::Invalid(unknown.into())
+    );
 }
 
 #[test]
@@ -299,14 +303,18 @@ fn pause_and_switch_suspend_children() {
     board.world.ok(Command::Pause(true));
     assert_eq!(board.refused(), Refusal::Paused);
     board.world.ok(Command::Pause(false));
-    for id in [RUN, CONDUCT] {
+    let not_exposed = "the owner does not expose what it was approved for";
+    for (id, why) in [
+        (RUN, Refusal::Unexposed),
+        (CONDUCT, Refusal::NoChild { why: not_exposed }),
+    ] {
         let held = board.child("held");
         board.world.ok(expose(id, false));
         assert!(
             matches!(board.verdict(RUN, "x"), Verdict::Refuse(_)),
             "{id}"
         );
-        assert!(board.world.say(held, "held").is_err(), "{id}");
+        assert_eq!(board.world.say(held, "held").unwrap_err(), why, "{id}");
         board.world.ok(expose(id, true));
     }
     board.make("on it goes");
@@ -319,7 +327,8 @@ fn changed_source_of_a_child_is_called_no_more() {
         let held = board.child("held");
         board.world.ok(change);
         assert!(matches!(board.verdict(RUN, "more"), Verdict::Refuse(_)));
-        assert!(board.world.say(held, "held").is_err());
+        let no_grant = Refusal::GrantRequired { constraint: None };
+        assert_eq!(board.world.say(held, "held").unwrap_err(), no_grant);
     }
     // The control: what is seen unchanged changes nothing.
     let mut board = Board::open(2);
@@ -363,7 +372,13 @@ fn what_ends_an_approval_ends_its_children() {
         let held = board.child("held");
         end(&mut board);
         assert!(matches!(board.state(), BoundedState::Void { .. }), "{name}");
-        assert!(board.world.say(held, "m").is_err(), "{name}");
+        let why = match name {
+            "agent revoked" | "key rotated" => Refusal::SessionExpired,
+            _ => Refusal::NoChild {
+                why: "it was ended",
+            },
+        };
+        assert_eq!(board.world.say(held, "m").unwrap_err(), why, "{name}");
         assert!(
             matches!(board.verdict(RUN, "x"), Verdict::Refuse(_)),
             "{name}"

@@ -233,7 +233,14 @@ fn what_ends_an_approval_ends_its_turns() {
         let held = granted(talk.turn("held"));
         end(&mut talk);
         assert!(matches!(talk.state(), BoundedState::Void { .. }), "{name}");
-        assert!(talk.world.say(held, "m").is_err(), "{name}");
+        let why = match name {
+            "agent revoked" | "key rotated" | "restored from a backup" => Refusal::SessionExpired,
+            "another folder" | "more is hidden" | "another profile" => {
+                Refusal::GrantRequired { constraint: None }
+            }
+            _ => no_turn("it was ended"),
+        };
+        assert_eq!(talk.world.say(held, "m").unwrap_err(), why, "{name}");
         assert!(matches!(talk.turn("more"), Verdict::Refuse(_)), "{name}");
     }
     // The control: another agent's end is not this one's.

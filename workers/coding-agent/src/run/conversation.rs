@@ -200,7 +200,7 @@ impl<P: Program> Runs<P> {
 
     /// The thread that a turn of this run began and did not live to note here.
     fn begun_in(&self, run: &str) -> io::Result<Option<String>> {
-        let all = self.threads.all()?.into_iter();
+        let all = self.threads.all()?.0.into_iter();
         let newest = all
             .filter(|thread| thread.run == run)
             .max_by_key(|thread| thread.last);

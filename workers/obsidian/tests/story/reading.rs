@@ -363,6 +363,18 @@ fn a_long_note_comes_in_stretches() {
 }
 
 #[test]
+fn name_beyond_the_bounds_of_the_index_is_warned_of() {
+    for (levels, target, warnings) in [(64, true, &[][..]), (65, false, &["names_bounded"][..])] {
+        let deep = format!("{}deep.md", "d/".repeat(levels));
+        let vault = TestVault::new(&[("top.md", "[[deep]]"), (&deep, "x")]);
+        let read = note(read(&vault.open(), "top.md").unwrap());
+        let found = read.links[0].target.as_ref().map(|path| path.as_str());
+        assert_eq!(found, target.then_some(&*deep), "{levels}");
+        assert_eq!(read.warnings, warnings, "{levels}");
+    }
+}
+
+#[test]
 fn many_and_long_links_are_bounded() {
     let wide = format!("[[x|{}]] ", "y".repeat(100_000));
     let vault = TestVault::new(&[
