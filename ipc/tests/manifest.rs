@@ -114,6 +114,9 @@ fn conversation_is_read_and_takes_other_numbers() {
     assert_eq!(turns.asked(&json!({"turns": u64::MAX})), (u32::MAX, 60));
 }
 
+/// What breaks a rule, and how that is refused.
+type Breach = (fn(&mut Value), &'static str);
+
 /// What executes, with child calls, of a resident connector.
 fn child_calls(change: impl FnOnce(&mut Value)) -> Value {
     let mut manifest = good();
@@ -142,7 +145,7 @@ fn child_calls_are_read_and_take_other_numbers() {
 
 #[test]
 fn child_calls_that_cannot_be_are_refused() {
-    let refused: [(fn(&mut Value), &str); 9] = [
+    let refused: [Breach; 9] = [
         (
             |m| m["resident"] = json!(false),
             "child calls need resident and hostCalls",
@@ -190,7 +193,7 @@ fn child_calls_that_cannot_be_are_refused() {
 fn conversation_that_cannot_be_is_refused() {
     let of_its_input = "a conversation is an effect whose message is a text of its input";
     let bounds = "a conversation has at least one turn and lasts at least a minute";
-    let refused: [(fn(&mut Value), &str); 5] = [
+    let refused: [Breach; 5] = [
         (
             |m| m["capabilities"][1]["conversation"]["message"] = json!("other"),
             of_its_input,

@@ -1,4 +1,4 @@
-//! `cargo xtask mutants`: changes what decides about trust, calls and files, one expression or body at a time, and sees
+//! `cargo xtask mutants`: changes what decides, refuses or brings to the disk, one expression or body at a time, and sees
 //! whether the tests of its own package notice.
 //!
 //! People choose what `promises` breaks. Here `cargo-mutants` makes every change that it knows in the files that

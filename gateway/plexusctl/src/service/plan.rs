@@ -86,7 +86,10 @@ impl Plan {
         for step in &self.steps {
             match step {
                 Step::Write { path, text } => write(path, text).map_err(|e| failed(path, &e))?,
-                Step::Folder(path) => make_folder(path, 0o777).map_err(|e| failed(path, &e))?,
+                Step::Folder(path) => make_folder(path, 0o777)
+                    // A file of that name is no folder.
+                    .and_then(|()| fs::read_dir(path).map(drop))
+                    .map_err(|e| failed(path, &e))?,
                 Step::Remove(path) => match fs::remove_file(path).and_then(|()| sync_name(path)) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(path, &e)),
                     _ => {}
