@@ -224,6 +224,15 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
     browser.see(ONCE).click();
     browser.reads("#notes", "Approved once");
     assert_eq!(scene.state_of(&agent, &item), "approved");
+    // An approved call that comes to nothing is not left as approved alone.
+    scene.workspace.write("a.md", "a third\n");
+    agent
+        .invoke(WRITE, note("a.md", "new\n"))
+        .expect_error(200, "precondition_changed");
+    browser.reads(
+        "#notes .bad",
+        "Approved, but not done: my-cc: Write a file. It was refused before anything changed.",
+    );
     // The refusal is in the browser's own log, as every answer of that kind is, and nothing else.
     let log = browser.log();
     let errors: Vec<_> = log.iter().filter(|e| e["level"] == "SEVERE").collect();

@@ -411,6 +411,8 @@ fn pages_follow_what_happens() {
     browser.reads("#card h2", "Health");
     browser.go(&format!("{}/nowhere", scene.page()));
     browser.reads("#card h2", "There is nothing here");
+    browser.reads("#card", "The console has no page at this address.");
+    let _ = browser.see("#card a[href='/admin']");
     let mut log = browser.log();
     log.retain(|entry| entry["level"] == "SEVERE");
     log.retain(|entry| !entry["message"].to_string().contains("status of 404"));

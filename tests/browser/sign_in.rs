@@ -175,7 +175,28 @@ fn a_gateway_that_is_away_signs_nobody_out() {
     scene.browser.reads("#live", "live");
     assert!(scene.gateway.stop().success());
     scene.browser.reads("#live", "reconnecting");
+    scene.browser.reads("#glance", "no answer since ");
+    assert!(!scene.browser.text("#glance").contains("running"));
     assert!(scene.browser.sees("#sign-out").is_some());
+}
+
+#[test]
+fn half_typed_denial_survives_a_restart() {
+    let mut scene = Scene::signed_in();
+    let agent = scene.agent("my-cc");
+    agent.must_ask(WRITE, note("a.md", "a\n"));
+    let key = scene.gateway.key();
+    let reason = "article:not([data-making]) #reason";
+    scene.browser.see(reason).fill("not in this");
+    scene.gateway.restart();
+    let browser = &scene.browser;
+    browser.reads("#door-why", "What you typed is back");
+    assert_eq!(left(browser), "");
+    browser.see("#key").fill(&key);
+    browser.press(key::ENTER);
+    let _ = browser.see(reason);
+    let typed = browser.run("return document.querySelector('#reason').value");
+    assert_eq!(typed, "not in this");
 }
 
 /// What the page still holds of the owner's.

@@ -27,11 +27,16 @@ use plexus_edge::{
     reply::{self, Refused, ok},
 };
 use plexus_home::tasks;
-use plexus_protocol::{AgentId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode};
+use plexus_protocol::{
+    AgentId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode, shell,
+};
 use plexus_trust::{CODE_MS, Command, Deliver, Reply};
 use scripts::Script;
 use serde_json::{Value, json};
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 /// The program that other machines fetch.
 const ENGINE: &str = "plexus";
@@ -221,12 +226,16 @@ pub(crate) async fn hand_over(
 ) -> Result<HandOver, Refused> {
     let made = delivery(desk, acting, agent, None, false).await?;
     let script = &made.script;
-    let enroll = |program: &str| made.code().map(|code| format!("{program} enroll {code}"));
+    let user = std::env::var_os("HOME").map(PathBuf::from);
+    let home = shell::home_prefix(desk.state_dir.path(), user.as_deref());
+    let code = made.code();
+    let enroll = |program: &str| code.map(|code| format!("{home}{program} enroll {code}"));
     let (commands, instruction) = match made.form {
-        Form::ClaudeCode => (vec![script.install_command(made.code())], None),
+        Form::ClaudeCode => (vec![script.install_command(code)], None),
         Form::Generic => {
-            let setup = [script.setup_command()].into_iter();
-            (setup.chain(enroll(&script.launcher())).collect(), None)
+            let setup = [script.setup_in(&home)].into_iter();
+            let launcher = shell::quote(&script.launcher());
+            (setup.chain(enroll(&launcher)).collect(), None)
         }
         Form::InContext => {
             let first = enroll("plexus").into_iter().collect();

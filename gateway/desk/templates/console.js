@@ -33,7 +33,14 @@
   let turn = 0;           // of two cards on their way the later one counts
   let owed = null; // what a card that is on its way is to say: which, and why
   let fresh = true;       // nothing was shown yet: what waits is not news
+  let lost = null;        // since when the gateway has not answered
+  let elsewhere = false;  // another tab of this browser signed out
+  let draft = null;       // what was typed at an address when the session ended: brought back there
   let leaving = false;    // the owner signs out: what was asked before is refused and says nothing new
+
+  // Tabs of one browser share its session: each hears why it ended.
+  const TABS = new BroadcastChannel('plexus-tabs');
+  TABS.onmessage = (event) => { if (event.data === 'signed out') elsewhere = true; };
 
   async function call(path, body, method, wait) {
     const headers = { 'x-plexus-tab': sessionStorage.getItem(TAB) || '' };
@@ -52,7 +59,11 @@
       throw error;
     });
     if (answer.status === 401 && path !== '/admin/console/sign-in') {
-      if (!leaving) signedOut('You are signed out: the session ended, or the gateway was restarted.');
+      if (!leaving && !$('desk').hidden) {
+        keepDraft();
+        const why = elsewhere ? 'you signed out in another tab' : 'the session ended, or the gateway was restarted';
+        signedOut(`You are signed out: ${why}.${draft ? ' What you typed is back when you paste the key here.' : ''}`);
+      }
       throw new Error('signed out');
     }
     return answer;
@@ -70,6 +81,8 @@
   function signedOut(why) {
     sessionStorage.removeItem(TAB);
     hide();
+    back();
+    followed.clear();
     turn += 1;
     open = wanted = null;
     at = said = '';
@@ -99,12 +112,36 @@
   }
 
   function enter() {
-    leaving = false;
+    leaving = elsewhere = false;
     $('door').hidden = true;
     $('key').value = '';
     for (const id of ['desk', 'finder', 'sign-out']) $(id).hidden = false;
     listen();
-    route();
+    route(history.state?.y);
+  }
+
+  // --- what is typed outlives the session, and no page: it is in this script alone ---
+
+  const fieldsOf = () => [...$('card').querySelectorAll('input:not([type=password]), select, textarea')];
+  const isBox = (field) => field.type === 'checkbox' || field.type === 'radio';
+  const partOf = (field) => field.id || [field.name, field.dataset.narrow, field.dataset.name, field.dataset.value, isBox(field) && field.value].join();
+  const addressNow = () => location.pathname + location.search;
+
+  function keepDraft() {
+    const typed = fieldsOf().filter(isTouched);
+    if (typed.length) draft = { path: addressNow(), of: open, fields: typed.map((field) => [partOf(field), isBox(field) ? field.checked : field.value]) };
+  }
+  function bringBack() {
+    if (!draft || (draft.of ? draft.of !== open : draft.path !== addressNow())) return;
+    const typed = new Map(draft.fields);
+    draft = null;
+    for (const field of fieldsOf()) {
+      if (!typed.has(partOf(field))) continue;
+      if (isBox(field)) field.checked = typed.get(partOf(field));
+      else field.value = typed.get(partOf(field));
+      for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
+    }
+    for (const form of $('card').querySelectorAll('form[data-answer]')) sum(form);
   }
 
   // A browser opens few connections to one host, and each stream keeps one: a page that nobody sees has none.
@@ -119,10 +156,13 @@
     if (document.hidden) return soon();
     const own = stream = new AbortController();
     while (stream === own) {
+      let met = false;
       try {
         const answer = await call('/admin/console/events');
         const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
         live('live');
+        met = true;
+        if (lost) soon();
         let rest = '';
         for (;;) {
           const { value, done } = await reader.read();
@@ -133,6 +173,7 @@
       } catch { /* the gateway went, or the session did: looked at anew below */ }
       if (stream !== own) return;
       live('reconnecting…');
+      if (!met) away();
       await sleep(1000);
     }
   }
@@ -142,8 +183,24 @@
     $('live').classList.toggle('on', word === 'live');
   }
 
+  // No state is shown as the gateway's while it does not answer.
+  function away() {
+    lost ??= new Date();
+    $('desk').dataset.away = '';
+    const chip = document.createElement('span');
+    chip.className = 'chip bad';
+    chip.textContent = `no answer since ${lost.toTimeString().slice(0, 5)}`;
+    $('glance').replaceChildren(chip);
+    shown.glance = '';
+  }
+  function back() {
+    lost = null;
+    delete $('desk').dataset.away;
+  }
+
   function heard(frame) {
     renewSoon();
+    followSoon();
     // Calls are most of what is told, and change nothing that is shown.
     if (/^event: audit_appended$/m.test(frame) && /"auditType":"invoke"/.test(frame)) return;
     soon();
@@ -159,8 +216,14 @@
     if (busy) return soon();
     busy = true;
     try {
-      const answer = await call('/admin/console/view');
-      if (answer.ok) await show(await answer.json());
+      const answer = await call('/admin/console/view').catch((error) => {
+        if (!$('desk').hidden) away();
+        throw error;
+      });
+      if (answer.ok) {
+        back();
+        await show(await answer.json());
+      }
     } catch { /* `listen` notices too */ } finally { busy = false; }
   }
 
@@ -177,6 +240,7 @@
       fill($('queue'), shown.queue = view.queue);
       if (held) ticket(held)?.focus();
     }
+    aged();
     waiting = view.waiting;
     const come = [...known.keys()].filter((id) => !before.has(id));
     if (come.length && !fresh) tell(come[0], view.waiting);
@@ -191,6 +255,13 @@
     titled();
     quiet();
     mark();
+  }
+
+  // The open card is as old as its row says.
+  function aged() {
+    const row = open && ticket(open)?.querySelector('time');
+    const on = row && current()?.querySelector('header time');
+    if (on && on.dateTime === row.dateTime) on.textContent = row.textContent;
   }
 
   let waiting = 0;
@@ -267,6 +338,8 @@
     if (digest || seen?.id !== id) seen = { id, digest: digest || undefined };
     if (!form) say(card.querySelector('.verdict').textContent.trim());
     else settle(form);
+    aged();
+    bringBack();
     return true;
   }
 
@@ -367,7 +440,8 @@
       const reply = await call(path, body);
       const said = await reply.json();
       if (reply.ok) {
-        note(`${done} — ${title}`);
+        const line = note(`${done} — ${title}`);
+        if (act === 'once' && !card.dataset.yes) follow(id, title, line);
         for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
         known.delete(id);
         open = seen = null;
@@ -394,6 +468,46 @@
     line.textContent = text;
     $('notes').prepend(line);
     while ($('notes').children.length > 3) $('notes').lastChild.remove();
+    say(text);
+    return line;
+  }
+
+  // --- what came of an approval: its card says it, and the note is put right ---
+
+  const FOLLOWED = 300000; // ms: an agent that waits calls within seconds
+  const followed = new Map(); // id -> its note, what that is of, and until when its end is looked for
+
+  function follow(id, title, line) {
+    followed.set(id, { title, line, until: Date.now() + FOLLOWED });
+    while (followed.size > 20) followed.delete(followed.keys().next().value);
+    followSoon();
+  }
+
+  let following = null;
+  function followSoon() {
+    if (!followed.size) return;
+    following ??= setTimeout(() => { following = null; lookAfter().catch(() => {}); }, 1000);
+  }
+
+  async function lookAfter() {
+    for (const [id, one] of [...followed]) {
+      const answer = await call(`/admin/console/pending/${encodeURIComponent(id)}`);
+      if (!followed.has(id)) continue;
+      const made = document.createElement('template');
+      if (answer.ok) fill(made, await html(answer));
+      const card = made.content.querySelector('article');
+      const { outcome, came } = card?.dataset || {};
+      if (!card || outcome || Date.now() > one.until) followed.delete(id);
+      if (outcome && outcome !== 'done') ended(one, outcome, came);
+    }
+  }
+
+  function ended({ title, line }, outcome, came) {
+    const text = `Approved, ${outcome === 'unknown' ? 'and perhaps' : 'but'} not done: ${title}. ${came}`;
+    const shown = line?.isConnected ? line : note(text);
+    shown.classList.add('bad');
+    if (shown !== line) return;
+    shown.textContent = text;
     say(text);
   }
 
@@ -422,20 +536,33 @@
   }
 
   async function go(path) {
-    if (path !== location.pathname + location.search) history.pushState(null, '', path);
+    keepPlace();
+    if (path !== addressNow()) history.pushState(null, '', path);
     await route();
   }
+
+  // How far down a page was read is kept with its address, for back and reload.
+  history.scrollRestoration = 'manual';
+  let moved = null;
+  function keepPlace() {
+    clearTimeout(moved);
+    history.replaceState({ y: window.scrollY }, '');
+  }
+  document.addEventListener('scroll', () => {
+    clearTimeout(moved);
+    moved = setTimeout(() => { if (!$('desk').hidden) keepPlace(); }, 200);
+  });
 
   function unanswered(error) {
     if (error.message !== 'signed out') note('The gateway did not answer: this is the page before.');
   }
 
-  // Shows what this address is of.
-  async function route() {
+  // Shows what this address is of, from `y` down where it was read before.
+  async function route(y) {
     const path = here();
     $('found').hidden = true;
     const one = /^\/admin\/approvals(?:\/([^/]+))?$/.exec(path);
-    if (!one) return page(path + location.search);
+    if (!one) return page(path + location.search, y);
     at = said = '';
     if (!one[1]) return next();
     const id = wanted = decodeURIComponent(one[1]);
@@ -443,11 +570,11 @@
     if (found === false) {
       note('There is no such request any more.');
       await next();
-    }
+    } else if (y) window.scrollTo(0, y);
   }
 
   // No request takes the place of a page by itself.
-  async function page(path) {
+  async function page(path, y) {
     const now = ++turn;
     const again = at === path;
     at = path;
@@ -457,11 +584,12 @@
     if (now !== turn) return;
     quiet();
     mark();
-    if (!answer.ok) return lost((await answer.json()).error?.message);
+    if (!answer.ok) return missing(path, (await answer.json()).error?.message);
     place(text, again);
+    bringBack();
     for (const form of $('card').querySelectorAll('form[data-together]')) settle(form);
     titled();
-    if (!again) window.scrollTo(0, 0);
+    if (!again || y) window.scrollTo(0, y || 0);
     // Whoever looks for something meanwhile goes on with that.
     if (!$('finder').contains(document.activeElement)) current().querySelector('h2').focus({ preventScroll: true });
     await renew();
@@ -475,16 +603,19 @@
     if (again && before !== acts()) settle(current());
   }
 
-  // An address that nothing is at.
-  function lost(why) {
+  // An address that nothing is at, or a change that stays.
+  function missing(path, why) {
     const article = document.createElement('article');
     article.className = 'card';
-    for (const [tag, text] of [['h2', 'There is nothing here'], ['p', why || 'No such page.']]) {
+    const title = /^\/admin\/activity\/[^/]+\/undo$/.test(path) ? 'Cannot be taken back' : 'There is nothing here';
+    const words = !why || why.startsWith('No route for') ? 'The console has no page at this address.' : why;
+    for (const [tag, text] of [['h2', title], ['p', words], ['a', 'Go to the overview']]) {
       const part = document.createElement(tag);
       part.textContent = text;
       article.append(part);
     }
     article.firstChild.tabIndex = -1;
+    article.lastChild.href = HOME;
     $('card').replaceChildren(article);
     article.firstChild.focus();
   }
@@ -523,7 +654,7 @@
       const mine = at;
       const answer = await call(inside(mine));
       if (now !== turn) return;
-      if (answer.status === 404) return lost((await answer.json()).error?.message);
+      if (answer.status === 404) return missing(mine, (await answer.json()).error?.message);
       if (!answer.ok) return;
       const text = await html(answer);
       if (now !== turn || at !== mine || text === said || inHand(part)) return;
@@ -670,6 +801,7 @@
       const row = rows.find((one) => one.dataset.id === id);
       note(`Not ${yes ? 'approved' : 'denied'} — ${(row.querySelector('.headline') || row.querySelector('b')).textContent}. ${why}`);
     }
+    if (yes) for (const id of done.decided) follow(id, title);
     const left = done.refused.length;
     note(`${yes ? 'Approved' : 'Denied'} ${done.decided.length}${left ? `, and ${left} not` : ''} — ${title}`);
     if (!left) return go(REQUESTS);
@@ -705,6 +837,16 @@
     return (await told(`${API}/health`)).sources.find((one) => one.id === id);
   }
 
+  // Whether words hold this value as a whole; one of few characters is part of too many words.
+  function hasWhole(words, value) {
+    if (value.length < 4) return false;
+    const inWord = (one) => /[\p{L}\p{N}_]/u.test(one || '');
+    for (let at = words.indexOf(value); at >= 0; at = words.indexOf(value, at + 1)) {
+      if (!inWord(words[at - 1]) && !inWord(words[at + value.length])) return true;
+    }
+    return false;
+  }
+
   // Beside the field that it is about: the one that is named, or whose remedy or value the words hold.
   function remedy(form, id, why, name) {
     const fields = [...form.querySelectorAll('[data-goes]')];
@@ -712,12 +854,18 @@
     const about = fields.find((field) => why.includes(`${id} ${field.dataset.name}`))
       || (why.includes('plexusctl sources secret') && secrets.length === 1 && secrets[0])
       || (why.includes("the source's folder") && form.querySelector('[data-root]'))
-      || fields.find((field) => field.dataset.goes === 'route' && field.value && why.includes(field.value));
+      || fields.find((field) => field.dataset.goes === 'route' && hasWhole(why, field.value.trim()));
     const place = form.querySelector(`[data-for="${CSS.escape(name || about?.dataset.name || '')}"]`);
     if (!place) return notice(form, why);
     place.textContent = why;
     place.hidden = false;
     form.querySelector(`[data-name="${CSS.escape(place.dataset.for)}"]`).focus();
+  }
+
+  async function testing(button, work) {
+    const words = button.textContent;
+    button.textContent = 'Testing…';
+    try { await work(); } finally { button.textContent = words; }
   }
 
   async function saved(form) {
@@ -850,7 +998,11 @@
       await unroll(hit.parentElement, hit.dataset.next, hit);
     } else if (hit.id === 'sign-out') {
       leaving = true;
-      try { await call('/admin/console/sign-out', {}); } catch { /* then it has ended already */ }
+      try {
+        await call('/admin/console/sign-out', {});
+        TABS.postMessage('signed out');
+      } catch { /* then it has ended already */ }
+      draft = null;
       signedOut('You are signed out.');
     }
   });
@@ -880,7 +1032,8 @@
     } else if (event.target.dataset.apply) {
       alone(event.target, () => applied(event.target));
     } else if (event.target.dataset.form) {
-      alone(event.target, () => saved(event.target));
+      const form = event.target;
+      alone(form, () => testing(form.querySelector('[type=submit]'), () => saved(form)));
     } else if (event.target.dataset.formSend) {
       alone(event.target, () => sentForm(event.target));
     } else if (event.target.dataset.formPage) {
@@ -919,7 +1072,14 @@
     }
     const form = event.target.closest('form[data-answer]');
     if (form) sum(form);
+    else outdated(event);
   });
+  // A refusal is of what was sent: it goes as soon as that is another, or the browser has a check of its own to say.
+  function outdated(event) {
+    const form = event.target.closest('form:not([data-answer])');
+    for (const old of form?.closest('article')?.querySelectorAll('[data-notice], [data-for]') || []) old.hidden = true;
+  }
+  document.addEventListener('invalid', outdated, true);
 
   for (const sign of ['keydown', 'pointerdown']) document.addEventListener(sign, () => { active = true; }, true);
 
@@ -1002,7 +1162,10 @@
       signedOut('');
     }
   }
-  window.addEventListener('popstate', () => { if (!$('desk').hidden && !location.hash.startsWith('#plx_link_')) route().catch(() => {}); });
+  window.addEventListener('popstate', (event) => {
+    clearTimeout(moved);
+    if (!$('desk').hidden && !location.hash.startsWith('#plx_link_')) route(event.state?.y).catch(() => {});
+  });
   window.addEventListener('hashchange', () => { if (location.hash.startsWith('#plx_link_')) begin(); });
   document.addEventListener('visibilitychange', () => {
     if ($('desk').hidden) return;
@@ -1010,6 +1173,6 @@
     soon();
     listen();
   });
-  setInterval(() => { if (!$('desk').hidden) { soon(); renewSoon(); } }, 30000);
+  setInterval(() => { if (!$('desk').hidden) { soon(); renewSoon(); followSoon(); } }, 30000);
   begin();
 })();

@@ -129,17 +129,9 @@ impl Connect {
 
 /// The command that the agent runs, with the state directory where that is not the usual one.
 pub(crate) fn enroll_line(desk: &Desk, code: &str) -> String {
-    let usual = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".plexus"));
-    let home = desk.home.path();
-    let code = text::line(&shell::quote(code));
-    if usual.as_deref() == Some(home) {
-        format!("plexus enroll {code}")
-    } else {
-        format!(
-            "PLEXUS_HOME={} plexus enroll {code}",
-            shell::quote(&home.display().to_string())
-        )
-    }
+    let user = std::env::var_os("HOME").map(PathBuf::from);
+    let prefix = shell::home_prefix(desk.home.path(), user.as_deref());
+    format!("{prefix}plexus enroll {}", text::line(&shell::quote(code)))
 }
 
 fn as_text(agent: &EnrollingAgent, enroll: &str, now: Timestamp) -> String {

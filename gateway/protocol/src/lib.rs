@@ -16,6 +16,7 @@ pub mod error;
 pub mod id;
 pub mod json;
 pub mod scopes;
+pub mod shell;
 pub mod skill;
 pub mod state_dir;
 pub mod streamed;

@@ -5,8 +5,11 @@ use super::choices;
 use crate::approvals::store::{Approvals, Planned};
 use plexus_protocol::{Digest, SourceId, body::Narration, json};
 use plexus_sources::{catalogue::Catalogue, narration};
-use plexus_trust::{Ask, Difference, Item, Plan, State};
+use plexus_trust::{Ask, Difference, Item, ItemState, Plan, State};
 use serde_json::{Map, Value, json as object};
+
+/// Why a card has no preview of a call that was decided.
+pub const SETTLED: &str = "the preview is kept only while a request waits";
 
 /// What a list says of an item whose card it has no room for: who asks for what, and since when; nothing that can be
 /// decided on.
@@ -240,7 +243,10 @@ fn shown_ask(
                     "touched": made.touched,
                     "warnings": made.warnings,
                 }),
-                None => object!({"error": "its preview was not kept; have it planned again"}),
+                None if item.state == ItemState::Pending => {
+                    object!({"error": "its preview was not kept; have it planned again"})
+                }
+                None => object!({"error": SETTLED}),
             },
             Plan::Failed => match approvals.plan(&item.id, &ask.capability) {
                 Some(Planned::Failed(why)) => object!({"error": why}),

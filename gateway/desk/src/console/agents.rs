@@ -175,11 +175,21 @@ struct AgentPage {
     revoked: bool,
 }
 
+impl AgentPage {
+    /// Whether a grant of something that it asks for is possible.
+    fn can_give(&self) -> bool {
+        let mut all = self.asks.iter().flat_map(|(_, list)| list);
+        all.any(|one| !one.asks_each)
+    }
+}
+
 /// A capability that it has no grant for.
 struct Asking {
     id: String,
     label: ForeignText,
     does: String,
+    /// No grant of it is possible.
+    asks_each: bool,
 }
 
 /// One agent.
@@ -277,8 +287,14 @@ fn asks(
             id: entry.id.to_string(),
             label: ForeignText::short(&entry.capability().label, 80),
             does: words::consequence(entry),
+            asks_each: asks_each(entry),
         })
     })
+}
+
+/// Whether each call of it asks, whatever the owner chooses.
+fn asks_each(entry: &Entry) -> bool {
+    plexus_trust::ceiling(&entry.facts, entry.provenance) == plexus_trust::Ceiling::Once
 }
 
 /// Capabilities as `of` makes them, each source with its own; none of which nothing is made.
@@ -328,6 +344,8 @@ struct Choice {
     does: String,
     /// It changes nothing: naming it grants it.
     reads: bool,
+    /// No grant of it is possible.
+    asks_each: bool,
     ticked: bool,
 }
 
@@ -390,6 +408,7 @@ impl Choice {
             label: ForeignText::short(&entry.capability().label, 80),
             does: words::consequence(entry),
             reads,
+            asks_each: asks_each(entry),
             ticked: reads && state.default_grants.contains(&entry.id),
         })
     }
@@ -594,6 +613,10 @@ pub(super) async fn give(
         .and_then(|entry| entry.facts.resolved.first().cloned());
     let path_prefix = match (form.under, path) {
         (None, _) => None,
+        (Some(under), Some(field)) if under.starts_with(&format!("{field}=")) => {
+            let why = format!("The path alone goes there, without “{field}=”.");
+            return Err(refused(why));
+        }
         (Some(under), Some(field)) => Some(PathPrefix {
             field,
             allow: vec![under],

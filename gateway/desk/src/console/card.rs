@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{cards, desk::Desk, owner::activity::Approvals};
 use askama::Template;
+use plexus_calls::approvals::card::SETTLED;
 use plexus_owner::pending::{self, GrantCard, OnApproval};
 use plexus_protocol::{
     AgentId, CapabilityId, PendingId, Provenance, SourceId, Timestamp, TrustWindow,
@@ -73,6 +74,8 @@ pub(super) struct Card {
     any_input: bool,
     runs: bool,
     verdict: String,
+    /// What came of the call that was approved, in markup and in words; none while that is open.
+    outcome: Option<(&'static str, &'static str)>,
     reason: Option<ForeignText>,
 }
 
@@ -113,6 +116,8 @@ struct AskView {
     only: Option<ForeignText>,
     making: bool,
     error: Option<ForeignText>,
+    /// It was decided, and its preview is gone.
+    settled: bool,
     headline: ForeignText,
     facts: Vec<(ForeignText, ForeignText)>,
     facts_more: usize,
@@ -252,6 +257,7 @@ impl Card {
             any_input: card.asks.iter().any(|ask| ask.input.is_none()),
             runs: card.on_approval == OnApproval::Run,
             verdict: words::verdict(item, now, by),
+            outcome: words::outcome(item),
             reason: match &item.state {
                 ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),
                 _ => None,
@@ -340,6 +346,7 @@ impl AskView {
             rating,
             only: only.map(|only| ForeignText::line(&only.in_words())),
             making: ask.plan == pending::Plan::Making,
+            settled: error.is_some_and(|why| why == SETTLED),
             error: error.map(|why| ForeignText::line(why)),
             headline: ForeignText::line(headline),
             facts,
@@ -720,6 +727,21 @@ mod tests {
             ..AskView::default()
         });
         assert!(told.contains(">path<") && !told.contains("more") && !told.contains("declared"));
+    }
+
+    #[test]
+    fn decided_card_says_when_a_preview_is_kept() {
+        let of = |settled| {
+            page(AskView {
+                error: Some(ForeignText::line("why")),
+                settled,
+                ..AskView::default()
+            })
+        };
+        let told = of(true);
+        assert!(told.contains("kept only while a request waits") && !told.contains("why<"));
+        let told = of(false);
+        assert!(told.contains("could not be computed: ") && !told.contains("cannot be approved"));
     }
 
     #[test]

@@ -58,11 +58,28 @@ pub(super) fn verdict(item: &Item, now: Timestamp, by: Option<&'static str>) -> 
         ItemState::Over { outcome } => format!("Approved {by}. {}", outcome_words(*outcome)),
         ItemState::Denied { .. } => format!("Denied {by}."),
         ItemState::Lapsed => "Nobody decided in time. The agent may ask again.".into(),
-        ItemState::Void { .. } => {
-            "No longer wanted: it was withdrawn, or its grant or source was removed.".into()
-        }
+        ItemState::Void { .. } => VOID.into(),
     }
 }
+
+/// What came of the call that an item's approval allowed, in markup and in words; none while that is open.
+pub(super) fn outcome(item: &Item) -> Option<(&'static str, &'static str)> {
+    match &item.state {
+        ItemState::Over { outcome } => {
+            let kind = match outcome {
+                OutcomeKind::Ok => "done",
+                OutcomeKind::Failed => "failed",
+                OutcomeKind::Refused => "refused",
+                OutcomeKind::Unknown => "unknown",
+            };
+            Some((kind, outcome_words(*outcome)))
+        }
+        ItemState::Void { .. } => Some(("void", VOID)),
+        _ => None,
+    }
+}
+
+const VOID: &str = "No longer wanted: it was withdrawn, or its grant or source was removed.";
 
 fn outcome_words(outcome: OutcomeKind) -> &'static str {
     match outcome {

@@ -67,8 +67,12 @@ impl Script {
         )
     }
     pub(super) fn setup_command(&self) -> String {
+        self.setup_in("")
+    }
+    /// The same with `home` in front of the shell that runs it: an assignment with a space behind it, or empty.
+    pub(super) fn setup_in(&self, home: &str) -> String {
         format!(
-            "curl -fsSL {}/integration/{}/setup.sh | bash",
+            "curl -fsSL {}/integration/{}/setup.sh | {home}bash",
             self.base, self.agent
         )
     }
@@ -201,6 +205,9 @@ mod tests {
             assert_eq!(opened, closed);
             assert!(!text.contains("plx_"), "no credential is in a script");
         }
+        let setup = script.setup_in("PLEXUS_HOME=/srv/plexus ");
+        assert!(setup.ends_with("/setup.sh | PLEXUS_HOME=/srv/plexus bash"));
+        assert!(script.setup_command().ends_with("/setup.sh | bash"));
         let modes: Vec<_> = script.files().iter().map(|file| file.mode).collect();
         assert_eq!(modes, [420, 420, 420, 493, 493, 493, 420]);
     }

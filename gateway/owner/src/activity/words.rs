@@ -24,10 +24,18 @@ pub fn said(call: &ActivityCall) -> String {
             why(call),
             things(call, "")
         ),
-        ActivityKind::Refused => match given(&call.capability_id).or(given(&call.asked)) {
-            None => format!("was refused: {}", why(call)),
-            Some(id) => format!("was refused {id}: {}{}", why(call), things(call, "")),
-        },
+        ActivityKind::Refused => {
+            // The line begins with the agent, or with `you`.
+            let was = if call.agent_id.is_some() {
+                "was"
+            } else {
+                "were"
+            };
+            match given(&call.capability_id).or(given(&call.asked)) {
+                None => format!("{was} refused: {}", why(call)),
+                Some(id) => format!("{was} refused {id}: {}{}", why(call), things(call, "")),
+            }
+        }
         ActivityKind::Unknown => {
             let then = match call.unsettled == Some(true) {
                 true => format!(": plexusctl unknown list {}", call.audit_id),
@@ -233,17 +241,21 @@ mod tests {
                 "read something else: secret.md (w)",
             ),
             (
-                json!({"did": "refused", "capabilityId": "w.write", "code": "denied_by_owner", "reason": "not now"}),
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "denied_by_owner", "reason": "not now"}),
                 "was refused w.write: you denied this before (not now)",
             ),
             (
-                json!({"did": "refused", "capabilityId": "w.write", "code": "precondition_changed", "reason": "unread",
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed", "reason": "unread",
                     "touched": [thing("a.md")]}),
                 "was refused w.write: it had not read what it would replace: a.md",
             ),
             (
-                json!({"did": "refused", "asked": "no.such", "code": "unknown_capability"}),
+                json!({"did": "refused", "agentId": "cc", "asked": "no.such", "code": "unknown_capability"}),
                 "was refused no.such: there is no such capability for it",
+            ),
+            (
+                json!({"did": "refused", "capabilityId": "w.undo", "code": "unknown_capability"}),
+                "were refused w.undo: there is no such capability for it",
             ),
             (
                 json!({"did": "failed", "capabilityId": "w.read", "code": "transport_error", "reason": "not_found"}),
