@@ -67,6 +67,23 @@ impl CallStage {
             Self::Running(id) => run::goes_on(id, "you interrupted the waiting"),
         }
     }
+
+    /// The request or run that keeps its answer.
+    fn item(&self) -> Option<&str> {
+        match self {
+            Self::Opening | Self::Calling { .. } => None,
+            Self::Waiting(id) => Some(id.as_str()),
+            Self::Running(id) => Some(id.as_str()),
+        }
+    }
+}
+
+/// A call as it is sent.
+#[derive(Default)]
+struct BuiltCall {
+    input: Input,
+    takes: Takes,
+    is_read: bool,
 }
 
 enum CallOutput {
@@ -79,9 +96,9 @@ enum CallOutput {
 /// Calls a capability and prints what came of it.
 pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
     let stage = RefCell::new(CallStage::Opening);
-    let input = RefCell::new((Input::new(), Takes::default()));
+    let built = RefCell::new(BuiltCall::default());
     call.printing.check()?;
-    let ended = interruptible(settings, perform(settings, &call, &input, &stage), &stage).await;
+    let ended = interruptible(settings, perform(settings, &call, &built, &stage), &stage).await;
     if let Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) = &ended
         && let Some(open) = answer
             .conversation()
@@ -93,13 +110,14 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
         };
         return chat::go_on(settings, &call.capability, first, open.run_id.clone()).await;
     }
-    let (input, takes) = input.into_inner();
+    let built = built.into_inner();
     finish(
         ended,
         &Form {
             printing: &call.printing,
-            call: Some((&call.capability, &input, takes)),
-            item: None,
+            call: Some((&call.capability, &built.input, built.takes)),
+            is_read: built.is_read,
+            item: stage.borrow().item(),
         },
     )
 }
@@ -115,7 +133,8 @@ pub(crate) async fn go_on(settings: &Settings, said: &Continue) -> Result<Exit, 
         &Form {
             printing: &said.printing,
             call: None,
-            item: Some(said.conversation.as_str()),
+            is_read: false,
+            item: stage.borrow().item(),
         },
     )
 }
@@ -182,6 +201,7 @@ pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop
         &Form {
             printing: &wait.printing,
             call: None,
+            is_read: false,
             item: Some(&wait.item),
         },
     )
@@ -253,7 +273,7 @@ fn finish(ended: Result<CallOutput, Stop>, form: &Form<'_>) -> Result<Exit, Stop
 async fn perform(
     settings: &Settings,
     call: &Call,
-    built: &RefCell<(Input, Takes)>,
+    built: &RefCell<BuiltCall>,
     stage: &RefCell<CallStage>,
 ) -> Result<CallOutput, Stop> {
     // A malformed whole input is refused before anything is sent; words need the schema first.
@@ -282,9 +302,13 @@ async fn perform(
     {
         input.insert(talk.message.clone(), first.into());
     }
-    built.replace((input.clone(), Takes::of(schema)));
-    let body = request(call, input, entry.as_ref().is_some_and(|e| e.long_running));
     let read = entry.as_ref().is_some_and(|e| e.grants.is_read());
+    built.replace(BuiltCall {
+        input: input.clone(),
+        takes: Takes::of(schema),
+        is_read: read,
+    });
+    let body = request(call, input, entry.as_ref().is_some_and(|e| e.long_running));
     let until = Instant::now() + call.patience.length();
     let mut approved = None;
     loop {
@@ -358,6 +382,11 @@ async fn decided(
             Ok(_) => is_followed = true,
             // It ended since it was named, or the gateway started anew: the request knows more.
             Err(stop) if stop.code == "session_expired" => sleep(approval::PAUSE).await,
+            // A gateway that comes back knows the request; the run may be forgotten with the old one.
+            Err(stop) if run::is_away(&stop) => {
+                let next = command::line(format_args!("wait {id}"));
+                return Err(stop.next(next).item(id.as_str()));
+            }
             Err(stop) => return Err(stop),
         }
     }
@@ -400,6 +429,18 @@ pub(crate) async fn invoke(
     Answer::of_reply(&reply)
 }
 
+/// The end of a command that asks for a run which the gateway does not know: it never was this agent's, or was forgotten
+/// when the gateway ended. Whether anything was done is not known then.
+fn forgotten(stop: Stop) -> Stop {
+    match stop.code == "session_expired" {
+        true => Stop {
+            code: "not_found".to_owned(),
+            ..stop.done(Done::Unknown)
+        },
+        false => stop,
+    }
+}
+
 /// What an earlier call left behind.
 enum Item {
     Run(RunId),
@@ -427,9 +468,8 @@ async fn take_up(
         Item::Run(run) => {
             let mut session = Session::open(settings).await?;
             stage.replace(CallStage::Running(run.clone()));
-            return run::follow(&mut session, &run, None, None)
-                .await
-                .map(CallOutput::Answer);
+            let ended = run::follow(&mut session, &run, None, None).await;
+            return ended.map(CallOutput::Answer).map_err(forgotten);
         }
         Item::Request(id) => id,
     };

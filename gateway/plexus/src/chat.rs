@@ -3,10 +3,13 @@
 //! ```text
 //! first turn ─▶ line ─▶ sent ─▶ its run, as it streams ─▶ what came of it ─▶ line …
 //!                 │              └─ Ctrl-C: the turn is cancelled; again: leave
-//!                 └─ end of input, or Ctrl-C twice: leave ─▶ the conversation is ended
+//!                 │              └─ refused: the next line may help
+//!                 ├─ end of input, or Ctrl-C twice: leave ─▶ the conversation is ended
+//!                 └─ the gateway is away: stop ─▶ the conversation stays open
 //! ```
-//! Invariants: a message is sent under one id until the gateway has answered, so that it becomes one turn; whoever leaves
-//! ends the conversation, for what is open and forgotten is nobody's wish.
+//! Invariants: a message is sent under one id until the gateway has answered, so that it becomes one turn; a person who
+//! leaves ends the conversation, for what is open and forgotten is nobody's wish; a failure ends no conversation, for the
+//! owner's approval is still good for it.
 //!
 //! Must not know: what a turn does.
 
@@ -95,7 +98,11 @@ pub(crate) async fn go_on(
     let mut session = Session::open(settings).await?;
     let mut changes = changes_of(first.answer);
     let talked = talk(settings, &mut session, &first, &conversation, &mut changes).await;
-    // Whatever ended it here. One that took its last turn, or that somebody ended, is ended already.
+    if let Err(stop) = talked {
+        bring(capability, changes.as_deref());
+        return Err(kept_open(stop, &conversation));
+    }
+    // One that took its last turn, or that somebody ended, is ended already.
     let ended = approval::withdraw(&mut session, &conversation.item()).await;
     if let Err(stop) = ended.as_ref()
         && stop.code != "unknown_capability"
@@ -104,7 +111,29 @@ pub(crate) async fn go_on(
     }
     out::say("the conversation is over");
     bring(capability, changes.as_deref());
-    talked.map(|()| Exit::Ok)
+    Ok(Exit::Ok)
+}
+
+/// Whether another message, or the same one later, may be taken where this one was refused.
+fn is_passing(stop: &Stop) -> bool {
+    let passing = [
+        "paused",
+        "outcome_unknown",
+        "busy",
+        "rate_limited",
+        "source_unavailable",
+        "schema_validation_failed",
+    ];
+    passing.contains(&stop.code.as_str())
+}
+
+/// The end of this command where no word of the gateway came: the conversation is open, and the command that continues it
+/// is the next step. Any other end is as the gateway has it.
+fn kept_open(stop: Stop, conversation: &RunId) -> Stop {
+    match run::is_away(&stop) {
+        true => stop.next(command::line(format_args!("continue {conversation} \"…\""))),
+        false => stop,
+    }
 }
 
 /// Turn by turn, until there are no more or the person leaves.
@@ -128,8 +157,7 @@ async fn talk(
         };
         let taken = match send(session, conversation, RunId::fresh().as_str(), &words).await {
             Ok(taken) => taken,
-            // What one message is not taken for may be otherwise for the next one.
-            Err(stop) if stop.code == "schema_validation_failed" => {
+            Err(stop) if is_passing(&stop) => {
                 out::say(&stop.to_string());
                 continue;
             }
@@ -140,9 +168,11 @@ async fn talk(
             out::say("that message was taken before; its answer is no longer kept");
             continue;
         };
-        match follow(settings, session, &handle.run_id).await? {
-            TurnOutcome::Left => break,
-            TurnOutcome::Answer(answer) => {
+        match follow(settings, session, &handle.run_id).await {
+            Err(stop) if is_passing(&stop) => out::say(&stop.to_string()),
+            Err(stop) => return Err(stop),
+            Ok(TurnOutcome::Left) => break,
+            Ok(TurnOutcome::Answer(answer)) => {
                 show(&answer, true)?;
                 *changes = changes_of(&answer).or(changes.take());
                 left = answer.conversation().map_or(left, |open| open.turns_left);
@@ -296,5 +326,31 @@ fn bring(capability: &CapabilityId, changes: Option<&str>) {
                 text::line(changes)
             ))
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passing_refusal_keeps_the_prompt_and_others_do_not() {
+        let stop = |code: &str| Stop::new(Exit::Failed, code, "why");
+        for code in ["paused", "outcome_unknown", "busy", "source_unavailable"] {
+            assert!(is_passing(&stop(code)), "{code}");
+        }
+        for code in ["not_accepting_input", "unreachable", "token_revoked"] {
+            assert!(!is_passing(&stop(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn lost_gateway_leaves_the_conversation_to_continue() {
+        let run = RunId::fresh();
+        let stop = |code| Stop::new(Exit::Unreachable, code, "why").next("as it was");
+        let lost = kept_open(stop("unreachable"), &run);
+        assert_eq!(lost.next, format!("plexus continue {run} \"…\""));
+        let over = kept_open(stop("not_accepting_input"), &run);
+        assert_eq!(over.next, "as it was");
     }
 }

@@ -174,7 +174,9 @@ pub(crate) struct Form<'a> {
     pub(crate) printing: &'a Printing,
     /// The call, where it is known: for the command that goes on reading.
     pub(crate) call: Option<(&'a CapabilityId, &'a Input, Takes)>,
-    /// The request or run that was waited for, where there is no call.
+    /// Whether that call only reads. Any other is never printed to be run again: that would repeat what it did.
+    pub(crate) is_read: bool,
+    /// The request or run that keeps the answer, where it is known.
     pub(crate) item: Option<&'a str>,
 }
 
@@ -221,7 +223,9 @@ impl Form<'_> {
                 whole.len()
             ));
             if output["next"] == answer.read.output["next"] {
-                out::say(&format!("all of it: {}", self.whole()));
+                if let Some(whole) = self.whole() {
+                    out::say(&format!("all of it: {whole}"));
+                }
             }
         }
         for note in self.notes(&output) {
@@ -290,8 +294,13 @@ impl Form<'_> {
         Ok(notes)
     }
 
+    /// The call, where running it again does no more than read again.
+    fn repeatable(&self) -> Option<(&CapabilityId, &Input, Takes)> {
+        self.call.filter(|_| self.is_read)
+    }
+
     fn cut(&self, output: &mut Value) -> Option<Cut> {
-        let (_, input, takes) = self.call?;
+        let (_, input, takes) = self.repeatable()?;
         cut::resumable(output, input, takes, MOST)
     }
 
@@ -314,27 +323,25 @@ impl Form<'_> {
                     Some(text) => output["content"] = text.into(),
                     None => *output = Value::Null,
                 }
-                Some(self.whole())
+                self.whole()
             }
         };
         short["cut"] = json!({"bytes": whole, "next": next});
         Some(short)
     }
 
-    /// The command that prints all of it.
-    fn whole(&self) -> String {
-        match self.call {
-            Some((id, input, _)) => format!("{} --full", command_of(id, input)),
-            None => {
-                let item = self.item.unwrap_or_default();
-                command::line(format_args!("wait {item} --full"))
-            }
+    /// The command that prints all of it and does nothing else; none where no such command is known.
+    fn whole(&self) -> Option<String> {
+        if let Some((id, input, _)) = self.repeatable() {
+            return Some(format!("{} --full", command_of(id, input)));
         }
+        let item = self.item?;
+        Some(command::line(format_args!("wait {item} --full")))
     }
 
     /// The command that goes on where the output ends, where it says so itself.
     fn rest(&self, output: &Value) -> Option<String> {
-        let (next, (id, input, _)) = (output["next"].as_object()?, self.call?);
+        let (next, (id, input, _)) = (output["next"].as_object()?, self.repeatable()?);
         let mut input = input.clone();
         input.extend(next.clone());
         Some(command_of(id, &input))
@@ -519,6 +526,7 @@ mod tests {
         let form = Form {
             printing: &printing,
             call: Some((&id, &input, Takes::default())),
+            is_read: true,
             item: None,
         };
         let output =
@@ -533,11 +541,12 @@ mod tests {
         let blind = Form {
             printing: &printing,
             call: None,
+            is_read: false,
             item: Some("pend_1"),
         };
-        assert_eq!(blind.whole(), "plexus wait pend_1 --full");
+        assert_eq!(blind.whole().unwrap(), "plexus wait pend_1 --full");
         assert_eq!(
-            form.whole(),
+            form.whole().unwrap(),
             "plexus obsidian.vault.read 'path=My Note.md' offset=5 --full"
         );
         assert_eq!(
@@ -545,5 +554,36 @@ mod tests {
             "there is more: the same call with {\"offset\":1048576}"
         );
         assert!(form.notes(&json!({"content": "x"})).is_empty());
+    }
+
+    #[test]
+    fn cut_answer_of_an_effect_repeats_no_call() {
+        let id: CapabilityId = "codex.run".parse().unwrap();
+        let Value::Object(input) = json!({"prompt": "go"}) else {
+            panic!("an object")
+        };
+        let long = json!({"id": id, "ok": true, "output": {"content": "x".repeat(2 * MOST)}});
+        let raw = RawValue::from_string(long.to_string()).unwrap();
+        let answer = Answer::of_raw(200, raw).unwrap();
+        let printing = Printing::default();
+        // The command for the rest, as text and in JSON.
+        let next = |is_read, item| {
+            let form = Form {
+                printing: &printing,
+                call: Some((&id, &input, Takes::default())),
+                is_read,
+                item,
+            };
+            let json = form.shortened(&answer).unwrap()["cut"]["next"].clone();
+            assert_eq!(json.as_str(), form.whole().as_deref());
+            form.whole()
+        };
+        let waits = next(false, Some("run_1")).unwrap();
+        assert_eq!(waits, "plexus wait run_1 --full");
+        assert_eq!(next(false, None), None);
+        assert_eq!(
+            next(true, None).unwrap(),
+            "plexus codex.run prompt=go --full"
+        );
     }
 }

@@ -54,6 +54,9 @@ impl<'a> Followed<'a> {
         let path = format!("{}{joined}wait={seconds}&after={}", self.path, self.upto);
         let reply = poll(session, path, seconds).await.map_err(|mut stop| {
             stop.done = Done::Unknown;
+            if stop.next.is_empty() {
+                stop.next = command::line(format_args!("wait {}", self.run));
+            }
             stop.item(self.run.as_str())
         })?;
         let status: Status = reply.json()?;
@@ -111,6 +114,12 @@ pub(crate) async fn follow(
         }
     }
     Err(goes_on(run, "it still runs"))
+}
+
+/// Whether no word of the gateway came, so that the run may go on all the same.
+pub(crate) fn is_away(stop: &Stop) -> bool {
+    let away = ["unreachable", "connection_lost", "no_answer"];
+    away.contains(&stop.code.as_str())
 }
 
 /// Asks once how `run` stands: its answer, where it has ended.

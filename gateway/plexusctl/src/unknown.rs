@@ -1,11 +1,15 @@
 //! `plexusctl unknown`: effects of which nobody knows whether they happened. The owner looks and says so; until then the
 //! same call of that agent is not run again (docs/design.md#the-life-of-a-call).
 
-use crate::owner::{Desk, Owner};
+use crate::{
+    changes::applied,
+    owner::{Desk, Owner},
+};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell, span, text};
 use plexus_owner::{
     activity::CallBasis,
+    changes::{self, ChangeSetRow},
     sources::{self, SourceRow},
     unsettled::{self, Settle, Unsettled, UnsettledRow},
 };
@@ -53,7 +57,10 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
             let mut owner = desk.open().await?;
             let calls = find(&mut owner, event.as_ref()).await?;
             let sources = owner.call(&sources::List {}).await?.sources;
-            desk.show(&calls, || as_text(&calls.unsettled, &sources, span::now()))
+            let made = change_sets(&mut owner, &calls.unsettled).await;
+            desk.show(&calls, || {
+                as_text(&calls.unsettled, &sources, &made, span::now())
+            })
         }
         Act::Settle { event, which } => {
             desk.ask_for_person::<Settle>()?;
@@ -88,15 +95,32 @@ async fn find(owner: &mut Owner, event: Option<&AuditId>) -> Result<Unsettled, S
     Ok(reply)
 }
 
-fn as_text(calls: &[UnsettledRow], sources: &[SourceRow], now: Timestamp) -> String {
+/// The change sets that the calls may be about; none where their sources do not say now.
+async fn change_sets(owner: &mut Owner, calls: &[UnsettledRow]) -> Vec<ChangeSetRow> {
+    if calls.is_empty() {
+        return Vec::new();
+    }
+    let listed = owner.call(&changes::List::default()).await;
+    listed.map_or_else(|_| Vec::new(), |listed| listed.sets)
+}
+
+fn as_text(
+    calls: &[UnsettledRow],
+    sources: &[SourceRow],
+    made: &[ChangeSetRow],
+    now: Timestamp,
+) -> String {
     if calls.is_empty() {
         return "no call has an unknown outcome".to_owned();
     }
-    let told: Vec<_> = calls.iter().map(|call| one(call, sources, now)).collect();
+    let told: Vec<_> = calls
+        .iter()
+        .map(|call| one(call, sources, made, now))
+        .collect();
     told.join("\n\n")
 }
 
-fn one(row: &UnsettledRow, sources: &[SourceRow], now: Timestamp) -> String {
+fn one(row: &UnsettledRow, sources: &[SourceRow], made: &[ChangeSetRow], now: Timestamp) -> String {
     let call = &row.call;
     let (id, agent, capability) = (&call.audit_id, &call.agent_id, &call.capability_id);
     let ago = span::ago(row.begun_at.unwrap_or(call.at), now);
@@ -130,6 +154,7 @@ fn one(row: &UnsettledRow, sources: &[SourceRow], now: Timestamp) -> String {
             }
         }
     }
+    lines.extend(made.iter().flat_map(|set| changed_by(id, set)));
     lines.push(format!(
         "  it happened:        plexusctl unknown settle {id} --happened"
     ));
@@ -141,6 +166,27 @@ fn one(row: &UnsettledRow, sources: &[SourceRow], now: Timestamp) -> String {
         text::short(&call.input_digest.to_string(), 13)
     ));
     lines.join("\n")
+}
+
+/// The lines of a change set that the call made or applied files of: where, of which prompt, and the way back.
+fn changed_by(call: &AuditId, set: &ChangeSetRow) -> Vec<String> {
+    let is_in_folder = set.calls.contains(call);
+    if !is_in_folder && set.about.call.as_ref() != Some(call) {
+        return Vec::new();
+    }
+    let mut lines = Vec::new();
+    if let Some(folder) = &set.of.folder {
+        lines.push(format!("  folder: {}", text::line(folder)));
+    }
+    if let Some(prompt) = set.about.prompt.lines().next() {
+        lines.push(format!("  prompt: “{}”", text::short(prompt, 200)));
+    }
+    lines.push(format!("  applied: {}", applied(set)));
+    lines.push(format!("  look: plexusctl changes {}", text::line(&set.id)));
+    if is_in_folder {
+        lines.push(format!("  take it back: plexusctl undo {call}"));
+    }
+    lines
 }
 
 /// The folder of the source of a capability, where it has one.
@@ -171,7 +217,7 @@ mod tests {
             "basis": {"item": "pend_1"},
             "touched": [{"kind": "file", "id": "to\u{202e}day.md", "access": "write", "digest": digest}]});
         let call = serde_json::from_value(call).unwrap();
-        let told = as_text(&[call], &sources, now);
+        let told = as_text(&[call], &sources, &[], now);
         let told = told.replace(event, "evt_1").replace(&digest, "aa");
         assert_eq!(
             told,
@@ -185,6 +231,29 @@ mod tests {
              it did not happen:  plexusctl unknown settle evt_1 --did-not\n  \
              until then cc cannot run workspace.write with this input again (SHA-256 abababababab…)"
         );
-        assert!(as_text(&[], &sources, now).contains("no call has an unknown"));
+        assert!(as_text(&[], &sources, &[], now).contains("no call has an unknown"));
+    }
+
+    #[test]
+    fn unknown_run_names_its_change_set_and_the_undo() {
+        let call: AuditId = "evt_00000000-004c-8601-9a97-6ab6eec8d02f".parse().unwrap();
+        let set = |calls: &[&AuditId]| -> ChangeSetRow {
+            let set = json!({"id": "cs_1", "call": call, "prompt": "Say more.\nIn French.", "added": 2,
+                "edited": 1, "removed": 0, "modes": 0, "first": ["a"], "omitted": 0, "applied": calls.len(),
+                "calls": calls, "source": "codex", "folder": "/home/me/site"});
+            serde_json::from_value(set).unwrap()
+        };
+        let begun = [
+            "  folder: /home/me/site",
+            "  prompt: “Say more.”",
+            "  applied: 1 of 3",
+            "  look: plexusctl changes cs_1",
+            &format!("  take it back: plexusctl undo {call}"),
+        ];
+        assert_eq!(changed_by(&call, &set(&[&call])), begun);
+        let untouched = changed_by(&call, &set(&[]));
+        assert_eq!(untouched.len(), 4, "{untouched:?}");
+        let other = "evt_00000000-004c-8601-9a97-6ab6eec8d030".parse().unwrap();
+        assert!(changed_by(&other, &set(&[&call])).is_empty());
     }
 }

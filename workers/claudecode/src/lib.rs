@@ -70,7 +70,7 @@ impl Program for ClaudeCode {
             ("CLAUDE_CONFIG_DIR", home.to_string_lossy().into_owned()),
             (
                 "ANTHROPIC_BASE_URL",
-                format!("http://127.0.0.1:{}", model.egress.port),
+                format!("http://127.0.0.1:{}{}", model.egress.port, model.path),
             ),
             credential,
         ]
@@ -179,11 +179,36 @@ fn end(result: &Value) -> TurnEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_ipc::message::{EgressAccess, Secret};
 
     fn read(text: &str) -> Turn {
         let mut turn = Turn::default();
         turn.feed(ClaudeCode::take, text.as_bytes());
         turn
+    }
+
+    #[test]
+    fn base_address_keeps_the_path_of_the_server() {
+        let base = |path: &str| {
+            let egress = EgressAccess {
+                port: 7078,
+                credential: Secret::new("opens".into()),
+                authorities: String::new(),
+                bearer: false,
+            };
+            let model = ModelServer {
+                egress,
+                path: path.to_owned(),
+                signs_in: false,
+            };
+            let environment = ClaudeCode::environment(Path::new("/home"), &model);
+            let base = environment
+                .into_iter()
+                .find(|(name, _)| *name == "ANTHROPIC_BASE_URL");
+            base.unwrap().1
+        };
+        assert_eq!(base("/claude"), "http://127.0.0.1:7078/claude");
+        assert_eq!(base(""), "http://127.0.0.1:7078");
     }
 
     #[test]

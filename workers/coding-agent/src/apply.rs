@@ -62,20 +62,24 @@ pub(crate) enum ApplyError {
     NotInSet(String),
     #[error("nothing of it can be applied: no file is named, or one of them twice")]
     Nothing,
-    #[error("{0} changed since; nothing was done. Run again, or apply the other files with paths")]
+    #[error(
+        "{0} changed since; nothing was done. Run again, or apply the other files with paths (plexusctl: --path)"
+    )]
     Changed(RelPath),
     #[error("{path} builds on {set}: apply that first; nothing was done")]
     BuildsOn { path: RelPath, set: String },
-    #[error("more than 500 files or 64 MiB at once: apply it in parts, with paths")]
+    #[error(
+        "more than 500 files or 64 MiB at once: apply it in parts, with paths (plexusctl: --path)"
+    )]
     TooMuch,
     #[error(
-        "it has files that tools run, and more than one card can show: apply it in parts, with paths"
+        "it has files that tools run, and more than one card can show: apply it in parts, with paths (plexusctl: --path)"
     )]
     NotShown,
-    #[error("{0} is hidden from agents: apply the other files with paths")]
+    #[error("{0} is hidden from agents: apply the other files with paths (plexusctl: --path)")]
     Hidden(RelPath),
     #[error(
-        "{0} takes the place of a file that this change set removes: apply that removal first, with paths"
+        "{0} takes the place of a file that this change set removes: apply that removal first, with paths (plexusctl: --path)"
     )]
     InPlaceOf(RelPath),
     #[error("cancelled")]
@@ -488,7 +492,8 @@ impl Folder {
         }
     }
 
-    /// Every call's change that came to its end, in the order of the calls.
+    /// Every call's change as far as it came, in the order of the calls: all of one that came to its end, and of one that
+    /// did not, or is under way, the files that the folder has as it leaves them.
     pub(crate) fn history(&self) -> io::Result<Vec<(AuditId, Applied)>> {
         let mut calls: Vec<(AuditId, Applied)> = Vec::new();
         let listed = match fs::read_dir(&self.records) {
@@ -497,11 +502,29 @@ impl Folder {
         };
         for entry in listed {
             let name = entry?.file_name();
-            let call = name.to_str().and_then(|name| name.strip_suffix(".done"));
-            if let Some(call) = call.and_then(|call| AuditId::parse(call).ok()) {
-                let record = read_most(&self.record(&call, "done"), LONGEST_RECORD)?;
-                calls.push((call, serde_json::from_slice(&record)?));
+            let name = name.to_str().and_then(|name| name.rsplit_once('.'));
+            let Some((call, state @ ("done" | "begun"))) = name else {
+                continue;
+            };
+            let Ok(call) = AuditId::parse(call) else {
+                continue;
+            };
+            let record = match read_most(&self.record(&call, state), LONGEST_RECORD) {
+                // It came to its end since it was listed.
+                Err(error) if state == "begun" && error.kind() == io::ErrorKind::NotFound => {
+                    read_most(&self.record(&call, "done"), LONGEST_RECORD)?
+                }
+                record => record?,
+            };
+            let mut applied: Applied = serde_json::from_slice(&record)?;
+            if state == "begun" {
+                let is_there = |change: &FileChange| {
+                    let standing = self.standing(change);
+                    standing.is_ok_and(|(standing, _)| standing == Standing::Applied)
+                };
+                applied.files.retain(is_there);
             }
+            calls.push((call, applied));
         }
         // An id begins with the place of its event in the log.
         calls.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
@@ -850,6 +873,17 @@ mod tests {
         };
         assert_eq!((done, all), (2, 3));
         assert_eq!(scene.folder.happened(&call(1)), None);
+        let there = || {
+            let calls = scene.folder.history().unwrap().into_iter();
+            let files = calls.map(|(call, applied)| (call, applied.files));
+            let paths =
+                |files: Vec<FileChange>| files.iter().map(|file| file.path.to_string()).collect();
+            files
+                .map(|(call, files)| (call, paths(files)))
+                .collect::<Vec<(_, Vec<_>)>>()
+        };
+        let came = ["a", "made/b"].map(str::to_owned).to_vec();
+        assert_eq!(there(), [(call(1), came)]);
         // What somebody changed.
         let plan = scene.folder.plan_undo(call(1).as_str(), &|| false);
         let left = plan.unwrap().left.into_iter().map(|(path, _)| path);
@@ -858,6 +892,7 @@ mod tests {
         assert_eq!(scene.read("a").unwrap(), "1");
         assert_eq!(scene.read("z").unwrap(), "mine");
         assert!(!scene.has("made"));
+        assert_eq!(there()[0], (call(1), Vec::new()));
         let twice = scene.undo(&call(1), &call(3));
         assert!(matches!(twice, Err(ApplyError::NotUndoable)), "{twice:?}");
     }

@@ -36,7 +36,11 @@ use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// Calls of a page that names no limit, and the most it may name.
 const USUAL: usize = 200;
@@ -204,7 +208,7 @@ fn page(
     let limit = limit.map_or(USUAL, |limit| limit.unwrap_or(MOST).min(MOST));
     let mut calls = Vec::new();
     let mut totals = Totals::default();
-    let mut ended = HashSet::new();
+    let (mut ended, mut settled) = (HashSet::new(), HashMap::new());
     let term = term(wanted);
     let next = ledger.walk_back(term.as_ref(), first..last, most, |event| {
         let Some(entry) = entry(event) else {
@@ -212,6 +216,13 @@ fn page(
         };
         if let Some(intent) = &entry.detail.intent {
             ended.insert(intent.clone());
+            // Met before the outcome that it settles, which is older.
+            settled.extend(
+                entry
+                    .detail
+                    .happened
+                    .map(|happened| (intent.clone(), happened)),
+            );
         }
         let Some(did) = did(event, &entry, state, &ended) else {
             return true;
@@ -220,7 +231,14 @@ fn page(
             return true;
         }
         let denial = denial(&entry);
-        *totals.of(did) += 1 + denial.as_ref().map_or(0, |d| d.unrecorded);
+        // The row says that nobody knew; the total says what the owner has found out since.
+        let found = entry.detail.intent.as_ref().and_then(|of| settled.get(of));
+        let counted = match (did, found) {
+            (ActivityKind::Unknown, Some(true)) => ActivityKind::Changed,
+            (ActivityKind::Unknown, Some(false)) => ActivityKind::Failed,
+            _ => did,
+        };
+        *totals.of(counted) += 1 + denial.as_ref().map_or(0, |d| d.unrecorded);
         if limit > 0 {
             calls.push(told(ledger, state, event, &entry, did, denial));
         }
@@ -292,8 +310,15 @@ fn did(
     Some(match (entry.detail.what(), entry.detail.went()) {
         ("read", OutcomeKind::Ok) => ActivityKind::Read,
         ("outcome", OutcomeKind::Ok) => ActivityKind::Changed,
-        // Cut off by the end of the gateway: nobody refused it.
-        ("outcome", OutcomeKind::Refused) if entry.detail.code.is_none() => ActivityKind::Failed,
+        // Cut off by the end of the gateway or of its worker: nobody refused it.
+        ("outcome", OutcomeKind::Refused)
+            if matches!(
+                entry.detail.code.as_deref(),
+                None | Some("source_unavailable")
+            ) =>
+        {
+            ActivityKind::Failed
+        }
         ("read" | "outcome", OutcomeKind::Refused) => ActivityKind::Refused,
         ("read" | "outcome", OutcomeKind::Unknown) => ActivityKind::Unknown,
         ("read" | "outcome", OutcomeKind::Failed) => ActivityKind::Failed,
@@ -309,6 +334,12 @@ fn did(
         ("unknown.settle", _) => ActivityKind::Settled,
         _ => return None,
     })
+}
+
+/// Whether the owner has still to say if it happened.
+fn is_unsettled(state: &TrustState, intent: &AuditId) -> bool {
+    let mut agents = state.agents.values();
+    agents.any(|agent| agent.unknown.values().any(|u| u.names(intent)))
 }
 
 fn denial(entry: &Entry<'_>) -> Option<Denial> {
@@ -369,10 +400,7 @@ fn told(
         row.add(|call| {
             call.audit_id = intent.to_string();
             call.basis = basis.or(call.basis.take());
-            call.unsettled = (did == ActivityKind::Unknown).then(|| {
-                let mut agents = state.agents.values();
-                agents.any(|agent| agent.unknown.values().any(|u| u.names(intent)))
-            });
+            call.unsettled = (did == ActivityKind::Unknown).then(|| is_unsettled(state, intent));
         });
     }
     if let Some(denial) = denial {

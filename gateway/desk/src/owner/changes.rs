@@ -242,7 +242,7 @@ fn told(error: ErrorBody, id: &str) -> Refused {
     let next = match error.code {
         ErrorCode::SourceUnavailable | ErrorCode::Busy => "plexusctl status".to_owned(),
         ErrorCode::OutcomeUnknown => "plexusctl unknown".to_owned(),
-        _ => format!("plexusctl changes {id}   shows which files can still be applied"),
+        _ => format!("plexusctl changes {id}"),
     };
     // What a worker found out is no bad request of the owner's.
     let status = match error.code {

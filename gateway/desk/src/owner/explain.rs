@@ -365,7 +365,7 @@ fn refused(refusal: &Refusal, id: &CapabilityId) -> Explanation {
         Refusal::Denied { .. } => ("denied", "grant it, or let 30 days pass".to_owned()),
         Refusal::OutcomeUnknown { intent } => (
             "outcome.unknown",
-            format!("look whether it happened, then settle {intent}"),
+            format!("plexusctl unknown list {intent}"),
         ),
         Refusal::TooManyPending => ("pending.limit", "plexusctl approvals list".to_owned()),
         _ => ("refused", String::new()),

@@ -100,13 +100,19 @@ fn effects(
     };
     let (mut end, mut found) = (u64::MAX, Vec::new());
     let mut outcomes: BTreeMap<String, Value> = BTreeMap::new();
+    let mut settled: BTreeMap<String, bool> = BTreeMap::new();
     loop {
         let rest = ledger.walk_back(Some(&term), first..end, PAGE, |event| {
             if event.event_type() != "invoke" {
                 return true;
             }
-            // An outcome is younger than its intent, so it is met first.
+            // An outcome is younger than its intent, so it is met first; what settles it is younger still.
             let members = undo::members(event);
+            let of = members["detail"]["intent"].as_str();
+            settled.extend(
+                of.map(str::to_owned)
+                    .zip(members["detail"]["happened"].as_bool()),
+            );
             match undo::phase(&members) {
                 Some("outcome") => {
                     let intent = members["detail"]["intent"].as_str().unwrap_or_default();
@@ -114,7 +120,8 @@ fn effects(
                 }
                 Some("intent") => {
                     let id = members["id"].as_str().unwrap_or_default();
-                    found.extend(effect(&members, outcomes.remove(id).as_ref()));
+                    let outcome = outcomes.remove(id);
+                    found.extend(effect(&members, outcome.as_ref(), settled.remove(id)));
                 }
                 _ => {}
             }
@@ -135,11 +142,12 @@ fn in_order(mut effects: Vec<Effect>) -> Vec<Effect> {
     effects
 }
 
-fn effect(intent: &Value, outcome: Option<&Value>) -> Option<Effect> {
+/// An effect that is no failure. `settled` is the owner's word for one whose outcome nobody knew: whether it happened.
+fn effect(intent: &Value, outcome: Option<&Value>, settled: Option<bool>) -> Option<Effect> {
     let past = undo::of(intent, outcome)?;
-    let unknown = match outcome?["detail"]["result"].as_str()? {
-        "ok" => false,
-        "unknown" => true,
+    let unknown = match (outcome?["detail"]["result"].as_str()?, settled) {
+        ("ok", _) | ("unknown", Some(true)) => false,
+        ("unknown", None) => true,
         _ => return None,
     };
     Some(Effect {
@@ -193,5 +201,25 @@ async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceR
         not_kept: named(&|e| answer.not_kept.contains(e.intent.as_str())),
         unknown: named(&|e| e.unknown),
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settled_outcome_is_as_the_owner_found_it() {
+        let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
+        let intent = json!({"id": id, "capabilityId": "w.write", "time": "t"});
+        let outcome = |result: &str| json!({"detail": {"intent": id, "result": result}});
+        let unknown = |result: &str, settled| {
+            effect(&intent, Some(&outcome(result)), settled).map(|effect| effect.unknown)
+        };
+        assert_eq!(unknown("unknown", None), Some(true));
+        assert_eq!(unknown("unknown", Some(true)), Some(false));
+        assert_eq!(unknown("unknown", Some(false)), None);
+        assert_eq!(unknown("ok", None), Some(false));
+        assert_eq!(unknown("failed", None), None);
     }
 }

@@ -1,7 +1,7 @@
 //! `POST /invoke/input {runId, messageId, text}`: a further message of a conversation
 //! (docs/protocol/agents.md#conversations). Missing, unknown and foreign conversations are one answer.
 
-use super::run_status::{asking, no_such_run};
+use super::run_status::{asking, no_such_run, unknown_run};
 use crate::{
     authenticate::bearer,
     edge::Edge,
@@ -62,7 +62,7 @@ pub(super) async fn say(
     };
     let said = Box::pin(conversation::say(&edge.kernel, &message)).await;
     let turn = said
-        .ok_or_else(no_such_run)?
+        .ok_or_else(unknown_run)?
         .map_err(|e| Refused::new(*e))?;
     Ok(ok(&json!({
         "ok": true,

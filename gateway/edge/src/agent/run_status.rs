@@ -116,12 +116,19 @@ async fn run_of(
     let asker = Asker::of(edge, headers).ok_or_else(no_such_run)?;
     let run = edge.runs.get(id, edge.clock.now()).await;
     let run = run.filter(|run| asker.may_see(run));
-    Ok((run.ok_or_else(no_such_run)?, asker))
+    Ok((run.ok_or_else(unknown_run)?, asker))
 }
 
 pub(super) fn no_such_run() -> Refused {
     let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
     Refused::new(error.then(NextKind::Ask, "open a session: POST /link/handshake")).status(403)
+}
+
+/// The same to an agent that is known: another session finds the run no better. A run is forgotten when the gateway ends.
+pub(super) fn unknown_run() -> Refused {
+    let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
+    let next = "stop; tell the owner: plexusctl activity";
+    Refused::new(error.then(NextKind::Stop, next)).status(403)
 }
 
 /// Who asks for a run.

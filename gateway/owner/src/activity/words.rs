@@ -141,9 +141,13 @@ fn why(call: &ActivityCall) -> String {
         ("rate_limited", _) => "too much at once",
         ("precondition_changed", _) => "what it was about had changed",
         ("approval_required", _) => "you have to approve it",
+        ("source_unavailable", "stopped") => return "its worker stopped".to_owned(),
         ("source_unavailable", _) => "the source cannot be reached",
         ("transport_error", "not_found") => return "what it named is not there".to_owned(),
         ("transport_error", _) => "the source could not do it",
+        ("outcome_unknown", _) if call.did == ActivityKind::Refused => {
+            "an earlier same call is not settled"
+        }
         ("outcome_unknown", _) => "there was no answer",
         (code, _) => code,
     };
@@ -264,6 +268,14 @@ mod tests {
             (
                 json!({"did": "failed", "capabilityId": "codex.run", "reason": "the daemon ended"}),
                 "failed at codex.run, nothing was done: the gateway ended",
+            ),
+            (
+                json!({"did": "failed", "capabilityId": "codex.run", "code": "source_unavailable", "reason": "stopped"}),
+                "failed at codex.run, nothing was done: its worker stopped",
+            ),
+            (
+                json!({"did": "refused", "capabilityId": "w.write", "code": "outcome_unknown"}),
+                "was refused w.write: an earlier same call is not settled",
             ),
             (
                 json!({"did": "unknown", "capabilityId": "w.write", "code": "outcome_unknown", "auditId": "evt_1",
