@@ -181,18 +181,17 @@ fn a_gateway_that_is_away_signs_nobody_out() {
 }
 
 #[test]
-fn half_typed_denial_survives_a_restart() {
-    let mut scene = Scene::signed_in();
+fn half_typed_denial_survives_the_end_of_its_session() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
     let agent = scene.agent("my-cc");
     agent.must_ask(WRITE, note("a.md", "a\n"));
-    let key = scene.gateway.key();
     let reason = "article:not([data-making]) #reason";
-    scene.browser.see(reason).fill("not in this");
-    scene.gateway.restart();
-    let browser = &scene.browser;
+    browser.see(reason).fill("not in this");
+    scene.gateway.cli(["key", "rotate"]).expect_ok();
     browser.reads("#door-why", "What you typed is back");
     assert_eq!(left(browser), "");
-    browser.see("#key").fill(&key);
+    browser.see("#key").fill(&scene.gateway.key());
     browser.press(key::ENTER);
     let _ = browser.see(reason);
     let typed = browser.run("return document.querySelector('#reason').value");

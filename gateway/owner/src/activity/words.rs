@@ -275,7 +275,7 @@ mod tests {
             ),
             (
                 json!({"did": "refused", "capabilityId": "w.write", "code": "outcome_unknown"}),
-                "was refused w.write: an earlier same call is not settled",
+                "were refused w.write: an earlier same call is not settled",
             ),
             (
                 json!({"did": "unknown", "capabilityId": "w.write", "code": "outcome_unknown", "auditId": "evt_1",
