@@ -188,8 +188,15 @@ fn half_typed_denial_survives_the_end_of_its_session() {
     agent.must_ask(WRITE, note("a.md", "a\n"));
     let reason = "article:not([data-making]) #reason";
     browser.see(reason).fill("not in this");
-    scene.gateway.cli(["key", "rotate"]).expect_ok();
-    browser.reads("#door-why", "What you typed is back");
+    let first = browser.new_tab();
+    browser.go(&scene.link());
+    browser.see("#sign-out").click();
+    browser.reads("#door-why", "signed out");
+    browser.look_at(&first);
+    browser.reads(
+        "#door-why",
+        "you signed out in another tab. What you typed is back",
+    );
     assert_eq!(left(browser), "");
     browser.see("#key").fill(&scene.gateway.key());
     browser.press(key::ENTER);

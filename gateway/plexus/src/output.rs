@@ -222,10 +222,10 @@ impl Form<'_> {
                 shown.len(),
                 whole.len()
             ));
-            if output["next"] == answer.read.output["next"] {
-                if let Some(whole) = self.whole() {
-                    out::say(&format!("all of it: {whole}"));
-                }
+            if output["next"] == answer.read.output["next"]
+                && let Some(whole) = self.whole()
+            {
+                out::say(&format!("all of it: {whole}"));
             }
         }
         for note in self.notes(&output) {

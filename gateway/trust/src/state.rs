@@ -50,7 +50,7 @@ pub struct State {
 pub struct Settings {
     /// Life of a scoped token in milliseconds, 60 000 to 3 600 000.
     pub token_lifetime_ms: u64,
-    /// Longest custom window in milliseconds.
+    /// Longest window that has an end, in milliseconds.
     pub max_trust_window_ms: u64,
     /// Whether `until-revoked` may be chosen.
     pub allow_until_revoked: bool,
@@ -124,7 +124,7 @@ impl Settings {
             return Err("a token lives for 60000 to 3600000 ms".into());
         }
         if self.max_trust_window_ms == 0 {
-            return Err("the longest custom window is more than 0 ms".into());
+            return Err("the longest window is more than 0 ms".into());
         }
         for window in [
             self.read_window,

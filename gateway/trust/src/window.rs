@@ -54,18 +54,19 @@ pub fn grantable(
     match (ceiling(facts, provenance), chosen) {
         (Ceiling::Once, _) | (_, TrustWindow::Once) => TrustWindow::Once,
         (_, TrustWindow::UntilRevoked) if !settings.allow_until_revoked => {
-            class_default(settings, facts, provenance)
+            bounded(settings, class_default(settings, facts, provenance))
         }
-        (
-            _,
-            TrustWindow::For {
-                kind: WindowKind::Custom,
-                ms,
-            },
-        ) => TrustWindow::For {
+        (_, window) => bounded(settings, window),
+    }
+}
+
+/// A window that has an end, of whatever kind, ends at the owner's longest.
+fn bounded(settings: &Settings, window: TrustWindow) -> TrustWindow {
+    match window {
+        TrustWindow::For { ms, .. } if ms > settings.max_trust_window_ms => TrustWindow::For {
             kind: WindowKind::Custom,
-            ms: ms.min(settings.max_trust_window_ms),
+            ms: settings.max_trust_window_ms,
         },
-        (_, window) => window,
+        window => window,
     }
 }

@@ -182,6 +182,9 @@ fn beyond(
         Some(_) if window == TrustWindow::UntilRevoked && !settings.allow_until_revoked => {
             "your settings have no window without an end (plexusctl config show)"
         }
+        Some(_) if matches!(window, TrustWindow::For { ms, .. } if ms > settings.max_trust_window_ms) => {
+            "your settings have no window of that length (plexusctl config show)"
+        }
         Some(_) => return None,
     };
     Some(why.to_owned())

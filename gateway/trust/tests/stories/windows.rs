@@ -90,6 +90,25 @@ fn until_revoked_falls_back_where_the_owner_does_not_allow_it() {
 }
 
 #[test]
+fn longest_window_of_the_owner_bounds_every_one_with_an_end() {
+    for (chosen, is) in [
+        (Some(TrustWindow::WEEK), custom(DAY)),
+        // The default of a read, which is a week.
+        (None, custom(DAY)),
+        (Some(TrustWindow::HOUR), TrustWindow::HOUR),
+        (Some(TrustWindow::UntilRevoked), TrustWindow::UntilRevoked),
+    ] {
+        let mut world = World::new();
+        world.ok(set(|s| s.max_trust_window_ms = DAY));
+        let mut connect = world.connect_command("a", &[READ]);
+        connect.window = chosen;
+        let who = world.join(connect);
+        let agent = world.state.agent(&who.agent).unwrap();
+        assert_eq!(agent.grants[&cap(READ)].window, is, "{chosen:?}");
+    }
+}
+
+#[test]
 fn settings_out_of_bounds_are_refused() {
     let mut world = World::new();
     world.invalid(set(|s| s.token_lifetime_ms = MINUTE - 1));
