@@ -7,7 +7,7 @@ mod tables;
 
 use crate::{
     calls,
-    owner::{Desk, Owner, json_line, reason_and_command},
+    owner::{Desk, Owner, json_line, secret_command},
     pause::PAUSED,
     screen::lines::laid,
 };
@@ -275,7 +275,7 @@ impl Snapshot {
                 .any(|s| s.id == source.id && s.stopped.is_some());
             if source.health.status == HealthStatus::Unavailable && !is_stopped {
                 let why = source.health.detail.as_deref().unwrap_or_default();
-                let (why, next) = reason_and_command(why).unwrap_or((why, DOCTOR));
+                let next = secret_command(why, source.id.as_str()).unwrap_or(DOCTOR);
                 need(format!("{} cannot be reached: {why}", source.id), next);
             }
         }

@@ -1,7 +1,7 @@
 //! What `plexusd examine` saw of each source's cage.
 
 use super::Finding;
-use crate::owner::{list_of, reason_and_command, text_of};
+use crate::owner::{list_of, secret_command, text_of};
 use crate::programs::install;
 use plexus_client::shell;
 use serde_json::Value;
@@ -45,9 +45,9 @@ fn cage(cage: &Value) -> Finding {
     let remedy = match (
         step,
         what.contains("plexus-worker-"),
-        reason_and_command(&what),
+        secret_command(text_of(broken, "why"), source),
     ) {
-        (_, _, Some((_, command))) => command.to_owned(),
+        (_, _, Some(command)) => command.to_owned(),
         ("programs", false, None) => format!("plexusctl sources disable {}", shell::quote(source)),
         _ => install(),
     };
