@@ -193,14 +193,8 @@ impl Folder {
         is_over: &dyn Fn() -> bool,
     ) -> Result<Plan, ApplyError> {
         let call = AuditId::parse(call).map_err(|_| ApplyError::NotUndoable)?;
-        let read = |state| read_most(&self.record(&call, state), LONGEST_RECORD);
-        let (bytes, is_whole) = match (read("done"), read("begun")) {
-            (Ok(bytes), _) => (bytes, true),
-            (Err(_), Ok(bytes)) => (bytes, false),
-            (Err(_), Err(_)) => return Err(ApplyError::NotUndoable),
-        };
-        let applied: Applied =
-            serde_json::from_slice(&bytes).map_err(|_| ApplyError::NotUndoable)?;
+        let recorded = self.recorded(&call);
+        let (applied, is_whole) = recorded.map_err(|_| ApplyError::NotUndoable)?;
         let (mut files, mut left) = (Vec::new(), Vec::new());
         for change in applied.files.iter().map(FileChange::reversed) {
             // One that ended halfway changed the files that are as it would have left them.
@@ -480,8 +474,7 @@ impl Folder {
 
     /// The same of a change that began, by the files: all are as it would have left them, or all as they were before.
     fn by_files(&self, call: &AuditId) -> Option<bool> {
-        let record = read_most(&self.record(call, "begun"), LONGEST_RECORD).ok()?;
-        let applied: Applied = serde_json::from_slice(&record).ok()?;
+        let (applied, _) = self.recorded(call).ok()?;
         let standings = applied.files.iter().map(|change| self.standing(change));
         let standings: Vec<_> = standings.collect::<Result<_, _>>().ok()?;
         let all = |of| standings.iter().all(|(standing, _)| *standing == of);
@@ -492,42 +485,50 @@ impl Folder {
         }
     }
 
+    /// A call's change as its record has it, and whether that came to its end.
+    ///
+    /// # Errors
+    /// There is no record, or it says nothing to us, as one that a power cut emptied.
+    fn recorded(&self, call: &AuditId) -> io::Result<(Applied, bool)> {
+        let read = |state| read_most(&self.record(call, state), LONGEST_RECORD);
+        let done = || read("done").map(|bytes| (bytes, true));
+        let begun = || read("begun").map(|bytes| (bytes, false));
+        // It may come to its end between two looks.
+        let (bytes, is_whole) = done().or_else(|_| begun()).or_else(|_| done())?;
+        Ok((serde_json::from_slice(&bytes)?, is_whole))
+    }
+
     /// Every call's change as far as it came, in the order of the calls: all of one that came to its end, and of one that
     /// did not, or is under way, the files that the folder has as it leaves them.
     pub(crate) fn history(&self) -> io::Result<Vec<(AuditId, Applied)>> {
-        let mut calls: Vec<(AuditId, Applied)> = Vec::new();
         let listed = match fs::read_dir(&self.records) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(calls),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed?,
         };
+        // In their order: an id begins with the place of its event in the log.
+        let mut ids = BTreeSet::new();
         for entry in listed {
             let name = entry?.file_name();
             let name = name.to_str().and_then(|name| name.rsplit_once('.'));
-            let Some((call, state @ ("done" | "begun"))) = name else {
-                continue;
+            let call = name.filter(|(_, state)| ["done", "begun"].contains(state));
+            ids.extend(call.and_then(|(call, _)| AuditId::parse(call).ok()));
+        }
+        let mut calls = Vec::new();
+        for call in ids {
+            let (mut applied, is_whole) = match self.recorded(&call) {
+                // One that came to nothing since it was listed, or whose record a power cut emptied: its outcome is unknown,
+                // and the other calls are told.
+                Err(_) if !self.record(&call, "done").exists() => continue,
+                recorded => recorded?,
             };
-            let Ok(call) = AuditId::parse(call) else {
-                continue;
-            };
-            let record = match read_most(&self.record(&call, state), LONGEST_RECORD) {
-                // It came to its end since it was listed.
-                Err(error) if state == "begun" && error.kind() == io::ErrorKind::NotFound => {
-                    read_most(&self.record(&call, "done"), LONGEST_RECORD)?
-                }
-                record => record?,
-            };
-            let mut applied: Applied = serde_json::from_slice(&record)?;
-            if state == "begun" {
-                let is_there = |change: &FileChange| {
+            if !is_whole {
+                applied.files.retain(|change| {
                     let standing = self.standing(change);
                     standing.is_ok_and(|(standing, _)| standing == Standing::Applied)
-                };
-                applied.files.retain(is_there);
+                });
             }
             calls.push((call, applied));
         }
-        // An id begins with the place of its event in the log.
-        calls.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         Ok(calls)
     }
 
@@ -895,6 +896,11 @@ mod tests {
         assert_eq!(there()[0], (call(1), Vec::new()));
         let twice = scene.undo(&call(1), &call(3));
         assert!(matches!(twice, Err(ApplyError::NotUndoable)), "{twice:?}");
+        // A record that a power cut emptied costs no other call.
+        let (listed, emptied) = (there(), scene.folder.record(&call(9), "begun"));
+        fs::write(emptied, "").unwrap();
+        assert_eq!(there(), listed);
+        assert_eq!(scene.folder.happened(&call(9)), None);
     }
 
     #[test]
