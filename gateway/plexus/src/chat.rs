@@ -127,13 +127,16 @@ fn is_passing(stop: &Stop) -> bool {
     passing.contains(&stop.code.as_str())
 }
 
-/// The end of this command where no word of the gateway came: the conversation is open, and the command that continues it
-/// is the next step. Any other end is as the gateway has it.
-fn kept_open(stop: Stop, conversation: &RunId) -> Stop {
-    match run::is_away(&stop) {
-        true => stop.next(command::line(format_args!("continue {conversation} \"…\""))),
-        false => stop,
+/// The end of this command that ends no conversation: where neither the gateway nor a turn that is under way has a next step, it
+/// is the command that continues the conversation.
+fn kept_open(mut stop: Stop, conversation: &RunId) -> Stop {
+    if !stop.next.is_empty() {
+        return stop;
     }
+    if stop.done == Done::Unknown {
+        stop.why += "; your message may have been taken: ask before you say it again";
+    }
+    stop.next(command::line(format_args!("continue {conversation} \"…\"")))
 }
 
 /// Turn by turn, until there are no more or the person leaves.
@@ -347,10 +350,17 @@ mod tests {
     #[test]
     fn lost_gateway_leaves_the_conversation_to_continue() {
         let run = RunId::fresh();
-        let stop = |code| Stop::new(Exit::Unreachable, code, "why").next("as it was");
+        let stop = |code| Stop::new(Exit::Unreachable, code, "why");
         let lost = kept_open(stop("unreachable"), &run);
         assert_eq!(lost.next, format!("plexus continue {run} \"…\""));
-        let over = kept_open(stop("not_accepting_input"), &run);
-        assert_eq!(over.next, "as it was");
+        assert_eq!(lost.why, "why");
+        let unsure = kept_open(stop("connection_lost").done(Done::Unknown), &run);
+        assert_eq!(unsure.next, lost.next);
+        assert!(unsure.why.contains("may have been taken"), "{unsure}");
+        // What the gateway says, and the command for a turn that is under way.
+        for code in ["not_accepting_input", "connection_lost"] {
+            let over = kept_open(stop(code).next("as it was"), &run);
+            assert_eq!((&*over.next, &*over.why), ("as it was", "why"), "{code}");
+        }
     }
 }
