@@ -159,26 +159,24 @@ fn make_private(path: &Path) -> Result<(), StateDirError> {
     repair(path, SFlag::S_IFDIR, "directory", 0o700)
 }
 
-/// Makes the folders that are missing in `home`; their names are on the disk when this returns, by one wait for it. What
-/// lies in `run` serves one process, and waits for no disk.
+/// Makes the folders that are missing in `home`; their names are on the disk when this returns, by one wait for it, also where
+/// a later one is refused. What lies in `run` serves one process, and waits for no disk.
 fn make_parts(home: &Path) -> Result<(), StateDirError> {
     let mut is_any_new = false;
-    for name in FOLDERS {
+    let made = FOLDERS.iter().try_for_each(|name| {
         let path = home.join(name);
         match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => is_any_new = true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => {
-                made.map_err(|error| io_at(&path, error))?;
-                is_any_new = true;
-            }
+            Err(error) => return Err(io_at(&path, error)),
         }
-        repair(&path, SFlag::S_IFDIR, "directory", 0o700)?;
-    }
+        repair(&path, SFlag::S_IFDIR, "directory", 0o700)
+    });
     if is_any_new {
         let synced = fs::File::open(home).and_then(|home| home.sync_all());
         synced.map_err(|error| io_at(home, error))?;
     }
-    Ok(())
+    made
 }
 
 fn io_at(path: &Path, error: io::Error) -> StateDirError {
