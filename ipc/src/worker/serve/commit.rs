@@ -66,14 +66,14 @@ impl<S: Source> Shared<S> {
         };
         let planning = async {
             // A long-running effect would hold up all others; its source compares at the moment of effect.
-            let turn = match self.commit_turn.try_acquire() {
-                _ if entry.long_running => None,
-                Ok(turn) => Some(turn),
-                Err(_) => {
-                    ctx.progress("waits for another call of this source\n")
-                        .await;
-                    self.commit_turn.acquire().await.ok()
-                }
+            let turn = if entry.long_running {
+                None
+            } else if let Ok(turn) = self.commit_turn.try_acquire() {
+                Some(turn)
+            } else {
+                ctx.progress("waits for another call of this source\n")
+                    .await;
+                self.commit_turn.acquire().await.ok()
             };
             let plan = run(
                 Arc::clone(&self.source),
