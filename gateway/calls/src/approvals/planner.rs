@@ -227,7 +227,8 @@ async fn make(
 }
 
 /// The field by which the call that `item` keeps this input of lies outside of `constraint`, as its source judges it. None
-/// where it lies within; where the source gives no answer, the call itself is held against it again.
+/// where it lies within, and of a read, which no source plans; where the source gives no answer, the call itself is held
+/// against it again.
 pub async fn field_outside(
     kernel: &Arc<Kernel>,
     item: &Item,
@@ -236,6 +237,9 @@ pub async fn field_outside(
     constraint: &Constraint,
 ) -> Option<String> {
     let entry = kernel.catalogue.load().get(id).cloned()?;
+    if entry.facts.verbs.is_read() {
+        return None;
+    }
     let stands = Stands::while_so({
         let (kernel, id) = (kernel.clone(), item.id.clone());
         move || {
