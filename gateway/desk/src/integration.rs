@@ -231,7 +231,7 @@ pub(crate) async fn hand_over(
     let code = made.code();
     let enroll = |program: &str| code.map(|code| format!("{home}{program} enroll {code}"));
     let (commands, instruction) = match made.form {
-        Form::ClaudeCode => (vec![script.install_command(code)], None),
+        Form::ClaudeCode => (vec![script.install_in(&home, code)], None),
         Form::Generic => {
             let setup = [script.setup_in(&home)].into_iter();
             let launcher = shell::quote(&script.launcher());

@@ -133,10 +133,12 @@
   }
   function bringBack() {
     if (!draft || (draft.of ? draft.of !== open : draft.path !== addressNow())) return;
+    // Its fields come with its preview.
+    if ('making' in current().dataset) return;
     const typed = new Map(draft.fields);
     draft = null;
     for (const field of fieldsOf()) {
-      if (!typed.has(partOf(field))) continue;
+      if (field.disabled || !typed.has(partOf(field))) continue;
       if (isBox(field)) field.checked = typed.get(partOf(field));
       else field.value = typed.get(partOf(field));
       for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The `plexus` command of the agent {agent}, made by its gateway's installer.
 home="$HOME/.plexus"
-# Called by its own address in a state directory, it belongs to that one.
+# Called by its own address in a state directory, it belongs to that one unless PLEXUS_HOME names another.
 case "$0" in
 /*/agents/{agent}/bin/plexus) home="${0%/agents/{agent}/bin/plexus}" ;;
 esac

@@ -58,18 +58,22 @@ impl Script {
     }
 
     pub(super) fn install_command(&self, code: Option<&str>) -> String {
+        self.install_in("", code)
+    }
+    /// The same with `home` in front of the shell that runs it: an assignment with a space behind it, or empty.
+    pub(super) fn install_in(&self, home: &str, code: Option<&str>) -> String {
         let code = code.map_or(String::new(), |code| {
             format!("PLEXUS_ENROLL_CODE=\"{code}\" ")
         });
         format!(
-            "curl -fsSL {}/integration/{}/install.sh | {code}bash",
+            "curl -fsSL {}/integration/{}/install.sh | {home}{code}bash",
             self.base, self.agent
         )
     }
     pub(super) fn setup_command(&self) -> String {
         self.setup_in("")
     }
-    /// The same with `home` in front of the shell that runs it: an assignment with a space behind it, or empty.
+    /// As [`Self::install_in`].
     pub(super) fn setup_in(&self, home: &str) -> String {
         format!(
             "curl -fsSL {}/integration/{}/setup.sh | {home}bash",
@@ -208,6 +212,9 @@ mod tests {
         let setup = script.setup_in("PLEXUS_HOME=/srv/plexus ");
         assert!(setup.ends_with("/setup.sh | PLEXUS_HOME=/srv/plexus bash"));
         assert!(script.setup_command().ends_with("/setup.sh | bash"));
+        let install = script.install_in("PLEXUS_HOME=/srv/plexus ", None);
+        assert!(install.ends_with("/install.sh | PLEXUS_HOME=/srv/plexus bash"));
+        assert!(script.install_command(None).ends_with("/install.sh | bash"));
         let modes: Vec<_> = script.files().iter().map(|file| file.mode).collect();
         assert_eq!(modes, [420, 420, 420, 493, 493, 493, 420]);
     }
