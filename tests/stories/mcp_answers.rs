@@ -606,6 +606,7 @@ fn failed_start_says_why_and_what_to_do() {
         // The line that names the error, and no frame of a stack.
         let line = words.lines().find(|line| line.contains("Error"));
         assert_contains(&refused.all(), line.unwrap_or(words).trim());
+        assert_contains(&refused.all(), "plexusctl logs");
     }
     let logs = lent.gateway.cli(["logs"]);
     assert_contains(logs.expect_ok(), "first line of many");

@@ -334,6 +334,11 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
             "note: maxTrustWindowMs cannot be 1; it is 86400000",
         ),
         (
+            "grants allow one workspace.write --window 7d",
+            0,
+            "one may use workspace.write for the chosen duration; ends in 24 h",
+        ),
+        (
             "sources add workspace-dir /etc/passwd --id etc",
             1,
             "stopped: value_not_allowed\ndone: nothing was done\nwhy: /etc/passwd is not a folder\nnext: correct",

@@ -241,7 +241,7 @@ pub async fn plan(
             made.rating = entry.map_or(made.rating, |entry| made.rating.max(entry.rating()));
             Ok(made)
         }
-        Ok(Err(error)) => Err(refusal::failed(&error, &capability.id)),
+        Ok(Err(error)) => Err(refusal::failed_of_owner(&error, &capability.id)),
         Err(error) => Err(refusal::undispatched_of_owner(
             &error,
             &capability.id,
@@ -415,6 +415,6 @@ async fn read(
     let Finished { result, .. } = read
         .await
         .map_err(|error| refusal::undispatched_of_owner(&error, &capability.id, false))?;
-    let answer = result.map_err(|error| refusal::failed(&error, &capability.id))?;
+    let answer = result.map_err(|error| refusal::failed_of_owner(&error, &capability.id))?;
     Ok(answer.output.into_json())
 }

@@ -374,6 +374,19 @@ pub(crate) fn undispatched_of_owner(
     body
 }
 
+/// The same as [`failed`] for the owner, who is told by nobody.
+pub(crate) fn failed_of_owner(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
+    let body = failed(error, id);
+    let Some(theirs) = body.next.strip_prefix("stop; tell the owner: ") else {
+        return body;
+    };
+    let next = match error.code {
+        Failure::SourceUnavailable => "plexusctl logs".to_owned(),
+        _ => theirs.to_owned(),
+    };
+    body.next(next)
+}
+
 /// What a worker's own error is on the wire.
 pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     use ErrorCode as C;

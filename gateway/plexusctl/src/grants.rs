@@ -113,11 +113,11 @@ async fn allow(
     terms: &Terms,
 ) -> Result<Exit, Stop> {
     desk.ask_for_person::<Give>()?;
-    let window = terms.window.ok_or_else(|| {
+    let asked_for = terms.window.ok_or_else(|| {
         Stop::usage("--window is missing: 1h, 1d, 7d, until-revoked, or a length such as 90m")
     })?;
     let constraint = terms.constraint()?;
-    let asked = Give::one(agent, capability, window, constraint.as_ref());
+    let asked = Give::one(agent, capability, asked_for, constraint.as_ref());
     let mut owner = desk.open().await?;
     let (declined, given) = match owner.call(&asked).await? {
         Given::Nothing(nothing) => (nothing.declined, None),
@@ -137,7 +137,9 @@ async fn allow(
         let refused = Stop::new(Exit::Refused, "declined", why).next("plexusctl status");
         return Err(desk.meant(std::slice::from_ref(capability), refused).await);
     }
-    // As it was given: a length beyond the owner's longest window is cut.
+    // As it was given: a window beyond the owner's longest is cut.
+    let window = given.as_ref().and_then(|given| given.trust_window);
+    let window = window.unwrap_or(asked_for);
     let ends = given.as_ref().and_then(|given| given.grant_expires_at);
     let ends = ends.map_or_else(String::new, |at| {
         format!("; {}", span::end(at, span::now()))

@@ -8,6 +8,7 @@ pub(crate) mod surface;
 use crate::{
     owner::{Desk, UNREADABLE},
     prompt,
+    screen::lines::laid,
     sources::{from_file, from_stdin},
     table::table,
 };
@@ -217,7 +218,7 @@ async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
         done = &mut work => return done,
-        () = sleep(Duration::from_secs(2)) => out::say(what),
+        () = sleep(Duration::from_secs(2)) => out::say(&laid(what)),
     }
     work.await
 }
