@@ -402,7 +402,7 @@ fn what_was_not_shown_is_not_added() {
     owner.post("/admin/api/extensions", body).expect_ok();
 }
 
-/// Effects of a source are done one after the other, whoever asks: one that waits for another says so.
+/// Effects of a source are done one after the other, for all agents: one that waits for another says so.
 #[test]
 fn call_behind_another_says_that_it_waits() {
     let lent = Lent::rude(&[]);

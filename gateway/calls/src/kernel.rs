@@ -211,7 +211,7 @@ impl Kernel {
         })
     }
 
-    /// What the ledger's writer would say to `command` as things stand: the reply, where nothing would change, so that the
+    /// The answer of the ledger's writer to `command` as things stand: the reply, where nothing would change, so that the
     /// writer need not be asked. It decides by itself and last of what changes something; this spares the disk what is to
     /// lie there before such a command does.
     ///

@@ -52,7 +52,7 @@ struct Slots {
     shares: HashMap<Holder, usize>,
 }
 
-/// What is known of a connection without the lock of all. Only its own requests write it, one after the other.
+/// The state of a connection that is read without the lock of all. Only its own requests write it, one after the other.
 #[derive(Default)]
 struct Latest {
     /// When it came or last began a request.

@@ -13,7 +13,7 @@ pub fn quote(word: &str) -> String {
     }
 }
 
-/// What a command line that reaches the gateway with this state directory begins with: `PLEXUS_HOME=… `, or empty where
+/// The beginning of a command line that reaches the gateway with this state directory: `PLEXUS_HOME=… `, or empty where
 /// that is the usual one of a user whose home directory is `user`.
 #[must_use]
 pub fn home_prefix(state: &Path, user: Option<&Path>) -> String {

@@ -169,8 +169,8 @@ mod tests {
     use super::*;
     use nix::sys::wait::waitpid;
 
-    /// What a process of its own, in a scope, says of the proof: 0 where there is one. `own` is a child of that process,
-    /// so in its scope.
+    /// The proof that a process of its own makes in a scope: 0 where there is one. `own` is a child of that process, so in its
+    /// scope. libtest has a second thread, which waits; the C library readies its allocator for the child.
     fn proven(outside: impl FnOnce(Pid) -> [Pid; 2], other_thread: bool) -> i32 {
         let Some(process) = notify::split().expect("a process") else {
             let tried = || {

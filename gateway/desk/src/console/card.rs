@@ -74,7 +74,7 @@ pub(super) struct Card {
     any_input: bool,
     runs: bool,
     verdict: String,
-    /// What came of the call that was approved, in markup and in words; none while that is open.
+    /// The outcome of the call that was approved, in markup and in words; none while that is open.
     outcome: Option<(&'static str, &'static str)>,
     reason: Option<ForeignText>,
 }

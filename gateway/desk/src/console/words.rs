@@ -62,7 +62,7 @@ pub(super) fn verdict(item: &Item, now: Timestamp, by: Option<&'static str>) -> 
     }
 }
 
-/// What came of the call that an item's approval allowed, in markup and in words; none while that is open.
+/// The outcome of the call that an item's approval allowed, in markup and in words; none while that is open.
 pub(super) fn outcome(item: &Item) -> Option<(&'static str, &'static str)> {
     match &item.state {
         ItemState::Over { outcome } => {
