@@ -54,9 +54,13 @@ fn connects_an_agent(scene: &Scene, hands: &Hands<'_>) -> Agent {
     hands.done("connect an agent");
     scene.picture("connected-wide-light");
     let command = browser.text("#copy-1");
+    let home = scene.gateway.state();
     assert_contains(
         &command,
-        "/integration/my-cc/install.sh | PLEXUS_ENROLL_CODE=",
+        &format!(
+            "/integration/my-cc/install.sh | PLEXUS_HOME={} PLEXUS_ENROLL_CODE=",
+            home.display()
+        ),
     );
     let code = command.split('"').nth(1).expect("a code in quotes");
     let agent = Agent::enroll(&scene.gateway.client(), code);
