@@ -808,6 +808,9 @@ pub struct Unknown {
     /// The items whose approved call an intent of these was.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub items: BTreeMap<AuditId, PendingId>,
+    /// As [`OpenIntent::counted`], by intent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<AuditId, Vec<u64>>,
 }
 
 impl Unknown {
@@ -828,12 +831,16 @@ impl Unknown {
             at,
             also: Vec::new(),
             items: BTreeMap::new(),
+            counted: BTreeMap::new(),
         });
         if !all.names(intent) {
             all.also.push(intent.clone());
         }
         let item = open.item.iter().map(|item| (intent.clone(), item.clone()));
         all.items.extend(item);
+        if !open.counted.is_empty() {
+            all.counted.insert(intent.clone(), open.counted.clone());
+        }
         all
     }
     /// What remains without `intent`.
@@ -847,13 +854,16 @@ impl Unknown {
             intent: rest.next()?,
             at: self.at,
             also: rest.collect(),
-            items: {
-                let mut items = self.items.clone();
-                items.remove(intent);
-                items
-            },
+            items: without(&self.items, intent),
+            counted: without(&self.counted, intent),
         })
     }
+}
+
+fn without<T: Clone>(all: &BTreeMap<AuditId, T>, intent: &AuditId) -> BTreeMap<AuditId, T> {
+    let mut rest = all.clone();
+    rest.remove(intent);
+    rest
 }
 
 /// An idempotency key that an intent reserved for its effect (docs/protocol/agents.md#idempotency).
@@ -902,6 +912,9 @@ pub struct OpenIntent {
     /// The item whose bounded approval it is a further turn or a child call of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_of: Option<PendingId>,
+    /// Serials of the grants that counted it: a call that is refused before any change is given back to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<u64>,
 }
 
 /// What the manifest says of one capability, as far as decisions depend on it.

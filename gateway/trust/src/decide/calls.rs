@@ -2,8 +2,8 @@
 
 use super::{Draft, boxed, event, result_word};
 use crate::{
-    Agent, Approval, Basis, BoundedState, Event, Fact, Item, ItemState, MAX_KEYS, OpenIntent,
-    Outcome, OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
+    Agent, Approval, Basis, BoundedState, Event, Fact, Grant, Item, ItemState, MAX_KEYS,
+    OpenIntent, Outcome, OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
     event::{CallFact, Change},
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId, Verbs};
@@ -24,7 +24,13 @@ impl Draft<'_> {
             input_bytes: Some(outcome.input_bytes),
             ..reported(outcome)
         });
-        let used = self.use_up(permit, Some(outcome.kind));
+        let used = match &permit.basis {
+            // Nothing was given: as an effect that is refused, it does not count.
+            Basis::Grant(_) if outcome.kind == OutcomeKind::Refused => Vec::new(),
+            Basis::Grant(_) => counted(self.counting(permit), 1),
+            Basis::Item(item) => self.use_item(permit, item, Some(outcome.kind)),
+            Basis::Bounded(_) => Vec::new(),
+        };
         self.emit(
             of_call(permit, fact)
                 .outcome(result_word(outcome.kind))
@@ -61,7 +67,9 @@ impl Draft<'_> {
             via: turn.and_then(|turn| turn.via),
             ..CallFact::default()
         });
+        let counting = self.counting(permit);
         let open = OpenIntent {
+            counted: counting.iter().map(|grant| grant.serial).collect(),
             agent: Some(permit.agent.clone()),
             capability: permit.capability.clone(),
             input: permit.input,
@@ -76,7 +84,8 @@ impl Draft<'_> {
         };
         let used = match &permit.basis {
             Basis::Bounded(item) => self.use_turn(permit, item, key),
-            Basis::Grant(_) | Basis::Item(_) => self.use_up(permit, None),
+            Basis::Grant(_) => counted(counting, 1),
+            Basis::Item(item) => self.use_item(permit, item, None),
         };
         self.emit(
             of_call(permit, fact)
@@ -147,6 +156,7 @@ impl Draft<'_> {
             input,
             item: None,
             turn_of: None,
+            counted: Vec::new(),
         };
         let mut intent = event("invoke", fact).about(id).set(Change::Open(open));
         intent.verbs = Some(verbs);
@@ -184,6 +194,7 @@ impl Draft<'_> {
         }
         if let Some(agent) = agent {
             over = over.set_all(key_over(agent, intent, outcome.kind));
+            over = over.set_all(given_back(agent, &open.counted, outcome.kind));
             let (key, held) = of_digest(agent, open);
             if outcome.kind == OutcomeKind::Unknown {
                 let unknown = Unknown::with(held, intent, open, self.now);
@@ -227,6 +238,8 @@ impl Draft<'_> {
             OutcomeKind::Refused
         };
         settled = settled.set_all(key_over(agent, intent, outcome));
+        let counted = held.counted.get(intent).map_or(&[][..], Vec::as_slice);
+        settled = settled.set_all(given_back(agent, counted, outcome));
         let item = held.items.get(intent).and_then(|id| agent.items.get(id));
         if let Some(item) = item {
             settled = settled.set(self.ended(item, &key.0, intent, outcome));
@@ -281,72 +294,75 @@ impl Draft<'_> {
                 item.state = self.spent(item, None);
             }
         });
+        let counted = counted(given_with(agent, item, capability), -1);
         let event = event("grant.deny", fact).agent(id).about(capability);
-        self.emit(event.set(changed));
+        self.emit(event.set(changed).set_all(counted));
         Ok(Reply::Done)
     }
 
-    /// Uses up what a permit stands on: a call of a counted grant, or the one call of an item.
-    fn use_up(&self, permit: &Permit, over: Option<OutcomeKind>) -> Vec<Change> {
+    /// The grants whose number a permitted call takes one of.
+    fn counting(&self, permit: &Permit) -> Vec<&Arc<Grant>> {
         let Some(agent) = self.state.agent(&permit.agent) else {
             return Vec::new();
         };
-        match &permit.basis {
-            Basis::Grant(_) => {
-                let is_counted = |grant: &Arc<crate::Grant>| grant.calls_left().is_some();
-                let used = agent.grants.get(&permit.capability);
-                if !used.is_some_and(is_counted) {
-                    return Vec::new();
-                }
+        let of_call = agent.grants.get(&permit.capability);
+        let of_call = of_call.filter(|grant| grant.calls_left().is_some());
+        match (&permit.basis, of_call) {
+            (Basis::Grant(_), Some(_)) if self.state.lent(&permit.capability).is_some() => {
                 // On a lent folder the owner named one number for all that changes it: a write and its undo are two.
-                let lent = self.state.lent(&permit.capability).is_some();
-                let source = permit.capability.as_str().split_once('.');
-                let counts_too = |grant: &Arc<crate::Grant>| {
-                    let other = grant.capability.as_str().split_once('.');
-                    grant.capability == permit.capability
-                        || lent && other.map(|(s, _)| s) == source.map(|(s, _)| s)
-                };
-                let count = |grant: &Arc<crate::Grant>| {
-                    let mut grant = (**grant).clone();
-                    grant.calls += 1;
-                    Change::Grant(grant)
-                };
+                let source = permit.capability.parts().0;
                 let grants = agent.grants.values();
-                let grants = grants.filter(|grant| is_counted(grant) && counts_too(grant));
-                grants.map(count).collect()
+                let counted = grants.filter(|grant| grant.calls_left().is_some());
+                counted
+                    .filter(|grant| grant.capability.parts().0 == source)
+                    .collect()
             }
-            // Used by `use_turn`.
-            Basis::Bounded(_) => Vec::new(),
-            Basis::Item(id) => {
-                let Some(item) = agent.items.get(id) else {
-                    return Vec::new();
-                };
-                let used = over.map_or(Approval::Used, |_| Approval::Ended);
-                vec![boxed(item, |item| {
-                    if let Some(ask) = item
-                        .asks
-                        .iter_mut()
-                        .find(|a| a.capability == permit.capability)
-                    {
-                        ask.approval = used;
-                        ask.outcome = over;
-                        // With the approved call begins what it was approved with.
-                        if let Some(bounded) = ask.bounded.as_mut().filter(|_| over.is_none()) {
-                            bounded.open(self.now);
-                        }
-                    }
-                    let left = |a: &crate::Ask| {
-                        matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput)
-                    };
-                    if !item.asks.iter().any(left) {
-                        item.state = match over {
-                            Some(_) => self.spent(item, None),
-                            None => ItemState::Consumed,
-                        };
-                    }
-                })]
+            (Basis::Grant(_), of_call) => of_call.into_iter().collect(),
+            (Basis::Item(item), _) => {
+                let item = agent.items.get(item);
+                item.and_then(|item| given_with(agent, item, &permit.capability))
+                    .into_iter()
+                    .collect()
             }
+            (Basis::Bounded(_), _) => Vec::new(),
         }
+    }
+
+    /// Uses up the one call of an item; `over`: how it went, where it is known already.
+    fn use_item(
+        &self,
+        permit: &Permit,
+        item: &PendingId,
+        over: Option<OutcomeKind>,
+    ) -> Vec<Change> {
+        let agent = self.state.agent(&permit.agent);
+        let Some(item) = agent.and_then(|agent| agent.items.get(item)) else {
+            return Vec::new();
+        };
+        let used = over.map_or(Approval::Used, |_| Approval::Ended);
+        vec![boxed(item, |item| {
+            if let Some(ask) = item
+                .asks
+                .iter_mut()
+                .find(|a| a.capability == permit.capability)
+            {
+                ask.approval = used;
+                ask.outcome = over;
+                // With the approved call begins what it was approved with.
+                if let Some(bounded) = ask.bounded.as_mut().filter(|_| over.is_none()) {
+                    bounded.open(self.now);
+                }
+            }
+            let left = |a: &crate::Ask| {
+                matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput)
+            };
+            if !item.asks.iter().any(left) {
+                item.state = match over {
+                    Some(_) => self.spent(item, None),
+                    None => ItemState::Consumed,
+                };
+            }
+        })]
     }
 
     /// An item one of whose calls, the one of `intent`, has ended, or of which the owner says how it did.
@@ -402,6 +418,34 @@ impl Draft<'_> {
             Some(outcome) if !under_way => ItemState::Over { outcome },
             Some(_) | None => ItemState::Consumed,
         }
+    }
+}
+
+/// Grants with one call more (1) or less (-1).
+fn counted<'g>(grants: impl IntoIterator<Item = &'g Arc<Grant>>, by: i32) -> Vec<Change> {
+    let count = |grant: &Arc<Grant>| {
+        let mut grant = (**grant).clone();
+        grant.calls = grant.calls.saturating_add_signed(by);
+        Change::Grant(grant)
+    };
+    grants.into_iter().map(count).collect()
+}
+
+/// The grant that came with the approval of an item and counted its call when it was given.
+fn given_with<'a>(agent: &'a Agent, item: &Item, id: &CapabilityId) -> Option<&'a Arc<Grant>> {
+    let ItemState::Approved { at } = item.state else {
+        return None;
+    };
+    let grant = agent.grants.get(id)?;
+    (grant.granted_at == at && grant.calls_left().is_some()).then_some(grant)
+}
+
+/// What an outcome gives back to the grants that counted the call, as far as they are still there.
+fn given_back(agent: &Agent, serials: &[u64], outcome: OutcomeKind) -> Vec<Change> {
+    let was_counted = |grant: &&Arc<Grant>| serials.contains(&grant.serial);
+    match outcome {
+        OutcomeKind::Refused => counted(agent.grants.values().filter(was_counted), -1),
+        OutcomeKind::Ok | OutcomeKind::Failed | OutcomeKind::Unknown => Vec::new(),
     }
 }
 

@@ -264,6 +264,39 @@ fn a_run_counts_among_the_calls_that_were_allowed() {
     }
 }
 
+/// A run that is not made, or is refused when it was begun, leaves the number as the owner named it.
+#[test]
+fn a_run_that_is_refused_is_given_back_to_its_grant() {
+    for begun in [true, false] {
+        let (mut world, who) = World::with_member(&[]);
+        let input = json!({"n": 0});
+        let item = run_to_approve(&mut world, &who, &input);
+        let mut approval = world.approval(&item, Some(TrustWindow::HOUR));
+        approval.constraint = Some(constraint(json!({"maxCalls": 1})));
+        world.ok(Command::Approve(approval));
+        let calls = |world: &World| {
+            let grants = &world.state.agent(&who.agent).unwrap().grants;
+            grants.get(&cap(WRITE)).unwrap().calls
+        };
+        assert_eq!(calls(&world), 1, "{begun}");
+        if begun {
+            let by_gateway = world.by_gateway(&who, &item, WRITE, &input);
+            let run = world.begin(granted(by_gateway)).unwrap();
+            assert_eq!(calls(&world), 1, "not counted twice");
+            world.end(&run, OutcomeKind::Refused);
+        } else {
+            world.ok(Command::NotMade {
+                agent: who.agent.clone(),
+                item: item.clone(),
+                capability: cap(WRITE),
+                why: "refused".into(),
+            });
+        }
+        assert_eq!(calls(&world), 0, "{begun}");
+        assert!(world.allowed(&who, WRITE, &json!({"n": 1})), "{begun}");
+    }
+}
+
 #[test]
 fn the_gateway_runs_only_what_was_asked_to_run() {
     let (mut world, who) = World::with_member(&[]);

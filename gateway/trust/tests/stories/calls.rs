@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use plexus_protocol::{TrustWindow, Verb};
-use plexus_trust::{Basis, Command, OutcomeKind, Refusal};
+use plexus_trust::{Basis, Command, OutcomeKind, Refusal, all_rows, restore};
 use serde_json::json;
 
 fn standing(
@@ -92,6 +92,66 @@ fn max_calls_counts_over_everything() {
         .filter(|p| world.begin(p.clone()).is_ok());
     assert_eq!(begun.collect::<Vec<_>>().len(), 2);
     assert!(world.pends(&who, WRITE, &json!({"n": 9})));
+}
+
+/// A call that was refused before any change is given back to the grant that counted it, and to no other; what was done,
+/// or may have been, is not.
+#[test]
+fn only_a_refused_call_is_given_back_to_its_grant() {
+    let (mut world, mut who) = World::with_member(&[]);
+    let one = || Some(constraint(json!({"maxCalls": 1})));
+    let agent = who.agent.clone();
+    let calls = |world: &World| {
+        let grants = &world.state.agent(&agent).unwrap().grants;
+        grants.get(&cap(WRITE)).unwrap().calls
+    };
+    let begin = |world: &mut World, who: &Who, n: u8| {
+        let permit = world.permit(who, WRITE, &json!({ "n": n }));
+        world.begin(permit).unwrap()
+    };
+    standing(&mut world, &who, WRITE, one());
+    for (outcome, left) in [
+        (OutcomeKind::Ok, 1),
+        (OutcomeKind::Failed, 1),
+        (OutcomeKind::Unknown, 1),
+        (OutcomeKind::Refused, 0),
+    ] {
+        standing(&mut world, &who, WRITE, one());
+        let intent = begin(&mut world, &who, 1);
+        assert_eq!(
+            calls(&world),
+            1,
+            "{outcome:?}: it is counted when it begins"
+        );
+        world.end(&intent, outcome);
+        assert_eq!(calls(&world), left, "{outcome:?}");
+        if outcome == OutcomeKind::Unknown {
+            world.ok(settle(&who, &intent, false));
+            assert_eq!(calls(&world), 0, "the owner says that it did not happen");
+        }
+    }
+    // Another grant of the same capability counts its own calls alone.
+    let intent = begin(&mut world, &who, 2);
+    standing(&mut world, &who, WRITE, one());
+    begin(&mut world, &who, 3);
+    world.end(&intent, OutcomeKind::Refused);
+    assert_eq!(calls(&world), 1);
+    // The same over a stop: what nobody knew is refused, or settled, afterwards.
+    for says in [true, false] {
+        standing(&mut world, &who, WRITE, one());
+        let intent = begin(&mut world, &who, 4);
+        let latest = world.state.latest;
+        world.state = restore(all_rows(&world.state)).unwrap();
+        world.state.latest = latest;
+        world.ok(Command::Launch);
+        assert_eq!(calls(&world), 1);
+        match says {
+            true => world.end(&intent, OutcomeKind::Refused),
+            false => drop(world.ok(settle(&who, &intent, false))),
+        }
+        assert_eq!(calls(&world), 0, "the worker says so: {says}");
+        who = world.again(&who);
+    }
 }
 
 #[test]
