@@ -271,10 +271,12 @@ fn a_backup_at_rest_and_a_restore_to_an_empty_place() {
     assert_contains(&again.expect_status(77).stderr, "file_exists");
     let elsewhere = house.gateway.home().join("elsewhere/new");
     let place = elsewhere.to_str().expect("a path");
-    house
+    let restored = house
         .gateway
-        .cli(["--home", place, "restore", file.to_str().expect("a path")])
-        .expect_ok();
+        .cli(["--home", place, "restore", file.to_str().expect("a path")]);
+    // Its lines act on the state directory that was restored.
+    let line = format!("  plexusctl --home {place} agents code a\n");
+    assert_contains(&restored.expect_ok(), &line);
     let mode = fs::metadata(&elsewhere)
         .expect("the home")
         .permissions()

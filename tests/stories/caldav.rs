@@ -353,7 +353,15 @@ fn account_that_does_not_serve_says_what_is_wrong() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = closed.local_addr().expect("an address").port();
     drop(closed);
+    let clear = Radicale::start();
     for (id, url, trusted, password, why) in [
+        (
+            "clear",
+            clear.url().replace("http://", "https://"),
+            true,
+            PASSWORD,
+            "the server speaks no TLS at this port",
+        ),
         (
             "closed",
             format!("https://localhost:{port}/"),

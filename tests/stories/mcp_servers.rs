@@ -272,6 +272,11 @@ fn changed_definition_is_refused_until_agreed_to() {
     assert_eq!(told["detail"]["reason"], "definition_changed", "{told}");
     let words = told["message"].as_str().expect("words");
     assert!(words.contains("plexusctl mcp refresh rude"), "{words}");
+    // Under its name nothing else is added, and nothing is started for it.
+    let again = added(&lent.gateway, &lent.folder);
+    again.expect_status(1);
+    assert_contains(&again.stderr, "There is a server rude already");
+    assert_contains(&again.stderr, "plexusctl mcp refresh rude\n");
     let refreshed = lent.gateway.cli(["mcp", "refresh", "rude", "--yes"]);
     let shown = refreshed.expect_ok();
     assert!(shown.contains("since you agreed to it: changed"), "{shown}");

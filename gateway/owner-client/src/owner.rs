@@ -176,7 +176,11 @@ fn refusal(reply: &Reply) -> Stop {
     let is_wordless = reply.status == 422 && body["error"].is_null();
     if is_wordless || reply.status == 400 && stop.code == ErrorCode::InternalError.as_str() {
         stop.code = "value_not_allowed".to_owned();
-        stop.next = "correct the value; `--help` after the command says what is allowed".to_owned();
+        // The gateway's own command is better than any.
+        if is_wordless || !stop.next.starts_with("plexusctl ") {
+            stop.next =
+                "correct the value; `--help` after the command says what is allowed".to_owned();
+        }
     }
     if stop.code == ErrorCode::UnknownCapability.as_str() {
         stop.next = "plexusctl status".to_owned();

@@ -90,7 +90,7 @@ pub(crate) async fn look(
         }
         ("approved", None) => Ok(Standing::Decided(Decision::Approved)),
         ("denied", _) => Err(denied(status.reason)),
-        ("expired", _) => Err(expired(id)),
+        ("expired", _) => Err(expired(id, status.reason)),
         ("pending", _) => Ok(Standing::Waits),
         (other, _) => {
             let why = format!("the gateway says {other:?} of {id}, which is no state");
@@ -210,13 +210,12 @@ fn denied(reason: Option<String>) -> Stop {
         .next("stop; do something else, or ask the owner why")
 }
 
-fn expired(id: &PendingId) -> Stop {
-    Stop::new(
-        Exit::Waiting,
-        "expired",
-        format!("{id} ended without a decision that can still be used"),
-    )
-    .next("ask again with the same command")
+fn expired(id: &PendingId, reason: Option<String>) -> Stop {
+    let why = reason.map_or_else(
+        || format!("{id} ended without a decision that can still be used"),
+        |reason| format!("{id} ended before it could be used: {reason}"),
+    );
+    Stop::new(Exit::Waiting, "expired", why).next("ask again with the same command")
 }
 
 /// Withdraws a request of this agent.

@@ -71,7 +71,11 @@ pub(crate) fn put_back(desk: &Desk, restore: &Restore) -> Result<Exit, Stop> {
         line.push("--replace".to_owned());
     }
     let restored = plexusd(desk, &line)?;
-    desk.show(&restored, || restored_text(&restored))
+    // Another state directory may be served beside this one.
+    let command = format!("{} ", desk.command);
+    desk.show(&restored, || {
+        restored_text(&restored).replace("plexusctl ", &command)
+    })
 }
 
 /// Runs `plexusd` for one answer.

@@ -152,16 +152,25 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
 impl Cli {
     /// This command, as it was typed: with the state directory where a flag named it.
     pub(crate) fn typed(&self, program: &OsStr) -> String {
-        let shown = |path: &Path| quote(&path.display().to_string());
-        let home = self.global.home.as_deref().map(shown);
-        let home = home.map_or_else(String::new, |home| format!(" --home {home}"));
-        format!("{}{home}", shown(Path::new(program)))
+        let program = quote(&Path::new(program).display().to_string());
+        self.global.with_home(&program)
+    }
+}
+
+impl Global {
+    /// `program`, and the flag that named the state directory.
+    fn with_home(&self, program: &str) -> String {
+        match &self.home {
+            Some(home) => format!("{program} --home {}", quote(&home.display().to_string())),
+            None => program.to_owned(),
+        }
     }
 }
 
 /// Runs a command to its end.
 pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
     let desk = Desk {
+        command: cli.global.with_home("plexusctl"),
         home: Home::resolve(cli.global.home)?,
         json: cli.global.json,
         caller: CallerContext::look(cli.global.i_am_the_owner),

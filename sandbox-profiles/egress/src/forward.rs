@@ -277,6 +277,8 @@ pub(crate) enum NotBegun {
 
 const BROKEN: Refused = Refused(Verdict::Broken, "the host broke off");
 const UNPROVEN: Refused = Refused(Verdict::Tls, "the host has not proven its name");
+const NO_TLS: Refused = Refused(Verdict::Tls, "the host speaks no TLS at this port");
+const SLOW_TLS: Refused = Refused(Verdict::Tls, "the host did not answer to TLS in time");
 
 /// Begins HTTP on a connection that is made, once the host has proven itself where there is `tls`.
 pub(crate) async fn begin(
@@ -291,9 +293,10 @@ pub(crate) async fn begin(
         Ok(Ok(stream)) => begin_plain(proxy, stream).await,
         Ok(Err(error)) => Err(match Unpinned::of(&error) {
             Some(unpinned) => NotBegun::Unpinned(unpinned),
+            None if tls::is_other_protocol(&error) => NotBegun::Refused(NO_TLS),
             None => NotBegun::Refused(UNPROVEN),
         }),
-        Err(_) => Err(NotBegun::Refused(UNPROVEN)),
+        Err(_) => Err(NotBegun::Refused(SLOW_TLS)),
     }
 }
 

@@ -15,8 +15,8 @@ use graviola::util::is_cpu_supported;
 use hyper::{Response, StatusCode, header::HeaderValue};
 use plexus_ipc::egress::{Digest, Proof};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, OtherError,
+    RootCertStore, SignatureScheme,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -206,6 +206,17 @@ impl Unpinned {
         answer.headers_mut().insert(OURS, ours);
         answer
     }
+}
+
+/// Whether a handshake failed because what the host answered is no TLS.
+pub(crate) fn is_other_protocol(error: &io::Error) -> bool {
+    let why = error.get_ref().and_then(|why| why.downcast_ref());
+    matches!(
+        why,
+        Some(rustls::Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+        ))
+    )
 }
 
 /// What the host has to prove: its name, or its address.

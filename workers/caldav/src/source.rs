@@ -650,6 +650,9 @@ fn remedy(failure: &Failure) -> Option<String> {
         Failure::NoWay(words) if words.contains("proven its name") => {
             "the server's certificate is not accepted: for a server of your own, add the source with ca: the file of its authority, or the server's own certificate".to_owned()
         }
+        Failure::NoWay(words) if words.contains("speaks no TLS") => {
+            "the server speaks no TLS at this port: name its port of TLS, or begin its URL with http:// where it runs on this machine".to_owned()
+        }
         Failure::NoWay(words) => format!("the server cannot be reached: {words}"),
         Failure::Status(StatusCode::UNAUTHORIZED, _) => {
             "the server does not accept user and password (401): set a new app password with plexusctl sources secret, or add the source with another user".to_owned()

@@ -486,6 +486,7 @@ async fn account_that_cannot_be_found_says_why() {
         ("password", "(401)"),
         ("fails", "the server fails (500)"),
         ("unproven", "certificate is not accepted"),
+        ("plain", "speaks no TLS at this port: name its port"),
         ("off", "cannot be reached: the host does not answer"),
     ] {
         let script = move |_: &str, path: &str| {
@@ -498,6 +499,7 @@ async fn account_that_cannot_be_found_says_why() {
                 "password" => status("401 Unauthorized"),
                 "fails" => status("500 Internal Server Error"),
                 "unproven" => own("the host has not proven its name"),
+                "plain" => own("the host speaks no TLS at this port"),
                 _ => own("the host does not answer"),
             })
         };

@@ -129,6 +129,19 @@ pub(super) fn undigested() -> Refused {
     Refused::malformed("`digest` is required: that of what a preview showed")
 }
 
+/// The refusal of a new server under the name of a source that is there.
+pub(super) fn taken(desk: &Desk, name: &SourceId) -> Refused {
+    if !is_installed(desk, name.as_str()) {
+        let why = format!("There is a source {name} already; choose another name.");
+        return Refused::malformed(why);
+    }
+    let why = format!(
+        "There is a server {name} already; remove it first to add it otherwise, or choose another name."
+    );
+    let error = Refused::malformed(why).into_error();
+    Refused::new(error.next(format!("plexusctl mcp refresh {name}")))
+}
+
 /// The same with `digest`, of what was shown.
 pub(crate) async fn add(
     desk: Arc<Desk>,
@@ -154,8 +167,7 @@ pub(crate) async fn add(
     let digest = call.digest.ok_or_else(undigested)?;
     let name = asked.request.name.clone();
     if asked.before.is_none() && known(&desk, name.as_str()).is_some() {
-        let why = format!("There is a source {name} already; choose another name.");
-        return Err(Refused::malformed(why));
+        return Err(taken(&desk, &name));
     }
     narrowing.wider(&desk).await?;
     let looked = InspectedServer::at(&desk, &mut asked).await?;

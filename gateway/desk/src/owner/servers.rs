@@ -6,6 +6,7 @@
 //! Must not know: what becomes of what was seen.
 
 use super::{
+    extensions::taken,
     sign_ins::{self, FIELD},
     sources::known,
     survey::{has_worker, is_installed, surveyed},
@@ -136,6 +137,9 @@ impl ServerAsk {
     }
 
     fn read(desk: &Desk, draft: ServerDraft) -> Result<Self, Refused> {
+        if known(desk, draft.name.as_str()).is_some() {
+            return Err(taken(desk, &draft.name));
+        }
         let values = given_secrets(draft.secrets)?;
         let mut secrets: BTreeSet<_> = values.keys().cloned().collect();
         let mut tokens = None;
