@@ -34,6 +34,17 @@ fn make_home(home: &Path) {
     // Every name that the owner can give one.
     fs::write(home.join("secrets/my mail (älter)"), "another").unwrap();
     fs::write(home.join("agents/a.pat"), "a credential").unwrap();
+    for (file, text) in [
+        ("workers/talk/agents/pat-1/private_key.pem", "an identity"),
+        ("workers/talk/agents/pat-1/chains/one.json", "a chain"),
+        ("workers/talk/agents/pat-1/lock", "a lock"),
+        ("workers/notes/changes/agents/deep/file", "a before-image"),
+        ("workers/notes/runs/agents.json", "a run"),
+    ] {
+        let path = home.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
 }
 
 fn backed_up(home: &Path, secrets: bool, to: &Path) -> Result<make::BackupSummary, BackupError> {
@@ -44,7 +55,12 @@ fn backed_up(home: &Path, secrets: bool, to: &Path) -> Result<make::BackupSummar
 fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
     let (home, out) = (home(), tempfile::tempdir().unwrap());
     let all = ["ledger.redb", "audit-heads.jsonl", "connection-key"];
-    let all = [&all[..], &["secrets/mail", "secrets/my mail (älter)"]].concat();
+    let secrets = ["secrets/mail", "secrets/my mail (älter)"];
+    let identity = [
+        "workers/talk/agents/pat-1/chains/one.json",
+        "workers/talk/agents/pat-1/private_key.pem",
+    ];
+    let all = [&all[..], &secrets, &identity].concat();
     for (secrets, expected) in [(false, all[..2].to_vec()), (true, all)] {
         let file = out.path().join(format!("{secrets}"));
         backed_up(home.path(), secrets, &file).unwrap();
@@ -52,8 +68,12 @@ fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
         assert!(backup.header.files.iter().map(|f| &*f.name).eq(expected));
         let bytes = fs::read(&file).unwrap();
         let holds = |text: &str| bytes.windows(text.len()).any(|w| w == text.as_bytes());
-        assert_eq!((holds("the key"), holds("a password")), (secrets, secrets));
-        assert!(!holds("a credential"));
+        for credential in ["the key", "a password", "an identity", "a chain"] {
+            assert_eq!(holds(credential), secrets, "{credential}");
+        }
+        for never in ["a credential", "a lock", "a before-image", "a run"] {
+            assert!(!holds(never), "{never}");
+        }
         use std::os::unix::fs::PermissionsExt as _;
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);

@@ -8,7 +8,8 @@
 //! why a restore lets nothing in a backup count until the owner has looked.
 //!
 //! Invariants: the file is 0600, and whole or not there; without `secrets` no credential is in it; agents' PATs never
-//! are, because a restore ends them. What a worker keeps (before-images for undo) and inputs that wait are not in it.
+//! are, because a restore ends them. Of what a worker keeps, its identities among people are credentials, and all else
+//! (before-images for undo, boards, change sets) is not in it; nor are inputs that wait.
 
 pub mod make;
 mod read;
@@ -31,6 +32,8 @@ const HEADER_MOST: u64 = 1 << 20;
 /// The ledger's name in the backup and in the state directory.
 const LEDGER: &str = "ledger.redb";
 const HEADS: &str = "audit-heads.jsonl";
+/// The folder of what workers keep, in both.
+const WORKERS: &str = "workers";
 /// The folder of archives, in both.
 const ARCHIVE: &str = "archive";
 
@@ -157,13 +160,27 @@ fn known(name: &str) -> bool {
             plain(manifest) && (manifest.ends_with(".json") || manifest.ends_with(".proposed"))
         }
         Some(("agents", record)) => plain(record) && record.ends_with(".installed.json"),
+        Some((WORKERS, file)) => is_of_identity(file) && file.split('/').all(plain),
         Some(_) => false,
+    }
+}
+
+/// Whether a file in the folder of workers is of an identity: `<source>/agents/<identity>/…`, or how it was registered. The lock
+/// is made anew.
+fn is_of_identity(file: &str) -> bool {
+    match file.split('/').collect::<Vec<_>>()[..] {
+        [_, "registration.json"] => true,
+        [_, "agents", _, file] | [_, "agents", _, "chains", file] => file != "lock",
+        _ => false,
     }
 }
 
 /// Whether a file of this name is a credential.
 fn secret(name: &str) -> bool {
-    name == "connection-key" || name.starts_with("secrets/")
+    name == "connection-key"
+        || ["secrets/", "workers/"]
+            .iter()
+            .any(|of| name.starts_with(of))
 }
 
 fn hex(bytes: &[u8]) -> String {

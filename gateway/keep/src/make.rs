@@ -1,6 +1,8 @@
 //! Making a backup: of a ledger at rest, or of a copy that the running daemon has made.
 
-use super::{ARCHIVE, BackupError, Entry, HEADS, Header, LEDGER, MAGIC, SEAL, hex, known, secret};
+use super::{
+    ARCHIVE, BackupError, Entry, HEADS, Header, LEDGER, MAGIC, SEAL, WORKERS, hex, known, secret,
+};
 use plexus_protocol::Timestamp;
 use plexus_record::Trust;
 use sha2::{Digest as _, Sha256};
@@ -288,8 +290,11 @@ fn archived(copy: &Path) -> Result<Vec<String>, BackupError> {
 /// Names of the files of the state directory that a backup may hold, but for the ledger's own.
 fn beside(home: &Path) -> Result<Vec<String>, BackupError> {
     let mut names: Vec<String> = Vec::new();
-    for folder in ["", "agents", "extensions", "secrets"] {
-        let path = home.join(folder);
+    let mut folders = ["", "agents", "extensions", "secrets", WORKERS]
+        .map(str::to_owned)
+        .to_vec();
+    while let Some(folder) = folders.pop() {
+        let path = home.join(&folder);
         let entries = match fs::read_dir(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             read => read.map_err(|e| BackupError::io(&path, e))?,
@@ -302,8 +307,18 @@ fn beside(home: &Path) -> Result<Vec<String>, BackupError> {
             } else {
                 format!("{folder}/{name}")
             };
-            let plain = entry.file_type().is_ok_and(|kind| kind.is_file());
-            if plain && known(&name) && name != LEDGER && name != HEADS {
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
+            // Identities lie so deep; what else workers keep may be large, and is not looked through.
+            let leads_on = match name.split('/').collect::<Vec<_>>()[..] {
+                [WORKERS, _] | [WORKERS, _, "agents"] | [WORKERS, _, "agents", _] => true,
+                [WORKERS, _, "agents", _, inner] => inner == "chains",
+                _ => false,
+            };
+            if kind.is_dir() && leads_on {
+                folders.push(name);
+            } else if kind.is_file() && known(&name) && name != LEDGER && name != HEADS {
                 names.push(name);
             }
         }

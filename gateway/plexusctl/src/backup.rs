@@ -8,7 +8,7 @@ use crate::{
     programs,
 };
 use clap::Args;
-use plexus_client::{Done, Exit, Stop, span, text};
+use plexus_client::{Done, Exit, Stop, shell, span, text};
 use plexus_owner::backup::CopyLedger;
 use plexus_protocol::Timestamp;
 use serde_json::Value;
@@ -120,14 +120,17 @@ fn shown(path: &Path) -> String {
 
 fn made_text(made: &Value) -> String {
     let secrets = match made["secrets"] == true {
-        true => "with the connection key and the secrets of sources: keep it as you keep those",
+        true => {
+            "with the connection key, the secrets of sources and identities in channels: keep it as you keep those"
+        }
         false => "without any credential",
     };
     format!(
-        "{}\n{} bytes, up to event #{}, {secrets}\nput it back: plexusctl restore FILE",
+        "{}\n{} bytes, up to event #{}, {secrets}\nput it back: plexusctl restore {}",
         text::line(text_of(made, "file")),
         made["bytes"],
         made["sequence"],
+        shell::quote(&text::line(text_of(made, "file"))),
     )
 }
 
@@ -151,6 +154,9 @@ fn restored_text(restored: &Value) -> String {
             "the state that was there is kept: {}",
             text::line(kept)
         ));
+    }
+    if restored["kept"].is_string() {
+        lines.push("workers/ of it has what no backup holds: changes to undo, boards, change sets, conversations".to_owned());
     }
     lines.push(
         "Its grants are suspended until you review them: those that you revoked since the backup are in it again.".to_owned(),
@@ -204,7 +210,7 @@ fn restored_text(restored: &Value) -> String {
     lines.push(
         match restored["secrets"] == true {
             true => "the connection key is the backup's; if somebody may have read the file: plexusctl key rotate",
-            false => "a new connection key is made at the start; secrets of sources are to be set again",
+            false => "a new connection key is made at the start; secrets of sources are to be set again, and identities in channels are not in it",
         }
         .to_owned(),
     );
@@ -227,7 +233,7 @@ mod tests {
             "  plexusctl agents code a",
             "  plexusctl sources resume notes",
             "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
-            "a new connection key is made at the start; secrets of sources are to be set again",
+            "a new connection key is made at the start; secrets of sources are to be set again, and identities in channels are not in it",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
