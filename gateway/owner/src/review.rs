@@ -46,6 +46,9 @@ pub struct SourceReview {
     /// Why the source did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Whether the source takes effects back although it shows no difference: `not_kept` is not shown then, and kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undoes: bool,
 }
 
 /// A file, or whatever a source keeps: its first content against its last.

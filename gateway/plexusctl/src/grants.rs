@@ -3,7 +3,10 @@
 use crate::{calls, owner::Desk, table::table, terms::Terms};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
-use plexus_owner::grants::{Give, Given, List, Revoke};
+use plexus_owner::{
+    exposure,
+    grants::{Give, Given, List, Revoke},
+};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, PendingId, Timestamp, TokenId, TrustWindow, Verb,
     body::{CancelledCall, Scope, StandingGrant},
@@ -72,12 +75,23 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 reason,
                 ..Revoke::default()
             };
-            let reply = desk.open().await?.call(&asked).await?;
-            if !reply.ok {
+            let mut owner = desk.open().await?;
+            let nothing = || {
                 let why = format!("{agent} holds no grant of {capability}");
-                return Err(
-                    Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
-                );
+                Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
+            };
+            // Also one that is granted later is refused after it; of a capability that nobody knows, that is a slip of the finger.
+            let known = owner.call(&exposure::List {}).await?.capabilities;
+            let held = owner.call(&List {}).await?.grants;
+            if known.iter().all(|one| one.id != capability)
+                && held.iter().all(|one| one.capability_id != capability)
+            {
+                let typed = [capability.clone()];
+                return Err(desk.meant(&typed, nothing()).await);
+            }
+            let reply = owner.call(&asked).await?;
+            if !reply.ok {
+                return Err(nothing());
             }
             desk.show(&reply, || {
                 let ended = ended(

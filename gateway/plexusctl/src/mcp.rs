@@ -6,9 +6,8 @@ mod sign_in;
 pub(crate) mod surface;
 
 use crate::{
-    owner::{Desk, UNREADABLE},
+    owner::{Desk, UNREADABLE, patiently},
     prompt,
-    screen::lines::laid,
     sources::{from_file, from_stdin},
     table::table,
 };
@@ -27,10 +26,8 @@ use plexus_protocol::SourceId;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    pin::pin,
     time::Duration,
 };
-use tokio::time::sleep;
 
 /// How long a look at a server may take: its worker gives it 30 s to start and says then why it did not; its files are hashed before.
 pub(crate) const LOOK: Duration = Duration::from_secs(120);
@@ -210,17 +207,6 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
 /// What shows a server.
 fn given_id(name: &SourceId) -> String {
     format!("plexusctl mcp show {name}")
-}
-
-/// Waits for `work`, and says what takes so long once that is more than 2 s.
-async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = sleep(Duration::from_secs(2)) => out::say(&laid(what)),
-    }
-    work.await
 }
 
 /// Shows what there is, asks, and adds just that.

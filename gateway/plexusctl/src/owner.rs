@@ -12,6 +12,8 @@ use plexus_owner::{
 use plexus_protocol::CapabilityId;
 use serde::Serialize;
 use serde_json::Value;
+use std::{pin::pin, time::Duration};
+use tokio::time::sleep;
 
 pub(crate) use plexus_owner_client::{Owner, UNREADABLE, read_key};
 
@@ -86,6 +88,17 @@ impl Desk {
         };
         out::line(&shown).map(|()| Exit::Ok)
     }
+}
+
+/// Waits for `work`, and says what takes so long once that is more than 2 s.
+pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = sleep(Duration::from_secs(2)) => out::say(&laid(what)),
+    }
+    work.await
 }
 
 /// The end of a sentence about capabilities that were typed and are none: those that may have been meant; empty where nobody can

@@ -43,7 +43,7 @@ fn page(reply: &Reviewed) -> Page {
     let mut page = Page::default();
     let agent = text::line(&reply.agent_id);
     let since = moment::read(reply.since, &moment::now());
-    let (mut files, mut lost) = (0, 0);
+    let (mut files, mut lost, mut unshown) = (0, 0, 0);
     for source in &reply.sources {
         let name = &source.source;
         for file in &source.files {
@@ -51,8 +51,13 @@ fn page(reply: &Reviewed) -> Page {
             one(&mut page, name, file);
         }
         let gone = &source.not_kept;
-        lost += gone.len();
-        if !gone.is_empty() {
+        if source.undoes && !gone.is_empty() {
+            unshown += gone.len();
+            page.say(format!(
+                "{name}: no difference is shown; plexusctl undo ID shows what it would change, and asks:"
+            ));
+        } else if !gone.is_empty() {
+            lost += gone.len();
             let why = match &source.why {
                 Some(why) => format!(" ({})", text::line(why)),
                 None => String::new(),
@@ -73,13 +78,19 @@ fn page(reply: &Reviewed) -> Page {
     if reply.cut {
         page.say("Older changes are left out: look at less with --since or --source.");
     }
-    page.say(match (files, lost) {
-        (0, 0) => format!("{agent} changed nothing since {since}."),
-        (files, 0) => format!("{agent} changed {} since {since}.", counted(files)),
-        (files, lost) => format!(
-            "{agent} changed {} since {since}, and {lost} more of which nothing is kept.",
-            counted(files)
-        ),
+    let mut what = Vec::new();
+    if files > 0 {
+        what.push(counted(files));
+    }
+    if unshown > 0 {
+        what.push(format!("{unshown} without a difference"));
+    }
+    if lost > 0 {
+        what.push(format!("{lost} of which nothing is kept"));
+    }
+    page.say(match &what[..] {
+        [] => format!("{agent} changed nothing since {since}."),
+        what => format!("{agent} changed since {since}: {}.", what.join(", ")),
     });
     page
 }
@@ -151,6 +162,9 @@ mod tests {
                 ],
                 "notKept": [{"auditId": event(0), "at": null, "summary": "replaced old.md, +1 −0"}],
                 "unknown": [],
+            }, {
+                "source": "calendar", "effects": 1, "files": [], "undoes": true, "unknown": [],
+                "notKept": [{"auditId": event(5), "at": null, "summary": "added the event Party"}],
             }],
         });
         assert_eq!(
@@ -166,7 +180,9 @@ mod tests {
              \x20 (every change to it was undone)\n\n\
              notes: no before-image kept:\n\
              \x20 evt_0  replaced old.md, +1 −0\n\
-             my-cc changed 3 files since then, and 1 more of which nothing is kept."
+             calendar: no difference is shown; plexusctl undo ID shows what it would change, and asks:\n\
+             \x20 evt_5  added the event Party\n\
+             my-cc changed since then: 3 files, 1 without a difference, 1 of which nothing is kept."
         );
         let none = json!({"agentId": "a", "since": "2026-01-01T00:00:00.000Z", "sources": [], "cut": false});
         assert_eq!(text_of(none), "a changed nothing since then.");

@@ -92,6 +92,15 @@ struct Inner {
     closing: AtomicBool,
 }
 
+/// Why a worker that was tried does not serve, in words.
+#[derive(Debug)]
+pub enum TrialFailure {
+    /// It did not start, or its cage is not sound.
+    Worker(String),
+    /// Its cage held, and what is behind its source did not answer, or refused.
+    Source(String),
+}
+
 /// Makes actors: hides what kind of process its workers are. Asked when an actor is made, never for a
 /// call.
 trait ActorFactory: std::fmt::Debug + Send + Sync {
@@ -161,15 +170,17 @@ impl Supervisor {
     ///
     /// # Errors
     /// Why it did not come to serve, in words; of an unsound cage, what did not hold.
-    pub async fn try_start(&self, spec: Arc<Spec>, role: Role) -> Result<(), String> {
+    pub async fn try_start(&self, spec: Arc<Spec>, role: Role) -> Result<(), TrialFailure> {
         match Arc::clone(&self.0.actors).try_start(spec, role).await {
             Ok(()) => Ok(()),
+            Err(error) if error.is_of_the_source() => Err(TrialFailure::Source(error.to_string())),
             Err(StartError::Unsound(report)) => {
                 let open = report.checks.iter().filter(|check| !check.held);
                 let open: Vec<_> = open.map(|check| check.name.as_str()).collect();
-                Err(format!("its cage is not sound: {}", open.join(", ")))
+                let why = format!("its cage is not sound: {}", open.join(", "));
+                Err(TrialFailure::Worker(why))
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(TrialFailure::Worker(error.to_string())),
         }
     }
 

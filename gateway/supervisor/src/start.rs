@@ -103,7 +103,15 @@ impl From<CodeError> for StartError {
     }
 }
 
+/// The message by which a worker says that its source is open.
+const OPENED: &str = "Opened";
+
 impl StartError {
+    /// Whether its cage was proven before: what failed is the opening of its source.
+    pub(super) fn is_of_the_source(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::Late(OPENED))
+    }
+
     pub(super) fn prepare(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Prepare { what, source }
     }
@@ -206,8 +214,8 @@ pub(super) async fn start<P: Process>(
     })
 }
 
-/// Starts a worker, hears what its cage is worth, and ends it. A reader comes as far as it would to serve. A writer opens
-/// nothing: on the folder of a source whose own writer is at work, or was killed, it would take away what that one needs
+/// Starts a worker, hears what its cage is worth, and ends it. A reader comes as far as it would to serve, but where it
+/// answers from what a resident writer has made: apart from that one it has nothing to open. A writer opens nothing: on the folder of a source whose own writer is at work, or was killed, it would take away what that one needs
 /// to tell whether its last change happened.
 pub(super) async fn prove<P: Process>(
     context: Arc<Context<P>>,
@@ -215,11 +223,11 @@ pub(super) async fn prove<P: Process>(
     role: Role,
 ) -> Result<(), StartError> {
     let (process, egress) = match role {
-        Role::Reader => {
+        Role::Reader if !spec.offer.manifest.resident => {
             let started = start(context, spec, role, Arc::default()).await?;
             (started.process, started.egress)
         }
-        Role::Writer => {
+        Role::Reader | Role::Writer => {
             let heard = async |inbox: &mut _| introduced(&context, &spec, inbox).await;
             let never = Notify::new();
             let (met, _) = meet(&context, &spec, role, true, &never, heard).await?;
@@ -357,7 +365,7 @@ async fn opened<P: Process>(
     context: &Context<P>,
     inbox: &mut Receiver<P::Stream>,
 ) -> Result<Health, StartError> {
-    match next(inbox, "Opened", context.pace.open_within).await? {
+    match next(inbox, OPENED, context.pace.open_within).await? {
         FromWorker::Opened { health } => Ok(health),
         FromWorker::OpenFailed(error) => Err(StartError::Open(error)),
         other => Err(out_of_turn(&other)),

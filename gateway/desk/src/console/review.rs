@@ -115,12 +115,15 @@ impl Change {
     fn all(of: &SourceReview) -> impl Iterator<Item = Self> {
         let source = of.source.as_str();
         let files = of.files.iter().map(move |file| Self::of(source, file));
-        let gone = "what was there before is not kept";
+        let gone = match of.undoes {
+            true => "no difference is shown: Undo shows what it would change",
+            false => "what was there before is not kept",
+        };
         let not_kept = of.not_kept.iter();
-        let not_kept = not_kept.map(move |effect| Self::effect(source, effect, gone));
+        let not_kept = not_kept.map(move |effect| Self::effect(source, effect, gone, of.undoes));
         let nobody = "nobody knows whether this happened";
         let unknown = of.unknown.iter();
-        let unknown = unknown.map(move |effect| Self::effect(source, effect, nobody));
+        let unknown = unknown.map(move |effect| Self::effect(source, effect, nobody, false));
         files.chain(not_kept).chain(unknown)
     }
 
@@ -162,7 +165,12 @@ impl Change {
         }
     }
 
-    fn effect(source: &str, effect: &ReviewedEffect, note: &'static str) -> Self {
+    fn effect(
+        source: &str,
+        effect: &ReviewedEffect,
+        note: &'static str,
+        may_be_undone: bool,
+    ) -> Self {
         Self {
             source: source.to_owned(),
             said: ForeignText::short(effect.summary.as_deref().unwrap_or("(an effect)"), 300),
@@ -170,7 +178,7 @@ impl Change {
             diff: None,
             unshown: 0,
             call: Some(effect.audit_id.to_string()),
-            may_be_undone: false,
+            may_be_undone,
         }
     }
 }

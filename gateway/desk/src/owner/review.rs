@@ -8,7 +8,7 @@ use crate::{
     desk::Desk,
     table::{Reading, Served},
 };
-use plexus_calls::own::{self, Upkeep};
+use plexus_calls::own::{self, OwnerCapability, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{IndexTerm, StoreError};
 use plexus_owner::review::{Review, ReviewedEffect, ReviewedFile, Show, SourceReview};
@@ -171,17 +171,21 @@ struct Changes {
 async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceReview {
     let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
     let asked = own::ask(desk, &source, Upkeep::Changes, &json!({ "calls": calls })).await;
+    let mut undoes = false;
     let (answer, why): (Changes, _) = match asked {
         Ok(answer) => (answer, None),
         // A source that keeps nothing, is gone, or cannot be asked now: its effects are named by the log.
         Err(error) => {
+            let lists = OwnerCapability::open(desk, &source, Upkeep::Changes).await;
+            let takes_back = OwnerCapability::open(desk, &source, Upkeep::Undo).await;
+            undoes = lists.is_err() && takes_back.is_ok();
             let lost = calls.iter().map(|id| (*id).to_owned()).collect();
             (
                 Changes {
                     files: Vec::new(),
                     not_kept: lost,
                 },
-                Some(error.message),
+                (!undoes).then_some(error.message),
             )
         }
     };
@@ -201,6 +205,7 @@ async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceR
         not_kept: named(&|e| answer.not_kept.contains(e.intent.as_str())),
         unknown: named(&|e| e.unknown),
         why,
+        undoes,
     }
 }
 

@@ -96,13 +96,15 @@ fn told(error: ErrorBody, past: &Past) -> Refused {
         }
         (ErrorCode::PreconditionChanged, _) => match &past.agent {
             Some(agent) => {
-                format!("plexusctl review {agent}   shows what it changed; fix the file by hand")
+                format!("plexusctl review {agent}   shows what it changed; put it right by hand")
             }
-            None => "fix the file by hand".to_owned(),
+            None => "look at what is there, and put it right by hand".to_owned(),
         },
         (ErrorCode::SourceUnavailable | ErrorCode::Busy, _) => "plexusctl status".to_owned(),
-        (ErrorCode::OutcomeUnknown, _) => "look at the file; do not repeat it unseen".to_owned(),
-        _ => "fix the file by hand".to_owned(),
+        (ErrorCode::OutcomeUnknown, _) => {
+            "look at what is there; do not repeat it unseen".to_owned()
+        }
+        _ => "look at what is there, and put it right by hand".to_owned(),
     };
     worker_refused(error, next)
 }

@@ -15,20 +15,27 @@ pub(super) fn look(examined: &Value) -> Vec<Finding> {
     if cages.is_empty() {
         return vec![Finding::ok("cages", "no source is configured")];
     }
-    cages.iter().map(cage).collect()
+    cages.iter().flat_map(cage).collect()
 }
 
-fn cage(cage: &Value) -> Finding {
+fn cage(cage: &Value) -> Vec<Finding> {
     let source = text_of(cage, "source");
     let name = format!("cage of {source}");
     let steps = list_of(cage, "steps");
-    let Some(broken) = steps.iter().find(|step| step["ok"] != true) else {
+    let broken = steps.iter().find(|step| step["ok"] != true);
+    let broken = broken.filter(|step| text_of(step, "step") != "source");
+    let Some(broken) = broken else {
         let proven: Vec<_> = steps
             .iter()
             .filter(|step| text_of(step, "step") == "proof")
             .map(|step| text_of(step, "role"))
             .collect();
-        return Finding::ok(&name, format!("proved just now: {}", proven.join(", ")));
+        let held = Finding::ok(&name, format!("proved just now: {}", proven.join(", ")));
+        let away = steps.iter().find(|step| text_of(step, "step") == "source");
+        return [held]
+            .into_iter()
+            .chain(away.map(|step| behind(source, step)))
+            .collect();
     };
     let step = text_of(broken, "step");
     let role = match text_of(broken, "role") {
@@ -51,7 +58,20 @@ fn cage(cage: &Value) -> Finding {
         ("programs", false, None) => format!("plexusctl sources disable {}", shell::quote(source)),
         _ => install(),
     };
-    Finding::fail(&name, what, remedy)
+    vec![Finding::fail(&name, what, remedy)]
+}
+
+/// A source whose cage holds, and which does not serve.
+fn behind(source: &str, step: &Value) -> Finding {
+    let why = text_of(step, "why");
+    let set = secret_command(why, source).map(str::to_owned);
+    let test = || format!("plexusctl sources test {}", shell::quote(source));
+    let name = format!("source {source}");
+    Finding::fail(
+        &name,
+        format!("does not serve: {why}"),
+        set.unwrap_or_else(test),
+    )
 }
 
 /// What the kernel wrote of denied operations.
@@ -107,6 +127,19 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(found.remedy.as_deref(), Some(install().as_str()));
+        let away = seen(
+            json!([{"step": "proof", "ok": true, "role": "reader"}, {"step": "lint", "ok": true},
+            {"step": "source", "ok": false, "role": "reader", "why": "the server is away"}]),
+        );
+        let [held, behind] = &look(&away)[..] else {
+            panic!("{away}")
+        };
+        assert_eq!((held.level, behind.level), (Level::Ok, Level::Fail));
+        assert_eq!(behind.what, "does not serve: the server is away");
+        assert_eq!(
+            behind.remedy.as_deref(),
+            Some("plexusctl sources test notes")
+        );
         let gone = seen(json!([{"step": "programs", "ok": false, "why": "/notes is not there"}]));
         assert_eq!(
             look(&gone)[0].remedy.as_deref(),

@@ -7,7 +7,7 @@ use super::{
     test::{health_of, sentence},
 };
 use crate::{
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, patiently},
     prompt,
     table::table,
 };
@@ -107,7 +107,14 @@ impl Add {
         let (id, body) = self.body(connector)?;
         let secrets = self.secrets(desk, &connector.form)?;
         let there = owner.call(&List {}).await?.sources;
-        let is_new = there.iter().all(|row| row.source.id != id);
+        if let Some(row) = there.iter().find(|row| row.source.id == id) {
+            let why = format!(
+                "there is a source {id} already, of the kind {}",
+                row.source.kind
+            );
+            let next = format!("add another one with --id NAME; or plexusctl sources set {id}");
+            return Err(Stop::new(Exit::Failed, "exists", why).next(next));
+        }
         if let Some(folder) = connector
             .root
             .as_deref()
@@ -117,49 +124,58 @@ impl Add {
                 let mut values = row.source.route.iter().flat_map(Map::values);
                 row.source.kind == self.kind && values.any(|value| value == folder)
             };
-            if let Some(row) = there
-                .iter()
-                .find(serves)
-                .filter(|_| is_new && self.id.is_none())
-            {
+            if let Some(row) = there.iter().find(serves).filter(|_| self.id.is_none()) {
                 let why = format!("{} serves that folder already", row.source.id);
                 return Err(Stop::usage(why).next("a second source on it is named with --id NAME"));
             }
         }
-        let mut added = AddedSource {
-            added: owner.call(&body).await?,
-            health: None,
-        };
-        for (name, value) in &secrets {
-            let set = secret::set(owner, &id, name, value).await;
-            if let Err(stop) = set {
-                return Err(self.take_back(owner, &id, is_new, stop).await);
-            }
-        }
+        let added = owner.call(&body).await?;
         let open = self.missing_secrets(&connector.form, &secrets);
-        if open.iter().all(|field| !field.required) {
-            let health = match health_of(owner, &id).await {
-                Ok(health) => health,
-                Err(stop) => return Err(self.take_back(owner, &id, is_new, stop).await),
-            };
-            let away = health.as_ref().filter(|row| is_away(row));
-            if let Some(row) = away.filter(|_| !self.keep) {
-                let stop = Stop::new(Exit::Failed, "source_unavailable", sentence(row));
-                return Err(self.take_back(owner, &id, is_new, stop).await);
+        let is_whole = open.iter().all(|field| !field.required);
+        let tried = patiently("the source is started, and tested…", async {
+            for (name, value) in &secrets {
+                secret::set(owner, &id, name, value).await?;
             }
-            added.health = Some(health);
-        }
+            match is_whole {
+                true => health_of(owner, &id).await.map(Some),
+                false => Ok(None),
+            }
+        });
+        let tried = tokio::select! {
+            tried = tried => tried,
+            _ = tokio::signal::ctrl_c() => Err(Stop::new(Exit::Failed, "interrupted", "you interrupted it")),
+        };
+        let away = |health: &Option<Option<ProbedSource>>| {
+            let row = health
+                .iter()
+                .flatten()
+                .find(|row| !self.keep && is_away(row));
+            row.map(|row| Stop::new(Exit::Failed, "source_unavailable", sentence(row)))
+        };
+        let health = match tried {
+            Ok(health) => match away(&health) {
+                Some(stop) => return Err(self.take_back(desk, &id, stop).await),
+                None => health,
+            },
+            Err(stop) => return Err(self.take_back(desk, &id, stop).await),
+        };
+        let added = AddedSource { added, health };
         let said = registered(&added, &id, &open);
         Ok((added, said))
     }
 
     /// Leaves nothing behind of a new source that does not serve, unless it is to be kept.
-    async fn take_back(&self, owner: &mut Owner, id: &SourceId, is_new: bool, stop: Stop) -> Stop {
-        if self.keep || !is_new {
+    async fn take_back(&self, desk: &Desk, id: &SourceId, stop: Stop) -> Stop {
+        if self.keep {
             return stop.next(format!("plexusctl sources test {id}"));
         }
-        let removed = Remove { id: id.to_string() };
-        match owner.call(&removed).await {
+        let remove = Remove { id: id.to_string() };
+        // What was asked last may have no answer yet: another connection.
+        let removed = match desk.open().await {
+            Ok(mut owner) => owner.call(&remove).await,
+            Err(stop) => Err(stop),
+        };
+        match removed {
             Ok(_) => {
                 let why = format!("not added: {}", stop.why);
                 let next = "put that right and run this again; --keep adds it all the same";
@@ -318,8 +334,12 @@ pub(crate) struct AddedSource {
     pub(super) health: Option<Option<ProbedSource>>,
 }
 
+/// Whether it does not serve, as far as anybody knows: no answer is none.
 fn is_away(row: &ProbedSource) -> bool {
-    row.health.status == HealthStatus::Unavailable
+    matches!(
+        row.health.status,
+        HealthStatus::Unavailable | HealthStatus::Unknown
+    )
 }
 
 /// Offers the person what is installed, or says where it was looked for.
@@ -465,9 +485,10 @@ fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String 
         .map(CapabilityId::as_str)
         .collect();
     let health = added.health.iter().flatten().next();
-    let now = match health.is_some_and(is_away) {
-        true => "is kept, with",
-        false => "serves",
+    let now = match health {
+        Some(row) if is_away(row) => "is kept, with",
+        Some(_) => "serves",
+        None => "is added, and not tested yet, with",
     };
     let mut lines = vec![
         format!("{id} {now}: {}", ids.join(" ")),

@@ -1,7 +1,7 @@
 //! One source's cage, in steps: the programs, the parameters, a start that proves itself, what the rules say of themselves.
 //!
 //! ```text
-//! programs ─▶ parameters ─▶ proof ─▶ lint
+//! programs ─▶ parameters ─▶ proof ─▶ lint ─▶ source
 //!                  (each role)
 //! ```
 //! A profile that cannot be read or met is named by its line; a start that fails by what the launcher or the worker said.
@@ -13,7 +13,7 @@ use crate::launch::Programs;
 use plexus_ipc::{manifest::FolderField, message::Role, offer::Offer};
 use plexus_sandbox::{profile::Profile, ruleset::Ruleset};
 use plexus_sources::{code::Piece, secrets};
-use plexus_supervisor::{Code, Compared, Folder, Pace, Setup, Spec, Supervisor};
+use plexus_supervisor::{Code, Compared, Folder, Pace, Setup, Spec, Supervisor, TrialFailure};
 use serde_json::{Value, json};
 use std::{net::TcpListener, path::Path, sync::Arc};
 
@@ -99,11 +99,16 @@ async fn take(
         Ok::<_, Value>(())
     };
     parsed(None)?;
+    let mut away = None;
     for role in &subject.connector.offer.manifest.roles {
         let role = *role;
         parsed(Some(role))?;
         steps.push(passed("parameters", Some(role)));
-        prove(subject, &stage, text, role).await?;
+        match prove(subject, &stage, text, role).await {
+            Ok(()) => {}
+            Err(TrialFailure::Worker(why)) => return Err(failed("proof", Some(role), &why)),
+            Err(TrialFailure::Source(why)) => away = Some(failed("source", Some(role), &why)),
+        }
         steps.push(passed("proof", Some(role)));
     }
     // Last: what breaks a cage comes before what makes one hard to judge.
@@ -124,7 +129,7 @@ async fn take(
         return Err(out);
     }
     steps.push(passed("lint", None));
-    Ok(())
+    away.map_or(Ok(()), Err)
 }
 
 /// Where a worker is tried.
@@ -150,8 +155,13 @@ impl Trial<'_> {
 }
 
 /// A real start in a state directory of its own, with the attack on its cage.
-async fn prove(subject: &Subject, stage: &Trial<'_>, text: &str, role: Role) -> Result<(), Value> {
-    let fault = |why: String| failed("proof", Some(role), &why);
+async fn prove(
+    subject: &Subject,
+    stage: &Trial<'_>,
+    text: &str,
+    role: Role,
+) -> Result<(), TrialFailure> {
+    let fault = TrialFailure::Worker;
     let port = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| fault(e.to_string()))?;
     let (notices, _heard) = tokio::sync::mpsc::unbounded_channel();
     let supervisor = Supervisor::new(Setup {
@@ -186,10 +196,7 @@ async fn prove(subject: &Subject, stage: &Trial<'_>, text: &str, role: Role) -> 
         code: subject.code.iter().map(unasked).collect(),
         uncaged: false,
     };
-    supervisor
-        .try_start(Arc::new(spec), role)
-        .await
-        .map_err(fault)
+    supervisor.try_start(Arc::new(spec), role).await
 }
 
 fn unasked(piece: &Piece) -> Code {
