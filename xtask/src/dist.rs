@@ -1,15 +1,17 @@
 //! `cargo xtask dist`: a release for this machine's kind, all of it in one folder that can be offered as it is.
 //!
 //! ```text
-//! plexus-VERSION-KIND.tar.gz   the installed layout in one folder; .sha256, and with --key .minisig
-//! plexus_VERSION_ARCH.deb      the same for dpkg (Linux)
-//! install.sh                   downloads, checks and installs the tarball (Linux)
-//! plexus.rb                    a Homebrew formula
-//! SHA256SUMS                   of all of these
+//! plexus-VERSION-KIND.tar.gz      the installed layout in one folder; .sha256, and with --key .minisig
+//! plexus-VERSION-KIND.app.tar.gz  the same as an application, Plexus.app (macOS)
+//! plexus_VERSION_ARCH.deb         the same for dpkg (Linux)
+//! install.sh                      downloads, checks and installs the tarball, on macOS the application
+//! plexus.rb                       a Homebrew formula
+//! SHA256SUMS                      of all of these
 //! ```
 //! Invariant: the same binaries give the same bytes, but for the signature and what names it: entries are sorted, belong to
 //! nobody and have one time.
 
+mod bundle;
 mod package;
 mod signature;
 
@@ -37,6 +39,9 @@ pub(crate) struct Arguments {
     /// Secret key of minisign to sign with; its password, if it has one, is in PLEXUS_RELEASE_PASSWORD
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Identity that `codesign` signs the application with (macOS), from the keychain; `-` is nobody's
+    #[arg(long, value_name = "NAME", default_value = "-")]
+    identity: String,
     /// Build profile
     #[arg(long, value_name = "NAME", default_value = "release")]
     profile: String,
@@ -54,6 +59,48 @@ struct Release {
     glibc: Option<String>,
     /// Where the folder will be offered.
     url: String,
+}
+
+/// A tarball as it is offered.
+struct Tarball {
+    file: String,
+    bytes: Vec<u8>,
+    digest: String,
+    signature: Option<Vec<u8>>,
+}
+
+impl Tarball {
+    /// Of these parts in one folder; signed, if somebody signs.
+    fn made(
+        release: &Release,
+        ending: &str,
+        parts: &[layout::Part],
+        signer: Option<&Signer>,
+    ) -> Result<Self> {
+        let name = format!("plexus-{}-{}", release.version, release.kind);
+        let file = format!("{name}.{ending}");
+        let in_one_folder = parts.iter().map(|part| layout::Part {
+            path: format!("{name}/{}", part.path),
+            bytes: part.bytes.clone(),
+            mode: part.mode,
+        });
+        let bytes = archive(&in_one_folder.collect::<Vec<_>>())?;
+        let signature = signer.map(|signer| signer.sign(&file, &bytes));
+        Ok(Self {
+            digest: layout::digest(&bytes),
+            signature: signature.transpose()?,
+            file,
+            bytes,
+        })
+    }
+
+    /// Itself, its digest, and its signature.
+    fn files(self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let digest = format!("{}  {}\n", self.digest, self.file).into_bytes();
+        let signature = (self.signature).map(|bytes| (format!("{}.minisig", self.file), bytes));
+        let sum = (format!("{}.sha256", self.file), digest);
+        signature.into_iter().chain([sum, (self.file, self.bytes)])
+    }
 }
 
 /// What a program of the release says of itself.
@@ -108,38 +155,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     });
     parts.sort_by(|a, b| a.path.cmp(&b.path));
 
-    let name = format!("plexus-{}-{}", release.version, release.kind);
-    let file = format!("{name}.tar.gz");
-    let in_one_folder = parts.iter().map(|part| layout::Part {
-        path: format!("{name}/{}", part.path),
-        bytes: part.bytes.clone(),
-        mode: part.mode,
-    });
-    let tarball = archive(&in_one_folder.collect::<Vec<_>>())?;
-    let digest = layout::digest(&tarball);
-    let signed = signer
-        .as_ref()
-        .map(|signer| signer.sign(&file, &tarball))
-        .transpose()?;
-    let mut files = vec![
-        (
-            format!("{file}.sha256"),
-            format!("{digest}  {file}\n").into_bytes(),
-        ),
-        (
-            "plexus.rb".to_owned(),
-            formula(&release, &file, &digest).into_bytes(),
-        ),
-    ];
+    let signer = signer.as_ref();
+    let whole = Tarball::made(&release, "tar.gz", &parts, signer)?;
+    let mut files = vec![(
+        "plexus.rb".to_owned(),
+        formula(&release, &whole.file, &whole.digest).into_bytes(),
+    )];
     if let Some(glibc) = &release.glibc {
-        let key = signer.as_ref().map(Signer::public_key).unwrap_or_default();
-        let signed = signed.as_deref().map(layout::digest).unwrap_or_default();
-        let script = installer(&release, glibc, [&digest, &signed, &key])?;
+        let key = signer.map(Signer::public_key).unwrap_or_default();
+        let signed = whole.signature.as_deref().map(layout::digest);
+        let written = [&whole.digest, &signed.unwrap_or_default(), &key];
+        let script = installer(&release, glibc, written.map(String::as_str))?;
         files.push(("install.sh".to_owned(), script.into_bytes()));
     }
+    if release.kind.ends_with("-apple-darwin") {
+        let app = bundle::files(&release.version, &parts);
+        let app = bundle::signed(&app, &arguments.identity)?;
+        files.extend(Tarball::made(&release, "app.tar.gz", &app, signer)?.files());
+    }
     files.extend(package::package(&release, &parts)?);
-    files.extend(signed.map(|bytes| (format!("{file}.minisig"), bytes)));
-    files.push((file, tarball));
+    files.extend(whole.files());
     files.sort();
     let sums: String = files
         .iter()
