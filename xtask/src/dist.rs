@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Secret key of minisign to sign with; its password, if it has one, is in PLEXUS_RELEASE_PASSWORD
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Identity that `codesign` signs the application with (macOS), from the keychain; `-` is nobody's
+    /// Identity that `codesign` signs the application with (macOS), from the keychain; `-` signs ad hoc
     #[arg(long, value_name = "NAME", default_value = "-")]
     identity: String,
     /// Build profile

@@ -103,7 +103,7 @@ fn entitlements(program: &str) -> Option<String> {
 /// program lie beside the application as `PROGRAM.plist`.
 fn commands(folder: &Path, files: &[Part], identity: &str) -> Vec<Vec<OsString>> {
     let app = folder.join(APP);
-    // Nobody vouches for the time of a signature that is nobody's.
+    // A time stamp is for an identity.
     let time = match identity {
         "-" => "--timestamp=none",
         _ => "--timestamp",
@@ -130,7 +130,7 @@ fn commands(folder: &Path, files: &[Part], identity: &str) -> Vec<Vec<OsString>>
     all
 }
 
-/// The application as `codesign` leaves it; an `identity` of `-` is nobody's.
+/// The application as `codesign` leaves it; an `identity` of `-` signs ad hoc.
 pub(super) fn signed(files: &[Part], identity: &str) -> Result<Vec<Part>> {
     let folder = tempfile::tempdir().context("making a folder for the application")?;
     lay_out(folder.path(), files)?;
