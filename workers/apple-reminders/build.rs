@@ -1,11 +1,8 @@
-//! Puts `Info.plist` into the worker's program: without its sentences macOS refuses EventKit without asking.
+//! Puts an `Info.plist` into the worker's program: without its sentences macOS refuses EventKit without asking.
 
-fn main() {
-    println!("cargo::rerun-if-changed=Info.plist");
-    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
-        let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-        println!(
-            "cargo::rustc-link-arg-bins=-Wl,-sectcreate,__TEXT,__info_plist,{folder}/Info.plist"
-        );
-    }
+#[path = "../apple/info_plist.rs"]
+mod info_plist;
+
+fn main() -> std::io::Result<()> {
+    info_plist::embed()
 }

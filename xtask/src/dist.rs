@@ -1,15 +1,17 @@
 //! `cargo xtask dist`: a release for this machine's kind, all of it in one folder that can be offered as it is.
 //!
 //! ```text
-//! plexus-VERSION-KIND.tar.gz   the installed layout in one folder; .sha256, and with --key .minisig
-//! plexus_VERSION_ARCH.deb      the same for dpkg (Linux)
-//! install.sh                   downloads, checks and installs the tarball (Linux)
-//! plexus.rb                    a Homebrew formula
-//! SHA256SUMS                   of all of these
+//! plexus-VERSION-KIND.tar.gz      the installed layout in one folder; .sha256, and with --key .minisig
+//! plexus-VERSION-KIND.app.tar.gz  the same as an application, Plexus.app (macOS)
+//! plexus_VERSION_ARCH.deb         the same for dpkg (Linux)
+//! install.sh                      downloads, checks and installs the tarball, on macOS the application
+//! plexus.rb                       a Homebrew formula
+//! SHA256SUMS                      of all of these
 //! ```
 //! Invariant: the same binaries give the same bytes, but for the signature and what names it: entries are sorted, belong to
 //! nobody and have one time.
 
+mod bundle;
 mod package;
 mod signature;
 
@@ -37,6 +39,9 @@ pub(crate) struct Arguments {
     /// Secret key of minisign to sign with; its password, if it has one, is in PLEXUS_RELEASE_PASSWORD
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Identity that `codesign` signs the application with (macOS), from the keychain; `-` signs ad hoc
+    #[arg(long, value_name = "NAME", default_value = "-")]
+    identity: String,
     /// Build profile
     #[arg(long, value_name = "NAME", default_value = "release")]
     profile: String,
@@ -54,6 +59,54 @@ struct Release {
     glibc: Option<String>,
     /// Where the folder will be offered.
     url: String,
+}
+
+impl Release {
+    fn is_of_macos(&self) -> bool {
+        self.kind.ends_with("-apple-darwin")
+    }
+}
+
+/// A tarball as it is offered.
+struct Tarball {
+    file: String,
+    bytes: Vec<u8>,
+    digest: String,
+    signature: Option<Vec<u8>>,
+}
+
+impl Tarball {
+    /// Of these parts in one folder; signed, if somebody signs.
+    fn made(
+        release: &Release,
+        ending: &str,
+        parts: &[layout::Part],
+        signer: Option<&Signer>,
+    ) -> Result<Self> {
+        let name = format!("plexus-{}-{}", release.version, release.kind);
+        let file = format!("{name}.{ending}");
+        let in_one_folder = parts.iter().map(|part| layout::Part {
+            path: format!("{name}/{}", part.path),
+            bytes: part.bytes.clone(),
+            mode: part.mode,
+        });
+        let bytes = archive(&in_one_folder.collect::<Vec<_>>())?;
+        let signature = signer.map(|signer| signer.sign(&file, &bytes));
+        Ok(Self {
+            digest: layout::digest(&bytes),
+            signature: signature.transpose()?,
+            file,
+            bytes,
+        })
+    }
+
+    /// Itself, its digest, and its signature.
+    fn files(self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let digest = format!("{}  {}\n", self.digest, self.file).into_bytes();
+        let signature = (self.signature).map(|bytes| (format!("{}.minisig", self.file), bytes));
+        let sum = (format!("{}.sha256", self.file), digest);
+        signature.into_iter().chain([sum, (self.file, self.bytes)])
+    }
 }
 
 /// What a program of the release says of itself.
@@ -108,38 +161,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     });
     parts.sort_by(|a, b| a.path.cmp(&b.path));
 
-    let name = format!("plexus-{}-{}", release.version, release.kind);
-    let file = format!("{name}.tar.gz");
-    let in_one_folder = parts.iter().map(|part| layout::Part {
-        path: format!("{name}/{}", part.path),
-        bytes: part.bytes.clone(),
-        mode: part.mode,
-    });
-    let tarball = archive(&in_one_folder.collect::<Vec<_>>())?;
-    let digest = layout::digest(&tarball);
-    let signed = signer
-        .as_ref()
-        .map(|signer| signer.sign(&file, &tarball))
-        .transpose()?;
-    let mut files = vec![
-        (
-            format!("{file}.sha256"),
-            format!("{digest}  {file}\n").into_bytes(),
-        ),
-        (
-            "plexus.rb".to_owned(),
-            formula(&release, &file, &digest).into_bytes(),
-        ),
-    ];
-    if let Some(glibc) = &release.glibc {
-        let key = signer.as_ref().map(Signer::public_key).unwrap_or_default();
-        let signed = signed.as_deref().map(layout::digest).unwrap_or_default();
-        let script = installer(&release, glibc, [&digest, &signed, &key])?;
-        files.push(("install.sh".to_owned(), script.into_bytes()));
+    let signer = signer.as_ref();
+    let mut tarballs = vec![Tarball::made(&release, "tar.gz", &parts, signer)?];
+    if release.is_of_macos() {
+        let app = bundle::files(&release.version, &parts);
+        let app = bundle::signed(&app, &arguments.identity)?;
+        tarballs.push(Tarball::made(&release, "app.tar.gz", &app, signer)?);
+    }
+    let mut files = Vec::new();
+    // What install.sh and the formula bring: on macOS the application.
+    if let Some(brought) = tarballs.last() {
+        let formula = formula(&release, brought);
+        files.push(("plexus.rb".to_owned(), formula.into_bytes()));
+        if release.glibc.is_some() || release.is_of_macos() {
+            let key = signer.map(Signer::public_key).unwrap_or_default();
+            let script = installer(&release, brought, &key)?;
+            files.push(("install.sh".to_owned(), script.into_bytes()));
+        }
     }
     files.extend(package::package(&release, &parts)?);
-    files.extend(signed.map(|bytes| (format!("{file}.minisig"), bytes)));
-    files.push((file, tarball));
+    files.extend(tarballs.into_iter().flat_map(Tarball::files));
     files.sort();
     let sums: String = files
         .iter()
@@ -187,17 +228,17 @@ fn needed_glibc(parts: &[layout::Part]) -> Option<String> {
     minors.max().map(|minor| format!("2.{minor}"))
 }
 
-/// install.sh of this release; `written` are the digests of tarball and signature, and the public key.
-fn installer(release: &Release, glibc: &str, written: [&str; 3]) -> Result<String> {
-    let [digest, signed, key] = written;
+/// install.sh of this release.
+fn installer(release: &Release, brought: &Tarball, key: &str) -> Result<String> {
+    let signature = brought.signature.as_deref().map(layout::digest);
     let mut script = INSTALLER.to_owned();
     for (mark, value) in [
         ("@VERSION@", release.version.as_str()),
         ("@KIND@", &release.kind),
-        ("@GLIBC@", glibc),
+        ("@GLIBC@", release.glibc.as_deref().unwrap_or_default()),
         ("@URL@", &release.url),
-        ("@SHA256@", digest),
-        ("@SIGNATURE_SHA256@", signed),
+        ("@SHA256@", &brought.digest),
+        ("@SIGNATURE_SHA256@", &signature.unwrap_or_default()),
         ("@PUBLIC_KEY@", key),
     ] {
         // They stand between single quotes.
@@ -233,8 +274,34 @@ fn archive(parts: &[layout::Part]) -> Result<Vec<u8>> {
 }
 
 /// A formula that installs the tarball with its layout as it is.
-fn formula(release: &Release, file: &str, digest: &str) -> String {
+fn formula(release: &Release, brought: &Tarball) -> String {
     let Release { url, version, .. } = release;
+    let Tarball { file, digest, .. } = brought;
+    let (install, plexusd, launcher, consent) = if release.is_of_macos() {
+        (
+            r#"  # The application stays whole, for its signature is over all of it; what is typed starts the programs inside.
+  def install
+    prefix.install "Plexus.app"
+    %w[plexus plexusctl plexusd].each do |name|
+      bin.write_exec_script prefix/"Plexus.app/Contents/MacOS"/name
+    end
+  end"#,
+            r#"opt_prefix/"Plexus.app/Contents/MacOS/plexusd""#,
+            r#"prefix/"Plexus.app/Contents/MacOS/plexus-sandbox-exec""#,
+            "\n      macOS asks for Calendar, Reminders and Automation when a source needs them, and may ask again after an upgrade.",
+        )
+    } else {
+        (
+            r#"  # plexusd looks for its workers in ../libexec/plexus beside its own program: the layout stays as it is.
+  def install
+    rm "libexec/plexus/installed.json"
+    prefix.install "bin", "libexec", "share"
+  end"#,
+            r#"opt_bin/"plexusd""#,
+            r#"libexec/"plexus/plexus-sandbox-exec""#,
+            "",
+        )
+    };
     format!(
         r##"class Plexus < Formula
   desc "Local gateway between AI agents and the apps of one person"
@@ -244,21 +311,24 @@ fn formula(release: &Release, file: &str, digest: &str) -> String {
   sha256 "{digest}"
   license any_of: ["MIT", "Apache-2.0"]
 
-  # plexusd looks for its workers in ../libexec/plexus beside its own program: the layout stays as it is.
-  def install
-    rm "libexec/plexus/installed.json"
-    prefix.install "bin", "libexec", "share"
-  end
+{install}
 
   service do
-    run [opt_bin/"plexusd", "--under-launchd"]
+    run [{plexusd}, "--under-launchd"]
     keep_alive successful_exit: false
     environment_variables PLEXUS_HOME: "#{{Dir.home}}/.plexus"
   end
 
+  def caveats
+    <<~EOS
+      Start the gateway with: brew services start plexus
+      `plexusctl service install` would name the folder of this version, which the next upgrade removes.{consent}
+    EOS
+  end
+
   test do
     assert_match version.to_s, shell_output("#{{bin}}/plexusd --version")
-    assert_predicate libexec/"plexus/plexus-sandbox-exec", :executable?
+    assert_predicate {launcher}, :executable?
   end
 end
 "##
@@ -269,25 +339,112 @@ end
 mod tests {
     use super::*;
 
-    fn release() -> Release {
+    fn release(kind: &str) -> Release {
+        let is_of_linux = kind.ends_with("-linux-gnu");
         Release {
             version: "0".to_owned(),
-            kind: "x86_64-unknown-linux-gnu".to_owned(),
-            glibc: Some("2.34".to_owned()),
+            kind: kind.to_owned(),
+            glibc: is_of_linux.then(|| "2.34".to_owned()),
             url: "https://example.invalid/p".to_owned(),
         }
     }
 
+    fn of_linux() -> Release {
+        release("x86_64-unknown-linux-gnu")
+    }
+
+    fn of_macos() -> Release {
+        release("aarch64-apple-darwin")
+    }
+
+    fn brought(release: &Release, ending: &str) -> Tarball {
+        let part = layout::Part {
+            path: "Plexus.app/Contents/MacOS/plexusctl".to_owned(),
+            bytes: b"#!/bin/sh\n".to_vec(),
+            mode: 0o755,
+        };
+        Tarball::made(release, ending, &[part], None).unwrap()
+    }
+
     #[test]
     fn installer_is_whole_and_takes_no_value_that_ends_its_quotes() {
-        let script = installer(&release(), "2.34", ["ab", "cd", "RWQ+/="]).unwrap();
+        let mut tarball = brought(&of_linux(), "tar.gz");
+        let script = installer(&of_linux(), &tarball, "RWQ+/=").unwrap();
         let marks = script
             .split('@')
             .skip(1)
             .filter(|rest| rest.starts_with(char::is_uppercase));
         assert_eq!(marks.count(), 0, "{script}");
-        assert!(script.lines().count() <= 120, "a person reads it");
-        assert!(installer(&release(), "2.34", ["ab", "'; rm", ""]).is_err());
+        assert!(script.lines().count() <= 160, "a person reads it");
+        tarball.digest = "'; rm".to_owned();
+        assert!(installer(&of_linux(), &tarball, "").is_err());
+    }
+
+    /// `uname` stands in for a Mac; everything else of the script is run as it is.
+    #[test]
+    fn installer_of_macos_replaces_the_application_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        let write = |path: &str, text: &[u8]| {
+            layout::put(folder.path(), path, text, 0o755).unwrap();
+        };
+        let uname = b"#!/bin/sh\ncase $1 in -m) echo arm64 ;; *) echo Darwin ;; esac\n";
+        write("system/uname", uname);
+        let path = std::env::var("PATH").unwrap();
+        let path = format!("{}:{path}", at("system").display());
+        let install = |text: &str, changed: bool| {
+            let plexusctl = layout::Part {
+                path: "libexec/plexus/plexusctl".to_owned(),
+                bytes: text.as_bytes().to_vec(),
+                mode: 0o755,
+            };
+            let app = bundle::files("0", &[plexusctl]);
+            let tarball = Tarball::made(&of_macos(), "app.tar.gz", &app, None).unwrap();
+            let script = installer(&of_macos(), &tarball, "").unwrap();
+            write("install.sh", script.as_bytes());
+            for (name, mut bytes) in tarball.files() {
+                bytes[0] ^= u8::from(changed);
+                write(&format!("offer/{name}"), &bytes);
+            }
+            let mut run = Command::new("sh");
+            run.arg(at("install.sh"))
+                .args(["--yes", "--root", "--from"]);
+            run.arg(at("offer"))
+                .env("HOME", at("me"))
+                .env("PATH", &path);
+            let said = run.output().unwrap();
+            let words = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+            (said.status.code(), words)
+        };
+        let program = |app: &str| {
+            let program = at("me/Applications")
+                .join(app)
+                .join("Contents/MacOS/plexusctl");
+            std::fs::read_to_string(program).ok()
+        };
+        std::fs::create_dir(at("me")).unwrap();
+        let (status, said) = install("one", true);
+        assert_eq!((status, program("Plexus.app")), (Some(1), None), "{said}");
+        assert!(said.contains("SHA-256 is another"), "{said}");
+        for (now, before) in [("one", None), ("two", Some("one")), ("three", Some("two"))] {
+            let (status, said) = install(now, false);
+            assert_eq!(status, Some(0), "{said}");
+            let next = "Applications/Plexus.app/Contents/MacOS/plexusctl' service install";
+            assert!(said.contains(next), "{said}");
+            assert_eq!(program("Plexus.app").as_deref(), Some(now));
+            assert_eq!(program("Plexus.previous").as_deref(), before);
+        }
+        // Somebody else's of that name stays, and so does the version before.
+        write("me/Applications/Plexus.app/Contents/Info.plist", b"another");
+        let (status, said) = install("four", false);
+        assert_eq!(
+            (status, program("Plexus.app").as_deref()),
+            (Some(1), Some("three"))
+        );
+        assert!(said.contains("was not put there by Plexus"), "{said}");
+        assert_eq!(program("Plexus.previous").as_deref(), Some("two"));
+        let left = std::fs::read_dir(at("me/Applications")).unwrap();
+        assert_eq!(left.count(), 2, "nothing of the download is left");
     }
 
     #[test]
@@ -333,23 +490,28 @@ mod tests {
     }
 
     #[test]
-    fn the_formula_names_the_tarball_and_its_digest() {
-        let text = formula(&release(), "plexus-0.tar.gz", "ab12");
-        assert!(
-            text.contains(r#"url "https://example.invalid/p/plexus-0.tar.gz""#),
-            "{text}"
-        );
-        assert!(text.contains(r#"sha256 "ab12""#));
-        // Where there is a Ruby, it reads it.
+    fn formula_of_macos_is_the_golden_and_both_are_ruby() {
+        let mut app = brought(&of_macos(), "app.tar.gz");
+        app.digest = "ab12".to_owned();
+        let text = formula(&of_macos(), &app);
+        assert_eq!(text, include_str!("../tests/goldens/plexus.rb"));
+        let linux = brought(&of_linux(), "tar.gz");
+        let of_linux = formula(&of_linux(), &linux);
+        let named = format!("url \"https://example.invalid/p/{}\"\n", linux.file);
+        assert!(of_linux.contains(&named), "{of_linux}");
+        assert!(of_linux.contains(&format!("sha256 \"{}\"\n", linux.digest)));
+        // Where there is a Ruby, it reads them.
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plexus.rb");
-        std::fs::write(&file, &text).unwrap();
-        match Command::new("ruby").arg("-c").arg(&file).output() {
-            Ok(read) => {
-                let said = String::from_utf8_lossy(&read.stderr);
-                assert!(read.status.success(), "{said}");
+        for text in [text, of_linux] {
+            std::fs::write(&file, &text).unwrap();
+            match Command::new("ruby").arg("-c").arg(&file).output() {
+                Ok(read) => {
+                    let said = String::from_utf8_lossy(&read.stderr);
+                    assert!(read.status.success(), "{said}");
+                }
+                Err(error) => println!("NOT RUN: no Ruby reads the formula: {error}"),
             }
-            Err(error) => println!("NOT RUN: no Ruby reads the formula: {error}"),
         }
     }
 }

@@ -58,6 +58,8 @@ struct Installation {
     services: Removal,
     integrations: Vec<Integration>,
     programs: Option<Installed>,
+    /// The application that this program lies in.
+    app: Option<PathBuf>,
     home: PathBuf,
     shared: Vec<String>,
 }
@@ -73,6 +75,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         services: Removal::plan()?,
         integrations: integrations(&desk.home)?,
         programs: Installed::read(&prefix)?,
+        app: programs::app()?,
         home: desk.home.path().to_owned(),
         shared: shared(desk).await,
     };
@@ -179,8 +182,10 @@ impl Installation {
                 .iter()
                 .map(|folder| format!("a folder that you shared: {folder}")),
         );
-        if self.programs.is_none() {
-            lines.push("programs: there is no list of what was installed; remove them as you put them there".to_owned());
+        match (&self.programs, &self.app) {
+            (Some(_), _) => {}
+            (None, Some(app)) => lines.push(format!("the application, yours to move to the Trash: {}", app.display())),
+            (None, None) => lines.push("programs: there is no list of what was installed; remove them as you put them there".to_owned()),
         }
         lines.extend(stayed.iter().cloned());
         lines

@@ -26,7 +26,7 @@ use plexus_owner::{
 };
 use semver::Version;
 use serde::Serialize;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// How long the gateway may take to look at the new program.
@@ -85,6 +85,9 @@ struct ServiceRestart {
 
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
+    if let Some(app) = programs::app()?.filter(|_| upgrade.from.is_some() || upgrade.back) {
+        return Err(whole(&app));
+    }
     let prefix = programs::prefix()?;
     let (release, may_be_older) = match &upgrade.from {
         Some(from) => {
@@ -120,6 +123,16 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
         );
         stop
     })
+}
+
+/// An application is signed over all of its files, so none of them is replaced alone.
+fn whole(app: &Path) -> Stop {
+    let why = format!(
+        "{} is replaced as a whole, by install.sh of the other release",
+        app.display()
+    );
+    Stop::new(Exit::Refused, "upgrade_refused", why)
+        .next("sh install.sh (of the other release), then: plexusctl upgrade")
 }
 
 /// The version that a build's name begins with.

@@ -9,10 +9,14 @@ sha256='@SHA256@'
 signature_sha256='@SIGNATURE_SHA256@' # of the signature file; empty where the release is not signed
 public_key='@PUBLIC_KEY@'             # minisign
 name="plexus-$version-$kind"
+case $kind in
+*-apple-darwin) system=Darwin app=Plexus.app file=$name.app.tar.gz usual=Applications ;;
+*) system=Linux app='' file=$name.tar.gz usual=.local ;;
+esac
 
 usage() {
     say "Usage: sh install.sh [--prefix DIR] [--from ADDRESS] [--yes] [--root]" "" \
-        "  --prefix DIR    install there instead of in ~/.local" \
+        "  --prefix DIR    install there instead of in ~/$usual" \
         "  --from ADDRESS  take the release from this URL or folder instead of $from" \
         "  --yes           do not ask" "  --root          install although you are root"
 }
@@ -24,7 +28,8 @@ is_at_least() { # two versions, MAJOR.MINOR
     [ "${1%%.*}" -gt "${2%%.*}" ] || { [ "${1%%.*}" -eq "${2%%.*}" ] && [ "${1#*.}" -ge "${2#*.}" ]; }
 }
 fits() { # whether the programs run here
-    [ "$(uname -s)" = Linux ] && [ "$(uname -m)" = "${kind%%-*}" ] || stop 1 "this release is for $kind; this machine is $(uname -s) $(uname -m)"
+    [ "$(uname -s)" = "$system" ] && [ "$(uname -m | sed 's/^arm64$/aarch64/')" = "${kind%%-*}" ] || stop 1 "this release is for $kind; this machine is $(uname -s) $(uname -m)"
+    [ -z "$app" ] || return 0
     found=$(getconf GNU_LIBC_VERSION 2>/dev/null || true)
     case $found in
     glibc\ [0-9]*.[0-9]*) is_at_least "${found#glibc }" "$glibc" || stop 1 "the programs need glibc $glibc or newer; this system has ${found#glibc }" ;;
@@ -39,33 +44,53 @@ fetch() { # FILE, into the scratch folder
         elif have wget; then
             wget -q -T 30 -t 2 -O "$scratch/$1" "$from/$1"
         else
-            stop 1 "neither curl nor wget is here; download $name.tar.gz yourself and name its folder with --from"
+            stop 1 "neither curl nor wget is here; download $file yourself and name its folder with --from"
         fi ;;
     *) cp "${from#file://}/$1" "$scratch/$1" ;;
     esac || stop 1 "$1 cannot be had from $from"
 }
+sum() { if have sha256sum; then sha256sum; else shasum -a 256; fi; }
 check() { # FILE DIGEST
-    [ "$(sha256sum <"$scratch/$1")" = "$2  -" ] || stop 1 "$1 is not the file of this release: its SHA-256 is another. Nothing was installed"
+    [ "$(sum <"$scratch/$1")" = "$2  -" ] || stop 1 "$1 is not the file of this release: its SHA-256 is another. Nothing was installed"
 }
 check_signature() { # says which check was made; ends where the signature is not the key's
-    bad="the signature of $name.tar.gz is not made with the key of this release. Nothing was installed"
+    bad="the signature of $file is not made with the key of this release. Nothing was installed"
     if have minisign; then
-        minisign -Vqm "$scratch/$name.tar.gz" -P "$public_key" >/dev/null || stop 1 "$bad"
+        minisign -Vqm "$scratch/$file" -P "$public_key" >/dev/null || stop 1 "$bad"
         say "Checked: SHA-256, and the signature with minisign."
         return
     fi
     case $(openssl version 2>/dev/null || true) in "OpenSSL "[3-9]*) ;; *) openssl= ;; esac
-    if [ -z "${openssl-1}" ] || ! openssl dgst -blake2b512 -binary -out "$scratch/hash" "$scratch/$name.tar.gz" 2>/dev/null; then
+    if [ -z "${openssl-1}" ] || ! openssl dgst -blake2b512 -binary -out "$scratch/hash" "$scratch/$file" 2>/dev/null; then
         say "Checked: SHA-256. The signature is not checked: that takes minisign or OpenSSL 3, and neither is here."
         return
     fi
     { printf '\060\052\060\005\006\003\053\145\160\003\041\000' && printf %s "$public_key" | base64 -d | tail -c 32; } >"$scratch/key"
-    sed -n 2p "$scratch/$name.tar.gz.minisig" | base64 -d | tail -c 64 >"$scratch/signature"
+    sed -n 2p "$scratch/$file.minisig" | base64 -d | tail -c 64 >"$scratch/signature"
     openssl pkeyutl -verify -pubin -keyform DER -inkey "$scratch/key" -rawin -in "$scratch/hash" -sigfile "$scratch/signature" >/dev/null 2>&1 || stop 1 "$bad"
     say "Checked: SHA-256, and the signature with OpenSSL."
 }
+place_app() { # by renames, which no signal cuts: the application is signed over all of its files
+    to=$prefix/$app before=$prefix/Plexus.previous new=$scratch/$name/$app
+    for there in "$to" "$before"; do
+        [ ! -e "$there" ] && [ ! -L "$there" ] || grep -q '>local.plexus.plexusd<' "$there/Contents/Info.plist" 2>/dev/null ||
+            stop 1 "$there was not put there by Plexus: move it away, or choose another --prefix. Nothing was installed"
+    done
+    [ -d "$new" ] || stop 1 "$file holds no $app. Nothing was installed"
+    mkdir -p "$prefix"
+    trap '' HUP INT TERM
+    if [ -e "$to" ]; then
+        rm -rf "$before"
+        mv "$to" "$before"
+    fi
+    mv "$new" "$to"
+    signals_end
+}
+signals_end() {
+    trap 'exit 129' HUP && trap 'printf "\ninstall.sh: stopped\n" >&2; exit 130' INT && trap 'exit 143' TERM
+}
 main() {
-    prefix=${HOME:?}/.local yes='' root='' scratch=''
+    prefix=${HOME:?}/$usual yes='' root='' scratch=''
     while [ $# -gt 0 ]; do
         case $1 in
         --prefix | --from) [ $# -gt 1 ] || stop 64 "$1 takes a value" ;;
@@ -84,8 +109,10 @@ main() {
     [ "$(id -u)" != 0 ] || [ -n "$root" ] || stop 64 "you are root, and Plexus is installed for one person: run this as that person, or add --root"
     fits
     asks='' && [ -t 1 ] && (: </dev/tty) 2>/dev/null && asks=1
-    say "This downloads $name.tar.gz from $from, checks it, and puts Plexus under $prefix:" \
-        "  programs in bin and libexec/plexus; completions, manual pages and texts in share." "It replaces no file that is not of Plexus."
+    what="puts Plexus under $prefix:
+  programs in bin and libexec/plexus; completions, manual pages and texts in share."
+    [ -z "$app" ] || what="puts $app into $prefix. A $app that is there is kept as Plexus.previous."
+    say "This downloads $file from $from, checks it, and $what" "It replaces no file that is not of Plexus."
     if [ -z "$yes" ]; then
         [ -n "$asks" ] || stop 64 "nobody can be asked here: add --yes"
         printf 'Go on? [y/N] ' && read -r answer </dev/tty
@@ -94,27 +121,33 @@ main() {
     # On the disk of the prefix: in the first folder above it that is there.
     near=$prefix && while [ ! -d "$near" ]; do near=$(dirname "$near"); done
     trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
-    trap 'exit 129' HUP && trap 'printf "\ninstall.sh: stopped\n" >&2; exit 130' INT && trap 'exit 143' TERM
+    signals_end
     scratch=$(mktemp -d "$near/.plexus-install.XXXXXX") || stop 1 "no folder can be made in $near"
-    fetch "$name.tar.gz"
-    check "$name.tar.gz" "$sha256"
+    fetch "$file"
+    check "$file" "$sha256"
     if [ -n "$signature_sha256" ]; then
-        fetch "$name.tar.gz.minisig"
-        check "$name.tar.gz.minisig" "$signature_sha256"
+        fetch "$file.minisig"
+        check "$file.minisig" "$signature_sha256"
         check_signature
     else
         say "Checked: SHA-256. This release is not signed."
     fi
-    said=$(tar -xzof "$scratch/$name.tar.gz" -C "$scratch" 2>&1) ||
-        stop 1 "$name.tar.gz cannot be unpacked in $near: $(say "$said" | sed 1q). Nothing was installed"
-    # All that replaces something is done by the program, in one step that a signal does not cut.
-    "$scratch/$name/bin/plexusctl" place --prefix "$prefix"
-    plexusctl=$(quoted "$prefix/bin/plexusctl")
+    said=$(tar -xzof "$scratch/$file" -C "$scratch" 2>&1) ||
+        stop 1 "$file cannot be unpacked in $near: $(say "$said" | sed 1q). Nothing was installed"
+    if [ -n "$app" ]; then
+        bin=$prefix/$app/Contents/MacOS
+        place_app
+    else
+        bin=$prefix/bin
+        # All that replaces something is done by the program, in one step that a signal does not cut.
+        "$scratch/$name/bin/plexusctl" place --prefix "$prefix"
+    fi
+    plexusctl=$(quoted "$bin/plexusctl")
     case :$PATH: in
-    *:"$prefix/bin":*) ;;
-    *) say "" "Add to your shell's start file:" "  export PATH=$(quoted "$prefix/bin"):\"\$PATH\"" ;;
+    *:"$bin":*) ;;
+    *) say "" "Add to your shell's start file:" "  export PATH=$(quoted "$bin"):\"\$PATH\"" ;;
     esac
     say "" "To start the gateway now and with your login:" "  $plexusctl service install" "To take everything back:" "  $plexusctl uninstall" ""
-    [ -z "$asks" ] || [ -n "$yes" ] || "$prefix/bin/plexusctl" service install </dev/tty || true
+    [ -z "$asks" ] || [ -n "$yes" ] || "$bin/plexusctl" service install </dev/tty || true
 }
 main "$@"
