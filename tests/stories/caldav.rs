@@ -4,11 +4,14 @@
 #[path = "../../workers/caldav/tests/radicale.rs"]
 pub(crate) mod radicale;
 
+use nix::sys::signal::Signal;
 use plexus_tests::owner::approval;
+use plexus_tests::terminal::Terminal;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway, programs::Said};
 use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 const EVENTS: &str = "caldav.events.list";
@@ -350,7 +353,7 @@ fn addition_that_fits_nowhere_is_told_at_once() {
 #[test]
 fn account_that_does_not_serve_says_what_is_wrong() {
     let office = Office::open();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = closed.local_addr().expect("an address").port();
     drop(closed);
     let clear = Radicale::start();
@@ -476,4 +479,87 @@ fn source_is_tested_before_it_is_kept() {
     let back = format!("url={url}");
     let back = owner.cli(["sources", "set", "caldav", &back]);
     assert!(back.expect_ok().contains("caldav serves"), "{back:?}");
+}
+
+/// An account under an id that is there, a capability that is mistyped: neither takes anything away. A server that is away is no
+/// matter of the sandbox.
+#[test]
+fn slips_of_the_hand_change_nothing() {
+    let office = Office::added();
+    let agent = office.agent(&[TODOS]);
+    assert!(todos(&agent).is_empty());
+    let owner = office.gateway.owner();
+    let standing = || {
+        let of = |path: &str| owner.get(&format!("/admin/api/{path}")).expect_ok();
+        let sources = of("sources")["sources"].clone();
+        (sources, of("tokens")["tokens"].clone())
+    };
+    let before = standing();
+    office.folder.write("other", "another password\n");
+    let password = format!("password={}/other", office.folder.path().display());
+    let url = format!("url={}", office.server.url());
+    let add = |more: &[&'static str]| {
+        let line = ["sources", "add", "caldav-account", "--set", &url];
+        let line = [&line[..], &["--set", "user=other", "--secret", &password]].concat();
+        office.gateway.cli([&line[..], more].concat())
+    };
+    let refused = add(&[]);
+    refused.expect_status(1);
+    assert_contains(&refused.stderr, "there is a source caldav already");
+    assert_contains(&refused.stderr, "--id NAME");
+    let mistyped = ["grants", "revoke", "planner", "caldav.todos.lst"];
+    let refused = office.gateway.cli(mistyped);
+    refused.expect_status(1);
+    assert_contains(&refused.stderr, "holds no grant of caldav.todos.lst");
+    assert_contains(&refused.stderr, "did you mean caldav.todos.list?");
+    assert_eq!(standing(), before);
+    assert!(todos(&agent).is_empty());
+    // The control: what is there is taken back.
+    let revoke = ["grants", "revoke", "planner", TODOS];
+    office.gateway.cli(revoke).expect_ok();
+    assert_ne!(standing(), before);
+    // And under another id it is tried, and taken out again.
+    let refused = add(&["--id", "other"]);
+    assert_contains(
+        &refused.expect_status(1).stderr,
+        "not added: other does not serve",
+    );
+    let listed = office.gateway.cli(["sources", "list"]);
+    assert_lacks(listed.expect_ok(), "other");
+
+    let Office {
+        gateway, server, ..
+    } = office;
+    drop(server);
+    let said = gateway.cli(["doctor"]).all();
+    assert_contains(&said, "cage of caldav: proved just now: reader, writer");
+    assert_contains(
+        &said,
+        "source caldav: does not serve: the server cannot be reached",
+    );
+    assert_contains(&said, "plexusctl sources test caldav");
+}
+
+/// A server that does not answer: it is said what takes so long, and Ctrl-C leaves neither source nor secret.
+#[test]
+fn interrupted_addition_leaves_nothing() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    folder.write("password", "one\n");
+    let url = format!("url=http://localhost:{port}/");
+    let password = format!("password={}/password", folder.path().display());
+    let line = ["sources", "add", "caldav-account", "--id", "slow"];
+    let fields = ["--set", &url, "--set", "user=me", "--secret", &password];
+    let command = gateway.on_terminal(line.into_iter().chain(fields));
+    let mut terminal = Terminal::start(&command, 80, 24);
+    terminal.until_shows("the source is started, and tested");
+    let secret = gateway.state().join("secrets/slow.password");
+    assert!(secret.is_file(), "the control");
+    terminal.signal(Signal::SIGINT);
+    terminal.until_shows("not added: you interrupted it");
+    assert!(!terminal.end().success());
+    let listed = gateway.cli(["sources", "list"]);
+    assert_lacks(listed.expect_ok(), "slow");
+    assert!(!secret.exists());
 }

@@ -198,6 +198,41 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
 }
 
 /// The gateway hears who signed another key, who came, and who does not get it; an agent, of the channel that it is lent.
+/// The only key of an identity is in a backup with secrets, and comes back by it. The sandbox is proven beside the gateway, where
+/// no worker is registered.
+#[test]
+fn identity_comes_back_with_a_backup() {
+    let mut world = World::joined();
+    let channel = world.channel("sums");
+    world.office.says(channel, "before");
+    let doctor = world.gateway.cli(["doctor"]).all();
+    assert_contains(&doctor, "cage of channels: proved just now: reader, writer");
+    let me = world.me();
+    let [with, without] = ["with", "without"].map(|name| {
+        let file = world.gateway.home().join(name).display().to_string();
+        let mut line = vec!["backup", &file];
+        line.extend((name == "with").then_some("--with-secrets"));
+        world.gateway.cli(line).expect_ok();
+        file
+    });
+    let restored = |world: &mut World, file: &str| {
+        assert!(world.gateway.stop().success());
+        let said = world.gateway.cli(["restore", "--replace", file]);
+        assert_contains(said.expect_ok(), "workers/ of it has");
+        world.gateway.start_again();
+    };
+    restored(&mut world, &without);
+    let agents = world.gateway.state().join("workers/channels/agents");
+    assert!(!agents.exists(), "the control");
+    restored(&mut world, &with);
+    until_true("the same identity", || {
+        let listed = world.channels(["list", "--json"]);
+        listed.status == 0 && listed.json()["you"][0]["id"] == me.to_string()
+    });
+    world.channels(["say", "sums", "back again"]).expect_ok();
+    assert_eq!(world.heard(channel), ["back again"]);
+}
+
 #[test]
 fn renewed_keys_are_heard_with_who_signed_them() {
     let world = World::joined();

@@ -93,15 +93,16 @@ fn writes_stand_count_and_ask_where_they_would_run() {
     one.must("my-notes.read", json!({"path": "a.md"}));
     let done = one.must("my-notes.write", note("a.md", "changed\n"));
     assert_eq!(done["ok"], true, "{done}");
-    // What tools run unasked is asked about; that it was tried counts.
+    // What tools run unasked is asked about, and was not made: it does not count.
     let asks = one.invoke("my-notes.write", note(".envrc", "rm -rf"));
     asks.expect_error(401, "approval_required");
     one.must("my-notes.write", note("new.md", "new\n"));
+    one.must("my-notes.write", note("third.md", "third\n"));
     // Three were allowed.
-    let third = one.invoke("my-notes.write", note("third.md", "third\n"));
-    third.expect_error(401, "approval_required");
+    let fourth = one.invoke("my-notes.write", note("fourth.md", "fourth\n"));
+    fourth.expect_error(401, "approval_required");
     assert_eq!(above.read("My Notes/a.md"), "changed\n");
-    assert!(!above.has("My Notes/third.md") && !above.has("My Notes/.envrc"));
+    assert!(!above.has("My Notes/fourth.md") && !above.has("My Notes/.envrc"));
 }
 
 #[test]
