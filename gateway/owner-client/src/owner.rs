@@ -11,10 +11,14 @@ use plexus_client::{
 use plexus_owner::OwnerCall;
 use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey};
 use serde_json::Value;
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
+use tokio::time::sleep;
 
 /// The code of a stop where an answer is not of its call's form: another build gave it.
 pub const UNREADABLE: &str = "unreadable_answer";
+
+/// After this, a person wants to know what is waited for.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// Reads the connection key of this state directory.
 ///
@@ -52,6 +56,7 @@ fn start(stop: Stop) -> Stop {
 pub struct Owner {
     socket: Address,
     key: ConnectionKey,
+    when_slow: Option<fn()>,
 }
 
 impl Owner {
@@ -62,9 +67,20 @@ impl Owner {
     pub async fn open(home: &Home) -> Result<Self, Stop> {
         let key = read_key(home)?;
         let socket = Address::Unix(home.owner_socket());
-        let owner = Self { socket, key };
+        let owner = Self {
+            socket,
+            key,
+            when_slow: None,
+        };
         owner.connect().await?;
         Ok(owner)
+    }
+
+    /// Has `tell` called where an exchange takes longer than 3 s, but for calls that name their own time.
+    #[must_use]
+    pub fn when_slow(mut self, tell: fn()) -> Self {
+        self.when_slow = Some(tell);
+        self
     }
 
     async fn connect(&self) -> Result<Connection, Stop> {
@@ -110,7 +126,8 @@ impl Owner {
         if let Some(deadline) = deadline {
             request = request.within(deadline);
         }
-        let answer = self.ask(request).await?;
+        let tell = self.when_slow.filter(|_| deadline.is_none());
+        let answer = tell_of_long(self.ask(request), tell).await?;
         serde_json::from_value(answer).map_err(|why| {
             let why = format!("the gateway answered what this command cannot read: {why}");
             Stop::new(Exit::Failed, UNREADABLE, why)
@@ -166,6 +183,18 @@ impl Owner {
         }
         Ok(response)
     }
+}
+
+async fn tell_of_long<T>(work: impl Future<Output = T>, tell: Option<fn()>) -> T {
+    let mut work = pin!(work);
+    if let Some(tell) = tell {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep(SLOW) => tell(),
+        }
+    }
+    work.await
 }
 
 fn refusal(reply: &Reply) -> Stop {

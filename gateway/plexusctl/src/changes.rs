@@ -145,7 +145,7 @@ fn planned(set: &ChangeSet, plan: &ApplyPlan, now: Timestamp) -> Page {
 fn as_text(reply: &ChangeSets, now: Timestamp) -> String {
     let mut lines: Vec<String> = reply.sets.iter().map(|set| in_list(set, now)).collect();
     match reply.sets.first() {
-        None => lines.push("No change set is kept.".to_owned()),
+        None => lines.push("No source that serves keeps a change set; one that is disabled or removed has its own still.".to_owned()),
         Some(set) => {
             let id = text::line(&set.id);
             lines.push(format!("\nto see one: plexusctl changes {id}"));

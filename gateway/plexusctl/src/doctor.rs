@@ -51,6 +51,8 @@ pub(crate) struct Doctor {
 
 /// The whole of what `plexusd examine` may take: two roles of each of many sources, each with its own deadlines.
 const EXAMINE_WITHIN: Duration = Duration::from_secs(240);
+/// After this, it is said what takes so long.
+const SLOW: Duration = Duration::from_secs(2);
 /// Any other program.
 const SAY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -188,7 +190,8 @@ fn examine(desk: &Desk, doctor: &Doctor, daemon: &gateway::Daemon) -> Result<Val
         let sources = json!(daemon.sources).to_string();
         arguments.extend(["--sources".to_owned(), sources]);
     }
-    let said = said(&program, &arguments, EXAMINE_WITHIN)?;
+    let slow = || out::say("each source is tried in its sandbox; that may take 30 s…");
+    let said = said_slowly(&program, &arguments, EXAMINE_WITHIN, slow)?;
     serde_json::from_str(&said).map_err(|e| format!("plexusd examine: {e}"))
 }
 
@@ -197,6 +200,16 @@ pub(crate) fn said<A: AsRef<OsStr>>(
     program: &std::path::Path,
     arguments: &[A],
     within: Duration,
+) -> Result<String, String> {
+    said_slowly(program, arguments, within, || {})
+}
+
+/// The same; `slow` is called once, where it takes longer than 2 s.
+fn said_slowly<A: AsRef<OsStr>>(
+    program: &std::path::Path,
+    arguments: &[A],
+    within: Duration,
+    slow: impl FnOnce(),
 ) -> Result<String, String> {
     let named = program.display();
     let mut child = Command::new(program)
@@ -219,7 +232,13 @@ pub(crate) fn said<A: AsRef<OsStr>>(
     let out = reader(child.stdout.take().map(|p| Box::new(p) as _));
     let err = reader(child.stderr.take().map(|p| Box::new(p) as _));
     let began = Instant::now();
+    let mut slow = Some(slow);
     let status = loop {
+        if began.elapsed() > SLOW
+            && let Some(slow) = slow.take()
+        {
+            slow();
+        }
         match child.try_wait().map_err(|e| format!("{named}: {e}"))? {
             Some(status) => break status,
             None if began.elapsed() > within => {

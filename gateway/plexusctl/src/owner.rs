@@ -2,7 +2,7 @@
 
 use crate::{
     act::{self, CallerContext, PersonsCall},
-    screen::lines::laid,
+    screen::{is_taken, lines::laid},
 };
 use plexus_client::{Exit, Home, Stop, near, out, text};
 use plexus_owner::{
@@ -12,10 +12,17 @@ use plexus_owner::{
 use plexus_protocol::CapabilityId;
 use serde::Serialize;
 use serde_json::Value;
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::time::sleep;
 
 pub(crate) use plexus_owner_client::{Owner, UNREADABLE, read_key};
+
+/// Whether it was said that something takes long: once is enough.
+static IS_SAID: AtomicBool = AtomicBool::new(false);
 
 /// What every sub-command is given: where things are, how to print, and who is at the keyboard.
 pub(crate) struct Desk {
@@ -32,7 +39,12 @@ pub(crate) struct Desk {
 impl Desk {
     /// Reads the key from its file, and checks that the owner's socket answers.
     pub(crate) async fn open(&self) -> Result<Owner, Stop> {
-        Owner::open(&self.home).await
+        let owner = Owner::open(&self.home).await?;
+        Ok(owner.when_slow(|| {
+            if !is_taken() && !IS_SAID.swap(true, Ordering::Relaxed) {
+                out::say("the gateway has not answered yet; it is waited for…");
+            }
+        }))
     }
 
     /// Says of a refused call which capabilities may have been meant by those that were typed and are none.
@@ -96,7 +108,10 @@ pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T
     tokio::select! {
         biased;
         done = &mut work => return done,
-        () = sleep(Duration::from_secs(2)) => out::say(&laid(what)),
+        () = sleep(Duration::from_secs(2)) => {
+            IS_SAID.store(true, Ordering::Relaxed);
+            out::say(&laid(what));
+        }
     }
     work.await
 }

@@ -7,7 +7,7 @@
 pub(crate) mod lines;
 mod terminal;
 
-pub(crate) use terminal::Screen;
+pub(crate) use terminal::{Screen, is_taken};
 
 use crossterm::event::{self, Event};
 use plexus_client::{Exit, Stop};

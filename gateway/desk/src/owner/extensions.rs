@@ -11,7 +11,7 @@
 
 use super::{
     Narrowing, declared,
-    servers::{InspectedServer, ServerAsk, facts, files, installed},
+    servers::{InspectedServer, ServerAsk, facts, files, installed, taken},
     sign_ins::{self, FIELD},
     sources::{added, configured, known, members, removed, restart, resumed_code},
     survey::is_installed,
@@ -127,19 +127,6 @@ pub(super) fn not_added(desk: &Desk, status: u16, source: &str, reason: String) 
 /// The refusal of what was agreed to without its digest.
 pub(super) fn undigested() -> Refused {
     Refused::malformed("`digest` is required: that of what a preview showed")
-}
-
-/// The refusal of a new server under the name of a source that is there.
-pub(super) fn taken(desk: &Desk, name: &SourceId) -> Refused {
-    if !is_installed(desk, name.as_str()) {
-        let why = format!("There is a source {name} already; choose another name.");
-        return Refused::malformed(why);
-    }
-    let why = format!(
-        "There is a server {name} already; remove it first to add it otherwise, or choose another name."
-    );
-    let error = Refused::malformed(why).into_error();
-    Refused::new(error.next(format!("plexusctl mcp refresh {name}")))
 }
 
 /// The same with `digest`, of what was shown.

@@ -6,7 +6,6 @@
 //! Must not know: what becomes of what was seen.
 
 use super::{
-    extensions::taken,
     sign_ins::{self, FIELD},
     sources::known,
     survey::{has_worker, is_installed, surveyed},
@@ -54,6 +53,19 @@ const MOST_FOUND: usize = 4_096;
 
 /// One server is looked at at a time: they share the source's id.
 static LOOKING: Mutex<()> = Mutex::const_new(());
+
+/// The refusal of a new server under the name of a source that is there.
+pub(super) fn taken(desk: &Desk, name: &SourceId) -> Refused {
+    if !is_installed(desk, name.as_str()) {
+        let why = format!("There is a source {name} already; choose another name.");
+        return Refused::malformed(why);
+    }
+    let why = format!(
+        "There is a server {name} already; remove it first to add it otherwise, or choose another name."
+    );
+    let error = Refused::malformed(why).into_error();
+    Refused::new(error.next(format!("plexusctl mcp refresh {name}")))
+}
 
 /// A server that is there, as it was asked for and agreed to.
 pub(super) async fn installed(

@@ -30,6 +30,11 @@ use std::{
 /// Whether the terminal is ours.
 static OURS: AtomicBool = AtomicBool::new(false);
 
+/// Whether the terminal is a screen of ours now: no line is written to it then.
+pub(crate) fn is_taken() -> bool {
+    OURS.load(Ordering::SeqCst)
+}
+
 /// The terminal while it is ours.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
