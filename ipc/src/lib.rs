@@ -13,7 +13,7 @@
 //!   Read, Plan │ Commit, Settle, Credit ──▶
 //!   Cancel ───────────────────────────────▶
 //!   ◀─────── Progress, Planned, Done, Settled
-//!   Probe ─────────▶ ◀────────────── Probed  at any time after Described
+//!   Probe, Check ──▶ ◀────────────── Probed  at any time after Described
 //!   Stop ─────────────────────────────────▶  finishes its commits, ends
 //! ```
 //!

@@ -117,6 +117,11 @@ pub enum ToWorker {
         /// Comes back.
         nonce: u64,
     },
+    /// A probe for the owner: the source asks its app now.
+    Check {
+        /// Comes back.
+        nonce: u64,
+    },
     /// Finish commits, then end.
     Stop,
 }
@@ -328,7 +333,9 @@ impl ToWorker {
             Self::Read(_) | Self::Plan(_) => phase == Phase::Ready && role == Role::Reader,
             Self::Cancel { .. } | Self::Credit { .. } => phase == Phase::Ready,
             Self::Commit(_) | Self::Settle { .. } => phase == Phase::Ready && role == Role::Writer,
-            Self::Probe { .. } => matches!(phase, Phase::Opening | Phase::Ready),
+            Self::Probe { .. } | Self::Check { .. } => {
+                matches!(phase, Phase::Opening | Phase::Ready)
+            }
             // What finishes before the end may wait for it.
             Self::HostAnswer { .. } => matches!(phase, Phase::Ready | Phase::Stopping),
             Self::Stop => phase != Phase::Stopping,
@@ -348,6 +355,7 @@ impl ToWorker {
             Self::Credit { .. } => "Credit",
             Self::HostAnswer { .. } => "HostAnswer",
             Self::Probe { .. } => "Probe",
+            Self::Check { .. } => "Check",
             Self::Stop => "Stop",
         }
     }

@@ -112,6 +112,13 @@ pub trait Source: Sized + Send + Sync + 'static {
         async { Health::Well }
     }
 
+    /// The same, asked of the app now, because the owner wants to know. It may take
+    /// [`CHECK_WITHIN`](serve::CHECK_WITHIN) and may be dropped then. A source whose [`Source::health`] looks each time
+    /// needs no other.
+    fn check(&self) -> impl Future<Output = Health> + Send {
+        self.health()
+    }
+
     /// What runs for each of the manifest's capabilities.
     fn handlers() -> Handlers<Self>;
 

@@ -148,6 +148,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         any::<u64>().prop_map(|id| ToWorker::Cancel { id }),
         any::<(u64, u32)>().prop_map(|(id, bytes)| ToWorker::Credit { id, bytes }),
         any::<u64>().prop_map(|nonce| ToWorker::Probe { nonce }),
+        any::<u64>().prop_map(|nonce| ToWorker::Check { nonce }),
         Just(()).prop_map(|()| ToWorker::Stop),
     ]
 }

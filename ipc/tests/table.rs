@@ -44,7 +44,7 @@ fn commit() -> Commit {
 #[test]
 fn to_the_worker() {
     let audit = AuditId::parse("evt_00000000-0000-8000-8000-000000000001").unwrap();
-    let table: [(ToWorker, &[Phase], &[Role]); 8] = [
+    let table: [(ToWorker, &[Phase], &[Role]); 9] = [
         (ToWorker::Read(call()), &[Ready], &[Reader]),
         (ToWorker::Plan(call()), &[Ready], &[Reader]),
         (ToWorker::Cancel { id: 1 }, &[Ready], &BOTH),
@@ -52,6 +52,7 @@ fn to_the_worker() {
         (ToWorker::Commit(Box::new(commit())), &[Ready], &[Writer]),
         (ToWorker::Settle { id: 1, audit }, &[Ready], &[Writer]),
         (ToWorker::Probe { nonce: 1 }, &[Opening, Ready], &BOTH),
+        (ToWorker::Check { nonce: 1 }, &[Opening, Ready], &BOTH),
         (ToWorker::Stop, &[Starting, Greeted, Opening, Ready], &BOTH),
     ];
     for (message, phases, roles) in &table {

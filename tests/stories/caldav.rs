@@ -347,7 +347,43 @@ fn addition_that_fits_nowhere_is_told_at_once() {
     lister
         .invoke(event, nowhere)
         .expect_error(400, "transport_error");
-    lister.must_ask(event, meeting);
+    lister.must_ask(event, meeting.clone());
+    // That a list of to-dos takes no events is seen in the list of calendars.
+    office.server.calendar("chores", "Chores", &["VTODO"]);
+    let mut chore = meeting;
+    chore["calendar"] = json!("chores");
+    blind.must_ask(event, chore.clone());
+    let refused = lister.invoke(event, chore);
+    let error = refused.expect_error(400, "transport_error");
+    assert_eq!(error["detail"]["reason"], "not_taken", "{refused}");
+}
+
+#[test]
+fn completion_that_cannot_be_is_told_at_once() {
+    let office = Office::added();
+    for (name, further) in [
+        ("weekly", "DTSTART:20261101T090000Z\nRRULE:FREQ=WEEKLY"),
+        ("done", "STATUS:COMPLETED"),
+    ] {
+        let lines = format!("UID:{name}\nSUMMARY:{name}\n{further}");
+        office
+            .server
+            .put(&format!("home/{name}.ics"), "VTODO", &lines);
+    }
+    let agent = office.agent(&[TODOS]);
+    let blind = office.gateway.agent("blind");
+    for (name, reason) in [
+        ("weekly", "repeats"),
+        ("done", "already_done"),
+        ("gone", "not_found"),
+    ] {
+        let input = json!({"id": format!("home/{name}.ics")});
+        let refused = agent.invoke(COMPLETE, input.clone());
+        let error = refused.expect_error(400, "transport_error");
+        assert_eq!(error["detail"]["reason"], reason, "{refused}");
+        // What a list holds is told to nobody who may not read it.
+        blind.must_ask(COMPLETE, input);
+    }
 }
 
 #[test]
@@ -420,6 +456,21 @@ fn account_that_does_not_serve_says_what_is_wrong() {
     assert_eq!(refused.at("/ok"), false, "{refused}");
     let health = office.gateway.owner().get("/admin/api/health").expect_ok();
     assert_contains(&health.to_string(), "plexusctl sources secret");
+    // A test asks the server: no call tells the worker that it is back, or gone again.
+    for (password, status, state) in [(PASSWORD, 0, "ok"), ("another", 1, "401")] {
+        office.server.set_password(password);
+        let tested = office.gateway.cli(["sources", "test", "refused"]);
+        assert_eq!(tested.status, status, "{tested:?}");
+        assert_contains(&tested.all(), state);
+    }
+    // A name of no calendar is told to the owner who sets it.
+    office.server.set_password(PASSWORD);
+    let set = ["sources", "set", "refused", "calendars=Wrok", "--yes"];
+    let said = office.gateway.cli(set).all();
+    assert_contains(
+        &said,
+        "refused serves in part: the account has no calendar Wrok; it has ",
+    );
 }
 
 #[test]

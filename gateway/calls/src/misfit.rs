@@ -34,12 +34,19 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a call waits to hear that its input is wrong.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Reasons of a source that say of what the input names that it is not there, or not of a kind that can be changed.
-const OF_THE_INPUT: [&str; 12] = [
+/// Reasons of a source that say of what the input names that it is not there, is there twice, or is not of a kind, or in a
+/// state, that can be changed so. A reason that the owner or time can take away is not among them: such a card may be
+/// approved later.
+const OF_THE_INPUT: [&str; 17] = [
     "not_found",
     "not_undoable",
     "not_kept",
     "not_done",
+    "not_taken",
+    "not_readable",
+    "repeats",
+    "already_done",
+    "ambiguous",
     "not_a_file",
     "not_a_directory",
     "not_text",

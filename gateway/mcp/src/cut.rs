@@ -17,13 +17,15 @@ pub struct Cut {
     pub goes_on: bool,
 }
 
-/// Which of the two ways to go on the capability takes.
+/// Which ways to go on the capability takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Takes {
     /// From a byte on.
     pub offset: bool,
     /// After an entry.
     pub after: bool,
+    /// From the `next` of the answer before.
+    pub next: bool,
 }
 
 impl Takes {
@@ -34,6 +36,7 @@ impl Takes {
         Self {
             offset: has("offset"),
             after: has("after"),
+            next: has("next"),
         }
     }
 }
@@ -120,6 +123,7 @@ mod tests {
     const BOTH: Takes = Takes {
         offset: true,
         after: true,
+        next: false,
     };
 
     #[test]

@@ -341,10 +341,21 @@ impl Form<'_> {
 
     /// The command that goes on where the output ends, where it says so itself.
     fn rest(&self, output: &Value) -> Option<String> {
-        let (next, (id, input, _)) = (output["next"].as_object()?, self.repeatable()?);
+        let (id, input, _) = self.repeatable()?;
         let mut input = input.clone();
-        input.extend(next.clone());
+        input.extend(self.next(output)?);
         Some(command_of(id, &input))
+    }
+
+    /// What the call that goes on has in its input; a text is that only where the capability takes a `next`.
+    fn next(&self, output: &Value) -> Option<Input> {
+        match &output["next"] {
+            Value::Object(next) => Some(next.clone()),
+            next @ Value::String(_) if self.call.is_some_and(|(.., takes)| takes.next) => {
+                Some(Input::from_iter([("next".to_owned(), next.clone())]))
+            }
+            _ => None,
+        }
     }
 
     /// Where the answer is JSON, so is its failure to come.
@@ -374,11 +385,11 @@ impl Form<'_> {
                 )
             })
             .collect();
-        if let Some(next) = output["next"].as_object() {
+        if let Some(next) = self.next(output) {
             let more = self.rest(output).unwrap_or_else(|| {
                 format!(
                     "the same call with {}",
-                    text::line(&Value::Object(next.clone()).to_string())
+                    text::line(&Value::Object(next).to_string())
                 )
             });
             notes.push(format!("there is more: {more}"));
@@ -554,6 +565,40 @@ mod tests {
             "there is more: the same call with {\"offset\":1048576}"
         );
         assert!(form.notes(&json!({"content": "x"})).is_empty());
+    }
+
+    #[test]
+    fn next_that_is_a_text_is_one_command_away() {
+        let id: CapabilityId = "caldav.events.list".parse().unwrap();
+        let Value::Object(input) = json!({"start": "2026-11-22", "limit": 2, "next": "1 a"}) else {
+            panic!("an object")
+        };
+        let printing = Printing::default();
+        let takes = Takes {
+            next: true,
+            ..Takes::default()
+        };
+        let form = |takes| Form {
+            printing: &printing,
+            call: Some((&id, &input, takes)),
+            is_read: true,
+            item: None,
+        };
+        let output = json!({"events": [], "next": "2 it's/b.ics"});
+        let [more] = &form(takes).notes(&output)[..] else {
+            panic!("one note")
+        };
+        let command = more.strip_prefix("there is more: plexus ").unwrap();
+        let words: Vec<_> = command.split(' ').collect();
+        assert_eq!(words[0], "caldav.events.list");
+        assert!(
+            words.contains(&"start=2026-11-22") && words.contains(&"limit=2"),
+            "{more}"
+        );
+        let next = shell::quote("next=2 it's/b.ics");
+        assert!(more.contains(&*next), "{more}");
+        // A text of this name that the call does not take is only a text.
+        assert!(form(Takes::default()).notes(&output).is_empty());
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl<P: Process> Actor<P> {
             Command::Probe(waiting) => {
                 self.probes.push(waiting);
                 match &mut self.stage {
-                    ProcessState::Up(live) => live.probe_now(),
+                    ProcessState::Up(live) => live.check_now(),
                     // The owner asks, so perhaps the owner has mended it: no more waiting.
                     ProcessState::Waiting { .. } => self.begin(),
                     ProcessState::Stopped

@@ -45,6 +45,9 @@ pub const UNDER_WAY: usize = 1_024;
 /// How long a source may take to say how it is, in awake time; after that it counts as degraded.
 const HEALTH_WITHIN: Duration = Duration::from_millis(500);
 
+/// How long a source may take to ask its app for the owner, in awake time; after that the app counts as unavailable.
+pub const CHECK_WITHIN: Duration = Duration::from_secs(3);
+
 /// How long the gateway may take to read what was said before the end, in awake time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -182,7 +185,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
         tokio::select! {
             opened = &mut opening => break opened,
             message = frames.next() => match placed(message, Phase::Opening, role)? {
-                ToWorker::Probe { nonce } => {
+                ToWorker::Probe { nonce } | ToWorker::Check { nonce } => {
                     let health = Health::Degraded("the source is being opened".into());
                     out.send(&FromWorker::Probed { nonce, health }).await?;
                 }
@@ -218,6 +221,16 @@ async fn health_of<S: Source>(source: &S) -> Health {
         Ok(Some(health)) => health,
         Ok(None) => Health::Degraded("the check of the app failed".into()),
         Err(_) => Health::Degraded("the check of the app takes long".into()),
+    }
+}
+
+async fn check_of<S: Source>(source: &S) -> Health {
+    match tokio::time::timeout(CHECK_WITHIN, guarded(source.check())).await {
+        Ok(Some(health)) => health,
+        Ok(None) => Health::Degraded("the check of the app failed".into()),
+        Err(_) => Health::Unavailable(
+            "no answer within 3 s: test it again, or look at what is behind the source".into(),
+        ),
     }
 }
 

@@ -139,6 +139,30 @@ async fn health_is_the_apps_and_ends_nobody() {
 }
 
 #[tokio::test]
+async fn check_asks_the_app_which_a_probe_does_not() {
+    let mut talk = Talk::reader(&[("a", "alpha")]).await;
+    let full = Health::Degraded("1 item, counted".into());
+    for (message, nonce, health) in [
+        (ToWorker::Check { nonce: 2 }, 2, full),
+        (ToWorker::Probe { nonce: 3 }, 3, Health::Well),
+    ] {
+        talk.say(message).await;
+        assert_eq!(talk.next().await, FromWorker::Probed { nonce, health });
+    }
+}
+
+#[tokio::test]
+async fn check_without_an_answer_is_unavailable() {
+    let mut talk = Talk::reader(&[]).await;
+    talk.say(ToWorker::Check { nonce: 2 }).await;
+    let answer = talk.next().await;
+    assert!(
+        matches!(&answer, FromWorker::Probed { nonce: 2, health: Health::Unavailable(why) } if why.contains("within 3 s")),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_writer_settles_what_is_unknown() {
     let mut talk = Talk::writer(&[]).await;
     let audit = AuditId::parse("evt_00000000-0000-8000-8000-000000000001").unwrap();

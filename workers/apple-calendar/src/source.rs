@@ -91,6 +91,11 @@ impl Source for AppleCalendarSource {
         self.queue.health(move || store.calendars())
     }
 
+    async fn check(&self) -> Health {
+        let store = Arc::clone(&self.store);
+        self.queue.check(move || store.calendars()).await
+    }
+
     fn handlers() -> Handlers<Self> {
         Handlers::new()
             .read("calendars.list", Self::calendars)

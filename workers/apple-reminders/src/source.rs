@@ -135,6 +135,11 @@ impl Source for AppleRemindersSource {
         self.queue.health(move || store.lists())
     }
 
+    async fn check(&self) -> Health {
+        let store = Arc::clone(&self.store);
+        self.queue.check(move || store.lists()).await
+    }
+
     fn handlers() -> Handlers<Self> {
         Handlers::new()
             .read("lists.list", Self::lists)

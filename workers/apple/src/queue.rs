@@ -120,6 +120,21 @@ impl Queue {
         }
         Health::Unavailable(failure.words(self.app).into())
     }
+
+    /// As [`Queue::health`], with the app asked now. It goes on where nobody waits for it any more: the next probe has its
+    /// answer.
+    pub async fn check<T: Send + 'static>(
+        &self,
+        check: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Health {
+        let queue = self.clone();
+        let asked = tokio::spawn(async move { queue.ask(check).await.map(drop) });
+        match asked.await {
+            Ok(Ok(())) => Health::Well,
+            Ok(Err(failure)) => Health::Unavailable(failure.words(self.app).into()),
+            Err(_) => Health::Degraded("the check of the app failed".into()),
+        }
+    }
 }
 
 /// Ends this process, with the thread that does not come back.
@@ -171,6 +186,19 @@ mod tests {
             ..queue.clone()
         };
         assert_eq!(patient.ask(|| Ok(3)).await, Ok(3));
+        assert_eq!(queue.health(|| Ok(())), Health::Well);
+    }
+
+    #[tokio::test]
+    async fn check_asks_the_app_and_health_does_not() {
+        let queue = queue(|| {});
+        let health = queue.health::<()>(|| Err(Failure::ConsentDenied));
+        assert_eq!(health, Health::Well);
+        let denied = Health::Unavailable(Failure::ConsentDenied.words(App::Calendar).into());
+        let checked = queue.check::<()>(|| Err(Failure::ConsentDenied)).await;
+        assert_eq!(checked, denied);
+        assert_eq!(queue.health(|| Ok(())), denied, "it is remembered");
+        assert_eq!(queue.check(|| Ok(())).await, Health::Well);
         assert_eq!(queue.health(|| Ok(())), Health::Well);
     }
 

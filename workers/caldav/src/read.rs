@@ -167,14 +167,16 @@ impl EventsInput {
     pub(crate) fn range(&self) -> Result<Range, &'static str> {
         let typed = |text: &String| Bound::typed(text);
         let from = match &self.start {
-            Some(text) => typed(text).ok_or("start is no date and no time with an offset")?,
+            Some(text) => typed(text).ok_or("start is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)")?,
             None => {
                 let today = Utc::now().date_naive().to_string();
                 typed(&today).ok_or("the clock of this machine is off")?
             }
         };
         let to = match &self.end {
-            Some(text) => typed(text).ok_or("end is no date and no time with an offset")?,
+            Some(text) => typed(text).ok_or(
+                "end is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)",
+            )?,
             None => from
                 .later(TimeDelta::days(DAYS))
                 .ok_or("start is too late")?,
@@ -259,7 +261,7 @@ impl TodosInput {
     /// Where it is no moment.
     pub(crate) fn before(&self) -> Result<Option<Bound>, &'static str> {
         let typed = |text: &String| {
-            Bound::typed(text).ok_or("dueBefore is no date and no time with an offset")
+            Bound::typed(text).ok_or("dueBefore is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)")
         };
         self.due_before.as_ref().map(typed).transpose()
     }

@@ -29,7 +29,7 @@ use plexus_protocol::{AuditId, Digest, Effect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -47,6 +47,8 @@ const JUDGED: &str = "";
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Time that one calendar may take. With less, none is asked any more once one was silent for that long.
 const ASKING: Duration = Duration::from_secs(26);
+/// Most ids of calendars that the owner is shown beside a name that is none.
+const NAMED: usize = 8;
 /// Of a calendar that the owner named.
 const LOST_ABSENT: &str = "nothing of it is listed: the account shows no calendar of this name";
 /// Text of objects that one call may hold, in bytes.
@@ -62,13 +64,27 @@ pub struct CaldavSource {
     store: Option<Store>,
     cache: Cache,
     ailing: Arc<Mutex<Ailing>>,
+    /// The source's id, for words that name a command.
+    id: String,
 }
 
 /// What is wrong with the server, and when that was last looked at.
 #[derive(Debug, Default)]
 struct Ailing {
     why: Option<String>,
+    /// Names of the owner that are no calendar's, in a sentence.
+    absent: Option<String>,
     looked: Option<Instant>,
+}
+
+impl Ailing {
+    fn health(&self) -> Health {
+        match (&self.why, &self.absent) {
+            (Some(why), _) => Health::Unavailable(why.as_str().into()),
+            (None, Some(absent)) => Health::Degraded(absent.as_str().into()),
+            (None, None) => Health::Well,
+        }
+    }
 }
 
 /// The source's route.
@@ -125,7 +141,8 @@ impl Source for CaldavSource {
             }
         }
         let only = config.calendars.split(',').map(str::trim);
-        Ok(Self {
+        let id = given.source.map(|source| source.to_string());
+        let opened = Self {
             server: Arc::new(server),
             only: only
                 .filter(|name| !name.is_empty())
@@ -134,7 +151,13 @@ impl Source for CaldavSource {
             store,
             cache: Cache::default(),
             ailing: Arc::default(),
-        })
+            id: id.unwrap_or_else(|| "SOURCE".into()),
+        };
+        // The names are the owner's: a mistyped one is told when the source is added or changed.
+        if !opened.only.is_empty() {
+            opened.look().await;
+        }
+        Ok(opened)
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
@@ -158,16 +181,19 @@ impl Source for CaldavSource {
     }
 
     async fn health(&self) -> Health {
-        let mut ailing = self.ailing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(why) = ailing.why.clone() else {
-            return Health::Well;
-        };
-        if ailing.looked.is_none_or(|at| at.elapsed() > LOOK_AGAIN) {
+        let mut ailing = self.ailing();
+        let is_due = ailing.looked.is_none_or(|at| at.elapsed() > LOOK_AGAIN);
+        if ailing.why.is_some() && is_due {
             ailing.looked = Some(Instant::now());
             let (server, ailing) = (Arc::clone(&self.server), Arc::clone(&self.ailing));
             tokio::spawn(async move { note(&ailing, &server.check().await) });
         }
-        Health::Unavailable(why.into())
+        ailing.health()
+    }
+
+    async fn check(&self) -> Health {
+        self.look().await;
+        self.ailing().health()
     }
 
     fn handlers() -> Handlers<Self> {
@@ -183,6 +209,32 @@ impl Source for CaldavSource {
 }
 
 impl CaldavSource {
+    fn ailing(&self) -> MutexGuard<'_, Ailing> {
+        self.ailing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the server for the calendars, and takes note of how it is and of names that are no calendar's. It goes on
+    /// where nobody waits for it any more: the next probe has its answer.
+    async fn look(&self) {
+        let (server, ailing) = (Arc::clone(&self.server), Arc::clone(&self.ailing));
+        let (only, id) = (self.only.clone(), self.id.clone());
+        let looked = tokio::spawn(async move {
+            let found = server.calendars().await;
+            note(&ailing, &found);
+            let mut ailing = ailing.lock().unwrap_or_else(PoisonError::into_inner);
+            match &found {
+                Ok(found) => ailing.absent = absent_words(&only, found, &id),
+                // A failure that a call would report of one object is one of the account here.
+                Err(failure) => {
+                    ailing.why.get_or_insert_with(|| failure.to_string());
+                }
+            }
+        });
+        if looked.await.is_err() {
+            self.ailing().why = Some("the check of the server failed: test it again".to_owned());
+        }
+    }
+
     /// Takes note of how the server is, and tells a failure.
     fn heard<T>(&self, result: Result<T, Failure>) -> Result<T, SourceError> {
         note(&self.ailing, &result);
@@ -213,18 +265,16 @@ impl CaldavSource {
         call: &CallContext,
         field: &str,
     ) -> Result<(Vec<Calendar>, Vec<LeftOut>), SourceError> {
-        let Calendars { mut all, mut lost } = self.heard(all)?;
+        let found = self.heard(all)?;
+        let absent: Vec<_> = absent(&self.only, &found).cloned().collect();
+        self.ailing().absent = absent_words(&self.only, &found, &self.id);
+        let Calendars { mut all, mut lost } = found;
         let exists = |id: &str, name: &str| {
             let mut only = self.only.iter();
             (self.only.is_empty() || only.any(|only| only == id || only == name))
                 && call.allows(field, id)
         };
-        let is_there = |only: &String| {
-            let listed = all.iter().any(|c| c.id == *only || c.name == *only);
-            listed || lost.iter().any(|(id, _)| id == only)
-        };
-        let absent: Vec<_> = self.only.iter().filter(|only| !is_there(only)).collect();
-        lost.extend(absent.into_iter().map(|only| (only.clone(), LOST_ABSENT)));
+        lost.extend(absent.into_iter().map(|only| (only, LOST_ABSENT)));
         all.retain(|calendar| exists(&calendar.id, &calendar.name));
         lost.retain(|(id, _)| exists(id, id));
         Ok((all, lost))
@@ -550,6 +600,38 @@ impl CaldavSource {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })
     }
+}
+
+/// The names among `only` that are no calendar's.
+fn absent<'a>(only: &'a [String], found: &'a Calendars) -> impl Iterator<Item = &'a String> {
+    only.iter().filter(|only| {
+        let is_named = |c: &Calendar| c.id == **only || c.name == **only;
+        !found.all.iter().any(is_named) && !found.lost.iter().any(|(id, _)| id == *only)
+    })
+}
+
+/// The same for the owner, with the ids that there are and the command; `None` where each name is a calendar's.
+fn absent_words(only: &[String], found: &Calendars, source: &str) -> Option<String> {
+    let absent: Vec<_> = absent(only, found).map(String::as_str).collect();
+    if absent.is_empty() {
+        return None;
+    }
+    let ids: Vec<_> = found
+        .all
+        .iter()
+        .take(NAMED)
+        .map(|c| c.id.as_str())
+        .collect();
+    let more = if found.all.len() > NAMED {
+        " and more"
+    } else {
+        ""
+    };
+    Some(format!(
+        "the account has no calendar {}; it has {}{more}: plexusctl sources set {source} calendars=NAMES",
+        absent.join(", "),
+        ids.join(", "),
+    ))
 }
 
 /// The calendar with this id among `all`.

@@ -13,7 +13,9 @@
 
 use crate::zone::{Found, Zone, Zones};
 use calcard::common::{PartialDateTime, timezone::Tz};
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{
+    DateTime, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc,
+};
 
 /// A moment as a calendar has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +75,12 @@ impl CalendarTime {
         Some(at)
     }
 
-    /// What an agent typed: a day, a time with its offset, a time in `zone`, or a floating one.
+    /// What an agent typed: a day, a time with its offset, a time in `zone`, or a floating one; seconds may be left out.
     pub(crate) fn typed(text: &str, zone: Option<Tz>) -> Option<Self> {
         if let Ok(date) = text.parse::<NaiveDate>() {
             return Some(Self::on(date));
         }
-        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        if let Some(time) = with_offset(text) {
             return Some(Self::at(time.naive_utc(), Zone::UTC, false));
         }
         let local = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"];
@@ -112,6 +114,13 @@ impl CalendarTime {
             false => shown.min(),
         };
         moment.unwrap_or_else(|| with(before)).and_utc()
+    }
+
+    /// Whether the clock of its zone leaves this time out, as it goes forward.
+    pub(crate) fn is_left_out(&self) -> bool {
+        let shown = self.instant().naive_utc();
+        let shown = shown.checked_add_offset(self.zone.offset_at(shown));
+        !self.floats() && shown != Some(self.local)
     }
 
     /// Whether it has no place on the time line of itself.
@@ -164,6 +173,14 @@ impl CalendarTime {
         local.to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 
+    /// As the owner is shown it: a floating time says that it is one.
+    pub(crate) fn on_card(&self) -> String {
+        match self.floats() && !self.day {
+            true => format!("{} (in no time zone)", self.shown()),
+            false => self.shown(),
+        }
+    }
+
     /// The name of its zone, where it is one that people use.
     pub(crate) fn zone_name(&self) -> Option<String> {
         match &self.zone {
@@ -186,6 +203,15 @@ impl CalendarTime {
     }
 }
 
+/// A time with its offset (RFC 3339); the seconds may be left out.
+fn with_offset(text: &str) -> Option<DateTime<FixedOffset>> {
+    let whole = DateTime::parse_from_rfc3339(text).ok();
+    whole.or_else(|| {
+        let (minute, offset) = text.split_at_checked("2026-11-22T09:00".len())?;
+        DateTime::parse_from_rfc3339(&format!("{minute}:00{offset}")).ok()
+    })
+}
+
 /// From one moment to before another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Range {
@@ -201,17 +227,18 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// A day begins at midnight in UTC.
+    /// A day, which begins at midnight in UTC, or a time with its offset: nobody knows whose clock another one is of.
     pub(crate) fn typed(text: &str) -> Option<Self> {
-        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        if let Some(time) = with_offset(text) {
             return Some(Self {
                 instant: time.to_utc(),
                 local: time.naive_local(),
             });
         }
-        CalendarTime::typed(text, None).map(|when| Self {
-            instant: when.local.and_utc(),
-            local: when.local,
+        let day = CalendarTime::typed(text, None).filter(|when| when.day)?;
+        Some(Self {
+            instant: day.local.and_utc(),
+            local: day.local,
         })
     }
 
@@ -302,9 +329,16 @@ mod tests {
                 (shown, written)
             );
         }
+        for (text, shown) in [
+            ("2026-11-22T09:00+01:00", "2026-11-22T08:00:00Z"),
+            ("2026-11-22T15:00Z", "2026-11-22T15:00:00Z"),
+        ] {
+            assert_eq!(CalendarTime::typed(text, None).unwrap().shown(), shown);
+        }
         for text in [
             "",
             "tomorrow",
+            "2026-11-22T09+01:00",
             "2026-13-01",
             "2026-11-22 09:00",
             "2026-11-22T25:00:00",
@@ -324,6 +358,15 @@ mod tests {
             berlin("2026-10-25T02:30:00").shown(),
             "2026-10-25T02:30:00+02:00"
         );
+        for (time, is_left_out) in [
+            ("2026-03-29T01:59:59", false),
+            ("2026-03-29T02:00", true),
+            ("2026-03-29T02:59:59", true),
+            ("2026-03-29T03:00", false),
+            ("2026-10-25T02:30", false),
+        ] {
+            assert_eq!(berlin(time).is_left_out(), is_left_out, "{time}");
+        }
         let day = berlin("2026-03-28T12:00:00");
         assert_eq!(
             day.days_later(1).unwrap().shown(),

@@ -13,10 +13,11 @@
 
 use crate::{
     http::Failure,
-    ical::{self, New},
+    ical::{self, Item, New},
     server::{Calendar, Expect, Object, Server},
     store::{Act, Record},
     time::CalendarTime,
+    zone::Definitions,
 };
 use calcard::common::timezone::Tz;
 use chrono::{DateTime, Utc};
@@ -114,7 +115,10 @@ impl TodoInput {
     pub(crate) fn draft(&self) -> Result<Draft, Misfit> {
         let when = |text: &String| match CalendarTime::typed(text, None) {
             Some(due) if due.day || !due.floats() => Ok(due),
-            _ => Err(("due", "due is no date and no time with an offset")),
+            _ => Err((
+                "due",
+                "due is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)",
+            )),
         };
         titled(Draft {
             todo: true,
@@ -147,8 +151,23 @@ impl EventInput {
             let why = "start and end are of different kinds: both dates, or both times with or without an offset";
             return Err(("end", why));
         }
+        if start.is_left_out() {
+            return Err((
+                "start",
+                "start does not exist: the clocks of this time zone go forward over it; give another time",
+            ));
+        }
+        if end.is_left_out() {
+            return Err((
+                "end",
+                "end does not exist: the clocks of this time zone go forward over it; give another time",
+            ));
+        }
         if end.instant() <= start.instant() {
-            let why = "end is not after start; of an all-day event it is the day after the last";
+            let why = match start.day {
+                true => "end is not after start; of an all-day event it is the day after the last",
+                false => "end is not after start",
+            };
             return Err(("end", why));
         }
         titled(Draft {
@@ -295,11 +314,11 @@ impl Change {
             Planned::Complete(object) => {
                 let items = ical::todos(&object.text).unwrap_or_default();
                 match items.first().and_then(|item| item.due.as_ref()) {
-                    Some(due) => preview.fact("due", due.shown()),
+                    Some(due) => preview.fact("due", due.on_card()),
                     None => preview,
                 }
             }
-            Planned::Restore(_, before) | Planned::Again(_, before) => preview.text(before),
+            Planned::Restore(_, before) | Planned::Again(_, before) => shown(preview, before),
             Planned::Remove(_) => preview,
         }
     }
@@ -458,26 +477,75 @@ impl Draft {
     }
 
     fn told(&self, mut preview: Preview) -> Preview {
-        let zone = self.start.as_ref().and_then(CalendarTime::zone_name);
-        let moments = [
-            ("start", self.start.as_ref().map(CalendarTime::shown)),
-            (
-                if self.todo { "due" } else { "end" },
-                self.end.as_ref().map(CalendarTime::shown),
-            ),
-            ("time_zone", zone),
+        preview = match (&self.start, &self.end) {
+            (Some(start), Some(end)) => spanned(preview, start, end),
+            (None, Some(due)) => preview.fact("due", due.on_card()),
+            (_, None) => preview,
+        };
+        let further = [
             ("place", self.place.clone()),
             ("priority", self.priority.map(|p| p.to_string())),
         ];
-        for (name, value) in moments {
+        for (name, value) in further {
             if let Some(value) = value {
                 preview = preview.fact(name, value);
             }
         }
-        match &self.notes {
-            Some(notes) => preview.text(notes),
+        noted(preview, self.notes.as_deref())
+    }
+}
+
+/// When an event is: of an all-day one the days that it takes, because its end is the day after them.
+fn spanned(preview: Preview, start: &CalendarTime, end: &CalendarTime) -> Preview {
+    if start.day {
+        let first = start.local.date();
+        let last = end
+            .local
+            .date()
+            .pred_opt()
+            .map_or(first, |day| day.max(first));
+        return match first == last {
+            true => preview.fact("day", format!("{first} (all day)")),
+            false => preview.fact("days", format!("{first} to {last} (all day)")),
+        };
+    }
+    let preview = preview
+        .fact("start", start.on_card())
+        .fact("end", end.on_card());
+    match start.zone_name() {
+        Some(zone) => preview.fact("time_zone", zone),
+        None => preview,
+    }
+}
+
+/// What an undo puts back: the to-do with its state, or the event; as it is written where it is neither.
+fn shown(preview: Preview, text: &str) -> Preview {
+    if let Some(todo) = ical::todos(text).unwrap_or_default().first() {
+        let state = if todo.is_done() { "done" } else { "open" };
+        let preview = match &todo.due {
+            Some(due) => preview.fact("due", due.on_card()),
             None => preview,
-        }
+        };
+        return noted(preview.fact("state", state), todo.notes.as_deref());
+    }
+    let events = ical::items(text, false, &mut Definitions::default()).unwrap_or_default();
+    match events.first() {
+        Some(
+            event @ Item {
+                start: Some(start), ..
+            },
+        ) => noted(
+            spanned(preview, start, &event.end_from(start)),
+            event.notes.as_deref(),
+        ),
+        _ => preview.text(&text.replace('\r', "")),
+    }
+}
+
+fn noted(preview: Preview, notes: Option<&str>) -> Preview {
+    match notes {
+        Some(notes) => preview.text(notes),
+        None => preview,
     }
 }
 

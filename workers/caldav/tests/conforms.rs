@@ -37,7 +37,7 @@ fn conforms() {
     })
     .example("calendars.list", json!({}), &["work", "home"])
     .example("events.list", days, &["work", "home", "work/daily.ics", "home/day.ics", "home/floats.ics"])
-    .example("events.list", json!({"start": "2026-11-22T00:00:00+01:00", "calendars": ["work"], "text": "stand", "limit": 3}), &["work", "work/daily.ics"])
+    .example("events.list", json!({"start": "2026-11-22T00:00+01:00", "calendars": ["work"], "text": "stand", "limit": 3}), &["work", "work/daily.ics"])
     .example("todos.list", json!({}), &["work", "home", "home/bread.ics"])
     .example("todos.list", json!({"list": "work", "completed": true}), &["work", "work/report.ics"])
     .example("todos.create", json!({"list": "home", "title": "Milk", "due": "2026-11-23", "notes": "two", "priority": 5}), &["home"])

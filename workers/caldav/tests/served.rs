@@ -167,6 +167,7 @@ async fn events_come_in_order_page_by_page() {
         json!({"start": "2026-10-27", "end": "2026-10-23"}),
         json!({"start": "2026-01-01", "end": "2027-06-01"}),
         json!({"start": "tomorrow"}),
+        json!({"start": "2026-10-23T09:00"}),
     ] {
         assert_eq!(worker.refused("events.list", wrong).await, "invalid_input");
     }
@@ -330,7 +331,23 @@ async fn wrong_input_of_a_change_is_refused_in_words() {
     let mut elsewhere = event(day, next, None);
     elsewhere["calendar"] = json!("home");
     for (why, input) in [
-        ("end is not after start", event(day, day, None)),
+        ("the day after the last", event(day, day, None)),
+        (
+            "start does not exist",
+            event(
+                "2027-03-28T02:30",
+                "2027-03-28T03:00",
+                Some("Europe/Berlin"),
+            ),
+        ),
+        (
+            "end does not exist",
+            event(
+                "2027-03-28T01:30",
+                "2027-03-28T02:00",
+                Some("Europe/Berlin"),
+            ),
+        ),
         ("different kinds", event(day, "2026-11-24T10:00:00", None)),
         ("different kinds", event(ten, "2026-11-24T10:00:00Z", None)),
         (
@@ -351,6 +368,138 @@ async fn wrong_input_of_a_change_is_refused_in_words() {
         let error = worker.plan(capability, input).await.unwrap_err();
         assert!(error.message.contains(why), "{why}: {error:?}");
     }
+    worker.stop().await;
+}
+
+/// The facts on the card of a change, as one text each, and its text.
+async fn card(
+    worker: &mut Worker,
+    capability: &str,
+    input: Value,
+) -> (Vec<String>, Option<String>) {
+    let preview = worker.plan(capability, input).await.unwrap().preview;
+    let facts = preview.facts.iter();
+    let facts = facts.map(|fact| format!("{}: {}", fact.name, fact.value));
+    (facts.collect(), preview.diff.map(|text| text.to_string()))
+}
+
+#[tokio::test]
+async fn card_names_whole_days_and_floating_times() {
+    let server = Radicale::start();
+    server.calendar("work", "Work", &["VEVENT"]);
+    let mut worker = reader(&server).await;
+    for (start, end, zone, expected) in [
+        (
+            "2026-12-24",
+            "2026-12-25",
+            None,
+            vec!["day: 2026-12-24 (all day)"],
+        ),
+        (
+            "2026-12-24",
+            "2026-12-27",
+            None,
+            vec!["days: 2026-12-24 to 2026-12-26 (all day)"],
+        ),
+        (
+            "2026-12-01T15:00",
+            "2026-12-01T16:00",
+            None,
+            vec![
+                "start: 2026-12-01T15:00:00 (in no time zone)",
+                "end: 2026-12-01T16:00:00 (in no time zone)",
+            ],
+        ),
+        (
+            "2026-12-01T15:00",
+            "2026-12-01T16:00",
+            Some("Europe/Berlin"),
+            vec![
+                "start: 2026-12-01T15:00:00+01:00",
+                "end: 2026-12-01T16:00:00+01:00",
+                "time_zone: Europe/Berlin",
+            ],
+        ),
+    ] {
+        let input =
+            json!({"calendar": "work", "title": "x", "start": start, "end": end, "timeZone": zone});
+        let (facts, _) = card(&mut worker, "events.create", input).await;
+        assert_eq!(facts[2..], expected);
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn card_of_an_undo_shows_what_comes_back() {
+    let desk = Desk::new();
+    let server = &desk.server;
+    server.calendar("home", "Home", &["VTODO", "VEVENT"]);
+    server.put(
+        "home/bread.ics",
+        "VTODO",
+        "UID:bread\nSUMMARY:Bread\nDUE;VALUE=DATE:20261123\nDESCRIPTION:rye\\nor oats",
+    );
+    desk.done(1, "todos.complete", json!({"id": "home/bread.ics"}))
+        .await;
+    let holiday =
+        json!({"calendar": "home", "title": "Off", "start": "2026-12-24", "end": "2026-12-25"});
+    desk.done(2, "events.create", holiday).await;
+    desk.undo(3, 2).await.unwrap();
+    let mut worker = Worker::set_up::<CaldavSource>(MANIFEST, &desk.setting(), Role::Reader).await;
+    let undo = |of: u32| json!({"id": intent(of).as_str()});
+    let (facts, notes) = card(&mut worker, "undo", undo(1)).await;
+    assert_eq!(
+        facts[1..],
+        ["title: Bread", "due: 2026-11-23", "state: open"]
+    );
+    assert_eq!(notes.as_deref(), Some("rye\nor oats"));
+    let (facts, notes) = card(&mut worker, "undo", undo(3)).await;
+    assert_eq!(facts[1..], ["title: Off", "day: 2026-12-24 (all day)"]);
+    assert_eq!(notes, None);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn check_of_the_owner_asks_the_server() {
+    let server = Radicale::start();
+    server.calendar("home", "Home", &["VTODO"]);
+    let mut worker = reader(&server).await;
+    server.set_password("another");
+    assert_eq!(worker.health().await, Health::Well, "no call has failed");
+    for asked in ["check", "probe"] {
+        let health = match asked {
+            "check" => worker.check().await,
+            _ => worker.health().await,
+        };
+        assert!(
+            matches!(&health, Health::Unavailable(why) if why.contains("401")),
+            "{asked}: {health:?}"
+        );
+    }
+    server.set_password(PASSWORD);
+    assert_eq!(worker.check().await, Health::Well);
+    assert_eq!(worker.health().await, Health::Well);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn name_of_no_calendar_is_shown_to_the_owner() {
+    let server = Radicale::start();
+    server.calendar("work", "Work", &["VEVENT"]);
+    let mut setting = setting(&server, None);
+    setting.config["calendars"] = json!("Wrok, Work,nope");
+    let mut worker = Worker::set_up::<CaldavSource>(MANIFEST, &setting, Role::Reader).await;
+    for health in [worker.health().await, worker.check().await] {
+        let Health::Degraded(why) = health else {
+            panic!("{health:?}")
+        };
+        assert!(why.contains("no calendar Wrok, nope; it has work"), "{why}");
+    }
+    for (id, name) in [("wrok", "Wrok"), ("nope", "Nope")] {
+        server.calendar(id, name, &["VEVENT"]);
+    }
+    worker.answer("calendars.list", json!({})).await;
+    assert_eq!(worker.health().await, Health::Well);
     worker.stop().await;
 }
 

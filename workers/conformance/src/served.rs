@@ -413,7 +413,19 @@ impl Worker {
     /// # Panics
     /// Where the worker is gone.
     pub async fn health(&mut self) -> Health {
-        self.say(ToWorker::Probe { nonce: 1 }).await;
+        self.probed(ToWorker::Probe { nonce: 1 }).await
+    }
+
+    /// How the app behind it is, asked for by the owner.
+    ///
+    /// # Panics
+    /// Where the worker is gone.
+    pub async fn check(&mut self) -> Health {
+        self.probed(ToWorker::Check { nonce: 1 }).await
+    }
+
+    async fn probed(&mut self, probe: ToWorker) -> Health {
+        self.say(probe).await;
         loop {
             match self.next().await {
                 FromWorker::Probed { nonce: 1, health } => return health,

@@ -145,6 +145,24 @@ impl Source for ObsidianRestSource {
         Health::Unavailable(why.into())
     }
 
+    async fn check(&self) -> Health {
+        let (api, app) = (Arc::clone(&self.api), Arc::clone(&self.app));
+        // It goes on where nobody waits for it any more: the next probe has its answer.
+        let checked = tokio::spawn(async move {
+            let checked = api.check().await;
+            note(&app, &checked);
+            // A failure that a call would report of one note is one of the app here.
+            if let Err(failure) = checked {
+                let mut app = app.lock().unwrap_or_else(PoisonError::into_inner);
+                app.why.get_or_insert_with(|| failure.to_string());
+            }
+        });
+        match checked.await {
+            Ok(()) => self.health().await,
+            Err(_) => Health::Degraded("the check of the app failed".into()),
+        }
+    }
+
     fn handlers() -> Handlers<Self> {
         Handlers::new()
             .read("vault.list", Self::list)

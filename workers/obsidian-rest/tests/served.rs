@@ -524,6 +524,11 @@ async fn failure_is_a_code_with_words() {
         let server = Plugin::start();
         server.set_script(move |_, _| Some(reply.clone()));
         let mut worker = reader(&server).await;
+        let checked = worker.check().await;
+        assert!(
+            matches!(&checked, Health::Unavailable(why) if why.contains(health)),
+            "{what}: {checked:?}"
+        );
         let error = worker.read("vault.list", json!({})).await.0.unwrap_err();
         let expected = match expected {
             "source_unavailable" => json!(expected),
@@ -540,8 +545,9 @@ async fn failure_is_a_code_with_words() {
         };
         let is_told = words.contains(health) && words.is_empty() == health.is_empty();
         assert!(is_told, "{what}: {words}");
-        // Back again, the next call says so.
+        // Back again, the next check and the next call say so.
         server.set_script(|_, _| None);
+        assert_eq!(worker.check().await, Health::Well, "{what}");
         let listed = worker.answer("vault.list", json!({})).await;
         assert_eq!(listed["type"], "dir", "{what}");
         assert_eq!(worker.health().await, Health::Well, "{what}");

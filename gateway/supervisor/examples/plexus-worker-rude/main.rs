@@ -60,7 +60,7 @@ fn main() {
         match message {
             ToWorker::Read(call) if rule == "json" => say_half(&mut stream, call.id),
             ToWorker::Read(call) => say(&mut stream, &answer(rule, call.id)),
-            ToWorker::Probe { nonce } if rule == "nonce" => {
+            ToWorker::Probe { nonce } | ToWorker::Check { nonce } if rule == "nonce" => {
                 say(
                     &mut stream,
                     &FromWorker::Probed {
@@ -69,7 +69,7 @@ fn main() {
                     },
                 );
             }
-            ToWorker::Probe { nonce } => {
+            ToWorker::Probe { nonce } | ToWorker::Check { nonce } => {
                 say(
                     &mut stream,
                     &FromWorker::Probed {

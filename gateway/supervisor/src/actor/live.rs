@@ -29,6 +29,7 @@ use plexus_ipc::{
     gateway::{ConnectionError, Receiver, Sender},
     message::{Chunk, Done, Failure, FromWorker, Health, Planned, ToWorker, Verdict, WorkerError},
     text::Payload,
+    worker::serve::CHECK_WITHIN,
 };
 use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -85,6 +86,8 @@ struct Probing {
     due: Instant,
     /// The machine's sleep when the one that is out was sent.
     out: Option<Duration>,
+    /// The owner asked, and no check has been sent since.
+    asked: bool,
 }
 
 struct Stopping {
@@ -161,6 +164,7 @@ impl<P: Process> Live<P> {
                 nonce: 0,
                 due,
                 out: None,
+                asked: false,
             },
             stop: None,
             timer: Box::pin(sleep_until(due)),
@@ -451,17 +455,26 @@ impl<P: Process> Live<P> {
         }
         self.answered = true;
         self.probe.out = None;
-        self.probe.due = Instant::now() + self.context.pace.probe_every;
+        self.probe.due = Instant::now();
+        if !self.probe.asked {
+            self.probe.due += self.context.pace.probe_every;
+        }
         NextStep::Probed(health)
     }
 
     // Time
 
-    /// Makes the next probe due.
-    pub(super) fn probe_now(&mut self) {
+    /// Has the worker ask its app as soon as no probe is out.
+    pub(super) fn check_now(&mut self) {
+        self.probe.asked = true;
         if self.probe.out.is_none() {
             self.probe.due = Instant::now();
         }
+    }
+
+    /// Whether the owner waits for a check that was not sent yet.
+    pub(super) fn owes_check(&self) -> bool {
+        self.probe.asked
     }
 
     async fn tick(&mut self) -> NextStep {
@@ -500,7 +513,14 @@ impl<P: Process> Live<P> {
         self.probe.out = Some(self.process.slept());
         self.probe.due = now + self.context.pace.probe_within;
         let nonce = self.probe.nonce;
-        match self.send(ToWorker::Probe { nonce }).await {
+        let message = match std::mem::take(&mut self.probe.asked) {
+            true => {
+                self.probe.due += CHECK_WITHIN;
+                ToWorker::Check { nonce }
+            }
+            false => ToWorker::Probe { nonce },
+        };
+        match self.send(message).await {
             Ok(()) => NextStep::GoOn,
             Err(_) => self.terminate(Cause::Exited),
         }

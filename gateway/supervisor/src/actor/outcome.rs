@@ -136,9 +136,12 @@ impl<P: Process> Actor<P> {
             live::NextStep::GoOn => {}
             live::NextStep::Answered => self.failures = 0,
             live::NextStep::Probed(health) => {
+                let is_answered = !live.owes_check();
                 self.failures = 0;
                 self.health(health.into());
-                self.answer_probes();
+                if is_answered {
+                    self.answer_probes();
+                }
             }
             live::NextStep::Stopping => self.state_of_stopping(),
             live::NextStep::Over(cause) => self.over(cause),

@@ -119,7 +119,7 @@ impl Acting {
     async fn act(&mut self) -> Result<(), Exit> {
         self.come_up().await?;
         if matches!(self.own.life.probes, Probes::Unasked) {
-            self.probed(7).await?;
+            self.probed(7, false).await?;
         }
         loop {
             let next = self.due.keys().next().map(|(at, _)| *at);
@@ -248,18 +248,21 @@ impl Acting {
                     self.fail(id, Failure::Cancelled).await?;
                 }
             }
-            ToWorker::Probe { nonce } => {
+            message @ (ToWorker::Probe { nonce } | ToWorker::Check { nonce }) => {
+                let is_check = matches!(message, ToWorker::Check { .. });
                 self.probes += 1;
                 match self.own.life.probes {
                     Probes::In(ms) | Probes::Unwell(ms) => {
                         // Probes are never so close that one would have to wait for another.
                         sleep(Duration::from_millis(ms)).await;
-                        self.probed(nonce).await?;
+                        self.probed(nonce, is_check).await?;
                     }
-                    Probes::Only(most) if self.probes <= most => self.probed(nonce).await?,
+                    Probes::Only(most) if self.probes <= most => {
+                        self.probed(nonce, is_check).await?;
+                    }
                     Probes::Only(_) | Probes::Never => {}
-                    Probes::WrongNonce => self.probed(nonce + 1).await?,
-                    Probes::Unasked => self.probed(nonce).await?,
+                    Probes::WrongNonce => self.probed(nonce + 1, is_check).await?,
+                    Probes::Unasked => self.probed(nonce, is_check).await?,
                 }
             }
             ToWorker::Stop => match self.own.life.stop {
@@ -270,9 +273,11 @@ impl Acting {
         Ok(())
     }
 
-    async fn probed(&mut self, nonce: u64) -> Result<(), Exit> {
+    async fn probed(&mut self, nonce: u64, is_check: bool) -> Result<(), Exit> {
         let health = match self.own.life.probes {
             Probes::Unwell(_) => Health::Degraded("as told".into()),
+            // Only the app knows it.
+            Probes::In(_) if is_check => Health::Degraded("as the app says".into()),
             Probes::In(_)
             | Probes::Never
             | Probes::Only(_)

@@ -9,7 +9,7 @@ use super::{
     stage::{Stage, run},
     world::{Fact, World},
 };
-use crate::{Pace, START_ATTEMPTS};
+use crate::{Health, Pace, START_ATTEMPTS};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -173,6 +173,37 @@ fn a_worker_that_dies_after_each_probe_is_started_as_often_as_it_is_probed() {
         starts <= usize::try_from(probes).expect("a number"),
         "{starts} starts"
     );
+}
+
+#[test]
+fn probe_of_the_owner_checks_though_another_is_out() {
+    let every = Pace::default().probe_every;
+    // Before a probe of the supervisor's own, and while one is out that is answered after 400 ms.
+    for since_start in [every / 2, every + Duration::from_millis(200)] {
+        let history = run(|| async move {
+            let life = Life {
+                probes: Probes::In(400),
+                ..Life::sound()
+            };
+            let world = World::new(&[life], &[]);
+            let stage = Stage::new(world.clone());
+            let tag = stage.ask(&read());
+            drop(stage.outcome(tag).await);
+            let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+            sleep(since_start).await;
+            let before = supervisor.health(&source);
+            let checked = supervisor.probe(&source).await;
+            sleep(every + Duration::from_secs(1)).await;
+            let after = supervisor.health(&source);
+            let found = [&before, &checked, &after].map(|health| health.status);
+            if found != [Health::Ok, Health::Degraded, Health::Ok] {
+                world.wrong(format!("after {since_start:?}: {found:?}, {checked:?}"));
+            }
+            supervisor.shutdown().await;
+            world
+        });
+        assert_eq!(history.broken, [""; 0]);
+    }
 }
 
 /// A worker that guesses the ids of its calls and answers them unread fills the queue to it. What is then hung up costs

@@ -1,7 +1,7 @@
 //! The calls of a worker that is ready.
 
 use super::commit::SeenIntents;
-use super::{AT_ONCE, ServeEnd, UNDER_WAY, guarded, health_of, judge, placed};
+use super::{AT_ONCE, ServeEnd, UNDER_WAY, check_of, guarded, health_of, judge, placed};
 use crate::frame::{FrameError, FrameReader, FrameSender};
 use crate::manifest::{Capability, Manifest};
 use crate::message::{
@@ -171,6 +171,13 @@ impl<S: Source> Server<S> {
                 let shared = Arc::clone(&self.shared);
                 self.reads.spawn(async move {
                     let health = health_of(&*shared.source).await;
+                    let _ = shared.out.send(&FromWorker::Probed { nonce, health }).await;
+                });
+            }
+            ToWorker::Check { nonce } => {
+                let shared = Arc::clone(&self.shared);
+                self.reads.spawn(async move {
+                    let health = check_of(&*shared.source).await;
                     let _ = shared.out.send(&FromWorker::Probed { nonce, health }).await;
                 });
             }

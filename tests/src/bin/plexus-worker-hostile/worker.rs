@@ -124,10 +124,12 @@ impl Worker {
                     id,
                     verdict: Verdict::CannotTell,
                 }),
-                ToWorker::Probe { nonce } => self.wire(0, None).say(&FromWorker::Probed {
-                    nonce,
-                    health: Health::Well,
-                }),
+                ToWorker::Probe { nonce } | ToWorker::Check { nonce } => {
+                    self.wire(0, None).say(&FromWorker::Probed {
+                        nonce,
+                        health: Health::Well,
+                    });
+                }
                 // It will not go.
                 ToWorker::Stop if self.orders.stays => {}
                 ToWorker::Stop => return ExitCode::SUCCESS,
