@@ -1,6 +1,6 @@
 //! `plexusctl pause` and `plexusctl resume`: everything stops at once, and goes on.
 
-use crate::{grants::not_stopped, owner::Desk};
+use crate::{grants::calls_of, owner::Desk};
 use plexus_client::{Exit, Stop};
 use plexus_owner::pause::Pause;
 
@@ -14,8 +14,8 @@ pub(crate) async fn run(desk: &Desk, on: bool) -> Result<Exit, Stop> {
     let reply = desk.open().await?.call(&pause).await?;
     desk.show(&reply, || match on {
         true => {
-            let flying = not_stopped(&reply.in_flight);
-            format!("no agent is served until: plexusctl resume{flying}")
+            let calls = calls_of(&reply.cancelled, &reply.in_flight);
+            format!("no agent is served until: plexusctl resume{calls}")
         }
         false => "agents are served again".to_owned(),
     })
