@@ -2,7 +2,8 @@
 
 use crate::owner::{Desk, read_key};
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, out};
+use plexus_client::{Exit, Stop};
+use serde::Serialize;
 use serde_json::json;
 
 /// The connection key.
@@ -20,13 +21,20 @@ enum Act {
     Rotate,
 }
 
+/// The key, as it is printed.
+#[derive(Serialize)]
+struct ShownKey<'k> {
+    key: &'k str,
+}
+
 /// Runs the sub-command.
 pub(crate) async fn run(desk: &Desk, key: Key) -> Result<Exit, Stop> {
     match key.act {
         Act::Print => {
             desk.widen("printing the connection key")?;
             let key = read_key(&desk.home)?;
-            out::line(key.expose()).map(|()| Exit::Ok)
+            let shown = ShownKey { key: key.expose() };
+            desk.show(&shown, || shown.key.to_owned())
         }
         Act::Rotate => {
             desk.widen("rotating the connection key")?;
