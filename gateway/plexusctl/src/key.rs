@@ -1,8 +1,8 @@
 //! `plexusctl key`: the owner's own credential.
 
-use crate::owner::{Desk, read_key};
+use crate::owner::{Desk, json_line, read_key};
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop};
+use plexus_client::{Exit, Stop, out};
 use serde::Serialize;
 use serde_json::json;
 
@@ -33,8 +33,12 @@ pub(crate) async fn run(desk: &Desk, key: Key) -> Result<Exit, Stop> {
         Act::Print => {
             desk.widen("printing the connection key")?;
             let key = read_key(&desk.home)?;
-            let shown = ShownKey { key: key.expose() };
-            desk.show(&shown, || shown.key.to_owned())
+            let shown = match desk.json {
+                true => json_line(&ShownKey { key: key.expose() })?,
+                // As it is: one that is wrapped cannot be pasted.
+                false => key.expose().to_owned(),
+            };
+            out::line(&shown).map(|()| Exit::Ok)
         }
         Act::Rotate => {
             desk.widen("rotating the connection key")?;

@@ -851,6 +851,15 @@ fn the_record_is_verified_exported_and_followed() {
 }
 
 #[test]
+fn printed_key_is_json_where_that_is_asked() {
+    let place = Place::without_gateway();
+    let ended = place.owner(&["--json", "key", "print"]);
+    let shown: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(shown, json!({"key": KEY}));
+    assert_eq!(place.owner(&["key", "print"]).out.trim(), KEY);
+}
+
+#[test]
 fn a_revoke_of_nothing_is_no_success() {
     let place = Place::with(|asked| {
         let known = asked.body["agentId"] == "a";
