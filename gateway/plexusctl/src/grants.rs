@@ -180,12 +180,6 @@ pub(crate) fn ended(
         let items = text::listed(items, ", ");
         said.push_str(&format!("\nrequests and approvals ended: {items}"));
     }
-    said + &calls_of(cancelled, in_flight)
-}
-
-/// The calls that an act cancels, and those that it came too late for, in lines of their own.
-pub(crate) fn calls_of(cancelled: &[CancelledCall], in_flight: &[AuditId]) -> String {
-    let mut said = String::new();
     if let Some(cancelled) = calls::cancelled(cancelled) {
         said.push_str(&format!("\n{cancelled}"));
     }
@@ -195,13 +189,18 @@ pub(crate) fn calls_of(cancelled: &[CancelledCall], in_flight: &[AuditId]) -> St
             .any(|call| call.audit_id.as_ref() == Some(id))
     };
     let flying: Vec<_> = in_flight.iter().filter(|id| !is_cancelled(id)).collect();
-    if !flying.is_empty() {
-        let flying = text::listed(&flying, ", ");
-        said.push_str(&format!(
-            "\nalready sent before this, and not stopped: {flying}"
-        ));
+    said + &not_stopped(&flying)
+}
+
+/// The calls that an act came too late for.
+pub(crate) fn not_stopped(calls: &[impl ToString]) -> String {
+    match calls {
+        [] => String::new(),
+        calls => {
+            let calls = text::listed(calls, ", ");
+            format!("\nalready sent before this, and not stopped: {calls}")
+        }
     }
-    said
 }
 
 /// A grant as cells: agent, capability, verbs, end, terms.
