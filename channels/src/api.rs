@@ -25,8 +25,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
+/// How long a relay may take to begin its answer: half of what a client waits for the gateway, so that the client hears of it.
+const BEGINS: Duration = Duration::from_secs(15);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of an answer. A page of 200 of the largest messages is 13 MiB.
@@ -530,22 +533,24 @@ impl Api {
         body: Bytes,
         token: Option<&str>,
     ) -> Result<T, ApiError> {
+        let begins = Instant::now() + BEGINS;
         let exchange = async {
             let kept = lock(&self.kept).pop();
             if let Some(connection) = kept.filter(|connection| !connection.is_closed()) {
                 let request = self.request(&method, path, body.clone(), token)?;
-                match self.carry(connection, request).await {
-                    Err(ApiError::Unreachable { .. }) => {}
+                match self.carry(connection, request, begins).await {
+                    Err(ApiError::Unreachable { .. }) if Instant::now() < begins => {}
                     other => return other,
                 }
             }
             let request = self.request(&method, path, body, token)?;
-            let connection = self.connect().await?;
-            self.carry(connection, request).await
+            let connection = timeout_at(begins, self.connect()).await;
+            self.carry(connection.map_err(|_| self.silent())??, request, begins)
+                .await
         };
         let (status, pause, bytes) = tokio::time::timeout(PATIENCE, exchange)
             .await
-            .map_err(|_| self.unreachable("no answer in 30 s"))??;
+            .map_err(|_| self.unreachable("no whole answer in 30 s"))??;
         if status < 300 {
             let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
             return serde_json::from_slice(bytes).map_err(|e| ApiError::Malformed(e.to_string()));
@@ -597,13 +602,15 @@ impl Api {
         &self,
         mut connection: SendRequest<Full<Bytes>>,
         request: Request<Full<Bytes>>,
+        begins: Instant,
     ) -> Result<(u16, u64, Bytes), ApiError> {
         let unreachable = |why: &dyn std::fmt::Display| self.unreachable(&why.to_string());
-        connection.ready().await.map_err(|why| unreachable(&why))?;
-        let answer = connection
-            .send_request(request)
-            .await
-            .map_err(|why| unreachable(&why))?;
+        let answer = timeout_at(begins, async {
+            connection.ready().await?;
+            connection.send_request(request).await
+        });
+        let answer = answer.await.map_err(|_| self.silent())?;
+        let answer = answer.map_err(|why| unreachable(&why))?;
         let status = answer.status().as_u16();
         let pause = answer.headers().get(RETRY_AFTER);
         let pause = pause.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -617,6 +624,10 @@ impl Api {
             kept.push(connection);
         }
         Ok((status, pause.unwrap_or(1), bytes))
+    }
+
+    fn silent(&self) -> ApiError {
+        self.unreachable(&format!("no answer in {} s", BEGINS.as_secs()))
     }
 
     fn unreachable(&self, why: &str) -> ApiError {
@@ -650,4 +661,37 @@ fn encoded(body: Option<&impl Serialize>) -> Result<Bytes, ApiError> {
 
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dial::Dialing;
+    use tokio::io::DuplexStream;
+
+    /// A relay that takes connections, and answers nothing.
+    #[derive(Default)]
+    struct HangingRelay(Mutex<Vec<DuplexStream>>);
+
+    impl Dial for HangingRelay {
+        fn dial<'a>(&'a self, _: &'a Endpoint) -> Dialing<'a> {
+            let (ours, theirs) = tokio::io::duplex(64 << 10);
+            lock(&self.0).push(theirs);
+            Box::pin(async move { Ok(Box::new(ours) as Box<dyn Stream>) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn relay_that_hangs_is_named_before_clients_give_up() {
+        let endpoint = Endpoint::parse("http://127.0.0.1:1").expect("an address");
+        let api = Api::new(endpoint, Arc::new(HangingRelay::default()), None);
+        let began = Instant::now();
+        let health = api.exchange::<()>(Method::GET, "/v1/health", Bytes::new(), None);
+        let error = health.await.expect_err("no answer");
+        assert_eq!(
+            error.to_string(),
+            "the relay at http://127.0.0.1:1 was not reached: no answer in 15 s"
+        );
+        assert_eq!(began.elapsed().as_secs(), 15);
+    }
 }

@@ -442,7 +442,9 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     assert!(reads("before Quinn"), "an added member reads the history");
     let again = world.channels(["add", "sums", "Quinn"]);
     assert!(
-        again.status != 0 && again.all().contains("a member already"),
+        again.status != 0
+            && again.all().contains("a member already")
+            && again.all().contains("plexusctl channels members"),
         "{again}"
     );
     // Without a question nobody is removed.
@@ -457,7 +459,11 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     world.channels(["archive", "sums"]).expect_ok();
     let archived = world.channels(["say", "sums", "too late"]);
     assert!(
-        archived.status != 0 && archived.all().contains("archived"),
+        archived.status != 0
+            && archived.all().contains("archived")
+            && archived
+                .all()
+                .contains(&format!("plexusctl channels unarchive {channel}")),
         "{archived}"
     );
     world.channels(["unarchive", "sums"]).expect_ok();
@@ -537,6 +543,33 @@ fn invitation_that_is_refused_adds_no_source() {
         "{sources}"
     );
     world.join(&world.office.address).expect_ok();
+}
+
+#[test]
+fn removed_identity_joins_as_another_source() {
+    let world = World::joined();
+    world.office.removes(world.me());
+    world
+        .gateway
+        .cli(["sources", "remove", "channels"])
+        .expect_ok();
+    // The identity stays in the state directory, and another invitation does not bring it back.
+    let refused = world.join(&world.office.address);
+    assert!(
+        refused.status != 0
+            && refused
+                .all()
+                .contains("plexusctl channels join RELAY --name NAME --source NEW"),
+        "{refused}"
+    );
+    let sources = world.gateway.cli(["sources", "list", "--json"]).json();
+    assert_eq!(sources["sources"], json!([]), "{sources}");
+    let file = world.office.folder.path().join("invitation");
+    let file = file.display().to_string();
+    let line = ["join", &world.office.address, "--name", "Ana"];
+    let as_another = ["--invitation", &file, "--source", "again"];
+    let joined = world.channels(line.into_iter().chain(as_another));
+    assert_contains(joined.expect_ok(), "you are Ana");
 }
 
 /// A way to the relay that can lose messages, or the answer to a message after the relay has taken it.

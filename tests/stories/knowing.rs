@@ -340,10 +340,11 @@ fn a_pause_ends_reads_and_lets_effects_end() {
         let began = Instant::now();
         let client = &workshop.owner().client;
         let paused = client.post("/admin/api/pause", json!({"on": true}));
-        assert_eq!(
-            paused.expect_ok()["inFlight"].as_array().map(Vec::len),
-            Some(1)
-        );
+        let said = paused.expect_ok();
+        assert_eq!(said["inFlight"].as_array().map(Vec::len), Some(1));
+        let cancelled = said["cancelled"].as_array().expect("cancelled calls");
+        let cancels = |call: &Value| call["auditId"] == said["inFlight"][0];
+        assert!(cancelled.iter().any(cancels), "{said}");
         let over = client.get(&format!("/invoke/status?runId={run}&wait=50"));
         assert_eq!(over.at("/result/error/code"), "paused", "{over}");
         assert!(

@@ -170,6 +170,14 @@ impl Office {
         Self::on(None)
     }
 
+    /// Removes a user, as the relay's operator does.
+    pub(crate) fn removes(&self, user: Id) {
+        let mut command = command(&binaries::path("plexus-relay"), self.folder.path());
+        let store = store(&self.folder, self.servers.as_ref());
+        command.arg("remove").args(store).arg(user.to_string());
+        plexus_tests::programs::run(command).expect_ok();
+    }
+
     /// One whose relay keeps everything on these servers.
     pub(crate) fn on(servers: Option<Nats>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");

@@ -107,6 +107,26 @@ pub(crate) fn state<'b>(board: &'b Value, task: &str) -> &'b str {
     found.and_then(|one| one["state"].as_str()).unwrap_or("")
 }
 
+/// No card: no approval could make such a board.
+#[test]
+fn board_with_circular_needs_is_refused_at_once() {
+    let office = Office::open([]);
+    for (tasks, words) in [
+        (
+            [task("a", &["b"]), task("b", &["a"])],
+            "wait for each other",
+        ),
+        ([task("a", &[]), task("b", &["c"])], "not on the board"),
+    ] {
+        let reply = office
+            .agent()
+            .invoke(CREATE, json!({"goal": "Never.", "tasks": tasks}));
+        let error = reply.expect_error(422, "schema_validation_failed");
+        assert!(error["message"].to_string().contains(words), "{reply}");
+    }
+    assert_eq!(office.desk.owner().pending().len(), 0, "no card");
+}
+
 #[test]
 fn orchestration_survives_a_killed_gateway() {
     let gate = Gate::closed();

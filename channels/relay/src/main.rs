@@ -8,7 +8,7 @@ use plexus_channels::Id;
 use plexus_channels::wire::Kind;
 use plexus_relay::listen::{self, Bound};
 use plexus_relay::operator::{self, Invite, Operator, Remove};
-use plexus_relay::store::{Address, JetStream, RedbFile, Store};
+use plexus_relay::store::{Address, JetStream, RedbFile, Store, StoreError};
 use plexus_relay::{Network, Proxies, Relay, Terms};
 use std::error::Error;
 use std::io::Write as _;
@@ -217,7 +217,8 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
         proxies: Proxies(serve.trusted_proxy),
     };
     let relay = Relay::new(store, terms);
-    let bound = Bound::to(serve.listen, tls).await?;
+    let of_address = |why: std::io::Error| format!("{}: {why}", serve.listen);
+    let bound = Bound::to(serve.listen, tls).await.map_err(of_address)?;
     let scheme = if bound.has_tls() { "https" } else { "http" };
     let endpoint = format!("{scheme}://{}", bound.address()?);
     let path = operator_socket(file);
@@ -246,7 +247,10 @@ async fn serve_until_told(serve: Serve) -> Result<(), Box<dyn Error>> {
 
 async fn open(serve: &Serve) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     let address = match &serve.store.store {
-        StoreLocation::Redb(file) => return Ok(Arc::new(RedbFile::open(file)?)),
+        StoreLocation::Redb(file) => {
+            let of_file = |why: StoreError| format!("the store {}: {}", file.display(), why.0);
+            return Ok(Arc::new(RedbFile::open(file).map_err(of_file)?));
+        }
         StoreLocation::Nats(address) => address,
     };
     let mut address = address.clone();

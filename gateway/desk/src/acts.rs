@@ -8,7 +8,7 @@ use axum::{
     extract::{FromRequestParts, Path, Request},
     http::request::Parts,
 };
-use plexus_calls::refusal;
+use plexus_calls::{refusal, revoke::TakenBack};
 use plexus_edge::{
     authenticate::{self, Owner},
     reply::Refused,
@@ -116,10 +116,10 @@ pub(crate) async fn take_back(
     desk: &Desk,
     _: &Narrowing,
     command: Command,
-) -> Result<Receipt<Reply>, Refused> {
+) -> Result<TakenBack, Refused> {
     must_narrow(&command)?;
     desk.save_held().await;
-    let taken = desk.take_back(command).await.map(|taken| taken.receipt);
+    let taken = desk.take_back(command).await;
     taken.map_err(|error| Refused::new(refusal::held(&error)))
 }
 

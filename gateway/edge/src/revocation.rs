@@ -114,6 +114,17 @@ pub(crate) async fn give_back(
     }
 }
 
+/// The calls that an act cancels, as they are named to the owner.
+#[must_use]
+pub fn cancelled_calls(calls: &[Arc<CallUnderWay>]) -> Vec<CancelledCall> {
+    let named = calls.iter().map(|call| CancelledCall {
+        id: call.handle(),
+        audit_id: call.intent().cloned(),
+        capability_id: call.capability.clone(),
+    });
+    named.collect()
+}
+
 fn nothing() -> Revocation {
     Revocation {
         ok: false,
@@ -143,12 +154,7 @@ fn revoked(
             Refused::malformed("a revocation was answered with something else").status(500),
         );
     };
-    let cancelled = cancelled.iter().map(|call| CancelledCall {
-        id: call.handle(),
-        audit_id: call.intent().cloned(),
-        capability_id: call.capability.clone(),
-    });
-    let cancelled: Vec<_> = cancelled.collect();
+    let cancelled = cancelled_calls(cancelled);
     Ok(Revocation {
         ok: !tokens.is_empty() || grants > 0 || !items.is_empty() || !cancelled.is_empty(),
         revoked_jtis: tokens,

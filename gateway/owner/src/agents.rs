@@ -3,7 +3,8 @@
 use crate::{Done, wire};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, EnrollmentStatus, ErrorCode, Reach, Timestamp,
-    TokenId, TrustWindow, body::StandingGrant,
+    TokenId, TrustWindow,
+    body::{CancelledCall, StandingGrant},
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Number, Value};
@@ -288,8 +289,11 @@ pub struct RevokedAgent {
     pub revoked_jtis: Vec<TokenId>,
     /// The event.
     pub audit_id: String,
-    /// Effects that were sent before, and are not stopped.
+    /// Effects that were sent before; those among `cancelled` are being stopped.
     pub in_flight: Vec<AuditId>,
+    /// Calls that are being cancelled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancelled: Vec<CancelledCall>,
     /// The agent is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Done>,

@@ -1,7 +1,7 @@
 //! The pause of all agents.
 
 use crate::{Done, MayWiden};
-use plexus_protocol::AuditId;
+use plexus_protocol::{AuditId, body::CancelledCall};
 use serde::{Deserialize, Serialize};
 
 /// Stops every agent's calls, or lets them go on.
@@ -29,6 +29,9 @@ pub struct Paused {
     pub changed: bool,
     /// The event; empty where nothing changed.
     pub audit_id: String,
-    /// Effects that were sent before, and are not stopped.
+    /// Effects that were sent before; those among `cancelled` are being stopped.
     pub in_flight: Vec<AuditId>,
+    /// Calls that are being cancelled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancelled: Vec<CancelledCall>,
 }

@@ -180,7 +180,7 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
                 format!(
                     "{agent} is revoked; sessions ended: {}{}",
                     reply.sessions_invalidated,
-                    grants::ended(&reply.revoked_jtis, &[], &[], &reply.in_flight)
+                    grants::ended(&reply.revoked_jtis, &[], &reply.cancelled, &reply.in_flight)
                 )
             })
         }

@@ -14,10 +14,12 @@ use plexus_owner::{
         Task, TaskState, Unread,
     },
     changes::{self, ChangeSetRow},
+    unsettled,
 };
 use plexus_owner_client::Feed;
-use plexus_protocol::{SourceId, Timestamp};
+use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Which board.
 #[derive(Args)]
@@ -93,6 +95,9 @@ struct BoardView {
     /// The change sets that there are, where a task left one.
     #[serde(skip_serializing_if = "Option::is_none")]
     sets: Option<Vec<ChangeSetRow>>,
+    /// The unsettled calls of what runs its unknown tasks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unsettled: Vec<AuditId>,
 }
 
 /// A request that waits for the owner.
@@ -122,7 +127,19 @@ async fn looked(desk: &Desk, asked: &Show) -> Result<BoardView, Stop> {
         true => Some(owner.call(&changes::List::default()).await?.sets),
         false => None,
     };
+    let unknown = board
+        .tasks
+        .iter()
+        .filter(|task| task.state == TaskState::Unknown);
+    let unknown: BTreeSet<&CapabilityId> = unknown.map(|task| &task.agent).collect();
+    let calls = match unknown.is_empty() {
+        true => Vec::new(),
+        false => owner.call(&unsettled::List {}).await?.unsettled,
+    };
+    let calls = calls.into_iter().map(|row| row.call);
+    let unsettled = calls.filter(|call| unknown.contains(&call.capability_id));
     Ok(BoardView {
+        unsettled: unsettled.map(|call| call.audit_id).collect(),
         waits: waits.filter(|item| concerns(item, &board)).collect(),
         board,
         sets,
@@ -249,7 +266,13 @@ fn drawn(shown: &BoardView, now: Timestamp) -> String {
     }
     lines.extend(left(shown));
     if tasks.iter().any(|task| task.state == TaskState::Unknown) {
-        lines.push("to say what became of an unknown run: plexusctl unknown".to_owned());
+        lines.push(match shown.unsettled.is_empty() {
+            false => "to say what became of an unknown run: plexusctl unknown".to_owned(),
+            true => format!(
+                "an unknown task runs again when an agent carries the board again: {}.orchestration.run",
+                board.source
+            ),
+        });
     }
     for item in &shown.waits {
         lines.push(text::line(&format!(
@@ -360,6 +383,7 @@ mod tests {
             }]))
             .unwrap(),
             waits: vec![item("my-cc", "codex.apply")],
+            unsettled: Vec::new(),
         };
         assert_eq!(
             drawn(&shown, now),
@@ -376,6 +400,30 @@ mod tests {
              a said: “Did\\u{1b} it.”\n\
              a: 3 edited; plexusctl changes apply cs_1\n\
              waits for you: codex.apply of my-cc: plexusctl approvals show pend_1"
+        );
+        let ends_with = |unsettled: Vec<AuditId>, words: &str| {
+            let mut tasks = shown.board.tasks.clone();
+            tasks[2].state = TaskState::Unknown;
+            let board = Whole {
+                tasks,
+                ..shown.board.clone()
+            };
+            let unknown = BoardView {
+                board,
+                waits: Vec::new(),
+                sets: None,
+                unsettled,
+            };
+            let drawn = drawn(&unknown, now);
+            assert!(drawn.ends_with(words), "{drawn}");
+        };
+        ends_with(
+            vec![AuditId::parse("evt_00000000-0000-4000-8000-000000000001").unwrap()],
+            "plexusctl unknown",
+        );
+        ends_with(
+            Vec::new(),
+            "carries the board again: cc-master.orchestration.run",
         );
         for (agent, wants, is_its) in [
             ("my-cc", "codex.apply", true),

@@ -17,6 +17,7 @@ mod unsent;
 use crate::{
     owner::{Desk, Owner},
     prompt::confirm,
+    sources::secret::judge_piped,
 };
 use clap::{Args, Subcommand};
 use found::{Found, all, find, only, person, users};
@@ -210,8 +211,9 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             lines,
         } => tail::tail(desk, &channel, source, lines, follow).await,
         Act::Say { channel, text } => {
-            desk.ask_for_person::<Say>()?;
-            let text = if text == "-" { piped()? } else { text };
+            let is_piped = text == "-";
+            judge_piped::<Say>(desk, is_piped)?;
+            let text = if is_piped { piped()? } else { text };
             let (mut owner, found) = at(desk, &channel, source).await?;
             let name = found.shown();
             let Found {
@@ -264,12 +266,21 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             let (mut owner, found) = at(desk, &channel, source).await?;
             let name = found.shown();
             if !yes {
-                let question = match found.peer {
-                    true => {
+                let question = match (found.peer, found.alone) {
+                    (true, false) => {
                         let peer = &found.source;
                         format!("have the peer {peer} leave {name}; only a member can add it again")
                     }
-                    false => format!("leave {name}; only a member can add you again"),
+                    (true, true) => {
+                        let peer = &found.source;
+                        format!(
+                            "have the peer {peer} leave {name}; it is its only member: nobody can read it again"
+                        )
+                    }
+                    (false, false) => format!("leave {name}; only a member can add you again"),
+                    (false, true) => {
+                        format!("leave {name}; you are its only member: nobody can read it again")
+                    }
                 };
                 confirm(desk, &question, "--yes")?;
             }

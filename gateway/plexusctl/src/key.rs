@@ -1,8 +1,9 @@
 //! `plexusctl key`: the owner's own credential.
 
-use crate::owner::{Desk, read_key};
+use crate::owner::{Desk, json_line, read_key};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out};
+use serde::Serialize;
 use serde_json::json;
 
 /// The connection key.
@@ -20,13 +21,24 @@ enum Act {
     Rotate,
 }
 
+/// The key, as it is printed.
+#[derive(Serialize)]
+struct ShownKey<'k> {
+    key: &'k str,
+}
+
 /// Runs the sub-command.
 pub(crate) async fn run(desk: &Desk, key: Key) -> Result<Exit, Stop> {
     match key.act {
         Act::Print => {
             desk.widen("printing the connection key")?;
             let key = read_key(&desk.home)?;
-            out::line(key.expose()).map(|()| Exit::Ok)
+            let shown = match desk.json {
+                true => json_line(&ShownKey { key: key.expose() })?,
+                // As it is: one that is wrapped cannot be pasted.
+                false => key.expose().to_owned(),
+            };
+            out::line(&shown).map(|()| Exit::Ok)
         }
         Act::Rotate => {
             desk.widen("rotating the connection key")?;

@@ -19,7 +19,7 @@ use crate::{owner::Desk, programs, prompt};
 use clap::{Args, Subcommand, ValueEnum};
 use job::{Job, Names};
 use plan::Plan;
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, out, shell, text};
 use runner::Runner;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -337,21 +337,36 @@ impl Install {
             ),
         };
         let write_only = self.write_only;
-        carried(
-            desk,
-            self.ask,
-            manager,
-            &plan,
-            &names.command("install"),
-            |done| {
-                done["installed"] = true.into();
-                if write_only {
-                    "written; nothing was started".to_owned()
-                } else {
-                    format!("the gateway runs, and starts with your login\nits log: {log}")
-                }
-            },
-        )
+        carried(desk, self.ask, manager, &plan, &self.line(names), |done| {
+            done["installed"] = true.into();
+            if write_only {
+                "written; nothing was started".to_owned()
+            } else {
+                format!("the gateway runs, and starts with your login\nits log: {log}")
+            }
+        })
+    }
+
+    /// The command again, with what was chosen.
+    fn line(&self, names: Names) -> String {
+        let mut line = names.command("install");
+        if let Some(program) = &self.plexusd {
+            let program = shell::quote(&program.to_string_lossy());
+            line.push_str(&format!(" --plexusd {program}"));
+        }
+        if let Some(port) = self.port {
+            line.push_str(&format!(" --port {port}"));
+        }
+        for (chosen, option) in [
+            (self.no_notify, " --no-notify"),
+            (self.tray, " --tray"),
+            (self.write_only, " --write-only"),
+        ] {
+            if chosen {
+                line.push_str(option);
+            }
+        }
+        line
     }
 
     fn starts(&self, desk: &Desk, which: ServiceManager) -> Result<Vec<job::Start>, Stop> {

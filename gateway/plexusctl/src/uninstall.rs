@@ -21,6 +21,7 @@ use plexus_client::{Address, Connection, Exit, Stop, out, text};
 use plexus_owner::sources::List;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -61,7 +62,7 @@ struct Installation {
     /// The application that this program lies in.
     app: Option<PathBuf>,
     home: PathBuf,
-    shared: Vec<String>,
+    shared: BTreeSet<String>,
 }
 
 /// Removes.
@@ -192,17 +193,17 @@ impl Installation {
     }
 }
 
-/// Folders that agents were let into, as far as a running gateway tells.
-async fn shared(desk: &Desk) -> Vec<String> {
+/// Folders that agents were let into, each once, as far as a running gateway tells. A program that a source runs is none.
+async fn shared(desk: &Desk) -> BTreeSet<String> {
     let Ok(mut owner) = desk.open().await else {
-        return Vec::new();
+        return BTreeSet::new();
     };
     let Ok(sources) = owner.call(&List {}).await else {
-        return Vec::new();
+        return BTreeSet::new();
     };
     let rows = sources.sources.iter();
     rows.flat_map(|row| row.source.texts())
-        .filter(|value| Path::new(value).is_absolute())
+        .filter(|value| Path::new(value).is_absolute() && !Path::new(value).is_file())
         .map(str::to_owned)
         .collect()
 }

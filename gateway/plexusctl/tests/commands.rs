@@ -105,6 +105,11 @@ fn item(id: &str) -> Value {
     item
 }
 
+/// A capability that agents see.
+fn exposed() -> Value {
+    json!({"id": "w.write", "label": "Write", "enabled": true, "defaultGrant": false})
+}
+
 fn digest_of(item: &Value) -> &str {
     item["cardDigest"].as_str().unwrap()
 }
@@ -196,7 +201,7 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
             "archives": 0, "first": 1, "auditId": "", "inFlight": [], "agentId": "a", "source": "w", "id": id,
             "enrollmentRevoked": true, "sessionsInvalidated": 0, "grantsRemoved": true, "grantsRemovedCount": 1,
             "grantRemoved": true, "revokedJtis": [], "enabled": false, "revision": 1, "paused": true, "changed": true, "known": true,
-            "hide": {"folders": [], "globs": [], "tags": []}, "suspendedGrants": 0});
+            "hide": {"folders": [], "globs": [], "tags": []}, "suspendedGrants": 0, "grants": [], "capabilities": [exposed()]});
         let place = Place::with(move |_| Some(Answer::Json(200, done.clone())));
         let mut command = place.command(line);
         command.env("CLAUDECODE", "1");
@@ -846,22 +851,55 @@ fn the_record_is_verified_exported_and_followed() {
 }
 
 #[test]
+fn printed_key_is_json_where_that_is_asked() {
+    let place = Place::without_gateway();
+    let ended = place.owner(&["--json", "key", "print"]);
+    let shown: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(shown, json!({"key": KEY}));
+    assert_eq!(place.owner(&["key", "print"]).out.trim(), KEY);
+}
+
+#[test]
 fn a_revoke_of_nothing_is_no_success() {
     let place = Place::with(|asked| {
-        asked.path.ends_with("/revoke").then(|| {
-            let known = asked.body["agentId"] == "a";
-            Answer::Json(
-                200,
+        let known = asked.body["agentId"] == "a";
+        let answer = match asked.path.as_str() {
+            "/admin/api/exposure" => json!({"capabilities": [exposed()], "revision": 1}),
+            "/admin/api/grants" => json!({"grants": []}),
+            path if path.ends_with("/revoke") => {
                 json!({"ok": known, "agentId": "a", "enrollmentRevoked": known, "sessionsInvalidated": 1,
                     "grantsRemoved": known, "grantsRemovedCount": 1, "grantRemoved": known, "revokedJtis": [],
-                    "auditId": "", "inFlight": []}),
-            )
-        })
+                    "auditId": "", "inFlight": []})
+            }
+            _ => return None,
+        };
+        Some(Answer::Json(200, answer))
     });
     assert_eq!(place.run(&["agents", "revoke", "a"]).code, 0);
     assert_eq!(place.run(&["agents", "revoke", "b"]).code, 1);
     assert_eq!(place.run(&["grants", "revoke", "a", "w.write"]).code, 0);
     assert_eq!(place.run(&["grants", "revoke", "b", "w.write"]).code, 1);
+}
+
+#[test]
+fn calls_that_an_act_cancels_are_not_called_unstopped() {
+    let place = Place::with(|asked| {
+        (asked.method == "POST").then(|| {
+            let cancelled = json!([{"id": "call_1", "auditId": EVENT, "capabilityId": "codex.run"}]);
+            Answer::Json(
+                200,
+                json!({"ok": true, "paused": true, "changed": true, "agentId": "a", "enrollmentRevoked": true,
+                    "sessionsInvalidated": 0, "grantsRemoved": false, "grantsRemovedCount": 0, "revokedJtis": [],
+                    "auditId": EVENT, "inFlight": [EVENT], "cancelled": cancelled}),
+            )
+        })
+    });
+    for line in [&["pause"][..], &["agents", "revoke", "a"]] {
+        let said = place.run(line);
+        let cancels = format!("being cancelled: codex.run ({EVENT})");
+        assert!(said.out.contains(&cancels), "{line:?}: {}", said.out);
+        assert!(!said.out.contains("not stopped"), "{line:?}: {}", said.out);
+    }
 }
 
 #[test]

@@ -24,6 +24,16 @@ pub fn told(error: &AccountError) -> SourceError {
     }
 }
 
+/// The relay does not know the key any more, and no invitation brings it back.
+const GONE: &str = "this source's identity was removed by the relay's operator; its owner adds another source, with a new invitation";
+/// The same of a source of this kind.
+pub(crate) const REMOVED: &str = "this source's identity was removed by the relay's operator: plexusctl channels join RELAY --name NAME --source NEW";
+
+/// Whether the relay does not know this identity.
+pub(crate) fn is_removed(error: &ApiError) -> bool {
+    matches!(error.code(), Some(Code::InvalidProof | Code::Unauthorized))
+}
+
 /// Why a message waits in the outbox that the disk holds up.
 const KEPT_HERE: &str = "the identity's files cannot be written; the message is kept and is sent once when they can: do not \
      send it again, and tell the owner to look at the disk";
@@ -54,7 +64,7 @@ fn of_kept(why: &ApiError) -> String {
         ApiError::Unreachable { .. } => "the relay did not answer",
         ApiError::Refused(refusal) => match refusal.code {
             Code::InvalidProof | Code::Unauthorized => {
-                "the relay does not accept this source's identity; tell the owner"
+                "this source's identity was removed by the relay's operator; tell the owner"
             }
             _ => "the relay could not save it",
         },
@@ -88,9 +98,7 @@ fn of_relay(error: &ApiError) -> SourceError {
             Code::Unavailable | Code::UnknownChallenge => {
                 SourceError::unavailable("the relay could not save it; try again later")
             }
-            Code::InvalidProof | Code::Unauthorized => SourceError::unavailable(
-                "the relay does not know this source's identity; tell the owner",
-            ),
+            Code::InvalidProof | Code::Unauthorized => SourceError::unavailable(GONE),
             // Words of the relay's, which is not trusted.
             _ => SourceError::transport("refused", "the relay refuses it"),
         },

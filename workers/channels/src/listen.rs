@@ -3,11 +3,12 @@
 //! Invariant: a message is told of once, also over a lost connection and a restart: the watermark of its channel says so. Only a
 //! message that opened moves it: of any other the id is the relay's word alone, and it is told of once in the life of a process.
 
+use crate::failed::REMOVED;
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError, KeyNews, Opened, Unopened};
 use plexus_channels::api::Cursor;
 use plexus_channels::chain::StateView;
-use plexus_channels::events::{Listener, Notice};
+use plexus_channels::events::{EventsError, Listener, Notice};
 use plexus_channels::limits::LARGEST_PAGE;
 use plexus_channels::state::{Once, WriteStatus};
 use plexus_channels::wire::{Event, Message};
@@ -79,7 +80,11 @@ async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
                 note(ailing, Some(format!("no connection to {relay}: {why}")));
             }
             Err(over) => {
-                note(ailing, Some(over.to_string()));
+                let why = match over {
+                    EventsError::Unknown | EventsError::Removed => REMOVED.to_owned(),
+                    EventsError::Replaced => over.to_string(),
+                };
+                note(ailing, Some(why));
                 return;
             }
         }

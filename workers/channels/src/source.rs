@@ -8,7 +8,7 @@ use crate::acts::{
     self, Act, ActOutput, ArchiveInput, ChannelInput, CreateInput, ForgetInput, MemberInput,
     RenameInput, SendInput,
 };
-use crate::failed::told;
+use crate::failed::{REMOVED, is_removed, told};
 use crate::identity;
 use crate::listen::{self, Ailing, KIND, listen, note};
 use crate::reads::{
@@ -27,10 +27,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::task::AbortHandle;
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::timeout,
+};
 
 /// From one check of a relay that does not answer to the next.
 const CHECK_AGAIN: Duration = Duration::from_secs(10);
+/// How long the first health waits for the relay's word on the identity; the gateway waits 0.5 s for the health.
+const FIRST_WITHIN: Duration = Duration::from_millis(400);
 
 /// One identity, served.
 pub struct ChannelsSource {
@@ -102,16 +107,19 @@ impl Source for ChannelsSource {
     }
 
     async fn health(&self) -> Health {
-        let ailing = self.ailing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(why) = ailing.clone() else {
-            return Health::Well;
-        };
-        drop(ailing);
-        // The writer's connection finds out by itself.
-        if let (None, Some(account)) = (&self.listening, &self.account) {
-            self.check(account.api());
+        let first = self
+            .account
+            .as_ref()
+            .and_then(|account| self.check(account.api()));
+        if let Some(asked) = first {
+            // Without an answer nothing is known against it.
+            let _ = timeout(FIRST_WITHIN, asked).await;
         }
-        Health::Unavailable(why.as_str().into())
+        let ailing = self.ailing.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*ailing {
+            None => Health::Well,
+            Some(why) => Health::Unavailable(why.as_str().into()),
+        }
     }
 
     fn handlers() -> Handlers<Self> {
@@ -158,25 +166,42 @@ impl ChannelsSource {
         if self.listening.is_none() {
             let away = match &result {
                 Err(AccountError::Relay(error)) if error.is_passing() => Some(error.to_string()),
+                Err(AccountError::Relay(error)) if is_removed(error) => Some(REMOVED.to_owned()),
                 _ => None,
             };
             note(&self.ailing, away);
         }
-        result.map_err(|error| told(&error))
+        result.map_err(|error| match &error {
+            AccountError::Relay(of_relay) if is_removed(of_relay) => {
+                SourceError::unavailable(REMOVED)
+            }
+            _ => told(&error),
+        })
     }
 
-    /// Asks the relay again, now and then, whether it is back.
-    fn check(&self, api: &Arc<Api>) {
+    /// Asks the relay whether it knows this identity: at first, and now and then where the reader ails. The writer's connection
+    /// finds out by itself whether the relay is back. The first check can be waited for.
+    fn check(&self, api: &Arc<Api>) -> Option<JoinHandle<()>> {
+        let ailing = self.ailing.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_well = ailing.is_none();
+        drop(ailing);
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if checked.is_none_or(|at| at.elapsed() > CHECK_AGAIN) {
-            *checked = Some(Instant::now());
-            let (api, ailing) = (Arc::clone(api), Arc::clone(&self.ailing));
-            tokio::spawn(async move {
-                if api.me().await.is_ok() {
-                    note(&ailing, None);
-                }
-            });
+        let is_first = checked.is_none();
+        let is_late = checked.is_some_and(|at| at.elapsed() > CHECK_AGAIN);
+        if !is_first && (is_well || self.listening.is_some() || !is_late) {
+            return None;
         }
+        *checked = Some(Instant::now());
+        let (api, ailing) = (Arc::clone(api), Arc::clone(&self.ailing));
+        let is_reader = self.listening.is_none();
+        let asked = tokio::spawn(async move {
+            match api.me().await {
+                Ok(_) if is_reader => note(&ailing, None),
+                Err(error) if is_removed(&error) => note(&ailing, Some(REMOVED.to_owned())),
+                Ok(_) | Err(_) => {}
+            }
+        });
+        is_first.then_some(asked)
     }
 
     async fn list(

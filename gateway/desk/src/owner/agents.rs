@@ -6,7 +6,7 @@ use crate::{
     desk::Desk,
     table::{Reading, Served},
 };
-use plexus_edge::{grant_reply, reply::Refused};
+use plexus_edge::{grant_reply, reply::Refused, revocation::cancelled_calls};
 use plexus_ledger::{IndexTerm, Recorded, SubmitError};
 use plexus_owner::{
     Done,
@@ -249,13 +249,14 @@ async fn revoke(
             .and_then(plexus_sources::narration::clean),
         delete: asked.delete,
     };
-    let receipt = match take_back(&desk, &narrowing, command).await {
+    let taken = match take_back(&desk, &narrowing, command).await {
         // Deleted by somebody else since we looked.
         Err(refused) if refused.code() == ErrorCode::UnknownAgent => {
             return nobody(&desk, &narrowing, named).await;
         }
         other => other?,
     };
+    let (receipt, cancelled) = (taken.receipt, cancelled_calls(&taken.cancelled));
     let audit_id = event_of(&receipt);
     let Reply::Revoked {
         tokens,
@@ -278,6 +279,7 @@ async fn revoke(
         revoked_jtis: tokens,
         audit_id,
         in_flight,
+        cancelled,
         deleted: asked.delete.then_some(Done),
     })
 }
@@ -301,6 +303,7 @@ async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<Revok
         revoked_jtis: Vec::new(),
         audit_id: event_of(&receipt),
         in_flight: Vec::new(),
+        cancelled: Vec::new(),
         deleted: None,
     })
 }

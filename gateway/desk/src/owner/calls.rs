@@ -11,12 +11,12 @@ use plexus_calls::{
     runs::OneRun,
     under_way::{CallUnderWay, CancelledBy},
 };
-use plexus_edge::reply::Refused;
+use plexus_edge::{reply::Refused, revocation::cancelled_calls};
 use plexus_owner::{
     Done,
     calls::{
-        CallKind, CallProgress, Calls, CancelledCall, EndedApproval, EndedConversation, List, Look,
-        OpenApproval, Stop, Stopping,
+        CallKind, CallProgress, Calls, EndedApproval, EndedConversation, List, Look, OpenApproval,
+        Stop, Stopping,
     },
 };
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, RunId, Timestamp, body::Progress};
@@ -107,11 +107,6 @@ pub(crate) async fn end(
         }
     }
     ended?;
-    let cancelled = cancelled.iter().map(|call| CancelledCall {
-        id: call.handle(),
-        audit_id: call.intent().cloned(),
-        capability_id: call.capability.clone(),
-    });
     Ok(EndedConversation {
         ok: Done,
         conversation: EndedApproval {
@@ -119,7 +114,7 @@ pub(crate) async fn end(
             pending_id: item,
             turn: used,
             turns_left: left,
-            cancelled: cancelled.collect(),
+            cancelled: cancelled_calls(&cancelled),
         },
     })
 }

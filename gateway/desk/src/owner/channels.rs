@@ -189,11 +189,13 @@ async fn shown<T: DeserializeOwned>(
     talk: Talk,
     call: &impl Serialize,
 ) -> Result<T, Refused> {
-    let answer = own::ask::<Value>(desk, source, Upkeep::Channels(talk), &input(call)).await;
-    let answer = answer.map_err(|error| refused(error, source))?;
+    let input = input(call);
+    let answer = own::ask::<Value>(desk, source, Upkeep::Channels(talk), &input).await;
+    let refused = |error| refused(error, source, &input);
+    let answer = answer.map_err(refused)?;
     of_source(&answer, source).map_err(|why| {
         let why = format!("the source answered what cannot be read: {why}");
-        refused(ErrorBody::new(ErrorCode::SourceUnavailable, why), source)
+        refused(ErrorBody::new(ErrorCode::SourceUnavailable, why))
     })
 }
 
@@ -202,12 +204,18 @@ async fn done<C: Act>(desk: Arc<Desk>, _: Acting, call: C) -> Result<ActResult, 
     let source = call.source();
     let capability = OwnerCapability::open(&desk, source, Upkeep::Channels(C::TALK)).await;
     let capability = capability.map_err(|error| Refused::new(*error))?;
-    let refused = |error| refused(error, source);
     let input = input(&call);
+    let refused = |error| refused(error, source, &input);
     let plan = own::plan(&desk, &capability, &input)
         .await
         .map_err(refused)?;
-    let done = own::commit(&desk.edge.kernel, &capability, input, plan.state_token).await;
+    let done = own::commit(
+        &desk.edge.kernel,
+        &capability,
+        input.clone(),
+        plan.state_token,
+    )
+    .await;
     let done = done.map_err(refused)?;
     let output = serde_json::from_str(done.output.get());
     Ok(ActResult {
@@ -223,12 +231,18 @@ async fn done<C: Act>(desk: Arc<Desk>, _: Acting, call: C) -> Result<ActResult, 
     })
 }
 
-/// What a worker says, with the owner's next step.
-fn refused(error: ErrorBody, source: &SourceId) -> Refused {
+/// What a worker says of a call with this input, with the owner's next step.
+fn refused(error: ErrorBody, source: &SourceId, input: &Value) -> Refused {
     let reason = error.detail.as_ref().and_then(|d| d.get("reason"));
-    let next = match (&error.code, reason.and_then(Value::as_str)) {
-        (ErrorCode::OutcomeUnknown, _) => "plexusctl unknown".to_owned(),
-        (_, Some("not_found")) => "plexusctl channels list".to_owned(),
+    let channel = input.get("channel").and_then(Value::as_str);
+    let next = match (&error.code, reason.and_then(Value::as_str), channel) {
+        (ErrorCode::OutcomeUnknown, ..) => "plexusctl unknown".to_owned(),
+        (ErrorCode::SchemaValidationFailed, ..) => {
+            "correct what you wrote, and run it again".to_owned()
+        }
+        (_, Some("not_found"), _) => "plexusctl channels list".to_owned(),
+        (_, Some("archived"), Some(channel)) => format!("plexusctl channels unarchive {channel}"),
+        (_, Some("exists"), Some(channel)) => format!("plexusctl channels members {channel}"),
         _ => format!("plexusctl sources test {source}"),
     };
     worker_refused(error, next)

@@ -12,7 +12,10 @@ use axum::{
     response::Response,
 };
 use plexus_calls::approvals::run;
-use plexus_edge::reply::{self, Refused, ok};
+use plexus_edge::{
+    reply::{self, Refused, ok},
+    revocation::cancelled_calls,
+};
 use plexus_owner::{
     Done,
     pause::{Pause, Paused},
@@ -167,14 +170,15 @@ pub(super) fn serve(served: Served) -> Served {
 
 async fn pause(desk: Arc<Desk>, narrowing: Narrowing, asked: Pause) -> Result<Paused, Refused> {
     let on = asked.on;
-    let receipt = if on {
-        take_back(&desk, &narrowing, Command::Pause(on)).await?
+    let (receipt, cancelled) = if on {
+        let taken = take_back(&desk, &narrowing, Command::Pause(on)).await?;
+        (taken.receipt, cancelled_calls(&taken.cancelled))
     } else {
         let acting = narrowing.wider(&desk).await?;
         let receipt = act(&desk, &acting, Command::Pause(on)).await?;
         // What was approved meanwhile.
         run::resume(&desk.edge.kernel);
-        receipt
+        (receipt, Vec::new())
     };
     let state = desk.ledger.snapshot();
     let in_flight = state.open_intents.keys().filter(|_| on);
@@ -184,6 +188,7 @@ async fn pause(desk: Arc<Desk>, narrowing: Narrowing, asked: Pause) -> Result<Pa
         changed: matches!(receipt.reply, Reply::Changed(true)),
         audit_id: event_of(&receipt),
         in_flight: in_flight.cloned().collect(),
+        cancelled,
     })
 }
 

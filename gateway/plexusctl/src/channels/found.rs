@@ -16,6 +16,8 @@ pub(super) struct Found {
     pub(super) name: String,
     /// Whether a peer of the owner's is meant.
     pub(super) peer: bool,
+    /// Whether it has no other member.
+    pub(super) alone: bool,
 }
 
 impl Found {
@@ -45,7 +47,8 @@ fn missing(all: &Channels, why: String) -> Stop {
     }
     if all.you.is_empty() {
         let why = "there is no source with channels";
-        return Stop::new(Exit::Failed, "not_found", why).next("plexusctl channels join");
+        return Stop::new(Exit::Failed, "not_found", why)
+            .next("plexusctl channels join RELAY --name NAME");
     }
     Stop::new(Exit::Failed, "not_found", why).next("plexusctl channels list")
 }
@@ -89,6 +92,7 @@ pub(super) async fn find(
         channel: channel.id.clone(),
         name: channel.name.clone().unwrap_or_else(|| wanted.to_owned()),
         peer: channel.peer,
+        alone: channel.member_count == 1,
     })
 }
 

@@ -6,7 +6,10 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
-use plexus_owner::channels::{Identity, List};
+use plexus_owner::{
+    channels::{Identity, List},
+    sources::Remove,
+};
 use plexus_protocol::SourceId;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -32,7 +35,7 @@ pub(super) struct Join {
 struct JoinResult<'y> {
     #[serde(flatten)]
     added: AddedSource,
-    you: Option<&'y Identity>,
+    you: &'y Identity,
 }
 
 impl Join {
@@ -57,16 +60,23 @@ impl Join {
         let mut owner = desk.open().await?;
         let (added, said) = add.add(desk, &mut owner).await?;
         let channels = owner.call(&List {}).await?;
+        let id = added.added.source.id.clone();
         let mut you = channels.you.iter();
-        let you = you.find(|you| you.source == added.added.source.id);
-        desk.show(&JoinResult { added, you }, || match you {
-            None => said,
-            Some(you) => format!(
+        let Some(you) = you.find(|you| you.source == id) else {
+            owner.call(&Remove { id: id.to_string() }).await?;
+            let away = channels.away.iter().find(|away| away.source == id);
+            let why = away.map_or("it does not say who you are at the relay", |away| &away.why);
+            let why = format!("not added: {}", text::line(why));
+            let next = "put that right and run this again";
+            return Err(Stop::new(Exit::Failed, "source_unavailable", why).next(next));
+        };
+        desk.show(&JoinResult { added, you }, || {
+            format!(
                 "{said}\nyou are {} at {}; others compare your key: {}",
                 text::line(&you.name),
                 text::line(&you.relay),
                 text::line(&you.fingerprint),
-            ),
+            )
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 use plexus_client::text;
 use plexus_owner::channels::{
     ChannelRow, Channels, Device, DeviceState, Identity, KeyState, Keys, Member, Members, Message,
-    Messages, Sender, SignedKey,
+    Messages, Sender, SignedKey, UserKind,
 };
 
 pub(super) fn listed(all: &Channels) -> String {
@@ -31,12 +31,17 @@ pub(super) fn listed(all: &Channels) -> String {
             format!("{}{more}", names.join(", ")),
         ]
     });
-    let none = "no channels: plexusctl channels create, or ask a member to add you";
-    let mut lines = vec![table(
-        ["channel", "id", "source", "status", "members"],
-        rows.collect(),
-        none,
-    )];
+    let mut lines = Vec::new();
+    let is_member = all.you.iter().any(|you| !you.peer);
+    // Where a source is away there may be channels.
+    if !all.channels.is_empty() || is_member || all.away.is_empty() {
+        let none = match is_member {
+            true => "no channels: plexusctl channels create NAME, or ask a member to add you",
+            false => "no channels: plexusctl channels join RELAY --name NAME",
+        };
+        let head = ["channel", "id", "source", "status", "members"];
+        lines.push(table(head, rows.collect(), none));
+    }
     for you in &all.you {
         let who = match you.peer {
             true => "the peer is",
@@ -246,10 +251,14 @@ pub(super) fn compare(you: &Identity, person: &Member) -> String {
     });
     let keys: Vec<_> = keys.collect();
     let name = quoted(&person.user.name);
+    let who = match person.user.kind {
+        UserKind::Human => name.clone(),
+        UserKind::Agent => format!("the person who runs {name}"),
+    };
     format!(
         "the key of {name}, as the relay shows it:\n{}\nyour key:\n  {}\n\n\
-         1. Reach {name} in a way that does not pass this relay: a telephone call, or in person.\n\
-         2. {name} reads their own fingerprint to you: it is the one above, digit for digit.\n   \
+         1. Ask {who}, in a way that does not pass this relay: a telephone call, or in person.\n\
+         2. They read the fingerprint of {name} to you: it is the one above, digit for digit.\n   \
          Who uses Plexus sees it with: plexusctl channels list\n\
          3. Read yours to them; they compare it with what they see of you: plexusctl channels members\n\
          If one differs, somebody may read along: write nothing secret, remove the member, and tell the relay's operator.",
@@ -312,6 +321,30 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn no_channels_say_why_and_what_to_do() {
+        let of = |you: Value, away: Value| {
+            let all = json!({"channels": [], "more": 0, "you": you, "away": away});
+            listed(&serde_json::from_value(all).unwrap())
+        };
+        let away = json!([{"source": "talk", "why": "the relay was not reached"}]);
+        assert_eq!(
+            of(json!([]), away),
+            "talk is away: the relay was not reached"
+        );
+        let nobody = of(json!([]), json!([]));
+        assert_eq!(
+            nobody,
+            "no channels: plexusctl channels join RELAY --name NAME"
+        );
+        let you = json!([{"id": "01", "name": "Ana", "fingerprint": "1a2b", "relay": "https://r", "source": "talk"}]);
+        let member = of(you, json!([]));
+        assert!(
+            member.starts_with("no channels: plexusctl channels create NAME"),
+            "{member}"
+        );
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn rule_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
 fn list_rows(model: &Model, styles: Styles, area: Rect) -> Vec<Line<'static>> {
     if model.channels.is_empty() {
         let said = match model.is_listed {
-            true => "no channels: plexusctl channels create",
+            true => "no channels: plexusctl channels create NAME",
             false => "",
         };
         let rows = lines::wrap(said, area.width.into());
