@@ -32,6 +32,8 @@ const HEADER_MOST: u64 = 1 << 20;
 /// The ledger's name in the backup and in the state directory.
 const LEDGER: &str = "ledger.redb";
 const HEADS: &str = "audit-heads.jsonl";
+/// A longer file of a worker is none of an identity.
+const IDENTITY_MOST: u64 = 16 << 20;
 /// The folder of what workers keep, in both.
 const WORKERS: &str = "workers";
 /// The folder of archives, in both.
@@ -165,11 +167,9 @@ fn known(name: &str) -> bool {
     }
 }
 
-/// Whether a file in the folder of workers is of an identity: `<source>/agents/<identity>/…`, or how it was registered. The lock
-/// is made anew.
+/// Whether a file in the folder of workers is of an identity: `<source>/agents/<identity>/…`. The lock is made anew.
 fn is_of_identity(file: &str) -> bool {
     match file.split('/').collect::<Vec<_>>()[..] {
-        [_, "registration.json"] => true,
         [_, "agents", _, file] | [_, "agents", _, "chains", file] => file != "lock",
         _ => false,
     }

@@ -1,7 +1,8 @@
 //! Making a backup: of a ledger at rest, or of a copy that the running daemon has made.
 
 use super::{
-    ARCHIVE, BackupError, Entry, HEADS, Header, LEDGER, MAGIC, SEAL, WORKERS, hex, known, secret,
+    ARCHIVE, BackupError, Entry, HEADER_MOST, HEADS, Header, IDENTITY_MOST, LEDGER, MAGIC, SEAL,
+    WORKERS, hex, known, secret,
 };
 use plexus_protocol::Timestamp;
 use plexus_record::Trust;
@@ -191,14 +192,19 @@ pub(super) fn prepare(home: &Path, copy: &Copy, secrets: bool) -> Result<Prepare
         });
         contents.push(Content::Copied(path));
     }
-    for name in beside(home)? {
-        if secret(&name) && !secrets {
-            continue;
-        }
+    for name in beside(home, secrets)? {
         let path = home.join(&name);
         let io = |e| BackupError::io(&path, e);
         let mut taken = Zeroizing::new(Vec::new());
-        let mut file = read_private(&path).map_err(io)?;
+        let is_of_worker = name.starts_with(WORKERS);
+        let mut file = match read_private(&path) {
+            // Its worker runs, and may have done with it.
+            Err(e) if is_of_worker && e.kind() == io::ErrorKind::NotFound => continue,
+            read => read.map_err(io)?,
+        };
+        if is_of_worker && file.metadata().map_err(io)?.len() > IDENTITY_MOST {
+            return Err(io(io::Error::other("it is too large for an identity")));
+        }
         file.read_to_end(&mut taken).map_err(io)?;
         files.push(Entry {
             name,
@@ -238,6 +244,11 @@ impl Prepared {
         };
         let text =
             serde_json::to_string(&self.header).map_err(|e| BackupError::Other(e.to_string()))?;
+        if text.len() as u64 >= HEADER_MOST {
+            let many = self.header.files.len();
+            let why = format!("{many} files are more than a backup names: look into {WORKERS}/");
+            return Err(BackupError::Other(why));
+        }
         out.write_all(format!("{MAGIC}{text}\n").as_bytes())
             .map_err(io)?;
         for (entry, content) in self.header.files.iter().zip(&self.contents) {
@@ -288,11 +299,12 @@ fn archived(copy: &Path) -> Result<Vec<String>, BackupError> {
 }
 
 /// Names of the files of the state directory that a backup may hold, but for the ledger's own.
-fn beside(home: &Path) -> Result<Vec<String>, BackupError> {
+fn beside(home: &Path, secrets: bool) -> Result<Vec<String>, BackupError> {
     let mut names: Vec<String> = Vec::new();
-    let mut folders = ["", "agents", "extensions", "secrets", WORKERS]
-        .map(str::to_owned)
-        .to_vec();
+    let mut folders = ["", "agents", "extensions"].map(str::to_owned).to_vec();
+    if secrets {
+        folders.extend(["secrets", WORKERS].map(str::to_owned));
+    }
     while let Some(folder) = folders.pop() {
         let path = home.join(&folder);
         let entries = match fs::read_dir(&path) {
@@ -318,7 +330,12 @@ fn beside(home: &Path) -> Result<Vec<String>, BackupError> {
             };
             if kind.is_dir() && leads_on {
                 folders.push(name);
-            } else if kind.is_file() && known(&name) && name != LEDGER && name != HEADS {
+            } else if kind.is_file()
+                && known(&name)
+                && (secrets || !secret(&name))
+                && name != LEDGER
+                && name != HEADS
+            {
                 names.push(name);
             }
         }
