@@ -197,7 +197,6 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     );
 }
 
-/// The gateway hears who signed another key, who came, and who does not get it; an agent, of the channel that it is lent.
 /// The only key of an identity is in a backup with secrets, and comes back by it. The sandbox is proven beside the gateway, where
 /// no worker is registered.
 #[test]
@@ -233,6 +232,7 @@ fn identity_comes_back_with_a_backup() {
     assert_eq!(world.heard(channel), ["back again"]);
 }
 
+/// The gateway hears who signed another key, who came, and who does not get it; an agent, of the channel that it is lent.
 #[test]
 fn renewed_keys_are_heard_with_who_signed_them() {
     let world = World::joined();

@@ -238,6 +238,9 @@ pub struct Add {
     /// `ask` or `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
+    /// Whether it is refused where a source of its id is there, which it replaces else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_new: Option<bool>,
 }
 
 /// Its folders are looked at before the guard of an act that widens is taken.

@@ -1,11 +1,17 @@
 //! `plexusctl grants`: what stands, and the owner's acts on it (docs/protocol/owner.md#grants-and-tokens).
 
-use crate::{calls, owner::Desk, table::table, terms::Terms};
+use crate::{
+    calls,
+    owner::{Desk, Owner},
+    table::table,
+    terms::Terms,
+};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
     exposure,
     grants::{Give, Given, List, Revoke},
+    sources,
 };
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, PendingId, Timestamp, TokenId, TrustWindow, Verb,
@@ -80,19 +86,10 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 let why = format!("{agent} holds no grant of {capability}");
                 Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
             };
-            // A revocation also bars what nobody has granted. Of what nobody knows it is a slip of the finger; where that
-            // cannot be found out, it is made all the same.
-            let known = owner.call(&exposure::List {}).await;
-            let held = owner.call(&List {}).await;
-            if let (Ok(known), Ok(held)) = (known, held)
-                && known.capabilities.iter().all(|one| one.id != capability)
-                && held
-                    .grants
-                    .iter()
-                    .all(|one| one.capability_id != capability)
-            {
-                let typed = [capability.clone()];
-                return Err(desk.meant(&typed, nothing()).await);
+            if is_slip(&mut owner, &capability).await {
+                return Err(desk
+                    .meant(std::slice::from_ref(&capability), nothing())
+                    .await);
             }
             let reply = owner.call(&asked).await?;
             if !reply.ok {
@@ -109,6 +106,28 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
             })
         }
     }
+}
+
+/// Whether nobody knows of this capability. A revocation also bars what nobody has granted: so it is made wherever that cannot be
+/// found out, as of a source that is disabled.
+async fn is_slip(owner: &mut Owner, capability: &CapabilityId) -> bool {
+    let known = owner.call(&exposure::List {}).await;
+    let held = owner.call(&List {}).await;
+    let sources = owner.call(&sources::List {}).await;
+    let (Ok(known), Ok(held), Ok(sources)) = (known, held, sources) else {
+        return false;
+    };
+    let source = capability.parts().0;
+    let mut rows = sources.sources.iter();
+    let is_listed = rows
+        .find(|row| row.source.id.as_str() == source)
+        .is_none_or(|row| row.source.enabled);
+    is_listed
+        && known.capabilities.iter().all(|one| one.id != *capability)
+        && held
+            .grants
+            .iter()
+            .all(|one| one.capability_id != *capability)
 }
 
 /// A grant, without the token that comes with it (docs/protocol/owner.md#grants-and-tokens): nobody here uses it, so nobody

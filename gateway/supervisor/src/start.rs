@@ -109,7 +109,12 @@ const OPENED: &str = "Opened";
 impl StartError {
     /// Whether its cage was proven before: what failed is the opening of its source.
     pub(super) fn is_of_the_source(&self) -> bool {
-        matches!(self, Self::Open(_) | Self::Late(OPENED))
+        match self {
+            Self::Open(error) => {
+                matches!(error.reason, OpenFailure::Config | OpenFailure::Unavailable)
+            }
+            other => matches!(other, Self::Late(OPENED)),
+        }
     }
 
     pub(super) fn prepare(what: &'static str) -> impl Fn(io::Error) -> Self {

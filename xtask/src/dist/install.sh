@@ -80,10 +80,10 @@ place_app() { # by renames, which no signal cuts: the application is signed over
     mkdir -p "$prefix"
     trap '' HUP INT TERM
     if [ -e "$to" ]; then
-        rm -rf "$before"
+        [ ! -e "$before" ] || mv "$before" "$scratch/older"
         mv "$to" "$before"
     fi
-    mv "$new" "$to"
+    mv "$new" "$to" || { [ ! -e "$before" ] || mv "$before" "$to"; exit 1; }
     signals_end
 }
 signals_end() {

@@ -195,7 +195,26 @@ pub(super) async fn add(
     if call.kind.trim().is_empty() {
         return Err(Refused::malformed("`kind` is required"));
     }
-    Ok(added(&desk, &narrowing, members(&call)).await??)
+    let mut whole = members(&call);
+    if whole.remove("onlyNew") != Some(Value::Bool(true)) {
+        return Ok(added(&desk, &narrowing, whole).await??);
+    }
+    let checked = Checked::of(&desk, whole).await;
+    let acting = narrowing.wider(&desk).await?;
+    let turn = desk.turn().await;
+    if let Ok((id, _)) = &checked.wanted
+        && let Some(there) = known(&desk, id.as_str())
+    {
+        let why = format!(
+            "There is a source {id} already, of the kind {}.",
+            there.config.kind
+        );
+        let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
+        return Err(Refused::new(
+            error.next(format!("plexusctl sources set {id}")),
+        ));
+    }
+    Ok(put(&desk, acting, turn, checked).await??)
 }
 
 /// Adds a source, or puts it in place of the one of its id.

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     owner::{Desk, Owner, patiently},
     prompt,
+    screen::system,
     table::table,
 };
 use clap::Args;
@@ -20,8 +21,20 @@ use plexus_owner::{
 use plexus_protocol::{CapabilityId, SourceId};
 use serde::Serialize;
 use serde_json::Map;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 use zeroize::Zeroizing;
+
+/// How long a new source may take until it answers: one that registers at a relay takes 20 s.
+const START: Duration = Duration::from_secs(25);
+/// The code of the refusal of a source whose id is there.
+const TAKEN: &str = "precondition_changed";
 
 /// A source to add.
 #[derive(Args)]
@@ -107,14 +120,6 @@ impl Add {
         let (id, body) = self.body(connector)?;
         let secrets = self.secrets(desk, &connector.form)?;
         let there = owner.call(&List {}).await?.sources;
-        if let Some(row) = there.iter().find(|row| row.source.id == id) {
-            let why = format!(
-                "there is a source {id} already, of the kind {}",
-                row.source.kind
-            );
-            let next = format!("add another one with --id NAME; or plexusctl sources set {id}");
-            return Err(Stop::new(Exit::Failed, "exists", why).next(next));
-        }
         if let Some(folder) = connector
             .root
             .as_deref()
@@ -129,7 +134,26 @@ impl Add {
                 return Err(Stop::usage(why).next("a second source on it is named with --id NAME"));
             }
         }
-        let added = owner.call(&body).await?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+        let added = match owner.call(&body).await {
+            Ok(added) => added,
+            // It may be saved all the same, and be another's where that is the reason.
+            Err(stop) if stop.code == TAKEN => {
+                return Err(stop.next(format!(
+                    "add another one with --id NAME; or plexusctl sources set {id}"
+                )));
+            }
+            Err(stop) => {
+                let there = owner
+                    .call(&List {})
+                    .await
+                    .map_or(Vec::new(), |all| all.sources);
+                return Err(match there.iter().any(|row| row.source.id == id) {
+                    true => self.take_back(desk, &id, stop, &mut interrupt).await,
+                    false => stop,
+                });
+            }
+        };
         let open = self.missing_secrets(&connector.form, &secrets);
         let is_whole = open.iter().all(|field| !field.required);
         let tried = patiently("the source is started, and tested…", async {
@@ -137,51 +161,63 @@ impl Add {
                 secret::set(owner, &id, name, value).await?;
             }
             match is_whole {
-                true => health_of(owner, &id).await.map(Some),
+                true => answered(owner, &id).await.map(Some),
                 false => Ok(None),
             }
         });
         let tried = tokio::select! {
             tried = tried => tried,
-            _ = tokio::signal::ctrl_c() => Err(Stop::new(Exit::Failed, "interrupted", "you interrupted it")),
+            _ = interrupt.recv() => Err(Stop::new(Exit::Failed, "interrupted", "you interrupted it")),
         };
-        let away = |health: &Option<Option<ProbedSource>>| {
-            let row = health
-                .iter()
-                .flatten()
-                .find(|row| !self.keep && is_away(row));
-            row.map(|row| Stop::new(Exit::Failed, "source_unavailable", sentence(row)))
-        };
-        let health = match tried {
-            Ok(health) => match away(&health) {
-                Some(stop) => return Err(self.take_back(desk, &id, stop).await),
-                None => health,
-            },
-            Err(stop) => return Err(self.take_back(desk, &id, stop).await),
+        let health = match tried.and_then(|health| self.serving(health)) {
+            Ok(health) => health,
+            Err(stop) => return Err(self.take_back(desk, &id, stop, &mut interrupt).await),
         };
         let added = AddedSource { added, health };
         let said = registered(&added, &id, &open);
         Ok((added, said))
     }
 
-    /// Leaves nothing behind of a new source that does not serve, unless it is to be kept.
-    async fn take_back(&self, desk: &Desk, id: &SourceId, stop: Stop) -> Stop {
+    /// The same, unless it does not serve and is not to be kept.
+    fn serving(&self, health: TestedHealth) -> Result<TestedHealth, Stop> {
+        let row = health.iter().flatten().find(|row| is_away(row));
+        let Some(row) = row.filter(|_| !self.keep) else {
+            return Ok(health);
+        };
+        let why = match row.health.status {
+            HealthStatus::Unknown => format!("{} has not answered in time", row.id),
+            _ => sentence(row),
+        };
+        Err(Stop::new(Exit::Failed, "source_unavailable", why))
+    }
+
+    /// Leaves nothing behind of a new source that does not serve, unless it is to be kept. A further Ctrl-C ends the waiting.
+    async fn take_back(
+        &self,
+        desk: &Desk,
+        id: &SourceId,
+        stop: Stop,
+        interrupt: &mut Signal,
+    ) -> Stop {
         if self.keep {
             return stop.next(format!("plexusctl sources test {id}"));
         }
-        let remove = Remove { id: id.to_string() };
-        // What was asked last may have no answer yet: another connection.
-        let removed = match desk.open().await {
-            Ok(mut owner) => owner.call(&remove).await,
-            Err(stop) => Err(stop),
+        let removed = patiently("it is taken out again…", async {
+            // What was asked last may have no answer yet: another connection.
+            let mut owner = desk.open().await?;
+            owner.call(&Remove { id: id.to_string() }).await
+        });
+        let removed = tokio::select! {
+            removed = removed => removed.is_ok(),
+            _ = interrupt.recv() => false,
         };
         match removed {
-            Ok(_) => {
+            true => {
                 let why = format!("not added: {}", stop.why);
                 let next = "put that right and run this again; --keep adds it all the same";
                 Stop::new(Exit::Failed, &stop.code, why).next(next)
             }
-            Err(_) => stop.next(format!("plexusctl sources remove {id}")),
+            false => stop.next(format!("plexusctl sources remove {id}")),
         }
     }
 
@@ -319,6 +355,7 @@ impl Add {
             enabled: Some(true),
             route: Some(route),
             approval: self.ask.then(|| "ask".to_owned()),
+            only_new: Some(true),
             ..sources::Add::default()
         };
         Ok((id, body))
@@ -331,7 +368,22 @@ pub(crate) struct AddedSource {
     #[serde(flatten)]
     pub(crate) added: AddResult,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) health: Option<Option<ProbedSource>>,
+    pub(super) health: TestedHealth,
+}
+
+/// How a source does, where that was asked, and it is enabled.
+type TestedHealth = Option<Option<ProbedSource>>;
+
+/// How a new source does: one that has something to make before it serves is asked again.
+async fn answered(owner: &mut Owner, id: &SourceId) -> Result<Option<ProbedSource>, Stop> {
+    let until = Instant::now() + START;
+    loop {
+        let health = health_of(owner, id).await?;
+        let is_unknown = |row: &ProbedSource| row.health.status == HealthStatus::Unknown;
+        if !health.as_ref().is_some_and(is_unknown) || Instant::now() >= until {
+            return Ok(health);
+        }
+    }
 }
 
 /// Whether it does not serve, as far as anybody knows: no answer is none.

@@ -2,7 +2,7 @@
 
 use super::there;
 use crate::{
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, patiently},
     table::table,
 };
 use clap::Args;
@@ -21,7 +21,8 @@ pub(super) struct Test {
 impl Test {
     /// 0 where all of them serve, 1 where one does not.
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
-        let mut rows = health(owner).await?;
+        let asking = "each source is started, and asked how it does…";
+        let mut rows = patiently(asking, health(owner)).await?;
         if let Some(source) = &self.source {
             rows.retain(|row| row.id == *source);
             if rows.is_empty() {

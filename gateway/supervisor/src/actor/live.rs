@@ -88,6 +88,8 @@ struct Probing {
     out: Option<Duration>,
     /// The owner asked, and no check has been sent since.
     asked: bool,
+    /// What the one that is out may take.
+    within: Duration,
 }
 
 struct Stopping {
@@ -165,6 +167,7 @@ impl<P: Process> Live<P> {
                 due,
                 out: None,
                 asked: false,
+                within: Duration::ZERO,
             },
             stop: None,
             timer: Box::pin(sleep_until(due)),
@@ -486,7 +489,7 @@ impl<P: Process> Live<P> {
             }
             tracing::debug!(name: "worker.probe_excused", pid = self.pid(), durationMs = u64::try_from(late.as_millis()).unwrap_or(u64::MAX), "a missed probe is excused");
             self.probe.out = Some(self.process.slept());
-            self.probe.due = now + self.context.pace.probe_within;
+            self.probe.due = now + self.probe.within;
             return NextStep::GoOn;
         }
         if let Some(held) = self.process.held() {
@@ -511,15 +514,16 @@ impl<P: Process> Live<P> {
         self.notify(dropped);
         self.probe.nonce += 1;
         self.probe.out = Some(self.process.slept());
-        self.probe.due = now + self.context.pace.probe_within;
+        self.probe.within = self.context.pace.probe_within;
         let nonce = self.probe.nonce;
         let message = match std::mem::take(&mut self.probe.asked) {
             true => {
-                self.probe.due += CHECK_WITHIN;
+                self.probe.within += CHECK_WITHIN;
                 ToWorker::Check { nonce }
             }
             false => ToWorker::Probe { nonce },
         };
+        self.probe.due = now + self.probe.within;
         match self.send(message).await {
             Ok(()) => NextStep::GoOn,
             Err(_) => self.terminate(Cause::Exited),

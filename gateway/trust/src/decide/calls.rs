@@ -437,7 +437,12 @@ fn given_with<'a>(agent: &'a Agent, item: &Item, id: &CapabilityId) -> Option<&'
         return None;
     };
     let grant = agent.grants.get(id)?;
-    (grant.granted_at == at && grant.calls_left().is_some()).then_some(grant)
+    // Of two that were approved in one millisecond nobody can tell.
+    let others = agent.items.values().filter(|other| other.id != item.id);
+    let is_alone = !others.into_iter().any(|other| {
+        other.state == item.state && other.asks.iter().any(|ask| ask.capability == *id)
+    });
+    (is_alone && grant.granted_at == at && grant.calls_left().is_some()).then_some(grant)
 }
 
 /// What an outcome gives back to the grants that counted the call, as far as they are still there.
