@@ -556,7 +556,7 @@ fn slips_of_the_hand_change_nothing() {
     };
     let refused = add(&[]);
     refused.expect_status(1);
-    assert_contains(&refused.stderr, "there is a source caldav already");
+    assert_contains(&refused.stderr, "There is a source caldav already");
     assert_contains(&refused.stderr, "--id NAME");
     let mistyped = ["grants", "revoke", "planner", "caldav.todos.lst"];
     let refused = office.gateway.cli(mistyped);

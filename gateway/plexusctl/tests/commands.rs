@@ -665,7 +665,7 @@ fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
     assert_eq!(
         added.unwrap().body,
         json!({"id": "my-vault", "kind": "obsidian-fs", "enabled": true, "route": {"vaultPath": real},
-            "label": "my-vault", "approval": "ask"})
+            "label": "my-vault", "approval": "ask", "onlyNew": true})
     );
     let refused = place.owner(&["sources", "add", "obsidian-fs", path, "--id", "workspace"]);
     assert_eq!(refused.code, 1, "{refused:?}");

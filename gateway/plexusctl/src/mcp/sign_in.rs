@@ -12,6 +12,7 @@ use plexus_owner::sign_ins::{
 use plexus_owner_client::browser;
 use plexus_protocol::{SourceId, Timestamp};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Longest wait of one question, in seconds.
 const AT_ONCE: u64 = 20;
@@ -86,7 +87,8 @@ impl SignInOptions {
                 id: begun.id.clone(),
                 wait: AT_ONCE,
             };
-            let told = desk.open().await?.call(&look).await?;
+            let within = Duration::from_secs(look.wait + 10);
+            let told = desk.open().await?.call_within(&look, within).await?;
             match told.stage {
                 SignInStage::Waiting => {}
                 SignInStage::SignedIn => return Ok(Some(begun.id)),

@@ -628,7 +628,7 @@ mod tests {
         assert_eq!(
             json!(body.unwrap().1),
             json!({"id": "mail", "kind": "mail-imap", "label": "mail", "enabled": true,
-                "route": {"host": "a=b", "spool": "/usr"}})
+                "onlyNew": true, "route": {"host": "a=b", "spool": "/usr"}})
         );
         assert!(add(Some("/usr"), &[]).body(&connector).is_err());
         let secret = add(None, &["token=hunter2"]).body(&connector);
