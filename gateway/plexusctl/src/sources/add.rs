@@ -120,6 +120,14 @@ impl Add {
         let (id, body) = self.body(connector)?;
         let secrets = self.secrets(desk, &connector.form)?;
         let there = owner.call(&List {}).await?.sources;
+        let taken = || format!("add another one with --id NAME; or plexusctl sources set {id}");
+        if let Some(row) = there.iter().find(|row| row.source.id == id) {
+            let why = format!(
+                "There is a source {id} already, of the kind {}.",
+                row.source.kind
+            );
+            return Err(Stop::new(Exit::Failed, TAKEN, why).next(taken()));
+        }
         if let Some(folder) = connector
             .root
             .as_deref()
@@ -137,18 +145,17 @@ impl Add {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
         let added = match owner.call(&body).await {
             Ok(added) => added,
-            // It may be saved all the same, and be another's where that is the reason.
-            Err(stop) if stop.code == TAKEN => {
-                return Err(stop.next(format!(
-                    "add another one with --id NAME; or plexusctl sources set {id}"
-                )));
-            }
+            // Somebody else's, since the look.
+            Err(stop) if stop.code == TAKEN => return Err(stop.next(taken())),
+            // It may be saved all the same.
             Err(stop) => {
-                let there = owner
-                    .call(&List {})
-                    .await
-                    .map_or(Vec::new(), |all| all.sources);
-                return Err(match there.iter().any(|row| row.source.id == id) {
+                let now = owner.call(&List {}).await;
+                let is_ours = |row: &sources::SourceRow| {
+                    row.source.id == id
+                        && row.source.kind == body.kind
+                        && row.source.route == body.route
+                };
+                return Err(match now.is_ok_and(|all| all.sources.iter().any(is_ours)) {
                     true => self.take_back(desk, &id, stop, &mut interrupt).await,
                     false => stop,
                 });
