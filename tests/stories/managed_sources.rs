@@ -331,3 +331,25 @@ fn managed_sources_answer_as_they_were_recorded() {
     wire.gateway.restart();
     assert_eq!(ids(&wire), before);
 }
+
+/// An addition of what is new alone replaces nothing; one without that word does.
+#[test]
+fn addition_of_only_new_replaces_nothing() {
+    let (gateway, one, two) = (Gateway::start(), Folder::empty(), Folder::empty());
+    let owner = gateway.owner();
+    let add = |folder: &Folder, only_new: bool| {
+        let body = json!({"id": "notes", "kind": "workspace-dir", "route": {"path": folder.path()}, "onlyNew": only_new});
+        owner.post("/admin/api/sources", body)
+    };
+    let path = || {
+        let listed = owner.get("/admin/api/sources").expect_ok();
+        let rows = listed["sources"].as_array().expect("sources").clone();
+        let row = rows.into_iter().find(|row| row["id"] == "notes");
+        row.expect("it is there")["route"]["path"].clone()
+    };
+    add(&one, true).expect_ok();
+    add(&two, true).expect_error(409, "precondition_changed");
+    assert_eq!(path(), json!(one.path()));
+    add(&two, false).expect_ok();
+    assert_eq!(path(), json!(two.path()), "the control");
+}

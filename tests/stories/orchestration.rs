@@ -270,10 +270,11 @@ fn independent_tasks_run_side_by_side_and_stop() {
         data["payload"]["tasks"]["running"] == 2
     });
     assert_eq!(heard["payload"]["board"], json!(id));
-    let again = json!({"board": id, "agents": ["codex.run"]});
-    let twice = office.agent().invoke(RUN, again);
-    let error = twice.expect_error(400, "transport_error");
-    assert_contains(&error.to_string(), "under way already");
+    let twice = office
+        .agent()
+        .must_ask(RUN, json!({"board": id, "agents": ["codex.run"]}));
+    let plan = office.desk.owner().plan(&twice);
+    assert_contains(&plan["error"].to_string(), "under way already");
 
     // Stopped by its agent, both runs end, and the third is not made.
     office.approved(STOP, &json!({"board": id}));

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Reasons of a source that say of what the input names that it is not there, is there twice, or is not of a kind, or in a
 /// state, that can be changed so. A reason that the owner or time can take away is not among them: such a card may be
 /// approved later.
-const OF_THE_INPUT: [&str; 22] = [
+const OF_THE_INPUT: [&str; 19] = [
     "not_found",
     "not_undoable",
     "not_kept",
@@ -46,11 +46,8 @@ const OF_THE_INPUT: [&str; 22] = [
     "not_readable",
     "repeats",
     "already_done",
-    "under_way",
     "not_under_way",
     "nothing_left",
-    "task_state",
-    "archived",
     "ambiguous",
     "not_a_file",
     "not_a_directory",

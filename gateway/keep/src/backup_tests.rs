@@ -84,6 +84,22 @@ fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
     assert!(matches!(again, Err(BackupError::Exists(_))));
 }
 
+/// A worker writes them while a backup is made, and may write what is none.
+#[test]
+fn identities_are_bounded_and_only_looked_for_with_secrets() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    let large = home.path().join("workers/talk/agents/pat-1/large");
+    let file = fs::File::create(&large).unwrap();
+    file.set_len(super::IDENTITY_MOST + 1).unwrap();
+    backed_up(home.path(), false, &out.path().join("without")).unwrap();
+    let refused = backed_up(home.path(), true, &out.path().join("with"));
+    let why = refused.err().unwrap().to_string();
+    assert!(why.contains("pat-1/large: it is too large"), "{why}");
+    assert!(!out.path().join("with").exists());
+    file.set_len(super::IDENTITY_MOST).unwrap();
+    backed_up(home.path(), true, &out.path().join("with")).expect("the control");
+}
+
 /// Called sound, it would be a backup of what a power cut takes away.
 #[test]
 fn a_ledger_that_may_be_on_no_disk_is_not_backed_up_at_rest() {

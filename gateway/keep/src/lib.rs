@@ -27,13 +27,15 @@ const MAGIC: &str = "plexus-backup 1\n";
 const SEAL: &str = "sha256 ";
 /// Length of the last line, in bytes.
 const SEAL_BYTES: u64 = SEAL.len() as u64 + 64 + 1;
-/// A longer header is none of ours: a hundred bytes for each of ten thousand files.
-const HEADER_MOST: u64 = 1 << 20;
+/// A longer header is none of ours: two hundred bytes for each of forty thousand files.
+const HEADER_MOST: u64 = 8 << 20;
 /// The ledger's name in the backup and in the state directory.
 const LEDGER: &str = "ledger.redb";
 const HEADS: &str = "audit-heads.jsonl";
 /// A longer file of a worker is none of an identity.
 const IDENTITY_MOST: u64 = 16 << 20;
+/// What all identities may come to, in bytes: they are read whole.
+const IDENTITIES_MOST: u64 = 256 << 20;
 /// The folder of what workers keep, in both.
 const WORKERS: &str = "workers";
 /// The folder of archives, in both.

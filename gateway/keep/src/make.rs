@@ -1,8 +1,8 @@
 //! Making a backup: of a ledger at rest, or of a copy that the running daemon has made.
 
 use super::{
-    ARCHIVE, BackupError, Entry, HEADER_MOST, HEADS, Header, IDENTITY_MOST, LEDGER, MAGIC, SEAL,
-    WORKERS, hex, known, secret,
+    ARCHIVE, BackupError, Entry, HEADER_MOST, HEADS, Header, IDENTITIES_MOST, IDENTITY_MOST,
+    LEDGER, MAGIC, SEAL, WORKERS, hex, known, secret,
 };
 use plexus_protocol::Timestamp;
 use plexus_record::Trust;
@@ -192,6 +192,7 @@ pub(super) fn prepare(home: &Path, copy: &Copy, secrets: bool) -> Result<Prepare
         });
         contents.push(Content::Copied(path));
     }
+    let mut of_workers = 0;
     for name in beside(home, secrets)? {
         let path = home.join(&name);
         let io = |e| BackupError::io(&path, e);
@@ -202,10 +203,18 @@ pub(super) fn prepare(home: &Path, copy: &Copy, secrets: bool) -> Result<Prepare
             Err(e) if is_of_worker && e.kind() == io::ErrorKind::NotFound => continue,
             read => read.map_err(io)?,
         };
-        if is_of_worker && file.metadata().map_err(io)?.len() > IDENTITY_MOST {
-            return Err(io(io::Error::other("it is too large for an identity")));
+        if is_of_worker {
+            let most = IDENTITY_MOST.min(IDENTITIES_MOST - of_workers);
+            of_workers += (&mut file)
+                .take(most + 1)
+                .read_to_end(&mut taken)
+                .map_err(io)? as u64;
+            if taken.len() as u64 > most {
+                return Err(io(io::Error::other("it is too large for an identity")));
+            }
+        } else {
+            file.read_to_end(&mut taken).map_err(io)?;
         }
-        file.read_to_end(&mut taken).map_err(io)?;
         files.push(Entry {
             name,
             bytes: taken.len() as u64,
@@ -246,7 +255,7 @@ impl Prepared {
             serde_json::to_string(&self.header).map_err(|e| BackupError::Other(e.to_string()))?;
         if text.len() as u64 >= HEADER_MOST {
             let many = self.header.files.len();
-            let why = format!("{many} files are more than a backup names: look into {WORKERS}/");
+            let why = format!("{many} files are more than a backup names");
             return Err(BackupError::Other(why));
         }
         out.write_all(format!("{MAGIC}{text}\n").as_bytes())

@@ -289,7 +289,7 @@ pub struct RevokedAgent {
     pub revoked_jtis: Vec<TokenId>,
     /// The event.
     pub audit_id: String,
-    /// Effects that were sent before; those among `cancelled` are being stopped.
+    /// Effects that were sent before; those among `cancelled` are asked to stop, and may be done all the same.
     pub in_flight: Vec<AuditId>,
     /// Calls that are being cancelled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -154,7 +154,8 @@ pub(crate) fn cancelled(calls: &[CancelledCall]) -> Option<String> {
         format!("{} ({name})", call.capability_id)
     });
     let calls: Vec<_> = calls.collect();
-    (!calls.is_empty()).then(|| format!("being cancelled: {}", text::line(&calls.join(", "))))
+    let calls = (!calls.is_empty()).then(|| text::line(&calls.join(", ")));
+    calls.map(|calls| format!("asked to stop, and perhaps done all the same: {calls}"))
 }
 
 /// Them as a table.

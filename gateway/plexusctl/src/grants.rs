@@ -109,7 +109,7 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
 }
 
 /// Whether nobody knows of this capability. A revocation also bars what nobody has granted: so it is made wherever that cannot be
-/// found out, as of a source that is disabled.
+/// found out, as of a source that offers nothing now.
 async fn is_slip(owner: &mut Owner, capability: &CapabilityId) -> bool {
     let known = owner.call(&exposure::List {}).await;
     let held = owner.call(&List {}).await;
@@ -121,7 +121,7 @@ async fn is_slip(owner: &mut Owner, capability: &CapabilityId) -> bool {
     let mut rows = sources.sources.iter();
     let is_listed = rows
         .find(|row| row.source.id.as_str() == source)
-        .is_none_or(|row| row.source.enabled);
+        .is_none_or(|row| row.live);
     is_listed
         && known.capabilities.iter().all(|one| one.id != *capability)
         && held
@@ -323,7 +323,7 @@ mod tests {
                 &[one.clone(), two.clone()]
             ),
             format!(
-                "; tokens ended: 1\nrequests and approvals ended: {item}\nbeing cancelled: codex.run ({two})\n\
+                "; tokens ended: 1\nrequests and approvals ended: {item}\nasked to stop, and perhaps done all the same: codex.run ({two})\n\
                  already sent before this, and not stopped: {one}"
             )
         );

@@ -502,6 +502,9 @@ pub struct Ask {
     /// What its approval permits beyond the one call: turns of a conversation, or child calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounded: Option<Box<Bounded>>,
+    /// The serial of the grant that was approved with its call, and counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u64>,
 }
 
 impl Ask {

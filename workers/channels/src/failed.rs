@@ -29,9 +29,9 @@ const GONE: &str = "this source's identity was removed by the relay's operator; 
 /// The same of a source of this kind.
 pub(crate) const REMOVED: &str = "this source's identity was removed by the relay's operator: plexusctl channels join RELAY --name NAME --source NEW";
 
-/// Whether the relay does not know this identity.
+/// Whether the relay does not know this identity. A token that has ended says nothing of it: the relay knew the key.
 pub(crate) fn is_removed(error: &ApiError) -> bool {
-    matches!(error.code(), Some(Code::InvalidProof | Code::Unauthorized))
+    error.code() == Some(Code::InvalidProof)
 }
 
 /// Why a message waits in the outbox that the disk holds up.
@@ -63,7 +63,7 @@ fn of_kept(why: &ApiError) -> String {
         ApiError::RateLimited(_) => "the relay asks to wait",
         ApiError::Unreachable { .. } => "the relay did not answer",
         ApiError::Refused(refusal) => match refusal.code {
-            Code::InvalidProof | Code::Unauthorized => {
+            Code::InvalidProof => {
                 "this source's identity was removed by the relay's operator; tell the owner"
             }
             _ => "the relay could not save it",
@@ -98,7 +98,7 @@ fn of_relay(error: &ApiError) -> SourceError {
             Code::Unavailable | Code::UnknownChallenge => {
                 SourceError::unavailable("the relay could not save it; try again later")
             }
-            Code::InvalidProof | Code::Unauthorized => SourceError::unavailable(GONE),
+            Code::InvalidProof => SourceError::unavailable(GONE),
             // Words of the relay's, which is not trusted.
             _ => SourceError::transport("refused", "the relay refuses it"),
         },

@@ -79,11 +79,14 @@ place_app() { # by renames, which no signal cuts: the application is signed over
     [ -d "$new" ] || stop 1 "$file holds no $app. Nothing was installed"
     mkdir -p "$prefix"
     trap '' HUP INT TERM
-    if [ -e "$to" ]; then
-        [ ! -e "$before" ] || mv "$before" "$scratch/older"
-        mv "$to" "$before"
+    older=$scratch/older
+    if [ ! -e "$to" ]; then
+        mv "$new" "$to"
+    else
+        [ ! -e "$before" ] || mv "$before" "$older"
+        { mv "$to" "$before" && { mv "$new" "$to" || { mv "$before" "$to"; false; }; }; } ||
+            { [ ! -e "$older" ] || mv "$older" "$before"; stop 1 "$to could not be replaced. Nothing was installed"; }
     fi
-    mv "$new" "$to" || { [ ! -e "$before" ] || mv "$before" "$to"; exit 1; }
     signals_end
 }
 signals_end() {

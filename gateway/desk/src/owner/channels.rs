@@ -24,6 +24,7 @@ use plexus_trust::Source;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use tokio::task::JoinSet;
 
 /// An act, by the capability of its source.
 trait Act: OwnerCall<Reply = ActResult> {
@@ -76,9 +77,20 @@ struct Answer {
 /// The channels of all sources that have some.
 pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Channels, Refused> {
     let mut all = Channels::default();
-    for (source, peer) in sources(&desk) {
-        let asked = Upkeep::Channels(Talk::List);
-        let answer = match own::ask::<Answer>(&desk, &source, asked, &Map::new().into()).await {
+    // At once: one whose relay hangs holds up none.
+    let mut asked = JoinSet::new();
+    for (n, (source, peer)) in sources(&desk).into_iter().enumerate() {
+        let desk = desk.clone();
+        asked.spawn(async move {
+            let (talk, input) = (Upkeep::Channels(Talk::List), Map::new().into());
+            let answer = own::ask::<Answer>(&desk, &source, talk, &input).await;
+            (n, source, peer, answer)
+        });
+    }
+    let mut answers = asked.join_all().await;
+    answers.sort_by_key(|(n, ..)| *n);
+    for (_, source, peer, answer) in answers {
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 let why = error.message;

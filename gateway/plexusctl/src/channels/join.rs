@@ -59,16 +59,30 @@ impl Join {
         }
         let mut owner = desk.open().await?;
         let (added, said) = add.add(desk, &mut owner).await?;
-        let channels = owner.call(&List {}).await?;
         let id = added.added.source.id.clone();
+        let listed = owner.call(&List {}).await;
+        let channels = listed.map_err(|stop| {
+            let why = format!(
+                "{id} is added, and who you are there is not known yet: {}",
+                stop.why
+            );
+            Stop { why, ..stop }.next("plexusctl channels list")
+        })?;
         let mut you = channels.you.iter();
         let Some(you) = you.find(|you| you.source == id) else {
-            owner.call(&Remove { id: id.to_string() }).await?;
+            let removed = owner.call(&Remove { id: id.to_string() }).await;
             let away = channels.away.iter().find(|away| away.source == id);
             let why = away.map_or("it does not say who you are at the relay", |away| &away.why);
-            let why = format!("not added: {}", text::line(why));
-            let next = "put that right and run this again";
-            return Err(Stop::new(Exit::Failed, "source_unavailable", why).next(next));
+            let stop = |what: &str| {
+                let why = format!("{what}: {}", text::line(why));
+                Stop::new(Exit::Failed, "source_unavailable", why)
+            };
+            return Err(match removed {
+                Ok(_) => stop("not added").next("put that right and run this again"),
+                Err(_) => {
+                    stop("added, and of no use").next(format!("plexusctl sources remove {id}"))
+                }
+            });
         };
         desk.show(&JoinResult { added, you }, || {
             format!(

@@ -20,7 +20,7 @@ use plexus_owner::{
 };
 use plexus_protocol::{CapabilityId, SourceId};
 use serde::Serialize;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -151,9 +151,14 @@ impl Add {
             Err(stop) => {
                 let now = owner.call(&List {}).await;
                 let is_ours = |row: &sources::SourceRow| {
+                    // Fields that were not given have their defaults there.
+                    let has = |(field, value): (&String, &Value)| {
+                        let route = row.source.route.as_ref();
+                        route.and_then(|route| route.get(field)) == Some(value)
+                    };
                     row.source.id == id
                         && row.source.kind == body.kind
-                        && row.source.route == body.route
+                        && body.route.iter().flatten().all(has)
                 };
                 return Err(match now.is_ok_and(|all| all.sources.iter().any(is_ours)) {
                     true => self.take_back(desk, &id, stop, &mut interrupt).await,

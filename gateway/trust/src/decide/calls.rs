@@ -433,16 +433,9 @@ fn counted<'g>(grants: impl IntoIterator<Item = &'g Arc<Grant>>, by: i32) -> Vec
 
 /// The grant that came with the approval of an item and counted its call when it was given.
 fn given_with<'a>(agent: &'a Agent, item: &Item, id: &CapabilityId) -> Option<&'a Arc<Grant>> {
-    let ItemState::Approved { at } = item.state else {
-        return None;
-    };
-    let grant = agent.grants.get(id)?;
-    // Of two that were approved in one millisecond nobody can tell.
-    let others = agent.items.values().filter(|other| other.id != item.id);
-    let is_alone = !others.into_iter().any(|other| {
-        other.state == item.state && other.asks.iter().any(|ask| ask.capability == *id)
-    });
-    (is_alone && grant.granted_at == at && grant.calls_left().is_some()).then_some(grant)
+    let ask = item.asks.iter().find(|ask| ask.capability == *id)?;
+    let serial = ask.counted?;
+    agent.grants.get(id).filter(|grant| grant.serial == serial)
 }
 
 /// What an outcome gives back to the grants that counted the call, as far as they are still there.

@@ -278,6 +278,7 @@ impl<'a> Draft<'a> {
             voided: agent.voided.get(id).copied(),
             outcome: None,
             bounded: self.turns_asked(agent, id, entry)?,
+            counted: None,
         }))
     }
 
@@ -569,6 +570,7 @@ impl<'a> Draft<'a> {
                 // The call that the gateway makes stands on the item: where calls are numbered, it is the first.
                 if runs && grant.calls_left().is_some() {
                     grant.calls = 1;
+                    ask.counted = Some(grant.serial);
                 }
                 let allowed = allowed("user-confirm", &grant, Some(&item.id), Some(a.card));
                 self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
