@@ -185,6 +185,8 @@ impl Both {
                     now.plan = then.plan.clone();
                     now.approval = then.approval;
                     now.outcome = then.outcome;
+                    // Approving it may give a grant with it.
+                    now.counted = then.counted;
                     // The owner may narrow it by approving.
                     now.constraint.clone_from(&then.constraint);
                     let limits = |ask: &plexus_trust::Ask| ask.bounded.as_ref().map(|b| b.limits);

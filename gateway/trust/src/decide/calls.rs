@@ -28,7 +28,13 @@ impl Draft<'_> {
             // Nothing was given: as an effect that is refused, it does not count.
             Basis::Grant(_) if outcome.kind == OutcomeKind::Refused => Vec::new(),
             Basis::Grant(_) => counted(self.counting(permit), 1),
-            Basis::Item(item) => self.use_item(permit, item, Some(outcome.kind)),
+            Basis::Item(item) => {
+                let mut used = self.use_item(permit, item, Some(outcome.kind));
+                if outcome.kind == OutcomeKind::Refused {
+                    used.extend(counted(self.counting(permit), -1));
+                }
+                used
+            }
             Basis::Bounded(_) => Vec::new(),
         };
         self.emit(

@@ -209,6 +209,7 @@ impl Model {
         self.items[n].waits = false;
         for (ask, limit, ms) in news {
             let gateway = item.run && ask.input.is_some();
+            let counts = (ms > 0 && gateway).then_some(self.yes.len());
             if ms > 0 {
                 self.stand(&item.agent, &ask.cap, ask.read_only, limit, t + ms);
                 if let Some(standing) = self.yes.last_mut().filter(|_| gateway) {
@@ -235,6 +236,7 @@ impl Model {
                         dead: false,
                         rests: false,
                         ended: false,
+                        counts: None,
                     });
                 }
                 self.yes.push(Yes {
@@ -252,6 +254,7 @@ impl Model {
                     dead: false,
                     rests: false,
                     ended: false,
+                    counts,
                 });
             }
         }

@@ -25,6 +25,12 @@ impl Model {
                 if done {
                     self.yes[stood.yes].used += 1;
                 }
+                if let Command::Read { outcome, .. } = &step.command
+                    && done
+                    && outcome.kind == OutcomeKind::Refused
+                {
+                    self.give_back(stood.yes);
+                }
                 if done && matches!(step.command, Command::Intent { .. }) {
                     let Stood {
                         agent, cap, input, ..
@@ -227,6 +233,9 @@ impl Model {
                 self.unknown.retain(|u| &u.3 != intent);
                 let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
                 self.yes[by].ended = true;
+                if outcome.kind == OutcomeKind::Refused {
+                    self.give_back(by);
+                }
                 if outcome.kind == OutcomeKind::Unknown && self.member(&begun.0).is_some() {
                     self.unknown.push(begun);
                 }
@@ -234,7 +243,7 @@ impl Model {
             Command::SettleUnknown {
                 agent,
                 intent,
-                happened: _,
+                happened,
             } => {
                 let mine = |u: &(AgentId, Cap, Digest, AuditId)| &u.0 == agent && &u.3 == intent;
                 let known = self.unknown.iter().position(mine);
@@ -242,8 +251,23 @@ impl Model {
                 self.begun.retain(|b| &b.3 != intent);
                 let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
                 self.yes[by].ended = true;
+                if !happened {
+                    self.give_back(by);
+                }
             }
             _ => {}
+        }
+    }
+
+    /// A call that was refused before any change does not count for what stands.
+    fn give_back(&mut self, by: usize) {
+        let counts = match self.yes[by].what {
+            What::Standing => Some(by),
+            What::Call { .. } => self.yes[by].counts,
+            What::Turns { .. } => None,
+        };
+        if let Some(standing) = counts {
+            self.yes[standing].used -= 1;
         }
     }
 
@@ -335,6 +359,7 @@ impl Model {
             dead: false,
             rests: false,
             ended: false,
+            counts: None,
         });
     }
 

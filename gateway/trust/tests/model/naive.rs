@@ -134,6 +134,8 @@ pub(crate) struct Yes {
     rests: bool,
     /// Of a call that was used: it is over, or its agent is forgotten.
     ended: bool,
+    /// Of a call that was approved with a standing yes: which one counts it.
+    counts: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
