@@ -179,10 +179,13 @@ fn is_of_identity(file: &str) -> bool {
 
 /// Whether a file of this name is a credential.
 fn secret(name: &str) -> bool {
-    name == "connection-key"
-        || ["secrets/", "workers/"]
-            .iter()
-            .any(|of| name.starts_with(of))
+    name == "connection-key" || name.starts_with("secrets/") || is_of_worker(name)
+}
+
+/// Whether a worker keeps it.
+fn is_of_worker(name: &str) -> bool {
+    name.split_once('/')
+        .is_some_and(|(folder, _)| folder == WORKERS)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,7 +2,7 @@
 
 use super::{
     ARCHIVE, BackupError, Entry, HEADER_MOST, HEADS, Header, IDENTITIES_MOST, IDENTITY_MOST,
-    LEDGER, MAGIC, SEAL, WORKERS, hex, known, secret,
+    LEDGER, MAGIC, SEAL, WORKERS, hex, is_of_worker, known, secret,
 };
 use plexus_protocol::Timestamp;
 use plexus_record::Trust;
@@ -197,7 +197,7 @@ pub(super) fn prepare(home: &Path, copy: &Copy, secrets: bool) -> Result<Prepare
         let path = home.join(&name);
         let io = |e| BackupError::io(&path, e);
         let mut taken = Zeroizing::new(Vec::new());
-        let is_of_worker = name.starts_with(WORKERS);
+        let is_of_worker = is_of_worker(&name);
         let mut file = match read_private(&path) {
             // Its worker runs, and may have done with it.
             Err(e) if is_of_worker && e.kind() == io::ErrorKind::NotFound => continue,

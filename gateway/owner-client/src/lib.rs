@@ -11,5 +11,5 @@ mod owner;
 mod waiting;
 
 pub use feed::Feed;
-pub use owner::{Owner, UNREADABLE, read_key};
+pub use owner::{Owner, UNREADABLE, read_key, tell_if_slow};
 pub use waiting::{PendingRequest, named, waiting};

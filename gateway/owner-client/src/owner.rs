@@ -12,13 +12,16 @@ use plexus_owner::OwnerCall;
 use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey};
 use serde_json::Value;
 use std::{pin::pin, time::Duration};
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 /// The code of a stop where an answer is not of its call's form: another build gave it.
 pub const UNREADABLE: &str = "unreadable_answer";
 
 /// After this, a person wants to know what is waited for.
 const SLOW: Duration = Duration::from_secs(3);
+
+/// How much later than it was to wait the gateway may answer.
+const SLACK: Duration = Duration::from_secs(10);
 
 /// Reads the connection key of this state directory.
 ///
@@ -107,11 +110,25 @@ impl Owner {
         self.asked(call, Some(deadline)).await
     }
 
+    /// The same of a call by which the gateway waits on purpose, for so many seconds.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_waiting<C: OwnerCall>(
+        &mut self,
+        call: &C,
+        wait: u64,
+    ) -> Result<C::Reply, Stop> {
+        let deadline = Duration::from_secs(wait) + SLACK;
+        self.asked(call, Some(deadline)).await
+    }
+
     async fn asked<C: OwnerCall>(
         &mut self,
         call: &C,
         deadline: Option<Duration>,
     ) -> Result<C::Reply, Stop> {
+        let tell = self.when_slow;
         let wire = plexus_owner::write(call);
         let method = match wire.method {
             plexus_owner::Method::Get => Method::GET,
@@ -126,8 +143,11 @@ impl Owner {
         if let Some(deadline) = deadline {
             request = request.within(deadline);
         }
-        let tell = self.when_slow.filter(|_| deadline.is_none());
-        let answer = tell_of_long(self.ask(request), tell).await?;
+        let asked = Box::pin(self.ask(request));
+        let answer = match tell.filter(|_| deadline.is_none()) {
+            Some(tell) => tell_if_slow(asked, SLOW, tell).await?,
+            None => asked.await?,
+        };
         serde_json::from_value(answer).map_err(|why| {
             let why = format!("the gateway answered what this command cannot read: {why}");
             Stop::new(Exit::Failed, UNREADABLE, why)
@@ -185,14 +205,16 @@ impl Owner {
     }
 }
 
-async fn tell_of_long<T>(work: impl Future<Output = T>, tell: Option<fn()>) -> T {
+/// Waits for `work`; calls `tell` once where that takes longer than `after`.
+pub async fn tell_if_slow<T>(
+    work: impl Future<Output = T>,
+    after: Duration,
+    tell: impl FnOnce(),
+) -> T {
     let mut work = pin!(work);
-    if let Some(tell) = tell {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = sleep(SLOW) => tell(),
-        }
+    match timeout(after, &mut work).await {
+        Ok(done) => return done,
+        Err(_) => tell(),
     }
     work.await
 }

@@ -20,8 +20,6 @@ const LIST: &str = "plexusctl calls list";
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one request waits for what a call says next, in seconds.
 const WAIT: u64 = 20;
-/// How much later its answer may come.
-const SLACK: Duration = Duration::from_secs(10);
 
 /// Characters of what a call says last that the list shows.
 const SAYS: usize = 60;
@@ -88,9 +86,7 @@ async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
     };
     loop {
         let asked = Instant::now();
-        // As long as it is asked for: nobody is told that it takes long.
-        let within = Duration::from_secs(look.wait) + SLACK;
-        let said = match desk.open().await?.call_within(&look, within).await {
+        let said = match desk.open().await?.call_waiting(&look, look.wait).await {
             // It ended between two questions.
             Err(stop) if stop.code == "not_found" && is_known => ended_unseen(look.after),
             said => said?,

@@ -204,25 +204,23 @@ pub(crate) fn ended(
         let items = text::listed(items, ", ");
         said.push_str(&format!("\nrequests and approvals ended: {items}"));
     }
-    if let Some(cancelled) = calls::cancelled(cancelled) {
-        said.push_str(&format!("\n{cancelled}"));
-    }
+    said + &sent_before(cancelled, in_flight)
+}
+
+/// The calls that an act has asked to stop, and those that it came too late for; each kind is a line.
+pub(crate) fn sent_before(cancelled: &[CancelledCall], in_flight: &[AuditId]) -> String {
+    let said = calls::cancelled(cancelled).map_or_else(String::new, |said| format!("\n{said}"));
     let is_cancelled = |id: &AuditId| {
         cancelled
             .iter()
             .any(|call| call.audit_id.as_ref() == Some(id))
     };
     let flying: Vec<_> = in_flight.iter().filter(|id| !is_cancelled(id)).collect();
-    said + &not_stopped(&flying)
-}
-
-/// The calls that an act came too late for.
-pub(crate) fn not_stopped(calls: &[impl ToString]) -> String {
-    match calls {
-        [] => String::new(),
-        calls => {
-            let calls = text::listed(calls, ", ");
-            format!("\nalready sent before this, and not stopped: {calls}")
+    match &flying[..] {
+        [] => said,
+        flying => {
+            let flying = text::listed(flying, ", ");
+            format!("{said}\nalready sent before this, and not stopped: {flying}")
         }
     }
 }

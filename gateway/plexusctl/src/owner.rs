@@ -13,12 +13,11 @@ use plexus_protocol::CapabilityId;
 use serde::Serialize;
 use serde_json::Value;
 use std::{
-    pin::pin,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use tokio::time::sleep;
 
+use plexus_owner_client::tell_if_slow;
 pub(crate) use plexus_owner_client::{Owner, UNREADABLE, read_key};
 
 /// Whether it was said that something takes long: once is enough.
@@ -104,16 +103,11 @@ impl Desk {
 
 /// Waits for `work`, and says what takes so long once that is more than 2 s.
 pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = sleep(Duration::from_secs(2)) => {
-            IS_SAID.store(true, Ordering::Relaxed);
-            out::say(&laid(what));
-        }
-    }
-    work.await
+    let say = || {
+        IS_SAID.store(true, Ordering::Relaxed);
+        out::say(&laid(what));
+    };
+    tell_if_slow(work, Duration::from_secs(2), say).await
 }
 
 /// The end of a sentence about capabilities that were typed and are none: those that may have been meant; empty where nobody can

@@ -196,14 +196,31 @@ pub(super) async fn add(
         return Err(Refused::malformed("`kind` is required"));
     }
     let mut whole = members(&call);
-    if whole.remove("onlyNew") != Some(Value::Bool(true)) {
-        return Ok(added(&desk, &narrowing, whole).await??);
-    }
-    let checked = Checked::of(&desk, whole).await;
-    let acting = narrowing.wider(&desk).await?;
+    let only_new = whole.remove("onlyNew") == Some(Value::Bool(true));
+    Ok(placed(&desk, &narrowing, whole, only_new).await??)
+}
+
+/// Adds a source, or puts it in place of the one of its id.
+pub(super) async fn added(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    whole: Map<String, Value>,
+) -> Result<Result<AddResult, AddRefusal>, Refused> {
+    placed(desk, narrowing, whole, false).await
+}
+
+/// The same; where it is to be `only_new`, it takes the id of none that is there.
+async fn placed(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    whole: Map<String, Value>,
+    only_new: bool,
+) -> Result<Result<AddResult, AddRefusal>, Refused> {
+    let checked = Checked::of(desk, whole).await;
+    let acting = narrowing.wider(desk).await?;
     let turn = desk.turn().await;
     if let Ok((id, _)) = &checked.wanted
-        && let Some(there) = known(&desk, id.as_str())
+        && let Some(there) = known(desk, id.as_str()).filter(|_| only_new)
     {
         let why = format!(
             "There is a source {id} already, of the kind {}.",
@@ -214,18 +231,6 @@ pub(super) async fn add(
             error.next(format!("plexusctl sources set {id}")),
         ));
     }
-    Ok(put(&desk, acting, turn, checked).await??)
-}
-
-/// Adds a source, or puts it in place of the one of its id.
-pub(super) async fn added(
-    desk: &Arc<Desk>,
-    narrowing: &Narrowing,
-    whole: Map<String, Value>,
-) -> Result<Result<AddResult, AddRefusal>, Refused> {
-    let checked = Checked::of(desk, whole).await;
-    let acting = narrowing.wider(desk).await?;
-    let turn = desk.turn().await;
     put(desk, acting, turn, checked).await
 }
 

@@ -12,7 +12,6 @@ use plexus_owner::sign_ins::{
 use plexus_owner_client::browser;
 use plexus_protocol::{SourceId, Timestamp};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Longest wait of one question, in seconds.
 const AT_ONCE: u64 = 20;
@@ -87,8 +86,7 @@ impl SignInOptions {
                 id: begun.id.clone(),
                 wait: AT_ONCE,
             };
-            let within = Duration::from_secs(look.wait + 10);
-            let told = desk.open().await?.call_within(&look, within).await?;
+            let told = desk.open().await?.call_waiting(&look, look.wait).await?;
             match told.stage {
                 SignInStage::Waiting => {}
                 SignInStage::SignedIn => return Ok(Some(begun.id)),
