@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `GET /api/states/ID` | the lamp, or 404 |
 //! | `POST /api/services/light/turn_on`, `turn_off` | switches the lamp that the body names |
-//! | `/odd/STATUS` | that status; `/odd/stall`, `half`, `big`, `binary` and `words` go wrong otherwise |
+//! | `/odd/STATUS` | that status; `/odd/stall`, `half`, `big`, `binary`, `words` and `numbers` go wrong otherwise |
+//! | `POST /odd/same` | the body, as it came |
 //!
 //! Without the token every path is 401.
 
@@ -19,6 +20,10 @@ use std::{
 
 /// The token that the app asks for. No part of it is in a path or a word of the gateway's.
 pub const TOKEN: &str = "hush-93f0c2b7-lamps";
+
+/// An answer that JSON does not have, as programs and apps give it: what is no number, a member twice, an id that no double
+/// holds.
+pub const NUMBERS: &str = r#"{"mean":NaN,"a":1,"a":2,"id":1915883588174806059}"#;
 
 /// One request, as it came.
 #[derive(Clone, Debug)]
@@ -172,6 +177,8 @@ fn went_wrong(
         "big" => whole(200, "", &"x".repeat(2 << 20)),
         "binary" => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe".to_vec(),
         "words" => whole(200, "", "just words"),
+        "numbers" => whole(200, "", NUMBERS),
+        "same" => whole(200, "", &request.body),
         "302" => whole(302, "location: /api/states/light.kitchen\r\n", ""),
         "429" => whole(429, "retry-after: 7\r\n", "slow down"),
         status => whole(status.parse().unwrap_or(500), "", "told\nand more"),

@@ -12,6 +12,8 @@ use std::thread;
 
 /// What opens the server, as a bearer token.
 pub const TOKEN: &str = "hush-hush";
+/// Between two pieces of an answer that are written apart.
+pub const PIECES: &str = "\0";
 const SESSION: &str = "session-1";
 const STATELESS: &str = "2026-07-28";
 
@@ -81,7 +83,10 @@ impl McpWeb {
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
                             .push(request);
-                        drop((&client).write_all(answer.as_bytes()));
+                        drop(client.set_nodelay(true));
+                        for piece in answer.split(PIECES) {
+                            drop((&client).write_all(piece.as_bytes()));
+                        }
                     }
                 });
             }

@@ -758,16 +758,15 @@ fn app_without_a_secret_needs_none() {
     assert_contains(profile.expect_ok(), "by plexus-egress");
 }
 
-#[test]
-fn program_is_asked_and_answers_in_lines() {
-    let (gateway, folder) = (Gateway::start(), Folder::empty());
+/// An agent that may use a program of lines, which works in this folder.
+fn asks_in_lines(gateway: &Gateway, folder: &Folder) -> Agent {
     let program = plexus_tests::binaries::path("plexus-lines");
     let one = |name: &str, verb: &str| {
         json!({
             "name": name, "kind": "capability", "label": name, "describe": format!("Does {name}."),
             "grants": [verb], "transport": "stdio",
             "route": {"bin": program, "args": ["{folder.files}"], "timeoutMs": 20_000, "outputBytes": 100_000},
-            "io": {"input": {"type": "object", "properties": {"how": {"type": "string"}, "list": {"type": "array"}}}},
+            "io": {"input": {"type": "object", "properties": {"how": {"type": "string"}, "list": {"type": "array"}, "n": {"type": "integer"}}}},
         })
     };
     let manifest = json!({
@@ -781,7 +780,13 @@ fn program_is_asked_and_answers_in_lines() {
     body["digest"] = seen["digest"].clone();
     let added = owner.post(EXTENSIONS, body).expect_ok();
     assert_eq!(added["ok"], true, "{seen} {added}");
-    let agent = gateway.agent_with("caller", &["lines.look", "lines.act"]);
+    gateway.agent_with("caller", &["lines.look", "lines.act"])
+}
+
+#[test]
+fn program_is_asked_and_answers_in_lines() {
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let agent = asks_in_lines(&gateway, &folder);
     let look = |how: &str| agent.invoke("lines.look", json!({"how": how}));
     let whole = agent.must("lines.look", json!({"list": [1, "a\nb"]}));
     assert_eq!(
@@ -825,4 +830,45 @@ fn program_is_asked_and_answers_in_lines() {
         let mut all = processes::below(gateway.pid()).into_iter();
         !all.any(|process| process.name == "plexus-lines")
     });
+}
+
+/// Numbers go to an app and to a program as they were given and come back as they are; what is no JSON is repaired, with a word.
+#[test]
+fn numbers_of_an_app_and_of_a_program_are_exact_or_repaired() {
+    let most = u64::MAX;
+    let holds = |agent: &Agent, id: &str, input: Value, at: &str| {
+        let output = agent.must(id, input)["output"].clone();
+        let told = json!({"mean": null, "a": 2, "id": 1_915_883_588_174_806_059_u64});
+        assert_eq!(output[at], told, "{id}: {output}");
+        let warnings = output["warnings"].to_string();
+        assert_contains(&warnings, "NaN");
+        assert_contains(&warnings, "twice");
+    };
+    let world = World::with(|url| {
+        let get = json!({"baseUrl": url, "path": "/odd/numbers", "json": true});
+        let post = json!({
+            "baseUrl": url, "path": "/odd/same", "method": "POST", "body": {"n": "{n}"}, "json": true,
+        });
+        let mut send = capability("send", "write", &post);
+        send["io"]["input"]["properties"]["n"] = json!({"type": "integer"});
+        manifest(&[capability("get", "read", &get), send])
+    });
+    let agent = world.agent(&["get", "send"]);
+    holds(&agent, "app.get", json!({}), "json");
+    let sent = world.approved(&agent, "app.send", &json!({"n": most}));
+    assert_eq!(sent.expect_ok()["output"]["json"]["n"], most, "{sent}");
+    let heard = world.app.heard();
+    let body = &heard.last().expect("a request").body;
+    assert_eq!(body, &format!(r#"{{"n":{most}}}"#));
+
+    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let agent = asks_in_lines(&gateway, &folder);
+    holds(&agent, "lines.look", json!({"how": "numbers"}), "output");
+    let same = agent.must("lines.look", json!({"n": most, "list": [i64::MIN]}));
+    let input = &same["output"]["output"]["input"];
+    assert_eq!(input, &json!({"n": most, "list": [i64::MIN]}), "{same}");
+    // The control: what no reader holds exactly is refused, before anybody is asked.
+    let body = r#"{"id":"lines.look","input":{"n":18446744073709551616}}"#;
+    let beyond = agent.client().request("POST", "/invoke").bytes(body).send();
+    assert_contains(&beyond.text(), "beyond 64 bits");
 }

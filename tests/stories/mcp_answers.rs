@@ -2,7 +2,8 @@
 
 use crate::house::House;
 use crate::mcp::server;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::mcp_web::{Era, McpWeb, TOKEN};
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, McpClient, programs};
 use serde_json::{Value, json};
@@ -24,7 +25,8 @@ impl Lent {
         lent
     }
 
-    fn add(&self) -> programs::Said {
+    /// Has its owner lend it as it now is.
+    pub(crate) fn add(&self) -> programs::Said {
         let program = plexus_tests::binaries::path("plexus-mcp-odd");
         let (program, path) = (program.display().to_string(), self.folder.path());
         let path = path.display().to_string();
@@ -321,7 +323,12 @@ fn server_that_ignores_pings_is_alive_while_it_answers() {
     let agent = lent.agent();
     let first = lent.done(&agent, &json!({"n": 1}))["output"]["text"].to_string();
     let which = |text: &str| text.split(' ').nth(1).map(str::to_owned);
-    for n in 2..5 {
+    for (n, code) in [(2, None), (3, Some(-32601)), (4, Some(-32600)), (5, None)] {
+        // An error is an answer too.
+        if let Some(code) = code {
+            let error = format!(r#""error":{{"code":{code},"message":"Method not found"}}"#);
+            lent.folder.write("ping", error);
+        }
         let next = lent.done(&agent, &json!({ "n": n }))["output"]["text"].to_string();
         assert_eq!(which(&next), which(&first), "{next}");
     }
@@ -455,6 +462,13 @@ fn bad_tool_costs_no_other() {
         .write("tools", format!("[{own},{}]", many.join(",")));
     let shown = lent.add();
     assert_contains(shown.expect_ok(), "a server may lend 255 tools");
+    lent.gateway.cli(["mcp", "remove", "odd"]).expect_ok();
+    lent.folder
+        .write("tools", format!("[{own},{}]", many[..254].join(",")));
+    let shown = lent.add();
+    let lent = shown.expect_ok().matches("\ntool ").count();
+    assert_eq!(lent, 255, "{shown}");
+    assert_lacks(shown.expect_ok(), "a server may lend 255 tools");
 }
 
 /// Names and schemas as servers write them: lent, or named with the reason.
@@ -510,6 +524,10 @@ fn names_and_schemas_of_others_are_lent_or_named() {
         ("dotted.name-1", object),
         // The server checks it.
         ("regex", &of("k", r#"{"type":"string","pattern":"["}"#)),
+        (
+            "draft4",
+            r#"{"$schema":"http://json-schema.org/draft-04/schema#","type":"object","properties":{"n":{"type":"number","minimum":0,"exclusiveMinimum":true}}}"#,
+        ),
     ];
     let refused = [
         ("yes", "true", "no object"),
@@ -535,6 +553,16 @@ fn names_and_schemas_of_others_are_lent_or_named() {
             "another document",
         ),
         ("kind", &of("a", r#"{"type":"str"}"#), "schema"),
+        (
+            "dialect",
+            r#"{"$schema":"https://example.com/my-dialect","type":"object"}"#,
+            "my-dialect",
+        ),
+        (
+            "null-members",
+            r#"{"type":"object","properties":null,"required":null}"#,
+            "null is not",
+        ),
         (&long, object, "name"),
         ("", object, "name"),
         ("a b", object, "name"),
@@ -613,25 +641,31 @@ fn failed_start_says_why_and_what_to_do() {
 }
 
 #[test]
-fn tool_that_appears_raises_its_card_by_itself() {
-    let lent = Lent::odd();
-    let agent = lent.agent();
-    lent.done(&agent, &json!({"kept": true}));
-    let tool = |name: &str| json!({"name": name, "description": "Says it.", "inputSchema": {"type": "object"}});
-    lent.folder.write(
-        "tools",
-        json!([tool("say"), tool("do"), tool("new")]).to_string(),
-    );
-    let card = until("a card about the new tool", || {
-        let items = lent.gateway.owner().pending();
-        items
-            .into_iter()
-            .find(|item| item.to_string().contains("new"))
-    });
-    assert_contains(&card.to_string(), "odd");
-    assert!(!agent.sees().contains(&"odd.new".to_owned()));
-    // The control: what was agreed to serves on.
-    agent.must("odd.say", json!({"n": 1}));
+fn tool_that_appears_or_changes_raises_its_card_by_itself() {
+    let tool = |name: &str, words: &str| json!({"name": name, "description": words, "inputSchema": {"type": "object"}});
+    for (third, words) in [("new", "Says it."), ("do", "Says it louder.")] {
+        let lent = Lent::odd();
+        let agent = lent.agent();
+        lent.done(&agent, &json!({"kept": true}));
+        let mut tools = vec![tool("say", "Says it."), tool(third, words)];
+        if third == "new" {
+            tools.push(tool("do", "Says it."));
+        }
+        lent.folder.write("tools", json!(tools).to_string());
+        let card = until("a card about the server", || {
+            lent.gateway.owner().pending().pop()
+        });
+        assert_eq!(
+            (&card["kind"], &card["source"]["id"]),
+            (&json!("change"), &json!("odd")),
+            "{card}"
+        );
+        assert_eq!(card["changes"][0]["about"], third, "{card}");
+        assert_contains(&card["changes"].to_string(), words);
+        assert!(!agent.sees().contains(&format!("odd.{third}")));
+        // The control: what was agreed to serves on.
+        agent.must("odd.say", json!({"n": 1}));
+    }
 }
 
 /// The command waits longer than the worker, so that it has words to show.
@@ -694,6 +728,7 @@ fn messages_of_others_are_read() {
         vec![answer.replace(r#""jsonrpc":"2.0","#, "") + "\n"],
         vec![answer.replace(r#","result""#, r#","error":null,"result""#) + "\n"],
         vec![format!("{answer}\n{answer}\n")],
+        vec![format!("{answer}\n{}", format!("{changed}\n").repeat(300))],
         vec![
             answer.split_at(20).0.to_owned(),
             format!("{}\n", answer.split_at(20).1),
@@ -712,6 +747,12 @@ fn messages_of_others_are_read() {
     for _ in 0..2 {
         assert_eq!(lent.done(&agent, &input)["output"]["text"], "served");
     }
+    // One that hears no more after its answer costs the next call, and no other.
+    let input = json!({"sends": [format!("{answer}\n"), "deaf"]});
+    assert_eq!(lent.done(&agent, &input)["output"]["text"], "served");
+    lent.done(&agent, &json!({"n": 2}));
+    let next = lent.done(&agent, &json!({"n": 3}));
+    assert_contains(&next["output"]["text"].to_string(), "got");
     // A line that cannot be one is told, and ends the server.
     for broken in [
         format!("Loading… {answer}\n"),
@@ -843,6 +884,23 @@ fn start_of_others_is_heard() {
     };
     lent.add().expect_ok();
     lent.agent().must("odd.say", json!({}));
+    // One that asks before it greets is answered, or told that nobody answers that.
+    let asks = |id: Value, method: &str| {
+        json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {}}).to_string()
+    };
+    let lent = {
+        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        let asked = [
+            ("srv-1", "ping"),
+            ("9", "roots/list"),
+            ("0", "sampling/createMessage"),
+        ];
+        let asked: Vec<_> = asked.map(|(id, method)| asks(json!(id), method)).into();
+        folder.write("says", asked.join("\n") + "\n");
+        Lent { gateway, folder }
+    };
+    lent.add().expect_ok();
+    lent.agent().must("odd.say", json!({}));
     // One that says on its standard output why it ends has said it.
     let lent = {
         let (gateway, folder) = (Gateway::start(), Folder::empty());
@@ -889,4 +947,82 @@ fn lists_have_the_words_of_a_server_and_mark_them_once() {
     let mark = "described in words of a third party: odd.*";
     assert_eq!(listed.matches(mark).count(), 1, "{listed}");
     assert_eq!(listed.matches("hird-party").count(), 0, "{listed}");
+}
+
+/// An output schema is the server's word about its own answers.
+#[test]
+fn answers_that_do_not_fit_their_own_schema_are_told_all_the_same() {
+    let lent = Lent {
+        gateway: Gateway::start(),
+        folder: Folder::empty(),
+    };
+    let tool = |name: &str, output: Value| json!({"name": name, "inputSchema": {"type": "object"}, "outputSchema": output});
+    let dangling = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/Missing"}}});
+    let number =
+        json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    lent.folder.write(
+        "tools",
+        json!([tool("say", dangling), tool("do", number)]).to_string(),
+    );
+    lent.add().expect_ok();
+    let agent = lent.agent();
+    let said = agent.must(
+        "odd.say",
+        json!({"result": r#"{"structuredContent":{"a":1}}"#}),
+    );
+    assert_eq!(said["output"]["structured"], json!({"a": 1}), "{said}");
+    let done = lent.done(
+        &agent,
+        &json!({"result": r#"{"structuredContent":{"n":"x"}}"#}),
+    );
+    assert_eq!(done["output"]["structured"], json!({"n": "x"}), "{done}");
+}
+
+/// A start of 11 s, a call of 11 s whose server hears no `ping` meanwhile, and an answer over HTTP that begins after as long:
+/// beyond each shorter limit, within the one that counts.
+#[test]
+fn slow_servers_are_waited_for() {
+    const LONG: std::time::Duration = std::time::Duration::from_secs(11);
+    let lets_go = |folder: &Folder| {
+        std::thread::sleep(LONG);
+        folder.write("go", "");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let lent = Lent {
+                gateway: Gateway::start(),
+                folder: Folder::empty(),
+            };
+            lent.folder.write("slow", "");
+            std::thread::scope(|scope| {
+                let add = scope.spawn(|| lent.add());
+                lets_go(&lent.folder);
+                add.join().expect("a command").expect_ok();
+            });
+            lent.agent().must("odd.say", json!({}));
+        });
+        scope.spawn(|| {
+            let lent = Lent::odd();
+            let agent = lent.agent();
+            lent.done(&agent, &json!({"n": 1}));
+            let sends = json!({"sends": ["wait", format!("{}\n", served("slowly"))]});
+            std::thread::scope(|scope| {
+                let call = scope.spawn(|| lent.done(&agent, &sends));
+                until_true("a server that waits", || lent.folder.has("waits"));
+                lets_go(&lent.folder);
+                let done = call.join().expect("a call");
+                assert_eq!(done["output"]["text"], "slowly", "{done}");
+            });
+        });
+        let gateway = Gateway::start();
+        let web = McpWeb::with_manners(Era::Handshake, |heard| {
+            if heard.body["method"] == "tools/call" {
+                std::thread::sleep(LONG);
+            }
+            None
+        });
+        crate::mcp_remote::add(&gateway, &Folder::empty(), &web.url(), TOKEN).expect_ok();
+        let agent = gateway.agent_with("caller", &["web.look"]);
+        agent.must("web.look", json!({}));
+    });
 }

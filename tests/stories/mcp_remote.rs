@@ -3,13 +3,18 @@
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     Folder, Gateway, Terminal,
-    mcp_web::{Era, Heard, McpWeb, TOKEN, http},
+    mcp_web::{Era, Heard, McpWeb, PIECES, TOKEN, http},
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
 /// Adds the server as `web`, with its token from a file and one read.
-fn add(gateway: &Gateway, folder: &Folder, url: &str, token: &str) -> plexus_tests::programs::Said {
+pub(crate) fn add(
+    gateway: &Gateway,
+    folder: &Folder,
+    url: &str,
+    token: &str,
+) -> plexus_tests::programs::Said {
     folder.write("token", token);
     let secret = format!("authorization={}", folder.path().join("token").display());
     gateway.cli([
@@ -233,6 +238,15 @@ fn mannered(heard: &Heard) -> Option<String> {
             &reply.to_string(),
         ),
         "a batch" => http(200, JSON, "", &json!([reply]).to_string()),
+        "events in pieces" => {
+            let whole = events(&format!("event: message\ndata: {reply}\n\n"));
+            let pieces: Vec<char> = whole.chars().collect();
+            let pieces: Vec<String> = pieces
+                .chunks(7)
+                .map(|piece| piece.iter().collect())
+                .collect();
+            pieces.join(PIECES)
+        }
         "events that begin with a mark" => events(&format!("\u{feff}data:{reply}\n\n")),
         "events of many lines" => events(&format!(
             "event: message\r\n{}\r\n",
@@ -294,6 +308,7 @@ fn words_of_a_status_reach_the_agent_and_odd_answers_are_read() {
         "events that begin with a mark",
         "events of many lines",
         "events of others",
+        "events in pieces",
     ] {
         let looked = agent.must("web.look", json!({ "what": what }));
         assert_eq!(looked["output"]["text"], "served", "{what}: {looked}");

@@ -2,8 +2,9 @@
 
 use crate::house::House;
 use crate::mcp::NOTE;
+use crate::mcp_answers::Lent;
 use plexus_tests::texts::assert_contains;
-use plexus_tests::{McpClient, programs};
+use plexus_tests::{Folder, Gateway, McpClient, programs, waiting::until_true};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -124,4 +125,72 @@ fn further_way_of_a_coding_agent_is_taken_back_to_the_byte() {
         assert_eq!(read(name), text);
     }
     assert!(!path(".claude/skills").exists());
+}
+
+/// Models take names of 64 characters, and Claude Code puts 36 before those of this plugin.
+#[test]
+fn plugin_of_claude_code_keeps_names_short_enough_for_models() {
+    let lent = Lent {
+        gateway: Gateway::start(),
+        folder: Folder::empty(),
+    };
+    let ends = ["one", "two"];
+    let names =
+        ends.map(|end| format!("a-tool-whose-name-takes-all-that-a-model-may-have-of-it-{end}"));
+    let tools = names
+        .iter()
+        .map(String::as_str)
+        .chain(["say", "do"])
+        .map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
+    let tools: Vec<Value> = tools.collect();
+    lent.folder.write("tools", json!(tools).to_string());
+    lent.add().expect_ok();
+    let ids = names.each_ref().map(|name| format!("odd.{name}"));
+    let allow = ids.join(",");
+    let connect = [
+        "connect",
+        "claude-code",
+        "--type",
+        "claude-code",
+        "--here",
+        "--mcp",
+        "--allow",
+        &allow,
+        "--yes",
+    ];
+    lent.gateway.cli(connect).expect_ok();
+    let home = lent.gateway.home();
+    let block = home.join(".claude/skills/plexus-claude-code/.mcp.json");
+    let block: Value =
+        serde_json::from_slice(&std::fs::read(block).expect("a block")).expect("JSON");
+    let long = |client: &mut McpClient| {
+        let mut names = client.names();
+        names.retain(|name| name.starts_with("odd_a-tool"));
+        names
+    };
+    let mut client = started(&block, home).served();
+    let short = long(&mut client);
+    assert_eq!(short.len(), 2, "{short:?}");
+    for name in &short {
+        let whole = format!("mcp__plugin_plexus-claude-code_plexus__{name}");
+        assert!(whole.len() <= 64, "{whole}");
+        client.send(
+            "tools/call",
+            json!({"name": name, "arguments": {"who": name}}),
+        );
+    }
+    // Each means its own tool.
+    until_true("both at the owner", || {
+        let items = json!(lent.gateway.owner().pending()).to_string();
+        names
+            .iter()
+            .all(|name| items.contains(&format!("odd.{name}")))
+    });
+    // The control: the same block without the prefix has names that are longer.
+    let mut bare = block.clone();
+    bare["mcpServers"]["plexus"]["args"] = json!(["mcp"]);
+    let longer = long(&mut started(&bare, home).served());
+    assert_eq!(longer.len(), 2, "{longer:?}");
+    let most = |names: &[String]| names.iter().map(String::len).max();
+    assert!(most(&longer) > most(&short), "{longer:?} {short:?}");
 }

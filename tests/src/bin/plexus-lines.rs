@@ -27,6 +27,10 @@ fn main() {
             std::process::exit(3);
         }
         "words" => say("just words"),
+        "numbers" => say(&format!(
+            "{{\"output\": {}}}",
+            plexus_tests::home_app::NUMBERS
+        )),
         "both" => say("{\"output\": 1, \"error\": {\"message\": \"x\"}}"),
         "flood" => loop {
             say("{\"progress\": \"again and again\"}");

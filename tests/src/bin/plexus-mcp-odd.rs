@@ -6,8 +6,9 @@
 //! its standard output, and `floods` with so many lines on its standard error.
 //!
 //! A tool of it takes `result` or `error`, a text that is sent as it is; `sends`, texts that are written as they are in place of
-//! an answer, with `ID` and `TOKEN` for those of the call, of which `exit` ends it; `long`, of which so many bytes are a text;
-//! `end`, its last words; `hang`; or anything else, which is sent back as it came.
+//! an answer, with `ID` and `TOKEN` for those of the call, of which `exit` ends it, `deaf` has it hear no more, and `wait` is
+//! over once there is the file `go`; `long`, of which so many bytes are a text; `end`, its last words; `hang`; or anything else,
+//! which is sent back as it came. With the file `slow` it greets once there is the file `go`.
 
 use serde_json::{Value, json, value::RawValue};
 use std::io::{BufRead as _, Write as _};
@@ -21,6 +22,14 @@ fn say(message: &str) {
 
 fn last_words(words: &str) {
     let _ = std::io::stderr().write_all(words.as_bytes());
+}
+
+/// Waits until there is the file `go`; says in the file `waits` that it does, where it may write.
+fn wait(folder: &Path) {
+    let _ = std::fs::write(folder.join("waits"), "");
+    while !folder.join("go").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
 
 fn tools(folder: &Path) -> String {
@@ -42,8 +51,16 @@ fn answer(folder: &Path, line: &str, arguments: &Value, began: u128) -> Option<S
         let mut out = std::io::stdout().lock();
         for part in parts {
             let part = part.as_str().expect("a text");
-            if part == "exit" {
-                std::process::exit(0);
+            match part {
+                "exit" => std::process::exit(0),
+                "deaf" => loop {
+                    std::thread::park();
+                },
+                "wait" => {
+                    wait(folder);
+                    continue;
+                }
+                _ => {}
             }
             let part = part
                 .replace("ID", &id.to_string())
@@ -115,6 +132,9 @@ fn main() {
     if held.as_ref().is_some_and(|held| held.try_lock().is_err()) {
         last_words("another one of me runs\n");
         std::process::exit(3);
+    }
+    if folder.join("slow").exists() {
+        wait(folder);
     }
     // Some watch what their tools are made of.
     let watched = folder.to_owned();

@@ -242,7 +242,7 @@ mod tests {
             "name": {"type": "string", "title": "Your name", "maxLength": 9, "format": "email"},
             "age": {"type": "integer", "minimum": 0},
             "sure": {"type": "boolean", "default": true},
-            "old": {"type": "string", "enum": ["r"], "enumNames": ["Red"]},
+            "old": {"type": "string", "enum": ["r"], "enumNames": ["Red"], "default": "r"},
             "new": {"type": "string", "oneOf": [{"const": "b", "title": "Blue"}]},
             "more": {"type": "array", "items": {"anyOf": [{"const": "g", "title": "Green"}]}},
         }}});
@@ -255,6 +255,7 @@ mod tests {
         };
         let of = |name: &str| fields.iter().find(|field| &*field.name == name).unwrap();
         assert_eq!(&*of("sure").hint, "default: true");
+        assert_eq!(&*of("old").hint, "default: r");
         assert!(of("name").required && !of("age").required);
         assert_eq!(
             (&*of("name").label, &*of("name").hint),
