@@ -1026,3 +1026,23 @@ fn slow_servers_are_waited_for() {
         agent.must("web.look", json!({}));
     });
 }
+
+#[test]
+fn read_that_its_client_cancels_ends_at_the_server() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let mut client = lent.client(&agent);
+    let servers = || {
+        let all = lent.gateway.workers().into_iter();
+        all.filter(|process| "plexus-mcp-odd".starts_with(&process.name))
+            .count()
+    };
+    let call = json!({"name": "odd_say", "arguments": {"hang": true}});
+    let id = client.send("tools/call", call);
+    until_true("a server of the read", || servers() == 1);
+    client.notify("notifications/cancelled", json!({"requestId": id}));
+    until_true("the end of that server", || servers() == 0);
+    // The control: the next read has one of its own.
+    let read = client.call("odd_say", json!({"n": 1}));
+    assert_contains(&read["content"][0]["text"].to_string(), "got");
+}
