@@ -68,6 +68,15 @@ pub struct SourceContext {
     pub host: Host,
 }
 
+impl SourceContext {
+    /// The source's id, for words that name a command.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let id = self.source.as_ref().map(SourceId::to_string);
+        id.unwrap_or_else(|| "SOURCE".to_owned())
+    }
+}
+
 /// Does `work`, which may block, on a file thread: where a handler's work on files belongs.
 ///
 /// # Errors

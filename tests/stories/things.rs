@@ -143,7 +143,7 @@ fn completion_needs_the_token_and_is_taken_back() {
     let item = agent.must_ask(COMPLETE, input.clone());
     let card = gateway.owner().card(&item).to_string();
     assert_contains(&card, "only with its authorization token");
-    assert_contains(&card, "plexusctl sources secret SOURCE token");
+    assert_contains(&card, "plexusctl sources secret things token");
     // With another one than the app's nothing happens, and the answer does not say that it did.
     set_token(&gateway, "wrong-token-2");
     let agent = gateway.agent_with("planner-2", &[TODOS]);

@@ -467,7 +467,10 @@ fn rows(extensions: &[ExtensionRow]) -> String {
         let state = match (&row.unusable, row.configured) {
             (Some(why), _) => why.clone(),
             (None, true) => "added".to_owned(),
-            (None, false) => "no source of it is configured: plexusctl extension remove".to_owned(),
+            (None, false) => format!(
+                "no source of it is configured: plexusctl extension remove {}",
+                row.source
+            ),
         };
         [
             row.source.clone(),

@@ -355,7 +355,10 @@ fn rows(servers: &[ExtensionRow]) -> String {
         let state = match (&server.unusable, server.configured) {
             (Some(why), _) => why.clone(),
             (None, true) => "lent".to_owned(),
-            (None, false) => "no source of it is configured: plexusctl mcp remove".to_owned(),
+            (None, false) => format!(
+                "no source of it is configured: plexusctl mcp remove {}",
+                server.name
+            ),
         };
         [
             server.name.clone(),

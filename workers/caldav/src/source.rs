@@ -71,6 +71,8 @@ pub struct CaldavSource {
 /// What is wrong with the server, and when that was last looked at.
 #[derive(Debug, Default)]
 struct Ailing {
+    /// The source's id, for words that name a command.
+    source: String,
     why: Option<String>,
     /// Names of the owner that are no calendar's, in a sentence.
     absent: Option<String>,
@@ -127,12 +129,13 @@ impl Source for CaldavSource {
     }
 
     async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
+        let id = given.name();
         let http = given
             .egress
             .and_then(|egress| Http::new(&egress, &config.user));
         let http = http.ok_or_else(|| OpenError::config("url names no server"))?;
         let found = Server::find(http, config.url.trim()).await;
-        let server = found.map_err(|failure| open_error(&failure))?;
+        let server = found.map_err(|failure| open_error(&failure, &id))?;
         let store = given.scratch.map(Store::new);
         if let (Role::Writer, Some(store), Some(kept)) = (given.role, store.clone(), given.kept) {
             let pruned = on_file_thread(move || Ok(store.prune(kept))).await;
@@ -141,7 +144,6 @@ impl Source for CaldavSource {
             }
         }
         let only = config.calendars.split(',').map(str::trim);
-        let id = given.source.map(|source| source.to_string());
         let opened = Self {
             server: Arc::new(server),
             only: only
@@ -150,8 +152,11 @@ impl Source for CaldavSource {
                 .collect(),
             store,
             cache: Cache::default(),
-            ailing: Arc::default(),
-            id: id.unwrap_or_else(|| "SOURCE".into()),
+            ailing: Arc::new(Mutex::new(Ailing {
+                source: id.clone(),
+                ..Ailing::default()
+            })),
+            id,
         };
         // The names are the owner's: a mistyped one is told when the source is added or changed.
         if !opened.only.is_empty() {
@@ -727,7 +732,7 @@ fn no_list(why: NoList) -> SourceError {
 }
 
 /// What the owner can do about it; `None` where the server serves.
-fn remedy(failure: &Failure) -> Option<String> {
+fn remedy(failure: &Failure, source: &str) -> Option<String> {
     let why = match failure {
         Failure::NoWay(words) if words.contains("proven its name") => {
             "the server's certificate is not accepted: for a server of your own, add the source with ca: the file of its authority, or the server's own certificate".to_owned()
@@ -737,7 +742,7 @@ fn remedy(failure: &Failure) -> Option<String> {
         }
         Failure::NoWay(words) => format!("the server cannot be reached: {words}"),
         Failure::Status(StatusCode::UNAUTHORIZED, _) => {
-            "the server does not accept user and password (401): set a new app password with plexusctl sources secret, or add the source with another user".to_owned()
+            format!("the server does not accept user and password (401): add the source with another user, or set a new app password: plexusctl sources secret {source} password")
         }
         Failure::Status(status, _) if status.is_server_error() => {
             format!("the server fails ({}): try again later, or look at the server", status.as_u16())
@@ -751,7 +756,8 @@ fn remedy(failure: &Failure) -> Option<String> {
 
 fn note<T>(ailing: &Mutex<Ailing>, result: &Result<T, Failure>) {
     let mut ailing = ailing.lock().unwrap_or_else(PoisonError::into_inner);
-    ailing.why = result.as_ref().err().and_then(remedy);
+    let failure = result.as_ref().err();
+    ailing.why = failure.and_then(|failure| remedy(failure, &ailing.source));
     ailing.looked = Some(Instant::now());
 }
 
@@ -800,8 +806,8 @@ fn told(failure: &Failure) -> SourceError {
 }
 
 /// As the owner is told who adds the source.
-fn open_error(failure: &Failure) -> OpenError {
-    let why = remedy(failure).unwrap_or_else(|| failure.to_string());
+fn open_error(failure: &Failure, source: &str) -> OpenError {
+    let why = remedy(failure, source).unwrap_or_else(|| failure.to_string());
     match failure {
         Failure::Elsewhere(_) | Failure::NoCalendars(_) => OpenError::config(why),
         failure if failure.is(StatusCode::UNAUTHORIZED) => OpenError::config(why),

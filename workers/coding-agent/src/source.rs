@@ -439,6 +439,7 @@ impl<P: Program> Source for CodingAgent<P> {
 
 impl<P: Program> CodingAgent<P> {
     fn at(config: Config, given: SourceContext) -> Result<Self, OpenError> {
+        let source = given.name();
         let root = Root::open(&config.path, Policy::default());
         let root = root.map_err(|error| open_error(&error))?;
         let identity = root.identity().map_err(|error| open_error(&error))?;
@@ -486,6 +487,7 @@ impl<P: Program> CodingAgent<P> {
                 sets,
                 threads,
                 waiting: Arc::default(),
+                source,
                 program: PhantomData,
             },
         );

@@ -88,6 +88,7 @@ impl Source for ObsidianRestSource {
     }
 
     async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
+        let source = given.name();
         let client = given.egress.as_ref();
         let client = client.and_then(|egress| EgressClient::new(egress, WITHIN, MOST));
         let client = client.ok_or_else(|| OpenError::config("baseUrl names no host"))?;
@@ -100,13 +101,12 @@ impl Source for ObsidianRestSource {
                 ));
             }
         }
-        let source = given.source.map(|source| source.to_string());
         let opened = Self {
             api: Arc::new(Api(client)),
             paths: Paths::new(&config.hide),
             kept,
             app: Arc::new(Mutex::new(AppHealth {
-                source: source.unwrap_or_else(|| "SOURCE".into()),
+                source,
                 why: None,
                 checked: Instant::now(),
             })),

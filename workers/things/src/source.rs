@@ -54,6 +54,8 @@ pub struct ThingsSource {
     store: Option<Store>,
     /// What the owner can do about the last failure.
     ailing: Mutex<Option<String>>,
+    /// The source's id, for words that name a command.
+    id: String,
 }
 
 /// The source's route.
@@ -124,6 +126,7 @@ impl Source for ThingsSource {
     }
 
     async fn open_with(config: Config, mut given: SourceContext) -> Result<Self, OpenError> {
+        let id = given.name();
         let token = given.secrets.take("token");
         let has_token = token.is_some();
         let token = token.filter(|_| given.role == Role::Writer);
@@ -158,6 +161,7 @@ impl Source for ThingsSource {
             token,
             store,
             ailing: Mutex::default(),
+            id,
         })
     }
 
@@ -411,7 +415,10 @@ impl ThingsSource {
         if !self.has_token {
             return Err(SourceError::transport(
                 "no_token",
-                "Things changes a to-do only with its authorization token; the owner sets it as the secret token of this source: plexusctl sources secret SOURCE token",
+                format!(
+                    "Things changes a to-do only with its authorization token; the owner sets it: plexusctl sources secret {} token",
+                    self.id
+                ),
             ));
         }
         let asked = id.to_owned();
