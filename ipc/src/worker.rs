@@ -38,7 +38,7 @@ pub use crate::message::{
 pub use call::CallContext;
 pub use handlers::{Handlers, Mismatch, NoInput, Plan, Reply};
 pub use host::Host;
-pub use kept::KeptChanges;
+pub use kept::{ALREADY_UNDONE, KeptChanges};
 pub use os::take_stream;
 pub use process::{main, serve_any};
 

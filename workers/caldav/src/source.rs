@@ -527,15 +527,19 @@ impl CaldavSource {
         let unknown = || SourceError::transport("not_undoable", "no change of this id is kept");
         let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
         let store = self.store.clone().ok_or_else(unknown)?;
-        let kept = on_file_thread(move || Ok(store.get(&intent))).await?;
+        let of = intent.clone();
+        let read = move || Ok((store.get(&of), store.is_undone(&of)));
+        let (kept, is_undone) = on_file_thread(read).await?;
         let record = kept.ok().flatten().ok_or_else(unknown)?;
+        // A mark that cannot be read says nothing.
+        let is_undone = is_undone.unwrap_or(false);
         if input.list.is_some_and(|list| list != record.calendar) {
             return Err(SourceError::invalid(
                 "the change of this id is in another list",
             ));
         }
         let (calendar, now) = self.object(&call, OF_TODOS, &record.object).await?;
-        Change::undo(calendar, record, now)
+        Change::undo(calendar, intent, (record, is_undone), now)
             .map(planned)
             .map_err(|why| cannot(&why))
     }
@@ -549,7 +553,7 @@ impl CaldavSource {
         let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
         let now = Utc::now();
         let mut record = change.record(&intent, now);
-        self.keep(&intent, &record).await?;
+        self.keep(&intent, &record, None).await?;
         let made = change.make(&self.server, &intent, &record, now).await;
         let made = match made {
             Ok(made) => {
@@ -564,7 +568,9 @@ impl CaldavSource {
         };
         record.version.clone_from(&made.version);
         record.done = true;
-        let is_kept = self.keep(&intent, &record).await.is_ok();
+        let is_undo = change.takes_back.is_some();
+        let kept = self.keep(&intent, &record, change.takes_back.clone()).await;
+        let is_kept = kept.is_ok();
         let undoable = is_kept && (made.version.is_some() || matches!(record.act, Act::Remove));
         let (todo, calendar) = (kind(&change) == TODO, change.calendar.id.clone());
         let digest = made.version.as_deref().map(version);
@@ -572,7 +578,6 @@ impl CaldavSource {
             Touched::write(CALENDAR, &calendar, None),
             Touched::write(kind(&change), &made.id, digest),
         ];
-        let is_undo = !matches!(change.act, Planned::Add(_) | Planned::Complete(_));
         let (list, calendar) = match todo || is_undo {
             true => (Some(calendar), None),
             false => (None, Some(calendar)),
@@ -595,12 +600,22 @@ impl CaldavSource {
         })
     }
 
-    async fn keep(&self, intent: &AuditId, record: &Record) -> Result<(), SourceError> {
+    /// Keeps a change; `of` is what it took back.
+    async fn keep(
+        &self,
+        intent: &AuditId,
+        record: &Record,
+        of: Option<AuditId>,
+    ) -> Result<(), SourceError> {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
         let (intent, record) = (intent.clone(), record.clone());
-        let kept = on_file_thread(move || Ok(store.put(&intent, &record))).await?;
+        let put = move || match &of {
+            Some(of) => store.put_undo(&intent, &record, of),
+            None => store.put(&intent, &record),
+        };
+        let kept = on_file_thread(move || Ok(put())).await?;
         kept.map_err(|error| {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })
@@ -715,7 +730,7 @@ fn misfit((field, why): Misfit) -> SourceError {
 
 fn cannot((reason, why): &(&str, &str)) -> SourceError {
     match *reason {
-        "changed" => SourceError::changed(reason, why),
+        "changed" | "already_undone" => SourceError::changed(reason, why),
         _ => SourceError::transport(reason, why),
     }
 }

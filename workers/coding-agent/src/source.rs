@@ -20,8 +20,8 @@ use crate::{
 use plexus_agent_lines::Usage;
 use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
-    CallContext, Handlers, Health, NoInput, OpenError, Plan as Planned, Preview, Reply, Role,
-    Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
+    ALREADY_UNDONE, CallContext, Handlers, Health, NoInput, OpenError, Plan as Planned, Preview,
+    Reply, Role, Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Timestamp, Verb};
 use plexus_rooted_files::{
@@ -1291,6 +1291,7 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::Changed(_) | ApplyError::BuildsOn { .. } => {
             SourceError::changed("changed", words)
         }
+        ApplyError::AlreadyUndone => SourceError::changed(ALREADY_UNDONE.0, words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
         ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),
         ApplyError::Hidden(_) => SourceError::transport("hidden", words),

@@ -486,15 +486,21 @@ impl ThingsSource {
         };
         let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
         let store = self.store.clone().ok_or_else(unknown)?;
-        let kept = on_file_thread(move || Ok(store.get(&intent))).await?;
+        let of = intent.clone();
+        let read = move || Ok((store.get(&of), store.is_undone(&of)));
+        let (kept, is_undone) = on_file_thread(read).await?;
         let record = kept.ok().flatten().ok_or_else(unknown)?;
+        // A mark that cannot be read says nothing.
+        let is_undone = is_undone.unwrap_or(false);
         let id = record
             .id
             .clone()
             .filter(|_| record.version.is_some())
             .ok_or_else(unknown)?;
         let todo = self.todo(&call, &id).await?;
-        Change::undo(record, todo).map(Change::plan).map_err(cannot)
+        Change::undo(intent, (record, is_undone), todo)
+            .map(Change::plan)
+            .map_err(cannot)
     }
 
     async fn commit(
@@ -505,7 +511,7 @@ impl ThingsSource {
         let intent = call.audit().cloned();
         let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
         let mut record = change.record(Utc::now().timestamp());
-        self.keep(&intent, &record).await?;
+        self.keep(&intent, &record, None).await?;
         let (id, fields, second) = (record.id.clone(), record.fields.clone(), record.second);
         let opened = self.ask(move |source| {
             let url = match (&id, &source.token) {
@@ -523,7 +529,8 @@ impl ThingsSource {
         let todo = self.verified(&record).await?;
         let version = todo.version();
         (record.id, record.version) = (Some(todo.id.clone()), Some(version));
-        let is_kept = self.keep(&intent, &record).await.is_ok() && self.store.is_some();
+        let kept = self.keep(&intent, &record, change.takes_back.clone()).await;
+        let is_kept = kept.is_ok() && self.store.is_some();
         let touched = change.touched(Some(&todo.id), Some(version));
         let output = Output {
             ok: true,
@@ -558,12 +565,22 @@ impl ThingsSource {
         })
     }
 
-    async fn keep(&self, intent: &AuditId, record: &Record) -> Result<(), SourceError> {
+    /// Keeps a change; `of` is what it took back.
+    async fn keep(
+        &self,
+        intent: &AuditId,
+        record: &Record,
+        of: Option<AuditId>,
+    ) -> Result<(), SourceError> {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
         let (intent, record) = (intent.clone(), record.clone());
-        let kept = on_file_thread(move || Ok(store.put(&intent, &record))).await?;
+        let put = move || match &of {
+            Some(of) => store.put_undo(&intent, &record, of),
+            None => store.put(&intent, &record),
+        };
+        let kept = on_file_thread(move || Ok(put())).await?;
         kept.map_err(|error| {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })
