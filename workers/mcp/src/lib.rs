@@ -382,7 +382,7 @@ impl McpServer {
         let next = match error {
             // One that is not added yet has no pins.
             SessionError::Unauthorized(_) if self.pins.tools.is_empty() => {
-                "; add it without a secret to sign in, or with another one".to_owned()
+                "; a server that is added without a secret asks you to sign in".to_owned()
             }
             SessionError::Unauthorized(_) => format!(
                 "; the owner signs in with plexusctl mcp login {source}, or sets a secret with plexusctl sources secret {source} NAME"
