@@ -886,8 +886,8 @@
     }
     const body = { label: field('label').value.trim() || id, route, approval: field('ask').checked ? 'ask' : null };
     const put = there ? await told(of(id, '/reconfigure'), body)
-      : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, ...body });
-    if (!put.ok) return remedy(form, id, put.why, put.field);
+      : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, onlyNew: true, ...body });
+    if (!put.ok) return remedy(form, id, put.why, put.field || put.error?.detail?.field);
     const undo = async (why, name) => {
       if (!there) await told(of(id, ''), undefined, 'DELETE');
       remedy(form, id, `${there ? 'Saved, and' : 'Not added:'} ${why}`, name);
