@@ -158,12 +158,12 @@ pub enum Trouble {
     /// A channel without key states that is none of before.
     #[error(
         "nobody signed the key of this channel: it is not used; if a member with a client of before made it, renew its key: \
-         plexusctl channels rotate"
+         plexusctl channels rotate CHANNEL"
     )]
     Unsigned,
     /// A channel of before: its key is not authenticated.
     #[error(
-        "the key of this channel is of before keys were signed: renew it once: plexusctl channels rotate"
+        "the key of this channel is of before keys were signed: renew it once: plexusctl channels rotate CHANNEL"
     )]
     Unauthenticated,
     /// The device has used this number before, for a message with another id or before a later one.

@@ -38,7 +38,7 @@ pub use crate::message::{
 pub use call::CallContext;
 pub use handlers::{Handlers, Mismatch, NoInput, Plan, Reply};
 pub use host::Host;
-pub use kept::KeptChanges;
+pub use kept::{ALREADY_UNDONE, KeptChanges};
 pub use os::take_stream;
 pub use process::{main, serve_any};
 
@@ -66,6 +66,15 @@ pub struct SourceContext {
     pub pins: Option<crate::manifest::McpPins>,
     /// For what it says unasked.
     pub host: Host,
+}
+
+impl SourceContext {
+    /// The source's id, for words that name a command.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let id = self.source.as_ref().map(SourceId::to_string);
+        id.unwrap_or_else(|| "SOURCE".to_owned())
+    }
 }
 
 /// Does `work`, which may block, on a file thread: where a handler's work on files belongs.

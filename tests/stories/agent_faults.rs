@@ -33,8 +33,9 @@ fn claude_tells_in_words_what_its_model_server_refuses() {
 fn server_that_refuses_is_told_in_words(kind: Kind, dropped: &str) {
     let desk = Desk::open(kind, []);
     let input = json!({"prompt": "Hello."});
+    let set_key = format!("plexusctl sources secret {} key", desk.kind.id);
     for (step, reason, words) in [
-        (Step::Refuse(401), "key_refused", "plexusctl sources secret"),
+        (Step::Refuse(401), "key_refused", &*set_key),
         (Step::Refuse(429), "rate_limited", "429"),
         (Step::Refuse(500), "turn_failed", "repeat the call"),
         (Step::NoModel, "model_refused", "model"),

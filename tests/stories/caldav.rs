@@ -455,7 +455,10 @@ fn account_that_does_not_serve_says_what_is_wrong() {
     let refused = agent.invoke("refused.todos.list", json!({}));
     assert_eq!(refused.at("/ok"), false, "{refused}");
     let health = office.gateway.owner().get("/admin/api/health").expect_ok();
-    assert_contains(&health.to_string(), "plexusctl sources secret");
+    assert_contains(
+        &health.to_string(),
+        "plexusctl sources secret refused password",
+    );
     // A test asks the server: no call tells the worker that it is back, or gone again.
     for (password, status, state) in [(PASSWORD, 0, "ok"), ("another", 1, "401")] {
         office.server.set_password(password);

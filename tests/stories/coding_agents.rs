@@ -343,7 +343,7 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
     assert_eq!(desk.folder.read("a.txt"), "one\n");
     assert_eq!(Desk::listed(&desk.folder.path()), before);
     // What no approval could carry out is told at once, and the owner is not asked.
-    desk.misfits("undo", undo, "changed since");
+    desk.misfits("undo", undo, "taken back already");
 }
 
 #[test]

@@ -348,7 +348,9 @@ fn addition_of_only_new_replaces_nothing() {
         row.expect("it is there")["route"]["path"].clone()
     };
     add(&one, true).expect_ok();
-    add(&two, true).expect_error(409, "precondition_changed");
+    let refused = add(&two, true);
+    let error = refused.expect_error(409, "precondition_changed");
+    assert_eq!(error["detail"]["field"], "id", "{error}");
     assert_eq!(path(), json!(one.path()));
     add(&two, false).expect_ok();
     assert_eq!(path(), json!(two.path()), "the control");

@@ -77,7 +77,7 @@ fn commands_at_one_gateway() {
     let library = format!("library={}", at("library"));
     let out = format!("outTray={}", at("out"));
     let token = format!("token={}", at("token"));
-    for id in ["asked", "keyed"] {
+    for id in ["asked", "keyed", "gone"] {
         let add = ["sources", "add", "cabinet-app", "--id", id];
         let fields = ["--set", &library, "--set", &out, "--secret", &token];
         gateway.cli(add.into_iter().chain(fields)).expect_ok();
@@ -135,6 +135,11 @@ fn commands_at_one_gateway() {
         all.spawn(|| {
             let picture = slow(&["sources", "secret", "keyed", "token"], &[("token", "t")]);
             assert!(picture.contains("keyed.token is set"), "{picture}");
+        });
+        all.spawn(|| {
+            let question = "remove gone with its secrets? [y/N]";
+            let picture = slow(&["sources", "remove", "gone"], &[(question, "y")]);
+            assert!(picture.contains("gone is removed"), "{picture}");
         });
         all.spawn(|| {
             slow(&["sources", "set", "asked", "--ask"], yes);

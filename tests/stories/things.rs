@@ -30,12 +30,13 @@ fn added(set: &[String]) -> Gateway {
     gateway
 }
 
-fn set_token(gateway: &Gateway, token: &str) {
+fn set_token(gateway: &Gateway, token: &str) -> String {
     let folder = Folder::empty();
     folder.write("token", format!("{token}\n"));
     let file = folder.path().join("token").display().to_string();
     let said = gateway.cli(["sources", "secret", "things", "token", "--file", &file]);
-    assert!(said.expect_ok().contains("things serves"), "{said:?}");
+    assert_contains(said.expect_ok(), "things serves");
+    said.stdout
 }
 
 fn titles(agent: &Agent, input: Value) -> Vec<String> {
@@ -143,9 +144,11 @@ fn completion_needs_the_token_and_is_taken_back() {
     let item = agent.must_ask(COMPLETE, input.clone());
     let card = gateway.owner().card(&item).to_string();
     assert_contains(&card, "only with its authorization token");
-    assert_contains(&card, "plexusctl sources secret SOURCE token");
+    assert_contains(&card, "plexusctl sources secret things token");
     // With another one than the app's nothing happens, and the answer does not say that it did.
-    set_token(&gateway, "wrong-token-2");
+    let said = set_token(&gateway, "wrong-token-2");
+    assert_contains(&said, "these grants are revoked:");
+    assert_contains(&said, "planner: things.todos.list");
     let agent = gateway.agent_with("planner-2", &[TODOS]);
     let item = agent.must_ask(COMPLETE, input.clone());
     gateway.owner().approve(&item, "once");
@@ -200,14 +203,10 @@ fn update_and_addition_are_taken_back_as_far_as_things_can() {
         (&todo["title"], &todo["deadline"]),
         (&json!("Buy seeds"), &Value::Null)
     );
-    // Nobody takes back what was changed since, and the owner is not asked whether to.
+    // A change is taken back once, and the owner is not asked whether to do it again.
     let again = agent.invoke(UNDO, undo);
     let error = again.expect_error(409, "precondition_changed");
-    let words = error["message"].to_string();
-    assert!(
-        words.contains("somebody changed this to-do since"),
-        "{again}"
-    );
+    assert_eq!(error["detail"]["reason"], "already_undone", "{again}");
     assert_eq!(gateway.owner().pending().len(), 0, "no card");
     let added = done(&gateway, &agent, ADD, json!({"title": "Rake"}));
     assert_contains(gateway.cli(["activity"]).expect_ok(), "Rake");

@@ -60,8 +60,11 @@ fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
     let agent = house.writer("one", &[WRITE]);
     house.workspace.write("a.md", "one\n");
     let (audit, _) = write(&agent, "a.md", "two\n");
+    let offered = || house.gateway.cli(["undo"]).expect_ok().contains(&audit);
+    assert!(offered());
     let done = take_back(&house, &audit);
     assert_eq!(house.workspace.read("a.md"), "one\n");
+    assert!(!offered(), "it is taken back");
 
     let events = house.owner().audit(20);
     let of = |phase: &str| {
@@ -80,6 +83,7 @@ fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
     // Its outcome's id names it as well, and it can be taken back in its turn.
     take_back(&house, outcome["id"].as_str().expect("an id"));
     assert_eq!(house.workspace.read("a.md"), "two\n");
+    assert!(offered(), "it is there again");
 }
 
 #[test]

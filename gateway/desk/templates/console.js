@@ -886,20 +886,23 @@
     }
     const body = { label: field('label').value.trim() || id, route, approval: field('ask').checked ? 'ask' : null };
     const put = there ? await told(of(id, '/reconfigure'), body)
-      : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, ...body });
-    if (!put.ok) return remedy(form, id, put.why, put.field);
+      : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, onlyNew: true, ...body });
+    if (!put.ok) return remedy(form, id, put.why, put.field || put.error?.detail?.field);
     const undo = async (why, name) => {
       if (!there) await told(of(id, ''), undefined, 'DELETE');
       remedy(form, id, `${there ? 'Saved, and' : 'Not added:'} ${why}`, name);
     };
+    const revoked = [];
     for (const [name, value] of secrets) {
       const set = await told(`${API}/secrets/${encodeURIComponent(`${id}.${name}`)}`, { value });
       if (!set.ok) return undo(set.why, name);
+      revoked.push(...(set.revoked || []).map((one) => `${one.agentId}: ${one.capabilityId}`));
     }
+    const ended = revoked.length ? `. The secret is another one, so these grants are revoked: ${revoked.join(', ')}` : '';
     const now = await tested(id);
     if (now?.status === 'unavailable') return undo(now.detail);
     if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
-    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}`);
+    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended}`);
     await sources();
   }
 

@@ -75,6 +75,11 @@ impl ActivityRow {
         found(&mut self.call);
         self.written.extend(members(&self.call));
     }
+    /// Leaves out what takes it back.
+    pub fn forget_undo(&mut self) {
+        self.call.undo = None;
+        self.written.retain(|name, _| name != "undo");
+    }
     /// The call.
     #[must_use]
     pub fn call(&self) -> &ActivityCall {
@@ -137,7 +142,7 @@ pub struct ActivityCall {
     /// What its worker says that it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// What takes it back.
+    /// What takes it back; none where that was done, as far as the gateway looked through the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<String>,
     /// The item that it is of.

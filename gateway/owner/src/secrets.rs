@@ -1,6 +1,7 @@
 //! Secrets of sources: written, never read back.
 
 use crate::{Done, wire};
+use plexus_protocol::{AgentId, CapabilityId};
 use serde::{Deserialize, Serialize};
 
 /// Writes one. No `Debug`: it holds the value.
@@ -20,4 +21,17 @@ pub struct WriteResult {
     pub ok: Done,
     /// Its name.
     pub name: String,
+    /// The grants that it ended: it is another one than before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<RevokedGrant>,
+}
+
+/// A grant that is over.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevokedGrant {
+    /// Whose it was.
+    pub agent_id: AgentId,
+    /// What it allowed.
+    pub capability_id: CapabilityId,
 }

@@ -4,6 +4,7 @@ mod words;
 
 use crate::{
     owner::{Desk, Owner, json_line},
+    prompt::confirm,
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -65,6 +66,9 @@ enum Archives {
     Forget {
         /// Name of the newest archive to delete
         file: String,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -105,9 +109,14 @@ pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
             })
         }
         Act::Archives {
-            act: Some(Archives::Forget { file }),
+            act: Some(Archives::Forget { file, yes }),
         } => {
             desk.ask_for_person::<ForgetArchives>()?;
+            if !yes && desk.can_ask() {
+                let shown = text::line(&file);
+                let question = format!("delete {shown} and all older archives for good");
+                confirm(desk, &question, "--yes")?;
+            }
             let reply = owner.call(&ForgetArchives { through: file }).await?;
             desk.show(&reply, || forgotten(&reply))
         }

@@ -2,7 +2,13 @@
 
 mod surface;
 
-use crate::{mcp, owner::Desk, prompt, sources::secret, table::table};
+use crate::{
+    mcp,
+    owner::Desk,
+    prompt,
+    sources::{confirm_removal, secret},
+    table::table,
+};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, text};
 use plexus_owner::{
@@ -70,10 +76,13 @@ enum Act {
         #[arg(long = "keep-secret", value_name = "NAME")]
         keeps: Vec<String>,
     },
-    /// Remove an extension, and every grant on it
+    /// Remove an extension, its secrets and every grant on it
     Remove {
         /// Source
         name: SourceId,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
     },
     /// Write a manifest to begin with, as NAME.json in this folder
     New {
@@ -187,9 +196,11 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
             }
             add(desk, given.draft()?, keeps, digest, &secrets).await
         }
-        Act::Remove { name } => {
+        Act::Remove { name, yes } => {
+            let mut owner = desk.open().await?;
+            confirm_removal(desk, &mut owner, &name, yes).await?;
             let id = name.to_string();
-            let reply = desk.open().await?.call(&Remove { id }).await?;
+            let reply = owner.call(&Remove { id }).await?;
             if !reply.known {
                 let why = format!("there is no extension {name}");
                 let stop = Stop::new(Exit::Failed, "not_found", why);
@@ -467,7 +478,10 @@ fn rows(extensions: &[ExtensionRow]) -> String {
         let state = match (&row.unusable, row.configured) {
             (Some(why), _) => why.clone(),
             (None, true) => "added".to_owned(),
-            (None, false) => "no source of it is configured: plexusctl extension remove".to_owned(),
+            (None, false) => format!(
+                "no source of it is configured: plexusctl extension remove {}",
+                row.source
+            ),
         };
         [
             row.source.clone(),

@@ -8,7 +8,7 @@ pub(crate) mod surface;
 use crate::{
     owner::{Desk, UNREADABLE, patiently},
     prompt,
-    sources::{from_file, from_stdin},
+    sources::{confirm_removal, from_file, from_stdin},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -75,10 +75,13 @@ enum Act {
         /// Source
         name: SourceId,
     },
-    /// Remove a server, and every grant on it
+    /// Remove a server, its secrets and every grant on it
     Remove {
         /// Source
         name: SourceId,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -182,10 +185,11 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         }
         Act::Login { name, options } => sign_in::login(desk, &name, &options).await,
         Act::Logout { name } => sign_in::logout(desk, name).await,
-        Act::Remove { name } => {
+        Act::Remove { name, yes } => {
+            let mut owner = desk.open().await?;
+            confirm_removal(desk, &mut owner, &name, yes).await?;
             let id = name.to_string();
-            let remove = Remove { id };
-            let reply = desk.open().await?.call_within(&remove, LOOK).await?;
+            let reply = owner.call_within(&Remove { id }, LOOK).await?;
             if !reply.known {
                 let why = format!("no MCP server {name} is lent");
                 return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl mcp list"));
@@ -355,7 +359,10 @@ fn rows(servers: &[ExtensionRow]) -> String {
         let state = match (&server.unusable, server.configured) {
             (Some(why), _) => why.clone(),
             (None, true) => "lent".to_owned(),
-            (None, false) => "no source of it is configured: plexusctl mcp remove".to_owned(),
+            (None, false) => format!(
+                "no source of it is configured: plexusctl mcp remove {}",
+                server.name
+            ),
         };
         [
             server.name.clone(),

@@ -9,6 +9,7 @@ pub(crate) mod test;
 
 use crate::{
     owner::{Desk, Owner},
+    prompt::confirm,
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -79,10 +80,13 @@ enum Act {
         /// Source
         source: SourceId,
     },
-    /// Remove a source and every grant on it
+    /// Remove a source, its secrets and every grant on it
     Remove {
         /// Source
         source: SourceId,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -173,7 +177,11 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let reply = owner.call(&shown).await?;
             desk.show(&reply, || hidden(&reply))
         }
-        Act::Remove { source } => {
+        Act::Remove { source, yes } => {
+            if desk.can_ask() {
+                there(&mut owner, &source).await?;
+            }
+            confirm_removal(desk, &mut owner, &source, yes).await?;
             let id = source.to_string();
             let reply = owner.call(&Remove { id }).await?;
             known(&mut owner, &reply, &source).await?;
@@ -193,6 +201,30 @@ impl HiddenArgs {
             tags: self.tags,
             remove,
         }
+    }
+}
+
+/// Asks at a terminal before a source goes with all that depends on it; elsewhere nobody is asked.
+pub(crate) async fn confirm_removal(
+    desk: &Desk,
+    owner: &mut Owner,
+    source: &SourceId,
+    yes: bool,
+) -> Result<(), Stop> {
+    if yes || !desk.can_ask() {
+        return Ok(());
+    }
+    let grants = owner.call(&ListGrants {}).await?.grants;
+    let question = removal(source, grants_on(&grants, source).count());
+    confirm(desk, &question, "--yes")
+}
+
+/// What a removal takes away.
+fn removal(source: &SourceId, grants: usize) -> String {
+    match grants {
+        0 => format!("remove {source} with its secrets"),
+        1 => format!("remove {source} with its secrets and the grant on it"),
+        many => format!("remove {source} with its secrets and the {many} grants on it"),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a source keeps of its own changes: a file for each, by the intent's audit id. It is written before the change
 //! happens, so that the source can tell afterwards whether it happened, and take it back.
 //!
-//! Invariants: a file is whole or not there; the oldest go when the manifest's bound is reached.
+//! A change that was taken back has a mark beside its file, which names the change that did it.
+//!
+//! Invariants: a file is whole or not there; the oldest go when the manifest's bound is reached, each with its mark.
 //!
 //! Must not know: what a change is.
 
@@ -19,6 +21,11 @@ use std::{
 
 /// Largest record, in bytes of JSON.
 const LARGEST: u64 = 16 * 1024 * 1024;
+/// Undos of undos that are followed.
+const CHAIN: usize = 1_000;
+
+/// The reason and the words for an undo of a change that was taken back before.
+pub const ALREADY_UNDONE: (&str, &str) = ("already_undone", "this change was taken back already");
 
 /// The changes of one source, each an `R`, in the folder that the gateway gave it.
 #[derive(Debug)]
@@ -82,6 +89,39 @@ impl<R> KeptChanges<R> {
         durable::put(&self.path(intent), &record)
     }
 
+    fn mark(&self, intent: &AuditId) -> PathBuf {
+        self.path(intent).with_extension("undone")
+    }
+
+    /// Keeps an undo that is done as [`KeptChanges::put`] does, and marks the change `of` as taken back by it.
+    ///
+    /// # Errors
+    /// As [`KeptChanges::put`].
+    pub fn put_undo(&self, intent: &AuditId, record: &R, of: &AuditId) -> io::Result<()>
+    where
+        R: Serialize,
+    {
+        self.put(intent, record)?;
+        durable::put(&self.mark(of), intent.as_str().as_bytes())
+    }
+
+    /// Whether the change of this intent is taken back, by an undo that is not taken back itself.
+    ///
+    /// # Errors
+    /// The system's; a mark that names no change.
+    pub fn is_undone(&self, intent: &AuditId) -> io::Result<bool> {
+        let (mut of, mut is_undone) = (intent.clone(), false);
+        for _ in 0..CHAIN {
+            match fs::read_to_string(self.mark(&of)) {
+                Ok(by) => of = by.parse().map_err(io::Error::other)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(is_undone),
+                Err(error) => return Err(error),
+            }
+            is_undone = !is_undone;
+        }
+        Err(io::Error::other("the marks lead nowhere"))
+    }
+
     /// Lets go of the oldest beyond what may be kept.
     ///
     /// # Errors
@@ -91,7 +131,9 @@ impl<R> KeptChanges<R> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let about = entry.metadata()?;
-            if about.is_file() && Path::new(&entry.file_name()).extension().is_some() {
+            let name = entry.file_name();
+            let extension = Path::new(&name).extension();
+            if about.is_file() && extension.is_some_and(|extension| extension != "undone") {
                 let at = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 files.push((at, about.len(), entry.path()));
             }
@@ -104,6 +146,10 @@ impl<R> KeptChanges<R> {
                 _ => {
                     room = (0, 0);
                     fs::remove_file(path)?;
+                    match fs::remove_file(path.with_extension("undone")) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
                 }
             }
         }
@@ -137,5 +183,25 @@ mod tests {
         store.put(&intent(3), &"x".repeat(2 << 20)).unwrap();
         store.prune(KeepLimits { mib: 1, changes: 2 }).unwrap();
         assert!(!there(2) && !there(3));
+    }
+
+    #[test]
+    fn change_is_undone_until_its_undo_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = KeptChanges::<String>::new(folder.path().into());
+        let kept = "x".to_owned();
+        store.put(&intent(1), &kept).unwrap();
+        let undone = |number| store.is_undone(&intent(number)).unwrap();
+        assert!(!undone(1));
+        for number in 2..=4 {
+            let (by, of) = (intent(number), intent(number - 1));
+            store.put_undo(&by, &kept, &of).unwrap();
+            assert_eq!(undone(1), number % 2 == 0, "after {number}");
+        }
+        // A mark counts for no change, and goes with its own.
+        store.prune(KeepLimits { mib: 1, changes: 4 }).unwrap();
+        assert!(undone(1));
+        store.prune(KeepLimits { mib: 1, changes: 0 }).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -21,7 +21,7 @@ use plexus_apple::{
     Failure,
     time::{Clock, Typed},
 };
-use plexus_ipc::worker::{Preview, Verdict};
+use plexus_ipc::worker::{ALREADY_UNDONE, Preview, Verdict};
 use plexus_protocol::{AuditId, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -87,8 +87,8 @@ pub(crate) struct Output {
 pub(crate) struct Change {
     pub(crate) list: List,
     pub(crate) act: Act,
-    /// It takes an earlier change back.
-    pub(crate) undo: bool,
+    /// The change that it takes back.
+    pub(crate) takes_back: Option<AuditId>,
 }
 
 /// What a change does.
@@ -188,7 +188,7 @@ impl Change {
         Self {
             list,
             act,
-            undo: false,
+            takes_back: None,
         }
     }
 
@@ -236,13 +236,15 @@ impl Change {
         Ok(Self::new(list, Act::Update(old, new)))
     }
 
-    /// Takes back the change that `record` tells of; `now` is its reminder.
+    /// Takes back the change `id`, which `record` tells of; `now` is its reminder.
     ///
     /// # Errors
-    /// As [`Change::complete`]; `changed` where somebody changed the reminder since.
+    /// As [`Change::complete`]; `changed` where somebody changed the reminder since, `already_undone` where that was an
+    /// undo of this change (`is_undone`).
     pub(crate) fn undo(
         list: List,
-        record: Record,
+        id: AuditId,
+        (record, is_undone): (Record, bool),
         now: Option<Reminder>,
     ) -> Result<Self, (&'static str, &'static str)> {
         if !record.done {
@@ -255,13 +257,17 @@ impl Change {
             },
             // An addition that was taken back comes again, under another id.
             (None, Some(before)) if record.after.is_none() => Act::Add(before),
+            _ if is_undone => return Err(ALREADY_UNDONE),
             _ => {
                 let why = "somebody changed or removed it since; nothing is taken back";
                 return Err(("changed", why));
             }
         };
-        let undo = true;
-        Ok(Self { list, act, undo })
+        Ok(Self {
+            list,
+            act,
+            takes_back: Some(id),
+        })
     }
 
     /// The reminder that is there before; none for a new one.
@@ -431,7 +437,11 @@ impl Change {
             // As the store understood it.
             record.after = Some(made.content.clone());
         }
-        let is_kept = matches!(keep(&record), Ok(Some(())));
+        let end = |kept: &KeptChanges| match &self.takes_back {
+            Some(of) => kept.put_undo(intent, &record, of),
+            None => kept.put(intent, &record),
+        };
+        let is_kept = kept.is_some_and(|kept| end(kept).is_ok());
         Ok((made, is_kept))
     }
 }

@@ -348,15 +348,20 @@ impl AppleRemindersSource {
         let unknown = || SourceError::transport("not_undoable", "no change of this id is kept");
         let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
         let kept = self.kept.clone().ok_or_else(unknown)?;
-        let record = on_file_thread(move || Ok(kept.get(&intent))).await?;
+        let of = intent.clone();
+        let read = move || Ok((kept.get(&of), kept.is_undone(&of)));
+        let (record, is_undone) = on_file_thread(read).await?;
         let record = record.ok().flatten().ok_or_else(unknown)?;
+        // A mark that cannot be read says nothing.
+        let is_undone = is_undone.unwrap_or(false);
         let list = self.list(&call, Some(&record.list)).await?;
         self.is_of(&call, &list, input.list.as_deref()).await?;
         let id = record.id.clone().unwrap_or_default();
         let now = self.ask(move |store| store.reminder(&id)).await?;
         // Moved to another list, it is another one.
         let now = now.filter(|now| now.list == list.id);
-        let change = Change::undo(writable(list)?, record, now).map_err(cannot)?;
+        let change = Change::undo(writable(list)?, intent, (record, is_undone), now);
+        let change = change.map_err(cannot)?;
         Ok(planned(change, &self.clock().await?))
     }
 
@@ -391,7 +396,7 @@ impl AppleRemindersSource {
             id: made.id,
             list: made.list,
             completed: completed.map(|at| clock.shown(at, None)),
-            removed: change.undo.then_some(removed),
+            removed: change.takes_back.is_some().then_some(removed),
         };
         let reply = Reply::new(output, change.summary()).touched(touched);
         Ok(match undoable {
@@ -415,7 +420,7 @@ fn misfit((field, why): Misfit) -> SourceError {
 
 fn cannot((reason, why): (&str, &str)) -> SourceError {
     match reason {
-        "changed" => SourceError::changed(reason, why),
+        "changed" | "already_undone" => SourceError::changed(reason, why),
         _ => SourceError::transport(reason, why),
     }
 }

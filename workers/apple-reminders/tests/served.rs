@@ -183,8 +183,8 @@ async fn created_reminder_is_in_the_default_list_and_taken_back() {
     assert_eq!(home.undo(2, 1).await.unwrap()["removed"], true);
     let titles = async || home.titles(json!({"list": "reminders"})).await;
     assert_eq!(titles().await.len(), 2);
-    // Nothing is there to be taken back twice; the undo itself can be taken back.
-    assert_eq!(home.undo(9, 1).await, Err(changed("changed")));
+    // A change is taken back once; the undo itself can be taken back.
+    assert_eq!(home.undo(9, 1).await, Err(changed("already_undone")));
     assert_eq!(home.undo(9, 3).await, Err(transport("not_undoable")));
     assert_eq!(home.undo(4, 2).await.unwrap()["removed"], false);
     assert!(titles().await.contains(&title.to_owned()));

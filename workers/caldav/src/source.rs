@@ -71,6 +71,8 @@ pub struct CaldavSource {
 /// What is wrong with the server, and when that was last looked at.
 #[derive(Debug, Default)]
 struct Ailing {
+    /// The source's id, for words that name a command.
+    source: String,
     why: Option<String>,
     /// Names of the owner that are no calendar's, in a sentence.
     absent: Option<String>,
@@ -127,12 +129,13 @@ impl Source for CaldavSource {
     }
 
     async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
+        let id = given.name();
         let http = given
             .egress
             .and_then(|egress| Http::new(&egress, &config.user));
         let http = http.ok_or_else(|| OpenError::config("url names no server"))?;
         let found = Server::find(http, config.url.trim()).await;
-        let server = found.map_err(|failure| open_error(&failure))?;
+        let server = found.map_err(|failure| open_error(&failure, &id))?;
         let store = given.scratch.map(Store::new);
         if let (Role::Writer, Some(store), Some(kept)) = (given.role, store.clone(), given.kept) {
             let pruned = on_file_thread(move || Ok(store.prune(kept))).await;
@@ -141,7 +144,6 @@ impl Source for CaldavSource {
             }
         }
         let only = config.calendars.split(',').map(str::trim);
-        let id = given.source.map(|source| source.to_string());
         let opened = Self {
             server: Arc::new(server),
             only: only
@@ -150,8 +152,11 @@ impl Source for CaldavSource {
                 .collect(),
             store,
             cache: Cache::default(),
-            ailing: Arc::default(),
-            id: id.unwrap_or_else(|| "SOURCE".into()),
+            ailing: Arc::new(Mutex::new(Ailing {
+                source: id.clone(),
+                ..Ailing::default()
+            })),
+            id,
         };
         // The names are the owner's: a mistyped one is told when the source is added or changed.
         if !opened.only.is_empty() {
@@ -522,15 +527,19 @@ impl CaldavSource {
         let unknown = || SourceError::transport("not_undoable", "no change of this id is kept");
         let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
         let store = self.store.clone().ok_or_else(unknown)?;
-        let kept = on_file_thread(move || Ok(store.get(&intent))).await?;
+        let of = intent.clone();
+        let read = move || Ok((store.get(&of), store.is_undone(&of)));
+        let (kept, is_undone) = on_file_thread(read).await?;
         let record = kept.ok().flatten().ok_or_else(unknown)?;
+        // A mark that cannot be read says nothing.
+        let is_undone = is_undone.unwrap_or(false);
         if input.list.is_some_and(|list| list != record.calendar) {
             return Err(SourceError::invalid(
                 "the change of this id is in another list",
             ));
         }
         let (calendar, now) = self.object(&call, OF_TODOS, &record.object).await?;
-        Change::undo(calendar, record, now)
+        Change::undo(calendar, intent, (record, is_undone), now)
             .map(planned)
             .map_err(|why| cannot(&why))
     }
@@ -544,7 +553,7 @@ impl CaldavSource {
         let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
         let now = Utc::now();
         let mut record = change.record(&intent, now);
-        self.keep(&intent, &record).await?;
+        self.keep(&intent, &record, None).await?;
         let made = change.make(&self.server, &intent, &record, now).await;
         let made = match made {
             Ok(made) => {
@@ -559,7 +568,9 @@ impl CaldavSource {
         };
         record.version.clone_from(&made.version);
         record.done = true;
-        let is_kept = self.keep(&intent, &record).await.is_ok();
+        let is_undo = change.takes_back.is_some();
+        let kept = self.keep(&intent, &record, change.takes_back.clone()).await;
+        let is_kept = kept.is_ok();
         let undoable = is_kept && (made.version.is_some() || matches!(record.act, Act::Remove));
         let (todo, calendar) = (kind(&change) == TODO, change.calendar.id.clone());
         let digest = made.version.as_deref().map(version);
@@ -567,7 +578,6 @@ impl CaldavSource {
             Touched::write(CALENDAR, &calendar, None),
             Touched::write(kind(&change), &made.id, digest),
         ];
-        let is_undo = !matches!(change.act, Planned::Add(_) | Planned::Complete(_));
         let (list, calendar) = match todo || is_undo {
             true => (Some(calendar), None),
             false => (None, Some(calendar)),
@@ -590,12 +600,22 @@ impl CaldavSource {
         })
     }
 
-    async fn keep(&self, intent: &AuditId, record: &Record) -> Result<(), SourceError> {
+    /// Keeps a change; `of` is what it took back.
+    async fn keep(
+        &self,
+        intent: &AuditId,
+        record: &Record,
+        of: Option<AuditId>,
+    ) -> Result<(), SourceError> {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
         let (intent, record) = (intent.clone(), record.clone());
-        let kept = on_file_thread(move || Ok(store.put(&intent, &record))).await?;
+        let put = move || match &of {
+            Some(of) => store.put_undo(&intent, &record, of),
+            None => store.put(&intent, &record),
+        };
+        let kept = on_file_thread(move || Ok(put())).await?;
         kept.map_err(|error| {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })
@@ -710,7 +730,7 @@ fn misfit((field, why): Misfit) -> SourceError {
 
 fn cannot((reason, why): &(&str, &str)) -> SourceError {
     match *reason {
-        "changed" => SourceError::changed(reason, why),
+        "changed" | "already_undone" => SourceError::changed(reason, why),
         _ => SourceError::transport(reason, why),
     }
 }
@@ -727,7 +747,7 @@ fn no_list(why: NoList) -> SourceError {
 }
 
 /// What the owner can do about it; `None` where the server serves.
-fn remedy(failure: &Failure) -> Option<String> {
+fn remedy(failure: &Failure, source: &str) -> Option<String> {
     let why = match failure {
         Failure::NoWay(words) if words.contains("proven its name") => {
             "the server's certificate is not accepted: for a server of your own, add the source with ca: the file of its authority, or the server's own certificate".to_owned()
@@ -737,7 +757,7 @@ fn remedy(failure: &Failure) -> Option<String> {
         }
         Failure::NoWay(words) => format!("the server cannot be reached: {words}"),
         Failure::Status(StatusCode::UNAUTHORIZED, _) => {
-            "the server does not accept user and password (401): set a new app password with plexusctl sources secret, or add the source with another user".to_owned()
+            format!("the server does not accept user and password (401): add the source with another user, or set a new app password: plexusctl sources secret {source} password")
         }
         Failure::Status(status, _) if status.is_server_error() => {
             format!("the server fails ({}): try again later, or look at the server", status.as_u16())
@@ -751,7 +771,8 @@ fn remedy(failure: &Failure) -> Option<String> {
 
 fn note<T>(ailing: &Mutex<Ailing>, result: &Result<T, Failure>) {
     let mut ailing = ailing.lock().unwrap_or_else(PoisonError::into_inner);
-    ailing.why = result.as_ref().err().and_then(remedy);
+    let failure = result.as_ref().err();
+    ailing.why = failure.and_then(|failure| remedy(failure, &ailing.source));
     ailing.looked = Some(Instant::now());
 }
 
@@ -800,8 +821,8 @@ fn told(failure: &Failure) -> SourceError {
 }
 
 /// As the owner is told who adds the source.
-fn open_error(failure: &Failure) -> OpenError {
-    let why = remedy(failure).unwrap_or_else(|| failure.to_string());
+fn open_error(failure: &Failure, source: &str) -> OpenError {
+    let why = remedy(failure, source).unwrap_or_else(|| failure.to_string());
     match failure {
         Failure::Elsewhere(_) | Failure::NoCalendars(_) => OpenError::config(why),
         failure if failure.is(StatusCode::UNAUTHORIZED) => OpenError::config(why),

@@ -21,7 +21,7 @@ use crate::{
 };
 use calcard::common::timezone::Tz;
 use chrono::{DateTime, Utc};
-use plexus_ipc::worker::{Preview, Verdict};
+use plexus_ipc::worker::{ALREADY_UNDONE, Preview, Verdict};
 use plexus_protocol::{AuditId, Digest, Effect};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,8 @@ pub(crate) struct Change {
     pub(crate) calendar: Calendar,
     pub(crate) act: Planned,
     pub(crate) title: String,
+    /// The change that it takes back.
+    pub(crate) takes_back: Option<AuditId>,
 }
 
 /// What a change does.
@@ -195,6 +197,7 @@ impl Change {
             calendar,
             title: draft.title.clone(),
             act: Planned::Add(draft),
+            takes_back: None,
         }
     }
 
@@ -230,16 +233,19 @@ impl Change {
             title: item.title.clone(),
             calendar,
             act: Planned::Complete(object),
+            takes_back: None,
         })
     }
 
-    /// Takes back the change that `record` tells of; `now` is its object.
+    /// Takes back the change `id`, which `record` tells of; `now` is its object.
     ///
     /// # Errors
-    /// As [`Change::complete`]; `changed` where somebody changed the object since.
+    /// As [`Change::complete`]; `changed` where somebody changed the object since, `already_undone` where that was an
+    /// undo of this change (`is_undone`).
     pub(crate) fn undo(
         calendar: Calendar,
-        record: Record,
+        id: AuditId,
+        (record, is_undone): (Record, bool),
         now: Option<Object>,
     ) -> Result<Self, (&'static str, &'static str)> {
         if !record.done {
@@ -253,6 +259,7 @@ impl Change {
             (None, Some(before)) if matches!(record.act, Act::Remove) => {
                 Planned::Again(record.object, before)
             }
+            _ if is_undone => return Err(ALREADY_UNDONE),
             _ => {
                 let why = "somebody changed or removed it since; nothing is taken back";
                 return Err(("changed", why));
@@ -262,6 +269,7 @@ impl Change {
             calendar,
             title: record.title,
             act,
+            takes_back: Some(id),
         })
     }
 

@@ -260,12 +260,13 @@ async fn change_is_made_seen_settled_and_taken_back() {
     let undone = desk.undo(5, 2).await.unwrap();
     assert_like(&undone, &json!({"removed": false, "list": "home"}));
     assert!(!server.get(id).body.contains("COMPLETED"));
-    // Restored by another version than the one that was made: that can no longer be taken back blindly.
-    assert_eq!(desk.undo(6, 2).await, Err(changed("changed")));
+    assert_eq!(desk.undo(6, 2).await, Err(changed("already_undone")));
     // The undo of the undo.
     desk.undo(10, 5).await.unwrap();
     assert!(server.get(id).body.contains("STATUS:COMPLETED"));
     server.delete(id);
+    // What is in its way now is no undo: that one was taken back.
+    assert_eq!(desk.undo(13, 2).await, Err(changed("changed")));
     assert_eq!(server.everything(), before);
     let milk = json!({"list": "home", "title": "Milk"});
     let made = desk.done(7, "todos.create", milk).await;
@@ -275,7 +276,7 @@ async fn change_is_made_seen_settled_and_taken_back() {
     desk.undo(11, 8).await.unwrap();
     let back = server.get(made["id"].as_str().unwrap()).body;
     assert!(back.contains("SUMMARY:Milk"), "{back}");
-    assert_eq!(desk.undo(12, 8).await, Err(changed("changed")));
+    assert_eq!(desk.undo(12, 8).await, Err(changed("already_undone")));
 }
 
 #[tokio::test]

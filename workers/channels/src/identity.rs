@@ -36,6 +36,15 @@ struct Note {
     why: String,
 }
 
+/// What words to the owner name.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    /// The field that holds the authority's file.
+    field: &'a str,
+    /// The source's id.
+    source: &'a str,
+}
+
 /// The account of a source that is a member of channels, at its relay by way of its egress.
 ///
 /// # Errors
@@ -46,6 +55,7 @@ pub async fn account(
     secrets: &mut Secrets,
     role: Role,
     egress: impl Into<Arc<EgressAccess>>,
+    source: &str,
 ) -> Result<Arc<Account>, OpenError> {
     let invitation = secrets.take("invitation");
     let invitation = invitation.ok_or_else(|| OpenError::config("no invitation is set"))?;
@@ -53,7 +63,8 @@ pub async fn account(
     let field = config.authority_field;
     let tunnel = tunnel.map_err(|why| OpenError::config(format!("{field}: {why}")))?;
     let dial: Arc<dyn Dial> = Arc::new(tunnel);
-    let identity = of_source(scratch, config, &invitation, role, Arc::clone(&dial)).await?;
+    let named = Named { field, source };
+    let identity = of_source(scratch, config, &invitation, role, Arc::clone(&dial), named).await?;
     let account = Account::open(identity, dial);
     let account = account.map_err(|error| OpenError::internal(error.to_string()))?;
     Ok(Arc::new(account))
@@ -65,13 +76,13 @@ async fn of_source(
     invitation: &Secret,
     role: Role,
     dial: Arc<dyn Dial>,
+    named: Named<'_>,
 ) -> Result<Identity, OpenError> {
     let endpoint = Endpoint::parse(config.relay.trim());
     let endpoint = endpoint.map_err(|why| OpenError::config(format!("relay: {why}")))?;
     let about = Digest::of(invitation.expose().as_bytes());
-    let field = config.authority_field;
     let identity = match role {
-        Role::Reader => looked_at(scratch, about, field).await?,
+        Role::Reader => looked_at(scratch, about, named).await?,
         Role::Writer => {
             let registration = Registration {
                 endpoint: endpoint.clone(),
@@ -80,7 +91,7 @@ async fn of_source(
                 last_name: None,
                 skills: Vec::new(),
             };
-            let held = timeout(WITHIN, held(scratch, dial, &registration, field)).await;
+            let held = timeout(WITHIN, held(scratch, dial, &registration, named)).await;
             let late = || OpenError::unavailable("the relay did not answer in 20 s");
             let held = held.map_err(|_| late()).and_then(|held| held);
             let note = scratch.join(NOTE);
@@ -101,7 +112,7 @@ async fn of_source(
     };
     let of = identity
         .endpoint()
-        .map_err(|error| open_error(&error, field))?;
+        .map_err(|error| open_error(&error, named))?;
     if of != endpoint {
         return Err(OpenError::config(format!(
             "this source's identity is one of {of}: add another source for another relay"
@@ -114,20 +125,20 @@ async fn held(
     scratch: &Path,
     dial: Arc<dyn Dial>,
     registration: &Registration,
-    field: &str,
+    named: Named<'_>,
 ) -> Result<Identity, OpenError> {
-    let home = Home::at(scratch).map_err(|error| open_error(&error, field))?;
+    let home = Home::at(scratch).map_err(|error| open_error(&error, named))?;
     let names = home
         .identities()
-        .map_err(|error| open_error(&error, field))?;
+        .map_err(|error| open_error(&error, named))?;
     let identity = match names.first() {
         Some(name) => home.open(name),
         None => home.register(dial, registration).await,
     };
-    identity.map_err(|error| open_error(&error, field))
+    identity.map_err(|error| open_error(&error, named))
 }
 
-async fn looked_at(scratch: &Path, about: Digest, field: &str) -> Result<Identity, OpenError> {
+async fn looked_at(scratch: &Path, about: Digest, named: Named<'_>) -> Result<Identity, OpenError> {
     let until = Instant::now() + WITHIN;
     let note = || noted(&scratch.join(NOTE)).filter(|note| note.invitation == about);
     // One that is there already is of an earlier attempt, which says nothing about this one.
@@ -137,9 +148,9 @@ async fn looked_at(scratch: &Path, about: Digest, field: &str) -> Result<Identit
         if let Some(home) = Home::there(scratch) {
             let names = home
                 .identities()
-                .map_err(|error| open_error(&error, field))?;
+                .map_err(|error| open_error(&error, named))?;
             if let Some(name) = names.first() {
-                return home.look(name).map_err(|error| open_error(&error, field));
+                return home.look(name).map_err(|error| open_error(&error, named));
             }
         }
         let is_over = Instant::now() >= until;
@@ -159,18 +170,20 @@ fn noted(path: &Path) -> Option<Note> {
     serde_json::from_slice(&read.ok()?).ok()
 }
 
-fn open_error(error: &IdentityError, field: &str) -> OpenError {
+fn open_error(error: &IdentityError, named: Named<'_>) -> OpenError {
     match error {
         IdentityError::Relay(refused) if refused.code() == Some(Code::InvalidInvitation) => {
-            OpenError::config(
+            OpenError::config(format!(
                 "the relay does not accept the invitation: it is unknown, used or expired; ask for \
-                 another one and set it with plexusctl sources secret",
-            )
+                 another one, and set it: plexusctl sources secret {} invitation",
+                named.source
+            ))
         }
         IdentityError::Relay(ApiError::Unreachable { why, .. }) => {
             let next = match why.contains("certificate") {
                 true => format!(
-                    "for a relay of your own, add the source with {field}, the file of its authority"
+                    "for a relay of your own, add the source with {}, the file of its authority",
+                    named.field
                 ),
                 false => "is the relay up?".to_owned(),
             };

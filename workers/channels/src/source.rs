@@ -92,11 +92,19 @@ impl Source for ChannelsSource {
             checked: Mutex::default(),
             listening: None,
         };
+        let id = given.name();
         let (Some(scratch), Some(egress)) = (given.scratch, given.egress) else {
             return Ok(source);
         };
-        let account =
-            identity::account(&scratch, &config, &mut given.secrets, given.role, egress).await?;
+        let account = identity::account(
+            &scratch,
+            &config,
+            &mut given.secrets,
+            given.role,
+            egress,
+            &id,
+        )
+        .await?;
         if given.role == Role::Writer {
             let (account, ailing) = (Arc::clone(&account), Arc::clone(&source.ailing));
             let task = tokio::spawn(listen(account, given.host, ailing));

@@ -119,6 +119,7 @@ impl Source for PeerSource {
             ailing: Arc::default(),
             works: None,
         };
+        let name = given.name();
         let (Some(scratch), Some(egress)) = (given.scratch, given.egress) else {
             return Ok(source);
         };
@@ -134,6 +135,7 @@ impl Source for PeerSource {
             &mut given.secrets,
             given.role,
             Arc::clone(&egress),
+            &name,
         );
         let account = account.await?;
         let tools = Arc::new(Tools::new(Arc::clone(&account)));

@@ -17,7 +17,7 @@ use crate::{
     direct::why_it_waits,
     snapshot::FileFacts,
 };
-use plexus_ipc::worker::durable;
+use plexus_ipc::worker::{ALREADY_UNDONE, durable};
 use plexus_protocol::AuditId;
 use plexus_rooted_files::{
     Change, Digest, FileError, RelPath, Root, WriteError, WriteTarget, runs_unasked,
@@ -88,6 +88,8 @@ pub(crate) enum ApplyError {
     NotKept(io::Error),
     #[error("no change with this id is kept, or nothing of it was made")]
     NotUndoable,
+    #[error("{}", ALREADY_UNDONE.1)]
+    AlreadyUndone,
     #[error(
         "{path} could not be changed: {why}; {done} of {all} files are changed, and an undo takes those back"
     )]
@@ -195,16 +197,21 @@ impl Folder {
         let call = AuditId::parse(call).map_err(|_| ApplyError::NotUndoable)?;
         let recorded = self.recorded(&call);
         let (applied, is_whole) = recorded.map_err(|_| ApplyError::NotUndoable)?;
-        let (mut files, mut left) = (Vec::new(), Vec::new());
+        let (mut files, mut left, mut undone) = (Vec::new(), Vec::new(), 0);
         for change in applied.files.iter().map(FileChange::reversed) {
             // One that ended halfway changed the files that are as it would have left them.
-            match self.standing(&change).map(|(standing, _)| standing) {
+            let standing = self.standing(&change).map(|(standing, _)| standing);
+            undone += usize::from(matches!(standing, Ok(Standing::Applied)));
+            match standing {
                 Ok(Standing::Waits) => files.push(change),
                 _ if is_whole => files.push(change),
                 Ok(Standing::Applied) => {}
                 Ok(Standing::Changed) => left.push((change.path, CHANGED_SINCE.to_owned())),
                 Err(error) => left.push((change.path, error.to_string())),
             }
+        }
+        if is_whole && !files.is_empty() && undone == files.len() {
+            return Err(ApplyError::AlreadyUndone);
         }
         match self.planned(applied.set, files, is_over) {
             Err(ApplyError::Set(_) | ApplyError::Nothing) => Err(ApplyError::NotUndoable),
@@ -782,6 +789,8 @@ mod tests {
         scene.apply(&call(1), |_| ()).unwrap();
         assert_eq!(scene.read("new/deep/c").unwrap(), "c");
         scene.undo(&call(1), &call(2)).unwrap();
+        let twice = scene.undo(&call(1), &call(9));
+        assert!(matches!(twice, Err(ApplyError::AlreadyUndone)), "{twice:?}");
         assert!(
             !scene.has("new") && !scene.has("old/new"),
             "the folders went"

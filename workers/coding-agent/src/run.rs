@@ -79,6 +79,8 @@ pub(crate) struct Runs<P> {
     pub(crate) sets: Sets,
     pub(crate) threads: Arc<Threads>,
     pub(crate) waiting: Arc<Waiting>,
+    /// The source's id, for words that name a command.
+    pub(crate) source: String,
     pub(crate) program: PhantomData<P>,
 }
 
@@ -158,6 +160,11 @@ pub(crate) enum RunError {
         words: String,
         version: String,
     },
+    /// Of a run with the key that is a secret of this source.
+    #[error(
+        "the model server does not accept the key (401); tell the owner to set it anew: plexusctl sources secret {0} key"
+    )]
+    Key(String),
     /// Of a run with a copy of the owner's sign-in.
     #[error(
         "the model server does not accept the owner's sign-in (401); tell the owner to start the program once, which renews it, or to sign in again"
@@ -480,6 +487,7 @@ impl<P: Program> Runs<P> {
             {
                 RunError::SignIn
             }
+            RunError::Turn(why) if is_unauthorized(&why) => RunError::Key(self.source.clone()),
             error => error,
         }
     }
@@ -1042,10 +1050,6 @@ impl From<&RunError> for SourceError {
             RunError::Cancelled => Self::cancelled(Effect::None),
             RunError::Snapshot(SnapshotError::TooLarge | SnapshotError::TooDeep)
             | RunError::Set(SetError::TooMany) => Self::transport("too_large", words),
-            RunError::Turn(why) if is_unauthorized(why) => Self::transport(
-                "key_refused",
-                "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",
-            ),
             RunError::Turn(why) if is_status(why, "429") => Self::transport(
                 "rate_limited",
                 "the model server takes no more for now (429); repeat the call in some minutes",
@@ -1058,7 +1062,7 @@ impl From<&RunError> for SourceError {
                     format!("{words}; repeat the call, and tell the owner if it fails again");
                 Self::transport("turn_failed", words)
             }
-            RunError::SignIn => Self::transport("key_refused", words),
+            RunError::Key(_) | RunError::SignIn => Self::transport("key_refused", words),
             RunError::InConversation
             | RunError::NoConversation
             | RunError::NotBegun

@@ -20,8 +20,8 @@ use crate::{
 use plexus_agent_lines::Usage;
 use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
-    CallContext, Handlers, Health, NoInput, OpenError, Plan as Planned, Preview, Reply, Role,
-    Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
+    ALREADY_UNDONE, CallContext, Handlers, Health, NoInput, OpenError, Plan as Planned, Preview,
+    Reply, Role, Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Timestamp, Verb};
 use plexus_rooted_files::{
@@ -439,6 +439,7 @@ impl<P: Program> Source for CodingAgent<P> {
 
 impl<P: Program> CodingAgent<P> {
     fn at(config: Config, given: SourceContext) -> Result<Self, OpenError> {
+        let source = given.name();
         let root = Root::open(&config.path, Policy::default());
         let root = root.map_err(|error| open_error(&error))?;
         let identity = root.identity().map_err(|error| open_error(&error))?;
@@ -486,6 +487,7 @@ impl<P: Program> CodingAgent<P> {
                 sets,
                 threads,
                 waiting: Arc::default(),
+                source,
                 program: PhantomData,
             },
         );
@@ -1289,6 +1291,7 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::Changed(_) | ApplyError::BuildsOn { .. } => {
             SourceError::changed("changed", words)
         }
+        ApplyError::AlreadyUndone => SourceError::changed(ALREADY_UNDONE.0, words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
         ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),
         ApplyError::Hidden(_) => SourceError::transport("hidden", words),

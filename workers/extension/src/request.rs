@@ -26,8 +26,8 @@ pub(crate) struct AppRequest {
     name: String,
     /// The app's scheme, host and port, for the owner.
     app: String,
-    /// Whether the egress adds a secret.
-    secret: bool,
+    /// The secret that the egress adds.
+    secret: Option<String>,
     template: RequestTemplate,
 }
 
@@ -40,7 +40,7 @@ impl AppRequest {
     pub(crate) fn of(manifest: &Manifest, name: &str, template: &RequestTemplate) -> Self {
         let mut hosts = manifest.hosts();
         let app = hosts.find_map(|entry| match &entry.host {
-            EgressHost::Agreed { agreed, .. } => Some((agreed.clone(), entry.secret.is_some())),
+            EgressHost::Agreed { agreed, .. } => Some((agreed.clone(), entry.secret.clone())),
             EgressHost::Fixed(_) | EgressHost::Owner { .. } => None,
         });
         let (app, secret) = app.unwrap_or_default();
@@ -57,7 +57,8 @@ impl AppRequest {
     }
 
     /// The answer's value, or what its status means.
-    fn read(&self, answer: &Answer, role: Role) -> Result<Value, SourceError> {
+    fn read(&self, answer: &Answer, extension: &Extension) -> Result<Value, SourceError> {
+        let role = extension.role;
         // From a status that is an answer on, the app has done what it was asked.
         let done = match role {
             Role::Reader => Effect::None,
@@ -65,7 +66,7 @@ impl AppRequest {
         };
         let (name, status) = (&self.name, answer.status.as_u16());
         if !self.template.statuses.contains(&status) {
-            return Err(self.refused(answer, role));
+            return Err(self.refused(answer, extension));
         }
         if answer.body.len() > self.template.output_bytes as usize {
             let what = format!(
@@ -96,7 +97,14 @@ impl AppRequest {
     }
 
     /// What a status means that is no answer.
-    fn refused(&self, answer: &Answer, role: Role) -> SourceError {
+    fn refused(&self, answer: &Answer, extension: &Extension) -> SourceError {
+        let Extension { role, source, .. } = extension;
+        let unauthorized = match &self.secret {
+            Some(secret) => format!(
+                "it does not accept the secret; tell the owner: plexusctl sources secret {source} {secret}"
+            ),
+            None => "it wants a secret, and the manifest names none".to_owned(),
+        };
         let status = answer.status;
         let may_have_run = status.is_server_error() || status.is_redirection();
         let effect = match role {
@@ -106,10 +114,7 @@ impl AppRequest {
             Role::Reader | Role::Writer => Effect::None,
         };
         let (reason, what) = match status {
-            StatusCode::UNAUTHORIZED => (
-                "app_unauthorized",
-                "it does not accept the secret; tell the owner: plexusctl sources secret",
-            ),
+            StatusCode::UNAUTHORIZED => ("app_unauthorized", &*unauthorized),
             StatusCode::FORBIDDEN => ("app_forbidden", "it does not allow this"),
             StatusCode::NOT_FOUND => ("not_found", "it has no such thing"),
             StatusCode::CONFLICT => ("conflict", "this conflicts with what is there"),
@@ -190,8 +195,8 @@ impl Extension {
             preview = preview.fact("body", format!("{} bytes of JSON", body.to_string().len()));
         }
         let added = match request.secret {
-            true => "its secret, by plexus-egress",
-            false => "nothing",
+            Some(_) => "its secret, by plexus-egress",
+            None => "nothing",
         };
         let preview = preview.fact("adds", added).text(&whole);
         let token = digest(&object!([method, url, rendered.body]));
@@ -243,7 +248,7 @@ impl Extension {
             }
         };
         let answer = answer.map_err(|why| request.no_answer(&why, self.role))?;
-        let output = request.read(&answer, self.role)?;
+        let output = request.read(&answer, &self)?;
         Ok(Reply::new(output, format!("asked {}", request.name)))
     }
 }

@@ -265,7 +265,10 @@ impl McpServer {
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         let slot = slot.map_err(|_| SourceError::internal("no slot"))?;
         let run = format!("call-{}", self.next_run.fetch_add(1, Ordering::Relaxed));
-        let session = self.start(run).await.map_err(|error| unusable(&error))?;
+        let session = self
+            .start(run)
+            .await
+            .map_err(|error| self.unusable(&error))?;
         Ok(session.holding(slot))
     }
 
@@ -307,7 +310,7 @@ impl McpServer {
         if !usable {
             end(kept).await;
             let started = self.start("server".to_owned()).await;
-            *kept = Some(started.map_err(|error| unusable(&error))?);
+            *kept = Some(started.map_err(|error| self.unusable(&error))?);
         }
         kept.as_mut()
             .ok_or_else(|| SourceError::internal("no server"))
@@ -368,6 +371,37 @@ impl McpServer {
         )
     }
 
+    fn unusable(&self, error: &SessionError) -> SourceError {
+        if let SessionError::Failed { words, .. } = error {
+            // For plexusctl logs: the one line of an error has no room for them.
+            for line in words {
+                tracing::warn!(line, "the server said before it failed");
+            }
+        }
+        let source = &self.source;
+        let next = match error {
+            // One that is not added yet has no pins.
+            SessionError::Unauthorized(_) if self.pins.tools.is_empty() => {
+                "; a server that is added without a secret asks you to sign in".to_owned()
+            }
+            SessionError::Unauthorized(_) => format!(
+                "; the owner signs in with plexusctl mcp login {source}, or sets a secret with plexusctl sources secret {source} NAME"
+            ),
+            _ => String::new(),
+        };
+        match error {
+            SessionError::ScopeMissing(wanted) => SourceError::new(
+                Failure::ScopeMissing {
+                    wanted: wanted.clone(),
+                },
+                format!("the MCP server did nothing: {error}"),
+            ),
+            error => {
+                SourceError::unavailable(format!("the MCP server cannot be used: {error}{next}"))
+            }
+        }
+    }
+
     /// The answer to what was asked; `ran` is what is true of a call that has come to its end.
     fn answer(
         &self,
@@ -410,8 +444,8 @@ impl McpServer {
                     false => failed("tool_failed", words, detail).effect(failure.effect(ran)),
                 }
             }
-            error if is_effect => unusable(&error).effect(error.effect()),
-            error => unusable(&error),
+            error if is_effect => self.unusable(&error).effect(error.effect()),
+            error => self.unusable(&error),
         })?;
         if let Request::Method(method) = asked {
             as_blocks(method, &mut response);
@@ -474,24 +508,6 @@ async fn end(kept: &mut Option<Session>) {
 /// What fits into a detail beside a text.
 fn small(value: Value) -> Option<Value> {
     (value.to_string().len() <= MAX_DETAIL).then_some(value)
-}
-
-fn unusable(error: &SessionError) -> SourceError {
-    if let SessionError::Failed { words, .. } = error {
-        // For plexusctl logs: the one line of an error has no room for them.
-        for line in words {
-            tracing::warn!(line, "the server said before it failed");
-        }
-    }
-    match error {
-        SessionError::ScopeMissing(wanted) => SourceError::new(
-            Failure::ScopeMissing {
-                wanted: wanted.clone(),
-            },
-            format!("the MCP server did nothing: {error}"),
-        ),
-        error => SourceError::unavailable(format!("the MCP server cannot be used: {error}")),
-    }
 }
 
 fn one_line(text: &str) -> String {

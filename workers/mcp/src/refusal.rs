@@ -167,9 +167,7 @@ fn line(text: &str) -> String {
 
 fn hint(status: u16) -> &'static str {
     match status {
-        401 => {
-            ": it wants you to sign in (plexusctl mcp add with its URL, or mcp login), or another secret (plexusctl sources secret)"
-        }
+        401 => ": it wants you to sign in, or another secret",
         403 => ": its secret or sign-in is not good for this",
         404 | 405 => ": no MCP server is at this URL, or it has forgotten the session",
         _ => "",

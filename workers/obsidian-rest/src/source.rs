@@ -25,8 +25,8 @@ use hyper::StatusCode;
 use plexus_egress_client::{EgressClient, NoAnswer};
 use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
-    CallContext, Content, Handlers, Health, KeptChanges, NoInput, OpenError, Plan, Reply, Role,
-    Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
+    ALREADY_UNDONE, CallContext, Content, Handlers, Health, KeptChanges, NoInput, OpenError, Plan,
+    Reply, Role, Secrets, Source, SourceContext, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Verb};
 use plexus_rooted_files::{FileError, HideRules, RelPath};
@@ -88,6 +88,7 @@ impl Source for ObsidianRestSource {
     }
 
     async fn open_with(config: Config, given: SourceContext) -> Result<Self, OpenError> {
+        let source = given.name();
         let client = given.egress.as_ref();
         let client = client.and_then(|egress| EgressClient::new(egress, WITHIN, MOST));
         let client = client.ok_or_else(|| OpenError::config("baseUrl names no host"))?;
@@ -100,13 +101,12 @@ impl Source for ObsidianRestSource {
                 ));
             }
         }
-        let source = given.source.map(|source| source.to_string());
         let opened = Self {
             api: Arc::new(Api(client)),
             paths: Paths::new(&config.hide),
             kept,
             app: Arc::new(Mutex::new(AppHealth {
-                source: source.unwrap_or_else(|| "SOURCE".into()),
+                source,
                 why: None,
                 checked: Instant::now(),
             })),
@@ -347,8 +347,11 @@ impl ObsidianRestSource {
         let unknown = || SourceError::transport("not_undoable", "no change of this id is kept");
         let id: AuditId = input.id.parse().map_err(|_| unknown())?;
         let (kept, intent) = (self.kept.clone().ok_or_else(unknown)?, id.clone());
-        let record = on_file_thread(move || Ok(kept.get(&intent))).await?;
+        let read = move || Ok((kept.get(&intent), kept.is_undone(&intent)));
+        let (record, is_undone) = on_file_thread(read).await?;
         let record = record.ok().flatten().ok_or_else(unknown)?;
+        // A mark that cannot be read says nothing.
+        let is_undone = is_undone.unwrap_or(false);
         // What is hidden since does not exist, changes of it included.
         let path = allowed(&call, self.paths.file(record.path.as_str()))?;
         if input
@@ -361,7 +364,7 @@ impl ObsidianRestSource {
             ));
         }
         let now = self.before(&path).await?;
-        let undo = Planned::undo(record, id, now);
+        let undo = Planned::undo((record, is_undone), id, now);
         plan(
             undo.map_err(|why| no_change(&path, why))?,
             input.path.is_some(),
@@ -411,7 +414,7 @@ impl ObsidianRestSource {
         let intent = call.audit().cloned();
         let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
         let mut record = change.record();
-        self.keep(&intent, &record).await?;
+        self.keep(&intent, &record, None).await?;
         let made = match change.make(&self.api, &record).await {
             Ok(made) => made,
             Err(NotMade::Moved) => return Err(no_change(&change.path, NoChange::Changed)),
@@ -425,16 +428,27 @@ impl ObsidianRestSource {
         };
         note(&self.app, &Ok(()));
         record.done = true;
-        let is_kept = self.keep(&intent, &record).await.is_ok();
+        let kept = self.keep(&intent, &record, change.takes_back.clone()).await;
+        let is_kept = kept.is_ok();
         Ok((made, (is_kept && self.kept.is_some()).then_some(intent)))
     }
 
-    async fn keep(&self, intent: &AuditId, record: &Record) -> Result<(), SourceError> {
+    /// Keeps a change; `of` is what it took back.
+    async fn keep(
+        &self,
+        intent: &AuditId,
+        record: &Record,
+        of: Option<AuditId>,
+    ) -> Result<(), SourceError> {
         let Some(kept) = self.kept.clone() else {
             return Ok(());
         };
         let (intent, record) = (intent.clone(), record.clone());
-        let put = on_file_thread(move || Ok(kept.put(&intent, &record))).await?;
+        let put = move || match &of {
+            Some(of) => kept.put_undo(&intent, &record, of),
+            None => kept.put(&intent, &record),
+        };
+        let put = on_file_thread(move || Ok(put())).await?;
         put.map_err(|error| {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })
@@ -510,6 +524,7 @@ fn no_change(path: &RelPath, why: NoChange) -> SourceError {
         NoChange::TooLarge => SourceError::transport("too_large", words),
         NoChange::NotMade => SourceError::transport("not_undoable", words),
         NoChange::Changed => SourceError::changed("changed", words),
+        NoChange::Undone => SourceError::changed(ALREADY_UNDONE.0, words),
     }
 }
 

@@ -11,7 +11,7 @@
 //! Must not know: calls, which paths exist for agents.
 
 use crate::api::{Act, Api, Failure, Found};
-use plexus_ipc::worker::{Preview, Verdict};
+use plexus_ipc::worker::{ALREADY_UNDONE, Preview, Verdict};
 use plexus_protocol::{AuditId, Digest, Effect};
 use plexus_rooted_files::{Change, RelPath, runs_unasked, text::with_ends_of};
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ pub(crate) enum NoChange {
     /// What is there is not what the caller names.
     #[error("the note is another one now; read it again")]
     Changed,
+    /// An undo of a change that was taken back before.
+    #[error("{}", ALREADY_UNDONE.1)]
+    Undone,
     /// An undo of a change that was never made.
     #[error("this change was not made")]
     NotMade,
@@ -96,7 +99,7 @@ pub(crate) struct Planned {
     after: Option<String>,
     act: Act,
     /// The change that this one takes back.
-    takes_back: Option<AuditId>,
+    pub(crate) takes_back: Option<AuditId>,
 }
 
 /// What is there, as a text that can be changed.
@@ -146,12 +149,19 @@ impl Planned {
         Self::of(path, before, Some(after), Act::Append(content))
     }
 
-    /// Takes the change of `record` back, where the note is what that change left.
-    pub(crate) fn undo(record: Record, id: AuditId, now: Option<String>) -> Result<Self, NoChange> {
+    /// Takes the change of `record` back, where the note is what that change left. `is_undone`: it was taken back.
+    pub(crate) fn undo(
+        (record, is_undone): (Record, bool),
+        id: AuditId,
+        now: Option<String>,
+    ) -> Result<Self, NoChange> {
         if !record.done {
             return Err(NoChange::NotMade);
         }
         if digest(now.as_ref()) != record.after {
+            if is_undone {
+                return Err(NoChange::Undone);
+            }
             return Err(NoChange::Changed);
         }
         let act = record.before.clone().map_or(Act::Delete, Act::Put);

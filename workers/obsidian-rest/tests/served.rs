@@ -295,6 +295,9 @@ async fn each_change_is_taken_back_unless_somebody_changed_the_note() {
         let undone = desk.done(10 + number, "undo", undo).await;
         assert_eq!(undone["removed"], before.is_none(), "{path}");
         assert_eq!(text(path), before, "{path}");
+        let twice = json!({"id": intent(number).as_str()});
+        let twice = desk.tried(70 + number, "undo", twice).await;
+        assert_eq!(twice, Err((changed("already_undone"), Effect::None)));
         // An undo is a change like others: it is taken back too.
         let again = json!({"id": intent(10 + number).as_str(), "path": path});
         desk.done(20 + number, "undo", again).await;

@@ -15,8 +15,8 @@ use crate::{
     url::{Deadline, Fields, TodoSchedule, read_date},
 };
 use chrono::NaiveDate;
-use plexus_ipc::worker::{Content, Plan, Preview, SourceError, Touched};
-use plexus_protocol::Digest;
+use plexus_ipc::worker::{ALREADY_UNDONE, Content, Plan, Preview, SourceError, Touched};
+use plexus_protocol::{AuditId, Digest};
 use serde::Deserialize;
 
 /// The kinds that everything is recorded under, which are the fields that a constraint may narrow.
@@ -73,6 +73,8 @@ pub(crate) struct Change {
     pub(crate) target: Target,
     /// Of an undo: what is taken back.
     of: Option<Act>,
+    /// Of an undo: the change that is taken back.
+    pub(crate) takes_back: Option<AuditId>,
     warnings: Vec<&'static str>,
 }
 
@@ -276,6 +278,7 @@ impl Change {
             todo,
             target: Target::default(),
             of: None,
+            takes_back: None,
             warnings: Vec::new(),
         }
     }
@@ -302,12 +305,20 @@ impl Change {
         Ok(Self::new(Act::Complete, fields, Some(todo)))
     }
 
-    /// Takes back the change that `record` tells of; `todo` is as it is now.
+    /// Takes back the change `id`, which `record` tells of; `todo` is as it is now.
     ///
     /// # Errors
-    /// As [`Change::complete`]; `changed` where somebody changed the to-do since.
-    pub(crate) fn undo(record: Record, todo: Todo) -> Result<Self, (&'static str, &'static str)> {
+    /// As [`Change::complete`]; `changed` where somebody changed the to-do since, `already_undone` where that was an
+    /// undo of this change (`is_undone`).
+    pub(crate) fn undo(
+        id: AuditId,
+        (record, is_undone): (Record, bool),
+        todo: Todo,
+    ) -> Result<Self, (&'static str, &'static str)> {
         if record.version != Some(todo.version()) {
+            if is_undone {
+                return Err(ALREADY_UNDONE);
+            }
             return Err((
                 "changed",
                 "somebody changed this to-do since; nothing is taken back",
@@ -331,6 +342,7 @@ impl Change {
         }
         Ok(Self {
             of: Some(record.act),
+            takes_back: Some(id),
             warnings,
             ..Self::new(Act::Undo, fields, Some(todo))
         })
@@ -512,7 +524,7 @@ impl Change {
 /// A refusal by its reason.
 pub(crate) fn cannot((reason, why): (&str, &str)) -> SourceError {
     match reason {
-        "changed" => SourceError::changed(reason, why),
+        "changed" | "already_undone" => SourceError::changed(reason, why),
         _ => SourceError::transport(reason, why),
     }
 }

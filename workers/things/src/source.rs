@@ -54,6 +54,8 @@ pub struct ThingsSource {
     store: Option<Store>,
     /// What the owner can do about the last failure.
     ailing: Mutex<Option<String>>,
+    /// The source's id, for words that name a command.
+    id: String,
 }
 
 /// The source's route.
@@ -124,6 +126,7 @@ impl Source for ThingsSource {
     }
 
     async fn open_with(config: Config, mut given: SourceContext) -> Result<Self, OpenError> {
+        let id = given.name();
         let token = given.secrets.take("token");
         let has_token = token.is_some();
         let token = token.filter(|_| given.role == Role::Writer);
@@ -158,6 +161,7 @@ impl Source for ThingsSource {
             token,
             store,
             ailing: Mutex::default(),
+            id,
         })
     }
 
@@ -411,7 +415,10 @@ impl ThingsSource {
         if !self.has_token {
             return Err(SourceError::transport(
                 "no_token",
-                "Things changes a to-do only with its authorization token; the owner sets it as the secret token of this source: plexusctl sources secret SOURCE token",
+                format!(
+                    "Things changes a to-do only with its authorization token; the owner sets it: plexusctl sources secret {} token",
+                    self.id
+                ),
             ));
         }
         let asked = id.to_owned();
@@ -479,15 +486,21 @@ impl ThingsSource {
         };
         let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
         let store = self.store.clone().ok_or_else(unknown)?;
-        let kept = on_file_thread(move || Ok(store.get(&intent))).await?;
+        let of = intent.clone();
+        let read = move || Ok((store.get(&of), store.is_undone(&of)));
+        let (kept, is_undone) = on_file_thread(read).await?;
         let record = kept.ok().flatten().ok_or_else(unknown)?;
+        // A mark that cannot be read says nothing.
+        let is_undone = is_undone.unwrap_or(false);
         let id = record
             .id
             .clone()
             .filter(|_| record.version.is_some())
             .ok_or_else(unknown)?;
         let todo = self.todo(&call, &id).await?;
-        Change::undo(record, todo).map(Change::plan).map_err(cannot)
+        Change::undo(intent, (record, is_undone), todo)
+            .map(Change::plan)
+            .map_err(cannot)
     }
 
     async fn commit(
@@ -498,7 +511,7 @@ impl ThingsSource {
         let intent = call.audit().cloned();
         let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
         let mut record = change.record(Utc::now().timestamp());
-        self.keep(&intent, &record).await?;
+        self.keep(&intent, &record, None).await?;
         let (id, fields, second) = (record.id.clone(), record.fields.clone(), record.second);
         let opened = self.ask(move |source| {
             let url = match (&id, &source.token) {
@@ -516,7 +529,8 @@ impl ThingsSource {
         let todo = self.verified(&record).await?;
         let version = todo.version();
         (record.id, record.version) = (Some(todo.id.clone()), Some(version));
-        let is_kept = self.keep(&intent, &record).await.is_ok() && self.store.is_some();
+        let kept = self.keep(&intent, &record, change.takes_back.clone()).await;
+        let is_kept = kept.is_ok() && self.store.is_some();
         let touched = change.touched(Some(&todo.id), Some(version));
         let output = Output {
             ok: true,
@@ -551,12 +565,22 @@ impl ThingsSource {
         })
     }
 
-    async fn keep(&self, intent: &AuditId, record: &Record) -> Result<(), SourceError> {
+    /// Keeps a change; `of` is what it took back.
+    async fn keep(
+        &self,
+        intent: &AuditId,
+        record: &Record,
+        of: Option<AuditId>,
+    ) -> Result<(), SourceError> {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
         let (intent, record) = (intent.clone(), record.clone());
-        let kept = on_file_thread(move || Ok(store.put(&intent, &record))).await?;
+        let put = move || match &of {
+            Some(of) => store.put_undo(&intent, &record, of),
+            None => store.put(&intent, &record),
+        };
+        let kept = on_file_thread(move || Ok(put())).await?;
         kept.map_err(|error| {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })

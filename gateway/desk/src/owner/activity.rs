@@ -10,11 +10,13 @@
 
 mod past;
 mod tally;
+mod undone;
 
 pub use past::Past;
 pub(crate) use past::{KEPT as PAST_KEPT, PastEvent, PastKind, happened};
 pub use tally::CallTally;
 pub(crate) use tally::{Approvals, Tally, tally};
+use undone::UndoCapabilities;
 
 use super::{audit::unreadable, undo::outcome_of};
 use crate::{
@@ -70,7 +72,8 @@ pub(crate) async fn recent(desk: &Desk, wanted: List) -> Result<Activity, Refuse
 
 async fn within(desk: &Desk, wanted: List, most: usize) -> Result<Activity, Refused> {
     let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
-    let page = blocking(move || page(&ledger, &state, &wanted, most)).await?;
+    let undos = undone::capabilities(&desk.edge.kernel.registry, &state);
+    let page = blocking(move || page(&ledger, &state, &undos, &wanted, most)).await?;
     page.map_err(|e| unreadable(&e))
 }
 
@@ -195,6 +198,7 @@ struct Denial {
 fn page(
     ledger: &Ledger,
     state: &TrustState,
+    undos: &UndoCapabilities,
     wanted: &List,
     most: usize,
 ) -> Result<Activity, StoreError> {
@@ -244,6 +248,7 @@ fn page(
         }
         limit == 0 || calls.len() < limit
     })?;
+    undone::left_out(ledger, undos, &mut calls, most)?;
     Ok(Activity {
         calls,
         totals,
@@ -260,13 +265,15 @@ pub(crate) async fn one(desk: &Desk, id: &str) -> Result<Option<ActivityCall>, R
         return Ok(None);
     };
     let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
-    let found = blocking(move || found(&ledger, &state, &id)).await?;
+    let undos = undone::capabilities(&desk.edge.kernel.registry, &state);
+    let found = blocking(move || found(&ledger, &state, &undos, &id)).await?;
     found.map_err(|e| unreadable(&e))
 }
 
 fn found(
     ledger: &Ledger,
     state: &TrustState,
+    undos: &UndoCapabilities,
     id: &EventId,
 ) -> Result<Option<ActivityCall>, StoreError> {
     let Some(mut event) = ledger.event(id)? else {
@@ -279,11 +286,12 @@ fn found(
     let Some(entry) = entry(&event) else {
         return Ok(None);
     };
-    let did = did(&event, &entry, state, &HashSet::new());
-    Ok(did.map(|did| {
-        let row = told(ledger, state, &event, &entry, did, denial(&entry));
-        row.call().clone()
-    }))
+    let Some(did) = did(&event, &entry, state, &HashSet::new()) else {
+        return Ok(None);
+    };
+    let mut row = [told(ledger, state, &event, &entry, did, denial(&entry))];
+    undone::left_out(ledger, undos, &mut row, RECENT)?;
+    Ok(Some(row[0].call().clone()))
 }
 
 /// What an event says of a call; none where it tells none.

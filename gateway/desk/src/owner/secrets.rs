@@ -15,13 +15,13 @@ use plexus_home::state_dir::secret_name;
 use plexus_ipc::message::MAX_SECRET;
 use plexus_owner::{
     Done,
-    secrets::{Write, WriteResult},
+    secrets::{RevokedGrant, Write, WriteResult},
 };
 use plexus_protocol::{Effect, SourceId};
 use plexus_sources::secrets;
-use plexus_trust::{Command, Source};
+use plexus_trust::{Command, Grant, Source, State as TrustState};
 use serde_json::json;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use zeroize::Zeroizing;
 
 pub(super) fn serve(served: Served) -> Served {
@@ -69,9 +69,13 @@ pub(super) async fn write(
     let users: Vec<SourceId> = users.into_iter().map(|(id, _)| id).collect();
     record(&desk, &acting, json!({"event": "secret.set", "name": name, "new": was.is_none(), "changed": changed, "sources": users}))
         .await?;
+    let mut revoked = Vec::new();
     if changed {
+        let before = granted(&desk, &desk.ledger.snapshot(), &users);
         let command = Command::SecretChanged { name: name.clone() };
         act(&desk, &acting, command).await?;
+        let after = granted(&desk, &desk.ledger.snapshot(), &users);
+        revoked.extend(before.difference(&after).cloned());
     }
     let dir = desk.state_dir.clone();
     if let Err(error) = blocking(move || dir.write_private(&file, value.as_bytes())).await? {
@@ -98,7 +102,27 @@ pub(super) async fn write(
     if !users.is_empty() {
         desk.renew_catalogue(None);
     }
-    Ok(WriteResult { ok: Done, name })
+    Ok(WriteResult {
+        ok: Done,
+        name,
+        revoked,
+    })
+}
+
+/// The grants on these sources that are not over.
+fn granted(desk: &Desk, state: &TrustState, sources: &[SourceId]) -> BTreeSet<RevokedGrant> {
+    let now = state.time(desk.clock.now());
+    let agents = state.agents.values();
+    let grants = agents.flat_map(|agent| agent.grants.values().map(|grant| &**grant));
+    let is_live = |grant: &&Grant| {
+        let source = grant.capability.parts().0;
+        now < grant.expires_at && sources.iter().any(|id| id.as_str() == source)
+    };
+    let revoked = |grant: &Grant| RevokedGrant {
+        agent_id: grant.agent.clone(),
+        capability_id: grant.capability.clone(),
+    };
+    grants.filter(is_live).map(revoked).collect()
 }
 
 /// Deletes a secret of a source, once what was granted on that is revoked. Whether it was there.

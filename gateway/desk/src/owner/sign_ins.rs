@@ -381,7 +381,7 @@ pub(super) fn gone() -> Refused {
         ErrorCode::NotFound,
         "No such sign-in is under way: it was made use of, or is older than ten minutes.",
     );
-    Refused::new(error.next("plexusctl mcp login"))
+    Refused::new(error.next("plexusctl mcp list"))
 }
 
 #[cfg(test)]

@@ -226,10 +226,10 @@ async fn placed(
             "There is a source {id} already, of the kind {}.",
             there.config.kind
         );
-        let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
-        return Err(Refused::new(
-            error.next(format!("plexusctl sources set {id}")),
-        ));
+        let error = ErrorBody::new(ErrorCode::PreconditionChanged, why)
+            .detail(json!({"field": "id"}))
+            .next(format!("plexusctl sources set {id}"));
+        return Err(Refused::new(error));
     }
     put(desk, acting, turn, checked).await
 }

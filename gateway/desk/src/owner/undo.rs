@@ -146,7 +146,12 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(OwnerCapability, Value), R
         })?;
     // Of one that was settled the answer is lost, and with it the worker's word for it: that is its event.
     let name = past.undo.clone().unwrap_or_else(|| past.intent.to_string());
-    Ok((capability, json!({ "id": name })))
+    Ok((capability, input_of(&name)))
+}
+
+/// The input that names a change to its source's undo, by the worker's word for it.
+pub(super) fn input_of(name: &str) -> Value {
+    json!({ "id": name })
 }
 
 /// Finds the effect that an audit id names: its intent or its outcome.

@@ -87,9 +87,10 @@ pub(super) async fn remove(
 ) -> Result<Response, Refused> {
     let session = single(request.headers(), SESSION_HEADER);
     in_session(&edge, session)?;
+    let name = SourceId::parse(&source).map_or_else(|_| "NAME".to_owned(), |id| id.to_string());
+    let reason = format!("only the owner removes an extension: plexusctl extension remove {name}");
     Ok(ok(&json!({
-        "ok": false, "source": source, "removed": [],
-        "reason": "only the owner removes an extension: plexusctl extension remove",
+        "ok": false, "source": source, "removed": [], "reason": reason,
     })))
 }
 

@@ -20,7 +20,7 @@ use crate::{
 use channel::TextStatus;
 use crossterm::event::{Event, KeyEventKind};
 use model::{Answer, Ask, ChatAction, Key, Model};
-use plexus_client::{Done, Exit, Stop, out, text};
+use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_owner::channels::Say;
 use plexus_owner_client::Feed;
 use plexus_protocol::SourceId;
@@ -47,7 +47,11 @@ pub(super) async fn run(
     desk.ask_for_person::<Say>()?;
     if !desk.can_ask() {
         let why = "the chat needs a terminal, and prints no JSON";
-        return Err(Stop::usage(why).next("plexusctl channels read"));
+        let next = channel.map_or_else(
+            || "plexusctl channels list".to_owned(),
+            |channel| format!("plexusctl channels read {}", shell::quote(&channel)),
+        );
+        return Err(Stop::usage(why).next(next));
     }
     // Connecting once before the screen is taken: a refusal is said where it can be read afterwards.
     drop(desk.open().await?);

@@ -116,10 +116,10 @@ pub(super) fn keys(keys: &Keys) -> Vec<String> {
             one(&keys.second),
         ),
         KeyState::Unauthenticated => "keys: UNAUTHENTICATED: made by a client of before; the relay could have made them. \
-             Renew them once: plexusctl channels rotate"
+             Renew them once: plexusctl channels rotate CHANNEL"
             .to_owned(),
         KeyState::Unsigned => "keys: UNSIGNED: the relay shows a channel whose key nobody signed. It is not used; if a member with a client of \
-             before made it: plexusctl channels rotate"
+             before made it: plexusctl channels rotate CHANNEL"
             .to_owned(),
     }];
     for version in &keys.versions {
@@ -161,9 +161,9 @@ pub(super) fn people(reply: &Members) -> String {
     let mut lines = vec![table(head, rows.collect(), "nobody")];
     for user in &reply.asking {
         lines.push(format!(
-            "asks to be added: {} {}; plexusctl channels add does it",
-            text::line(&user.id),
-            quoted(&user.name)
+            "asks to be added: {1} {0}; to add it: plexusctl channels add CHANNEL {1}",
+            quoted(&user.name),
+            text::line(&user.id)
         ));
     }
     lines.extend(reply.keys.iter().flat_map(keys));

@@ -118,7 +118,10 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
     let folder = all.join(asked.name.as_str());
     if folder.exists() {
         let why = format!("{} is there already", folder.display());
-        let next = "remove it with what is lent from it: plexusctl mcp remove, rm -r";
+        let next = format!(
+            "remove what is lent from it, then this folder: plexusctl mcp remove {}",
+            asked.name
+        );
         return Err(Stop::new(Exit::Failed, "already_there", why).next(next));
     }
     let tool = package.tool()?;

@@ -556,7 +556,7 @@ fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String 
     };
     let mut lines = vec![
         format!("{id} {now}: {}", ids.join(" ")),
-        "no agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl unexpose takes one away".to_owned(),
+        "no agent may use it yet: each asks you first. To allow one: plexusctl grants allow AGENT ID; to hide one: plexusctl unexpose ID".to_owned(),
     ];
     // That it serves stands above.
     let told = health.filter(|row| row.health.status != HealthStatus::Ok);

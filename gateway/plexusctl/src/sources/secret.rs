@@ -58,15 +58,27 @@ impl Secret {
         let health = health_of(owner, &self.source).await.ok().flatten();
         let set = SetSecret { written, health };
         desk.show(&set, || {
-            let (source, field) = (&self.source, &self.field);
-            let done = format!(
-                "{source}.{field} is set; if it is another one than before, the grants on {source} are revoked"
-            );
+            let done = is_set(&set.written);
             match &set.health {
                 Some(row) => format!("{done}\n{}", sentence(row)),
                 None => done,
             }
         })
+    }
+}
+
+/// That it is set, and what that ended.
+fn is_set(written: &WriteResult) -> String {
+    let grants = written.revoked.iter();
+    let grants: String = grants
+        .map(|grant| format!("\n  {}: {}", grant.agent_id, grant.capability_id))
+        .collect();
+    match grants.is_empty() {
+        true => format!("{} is set", written.name),
+        false => format!(
+            "{} is set; it is another one than before, so these grants are revoked:{grants}",
+            written.name
+        ),
     }
 }
 
@@ -141,6 +153,20 @@ fn read(from: impl Read) -> io::Result<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn revoked_grants_are_named() {
+        let is_set = |written| is_set(&serde_json::from_value(written).unwrap());
+        let same = json!({"ok": true, "name": "mail.password"});
+        assert_eq!(is_set(same), "mail.password is set");
+        let grant = json!({"agentId": "planner", "capabilityId": "mail.read"});
+        let other = json!({"ok": true, "name": "mail.password", "revoked": [grant]});
+        assert_eq!(
+            is_set(other),
+            "mail.password is set; it is another one than before, so these grants are revoked:\n  planner: mail.read"
+        );
+    }
 
     #[test]
     fn secret_loses_one_line_break_and_has_a_bound() {

@@ -16,8 +16,7 @@ use serde_json::{Value, json as object};
 use std::{borrow::Cow, collections::BTreeSet};
 
 /// Why a method is not lent that has nothing to give.
-pub const IDLE: &str =
-    "the server says that it can have some, and has none now; once it has: plexusctl mcp refresh";
+pub const IDLE: &str = "the server says that it can have some, and has none now; once it has: plexusctl mcp refresh NAME";
 
 /// One capability that a server would lend.
 #[derive(Debug)]

@@ -68,6 +68,7 @@ async fn a_long_log_is_told_in_bounded_pages() {
             let page = page(
                 &ledger,
                 &state,
+                &UndoCapabilities::new(),
                 &wanted(&format!("{query}{before}")),
                 EVENTS,
             )

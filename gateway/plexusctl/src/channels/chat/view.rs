@@ -124,7 +124,7 @@ fn rule_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
             Some(channel) if channel.is_left => format!("{LEFT}: it takes no message"),
             Some(channel) if channel.is_archived => "archived: takes no message".to_owned(),
             Some(channel) => match &channel.keys {
-                Some(keys) => format!("{keys}: plexusctl channels members says why"),
+                Some(keys) => format!("{keys}: plexusctl channels members {}", channel.key.1),
                 None if channel.up > 0 => "MORE BELOW: End".to_owned(),
                 None => "write to all members".to_owned(),
             },

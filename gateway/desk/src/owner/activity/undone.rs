@@ -1,0 +1,184 @@
+//! Which changes were taken back, out of the audit log: an undo names its change by its input, of which the log has the
+//! digest.
+//!
+//! Invariant: an undo that was taken back itself counts for nothing. An undo whose input names more than the change, as
+//! an agent may write it, is not known here; its source refuses a second one.
+//!
+//! Must not know: what a source keeps.
+
+use super::{Entry, OutcomeKind, entry};
+use crate::owner::undo::input_of;
+use plexus_ledger::StoreError;
+use plexus_owner::activity::ActivityRow;
+use plexus_protocol::{AuditId, CapabilityId, Digest, json};
+use plexus_record::Ledger;
+use plexus_sources::Registry;
+use plexus_trust::State as TrustState;
+use std::collections::{HashMap, HashSet};
+
+/// The capability that takes changes back, of each source that has one.
+pub(super) type UndoCapabilities = HashMap<String, CapabilityId>;
+
+pub(super) fn capabilities(registry: &Registry, state: &TrustState) -> UndoCapabilities {
+    let of = |(id, source): (&plexus_protocol::SourceId, &plexus_trust::Source)| {
+        let connector = registry.of_source(&source.config)?;
+        let undo = connector.offer.manifest.undo.as_deref()?;
+        let capability = CapabilityId::of(id, undo).ok()?;
+        Some((id.to_string(), capability))
+    };
+    state
+        .sources
+        .iter()
+        .filter_map(|(id, source)| of((id, source)))
+        .collect()
+}
+
+/// Leaves `undo` out of the rows whose change was taken back, as far as the newest `most` events tell.
+pub(super) fn left_out(
+    ledger: &Ledger,
+    undos: &UndoCapabilities,
+    rows: &mut [ActivityRow],
+    most: usize,
+) -> Result<(), StoreError> {
+    let undoable = rows.iter().filter(|row| row.call().undo.is_some());
+    let Some(oldest) = undoable.map(|row| row.call().seq).min() else {
+        return Ok(());
+    };
+    let mut undone = UndoneChanges::new(undos);
+    let since = oldest + 1..ledger.head()?.seq + 1;
+    ledger.walk_back(None, since, most, |event| {
+        if let Some(entry) = entry(event) {
+            undone.note(&entry);
+        }
+        true
+    })?;
+    for row in rows {
+        let call = row.call();
+        let named = call.source.as_deref().zip(call.undo.as_deref());
+        if named.is_some_and(|(source, name)| undone.has(source, name)) {
+            row.forget_undo();
+        }
+    }
+    Ok(())
+}
+
+/// Changes that were taken back, as far as they were met.
+struct UndoneChanges<'u> {
+    undos: &'u UndoCapabilities,
+    /// The undo and the digest of its input.
+    by: HashSet<(&'u CapabilityId, String)>,
+    /// Calls of which the owner found out that they happened.
+    settled: HashSet<AuditId>,
+}
+
+impl<'u> UndoneChanges<'u> {
+    fn new(undos: &'u UndoCapabilities) -> Self {
+        Self {
+            undos,
+            by: HashSet::new(),
+            settled: HashSet::new(),
+        }
+    }
+
+    /// Takes the next older event into account.
+    fn note(&mut self, entry: &Entry<'_>) {
+        let detail = &entry.detail;
+        let Some(intent) = &detail.intent else {
+            return;
+        };
+        if detail.happened == Some(true) {
+            self.settled.insert(intent.clone());
+        }
+        let is_done = match detail.went() {
+            OutcomeKind::Ok => true,
+            OutcomeKind::Unknown => self.settled.contains(intent),
+            OutcomeKind::Failed | OutcomeKind::Refused => false,
+        };
+        let id = entry.capability_id.as_deref().unwrap_or_default();
+        let Some((source, _)) = id.split_once('.') else {
+            return;
+        };
+        let undo = self.undos.get(source).filter(|undo| undo.as_str() == id);
+        let name = detail.undo.as_deref().unwrap_or(intent.as_str());
+        if let (Some(undo), Some(input)) = (undo, &detail.input)
+            && detail.what() == "outcome"
+            && is_done
+            && !self.has(source, name)
+        {
+            self.by.insert((undo, input.to_string()));
+        }
+    }
+
+    /// Whether the change that its source names so was taken back.
+    fn has(&self, source: &str, name: &str) -> bool {
+        let Some(undo) = self.undos.get(source) else {
+            return false;
+        };
+        let input = Digest::of(&json::canonical(&input_of(name)));
+        self.by.contains(&(undo, input.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::SourceId;
+
+    const NAMES: [&str; 3] = [
+        "evt_00000000-0001-8000-8000-000000000000",
+        "evt_00000000-0002-8000-8000-000000000000",
+        "evt_00000000-0003-8000-8000-000000000000",
+    ];
+
+    /// The outcome of the call `of`, which named `change` to `capability`.
+    fn outcome(of: &str, capability: &str, change: &str, result: &str) -> String {
+        let input = Digest::of(&json::canonical(&input_of(change)));
+        format!(
+            r#"{{"capabilityId":"{capability}","detail":{{"phase":"outcome","intent":"{of}","input":"{input}","result":"{result}","undo":"{of}"}}}}"#
+        )
+    }
+
+    /// Whether the first change is undone by these events, the newest first.
+    fn is_undone(events: &[String]) -> bool {
+        let source = SourceId::parse("notes").unwrap();
+        let undo = CapabilityId::of(&source, "undo").unwrap();
+        let undos = [("notes".to_owned(), undo)].into();
+        let mut undone = UndoneChanges::new(&undos);
+        for event in events {
+            undone.note(&serde_json::from_str(event).unwrap());
+        }
+        undone.has("notes", NAMES[0])
+    }
+
+    #[test]
+    fn change_is_undone_by_an_undo_that_was_done() {
+        let undo = |result| outcome(NAMES[1], "notes.undo", NAMES[0], result);
+        assert!(is_undone(&[undo("ok")]));
+        assert!(!is_undone(&[undo("failed")]));
+        assert!(!is_undone(&[undo("unknown")]));
+        let settled = |happened| {
+            format!(
+                r#"{{"detail":{{"event":"unknown.settle","intent":"{}","happened":{happened}}}}}"#,
+                NAMES[1]
+            )
+        };
+        assert!(is_undone(&[settled(true), undo("unknown")]));
+        assert!(!is_undone(&[settled(false), undo("unknown")]));
+        // Another capability with the same input, and another source's undo.
+        assert!(!is_undone(&[outcome(
+            NAMES[1],
+            "notes.stop",
+            NAMES[0],
+            "ok"
+        )]));
+        assert!(!is_undone(&[outcome(
+            NAMES[1],
+            "todos.undo",
+            NAMES[0],
+            "ok"
+        )]));
+        // The undo is taken back.
+        let back = outcome(NAMES[2], "notes.undo", NAMES[1], "ok");
+        assert!(!is_undone(&[back, undo("ok")]));
+    }
+}
