@@ -336,3 +336,35 @@ fn request_is_approved_by_its_beginning_where_its_card_was_shown() {
     assert!(whole.end().success(), "{}", whole.picture());
     agent.must(WRITE, note("first.md", "one"));
 }
+
+/// Files that each make the same folder are what an agent asks for that begins something; the first that is written makes it.
+#[test]
+fn files_of_one_new_folder_are_each_written_as_approved() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let names = ["new/a.md", "new/deep/b.md", "new/deep/c.md", "new/d.md"];
+    let items = names.map(|name| agent.must_ask(WRITE, note(name, name)));
+    for item in &items {
+        house.owner().approve(item, "once");
+    }
+    // The last is somebody else's by then.
+    agent.must(WRITE, note(names[0], names[0]));
+    house.workspace.write(names[3], "mine");
+    let refused = agent.invoke(WRITE, note(names[3], names[3]));
+    refused.expect_error(409, "precondition_changed");
+    for name in &names[..3] {
+        agent.must(WRITE, note(name, name));
+        assert_eq!(house.workspace.read(name), *name);
+    }
+    assert_eq!(house.workspace.read(names[3]), "mine");
+
+    // A folder that was there, and is another one now, is not what the owner saw.
+    let item = agent.must_ask(WRITE, note("new/deep/e.md", "e"));
+    house.owner().approve(&item, "once");
+    let at = |name: &str| house.workspace.path().join(name);
+    std::fs::rename(at("new"), at("old")).expect("a folder");
+    std::fs::create_dir_all(at("new/deep")).expect("a folder");
+    let refused = agent.invoke(WRITE, note("new/deep/e.md", "e"));
+    refused.expect_error(409, "precondition_changed");
+    assert!(!house.workspace.has("new/deep/e.md"));
+}

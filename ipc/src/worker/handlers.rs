@@ -59,6 +59,8 @@ pub struct Plan<P> {
     pub preview: Preview,
     /// Digest over what it assumes: what is changed, where, and what is there now.
     pub state_token: Digest,
+    /// Tokens of earlier states whose plan did the same: an owner who approved one of them approved this. Most have none.
+    pub also: Vec<Digest>,
     /// What it would change, each with the digest of what is there now.
     pub touched: Vec<Touched>,
     /// Higher than the manifest's where this input makes it so; lower is ignored.
@@ -79,6 +81,7 @@ impl<P> Plan<P> {
             plan,
             preview,
             state_token,
+            also: Vec::new(),
             touched: Vec::new(),
             rating: Verb::Read,
             summary: Line::new(summary),
@@ -90,6 +93,12 @@ impl<P> Plan<P> {
     #[must_use]
     pub fn touched(mut self, touched: impl IntoIterator<Item = Touched>) -> Self {
         self.touched.extend(touched);
+        self
+    }
+    /// Names the earlier states whose plan did the same.
+    #[must_use]
+    pub fn also(mut self, tokens: impl IntoIterator<Item = Digest>) -> Self {
+        self.also.extend(tokens);
         self
     }
     /// Says what is there now.
@@ -274,6 +283,7 @@ where
         plan,
         preview,
         state_token,
+        also,
         touched,
         rating,
         summary,
@@ -290,6 +300,7 @@ where
         }),
         preview,
         state_token,
+        also,
         touched,
         rating,
         summary,

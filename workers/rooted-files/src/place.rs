@@ -23,6 +23,8 @@ pub struct WriteTarget {
     /// The deepest folder on the way that exists: the parent itself unless folders are missing.
     pub(crate) folder: RelPath,
     pub(crate) folder_identity: Identity,
+    /// The folders above it, outermost first.
+    above: Vec<(RelPath, Identity)>,
     pub(crate) current: Option<Current>,
 }
 
@@ -97,14 +99,32 @@ impl WriteTarget {
     /// The token for this place as it was found.
     #[must_use]
     pub fn token(&self) -> StateToken {
+        self.token_below(&self.folder, self.folder_identity)
+    }
+
+    /// The tokens that this place had while folders on its way were missing, if they were made since: those above them are
+    /// the same, and no file is there yet. A write then does what it would have done, but for making them.
+    #[must_use]
+    pub fn tokens_before_its_folders(&self) -> Vec<StateToken> {
+        match &self.current {
+            Some(_) => Vec::new(),
+            None => self
+                .above
+                .iter()
+                .map(|(folder, identity)| self.token_below(folder, *identity))
+                .collect(),
+        }
+    }
+
+    fn token_below(&self, folder: &RelPath, identity: Identity) -> StateToken {
         let mut hash = Sha256::new_with_prefix(b"plexus place 1\0");
-        for text in [self.path.as_str(), self.folder.as_str()] {
+        for text in [self.path.as_str(), folder.as_str()] {
             // Paths hold no NUL, so the fields cannot run into each other.
             hash.update(text.as_bytes());
             hash.update([0]);
         }
-        hash.update(self.folder_identity.device.to_le_bytes());
-        hash.update(self.folder_identity.inode.to_le_bytes());
+        hash.update(identity.device.to_le_bytes());
+        hash.update(identity.inode.to_le_bytes());
         match &self.current {
             None => hash.update(b"absent"),
             Some(current) => {
@@ -142,9 +162,13 @@ impl Root {
         self.refuse_hidden(path)?;
         let mut dir = self.reopen(path)?;
         let mut folder = RelPath::root();
+        let mut above = Vec::new();
         for component in parent.components() {
             match open_dir(dir.as_fd(), component, path) {
-                Ok(next) => dir = next,
+                Ok(next) => {
+                    above.push((folder.clone(), identity_of(dir.as_fd(), path)?));
+                    dir = next;
+                }
                 // `open_dir` calls a file in a folder's place absent too; only real absence may be filled in.
                 Err(FileError::NotFound(_)) if is_absent(&dir, component, path)? => break,
                 Err(FileError::NotFound(_)) => {
@@ -165,6 +189,7 @@ impl Root {
                 path: path.clone(),
                 folder,
                 folder_identity,
+                above,
                 current,
             },
             dir,

@@ -186,6 +186,12 @@ impl Plan {
         self.place.token()
     }
 
+    /// What stood for it before the folders on its way were made, if another change made them.
+    #[must_use]
+    pub fn tokens_before_its_folders(&self) -> Vec<StateToken> {
+        self.place.tokens_before_its_folders()
+    }
+
     /// Digest of what is there now; `None` if nothing is.
     #[must_use]
     pub fn before(&self) -> Option<Digest> {

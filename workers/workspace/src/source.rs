@@ -12,7 +12,8 @@ use plexus_ipc::worker::{
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use plexus_rooted_files::{
-    Anchor, FileError, HideRules, PathRule, RelPath, WriteTarget, names::escape_controls,
+    Anchor, FileError, HideRules, PathRule, RelPath, StateToken, WriteTarget,
+    names::escape_controls,
 };
 use serde::Deserialize;
 
@@ -393,9 +394,12 @@ fn planned(plan: Plan) -> Planned<WriteOrNot> {
         plan.before().map(|digest| wire(&digest)),
     );
     let runs = plan.runs_because();
-    let token = Digest(*plan.state_token().as_bytes());
+    let digest = |token: StateToken| Digest(*token.as_bytes());
+    let token = digest(plan.state_token());
+    let also = plan.tokens_before_its_folders();
     let before = content(plan.before());
     rated(Ok(plan), &change, preview, token, runs)
+        .also(also.into_iter().map(digest))
         .touched([touched])
         .before(before)
 }

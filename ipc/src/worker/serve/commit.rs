@@ -135,7 +135,7 @@ fn approved<F>(commit: &Commit, plan: &Plan<F>) -> Result<(), SourceError> {
     }
     if commit
         .state_token
-        .is_some_and(|token| token != plan.state_token)
+        .is_some_and(|token| token != plan.state_token && !plan.also.contains(&token))
     {
         return Err(SourceError::changed(
             "plan_changed",
