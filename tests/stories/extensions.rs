@@ -325,6 +325,22 @@ fn manifest_that_asks_for_more_is_refused() {
             "example.com",
         ),
         (
+            "a pattern that nobody would hold",
+            |m, _| {
+                let ahead = json!({"type": "string", "pattern": "^(?!x)"});
+                set(m, "/capabilities/0/io/input/properties/text", ahead);
+            },
+            "find: the pattern \"^(?!x)\" cannot be evaluated here",
+        ),
+        (
+            "a required field that it does not have",
+            |m, _| {
+                let required = json!(["text", "txt"]);
+                set(m, "/capabilities/0/io/input/required", required);
+            },
+            "requires \"txt\", which is none of its properties",
+        ),
+        (
             "a schema of 70 KiB",
             |m, _| {
                 let words = json!("x".repeat(70 << 10));

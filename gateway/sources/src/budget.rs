@@ -85,7 +85,7 @@ impl SchemaBudget {
                     MAX_PATTERN >> 20
                 )
             };
-            // What is no pattern is told of by the compiler of the schema.
+            // What is no pattern is judged where the schema is compiled (`PatternHolder`).
             let Ok(translated) = jsonschema_regex::to_rust_regex(pattern) else {
                 continue;
             };

@@ -4,7 +4,11 @@
 //! Invariant: whatever widens what a worker reaches changes a rule or the digest of the profile; another wording changes
 //! neither.
 
-use crate::{budget::SchemaBudget, profile, schema::Schema};
+use crate::{
+    budget::SchemaBudget,
+    profile,
+    schema::{PatternHolder, Schema},
+};
 use plexus_ipc::{
     manifest::{Audience, Egress, EgressEntry, EgressHost, Manifest, SocketPath, UnixEgress},
     offer::Offer,
@@ -39,9 +43,13 @@ impl Registered {
         let empty = object!({"type": "object"});
         let named = |why| anyhow::anyhow!("{}: {why}", manifest.connector);
         SchemaBudget::check(inputs).map_err(named)?;
+        let holder = match manifest.mcp.is_some() {
+            true => PatternHolder::Server,
+            false => PatternHolder::Gateway,
+        };
         let mut schemas = BTreeMap::new();
         for capability in callable {
-            let schema = Schema::compile(capability.input.as_ref().unwrap_or(&empty));
+            let schema = Schema::compile(capability.input.as_ref().unwrap_or(&empty), holder);
             let schema = schema.map_err(|why| {
                 anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name)
             })?;

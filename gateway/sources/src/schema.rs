@@ -6,6 +6,15 @@ use serde_json::{Map, Value};
 /// What matching one pattern may keep for the next time, in bytes.
 const MAX_CACHE: usize = 256 << 10;
 
+/// Who holds a field to a pattern that this engine cannot evaluate, such as one that looks ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PatternHolder {
+    /// The gateway alone: behind it a program or an app takes what it is given. Such a schema is refused.
+    Gateway,
+    /// The server that published the schema: the rest of it is checked here.
+    Server,
+}
+
 /// A compiled input schema.
 pub struct Schema {
     required: Vec<String>,
@@ -16,8 +25,8 @@ pub struct Schema {
 
 impl Schema {
     /// # Errors
-    /// When it is not a JSON schema.
-    pub(crate) fn compile(schema: &Value) -> Result<Self, String> {
+    /// When it is not a JSON schema, or has a pattern that nobody would hold.
+    pub(crate) fn compile(schema: &Value, holder: PatternHolder) -> Result<Self, String> {
         let required = schema
             .get("required")
             .and_then(Value::as_array)
@@ -37,9 +46,13 @@ impl Schema {
             closed: schema.get("additionalProperties") == Some(&Value::Bool(false)),
             whole: compiled(schema).or_else(|why| {
                 let mut rest = schema.clone();
-                match without_patterns(&mut rest) {
-                    true => compiled(&rest),
-                    false => Err(why),
+                let unknown = without_patterns(&mut rest);
+                match (unknown.first(), holder) {
+                    (None, _) => Err(why),
+                    (Some(_), PatternHolder::Server) => compiled(&rest),
+                    (Some(pattern), PatternHolder::Gateway) => Err(format!(
+                        "the pattern {pattern:.80?} cannot be evaluated here, so nothing would be held to it: close its brackets, and do without lookaround and backreferences"
+                    )),
                 }
             })?,
         })
@@ -120,32 +133,28 @@ fn compiled(schema: &Value) -> Result<jsonschema::Validator, String> {
     })
 }
 
-/// Takes the patterns out that this engine cannot evaluate, such as one that looks ahead: whoever wrote it checks the field.
-/// Whether there was one.
-fn without_patterns(schema: &mut Value) -> bool {
+/// Takes the patterns out that this engine cannot evaluate, and gives them.
+fn without_patterns(schema: &mut Value) -> Vec<String> {
+    let is_unknown = |pattern: &str| compiled(&serde_json::json!({"pattern": pattern})).is_err();
     match schema {
-        Value::Array(parts) => parts
-            .iter_mut()
-            .fold(false, |any, part| without_patterns(part) | any),
+        Value::Array(parts) => parts.iter_mut().flat_map(without_patterns).collect(),
         Value::Object(members) => {
-            let is_unknown = |pattern: &Value| {
-                let alone = serde_json::json!({"pattern": pattern});
-                pattern.is_string() && compiled(&alone).is_err()
-            };
-            let mut any = members.get("pattern").is_some_and(is_unknown);
-            if any {
+            let mut unknown = Vec::new();
+            let pattern = members.get("pattern").and_then(Value::as_str);
+            if let Some(pattern) = pattern.filter(|pattern| is_unknown(pattern)) {
+                unknown.push(pattern.to_owned());
                 members.remove("pattern");
             }
             if let Some(Value::Object(properties)) = members.get_mut("patternProperties") {
-                let all = properties.len();
-                properties.retain(|pattern, _| !is_unknown(&pattern.as_str().into()));
-                any |= properties.len() < all;
+                let names = properties.keys().filter(|name| is_unknown(name));
+                let names: Vec<String> = names.cloned().collect();
+                properties.retain(|name, _| !names.contains(name));
+                unknown.extend(names);
             }
-            members
-                .values_mut()
-                .fold(any, |any, part| without_patterns(part) | any)
+            unknown.extend(members.values_mut().flat_map(without_patterns));
+            unknown
         }
-        _ => false,
+        _ => Vec::new(),
     }
 }
 
@@ -179,13 +188,13 @@ mod tests {
 
     #[test]
     fn pattern_that_cannot_be_evaluated_checks_nothing() {
-        let schema = Schema::compile(&json!({"type": "object", "properties": {
+        let schema = json!({"type": "object", "properties": {
             "ahead": {"type": "string", "pattern": "^(?!null$)"},
             "back": {"anyOf": [{"type": "string", "pattern": "^(a)\\1$"}]},
             "both": {"type": "string", "pattern": "^a+$"},
             "pattern": {"type": "integer", "maximum": 9_223_372_036_854_775_807_i64},
-        }, "patternProperties": {"^(?=x)": {"type": "integer"}, "^y": {"type": "integer"}}}))
-        .unwrap();
+        }, "patternProperties": {"^(?=x)": {"type": "integer"}, "^y": {"type": "integer"}}});
+        let schema = Schema::compile(&schema, PatternHolder::Server).unwrap();
         for good in [
             json!({"ahead": "null", "back": "b", "both": "aa", "pattern": i64::MAX}),
             json!({"xa": "s"}),
@@ -201,18 +210,45 @@ mod tests {
         ] {
             assert!(schema.check(&bad).is_err(), "{bad}");
         }
-        assert!(Schema::compile(&json!({"type": "str", "pattern": "(?!a)"})).is_err());
+        let odd = json!({"type": "str", "pattern": "(?!a)"});
+        assert!(Schema::compile(&odd, PatternHolder::Server).is_err());
+    }
+
+    #[test]
+    fn pattern_that_nobody_would_hold_is_refused() {
+        for pattern in [
+            "^(?!monday)",
+            "((",
+            "[a-",
+            "*a",
+            "a)",
+            "(?<x",
+            r"\p{Foo}",
+            "a{2,1}",
+        ] {
+            let field = json!({"type": "string", "pattern": pattern});
+            let named = json!({"patternProperties": {pattern: {}}});
+            for schema in [json!({"properties": {"text": field}}), named] {
+                let why = Schema::compile(&schema, PatternHolder::Gateway).err();
+                let why = why.unwrap_or_else(|| panic!("{schema}"));
+                assert!(why.contains("nothing would be held to it"), "{why}");
+            }
+        }
+        // The control.
+        let field = json!({"properties": {"text": {"type": "string", "pattern": "^a+$"}}});
+        let held = Schema::compile(&field, PatternHolder::Gateway).unwrap();
+        assert!(held.check(&json!({"text": "b"})).is_err());
     }
 
     #[test]
     fn messages_of_the_wire() {
-        let schema = Schema::compile(&json!({
+        let schema = json!({
             "type": "object",
             "properties": {"path": {"type": "string", "minLength": 1}, "n": {"type": "integer"}},
             "required": ["path"],
             "additionalProperties": false
-        }))
-        .unwrap();
+        });
+        let schema = Schema::compile(&schema, PatternHolder::Gateway).unwrap();
         for (input, says) in [
             (json!({}), "Missing required input field(s): path."),
             (

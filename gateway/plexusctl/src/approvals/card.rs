@@ -22,20 +22,21 @@ use std::fmt::Write as _;
 /// How much of one text is shown.
 struct Room {
     lines: usize,
-    /// What shows the rest.
-    rest: &'static str,
+    /// Of one line.
+    characters: usize,
 }
 
 const SHORT: Room = Room {
     lines: 200,
-    rest: "plexusctl approvals show --all",
+    characters: 2_000,
 };
+/// All of it: a yes allows all of it.
 const WHOLE: Room = Room {
-    lines: 500,
-    rest: "plexusctl --json approvals show",
+    lines: usize::MAX,
+    characters: usize::MAX,
 };
-/// Characters of one line that are shown.
-const MAX_LINE: usize = 2_000;
+/// What shows the rest of what is cut.
+const SHOWS_ALL: &str = "plexusctl approvals show --all";
 /// Characters of one value of an input that has a diff of its own.
 const MAX_VALUE: usize = 60;
 
@@ -312,10 +313,10 @@ const TEXT: char = '│';
 fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {
     let mut lines = text::lines(said);
     for line in lines.by_ref().take(room.lines) {
-        let cut: String = line.chars().take(MAX_LINE).collect();
+        let cut: String = line.chars().take(room.characters).collect();
         let rest = line.chars().count() - cut.chars().count();
         let more = if rest > 0 {
-            format!(" … {rest} more characters")
+            format!(" … {rest} more characters: {SHOWS_ALL}")
         } else {
             String::new()
         };
@@ -323,7 +324,7 @@ fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {
     }
     let rest = lines.count();
     if rest > 0 {
-        let _ = writeln!(card, "{indent}  … {rest} more lines: {}", room.rest);
+        let _ = writeln!(card, "{indent}  … {rest} more lines: {SHOWS_ALL}");
     }
     if !said.ends_with('\n') && said.contains('\n') {
         let _ = writeln!(card, "{indent}  (no line break at the end)");

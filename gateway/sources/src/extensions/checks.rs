@@ -258,6 +258,17 @@ impl Io {
         if schema["type"] != "object" {
             return Some("io.input is no schema of an object".to_owned());
         }
+        let has = |field: &str| schema["properties"].get(field).is_some();
+        let required = schema["required"].as_array().into_iter().flatten();
+        let is_closed = schema["additionalProperties"] == false;
+        let missing = required
+            .filter_map(serde_json::Value::as_str)
+            .find(|field| is_closed && !has(field));
+        if let Some(field) = missing {
+            return Some(format!(
+                "io.input requires {field:?}, which is none of its properties: no call could give it"
+            ));
+        }
         budget::refused(&schema).map(|why| format!("io.input has {why}"))
     }
 }

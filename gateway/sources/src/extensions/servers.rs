@@ -10,7 +10,7 @@ use crate::{
     Registered,
     budget::{self, SchemaBudget},
     naming::kind_of,
-    schema::Schema,
+    schema::{PatternHolder, Schema},
 };
 use plexus_ipc::{
     egress::PROXY_VARIABLES,
@@ -407,7 +407,8 @@ impl ServerRequest {
             return Err(format!("its input schema has {why}"));
         }
         budget.take(input)?;
-        Schema::compile(input).map_err(|why| format!("its input schema: {}", shown_line(&why)))?;
+        Schema::compile(input, PatternHolder::Server)
+            .map_err(|why| format!("its input schema: {}", shown_line(&why)))?;
         Ok(self.capability(name, &described(tool), input))
     }
 

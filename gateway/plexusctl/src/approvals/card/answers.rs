@@ -1,7 +1,7 @@
 //! The answers that a card offers, and what it differs in from the last one that was approved. The words are the
 //! gateway's; here they are printed.
 
-use super::{CHANGE, heading};
+use super::{CHANGE, SHOWS_ALL, heading};
 use plexus_client::{span, text};
 use plexus_owner::pending::{Choice, GrantCard};
 use plexus_protocol::{Timestamp, TrustWindow};
@@ -88,10 +88,7 @@ pub(super) fn differs(card: &mut String, of: &GrantCard, now: Timestamp, whole: 
             }
             let rest = lines.count();
             if rest > 0 {
-                let _ = writeln!(
-                    card,
-                    "    … {rest} more lines: plexusctl approvals show --all"
-                );
+                let _ = writeln!(card, "    … {rest} more lines: {SHOWS_ALL}");
             }
         }
     }

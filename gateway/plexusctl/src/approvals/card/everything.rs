@@ -321,12 +321,18 @@ card: cd
     }
 
     #[test]
-    fn a_long_text_is_cut_and_says_so() {
+    fn a_long_text_is_cut_on_the_short_card_alone() {
         let mut item = item();
+        let long = "y".repeat(3_000);
         item["asks"][0]["plan"]["preview"]["diff"] =
-            format!("{}\n{}", "y".repeat(3_000), "x\n".repeat(600)).into();
+            format!("{long}\n{}", "x\n".repeat(600)).into();
         let card = render(&item, now());
-        assert!(card.contains("… 1000 more characters"), "{}", &card[..200]);
-        assert!(card.contains("… 101 more lines: plexusctl --json approvals show"));
+        assert!(card.contains(&long), "{}", &card[..200]);
+        assert_eq!(card.matches("┃ x\n").count(), 600);
+        let short = super::super::render(&read(item), now());
+        for said in ["… 1000 more characters", "… 401 more lines"] {
+            let said = format!("{said}: plexusctl approvals show --all");
+            assert!(short.contains(&said), "{said}: {short}");
+        }
     }
 }
