@@ -262,7 +262,7 @@ impl Io {
         let required = schema["required"].as_array().into_iter().flatten();
         let is_closed = schema["additionalProperties"] == false;
         let missing = required
-            .filter_map(serde_json::Value::as_str)
+            .filter_map(Value::as_str)
             .find(|field| is_closed && !has(field));
         if let Some(field) = missing {
             return Some(format!(
