@@ -133,7 +133,7 @@ fn request(card: &mut String, of: &Heading, now: Timestamp) {
 fn on_approval(card: &mut String, label: &str, then: OnApproval) {
     let said = match then {
         OnApproval::Run => {
-            "the gateway makes the call now, once, whether or not the agent still waits"
+            "the gateway makes the call now, or when you resume paused agents, once, whether or not the agent still waits"
         }
         OnApproval::Wait => "the agent may call it; nothing happens until it does",
     };
