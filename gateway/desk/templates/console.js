@@ -1002,7 +1002,7 @@
     // A command that sets a secret is this form's own field; of a source that is not there it would find none.
     for (const field of secrets) {
       const label = field.labels[0].firstChild.textContent.trim();
-      why = why.replaceAll(`plexusctl sources secret ${id} ${field.dataset.name}`, `fill in “${label}”`);
+      why = why.replaceAll(`plexusctl sources secret ${id} ${field.dataset.name}`, `fill in “${label}”${field.dataset.instead ? ` or “${field.dataset.instead}”` : ''}`);
     }
     if (!place) return notice(form, why);
     place.textContent = why;
