@@ -36,6 +36,27 @@ fn approve_once() {
     scene.all_is_well();
 }
 
+/// A second window's answer comes too late: it does not count, and takes nothing from the first.
+#[test]
+fn answer_that_did_not_count_leaves_the_other() {
+    let scene = Scene::signed_in();
+    let agent = scene.agent("my-cc");
+    let item = agent.must_ask(WRITE, note("a.md", "a\n"));
+    let browser = &scene.browser;
+    browser.reads(".headline", "creates a.md");
+    browser.see(ONCE).click();
+    browser.reads("#notes", "Approved once");
+    let late = browser.run_async(&format!(
+        "const reply = await fetch('/admin/console/pending/{item}', {{ method: 'POST', body: '{{\"action\":\"deny\"}}',
+           headers: {{ 'content-type': 'application/json', 'x-plexus-tab': sessionStorage.getItem('plexus-tab') }} }});
+         return reply.status;"
+    ));
+    assert_eq!(late, 404);
+    assert_eq!(scene.state_of(&agent, &item), "approved");
+    browser.go(&format!("{}/approvals/{item}", scene.page()));
+    browser.reads(".verdict", "Approved in this browser.");
+}
+
 #[test]
 fn approve_for_a_window_within_a_folder() {
     let scene = Scene::signed_in();

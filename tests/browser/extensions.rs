@@ -80,7 +80,7 @@ fn pasted_manifest_is_looked_at_before_it_is_added() {
     browser
         .see(&format!("{form}:not([data-fresh]) [value=add]"))
         .click();
-    let _ = browser.see("#card > article > [data-notice]");
+    let _ = browser.see(&format!("{form} [data-notice]"));
     assert_eq!(added(), json!([]));
     browser
         .see("#m-folders")
@@ -128,10 +128,17 @@ fn server_is_looked_at_before_it_is_lent() {
     browser.reads(&seen, "What you would add: rude");
     browser.reads(&seen, "Not lent");
     scene.fits();
+    // A tool that is classed as a read is one once it was looked at so.
+    browser.see("#reads summary").click();
+    browser.see("#reads [value=peek]").click();
+    browser.see("#reads [value=preview]").click();
+    let _ = browser.see("#reads [value=peek]:checked");
     browser
         .see(&format!("{form}:not([data-fresh]) [value=add]"))
         .click();
     browser.reads("#notes", "Added — rude");
+    let lent = scene.owner().get("/admin/api/extensions/rude").expect_ok();
+    assert_eq!(lent["reads"], json!(["peek"]));
     let agent = scene.gateway.agent_with("a", &["rude.write"]);
     agent.must_ask(
         "rude.write",

@@ -5,6 +5,7 @@ use crate::hands::Hands;
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::Folder;
 use plexus_tests::browser::key;
+use plexus_tests::waiting::until;
 use serde_json::{Value, json};
 
 fn pictures(scene: &Scene, name: &str) {
@@ -54,10 +55,7 @@ fn lends(keys: bool) {
     // Other terms than those that were shown are refused.
     hands.fill("#l-most", "25");
     hands.press("[data-steps]:not([data-fresh]) [value=add]");
-    browser.reads(
-        "#card > article > [data-notice]",
-        "This is not what was shown",
-    );
+    browser.reads("[data-steps] [data-notice]", "This is not what was shown");
     refused(&scene);
     assert_eq!(lent(), json!([]));
     hands.press("[data-steps] [value=preview]");
@@ -104,11 +102,19 @@ fn folder_that_cannot_be_lent_says_why() {
         .see("#l-path")
         .fill(&scene.gateway.state().display().to_string());
     browser.see("[data-steps] [value=preview]").click();
-    let _ = browser.see("#card > article > [data-notice]");
+    let _ = browser.see("[data-steps] [data-notice]");
     browser.see("#l-path").fill("/no/such/folder");
     browser.see("[data-steps] [value=preview]").click();
-    browser.reads("#card > article > [data-notice]", "/no/such/folder");
+    browser.reads("[data-steps] [data-notice]", "/no/such/folder");
     assert!(browser.sees("[data-steps] [value=add]").is_none());
+    // It is there again after another page.
+    browser.see("#overview").click();
+    browser.reads("#card h2", "Overview");
+    browser.see("#lend").click();
+    until("what was typed", || {
+        let typed = browser.run("return document.querySelector('#l-path')?.value");
+        (typed == "/no/such/folder").then_some(())
+    });
 }
 
 fn adds_servers(keys: bool) {
@@ -131,10 +137,7 @@ fn adds_servers(keys: bool) {
     let seen = format!("{form} [data-previewed]");
     hands.fill("#b-block", "{\"no\": 1}");
     hands.press(&format!("{form} [value=list]"));
-    browser.reads(
-        "#card > article > [data-notice]",
-        "There is no `mcpServers` in it.",
-    );
+    browser.reads("[data-for=block]", "There is no `mcpServers` in it.");
     refused(&scene);
     if keys {
         // Typed text is replaced as a whole.

@@ -247,7 +247,7 @@ fn what_is_in_hand_stays_and_nobody_is_replaced_by_the_way() {
     browser.see("a.button.main").click();
     browser.see("#c-id").fill("claude");
     browser.see("[data-form-page] [type=submit]").click();
-    browser.reads("[data-notice]", "claude is connected already");
+    browser.reads("[data-for=id]", "claude is connected already");
     let _ = read();
     browser.see("[name=replace]").click();
     browser.see("[data-form-page] [type=submit]").click();

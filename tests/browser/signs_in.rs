@@ -114,7 +114,7 @@ fn sign_in_that_comes_back_from_elsewhere_is_said_in_the_form() {
     let link = format!("{FORM} [data-previewed] a[target=_blank]");
     hands.press(&link);
     browser.reads(
-        "#card > article > [data-notice]",
+        "form > [data-notice]",
         "The browser came back from https://evil.example<b>",
     );
     assert!(browser.sees(&link).is_none(), "nothing waits any more");

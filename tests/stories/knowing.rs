@@ -92,7 +92,8 @@ fn what_an_agent_did_is_told_in_words() {
         "(workspace, approved by you once)",
         "was refused workspace.write: you denied this before (not this one)",
         "was refused no.such: there is no such capability for it",
-        "7 calls: 4 read, 1 changed, 2 refused, 0 unknown; 2 requests to you",
+        "was denied workspace.write by you (not this one)",
+        "7 calls: 4 read, 1 changed, 2 refused, 0 unknown; 2 requests to you; 1 denied by you",
     ] {
         assert!(said.contains(words), "{words:?} is missing:\n{said}");
     }

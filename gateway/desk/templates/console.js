@@ -35,7 +35,7 @@
   let fresh = true;       // nothing was shown yet: what waits is not news
   let lost = null;        // since when the gateway has not answered
   let elsewhere = false;  // another tab of this browser signed out
-  let draft = null;       // what was typed at an address when the session ended: brought back there
+  const drafts = new Map(); // address, or id of a request -> what was typed there when it was left: brought back there
   let leaving = false;    // the owner signs out: what was asked before is refused and says nothing new
 
   // Tabs of one browser share its session: each hears why it ended.
@@ -62,7 +62,8 @@
       if (!leaving && !$('desk').hidden) {
         keepDraft();
         const why = elsewhere ? 'you signed out in another tab' : 'the session ended, or the gateway was restarted';
-        signedOut(`You are signed out: ${why}.${draft ? ' What you typed is back when you paste the key here.' : ''}`);
+        const kept = drafts.has(draftNow());
+        signedOut(`You are signed out: ${why}.${kept ? ' What you typed is back when you paste the key here, secrets excepted.' : ''}`);
       }
       throw new Error('signed out');
     }
@@ -120,23 +121,30 @@
     route(history.state?.y);
   }
 
-  // --- what is typed outlives the session, and no page: it is in this script alone ---
+  // --- what is typed outlives the session and other pages: it is in this script alone, and no secret is ---
 
-  const fieldsOf = () => [...$('card').querySelectorAll('input:not([type=password]), select, textarea')];
+  const DRAFTS = 20;
+  const allFields = () => [...$('card').querySelectorAll('form:not([data-filter]) :is(input, select, textarea)')];
+  const fieldsOf = () => allFields().filter((field) => field.type !== 'password' && !('secret' in field.dataset));
   const isBox = (field) => field.type === 'checkbox' || field.type === 'radio';
   const partOf = (field) => field.id || [field.name, field.dataset.narrow, field.dataset.name, field.dataset.value, isBox(field) && field.value].join();
   const addressNow = () => location.pathname + location.search;
+  const draftNow = () => open || at || addressNow();
 
-  function keepDraft() {
-    const typed = fieldsOf().filter(isTouched);
-    if (typed.length) draft = { path: addressNow(), of: open, fields: typed.map((field) => [partOf(field), isBox(field) ? field.checked : field.value]) };
+  // A box that gives or takes something is ticked anew by who comes back: text alone is kept of a page that was left.
+  function keepDraft(isLeft) {
+    const typed = fieldsOf().filter((field) => isTouched(field)
+      && !(isLeft && (field.dataset.narrow || field.closest('[data-many], [data-apply]') || (open && isBox(field)))));
+    if (!typed.length) return;
+    drafts.set(draftNow(), typed.map((field) => [partOf(field), isBox(field) ? field.checked : field.value]));
+    if (drafts.size > DRAFTS) drafts.delete(drafts.keys().next().value);
   }
   function bringBack() {
-    if (!draft || (draft.of ? draft.of !== open : draft.path !== addressNow())) return;
+    const kept = drafts.get(draftNow());
     // Its fields come with its preview.
-    if ('making' in current().dataset) return;
-    const typed = new Map(draft.fields);
-    draft = null;
+    if (!kept || 'making' in current().dataset) return;
+    const typed = new Map(kept);
+    drafts.delete(draftNow());
     for (const field of fieldsOf()) {
       if (field.disabled || !typed.has(partOf(field))) continue;
       if (isBox(field)) field.checked = typed.get(partOf(field));
@@ -145,6 +153,10 @@
     }
     for (const form of $('card').querySelectorAll('form[data-answer]')) sum(form);
   }
+  // A page that is loaded anew keeps nothing: the browser asks first.
+  window.addEventListener('beforeunload', (event) => {
+    if (!$('desk').hidden && allFields().some((field) => isTouched(field) && !isBox(field))) event.preventDefault();
+  });
 
   // A browser opens few connections to one host, and each stream keeps one: a page that nobody sees has none.
   function hide() {
@@ -302,10 +314,11 @@
     quiet();
   }
 
-  // Whether it is there; nothing where another page came first. What is to be said on it is said by whichever look arrives.
-  async function load(id, why) {
+  // Whether it is there; nothing where another page came first. What is to be said on it is said by whichever look arrives:
+  // `why` where it waits, `over` where it does not any more.
+  async function load(id, why, over) {
     const mine = ++turn;
-    if (why) owed = { id, why };
+    if (why || over) owed = { id, why, over };
     const answer = await call(`/admin/console/pending/${encodeURIComponent(id)}`);
     if (mine !== turn) return;
     if (!answer.ok) {
@@ -335,8 +348,10 @@
     const digest = card.dataset.digest;
     const changed = digest && seen?.id === id && seen.digest && seen.digest !== digest;
     const words = (owed?.id === id && owed.why) || (changed ? CHANGED : kept);
+    const ended = !form && owed?.id === id && owed.over;
     owed = null;
     if (form && words) notice(form, words);
+    if (ended) note(ended).classList.add('bad');
     if (digest || seen?.id !== id) seen = { id, digest: digest || undefined };
     if (!form) say(card.querySelector('.verdict').textContent.trim());
     else settle(form);
@@ -345,11 +360,42 @@
     return true;
   }
 
-  function notice(form, text) {
-    const place = form.querySelector('[data-notice]');
+  // A form has a place of its own for what is said of it: at its buttons, where it came with none.
+  function notice(part, text, stays) {
+    let place = part.querySelector('[data-notice]');
+    if (!place) {
+      place = document.createElement('p');
+      place.className = 'notice';
+      place.dataset.notice = '';
+      place.role = 'alert';
+      const acts = part.querySelector('.acts') || part.querySelector('button');
+      if (acts) acts.before(place); else part.prepend(place);
+    }
     place.textContent = text;
     place.hidden = false;
-    place.scrollIntoView({ block: 'nearest' });
+    if (!stays) place.scrollIntoView({ block: 'nearest' });
+  }
+
+  // A refusal of a form, beside the field that it names, and with that field's words for its name.
+  function refused(form, error, why = error?.message) {
+    const named = [...form.elements].find((one) => one.name && why.includes(`\`${one.name}\``));
+    const field = form.elements[error?.detail?.field || named?.name];
+    const label = field?.labels?.[0]?.firstChild?.textContent.trim();
+    if (label) why = why.replaceAll(`\`${field.name}\``, `“${label}”`);
+    const of = field instanceof Element && !field.disabled && field.type !== 'hidden' && (field.closest('div, label'));
+    if (!of || !form.contains(of)) return notice(form, why);
+    let place = of.querySelector('[data-for]');
+    if (!place) {
+      place = document.createElement('p');
+      place.className = 'why';
+      place.dataset.for = field.name;
+      place.role = 'alert';
+      of.append(place);
+    }
+    place.textContent = why;
+    place.hidden = false;
+    for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
+    field.focus();
   }
 
   // What has just appeared takes no answer: a key or a click on its way was meant for something else.
@@ -442,8 +488,9 @@
       const reply = await call(path, body);
       const said = await reply.json();
       if (reply.ok) {
-        const line = note(`${done} — ${title}`);
-        if (act === 'once' && !card.dataset.yes) follow(id, title, line);
+        const held = act === 'once' && 'held' in card.dataset ? ', and done when you let agents go on' : '';
+        const line = note(`${done}${held} — ${title}`);
+        if (act === 'once' && !card.dataset.yes) follow(id, { title, line });
         for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
         known.delete(id);
         open = seen = null;
@@ -454,8 +501,9 @@
         return soon();
       }
       mine.delete(id);
-      if (said.error.code === 'card_changed') await load(id, `Not approved. ${CHANGED}`);
-      else if (reply.status === 404) await load(id);
+      const over = 'Your answer did not count: this was decided already, or waits no longer.';
+      if (said.error.code === 'card_changed') await load(id, `Not approved. ${CHANGED}`, over);
+      else if (reply.status === 404) await load(id, `Nothing was decided: ${said.error.message}`, over);
       else notice(form, `Nothing was decided: ${said.error.message}`);
     } catch {
       mine.delete(id);
@@ -470,8 +518,27 @@
     line.textContent = text;
     $('notes').prepend(line);
     while ($('notes').children.length > 3) $('notes').lastChild.remove();
+    seenNotes();
     say(text);
     return line;
+  }
+
+  // What just happened comes into sight for a while, however far down the page was read; no field that is gone to lies behind it.
+  const NEWS = 12000; // ms
+  let news = null;
+  function seenNotes() {
+    const bar = document.querySelector('.bar');
+    const top = getComputedStyle(bar).position === 'sticky' ? bar.offsetHeight : 0;
+    const notes = $('notes');
+    if (!notes.classList.contains('new') && notes.getBoundingClientRect().top >= top) return;
+    notes.classList.add('new');
+    notes.style.top = `${top}px`;
+    document.documentElement.style.scrollPaddingTop = `${top + notes.offsetHeight}px`;
+    clearTimeout(news);
+    news = setTimeout(() => {
+      notes.classList.remove('new');
+      document.documentElement.style.scrollPaddingTop = '';
+    }, NEWS);
   }
 
   // --- what came of an approval: its card says it, and the note is put right ---
@@ -479,9 +546,10 @@
   const FOLLOWED = 300000; // ms: an agent that waits calls within seconds
   const followed = new Map(); // id -> its note, what that is of, and until when its end is looked for
 
-  function follow(id, title, line) {
-    followed.set(id, { title, line, until: Date.now() + FOLLOWED });
-    while (followed.size > 20) followed.delete(followed.keys().next().value);
+  // `one`: its title, and either its note or the batch that it is of.
+  function follow(id, one) {
+    followed.set(id, { ...one, until: Date.now() + FOLLOWED });
+    while (followed.size > 40) followed.delete(followed.keys().next().value);
     followSoon();
   }
 
@@ -500,7 +568,9 @@
       const card = made.content.querySelector('article');
       const { outcome, came } = card?.dataset || {};
       if (!card || outcome || Date.now() > one.until) followed.delete(id);
-      if (outcome && outcome !== 'done') ended(one, outcome, came);
+      if (!outcome) continue;
+      if (one.batch) oneEnded(one.batch, id, outcome);
+      else if (outcome !== 'done') ended(one, outcome, came);
     }
   }
 
@@ -510,7 +580,32 @@
     shown.classList.add('bad');
     if (shown !== line) return;
     shown.textContent = text;
+    seenNotes();
     say(text);
+  }
+
+  // A batch has one line: how many of it are done, and a link to each that is not.
+  function oneEnded(batch, id, outcome) {
+    if (outcome === 'done') batch.done += 1;
+    else batch.failed.push([id, batch.names.get(id) + (outcome === 'unknown' ? ' (not known)' : '')]);
+    const { done, failed, line } = batch;
+    const shown = line.isConnected ? line : (batch.line = note(batch.words));
+    shown.textContent = `${batch.words}: ${done} done${failed.length ? `, ${failed.length} not: ` : ''}`;
+    linked(shown, failed);
+    if (!failed.length) return;
+    shown.classList.add('bad');
+    seenNotes();
+    if (done + failed.length === batch.names.size) say(shown.textContent);
+  }
+
+  // Adds a link to each card.
+  function linked(line, cards) {
+    for (const [at, [id, name]] of cards.entries()) {
+      const link = document.createElement('a');
+      link.href = `${REQUESTS}/${encodeURIComponent(id)}`;
+      link.textContent = name;
+      line.append(at ? ', ' : '', link);
+    }
   }
 
   // --- pages: what fills one lies at its own path below INSIDE ---
@@ -561,6 +656,7 @@
 
   // Shows what this address is of, from `y` down where it was read before.
   async function route(y) {
+    keepDraft(true);
     const path = here();
     $('found').hidden = true;
     const one = /^\/admin\/approvals(?:\/([^/]+))?$/.exec(path);
@@ -579,6 +675,7 @@
   async function page(path, y) {
     const now = ++turn;
     const again = at === path;
+    keepDraft(true);
     at = path;
     open = seen = wanted = null;
     const answer = await call(inside(path));
@@ -662,7 +759,9 @@
       if (now !== turn || at !== mine || text === said || inHand(part)) return;
       const focus = part.contains(document.activeElement) && document.activeElement;
       const wide = [...part.querySelectorAll('details[open]')].map((one) => one.id);
+      const why = part.querySelector('[data-notice]:not([hidden])')?.textContent;
       place(text, true);
+      if (why) notice(current(), why, 'stays');
       for (const id of wide) if (id && $(id)) $(id).open = true;
       if (focus) {
         const again = [...$('card').querySelectorAll('a, button, summary, h2, [tabindex]')];
@@ -674,14 +773,27 @@
 
   // --- acts of a page: calls of the owner's table ---
 
+  // A button that asks whether you are sure does so for a while, and until it was refused: then the page goes on.
+  const ARMED = 10000; // ms
+  function arm(button) {
+    const words = button.textContent;
+    button.dataset.sureNow = words;
+    button.textContent = button.dataset.sure;
+    settle(button);
+    setTimeout(() => { if (!('busy' in button.dataset)) disarm(button); }, ARMED);
+  }
+  function disarm(button) {
+    if (!('sureNow' in button.dataset)) return;
+    button.textContent = button.dataset.sureNow;
+    delete button.dataset.sureNow;
+    renewSoon();
+  }
+
   async function sent(button) {
-    if ('sure' in button.dataset && !('sureNow' in button.dataset)) {
-      button.dataset.sureNow = '';
-      button.textContent = button.dataset.sure;
-      return settle(button);
-    }
+    if ('sure' in button.dataset && !('sureNow' in button.dataset)) return arm(button);
     turn += 1;
-    const done = await told(API + button.dataset.send, JSON.parse(button.dataset.body || '{}'), button.dataset.method);
+    const done = await told(API + button.dataset.send, JSON.parse(button.dataset.body || '{}'), button.dataset.method)
+      .finally(() => disarm(button));
     if (!done.ok) return notice(button.closest('article'), done.why);
     // What came of a sign-in at its server has words of its own.
     const of = (done.server || done.sign_out)?.cameTo;
@@ -708,7 +820,7 @@
   async function sentForm(form) {
     turn += 1;
     const done = await told(form.dataset.formSend, members(form));
-    if (!done.ok) return notice(form.closest('article'), done.why);
+    if (!done.ok) return refused(form, done.error, done.why);
     note(form.dataset.done);
     form.reset();
     await page(at);
@@ -718,7 +830,7 @@
   async function sentForPage(form) {
     const answer = await call(form.dataset.formPage, members(form));
     const text = await answer.text();
-    if (!answer.ok) return notice(form.closest('article'), JSON.parse(text).error.message);
+    if (!answer.ok) return refusedAs(form, JSON.parse(text));
     fill($('card'), said = text);
     window.scrollTo(0, 0);
     current().querySelector('h2').focus({ preventScroll: true });
@@ -735,9 +847,12 @@
     if (seen.querySelector('[data-awaits]') && !isBack) delete body.signIn;
     if (step !== 'add') {
       seen.replaceChildren();
-      const answer = await call(`${form.dataset.steps}/preview`, body, undefined, LONG);
+      const asked = JSON.stringify(members(form));
+      const words = 'asks' in form.dataset && step === 'preview' ? 'Asking the server…' : 'Looking…';
+      const answer = await counting(form, words, () => call(`${form.dataset.steps}/preview`, body, undefined, LONG));
       const text = await answer.text();
-      if (!answer.ok) return notice(form.closest('article'), JSON.parse(text).error.message);
+      if (asked !== JSON.stringify(members(form))) return notice(form, 'The fields were changed meanwhile: look at it again.');
+      if (!answer.ok) return refusedAs(form, JSON.parse(text));
       fill(seen, text);
       seen.querySelector('h3[tabindex]').focus();
       const place = seen.querySelector('[data-awaits]');
@@ -746,14 +861,30 @@
       return;
     }
     if ('fresh' in form.dataset) return;
-    const done = await told(`${form.dataset.steps}/add`, body, undefined, LONG);
-    if (!done.ok) return notice(form.closest('article'), done.why);
+    const done = await counting(form, 'Adding…', () => told(`${form.dataset.steps}/add`, body, undefined, LONG));
+    if (!done.ok) return refused(form, done.error, done.why);
     const id = done.source.id || done.source;
     note(`${form.dataset.done || 'Added'} — ${id}`);
     if (done.warning) note(`It cannot be used now: ${done.warning}`);
     for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
     if ('stays' in form.dataset) return stepped(form, 'list');
+    form.reset();
     await go(form.dataset.then || `/admin/sources/${encodeURIComponent(id)}`);
+  }
+
+  // Says on the button how long it is at it.
+  async function counting(form, words, work) {
+    const button = form.querySelector('button[value=add]') || form.querySelector('button[type=submit]');
+    const before = button.textContent;
+    const since = Date.now();
+    const tick = () => { button.textContent = `${words} ${Math.round((Date.now() - since) / 1000)} s`; };
+    tick();
+    say(words);
+    const clock = setInterval(tick, 1000);
+    try { return await work(); } finally {
+      clearInterval(clock);
+      button.textContent = before;
+    }
   }
 
   // The owner signs in elsewhere; the form goes on once they are back. Beginning again ends the wait.
@@ -767,20 +898,20 @@
       if (!place.isConnected || !now || now.stage === 'waiting') continue;
       if (now.stage === 'signed-in') return alone(form, () => stepped(form, place.dataset.step, true));
       place.closest('[data-previewed]').replaceChildren();
-      return notice(form.closest('article'), now.why);
+      return notice(form, now.why);
     }
   }
 
   // Each on its own; the first that is refused ends it, and the rest is said.
   async function sentMany(form) {
     const chosen = [...form.querySelectorAll('[name=many]:checked')];
-    if (!chosen.length) return notice(form.closest('article'), 'Choose at least one.');
+    if (!chosen.length) return notice(form, 'Choose at least one.');
     turn += 1;
     let gone = 0;
     for (const [count, box] of chosen.entries()) {
       const done = await told(API + form.dataset.many, JSON.parse(box.value));
       if (done.ok) { box.checked = false; continue; }
-      if (!done.answered) return notice(form.closest('article'), `${count} of ${chosen.length} are done. ${done.why}`);
+      if (!done.answered) return notice(form, `${count} of ${chosen.length} are done. ${done.why}`);
       gone += 1;
     }
     note(`${form.dataset.done}: ${chosen.length - gone}${gone ? `; ${gone} were gone already` : ''}`);
@@ -799,19 +930,29 @@
     if (!done.answered) return notice(form, done.why);
     const yes = act === 'approve';
     for (const id of done.decided) { mine.add(id); known.delete(id); }
-    for (const { id, why } of done.refused.slice(0, 2)) {
+    form.reset();
+    const nameOf = (id) => {
       const row = rows.find((one) => one.dataset.id === id);
-      note(`Not ${yes ? 'approved' : 'denied'} — ${(row.querySelector('.headline') || row.querySelector('b')).textContent}. ${why}`);
+      return (row.querySelector('.headline') || row.querySelector('b')).textContent;
+    };
+    const left = done.refused;
+    if (left.length) {
+      const line = note(`Not ${yes ? 'approved' : 'denied'} — `);
+      line.classList.add('bad');
+      linked(line, left.map(({ id, why }) => [id, `${nameOf(id)}. ${why}`]));
+      say(line.textContent);
     }
-    if (yes) for (const id of done.decided) follow(id, title);
-    const left = done.refused.length;
-    note(`${yes ? 'Approved' : 'Denied'} ${done.decided.length}${left ? `, and ${left} not` : ''} — ${title}`);
-    if (!left) return go(REQUESTS);
-    history.pushState(null, '', `${REQUESTS}/${encodeURIComponent(done.refused[0].id)}`);
+    const words = `${yes ? 'Approved' : 'Denied'} ${done.decided.length}${left.length ? `, and ${left.length} not` : ''} — ${title}`;
+    const batch = { words, line: note(words), done: 0, failed: [], names: new Map(done.decided.map((id) => [id, nameOf(id)])) };
+    if (yes) for (const id of done.decided) follow(id, { batch });
+    if (!left.length) return go(REQUESTS);
+    history.pushState(null, '', `${REQUESTS}/${encodeURIComponent(left[0].id)}`);
     here();
-    await load(done.refused[0].id, `Not ${yes ? 'approved' : 'denied'} with the others. ${done.refused[0].why}`);
+    await load(left[0].id, `Not ${yes ? 'approved' : 'denied'} with the others. ${left[0].why}`);
     soon();
   }
+
+  const refusedAs = (form, said) => refused(form, said.error, said.reason || said.error?.message || 'It was refused.');
 
   async function find() {
     const sought = $('find').value.trim();
@@ -858,6 +999,11 @@
       || (why.includes("the source's folder") && form.querySelector('[data-root]'))
       || fields.find((field) => field.dataset.goes === 'route' && hasWhole(why, field.value.trim()));
     const place = form.querySelector(`[data-for="${CSS.escape(name || about?.dataset.name || '')}"]`);
+    // A command that sets a secret is this form's own field; of a source that is not there it would find none.
+    for (const field of secrets) {
+      const label = field.labels[0].firstChild.textContent.trim();
+      why = why.replaceAll(`plexusctl sources secret ${id} ${field.dataset.name}`, `fill in “${label}”${field.dataset.instead ? ` or “${field.dataset.instead}”` : ''}`);
+    }
     if (!place) return notice(form, why);
     place.textContent = why;
     place.hidden = false;
@@ -903,6 +1049,7 @@
     if (now?.status === 'unavailable') return undo(now.detail);
     if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
     note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended}`);
+    form.reset();
     await sources();
   }
 
@@ -916,12 +1063,8 @@
       row.querySelector('[data-state]').textContent = words;
       return say(`${id}: ${words}`);
     }
-    if (what === 'remove' && !('sure' in button.dataset)) {
-      button.dataset.sure = '';
-      button.textContent = 'Really remove it, its secrets and its grants';
-      return;
-    }
-    const done = what === 'remove' ? await told(of(id, ''), undefined, 'DELETE') : await told(of(id, `/${what}`), {});
+    if ('sure' in button.dataset && !('sureNow' in button.dataset)) return arm(button);
+    const done = await (what === 'remove' ? told(of(id, ''), undefined, 'DELETE') : told(of(id, `/${what}`), {})).finally(() => disarm(button));
     if (!done.ok) return notice(row.closest('article'), done.why);
     note(`${{ enable: 'Enabled', disable: 'Disabled', remove: 'Removed' }[what]} — ${id}`);
     await page('/admin/sources');
@@ -956,7 +1099,7 @@
     place.dataset.busy = '';
     for (const old of (place.closest('article') || place).querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
     try { await work(); } catch (error) {
-      if (place.isConnected && error.message !== 'signed out') notice(place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
+      if (place.isConnected && error.message !== 'signed out') notice(place.matches('form') ? place : place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
     } finally { delete place.dataset.busy; }
   }
 
@@ -1007,7 +1150,7 @@
         await call('/admin/console/sign-out', {});
         TABS.postMessage('signed out');
       } catch { /* then it has ended already */ }
-      draft = null;
+      drafts.clear();
       signedOut('You are signed out.');
     }
   });

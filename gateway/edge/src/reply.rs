@@ -83,6 +83,22 @@ impl Refused {
     pub fn bad(code: ErrorCode, why: impl Into<String>) -> Self {
         Self::new(ErrorBody::new(code, why).next("fix the request")).status(400)
     }
+    /// About one field of a form or of a body, which its `detail` names.
+    #[must_use]
+    pub fn about(mut self, field: &str) -> Self {
+        self.error.detail = Some(object!({ "field": field }));
+        self
+    }
+    /// With these words in place of its own.
+    #[must_use]
+    pub fn worded(mut self, why: impl Into<String>) -> Self {
+        self.error.message = why.into();
+        self
+    }
+    /// Its words.
+    pub fn why(&self) -> &str {
+        &self.error.message
+    }
     /// The error alone.
     pub fn into_error(self) -> ErrorBody {
         *self.error

@@ -171,12 +171,13 @@ impl Sessions {
         self.inner(at).live.remove(&visitor);
     }
 
-    /// Forgets that an item was decided: it was not.
+    /// Forgets that an item was decided by one answer: that one did not count. Another answer of the same session stands.
     pub fn undecided(&self, item: &PendingId, visitor: Visitor, at: Present) {
-        let mut inner = self.inner(at);
-        inner
-            .decided
-            .retain(|known| *known != (item.clone(), visitor));
+        let decided = &mut self.inner(at).decided;
+        let is_of = |(of, by): &(PendingId, Visitor)| of == item && *by == visitor;
+        if let Some(last) = decided.iter().rposition(is_of) {
+            decided.remove(last);
+        }
     }
 
     /// Remembers that an item is being decided in a session.
@@ -286,6 +287,20 @@ mod tests {
         assert!(sessions.visitor(&cookie, &tab, true, rotated).is_none());
         let later = sessions.visitor(&cookie, &tab, true, at(3));
         assert!(later.is_none(), "and stays out");
+    }
+
+    #[test]
+    fn an_answer_that_did_not_count_takes_none_from_another_window() {
+        let sessions = Sessions::default();
+        let (cookie, _) = signed_in(&sessions);
+        let visitor = visitor_of(&cookie).unwrap();
+        let item = PendingId::parse("pend_00000000-0000-4000-8000-000000000001").unwrap();
+        sessions.decided(&item, visitor, at(1));
+        sessions.decided(&item, visitor, at(1));
+        sessions.undecided(&item, visitor, at(2));
+        assert_eq!(sessions.decided_in(&item, at(3)), Some(visitor));
+        sessions.undecided(&item, visitor, at(4));
+        assert_eq!(sessions.decided_in(&item, at(5)), None);
     }
 
     #[test]

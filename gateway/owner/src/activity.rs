@@ -37,7 +37,7 @@ pub struct List {
 pub enum OnlyActivity {
     /// Those that changed something, or may have.
     Changed,
-    /// Refused ones.
+    /// Refused ones, and those that the owner denied.
     Refused,
 }
 
@@ -196,6 +196,8 @@ pub enum ActivityKind {
     UnderWay,
     /// No call yet: the owner is asked for one.
     Asked,
+    /// No call: the owner denied one.
+    Denied,
     /// No call: the owner said what became of one.
     Settled,
 }
@@ -230,6 +232,8 @@ pub struct Totals {
     pub under_way: u64,
     /// [`ActivityKind::Asked`].
     pub asked: u64,
+    /// [`ActivityKind::Denied`].
+    pub denied: u64,
     /// [`ActivityKind::Settled`].
     pub settled: u64,
 }
@@ -237,7 +241,7 @@ pub struct Totals {
 impl Totals {
     /// Each kind with its number.
     #[must_use]
-    pub fn each(mut self) -> [(ActivityKind, u64); 8] {
+    pub fn each(mut self) -> [(ActivityKind, u64); 9] {
         [
             ActivityKind::Read,
             ActivityKind::Changed,
@@ -246,6 +250,7 @@ impl Totals {
             ActivityKind::Unknown,
             ActivityKind::UnderWay,
             ActivityKind::Asked,
+            ActivityKind::Denied,
             ActivityKind::Settled,
         ]
         .map(|kind| (kind, *self.of(kind)))
@@ -265,6 +270,7 @@ impl Totals {
             ActivityKind::Unknown => &mut self.unknown,
             ActivityKind::UnderWay => &mut self.under_way,
             ActivityKind::Asked => &mut self.asked,
+            ActivityKind::Denied => &mut self.denied,
             ActivityKind::Settled => &mut self.settled,
         }
     }

@@ -64,7 +64,9 @@ impl CallLine {
 /// The page of a call; of a request to the owner: its card.
 fn link(call: &ActivityCall) -> String {
     match (call.did, &call.pending_id) {
-        (ActivityKind::Asked, Some(item)) => format!("/admin/approvals/{item}"),
+        (ActivityKind::Asked | ActivityKind::Denied, Some(item)) => {
+            format!("/admin/approvals/{item}")
+        }
         _ => format!("/admin/activity/{}", call.audit_id),
     }
 }
@@ -73,7 +75,7 @@ const fn class(did: ActivityKind) -> &'static str {
     match did {
         ActivityKind::Read => "read",
         ActivityKind::Changed => "changed",
-        ActivityKind::Failed | ActivityKind::Refused => "refused",
+        ActivityKind::Failed | ActivityKind::Refused | ActivityKind::Denied => "refused",
         ActivityKind::Unknown => "unknown",
         ActivityKind::UnderWay => "running",
         ActivityKind::Asked | ActivityKind::Settled => "asked",
@@ -223,6 +225,7 @@ fn counts(wanted: &Filters, totals: Totals) -> Vec<Count> {
                 ActivityKind::Unknown => ("not known", only(OnlyActivity::Changed)),
                 ActivityKind::UnderWay => ("under way", Some("/admin/runs".to_owned())),
                 ActivityKind::Asked => ("asked", Some("/admin/approvals".to_owned())),
+                ActivityKind::Denied => ("denied", only(OnlyActivity::Refused)),
                 ActivityKind::Settled => ("settled", None),
             };
             Count { number, word, link }

@@ -41,7 +41,8 @@ use plexus_owner::{
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, EnrollmentStatus, ErrorBody, ErrorCode, Reach, SourceId,
-    Timestamp, TrustWindow, Verb, constraint::PathPrefix,
+    Timestamp, TrustWindow, Verb,
+    constraint::{PathPrefix, is_prefix},
 };
 use plexus_sources::catalogue::Entry;
 use plexus_trust::State as TrustState;
@@ -461,7 +462,11 @@ pub(super) async fn connect(
     if known && !form.replace {
         return Err(refused(format!(
             "{name} is connected already: connected anew, its credential, sessions and other grants end. Choose another name, or tick that it is replaced."
-        )));
+        ))
+        .about("id"));
+    }
+    if let Err(why) = AgentId::parse(name) {
+        return Err(Refused::malformed(format!("Choose another name: this is {why}.")).about("id"));
     }
     let is_mcp = form.kind == "mcp";
     let asked = Connect {
@@ -615,7 +620,11 @@ pub(super) async fn give(
         (None, _) => None,
         (Some(under), Some(field)) if under.starts_with(&format!("{field}=")) => {
             let why = format!("The path alone goes there, without “{field}=”.");
-            return Err(refused(why));
+            return Err(refused(why).about("under"));
+        }
+        (Some(under), Some(_)) if !is_prefix(&under) => {
+            let why = "Name a path inside of the source, without “.” and “..” and without a “/” at its beginning.";
+            return Err(refused(why.to_owned()).about("under"));
         }
         (Some(under), Some(field)) => Some(PathPrefix {
             field,
@@ -623,7 +632,7 @@ pub(super) async fn give(
         }),
         (Some(_), None) => {
             let why = format!("{capability} takes no path: leave that empty, or limit its calls.");
-            return Err(refused(why));
+            return Err(refused(why).about("under"));
         }
     };
     let constraint = Constraint {

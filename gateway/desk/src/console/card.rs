@@ -73,6 +73,8 @@ pub(super) struct Card {
     lost: bool,
     any_input: bool,
     runs: bool,
+    /// All agents are paused: nothing is done before they go on.
+    paused: bool,
     verdict: String,
     /// The outcome of the call that was approved, in markup and in words; none while that is open.
     outcome: Option<(&'static str, &'static str)>,
@@ -223,6 +225,7 @@ impl Card {
         let lost =
             !making && card.card_digest.is_none() || card.has_failed() || inputs.any(is_gone);
         let wish = card.requested_trust_window;
+        let runs = card.on_approval == OnApproval::Run;
         let digest = card.card_digest;
         let agent = heading.agent_id.as_ref();
         Some(Self {
@@ -255,8 +258,9 @@ impl Card {
             making,
             lost,
             any_input: card.asks.iter().any(|ask| ask.input.is_none()),
-            runs: card.on_approval == OnApproval::Run,
-            verdict: words::verdict(item, now, by),
+            runs,
+            paused: state.paused,
+            verdict: words::verdict(item, now, by, runs && state.paused),
             outcome: words::outcome(item),
             reason: match &item.state {
                 ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),

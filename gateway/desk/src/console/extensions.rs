@@ -33,7 +33,7 @@ use plexus_owner::{
 use plexus_protocol::{SourceId, json as strict};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -92,7 +92,7 @@ pub(super) async fn page(
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ServerForm {
-    name: SourceId,
+    name: String,
     program: Option<String>,
     url: Option<String>,
     #[serde(default)]
@@ -112,6 +112,9 @@ pub(super) struct ServerForm {
     scope: Option<String>,
     /// The owner's sign-in that it starts with.
     sign_in: Option<String>,
+    /// Its tools that only read, of those that the look found.
+    #[serde(default)]
+    reads: BTreeSet<String>,
     digest: Option<String>,
     #[serde(default)]
     keep_secrets: Vec<String>,
@@ -133,6 +136,9 @@ pub(super) struct ManifestForm {
 pub(super) trait Form: DeserializeOwned + Send + 'static {
     fn add(self) -> Result<Add, Refused>;
 
+    /// Its fields that a refusal may name the value of, each with its lines.
+    fn typed(&self) -> Vec<(&'static str, Vec<String>)>;
+
     /// Who Plexus is where the owner signs in.
     fn client(&mut self) -> OwnClient {
         OwnClient::default()
@@ -141,25 +147,44 @@ pub(super) trait Form: DeserializeOwned + Send + 'static {
 
 impl Form for ServerForm {
     fn add(self) -> Result<Add, Refused> {
+        let name = SourceId::parse(self.name.trim()).map_err(|why| {
+            let why = format!("Choose another id: this is {why}.");
+            Refused::malformed(why).about("name")
+        })?;
+        let is_whole = |program: &String| program.starts_with('/');
+        if self.url.is_none() && !self.program.as_ref().is_some_and(is_whole) {
+            return Err(Refused::malformed(PROGRAM).about("program"));
+        }
         let draft = ServerDraft {
-            name: self.name,
+            name,
             label: None,
             program: self.program,
             url: self.url,
             arguments: lines(&self.arguments),
-            environment: pairs(&self.environment)?,
-            secrets: pairs(&self.secrets)?,
+            environment: pairs(&self.environment).map_err(|why| why.about("environment"))?,
+            secrets: pairs(&self.secrets).map_err(|why| why.about("secrets"))?,
             folders: lines(&self.folders),
             code: lines(&self.code),
             hosts: lines(&self.hosts),
             sign_in: self.sign_in,
-            reads: Default::default(),
+            reads: self.reads,
         };
         Ok(Add {
             draft: Draft::Server(draft),
             digest: self.digest,
             keep_secrets: self.keep_secrets,
         })
+    }
+
+    fn typed(&self) -> Vec<(&'static str, Vec<String>)> {
+        let one = |text: &Option<String>| text.iter().cloned().collect();
+        vec![
+            ("url", one(&self.url)),
+            ("program", one(&self.program)),
+            ("code", lines(&self.code)),
+            ("folders", lines(&self.folders)),
+            ("hosts", lines(&self.hosts)),
+        ]
     }
 
     fn client(&mut self) -> OwnClient {
@@ -173,9 +198,10 @@ impl Form for ServerForm {
 
 impl Form for ManifestForm {
     fn add(self) -> Result<Add, Refused> {
-        let manifest = strict::parse(self.manifest.as_bytes())
-            .map_err(|why| Refused::malformed(format!("the manifest is no JSON: {why}")))?;
-        let folders = pairs(&self.folders)?;
+        let manifest = strict::parse(self.manifest.as_bytes()).map_err(|why| {
+            Refused::malformed(format!("The manifest is no JSON: {why}.")).about("manifest")
+        })?;
+        let folders = pairs(&self.folders).map_err(|why| why.about("folders"))?;
         let draft = ManifestDraft {
             manifest: Some(manifest),
             folders: (!folders.is_empty()).then_some(folders),
@@ -186,6 +212,47 @@ impl Form for ManifestForm {
             digest: self.digest,
             keep_secrets: self.keep_secrets,
         })
+    }
+
+    fn typed(&self) -> Vec<(&'static str, Vec<String>)> {
+        let folders = lines(&self.folders).into_iter();
+        let paths = folders.filter_map(|line| Some(line.split_once('=')?.1.trim().to_owned()));
+        vec![("folders", paths.collect())]
+    }
+}
+
+const PROGRAM: &str =
+    "Name the program with its whole path, such as /usr/bin/python3; or the address of a server.";
+
+/// The same refusal in the words of the page, at the field that it is about: by what it is of, or by the value that it names.
+fn in_page(refused: Refused, typed: &[(&'static str, Vec<String>)]) -> Refused {
+    let why = refused.why().to_owned();
+    let of_code = "a folder of --code";
+    let names = |values: &Vec<String>| {
+        let mut values = values.iter();
+        values.any(|value| value.len() > 3 && why.contains(value.as_str()))
+    };
+    let (field, words) = if why.contains("its path is not absolute, or not in its one spelling") {
+        (Some("program"), PROGRAM.to_owned())
+    } else if why.contains(of_code) {
+        (
+            Some("code"),
+            why.replace(of_code, "a folder with its own files"),
+        )
+    } else if why.starts_with("There is a s") && why.contains("choose another name") {
+        (Some("name"), why)
+    } else {
+        let field = typed.iter().find(|(_, values)| names(values));
+        let words = why.replace(
+            "--folder names what it may change, --code what it only reads",
+            "name what it may change under “Folders that it works in”, and what it only reads under “Folders with its own files”",
+        );
+        (field.map(|(field, _)| *field), words)
+    };
+    let refused = refused.worded(words);
+    match field {
+        Some(field) => refused.about(field),
+        None => refused,
     }
 }
 
@@ -200,13 +267,20 @@ fn lines(text: &str) -> Vec<String> {
 
 /// Lines of the form `NAME=value`. What is wrong is said without the value, which may be a secret.
 fn pairs(text: &str) -> Result<BTreeMap<String, String>, Refused> {
-    let pair = |line: String| match line.split_once('=') {
+    let pair = |(at, line): (usize, &str)| match line.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         }
-        _ => Err(Refused::malformed("each line is NAME=value, or name=path")),
+        _ => {
+            let why = format!("Line {} has no name and “=” before its value.", at + 1);
+            Err(Refused::malformed(why))
+        }
     };
-    lines(text).into_iter().map(pair).collect()
+    let lines = text.lines().map(str::trim).enumerate();
+    lines
+        .filter(|(_, line)| !line.is_empty())
+        .map(pair)
+        .collect()
 }
 
 /// The routes of a form: looked at first, then added.
@@ -223,9 +297,9 @@ async fn preview<F: Form>(
     request: Request,
 ) -> Result<Response, Refused> {
     let mut form = sent::<F>(request).await?;
-    let client = form.client();
-    let made = looked(&desk, narrowing, form.add()?.draft, client).await?;
-    shell::made(&desk, made)
+    let (client, typed) = (form.client(), form.typed());
+    let made = looked(&desk, narrowing, form.add()?.draft, client).await;
+    shell::made(&desk, made.map_err(|refused| in_page(refused, &typed))?)
 }
 
 /// What a form comes to: the sign-in that its server asks for first, or what would be added.
@@ -238,12 +312,12 @@ async fn looked(
     if let Some(sign_in) = sign_in::wanted(desk, &narrowing, &draft, client).await? {
         return Ok(sign_in);
     }
-    let sign_in = match &draft {
-        Draft::Server(server) => server.sign_in.clone(),
-        Draft::Manifest(_) | Draft::Refresh(_) => None,
+    let (sign_in, classes) = match &draft {
+        Draft::Server(server) => (server.sign_in.clone(), true),
+        Draft::Manifest(_) | Draft::Refresh(_) => (None, false),
     };
     let seen = extensions::preview(desk.clone(), narrowing, Preview { draft }).await?;
-    blocking(move || sheet::previewed(&seen, sign_in)).await
+    blocking(move || sheet::previewed(&seen, sign_in, classes)).await
 }
 
 async fn add<F: Form>(
@@ -251,9 +325,12 @@ async fn add<F: Form>(
     narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
-    let call = sent::<F>(request).await?.add()?;
-    let added = extensions::add(desk, narrowing, call).await?;
-    Ok(reply::ok(&added))
+    let form = sent::<F>(request).await?;
+    let typed = form.typed();
+    let added = extensions::add(desk, narrowing, form.add()?).await;
+    Ok(reply::ok(
+        &added.map_err(|refused| in_page(refused, &typed))?,
+    ))
 }
 
 /// The form of a client's own list of servers. No `Debug`: it holds secrets.
@@ -265,6 +342,9 @@ struct ClientForm {
     server: Option<SourceId>,
     /// The owner's sign-in that it starts with.
     sign_in: Option<String>,
+    /// Its tools that only read, of those that the look found.
+    #[serde(default)]
+    reads: BTreeSet<String>,
     digest: Option<String>,
     #[serde(default)]
     keep_secrets: Vec<String>,
@@ -274,15 +354,15 @@ impl ClientForm {
     /// The servers of the block. What is wrong with it is said without a part of it, which may be a secret.
     async fn servers(&self) -> Result<Vec<ClientServer>, Refused> {
         let block = strict::parse(self.block.as_bytes()).map_err(|_| {
-            Refused::malformed("This is no JSON. Paste the block with its braces, or the whole file; a server out of a TOML file is added by hand, above.")
+            Refused::malformed("This is no JSON. Paste the block with its braces, or the whole file; a server out of a TOML file is added by hand, above.").about("block")
         })?;
         let look = move || servers_of(&block, &ThisMachine);
         // Whatever disk the block names: one look at a time, and for a bounded time.
         let found = inspection::at(Path::new("/"), look).await;
         let found = found.map_err(|error| {
-            Refused::malformed(format!("The block names a folder, and {error}."))
+            Refused::malformed(format!("The block names a folder, and {error}.")).about("block")
         })?;
-        found.ok_or_else(|| Refused::malformed("There is no `mcpServers` in it."))
+        found.ok_or_else(|| Refused::malformed("There is no `mcpServers` in it.").about("block"))
     }
 
     fn add(self, servers: &[ClientServer]) -> Result<Add, Refused> {
@@ -294,6 +374,7 @@ impl ClientForm {
         let offered = offered.map_err(Refused::malformed)?;
         let mut draft = offered.draft(id).map_err(Refused::malformed)?;
         draft.sign_in = self.sign_in;
+        draft.reads = self.reads;
         Ok(Add {
             draft: Draft::Server(draft),
             digest: self.digest,
@@ -396,7 +477,8 @@ async fn look_into_client(
         return shell::made(&desk, list);
     }
     let draft = form.add(&servers)?.draft;
-    let seen = looked(&desk, narrowing, draft, OwnClient::default()).await?;
+    let seen = looked(&desk, narrowing, draft, OwnClient::default()).await;
+    let seen = seen.map_err(|refused| in_page(refused, &[]))?;
     let both = list.and_then(|list| Ok(list + &seen?));
     shell::made(&desk, both)
 }

@@ -283,15 +283,20 @@ impl SettingsForm {
         )]
         let ms = |count: f64, unit: u64| count * unit as f64;
         if !(1.0..=60.0).contains(&self.token_minutes) {
-            return Err(Refused::malformed("A token lives for 1 to 60 minutes."));
+            return Err(
+                Refused::malformed("A token lives for 1 to 60 minutes.").about("tokenMinutes")
+            );
         }
         if !(1.0..=3_650.0).contains(&self.longest_days) {
-            return Err(Refused::malformed("The longest grant is 1 to 3650 days."));
+            return Err(
+                Refused::malformed("The longest grant is 1 to 3650 days.").about("longestDays")
+            );
         }
         if !(1_000.0..=1e9).contains(&self.keep) {
-            return Err(Refused::malformed(
-                "At least 1000 events stay in the log's own file.",
-            ));
+            return Err(
+                Refused::malformed("At least 1000 events stay in the log's own file.")
+                    .about("keep"),
+            );
         }
         let windows = self.windows();
         let offered = |kind: &str| WINDOWS.iter().any(|(name, _)| *name == kind);

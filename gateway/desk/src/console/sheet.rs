@@ -89,13 +89,16 @@ struct Previewed {
     keeps: Vec<(Untrusted, Untrusted)>,
     /// Why it cannot be added.
     reasons: Vec<ForeignText>,
+    /// Tools that the owner may class as reads, each with whether it is one.
+    tools: Vec<(ForeignText, bool)>,
     changes: bool,
 }
 
-/// The preview of an extension or a server as a part of the form that adds it.
+/// The preview of an extension or a server as a part of the form that adds it; `classes`: the form says which tools read.
 pub(super) fn previewed(
     seen: &ExtensionPreview,
     sign_in: Option<String>,
+    classes: bool,
 ) -> Result<String, askama::Error> {
     let nothing = Previewed {
         source: ForeignText::line(seen.source()),
@@ -105,11 +108,21 @@ pub(super) fn previewed(
         does: None,
         keeps: Vec::new(),
         reasons: Vec::new(),
+        tools: Vec::new(),
         changes: false,
     };
     let page = match seen {
         ExtensionPreview::Server(server) => Previewed {
             blocks: plexus_sheet::server(server),
+            tools: server
+                .tools
+                .iter()
+                .filter(|tool| classes && tool.refused.is_none())
+                .map(|tool| {
+                    let is_read = server.server.reads.contains(&tool.name);
+                    (ForeignText::line(&tool.name), is_read)
+                })
+                .collect(),
             changes: server.changes.is_some(),
             ..nothing
         },
@@ -134,6 +147,12 @@ pub(super) fn previewed(
         },
     };
     page.render()
+}
+
+impl Previewed {
+    fn has_reads(&self) -> bool {
+        self.tools.iter().any(|(_, is_read)| *is_read)
+    }
 }
 
 /// A card as a line of the list.

@@ -91,6 +91,8 @@ struct Field {
     required: bool,
     /// What another value does to the grants.
     note: &'static str,
+    /// The field with which this one is not needed, by its title.
+    instead: Option<String>,
 }
 
 /// All sources, and the kinds that can be added.
@@ -205,6 +207,12 @@ impl Form {
     fn of(manifest: &Manifest, source: Option<&Arc<Source>>) -> Self {
         let form = form_of(manifest);
         let config = source.map(|source| &source.config);
+        let title_of = |by: &str| {
+            let mut fields = form.fields();
+            fields
+                .find(|(name, _)| *name == by)
+                .map(|(_, field)| field.title)
+        };
         let field = |(name, field): (&str, FormField)| {
             let value = config.and_then(|config| config.route.get(name)?.as_str());
             Field {
@@ -216,6 +224,7 @@ impl Form {
                 secret: field.write_only,
                 root: field.root,
                 // One that is set is left as it is; one that another field replaces may be left empty.
+                instead: field.unless.as_deref().and_then(title_of),
                 required: form.required.iter().any(|one| one == name)
                     && !(field.write_only && source.is_some())
                     && field.unless.is_none(),

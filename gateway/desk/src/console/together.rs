@@ -193,6 +193,8 @@ struct Page {
     /// How many more are alike.
     more: usize,
     runs: bool,
+    /// All agents are paused: nothing is done before they go on.
+    paused: bool,
 }
 
 struct Row {
@@ -276,6 +278,7 @@ impl Page {
             rows: rows.collect(),
             more: alike.len().saturating_sub(MOST),
             runs: likeness.on_approval == OnApproval::Run,
+            paused: state.paused,
         })
     }
 }

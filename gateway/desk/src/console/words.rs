@@ -45,14 +45,18 @@ pub(super) fn state(item: &Item, now: Timestamp) -> &'static str {
     }
 }
 
-/// What became of an item that no longer waits; `by` says where it was decided.
-pub(super) fn verdict(item: &Item, now: Timestamp, by: Option<&'static str>) -> String {
+/// What became of an item that no longer waits; `by` says where it was decided, `held` that the gateway does it once agents
+/// are not paused any more.
+pub(super) fn verdict(item: &Item, now: Timestamp, by: Option<&'static str>, held: bool) -> String {
     let by = by.unwrap_or("with the connection key (plexusctl, or another program of yours)");
     match &item.state {
         ItemState::Pending if now >= item.expires_at => {
             "Nobody decided in time. The agent may ask again.".into()
         }
         ItemState::Pending => String::new(),
+        ItemState::Approved { .. } if held => {
+            format!("Approved {by}. All agents are paused: it is done when you let them go on.")
+        }
         ItemState::Approved { .. } => format!("Approved {by}."),
         ItemState::Consumed => format!("Approved {by}. It is being done now."),
         ItemState::Over { outcome } => format!("Approved {by}. {}", outcome_words(*outcome)),

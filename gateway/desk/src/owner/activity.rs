@@ -100,7 +100,7 @@ fn is_wanted(wanted: &List, entry: &Entry<'_>, did: ActivityKind) -> bool {
             did,
             ActivityKind::Changed | ActivityKind::Unknown | ActivityKind::UnderWay
         ),
-        Some(OnlyActivity::Refused) => did == ActivityKind::Refused,
+        Some(OnlyActivity::Refused) => matches!(did, ActivityKind::Refused | ActivityKind::Denied),
     };
     of_agent && of_source && of_kind
 }
@@ -215,7 +215,7 @@ fn page(
     let (mut ended, mut settled) = (HashSet::new(), HashMap::new());
     let term = term(wanted);
     let next = ledger.walk_back(term.as_ref(), first..last, most, |event| {
-        let Some(entry) = entry(event) else {
+        let Some(entry) = told_entry(event) else {
             return true;
         };
         if let Some(intent) = &entry.detail.intent {
@@ -283,7 +283,7 @@ fn found(
     if is_intent && let Some(outcome) = outcome_of(ledger, event.seq(), &id.to_string())? {
         event = outcome;
     }
-    let Some(entry) = entry(&event) else {
+    let Some(entry) = told_entry(&event) else {
         return Ok(None);
     };
     let Some(did) = did(&event, &entry, state, &HashSet::new()) else {
@@ -296,9 +296,19 @@ fn found(
 
 /// What an event says of a call; none where it tells none.
 pub(super) fn entry(event: &Recorded) -> Option<Entry<'_>> {
-    if !matches!(event.event_type(), "invoke" | "grant.pending") {
-        return None;
+    let is_call = matches!(event.event_type(), "invoke" | "grant.pending");
+    is_call.then(|| read(event)).flatten()
+}
+
+/// The same, and the owner's denials: they are lines of the activity.
+fn told_entry(event: &Recorded) -> Option<Entry<'_>> {
+    match event.event_type() {
+        "grant.deny" => read(event),
+        _ => entry(event),
     }
+}
+
+fn read(event: &Recorded) -> Option<Entry<'_>> {
     match serde_json::from_str(event.json()) {
         Ok(entry) => Some(entry),
         Err(error) => {
@@ -339,6 +349,8 @@ fn did(
         }
         ("note", _) => ActivityKind::Refused,
         ("grant.pending", _) => ActivityKind::Asked,
+        // Without an item it is the agent's own no.
+        ("grant.deny", _) if entry.detail.item.is_some() => ActivityKind::Denied,
         ("unknown.settle", _) => ActivityKind::Settled,
         _ => return None,
     })

@@ -64,6 +64,7 @@ fn wanted(now: Bounds, asked: &ChangeLimits) -> Result<Bounds, Refused> {
         Some(WantedLimit::Number(calls)) => {
             let calls = u32::try_from(calls).map_err(|_| {
                 Refused::malformed("`callsPerSecond` is a whole number, or \"default\"")
+                    .about("callsPerSecond")
             })?;
             next.calls_per_second = Some(calls);
         }

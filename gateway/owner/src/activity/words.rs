@@ -52,6 +52,10 @@ pub fn said(call: &ActivityCall) -> String {
             None => format!("asked you for {id}"),
             Some(purpose) => format!("asked you for {id}, purpose: {purpose}"),
         },
+        ActivityKind::Denied => match given(&call.reason) {
+            None => format!("was denied {id} by you"),
+            Some(reason) => format!("was denied {id} by you ({reason})"),
+        },
         ActivityKind::Settled if call.happened == Some(true) => {
             format!("{id}: you recorded that it happened")
         }
@@ -62,8 +66,8 @@ pub fn said(call: &ActivityCall) -> String {
 /// Whether calls of this kind that say the same may share a line. What changed something never does.
 #[must_use]
 pub fn folds(did: ActivityKind) -> bool {
-    use ActivityKind::{Asked, Failed, Read, Refused};
-    matches!(did, Read | Refused | Failed | Asked)
+    use ActivityKind::{Asked, Denied, Failed, Read, Refused};
+    matches!(did, Read | Refused | Failed | Asked | Denied)
 }
 
 /// What the worker says that it did, and everything touched that this does not name.
@@ -127,6 +131,11 @@ fn why(call: &ActivityCall) -> String {
         ("precondition_changed", "unread") => {
             return "it had not read what it would replace".to_owned();
         }
+        ("precondition_changed" | "transport_error", reason)
+            if let Some(words) = of_program(reason) =>
+        {
+            return words.to_owned();
+        }
         ("", "") => return "no reason is recorded".to_owned(),
         ("", "the daemon ended") => return "the gateway ended".to_owned(),
         ("", reason) => return reason.to_owned(),
@@ -157,6 +166,22 @@ fn why(call: &ActivityCall) -> String {
     }
 }
 
+/// What a program that a source runs met before its first step, by its worker's detail.
+fn of_program(detail: &str) -> Option<&'static str> {
+    Some(match detail {
+        "agent_failed" => "the program that the source runs did not start, or ended without a word",
+        "agent_killed" => "the program that the source runs was ended from outside",
+        "out_of_time" => "its time was over before it began",
+        "key_refused" => "the model server does not accept the key or the sign-in",
+        "model_refused" => "the model server refuses the model",
+        "turn_failed" => "the model server failed at it",
+        "no_host_tools" => "the program cannot use tools of the gateway",
+        "over_limit" => "it went beyond a limit",
+        "disk_full" => "the disk is full",
+        _ => return None,
+    })
+}
+
 /// `0 B`, `812 B`, `3.1 KB`, `12 MB`.
 fn size(bytes: u64) -> String {
     let tenths = |unit: u64| (bytes + unit / 20) / (unit / 10);
@@ -174,7 +199,7 @@ fn size(bytes: u64) -> String {
 /// How many calls of which kind.
 #[must_use]
 pub fn totals(totals: Totals) -> String {
-    let calls = totals.all() - totals.asked - totals.settled;
+    let calls = totals.all() - totals.asked - totals.denied - totals.settled;
     let mut told = vec![
         format!("{} read", totals.read),
         format!("{} changed", totals.changed),
@@ -194,6 +219,9 @@ pub fn totals(totals: Totals) -> String {
             totals.asked,
             s(totals.asked)
         ));
+    }
+    if totals.denied > 0 {
+        line.push_str(&format!("; {} denied by you", totals.denied));
     }
     line
 }
@@ -281,6 +309,20 @@ mod tests {
                 json!({"did": "unknown", "capabilityId": "w.write", "code": "outcome_unknown", "auditId": "evt_1",
                     "unsettled": true}),
                 "w.write: NOT KNOWN whether it happened (there was no answer): plexusctl unknown list evt_1",
+            ),
+            (
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "codex.run", "code": "precondition_changed",
+                    "reason": "agent_failed"}),
+                "was refused codex.run: the program that the source runs did not start, or ended without a word",
+            ),
+            (
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed",
+                    "reason": "conflict"}),
+                "was refused w.write: what it was about had changed (conflict)",
+            ),
+            (
+                json!({"did": "denied", "agentId": "cc", "capabilityId": "w.write", "reason": "not now"}),
+                "was denied w.write by you (not now)",
             ),
             (
                 json!({"did": "asked", "capabilityId": "w.write", "agentPurpose": "tidy up"}),

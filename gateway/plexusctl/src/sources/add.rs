@@ -225,7 +225,7 @@ impl Add {
         };
         match removed {
             true => {
-                let why = format!("not added: {}", stop.why);
+                let why = format!("not added: {}", without_source(&stop.why, id));
                 let next = "put that right and run this again; --keep adds it all the same";
                 Stop::new(Exit::Failed, &stop.code, why).next(next)
             }
@@ -396,6 +396,19 @@ async fn answered(owner: &mut Owner, id: &SourceId) -> Result<Option<ProbedSourc
             return Ok(health);
         }
     }
+}
+
+/// Words of a source that is gone again: a command that would set its secret is what this command takes.
+fn without_source(why: &str, id: &SourceId) -> String {
+    let command = format!("plexusctl sources secret {id} ");
+    let mut parts = why.split(&command);
+    let mut said = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let (name, rest) = part.split_at(part.find(|c| !is_named(c)).unwrap_or(part.len()));
+        said.push_str(&format!("--secret {name}=FILE{rest}"));
+    }
+    said
 }
 
 /// Whether it does not serve, as far as anybody knows: no answer is none.
@@ -612,6 +625,20 @@ mod tests {
         assert_eq!(id("/home/me/My Vault (2)"), Ok("my-vault-2".to_owned()));
         assert_eq!(id("/srv/notes"), Ok("notes".to_owned()));
         assert!(id("/srv/2024").is_err() && id("/").is_err() && id("/srv/ノート").is_err());
+    }
+
+    #[test]
+    fn words_of_a_source_that_is_gone_name_no_command_on_it() {
+        let id = SourceId::parse("calx").unwrap();
+        let said = |why| without_source(why, &id);
+        assert_eq!(
+            said(
+                "set a new one: plexusctl sources secret calx password, or plexusctl sources secret calx token"
+            ),
+            "set a new one: --secret password=FILE, or --secret token=FILE"
+        );
+        let of_another = "see plexusctl sources secret cal password";
+        assert_eq!(said(of_another), of_another);
     }
 
     #[test]

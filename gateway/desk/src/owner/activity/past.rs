@@ -184,6 +184,7 @@ fn kind(event: &Recorded, state: &TrustState) -> Option<PastKind> {
             ActivityKind::Asked => Some(PastKind::Asked),
             ActivityKind::Read
             | ActivityKind::Refused
+            | ActivityKind::Denied
             | ActivityKind::UnderWay
             | ActivityKind::Settled => None,
         };
