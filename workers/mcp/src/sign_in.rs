@@ -217,6 +217,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         );
     }
     let endpoints = [
+        Some(&metadata.issuer),
         Some(&metadata.authorization_endpoint),
         Some(&metadata.token_endpoint),
         metadata.registration_endpoint.as_ref(),
@@ -236,6 +237,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
     Ok(Issuer {
         // Without a list it takes a header (RFC 8414).
         secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
+        issuer: metadata.issuer,
         authorization: metadata.authorization_endpoint,
         token: metadata.token_endpoint,
         registration: metadata.registration_endpoint,
