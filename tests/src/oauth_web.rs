@@ -64,6 +64,8 @@ pub const OWN_CLIENT: (&str, &str) = ("own client", "own:secret");
 
 #[derive(Default)]
 struct Kept {
+    /// The origins that it goes by, where something stands before it: as an MCP server, and as an authorization server.
+    origins: Option<[String; 2]>,
     heard: Vec<Heard>,
     clients: BTreeMap<String, String>,
     /// What each code was asked with.
@@ -126,7 +128,18 @@ impl OAuthWeb {
     /// Where the server is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/mcp", self.port)
+        let [server, _] = origins(self.port, &self.kept);
+        format!("{server}/mcp")
+    }
+    /// Where it listens, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+    /// From now on it goes by these origins: as an MCP server, and as an authorization server.
+    pub fn goes_by(&self, server: &str, authorization: &str) {
+        let origins = [server, authorization].map(str::to_owned);
+        lock(&self.kept).origins = Some(origins);
     }
     /// All that it was asked so far.
     #[must_use]
@@ -213,8 +226,14 @@ fn visit(address: &str) -> crate::http::Response {
     client.get(&format!("/{path}"))
 }
 
+/// Its origins, as an MCP server and as an authorization server.
+fn origins(port: u16, kept: &Mutex<Kept>) -> [String; 2] {
+    let plain = || [(); 2].map(|()| format!("http://127.0.0.1:{port}"));
+    lock(kept).origins.clone().unwrap_or_else(plain)
+}
+
 fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
-    let here = format!("http://127.0.0.1:{port}");
+    let [server, here] = origins(port, kept);
     let (method, whole) = request.line.split_once(' ').unwrap_or_default();
     let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
     lock(kept).heard.push(request.clone());
@@ -227,17 +246,17 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
             http(307, "text/plain", &format!("Location: {target}\r\n"), "")
         }
         ("GET", "/.well-known/oauth-protected-resource/mcp") => {
-            let server = match lie {
+            let issuer = match lie {
                 Lie::Server(other) => other.clone(),
-                _ => here.clone(),
+                _ => here,
             };
             let resource = match lie {
                 Lie::Resource => "http://127.0.0.1:1/mcp".to_owned(),
-                _ => format!("{here}/mcp"),
+                _ => format!("{server}/mcp"),
             };
             json(
                 200,
-                json!({"resource": resource, "authorization_servers": [server], "scopes_supported": ["notes:read"]}),
+                json!({"resource": resource, "authorization_servers": [issuer], "scopes_supported": ["notes:read"]}),
             )
         }
         ("GET", "/.well-known/oauth-authorization-server") => {
@@ -290,7 +309,7 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
             {
                 return json(401, json!({"error": "invalid_client"}));
             }
-            let (status, told) = tokens(&here, lie, &mut lock(kept), &form);
+            let (status, told) = tokens(&server, lie, &mut lock(kept), &form);
             json(status, told)
         }
         ("POST", "/revoke") => {
@@ -328,7 +347,7 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
             }
             let at = match lie {
                 Lie::Metadata(other) => other.clone(),
-                _ => format!("{here}/.well-known/oauth-protected-resource/mcp"),
+                _ => format!("{server}/.well-known/oauth-protected-resource/mcp"),
             };
             let challenge = format!(
                 "WWW-Authenticate: Bearer error=\"invalid_token\", resource_metadata=\"{at}\"\r\n"
@@ -385,7 +404,12 @@ fn authorize(lie: &Lie, kept: &Mutex<Kept>, asked: BTreeMap<String, String>) -> 
     http(302, "text/plain", &back, "")
 }
 
-fn tokens(here: &str, lie: &Lie, kept: &mut Kept, form: &BTreeMap<String, String>) -> (u16, Value) {
+fn tokens(
+    server: &str,
+    lie: &Lie,
+    kept: &mut Kept,
+    form: &BTreeMap<String, String>,
+) -> (u16, Value) {
     if kept.is_away {
         return (503, json!({"error": "temporarily_unavailable"}));
     }
@@ -396,7 +420,7 @@ fn tokens(here: &str, lie: &Lie, kept: &mut Kept, form: &BTreeMap<String, String
             json!({"error": "invalid_grant", "error_description": why}),
         )
     };
-    if of("resource") != format!("{here}/mcp") {
+    if of("resource") != format!("{server}/mcp") {
         return (400, json!({"error": "invalid_target"}));
     }
     match &*of("grant_type") {

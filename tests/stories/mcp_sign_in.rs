@@ -1,5 +1,7 @@
 //! MCP servers whose users sign in (OAuth 2.1): signed in at by a browser, kept signed in, told in words where that ends.
 
+mod tls;
+
 use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, waiting};
 use plexus_tests::{
     Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
@@ -32,6 +34,11 @@ fn made(gateway: &Gateway, url: &str) -> (String, String) {
 fn lend(gateway: &Gateway, url: &str) -> Value {
     let (id, page) = made(gateway, url);
     assert_contains(&page, "You are signed in");
+    lend_by(gateway, url, &id)
+}
+
+/// The same with a sign-in that is made.
+fn lend_by(gateway: &Gateway, url: &str, id: &str) -> Value {
     let mut draft = json!({"name": "notes", "url": url, "sign_in": id, "reads": ["look"]});
     let seen = gateway
         .owner()

@@ -99,6 +99,8 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
     // As any client begins, in either era.
     let challenge = match Session::at(Http::new(place.clone())).await {
         Err(SessionError::Unauthorized(challenge)) => challenge,
+        // Whether it wants one is not known.
+        Err(SessionError::NoWay(why)) => return Err(why),
         begun => {
             if let Ok(session) = begun {
                 session.end().await;
