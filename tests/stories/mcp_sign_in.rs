@@ -2,6 +2,8 @@
 
 mod tls;
 
+#[cfg(target_os = "linux")]
+use crate::egress::memory_holds;
 use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, waiting};
 use plexus_tests::{
     Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
@@ -157,6 +159,46 @@ fn owner_signs_in_by_a_browser_and_stays_signed_in() {
         .expect_ok();
     looks(&agent);
     assert_eq!(web.tokens(), (1, 3));
+}
+
+/// The memory of every worker is searched for what the sign-in has, before a renewal and after it.
+#[test]
+#[cfg(target_os = "linux")]
+fn tokens_are_in_no_memory_of_a_worker() {
+    let web = OAuthWeb::start(Lie::None);
+    let gateway = Gateway::start();
+    lend(&gateway, &web.url());
+    let agent = gateway.agent_with("caller", &["notes.look", "notes.act"]);
+    for is_renewed in [false, true] {
+        if is_renewed {
+            web.expire();
+        }
+        // Its reader, and its writer.
+        looks(&agent);
+        assert_eq!(acted(&gateway, &agent)["ok"], true);
+        let good = web.good();
+        assert_eq!(good.len(), 2, "a token, and what renews it");
+        let all = gateway.workers();
+        let named = |program: &str| {
+            let all = all.iter();
+            let named = all.filter(|process| program.starts_with(&process.name));
+            named.map(|process| process.pid).collect::<Vec<_>>()
+        };
+        let (workers, egress) = (named("plexus-worker-mcp"), named("plexus-egress"));
+        assert_eq!((workers.len(), egress.len()), (2, 1), "{all:?}");
+        for token in &good {
+            for worker in &workers {
+                assert!(!memory_holds(*worker, token.as_bytes()), "{is_renewed}");
+            }
+            // The control: the same look finds it where it is.
+            assert!(memory_holds(egress[0], token.as_bytes()), "{is_renewed}");
+        }
+        // And it finds what is the worker's.
+        for worker in workers {
+            assert!(memory_holds(worker, b"oauth-protected-resource"));
+        }
+    }
+    assert_eq!(web.tokens(), (1, 1));
 }
 
 #[test]
