@@ -5,6 +5,7 @@
 
 use crate::http::Client;
 use crate::mcp_web::{Era, Heard, http, opened, read};
+use crate::waiting::PATIENCE;
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
@@ -62,10 +63,47 @@ pub enum Lie {
 /// Id and secret of a client that somebody registered by hand.
 pub const OWN_CLIENT: (&str, &str) = ("own client", "own:secret");
 
+/// A point of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenewalPoint {
+    /// It is asked for a token, and has not taken what renews it.
+    Asked,
+    /// It has taken that, and has not answered.
+    Spent,
+    /// A request with a token that is good has come.
+    Used,
+}
+
+/// A request that waits at a point. Once this is dropped it is answered with nothing.
+pub struct Stopped {
+    came: Receiver<()>,
+    _let_go: Sender<()>,
+}
+
+impl Stopped {
+    /// Waits until one is there.
+    ///
+    /// # Panics
+    /// Where none comes.
+    #[track_caller]
+    pub fn wait(&self) {
+        let came = self.came.recv_timeout(PATIENCE);
+        came.expect("a request that waits");
+    }
+}
+
+/// What a request that comes to a point does there.
+struct Stop {
+    at: RenewalPoint,
+    comes: Sender<()>,
+    waits: Receiver<()>,
+}
+
 #[derive(Default)]
 struct Kept {
     /// The origins that it goes by, where something stands before it: as an MCP server, and as an authorization server.
     origins: Option<[String; 2]>,
+    stop: Option<Stop>,
     heard: Vec<Heard>,
     clients: BTreeMap<String, String>,
     /// What each code was asked with.
@@ -140,6 +178,17 @@ impl OAuthWeb {
     pub fn goes_by(&self, server: &str, authorization: &str) {
         let origins = [server, authorization].map(str::to_owned);
         lock(&self.kept).origins = Some(origins);
+    }
+    /// Has the next request that comes to a point wait there.
+    #[must_use]
+    pub fn stops(&self, at: RenewalPoint) -> Stopped {
+        let (comes, came) = channel();
+        let (let_go, waits) = channel();
+        lock(&self.kept).stop = Some(Stop { at, comes, waits });
+        Stopped {
+            came,
+            _let_go: let_go,
+        }
     }
     /// All that it was asked so far.
     #[must_use]
@@ -232,6 +281,17 @@ fn origins(port: u16, kept: &Mutex<Kept>) -> [String; 2] {
     lock(kept).origins.clone().unwrap_or_else(plain)
 }
 
+/// Waits where the story has a request stop; whether it did.
+fn is_stopped(kept: &Mutex<Kept>, at: RenewalPoint) -> bool {
+    let stop = lock(kept).stop.take_if(|stop| stop.at == at);
+    let Some(stop) = stop else {
+        return false;
+    };
+    let _ = stop.comes.send(());
+    let _ = stop.waits.recv();
+    true
+}
+
 fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
     let [server, here] = origins(port, kept);
     let (method, whole) = request.line.split_once(' ').unwrap_or_default();
@@ -309,7 +369,13 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
             {
                 return json(401, json!({"error": "invalid_client"}));
             }
+            if is_stopped(kept, RenewalPoint::Asked) {
+                return String::new();
+            }
             let (status, told) = tokens(&server, lie, &mut lock(kept), &form);
+            if is_stopped(kept, RenewalPoint::Spent) {
+                return String::new();
+            }
             json(status, told)
         }
         ("POST", "/revoke") => {
@@ -343,7 +409,10 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
                 return http(403, "text/plain", &challenge, "not with this token");
             }
             if is_good {
-                return opened(Era::Handshake, request);
+                return match is_stopped(kept, RenewalPoint::Used) {
+                    true => String::new(),
+                    false => opened(Era::Handshake, request),
+                };
             }
             let at = match lie {
                 Lie::Metadata(other) => other.clone(),

@@ -1,5 +1,7 @@
 //! MCP servers whose users sign in (OAuth 2.1): signed in at by a browser, kept signed in, told in words where that ends.
 
+#[cfg(target_os = "linux")]
+mod kills;
 mod tls;
 
 #[cfg(target_os = "linux")]
