@@ -16,7 +16,9 @@ use plexus_tests::{
     waiting::until,
 };
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -770,6 +772,44 @@ impl SdkServer {
         }
         server
     }
+    /// The server of the Python SDK, likewise.
+    fn python() -> Self {
+        let home = Folder::empty();
+        home.write(
+            "server.py",
+            include_str!("../fixture/mcp-sign-in/server.py"),
+        );
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let mut command = programs::command(Path::new("/usr/bin/python3"), &home.path());
+        let [packages, _] = coding_agents::python_packages();
+        command
+            .args(["server.py", &port.to_string()])
+            .env("PYTHONPATH", packages)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let server = Self {
+            running: command.spawn().expect("python3 runs"),
+            port,
+            _home: home,
+        };
+        until("the server of the SDK", || {
+            TcpStream::connect(("localhost", port)).ok()
+        });
+        server
+    }
+    /// Ends every token of the one in Python, but those that renew them.
+    fn expire(&mut self) {
+        let asked = self.running.stdin.as_mut().expect("its input");
+        asked.write_all(b"\n").expect("it runs");
+        let said = self.running.stdout.as_mut().expect("its output");
+        let mut line = [0; "expired\n".len()];
+        said.read_exact(&mut line).expect("it runs");
+        assert_eq!(&line, b"expired\n");
+    }
     fn url(&self) -> String {
         format!("http://localhost:{}/mcp", self.port)
     }
@@ -780,6 +820,27 @@ impl Drop for SdkServer {
         let _ = self.running.kill();
         let _ = self.running.wait();
     }
+}
+
+#[test]
+fn owner_signs_in_at_a_server_of_the_python_sdk() {
+    let mut server = SdkServer::python();
+    let gateway = Gateway::start();
+    let looks = |agent: &Agent| {
+        let looked = agent.must("notes.look", json!({}));
+        assert_eq!(looked["output"]["text"], "a note", "{looked}");
+    };
+    lend(&gateway, &server.url());
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    let record = || gateway.state_file("secrets/notes.authorization");
+    let before = record();
+    server.expire();
+    looks(&agent);
+    assert_ne!(record(), before, "it was renewed");
+    // Its revocation takes no client without a secret (RFC 7009 does), and that is said.
+    let told = gateway.cli(["mcp", "logout", "notes"]);
+    assert_contains(told.expect_ok(), "its server could not be told");
 }
 
 /// A real client calls a tool of the server, once its owner has signed in there and approved.
