@@ -18,6 +18,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// In what it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +105,8 @@ struct Kept {
     /// The origins that it goes by, where something stands before it: as an MCP server, and as an authorization server.
     origins: Option<[String; 2]>,
     stop: Option<Stop>,
+    /// How long the token endpoint takes.
+    takes: Duration,
     heard: Vec<Heard>,
     clients: BTreeMap<String, String>,
     /// What each code was asked with.
@@ -189,6 +192,10 @@ impl OAuthWeb {
             came,
             _let_go: let_go,
         }
+    }
+    /// From now on its token endpoint takes so long.
+    pub fn takes(&self, time: Duration) {
+        lock(&self.kept).takes = time;
     }
     /// All that it was asked so far.
     #[must_use]
@@ -372,6 +379,8 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
             if is_stopped(kept, RenewalPoint::Asked) {
                 return String::new();
             }
+            let takes = lock(kept).takes;
+            thread::sleep(takes);
             let (status, told) = tokens(&server, lie, &mut lock(kept), &form);
             if is_stopped(kept, RenewalPoint::Spent) {
                 return String::new();
