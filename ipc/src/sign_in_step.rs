@@ -53,6 +53,8 @@ pub struct Resource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Issuer {
+    /// Its identifier, as it writes it: that of a slash more or less at its end is taken for the one that was asked for.
+    pub issuer: String,
     /// Where the owner's browser goes.
     pub authorization: String,
     /// The token endpoint.

@@ -10,6 +10,7 @@ use crate::binaries;
 use crate::clock::{Clock, Machine};
 use crate::dead_share::DeadShare;
 use crate::failing_disk::FailingDisk;
+use crate::held_flush::HeldFlush;
 use crate::http::Client;
 use crate::log_lines;
 use crate::owner::Owner;
@@ -85,6 +86,13 @@ impl Builder {
     #[track_caller]
     pub fn disk(mut self, disk: &FailingDisk) -> Self {
         self.environment.extend(disk.variables());
+        self
+    }
+    /// Lets the daemon keep its secrets on a disk that takes no flush while a test says so.
+    #[must_use]
+    #[track_caller]
+    pub fn flush(mut self, flush: &HeldFlush) -> Self {
+        self.environment.extend(flush.variables());
         self
     }
     /// Lets the daemon live with a network share that a test makes go away.

@@ -33,6 +33,7 @@ pub mod failing_disk;
 pub mod folders;
 pub mod gateway;
 pub mod golden;
+pub mod held_flush;
 pub mod home_app;
 pub mod http;
 pub mod kept;

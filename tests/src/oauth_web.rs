@@ -5,6 +5,7 @@
 
 use crate::http::Client;
 use crate::mcp_web::{Era, Heard, http, opened, read};
+use crate::waiting::PATIENCE;
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
@@ -17,6 +18,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// In what it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +64,49 @@ pub enum Lie {
 /// Id and secret of a client that somebody registered by hand.
 pub const OWN_CLIENT: (&str, &str) = ("own client", "own:secret");
 
+/// A point of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenewalPoint {
+    /// It is asked for a token, and has not taken what renews it.
+    Asked,
+    /// It has taken that, and has not answered.
+    Spent,
+    /// A request with a token that is good has come.
+    Used,
+}
+
+/// A request that waits at a point. Once this is dropped it is answered with nothing.
+pub struct Stopped {
+    came: Receiver<()>,
+    _let_go: Sender<()>,
+}
+
+impl Stopped {
+    /// Waits until one is there.
+    ///
+    /// # Panics
+    /// Where none comes.
+    #[track_caller]
+    pub fn wait(&self) {
+        let came = self.came.recv_timeout(PATIENCE);
+        came.expect("a request that waits");
+    }
+}
+
+/// What a request that comes to a point does there.
+struct Stop {
+    at: RenewalPoint,
+    comes: Sender<()>,
+    waits: Receiver<()>,
+}
+
 #[derive(Default)]
 struct Kept {
+    /// The origins that it goes by, where something stands before it: as an MCP server, and as an authorization server.
+    origins: Option<[String; 2]>,
+    stop: Option<Stop>,
+    /// How long the token endpoint takes.
+    takes: Duration,
     heard: Vec<Heard>,
     clients: BTreeMap<String, String>,
     /// What each code was asked with.
@@ -126,7 +169,33 @@ impl OAuthWeb {
     /// Where the server is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/mcp", self.port)
+        let [server, _] = origins(self.port, &self.kept);
+        format!("{server}/mcp")
+    }
+    /// Where it listens, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+    /// From now on it goes by these origins: as an MCP server, and as an authorization server.
+    pub fn goes_by(&self, server: &str, authorization: &str) {
+        let origins = [server, authorization].map(str::to_owned);
+        lock(&self.kept).origins = Some(origins);
+    }
+    /// Has the next request that comes to a point wait there.
+    #[must_use]
+    pub fn stops(&self, at: RenewalPoint) -> Stopped {
+        let (comes, came) = channel();
+        let (let_go, waits) = channel();
+        lock(&self.kept).stop = Some(Stop { at, comes, waits });
+        Stopped {
+            came,
+            _let_go: let_go,
+        }
+    }
+    /// From now on its token endpoint takes so long.
+    pub fn takes(&self, time: Duration) {
+        lock(&self.kept).takes = time;
     }
     /// All that it was asked so far.
     #[must_use]
@@ -213,8 +282,25 @@ fn visit(address: &str) -> crate::http::Response {
     client.get(&format!("/{path}"))
 }
 
+/// Its origins, as an MCP server and as an authorization server.
+fn origins(port: u16, kept: &Mutex<Kept>) -> [String; 2] {
+    let plain = || [(); 2].map(|()| format!("http://127.0.0.1:{port}"));
+    lock(kept).origins.clone().unwrap_or_else(plain)
+}
+
+/// Waits where the story has a request stop; whether it did.
+fn is_stopped(kept: &Mutex<Kept>, at: RenewalPoint) -> bool {
+    let stop = lock(kept).stop.take_if(|stop| stop.at == at);
+    let Some(stop) = stop else {
+        return false;
+    };
+    let _ = stop.comes.send(());
+    let _ = stop.waits.recv();
+    true
+}
+
 fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
-    let here = format!("http://127.0.0.1:{port}");
+    let [server, here] = origins(port, kept);
     let (method, whole) = request.line.split_once(' ').unwrap_or_default();
     let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
     lock(kept).heard.push(request.clone());
@@ -227,17 +313,17 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
             http(307, "text/plain", &format!("Location: {target}\r\n"), "")
         }
         ("GET", "/.well-known/oauth-protected-resource/mcp") => {
-            let server = match lie {
+            let issuer = match lie {
                 Lie::Server(other) => other.clone(),
-                _ => here.clone(),
+                _ => here,
             };
             let resource = match lie {
                 Lie::Resource => "http://127.0.0.1:1/mcp".to_owned(),
-                _ => format!("{here}/mcp"),
+                _ => format!("{server}/mcp"),
             };
             json(
                 200,
-                json!({"resource": resource, "authorization_servers": [server], "scopes_supported": ["notes:read"]}),
+                json!({"resource": resource, "authorization_servers": [issuer], "scopes_supported": ["notes:read"]}),
             )
         }
         ("GET", "/.well-known/oauth-authorization-server") => {
@@ -290,7 +376,15 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
             {
                 return json(401, json!({"error": "invalid_client"}));
             }
-            let (status, told) = tokens(&here, lie, &mut lock(kept), &form);
+            if is_stopped(kept, RenewalPoint::Asked) {
+                return String::new();
+            }
+            let takes = lock(kept).takes;
+            thread::sleep(takes);
+            let (status, told) = tokens(&server, lie, &mut lock(kept), &form);
+            if is_stopped(kept, RenewalPoint::Spent) {
+                return String::new();
+            }
             json(status, told)
         }
         ("POST", "/revoke") => {
@@ -324,11 +418,14 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
                 return http(403, "text/plain", &challenge, "not with this token");
             }
             if is_good {
-                return opened(Era::Handshake, request);
+                return match is_stopped(kept, RenewalPoint::Used) {
+                    true => String::new(),
+                    false => opened(Era::Handshake, request),
+                };
             }
             let at = match lie {
                 Lie::Metadata(other) => other.clone(),
-                _ => format!("{here}/.well-known/oauth-protected-resource/mcp"),
+                _ => format!("{server}/.well-known/oauth-protected-resource/mcp"),
             };
             let challenge = format!(
                 "WWW-Authenticate: Bearer error=\"invalid_token\", resource_metadata=\"{at}\"\r\n"
@@ -385,7 +482,12 @@ fn authorize(lie: &Lie, kept: &Mutex<Kept>, asked: BTreeMap<String, String>) -> 
     http(302, "text/plain", &back, "")
 }
 
-fn tokens(here: &str, lie: &Lie, kept: &mut Kept, form: &BTreeMap<String, String>) -> (u16, Value) {
+fn tokens(
+    server: &str,
+    lie: &Lie,
+    kept: &mut Kept,
+    form: &BTreeMap<String, String>,
+) -> (u16, Value) {
     if kept.is_away {
         return (503, json!({"error": "temporarily_unavailable"}));
     }
@@ -396,7 +498,7 @@ fn tokens(here: &str, lie: &Lie, kept: &mut Kept, form: &BTreeMap<String, String
             json!({"error": "invalid_grant", "error_description": why}),
         )
     };
-    if of("resource") != format!("{here}/mcp") {
+    if of("resource") != format!("{server}/mcp") {
         return (400, json!({"error": "invalid_target"}));
     }
     match &*of("grant_type") {

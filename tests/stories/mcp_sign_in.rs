@@ -1,5 +1,11 @@
 //! MCP servers whose users sign in (OAuth 2.1): signed in at by a browser, kept signed in, told in words where that ends.
 
+#[cfg(target_os = "linux")]
+mod kills;
+mod tls;
+
+#[cfg(target_os = "linux")]
+use crate::egress::memory_holds;
 use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, waiting};
 use plexus_tests::{
     Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
@@ -10,7 +16,9 @@ use plexus_tests::{
     waiting::until,
 };
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,6 +40,11 @@ fn made(gateway: &Gateway, url: &str) -> (String, String) {
 fn lend(gateway: &Gateway, url: &str) -> Value {
     let (id, page) = made(gateway, url);
     assert_contains(&page, "You are signed in");
+    lend_by(gateway, url, &id)
+}
+
+/// The same with a sign-in that is made.
+fn lend_by(gateway: &Gateway, url: &str, id: &str) -> Value {
     let mut draft = json!({"name": "notes", "url": url, "sign_in": id, "reads": ["look"]});
     let seen = gateway
         .owner()
@@ -150,6 +163,46 @@ fn owner_signs_in_by_a_browser_and_stays_signed_in() {
         .expect_ok();
     looks(&agent);
     assert_eq!(web.tokens(), (1, 3));
+}
+
+/// The memory of every worker is searched for what the sign-in has, before a renewal and after it.
+#[test]
+#[cfg(target_os = "linux")]
+fn tokens_are_in_no_memory_of_a_worker() {
+    let web = OAuthWeb::start(Lie::None);
+    let gateway = Gateway::start();
+    lend(&gateway, &web.url());
+    let agent = gateway.agent_with("caller", &["notes.look", "notes.act"]);
+    for is_renewed in [false, true] {
+        if is_renewed {
+            web.expire();
+        }
+        // Its reader, and its writer.
+        looks(&agent);
+        assert_eq!(acted(&gateway, &agent)["ok"], true);
+        let good = web.good();
+        assert_eq!(good.len(), 2, "a token, and what renews it");
+        let all = gateway.workers();
+        let named = |program: &str| {
+            let all = all.iter();
+            let named = all.filter(|process| program.starts_with(&process.name));
+            named.map(|process| process.pid).collect::<Vec<_>>()
+        };
+        let (workers, egress) = (named("plexus-worker-mcp"), named("plexus-egress"));
+        assert_eq!((workers.len(), egress.len()), (2, 1), "{all:?}");
+        for token in &good {
+            for worker in &workers {
+                assert!(!memory_holds(*worker, token.as_bytes()), "{is_renewed}");
+            }
+            // The control: the same look finds it where it is.
+            assert!(memory_holds(egress[0], token.as_bytes()), "{is_renewed}");
+        }
+        // And it finds what is the worker's.
+        for worker in workers {
+            assert!(memory_holds(worker, b"oauth-protected-resource"));
+        }
+    }
+    assert_eq!(web.tokens(), (1, 1));
 }
 
 #[test]
@@ -719,6 +772,44 @@ impl SdkServer {
         }
         server
     }
+    /// The server of the Python SDK, likewise.
+    fn python() -> Self {
+        let home = Folder::empty();
+        home.write(
+            "server.py",
+            include_str!("../fixture/mcp-sign-in/server.py"),
+        );
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let mut command = programs::command(Path::new("/usr/bin/python3"), &home.path());
+        let [packages, _] = coding_agents::python_packages();
+        command
+            .args(["server.py", &port.to_string()])
+            .env("PYTHONPATH", packages)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let server = Self {
+            running: command.spawn().expect("python3 runs"),
+            port,
+            _home: home,
+        };
+        until("the server of the SDK", || {
+            TcpStream::connect(("localhost", port)).ok()
+        });
+        server
+    }
+    /// Ends every token of the one in Python, but those that renew them.
+    fn expire(&mut self) {
+        let asked = self.running.stdin.as_mut().expect("its input");
+        asked.write_all(b"\n").expect("it runs");
+        let said = self.running.stdout.as_mut().expect("its output");
+        let mut line = [0; "expired\n".len()];
+        said.read_exact(&mut line).expect("it runs");
+        assert_eq!(&line, b"expired\n");
+    }
     fn url(&self) -> String {
         format!("http://localhost:{}/mcp", self.port)
     }
@@ -729,6 +820,27 @@ impl Drop for SdkServer {
         let _ = self.running.kill();
         let _ = self.running.wait();
     }
+}
+
+#[test]
+fn owner_signs_in_at_a_server_of_the_python_sdk() {
+    let mut server = SdkServer::python();
+    let gateway = Gateway::start();
+    let looks = |agent: &Agent| {
+        let looked = agent.must("notes.look", json!({}));
+        assert_eq!(looked["output"]["text"], "a note", "{looked}");
+    };
+    lend(&gateway, &server.url());
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    let record = || gateway.state_file("secrets/notes.authorization");
+    let before = record();
+    server.expire();
+    looks(&agent);
+    assert_ne!(record(), before, "it was renewed");
+    // Its revocation takes no client without a secret (RFC 7009 does), and that is said.
+    let told = gateway.cli(["mcp", "logout", "notes"]);
+    assert_contains(told.expect_ok(), "its server could not be told");
 }
 
 /// A real client calls a tool of the server, once its owner has signed in there and approved.

@@ -47,6 +47,7 @@ pub(crate) struct PendingSignIn {
     pub(crate) tokens: String,
     /// Digest of what the browser has to bring back.
     pub(crate) state: Digest,
+    /// As the authorization server writes it itself.
     pub(crate) issuer: String,
     /// The authorization server says that it names itself.
     pub(crate) names_itself: bool,
@@ -207,7 +208,8 @@ impl SignIns {
 fn judged(one: &PendingSignIn, answer: &BrowserAnswer) -> Result<Secret, String> {
     let issuer = &one.issuer;
     match &answer.iss {
-        Some(iss) if iss.trim_end_matches('/') != issuer.trim_end_matches('/') => {
+        // Byte for byte (RFC 9207, section 2.4).
+        Some(iss) if iss != issuer => {
             return Err(format!(
                 "The browser came back from {}, and was sent to {issuer}: nothing was taken.",
                 Line::<200>::new(iss)

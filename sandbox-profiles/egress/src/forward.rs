@@ -100,10 +100,10 @@ impl std::fmt::Debug for Forwarder {
 }
 
 impl Forwarder {
-    pub(crate) fn new(forward: Forward) -> Result<Self, TlsError> {
+    pub(crate) fn new(forward: Forward, authorities: &[u8]) -> Result<Self, TlsError> {
         let (secret, tokens) = match (forward.secret, forward.tokens) {
             (Some(added), Some(endpoint)) => {
-                let tokens = TokenSource::new(endpoint, &added.value)?;
+                let tokens = TokenSource::new(endpoint, &added.value, authorities)?;
                 (None, Some(Arc::new(tokens)))
             }
             (None, Some(_)) => return Err(TlsError::Secret),
@@ -121,7 +121,7 @@ impl Forwarder {
         let tls = match forward.to.plain {
             true => None,
             false => Some((
-                tls::connector(&forward.proof)?,
+                tls::connector(&forward.proof, authorities)?,
                 tls::name(&forward.to.host)?,
             )),
         };

@@ -84,12 +84,14 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn new(start: EgressStart) -> Result<Arc<Self>, TlsError> {
+    /// `authorities` are known beside Mozilla's.
+    pub(crate) fn new(start: EgressStart, authorities: &[u8]) -> Result<Arc<Self>, TlsError> {
+        let forwarder = |forward| Forwarder::new(forward, authorities);
         Ok(Arc::new(Self {
             credential: start.credential,
             reader: start.reader,
             hosts: start.hosts,
-            forwarder: start.forward.map(Forwarder::new).transpose()?,
+            forwarder: start.forward.map(forwarder).transpose()?,
             socket: start.socket,
             names: Resolver::new(&start.names),
             names_wanted: Notify::new(),

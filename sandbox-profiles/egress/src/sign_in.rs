@@ -104,11 +104,18 @@ const AWAY: Refused = Refused(
 );
 
 impl TokenSource {
-    pub(crate) fn new(endpoint: TokenEndpoint, secret: &Secret) -> Result<Self, TlsError> {
+    pub(crate) fn new(
+        endpoint: TokenEndpoint,
+        secret: &Secret,
+        authorities: &[u8],
+    ) -> Result<Self, TlsError> {
         let proof = plexus_ipc::egress::Proof::Name(Vec::new().into());
         let tls = match endpoint.to.plain {
             true => None,
-            false => Some((tls::connector(&proof)?, tls::name(&endpoint.to.host)?)),
+            false => Some((
+                tls::connector(&proof, authorities)?,
+                tls::name(&endpoint.to.host)?,
+            )),
         };
         let digest = Digest::of(secret.expose().as_bytes());
         let record = SignIn::read(secret).ok_or(TlsError::NoSignIn(NO_RECORD))?;

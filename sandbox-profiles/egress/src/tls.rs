@@ -52,8 +52,8 @@ pub(crate) enum TlsError {
     Verifier(#[from] VerifierBuilderError),
 }
 
-/// A connector to a host with this proof.
-pub(crate) fn connector(proof: &Proof) -> Result<TlsConnector, TlsError> {
+/// A connector to a host with this proof; `further` authorities are known beside Mozilla's, where it is a name.
+pub(crate) fn connector(proof: &Proof, further: &[u8]) -> Result<TlsConnector, TlsError> {
     // Asked first: graviola would panic in the middle of a handshake.
     if !is_cpu_supported() {
         return Err(TlsError::Processor);
@@ -61,7 +61,7 @@ pub(crate) fn connector(proof: &Proof) -> Result<TlsConnector, TlsError> {
     let provider = Arc::new(rustls_graviola::default_provider());
     let mut config = match proof {
         Proof::Name(authorities) => {
-            let (by_roots, own) = named(&provider, authorities)?;
+            let (by_roots, own) = named(&provider, authorities, further)?;
             verifying(provider, Accepted::Named { by_roots, own })?
         }
         Proof::Certificate(pinned) => {
@@ -74,19 +74,24 @@ pub(crate) fn connector(proof: &Proof) -> Result<TlsConnector, TlsError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// What proves a name: Mozilla's roots and those in `authorities`, which is PEM and may be empty; and the latter themselves.
+/// What proves a name: Mozilla's roots, those in `further` and those in `authorities`, which is PEM and may be empty; and the
+/// latter themselves.
 fn named(
     provider: &Arc<CryptoProvider>,
     authorities: &[u8],
+    further: &[u8],
 ) -> Result<(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>), TlsError> {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(authorities).collect();
-    let own = own.map_err(|why| TlsError::Authorities(why.to_string()))?;
+    let read = |pem: &[u8]| {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        all.map_err(|why| TlsError::Authorities(why.to_string()))
+    };
+    let own = read(authorities)?;
     if own.is_empty() && !authorities.is_empty() {
         return Err(TlsError::Authorities("it holds no certificate".into()));
     }
-    for authority in &own {
-        roots.add(authority.clone())?;
+    for authority in own.iter().cloned().chain(read(further)?) {
+        roots.add(authority)?;
     }
     let by_roots =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));

@@ -431,6 +431,20 @@ pub(crate) static PROMISES: &[Promise] = &[
     ),
     most(
         Part::Mcp,
+        "an image of 5 MB in its answer, of its bytes (base64 alone is 1.33)",
+        of("mcp/image/of-its-bytes"),
+        1.34,
+        Unit::Times,
+    ),
+    most(
+        Part::Mcp,
+        "eight sessions whose token has ended, more than with a good one, of one exchange with the token endpoint",
+        of("mcp/renewal/exchanges"),
+        1.25,
+        Unit::Times,
+    ),
+    most(
+        Part::Mcp,
         "`plexus mcp`, from its start to its kept list: gateway down",
         of("mcp/start/down/ms"),
         50.0,

@@ -5,6 +5,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -26,18 +27,100 @@ pub(crate) struct Https {
     heads: Arc<Mutex<Vec<String>>>,
 }
 
+/// TLS with the certificate and the key of this name.
+fn shows(name: &str) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls_graviola::default_provider());
+    let certificate = CertificateDer::from_pem_file(file(&format!("{name}.pem")));
+    let key = PrivateKeyDer::from_pem_file(file(&format!("{name}.key")));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.expect("a certificate")],
+            key.expect("a key"),
+        );
+    Arc::new(config.expect("a server"))
+}
+
+/// `https://localhost:<port>` before a server without TLS on this machine.
+pub(crate) struct Front {
+    pub(crate) port: u16,
+    is_wrong: Arc<AtomicBool>,
+    /// The first line of each request, and whether it came although the certificate was another's.
+    lines: Arc<Mutex<Vec<(String, bool)>>>,
+}
+
+impl Front {
+    pub(crate) fn before(server: u16) -> Self {
+        let (is_wrong, lines) = (
+            Arc::<AtomicBool>::default(),
+            Arc::<Mutex<Vec<_>>>::default(),
+        );
+        let certificates = [shows("server"), shows("other")];
+        let (wrong, heard) = (Arc::clone(&is_wrong), Arc::clone(&lines));
+        let port = listen(move |stream| {
+            let is_wrong = wrong.load(Ordering::Relaxed);
+            let config = &certificates[usize::from(is_wrong)];
+            let connection = ServerConnection::new(Arc::clone(config)).expect("a connection");
+            let mut stream = BufReader::new(StreamOwned::new(connection, stream));
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") && stream.read_until(b'\n', &mut asked)? > 0 {}
+            let head = String::from_utf8_lossy(&asked).to_lowercase();
+            let Some(line) = head.lines().next() else {
+                return Ok(());
+            };
+            let came = (line.to_owned(), is_wrong);
+            heard.lock().expect("the list").push(came);
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .and_then(|length| length.parse().ok());
+            stream
+                .by_ref()
+                .take(length.unwrap_or(0))
+                .read_to_end(&mut asked)?;
+            let mut behind = TcpStream::connect(("127.0.0.1", server))?;
+            behind.write_all(&asked)?;
+            let mut answer = Vec::new();
+            behind.read_to_end(&mut answer)?;
+            stream.get_mut().write_all(&answer)?;
+            stream.get_mut().conn.send_close_notify();
+            stream.get_mut().flush()
+        });
+        Self {
+            port,
+            is_wrong,
+            lines,
+        }
+    }
+
+    pub(crate) fn origin(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    /// Whether it shows another's certificate from now on.
+    pub(crate) fn is_wrong(&self, wrong: bool) {
+        self.is_wrong.store(wrong, Ordering::Relaxed);
+    }
+
+    /// The first lines of all requests so far, in lower case.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let lines = self.lines.lock().expect("the list");
+        lines.iter().map(|(line, _)| line.clone()).collect()
+    }
+
+    /// Whether it was asked anything while it showed another's certificate.
+    pub(crate) fn is_trusted_by_mistake(&self) -> bool {
+        let lines = self.lines.lock().expect("the list");
+        lines.iter().any(|(_, is_wrong)| *is_wrong)
+    }
+}
+
 impl Https {
     pub(crate) fn start() -> Self {
-        let provider = Arc::new(rustls_graviola::default_provider());
-        let certificate = CertificateDer::from_pem_file(file("server.pem")).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("a server");
-        let (config, heads) = (Arc::new(config), Arc::<Mutex<Vec<String>>>::default());
+        let config = shows("server");
+        let heads = Arc::<Mutex<Vec<String>>>::default();
         let remembered = Arc::clone(&heads);
         let port = listen(move |stream| {
             let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");

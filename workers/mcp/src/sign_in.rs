@@ -99,6 +99,8 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
     // As any client begins, in either era.
     let challenge = match Session::at(Http::new(place.clone())).await {
         Err(SessionError::Unauthorized(challenge)) => challenge,
+        // Whether it wants one is not known.
+        Err(SessionError::NoWay(why)) => return Err(why),
         begun => {
             if let Ok(session) = begun {
                 session.end().await;
@@ -217,6 +219,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         );
     }
     let endpoints = [
+        Some(&metadata.issuer),
         Some(&metadata.authorization_endpoint),
         Some(&metadata.token_endpoint),
         metadata.registration_endpoint.as_ref(),
@@ -236,6 +239,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
     Ok(Issuer {
         // Without a list it takes a header (RFC 8414).
         secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
+        issuer: metadata.issuer,
         authorization: metadata.authorization_endpoint,
         token: metadata.token_endpoint,
         registration: metadata.registration_endpoint,

@@ -208,7 +208,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
         url,
         tokens: endpoints.token.clone(),
         state: Digest::of(state.as_bytes()),
-        issuer: issuer.clone(),
+        issuer: endpoints.issuer,
         names_itself: endpoints.names_itself,
         began: Instant::now(),
         stage: Stage::Waiting {

@@ -4,7 +4,7 @@ use super::*;
 use plexus_ipc::egress::{AddedSecret, Proof};
 
 fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
-    Forwarder::new(Forward {
+    let forward = Forward {
         to: Admitted {
             host: "api.example.com".into(),
             port: 443,
@@ -22,8 +22,8 @@ fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         reads: vec!["GET".into(), "REPORT".into()],
         proof: Proof::Name(Vec::new().into()),
-    })
-    .unwrap()
+    };
+    Forwarder::new(forward, &[]).unwrap()
 }
 
 #[test]

@@ -48,7 +48,7 @@ async fn met(proof: &Proof, host: &str, chain: &[&str], key: &str) -> Result<(),
     let (near, far) = tokio::io::duplex(16 * 1024);
     let server = server(chain, key);
     tokio::spawn(async move { server.accept(far).await.map(drop) });
-    let connector = connector(proof).unwrap();
+    let connector = connector(proof, &[]).unwrap();
     connector.connect(name(host).unwrap(), near).await.map(drop)
 }
 
