@@ -75,8 +75,7 @@ struct Installation {
 /// Removes.
 pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop> {
     let prefix = match &uninstall.prefix {
-        Some(prefix) => std::path::absolute(prefix)
-            .map_err(|e| Stop::usage(format!("{}: {e}", prefix.display())))?,
+        Some(prefix) => std::path::absolute(prefix).map_err(|error| Stop::path(prefix, &error))?,
         None => programs::prefix()?,
     };
     let found = Installation {
