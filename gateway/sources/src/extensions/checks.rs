@@ -37,6 +37,8 @@ use std::{
 /// Largest manifest, in bytes, and most capabilities.
 const MAX_MANIFEST: usize = 262_144;
 const MAX_CAPABILITIES: usize = 256;
+/// Most entries whose shape is said to be wrong at once.
+const MAX_ODD: usize = 32;
 /// Longest id, in bytes.
 const MAX_ID: usize = 60;
 /// Parameters of a command's profile, beside those that no path field may have.
@@ -265,7 +267,8 @@ impl ExtensionManifest {
     }
 }
 
-/// What stands against the shape of each entry of `capabilities`, with its name, or its number where it has none.
+/// What stands against the shape of each entry of `capabilities`, with its name, or its number where it has none; the first
+/// [`MAX_ODD`] of them.
 fn odd_entries(manifest: &Value) -> Vec<String> {
     let entries = manifest["capabilities"].as_array().into_iter().flatten();
     let odd = |(at, entry): (usize, &Value)| {
@@ -280,7 +283,7 @@ fn odd_entries(manifest: &Value) -> Vec<String> {
         };
         read.err().map(|why| format!("{kind} {name}: {why}"))
     };
-    entries.enumerate().filter_map(odd).collect()
+    entries.enumerate().filter_map(odd).take(MAX_ODD).collect()
 }
 
 /// Whether a value has the shape of a `T`.
