@@ -20,13 +20,15 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def send(method, path, headers, body=None):
     """The answer as JSON, whatever its status: a refusal says whether anything was done, why, and what next."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(URL + path, data, headers, method=method)
-    request.add_header("content-type", "application/json")
     try:
+        request = urllib.request.Request(URL + path, data, headers, method=method)
+        request.add_header("content-type", "application/json")
         with OPENER.open(request, timeout=120) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as refused:
         return json.load(refused)
+    except (OSError, ValueError) as error:
+        sys.exit(f"No gateway answers at {URL} ({error}): start it (plexusctl service install), or set PLEXUS_URL.")
 
 
 def credential():
@@ -38,6 +40,8 @@ def credential():
             sys.exit(json.dumps(answer, indent=2))
         with open(os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(answer["pat"])
+    if not os.path.exists(FILE):
+        sys.exit(f"{FILE} is not there: set PLEXUS_ENROLL_CODE to the code that plexusctl connect prints.")
     with open(FILE) as file:
         return file.read().strip()
 

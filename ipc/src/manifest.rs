@@ -31,7 +31,7 @@ pub use command::{ARGUMENTS, CommandLine};
 pub use detect::{Detect, FolderList};
 pub use egress::{
     Admitted, AdmittedSocket, Auth, Egress, EgressEntry, EgressHost, MAX_EGRESS, SocketPath,
-    UnixEgress, admits, is_host, is_method, is_path, owners_host, path_of,
+    UnixEgress, admits, is_host, is_method, is_path, owners_host, path_of, paths_below,
 };
 pub use host::EventTopic;
 pub use mcp::{McpPins, ServerFeature, ServerMethod};

@@ -694,6 +694,24 @@ fn hosts_come_from_the_manifest_and_from_the_owners_fields() {
     assert_eq!(both, [fixed.clone(), owners]);
     let wrong = json!({"server": "http://cal.example"});
     assert_eq!(manifest.admitted(&wrong).unwrap_err().0, "server");
+    // Of an entry that says so, the paths lie below the owner's own.
+    let mut below = reaching();
+    below["egress"][1]["below"] = json!(true);
+    let below = parse(&below).unwrap();
+    let paths = |manifest: &Manifest, url: &str| {
+        let route = json!({"server": url});
+        let all = manifest
+            .admitted(&route)
+            .map(|all| all[1].0.paths_of(&route));
+        all.map_err(|(field, _)| field.to_owned())
+            .map(Result::unwrap)
+    };
+    let url = "https://cal.example/me";
+    assert_eq!(paths(&below, url).unwrap(), ["/me/dav"]);
+    assert_eq!(paths(&manifest, url).unwrap(), ["/dav"]);
+    for odd in ["https://cal.example/a/../b", "https://cal.example/a?b"] {
+        assert_eq!(paths(&below, odd).unwrap_err(), "server", "{odd}");
+    }
     // A worker that speaks for itself may do so in the clear, to this machine alone.
     let mut tunnel = reaching();
     tunnel["egress"][1] = json!({"host": {"field": "server"}, "port": 443});

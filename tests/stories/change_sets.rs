@@ -240,9 +240,9 @@ fn modes_are_applied_and_undone() {
     assert_eq!([mode("tool"), mode("old-tool")], [0o644, 0o755]);
     assert!(!desk.folder.has("new.sh"));
     // A mode that somebody changed since is a change too.
-    std::fs::set_permissions(path("tool"), PermissionsExt::from_mode(0o755)).expect("a mode");
+    std::fs::set_permissions(path("a.txt"), PermissionsExt::from_mode(0o755)).expect("a mode");
     let refused = desk.gateway.cli(["changes", "apply", &id, "--yes"]);
-    assert!(refused.stderr.contains("tool changed since"), "{refused}");
+    assert!(refused.stderr.contains("a.txt changed since"), "{refused}");
 }
 
 #[test]

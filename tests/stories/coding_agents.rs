@@ -327,7 +327,9 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
         "{plan}"
     );
     desk.owner().approve(&item, "once");
-    let applied = desk.agent.must(&desk.kind.of("apply"), some);
+    let applied = desk.agent.must(&desk.kind.of("apply"), some.clone());
+    // What is applied costs the owner no second card.
+    desk.misfits("apply", some, "applied already");
     assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
     assert_eq!(
         Desk::listed(&desk.folder.path()),

@@ -263,6 +263,7 @@ fn manifest_that_asks_for_more_is_refused() {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("a mode");
     };
     copied("python3.11", 0o755);
+    symlink("python3.11", elsewhere.path().join("py")).expect("a link");
     copied("setuid", 0o4755);
     copied("data", 0o644);
     elsewhere.write("tool", "#!/bin/sh\n");
@@ -300,6 +301,14 @@ fn manifest_that_asks_for_more_is_refused() {
             "unknown in a route",
             |m, _| set(m, "/capabilities/0/route/shell", json!(true)),
             "unknown field `shell`",
+        ),
+        (
+            "unknown in a route, with its capability",
+            |m, _| {
+                set(m, "/capabilities/0/name", json!("odd"));
+                set(m, "/capabilities/0/route/shell", json!(true));
+            },
+            "capability \"odd\": route: unknown field `shell`",
         ),
         (
             "another transport",
@@ -543,6 +552,11 @@ fn manifest_that_asks_for_more_is_refused() {
             "an interpreter",
             |m, at| bin(m, &at.join("python3.11")),
             "runs what its arguments",
+        ),
+        (
+            "a link to an interpreter",
+            |m, at| bin(m, &at.join("py")),
+            "python3.11 runs what its arguments",
         ),
         ("a link", |m, at| bin(m, &at.join("link")), "is a link to"),
         ("a script", |m, at| bin(m, &at.join("tool")), "is a script"),

@@ -351,6 +351,8 @@ fn an_uninstall_does_not_pull_the_floor_from_under_a_gateway_and_keeps_the_state
     assert!(gateway.stop().success());
     let kept = account.command(&plexusctl, &line);
     assert!(kept.expect_ok().contains(&state), "{kept}");
+    // Nobody lists them now, and it does not say that there are none.
+    assert_contains(&kept.stdout, "folders that you shared, if any");
     assert!(Path::new(&state).join("ledger.redb").is_file());
 
     installed(&prefix);

@@ -526,7 +526,7 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
         (
             "a path that climbs",
             |m| route(m, "path", json!("/../{what}")),
-            "each plain and beginning with",
+            "does not begin with /, or is no plain path",
         ),
         (
             "a path with a query",
@@ -541,7 +541,7 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
         (
             "a relative path",
             |m| route(m, "path", json!("x/{what}")),
-            "each plain and beginning with",
+            "does not begin with /, or is no plain path",
         ),
         (
             "a field that is not there",

@@ -84,6 +84,18 @@ fn everything_is_shown_and_nothing_is_written_without_a_yes() {
     assert!(!person.has(".claude/skills"));
     let known = person.house.owner().get("/admin/api/agents/enrollments");
     assert_eq!(known.expect_ok()["agents"], json!([]));
+    // An id that is none is refused before a file is shown.
+    let mistyped = ["--allow", "workspace.lst"];
+    let mistyped = person
+        .house
+        .gateway
+        .cli(line.iter().chain(&mistyped).copied());
+    mistyped.expect_status(1);
+    assert_contains(
+        &mistyped.stderr,
+        "unknown capability id(s): workspace.lst; did you mean workspace.list?",
+    );
+    assert!(mistyped.stdout.is_empty(), "{mistyped}");
     // And an agent cannot do it for itself.
     let mut eager = plexus_tests::programs::command(
         &plexus_tests::binaries::path("plexusctl"),

@@ -123,6 +123,17 @@ fn minimal_agent_lists_asks_and_writes() {
             .arg(&file);
         programs::run(command)
     };
+    let nowhere = {
+        let mut command = programs::command(std::path::Path::new("python3"), house.gateway.home());
+        command
+            .env("PLEXUS_URL", "http://127.0.0.1:1")
+            .env("PLEXUS_ENROLL_CODE", "plx_enroll_none")
+            .current_dir(house.gateway.home())
+            .arg(&file);
+        programs::run(command)
+    };
+    assert_eq!(nowhere.stderr.lines().count(), 1, "{nowhere}");
+    assert!(nowhere.stderr.contains("or set PLEXUS_URL"), "{nowhere}");
     let said = std::thread::scope(|scope| {
         let running = scope.spawn(run);
         let card = until("a request", || owner.pending().first().cloned());

@@ -34,6 +34,7 @@ impl Home {
                 Stop::usage(
                     "neither --home, PLEXUS_HOME nor HOME says where Plexus keeps its files",
                 )
+                .next("name the folder with --home")
             })
     }
 

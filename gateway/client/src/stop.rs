@@ -4,7 +4,7 @@
 use crate::{Exit, http::Failure, text};
 use plexus_protocol::{Effect, ErrorCode, NextAction};
 use serde_json::Value;
-use std::fmt;
+use std::{fmt, io, path::Path};
 
 /// Whether anything was done, as far as this side can tell.
 pub type Done = Effect;
@@ -45,6 +45,32 @@ impl Stop {
     /// The command line or an input is not of its form.
     pub fn usage(why: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "usage", why).next("`--help` after the command says how it is typed")
+    }
+
+    /// A file or folder that the command line names cannot be used as it is.
+    #[must_use]
+    pub fn path(path: &Path, error: &io::Error) -> Self {
+        let shown = text::line(&path.display().to_string());
+        let next = match error.kind() {
+            io::ErrorKind::NotFound => format!("name one that exists: {shown} does not"),
+            io::ErrorKind::AlreadyExists => format!("choose another name, or remove {shown}"),
+            io::ErrorKind::PermissionDenied => "name one that you may use".to_owned(),
+            _ => "name another".to_owned(),
+        };
+        Self::usage(format!("{shown}: {error}")).next(next)
+    }
+
+    /// A file that the command line names holds what cannot be read: `why`, with the line where that is known.
+    #[must_use]
+    pub fn content(path: &Path, why: &str) -> Self {
+        let shown = text::line(&path.display().to_string());
+        let at = why.rsplit_once(" at line ").map(|(_, at)| at);
+        let line = at.and_then(|at| at.split(' ').next());
+        let next = match line {
+            Some(line) => format!("correct line {line} of {shown}"),
+            None => format!("correct {shown}, or name another file"),
+        };
+        Self::usage(format!("{shown}: {why}")).next(next)
     }
 
     /// Says what to do next.
@@ -178,6 +204,20 @@ impl std::error::Error for Stop {}
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn file_that_cannot_be_used_says_what_to_name() {
+        let path = Path::new("box.json");
+        let next = |kind: io::ErrorKind| Stop::path(path, &kind.into()).next;
+        assert!(next(io::ErrorKind::NotFound).starts_with("name one that exists"));
+        let taken = next(io::ErrorKind::AlreadyExists);
+        assert_eq!(taken, "choose another name, or remove box.json");
+        let line = Stop::content(path, "expected `,` or `}` at line 4 column 9");
+        assert_eq!(line.next, "correct line 4 of box.json");
+        assert_eq!(line.exit, Exit::Usage);
+        let whole = Stop::content(path, "it has more than 1 MiB");
+        assert_eq!(whole.next, "correct box.json, or name another file");
+    }
 
     #[test]
     fn a_refusal_answers_three_questions() {

@@ -160,12 +160,12 @@ async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop>
 }
 
 fn read(path: &Path) -> Result<Value, Stop> {
-    let unreadable = |why: String| Stop::usage(format!("{}: {why}", path.display()));
+    let unreadable = |why: &str| Stop::content(path, why);
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-    read.map_err(|error| unreadable(error.to_string()))?;
+    read.map_err(|error| Stop::path(path, &error))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(unreadable("it has more than 1 MiB".to_owned()));
+        return Err(unreadable("it has more than 1 MiB"));
     }
-    strict::parse(&bytes).map_err(|error| unreadable(error.to_string()))
+    strict::parse(&bytes).map_err(|error| unreadable(&error.to_string()))
 }

@@ -107,7 +107,7 @@ fn plexusd(desk: &Desk, line: &[String]) -> Result<Value, Stop> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Stop> {
-    std::path::absolute(path).map_err(|e| Stop::usage(format!("{}: {e}", path.display())))
+    std::path::absolute(path).map_err(|error| Stop::path(path, &error))
 }
 
 fn shown(path: &Path) -> String {

@@ -50,7 +50,9 @@ fn change_set(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
     match !id.is_empty() && id.bytes().all(is_plain) {
         true => Ok(text.to_owned()),
-        false => Err("the id of a change set begins with cs_: plexusctl changes lists them".into()),
+        false => {
+            Err("no change set has such an id; plexusctl changes lists those that there are".into())
+        }
     }
 }
 

@@ -293,7 +293,7 @@ async fn add(
             let declared = ManifestSketch::of(&draft)?;
             if let Some(unknown) = given.iter().find(|from| !declared.has_secret(&from.name)) {
                 let why = format!("the manifest declares no secret {:?}", unknown.name);
-                return Err(Stop::usage(why));
+                return Err(Stop::usage(why).next("name a secret of the manifest with --secret"));
             }
             declared.mcp
         }
@@ -419,7 +419,7 @@ fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
         1,
     );
     let written = File::create_new(&path).and_then(|mut file| file.write_all(manifest.as_bytes()));
-    written.map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?;
+    written.map_err(|error| Stop::path(&path, &error))?;
     let written = WrittenManifest {
         ok: true,
         file: &path,
@@ -434,16 +434,16 @@ fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
 
 impl Given {
     fn draft(&self) -> Result<ManifestDraft, Stop> {
-        let unreadable = |why: String| Stop::usage(format!("{}: {why}", self.file.display()));
+        let unreadable = |why: &str| Stop::content(&self.file, why);
         let mut bytes = Vec::new();
         let read =
             File::open(&self.file).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-        read.map_err(|error| unreadable(error.to_string()))?;
+        read.map_err(|error| Stop::path(&self.file, &error))?;
         if bytes.len() as u64 > MAX_FILE {
-            return Err(unreadable("it has more than 1 MiB".to_owned()));
+            return Err(unreadable("it has more than 1 MiB"));
         }
         // The same member twice would be read by one program so and by another otherwise.
-        let manifest = strict::parse(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        let manifest = strict::parse(&bytes).map_err(|error| unreadable(&error.to_string()))?;
         let folders = match self.folders.is_empty() {
             true => None,
             false => Some(named_folders(&self.folders)?),
@@ -463,8 +463,7 @@ pub(crate) fn named_folders(named: &[String]) -> Result<BTreeMap<String, String>
         let (name, path) = folder
             .split_once('=')
             .ok_or_else(|| Stop::usage(format!("--folder {folder} is not NAME=PATH")))?;
-        let real = fs::canonicalize(Path::new(path))
-            .map_err(|error| Stop::usage(format!("{path}: {error}")))?;
+        let real = fs::canonicalize(path).map_err(|error| Stop::path(Path::new(path), &error))?;
         let real = real
             .to_str()
             .ok_or_else(|| Stop::usage(format!("{path} is not UTF-8")))?;

@@ -99,7 +99,8 @@ impl Surroundings {
             let value = std::env::var_os(name).filter(|value| !value.is_empty());
             value.map(PathBuf::from)
         };
-        let person = folder("HOME").ok_or_else(|| Stop::usage("HOME is not set"))?;
+        let person = folder("HOME")
+            .ok_or_else(|| Stop::usage("HOME is not set").next("set it to your home folder"))?;
         let bin = person.join(".local/bin");
         let path = std::env::var_os("PATH").unwrap_or_default();
         let is_typed = bin.is_dir() && std::env::split_paths(&path).any(|folder| folder == bin);

@@ -62,7 +62,7 @@ pub(crate) async fn run(desk: &Desk, lend: Lend) -> Result<Exit, Stop> {
             desk.ask_for_person::<LendCall>()?;
             let folder = folder
                 .canonicalize()
-                .map_err(|e| Stop::usage(format!("{}: {e}", folder.display())))?;
+                .map_err(|error| Stop::path(&folder, &error))?;
             let path = folder.into_os_string().into_string();
             let path = path
                 .map_err(|path| Stop::usage(format!("{}: the path is no text", path.display())))?;

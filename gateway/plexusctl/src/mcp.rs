@@ -343,7 +343,7 @@ impl Given {
 fn real(folders: &[PathBuf]) -> Result<Vec<String>, Stop> {
     let real = folders.iter().map(|folder| {
         let real = folder.canonicalize();
-        utf8(&real.map_err(|e| Stop::usage(format!("{}: {e}", folder.display())))?)
+        utf8(&real.map_err(|error| Stop::path(folder, &error))?)
     });
     real.collect()
 }

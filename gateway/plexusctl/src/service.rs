@@ -136,7 +136,10 @@ enum Manager {
 impl Manager {
     fn of(which: ServiceManager, names: Names) -> Result<Self, Stop> {
         let person = std::env::var_os("HOME").filter(|home| !home.is_empty());
-        let person = PathBuf::from(person.ok_or_else(|| Stop::usage("HOME is not set"))?);
+        let person =
+            PathBuf::from(person.ok_or_else(|| {
+                Stop::usage("HOME is not set").next("set it to your home folder")
+            })?);
         Ok(match which {
             ServiceManager::Systemd => Self::Systemd(systemd::Systemd::new(
                 &person,
@@ -371,12 +374,13 @@ impl Install {
 
     fn starts(&self, desk: &Desk, which: ServiceManager) -> Result<Vec<job::Start>, Stop> {
         let plexusd = match &self.plexusd {
-            Some(program) => std::path::absolute(program)
-                .map_err(|e| Stop::usage(format!("{}: {e}", program.display())))?,
+            Some(program) => {
+                std::path::absolute(program).map_err(|error| Stop::path(program, &error))?
+            }
             None => programs::beside("plexusd")?,
         };
         let home = std::path::absolute(desk.home.path())
-            .map_err(|e| Stop::usage(format!("{}: {e}", desk.home.path().display())))?;
+            .map_err(|error| Stop::path(desk.home.path(), &error))?;
         let mut arguments = Vec::new();
         if let Some(port) = self.port {
             arguments.extend(["--port".to_owned(), port.to_string()]);

@@ -44,6 +44,25 @@ impl Terms {
         }
     }
 
+    /// For how long, or how many turns, in words.
+    pub(crate) fn phrase(&self) -> String {
+        let turns = |count: u32| match count {
+            1 => "for 1 turn".to_owned(),
+            many => format!("for {many} turns"),
+        };
+        let minutes = |count: u32| format!("within {count} min");
+        match self.fewer {
+            [None, None] => self
+                .window
+                .unwrap_or(TrustWindow::Once)
+                .phrase()
+                .to_string(),
+            [most, None] => most.map(turns).unwrap_or_default(),
+            [None, most] => most.map(minutes).unwrap_or_default(),
+            [Some(most), Some(length)] => format!("{} {}", turns(most), minutes(length)),
+        }
+    }
+
     /// Only a window, or the one that is used where none is given.
     pub(crate) fn lasting(window: Option<TrustWindow>) -> Self {
         Self {
@@ -152,6 +171,15 @@ mod tests {
         );
         assert!(Line::try_parse_from(["x", "--window", "forever"]).is_err());
         assert!(Line::try_parse_from(["x", "--under", "Projects"]).is_err());
+    }
+
+    #[test]
+    fn fewer_turns_and_minutes_are_said() {
+        let phrase = |turns, minutes| Terms::default().within(turns, minutes).phrase();
+        assert_eq!(phrase(Some(3), Some(15)), "for 3 turns within 15 min");
+        assert_eq!(phrase(Some(1), None), "for 1 turn");
+        assert_eq!(phrase(None, Some(15)), "within 15 min");
+        assert_eq!(phrase(None, None), TrustWindow::Once.phrase());
     }
 
     #[test]

@@ -54,6 +54,10 @@ const GONE_WITHIN: Duration = Duration::from_secs(25);
 /// How long is waited between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Stands for the shared folders where nobody can list them.
+const UNLISTED: &str =
+    "folders that you shared, if any: they are not listed, because the gateway does not run";
+
 /// What is there to remove, and what stays.
 struct Installation {
     services: Removal,
@@ -62,14 +66,16 @@ struct Installation {
     /// The application that this program lies in.
     app: Option<PathBuf>,
     home: PathBuf,
-    shared: BTreeSet<String>,
+    /// Whether there is a state directory before anything is removed.
+    has_state: bool,
+    /// Folders that agents were let into; none where no gateway runs that could list them.
+    shared: Option<BTreeSet<String>>,
 }
 
 /// Removes.
 pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop> {
     let prefix = match &uninstall.prefix {
-        Some(prefix) => std::path::absolute(prefix)
-            .map_err(|e| Stop::usage(format!("{}: {e}", prefix.display())))?,
+        Some(prefix) => std::path::absolute(prefix).map_err(|error| Stop::path(prefix, &error))?,
         None => programs::prefix()?,
     };
     let found = Installation {
@@ -78,6 +84,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         programs: Installed::read(&prefix)?,
         app: programs::app()?,
         home: desk.home.path().to_owned(),
+        has_state: desk.home.path().exists(),
         shared: shared(desk).await,
     };
     let runs_by_hand = found.services.is_empty() && runs(desk).await;
@@ -178,11 +185,15 @@ impl Installation {
         if state == State::Keep && self.home.exists() {
             lines.push(format!("the state: {}", self.home.display()));
         }
-        lines.extend(
-            self.shared
-                .iter()
-                .map(|folder| format!("a folder that you shared: {folder}")),
-        );
+        match &self.shared {
+            Some(shared) => lines.extend(
+                shared
+                    .iter()
+                    .map(|folder| format!("a folder that you shared: {folder}")),
+            ),
+            None if self.has_state => lines.push(UNLISTED.to_owned()),
+            None => {}
+        }
         match (&self.programs, &self.app) {
             (Some(_), _) => {}
             (None, Some(app)) => lines.push(format!("the application, yours to move to the Trash: {}", app.display())),
@@ -193,19 +204,15 @@ impl Installation {
     }
 }
 
-/// Folders that agents were let into, each once, as far as a running gateway tells. A program that a source runs is none.
-async fn shared(desk: &Desk) -> BTreeSet<String> {
-    let Ok(mut owner) = desk.open().await else {
-        return BTreeSet::new();
-    };
-    let Ok(sources) = owner.call(&List {}).await else {
-        return BTreeSet::new();
-    };
+/// Folders that agents were let into, each once; none where no gateway answers. A program that a source runs is none.
+async fn shared(desk: &Desk) -> Option<BTreeSet<String>> {
+    let mut owner = desk.open().await.ok()?;
+    let sources = owner.call(&List {}).await.ok()?;
     let rows = sources.sources.iter();
-    rows.flat_map(|row| row.source.texts())
-        .filter(|value| Path::new(value).is_absolute() && !Path::new(value).is_file())
-        .map(str::to_owned)
-        .collect()
+    let folders = rows
+        .flat_map(|row| row.source.texts())
+        .filter(|value| Path::new(value).is_absolute() && !Path::new(value).is_file());
+    Some(folders.map(str::to_owned).collect())
 }
 
 /// Whether a gateway answers for this state directory.

@@ -1,21 +1,25 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (docs/protocol/owner.md#sources,
 //! docs/design.md#sandbox).
 
-use super::{Registry, code, naming, private, sockets};
+use super::{Registry, code, naming, private, programs, sockets};
 use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
 };
-use plexus_ipc::manifest::{FieldKind, FieldTarget, FolderField, Manifest, SocketPath};
+use plexus_ipc::manifest::{FieldKind, FieldTarget, FolderField, Manifest, Program, SocketPath};
 use plexus_protocol::SourceId;
 use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     fmt,
+    io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
+
+/// How much of a script's first line is read, in bytes.
+const FIRST_LINE: u64 = 256;
 
 /// Why a source cannot be configured so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +116,7 @@ impl SourceRequest<'_> {
         let folders = places(registry, &config);
         let looked = look_at_all(registry, state_dir, folders, is_installed(&config)).await?;
         look_at_socket(registry, &config, state_dir).await?;
+        look_at_programs(registry, &config).await?;
         match looked
             .into_iter()
             .find_map(|(place, looked)| Some((place, looked.err()?)))
@@ -528,6 +533,49 @@ async fn look_at_socket(
     Err(Objection { field, why })
 }
 
+/// Refuses the script that npm puts on the path where the native program that it starts is meant. Waits a bounded time for its
+/// disk, and lets pass what cannot be read now.
+async fn look_at_programs(registry: &Registry, config: &SourceConfig) -> Result<(), Objection> {
+    let Some(connector) = registry.of_source(config) else {
+        return Ok(());
+    };
+    let manifest = &connector.offer.manifest;
+    for child in &manifest.children {
+        let Program::Field(name) = &child.program else {
+            continue;
+        };
+        let find = manifest.field(name).and_then(|field| field.find.as_ref());
+        let native = find.and_then(|find| find.npm.first());
+        let (Some(native), Some(path)) = (native, config.route[name].as_str()) else {
+            continue;
+        };
+        let path = PathBuf::from(path);
+        let of = path.clone();
+        if let Ok(true) = inspection::at(&path, move || needs_node(&of)).await {
+            let why = format!(
+                "{} is npm's script, which needs node and lies beside the program, and no run has either: name the native program itself, as at node_modules/{native}",
+                path.display()
+            );
+            return Err(Objection::to(name, why));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is a script that node runs, by its first line.
+fn needs_node(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = programs::open(path).and_then(|file| file.take(FIRST_LINE).read_to_end(&mut start));
+    let first = String::from_utf8_lossy(&start);
+    let line = first.lines().next().unwrap_or_default();
+    let mut words = line
+        .strip_prefix("#!")
+        .unwrap_or_default()
+        .split_whitespace();
+    let is_node = |word: &str| matches!(word.rsplit('/').next(), Some("node" | "nodejs"));
+    read.is_ok() && words.any(is_node)
+}
+
 /// The folders that a source names, as they were typed.
 pub fn places(registry: &Registry, config: &SourceConfig) -> Vec<FolderField> {
     let connector = registry.of_source(config);
@@ -591,6 +639,24 @@ mod tests {
     use super::*;
     use crate::shipped::SHIPPED;
     use serde_json::json;
+
+    #[test]
+    fn npms_script_needs_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("codex");
+        for (first, is_nodes) in [
+            ("#!/usr/bin/env node\n", true),
+            ("#!/usr/bin/env -S node --no-warnings\n", true),
+            ("#! /opt/node/bin/nodejs", true),
+            ("#!/bin/sh\nnode\n", false),
+            ("#!/opt/node/bin/deno\n", false),
+            ("\u{7f}ELF node", false),
+        ] {
+            std::fs::write(&path, first).unwrap();
+            assert_eq!(needs_node(&path), is_nodes, "{first}");
+        }
+        assert!(!needs_node(&dir.path().join("none")));
+    }
 
     /// An install keeps the launcher and the workers elsewhere than the daemon, and so may `--workers`.
     #[test]

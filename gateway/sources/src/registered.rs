@@ -184,13 +184,17 @@ fn egress_of(manifest: &Manifest) -> Vec<String> {
         };
         let pin = pin.map_or_else(String::new, |pin| format!(" (pin \"{pin}\")"));
         let paths = entry.paths.join("\" \"");
+        let below = match entry.below {
+            true => " (below owner)",
+            false => "",
+        };
         // Of what ships, how a secret is added is the release's.
         let auth = match entry.is_agreed() && !secret.is_empty() {
             true => format!(" (as {})", object!(entry.auth)),
             false => String::new(),
         };
         format!(
-            "(allow plexus-egress (remote tcp {host}){secret}{auth} (paths \"{paths}\"){reads}{pin})"
+            "(allow plexus-egress (remote tcp {host}){secret}{auth} (paths \"{paths}\"){below}{reads}{pin})"
         )
     };
     let of_socket = |entry: &UnixEgress| {
@@ -298,6 +302,11 @@ mod tests {
         }
         let moved = manifest.replace("[\"/dav\", ", "[\"/\", ");
         assert_ne!(egress_of(&Manifest::parse(&moved).unwrap()), rules);
+        let below = manifest.replace(
+            "\"paths\": [\"/dav\"",
+            "\"below\": true, \"paths\": [\"/dav\"",
+        );
+        assert_ne!(egress_of(&Manifest::parse(&below).unwrap()), rules);
         let wider = manifest.replace("\"reads\": [\"GET\", \"POST /dav/find\"], ", "");
         assert_ne!(egress_of(&Manifest::parse(&wider).unwrap()), rules);
     }

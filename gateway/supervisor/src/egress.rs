@@ -252,7 +252,9 @@ async fn start(
                 secret: named.map(added).transpose()?,
                 clients_own,
                 whole: entry.is_agreed(),
-                paths: entry.paths.clone(),
+                paths: entry
+                    .paths_of(&spec.config)
+                    .map_err(|why| StartError::Egress(why.to_owned()))?,
                 reads: entry.reads.clone(),
                 tokens: entry.tokens(to).map_err(unsound)?,
                 proof: match entry.is_pinned() {

@@ -23,7 +23,7 @@ mod hosts;
 mod lines;
 mod socket;
 
-pub use hosts::{is_host, owners_host, path_of};
+pub use hosts::{is_host, owners_host, path_of, paths_below};
 pub use lines::{admits, is_method, is_path};
 pub use socket::{AdmittedSocket, SocketPath, UnixEgress};
 
@@ -86,6 +86,10 @@ pub struct Egress {
     /// it (`"GET /menu"`), a path admits requests of that method alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+    /// Whether these paths lie below the path of the owner's URL: `http://127.0.0.1:4177/c` with `"/v1"` admits `/c/v1`, and
+    /// `/v1` no more. See [`paths_below`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub below: bool,
     /// The requests that change nothing at the host: a method (`"GET"`), or a method for the paths that begin so
     /// (`"POST /find"`). A reader's requests are of these. Absent: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -174,6 +178,25 @@ impl Egress {
     #[must_use]
     pub fn is_agreed(&self) -> bool {
         matches!(self.host, EgressHost::Agreed { .. })
+    }
+
+    /// What the paths of forwarded requests begin with, for a source with this `route`.
+    ///
+    /// # Errors
+    /// Why the owner's URL has no path that requests can lie below.
+    pub fn paths_of(&self, route: &Value) -> Result<Vec<String>, &'static str> {
+        let url = match &self.host {
+            EgressHost::Owner { field } if self.below => route.get(field).and_then(Value::as_str),
+            _ => None,
+        };
+        let Some(url) = url else {
+            return Ok(self.paths.clone());
+        };
+        let path = path_of(url.trim());
+        match is_path(path) && !path.contains(['?', '#']) {
+            true => Ok(paths_below(path, &self.paths)),
+            false => Err("a URL with more than a plain path behind its host"),
+        }
     }
 
     /// Whether its certificate proves the host, and not its name.
@@ -304,6 +327,7 @@ impl Manifest {
                         true => Err(NOT_ENCRYPTED),
                         false => Ok(host),
                     });
+                    let read = read.and_then(|host| entry.paths_of(route).map(|_| host));
                     read.map_err(|why| (field.as_str(), why))?
                 }
             };
@@ -382,10 +406,10 @@ impl Manifest {
             return Err("signIn belongs to a host with a secret that is added as a bearer token");
         }
         if !entry.is_forwarded() {
-            let bare = entry.auth.is_bearer() && entry.pin.is_none();
+            let bare = entry.auth.is_bearer() && entry.pin.is_none() && !entry.below;
             return match bare && entry.reads.is_empty() {
                 true => Ok(()),
-                false => Err("auth, reads and pin belong to a host with a secret or paths"),
+                false => Err("auth, reads, below and pin belong to a host with a secret or paths"),
             };
         }
         let mut secrets = self
@@ -412,6 +436,9 @@ impl Manifest {
         }
         entry.check_lines()?;
         let owners = matches!(entry.host, EgressHost::Owner { .. });
+        if entry.below && !owners {
+            return Err("below is for a host of the owner's");
+        }
         if entry.pin.is_some() && (entry.ca.is_some() || !owners) {
             return Err("a pin is for a host of the owner's, and replaces ca");
         }

@@ -90,6 +90,9 @@ pub struct Config {
     pub display_name: String,
     /// The model of every turn.
     pub model: String,
+    /// Where the model is served; the egress has read its host from it.
+    #[serde(default)]
+    pub server: String,
 }
 
 impl fmt::Debug for PeerSource {
@@ -148,6 +151,7 @@ impl Source for PeerSource {
                 egress,
                 dir: scratch.join("runs/writer"),
                 model: config.model,
+                server: config.server,
                 own: own.clone(),
                 host: given.host.clone(),
                 pended,

@@ -13,6 +13,7 @@ use plexus_agent_lines::{Turn, TurnEnd};
 use plexus_coding_agent::{
     Asker, HostServer, HostTools, Pended, prepare_home, without_credentials,
 };
+use plexus_ipc::manifest::paths_below;
 use plexus_ipc::worker::{
     CallContext, EgressAccess, Host, Secret, SourceError,
     children::{Child, ChildError, Children, Ending, PIPES},
@@ -75,6 +76,8 @@ pub(crate) struct Codex {
     /// Where the keeper has the folders of this role's runs.
     pub(crate) dir: PathBuf,
     pub(crate) model: String,
+    /// Where the model is served, as the owner typed it.
+    pub(crate) server: String,
     /// The capability of turns, which is no tool of one.
     pub(crate) own: String,
     pub(crate) host: Host,
@@ -150,9 +153,10 @@ impl Codex {
         thread: Option<&str>,
     ) -> Result<Child, ChildError> {
         let provider = format!(
-            "model_providers.plexus={{name=\"plexus\",base_url=\"http://127.0.0.1:{}/v1\",wire_api=\"responses\",\
+            "model_providers.plexus={{name=\"plexus\",base_url=\"http://127.0.0.1:{}{}\",wire_api=\"responses\",\
              env_key=\"PLEXUS_EGRESS_KEY\",request_max_retries=2,stream_max_retries=2}}",
-            self.egress.port
+            self.egress.port,
+            paths_below(&self.server, &["/v1"])[0]
         );
         // A text of JSON is one of TOML.
         let [program, address] = [&server.program, &server.address].map(|path| json!(path));

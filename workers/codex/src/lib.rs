@@ -9,12 +9,16 @@ use plexus_coding_agent::{
     CodingAgent, EGRESS_HEADER, HostServer, ModelServer, NamedValues, Program, Task, ThreadFolder,
     ToolCall, Turn, TurnProgress, Usage, list,
 };
-use plexus_ipc::worker::Handlers;
+use plexus_ipc::{manifest::paths_below, worker::Handlers};
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// What this connector can do, as the gateway embeds it too.
 pub const MANIFEST: &str = include_str!("../manifest.json");
+
+/// The model's paths below the owner's `server`, as the manifest has them: of an API key, and of a ChatGPT sign-in, whose address is
+/// whole.
+const PATHS: [&str; 2] = ["/v1", "/backend-api/codex"];
 
 /// One folder that Codex works on copies of.
 pub type CodexSource = CodingAgent<Codex>;
@@ -31,10 +35,7 @@ impl Program for Codex {
     const SETTINGS: &'static [&'static str] = &["config.toml", "auth.json"];
 
     fn arguments(task: &Task, model: &ModelServer, host: Option<&HostServer>) -> NamedValues {
-        let path = match &*model.path {
-            "" => "/v1",
-            path => path,
-        };
+        let path = &paths_below(&model.path, &PATHS)[0];
         // A text of JSON is one of TOML.
         let base = json!(format!("http://127.0.0.1:{}{path}", model.egress.port));
         let credential = match model.signs_in {

@@ -66,6 +66,8 @@ pub(crate) enum ApplyError {
         "{0} changed since; nothing was done. Run again, or apply the other files with paths (plexusctl: --path)"
     )]
     Changed(RelPath),
+    #[error("all of it is applied already; nothing was done{}", undo_words(.0.as_ref()))]
+    AlreadyApplied(Option<AuditId>),
     #[error("{path} builds on {set}: apply that first; nothing was done")]
     BuildsOn { path: RelPath, set: String },
     #[error(
@@ -101,6 +103,13 @@ pub(crate) enum ApplyError {
     },
     #[error("what is kept for undo: {0}")]
     Io(#[from] io::Error),
+}
+
+/// How to take back what is applied; empty where no call is known that applied it.
+fn undo_words(call: Option<&AuditId>) -> String {
+    call.map_or_else(String::new, |call| {
+        format!(". An undo of {call} takes it back (plexusctl undo {call})")
+    })
 }
 
 /// What a run brought into the folder with its own approval.
@@ -154,7 +163,7 @@ impl Folder {
         }
     }
 
-    /// Computes what applying a change set, or some files of it, would do.
+    /// Computes what applying a change set, or some files of it, would do. Files that are applied stay as they are.
     pub(crate) fn plan(
         &self,
         id: &str,
@@ -166,6 +175,21 @@ impl Folder {
             None => files,
             Some(paths) => chosen(&files, paths)?,
         };
+        let mut waiting = Vec::new();
+        for change in &files {
+            if is_over() {
+                return Err(ApplyError::Over);
+            }
+            // One that cannot be looked at fails below, in the words of an apply.
+            let standing = self.standing(change).map(|(standing, _)| standing);
+            if !matches!(standing, Ok(Standing::Applied)) {
+                waiting.push(change.clone());
+            }
+        }
+        if waiting.is_empty() && !files.is_empty() {
+            return Err(ApplyError::AlreadyApplied(self.applied_by(id)));
+        }
+        let files = waiting;
         let planned = self.planned(id.to_owned(), files, is_over);
         planned.map_err(|error| match error {
             ApplyError::Changed(path) => match self.builds_on(origin.as_ref(), &path) {
@@ -174,6 +198,18 @@ impl Folder {
             },
             error => error,
         })
+    }
+
+    /// The last call that brought files of a change set into the folder.
+    fn applied_by(&self, id: &str) -> Option<AuditId> {
+        let files = self.sets.get(id).ok()?.files;
+        // An undo has the same set, and its files the other way round.
+        let applies = |(_, applied): &(AuditId, Applied)| {
+            applied.set == id && applied.files.iter().any(|file| files.contains(file))
+        };
+        let history = self.history().ok()?;
+        let last = history.into_iter().rev().find(applies);
+        last.map(|(call, _)| call)
     }
 
     /// The change set that is to be applied first, where a file is not as the run of `origin` found it: its copy began with
@@ -871,6 +907,29 @@ mod tests {
         let back = back.unwrap().diff;
         let renames = "renames new to old; its content stays\n";
         assert!(back.contains(renames), "{back}");
+    }
+
+    #[test]
+    fn apply_skips_what_is_applied_and_names_its_undo() {
+        let scene = scene(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "2")]);
+        let named = |path: &str| {
+            let paths = [path.to_owned()];
+            scene.folder.plan(&scene.set, Some(&paths), &|| false)
+        };
+        scene.folder.commit(named("a").unwrap(), &call(1)).unwrap();
+        let again = named("a").unwrap_err();
+        assert!(matches!(&again, ApplyError::AlreadyApplied(Some(by)) if *by == call(1)));
+        assert!(again.to_string().contains(call(1).as_str()), "{again}");
+        let rest = scene.folder.plan(&scene.set, None, &|| false).unwrap();
+        let rest: Vec<_> = rest.files().map(|file| file.path.as_str()).collect();
+        assert_eq!(rest, ["b"]);
+        scene.apply(&call(2), |_| ()).unwrap();
+        let whole = scene.apply(&call(3), |_| ()).unwrap_err();
+        assert!(matches!(&whole, ApplyError::AlreadyApplied(Some(by)) if *by == call(2)));
+        // Somebody's own change is no apply.
+        write(&scene.dir.path().join("folder"), "a", "mine");
+        let changed = scene.apply(&call(4), |_| ()).unwrap_err();
+        assert!(matches!(&changed, ApplyError::Changed(path) if path.as_str() == "a"));
     }
 
     #[test]

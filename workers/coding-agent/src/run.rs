@@ -501,7 +501,13 @@ impl<P: Program> Runs<P> {
             Some(line) => format!("says {line:?}"),
         };
         let (name, tried) = (P::NAME, P::VERSION);
-        format!("Plexus knows {name} {tried}, and this program {found}")
+        let is_known = version
+            .split(|c: char| c.is_whitespace() || c == 'v')
+            .any(|word| word == tried);
+        match is_known {
+            true => format!("it is {name} {tried}, which Plexus knows"),
+            false => format!("Plexus knows {name} {tried}, and this program {found}"),
+        }
     }
 
     /// What the program says of its version, in the sandbox of a run.

@@ -1291,6 +1291,7 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::Changed(_) | ApplyError::BuildsOn { .. } => {
             SourceError::changed("changed", words)
         }
+        ApplyError::AlreadyApplied(_) => SourceError::changed("already_applied", words),
         ApplyError::AlreadyUndone => SourceError::changed(ALREADY_UNDONE.0, words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
         ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),

@@ -26,7 +26,7 @@ use plexus_owner::{
 use plexus_protocol::{AuditId, ErrorBody, ErrorCode, PendingId, SourceId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 /// Why a source's change set is not shown.
 const NO_ITEM: &str = "the source answered what is no change set";
@@ -49,7 +49,7 @@ struct Answer {
     more: u64,
 }
 
-/// The change sets of one source, or of all.
+/// The change sets of one source, or of all; the newest first.
 pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
     let mut all = ChangeSets::default();
     for source in sources(desk) {
@@ -82,6 +82,7 @@ pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
             Err(error) => away(error.message),
         }
     }
+    all.sets.sort_by_key(|set| Reverse(set.about.made));
     all
 }
 

@@ -134,10 +134,7 @@ impl Verdict {
                     Some((OnApproval::Run, [ask])) => being_done(id, ask),
                     _ => String::new(),
                 };
-                format!(
-                    "approved {id} {}{then}",
-                    terms.window.unwrap_or(TrustWindow::Once).phrase()
-                )
+                format!("approved {id} {}{then}", terms.phrase())
             }
             (Self::Deny { .. }, _) => {
                 format!("denied {id}; the same call will not be asked again")
@@ -312,8 +309,8 @@ pub(super) fn confirm(
         ));
     }
     let window = match verdict {
-        Verdict::Approve { terms, .. } => terms.window.unwrap_or(TrustWindow::Once).phrase(),
-        Verdict::Deny { .. } | Verdict::Register { .. } | Verdict::Answer { .. } => "",
+        Verdict::Approve { terms, .. } => terms.phrase(),
+        Verdict::Deny { .. } | Verdict::Register { .. } | Verdict::Answer { .. } => String::new(),
     };
     let question = match &item.card {
         Card::Change(card) => format!("approve: {}?", text::line(&card.if_approved)),

@@ -46,8 +46,7 @@ impl Join {
         ];
         if let Some(file) = &self.ca {
             let whole = std::path::absolute(file);
-            let whole =
-                whole.map_err(|error| Stop::usage(format!("{}: {error}", file.display())))?;
+            let whole = whole.map_err(|error| Stop::path(file, &error))?;
             fields.push(format!("ca={}", whole.display()));
         }
         let secret = self.invitation.map(|file| format!("invitation={file}"));

@@ -6,11 +6,17 @@
 use super::Connect;
 use crate::{
     integration::{self, Edit, Installation, Kind, Plan, Surroundings},
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, did_you_mean},
 };
 use plexus_client::{Exit, Stop, out, span, text};
-use plexus_owner::agents::{Connected, EnrollingAgent, ListEnrollments, RefusedStanding};
-use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus, Reach, body::StandingGrant};
+use plexus_owner::{
+    agents::{Connected, EnrollingAgent, ListEnrollments, RefusedStanding},
+    exposure::List,
+    sources,
+};
+use plexus_protocol::{
+    AgentId, CapabilityId, EnrollmentStatus, ErrorCode, Reach, body::StandingGrant,
+};
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -50,6 +56,10 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     let (plan, changes, refused) = Plan::renew(old, &wanted)?;
     let mut owner = desk.open().await?;
     let known = enrolled(&mut owner, &agent).await? && desk.home.pat(&agent).exists();
+    if !known {
+        // Before a file is shown or anything is asked.
+        refuse_unknown(&mut owner, &[&*connect.allow, &connect.standing].concat()).await?;
+    }
 
     let mut notes = wanted.notes;
     if let Some(earlier) = &earlier {
@@ -160,6 +170,35 @@ pub(crate) fn not_agreed() -> Stop {
 
 fn said(finding: &integration::Finding) -> String {
     format!("{}: {}", finding.path.display(), finding.what)
+}
+
+/// Refuses ids that no capability has, as the gateway would once all was agreed to.
+async fn refuse_unknown(owner: &mut Owner, typed: &[CapabilityId]) -> Result<(), Stop> {
+    if typed.is_empty() {
+        return Ok(());
+    }
+    let listed = owner.call(&List {}).await?.capabilities;
+    let sources = owner.call(&sources::List {}).await?.sources;
+    let is_unknown = |id: &&CapabilityId| {
+        let source = id.parts().0;
+        let is_there = sources.iter().any(|row| row.source.id.as_str() == source);
+        let mut own = listed.iter().filter(|one| one.id.parts().0 == source);
+        // Of a source that lists nothing now the gateway may know more.
+        let offers_others = own.clone().next().is_some();
+        own.all(|one| one.id != **id) && (offers_others || !is_there)
+    };
+    let unknown: Vec<_> = typed
+        .iter()
+        .filter(is_unknown)
+        .map(CapabilityId::as_str)
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let meant = did_you_mean(typed, &listed);
+    let why = format!("unknown capability id(s): {}{meant}", unknown.join(", "));
+    let code = ErrorCode::UnknownCapability.as_str();
+    Err(Stop::new(Exit::Failed, code, why).next("plexusctl status"))
 }
 
 /// Whether the gateway knows the agent and has given it a credential.

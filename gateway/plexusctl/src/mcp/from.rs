@@ -15,7 +15,7 @@ use plexus_owner::{
 use plexus_protocol::SourceId;
 use serde_json::{Map, Value, json};
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -79,24 +79,26 @@ pub(super) async fn run(
 }
 
 fn read(file: &Path) -> Result<Vec<ClientServer>, Stop> {
-    let unreadable = |why: String| {
-        let file = text::line(&file.display().to_string());
-        Stop::usage(format!("{file}: {why}"))
-    };
-    let about = fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
+    let unreadable = |why: &str| Stop::content(file, why);
+    let unusable = |error: io::Error| Stop::path(file, &error);
+    let about = fs::metadata(file).map_err(unusable)?;
     if about.len() > MOST {
-        return Err(unreadable("larger than 16 MiB".to_owned()));
+        return Err(unreadable("larger than 16 MiB"));
     }
-    let bytes = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
-    let whole: Value = serde_json::from_slice(&bytes).map_err(|why| unreadable(why.to_string()))?;
+    let bytes = fs::read(file).map_err(unusable)?;
+    let whole: Value =
+        serde_json::from_slice(&bytes).map_err(|why| unreadable(&why.to_string()))?;
     servers_of(&whole, &ThisMachine).ok_or_else(|| {
-        unreadable("it has no `mcpServers`: name a client's file, such as ~/.claude.json or ~/.cursor/mcp.json".to_owned())
+        unreadable("it has no `mcpServers`")
+            .next("name a client's file, such as ~/.claude.json or ~/.cursor/mcp.json")
     })
 }
 
 /// The request that lends a server, with what is named on the command line.
 fn draft(entry: &ClientServer, desk: &Desk, given: &Given) -> Result<ServerDraft, Stop> {
-    let refused = |why: &str| Stop::usage(format!("{}: {why}", entry.name));
+    let refused = |why: &str| {
+        Stop::usage(format!("{}: {why}", entry.name)).next("change its entry in the file")
+    };
     let offered = entry.offered.as_ref().map_err(|why| refused(why))?;
     let id = entry
         .id

@@ -65,8 +65,8 @@ impl Placed {
 
 /// Runs the command.
 pub(crate) fn run(desk: &Desk, asked: &Place) -> Result<Exit, Stop> {
-    let prefix = std::path::absolute(&asked.prefix)
-        .map_err(|e| Stop::usage(format!("{}: {e}", asked.prefix.display())))?;
+    let prefix =
+        std::path::absolute(&asked.prefix).map_err(|error| Stop::path(&asked.prefix, &error))?;
     let release = Release::of_folder(&programs::prefix()?)?;
     let placed = place(&release, &prefix, false)?;
     desk.show(&placed, || placed.said())

@@ -532,11 +532,12 @@ pub(super) fn field_value<'g>(
 }
 
 fn resolved(path: &Path) -> Result<String, Stop> {
-    let unusable = |why: &str| Stop::usage(format!("{}: {why}", path.display()));
     let whole = path.canonicalize();
-    let whole = whole.map_err(|error| unusable(&error.to_string()))?;
+    let whole = whole.map_err(|error| Stop::path(path, &error))?;
     let whole = whole.into_os_string().into_string();
-    whole.map_err(|_| unusable("its name is no UTF-8"))
+    whole.map_err(|_| {
+        Stop::usage(format!("{}: its name is no UTF-8", path.display())).next("name another")
+    })
 }
 
 /// A source id from a folder's name: lower-case letters, digits and dashes.

@@ -46,7 +46,8 @@ pub(super) async fn show(desk: &Desk, asked: &ProfileArgs) -> Result<Exit, Stop>
                 "{} has no {}: it changes nothing",
                 asked.source,
                 role.as_str()
-            )));
+            ))
+            .next("leave --role out"));
         }
     }
     if asked.text && !desk.json {

@@ -11,7 +11,7 @@ use crate::{
     prompt,
 };
 use clap::Args;
-use plexus_client::{Exit, Stop, text};
+use plexus_client::{Exit, Stop};
 use plexus_owner::{
     secrets::{Write, WriteResult},
     sources::ProbedSource,
@@ -116,12 +116,7 @@ struct SetSecret {
 /// The secret in a file.
 pub(crate) fn from_file(file: &Path) -> Result<Zeroizing<String>, Stop> {
     let opened = File::open(file).and_then(read);
-    opened.map_err(|error| {
-        Stop::usage(format!(
-            "{}: {error}",
-            text::line(&file.display().to_string())
-        ))
-    })
+    opened.map_err(|error| Stop::path(file, &error))
 }
 
 /// The secret on standing input.

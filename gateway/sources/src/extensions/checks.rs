@@ -10,7 +10,10 @@
 
 use super::{
     loader,
-    manifest::{Agreed, ExtensionManifest, FORMAT, Io, PinnedProgram, Route},
+    manifest::{
+        Agreed, DeclaredCapability, DeclaredSkill, DeclaredWorkflow, ExtensionManifest, FORMAT, Io,
+        PinnedProgram, Route,
+    },
     variables,
 };
 use crate::{
@@ -20,6 +23,7 @@ use crate::{
 };
 use plexus_home::inspection;
 use plexus_protocol::{Digest, SourceId, json};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +37,8 @@ use std::{
 /// Largest manifest, in bytes, and most capabilities.
 const MAX_MANIFEST: usize = 262_144;
 const MAX_CAPABILITIES: usize = 256;
+/// Most entries whose shape is said to be wrong at once.
+const MAX_ODD: usize = 32;
 /// Longest id, in bytes.
 const MAX_ID: usize = 60;
 /// Parameters of a command's profile, beside those that no path field may have.
@@ -119,9 +125,19 @@ impl ExtensionManifest {
         if value["transport"] == "mcp" || transports.any(|one| one["transport"] == "mcp") {
             return Err(one(NO_SERVER.to_owned()));
         }
-        let sorted = super::skills::sorted(value.clone()).map_err(one)?;
+        let mut sorted = super::skills::sorted(value.clone()).map_err(one)?;
+        let mut reasons = odd_entries(value);
+        if !reasons.is_empty() {
+            // The rest of it is judged without them.
+            sorted["capabilities"] = Value::Array(Vec::new());
+            for list in ["skills", "workflows"] {
+                sorted.as_object_mut().map(|members| members.remove(list));
+            }
+            let rest = json::from_value::<Self>(sorted);
+            reasons.extend(rest.err().map(|why| why.to_string()));
+            return Err(reasons);
+        }
         let read: Self = json::from_value(sorted).map_err(|why| one(why.to_string()))?;
-        let mut reasons = Vec::new();
         if read.manifest != FORMAT {
             reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
         }
@@ -215,6 +231,16 @@ impl ExtensionManifest {
         }
         let until = Instant::now() + PATIENCE;
         let (mut found, mut reasons) = (BTreeMap::new(), Vec::new());
+        let users = |bin: &String| {
+            let uses = |one: &&DeclaredCapability| one.route.bin() == Some(bin);
+            let names = self.capabilities.iter().filter(uses);
+            let names: Vec<_> = names.map(|one| format!("{:?}", one.name)).collect();
+            let first = names.first().map_or("", |name| name.as_str());
+            match names.len() {
+                1 => format!("capability {first}"),
+                many => format!("capability {first} and {} more", many - 1),
+            }
+        };
         for bin in bins {
             let (named, of) = (PathBuf::from(bin), bin.clone());
             let placed = inspection::at(&named, move || located(&of)).await;
@@ -229,9 +255,9 @@ impl ExtensionManifest {
             };
             match looked {
                 Ok(Ok(program)) => _ = found.insert(bin.clone(), program),
-                Ok(Err(why)) => reasons.push(format!("bin {bin:?}: {why}")),
+                Ok(Err(why)) => reasons.push(format!("{}: bin {bin:?}: {why}", users(bin))),
                 // Each of the others could hold a thread of its own.
-                Err(error) => return Err(vec![format!("bin {bin:?}: {error}")]),
+                Err(error) => return Err(vec![format!("{}: bin {bin:?}: {error}", users(bin))]),
             }
         }
         match reasons.is_empty() {
@@ -239,6 +265,34 @@ impl ExtensionManifest {
             false => Err(reasons),
         }
     }
+}
+
+/// What stands against the shape of each entry of `capabilities`, with its name, or its number where it has none; the first
+/// [`MAX_ODD`] of them.
+fn odd_entries(manifest: &Value) -> Vec<String> {
+    let entries = manifest["capabilities"].as_array().into_iter().flatten();
+    let odd = |(at, entry): (usize, &Value)| {
+        let (kind, read) = match entry["transport"].as_str() {
+            Some("skill") => ("skill", shape::<DeclaredSkill>(entry)),
+            Some("workflow") => ("workflow", shape::<DeclaredWorkflow>(entry)),
+            _ => ("capability", shape::<DeclaredCapability>(entry)),
+        };
+        let name = match entry["name"].as_str() {
+            Some(name) => format!("{name:?}"),
+            None => (at + 1).to_string(),
+        };
+        read.err().map(|why| format!("{kind} {name}: {why}"))
+    };
+    entries.enumerate().filter_map(odd).take(MAX_ODD).collect()
+}
+
+/// Whether a value has the shape of a `T`.
+fn shape<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
+    if !value.is_object() {
+        return Err("it is no object".to_owned());
+    }
+    let read = json::from_value::<T>(value.clone());
+    read.map(drop).map_err(|why| why.to_string())
 }
 
 impl Io {
@@ -307,6 +361,12 @@ pub(super) fn odd_name(source: &str, label: &str, registry: &Registry) -> Vec<St
     reasons
 }
 
+/// Why no extension runs such a program.
+fn interpreter(program: &Path) -> String {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name} runs what its arguments or input say: name the program that does the work")
+}
+
 /// The file that a program's name means; never a link to it.
 fn located(bin: &str) -> Result<PathBuf, String> {
     let path = match bin.contains('/') {
@@ -321,9 +381,15 @@ fn located(bin: &str) -> Result<PathBuf, String> {
     if !path.is_absolute() {
         return Err("it is neither a bare name nor an absolute path".to_owned());
     }
+    if runs_others(&path) {
+        return Err(interpreter(&path));
+    }
     let real = path
         .canonicalize()
         .map_err(|error| format!("{shown}: {error}"))?;
+    if runs_others(&real) {
+        return Err(interpreter(&real));
+    }
     if real != path {
         return Err(format!(
             "{shown} is a link to {0}: name {0} itself",
@@ -336,11 +402,8 @@ fn located(bin: &str) -> Result<PathBuf, String> {
 /// A program with its content, if it is one that does what it is named for. Reads all of it.
 fn pinned(path: PathBuf) -> Result<PinnedProgram, String> {
     let shown = path.display();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
     if runs_others(&path) {
-        return Err(format!(
-            "{name} runs what its arguments or input say: name the program that does the work"
-        ));
+        return Err(interpreter(&path));
     }
     let about = fs::metadata(&path).map_err(|error| format!("{shown}: {error}"))?;
     let mode = about.permissions().mode();
@@ -365,4 +428,55 @@ fn pinned(path: PathBuf) -> Result<PinnedProgram, String> {
     }
     let sha256 = programs::digest(&path).map_err(|error| format!("{shown}: {error}"))?;
     Ok(PinnedProgram { path, sha256 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json as object;
+
+    #[test]
+    fn odd_entries_are_named_all_at_once() {
+        let entry = |name: &str, grants: &str, argument: &str| {
+            object!({
+                "name": name, "kind": "capability", "label": name, "describe": "Does it.",
+                "grants": [grants], "transport": "cli", "route": {"bin": "grep", argument: []},
+            })
+        };
+        let mut nameless = entry("", "read", "args");
+        nameless.as_object_mut().unwrap().remove("name");
+        let manifest = object!({"capabilities": [
+            entry("sound", "read", "args"),
+            entry("list", "read", "argss"),
+            entry("put", "wirte", "args"),
+            nameless,
+            "text",
+            {"name": "guide", "transport": "skill"},
+        ]});
+        let odd = odd_entries(&manifest);
+        let begins = [
+            "capability \"list\": route: unknown field `argss`",
+            "capability \"put\": unknown variant `wirte`",
+            "capability 4: missing field `name`",
+            "capability 5: it is no object",
+            "skill \"guide\": missing field",
+        ];
+        assert_eq!(odd.len(), begins.len(), "{odd:?}");
+        for (why, begins) in odd.iter().zip(begins) {
+            assert!(why.starts_with(begins), "{why}");
+        }
+    }
+
+    #[test]
+    fn interpreters_are_refused_before_links() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["python3.11", "tool"] {
+            fs::write(dir.path().join(name), "").unwrap();
+            let link = dir.path().join(format!("to-{name}"));
+            std::os::unix::fs::symlink(name, link).unwrap();
+        }
+        let why = |name: &str| located(&dir.path().join(name).display().to_string()).unwrap_err();
+        assert!(why("to-python3.11").starts_with("python3.11 runs what"));
+        assert!(why("to-tool").contains("is a link to"));
+    }
 }

@@ -7,7 +7,7 @@
 //! Must not know: how a request is sent, who may call it.
 
 use super::manifest::{Attach, DeclaredCapability, ExtensionManifest, RestRoute, Route, Transport};
-use plexus_ipc::manifest::RequestTemplate;
+use plexus_ipc::manifest::{RequestTemplate, is_path};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -113,6 +113,17 @@ impl ExtensionManifest {
         if self.secrets.len() > 1 {
             said("it has more than one secret".to_owned());
         }
+        for (capability, route) in self.requests() {
+            let line = route.template().line();
+            // A line begins with its method, and ends there where the path is no template.
+            let path = line.split_once(' ').map_or("", |(_, path)| path);
+            if !path.is_empty() && !is_path(path) {
+                let (name, path) = (&capability.name, &route.path);
+                said(format!(
+                    "capability {name:?}: route.path {path:?} does not begin with /, or is no plain path: no empty, `.` or `..` segment"
+                ));
+            }
+        }
         for secret in &self.secrets {
             if (secret.attach == Attach::Header) != secret.header.is_some() {
                 let name = &secret.name;
@@ -179,7 +190,8 @@ mod tests {
             /%2e%2e/a|@host|/\u{202e}a|/{what}";
         for rest in odd.split('|') {
             let url = format!("http://127.0.0.1{rest}");
-            assert!(spelled(&url).is_err(), "{url}");
+            let why = spelled(&url).unwrap_err();
+            assert!(why.starts_with("baseUrl is no URL"), "{url}: {why}");
         }
     }
 }

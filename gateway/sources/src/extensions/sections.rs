@@ -10,7 +10,7 @@
 //! Must not know: how it is drawn.
 
 use plexus_ipc::{
-    manifest::{ChildProgram, Program},
+    manifest::{ChildProgram, Egress, Program, owners_host},
     message::Role,
     offer::Offer,
 };
@@ -21,7 +21,10 @@ use plexus_sandbox::{
 use plexus_trust::Target;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// A part of a surface, as the owner reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -147,10 +150,12 @@ fn network(surface: &Value, offer: &Offer) -> Vec<Fact> {
             (true, Some(pin)) => format!("with the certificate {pin}"),
             (true, None) => "encrypted".to_owned(),
         };
-        facts.push(Fact::line(
-            "host",
-            format!("{} alone, {how}", text(host, "url")),
-        ));
+        let url = text(host, "url");
+        let near = match offer.manifest.hosts().any(Egress::is_agreed) {
+            true => near(url).unwrap_or_default(),
+            false => "",
+        };
+        facts.push(Fact::line("host", format!("{url} alone, {how}{near}")));
     }
     for socket in list(surface, "sockets") {
         facts.push(Fact::line(
@@ -168,6 +173,19 @@ fn network(surface: &Value, offer: &Offer) -> Vec<Fact> {
         facts.extend(effects.map(|line| Fact::line("an approved call sends", line)));
     }
     facts
+}
+
+/// What the name of an extension's host has to lead to; none for an address and for this machine.
+fn near(url: &str) -> Option<&'static str> {
+    let name = owners_host(url.split_once("://")?.1, 80).ok()?.host;
+    let is_here = name == "localhost" || name.ends_with(".localhost");
+    if is_here || name.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    Some(match name.ends_with(".local") {
+        true => "; calls fail unless /etc/hosts or DNS has this name: nothing else resolves .local",
+        false => "; calls fail unless this name leads to this machine or its own network",
+    })
 }
 
 fn secrets(surface: &Value) -> Vec<Fact> {
@@ -502,6 +520,22 @@ fn list<'v>(of: &'v Value, member: &str) -> &'v [Value] {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn host_that_is_a_name_says_what_it_leads_to() {
+        for url in [
+            "http://127.0.0.1:8123",
+            "https://[::1]",
+            "http://localhost",
+            "http://a.localhost",
+        ] {
+            assert_eq!(near(url), None, "{url}");
+        }
+        let said = |url| near(url).unwrap_or_default();
+        assert!(said("https://api.example.com").contains("unless this name leads to"));
+        assert!(said("http://home:8123/x").contains("unless this name leads to"));
+        assert!(said("http://home.local:8123").contains("nothing else resolves"));
+    }
 
     #[test]
     fn member_without_words_of_its_own_is_shown() {

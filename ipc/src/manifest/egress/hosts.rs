@@ -5,7 +5,7 @@
 //!
 //! Must not know: what is sent to a host.
 
-use super::{Admitted, NOT_ENCRYPTED};
+use super::{Admitted, NOT_ENCRYPTED, lines::split};
 use std::net::IpAddr;
 
 const NO_URL: &str = "no URL with http or https and a host";
@@ -50,6 +50,28 @@ fn is_near(address: IpAddr) -> bool {
 pub fn path_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.find('/').map_or("/", |at| &rest[at..])
+}
+
+/// Lines of `paths` below the path of a URL; a URL that begins or ends with one of them names the whole path itself.
+#[must_use]
+pub fn paths_below(url: &str, lines: &[impl AsRef<str>]) -> Vec<String> {
+    let own = path_of(url).trim_end_matches('/');
+    let parts = || lines.iter().map(|line| split(line.as_ref()));
+    let names_it = |path: &str| {
+        own.ends_with(path)
+            || own
+                .strip_prefix(path.trim_end_matches('/'))
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    let is_whole = parts().any(|(_, path)| path.is_some_and(names_it));
+    let below = |(method, path): (Option<&str>, Option<&str>)| {
+        let path = path.filter(|_| !is_whole).unwrap_or_default();
+        let method = method.map_or_else(String::new, |method| format!("{method} "));
+        format!("{method}{own}{path}")
+    };
+    let mut all: Vec<String> = parts().map(below).collect();
+    all.dedup();
+    all
 }
 
 /// A host as an owner types it: `host`, `host:port` or a URL; over TLS unless it is of this machine.
@@ -122,6 +144,23 @@ pub fn is_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_lie_below_the_owners_own() {
+        let lines = ["/v1", "/backend-api/codex"];
+        let below = |url| paths_below(url, &lines);
+        assert_eq!(below("https://api.example.com"), lines);
+        assert_eq!(below("https://api.example.com/"), lines);
+        let own = ["/c/v1", "/c/backend-api/codex"];
+        assert_eq!(below("http://127.0.0.1:4177/c/"), own);
+        assert_eq!(below("/c"), own);
+        for whole in ["/v1", "/c/v1", "/v1/account/model", "/backend-api/codex"] {
+            assert_eq!(below(whole), [whole]);
+        }
+        // Another segment.
+        assert_eq!(below("/v10")[0], "/v10/v1");
+        assert_eq!(paths_below("/c", &["GET /menu"]), ["GET /c/menu"]);
+    }
 
     #[test]
     fn an_owners_host_is_read_as_a_browser_would() {
