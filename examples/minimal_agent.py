@@ -6,6 +6,7 @@ PLEXUS_ENROLL_CODE redeems a one-time code, once; the credential goes to $PLEXUS
 PLEXUS_URL is the gateway's address: http://127.0.0.1:7077 if it is not set.
 """
 
+import http.client
 import json
 import os
 import sys
@@ -26,9 +27,14 @@ def send(method, path, headers, body=None):
         with OPENER.open(request, timeout=120) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as refused:
-        return json.load(refused)
-    except (OSError, ValueError) as error:
+        try:
+            return json.load(refused)
+        except ValueError:
+            sys.exit(f"{URL} answered {refused.code} without JSON: set PLEXUS_URL to the gateway's address.")
+    except (urllib.error.URLError, http.client.InvalidURL, ValueError) as error:
         sys.exit(f"No gateway answers at {URL} ({error}): start it (plexusctl service install), or set PLEXUS_URL.")
+    except (OSError, http.client.HTTPException) as error:
+        sys.exit(f"{URL} broke off ({error}): what was asked may be done. Its owner sees it: plexusctl activity.")
 
 
 def credential():

@@ -35,6 +35,13 @@ impl Lent {
         ])
     }
 
+    /// How many processes of it there are.
+    fn servers(&self) -> usize {
+        let all = self.gateway.workers().into_iter();
+        all.filter(|process| "plexus-mcp-odd".starts_with(&process.name))
+            .count()
+    }
+
     pub(crate) fn agent(&self) -> Agent {
         self.gateway.agent_with("caller", &["odd.say", "odd.do"])
     }
@@ -747,12 +754,13 @@ fn messages_of_others_are_read() {
     for _ in 0..2 {
         assert_eq!(lent.done(&agent, &input)["output"]["text"], "served");
     }
-    // One that hears no more after its answer costs the next call, and no other.
+    // One that hears no more after its answer costs the next call time, and no call.
     let input = json!({"sends": [format!("{answer}\n"), "deaf"]});
     assert_eq!(lent.done(&agent, &input)["output"]["text"], "served");
-    lent.done(&agent, &json!({"n": 2}));
-    let next = lent.done(&agent, &json!({"n": 3}));
-    assert_contains(&next["output"]["text"].to_string(), "got");
+    for n in 2..4 {
+        let next = lent.done(&agent, &json!({ "n": n }));
+        assert_contains(&next["output"]["text"].to_string(), "got");
+    }
     // A line that cannot be one is told, and ends the server.
     for broken in [
         format!("Loading… {answer}\n"),
@@ -996,6 +1004,7 @@ fn slow_servers_are_waited_for() {
             lent.folder.write("slow", "");
             std::thread::scope(|scope| {
                 let add = scope.spawn(|| lent.add());
+                until_true("a server that starts", || lent.servers() == 1);
                 lets_go(&lent.folder);
                 add.join().expect("a command").expect_ok();
             });
@@ -1032,16 +1041,11 @@ fn read_that_its_client_cancels_ends_at_the_server() {
     let lent = Lent::odd();
     let agent = lent.agent();
     let mut client = lent.client(&agent);
-    let servers = || {
-        let all = lent.gateway.workers().into_iter();
-        all.filter(|process| "plexus-mcp-odd".starts_with(&process.name))
-            .count()
-    };
     let call = json!({"name": "odd_say", "arguments": {"hang": true}});
     let id = client.send("tools/call", call);
-    until_true("a server of the read", || servers() == 1);
+    until_true("a server of the read", || lent.servers() == 1);
     client.notify("notifications/cancelled", json!({"requestId": id}));
-    until_true("the end of that server", || servers() == 0);
+    until_true("the end of that server", || lent.servers() == 0);
     // The control: the next read has one of its own.
     let read = client.call("odd_say", json!({"n": 1}));
     assert_contains(&read["content"][0]["text"].to_string(), "got");

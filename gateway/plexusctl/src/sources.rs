@@ -211,9 +211,11 @@ pub(crate) async fn confirm_removal(
     source: &SourceId,
     yes: bool,
 ) -> Result<(), Stop> {
-    if yes || !desk.can_ask() {
+    // A script has said it by running the command; a person who wants JSON says it with the flag.
+    if yes || !desk.caller.terminal {
         return Ok(());
     }
+    there(owner, source).await?;
     let grants = owner.call(&ListGrants {}).await?.grants;
     let question = removal(source, grants_on(&grants, source).count());
     confirm(desk, &question, "--yes")

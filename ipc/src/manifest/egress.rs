@@ -193,7 +193,7 @@ impl Egress {
             return Ok(self.paths.clone());
         };
         let path = path_of(url.trim());
-        match is_path(path) && !path.contains(['?', '#']) {
+        match is_path(path) && !url.contains(['?', '#']) {
             true => Ok(paths_below(path, &self.paths)),
             false => Err("a URL with more than a plain path behind its host"),
         }

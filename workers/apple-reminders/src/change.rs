@@ -255,6 +255,7 @@ impl Change {
                 None => Act::Remove(now),
                 Some(before) => Act::Restore(now, before),
             },
+            (None, Some(_)) if record.after.is_none() && is_undone => return Err(ALREADY_UNDONE),
             // An addition that was taken back comes again, under another id.
             (None, Some(before)) if record.after.is_none() => Act::Add(before),
             _ if is_undone => return Err(ALREADY_UNDONE),

@@ -188,6 +188,9 @@ async fn created_reminder_is_in_the_default_list_and_taken_back() {
     assert_eq!(home.undo(9, 3).await, Err(transport("not_undoable")));
     assert_eq!(home.undo(4, 2).await.unwrap()["removed"], false);
     assert!(titles().await.contains(&title.to_owned()));
+    // It came again under another id, and comes once.
+    assert_eq!(home.undo(5, 2).await, Err(changed("already_undone")));
+    assert_eq!(titles().await.len(), 3);
 }
 
 #[tokio::test]

@@ -66,11 +66,13 @@ impl Program for ClaudeCode {
             false if model.egress.bearer => ("CLAUDE_CODE_OAUTH_TOKEN", credential.to_owned()),
             false => ("ANTHROPIC_API_KEY", credential.to_owned()),
         };
+        // It asks for /v1/messages below its base.
+        let path = model.path.strip_suffix("/v1").unwrap_or(&model.path);
         vec![
             ("CLAUDE_CONFIG_DIR", home.to_string_lossy().into_owned()),
             (
                 "ANTHROPIC_BASE_URL",
-                format!("http://127.0.0.1:{}{}", model.egress.port, model.path),
+                format!("http://127.0.0.1:{}{path}", model.egress.port),
             ),
             credential,
         ]
@@ -208,6 +210,7 @@ mod tests {
             base.unwrap().1
         };
         assert_eq!(base("/claude"), "http://127.0.0.1:7078/claude");
+        assert_eq!(base("/claude/v1"), "http://127.0.0.1:7078/claude");
         assert_eq!(base(""), "http://127.0.0.1:7078");
     }
 

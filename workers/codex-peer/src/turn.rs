@@ -156,7 +156,7 @@ impl Codex {
             "model_providers.plexus={{name=\"plexus\",base_url=\"http://127.0.0.1:{}{}\",wire_api=\"responses\",\
              env_key=\"PLEXUS_EGRESS_KEY\",request_max_retries=2,stream_max_retries=2}}",
             self.egress.port,
-            paths_below(&self.server, &["/v1"])[0]
+            paths_below(self.server.trim(), &["/v1"])[0]
         );
         // A text of JSON is one of TOML.
         let [program, address] = [&server.program, &server.address].map(|path| json!(path));

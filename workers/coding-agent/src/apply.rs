@@ -185,9 +185,12 @@ impl Folder {
             if !matches!(standing, Ok(Standing::Applied)) {
                 waiting.push(change.clone());
             }
+            if waiting.len() > MOST_FILES {
+                return Err(ApplyError::TooMuch);
+            }
         }
         if waiting.is_empty() && !files.is_empty() {
-            return Err(ApplyError::AlreadyApplied(self.applied_by(id)));
+            return Err(ApplyError::AlreadyApplied(self.applied_by(id, &files)));
         }
         let files = waiting;
         let planned = self.planned(id.to_owned(), files, is_over);
@@ -200,12 +203,11 @@ impl Folder {
         })
     }
 
-    /// The last call that brought files of a change set into the folder.
-    fn applied_by(&self, id: &str) -> Option<AuditId> {
-        let files = self.sets.get(id).ok()?.files;
+    /// The last call that brought all these files of a change set into the folder; none where several did.
+    fn applied_by(&self, id: &str, files: &[FileChange]) -> Option<AuditId> {
         // An undo has the same set, and its files the other way round.
         let applies = |(_, applied): &(AuditId, Applied)| {
-            applied.set == id && applied.files.iter().any(|file| files.contains(file))
+            applied.set == id && files.iter().all(|file| applied.files.contains(file))
         };
         let history = self.history().ok()?;
         let last = history.into_iter().rev().find(applies);
@@ -925,7 +927,10 @@ mod tests {
         assert_eq!(rest, ["b"]);
         scene.apply(&call(2), |_| ()).unwrap();
         let whole = scene.apply(&call(3), |_| ()).unwrap_err();
-        assert!(matches!(&whole, ApplyError::AlreadyApplied(Some(by)) if *by == call(2)));
+        // No one call's undo takes both back.
+        assert!(matches!(&whole, ApplyError::AlreadyApplied(None)));
+        let again = named("a").unwrap_err();
+        assert!(matches!(&again, ApplyError::AlreadyApplied(Some(by)) if *by == call(1)));
         // Somebody's own change is no apply.
         write(&scene.dir.path().join("folder"), "a", "mine");
         let changed = scene.apply(&call(4), |_| ()).unwrap_err();

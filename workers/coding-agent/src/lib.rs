@@ -89,6 +89,7 @@ impl ModelServer {
     }
 
     pub(crate) fn new(egress: EgressAccess, server: &str, login: &str) -> Self {
+        let server = server.trim();
         let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
         let path = rest.find('/').map_or("", |at| &rest[at..]);
         Self {

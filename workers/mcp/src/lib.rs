@@ -382,7 +382,9 @@ impl McpServer {
         let next = match error {
             // One that is not added yet has no pins.
             SessionError::Unauthorized(_) if self.pins.tools.is_empty() => {
-                "; a server that is added without a secret asks you to sign in".to_owned()
+                format!(
+                    "; added without a secret, it asks you to sign in; where it is lent already: plexusctl mcp login {source}, or plexusctl sources secret {source} NAME"
+                )
             }
             SessionError::Unauthorized(_) => format!(
                 "; the owner signs in with plexusctl mcp login {source}, or sets a secret with plexusctl sources secret {source} NAME"

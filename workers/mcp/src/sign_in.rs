@@ -100,7 +100,17 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
     let challenge = match Session::at(Http::new(place.clone())).await {
         Err(SessionError::Unauthorized(challenge)) => challenge,
         // Whether it wants one is not known.
-        Err(SessionError::NoWay(why)) => return Err(why),
+        Err(
+            why @ (SessionError::NoWay(_)
+            | SessionError::Late
+            | SessionError::Silent
+            | SessionError::Ended(_)
+            | SessionError::Pipe(_)
+            | SessionError::TooLong),
+        ) => return Err(why.to_string()),
+        Err(SessionError::Status(refusal)) if refusal.status >= 500 => {
+            return Err(refusal.to_string());
+        }
         begun => {
             if let Ok(session) = begun {
                 session.end().await;

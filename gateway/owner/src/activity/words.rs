@@ -131,6 +131,12 @@ fn why(call: &ActivityCall) -> String {
         ("precondition_changed", "unread") => {
             return "it had not read what it would replace".to_owned();
         }
+        ("precondition_changed", "already_undone") => {
+            return "it was taken back already".to_owned();
+        }
+        ("precondition_changed", "already_applied") => {
+            return "it was applied already".to_owned();
+        }
         ("precondition_changed" | "transport_error", reason)
             if let Some(words) = of_program(reason) =>
         {
@@ -169,12 +175,12 @@ fn why(call: &ActivityCall) -> String {
 /// What a program that a source runs met before its first step, by its worker's detail.
 fn of_program(detail: &str) -> Option<&'static str> {
     Some(match detail {
-        "agent_failed" => "the program that the source runs did not start, or ended without a word",
+        "agent_failed" => "the program that the source runs failed",
         "agent_killed" => "the program that the source runs was ended from outside",
-        "out_of_time" => "its time was over before it began",
+        "out_of_time" => "its time was over",
         "key_refused" => "the model server does not accept the key or the sign-in",
         "model_refused" => "the model server refuses the model",
-        "turn_failed" => "the model server failed at it",
+        "turn_failed" => "the model server or its program failed at it",
         "no_host_tools" => "the program cannot use tools of the gateway",
         "over_limit" => "it went beyond a limit",
         "disk_full" => "the disk is full",
@@ -313,7 +319,7 @@ mod tests {
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "codex.run", "code": "precondition_changed",
                     "reason": "agent_failed"}),
-                "was refused codex.run: the program that the source runs did not start, or ended without a word",
+                "was refused codex.run: the program that the source runs failed",
             ),
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed",

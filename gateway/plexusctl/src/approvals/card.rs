@@ -14,29 +14,43 @@ use plexus_client::{Stop, span, text};
 use plexus_owner::pending::{
     Ask, BriefCard, Card, Form, GrantCard, Heading, Item, Kind, MadePlan, OnApproval, Plan, Preview,
 };
-use plexus_protocol::{CapabilityId, Timestamp, Verb};
+use plexus_protocol::{CapabilityId, PendingId, Timestamp, Verb};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
 /// How much of one text is shown.
-struct Room {
+struct Room<'i> {
     lines: usize,
     /// Of one line.
     characters: usize,
+    /// Whose whole card shows the rest.
+    item: Option<&'i PendingId>,
 }
 
-const SHORT: Room = Room {
-    lines: 200,
-    characters: 2_000,
-};
 /// All of it: a yes allows all of it.
-const WHOLE: Room = Room {
+const WHOLE: Room<'static> = Room {
     lines: usize::MAX,
     characters: usize::MAX,
+    item: None,
 };
+
+impl<'i> Room<'i> {
+    /// That of a card which is read at a glance.
+    const fn short(item: &'i PendingId) -> Self {
+        Self {
+            lines: 200,
+            characters: 2_000,
+            item: Some(item),
+        }
+    }
+}
+
 /// What shows the rest of what is cut.
-const SHOWS_ALL: &str = "plexusctl approvals show --all";
+fn shows_all(item: &PendingId) -> String {
+    format!("plexusctl approvals show --all {item}")
+}
+
 /// Characters of one value of an input that has a diff of its own.
 const MAX_VALUE: usize = 60;
 
@@ -67,11 +81,11 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
             if all.len() > 1 {
                 heading(&mut card, "about", &text::line(id.as_str()));
             }
-            happens(&mut card, ask);
+            happens(&mut card, ask, &item.heading.pending_id);
         }
     }
     answers::before(&mut card, of, now);
-    answers::differs(&mut card, of, now, false);
+    answers::differs(&mut card, of, now, Some(&item.heading.pending_id));
     if !of.has_failed() {
         answers::offers(&mut card, &of.choices);
     }
@@ -169,7 +183,7 @@ fn wanted(card: &mut String, of: &GrantCard, id: &CapabilityId) {
 }
 
 /// What would happen, and which answers there are.
-fn happens(card: &mut String, ask: &Ask) {
+fn happens(card: &mut String, ask: &Ask, item: &PendingId) {
     let has_diff = matches!(&ask.plan, Plan::Made(plan) if plan.preview.diff.is_some());
     match &ask.input {
         None | Some(Value::Null) => {}
@@ -180,7 +194,7 @@ fn happens(card: &mut String, ask: &Ask) {
         Some(input) => member(card, 1, "input", input),
     }
     if let Some(plan) = plan::made(card, ask) {
-        planned(card, ask, plan);
+        planned(card, ask, plan, item);
     }
     if let Some(permits) = plexus_sheet::permits(ask) {
         heading(card, "  permits", &permits.paint(text::line));
@@ -189,7 +203,7 @@ fn happens(card: &mut String, ask: &Ask) {
 }
 
 /// What a preview shows beside its headline and its facts.
-fn change_of(card: &mut String, preview: &Preview, room: &Room) {
+fn change_of(card: &mut String, preview: &Preview, room: &Room<'_>) {
     if let Some(diff) = &preview.diff {
         let bar = match preview.form {
             Form::Diff => CHANGE,
@@ -203,7 +217,7 @@ fn change_of(card: &mut String, preview: &Preview, room: &Room) {
     object(card, 2, &preview.rest);
 }
 
-fn planned(card: &mut String, ask: &Ask, plan: &MadePlan) {
+fn planned(card: &mut String, ask: &Ask, plan: &MadePlan, item: &PendingId) {
     let preview = &plan.preview;
     let headline = &preview.headline;
     heading(card, "  plan", &text::line(headline));
@@ -215,7 +229,7 @@ fn planned(card: &mut String, ask: &Ask, plan: &MadePlan) {
         let label = format!("    {}", text::short(&fact.name, 80));
         heading(card, &label, &text::line(&fact.value));
     }
-    change_of(card, preview, &SHORT);
+    change_of(card, preview, &Room::short(item));
     object(card, 2, &plan.rest);
     for warning in plexus_sheet::warnings(ask, plan) {
         heading(card, "  WARNING", &warning.paint(text::line));
@@ -310,13 +324,16 @@ fn member(card: &mut String, depth: usize, name: &str, value: &Value) {
 const TEXT: char = '│';
 
 /// A text of several lines, each behind a bar.
-fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {
+fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room<'_>) {
+    let shown_by = room
+        .item
+        .map_or_else(String::new, |item| format!(": {}", shows_all(item)));
     let mut lines = text::lines(said);
     for line in lines.by_ref().take(room.lines) {
         let cut: String = line.chars().take(room.characters).collect();
         let rest = line.chars().count() - cut.chars().count();
         let more = if rest > 0 {
-            format!(" … {rest} more characters: {SHOWS_ALL}")
+            format!(" … {rest} more characters{shown_by}")
         } else {
             String::new()
         };
@@ -324,7 +341,7 @@ fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {
     }
     let rest = lines.count();
     if rest > 0 {
-        let _ = writeln!(card, "{indent}  … {rest} more lines: {SHOWS_ALL}");
+        let _ = writeln!(card, "{indent}  … {rest} more lines{shown_by}");
     }
     if !said.ends_with('\n') && said.contains('\n') {
         let _ = writeln!(card, "{indent}  (no line break at the end)");

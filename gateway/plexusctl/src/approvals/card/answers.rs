@@ -1,10 +1,10 @@
 //! The answers that a card offers, and what it differs in from the last one that was approved. The words are the
 //! gateway's; here they are printed.
 
-use super::{CHANGE, SHOWS_ALL, heading};
+use super::{CHANGE, heading, shows_all};
 use plexus_client::{span, text};
 use plexus_owner::pending::{Choice, GrantCard};
-use plexus_protocol::{Timestamp, TrustWindow};
+use plexus_protocol::{PendingId, Timestamp, TrustWindow};
 use std::fmt::Write as _;
 
 /// Lines of one side of a change that the short card shows.
@@ -56,8 +56,14 @@ pub(super) fn before(card: &mut String, of: &GrantCard, now: Timestamp) {
     }
 }
 
-/// What the call differs in from the last one that was approved.
-pub(super) fn differs(card: &mut String, of: &GrantCard, now: Timestamp, whole: bool) {
+/// What the call differs in from the last one that was approved. `cut_of` is the item whose whole card shows what is left out
+/// here; without it nothing is.
+pub(super) fn differs(
+    card: &mut String,
+    of: &GrantCard,
+    now: Timestamp,
+    cut_of: Option<&PendingId>,
+) {
     let Some(differs) = &of.differs else {
         return;
     };
@@ -81,14 +87,14 @@ pub(super) fn differs(card: &mut String, of: &GrantCard, now: Timestamp, whole: 
             let Some(said) = side else {
                 continue;
             };
-            let most = if whole { usize::MAX } else { FEW };
+            let most = cut_of.map_or(usize::MAX, |_| FEW);
             let mut lines = text::lines(if said.is_empty() { "\n" } else { said });
             for line in lines.by_ref().take(most) {
                 let _ = writeln!(card, "    {CHANGE} {sign}{line}");
             }
             let rest = lines.count();
-            if rest > 0 {
-                let _ = writeln!(card, "    … {rest} more lines: {SHOWS_ALL}");
+            if let (1.., Some(item)) = (rest, cut_of) {
+                let _ = writeln!(card, "    … {rest} more lines: {}", shows_all(item));
             }
         }
     }

@@ -48,7 +48,7 @@ pub(in super::super) fn render(item: &Item, now: Timestamp) -> String {
     let grant = item.card.grant();
     if let Some(of) = grant {
         answers::before(&mut card, of, now);
-        answers::differs(&mut card, of, now, true);
+        answers::differs(&mut card, of, now, None);
     }
     for choice in item.card.choices() {
         let said = format!("{} ({})", choice.window.kind(), text::line(&choice.words));
@@ -331,7 +331,7 @@ card: cd
         assert_eq!(card.matches("┃ x\n").count(), 600);
         let short = super::super::render(&read(item), now());
         for said in ["… 1000 more characters", "… 401 more lines"] {
-            let said = format!("{said}: plexusctl approvals show --all");
+            let said = format!("{said}: plexusctl approvals show --all pend_");
             assert!(short.contains(&said), "{said}: {short}");
         }
     }

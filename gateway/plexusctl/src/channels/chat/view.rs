@@ -124,7 +124,10 @@ fn rule_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
             Some(channel) if channel.is_left => format!("{LEFT}: it takes no message"),
             Some(channel) if channel.is_archived => "archived: takes no message".to_owned(),
             Some(channel) => match &channel.keys {
-                Some(keys) => format!("{keys}: plexusctl channels members {}", channel.key.1),
+                Some(keys) => {
+                    let (source, id) = &channel.key;
+                    format!("{keys}: plexusctl channels --source {source} members {id}")
+                }
                 None if channel.up > 0 => "MORE BELOW: End".to_owned(),
                 None => "write to all members".to_owned(),
             },
