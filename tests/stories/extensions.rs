@@ -542,7 +542,11 @@ fn manifest_that_asks_for_more_is_refused() {
             |m, _| set(m, "/capabilities/0/route/timeoutMs", json!(3_600_000)),
             "not 1 to 600,000 ms",
         ),
-        ("a shell", |m, _| bin(m, Path::new("sh")), "link"),
+        (
+            "a shell",
+            |m, _| bin(m, Path::new("sh")),
+            "sh runs what its arguments",
+        ),
         (
             "a shell by its file",
             |m, _| bin(m, Path::new("/usr/bin/dash")),
