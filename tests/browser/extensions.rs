@@ -131,6 +131,12 @@ fn server_is_looked_at_before_it_is_lent() {
     // A tool that is classed as a read is one once it was looked at so.
     browser.see("#reads summary").click();
     browser.see("#reads [value=peek]").click();
+    let _ = browser.see(&format!("{form} [value=add]:disabled"));
+    // Another look at the form takes no ticks along: they may be of another server's tools.
+    browser.see(&format!("{form} [value=preview]")).click();
+    browser.see("#reads:not([open]) summary").click();
+    let _ = browser.see("#reads [value=peek]:not(:checked)");
+    browser.see("#reads [value=peek]").click();
     browser.see("#reads [value=preview]").click();
     let _ = browser.see("#reads [value=peek]:checked");
     browser

@@ -107,7 +107,8 @@ fn folder_that_cannot_be_lent_says_why() {
     browser.see("[data-steps] [value=preview]").click();
     browser.reads("[data-steps] [data-notice]", "/no/such/folder");
     assert!(browser.sees("[data-steps] [value=add]").is_none());
-    // It is there again after another page.
+    browser.see("[name=write]").click();
+    // The text is there again after another page; what it gives is chosen anew.
     browser.see("#overview").click();
     browser.reads("#card h2", "Overview");
     browser.see("#lend").click();
@@ -115,6 +116,7 @@ fn folder_that_cannot_be_lent_says_why() {
         let typed = browser.run("return document.querySelector('#l-path')?.value");
         (typed == "/no/such/folder").then_some(())
     });
+    let _ = browser.see("[name=write]:not(:checked)");
 }
 
 fn adds_servers(keys: bool) {

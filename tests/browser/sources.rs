@@ -121,7 +121,9 @@ fn folder_is_added_changed_disabled_and_removed() {
     act(browser, "notes", "remove");
     browser.reads("[data-source=notes]", "Really remove it");
     assert_eq!(source(&scene, "notes")["enabled"], true);
-    act(browser, "notes", "remove");
+    browser
+        .see("[data-source=notes] [data-act=remove]:not([data-fresh])")
+        .click();
     browser.loses("[data-source=notes]");
     assert_eq!(source(&scene, "notes"), Value::Null);
     is_well(&scene);

@@ -26,6 +26,7 @@
   let wanted = null;      // id of the request that is on its way
   let at = '';            // address of the open page; empty where requests are shown
   let said = '';          // what fills it
+  let shownOf = null;     // what fills `#card`: the address or the id of the request that what is typed there is kept by
   let known = new Map();  // id -> revision of what waits
   let shown = { queue: '', glance: '' };
   let mine = new Set();   // ids decided here
@@ -35,12 +36,16 @@
   let fresh = true;       // nothing was shown yet: what waits is not news
   let lost = null;        // since when the gateway has not answered
   let elsewhere = false;  // another tab of this browser signed out
-  const drafts = new Map(); // address, or id of a request -> what was typed there when it was left: brought back there
+  const drafts = new Map(); // address, or id of a request -> the text that was typed there when it was left: brought back there
   let leaving = false;    // the owner signs out: what was asked before is refused and says nothing new
 
   // Tabs of one browser share its session: each hears why it ended.
   const TABS = new BroadcastChannel('plexus-tabs');
-  TABS.onmessage = (event) => { if (event.data === 'signed out') elsewhere = true; };
+  TABS.onmessage = (event) => {
+    if (event.data !== 'signed out') return;
+    elsewhere = true;
+    drafts.clear();
+  };
 
   async function call(path, body, method, wait) {
     const headers = { 'x-plexus-tab': sessionStorage.getItem(TAB) || '' };
@@ -62,8 +67,8 @@
       if (!leaving && !$('desk').hidden) {
         keepDraft();
         const why = elsewhere ? 'you signed out in another tab' : 'the session ended, or the gateway was restarted';
-        const kept = drafts.has(draftNow());
-        signedOut(`You are signed out: ${why}.${kept ? ' What you typed is back when you paste the key here, secrets excepted.' : ''}`);
+        const kept = drafts.has(shownOf);
+        signedOut(`You are signed out: ${why}.${kept ? ' What you typed is back when you paste the key here; secrets, numbers and choices are not.' : ''}`);
       }
       throw new Error('signed out');
     }
@@ -85,7 +90,7 @@
     back();
     followed.clear();
     turn += 1;
-    open = wanted = null;
+    open = wanted = shownOf = null;
     at = said = '';
     known = new Map();
     shown = { queue: '', glance: '' };
@@ -121,41 +126,35 @@
     route(history.state?.y);
   }
 
-  // --- what is typed outlives the session and other pages: it is in this script alone, and no secret is ---
+  // --- text that is typed outlives the session and other pages: it is in this script alone, and no secret is ---
 
   const DRAFTS = 20;
-  const allFields = () => [...$('card').querySelectorAll('form:not([data-filter]) :is(input, select, textarea)')];
-  const fieldsOf = () => allFields().filter((field) => field.type !== 'password' && !('secret' in field.dataset));
-  const isBox = (field) => field.type === 'checkbox' || field.type === 'radio';
-  const partOf = (field) => field.id || [field.name, field.dataset.narrow, field.dataset.name, field.dataset.value, isBox(field) && field.value].join();
+  // Text alone, each field with its id: a box or a choice that gives something is chosen anew by who comes back, and a grant
+  // is not brought back with a part of its limits. Of a request's card it is the reason.
+  const KEPT = 'form:not([data-filter], [data-answer]) :is(input[type=text], textarea):not([data-secret], [data-limits]), #reason';
+  const fieldsOf = () => [...$('card').querySelectorAll(KEPT)];
   const addressNow = () => location.pathname + location.search;
-  const draftNow = () => open || at || addressNow();
 
-  // A box that gives or takes something is ticked anew by who comes back: text alone is kept of a page that was left.
-  function keepDraft(isLeft) {
-    const typed = fieldsOf().filter((field) => isTouched(field)
-      && !(isLeft && (field.dataset.narrow || field.closest('[data-many], [data-apply]') || (open && isBox(field)))));
-    if (!typed.length) return;
-    drafts.set(draftNow(), typed.map((field) => [partOf(field), isBox(field) ? field.checked : field.value]));
+  function keepDraft() {
+    const typed = fieldsOf().filter(isTouched);
+    if (!shownOf || !typed.length) return;
+    drafts.set(shownOf, new Map(typed.map((field) => [field.id, field.value])));
     if (drafts.size > DRAFTS) drafts.delete(drafts.keys().next().value);
   }
   function bringBack() {
-    const kept = drafts.get(draftNow());
-    // Its fields come with its preview.
-    if (!kept || 'making' in current().dataset) return;
-    const typed = new Map(kept);
-    drafts.delete(draftNow());
+    const typed = drafts.get(shownOf);
+    if (!typed) return;
+    drafts.delete(shownOf);
     for (const field of fieldsOf()) {
-      if (field.disabled || !typed.has(partOf(field))) continue;
-      if (isBox(field)) field.checked = typed.get(partOf(field));
-      else field.value = typed.get(partOf(field));
+      if (field.disabled || !typed.has(field.id)) continue;
+      field.value = typed.get(field.id);
       for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
     }
-    for (const form of $('card').querySelectorAll('form[data-answer]')) sum(form);
   }
   // A page that is loaded anew keeps nothing: the browser asks first.
+  const WRITTEN = 'form:not([data-filter]) :is(input:not([type=checkbox], [type=radio]), select, textarea)';
   window.addEventListener('beforeunload', (event) => {
-    if (!$('desk').hidden && allFields().some((field) => isTouched(field) && !isBox(field))) event.preventDefault();
+    if (!$('desk').hidden && [...$('card').querySelectorAll(WRITTEN)].some(isTouched)) event.preventDefault();
   });
 
   // A browser opens few connections to one host, and each stream keeps one: a page that nobody sees has none.
@@ -309,7 +308,7 @@
     here();
     const first = [...known.keys()].find((id) => !mine.has(id));
     if (first) return load(first);
-    open = null;
+    open = shownOf = null;
     $('card').replaceChildren();
     quiet();
   }
@@ -323,7 +322,10 @@
     if (mine !== turn) return;
     if (!answer.ok) {
       if (open === id) open = null;
-      return answer.status !== 404;
+      if (answer.status !== 404) return true;
+      if (owed?.id === id && owed.over) note(owed.over).classList.add('bad');
+      owed = null;
+      return false;
     }
     at = said = '';
     const text = await html(answer);
@@ -333,7 +335,7 @@
     const kept = before?.querySelector('[data-notice]:not([hidden])')?.textContent;
     const inside = $('card').contains(document.activeElement);
     const on = inside && document.activeElement.id;
-    open = id;
+    open = shownOf = id;
     quiet();
     fill($('card'), text);
     mark();
@@ -493,6 +495,7 @@
         if (act === 'once' && !card.dataset.yes) follow(id, { title, line });
         for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
         known.delete(id);
+        drafts.delete(id);
         open = seen = null;
         if (location.pathname.startsWith(REQUESTS)) {
           await next();
@@ -502,9 +505,10 @@
       }
       mine.delete(id);
       const over = 'Your answer did not count: this was decided already, or waits no longer.';
-      if (said.error.code === 'card_changed') await load(id, `Not approved. ${CHANGED}`, over);
-      else if (reply.status === 404) await load(id, `Nothing was decided: ${said.error.message}`, over);
-      else notice(form, `Nothing was decided: ${said.error.message}`);
+      const isChanged = said.error.code === 'card_changed';
+      const why = isChanged ? `Not approved. ${CHANGED}` : `Nothing was decided: ${said.error.message}`;
+      if (!isChanged && reply.status !== 404) notice(form, why);
+      else if (await load(id, why, over) === false) soon();
     } catch {
       mine.delete(id);
       if (form.isConnected) notice(form, 'The gateway did not answer. Whether this was decided is not known; see the list.');
@@ -589,6 +593,8 @@
     if (outcome === 'done') batch.done += 1;
     else batch.failed.push([id, batch.names.get(id) + (outcome === 'unknown' ? ' (not known)' : '')]);
     const { done, failed, line } = batch;
+    // One that other notes have pushed out comes back for what failed alone.
+    if (!line.isConnected && outcome === 'done') return;
     const shown = line.isConnected ? line : (batch.line = note(batch.words));
     shown.textContent = `${batch.words}: ${done} done${failed.length ? `, ${failed.length} not: ` : ''}`;
     linked(shown, failed);
@@ -656,7 +662,7 @@
 
   // Shows what this address is of, from `y` down where it was read before.
   async function route(y) {
-    keepDraft(true);
+    keepDraft();
     const path = here();
     $('found').hidden = true;
     const one = /^\/admin\/approvals(?:\/([^/]+))?$/.exec(path);
@@ -675,7 +681,7 @@
   async function page(path, y) {
     const now = ++turn;
     const again = at === path;
-    keepDraft(true);
+    keepDraft();
     at = path;
     open = seen = wanted = null;
     const answer = await call(inside(path));
@@ -699,6 +705,7 @@
   function place(text, again) {
     const before = acts();
     fill($('card'), said = text);
+    shownOf = at;
     if (again && before !== acts()) settle(current());
   }
 
@@ -716,6 +723,7 @@
     article.firstChild.tabIndex = -1;
     article.lastChild.href = HOME;
     $('card').replaceChildren(article);
+    shownOf = null;
     article.firstChild.focus();
   }
 
@@ -780,9 +788,10 @@
     button.dataset.sureNow = words;
     button.textContent = button.dataset.sure;
     settle(button);
-    setTimeout(() => { if (!('busy' in button.dataset)) disarm(button); }, ARMED);
+    button.armed = setTimeout(() => { if (!button.closest('[data-busy]')) disarm(button); }, ARMED);
   }
   function disarm(button) {
+    clearTimeout(button.armed);
     if (!('sureNow' in button.dataset)) return;
     button.textContent = button.dataset.sureNow;
     delete button.dataset.sureNow;
@@ -819,8 +828,10 @@
 
   async function sentForm(form) {
     turn += 1;
+    const key = shownOf;
     const done = await told(form.dataset.formSend, members(form));
     if (!done.ok) return refused(form, done.error, done.why);
+    drafts.delete(key);
     note(form.dataset.done);
     form.reset();
     await page(at);
@@ -828,10 +839,13 @@
 
   // The answer is a page: it holds what no address gives again.
   async function sentForPage(form) {
+    const key = shownOf;
     const answer = await call(form.dataset.formPage, members(form));
     const text = await answer.text();
     if (!answer.ok) return refusedAs(form, JSON.parse(text));
+    drafts.delete(key);
     fill($('card'), said = text);
+    shownOf = null;
     window.scrollTo(0, 0);
     current().querySelector('h2').focus({ preventScroll: true });
     await renew();
@@ -839,10 +853,14 @@
 
   // Looked at first; what is added is what was shown, by its digest.
   const LONG = 120000; // ms: a server is started for it
-  async function stepped(form, step, isBack) {
+  async function stepped(form, step, by, isBack) {
     const seen = form.querySelector('[data-previewed]');
     const body = members(form);
+    const key = shownOf;
     if (step === 'list') delete body.server;
+    // The ticks are of the tools that are shown: they go with no look at another server.
+    const server = JSON.stringify([body.program, body.arguments, body.url, body.block, body.server]);
+    if (step !== 'add' && !(by?.closest('#reads') && seen.server === server)) delete body.reads;
     // Whoever does not wait for a sign-in begins another.
     if (seen.querySelector('[data-awaits]') && !isBack) delete body.signIn;
     if (step !== 'add') {
@@ -854,6 +872,7 @@
       if (asked !== JSON.stringify(members(form))) return notice(form, 'The fields were changed meanwhile: look at it again.');
       if (!answer.ok) return refusedAs(form, JSON.parse(text));
       fill(seen, text);
+      seen.server = server;
       seen.querySelector('h3[tabindex]').focus();
       const place = seen.querySelector('[data-awaits]');
       if (!place) return settle(form);
@@ -863,6 +882,7 @@
     if ('fresh' in form.dataset) return;
     const done = await counting(form, 'Adding…', () => told(`${form.dataset.steps}/add`, body, undefined, LONG));
     if (!done.ok) return refused(form, done.error, done.why);
+    drafts.delete(key);
     const id = done.source.id || done.source;
     note(`${form.dataset.done || 'Added'} — ${id}`);
     if (done.warning) note(`It cannot be used now: ${done.warning}`);
@@ -896,7 +916,7 @@
         return sleep(2000);
       });
       if (!place.isConnected || !now || now.stage === 'waiting') continue;
-      if (now.stage === 'signed-in') return alone(form, () => stepped(form, place.dataset.step, true));
+      if (now.stage === 'signed-in') return alone(form, () => stepped(form, place.dataset.step, null, true));
       place.closest('[data-previewed]').replaceChildren();
       return notice(form, now.why);
     }
@@ -925,10 +945,13 @@
     const reason = act === 'deny' && form.reason.value.trim();
     const items = rows.map((row) => ({ id: row.dataset.id, cardDigest: row.dataset.digest }));
     const title = `${current().querySelector('.agent').textContent}: ${current().querySelector('h2 b').textContent}`;
+    const yes = act === 'approve';
+    const held = yes && 'held' in current().dataset ? ' (done when you let agents go on)' : '';
+    const key = shownOf;
     turn += 1;
     const done = await told(`${INSIDE}/together`, { action: act, items, ...(reason && { reason }) });
     if (!done.answered) return notice(form, done.why);
-    const yes = act === 'approve';
+    drafts.delete(key);
     for (const id of done.decided) { mine.add(id); known.delete(id); }
     form.reset();
     const nameOf = (id) => {
@@ -942,7 +965,7 @@
       linked(line, left.map(({ id, why }) => [id, `${nameOf(id)}. ${why}`]));
       say(line.textContent);
     }
-    const words = `${yes ? 'Approved' : 'Denied'} ${done.decided.length}${left.length ? `, and ${left.length} not` : ''} — ${title}`;
+    const words = `${yes ? 'Approved' : 'Denied'} ${done.decided.length}${held}${left.length ? `, and ${left.length} not` : ''} — ${title}`;
     const batch = { words, line: note(words), done: 0, failed: [], names: new Map(done.decided.map((id) => [id, nameOf(id)])) };
     if (yes) for (const id of done.decided) follow(id, { batch });
     if (!left.length) return go(REQUESTS);
@@ -1017,6 +1040,7 @@
   }
 
   async function saved(form) {
+    const key = shownOf;
     const field = (name) => form.querySelector(`[data-name="${name}"]`);
     const id = form.dataset.source || field('id').value.trim();
     const there = (await told(SOURCE)).sources.find((one) => one.id === id);
@@ -1034,21 +1058,23 @@
     const put = there ? await told(of(id, '/reconfigure'), body)
       : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, onlyNew: true, ...body });
     if (!put.ok) return remedy(form, id, put.why, put.field || put.error?.detail?.field);
+    const revoked = [];
+    const ended = () => (revoked.length ? `The secret is another one, so these grants are revoked: ${revoked.join(', ')}` : '');
     const undo = async (why, name) => {
       if (!there) await told(of(id, ''), undefined, 'DELETE');
+      if (ended()) note(`${id}: ${ended()}`);
       remedy(form, id, `${there ? 'Saved, and' : 'Not added:'} ${why}`, name);
     };
-    const revoked = [];
     for (const [name, value] of secrets) {
       const set = await told(`${API}/secrets/${encodeURIComponent(`${id}.${name}`)}`, { value });
       if (!set.ok) return undo(set.why, name);
       revoked.push(...(set.revoked || []).map((one) => `${one.agentId}: ${one.capabilityId}`));
     }
-    const ended = revoked.length ? `. The secret is another one, so these grants are revoked: ${revoked.join(', ')}` : '';
     const now = await tested(id);
     if (now?.status === 'unavailable') return undo(now.detail);
     if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
-    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended}`);
+    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended() && `. ${ended()}`}`);
+    drafts.delete(key);
     form.reset();
     await sources();
   }
@@ -1131,7 +1157,7 @@
       hit.textContent = 'Copied';
     } else if (hit.dataset.act) {
       const row = hit.closest('[data-source]');
-      if (event.detail > 1) return;
+      if (event.detail > 1 || hit.closest('[data-fresh]')) return;
       await alone(row, () => act(row, hit));
     } else if ('goOn' in hit.dataset) {
       await next();
@@ -1187,7 +1213,7 @@
     } else if (event.target.dataset.formPage) {
       alone(event.target, () => sentForPage(event.target));
     } else if (event.target.dataset.steps) {
-      alone(event.target, () => stepped(event.target, event.submitter?.value));
+      alone(event.target, () => stepped(event.target, event.submitter?.value, event.submitter));
     } else if (event.target.dataset.many) {
       alone(event.target, () => sentMany(event.target));
     } else if ('together' in event.target.dataset) {
@@ -1209,6 +1235,9 @@
   document.addEventListener('change', (event) => {
     const form = event.target.closest('form[data-filter]');
     if (form && event.target.tagName === 'SELECT') filter(form);
+    // With other ticks than it was looked at with it would be refused.
+    const ticks = event.target.closest('#reads');
+    if (ticks) ticks.closest('form').querySelector('[value=add]').disabled = [...ticks.querySelectorAll('input')].some(isTouched);
   });
 
   let finding = null;
@@ -1252,6 +1281,8 @@
 
   document.addEventListener('keydown', (event) => {
     if (event.target.closest('#finder')) return inFinder(event);
+    // A key that is held presses a button once: it confirms nothing.
+    if (event.repeat && event.key === 'Enter' && event.target.closest('button')) return event.preventDefault();
     const field = event.target.closest('input, textarea, select');
     if (field && event.key === 'Enter' && field.form && 'answer' in field.form.dataset) {
       event.preventDefault();

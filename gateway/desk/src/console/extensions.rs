@@ -490,6 +490,6 @@ async fn add_of_client(
 ) -> Result<Response, Refused> {
     let form: ClientForm = sent(request).await?;
     let servers = form.servers().await?;
-    let added = extensions::add(desk, narrowing, form.add(&servers)?).await?;
-    Ok(reply::ok(&added))
+    let added = extensions::add(desk, narrowing, form.add(&servers)?).await;
+    Ok(reply::ok(&added.map_err(|refused| in_page(refused, &[]))?))
 }

@@ -91,6 +91,8 @@ struct Previewed {
     reasons: Vec<ForeignText>,
     /// Tools that the owner may class as reads, each with whether it is one.
     tools: Vec<(ForeignText, bool)>,
+    /// Its program reaches hosts, so none of its tools may be a read.
+    reaches_hosts: bool,
     changes: bool,
 }
 
@@ -109,6 +111,7 @@ pub(super) fn previewed(
         keeps: Vec::new(),
         reasons: Vec::new(),
         tools: Vec::new(),
+        reaches_hosts: false,
         changes: false,
     };
     let page = match seen {
@@ -117,12 +120,13 @@ pub(super) fn previewed(
             tools: server
                 .tools
                 .iter()
-                .filter(|tool| classes && tool.refused.is_none())
+                .filter(|tool| classes && server.server.hosts.is_empty() && tool.refused.is_none())
                 .map(|tool| {
                     let is_read = server.server.reads.contains(&tool.name);
                     (ForeignText::line(&tool.name), is_read)
                 })
                 .collect(),
+            reaches_hosts: classes && !server.server.hosts.is_empty(),
             changes: server.changes.is_some(),
             ..nothing
         },
@@ -257,6 +261,23 @@ impl Paints for Previewed {}
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn tools_of_a_server_with_hosts_offer_no_reads() {
+        let page = |hosts: &[&str]| {
+            let seen = json!({"ok": true, "name": "s", "program": "/bin/s", "url": null, "secrets": [], "arguments": [],
+                "environment": [], "folders": [], "code": [], "hosts": hosts, "reads": [], "network": !hosts.is_empty(),
+                "digest": "d", "resolved": null, "pinned": [], "changeable": [], "serverInfo": {}, "instructions": null,
+                "tools": [{"name": "peek", "description": "", "input": {}, "claims": {}, "verbs": ["execute"],
+                    "cage": "reader", "refused": null}]});
+            let seen: ExtensionPreview = serde_json::from_value(seen).unwrap();
+            previewed(&seen, None, true).unwrap()
+        };
+        let (without, with) = (page(&[]), page(&["api.example.com"]));
+        assert!(without.contains("name=\"reads\""), "{without}");
+        assert!(!with.contains("name=\"reads\""), "{with}");
+        assert!(with.contains("none can be classed as a read"), "{with}");
+    }
 
     /// In every place of a card that is another's, there is text and no markup.
     #[test]
