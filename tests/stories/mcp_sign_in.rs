@@ -13,13 +13,14 @@ use plexus_tests::{
     oauth_web::{Lie, OAuthWeb, OWN_CLIENT, browse},
     programs,
     texts::{assert_contains, assert_lacks},
-    waiting::until,
+    waiting::{PATIENCE, until},
 };
 use serde_json::{Value, json};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 /// Begins a sign-in for `notes`; gives the answer.
@@ -743,6 +744,8 @@ fn visited(gateway: &Gateway, address: &str) -> String {
 struct SdkServer {
     running: Child,
     port: u16,
+    /// What it prints, line by line.
+    said: Receiver<String>,
     _home: Folder,
 }
 
@@ -763,6 +766,7 @@ impl SdkServer {
         let server = Self {
             running: command.spawn().expect("node runs"),
             port,
+            said: mpsc::channel().1,
             _home: home,
         };
         for port in [auth, port] {
@@ -779,36 +783,40 @@ impl SdkServer {
             "server.py",
             include_str!("../fixture/mcp-sign-in/server.py"),
         );
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
         let mut command = programs::command(Path::new("/usr/bin/python3"), &home.path());
         let [packages, _] = coding_agents::python_packages();
         command
-            .args(["server.py", &port.to_string()])
+            .arg("server.py")
             .env("PYTHONPATH", packages)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let server = Self {
-            running: command.spawn().expect("python3 runs"),
-            port,
+        let mut running = command.spawn().expect("python3 runs");
+        let output = BufReader::new(running.stdout.take().expect("its output"));
+        let (told, said) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut lines = output.lines().map_while(Result::ok);
+            lines.try_for_each(|line| told.send(line))
+        });
+        let mut server = Self {
+            running,
+            port: 0,
+            said,
             _home: home,
         };
-        until("the server of the SDK", || {
-            TcpStream::connect(("localhost", port)).ok()
-        });
+        server.port = server.line().parse().expect("a port");
         server
+    }
+    fn line(&self) -> String {
+        let said = self.said.recv_timeout(PATIENCE);
+        said.expect("it says something in time")
     }
     /// Ends every token of the one in Python, but those that renew them.
     fn expire(&mut self) {
         let asked = self.running.stdin.as_mut().expect("its input");
         asked.write_all(b"\n").expect("it runs");
-        let said = self.running.stdout.as_mut().expect("its output");
-        let mut line = [0; "expired\n".len()];
-        said.read_exact(&mut line).expect("it runs");
-        assert_eq!(&line, b"expired\n");
+        assert_eq!(self.line(), "expired");
     }
     fn url(&self) -> String {
         format!("http://localhost:{}/mcp", self.port)

@@ -3,7 +3,8 @@
 //!
 //! A change that was taken back has a mark beside its file, which names the change that did it.
 //!
-//! Invariants: a file is whole or not there; the oldest go when the manifest's bound is reached, each with its mark.
+//! Invariants: a file is whole or not there; the oldest go when the manifest's bound is reached, and the marks that have
+//! no change any more. A mark is for words alone: a change stands or falls without it.
 //!
 //! Must not know: what a change is.
 
@@ -15,7 +16,7 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     marker::PhantomData,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::SystemTime,
 };
 
@@ -93,7 +94,8 @@ impl<R> KeptChanges<R> {
         self.path(intent).with_extension("undone")
     }
 
-    /// Keeps an undo that is done as [`KeptChanges::put`] does, and marks the change `of` as taken back by it.
+    /// Keeps an undo that is done as [`KeptChanges::put`] does, and marks the change `of` as [`KeptChanges::mark_undone`]
+    /// does.
     ///
     /// # Errors
     /// As [`KeptChanges::put`].
@@ -102,7 +104,16 @@ impl<R> KeptChanges<R> {
         R: Serialize,
     {
         self.put(intent, record)?;
-        durable::put(&self.mark(of), intent.as_str().as_bytes())
+        self.mark_undone(intent, of);
+        Ok(())
+    }
+
+    /// Marks the change `of` as taken back by the undo of this intent, which happened. A mark that cannot be written is
+    /// a line of the log: the undo is no less done, and can be taken back.
+    pub fn mark_undone(&self, intent: &AuditId, of: &AuditId) {
+        if let Err(error) = durable::put(&self.mark(of), intent.as_str().as_bytes()) {
+            tracing::warn!(%error, %intent, %of, "a change that was taken back cannot be marked so");
+        }
     }
 
     /// Whether the change of this intent is taken back, by an undo that is not taken back itself.
@@ -122,20 +133,23 @@ impl<R> KeptChanges<R> {
         Err(io::Error::other("the marks lead nowhere"))
     }
 
-    /// Lets go of the oldest beyond what may be kept.
+    /// Lets go of the oldest beyond what may be kept, and of marks without a change.
     ///
     /// # Errors
     /// The system's.
     pub fn prune(&self, kept: KeepLimits) -> io::Result<()> {
-        let mut files = Vec::new();
+        let (mut files, mut marks) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let about = entry.metadata()?;
-            let name = entry.file_name();
-            let extension = Path::new(&name).extension();
-            if about.is_file() && extension.is_some_and(|extension| extension != "undone") {
-                let at = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                files.push((at, about.len(), entry.path()));
+            let path = entry.path();
+            match path.extension() {
+                Some(extension) if about.is_file() && extension == "undone" => marks.push(path),
+                Some(_) if about.is_file() => {
+                    let at = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    files.push((at, about.len(), path));
+                }
+                _ => {}
             }
         }
         files.sort();
@@ -146,11 +160,13 @@ impl<R> KeptChanges<R> {
                 _ => {
                     room = (0, 0);
                     fs::remove_file(path)?;
-                    match fs::remove_file(path.with_extension("undone")) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                        _ => {}
-                    }
                 }
+            }
+        }
+        // Last: one that a kill leaves here goes the next time.
+        for mark in marks {
+            if !mark.with_extension("json").try_exists()? {
+                fs::remove_file(mark)?;
             }
         }
         Ok(())
@@ -203,5 +219,33 @@ mod tests {
         assert!(undone(1));
         store.prune(KeepLimits { mib: 1, changes: 0 }).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn undo_without_a_mark_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = KeptChanges::<String>::new(folder.path().into());
+        let kept = "x".to_owned();
+        fs::create_dir(store.mark(&intent(1))).unwrap();
+        store.put_undo(&intent(2), &kept, &intent(1)).unwrap();
+        assert_eq!(store.get(&intent(2)).unwrap(), Some(kept));
+    }
+
+    #[test]
+    fn mark_goes_with_its_change_and_with_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = KeptChanges::<String>::new(folder.path().into());
+        let kept = "x".to_owned();
+        store.put(&intent(1), &kept).unwrap();
+        store.put_undo(&intent(2), &kept, &intent(1)).unwrap();
+        // Of a change that went before its mark did.
+        store.mark_undone(&intent(2), &intent(3));
+        // What a kill left beside a change.
+        let beside = store.path(&intent(1)).with_extension("new");
+        let file = File::create(&beside).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        store.prune(KeepLimits { mib: 1, changes: 2 }).unwrap();
+        assert!(!beside.exists() && !store.mark(&intent(3)).exists());
+        assert!(store.is_undone(&intent(1)).unwrap());
     }
 }

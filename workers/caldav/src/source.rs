@@ -166,7 +166,10 @@ impl Source for CaldavSource {
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
-        let Some(Ok(kept)) = self.store.as_ref().map(|store| store.get(&intent)) else {
+        let Some(store) = &self.store else {
+            return Verdict::CannotTell;
+        };
+        let Ok(kept) = store.get(&intent) else {
             return Verdict::CannotTell;
         };
         // It is kept before the request leaves.
@@ -179,10 +182,14 @@ impl Source for CaldavSource {
         let Some(calendar) = calendars.all.iter().find(|c| c.id == record.calendar) else {
             return Verdict::CannotTell;
         };
-        match self.server.object(calendar, &record.object).await {
-            Ok(now) => settled(&record, now.as_ref()),
-            Err(_) => Verdict::CannotTell,
+        let Ok(now) = self.server.object(calendar, &record.object).await else {
+            return Verdict::CannotTell;
+        };
+        let verdict = settled(&record, now.as_ref());
+        if let (Verdict::Happened, Some(of)) = (&verdict, &record.takes_back) {
+            store.mark_undone(&intent, of);
         }
+        verdict
     }
 
     async fn health(&self) -> Health {

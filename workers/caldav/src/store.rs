@@ -6,6 +6,7 @@
 //!
 //! Must not know: servers, iCalendar.
 
+use plexus_protocol::AuditId;
 use serde::{Deserialize, Serialize};
 
 pub(crate) type Store = plexus_ipc::worker::KeptChanges<Record>;
@@ -28,6 +29,9 @@ pub(crate) struct Record {
     pub(crate) version: Option<String>,
     /// The server has done it.
     pub(crate) done: bool,
+    /// The change that it takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) takes_back: Option<AuditId>,
 }
 
 /// What was done.

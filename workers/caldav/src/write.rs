@@ -365,6 +365,7 @@ impl Change {
             before: there.map(|object| object.text.clone()),
             version: None,
             done: false,
+            takes_back: self.takes_back.clone(),
         }
     }
 

@@ -120,16 +120,25 @@ impl Source for ObsidianRestSource {
         let Some(kept) = self.kept.clone() else {
             return Verdict::CannotTell;
         };
-        let record = match on_file_thread(move || Ok(kept.get(&intent))).await {
+        let (changes, of) = (kept.clone(), intent.clone());
+        let record = match on_file_thread(move || Ok(changes.get(&of))).await {
             Ok(Ok(Some(record))) => record,
             // It is kept before the request leaves.
             Ok(Ok(None)) => return Verdict::DidNot,
             Ok(Err(_)) | Err(_) => return Verdict::CannotTell,
         };
-        match self.api.get(&record.path).await {
-            Ok(there) => record.verdict(&there),
-            Err(_) => Verdict::CannotTell,
+        let Ok(there) = self.api.get(&record.path).await else {
+            return Verdict::CannotTell;
+        };
+        let verdict = record.verdict(&there);
+        if let (Verdict::Happened, Some(of)) = (&verdict, record.takes_back) {
+            let mark = move || {
+                kept.mark_undone(&intent, &of);
+                Ok(())
+            };
+            let _ = on_file_thread(mark).await;
         }
+        verdict
     }
 
     async fn health(&self) -> Health {

@@ -69,6 +69,9 @@ pub(crate) struct Record {
     /// What it makes of the note; none where the note goes.
     after: Option<Digest>,
     pub(crate) done: bool,
+    /// The change that it takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) takes_back: Option<AuditId>,
 }
 
 /// Why a change cannot be planned.
@@ -247,6 +250,7 @@ impl Planned {
             before: self.before.clone(),
             after: digest(self.after.as_ref()),
             done: false,
+            takes_back: self.takes_back.clone(),
         }
     }
 

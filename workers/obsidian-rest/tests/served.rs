@@ -475,6 +475,35 @@ async fn change_without_an_answer_is_settled_by_the_note() {
 }
 
 #[tokio::test]
+async fn undo_without_an_answer_is_one_once_it_is_settled() {
+    let desk = Desk::new(&[("a.md", "one")]);
+    let write = json!({"path": "a.md", "content": "two"});
+    desk.done(1, "vault.write", write).await;
+    let server = desk.server.clone();
+    desk.server.set_script(move |method, _| {
+        let asked = server.asked();
+        let puts = asked.iter().filter(|request| request.starts_with("PUT"));
+        (method == "PUT" || puts.count() > 1).then(Vec::new)
+    });
+    let undo = json!({"id": intent(1).as_str()});
+    let undone = desk.tried(2, "undo", undo.clone()).await;
+    assert_eq!(undone.unwrap_err().1, Effect::Unknown);
+    desk.server.set_script(|_, _| None);
+    desk.server.put("a.md", "one");
+    let again = async |number| {
+        desk.tried(number, "undo", undo.clone())
+            .await
+            .unwrap_err()
+            .0
+    };
+    assert_eq!(again(3).await, changed("changed"));
+    let mut worker = desk.worker(Role::Writer).await;
+    assert_eq!(worker.settle(intent(2)).await, Verdict::Happened);
+    worker.stop().await;
+    assert_eq!(again(4).await, changed("already_undone"));
+}
+
+#[tokio::test]
 async fn failure_is_a_code_with_words() {
     let met = Digest::of(b"met");
     let pinned = format!("{met} {}", Digest::of(b"pinned"));

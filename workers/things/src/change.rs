@@ -362,6 +362,7 @@ impl Change {
                 .map(|todo| self.fields.before(todo))
                 .unwrap_or_default(),
             version: None,
+            takes_back: self.takes_back.clone(),
         }
     }
 

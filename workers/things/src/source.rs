@@ -174,9 +174,15 @@ impl Source for ThingsSource {
             return Verdict::DidNot;
         };
         // What is not there now may come: Things carries a URL out when it runs.
-        let reads = Arc::clone(&self.reads);
-        let now = on_file_thread(move || Ok(seen(&reads, &record, today()))).await;
-        match now {
+        let (reads, store) = (Arc::clone(&self.reads), self.store.clone());
+        let look = move || {
+            let now = seen(&reads, &record, today());
+            if let (Ok(Some(_)), Some(store), Some(of)) = (&now, store, &record.takes_back) {
+                store.mark_undone(&intent, of);
+            }
+            Ok(now)
+        };
+        match on_file_thread(look).await {
             Ok(Ok(Some(_))) => Verdict::Happened,
             _ => Verdict::CannotTell,
         }

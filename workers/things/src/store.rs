@@ -7,7 +7,7 @@
 //! Must not know: URLs, how Things is read.
 
 use crate::url::Fields;
-use plexus_protocol::Digest;
+use plexus_protocol::{AuditId, Digest};
 use serde::{Deserialize, Serialize};
 
 /// The changes of one source.
@@ -28,6 +28,9 @@ pub(crate) struct Record {
     pub(crate) back: Fields,
     /// The to-do's version once it was read back.
     pub(crate) version: Option<Digest>,
+    /// The change that it takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) takes_back: Option<AuditId>,
 }
 
 /// What was done.

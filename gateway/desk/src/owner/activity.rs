@@ -49,7 +49,9 @@ const USUAL: usize = 200;
 const MOST: usize = 1_000;
 /// Events that one page reads, whatever it finds: some 10 MB of JSON, so that no page holds anybody up.
 const EVENTS: usize = 20_000;
-/// The same for a page that is looked at while calls are made.
+/// The newest events in which the undos of a page's changes are looked for.
+const UNDOS: usize = 2_000;
+/// Events of a page that is looked at while calls are made.
 const RECENT: usize = 1_000;
 /// Things touched by one call that are shown one by one; the rest is counted, and stands in its event.
 const TOUCHED: usize = 20;
@@ -248,7 +250,7 @@ fn page(
         }
         limit == 0 || calls.len() < limit
     })?;
-    undone::left_out(ledger, undos, &mut calls, most)?;
+    undone::left_out(ledger, undos, &mut calls, most.min(UNDOS))?;
     Ok(Activity {
         calls,
         totals,

@@ -20,6 +20,7 @@ use plexus_owner::{
 use plexus_protocol::{Effect, SourceId};
 use plexus_sources::secrets;
 use plexus_trust::{Command, Grant, Source, State as TrustState};
+use serde::Serialize;
 use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc};
 use zeroize::Zeroizing;
@@ -86,10 +87,8 @@ pub(super) async fn write(
             json!({"event": "secret.failed", "name": name}),
         )
         .await?;
-        return Err(unsaved(
-            "The secret could not be written; the old one, if there was one, is still there.",
-            Effect::None,
-        ));
+        let is_moved = changed && !users.is_empty();
+        return Err(unwritten(is_moved, revoked));
     }
     drop((turn, acting));
     for id in &users {
@@ -107,6 +106,24 @@ pub(super) async fn write(
         name,
         revoked,
     })
+}
+
+/// The refusal of a write that failed: where its sources were moved (`is_moved`), `revoked` is over all the same.
+fn unwritten(is_moved: bool, revoked: Vec<RevokedGrant>) -> Refused {
+    let still = "The secret could not be written; the old one, if there was one, is still there.";
+    if !is_moved {
+        return unsaved(still, Effect::None);
+    }
+    let void = "The grants on the sources that use it are revoked.";
+    let mut error = unsaved(format!("{still} {void}"), Effect::Partial).into_error();
+    error.detail = serde_json::to_value(Unwritten { revoked }).ok();
+    Refused::new(error).status(500)
+}
+
+/// The `detail` of a write that failed.
+#[derive(Serialize)]
+struct Unwritten {
+    revoked: Vec<RevokedGrant>,
 }
 
 /// The grants on these sources that are not over.
@@ -160,4 +177,26 @@ fn no_such_field(desk: &Desk, source: &Source, name: &str) -> Refused {
         "{} has no secret {name:?}; it has {has}",
         source.id
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::{AgentId, CapabilityId};
+
+    #[test]
+    fn failed_write_says_what_is_over() {
+        let grant = RevokedGrant {
+            agent_id: AgentId::parse("one").unwrap(),
+            capability_id: CapabilityId::parse("notes.write").unwrap(),
+        };
+        let error = unwritten(true, vec![grant]).into_error();
+        assert_eq!(error.effect, Effect::Partial);
+        assert!(error.message.ends_with("are revoked."));
+        let detail = error.detail.unwrap();
+        let revoked = detail.pointer("/revoked/0/capabilityId");
+        assert_eq!(revoked.unwrap(), "notes.write");
+        let error = unwritten(false, Vec::new()).into_error();
+        assert_eq!((error.effect, error.detail), (Effect::None, None));
+    }
 }

@@ -2,12 +2,14 @@
 //! digest.
 //!
 //! Invariant: an undo that was taken back itself counts for nothing. An undo whose input names more than the change, as
-//! an agent may write it, is not known here; its source refuses a second one.
+//! an agent may write it, is not known here; its source refuses a second one. Nor is an undo of a source with change
+//! sets: it may leave files as the change left them, of which the log has nothing.
 //!
 //! Must not know: what a source keeps.
 
 use super::{Entry, OutcomeKind, entry};
 use crate::owner::undo::input_of;
+use plexus_ipc::manifest::Manifest;
 use plexus_ledger::StoreError;
 use plexus_owner::activity::ActivityRow;
 use plexus_protocol::{AuditId, CapabilityId, Digest, json};
@@ -16,14 +18,13 @@ use plexus_sources::Registry;
 use plexus_trust::State as TrustState;
 use std::collections::{HashMap, HashSet};
 
-/// The capability that takes changes back, of each source that has one.
+/// The capability that takes whole changes back, of each source that has one.
 pub(super) type UndoCapabilities = HashMap<String, CapabilityId>;
 
 pub(super) fn capabilities(registry: &Registry, state: &TrustState) -> UndoCapabilities {
     let of = |(id, source): (&plexus_protocol::SourceId, &plexus_trust::Source)| {
         let connector = registry.of_source(&source.config)?;
-        let undo = connector.offer.manifest.undo.as_deref()?;
-        let capability = CapabilityId::of(id, undo).ok()?;
+        let capability = CapabilityId::of(id, whole_undo(&connector.offer.manifest)?).ok()?;
         Some((id.to_string(), capability))
     };
     state
@@ -33,7 +34,14 @@ pub(super) fn capabilities(registry: &Registry, state: &TrustState) -> UndoCapab
         .collect()
 }
 
-/// Leaves `undo` out of the rows whose change was taken back, as far as the newest `most` events tell.
+/// The capability that takes all of a change back or nothing.
+fn whole_undo(manifest: &Manifest) -> Option<&str> {
+    let undo = manifest.undo.as_deref();
+    undo.filter(|_| manifest.change_sets.is_none())
+}
+
+/// Leaves `undo` out of the rows whose change was taken back, as far as the newest `most` events tell. An archive that
+/// cannot be read tells nothing.
 pub(super) fn left_out(
     ledger: &Ledger,
     undos: &UndoCapabilities,
@@ -46,12 +54,16 @@ pub(super) fn left_out(
     };
     let mut undone = UndoneChanges::new(undos);
     let since = oldest + 1..ledger.head()?.seq + 1;
-    ledger.walk_back(None, since, most, |event| {
+    let walked = ledger.walk_back(None, since, most, |event| {
         if let Some(entry) = entry(event) {
             undone.note(&entry);
         }
         true
-    })?;
+    });
+    match walked {
+        Ok(_) | Err(StoreError::Archive { .. }) => {}
+        Err(error) => return Err(error),
+    }
     for row in rows {
         let call = row.call();
         let named = call.source.as_deref().zip(call.undo.as_deref());
@@ -148,6 +160,14 @@ mod tests {
             undone.note(&serde_json::from_str(event).unwrap());
         }
         undone.has("notes", NAMES[0])
+    }
+
+    #[test]
+    fn undo_that_may_leave_files_is_no_whole_one() {
+        let is_whole = |manifest| whole_undo(&serde_json::from_str(manifest).unwrap()).is_some();
+        let workspace = include_str!("../../../../../workers/workspace/manifest.json");
+        let claude = include_str!("../../../../../workers/claudecode/manifest.json");
+        assert!(is_whole(workspace) && !is_whole(claude));
     }
 
     #[test]
