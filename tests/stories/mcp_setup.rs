@@ -187,7 +187,7 @@ fn plugin_of_claude_code_keeps_names_short_enough_for_models() {
             .all(|name| items.contains(&format!("odd.{name}")))
     });
     // The control: the same block without the prefix has names that are longer.
-    let mut bare = block.clone();
+    let mut bare = block;
     bare["mcpServers"]["plexus"]["args"] = json!(["mcp"]);
     let longer = long(&mut started(&bare, home).served());
     assert_eq!(longer.len(), 2, "{longer:?}");
