@@ -24,17 +24,16 @@ def send(method, path, headers, body=None):
     try:
         request = urllib.request.Request(URL + path, data, headers, method=method)
         request.add_header("content-type", "application/json")
-        with OPENER.open(request, timeout=120) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as refused:
         try:
-            return json.load(refused)
-        except ValueError:
-            sys.exit(f"{URL} answered {refused.code} without JSON: set PLEXUS_URL to the gateway's address.")
-    except (urllib.error.URLError, http.client.InvalidURL, ValueError) as error:
+            answer = OPENER.open(request, timeout=120)
+        except urllib.error.HTTPError as refused:
+            answer = refused
+        with answer:
+            return json.load(answer)
+    except (urllib.error.URLError, http.client.InvalidURL) as error:
         sys.exit(f"No gateway answers at {URL} ({error}): start it (plexusctl service install), or set PLEXUS_URL.")
-    except (OSError, http.client.HTTPException) as error:
-        sys.exit(f"{URL} broke off ({error}): what was asked may be done. Its owner sees it: plexusctl activity.")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        sys.exit(f"{URL} gave no whole answer ({error}). What was asked may be done: plexusctl activity tells its owner.")
 
 
 def credential():

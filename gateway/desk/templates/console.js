@@ -131,14 +131,15 @@
   const DRAFTS = 20;
   // Text alone, each field with its id: a box or a choice that gives something is chosen anew by who comes back, and a grant
   // is not brought back with a part of its limits. Of a request's card it is the reason.
-  const KEPT = 'form:not([data-filter], [data-answer]) :is(input[type=text], textarea):not([data-secret], [data-limits]), #reason';
+  // What is on its way is not brought back as if it were not; a box that narrows is.
+  const KEPT = 'form:not([data-filter], [data-answer], [data-busy]) :is(input[type=text], textarea, [data-narrows]):not([data-secret], [data-limits]), #reason';
   const fieldsOf = () => [...$('card').querySelectorAll(KEPT)];
   const addressNow = () => location.pathname + location.search;
 
   function keepDraft() {
     const typed = fieldsOf().filter(isTouched);
     if (!shownOf || !typed.length) return;
-    drafts.set(shownOf, new Map(typed.map((field) => [field.id, field.value])));
+    drafts.set(shownOf, new Map(typed.map((field) => [field.id, field.type === 'checkbox' ? field.checked : field.value])));
     if (drafts.size > DRAFTS) drafts.delete(drafts.keys().next().value);
   }
   function bringBack() {
@@ -147,7 +148,8 @@
     drafts.delete(shownOf);
     for (const field of fieldsOf()) {
       if (field.disabled || !typed.has(field.id)) continue;
-      field.value = typed.get(field.id);
+      if (field.type === 'checkbox') field.checked = typed.get(field.id);
+      else field.value = typed.get(field.id);
       for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
     }
   }
@@ -788,7 +790,8 @@
     button.dataset.sureNow = words;
     button.textContent = button.dataset.sure;
     settle(button);
-    button.armed = setTimeout(() => { if (!button.closest('[data-busy]')) disarm(button); }, ARMED);
+    const wait = () => { button.armed = setTimeout(() => (button.closest('[data-busy]') ? wait() : disarm(button)), ARMED); };
+    wait();
   }
   function disarm(button) {
     clearTimeout(button.armed);

@@ -168,20 +168,14 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                     .is_ok_and(|status| status.paused),
                 false => false,
             };
-            desk.show(&reply, || {
-                let said = verdict.said(&found, &reply);
-                match is_paused {
-                    true => format!("{said}\n{}", crate::pause::PAUSED),
-                    false => said,
-                }
-            })
+            desk.show(&reply, || verdict.said(&found, &reply, is_paused))
         }
         Act::Deny { item, reason } => {
             let mut owner = desk.open().await?;
             let found = named(&mut owner, Some(&item)).await?;
             let verdict = Verdict::Deny { reason };
             let reply = verdict.send(&mut owner, &found).await?;
-            desk.show(&reply, || verdict.said(&found, &reply))
+            desk.show(&reply, || verdict.said(&found, &reply, false))
         }
         Act::Plan { item } => {
             let mut owner = desk.open().await?;

@@ -215,7 +215,6 @@ pub(crate) async fn confirm_removal(
     if yes || !desk.caller.terminal {
         return Ok(());
     }
-    there(owner, source).await?;
     let grants = owner.call(&ListGrants {}).await?.grants;
     let question = removal(source, grants_on(&grants, source).count());
     confirm(desk, &question, "--yes")

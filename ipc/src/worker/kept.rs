@@ -4,7 +4,8 @@
 //! A change that was taken back has a mark beside its file, which names the change that did it.
 //!
 //! Invariants: a file is whole or not there; the oldest go when the manifest's bound is reached, and the marks that have
-//! no change any more. A mark is for words alone: a change stands or falls without it.
+//! no change any more. A change stands without its mark, which is best effort: a source asks
+//! it for words, and before it does again what an undo took away.
 //!
 //! Must not know: what a change is.
 

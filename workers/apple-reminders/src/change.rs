@@ -404,6 +404,7 @@ impl Change {
             after: self.result(),
             begun,
             known: vec![],
+            takes_back: self.takes_back.clone(),
             done: false,
         };
         if matches!(self.act, Act::Add(_)) {

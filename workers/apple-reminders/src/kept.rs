@@ -8,6 +8,7 @@
 
 use crate::store::Content;
 use jiff::Timestamp;
+use plexus_protocol::AuditId;
 use serde::{Deserialize, Serialize};
 
 /// The changes of one source.
@@ -29,6 +30,9 @@ pub(crate) struct Record {
     /// Ids of reminders that were made in the minute before: none of them is the added one.
     #[serde(default)]
     pub(crate) known: Vec<String>,
+    /// The change that it takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) takes_back: Option<AuditId>,
     /// The store has done it.
     pub(crate) done: bool,
 }

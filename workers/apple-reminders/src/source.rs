@@ -124,7 +124,13 @@ impl Source for AppleRemindersSource {
             // It is kept before the store is asked.
             match kept.get(&intent).map_err(|_| Failure::Store)? {
                 None => Ok(Verdict::DidNot),
-                Some(record) => settled(&*store, &record),
+                Some(record) => {
+                    let verdict = settled(&*store, &record)?;
+                    if let (Verdict::Happened, Some(of)) = (&verdict, &record.takes_back) {
+                        kept.mark_undone(&intent, of);
+                    }
+                    Ok(verdict)
+                }
             }
         });
         asked.await.unwrap_or(Verdict::CannotTell)

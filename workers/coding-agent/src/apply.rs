@@ -203,11 +203,13 @@ impl Folder {
         })
     }
 
-    /// The last call that brought all these files of a change set into the folder; none where several did.
+    /// The last call that brought these files of a change set into the folder, and no others; none where several did.
     fn applied_by(&self, id: &str, files: &[FileChange]) -> Option<AuditId> {
         // An undo has the same set, and its files the other way round.
         let applies = |(_, applied): &(AuditId, Applied)| {
-            applied.set == id && files.iter().all(|file| applied.files.contains(file))
+            applied.set == id
+                && applied.files.len() == files.len()
+                && files.iter().all(|file| applied.files.contains(file))
         };
         let history = self.history().ok()?;
         let last = history.into_iter().rev().find(applies);

@@ -81,12 +81,9 @@ pub(super) async fn write(
     let dir = desk.state_dir.clone();
     if let Err(error) = blocking(move || dir.write_private(&file, value.as_bytes())).await? {
         tracing::error!(name: "secret.unsaved", %error, "a secret could not be written");
-        record(
-            &desk,
-            &acting,
-            json!({"event": "secret.failed", "name": name}),
-        )
-        .await?;
+        let failed = json!({"event": "secret.failed", "name": name});
+        // On a full disk it has no room either; the answer says more.
+        let _ = record(&desk, &acting, failed).await;
         let is_moved = changed && !users.is_empty();
         return Err(unwritten(is_moved, revoked));
     }
@@ -114,7 +111,17 @@ fn unwritten(is_moved: bool, revoked: Vec<RevokedGrant>) -> Refused {
     if !is_moved {
         return unsaved(still, Effect::None);
     }
-    let void = "The grants on the sources that use it are revoked.";
+    let named: Vec<String> = revoked
+        .iter()
+        .map(|grant| format!("{} of {}", grant.capability_id, grant.agent_id))
+        .collect();
+    let void = match named.is_empty() {
+        true => "Its sources had no grants.".to_owned(),
+        false => format!(
+            "The grants on its sources are revoked: {}.",
+            named.join(", ")
+        ),
+    };
     let mut error = unsaved(format!("{still} {void}"), Effect::Partial).into_error();
     error.detail = serde_json::to_value(Unwritten { revoked }).ok();
     Refused::new(error).status(500)
@@ -192,7 +199,7 @@ mod tests {
         };
         let error = unwritten(true, vec![grant]).into_error();
         assert_eq!(error.effect, Effect::Partial);
-        assert!(error.message.ends_with("are revoked."));
+        assert!(error.message.contains("are revoked: "));
         let detail = error.detail.unwrap();
         let revoked = detail.pointer("/revoked/0/capabilityId");
         assert_eq!(revoked.unwrap(), "notes.write");

@@ -101,8 +101,8 @@ impl Verdict {
         })
     }
 
-    /// What was decided, in words; `reply` is the gateway's answer.
-    pub(super) fn said(&self, item: &Item, reply: &Decided) -> String {
+    /// What was decided, in words; `reply` is the gateway's answer, and no call is made while agents are paused.
+    pub(super) fn said(&self, item: &Item, reply: &Decided, is_paused: bool) -> String {
         let id = &item.heading.pending_id;
         match (self, &item.card) {
             (Self::Approve { .. }, Card::Change(card)) => {
@@ -131,6 +131,9 @@ impl Verdict {
             (Self::Answer { .. }, _) => format!("answered {id}"),
             (Self::Approve { terms, .. }, card) => {
                 let then = match card.grant().map(|card| (card.on_approval, &*card.asks)) {
+                    Some((OnApproval::Run, _)) if is_paused => {
+                        "; it is done when you resume: plexusctl resume".to_owned()
+                    }
                     Some((OnApproval::Run, [ask])) => being_done(id, ask),
                     _ => String::new(),
                 };

@@ -244,7 +244,7 @@ async fn decide(desk: &Desk, decision: Box<(Verdict, Item)>) -> Result<String, S
         );
         Err(Stop::new(Exit::Failed, "deadline_exceeded", why).done(Done::Unknown))
     })?;
-    Ok(verdict.said(&item, &reply))
+    Ok(verdict.said(&item, &reply, false))
 }
 
 async fn plan_again(desk: &Desk, item: PendingId) -> Result<String, Stop> {

@@ -243,7 +243,7 @@ impl Watch {
                 }
                 Ok(Answer::Decide(verdict)) => match verdict.send(&mut self.owner, item).await {
                     Ok(reply) => {
-                        out::say(&verdict.said(item, &reply));
+                        out::say(&verdict.said(item, &reply, false));
                         return Ok(QuestionEnd::Decided);
                     }
                     Err(stop) if stop.done == Done::Unknown => {
