@@ -148,7 +148,7 @@ fn request(card: &mut String, of: &Heading, now: Timestamp) {
 fn on_approval(card: &mut String, label: &str, then: OnApproval) {
     let said = match then {
         OnApproval::Run => {
-            "the gateway makes the call now, or when you resume paused agents, once, whether or not the agent still waits"
+            "the gateway makes the call now, once, whether or not the agent still waits"
         }
         OnApproval::Wait => "the agent may call it; nothing happens until it does",
     };
@@ -409,7 +409,7 @@ differs: from the call that you approved 4 min ago, in
   1h, 1d: every call for that long, without asking
   not until-revoked: your settings
 the agent would like it: for up to 1 day
-if you approve: the gateway makes the call now, or when you resume paused agents, once, whether or not the agent still waits
+if you approve: the gateway makes the call now, once, whether or not the agent still waits
 request: pend_1, 5 min ago, ends in 24 h
 "
         );
