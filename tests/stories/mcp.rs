@@ -217,13 +217,19 @@ fn cancelled_call_leaves_its_item_with_the_owner() {
     let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
     let held = client.send("tools/call", params);
     let item = waiting(&house);
+    // The owner may see it before the server has heard of it.
+    let known = |client: &mut McpClient| {
+        client.call("plexus_wait", json!({}))["structuredContent"]["waiting"][0].clone()
+    };
+    until_true("an item that the server knows", || {
+        known(&mut client)["pendingId"] == item.as_str()
+    });
     client.notify(
         "notifications/cancelled",
         json!({"requestId": held, "reason": "time-out"}),
     );
-    let listed = client.call("plexus_wait", json!({}));
-    let known = &listed["structuredContent"]["waiting"][0];
-    assert_eq!(known["pendingId"], item.as_str(), "{listed}");
+    let known = known(&mut client);
+    assert_eq!(known["pendingId"], item.as_str(), "{known}");
     assert_eq!(known["status"], "waiting_for_owner");
     let still = client.call("plexus_wait", json!({"pendingId": item, "seconds": 0}));
     assert_eq!(still["structuredContent"]["status"], "waiting_for_owner");
