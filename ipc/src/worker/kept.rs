@@ -4,8 +4,8 @@
 //! A change that was taken back has a mark beside its file, which names the change that did it.
 //!
 //! Invariants: a file is whole or not there; the oldest go when the manifest's bound is reached, and the marks that have
-//! no change any more. A change stands without its mark, which is best effort: a source asks
-//! it for words, and before it does again what an undo took away.
+//! no change any more. A change stands without its mark, which is best effort: a source asks it for words, and before it
+//! does again what an undo took away.
 //!
 //! Must not know: what a change is.
 
@@ -95,17 +95,19 @@ impl<R> KeptChanges<R> {
         self.path(intent).with_extension("undone")
     }
 
-    /// Keeps an undo that is done as [`KeptChanges::put`] does, and marks the change `of` as [`KeptChanges::mark_undone`]
-    /// does.
+    /// Keeps a change that is done as [`KeptChanges::put`] does; where it is an undo, marks the change `of` that it took back as
+    /// [`KeptChanges::mark_undone`] does.
     ///
     /// # Errors
     /// As [`KeptChanges::put`].
-    pub fn put_undo(&self, intent: &AuditId, record: &R, of: &AuditId) -> io::Result<()>
+    pub fn put_done(&self, intent: &AuditId, record: &R, of: Option<&AuditId>) -> io::Result<()>
     where
         R: Serialize,
     {
         self.put(intent, record)?;
-        self.mark_undone(intent, of);
+        if let Some(of) = of {
+            self.mark_undone(intent, of);
+        }
         Ok(())
     }
 
@@ -212,7 +214,7 @@ mod tests {
         assert!(!undone(1));
         for number in 2..=4 {
             let (by, of) = (intent(number), intent(number - 1));
-            store.put_undo(&by, &kept, &of).unwrap();
+            store.put_done(&by, &kept, Some(&of)).unwrap();
             assert_eq!(undone(1), number % 2 == 0, "after {number}");
         }
         // A mark counts for no change, and goes with its own.
@@ -228,7 +230,7 @@ mod tests {
         let store = KeptChanges::<String>::new(folder.path().into());
         let kept = "x".to_owned();
         fs::create_dir(store.mark(&intent(1))).unwrap();
-        store.put_undo(&intent(2), &kept, &intent(1)).unwrap();
+        store.put_done(&intent(2), &kept, Some(&intent(1))).unwrap();
         assert_eq!(store.get(&intent(2)).unwrap(), Some(kept));
     }
 
@@ -238,7 +240,7 @@ mod tests {
         let store = KeptChanges::<String>::new(folder.path().into());
         let kept = "x".to_owned();
         store.put(&intent(1), &kept).unwrap();
-        store.put_undo(&intent(2), &kept, &intent(1)).unwrap();
+        store.put_done(&intent(2), &kept, Some(&intent(1))).unwrap();
         // Of a change that went before its mark did.
         store.mark_undone(&intent(2), &intent(3));
         // What a kill left beside a change.

@@ -439,11 +439,8 @@ impl Change {
             // As the store understood it.
             record.after = Some(made.content.clone());
         }
-        let end = |kept: &KeptChanges| match &self.takes_back {
-            Some(of) => kept.put_undo(intent, &record, of),
-            None => kept.put(intent, &record),
-        };
-        let is_kept = kept.is_some_and(|kept| end(kept).is_ok());
+        let of = self.takes_back.as_ref();
+        let is_kept = kept.is_some_and(|kept| kept.put_done(intent, &record, of).is_ok());
         Ok((made, is_kept))
     }
 }

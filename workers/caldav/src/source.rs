@@ -618,10 +618,7 @@ impl CaldavSource {
             return Ok(());
         };
         let (intent, record) = (intent.clone(), record.clone());
-        let put = move || match &of {
-            Some(of) => store.put_undo(&intent, &record, of),
-            None => store.put(&intent, &record),
-        };
+        let put = move || store.put_done(&intent, &record, of.as_ref());
         let kept = on_file_thread(move || Ok(put())).await?;
         kept.map_err(|error| {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))

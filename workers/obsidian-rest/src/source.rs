@@ -453,10 +453,7 @@ impl ObsidianRestSource {
             return Ok(());
         };
         let (intent, record) = (intent.clone(), record.clone());
-        let put = move || match &of {
-            Some(of) => kept.put_undo(&intent, &record, of),
-            None => kept.put(&intent, &record),
-        };
+        let put = move || kept.put_done(&intent, &record, of.as_ref());
         let put = on_file_thread(move || Ok(put())).await?;
         put.map_err(|error| {
             SourceError::internal(format!("the change cannot be kept for undo: {error}"))
