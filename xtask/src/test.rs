@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .env(NOT_RUN, &not_run)
             .env(SEED, seed.to_string())
             .env(PROPERTIES, seed.to_string());
-        steps.child(name, &mut command);
+        steps.tests(name, &mut command);
     };
     match (
         present("cargo-nextest", &["nextest", "--version"]),

@@ -92,13 +92,17 @@ fn pipe_buffers_of_a_run_are_counted() {
 /// The object of a shared mapping keeps its pages, whatever of it is mapped; so there is none in a run.
 #[test]
 fn shared_memory_given_back_in_part_is_refused() {
-    let said = held(Some(BOUND), "shared", BEYOND, 20);
+    let said = held(Some(BOUND), "shared", BEYOND, 2);
     assert_eq!(said, "refused 1\nExited(0)");
-    let before = shared_on_this_machine();
-    let mut during = 0;
-    let seen = seen_while("shared", BEYOND, || during = shared_on_this_machine());
-    assert!(seen < BOUND, "what the attack is for");
-    assert!(during >= before + 200, "held: {before} {during}");
+    // Other programs of this machine may give as much back meanwhile.
+    let is_held = || {
+        let before = shared_on_this_machine();
+        let mut during = 0;
+        let seen = seen_while("shared", BEYOND, || during = shared_on_this_machine());
+        assert!(seen < BOUND, "what the attack is for");
+        during >= before + 200
+    };
+    assert!((0..5).any(|_| is_held()), "it holds memory nobody sees");
 }
 
 /// In MiB, of all processes.
