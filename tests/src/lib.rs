@@ -49,7 +49,6 @@ pub mod owner;
 pub mod processes;
 pub mod programs;
 pub mod registry;
-pub mod regrowing;
 pub mod relay;
 pub mod routes;
 pub mod scripted_codex;

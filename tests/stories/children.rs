@@ -6,7 +6,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use plexus_hostile::{has_ended, hold};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::{PATIENCE, until, until_true};
-use plexus_tests::{Agent, Folder, Gateway, editions, processes, regrowing};
+use plexus_tests::{Agent, Folder, Gateway, binaries, editions, processes};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -222,6 +222,11 @@ fn killed_worker_leaves_no_child() {
     });
 }
 
+/// The name of the attack's processes.
+const REGROW: &str = "plexus-regrow";
+/// How many they are at a time; the limit is 256.
+const LINE: usize = 150;
+
 impl Site {
     /// A call in a thread of its own; nobody hears its answer.
     fn asked(&self, agent: &str, input: Value) -> std::thread::JoinHandle<()> {
@@ -236,8 +241,8 @@ impl Site {
     fn line(&self, run: &str) -> Value {
         let root = self.run(run).join("root");
         std::fs::create_dir_all(&root).expect("a folder");
-        let attack = regrowing::command_in(&root);
-        let line = format!("{attack} & until [ -e go ]; do sleep 0.05; done");
+        std::fs::copy(binaries::path(REGROW), root.join(REGROW)).expect("a copy");
+        let line = format!("./{REGROW} {LINE} & until [ -e go ]; do sleep 0.05; done");
         json!({"child": "line", "run": run, "arguments": {"a": line}})
     }
 
@@ -245,10 +250,14 @@ impl Site {
     #[track_caller]
     fn with_line(&mut self, run: &str, then: impl FnOnce(&mut Self)) {
         let call = self.asked(run, self.line(run));
-        regrowing::until_whole();
+        until_whole();
         then(self);
         call.join().expect("its end");
     }
+}
+
+fn until_whole() {
+    until_true("the whole line", || processes::named(REGROW).len() >= LINE);
 }
 
 /// A run whose helper is killed from outside ends with it, and not what had left its side: the owner is told, and nobody else
@@ -289,7 +298,7 @@ fn start_is_refused_while_a_run_is_left() {
 }
 
 fn line_is_gone(when: &str) {
-    until_true(when, || regrowing::line().is_empty());
+    until_true(when, || processes::named(REGROW).is_empty());
 }
 
 /// The control of the stories below: what the attack is for. Killed one generation after the other, it stays.
@@ -297,18 +306,15 @@ fn line_is_gone(when: &str) {
 fn regrowing_line_outlives_a_kill_by_generations() {
     nix::sys::prctl::set_child_subreaper(true).expect("this process's own");
     let own = std::process::id();
-    let folder = TempDir::with_prefix("plx").expect("a temporary folder");
-    let attack = regrowing::command_in(folder.path());
     // On a machine that is busy elsewhere a generation may be the last one by luck.
     for _ in 0..5 {
-        let mut first = std::process::Command::new("sh")
-            .args(["-c", &format!("exec {attack}")])
-            .current_dir(folder.path())
+        let mut first = std::process::Command::new(binaries::path(REGROW))
+            .arg(LINE.to_string())
             .spawn()
             .expect("it starts");
-        regrowing::until_whole();
-        for _ in 0..2 * regrowing::LINE {
-            let all = regrowing::line();
+        until_whole();
+        for _ in 0..2 * LINE {
+            let all = processes::named(REGROW);
             let children = all.iter().filter(|process| process.parent == own);
             children.for_each(|process| process.signal(Signal::SIGKILL));
             while let Ok(ended) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -318,9 +324,9 @@ fn regrowing_line_outlives_a_kill_by_generations() {
             }
         }
         drop(first.try_wait());
-        if !regrowing::line().is_empty() {
+        if !processes::named(REGROW).is_empty() {
             // It is as long as before, a moment later.
-            return regrowing::until_whole();
+            return until_whole();
         }
     }
     panic!("it was ended five times, and is no attack");
@@ -332,7 +338,7 @@ fn regrowing_line_ends_with_its_run() {
     site.with_line("one", |site| {
         std::fs::write(site.run("one").join("root/go"), "").expect("a file");
     });
-    assert_eq!(regrowing::line().len(), 0, "when it is answered");
+    assert_eq!(processes::named(REGROW).len(), 0, "when it is answered");
     // The control: the next run of the source begins.
     let said = shell(&site.agent("b"), "two", "echo here");
     assert_eq!(said["output"], "here\n", "{said}");
@@ -343,7 +349,7 @@ fn regrowing_line_ends_with_a_call_that_is_stopped() {
     let site = Site::open();
     let call = json!({"id": CHILD, "input": site.line("one"), "async": true});
     let begun = site.agent("one").invoke_body(call);
-    regrowing::until_whole();
+    until_whole();
     let stop = ["calls", "stop", &begun.text_at("/run/runId")];
     site.workshop.gateway.cli(stop).expect_ok();
     line_is_gone("the end of a stopped run");
@@ -373,7 +379,7 @@ fn regrowing_line_ends_with_its_gateway() {
         site.workshop.gateway.start_again();
         let said = shell(&site.agent("b"), "three", "echo here");
         assert_eq!(said["output"], "here\n", "{said}");
-        assert_eq!(regrowing::line().len(), 0, "at the next run's begin");
+        assert_eq!(processes::named(REGROW).len(), 0, "at the next run's begin");
     });
 }
 

@@ -1,6 +1,7 @@
 //! Boards of tasks, carried by runs of the real Codex under one approval of the owner.
 
 use crate::coding_agents::{CODEX, Desk};
+use nix::sys::signal::Signal;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     Agent, Gate, Step,
@@ -591,4 +592,41 @@ fn board_that_two_sources_answer_for_is_asked_of_the_one_that_is_named() {
         let said = cli(&["--source", source]);
         assert!(said.expect_ok().contains(goal), "{said:?}");
     }
+}
+
+/// The workers of boards and of runs are killed in the middle of a run. It changed a copy alone, so nobody is asked what became of
+/// it: the board makes it again, and board, `unknown` and `activity` say so alike.
+#[test]
+fn killed_workers_leave_no_unknown_outcome_on_a_board() {
+    let gate = Gate::closed();
+    let office = Office::open([Step::Wait(gate.clone()), Step::say("Lost.")]);
+    let tasks = [task("spec", &[]), task("build", &["spec"])];
+    let id = office.approved(CREATE, &json!({"goal": "Ship it.", "tasks": tasks}));
+    let run = json!({"board": id, "agents": ["codex.run"], "runs": 3, "minutes": 60});
+    office.approved(RUN, &run);
+    office.requests(1);
+    let again = [Step::say("The spec says heron."), Step::say("It is built.")];
+    office.desk.model.instead(again);
+    // The kernel keeps 15 bytes of a name: those of `codex` and of `cc-master`.
+    let all = office.desk.gateway.workers().into_iter();
+    let victims: Vec<_> = all
+        .filter(|process| process.name == "plexus-worker-c")
+        .collect();
+    assert!(victims.len() >= 4, "{victims:?}");
+    victims
+        .iter()
+        .for_each(|victim| victim.signal(Signal::SIGKILL));
+    gate.open();
+    let board = office.once(&id, "done");
+    office.desk.model.finish();
+    let attempts = [0, 1].map(|at| board["tasks"][at]["attempts"].as_u64());
+    assert_eq!(attempts, [Some(2), Some(1)], "{board}");
+    let why = "the worker of its source stopped during its run";
+    assert_eq!(board["tasks"][0]["again"], why, "{board}");
+    office.all_is_over();
+    let said = office.desk.gateway.cli(["activity"]);
+    let said = said.expect_ok();
+    let line = "failed at codex.run, nothing was done: its worker stopped";
+    assert_contains(said, line);
+    assert_contains(said, "0 unknown, 1 failed");
 }

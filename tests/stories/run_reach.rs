@@ -5,7 +5,7 @@ use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::host_tools::{begun, ended};
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{
-    Gate, Step, coding_agents as programs, regrowing,
+    Gate, Step, binaries, coding_agents as programs, processes,
     waiting::{until, until_true},
 };
 use serde_json::{Value, json};
@@ -225,15 +225,20 @@ fn process_that_forks_away_ends_with_its_run() {
     assert!(!runs(&sleeps), "it outlives its run");
 }
 
+/// How many processes the attack has at a time; a run may have 256.
+const LINE: usize = 150;
+
 /// A line that grows again as it is killed ends with its run, and the audit log speaks of that end when nobody is left.
 #[test]
 fn audit_says_how_a_stopped_run_ended_when_it_has() {
+    const REGROW: &str = "plexus-regrow";
     let desk = Desk::open(CODEX, []);
-    let attack = regrowing::command_in(&desk.folder.path());
-    let line = format!("{attack} > /dev/null 2>&1 & sleep 600");
+    let copied = std::fs::copy(binaries::path(REGROW), desk.folder.path().join(REGROW));
+    copied.expect("a copy");
+    let line = format!("./{REGROW} {LINE} > /dev/null 2>&1 & sleep 600");
     desk.model.then([Step::exec(&line), Step::say("never")]);
     let run = begun(&desk, &json!({"prompt": "Grow."}));
-    regrowing::until_whole();
+    until_true("the whole line", || processes::named(REGROW).len() >= LINE);
     let told = |phase: &str| {
         let events = desk.owner().audit(50).into_iter();
         let mut events = events.filter(|event| event["detail"]["phase"] == phase);
@@ -243,7 +248,7 @@ fn audit_says_how_a_stopped_run_ended_when_it_has() {
     assert_eq!(told("outcome"), None, "while it goes on");
     desk.gateway.cli(["calls", "stop", &run]).expect_ok();
     let outcome = until("its outcome", || told("outcome"));
-    assert_eq!(regrowing::line().len(), 0, "{outcome}");
+    assert_eq!(processes::named(REGROW).len(), 0, "{outcome}");
     assert_eq!(outcome["detail"]["code"], "cancelled", "{outcome}");
 }
 

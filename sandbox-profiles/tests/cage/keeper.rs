@@ -460,15 +460,15 @@ fn run_ends_whole() {
 }
 
 /// How many processes the attack has at a time.
-const LINE: &str = "150";
+const LINE: usize = 150;
 
-/// The processes of the attack that was started by these words: those of the test beside it have others.
-fn line(words: &[&str]) -> Vec<Pid> {
+/// The processes of the attack, which are its program's.
+fn line() -> Vec<Pid> {
     let processes = std::fs::read_dir("/proc").expect("processes");
     let numbers = processes.flatten().filter_map(|entry| {
         let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
         let number = entry.file_name().to_str()?.parse().ok()?;
-        (line.split_terminator('\0').eq(words.iter().copied())).then(|| Pid::from_raw(number))
+        (line.split('\0').any(|word| word == "regrow")).then(|| Pid::from_raw(number))
     });
     numbers.collect()
 }
@@ -476,15 +476,13 @@ fn line(words: &[&str]) -> Vec<Pid> {
 fn within_patience(what: &str, is_so: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "{what}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{what}: {} are there",
+            line().len()
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Until the line is as long as it gets.
-fn until_whole(words: &[&str]) {
-    let most = LINE.parse().expect("a number");
-    within_patience("the whole line", || line(words).len() >= most);
 }
 
 /// A line of processes that grows again as it is killed ends with its run, however that ends.
@@ -492,8 +490,7 @@ fn until_whole(words: &[&str]) {
 fn regrowing_line_ends_with_its_run() {
     let mut keeping = Keeping::new();
     keeping.add_wide(None, Some(256));
-    let words = ["./attack", "regrow", LINE];
-    let act = format!("{} & until [ -e go ]; do sleep 0.05; done", words.join(" "));
+    let act = format!("./attack regrow {LINE} & until [ -e go ]; do sleep 0.05; done");
     // By itself; the worker ends; the keeper is killed, as by the death of a daemon; the group is.
     let ends: [fn(&mut Staying, &std::path::Path); 4] = [
         |_, root| std::fs::write(root.join("go"), "").expect("a file"),
@@ -505,11 +502,11 @@ fn regrowing_line_ends_with_its_run() {
         let run = format!("run-{number}");
         let root = keeping.with_attack(&run);
         let mut staying = keeping.stay(&["wide", &run, &format!("a=echo; {act}")]);
-        until_whole(&words);
+        within_patience("the whole line", || line().len() >= LINE);
         end(&mut staying, &root);
         let state = || plexus_sandbox::state_of_run(&keeping.kept.lock(&run)).expect("its lock");
         within_patience("the end of the run", || state() == RunState::Over);
-        assert_eq!(line(&words), [], "{run}: nobody is left when it is over");
+        assert_eq!(line(), [], "{run}: nobody is left when it is over");
         drop(staying.keeper.stdin.take());
         staying.keeper.wait().expect("our child");
     }
@@ -519,14 +516,12 @@ fn regrowing_line_ends_with_its_run() {
 #[test]
 fn regrowing_line_outlives_a_kill_by_generations() {
     nix::sys::prctl::set_child_subreaper(true).expect("this process's own");
-    let program = hostile();
-    let words = [program.to_str().expect("UTF-8"), "regrow", LINE];
     // On a machine that is busy elsewhere a generation may be the last one by luck.
     let outlives = (0..5).any(|_| {
-        let first = Command::new(&program).args(&words[1..]).spawn();
+        let first = Command::new(hostile()).args(["regrow", "150"]).spawn();
         drop(first.expect("it starts"));
-        until_whole(&words);
-        for _ in 0..300 {
+        within_patience("the whole line", || line().len() >= LINE);
+        for _ in 0..2 * LINE {
             let own = format!("/proc/self/task/{}/children", nix::unistd::gettid());
             let children = std::fs::read_to_string(own).expect("its children");
             for child in children.split_whitespace() {
@@ -537,10 +532,10 @@ fn regrowing_line_outlives_a_kill_by_generations() {
             {
             }
         }
-        !line(&words).is_empty()
+        !line().is_empty()
     });
     assert!(outlives, "it was ended five times, and is no attack");
-    until_whole(&words);
+    within_patience("as long as before", || line().len() >= LINE);
 }
 
 #[test]
