@@ -234,8 +234,12 @@ pub(in super::super) fn schedule_parameters(pid: i32) -> io::Result<()> {
 
 /// As [`schedule`], by the newest call.
 pub(in super::super) fn schedule_attributes(pid: i32) -> io::Result<()> {
-    // `struct sched_attr` of the first version: 48 bytes, which it says first; zero is what every process begins with.
-    let attributes = [48_u64, 0, 0, 0, 0, 0];
+    // SAFETY: takes numbers.
+    let answer = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, pid) };
+    // The kernel adds 20, so that no answer is an error. An ordinary user who is nice may not become less so.
+    let nice = if answer > 0 { 20 - answer } else { 0 };
+    // `struct sched_attr` of the first version: 48 bytes, which it says first; the third word begins with its niceness.
+    let attributes = [48_u64, 0, u64::from(nice as u32), 0, 0, 0];
     // SAFETY: the kernel reads as many bytes as the structure says it has, which it does.
     simple(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, attributes.as_ptr(), 0) })
 }
