@@ -6,7 +6,8 @@
 //!    │    └▶ approved without one ──▶ the caller invokes again
 //!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 75 "ask again"
 //!    ├─ our time is over ─▶ 75 "plexus wait …"; the item stays with the owner
-//!    └─ no word of it any more ─▶ 75 "plexus wait …"; whether anything was done is not known
+//!    ├─ no word of it any more ─▶ 75 "plexus wait …"; whether anything was done is not known
+//!    └─ the agent is not let in any more ─▶ 1; the same is not known
 //! ```
 //! Invariant: that nothing was done is said only where the gateway has just said `pending`, `denied` or `expired`, or
 //! that it knows of no such request: it keeps silent while a call that the owner approved is under way.
@@ -16,6 +17,7 @@ use crate::{
     gateway::Route,
     output::{Answer, RunHandle},
     session::{Session, refusal},
+    settings::Settings,
 };
 use plexus_client::{Done, Exit, Reply, Request, Stop, out};
 use plexus_protocol::{PendingId, RunId, body::Conversation};
@@ -189,11 +191,21 @@ pub(crate) fn out_of_sight(id: &PendingId, why: &str) -> Stop {
     .item(id.as_str())
 }
 
+/// The session for what an earlier call left behind. Where none is opened, no word of it came.
+pub(crate) async fn reached(settings: &Settings, id: &PendingId) -> Result<Session, Stop> {
+    let opened = Session::open(settings).await;
+    opened.map_err(|stop| unanswered(id, stop.done(Done::Unknown)))
+}
+
 /// What it means for the request that no word of it came.
 fn unanswered(id: &PendingId, stop: Stop) -> Stop {
     match stop.code.as_str() {
         // It knows of no such request of ours.
         "session_expired" | "unknown_capability" if stop.done == Done::None => stop,
+        // The gateway lets this agent in no more: to ask again is of no use.
+        "session_expired" | "token_revoked" => stop
+            .next("tell the owner, who knows what became of it: a new code lets you in again")
+            .item(id.as_str()),
         _ if stop.exit == Exit::Unreachable || stop.done == Done::Unknown => {
             out_of_sight(id, &format!("nothing is heard of it now ({})", stop.why))
         }

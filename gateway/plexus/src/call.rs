@@ -12,7 +12,7 @@
 //! and how to go on.
 
 use crate::{
-    approval::{self, Decision},
+    approval::{self, Decision, Standing},
     chat,
     cli::{Call, Cancel, Continue, Wait},
     command,
@@ -466,14 +466,22 @@ async fn take_up(
 ) -> Result<CallOutput, Stop> {
     let id = match item_of(&wait.item)? {
         Item::Run(run) => {
-            let mut session = Session::open(settings).await?;
+            let opened = Session::open(settings).await;
+            let unheard = |stop: Stop| stop.done(Done::Unknown).item(run.as_str());
+            let mut session = opened.map_err(unheard)?;
             stage.replace(CallStage::Running(run.clone()));
             let ended = run::follow(&mut session, &run, None, None).await;
             return ended.map(CallOutput::Answer).map_err(forgotten);
         }
         Item::Request(id) => id,
     };
-    let mut session = Session::open(settings).await?;
+    let mut session = approval::reached(settings, &id).await?;
+    stage.replace(CallStage::Waiting(id.clone()));
+    if !wait.patience.length().is_zero()
+        && let Standing::Waits = approval::look(&mut session, &id, 0).await?
+    {
+        approval::announce("an earlier call", &id);
+    }
     let until = Instant::now() + wait.patience.length();
     for _ in 0..RESULT_LOOKS {
         match decided(&mut session, &id, until, stage).await? {

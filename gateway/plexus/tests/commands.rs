@@ -665,6 +665,38 @@ fn a_wait_that_is_no_longer_answered_keeps_its_request() {
     }
 }
 
+/// Of a call that was made before, however the owner decided: this command asked for it and has not heard.
+#[test]
+fn a_wait_that_reaches_nobody_does_not_say_that_nothing_was_done() {
+    let refused = gateway(|asked| {
+        let error =
+            json!({"error": {"code": "session_expired", "message": "no", "effect": "none"}});
+        (asked.path == "/link/handshake").then(|| Answer::Json(401, error.clone()))
+    });
+    let gone = gateway(|_| Some(Answer::Close));
+    for (stub, item, code) in [
+        (&refused, ITEM, 1),
+        (&refused, RUN, 1),
+        (&gone, ITEM, 75),
+        (&gone, RUN, 1),
+    ] {
+        let ended = Place::enrolled().at(stub, &["wait", item, "--json"]);
+        let ended = ended.ends(code);
+        let printed: Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!(printed["error"]["effect"], "unknown", "{item} {printed}");
+    }
+}
+
+#[test]
+fn a_wait_says_what_is_waited_for_while_it_is() {
+    let stub = gateway(|asked| waiting(asked, || status(json!({"state": "pending"}))));
+    let ended = Place::enrolled().at(&stub, &["wait", ITEM, "--wait", "1"]);
+    let line = format!("if this command ends first, go on with: plexus wait {ITEM}");
+    ended.ends(75).says(&line);
+    let ended = Place::enrolled().at(&stub, &["wait", ITEM, "--wait", "0"]);
+    assert!(!ended.ends(75).err.contains(&line), "it does not wait");
+}
+
 #[test]
 fn a_wait_that_ends_while_an_approved_call_is_under_way_does_not_say_that_nothing_was_done() {
     let stub = gateway(|asked| waiting(asked, || status(json!({"state": "approved"}))));
@@ -675,7 +707,8 @@ fn a_wait_that_ends_while_an_approved_call_is_under_way_does_not_say_that_nothin
 /// Its session ended and no other is given: nobody has said what became of the request.
 #[test]
 fn a_wait_that_is_not_let_in_again_does_not_say_that_nothing_was_done() {
-    for code in ["token_revoked", "session_expired", "paused"] {
+    // To wait again is of use where the agent may be let in later.
+    for (code, exit) in [("token_revoked", 1), ("session_expired", 1), ("paused", 75)] {
         let sessions = AtomicUsize::new(0);
         let error =
             move |code: &str| json!({"error": {"code": code, "message": "no", "effect": "none"}});
@@ -688,7 +721,7 @@ fn a_wait_that_is_not_let_in_again_does_not_say_that_nothing_was_done() {
             again.then(|| Answer::Json(401, error(code)))
         });
         let ended = Place::enrolled().at(&stub, &["wait", ITEM, "--json"]);
-        let ended = ended.ends(75);
+        let ended = ended.ends(exit);
         let printed: Value = serde_json::from_str(&ended.out).unwrap();
         let told = &printed["error"];
         assert_eq!(told["effect"], "unknown", "{code} {printed}");
