@@ -5,12 +5,13 @@ mod here;
 
 pub(crate) use here::{EditView, edit_views, not_agreed, shown};
 
-use crate::{owner::Desk, service::Ask, table::table, terms::Terms};
+use crate::{owner::Desk, prompt, service::Ask, table::table, terms::Terms};
 use clap::{Args, ValueEnum};
-use plexus_client::{Exit, Stop, shell, span, text};
+use plexus_client::{Exit, Stop, out, shell, span, text};
 use plexus_owner::agents::{
     Connect as ConnectCall, Connected, EnrollingAgent, NestedAgent, RefusedStanding,
 };
+use plexus_owner::{grants::List, pending};
 use plexus_protocol::{AgentId, CapabilityId, ErrorCode, Reach, Timestamp, body::StandingGrant};
 use std::path::PathBuf;
 
@@ -72,6 +73,15 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         return Err(Stop::usage("--dry-run belongs to --here"));
     }
     let asked = connect.asked()?;
+    let ended = Ended::of(desk, &connect.named()?, &asked).await?;
+    if let Some(ended) = &ended
+        && desk.can_ask()
+        && !desk.caller.sworn
+        && !connect.ask.yes
+    {
+        out::say(&format!("{}\n{}", ended.before(), ended.instead()));
+        prompt::confirm(desk, "connect it anew", "--yes")?;
+    }
     let reply = match desk.open().await?.call(&asked).await {
         Ok(reply) => reply,
         Err(refused) if refused.code == ErrorCode::UnknownCapability.as_str() => {
@@ -83,8 +93,81 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
     desk.show(&reply, || match &reply {
         Connected::Nested(agent) => nested_as_text(agent, span::now()),
         // The code is a secret, and this is the one place that hands it over.
-        Connected::Enrolling(agent) => as_text(agent, &enroll_line(desk, &agent.code), span::now()),
+        Connected::Enrolling(agent) => {
+            let text = as_text(agent, &enroll_line(desk, &agent.code), span::now());
+            let ended = ended.map(|ended| format!("\n{}\n", ended.after()));
+            text + &ended.unwrap_or_default()
+        }
     })
+}
+
+/// What an agent that is connected already has, and loses when it is connected anew.
+struct Ended {
+    agent: AgentId,
+    grants: Vec<CapabilityId>,
+    requests: usize,
+}
+
+impl Ended {
+    /// None: it is not connected.
+    async fn of(desk: &Desk, agent: &AgentId, asked: &ConnectCall) -> Result<Option<Self>, Stop> {
+        let mut owner = desk.open().await?;
+        if !here::enrolled(&mut owner, agent).await? {
+            return Ok(None);
+        }
+        let grants = owner.call(&List {}).await?.grants.into_iter();
+        let grants = grants.filter(|grant| grant.agent_id == *agent);
+        let grants = grants.map(|grant| grant.capability_id);
+        let waits = owner.call(&pending::List { begins: None }).await?.pending;
+        let waits = waits.iter().flatten();
+        Ok(Some(Self {
+            agent: agent.clone(),
+            grants: grants
+                .filter(|id| !asked.capabilities.contains(&id.to_string()))
+                .collect(),
+            requests: waits
+                .filter(|item| item.heading.agent_id.as_ref() == Some(agent))
+                .count(),
+        }))
+    }
+
+    fn before(&self) -> String {
+        let Self { agent, .. } = self;
+        format!(
+            "{agent} is connected; to connect it anew ends: {}.",
+            self.words()
+        )
+    }
+
+    fn after(&self) -> String {
+        let Self { agent, .. } = self;
+        format!(
+            "{agent} was connected before. This ended: {}.",
+            self.words()
+        )
+    }
+
+    fn instead(&self) -> String {
+        let Self { agent, .. } = self;
+        format!(
+            "To allow more:   plexusctl grants allow {agent} ID\n\
+             A new code alone: plexusctl agents code {agent}"
+        )
+    }
+
+    fn words(&self) -> String {
+        let mut words = "its credential".to_owned();
+        if !self.grants.is_empty() {
+            words.push_str(&format!(
+                "; its grants of {}",
+                text::listed(&self.grants, ", ")
+            ));
+        }
+        if self.requests > 0 {
+            words.push_str(&format!("; its requests that wait ({})", self.requests));
+        }
+        words
+    }
 }
 
 impl Connect {

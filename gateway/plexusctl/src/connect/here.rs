@@ -202,7 +202,8 @@ async fn refuse_unknown(owner: &mut Owner, typed: &[CapabilityId]) -> Result<(),
 }
 
 /// Whether the gateway knows the agent and has given it a credential.
-async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<bool, Stop> {
+/// Whether an agent has a credential.
+pub(super) async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<bool, Stop> {
     let known = owner.call(&ListEnrollments {}).await?.agents;
     let mut own = known.iter().filter(|one| one.agent_id == *agent);
     Ok(own.any(|one| one.status == EnrollmentStatus::Active))
