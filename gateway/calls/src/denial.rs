@@ -3,9 +3,9 @@
 use crate::{
     answer::Answer,
     call::{Asked, Caller, CallerProof},
-    effect,
     kernel::Kernel,
     refusal::{self, refused},
+    touches,
 };
 use plexus_ipc::manifest::EntryKind;
 use plexus_protocol::{
@@ -196,7 +196,7 @@ pub(crate) async fn note_denial<'a>(
     let capability = CapabilityId::parse(id).ok();
     let entry = capability.as_ref();
     let entry = entry.and_then(|id| kernel.catalogue.load().get(id).cloned());
-    let touched = entry.map(|entry| effect::about(kernel, &entry, input, basis.as_ref(), None));
+    let touched = entry.map(|entry| touches::about(kernel, &entry, input, basis.as_ref(), None));
     if let Some(touched) = touched.filter(|touched| !touched.is_empty()) {
         about["touched"] = json!(touched);
     }

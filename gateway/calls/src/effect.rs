@@ -10,15 +10,14 @@ use crate::{
     kernel::Kernel,
     member_reads,
     permit::Permitted,
+    touches,
     under_way::CallUnderWay,
 };
-use plexus_ipc::message::{Content, TouchedId};
+use plexus_ipc::message::Content;
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AuditId, Digest, Verb, body::InvokeResponse};
-use plexus_sources::catalogue::Entry;
+use plexus_protocol::{AuditId, Digest, body::InvokeResponse};
 use plexus_supervisor::CommitTerms;
-use plexus_trust::{Basis, Command, Refusal, Touch};
-use serde_json::Value;
+use plexus_trust::{Basis, Command, Refusal};
 use std::sync::Arc;
 
 /// `late` is told the answer when the deadline has passed and the outcome is not known yet; nobody waits then for what
@@ -65,7 +64,7 @@ pub(super) async fn run(
         intent: Command::Intent {
             permit: permit.clone(),
             input_bytes: asked.canonical.len() as u64,
-            about: about(
+            about: touches::about(
                 kernel,
                 &asked.entry,
                 Some(&asked.input),
@@ -165,39 +164,6 @@ fn held_against(
         // Never read here: it may create, and nothing else.
         None => Some((Content::Absent, false)),
     }
-}
-
-/// The things that a call is about: by its approved plan, else by the fields of its input that name them. `digest`: of what is
-/// there now, where that is known.
-pub(super) fn about(
-    kernel: &Kernel,
-    entry: &Entry,
-    input: Option<&Value>,
-    basis: Option<&Basis>,
-    digest: Option<Digest>,
-) -> Vec<Touch> {
-    if let Some(Basis::Item(item)) = basis
-        && let Some(planned) =
-            kernel
-                .approvals
-                .would_touch(&kernel.ledger.snapshot(), item, &entry.id)
-    {
-        return read::touches(&planned);
-    }
-    let capability = entry.capability();
-    let named = |rule: &plexus_ipc::manifest::Constrainable| {
-        let id = input?.get(&rule.field)?.as_str()?;
-        Some(Touch {
-            kind: rule.touched.clone()?,
-            id: TouchedId::new(id).as_str().to_owned(),
-            access: match capability.verbs.is_read() {
-                true => Verb::Read,
-                false => Verb::Write,
-            },
-            digest,
-        })
-    };
-    capability.constrainable.iter().filter_map(named).collect()
 }
 
 /// Whether it takes back what this agent did not do: only the owner who saw the plan allows that.

@@ -16,7 +16,7 @@ use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
 use plexus_record::audit_id;
 use plexus_supervisor::{CallRequest, DispatchError, Finished, Health, Stands};
-use plexus_trust::{Command, Outcome, OutcomeKind, Refusal, Touch};
+use plexus_trust::{Command, Outcome, OutcomeKind, Refusal};
 use serde_json::{json, value::RawValue};
 use std::{
     sync::Arc,
@@ -181,7 +181,7 @@ fn judged(
             OutcomeKind::Failed
         };
     }
-    outcome.touched = touches(&touched);
+    outcome.touched = crate::touches::reported(&touched);
     Judged {
         status: match &output {
             Err(_) if missed => 401,
@@ -296,16 +296,6 @@ pub(super) fn call_request(
         cancel: None,
         late: None,
     }
-}
-
-pub(super) fn touches(touched: &[Touched]) -> Vec<Touch> {
-    let touch = |t: &Touched| Touch {
-        kind: t.kind.as_str().to_owned(),
-        id: t.id.as_str().to_owned(),
-        access: t.access,
-        digest: t.digest,
-    };
-    touched.iter().map(touch).collect()
 }
 
 #[cfg(test)]
