@@ -90,7 +90,7 @@ fn what_an_agent_did_is_told_in_words() {
         "read notes/\u{fffd}dm.terces (workspace, ",
         "replaced notes/today.md, +2 −",
         "(workspace, approved by you once)",
-        "was refused workspace.write: you denied this before (not this one)",
+        "was refused workspace.write: you denied this before (not this one): notes/no.md",
         "was refused no.such: there is no such capability for it",
         "was denied workspace.write by you (not this one)",
         "7 calls: 4 read, 1 changed, 2 refused, 0 unknown; 2 requests to you; 1 denied by you",
@@ -304,7 +304,7 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     let said = house.gateway.cli(["approvals"]);
     assert!(said.expect_ok().contains("PAUSED"), "{said}");
     let refusals = house.gateway.cli(["activity", "--refused"]);
-    let words = "was refused workspace.read: you have paused all agents ×2";
+    let words = "was refused workspace.read: you have paused all agents: report.txt ×2";
     assert!(refusals.expect_ok().contains(words), "{refusals}");
 
     house.gateway.restart();

@@ -247,6 +247,23 @@ fn cancelled_call_leaves_its_item_with_the_owner() {
     assert_eq!(unknown["isError"], true, "{unknown}");
 }
 
+/// This server never heard of the item: the gateway says that it waits, and of no other agent's.
+#[test]
+fn item_that_another_program_asked_for_is_listed() {
+    let house = House::open();
+    let [agent, other] = ["one", "two"].map(|name| house.gateway.agent(name));
+    let item = agent.must_ask(WRITE, write("made.md"));
+    other.must_ask(WRITE, write("others.md"));
+    let mut client = McpClient::greeted(server(&house.gateway, &agent), "plain").served();
+    let waiting = client.call("plexus_wait", json!({}))["structuredContent"]["waiting"].take();
+    assert_eq!(
+        waiting,
+        json!([{"pendingId": item, "status": "waiting_for_owner", "tool": "workspace_write"}])
+    );
+    let still = client.call("plexus_wait", json!({"pendingId": item, "seconds": 0}));
+    assert_eq!(still["structuredContent"]["pendingId"], item.as_str());
+}
+
 #[test]
 fn approved_task_completes_and_cancelled_one_is_withdrawn() {
     let house = House::open();

@@ -373,6 +373,44 @@ fn without_colours_and_without_a_screen() {
     terminal.end();
 }
 
+/// A call that is approved while agents are paused is not being done, and neither watch says so.
+#[test]
+fn run_approved_while_paused_waits_for_resume() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    for name in ["a.txt", "b.txt"] {
+        let call = json!({"id": WRITE, "input": note(name, "x"), "onApproval": "run"});
+        let asked = agent.invoke_body(call);
+        asked.expect_error(401, "approval_required");
+    }
+    house.gateway.cli(["pause"]).expect_ok();
+    let resumes = "it is done when you resume";
+    let mut terminal = watch(&house, 160, 40);
+    terminal.until_shows("creates a.txt");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    answer(&mut terminal, ENTER, resumes);
+    terminal.keys("q");
+    ends_well(terminal);
+
+    let lines = house.gateway.on_terminal(["approvals", "watch", "--lines"]);
+    let mut terminal = Terminal::start(&lines, 160, 40);
+    terminal.until_shows("let one do this?  y approve once");
+    until_true("an answer that is heard", || {
+        terminal.keys("y\n");
+        terminal.picture().contains(resumes)
+    });
+    terminal.keys("q\n");
+    assert!(terminal.end().success());
+    for name in ["a.txt", "b.txt"] {
+        assert!(!house.workspace.path().join(name).exists(), "{name}");
+    }
+    house.gateway.cli(["resume"]).expect_ok();
+    for name in ["a.txt", "b.txt"] {
+        until_true("it is done", || house.workspace.path().join(name).exists());
+    }
+}
+
 /// The gateway goes and comes back; the screen says so and goes on.
 #[test]
 fn a_gateway_that_restarts_is_found_again() {

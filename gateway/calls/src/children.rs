@@ -196,7 +196,7 @@ async fn made(
     let entry = entry.and_then(|id| kernel.catalogue.load().get(&id).cloned());
     let Some(entry) = entry else {
         let error = Box::new(refusal::refused(&Refusal::UnknownCapability, None));
-        Box::pin(note_denial(kernel, &held.agent, None, id, &error)).await;
+        Box::pin(note_denial(kernel, (&held.agent, id), &error)).await;
         return Err(error);
     };
     let call = (entry, input, "give an input that fits");

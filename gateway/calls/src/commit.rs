@@ -14,8 +14,9 @@ use crate::{
     bounded,
     events::Notice,
     kernel::Kernel,
-    outcome, read, refusal, run_cage,
+    outcome, refusal, run_cage,
     settle::Committed,
+    touches,
     under_way::{CallUnderWay, CancelledBy, Principal},
 };
 use plexus_ipc::message::{Failure, Role, SERVER_REFUSED};
@@ -240,7 +241,7 @@ fn judged(
             Ok(RawValue::NULL.to_owned())
         }
         Committed::Finished(Finished { result, touched }) => {
-            outcome.touched = read::touches(&touched);
+            outcome.touched = touches::reported(&touched);
             let mut error = match result {
                 Ok(answer) => {
                     outcome.kind = OutcomeKind::Ok;

@@ -118,7 +118,7 @@ pub(crate) async fn taken(
     let is_made = made.is_some_and(|run| !(run.is_over() && run.began_nothing()));
     if !is_made {
         let entered = life::enter(kernel, &asked, Some(run.clone()));
-        match asked.authorize(kernel) {
+        match asked.clone().authorize(kernel) {
             Ok(Authorized::Yes(permitted)) => {
                 let begun = background::start(kernel, permitted, entered, run.clone(), Some(id));
                 if let Some(error) = begun.body.error {
@@ -130,8 +130,7 @@ pub(crate) async fn taken(
             }
             Err(refusal) => {
                 let error = refused(&refusal);
-                let id = capability.as_str();
-                Box::pin(note_denial(kernel, agent, None, id, &error)).await;
+                Box::pin(note_denial(kernel, &asked, &error)).await;
                 return Err(error);
             }
         }

@@ -2,9 +2,10 @@
 
 use crate::{
     answer::Answer,
-    call::{Asked, Caller},
+    call::{Asked, Caller, CallerProof},
     kernel::Kernel,
     refusal::{self, refused},
+    touches,
 };
 use plexus_ipc::manifest::EntryKind;
 use plexus_protocol::{
@@ -12,8 +13,66 @@ use plexus_protocol::{
     body::InvokeResponse,
 };
 use plexus_record::audit_id;
-use plexus_trust::{Command, Note, OutcomeKind, Refusal};
+use plexus_trust::{Basis, Command, Note, OutcomeKind, Refusal};
+use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// A call that is not made, as far as it is known.
+pub struct RefusedCall<'a> {
+    agent: &'a AgentId,
+    session: Option<&'a SessionId>,
+    /// The capability, as it was typed.
+    id: &'a str,
+    input: Option<&'a Value>,
+    basis: Option<Basis>,
+}
+
+impl<'a> From<(&'a AgentId, &'a str)> for RefusedCall<'a> {
+    fn from((agent, id): (&'a AgentId, &'a str)) -> Self {
+        Self {
+            agent,
+            session: None,
+            id,
+            input: None,
+            basis: None,
+        }
+    }
+}
+
+impl<'a> From<(&'a Caller, &'a str)> for RefusedCall<'a> {
+    fn from((caller, id): (&'a Caller, &'a str)) -> Self {
+        Self {
+            session: caller.by.session(),
+            basis: match &caller.by {
+                CallerProof::Approval(item) => Some(Basis::Item(item.clone())),
+                CallerProof::Turn(item) => Some(Basis::Bounded(item.clone())),
+                CallerProof::Token { .. } | CallerProof::Session(_) | CallerProof::Grant => None,
+            },
+            ..Self::from((&caller.agent, id))
+        }
+    }
+}
+
+impl<'a> From<&'a Asked> for RefusedCall<'a> {
+    fn from(asked: &'a Asked) -> Self {
+        Self::from((&asked.caller, asked.id().as_str())).with(&asked.input)
+    }
+}
+
+impl<'a> RefusedCall<'a> {
+    /// With the input that it came with.
+    #[must_use]
+    pub fn with(self, input: &'a Value) -> Self {
+        let input = Some(input);
+        Self { input, ..self }
+    }
+
+    /// With what had allowed it.
+    pub(crate) fn on(self, basis: &Basis) -> Self {
+        let basis = Some(basis.clone());
+        Self { basis, ..self }
+    }
+}
 
 /// The answer of an approved call whose input or source is gone: it was not made.
 pub(crate) fn lost(id: &CapabilityId) -> Answer {
@@ -59,14 +118,14 @@ pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
 }
 
 /// A refusal before dispatch, recorded.
-pub(crate) async fn deny(
+pub(crate) async fn deny<'a>(
     kernel: &Arc<Kernel>,
-    caller: &Caller,
-    id: &str,
+    call: impl Into<RefusedCall<'a>>,
     refusal: Refusal,
 ) -> Answer {
-    let error = refused(&refusal, CapabilityId::parse(id).ok().as_ref());
-    let mut answer = refuse(kernel, caller, id, error).await;
+    let call = call.into();
+    let error = refused(&refusal, CapabilityId::parse(call.id).ok().as_ref());
+    let mut answer = refuse(kernel, call, error).await;
     if refusal == Refusal::NotCallable {
         // Clients take this for the failure of a call, as the recordings have it.
         answer.status = 200;
@@ -93,26 +152,37 @@ pub(crate) async fn invalid(kernel: &Arc<Kernel>, asked: &Asked, why: &str) -> A
     let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why)
         .about(asked.id())
         .then(NextKind::LookUp, "GET /manifest");
-    refuse(kernel, &asked.caller, asked.id().as_str(), error).await
+    refuse(kernel, asked, error).await
 }
 
 /// Refuses a call before dispatch in these words, and records it.
-pub async fn refuse(kernel: &Arc<Kernel>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
+pub async fn refuse<'a>(
+    kernel: &Arc<Kernel>,
+    call: impl Into<RefusedCall<'a>>,
+    error: ErrorBody,
+) -> Answer {
+    let call = call.into();
+    let id = call.id;
     // Boxed, as is all that few calls come to: else every call would carry, and copy, a future with room for it.
-    let session = caller.by.session();
-    let audit = Box::pin(note_denial(kernel, &caller.agent, session, id, &error)).await;
+    let audit = Box::pin(note_denial(kernel, call, &error)).await;
     Answer::refused(id, error, audit.as_ref())
 }
 
-/// Records a refused call. Not being able to does not turn a refusal into anything else.
-pub(crate) async fn note_denial(
+/// Records a refused call: of its input what names the things that it is about, as of a call that is made. Not being able to
+/// does not turn a refusal into anything else.
+pub(crate) async fn note_denial<'a>(
     kernel: &Kernel,
-    agent: &AgentId,
-    session: Option<&SessionId>,
-    id: &str,
+    call: impl Into<RefusedCall<'a>>,
     error: &ErrorBody,
 ) -> Option<AuditId> {
-    let mut about = serde_json::json!({"code": error.code});
+    let RefusedCall {
+        agent,
+        session,
+        id,
+        input,
+        basis,
+    } = call.into();
+    let mut about = json!({"code": error.code});
     if let Some(session) = session {
         about["sessionId"] = session.as_str().into();
     }
@@ -124,6 +194,15 @@ pub(crate) async fn note_denial(
         about["unrecorded"] = unrecorded.into();
     }
     let capability = CapabilityId::parse(id).ok();
+    let entry = capability.as_ref();
+    let entry = entry.and_then(|id| kernel.catalogue.load().get(id).cloned());
+    let touched = entry.map(|entry| touches::about(kernel, &entry, input, basis.as_ref(), None));
+    if let Some(touched) = touched.filter(|touched| !touched.is_empty()) {
+        about["touched"] = json!(touched);
+    }
+    if let Some(basis) = basis {
+        about["basis"] = json!(basis);
+    }
     if capability.is_none() {
         about["asked"] = plexus_sources::narration::cut(id, 80).into();
     }
@@ -146,7 +225,7 @@ pub async fn note_unrecorded(kernel: &Kernel, all: bool) {
         .not_admitted()
         .into_iter()
         .map(|(agent, refused)| {
-            let about = serde_json::json!({
+            let about = json!({
                 "code": ErrorCode::RateLimited, "unrecorded": refused.calls + refused.ledger - 1,
                 "detail": {"calls": refused.calls, "ledger": refused.ledger},
             });
@@ -157,8 +236,7 @@ pub async fn note_unrecorded(kernel: &Kernel, all: bool) {
         .unrecorded(all)
         .into_iter()
         .map(|(agent, unrecorded)| {
-            let about =
-                serde_json::json!({"code": unrecorded.code, "unrecorded": unrecorded.count - 1});
+            let about = json!({"code": unrecorded.code, "unrecorded": unrecorded.count - 1});
             (agent, about)
         });
     for (agent, detail) in not_admitted.chain(unrecorded) {

@@ -6,16 +6,18 @@ use crate::{
     call::CallerProof,
     commit::{self, Commit, NoOutcome},
     contents::Reader,
+    denial::RefusedCall,
     kernel::Kernel,
     member_reads,
     permit::Permitted,
+    touches,
     under_way::CallUnderWay,
 };
-use plexus_ipc::message::{Content, TouchedId};
+use plexus_ipc::message::Content;
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AuditId, Digest, Verb, body::InvokeResponse};
+use plexus_protocol::{AuditId, Digest, body::InvokeResponse};
 use plexus_supervisor::CommitTerms;
-use plexus_trust::{Basis, Command, Refusal, Touch};
+use plexus_trust::{Basis, Command, Refusal};
 use std::sync::Arc;
 
 /// `late` is told the answer when the deadline has passed and the outcome is not known yet; nobody waits then for what
@@ -38,7 +40,8 @@ pub(super) async fn run(
             Some(planned) => workflow.hold_to(planned),
             None => {
                 let error = member_reads::plans_are_gone(&id, item);
-                return crate::denial::refuse(kernel, &asked.caller, id.as_str(), error).await;
+                let refused = RefusedCall::from(&asked).on(&permit.basis);
+                return crate::denial::refuse(kernel, refused, error).await;
             }
         }
     }
@@ -47,6 +50,10 @@ pub(super) async fn run(
         epoch: permit.agent_epoch(),
     };
     let held = held_against(kernel, &asked, reader, permit.state_token.is_some());
+    let digest = match held {
+        Some((Content::Is(digest), _)) => Some(digest),
+        _ => None,
+    };
     let unknown = |intent: &AuditId| {
         let error = refusal::unknown_outcome(&id);
         Answer::dispatched(InvokeResponse::refused(id.as_str(), error, Some(intent)))
@@ -57,7 +64,13 @@ pub(super) async fn run(
         intent: Command::Intent {
             permit: permit.clone(),
             input_bytes: asked.canonical.len() as u64,
-            about: about(kernel, &asked, &permit.basis, held),
+            about: touches::about(
+                kernel,
+                &asked.entry,
+                Some(&asked.input),
+                Some(&permit.basis),
+                digest,
+            ),
             key,
         },
         request: read::call_request(call, &asked, &permit),
@@ -76,10 +89,12 @@ pub(super) async fn run(
         Err(NoOutcome::Open(intent)) => return unknown(&intent),
         Err(NoOutcome::ProgramChanged) => {
             let error = refusal::program_changed(&id);
-            return crate::denial::refuse(kernel, &asked.caller, id.as_str(), error).await;
+            let refused = RefusedCall::from(&asked).on(&permit.basis);
+            return crate::denial::refuse(kernel, refused, error).await;
         }
         Err(NoOutcome::NotIntended(SubmitError::Refused(refusal))) => {
-            return crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal).await;
+            let refused = RefusedCall::from(&asked).on(&permit.basis);
+            return crate::denial::deny(kernel, refused, refusal).await;
         }
         Err(NoOutcome::NotIntended(error)) => return crate::denial::unrecorded(&id, &error),
     };
@@ -151,37 +166,6 @@ fn held_against(
     }
 }
 
-/// What an effect is about to change: by its approved plan, else by the field of its input that names it.
-fn about(
-    kernel: &Kernel,
-    asked: &crate::call::Asked,
-    basis: &Basis,
-    held: Option<(Content, bool)>,
-) -> Vec<Touch> {
-    if let Basis::Item(item) = basis
-        && let Some(planned) =
-            kernel
-                .approvals
-                .would_touch(&kernel.ledger.snapshot(), item, asked.id())
-    {
-        return read::touches(&planned);
-    }
-    let named = |rule: &plexus_ipc::manifest::Constrainable| {
-        let id = asked.input.get(&rule.field)?.as_str()?;
-        Some(Touch {
-            kind: rule.touched.clone()?,
-            id: TouchedId::new(id).as_str().to_owned(),
-            access: Verb::Write,
-            digest: match held {
-                Some((Content::Is(digest), _)) => Some(digest),
-                _ => None,
-            },
-        })
-    };
-    let rules = &asked.entry.capability().constrainable;
-    rules.iter().filter_map(named).collect()
-}
-
 /// Whether it takes back what this agent did not do: only the owner who saw the plan allows that.
 async fn is_anothers(kernel: &Kernel, asked: &crate::call::Asked) -> bool {
     let undoes =
@@ -199,7 +183,7 @@ async fn beyond(
         CallerProof::Token { session, .. } | CallerProof::Session(session) => session.clone(),
         CallerProof::Grant => {
             let refusal = Refusal::GrantRequired { constraint: None };
-            return crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await;
+            return crate::denial::deny(kernel, &asked, refusal).await;
         }
         CallerProof::Approval(item) | CallerProof::Turn(item) => {
             let state = kernel.ledger.snapshot();

@@ -15,7 +15,7 @@ use crate::{
     ask_owner,
     call::{Caller, CallerProof, InvokeRequest},
     children,
-    denial::note_denial,
+    denial::{RefusedCall, note_denial},
     kernel::{Kernel, Phase},
     life, members,
 };
@@ -107,7 +107,9 @@ async fn answered(
             match made(kernel, &agent, caller, &id, &input).await {
                 Ok(response) => response,
                 Err(error) => {
-                    let audit = note_denial(kernel, &agent, None, &id, &error).await;
+                    let input = json::parse_wide(&input).unwrap_or_default();
+                    let call = RefusedCall::from((&agent, &*id)).with(&input);
+                    let audit = note_denial(kernel, call, &error).await;
                     InvokeResponse::refused(&id, *error, audit.as_ref())
                 }
             }

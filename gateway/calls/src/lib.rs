@@ -56,6 +56,7 @@ pub mod settle;
 pub mod shares;
 mod source_events;
 mod terms;
+mod touches;
 pub mod under_way;
 pub mod used;
 pub mod wanted_scopes;

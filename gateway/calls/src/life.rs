@@ -24,7 +24,7 @@ use crate::{
     answer::Answer,
     background,
     call::{Asked, Caller, CallerProof, InvokeRequest},
-    denial::{deny, invalid, of_skill, refuse},
+    denial::{RefusedCall, deny, invalid, of_skill, refuse},
     effect,
     kernel::Kernel,
     limits::CallSlot,
@@ -54,13 +54,14 @@ pub async fn invoke(
         .ok()
         .and_then(|id| kernel.catalogue.load().get(&id).cloned());
     let Some(entry) = known else {
-        return deny(kernel, &caller, &wish.id, Refusal::UnknownCapability).await;
+        return deny(kernel, (&caller, &*wish.id), Refusal::UnknownCapability).await;
     };
     match kernel.place(&caller.agent) {
         Ok(taken) => *place = Some(taken),
         Err(error) => {
             let error = error.about(&entry.id);
-            return refuse(kernel, &caller, &wish.id, error).await;
+            let call = RefusedCall::from((&caller, &*wish.id)).with(&wish.input);
+            return refuse(kernel, call, error).await;
         }
     }
     let asked = Asked::new(caller, entry, wish.input);
@@ -74,7 +75,7 @@ pub async fn invoke(
         Err(Refusal::Runs { .. }) => None,
         Err(refusal) => {
             let refusal = of_skill(kernel, &asked, refusal);
-            return deny(kernel, &asked.caller, asked.id().as_str(), refusal).await;
+            return deny(kernel, &asked, refusal).await;
         }
     };
     if let Err(why) = asked.entry.check(&asked.input) {
@@ -92,21 +93,19 @@ pub async fn invoke(
     if !reads && let Some(outcome) = kernel.approvals.join_run(kernel, &asked, key).await {
         // It may have been waited for. Whoever may not ask any more is told nothing that was read.
         return match asked.clone().authorize(kernel) {
-            Err(refusal) if is_read => {
-                deny(kernel, &asked.caller, asked.id().as_str(), refusal).await
-            }
+            Err(refusal) if is_read => deny(kernel, &asked, refusal).await,
             _ => outcome,
         };
     }
     if let Some(error) = member_reads::stopped_by(kernel, &asked) {
-        return refuse(kernel, &asked.caller, asked.id().as_str(), error).await;
+        return refuse(kernel, &asked, error).await;
     }
     let authorized = match authorized {
         Some(authorized) => authorized,
         // The run came to nothing: look once more.
         None => match asked.clone().authorize(kernel) {
             Ok(authorized) => authorized,
-            Err(refusal) => return deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
+            Err(refusal) => return deny(kernel, &asked, refusal).await,
         },
     };
     let granted = match authorized {
@@ -127,15 +126,9 @@ pub async fn invoke(
                         Box::pin(carried).await
                     }
                     Ok(Authorized::Pend(_)) => {
-                        deny(
-                            kernel,
-                            &asked.caller,
-                            asked.id().as_str(),
-                            Refusal::GrantRequired { constraint: None },
-                        )
-                        .await
+                        deny(kernel, &*asked, Refusal::GrantRequired { constraint: None }).await
                     }
-                    Err(refusal) => deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
+                    Err(refusal) => deny(kernel, &*asked, refusal).await,
                 },
             };
         }
@@ -178,7 +171,6 @@ async fn carry_out(
     entered: Entered,
     key: Option<String>,
 ) -> Answer {
-    let id = permitted.asked().id().clone();
     let claim = match key {
         None => None,
         Some(key) => match kernel
@@ -190,8 +182,7 @@ async fn carry_out(
             replay::Claim::Known(answer) => return answer,
             // It may have been waited for.
             replay::Claim::Withheld(error) => {
-                let caller = &permitted.asked().caller;
-                return refuse(kernel, caller, id.as_str(), *error).await;
+                return refuse(kernel, permitted.asked(), *error).await;
             }
             replay::Claim::OtherInput => return key_reuse(kernel, permitted.asked()).await,
         },
@@ -217,8 +208,7 @@ async fn key_reuse(kernel: &Arc<Kernel>, asked: &Asked) -> Answer {
     )
     .detail(serde_json::json!({"reason": "idempotency_key_reuse"}))
     .next("use a new idempotencyKey for a new call");
-    let id = asked.id();
-    refuse(kernel, &asked.caller, id.as_str(), error.about(id)).await
+    refuse(kernel, asked, error.about(asked.id())).await
 }
 
 /// Runs a permitted call to its end. An effect is finished, recorded and kept for the key that it `reserves` whether or
@@ -316,13 +306,12 @@ pub(crate) async fn run_approved(
     entered: Entered,
     key: Option<Digest>,
 ) -> Answer {
-    let (id, caller) = (asked.id().clone(), asked.caller.clone());
     if let Some(error) = member_reads::stopped_by(kernel, &asked) {
-        return refuse(kernel, &caller, id.as_str(), error).await;
+        return refuse(kernel, &asked, error).await;
     }
-    match asked.authorize(kernel) {
+    match asked.clone().authorize(kernel) {
         Ok(Authorized::Yes(permitted)) => {
-            let CallerProof::Approval(item) = &caller.by else {
+            let CallerProof::Approval(item) = &asked.caller.by else {
                 return perform(kernel, permitted, entered, None, None).await;
             };
             // A client that waits for the owner follows it from here on.
@@ -336,14 +325,9 @@ pub(crate) async fn run_approved(
             answer
         }
         Ok(Authorized::Pend(_)) => {
-            deny(
-                kernel,
-                &caller,
-                id.as_str(),
-                Refusal::GrantRequired { constraint: None },
-            )
-            .await
+            let refusal = Refusal::GrantRequired { constraint: None };
+            deny(kernel, &asked, refusal).await
         }
-        Err(refusal) => deny(kernel, &caller, id.as_str(), refusal).await,
+        Err(refusal) => deny(kernel, &asked, refusal).await,
     }
 }

@@ -12,7 +12,7 @@
 
 use crate::{
     call::{Asked, Caller, CallerProof},
-    denial::note_denial,
+    denial::{RefusedCall, note_denial},
     kernel::Kernel,
     life, member_reads,
     permit::Authorized,
@@ -42,7 +42,8 @@ pub(crate) async fn answer(
         );
         return InvokeResponse::refused(id, error.next("call them one by one"), None);
     };
-    let input = json::parse_wide(input).unwrap_or_default();
+    let sent = input;
+    let input = json::parse_wide(sent).unwrap_or_default();
     let Some(at) = workflow.place(id, &input) else {
         let why = "This is not the member that the workflow calls now.";
         let error = ErrorBody::new(ErrorCode::GrantRequired, why);
@@ -50,20 +51,30 @@ pub(crate) async fn answer(
             NextKind::Stop,
             "stop; tell the owner: this workflow does not keep to its manifest",
         );
-        return refused(kernel, agent, id, error).await;
+        let call = RefusedCall::from((agent, id)).with(&input);
+        return refused(kernel, call, id, error).await;
     };
     let planned = workflow.planned(at);
     let carried = carried(kernel, call, agent, id, input, (at, planned));
     let answer = match carried.await {
         Ok(answer) => answer,
-        Err(error) => refused(kernel, agent, id, *error).await,
+        Err(error) => {
+            let input = json::parse_wide(sent).unwrap_or_default();
+            let call = RefusedCall::from((agent, id)).with(&input);
+            refused(kernel, call, id, *error).await
+        }
     };
     workflow.note(at, &answer);
     answer
 }
 
-async fn refused(kernel: &Kernel, agent: &AgentId, id: &str, error: ErrorBody) -> InvokeResponse {
-    let audit = Box::pin(note_denial(kernel, agent, None, id, &error)).await;
+async fn refused(
+    kernel: &Kernel,
+    call: RefusedCall<'_>,
+    id: &str,
+    error: ErrorBody,
+) -> InvokeResponse {
+    let audit = Box::pin(note_denial(kernel, call, &error)).await;
     InvokeResponse::refused(id, error, audit.as_ref())
 }
 

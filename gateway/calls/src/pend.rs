@@ -46,16 +46,13 @@ fn waiting(answer: Answer) -> Asking {
 pub(super) async fn ask(kernel: &Arc<Kernel>, asked: Asked, question: Question) -> Asking {
     let CallerProof::Session(session) = asked.caller.by.clone() else {
         let refusal = Refusal::GrantRequired { constraint: None };
-        return waiting(
-            crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
-        );
+        return waiting(crate::denial::deny(kernel, &asked, refusal).await);
     };
     if !waits_already(kernel, &asked) {
         let (agent, canonical) = (&asked.caller.agent, asked.canonical.clone());
         let checked = misfit(kernel, agent, &asked.entry, &asked.input, canonical).await;
         if let Some(error) = checked {
-            let (caller, id) = (&asked.caller, asked.id().as_str());
-            return waiting(crate::denial::refuse(kernel, caller, id, error).await);
+            return waiting(crate::denial::refuse(kernel, &asked, error).await);
         }
     }
     match request(kernel, &asked, session, question).await {
@@ -68,9 +65,7 @@ pub(super) async fn ask(kernel: &Arc<Kernel>, asked: Asked, question: Question) 
                 let refusal = denied.map_or(Refusal::UnknownCapability, |(_, reason)| {
                     Refusal::Denied { reason }
                 });
-                waiting(
-                    crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
-                )
+                waiting(crate::denial::deny(kernel, &asked, refusal).await)
             }
         },
     }
@@ -191,9 +186,7 @@ async fn put(
 
 async fn refuse(kernel: &Arc<Kernel>, asked: &Asked, error: SubmitError<Refusal>) -> Answer {
     match error {
-        SubmitError::Refused(refusal) => {
-            crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await
-        }
+        SubmitError::Refused(refusal) => crate::denial::deny(kernel, asked, refusal).await,
         other => crate::denial::unrecorded(asked.id(), &other),
     }
 }

@@ -16,7 +16,7 @@ use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
 use plexus_record::audit_id;
 use plexus_supervisor::{CallRequest, DispatchError, Finished, Health, Stands};
-use plexus_trust::{Command, Outcome, OutcomeKind, Refusal, Touch};
+use plexus_trust::{Command, Outcome, OutcomeKind, Refusal};
 use serde_json::{json, value::RawValue};
 use std::{
     sync::Arc,
@@ -67,7 +67,7 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
         // It reached no worker: refused like any call before its dispatch, and no yes is used up.
         Err(error) if !was_sent(&error) => {
             let error = refusal::undispatched(&error, asked.id(), false);
-            let refused = crate::denial::refuse(kernel, &asked.caller, asked.id().as_str(), error);
+            let refused = crate::denial::refuse(kernel, &asked, error);
             return Box::pin(refused).await;
         }
         answered => answered,
@@ -111,14 +111,14 @@ async fn cancelled(kernel: &Arc<Kernel>, asked: &crate::call::Asked, by: Cancell
         }
         CancelledBy::Agent | CancelledBy::Owner => {
             let error = refusal::cancelled(by, asked.id());
-            let refused = crate::denial::refuse(kernel, &asked.caller, asked.id().as_str(), error);
+            let refused = crate::denial::refuse(kernel, asked, error);
             return Answer {
                 status: 200,
                 ..refused.await
             };
         }
     };
-    crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await
+    crate::denial::deny(kernel, asked, refusal).await
 }
 
 /// What came back from the worker, and how it is told.
@@ -181,7 +181,7 @@ fn judged(
             OutcomeKind::Failed
         };
     }
-    outcome.touched = touches(&touched);
+    outcome.touched = crate::touches::reported(&touched);
     Judged {
         status: match &output {
             Err(_) if missed => 401,
@@ -253,8 +253,7 @@ async fn record(
                 match kernel.revocations.refuses(agent, id, token.as_ref()) {
                     // Taken back while it was read, which could not be saved: withheld all the same.
                     Some(refusal) => {
-                        let denied =
-                            crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal);
+                        let denied = crate::denial::deny(kernel, asked, refusal);
                         Err(Box::pin(denied).await)
                     }
                     None => Ok(in_flight.disclose(&durable)),
@@ -267,7 +266,7 @@ async fn record(
         },
         // What allowed it was taken back while it was read: it is withheld, and that is recorded.
         Err(plexus_ledger::SubmitError::Refused(refusal)) => {
-            let denied = crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal);
+            let denied = crate::denial::deny(kernel, asked, refusal);
             Err(Box::pin(denied).await)
         }
         Err(error) => Err(refuse(refusal::not_recorded(&error, Some(id)))),
@@ -297,16 +296,6 @@ pub(super) fn call_request(
         cancel: None,
         late: None,
     }
-}
-
-pub(super) fn touches(touched: &[Touched]) -> Vec<Touch> {
-    let touch = |t: &Touched| Touch {
-        kind: t.kind.as_str().to_owned(),
-        id: t.id.as_str().to_owned(),
-        access: t.access,
-        digest: t.digest,
-    };
-    touched.iter().map(touch).collect()
 }
 
 #[cfg(test)]

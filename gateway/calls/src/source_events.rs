@@ -9,7 +9,7 @@
 //!
 //! Must not know: HTTP.
 
-use crate::{events::Notice, kernel::Kernel, read::touches};
+use crate::{events::Notice, kernel::Kernel};
 use plexus_home::tasks::lasting;
 use plexus_ipc::{manifest::Capability, message::Event};
 use plexus_ledger::Lane;
@@ -251,7 +251,7 @@ fn outcome<'e>(events: impl Iterator<Item = &'e Event>) -> Outcome {
     for event in events {
         *topics.entry(event.topic.as_str()).or_default() += 1;
         bytes += event.payload.len() as u64;
-        for touch in touches(&event.touched) {
+        for touch in crate::touches::reported(&event.touched) {
             if touched.len() < TOUCHED && !touched.contains(&touch) {
                 touched.push(touch);
             }

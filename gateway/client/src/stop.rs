@@ -3,6 +3,7 @@
 
 use crate::{Exit, http::Failure, text};
 use plexus_protocol::{Effect, ErrorCode, NextAction};
+use serde::Deserialize as _;
 use serde_json::Value;
 use std::{fmt, io, path::Path};
 
@@ -113,10 +114,8 @@ impl Stop {
                     .map(str::to_owned)
             })
             .unwrap_or_else(|| format!("the gateway answered {status} without saying why"));
-        let done = match error.get("effect").and_then(Value::as_str) {
-            Some("none") => Done::None,
-            Some("done") => Done::Done,
-            Some(_) => Done::Unknown,
+        let done = match error.get("effect").filter(|effect| effect.is_string()) {
+            Some(effect) => Done::deserialize(effect).unwrap_or(Done::Unknown),
             // An older gateway does not say: what it refuses before dispatch it refuses with 4xx or 503.
             None if (400..500).contains(&status) || status == 503 => Done::None,
             None => Done::Unknown,
@@ -244,6 +243,8 @@ mod tests {
         let odd = json!({"error": {"code": "new_code", "effect": "perhaps"}});
         let odd = Stop::of_reply(409, &odd);
         assert_eq!((odd.done, odd.exit), (Done::Unknown, Exit::Failed));
+        let part = json!({"error": {"code": "persist_failed", "effect": "partial"}});
+        assert_eq!(Stop::of_reply(500, &part).done, Done::Partial);
         let reason = json!({"ok": false, "reason": "no such path"});
         assert_eq!(Stop::of_reply(422, &reason).why, "no such path");
     }

@@ -5,7 +5,7 @@ use crate::edge::Edge;
 use plexus_calls::refusal::NOT_IN_VIEW;
 use plexus_protocol::{
     AgentId, PendingId, SessionId, TokenId,
-    body::{Declined, Narration, PendingReply, ScopedToken, StandingGrant},
+    body::{Declined, Narration, PendingReply, ScopedToken, StandingGrant, WaitingRequest},
 };
 use plexus_sources::narration;
 use plexus_trust::{Agent, Ask, Decision, Item, State, standing_for};
@@ -42,6 +42,29 @@ pub fn standing(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant>
             top_level_disabled: !state.exposed(&grant.capability),
         })
         .collect()
+}
+
+/// Requests of one agent that are listed as waiting.
+const MAX_WAITING: usize = 64;
+
+/// What of an agent's waits for the owner, the oldest first.
+pub fn waiting(edge: &Edge, agent: &Agent) -> Vec<WaitingRequest> {
+    let now = edge.clock.now();
+    let items = agent.items.values();
+    let waits = items.filter(|item| item.is_of(agent) && item.wire_state(now) == "pending");
+    let mut waiting: Vec<_> = waits.filter_map(|item| request(item)).collect();
+    waiting.sort_by_key(|waiting| waiting.created_at);
+    waiting.truncate(MAX_WAITING);
+    waiting
+}
+
+/// The same of one item; none of a proposal, which asks for no capability.
+pub fn request(item: &Item) -> Option<WaitingRequest> {
+    Some(WaitingRequest {
+        pending_id: item.id.clone(),
+        capability_id: item.asks.first()?.capability.clone(),
+        created_at: item.created_at,
+    })
 }
 
 /// The token of a decision; `None` where none was made.

@@ -1,7 +1,7 @@
 //! What passes between the core and its host.
 
 use crate::results::Refusal;
-use plexus_protocol::{CapabilityId, PendingId, RunId, Timestamp};
+use plexus_protocol::{CapabilityId, PendingId, RunId, Timestamp, body::WaitingRequest};
 use serde_json::{Map, Value};
 use std::str::FromStr;
 use std::time::Duration;
@@ -74,6 +74,16 @@ pub struct Waiting {
     pub since: Timestamp,
 }
 
+impl From<WaitingRequest> for Waiting {
+    fn from(request: WaitingRequest) -> Self {
+        Self {
+            item: Item::Pending(request.pending_id),
+            capability: request.capability_id,
+            since: request.created_at,
+        }
+    }
+}
+
 /// A call of a capability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
@@ -115,7 +125,7 @@ pub enum Action {
     Look(CallNumber, Item),
     /// Withdraw a pending item, or cancel a run.
     Cancel(CallNumber, Item),
-    /// Tell what waits for the owner. Asked of the host of a [stateless](crate::Server::stateless) server alone.
+    /// Tell what of this agent's waits for the owner.
     List(CallNumber),
     /// Stop working on this: nobody waits for it. What was asked of the gateway is not taken back.
     Drop(CallNumber),

@@ -659,10 +659,8 @@ impl Server {
             .get("pendingId")
             .or_else(|| arguments.get("runId"));
         let Some(named) = named else {
-            if self.stateless {
-                return self.start(id, client, Purpose::List, now, Action::List);
-            }
-            return self.finish(id, &client, self.waiting());
+            // A call that was cancelled on its way is known to the gateway alone.
+            return self.start(id, client, Purpose::List, now, Action::List);
         };
         let item = match named.as_str().unwrap_or_default().parse::<Item>() {
             Ok(item) => item,

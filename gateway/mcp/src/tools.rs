@@ -441,7 +441,7 @@ fn wait_tool() -> Value {
         "title": "Wait for the owner, or for a run",
         "description": "Wait for the owner's decision on a call that needs approval, or for a call that still runs, and get \
             its result. Give the pendingId or runId that the call answered. If it answers that the owner has not decided \
-            yet, go on with other work and call it again later. Without an id it lists what this session has waiting.",
+            yet, go on with other work and call it again later. Without an id it lists what you have waiting.",
         "inputSchema": closed(json!({
             "pendingId": {"type": "string", "description": "pendingId of the answer to the call (pend_…)."},
             "runId": {"type": "string", "description": "runId of the answer to the call (run_…)."},

@@ -212,8 +212,9 @@ impl Host {
                 Action::Cancel(number, item) => {
                     self.begin(number, async move { work::cancel(&pool, item).await });
                 }
-                // A server that remembers lists by itself.
-                Action::List(_) => {}
+                Action::List(number) => {
+                    self.begin(number, async move { work::list(&pool).await });
+                }
                 Action::Drop(number) => {
                     if let Some(task) = self.tasks.remove(&number) {
                         task.abort();

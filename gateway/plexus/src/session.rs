@@ -10,7 +10,8 @@ use crate::{
 use hyper::{Response, body::Incoming};
 use plexus_client::{Exit, Failure, Reply, Request, Stop, near};
 use plexus_protocol::{
-    AgentId, CapabilityId, ErrorCode, SESSION_HEADER, SessionId, Timestamp, body::StandingGrant,
+    AgentId, CapabilityId, ErrorCode, SESSION_HEADER, SessionId, Timestamp,
+    body::{StandingGrant, WaitingRequest},
     credential::Pat,
 };
 use serde::Deserialize;
@@ -43,6 +44,9 @@ pub(crate) struct Opened {
 #[derive(Deserialize)]
 struct Grants {
     grants: Vec<StandingGrant>,
+    /// A gateway of an earlier version does not list them.
+    #[serde(default)]
+    waiting: Vec<WaitingRequest>,
 }
 
 impl Session {
@@ -107,12 +111,21 @@ impl Session {
 
     /// The standing grants of this agent.
     pub(crate) async fn grants(&mut self) -> Result<Vec<StandingGrant>, Stop> {
+        Ok(self.listed().await?.grants)
+    }
+
+    /// What of this agent's waits for the owner.
+    pub(crate) async fn waiting(&mut self) -> Result<Vec<WaitingRequest>, Stop> {
+        Ok(self.listed().await?.waiting)
+    }
+
+    async fn listed(&mut self) -> Result<Grants, Stop> {
         let request = Request::get(self.gateway.path(Route::GrantsList));
         let reply = self.send(request).await?;
         if !reply.is_success() {
             return Err(refusal(&reply));
         }
-        Ok(reply.json::<Grants>()?.grants)
+        Ok(reply.json()?)
     }
 
     /// The entry of `id`, where this agent may see it.

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
-    pending::{Card, Decide, Heading, Item, List, OnApproval, PlanAgain, Show, State},
+    pending::{Card, Decide, Heading, Item, List, PlanAgain, Show, State},
     status,
 };
 use plexus_protocol::{Digest, PendingId, Timestamp};
@@ -155,27 +155,15 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 },
             };
             decide::confirm(&found, approve.card, approve.yes, desk.can_ask(), &verdict)?;
-            let reply = verdict.send(&mut owner, &found).await?;
-            let runs = found
-                .card
-                .grant()
-                .is_some_and(|card| card.on_approval == OnApproval::Run);
-            let is_paused = match runs {
-                // Where it is not known, it is not said.
-                true => owner
-                    .call(&status::Show {})
-                    .await
-                    .is_ok_and(|status| status.paused),
-                false => false,
-            };
-            desk.show(&reply, || verdict.said(&found, &reply, is_paused))
+            let (reply, said) = verdict.carry_out(&mut owner, &found).await?;
+            desk.show(&reply, || said)
         }
         Act::Deny { item, reason } => {
             let mut owner = desk.open().await?;
             let found = named(&mut owner, Some(&item)).await?;
             let verdict = Verdict::Deny { reason };
-            let reply = verdict.send(&mut owner, &found).await?;
-            desk.show(&reply, || verdict.said(&found, &reply, false))
+            let (reply, said) = verdict.carry_out(&mut owner, &found).await?;
+            desk.show(&reply, || said)
         }
         Act::Plan { item } => {
             let mut owner = desk.open().await?;

@@ -142,6 +142,18 @@ pub struct StandingGrant {
     pub top_level_disabled: bool,
 }
 
+/// A request of an agent's that waits for the owner, as its own list shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingRequest {
+    /// Its id.
+    pub pending_id: PendingId,
+    /// What it asks for; of several the first.
+    pub capability_id: CapabilityId,
+    /// When it was asked.
+    pub created_at: Timestamp,
+}
+
 /// What a revocation ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,6 +3,7 @@
 use plexus_ledger::{DecodeError, EventId, IndexTerm, Lane, Machine, Restored, Rows};
 use plexus_protocol::{AgentId, AuditId, SourceId, Timestamp};
 use plexus_trust::{Command, Event, Fact, Refusal, Reply, State};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Marker: the ledger of a gateway. Public so that tests can make a home with a long past.
@@ -138,12 +139,21 @@ impl Machine for Trust {
             .agent_id
             .iter()
             .map(|id| IndexTerm::Agent(id.to_string()));
-        let touched = match &event.detail {
-            Fact::Read(call) | Fact::Intent(call) | Fact::Outcome(call) => call.touched.as_slice(),
-            _ => &[],
+        let touched: Vec<&str> = match &event.detail {
+            Fact::Read(call) | Fact::Intent(call) | Fact::Outcome(call) => {
+                call.touched.iter().map(|thing| &*thing.id).collect()
+            }
+            // A call that was refused.
+            Fact::Note { about } => {
+                let touched = about.get("touched").and_then(Value::as_array);
+                let ids = touched.into_iter().flatten();
+                ids.filter_map(|thing| thing.get("id")?.as_str()).collect()
+            }
+            _ => Vec::new(),
         };
+        let touched = touched.into_iter();
         agent
-            .chain(touched.iter().map(|t| IndexTerm::Touched(t.id.clone())))
+            .chain(touched.map(|id| IndexTerm::Touched(id.to_owned())))
             .collect()
     }
     fn text_of(term: &IndexTerm) -> Option<String> {

@@ -268,6 +268,7 @@ impl<'a> Draft<'a> {
                 for bounded in asks.filter(|b| matches!(b.state, BoundedState::Open { .. })) {
                     bounded.state = BoundedState::Void { why: why.into() };
                 }
+                let unmade = self.unmade(agent, item);
                 let fact = Fact::Voided {
                     item: item.id.clone(),
                     why: why.to_owned(),
@@ -275,7 +276,8 @@ impl<'a> Draft<'a> {
                 self.emit(
                     event("grant.deny", fact)
                         .agent(&agent.id)
-                        .set(Change::Item(Box::new(void))),
+                        .set(Change::Item(Box::new(void)))
+                        .set_all(unmade),
                 );
             }
         }

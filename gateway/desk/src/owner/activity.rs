@@ -194,6 +194,10 @@ struct Denial {
     asked: Option<String>,
     /// Refusals before this one that were too many to be recorded one by one.
     unrecorded: u64,
+    /// What it was about.
+    touched: Vec<Touched>,
+    /// What had allowed it.
+    basis: Option<CallBasis>,
     detail: Value,
 }
 
@@ -384,7 +388,12 @@ fn told(
         .capability_id
         .as_deref()
         .and_then(|id| id.split_once('.'));
-    let mut touched = entry.touched();
+    let mut denial = denial;
+    let refused = denial.as_mut().map(|denial| &mut denial.touched);
+    let refused = refused
+        .filter(|touched| !touched.is_empty())
+        .map(std::mem::take);
+    let mut touched = entry.touched().or(refused);
     let touched_count = touched.as_ref().map(Vec::len);
     if let Some(touched) = &mut touched {
         touched.truncate(TOUCHED);
@@ -429,6 +438,7 @@ fn told(
         row.add(|call| {
             call.code = Some(denial.code);
             call.asked = denial.asked;
+            call.basis = denial.basis;
         });
         let reason = denial.detail.get("reason").and_then(Value::as_str);
         row.add(|call| {

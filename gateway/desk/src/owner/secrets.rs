@@ -70,14 +70,10 @@ pub(super) async fn write(
     let users: Vec<SourceId> = users.into_iter().map(|(id, _)| id).collect();
     record(&desk, &acting, json!({"event": "secret.set", "name": name, "new": was.is_none(), "changed": changed, "sources": users}))
         .await?;
-    let mut revoked = Vec::new();
-    if changed {
-        let before = granted(&desk, &desk.ledger.snapshot(), &users);
-        let command = Command::SecretChanged { name: name.clone() };
-        act(&desk, &acting, command).await?;
-        let after = granted(&desk, &desk.ledger.snapshot(), &users);
-        revoked.extend(before.difference(&after).cloned());
-    }
+    let revoked = match changed {
+        true => change(&desk, &acting, &name, &users).await?,
+        false => Vec::new(),
+    };
     let dir = desk.state_dir.clone();
     if let Err(error) = blocking(move || dir.write_private(&file, value.as_bytes())).await? {
         tracing::error!(name: "secret.unsaved", %error, "a secret could not be written");
@@ -105,6 +101,22 @@ pub(super) async fn write(
     })
 }
 
+/// Moves the sources of a secret. What that revoked.
+async fn change(
+    desk: &Desk,
+    acting: &Acting,
+    name: &str,
+    users: &[SourceId],
+) -> Result<Vec<RevokedGrant>, Refused> {
+    let before = granted(desk, &desk.ledger.snapshot(), users);
+    let command = Command::SecretChanged {
+        name: name.to_owned(),
+    };
+    act(desk, acting, command).await?;
+    let after = granted(desk, &desk.ledger.snapshot(), users);
+    Ok(before.difference(&after).cloned().collect())
+}
+
 /// The refusal of a write that failed: where its sources were moved (`is_moved`), `revoked` is over all the same.
 fn unwritten(is_moved: bool, revoked: Vec<RevokedGrant>) -> Refused {
     let still = "The secret could not be written; the old one, if there was one, is still there.";
@@ -127,7 +139,7 @@ fn unwritten(is_moved: bool, revoked: Vec<RevokedGrant>) -> Refused {
     Refused::new(error).status(500)
 }
 
-/// The `detail` of a write that failed.
+/// The `detail` of a write or a deletion that failed.
 #[derive(Serialize)]
 struct Unwritten {
     revoked: Vec<RevokedGrant>,
@@ -162,12 +174,17 @@ pub(super) async fn delete(
     let turn = desk.turn().await;
     let about = json!({"event": "secret.deleted", "name": name, "sources": [source]});
     record(desk, &acting, about).await?;
-    act(desk, &acting, Command::SecretChanged { name: name.clone() }).await?;
+    let revoked = change(desk, &acting, &name, std::slice::from_ref(source)).await?;
     let path = desk.state_dir.join(&format!("secrets/{name}"));
     let removed = blocking(move || plexus_home::state_dir::remove(&path)).await?;
     drop((turn, acting));
     desk.wanted_scopes.forget(source);
-    removed.map_err(|error| failed_halfway(format!("secrets/{name} cannot be deleted: {error}")))
+    removed.map_err(|error| {
+        let why = format!("secrets/{name} cannot be deleted: {error}");
+        let mut error = failed_halfway(why).into_error();
+        error.detail = serde_json::to_value(Unwritten { revoked }).ok();
+        Refused::new(error).status(500)
+    })
 }
 
 /// Refuses a secret that no worker would be given.

@@ -15,6 +15,7 @@ use axum::{
 use plexus_calls::{
     answer::Answer,
     call::{Caller, CallerProof, InvokeRequest},
+    denial::RefusedCall,
     life,
     limits::CallSlot,
 };
@@ -124,11 +125,13 @@ async fn answer(
     }
     if over {
         let error = rejected(ErrorCode::TokenExpired, "This token is past its end.");
-        return Ok(refused(edge, &caller, &id, error).await);
+        let call = RefusedCall::from((&caller, &*id));
+        let call = body.get("input").into_iter().fold(call, RefusedCall::with);
+        return Ok(refused(edge, call, &id, error).await);
     }
     if unread {
         let error = rejected(ErrorCode::TokenRevoked, "This token was revoked.");
-        return Ok(refused(edge, &caller, &id, error).await);
+        return Ok(refused(edge, (&caller, &*id), &id, error).await);
     }
     if edge.is_stopping() {
         let error =
@@ -142,7 +145,7 @@ async fn answer(
     let wants_token = body.get("token") != Some(&Value::Bool(false));
     let wish = match wish(&id, body) {
         Ok(wish) => wish,
-        Err(why) => return Ok(refused(edge, &caller, &id, why.into_error()).await),
+        Err(why) => return Ok(refused(edge, (&caller, &*id), &id, why.into_error()).await),
     };
     let by_session = matches!(caller.by, CallerProof::Session(_)) && wants_token;
     let asked = by_session.then(|| asked(edge, &caller, &wish)).flatten();
@@ -161,11 +164,15 @@ fn rejected(code: ErrorCode, why: &str) -> ErrorBody {
 }
 
 /// A refusal of a caller that is known: recorded like every other.
-async fn refused(edge: &Arc<Edge>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
+async fn refused<'a>(
+    edge: &Arc<Edge>,
+    call: impl Into<RefusedCall<'a>>,
+    id: &str,
+    error: ErrorBody,
+) -> Answer {
     Box::pin(plexus_calls::denial::refuse(
         &edge.kernel,
-        caller,
-        id,
+        call,
         about(error, id),
     ))
     .await

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use plexus_calls::{
     approvals::planner,
     call::{Asked, Caller, CallerProof},
-    denial,
+    denial::{self, RefusedCall},
     finish::to_its_end,
     misfit::misfit,
 };
@@ -50,7 +50,9 @@ pub(super) async fn list(
     let grants = agent
         .map(|a| grant_reply::standing(&edge, &state, a))
         .unwrap_or_default();
-    Ok(ok(&json!({ "grants": grants })))
+    let waiting = agent.map(|agent| grant_reply::waiting(&edge, agent));
+    let waiting = waiting.unwrap_or_default();
+    Ok(ok(&json!({"grants": grants, "waiting": waiting})))
 }
 
 /// Bundles do not exist in this version: their contexts are as unknown as any other.
@@ -286,7 +288,8 @@ async fn fit(
                 agent: agent.clone(),
                 by: CallerProof::Session(session.clone()),
             };
-            denial::refuse(&edge.kernel, &caller, id.as_str(), error.clone()).await;
+            let call = RefusedCall::from((&caller, id.as_str())).with(&input);
+            denial::refuse(&edge.kernel, call, error.clone()).await;
             let refused = Refused::new(error);
             return Err(match refused.code() {
                 ErrorCode::SchemaValidationFailed => refused.status(400),

@@ -107,7 +107,8 @@ fn number(actions: &[Action]) -> CallNumber {
             Action::Call(number, _)
             | Action::Follow(number, _)
             | Action::Look(number, _)
-            | Action::Cancel(number, _),
+            | Action::Cancel(number, _)
+            | Action::List(number),
         ] => *number,
         other => panic!("{other:?}"),
     }
@@ -130,10 +131,17 @@ fn held(server: &mut Server, id: u64, params: Value) -> CallNumber {
     call
 }
 
+/// The answer to "what waits", where the gateway says `waiting`.
+#[track_caller]
+fn listed(server: &mut Server, waiting: Vec<Waiting>) -> Vec<Action> {
+    let list = number(&call(server, 800, "plexus_wait", json!({})));
+    server.answered(list, Answer::Listed(waiting), at(2))
+}
+
 /// The client is told of the write that waits for the owner.
 #[track_caller]
 fn waits(server: &mut Server) {
-    let listed = structured(&call(server, 800, "plexus_wait", json!({})));
+    let listed = structured(&listed(server, Vec::new()));
     let waiting =
         json!([{"pendingId": PEND, "status": "waiting_for_owner", "tool": "workspace_write"}]);
     assert_eq!(listed["waiting"], waiting);
@@ -683,6 +691,23 @@ fn item_of_a_call_cancelled_on_its_way_is_known() {
     let silent = server.answered(call, Answer::GoesOn(item(PEND)), at(2));
     assert!(silent.is_empty(), "{silent:?}");
     waits(&mut server);
+}
+
+#[test]
+fn item_that_only_the_gateway_knows_is_listed() {
+    let mut server = greeted("x");
+    let lost = Waiting {
+        item: item(PEND),
+        capability: "workspace.write".parse().unwrap(),
+        since: at(1).wall,
+    };
+    listed(&mut server, vec![lost]);
+    // Known from then on, and once.
+    waits(&mut server);
+    let list = number(&call(&mut server, 9, "plexus_wait", json!({})));
+    let away = Answer::Refused(refusal("unreachable"));
+    let told = structured(&server.answered(list, away, at(3)));
+    assert_eq!(told["code"], "unreachable", "no list that is not whole");
 }
 
 #[test]

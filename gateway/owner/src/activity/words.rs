@@ -33,7 +33,14 @@ pub fn said(call: &ActivityCall) -> String {
             };
             match given(&call.capability_id).or(given(&call.asked)) {
                 None => format!("{was} refused: {}", why(call)),
-                Some(id) => format!("{was} refused {id}: {}{}", why(call), things(call, "")),
+                Some(id) => {
+                    let allowed = match call.basis {
+                        Some(CallBasis::Item(_)) => " (approved by you once)",
+                        _ => "",
+                    };
+                    let what = things(call, "");
+                    format!("{was} refused {id}: {}{what}{allowed}", why(call))
+                }
             }
         }
         ActivityKind::Unknown => {
@@ -325,6 +332,11 @@ mod tests {
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed",
                     "reason": "conflict"}),
                 "was refused w.write: what it was about had changed (conflict)",
+            ),
+            (
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "paused",
+                    "touched": [thing("a.md")], "basis": {"item": "pend_1"}}),
+                "was refused w.write: you have paused all agents: a.md (approved by you once)",
             ),
             (
                 json!({"did": "denied", "agentId": "cc", "capabilityId": "w.write", "reason": "not now"}),

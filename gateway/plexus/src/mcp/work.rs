@@ -12,7 +12,7 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Stop};
-use plexus_mcp::{Answer, Call, CallNews, Item, Message, NameLength};
+use plexus_mcp::{Answer, Call, CallNews, Item, Message, NameLength, Waiting};
 use plexus_protocol::{PendingId, RunId, body::ProgressChunk};
 use serde_json::json;
 use std::{cell::RefCell, rc::Rc};
@@ -195,6 +195,21 @@ pub(super) async fn look(pool: &Pool, item: Item) -> Answer {
         Answer::UnderWay(_) if matches!(item, Item::Pending(_)) => Answer::UnderWay(item),
         Answer::UnderWay(run) => Answer::GoesOn(run),
         answer => answer,
+    }
+}
+
+/// What of this agent's waits for the owner, whichever program asked.
+pub(super) async fn list(pool: &Pool) -> Answer {
+    let mut session = match pool.take().await {
+        Ok(session) => session,
+        Err(stop) => return Answer::Refused(refusal(stop)),
+    };
+    match session.waiting().await {
+        Ok(waiting) => {
+            pool.give_back(session);
+            Answer::Listed(waiting.into_iter().map(Waiting::from).collect())
+        }
+        Err(stop) => Answer::Refused(refusal(stop)),
     }
 }
 

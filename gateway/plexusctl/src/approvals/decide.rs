@@ -6,8 +6,12 @@
 use super::{card::plan, card_of};
 use crate::{extension::serves, owner::Owner, prompt, terms::Terms};
 use plexus_client::{Done, Exit, Stop, text};
-use plexus_owner::pending::{
-    Action, Ask, Card, Decide, Decided, DecisionOutcome, GrantCard, Item, OnApproval, Show, State,
+use plexus_owner::{
+    pending::{
+        Action, Ask, Card, Decide, Decided, DecisionOutcome, GrantCard, Item, OnApproval, Show,
+        State,
+    },
+    status,
 };
 use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb};
 use serde_json::{Map, Value};
@@ -54,9 +58,26 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// Carries it out. A stop that does not know whether it was done leaves an [`Unanswered`] to look for.
-    pub(super) async fn send(&self, owner: &mut Owner, item: &Item) -> Result<Decided, Stop> {
-        owner.call(&self.request(item)?).await
+    /// Carries it out, and says in words what was decided. A stop that does not know whether it was done leaves an
+    /// [`Unanswered`] to look for.
+    pub(super) async fn carry_out(
+        &self,
+        owner: &mut Owner,
+        item: &Item,
+    ) -> Result<(Decided, String), Stop> {
+        let reply = owner.call(&self.request(item)?).await?;
+        let runs = |card: &GrantCard| card.on_approval == OnApproval::Run;
+        let runs = matches!(self, Self::Approve { .. }) && item.card.grant().is_some_and(runs);
+        let is_paused = match runs {
+            // Where it is not known, it is not said.
+            true => owner
+                .call(&status::Show {})
+                .await
+                .is_ok_and(|status| status.paused),
+            false => false,
+        };
+        let said = self.said(item, &reply, is_paused);
+        Ok((reply, said))
     }
 
     fn request(&self, item: &Item) -> Result<Decide, Stop> {
@@ -102,7 +123,7 @@ impl Verdict {
     }
 
     /// What was decided, in words; `reply` is the gateway's answer, and no call is made while agents are paused.
-    pub(super) fn said(&self, item: &Item, reply: &Decided, is_paused: bool) -> String {
+    fn said(&self, item: &Item, reply: &Decided, is_paused: bool) -> String {
         let id = &item.heading.pending_id;
         match (self, &item.card) {
             (Self::Approve { .. }, Card::Change(card)) => {

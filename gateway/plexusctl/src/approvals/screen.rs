@@ -234,17 +234,17 @@ async fn decide(desk: &Desk, decision: Box<(Verdict, Item)>) -> Result<String, S
     let (verdict, item) = *decision;
     let send = async {
         let mut owner = desk.open().await?;
-        verdict.send(&mut owner, &item).await
+        verdict.carry_out(&mut owner, &item).await
     };
     let sent = tokio::time::timeout(DECISION, send).await;
-    let reply = sent.unwrap_or_else(|_| {
+    let (_, said) = sent.unwrap_or_else(|_| {
         let why = format!(
             "no answer within {} s: it may be decided or not",
             DECISION.as_secs()
         );
         Err(Stop::new(Exit::Failed, "deadline_exceeded", why).done(Done::Unknown))
     })?;
-    Ok(verdict.said(&item, &reply, false))
+    Ok(said)
 }
 
 async fn plan_again(desk: &Desk, item: PendingId) -> Result<String, Stop> {

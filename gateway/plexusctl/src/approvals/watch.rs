@@ -241,9 +241,10 @@ impl Watch {
                     card::print(&card::everything::render(item, span::now()))?;
                     out::say(&question);
                 }
-                Ok(Answer::Decide(verdict)) => match verdict.send(&mut self.owner, item).await {
-                    Ok(reply) => {
-                        out::say(&verdict.said(item, &reply, false));
+                Ok(Answer::Decide(verdict)) => match verdict.carry_out(&mut self.owner, item).await
+                {
+                    Ok((_, said)) => {
+                        out::say(&said);
                         return Ok(QuestionEnd::Decided);
                     }
                     Err(stop) if stop.done == Done::Unknown => {

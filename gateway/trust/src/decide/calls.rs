@@ -27,11 +27,12 @@ impl Draft<'_> {
         let used = match &permit.basis {
             // Nothing was given: as an effect that is refused, it does not count.
             Basis::Grant(_) if outcome.kind == OutcomeKind::Refused => Vec::new(),
-            Basis::Grant(_) => counted(self.counting(permit), 1),
+            Basis::Grant(_) => count(self.counting(permit)),
             Basis::Item(item) => {
                 let mut used = self.use_item(permit, item, Some(outcome.kind));
                 if outcome.kind == OutcomeKind::Refused {
-                    used.extend(counted(self.counting(permit), -1));
+                    let agent = self.known(&permit.agent)?;
+                    used.extend(self.give_back(agent, &serials(self.counting(permit))));
                 }
                 used
             }
@@ -75,7 +76,7 @@ impl Draft<'_> {
         });
         let counting = self.counting(permit);
         let open = OpenIntent {
-            counted: counting.iter().map(|grant| grant.serial).collect(),
+            counted: serials(counting.iter().copied()),
             agent: Some(permit.agent.clone()),
             capability: permit.capability.clone(),
             input: permit.input,
@@ -90,7 +91,7 @@ impl Draft<'_> {
         };
         let used = match &permit.basis {
             Basis::Bounded(item) => self.use_turn(permit, item, key),
-            Basis::Grant(_) => counted(counting, 1),
+            Basis::Grant(_) => count(counting),
             Basis::Item(item) => self.use_item(permit, item, None),
         };
         self.emit(
@@ -200,7 +201,9 @@ impl Draft<'_> {
         }
         if let Some(agent) = agent {
             over = over.set_all(key_over(agent, intent, outcome.kind));
-            over = over.set_all(given_back(agent, &open.counted, outcome.kind));
+            if outcome.kind == OutcomeKind::Refused {
+                over = over.set_all(self.give_back(agent, &open.counted));
+            }
             let (key, held) = of_digest(agent, open);
             if outcome.kind == OutcomeKind::Unknown {
                 let unknown = Unknown::with(held, intent, open, self.now);
@@ -244,8 +247,9 @@ impl Draft<'_> {
             OutcomeKind::Refused
         };
         settled = settled.set_all(key_over(agent, intent, outcome));
-        let counted = held.counted.get(intent).map_or(&[][..], Vec::as_slice);
-        settled = settled.set_all(given_back(agent, counted, outcome));
+        if let Some(counted) = held.counted.get(intent).filter(|_| !happened) {
+            settled = settled.set_all(self.give_back(agent, counted));
+        }
         let item = held.items.get(intent).and_then(|id| agent.items.get(id));
         if let Some(item) = item {
             settled = settled.set(self.ended(item, &key.0, intent, outcome));
@@ -300,10 +304,50 @@ impl Draft<'_> {
                 item.state = self.spent(item, None);
             }
         });
-        let counted = counted(given_with(agent, item, capability), -1);
+        let counted = self.give_back(agent, &serials(given_with(agent, item, capability)));
         let event = event("grant.deny", fact).agent(id).about(capability);
         self.emit(event.set(changed).set_all(counted));
         Ok(Reply::Done)
+    }
+
+    /// What an item gives back that ends as it is: the calls that the owner approved and none of which has begun.
+    pub(super) fn unmade(&self, agent: &Agent, item: &Item) -> Vec<Change> {
+        let left = item.asks.iter().filter(|ask| item.runs_still(ask));
+        let counted: Vec<u64> = left.filter_map(|ask| ask.counted).collect();
+        self.give_back(agent, &counted)
+    }
+
+    /// Gives a call of which nothing came back to the grants that counted it, by their serials. They are taken as this
+    /// command leaves them so far: what it has ended stays ended, what it has suspended stays suspended.
+    fn give_back(&self, agent: &Agent, counted: &[u64]) -> Vec<Change> {
+        let grants = agent.grants.values();
+        let grants = grants.filter(|grant| counted.contains(&grant.serial));
+        let by_now = grants.filter_map(|grant| {
+            let changes = self
+                .events
+                .iter()
+                .rev()
+                .flat_map(|e| e.changes.iter().rev());
+            let same = |id: &AgentId, capability: &CapabilityId| {
+                *id == agent.id && *capability == grant.capability
+            };
+            let mut found = changes.filter_map(|change| match change {
+                Change::Grant(now) if same(&now.agent, &now.capability) => {
+                    Some((now.serial == grant.serial).then_some(now))
+                }
+                Change::GrantGone(id, capability) if same(id, capability) => Some(None),
+                Change::AgentGone(id) if *id == agent.id => Some(None),
+                _ => None,
+            });
+            found.next().unwrap_or(Some(&**grant))
+        });
+        by_now
+            .map(|grant| {
+                let mut grant = grant.clone();
+                grant.calls = grant.calls.saturating_sub(1);
+                Change::Grant(grant)
+            })
+            .collect()
     }
 
     /// The grants whose number a permitted call takes one of.
@@ -427,14 +471,18 @@ impl Draft<'_> {
     }
 }
 
-/// Grants with one call more (1) or less (-1).
-fn counted<'g>(grants: impl IntoIterator<Item = &'g Arc<Grant>>, by: i32) -> Vec<Change> {
+/// Grants with one call more.
+fn count<'g>(grants: impl IntoIterator<Item = &'g Arc<Grant>>) -> Vec<Change> {
     let count = |grant: &Arc<Grant>| {
         let mut grant = (**grant).clone();
-        grant.calls = grant.calls.saturating_add_signed(by);
+        grant.calls = grant.calls.saturating_add(1);
         Change::Grant(grant)
     };
     grants.into_iter().map(count).collect()
+}
+
+fn serials<'g>(grants: impl IntoIterator<Item = &'g Arc<Grant>>) -> Vec<u64> {
+    grants.into_iter().map(|grant| grant.serial).collect()
 }
 
 /// The grant that came with the approval of an item and counted its call when it was given.
@@ -442,15 +490,6 @@ fn given_with<'a>(agent: &'a Agent, item: &Item, id: &CapabilityId) -> Option<&'
     let ask = item.asks.iter().find(|ask| ask.capability == *id)?;
     let serial = ask.counted?;
     agent.grants.get(id).filter(|grant| grant.serial == serial)
-}
-
-/// What an outcome gives back to the grants that counted the call, as far as they are still there.
-fn given_back(agent: &Agent, serials: &[u64], outcome: OutcomeKind) -> Vec<Change> {
-    let was_counted = |grant: &&Arc<Grant>| serials.contains(&grant.serial);
-    match outcome {
-        OutcomeKind::Refused => counted(agent.grants.values().filter(was_counted), -1),
-        OutcomeKind::Ok | OutcomeKind::Failed | OutcomeKind::Unknown => Vec::new(),
-    }
 }
 
 /// What an outcome makes of the key that its intent reserved: where nothing was done, it is free again.

@@ -28,10 +28,16 @@ impl Draft<'_> {
                     || (matches!(item.state, ItemState::Approved { .. }) && !open);
                 if open && now >= item.expires_at {
                     let lapsed = boxed(item, |item| item.state = ItemState::Lapsed);
+                    let unmade = self.unmade(agent, item);
                     let fact = Fact::Lapsed {
                         item: item.id.clone(),
                     };
-                    self.emit(event("grant.deny", fact).agent(&agent.id).set(lapsed));
+                    self.emit(
+                        event("grant.deny", fact)
+                            .agent(&agent.id)
+                            .set(lapsed)
+                            .set_all(unmade),
+                    );
                 } else if over && !item.is_held_open() && now >= item.expires_at.plus(ITEM_MS) {
                     forgotten.push(Change::ItemGone(of(), item.id.clone()));
                 }

@@ -215,6 +215,7 @@ impl Model {
                     .filter(|y| offered.iter().any(|c| c.as_str() == y.cap));
                 mine.for_each(|y| y.rests = false);
             }
+            Command::Sweep => self.unmade(|y| t >= y.until),
             Command::Launch => {
                 self.sessions.clear();
                 self.tokens.clear();
@@ -271,6 +272,17 @@ impl Model {
         }
     }
 
+    /// Calls that end before they begin do not count either.
+    fn unmade(&mut self, which: impl Fn(&Yes) -> bool) {
+        for n in 0..self.yes.len() {
+            let yes = &self.yes[n];
+            if matches!(yes.what, What::Call { .. }) && !yes.dead && yes.used == 0 && which(yes) {
+                self.give_back(n);
+                self.yes[n].dead = true;
+            }
+        }
+    }
+
     pub(super) fn end(&mut self, which: impl Fn(&Yes) -> bool) {
         for yes in self.yes.iter_mut().filter(|y| which(y)) {
             yes.dead = true;
@@ -283,6 +295,7 @@ impl Model {
             ended.push(item.id.clone());
         }
         let of = |item: &PendingId| ended.contains(item);
+        self.unmade(|y| matches!(&y.what, What::Call { item, .. } if of(item)));
         self.end(|y| matches!(&y.what, What::Call { item, .. } | What::Turns { item } if of(item)));
     }
     pub(super) fn end_credentials(&mut self, agent: &AgentId) {

@@ -297,6 +297,58 @@ fn a_run_that_is_refused_is_given_back_to_its_grant() {
     }
 }
 
+/// An approved run that ends before it begins is given back in whichever way it ends, and no way brings back a grant that
+/// ended with it.
+#[test]
+fn a_run_that_ends_unmade_is_given_back() {
+    type End = fn(&World, &Who, &PendingId) -> Command;
+    // Calls that the grant counts then: none where it ended as well.
+    let ends: [(&str, End, Option<u32>); 10] = [
+        ("withdrawn", |_, who, id| withdraw(&who.agent, id), Some(0)),
+        ("lapsed", |_, _, _| Command::Sweep, Some(0)),
+        ("new code", |_, who, _| new_code(&who.agent), Some(0)),
+        ("reissued", |_, who, _| deliver(&who.agent, true), Some(0)),
+        ("key rotated", |_, _, _| Command::RotateKey, Some(0)),
+        (
+            "restored",
+            |world, _, _| Command::Restored { made_at: world.now },
+            Some(0),
+        ),
+        (
+            "changed",
+            |_, _, _| changed(|now| now.profile = secret("other")),
+            Some(0),
+        ),
+        ("revoked", |_, who, _| revoke_grant(who, WRITE), None),
+        ("agent revoked", |_, who, _| revoke(&who.agent), None),
+        ("source removed", |_, _, _| remove("notes"), None),
+    ];
+    for (how, end, left) in ends {
+        let (mut world, who) = World::with_member(&[]);
+        let item = run_to_approve(&mut world, &who, &json!({"n": 0}));
+        let mut approval = world.approval(&item, Some(TrustWindow::WEEK));
+        approval.constraint = Some(constraint(json!({"maxCalls": 2})));
+        world.ok(Command::Approve(approval));
+        let grant = |world: &World| {
+            let grants = &world.state.agent(&who.agent).unwrap().grants;
+            grants.get(&cap(WRITE)).cloned()
+        };
+        assert_eq!(grant(&world).unwrap().calls, 1, "{how}");
+        if how == "lapsed" {
+            world.later(ITEM_MS);
+        }
+        let command = end(&world, &who, &item);
+        world.ok(command);
+        let rests = |world: &World| grant(world).and_then(|grant| grant.suspended.clone());
+        assert_eq!(grant(&world).map(|grant| grant.calls), left, "{how}");
+        let suspended = matches!(how, "restored" | "changed");
+        assert_eq!(rests(&world).is_some(), suspended, "{how}");
+        world.later(ITEM_MS);
+        world.ok(Command::Sweep);
+        assert_eq!(grant(&world).map(|grant| grant.calls), left, "{how}: once");
+    }
+}
+
 #[test]
 fn the_gateway_runs_only_what_was_asked_to_run() {
     let (mut world, who) = World::with_member(&[]);

@@ -349,8 +349,37 @@ fn talk() -> impl Strategy<Value = Vec<Act>> {
     })
 }
 
+/// A run that is approved with a number of calls, and ends before it begins.
+fn unmade() -> impl Strategy<Value = Vec<Act>> {
+    let limits = vec![Limit::One, Limit::Two];
+    let limits = prop::sample::select(limits);
+    (any::<u8>(), 2u8..4, 0u8..4, limits, 0u8..4).prop_map(|(session, cap, input, limit, ends)| {
+        let errand = Act::Errand {
+            session,
+            wish: Wish {
+                cap,
+                input: Some(input),
+                read_only: false,
+                window: None,
+                limit: Some(limit),
+            },
+            window: Some(TrustWindow::WEEK),
+            any_input: false,
+            run: true,
+        };
+        let day = i64::try_from(DAY).unwrap();
+        let ends = match ends {
+            0 => vec![Act::Withdraw(0, 0), Act::Withdraw(1, 0)],
+            1 => vec![Act::Time(day), Act::Open(0), Act::Open(1), Act::Sweep],
+            2 => vec![Act::Recode(0), Act::Recode(1)],
+            _ => vec![Act::Rotate, Act::Recode(0), Act::Recode(1)],
+        };
+        [vec![errand], ends].concat()
+    })
+}
+
 /// A history of at most `length` acts; both agents are there from the start.
 pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Act>> {
-    let acts = prop_oneof![30 => act().prop_map(|act| vec![act]), 2 => talk()];
+    let acts = prop_oneof![30 => act().prop_map(|act| vec![act]), 2 => talk(), 1 => unmade()];
     prop::collection::vec(acts, 1..length).prop_map(|acts| acts.into_iter().flatten().collect())
 }

@@ -30,6 +30,36 @@ fn refused(agent: &str) -> Command {
     })
 }
 
+/// A refused call has what a call that was made has: what it was about, and the card that had allowed it.
+#[tokio::test]
+async fn refused_call_names_its_file_and_card() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(Arc::new(|| 1_800_000_000_000));
+    let (ledger, _) = Ledger::open(dir.path(), options).unwrap();
+    let Command::Note(mut note) = refused("one") else {
+        unreachable!("a refusal is a note");
+    };
+    note.detail["touched"] = json!([{"kind": "file", "id": "a.md", "access": "write"}]);
+    note.detail["basis"] = json!({"item": "pend_1"});
+    let notes = [refused("one"), Command::Note(note)];
+    for command in notes {
+        assert!(ledger.submit(command, Lane::Agent).await.is_ok());
+    }
+    let state = ledger.snapshot();
+    let found = |query: &str| {
+        let undos = UndoCapabilities::new();
+        page(&ledger, &state, &undos, &wanted(query), EVENTS)
+            .unwrap()
+            .calls
+    };
+    let found = found("touched=a.md");
+    assert_eq!(found.len(), 1, "the index knows it");
+    let call = found[0].call();
+    assert_eq!(call.touched.as_ref().unwrap()[0].id, "a.md");
+    assert_eq!(call.touched_count, Some(1));
+    assert_eq!(call.basis, Some(CallBasis::Item("pend_1".to_owned())));
+}
+
 fn wanted(query: &str) -> List {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let pairs: Vec<_> = pairs

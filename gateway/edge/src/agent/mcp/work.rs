@@ -2,7 +2,7 @@
 //!
 //! Invariant: that nothing was done is said only where that is so.
 
-use crate::{edge::Edge, mcp_agents::ClientRequest};
+use crate::{edge::Edge, grant_reply, mcp_agents::ClientRequest};
 use plexus_calls::{
     call::{Caller, InvokeRequest},
     conversation,
@@ -14,7 +14,7 @@ use plexus_calls::{
 use plexus_ledger::SubmitError;
 use plexus_mcp::{Answer, Call, CallNews, Item, Refusal, Waiting};
 use plexus_protocol::{
-    CapabilityId, Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
+    Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
     body::{InvokeResponse, ProgressChunk},
 };
 use plexus_sources::narration::clean;
@@ -22,9 +22,6 @@ use plexus_trust::{EnrollmentStatus, ItemState, OnApproval};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc;
-
-/// Most items that one answer lists.
-const MAX_LISTED: usize = 64;
 
 /// Who asks, and with which credential.
 #[derive(Clone)]
@@ -197,11 +194,9 @@ pub(super) async fn follow(
         Item::Pending(id) => {
             let answer = pending(&edge, &who, id, tell.as_ref()).await;
             let (answer, slot) = place_for(&edge, &who, answer);
-            let about = edge
-                .ledger
-                .snapshot()
-                .item(id)
-                .and_then(|item| waiting_of(item));
+            let state = edge.ledger.snapshot();
+            let about = state.item(id).and_then(|item| grant_reply::request(item));
+            let about = about.map(Waiting::from);
             WorkResult {
                 answer,
                 slot,
@@ -401,21 +396,8 @@ pub(super) fn waiting(edge: &Edge, who: &McpCaller) -> Vec<Waiting> {
     let Some(agent) = state.agent(&who.caller.agent) else {
         return Vec::new();
     };
-    let now = edge.clock.now();
-    let items = agent.items.values();
-    let waits = items.filter(|item| item.is_of(agent) && item.wire_state(now) == "pending");
-    let mut waiting: Vec<Waiting> = waits.filter_map(|item| waiting_of(item)).collect();
-    waiting.sort_by_key(|waiting| waiting.since);
-    waiting.truncate(MAX_LISTED);
-    waiting
-}
-
-fn waiting_of(item: &plexus_trust::Item) -> Option<Waiting> {
-    Some(Waiting {
-        item: Item::Pending(item.id.clone()),
-        capability: CapabilityId::clone(&item.asks.first()?.capability),
-        since: item.created_at,
-    })
+    let waiting = grant_reply::waiting(edge, agent).into_iter();
+    waiting.map(Waiting::from).collect()
 }
 
 fn refusal(error: ErrorBody) -> Refusal {
