@@ -127,6 +127,11 @@ fn draw(
             (false, false) => "asked",
         };
         let count = totals.all();
+        let happens = match class {
+            "running" => ", under way",
+            "waits" => ", waits for you",
+            _ => "",
+        };
         Some(Line {
             y1: place(&agents, agent)?,
             y2: place(&sources, source)?,
@@ -134,7 +139,7 @@ fn draw(
             width: u64::from(count.checked_ilog10().unwrap_or(0)) * 2 + 1,
             link: links::calls_on(agent, source),
             told: format!(
-                "{agent} and {source}: {}",
+                "{agent} and {source}: {}{happens}",
                 super::agents::did(Some(*totals))
             ),
         })
