@@ -549,7 +549,7 @@
         for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
         known.delete(id);
         drafts.delete(id);
-        // Whoever looks at another one meanwhile stays there.
+        // An owner who looks at another one meanwhile stays there.
         if (open !== id || wanted) return soon();
         open = seen = null;
         await next();
@@ -595,7 +595,7 @@
     notes.classList.add('new');
     notes.style.top = `${top}px`;
     document.documentElement.style.scrollPaddingTop = `${top + notes.offsetHeight}px`;
-    // What was in sight makes room for it, and takes no act while it moves.
+    // The page makes room for it, and takes no act while it moves.
     if (notes.offsetHeight > room) {
       window.scrollBy({ top: room - notes.offsetHeight, behavior: 'instant' });
       if (current()) settle(current());

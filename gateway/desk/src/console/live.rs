@@ -19,6 +19,8 @@ use std::{
 const ROWS: usize = 40;
 /// Lines that it has: those that happen now, then those of most calls.
 const LINES: usize = 80;
+/// Letters of a name beside its point.
+const LETTERS: usize = 20;
 /// Height of one.
 const ROW: usize = 30;
 
@@ -151,7 +153,7 @@ fn draw(
             .enumerate()
             .map(|(at, name)| Side {
                 y: y(at),
-                text: drawn(name),
+                text: drawn(name, LETTERS),
                 link: format!("/admin/{page}/{name}"),
             })
             .collect()
