@@ -136,8 +136,7 @@ fn page_left_while_its_form_is_on_its_way() {
     let limits = || {
         scene
             .owner()
-            .get("/admin/api/agents")
-            .expect_ok()
+            .get("/admin/api/agents/my-cc/limits")
             .to_string()
     };
     for (bytes, says) in [
@@ -160,12 +159,11 @@ fn page_left_while_its_form_is_on_its_way() {
             .fill("not in this");
         if bytes == "6000000" {
             // It is refused: the agent is gone.
-            let gone = json!({"agentId": "my-cc"});
-            scene
-                .gateway
-                .owner()
-                .post("/admin/api/agents/revoke", gone)
-                .expect_ok();
+            for delete in [false, true] {
+                let gone = json!({"agentId": "my-cc", "delete": delete});
+                let owner = scene.owner();
+                owner.post("/admin/api/agents/revoke", gone).expect_ok();
+            }
         }
         browser.run("window.release()");
         browser.reads("#notes", says);
