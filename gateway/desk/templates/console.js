@@ -1022,7 +1022,7 @@
     const title = titleOf(current());
     const yes = act === 'approve';
     const held = yes && 'held' in current().dataset ? ' (done when you let agents go on)' : '';
-    const [key, mine] = [shownOf, at];
+    const [key, from] = [shownOf, at];
     turn += 1;
     const done = await told(`${INSIDE}/together`, { action: act, items, ...(reason && { reason }) });
     if (!done.answered) return notice(form, done.why);
@@ -1043,7 +1043,7 @@
     const words = `${yes ? 'Approved' : 'Denied'} ${done.decided.length}${held}${left.length ? `, and ${left.length} not` : ''} — ${title}`;
     const batch = { words, line: note(words), done: 0, failed: [], names: new Map(done.decided.map((id) => [id, nameOf(id)])) };
     if (yes) for (const id of done.decided) follow(id, { batch });
-    if (mine !== at) return soon();
+    if (from !== at) return soon();
     if (!left.length) return go(REQUESTS);
     history.pushState(null, '', `${REQUESTS}/${encodeURIComponent(left[0].id)}`);
     here();
