@@ -35,6 +35,7 @@
   let owed = null; // what a card that is on its way is to say: which, and why
   let fresh = true;       // nothing was shown yet: what waits is not news
   let lost = null;        // since when the gateway has not answered
+  let ahead = 0;          // ms by which the gateway's clock is ahead of this browser's
   let elsewhere = false;  // another tab of this browser signed out
   const drafts = new Map(); // address, or id of a request -> the text that was typed there when it was left: brought back there
   let leaving = false;    // the owner signs out: what was asked before is refused and says nothing new
@@ -63,6 +64,7 @@
       if (error.name === 'TimeoutError') note('The gateway did not answer. If other windows show this page, close some of them.');
       throw error;
     });
+    ahead = (Date.parse(answer.headers.get('date')) || Date.now()) - Date.now();
     if (answer.status === 401 && path !== '/admin/console/sign-in') {
       if (!leaving && !$('desk').hidden) {
         keepDraft();
@@ -130,16 +132,17 @@
 
   const DRAFTS = 20;
   // Text alone, each field with its id: a box or a choice that gives something is chosen anew by who comes back, and a grant
-  // is not brought back with a part of its limits. Of a request's card it is the reason.
+  // is not brought back with a part of its limits. Of a request's card it is the reason, and what answers a server's question.
   // What is on its way is not brought back as if it were not; a box that narrows is.
-  const KEPT = 'form:not([data-filter], [data-answer], [data-busy]) :is(input[type=text], textarea, [data-narrows]):not([data-secret], [data-limits]), #reason';
+  const KEPT = 'form:not([data-filter], [data-answer], [data-busy]) :is(input[type=text], textarea, [data-narrows]):not([data-secret], [data-limits]), #reason, input[data-value]';
   const fieldsOf = () => [...$('card').querySelectorAll(KEPT)];
+  const draftOf = (field) => (field.type === 'checkbox' ? field.checked : field.value);
   const addressNow = () => location.pathname + location.search;
 
   function keepDraft() {
     const typed = fieldsOf().filter(isTouched);
     if (!shownOf || !typed.length) return;
-    drafts.set(shownOf, new Map(typed.map((field) => [field.id, field.type === 'checkbox' ? field.checked : field.value])));
+    drafts.set(shownOf, new Map(typed.map((field) => [field.id, draftOf(field)])));
     if (drafts.size > DRAFTS) drafts.delete(drafts.keys().next().value);
   }
   function bringBack() {
@@ -148,9 +151,32 @@
     drafts.delete(shownOf);
     for (const field of fieldsOf()) {
       if (field.disabled || !typed.has(field.id)) continue;
-      if (field.type === 'checkbox') field.checked = typed.get(field.id);
-      else field.value = typed.get(field.id);
-      for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
+      put(field, typed.get(field.id));
+    }
+  }
+  function put(field, typed) {
+    if (field.type === 'checkbox') field.checked = typed;
+    else field.value = typed;
+    if (!isTouched(field)) return;
+    for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
+  }
+
+  // Over an act on a page its other forms keep what is half filled, numbers and limits too: each as a whole, so that a grant has
+  // all of its limits, or not at all. No secret is kept, and no ticked box unless it narrows.
+  const HALF = ':is(input[type=text], input[type=number], select, textarea, [data-narrows])[id]:not([data-secret])';
+  function halfFilled() {
+    const forms = [...$('card').querySelectorAll('form:not([data-filter], [data-answer], [data-busy])')];
+    const fields = forms.map((form) => [...form.querySelectorAll(HALF)]).filter((all) => all.some(isTouched));
+    // A choice is kept untouched too: what was typed is of what was chosen.
+    return fields.map((all) => all.filter((field) => field.tagName === 'SELECT' || isTouched(field)).map((field) => [field.id, draftOf(field)]));
+  }
+  function fillAgain(halves) {
+    for (const half of halves) {
+      const form = half.map(([id]) => $(id)?.form).find(Boolean);
+      for (const [id, typed] of half) if ($(id)) put($(id), typed);
+      if (!form || half.every(([id, typed]) => $(id) && draftOf($(id)) === typed)) continue;
+      form.reset();
+      notice(form, 'This form is empty again: something that you had chosen in it is there no more.', 'stays');
     }
   }
   // A page that is loaded anew keeps nothing: the browser asks first.
@@ -158,6 +184,26 @@
   window.addEventListener('beforeunload', (event) => {
     if (!$('desk').hidden && [...$('card').querySelectorAll(WRITTEN)].some(isTouched)) event.preventDefault();
   });
+
+  // --- what ends is counted down, in the words that it came with ---
+
+  function span(ms) {
+    const minutes = Math.floor(ms / 60000);
+    if (minutes < 1) return `${Math.floor(ms / 1000)} s`;
+    if (minutes < 120) return `${minutes} min`;
+    return minutes < 2880 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} days`;
+  }
+  // A week that began a moment ago is a week.
+  const leftOf = (ms) => (/(h|days)$/.test(span(ms + 60000)) ? span(ms + 60000) : span(ms));
+  setInterval(() => {
+    for (const time of $('card').querySelectorAll('time[data-ends]')) {
+      const ms = Date.parse(time.dateTime) - Date.now() - ahead;
+      const words = ms > 0 ? `${time.dataset.ends} ${leftOf(ms)}` : time.dataset.ended;
+      if (words === time.textContent) continue;
+      time.textContent = words;
+      if (ms <= 0) soon();
+    }
+  }, 1000);
 
   // A browser opens few connections to one host, and each stream keeps one: a page that nobody sees has none.
   function hide() {
@@ -264,7 +310,9 @@
     if (wanted) { /* the one that is on its way is looked at when it is there */ } else if (open && known.has(open)) {
       if (!card || Number(card.dataset.revision) !== known.get(open)) await load(open);
     } else if (open && card && card.dataset.state === 'pending') {
-      await load(open); // decided elsewhere, or lapsed: the card says so
+      const [gone, title] = [open, titleOf(card)];
+      // Decided elsewhere, or lapsed: the card says so, where it has one still.
+      if (await load(gone) === false && !mine.has(gone)) note(`It waits no longer: ${title}. It was decided elsewhere, or ended by itself.`);
     }
     if (!open && !at && !wanted) await next();
     titled();
@@ -294,6 +342,7 @@
 
   const ticket = (id) => $('queue').querySelector(`[data-id="${CSS.escape(id)}"]`);
   const current = () => $('card').querySelector('article');
+  const titleOf = (card) => `${card.querySelector('.agent').textContent}: ${card.querySelector('h2 b').textContent}`;
 
   function mark() {
     for (const row of $('queue').querySelectorAll('.ticket')) {
@@ -366,6 +415,7 @@
 
   // A form has a place of its own for what is said of it: at its buttons, where it came with none.
   function notice(part, text, stays) {
+    if (!part.isConnected) return void note(`Of a page that you left: ${text}`).classList.add('bad');
     let place = part.querySelector('[data-notice]');
     if (!place) {
       place = document.createElement('p');
@@ -382,6 +432,7 @@
 
   // A refusal of a form, beside the field that it names, and with that field's words for its name.
   function refused(form, error, why = error?.message) {
+    if (!form.isConnected) return notice(form, why);
     const named = [...form.elements].find((one) => one.name && why.includes(`\`${one.name}\``));
     const field = form.elements[error?.detail?.field || named?.name];
     const label = field?.labels?.[0]?.firstChild?.textContent.trim();
@@ -463,7 +514,7 @@
     const card = form.closest('article');
     const id = card.dataset.id;
     const path = `/admin/console/pending/${encodeURIComponent(id)}`;
-    const title = `${card.querySelector('.agent').textContent}: ${card.querySelector('h2 b').textContent}`;
+    const title = titleOf(card);
     let body, done;
     if (act === 'plan') {
       const again = await told(`${API}/pending/${encodeURIComponent(id)}/plan`, {});
@@ -489,7 +540,7 @@
     form.dataset.busy = '';
     try {
       mine.add(id);
-      const reply = await call(path, body);
+      const reply = await working(form.querySelector(`[value=${act}]`), () => call(path, body));
       const said = await reply.json();
       if (reply.ok) {
         const held = act === 'once' && 'held' in card.dataset ? ', and done when you let agents go on' : '';
@@ -498,22 +549,25 @@
         for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
         known.delete(id);
         drafts.delete(id);
+        // An owner who looks at another one meanwhile stays there.
+        if (open !== id || wanted) return soon();
         open = seen = null;
-        if (location.pathname.startsWith(REQUESTS)) {
-          await next();
-          current()?.querySelector('h2').focus();
-        }
+        await next();
+        current()?.querySelector('h2').focus();
         return soon();
       }
       mine.delete(id);
       const over = 'Your answer did not count: this was decided already, or waits no longer.';
       const isChanged = said.error.code === 'card_changed';
       const why = isChanged ? `Not approved. ${CHANGED}` : `Nothing was decided: ${said.error.message}`;
-      if (!isChanged && reply.status !== 404) notice(form, why);
+      if (open !== id) {
+        note(reply.status === 404 ? over : `${title}. ${why}`).classList.add('bad');
+        soon();
+      } else if (!isChanged && reply.status !== 404) notice(form, why);
       else if (await load(id, why, over) === false) soon();
-    } catch {
+    } catch (error) {
       mine.delete(id);
-      if (form.isConnected) notice(form, 'The gateway did not answer. Whether this was decided is not known; see the list.');
+      if (error.message !== 'signed out') notice(form, 'The gateway did not answer. Whether this was decided is not known; see the list.');
     } finally {
       delete form.dataset.busy;
     }
@@ -532,6 +586,7 @@
   // What just happened comes into sight for a while, however far down the page was read; no field that is gone to lies behind it.
   const NEWS = 12000; // ms
   let news = null;
+  let room = 0; // px that it has over the page
   function seenNotes() {
     const bar = document.querySelector('.bar');
     const top = getComputedStyle(bar).position === 'sticky' ? bar.offsetHeight : 0;
@@ -540,8 +595,15 @@
     notes.classList.add('new');
     notes.style.top = `${top}px`;
     document.documentElement.style.scrollPaddingTop = `${top + notes.offsetHeight}px`;
+    // The page makes room for it, and takes no act while it moves.
+    if (notes.offsetHeight > room) {
+      window.scrollBy({ top: room - notes.offsetHeight, behavior: 'instant' });
+      if (current()) settle(current());
+    }
+    room = notes.offsetHeight;
     clearTimeout(news);
     news = setTimeout(() => {
+      room = 0;
       notes.classList.remove('new');
       document.documentElement.style.scrollPaddingTop = '';
     }, NEWS);
@@ -643,7 +705,11 @@
   async function go(path) {
     keepPlace();
     if (path !== addressNow()) history.pushState(null, '', path);
-    await route();
+    const slow = setTimeout(() => { $('card').ariaBusy = 'true'; say('It is on its way.'); }, LONGER);
+    await route().finally(() => {
+      clearTimeout(slow);
+      $('card').ariaBusy = null;
+    });
   }
 
   // How far down a page was read is kept with its address, for back and reload.
@@ -682,8 +748,8 @@
   // No request takes the place of a page by itself.
   async function page(path, y) {
     const now = ++turn;
-    const again = at === path;
-    keepDraft();
+    const again = at === path && shownOf === path;
+    if (!again) keepDraft();
     at = path;
     open = seen = wanted = null;
     const answer = await call(inside(path));
@@ -692,8 +758,10 @@
     quiet();
     mark();
     if (!answer.ok) return missing(path, (await answer.json()).error?.message);
+    const halves = again ? halfFilled() : [];
     place(text, again);
     bringBack();
+    fillAgain(halves);
     for (const form of $('card').querySelectorAll('form[data-together]')) settle(form);
     titled();
     if (!again || y) window.scrollTo(0, y || 0);
@@ -804,14 +872,14 @@
   async function sent(button) {
     if ('sure' in button.dataset && !('sureNow' in button.dataset)) return arm(button);
     turn += 1;
+    const mine = at;
     const done = await told(API + button.dataset.send, JSON.parse(button.dataset.body || '{}'), button.dataset.method)
       .finally(() => disarm(button));
     if (!done.ok) return notice(button.closest('article'), done.why);
     // What came of a sign-in at its server has words of its own.
     const of = (done.server || done.sign_out)?.cameTo;
     note((of && button.getAttribute(`data-done-${of}`)) || button.dataset.done);
-    if (button.dataset.then) return go(button.dataset.then);
-    await page(at);
+    await afresh(mine, button.dataset.then);
   }
 
   // A form's members by their names; a field that was left empty is left out, and one of a list adds to it.
@@ -831,22 +899,25 @@
 
   async function sentForm(form) {
     turn += 1;
-    const key = shownOf;
+    const mine = at;
     const done = await told(form.dataset.formSend, members(form));
     if (!done.ok) return refused(form, done.error, done.why);
-    drafts.delete(key);
     note(form.dataset.done);
     form.reset();
-    await page(at);
+    await afresh(mine);
   }
 
   // The answer is a page: it holds what no address gives again.
   async function sentForPage(form) {
-    const key = shownOf;
+    const mine = at;
+    const { id } = members(form);
     const answer = await call(form.dataset.formPage, members(form));
     const text = await answer.text();
     if (!answer.ok) return refusedAs(form, JSON.parse(text));
-    drafts.delete(key);
+    if (mine !== at) {
+      note(`Connected — ${id}. You left the page that shows its code; another one: plexusctl agents code ${id}`);
+      return renewSoon();
+    }
     fill($('card'), said = text);
     shownOf = null;
     window.scrollTo(0, 0);
@@ -859,7 +930,7 @@
   async function stepped(form, step, by, isBack) {
     const seen = form.querySelector('[data-previewed]');
     const body = members(form);
-    const key = shownOf;
+    const mine = at;
     if (step === 'list') delete body.server;
     // The ticks are of the tools that are shown: they go with no look at another server.
     const server = JSON.stringify([body.program, body.arguments, body.url, body.block, body.server]);
@@ -872,6 +943,7 @@
       const words = 'asks' in form.dataset && step === 'preview' ? 'Asking the server…' : 'Looking…';
       const answer = await counting(form, words, () => call(`${form.dataset.steps}/preview`, body, undefined, LONG));
       const text = await answer.text();
+      if (!form.isConnected) return;
       if (asked !== JSON.stringify(members(form))) return notice(form, 'The fields were changed meanwhile: look at it again.');
       if (!answer.ok) return refusedAs(form, JSON.parse(text));
       fill(seen, text);
@@ -885,14 +957,13 @@
     if ('fresh' in form.dataset) return;
     const done = await counting(form, 'Adding…', () => told(`${form.dataset.steps}/add`, body, undefined, LONG));
     if (!done.ok) return refused(form, done.error, done.why);
-    drafts.delete(key);
     const id = done.source.id || done.source;
     note(`${form.dataset.done || 'Added'} — ${id}`);
     if (done.warning) note(`It cannot be used now: ${done.warning}`);
     for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
-    if ('stays' in form.dataset) return stepped(form, 'list');
+    if ('stays' in form.dataset && form.isConnected) return stepped(form, 'list');
     form.reset();
-    await go(form.dataset.then || `/admin/sources/${encodeURIComponent(id)}`);
+    await afresh(mine, form.dataset.then || `/admin/sources/${encodeURIComponent(id)}`);
   }
 
   // Says on the button how long it is at it.
@@ -930,6 +1001,7 @@
     const chosen = [...form.querySelectorAll('[name=many]:checked')];
     if (!chosen.length) return notice(form, 'Choose at least one.');
     turn += 1;
+    const mine = at;
     let gone = 0;
     for (const [count, box] of chosen.entries()) {
       const done = await told(API + form.dataset.many, JSON.parse(box.value));
@@ -938,7 +1010,7 @@
       gone += 1;
     }
     note(`${form.dataset.done}: ${chosen.length - gone}${gone ? `; ${gone} were gone already` : ''}`);
-    await page(at);
+    await afresh(mine);
   }
 
   // Each goes with the digest of its own card; those that are not as they were listed are left, and said.
@@ -947,10 +1019,10 @@
     const rows = [...form.querySelectorAll('[data-digest]')];
     const reason = act === 'deny' && form.reason.value.trim();
     const items = rows.map((row) => ({ id: row.dataset.id, cardDigest: row.dataset.digest }));
-    const title = `${current().querySelector('.agent').textContent}: ${current().querySelector('h2 b').textContent}`;
+    const title = titleOf(current());
     const yes = act === 'approve';
     const held = yes && 'held' in current().dataset ? ' (done when you let agents go on)' : '';
-    const key = shownOf;
+    const [key, from] = [shownOf, at];
     turn += 1;
     const done = await told(`${INSIDE}/together`, { action: act, items, ...(reason && { reason }) });
     if (!done.answered) return notice(form, done.why);
@@ -971,11 +1043,18 @@
     const words = `${yes ? 'Approved' : 'Denied'} ${done.decided.length}${held}${left.length ? `, and ${left.length} not` : ''} — ${title}`;
     const batch = { words, line: note(words), done: 0, failed: [], names: new Map(done.decided.map((id) => [id, nameOf(id)])) };
     if (yes) for (const id of done.decided) follow(id, { batch });
+    if (from !== at) return soon();
     if (!left.length) return go(REQUESTS);
     history.pushState(null, '', `${REQUESTS}/${encodeURIComponent(left[0].id)}`);
     here();
     await load(left[0].id, `Not ${yes ? 'approved' : 'denied'} with the others. ${left[0].why}`);
     soon();
+  }
+
+  // Shows the page of an act again, or the one that it leads to, unless it was left meanwhile.
+  async function afresh(mine, to) {
+    if (mine !== at) return renewSoon();
+    await (to ? go(to) : page(mine));
   }
 
   const refusedAs = (form, said) => refused(form, said.error, said.reason || said.error?.message || 'It was refused.');
@@ -992,7 +1071,6 @@
 
   const SOURCE = `${API}/sources`;
   const of = (id, act) => `${SOURCE}/${encodeURIComponent(id)}${act}`;
-  const sources = () => go('/admin/sources');
 
   async function told(path, body, method, wait) {
     const answer = await call(path, body, method, wait);
@@ -1030,7 +1108,7 @@
       const label = field.labels[0].firstChild.textContent.trim();
       why = why.replaceAll(`plexusctl sources secret ${id} ${field.dataset.name}`, `fill in “${label}”${field.dataset.instead ? ` or “${field.dataset.instead}”` : ''}`);
     }
-    if (!place) return notice(form, why);
+    if (!place || !form.isConnected) return notice(form, why);
     place.textContent = why;
     place.hidden = false;
     form.querySelector(`[data-name="${CSS.escape(place.dataset.for)}"]`).focus();
@@ -1039,11 +1117,11 @@
   async function testing(button, work) {
     const words = button.textContent;
     button.textContent = 'Testing…';
-    try { await work(); } finally { button.textContent = words; }
+    try { return await work(); } finally { button.textContent = words; }
   }
 
   async function saved(form) {
-    const key = shownOf;
+    const mine = at;
     const field = (name) => form.querySelector(`[data-name="${name}"]`);
     const id = form.dataset.source || field('id').value.trim();
     const there = (await told(SOURCE)).sources.find((one) => one.id === id);
@@ -1077,17 +1155,17 @@
     if (now?.status === 'unavailable') return undo(now.detail);
     if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
     note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended() && `. ${ended()}`}`);
-    drafts.delete(key);
     form.reset();
-    await sources();
+    await afresh(mine, '/admin/sources');
   }
 
   async function act(row, button) {
     const id = row.dataset.source;
     const what = button.dataset.act;
     if (what === 'change') return go(`/admin/source-form?id=${encodeURIComponent(id)}`);
+    const mine = at;
     if (what === 'test') {
-      const now = await tested(id);
+      const now = await testing(button, () => tested(id));
       const words = now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first';
       row.querySelector('[data-state]').textContent = words;
       return say(`${id}: ${words}`);
@@ -1096,7 +1174,7 @@
     const done = await (what === 'remove' ? told(of(id, ''), undefined, 'DELETE') : told(of(id, `/${what}`), {})).finally(() => disarm(button));
     if (!done.ok) return notice(row.closest('article'), done.why);
     note(`${{ enable: 'Enabled', disable: 'Disabled', remove: 'Removed' }[what]} — ${id}`);
-    await page('/admin/sources');
+    await afresh(mine);
   }
 
   // --- changes of coding agents ---
@@ -1106,6 +1184,7 @@
   async function applied(form) {
     if ('fresh' in form.dataset) return;
     const id = form.dataset.apply;
+    const mine = at;
     const paths = [...form.querySelectorAll('[name=path]:checked')].map((box) => box.value);
     if (!paths.length) return notice(form, 'Choose at least one file.');
     const body = { source: form.dataset.source, paths };
@@ -1119,16 +1198,31 @@
     const done = await told(ofSet(id, '/apply'), { ...body, stateToken: plan.stateToken });
     if (!done.ok) return notice(form, done.why);
     note(`Applied — ${done.summary}. To undo it: Activity, or plexusctl undo ${done.auditId}`);
-    await page(at);
+    await afresh(mine);
+  }
+
+  // An act that takes longer says so on its button, which counts the seconds; a form of steps does so itself.
+  const LONGER = 1000; // ms
+  async function working(button, work) {
+    const since = Date.now();
+    const mark = document.createElement('span');
+    const clock = button && setInterval(() => {
+      if (!mark.isConnected) { button.append(mark); say('It is under way.'); }
+      mark.textContent = ` · ${Math.round((Date.now() - since) / 1000)} s`;
+    }, LONGER);
+    try { return await work(); } finally {
+      clearInterval(clock);
+      mark.remove();
+    }
   }
 
   // One act at a time; whether an unanswered one happened, the list tells.
-  async function alone(place, work) {
+  async function alone(place, work, button) {
     if ('busy' in place.dataset) return;
     place.dataset.busy = '';
     for (const old of (place.closest('article') || place).querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
-    try { await work(); } catch (error) {
-      if (place.isConnected && error.message !== 'signed out') notice(place.matches('form') ? place : place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
+    try { await working(button, work); } catch (error) {
+      if (error.message !== 'signed out') notice(place.matches('form') ? place : place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
     } finally { delete place.dataset.busy; }
   }
 
@@ -1154,25 +1248,27 @@
     } else if (hit.dataset.send) {
       // The second click of a double one means what the first did: it confirms nothing.
       if (event.detail > 1 || hit.closest('[data-fresh]')) return;
-      await alone(hit, () => sent(hit));
+      await alone(hit, () => sent(hit), hit);
     } else if (hit.dataset.copy) {
       await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
       hit.textContent = 'Copied';
     } else if (hit.dataset.act) {
       const row = hit.closest('[data-source]');
       if (event.detail > 1 || hit.closest('[data-fresh]')) return;
-      await alone(row, () => act(row, hit));
+      await alone(row, () => act(row, hit), hit);
     } else if ('goOn' in hit.dataset) {
       await next();
       (current()?.querySelector('h2') || $('card')).focus();
     } else if (hit.dataset.rows) {
-      const made = document.createElement('template');
-      const answer = await call(hit.dataset.rows);
-      if (!answer.ok) return soon();
-      fill(made, await html(answer));
-      hit.closest('tr').replaceWith(made.content);
+      await alone(hit, async () => {
+        const made = document.createElement('template');
+        const answer = await call(hit.dataset.rows);
+        if (!answer.ok) return soon();
+        fill(made, await html(answer));
+        hit.closest('tr').replaceWith(made.content);
+      }, hit);
     } else if (hit.dataset.next) {
-      await unroll(hit.parentElement, hit.dataset.next, hit);
+      await alone(hit, () => unroll(hit.parentElement, hit.dataset.next, hit), hit);
     } else if (hit.id === 'sign-out') {
       leaving = true;
       try {
@@ -1207,20 +1303,20 @@
       $('key').value = '';
       if (key) signIn({ key });
     } else if (event.target.dataset.apply) {
-      alone(event.target, () => applied(event.target));
+      alone(event.target, () => applied(event.target), event.submitter);
     } else if (event.target.dataset.form) {
       const form = event.target;
-      alone(form, () => testing(form.querySelector('[type=submit]'), () => saved(form)));
+      alone(form, () => testing(form.querySelector('[type=submit]'), () => saved(form)), form.querySelector('[type=submit]'));
     } else if (event.target.dataset.formSend) {
-      alone(event.target, () => sentForm(event.target));
+      alone(event.target, () => sentForm(event.target), event.submitter);
     } else if (event.target.dataset.formPage) {
-      alone(event.target, () => sentForPage(event.target));
+      alone(event.target, () => sentForPage(event.target), event.submitter);
     } else if (event.target.dataset.steps) {
       alone(event.target, () => stepped(event.target, event.submitter?.value, event.submitter));
     } else if (event.target.dataset.many) {
-      alone(event.target, () => sentMany(event.target));
+      alone(event.target, () => sentMany(event.target), event.submitter);
     } else if ('together' in event.target.dataset) {
-      alone(event.target, () => decided(event.target, event.submitter?.value));
+      alone(event.target, () => decided(event.target, event.submitter?.value), event.submitter);
     } else if (event.target.dataset.filter) {
       filter(event.target);
     } else if ('answer' in event.target.dataset) {

@@ -3,7 +3,7 @@
 //! Invariant: what the relay shows (names, times) is text of others; whether a key is the one that was compared is said
 //! beside it.
 
-use super::{blocking, foreign::ForeignText, shell};
+use super::{blocking, card::Moment, foreign::ForeignText, shell};
 use crate::{desk::Desk, owner::channels, table::Reading};
 use askama::Template;
 use axum::{
@@ -15,7 +15,7 @@ use plexus_owner::channels::{
     ChannelRow, ChannelStatus, DeviceState, Identity, KeyState, List, ListMembers, Member, Message,
     Read, Say,
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{SourceId, Timestamp};
 use std::sync::Arc;
 
 /// Messages of a page, and channels and members of one.
@@ -136,6 +136,8 @@ impl Row {
 #[derive(Template)]
 #[template(path = "channel.html")]
 struct ChannelPage {
+    /// None where its source does not list it, or it does not open.
+    name: Option<ForeignText>,
     id: ForeignText,
     source: String,
     say: String,
@@ -169,7 +171,7 @@ pub(super) async fn show(
         source: source.clone(),
         channel: channel.clone(),
     };
-    let members = channels::members(desk.clone(), Reading, asked).await?;
+    let members = channels::members(desk.clone(), Reading, asked);
     let asked = Read {
         source: source.clone(),
         channel: channel.clone(),
@@ -177,9 +179,14 @@ pub(super) async fn show(
         before: None,
         limit: Some(MESSAGES),
     };
-    let messages = channels::messages(desk.clone(), Reading, asked).await?;
+    let messages = channels::messages(desk.clone(), Reading, asked);
+    let row = channels::row(&desk, &source, &channel);
+    let (members, messages, row) = tokio::join!(members, messages, row);
+    let (members, messages) = (members?, messages?);
+    let now = desk.clock.now();
     let made = blocking(move || {
-        let mut shown: Vec<_> = messages.messages.iter().map(MessageRow::of).collect();
+        let rows = messages.messages.iter();
+        let mut shown: Vec<_> = rows.map(|message| MessageRow::of(message, now)).collect();
         let mut left = ROOM;
         let is_shown = |row: &&MessageRow| {
             left = left.saturating_sub(row.text.len() + row.sender.len());
@@ -194,6 +201,9 @@ pub(super) async fn show(
             text: String::new(),
         };
         ChannelPage {
+            name: row
+                .and_then(|row| row.name)
+                .map(|name| ForeignText::short(&name, 120)),
             id: ForeignText::short(&channel, 120),
             say: plexus_owner::write(&say).path,
             source: source.to_string(),
@@ -233,11 +243,14 @@ impl MemberRow {
 }
 
 impl MessageRow {
-    fn of(message: &Message) -> Self {
+    fn of(message: &Message, now: Timestamp) -> Self {
+        // The relay's text: a moment is said as elsewhere, and anything else as it is.
+        let at = serde_json::from_value::<Timestamp>(message.at.as_str().into());
+        let at = at.map_or_else(|_| message.at.clone(), |at| Moment::ago(at, now).words);
         let why = message.unreadable.as_deref().unwrap_or("there is no text");
         let text = message.text.as_deref();
         Self {
-            at: ForeignText::short(&message.at, 40),
+            at: ForeignText::short(&at, 40),
             sender: ForeignText::short(&message.sender.name, 80),
             you: message.sender.you,
             text: match text {

@@ -19,6 +19,8 @@ use std::{
 const ROWS: usize = 40;
 /// Lines that it has: those that happen now, then those of most calls.
 const LINES: usize = 80;
+/// Letters of a name beside its point.
+const LETTERS: usize = 20;
 /// Height of one.
 const ROW: usize = 30;
 
@@ -127,6 +129,11 @@ fn draw(
             (false, false) => "asked",
         };
         let count = totals.all();
+        let happens = match class {
+            "running" => ", under way",
+            "waits" => ", waits for you",
+            _ => "",
+        };
         Some(Line {
             y1: place(&agents, agent)?,
             y2: place(&sources, source)?,
@@ -134,7 +141,7 @@ fn draw(
             width: u64::from(count.checked_ilog10().unwrap_or(0)) * 2 + 1,
             link: links::calls_on(agent, source),
             told: format!(
-                "{agent} and {source}: {}",
+                "{agent} and {source}: {}{happens}",
                 super::agents::did(Some(*totals))
             ),
         })
@@ -146,7 +153,7 @@ fn draw(
             .enumerate()
             .map(|(at, name)| Side {
                 y: y(at),
-                text: drawn(name),
+                text: drawn(name, LETTERS),
                 link: format!("/admin/{page}/{name}"),
             })
             .collect()

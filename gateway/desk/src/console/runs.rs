@@ -261,7 +261,8 @@ struct BoardPage {
     made: Moment,
     state: &'static str,
     why: Option<ForeignText>,
-    over: bool,
+    /// Runs are made of it, now or later: it can be stopped.
+    runs: bool,
     graph: Graph,
     tasks: Vec<TaskRow>,
     stretch: Stretch,
@@ -335,7 +336,10 @@ impl BoardPage {
                 .why
                 .as_deref()
                 .map(|why| ForeignText::short(why, 400)),
-            over: board.facts.state.is_over(),
+            runs: matches!(
+                board.facts.state,
+                BoardState::UnderWay | BoardState::Suspended
+            ),
             graph: Graph::of(&board.tasks),
             tasks: stretch.part(&board.tasks).map(row).collect(),
             stretch,
@@ -364,6 +368,8 @@ struct GraphBox {
 
 /// A box and the room around it.
 const BOX: (usize, usize) = (150, 34);
+/// Letters that it has.
+const LETTERS: usize = 17;
 const GAP: (usize, usize) = (46, 14);
 
 impl Graph {
@@ -418,7 +424,7 @@ impl Graph {
                         x,
                         y,
                         state: task.state.as_str(),
-                        text: drawn(&task.title),
+                        text: drawn(&task.title, LETTERS),
                     })
                 })
                 .collect(),
@@ -427,13 +433,13 @@ impl Graph {
 }
 
 /// Text of others in a drawing: what a page would mark stands as U+FFFD.
-pub(super) fn drawn(text: &str) -> String {
+pub(super) fn drawn(text: &str, most: usize) -> String {
     let plain = |c: char| match plexus_protocol::unseen::is_unseen(c) || c.is_control() {
         true => '\u{fffd}',
         false => c,
     };
     let text: String = text.chars().map(plain).collect();
-    plexus_sources::narration::cut(&text, 20)
+    plexus_sources::narration::cut(&text, most)
 }
 
 #[cfg(test)]

@@ -118,6 +118,17 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Channel
     Ok(all)
 }
 
+/// A channel as its source lists it; none where it does not.
+pub(crate) async fn row(desk: &Arc<Desk>, source: &SourceId, channel: &str) -> Option<ChannelRow> {
+    let (talk, input) = (Upkeep::Channels(Talk::List), Map::new().into());
+    let answer = own::ask::<Answer>(desk, source, talk, &input).await.ok()?;
+    let mut rows = answer.channels.iter();
+    rows.find_map(|row| {
+        let row = of_source::<ChannelRow>(row, source).ok()?;
+        (row.id == channel).then_some(row)
+    })
+}
+
 /// A source whose answer cannot be read, or not all of it.
 fn odd(source: &SourceId, why: &serde_json::Error) -> Away {
     Away {
