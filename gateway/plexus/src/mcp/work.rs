@@ -217,7 +217,7 @@ pub(super) async fn list(pool: &Pool) -> Answer {
 async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
     let mut session = match pool.take().await {
         Ok(session) => session,
-        Err(stop) => return unheard(stop),
+        Err(stop) => return unheard(stop.done(Done::Unknown)),
     };
     let answer = match item {
         Item::Pending(id) => pending(&mut session, id, seconds).await,
@@ -251,6 +251,8 @@ fn unheard(stop: Stop) -> Answer {
     match stop.code.as_str() {
         "session_expired" | "unknown_capability" if stop.done == Done::None => Answer::Unknown,
         "denied_by_owner" => Answer::Refused(refusal(stop)),
+        // Let in no more, so to ask again is of no use.
+        "session_expired" | "token_revoked" => Answer::Refused(refusal(stop)),
         // It goes on all the same.
         _ if matches!(stop.exit, Exit::Waiting | Exit::Unreachable)
             || stop.done == Done::Unknown =>
