@@ -10,6 +10,7 @@ use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, waiti
 use plexus_tests::{
     Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
     coding_agents::{self, Conversation, node},
+    mcp_web::{Era, McpWeb, http},
     oauth_web::{Lie, OAuthWeb, OWN_CLIENT, browse},
     programs,
     texts::{assert_contains, assert_lacks},
@@ -34,6 +35,62 @@ fn made(gateway: &Gateway, url: &str) -> (String, String) {
     let begun = begun(gateway, url).expect_ok();
     let text = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
     let page = browse(&text("address"));
+/// An answer that a server, or a proxy before it, gives when it cannot answer is no word on its sign-in.
+#[test]
+fn busy_server_says_nothing_of_its_sign_in() {
+    let gateway = Gateway::start();
+    let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"down"}}"#;
+    let answers = |status: u16, body: &'static str| {
+        McpWeb::with_manners(Era::Handshake, move |_| {
+            Some(http(status, "application/json", "", body))
+        })
+    };
+    let refused = |web: &McpWeb, words: &str| {
+        let refused = begun(&gateway, &web.url());
+        refused.expect_status(503);
+        assert_contains(
+            &refused.text(),
+            "it cannot say now how it signs in: it answered",
+        );
+        assert_contains(&refused.text(), words);
+        assert_contains(&refused.text(), "try again later");
+    };
+    for status in [408, 429, 500, 503] {
+        refused(&answers(status, error), "down (code -32000)");
+        refused(&answers(status, "{}"), &format!("{status} over HTTP"));
+        // Nor is it one on where that is said.
+        let web = McpWeb::with_manners(Era::Handshake, move |heard| {
+            let status = if heard.line.starts_with("GET") {
+                status
+            } else {
+                401
+            };
+            Some(http(
+                status,
+                "text/plain",
+                "WWW-Authenticate: Bearer\r\n",
+                "",
+            ))
+        });
+        refused(&web, "at /.well-known/oauth-protected-resource/mcp");
+    }
+    let moved = McpWeb::with_manners(Era::Handshake, |_| {
+        Some(http(307, "text/plain", "location: /other\r\n", ""))
+    });
+    let told = begun(&gateway, &moved.url());
+    assert_contains(
+        told.expect_status(503).text().as_str(),
+        "which names /other",
+    );
+    // The controls: a server that means its error, and one that serves, ask for no sign-in.
+    for web in [answers(400, error), answers(200, error)] {
+        assert_eq!(
+            begun(&gateway, &web.url()).expect_ok()["sign_in"],
+            Value::Null
+        );
+    }
+}
+
     (text("id"), page)
 }
 
