@@ -26,15 +26,15 @@ use std::time::{Duration, Instant};
 
 /// Begins a sign-in for `notes`; gives the answer.
 fn begun(gateway: &Gateway, url: &str) -> plexus_tests::Response {
-    let asked = json!({"name": "notes", "url": url});
+    begun_as(gateway, "notes", url)
+}
+
+/// Begins a sign-in for this source; gives the answer.
+fn begun_as(gateway: &Gateway, name: &str, url: &str) -> plexus_tests::Response {
+    let asked = json!({"name": name, "url": url});
     gateway.owner().post("/admin/api/sign-ins", asked)
 }
 
-/// Begins one, and has the browser make it; gives its id and what the browser shows.
-fn made(gateway: &Gateway, url: &str) -> (String, String) {
-    let begun = begun(gateway, url).expect_ok();
-    let text = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
-    let page = browse(&text("address"));
 /// An answer that a server, or a proxy before it, gives when it cannot answer is no word on its sign-in.
 #[test]
 fn busy_server_says_nothing_of_its_sign_in() {
@@ -91,6 +91,11 @@ fn busy_server_says_nothing_of_its_sign_in() {
     }
 }
 
+/// Begins one, and has the browser make it; gives its id and what the browser shows.
+fn made(gateway: &Gateway, url: &str) -> (String, String) {
+    let begun = begun(gateway, url).expect_ok();
+    let text = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
+    let page = browse(&text("address"));
     (text("id"), page)
 }
 
@@ -302,6 +307,45 @@ fn token_that_soon_ends_is_renewed_ahead() {
 }
 
 #[test]
+fn sign_in_asks_for_offline_access_where_it_is_listed() {
+    let gateway = Gateway::start();
+    let scope = |web: &OAuthWeb, typed: Option<&str>| {
+        let asked = json!({"name": "notes", "url": web.url(), "scope": typed});
+        let begun = gateway
+            .owner()
+            .post("/admin/api/sign-ins", asked)
+            .expect_ok();
+        let of = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
+        let address = of("address");
+        assert_lacks(&address, "prompt=");
+        assert_contains(&browse(&address), "You are signed in");
+        (of("id"), of("scope"))
+    };
+    // The control: a server that does not list it is not asked for it.
+    let (_, asked) = scope(&OAuthWeb::start(Lie::None), None);
+    assert_eq!(asked, "notes:read");
+    let web = OAuthWeb::start(Lie::None);
+    web.wants_offline_access();
+    let (id, asked) = scope(&web, None);
+    assert_eq!(asked, "notes:read offline_access");
+    lend_by(&gateway, &web.url(), &id);
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    web.expire();
+    looks(&agent);
+    assert_eq!(web.tokens(), (1, 1), "renewed, and signed in once");
+    assert_lacks(&logged_in(&gateway), "is not good for it now");
+    // The owner's own words stand, and such a sign-in ends with its token.
+    logged_in_with(&gateway, &["--scope", "notes:read"]);
+    assert_eq!(web.scope(), "notes:read");
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    web.expire();
+    let refused = agent.invoke("notes.look", json!({}));
+    assert_contains(&refused.text(), "plexusctl mcp login");
+}
+
+#[test]
 fn many_sessions_renew_once_for_all() {
     let rounds = match plexus_tests::length() {
         Length::Quick => 5,
@@ -436,7 +480,13 @@ fn sign_in_survives_a_kill_or_says_that_it_does_not() {
 
 /// Signs in again at a terminal; gives what that showed.
 fn logged_in(gateway: &Gateway) -> String {
-    let mut terminal = Terminal::start(&gateway.on_terminal(["mcp", "login", "notes"]), 700, 40);
+    logged_in_with(gateway, &[])
+}
+
+/// The same with further words.
+fn logged_in_with(gateway: &Gateway, more: &[&str]) -> String {
+    let line = [&["mcp", "login", "notes"], more].concat();
+    let mut terminal = Terminal::start(&gateway.on_terminal(line), 700, 40);
     let shown = terminal.until_shows("waiting for you, 10 minutes at most");
     let address = shown
         .split_whitespace()

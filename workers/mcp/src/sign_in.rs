@@ -18,7 +18,7 @@ use plexus_egress_client::Answer;
 use plexus_ipc::{
     egress::{Client, ClientAuth},
     message::Secret,
-    sign_in_step::{Issuer, Resource, SignInStep},
+    sign_in_step::{Issuer, OFFLINE_ACCESS, Resource, SignInStep},
 };
 use plexus_protocol::Scopes;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -214,6 +214,9 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         authorization_response_iss_parameter_supported: bool,
         #[serde(default)]
         token_endpoint_auth_methods_supported: Option<Vec<String>>,
+        // Some say null.
+        #[serde(default)]
+        scopes_supported: Value,
     }
     let path = path_of(id).trim_end_matches('/');
     let (oauth, openid) = (
@@ -270,6 +273,10 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         registration: metadata.registration_endpoint,
         revocation: metadata.revocation_endpoint,
         names_itself: metadata.authorization_response_iss_parameter_supported,
+        offers_offline_access: {
+            let all = metadata.scopes_supported.as_array();
+            all.is_some_and(|all| all.iter().any(|scope| scope == OFFLINE_ACCESS))
+        },
     })
 }
 
