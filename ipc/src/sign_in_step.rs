@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 /// The capability that answers a step; the owner's alone.
 pub const SIGN_IN_STEP: &str = "server.sign-in";
 
+/// The scope for which an authorization server that lists it gives a refresh token (OpenID Connect Core, section 11; MCP's
+/// SEP-2207).
+pub const OFFLINE_ACCESS: &str = "offline_access";
+
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -67,6 +71,8 @@ pub struct Issuer {
     pub names_itself: bool,
     /// It takes the secret of a client in the form alone, and in no header.
     pub secret_in_form: bool,
+    /// It lists [`OFFLINE_ACCESS`] among its scopes.
+    pub offers_offline_access: bool,
 }
 
 /// The answer to [`SignInStep::Registration`].

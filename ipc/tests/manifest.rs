@@ -697,6 +697,17 @@ fn hosts_come_from_the_manifest_and_from_the_owners_fields() {
     // Of an entry that says so, the paths lie below the owner's own.
     let mut below = reaching();
     below["egress"][1]["below"] = json!(true);
+    below["egress"][1]["reads"] = json!(["GET"]);
+    let with_path = |mut manifest: Value| {
+        manifest["egress"][1]["reads"] = json!(["GET", "POST /dav/find"]);
+        parse(&manifest)
+    };
+    let refused = with_path(below.clone()).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "egress 1: with below, reads has methods alone, and no path"
+    );
+    with_path(reaching()).expect("the control");
     let below = parse(&below).unwrap();
     let paths = |manifest: &Manifest, url: &str| {
         let route = json!({"server": url});

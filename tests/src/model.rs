@@ -134,6 +134,8 @@ struct Record {
 }
 
 struct Shared {
+    /// What every path that it serves begins with; empty at the root of its host.
+    below: &'static str,
     record: Mutex<Record>,
 }
 
@@ -160,6 +162,14 @@ impl Model {
     /// When no loopback port is free.
     #[must_use]
     pub fn start(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self::below("", steps)
+    }
+    /// The same below a path, such as `/team`: it serves nothing else of its host.
+    ///
+    /// # Panics
+    /// When no loopback port is free.
+    #[must_use]
+    pub fn below(path: &'static str, steps: impl IntoIterator<Item = Step>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a listener");
         let port = listener.local_addr().expect("an address").port();
@@ -168,6 +178,7 @@ impl Model {
             ..Record::default()
         };
         let shared = Arc::new(Shared {
+            below: path,
             record: Mutex::new(record),
         });
         let end = Arc::new(Notify::new());
@@ -193,10 +204,10 @@ impl Model {
             thread: Some(thread),
         }
     }
-    /// Where it listens, without a path.
+    /// Where it serves, without the path of a request.
     #[must_use]
     pub fn base(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}{}", self.port, self.shared.below)
     }
     /// The bodies of the model requests so far: exactly what the agent would have sent away.
     #[must_use]
@@ -304,7 +315,10 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let wire = match (&method, uri.path()) {
+    let Some(path) = uri.path().strip_prefix(shared.below) else {
+        return unforeseen(&shared, format!("{method} {uri}"));
+    };
+    let wire = match (&method, path) {
         // Claude Code looks whether its server is there before it asks.
         (&Method::HEAD, "/") if uri.authority().is_none() => return plain(StatusCode::OK, ""),
         (&Method::POST, "/v1/messages") => Wire::Messages,

@@ -61,6 +61,8 @@ pub enum Lie {
     Audience,
 }
 
+const OFFLINE_ACCESS: &str = "offline_access";
+
 /// Id and secret of a client that somebody registered by hand.
 pub const OWN_CLIENT: (&str, &str) = ("own client", "own:secret");
 
@@ -128,6 +130,8 @@ struct Kept {
     held: Option<Receiver<()>>,
     /// The token endpoint answers 503.
     is_away: bool,
+    /// It lists `offline_access`, and renews no token of a sign-in without it.
+    wants_offline_access: bool,
     made: usize,
 }
 
@@ -249,6 +253,10 @@ impl OAuthWeb {
     pub fn revoked(&self) -> Vec<String> {
         lock(&self.kept).revoked.clone()
     }
+    /// From now on it lists `offline_access`, and gives what renews a token for that scope alone.
+    pub fn wants_offline_access(&self) {
+        lock(&self.kept).wants_offline_access = true;
+    }
     /// Whether the token endpoint gives nothing now.
     pub fn is_away(&self, away: bool) {
         lock(&self.kept).is_away = away;
@@ -342,9 +350,14 @@ fn answer(port: u16, lie: &Lie, kept: &Mutex<Kept>, request: &Heard) -> String {
                 Lie::Endless => Value::Null,
                 _ => or(revocation.as_ref(), "/revoke").into(),
             };
+            let scopes = match lock(kept).wants_offline_access {
+                true => json!(["notes:read", OFFLINE_ACCESS]),
+                false => Value::Null,
+            };
             json(
                 200,
                 json!({
+                    "scopes_supported": scopes,
                     "revocation_endpoint": revocation,
                     "issuer": if *lie == Lie::Issuer { format!("{here}/other") } else { here.clone() },
                     "authorization_endpoint": or(page.as_ref(), "/authorize"),
@@ -543,13 +556,17 @@ fn tokens(
         format!("hush-refresh-{}", kept.made),
     );
     kept.access = BTreeSet::from([access.clone()]);
-    kept.refresh = Some(refresh.clone());
+    let is_renewed = !kept.wants_offline_access || kept.scope.contains(OFFLINE_ACCESS);
+    kept.refresh = is_renewed.then(|| refresh.clone());
     let kind = if *lie == Lie::TokenType {
         "mac"
     } else {
         "Bearer"
     };
-    let mut told = json!({"access_token": access, "token_type": kind, "refresh_token": refresh});
+    let mut told = json!({"access_token": access, "token_type": kind});
+    if is_renewed {
+        told["refresh_token"] = refresh.into();
+    }
     if *lie == Lie::Narrow {
         told["scope"] = kept.scope.clone().into();
     }

@@ -4,7 +4,7 @@
 use crate::agent_faults::{failed, set_program, speaking};
 use crate::coding_agents::{CODEX, Desk};
 use plexus_protocol::Digest;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Folder, Gateway, Step, Terminal, coding_agents as programs, waiting::until};
 use serde_json::json;
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
@@ -126,6 +126,81 @@ fn program_of_another_version_is_named_with_it() {
         said.contains(&format!("Codex {number}")),
         "{number}: {error}"
     );
+}
+
+/// It is run once when it is added, and no run of an agent has to find that out.
+#[test]
+fn program_that_cannot_run_is_told_when_it_is_added() {
+    let (gateway, secrets) = (Gateway::start(), Folder::empty());
+    secrets.write("key", "sk-story\n");
+    let secret = format!("key={}", secrets.path().join("key").display());
+    let add = |kind: &str, id: &str, program: &Path| {
+        let folder = Folder::empty();
+        let path = folder.path().display().to_string();
+        let (kind, binary) = (
+            format!("{kind}-folder"),
+            format!("binary={}", program.display()),
+        );
+        let line = ["sources", "add", &kind, &path, "--id", id];
+        let line = [&line[..], &["--secret", &secret, "--set", &binary]].concat();
+        let told = gateway.cli(line);
+        // Of the ones that were not added there is nothing to remove.
+        drop(gateway.cli(["sources", "remove", id, "--yes"]));
+        told
+    };
+    // An ELF header of another processor (EM_S390), and nothing behind it.
+    let mut foreign = [0_u8; 64];
+    foreign[..7].copy_from_slice(b"\x7fELF\x02\x02\x01");
+    foreign[16..24].copy_from_slice(&[0, 2, 0, 22, 0, 0, 0, 1]);
+    let scripts: [(&[u8], u32, &str); 6] = [
+        (
+            b"#!/bin/bash\nexit 0\n",
+            0o644,
+            "make it executable (chmod +x)",
+        ),
+        (&foreign, 0o755, "it was made for another one"),
+        (
+            b"#!/nowhere/ruby\n",
+            0o755,
+            "the interpreter that its first line names",
+        ),
+        (
+            b"#!/bin/bash\necho no config >&2\nexit 3\n",
+            0o755,
+            "ended with status 3, and said last: no config",
+        ),
+        (
+            b"#!/bin/bash\nkill -SEGV $$\n",
+            0o755,
+            "was ended by signal 11",
+        ),
+        (b"#!/bin/bash\nsleep 60\n", 0o755, "it may only be slow"),
+    ];
+    let put = |content: &[u8], mode: u32| {
+        let programs = Folder::empty();
+        for name in ["agent", "agent-code-mode-host"] {
+            programs.write(name, content);
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(programs.path().join(name), mode).expect("its mode");
+        }
+        programs
+    };
+    for kind in ["codex", "claudecode"] {
+        for (content, mode, words) in scripts {
+            let programs = put(content, mode);
+            let told = add(kind, "agent", &programs.path().join("agent"));
+            assert_contains(told.expect_ok(), "agent serves in part: ");
+            assert_contains(&told.all(), words);
+            assert_contains(&told.all(), "plexusctl sources test");
+        }
+        let told = add(kind, "agent", Path::new("/nowhere/agent"));
+        assert_ne!(told.status, 0, "{told}");
+        assert_contains(&told.all(), "/nowhere/agent");
+        // The control.
+        let programs = put(b"#!/bin/bash\necho 1.0\n", 0o755);
+        let told = add(kind, "agent", &programs.path().join("agent"));
+        assert_lacks(told.expect_ok(), "in part");
+    }
 }
 
 #[test]

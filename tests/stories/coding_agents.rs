@@ -70,7 +70,11 @@ impl Desk {
         steps: impl IntoIterator<Item = Step>,
         more: &[&str],
     ) -> Self {
-        let model = Model::start(steps);
+        Self::with_model(gateway, kind, Model::start(steps), more)
+    }
+
+    /// The same with this model server.
+    pub(crate) fn with_model(gateway: Gateway, kind: Kind, model: Model, more: &[&str]) -> Self {
         let folder = Folder::empty();
         for (path, text) in [
             ("a.txt", "one\n"),

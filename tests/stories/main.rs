@@ -131,6 +131,8 @@ mod mcp_tasks;
 mod measured;
 mod misbehaviour;
 mod misfits;
+#[cfg(target_os = "linux")]
+mod model_paths;
 mod moved;
 #[allow(dead_code, reason = "the relay's own tests use all of it")]
 #[path = "../../channels/relay/tests/relay/nats.rs"]

@@ -2,7 +2,7 @@
 
 pub(crate) use plexus_tests::coding_agents::server_packages as packages;
 use plexus_tests::coding_agents::system_node;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, Listener, McpClient, programs};
 use serde_json::{Value, json};
@@ -284,6 +284,37 @@ fn changed_definition_is_refused_until_agreed_to() {
     let done = lent.approved(&agent, "sample", &json!({})).expect_ok();
     // Sampling is not offered.
     assert_eq!(done["output"]["text"], "-32601", "{done}");
+}
+
+#[test]
+fn refresh_of_an_unchanged_server_asks_nothing() {
+    let lent = Lent::rude(&["peek"]);
+    let agent = lent.agent(&["peek"]);
+    let refresh = |more: &[&str]| {
+        let line = [&["mcp", "refresh", NAME], more].concat();
+        lent.gateway.cli(line)
+    };
+    let file = || lent.gateway.state_file("extensions/rude.json");
+    let before = file();
+    for more in [&[][..], &["--yes"], &["--read", "peek"]] {
+        let told = refresh(more);
+        assert_contains(told.expect_ok(), "nothing has changed: rude is what you");
+        assert_lacks(&told.all(), "since you agreed to it");
+    }
+    assert_eq!(file(), before);
+    agent.must("rude.peek", json!({"path": "/tmp/none"}));
+    // The controls: other reads, and another definition, take a decision.
+    for (words, more) in [("Does", &["--read", "sample"][..]), ("Now does", &[])] {
+        lent.folder.write("words", words);
+        let told = refresh(more);
+        assert_ne!(told.status, 0, "{told}");
+        assert_contains(&told.all(), "since you agreed to it");
+        assert_contains(&told.all(), "--yes");
+        assert_eq!(file(), before);
+    }
+    refresh(&["--yes"]).expect_ok();
+    assert_ne!(file(), before);
+    assert_contains(refresh(&[]).expect_ok(), "nothing has changed");
 }
 
 #[test]

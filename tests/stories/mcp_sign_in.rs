@@ -10,6 +10,7 @@ use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, waiti
 use plexus_tests::{
     Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
     coding_agents::{self, Conversation, node},
+    mcp_web::{Era, McpWeb, http},
     oauth_web::{Lie, OAuthWeb, OWN_CLIENT, browse},
     programs,
     texts::{assert_contains, assert_lacks},
@@ -25,8 +26,69 @@ use std::time::{Duration, Instant};
 
 /// Begins a sign-in for `notes`; gives the answer.
 fn begun(gateway: &Gateway, url: &str) -> plexus_tests::Response {
-    let asked = json!({"name": "notes", "url": url});
+    begun_as(gateway, "notes", url)
+}
+
+/// Begins a sign-in for this source; gives the answer.
+fn begun_as(gateway: &Gateway, name: &str, url: &str) -> plexus_tests::Response {
+    let asked = json!({"name": name, "url": url});
     gateway.owner().post("/admin/api/sign-ins", asked)
+}
+
+/// An answer that a server, or a proxy before it, gives when it cannot answer is no word on its sign-in.
+#[test]
+fn busy_server_says_nothing_of_its_sign_in() {
+    let gateway = Gateway::start();
+    let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"down"}}"#;
+    let answers = |status: u16, body: &'static str| {
+        McpWeb::with_manners(Era::Handshake, move |_| {
+            Some(http(status, "application/json", "", body))
+        })
+    };
+    let refused = |web: &McpWeb, words: &str| {
+        let refused = begun(&gateway, &web.url());
+        refused.expect_status(503);
+        assert_contains(
+            &refused.text(),
+            "it cannot say now how it signs in: it answered",
+        );
+        assert_contains(&refused.text(), words);
+        assert_contains(&refused.text(), "try again later");
+    };
+    for status in [408, 429, 500, 503] {
+        refused(&answers(status, error), "down (code -32000)");
+        refused(&answers(status, "{}"), &format!("{status} over HTTP"));
+        // Nor is it one on where that is said.
+        let web = McpWeb::with_manners(Era::Handshake, move |heard| {
+            let status = if heard.line.starts_with("GET") {
+                status
+            } else {
+                401
+            };
+            Some(http(
+                status,
+                "text/plain",
+                "WWW-Authenticate: Bearer\r\n",
+                "",
+            ))
+        });
+        refused(&web, "at /.well-known/oauth-protected-resource/mcp");
+    }
+    let moved = McpWeb::with_manners(Era::Handshake, |_| {
+        Some(http(307, "text/plain", "location: /other\r\n", ""))
+    });
+    let told = begun(&gateway, &moved.url());
+    assert_contains(
+        told.expect_status(503).text().as_str(),
+        "which names /other",
+    );
+    // The controls: a server that means its error, and one that serves, ask for no sign-in.
+    for web in [answers(400, error), answers(200, error)] {
+        assert_eq!(
+            begun(&gateway, &web.url()).expect_ok()["sign_in"],
+            Value::Null
+        );
+    }
 }
 
 /// Begins one, and has the browser make it; gives its id and what the browser shows.
@@ -245,6 +307,45 @@ fn token_that_soon_ends_is_renewed_ahead() {
 }
 
 #[test]
+fn sign_in_asks_for_offline_access_where_it_is_listed() {
+    let gateway = Gateway::start();
+    let scope = |web: &OAuthWeb, typed: Option<&str>| {
+        let asked = json!({"name": "notes", "url": web.url(), "scope": typed});
+        let begun = gateway
+            .owner()
+            .post("/admin/api/sign-ins", asked)
+            .expect_ok();
+        let of = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
+        let address = of("address");
+        assert_lacks(&address, "prompt=");
+        assert_contains(&browse(&address), "You are signed in");
+        (of("id"), of("scope"))
+    };
+    // The control: a server that does not list it is not asked for it.
+    let (_, asked) = scope(&OAuthWeb::start(Lie::None), None);
+    assert_eq!(asked, "notes:read");
+    let web = OAuthWeb::start(Lie::None);
+    web.wants_offline_access();
+    let (id, asked) = scope(&web, None);
+    assert_eq!(asked, "notes:read offline_access");
+    lend_by(&gateway, &web.url(), &id);
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    web.expire();
+    looks(&agent);
+    assert_eq!(web.tokens(), (1, 1), "renewed, and signed in once");
+    assert_lacks(&logged_in(&gateway), "is not good for it now");
+    // The owner's own words stand, and such a sign-in ends with its token.
+    logged_in_with(&gateway, &["--scope", "notes:read"]);
+    assert_eq!(web.scope(), "notes:read");
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    web.expire();
+    let refused = agent.invoke("notes.look", json!({}));
+    assert_contains(&refused.text(), "plexusctl mcp login");
+}
+
+#[test]
 fn many_sessions_renew_once_for_all() {
     let rounds = match plexus_tests::length() {
         Length::Quick => 5,
@@ -379,7 +480,13 @@ fn sign_in_survives_a_kill_or_says_that_it_does_not() {
 
 /// Signs in again at a terminal; gives what that showed.
 fn logged_in(gateway: &Gateway) -> String {
-    let mut terminal = Terminal::start(&gateway.on_terminal(["mcp", "login", "notes"]), 700, 40);
+    logged_in_with(gateway, &[])
+}
+
+/// The same with further words.
+fn logged_in_with(gateway: &Gateway, more: &[&str]) -> String {
+    let line = [&["mcp", "login", "notes"], more].concat();
+    let mut terminal = Terminal::start(&gateway.on_terminal(line), 700, 40);
     let shown = terminal.until_shows("waiting for you, 10 minutes at most");
     let address = shown
         .split_whitespace()

@@ -280,6 +280,7 @@ impl Offered {
             code: texts(&self.code)?,
             hosts: Vec::new(),
             sign_in: None,
+            ca: None,
             reads: BTreeSet::new(),
         })
     }

@@ -135,6 +135,9 @@ pub struct ServerFacts {
     /// Where the tokens of the owner's sign-in are had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<String>,
+    /// The file with further certificate authorities for its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// Its tools that only read, by the owner's word.
     pub reads: BTreeSet<String>,
     /// Whether it is elsewhere, or reaches hosts.
@@ -285,6 +288,9 @@ pub struct ServerDraft {
     /// The sign-in that the owner has made for its URL, by its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<String>,
+    /// A PEM file with further certificate authorities, an absolute path, for an https URL and its authorization server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// Its tools that only read.
     #[serde(default)]
     pub reads: BTreeSet<String>,
@@ -486,6 +492,9 @@ pub struct ServerChanges {
     pub changed: Vec<String>,
     /// Whether its instructions are.
     pub instructions: bool,
+    /// It is what was agreed to as a whole, its files too, and no decision on it is due.
+    #[serde(default)]
+    pub unchanged: bool,
 }
 
 /// An extension by manifest that was looked at.

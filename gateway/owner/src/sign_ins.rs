@@ -16,6 +16,9 @@ pub struct Begin {
     /// The server's URL; that of the source where it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// A PEM file with further certificate authorities for that URL, an absolute path; that of the source where it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// Which of its authorization servers: its first where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,

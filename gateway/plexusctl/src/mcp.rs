@@ -94,6 +94,10 @@ struct Add {
     /// URL of a server that runs elsewhere, in place of a program
     #[arg(long, value_name = "URL", conflicts_with_all = ["command", "folders", "code", "hosts"])]
     url: Option<String>,
+    /// PEM file with further certificate authorities that prove this server, and where you sign in at it, beside those that
+    /// Plexus knows
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
     #[command(flatten)]
     sign_in: sign_in::SignInOptions,
     /// File with the servers of a client (Claude, Cursor: `mcpServers`): shows them all, or adds the one that is named
@@ -165,8 +169,11 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
             desk.widen("lending an MCP server")?;
             let (mut draft, yes) = (asked.draft(desk)?, asked.given.yes);
             if draft.url.is_some() && draft.secrets.is_empty() {
-                let (name, url) = (&draft.name, draft.url.clone());
-                draft.sign_in = asked.sign_in.sign_in(desk, name, url).await?;
+                let at = sign_in::ServerUrl {
+                    url: draft.url.clone(),
+                    ca: draft.ca.clone(),
+                };
+                draft.sign_in = asked.sign_in.sign_in(desk, &draft.name, at).await?;
             }
             agree(desk, Draft::Server(draft), yes, "add").await
         }
@@ -225,6 +232,15 @@ async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit,
         return Err(Stop::new(Exit::Failed, UNREADABLE, why));
     };
     let name = &seen.server.name;
+    if let Draft::Refresh(refresh) = &preview.draft
+        && seen.changes.as_ref().is_some_and(|changes| changes.unchanged)
+        // One that cannot be a read is shown with the reason.
+        && refresh.reads.as_ref().is_none_or(|reads| *reads == seen.server.reads)
+    {
+        return desk.show(&seen, || {
+            format!("nothing has changed: {name} is what you agreed to")
+        });
+    }
     if !yes {
         out::say(&surface::previewed(&seen));
         prompt::confirm(desk, &format!("{what} {name} as shown"), "--yes")?;
@@ -266,6 +282,7 @@ impl Add {
         let mut draft = self.given.draft(desk, name)?;
         if let Some(url) = &self.url {
             draft.url = Some(url.clone());
+            draft.ca = real(self.ca.as_slice())?.pop();
             return Ok(draft);
         }
         let (program, arguments) = self
@@ -335,15 +352,16 @@ impl Given {
             code: real(&self.code)?,
             hosts: self.hosts.clone(),
             sign_in: None,
+            ca: None,
             reads: self.reads.iter().cloned().collect(),
         })
     }
 }
 
-fn real(folders: &[PathBuf]) -> Result<Vec<String>, Stop> {
-    let real = folders.iter().map(|folder| {
-        let real = folder.canonicalize();
-        utf8(&real.map_err(|error| Stop::path(folder, &error))?)
+fn real(paths: &[PathBuf]) -> Result<Vec<String>, Stop> {
+    let real = paths.iter().map(|path| {
+        let real = path.canonicalize();
+        utf8(&real.map_err(|error| Stop::path(path, &error))?)
     });
     real.collect()
 }

@@ -22,6 +22,10 @@ pub fn server(seen: &ServerPreview) -> Vec<Block> {
         listed("arguments", &given.arguments),
         listed("variables", &given.environment),
         listed("secrets", &secrets),
+        given
+            .ca
+            .as_ref()
+            .map(|ca| Fact::of("further certificate authorities", ca.as_str())),
         listed(
             "reads and, in a call that you approve, changes",
             &given.folders,

@@ -255,7 +255,7 @@ async fn start(
                 paths: entry
                     .paths_of(&spec.config)
                     .map_err(|why| StartError::Egress(why.to_owned()))?,
-                reads: reads(entry)?,
+                reads: entry.reads.clone(),
                 tokens: entry.tokens(to).map_err(unsound)?,
                 proof: match entry.is_pinned() {
                     false => Proof::Name(authorities.into()),
@@ -439,19 +439,6 @@ fn ports(hosts: &[(&Entry, Admitted)]) -> Result<Vec<u16>, StartError> {
     Ok(ports)
 }
 
-/// The requests that change nothing at the host.
-///
-/// # Errors
-/// A path among them does not lie below the owner's URL as those of `paths` do: no request would be of it.
-fn reads(entry: &Entry) -> Result<Vec<String>, StartError> {
-    match entry.below && entry.reads.iter().any(|line| line.contains('/')) {
-        true => Err(StartError::Egress(
-            "reads: with below, only methods, and no path".to_owned(),
-        )),
-        false => Ok(entry.reads.clone()),
-    }
-}
-
 /// How long the process of a source may take to end.
 fn patience(spec: &Spec) -> Duration {
     let mut hosts = spec.offer.manifest.hosts();
@@ -559,21 +546,4 @@ fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_below_the_owners_url_have_no_path() {
-        let of = |read: &str| {
-            let text = format!(
-                r#"{{"host":{{"field":"url"}},"port":443,"paths":["/v1"],"below":true,"reads":["{read}"]}}"#
-            );
-            reads(&serde_json::from_str(&text).unwrap()).ok()
-        };
-        assert_eq!(of("GET"), Some(vec!["GET".to_owned()]));
-        assert_eq!(of("POST /v1/find"), None);
-    }
 }

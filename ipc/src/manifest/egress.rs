@@ -274,6 +274,10 @@ impl Egress {
         if !reads.all(|(line, method)| method.is_some() && sound(line)) {
             return Err("reads names no method of HTTP or WebDAV that is forwarded, in capitals");
         }
+        // It does not lie below the owner's URL as those of `paths` do: no request would be of it.
+        if self.below && self.reads.iter().any(|line| split(line).1.is_some()) {
+            return Err("with below, reads has methods alone, and no path");
+        }
         Ok(())
     }
 }

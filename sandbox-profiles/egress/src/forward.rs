@@ -23,7 +23,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use plexus_ipc::egress::AuditId;
 use plexus_ipc::{
-    egress::{EgressVerdict as Verdict, Forward},
+    egress::{EgressVerdict as Verdict, Forward, Proof},
     manifest::{Admitted, Auth, admits, admits_whole, is_path},
     message::Secret,
 };
@@ -103,7 +103,12 @@ impl Forwarder {
     pub(crate) fn new(forward: Forward, authorities: &[u8]) -> Result<Self, TlsError> {
         let (secret, tokens) = match (forward.secret, forward.tokens) {
             (Some(added), Some(endpoint)) => {
-                let tokens = TokenSource::new(endpoint, &added.value, authorities)?;
+                // The owner's authorities prove the authorization server too; a pinned certificate is of the host alone.
+                let proof = match &forward.proof {
+                    Proof::Name(own) => Proof::Name(own.clone()),
+                    Proof::Certificate(_) => Proof::Name(Vec::new().into()),
+                };
+                let tokens = TokenSource::new(endpoint, &added.value, &proof, authorities)?;
                 (None, Some(Arc::new(tokens)))
             }
             (None, Some(_)) => return Err(TlsError::Secret),

@@ -27,7 +27,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use plexus_ipc::{
     egress::{
         Access, AuditId, Client, ClientAuth, Digest, EgressVerdict as Verdict, FromEgress, Grant,
-        Revocation, Scopes, SignIn, TokenEndpoint,
+        Proof, Revocation, Scopes, SignIn, TokenEndpoint,
     },
     frame::FrameSender,
     manifest::Auth,
@@ -107,13 +107,13 @@ impl TokenSource {
     pub(crate) fn new(
         endpoint: TokenEndpoint,
         secret: &Secret,
+        proof: &Proof,
         authorities: &[u8],
     ) -> Result<Self, TlsError> {
-        let proof = plexus_ipc::egress::Proof::Name(Vec::new().into());
         let tls = match endpoint.to.plain {
             true => None,
             false => Some((
-                tls::connector(&proof, authorities)?,
+                tls::connector(proof, authorities)?,
                 tls::name(&endpoint.to.host)?,
             )),
         };

@@ -21,6 +21,11 @@ pub(crate) fn authority() -> PathBuf {
     file("ca.pem")
 }
 
+/// One that signed nothing but itself.
+pub(crate) fn other_authority() -> PathBuf {
+    file("app.pem")
+}
+
 /// `https://localhost:<port>`: a path that ends in `moved` is answered with a redirect, any other with a cookie.
 pub(crate) struct Https {
     pub(crate) port: u16,

@@ -1,9 +1,9 @@
 //! A server, and its authorization server, behind TLS: each proves its name by a certificate of its own.
 
-use super::{begun, lend_by, looks};
-use crate::egress::hosts::Front;
+use super::{begun, begun_as, is_answered, lend_by, looks};
+use crate::egress::hosts::{Front, authority, other_authority};
 use plexus_tests::{
-    Builder, Folder, Gateway, binaries,
+    Builder, Folder, Gateway, Terminal, binaries,
     oauth_web::{Lie, OAuthWeb, browse},
     texts::assert_contains,
 };
@@ -98,6 +98,88 @@ fn owner_signs_in_at_an_authorization_server_over_tls() {
     for front in [server, authorization] {
         assert!(!front.is_trusted_by_mistake());
     }
+}
+
+/// What adds a server that this authority proves.
+fn adding<'a>(name: &'a str, url: &'a str, ca: &'a str) -> [&'a str; 9] {
+    [
+        "mcp", "add", name, "--url", url, "--ca", ca, "--read", "look",
+    ]
+}
+
+/// An authority that the owner names proves the server and its authorization server, in the sign-in, the listing and the calls,
+/// and nothing of another source.
+#[test]
+fn authority_of_the_owners_proves_one_server() {
+    let behind = Behind::start();
+    let Behind {
+        web,
+        server,
+        authorization,
+    } = &behind;
+    let mut gateway = Gateway::start();
+    let (url, folder) = (web.url(), Folder::empty());
+    folder.write("none.pem", "no certificate\n");
+    let none = folder.path().join("none.pem").display().to_string();
+    let ca = authority().display().to_string();
+    let other = other_authority().display().to_string();
+    for (ca, words) in [
+        ("/nowhere/ca.pem", "/nowhere/ca.pem"),
+        (&*none, "it holds no certificate"),
+        (&*other, UNPROVEN),
+    ] {
+        let refused = gateway.cli(adding("notes", &url, ca));
+        assert_ne!(refused.status, 0, "{refused}");
+        assert_contains(&refused.all(), words);
+        assert_eq!(server.lines(), Vec::<String>::new());
+    }
+    let mut terminal = Terminal::start(&gateway.on_terminal(adding("notes", &url, &ca)), 700, 40);
+    let shown = terminal.until_shows("waiting for you, 10 minutes at most");
+    let mut words = shown.split_whitespace();
+    let address = words.find(|word| word.contains("/authorize?"));
+    // The owner's browser has a TLS of its own.
+    let (_, path) = address
+        .and_then(|address| address.split_once(&authorization.origin()))
+        .expect("its page");
+    let page = browse(&format!("http://127.0.0.1:{}{path}", web.port()));
+    assert_contains(&page, "You are signed in");
+    let shown = terminal.until_shows("add notes as shown? [y/N]");
+    assert_contains(&shown, &format!("CA           {ca}"));
+    terminal.keys("y\n");
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    let shown = gateway.cli(["mcp", "show", "notes"]);
+    assert_contains(shown.expect_ok(), &format!("CA           {ca}"));
+    let agent = gateway.agent_with("caller", &["notes.look"]);
+    looks(&agent);
+    // Also after a restart, and for a renewal.
+    gateway.restart();
+    let agent = gateway.back(&agent);
+    web.expire();
+    looks(&agent);
+    assert_eq!(web.tokens(), (1, 1));
+    // It proves the names that it has signed, and no other's.
+    for front in [server, authorization] {
+        front.is_wrong(true);
+        web.expire();
+        assert!(!is_answered(&agent));
+        front.is_wrong(false);
+        looks(&agent);
+        assert!(!front.is_trusted_by_mistake());
+    }
+    // Another source does not have it.
+    let posts = || {
+        let mut lines = server.lines();
+        lines.retain(|line| line.starts_with("post"));
+        lines.len()
+    };
+    let (asked, told) = (posts(), begun_as(&gateway, "other", &url));
+    told.expect_status(503);
+    assert_contains(&told.text(), UNPROVEN);
+    assert_eq!(posts(), asked);
+    // Nothing proves a server without TLS.
+    let plain = format!("http://127.0.0.1:{}/mcp", web.port());
+    let refused = gateway.cli(adding("plain", &plain, &ca));
+    assert_contains(&refused.all(), "belong to a server at an https URL");
 }
 
 /// What is shipped knows no authority of the tests.

@@ -7,6 +7,7 @@
 //!     threads.rs  which conversation is whose folder; plexus-agent-lines reads its lines
 //!     host.rs   its tools of the host, by way of bridge.rs in its cage
 //!   apply.rs    a change set into the folder, and back; direct.rs says what of it a run's own approval reaches
+//! program_check.rs  whether the program runs at all
 //! sessions.rs   threads as capabilities
 //! snapshot.rs   what a folder holds, and a copy of it; ignored.rs says what of it no copy has, history.rs makes its .git
 //! onto.rs       what earlier runs changed, onto a copy
@@ -29,6 +30,7 @@ mod history;
 mod host;
 mod ignored;
 mod onto;
+mod program_check;
 mod run;
 mod sessions;
 mod snapshot;

@@ -12,6 +12,7 @@ use crate::{
     },
     ignored::Ignoring,
     onto::Onto,
+    program_check::ProgramCheck,
     run::{Limit, Outcome, RunError, Runs, Task, names_of},
     sessions::no_thread,
     snapshot::{FileFacts, Snapshot},
@@ -67,6 +68,8 @@ pub struct CodingAgent<P> {
     folder: Option<Folder>,
     /// In a writer with a keeper and an egress.
     runs: Option<Runs<P>>,
+    /// In a reader with a keeper: the owner asks it how the source does.
+    check: Option<Arc<ProgramCheck>>,
     threads: Option<Arc<Threads>>,
     binary: String,
     login: String,
@@ -417,9 +420,17 @@ impl<P: Program> Source for CodingAgent<P> {
     }
 
     async fn health(&self) -> Health {
-        match self.anchor.check() {
-            Ok(()) => Health::Well,
-            Err(adrift) => Health::Unavailable(adrift.to_string().into()),
+        match (self.anchor.check(), &self.check) {
+            (Err(adrift), _) => Health::Unavailable(adrift.to_string().into()),
+            (Ok(()), Some(check)) => check.last().unwrap_or(Health::Well),
+            (Ok(()), None) => Health::Well,
+        }
+    }
+
+    async fn check(&self) -> Health {
+        match (self.health().await, &self.check) {
+            (Health::Well | Health::Degraded(_), Some(check)) => check.check().await,
+            (health, _) => health,
         }
     }
 
@@ -470,6 +481,11 @@ impl<P: Program> CodingAgent<P> {
         let folder = given.scratch.as_deref().zip(sets.clone());
         let folder = folder.map(|(dir, sets)| Folder::new(root.clone(), sets, dir));
         let runs = given.scratch.as_ref().map(|dir| dir.join("runs/writer"));
+        let check = given
+            .children
+            .clone()
+            .filter(|_| given.role == Role::Reader);
+        let check = check.map(|children| ProgramCheck::new(children, config.binary.clone()));
         let parts = runs.zip(given.children.zip(given.egress));
         let threads = given
             .scratch
@@ -509,6 +525,7 @@ impl<P: Program> CodingAgent<P> {
             sets,
             folder,
             runs,
+            check: check.map(Arc::new),
             threads,
             model_names: config
                 .model_args

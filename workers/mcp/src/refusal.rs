@@ -44,6 +44,11 @@ pub(crate) fn is_before(status: u16) -> bool {
     matches!(status, 401 | 403 | 404 | 405 | 406 | 413 | 415 | 429)
 }
 
+/// Whether a status says that the server, or a proxy before it, cannot answer now: it says nothing of what was asked.
+pub(crate) fn is_busy(status: u16) -> bool {
+    status >= 500 || matches!(status, 408 | 429)
+}
+
 impl Refusal {
     /// A 401, of which the challenge is told apart.
     pub(crate) fn unauthorized() -> Self {

@@ -161,6 +161,11 @@ impl RpcFailure {
         }
     }
 
+    /// Whether the server cannot answer now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.status.is_some_and(refusal::is_busy)
+    }
+
     /// Whether the server is perhaps of the other era, and knows no such greeting.
     fn knows_no_greeting(&self) -> bool {
         matches!(self.status, None | Some(400))

@@ -6,6 +6,7 @@
 
 use crate::{
     http::{Http, ServerAddress, path_of},
+    refusal::is_busy,
     session::{Session, SessionError},
 };
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use plexus_egress_client::Answer;
 use plexus_ipc::{
     egress::{Client, ClientAuth},
     message::Secret,
-    sign_in_step::{Issuer, Resource, SignInStep},
+    sign_in_step::{Issuer, OFFLINE_ACCESS, Resource, SignInStep},
 };
 use plexus_protocol::Scopes;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -73,6 +74,20 @@ async fn send(
         .map_err(|why| why.to_string())
 }
 
+/// Whether a conversation did not begin because the server cannot answer now.
+fn is_busy_now(why: &SessionError) -> bool {
+    match why {
+        SessionError::Status(refusal) => is_busy(refusal.status),
+        SessionError::Refused(failure) => failure.is_busy(),
+        _ => false,
+    }
+}
+
+/// An answer that says nothing of the sign-in, and what to do.
+fn busy(why: &str) -> String {
+    format!("it cannot say now how it signs in: {why}; try again later")
+}
+
 /// What the first of these paths holds, where one holds it.
 async fn first<T: DeserializeOwned>(
     place: &ServerAddress,
@@ -86,8 +101,9 @@ async fn first<T: DeserializeOwned>(
                 .map(Some)
                 .map_err(|why| format!("what it says at {path} cannot be read: {why}"));
         }
-        if answer.status.is_server_error() {
-            return Err(format!("it answered {} at {path}", answer.status.as_u16()));
+        let status = answer.status.as_u16();
+        if is_busy(status) {
+            return Err(busy(&format!("it answered {status} at {path}")));
         }
     }
     Ok(None)
@@ -99,18 +115,17 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
     // As any client begins, in either era.
     let challenge = match Session::at(Http::new(place.clone())).await {
         Err(SessionError::Unauthorized(challenge)) => challenge,
+        Err(why) if is_busy_now(&why) => return Err(busy(&why.to_string())),
         // Whether it wants one is not known.
         Err(
             why @ (SessionError::NoWay(_)
+            | SessionError::Moved(..)
             | SessionError::Late
             | SessionError::Silent
             | SessionError::Ended(_)
             | SessionError::Pipe(_)
             | SessionError::TooLong),
         ) => return Err(why.to_string()),
-        Err(SessionError::Status(refusal)) if refusal.status >= 500 => {
-            return Err(refusal.to_string());
-        }
         begun => {
             if let Ok(session) = begun {
                 session.end().await;
@@ -199,6 +214,9 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         authorization_response_iss_parameter_supported: bool,
         #[serde(default)]
         token_endpoint_auth_methods_supported: Option<Vec<String>>,
+        // Some say null.
+        #[serde(default)]
+        scopes_supported: Value,
     }
     let path = path_of(id).trim_end_matches('/');
     let (oauth, openid) = (
@@ -255,6 +273,10 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
         registration: metadata.registration_endpoint,
         revocation: metadata.revocation_endpoint,
         names_itself: metadata.authorization_response_iss_parameter_supported,
+        offers_offline_access: {
+            let all = metadata.scopes_supported.as_array();
+            all.is_some_and(|all| all.iter().any(|scope| scope == OFFLINE_ACCESS))
+        },
     })
 }
 

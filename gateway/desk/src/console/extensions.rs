@@ -167,6 +167,7 @@ impl Form for ServerForm {
             code: lines(&self.code),
             hosts: lines(&self.hosts),
             sign_in: self.sign_in,
+            ca: None,
             reads: self.reads,
         };
         Ok(Add {

@@ -41,6 +41,7 @@ impl OwnClient {
         Begin {
             name,
             url,
+            ca: None,
             issuer: None,
             client_id: self.client_id,
             client_secret: self.client_secret,

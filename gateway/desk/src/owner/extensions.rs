@@ -108,7 +108,11 @@ pub(crate) async fn preview(
         true => looked.shown_of_manifest(&asked.request),
         false => looked.shown(&asked.request),
     };
-    shown.changes = asked.before.as_ref().map(|before| looked.changes(before));
+    if let Some(before) = &asked.before {
+        let mut changes = looked.changes(before);
+        changes.unchanged = looked.is_agreed(&desk, &asked.request.name).await?;
+        shown.changes = Some(changes);
+    }
     Ok(ExtensionPreview::Server(Box::new(shown)))
 }
 

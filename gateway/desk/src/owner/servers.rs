@@ -177,6 +177,7 @@ impl ServerAsk {
                 environment: draft.environment,
                 secrets,
                 sign_in: tokens,
+                ca: draft.ca,
                 folders: draft.folders,
                 code: draft.code,
                 hosts: draft.hosts,
@@ -421,7 +422,28 @@ impl InspectedServer {
             gone: gone.cloned().collect(),
             changed: other.map(|(name, _)| name.clone()).collect(),
             instructions: now.instructions != before.instructions,
+            unchanged: false,
         }
+    }
+
+    /// Whether a source is what its owner agreed to, as a whole, and no decision on it is due.
+    pub(super) async fn is_agreed(
+        &self,
+        desk: &Arc<Desk>,
+        name: &SourceId,
+    ) -> Result<bool, Refused> {
+        let Some(source) = known(desk, name.as_str()) else {
+            return Ok(false);
+        };
+        let is_due = source.stopped.is_some()
+            || desk.registry.proposal(name).is_some()
+            || desk.ledger.snapshot().asks_about(&source);
+        let (here, of) = (desk.clone(), name.clone());
+        let agreed = blocking(move || extensions::stored(&here.state_dir, &of)).await?;
+        Ok(!is_due
+            && agreed.is_ok_and(|agreed| agreed == self.generated.text)
+            && files(&source) == self.files
+            && source.paths == self.folders)
     }
 }
 
@@ -438,6 +460,7 @@ pub(super) fn facts(request: &ServerRequest) -> ServerFacts {
         code: request.code.clone(),
         hosts: request.hosts.clone(),
         sign_in: request.sign_in.clone(),
+        ca: request.ca.clone(),
         reads: request.reads.clone(),
         network: request.url.is_some() || !request.hosts.is_empty(),
     }

@@ -34,7 +34,7 @@ use plexus_ipc::{
     egress::{Client, ClientAuth, Digest, Revocation},
     manifest::{Manifest, owners_host, path_of},
     message::Secret,
-    sign_in_step::{Issuer, Resource, SIGN_IN_STEP, SignInStep},
+    sign_in_step::{Issuer, OFFLINE_ACCESS, Resource, SIGN_IN_STEP, SignInStep},
     text::Line,
 };
 use plexus_owner::{
@@ -72,21 +72,28 @@ pub(super) fn serve(served: Served) -> Served {
 
 pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Begun, Refused> {
     let is_there = call.url.is_none();
-    let url = match call.url {
-        Some(url) => url,
-        None => installed(&desk, call.name.as_str())
-            .await?
-            .0
-            .url
-            .ok_or_else(|| {
-                Refused::malformed(format!(
-                    "{} is a program: only a server at a URL is signed in at",
-                    call.name
-                ))
-            })?,
+    let (url, ca) = match call.url {
+        Some(url) => (Some(url), call.ca),
+        None => {
+            let (there, _) = installed(&desk, call.name.as_str()).await?;
+            (there.url, there.ca)
+        }
     };
-    let of = |url: &str| ServerRequest::at(&call.name, url);
-    let asked = of(&url);
+    let url = url.ok_or_else(|| {
+        Refused::malformed(format!(
+            "{} is a program: only a server at a URL is signed in at",
+            call.name
+        ))
+    })?;
+    // An authorization server without TLS is on this machine, and proves no name.
+    let of = |url: &str| ServerRequest {
+        ca: ca.clone().filter(|_| url.starts_with("https://")),
+        ..ServerRequest::at(&call.name, url)
+    };
+    let asked = ServerRequest {
+        ca: ca.clone(),
+        ..of(&url)
+    };
     let step = SignInStep::Resource { url: url.clone() };
     let found: Resource = stepped(&desk, &asked, true, step).await?;
     if !found.needed {
@@ -162,6 +169,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
         false => None,
     };
     let wanted = desk.wanted_scopes.of(&call.name).filter(|_| is_there);
+    let is_typed = call.scope.is_some();
     let scope = match (call.scope, &had, &wanted) {
         (Some(scope), ..) => Some(scope),
         // Of a server that is there: what the sign-in was good for, and what was missing.
@@ -176,6 +184,10 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
         (None, None, None) => found.scope,
     };
     let scope = scope.filter(|scope| !scope.is_empty());
+    let scope = match endpoints.offers_offline_access && !is_typed {
+        true => scope.map(|scope| with_offline_access(&scope)),
+        false => scope,
+    };
     let asked = scope.as_deref().and_then(|text| Scopes::parse(text).ok());
     let new_scope = match (&had, &asked) {
         (Some(had), Some(asked)) => Some(asked.beyond(had)),
@@ -249,6 +261,15 @@ async fn scope_of(desk: &Arc<Desk>, source: &SourceId) -> Result<Option<Scopes>,
     let files = of_source(&manifest, source, &known.config);
     let here = desk.clone();
     blocking(move || sign_in_scope(&here.state_dir, &files)).await
+}
+
+/// Scopes, with the one that gives a refresh token: without one the owner signs in again each time a token ends. Alone it would
+/// stand in for those that the server gives by itself, so it is asked for beside others only.
+fn with_offline_access(scope: &str) -> String {
+    match scope.split(' ').any(|one| one == OFFLINE_ACCESS) {
+        true => scope.to_owned(),
+        false => format!("{scope} {OFFLINE_ACCESS}"),
+    }
 }
 
 /// What one host says.

@@ -36,18 +36,27 @@ pub(super) struct SignInOptions {
     open: bool,
 }
 
+/// A server that is not lent yet; nothing of it for one that is.
+#[derive(Default)]
+pub(super) struct ServerUrl {
+    pub(super) url: Option<String>,
+    /// Its further certificate authorities.
+    pub(super) ca: Option<String>,
+}
+
 impl SignInOptions {
     /// Signs the owner in; gives the id of the sign-in, or none where the server asks for none.
     pub(super) async fn sign_in(
         &self,
         desk: &Desk,
         name: &SourceId,
-        url: Option<String>,
+        at: ServerUrl,
     ) -> Result<Option<String>, Stop> {
         let secret = self.client_secret.as_deref().map(from_file).transpose()?;
         let begin = Begin {
             name: name.clone(),
-            url,
+            url: at.url,
+            ca: at.ca,
             issuer: self.issuer.clone(),
             client_id: self.client_id.clone(),
             client_secret: secret.map(|secret| secret.to_string()),
@@ -107,7 +116,7 @@ pub(super) async fn login(
     options: &SignInOptions,
 ) -> Result<Exit, Stop> {
     desk.widen("signing in at an MCP server")?;
-    let Some(id) = options.sign_in(desk, name, None).await? else {
+    let Some(id) = options.sign_in(desk, name, ServerUrl::default()).await? else {
         let why = format!("{name} asks for no sign-in");
         return Err(Stop::new(Exit::Failed, "not_needed", why).next(given_id(name)));
     };

@@ -27,6 +27,10 @@ fn given(server: &ServerFacts, resolved: Option<&str>) -> Vec<String> {
         let resolved = resolved.trim_start_matches("program reader ");
         format!("  which is   {}", text::line(resolved))
     }));
+    lines.extend(server.ca.as_ref().map(|ca| {
+        let ca = text::line(ca);
+        format!("CA           {ca}, beside the authorities that Plexus knows")
+    }));
     match server.url {
         Some(_) => lines.extend([
             match &server.sign_in {

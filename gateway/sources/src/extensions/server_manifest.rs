@@ -126,6 +126,7 @@ impl ServerRequest {
             code,
             hosts: read.mcp.hosts,
             sign_in: None,
+            ca: None,
             reads: read.mcp.reads,
         };
         asked.check().map_err(one)?;

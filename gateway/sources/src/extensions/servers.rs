@@ -74,6 +74,9 @@ pub struct ServerRequest {
     /// The token endpoint of the owner's sign-in, for a URL: then its secret is that sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<String>,
+    /// A PEM file with further certificate authorities, an absolute path, for an https URL and its authorization server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// The tools that only read, by the owner's word.
     #[serde(default)]
     pub reads: BTreeSet<String>,
@@ -124,6 +127,7 @@ impl ServerRequest {
             code: Vec::new(),
             hosts: Vec::new(),
             sign_in: None,
+            ca: None,
             reads: BTreeSet::new(),
         }
     }
@@ -178,6 +182,7 @@ impl ServerRequest {
             code: named("code"),
             hosts: named("host"),
             sign_in: manifest.hosts().find_map(|host| host.sign_in.clone()),
+            ca: route["ca"].as_str().map(str::to_owned),
             reads: reads.map(|c| c.name.clone()).collect(),
         })
     }
@@ -201,6 +206,7 @@ impl ServerRequest {
         route.extend(numbered("folder", &self.folders));
         route.extend(numbered("host", &self.hosts));
         route.extend(self.url.clone().map(|url| ("url".to_owned(), url.into())));
+        route.extend(self.ca.clone().map(|ca| ("ca".to_owned(), ca.into())));
         Value::Object(route.into_iter().collect())
     }
 
@@ -250,6 +256,10 @@ impl ServerRequest {
 
     /// Whether it names one program or one URL, with what belongs to it.
     pub(super) fn check(&self) -> Result<(), String> {
+        let url = self.url.as_deref().unwrap_or_default();
+        if self.ca.is_some() && !url.starts_with("https://") {
+            return Err("certificate authorities belong to a server at an https URL".to_owned());
+        }
         let Some(url) = &self.url else {
             return match self.program.is_empty() {
                 true => Err("name a program or a URL".to_owned()),
@@ -463,6 +473,9 @@ impl ServerRequest {
         let url = self.url.iter().map(|_| {
             object!({"name": "url", "label": "URL", "type": "url", "required": true, "target": "route"})
         });
+        let ca = self.ca.iter().map(|_| {
+            object!({"name": "ca", "label": "Certificate authorities", "type": "text", "required": true, "target": "route"})
+        });
         let hosts = (1..=self.hosts.len()).map(|at| {
             object!({"name": format!("host{at}"), "label": format!("Host {at}"), "type": "text", "required": true, "target": "route"})
         });
@@ -506,7 +519,7 @@ impl ServerRequest {
             "blurb": "An MCP server that you lend. Each of its tools asks you first, unless you class it as a read.",
             "provenance": "extension",
             "transport": "mcp",
-            "fields": code.chain(folders).chain(hosts).chain(url).chain(secrets).collect::<Vec<_>>(),
+            "fields": code.chain(folders).chain(hosts).chain(url).chain(ca).chain(secrets).collect::<Vec<_>>(),
             "roles": ["reader", "writer"],
             "limits": {"frameBytes": 8_388_608, "openFiles": 256, "fileBytes": 1_048_576, "callMs": CALL_MS, "memoryMiB": 512},
             "egress": egress.collect::<Vec<_>>(),
@@ -531,6 +544,9 @@ impl ServerRequest {
             if header != "authorization" {
                 host["auth"] = object!({"header": header});
             }
+        }
+        if self.ca.is_some() {
+            host["ca"] = "ca".into();
         }
         host
     }
@@ -568,6 +584,7 @@ mod tests {
             code: vec!["/srv/mcp".into()],
             hosts: Vec::new(),
             sign_in: None,
+            ca: None,
             reads: reads.iter().map(|read| (*read).to_owned()).collect(),
         }
     }

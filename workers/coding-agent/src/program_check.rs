@@ -1,0 +1,172 @@
+//! Whether the program of a source runs at all: it is asked for its version, in the sandbox of a run, until it has said it once.
+//!
+//! Invariants: one such run at a time; a program that is slow is called slow and nothing worse.
+//!
+//! Must not know: what a run is asked, which program it is.
+
+use plexus_ipc::worker::{
+    Health,
+    children::{Children, Ending, LastWords},
+};
+use std::{
+    sync::{Arc, Mutex as Slot, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+use uuid::Uuid;
+
+/// How long the program may take.
+const WITHIN: Duration = Duration::from_secs(10);
+/// How long the owner's check waits for it: less than that check may take.
+const WAITS: Duration = Duration::from_millis(2_500);
+
+/// The check of one program, and what it last came to.
+#[derive(Debug)]
+pub(crate) struct ProgramCheck {
+    children: Children,
+    program: String,
+    under_way: Mutex<Option<JoinHandle<Health>>>,
+    last: Slot<Option<Health>>,
+}
+
+impl ProgramCheck {
+    pub(crate) fn new(children: Children, program: String) -> Self {
+        Self {
+            children,
+            program,
+            under_way: Mutex::default(),
+            last: Slot::default(),
+        }
+    }
+
+    /// What the last check came to; none where none has ended.
+    pub(crate) fn last(&self) -> Option<Health> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+    }
+
+    /// Runs the program, unless it has run. One that takes longer than the caller waits goes on, and the next check hears of it.
+    pub(crate) async fn check(self: &Arc<Self>) -> Health {
+        let mut under_way = self.under_way.lock().await;
+        if let Some(Health::Well) = self.last() {
+            return Health::Well;
+        }
+        let running = under_way.get_or_insert_with(|| {
+            let check = Arc::clone(self);
+            tokio::spawn(async move {
+                let health = check.run().await;
+                *check.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
+                health
+            })
+        });
+        let Ok(ended) = timeout(WAITS, running).await else {
+            return self.slow(WAITS);
+        };
+        *under_way = None;
+        ended.unwrap_or_else(|_| Health::Degraded("the check of its program failed".into()))
+    }
+
+    async fn run(&self) -> Health {
+        let run = format!("version-{}", Uuid::new_v4());
+        let mut child = match self.children.start("version", &run, &[], &[]).await {
+            Ok(child) => child,
+            Err(why) => return self.fails(&format!("does not start: {why}")),
+        };
+        drop(child.stdin.take());
+        let words = LastWords::default();
+        let ended = async {
+            let (output, error) = (child.stdout.take(), child.stderr.take());
+            let hear = async |stream: Option<_>| match stream {
+                Some(stream) => words.hear(stream).await,
+                None => {}
+            };
+            tokio::join!(hear(output), hear(error));
+            child.wait().await
+        };
+        match timeout(WITHIN, ended).await {
+            Err(_) => self.slow(WITHIN),
+            Ok(Err(why)) => self.fails(&format!("does not start: {why}")),
+            Ok(Ok((Ending::Exited(0), _))) => Health::Well,
+            Ok(Ok((ending, _))) => {
+                let last = words.line().unwrap_or_default();
+                self.fails(&how(ending, &last))
+            }
+        }
+    }
+
+    fn fails(&self, why: &str) -> Health {
+        let program = &self.program;
+        let words = format!(
+            "no run can begin: {program} --version {why}. Test it again then: plexusctl sources test"
+        );
+        Health::Degraded(words.as_str().into())
+    }
+
+    fn slow(&self, within: Duration) -> Health {
+        let words = format!(
+            "{} has not said its version within {} s: it may only be slow, and runs may begin late; test it again: plexusctl sources test",
+            self.program,
+            within.as_secs()
+        );
+        Health::Degraded(words.as_str().into())
+    }
+}
+
+/// What went wrong, and what to do. The launcher's own words end with the system's number.
+fn how(ending: Ending, last: &str) -> String {
+    let is = |number: i32| last.ends_with(&format!("(os error {number})"));
+    if is(2) {
+        return "finds no such file: the program, or the interpreter that its first line names, is not where runs find it; install it, or name another program with plexusctl sources set".to_owned();
+    }
+    if is(13) {
+        return "may not be executed: make it executable (chmod +x), or name the folder of its interpreter with the field tools".to_owned();
+    }
+    // The launcher has a shell read what the system does not execute.
+    let is_read_by_a_shell = last.contains("ELF") || last.contains(": Syntax error");
+    if is(8) || is_read_by_a_shell {
+        return "is no program that this machine can execute: it was made for another one, or is no program at all; install the one for this machine".to_owned();
+    }
+    let ended = match ending {
+        Ending::Exited(status) => format!("ended with status {status}"),
+        Ending::Signaled(signal) => format!("was ended by signal {signal}"),
+        other => format!("was ended ({other:?})"),
+    };
+    match last {
+        "" => format!("{ended}; run it yourself to see why"),
+        last => format!("{ended}, and said last: {last}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_is_told_with_what_to_do() {
+        for (ending, last, words) in [
+            (
+                69,
+                "x: No such file or directory (os error 2)",
+                "finds no such file",
+            ),
+            (69, "x: Permission denied (os error 13)", "chmod +x"),
+            (
+                69,
+                "x: Exec format error (os error 8)",
+                "made for another one",
+            ),
+            (127, "/a: 1: \u{7f}ELF: not found", "made for another one"),
+            (
+                3,
+                "no config",
+                "ended with status 3, and said last: no config",
+            ),
+            (3, "", "ended with status 3; run it yourself"),
+        ] {
+            let told = how(Ending::Exited(ending), last);
+            assert!(told.contains(words), "{told}");
+        }
+        let told = how(Ending::Signaled(11), "");
+        assert!(told.contains("signal 11"), "{told}");
+    }
+}
