@@ -1,7 +1,8 @@
 //! Connecting agents: names, selections, and what a second connect takes away.
 
-use crate::house::{House, READ, READS, WRITE, Workshop, report};
-use plexus_tests::golden;
+use crate::house::{House, READ, READS, WRITE, Workshop, note, report};
+use plexus_tests::texts::assert_contains;
+use plexus_tests::{Terminal, golden};
 use serde_json::{Value, json};
 
 #[test]
@@ -314,4 +315,35 @@ fn a_constraint_of_a_connect() {
     connect(&[READ]).expect_error(400, "internal_error");
     let held = house.owner().grants();
     assert_eq!(held.len(), 1, "a refused connect changes nothing: {held:?}");
+}
+
+/// A person who means to add one capability reads what a connect takes away, before it does.
+#[test]
+fn second_connect_at_a_terminal_names_what_ends_and_asks() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    house.owner().grant("one", READ, "7d").expect_ok();
+    let asked = agent.must_ask(WRITE, note("a.txt", "x"));
+    let line = ["connect", "one", "--allow", "workspace.list"];
+    let mut terminal = Terminal::start(&house.gateway.on_terminal(line), 120, 40);
+    terminal.until_shows("connect it anew? [y/N]");
+    let picture = terminal.picture();
+    let ends = format!("ends: its credential; its grants of {READ}; its requests that wait (1).");
+    assert_contains(&picture, &ends);
+    assert_contains(&picture, "plexusctl grants allow one ID");
+    terminal.keys("n\r");
+    assert!(!terminal.end().success());
+    assert_eq!(agent.status(&asked).json()["state"], "pending");
+
+    // Nobody is asked, and what was taken away is said.
+    let said = house.gateway.cli(line);
+    assert_contains(
+        said.expect_ok(),
+        &format!(
+            "one was connected before. This {}",
+            ends.replace("ends", "ended")
+        ),
+    );
+    let left = agent.status(&asked);
+    assert_ne!(left.status, 200, "{left}");
 }
