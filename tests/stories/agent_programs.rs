@@ -167,7 +167,7 @@ fn program_that_cannot_run_is_told_when_it_is_added() {
         (
             b"#!/bin/bash\necho no config >&2\nexit 3\n",
             0o755,
-            "ended with status 3, and said last: no config",
+            "ended with status 3; it said last: no config",
         ),
         (
             b"#!/bin/bash\nkill -SEGV $$\n",

@@ -222,9 +222,10 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
         let workshop = Workshop::over(builder.start_in(disk.home()));
         let (writer, reader) = (workshop.writer("writer"), workshop.reader("reader"));
         let status = || workshop.owner().get("/admin/api/status").expect_ok();
-        // Its worker needs room to start.
+        // Both workers need room to start.
         let echo = json!({"text": "x"});
         reader.must("fixture.echo", echo);
+        writer.must(COUNT, json!({"line": "0"}));
         let (mut took, mut line) = (1_000, 0);
         let unknown = loop {
             line += 1;
@@ -266,7 +267,7 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
             .iter()
             .find(|event| event["detail"]["intent"] == unknown.at("/auditId"));
         assert_eq!(late.expect("its end")["outcome"], "ok", "{outcomes:?}");
-        let done: Vec<String> = (1..=line).map(|n| n.to_string()).collect();
+        let done: Vec<String> = (0..=line).map(|n| n.to_string()).collect();
         assert_eq!(
             workshop.effects(),
             done,

@@ -196,7 +196,11 @@ pub(crate) async fn note_denial<'a>(
     let capability = CapabilityId::parse(id).ok();
     let entry = capability.as_ref();
     let entry = entry.and_then(|id| kernel.catalogue.load().get(id).cloned());
-    let touched = entry.map(|entry| touches::about(kernel, &entry, input, basis.as_ref(), None));
+    let touched = entry.map(|entry| {
+        // What no schema admits is no name of a thing: it may be anything, a secret too.
+        let input = input.filter(|input| entry.check(input).is_ok());
+        touches::about(kernel, &entry, input, basis.as_ref(), None)
+    });
     if let Some(touched) = touched.filter(|touched| !touched.is_empty()) {
         about["touched"] = json!(touched);
     }

@@ -643,8 +643,13 @@ impl Server {
         })
     }
 
-    fn waiting(&self) -> ToolResult {
-        let waiting: Vec<Value> = self.known.iter().map(TrackedItem::listed).collect();
+    /// What this agent has waiting and running; `said`: what the gateway says that waits, if it was reached.
+    fn waiting(&self, said: Option<&[Waiting]>) -> ToolResult {
+        let waits = |item: &Item| said.is_none_or(|said| said.iter().any(|one| one.item == *item));
+        let known = self.known.iter();
+        let waiting: Vec<Value> = known
+            .map(|known| known.listed(waits(&known.item)))
+            .collect();
         ToolResult::data(json!({"ok": true, "waiting": waiting}))
     }
 
@@ -828,7 +833,12 @@ impl Server {
             }
             Answer::Listed(waiting) => {
                 waiting.iter().for_each(|waiting| self.know(waiting));
-                self.waiting()
+                self.waiting(Some(&waiting))
+            }
+            Answer::Refused(why)
+                if why.code == UNREACHABLE && matches!(flight.purpose, Purpose::List) =>
+            {
+                self.waiting(None)
             }
             Answer::Lapsed(why) | Answer::Refused(why) => match &known {
                 // The item outlives what keeps us from asking about it.
@@ -1055,9 +1065,11 @@ impl Flight {
 }
 
 impl TrackedItem {
-    fn listed(&self) -> Value {
+    /// `waits`: unless the gateway, asked just now, does not name it among what waits.
+    fn listed(&self, waits: bool) -> Value {
         let status = match (&self.item, self.ended) {
             (_, true) => "ended",
+            (Item::Pending(_), false) if !waits => "decided",
             (Item::Pending(_), false) => "waiting_for_owner",
             (Item::Run(_), false) => "running",
         };

@@ -197,15 +197,19 @@ pub(crate) async fn reached(settings: &Settings, id: &PendingId) -> Result<Sessi
     opened.map_err(|stop| unanswered(id, stop.done(Done::Unknown)))
 }
 
+/// Whether nobody was asked, because there is no credential here, or more than one.
+pub(crate) fn is_of_this_machine(stop: &Stop) -> bool {
+    matches!(stop.exit, Exit::NotEnrolled | Exit::Usage)
+}
+
 /// What it means for the request that no word of it came.
 fn unanswered(id: &PendingId, stop: Stop) -> Stop {
     match stop.code.as_str() {
         // It knows of no such request of ours.
         "session_expired" | "unknown_capability" if stop.done == Done::None => stop,
-        // The gateway lets this agent in no more: to ask again is of no use.
-        "session_expired" | "token_revoked" => stop
-            .next("tell the owner, who knows what became of it: a new code lets you in again")
-            .item(id.as_str()),
+        // To ask again is of no use: this agent is let in no more, or cannot ask from here.
+        "session_expired" | "token_revoked" => stop.done(Done::Unknown).item(id.as_str()),
+        _ if is_of_this_machine(&stop) => stop.done(Done::Unknown).item(id.as_str()),
         _ if stop.exit == Exit::Unreachable || stop.done == Done::Unknown => {
             out_of_sight(id, &format!("nothing is heard of it now ({})", stop.why))
         }

@@ -5,14 +5,23 @@ mod here;
 
 pub(crate) use here::{EditView, edit_views, not_agreed, shown};
 
-use crate::{owner::Desk, prompt, service::Ask, table::table, terms::Terms};
+use crate::{
+    owner::{Desk, Owner},
+    prompt,
+    service::Ask,
+    table::table,
+    terms::Terms,
+};
 use clap::{Args, ValueEnum};
 use plexus_client::{Exit, Stop, out, shell, span, text};
 use plexus_owner::agents::{
-    Connect as ConnectCall, Connected, EnrollingAgent, NestedAgent, RefusedStanding,
+    Connect as ConnectCall, Connected, EnrollingAgent, Enrollment, ListEnrollments, NestedAgent,
+    RefusedStanding,
 };
 use plexus_owner::{grants::List, pending};
-use plexus_protocol::{AgentId, CapabilityId, ErrorCode, Reach, Timestamp, body::StandingGrant};
+use plexus_protocol::{
+    AgentId, CapabilityId, EnrollmentStatus, ErrorCode, Reach, Timestamp, body::StandingGrant,
+};
 use std::path::PathBuf;
 
 /// Connecting an agent.
@@ -73,13 +82,13 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         return Err(Stop::usage("--dry-run belongs to --here"));
     }
     let asked = connect.asked()?;
-    let ended = Ended::of(desk, &connect.named()?, &asked).await?;
+    let ended = EarlierAccess::of(&mut desk.open().await?, &connect.named()?).await?;
     if let Some(ended) = &ended
         && desk.can_ask()
         && !desk.caller.sworn
         && !connect.ask.yes
     {
-        out::say(&format!("{}\n{}", ended.before(), ended.instead()));
+        out::say(&ended.before());
         prompt::confirm(desk, "connect it anew", "--yes")?;
     }
     let reply = match desk.open().await?.call(&asked).await {
@@ -90,83 +99,83 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         }
         Err(refused) => return Err(refused),
     };
-    desk.show(&reply, || match &reply {
-        Connected::Nested(agent) => nested_as_text(agent, span::now()),
-        // The code is a secret, and this is the one place that hands it over.
-        Connected::Enrolling(agent) => {
-            let text = as_text(agent, &enroll_line(desk, &agent.code), span::now());
-            let ended = ended.map(|ended| format!("\n{}\n", ended.after()));
-            text + &ended.unwrap_or_default()
+    desk.show(&reply, || {
+        let ended = |granted: &[_]| ended.map(|ended| ended.after(granted)).unwrap_or_default();
+        match &reply {
+            Connected::Nested(agent) => nested_as_text(agent, span::now()) + &ended(&agent.granted),
+            // The code is a secret, and this is the one place that hands it over.
+            Connected::Enrolling(agent) => {
+                let line = enroll_line(desk, &agent.code);
+                as_text(agent, &line, span::now()) + &ended(&agent.granted)
+            }
         }
     })
 }
 
-/// What an agent that is connected already has, and loses when it is connected anew.
-struct Ended {
+/// What an agent that was connected has, which ends when it is connected anew.
+struct EarlierAccess {
     agent: AgentId,
     grants: Vec<CapabilityId>,
     requests: usize,
 }
 
-impl Ended {
-    /// None: it is not connected.
-    async fn of(desk: &Desk, agent: &AgentId, asked: &ConnectCall) -> Result<Option<Self>, Stop> {
-        let mut owner = desk.open().await?;
-        if !here::enrolled(&mut owner, agent).await? {
+impl EarlierAccess {
+    /// None: it is not connected, or was revoked.
+    async fn of(owner: &mut Owner, agent: &AgentId) -> Result<Option<Self>, Stop> {
+        let known = owner.call(&ListEnrollments {}).await?.agents;
+        let is_it =
+            |one: &Enrollment| one.agent_id == *agent && one.status != EnrollmentStatus::Revoked;
+        if !known.iter().any(is_it) {
             return Ok(None);
         }
         let grants = owner.call(&List {}).await?.grants.into_iter();
         let grants = grants.filter(|grant| grant.agent_id == *agent);
-        let grants = grants.map(|grant| grant.capability_id);
         let waits = owner.call(&pending::List { begins: None }).await?.pending;
         let waits = waits.iter().flatten();
         Ok(Some(Self {
             agent: agent.clone(),
-            grants: grants
-                .filter(|id| !asked.capabilities.contains(&id.to_string()))
-                .collect(),
+            grants: grants.map(|grant| grant.capability_id).collect(),
             requests: waits
                 .filter(|item| item.heading.agent_id.as_ref() == Some(agent))
                 .count(),
         }))
     }
 
+    /// Before it is done; what is granted anew, as far as it was asked for, is granted on the terms of now.
     fn before(&self) -> String {
         let Self { agent, .. } = self;
+        let code = match agent.is_nested() {
+            true => String::new(),
+            false => format!("\nA new code alone: plexusctl agents code {agent}"),
+        };
         format!(
-            "{agent} is connected; to connect it anew ends: {}.",
-            self.words()
+            "{agent} is connected. To connect it anew ends {}.\n\
+             To allow more:    plexusctl grants allow {agent} ID{code}",
+            self.words(&[])
         )
     }
 
-    fn after(&self) -> String {
+    /// After it; `granted`: what was granted anew.
+    fn after(&self, granted: &[StandingGrant]) -> String {
         let Self { agent, .. } = self;
-        format!(
-            "{agent} was connected before. This ended: {}.",
-            self.words()
-        )
+        let words = self.words(granted);
+        format!("\n{agent} was connected before. This ended {words}.\n")
     }
 
-    fn instead(&self) -> String {
-        let Self { agent, .. } = self;
-        format!(
-            "To allow more:   plexusctl grants allow {agent} ID\n\
-             A new code alone: plexusctl agents code {agent}"
-        )
-    }
-
-    fn words(&self) -> String {
-        let mut words = "its credential".to_owned();
-        if !self.grants.is_empty() {
-            words.push_str(&format!(
-                "; its grants of {}",
-                text::listed(&self.grants, ", ")
-            ));
+    fn words(&self, granted: &[StandingGrant]) -> String {
+        let is_again = |id: &CapabilityId| granted.iter().any(|grant| grant.capability_id == *id);
+        let grants: Vec<_> = self.grants.iter().filter(|id| !is_again(id)).collect();
+        let mut words = vec!["what you approved and it has not done".to_owned()];
+        if !self.agent.is_nested() {
+            words.insert(0, "its credential".to_owned());
+        }
+        if !grants.is_empty() {
+            words.push(format!("its grants of {}", text::listed(&grants, ", ")));
         }
         if self.requests > 0 {
-            words.push_str(&format!("; its requests that wait ({})", self.requests));
+            words.push(format!("its requests that wait ({})", self.requests));
         }
-        words
+        words.join("; ")
     }
 }
 

@@ -282,7 +282,12 @@ impl Add {
         let mut draft = self.given.draft(desk, name)?;
         if let Some(url) = &self.url {
             draft.url = Some(url.clone());
-            draft.ca = real(self.ca.as_slice())?.pop();
+            // Not where its links lead to: an authority is renewed by one.
+            let ca = self
+                .ca
+                .as_ref()
+                .map(|ca| std::path::absolute(ca).map_err(|error| Stop::path(ca, &error)));
+            draft.ca = ca.transpose()?.map(|ca| utf8(&ca)).transpose()?;
             return Ok(draft);
         }
         let (program, arguments) = self

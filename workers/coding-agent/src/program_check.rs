@@ -45,11 +45,13 @@ impl ProgramCheck {
         last.clone()
     }
 
-    /// Runs the program, unless it has run. One that takes longer than the caller waits goes on, and the next check hears of it.
+    /// Runs the program. One that takes longer than the caller waits goes on, and the next check hears that it was well.
     pub(crate) async fn check(self: &Arc<Self>) -> Health {
         let mut under_way = self.under_way.lock().await;
-        if let Some(Health::Well) = self.last() {
-            return Health::Well;
+        // What has failed since may have been put right.
+        let has_failed = !matches!(self.last(), Some(Health::Well));
+        if has_failed && under_way.as_ref().is_some_and(JoinHandle::is_finished) {
+            *under_way = None;
         }
         let running = under_way.get_or_insert_with(|| {
             let check = Arc::clone(self);
@@ -60,7 +62,11 @@ impl ProgramCheck {
             })
         });
         let Ok(ended) = timeout(WAITS, running).await else {
-            return self.slow(WAITS);
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if !matches!(*last, Some(Health::Well)) {
+                *last = Some(self.slow(WAITS));
+            }
+            return last.clone().unwrap_or(Health::Well);
         };
         *under_way = None;
         ended.unwrap_or_else(|_| Health::Degraded("the check of its program failed".into()))
@@ -70,28 +76,36 @@ impl ProgramCheck {
         let run = format!("version-{}", Uuid::new_v4());
         let mut child = match self.children.start("version", &run, &[], &[]).await {
             Ok(child) => child,
-            Err(why) => return self.fails(&format!("does not start: {why}")),
+            Err(why) => return self.unchecked(&why.to_string()),
         };
         drop(child.stdin.take());
         let words = LastWords::default();
         let ended = async {
             let (output, error) = (child.stdout.take(), child.stderr.take());
-            let hear = async |stream: Option<_>| match stream {
-                Some(stream) => words.hear(stream).await,
-                None => {}
+            let hear = async |stream: Option<_>| {
+                if let Some(stream) = stream {
+                    words.hear(stream).await;
+                }
             };
             tokio::join!(hear(output), hear(error));
             child.wait().await
         };
         match timeout(WITHIN, ended).await {
             Err(_) => self.slow(WITHIN),
-            Ok(Err(why)) => self.fails(&format!("does not start: {why}")),
+            Ok(Err(why)) => self.unchecked(&why.to_string()),
             Ok(Ok((Ending::Exited(0), _))) => Health::Well,
             Ok(Ok((ending, _))) => {
                 let last = words.line().unwrap_or_default();
                 self.fails(&how(ending, &last))
             }
         }
+    }
+
+    /// The keeper started nothing: that is not the program's fault.
+    fn unchecked(&self, why: &str) -> Health {
+        let words =
+            format!("its program could not be tried: {why}; test it again: plexusctl sources test");
+        Health::Degraded(words.as_str().into())
     }
 
     fn fails(&self, why: &str) -> Health {
@@ -106,34 +120,37 @@ impl ProgramCheck {
         let words = format!(
             "{} has not said its version within {} s: it may only be slow, and runs may begin late; test it again: plexusctl sources test",
             self.program,
-            within.as_secs()
+            within.as_secs_f64()
         );
         Health::Degraded(words.as_str().into())
     }
 }
 
+/// How much of a program's last line is said.
+const LAST: usize = 160;
+/// How the launcher ends that cannot execute a program.
+const NOT_EXECUTED: i32 = 126;
+
 /// What went wrong, and what to do. The launcher's own words end with the system's number.
 fn how(ending: Ending, last: &str) -> String {
-    let is = |number: i32| last.ends_with(&format!("(os error {number})"));
-    if is(2) {
-        return "finds no such file: the program, or the interpreter that its first line names, is not where runs find it; install it, or name another program with plexusctl sources set".to_owned();
-    }
-    if is(13) {
-        return "may not be executed: make it executable (chmod +x), or name the folder of its interpreter with the field tools".to_owned();
-    }
+    let is = |number: i32| {
+        ending == Ending::Exited(NOT_EXECUTED) && last.ends_with(&format!("(os error {number})"))
+    };
     // The launcher has a shell read what the system does not execute.
-    let is_read_by_a_shell = last.contains("ELF") || last.contains(": Syntax error");
-    if is(8) || is_read_by_a_shell {
-        return "is no program that this machine can execute: it was made for another one, or is no program at all; install the one for this machine".to_owned();
-    }
-    let ended = match ending {
+    let is_read_by_a_shell = matches!(ending, Ending::Exited(2 | NOT_EXECUTED | 127))
+        && (last.contains("ELF") || last.contains(": Syntax error"));
+    let why = match ending {
+        _ if is(2) => "finds no such file: the program, or the interpreter that its first line names, is not where runs find it; install it, or name another program with plexusctl sources set SOURCE binary=PATH".to_owned(),
+        _ if is(13) => "may not be executed: make it executable (chmod +x), or name the folder of its interpreter with the field tools".to_owned(),
+        _ if is(8) || is_read_by_a_shell => "is no program that this machine can execute: it was made for another one, or is no program at all; install the one for this machine".to_owned(),
         Ending::Exited(status) => format!("ended with status {status}"),
         Ending::Signaled(signal) => format!("was ended by signal {signal}"),
         other => format!("was ended ({other:?})"),
     };
-    match last {
-        "" => format!("{ended}; run it yourself to see why"),
-        last => format!("{ended}, and said last: {last}"),
+    match last.char_indices().nth(LAST) {
+        _ if last.is_empty() => format!("{why}; run it yourself to see more"),
+        Some((end, _)) => format!("{why}; it said last: {}…", &last[..end]),
+        None => format!("{why}; it said last: {last}"),
     }
 }
 
@@ -145,13 +162,13 @@ mod tests {
     fn each_failure_is_told_with_what_to_do() {
         for (ending, last, words) in [
             (
-                69,
+                126,
                 "x: No such file or directory (os error 2)",
                 "finds no such file",
             ),
-            (69, "x: Permission denied (os error 13)", "chmod +x"),
+            (126, "x: Permission denied (os error 13)", "chmod +x"),
             (
-                69,
+                126,
                 "x: Exec format error (os error 8)",
                 "made for another one",
             ),
@@ -159,7 +176,13 @@ mod tests {
             (
                 3,
                 "no config",
-                "ended with status 3, and said last: no config",
+                "ended with status 3; it said last: no config",
+            ),
+            // A program's own words are not the launcher's.
+            (
+                1,
+                "Error: No such file or directory (os error 2)",
+                "ended with status 1; it said last: Error: No such file",
             ),
             (3, "", "ended with status 3; run it yourself"),
         ] {

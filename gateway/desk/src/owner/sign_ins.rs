@@ -188,7 +188,9 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
         true => scope.map(|scope| with_offline_access(&scope)),
         false => scope,
     };
-    let asked = scope.as_deref().and_then(|text| Scopes::parse(text).ok());
+    // What a sign-in is good for; that it can be renewed is no such thing, and some servers do not name it.
+    let asked = scope.as_deref().map(without_offline_access);
+    let asked = asked.and_then(|text| Scopes::parse(&text).ok());
     let new_scope = match (&had, &asked) {
         (Some(had), Some(asked)) => Some(asked.beyond(had)),
         // Nobody knows what it was good for; what was missing is new.
@@ -270,6 +272,11 @@ fn with_offline_access(scope: &str) -> String {
         true => scope.to_owned(),
         false => format!("{scope} {OFFLINE_ACCESS}"),
     }
+}
+
+fn without_offline_access(scope: &str) -> String {
+    let rest = scope.split(' ').filter(|one| *one != OFFLINE_ACCESS);
+    rest.collect::<Vec<_>>().join(" ")
 }
 
 /// What one host says.

@@ -65,6 +65,15 @@ impl Pool {
         *self.latest.borrow_mut() = Some(Rc::clone(&session.opened));
     }
     /// The credential was replaced, or ended: the next call reads the file again and opens another session.
+    /// Whether a connection that was kept may have been refused for a credential that a new code replaced; all are let go then.
+    fn is_shut_out(&self, why: &plexus_mcp::Refusal) -> bool {
+        let is_shut_out = matches!(why.code.as_str(), "session_expired" | "token_revoked");
+        if is_shut_out {
+            self.forget();
+        }
+        is_shut_out
+    }
+
     fn forget(&self) {
         self.idle.borrow_mut().clear();
         *self.latest.borrow_mut() = None;
@@ -200,6 +209,13 @@ pub(super) async fn look(pool: &Pool, item: Item) -> Answer {
 
 /// What of this agent's waits for the owner, whichever program asked.
 pub(super) async fn list(pool: &Pool) -> Answer {
+    match listed(pool).await {
+        Answer::Refused(why) if pool.is_shut_out(&why) => listed(pool).await,
+        answer => answer,
+    }
+}
+
+async fn listed(pool: &Pool) -> Answer {
     let mut session = match pool.take().await {
         Ok(session) => session,
         Err(stop) => return Answer::Refused(refusal(stop)),
@@ -215,6 +231,13 @@ pub(super) async fn list(pool: &Pool) -> Answer {
 
 /// What is known of an item, after at most `seconds`: of one that runs, its run.
 async fn once(pool: &Pool, item: &Item, seconds: u64) -> Answer {
+    match looked(pool, item, seconds).await {
+        Answer::Refused(why) if pool.is_shut_out(&why) => looked(pool, item, seconds).await,
+        answer => answer,
+    }
+}
+
+async fn looked(pool: &Pool, item: &Item, seconds: u64) -> Answer {
     let mut session = match pool.take().await {
         Ok(session) => session,
         Err(stop) => return unheard(stop.done(Done::Unknown)),
@@ -251,8 +274,9 @@ fn unheard(stop: Stop) -> Answer {
     match stop.code.as_str() {
         "session_expired" | "unknown_capability" if stop.done == Done::None => Answer::Unknown,
         "denied_by_owner" => Answer::Refused(refusal(stop)),
-        // Let in no more, so to ask again is of no use.
+        // Let in no more, or not able to ask from here: to ask again is of no use.
         "session_expired" | "token_revoked" => Answer::Refused(refusal(stop)),
+        _ if approval::is_of_this_machine(&stop) => Answer::Refused(refusal(stop)),
         // It goes on all the same.
         _ if matches!(stop.exit, Exit::Waiting | Exit::Unreachable)
             || stop.done == Done::Unknown =>

@@ -70,10 +70,9 @@ impl Verdict {
         let runs = matches!(self, Self::Approve { .. }) && item.card.grant().is_some_and(runs);
         let is_paused = match runs {
             // Where it is not known, it is not said.
-            true => owner
-                .call(&status::Show {})
+            true => tokio::time::timeout(Duration::from_secs(2), owner.call(&status::Show {}))
                 .await
-                .is_ok_and(|status| status.paused),
+                .is_ok_and(|answered| answered.is_ok_and(|status| status.paused)),
             false => false,
         };
         let said = self.said(item, &reply, is_paused);

@@ -3,7 +3,7 @@
 //! Nothing is asked of the gateway and nothing is written before everything was shown and agreed to. The credential is
 //! fetched by the `plexus` command beside this one, so that this one never holds it.
 
-use super::Connect;
+use super::{Connect, EarlierAccess};
 use crate::{
     integration::{self, Edit, Installation, Kind, Plan, Surroundings},
     owner::{Desk, Owner, did_you_mean},
@@ -60,8 +60,19 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
         // Before a file is shown or anything is asked.
         refuse_unknown(&mut owner, &[&*connect.allow, &connect.standing].concat()).await?;
     }
+    // One that has its credential elsewhere gets another one here.
+    let ended = match known {
+        true => None,
+        false => EarlierAccess::of(&mut owner, &agent).await?,
+    };
 
     let mut notes = wanted.notes;
+    match ended.map(|ended| ended.before()) {
+        Some(before) if desk.json => notes.push(before),
+        // Before the question, which the notes come after.
+        Some(before) => out::say(&before),
+        None => {}
+    }
     if let Some(earlier) = &earlier {
         notes.extend(earlier.check().iter().map(said));
     }
@@ -203,7 +214,7 @@ async fn refuse_unknown(owner: &mut Owner, typed: &[CapabilityId]) -> Result<(),
 
 /// Whether the gateway knows the agent and has given it a credential.
 /// Whether an agent has a credential.
-pub(super) async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<bool, Stop> {
+async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<bool, Stop> {
     let known = owner.call(&ListEnrollments {}).await?.agents;
     let mut own = known.iter().filter(|one| one.agent_id == *agent);
     Ok(own.any(|one| one.status == EnrollmentStatus::Active))

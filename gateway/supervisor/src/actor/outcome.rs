@@ -49,6 +49,7 @@ impl<P: Process> Actor<P> {
         });
         let (cage, health) = (Arc::clone(cage), health.clone());
         let mut live = Box::new(Live::new(started, Arc::clone(&self.context)));
+        let mut is_checked = false;
         // Called off too late: it is up already.
         let off = match self.ending {
             Some(ending) => Some(ending.cause()),
@@ -57,12 +58,18 @@ impl<P: Process> Actor<P> {
         };
         if let Some(cause) = off {
             live.stop(cause, &replaced()).await;
+        } else if !self.probes.is_empty() {
+            // The owner who asked meanwhile wants its check, which its start is not.
+            live.check_now();
+            is_checked = true;
         }
         self.stage = ProcessState::Up(live);
         self.state(WorkerState::Ready, Some(pid));
         self.show(|view| view.cage = Some(cage));
         self.health(health.into());
-        self.answer_probes();
+        if !is_checked {
+            self.answer_probes();
+        }
     }
 
     pub(super) fn start_failed(&mut self, error: StartError) {
