@@ -25,16 +25,21 @@ pub(crate) fn grant(
 
 /// The card of a source that changed; none where nothing of it waits.
 pub(crate) fn change(
+    desk: &Desk,
     state: &State,
     catalogue: &Catalogue,
     source: &Source,
 ) -> Option<pending::Item> {
-    read(change::card(state, catalogue, source)?.into())
+    read(change::card(state, catalogue, source, desk.clock.now())?.into())
 }
 
 /// The cards of all sources that changed.
-pub(crate) fn changes(state: &State, catalogue: &Catalogue) -> impl Iterator<Item = pending::Item> {
-    read_all(change::cards(state, catalogue))
+pub(crate) fn changes(
+    desk: &Desk,
+    state: &State,
+    catalogue: &Catalogue,
+) -> impl Iterator<Item = pending::Item> {
+    read_all(change::cards(state, catalogue, desk.clock.now()))
 }
 
 /// The card of a question that waits.
@@ -51,8 +56,8 @@ pub(crate) fn questions(desk: &Desk, state: &State) -> impl Iterator<Item = pend
 pub(crate) fn of_source(desk: &Desk, state: &State, id: &PendingId) -> Option<pending::Item> {
     question(desk, state, id).or_else(|| {
         let catalogue = desk.catalogue.load();
-        let source = change::source_of(state, &catalogue, id)?;
-        read(change::card(state, &catalogue, source)?.into())
+        let source = change::source_of(state, &catalogue, id, desk.clock.now())?;
+        change(desk, state, &catalogue, source)
     })
 }
 

@@ -22,7 +22,18 @@ use std::{
 };
 
 /// Copies the ledger into a folder of its own; gives the folder, or why not. Blocks on the disk.
-pub type CopyLedger = Box<dyn Fn(&Kernel) -> Result<PathBuf, String> + Send + Sync>;
+pub type CopyLedger = Box<dyn Fn(&Kernel) -> Result<PathBuf, CopyError> + Send + Sync>;
+
+/// Why the ledger could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The disk of the state directory has no room for a copy.
+    #[error("the disk of the state directory is full")]
+    DiskFull,
+    /// Another reason.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// An edge, and the owner's place at it.
 pub struct Desk {

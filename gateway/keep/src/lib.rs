@@ -100,9 +100,23 @@ impl BackupError {
         Self::Io { path, error }
     }
 
+    /// Whether it failed because a disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            Self::Copy(error) | Self::Ledger(plexus_ledger::OpenError::Store(error)) => {
+                error.is_full()
+            }
+            Self::Io { error, .. } => matches!(error.kind(), StorageFull | QuotaExceeded),
+            _ => false,
+        }
+    }
+
     /// A word to branch on.
     pub fn code(&self) -> &'static str {
         match self {
+            full if full.is_disk_full() => "persist_failed",
             Self::Ledger(plexus_ledger::OpenError::InUse) => "gateway_runs",
             Self::Ledger(plexus_ledger::OpenError::Unsure) => "ledger_unsure",
             Self::Ledger(plexus_ledger::OpenError::Damaged(_)) => "ledger_damaged",
@@ -119,6 +133,12 @@ impl BackupError {
     /// What to do next.
     pub fn next(&self) -> &'static str {
         match self {
+            Self::Io { .. } if self.is_disk_full() => {
+                "free some space on the disk that holds this file, then run it again"
+            }
+            full if full.is_disk_full() => {
+                "free as much space on the disk of the state directory as the ledger takes, then run it again"
+            }
             Self::Ledger(plexus_ledger::OpenError::InUse) => {
                 "stop the gateway first: plexusctl service stop (or end the plexusd that you started)"
             }

@@ -107,7 +107,8 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 
 impl StoreError {
     /// True when there is no room for more.
-    pub(crate) fn is_full(&self) -> bool {
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         matches!(self, Self::Redb(e) if matches!(&**e, redb::Error::Io(io) if is_full(io)))
     }
 }

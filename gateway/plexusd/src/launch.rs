@@ -42,7 +42,7 @@ use plexus_calls::{
     under_way::UnderWay,
     worker_events,
 };
-use plexus_desk::desk::{CallTally, Checked, Desk};
+use plexus_desk::desk::{CallTally, Checked, CopyError, Desk};
 use plexus_edge::{
     address::Address, connection_key::KeyFile, edge::Edge, kept_discovery::KeptDiscovery,
     key_lock::KeyLock, listen, mcp_agents::McpAgents, sessions::Sessions, throttle::Throttle,
@@ -347,10 +347,13 @@ async fn run(
 }
 
 /// For `plexusctl backup`: nobody else may open the file while the daemon runs.
-fn copy_ledger(kernel: &Kernel) -> Result<std::path::PathBuf, String> {
+fn copy_ledger(kernel: &Kernel) -> Result<std::path::PathBuf, CopyError> {
     plexus_keep::make::Copy::running(kernel.state_dir.path(), &kernel.ledger)
         .map(plexus_keep::make::Copy::keep)
-        .map_err(|error| error.to_string())
+        .map_err(|error| match error.is_disk_full() {
+            true => CopyError::DiskFull,
+            false => CopyError::Failed(error.to_string()),
+        })
 }
 
 /// Why a launch ends before it serves, where it could not be put on record.

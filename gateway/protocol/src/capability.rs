@@ -236,6 +236,17 @@ impl TrustWindow {
             Self::UntilRevoked => "until-revoked",
         }
     }
+    /// As [`Self::parse`] reads it: `1d`, `90m`. A length of its own is cut to whole minutes, at least one.
+    #[must_use]
+    pub fn argument(self) -> String {
+        match self {
+            Self::For {
+                kind: WindowKind::Custom,
+                ms,
+            } => format!("{}m", (ms / 60_000).max(1)),
+            other => other.kind().to_owned(),
+        }
+    }
     /// How a sentence names it: "for this one request only", "for up to 1 hour", …
     /// (docs/protocol/agents.md#ask-for-grants).
     #[must_use]
@@ -351,6 +362,14 @@ mod tests {
         let custom = TrustWindow::For { kind, ms };
         assert_eq!(TrustWindow::parse("90m"), Some(custom));
         assert_eq!(TrustWindow::parse("1d"), Some(TrustWindow::DAY));
+        for window in [
+            custom,
+            TrustWindow::Once,
+            TrustWindow::WEEK,
+            TrustWindow::UntilRevoked,
+        ] {
+            assert_eq!(TrustWindow::parse(&window.argument()), Some(window));
+        }
         for bad in ["", "d", "0m", "-1h", "1w", "99999999999999999999d"] {
             assert_eq!(TrustWindow::parse(bad), None, "{bad}");
         }

@@ -66,7 +66,7 @@ pub async fn record_restoration(
         .agents
         .values()
         .flat_map(|agent| agent.grants.values())
-        .filter(|grant| grant.suspended.is_some())
+        .filter(|grant| grant.suspended.is_some() && !state.has_ended(grant, state.latest))
         .filter_map(|grant| SourceId::parse(grant.capability.parts().0).ok())
         .collect();
     Ok(Restoration {

@@ -1165,17 +1165,46 @@ impl Source {
 }
 
 impl State {
-    /// The grants that rest because what their source can do has changed, and that the owner could let go on.
-    pub fn resting<'s>(&'s self, source: &'s Source) -> impl Iterator<Item = &'s Arc<Grant>> {
+    /// The suspended grants on a source that the owner can resume at `now`: they have not ended, and the source offers their
+    /// capability.
+    pub fn resting<'s>(
+        &'s self,
+        source: &'s Source,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'s Arc<Grant>> {
         let grants = self.agents.values().flat_map(|a| a.grants.values());
-        grants.filter(|grant| {
-            grant.suspended.is_some() && source.capabilities.contains_key(&grant.capability)
+        grants.filter(move |grant| {
+            grant.suspended.is_some()
+                && source.capabilities.contains_key(&grant.capability)
+                && !self.has_ended(grant, now)
         })
     }
     /// Whether the owner is to decide on a source that has changed.
     #[must_use]
-    pub fn asks_about(&self, source: &Source) -> bool {
-        source.asks() || self.resting(source).next().is_some()
+    pub fn asks_about(&self, source: &Source, now: Timestamp) -> bool {
+        source.asks() || self.resting(source, now).next().is_some()
+    }
+    /// Whether a grant permits no call from `now` on, suspended or not: it has lapsed, or each of its calls was made and
+    /// none can be given back to it.
+    #[must_use]
+    pub fn has_ended(&self, grant: &Grant, now: Timestamp) -> bool {
+        let has_lapsed = self.time(now) >= grant.expires_at;
+        has_lapsed || (grant.calls_left() == Some(0) && !self.can_give_back(grant))
+    }
+    /// Whether a call that a grant counted may yet turn out not to have been made.
+    fn can_give_back(&self, grant: &Grant) -> bool {
+        let of = |counted: &[u64]| counted.contains(&grant.serial);
+        let Some(agent) = self.agent(&grant.agent) else {
+            return false;
+        };
+        let mut unsettled = agent.unknown.values().flat_map(|u| u.counted.values());
+        let mut asks = agent.items.values().flat_map(|item| {
+            let still = item.asks.iter().filter(|ask| item.runs_still(ask));
+            still.filter_map(|ask| ask.counted)
+        });
+        self.open_intents.values().any(|open| of(&open.counted))
+            || unsettled.any(|counted| of(counted))
+            || asks.any(|counted| counted == grant.serial)
     }
     /// The time that decisions are made at: `now`, but never before anything that is recorded.
     #[must_use]

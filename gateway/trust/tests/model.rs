@@ -76,6 +76,7 @@ impl Both {
             self.stood.push(self.model.stood(permit));
         }
         self.items_are_immutable()?;
+        self.agree_on_suspensions()?;
         self.agree_on_calls()?;
         self.agree_on_permits()
     }
@@ -88,6 +89,18 @@ impl Both {
                 player.items.iter().any(|i| &i.0 == who && &i.1 == id)
             }
         }
+    }
+
+    /// A grant with calls left is suspended where it was when its source changed or the state was restored, had it not lapsed
+    /// by then.
+    fn agree_on_suspensions(&self) -> Result<(), TestCaseError> {
+        let agents = self.player.world.state.agents.values();
+        let grants = agents.flat_map(|agent| agent.grants.values());
+        for grant in grants.filter(|grant| grant.calls_left() != Some(0)) {
+            let rests = self.model.rests(&grant.agent, grant.capability.as_str());
+            prop_assert_eq!(Some(grant.suspended.is_some()), rests, "{:?}", grant);
+        }
+        Ok(())
     }
 
     fn agree_on_calls(&mut self) -> Result<(), TestCaseError> {

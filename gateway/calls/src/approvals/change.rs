@@ -5,7 +5,9 @@
 //! Invariant: its id and its digest change with what the source can do, so that an answer is to what was seen.
 //! Must not know: what is wider; the machine has decided that.
 
-use plexus_protocol::{Digest, PendingId, Provenance, Sensitivity, TrustWindow, body::Narration};
+use plexus_protocol::{
+    Digest, PendingId, Provenance, Sensitivity, Timestamp, TrustWindow, body::Narration,
+};
 use plexus_sources::{catalogue::Catalogue, profile};
 use plexus_trust::{
     Difference, Source, State,
@@ -15,10 +17,10 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// The cards of all sources on which grants rest.
-pub fn cards(state: &State, catalogue: &Catalogue) -> Vec<Map<String, Value>> {
+pub fn cards(state: &State, catalogue: &Catalogue, now: Timestamp) -> Vec<Map<String, Value>> {
     let sources = state.sources.values();
     sources
-        .filter_map(|source| card(state, catalogue, source))
+        .filter_map(|source| card(state, catalogue, source, now))
         .collect()
 }
 
@@ -27,10 +29,11 @@ pub fn source_of<'s>(
     state: &'s State,
     catalogue: &Catalogue,
     card: &PendingId,
+    now: Timestamp,
 ) -> Option<&'s Source> {
     let mut sources = state.sources.values();
     let waits =
-        |source: &Source| catalogue.proposal(&source.id).is_some() || state.asks_about(source);
+        |source: &Source| catalogue.proposal(&source.id).is_some() || state.asks_about(source, now);
     sources
         .find(|source| id(source).as_ref() == Some(card) && waits(source))
         .map(|source| &**source)
@@ -46,8 +49,13 @@ pub fn id(source: &Source) -> Option<PendingId> {
 }
 
 /// The card of one source; `None` where no grant on it rests, nothing is held back and its code is agreed to.
-pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map<String, Value>> {
-    let resting: Vec<_> = state.resting(source).collect();
+pub fn card(
+    state: &State,
+    catalogue: &Catalogue,
+    source: &Source,
+    now: Timestamp,
+) -> Option<Map<String, Value>> {
+    let resting: Vec<_> = state.resting(source, now).collect();
     let agents: BTreeSet<_> = resting.iter().map(|grant| &grant.agent).collect();
     let capabilities: BTreeSet<_> = resting.iter().map(|grant| &grant.capability).collect();
     let since = source.changed.first().map(|difference| difference.at);

@@ -120,7 +120,8 @@ impl Queue {
         // The oldest first: nothing that is there already moves when another comes.
         waiting.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         let catalogue = desk.catalogue.load();
-        let of_sources = cards::questions(desk, state).chain(cards::changes(state, &catalogue));
+        let of_sources =
+            cards::questions(desk, state).chain(cards::changes(desk, state, &catalogue));
         let mut lines: Vec<_> = of_sources.filter_map(|item| Line::of(&item, now)).collect();
         let all = lines.len() + waiting.len();
         lines.truncate(LISTED);

@@ -83,7 +83,7 @@ async fn list(desk: Arc<Desk>, _: Reading, asked: List) -> Result<Listed, Refuse
         });
         // A call waits for each question. A source that changed comes first: whatever is asked for on it waits for that.
         let questions = cards::questions(&desk, &state);
-        let first = questions.chain(cards::changes(&state, &catalogue));
+        let first = questions.chain(cards::changes(&desk, &state, &catalogue));
         first.chain(items).collect()
     })
     .await?;
@@ -129,8 +129,8 @@ async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending:
     if let Some(card) = cards::question(&desk, &state, &item) {
         return Ok(card);
     }
-    if let Some(source) = change::source_of(&state, &catalogue, &item) {
-        let card = cards::change(&state, &catalogue, source);
+    if let Some(source) = change::source_of(&state, &catalogue, &item, desk.clock.now()) {
+        let card = cards::change(&desk, &state, &catalogue, source);
         return card.ok_or_else(|| none_waits(&id));
     }
     if let Some(item) = proposal_of(&desk, &item) {
@@ -165,7 +165,9 @@ pub(crate) async fn decide_one(
         return questions::decided(&desk, narrowing, &item, action, call).await;
     }
     let catalogue = desk.catalogue.load_full();
-    if let Some(source) = change::source_of(&desk.ledger.snapshot(), &catalogue, &item) {
+    if let Some(source) =
+        change::source_of(&desk.ledger.snapshot(), &catalogue, &item, desk.clock.now())
+    {
         let card = call.card_digest.as_deref();
         return changed(&desk, narrowing, source, &item, action, card).await;
     }
@@ -201,7 +203,7 @@ async fn changed(
     let catalogue = desk.catalogue.load_full();
     let proposal = catalogue.proposal(&source.id).cloned();
     if go_on {
-        let current = cards::change(&desk.ledger.snapshot(), &catalogue, source);
+        let current = cards::change(desk, &desk.ledger.snapshot(), &catalogue, source);
         same_card(true, current.and_then(|item| item.card.digest()), card)?;
     }
     let revision = match &proposal {

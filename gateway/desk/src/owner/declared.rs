@@ -203,7 +203,12 @@ pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<AgreedExte
         }
         Err(reasons) => reasons,
     };
-    let card = change::card(&desk.ledger.snapshot(), &desk.catalogue.load(), source);
+    let card = change::card(
+        &desk.ledger.snapshot(),
+        &desk.catalogue.load(),
+        source,
+        desk.clock.now(),
+    );
     if source.stopped.is_some() {
         changes.push("it is stopped until you agree again".to_owned());
     } else if card.is_some() {

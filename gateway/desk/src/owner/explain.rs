@@ -3,20 +3,25 @@
 //! The machine itself is asked, on a copy of its state in which the agent has a session: there is no second set of
 //! rules here that could say something else. Nothing is recorded and nothing changes.
 
-use crate::{acting::Narrowing, desk::Desk, table::Served};
+use super::audit::members;
+use crate::{acting::Narrowing, acts::blocking, desk::Desk, table::Served};
 use plexus_calls::{
     change_author::{self, ChangeAuthor},
     refusal,
 };
 use plexus_edge::reply::Refused;
+use plexus_ledger::IndexTerm;
 use plexus_owner::explain::{
     CallDecision::{self, Pend, Permit, Refuse},
     Explain, Explanation,
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow,
-    constraint::calls_in_words, json as strict,
+    AgentId, CapabilityId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId,
+    TrustWindow,
+    constraint::{PathPrefix, calls_in_words, is_prefix},
+    json as strict, shell,
 };
+use plexus_record::Ledger;
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
     Agent, AuthPath, Basis, Call, Ceiling, Command, EnrollmentStatus, Entry, Facts, Grant,
@@ -25,6 +30,11 @@ use plexus_trust::{
 };
 use serde_json::Value;
 use std::sync::Arc;
+
+/// The rule of a grant that was revoked.
+const REVOKED: &str = "grant.revoked";
+/// Events of an agent that are looked at to find when a grant was revoked.
+const LOOKED_AT: usize = 1_000;
 
 pub(super) fn serve(served: Served) -> Served {
     served.with(explain)
@@ -54,6 +64,12 @@ pub(crate) async fn explain(
         input,
         desk.clock.now(),
     );
+    if judged.rule == REVOKED {
+        let (ledger, of, what) = (desk.ledger.clone(), agent.clone(), id.clone());
+        if let Some(at) = blocking(move || revoked_at(&ledger, &of, &what)).await? {
+            judged.why = none_is_valid(&agent, &id, &format!("it was revoked on {at}"));
+        }
+    }
     // Where the call would go on, its input is looked at next.
     let catalogue = desk.catalogue.load();
     if let Some(entry) = catalogue.get(&id)
@@ -173,6 +189,52 @@ fn allow(agent: &AgentId, id: &CapabilityId) -> String {
     format!("plexusctl grants allow {agent} {id} --window 1d")
 }
 
+/// The command that grants anew as narrowly as `grant`, and below `more` as well; `None`: no flags say the same.
+fn allow_as(grant: &Grant, more: Option<&str>) -> Option<String> {
+    let flags = match &grant.constraint {
+        None => String::new(),
+        Some(constraint) => flags(constraint, grant.calls_left(), more)?,
+    };
+    Some(format!(
+        "plexusctl grants allow {} {} --window {}{flags}",
+        grant.agent,
+        grant.capability,
+        grant.window.argument()
+    ))
+}
+
+/// The same of a grant whose call waits for the owner: where no flags say it, the card does.
+fn allow_again(grant: &Grant) -> String {
+    allow_as(grant, None).unwrap_or_else(|| "plexusctl approvals watch".to_owned())
+}
+
+/// A narrowing as flags of `plexusctl grants allow`; `None`: they cannot say it.
+fn flags(constraint: &Constraint, left: Option<u32>, more: Option<&str>) -> Option<String> {
+    if constraint.allow.is_some() || !constraint.rules.is_empty() {
+        return None;
+    }
+    let mut flags = String::new();
+    if let Some(PathPrefix { field, allow }) = &constraint.path_prefix {
+        // An empty list allows nothing, and no flag says that.
+        if allow.is_empty() || field.is_empty() || field.starts_with('-') || field.contains('=') {
+            return None;
+        }
+        for prefix in allow.iter().map(String::as_str).chain(more) {
+            if prefix.chars().any(char::is_control) {
+                return None;
+            }
+            let under = shell::quote(&format!("{field}={prefix}"));
+            flags.push_str(&format!(" --under {under}"));
+        }
+    }
+    if let Some(most) = constraint.max_calls {
+        // One that is used up begins anew with its number; one that is valid goes on with what is left.
+        let calls = left.filter(|left| *left > 0).unwrap_or(most);
+        flags.push_str(&format!(" --max-calls {calls}"));
+    }
+    Some(flags)
+}
+
 fn not_there(state: &TrustState, id: &CapabilityId) -> Explanation {
     match state.sources.get(id.parts().0) {
         Some(source) if !source.config.enabled => {
@@ -248,7 +310,7 @@ fn in_session(
                     match standing_for(state, agent, id, now) {
                         // A grant that does not reach a call is no reason to ask for that call
                         // (docs/protocol/agents.md#constraints).
-                        Some(grant) => beyond(agent, grant, facts, id, input.unwrap_or(&nothing)),
+                        Some(grant) => beyond(grant, facts, input.unwrap_or(&nothing)),
                         None => explained(
                             Permit,
                             "setting.auto-allow-reads",
@@ -374,18 +436,21 @@ fn refused(refusal: &Refusal, id: &CapabilityId) -> Explanation {
 }
 
 /// A call that a live grant does not reach.
-fn beyond(
-    agent: &Agent,
-    grant: &Grant,
-    facts: &Facts,
-    id: &CapabilityId,
-    input: &Value,
-) -> Explanation {
+fn beyond(grant: &Grant, facts: &Facts, input: &Value) -> Explanation {
     let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
     let miss = grant
         .constraint
         .as_ref()
         .and_then(|c| c.permits(input, &resolved).err());
+    // The one thing that a further `--under` can add: this path.
+    let path = miss.as_ref().filter(|miss| miss.part == "pathPrefix");
+    let path = path.and_then(|miss| {
+        let mut names = miss.field.split('.');
+        names.try_fold(input, |at, name| at.get(name))?.as_str()
+    });
+    let path = path.filter(|path| is_prefix(path) && !matches!(*path, "" | "."));
+    let next = path.and_then(|path| allow_as(grant, Some(path)));
+    let next = next.unwrap_or_else(|| format!("plexusctl grants list {}", grant.agent));
     let field = miss
         .map(|m| format!(" in {:?}", m.field))
         .unwrap_or_default();
@@ -393,7 +458,7 @@ fn beyond(
         "Your grant does not reach this input{field}: {}.",
         narrowing(grant)
     );
-    refuse("grant.constraint", why, allow(&agent.id, id))
+    refuse("grant.constraint", why, next)
 }
 
 /// Why the call would wait for the owner.
@@ -409,6 +474,9 @@ fn waits(
         return pend("ceiling.once", why, "plexusctl approvals watch".into());
     }
     let Some(grant) = agent.grants.get(id) else {
+        if let Some((rule, why)) = ended(agent, source, id) {
+            return pend(rule, why, "plexusctl approvals watch".into());
+        }
         let sort = if facts.verbs.is_read() {
             "a read"
         } else {
@@ -420,6 +488,20 @@ fn waits(
             allow(&agent.id, id),
         );
     };
+    if now >= grant.expires_at {
+        return pend(
+            "grant.lapsed",
+            format!("Your grant ended on {}.", grant.expires_at),
+            allow_again(grant),
+        );
+    }
+    if grant.calls_left() == Some(0) {
+        return pend(
+            "grant.used-up",
+            "Every call that your grant allowed was made.".into(),
+            allow_again(grant),
+        );
+    }
     if let Some(why) = &grant.suspended {
         let next = format!("plexusctl sources resume {}", source.id);
         return pend(
@@ -428,32 +510,59 @@ fn waits(
             next,
         );
     }
-    if now >= grant.expires_at {
-        return pend(
-            "grant.lapsed",
-            format!("Your grant ended on {}.", grant.expires_at),
-            allow(&agent.id, id),
-        );
-    }
-    if grant.calls_left() == Some(0) {
-        return pend(
-            "grant.used-up",
-            "Every call that your grant allowed was made.".into(),
-            allow(&agent.id, id),
-        );
-    }
     if !grant.verbs.covers(facts.verbs) {
         let why = format!(
             "Your grant is for {:?}, and a call needs {:?}.",
             grant.verbs, facts.verbs
         );
-        return pend("grant.verbs", why, allow(&agent.id, id));
+        return pend("grant.verbs", why, allow_again(grant));
     }
     pend(
         "grant.source",
         "Your grant cannot be used while its source is as it is now.".into(),
         "plexusctl sources list".into(),
     )
+}
+
+/// Why no grant of `id` is valid any more; `None`: the state knows of none.
+fn ended(agent: &Agent, source: &Source, id: &CapabilityId) -> Option<(&'static str, String)> {
+    if let Some(at) = agent.voided.get(id) {
+        let change = source.moved.iter().find(|moved| moved.at >= *at);
+        let how = change.map_or_else(String::new, |change| {
+            format!(": {}", change.words.join("; "))
+        });
+        let because = format!(
+            "it was revoked on {at} because {} was changed{how}",
+            source.id
+        );
+        return Some(("grant.void", none_is_valid(&agent.id, id, &because)));
+    }
+    let because = format!("it was revoked, or {} was changed", source.id);
+    let is_barred = agent.tombstones.contains(id);
+    is_barred.then(|| (REVOKED, none_is_valid(&agent.id, id, &because)))
+}
+
+fn none_is_valid(agent: &AgentId, id: &CapabilityId, because: &str) -> String {
+    format!("No grant of {id} to {agent} is valid: {because}.")
+}
+
+/// When a grant of `id` to `agent` was last revoked, as far as the agent's newest events in the ledger's file tell.
+fn revoked_at(ledger: &Ledger, agent: &AgentId, id: &CapabilityId) -> Option<Timestamp> {
+    let term = IndexTerm::Agent(agent.to_string());
+    let mut revoked = None;
+    let walked = ledger.first_in_file().and_then(|first| {
+        ledger.walk_back(Some(&term), first..u64::MAX, LOOKED_AT, |event| {
+            let members = members(event.json()).unwrap_or_default();
+            let is = |key: &str, word: &str| members.get(key).and_then(Value::as_str) == Some(word);
+            let found = is("type", "grant.revoke") && is("capabilityId", id.as_str());
+            revoked = found.then(|| Timestamp(event.at()));
+            !found
+        })
+    });
+    if let Err(error) = walked {
+        tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
+    }
+    revoked
 }
 
 #[cfg(test)]

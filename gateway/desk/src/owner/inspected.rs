@@ -425,7 +425,7 @@ fn consequence(
         .agents
         .values()
         .flat_map(|agent| agent.grants.values());
-    let grants = grants.filter(|grant| grant.suspended.is_some() || grant.live(now));
+    let grants = grants.filter(|grant| !state.has_ended(grant, now));
     let of_it = |grant: &&Arc<Grant>| grant.capability.parts().0 == there.id.as_str();
     let grants: Vec<_> = grants.filter(of_it).collect();
     let is_gone = |id: &CapabilityId| !manifest.callable().any(|name| name == id.parts().1);

@@ -217,7 +217,7 @@ fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
             state
                 .sources
                 .values()
-                .filter(|source| state.asks_about(source))
+                .filter(|source| state.asks_about(source, desk.clock.now()))
                 .count(),
         ),
     );

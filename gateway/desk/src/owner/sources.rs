@@ -57,6 +57,7 @@ pub(super) fn serve(served: Served) -> Served {
 
 pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources, Refused> {
     let state = desk.ledger.snapshot();
+    let now = desk.clock.now();
     let catalogue = desk.catalogue.load();
     // What a lending that ended leaves behind is no source any more: see `lend`.
     let there = state
@@ -71,7 +72,7 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources
             live_capability_count: live,
             health: health(&desk, &source.id, desk.supervisor.health(&source.id)),
             provenance: source.config.provenance,
-            suspended_grants: state.resting(source).count(),
+            suspended_grants: state.resting(source, now).count(),
             stopped: stopped(source),
         }
     });
@@ -317,9 +318,7 @@ async fn hide(
     }
     let resting = |desk: &Desk| {
         let state = desk.ledger.snapshot();
-        let grants = state.agents.values().flat_map(|a| a.grants.values());
-        let of = grants.filter(|g| source.capabilities.contains_key(&g.capability));
-        of.filter(|g| g.suspended.is_some()).count()
+        state.resting(&source, desk.clock.now()).count()
     };
     if !rules.is_empty() {
         let id = source.id.clone();

@@ -20,7 +20,7 @@ use plexus_owner::status::{
     self, AgentCounts, CageProof, CageSupport, ChangeOver, LedgerCheck, LedgerCondition,
     LedgerState, RestingSource, Show, SourceState, Status, Worker,
 };
-use plexus_protocol::Digest;
+use plexus_protocol::{Digest, Timestamp};
 use plexus_supervisor::{WorkerState, WorkerStatus};
 use plexus_trust::{Source, State as TrustState, standing_for};
 use std::sync::{Arc, PoisonError};
@@ -65,7 +65,7 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status,
         effects_under_way: state.open_intents.len(),
         conversations: calls::conversations(&desk),
         unsettled: unsettled::all(&state),
-        resting: resting(&state),
+        resting: resting(&state, now),
         unsandboxed: desk.unsandboxed.clone(),
         upgrade: desk.came.as_ref().map(change_over),
     })
@@ -148,10 +148,10 @@ fn change_over(came: &LaunchOrigin) -> ChangeOver {
 }
 
 /// Sources on which grants are suspended until the owner decides.
-fn resting(state: &TrustState) -> Vec<RestingSource> {
+fn resting(state: &TrustState, now: Timestamp) -> Vec<RestingSource> {
     let sources = state.sources.values().map(|source| RestingSource {
         source: source.id.clone(),
-        grants: state.resting(source).count(),
+        grants: state.resting(source, now).count(),
         pending_id: change::id(source),
     });
     sources.filter(|resting| resting.grants > 0).collect()

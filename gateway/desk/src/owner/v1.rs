@@ -71,7 +71,7 @@ pub(super) fn counts(desk: &Desk, state: &TrustState) -> Counts {
         pending: state
             .sources
             .values()
-            .filter(|source| state.asks_about(source))
+            .filter(|source| state.asks_about(source, now))
             .count(),
         sessions: state
             .console_sessions

@@ -154,6 +154,9 @@ fn why(call: &ActivityCall) -> String {
         ("", reason) => return reason.to_owned(),
         ("paused", _) => "you have paused all agents",
         ("denied_by_owner", _) => "you denied this before",
+        ("grant_required", _) if matches!(call.basis, Some(CallBasis::Grant(_))) => {
+            "your grant does not reach it"
+        }
         ("grant_required", _) => "nothing allows it",
         ("token_revoked" | "token_expired", _) => "its token is over",
         ("session_expired", _) => "its session is over",
@@ -288,6 +291,15 @@ mod tests {
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "denied_by_owner", "reason": "not now"}),
                 "was refused w.write: you denied this before (not now)",
+            ),
+            (
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "grant_required"}),
+                "was refused w.write: nothing allows it",
+            ),
+            (
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "grant_required",
+                    "basis": {"grant": 33}}),
+                "was refused w.write: your grant does not reach it",
             ),
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed", "reason": "unread",

@@ -386,7 +386,7 @@ impl Draft<'_> {
         let agents: Vec<_> = self.state.agents.values().cloned().collect();
         let grants = agents.iter().flat_map(|agent| agent.grants.values());
         let rest: Vec<Change> = grants
-            .filter(|grant| grant.suspended.is_none())
+            .filter(|grant| self.is_valid(grant))
             .map(|grant| {
                 let mut grant = (**grant).clone();
                 grant.suspended =

@@ -167,16 +167,20 @@ impl Draft<'_> {
         rest
     }
 
-    /// The live grants on a source, suspended for this reason.
+    /// The valid grants on a source, suspended for this reason.
     fn suspended(&self, id: &SourceId, why: &str) -> Vec<Grant> {
         let grants = self.state.agents.values().flat_map(|a| a.grants.values());
-        let live =
-            grants.filter(|grant| on_source(id, &grant.capability) && grant.suspended.is_none());
+        let live = grants.filter(|grant| on_source(id, &grant.capability) && self.is_valid(grant));
         let suspended = live.map(|grant| Grant {
             suspended: Some(why.to_owned()),
             ..(**grant).clone()
         });
         suspended.collect()
+    }
+
+    /// Whether a grant has neither ended nor is suspended: what a change of its source suspends.
+    pub(super) fn is_valid(&self, grant: &Grant) -> bool {
+        grant.suspended.is_none() && !self.state.has_ended(grant, self.now)
     }
 
     /// A difference of a whole source, in words.
@@ -234,7 +238,7 @@ impl Draft<'_> {
             id,
             "its host has another certificate than when you granted it",
         );
-        if rest.is_empty() && self.state.resting(old).next().is_none() {
+        if rest.is_empty() && self.state.resting(old, self.now).next().is_none() {
             source.changed.clear();
         } else {
             source.changed.push(self.told(words));
@@ -379,6 +383,7 @@ impl Draft<'_> {
         let grants = self.state.agents.values().flat_map(|a| a.grants.values());
         let (resting, live): (Vec<_>, Vec<_>) = grants
             .filter(|grant| on_source(&seen.id, &grant.capability))
+            .filter(|grant| !self.state.has_ended(grant, self.now))
             .partition(|grant| grant.suspended.is_some());
         if resting.is_empty() && source.stopped.is_none() {
             source.changed.clear();
@@ -443,7 +448,7 @@ impl Draft<'_> {
         if revision.is_some_and(|seen| seen != source.revision) {
             return Err(Refusal::CardChanged);
         }
-        let resting: Vec<_> = self.state.resting(source).cloned().collect();
+        let resting: Vec<_> = self.state.resting(source, self.now).cloned().collect();
         // Without a revision nobody says what was seen.
         let stopped = source.stopped.as_ref();
         if let Some(stopped) = stopped.filter(|_| revision.is_none() && go_on) {

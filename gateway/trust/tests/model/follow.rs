@@ -102,7 +102,10 @@ impl Model {
                 for agent in all {
                     self.end_credentials(&agent);
                 }
-                let standing = self.yes.iter_mut().filter(|y| y.what == What::Standing);
+                let standing = self
+                    .yes
+                    .iter_mut()
+                    .filter(|y| y.what == What::Standing && t < y.until);
                 standing.for_each(|y| y.rests = true);
                 self.end_items(|_| true);
             }
@@ -204,7 +207,7 @@ impl Model {
                     p.there = false;
                 }
             }
-            Command::SourceSeen(seen) => self.seen(seen),
+            Command::SourceSeen(seen) => self.seen(seen, t),
             Command::ResumeSource { id, .. } => {
                 let place = self.places.iter().find(|p| p.id == id.as_str() && p.there);
                 let seen = place.and_then(|p| p.seen.as_ref());
@@ -213,7 +216,7 @@ impl Model {
                     .yes
                     .iter_mut()
                     .filter(|y| offered.iter().any(|c| c.as_str() == y.cap));
-                mine.for_each(|y| y.rests = false);
+                mine.for_each(|y| y.rests &= t >= y.until);
             }
             Command::Sweep => self.unmade(|y| t >= y.until),
             Command::Launch => {
@@ -317,7 +320,7 @@ impl Model {
         }
     }
 
-    pub(super) fn seen(&mut self, seen: &SourceSeen) {
+    pub(super) fn seen(&mut self, seen: &SourceSeen, t: u64) {
         let id = seen.id.as_str();
         let n = self
             .places
@@ -344,7 +347,7 @@ impl Model {
         let any = crate::support::ALL.iter().any(|cap| differs(cap));
         if any {
             for yes in self.yes.iter_mut() {
-                yes.rests |= yes.what == What::Standing && differs(&yes.cap);
+                yes.rests |= yes.what == What::Standing && t < yes.until && differs(&yes.cap);
             }
             self.end_items(|i| i.asks.iter().any(|a| differs(&a.cap)));
             self.places[n].life = self.fresh_life();

@@ -299,6 +299,13 @@ impl Model {
                 && matches!(class(cap), Class::Read { .. } | Class::StandingWrite)
         })
     }
+    /// Whether what stands for a capability is suspended; `None`: nothing does.
+    pub(crate) fn rests(&self, agent: &AgentId, cap: &str) -> Option<bool> {
+        let mut all = self.yes.iter().rev();
+        let found =
+            all.find(|y| &y.agent == agent && y.cap == cap && y.what == What::Standing && !y.dead);
+        found.map(|y| y.rests)
+    }
     fn in_view(&self, agent: &AgentId, cap: &str, t: u64) -> bool {
         let Some(member) = self.member(agent) else {
             return false;

@@ -3,7 +3,8 @@
 use crate::support::*;
 use plexus_protocol::{TrustWindow, Verb, Verbs};
 use plexus_trust::{
-    Command, GrantEntry, Hide, ItemState, Lend, Lent, Refusal, SourceConfig, SourceSeen,
+    Command, GrantEntry, Hide, ItemState, Lend, Lent, OutcomeKind, Refusal, SourceConfig,
+    SourceSeen,
 };
 use serde_json::json;
 
@@ -549,5 +550,67 @@ fn two_lendings_of_one_agent_that_end_at_once_both_leave_their_tombstones() {
         assert!(ended.is_some_and(|lent| lent.ended.is_some()), "{id}");
         let tombstones = &world.state.agents[&who.agent].tombstones;
         assert!(tombstones.contains(&cap(read)), "{read}: {tombstones:?}");
+    }
+}
+
+/// A grant that has ended is not suspended, and nobody is asked about it; one whose last call may come back is.
+#[test]
+fn only_grants_that_have_not_ended_are_suspended() {
+    let ways: [(&str, fn(&mut World)); 3] = [
+        ("restored", |world| {
+            let made_at = world.now;
+            world.ok(Command::Restored { made_at });
+        }),
+        ("shows more", |world| {
+            world.ok(hide("Diary", true));
+        }),
+        ("changed", |world| {
+            world.ok(changed(|now| now.profile = secret("other")));
+        }),
+    ];
+    for (way, act) in ways {
+        let mut world = World::new();
+        world.ok(hide("Diary", false));
+        let once = || Some(constraint(json!({"maxCalls": 1})));
+        let members = [
+            ("valid", TrustWindow::WEEK, None),
+            ("lapsed", TrustWindow::HOUR, None),
+            ("used up", TrustWindow::WEEK, once()),
+            ("unsettled", TrustWindow::WEEK, once()),
+        ];
+        let members = members.map(|(name, window, constraint)| {
+            let who = world.member(&name.replace(' ', "-"), &[]);
+            world.ok(grant(&who, WRITE, window, constraint));
+            (name, who)
+        });
+        for (name, who) in &members[2..] {
+            let permit = world.permit(who, WRITE, &json!({}));
+            let intent = world.begin(permit).unwrap();
+            if *name == "used up" {
+                world.end(&intent, OutcomeKind::Ok);
+            }
+        }
+        world.later(TrustWindow::HOUR.length_ms());
+        act(&mut world);
+        let asked = |world: &World| -> Vec<_> {
+            let resting = world.state.resting(world.notes(), world.now);
+            resting.map(|grant| grant.agent.clone()).collect()
+        };
+        let suspended = |world: &World| -> Vec<&str> {
+            let is_suspended = |who: &Who| {
+                let agent = world.state.agent(&who.agent).unwrap();
+                agent.grants[&cap(WRITE)].suspended.is_some()
+            };
+            let of = members.iter().filter(|(_, who)| is_suspended(who));
+            of.map(|(name, _)| *name).collect()
+        };
+        assert_eq!(suspended(&world), ["valid", "unsettled"], "{way}");
+        assert_eq!(asked(&world).len(), 2, "{way}");
+        assert!(world.state.asks_about(world.notes(), world.now), "{way}");
+
+        // A suspended grant that lapses by itself is not asked about either.
+        world.later(TrustWindow::WEEK.length_ms());
+        assert!(asked(&world).is_empty(), "{way}");
+        assert!(!world.state.asks_about(world.notes(), world.now), "{way}");
     }
 }

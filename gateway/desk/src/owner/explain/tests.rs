@@ -2,7 +2,7 @@
 
 use super::*;
 use plexus_protocol::{AuditId, Constraint, Provenance, Sensitivity, SourceId, Verb, Verbs};
-use plexus_trust::{Connect, Reach, SourceConfig, SourceSeen};
+use plexus_trust::{Connect, GrantEntry, Reach, SourceConfig, SourceSeen};
 use serde_json::json;
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -30,50 +30,24 @@ impl World {
             ask: false,
             provenance: Provenance::Managed,
         };
-        let facts = |verb, sensitivity| Facts {
-            verbs: Verbs::of([verb]),
-            sensitivity,
-            resolved: Vec::new(),
-            fields: vec!["path".into()],
-            shape: Digest::of(b""),
-            input: None,
-            narrow: Value::Null,
-            staged: false,
-        };
         world.act(Command::PutSource {
-            id: source.clone(),
+            id: source,
             config,
             pins: Vec::new(),
         });
-        world.act(Command::SourceSeen(SourceSeen {
-            id: source,
-            target: None,
-            paths: Default::default(),
-            profile: Digest::of(b""),
-            rules: Vec::new(),
-            base: Vec::new(),
-            pins: Vec::new(),
-            capabilities: BTreeMap::from([
-                (id(READ), facts(Verb::Read, Sensitivity::Low)),
-                (
-                    id(NAMED),
-                    Facts {
-                        resolved: vec!["path".into()],
-                        ..facts(Verb::Read, Sensitivity::Low)
-                    },
-                ),
-                (id(WRITE), facts(Verb::Write, Sensitivity::Elevated)),
-                (id(RUN), facts(Verb::Execute, Sensitivity::High)),
-            ]),
-        }));
+        world.act(Command::SourceSeen(seen()));
         world
     }
 
     fn act(&mut self, command: Command) {
-        let (events, _) = decide(&self.0, &command, NOW).unwrap();
+        self.act_at(command, NOW);
+    }
+
+    fn act_at(&mut self, command: Command, now: Timestamp) {
+        let (events, _) = decide(&self.0, &command, now).unwrap();
         for event in events {
             let audit = AuditId::parse(&format!("evt_{}", uuid::Uuid::new_v4())).unwrap();
-            self.0.apply(&event, &audit, NOW);
+            self.0.apply(&event, &audit, now);
         }
     }
 
@@ -91,6 +65,23 @@ impl World {
         }));
     }
 
+    fn judged(&self, capability: &str, input: Option<Value>, ms: u64) -> Explanation {
+        let now = NOW.plus(ms);
+        judge(&self.0, &agent(), &id(capability), input.as_ref(), now)
+    }
+
+    fn grant(&mut self, capability: &str, window: TrustWindow, constraint: Option<Value>) {
+        self.act(Command::Grant {
+            agent: agent(),
+            entries: vec![GrantEntry {
+                capability: id(capability),
+                verbs: None,
+                window: Some(window),
+                constraint: constraint.map(|c| serde_json::from_value(c).unwrap()),
+            }],
+        });
+    }
+
     fn says(&self, capability: &str, input: Option<Value>) -> (&'static str, &'static str) {
         self.later(capability, input, 0)
     }
@@ -101,13 +92,7 @@ impl World {
         input: Option<Value>,
         ms: u64,
     ) -> (&'static str, &'static str) {
-        let judged = judge(
-            &self.0,
-            &agent(),
-            &id(capability),
-            input.as_ref(),
-            NOW.plus(ms),
-        );
+        let judged = self.judged(capability, input, ms);
         let decision = match judged.decision {
             Permit => "permit",
             Pend => "pend",
@@ -117,6 +102,41 @@ impl World {
             unreachable!("the rules are known")
         };
         (decision, rule)
+    }
+}
+
+/// The notes as they are seen.
+fn seen() -> SourceSeen {
+    let facts = |verb, sensitivity| Facts {
+        verbs: Verbs::of([verb]),
+        sensitivity,
+        resolved: Vec::new(),
+        fields: vec!["path".into()],
+        shape: Digest::of(b""),
+        input: None,
+        narrow: Value::Null,
+        staged: false,
+    };
+    SourceSeen {
+        id: SourceId::parse("notes").unwrap(),
+        target: None,
+        paths: Default::default(),
+        profile: Digest::of(b""),
+        rules: Vec::new(),
+        base: Vec::new(),
+        pins: Vec::new(),
+        capabilities: BTreeMap::from([
+            (id(READ), facts(Verb::Read, Sensitivity::Low)),
+            (
+                id(NAMED),
+                Facts {
+                    resolved: vec!["path".into()],
+                    ..facts(Verb::Read, Sensitivity::Low)
+                },
+            ),
+            (id(WRITE), facts(Verb::Write, Sensitivity::Elevated)),
+            (id(RUN), facts(Verb::Execute, Sensitivity::High)),
+        ]),
     }
 }
 
@@ -211,4 +231,87 @@ fn explaining_changes_nothing() {
     assert_eq!(world.says(READ, None), ("pend", "no-grant"));
     assert_eq!(plexus_trust::all_rows(&world.0), before);
     assert!(world.0.agent(&agent()).unwrap().sessions.is_empty());
+}
+
+#[test]
+fn next_command_grants_no_more_than_before() {
+    let lapsed = |window, constraint| {
+        let mut world = World::new();
+        world.connect(Reach::Exposed, &[], None);
+        world.grant(READ, window, constraint);
+        let judged = world.judged(READ, None, 8 * 86_400_000);
+        assert_eq!(judged.rule, "grant.lapsed");
+        judged.next
+    };
+    let under = |allow: &[&str]| json!({"field": "path", "allow": allow});
+    let allow = "plexusctl grants allow a notes.read --window";
+    assert_eq!(lapsed(TrustWindow::HOUR, None), format!("{allow} 1h"));
+    let narrow = json!({"pathPrefix": under(&["A", "my notes"]), "maxCalls": 3});
+    assert_eq!(
+        lapsed(TrustWindow::DAY, Some(narrow)),
+        format!("{allow} 1d --under path=A --under 'path=my notes' --max-calls 3")
+    );
+    // No flag says these: the owner decides at the card.
+    let matches = json!({"match": [{"field": "path", "op": "eq", "value": "A"}]});
+    let among = json!({"allow": {"field": "path", "values": ["A"]}});
+    for unsaid in [matches, among] {
+        assert_eq!(
+            lapsed(TrustWindow::DAY, Some(unsaid)),
+            "plexusctl approvals watch"
+        );
+    }
+}
+
+#[test]
+fn input_out_of_reach_adds_its_own_path() {
+    let mut world = World::new();
+    world.connect(Reach::Exposed, &[], None);
+    let narrow = json!({"pathPrefix": {"field": "path", "allow": ["A"]}});
+    world.grant(READ, TrustWindow::DAY, Some(narrow));
+    let next = |path: &str| world.judged(READ, Some(json!({"path": path})), 0).next;
+    assert_eq!(
+        next("B/b.md"),
+        "plexusctl grants allow a notes.read --window 1d --under path=A --under path=B/b.md"
+    );
+    assert_eq!(next(""), "plexusctl grants list a", "not everything");
+}
+
+#[test]
+fn grant_that_was_lost_is_not_called_never_given() {
+    let mut world = World::new();
+    world.connect(Reach::Exposed, &[READ, NAMED], None);
+    let revoke = Command::RevokeGrant {
+        agent: agent(),
+        capability: id(READ),
+        reason: None,
+    };
+    world.act(revoke);
+    assert_eq!(world.says(READ, None), ("pend", "grant.revoked"));
+    let mut config = world.0.sources[&SourceId::parse("notes").unwrap()]
+        .config
+        .clone();
+    config.route = json!({"path": "/other"});
+    let moved = Command::PutSource {
+        id: SourceId::parse("notes").unwrap(),
+        config,
+        pins: Vec::new(),
+    };
+    world.act_at(moved, NOW.plus(1_000));
+    let seen = seen();
+    world.act_at(Command::SourceSeen(seen), NOW.plus(1_000));
+    let judged = world.judged(NAMED, None, 2_000);
+    assert_eq!(judged.rule, "grant.void");
+    let at = NOW.plus(1_000);
+    let because = format!("it was revoked on {at} because notes was changed: path is /other");
+    assert!(judged.why.contains(&because), "{}", judged.why);
+}
+
+#[test]
+fn lapsed_grant_is_not_called_suspended() {
+    let mut world = World::new();
+    world.connect(Reach::Exposed, &[READ], None);
+    world.act(Command::Restored { made_at: NOW });
+    assert_eq!(world.says(READ, None), ("pend", "grant.suspended"));
+    let lapsed = world.later(READ, None, 8 * 86_400_000);
+    assert_eq!(lapsed, ("pend", "grant.lapsed"));
 }
