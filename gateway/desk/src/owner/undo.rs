@@ -89,21 +89,22 @@ async fn take_back(desk: Arc<Desk>, _: Acting, call: TakeBack) -> Result<UndoOut
 
 /// What a worker says, with the next step of an owner who wants an effect undone.
 async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
-    let reason = error.detail.as_ref().and_then(|d| d.get("reason"));
-    let is_undone = reason.and_then(Value::as_str) == Some("already_undone");
+    let detail = error.detail.as_ref();
+    let reason = detail.and_then(|d| d.get("reason")?.as_str());
+    let is = |wanted| reason == Some(wanted);
+    let (is_undone, is_lost) = (is("already_undone"), is("not_kept"));
+    let words = error.message.trim_end_matches('.').to_owned();
     let next = match error.code {
         ErrorCode::PreconditionChanged if is_undone => {
             "nothing is left to do; an undo can itself be taken back by its own audit id".to_owned()
         }
         ErrorCode::PreconditionChanged => match activity::later_change(desk, past).await {
-            Some(later) => {
-                error
-                    .message
-                    .push_str("; a later change of it is undone first");
+            Some(later) if !is_lost => {
+                error.message = format!("{words}; a later change of it is undone first");
                 format!("plexusctl undo {later}")
             }
-            None => {
-                error.message.push_str("; put it right by hand");
+            _ => {
+                error.message = format!("{words}; put it right by hand");
                 match &past.agent {
                     Some(agent) => format!("plexusctl review {agent}"),
                     None => format!("plexusctl audit show {}", past.intent),
