@@ -473,15 +473,26 @@ fn named_item(desk: &Desk, refused: Refused, item: &PendingId) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_protocol::{AgentId, SessionId};
+    use plexus_trust::OnApproval;
 
     #[test]
     fn ending_of_an_item_is_named() {
-        let mut item: Item = serde_json::from_value(serde_json::json!({
-            "id": "pend_00000000-0000-4000-8000-000000000000", "agent": "a", "asks": [],
-            "createdAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-02T00:00:00.000Z",
-            "onApproval": "run", "revision": 0, "state": {"state": "pending"},
-        }))
-        .unwrap();
+        let mut item = Item {
+            id: PendingId::fresh(),
+            agent: AgentId::parse("a").unwrap(),
+            session: SessionId::fresh(),
+            agent_epoch: None,
+            created_at: Timestamp(0),
+            expires_at: Timestamp(1_767_312_000_000),
+            asks: Vec::new(),
+            purpose: None,
+            on_approval: OnApproval::Run,
+            register: None,
+            client: (None, None),
+            revision: 0,
+            state: ItemState::Pending,
+        };
         let at = item.expires_at;
         assert_eq!(ending(&item, Timestamp(at.0 - 1)), None);
         for (state, said) in [
