@@ -374,9 +374,18 @@ pub(crate) fn undispatched_of_owner(
     body
 }
 
+/// A worker's words to an agent, as the owner reads them: without what the agent is to pass on.
+pub(crate) fn to_owner(words: &str) -> String {
+    let words = words.strip_suffix("; tell the owner").unwrap_or(words);
+    words
+        .replace("tell the owner: ", "")
+        .replace("tell the owner to ", "")
+}
+
 /// The same as [`failed`] for the owner, who is told by nobody.
 pub(crate) fn failed_of_owner(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
-    let body = failed(error, id);
+    let mut body = failed(error, id);
+    body.message = to_owner(&body.message);
     let Some(theirs) = body.next.strip_prefix("stop; tell the owner: ") else {
         return body;
     };
@@ -504,6 +513,21 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
 mod tests {
     use super::*;
     use plexus_ipc::worker::SourceError;
+
+    #[test]
+    fn owner_is_not_asked_to_tell_the_owner() {
+        for (theirs, owners) in [
+            ("it is off; tell the owner", "it is off"),
+            (
+                "no; tell the owner: plexusctl status",
+                "no; plexusctl status",
+            ),
+            ("no; tell the owner to sign in", "no; sign in"),
+            ("no", "no"),
+        ] {
+            assert_eq!(to_owner(theirs), owners);
+        }
+    }
 
     #[test]
     fn failed_server_is_no_fault_of_the_input() {

@@ -233,7 +233,7 @@ fn refusal(reply: &Reply) -> Stop {
                 "correct the value; `--help` after the command says what is allowed".to_owned();
         }
     }
-    if stop.code == ErrorCode::UnknownCapability.as_str() {
+    if stop.code == ErrorCode::UnknownCapability.as_str() && !stop.next.starts_with("plexusctl ") {
         stop.next = "plexusctl status".to_owned();
     }
     if stop.code == "unauthorized" {

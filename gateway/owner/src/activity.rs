@@ -200,6 +200,8 @@ pub enum ActivityKind {
     Denied,
     /// No call: the owner said what became of one.
     Settled,
+    /// No call: a request ended without one. It lapsed, or is void.
+    Expired,
 }
 
 /// The act of the owner that allowed a call.
@@ -236,12 +238,14 @@ pub struct Totals {
     pub denied: u64,
     /// [`ActivityKind::Settled`].
     pub settled: u64,
+    /// [`ActivityKind::Expired`].
+    pub expired: u64,
 }
 
 impl Totals {
     /// Each kind with its number.
     #[must_use]
-    pub fn each(mut self) -> [(ActivityKind, u64); 9] {
+    pub fn each(mut self) -> [(ActivityKind, u64); 10] {
         [
             ActivityKind::Read,
             ActivityKind::Changed,
@@ -252,6 +256,7 @@ impl Totals {
             ActivityKind::Asked,
             ActivityKind::Denied,
             ActivityKind::Settled,
+            ActivityKind::Expired,
         ]
         .map(|kind| (kind, *self.of(kind)))
     }
@@ -272,6 +277,7 @@ impl Totals {
             ActivityKind::Asked => &mut self.asked,
             ActivityKind::Denied => &mut self.denied,
             ActivityKind::Settled => &mut self.settled,
+            ActivityKind::Expired => &mut self.expired,
         }
     }
 }

@@ -49,6 +49,34 @@ pub struct SourceReview {
     /// Whether the source takes effects back although it shows no difference: `not_kept` is not shown then, and kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undoes: bool,
+    /// How many runs worked on a copy and are no effects here: their change sets say what they would change.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub copies: usize,
+}
+
+impl SourceReview {
+    /// No effects of a source.
+    #[must_use]
+    pub fn nothing(source: SourceId) -> Self {
+        Self {
+            source,
+            effects: 0,
+            files: Vec::new(),
+            not_kept: Vec::new(),
+            unknown: Vec::new(),
+            why: None,
+            undoes: false,
+            copies: 0,
+        }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// A file, or whatever a source keeps: its first content against its last.

@@ -1,5 +1,7 @@
 //! `plexusctl activity`: what agents did, one line a call, in words.
 
+mod unfound;
+
 use crate::{
     moment::{self, End, Moment},
     owner::{Desk, Owner},
@@ -8,7 +10,7 @@ use clap::Args;
 use jiff::{Zoned, tz::TimeZone};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::activity::{ActivityRow, List, OnlyActivity, Totals, words};
-use plexus_protocol::{AgentId, Timestamp};
+use plexus_protocol::{AgentId, SourceId, Timestamp};
 use serde::Serialize;
 
 /// What is asked for.
@@ -25,7 +27,7 @@ pub(crate) struct Activity {
     /// Only calls of this source
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// Only calls that read or changed this item, as the source names it: Projects/Plexus.md
+    /// Only calls that read or changed this item, as the source names it (Projects/Plexus.md), or by its path
     #[arg(long, value_name = "THING")]
     touched: Option<String>,
     /// Only calls that changed something, or may have
@@ -45,7 +47,11 @@ const PAGE: u64 = 1_000;
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, activity: Activity) -> Result<Exit, Stop> {
     let now = moment::now();
-    let found = find(&mut desk.open().await?, &activity, &now).await?;
+    let mut owner = desk.open().await?;
+    let mut found = find(&mut owner, activity.asked(&now), activity.limit).await?;
+    if found.totals.all() == 0 {
+        found = unfound::look(&mut owner, &activity, &now, found).await?;
+    }
     desk.show(&found, || found.text(&now))
 }
 
@@ -56,13 +62,26 @@ struct FoundCalls {
     totals: Totals,
     /// Whether there are calls that are counted and not shown.
     more: bool,
+    /// The thing as its source names it, where it was typed as a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thing: Option<Thing>,
+    /// Where no call is recorded of what was typed: recorded names like it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similar: Option<Vec<String>>,
 }
 
-async fn find(owner: &mut Owner, activity: &Activity, now: &Zoned) -> Result<FoundCalls, Stop> {
+/// A thing by its source's name for it.
+#[derive(Debug, PartialEq, Serialize)]
+struct Thing {
+    source: SourceId,
+    id: String,
+}
+
+/// The newest `limit` calls of those that are asked for, and how many there are.
+async fn find(owner: &mut Owner, mut asked: List, limit: u32) -> Result<FoundCalls, Stop> {
     let mut found = FoundCalls::default();
-    let mut asked = activity.asked(now);
     loop {
-        let left = u64::from(activity.limit) - found.calls.len() as u64;
+        let left = u64::from(limit) - found.calls.len() as u64;
         asked.limit = Some(left.min(PAGE));
         let page = owner.call(&asked).await?;
         found.totals += page.totals;
@@ -139,7 +158,19 @@ impl FoundCalls {
         if self.more {
             out.push_str("(earlier calls are counted and not shown: --limit)\n");
         }
-        format!("{out}{}", words::totals(self.totals))
+        if let Some(thing) = &self.thing {
+            let id = text::line(&thing.id);
+            out.push_str(&format!("(of {id}, as {} names it)\n", thing.source));
+        }
+        let none = self.similar.as_ref().map(|similar| match &similar[..] {
+            [] => "\nnothing that fits is recorded under exactly this name".to_owned(),
+            names => format!(
+                "\nnothing that fits is recorded under exactly this name; recorded names like it: {}",
+                text::line(&names.join(", "))
+            ),
+        });
+        let none = none.unwrap_or_default();
+        format!("{out}{}{none}", words::totals(self.totals))
     }
 
     fn lines(&self) -> Vec<Line> {
@@ -283,6 +314,7 @@ mod tests {
                 ..Totals::default()
             },
             more: true,
+            ..FoundCalls::default()
         };
         assert_eq!(
             found.text(&now()),

@@ -6,7 +6,7 @@ use crate::{
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, span, text};
+use plexus_client::{Exit, Stop, near, span, text};
 use plexus_owner::{
     agents::{
         ChangeLimits, Enrollment, Limit, Limits, ListEnrollments, RenewCode, Revoke, ShowLimits,
@@ -187,9 +187,42 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
     }
 }
 
+/// The code of an agent that is not connected.
+pub(crate) const UNKNOWN: &str = "unknown_agent";
+
 fn unknown(agent: &AgentId) -> Stop {
-    Stop::new(Exit::Failed, "unknown_agent", format!("no agent {agent}"))
-        .next("plexusctl agents list")
+    Stop::new(Exit::Failed, UNKNOWN, format!("no agent {agent}")).next("plexusctl agents list")
+}
+
+/// Holds that an agent is connected.
+///
+/// # Errors
+/// That it is not, with the one that may have been meant.
+pub(crate) async fn known(owner: &mut Owner, agent: &AgentId) -> Result<(), Stop> {
+    let all = owner.call(&ListEnrollments {}).await?.agents;
+    let ids = || all.iter().map(|one| one.agent_id.as_str());
+    if ids().any(|id| id == agent.as_str()) {
+        return Ok(());
+    }
+    let unknown = unknown(agent);
+    Err(match near(agent.as_str(), ids()) {
+        Some(meant) => Stop {
+            why: format!("{}; did you mean {meant}?", unknown.why),
+            ..unknown
+        },
+        None => unknown,
+    })
+}
+
+/// Says of a call that was refused because of its agent which one may have been meant.
+pub(crate) async fn meant(owner: &mut Owner, agent: &AgentId, refused: Stop) -> Stop {
+    if refused.code != UNKNOWN {
+        return refused;
+    }
+    match known(owner, agent).await {
+        Err(unknown) if unknown.code == UNKNOWN => unknown,
+        _ => refused,
+    }
 }
 
 /// An agent and what it may do.
@@ -205,7 +238,10 @@ async fn gather(owner: &mut Owner, agent: &AgentId) -> Result<AgentView, Stop> {
     let id = || agent.to_string();
     let enrollments = owner.call(&ListEnrollments {}).await?.agents;
     let enrollment = enrollments.into_iter().find(|one| one.agent_id == *agent);
-    let enrollment = enrollment.ok_or_else(|| unknown(agent))?;
+    let Some(enrollment) = enrollment else {
+        known(owner, agent).await?;
+        return Err(unknown(agent));
+    };
     let subset = owner.call(&ShowSubset { id: id() }).await?;
     let mut grants = owner.call(&ListGrants {}).await?.grants;
     grants.retain(|grant| grant.agent_id == *agent);

@@ -240,15 +240,13 @@ async fn whole(owner: &mut Owner, item: Item) -> Result<Item, Stop> {
 
 /// The card of what waits under this id, as it is now.
 async fn card_of(owner: &mut Owner, id: &PendingId) -> Result<Item, Stop> {
-    let none = || {
-        let why = format!("no request {id:?} waits");
-        Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next("plexusctl approvals list")
-    };
     match owner.call(&Show { id: id.to_string() }).await {
         Ok(card) if card.heading.state == State::Pending => Ok(card),
-        Ok(_) => Err(none()),
-        Err(gone) if gone.code == "unknown_capability" => Err(none()),
-        Err(stop) => Err(stop),
+        Ok(card) => {
+            let why = decide::ended(&card.heading, span::now());
+            Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next("plexusctl approvals list"))
+        }
+        Err(stop) => Err(decide::gone(stop)),
     }
 }
 
@@ -263,7 +261,10 @@ async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Item, Stop> {
     let items = pending(owner).await?;
     match (name, &*items) {
         (Some(name), _) => {
-            let found = choose(&items, name)?;
+            let found = match choose(&items, name) {
+                Err(none) if none.code == UNKNOWN_ITEM => return Err(kept(owner, name, none).await),
+                found => found?,
+            };
             let id = &found.heading.pending_id;
             // A beginning that another item has had, which is decided: who types it may mean that one.
             if id.as_str() != name {
@@ -280,6 +281,19 @@ async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Item, Stop> {
         (None, _) => {
             Err(Stop::usage("several requests wait: say which").next("plexusctl approvals list"))
         }
+    }
+}
+
+/// That no request of this name waits; of one that is kept, how it ended.
+async fn kept(owner: &mut Owner, name: &str, none: Stop) -> Stop {
+    let begins = Some(whole_name(name));
+    let listed = owner.call(&List { begins }).await.ok();
+    match listed.and_then(|listed| listed.kept).as_deref() {
+        Some([only]) => Stop {
+            why: decide::ending(owner, only).await,
+            ..none
+        },
+        _ => none,
     }
 }
 

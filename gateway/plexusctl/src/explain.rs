@@ -1,6 +1,6 @@
 //! `plexusctl explain`: what would happen to a call now, without making it.
 
-use crate::owner::Desk;
+use crate::{agents, owner::Desk};
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::explain::{Explain as ExplainCall, Explanation};
@@ -32,7 +32,11 @@ pub(crate) async fn run(desk: &Desk, explain: Explain) -> Result<Exit, Stop> {
         capability_id: explain.capability.to_string(),
         input,
     };
-    let reply = desk.open().await?.call(&asked).await?;
+    let mut owner = desk.open().await?;
+    let reply = match owner.call(&asked).await {
+        Err(refused) => return Err(agents::meant(&mut owner, &explain.agent, refused).await),
+        reply => reply?,
+    };
     desk.show(&reply, || as_text(&reply))
 }
 

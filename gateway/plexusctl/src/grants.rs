@@ -1,7 +1,7 @@
 //! `plexusctl grants`: what stands, and the owner's acts on it (docs/protocol/owner.md#grants-and-tokens).
 
 use crate::{
-    calls,
+    agents, calls,
     owner::{Desk, Owner},
     table::table,
     terms::Terms,
@@ -59,8 +59,10 @@ enum Act {
 pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
     match grants.act.unwrap_or(Act::List { agent: None }) {
         Act::List { agent } => {
-            let mut reply = desk.open().await?.call(&List {}).await?;
+            let mut owner = desk.open().await?;
+            let mut reply = owner.call(&List {}).await?;
             if let Some(agent) = agent {
+                agents::known(&mut owner, &agent).await?;
                 reply.grants.retain(|grant| grant.agent_id == agent);
             }
             desk.show(&reply, || as_text(&reply.grants, span::now()))
@@ -86,6 +88,7 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 let why = format!("{agent} holds no grant of {capability}");
                 Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
             };
+            agents::known(&mut owner, &agent).await?;
             if is_slip(&mut owner, &capability).await {
                 return Err(desk
                     .meant(std::slice::from_ref(&capability), nothing())

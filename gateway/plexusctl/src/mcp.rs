@@ -5,6 +5,8 @@ mod install;
 mod sign_in;
 pub(crate) mod surface;
 
+pub(crate) use install::servers;
+
 use crate::{
     owner::{Desk, UNREADABLE, patiently},
     prompt,

@@ -1,6 +1,7 @@
 //! `plexusctl review`: all that an agent changed, one difference for each file.
 
 use crate::{
+    agents,
     diff::Page,
     moment::{self, End, Moment},
     owner::Desk,
@@ -31,7 +32,11 @@ pub(crate) async fn run(desk: &Desk, review: Review) -> Result<Exit, Stop> {
         since: Some(since.0.to_string()),
         source: review.source.map(Into::into),
     };
-    let reply = desk.open().await?.call(&asked).await?;
+    let mut owner = desk.open().await?;
+    let reply = match owner.call(&asked).await {
+        Err(refused) => return Err(agents::meant(&mut owner, &review.agent, refused).await),
+        reply => reply?,
+    };
     if desk.json {
         return desk.show(&reply, String::new);
     }
@@ -67,6 +72,15 @@ fn page(reply: &Reviewed) -> Page {
         for one in gone {
             let did = one.summary.as_deref().unwrap_or("(an effect)");
             page.say(format!("  {}  {}", one.audit_id, text::line(did)));
+        }
+        if source.copies > 0 {
+            let runs = match source.copies {
+                1 => "1 run".to_owned(),
+                many => format!("{many} runs"),
+            };
+            page.say(format!(
+                "{name}: {runs} on a copy, shown by: plexusctl changes --source {name}"
+            ));
         }
         for one in &source.unknown {
             page.say(format!(
@@ -183,6 +197,12 @@ mod tests {
              calendar: no difference is shown; plexusctl undo ID shows what it would change, and asks:\n\
              \x20 evt_5  added the event Party\n\
              my-cc changed since then: 3 files, 1 without a difference, 1 of which nothing is kept."
+        );
+        let copies = json!({"agentId": "a", "since": "2026-01-01T00:00:00.000Z", "cut": false, "sources": [
+            {"source": "codex", "effects": 0, "files": [], "notKept": [], "unknown": [], "copies": 2}]});
+        assert_eq!(
+            text_of(copies),
+            "codex: 2 runs on a copy, shown by: plexusctl changes --source codex\na changed nothing since then."
         );
         let none = json!({"agentId": "a", "since": "2026-01-01T00:00:00.000Z", "sources": [], "cut": false});
         assert_eq!(text_of(none), "a changed nothing since then.");

@@ -276,6 +276,8 @@ impl Snapshot {
             if source.health.status == HealthStatus::Unavailable && !is_stopped {
                 let why = source.health.detail.as_deref().unwrap_or_default();
                 let next = secret_command(why, source.id.as_str()).unwrap_or(DOCTOR);
+                // Its command is printed behind it.
+                let why = why.strip_suffix(&format!(": {next}")).unwrap_or(why);
                 need(format!("{} cannot be reached: {why}", source.id), next);
             }
         }

@@ -70,6 +70,8 @@ struct Installation {
     has_state: bool,
     /// Folders that agents were let into; none where no gateway runs that could list them.
     shared: Option<BTreeSet<String>>,
+    /// The folder of the servers that `plexusctl mcp install` installed.
+    servers: PathBuf,
 }
 
 /// Removes.
@@ -86,6 +88,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         home: desk.home.path().to_owned(),
         has_state: desk.home.path().exists(),
         shared: shared(desk).await,
+        servers: crate::mcp::servers(desk),
     };
     let runs_by_hand = found.services.is_empty() && runs(desk).await;
     let removes = found.removes();
@@ -186,11 +189,12 @@ impl Installation {
             lines.push(format!("the state: {}", self.home.display()));
         }
         match &self.shared {
-            Some(shared) => lines.extend(
-                shared
-                    .iter()
-                    .map(|folder| format!("a folder that you shared: {folder}")),
-            ),
+            Some(shared) => lines.extend(shared.iter().map(|folder| {
+                match Path::new(folder).starts_with(&self.servers) {
+                    true => format!("an MCP server that you installed: {folder}"),
+                    false => format!("a folder that you shared: {folder}"),
+                }
+            })),
             None if self.has_state => lines.push(UNLISTED.to_owned()),
             None => {}
         }

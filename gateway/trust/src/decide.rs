@@ -183,6 +183,13 @@ impl Event {
         self.capability_id = Some(id.clone());
         self
     }
+    /// About what an item asks for, where that is one capability.
+    fn about_one(self, item: &Item) -> Self {
+        match &*item.asks {
+            [ask] => self.about(&ask.capability),
+            _ => self,
+        }
+    }
     fn outcome(mut self, word: &'static str) -> Self {
         self.outcome = Some(Cow::Borrowed(word));
         self
@@ -276,6 +283,7 @@ impl<'a> Draft<'a> {
                 self.emit(
                     event("grant.deny", fact)
                         .agent(&agent.id)
+                        .about_one(item)
                         .set(Change::Item(Box::new(void)))
                         .set_all(unmade),
                 );

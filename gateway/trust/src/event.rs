@@ -184,7 +184,12 @@ pub enum Fact {
         capabilities: Vec<CapabilityId>,
     },
     #[serde(rename = "item.lapse")]
-    Lapsed { item: PendingId },
+    Lapsed {
+        item: PendingId,
+        /// Whether it was approved, and the approval not used in time.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        approved: bool,
+    },
     #[serde(rename = "item.void")]
     Voided { item: PendingId, why: String },
     /// A bounded approval takes no further turn.

@@ -2,7 +2,10 @@
 //! (docs/protocol/owner.md#requests-and-approvals, docs/design.md#approvals).
 
 use super::choices;
-use crate::approvals::store::{Approvals, Planned};
+use crate::{
+    approvals::store::{Approvals, Planned},
+    refusal,
+};
 use plexus_protocol::{Digest, SourceId, body::Narration, json};
 use plexus_sources::{catalogue::Catalogue, narration};
 use plexus_trust::{Ask, Difference, Item, ItemState, Plan, State};
@@ -249,7 +252,7 @@ fn shown_ask(
                 None => object!({"error": SETTLED}),
             },
             Plan::Failed => match approvals.plan(&item.id, &ask.capability) {
-                Some(Planned::Failed(why)) => object!({"error": why}),
+                Some(Planned::Failed(why)) => object!({"error": refusal::to_owner(&why)}),
                 _ => object!({"error": "it could not be computed"}),
             },
         },

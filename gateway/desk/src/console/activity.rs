@@ -64,7 +64,7 @@ impl CallLine {
 /// The page of a call; of a request to the owner: its card.
 fn link(call: &ActivityCall) -> String {
     match (call.did, &call.pending_id) {
-        (ActivityKind::Asked | ActivityKind::Denied, Some(item)) => {
+        (ActivityKind::Asked | ActivityKind::Denied | ActivityKind::Expired, Some(item)) => {
             format!("/admin/approvals/{item}")
         }
         _ => format!("/admin/activity/{}", call.audit_id),
@@ -78,7 +78,7 @@ const fn class(did: ActivityKind) -> &'static str {
         ActivityKind::Failed | ActivityKind::Refused | ActivityKind::Denied => "refused",
         ActivityKind::Unknown => "unknown",
         ActivityKind::UnderWay => "running",
-        ActivityKind::Asked | ActivityKind::Settled => "asked",
+        ActivityKind::Asked | ActivityKind::Settled | ActivityKind::Expired => "asked",
     }
 }
 
@@ -227,6 +227,7 @@ fn counts(wanted: &Filters, totals: Totals) -> Vec<Count> {
                 ActivityKind::Asked => ("asked", Some("/admin/approvals".to_owned())),
                 ActivityKind::Denied => ("denied", only(OnlyActivity::Refused)),
                 ActivityKind::Settled => ("settled", None),
+                ActivityKind::Expired => ("expired", None),
             };
             Count { number, word, link }
         })

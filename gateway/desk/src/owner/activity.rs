@@ -18,7 +18,10 @@ pub use tally::CallTally;
 pub(crate) use tally::{Approvals, Tally, tally};
 use undone::UndoCapabilities;
 
-use super::{audit::unreadable, undo::outcome_of};
+use super::{
+    audit::unreadable,
+    undo::{self, outcome_of},
+};
 use crate::{
     acts::blocking,
     desk::Desk,
@@ -33,7 +36,7 @@ use plexus_owner::{
     },
     plan::Touched,
 };
-use plexus_protocol::{AuditId, SessionId, Timestamp};
+use plexus_protocol::{AuditId, CapabilityId, SessionId, Timestamp};
 use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -148,6 +151,12 @@ struct Detail<'e> {
     code: Option<Cow<'e, str>>,
     #[serde(borrow, default)]
     reason: Option<Cow<'e, str>>,
+    /// Why an item is void.
+    #[serde(borrow, default)]
+    why: Option<Cow<'e, str>>,
+    /// Whether an item that lapsed had been approved.
+    #[serde(default)]
+    approved: bool,
     #[serde(borrow, default)]
     summary: Option<Cow<'e, str>>,
     #[serde(borrow, default)]
@@ -179,6 +188,16 @@ impl Detail<'_> {
         } else {
             &self.phase
         }
+    }
+    /// Why it failed, was refused, or is void, as the log has it; of a lapse the log has no words.
+    fn why(&self) -> Option<String> {
+        let lapsed = match self.approved {
+            true => "its approval was not used in time",
+            false => "the request lapsed undecided",
+        };
+        let logged = self.reason.as_deref().or(self.why.as_deref());
+        let why = logged.or((self.what() == "item.lapse").then_some(lapsed));
+        why.map(str::to_owned)
     }
     /// How a call went; the log leaves out that it went well.
     fn went(&self) -> OutcomeKind {
@@ -276,6 +295,44 @@ pub(crate) async fn one(desk: &Desk, id: &str) -> Result<Option<ActivityCall>, R
     found.map_err(|e| unreadable(&e))
 }
 
+/// The newest later change of what a past one changed, where it was not undone: the one to undo first. None where no call
+/// that is recorded made one, or the log cannot be read.
+pub(super) async fn later_change(desk: &Desk, past: &undo::Past) -> Option<String> {
+    let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
+    let undos = undone::capabilities(&desk.edge.kernel.registry, &state);
+    let (source, intent) = (past.source.to_string(), past.intent.to_string());
+    let touched = past.touched.clone();
+    let look = move || {
+        touched.into_iter().find_map(|thing| {
+            let of_it = List {
+                source: Some(source.clone()),
+                touched: Some(thing),
+                only: Some(OnlyActivity::Changed),
+                ..List::default()
+            };
+            let page = page(&ledger, &state, &undos, &of_it, EVENTS).ok()?;
+            first_to_undo(&page.calls, &intent, undos.get(&source)).map(str::to_owned)
+        })
+    };
+    blocking(look).await.ok()?
+}
+
+/// Of the changes of a thing, the newest first, the one that is undone before `past` can be. An undo is none.
+fn first_to_undo<'r>(
+    rows: &'r [ActivityRow],
+    past: &str,
+    undo: Option<&CapabilityId>,
+) -> Option<&'r str> {
+    let undo = undo.map(CapabilityId::as_str);
+    let calls = rows.iter().map(ActivityRow::call);
+    let mut later = calls.take_while(|call| call.audit_id != past);
+    let first = later.find(|call| {
+        let is_undo = undo.is_some() && call.capability_id.as_deref() == undo;
+        call.undo.is_some() && !is_undo
+    });
+    first.map(|call| &*call.audit_id)
+}
+
 fn found(
     ledger: &Ledger,
     state: &TrustState,
@@ -306,7 +363,7 @@ pub(super) fn entry(event: &Recorded) -> Option<Entry<'_>> {
     is_call.then(|| read(event)).flatten()
 }
 
-/// The same, and the owner's denials: they are lines of the activity.
+/// The same, and how requests ended without a call: they are lines of the activity.
 fn told_entry(event: &Recorded) -> Option<Entry<'_>> {
     match event.event_type() {
         "grant.deny" => read(event),
@@ -357,6 +414,7 @@ fn did(
         ("grant.pending", _) => ActivityKind::Asked,
         // Without an item it is the agent's own no.
         ("grant.deny", _) if entry.detail.item.is_some() => ActivityKind::Denied,
+        ("item.lapse" | "item.void", _) => ActivityKind::Expired,
         ("unknown.settle", _) => ActivityKind::Settled,
         _ => return None,
     })
@@ -408,7 +466,7 @@ fn told(
         source: source.map(|(source, _)| source.to_owned()),
         input_digest: text(&detail.input),
         code: text(&detail.code),
-        reason: text(&detail.reason),
+        reason: detail.why(),
         summary: text(&detail.summary),
         undo: text(&detail.undo),
         pending_id: text(&detail.item),

@@ -24,9 +24,9 @@ use plexus_owner::{
         Show,
     },
 };
-use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, PendingId};
+use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, Timestamp};
 use plexus_sources::narration;
-use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
+use plexus_trust::{Approval, Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
 use std::{collections::BTreeMap, sync::Arc};
 
 pub(super) fn serve(served: Served) -> Served {
@@ -123,7 +123,7 @@ fn length(card: &pending::Item) -> usize {
 
 /// One item, decided or not.
 async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending::Item, Refused> {
-    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&desk, &id))?;
     let state = desk.ledger.snapshot();
     let catalogue = desk.catalogue.load_full();
     if let Some(card) = cards::question(&desk, &state, &item) {
@@ -131,12 +131,14 @@ async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending:
     }
     if let Some(source) = change::source_of(&state, &catalogue, &item, desk.clock.now()) {
         let card = cards::change(&desk, &state, &catalogue, source);
-        return card.ok_or_else(|| none_waits(&id));
+        return card.ok_or_else(|| none_waits(&desk, &id));
     }
     if let Some(item) = proposal_of(&desk, &item) {
         return Ok(proposal_cards::look(&desk, &item).await?.item());
     }
-    let shown = seen(&desk, item).await?.ok_or_else(|| none_waits(&id))?;
+    let shown = seen(&desk, item)
+        .await?
+        .ok_or_else(|| none_waits(&desk, &id))?;
     Ok(shown.card)
 }
 
@@ -160,7 +162,7 @@ pub(crate) async fn decide_one(
             "`action` must be \"approve\" or \"deny\"",
         ));
     };
-    let item = PendingId::parse(&call.id).map_err(|_| none_waits(&call.id))?;
+    let item = PendingId::parse(&call.id).map_err(|_| none_waits(&desk, &call.id))?;
     if desk.questions.waits(&item) {
         return questions::decided(&desk, narrowing, &item, action, call).await;
     }
@@ -178,7 +180,7 @@ pub(crate) async fn decide_one(
     if let Some(item) = proposal_of(&desk, &item) {
         let now = desk.ledger.snapshot().time(desk.clock.now());
         if item.state != ItemState::Pending || now >= item.expires_at {
-            return Err(none_waits(&call.id));
+            return Err(none_waits(&desk, &call.id));
         }
         return proposals::approve(&desk, narrowing, &item, call).await;
     }
@@ -251,7 +253,7 @@ async fn deny(
     };
     let receipt = narrow(desk, narrowing, command)
         .await
-        .map_err(|refused| named_item(refused, &item))?;
+        .map_err(|refused| named_item(desk, refused, &item))?;
     desk.approvals.drop_input(&item);
     Ok(Decided {
         ok: Done,
@@ -273,7 +275,7 @@ async fn approve(
     let shown = seen(desk, id.clone())
         .await?
         .filter(|s| s.item.state == ItemState::Pending);
-    let shown = shown.ok_or_else(|| none_waits(id.as_str()))?;
+    let shown = shown.ok_or_else(|| none_waits(desk, id.as_str()))?;
     if call
         .agent_id
         .is_some_and(|agent| agent != shown.item.agent.as_str())
@@ -320,7 +322,7 @@ async fn approve(
     });
     let receipt = act(desk, acting, command)
         .await
-        .map_err(|refused| named_item(refused, &id))?;
+        .map_err(|refused| named_item(desk, refused, &id))?;
     run::start(&desk.edge.kernel, &id);
     let (here, agent) = (desk.clone(), shown.item.agent.clone());
     let at = desk.ledger.snapshot().time(desk.clock.now());
@@ -352,10 +354,10 @@ pub(crate) async fn plan_again(
     acting: Acting,
     PlanAgain { id }: PlanAgain,
 ) -> Result<Planning, Refused> {
-    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&desk, &id))?;
     act(&desk, &acting, Command::PlanAgain { item: item.clone() })
         .await
-        .map_err(|refused| named_item(refused, &item))?;
+        .map_err(|refused| named_item(&desk, refused, &item))?;
     planner::start(&desk.edge.kernel, &item);
     Ok(Planning {
         ok: Done,
@@ -427,17 +429,44 @@ pub(super) fn same_card(
     }
 }
 
-fn none_waits(id: &str) -> Refused {
-    let why = format!(
-        "no pending item '{}' (or it is decided)",
-        narration::cut(id, 80)
-    );
+/// That an item does not wait: how it ended, as long as it is kept.
+fn none_waits(desk: &Desk, id: &str) -> Refused {
+    let state = desk.ledger.snapshot();
+    let kept = PendingId::parse(id).ok();
+    let kept = kept.and_then(|id| state.item(&id));
+    let ended = kept.and_then(|item| ending(item, state.time(desk.clock.now())));
+    let why = match ended {
+        Some(ending) => format!("the request {id} {ending}"),
+        None => format!("no request '{}' waits", narration::cut(id, 80)),
+    };
     Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"))
 }
 
-fn named_item(refused: Refused, item: &PendingId) -> Refused {
+/// How an item ended; none: it waits.
+fn ending(item: &Item, now: Timestamp) -> Option<String> {
+    let undecided = item.asks.iter().all(|ask| ask.approval == Approval::Open);
+    Some(match &item.state {
+        ItemState::Pending if now < item.expires_at => return None,
+        ItemState::Pending | ItemState::Lapsed if undecided => format!(
+            "lapsed undecided at {}: nothing was done; the agent has to ask again",
+            item.expires_at
+        ),
+        ItemState::Pending | ItemState::Lapsed => format!(
+            "was approved, and its approval lapsed at {}; the agent has to ask again",
+            item.expires_at
+        ),
+        ItemState::Approved { at } => format!("was approved at {at}"),
+        ItemState::Consumed => "was approved, and is being done".to_owned(),
+        ItemState::Over { .. } => "was approved, and its call has ended".to_owned(),
+        ItemState::Denied { reason: None } => "was denied".to_owned(),
+        ItemState::Denied { reason: Some(why) } => format!("was denied: {why}"),
+        ItemState::Void { why } => format!("is void: {why}"),
+    })
+}
+
+fn named_item(desk: &Desk, refused: Refused, item: &PendingId) -> Refused {
     if refused.code() == ErrorCode::UnknownCapability {
-        none_waits(item.as_str())
+        none_waits(desk, item.as_str())
     } else {
         refused
     }
@@ -446,6 +475,56 @@ fn named_item(refused: Refused, item: &PendingId) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_protocol::{AgentId, SessionId};
+    use plexus_trust::OnApproval;
+
+    #[test]
+    fn ending_of_an_item_is_named() {
+        let mut item = Item {
+            id: PendingId::fresh(),
+            agent: AgentId::parse("a").unwrap(),
+            session: SessionId::fresh(),
+            agent_epoch: None,
+            created_at: Timestamp(0),
+            expires_at: Timestamp(1_767_312_000_000),
+            asks: Vec::new(),
+            purpose: None,
+            on_approval: OnApproval::Run,
+            register: None,
+            client: (None, None),
+            revision: 0,
+            state: ItemState::Pending,
+        };
+        let at = item.expires_at;
+        assert_eq!(ending(&item, Timestamp(at.0 - 1)), None);
+        for (state, said) in [
+            (
+                ItemState::Pending,
+                "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
+            ),
+            (
+                ItemState::Lapsed,
+                "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
+            ),
+            (ItemState::Approved { at }, "was approved at 2026-01-02"),
+            (
+                ItemState::Denied {
+                    reason: Some("no".into()),
+                },
+                "was denied: no",
+            ),
+            (
+                ItemState::Void {
+                    why: "withdrawn".into(),
+                },
+                "is void: withdrawn",
+            ),
+        ] {
+            item.state = state;
+            let ended = ending(&item, at).unwrap();
+            assert!(ended.starts_with(said), "{ended}");
+        }
+    }
 
     #[test]
     fn an_effect_names_the_card_that_is_shown() {

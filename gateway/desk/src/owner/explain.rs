@@ -280,7 +280,7 @@ fn in_session(
     };
     match authorize(&world, call, AuthPath::Session(&session), now) {
         Verdict::Permit(permit) => allowed(state, agent, facts, &permit, input, now),
-        Verdict::Refuse(refusal) => refused(&refusal, id),
+        Verdict::Refuse(refusal) => refused(&refusal, &agent.id, id),
         Verdict::Pend => {
             // Without an input it cannot be said whether a narrowed grant reaches it.
             if let (None, Some(grant)) = (input, standing_for(state, agent, id, now)) {
@@ -319,7 +319,7 @@ fn in_session(
                         ),
                     }
                 }
-                Err(refusal) => refused(&refusal, id),
+                Err(refusal) => refused(&refusal, &agent.id, id),
                 Ok(_) => waits(agent, (source, facts), id, now),
             }
         }
@@ -417,14 +417,14 @@ fn narrowing(grant: &Grant) -> String {
         .unwrap_or_default()
 }
 
-fn refused(refusal: &Refusal, id: &CapabilityId) -> Explanation {
+fn refused(refusal: &Refusal, agent: &AgentId, id: &CapabilityId) -> Explanation {
     let (rule, next) = match refusal {
         Refusal::Paused => ("paused", String::new()),
         Refusal::SourceStopped => (
             "source stopped",
             "what it runs is not what you agreed to".to_owned(),
         ),
-        Refusal::Denied { .. } => ("denied", "grant it, or let 30 days pass".to_owned()),
+        Refusal::Denied { .. } => ("denied", format!("plexusctl grants allow {agent} {id}")),
         Refusal::OutcomeUnknown { intent } => (
             "outcome.unknown",
             format!("plexusctl unknown list {intent}"),

@@ -12,7 +12,7 @@ use plexus_calls::own::{self, OwnerCapability, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{IndexTerm, StoreError};
 use plexus_owner::review::{Review, ReviewedEffect, ReviewedFile, Show, SourceReview};
-use plexus_protocol::{AuditId, ErrorBody, ErrorCode, SourceId, Timestamp};
+use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId, Timestamp};
 use plexus_record::Ledger;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ struct Effect {
     intent: AuditId,
     at: Value,
     source: SourceId,
+    capability: CapabilityId,
     summary: Option<String>,
     unknown: bool,
 }
@@ -47,7 +48,8 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
     let (ledger, of) = (desk.ledger.clone(), agent.clone());
     let found = blocking(move || effects(&ledger, &of, since)).await?;
     let (effects, cut) = found.map_err(|error| super::audit::unreadable(&error))?;
-    let known = desk.ledger.snapshot().agents.contains_key(agent.as_str());
+    let state = desk.ledger.snapshot();
+    let known = state.agents.contains_key(agent.as_str());
     if effects.is_empty() && !known {
         let why =
             format!("No agent {agent:?} is connected, and none of that name changed anything.");
@@ -66,7 +68,20 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
     }
     let mut sources = Vec::new();
     for (source, effects) in by_source {
-        sources.push(of_source(&desk, source, &effects).await);
+        // A run on a copy changed nothing of the owner's: its change set is looked at and applied, not taken back.
+        let of = effects.len();
+        let on_copy = |effect: &Effect| {
+            let facts = state.capability(&effect.capability);
+            facts.is_some_and(|(_, facts)| facts.staged)
+        };
+        let effects: Vec<_> = effects.into_iter().filter(|one| !on_copy(one)).collect();
+        let copies = of - effects.len();
+        let mut review = match effects.is_empty() {
+            true => SourceReview::nothing(source),
+            false => of_source(&desk, source, &effects).await,
+        };
+        review.copies = copies;
+        sources.push(review);
     }
     Ok(Review {
         agent_id: agent,
@@ -154,6 +169,7 @@ fn effect(intent: &Value, outcome: Option<&Value>, settled: Option<bool>) -> Opt
         intent: past.intent,
         at: past.at,
         source: past.source,
+        capability: past.capability,
         summary: past.summary,
         unknown,
     })
@@ -206,6 +222,7 @@ async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceR
         unknown: named(&|e| e.unknown),
         why,
         undoes,
+        copies: 0,
     }
 }
 

@@ -3,6 +3,7 @@
 //! `GET` plans it and shows what would change; `POST` commits exactly that plan, named by its state token. The
 //! gateway knows of the past only what the log says; what was replaced is the worker's to know.
 
+use super::activity;
 use crate::{
     acting::Acting,
     acts::{blocking, failed, worker_refused},
@@ -39,6 +40,8 @@ pub(super) struct Past {
     /// `ok`, `failed`, `refused`, `unknown`; none: it has no outcome.
     result: Option<String>,
     undo: Option<String>,
+    /// The things that it changed, as its source names them.
+    pub(super) touched: Vec<String>,
     /// It failed when something was done.
     is_partial: bool,
 }
@@ -50,9 +53,10 @@ pub(super) fn serve(served: Served) -> Served {
 pub(crate) async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<UndoPlan, Refused> {
     let past = past(&desk, &call.id).await?;
     let (capability, input) = undo_of(&desk, &past).await?;
-    let made = own::plan(&desk, &capability, &input)
-        .await
-        .map_err(|e| told(e, &past))?;
+    let made = match own::plan(&desk, &capability, &input).await {
+        Err(error) => return Err(told(&desk, error, &past).await),
+        Ok(made) => made,
+    };
     let at = serde_json::from_value(past.at);
     Ok(UndoPlan {
         intent: past.intent,
@@ -69,9 +73,11 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<Undo
 async fn take_back(desk: Arc<Desk>, _: Acting, call: TakeBack) -> Result<UndoOutcome, Refused> {
     let past = past(&desk, &call.id).await?;
     let (capability, input) = undo_of(&desk, &past).await?;
-    let done = own::commit(&desk.edge.kernel, &capability, input, call.state_token)
-        .await
-        .map_err(|e| told(e, &past))?;
+    let done = own::commit(&desk.edge.kernel, &capability, input, call.state_token);
+    let done = match done.await {
+        Err(error) => return Err(told(&desk, error, &past).await),
+        Ok(done) => done,
+    };
     Ok(UndoOutcome {
         ok: Done,
         intent: past.intent,
@@ -82,28 +88,31 @@ async fn take_back(desk: Arc<Desk>, _: Acting, call: TakeBack) -> Result<UndoOut
 }
 
 /// What a worker says, with the next step of an owner who wants an effect undone.
-fn told(error: ErrorBody, past: &Past) -> Refused {
-    let reason = error
-        .detail
-        .as_ref()
-        .and_then(|d| d.get("reason"))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    let next = match (error.code, reason.as_str()) {
-        (ErrorCode::PreconditionChanged, "already_undone") => {
+async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
+    let detail = error.detail.as_ref();
+    let reason = detail.and_then(|d| d.get("reason")?.as_str());
+    let is = |wanted| reason == Some(wanted);
+    let (is_undone, is_lost) = (is("already_undone"), is("not_kept"));
+    let words = error.message.trim_end_matches('.').to_owned();
+    let next = match error.code {
+        ErrorCode::PreconditionChanged if is_undone => {
             "nothing is left to do; an undo can itself be taken back by its own audit id".to_owned()
         }
-        (ErrorCode::PreconditionChanged, _) => match &past.agent {
-            Some(agent) => {
-                format!("plexusctl review {agent}   shows what it changed; put it right by hand")
+        ErrorCode::PreconditionChanged => match activity::later_change(desk, past).await {
+            Some(later) if !is_lost => {
+                error.message = format!("{words}; a later change of it is undone first");
+                format!("plexusctl undo {later}")
             }
-            None => "look at what is there, and put it right by hand".to_owned(),
+            _ => {
+                error.message = format!("{words}; put it right by hand");
+                match &past.agent {
+                    Some(agent) => format!("plexusctl review {agent}"),
+                    None => format!("plexusctl audit show {}", past.intent),
+                }
+            }
         },
-        (ErrorCode::SourceUnavailable | ErrorCode::Busy, _) => "plexusctl status".to_owned(),
-        (ErrorCode::OutcomeUnknown, _) => {
-            "look at what is there; do not repeat it unseen".to_owned()
-        }
+        ErrorCode::SourceUnavailable | ErrorCode::Busy => "plexusctl status".to_owned(),
+        ErrorCode::OutcomeUnknown => "look at what is there; do not repeat it unseen".to_owned(),
         _ => "look at what is there, and put it right by hand".to_owned(),
     };
     worker_refused(error, next)
@@ -133,6 +142,17 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(OwnerCapability, Value), R
             ));
         }
         None => return Err(not("under_way", "It has no outcome yet.".into())),
+    }
+    let state = desk.ledger.snapshot();
+    let facts = state.capability(&past.capability);
+    if facts.is_some_and(|(_, facts)| facts.staged) {
+        let why = "It worked on a copy and changed nothing of yours: its change set says what it would change.";
+        let next = format!("plexusctl changes --source {}", past.source);
+        return Err(Refused::new(
+            ErrorBody::new(ErrorCode::PreconditionChanged, why)
+                .detail(json!({"reason": "not_undoable"}))
+                .next(next),
+        ));
     }
     let capability = OwnerCapability::open(desk, &past.source, Upkeep::Undo)
         .await
@@ -264,6 +284,10 @@ pub(super) fn of(intent: &Value, outcome: Option<&Value>) -> Option<Past> {
         summary: outcome.and_then(|o| text(&o["detail"]["summary"])),
         result: outcome.and_then(|o| text(&o["detail"]["result"])),
         undo: outcome.and_then(|o| text(&o["detail"]["undo"])),
+        touched: outcome
+            .and_then(|o| o["detail"]["touched"].as_array())
+            .map(|all| all.iter().filter_map(|one| text(&one["id"])).collect())
+            .unwrap_or_default(),
         is_partial: outcome.is_some_and(|o| {
             let effect = o["detail"]["effect"].as_str();
             effect.is_some_and(|effect| ["partial", "done"].contains(&effect))

@@ -67,6 +67,14 @@ pub fn said(call: &ActivityCall) -> String {
             format!("{id}: you recorded that it happened")
         }
         ActivityKind::Settled => format!("{id}: you recorded that it did not happen"),
+        ActivityKind::Expired => {
+            let wanted = if id.is_empty() {
+                "what it asked for"
+            } else {
+                id
+            };
+            format!("did not get {wanted}: {}", why(call))
+        }
     }
 }
 
@@ -215,7 +223,8 @@ fn size(bytes: u64) -> String {
 /// How many calls of which kind.
 #[must_use]
 pub fn totals(totals: Totals) -> String {
-    let calls = totals.all() - totals.asked - totals.denied - totals.settled;
+    let no_calls = totals.asked + totals.denied + totals.settled + totals.expired;
+    let calls = totals.all() - no_calls;
     let mut told = vec![
         format!("{} read", totals.read),
         format!("{} changed", totals.changed),
@@ -238,6 +247,9 @@ pub fn totals(totals: Totals) -> String {
     }
     if totals.denied > 0 {
         line.push_str(&format!("; {} denied by you", totals.denied));
+    }
+    if totals.expired > 0 {
+        line.push_str(&format!("; {} expired", totals.expired));
     }
     line
 }
@@ -357,6 +369,10 @@ mod tests {
             (
                 json!({"did": "asked", "capabilityId": "w.write", "agentPurpose": "tidy up"}),
                 "asked you for w.write, purpose: tidy up",
+            ),
+            (
+                json!({"did": "expired", "capabilityId": "w.write", "reason": "the request lapsed undecided"}),
+                "did not get w.write: the request lapsed undecided",
             ),
         ] {
             assert_eq!(said(&call(members)), words);

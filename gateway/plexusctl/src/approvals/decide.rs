@@ -3,17 +3,17 @@
 //! Invariant: what is approved is the card that was shown: the digest that is sent was computed here from the very
 //! item that was rendered, and the gateway compares it with the one that it would show now.
 
-use super::{card::plan, card_of};
+use super::{UNKNOWN_ITEM, card::plan, card_of};
 use crate::{extension::serves, owner::Owner, prompt, terms::Terms};
-use plexus_client::{Done, Exit, Stop, text};
+use plexus_client::{Done, Exit, Stop, span, text};
 use plexus_owner::{
     pending::{
-        Action, Ask, Card, Decide, Decided, DecisionOutcome, GrantCard, Item, OnApproval, Show,
-        State,
+        Action, Ask, Card, Decide, Decided, DecisionOutcome, GrantCard, Heading, Item, OnApproval,
+        Show, State,
     },
     status,
 };
-use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb};
+use plexus_protocol::{Digest, ErrorCode, PendingId, Timestamp, TrustWindow, Verb};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -65,7 +65,7 @@ impl Verdict {
         owner: &mut Owner,
         item: &Item,
     ) -> Result<(Decided, String), Stop> {
-        let reply = owner.call(&self.request(item)?).await?;
+        let reply = owner.call(&self.request(item)?).await.map_err(gone)?;
         let runs = |card: &GrantCard| card.on_approval == OnApproval::Run;
         let runs = matches!(self, Self::Approve { .. }) && item.card.grant().is_some_and(runs);
         let is_paused = match runs {
@@ -273,6 +273,44 @@ impl Unanswered {
     }
 }
 
+/// A refusal whose item does not wait, by this command's code for that.
+pub(super) fn gone(stop: Stop) -> Stop {
+    match stop.code == ErrorCode::UnknownCapability.as_str() {
+        true => Stop {
+            code: UNKNOWN_ITEM.to_owned(),
+            ..stop
+        },
+        false => stop,
+    }
+}
+
+/// How a request ended that waits no longer, in words.
+pub(super) async fn ending(owner: &mut Owner, id: &PendingId) -> String {
+    match owner.call(&Show { id: id.to_string() }).await {
+        Ok(item) => ended(&item.heading, span::now()),
+        Err(stop) if gone(stop.clone()).code == UNKNOWN_ITEM => text::line(&stop.why),
+        Err(_) => format!("the request {id} is no longer pending"),
+    }
+}
+
+/// The same, by what the gateway keeps of it.
+pub(super) fn ended(heading: &Heading, now: Timestamp) -> String {
+    let id = &heading.pending_id;
+    let lapsed = heading.expires_at.filter(|at| *at <= now);
+    match (heading.state, lapsed) {
+        (State::Pending, _) => format!("the request {id} still waits"),
+        (State::Approved, _) => format!("the request {id} was decided elsewhere: approved"),
+        (State::Denied, _) => format!("the request {id} was decided elsewhere: denied"),
+        (State::Expired, Some(at)) => format!(
+            "the request {id} lapsed {}: nothing was done; the agent has to ask again",
+            span::ago(at, now)
+        ),
+        (State::Expired, None) => {
+            format!("the request {id} is void: the agent withdrew it, or what it was about changed")
+        }
+    }
+}
+
 /// The digest of the card, recomputed from what we show; `None` where the item has none.
 fn card_digest(item: &Item) -> Result<Option<Digest>, Stop> {
     let Some(said) = item.card.digest() else {
@@ -428,6 +466,27 @@ mod tests {
         ] {
             let lost = Unanswered::of(verdict, &item());
             assert_eq!(lost.fate(state), fate, "{verdict:?} {state:?}");
+        }
+    }
+
+    #[test]
+    fn ended_request_is_named_by_its_end() {
+        let mut heading = item().heading;
+        let at = Timestamp(1_000_000);
+        heading.expires_at = Some(at);
+        for (state, now, said) in [
+            (State::Approved, 0, "decided elsewhere: approved"),
+            (State::Denied, 2_000_000, "decided elsewhere: denied"),
+            (
+                State::Expired,
+                1_000_000,
+                "nothing was done; the agent has to ask again",
+            ),
+            (State::Expired, 999_999, "is void"),
+        ] {
+            heading.state = state;
+            let words = ended(&heading, Timestamp(now));
+            assert!(words.contains(said), "{words}");
         }
     }
 

@@ -14,7 +14,7 @@ mod model;
 mod view;
 
 use super::{
-    decide::{DecisionStatus, Unanswered, Verdict},
+    decide::{DecisionStatus, Unanswered, Verdict, ending},
     waiting,
 };
 use crate::{
@@ -86,7 +86,7 @@ async fn leave(
         let lost = model.unanswered();
         let read = match lost.is_empty() {
             true => return Ok(()),
-            false => pending(desk, lost.clone()).await,
+            false => pending(desk, lost.clone(), None).await,
         };
         let fates = read.map_or_else(|_| Vec::new(), |read| read.fates);
         let all = fates.len() == lost.len();
@@ -128,7 +128,8 @@ async fn show<'d>(
     let styles = Styles::of_environment();
     let mut typed = keys();
     let mut feed = Feed::new();
-    let mut reading: Pending<'_, Result<Read, Stop>> = Some(Box::pin(pending(desk, Vec::new())));
+    let mut reading: Pending<'_, Result<Read, Stop>> =
+        Some(Box::pin(pending(desk, Vec::new(), None)));
     let mut again = Instant::now() + IDLE;
     let mut stale = false;
     let mut ends = Ends::catch()?;
@@ -138,7 +139,8 @@ async fn show<'d>(
             .draw(|frame| view::draw(frame, model, styles, now))
             .map_err(system)?;
         if reading.is_none() && stale {
-            reading = Some(Box::pin(pending(desk, model.unanswered())));
+            let shown = model.item().map(|item| item.heading.pending_id.clone());
+            reading = Some(Box::pin(pending(desk, model.unanswered(), shown)));
             stale = false;
         }
         let look = match model.is_planning() {
@@ -174,10 +176,11 @@ async fn show<'d>(
                 reading = None;
                 again = Instant::now() + IDLE;
                 match read {
-                    Ok(Read { items, fates }) => {
+                    Ok(Read { items, fates, ending }) => {
                         for (decision, fate) in &fates {
                             model.settle(decision, *fate);
                         }
+                        model.ending = ending;
                         model.load(items, std::time::Instant::now());
                     }
                     Err(stop) if stop.exit == Exit::Refused => return Err(stop),
@@ -211,10 +214,16 @@ struct Read {
     items: Vec<Item>,
     /// What became of decisions whose answer was lost.
     fates: Vec<(Unanswered, DecisionStatus)>,
+    /// How the request that was shown ended, where it waits no longer.
+    ending: Option<(PendingId, String)>,
 }
 
-/// Reads what waits, and asks for what became of `lost`.
-async fn pending(desk: &Desk, lost: Vec<Unanswered>) -> Result<Read, Stop> {
+/// Reads what waits, and asks for what became of `lost` and of the request that is shown.
+async fn pending(
+    desk: &Desk,
+    lost: Vec<Unanswered>,
+    shown: Option<PendingId>,
+) -> Result<Read, Stop> {
     let mut owner = desk.open().await?;
     let items = waiting(&mut owner).await?;
     let mut fates = Vec::new();
@@ -227,7 +236,19 @@ async fn pending(desk: &Desk, lost: Vec<Unanswered>) -> Result<Read, Stop> {
         };
         fates.extend(fate.map(|fate| (decision, fate)));
     }
-    Ok(Read { items, fates })
+    let waits = |id: &PendingId| items.iter().any(|item| item.heading.pending_id == *id);
+    let ending = match shown.filter(|id| !waits(id)) {
+        Some(id) => {
+            let said = ending(&mut owner, &id).await;
+            Some((id, said))
+        }
+        None => None,
+    };
+    Ok(Read {
+        items,
+        fates,
+        ending,
+    })
 }
 
 async fn decide(desk: &Desk, decision: Box<(Verdict, Item)>) -> Result<String, Stop> {

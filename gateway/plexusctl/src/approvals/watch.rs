@@ -14,7 +14,7 @@
 use super::{
     UNKNOWN_ITEM,
     card::{self, answers, plan},
-    decide::{DecisionStatus, READING, Unanswered, Verdict},
+    decide::{DecisionStatus, READING, Unanswered, Verdict, ending},
     waiting, whole,
 };
 use crate::{
@@ -180,7 +180,10 @@ impl Watch {
                         QuestionEnd::Aside => {}
                         // Whoever sent a decision on it and heard nothing is told by the item, at the next round.
                         QuestionEnd::Gone if seen.is_unanswered(item) => {}
-                        QuestionEnd::Gone => out::say("decided elsewhere, or no longer wanted"),
+                        QuestionEnd::Gone => {
+                            let id = &item.heading.pending_id;
+                            out::say(&ending(&mut self.owner, id).await);
+                        }
                         QuestionEnd::Unanswered(lost) => {
                             seen.unanswered = Some(lost);
                             seen.still_waits = false;
@@ -252,6 +255,7 @@ impl Watch {
                         out::say(&format!("{}; {}", text::line(&stop.why), lost.unknown()));
                         return Ok(QuestionEnd::Unanswered(lost));
                     }
+                    Err(stop) if stop.code == UNKNOWN_ITEM => return Ok(QuestionEnd::Gone),
                     // The gateway said no to this way of deciding; the owner may choose another.
                     Err(stop) if stop.exit != Exit::Unreachable => {
                         out::say(&format!("{stop}\n{question}"));

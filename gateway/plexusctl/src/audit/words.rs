@@ -88,9 +88,13 @@ enum KnownDetail {
     #[serde(rename = "extension.register")]
     Registered { source: String },
     #[serde(rename = "item.lapse")]
-    Lapsed {},
+    Lapsed {
+        item: Word,
+        #[serde(default)]
+        approved: bool,
+    },
     #[serde(rename = "item.void")]
-    Voided { why: Word },
+    Voided { item: Word, why: Word },
     #[serde(rename = "turns.end")]
     TurnsEnded { why: Word },
     #[serde(rename = "item.not_made")]
@@ -273,6 +277,14 @@ struct CagedProgram {
     profile: String,
 }
 
+/// A request by its id, where that is known.
+fn request(item: Word) -> String {
+    item.map_or_else(
+        || "the request".to_owned(),
+        |item| format!("the request {item}"),
+    )
+}
+
 fn because(what: &str, why: Word) -> String {
     match why.filter(|why| !why.is_empty()) {
         None => what.to_owned(),
@@ -304,8 +316,11 @@ impl KnownDetail {
             Self::Registered { source } => {
                 format!("you add the extension {source} that it proposed")
             }
-            Self::Lapsed {} => "the request lapsed undecided".to_owned(),
-            Self::Voided { why } => because("the request is void", why),
+            Self::Lapsed { item, approved } => match approved {
+                true => format!("{} lapsed: its approval was not used", request(item)),
+                false => format!("{} lapsed undecided: nothing was done", request(item)),
+            },
+            Self::Voided { item, why } => because(&format!("{} is void", request(item)), why),
             Self::TurnsEnded { why } => because("its approval permits no further call", why),
             Self::NotMade { why } => because("an approved call was not made", why),
             Self::Connected {

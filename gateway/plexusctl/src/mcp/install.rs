@@ -104,6 +104,13 @@ struct Installed {
     code: Vec<PathBuf>,
 }
 
+/// The folder of installed servers, beside the state directory.
+pub(crate) fn servers(desk: &Desk) -> PathBuf {
+    let mut all = desk.home.path().as_os_str().to_owned();
+    all.push("-servers");
+    PathBuf::from(all)
+}
+
 pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
     let package = Package::read(&asked.package).ok_or_else(|| {
         Stop::usage(format!(
@@ -112,9 +119,7 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
         ))
     })?;
     let mut draft = asked.given.draft(desk, &asked.name)?;
-    let mut all = desk.home.path().as_os_str().to_owned();
-    all.push("-servers");
-    let all = PathBuf::from(all);
+    let all = servers(desk);
     let folder = all.join(asked.name.as_str());
     if folder.exists() {
         let why = format!("{} is there already", folder.display());

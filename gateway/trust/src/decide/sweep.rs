@@ -31,10 +31,12 @@ impl Draft<'_> {
                     let unmade = self.unmade(agent, item);
                     let fact = Fact::Lapsed {
                         item: item.id.clone(),
+                        approved: item.state != ItemState::Pending,
                     };
                     self.emit(
                         event("grant.deny", fact)
                             .agent(&agent.id)
+                            .about_one(item)
                             .set(lapsed)
                             .set_all(unmade),
                     );

@@ -186,7 +186,8 @@ fn kind(event: &Recorded, state: &TrustState) -> Option<PastKind> {
             | ActivityKind::Refused
             | ActivityKind::Denied
             | ActivityKind::UnderWay
-            | ActivityKind::Settled => None,
+            | ActivityKind::Settled
+            | ActivityKind::Expired => None,
         };
     }
     other(event)?.kind()

@@ -129,3 +129,26 @@ async fn a_long_log_is_told_in_bounded_pages() {
     assert_eq!(all("until=2027-01-15T08:00:00.000Z").0, 0);
     assert!(ledger.close());
 }
+
+#[test]
+fn newest_later_change_is_undone_first() {
+    let row = |id: &str, capability: &str, undo: Option<&str>| {
+        ActivityRow::new(ActivityCall {
+            audit_id: id.to_owned(),
+            capability_id: Some(capability.to_owned()),
+            undo: undo.map(str::to_owned),
+            ..ActivityCall::default()
+        })
+    };
+    let undo = CapabilityId::parse("notes.undo").unwrap();
+    // The third was undone, by the fourth.
+    let rows = [
+        row("evt_4", "notes.undo", Some("u4")),
+        row("evt_3", "notes.write", None),
+        row("evt_2", "notes.write", Some("u2")),
+        row("evt_1", "notes.write", Some("u1")),
+    ];
+    assert_eq!(first_to_undo(&rows, "evt_1", Some(&undo)), Some("evt_2"));
+    assert_eq!(first_to_undo(&rows, "evt_2", Some(&undo)), None);
+    assert_eq!(first_to_undo(&rows[1..], "evt_3", Some(&undo)), None);
+}

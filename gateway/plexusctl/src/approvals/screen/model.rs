@@ -96,6 +96,8 @@ pub(super) struct Model {
     pub(super) panel: Panel,
     /// The last thing to say.
     pub(super) note: Option<(Tone, String)>,
+    /// How a request ended that was shown and waits no longer, until that is said.
+    pub(super) ending: Option<(PendingId, String)>,
     /// Why the gateway is not heard at present.
     pub(super) lost: Option<String>,
     /// What is under way.
@@ -120,6 +122,7 @@ impl Model {
             whole: false,
             panel: Panel::None,
             note: None,
+            ending: None,
             lost: None,
             deciding: None,
             unanswered: Vec::new(),
@@ -174,7 +177,11 @@ impl Model {
                     || self.deciding.as_ref().is_some_and(|it| it.item() == id)
                     || self.unanswered.iter().any(|lost| lost.decision.item == *id);
                 if !here {
-                    let said = format!("{id} was decided elsewhere, or is no longer wanted");
+                    let ending = self.ending.take().filter(|(of, _)| of == id);
+                    let said = ending.map_or_else(
+                        || format!("the request {id} is no longer pending"),
+                        |(_, said)| said,
+                    );
                     self.say(Tone::Fine, &said);
                 }
                 self.turn_to(self.at, now);
