@@ -437,7 +437,7 @@ impl InspectedServer {
         };
         let is_due = source.stopped.is_some()
             || desk.registry.proposal(name).is_some()
-            || desk.ledger.snapshot().asks_about(&source);
+            || desk.ledger.snapshot().asks_about(&source, desk.clock.now());
         let (here, of) = (desk.clone(), name.clone());
         let agreed = blocking(move || extensions::stored(&here.state_dir, &of)).await?;
         Ok(!is_due
