@@ -134,23 +134,43 @@
   // Text alone, each field with its id: a box or a choice that gives something is chosen anew by who comes back, and a grant
   // is not brought back with a part of its limits. Of a request's card it is the reason, and what answers a server's question.
   // What is on its way is not brought back as if it were not; a box that narrows is.
-  const KEPT = 'form:not([data-filter], [data-answer], [data-busy]) :is(input[type=text], textarea, [data-narrows]):not([data-secret], [data-limits]), #reason, input[data-value]';
+  const TEXT = ':is(input[type=text], textarea, [data-narrows]):not([data-secret], [data-limits])';
+  const KEPT = `form:not([data-filter], [data-answer], [data-busy]) ${TEXT}, #reason, input[data-value]`;
   const fieldsOf = () => [...$('card').querySelectorAll(KEPT)];
   const draftOf = (field) => (field.type === 'checkbox' ? field.checked : field.value);
   const addressNow = () => location.pathname + location.search;
 
   function keepDraft() {
-    const typed = fieldsOf().filter(isTouched);
-    if (!shownOf || !typed.length) return;
-    drafts.set(shownOf, new Map(typed.map((field) => [field.id, draftOf(field)])));
+    drafts.delete(shownOf);
+    keep(shownOf, fieldsOf());
+  }
+  function keep(key, fields) {
+    const typed = fields.filter(isTouched);
+    if (leaving || !key || !typed.length) return;
+    drafts.set(key, new Map([...(drafts.get(key) || []), ...typed.map((field) => [field.id, draftOf(field)])]));
     if (drafts.size > DRAFTS) drafts.delete(drafts.keys().next().value);
+  }
+  // A form that was left on its way and did not get through: its text is back where it was typed.
+  function keepLeft(form) {
+    if (!form.matches('form:not([data-filter], [data-answer])')) return;
+    keep(form.shownOf, [...form.querySelectorAll(TEXT)]);
+    if (form.shownOf === shownOf) bringBack();
+  }
+  // What was sent is typed no more: neither here, nor where the page was left or shown anew meanwhile.
+  function emptied(form) {
+    for (const field of [...form.querySelectorAll(HALF)].filter(isTouched)) {
+      drafts.get(form.shownOf)?.delete(field.id);
+      const twin = form.shownOf === shownOf && $(field.id);
+      if (twin && twin !== field && draftOf(twin) === draftOf(field)) twin.form?.reset();
+    }
+    form.reset();
   }
   function bringBack() {
     const typed = drafts.get(shownOf);
     if (!typed) return;
     drafts.delete(shownOf);
     for (const field of fieldsOf()) {
-      if (field.disabled || !typed.has(field.id)) continue;
+      if (field.disabled || isTouched(field) || !typed.has(field.id)) continue;
       put(field, typed.get(field.id));
     }
   }
@@ -165,7 +185,7 @@
   // all of its limits, or not at all. No secret is kept, and no ticked box unless it narrows.
   const HALF = ':is(input[type=text], input[type=number], select, textarea, [data-narrows])[id]:not([data-secret])';
   function halfFilled() {
-    const forms = [...$('card').querySelectorAll('form:not([data-filter], [data-answer], [data-busy])')];
+    const forms = [...$('card').querySelectorAll('form:not([data-filter], [data-answer])')];
     const fields = forms.map((form) => [...form.querySelectorAll(HALF)]).filter((all) => all.some(isTouched));
     // A choice is kept untouched too: what was typed is of what was chosen.
     return fields.map((all) => all.filter((field) => field.tagName === 'SELECT' || isTouched(field)).map((field) => [field.id, draftOf(field)]));
@@ -364,8 +384,8 @@
     quiet();
   }
 
-  // Whether it is there; nothing where another page came first. What is to be said on it is said by whichever look arrives:
-  // `why` where it waits, `over` where it does not any more.
+  // Whether it is there: null where it is not and that was said; nothing where another page came first. What is to be said on it
+  // is said by whichever look arrives: `why` where it waits, `over` where it does not any more.
   async function load(id, why, over) {
     const mine = ++turn;
     if (why || over) owed = { id, why, over };
@@ -374,9 +394,10 @@
     if (!answer.ok) {
       if (open === id) open = null;
       if (answer.status !== 404) return true;
-      if (owed?.id === id && owed.over) note(owed.over).classList.add('bad');
+      const ended = owed?.id === id && owed.over;
       owed = null;
-      return false;
+      if (ended) note(ended).classList.add('bad');
+      return ended ? null : false;
     }
     at = said = '';
     const text = await html(answer);
@@ -415,7 +436,11 @@
 
   // A form has a place of its own for what is said of it: at its buttons, where it came with none.
   function notice(part, text, stays) {
-    if (!part.isConnected) return void note(`Of a page that you left: ${text}`).classList.add('bad');
+    if (!part.isConnected) {
+      keepLeft(part);
+      const of = part.shownOf && part.shownOf === shownOf ? 'Of this page before it was shown anew' : 'Of a page that you left';
+      return void note(`${of}: ${text}`).classList.add('bad');
+    }
     let place = part.querySelector('[data-notice]');
     if (!place) {
       place = document.createElement('p');
@@ -557,14 +582,14 @@
         return soon();
       }
       mine.delete(id);
-      const over = 'Your answer did not count: this was decided already, or waits no longer.';
+      const over = `${title}. Your answer did not count: this was decided already, or waits no longer.`;
       const isChanged = said.error.code === 'card_changed';
       const why = isChanged ? `Not approved. ${CHANGED}` : `Nothing was decided: ${said.error.message}`;
       if (open !== id) {
         note(reply.status === 404 ? over : `${title}. ${why}`).classList.add('bad');
         soon();
       } else if (!isChanged && reply.status !== 404) notice(form, why);
-      else if (await load(id, why, over) === false) soon();
+      else if (!await load(id, why, over)) soon();
     } catch (error) {
       mine.delete(id);
       if (error.message !== 'signed out') notice(form, 'The gateway did not answer. Whether this was decided is not known; see the list.');
@@ -739,17 +764,15 @@
     if (!one[1]) return next();
     const id = wanted = decodeURIComponent(one[1]);
     const found = await load(id).finally(() => { if (wanted === id) wanted = null; });
-    if (found === false) {
-      note('There is no such request any more.');
-      await next();
-    } else if (y) window.scrollTo(0, y);
+    if (found === false) note('There is no such request any more.');
+    if (found === false || found === null) await next();
+    else if (y) window.scrollTo(0, y);
   }
 
   // No request takes the place of a page by itself.
   async function page(path, y) {
     const now = ++turn;
     const again = at === path && shownOf === path;
-    if (!again) keepDraft();
     at = path;
     open = seen = wanted = null;
     const answer = await call(inside(path));
@@ -757,7 +780,12 @@
     if (now !== turn) return;
     quiet();
     mark();
-    if (!answer.ok) return missing(path, (await answer.json()).error?.message);
+    if (!answer.ok) {
+      const why = (await answer.json()).error?.message;
+      if (!again || answer.status === 404) return missing(path, why);
+      return void note(`This is the page as it was: ${why ?? answer.status}`).classList.add('bad');
+    }
+    if (!again) keepDraft();
     const halves = again ? halfFilled() : [];
     place(text, again);
     bringBack();
@@ -781,6 +809,7 @@
 
   // An address that nothing is at, or a change that stays.
   function missing(path, why) {
+    keepDraft();
     const article = document.createElement('article');
     article.className = 'card';
     const title = /^\/admin\/activity\/[^/]+\/undo$/.test(path) ? 'Cannot be taken back' : 'There is nothing here';
@@ -903,7 +932,7 @@
     const done = await told(form.dataset.formSend, members(form));
     if (!done.ok) return refused(form, done.error, done.why);
     note(form.dataset.done);
-    form.reset();
+    emptied(form);
     await afresh(mine);
   }
 
@@ -914,6 +943,7 @@
     const answer = await call(form.dataset.formPage, members(form));
     const text = await answer.text();
     if (!answer.ok) return refusedAs(form, JSON.parse(text));
+    emptied(form);
     if (mine !== at) {
       note(`Connected — ${id}. You left the page that shows its code; another one: plexusctl agents code ${id}`);
       return renewSoon();
@@ -943,7 +973,7 @@
       const words = 'asks' in form.dataset && step === 'preview' ? 'Asking the server…' : 'Looking…';
       const answer = await counting(form, words, () => call(`${form.dataset.steps}/preview`, body, undefined, LONG));
       const text = await answer.text();
-      if (!form.isConnected) return;
+      if (!form.isConnected) return notice(form, 'What you looked at is not shown any more: look at it again.');
       if (asked !== JSON.stringify(members(form))) return notice(form, 'The fields were changed meanwhile: look at it again.');
       if (!answer.ok) return refusedAs(form, JSON.parse(text));
       fill(seen, text);
@@ -962,7 +992,7 @@
     if (done.warning) note(`It cannot be used now: ${done.warning}`);
     for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
     if ('stays' in form.dataset && form.isConnected) return stepped(form, 'list');
-    form.reset();
+    emptied(form);
     await afresh(mine, form.dataset.then || `/admin/sources/${encodeURIComponent(id)}`);
   }
 
@@ -1051,10 +1081,12 @@
     soon();
   }
 
-  // Shows the page of an act again, or the one that it leads to, unless it was left meanwhile.
+  // Shows the page of an act again, or the one that it leads to, unless it was left meanwhile. Shown anew, it would have lost a
+  // sign-in that is waited for, and what was looked at.
+  const STEP = '[data-awaits], [data-previewed] > *, [data-steps][data-busy]';
   async function afresh(mine, to) {
-    if (mine !== at) return renewSoon();
-    await (to ? go(to) : page(mine));
+    if (mine !== at || (!to && mine === shownOf && $('card').querySelector(STEP))) return renewSoon();
+    await (to ? go(to) : mine ? page(mine) : route());
   }
 
   const refusedAs = (form, said) => refused(form, said.error, said.reason || said.error?.message || 'It was refused.');
@@ -1155,7 +1187,7 @@
     if (now?.status === 'unavailable') return undo(now.detail);
     if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
     note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended() && `. ${ended()}`}`);
-    form.reset();
+    emptied(form);
     await afresh(mine, '/admin/sources');
   }
 
@@ -1207,7 +1239,9 @@
     const since = Date.now();
     const mark = document.createElement('span');
     const clock = button && setInterval(() => {
-      if (!mark.isConnected) { button.append(mark); say('It is under way.'); }
+      if (!button.isConnected) return clearInterval(clock);
+      if (!mark.textContent) say('It is under way.');
+      if (!mark.isConnected) button.append(mark);
       mark.textContent = ` · ${Math.round((Date.now() - since) / 1000)} s`;
     }, LONGER);
     try { return await work(); } finally {
@@ -1220,9 +1254,11 @@
   async function alone(place, work, button) {
     if ('busy' in place.dataset) return;
     place.dataset.busy = '';
+    place.shownOf = shownOf;
     for (const old of (place.closest('article') || place).querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
     try { await working(button, work); } catch (error) {
-      if (error.message !== 'signed out') notice(place.matches('form') ? place : place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
+      if (error.message === 'signed out') keepLeft(place);
+      else notice(place.matches('form') ? place : place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
     } finally { delete place.dataset.busy; }
   }
 
