@@ -556,7 +556,8 @@ fn two_lendings_of_one_agent_that_end_at_once_both_leave_their_tombstones() {
 /// A grant that has ended is not suspended, and nobody is asked about it; one whose last call may come back is.
 #[test]
 fn only_grants_that_have_not_ended_are_suspended() {
-    let ways: [(&str, fn(&mut World)); 3] = [
+    type Way = fn(&mut World);
+    let ways: [(&str, Way); 3] = [
         ("restored", |world| {
             let made_at = world.now;
             world.ok(Command::Restored { made_at });
