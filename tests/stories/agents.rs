@@ -350,5 +350,5 @@ fn second_connect_at_a_terminal_names_what_ends_and_asks() {
         said.expect_ok(),
         &ends("one was connected before. This ended"),
     );
-    agent.status(&asked).expect_error(401, "session_expired");
+    agent.status(&asked).expect_error(403, "session_expired");
 }

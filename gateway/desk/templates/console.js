@@ -159,9 +159,13 @@
   // What was sent is typed no more: neither here, nor where the page was left or shown anew meanwhile.
   function emptied(form) {
     for (const field of [...form.querySelectorAll(HALF)].filter(isTouched)) {
-      drafts.get(form.shownOf)?.delete(field.id);
+      const kept = drafts.get(form.shownOf);
+      if (kept?.get(field.id) === draftOf(field)) kept.delete(field.id);
       const twin = form.shownOf === shownOf && $(field.id);
-      if (twin && twin !== field && draftOf(twin) === draftOf(field)) twin.form?.reset();
+      if (twin && twin !== field && draftOf(twin) === draftOf(field)) {
+        twin.value = twin.defaultValue;
+        twin.checked = twin.defaultChecked;
+      }
     }
     form.reset();
   }
@@ -185,7 +189,8 @@
   // all of its limits, or not at all. No secret is kept, and no ticked box unless it narrows.
   const HALF = ':is(input[type=text], input[type=number], select, textarea, [data-narrows])[id]:not([data-secret])';
   function halfFilled() {
-    const forms = [...$('card').querySelectorAll('form:not([data-filter], [data-answer])')];
+    // What is on its way is given back by `keepLeft`, if it is refused.
+    const forms = [...$('card').querySelectorAll('form:not([data-filter], [data-answer], [data-busy])')];
     const fields = forms.map((form) => [...form.querySelectorAll(HALF)]).filter((all) => all.some(isTouched));
     // A choice is kept untouched too: what was typed is of what was chosen.
     return fields.map((all) => all.filter((field) => field.tagName === 'SELECT' || isTouched(field)).map((field) => [field.id, draftOf(field)]));

@@ -214,6 +214,14 @@ impl Server {
     pub fn know(&mut self, waiting: &Waiting) {
         let tool = self.view.tool_of(&waiting.capability).cloned();
         self.remember(&waiting.item, tool.as_ref(), waiting.since);
+        // What was taken for its end was an end of what we heard.
+        if let Some(known) = self
+            .known
+            .iter_mut()
+            .find(|known| known.item == waiting.item)
+        {
+            known.ended = false;
+        }
     }
 
     /// Another view. Clients are told where the list differs.
@@ -1069,7 +1077,7 @@ impl TrackedItem {
     fn listed(&self, waits: bool) -> Value {
         let status = match (&self.item, self.ended) {
             (_, true) => "ended",
-            (Item::Pending(_), false) if !waits => "decided",
+            (Item::Pending(_), false) if !waits => "no_longer_waits",
             (Item::Pending(_), false) => "waiting_for_owner",
             (Item::Run(_), false) => "running",
         };

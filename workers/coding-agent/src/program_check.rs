@@ -10,7 +10,7 @@ use plexus_ipc::worker::{
 };
 use std::{
     sync::{Arc, Mutex as Slot, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 use uuid::Uuid;
@@ -20,12 +20,15 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// How long the owner's check waits for it: less than that check may take.
 const WAITS: Duration = Duration::from_millis(2_500);
 
+/// How long after its begin a run that nobody waited for still answers a check.
+const KEPT: Duration = Duration::from_secs(60);
+
 /// The check of one program, and what it last came to.
 #[derive(Debug)]
 pub(crate) struct ProgramCheck {
     children: Children,
     program: String,
-    under_way: Mutex<Option<JoinHandle<Health>>>,
+    under_way: Mutex<Option<(Instant, JoinHandle<Health>)>>,
     last: Slot<Option<Health>>,
 }
 
@@ -48,25 +51,28 @@ impl ProgramCheck {
     /// Runs the program. One that takes longer than the caller waits goes on, and the next check hears that it was well.
     pub(crate) async fn check(self: &Arc<Self>) -> Health {
         let mut under_way = self.under_way.lock().await;
-        // What has failed since may have been put right.
-        let has_failed = !matches!(self.last(), Some(Health::Well));
-        if has_failed && under_way.as_ref().is_some_and(JoinHandle::is_finished) {
-            *under_way = None;
-        }
-        let running = under_way.get_or_insert_with(|| {
+        // What has failed since may have been put right, and what was well long ago may have failed since.
+        let is_good = |(began, running): &(Instant, JoinHandle<Health>)| {
+            let is_well = matches!(self.last(), Some(Health::Well)) && began.elapsed() < KEPT;
+            is_well || !running.is_finished()
+        };
+        *under_way = under_way.take().filter(is_good);
+        let (_, running) = under_way.get_or_insert_with(|| {
             let check = Arc::clone(self);
-            tokio::spawn(async move {
+            let running = tokio::spawn(async move {
                 let health = check.run().await;
                 *check.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
                 health
-            })
+            });
+            (Instant::now(), running)
         });
         let Ok(ended) = timeout(WAITS, running).await else {
+            let slow = self.slow(WAITS);
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             if !matches!(*last, Some(Health::Well)) {
-                *last = Some(self.slow(WAITS));
+                *last = Some(slow.clone());
             }
-            return last.clone().unwrap_or(Health::Well);
+            return slow;
         };
         *under_way = None;
         ended.unwrap_or_else(|_| Health::Degraded("the check of its program failed".into()))

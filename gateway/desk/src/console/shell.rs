@@ -14,10 +14,16 @@ use axum::{
 };
 use plexus_edge::{address::hostname, guard::Serves, reply::Refused, service::unknown};
 use plexus_protocol::{ErrorBody, ErrorCode};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 const STYLE: &str = include_str!("../../templates/console.css");
 const SCRIPT: &str = include_str!("../../templates/console.js");
+/// As it is served: without indentation and without lines that are comments. No text of it has several lines.
+static SERVED_SCRIPT: LazyLock<String> = LazyLock::new(|| {
+    let lines = SCRIPT.lines().map(str::trim_start);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+});
 
 #[derive(Template)]
 #[template(path = "shell.html")]
@@ -93,7 +99,11 @@ pub(super) async fn style(State(desk): State<Arc<Desk>>) -> Response {
 }
 
 pub(super) async fn script(State(desk): State<Arc<Desk>>) -> Response {
-    typed(&desk, SCRIPT.into(), "text/javascript; charset=utf-8")
+    typed(
+        &desk,
+        SERVED_SCRIPT.as_str().into(),
+        "text/javascript; charset=utf-8",
+    )
 }
 
 /// Nothing is framed, sent elsewhere or run but this page's own script, which makes HTML through one named policy.
@@ -203,6 +213,10 @@ mod tests {
             "localStorage",
         ] {
             assert!(!SCRIPT.contains(sink), "{sink}");
+        }
+        // Else what is served is another text than what was written.
+        for line in SCRIPT.lines() {
+            assert_eq!(line.matches('`').count() % 2, 0, "{line}");
         }
         assert_eq!(
             SCRIPT.matches("createHTML").count(),

@@ -311,23 +311,19 @@ pub(super) async fn later_change(desk: &Desk, past: &undo::Past) -> Option<Strin
                 ..List::default()
             };
             let page = page(&ledger, &state, &undos, &of_it, EVENTS).ok()?;
-            first_to_undo(&page.calls, &intent, undos.get(&source)).map(str::to_owned)
+            first_to_undo(&page.calls, &intent, undos.get(&source)?).map(str::to_owned)
         })
     };
     blocking(look).await.ok()?
 }
 
 /// Of the changes of a thing, the newest first, the one that is undone before `past` can be. An undo is none.
-fn first_to_undo<'r>(
-    rows: &'r [ActivityRow],
-    past: &str,
-    undo: Option<&CapabilityId>,
-) -> Option<&'r str> {
-    let undo = undo.map(CapabilityId::as_str);
-    let calls = rows.iter().map(ActivityRow::call);
-    let mut later = calls.take_while(|call| call.audit_id != past);
-    let first = later.find(|call| {
-        let is_undo = undo.is_some() && call.capability_id.as_deref() == undo;
+fn first_to_undo<'r>(rows: &'r [ActivityRow], past: &str, undo: &CapabilityId) -> Option<&'r str> {
+    let mut calls = rows.iter().map(ActivityRow::call);
+    // One that failed halfway is none of the rows: what is older would seem later.
+    let at = calls.clone().position(|call| call.audit_id == past)?;
+    let first = calls.by_ref().take(at).find(|call| {
+        let is_undo = call.capability_id.as_deref() == Some(undo.as_str());
         call.undo.is_some() && !is_undo
     });
     first.map(|call| &*call.audit_id)

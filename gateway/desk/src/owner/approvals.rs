@@ -465,7 +465,11 @@ fn ending(item: &Item, now: Timestamp) -> Option<String> {
 }
 
 fn named_item(desk: &Desk, refused: Refused, item: &PendingId) -> Refused {
-    if refused.code() == ErrorCode::UnknownCapability {
+    // One that waits is refused for something else, such as a source that is off.
+    let state = desk.ledger.snapshot();
+    let waits = |item: &Item| ending(item, state.time(desk.clock.now())).is_none();
+    let waits = state.item(item).is_some_and(|item| waits(item));
+    if refused.code() == ErrorCode::UnknownCapability && !waits {
         none_waits(desk, item.as_str())
     } else {
         refused

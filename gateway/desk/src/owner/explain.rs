@@ -3,14 +3,12 @@
 //! The machine itself is asked, on a copy of its state in which the agent has a session: there is no second set of
 //! rules here that could say something else. Nothing is recorded and nothing changes.
 
-use super::audit::members;
-use crate::{acting::Narrowing, acts::blocking, desk::Desk, table::Served};
+use crate::{acting::Narrowing, desk::Desk, table::Served};
 use plexus_calls::{
     change_author::{self, ChangeAuthor},
     refusal,
 };
 use plexus_edge::reply::Refused;
-use plexus_ledger::IndexTerm;
 use plexus_owner::explain::{
     CallDecision::{self, Pend, Permit, Refuse},
     Explain, Explanation,
@@ -21,7 +19,6 @@ use plexus_protocol::{
     constraint::{PathPrefix, calls_in_words, is_prefix},
     json as strict, shell,
 };
-use plexus_record::Ledger;
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
     Agent, AuthPath, Basis, Call, Ceiling, Command, EnrollmentStatus, Entry, Facts, Grant,
@@ -34,7 +31,6 @@ use std::sync::Arc;
 /// The rule of a grant that was revoked.
 const REVOKED: &str = "grant.revoked";
 /// Events of an agent that are looked at to find when a grant was revoked.
-const LOOKED_AT: usize = 1_000;
 
 pub(super) fn serve(served: Served) -> Served {
     served.with(explain)
@@ -64,12 +60,6 @@ pub(crate) async fn explain(
         input,
         desk.clock.now(),
     );
-    if judged.rule == REVOKED {
-        let (ledger, of, what) = (desk.ledger.clone(), agent.clone(), id.clone());
-        if let Some(at) = blocking(move || revoked_at(&ledger, &of, &what)).await? {
-            judged.why = none_is_valid(&agent, &id, &format!("it was revoked on {at}"));
-        }
-    }
     // Where the call would go on, its input is looked at next.
     let catalogue = desk.catalogue.load();
     if let Some(entry) = catalogue.get(&id)
@@ -189,23 +179,29 @@ fn allow(agent: &AgentId, id: &CapabilityId) -> String {
     format!("plexusctl grants allow {agent} {id} --window 1d")
 }
 
-/// The command that grants anew as narrowly as `grant`, and below `more` as well; `None`: no flags say the same.
-fn allow_as(grant: &Grant, more: Option<&str>) -> Option<String> {
+/// The command that grants anew as narrowly as `grant`, and below `more` as well; `None`: no flags say the same. One that is valid
+/// is granted for the time that it has left, to the minute.
+fn allow_as(grant: &Grant, more: Option<&str>, now: Timestamp) -> Option<String> {
+    let left = grant.expires_at.since(now);
+    let window = match grant.window {
+        TrustWindow::For { ms, .. } if left > 0 && left < ms => {
+            format!("{}m", (left / 60_000).max(1))
+        }
+        window => window.argument(),
+    };
     let flags = match &grant.constraint {
         None => String::new(),
         Some(constraint) => flags(constraint, grant.calls_left(), more)?,
     };
     Some(format!(
         "plexusctl grants allow {} {} --window {}{flags}",
-        grant.agent,
-        grant.capability,
-        grant.window.argument()
+        grant.agent, grant.capability, window
     ))
 }
 
 /// The same of a grant whose call waits for the owner: where no flags say it, the card does.
-fn allow_again(grant: &Grant) -> String {
-    allow_as(grant, None).unwrap_or_else(|| "plexusctl approvals watch".to_owned())
+fn allow_again(grant: &Grant, now: Timestamp) -> String {
+    allow_as(grant, None, now).unwrap_or_else(|| "plexusctl approvals watch".to_owned())
 }
 
 /// A narrowing as flags of `plexusctl grants allow`; `None`: they cannot say it.
@@ -217,6 +213,10 @@ fn flags(constraint: &Constraint, left: Option<u32>, more: Option<&str>) -> Opti
     if let Some(PathPrefix { field, allow }) = &constraint.path_prefix {
         // An empty list allows nothing, and no flag says that.
         if allow.is_empty() || field.is_empty() || field.starts_with('-') || field.contains('=') {
+            return None;
+        }
+        // More than a constraint takes.
+        if allow.len() + usize::from(more.is_some()) > 64 {
             return None;
         }
         for prefix in allow.iter().map(String::as_str).chain(more) {
@@ -310,7 +310,7 @@ fn in_session(
                     match standing_for(state, agent, id, now) {
                         // A grant that does not reach a call is no reason to ask for that call
                         // (docs/protocol/agents.md#constraints).
-                        Some(grant) => beyond(grant, facts, input.unwrap_or(&nothing)),
+                        Some(grant) => beyond(grant, facts, input.unwrap_or(&nothing), now),
                         None => explained(
                             Permit,
                             "setting.auto-allow-reads",
@@ -424,7 +424,7 @@ fn refused(refusal: &Refusal, agent: &AgentId, id: &CapabilityId) -> Explanation
             "source stopped",
             "what it runs is not what you agreed to".to_owned(),
         ),
-        Refusal::Denied { .. } => ("denied", format!("plexusctl grants allow {agent} {id}")),
+        Refusal::Denied { .. } => ("denied", format!("plexusctl grants list {agent}")),
         Refusal::OutcomeUnknown { intent } => (
             "outcome.unknown",
             format!("plexusctl unknown list {intent}"),
@@ -436,7 +436,7 @@ fn refused(refusal: &Refusal, agent: &AgentId, id: &CapabilityId) -> Explanation
 }
 
 /// A call that a live grant does not reach.
-fn beyond(grant: &Grant, facts: &Facts, input: &Value) -> Explanation {
+fn beyond(grant: &Grant, facts: &Facts, input: &Value, now: Timestamp) -> Explanation {
     let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
     let miss = grant
         .constraint
@@ -449,7 +449,7 @@ fn beyond(grant: &Grant, facts: &Facts, input: &Value) -> Explanation {
         names.try_fold(input, |at, name| at.get(name))?.as_str()
     });
     let path = path.filter(|path| is_prefix(path) && !matches!(*path, "" | "."));
-    let next = path.and_then(|path| allow_as(grant, Some(path)));
+    let next = path.and_then(|path| allow_as(grant, Some(path), now));
     let next = next.unwrap_or_else(|| format!("plexusctl grants list {}", grant.agent));
     let field = miss
         .map(|m| format!(" in {:?}", m.field))
@@ -492,14 +492,14 @@ fn waits(
         return pend(
             "grant.lapsed",
             format!("Your grant ended on {}.", grant.expires_at),
-            allow_again(grant),
+            allow_again(grant, now),
         );
     }
     if grant.calls_left() == Some(0) {
         return pend(
             "grant.used-up",
             "Every call that your grant allowed was made.".into(),
-            allow_again(grant),
+            allow_again(grant, now),
         );
     }
     if let Some(why) = &grant.suspended {
@@ -515,7 +515,7 @@ fn waits(
             "Your grant is for {:?}, and a call needs {:?}.",
             grant.verbs, facts.verbs
         );
-        return pend("grant.verbs", why, allow_again(grant));
+        return pend("grant.verbs", why, allow_again(grant, now));
     }
     pend(
         "grant.source",
@@ -544,25 +544,6 @@ fn ended(agent: &Agent, source: &Source, id: &CapabilityId) -> Option<(&'static 
 
 fn none_is_valid(agent: &AgentId, id: &CapabilityId, because: &str) -> String {
     format!("No grant of {id} to {agent} is valid: {because}.")
-}
-
-/// When a grant of `id` to `agent` was last revoked, as far as the agent's newest events in the ledger's file tell.
-fn revoked_at(ledger: &Ledger, agent: &AgentId, id: &CapabilityId) -> Option<Timestamp> {
-    let term = IndexTerm::Agent(agent.to_string());
-    let mut revoked = None;
-    let walked = ledger.first_in_file().and_then(|first| {
-        ledger.walk_back(Some(&term), first..u64::MAX, LOOKED_AT, |event| {
-            let members = members(event.json()).unwrap_or_default();
-            let is = |key: &str, word: &str| members.get(key).and_then(Value::as_str) == Some(word);
-            let found = is("type", "grant.revoke") && is("capabilityId", id.as_str());
-            revoked = found.then(|| Timestamp(event.at()));
-            !found
-        })
-    });
-    if let Err(error) = walked {
-        tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
-    }
-    revoked
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ struct Effect {
     capability: CapabilityId,
     summary: Option<String>,
     unknown: bool,
+    /// Its outcome names what takes it back.
+    names_undo: bool,
 }
 
 pub(super) fn serve(served: Served) -> Served {
@@ -72,7 +74,9 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
         let of = effects.len();
         let on_copy = |effect: &Effect| {
             let facts = state.capability(&effect.capability);
-            facts.is_some_and(|(_, facts)| facts.staged)
+            // One that was asked to apply what it made did so.
+            let is_seen = effect.names_undo || effect.unknown;
+            !is_seen && facts.is_some_and(|(_, facts)| facts.staged)
         };
         let effects: Vec<_> = effects.into_iter().filter(|one| !on_copy(one)).collect();
         let copies = of - effects.len();
@@ -172,6 +176,7 @@ fn effect(intent: &Value, outcome: Option<&Value>, settled: Option<bool>) -> Opt
         capability: past.capability,
         summary: past.summary,
         unknown,
+        names_undo: past.undo.is_some(),
     })
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Past {
     pub(super) summary: Option<String>,
     /// `ok`, `failed`, `refused`, `unknown`; none: it has no outcome.
     result: Option<String>,
-    undo: Option<String>,
+    pub(super) undo: Option<String>,
     /// The things that it changed, as its source names them.
     pub(super) touched: Vec<String>,
     /// It failed when something was done.
@@ -145,7 +145,9 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(OwnerCapability, Value), R
     }
     let state = desk.ledger.snapshot();
     let facts = state.capability(&past.capability);
-    if facts.is_some_and(|(_, facts)| facts.staged) {
+    // One that was asked to apply what it made names what takes it back.
+    let is_on_copy = past.undo.is_none() && past.result.as_deref() == Some("ok");
+    if is_on_copy && facts.is_some_and(|(_, facts)| facts.staged) {
         let why = "It worked on a copy and changed nothing of yours: its change set says what it would change.";
         let next = format!("plexusctl changes --source {}", past.source);
         return Err(Refused::new(

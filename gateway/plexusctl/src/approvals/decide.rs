@@ -302,11 +302,13 @@ pub(super) fn ended(heading: &Heading, now: Timestamp) -> String {
         (State::Approved, _) => format!("the request {id} was decided elsewhere: approved"),
         (State::Denied, _) => format!("the request {id} was decided elsewhere: denied"),
         (State::Expired, Some(at)) => format!(
-            "the request {id} lapsed {}: nothing was done; the agent has to ask again",
+            "the request {id} is over since {}: it lapsed, or was void before; the agent has to ask again",
             span::ago(at, now)
         ),
         (State::Expired, None) => {
-            format!("the request {id} is void: the agent withdrew it, or what it was about changed")
+            format!(
+                "the request {id} is void: it was withdrawn, or who asked or what it was about changed"
+            )
         }
     }
 }
@@ -480,7 +482,7 @@ mod tests {
             (
                 State::Expired,
                 1_000_000,
-                "nothing was done; the agent has to ask again",
+                "it lapsed, or was void before; the agent has to ask again",
             ),
             (State::Expired, 999_999, "is void"),
         ] {

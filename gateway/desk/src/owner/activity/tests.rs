@@ -148,7 +148,7 @@ fn newest_later_change_is_undone_first() {
         row("evt_2", "notes.write", Some("u2")),
         row("evt_1", "notes.write", Some("u1")),
     ];
-    assert_eq!(first_to_undo(&rows, "evt_1", Some(&undo)), Some("evt_2"));
-    assert_eq!(first_to_undo(&rows, "evt_2", Some(&undo)), None);
-    assert_eq!(first_to_undo(&rows[1..], "evt_3", Some(&undo)), None);
+    assert_eq!(first_to_undo(&rows, "evt_1", &undo), Some("evt_2"));
+    assert_eq!(first_to_undo(&rows, "evt_2", &undo), None);
+    assert_eq!(first_to_undo(&rows[1..], "evt_3", &undo), None);
 }
