@@ -88,15 +88,17 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 let why = format!("{agent} holds no grant of {capability}");
                 Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
             };
-            agents::known(&mut owner, &agent).await?;
             if is_slip(&mut owner, &capability).await {
                 return Err(desk
                     .meant(std::slice::from_ref(&capability), nothing())
                     .await);
             }
             let reply = owner.call(&asked).await?;
+            // Looked up after it: a revocation waits for nothing else.
             if !reply.ok {
-                return Err(nothing());
+                let unknown = agents::known(&mut owner, &agent).await.err();
+                let unknown = unknown.filter(|stop| stop.code == agents::UNKNOWN);
+                return Err(unknown.unwrap_or_else(nothing));
             }
             desk.show(&reply, || {
                 let ended = ended(

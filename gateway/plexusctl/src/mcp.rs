@@ -285,11 +285,10 @@ impl Add {
         if let Some(url) = &self.url {
             draft.url = Some(url.clone());
             // Not where its links lead to: an authority is renewed by one.
-            let ca = self
-                .ca
-                .as_ref()
-                .map(|ca| std::path::absolute(ca).map_err(|error| Stop::path(ca, &error)));
-            draft.ca = ca.transpose()?.map(|ca| utf8(&ca)).transpose()?;
+            if let Some(ca) = &self.ca {
+                let found = ca.metadata().and_then(|_| std::path::absolute(ca));
+                draft.ca = Some(utf8(&found.map_err(|error| Stop::path(ca, &error))?)?);
+            }
             return Ok(draft);
         }
         let (program, arguments) = self

@@ -283,6 +283,9 @@ fn the_key_travels_in_its_header_and_is_never_shown() {
 #[test]
 fn connecting_gives_the_agents_line() {
     let place = Place::with(|asked| {
+        if asked.method == "GET" {
+            return Some(Answer::Json(200, json!({"agents": []})));
+        }
         (asked.path == "/admin/api/agents/connect").then(|| {
             Answer::Json(
                 200,
@@ -304,7 +307,7 @@ fn connecting_gives_the_agents_line() {
         "{ended:?}"
     );
     assert_eq!(
-        place.asked()[0].body,
+        place.asked()[1].body,
         json!({"agentId": "codex", "agentType": "codex", "capabilities": ["w.write"], "ttlMs": 900_000})
     );
     let mut command = place.command(&["--i-am-the-owner", "connect", "a"]);

@@ -30,7 +30,6 @@ use std::sync::Arc;
 
 /// The rule of a grant that was revoked.
 const REVOKED: &str = "grant.revoked";
-/// Events of an agent that are looked at to find when a grant was revoked.
 
 pub(super) fn serve(served: Served) -> Served {
     served.with(explain)
