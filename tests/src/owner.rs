@@ -81,7 +81,9 @@ impl Owner {
                 })
                 .filter(|card| {
                     let asks = card["asks"].as_array().into_iter().flatten();
-                    asks.map(|ask| &ask["plan"]).all(|plan| plan != "making")
+                    // What an agent proposes is looked at for a moment before a list shows it unseen.
+                    let is_seen = !card["problems"].to_string().contains("still looked at");
+                    is_seen && asks.map(|ask| &ask["plan"]).all(|plan| plan != "making")
                 })
         })
     }
