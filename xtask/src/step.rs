@@ -110,12 +110,12 @@ fn finish_tests(command: &mut Command) -> Result<()> {
     }
     drop(sender);
     let status = child.wait()?;
+    // The rest of the output comes before the next step's. A process that a test leaves behind keeps the pipes open.
+    let patience = Duration::from_secs(2);
+    let lines: Vec<String> = std::iter::from_fn(|| said.recv_timeout(patience).ok()).collect();
     if status.success() {
         return Ok(());
     }
-    // A process that a test leaves behind keeps the pipes open.
-    let patience = Duration::from_secs(2);
-    let lines: Vec<String> = std::iter::from_fn(|| said.recv_timeout(patience).ok()).collect();
     bail!("{program} ended with {status}\n{}", lines.join("\n"))
 }
 

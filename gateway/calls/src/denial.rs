@@ -197,7 +197,7 @@ pub(crate) async fn note_denial<'a>(
     let entry = capability.as_ref();
     let entry = entry.and_then(|id| kernel.catalogue.load().get(id).cloned());
     let touched = entry.map(|entry| {
-        // What no schema admits is no name of a thing: it may be anything, a secret too.
+        // An input that no schema admits names nothing: it may be anything, a secret too.
         let input = input.filter(|input| entry.check(input).is_ok());
         touches::about(kernel, &entry, input, basis.as_ref(), None)
     });

@@ -214,7 +214,7 @@ impl Server {
     pub fn know(&mut self, waiting: &Waiting) {
         let tool = self.view.tool_of(&waiting.capability).cloned();
         self.remember(&waiting.item, tool.as_ref(), waiting.since);
-        // What was taken for its end was an end of what we heard.
+        // It goes on, if it was taken for ended: only we heard no more of it.
         if let Some(known) = self
             .known
             .iter_mut()

@@ -197,9 +197,11 @@ pub(crate) async fn reached(settings: &Settings, id: &PendingId) -> Result<Sessi
     opened.map_err(|stop| unanswered(id, stop.done(Done::Unknown)))
 }
 
-/// Whether nobody was asked, because there is no credential here, or more than one.
-pub(crate) fn is_of_this_machine(stop: &Stop) -> bool {
+/// Whether to ask again is of no use: this agent is let in no more, or nobody was asked, because there is no credential here, or
+/// more than one.
+pub(crate) fn is_final(stop: &Stop) -> bool {
     matches!(stop.exit, Exit::NotEnrolled | Exit::Usage)
+        || matches!(stop.code.as_str(), "session_expired" | "token_revoked")
 }
 
 /// What it means for the request that no word of it came.
@@ -207,10 +209,7 @@ fn unanswered(id: &PendingId, stop: Stop) -> Stop {
     match stop.code.as_str() {
         // It knows of no such request of ours.
         "session_expired" | "unknown_capability" if stop.done == Done::None => stop,
-        // To ask again is of no use: this agent is let in no more, or cannot ask from here.
-        "session_expired" | "token_revoked" => stop.done(Done::Unknown).item(id.as_str()),
-        _ if is_of_this_machine(&stop) => stop.done(Done::Unknown).item(id.as_str()),
-        _ if stop.exit == Exit::Unreachable || stop.done == Done::Unknown => {
+        _ if !is_final(&stop) && (stop.exit == Exit::Unreachable || stop.done == Done::Unknown) => {
             out_of_sight(id, &format!("nothing is heard of it now ({})", stop.why))
         }
         _ => stop.done(Done::Unknown).item(id.as_str()),

@@ -2,11 +2,11 @@
 
 use crate::{
     connect, grants,
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, or_near},
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, near, span, text};
+use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
     agents::{
         ChangeLimits, Enrollment, Limit, Limits, ListEnrollments, RenewCode, Revoke, ShowLimits,
@@ -199,19 +199,21 @@ fn unknown(agent: &AgentId) -> Stop {
 /// # Errors
 /// That it is not, with the one that may have been meant.
 pub(crate) async fn known(owner: &mut Owner, agent: &AgentId) -> Result<(), Stop> {
-    let all = owner.call(&ListEnrollments {}).await?.agents;
-    let ids = || all.iter().map(|one| one.agent_id.as_str());
-    if ids().any(|id| id == agent.as_str()) {
-        return Ok(());
+    enrolled(owner, agent).await.map(drop)
+}
+
+/// How an agent is connected; the errors are those of [`known`].
+async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<Enrollment, Stop> {
+    let mut all = owner.call(&ListEnrollments {}).await?.agents;
+    match all.iter().position(|one| one.agent_id == *agent) {
+        Some(at) => Ok(all.swap_remove(at)),
+        None => {
+            let unknown = unknown(agent);
+            let ids = all.iter().map(|one| one.agent_id.as_str());
+            let why = unknown.why.clone() + &or_near(agent.as_str(), ids);
+            Err(Stop { why, ..unknown })
+        }
     }
-    let unknown = unknown(agent);
-    Err(match near(agent.as_str(), ids()) {
-        Some(meant) => Stop {
-            why: format!("{}; did you mean {meant}?", unknown.why),
-            ..unknown
-        },
-        None => unknown,
-    })
 }
 
 /// Says of a call that was refused because of its agent which one may have been meant.
@@ -236,12 +238,7 @@ struct AgentView {
 
 async fn gather(owner: &mut Owner, agent: &AgentId) -> Result<AgentView, Stop> {
     let id = || agent.to_string();
-    let enrollments = owner.call(&ListEnrollments {}).await?.agents;
-    let enrollment = enrollments.into_iter().find(|one| one.agent_id == *agent);
-    let Some(enrollment) = enrollment else {
-        known(owner, agent).await?;
-        return Err(unknown(agent));
-    };
+    let enrollment = enrolled(owner, agent).await?;
     let subset = owner.call(&ShowSubset { id: id() }).await?;
     let mut grants = owner.call(&ListGrants {}).await?.grants;
     grants.retain(|grant| grant.agent_id == *agent);

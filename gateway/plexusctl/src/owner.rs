@@ -110,6 +110,11 @@ pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T
     tell_if_slow(work, Duration::from_secs(2), say).await
 }
 
+/// The end of a sentence about a name that was typed and is none: the nearest of these; empty where none is near.
+pub(crate) fn or_near<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+    near(typed, names).map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
+}
+
 /// The end of a sentence about capabilities that were typed and are none: those that may have been meant; empty where nobody can
 /// tell.
 pub(crate) fn did_you_mean(typed: &[CapabilityId], listed: &[ExposedCapability]) -> String {

@@ -1,9 +1,9 @@
 //! TLS to the host of a secret: rustls on graviola, so no C and nothing of the machine's libraries.
 //!
-//! Roots: Mozilla's list as compiled in, and the owner's own authorities, for the host that the owner named and the server where its sign-in is made. A host's own
-//! certificate may stand among those: many are made so that they are their own authority, which no verifier takes for a
-//! host's (`openssl req -x509`); then it is taken as exactly that certificate, for its name, whatever its dates. Or no roots: the one
-//! certificate whose fingerprint the owner pinned.
+//! Roots: Mozilla's list as compiled in, and the owner's own authorities, for the host that the owner named and the server
+//! where its sign-in is made. A host's own certificate may stand among those: many are made so that they are their own
+//! authority, which no verifier takes for a host's (`openssl req -x509`); then it is taken as exactly that certificate, for
+//! its name, whatever its dates. Or no roots: the one certificate whose fingerprint the owner pinned.
 //!
 //! Invariant: under a pin each connection is a full handshake, in which the host shows exactly that certificate and signs
 //! with its key. No ticket of an earlier connection stands for it.

@@ -1,4 +1,5 @@
-//! Whether the program of a source runs at all: it is asked for its version, in the sandbox of a run, until it has said it once.
+//! Whether the program of a source runs at all: it is asked for its version, in the sandbox of a run, each time that the owner tests
+//! the source.
 //!
 //! Invariants: one such run at a time; a program that is slow is called slow and nothing worse.
 //!
@@ -19,7 +20,6 @@ use uuid::Uuid;
 const WITHIN: Duration = Duration::from_secs(10);
 /// How long the owner's check waits for it: less than that check may take.
 const WAITS: Duration = Duration::from_millis(2_500);
-
 /// How long after its begin a run that nobody waited for still answers a check.
 const KEPT: Duration = Duration::from_secs(60);
 

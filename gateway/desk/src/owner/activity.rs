@@ -319,10 +319,10 @@ pub(super) async fn later_change(desk: &Desk, past: &undo::Past) -> Option<Strin
 
 /// Of the changes of a thing, the newest first, the one that is undone before `past` can be. An undo is none.
 fn first_to_undo<'r>(rows: &'r [ActivityRow], past: &str, undo: &CapabilityId) -> Option<&'r str> {
-    let mut calls = rows.iter().map(ActivityRow::call);
-    // One that failed halfway is none of the rows: what is older would seem later.
-    let at = calls.clone().position(|call| call.audit_id == past)?;
-    let first = calls.by_ref().take(at).find(|call| {
+    // One that failed halfway is none of the rows: older ones would seem later.
+    let at = rows.iter().position(|row| row.call().audit_id == past)?;
+    let mut later = rows[..at].iter().map(ActivityRow::call);
+    let first = later.find(|call| {
         let is_undo = call.capability_id.as_deref() == Some(undo.as_str());
         call.undo.is_some() && !is_undo
     });

@@ -16,7 +16,7 @@ use plexus_owner::explain::{
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId,
     TrustWindow,
-    constraint::{PathPrefix, calls_in_words, is_prefix},
+    constraint::{MAX_PARTS, PathPrefix, calls_in_words, is_prefix},
     json as strict, shell,
 };
 use plexus_sources::catalogue::Entry as CatalogueEntry;
@@ -27,9 +27,6 @@ use plexus_trust::{
 };
 use serde_json::Value;
 use std::sync::Arc;
-
-/// The rule of a grant that was revoked.
-const REVOKED: &str = "grant.revoked";
 
 pub(super) fn serve(served: Served) -> Served {
     served.with(explain)
@@ -214,8 +211,7 @@ fn flags(constraint: &Constraint, left: Option<u32>, more: Option<&str>) -> Opti
         if allow.is_empty() || field.is_empty() || field.starts_with('-') || field.contains('=') {
             return None;
         }
-        // More than a constraint takes.
-        if allow.len() + usize::from(more.is_some()) > 64 {
+        if allow.len() + usize::from(more.is_some()) > MAX_PARTS {
             return None;
         }
         for prefix in allow.iter().map(String::as_str).chain(more) {
@@ -538,7 +534,7 @@ fn ended(agent: &Agent, source: &Source, id: &CapabilityId) -> Option<(&'static 
     }
     let because = format!("it was revoked, or {} was changed", source.id);
     let is_barred = agent.tombstones.contains(id);
-    is_barred.then(|| (REVOKED, none_is_valid(&agent.id, id, &because)))
+    is_barred.then(|| ("grant.revoked", none_is_valid(&agent.id, id, &because)))
 }
 
 fn none_is_valid(agent: &AgentId, id: &CapabilityId, because: &str) -> String {

@@ -188,7 +188,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
         true => scope.map(|scope| with_offline_access(&scope)),
         false => scope,
     };
-    // What a sign-in is good for; that it can be renewed is no such thing, and some servers do not name it.
+    // It is good for the rest: that it can be renewed opens nothing, and some servers do not name it.
     let asked = scope.as_deref().map(without_offline_access);
     let asked = asked.and_then(|text| Scopes::parse(&text).ok());
     let new_scope = match (&had, &asked) {

@@ -64,7 +64,6 @@ impl Pool {
     fn know(&self, session: &Session) {
         *self.latest.borrow_mut() = Some(Rc::clone(&session.opened));
     }
-    /// The credential was replaced, or ended: the next call reads the file again and opens another session.
     /// Whether a connection that was kept may have been refused for a credential that a new code replaced; all are let go then.
     fn is_shut_out(&self, why: &plexus_mcp::Refusal) -> bool {
         let is_shut_out = matches!(why.code.as_str(), "session_expired" | "token_revoked");
@@ -74,6 +73,7 @@ impl Pool {
         is_shut_out
     }
 
+    /// The credential was replaced, or ended: the next call reads the file again and opens another session.
     fn forget(&self) {
         self.idle.borrow_mut().clear();
         *self.latest.borrow_mut() = None;
@@ -274,9 +274,7 @@ fn unheard(stop: Stop) -> Answer {
     match stop.code.as_str() {
         "session_expired" | "unknown_capability" if stop.done == Done::None => Answer::Unknown,
         "denied_by_owner" => Answer::Refused(refusal(stop)),
-        // Let in no more, or not able to ask from here: to ask again is of no use.
-        "session_expired" | "token_revoked" => Answer::Refused(refusal(stop)),
-        _ if approval::is_of_this_machine(&stop) => Answer::Refused(refusal(stop)),
+        _ if approval::is_final(&stop) => Answer::Refused(refusal(stop)),
         // It goes on all the same.
         _ if matches!(stop.exit, Exit::Waiting | Exit::Unreachable)
             || stop.done == Done::Unknown =>

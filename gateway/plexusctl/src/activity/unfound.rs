@@ -3,7 +3,10 @@
 //! Invariant: an agent or a source that is not connected, and of which nothing is recorded, is an error and no count of 0.
 
 use super::{Activity, FoundCalls, Thing, find};
-use crate::{agents, owner::Owner};
+use crate::{
+    agents,
+    owner::{Owner, or_near},
+};
 use jiff::Zoned;
 use plexus_client::{Exit, Stop, near, text};
 use plexus_owner::{
@@ -90,10 +93,7 @@ async fn recorded(owner: &mut Owner, asked: List, unknown: Stop) -> Result<(), S
 }
 
 fn unknown_source(typed: &str, sources: &[ConfiguredSource]) -> Stop {
-    let meant = match near(typed, sources.iter().map(|source| source.id.as_str())) {
-        Some(meant) => format!("; did you mean {meant}?"),
-        None => String::new(),
-    };
+    let meant = or_near(typed, sources.iter().map(|source| source.id.as_str()));
     let why = format!("no source {}{meant}", text::line(typed));
     Stop::new(Exit::Failed, "unknown_source", why).next("plexusctl sources list")
 }

@@ -213,7 +213,6 @@ async fn refuse_unknown(owner: &mut Owner, typed: &[CapabilityId]) -> Result<(),
 }
 
 /// Whether the gateway knows the agent and has given it a credential.
-/// Whether an agent has a credential.
 async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<bool, Stop> {
     let known = owner.call(&ListEnrollments {}).await?.agents;
     let mut own = known.iter().filter(|one| one.agent_id == *agent);

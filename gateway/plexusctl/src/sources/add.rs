@@ -173,16 +173,7 @@ impl Add {
                 secret::set(owner, &id, name, value).await?;
             }
             match is_whole {
-                true => {
-                    let health = answered(owner, &id).await?;
-                    // Its start is what was heard; that its program runs is asked for.
-                    let runs_program = fields(&connector.form).any(|field| field.find().is_some());
-                    let is_ok = |row: &ProbedSource| row.health.status == HealthStatus::Ok;
-                    match runs_program && health.as_ref().is_some_and(is_ok) {
-                        true => answered(owner, &id).await.map(Some),
-                        false => Ok(Some(health)),
-                    }
-                }
+                true => answered(owner, &id).await.map(Some),
                 false => Ok(None),
             }
         });
