@@ -10,7 +10,7 @@ use plexus_protocol::Digest;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
@@ -32,32 +32,29 @@ static KNOWN: LazyLock<Mutex<HashMap<Digest, Digest>>> = LazyLock::new(Mutex::de
 /// # Errors
 /// The system's; a folder that is too large, or changes while it is read.
 pub(crate) fn digest(folder: &Path) -> io::Result<Digest> {
-    let tree = tree(folder)?;
-    let key = identity(&tree);
+    let key = identity(folder)?;
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(digest) = known().get(&key).copied() {
         return Ok(digest);
     }
     let mut hasher = Sha256::new();
-    for (name, entry) in &tree {
-        let (kind, content) = match entry {
-            Entry::Folder(_) => (b'd', Digest::of(b"")),
-            Entry::Link(_, to) => (b'l', Digest::of(to.as_os_str().as_bytes())),
-            Entry::File(about) => {
-                let kind = if about.mode() & 0o111 == 0 {
-                    b'f'
-                } else {
-                    b'x'
-                };
-                (kind, programs::content(&folder.join(name))?)
+    for (name, about) in tree(folder)? {
+        let path = || folder.join(&name);
+        let (kind, content) = match about.file_type() {
+            kind if kind.is_dir() => (b'd', Digest::of(b"")),
+            kind if kind.is_symlink() => {
+                let to = fs::read_link(path())?;
+                (b'l', Digest::of(to.as_os_str().as_bytes()))
             }
+            _ if about.mode() & 0o111 == 0 => (b'f', programs::content(&path())?),
+            _ => (b'x', programs::content(&path())?),
         };
         hasher.update((name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
         hasher.update([kind]);
         hasher.update(content.0);
     }
-    if identity(&self::tree(folder)?) != key {
+    if identity(folder)? != key {
         return Err(io::Error::other("it is being written"));
     }
     let digest = Digest(hasher.finalize().into());
@@ -69,48 +66,24 @@ pub(crate) fn digest(folder: &Path) -> io::Result<Digest> {
     Ok(digest)
 }
 
-enum Entry {
-    Folder(fs::Metadata),
-    Link(fs::Metadata, PathBuf),
-    File(fs::Metadata),
-}
-
-type Tree = BTreeMap<OsString, Entry>;
-
 /// All that lies in a folder, by its path below it.
-fn tree(folder: &Path) -> io::Result<Tree> {
-    let (mut tree, mut folders, mut bytes) = (Tree::new(), vec![PathBuf::new()], 0);
-    while let Some(below) = folders.pop() {
-        for entry in fs::read_dir(folder.join(&below))? {
-            let entry = entry?;
-            let name = below.join(entry.file_name());
-            let about = entry.metadata()?;
-            bytes += about.size();
-            let entry = match about.file_type() {
-                kind if kind.is_dir() => {
-                    folders.push(name.clone());
-                    Entry::Folder(about)
-                }
-                kind if kind.is_symlink() => Entry::Link(about, fs::read_link(entry.path())?),
-                kind if kind.is_file() => Entry::File(about),
-                _ => return Err(io::Error::other("something in it is no file")),
-            };
-            tree.insert(name.into_os_string(), entry);
-            if tree.len() > MOST_ENTRIES || bytes > MOST_BYTES {
-                let why = "it holds more than 50,000 files or 512 MiB: name the folder of the server alone";
-                return Err(io::Error::other(why));
-            }
-        }
-    }
+fn tree(folder: &Path) -> io::Result<BTreeMap<OsString, fs::Metadata>> {
+    let mut tree = BTreeMap::new();
+    walk(folder, |below, name, about| {
+        tree.insert(below.join(name).into_os_string(), about.clone());
+    })?;
     Ok(tree)
 }
 
-fn identity(tree: &Tree) -> Digest {
+/// What changes with anything that lies in a folder. Each call of a source that runs it costs this, so it keeps no name:
+/// in a folder that nobody changes, the system lists names in the same order again, and another order is another key.
+fn identity(folder: &Path) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
-    for (name, entry) in tree {
-        let (Entry::Folder(about) | Entry::Link(about, _) | Entry::File(about)) = entry;
-        hasher.update((name.len() as u64).to_le_bytes());
-        hasher.update(name.as_bytes());
+    walk(folder, |below, name, about| {
+        for path in [below.as_os_str(), name] {
+            hasher.update((path.len() as u64).to_le_bytes());
+            hasher.update(path.as_bytes());
+        }
         for number in [
             about.dev(),
             about.ino(),
@@ -119,17 +92,42 @@ fn identity(tree: &Tree) -> Digest {
         ] {
             hasher.update(number.to_le_bytes());
         }
-        let times = [
+        for number in [
             about.mtime(),
             about.mtime_nsec(),
             about.ctime(),
             about.ctime_nsec(),
-        ];
-        for number in times {
+        ] {
             hasher.update(number.to_le_bytes());
         }
+    })?;
+    Ok(Digest(hasher.finalize().into()))
+}
+
+/// Gives all that lies in a folder: the path of its own folder below that one, its name, what the system says of it.
+fn walk(folder: &Path, mut each: impl FnMut(&Path, &OsStr, &fs::Metadata)) -> io::Result<()> {
+    let (mut folders, mut entries, mut bytes) = (vec![PathBuf::new()], 0, 0);
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(folder.join(&below))? {
+            let entry = entry?;
+            let (name, about) = (entry.file_name(), entry.metadata()?);
+            let kind = about.file_type();
+            if !(kind.is_dir() || kind.is_symlink() || kind.is_file()) {
+                return Err(io::Error::other("something in it is no file"));
+            }
+            entries += 1;
+            bytes += about.size();
+            if entries > MOST_ENTRIES || bytes > MOST_BYTES {
+                let why = "it holds more than 50,000 files or 512 MiB: name the folder of the server alone";
+                return Err(io::Error::other(why));
+            }
+            each(&below, &name, &about);
+            if kind.is_dir() {
+                folders.push(below.join(name));
+            }
+        }
     }
-    Digest(hasher.finalize().into())
+    Ok(())
 }
 
 #[cfg(test)]
