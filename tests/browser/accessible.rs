@@ -101,6 +101,8 @@ fn no_page_keeps_anybody_out() {
         ("/agents/{id}/arrival", none()),
         ("/connect/of", none()),
         ("/runs/{id}/said", none()),
+        ("/channels/{source}/{channel}/said", none()),
+        ("/channels/{source}/{channel}/members", none()),
         ("/changes/{id}/rows", none()),
         ("/find", none()),
         ("/runs/{id}", of(&format!("/runs/{run}"))),

@@ -523,3 +523,39 @@ fn slow_act_says_that_it_is_under_way() {
     browser.loses("#card[aria-busy=true]");
     scene.all_is_well();
 }
+
+/// A look at the same card, which has changed meanwhile, takes away nothing that is typed into its answer.
+#[test]
+fn answer_under_way_stays_over_a_look_at_its_card() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    let item = agent.must_ask(WRITE, note("Projects/a.md", "a\n"));
+    scene.open_card(&item);
+    let revision =
+        || browser.run("return document.querySelector('#card article').dataset.revision");
+    let settled = |before: &Value| {
+        until("the card as it is now", || {
+            let card = "return document.querySelector('#card article:not([data-making])') !== null";
+            (revision() != *before && browser.run(card) == true).then_some(())
+        });
+    };
+    settled(&Value::Null);
+    press(browser, "#card .longer summary");
+    for (field, text) in [
+        ("[data-narrow=path]", "Projects/only"),
+        ("[name=calls]", "3"),
+        ("#reason", "not now"),
+    ] {
+        browser.see(field).fill(text);
+    }
+    let before = revision();
+    let again = format!("/admin/api/pending/{item}/plan");
+    scene.owner().post(&again, json!({})).expect_ok();
+    settled(&before);
+    let now = browser.run(
+        "return ['[data-narrow=path]', '[name=calls]', '#reason'].map((field) => document.querySelector(`#card ${field}`).value)",
+    );
+    assert_eq!(now, json!(["Projects/only", "3", "not now"]));
+    scene.all_is_well();
+}

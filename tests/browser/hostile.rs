@@ -775,6 +775,8 @@ fn made_strings_on_every_page() {
         ("/agents/{id}/arrival", none.clone()),
         ("/connect/of", none.clone()),
         ("/runs/{id}/said", none.clone()),
+        ("/channels/{source}/{channel}/said", none.clone()),
+        ("/channels/{source}/{channel}/members", none.clone()),
         ("/changes/{id}/rows", none.clone()),
         ("/find", none),
     ]);

@@ -68,6 +68,16 @@ fn long_names_fit_and_two_windows_agree() {
             .contains("From the first window.")
             .then_some(())
     });
+    // Half a message stays while another one comes: only the parts around it are drawn anew.
+    other.see("#say").click();
+    other.press("Half a mess");
+    let id = made["output"]["channel"].as_str().expect("an id");
+    gateway
+        .cli(["channels", "say", id, "While you type."])
+        .expect_ok();
+    other.reads(".calls", "While you type.");
+    let typed = other.run("return document.getElementById('say').value");
+    assert_eq!(typed, "Half a mess");
     // A board that nothing carries offers no end of it.
     browser.go(&format!("{}{board}", scene.page()));
     browser.reads("#card", "not begun");

@@ -6,6 +6,7 @@ use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, Listener, McpClient, programs};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -312,8 +313,28 @@ fn refresh_of_an_unchanged_server_asks_nothing() {
         assert_contains(&told.all(), "--yes");
         assert_eq!(file(), before);
     }
-    refresh(&["--yes"]).expect_ok();
+    let [made, unmade] = [&["--yes", "--json"][..], &["--json"]].map(|more| {
+        let told = refresh(more);
+        serde_json::from_str::<Value>(told.expect_ok()).expect("JSON")
+    });
     assert_ne!(file(), before);
+    assert_eq!(
+        (&made["changed"], &unmade["changed"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(made["source"]["id"], NAME, "{made}");
+    assert_eq!(made["source"], unmade["source"], "{made} {unmade}");
+    let members = |told: &Value| {
+        let all = told.as_object().expect("an object");
+        all.keys().cloned().collect::<BTreeSet<_>>()
+    };
+    assert_eq!(members(&made), members(&unmade));
+    let registered = |told: &Value| {
+        let ids = told["registered"].as_array().expect("ids");
+        ids.iter().map(Value::to_string).collect::<BTreeSet<_>>()
+    };
+    assert!(!registered(&made).is_empty(), "{made}");
+    assert_eq!(registered(&made), registered(&unmade));
     assert_contains(refresh(&[]).expect_ok(), "nothing has changed");
 }
 

@@ -92,6 +92,7 @@ pub(crate) fn heading(state: &State, item: &Item) -> Heading {
         },
         created_at: item.created_at,
         expires_at: Some(item.expires_at),
+        ending: card::ending(item, state.latest),
         agent_id: Some(item.agent.clone()),
         capabilities: item.asks.iter().map(|ask| ask.capability.clone()).collect(),
         agent_purpose: item.purpose.clone(),

@@ -153,6 +153,11 @@ fn pages() -> Router<Arc<Desk>> {
         .route("/agents/{id}/give", post(agents::give))
         .route("/agents/{id}/arrival", get(agents::arrival))
         .route("/runs/{id}/said", get(runs::said))
+        .route("/channels/{source}/{channel}/said", get(channels::said))
+        .route(
+            "/channels/{source}/{channel}/members",
+            get(channels::members),
+        )
         .route("/changes/{id}/rows", get(change_sets::rows))
         .route("/lend/preview", post(lend::preview))
         .route("/lend/add", post(lend::add))

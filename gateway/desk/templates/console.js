@@ -156,7 +156,7 @@
     keep(form.shownOf, [...form.querySelectorAll(TEXT)]);
     if (form.shownOf === shownOf) bringBack();
   }
-  // What was sent is typed no more: neither here, nor where the page was left or shown anew meanwhile.
+  // What was sent is typed no more: neither here, nor where the page was left or shown anew meanwhile. What was typed since is.
   function emptied(form) {
     for (const field of [...form.querySelectorAll(HALF)].filter(isTouched)) {
       const kept = drafts.get(form.shownOf);
@@ -167,7 +167,10 @@
         twin.checked = twin.defaultChecked;
       }
     }
+    const later = [...form.sent].filter(([field, typed]) => draftOf(field) !== typed).map(([field]) => [field, draftOf(field)]);
     form.reset();
+    for (const [field, typed] of later) put(field, typed);
+    if (later.length) delete form.dataset.busy;
   }
   function bringBack() {
     const typed = drafts.get(shownOf);
@@ -408,10 +411,10 @@
     const text = await html(answer);
     if (mine !== turn) return;
     const before = open === id ? current() : null;
-    const typed = before?.querySelector('#reason')?.value;
+    const typed = [...before?.querySelectorAll(ANSWER) ?? []].filter(isTouched).map((field) => [answerOf(field), field.value]);
     const kept = before?.querySelector('[data-notice]:not([hidden])')?.textContent;
     const inside = $('card').contains(document.activeElement);
-    const on = inside && document.activeElement.id;
+    const on = inside && document.activeElement.matches(ANSWER) && answerOf(document.activeElement);
     open = shownOf = id;
     quiet();
     fill($('card'), text);
@@ -419,8 +422,9 @@
     const card = current();
     const form = card.querySelector('form');
     if (before && form) {
-      if (typed && form.reason) form.reason.value = typed;
-      if (on === 'reason') form.reason.focus();
+      const fields = new Map([...form.querySelectorAll(ANSWER)].map((field) => [answerOf(field), field]));
+      for (const [name, text] of typed) if (fields.has(name)) put(fields.get(name), text);
+      if (on) fields.get(on)?.focus();
       if ('making' in before.dataset && !('making' in card.dataset)) say('It is now clear what the request would do.');
     }
     if (inside && !$('card').contains(document.activeElement)) card.querySelector('h2').focus();
@@ -438,6 +442,11 @@
     bringBack();
     return true;
   }
+
+  // What the owner types into a card's answer stays over a look at the same card: what answers, what narrows, and why not. How
+  // long it is allowed for is chosen anew.
+  const ANSWER = '#reason, [data-value]:not([multiple]), [data-narrow], [name=calls]';
+  const answerOf = (field) => `${field.id} ${field.dataset.value ?? field.dataset.narrow ?? field.name}`;
 
   // A form has a place of its own for what is said of it: at its buttons, where it came with none.
   function notice(part, text, stays) {
@@ -1087,8 +1096,8 @@
   }
 
   // Shows the page of an act again, or the one that it leads to, unless it was left meanwhile. Shown anew, it would have lost a
-  // sign-in that is waited for, and what was looked at.
-  const STEP = '[data-awaits], [data-previewed] > *, [data-steps][data-busy]';
+  // sign-in that is waited for, and what was looked at; and one that is drawn anew by its parts keeps the rest.
+  const STEP = '[data-awaits], [data-previewed] > *, [data-steps][data-busy], [data-parts]';
   async function afresh(mine, to) {
     if (mine !== at || (!to && mine === shownOf && $('card').querySelector(STEP))) return renewSoon();
     await (to ? go(to) : mine ? page(mine) : route());
@@ -1260,6 +1269,7 @@
     if ('busy' in place.dataset) return;
     place.dataset.busy = '';
     place.shownOf = shownOf;
+    place.sent = new Map([...place.querySelectorAll(HALF)].map((field) => [field, draftOf(field)]));
     for (const old of (place.closest('article') || place).querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
     try { await working(button, work); } catch (error) {
       if (error.message === 'signed out') keepLeft(place);

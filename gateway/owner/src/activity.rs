@@ -151,9 +151,12 @@ pub struct ActivityCall {
     /// What it is for, in the agent's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_purpose: Option<String>,
-    /// What the owner said of it: whether it happened.
+    /// What the owner said of it: whether it happened, or a part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub happened: Option<bool>,
+    /// Whether only a part of it did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_part: bool,
     /// How large its output was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,

@@ -81,6 +81,10 @@ pub struct Heading {
     /// When it lapses; none: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// How it ended or was decided, as the rest of a sentence about the request; none: it waits, or the gateway is
+    /// older than this member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
     /// Who asks; none: a source changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<AgentId>,

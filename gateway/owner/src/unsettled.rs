@@ -35,11 +35,15 @@ pub struct UnsettledRow {
 
 /// Says whether one happened.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Settle {
     /// The event of its intent.
     pub id: String,
-    /// Whether it did.
+    /// Whether it did, or a part of it.
     pub happened: bool,
+    /// Whether only a part of it did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_part: bool,
 }
 
 /// It is on record; the same call is blocked no more.
@@ -50,8 +54,11 @@ pub struct Settlement {
     pub ok: Done,
     /// The event of its intent.
     pub intent: AuditId,
-    /// Whether it happened.
+    /// Whether it happened, or a part of it.
     pub happened: bool,
+    /// Whether only a part of it did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_part: bool,
     /// The event of this.
     pub audit_id: String,
 }

@@ -163,7 +163,12 @@ impl FoundCalls {
             out.push_str(&format!("(of {id}, as {} names it)\n", thing.source));
         }
         let none = self.similar.as_ref().map(|similar| match &similar[..] {
-            [] => "\nnothing that fits is recorded under exactly this name".to_owned(),
+            [] if self.thing.is_some() => {
+                "\nnothing that fits is recorded under exactly this name".to_owned()
+            }
+            [] => "\nnothing that fits is recorded under exactly this name; a source names a file by its path below \
+                   its own folder, such as Projects/Plexus.md: plexusctl activity shows the names"
+                .to_owned(),
             names => format!(
                 "\nnothing that fits is recorded under exactly this name; recorded names like it: {}",
                 text::line(&names.join(", "))
@@ -282,6 +287,28 @@ mod tests {
             let path = plexus_owner::write(&page).path;
             assert_eq!(path, format!("/activity?{asked}"));
         }
+    }
+
+    #[test]
+    fn name_without_calls_says_how_a_source_names_things() {
+        let told = |thing: Option<&str>, similar: &[&str]| {
+            let found = FoundCalls {
+                thing: thing.map(|id| Thing {
+                    source: SourceId::parse("vault").unwrap(),
+                    id: id.to_owned(),
+                }),
+                similar: Some(similar.iter().map(|name| (*name).to_owned()).collect()),
+                ..FoundCalls::default()
+            };
+            found.text(&now())
+        };
+        let hint = "by its path below its own folder";
+        assert!(told(None, &[]).contains(hint), "{}", told(None, &[]));
+        let named = told(Some("a/b.md"), &[]);
+        assert!(named.contains("(of a/b.md, as vault names it)"), "{named}");
+        assert!(!named.contains(hint), "{named}");
+        let near = told(None, &["a/bb.md"]);
+        assert!(near.contains("names like it: a/bb.md"), "{near}");
     }
 
     #[test]

@@ -243,7 +243,7 @@ async fn card_of(owner: &mut Owner, id: &PendingId) -> Result<Item, Stop> {
     match owner.call(&Show { id: id.to_string() }).await {
         Ok(card) if card.heading.state == State::Pending => Ok(card),
         Ok(card) => {
-            let why = decide::ended(&card.heading, span::now());
+            let why = decide::ended(&card.heading);
             Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next("plexusctl approvals list"))
         }
         Err(stop) => Err(decide::gone(stop)),

@@ -15,7 +15,7 @@ use crate::{
 use clap::{Args, ValueEnum};
 use plexus_client::{Exit, Stop, out, shell, span, text};
 use plexus_owner::agents::{
-    Connect as ConnectCall, Connected, EnrollingAgent, Enrollment, ListEnrollments, NestedAgent,
+    Connect as ConnectCall, Connected, EnrollingAgent, ListEnrollments, NestedAgent,
     RefusedStanding,
 };
 use plexus_owner::{grants::List, pending};
@@ -82,7 +82,11 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         return Err(Stop::usage("--dry-run belongs to --here"));
     }
     let asked = connect.asked()?;
-    let ended = EarlierAccess::of(&mut desk.open().await?, &connect.named()?).await?;
+    let (mut owner, agent) = (desk.open().await?, connect.named()?);
+    let status = status_of(&mut owner, &agent).await?;
+    let ended = EarlierAccess::of(&mut owner, &agent, status).await?;
+    // No connection is open while a person is asked.
+    drop(owner);
     if let Some(ended) = &ended
         && desk.can_ask()
         && !desk.caller.sworn
@@ -112,6 +116,13 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
     })
 }
 
+/// How the gateway knows an agent; none: it does not.
+async fn status_of(owner: &mut Owner, agent: &AgentId) -> Result<Option<EnrollmentStatus>, Stop> {
+    let known = owner.call(&ListEnrollments {}).await?.agents;
+    let own = known.iter().find(|one| one.agent_id == *agent);
+    Ok(own.map(|one| one.status))
+}
+
 /// What an agent that was connected has, which ends when it is connected anew.
 struct EarlierAccess {
     agent: AgentId,
@@ -121,11 +132,12 @@ struct EarlierAccess {
 
 impl EarlierAccess {
     /// None: it is not connected, or was revoked.
-    async fn of(owner: &mut Owner, agent: &AgentId) -> Result<Option<Self>, Stop> {
-        let known = owner.call(&ListEnrollments {}).await?.agents;
-        let is_it =
-            |one: &Enrollment| one.agent_id == *agent && one.status != EnrollmentStatus::Revoked;
-        if !known.iter().any(is_it) {
+    async fn of(
+        owner: &mut Owner,
+        agent: &AgentId,
+        status: Option<EnrollmentStatus>,
+    ) -> Result<Option<Self>, Stop> {
+        if matches!(status, None | Some(EnrollmentStatus::Revoked)) {
             return Ok(None);
         }
         let grants = owner.call(&List {}).await?.grants.into_iter();

@@ -8,9 +8,9 @@ pub(crate) mod surface;
 pub(crate) use install::servers;
 
 use crate::{
-    owner::{Desk, UNREADABLE, patiently},
+    owner::{Desk, Owner, UNREADABLE, patiently},
     prompt,
-    sources::{confirm_removal, from_file, from_stdin},
+    sources::{confirm_removal, from_file, from_stdin, there},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -23,8 +23,10 @@ use plexus_owner::{
         InstalledExtension, List, Preview, Refresh, Remove, ServerDraft,
     },
     python::{VirtualEnvironment, is_python, named_modules, started_with},
+    sources::AddResult,
 };
 use plexus_protocol::SourceId;
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -239,7 +241,11 @@ async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit,
         // One that cannot be a read is shown with the reason.
         && refresh.reads.as_ref().is_none_or(|reads| *reads == seen.server.reads)
     {
-        return desk.show(&seen, || {
+        let refreshed = Refreshed {
+            result: as_agreed(&mut owner, name).await?,
+            changed: false,
+        };
+        return desk.show(&refreshed, || {
             format!("nothing has changed: {name} is what you agreed to")
         });
     }
@@ -254,7 +260,7 @@ async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit,
     };
     let adding = owner.call_within(&add, LOOK);
     let reply = patiently("it is added, and compared with what you saw…", adding).await?;
-    desk.show(&reply, || {
+    let told = || {
         let tools: Vec<_> = match &reply {
             InstallResult::Server(added) => added
                 .registered
@@ -274,6 +280,40 @@ async fn agree(desk: &Desk, draft: Draft, yes: bool, what: &str) -> Result<Exit,
             "{shown}{name} serves; agents may ask for:\n{}",
             tools.join("\n")
         )
+    };
+    match &add.draft {
+        Draft::Refresh(_) => {
+            let result = &reply;
+            desk.show(
+                &Refreshed {
+                    result,
+                    changed: true,
+                },
+                told,
+            )
+        }
+        Draft::Server(_) | Draft::Manifest(_) => desk.show(&reply, told),
+    }
+}
+
+/// What a comparison came to, in one shape whether or not something had changed.
+#[derive(Serialize)]
+struct Refreshed<T> {
+    #[serde(flatten)]
+    result: T,
+    changed: bool,
+}
+
+/// A server that is as it was agreed to, as it would be answered were it added now.
+async fn as_agreed(owner: &mut Owner, name: &SourceId) -> Result<AddResult, Stop> {
+    let all = owner.call(&List {}).await?;
+    let mut rows = all.extensions.into_iter();
+    let row = rows.find(|row| row.name == name.as_str());
+    Ok(AddResult {
+        ok: Done,
+        source: there(owner, name).await?.source,
+        registered: row.map_or_else(Vec::new, |row| row.capabilities),
+        revision: all.revision,
     })
 }
 

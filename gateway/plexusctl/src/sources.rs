@@ -239,7 +239,7 @@ async fn known(owner: &mut Owner, reply: &EndResult, source: &SourceId) -> Resul
 }
 
 /// The source as it is configured.
-async fn there(owner: &mut Owner, source: &SourceId) -> Result<SourceRow, Stop> {
+pub(crate) async fn there(owner: &mut Owner, source: &SourceId) -> Result<SourceRow, Stop> {
     let sources = owner.call(&List {}).await?.sources;
     if let Some(found) = sources.iter().find(|row| row.source.id == *source) {
         return Ok(found.clone());

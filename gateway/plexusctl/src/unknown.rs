@@ -38,13 +38,16 @@ enum Act {
     },
 }
 
-/// One of the two.
+/// One of the three.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Resolution {
     /// The call happened
     #[arg(long)]
     happened: bool,
+    /// A part of the call happened: some of its files, or a part of what its program does
+    #[arg(long)]
+    in_part: bool,
     /// The call did not happen
     #[arg(long)]
     did_not: bool,
@@ -66,13 +69,19 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
             desk.ask_for_person::<Settle>()?;
             let settle = Settle {
                 id: event.to_string(),
-                happened: which.happened,
+                happened: which.happened || which.in_part,
+                in_part: which.in_part,
             };
             let reply = desk.open().await?.call(&settle).await?;
             desk.show(&reply, || {
-                let said = match reply.happened {
-                    true => "it happened; the agent is notified if you had approved this call",
-                    false => "it did not happen; the agent may ask for it again",
+                let said = match (reply.happened, reply.in_part) {
+                    (true, false) => {
+                        "it happened; the agent is notified if you had approved this call"
+                    }
+                    (true, true) => {
+                        "a part of it happened; it counts as a call that failed, and the agent may ask for it again"
+                    }
+                    (false, _) => "it did not happen; the agent may ask for it again",
                 };
                 format!("recorded: {said}")
             })
@@ -159,6 +168,9 @@ fn one(row: &UnsettledRow, sources: &[SourceRow], made: &[ChangeSetRow], now: Ti
         "  it happened:        plexusctl unknown settle {id} --happened"
     ));
     lines.push(format!(
+        "  a part of it did:   plexusctl unknown settle {id} --in-part"
+    ));
+    lines.push(format!(
         "  it did not happen:  plexusctl unknown settle {id} --did-not"
     ));
     lines.push(format!(
@@ -228,6 +240,7 @@ mod tests {
              now: sha256sum '/home/me/my notes/to\\u{202e}day.md'\n    \
              still the same: it did not happen\n  \
              it happened:        plexusctl unknown settle evt_1 --happened\n  \
+             a part of it did:   plexusctl unknown settle evt_1 --in-part\n  \
              it did not happen:  plexusctl unknown settle evt_1 --did-not\n  \
              until then cc cannot run workspace.write with this input again (SHA-256 abababababab…)"
         );

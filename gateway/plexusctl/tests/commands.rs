@@ -933,6 +933,11 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
             json!({"happened": true}),
         ),
         (
+            &["unknown", "settle", EVENT, "--in-part"],
+            format!("/admin/api/unsettled/{EVENT}"),
+            json!({"happened": true, "inPart": true}),
+        ),
+        (
             &["approvals", "plan", ITEM],
             format!("/admin/api/pending/{ITEM}/plan"),
             json!({}),
@@ -953,7 +958,7 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
     assert_eq!(
         place.owner(&["unknown", "settle", EVENT]).code,
         64,
-        "which of the two is said, not assumed"
+        "which of the three is said, not assumed"
     );
 }
 

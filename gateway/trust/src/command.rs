@@ -179,8 +179,10 @@ pub enum Command {
         agent: AgentId,
         /// The event of its intent.
         intent: AuditId,
-        /// Whether it happened.
+        /// Whether it happened, or a part of it.
         happened: bool,
+        /// Whether only a part of it happened.
+        in_part: bool,
     },
 
     /// Records that an effect of the owner's own is about to happen. It stands on no grant: the owner saw its plan.

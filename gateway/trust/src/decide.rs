@@ -84,7 +84,8 @@ pub fn decide(
             agent,
             intent,
             happened,
-        } => draft.settle_unknown(agent, intent, *happened),
+            in_part,
+        } => draft.settle_unknown(agent, intent, (*happened, *in_part)),
         Command::Launch => draft.launch(),
         Command::SourceSeen(seen) => draft.source_seen(seen),
         Command::PlanReady {

@@ -271,7 +271,13 @@ pub enum Fact {
     #[serde(rename = "sweep")]
     Swept { forgotten: usize },
     #[serde(rename = "unknown.settle")]
-    Settled { intent: AuditId, happened: bool },
+    Settled {
+        intent: AuditId,
+        happened: bool,
+        /// Of what happened: only a part of it did.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_part: bool,
+    },
     #[serde(rename = "call.read")]
     Read(CallFact),
     #[serde(rename = "call.intent")]

@@ -118,6 +118,8 @@ fn requests(house: &House, reader: &mut Reader, agent: &Agent) -> String {
         &format!("pending/{item}"),
         json!({"action": "deny", "reason": "not now"}),
     );
+    let denied = reader.get(&format!("pending/{item}"));
+    assert_eq!(denied["ending"], "was denied: not now");
     let input = note("yes.txt", "yes\n");
     let asked = json!({"id": WRITE, "input": input, "onApproval": "run", "purpose": "a story"});
     let refused = agent.invoke_body(asked).json();

@@ -6,9 +6,9 @@ use crate::{
     approvals::store::{Approvals, Planned},
     refusal,
 };
-use plexus_protocol::{Digest, SourceId, body::Narration, json};
+use plexus_protocol::{Digest, SourceId, Timestamp, body::Narration, json};
 use plexus_sources::{catalogue::Catalogue, narration};
-use plexus_trust::{Ask, Difference, Item, ItemState, Plan, State};
+use plexus_trust::{Approval, Ask, Difference, Item, ItemState, Plan, State};
 use serde_json::{Map, Value, json as object};
 
 /// Why a card has no preview of a call that was decided.
@@ -24,6 +24,9 @@ pub fn heading(state: &State, item: &Item) -> Map<String, Value> {
     put("state", object!(item.wire_state(state.latest)));
     put("createdAt", object!(item.created_at));
     put("expiresAt", object!(item.expires_at));
+    if let Some(ending) = ending(item, state.latest) {
+        put("ending", object!(ending));
+    }
     put("agentId", object!(item.agent));
     put(
         "capabilities",
@@ -45,6 +48,29 @@ pub fn kind(item: &Item) -> &'static str {
         Some(_) => "register",
         None => "grant",
     }
+}
+
+/// How an item ended, or its request was decided, as the rest of a sentence about it; none: it waits.
+#[must_use]
+pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
+    let undecided = item.asks.iter().all(|ask| ask.approval == Approval::Open);
+    Some(match &item.state {
+        ItemState::Pending if now < item.expires_at => return None,
+        ItemState::Pending | ItemState::Lapsed if undecided => format!(
+            "lapsed undecided at {}: nothing was done; the agent has to ask again",
+            item.expires_at
+        ),
+        ItemState::Pending | ItemState::Lapsed => format!(
+            "was approved, and its approval lapsed at {}; the agent has to ask again",
+            item.expires_at
+        ),
+        ItemState::Approved { at } => format!("was approved at {at}"),
+        ItemState::Consumed => "was approved, and is being done".to_owned(),
+        ItemState::Over { .. } => "was approved, and its call has ended".to_owned(),
+        ItemState::Denied { reason: None } => "was denied".to_owned(),
+        ItemState::Denied { reason: Some(why) } => format!("was denied: {why}"),
+        ItemState::Void { why } => format!("is void: {why}"),
+    })
 }
 
 /// How an item's asks are told to the owner.
@@ -283,5 +309,60 @@ fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => members.into_iter().filter(|(_, v)| !v.is_null()).collect(),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::{AgentId, PendingId, SessionId};
+    use plexus_trust::OnApproval;
+
+    #[test]
+    fn ending_of_an_item_is_named() {
+        let mut item = Item {
+            id: PendingId::fresh(),
+            agent: AgentId::parse("a").unwrap(),
+            session: SessionId::fresh(),
+            agent_epoch: None,
+            created_at: Timestamp(0),
+            expires_at: Timestamp(1_767_312_000_000),
+            asks: Vec::new(),
+            purpose: None,
+            on_approval: OnApproval::Run,
+            register: None,
+            client: (None, None),
+            revision: 0,
+            state: ItemState::Pending,
+        };
+        let at = item.expires_at;
+        assert_eq!(ending(&item, Timestamp(at.0 - 1)), None);
+        for (state, said) in [
+            (
+                ItemState::Pending,
+                "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
+            ),
+            (
+                ItemState::Lapsed,
+                "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
+            ),
+            (ItemState::Approved { at }, "was approved at 2026-01-02"),
+            (
+                ItemState::Denied {
+                    reason: Some("no".into()),
+                },
+                "was denied: no",
+            ),
+            (
+                ItemState::Void {
+                    why: "withdrawn".into(),
+                },
+                "is void: withdrawn",
+            ),
+        ] {
+            item.state = state;
+            let ended = ending(&item, at).unwrap();
+            assert!(ended.starts_with(said), "{ended}");
+        }
     }
 }

@@ -140,12 +140,35 @@ struct ChannelPage {
     name: Option<ForeignText>,
     id: ForeignText,
     source: String,
+    /// Where its parts are drawn anew.
+    path: String,
     say: String,
     keys: Option<(bool, &'static str)>,
     members: Vec<MemberRow>,
     more_members: bool,
     messages: Vec<MessageRow>,
     earlier: bool,
+}
+
+/// What was said last, as a part of the page.
+#[derive(Template)]
+#[template(path = "channel_said.html")]
+struct SaidPart {
+    id: ForeignText,
+    source: String,
+    messages: Vec<MessageRow>,
+    earlier: bool,
+}
+
+/// Who is in it, with how far its keys can be relied on, as a part of the page.
+#[derive(Template)]
+#[template(path = "channel_members.html")]
+struct MembersPart {
+    id: ForeignText,
+    source: String,
+    keys: Option<(bool, &'static str)>,
+    members: Vec<MemberRow>,
+    more_members: bool,
 }
 
 struct MemberRow {
@@ -162,29 +185,74 @@ struct MessageRow {
     unreadable: bool,
 }
 
-/// One channel.
+/// The channel of an address.
+type Address = Path<(SourceId, String)>;
+
+/// One channel. Its parts are drawn anew without the list of all, which alone has its name.
 pub(super) async fn show(
     State(desk): State<Arc<Desk>>,
-    Path((source, channel)): Path<(SourceId, String)>,
+    Path((source, channel)): Address,
 ) -> Result<Response, Refused> {
-    let asked = ListMembers {
+    let (said, members, row) = tokio::join!(
+        SaidPart::of(&desk, &source, &channel),
+        MembersPart::of(&desk, &source, &channel),
+        channels::row(&desk, &source, &channel)
+    );
+    let (said, members) = (said?, members?);
+    let say = Say {
         source: source.clone(),
         channel: channel.clone(),
+        text: String::new(),
     };
-    let members = channels::members(desk.clone(), Reading, asked);
-    let asked = Read {
-        source: source.clone(),
-        channel: channel.clone(),
-        after: None,
-        before: None,
-        limit: Some(MESSAGES),
+    let page = ChannelPage {
+        name: row
+            .and_then(|row| row.name)
+            .map(|name| ForeignText::short(&name, 120)),
+        path: path(&source, &channel),
+        say: plexus_owner::write(&say).path,
+        id: said.id,
+        source: said.source,
+        keys: members.keys,
+        members: members.members,
+        more_members: members.more_members,
+        messages: said.messages,
+        earlier: said.earlier,
     };
-    let messages = channels::messages(desk.clone(), Reading, asked);
-    let row = channels::row(&desk, &source, &channel);
-    let (members, messages, row) = tokio::join!(members, messages, row);
-    let (members, messages) = (members?, messages?);
-    let now = desk.clock.now();
-    let made = blocking(move || {
+    let made = blocking(move || page.render()).await?;
+    shell::made(&desk, made)
+}
+
+/// What was said last in a channel, for its page.
+pub(super) async fn said(
+    State(desk): State<Arc<Desk>>,
+    Path((source, channel)): Address,
+) -> Result<Response, Refused> {
+    let said = SaidPart::of(&desk, &source, &channel).await?;
+    let made = blocking(move || said.render()).await?;
+    shell::made(&desk, made)
+}
+
+/// The members of a channel, for its page.
+pub(super) async fn members(
+    State(desk): State<Arc<Desk>>,
+    Path((source, channel)): Address,
+) -> Result<Response, Refused> {
+    let members = MembersPart::of(&desk, &source, &channel).await?;
+    let made = blocking(move || members.render()).await?;
+    shell::made(&desk, made)
+}
+
+impl SaidPart {
+    async fn of(desk: &Arc<Desk>, source: &SourceId, channel: &str) -> Result<Self, Refused> {
+        let asked = Read {
+            source: source.clone(),
+            channel: channel.to_owned(),
+            after: None,
+            before: None,
+            limit: Some(MESSAGES),
+        };
+        let messages = channels::messages(desk.clone(), Reading, asked).await?;
+        let now = desk.clock.now();
         let rows = messages.messages.iter();
         let mut shown: Vec<_> = rows.map(|message| MessageRow::of(message, now)).collect();
         let mut left = ROOM;
@@ -195,33 +263,31 @@ pub(super) async fn show(
         let fits = shown.iter().rev().take_while(is_shown).count().max(1);
         let beyond = shown.len().saturating_sub(fits);
         shown.drain(..beyond);
-        let say = Say {
-            source: source.clone(),
-            channel: channel.clone(),
-            text: String::new(),
-        };
-        ChannelPage {
-            name: row
-                .and_then(|row| row.name)
-                .map(|name| ForeignText::short(&name, 120)),
-            id: ForeignText::short(&channel, 120),
-            say: plexus_owner::write(&say).path,
+        Ok(Self {
+            id: ForeignText::short(channel, 120),
             source: source.to_string(),
-            keys: members.keys.as_ref().map(|of| keys(of.state)),
-            members: members
-                .members
-                .iter()
-                .take(LISTED)
-                .map(MemberRow::of)
-                .collect(),
-            more_members: members.more || members.members.len() > LISTED,
             messages: shown,
             earlier: messages.more || beyond > 0,
-        }
-        .render()
-    })
-    .await?;
-    shell::made(&desk, made)
+        })
+    }
+}
+
+impl MembersPart {
+    async fn of(desk: &Arc<Desk>, source: &SourceId, channel: &str) -> Result<Self, Refused> {
+        let asked = ListMembers {
+            source: source.clone(),
+            channel: channel.to_owned(),
+        };
+        let members = channels::members(desk.clone(), Reading, asked).await?;
+        let all = members.members.iter();
+        Ok(Self {
+            id: ForeignText::short(channel, 120),
+            source: source.to_string(),
+            keys: members.keys.as_ref().map(|of| keys(of.state)),
+            members: all.take(LISTED).map(MemberRow::of).collect(),
+            more_members: members.more || members.members.len() > LISTED,
+        })
+    }
 }
 
 impl MemberRow {

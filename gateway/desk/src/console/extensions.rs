@@ -103,6 +103,7 @@ pub(super) struct ServerForm {
     code: String,
     #[serde(default)]
     hosts: String,
+    ca: Option<String>,
     #[serde(default)]
     environment: String,
     #[serde(default)]
@@ -167,7 +168,7 @@ impl Form for ServerForm {
             code: lines(&self.code),
             hosts: lines(&self.hosts),
             sign_in: self.sign_in,
-            ca: None,
+            ca: self.ca,
             reads: self.reads,
         };
         Ok(Add {
@@ -185,6 +186,7 @@ impl Form for ServerForm {
             ("code", lines(&self.code)),
             ("folders", lines(&self.folders)),
             ("hosts", lines(&self.hosts)),
+            ("ca", one(&self.ca)),
         ]
     }
 

@@ -33,24 +33,24 @@ struct Page<'s> {
     since: Moment,
     ends: Option<Moment>,
     /// How it was decided, where it waits no longer.
-    verdict: Option<String>,
+    verdict: Option<ForeignText>,
 }
 
 /// The page of an item's card; none of one that has a page of another form.
 pub(super) fn of_item(item: &Item, now: Timestamp) -> Option<String> {
     let sheet = sheet_of(item)?;
-    let verdict = match sheet.state {
-        State::Pending => None,
-        State::Approved => Some("Approved"),
-        State::Denied => Some("Denied"),
-        State::Expired => Some("It was not decided in time"),
+    let ending = item.heading.ending.as_deref();
+    let verdict = match (sheet.state, ending) {
+        (State::Pending, _) => None,
+        (_, Some(ending)) => Some(format!("It {ending}.")),
+        (state, None) => Some(format!("It is {}.", state.as_str())),
     };
     // An item of the machine has a revision of its own, which no act on a proposal changes.
     let revision = match &item.card {
         Card::Register(_) => 0,
         _ => revision(sheet.digest),
     };
-    page(&sheet, revision, verdict.map(str::to_owned), now).ok()
+    page(&sheet, revision, verdict, now).ok()
 }
 
 /// The page of a card; `verdict` says how it was decided, where it waits no longer.
@@ -69,7 +69,7 @@ pub(super) fn page(
         },
         since: Moment::ago(sheet.since, now),
         ends: sheet.ends.map(|ends| Moment::left(ends, now)),
-        verdict,
+        verdict: verdict.as_deref().map(ForeignText::line),
     };
     page.render()
 }
@@ -277,6 +277,23 @@ mod tests {
         assert!(without.contains("name=\"reads\""), "{without}");
         assert!(!with.contains("name=\"reads\""), "{with}");
         assert!(with.contains("none can be classed as a read"), "{with}");
+    }
+
+    #[test]
+    fn decided_card_says_how_it_ended() {
+        let item = |ending: Option<&str>| -> Item {
+            let mut card = json!({"pendingId": "pend_00000000-0000-4000-8000-000000000001", "kind": "register",
+                "state": "expired", "createdAt": "2026-01-01T00:00:00.000Z", "capabilities": [], "agentId": "a",
+                "register": {"source": "s", "label": "", "sections": []}, "choices": [], "ifApproved": ""});
+            if let Some(ending) = ending {
+                card["ending"] = ending.into();
+            }
+            serde_json::from_value(card).unwrap()
+        };
+        let page = |ending| of_item(&item(ending), Timestamp(0)).unwrap();
+        let (said, unsaid) = (page(Some("is void: <withdrawn>")), page(None));
+        assert!(said.contains("It is void: &#60;withdrawn&#62;."), "{said}");
+        assert!(unsaid.contains("It is expired."), "{unsaid}");
     }
 
     /// In every place of a card that is another's, there is text and no markup.

@@ -37,11 +37,11 @@ pub(super) struct OwnClient {
 }
 
 impl OwnClient {
-    fn begin(self, name: SourceId, url: Option<String>) -> Begin {
+    fn begin(self, name: SourceId, url: Option<String>, ca: Option<String>) -> Begin {
         Begin {
             name,
             url,
-            ca: None,
+            ca,
             issuer: None,
             client_id: self.client_id,
             client_secret: self.client_secret,
@@ -101,7 +101,7 @@ pub(super) async fn wanted(
         return Ok(None);
     }
     let acting = narrowing.wider(desk).await?;
-    let begin = client.begin(server.name.clone(), server.url.clone());
+    let begin = client.begin(server.name.clone(), server.url.clone(), server.ca.clone());
     let begun = sign_ins::begin(desk.clone(), acting, begin).await?;
     let part = |begun| SignInPart::of(server.name.to_string(), begun, "preview").render();
     Ok(begun.sign_in.map(part))
@@ -123,7 +123,7 @@ async fn begin(
     let client: OwnClient = sent(request).await?;
     let name = SourceId::parse(&id).map_err(|_| super::gone())?;
     let acting = narrowing.wider(&desk).await?;
-    let begin = client.begin(name, None);
+    let begin = client.begin(name, None, None);
     let begun = sign_ins::begin(desk.clone(), acting, begin).await?.sign_in;
     let begun = begun.ok_or_else(|| Refused::malformed("The server asks for no sign-in."))?;
     shell::made(&desk, SignInPart::of(id, begun, "add").render())

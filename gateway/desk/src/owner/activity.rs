@@ -138,6 +138,8 @@ struct Detail<'e> {
     result: Option<OutcomeKind>,
     #[serde(default)]
     happened: Option<bool>,
+    #[serde(default)]
+    in_part: bool,
     /// A note's own members.
     #[serde(borrow, default)]
     about: Option<&'e RawValue>,
@@ -468,6 +470,7 @@ fn told(
         pending_id: text(&detail.item),
         agent_purpose: text(&detail.agent_purpose),
         happened: detail.happened,
+        in_part: detail.in_part,
         output_bytes: detail.output_bytes,
         basis: entry.basis(),
         touched_count,

@@ -318,7 +318,11 @@ pub(crate) async fn subset(
         .ok()
         .and_then(|id| state.agent(&id));
     let selected = agent.map_or_else(Vec::new, |a| match a.selected.is_empty() {
-        true => a.grants.keys().cloned().collect(),
+        true => {
+            let held = a.grants.values();
+            let held = held.filter(|grant| !state.has_ended(grant, desk.clock.now()));
+            held.map(|grant| grant.capability.clone()).collect()
+        }
         false => a.selected.iter().cloned().collect(),
     });
     let standing: Vec<CapabilityId> =

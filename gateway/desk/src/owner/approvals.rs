@@ -15,7 +15,7 @@ use crate::{
     table::{Reading, Served},
 };
 use bytes::Bytes;
-use plexus_calls::approvals::{change, planner, run};
+use plexus_calls::approvals::{card, change, planner, run};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
     Done,
@@ -24,9 +24,9 @@ use plexus_owner::{
         Show,
     },
 };
-use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, Timestamp};
+use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, PendingId};
 use plexus_sources::narration;
-use plexus_trust::{Approval, Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
+use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
 use std::{collections::BTreeMap, sync::Arc};
 
 pub(super) fn serve(served: Served) -> Served {
@@ -434,7 +434,7 @@ fn none_waits(desk: &Desk, id: &str) -> Refused {
     let state = desk.ledger.snapshot();
     let kept = PendingId::parse(id).ok();
     let kept = kept.and_then(|id| state.item(&id));
-    let ended = kept.and_then(|item| ending(item, state.time(desk.clock.now())));
+    let ended = kept.and_then(|item| card::ending(item, state.time(desk.clock.now())));
     let why = match ended {
         Some(ending) => format!("the request {id} {ending}"),
         None => format!("no request '{}' waits", narration::cut(id, 80)),
@@ -442,32 +442,10 @@ fn none_waits(desk: &Desk, id: &str) -> Refused {
     Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"))
 }
 
-/// How an item ended; none: it waits.
-fn ending(item: &Item, now: Timestamp) -> Option<String> {
-    let undecided = item.asks.iter().all(|ask| ask.approval == Approval::Open);
-    Some(match &item.state {
-        ItemState::Pending if now < item.expires_at => return None,
-        ItemState::Pending | ItemState::Lapsed if undecided => format!(
-            "lapsed undecided at {}: nothing was done; the agent has to ask again",
-            item.expires_at
-        ),
-        ItemState::Pending | ItemState::Lapsed => format!(
-            "was approved, and its approval lapsed at {}; the agent has to ask again",
-            item.expires_at
-        ),
-        ItemState::Approved { at } => format!("was approved at {at}"),
-        ItemState::Consumed => "was approved, and is being done".to_owned(),
-        ItemState::Over { .. } => "was approved, and its call has ended".to_owned(),
-        ItemState::Denied { reason: None } => "was denied".to_owned(),
-        ItemState::Denied { reason: Some(why) } => format!("was denied: {why}"),
-        ItemState::Void { why } => format!("is void: {why}"),
-    })
-}
-
 fn named_item(desk: &Desk, refused: Refused, item: &PendingId) -> Refused {
     // One that waits is refused for something else, such as a source that is off.
     let state = desk.ledger.snapshot();
-    let waits = |item: &Item| ending(item, state.time(desk.clock.now())).is_none();
+    let waits = |item: &Item| card::ending(item, state.time(desk.clock.now())).is_none();
     let waits = state.item(item).is_some_and(|item| waits(item));
     if refused.code() == ErrorCode::UnknownCapability && !waits {
         none_waits(desk, item.as_str())
@@ -479,56 +457,6 @@ fn named_item(desk: &Desk, refused: Refused, item: &PendingId) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plexus_protocol::{AgentId, SessionId};
-    use plexus_trust::OnApproval;
-
-    #[test]
-    fn ending_of_an_item_is_named() {
-        let mut item = Item {
-            id: PendingId::fresh(),
-            agent: AgentId::parse("a").unwrap(),
-            session: SessionId::fresh(),
-            agent_epoch: None,
-            created_at: Timestamp(0),
-            expires_at: Timestamp(1_767_312_000_000),
-            asks: Vec::new(),
-            purpose: None,
-            on_approval: OnApproval::Run,
-            register: None,
-            client: (None, None),
-            revision: 0,
-            state: ItemState::Pending,
-        };
-        let at = item.expires_at;
-        assert_eq!(ending(&item, Timestamp(at.0 - 1)), None);
-        for (state, said) in [
-            (
-                ItemState::Pending,
-                "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
-            ),
-            (
-                ItemState::Lapsed,
-                "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
-            ),
-            (ItemState::Approved { at }, "was approved at 2026-01-02"),
-            (
-                ItemState::Denied {
-                    reason: Some("no".into()),
-                },
-                "was denied: no",
-            ),
-            (
-                ItemState::Void {
-                    why: "withdrawn".into(),
-                },
-                "is void: withdrawn",
-            ),
-        ] {
-            item.state = state;
-            let ended = ending(&item, at).unwrap();
-            assert!(ended.starts_with(said), "{ended}");
-        }
-    }
 
     #[test]
     fn an_effect_names_the_card_that_is_shown() {

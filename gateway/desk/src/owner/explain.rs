@@ -3,6 +3,8 @@
 //! The machine itself is asked, on a copy of its state in which the agent has a session: there is no second set of
 //! rules here that could say something else. Nothing is recorded and nothing changes.
 
+mod ended;
+
 use crate::{acting::Narrowing, desk::Desk, table::Served};
 use plexus_calls::{
     change_author::{self, ChangeAuthor},
@@ -49,13 +51,17 @@ pub(crate) async fn explain(
     let id = id.map_err(|e| Refused::malformed(format!("`capabilityId` is {e}")))?;
     let input = asked.input.map(Value::Object);
     let input = input.as_ref();
-    let mut judged = judge(
-        &desk.ledger.snapshot(),
-        &agent,
-        &id,
-        input,
-        desk.clock.now(),
-    );
+    let state = desk.ledger.snapshot();
+    let mut judged = judge(&state, &agent, &id, input, desk.clock.now());
+    if matches!(&*judged.rule, "no-grant" | "grant.revoked")
+        && let Some(end) = ended::of(&desk, &agent, &id).await?
+    {
+        judged.rule = end.rule().into();
+        judged.why = end.in_words(&agent, &id);
+    }
+    if let (Permit | Pend, Some(known)) = (judged.decision, state.agent(&agent)) {
+        judged.why.push_str(without_credential(known));
+    }
     // Where the call would go on, its input is looked at next.
     let catalogue = desk.catalogue.load();
     if let Some(entry) = catalogue.get(&id)
@@ -159,16 +165,20 @@ fn judge(
             format!("{agent} sees only what you selected for it, and {id} is not among that.");
         return refuse("reach.selected", why, allow(agent, id));
     }
-    let mut judged = in_session(state, known, (source, facts), id, input, now);
-    if known.status == EnrollmentStatus::Pending {
-        judged.why.push_str(match known.code {
-            Some(_) => " The agent has yet to redeem its code: until then it cannot call at all.",
-            None => {
-                " The agent has no credential: until you connect it anew it cannot call at all."
-            }
-        });
+    in_session(state, known, (source, facts), id, input, now)
+}
+
+/// That an agent cannot call at all so far, whatever becomes of its calls.
+fn without_credential(agent: &Agent) -> &'static str {
+    match (agent.status, &agent.code) {
+        (EnrollmentStatus::Pending, Some(_)) => {
+            " The agent has yet to redeem its code: until then it cannot call at all."
+        }
+        (EnrollmentStatus::Pending, None) => {
+            " The agent has no credential: until you connect it anew it cannot call at all."
+        }
+        _ => "",
     }
-    judged
 }
 
 fn allow(agent: &AgentId, id: &CapabilityId) -> String {

@@ -12,7 +12,7 @@ use plexus_calls::own::{self, OwnerCapability, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{IndexTerm, StoreError};
 use plexus_owner::review::{Review, ReviewedEffect, ReviewedFile, Show, SourceReview};
-use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId, Timestamp};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
 use plexus_record::Ledger;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,14 +28,8 @@ const PAGE: usize = 20_000;
 
 /// One effect that happened, or may have.
 struct Effect {
-    intent: AuditId,
-    at: Value,
-    source: SourceId,
-    capability: CapabilityId,
-    summary: Option<String>,
+    past: undo::Past,
     unknown: bool,
-    /// Its outcome names what takes it back.
-    names_undo: bool,
 }
 
 pub(super) fn serve(served: Served) -> Served {
@@ -61,24 +55,17 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
     }
     let mut by_source: BTreeMap<SourceId, Vec<Effect>> = BTreeMap::new();
     for effect in effects {
-        if only.as_ref().is_none_or(|only| *only == effect.source) {
-            by_source
-                .entry(effect.source.clone())
-                .or_default()
-                .push(effect);
+        let source = &effect.past.source;
+        if only.as_ref().is_none_or(|only| only == source) {
+            by_source.entry(source.clone()).or_default().push(effect);
         }
     }
     let mut sources = Vec::new();
     for (source, effects) in by_source {
         // A run on a copy changed nothing of the owner's: its change set is looked at and applied, not taken back.
         let of = effects.len();
-        let on_copy = |effect: &Effect| {
-            let facts = state.capability(&effect.capability);
-            // One that was asked to apply what it made did so.
-            let is_seen = effect.names_undo || effect.unknown;
-            !is_seen && facts.is_some_and(|(_, facts)| facts.staged)
-        };
-        let effects: Vec<_> = effects.into_iter().filter(|one| !on_copy(one)).collect();
+        let all = effects.into_iter();
+        let effects: Vec<_> = all.filter(|one| !one.past.is_on_copy(&state)).collect();
         let copies = of - effects.len();
         let mut review = match effects.is_empty() {
             true => SourceReview::nothing(source),
@@ -169,15 +156,7 @@ fn effect(intent: &Value, outcome: Option<&Value>, settled: Option<bool>) -> Opt
         ("unknown", None) => true,
         _ => return None,
     };
-    Some(Effect {
-        intent: past.intent,
-        at: past.at,
-        source: past.source,
-        capability: past.capability,
-        summary: past.summary,
-        unknown,
-        names_undo: past.undo.is_some(),
-    })
+    Some(Effect { past, unknown })
 }
 
 /// What a source answers to `changes`.
@@ -190,7 +169,7 @@ struct Changes {
 }
 
 async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceReview {
-    let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
+    let calls: Vec<&str> = effects.iter().map(|e| e.past.intent.as_str()).collect();
     let asked = own::ask(desk, &source, Upkeep::Changes, &json!({ "calls": calls })).await;
     let mut undoes = false;
     let (answer, why): (Changes, _) = match asked {
@@ -213,9 +192,9 @@ async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceR
     let named = |wanted: &dyn Fn(&Effect) -> bool| -> Vec<ReviewedEffect> {
         let those = effects.iter().filter(|e| wanted(e));
         let those = those.map(|e| ReviewedEffect {
-            audit_id: e.intent.clone(),
-            at: e.at.clone(),
-            summary: e.summary.clone(),
+            audit_id: e.past.intent.clone(),
+            at: e.past.at.clone(),
+            summary: e.past.summary.clone(),
         });
         those.collect()
     };
@@ -223,7 +202,7 @@ async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceR
         source,
         effects: effects.len(),
         files: answer.files,
-        not_kept: named(&|e| answer.not_kept.contains(e.intent.as_str())),
+        not_kept: named(&|e| answer.not_kept.contains(e.past.intent.as_str())),
         unknown: named(&|e| e.unknown),
         why,
         undoes,

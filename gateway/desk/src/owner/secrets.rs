@@ -152,7 +152,7 @@ fn granted(desk: &Desk, state: &TrustState, sources: &[SourceId]) -> BTreeSet<Re
     let grants = agents.flat_map(|agent| agent.grants.values().map(|grant| &**grant));
     let is_live = |grant: &&Grant| {
         let source = grant.capability.parts().0;
-        now < grant.expires_at && sources.iter().any(|id| id.as_str() == source)
+        !state.has_ended(grant, now) && sources.iter().any(|id| id.as_str() == source)
     };
     let revoked = |grant: &Grant| RevokedGrant {
         agent_id: grant.agent.clone(),

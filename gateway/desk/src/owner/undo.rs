@@ -20,6 +20,7 @@ use plexus_owner::{
 };
 use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId};
 use plexus_record::Ledger;
+use plexus_trust::State as TrustState;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -44,6 +45,17 @@ pub(super) struct Past {
     pub(super) touched: Vec<String>,
     /// It failed when something was done.
     is_partial: bool,
+}
+
+impl Past {
+    /// Whether it worked on a copy and changed nothing of the owner's. One that was asked to apply what it made names what
+    /// takes it back; of one whose answer is lost nobody knows that it applied nothing.
+    pub(super) fn is_on_copy(&self, state: &TrustState) -> bool {
+        let facts = state.capability(&self.capability);
+        self.undo.is_none()
+            && self.result.as_deref() == Some("ok")
+            && facts.is_some_and(|(_, facts)| facts.staged)
+    }
 }
 
 pub(super) fn serve(served: Served) -> Served {
@@ -144,10 +156,7 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(OwnerCapability, Value), R
         None => return Err(not("under_way", "It has no outcome yet.".into())),
     }
     let state = desk.ledger.snapshot();
-    let facts = state.capability(&past.capability);
-    // One that was asked to apply what it made names what takes it back.
-    let is_on_copy = past.undo.is_none() && past.result.as_deref() == Some("ok");
-    if is_on_copy && facts.is_some_and(|(_, facts)| facts.staged) {
+    if past.is_on_copy(&state) {
         let why = "It worked on a copy and changed nothing of yours: its change set says what it would change.";
         let next = format!("plexusctl changes --source {}", past.source);
         return Err(Refused::new(
@@ -295,4 +304,64 @@ pub(super) fn of(intent: &Value, outcome: Option<&Value>) -> Option<Past> {
             effect.is_some_and(|effect| ["partial", "done"].contains(&effect))
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::{Digest, Provenance, Sensitivity, Verb, Verbs};
+    use plexus_trust::{Facts, Source, SourceConfig};
+
+    /// A source whose `run` works on a copy, and whose `write` does not.
+    fn state() -> TrustState {
+        let id = SourceId::parse("desk").unwrap();
+        let config = SourceConfig {
+            kind: "codex".into(),
+            label: "Desk".into(),
+            enabled: true,
+            hide: Default::default(),
+            lent: None,
+            route: json!({}),
+            secret_ref: None,
+            ask: false,
+            provenance: Provenance::Managed,
+        };
+        let facts = |staged| Facts {
+            verbs: Verbs::of([Verb::Execute]),
+            sensitivity: Sensitivity::High,
+            resolved: Vec::new(),
+            fields: Vec::new(),
+            shape: Digest::of(b""),
+            input: None,
+            narrow: Value::Null,
+            staged,
+        };
+        let mut source = Source::new(id.clone(), config, 1);
+        for (name, staged) in [("run", true), ("write", false)] {
+            let capability = CapabilityId::of(&id, name).unwrap();
+            source.capabilities.insert(capability, facts(staged));
+        }
+        let mut state = TrustState::default();
+        Arc::make_mut(&mut state.sources).insert(id, Arc::new(source));
+        state
+    }
+
+    #[test]
+    fn only_an_answered_run_without_undo_was_on_its_copy() {
+        let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
+        let on_copy = |name: &str, result: &str, undo: Option<&str>| {
+            let intent = json!({"id": id, "capabilityId": format!("desk.{name}"), "time": "t"});
+            let outcome = json!({"detail": {"intent": id, "result": result, "undo": undo}});
+            of(&intent, Some(&outcome)).unwrap().is_on_copy(&state())
+        };
+        assert!(on_copy("run", "ok", None));
+        for (name, result, undo) in [
+            ("run", "ok", Some("cs_1")),
+            // Whatever the owner has found since: its answer is lost.
+            ("run", "unknown", None),
+            ("write", "ok", None),
+        ] {
+            assert!(!on_copy(name, result, undo), "{name} {result} {undo:?}");
+        }
+    }
 }

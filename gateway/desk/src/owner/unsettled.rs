@@ -66,7 +66,7 @@ pub(super) fn all(state: &TrustState) -> Vec<UnsettledCall> {
 }
 
 async fn settle(desk: Arc<Desk>, acting: Acting, call: Settle) -> Result<Settlement, Refused> {
-    let happened = call.happened;
+    let (happened, in_part) = (call.happened, call.in_part);
     let intent = AuditId::parse(&call.id).map_err(|_| Refusal::NoSuchIntent)?;
     let state = desk.ledger.snapshot();
     let of = state
@@ -77,12 +77,14 @@ async fn settle(desk: Arc<Desk>, acting: Acting, call: Settle) -> Result<Settlem
         agent: of.ok_or(Refusal::NoSuchIntent)?.id.clone(),
         intent: intent.clone(),
         happened,
+        in_part,
     };
     let receipt = act(&desk, &acting, command).await?;
     Ok(Settlement {
         ok: Done,
         intent,
         happened,
+        in_part,
         audit_id: event_of(&receipt),
     })
 }

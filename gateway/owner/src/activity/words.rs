@@ -63,6 +63,9 @@ pub fn said(call: &ActivityCall) -> String {
             None => format!("was denied {id} by you"),
             Some(reason) => format!("was denied {id} by you ({reason})"),
         },
+        ActivityKind::Settled if call.in_part => {
+            format!("{id}: you recorded that a part of it happened")
+        }
         ActivityKind::Settled if call.happened == Some(true) => {
             format!("{id}: you recorded that it happened")
         }

@@ -59,6 +59,7 @@ pub(super) async fn look(
     let Some(typed) = &activity.touched else {
         return Ok(found);
     };
+    let mut named = None;
     for thing in things(Path::new(typed), &sources, activity.source.as_deref()) {
         let asked = List {
             source: Some(thing.source.to_string()),
@@ -70,6 +71,7 @@ pub(super) async fn look(
             found.thing = Some(thing);
             return Ok(found);
         }
+        named.get_or_insert(thing);
     }
     let newest = List {
         agent: activity.agent.as_ref().map(ToString::to_string),
@@ -80,7 +82,9 @@ pub(super) async fn look(
     let newest = owner.call(&newest).await?.calls;
     let touched = newest.iter().flat_map(|row| &row.call().touched);
     let names: BTreeSet<&str> = touched.flatten().map(|thing| thing.id.as_str()).collect();
+    let typed = named.as_ref().map_or(&**typed, |thing| &*thing.id);
     found.similar = Some(like(typed, &names));
+    found.thing = named;
     Ok(found)
 }
 

@@ -5,7 +5,7 @@
 
 use super::{UNKNOWN_ITEM, card::plan, card_of};
 use crate::{extension::serves, owner::Owner, prompt, terms::Terms};
-use plexus_client::{Done, Exit, Stop, span, text};
+use plexus_client::{Done, Exit, Stop, text};
 use plexus_owner::{
     pending::{
         Action, Ask, Card, Decide, Decided, DecisionOutcome, GrantCard, Heading, Item, OnApproval,
@@ -13,7 +13,7 @@ use plexus_owner::{
     },
     status,
 };
-use plexus_protocol::{Digest, ErrorCode, PendingId, Timestamp, TrustWindow, Verb};
+use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -287,29 +287,18 @@ pub(super) fn gone(stop: Stop) -> Stop {
 /// How a request ended that waits no longer, in words.
 pub(super) async fn ending(owner: &mut Owner, id: &PendingId) -> String {
     match owner.call(&Show { id: id.to_string() }).await {
-        Ok(item) => ended(&item.heading, span::now()),
+        Ok(item) => ended(&item.heading),
         Err(stop) if gone(stop.clone()).code == UNKNOWN_ITEM => text::line(&stop.why),
         Err(_) => format!("the request {id} is no longer pending"),
     }
 }
 
 /// The same, by what the gateway keeps of it.
-pub(super) fn ended(heading: &Heading, now: Timestamp) -> String {
+pub(super) fn ended(heading: &Heading) -> String {
     let id = &heading.pending_id;
-    let lapsed = heading.expires_at.filter(|at| *at <= now);
-    match (heading.state, lapsed) {
-        (State::Pending, _) => format!("the request {id} still waits"),
-        (State::Approved, _) => format!("the request {id} was decided elsewhere: approved"),
-        (State::Denied, _) => format!("the request {id} was decided elsewhere: denied"),
-        (State::Expired, Some(at)) => format!(
-            "the request {id} is over since {}: it lapsed, or was void before; the agent has to ask again",
-            span::ago(at, now)
-        ),
-        (State::Expired, None) => {
-            format!(
-                "the request {id} is void: it was withdrawn, or who asked or what it was about changed"
-            )
-        }
+    match &heading.ending {
+        Some(ending) => format!("the request {id} {}", text::line(ending)),
+        None => format!("the request {id} is {}", heading.state.as_str()),
     }
 }
 
@@ -472,24 +461,21 @@ mod tests {
     }
 
     #[test]
-    fn ended_request_is_named_by_its_end() {
+    fn request_ended_as_the_gateway_says() {
         let mut heading = item().heading;
-        let at = Timestamp(1_000_000);
-        heading.expires_at = Some(at);
-        for (state, now, said) in [
-            (State::Approved, 0, "decided elsewhere: approved"),
-            (State::Denied, 2_000_000, "decided elsewhere: denied"),
-            (
-                State::Expired,
-                1_000_000,
-                "it lapsed, or was void before; the agent has to ask again",
-            ),
-            (State::Expired, 999_999, "is void"),
-        ] {
-            heading.state = state;
-            let words = ended(&heading, Timestamp(now));
-            assert!(words.contains(said), "{words}");
-        }
+        heading.state = State::Expired;
+        assert_eq!(
+            ended(&heading),
+            format!("the request {} is expired", fixture::ITEM)
+        );
+        heading.ending = Some("is void: the agent\u{1b} withdrew it".to_owned());
+        assert_eq!(
+            ended(&heading),
+            format!(
+                "the request {} is void: the agent\\u{{1b}} withdrew it",
+                fixture::ITEM
+            )
+        );
     }
 
     #[test]

@@ -228,7 +228,11 @@ enum KnownDetail {
     #[serde(rename = "sweep")]
     Swept { forgotten: u64 },
     #[serde(rename = "unknown.settle")]
-    Settled { happened: bool },
+    Settled {
+        happened: bool,
+        #[serde(default)]
+        in_part: bool,
+    },
 }
 
 /// How a call went.
@@ -503,8 +507,9 @@ impl KnownDetail {
                 why,
             ),
             Self::Swept { forgotten } => format!("{forgotten} ended things are forgotten"),
-            Self::Settled { happened: true } => "you say that it happened".to_owned(),
-            Self::Settled { happened: false } => "you say that it did not happen".to_owned(),
+            Self::Settled { in_part: true, .. } => "you say that a part of it happened".to_owned(),
+            Self::Settled { happened: true, .. } => "you say that it happened".to_owned(),
+            Self::Settled { .. } => "you say that it did not happen".to_owned(),
         }
     }
 }

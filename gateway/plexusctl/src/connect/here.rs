@@ -3,14 +3,14 @@
 //! Nothing is asked of the gateway and nothing is written before everything was shown and agreed to. The credential is
 //! fetched by the `plexus` command beside this one, so that this one never holds it.
 
-use super::{Connect, EarlierAccess};
+use super::{Connect, EarlierAccess, status_of};
 use crate::{
     integration::{self, Edit, Installation, Kind, Plan, Surroundings},
     owner::{Desk, Owner, did_you_mean},
 };
 use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
-    agents::{Connected, EnrollingAgent, ListEnrollments, RefusedStanding},
+    agents::{Connected, EnrollingAgent, RefusedStanding},
     exposure::List,
     sources,
 };
@@ -55,7 +55,9 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     let old = earlier.as_ref().map_or(&[][..], |earlier| &earlier.changes);
     let (plan, changes, refused) = Plan::renew(old, &wanted)?;
     let mut owner = desk.open().await?;
-    let known = enrolled(&mut owner, &agent).await? && desk.home.pat(&agent).exists();
+    let status = status_of(&mut owner, &agent).await?;
+    // The gateway has given it a credential, and it is here.
+    let known = status == Some(EnrollmentStatus::Active) && desk.home.pat(&agent).exists();
     if !known {
         // Before a file is shown or anything is asked.
         refuse_unknown(&mut owner, &[&*connect.allow, &connect.standing].concat()).await?;
@@ -63,7 +65,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     // One that has its credential elsewhere gets another one here.
     let ended = match known {
         true => None,
-        false => EarlierAccess::of(&mut owner, &agent).await?,
+        false => EarlierAccess::of(&mut owner, &agent, status).await?,
     };
 
     let mut notes = wanted.notes;
@@ -210,13 +212,6 @@ async fn refuse_unknown(owner: &mut Owner, typed: &[CapabilityId]) -> Result<(),
     let why = format!("unknown capability id(s): {}{meant}", unknown.join(", "));
     let code = ErrorCode::UnknownCapability.as_str();
     Err(Stop::new(Exit::Failed, code, why).next("plexusctl status"))
-}
-
-/// Whether the gateway knows the agent and has given it a credential.
-async fn enrolled(owner: &mut Owner, agent: &AgentId) -> Result<bool, Stop> {
-    let known = owner.call(&ListEnrollments {}).await?.agents;
-    let mut own = known.iter().filter(|one| one.agent_id == *agent);
-    Ok(own.any(|one| one.status == EnrollmentStatus::Active))
 }
 
 /// Has the agent's command redeem the code; the code travels in its environment, where nobody else reads it.

@@ -299,10 +299,12 @@ impl Draft<'_> {
         let enrollment = agent.status != EnrollmentStatus::Revoked;
         let ended = Self::end_sessions(agent);
         let tokens = token_ids(&ended);
+        let held = agent.grants.values();
+        let held = held.filter(|grant| !self.has_ended(grant)).count();
         let fact = Fact::AgentRevoked {
             agent_revoke: true,
             revoked_count: tokens.len(),
-            grants_removed: agent.grants.len(),
+            grants_removed: held,
             deleted: delete,
             reason: reason.cloned(),
         };
@@ -360,7 +362,7 @@ impl Draft<'_> {
             items,
             in_flight,
             tokens,
-            grants: agent.grants.len(),
+            grants: held,
             sessions: agent.sessions.len(),
             enrollment,
         }

@@ -221,8 +221,18 @@ impl Draft<'_> {
         &mut self,
         id: &AgentId,
         intent: &AuditId,
-        happened: bool,
+        (happened, in_part): (bool, bool),
     ) -> Result<Reply, Refusal> {
+        // What happened in part is counted like what happened, and is no success.
+        let outcome = match (happened, in_part) {
+            (true, false) => OutcomeKind::Ok,
+            (true, true) => OutcomeKind::Failed,
+            // It is as if it had been refused: it may be called again, also under its key.
+            (false, false) => OutcomeKind::Refused,
+            (false, true) => {
+                return Err(Refusal::Invalid("a part of it happened, or nothing".into()));
+            }
+        };
         let agent = self.known(id)?;
         let found = agent
             .unknown
@@ -232,6 +242,7 @@ impl Draft<'_> {
         let fact = Fact::Settled {
             intent: intent.clone(),
             happened,
+            in_part,
         };
         let mut settled = event("invoke", fact)
             .agent(id)
@@ -240,12 +251,6 @@ impl Draft<'_> {
         if self.state.open_intents.contains_key(intent) {
             settled = settled.set(Change::Closed(intent.clone()));
         }
-        // What did not happen is as if it had been refused: it may be called again, also under its key.
-        let outcome = if happened {
-            OutcomeKind::Ok
-        } else {
-            OutcomeKind::Refused
-        };
         settled = settled.set_all(key_over(agent, intent, outcome));
         if let Some(counted) = held.counted.get(intent).filter(|_| !happened) {
             settled = settled.set_all(self.give_back(agent, counted));

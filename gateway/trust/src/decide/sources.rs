@@ -180,7 +180,12 @@ impl Draft<'_> {
 
     /// Whether a grant has neither ended nor is suspended: what a change of its source suspends.
     pub(super) fn is_valid(&self, grant: &Grant) -> bool {
-        grant.suspended.is_none() && !self.state.has_ended(grant, self.now)
+        grant.suspended.is_none() && !self.has_ended(grant)
+    }
+
+    /// Whether it permits no call from now on, suspended or not: nobody loses it any more.
+    pub(super) fn has_ended(&self, grant: &Grant) -> bool {
+        self.state.has_ended(grant, self.now)
     }
 
     /// A difference of a whole source, in words.
@@ -383,7 +388,7 @@ impl Draft<'_> {
         let grants = self.state.agents.values().flat_map(|a| a.grants.values());
         let (resting, live): (Vec<_>, Vec<_>) = grants
             .filter(|grant| on_source(&seen.id, &grant.capability))
-            .filter(|grant| !self.state.has_ended(grant, self.now))
+            .filter(|grant| !self.has_ended(grant))
             .partition(|grant| grant.suspended.is_some());
         if resting.is_empty() && source.stopped.is_none() {
             source.changed.clear();
@@ -551,13 +556,15 @@ impl Draft<'_> {
         voids: bool,
         suspended: usize,
     ) -> Fact {
-        let grants = self.state.agents.values().flat_map(|a| a.grants.keys());
+        let grants = self.state.agents.values().flat_map(|a| a.grants.values());
         Fact::Source {
             source: id.clone(),
             what: Cow::Borrowed(what),
             why: why.map(str::to_owned),
             grants_voided: if voids {
-                grants.filter(|c| on_source(id, c)).count()
+                grants
+                    .filter(|grant| on_source(id, &grant.capability) && !self.has_ended(grant))
+                    .count()
             } else {
                 0
             },
@@ -579,8 +586,10 @@ impl Draft<'_> {
                 continue;
             }
             let mut row = own_row(agent);
-            for capability in agent.grants.keys().filter(|c| on_source(id, c)) {
-                row.voided.entry(capability.clone()).or_insert(self.now);
+            let lost = agent.grants.values();
+            for grant in lost.filter(|g| on_source(id, &g.capability) && !self.has_ended(g)) {
+                let lost = row.voided.entry(grant.capability.clone());
+                lost.or_insert(self.now);
             }
             // Nor does a read allow itself on what the source points at now.
             row.tombstones.extend(known);

@@ -248,6 +248,7 @@ impl Model {
                 agent,
                 intent,
                 happened,
+                in_part: _,
             } => {
                 let mine = |u: &(AgentId, Cap, Digest, AuditId)| &u.0 == agent && &u.3 == intent;
                 let known = self.unknown.iter().position(mine);

@@ -630,6 +630,24 @@ fn what_the_owner_settles_reaches_the_item_that_it_was_of() {
     }
 }
 
+#[test]
+fn run_settled_in_part_is_no_success() {
+    let (mut world, who) = World::with_member(&[]);
+    let input = json!({});
+    let item = run_to_approve(&mut world, &who, &input);
+    world.approve(&item, ONCE).unwrap();
+    let by_gateway = world.by_gateway(&who, &item, WRITE, &input);
+    let intent = world.begin(granted(by_gateway)).unwrap();
+    world.end(&intent, OutcomeKind::Unknown);
+    world.ok(settle_in_part(&who, &intent));
+    let outcome = OutcomeKind::Failed;
+    assert_eq!(world.item_state(&item), ItemState::Over { outcome });
+    assert!(
+        world.pends(&who, WRITE, &input),
+        "it may be asked for again"
+    );
+}
+
 /// Of several calls each has its own end, and the item is over when the last of them is: what is said of one of them is
 /// not said of another that is under way or not known.
 #[test]

@@ -155,6 +155,26 @@ fn only_a_refused_call_is_given_back_to_its_grant() {
 }
 
 #[test]
+fn call_settled_in_part_stays_counted() {
+    let (mut world, who) = World::with_member(&[]);
+    let one = Some(constraint(json!({"maxCalls": 1})));
+    standing(&mut world, &who, WRITE, one);
+    let permit = world.permit(&who, WRITE, &json!({}));
+    let intent = world.begin(permit).unwrap();
+    world.end(&intent, OutcomeKind::Unknown);
+    world.invalid(Command::SettleUnknown {
+        agent: who.agent.clone(),
+        intent: intent.clone(),
+        happened: false,
+        in_part: true,
+    });
+    world.ok(settle_in_part(&who, &intent));
+    let agent = world.state.agent(&who.agent).unwrap();
+    assert_eq!(agent.grants[&cap(WRITE)].calls, 1);
+    assert!(agent.unknown.is_empty());
+}
+
+#[test]
 fn an_unknown_outcome_blocks_its_digest_until_settled() {
     let mut world = World::new();
     let (who, other) = (world.member("a", &[]), world.member("b", &[]));

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use plexus_protocol::TrustWindow;
-use plexus_trust::{Command, restore};
+use plexus_trust::{Command, Fact, Reply, restore};
 use serde_json::json;
 
 /// Points the source elsewhere.
@@ -117,4 +117,44 @@ fn kept_changes_are_bounded_and_forgotten_when_all_are_answered() {
     world.later(1);
     world.ok(route("/srv/notes"));
     assert_eq!(kept(&world), 1);
+}
+
+#[test]
+fn ended_grant_is_lost_by_no_change_and_no_revocation() {
+    let (mut world, ended) = World::with_member(&[READ]);
+    let valid = world.member("b", &[]);
+    let life = world.state.agents[&ended.agent].grants[&cap(READ)].expires_at;
+    world.now = life;
+    world.ok(grant(&valid, READ, TrustWindow::DAY, None));
+    world.ok(grant(&ended, SEARCH, TrustWindow::DAY, None));
+    world.ok(route("/srv/b"));
+    let told = world
+        .log
+        .iter()
+        .rev()
+        .find_map(|one| match &one.event.detail {
+            Fact::Source { grants_voided, .. } => Some(*grants_voided),
+            _ => None,
+        });
+    assert_eq!(told, Some(2), "of three grants on it");
+    let lost = |who: &Who| {
+        let lost = world.state.agents[&who.agent].voided.keys();
+        lost.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(lost(&ended), [cap(SEARCH)]);
+    assert_eq!(lost(&valid), [cap(READ)], "the control");
+
+    let (mut world, who) = World::with_member(&[READ, SEARCH]);
+    let life = world.state.agents[&who.agent].grants[&cap(READ)].expires_at;
+    world.now = life;
+    world.ok(grant(&who, SEARCH, TrustWindow::DAY, None));
+    let revoked = world.ok(Command::RevokeAgent {
+        agent: who.agent.clone(),
+        reason: None,
+        delete: false,
+    });
+    assert!(
+        matches!(revoked, Reply::Revoked { grants: 1, .. }),
+        "{revoked:?}"
+    );
 }

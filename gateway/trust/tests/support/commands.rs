@@ -129,5 +129,14 @@ pub(crate) fn settle(who: &Who, intent: &AuditId, happened: bool) -> Command {
         agent: who.agent.clone(),
         intent: intent.clone(),
         happened,
+        in_part: false,
+    }
+}
+pub(crate) fn settle_in_part(who: &Who, intent: &AuditId) -> Command {
+    Command::SettleUnknown {
+        agent: who.agent.clone(),
+        intent: intent.clone(),
+        happened: true,
+        in_part: true,
     }
 }

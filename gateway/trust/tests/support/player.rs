@@ -475,6 +475,7 @@ impl Player {
                     agent: by(who % 2),
                     intent,
                     happened: who % 3 == 0,
+                    in_part: who % 6 == 0,
                 },
             },
             Act::Time(ms) => {

@@ -79,7 +79,7 @@ struct UndoneChanges<'u> {
     undos: &'u UndoCapabilities,
     /// The undo and the digest of its input.
     by: HashSet<(&'u CapabilityId, String)>,
-    /// Calls of which the owner found out that they happened.
+    /// Calls of which the owner found out that they happened as a whole.
     settled: HashSet<AuditId>,
 }
 
@@ -98,7 +98,7 @@ impl<'u> UndoneChanges<'u> {
         let Some(intent) = &detail.intent else {
             return;
         };
-        if detail.happened == Some(true) {
+        if detail.happened == Some(true) && !detail.in_part {
             self.settled.insert(intent.clone());
         }
         let is_done = match detail.went() {
@@ -184,6 +184,8 @@ mod tests {
         };
         assert!(is_undone(&[settled(true), undo("unknown")]));
         assert!(!is_undone(&[settled(false), undo("unknown")]));
+        let in_part = settled(true).replace("true", r#"true,"inPart":true"#);
+        assert!(!is_undone(&[in_part, undo("unknown")]));
         // Another capability with the same input, and another source's undo.
         assert!(!is_undone(&[outcome(
             NAMES[1],

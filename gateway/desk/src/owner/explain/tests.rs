@@ -13,11 +13,12 @@ const NAMED: &str = "notes.named";
 const WRITE: &str = "notes.write";
 const RUN: &str = "notes.run";
 
-struct World(TrustState);
+/// The state, and the events that made it.
+struct World(TrustState, Vec<(Timestamp, String)>);
 
 impl World {
     fn new() -> Self {
-        let mut world = Self(TrustState::default());
+        let mut world = Self(TrustState::default(), Vec::new());
         let source = SourceId::parse("notes").unwrap();
         let config = SourceConfig {
             kind: "workspace-dir".into(),
@@ -48,6 +49,7 @@ impl World {
         for event in events {
             let audit = AuditId::parse(&format!("evt_{}", uuid::Uuid::new_v4())).unwrap();
             self.0.apply(&event, &audit, now);
+            self.1.push((now, serde_json::to_string(&event).unwrap()));
         }
     }
 
@@ -304,6 +306,27 @@ fn grant_that_was_lost_is_not_called_never_given() {
     let at = NOW.plus(1_000);
     let because = format!("it was revoked on {at} because notes was changed: path is /other");
     assert!(judged.why.contains(&because), "{}", judged.why);
+}
+
+#[test]
+fn events_of_the_machine_tell_which_grant_ended() {
+    let mut world = World::new();
+    world.connect(Reach::Exposed, &[READ, NAMED], None);
+    world.connect(Reach::Exposed, &[NAMED], None);
+    let told = |id: CapabilityId| {
+        let (mut found, agent) = (None, agent());
+        let mut log = world.1.iter().rev();
+        log.all(|(at, event)| ended::see(&mut found, event, *at, (&agent, &id)));
+        found.map(|end| end.in_words(&agent, &id))
+    };
+    let words = told(id(READ)).unwrap();
+    assert_eq!(
+        words,
+        format!(
+            "You granted {READ} to a on {NOW}; that grant ended on {NOW}, when you connected a anew."
+        )
+    );
+    assert_eq!(told(id(NAMED)), None, "the control: it was granted anew");
 }
 
 #[test]
