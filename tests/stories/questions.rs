@@ -308,7 +308,9 @@ fn commands_of_answers_do_what_is_asked() {
     let allowed = types("writes under notes/ without asking", &[("AGENT", "one")]);
     assert_contains(&allowed, "path at or below notes");
     agent.must(WRITE, note("notes/after.md"));
-    agent.must_ask(WRITE, note("elsewhere.md"));
+    let outside = agent.invoke(WRITE, note("elsewhere.md"));
+    assert_eq!(outside.status, 401, "{outside}");
+    assert!(house.workspace.has("notes/after.md") && !house.workspace.has("elsewhere.md"));
 
     let today = [("PATH", "notes/today.md")];
     let unread = types("who read this note", &today);
@@ -324,7 +326,9 @@ fn commands_of_answers_do_what_is_asked() {
     let there = more.path().join("new").display().to_string();
     let restore = printed("restore on a new machine", &[("FILE", &backup)]);
     let restore = restore.iter().map(String::as_str);
-    let restored = house.gateway.cli(["--home", &there].into_iter().chain(restore));
+    let restored = house
+        .gateway
+        .cli(["--home", &there].into_iter().chain(restore));
     restored.expect_ok();
     assert!(more.has("new/ledger.redb"));
 
