@@ -246,7 +246,7 @@ fn question_answered_in_one_window_is_over_in_the_other() {
         }
         press(browser, "form:not([data-fresh]) [value=reply]");
         browser.loses("[data-value=city]");
-        other.reads("#notes", "It waits no longer: ");
+        other.reads("#notes", "It is no longer pending: ");
         other.loses("[data-value=city]");
         let own = browser.text("#notes");
         assert!(!own.contains("no longer"), "{own}");

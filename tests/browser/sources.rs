@@ -248,6 +248,10 @@ fn found_vault_is_added_from_a_filled_form() {
     std::fs::create_dir_all(&list).expect("a folder");
     let listed = json!({"vaults": {"1": {"path": path}}});
     std::fs::write(list.join("obsidian.json"), listed.to_string()).expect("a file");
+    let twin =
+        json!({"id": "twin", "kind": "workspace-dir", "label": "Twin", "route": {"path": path}});
+    let owner = scene.owner();
+    owner.post("/admin/api/sources", twin).expect_ok();
     browser.see("#sources").click();
     browser.reads("#card", "Obsidian lists a vault at");
     browser.reads("#card", "My <b>notes");
@@ -255,6 +259,7 @@ fn found_vault_is_added_from_a_filled_form() {
     browser.reads("#card h2", "Add:");
     browser.see(SAVE).click();
     browser.reads("#notes", "Added — my-b-notes");
+    browser.reads("#notes", "opens the same folder as twin");
     assert_eq!(
         source(&scene, "my-b-notes")["route"],
         json!({"vaultPath": path})

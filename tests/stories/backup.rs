@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::agent::handshake;
 use plexus_tests::programs::{self, Said};
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Gateway, binaries};
 use serde_json::{Value, json};
@@ -165,6 +165,12 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
         !grants.is_empty() && grants.iter().all(|grant| grant["suspended"].is_string()),
         "{grants:?}"
     );
+    let status = house.gateway.cli(["status"]);
+    assert_contains(
+        &status.stdout,
+        "workspace: grants of it that are suspended until you decide",
+    );
+    assert_lacks(&status.all(), "can do more");
 
     // A new code: the agent is back, and its grants rest until they are resumed.
     let said = house.gateway.cli(["--json", "agents", "code", "a"]);

@@ -21,6 +21,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
     (
         "calls through Plexus, not the agent's own shell",
         &[
+            "agents::nothing_is_allowed_without_an_act_of_the_owner",
             "real_agents::claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials",
         ],
     ),
@@ -238,7 +239,8 @@ const CLAIMS: &[(&str, &[&str])] = &[
         &[
             "newcomer::by_pointer_alone",
             "newcomer::by_keyboard_alone",
-            "first_write::from_start_to_an_approved_write_in_terminals",
+            "cli::every_command_has_its_page_or_a_reason",
+            "pages::manual_names_every_page",
         ],
     ),
     (

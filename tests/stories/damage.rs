@@ -63,6 +63,8 @@ fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
     ] {
         assert!(said.stderr.contains(word), "{word:?} is not in {said}");
     }
+    let told = said.stderr.matches("the ledger does not hold together");
+    assert_eq!(told.count(), 1, "{said}");
     assert!(
         fs::read(&file).expect("the ledger").len() == edited.len(),
         "a refused ledger is left as it is"

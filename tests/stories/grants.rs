@@ -79,7 +79,7 @@ fn an_effect_pends_with_words_for_the_owner() {
     assert_eq!(told["id"], WRITE);
     assert_eq!(told["sensitivity"], "elevated");
     let line = told["notificationLine"].as_str().expect("a line");
-    assert!(line.starts_with("one wants to WRITE"), "{line}");
+    assert!(line.starts_with("one asks for “Write a file”"), "{line}");
     assert!(line.contains("Save the weekly report"), "{line}");
     assert!(line.chars().count() <= 120);
     let card = house.owner().card(item);

@@ -600,18 +600,21 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
     assert_eq!(cage["level"], "ok", "{cage}");
 
     // One program after the other is gone, and back.
+    let remedy = format!("cargo xtask install --prefix {}", prefix.display());
     let without = |worker: &str, fails: &dyn Fn() -> Said, works: &dyn Fn() -> Said| {
         let program = prefix.join("libexec/plexus").join(worker);
         fs::rename(&program, prefix.join("away")).expect("it goes");
         let said = fails();
         assert_ne!(said.status, 0, "{said}");
         let line = format!(
-            "{} is not there; install all programs together",
+            "{} is not there; install all programs together: {remedy}",
             program.display()
         );
         assert_contains(&said.stderr, &line);
         assert_lacks(&said.all(), "serves");
         let looked = findings();
+        let lost = of(&looked, "programs")["what"].to_string();
+        assert_contains(&lost, worker);
         fs::rename(prefix.join("away"), &program).expect("it comes back");
         works().expect_ok();
         looked
@@ -623,7 +626,6 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
     let add = || adds("later", &digest(&later));
     let looked = without("plexus-worker-extension", &add, &add);
     let cage = of(&looked, "cage of viewer");
-    let remedy = format!("cargo xtask install --prefix {}", prefix.display());
     assert_eq!(
         (&cage["level"], &cage["remedy"]),
         (&json!("fail"), &json!(remedy))

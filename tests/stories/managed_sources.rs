@@ -174,10 +174,23 @@ fn managed_sources_answer_as_they_were_recorded() {
     let notes = notes.each_ref().map(String::as_str);
     wire.adds(wire.folder("notes"), &notes);
     let before = wire.revision();
-    wire.adds(wire.folder("notes"), &notes);
+    let alone = json!({"ok": true});
+    let alone = wire.answers(
+        "POST",
+        "/admin/api/sources",
+        wire.folder("notes"),
+        200,
+        alone,
+    );
+    assert_eq!(alone.get("sharesFolderWith"), None, "{alone}");
     assert_eq!(wire.revision(), before, "the same is no change");
     let asks = with(wire.folder("vaultish"), json!({"approval": "ask"}));
-    wire.adds(asks, &ids("vaultish").each_ref().map(String::as_str));
+    wire.adds(
+        asks.clone(),
+        &ids("vaultish").each_ref().map(String::as_str),
+    );
+    let twin = json!({"ok": true, "sharesFolderWith": ["notes"]});
+    wire.answers("POST", "/admin/api/sources", asks, 200, twin);
     let second = json!({"id": "second-vault", "kind": "obsidian-fs", "label": "V2", "transport": "ipc",
         "route": {"vaultPath": wire.vault.path()}});
     wire.adds(

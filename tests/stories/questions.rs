@@ -2,6 +2,10 @@
 //! its first words are the answer.
 
 use crate::documents::{anchor, plexusctl_commands, root};
+use crate::house::{House, READ, WRITE};
+use plexus_tests::Folder;
+use plexus_tests::texts::assert_contains;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -258,4 +262,77 @@ fn each_question_is_answered_where_one_step_leads() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(commands.len() > 15, "{commands:?}");
+}
+
+/// The owner's command in the first words of an answer, as the page has it; its words in capitals are `here`.
+fn printed(question: &str, here: &[(&str, &str)]) -> Vec<String> {
+    let asked = QUESTIONS.iter().find(|(asked, ..)| *asked == question);
+    let (.., answer) = asked.expect("a question");
+    let (_, line) = answer.split_once("`plexusctl ").expect("a command");
+    let words = line.split('`').next().unwrap_or_default().split(' ');
+    let typed = |word: &str| {
+        let is = here.iter().find(|(said, _)| *said == word);
+        is.map_or(word, |(_, is)| is).to_owned()
+    };
+    words.map(typed).collect()
+}
+
+/// Typed as the pages have them, the commands in the first words of answers do what is asked for.
+#[test]
+fn commands_of_answers_do_what_is_asked() {
+    let house = House::open();
+    let types = |question: &str, here: &[(&str, &str)]| {
+        let line = printed(question, here);
+        let said = house.gateway.cli(line.iter().map(String::as_str));
+        said.expect_ok().to_owned()
+    };
+    let more = Folder::empty();
+    more.write("Second/.obsidian/app.json", "{}");
+    let folder = more.path().join("Second").display().to_string();
+    let added = types("let it read my vault", &[("FOLDER", &folder)]);
+    assert_contains(&added, "second serves: ");
+    // A folder that is shared already is said, and shared a second time under a name of its own alone.
+    let there = house.vault.path().display().to_string();
+    let mut again = printed("let it read my vault", &[("FOLDER", &there)]);
+    let refused = house.gateway.cli(again.iter().map(String::as_str));
+    let words = "obsidian serves that folder already";
+    assert_contains(&refused.expect_status(64).stderr, words);
+    again.extend(["--id".to_owned(), "twin".to_owned()]);
+    let twin = house.gateway.cli(again.iter().map(String::as_str));
+    assert_contains(twin.expect_ok(), "it opens the same folder as obsidian: ");
+    assert!(!added.contains("same folder"), "{added}");
+
+    let agent = house.reader("one");
+    let note = |path: &str| json!({"path": path, "content": "a line\n"});
+    agent.must_ask(WRITE, note("notes/before.md"));
+    let allowed = types("writes under notes/ without asking", &[("AGENT", "one")]);
+    assert_contains(&allowed, "path at or below notes");
+    agent.must(WRITE, note("notes/after.md"));
+    let outside = agent.invoke(WRITE, note("elsewhere.md"));
+    assert_eq!(outside.status, 401, "{outside}");
+    assert!(house.workspace.has("notes/after.md") && !house.workspace.has("elsewhere.md"));
+
+    let today = [("PATH", "notes/today.md")];
+    let unread = types("who read this note", &today);
+    assert!(!unread.contains("one read"), "{unread}");
+    agent.must(READ, json!({"path": "notes/today.md"}));
+    let read = types("who read this note", &today);
+    assert_contains(&read, "one read notes/today.md");
+    let review = types("undo what was done an hour ago", &[("AGENT", "one")]);
+    assert_contains(&review, "notes/after.md");
+
+    let backup = house.gateway.home().join("backup").display().to_string();
+    house.gateway.cli(["backup", &backup]).expect_ok();
+    let there = more.path().join("new").display().to_string();
+    let restore = printed("restore on a new machine", &[("FILE", &backup)]);
+    let restore = restore.iter().map(String::as_str);
+    let restored = house
+        .gateway
+        .cli(["--home", &there].into_iter().chain(restore));
+    restored.expect_ok();
+    assert!(more.has("new/ledger.redb"));
+
+    let key = house.gateway.key();
+    types("rotate keys", &[]);
+    assert_ne!(house.gateway.key(), key);
 }

@@ -205,6 +205,9 @@ fn claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials()
         let read = json!({"file_path": desk.state("connection-key")});
         let mut steps = steps;
         steps.insert(3, Step::Call("Read".into(), read));
+        // A note, past the gateway: a shell of its own is held by nobody.
+        let note = desk.house.vault.path().join("Projects/Plexus.md");
+        steps.insert(4, Step::bash(&format!("cat {}", note.display())));
         steps
     };
     let model = Model::start(with_read(temptations(&desk, Step::bash)));
@@ -216,6 +219,16 @@ fn claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials()
         "{results}"
     );
     assert_eq!(results.matches("denied").count(), 4, "{results}");
+    assert_contains(&model.results()[4], "A gateway. See");
+    let called = |event: &serde_json::Value| event["type"] == "invoke";
+    let calls: Vec<_> = desk
+        .house
+        .owner()
+        .audit(100)
+        .into_iter()
+        .filter(called)
+        .collect();
+    assert!(calls.is_empty(), "no call of it: {calls:?}");
     assert_eq!(
         went.denied().len(),
         3,

@@ -41,6 +41,14 @@ fn flags_and_commands_are_those_of_the_programs() {
         }
     }
     assert!(section.lines().count() > 45, "{section}");
+    // Options of every command stand apart from a command's own.
+    for program in ["plexusctl", "plexus"] {
+        let help = help_of(program);
+        let (own, all) = help
+            .split_once("Options of every command:\n")
+            .expect("a group of their own");
+        assert!(all.contains("--home") && !own.contains("--home"), "{help}");
+    }
     assert!(!section.contains("clap"), "of how it is built: {section}");
     plexus_tests::golden::check_section("docs/reference/flags.md", "commands", &section);
     let help = help_of("plexusd");

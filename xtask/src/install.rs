@@ -1,8 +1,14 @@
 //! `cargo xtask install`: the programs under one prefix, while an older gateway may run.
+//!
+//! Invariant: a file that no install put there as it is now is not replaced; it is found before anything is written.
 
-use crate::{cargo, layout};
-use anyhow::{Context, Result};
+use crate::cargo;
+use crate::layout::{self, Part};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
+
+/// How many files of others a refusal names.
+const NAMED: usize = 5;
 
 /// Put the programs under a prefix
 #[derive(clap::Args)]
@@ -30,13 +36,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let binaries = cargo::product(arguments.binaries.as_deref(), &arguments.profile)?;
     let parts = layout::parts(&binaries)?;
-
-    let known = read_list(&prefix)?;
-    let mut made = made_folders(&prefix, &layout::folders(&parts), &known.folders);
     let replaced = prefix.join("bin/plexusd").is_file();
+    place(&prefix, &parts)?;
+    println!(
+        "{}",
+        next_steps(&prefix, on_path(&prefix.join("bin")), replaced)
+    );
+    Ok(())
+}
+
+/// Puts every part in its place, removes what an earlier version had, and writes the list.
+fn place(prefix: &Path, parts: &[Part]) -> Result<()> {
+    let known = read_list(prefix)?;
+    refuse_to_replace_others(prefix, parts, &known)?;
+    let mut made = made_folders(prefix, &layout::folders(parts), &known.folders);
     println!("installing under {}", prefix.display());
-    for part in &parts {
-        let path = layout::put(&prefix, &part.path, &part.bytes, part.mode)?;
+    for part in parts {
+        let path = layout::put(prefix, &part.path, &part.bytes, part.mode)?;
         if part.mode == 0o755 {
             println!("  {}", path.display());
         }
@@ -78,13 +94,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     made.extend(earlier);
     // Outer ones first.
     made.sort();
-    let list = layout::list(env!("CARGO_PKG_VERSION"), &parts, &made);
-    layout::put(&prefix, layout::LIST, &list, 0o644)?;
-    println!(
-        "{}",
-        next_steps(&prefix, on_path(&prefix.join("bin")), replaced)
-    );
+    let list = layout::list(env!("CARGO_PKG_VERSION"), parts, &made);
+    layout::put(prefix, layout::LIST, &list, 0o644)?;
     Ok(())
+}
+
+/// A file that is there is ours if it is as the list has it, or as it would be written; a link is neither.
+fn refuse_to_replace_others(prefix: &Path, parts: &[Part], known: &Known) -> Result<()> {
+    let mut others = Vec::new();
+    for part in parts {
+        let path = prefix.join(&part.path);
+        let is_ours = match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+            Ok(meta) if meta.is_file() => {
+                let reading = || format!("reading {}", path.display());
+                let bytes = std::fs::read(&path).with_context(reading)?;
+                let listed = (part.path.clone(), layout::digest(&bytes));
+                bytes == part.bytes || known.files.contains(&listed)
+            }
+            Ok(_) => false,
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        if !is_ours {
+            others.push(path.display().to_string());
+        }
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    let more = others.len().saturating_sub(NAMED);
+    others.truncate(NAMED);
+    if more > 0 {
+        others.push(format!("and {more} more"));
+    }
+    bail!(
+        "there are files that Plexus did not put there, or that were changed since: {}. Move them away, or install under another --prefix",
+        others.join(", ")
+    )
 }
 
 /// What the list of an earlier install says.
@@ -178,6 +224,44 @@ mod tests {
         assert!(!text.contains("restart"));
         let again = next_steps(Path::new("/p"), true, true);
         assert!(again.contains("/p/bin/plexusctl upgrade") && !again.contains("PATH"));
+    }
+
+    #[test]
+    fn file_of_somebody_else_stops_it_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path();
+        let parts = |text: &str| {
+            ["bin/plexus", "bin/plexusd"].map(|path| Part {
+                path: path.to_owned(),
+                bytes: text.as_bytes().to_vec(),
+                mode: 0o755,
+            })
+        };
+        let theirs = prefix.join("bin/plexusd");
+        let refused = |text: &str| {
+            let said = place(prefix, &parts(text)).unwrap_err().to_string();
+            let line = format!("changed since: {}. Move", theirs.display());
+            assert!(said.contains(&line), "{said}");
+        };
+        std::fs::create_dir(prefix.join("bin")).unwrap();
+        std::fs::write(&theirs, "theirs").unwrap();
+        refused("one");
+        std::fs::remove_file(&theirs).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", &theirs).unwrap();
+        refused("one");
+        let there = std::fs::read_dir(prefix.join("bin")).unwrap().count();
+        assert!(there == 1 && !prefix.join("libexec").exists());
+
+        // Its own are replaced, and what was changed since is not.
+        std::fs::remove_file(&theirs).unwrap();
+        for text in ["one", "two"] {
+            place(prefix, &parts(text)).unwrap();
+            assert_eq!(std::fs::read_to_string(&theirs).unwrap(), text);
+        }
+        std::fs::write(&theirs, "changed").unwrap();
+        refused("three");
+        let other = prefix.join("bin/plexus");
+        assert_eq!(std::fs::read_to_string(other).unwrap(), "two");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
 //! each other, which read JSON by name, how files are called, that each test is run, that each program ships, that links of
-//! pages lead somewhere, that what comes next is one command, that a test says which refusal it means.
+//! pages lead somewhere, that what comes next is one command, that a test says which refusal it means, that pages stay
+//! short and no phrase comes back that was misread.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
@@ -15,6 +16,7 @@ mod names;
 mod next_lines;
 mod shipped;
 mod targets;
+mod wording;
 
 use crate::cargo;
 use anyhow::{Context, Result, bail};
@@ -76,6 +78,7 @@ pub(crate) fn check() -> Result<()> {
     breaches.extend(names::breaches(&cargo::root())?);
     breaches.extend(next_lines::breaches(&cargo::root())?);
     breaches.extend(links::breaches(&cargo::root())?);
+    breaches.extend(wording::breaches(&cargo::root())?);
     if breaches.is_empty() {
         return Ok(());
     }

@@ -340,7 +340,7 @@
     } else if (open && card && card.dataset.state === 'pending') {
       const [gone, title] = [open, titleOf(card)];
       // Decided elsewhere, or lapsed: the card says so, where it has one still.
-      if (await load(gone) === false && !mine.has(gone)) note(`It waits no longer: ${title}. It was decided elsewhere, or ended by itself.`);
+      if (await load(gone) === false && !mine.has(gone)) note(`It is no longer pending: ${title}. It was decided elsewhere, or ended by itself.`);
     }
     if (!open && !at && !wanted) await next();
     titled();
@@ -596,7 +596,7 @@
         return soon();
       }
       mine.delete(id);
-      const over = `${title}. Your answer did not count: this was decided already, or waits no longer.`;
+      const over = `${title}. Your answer did not count: this was decided already, or is no longer pending.`;
       const isChanged = said.error.code === 'card_changed';
       const why = isChanged ? `Not approved. ${CHANGED}` : `Nothing was decided: ${said.error.message}`;
       if (open !== id) {
@@ -1200,7 +1200,8 @@
     const now = await tested(id);
     if (now?.status === 'unavailable') return undo(now.detail);
     if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
-    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended() && `. ${ended()}`}`);
+    const shared = put.sharesFolderWith ? `. It opens the same folder as ${put.sharesFolderWith.join(', ')}: each has its own grants, and hides on its own` : '';
+    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended() && `. ${ended()}`}${shared}`);
     emptied(form);
     await afresh(mine, '/admin/sources');
   }

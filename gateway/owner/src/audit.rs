@@ -54,7 +54,7 @@ pub struct EventHead {
     pub kind: Option<String>,
     /// The same, where a stream tells that there is one.
     pub audit_type: Option<String>,
-    /// Whose it is; none where it is the owner's.
+    /// Whose it is; none where it is the owner's or the gateway's own.
     pub agent_id: Option<String>,
     /// What was called.
     pub capability_id: Option<String>,

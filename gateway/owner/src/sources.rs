@@ -255,6 +255,13 @@ pub struct AddResult {
     pub registered: Vec<CapabilityId>,
     /// The catalogue that has it.
     pub revision: u64,
+    /// Other sources on the same folder: each has its own grants, and hides on its own.
+    #[serde(
+        default,
+        rename = "sharesFolderWith",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub shares_folder_with: Vec<SourceId>,
 }
 
 /// Changes the named members of a source: an absent one stays, and `Some(None)`, which is `null`, takes it away.

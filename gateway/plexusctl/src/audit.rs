@@ -246,8 +246,12 @@ fn row(event: &Event) -> [String; 4] {
     let time = head
         .at
         .map_or_else(String::new, |at| second(&at.to_string()) + "Z");
-    let agent = head.agent_id.as_deref().unwrap_or("-");
-    [number, time, agent.to_owned(), words::said(event)]
+    [
+        number,
+        time,
+        words::actor(event).to_owned(),
+        words::said(event),
+    ]
 }
 
 /// A moment without what follows its seconds.
@@ -407,13 +411,16 @@ mod tests {
             "agentId": "a", "capabilityId": "o.read", "outcome": "ok",
             "detail": {"event": "call.read", "phase": "read", "result": "ok", "summary": "read a\n.md"}}),
             json!({"seq": 2, "at": "2026-01-01T00:00:01.500Z", "detail": {"event": "launch"}}),
+            json!({"seq": 3, "at": "2026-01-01T00:00:02Z", "capabilityId": "o.read",
+            "detail": {"event": "exposure.set", "enabled": false}}),
         ];
         let events = events.map(|event| serde_json::from_value(event).unwrap());
         assert_eq!(
             as_text(&events),
             "EVENT  TIME                  AGENT  WHAT HAPPENED\n\
              #1     2026-01-01T00:00:00Z  a      o.read: read a\\n.md\n\
-             #2     2026-01-01T00:00:01Z  -      the gateway starts"
+             #2     2026-01-01T00:00:01Z  -      the gateway starts\n\
+             #3     2026-01-01T00:00:02Z  you    o.read: you hide it"
         );
     }
 

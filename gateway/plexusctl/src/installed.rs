@@ -8,7 +8,7 @@
 //! was tampered with leads nowhere outside of the prefix.
 
 use plexus_client::{Exit, Stop};
-use plexus_protocol::Digest;
+use plexus_protocol::{Digest, installation};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -118,8 +118,9 @@ impl Installed {
                 "{} cannot be read as a list of what was installed",
                 path.display()
             );
-            return Err(Stop::new(Exit::Failed, "list_unreadable", why)
-                .next("install again (cargo xtask install), then uninstall"));
+            let install = installation::command(&prefix.join("bin"));
+            let next = format!("remove that file, then install the same version again: {install}");
+            return Err(Stop::new(Exit::Failed, "list_unreadable", why).next(next));
         };
         let prefix = prefix.to_owned();
         Ok(Some(Self { prefix, list }))

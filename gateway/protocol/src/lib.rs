@@ -14,6 +14,7 @@ pub mod credential;
 pub mod digest;
 pub mod error;
 pub mod id;
+pub mod installation;
 pub mod json;
 pub mod scopes;
 pub mod shell;

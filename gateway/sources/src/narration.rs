@@ -1,9 +1,7 @@
 //! What an approval would mean, in words for the owner. The gateway writes them; the agent cannot.
 
 use super::catalogue::{Catalogue, Entry};
-use plexus_protocol::{
-    AgentId, Provenance, Sensitivity, TrustWindow, Verb, Verbs, body::Narration,
-};
+use plexus_protocol::{AgentId, Provenance, Sensitivity, TrustWindow, body::Narration};
 use plexus_trust::{Ask, Item, Settings, State, class_default};
 
 /// Longest purpose that is kept, in characters.
@@ -60,8 +58,12 @@ fn narrate(
         let shorter = |wish: &TrustWindow| wish.length_ms() <= default.length_ms();
         ask.wish.filter(shorter).unwrap_or(default)
     });
-    let verbs = words(ask.verbs, "/");
-    let mut line = format!("{agent} wants to {} {label}", words(ask.verbs, "/"));
+    let verbs: String = ask
+        .verbs
+        .iter()
+        .map(|verb| format!("{}, ", verb.as_str()))
+        .collect();
+    let mut line = format!("{agent} asks for “{label}”");
     if let Some(purpose) = purpose {
         line.push_str(&format!(" — “{}”", cut(purpose, 48)));
     }
@@ -72,25 +74,12 @@ fn narrate(
         sensitivity,
         default_trust_window: window,
         summary: format!(
-            "Approving lets {agent} {verbs} {label} ({}, {}-sensitivity) {}; revoke anytime in Plexus → Grants.",
+            "Approving lets {agent} use “{label}” ({verbs}{}, {} sensitivity) {}; you can revoke it at any time.",
             provenance.as_str(),
             sensitivity.as_str(),
             window.phrase()
         ),
         notification_line: cut(&line, 120),
-    }
-}
-
-fn words(verbs: Verbs, between: &str) -> String {
-    let words: Vec<String> = verbs
-        .iter()
-        .map(Verb::as_str)
-        .map(str::to_uppercase)
-        .collect();
-    if words.is_empty() {
-        "USE".into()
-    } else {
-        words.join(between)
     }
 }
 

@@ -14,7 +14,7 @@ use plexus_ipc::{
     manifest::{Detect, Manifest, Platform},
     offer::Offer,
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{SourceId, installation};
 use plexus_trust::SourceConfig;
 use serde::Deserialize;
 use std::{
@@ -150,12 +150,11 @@ impl Registry {
 
     /// Why no worker of this offer can be started, and what to do; none where its program lies with the others.
     pub fn without_worker(&self, offer: &Offer) -> Option<String> {
-        let program = self.workers.as_ref()?.join(&offer.program);
+        let folder = self.workers.as_ref()?;
+        let program = folder.join(&offer.program);
         (!program.is_file()).then(|| {
-            format!(
-                "{} is not there; install all programs together: cargo xtask install",
-                program.display()
-            )
+            let remedy = installation::remedy(folder);
+            format!("{} is not there; {remedy}", program.display())
         })
     }
 
@@ -298,6 +297,35 @@ mod tests {
             Registry::read(&[other]).is_err(),
             "another connector's manifest"
         );
+    }
+
+    #[test]
+    fn missing_worker_of_a_release_is_had_without_a_compiler() {
+        let prefix = tempfile::tempdir().unwrap();
+        let at = |path: &str| {
+            let path = prefix.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        let program = at("libexec/plexus/plexus-worker-workspace");
+        let registry = Registry::read(SHIPPED).unwrap();
+        let registry = registry.served_from(program.parent().unwrap());
+        let kind = registry.of_kind("workspace-dir").unwrap();
+        let prefix = prefix.path().display();
+        let said = |install: &str| {
+            let missing = format!("{} is not there", program.display());
+            Some(format!(
+                "{missing}; install all programs together: {install}"
+            ))
+        };
+        let by_clone = format!("cargo xtask install --prefix {prefix}");
+        assert_eq!(registry.without_worker(&kind.offer), said(&by_clone));
+        std::fs::write(at(installation::PUBLIC_KEY), "").unwrap();
+        let by_release =
+            format!("sh install.sh --prefix {prefix} (of the release that is installed)");
+        assert_eq!(registry.without_worker(&kind.offer), said(&by_release));
+        std::fs::write(&program, "").unwrap();
+        assert_eq!(registry.without_worker(&kind.offer), None);
     }
 
     /// A start reads heads alone: here each connector is read whole.

@@ -180,6 +180,10 @@ fn sources(reader: &mut Reader) {
     });
     let added = reader.post("sources", added);
     assert_eq!(added["ok"], true, "{added}");
+    let twin = json!({"id": "twin", "kind": "workspace-dir", "label": "Twin", "route": {"path": other.path()}});
+    let twin = reader.post("sources", twin);
+    assert_eq!(twin["sharesFolderWith"], json!(["other"]), "{twin}");
+    reader.delete("sources/twin");
     let wrong = json!({"id": "third", "kind": "workspace-dir", "label": "Third", "route": {}});
     let refused = reader.post("sources", wrong);
     assert_eq!(refused["ok"], false, "{refused}");

@@ -2,18 +2,12 @@
 # Installs Plexus for one person, without a compiler and without root. `sh install.sh --help` says how.
 # Made by `cargo xtask dist`. The download has to have the digests below, or nothing is installed.
 set -eu
-
 version='@VERSION@' kind='@KIND@' glibc='@GLIBC@'
 from='@URL@'
 sha256='@SHA256@'
 signature_sha256='@SIGNATURE_SHA256@' # of the signature file; empty where the release is not signed
 public_key='@PUBLIC_KEY@'             # minisign
 name="plexus-$version-$kind"
-case $kind in
-*-apple-darwin) system=Darwin app=Plexus.app file=$name.app.tar.gz usual=Applications ;;
-*) system=Linux app='' file=$name.tar.gz usual=.local ;;
-esac
-
 usage() {
     say "Usage: sh install.sh [--prefix DIR] [--from ADDRESS] [--yes] [--root]" "" \
         "  --prefix DIR    install there instead of in ~/$usual" \
@@ -24,18 +18,7 @@ say() { printf '%s\n' "$@"; }
 stop() { printf 'install.sh: %s\n' "$2" >&2; exit "$1"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 quoted() { printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
-is_at_least() { # two versions, MAJOR.MINOR
-    [ "${1%%.*}" -gt "${2%%.*}" ] || { [ "${1%%.*}" -eq "${2%%.*}" ] && [ "${1#*.}" -ge "${2#*.}" ]; }
-}
-fits() { # whether the programs run here
-    [ "$(uname -s)" = "$system" ] && [ "$(uname -m | sed 's/^arm64$/aarch64/')" = "${kind%%-*}" ] || stop 1 "this release is for $kind; this machine is $(uname -s) $(uname -m)"
-    [ -z "$app" ] || return 0
-    found=$(getconf GNU_LIBC_VERSION 2>/dev/null || true)
-    case $found in
-    glibc\ [0-9]*.[0-9]*) is_at_least "${found#glibc }" "$glibc" || stop 1 "the programs need glibc $glibc or newer; this system has ${found#glibc }" ;;
-    *) stop 1 "the programs need glibc $glibc or newer, and getconf names none here" ;;
-    esac
-}
+@SYSTEM@
 fetch() { # FILE, into the scratch folder
     case $from in
     http://* | https://*)
@@ -58,36 +41,15 @@ check_signature() { # says which check was made; ends where the signature is not
     if have minisign; then
         minisign -Vqm "$scratch/$file" -P "$public_key" >/dev/null || stop 1 "$bad"
         say "Checked: SHA-256, and the signature with minisign."
-        return
-    fi
-    case $(openssl version 2>/dev/null || true) in "OpenSSL "[3-9]*) ;; *) openssl= ;; esac
-    if [ -z "${openssl-1}" ] || ! openssl dgst -blake2b512 -binary -out "$scratch/hash" "$scratch/$file" 2>/dev/null; then
-        say "Checked: SHA-256. The signature is not checked: that takes minisign or OpenSSL 3, and neither is here."
-        return
-    fi
-    { printf '\060\052\060\005\006\003\053\145\160\003\041\000' && printf %s "$public_key" | base64 -d | tail -c 32; } >"$scratch/key"
-    sed -n 2p "$scratch/$file.minisig" | base64 -d | tail -c 64 >"$scratch/signature"
-    openssl pkeyutl -verify -pubin -keyform DER -inkey "$scratch/key" -rawin -in "$scratch/hash" -sigfile "$scratch/signature" >/dev/null 2>&1 || stop 1 "$bad"
-    say "Checked: SHA-256, and the signature with OpenSSL."
-}
-place_app() { # by renames, which no signal cuts: the application is signed over all of its files
-    to=$prefix/$app before=$prefix/Plexus.previous new=$scratch/$name/$app
-    for there in "$to" "$before"; do
-        [ ! -e "$there" ] && [ ! -L "$there" ] || grep -q '>local.plexus.plexusd<' "$there/Contents/Info.plist" 2>/dev/null ||
-            stop 1 "$there was not put there by Plexus: move it away, or choose another --prefix. Nothing was installed"
-    done
-    [ -d "$new" ] || stop 1 "$file holds no $app. Nothing was installed"
-    mkdir -p "$prefix"
-    trap '' HUP INT TERM
-    older=$scratch/older
-    if [ ! -e "$to" ]; then
-        mv "$new" "$to"
+    elif case $(openssl version 2>/dev/null || true) in "OpenSSL "[3-9]*) ;; *) false ;; esac &&
+        openssl dgst -blake2b512 -binary -out "$scratch/hash" "$scratch/$file" 2>/dev/null; then
+        { printf '\060\052\060\005\006\003\053\145\160\003\041\000' && printf %s "$public_key" | base64 -d | tail -c 32; } >"$scratch/key"
+        sed -n 2p "$scratch/$file.minisig" | base64 -d | tail -c 64 >"$scratch/signature"
+        openssl pkeyutl -verify -pubin -keyform DER -inkey "$scratch/key" -rawin -in "$scratch/hash" -sigfile "$scratch/signature" >/dev/null 2>&1 || stop 1 "$bad"
+        say "Checked: SHA-256, and the signature with OpenSSL."
     else
-        [ ! -e "$before" ] || mv "$before" "$older"
-        { mv "$to" "$before" && { mv "$new" "$to" || { mv "$before" "$to"; false; }; }; } ||
-            { [ ! -e "$older" ] || mv "$older" "$before"; stop 1 "$to could not be replaced. Nothing was installed"; }
+        say "Checked: SHA-256. The signature is not checked: that takes minisign or OpenSSL 3, and neither is here."
     fi
-    signals_end
 }
 signals_end() {
     trap 'exit 129' HUP && trap 'printf "\ninstall.sh: stopped\n" >&2; exit 130' INT && trap 'exit 143' TERM
@@ -95,9 +57,7 @@ signals_end() {
 main() {
     prefix=${HOME:?}/$usual yes='' root='' scratch=''
     while [ $# -gt 0 ]; do
-        case $1 in
-        --prefix | --from) [ $# -gt 1 ] || stop 64 "$1 takes a value" ;;
-        esac
+        case $1 in --prefix | --from) [ $# -gt 1 ] || stop 64 "$1 takes a value" ;; esac
         case $1 in
         --prefix) prefix=$2 && shift ;;
         --from) from=${2%/} && shift ;;
@@ -110,12 +70,10 @@ main() {
     done
     case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
     [ "$(id -u)" != 0 ] || [ -n "$root" ] || stop 64 "you are root, and Plexus is installed for one person: run this as that person, or add --root"
+    [ "$(uname -s)" = "$system" ] && [ "$(uname -m | sed 's/^arm64$/aarch64/')" = "${kind%%-*}" ] || stop 1 "this release is for $kind; this machine is $(uname -s) $(uname -m)"
     fits
     asks='' && [ -t 1 ] && (: </dev/tty) 2>/dev/null && asks=1
-    what="puts Plexus under $prefix:
-  programs in bin and libexec/plexus; completions, manual pages and texts in share."
-    [ -z "$app" ] || what="puts $app into $prefix. A $app that is there is kept as Plexus.previous."
-    say "This downloads $file from $from, checks it, and $what" "It replaces no file that is not of Plexus."
+    say "This downloads $file from $from, checks it, and $(effect)" "It replaces no file that is not of Plexus."
     if [ -z "$yes" ]; then
         [ -n "$asks" ] || stop 64 "nobody can be asked here: add --yes"
         printf 'Go on? [y/N] ' && read -r answer </dev/tty
@@ -137,14 +95,7 @@ main() {
     fi
     said=$(tar -xzof "$scratch/$file" -C "$scratch" 2>&1) ||
         stop 1 "$file cannot be unpacked in $near: $(say "$said" | sed 1q). Nothing was installed"
-    if [ -n "$app" ]; then
-        bin=$prefix/$app/Contents/MacOS
-        place_app
-    else
-        bin=$prefix/bin
-        # All that replaces something is done by the program, in one step that a signal does not cut.
-        "$scratch/$name/bin/plexusctl" place --prefix "$prefix"
-    fi
+    place # sets bin
     plexusctl=$(quoted "$bin/plexusctl")
     case :$PATH: in
     *:"$bin":*) ;;

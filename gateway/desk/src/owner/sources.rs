@@ -34,7 +34,7 @@ use plexus_supervisor::SourceHealth;
 use plexus_trust::{Command, Hide, Reply, Source, SourceConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 use tokio::sync::MutexGuard;
 
 /// Members of a ConfiguredSource (docs/protocol/owner.md#sources), in the wire's order.
@@ -640,7 +640,27 @@ async fn carry_out(
         source,
         registered,
         revision: desk.catalogue.load().revision,
+        shares_folder_with: sharing(desk, &id, &config),
     }))
+}
+
+/// The other sources that open the folder of this one.
+fn sharing(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Vec<SourceId> {
+    let folder_of = |config: &SourceConfig| {
+        let connector = desk.registry.of_source(config)?;
+        let root = connector.offer.manifest.root.as_deref()?;
+        config.route.get(root)?.as_str().map(PathBuf::from)
+    };
+    let Some(folder) = folder_of(config) else {
+        return Vec::new();
+    };
+    let state = desk.ledger.snapshot();
+    let others = state.sources.values();
+    let others = others.filter(|other| other.id != *id && !other.config.is_over());
+    others
+        .filter(|other| folder_of(&other.config).as_ref() == Some(&folder))
+        .map(|other| other.id.clone())
+        .collect()
 }
 
 /// Looks at a source that was changed, and tells who listens.

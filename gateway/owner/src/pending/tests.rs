@@ -30,7 +30,7 @@ fn grant() -> Value {
         "reasons": ["changes something", "changes something"],
         "pendingNarration": [{"id": "workspace.write", "verbs": ["write"], "provenance": "managed",
             "sensitivity": "elevated", "defaultTrustWindow": {"kind": "once"},
-            "summary": "Approving lets my-cc WRITE a file", "notificationLine": "my-cc wants to write"}],
+            "summary": "Approving lets my-cc use “Write a file”", "notificationLine": "my-cc asks for “Write a file”"}],
         "requestedTrustWindow": {"kind": "1d", "ms": 86_400_000},
         "client": {"name": "plexus-cli", "version": "1"},
         "onApproval": "run",

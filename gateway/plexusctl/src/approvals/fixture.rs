@@ -34,7 +34,7 @@ pub(crate) fn grant() -> Value {
         "reasons": ["changes something"],
         "pendingNarration": [{"id": "workspace.write", "verbs": ["write"], "provenance": "managed",
             "sensitivity": "elevated", "defaultTrustWindow": {"kind": "once"},
-            "summary": "Approving lets my-cc WRITE a file", "notificationLine": "my-cc WRITE a file"}],
+            "summary": "Approving lets my-cc use “Write a file”", "notificationLine": "my-cc asks for “Write a file”"}],
         "requestedTrustWindow": {"kind": "1d", "ms": 86_400_000},
         "client": {"name": "plexus-cli"}, "onApproval": "run",
         "asks": [{

@@ -8,6 +8,27 @@ use serde::Deserialize;
 
 /// What happened. Not escaped: parts of it are an agent's or a worker's.
 pub(super) fn said(event: &Event) -> String {
+    let what = happened(event);
+    match &event.head().capability_id {
+        Some(capability) => format!("{capability}: {what}"),
+        None => what,
+    }
+}
+
+/// Who did it: the agent, the owner, or the gateway itself.
+pub(super) fn actor(event: &Event) -> &str {
+    let head = event.head();
+    let is_owners =
+        || head.kind.as_deref() == Some("invoke") || happened(event).starts_with("you ");
+    match head.agent_id.as_deref() {
+        Some(agent) => agent,
+        None if is_owners() => "you",
+        None => "-",
+    }
+}
+
+/// The same without the capability.
+fn happened(event: &Event) -> String {
     let head = event.head();
     // The ledger's own, which have no detail.
     if let (Some(file), Some(first), Some(last)) = (&head.file, head.first, head.last) {
@@ -19,13 +40,9 @@ pub(super) fn said(event: &Event) -> String {
             _ => {}
         }
     }
-    let what = match KnownDetail::deserialize(&head.detail) {
+    match KnownDetail::deserialize(&head.detail) {
         Ok(happened) => happened.words(),
         Err(_) => untold(event),
-    };
-    match &head.capability_id {
-        Some(capability) => format!("{capability}: {what}"),
-        None => what,
     }
 }
 

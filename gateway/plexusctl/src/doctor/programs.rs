@@ -1,7 +1,10 @@
 //! Programs: ours as PATH finds them, and the agents' own.
 
 use super::{Finding, SAY_WITHIN, gateway::Daemon, said};
-use crate::programs::{beside, install};
+use crate::{
+    installed::Installed,
+    programs::{beside, install, prefix},
+};
 use plexus_client::shell;
 use std::{
     env,
@@ -11,6 +14,7 @@ use std::{
 
 pub(super) fn look(_: &Daemon) -> Vec<Finding> {
     let mut findings: Vec<_> = ["plexus", "plexusctl"].map(ours).into();
+    findings.extend(prefix().ok().and_then(|prefix| installed(&prefix)));
     findings.push(agent("claude", ".claude/.credentials.json", "claude"));
     findings.push(agent("codex", ".codex/auth.json", "codex login"));
     findings
@@ -48,6 +52,30 @@ fn ours(name: &str) -> Finding {
     }
 }
 
+/// Whether all is there that was installed under a prefix; none where nothing was.
+fn installed(prefix: &Path) -> Option<Finding> {
+    let installed = match Installed::read(prefix) {
+        Ok(installed) => installed?,
+        Err(stop) => return Some(Finding::fail("programs", stop.why, install())),
+    };
+    let missing: Vec<_> = installed
+        .paths()
+        .filter(|path| !path.exists())
+        .map(|path| path.display().to_string())
+        .collect();
+    Some(match &missing[..] {
+        [] => {
+            let said = format!("all of {} is installed", installed.list.version);
+            Finding::ok("programs", said)
+        }
+        missing => Finding::fail(
+            "programs",
+            format!("not there: {}", missing.join(", ")),
+            install(),
+        ),
+    })
+}
+
 /// An agent's program: whether it is there, of which version, and whether the file is there that a sign-in leaves. The
 /// file is not opened.
 fn agent(name: &str, signed: &str, sign_in: &str) -> Finding {
@@ -81,4 +109,37 @@ fn agent(name: &str, signed: &str, sign_in: &str) -> Finding {
         format!("{version}, no sign-in in ~/{signed}"),
         sign_in,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::installed::{LIST, List, ListedFile};
+
+    #[test]
+    fn lost_program_of_an_install_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let prefix = folder.path();
+        assert!(installed(prefix).is_none(), "nothing is installed");
+        let path = PathBuf::from("bin/plexus-relay");
+        let file = ListedFile {
+            path: path.clone(),
+            sha256: String::new(),
+        };
+        let list = List::new("1.2.3", Vec::new(), vec![file]);
+        let program = prefix.join(path);
+        for file in [&program, &prefix.join(LIST)] {
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        }
+        std::fs::write(prefix.join(LIST), list.bytes().expect("bytes")).expect("the list");
+        let lost = installed(prefix).expect("a finding");
+        assert_eq!(lost.what, format!("not there: {}", program.display()));
+        assert_eq!(lost.remedy, Some(install()));
+        std::fs::write(&program, "").expect("a program");
+        let whole = installed(prefix).expect("a finding");
+        assert_eq!(
+            (whole.what.as_str(), whole.remedy),
+            ("all of 1.2.3 is installed", None)
+        );
+    }
 }

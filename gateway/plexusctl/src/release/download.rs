@@ -5,9 +5,10 @@
 //! Must not know: TLS. `curl` has the machine's authorities, proxies and their settings.
 
 use super::{MOST_PACKED, Release, kind, unusable};
-use crate::{installed::failed, programs::PUBLIC_KEY};
+use crate::installed::failed;
 use minisign_verify::{PublicKey, Signature};
 use plexus_client::{Exit, Stop, programs, text};
+use plexus_protocol::installation::PUBLIC_KEY;
 use semver::Version;
 use std::{
     fs,

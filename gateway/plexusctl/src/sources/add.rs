@@ -572,6 +572,14 @@ fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String 
         format!("{id} {now}: {}", ids.join(" ")),
         "no agent may use it yet: each asks you first. To allow one: plexusctl grants allow AGENT ID; to hide one: plexusctl unexpose ID".to_owned(),
     ];
+    let shared = &added.added.shares_folder_with;
+    if !shared.is_empty() {
+        let others: Vec<_> = shared.iter().map(SourceId::as_str).collect();
+        lines.push(format!(
+            "it opens the same folder as {}: each has its own grants, and hides on its own",
+            others.join(", ")
+        ));
+    }
     // That it serves stands above.
     let told = health.filter(|row| row.health.status != HealthStatus::Ok);
     lines.extend(told.map(sentence));

@@ -1,6 +1,7 @@
 //! Where the launcher and the workers lie. Never looked for through PATH.
 
 use anyhow::{Context, bail};
+use plexus_protocol::installation;
 use std::path::{Path, PathBuf};
 
 /// See the module.
@@ -32,8 +33,9 @@ impl Programs {
                 .map(|dir| dir.display().to_string())
                 .collect();
             bail!(
-                "plexus-sandbox-exec is not in {}: install it there or pass --workers DIR",
-                looked.join(" nor in ")
+                "plexus-sandbox-exec is not in {}; {}, or pass --workers DIR",
+                looked.join(" nor in "),
+                installation::remedy(own.parent().unwrap_or(&own))
             );
         };
         let launcher = workers.join("plexus-sandbox-exec");

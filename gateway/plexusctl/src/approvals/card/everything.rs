@@ -153,7 +153,7 @@ agent: my-cc
 purpose (the agent's words): “save the notes”
 wants: workspace.write (write, managed, elevated)
   label: Write a file
-  means: Approving lets my-cc WRITE a file
+  means: Approving lets my-cc use “Write a file”
   only: {\"pathPrefix\":{\"field\":\"path\",\"allow\":[\"A\"]}}
   inputDigest: cd
   input:
