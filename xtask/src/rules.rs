@@ -1,6 +1,7 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
 //! each other, which read JSON by name, how files are called, that each test is run, that each program ships, that links of
-//! pages lead somewhere, that what comes next is one command, that a test says which refusal it means.
+//! pages lead somewhere, that what comes next is one command, that a test says which refusal it means, that what only macOS compiles
+//! is short.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
@@ -9,6 +10,7 @@ mod by_name;
 mod circles;
 mod dependencies;
 mod edges;
+mod lengths;
 mod licences;
 mod links;
 mod names;
@@ -68,11 +70,13 @@ pub(crate) fn check() -> Result<()> {
             &shipped::registered()?,
         ));
     }
+    breaches.extend(shipped::kept_from_a_system(&shipped::manifests()?));
     breaches.extend(dependencies::breaches(&everywhere));
     breaches.extend(licences::breaches(&everywhere));
     breaches.extend(asserts::breaches(&cargo::root())?);
     breaches.extend(by_name::breaches(&cargo::root())?);
     breaches.extend(circles::breaches(&cargo::root())?);
+    breaches.extend(lengths::breaches(&cargo::root())?);
     breaches.extend(names::breaches(&cargo::root())?);
     breaches.extend(next_lines::breaches(&cargo::root())?);
     breaches.extend(links::breaches(&cargo::root())?);
