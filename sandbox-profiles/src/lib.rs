@@ -18,6 +18,8 @@
 
 mod call;
 pub mod children;
+#[cfg(any(target_os = "macos", test))]
+mod darwin;
 mod expand;
 pub mod floor;
 pub mod follow;

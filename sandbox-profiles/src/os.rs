@@ -25,7 +25,7 @@ pub(crate) fn ignore_file_size_signal() -> io::Result<()> {
         .map_err(Into::into)
 }
 
-/// Closes every descriptor from `first` up that came over an exec. The system's own, which are guarded against being
+/// Closes each descriptor from `first` up to the limit of now that came over an exec. The system's own, which are guarded against being
 /// closed, are closed by an exec, and so stay here.
 #[cfg(target_os = "macos")]
 pub(crate) fn close_inherited(first: i32) {
@@ -70,8 +70,11 @@ pub(crate) fn reap() -> nix::Result<Option<EndedChild>> {
 }
 
 /// Puts a copy of `descriptor` at `number`, where it stays over an exec. Whatever was there is closed.
-pub(crate) fn place(descriptor: &OwnedFd, number: i32) -> nix::Result<()> {
-    // SAFETY: takes numbers only. The caller has reserved the number: nothing else of this process owns it.
+///
+/// # Safety
+/// Nothing of this process owns `number`: it was reserved, and nothing was opened since.
+pub(crate) unsafe fn place(descriptor: &OwnedFd, number: i32) -> nix::Result<()> {
+    // SAFETY: takes numbers only; that the number is nobody's is the caller's to see to.
     Errno::result(unsafe { libc::dup2(descriptor.as_raw_fd(), number) }).map(drop)
 }
 
@@ -112,11 +115,13 @@ pub(crate) fn hear_of_children() -> nix::Result<()> {
 }
 
 /// What is open at `number`, as this process's own from now on.
-pub(crate) fn adopt(number: i32) -> Option<OwnedFd> {
+///
+/// # Safety
+/// Nothing of this process owns `number`: it came over the exec, if at all, and nothing was opened since the process began.
+pub(crate) unsafe fn adopt(number: i32) -> Option<OwnedFd> {
     // SAFETY: takes numbers only.
     let open = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    // SAFETY: it is open, and the callers are its only owners: one has just been sent it, the others inherited it
-    // over an exec and have no other use for it.
+    // SAFETY: it is open; that nothing else owns it is the caller's to see to.
     (open != -1).then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -130,9 +135,12 @@ pub(crate) fn begin_in(command: &mut Command, folder: RawFd) {
 }
 
 /// What the kernel has just sent, as this process's own.
-pub(crate) fn sent(number: RawFd) -> OwnedFd {
-    // SAFETY: the caller has the number from a message that it has just received: the kernel made the descriptor for it, and nobody
-    // else knows of it.
+///
+/// # Safety
+/// The number is from a message that was just received, and is taken once: the kernel made the descriptor for it, and nobody else
+/// knows of it.
+pub(crate) unsafe fn sent(number: RawFd) -> OwnedFd {
+    // SAFETY: the descriptor is open and nobody's, as the caller vouches.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 

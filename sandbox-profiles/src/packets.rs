@@ -186,6 +186,7 @@ impl Inbox {
     }
 
     /// Reads once, `most` bytes at most.
+    #[expect(unsafe_code, reason = "descriptors come as numbers")]
     fn read(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         let mut bytes = vec![0; most];
         let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -194,7 +195,9 @@ impl Inbox {
         let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
         for along in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(numbers) = along {
-                for descriptor in numbers.into_iter().map(os::sent) {
+                for number in numbers {
+                    // SAFETY: a number of the message that was received just above, taken once.
+                    let descriptor = unsafe { os::sent(number) };
                     fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
                     self.along.push(descriptor);
                 }

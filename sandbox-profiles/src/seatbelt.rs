@@ -31,9 +31,10 @@ pub use operation::{Address, Endpoint, Kind, Operation, Place, Receiver};
 /// How well something about Seatbelt is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
-    /// Concluded from what is known, or one report alone.
+    /// Concluded from what is known, one report alone, or read in a text that nobody was seen to rely on.
     Assumed,
-    /// Measured on a Mac by others, or software that ships breaks without it. Decision 0137 has the sources.
+    /// Measured on a Mac by others, or software that ships breaks without it. Decision 0137 lists the sources; each rule of the
+    /// base names its own.
     Measured,
 }
 

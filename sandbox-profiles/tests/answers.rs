@@ -194,7 +194,7 @@ fn filter_that_is_not_understood_is_an_error() {
 /// A profile of the table.
 pub(crate) struct Column {
     pub(crate) name: String,
-    is_run: bool,
+    pub(crate) is_run: bool,
     pub(crate) text: String,
     pub(crate) seatbelt: Seatbelt,
     pub(crate) parameters: Parameters,

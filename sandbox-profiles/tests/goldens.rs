@@ -150,6 +150,12 @@ impl Case {
     }
 }
 
+/// The profiles of runs, with values for their parameters.
+fn runs() -> impl Iterator<Item = crate::answers::Column> {
+    let columns = crate::answers::columns().into_iter();
+    columns.filter(|column| column.is_run)
+}
+
 #[test]
 fn each_expansion_is_the_one_that_was_reviewed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
@@ -180,6 +186,18 @@ fn each_expansion_is_the_one_that_was_reviewed() {
             }
         }
         let name = format!("{}.{}.sb", case.name, case.role);
+        hold(&folder.join(&name), &golden);
+        expected.push(name);
+    }
+    for run in runs() {
+        let mut golden = format!("; {}.sb as macOS takes it, with\n", run.name);
+        for (key, value) in &run.parameters {
+            writeln!(golden, ";   -D {key}={value}").expect("a text");
+        }
+        let profile = Profile::parse(&run.text).expect("it parses");
+        let expanded = profile.expanded(&run.parameters).expect("it expands");
+        write!(golden, "\n{expanded}").expect("a text");
+        let name = format!("{}.sb", run.name.replace('/', "."));
         hold(&folder.join(&name), &golden);
         expected.push(name);
     }

@@ -11,7 +11,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use plexus_sandbox::seatbelt::{Address, Endpoint, Evidence, Operation};
+use plexus_sandbox::seatbelt::{Address, Answer, Endpoint, Evidence, Operation};
 use plexus_sandbox::{Limits, launcher_command};
 
 use crate::answers::{Column, asked, columns, understood};
@@ -121,14 +121,39 @@ fn lines(rows: &BTreeMap<String, Vec<String>>) -> String {
         .collect()
 }
 
+/// What came of asking. One line for each answer, with the profiles that it is wrong in: a report keeps the last lines alone.
+#[derive(Default)]
+struct Outcome {
+    agreed: usize,
+    differ: BTreeMap<String, Vec<String>>,
+    unasked: BTreeMap<String, Vec<String>>,
+}
+
+impl Outcome {
+    /// Adds what the kernel said of an operation of `profile`; none where it was not asked.
+    fn add(&mut self, profile: &str, label: &str, answer: Answer, kernel: Option<bool>) {
+        let rows = match kernel {
+            Some(allows) if allows == answer.allows() => {
+                self.agreed += 1;
+                return;
+            }
+            Some(_) => &mut self.differ,
+            None if answer.evidence() == Evidence::Assumed => &mut self.unasked,
+            None => return,
+        };
+        let verdict = if answer.allows() { "allowed" } else { "denied" };
+        let row = rows.entry(format!("{label} is {verdict}")).or_default();
+        row.push(profile.to_owned());
+    }
+}
+
 #[test]
 fn kernel_gives_each_assumed_answer() {
     let kernel = Kernel::find().expect("this system has sandbox_check");
     let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let own = own_address();
-    // One line for each answer, with the profiles that it is wrong in: a report keeps the last lines alone.
-    let (mut agreed, mut differ, mut unasked) = (0, BTreeMap::new(), BTreeMap::new());
+    let mut outcome = Outcome::default();
     for column in columns() {
         let caged = Caged::of(column, port);
         let mut child = caged.stays();
@@ -147,27 +172,16 @@ fn kernel_gives_each_assumed_answer() {
                 }
                 _ => None,
             };
-            let rows = match found {
-                Some(allows) if allows == answer.allows() => {
-                    agreed += 1;
-                    continue;
-                }
-                Some(_) => &mut differ,
-                None if answer.evidence() == Evidence::Assumed => &mut unasked,
-                None => continue,
-            };
-            let verdict = if answer.allows() { "allowed" } else { "denied" };
-            let row: &mut Vec<String> = rows.entry(format!("{label} is {verdict}")).or_default();
-            row.push(caged.column.name.clone());
+            outcome.add(&caged.column.name, &label, answer, found);
         }
         drop(child.stdin.take()); // which is what it waits for
         child.wait().expect("it ends");
     }
+    let (differ, unasked) = (lines(&outcome.differ), lines(&outcome.unasked));
+    let agreed = outcome.agreed;
     assert!(
         differ.is_empty() && unasked.is_empty(),
-        "not asked:{}\n{agreed} answers are as said; the kernel says otherwise of:{}",
-        lines(&unasked),
-        lines(&differ)
+        "not asked:{unasked}\n{agreed} answers are as said; the kernel says otherwise of:{differ}"
     );
     assert!(agreed > 1_900, "{agreed}");
 }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use plexus_sandbox::lint::{PARAMETERS, lint};
+use plexus_sandbox::lint::{Fault, PARAMETERS, lint};
 use plexus_sandbox::profile::Profile;
 use plexus_sandbox::ruleset::{Extent, Parameters, Ruleset};
 
-fn shipped() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+/// The profiles in this folder of the crate, each with its name.
+fn profiles_in(folder: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut profiles: Vec<(String, String)> = std::fs::read_dir(folder)
         .expect("the crate's folder")
         .map(|entry| entry.expect("an entry").path())
@@ -23,6 +24,11 @@ fn shipped() -> Vec<(String, String)> {
         })
         .collect();
     profiles.sort();
+    profiles
+}
+
+fn shipped() -> Vec<(String, String)> {
+    let profiles = profiles_in("");
     let names: Vec<&str> = profiles.iter().map(|(name, _)| name.as_str()).collect();
     // Whatever is there is held to the rules; these three are what the tests below are about.
     for known in ["fixture", "obsidian", "workspace"] {
@@ -71,6 +77,55 @@ fn every_shipped_profile_is_without_findings() {
             3 + usize::from(text.contains("(deny file-write-create")),
             "{name}.sb"
         );
+    }
+}
+
+/// A run reads tools, writes its folder and starts programs, which no worker may. For the rest its profile is held to the same.
+#[test]
+fn each_profile_of_a_run_is_without_findings_of_its_own() {
+    let findings = |text: &str| -> Vec<String> {
+        let parameters = Profile::parse(text).expect("it parses");
+        let parameters: Vec<&str> = parameters.parameters().into_iter().collect();
+        let found = lint(text, &parameters).into_iter();
+        let of_a_run = found.filter(|finding| {
+            matches!(
+                finding.fault,
+                Fault::NoReason
+                    | Fault::NoImport
+                    | Fault::NotTakenBack(_)
+                    | Fault::BareDenial(_)
+                    | Fault::UnknownParameter(_)
+                    | Fault::NotFilledIn(_)
+                    | Fault::Filter { .. }
+                    | Fault::Overruled(_)
+            )
+        });
+        of_a_run.map(|finding| finding.to_string()).collect()
+    };
+    let runs = profiles_in("children");
+    let names: Vec<&str> = runs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["claude", "codex", "command", "mcp"]);
+    for (name, text) in runs {
+        assert_eq!(findings(&text), [""; 0], "{name}.sb");
+        let network = "(deny network-outbound (remote ip \"*:*\") (subpath \"/\"))";
+        for (worse, count) in [
+            // Without a reason.
+            (format!("{text}(allow file-read* (literal \"/x\"))\n"), 1),
+            // Without a filter.
+            (
+                format!("{text}(deny network-inbound) ; a reason that is long enough\n"),
+                1,
+            ),
+            // The base's network is not taken back, and the line that was to do it is bare.
+            (text.replace(network, "(deny network-outbound)"), 2),
+        ] {
+            assert_eq!(
+                findings(&worse).len(),
+                count,
+                "{name}.sb: {:?}",
+                findings(&worse)
+            );
+        }
     }
 }
 

@@ -187,18 +187,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             &APPLE[..1]
         };
         for platform in platforms {
-            steps.run(&format!("{platform} compiles"), || {
+            steps.run(&format!("lints for {platform}"), || {
                 // Rustup may be missing where the toolchain comes from a distribution; the check then says so itself.
                 let _ = Command::new("rustup")
                     .args(["target", "add", platform])
                     .status();
                 let mut check = cargo::command();
-                check.args(["check", "--locked", "--workspace", "--target", platform]);
+                check.args(["clippy", "--locked", "--workspace", "--target", platform]);
                 // The product first; what tests it is checked where there is time.
                 check.args(match arguments.long {
                     true => &["--all-targets"][..],
                     false => &["--lib", "--bins"][..],
                 });
+                check.args(["--", "-D", "warnings"]);
                 crate::step::finish(&mut check)
             });
         }

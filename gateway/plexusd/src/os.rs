@@ -14,7 +14,7 @@ pub(crate) use linux::let_go_of_start;
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn let_go_of_start() {}
 
-pub(crate) use collected::{collect, let_go};
+pub(crate) use collected::{collect, let_go, raise_noted};
 pub(crate) use inherited::started_with;
 
 /// Signals that come to one thread, whichever hears them.
@@ -24,24 +24,50 @@ mod collected {
         reason = "a handler of a signal, and a signal to one thread, have no safe spelling"
     )]
 
+    #[cfg(target_os = "macos")]
+    use super::noted::NotedSignals;
     use nix::{
         libc,
         sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
     };
-    use std::sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    };
+    #[cfg(not(target_os = "macos"))]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Mutex, PoisonError};
 
     /// The thread that they come to.
+    #[cfg(not(target_os = "macos"))]
     static THREAD: AtomicUsize = AtomicUsize::new(0);
+    /// Those that came to another thread.
+    #[cfg(target_os = "macos")]
+    static NOTED: NotedSignals = NotedSignals::none();
     /// How they were heard before.
     static BEFORE: Mutex<Vec<(Signal, SigAction)>> = Mutex::new(Vec::new());
 
+    #[cfg(not(target_os = "macos"))]
     extern "C" fn pass_on(signal: libc::c_int) {
-        // SAFETY: `pthread_kill` is one of the calls that a handler may make (POSIX). The thread is the one that called
-        // `collect`: the main thread, which lives as long as the process.
+        // SAFETY: `pthread_kill` is one of the calls that a handler may make (POSIX), and Linux's takes no lock. The thread is the
+        // one that called `collect`: the main thread, which lives as long as the process.
         unsafe { libc::pthread_kill(THREAD.load(Ordering::Relaxed) as libc::pthread_t, signal) };
+    }
+
+    /// `pthread_kill` walks a list of threads under a lock there, which the interrupted thread may hold: it is left to
+    /// [`raise_noted`].
+    #[cfg(target_os = "macos")]
+    extern "C" fn pass_on(signal: libc::c_int) {
+        NOTED.note(signal);
+    }
+
+    /// Has what came to another thread wait for the calling one, which holds it back. One that comes after this and before the
+    /// exec is lost. Only macOS needs it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn raise_noted() -> nix::Result<()> {
+        #[cfg(target_os = "macos")]
+        for signal in NOTED.take() {
+            nix::sys::signal::raise(signal)?;
+        }
+        Ok(())
     }
 
     /// Has each of these signals wait for the calling thread, which holds them back, instead of being heard by another thread
@@ -50,9 +76,12 @@ mod collected {
     /// # Errors
     /// The system's; those before are collected.
     pub(crate) fn collect(signals: &[Signal]) -> nix::Result<()> {
-        // SAFETY: it takes nothing and names the calling thread.
-        let own = unsafe { libc::pthread_self() };
-        THREAD.store(own as usize, Ordering::Relaxed);
+        #[cfg(not(target_os = "macos"))]
+        {
+            // SAFETY: it takes nothing and names the calling thread.
+            let own = unsafe { libc::pthread_self() };
+            THREAD.store(own as usize, Ordering::Relaxed);
+        }
         let action = SigAction::new(
             SigHandler::Handler(pass_on),
             SaFlags::SA_RESTART,
@@ -60,7 +89,8 @@ mod collected {
         );
         let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
         for signal in signals {
-            // SAFETY: the handler makes one call that is allowed in one, and reads an atomic; it takes no lock.
+            // SAFETY: the handler is one of the two above: one system call that is allowed there, or one change of an atomic. Neither
+            // takes a lock.
             let was = unsafe { sigaction(*signal, &action) }?;
             before.push((*signal, was));
         }
@@ -77,7 +107,65 @@ mod collected {
             // SAFETY: it is the action that was there, of a handler that is never taken away (tokio's), or the system's own.
             unsafe { sigaction(signal, &was) }?;
         }
-        Ok(())
+        raise_noted()
+    }
+}
+
+/// What a handler may do wherever it interrupts: nothing but to note.
+#[cfg(any(target_os = "macos", test))]
+mod noted {
+    use nix::sys::signal::Signal;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Signals that have come, each once, as a set that a handler may add to.
+    pub(super) struct NotedSignals(AtomicU32);
+
+    impl NotedSignals {
+        pub(super) const fn none() -> Self {
+            Self(AtomicU32::new(0))
+        }
+
+        pub(super) fn note(&self, number: i32) {
+            self.0.fetch_or(bit(number), Ordering::Relaxed);
+        }
+
+        /// Those noted so far, which are noted no more.
+        pub(super) fn take(&self) -> impl Iterator<Item = Signal> {
+            let noted = self.0.swap(0, Ordering::Relaxed);
+            Signal::iterator().filter(move |signal| noted & bit(*signal as i32) != 0)
+        }
+    }
+
+    /// Signals of both systems that have a name go from 1 to 31.
+    const fn bit(number: i32) -> u32 {
+        match number {
+            1..=31 => 1 << number,
+            _ => 0,
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn noted_signals_are_taken_once_each() {
+            let noted = NotedSignals::none();
+            assert_eq!(noted.take().count(), 0);
+            let all = [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGSYS];
+            for signal in all.into_iter().chain(all) {
+                noted.note(signal as i32);
+            }
+            for nothing in [0, -1, 32, 64, i32::MAX] {
+                noted.note(nothing);
+            }
+            let mut taken: Vec<_> = noted.take().collect();
+            taken.sort_unstable();
+            let mut expected = all;
+            expected.sort_unstable();
+            assert_eq!(taken, expected);
+            assert_eq!(noted.take().count(), 0);
+        }
     }
 }
 

@@ -43,6 +43,20 @@ pub(crate) struct Pixels {
     pub(crate) rgba: Vec<u8>,
 }
 
+#[cfg(any(target_os = "macos", test))]
+impl Pixels {
+    /// The bytes with each colour multiplied by its opacity.
+    pub(crate) fn premultiplied(&self) -> Vec<u8> {
+        let (pixels, _) = self.rgba.as_chunks();
+        let multiplied = |[red, green, blue, opacity]: &[u8; 4]| {
+            // A product of two bytes by 255 is a byte.
+            let part = |part: &u8| (u16::from(*part) * u16::from(*opacity) / 255) as u8;
+            [part(red), part(green), part(blue), *opacity]
+        };
+        pixels.iter().flat_map(multiplied).collect()
+    }
+}
+
 /// Draws it, `size` pixels wide and high, with how many requests wait.
 pub(crate) fn draw(state: State, waiting: usize, size: u32) -> Pixels {
     let mut rgba = Vec::new();
@@ -159,6 +173,22 @@ mod tests {
             draw(State::Away, 10, 22).rgba,
             draw(State::Away, 99, 22).rgba
         );
+    }
+
+    #[test]
+    fn colours_are_multiplied_by_opacity_and_clear_is_black() {
+        let pixels = Pixels {
+            size: 2,
+            rgba: [
+                [200, 100, 1, 255],
+                [200, 100, 1, 0],
+                [255, 128, 2, 128],
+                [9, 9, 9, 9],
+            ]
+            .concat(),
+        };
+        let expected = [[200, 100, 1, 255], [0; 4], [128, 64, 1, 128], [0, 0, 0, 9]].concat();
+        assert_eq!(pixels.premultiplied(), expected);
     }
 
     #[test]

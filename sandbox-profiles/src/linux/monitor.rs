@@ -106,9 +106,11 @@ pub(super) struct Handover(UnixStream);
 
 /// Splits this process, which must have one thread. Returns in the child, which will be caged; the parent stays
 /// outside as its monitor and ends when it ends.
+#[expect(unsafe_code, reason = "two descriptors are known by their numbers")]
 pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, CageError> {
     // Two numbers mean something to the program; nothing of this process's own gets one of them.
-    let stream = os::adopt(STREAM);
+    // SAFETY: a launcher holds nothing yet that it opened itself; this number came over the exec, or is free.
+    let stream = unsafe { os::adopt(STREAM) };
     let reserved = os::reserve(KEEPER_FD).map_err(failed("reserve descriptors"))?;
     let monitor = Monitor::of(ruleset)?;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a way to the monitor"))?;
@@ -166,7 +168,8 @@ pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, Ca
             _ = stream.map(IntoRawFd::into_raw_fd);
             drop(reserved);
             if matches!(duty, Duty::Keep(_)) {
-                os::place(&asks, KEEPER_FD).map_err(failed("hand over the keeper"))?;
+                // SAFETY: the line before last has let go of the reserved number, and nothing was opened since.
+                unsafe { os::place(&asks, KEEPER_FD) }.map_err(failed("hand over the keeper"))?;
             }
             Ok(Handover(theirs))
         }
@@ -360,6 +363,7 @@ impl Monitor {
 }
 
 /// The listener and what else is to be held; nothing where the program ended without sending them.
+#[expect(unsafe_code, reason = "descriptors come as numbers")]
 fn receive(handover: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
@@ -375,7 +379,8 @@ fn receive(handover: &UnixStream) -> io::Result<Vec<OwnedFd>> {
         _ => None,
     });
     let numbers = numbers.unwrap_or_default().into_iter();
-    Ok(numbers.filter_map(os::adopt).collect())
+    // SAFETY: numbers of the message that was received just above, each taken once.
+    Ok(numbers.map(|number| unsafe { os::sent(number) }).collect())
 }
 
 /// The process that a thread belongs to.

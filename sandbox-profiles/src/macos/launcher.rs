@@ -34,6 +34,7 @@ pub(crate) fn launch(mut call: Call) -> Result<Infallible, Refusal> {
 
 /// Starts the worker, and serves it as its keeper until both have ended. The worker answers to the system as this process does:
 /// what the person consented to is the worker's to use.
+#[expect(unsafe_code, reason = "a descriptor is known by its number")]
 fn keep(call: &Call, cage: Cage, kept: KeeperSettings) -> Result<Infallible, Refusal> {
     os::close_inherited(KEEPER_FD);
     // Two numbers mean something to the worker; nothing of this process's own gets one of them.
@@ -41,7 +42,8 @@ fn keep(call: &Call, cage: Cage, kept: KeeperSettings) -> Result<Infallible, Ref
     let (control, asks) = packets::pair().map_err(failed("make a way to the keeper"))?;
     os::hear_of_children().map_err(failed("hear of the worker's end"))?;
     drop(reserved);
-    os::place(&asks, KEEPER_FD).map_err(failed("hand over the keeper"))?;
+    // SAFETY: the line before has let go of the reserved number, and nothing was opened since.
+    unsafe { os::place(&asks, KEEPER_FD) }.map_err(failed("hand over the keeper"))?;
     let worker = Command::new(SANDBOX_EXEC)
         .args(line(&cage, &call.worker))
         .args(&call.arguments)

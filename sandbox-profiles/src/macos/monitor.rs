@@ -33,6 +33,7 @@ use super::launcher::{failed, line};
 use super::os::outlive;
 use super::start::SuspendedProgram;
 use crate::call::{Cage, Call, Refusal, prove_line};
+use crate::darwin::{self, run_event, variables};
 use crate::follow::{RunEvent, RunProcesses, follow};
 use crate::launch::{SANDBOX_EXEC, STREAM, UNCAGED, narrow_umask};
 use crate::os;
@@ -43,14 +44,27 @@ use crate::sweep::{Ending, Process, ProcessTable, Sweep, SweepSignal};
 /// How much a queue tells at once.
 const AT_ONCE: usize = 16;
 
+// The numbers that are tested on every system are libc's.
+const _: () = assert!(
+    darwin::READ == libc::EVFILT_READ
+        && darwin::PROCESS == libc::EVFILT_PROC
+        && darwin::SIGNAL == libc::EVFILT_SIGNAL
+        && darwin::EXIT == libc::NOTE_EXIT
+        && darwin::FORK == libc::NOTE_FORK
+);
+
 /// The monitor's life.
+#[expect(unsafe_code, reason = "a descriptor is known by its number")]
 pub(super) fn watch(
     call: &Call,
     cage: Cage,
     targets: Option<&ChildTargets>,
 ) -> Result<Infallible, Refusal> {
+    // SAFETY: this process has opened nothing yet: the number came over the exec, or is free.
+    let keeper = unsafe { os::adopt(STREAM) };
+    let keeper = keeper.ok_or_else(|| failed("hear of the keeper's end")(Errno::EBADF))?;
     let queue = Kqueue::new().map_err(failed("make a queue of events"))?;
-    let _keeper = hear_of_keeper(&queue).map_err(failed("hear of the keeper's end"))?;
+    hear_of_keeper(&queue, &keeper).map_err(failed("hear of the keeper's end"))?;
     let lock = call.lock.as_deref().map(RunLock::take).transpose();
     let lock = lock.map_err(failed("lock the run"))?;
     call.limits.apply().map_err(failed("apply its limits"))?;
@@ -62,7 +76,7 @@ pub(super) fn watch(
         worker: call.worker.clone(),
         error,
     })?;
-    let (mut run, mut sweep) = Run::of(&program, queue).map_err(failed("watch the program"))?;
+    let (mut run, sweep) = Run::of(&program, queue).map_err(failed("watch the program"))?;
     let noted = lock.as_ref().map(|lock| lock.add(program.pid()));
     noted.transpose().map_err(failed("note the program"))?;
     os::keep_stderr_alone().map_err(failed("let go of the program's streams"))?;
@@ -74,6 +88,11 @@ pub(super) fn watch(
         return Err(failed("begin")(io::Error::from(io::ErrorKind::Interrupted)).into());
     }
     program.begin().map_err(failed("let the program begin"))?;
+    end(run, sweep, lock.as_ref())
+}
+
+/// Follows the run to its end, and ends as its program did.
+fn end(mut run: Run, mut sweep: Sweep, lock: Option<&RunLock>) -> Result<Infallible, Refusal> {
     let ended = follow(&mut run, &mut sweep).inspect_err(|_| {
         // Whoever cannot be watched must not go on.
         _ = killpg(run.program, Signal::SIGKILL);
@@ -84,15 +103,14 @@ pub(super) fn watch(
         return Err(failed("end the run")(io::Error::other(why)).into());
     }
     let ended = waitpid(run.program, None).map_err(failed("hear how it ended"))?;
-    let over = lock.as_ref().map(RunLock::over).transpose();
+    let over = lock.map(RunLock::over).transpose();
     over.map_err(failed("say that the run is over"))?;
     os::pass_on(ended).map_err(|source| failed("pass its end on")(source).into())
 }
 
 /// The pipe from the keeper, and the two signals that it sends.
-fn hear_of_keeper(queue: &Kqueue) -> io::Result<OwnedFd> {
-    let keeper = os::adopt(STREAM).ok_or(io::ErrorKind::NotFound)?;
-    fcntl(&keeper, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+fn hear_of_keeper(queue: &Kqueue, keeper: &OwnedFd) -> io::Result<()> {
+    fcntl(keeper, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     let number = usize::try_from(keeper.as_raw_fd()).map_err(io::Error::other)?;
     let mut told = vec![event(number, EventFilter::EVFILT_READ, FilterFlag::empty())];
     for by in [Signal::SIGTERM, Signal::SIGINT] {
@@ -101,7 +119,7 @@ fn hear_of_keeper(queue: &Kqueue) -> io::Result<OwnedFd> {
         told.push(event(by as usize, EventFilter::EVFILT_SIGNAL, which));
     }
     queue.kevent(&told, &mut [], Some(NOW))?;
-    Ok(keeper)
+    Ok(())
 }
 
 /// Attacks the cage from inside, before the program is there.
@@ -140,10 +158,7 @@ fn start(call: &Call, cage: &Cage) -> io::Result<SuspendedProgram> {
     for argument in &call.arguments {
         arguments.push(text(argument.clone())?);
     }
-    let mut environment = Vec::new();
-    for (name, value) in std::env::vars_os() {
-        environment.push(text([name, "=".into(), value].into_iter().collect())?);
-    }
+    let environment = variables(std::env::vars_os())?;
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
     SuspendedProgram::start(&name, &arguments, &environment, streams)
@@ -173,30 +188,6 @@ impl Run {
         run.watch(pid.as_raw());
         Ok((run, Sweep::new(pid.as_raw(), unique, own)))
     }
-
-    fn told(&self, event: &KEvent) -> Option<RunEvent> {
-        match event.filter().ok()? {
-            // Nobody writes to the pipe: this is its end.
-            EventFilter::EVFILT_READ => Some(RunEvent::KeeperGone),
-            EventFilter::EVFILT_SIGNAL if event.ident() == Signal::SIGINT as usize => {
-                Some(RunEvent::Interrupted)
-            }
-            EventFilter::EVFILT_SIGNAL => Some(RunEvent::EndAsked),
-            _ => {
-                let is_program = usize::try_from(self.program.as_raw()) == Ok(event.ident());
-                let has = |what| event.fflags().contains(what);
-                // What came of one process since it was last heard comes as one: it may have forked and ended.
-                match (
-                    is_program && has(FilterFlag::NOTE_EXIT),
-                    has(FilterFlag::NOTE_FORK),
-                ) {
-                    (true, _) => Some(RunEvent::Ended),
-                    (false, true) => Some(RunEvent::Forked),
-                    (false, false) => None,
-                }
-            }
-        }
-    }
 }
 
 impl RunProcesses for Run {
@@ -215,7 +206,16 @@ impl RunProcesses for Run {
             told => told?,
         };
         let events = events.iter().take(count);
-        Ok(events.filter_map(|event| self.told(event)).collect())
+        let told = |event: &KEvent| {
+            let filter = event.filter().ok()? as i16;
+            run_event(
+                filter,
+                event.fflags().bits(),
+                event.ident(),
+                self.program.as_raw(),
+            )
+        };
+        Ok(events.filter_map(told).collect())
     }
 
     fn watch(&mut self, pid: i32) {

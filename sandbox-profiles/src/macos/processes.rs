@@ -10,15 +10,15 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::sweep::{Process, ProcessState, ProcessTable, SweepSignal};
+use crate::darwin::{STOPPED, ZOMBIE, is_whole, state};
+use crate::sweep::{Process, ProcessTable, SweepSignal};
 
 /// `PROC_PIDUNIQIDENTIFIERINFO` of `sys/proc_info.h`: the ids of a process, of whichever user.
 const UNIQUE: c_int = 17;
 /// To libproc: a process that has ended and was not reaped is asked about as well.
 const ENDED_TOO: u64 = 1;
-/// `SSTOP` and `SZOMB` of `sys/proc.h`.
-const STOPPED: u32 = 4;
-const ZOMBIE: u32 = 5;
+// The numbers that are tested on every system are libc's.
+const _: () = assert!(STOPPED == libc::SSTOP && ZOMBIE == libc::SZOMB);
 /// How long a stopped or killed process may take to come to it. There is no event for the stop of somebody else's child.
 const MOMENT: Duration = Duration::from_millis(1);
 /// Room for processes that start between the count and the list.
@@ -67,11 +67,7 @@ impl SystemProcesses {
             parent_unique: ids.parent_unique,
             group: i32::try_from(info.pbi_pgid).ok()?,
             responsible: responsible.filter(|pid| *pid > 0),
-            state: match info.pbi_status {
-                STOPPED => ProcessState::Stopped,
-                ZOMBIE => ProcessState::Zombie,
-                _ => ProcessState::Running,
-            },
+            state: state(info.pbi_status),
         })
     }
 }
@@ -85,14 +81,13 @@ impl ProcessTable for SystemProcesses {
         // SAFETY: it writes at most `size` bytes at the pointer, which are `pids` and nothing else.
         let written = unsafe { libc::proc_listallpids(pids.as_mut_ptr().cast(), size) };
         let written = usize::try_from(written).map_err(|_| io::Error::last_os_error())?;
-        pids.truncate(written);
-        // It answers 0 where it fails, and as much as there is room for where there are more.
         let own = std::process::id().cast_signed();
-        if written == count + MORE || !pids.contains(&own) {
+        if !is_whole(&pids, written, own) {
             return Err(io::Error::other(
                 "the processes of this machine cannot be listed",
             ));
         }
+        pids.truncate(written);
         // Another user's process tells nothing, and is no member.
         Ok(pids
             .into_iter()

@@ -4,80 +4,126 @@
 use super::{Decider, EvaluatedRule, Evidence, Operation};
 use crate::profile::{Clause, Profile, ProfileError};
 
-/// A rule of the base in our language, and how well it is known.
+/// A rule of the base in our language, how well it is known, and who says so: a report by its name, listed in decision 0137.
 ///
-/// Sources: Firefox carries the `system.sb` of macOS 10.13 word by word; two programs check the present one at their start and
-/// go on only if the log socket is the one address in it; the rest was measured through profiles that import it. What was read
-/// in the old text alone is assumed.
-const RULES: &[(&str, Evidence)] = &[
-    // Measured: a stat passes, the same file's content does not.
-    ("(allow file-read-metadata)", Evidence::Measured),
-    // Measured: no child where it is denied, and children where only the base speaks of them.
-    ("(allow process-fork)", Evidence::Measured),
-    ("(allow sysctl-read)", Evidence::Measured),
+/// Measured is what programs that import the base were seen to have, or to rely on. What was read in its text alone is assumed, so
+/// the rehearsal asks it.
+type BaseRule = (&'static str, Evidence, &'static str);
+
+const RULES: &[BaseRule] = &[
+    // A stat passes, the same file's content does not.
+    ("(allow file-read-metadata)", Evidence::Measured, STAT),
+    // No child where it is denied, and children where only the base speaks of them.
+    ("(allow process-fork)", Evidence::Measured, "tya5/reyn#1930"),
+    // Threads of Rust abort without.
     (
-        "(allow file-read* (subpath \"/System\") (subpath \"/usr/lib\") (subpath \"/usr/share\") (subpath \"/private/var/db/dyld\"))",
+        "(allow sysctl-read)",
         Evidence::Measured,
+        "avalan-ai/avalan#1060",
+    ),
+    (
+        "(allow file-read* (subpath \"/System\") (subpath \"/usr/lib\") (subpath \"/usr/share\"))",
+        Evidence::Measured,
+        AUDIT,
+    ),
+    (
+        "(allow file-read* (subpath \"/private/var/db/dyld\"))",
+        Evidence::Assumed,
+        FIREFOX,
     ),
     (
         "(allow file-map-executable (subpath \"/System/Library\") (subpath \"/usr/lib\"))",
         Evidence::Measured,
+        AUDIT,
     ),
     (
-        "(allow file-read* (literal \"/dev/random\") (literal \"/dev/urandom\") (literal \"/private/etc/localtime\"))",
+        "(allow file-read* (literal \"/dev/random\") (literal \"/dev/urandom\"))",
         Evidence::Measured,
+        AUDIT,
+    ),
+    // The audit has its metadata alone: it is a link.
+    (
+        "(allow file-read* (literal \"/private/etc/localtime\"))",
+        Evidence::Assumed,
+        FIREFOX,
     ),
     (
         "(allow file-read* file-write-data (literal \"/dev/null\") (literal \"/dev/zero\"))",
         Evidence::Measured,
+        AUDIT,
     ),
     (
         "(allow file-read* file-write-data file-ioctl (literal \"/dev/dtracehelper\"))",
         Evidence::Measured,
+        AUDIT,
     ),
     (
         "(allow file-read* (literal \"/private/etc/passwd\") (literal \"/private/etc/master.passwd\"))",
         Evidence::Assumed,
+        AUDIT,
     ),
     (
         "(allow file-read* (subpath \"/private/var/db/timezone\") (subpath \"/usr/share/zoneinfo\"))",
         Evidence::Measured,
+        AUDIT,
     ),
-    // macOS 26: the loader aborts without; whether the base has it since is not said.
-    ("(allow file-read* (literal \"/\"))", Evidence::Assumed),
+    // macOS 26: the loader aborts without; whether the base had it before is not said.
+    (
+        "(allow file-read* (literal \"/\"))",
+        Evidence::Assumed,
+        AUDIT,
+    ),
     (
         "(allow network-outbound (literal \"/private/var/run/syslog\"))",
         Evidence::Measured,
+        AUDIT,
     ),
     (
         "(allow network-outbound (literal \"/private/var/run/asl_input\"))",
         Evidence::Assumed,
+        FIREFOX,
     ),
     // Core files; the limit of their size is 0 for a worker.
     (
         "(allow file-write-create (prefix \"/cores/\"))",
         Evidence::Assumed,
+        AUDIT,
     ),
     (
         "(allow mach-lookup (global-name \"com.apple.system.notification_center\") (global-name \"com.apple.system.logger\") (global-name \"com.apple.logd\") (global-name \"com.apple.system.opendirectoryd.libinfo\"))",
         Evidence::Measured,
+        AUDIT,
     ),
     (
         "(allow mach-lookup (global-name \"com.apple.system.opendirectoryd.membership\") (global-name \"com.apple.bsd.dirhelper\") (global-name \"com.apple.diagnosticd\"))",
         Evidence::Assumed,
+        AUDIT,
     ),
     (
         "(allow mach-lookup (global-name \"com.apple.cfprefsd.agent\") (global-name \"com.apple.cfprefsd.daemon\"))",
         Evidence::Assumed,
+        AUDIT,
     ),
     (
         "(allow mach-lookup (global-name \"com.apple.trustd\") (global-name \"com.apple.trustd.agent\"))",
         Evidence::Assumed,
+        AUDIT,
     ),
 ];
 
+/// The text of macOS 26.3, listed line by line.
+const AUDIT: &str = "lockin, audit of system.sb";
+/// The text of macOS 10.13, word by word.
+const FIREFOX: &str = "Firefox, system.sb of 10.13";
+/// Tests that run on a Mac.
+const STAT: &str = "TestFS_StatAllowedByBsdSb";
+
 /// What holds without any import.
-const IMPLICIT: &[(&str, Evidence)] = &[("(allow signal (target self))", Evidence::Assumed)];
+const IMPLICIT: &[BaseRule] = &[(
+    "(allow signal (target self))",
+    Evidence::Assumed,
+    "blacktop/ipsw#1268",
+)];
 
 /// Where the base reads more than its model says: Apple's own places.
 const APPLE: [&str; 7] = [
@@ -98,9 +144,9 @@ pub(super) fn implicit() -> Result<Vec<EvaluatedRule>, ProfileError> {
     evaluated(IMPLICIT)
 }
 
-fn evaluated(table: &'static [(&str, Evidence)]) -> Result<Vec<EvaluatedRule>, ProfileError> {
+fn evaluated(table: &'static [BaseRule]) -> Result<Vec<EvaluatedRule>, ProfileError> {
     let mut all = Vec::new();
-    for (text, evidence) in table {
+    for (text, evidence, _) in table {
         for form in Profile::parse(&format!("(version 1)(deny default){text}"))?.forms {
             if let Clause::Rule(rule) = &form.what {
                 let rule = EvaluatedRule::new(rule, Decider::Base(text), *evidence);
@@ -120,5 +166,26 @@ pub(super) fn may_allow_more(operation: &Operation) -> bool {
         }
         Operation::Control(_) | Operation::LookUp(_) | Operation::ReadPreferences(_) => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_cites_a_source_that_the_decision_lists() {
+        let page = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../docs/decisions/0137-answers-of-seatbelt.md"
+        );
+        let page = std::fs::read_to_string(page).expect("the decision");
+        let (_, listed) = page.split_once("**Sources.**").expect("its sources");
+        for (rule, _, source) in RULES.iter().chain(IMPLICIT) {
+            assert!(
+                source.len() > 5 && listed.contains(&format!("`{source}`")),
+                "{rule}: {source:?} is in no list of 0137"
+            );
+        }
     }
 }

@@ -21,13 +21,16 @@ pub(crate) struct FakeEvents {
     clock: Clock,
     /// Events beside the usual ones, spread over June 2026.
     further: usize,
+    /// It has an event without a title and one without a date, too.
+    bare: bool,
 }
 
 impl FakeEvents {
-    pub(crate) fn new(further: usize) -> Self {
+    pub(crate) fn new(further: usize, bare: bool) -> Self {
         Self {
             clock: Clock::in_zone(HERE),
             further,
+            bare,
         }
     }
 
@@ -141,18 +144,25 @@ impl EventStore for FakeEvents {
         ])
     }
 
-    fn events(&self, wanted: &EventQuery, take: Take<'_>) -> Result<(), Failure> {
+    fn events(&self, wanted: &EventQuery, take: Take<'_>) -> Result<Vec<String>, Failure> {
         let asked = |calendar: &str| wanted.calendars.iter().any(|id| id == calendar);
-        for event in self.single() {
+        let is_bare = self.bare && asked("home");
+        // As an event that an account delivered in part.
+        let undated = Vec::from_iter(is_bare.then(|| "undated".to_owned()));
+        let untitled = is_bare.then(|| {
+            let times = ("2026-06-29T09:00", "2026-06-29T10:00");
+            self.event("untitled", "home", "", times)
+        });
+        for event in self.single().into_iter().chain(untitled) {
             if asked(&event.calendar)
                 && wanted.holds(event.start, event.end)
                 && !take(event.start, &event.id, &mut || event.clone())
             {
-                return Ok(());
+                return Ok(undated);
             }
         }
         if !asked("work") {
-            return Ok(());
+            return Ok(undated);
         }
         let mut day = self.clock.local(wanted.from).date();
         while self.at(&day.to_string()) < wanted.to {
@@ -170,7 +180,7 @@ impl EventStore for FakeEvents {
                     ..self.event("team-sync", "work", "Team sync", ("", ""))
                 };
                 if !take(start, "team-sync", &mut make) {
-                    return Ok(());
+                    return Ok(undated);
                 }
             }
             day = day.saturating_add(1.day());
@@ -192,9 +202,9 @@ impl EventStore for FakeEvents {
                 ..self.event(&id, "work", &format!("Event {number}"), ("", ""))
             };
             if !take(start, &id, &mut make) {
-                return Ok(());
+                return Ok(undated);
             }
         }
-        Ok(())
+        Ok(undated)
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! source.rs    calls in, answers out                      list.rs     the events of a range
 //! store.rs     what an event is, and where it comes from
-//!   os.rs      EventKit (macOS)      fake.rs  for systems without it
+//!   os.rs      EventKit (macOS), by values.rs      fake.rs  for systems without it
 //! ```
 //!
 //! Invariants: no function of this crate, no capability and no rule of its profile changes anything; a constraint is asked
@@ -18,6 +18,8 @@ mod list;
 mod os;
 mod source;
 mod store;
+#[cfg(any(target_os = "macos", test))]
+mod values;
 
 pub use source::{AppleCalendarSource, Config};
 

@@ -7,7 +7,7 @@
 use crate::store::{Event, EventQuery, EventStore};
 use jiff::{Timestamp, ToSpan as _};
 use plexus_apple::{
-    NOTES, NoList, Page, TITLE, is_false, shortened,
+    NOTES, NoList, Page, TITLE, first_few, is_false, shortened,
     time::{Clock, Typed},
 };
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ pub(crate) struct Output {
     from: String,
     to: String,
     pub(crate) events: Vec<OccurrenceView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -125,10 +127,15 @@ impl Input {
             }
             !is_over()
         });
-        listed.map_err(NoList::Failed)?;
+        let undated = listed.map_err(NoList::Failed)?;
         if is_over() {
             return Err(NoList::Over);
         }
+        let warning = || {
+            let ids = first_few(&undated);
+            format!("{ids}: no beginning or no end; such events are in no list")
+        };
+        let warnings = (!undated.is_empty()).then(warning);
         let (events, next) = page.done();
         let events = events
             .into_iter()
@@ -137,6 +144,7 @@ impl Input {
             from: clock.shown(from, None),
             to: clock.shown(to, None),
             events: events.collect(),
+            warnings: warnings.into_iter().collect(),
             next,
         })
     }

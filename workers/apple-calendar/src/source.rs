@@ -45,6 +45,9 @@ pub struct Config {
     /// For tests: events of June 2026 that the fake has beside its usual ones.
     #[serde(default)]
     pub further: usize,
+    /// For tests: the fake has an event without a title, and one without a date.
+    #[serde(default)]
+    pub bare: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,7 +70,7 @@ fn store(_: &Config) -> Arc<dyn EventStore> {
 
 #[cfg(not(target_os = "macos"))]
 fn store(config: &Config) -> Arc<dyn EventStore> {
-    Arc::new(crate::fake::FakeEvents::new(config.further))
+    Arc::new(crate::fake::FakeEvents::new(config.further, config.bare))
 }
 
 impl Source for AppleCalendarSource {

@@ -25,7 +25,7 @@ pub(crate) struct Event {
     pub(crate) id: String,
     /// Id of its calendar.
     pub(crate) calendar: String,
-    /// Its title.
+    /// Its title; empty where it has none.
     pub(crate) title: String,
     /// Its beginning; of an all-day or floating event where the person is.
     pub(crate) start: Timestamp,
@@ -83,9 +83,10 @@ pub(crate) trait EventStore: Send + Sync + 'static {
     /// The app's failure.
     fn calendars(&self) -> Result<Vec<Calendar>, Failure>;
 
-    /// Hands over the events of `wanted`, in any order, until `take` wants no more.
+    /// Hands over the events of `wanted`, in any order, until `take` wants no more. Answers the ids of those that it met and could
+    /// not hand over: without a beginning or an end.
     ///
     /// # Errors
     /// The app's failure.
-    fn events(&self, wanted: &EventQuery, take: Take<'_>) -> Result<(), Failure>;
+    fn events(&self, wanted: &EventQuery, take: Take<'_>) -> Result<Vec<String>, Failure>;
 }

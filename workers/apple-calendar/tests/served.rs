@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 async fn worker(further: usize) -> Worker {
+    worker_of(json!({"further": further})).await
+}
+
+async fn worker_of(config: Value) -> Worker {
     let setting = Setting {
-        config: json!({"further": further}),
+        config,
         ..Setting::default()
     };
     Worker::set_up::<AppleCalendarSource>(MANIFEST, &setting, Role::Reader).await
@@ -57,6 +61,22 @@ async fn days_zones_and_floating_times_are_told_as_they_are() {
         {"title": "Team sync", "start": "2026-10-25T10:00:00+01:00"},
     ]);
     assert_like(&events(&mut worker, night).await, &expected);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn event_without_title_is_listed_and_one_without_date_named() {
+    let mut worker = worker_of(json!({"bare": true})).await;
+    let day = |calendar: &str| json!({"start": "2026-06-29", "end": "2026-06-30", "calendars": [calendar]});
+    let answer = worker.answer("events.list", day("home")).await;
+    assert_eq!(texts(&answer["events"], "id"), ["untitled"]);
+    assert_eq!(answer["events"][0]["title"], "");
+    let warnings = json!(["undated: no beginning or no end; such events are in no list"]);
+    assert_eq!(answer["warnings"], warnings);
+    // Of another calendar nothing is named.
+    let work = worker.answer("events.list", day("work")).await;
+    assert_eq!(texts(&work["events"], "id"), ["team-sync"]);
+    assert_eq!(work.get("warnings"), None);
     worker.stop().await;
 }
 

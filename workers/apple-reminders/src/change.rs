@@ -306,10 +306,15 @@ impl Change {
     }
 
     fn title(&self) -> &str {
-        match (&self.act, self.old()) {
+        let title = match (&self.act, self.old()) {
             (Act::Add(new), _) => &new.title,
             (_, Some(old)) => &old.content.title,
             (_, None) => &self.list.name,
+        };
+        if title.is_empty() {
+            "(no title)"
+        } else {
+            title
         }
     }
 

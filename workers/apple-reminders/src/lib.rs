@@ -4,7 +4,7 @@
 //! source.rs    calls in, answers out                      list.rs     reminders in an answer
 //! change.rs    what a change would be, and the change     kept.rs     what was changed, for undo and for `Settle`
 //! store.rs     what a reminder is, and where it lives
-//!   os.rs      EventKit (macOS)      fake.rs  for systems without it
+//!   os.rs      EventKit (macOS), by values.rs      fake.rs  for systems without it
 //! ```
 //!
 //! Invariants: a change names the version that it was planned on, and the store compares it once more before it saves; what
@@ -21,6 +21,8 @@ mod list;
 mod os;
 mod source;
 mod store;
+#[cfg(any(target_os = "macos", test))]
+mod values;
 
 pub use source::{AppleRemindersSource, Config};
 

@@ -6,12 +6,9 @@
 
 use crate::store::{Due, Reminder, ReminderStore};
 use jiff::Timestamp;
-use plexus_apple::{NOTES, NoList, Page, TITLE, is_false, shortened, time::Clock};
+use plexus_apple::{NOTES, NoList, Page, TITLE, first_few, is_false, shortened, time::Clock};
 use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
-
-/// Most ids in a warning.
-const NAMED: usize = 5;
 
 /// Input of `reminders.list`.
 #[derive(Debug, Default, Deserialize)]
@@ -101,17 +98,13 @@ impl Input {
             return Err(NoList::Over);
         }
         let (reminders, next) = page.done();
-        let warning = |ids: &[String]| {
-            let more = match ids.len().saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let named = ids[..ids.len().min(NAMED)].join(", ");
+        let warning = || {
+            let ids = first_few(&unread);
             format!(
-                "{named}{more}: a due date that cannot be read; such reminders are listed only without bounds of time"
+                "{ids}: a due date that cannot be read; such reminders are listed only without bounds of time"
             )
         };
-        let warnings = (!unread.is_empty()).then(|| warning(&unread));
+        let warnings = (!unread.is_empty()).then(warning);
         let reminders = reminders
             .into_iter()
             .map(|one| ReminderView::of(one, clock));

@@ -1,23 +1,24 @@
 //! Reminders by EventKit.
 //!
-//! Invariants: a store is made for each call and stays on its thread; a reminder is compared with the planned one on the
-//! very object that is saved.
+//! Invariants: a store is made for each call; of what came of it, EventKit's thread reads the reminders that it hands to a
+//! block, and the call's thread all else; a reminder is compared with the planned one on the very object that is saved.
 //!
 //! Must not know: who asks, how reminders are shown.
 #![expect(unsafe_code, reason = "calls to Objective-C have no safe spelling")]
 
-use crate::store::{Content, Due, List, Reminder, ReminderStore, same};
+use crate::{
+    store::{Content, Due, List, Reminder, ReminderStore, same},
+    values::{ChangedFields, DueParts},
+};
 use block2::RcBlock;
-use jiff::{Timestamp, civil};
 use objc2::rc::Retained;
 use objc2_event_kit::{EKAlarm, EKCalendar, EKEventStore, EKReminder};
 use objc2_foundation::{
-    NSArray, NSDateComponentUndefined, NSDateComponents, NSError, NSString, NSTimeZone,
+    NSArray, NSDateComponentUndefined, NSDateComponents, NSError, NSPredicate, NSString, NSTimeZone,
 };
 use plexus_apple::{
     App, Failure, PATIENCE,
-    os::{date, entity, moment, with_store, zone},
-    time::{Clock, Typed},
+    os::{date, entity, moment, title, with_store, zone},
 };
 use std::{sync::mpsc, time::Duration};
 
@@ -48,12 +49,12 @@ impl ReminderStore for EventKit {
         with_store(App::Reminders, |store| {
             // SAFETY: the store is this thread's.
             let usual = unsafe { store.defaultCalendarForNewReminders() }.map(|list| id(&list));
-            // SAFETY: properties of objects that this thread just got from its store.
+            // SAFETY: properties of objects that this thread just got from its store; lists and sources have titles.
             let read = |list: &Retained<EKCalendar>| unsafe {
                 List {
                     id: id(list),
-                    name: list.title().to_string(),
-                    account: list.source().map(|source| source.title().to_string()),
+                    name: title(list),
+                    account: list.source().map(|source| title(&source)),
                     default: usual.as_ref() == Some(&id(list)),
                     writable: list.allowsContentModifications(),
                 }
@@ -76,36 +77,7 @@ impl ReminderStore for EventKit {
                 return Ok(());
             }
             let asked = NSArray::from_retained_slice(&asked);
-            let (found, hear) = mpsc::channel();
-            let block = RcBlock::new(move |reminders: *mut NSArray<EKReminder>| {
-                // SAFETY: EventKit hands over an array that lives through this call, or nothing.
-                let reminders = unsafe { reminders.as_ref() };
-                let all: Option<Vec<Reminder>> =
-                    reminders.map(|all| all.iter().map(|one| read(&one)).collect());
-                let _ = found.send(all);
-            });
-            // SAFETY: the lists are of this store, the predicate is used with it at once, and EventKit copies the block.
-            unsafe {
-                let predicate = match done {
-                    true => store
-                        .predicateForCompletedRemindersWithCompletionDateStarting_ending_calendars(
-                            None,
-                            None,
-                            Some(&asked),
-                        ),
-                    false => store
-                        .predicateForIncompleteRemindersWithDueDateStarting_ending_calendars(
-                            None,
-                            None,
-                            Some(&asked),
-                        ),
-                };
-                store.fetchRemindersMatchingPredicate_completion(&predicate, &block);
-            }
-            // A little less than the caller waits, so that the thread is free again.
-            let heard = hear.recv_timeout(PATIENCE - Duration::from_secs(2));
-            let heard = heard.map_err(|_| Failure::Hanging)?;
-            for reminder in heard.ok_or(Failure::BadAnswer)? {
+            for reminder in fetch(store, &asked, done)? {
                 if !take(reminder) {
                     break;
                 }
@@ -160,6 +132,61 @@ impl ReminderStore for EventKit {
     }
 }
 
+/// Those of these lists that are done, or those that are not.
+fn fetch(
+    store: &Retained<EKEventStore>,
+    lists: &NSArray<EKCalendar>,
+    done: bool,
+) -> Result<Vec<Reminder>, Failure> {
+    let (found, hear) = mpsc::channel();
+    // The block has the store: EventKit may hold reminders of it after the end of the wait.
+    let asked = store.clone();
+    let block = RcBlock::new(move |reminders: *mut NSArray<EKReminder>| {
+        let _asked = &asked;
+        // SAFETY: EventKit hands over an array that lives through this call, or nothing.
+        let reminders = unsafe { reminders.as_ref() };
+        let all: Option<Vec<Reminder>> =
+            reminders.map(|all| all.iter().map(|one| read(&one)).collect());
+        let _ = found.send(all);
+    });
+    let wanted = predicate(store, lists, done);
+    // SAFETY: the predicate is of this store. EventKit copies the block and runs it once at most, maybe on another thread: a
+    // `Sender` may be there, the store is only kept by it, and reading the reminders does not panic.
+    let request = unsafe { store.fetchRemindersMatchingPredicate_completion(&wanted, &block) };
+    // A little less than the caller waits, so that the thread is free again.
+    match hear.recv_timeout(PATIENCE - Duration::from_secs(2)) {
+        Ok(all) => all.ok_or(Failure::BadAnswer),
+        Err(_) => {
+            // SAFETY: the request is one of this store.
+            unsafe { store.cancelFetchRequest(&request) };
+            Err(Failure::Hanging)
+        }
+    }
+}
+
+fn predicate(
+    store: &EKEventStore,
+    lists: &NSArray<EKCalendar>,
+    done: bool,
+) -> Retained<NSPredicate> {
+    // SAFETY: the lists are of this store.
+    unsafe {
+        match done {
+            true => store
+                .predicateForCompletedRemindersWithCompletionDateStarting_ending_calendars(
+                    None,
+                    None,
+                    Some(lists),
+                ),
+            false => store.predicateForIncompleteRemindersWithDueDateStarting_ending_calendars(
+                None,
+                None,
+                Some(lists),
+            ),
+        }
+    }
+}
+
 fn find(store: &EKEventStore, id: &str) -> Option<Retained<EKReminder>> {
     // SAFETY: the store is this thread's.
     let item = unsafe { store.calendarItemWithIdentifier(&NSString::from_str(id)) };
@@ -167,7 +194,7 @@ fn find(store: &EKEventStore, id: &str) -> Option<Retained<EKReminder>> {
 }
 
 fn read(reminder: &EKReminder) -> Reminder {
-    // SAFETY: properties of an object that this thread got from its store, or that EventKit just handed over.
+    // SAFETY: properties of an object that this thread got from its store, or that EventKit just handed over; it has a title.
     unsafe {
         let notes = reminder.notes().map(|notes| notes.to_string());
         let due = reminder.dueDateComponents();
@@ -178,9 +205,9 @@ fn read(reminder: &EKReminder) -> Reminder {
                 .map(|list| id(&list))
                 .unwrap_or_default(),
             content: Content {
-                title: reminder.title().to_string(),
+                title: title(reminder),
                 notes: notes.filter(|notes| !notes.is_empty()),
-                due: due.map(|due| due_of(&due).unwrap_or(Due::Unread)),
+                due: due.map(|due| parts(&due).due(&zone())),
                 priority: u8::try_from(reminder.priority()).unwrap_or(0),
                 done: reminder.isCompleted(),
             },
@@ -192,60 +219,45 @@ fn read(reminder: &EKReminder) -> Reminder {
     }
 }
 
-/// A day, where no hour is set; else the moment in the zone of the components, or the person's.
-fn due_of(due: &NSDateComponents) -> Option<Due> {
-    let part = |value: isize| i8::try_from(value).ok();
-    let year = i16::try_from(due.year()).ok()?;
-    let day = civil::Date::new(year, part(due.month())?, part(due.day())?).ok()?;
-    if due.hour() == NSDateComponentUndefined {
-        return Some(Due::Day(day));
-    }
-    // A minute that is not set is none.
-    let small = |value: isize| part(value).unwrap_or(0);
-    let time = civil::Time::new(
-        small(due.hour()),
-        small(due.minute()),
-        small(due.second()),
-        0,
-    );
-    let name = due
-        .timeZone()
-        .map_or_else(zone, |zone| zone.name().to_string());
-    let clock = Clock::in_zone(&name);
-    let typed = clock.typed(&civil::DateTime::from_parts(day, time.ok()?).to_string());
-    match typed {
-        Some(Typed::At(at)) => Some(Due::At(at)),
-        _ => None,
+fn parts(due: &NSDateComponents) -> DueParts {
+    let set = |value: isize| Some(value).filter(|value| *value != NSDateComponentUndefined);
+    DueParts {
+        year: set(due.year()),
+        month: set(due.month()),
+        day: set(due.day()),
+        hour: set(due.hour()),
+        minute: set(due.minute()),
+        second: set(due.second()),
+        zone: due.timeZone().map(|zone| zone.name().to_string()),
     }
 }
 
 /// Sets what differs between `old` and `new`.
 fn fill(reminder: &EKReminder, old: Option<&Content>, new: &Content) {
-    let is = |same: fn(&Content, &Content) -> bool| old.is_some_and(|old| same(old, new));
+    let changed = ChangedFields::between(old, new);
     // SAFETY: the reminder is this thread's, and every value is one that EventKit takes.
     unsafe {
-        if !is(|old, new| old.title == new.title) {
-            reminder.setTitle(Some(&NSString::from_str(&new.title)));
+        if let Some(title) = changed.title {
+            reminder.setTitle(Some(&NSString::from_str(title)));
         }
-        if !is(|old, new| old.notes == new.notes) {
-            let notes = new.notes.as_deref().map(NSString::from_str);
-            reminder.setNotes(notes.as_deref());
+        if let Some(notes) = changed.notes {
+            reminder.setNotes(notes.map(NSString::from_str).as_deref());
         }
-        if !is(|old, new| old.priority == new.priority) {
-            reminder.setPriority(usize::from(new.priority));
+        if let Some(priority) = changed.priority {
+            reminder.setPriority(usize::from(priority));
         }
-        if !is(|old, new| old.due == new.due) {
-            let before = old.and_then(|old| old.due);
-            set_due(reminder, before, new.due);
+        if let Some(due) = changed.due {
+            set_due(reminder, old.and_then(|old| old.due), due);
         }
-        if !is(|old, new| old.done == new.done) && (old.is_some() || new.done) {
-            reminder.setCompleted(new.done);
+        if let Some(done) = changed.done {
+            reminder.setCompleted(done);
         }
     }
 }
 
 /// Sets the due date. At a time the app announces it, as it does for one that the person types.
 fn set_due(reminder: &EKReminder, before: Option<Due>, due: Option<Due>) {
+    let parts = due.and_then(|due| DueParts::of(due, &zone()));
     // SAFETY: the reminder is this thread's, and its alarms with it.
     unsafe {
         let alarms = reminder.alarms().map(|alarms| alarms.to_vec());
@@ -255,34 +267,24 @@ fn set_due(reminder: &EKReminder, before: Option<Due>, due: Option<Due>) {
                 reminder.removeAlarm(&alarm);
             }
         }
-        let components = due.and_then(components);
-        reminder.setDueDateComponents(components.as_deref());
+        reminder.setDueDateComponents(parts.map(|parts| components(&parts)).as_deref());
         if let Some(Due::At(at)) = due {
             reminder.addAlarm(&EKAlarm::alarmWithAbsoluteDate(&date(at)));
         }
     }
 }
 
-/// As the app has them; none of what cannot be read, which no change sets.
-fn components(due: Due) -> Option<Retained<NSDateComponents>> {
+fn components(parts: &DueParts) -> Retained<NSDateComponents> {
     let components = NSDateComponents::new();
-    let here = zone();
-    let local = |at: Timestamp| Clock::in_zone(&here).local(at);
-    let day = match due {
-        Due::Unread => return None,
-        Due::Day(day) => day,
-        Due::At(at) => {
-            let time = local(at).time();
-            components.setHour(isize::from(time.hour()));
-            components.setMinute(isize::from(time.minute()));
-            components.setSecond(isize::from(time.second()));
-            let named = NSTimeZone::timeZoneWithName(&NSString::from_str(&here));
-            components.setTimeZone(named.as_deref());
-            local(at).date()
-        }
-    };
-    components.setYear(isize::from(day.year()));
-    components.setMonth(isize::from(day.month()));
-    components.setDay(isize::from(day.day()));
-    Some(components)
+    let set = |value: Option<isize>| value.unwrap_or(NSDateComponentUndefined);
+    components.setYear(set(parts.year));
+    components.setMonth(set(parts.month));
+    components.setDay(set(parts.day));
+    components.setHour(set(parts.hour));
+    components.setMinute(set(parts.minute));
+    components.setSecond(set(parts.second));
+    let zone = parts.zone.as_deref().map(NSString::from_str);
+    let zone = zone.and_then(|name| NSTimeZone::timeZoneWithName(&name));
+    components.setTimeZone(zone.as_deref());
+    components
 }

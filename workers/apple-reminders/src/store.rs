@@ -41,7 +41,7 @@ pub(crate) enum Due {
 /// What the person sees of a reminder, and a change can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Content {
-    /// What is to be done.
+    /// What is to be done; empty where the app has no title.
     pub(crate) title: String,
     /// Further text.
     #[serde(default)]

@@ -224,6 +224,22 @@ async fn completed_and_changed_reminders_are_put_back() {
 }
 
 #[tokio::test]
+async fn reminder_without_a_title_is_listed_and_completed() {
+    let home = Home::new();
+    home.done(1, "reminders.create", json!({"title": "x"}))
+        .await;
+    home.edit(|world| of(world, "milk")["title"] = json!(""));
+    let milk = async || home.listed(json!({"list": "groceries"})).await[0].take();
+    assert_like(&milk().await, &json!({"id": "milk", "title": ""}));
+    let done = home
+        .done(2, "reminders.complete", json!({"id": "milk"}))
+        .await;
+    assert!(done["completed"].is_string(), "{done}");
+    home.undo(3, 2).await.unwrap();
+    assert_like(&milk().await, &json!({"id": "milk", "title": ""}));
+}
+
+#[tokio::test]
 async fn what_cannot_be_changed_says_why() {
     let home = Home::new();
     let [complete, update, create] = ["complete", "update", "create"];

@@ -170,6 +170,33 @@ impl Failure {
     }
 }
 
+/// What macOS says of the consent to an app, by the numbers of Apple's `EKAuthorizationStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consent(pub isize);
+
+impl Consent {
+    /// Nobody was asked yet.
+    pub const UNASKED: Self = Self(0);
+    /// The organisation that manages this Mac forbids it.
+    pub const RESTRICTED: Self = Self(1);
+    /// Reading and changing; before macOS 14 the only consent there was.
+    pub const FULL: Self = Self(3);
+    /// Adding alone.
+    pub const ADD_ONLY: Self = Self(4);
+
+    /// # Errors
+    /// Whatever is not full, and so every number that is unknown here.
+    pub const fn judged(self) -> Result<(), Failure> {
+        match self {
+            Self::FULL => Ok(()),
+            Self::ADD_ONLY => Err(Failure::AddOnly),
+            Self::RESTRICTED => Err(Failure::Restricted),
+            Self::UNASKED => Err(Failure::ConsentPending),
+            _ => Err(Failure::ConsentDenied),
+        }
+    }
+}
+
 /// Why there is no list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoList {
@@ -223,6 +250,22 @@ mod tests {
                 assert!(failure.words(app).len() <= 256, "{failure:?}");
             }
         }
+    }
+
+    #[test]
+    fn full_consent_alone_is_enough() {
+        let judged = [0, 1, 2, 4, 5, -1].map(|number| Consent(number).judged().unwrap_err());
+        let expected = [
+            Failure::ConsentPending,
+            Failure::Restricted,
+            Failure::ConsentDenied,
+            Failure::AddOnly,
+            // What a later release may add.
+            Failure::ConsentDenied,
+            Failure::ConsentDenied,
+        ];
+        assert_eq!(judged, expected);
+        assert_eq!(Consent(3).judged(), Ok(()));
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod page;
 mod queue;
 pub mod time;
 
-pub use failure::{App, Failure, NoList};
+pub use failure::{App, Consent, Failure, NoList};
 pub use page::{Key, Page};
 pub use queue::{PATIENCE, Queue};
 
@@ -70,6 +70,19 @@ pub fn shortened(mut text: String, most: usize) -> (String, bool) {
     }
 }
 
+/// Most ids in a warning.
+const NAMED: usize = 5;
+
+/// The first of these ids, and how many more there are, as a warning begins.
+#[must_use]
+pub fn first_few(ids: &[String]) -> String {
+    let more = match ids.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", ids[..ids.len().min(NAMED)].join(", "))
+}
+
 /// For `skip_serializing_if`.
 #[must_use]
 pub fn is_false(flag: &bool) -> bool {
@@ -89,6 +102,14 @@ mod tests {
         assert_eq!(named(all(), "4"), NameMatch::One("Work"));
         assert_eq!(named(all(), "Work"), NameMatch::One("Work"));
         assert_eq!(named(all(), "home"), NameMatch::Nobody);
+    }
+
+    #[test]
+    fn warning_names_five_ids_and_counts_the_rest() {
+        let ids = |count| (0..count).map(|id| id.to_string()).collect::<Vec<_>>();
+        assert_eq!(first_few(&ids(1)), "0");
+        assert_eq!(first_few(&ids(5)), "0, 1, 2, 3, 4");
+        assert_eq!(first_few(&ids(7)), "0, 1, 2, 3, 4 and 2 more");
     }
 
     #[test]

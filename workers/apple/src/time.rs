@@ -44,6 +44,17 @@ pub enum Typed {
     At(Timestamp),
 }
 
+/// The moment of this many seconds after the beginning of 1970; out of range it is that beginning.
+#[must_use]
+pub fn since_1970(seconds: f64) -> Timestamp {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "beyond the range of i64 it saturates, and is no moment"
+    )]
+    let milliseconds = (seconds * 1000.0) as i64;
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 impl Clock {
     /// Of a person in the zone of this name; in UTC where this machine does not know it.
     #[must_use]
@@ -165,6 +176,15 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn seconds_are_read_to_the_millisecond_and_never_fail() {
+        assert_eq!(since_1970(1.5), at("1970-01-01T00:00:01.5Z"));
+        assert_eq!(since_1970(-0.25), at("1969-12-31T23:59:59.75Z"));
+        for out in [f64::MAX, f64::MIN, f64::NAN, f64::INFINITY] {
+            assert_eq!(since_1970(out), Timestamp::UNIX_EPOCH, "{out}");
+        }
     }
 
     #[test]

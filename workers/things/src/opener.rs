@@ -3,8 +3,10 @@
 //! Must not know: what is in a URL.
 
 use crate::{failure::Failure, url::Url};
+#[cfg(any(target_os = "macos", test))]
+use std::io;
 #[cfg(target_os = "macos")]
-use std::{io, time::Duration};
+use std::time::Duration;
 
 /// What opens URLs.
 pub(crate) trait Opener: Send + Sync + std::fmt::Debug {
@@ -27,15 +29,37 @@ impl Opener for System {
             path: "/usr/bin/open".into(),
             arguments: vec!["-g".into()],
         };
-        match open.run(url.expose(), "", Duration::from_secs(10)) {
-            Ok(ended) if ended.ok => Ok(()),
-            // What it says names the URL.
-            Ok(_) => Err(Failure::Missing(-10_814)),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Failure::Timeout),
-            Err(error) => Err(Failure::Answer(format!(
-                "open does not run ({})",
-                error.kind()
-            ))),
-        }
+        let ended = open.run(url.expose(), "", Duration::from_secs(10));
+        opened(ended.map(|ended| ended.ok))
+    }
+}
+
+/// What the end of `open` means: whether its status was 0, or why it has none. What it says itself names the URL.
+#[cfg(any(target_os = "macos", test))]
+fn opened(ended: io::Result<bool>) -> Result<(), Failure> {
+    match ended {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::Missing(-10_814)),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Failure::Timeout),
+        Err(error) => Err(Failure::Answer(format!(
+            "open does not run ({})",
+            error.kind()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_may_have_been_handed_over_only_after_a_timeout() {
+        assert!(opened(Ok(true)).is_ok());
+        let timeout = opened(Err(io::ErrorKind::TimedOut.into()));
+        assert!(matches!(timeout, Err(Failure::Timeout)), "{timeout:?}");
+        let missing = opened(Ok(false));
+        assert!(matches!(missing, Err(Failure::Missing(_))), "{missing:?}");
+        let absent = opened(Err(io::ErrorKind::NotFound.into()));
+        assert!(matches!(absent, Err(Failure::Answer(_))), "{absent:?}");
     }
 }

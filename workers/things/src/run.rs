@@ -13,7 +13,7 @@
 use std::{
     io::{self, Read, Write as _},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -56,15 +56,7 @@ impl Program {
         within: Duration,
     ) -> io::Result<ProgramOutput> {
         let deadline = Instant::now() + within;
-        let mut child = Command::new(&self.path)
-            .args(&self.arguments)
-            .arg(argument)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child = self.spawn(argument)?;
         let (Some(mut stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -74,29 +66,37 @@ impl Program {
         thread::spawn(move || stdin.write_all(input.as_bytes()));
         let (output, errors) = (drained(stdout, OUTPUT), drained(stderr, ERRORS));
         let left = || deadline.saturating_duration_since(Instant::now());
-        let output = output.recv_timeout(left());
-        let errors = output
-            .as_ref()
-            .map_err(|error| *error)
-            .and_then(|_| errors.recv_timeout(left()));
-        if errors.is_err() {
+        let written = output
+            .recv_timeout(left())
+            .and_then(|output| Ok((output, errors.recv_timeout(left())?)));
+        if written.is_err() {
             child.kill()?;
         }
-        let status = child.wait()?;
-        match (output, errors) {
-            (Ok(output), Ok(_)) if output.len() as u64 > OUTPUT => {
+        let ok = child.wait()?.success();
+        match written {
+            Ok((output, _)) if output.len() as u64 > OUTPUT => {
                 Err(io::ErrorKind::FileTooLarge.into())
             }
-            (Ok(output), Ok(errors)) => Ok(ProgramOutput {
-                ok: status.success(),
+            Ok((output, errors)) => Ok(ProgramOutput {
+                ok,
                 output,
                 errors: String::from_utf8_lossy(&errors).into_owned(),
             }),
-            (Err(RecvTimeoutError::Timeout), _) | (_, Err(RecvTimeoutError::Timeout)) => {
-                Err(io::ErrorKind::TimedOut.into())
-            }
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+            Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::BrokenPipe.into()),
         }
+    }
+
+    fn spawn(&self, argument: &str) -> io::Result<Child> {
+        Command::new(&self.path)
+            .args(&self.arguments)
+            .arg(argument)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
     }
 }
 

@@ -24,6 +24,8 @@ use std::process::Command;
 const APP: &str = "Plexus.app";
 /// The program that the application is: `plexusd`, for it answers for the workers that it starts.
 const MAIN: &str = "plexusd";
+/// The oldest macOS that it starts on; its programs are linked for the same (`.cargo/config.toml`).
+const OLDEST: &str = "13.0";
 /// What a program with the hardened runtime needs to be asked about, beside the sentence under this key.
 const ENTITLEMENTS: [(&str, &str); 3] = [
     (
@@ -83,7 +85,7 @@ fn info(version: &str) -> String {
         ("CFBundlePackageType", string("APPL")),
         ("CFBundleShortVersionString", version.clone()),
         ("CFBundleVersion", version),
-        ("LSMinimumSystemVersion", string("13.0")),
+        ("LSMinimumSystemVersion", string(OLDEST)),
         // Neither in the Dock nor with a menu.
         ("LSUIElement", "<true/>".to_owned()),
     ]);
@@ -181,6 +183,15 @@ mod tests {
     use super::*;
     use crate::cargo;
     use plist::Dictionary;
+
+    #[test]
+    fn programs_are_linked_for_the_oldest_system_of_the_application() {
+        let text = |path: &str| fs::read_to_string(cargo::root().join(path)).unwrap();
+        let linked = format!("\nMACOSX_DEPLOYMENT_TARGET = \"{OLDEST}\"\n");
+        assert!(text(".cargo/config.toml").contains(&linked));
+        let (major, _) = OLDEST.split_once('.').unwrap();
+        assert!(text("README.md").contains(&format!("macOS {major} or newer")));
+    }
 
     fn part(path: &str, mode: u32) -> Part {
         Part {

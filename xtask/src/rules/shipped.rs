@@ -17,6 +17,47 @@ const UNSHIPPED: [&str; 4] = [
 /// Where the gateway lists its connectors.
 const REGISTRY: &str = "gateway/plexusd/src/shipped.rs";
 
+/// Connectors that are offered on one system alone, with why.
+const ONE_SYSTEM: [(&str, &str, &str); 3] = [
+    ("apple-calendar", "macos", "Calendar is there alone"),
+    ("apple-reminders", "macos", "Reminders is there alone"),
+    ("things", "macos", "Things is there alone"),
+];
+
+/// Each connector with its manifest.
+pub(crate) fn manifests() -> Result<Vec<(String, Value)>> {
+    let read = |connector: String| {
+        let file = cargo::root().join("workers").join(&connector);
+        let file = file.join("manifest.json");
+        let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+        Ok((connector, serde_json::from_slice(&text)?))
+    };
+    cargo::connectors()?.into_iter().map(read).collect()
+}
+
+/// One line for each connector that its manifest keeps from a system without a reason here, and for each reason without one.
+pub(crate) fn kept_from_a_system(manifests: &[(String, Value)]) -> Vec<String> {
+    let is_offered = |manifest: &Value, system: &str| match manifest["platforms"].as_array() {
+        Some(systems) => systems.iter().any(|one| one == system),
+        None => true,
+    };
+    let mut breaches = Vec::new();
+    for (connector, manifest) in manifests {
+        for system in ["linux", "macos"] {
+            let mut known = ONE_SYSTEM.iter();
+            let known = known.any(|(name, on, _)| name == connector && *on != system);
+            let offered = is_offered(manifest, system);
+            if offered == known {
+                breaches.push(format!(
+                    "workers/{connector}/manifest.json {} {system}, and ONE_SYSTEM in xtask/src/rules/shipped.rs says otherwise",
+                    if offered { "offers it on" } else { "keeps it from" }
+                ));
+            }
+        }
+    }
+    breaches
+}
+
 /// The gateway's list of connectors, as text.
 pub(crate) fn registered() -> Result<String> {
     let file = cargo::root().join(REGISTRY);
@@ -93,5 +134,30 @@ mod tests {
         assert_eq!(of(&whole, "connector!(\"notes-two\"),").len(), 1);
         let too_much = [&whole[..], &["plexus-tests"]].concat();
         says(&too_much, "plexus-tests is for tests");
+    }
+
+    #[test]
+    fn manifest_of_one_system_without_a_reason_is_a_breach() {
+        let of = |connector: &str, manifest: Value| {
+            kept_from_a_system(&[(connector.to_owned(), manifest)])
+        };
+        let linux = json!({"platforms": ["linux"]});
+        let macos = json!({"platforms": ["macos"]});
+        assert_eq!(of("notes", json!({})), [""; 0]);
+        assert_eq!(
+            of("notes", json!({"platforms": ["macos", "linux"]})),
+            [""; 0]
+        );
+        assert_eq!(of("things", macos.clone()), [""; 0]);
+        for (connector, manifest, count) in [
+            ("notes", &linux, 1),
+            ("notes", &macos, 1),
+            ("things", &linux, 2),
+            ("things", &json!({}), 1),
+        ] {
+            let found = of(connector, manifest.clone());
+            assert_eq!(found.len(), count, "{found:?}");
+        }
+        assert_eq!(kept_from_a_system(&manifests().unwrap()), [""; 0]);
     }
 }

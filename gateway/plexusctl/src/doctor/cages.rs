@@ -89,12 +89,17 @@ mod unified_log {
             "sender == \"Sandbox\" AND eventMessage CONTAINS \"plexus-worker\"",
         ];
         let log = std::path::Path::new("/usr/bin/log");
-        let said = super::super::said(log, &asked, super::super::SAY_WITHIN).unwrap_or_default();
-        let denied: Vec<_> = said.lines().filter(|line| line.contains("deny")).collect();
-        match denied.last() {
-            Some(last) => format!("; the system's log: {}", last.trim()),
-            None => String::new(),
-        }
+        let said = super::super::said(log, &asked, super::super::SAY_WITHIN);
+        newest(&said.unwrap_or_default())
+    }
+
+    /// The newest denial of what the log says, as the end of a sentence.
+    #[cfg(any(target_os = "macos", test))]
+    pub(super) fn newest(said: &str) -> String {
+        let denied = said.lines().rfind(|line| line.contains("deny("));
+        denied.map_or(String::new(), |line| {
+            format!("; the system's log: {}", line.trim())
+        })
     }
 
     /// Linux logs no denial of Landlock or seccomp that an ordinary user may read.
@@ -109,6 +114,18 @@ mod tests {
     use super::*;
     use crate::doctor::Level;
     use serde_json::json;
+
+    #[test]
+    fn newest_denial_of_the_log_is_shown() {
+        let log = "Timestamp Ty Process[PID:TID]\n\
+            2026-11-28 kernel (Sandbox) Sandbox: plexus-worker-x(7) deny(1) file-read-data /a\n\
+            2026-11-28 kernel (Sandbox) Sandbox: plexus-worker-x(7) deny(1) mach-lookup b  \n\
+            2026-11-28 kernel (Sandbox) Sandbox: plexus-worker-x(7) allow file-read-data /c\n";
+        let newest = unified_log::newest(log);
+        assert!(newest.starts_with("; the system's log: "), "{newest}");
+        assert!(newest.ends_with("deny(1) mach-lookup b"), "{newest}");
+        assert_eq!(unified_log::newest("Timestamp Ty Process[PID:TID]\n"), "");
+    }
 
     #[test]
     fn the_rule_is_named_by_file_and_line() {

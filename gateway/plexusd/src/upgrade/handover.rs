@@ -117,6 +117,7 @@ fn replace(program: &Path, arguments: &[OsString], letter: &str) -> io::Result<I
     let environment = environment
         .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<Vec<_>, _>>()?;
+    crate::os::raise_noted()?;
     Ok(execve(&path, &arguments, &environment)?)
 }
 

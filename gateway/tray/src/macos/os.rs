@@ -1,7 +1,7 @@
 //! The menu bar by AppKit.
 //!
-//! Invariant: all of it is on the main thread, which [`MainThreadMarker`] proves; the item and its target live as long as
-//! the process.
+//! Invariant: all of it is on the main thread, which [`MainThreadMarker`] proves; the item lives as long as the process; a
+//! choice does what its entry showed.
 #![expect(unsafe_code, reason = "calls to Objective-C have no safe spelling")]
 
 use crate::{
@@ -17,44 +17,48 @@ use objc2_app_kit::{
     NSMenu, NSMenuItem, NSStatusBar, NSStatusItem, NSVariableStatusItemLength,
 };
 use objc2_foundation::{MainThreadMarker, NSInteger, NSObject, NSSize, NSString};
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use tokio::sync::mpsc::Sender;
 
 /// Points of the menu bar that the icon is wide and high, and pixels for each.
 const POINTS: f64 = 18.0;
 const SCALE: u32 = 2;
 
-/// What AppKit calls when an entry is chosen.
-struct Choices {
+/// What an entry does. The entry holds it, so it is the entry's own for as long as a menu shows that: a menu that is open stays as
+/// it was while the next one is made.
+struct Choice {
     choose: Sender<Act>,
-    /// What the entries do, by their tags.
-    acts: RefCell<Vec<Act>>,
+    act: Act,
 }
 
 define_class!(
     // SAFETY: NSObject asks nothing of its subclasses, and this one has no `Drop`.
     #[unsafe(super(NSObject))]
     #[thread_kind = MainThreadOnly]
-    #[ivars = Choices]
+    #[ivars = Choice]
     struct Target;
 
     impl Target {
         #[unsafe(method(choose:))]
-        fn choose(&self, entry: &NSMenuItem) {
-            let act = usize::try_from(entry.tag())
-                .ok()
-                .and_then(|tag| self.ivars().acts.borrow().get(tag).cloned());
-            if let Some(act) = act {
-                let _ = self.ivars().choose.try_send(act);
-            }
+        fn choose(&self, _: &NSMenuItem) {
+            let Choice { choose, act } = self.ivars();
+            let _ = choose.try_send(act.clone());
         }
     }
 );
 
-/// The item of the menu bar, with what its entries call.
+impl Target {
+    fn new(main: MainThreadMarker, choose: Sender<Act>, act: Act) -> Retained<Self> {
+        let target = Self::alloc(main).set_ivars(Choice { choose, act });
+        // SAFETY: `init` of NSObject takes nothing, and gives the object that was allocated.
+        unsafe { msg_send![super(target), init] }
+    }
+}
+
+/// The item of the menu bar, and where choices go.
 struct MenuBarItem {
     item: Retained<NSStatusItem>,
-    target: Retained<Target>,
+    choose: Sender<Act>,
 }
 
 thread_local! {
@@ -66,17 +70,10 @@ thread_local! {
 pub(super) fn serve(main: MainThreadMarker, choose: Sender<Act>) {
     let app = NSApplication::sharedApplication(main);
     app.setActivationPolicy(NSApplicationActivationPolicy::Accessory);
-    let choices = Choices {
-        choose,
-        acts: RefCell::new(Vec::new()),
-    };
-    let target = Target::alloc(main).set_ivars(choices);
-    // SAFETY: `init` of NSObject takes nothing, and gives the object that was allocated.
-    let target: Retained<Target> = unsafe { msg_send![super(target), init] };
     let bar = NSStatusBar::systemStatusBar();
     let item = bar.statusItemWithLength(NSVariableStatusItemLength);
     SHOWN
-        .with(|shown| shown.set(MenuBarItem { item, target }))
+        .with(|shown| shown.set(MenuBarItem { item, choose }))
         .ok();
     show(&View::unknown());
     app.run();
@@ -88,7 +85,7 @@ pub(super) fn show(view: &View) {
         return;
     };
     SHOWN.with(|shown| {
-        let Some(MenuBarItem { item, target }) = shown.get() else {
+        let Some(MenuBarItem { item, choose }) = shown.get() else {
             return;
         };
         if let Some(button) = item.button(main) {
@@ -97,14 +94,13 @@ pub(super) fn show(view: &View) {
             button.setImage(image.as_deref());
             button.setToolTip(Some(&NSString::from_str(&view.title())));
         }
-        item.setMenu(Some(&menu(main, target, view.rows())));
+        item.setMenu(Some(&menu(main, choose, view.rows())));
     });
 }
 
-fn menu(main: MainThreadMarker, target: &Target, rows: Vec<Row>) -> Retained<NSMenu> {
+fn menu(main: MainThreadMarker, choose: &Sender<Act>, rows: Vec<Row>) -> Retained<NSMenu> {
     let menu = NSMenu::new(main);
     menu.setAutoenablesItems(false);
-    let mut acts = Vec::new();
     for row in rows {
         match row {
             Row::Line => menu.addItem(&NSMenuItem::separatorItem(main)),
@@ -117,18 +113,18 @@ fn menu(main: MainThreadMarker, target: &Target, rows: Vec<Row>) -> Retained<NSM
             Row::Entry(text, act) => {
                 let entry = NSMenuItem::new(main);
                 entry.setTitle(&NSString::from_str(&text));
-                entry.setTag(NSInteger::try_from(acts.len()).unwrap_or(-1));
-                // SAFETY: the target has this selector, takes the entry that sends it, and outlives the menu.
+                let target = Target::new(main, choose.clone(), act);
+                // SAFETY: the target has this selector, which takes the entry that sends it. The entry holds its target weakly,
+                // and the represented object, which is the same, strongly.
                 unsafe {
-                    entry.setTarget(Some(target));
+                    entry.setRepresentedObject(Some(&target));
+                    entry.setTarget(Some(&target));
                     entry.setAction(Some(sel!(choose:)));
                 }
-                acts.push(act);
                 menu.addItem(&entry);
             }
         }
     }
-    target.ivars().acts.replace(acts);
     menu
 }
 
@@ -146,21 +142,13 @@ fn image(pixels: &Pixels) -> Option<Retained<NSImage>> {
         return None;
     }
     // Opacity comes premultiplied in such a bitmap.
-    let bytes: Vec<u8> = pixels
-        .rgba
-        .chunks_exact(4)
-        .flat_map(premultiplied)
-        .collect();
-    // SAFETY: the bitmap was made for size × size pixels of four bytes, as many as there are, and nobody else has it yet.
+    let bytes = pixels.premultiplied();
+    if usize::try_from(size * size * 4) != Ok(bytes.len()) {
+        return None;
+    }
+    // SAFETY: the bitmap was made for size × size pixels of four bytes without padding, as many as these are; nobody else has it.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len()) };
     let image = NSImage::initWithSize(NSImage::alloc(), NSSize::new(POINTS, POINTS));
     image.addRepresentation(&bitmap);
     Some(image)
-}
-
-fn premultiplied(pixel: &[u8]) -> [u8; 4] {
-    let [red, green, blue, opacity] = [0, 1, 2, 3].map(|at| pixel.get(at).copied().unwrap_or(0));
-    // A product of two bytes by 255 is a byte.
-    let part = |part: u8| (u16::from(part) * u16::from(opacity) / 255) as u8;
-    [part(red), part(green), part(blue), opacity]
 }

@@ -9,6 +9,8 @@ mod linux;
 mod macos;
 #[cfg(target_os = "linux")]
 mod os;
+#[cfg(any(target_os = "macos", test))]
+mod unified_log;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Observer, before, held};

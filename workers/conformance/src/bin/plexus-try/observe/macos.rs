@@ -1,6 +1,6 @@
 //! macOS: what the system's log says about the worker, after the run.
 
-use super::Observation;
+use super::{Observation, unified_log::refused};
 use crate::denial::{Act, Denial};
 use std::{ffi::OsString, io, process::Command};
 
@@ -22,7 +22,7 @@ impl Observer {
         Self(pid)
     }
 
-    /// Reads the log of the last minute. A line reads `… Sandbox: NAME(PID) deny(1) OPERATION PATH`.
+    /// Reads the log of the last minute.
     pub(crate) fn finish(self) -> Observation {
         let output = Command::new("/usr/bin/log")
             .args(["show", "--last", "1m", "--style", "compact", "--predicate"])
@@ -37,25 +37,14 @@ impl Observer {
                 };
             }
         };
-        let mark = format!("({}) deny(", self.0);
-        let mut seen = Observation::default();
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            let Some((_, said)) = line.split_once(&mark) else {
-                continue;
-            };
-            let Some((_, said)) = said.split_once(") ") else {
-                continue;
-            };
-            let (operation, path) = said.split_once(' ').unwrap_or((said, ""));
-            let rule = format!("(allow {operation} (literal \"{path}\"))");
-            let denial = Denial {
-                act: Act::Said(said.to_owned(), rule),
-                errno: "Sandbox".to_owned(),
-            };
-            if !seen.denials.contains(&denial) {
-                seen.denials.push(denial);
-            }
+        let refused = refused(&String::from_utf8_lossy(&output.stdout), self.0);
+        let denial = |(said, rule)| Denial {
+            act: Act::Said(said, rule),
+            errno: "Sandbox".to_owned(),
+        };
+        Observation {
+            denials: refused.into_iter().map(denial).collect(),
+            blind: None,
         }
-        seen
     }
 }

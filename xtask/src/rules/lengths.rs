@@ -1,0 +1,182 @@
+//! Functions that only macOS compiles are short: nobody has run them, so a reader must be able to hold one.
+//!
+//! Read from the formatted text: a function ends at the brace below its first letter.
+
+use super::rust_files;
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Lines of a function at most, from its name to its brace.
+const MOST: usize = 40;
+/// What has sources.
+const PLACES: [&str; 8] = [
+    "channels",
+    "gateway",
+    "integrations",
+    "ipc",
+    "sandbox-profiles",
+    "tests",
+    "workers",
+    "xtask",
+];
+/// Before a module or a file that macOS alone has.
+const MACOS: &str = "cfg(target_os = \"macos\")]";
+
+/// One line for each function that is too long.
+pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
+    let files = rust_files(root, &PLACES)?;
+    let alone = of_macos(&files);
+    let mut breaches = Vec::new();
+    for (path, text) in &files {
+        if !alone.iter().any(|begin| Path::new(path).starts_with(begin)) {
+            continue;
+        }
+        for (name, lines) in functions(text).filter(|(_, lines)| *lines > MOST) {
+            breaches.push(format!(
+                "{path}: `{name}` has {lines} lines, and macOS alone compiles it: {MOST} at most"
+            ));
+        }
+    }
+    Ok(breaches)
+}
+
+/// The files that are compiled for macOS alone, and the folders of their modules.
+fn of_macos(files: &[(String, String)]) -> BTreeSet<PathBuf> {
+    let mut alone = BTreeSet::new();
+    for (path, text) in files {
+        let path = Path::new(path);
+        let is_root = ["lib.rs", "main.rs", "mod.rs"]
+            .iter()
+            .any(|root| path.ends_with(root));
+        let folder = match is_root {
+            true => path.parent().unwrap_or(path).to_path_buf(),
+            false => path.with_extension(""),
+        };
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            if line == format!("#![{MACOS}") {
+                alone.insert(path.to_path_buf());
+            }
+            if line == format!("#[{MACOS}")
+                && let Some(name) = lines.next().and_then(module)
+            {
+                alone.insert(folder.join(format!("{name}.rs")));
+                alone.insert(folder.join(name));
+            }
+        }
+    }
+    alone
+}
+
+/// The name in `pub(crate) mod NAME;`.
+fn module(line: &str) -> Option<&str> {
+    let (before, name) = line.strip_suffix(';')?.split_once("mod ")?;
+    (before.is_empty() || before.starts_with("pub")).then_some(name)
+}
+
+/// Each function by its name, with how many lines it has.
+fn functions(text: &str) -> impl Iterator<Item = (&str, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let starts = lines.clone().into_iter().enumerate();
+    starts.filter_map(move |(at, line)| {
+        let name = function(line)?;
+        let indent = line.len() - line.trim_start().len();
+        let end = format!("{}}}", &line[..indent]);
+        let rest = &lines[at..];
+        // A signature without a body, or a body on its line.
+        if line.ends_with(';') || line.ends_with('}') {
+            return Some((name, 1));
+        }
+        let length = rest.iter().position(|line| *line == end)?;
+        Some((name, length + 1))
+    })
+}
+
+/// The name of the function that begins on this line.
+fn function(line: &str) -> Option<&str> {
+    let (before, rest) = line.split_once("fn ")?;
+    let is_word = |word: &str| {
+        word.starts_with("pub")
+            || ["const", "async", "unsafe", "extern", "\"C\"", "in"].contains(&word)
+    };
+    let of_keywords = before.split_whitespace().all(is_word);
+    let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_')?;
+    (of_keywords && end > 0).then(|| &rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(names: usize) -> String {
+        let body = "    act();\n".repeat(names);
+        format!("/// fn no() {{\npub(crate) unsafe fn long(\n) {{\n{body}}}\nfn short() {{}}\n")
+    }
+
+    #[test]
+    fn function_is_counted_from_name_to_brace() {
+        let text = of(38);
+        let found: Vec<_> = functions(&text).collect();
+        assert_eq!(found, [("long", 41), ("short", 1)]);
+        let inner =
+            "impl T {\n    fn a(&self);\n    fn b() {\n        if x {\n        }\n    }\n}\n";
+        assert_eq!(functions(inner).collect::<Vec<_>>(), [("a", 1), ("b", 4)]);
+    }
+
+    #[test]
+    fn modules_of_macos_are_found_with_what_lies_below() {
+        let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+        let files = [
+            file(
+                "a/src/lib.rs",
+                "#[cfg(target_os = \"macos\")]\nmod os;\nmod all;\n",
+            ),
+            file(
+                "a/src/all.rs",
+                "#[cfg(any(target_os = \"macos\", test))]\nmod values;\n#[cfg(target_os = \"macos\")]\npub(crate) mod log;\n",
+            ),
+            file("b/src/macos.rs", "#![cfg(target_os = \"macos\")]\n"),
+        ];
+        let found = of_macos(&files);
+        let expected = [
+            "a/src/all/log",
+            "a/src/all/log.rs",
+            "a/src/os",
+            "a/src/os.rs",
+            "b/src/macos.rs",
+        ];
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            expected.map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn long_function_of_macos_is_a_breach() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        for place in PLACES {
+            std::fs::create_dir_all(root.path().join(place)).unwrap();
+        }
+        write(
+            "ipc/src/lib.rs",
+            "#[cfg(target_os = \"macos\")]\nmod os;\nmod other;\n",
+        );
+        write("ipc/src/os.rs", &of(37));
+        write("ipc/src/other.rs", &of(100));
+        assert_eq!(breaches(root.path()).unwrap(), [""; 0]);
+        write("ipc/src/os.rs", &of(38));
+        let [breach] = &breaches(root.path()).unwrap()[..] else {
+            panic!("one breach")
+        };
+        assert!(
+            breach.starts_with("ipc/src/os.rs: `long` has 41 lines"),
+            "{breach}"
+        );
+    }
+}
