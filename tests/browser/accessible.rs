@@ -2,6 +2,7 @@
 //! the page's own policy refuses.
 
 use crate::scene::{Scene, WRITE, addresses, note};
+use plexus_tests::browser::Browser;
 use plexus_tests::coding_agents::axe;
 use plexus_tests::relay::Relay;
 use plexus_tests::scripted_codex::ScriptedCodex;
@@ -23,6 +24,23 @@ const FOUND: &str = "
     return found.violations.filter((one) => ['serious', 'critical'].includes(one.impact))
       .map((one) => [one.id, one.nodes.slice(0, 4).map((node) => node.html.slice(0, 160) + ' | ' + node.failureSummary)]);";
 
+/// Holds it of a state that no address has, dark on a telephone and light on a desk; a story calls it where it has the page
+/// so.
+#[track_caller]
+pub(crate) fn keeps_nobody_out(browser: &Browser, of: &str) {
+    if browser.run("return Boolean(window.axe)") == Value::Bool(false) {
+        browser.run(&axe());
+    }
+    for (dark, width, height) in LOOKS.into_iter().take(2) {
+        browser.dark(dark);
+        browser.size(width, height);
+        // A button that takes no press yet is drawn so.
+        browser.loses("#card [data-fresh]");
+        let found = browser.run_async(FOUND);
+        assert_eq!(found, json!([]), "{of}, {width} wide: {found:#}");
+    }
+}
+
 #[test]
 fn no_page_keeps_anybody_out() {
     let axe = axe();
@@ -35,6 +53,7 @@ fn no_page_keeps_anybody_out() {
     scene.owner().approve(&item, "once");
     agent.must(WRITE, note("b.md", "two\n"));
     let waits = agent.must_ask(WRITE, note("c.md", "<b>three</b>\n"));
+    agent.must_ask(WRITE, note("d.md", "four\n"));
     let folder = plexus_tests::Folder::empty();
     folder.write("x", "x");
     let path = folder.path().display().to_string();
@@ -77,8 +96,8 @@ fn no_page_keeps_anybody_out() {
         ("/agents/{id}/review", of("/agents/my-cc/review")),
         ("/activity/{id}", of(&format!("/activity/{call}"))),
         ("/activity/{id}/undo", of(&format!("/activity/{call}/undo"))),
+        ("/together/{id}", of(&format!("/together/{waits}"))),
         // Parts of pages: they are looked at within them.
-        ("/together/{id}", none()),
         ("/agents/{id}/arrival", none()),
         ("/connect/of", none()),
         ("/runs/{id}/said", none()),

@@ -397,6 +397,60 @@ fn what_came_before_a_request() {
     assert!(browser.sees(".others").is_none());
 }
 
+/// A sub-agent's request says whose it is, and in which call it asks.
+#[test]
+fn sub_agent_says_in_whose_call_it_asks() {
+    let scene = Scene::workshop();
+    let (browser, owner) = (&scene.browser, scene.owner());
+    let caller = scene.gateway.agent_with("cc", &["beacon.ask"]);
+    let stream = "fixture.stream";
+    owner
+        .connect_as(
+            json!({"agentId": "cc.via.beacon", "capabilities": [stream], "standing": [stream]}),
+        )
+        .expect_ok();
+    let input = json!({"capability": stream, "input": {"text": "x", "pieces": 0, "until": "end"}});
+    let item = caller.must_ask("beacon.pass", input.clone());
+    browser.reads("#card h2", "Pass on");
+    assert!(browser.sees(".within").is_none(), "it is the caller's own");
+    owner.approve(&item, "once");
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| caller.invoke("beacon.pass", input.clone()));
+        until_true("the call of the sub-agent", || {
+            scene.fixture.has("streamed")
+        });
+        // Another call of it, while that one goes on.
+        scene.workspace.write("a.md", "one\n");
+        let read = json!({"capability": "workspace.read", "input": {"path": "a.md"}});
+        let ask = || caller.must("beacon.ask", read.clone())["output"].take();
+        let waits = ask();
+        let item = waits["error"]["pendingId"]
+            .as_str()
+            .unwrap_or_else(|| panic!("it has to ask: {waits}"))
+            .to_owned();
+        scene.open_card(&item);
+        browser.reads(".who", "cc.via.beacon");
+        browser.reads(
+            ".within",
+            "A sub-agent: cc calls through beacon, in its call of beacon.pass.",
+        );
+        scene.fits();
+        scene.picture("sub-agent");
+        browser.see(ONCE).click();
+        browser.reads("#notes", "Approved once");
+        assert_eq!(ask()["ok"], true, "it reads what was approved");
+        // The call that it asked in is a press away.
+        browser.go(&format!("{}/approvals/{item}", scene.page()));
+        browser.see(".within a").click();
+        browser.reads("#card h2", "cc");
+        browser.reads("#card .facts", "beacon.pass");
+        let _ = browser.see("#card a.button[href*='/runs/']");
+        scene.fixture.write("end", "");
+        call.join().expect("a call").expect_ok();
+    });
+    scene.all_is_well();
+}
+
 #[test]
 fn a_long_change_is_shown_page_by_page() {
     let scene = Scene::signed_in();

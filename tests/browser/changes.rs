@@ -1,5 +1,6 @@
 //! A source that can do more than when it was granted: one card in the console, and one act decides it.
 
+use crate::accessible::keeps_nobody_out;
 use crate::scene::{LOOKS, Scene};
 use plexus_tests::browser::{Browser, key};
 use plexus_tests::{Agent, Folder, Gateway, Owner, editions, waiting::until};
@@ -129,6 +130,7 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
         fits(&browser);
         picture(&browser, &format!("change-{name}"));
     }
+    keeps_nobody_out(&browser, "a card of a source");
     browser.see(".everything summary").click();
     let card = shop.card();
     browser.reads(".raw", card["cardDigest"].as_str().expect("a digest"));

@@ -1,5 +1,6 @@
 //! An extension that an agent proposes, in the console: all that it may touch is in the page, with long lists folded.
 
+use crate::accessible::keeps_nobody_out;
 use crate::scene::{LOOKS, Scene};
 use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
@@ -70,6 +71,7 @@ fn pasted_manifest_is_looked_at_before_it_is_added() {
         scene.fits();
         scene.picture(&format!("extension-add-{look}"));
     }
+    keeps_nobody_out(browser, "a preview of a manifest");
     let added = || scene.owner().get("/admin/api/extensions").expect_ok()["extensions"].clone();
     assert_eq!(added(), json!([]));
     // Another folder than the one that was shown: the digest is not of this.
@@ -128,6 +130,7 @@ fn server_is_looked_at_before_it_is_lent() {
     browser.reads(&seen, "What you would add: rude");
     browser.reads(&seen, "Not lent");
     scene.fits();
+    keeps_nobody_out(browser, "a preview of a server");
     // A tool that is classed as a read is one once it was looked at so.
     browser.see("#reads summary").click();
     browser.see("#reads [value=peek]").click();
@@ -192,6 +195,7 @@ fn whole_surface_is_in_the_page_and_long_lists_are_folded() {
         scene.picture(&format!("extension-{name}"));
         scene.fits();
     }
+    keeps_nobody_out(browser, "a card of an extension");
     // What is folded says how much it is, and opens.
     let is_seen = |words: &str| {
         let script = format!(

@@ -1,5 +1,6 @@
 //! Forms that are half filled, or on their way, while something else happens on their page; and what the page says of it.
 
+use crate::accessible::keeps_nobody_out;
 use crate::scene::{ONCE, Scene, WRITE, note};
 use plexus_tests::Folder;
 use plexus_tests::browser::Browser;
@@ -238,6 +239,7 @@ fn question_answered_in_one_window_is_over_in_the_other() {
         for (window, city) in [(&other, "Basel"), (browser, "Bern")] {
             window.go(&format!("{}/approvals/{asked}", scene.page()));
             window.reads("#card", "Where to?");
+            keeps_nobody_out(window, "a card of a question");
             window
                 .see("form:not([data-fresh]) [data-value=city]")
                 .fill(city);
@@ -413,6 +415,80 @@ fn who_reaches_what_is_readable_at_each_width() {
     browser.reads(".pairs", "my-cc and workspace: ");
     browser.reads(".pairs", ", waits for you");
     browser.reads(".pairs", "be and workspace: 1 read");
+    scene.all_is_well();
+}
+
+/// Twenty agents and two hundred capabilities: each name can be read, and what happens to one pair moves its line alone.
+#[test]
+fn live_is_readable_with_twenty_agents() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let folders: Vec<Folder> = (0..39).map(|_| Folder::empty()).collect();
+    for (number, folder) in folders.iter().enumerate() {
+        folder.write("a.md", "one\n");
+        let id = format!("a-folder-of-mine-{number}");
+        let route = json!({"path": folder.path()});
+        let source = json!({"id": id, "kind": "workspace-dir", "label": id, "route": route});
+        let owner = scene.owner();
+        owner.post("/admin/api/sources", source).expect_ok();
+    }
+    let agents: Vec<_> = (0..20)
+        .map(|number| {
+            // One reads in each source, the others in one.
+            let sources = if number == 0 { 10 } else { 1 };
+            let reads =
+                (number..number + sources).map(|at| format!("a-folder-of-mine-{}.read", at % 10));
+            let reads: Vec<String> = reads.collect();
+            let known: Vec<&str> = reads.iter().map(String::as_str).collect();
+            let agent = scene
+                .gateway
+                .agent_with(&format!("an-agent-of-mine-{number:02}"), &known);
+            for read in known {
+                agent.must(read, json!({"path": "a.md"}));
+            }
+            agent
+        })
+        .collect();
+    let seen = agents[0].sees().len();
+    assert!(seen >= 200, "{seen} capabilities");
+    browser.go(&format!("{}/live", scene.page()));
+    let _ = browser.see(".net");
+    let over = browser.run(
+        "const texts = [...document.querySelectorAll('.net text')];
+         const boxes = texts.map((one) => one.getBoundingClientRect());
+         const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+         const over = boxes.flatMap((a, at) => boxes.slice(at + 1).filter((b) => meet(a, b)).map(() => texts[at].textContent));
+         const around = document.querySelector('.net').getBoundingClientRect();
+         const out = texts.filter((_, at) => boxes[at].left < around.left || boxes[at].right > around.right);
+         const small = texts.filter((_, at) => boxes[at].height < 11);
+         return { texts: texts.length, over, out: out.map((one) => one.textContent), small: small.length }",
+    );
+    let good = json!({"texts": 20 + 40, "over": [], "out": [], "small": 0});
+    assert_eq!(over, good);
+    browser.reads("#card", "1 more are not drawn");
+    scene.picture("live-of-many");
+    // Each pair, as its line is drawn and read.
+    let lines = || {
+        let all = browser.run(
+            "return Object.fromEntries([...document.querySelectorAll('.net a[aria-label]')].map((one) =>
+               [one.getAttribute('aria-label').split(':')[0], one.querySelector('path').getAttribute('class')]))",
+        );
+        all.as_object().expect("lines").clone()
+    };
+    let before = lines();
+    assert_eq!(before.len(), 29);
+    browser.run("window.here = true");
+    agents[7].must_ask("a-folder-of-mine-7.write", note("b.md", "two\n"));
+    let pair = "an-agent-of-mine-07 and a-folder-of-mine-7";
+    until_true("the line of the one that asks", || {
+        lines()[pair]
+            .as_str()
+            .is_some_and(|class| class.contains("waits"))
+    });
+    let mut after = lines();
+    after[pair] = before[pair].clone();
+    assert_eq!(after, before, "the other lines stay as they were");
+    assert_eq!(browser.run("return window.here"), true, "the page stayed");
     scene.all_is_well();
 }
 

@@ -85,6 +85,8 @@ impl<'b> Hands<'b> {
             self.reach(selector);
             return self.browser.press(text);
         }
+        // A click puts the pointer into the field.
+        self.activations.set(self.activations.get() + 1);
         self.browser.see(selector).fill(text);
     }
 

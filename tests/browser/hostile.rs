@@ -466,6 +466,43 @@ fn shows(scene: &Scene, page: &str, tags: &BTreeSet<String>) -> BTreeSet<usize> 
     shown
 }
 
+/// Where names of the owner's own things are of others: folders that came from somewhere, and what is called after them. A
+/// name that is refused as it is leaves its turn to the next.
+fn foreign_names(scene: &Scene, names: &[String]) -> [Folder; 2] {
+    let owner = scene.owner();
+    let folders = [Folder::empty(), Folder::empty()];
+    let accepted = |what: &str, act: &dyn Fn(&String) -> bool| {
+        assert!(names.iter().any(act), "no {what} is called so");
+    };
+    let made = |folder: &Folder, name: &String| {
+        let path = folder.path().join(name);
+        std::fs::create_dir(&path).expect("a folder");
+        path
+    };
+    accepted("lent folder", &|name| {
+        let lent = json!({"agentId": "my-cc", "path": made(&folders[0], name)});
+        owner.post("/admin/api/lend", lent).status == 200
+    });
+    accepted("source", &|name| {
+        let route = json!({"path": made(&folders[1], name)});
+        let source = json!({"id": "named", "kind": "workspace-dir", "label": name, "route": route});
+        owner.post("/admin/api/sources", source).status == 200
+    });
+    accepted("hidden folder", &|name| {
+        let hidden = json!({"folders": [name]});
+        let hide = owner.post("/admin/api/sources/workspace/hide", hidden);
+        hide.status == 200
+    });
+    accepted("path of a grant", &|name| {
+        let path = json!({"pathPrefix": {"field": "path", "allow": [name]}});
+        let terms = json!({"decision": "allow", "constraint": path});
+        let given =
+            json!({"agentId": "my-cc", "grants": {WRITE: terms}, "trustWindow": {"kind": "1h"}});
+        owner.put("/admin/api/grants", given).status == 200
+    });
+    folders
+}
+
 /// What stands on the pages of runs, boards, change sets, channels and changes that are taken back.
 struct Work {
     run: String,
@@ -557,6 +594,8 @@ impl Work {
             _ if page == self.channel() => 25,
             _ if page.ends_with("/undo") => 15,
             REVIEW => 15,
+            // A lent folder, a label, a hidden folder, the path of a grant.
+            "/lend" | "/sources" | "/sources/named" | "/sources/workspace" | "/grants" => 1,
             _ => 0,
         }
     }
@@ -671,6 +710,7 @@ fn made_strings_on_every_page() {
     assert_eq!(added.status, 0, "{added:?}");
 
     let work = Work::of(&scene, &strings, &names);
+    let _folders = foreign_names(&scene, &names[200..]);
     let calls = scene
         .owner()
         .get("/admin/api/activity?limit=200")
@@ -705,7 +745,7 @@ fn made_strings_on_every_page() {
         ),
         (
             "/sources/{id}",
-            ["workspace", "app", "rude"]
+            ["workspace", "app", "rude", "named"]
                 .map(|id| format!("/sources/{id}"))
                 .into(),
         ),

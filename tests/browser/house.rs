@@ -1,11 +1,13 @@
-//! The owner's house: a folder is lent and taken back, the servers of a client are added, settings are changed, and the first
-//! page tells what happened meanwhile. Each by pointer alone and by keyboard alone.
+//! The owner's house: a folder is lent and taken back, the servers of a client are added, settings are changed, each by pointer
+//! alone and by keyboard alone; grants are taken back together; the first page and the activity tell what happened, and what is
+//! wrong.
 
+use crate::accessible::keeps_nobody_out;
 use crate::hands::Hands;
 use crate::scene::{LOOKS, Scene, WRITE, note};
-use plexus_tests::Folder;
 use plexus_tests::browser::key;
-use plexus_tests::waiting::until;
+use plexus_tests::waiting::{until, until_true};
+use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
 
 fn pictures(scene: &Scene, name: &str) {
@@ -50,6 +52,7 @@ fn lends(keys: bool) {
     browser.reads(seen, "It may not reach anything outside of that folder");
     if !keys {
         pictures(&scene, "lend");
+        keeps_nobody_out(browser, "a preview of a lent folder");
     }
     assert_eq!(lent(), json!([]), "nothing before it is agreed to");
     // Other terms than those that were shown are refused.
@@ -169,6 +172,7 @@ fn adds_servers(keys: bool) {
     browser.reads(&seen, "What you would add: rude-one");
     if !keys {
         pictures(&scene, "client-servers");
+        keeps_nobody_out(browser, "a preview of a client's server");
     }
     // The value of a secret is in what was pasted, and nowhere else.
     let told = browser.run("return document.querySelector('#card').textContent");
@@ -309,5 +313,272 @@ fn first_page_tells_what_happened_meanwhile() {
     // Signed in again meanwhile: it is the same visit.
     browser.reload();
     browser.reads("#card .calls", "was denied");
+    scene.all_is_well();
+}
+
+/// Grants are chosen by what they are of and when they end; two of three that are revoked together end, and the third stands.
+#[test]
+fn grants_are_filtered_sorted_and_many_revoked() {
+    const READ: &str = "workspace.read";
+    let scene = Scene::signed_in();
+    let (browser, owner) = (&*scene.browser, scene.owner());
+    let agents = ["one", "three", "two"].map(|id| scene.gateway.agent_with(id, &[READ]));
+    owner.grant("two", "obsidian.vault.read", "1h").expect_ok();
+    scene.workspace.write("a.md", "a\n");
+    let read = |agent: &Agent| agent.invoke(READ, json!({"path": "a.md"}));
+    browser.see("#grants").click();
+    let lists = |rows: &[(&str, &str)]| {
+        let wanted: Vec<String> = rows
+            .iter()
+            .map(|(who, what)| format!("{who}: {what}"))
+            .collect();
+        until_true(&format!("{wanted:?}"), || {
+            browser.run("return [...document.querySelectorAll('#card [name=many]')].map((box) => box.ariaLabel)")
+                == json!(wanted)
+        });
+    };
+    let (vault, one, three, two) = (
+        ("two", "obsidian.vault.read"),
+        ("one", READ),
+        ("three", READ),
+        ("two", READ),
+    );
+    lists(&[one, three, vault, two]);
+    for (field, option, at, rows) in [
+        (
+            "sort",
+            "[value=ends]",
+            "?sort=ends",
+            &[vault, one, three, two][..],
+        ),
+        (
+            "sort",
+            ":nth-child(2)",
+            "?sort=capability",
+            &[vault, one, three, two],
+        ),
+        (
+            "source",
+            ":nth-child(2)",
+            "?source=obsidian&sort=capability",
+            &[vault],
+        ),
+        (
+            "source",
+            ":nth-child(1)",
+            "?sort=capability",
+            &[vault, one, three, two],
+        ),
+        (
+            "agent",
+            ":last-child",
+            "?agent=two&sort=capability",
+            &[vault, two],
+        ),
+    ] {
+        browser.see(&format!("#g-{field} option{option}")).click();
+        until_true(at, || browser.address().ends_with(&format!("/grants{at}")));
+        lists(rows);
+        browser.reload();
+        lists(rows);
+    }
+    browser.see("#grants").click();
+    lists(&[one, three, vault, two]);
+    let revoke = "article:not([data-fresh]) form[data-many] [type=submit]";
+    browser.see(revoke).click();
+    browser.reads("form[data-many] [data-notice]", "Choose at least one.");
+    for agent in &agents {
+        read(agent).expect_ok();
+    }
+    for (who, what) in [one, two] {
+        browser
+            .see(&format!("[aria-label='{who}: {what}']"))
+            .click();
+    }
+    browser.see(revoke).click();
+    browser.reads("#notes", "Revoked: 2");
+    lists(&[three, vault]);
+    for (agent, may) in agents.iter().zip([false, true, false]) {
+        if may {
+            read(agent).expect_ok();
+        } else {
+            read(agent).expect_error(401, "approval_required");
+        }
+    }
+    let mut left: Vec<_> = owner.grants();
+    left.retain(|grant| grant["capabilityId"] == READ);
+    assert_eq!(left.len(), 1, "{left:#?}");
+    let audit = owner.audit(100);
+    let ended = audit.iter().filter(|event| {
+        let kind = event["type"].as_str();
+        kind.is_some_and(|kind| kind.contains("revoke"))
+    });
+    let ended: Vec<_> = ended.map(|event| &event["agentId"]).collect();
+    assert_eq!(ended, ["two", "one"], "{audit:#?}");
+    scene.all_is_well();
+}
+
+/// What happened is chosen by agent, source and outcome, page by page; back and reload lead to where one had read.
+#[test]
+fn activity_is_filtered_and_keeps_its_place() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let (one, two) = (scene.agent("one"), scene.agent("two"));
+    scene.workspace.write("a.md", "a\n");
+    two.must("obsidian.vault.read", json!({"path": "Ideas.md"}));
+    let item = two.must_ask(WRITE, note("no.md", "no\n"));
+    scene.owner().deny(&item, "not now");
+    scene.owner().grant("two", WRITE, "1h").expect_ok();
+    two.must(WRITE, note("yes.md", "yes\n"));
+    two.must("workspace.read", json!({"path": "a.md"}));
+    for _ in 0..60 {
+        one.must("workspace.read", json!({"path": "a.md"}));
+    }
+    browser.see("#activity").click();
+    let all = |of: &str| {
+        let lines = browser.run("return [...document.querySelectorAll('#card .calls li')].map((one) => one.lastElementChild.textContent)");
+        let lines = lines.as_array().cloned().unwrap_or_default();
+        !lines.is_empty()
+            && lines
+                .iter()
+                .all(|line| line.as_str().is_some_and(|line| line.contains(of)))
+    };
+    browser.reads(".calls", "one read a.md");
+    assert!(
+        !browser.text(".calls").contains("two"),
+        "fifty of one are newer"
+    );
+    browser.see("#card a.button[href*='before=']").click();
+    browser.reads(".calls", "two created yes.md");
+    browser.reads(".calls", "one read a.md");
+    browser
+        .see("#card p.acts a.button[href='/admin/activity']")
+        .click();
+    browser.loses("#card p.acts a.button[href='/admin/activity']");
+    for (field, option, at, of, lacks) in [
+        ("agent", ":last-child", "?agent=two", "two", "one"),
+        (
+            "source",
+            ":nth-child(2)",
+            "?agent=two&source=obsidian",
+            "Ideas.md",
+            "yes.md",
+        ),
+        ("source", ":first-child", "?agent=two", "two", "one"),
+        (
+            "only",
+            "[value=refused]",
+            "?agent=two&only=refused",
+            "denied",
+            "yes.md",
+        ),
+        (
+            "only",
+            "[value=changed]",
+            "?agent=two&only=changed",
+            "yes.md",
+            "denied",
+        ),
+    ] {
+        browser.see(&format!("#a-{field} option{option}")).click();
+        until_true(at, || {
+            browser.address().ends_with(&format!("/activity{at}"))
+        });
+        until_true(&format!("calls of {of} alone"), || all(of));
+        browser.reload();
+        until_true(&format!("calls of {of} alone, loaded anew"), || all(of));
+        assert!(!browser.text(".calls").contains(lacks), "{lacks} at {at}");
+    }
+    // How far down one had read.
+    browser.see("#activity").click();
+    browser.reads(".calls", "one read a.md");
+    let is_at = |y: u32| {
+        until_true(&format!("{y} from the top"), || {
+            browser.run("return window.scrollY") == y
+        });
+    };
+    let read_to = |y: u32| {
+        browser.run(&format!(
+            "window.scrollTo({{ top: {y}, behavior: 'instant' }})"
+        ));
+        until_true("that it is kept", || {
+            browser.run("return history.state?.y ?? null") == y
+        });
+    };
+    read_to(450);
+    browser.see(".calls li:nth-child(25) a.said").click();
+    browser.reads("#card h2", "read a.md");
+    is_at(0);
+    browser.run("history.back()");
+    browser.reads("#card h2", "Activity");
+    is_at(450);
+    read_to(320);
+    browser.reload();
+    browser.reads("#card h2", "Activity");
+    is_at(320);
+    scene.all_is_well();
+}
+
+/// The first page names what is wrong, and leads there: a source that does not serve, and an effect of which nobody knows whether
+/// it happened, which is said on its page.
+#[test]
+fn troubles_stand_on_the_first_page() {
+    const COUNT: &str = "fixture.count";
+    let scene = Scene::workshop();
+    let (browser, owner) = (&*scene.browser, scene.owner());
+    let agent = scene.trusted("one", &[COUNT]);
+    let notes = Folder::empty();
+    let path = notes.path().join("notes");
+    std::fs::create_dir(&path).expect("a folder");
+    let source =
+        json!({"id": "notes", "kind": "workspace-dir", "label": "Notes", "route": {"path": path}});
+    owner.post("/admin/api/sources", source).expect_ok();
+    browser.see("#overview").click();
+    browser.reads("#calm", "Nothing needs you.");
+    std::fs::remove_dir(&path).expect("an empty folder");
+    owner.get("/admin/api/health").expect_ok();
+    browser.see("#sources").click();
+    browser.see("#overview").click();
+    browser.reads(".needs .bad", "notes does not serve: ");
+    let lost = json!({"line": "lost", "die": "after"});
+    agent
+        .invoke(COUNT, lost.clone())
+        .expect_error(200, "outcome_unknown");
+    let unknown = ".needs .bad a[href^='/admin/activity/']";
+    browser.reads(
+        unknown,
+        "Nobody knows whether fixture.count of one was done",
+    );
+    assert_eq!(
+        browser.run("return document.querySelectorAll('.needs .bad').length"),
+        2
+    );
+    scene.picture("troubles");
+    let effects = || scene.fixture.read("effects.log").lines().count();
+    let mut done = effects();
+    let again = agent.invoke(COUNT, lost);
+    assert_eq!(again.at("/ok"), false, "until it is settled: {again}");
+    assert_eq!(effects(), done);
+    // Another call is none of it: the control.
+    agent.must(COUNT, json!({"line": "other"}));
+    done += 1;
+    browser.see(unknown).click();
+    browser.reads("#card .why", "Nobody knows whether this happened.");
+    browser
+        .see("article:not([data-fresh]) [data-send^='/unsettled/'][data-body*='true']")
+        .click();
+    browser.reads("#notes", "Recorded: it happened");
+    browser.loses("[data-send^='/unsettled/']");
+    let settled = owner.audited(|event| event["detail"]["happened"] == true);
+    assert_eq!(settled["capabilityId"], COUNT, "{settled}");
+    agent.must(COUNT, json!({"line": "lost"}));
+    assert_eq!(effects(), done + 1);
+    browser.see("#activity").click();
+    browser.reads(".calls", "you recorded that it happened");
+    // What serves again, and what was said, is no trouble any more.
+    std::fs::create_dir(&path).expect("a folder");
+    owner.get("/admin/api/health").expect_ok();
+    browser.see("#overview").click();
+    browser.reads("#calm", "Nothing needs you.");
     scene.all_is_well();
 }

@@ -5,12 +5,14 @@
 #[path = "../../workers/caldav/tests/radicale.rs"]
 mod radicale;
 
+use crate::accessible::keeps_nobody_out;
 use crate::hands::Hands;
 use crate::scene::{LOOKS, Scene, WRITE, note};
-use plexus_tests::Agent;
 use plexus_tests::browser::key;
+use plexus_tests::programs::{self, Said};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until_true;
+use plexus_tests::{Agent, Folder, McpClient, binaries};
 use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -53,6 +55,9 @@ fn connects_an_agent(scene: &Scene, hands: &Hands<'_>) -> Agent {
     browser.reads(".steps", "It has not used its code yet.");
     hands.done("connect an agent");
     scene.picture("connected-wide-light");
+    if !hands.keys {
+        keeps_nobody_out(browser, "the page after connecting");
+    }
     let command = browser.text("#copy-1");
     let home = scene.gateway.state();
     assert_contains(
@@ -421,4 +426,122 @@ fn pages_follow_what_happens() {
     log.retain(|entry| entry["level"] == "SEVERE");
     log.retain(|entry| !entry["message"].to_string().contains("status of 404"));
     assert!(log.is_empty(), "{log:#?}");
+}
+
+/// Each kind of agent works by what its page prints: the commands are run, the settings are read, and the page sees it come.
+#[test]
+fn each_kind_works_by_what_is_printed() {
+    let scene = Scene::open();
+    let browser = &*scene.browser;
+    scene.workspace.write("plan.md", "a plan\n");
+    browser.go(&scene.link());
+    browser.reads("#calm", "Nothing needs you.");
+    for kind in ["in-context", "codex", "mcp", "script"] {
+        let id = format!("my-{kind}");
+        browser.go(&format!("{}/connect", scene.page()));
+        browser.see(&format!("[name=kind][value='{kind}']")).click();
+        browser.see("#c-id").fill(&id);
+        browser.see("#c-2 summary").click();
+        // What each may do is said before it is chosen.
+        for (capability, words) in [
+            ("workspace.read", "workspace.read: reads"),
+            (
+                WRITE,
+                "workspace.write: changes things of yours, without asking you",
+            ),
+        ] {
+            browser.reads(&format!("label:has([value='{capability}'])"), words);
+        }
+        browser
+            .see("[name=capabilities][value='workspace.read']")
+            .click();
+        let is_trusted = kind == "script";
+        if is_trusted {
+            browser
+                .see(&format!("[name=standing][value='{WRITE}']"))
+                .click();
+        }
+        browser.see("[data-form-page] [type=submit]").click();
+        browser.reads("#card h2", &format!("{id} is connected"));
+        browser.reads(".steps", "It has not used its code yet.");
+        let printed = browser.run(
+            "return [...document.querySelectorAll('#card pre.type:not(#copy-settings)')].map((one) => one.textContent)",
+        );
+        let printed = printed.as_array().expect("commands").iter();
+        let commands: Vec<&str> = printed.filter_map(Value::as_str).collect();
+        let machine = Machine::of(&scene);
+        for command in &commands {
+            machine.types(command).expect_ok();
+        }
+        browser.reads(".steps", "It used its code.");
+        let path = json!({"path": "plan.md"});
+        match kind {
+            "mcp" => {
+                let settings: Value =
+                    serde_json::from_str(&browser.text("#copy-settings")).expect("JSON");
+                let server = &settings["mcpServers"]["plexus"];
+                let program = server["command"].as_str().expect("a program");
+                let mut command = programs::command(Path::new(program), scene.gateway.home());
+                let arguments = server["args"].as_array().expect("arguments").iter();
+                command.args(arguments.map(|one| one.as_str().expect("text")));
+                let mut client = McpClient::greeted(command, "a client").served();
+                let read = client.call("workspace_read", path);
+                assert_contains(&read.to_string(), "a plan");
+            }
+            _ => {
+                // The program that took the code, asked for something.
+                let enroll = commands.last().expect("a command");
+                let (program, _) = enroll.split_once(" enroll ").expect("a code");
+                let read = format!("{program} workspace.read path=plan.md");
+                assert_contains(machine.types(&read).expect_ok(), "a plan");
+                if is_trusted {
+                    let write = format!("{program} {WRITE} path=new.md content=new");
+                    machine.types(&write).expect_ok();
+                    assert_eq!(scene.workspace.read("new.md"), "new");
+                }
+            }
+        }
+        if ["codex", "script"].contains(&kind) {
+            assert_contains(&machine.project.read("AGENTS.md"), "<!-- BEGIN PLEXUS -->");
+        }
+        if kind == "in-context" {
+            let instruction = browser.text("#card details pre.raw");
+            assert_contains(&instruction, "plexus");
+        }
+        let did = if is_trusted {
+            "created new.md"
+        } else {
+            "read plan.md"
+        };
+        browser.reads(".steps", did);
+        browser.reads("#card .names", "workspace.read");
+        // What was not chosen asks: the control.
+        let held = scene.owner().grants();
+        let own = held.iter().filter(|grant| grant["agentId"] == id.as_str());
+        assert_eq!(own.count(), if is_trusted { 2 } else { 1 }, "{held:#?}");
+    }
+    scene.all_is_well();
+}
+
+/// Where an agent works: a project, and a person's `plexus` on the path.
+struct Machine<'s> {
+    scene: &'s Scene,
+    project: Folder,
+}
+
+impl<'s> Machine<'s> {
+    fn of(scene: &'s Scene) -> Self {
+        let project = Folder::empty();
+        project.write(".git/HEAD", "ref: refs/heads/main\n");
+        Self { scene, project }
+    }
+    fn types(&self, line: &str) -> Said {
+        let mut shell = programs::command(Path::new("/bin/bash"), self.scene.gateway.home());
+        let path = format!("{}:/usr/bin:/bin", binaries::folder().display());
+        shell
+            .env("PATH", path)
+            .current_dir(self.project.path())
+            .args(["-e", "-o", "pipefail", "-c", line]);
+        programs::run(shell)
+    }
 }

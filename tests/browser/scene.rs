@@ -2,7 +2,7 @@
 
 use plexus_tests::browser::Browser;
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Folder, Gateway, Owner, coding_agents, vault, workspace};
+use plexus_tests::{Agent, Builder, Folder, Gateway, Owner, coding_agents, vault, workspace};
 use serde_json::{Value, json};
 
 pub(crate) const READS: &[&str] = &["obsidian.vault.read", "workspace.list", "workspace.read"];
@@ -24,44 +24,72 @@ pub(crate) struct Scene {
     pub(crate) browser: Lazy,
     pub(crate) gateway: Gateway,
     pub(crate) workspace: Folder,
+    /// Where the fixture writes, in a [`Scene::workshop`].
+    pub(crate) fixture: Folder,
     _vault: Folder,
+    tower: Folder,
 }
 
 impl Scene {
     /// A gateway with a vault and a workspace, and a browser that has opened nothing yet.
     pub(crate) fn open() -> Self {
-        Self::with(Some(Browser::start()))
+        Self::with(Some(Browser::start()), |builder| builder)
     }
     /// The same for stories that speak HTTP.
     pub(crate) fn without_browser() -> Self {
-        Self::with(None)
+        Self::with(None, |builder| builder)
     }
-    fn with(browser: Option<Browser>) -> Self {
+    fn with(browser: Option<Browser>, describe: impl FnOnce(Builder) -> Builder) -> Self {
         let (vault, workspace) = (vault(), workspace());
-        let gateway = Gateway::builder()
+        let builder = Gateway::builder()
             .vault(&vault.path())
-            .workspace(&workspace.path())
-            .start();
+            .workspace(&workspace.path());
         Self {
             browser: Lazy(browser),
-            gateway,
+            gateway: describe(builder).start(),
             workspace,
+            fixture: Folder::empty(),
             _vault: vault,
+            tower: Folder::empty(),
         }
     }
     /// The same, signed in by a link.
     pub(crate) fn signed_in() -> Self {
         let scene = Self::open();
-        scene.browser.go(&scene.link());
-        scene.browser.see("#approvals").click();
-        let _ = scene.browser.see("#queue h1");
+        scene.sign_in();
         scene
+    }
+    /// Signed in where the sources `fixture` and `beacon` are beside the others.
+    pub(crate) fn workshop() -> Self {
+        let scene = Self::with(Some(Browser::start()), Builder::fixture);
+        scene.fixture.write("state", "0");
+        for (id, kind, folder) in [
+            ("fixture", "fixture-dir", &scene.fixture),
+            ("beacon", "beacon-dir", &scene.tower),
+        ] {
+            let source =
+                json!({"id": id, "kind": kind, "label": id, "route": {"path": folder.path()}});
+            scene.owner().post("/admin/api/sources", source).expect_ok();
+        }
+        scene.sign_in();
+        scene
+    }
+    fn sign_in(&self) {
+        self.browser.go(&self.link());
+        self.browser.see("#approvals").click();
+        let _ = self.browser.see("#queue h1");
     }
     pub(crate) fn owner(&self) -> Owner {
         self.gateway.owner()
     }
     pub(crate) fn agent(&self, id: &str) -> Agent {
         self.gateway.agent_with(id, READS)
+    }
+    /// An agent of which these stand, those that change something too.
+    pub(crate) fn trusted(&self, id: &str, capabilities: &[&str]) -> Agent {
+        self.gateway.agent_as(
+            json!({"agentId": id, "capabilities": capabilities, "standing": capabilities}),
+        )
     }
     pub(crate) fn page(&self) -> String {
         format!("http://localhost:{}/admin", self.gateway.port())

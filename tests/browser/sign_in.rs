@@ -1,5 +1,6 @@
 //! Coming in and going out.
 
+use crate::accessible::keeps_nobody_out;
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::browser::{Browser, key};
 use plexus_tests::texts::{assert_contains, assert_lacks};
@@ -19,6 +20,7 @@ fn by_the_key() {
         scene.fits();
         scene.picture(&format!("door-{name}"));
     }
+    keeps_nobody_out(browser, "the door");
     browser
         .see("#key")
         .fill("plx_live_000000000000000000000000000000000000000000000000");

@@ -182,6 +182,58 @@ fn key_and_certificate_are_tested_before_they_are_kept() {
     is_well(&scene);
 }
 
+/// A hidden folder is to agents as one that never was; what is beside it stays.
+#[test]
+fn folder_is_hidden_from_agents() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let agent = scene.agent("my-cc");
+    scene.workspace.write("Open/a.md", "open\n");
+    scene.workspace.write("Mine/a.md", "mine\n");
+    let read = |path: &str| agent.invoke("workspace.read", json!({"path": path}));
+    for folder in ["Open", "Mine"] {
+        read(&format!("{folder}/a.md")).expect_ok();
+    }
+    browser.see("#sources").click();
+    browser.see("[data-source=workspace] a").click();
+    browser.reads("#card", "No part of it is hidden from agents.");
+    let hide = "article:not([data-fresh]) [data-form-send$='/hide'] button";
+    browser.see("#hide-folder").fill("../up");
+    browser.see(hide).click();
+    browser.reads(
+        "[data-form-send$='/hide'] [data-notice]",
+        "within the source",
+    );
+    browser.see("#hide-folder").fill("Mine");
+    browser.see(hide).click();
+    browser.reads("#notes", "Hidden");
+    browser.reads("#card .facts", "Mine");
+    let hidden = read("Mine/a.md");
+    let never = read("Nope/a.md");
+    assert_eq!(
+        hidden.at("/error").to_string(),
+        never.at("/error").to_string().replace("Nope", "Mine"),
+    );
+    assert_eq!(hidden.at("/ok"), false, "{hidden}");
+    let listed = agent.must("workspace.list", json!({})).to_string();
+    assert!(
+        listed.contains("Open") && !listed.contains("Mine"),
+        "{listed}"
+    );
+    read("Open/a.md").expect_ok();
+    assert_eq!(
+        source(&scene, "workspace")["hide"]["folders"],
+        json!(["Mine"])
+    );
+    let mut log = browser.log();
+    log.retain(|entry| entry["level"] == "SEVERE");
+    assert!(
+        log.iter()
+            .all(|entry| entry["message"].to_string().contains("status of 4")),
+        "{log:#?}"
+    );
+}
+
 #[test]
 fn found_vault_is_added_from_a_filled_form() {
     let scene = Scene::signed_in();
