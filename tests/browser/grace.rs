@@ -201,3 +201,55 @@ fn deliberate(scene: &Scene, agents: &[Agent; 2]) {
         taken += many;
     }
 }
+
+/// Rounds of a page that takes the place of another.
+const PAGES: usize = 5;
+
+/// The page of an undo takes no press that was under way when it came, and takes the next one.
+#[test]
+fn page_that_appears_under_the_finger_takes_no_act() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let one = json!({"agentId": "one", "capabilities": [WRITE], "standing": [WRITE]});
+    let agent = scene.gateway.agent_as(one);
+    let button = "[data-send^='/undo/']";
+    let (mut tried, mut late) = (0, 0);
+    while tried < PAGES {
+        assert!(
+            late < 4 * PAGES,
+            "{late} presses came too late, {tried} did not"
+        );
+        let file = format!("{tried}-{late}.md");
+        agent.must(WRITE, note(&file, "text\n"));
+        let calls = scene
+            .owner()
+            .get("/admin/api/activity?only=changed")
+            .expect_ok();
+        let call = calls["calls"][0]["auditId"]
+            .as_str()
+            .expect("a call")
+            .to_owned();
+        browser.go(&format!("{}/activity/{call}", scene.page()));
+        let _ = browser.see("a[href$='/undo']");
+        browser.run(WATCH);
+        let way = "document.querySelector(\"a[href$='/undo']\").click();";
+        let (x, y) = replaced(&scene, way, "[data-page=undo]", button);
+        browser.press_at(x, y);
+        let met = browser.run("return window.met");
+        if met[0] != "" || met[1].as_f64().unwrap_or(f64::MAX) >= GRACE {
+            late += 1;
+            continue;
+        }
+        tried += 1;
+        let _ = browser.see(&format!("article:not([data-fresh]) {button}"));
+        assert!(
+            scene.workspace.has(&file),
+            "{} ms after it appeared",
+            met[1]
+        );
+        browser.see(button).click();
+        browser.reads("#notes", "Taken back");
+        assert!(!scene.workspace.has(&file), "the control");
+    }
+    scene.all_is_well();
+}

@@ -58,6 +58,7 @@ impl<'b> Hands<'b> {
             return self.browser.see(selector).click();
         }
         self.reach(selector);
+        self.browser.loses("[data-fresh] :focus");
         let is_box = self
             .browser
             .run("return document.activeElement.matches('[type=checkbox], summary')");

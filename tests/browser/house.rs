@@ -495,7 +495,7 @@ fn activity_is_filtered_and_keeps_its_place() {
     let is_at = |y: u32| {
         until_true(&format!("{y} from the top"), || {
             browser.run("return window.scrollY") == y
-        })
+        });
     };
     let read_to = |y: u32| {
         browser.run(&format!(
@@ -556,7 +556,7 @@ fn troubles_stand_on_the_first_page() {
     scene.picture("troubles");
     let effects = || scene.fixture.read("effects.log").lines().count();
     let mut done = effects();
-    let again = agent.invoke(COUNT, lost.clone());
+    let again = agent.invoke(COUNT, lost);
     assert_eq!(again.at("/ok"), false, "until it is settled: {again}");
     assert_eq!(effects(), done);
     // Another call is none of it: the control.

@@ -127,6 +127,7 @@ impl Scene {
     /// Keeps a picture of the whole page, as [`keep`] does.
     pub(crate) fn picture(&self, name: &str) {
         keep(name, || {
+            self.browser.loses("[data-fresh]");
             // A picture is of no machine of ours.
             let program = coding_agents::codex().display().to_string();
             self.browser.run(&format!(

@@ -440,9 +440,20 @@ impl Element<'_> {
             });
         }
     }
-    /// Presses it once; whether it could be pressed.
+    /// Presses it once; whether it could be pressed. A person waits until what has just appeared takes acts.
     #[track_caller]
     pub fn pressed(&self) -> bool {
+        let appeared = self.browser.try_ask(
+            "POST",
+            &format!("{}/execute/sync", self.browser.session),
+            Some(json!({
+                "script": "return arguments[0].closest('[data-fresh]') !== null",
+                "args": [{ELEMENT: self.id}],
+            })),
+        );
+        if appeared == Ok(Value::Bool(true)) {
+            return false;
+        }
         let answer = self
             .browser
             .try_ask("POST", &self.path("/click"), Some(json!({})));

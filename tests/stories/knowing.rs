@@ -118,6 +118,17 @@ fn what_an_agent_did_is_told_in_words() {
         "notes/today.md"
     );
     assert_eq!(json(&["--refused"])["totals"]["refused"], 2);
+    for (only, count) in [("read", 5), ("asked", 2), ("failed", 0)] {
+        let found = json(&["--only", only]);
+        assert_eq!(found["totals"][only], count, "{only}");
+        let all: u64 = found["totals"]
+            .as_object()
+            .expect("totals")
+            .values()
+            .filter_map(Value::as_u64)
+            .sum();
+        assert_eq!(all, count, "{only}, and nothing else");
+    }
     assert_eq!(json(&["--source", "obsidian"])["totals"]["read"], 3);
     assert_eq!(json(&["--until", "1h"])["totals"]["read"], 0);
     let two = json(&["--limit", "2"]);
@@ -223,11 +234,25 @@ fn what_nobody_knows_is_listed_and_settled() {
     );
     assert!(told.expect_ok().contains(&line), "{told}");
     assert_eq!(agent.invoke(COUNT, lost.clone()).at("/ok"), false);
+    let of = |only| {
+        let found = workshop.gateway.cli(["--json", "activity", "--only", only]);
+        let calls = found.json()["calls"].clone();
+        calls.as_array().map(Vec::len)
+    };
+    assert_eq!(
+        ["unknown", "failed", "settled"].map(of),
+        [Some(1), Some(0), Some(0)]
+    );
 
     workshop
         .gateway
         .cli(["unknown", "settle", &event, "--did-not"])
         .expect_ok();
+    // It is found under what the owner said of it.
+    assert_eq!(
+        ["unknown", "failed", "settled"].map(of),
+        [Some(0), Some(1), Some(1)]
+    );
     let said = workshop.gateway.cli(["unknown"]);
     assert_contains(said.expect_ok(), "no call has an unknown outcome");
     let said = workshop.gateway.cli(["unknown", "list", &event]);

@@ -160,3 +160,62 @@ fn what_would_be_told_can_be_had_as_lines() {
         );
     }
 }
+
+/// A `notify-send` that shows one notification after another: the first stays until it is told to go, of the second the
+/// person presses the button.
+#[cfg(target_os = "linux")]
+#[test]
+fn button_of_a_notification_opens_the_card() {
+    let house = House::open();
+    let folder = house.gateway.home().join("bin");
+    std::fs::create_dir(&folder).expect("a folder");
+    let write = |name: &str, script: &str| {
+        let program = folder.join(name);
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a program");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).expect("that runs");
+    };
+    let desktop = Desktop::of(&house);
+    let told = desktop.told.display();
+    write(
+        "notify-send",
+        &format!(
+            r#"case "$*" in --help) echo '  -A, --action=[NAME=]Text...'; exit ;; esac
+            if [ ! -e '{told}' ]; then
+              trap "echo closed >> '{told}'; exit" INT
+              printf '%s|%s|%s\n' "$1" "$2" "$4" >> '{told}'
+              while :; do sleep 0.05; done
+            fi
+            printf '%s|%s|%s\n' "$1" "$2" "$4" >> '{told}'
+            echo open"#
+        ),
+    );
+    let opened = folder.join("opened");
+    let kept = opened.display();
+    write(
+        "xdg-open",
+        &format!("printf %s \"$1\" > '{kept}.new' && mv '{kept}.new' '{kept}'"),
+    );
+    let agent = house.gateway.agent("one");
+    let mut command = notify(&house, &["--follow", "--remind-after", "1"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+    let _running = Running(command.stderr(Stdio::null()).spawn().expect("it starts"));
+    let item = asks(&agent, "a.txt");
+    let url = until("an address", || std::fs::read_to_string(&opened).ok());
+    let card = format!("/admin/approvals/{item}#plx_link_");
+    assert_contains(&url, &card);
+    let first = "--app-name=Plexus|--action=open=Open the card|Plexus: one asks for “Write a file”";
+    let second = first.replace("asks", "still waits");
+    let mut told = desktop.until_told(3);
+    assert_eq!(told.remove(0), first);
+    told.sort();
+    assert_eq!(
+        told,
+        [second.as_str(), "closed"],
+        "one with a button at a time"
+    );
+    assert_eq!(
+        agent.status(&item).at("/state"),
+        "pending",
+        "nothing is decided"
+    );
+}

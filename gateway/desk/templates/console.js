@@ -493,9 +493,10 @@
   }
 
   // What has just appeared takes no answer: a key or a click on its way was meant for something else.
-  function settle(form) {
-    form.dataset.fresh = '';
-    setTimeout(() => { delete form.dataset.fresh; }, READING);
+  function settle(part) {
+    part.dataset.fresh = '';
+    clearTimeout(part.settling);
+    part.settling = setTimeout(() => { delete part.dataset.fresh; }, READING);
   }
 
   function constraint(form) {
@@ -804,7 +805,6 @@
     place(text, again);
     bringBack();
     fillAgain(halves);
-    for (const form of $('card').querySelectorAll('form[data-together]')) settle(form);
     titled();
     if (!again || y) window.scrollTo(0, y || 0);
     // Whoever looks for something meanwhile goes on with that.
@@ -812,13 +812,17 @@
     await renew();
   }
 
-  // What moved under the pointer takes no act for a moment, as a card does.
-  const acts = () => [...$('card').querySelectorAll('[data-send]')].map(actOf).join();
+  // A page that came, and one whose acts moved under the pointer, takes none for a moment, as a card does. Other forms only
+  // choose what is shown.
+  const ACTS = '[data-send], [data-act], [data-digest], form:not([data-filter])';
+  const PASSING = { busy: undefined, fresh: undefined, sureNow: undefined };
+  const nameOfAct = (one) => one.closest('[data-source]')?.dataset.source + JSON.stringify({ ...one.dataset, ...PASSING });
+  const acts = (part) => [...part.querySelectorAll(ACTS)].map(nameOfAct).join();
   function place(text, again) {
-    const before = acts();
+    const before = acts($('card'));
     fill($('card'), said = text);
     shownOf = at;
-    if (again && before !== acts()) settle(current());
+    if (!again || before !== acts($('card'))) settle(current());
   }
 
   // An address that nothing is at, or a change that stays.
@@ -868,7 +872,10 @@
         const answer = await call(path);
         if (!answer.ok || now !== turn) return;
         const text = await html(answer);
-        if (part.isConnected && part.said !== text) fill(part, part.said = text);
+        if (!part.isConnected || part.said === text) continue;
+        const before = acts(part);
+        fill(part, part.said = text);
+        if (before !== acts(part)) settle(part);
         continue;
       }
       const mine = at;
@@ -962,7 +969,7 @@
       note(`Connected — ${id}. You left the page that shows its code; another one: plexusctl agents code ${id}`);
       return renewSoon();
     }
-    fill($('card'), said = text);
+    place(text);
     shownOf = null;
     window.scrollTo(0, 0);
     current().querySelector('h2').focus({ preventScroll: true });
@@ -998,7 +1005,6 @@
       awaited(form, place).catch(unanswered);
       return;
     }
-    if ('fresh' in form.dataset) return;
     const done = await counting(form, 'Adding…', () => told(`${form.dataset.steps}/add`, body, undefined, LONG));
     if (!done.ok) return refused(form, done.error, done.why);
     const id = done.source.id || done.source;
@@ -1059,7 +1065,7 @@
 
   // Each goes with the digest of its own card; those that are not as they were listed are left, and said.
   async function decided(form, act) {
-    if ('fresh' in form.dataset || !act) return;
+    if (!act) return;
     const rows = [...form.querySelectorAll('[data-digest]')];
     const reason = act === 'deny' && form.reason.value.trim();
     const items = rows.map((row) => ({ id: row.dataset.id, cardDigest: row.dataset.digest }));
@@ -1229,7 +1235,6 @@
   const ofSet = (id, rest) => `${API}/changes/${encodeURIComponent(id)}${rest}`;
 
   async function applied(form) {
-    if ('fresh' in form.dataset) return;
     const id = form.dataset.apply;
     const mine = at;
     const paths = [...form.querySelectorAll('[name=path]:checked')].map((box) => box.value);
@@ -1349,7 +1354,7 @@
 
   document.addEventListener('submit', (event) => {
     event.preventDefault();
-    if (event.target.closest('article[data-fresh]')) return;
+    if (event.target.closest('[data-fresh]') && !event.target.dataset.filter) return;
     if (event.target.id === 'key-form') {
       const key = $('key').value.trim();
       $('key').value = '';

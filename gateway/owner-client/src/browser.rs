@@ -1,7 +1,10 @@
-//! The owner's browser: how an address is handed to it.
+//! The owner's browser: how an address is handed to it, and a page of the console.
 
-use plexus_client::{Exit, Stop, programs};
+use crate::Owner;
+use plexus_client::{Exit, Home, Stop, programs};
+use plexus_owner::console::MakeLink;
 use std::process::{Command, Stdio};
+use tokio::sync::oneshot;
 
 /// What opens an address on this desktop.
 const OPENER: &str = if cfg!(target_os = "macos") {
@@ -29,6 +32,23 @@ pub fn open(url: &str) -> Result<(), Stop> {
         Ok(status) => Err(no_browser(&format!("{OPENER} ended with {status}"))),
         Err(error) => Err(no_browser(&format!("{OPENER}: {error}"))),
     }
+}
+
+/// Opens a page of the console, signed in by a link that is made for it. A person chose that on their own desktop, so none is
+/// asked for at a terminal. Whoever drops it waits no longer; the browser stays.
+///
+/// # Errors
+/// The gateway's refusal; those of [`open`].
+pub async fn open_page(home: &Home, page: &str) -> Result<(), Stop> {
+    let link = Owner::open(home).await?.call(&MakeLink {}).await?;
+    let url = link.to(page);
+    let (told, ended) = oneshot::channel();
+    // A thread of its own: some browsers end with their last window.
+    std::thread::spawn(move || {
+        let _ = told.send(open(&url));
+    });
+    let lost = |_| Stop::new(Exit::Failed, "system", "the browser's thread has ended");
+    ended.await.map_err(lost)?
 }
 
 fn no_browser(why: &str) -> Stop {

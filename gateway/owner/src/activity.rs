@@ -39,6 +39,72 @@ pub enum OnlyActivity {
     Changed,
     /// Refused ones, and those that the owner denied.
     Refused,
+    /// [`ActivityKind::Read`].
+    Read,
+    /// [`ActivityKind::Failed`].
+    Failed,
+    /// [`ActivityKind::Unknown`], as far as the owner has not found out since.
+    Unknown,
+    /// [`ActivityKind::Asked`].
+    Asked,
+    /// [`ActivityKind::Settled`].
+    Settled,
+    /// [`ActivityKind::Expired`].
+    Expired,
+}
+
+impl OnlyActivity {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Changed,
+        Self::Refused,
+        Self::Read,
+        Self::Failed,
+        Self::Unknown,
+        Self::Asked,
+        Self::Settled,
+        Self::Expired,
+    ];
+
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Refused => "refused",
+            Self::Read => "read",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Asked => "asked",
+            Self::Settled => "settled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// What has this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|only| only.as_str() == word)
+    }
+
+    /// Whether a call of which this came is one of them.
+    #[must_use]
+    pub const fn has(self, kind: ActivityKind) -> bool {
+        match self {
+            // What nobody knows may have changed something.
+            Self::Changed => matches!(
+                kind,
+                ActivityKind::Changed | ActivityKind::Unknown | ActivityKind::UnderWay
+            ),
+            Self::Refused => matches!(kind, ActivityKind::Refused | ActivityKind::Denied),
+            Self::Read => matches!(kind, ActivityKind::Read),
+            Self::Failed => matches!(kind, ActivityKind::Failed),
+            Self::Unknown => matches!(kind, ActivityKind::Unknown),
+            Self::Asked => matches!(kind, ActivityKind::Asked),
+            Self::Settled => matches!(kind, ActivityKind::Settled),
+            Self::Expired => matches!(kind, ActivityKind::Expired),
+        }
+    }
 }
 
 /// A page of calls.

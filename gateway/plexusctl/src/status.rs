@@ -7,7 +7,7 @@ mod tables;
 
 use crate::{
     calls,
-    owner::{Desk, Owner, json_line, secret_command},
+    owner::{Desk, Owner, json_line},
     pause::PAUSED,
     screen::lines::laid,
 };
@@ -18,6 +18,7 @@ use plexus_owner::{
     grants,
     sources::{HealthReport, HealthStatus, Probe, ProbedSource},
     status::{LedgerCondition, Show, Status, Worker, WorkerState},
+    troubles::{self, secret_command},
 };
 use plexus_protocol::{SourceId, Timestamp, body::StandingGrant};
 use serde::Serialize;
@@ -294,22 +295,10 @@ impl Snapshot {
             let Some(stopped) = &source.stopped else {
                 continue;
             };
-            let id = &source.id;
-            let found: Vec<_> = stopped
-                .found
-                .iter()
-                .map(|found| text::line(found))
-                .collect();
-            let next = match &stopped.pending_id {
-                None => format!("plexusctl sources resume {id}"),
-                Some(card) => format!("plexusctl approvals show {card}"),
-            };
+            let trouble = troubles::stopped(&source.id, stopped);
             need(
-                format!(
-                    "{id} is stopped: what it runs is not what you agreed to: {}",
-                    found.join("; ")
-                ),
-                &next,
+                format!("{} {}", source.id, text::line(&trouble.found)),
+                &trouble.remedy,
             );
         }
         for resting in &status.resting {

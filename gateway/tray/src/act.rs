@@ -1,10 +1,8 @@
 //! What an entry of the menu does.
 
-use crate::failed;
 use plexus_client::{Home, Stop};
-use plexus_owner::{console::MakeLink, pause::Pause};
+use plexus_owner::pause::Pause;
 use plexus_owner_client::{Owner, browser};
-use tokio::sync::oneshot;
 
 /// A choice of the person's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,22 +33,11 @@ impl Act {
 /// The gateway's refusal; no browser was opened.
 pub(crate) async fn perform(home: Home, act: Act) -> Result<(), Stop> {
     match act {
-        Act::Open(page) => open(&home, &page).await,
+        Act::Open(page) => browser::open_page(&home, &page).await,
         Act::Pause(on) => {
             let mut owner = Owner::open(&home).await?;
             owner.call(&Pause { on }).await.map(drop)
         }
         Act::Quit => Ok(()),
     }
-}
-
-async fn open(home: &Home, page: &str) -> Result<(), Stop> {
-    let link = Owner::open(home).await?.call(&MakeLink {}).await?;
-    let url = link.to(page);
-    let (told, ended) = oneshot::channel();
-    // A thread of its own: some browsers end with their last window, and quitting waits for none.
-    std::thread::spawn(move || {
-        let _ = told.send(browser::open(&url));
-    });
-    ended.await.map_err(failed)?
 }

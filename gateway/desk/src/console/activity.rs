@@ -90,7 +90,7 @@ fn may_be_undone(call: &ActivityCall) -> bool {
 pub(super) struct Count {
     pub(super) number: u64,
     pub(super) word: &'static str,
-    pub(super) link: Option<String>,
+    pub(super) link: String,
 }
 
 #[derive(Template)]
@@ -99,6 +99,8 @@ struct Page {
     wanted: Filters,
     agents: Vec<String>,
     sources: Vec<String>,
+    /// What may have come of a call: as a word, for people, and whether it is asked for.
+    outcomes: [(&'static str, &'static str, bool); OnlyActivity::ALL.len()],
     calls: Vec<CallLine>,
     counts: Vec<Count>,
     /// The page of earlier calls.
@@ -111,7 +113,7 @@ struct Page {
 struct Filters {
     agent: String,
     source: String,
-    only: String,
+    only: Option<OnlyActivity>,
     touched: String,
     /// From then on, where a page leads to the calls that it counts.
     since: Option<Timestamp>,
@@ -125,7 +127,7 @@ impl Filters {
         Self {
             agent: given("agent"),
             source: given("source"),
-            only: given("only"),
+            only: OnlyActivity::parse(&given("only")),
             touched: given("touched"),
             since: serde_json::from_value(given("since").into()).ok(),
             earlier: query(request, "before").is_some(),
@@ -138,11 +140,7 @@ impl Filters {
             agent: given(&self.agent),
             source: given(&self.source),
             touched: given(&self.touched),
-            only: match self.only.as_str() {
-                "changed" => Some(OnlyActivity::Changed),
-                "refused" => Some(OnlyActivity::Refused),
-                _ => None,
-            },
+            only: self.only,
             before,
             since: self.since,
             ..List::default()
@@ -165,8 +163,8 @@ impl Filters {
         if let Some(since) = self.since {
             said.push_str(&format!(" --since {since}"));
         }
-        if !self.only.is_empty() {
-            said.push_str(&format!(" --{}", self.only));
+        if let Some(only) = self.only {
+            said.push_str(&format!(" --only {}", only.as_str()));
         }
         said
     }
@@ -192,8 +190,9 @@ pub(super) async fn page(
         Page {
             agents: state.agents.keys().map(ToString::to_string).collect(),
             sources: state.sources.keys().map(ToString::to_string).collect(),
+            outcomes: outcomes(wanted.only),
             calls: calls.map(|row| CallLine::of(row.call(), now)).collect(),
-            counts: counts(&wanted, found.totals),
+            counts: counts(&wanted, before, found.totals),
             next: found
                 .next
                 .map(|next| links::activity(&wanted.list(Some(next)))),
@@ -206,28 +205,42 @@ pub(super) async fn page(
     shell::made(&desk, made)
 }
 
-/// How many calls of each kind, each as far as it leads to fewer than are shown.
-fn counts(wanted: &Filters, totals: Totals) -> Vec<Count> {
+fn outcomes(
+    asked: Option<OnlyActivity>,
+) -> [(&'static str, &'static str, bool); OnlyActivity::ALL.len()] {
+    OnlyActivity::ALL.map(|only| {
+        let words = match only {
+            OnlyActivity::Changed => "changed something, or may have",
+            OnlyActivity::Unknown => "nobody knows",
+            OnlyActivity::Settled => "you said what became of it",
+            other => other.as_str(),
+        };
+        (only.as_str(), words, asked == Some(only))
+    })
+}
+
+/// How many calls of each kind, each with the page that begins with them.
+fn counts(wanted: &Filters, before: Option<u64>, totals: Totals) -> Vec<Count> {
     let only = |only| {
-        Some(links::activity(&List {
+        links::activity(&List {
             only: Some(only),
-            ..wanted.list(None)
-        }))
+            ..wanted.list(before)
+        })
     };
     let all = totals.each().into_iter();
     all.filter(|(_, number)| *number > 0)
         .map(|(kind, number)| {
             let (word, link) = match kind {
-                ActivityKind::Read => ("read", None),
+                ActivityKind::Read => ("read", only(OnlyActivity::Read)),
                 ActivityKind::Changed => ("changed", only(OnlyActivity::Changed)),
-                ActivityKind::Failed => ("failed", None),
+                ActivityKind::Failed => ("failed", only(OnlyActivity::Failed)),
                 ActivityKind::Refused => ("refused", only(OnlyActivity::Refused)),
-                ActivityKind::Unknown => ("not known", only(OnlyActivity::Changed)),
-                ActivityKind::UnderWay => ("under way", Some("/admin/runs".to_owned())),
-                ActivityKind::Asked => ("asked", Some("/admin/approvals".to_owned())),
+                ActivityKind::Unknown => ("not known", only(OnlyActivity::Unknown)),
+                ActivityKind::UnderWay => ("under way", "/admin/runs".to_owned()),
+                ActivityKind::Asked => ("asked", only(OnlyActivity::Asked)),
                 ActivityKind::Denied => ("denied", only(OnlyActivity::Refused)),
-                ActivityKind::Settled => ("settled", None),
-                ActivityKind::Expired => ("expired", None),
+                ActivityKind::Settled => ("settled", only(OnlyActivity::Settled)),
+                ActivityKind::Expired => ("expired", only(OnlyActivity::Expired)),
             };
             Count { number, word, link }
         })
@@ -426,6 +439,62 @@ impl UndoPage {
                 + beyond(preview.facts.len(), FACTS)
                 + beyond(plan.warnings.len(), FACTS),
             diff,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Under the same filters, and from where the page began that counts.
+    #[test]
+    fn each_number_leads_to_the_calls_that_it_counts() {
+        let mut totals = Totals::default();
+        for (kind, _) in totals.each() {
+            *totals.of(kind) = 7;
+        }
+        let wanted = Filters {
+            agent: "one".to_owned(),
+            ..Filters::default()
+        };
+        let counts = counts(&wanted, Some(9), totals);
+        assert_eq!(counts.len(), totals.each().len());
+        for (count, (kind, _)) in counts.iter().zip(totals.each()) {
+            let only = count.link.split_once("only=").map(|(_, rest)| {
+                let word = rest.split('&').next().unwrap_or_default();
+                OnlyActivity::parse(word).unwrap()
+            });
+            match only {
+                Some(only) => {
+                    assert!(only.has(kind), "{kind:?}: {}", count.link);
+                    for part in ["agent=one", "before=9"] {
+                        assert!(count.link.contains(part), "{}", count.link);
+                    }
+                }
+                None => assert_eq!(
+                    (kind, &*count.link),
+                    (ActivityKind::UnderWay, "/admin/runs")
+                ),
+            }
+        }
+        let links: Vec<_> = counts
+            .iter()
+            .map(|count| format!(">{} {}</a>", count.number, count.word))
+            .collect();
+        let page = Page {
+            wanted,
+            agents: Vec::new(),
+            sources: Vec::new(),
+            outcomes: outcomes(None),
+            calls: Vec::new(),
+            counts,
+            next: None,
+            command: ForeignText::line(""),
+        };
+        let page = page.render().unwrap();
+        for link in links {
+            assert!(page.contains(&link), "{link}: {page}");
         }
     }
 }

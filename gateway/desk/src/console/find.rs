@@ -1,13 +1,14 @@
-//! The palette: pages, agents, sources and capabilities whose name holds what was typed.
+//! The palette: pages, agents, sources and capabilities whose name holds what was typed, and the call of this id.
 
 use super::{blocking, foreign::ForeignText, links, pages::PAGES, shell};
-use crate::desk::Desk;
+use crate::{desk::Desk, owner::activity};
 use askama::Template;
 use axum::{
     extract::{Request, State},
     response::Response,
 };
 use plexus_edge::reply::{Refused, query};
+use plexus_owner::activity::{ActivityCall, words::said};
 use std::sync::Arc;
 
 /// What is shown at most.
@@ -35,10 +36,15 @@ pub(super) async fn page(
         .trim()
         .to_lowercase();
     drop(request);
+    // Each id of a call begins so; nothing else is looked for in the log.
+    let call = match sought.starts_with("evt_") {
+        true => activity::one(&desk, &sought).await?,
+        false => None,
+    };
     let shown = desk.clone();
     let made = blocking(move || {
         Page {
-            found: found(&shown, &sought),
+            found: found(&shown, &sought, call.as_ref()),
         }
         .render()
     })
@@ -46,7 +52,7 @@ pub(super) async fn page(
     shell::made(&desk, made)
 }
 
-fn found(desk: &Desk, sought: &str) -> Vec<Found> {
+fn found(desk: &Desk, sought: &str, call: Option<&ActivityCall>) -> Vec<Found> {
     if sought.is_empty() {
         return Vec::new();
     }
@@ -83,7 +89,16 @@ fn found(desk: &Desk, sought: &str) -> Vec<Found> {
                 format!("/admin/sources/{}", entry.source),
             )
         });
+    let call = call.map(|call| {
+        let link = format!("/admin/activity/{}", call.audit_id);
+        one("call", &said(call), link)
+    });
     let thing = [one("calls that touched", sought, links::touched(sought))];
-    let all = pages.chain(agents).chain(sources).chain(capabilities);
+    let all = call
+        .into_iter()
+        .chain(pages)
+        .chain(agents)
+        .chain(sources)
+        .chain(capabilities);
     all.take(SHOWN).chain(thing).collect()
 }

@@ -17,7 +17,8 @@ use axum::{
 use plexus_edge::reply::{Refused, query};
 use plexus_owner::grants::{List, Revoke};
 use plexus_protocol::{
-    Constraint, Timestamp, TrustWindow, body::StandingGrant, constraint::calls_in_words,
+    CapabilityId, Constraint, Timestamp, TrustWindow, body::StandingGrant,
+    constraint::calls_in_words,
 };
 use std::sync::Arc;
 
@@ -94,6 +95,8 @@ struct Page {
     sources: Vec<String>,
     agent: String,
     source: String,
+    /// Of one alone, where a number led here.
+    capability: String,
     sort: &'static str,
     stretch: Stretch,
 }
@@ -104,8 +107,11 @@ pub(super) async fn page(
     Begin(from): Begin,
     request: Request,
 ) -> Result<Response, Refused> {
-    let [agent, source, sort] =
-        ["agent", "source", "sort"].map(|name| query(&request, name).unwrap_or_default());
+    let [agent, source, capability, sort] = ["agent", "source", "capability", "sort"]
+        .map(|name| query(&request, name).unwrap_or_default());
+    // A name that no capability has is no filter.
+    let capability =
+        CapabilityId::parse(&capability).map_or_else(|_| String::new(), |_| capability);
     let sort = match sort.as_str() {
         "capability" => "capability",
         "ends" => "ends",
@@ -121,6 +127,7 @@ pub(super) async fn page(
             .iter()
             .filter(|grant| agent.is_empty() || grant.agent_id.as_str() == agent)
             .filter(|grant| source.is_empty() || grant.capability_id.parts().0 == source)
+            .filter(|grant| capability.is_empty() || grant.capability_id.as_str() == capability)
             .collect();
         match sort {
             "capability" => found.sort_by_key(|grant| (&grant.capability_id, &grant.agent_id)),
@@ -128,7 +135,9 @@ pub(super) async fn page(
             _ => {}
         }
         let stretch = Stretch::of(from, found.len(), |from| {
-            format!("/admin/grants?agent={agent}&source={source}&sort={sort}&from={from}")
+            format!(
+                "/admin/grants?agent={agent}&source={source}&capability={capability}&sort={sort}&from={from}"
+            )
         });
         Page {
             grants: stretch
@@ -139,6 +148,7 @@ pub(super) async fn page(
             sources: state.sources.keys().map(ToString::to_string).collect(),
             agent: agent.clone(),
             source: source.clone(),
+            capability: capability.clone(),
             sort,
             stretch,
         }

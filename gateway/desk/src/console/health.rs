@@ -1,6 +1,7 @@
 //! Whether all is well, as a page: the gateway, its log, its sandboxes and workers, each with what helps where it is not.
 //!
-//! Must not know: what `plexusctl doctor` finds out outside of the gateway's process; it is named beside.
+//! Must not know: what `plexusctl doctor` finds out outside of the gateway's process; it is named beside. What both find has
+//! the words of `plexus_owner::troubles`.
 
 use super::{
     blocking,
@@ -12,13 +13,15 @@ use super::{
 use crate::{desk::Desk, owner::status, table::Reading};
 use askama::Template;
 use axum::{extract::State, response::Response};
+use nix::sys::statvfs::statvfs;
 use plexus_edge::reply::Refused;
 use plexus_owner::{
     sources::HealthStatus,
-    status::{LedgerCondition, Show, Status, WorkerState},
+    status::{Show, SourceState, Status, WorkerState},
+    troubles::{self, Trouble},
 };
 use plexus_protocol::Timestamp;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 #[derive(Template)]
 #[template(path = "health.html")]
@@ -40,7 +43,7 @@ struct Check {
     class: &'static str,
     what: ForeignText,
     found: ForeignText,
-    remedy: Option<String>,
+    remedy: Option<ForeignText>,
 }
 
 struct WorkerRow {
@@ -60,38 +63,74 @@ pub(super) async fn page(
 ) -> Result<Response, Refused> {
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let status = status::show(desk.clone(), Reading, Show {}).await?;
-    let made = blocking(move || Page::of(&status, from, now).render()).await?;
+    let home = desk.state_dir.path().to_owned();
+    let made = blocking(move || Page::of(&status, &home, from, now).render()).await?;
     shell::made(&desk, made)
 }
 
 impl Check {
-    fn new(good: bool, what: &str, found: &str, remedy: &str) -> Self {
+    fn well(what: &str, found: &str) -> Self {
         Self {
-            class: if good { "ok" } else { "bad" },
+            class: "ok",
             what: ForeignText::short(what, 80),
             found: ForeignText::short(found, 400),
-            remedy: (!good && !remedy.is_empty()).then(|| remedy.to_owned()),
+            remedy: None,
+        }
+    }
+
+    fn bad(what: &str, trouble: &Trouble) -> Self {
+        Self {
+            class: "bad",
+            remedy: Some(ForeignText::short(&trouble.remedy, 300)),
+            ..Self::well(what, &trouble.found)
+        }
+    }
+
+    fn of_source(source: &SourceState) -> Self {
+        let id = source.id.as_str();
+        if let Some(stopped) = &source.stopped {
+            return Self::bad(id, &troubles::stopped(&source.id, stopped));
+        }
+        let detail = source.health.detail.as_deref();
+        let bad = |how| {
+            let found = format!("{how}: {}", detail.unwrap_or("no reason is known"));
+            Self::bad(id, &troubles::not_serving(id, &found))
+        };
+        match source.health.status {
+            HealthStatus::Ok => Self::well(id, detail.unwrap_or("serves")),
+            HealthStatus::Unknown => Self::well(id, detail.unwrap_or("not used yet")),
+            HealthStatus::Degraded => bad("serves in part"),
+            HealthStatus::Unavailable => bad("does not serve"),
+        }
+    }
+
+    /// One that is well as `found` says, unless there is a trouble.
+    fn unless(trouble: Option<Trouble>, what: &str, found: &str) -> Self {
+        match trouble {
+            Some(trouble) => Self::bad(what, &trouble),
+            None => Self::well(what, found),
         }
     }
 }
 
+/// Free bytes of a folder's disk in words, and the trouble where they are few. Blocks on the disk.
+pub(super) fn room(home: &Path) -> (String, Option<Trouble>) {
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the two counts are of other widths on macOS"
+    )]
+    let free = statvfs(home).map(|d| d.blocks_available() as u64 * d.fragment_size() as u64);
+    match free {
+        Ok(free) => troubles::disk(home, free),
+        Err(error) => (format!("its free space is unknown: {error}"), None),
+    }
+}
+
 impl Page {
-    fn of(status: &Status, from: usize, now: Timestamp) -> Self {
+    fn of(status: &Status, home: &Path, from: usize, now: Timestamp) -> Self {
         let ledger = &status.ledger;
-        let (good, found, remedy) = match ledger.condition {
-            LedgerCondition::Open => (true, "takes every event".to_owned(), ""),
-            LedgerCondition::DiskFull => (
-                false,
-                "the disk is full: only your own acts are recorded".to_owned(),
-                "free some space; nothing else is needed",
-            ),
-            LedgerCondition::Closed => (
-                false,
-                ledger.reason.clone().unwrap_or_else(|| "closed".to_owned()),
-                "plexusctl doctor",
-            ),
-        };
-        let mut checks = vec![Check::new(good, "Audit log", &found, remedy)];
+        let log = troubles::log(ledger, home);
+        let mut checks = vec![Check::unless(log, "Audit log", "takes every event")];
         let checked = format!(
             "compared with the state {} ago: {}",
             words::span(now.since(ledger.checked.at)),
@@ -101,65 +140,28 @@ impl Page {
                 "they differ"
             }
         );
-        checks.push(Check::new(
-            ledger.checked.holds,
-            "Audit log, compared",
-            &checked,
-            "plexusctl audit verify",
-        ));
+        let unsound = (!ledger.checked.holds).then(|| troubles::unsound(&checked));
+        checks.push(Check::unless(unsound, "Audit log, compared", &checked));
+        let (free, few) = room(home);
+        checks.push(Check::unless(few, "Disk", &free));
         let cages = &status.cages;
-        let found = match (&cages.mechanism, &cages.reason) {
-            (Some(mechanism), _) => format!("{mechanism}, version {}", cages.version.unwrap_or(0)),
-            (None, Some(reason)) => reason.clone(),
-            (None, None) => "none".to_owned(),
-        };
-        checks.push(Check::new(
-            cages.supported,
-            "Sandbox of this system",
-            &found,
-            "plexusctl doctor",
-        ));
+        let mechanism = cages.mechanism.as_deref().unwrap_or("none");
+        let found = format!("{mechanism}, version {}", cages.version.unwrap_or(0));
+        let uncaged = (!cages.supported).then(|| troubles::uncaged(cages.reason.as_deref()));
+        checks.push(Check::unless(uncaged, "Sandbox of this system", &found));
         for source in &status.unsandboxed {
-            checks.push(Check::new(
-                false,
-                source.as_str(),
-                "its workers run without a sandbox, as this gateway was started",
-                "start plexusd without --unsandboxed-i-understand",
-            ));
+            checks.push(Check::bad(source.as_str(), &troubles::unsandboxed(source)));
         }
-        checks.push(Check::new(
-            true,
-            "Network",
-            if status.loopback_only {
-                "only this machine reaches the gateway"
-            } else {
-                "other machines reach the gateway"
-            },
-            "",
-        ));
+        let reach = match status.loopback_only {
+            true => "only this machine reaches the gateway",
+            false => "other machines reach the gateway",
+        };
+        checks.push(Check::well("Network", reach));
         if status.paused {
-            checks.push(Check::new(
-                false,
-                "Agents",
-                "paused: none is served",
-                "plexusctl resume",
-            ));
+            checks.push(Check::bad("Agents", &troubles::paused()));
         }
-        for source in status.sources.iter().filter(|source| source.enabled) {
-            let good = matches!(
-                source.health.status,
-                HealthStatus::Ok | HealthStatus::Unknown
-            );
-            let found = match (&source.stopped, source.health.detail.as_deref()) {
-                (Some(_), _) => "its code changed: it is stopped until you decide",
-                (None, Some(detail)) => detail,
-                (None, None) if source.health.status == HealthStatus::Unknown => "not used yet",
-                (None, None) => "serves",
-            };
-            let remedy = format!("plexusctl sources test {}", source.id);
-            let good = good && source.stopped.is_none();
-            checks.push(Check::new(good, source.id.as_str(), found, &remedy));
-        }
+        let enabled = status.sources.iter().filter(|source| source.enabled);
+        checks.extend(enabled.map(Check::of_source));
         let longer = checks.len().max(status.workers.len());
         let stretch = Stretch::of(from, longer, |from| format!("/admin/health?from={from}"));
         Self {
@@ -192,5 +194,55 @@ impl Page {
             port: status.port,
             started_by: ForeignText::short(&status.started_by, 60),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TROUBLED: &str = r#"{
+        "lraVersion": "1", "protocolVersion": "1", "protocolExact": "1", "runtimeVersion": "1", "pid": 1, "port": 7077,
+        "uptimeMs": 1, "paused": true, "startedBy": "terminal", "stopping": false, "build": "b", "launch": 1,
+        "loopbackOnly": true, "effectsUnderWay": 0, "workers": [], "conversations": [], "unsettled": [], "resting": [],
+        "ledger": {"condition": "closed", "reason": "the disk fails", "queued": 0,
+            "checked": {"at": "2026-11-28T00:00:00.000Z", "by": "start", "holds": false}},
+        "cages": {"supported": false, "reason": "Landlock is off"}, "unsandboxed": ["notes"],
+        "sources": [{"id": "notes", "label": "Notes", "kind": "obsidian-vault", "enabled": true, "health": {
+            "status": "unavailable", "detail": "token is not set: plexusctl sources secret notes token",
+            "checkedAt": "2026-11-28T00:00:00.000Z"}}],
+        "agents": {"known": 0, "withGrants": []},
+        "counts": {"sources": 1, "capabilities": 0, "grants": 0, "pending": 0, "sessions": 0}}"#;
+
+    /// Each trouble has its words and the command that helps; what is well has none.
+    #[test]
+    fn each_trouble_has_its_remedy() {
+        let status: Status = serde_json::from_str(TROUBLED).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let page = Page::of(&status, home.path(), 0, Timestamp(0))
+            .render()
+            .unwrap();
+        for (found, remedy) in [
+            (
+                "it takes no event: the disk fails",
+                "plexusctl logs --level warn",
+            ),
+            ("they differ", "plexusctl audit verify"),
+            ("Landlock is off", "cat /sys/kernel/security/lsm; uname -r"),
+            ("RUNS WITHOUT A SANDBOX", "plexusctl sources disable notes"),
+            ("all agents are paused", "plexusctl resume"),
+            ("does not serve", "plexusctl sources secret notes token"),
+        ] {
+            let row = page.lines().find(|line| line.contains(found));
+            let row = row.unwrap_or_else(|| panic!("{found}: {page}"));
+            assert!(row.contains("dot bad") && row.contains(remedy), "{row}");
+        }
+        let disk = page.lines().find(|line| line.contains(" MB free"));
+        assert!(
+            disk.is_some_and(|row| row.contains("<b>Disk</b>")),
+            "{page}"
+        );
+        let network = page.lines().find(|line| line.contains("only this machine"));
+        assert!(network.is_some_and(|row| row.contains("dot ok") && !row.contains("<code>")));
     }
 }

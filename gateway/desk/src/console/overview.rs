@@ -9,7 +9,7 @@ use super::{
     blocking,
     card::Moment,
     foreign::ForeignText,
-    glance, links, shell,
+    glance, health, links, shell,
     since::{self, Lately},
 };
 use crate::{
@@ -26,6 +26,7 @@ use plexus_owner::{
     agents::Agents,
     sources::HealthStatus,
     status::{LedgerCondition, Status},
+    troubles,
 };
 use plexus_protocol::{EnrollmentStatus, Timestamp};
 use plexus_trust::Source;
@@ -115,7 +116,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         let caged: Vec<_> = up.filter_map(|worker| worker.cage).collect();
         Page {
             queue: glance::Queue::of(&shown, &state),
-            troubles: troubles(&status),
+            troubles: troubles(&status, health::room(shown.state_dir.path()).1),
             paused: status.paused,
             more_agents: agents.agents.len().saturating_sub(AGENTS),
             agents: lines(&agents, &tally, now),
@@ -192,8 +193,8 @@ impl LatencyRow {
     }
 }
 
-/// What is wrong, beyond the requests that wait.
-fn troubles(status: &Status) -> Vec<Trouble> {
+/// What is wrong, beyond the requests that wait; `few` where the disk has little room.
+fn troubles(status: &Status, few: Option<troubles::Trouble>) -> Vec<Trouble> {
     let mut found = Vec::new();
     let mut tell = |words: String, link: String| {
         found.push(Trouble {
@@ -201,12 +202,17 @@ fn troubles(status: &Status) -> Vec<Trouble> {
             link,
         });
     };
+    let health = || "/admin/health".to_owned();
     match status.ledger.condition {
-        LedgerCondition::Open => {}
+        LedgerCondition::Open => {
+            if let Some(few) = few {
+                tell(format!("The disk is nearly full: {}", few.found), health());
+            }
+        }
         LedgerCondition::DiskFull => tell(
             "The disk is full: only your own acts are recorded, and agents change nothing."
                 .to_owned(),
-            "/admin/health".to_owned(),
+            health(),
         ),
         LedgerCondition::Closed => {
             let why = status
@@ -214,10 +220,7 @@ fn troubles(status: &Status) -> Vec<Trouble> {
                 .reason
                 .as_deref()
                 .unwrap_or("no reason is known");
-            tell(
-                format!("The audit log is closed: {why}"),
-                "/admin/health".to_owned(),
-            );
+            tell(format!("The audit log is closed: {why}"), health());
         }
     }
     for source in &status.unsandboxed {

@@ -167,22 +167,81 @@ fn dressed(desk: &Desk, mut response: Response) -> Response {
 mod tests {
     use super::*;
 
-    /// Every template, as it is written.
-    fn templates() -> Vec<String> {
+    /// Every template by its name, as it is written.
+    fn templates() -> Vec<(String, String)> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
         let files = std::fs::read_dir(folder)
             .unwrap()
             .map(|file| file.unwrap().path());
         let html = files.filter(|file| file.extension().is_some_and(|kind| kind == "html"));
-        html.map(|file| std::fs::read_to_string(file).unwrap())
-            .collect()
+        html.map(|file| {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(file).unwrap())
+        })
+        .collect()
+    }
+
+    /// The number of a list is a link to it. `docs/console.md` says which are none.
+    #[test]
+    fn each_number_is_a_link_to_what_it_counts() {
+        const NUMBERS: [&str; 19] = [
+            "applied",
+            "capabilities",
+            "closed",
+            "count",
+            "counts",
+            "files",
+            "grants",
+            "hidden",
+            "lent",
+            "more_agents",
+            "more_sources",
+            "number",
+            "pending",
+            "proven",
+            "restarts",
+            "sources",
+            "today",
+            "unsettled",
+            "waiting",
+        ];
+        const DECLARED: [(&str, &str); 4] = [
+            // What it counts is folded below it, or listed behind it.
+            ("connect.html", "of.count"),
+            ("since.html", "count"),
+            ("card.html", "before.count"),
+            ("health.html", "worker.restarts"),
+        ];
+        let (mut linked, mut declared) = (0, 0);
+        for (name, text) in templates() {
+            for (at, _) in text.match_indices("{{ ") {
+                let shown = text[at + 3..].split_once(" }}").unwrap().0;
+                let last = shown.rsplit('.').next().unwrap();
+                let before = &text[..at];
+                let is_attribute = before.rfind('<') > before.rfind('>');
+                if !NUMBERS.contains(&last) || is_attribute {
+                    continue;
+                }
+                if DECLARED.contains(&(&*name, shown)) {
+                    declared += 1;
+                    continue;
+                }
+                assert!(
+                    before.rfind("<a ") > before.rfind("</a>"),
+                    "{name}: {shown}"
+                );
+                linked += 1;
+            }
+        }
+        assert_eq!(declared, DECLARED.len());
+        assert!(linked > 25, "{linked} numbers are links");
     }
 
     #[test]
     fn the_pages_need_no_more_than_their_policy_allows() {
         let templates = templates();
         assert!(templates.len() > 30, "{} templates", templates.len());
-        for template in &templates {
+        for (_, template) in &templates {
             assert!(
                 !template.contains("|safe"),
                 "text goes through `ForeignText`"

@@ -90,7 +90,8 @@ fn term(wanted: &List) -> Option<IndexTerm> {
     touched.or_else(|| wanted.agent.clone().map(IndexTerm::Agent))
 }
 
-fn is_wanted(wanted: &List, entry: &Entry<'_>, did: ActivityKind) -> bool {
+/// `did` is what the row says, `counted` what its total says.
+fn is_wanted(wanted: &List, entry: &Entry<'_>, did: ActivityKind, counted: ActivityKind) -> bool {
     let agent = wanted.agent.as_deref();
     let of_agent = agent.is_none_or(|agent| entry.agent_id.as_deref() == Some(agent));
     let of_source = wanted.source.as_deref().is_none_or(|source| {
@@ -98,15 +99,10 @@ fn is_wanted(wanted: &List, entry: &Entry<'_>, did: ActivityKind) -> bool {
         let rest = id.and_then(|id| id.strip_prefix(source));
         rest.is_some_and(|rest| rest.starts_with('.'))
     });
-    let of_kind = match wanted.only {
-        None => true,
-        // What nobody knows may have changed something.
-        Some(OnlyActivity::Changed) => matches!(
-            did,
-            ActivityKind::Changed | ActivityKind::Unknown | ActivityKind::UnderWay
-        ),
-        Some(OnlyActivity::Refused) => matches!(did, ActivityKind::Refused | ActivityKind::Denied),
-    };
+    let of_kind = wanted.only.is_none_or(|only| match only {
+        OnlyActivity::Changed => only.has(did),
+        _ => only.has(counted),
+    });
     of_agent && of_source && of_kind
 }
 
@@ -258,10 +254,6 @@ fn page(
         let Some(did) = did(event, &entry, state, &ended) else {
             return true;
         };
-        if !is_wanted(wanted, &entry, did) {
-            return true;
-        }
-        let denial = denial(&entry);
         // The row says that nobody knew; the total says what the owner has found out since.
         let found = entry.detail.intent.as_ref().and_then(|of| settled.get(of));
         let counted = match (did, found) {
@@ -269,6 +261,10 @@ fn page(
             (ActivityKind::Unknown, Some(false)) => ActivityKind::Failed,
             _ => did,
         };
+        if !is_wanted(wanted, &entry, did, counted) {
+            return true;
+        }
+        let denial = denial(&entry);
         *totals.of(counted) += 1 + denial.as_ref().map_or(0, |d| d.unrecorded);
         if limit > 0 {
             calls.push(told(ledger, state, event, &entry, did, denial));

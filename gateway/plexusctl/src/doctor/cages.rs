@@ -1,9 +1,10 @@
 //! What `plexusd examine` saw of each source's cage.
 
 use super::Finding;
-use crate::owner::{list_of, secret_command, text_of};
+use crate::owner::{list_of, text_of};
 use crate::programs::install;
 use plexus_client::shell;
+use plexus_owner::troubles::{self, secret_command};
 use serde_json::Value;
 
 pub(super) fn look(examined: &Value) -> Vec<Finding> {
@@ -63,14 +64,10 @@ fn cage(cage: &Value) -> Vec<Finding> {
 
 /// A source whose cage holds, and which does not serve.
 fn behind(source: &str, step: &Value) -> Finding {
-    let why = text_of(step, "why");
-    let set = secret_command(why, source).map(str::to_owned);
-    let test = || format!("plexusctl sources test {}", shell::quote(source));
-    let name = format!("source {source}");
-    Finding::fail(
-        &name,
-        format!("does not serve: {why}"),
-        set.unwrap_or_else(test),
+    let found = format!("does not serve: {}", text_of(step, "why"));
+    Finding::of(
+        &format!("source {source}"),
+        troubles::not_serving(source, &found),
     )
 }
 

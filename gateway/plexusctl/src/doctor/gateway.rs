@@ -12,6 +12,7 @@ use plexus_owner::{
     audit::{self, Verdict, Verify},
     sources::{List, SourceRow},
     status::{Show, Status},
+    troubles,
 };
 use plexus_protocol::Timestamp;
 use serde_json::Value;
@@ -83,11 +84,7 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
     match &daemon.status {
         Some(status) => {
             for source in &status.unsandboxed {
-                findings.push(Finding::fail(
-                    "unsandboxed",
-                    format!("{source} RUNS WITHOUT A SANDBOX, as --unsandboxed-i-understand says"),
-                    format!("plexusctl sources disable {source}"),
-                ));
+                findings.push(Finding::of("unsandboxed", troubles::unsandboxed(source)));
             }
             let version = &status.versions.runtime_version;
             let what = format!("plexusd {version} answers, process {}", status.pid);
@@ -100,12 +97,10 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
                 ),
             });
             if status.paused {
-                findings.push(Finding::warn(
-                    "pause",
-                    "all agents are paused",
-                    "plexusctl resume",
-                ));
+                findings.push(Finding::of("pause", troubles::paused()));
             }
+            let log = troubles::log(&status.ledger, desk.home.path());
+            findings.extend(log.map(|trouble| Finding::of("ledger", trouble)));
         }
         None => {
             let (why, next) = daemon.silent.clone().unwrap_or_default();
@@ -188,11 +183,10 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -
         Some(Verdict::Holds(log)) => return sound(log.events, log.archives),
         Some(Verdict::Broken(log)) => {
             let what = format!("it does not hold together: {}", log.problem.what);
-            let next = match &log.problem.archive {
-                None => "plexusctl audit verify",
-                Some(_) => "plexusctl audit archives",
+            return match &log.problem.archive {
+                None => Finding::of("ledger", troubles::unsound(&what)),
+                Some(_) => Finding::fail("ledger", what, "plexusctl audit archives"),
             };
-            return Finding::fail("ledger", what, next);
         }
     }
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {

