@@ -118,6 +118,7 @@ fn the_tests_that_the_pages_name_exist() {
         "coverage.md",
         "sandbox-probes.md",
         "contained.md",
+        "mac.md",
         "day-of-use.md",
         "mcp-servers.md",
     ];
