@@ -119,6 +119,7 @@ fn the_tests_that_the_pages_name_exist() {
         "sandbox-probes.md",
         "contained.md",
         "console.md",
+        "mac.md",
         "day-of-use.md",
         "front-door.md",
         "mcp-servers.md",

@@ -1,9 +1,7 @@
 //! Lent MCP servers that change, take secrets, or come from a client's file.
 
-use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway, programs, waiting::until};
 use serde_json::{Value, json};
-use std::fs;
 
 /// Adds the server that does what none should, with `more` options.
 fn add_rude(gateway: &Gateway, folder: &Folder, more: &[&str]) -> programs::Said {
@@ -105,8 +103,13 @@ fn blocked_tool_stays_hidden_and_is_not_asked_about_again() {
     assert!(agent.sees().contains(&"rude.more".to_owned()));
 }
 
+/// Of Linux alone: its control reads `/proc`.
+#[cfg(target_os = "linux")]
 #[test]
 fn secret_of_a_server_is_on_no_command_line() {
+    use plexus_tests::texts::{assert_contains, assert_lacks};
+    use std::fs;
+
     let (gateway, folder) = (Gateway::start(), Folder::empty());
     folder.write("words", "Does");
     folder.write("key", "hush-hush\n");

@@ -192,15 +192,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 let _ = Command::new("rustup")
                     .args(["target", "add", platform])
                     .status();
-                let mut check = cargo::command();
-                check.args(["clippy", "--locked", "--workspace", "--target", platform]);
-                // The product first; what tests it is checked where there is time.
-                check.args(match arguments.long {
-                    true => &["--all-targets"][..],
-                    false => &["--lib", "--bins"][..],
-                });
-                check.args(["--", "-D", "warnings"]);
-                crate::step::finish(&mut check)
+                let for_all = ["--locked", "--workspace", "--target", platform];
+                let mut lints = cargo::command();
+                lints.arg("clippy").args(for_all);
+                lints.args(["--lib", "--bins", "--", "-D", "warnings"]);
+                crate::step::finish(&mut lints)?;
+                // What tests the product has to compile, where there is time.
+                if arguments.long {
+                    let mut check = cargo::command();
+                    check.arg("check").args(for_all).arg("--all-targets");
+                    crate::step::finish(&mut check)?;
+                }
+                Ok(())
             });
         }
     }

@@ -1,6 +1,7 @@
 //! The real launcher, the real profiles, a hostile worker. Every denial is shown twice: the act is refused in
 //! the cage, and the same act outside it works, so a refusal is the cage's and not the machine's.
 
+// Those of Linux alone have their reasons in decision 0138.
 mod files;
 mod probe;
 mod processes;
