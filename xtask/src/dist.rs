@@ -377,7 +377,9 @@ mod tests {
         assert_eq!(marks.count(), 0, "{script}");
         assert!(script.lines().count() <= 160, "a person reads it");
         tarball.digest = "'; rm".to_owned();
-        assert!(installer(&of_linux(), &tarball, "").is_err());
+        let refused = installer(&of_linux(), &tarball, "").unwrap_err();
+        let why = "\"'; rm\" cannot be written into install.sh";
+        assert_eq!(refused.to_string(), why);
     }
 
     /// `uname` stands in for a Mac; everything else of the script is run as it is.

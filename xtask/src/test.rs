@@ -315,7 +315,8 @@ mod tests {
         assert_eq!(seed(None, day(20_780)).unwrap(), 20_780);
         assert_eq!(seed(None, day(20_781)).unwrap(), 20_781);
         assert_eq!(seed(Some(OsStr::new("7")), day(20_780)).unwrap(), 7);
-        assert!(seed(Some(OsStr::new("x")), day(20_780)).is_err());
+        let refused = seed(Some(OsStr::new("x")), day(20_780)).unwrap_err();
+        assert_eq!(refused.to_string(), "PLEXUS_SEED is a number: x");
     }
 
     #[test]
