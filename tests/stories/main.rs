@@ -147,7 +147,6 @@ mod office;
 mod old_kernels;
 mod once;
 mod orchestration;
-mod pages;
 #[cfg(target_os = "linux")]
 mod peer_calls;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, which files may import
 //! each other, which read JSON by name, how files are called, that each test is run, that each program ships, that links of
-//! pages lead somewhere, that what comes next is one command, that a test says which refusal it means.
+//! pages lead somewhere, that pages have their form and name tests that exist, that what comes next is one command, that a
+//! test says which refusal it means.
 //!
 //! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
 
@@ -11,8 +12,10 @@ mod dependencies;
 mod edges;
 mod licences;
 mod links;
+mod named_tests;
 mod names;
 mod next_lines;
+mod pages;
 mod shipped;
 mod targets;
 
@@ -66,6 +69,7 @@ pub(crate) fn run() -> Result<()> {
 /// With one line for each breach.
 pub(crate) fn check() -> Result<()> {
     let mut breaches = Vec::new();
+    let root = cargo::root();
     let everywhere = PLATFORMS
         .iter()
         .map(|platform| cargo::metadata(platform))
@@ -81,13 +85,16 @@ pub(crate) fn check() -> Result<()> {
     }
     breaches.extend(dependencies::breaches(&everywhere));
     breaches.extend(licences::breaches(&everywhere));
-    let sources = rust_files(&cargo::root(), WITH_TESTS)?;
+    let sources = rust_files(&root, WITH_TESTS)?;
     breaches.extend(asserts::breaches(&sources));
-    breaches.extend(by_name::breaches(&cargo::root())?);
-    breaches.extend(circles::breaches(&cargo::root())?);
-    breaches.extend(names::breaches(&cargo::root())?);
-    breaches.extend(next_lines::breaches(&cargo::root())?);
-    breaches.extend(links::breaches(&cargo::root())?);
+    breaches.extend(by_name::breaches(&root)?);
+    breaches.extend(circles::breaches(&root)?);
+    breaches.extend(names::breaches(&root)?);
+    breaches.extend(next_lines::breaches(&root)?);
+    let pages = links::pages(&root)?;
+    breaches.extend(links::breaches(&root, &pages));
+    breaches.extend(pages::breaches(&root, &pages));
+    breaches.extend(named_tests::breaches(&root, &pages, &sources));
     if breaches.is_empty() {
         return Ok(());
     }
