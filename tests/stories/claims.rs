@@ -14,7 +14,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
     (
         "the change, line by line, where it can be computed first; elsewhere the input",
         &[
-            "first_write::from_start_to_an_approved_write_in_terminals",
+            "first_day::from_start_to_an_approved_write_in_terminals",
             "mcp_servers::real_server_serves_after_approval",
         ],
     ),
@@ -42,7 +42,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
     ),
     (
         "a gateway that runs, and grants",
-        &["tutorials::quick_start"],
+        &["first_day::from_start_to_an_approved_write_in_terminals"],
     ),
     // Guarantees
     (
@@ -238,7 +238,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
         &[
             "newcomer::by_pointer_alone",
             "newcomer::by_keyboard_alone",
-            "first_write::from_start_to_an_approved_write_in_terminals",
+            "first_day::from_start_to_an_approved_write_in_terminals",
         ],
     ),
     (

@@ -55,7 +55,6 @@ mod conversations;
 mod credentials;
 mod damage;
 mod day;
-mod demo;
 mod demo_channels;
 mod detected;
 mod discovery;
@@ -71,7 +70,7 @@ mod exposure;
 mod extension_servers;
 mod extensions;
 mod fields;
-mod first_write;
+mod first_day;
 mod flood;
 #[cfg(target_os = "linux")]
 mod full_disk;

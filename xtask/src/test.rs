@@ -28,7 +28,7 @@ const STORIES: [&str; 4] = ["--package", "plexus-tests", "--test", "stories"];
 
 /// Stories that a release build and `--quick` run: the first steps, an effect, an undo, a kill, a revoke.
 const SMOKE: [&str; 5] = [
-    "first_write::",
+    "first_day::",
     "invoke::",
     "undo::",
     "kills::a_killed_write",
