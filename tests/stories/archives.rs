@@ -134,7 +134,10 @@ fn partial_export_names_its_first_event() {
     }
     // An event that somebody edited is named by its number and its id.
     let of_one = |line: &String| line.contains("\"one\"");
-    let at = lines.iter().position(of_one).expect("an event of the agent");
+    let at = lines
+        .iter()
+        .position(of_one)
+        .expect("an event of the agent");
     let mut edited = lines.clone();
     edited[at] = edited[at].replace("\"one\"", "\"two\"");
     let (words, _) = verify(&edited);
