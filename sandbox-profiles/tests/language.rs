@@ -272,33 +272,45 @@ fn only_the_grammar_parses() {
         "(version 1)",
         "(deny default)(version 1)",
         "(version 1)(allow default)",
-        "(version 1)(deny default",
-        "(version 1)(deny default))",
-        "(version 1)(deny default)(deny default)",
-        "(version 1)(deny default)(import \"other.sb\")",
-        "(version 1)(deny default)(allow process-fork)(import \"bsd.sb\")",
-        "(version 1)(deny default)(allow)",
-        "(version 1)(deny default)(allow default)",
-        "(version 1)(deny default)(allow file-read* default)",
-        "(version 1)(deny default)(allow (subpath \"/a\"))",
-        "(version 1)(deny default)(allow file-read* (subpath))",
-        "(version 1)(deny default)(allow file-read* (subpath \"/a\") file-write*)",
-        "(version 1)(deny default)(allow file-read* (require-not (subpath \"/a\")))",
-        "(version 1)(deny default)(allow file-read* (regex #\"^/a\"))",
-        "(version 1)(deny default)(if (param \"X\"))",
-        "(version 1)(deny default)(if (param \"X\") (begin (allow process-fork)))",
-        "(version 1)(deny default)(define x \"leaf\")",
-        "(version 1)(deny default)(define plexus-system-calls \"all\")",
-        "(version 1)(deny default)(debug deny)",
-        "(version 1)(deny default)\"text\"",
-        "(version 1)(deny default)(allow file-read* (subpath \"a\\n\"))",
-        "(version 1)(deny default)(allow file-read* (subpath \"\u{e9}\"))",
-        "(version 1)(deny default); \u{202e}\n",
-        "(version 1)(deny default)'(allow)",
-        "(version 1)(deny default)(allow file-read* (subpath \"/a\nb\"))",
-        "(version 1)(deny default)(allow file-read* (subpath \"/a\") (with no-sandbox))x",
     ] {
-        assert!(Profile::parse(text).is_err(), "{text}");
+        assert_eq!(Profile::parse(text).expect_err(text).reason, Reason::Header);
+    }
+    let (partner, place) = ("has no partner", "has no place here");
+    let (form, rule) = ("expected a rule, (if", "expected (allow | deny");
+    let (import, filter) = ("expected (import", "expected (filter word-or-text");
+    for (rest, words) in [
+        ("(allow", partner),
+        (")", partner),
+        ("(deny default)", rule),
+        ("(import \"other.sb\")", import),
+        ("(allow process-fork)(import \"bsd.sb\")", form),
+        ("(allow)", rule),
+        ("(allow default)", rule),
+        ("(allow file-read* default)", rule),
+        ("(allow (subpath \"/a\"))", rule),
+        ("(allow file-read* (subpath))", filter),
+        ("(allow file-read* (subpath \"/a\") file-write*)", filter),
+        (
+            "(allow file-read* (require-not (subpath \"/a\")))",
+            "expected \"text\"",
+        ),
+        ("(allow file-read* (regex #\"^/a\"))", place),
+        ("(if (param \"X\"))", form),
+        ("(if (param \"X\") (begin (allow process-fork)))", rule),
+        ("(define x \"leaf\")", form),
+        ("(define plexus-system-calls \"all\")", form),
+        ("(debug deny)", form),
+        ("\"text\"", form),
+        ("(allow file-read* (subpath \"a\\n\"))", place),
+        ("(allow file-read* (subpath \"\u{e9}\"))", place),
+        ("; \u{202e}\n", place),
+        ("'(allow)", place),
+        ("(allow file-read* (subpath \"/a\nb\"))", place),
+        ("(allow file-read* (subpath \"/a\"))x", form),
+    ] {
+        let text = format!("{HEADER}{rest}");
+        let reason = Profile::parse(&text).expect_err(rest).reason.to_string();
+        assert!(reason.contains(words), "{rest}: {reason}");
     }
     let deep = format!("{HEADER}{}{}", "(".repeat(10_000), ")".repeat(10_000));
     let deep = Profile::parse(&deep).expect_err("too deep").reason;

@@ -1,21 +1,28 @@
 //! Somebody who has never seen it, from the first page and without a terminal: connects an agent, adds a calendar server,
 //! decides a card, finds out who read a note, and revokes. Once by pointer alone, once by keyboard alone; each task
-//! within twelve activations (a click, Enter, Space, or a shortcut). Tab and what is typed are counted apart.
+//! within twelve activations (a click, Enter, Space, or a shortcut). Tab and what is typed are counted apart. The card is
+//! that of an agent at a terminal, and is filmed.
 
 #[path = "../../workers/caldav/tests/radicale.rs"]
 mod radicale;
 
 use crate::accessible::keeps_nobody_out;
+use crate::film::{self, Told};
 use crate::hands::Hands;
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::browser::key;
 use plexus_tests::programs::{self, Said};
+use plexus_tests::terminal::Shell;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, McpClient, binaries};
 use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
 use std::path::Path;
+use tempfile::TempDir;
+
+/// What the agent may do at once.
+const READ: &str = "obsidian.vault.read";
 
 #[test]
 fn by_pointer_alone() {
@@ -33,23 +40,23 @@ fn owns_the_house(keys: bool) {
     browser.go(&scene.link());
     browser.reads("#calm", "Nothing needs you.");
     let hands = Hands::new(browser, keys);
-    let agent = connects_an_agent(&scene, &hands);
+    let person = TempDir::with_prefix("plx").expect("a folder");
+    let (agent, mut terminal) = connects_an_agent(&scene, &hands, &person);
     adds_a_calendar(&scene, &hands);
-    decides_a_card(&scene, &hands, &agent);
+    decides_a_card(&scene, &hands, &mut terminal);
     finds_who_read_a_note(&hands);
     revokes(&scene, &hands, &agent);
     scene.all_is_well();
 }
 
-fn connects_an_agent(scene: &Scene, hands: &Hands<'_>) -> Agent {
+fn connects_an_agent(scene: &Scene, hands: &Hands<'_>, person: &TempDir) -> (Agent, Shell) {
     let browser = hands.browser;
     hands.page("#agents", "a");
     hands.press("a.button.main");
     hands.fill("#c-id", "my-cc");
-    // The sources, by name: the second is the workspace.
-    let workspace = "[name=capabilities][value='workspace.read']";
-    hands.press("#c-2 summary");
-    hands.press(workspace);
+    // The sources, by name: the first is the vault.
+    hands.press("#c-1 summary");
+    hands.press(&format!("[name=capabilities][value='{READ}']"));
     hands.press("[data-form-page] [type=submit]");
     browser.reads("#card h2", "my-cc is connected");
     browser.reads(".steps", "It has not used its code yet.");
@@ -68,12 +75,13 @@ fn connects_an_agent(scene: &Scene, hands: &Hands<'_>) -> Agent {
         ),
     );
     let code = command.split('"').nth(1).expect("a code in quotes");
-    let agent = Agent::enroll(&scene.gateway.client(), code);
+    let terminal = film::enrolled(scene, person, code);
     browser.reads(".steps", "It used its code.");
-    scene.workspace.write("plan.md", "a plan\n");
-    let _ = agent.must("workspace.read", json!({"path": "plan.md"}));
-    browser.reads(".steps", "read plan.md");
-    agent
+    let pat = scene.gateway.state_file("agents/my-cc.pat");
+    let agent = Agent::with_pat(&scene.gateway.client(), "my-cc", pat.trim());
+    let _ = agent.must(READ, json!({"path": "Ideas.md"}));
+    browser.reads(".steps", "read Ideas.md");
+    (agent, terminal)
 }
 
 fn adds_a_calendar(scene: &Scene, hands: &Hands<'_>) {
@@ -98,12 +106,19 @@ fn adds_a_calendar(scene: &Scene, hands: &Hands<'_>) {
     assert_contains(&listed.to_string(), "caldav-account");
 }
 
-fn decides_a_card(scene: &Scene, hands: &Hands<'_>, agent: &Agent) {
-    let item = agent.must_ask(WRITE, note("today.md", "one line\n"));
+fn decides_a_card(scene: &Scene, hands: &Hands<'_>, agent: &mut Shell) {
     hands.page("#overview", "o");
-    hands.browser.reads(".needs", "creates today.md");
+    hands.browser.reads("#calm", "Nothing needs you.");
+    let mut told = Told::begin(agent, hands.browser);
+    told.answers("plexus obsidian.vault.read path=Ideas.md", "# Ideas");
+    told.asks("plexus workspace.write path=plan.md content=\"- bake bread\" --purpose \"a plan for today\"");
+    hands.browser.reads(".needs", "creates plan.md");
     hands.press(".needs a");
-    hands.browser.reads(".headline", "creates today.md");
+    hands.browser.reads(".headline", "creates plan.md");
+    hands.browser.reads("#card .who", "my-cc");
+    hands.browser.reads(".diff .add", "bake bread");
+    told.looks();
+    assert!(!scene.workspace.has("plan.md"));
     let _ = hands.browser.see("#card form:not([data-fresh])");
     if hands.keys {
         hands.browser.press("a");
@@ -115,21 +130,23 @@ fn decides_a_card(scene: &Scene, hands: &Hands<'_>, agent: &Agent) {
     hands.press("[value=once]");
     hands.browser.reads("#notes", "Approved once");
     hands.done("decide a card");
-    assert_eq!(scene.state_of(agent, &item), "approved");
+    told.ends("plan.md");
+    assert!(scene.workspace.has("plan.md"));
+    hands.browser.size(1440, 900);
 }
 
 fn finds_who_read_a_note(hands: &Hands<'_>) {
     hands.page("#activity", "t");
-    hands.fill("#a-touched", "plan.md");
+    hands.fill("#a-touched", "Ideas.md");
     hands.press("[data-filter] [type=submit]");
     until_true("the address of what was asked for", || {
-        hands.browser.address().ends_with("?touched=plan.md")
+        hands.browser.address().ends_with("?touched=Ideas.md")
     });
-    hands.browser.reads(".calls", "my-cc read plan.md");
+    hands.browser.reads(".calls", "my-cc read Ideas.md");
     hands.done("find who read a note");
     // The address is enough: loaded anew it shows the same, and back leads where one was.
     hands.browser.reload();
-    hands.browser.reads(".calls", "my-cc read plan.md");
+    hands.browser.reads(".calls", "my-cc read Ideas.md");
     hands.browser.run("history.back()");
     until_true("the page before", || {
         !hands.browser.address().contains("touched")
@@ -144,14 +161,14 @@ fn revokes(scene: &Scene, hands: &Hands<'_>, agent: &Agent) {
     let revoke = "[data-send='/agents/revoke']";
     hands.press(revoke);
     hands.browser.reads(revoke, "Really revoke");
-    let _ = agent.must("workspace.read", json!({"path": "plan.md"}));
+    let _ = agent.must(READ, json!({"path": "Ideas.md"}));
     let _ = hands.browser.see(&format!("{revoke}:not([data-fresh])"));
     hands.press(revoke);
     hands.browser.reads("#notes", "Revoked — my-cc");
     hands.browser.reads("#card", "revoked");
     hands.done("revoke");
     agent
-        .invoke("workspace.read", json!({"path": "plan.md"}))
+        .invoke(READ, json!({"path": "Ideas.md"}))
         .expect_status(401);
     let listed = scene.owner().get("/admin/api/grants").expect_ok();
     assert_eq!(listed["grants"], json!([]));

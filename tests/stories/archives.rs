@@ -132,6 +132,20 @@ fn partial_export_names_its_first_event() {
         );
         assert_eq!(json["hash"], *hash);
     }
+    // An event that somebody edited is named by its number and its id.
+    let of_one = |line: &String| line.contains("\"one\"");
+    let at = lines
+        .iter()
+        .position(of_one)
+        .expect("an event of the agent");
+    let mut edited = lines.clone();
+    edited[at] = edited[at].replace("\"one\"", "\"two\"");
+    let (words, _) = verify(&edited);
+    let words = words.expect_status(1).all();
+    let (_, event) = lines[at].split_once(' ').expect("a hash, then JSON");
+    let event: Value = serde_json::from_str(event).expect("JSON");
+    assert_contains(&words, event["id"].as_str().expect("an id"));
+    assert_contains(&words, &event["seq"].to_string());
     let gap = [&lines[..2], &lines[3..]].concat();
     let (words, json) = verify(&gap);
     assert!(words.status != 0 && json.status != 0, "{words} {json}");

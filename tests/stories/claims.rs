@@ -14,7 +14,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
     (
         "the change, line by line, where it can be computed first; elsewhere the input",
         &[
-            "first_write::from_start_to_an_approved_write_in_terminals",
+            "first_day::from_start_to_an_approved_write_in_terminals",
             "mcp_servers::real_server_serves_after_approval",
         ],
     ),
@@ -43,7 +43,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
     ),
     (
         "a gateway that runs, and grants",
-        &["tutorials::quick_start"],
+        &["first_day::from_start_to_an_approved_write_in_terminals"],
     ),
     // Guarantees
     (
@@ -355,15 +355,12 @@ fn each_claim_of_readme_has_its_tests() {
         .filter(|(known, _)| !claims.iter().any(|claim| claim == known))
         .collect();
     assert!(gone.is_empty(), "README no longer says {gone:#?}");
-    let tests = documents::tests();
-    for (claim, named) in CLAIMS {
-        assert!(!named.is_empty(), "{claim}");
-        let missing: Vec<_> = named
-            .iter()
-            .filter(|name| !tests.contains(**name))
-            .collect();
-        assert!(missing.is_empty(), "{claim}: there is no {missing:#?}");
-    }
+    // `cargo xtask rules` holds that there are such tests.
+    let unproven: Vec<_> = CLAIMS
+        .iter()
+        .filter(|(_, named)| named.is_empty())
+        .collect();
+    assert!(unproven.is_empty(), "{unproven:#?}");
 }
 
 /// The front page counts what is missed as the page of the bench does.

@@ -1,4 +1,5 @@
-//! The pages under `docs/` and `tests/reports/`, and in the first folder, name only what there is: tests, files, types, other pages.
+//! The pages under `docs/` and `tests/reports/`, and in the first folder, name only what there is: files, types, commands,
+//! sections. `cargo xtask rules` holds their links, and the tests that they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,21 +31,13 @@ fn files(extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// What tests write or name for people who change Plexus.
-pub(crate) const REPORTS: &str = "tests/reports";
-
-/// A report of the tests.
-pub(crate) fn report(name: &str) -> String {
-    fs::read_to_string(root().join(REPORTS).join(name)).expect("the report")
-}
-
-pub(crate) fn pages() -> BTreeMap<PathBuf, String> {
+fn pages() -> BTreeMap<PathBuf, String> {
     let pages = files("md").into_iter();
     pages
         .filter(|page| {
             let folder = page.parent();
             page.starts_with(root().join("docs"))
-                || page.starts_with(root().join(REPORTS))
+                || page.starts_with(root().join("tests/reports"))
                 || folder == Some(root())
         })
         .map(|page| (page.clone(), fs::read_to_string(page).expect("a page")))
@@ -70,83 +63,6 @@ pub(crate) fn quoted(page: &str) -> Vec<&str> {
 
 fn is_word(text: &str, first: fn(char) -> bool) -> bool {
     text.starts_with(first) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// Every test as `file::name`. A file called `main` or `tests` goes by its folder.
-pub(crate) fn tests() -> BTreeSet<String> {
-    let mut tests = BTreeSet::new();
-    for path in files("rs") {
-        let mut stem = path.file_stem().expect("a name").to_string_lossy();
-        if stem == "main" || stem == "tests" {
-            let folder = path.parent().and_then(Path::file_name).expect("a folder");
-            stem = folder.to_string_lossy();
-        }
-        let text = fs::read_to_string(&path).expect("a source");
-        let mut is_test = false;
-        for line in text.lines().map(str::trim_start) {
-            if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
-                is_test = true;
-            } else if let Some((_, after)) = line.split_once("fn ").filter(|_| is_test) {
-                let name: String = after
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect();
-                tests.insert(format!("{stem}::{name}"));
-                is_test = false;
-            }
-        }
-    }
-    tests
-}
-
-/// What has the form of a test's name.
-pub(crate) fn named_tests(page: &str) -> impl Iterator<Item = &str> {
-    quoted(page).into_iter().filter(|text| {
-        let parts: Vec<&str> = text.split("::").collect();
-        let lower = |part: &&str| is_word(part, |c| c.is_ascii_lowercase());
-        parts.len() == 2 && parts.iter().all(lower)
-    })
-}
-
-/// A threat without its test is worse than one that says that it has none.
-#[test]
-fn the_tests_that_the_pages_name_exist() {
-    let tests = tests();
-    assert!(tests.contains("documents::the_tests_that_the_pages_name_exist"));
-    assert!(!tests.contains("documents::root"), "a function is no test");
-    let pages = [
-        "coverage.md",
-        "sandbox-probes.md",
-        "contained.md",
-        "console.md",
-        "mac.md",
-        "day-of-use.md",
-        "front-door.md",
-        "mcp-servers.md",
-    ];
-    let coverage = pages.map(report).concat();
-    let named: BTreeSet<&str> = named_tests(&coverage).collect();
-    let missing: Vec<_> = named
-        .iter()
-        .filter(|name| !tests.contains(**name))
-        .collect();
-    assert!(missing.is_empty(), "the pages name {missing:#?}");
-    assert!(named.len() > 100, "only {} tests are named", named.len());
-    // Each defect of similar gateways has its row, with a test, and so has each line of what hostile readers found.
-    let defects = [(13, "D"), (30, "E")].into_iter();
-    let defects = defects.flat_map(|(all, of)| (1..=all).map(move |n| format!("| {of}{n}: ")));
-    let lines = [(5, 0), (10, 1), (6, 2), (6, 3)].into_iter();
-    let lines = lines.flat_map(|(all, part)| (1..=all).map(move |n| format!("| {part}.{n} | ")));
-    for begin in defects.chain(lines) {
-        let row = coverage.lines().find(|line| line.starts_with(&begin));
-        let row = row.unwrap_or_else(|| panic!("no row begins with {begin:?}"));
-        assert!(named_tests(row).count() > 0, "{row} names no test");
-    }
-    // Whoever reads about threats is spared the names.
-    for name in ["threat-model.md", "threats.md", "advisories.md"] {
-        let found: Vec<_> = named_tests(&page(name)).map(str::to_owned).collect();
-        assert!(found.is_empty(), "docs/{name} names {found:?}");
-    }
 }
 
 #[test]

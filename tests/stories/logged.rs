@@ -131,23 +131,33 @@ fn code_and_page_name_the_same_events_and_fields() {
 fn the_check_of_the_log_finds_what_it_looks_for() {
     let line = r#"{"time":"2026-01-01T10:00:00.000Z","level":"warn","event":"worker.ended","target":"t","message":"m","pid":7}"#;
     assert!(fault(line).is_ok(), "{:?}", fault(line));
-    for (from, to) in [
-        ("{\"time\"", "\"time\""),
-        ("\"level\":\"warn\"", "\"level\":\"odd\""),
-        ("\"level\":\"warn\"", "\"level\":\"error\""),
-        ("worker.ended", "worker.odd"),
-        ("\"pid\":7", "\"process\":7"),
+    let (level, event) = (r#""level":"warn""#, r#""event":"worker.ended""#);
+    let agent = format!("\"plx_agent_{}\"", "Q".repeat(43));
+    let live = format!("\"plx_live_{}\"", "0".repeat(48));
+    let token = r#""eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.x.y""#;
+    for (from, to, why) in [
+        (r#"{"time""#, r#""time""#, "no object: "),
+        (level, r#""level":"odd""#, "no such time or level"),
+        (level, r#""level":"error""#, "the page says warn"),
         (
-            "\"event\":\"worker.ended\",\"target\":\"t\"",
-            "\"target\":\"t\",\"event\":\"worker.ended\"",
+            event,
+            r#""event":"worker.odd""#,
+            "its event is not in the page",
         ),
-        ("\"m\"", &format!("\"plx_agent_{}\"", "Q".repeat(43))),
-        ("\"m\"", &format!("\"plx_live_{}\"", "0".repeat(48))),
-        ("\"m\"", "\"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.x.y\""),
+        (r#""pid""#, r#""process""#, "its field process is not in"),
+        (
+            event,
+            r#""later":1,"event":"worker.ended""#,
+            "it begins otherwise",
+        ),
+        (r#""m""#, &agent, "it holds plx_agent_"),
+        (r#""m""#, &live, "it holds plx_live_"),
+        (r#""m""#, token, "it holds a token"),
     ] {
         let broken = line.replace(from, to);
         assert_ne!(broken, line, "{from}");
-        assert!(fault(&broken).is_err(), "{broken}");
+        let found = fault(&broken).expect_err(&broken);
+        assert!(found.starts_with(why), "{broken}: {found}");
     }
 }
 

@@ -428,3 +428,21 @@ fn unpublished_field_is_found() {
         "it",
     );
 }
+
+/// By a validator of others; it says no to a document without a list of paths.
+#[test]
+fn openapi_document_is_valid() {
+    let folder = plexus_tests::Folder::empty();
+    let validate = |text: String| {
+        folder.write("document.json", text);
+        let mut checker = plexus_tests::coding_agents::protocol_checker("openapi", &folder.path());
+        let checked = checker.arg(folder.path().join("document.json")).output();
+        let checked = checked.expect("node runs");
+        (checked.status.success(), format!("{checked:?}"))
+    };
+    let text = text_of(DOCUMENT);
+    let (is_valid, said) = validate(text.clone());
+    assert!(is_valid, "{said}");
+    let (is_valid, said) = validate(text.replace("\"paths\"", "\"ways\""));
+    assert!(!is_valid, "the control: {said}");
+}

@@ -1,11 +1,11 @@
-//! The README, the tutorial and the pages that say how to connect an agent: every command in them, in their order, on real
-//! processes.
+//! The pages that say how to connect an agent and to go on from there: every command in them, in their order, on real
+//! processes. README and the tutorial are typed at terminals (`first_day`).
 //!
 //! A fenced block that begins with `sh` is a script, one that begins with `text` is none. The second word says how a script is
 //! run: `gateway` is the one that is up already (with these arguments), `waits` goes on while the next block runs, `elsewhere`
-//! is another machine, `mcp` is run by the stories of MCP, `install` by the newcomer's. `refused`, after it or instead, is one
-//! that fails. Five things differ from what a person types: the port, the code or id that was just printed, the yes, the id
-//! of the request that waits, and the digest of its card.
+//! is another machine, `mcp` is run by the stories of MCP, `install` by those of installs. `refused`, after it or instead, is
+//! one that fails. Five things differ from what a person types: the port, the code or id that was just printed, the yes, the
+//! id of the request that waits, and the digest of its card.
 
 use crate::house::House;
 use plexus_tests::coding_agents::{claude, claude_environment, codex};
@@ -24,10 +24,10 @@ use std::process::Command;
 
 /// One script of a page.
 #[derive(Debug)]
-struct Block {
-    how: String,
-    refused: bool,
-    script: String,
+pub(crate) struct Block {
+    pub(crate) how: String,
+    pub(crate) refused: bool,
+    pub(crate) script: String,
 }
 
 impl Block {
@@ -41,7 +41,8 @@ impl Block {
     }
 }
 
-fn blocks(page: &str) -> Vec<Block> {
+/// The scripts of a page below `docs/`, in their order.
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../docs")
         .join(page);
@@ -209,7 +210,7 @@ impl Person {
             match block.how.as_str() {
                 "gateway" => {
                     for flag in ["cargo xtask start", "--vault", "--workspace"] {
-                        assert!(block.script.contains(flag), "{block:?}");
+                        assert_contains(&block.script, flag);
                     }
                 }
                 "waits" => {
@@ -224,7 +225,7 @@ impl Person {
                     block.holds(&end);
                     said.push(end);
                 }
-                "mcp" | "install" => continue,
+                "mcp" => continue,
                 "" | "elsewhere" => said.push(self.run(block)),
                 other => panic!("{page} has a block that is run as {other:?}"),
             }
@@ -240,38 +241,6 @@ impl Person {
         assert!(!said.stdout.contains("plx_enroll_…"));
         said
     }
-}
-
-/// A person whose vault has the note of the tutorial.
-fn beginner() -> Person {
-    let person = Person::new(&Model::start([]));
-    let vault = &person.house.vault;
-    vault.write("Ideas.md", "A gateway for agents.\n");
-    person
-}
-
-#[test]
-fn quick_start() {
-    let mut person = beginner();
-    let said = person.play("../README.md");
-    let all: String = said.iter().map(Said::all).collect();
-    assert!(all.contains("A gateway for agents."), "{all}");
-    assert_eq!(person.house.workspace.read("notes/today.md"), "one line");
-}
-
-#[test]
-fn first_five_minutes() {
-    let mut person = beginner();
-    let said = person.play("tutorial.md");
-    let all: String = said.iter().map(Said::all).collect();
-    for part in ["A gateway for agents.", "not today", "the chain holds"] {
-        assert!(all.contains(part), "{part} was not said:\n{all}");
-    }
-    assert_eq!(
-        person.house.workspace.read("notes/today.md"),
-        "another line"
-    );
-    assert!(!person.house.workspace.has("elsewhere.md"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Story {
-    /// From connecting an agent to a tampered log
+    /// The tutorial, typed at terminals: from connecting an agent to the audit log
     Gateway,
     /// Two peers and a person over a relay, one peer killed in mid turn
     Channels,
@@ -30,7 +30,11 @@ enum Story {
 /// Builds the binaries and plays the story; fails where the story is not true.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (binary, test, told) = match arguments.story {
-        Story::Gateway => ("stories", "demo::the_demo", "PLEXUS_DEMO"),
+        Story::Gateway => (
+            "stories",
+            "first_day::tutorial_works_as_printed_in_terminals",
+            "PLEXUS_DEMO",
+        ),
         Story::Channels => {
             agents::ensure()?;
             (
@@ -49,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         Story::Picture => (
             "browser",
-            "film::first_write_as_a_moving_picture",
+            "newcomer::by_pointer_alone",
             "PLEXUS_UPDATE_GOLDENS",
         ),
     };

@@ -388,7 +388,9 @@ mod tests {
         let lines = [script, of_macos].map(|script| script.lines().count());
         assert!(lines[0] <= 120 && lines[1] <= 130, "{lines:?}");
         tarball.digest = "'; rm".to_owned();
-        assert!(installer(&of_linux(), &tarball, "").is_err());
+        let refused = installer(&of_linux(), &tarball, "").unwrap_err();
+        let why = "\"'; rm\" cannot be written into install.sh";
+        assert_eq!(refused.to_string(), why);
     }
 
     /// `uname` stands in for a Mac; everything else of the script is run as it is.

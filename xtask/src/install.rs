@@ -275,7 +275,8 @@ mod tests {
         let known = read_list(prefix.path()).unwrap();
         assert_eq!(known.files, [("bin/x".to_owned(), String::new())]);
         std::fs::write(&path, r#"{"folders": ["#).unwrap();
-        assert!(read_list(prefix.path()).is_err());
+        let why = read_list(prefix.path()).map(drop).unwrap_err().to_string();
+        assert!(why.contains("is not the list of an install"), "{why}");
     }
 
     #[test]

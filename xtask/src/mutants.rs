@@ -209,8 +209,11 @@ mod tests {
             let is_there = files.keys().any(|file| mutant.starts_with(file));
             assert!(is_there, "not changed: {mutant}");
         }
-        for bad in ["a.rs: no reason\n", "a.rs: x — y\na.rs: x — twice\n"] {
-            assert!(parsed(bad, " — ").is_err(), "{bad}");
+        for (bad, why) in [
+            ("a.rs: no reason\n", "one part only: a.rs: no reason"),
+            ("a.rs: x — y\na.rs: x — twice\n", "twice: a.rs: x"),
+        ] {
+            assert_eq!(parsed(bad, " — ").unwrap_err().to_string(), why);
         }
     }
 
@@ -247,8 +250,11 @@ mod tests {
 
     #[test]
     fn run_without_result_is_refused() {
-        assert!(found(&[]).is_err() && found(&[("delete ! in f", "Failure")]).is_err());
+        let why = |found: Result<Found>| found.err().unwrap().to_string();
+        assert_eq!(why(found(&[])), "nothing was changed");
+        let failed = found(&[("delete ! in f", "Failure")]);
+        assert_eq!(why(failed), "a.rs: delete ! in f: Failure");
         let red = json!({"outcomes": [{"scenario": "Baseline", "summary": "Failure"}]});
-        assert!(Found::read(&red).is_err());
+        assert_eq!(why(Found::read(&red)), "unchanged: Failure");
     }
 }

@@ -189,8 +189,13 @@ mod tests {
     fn what_is_there_is_not_written_over() {
         let root = cargo::root();
         let before = fs::read_to_string(root.join(REGISTRY.0)).unwrap();
-        for name in ["obsidian", "conformance", "Bad"] {
-            assert!(make(&root, name).is_err(), "{name}");
+        for (name, words) in [
+            ("obsidian", "workers/obsidian is there already"),
+            ("conformance", "workers/conformance is there already"),
+            ("Bad", "a name is 1 to 32 of a-z"),
+        ] {
+            let why = make(&root, name).unwrap_err().to_string();
+            assert!(why.contains(words), "{why}");
         }
         assert_eq!(fs::read_to_string(root.join(REGISTRY.0)).unwrap(), before);
     }

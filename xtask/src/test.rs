@@ -28,7 +28,7 @@ const STORIES: [&str; 4] = ["--package", "plexus-tests", "--test", "stories"];
 
 /// Stories that a release build and `--quick` run: the first steps, an effect, an undo, a kill, a revoke.
 const SMOKE: [&str; 5] = [
-    "first_write::",
+    "first_day::",
     "invoke::",
     "undo::",
     "kills::a_killed_write",
@@ -319,7 +319,8 @@ mod tests {
         assert_eq!(seed(None, day(20_780)).unwrap(), 20_780);
         assert_eq!(seed(None, day(20_781)).unwrap(), 20_781);
         assert_eq!(seed(Some(OsStr::new("7")), day(20_780)).unwrap(), 7);
-        assert!(seed(Some(OsStr::new("x")), day(20_780)).is_err());
+        let refused = seed(Some(OsStr::new("x")), day(20_780)).unwrap_err();
+        assert_eq!(refused.to_string(), "PLEXUS_SEED is a number: x");
     }
 
     #[test]

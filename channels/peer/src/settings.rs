@@ -239,7 +239,8 @@ mod tests {
             "--invitation-key",
             "b",
         ];
-        assert!(Flags::try_parse_from(wrong).is_err());
+        let refused = Flags::try_parse_from(wrong).err().map(|why| why.kind());
+        assert_eq!(refused, Some(clap::error::ErrorKind::ArgumentConflict));
     }
 
     #[test]

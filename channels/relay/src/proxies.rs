@@ -207,7 +207,8 @@ mod tests {
             "::ffff:10.0.0.1",
             "example",
         ] {
-            assert!(text.parse::<Network>().is_err(), "{text}");
+            let refused = text.parse::<Network>().err();
+            assert_eq!(refused, Some("an address, or ADDRESS/BITS"), "{text}");
         }
         assert!(Proxies(vec!["0.0.0.0/0".parse().expect("all")]).trust([1, 2, 3, 4].into()));
     }

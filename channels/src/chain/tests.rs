@@ -36,6 +36,12 @@ fn signed(chain: &Chain, by: &Member, members: &[&Member]) -> KeyState {
 
 const CHANNEL: Id = Id::from_parts(9, 9);
 
+#[track_caller]
+fn assert_refused(chain: &mut Chain, state: KeyState) {
+    let view = chain.view(&state);
+    assert_eq!(chain.take(state), Err(NoSuccessor(view)));
+}
+
 #[test]
 fn successor_is_taken_from_a_member_alone() {
     let [ann, bob, eve] = [1, 2, 3].map(member);
@@ -46,7 +52,7 @@ fn successor_is_taken_from_a_member_alone() {
     // Whoever is no member: also where the state names them as one.
     for members in [vec![&ann, &bob], vec![&ann, &bob, &eve]] {
         let injected = signed(&chain, &eve, &members);
-        assert!(chain.take(injected).is_err());
+        assert_refused(&mut chain, injected);
     }
     // A member, for another channel, of another version, behind another state, for other members, with another key.
     let good = signed(&chain, &bob, &[&ann, &bob, &eve]);
@@ -71,7 +77,7 @@ fn successor_is_taken_from_a_member_alone() {
         state
     });
     for state in changed.into_iter().chain([moved]) {
-        assert!(chain.take(state.clone()).is_err(), "{state:?}");
+        assert_refused(&mut chain, state);
     }
     assert_eq!((chain.newest(), chain.stopped()), (Some(1), None));
     assert_eq!(chain.take(good), Ok(Taken::Next));
@@ -83,9 +89,10 @@ fn successor_is_taken_from_a_member_alone() {
         Ok(Taken::Next)
     );
     let late = signed(&chain, &bob, &[&ann, &bob]);
-    assert!(chain.take(late).is_err());
+    assert_refused(&mut chain, late);
     // Nobody signs for others alone.
-    assert!(chain.take(signed(&chain, &eve, &[&ann, &bob])).is_err());
+    let for_others = signed(&chain, &eve, &[&ann, &bob]);
+    assert_refused(&mut chain, for_others);
     let restored = Chain::restored(CHANNEL, chain.stored()).expect("restored");
     assert_eq!(restored.members(3), chain.members(3));
     assert_eq!(restored.hash(3), chain.hash(3));
@@ -110,7 +117,7 @@ fn second_successor_stops_the_chain() {
         device_id: eve.device,
         ..other.clone()
     };
-    assert!(chain.take(strange).is_err());
+    assert_refused(&mut chain, strange);
     assert_eq!(chain.stopped(), None);
     assert_eq!(chain.take(other), Ok(Taken::Second));
     let (held, second) = chain.stopped().expect("stopped");
@@ -118,7 +125,7 @@ fn second_successor_stops_the_chain() {
     assert_eq!((second.user_id, second.key_version), (bob.user, 2));
     assert_eq!(second.key, Some(Print::of_key(bob.key.public())));
     assert_ne!(held.state, second.state);
-    assert!(chain.take(signed(&before, &ann, &[&ann, &bob])).is_err());
+    assert_refused(&mut chain, signed(&before, &ann, &[&ann, &bob]));
     let restored = Chain::restored(CHANNEL, chain.stored()).expect("restored");
     assert_eq!(restored.stopped(), chain.stopped());
 }
@@ -145,7 +152,7 @@ fn first_state_is_one_and_may_have_any_version() {
     );
     // Anybody can sign a first state, a member too; the one that is held stays.
     for version in [1, 4, 5, 6] {
-        assert!(chain.take(draft(&eve, version)).is_err(), "{version}");
+        assert_refused(&mut chain, draft(&eve, version));
     }
     assert_eq!(chain.stopped(), None);
     // Two of the one who made it are two.

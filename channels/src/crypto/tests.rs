@@ -108,18 +108,22 @@ fn device_keys_equal_their_vectors() {
 fn public_keys_in_other_forms_are_refused() {
     for (name, text) in VECTORS["public_keys_to_refuse"].as_object().expect("keys") {
         let bytes: Base64Url = decoded(text);
-        assert!(PublicKey::from_bytes(&bytes.0).is_err(), "{name}");
+        let refused = PublicKey::from_bytes(&bytes.0).err();
+        assert_eq!(refused, Some(CryptoError::Key), "{name}");
     }
-    assert!(
-        DeviceKey::from_scalar(&[0; 32]).is_err() && DeviceKey::from_scalar(&[255; 32]).is_err()
-    );
+    for beyond in [[0; 32], [255; 32]] {
+        let refused = DeviceKey::from_scalar(&beyond).err();
+        assert_eq!(refused, Some(CryptoError::Key));
+    }
 }
 
 #[test]
 fn base64url_in_other_forms_is_refused() {
     for text in list(&VECTORS["base64url_to_refuse"]) {
-        assert!(
-            serde_json::from_value::<Base64Url>(text.clone()).is_err(),
+        let refused = serde_json::from_value::<Base64Url>(text.clone()).expect_err("refused");
+        assert_eq!(
+            refused.to_string(),
+            crate::base64url::Base64UrlError.to_string(),
             "{text}"
         );
     }

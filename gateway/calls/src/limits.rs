@@ -428,6 +428,11 @@ mod tests {
         }
     }
 
+    fn beyond(most: u64, hours: u64) -> Exceeded {
+        let retry_after = Duration::from_millis(hours * HOUR);
+        Exceeded::Ledger { most, retry_after }
+    }
+
     #[test]
     fn calls_beyond_the_pace_are_counted_and_others_pay_nothing() {
         let (limits, now) = (Limits::default(), Timestamp(HOUR * 1_000));
@@ -467,7 +472,8 @@ mod tests {
         after.go_on_from(again);
         after.charged(&a, 50, at(6));
         assert_eq!(after.written(&a, at(6)), 1_050);
-        assert!(after.admit(&a, &bounds(9, 1_050), at(6)).is_err());
+        let refused = after.admit(&a, &bounds(9, 1_050), at(6));
+        assert_eq!(refused, Err(beyond(1_050, 18)));
         assert_eq!(after.written(&a, at(24)), 350, "the oldest hour is over");
     }
 
@@ -482,16 +488,14 @@ mod tests {
         // Nobody waited for what it came to.
         drop(limits.charge(&a, at(2)));
         assert_eq!(limits.written(&a, at(2)), 2_000 + UNSEEN);
-        let retry_after = Duration::from_millis(22 * HOUR);
-        let beyond = |most, retry_after| Err(Exceeded::Ledger { most, retry_after });
-        assert_eq!(limits.admit(&a, &most, at(2)), beyond(3_000, retry_after));
+        let admit = |hours| limits.admit(&a, &most, at(hours));
+        assert_eq!(admit(2), Err(beyond(3_000, 22)));
         assert!(limits.admit(&a, &bounds(1, 4_000), at(2)).is_ok());
-        assert!(limits.admit(&a, &most, at(23)).is_err());
-        assert!(limits.admit(&a, &most, at(24)).is_ok());
+        assert_eq!((admit(23), admit(24)), (Err(beyond(3_000, 1)), Ok(())));
         assert_eq!(limits.written(&a, at(24)), UNSEEN);
         // A time that lies before what was counted gives nothing back.
         limits.charge(&a, at(3)).settle(5_000);
-        assert!(limits.admit(&a, &most, at(24)).is_err());
+        assert_eq!(admit(24), Err(beyond(3_000, 24)));
         assert_eq!(limits.written(&a, at(1_000)), 0);
     }
 

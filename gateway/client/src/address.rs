@@ -132,21 +132,29 @@ mod tests {
         assert_eq!("http://[::1]".parse(), Ok(tcp("[::1]", 80)));
         let socket = Address::Unix("/run/p.sock".into());
         assert_eq!("unix:/run/p.sock".parse(), Ok(socket));
-        for bad in [
-            "",
-            "127.0.0.1:7077",
-            "https://127.0.0.1:7077",
-            "http://",
-            "http://:7077",
-            "http://a:b",
-            "http://a/path",
-            "http://user@a:1",
-            "http://::1:7077",
-            "http://a:70000",
-            "http://a b:1",
-            "unix:run/p.sock",
+        let (host, more) = ("its host is empty", "more than a host and a port");
+        let (unknown, port) = ("no http:// or unix:", "its port is not a number");
+        for (bad, words) in [
+            ("", unknown),
+            ("127.0.0.1:7077", unknown),
+            ("https://127.0.0.1:7077", "speaks plain HTTP"),
+            ("http://", host),
+            ("http://:7077", host),
+            ("http://a:b", port),
+            ("http://a/path", more),
+            ("http://user@a:1", more),
+            ("http://::1:7077", host),
+            ("http://[::1:80", host),
+            ("http://::1]:80", host),
+            ("http://a:70000", port),
+            ("http://a b:1", more),
+            ("http://a\u{7}:1", more),
+            ("http://a?b", more),
+            ("http://a#b", more),
+            ("unix:run/p.sock", "the path of a socket is absolute"),
         ] {
-            assert!(bad.parse::<Address>().is_err(), "{bad}");
+            let why = bad.parse::<Address>().expect_err(bad).to_string();
+            assert!(why.contains(words), "{why}");
         }
     }
 

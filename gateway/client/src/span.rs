@@ -99,7 +99,8 @@ mod tests {
             "99999999999999999d",
             "é",
         ] {
-            assert!(parse(bad).is_err(), "{bad}");
+            let form = format!("{bad:?} is not a length of time: write 90s, 15m, 2h or 1d");
+            assert_eq!(parse(bad), Err(form));
         }
     }
 

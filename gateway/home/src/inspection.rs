@@ -136,7 +136,8 @@ mod tests {
             at_once(looks).await
         };
         let found = holding(share.clone(), look).await;
-        assert!(found[&()].is_err());
+        let unanswered = found[&()].as_ref().unwrap_err();
+        assert_eq!(unanswered.kind(), ErrorKind::TimedOut);
         assert_eq!(Arc::strong_count(&share), 2, "its thread has it");
         answers.send(()).unwrap();
         drop(turn(hung).acquire().await.unwrap());

@@ -182,8 +182,9 @@ fn only_a_copy_of_the_daemons_is_taken_over_and_removed() {
         &home.path().join(make::COPIES),
         &home.path().join("secrets"),
     ] {
-        let made = Copy::made(home.path(), folder);
-        assert!(made.is_err(), "{}", folder.display());
+        let refused = Copy::made(home.path(), folder).map(drop).unwrap_err();
+        let why = format!("{} is no copy of this ledger", folder.display());
+        assert_eq!(refused.to_string(), why);
         assert!(folder.is_dir());
     }
     drop(Copy::made(home.path(), &copy).unwrap());
@@ -222,7 +223,10 @@ fn what_a_copy_links_to_is_in_the_backup_if_it_is_a_file_of_ours() {
     assert_eq!(text(&restored.join("audit-heads.jsonl")), text(&outside));
     fs::remove_file(&outside).unwrap();
     std::os::unix::fs::symlink("/dev/null", &outside).unwrap();
-    assert!(make::write(home.path(), &copy, false, &out.path().join("none")).is_err());
+    let none = out.path().join("none");
+    let refused = make::write(home.path(), &copy, false, &none).map(drop);
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("audit-heads.jsonl"), "{why}");
 }
 
 #[test]

@@ -205,8 +205,14 @@ mod tests {
         assert_eq!(told[6..], ["/a:/b", "", "-m", "notes", "-c", "x"]);
         let told = of("s.py -v").unwrap();
         assert_eq!(told[3..], ["/a:/b", "", "s.py", "-v"]);
-        for odd in ["-u", "-c pass", "-cpass", "-mnotes", "-um notes", "-m", "-"] {
-            assert!(of(odd).is_err(), "{odd}");
+        for odd in ["-u", "-c pass", "-m", "-"] {
+            let why = "name a script, or a module by -m, for its Python";
+            assert_eq!(of(odd), Err(why.to_owned()), "{odd}");
+        }
+        for odd in ["-cpass", "-mnotes", "-um notes"] {
+            let option = odd.split(' ').next().unwrap();
+            let why = format!("write {option} as single options, and -m by itself");
+            assert_eq!(of(odd), Err(why));
         }
     }
 

@@ -386,9 +386,12 @@ mod tests {
             "64mb",
             "17179869184GiB",
         ] {
-            assert!(bytes(bad).is_err(), "{bad}");
+            let why = bytes(bad).unwrap_err();
+            assert!(why.starts_with("write a number of bytes"), "{bad}: {why}");
         }
-        assert!(calls("64MiB").is_err() && calls("5") == Ok(WantedLimit::Number(5)));
+        let why = "write a number of calls a second, or default";
+        assert_eq!(calls("64MiB"), Err(why.to_owned()));
+        assert_eq!(calls("5"), Ok(WantedLimit::Number(5)));
         let held = Limit {
             limit: 5,
             default: 200,

@@ -430,7 +430,10 @@ mod tests {
         assert!(matches!(which("76"), Ok(EventSelector::Number(76))));
         let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
         assert!(matches!(which(id), Ok(EventSelector::Id(_))));
-        assert!(which("evt_").is_err() && which("-1").is_err());
+        for bad in ["evt_", "-1"] {
+            let why = which(bad).map(|_| ()).unwrap_err();
+            assert!(why.starts_with("write an event's number"), "{bad}: {why}");
+        }
     }
 
     #[test]
@@ -490,6 +493,7 @@ mod tests {
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
             0o600
         );
-        assert!(create(&path).is_err());
+        let again = create(&path).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
     }
 }

@@ -109,7 +109,9 @@ mod tests {
         assert_eq!(pair("a=true"), Ok(("a".to_owned(), Value::Bool(true))));
         assert_eq!(pair("a=exposed"), Ok(("a".to_owned(), "exposed".into())));
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".into())));
-        assert!(pair("a").is_err() && pair("=1").is_err());
+        for bad in ["a", "=1"] {
+            assert_eq!(pair(bad), Err("write KEY=VALUE".to_owned()));
+        }
     }
 
     #[test]

@@ -303,7 +303,7 @@ fn not_granted(skipped: &[CapabilityId], refused: &[RefusedStanding]) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use clap::{Parser, error::ErrorKind};
     use serde_json::{Value, json};
 
     #[derive(Parser)]
@@ -351,8 +351,10 @@ mod tests {
                 "constraint": {"pathPrefix": {"field": "path", "allow": ["A"]}}
             })
         );
-        assert!(Line::try_parse_from(["connect"]).is_err());
-        assert!(Line::try_parse_from(["connect", "a", "--allow", "nodot"]).is_err());
+        let kind = |line: &[&str]| Line::try_parse_from(line).err().map(|why| why.kind());
+        assert_eq!(kind(&["connect"]), Some(ErrorKind::MissingRequiredArgument));
+        let nodot = kind(&["connect", "a", "--allow", "nodot"]);
+        assert_eq!(nodot, Some(ErrorKind::ValueValidation));
     }
 
     fn connected(mut members: Value) -> EnrollingAgent {

@@ -169,8 +169,14 @@ mod tests {
                 json!({"constraint": {"pathPrefix": {"field": "path", "allow": ["A", "B/C"]}, "maxCalls": 3}})
             )
         );
-        assert!(Line::try_parse_from(["x", "--window", "forever"]).is_err());
-        assert!(Line::try_parse_from(["x", "--under", "Projects"]).is_err());
+        for (flag, value, words) in [
+            ("--window", "forever", "write once, 1h"),
+            ("--under", "Projects", "write FIELD=PREFIX"),
+        ] {
+            let refused = Line::try_parse_from(["x", flag, value]).err();
+            let why = refused.expect("refused").to_string();
+            assert!(why.contains(words), "{why}");
+        }
     }
 
     #[test]
@@ -184,14 +190,14 @@ mod tests {
 
     #[test]
     fn terms_that_say_two_things_or_nothing_are_refused() {
-        assert!(
-            body(&["--under", "path=A", "--under", "to=B"])
-                .unwrap_err()
-                .why
-                .contains("two fields")
-        );
-        assert!(body(&["--max-calls", "0"]).is_err());
-        assert!(body(&["--under", "path=../x"]).is_err());
+        for (line, words) in [
+            (&["--under", "path=A", "--under", "to=B"][..], "two fields"),
+            (&["--max-calls", "0"], "maxCalls is 0"),
+            (&["--under", "path=../x"], "is not a relative path"),
+        ] {
+            let why = body(line).unwrap_err().why;
+            assert!(why.contains(words), "{why}");
+        }
     }
 
     #[test]

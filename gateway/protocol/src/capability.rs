@@ -350,13 +350,17 @@ mod tests {
         let text = |window: TrustWindow| serde_json::to_string(&window).unwrap();
         assert_eq!(text(TrustWindow::WEEK), r#"{"kind":"7d","ms":604800000}"#);
         assert_eq!(text(TrustWindow::Once), r#"{"kind":"once"}"#);
-        for bad in [
-            r#"{"kind":"2y"}"#,
-            r#"{"kind":"custom"}"#,
-            r#"{"kind":"custom","ms":0}"#,
-            r#"{"kind":"custom","ms":-5}"#,
+        for (bad, words) in [
+            (r#"{"kind":"2y"}"#, "unknown trust window \"2y\""),
+            (r#"{"kind":"custom"}"#, "a custom trust window needs ms > 0"),
+            (r#"{"kind":"custom","ms":0}"#, "a custom trust window needs"),
+            (
+                r#"{"kind":"custom","ms":-5}"#,
+                "invalid value: integer `-5`",
+            ),
         ] {
-            assert!(serde_json::from_str::<TrustWindow>(bad).is_err(), "{bad}");
+            let why = serde_json::from_str::<TrustWindow>(bad).unwrap_err();
+            assert!(why.to_string().starts_with(words), "{bad}: {why}");
         }
         let (kind, ms) = (WindowKind::Custom, 5_400_000);
         let custom = TrustWindow::For { kind, ms };

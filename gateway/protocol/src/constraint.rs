@@ -459,6 +459,11 @@ mod tests {
         serde_json::from_value(json!({"pathPrefix": {"field": "path", "allow": allow}})).unwrap()
     }
 
+    fn missed(field: &str) -> Result<(), Miss> {
+        let (field, part) = (field.to_owned(), "pathPrefix");
+        Err(Miss { field, part })
+    }
+
     fn calls(max_calls: Option<u32>) -> Constraint {
         Constraint {
             path_prefix: None,
@@ -485,11 +490,16 @@ mod tests {
             assert_eq!(permitted.is_ok(), ok, "{path}");
         }
         // A missing field denies, unless the worker judges it.
-        assert!(rule.permits(&json!({}), &[]).is_err());
+        assert_eq!(rule.permits(&json!({}), &[]), missed("path"));
         assert!(rule.permits(&json!({}), &["path"]).is_ok());
         assert!(below(&[""]).permits(&json!({"path": "x/y"}), &[]).is_ok());
-        assert!(below(&[]).permits(&json!({"path": "x"}), &[]).is_err());
-        assert!(below(&[]).check().is_err());
+        let none = below(&[]);
+        assert_eq!(none.permits(&json!({"path": "x"}), &[]), missed("path"));
+        let why = none.check().unwrap_err();
+        assert!(
+            why.ends_with("has an empty list: it allows nothing"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -525,7 +535,7 @@ mod tests {
             if !names {
                 let meet = below(&[""]).and(&rule).unwrap();
                 let permitted = meet.permits(&json!({"path": "a.md"}), &[]);
-                assert!(permitted.is_err(), "{prefix:?}");
+                assert_eq!(permitted, missed("path"), "{prefix:?}");
                 assert!(!below(&["a"]).narrows(&rule), "{prefix:?}");
                 assert!(!below(&[""]).narrows(&rule), "{prefix:?}");
             }
@@ -562,7 +572,8 @@ mod tests {
         assert_eq!(meet.path_prefix.as_ref().unwrap().allow, ["a/x", "b/c"]);
         let nothing = below(&["a"]).and(&below(&["b"])).unwrap();
         // An empty list allows nothing.
-        assert!(nothing.permits(&json!({"path": "a"}), &[]).is_err());
+        let permitted = nothing.permits(&json!({"path": "a"}), &[]);
+        assert_eq!(permitted, missed("path"));
         let meet = below(&[""]).and(&calls(Some(3))).unwrap();
         assert_eq!(meet.max_calls, Some(3));
         assert_eq!(meet.path_prefix.unwrap().allow.len(), 1);
@@ -575,8 +586,12 @@ mod tests {
 
         assert!(calls(Some(1)).narrows(&calls(Some(2))) && !calls(None).narrows(&calls(Some(2))));
         let operator = json!({"match": [{"field": "a", "op": "regex", "pattern": ".*"}]});
-        for unknown in [json!({"regex": 1}), operator] {
-            assert!(serde_json::from_value::<Constraint>(unknown).is_err());
+        for (unknown, words) in [
+            (json!({"regex": 1}), "unknown field `regex`"),
+            (operator, "unknown variant `regex`"),
+        ] {
+            let why = serde_json::from_value::<Constraint>(unknown).unwrap_err();
+            assert!(why.to_string().starts_with(words), "{why}");
         }
     }
 }

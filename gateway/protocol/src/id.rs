@@ -242,6 +242,11 @@ impl CapabilityId {
 mod tests {
     use super::*;
 
+    /// What it should have been.
+    fn form(refused: Malformed) -> &'static str {
+        refused.0.split(" (").next().unwrap()
+    }
+
     #[test]
     fn nested_agent_names_its_sources() {
         let source = |id: &str| SourceId::parse(id).unwrap();
@@ -263,7 +268,8 @@ mod tests {
             assert!(!agent(plain).is_nested(), "{plain}");
         }
         let long = agent(&"a".repeat(195));
-        assert!(AgentId::via(Some(&long), &source("codex")).is_err());
+        let refused = AgentId::via(Some(&long), &source("codex"));
+        assert_eq!(refused.map_err(form), Err("an agent id"));
     }
 
     #[test]
@@ -293,16 +299,21 @@ mod tests {
             "ä",
             &"x".repeat(201),
         ] {
-            assert!(AgentId::parse(bad).is_err(), "{bad:?}");
+            let refused = AgentId::parse(bad).map_err(form);
+            assert_eq!(refused, Err("an agent id"), "{bad:?}");
         }
         assert!(SourceId::parse("vault-2").is_ok());
-        assert!(SourceId::parse("Vault").is_err());
+        let refused = SourceId::parse("Vault").map_err(form);
+        assert_eq!(refused, Err("a source id"));
         let read = CapabilityId::parse("obsidian.vault.read").unwrap();
         assert_eq!(read.parts(), ("obsidian", "vault.read"));
-        assert!(CapabilityId::parse("obsidian").is_err());
+        let refused = CapabilityId::parse("obsidian").map_err(form);
+        assert_eq!(refused, Err("a capability id"));
         let fresh = PendingId::fresh();
         assert_eq!(PendingId::parse(fresh.as_str()), Ok(fresh.clone()));
-        assert!(PendingId::parse(&fresh.as_str().to_uppercase()).is_err());
-        assert!(serde_json::from_str::<AgentId>("\"a b\"").is_err());
+        let refused = PendingId::parse(&fresh.as_str().to_uppercase());
+        assert_eq!(refused.map_err(form), Err("a pending id"));
+        let why = serde_json::from_str::<AgentId>("\"a b\"").unwrap_err();
+        assert!(why.to_string().starts_with("not an agent id"), "{why}");
     }
 }

@@ -328,24 +328,32 @@ mod tests {
 
     #[test]
     fn refuses_what_two_readers_could_take_differently() {
-        for bad in [
-            r#"{"a":1,"a":2}"#,
-            "9007199254740992",
-            "-9007199254740992",
-            "123456789012345678901234567890",
-            "1e400",
-            r#""\ud800""#,
-            r#"{"$serde_json::private::RawValue":"{\"path\":\"a.md\"}"}"#,
-            r#"{"a":[{"$serde_json::private::RawValue":"1","b":2}]}"#,
-            r#"{"$serde_json::private::Number":"1"}"#,
-            "{} x",
-            "",
-            "\u{feff}{}",
-            "NaN",
-            "[1,]",
-            &nested(65),
+        let (wide, own) = ("an integer beyond 2^53 - 1", "the key \"$serde_json::");
+        for (bad, words) in [
+            (r#"{"a":1,"a":2}"#, "the key \"a\" twice"),
+            ("9007199254740992", wide),
+            ("-9007199254740992", wide),
+            ("123456789012345678901234567890", wide),
+            ("1e400", "number out of range"),
+            (r#""\ud800""#, "unexpected end of hex escape"),
+            (
+                r#"{"$serde_json::private::RawValue":"{\"path\":\"a.md\"}"}"#,
+                own,
+            ),
+            (
+                r#"{"a":[{"$serde_json::private::RawValue":"1","b":2}]}"#,
+                own,
+            ),
+            (r#"{"$serde_json::private::Number":"1"}"#, own),
+            ("{} x", "trailing characters"),
+            ("", "EOF while parsing"),
+            ("\u{feff}{}", "expected value"),
+            ("NaN", "expected value"),
+            ("[1,]", "trailing comma"),
+            (&nested(65), "nested deeper than 64 levels"),
         ] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+            let why = parse(bad.as_bytes()).unwrap_err().to_string();
+            assert!(why.starts_with(words), "{bad}: {why}");
         }
         for good in [
             "9007199254740991",
@@ -386,8 +394,15 @@ mod tests {
     fn scan_accepts_one_value_only() {
         assert!(scan(b"{\"a\":[1,\"]}\"]}").is_ok());
         assert!(scan(nested(64).as_bytes()).is_ok());
-        for bad in [&b"{} {}"[..], b"", b"{", b"\xff", nested(65).as_bytes()] {
-            assert!(scan(bad).is_err());
+        for (bad, words) in [
+            (&b"{} {}"[..], "trailing characters"),
+            (b"", "EOF while parsing"),
+            (b"{", "EOF while parsing"),
+            (b"\xff", "not UTF-8"),
+            (nested(65).as_bytes(), "nested deeper than 64 levels"),
+        ] {
+            let why = scan(bad).unwrap_err().to_string();
+            assert!(why.starts_with(words), "{why}");
         }
     }
 
@@ -402,7 +417,8 @@ mod tests {
             let value = parse_wide(text.as_bytes()).unwrap();
             assert_eq!(canonical(&value), text.as_bytes());
             assert_eq!(wide_integer(&value).unwrap(), "/a/0");
-            assert!(parse(text.as_bytes()).is_err());
+            let why = parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(why.starts_with("an integer beyond 2^53 - 1"), "{why}");
         }
         let next = |text: &str| digest(&parse_wide(text.as_bytes()).unwrap());
         assert_ne!(next("9007199254740992"), next("9007199254740993"));

@@ -126,7 +126,7 @@ mod tests {
             &many.join(" "),
             &"x".repeat(MAX_SCOPES_TEXT + 1),
         ] {
-            assert!(Scopes::parse(bad).is_err(), "{bad}");
+            assert_eq!(Scopes::parse(bad), Err(NoScopesError), "{bad}");
         }
         assert_eq!(of(&many[1..].join(" ")).0.len(), MAX_SCOPES);
         let long = of(&"x".repeat(MAX_SCOPES_TEXT));
@@ -144,6 +144,7 @@ mod tests {
         let text = serde_json::to_string(&wanted).unwrap();
         assert_eq!(text, r#""c a d""#);
         assert_eq!(serde_json::from_str::<Scopes>(&text).unwrap(), wanted);
-        assert!(serde_json::from_str::<Scopes>(r#""a\nb""#).is_err());
+        let why = serde_json::from_str::<Scopes>(r#""a\nb""#).unwrap_err();
+        assert!(why.to_string().starts_with("no list of scopes"), "{why}");
     }
 }

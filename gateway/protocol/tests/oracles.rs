@@ -144,8 +144,9 @@ fn ids(bytes: &[u8]) -> Accepted {
                 assert_eq!(serde_json::from_str::<$id>(&written).expect("reads back"), id);
                 true
             }
-            Err(_) => {
-                assert!(serde_json::from_value::<$id>(text.into()).is_err());
+            Err(refused) => {
+                let read = serde_json::from_value::<$id>(text.into());
+                assert_eq!(read.expect_err("refused").to_string(), refused.to_string());
                 false
             }
         }),*]};

@@ -207,10 +207,11 @@ mod tests {
         );
         let mut budget = SchemaBudget::default();
         budget.take(&half).unwrap();
-        budget.take(&half).unwrap_err();
+        let why = budget.take(&half).unwrap_err();
+        assert!(why.contains("800 patterns, 288 too many"), "{why}");
         budget.take(&rest).unwrap();
-        budget
-            .take(&with(std::iter::once("a".to_owned())))
-            .unwrap_err();
+        let one = with(std::iter::once("a".to_owned()));
+        let why = budget.take(&one).unwrap_err();
+        assert!(why.contains("513 patterns, 1 too many"), "{why}");
     }
 }

@@ -293,9 +293,10 @@ mod tests {
             name: "obsidian",
             ..broken
         };
-        assert!(
-            Registry::read(&[other]).is_err(),
-            "another connector's manifest"
+        let refused = Registry::read(&[other]).map(drop).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the manifest of obsidian says workspace"
         );
     }
 

@@ -201,17 +201,22 @@ mod tests {
         ] {
             assert_eq!(schema.check(&good), Ok(()), "{good}");
         }
-        for bad in [
-            json!({"ahead": 7}),
-            json!({"back": 7}),
-            json!({"both": "b"}),
-            json!({"ya": "s"}),
-            json!({"pattern": u64::MAX}),
+        let why = schema.check(&json!({"ahead": 7})).unwrap_err();
+        assert_eq!(why, "Input field 'ahead' must be a string (got number).");
+        for (field, bad) in [
+            ("back", json!(7)),
+            ("both", json!("b")),
+            ("ya", json!("s")),
+            ("pattern", json!(u64::MAX)),
         ] {
-            assert!(schema.check(&bad).is_err(), "{bad}");
+            let why = format!("The input does not fit the schema at '/{field}'.");
+            assert_eq!(schema.check(&json!({ field: bad })), Err(why));
         }
         let odd = json!({"type": "str", "pattern": "(?!a)"});
-        assert!(Schema::compile(&odd, PatternHolder::Server).is_err());
+        let why = Schema::compile(&odd, PatternHolder::Server)
+            .map(drop)
+            .unwrap_err();
+        assert!(why.starts_with("\"str\" is not valid"), "{why}");
     }
 
     #[test]
@@ -237,7 +242,8 @@ mod tests {
         // The control.
         let field = json!({"properties": {"text": {"type": "string", "pattern": "^a+$"}}});
         let held = Schema::compile(&field, PatternHolder::Gateway).unwrap();
-        assert!(held.check(&json!({"text": "b"})).is_err());
+        let why = "The input does not fit the schema at '/text'.";
+        assert_eq!(held.check(&json!({"text": "b"})), Err(why.to_owned()));
     }
 
     #[test]

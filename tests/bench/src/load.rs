@@ -388,6 +388,9 @@ mod tests {
         assert_eq!(span("812.00us").unwrap(), Duration::from_micros(812));
         assert_eq!(span("1.36ms").unwrap(), Duration::from_micros(1_360));
         assert_eq!(span("2.10s").unwrap(), Duration::from_millis(2_100));
-        assert!(span("2.10m").is_err() && span("fast").is_err());
+        for (bad, words) in [("2.10m", "a span in m"), ("fast", "cannot parse float")] {
+            let why = span(bad).unwrap_err().to_string();
+            assert!(why.contains(words), "{bad}: {why}");
+        }
     }
 }

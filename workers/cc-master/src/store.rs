@@ -255,7 +255,8 @@ mod tests {
             .unwrap();
         store.add(&board(1_000)).unwrap();
         assert!(store.get(boards[0].id).is_ok(), "it is under way");
-        assert!(store.get(boards[1].id).is_err());
+        let gone = store.get(boards[1].id);
+        assert!(matches!(gone, Err(StoreError::Unknown(id)) if id == boards[1].id));
         assert_eq!(store.all().unwrap().boards.len(), MOST);
     }
 

@@ -232,15 +232,16 @@ mod tests {
         assert_eq!(caller_in(&agent).unwrap().as_deref(), Some("my-agent"));
         let owner = json!({"ok": true, "owner": true, "capabilities": []});
         assert_eq!(caller_in(&owner).unwrap(), None);
-        let refused =
-            json!({"ok": false, "error": {"message": "A source is not called through itself."}});
-        for told in [
-            refused,
-            json!({}),
-            json!({"ok": true}),
-            json!({"owner": true}),
+        let why = "A source is not called through itself.";
+        let nobody = "the gateway does not say who calls";
+        for (told, why) in [
+            (json!({"ok": false, "error": {"message": why}}), why),
+            (json!({}), nobody),
+            (json!({"ok": true}), nobody),
+            (json!({"owner": true}), nobody),
         ] {
-            assert!(caller_in(&told).is_err(), "{told}");
+            let expected = SourceError::transport("unknown_caller", why);
+            assert_eq!(caller_in(&told), Err(expected), "{told}");
         }
     }
 }

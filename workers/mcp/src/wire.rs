@@ -339,10 +339,9 @@ mod tests {
         for none in [&b"Loading"[..], b"[1]", b"\"x\"", b"3", b""] {
             assert!(message(none).expect("passed over").is_none());
         }
-        assert!(
-            message(b"{\"jsonrpc\": ").is_err(),
-            "who sends it cannot be understood"
-        );
+        let refused = |text: &[u8]| message(text).map(drop).unwrap_err().to_string();
+        let broken = refused(b"{\"jsonrpc\": ");
+        assert!(broken.ends_with("a message that is no JSON"), "{broken}");
         let batch = br#"[{"jsonrpc":"2.0","method":"a"},7,{"jsonrpc":"2.0","id":1,"result":{}}]"#;
         let methods: Vec<_> = messages(batch)
             .expect("JSON")
@@ -362,6 +361,11 @@ mod tests {
             |name: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"{name}":[{rows}]}}}}"#);
         let found = message(text("structuredContent").as_bytes()).expect("JSON");
         assert!(found.is_some_and(|found| found.structured.is_some()));
-        assert!(message(text("content").as_bytes()).is_err());
+        let many = message(text("content").as_bytes()).map(drop);
+        let many = many.unwrap_err().to_string();
+        assert!(
+            many.ends_with("a message of more than a million values"),
+            "{many}"
+        );
     }
 }

@@ -267,7 +267,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_its_piece_only() {
         let lane = Lane::default();
-        lane.run(|| panic!("on purpose")).await.unwrap_err();
+        let ended = lane.run::<()>(|| panic!("on purpose")).await;
+        assert!(matches!(ended, Err(Panicked)));
         assert_eq!(lane.run(|| 7).await.unwrap(), 7);
     }
 

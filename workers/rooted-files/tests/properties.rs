@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use plexus_rooted_files::{
-    Digest, Policy, RelPath, Root, WalkBounds,
+    Digest, DigestParseError, Policy, RelPath, Root, WalkBounds,
     names::{code_unit_order, escape_controls, fold, fold_for_guard},
-    text::{decode, page},
+    text::{NotText, decode, page},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -120,7 +120,7 @@ fn a_digest_is_lower_case_hex_of_full_length() {
         &text.to_uppercase(),
         &text.replace('e', "g"),
     ] {
-        assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        assert_eq!(bad.parse::<Digest>(), Err(DigestParseError), "{bad}");
     }
 }
 
@@ -145,15 +145,17 @@ fn guard_folding_meets_the_plain_name() {
 
 #[test]
 fn text_that_is_none() {
-    for bytes in [
-        &b"a\0b"[..],
-        b"\xff",
-        b"caf\xe9",
-        b"\xff\xfea",
-        b"\xff\xfe\x00\xd8",
-        b"\xef\xbb\xbfa\0",
+    let (nul, neither) = ("it contains NUL bytes", "it is neither UTF-8 nor UTF-16");
+    for (bytes, words) in [
+        (&b"a\0b"[..], nul),
+        (b"\xff", neither),
+        (b"caf\xe9", neither),
+        (b"\xff\xfea", "UTF-16"),
+        (b"\xff\xfe\x00\xd8", "UTF-16"),
+        (b"\xef\xbb\xbfa\0", nul),
     ] {
-        assert!(decode(bytes).is_err(), "{bytes:?}");
+        let NotText(why) = decode(bytes).expect_err(words);
+        assert!(why.contains(words), "{bytes:?}: {why}");
     }
     assert_eq!(
         decode(b"\xef\xbb\xbfa").unwrap().warning,

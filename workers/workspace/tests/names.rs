@@ -401,7 +401,11 @@ fn namesake_outside_of_a_grant_is_not_named() {
         let input: WriteInput = serde_json::from_value(input).unwrap();
         workspace.plan(&input, rule).map(|_| ())
     };
-    assert!(write(PathRule::all()).is_err());
+    let odd = write(PathRule::all()).unwrap_err();
+    assert!(
+        matches!(odd, WorkspaceError::OddName { .. }),
+        "the control: {odd}"
+    );
     write(PathRule::new(&only)).unwrap();
 }
 

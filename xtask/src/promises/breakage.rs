@@ -221,33 +221,41 @@ mod tests {
         let applied = change.applied("0\none\ntwo\nthree\n").unwrap();
         assert_eq!(applied, "0\none\n2\nthree\n");
         assert_eq!(change.applied("one\ntwo\n").unwrap(), "one\n2\n");
-        for text in [
-            "one\n",
-            "",
-            "one\ntwo\none\ntwo\n",
-            "anyone\ntwo\n",
-            "one\ntwofold\n",
+        let gone = "f: the lines to change are not there";
+        for (text, why) in [
+            ("one\n", gone),
+            ("", gone),
+            (
+                "one\ntwo\none\ntwo\n",
+                "f: the lines to change are there 2 times",
+            ),
+            ("anyone\ntwo\n", gone),
+            ("one\ntwofold\n", gone),
         ] {
-            assert!(change.applied(text).is_err(), "{text:?}");
+            let refused = change.applied(text).unwrap_err();
+            assert_eq!(refused.to_string(), why, "{text:?}");
         }
     }
 
     #[test]
     fn what_is_not_a_whole_breakage_is_refused() {
         assert!(Breakage::parse("n", GOOD).is_ok());
-        for (from, to) in [
-            ("promise: It holds.\n", ""),
-            ("broken: it does not\n", ""),
-            ("red: p t a::b\n", ""),
-            ("red: p t a::b\n", "red: a::b\n"),
-            ("red: p t a::b\n", "red: p t a::b\nguard: E0451\n"),
-            ("-two\n+2\n", ""),
-            ("-two\n", "two\n"),
-            ("file: f\n", ""),
-            (" one\n-two\n", ""),
+        let red = "red: p t a::b\n";
+        let either = "either tests notice it, or the compiler";
+        for (from, to, words) in [
+            ("promise: It holds.\n", "", "no `promise:`"),
+            ("broken: it does not\n", "", "no `broken:`"),
+            (red, "", either),
+            (red, "red: a::b\n", "a test is its package"),
+            (red, "red: p t a::b\nguard: E0451\n", either),
+            ("-two\n+2\n", "", "it changes nothing"),
+            ("-two\n", "two\n", "`two` is not a line of a breakage"),
+            ("file: f\n", "", "a line before any `file:`"),
+            (" one\n-two\n", "", "a change that is found by nothing"),
         ] {
             let parsed = Breakage::parse("n", &GOOD.replace(from, to));
-            assert!(parsed.is_err(), "{from:?} {to:?}");
+            let why = parsed.map(drop).unwrap_err().to_string();
+            assert!(why.contains(words), "{from:?} {to:?}: {why}");
         }
         let types = GOOD.replace("red: p t a::b\n", "guard: E0451\n");
         let guard = Breakage::parse("n", &types).unwrap().guard;

@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 /// Fewer, and this rule no longer finds them.
 const LEAST: usize = 300;
 
-/// One line for each link of a page below `docs/` or `tests/reports/`, or in the first folder, that leads nowhere.
-pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
-    let mut pages = BTreeMap::new();
+/// Pages by their paths.
+pub(super) type Pages = BTreeMap<PathBuf, String>;
+
+/// The pages below `docs/` and `tests/reports/`, and in the first folder.
+pub(super) fn pages(root: &Path) -> Result<Pages> {
+    let mut pages = Pages::new();
     let mut open = vec![
         root.to_path_buf(),
         root.join("docs"),
@@ -29,13 +32,18 @@ pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
             }
         }
     }
+    Ok(pages)
+}
+
+/// One line for each link that leads nowhere.
+pub(crate) fn breaches(root: &Path, pages: &Pages) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut seen = 0;
-    for (path, text) in &pages {
+    for (path, text) in pages {
         let shown = path.strip_prefix(root).unwrap_or(path).display();
         for link in links(text) {
             seen += 1;
-            if let Some(why) = leads_nowhere(&pages, path, link) {
+            if let Some(why) = leads_nowhere(pages, path, link) {
                 breaches.push(format!("{shown}: {link}: {why}"));
             }
         }
@@ -43,11 +51,11 @@ pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
     if seen < LEAST {
         breaches.push(format!("only {seen} links are found in the pages"));
     }
-    Ok(breaches)
+    breaches
 }
 
 /// The lines that are no code.
-fn prose(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut is_code = false;
     text.lines().filter(move |line| {
         let is_fence = line.trim_start().starts_with("```");
@@ -63,11 +71,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     all.filter(|link| !link.contains("://") && !link.starts_with("mailto:"))
 }
 
-fn leads_nowhere(
-    pages: &BTreeMap<PathBuf, String>,
-    from: &Path,
-    link: &str,
-) -> Option<&'static str> {
+fn leads_nowhere(pages: &Pages, from: &Path, link: &str) -> Option<&'static str> {
     let (page, section) = link.split_once('#').unwrap_or((link, ""));
     let folder = from.parent()?;
     let target = match page.is_empty() {
@@ -88,6 +92,14 @@ fn leads_nowhere(
     (!has).then_some("there is no such heading")
 }
 
+/// The anchor of a heading.
+pub(super) fn anchor(heading: &str) -> String {
+    let heading = heading.trim().to_lowercase();
+    let kept = heading.chars();
+    let kept = kept.filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().replace(' ', "-")
+}
+
 /// The anchors of a page's headings: the second of one name has a number.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut met: BTreeMap<String, usize> = BTreeMap::new();
@@ -96,10 +108,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
         (heading.len() < line.len() && heading.starts_with(' ')).then_some(heading)
     });
     let anchors = headings.map(|heading| {
-        let heading = heading.trim().to_lowercase();
-        let kept = heading.chars();
-        let kept = kept.filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-        let anchor = kept.collect::<String>().replace(' ', "-");
+        let anchor = anchor(heading);
         let nth = met.entry(anchor.clone()).or_default();
         *nth += 1;
         match *nth {
@@ -119,7 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let page = "# A page\n\n## Two words, `code`\n\n## Again\n\n## Again\n\n```\n# no heading\n[x](no-link.md)\n```\n";
-        let pages: BTreeMap<PathBuf, String> = [("a.md", page), ("b.md", "# B\n")]
+        let pages: Pages = [("a.md", page), ("b.md", "# B\n")]
             .map(|(name, text)| (path(name), text.to_owned()))
             .into();
         for (path, text) in &pages {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What begins a test.
-const TESTS: [&str; 2] = ["#[test]", "#[tokio::test"];
+pub(super) const TESTS: [&str; 2] = ["#[test]", "#[tokio::test"];
 
 /// One line for each test that no `cargo test` would run.
 pub(crate) fn breaches(metadata: &Value) -> Result<Vec<String>> {

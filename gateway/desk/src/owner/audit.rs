@@ -387,6 +387,10 @@ mod tests {
             assert_eq!(limit(list.limit), is, "{asked:?}");
         }
         assert_eq!(before("12").unwrap(), 12);
-        assert!(before("evt_x").is_err());
+        let refused = before("evt_x").unwrap_err();
+        assert_eq!(
+            refused.why(),
+            "`before` is an event id or a sequence number"
+        );
     }
 }

@@ -121,18 +121,25 @@ mod tests {
         assert_eq!(change(both, json!({"callsPerSecond": null})).unwrap(), both);
         let back = change(both, json!({"callsPerSecond": "default"})).unwrap();
         assert_eq!((back.calls_per_second, back.ledger()), (None, 1 << 20));
-        for bad in [
-            json!({"callsPerSecond": 0}),
-            json!({"callsPerSecond": -1}),
-            json!({"callsPerSecond": 1.5}),
-            json!({"callsPerSecond": "5"}),
-            json!({"callsPerSecond": 1_u64 << 32}),
-            json!({"callsPerSecond": true}),
-            json!({"ledgerBytesPerDay": 0}),
-            json!({"ledgerBytesPerDay": (1_u64 << 40) + 1}),
-            json!({"ledgerBytesPerDay": "usual"}),
+        let (calls, bytes) = ("callsPerSecond", "ledgerBytesPerDay");
+        let wanted = "a whole number or \"default\" is wanted";
+        for (field, bad, words) in [
+            (calls, json!(0), "calls a second are 1 to"),
+            (calls, json!(-1), wanted),
+            (calls, json!(1.5), wanted),
+            (calls, json!("5"), wanted),
+            (calls, json!(1_u64 << 32), "is a whole number"),
+            (calls, json!(true), wanted),
+            (bytes, json!(0), "bytes of the log a day are 1 to"),
+            (
+                bytes,
+                json!((1_u64 << 40) + 1),
+                "bytes of the log a day are",
+            ),
+            (bytes, json!("usual"), wanted),
         ] {
-            assert!(change(both, bad.clone()).is_err(), "{bad}");
+            let refused = change(both, json!({ field: bad })).unwrap_err();
+            assert!(refused.why().contains(words), "{}", refused.why());
         }
     }
 }

@@ -128,7 +128,10 @@ mod tests {
             json!({"0": "127.0.0.1"}),
             json!(7),
         ] {
-            assert!(read(json!({"bindAddresses": bad})).is_err(), "{bad}");
+            let why = read(json!({ "bindAddresses": bad }))
+                .unwrap_err()
+                .to_string();
+            assert!(why.starts_with("`bindAddresses"), "{why}");
         }
     }
 }

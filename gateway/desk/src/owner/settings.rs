@@ -235,15 +235,20 @@ mod tests {
 
     #[test]
     fn wrong_types_are_refused() {
-        for bad in [
-            json!({"tokenLifetimeMs": "60000"}),
-            json!({"allowUntilRevoked": 1}),
-            json!({"auditKeepEvents": "all"}),
-            json!({"defaultReach": "all"}),
-            json!({"defaultTrustWindows": ["1h"]}),
-            json!({"autoAllowReads": "yes"}),
+        for (field, bad) in [
+            ("tokenLifetimeMs", json!("60000")),
+            ("allowUntilRevoked", json!(1)),
+            ("auditKeepEvents", json!("all")),
+            ("defaultReach", json!("all")),
+            ("defaultTrustWindows", json!(["1h"])),
+            ("autoAllowReads", json!("yes")),
         ] {
-            assert!(change(bad.clone()).is_err(), "{bad}");
+            let refused = change(json!({ field: bad })).unwrap_err();
+            assert!(
+                refused.why().starts_with(&format!("`{field}`: ")),
+                "{}",
+                refused.why()
+            );
         }
     }
 

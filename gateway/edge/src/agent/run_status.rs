@@ -195,7 +195,8 @@ mod tests {
         let mut result = InvokeResponse::ok("notes.read", None);
         result.output = Some(RawValue::from_string(output.into()).expect("JSON"));
         // The control: what reads it on the way cannot.
-        assert!(serde_json::to_value(&result).is_err());
+        let why = serde_json::to_value(&result).unwrap_err().to_string();
+        assert!(why.contains("expected"), "{why}");
         let shown = RunStatusBody {
             handle: Run {
                 run_id: RunId::fresh(),

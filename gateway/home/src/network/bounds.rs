@@ -22,7 +22,9 @@ fn host_is_accepted_where_it_is_listened_on() {
     assert!(every.accepts("127.0.0.1") && !every.accepts("0.0.0.0"));
     assert!(!every.accepts("192.0.2.7"), "nobody's address here");
     // Loopback alone is no address that was chosen.
-    assert!(!Network::default().accepts("127.0.0.1"));
+    for loopback in ["127.0.0.1", "127.0.0.2", "0.0.0.0"] {
+        assert!(!Network::default().accepts(loopback));
+    }
 }
 
 #[test]
@@ -40,12 +42,23 @@ fn address_beyond_loopback_is_told_apart_and_tried() {
 #[test]
 fn owner_chooses_local_addresses_and_public_names() {
     let network = Network::default();
-    let wanted = |address: &str| network.wanted(&[address.to_owned()], None);
-    assert_eq!(wanted("127.0.0.2").unwrap(), on(&["127.0.0.2"]));
-    assert!(wanted("::").is_err() && wanted("192.0.2.7").is_err());
+    let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let wanted = |addresses: &[&str]| network.wanted(&owned(addresses), None);
+    for good in ["127.0.0.2", "0.0.0.0"] {
+        assert_eq!(wanted(&[good]), Ok(on(&[good])));
+    }
+    assert_eq!(wanted(&[]), Ok(network.clone()));
+    for bad in ["::", "192.0.2.7"] {
+        assert_eq!(wanted(&[bad]), Err(owned(&[bad])));
+    }
+    let beside = wanted(&["0.0.0.0", "127.0.0.1"]);
+    assert_eq!(beside, Err(owned(&["0.0.0.0"])));
     let is_first = |(name, ip): &(String, IpAddr)| name.starts_with("lo") && ip.is_loopback();
     assert!(local_addresses().iter().any(is_first));
-    let named = network.wanted(&[], Some(&["a.example".into()])).unwrap();
+    let odd = network.wanted(&[], Some(&["localhost".into()]));
+    assert_eq!(odd, Err(owned(&["localhost"])));
+    let named = network.wanted(&[], Some(&["A.Example".into()])).unwrap();
+    assert_eq!(named.public_hostnames, ["a.example"]);
     assert_eq!(named.wanted(&[], None).unwrap(), named, "names are kept");
     assert_eq!(named.wanted(&[], Some(&[])).unwrap(), network);
 }
@@ -59,7 +72,9 @@ fn public_name_is_a_dns_name_of_two_labels() {
     }
     assert_eq!(hostname(" A.B "), Some("a.b".to_owned()));
     let (long_label, long_name) = (format!("a{label}.b"), format!("{longest}a"));
-    for bad in ["", "a", "a.", "-a.b", "a-.b", "a_.b", "ä.b", "a.1"] {
+    for bad in [
+        "", "a", "a.", "-a.b", "a-.b", "a_.b", "ä.b", "a.1", "a..b", "a b.c",
+    ] {
         assert_eq!(hostname(bad), None, "{bad}");
     }
     assert_eq!((hostname(&long_label), hostname(&long_name)), (None, None));
@@ -76,10 +91,14 @@ fn file_that_cannot_be_read_is_no_default() {
     assert_eq!(Network::load(&dir, None).unwrap(), network);
     let public = Network::load(&dir, Some("B.example")).unwrap();
     assert_eq!(public.public_hostnames, ["b.example", "a.example"]);
-    assert!(Network::load(&dir, Some("b")).is_err());
+    let unread = |public, words: &str| {
+        let why = format!("{:#}", Network::load(&dir, public).unwrap_err());
+        assert!(why.contains(words), "{why}");
+    };
+    unread(Some("b"), "\"b\" is not a public host name");
     std::fs::write(dir.join(FILE), "{").unwrap();
-    assert!(Network::load(&dir, None).is_err());
+    unread(None, "fix it, or remove it for loopback only");
     std::fs::remove_file(dir.join(FILE)).unwrap();
     std::fs::create_dir(dir.join(FILE)).unwrap();
-    assert!(Network::load(&dir, None).is_err());
+    unread(None, "Is a directory");
 }

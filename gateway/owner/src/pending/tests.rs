@@ -185,17 +185,20 @@ fn unknown_members_stay_and_count() {
 
 #[test]
 fn card_of_no_kind_or_form_is_refused() {
-    for (place, value) in [
-        ("/kind", json!("other")),
-        ("/pendingId", json!("pend_1")),
-        ("/asks/0/plan", json!(7)),
-        ("/asks/0/plan/rating", json!("more")),
-        ("/choices/0/window", json!("forever")),
-        ("/capabilities", json!(null)),
+    for (place, value, words) in [
+        ("/kind", json!("other"), "unknown variant `other`"),
+        ("/pendingId", json!("pend_1"), "not a pending"),
+        ("/asks/0/plan", json!(7), "integer `7`"),
+        ("/asks/0/plan/rating", json!("more"), "`more`"),
+        ("/choices/0/window", json!("forever"), "forever"),
+        ("/capabilities", json!(null), "invalid type: null"),
     ] {
         let mut card = grant();
         *card.pointer_mut(place).unwrap() = value;
-        assert!(serde_json::from_value::<Item>(card).is_err(), "{place}");
+        let why = serde_json::from_value::<Item>(card)
+            .unwrap_err()
+            .to_string();
+        assert!(why.contains(words), "{place}: {why}");
     }
 }
 

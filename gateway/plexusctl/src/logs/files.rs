@@ -125,6 +125,7 @@ mod tests {
         fs::write(path("plexusd.log"), "5\n").unwrap();
         assert_eq!(look(&mut follower), "half\n4\n5\n");
         assert_eq!(look(&mut follower), "");
-        assert!(Follower::new(path("none")).begin(|_| {}).is_err());
+        let none = Follower::new(path("none")).begin(|_| {}).unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
     }
 }

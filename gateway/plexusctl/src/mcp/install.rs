@@ -480,7 +480,13 @@ mod tests {
         };
         let lock = locked(&json!({"install": [package(json!({"sha256": "ff"}))]}));
         assert_eq!(lock.unwrap(), "a==1 --hash=sha256:ff\n");
-        assert!(locked(&json!({"install": [package(json!({}))]})).is_err());
-        assert!(locked(&json!({"install": []})).is_err());
+        let why = |install: Value| locked(&json!({ "install": install })).unwrap_err().why;
+        let unhashed = why(json!([package(json!({}))]));
+        assert!(
+            unhashed.contains("pip names a package without a hash"),
+            "{unhashed}"
+        );
+        let none = why(json!([]));
+        assert!(none.contains("pip names no package"), "{none}");
     }
 }

@@ -65,7 +65,9 @@ fn nothing_in_a_path_is_replaced_or_taken_apart() {
         "{text}"
     );
     for bad in ["/a\nExecStart=/bin/sh", "relative"] {
-        assert!(Start::new(Job::Gateway, Path::new(bad), vec![], Path::new("/h")).is_err());
+        let start = Start::new(Job::Gateway, Path::new(bad), vec![], Path::new("/h"));
+        let why = start.unwrap_err().why;
+        assert!(why.ends_with("cannot stand in a service's file"), "{why}");
     }
 }
 

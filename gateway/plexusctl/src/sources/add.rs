@@ -633,7 +633,11 @@ mod tests {
         let id = |path: &str| id_of(Path::new(path)).map(|id| id.to_string());
         assert_eq!(id("/home/me/My Vault (2)"), Ok("my-vault-2".to_owned()));
         assert_eq!(id("/srv/notes"), Ok("notes".to_owned()));
-        assert!(id("/srv/2024").is_err() && id("/").is_err() && id("/srv/ノート").is_err());
+        for (path, name) in [("/srv/2024", "2024"), ("/", ""), ("/srv/ノート", "ノート")] {
+            let why = id(path).unwrap_err().why;
+            let expected = format!("{name:?} gives no source id: name one with --id");
+            assert_eq!(why, expected, "{path}");
+        }
     }
 
     #[test]
@@ -678,9 +682,10 @@ mod tests {
             json!({"id": "mail", "kind": "mail-imap", "label": "mail", "enabled": true,
                 "onlyNew": true, "route": {"host": "a=b", "spool": "/usr"}})
         );
-        assert!(add(Some("/usr"), &[]).body(&connector).is_err());
-        let secret = add(None, &["token=hunter2"]).body(&connector);
-        let said = secret.err().unwrap().to_string();
+        let why = |add: Add| add.body(&connector).err().unwrap().to_string();
+        let said = why(add(Some("/usr"), &[]));
+        assert!(said.contains("opens no folder"), "{said}");
+        let said = why(add(None, &["token=hunter2"]));
         assert!(
             said.contains("--secret token=FILE") && !said.contains("hunter2"),
             "{said}"

@@ -208,8 +208,10 @@ mod tests {
             .unwrap();
         assert_eq!(Value::Object(route), json!({"host": "b", "port": "1"}));
         assert_eq!(changes, ["host: a\\u{202e} -> b", "folder: in -> (empty)"]);
-        assert!(set(&["token=x"], &[]).route(&before, &form).is_err());
-        assert!(set(&["other=x"], &[]).route(&before, &form).is_err());
+        for (field, words) in [("token=x", "token is a secret"), ("other=x", "other")] {
+            let why = set(&[field], &[]).route(&before, &form).unwrap_err().why;
+            assert!(why.contains(words), "{why}");
+        }
 
         let lent: ConfiguredSource = serde_json::from_value(json!({
             "id": "mail", "kind": "mcp-mail", "label": "Mail", "enabled": true, "transport": "mcp",

@@ -103,9 +103,9 @@ impl<'de> IntoDeserializer<'de, Error> for Exact {
 #[cfg(test)]
 mod tests {
     use crate::{Constraint, TrustWindow, json::from_value};
-    use serde::{Deserialize, Serialize};
+    use serde::{Deserialize, Serialize, de::DeserializeOwned};
     use serde_json::{Value, json};
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, fmt::Debug};
 
     #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
     struct Word(String);
@@ -148,13 +148,17 @@ mod tests {
 
     #[test]
     fn an_array_is_no_object_at_any_depth() {
+        fn refused<T: DeserializeOwned + Debug>(array: &Value) {
+            let why = from_value::<T>(array.clone()).unwrap_err().to_string();
+            assert!(why.starts_with("invalid type: sequence"), "{array}: {why}");
+        }
         for array in [
             json!({"a": [{"New": [3, []]}]}),
             json!({"a": [{"Named": [{"one": 3}]}]}),
             json!({"a": [{"Named": {"pair": [3]}}]}),
             json!([]),
         ] {
-            assert!(from_value::<All>(array.clone()).is_err(), "{array}");
+            refused::<All>(&array);
         }
         for array in [
             json!([]),
@@ -163,13 +167,10 @@ mod tests {
             json!({"allow": ["list", ["Home"]]}),
             json!({"match": [["path", "eq", "a", null]]}),
         ] {
-            assert!(from_value::<Constraint>(array.clone()).is_err(), "{array}");
-            assert!(
-                from_value::<Option<Constraint>>(array.clone()).is_err(),
-                "{array}"
-            );
+            refused::<Constraint>(&array);
+            refused::<Option<Constraint>>(&array);
         }
-        assert!(from_value::<TrustWindow>(json!(["custom", 5])).is_err());
+        refused::<TrustWindow>(&json!(["custom", 5]));
         assert!(from_value::<TrustWindow>(json!({"kind": "custom", "ms": 5})).is_ok());
         assert!(
             from_value::<Option<Constraint>>(Value::Null)

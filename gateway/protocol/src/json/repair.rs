@@ -555,32 +555,33 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for bad in [
-            "",
-            "{",
-            "[1",
-            "[1 2]",
-            "{\"a\"}",
-            "{a:1}",
-            "1 2",
-            "01",
-            "-",
-            "1.",
-            ".5",
-            "1e",
-            "+1",
-            "nul",
-            "'a'",
-            "\"\\x\"",
-            "\"\\u12g4\"",
-            "\"",
-            "[1,]",
-            "{\"a\":1,}",
-            "-NaN",
-            "[[[[",
-            "{\"a\":[[[[",
+        for (bad, why) in [
+            ("", "no value at byte 0"),
+            ("{", "no text at byte 1"),
+            ("[1", "no comma between two elements at byte 2"),
+            ("[1 2]", "no comma between two elements at byte 3"),
+            ("{\"a\"}", "no colon after a key at byte 4"),
+            ("{a:1}", "no text at byte 1"),
+            ("1 2", "more than one value at byte 2"),
+            ("01", "more than one value at byte 1"),
+            ("-", "no number at byte 1"),
+            ("1.", "no number at byte 2"),
+            (".5", "no value at byte 0"),
+            ("1e", "no number at byte 2"),
+            ("+1", "no value at byte 0"),
+            ("nul", "no value at byte 0"),
+            ("'a'", "no value at byte 0"),
+            ("\"\\x\"", "no escape at byte 1"),
+            ("\"\\u12g4\"", "no escape at byte 1"),
+            ("\"", "a text without its end at byte 1"),
+            ("[1,]", "no value at byte 3"),
+            ("{\"a\":1,}", "no text at byte 7"),
+            ("-NaN", "no number at byte 1"),
+            ("[[[[", "a value without its end at byte 4"),
+            ("{\"a\":[[[[", "a value without its end at byte 9"),
         ] {
-            assert!(repaired(bad.as_bytes(), 3).is_err(), "{bad}");
+            let refused = repaired(bad.as_bytes(), 3).map(drop).unwrap_err();
+            assert_eq!(refused.to_string(), why, "{bad}");
         }
     }
 

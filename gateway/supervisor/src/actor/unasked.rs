@@ -256,7 +256,11 @@ mod tests {
             worker.event(event("rang", MAX_EVENT - 2)),
             Ok(Some(_))
         ));
-        assert!(worker.event(event("rang", MAX_EVENT - 1)).is_err());
-        assert!(worker.event(event("sang", 1)).is_err());
+        for (topic, text, why) in [
+            ("rang", MAX_EVENT - 1, "an event beyond its size"),
+            ("sang", 1, "an event of no topic"),
+        ] {
+            assert_eq!(worker.event(event(topic, text)).err(), Some(why));
+        }
     }
 }

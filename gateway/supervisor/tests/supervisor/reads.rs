@@ -278,13 +278,14 @@ async fn replacing_leaves_a_source_that_is_not_in_place() {
         stage.supervisor.read(&code.await?, request).await
     };
     stage.supervisor.replace(stage.spec("tame", json!({}), 1));
-    assert!(read(1).await.is_err(), "it is not put in place");
+    let none = Some(DispatchError::NoSource);
+    assert_eq!(read(1).await.err(), none, "it is not put in place");
     stage.supervisor.put(stage.spec("tame", json!({}), 1));
     stage.supervisor.replace(stage.spec("tame", json!({}), 2));
     assert_eq!(output(read(2).await), json!({}));
     stage.supervisor.remove(&stage.source).await;
     stage.supervisor.replace(stage.spec("tame", json!({}), 3));
-    assert!(read(3).await.is_err(), "it stays removed");
+    assert_eq!(read(3).await.err(), none, "it stays removed");
     stage.supervisor.shutdown().await;
 }
 

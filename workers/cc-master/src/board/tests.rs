@@ -314,7 +314,9 @@ fn runs_share_a_budget_and_count_in_full_where_they_say_nothing() {
 fn run_begins_with_change_sets_of_its_own_source_alone() {
     let mut board = diamond();
     board.tasks[3].draft.agent = "claudecode.run".parse().unwrap();
-    board.begin(orchestration(None)).unwrap_err();
+    let refused = board.begin(orchestration(None)).unwrap_err();
+    let why = "is for claudecode.run, which `agents` does not name";
+    assert!(refused.to_string().contains(why), "{refused}");
     let both = Orchestration {
         agents: vec![agent(), "claudecode.run".parse().unwrap()],
         ..orchestration(None)

@@ -28,8 +28,7 @@ impl Worker {
     pub async fn refused(&mut self, capability: &str, input: Value) -> Value {
         let asked = format!("{capability} {input}");
         let (result, _) = self.read(capability, input).await;
-        assert!(result.is_err(), "{asked}: {result:?}");
-        refusal(&result)
+        code(&result.expect_err(&asked))
     }
 
     /// The code of a plan that must fail.
@@ -39,8 +38,7 @@ impl Worker {
     pub async fn unplanned(&mut self, capability: &str, input: Value) -> Value {
         let asked = format!("{capability} {input}");
         let result = self.plan(capability, input).await;
-        assert!(result.is_err(), "{asked}: {result:?}");
-        refusal(&result)
+        code(&result.expect_err(&asked))
     }
 
     /// Holds plans to the order of their checks: an input with one of the `wrong` values, each with its field, is refused as

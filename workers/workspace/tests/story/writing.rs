@@ -73,7 +73,9 @@ fn if_digest_guards_what_is_there() {
     }
     for bad in ["", "Absent", &here.to_uppercase(), &here[1..]] {
         let parsed = serde_json::from_value::<WriteInput>(guarded("a", bad));
-        assert!(parsed.is_err(), "{bad:?}");
+        let why = parsed.map(drop).unwrap_err().to_string();
+        let form = "ifDigest is 64 lower-case hex digits, or \"absent\"";
+        assert_eq!(why, form, "{bad:?}");
     }
 }
 
@@ -90,12 +92,20 @@ fn inputs_that_make_no_sense() {
     }
     let edit = json!({"path": "b.md", "edits": [{"find": "t", "replace": ""}]});
     assert_eq!(reason(plan(&workspace, edit)), "not_found");
-    for bad in [
-        json!({"content": "x"}),
-        json!({"path": "a", "content": "x", "mode": 7}),
-        json!({"path": "a", "content": null, "edits": 1}),
+    for (bad, words) in [
+        (json!({"content": "x"}), "missing field `path`"),
+        (
+            json!({"path": "a", "content": "x", "mode": 7}),
+            "unknown field `mode`",
+        ),
+        (
+            json!({"path": "a", "content": null, "edits": 1}),
+            "integer `1`",
+        ),
     ] {
-        assert!(serde_json::from_value::<WriteInput>(bad).is_err());
+        let why = serde_json::from_value::<WriteInput>(bad).map(drop);
+        let why = why.unwrap_err().to_string();
+        assert!(why.contains(words), "{why}");
     }
     let all = json!({"path": "a.md", "edits": [{"find": "t", "replace": "", "all": true}]});
     plan(&workspace, all).unwrap();

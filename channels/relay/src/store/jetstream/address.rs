@@ -147,15 +147,19 @@ mod tests {
             let servers = Address::parse(good).expect(good).servers;
             assert_eq!(servers.len(), good.split(',').count());
         }
-        for bad in [
-            "nats://nats.example:4222",
-            "nats://127.0.0.1:4222,10.0.0.1:4222",
-            "nats://ann:secret@127.0.0.1:4222",
-            "nats://",
-            "http://127.0.0.1",
-            "127.0.0.1:4222",
+        for (bad, words) in [
+            (
+                "nats://nats.example:4222",
+                "nats.example is another machine",
+            ),
+            ("nats://127.0.0.1:4222,10.0.0.1:4222", "10.0.0.1 is another"),
+            ("nats://ann:secret@127.0.0.1:4222", "a server is HOST:PORT"),
+            ("nats://", "a server is HOST:PORT"),
+            ("http://127.0.0.1", "begins with nats:// or tls://"),
+            ("127.0.0.1:4222", "is a URL"),
         ] {
-            assert!(Address::parse(bad).is_err(), "{bad}");
+            let why = Address::parse(bad).expect_err(bad);
+            assert!(why.contains(words), "{bad}: {why}");
         }
     }
 

@@ -290,13 +290,18 @@ pub(super) mod tests {
     #[test]
     fn what_cannot_be_read_approves_nothing() {
         let mut form = Form::of(&item().card).unwrap();
-        for most in ["x", "-1", "0"] {
+        let number = "at most how many calls is a whole number";
+        for (most, under, words) in [
+            ("x", "", number),
+            ("-1", "", number),
+            ("0", "", "maxCalls is 0"),
+            ("", "../up", "is not a relative path inside the root"),
+        ] {
             form.most.text = most.into();
-            assert!(form.verdict().is_err(), "{most}");
+            form.under.text = under.into();
+            let why = form.verdict().unwrap_err();
+            assert!(why.contains(words), "{most} {under}: {why}");
         }
-        form.most.text.clear();
-        form.under.text = "../up".into();
-        assert!(form.verdict().is_err());
         let mut refused = item();
         let Card::Grant(card) = &mut refused.card else {
             unreachable!()
