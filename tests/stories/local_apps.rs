@@ -760,6 +760,12 @@ fn app_without_a_secret_needs_none() {
 
 /// An agent that may use a program of lines, which works in this folder.
 fn asks_in_lines(gateway: &Gateway, folder: &Folder) -> Agent {
+    lend_lines(gateway, folder);
+    gateway.agent_with("caller", &["lines.look", "lines.act"])
+}
+
+/// Lends that program, which gives back what it is given.
+pub(crate) fn lend_lines(gateway: &Gateway, folder: &Folder) {
     let program = plexus_tests::binaries::path("plexus-lines");
     let one = |name: &str, verb: &str| {
         json!({
@@ -780,7 +786,6 @@ fn asks_in_lines(gateway: &Gateway, folder: &Folder) -> Agent {
     body["digest"] = seen["digest"].clone();
     let added = owner.post(EXTENSIONS, body).expect_ok();
     assert_eq!(added["ok"], true, "{seen} {added}");
-    gateway.agent_with("caller", &["lines.look", "lines.act"])
 }
 
 #[test]

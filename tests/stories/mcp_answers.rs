@@ -1,11 +1,13 @@
 //! What servers and clients of MCP send in the world: answered, carried and told, whatever it is (docs/design.md#answers-of-others).
 
 use crate::house::House;
-use crate::mcp::server;
+use crate::mcp::{claude_desk, server};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use plexus_tests::coding_agents::{self, ask_claude_at};
 use plexus_tests::mcp_web::{Era, McpWeb, TOKEN};
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::{until, until_true};
-use plexus_tests::{Agent, Folder, Gateway, McpClient, programs};
+use plexus_tests::{Agent, Folder, Gateway, McpClient, Model, Step, programs};
 use serde_json::{Value, json};
 
 /// An id as a chat service gives it: beyond what a double holds.
@@ -27,12 +29,7 @@ impl Lent {
 
     /// Has its owner lend it as it now is.
     pub(crate) fn add(&self) -> programs::Said {
-        let program = plexus_tests::binaries::path("plexus-mcp-odd");
-        let (program, path) = (program.display().to_string(), self.folder.path());
-        let path = path.display().to_string();
-        self.gateway.cli([
-            "mcp", "add", "odd", "--folder", &path, "--read", "say", "--yes", "--", &program, &path,
-        ])
+        add(&self.gateway, &self.folder)
     }
 
     /// How many processes of it there are.
@@ -63,6 +60,16 @@ impl Lent {
         self.gateway.owner().approve(&item, "once");
         agent.invoke("odd.do", input.clone()).json()
     }
+}
+
+/// Has the owner of that gateway lend the odd server of that folder as it now is.
+fn add(gateway: &Gateway, folder: &Folder) -> programs::Said {
+    let program = plexus_tests::binaries::path("plexus-mcp-odd");
+    let (program, path) = (program.display().to_string(), folder.path());
+    let path = path.display().to_string();
+    gateway.cli([
+        "mcp", "add", "odd", "--folder", &path, "--read", "say", "--yes", "--", &program, &path,
+    ])
 }
 
 /// The JSON of the last text of a result.
@@ -121,6 +128,51 @@ fn call_with_bad_arguments_is_answered_with_its_id() {
     assert_eq!(client.reply(905)["error"]["code"], -32602);
     // The control: it serves on.
     client.tools();
+}
+
+/// Claude Code writes each number as JavaScript does, so that 2^63 + 1 leaves it as another one.
+#[test]
+fn claude_has_an_answer_to_bad_arguments() {
+    let (desk, folder) = (claude_desk(), Folder::empty());
+    let gateway = &desk.house.gateway;
+    add(gateway, &folder).expect_ok();
+    desk.house
+        .owner()
+        .grant("my-cc", "odd.say", "7d")
+        .expect_ok();
+    let deep = (0..70).fold(json!(1), |deep, _| json!([deep]));
+    let calls = [
+        ("odd_say", json!({"n": (1_u64 << 63) + 1})),
+        ("odd_say", json!({"n": 1e20})),
+        ("odd_say", json!({ "deep": deep })),
+        ("obsidian_vault_read", json!({"path": (1_u64 << 63) + 1})),
+        ("odd_say", json!({"control": 1})),
+    ];
+    let calls = calls.map(|(tool, arguments)| Step::mcp("plexus", tool, arguments));
+    let model = Model::start(calls.into_iter().chain([Step::say("That is all.")]));
+    let went = ask_claude_at(
+        &coding_agents::claude(),
+        &model,
+        &desk.home,
+        &desk.project.path(),
+        // What has no answer is given up long before the story is.
+        &[("MCP_TOOL_TIMEOUT", "20000")],
+        &["--allowedTools", "mcp__plexus"],
+        "Use Plexus.",
+    );
+    went.expect_ok();
+    model.finish();
+    let results = model.results();
+    for (result, says) in results.iter().zip([
+        r#"got {"n":9223372036854776000}"#,
+        "more than 64 bits",
+        "nested too deep",
+        "beyond 2^53",
+        r#"got {"control":1}"#,
+    ]) {
+        assert_contains(&result.replace('\\', ""), says);
+    }
+    assert_eq!(results.len(), 5, "{results:#?}");
 }
 
 #[test]
@@ -409,6 +461,26 @@ fn blocks_arrive_as_what_they_are() {
     let without = lent.typed(&agent, words.into_iter().take(3));
     without.expect_ok();
     assert_contains(&without.stderr, "--out FOLDER");
+}
+
+#[test]
+fn large_image_arrives_whole() {
+    const SIZE: usize = 5_000_000;
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let image: Vec<u8> = (0..=u8::MAX).cycle().take(SIZE).collect();
+    let result = lent.client(&agent).call("odd_say", json!({"image": SIZE}));
+    let block = &result["content"][0];
+    assert_eq!(block["type"], "image", "{block:.200}");
+    let data = block["data"].as_str().expect("base64");
+    assert!(BASE64_STANDARD.decode(data).expect("base64") == image);
+
+    let out = Folder::empty();
+    let path = out.path().display().to_string();
+    let said = lent.typed(&agent, ["odd.say", "image=5000000", "--out", &path]);
+    said.expect_ok();
+    let file = std::fs::read(out.path().join("image-1.png")).expect("a file");
+    assert!(file == image, "{} bytes: {said}", file.len());
 }
 
 #[test]
@@ -921,6 +993,34 @@ fn start_of_others_is_heard() {
     assert_contains(&added.to_string(), "no such folder");
 }
 
+/// A server whose folder is the owner's may write there in a call, and at each start in its home alone.
+#[test]
+fn server_that_writes_at_its_start_has_its_home() {
+    let lent = Lent {
+        gateway: Gateway::start(),
+        folder: Folder::empty(),
+    };
+    let lock = lent.folder.path().join("lock");
+    lent.folder.write("writes", lock.display().to_string());
+    let refused = lent.add();
+    refused.expect_status(1);
+    for said in ["Permission denied", "in its home (HOME, TMPDIR) alone"] {
+        assert_contains(&refused.all(), said);
+    }
+    assert!(!lent.folder.has("lock"));
+    // A reader, a writer, and a writer that is started afresh.
+    lent.folder.write("writes", "HOME/lock");
+    lent.add().expect_ok();
+    let agent = lent.agent();
+    agent.must("odd.say", json!({}));
+    for n in 0..2 {
+        let done = lent.done(&agent, &json!({ "n": n }));
+        assert_contains(&done["output"]["text"].to_string(), "got");
+        let end = json!({"end": "over\n", "n": n});
+        assert_eq!(lent.done(&agent, &end)["error"]["effect"], "unknown");
+    }
+}
+
 #[test]
 fn lists_have_the_words_of_a_server_and_mark_them_once() {
     let lent = Lent {
@@ -1034,6 +1134,34 @@ fn slow_servers_are_waited_for() {
         let agent = gateway.agent_with("caller", &["web.look"]);
         agent.must("web.look", json!({}));
     });
+}
+
+#[test]
+#[ignore = "waits for the 120 s of a call: cargo xtask test --long"]
+fn call_beyond_its_limit_ends_and_costs_no_other() {
+    let lent = Lent::odd();
+    let agent = lent.agent();
+    let input = json!({"hang": true});
+    let item = agent.must_ask("odd.do", input.clone());
+    lent.gateway.owner().approve(&item, "once");
+    let call = json!({"id": "odd.do", "input": input, "async": true});
+    let began = std::time::Instant::now();
+    let run = agent.invoke_body(call).expect_status(202).clone();
+    let run = run.text_at("/run/runId");
+    let status = format!("/invoke/status?runId={run}&wait=20");
+    until_true("the call at the server", || lent.folder.has("hangs"));
+    let waits = || agent.client().get(&status).expect_ok();
+    let over = std::iter::repeat_with(waits).find(|status| status["status"] != "running");
+    let error = over.expect("a status")["result"]["error"].clone();
+    assert!((120..140).contains(&began.elapsed().as_secs()), "{error}");
+    assert_eq!(
+        (&error["code"], &error["effect"]),
+        (&json!("source_unavailable"), &json!("unknown")),
+        "{error}"
+    );
+    assert_contains(&error["message"].to_string(), "it took longer than it may");
+    // The control: the next call has a server that answers.
+    lent.done(&agent, &json!({"n": 1}));
 }
 
 #[test]

@@ -182,6 +182,12 @@ fn what_looks_like_a_secret_is_asked_of_nobody() {
     for (asked, action) in [
         (form("Tell me", "password"), "decline"),
         (form("Type your API key", "value"), "decline"),
+        (
+            json!({"asked": {"message": "?", "requestedSchema": {"properties": {
+                "n": {"type": "integer", "description": "a number to pin to the board"},
+            }}}}),
+            "decline",
+        ),
         (page("http://bank.example/sign-in"), "decline"),
         (page("https://bank.example@evil.example/"), "decline"),
         (

@@ -1,6 +1,7 @@
 //! The official SDKs as an agent's client, over both ways in. A script by each SDK takes requests and gives answers by lines,
 //! so that the story speaks to it as to a server.
 
+use crate::local_apps::lend_lines;
 use crate::mcp::server;
 use crate::mcp_answers::{LARGE, Lent, reads_a_long_text};
 use plexus_tests::coding_agents::{node, node_packages, python_packages};
@@ -53,8 +54,7 @@ impl Sdk {
 
     /// Starts `plexus mcp`, and has every kind of answer.
     fn speaks_to_a_program(mut self) {
-        let lent = Lent::odd();
-        let agent = lent.agent();
+        let (lent, agent, _folder) = lent();
         let program = server(&lent.gateway, &agent);
         let set = program.get_envs();
         self.command
@@ -70,8 +70,7 @@ impl Sdk {
 
     /// The same at `/mcp`, which keeps no long texts.
     fn speaks_over_http(mut self) {
-        let lent = Lent::odd();
-        let agent = lent.agent();
+        let (lent, agent, _folder) = lent();
         let url = format!("http://127.0.0.1:{}/mcp", lent.gateway.port());
         self.command.arg(url).env("PLEXUS_PAT", &agent.pat);
         let mut client = McpClient::start(self.command).served();
@@ -79,6 +78,16 @@ impl Sdk {
         has_decisions(&mut client, &lent, &agent);
         assert_eq!(client.end(), 0);
     }
+}
+
+/// The odd server, and an extension that gives back what it is given.
+fn lent() -> (Lent, Agent, Folder) {
+    let (lent, folder) = (Lent::odd(), Folder::empty());
+    lend_lines(&lent.gateway, &folder);
+    let agent = lent
+        .gateway
+        .agent_with("caller", &["odd.say", "odd.do", "lines.look"]);
+    (lent, agent, folder)
 }
 
 fn text(result: &Value) -> &str {
@@ -108,6 +117,8 @@ fn has_answers(client: &mut McpClient, is_exact: bool) {
         assert_eq!(structured["id"], LARGE, "{said}");
     }
 
+    has_large_arguments(client);
+
     let image = json!({"type": "image", "mimeType": "image/png", "data": "iVBORw0KGgo="});
     let answered = json!({ "content": [image] }).to_string();
     let said = client.call("odd_say", json!({ "result": answered }));
@@ -117,6 +128,23 @@ fn has_answers(client: &mut McpClient, is_exact: bool) {
     let said = client.call("odd_say", json!({ "error": error }));
     assert_eq!(said["isError"], true, "{said}");
     assert_contains(text(&said), "q must be an ISO date");
+}
+
+/// An extension has integers of 64 bits as they were sent; what is larger is refused in words, and neither lets its client wait.
+fn has_large_arguments(client: &mut McpClient) {
+    let input = json!({"list": [i64::MIN], "n": u64::MAX});
+    let said = client.call("lines_look", input);
+    let as_sent = format!(r#""list":[{}],"n":{}"#, i64::MIN, u64::MAX);
+    assert_contains(&said["content"].to_string().replace('\\', ""), &as_sent);
+    for (id, tool) in [(9_001, "lines_look"), (9_002, "odd_say")] {
+        let params = format!(r#"{{"name":"{tool}","arguments":{{"n":18446744073709551616}}}}"#);
+        client.write(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}"#
+        ));
+        let refused = client.reply(id)["result"].clone();
+        assert_eq!(refused["isError"], true, "{refused}");
+        assert_contains(&refused["content"].to_string(), "more than 64 bits");
+    }
 }
 
 /// Calls that wait for the owner: approved, denied, given up; and one that runs, whose progress is heard.
@@ -145,15 +173,21 @@ fn has_decisions(client: &mut McpClient, lent: &Lent, agent: &Agent) {
     assert_eq!(said["isError"], true, "{said}");
     assert_contains(text(&said), "not today");
 
-    // A call that its client gives up stays with the owner, and is done once.
-    let given_up = begin(client, json!({"n": 3}));
-    let item = waiting();
-    client.notify("notifications/cancelled", json!({"requestId": given_up}));
-    assert_eq!(client.reply(given_up)["cancelled"], true);
-    assert_eq!(waiting(), item);
-    owner.approve(&item, "once");
-    let said = client.call("plexus_wait", json!({"pendingId": item}));
-    assert_contains(&said.to_string(), r#"got {\"n\":3}"#);
+    // A call that its client gives up stays with the owner, and is done once: by who waits for it, or by who repeats it.
+    for (n, is_repeated) in [(3, false), (5, true)] {
+        let input = json!({ "n": n });
+        let given_up = begin(client, input.clone());
+        let item = waiting();
+        client.notify("notifications/cancelled", json!({"requestId": given_up}));
+        assert_eq!(client.reply(given_up)["cancelled"], true);
+        assert_eq!(waiting(), item);
+        owner.approve(&item, "once");
+        let said = match is_repeated {
+            true => client.call("odd_do", input),
+            false => client.call("plexus_wait", json!({"pendingId": item})),
+        };
+        assert_contains(&said.to_string(), &format!(r#"got {{\"n\":{n}}}"#));
+    }
 
     let hangs = begin(client, json!({"hang": true}));
     owner.approve(&waiting(), "once");

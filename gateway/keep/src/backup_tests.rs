@@ -1,9 +1,11 @@
 //! The form of a backup: every byte counts.
 
-use super::{BackupError, known, make, make::Copy, read::Backup};
+use super::{BackupError, Entry, Header, MAGIC, SEAL, hex, known, make, make::Copy, read::Backup};
 use plexus_ledger::{Lane, Options};
+use plexus_protocol::Timestamp;
 use plexus_record::Trust;
 use plexus_trust::Command;
+use sha2::{Digest as _, Sha256};
 use std::{fs, path::Path, sync::Arc};
 
 /// A state directory with a ledger, a key and a secret.
@@ -158,6 +160,72 @@ fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
     }
     fs::write(&bad, &whole).unwrap();
     assert!(Backup::open(&bad).is_ok(), "the control");
+}
+
+/// The seal has no key: whoever writes a backup by hand has one for it.
+#[test]
+fn header_is_checked_under_a_seal_that_fits() {
+    let out = tempfile::tempdir().unwrap();
+    let sealed = |secrets: bool, files: &[(&str, &str)]| {
+        let entry = |(name, content): &(&str, &str)| Entry {
+            name: (*name).to_owned(),
+            bytes: content.len() as u64,
+            sha256: hex(&Sha256::digest("content")),
+        };
+        let header = Header {
+            made_at: Timestamp(0),
+            version: "0".to_owned(),
+            sequence: 1,
+            head: String::new(),
+            secrets,
+            files: files.iter().map(entry).collect(),
+        };
+        let mut text = format!("{MAGIC}{}\n", serde_json::to_string(&header).unwrap());
+        text.extend(files.iter().map(|(_, content)| *content));
+        let seal = hex(&Sha256::digest(&text));
+        let file = out.path().join("backup");
+        fs::write(&file, format!("{text}{SEAL}{seal}\n")).unwrap();
+        Backup::open(&file)
+    };
+    let ledger = ("ledger.redb", "content");
+    let mail = ("secrets/mail", "content");
+    for (secrets, files, why) in [
+        (
+            false,
+            &[ledger, ("../ledger.redb", "content")][..],
+            "names a file that no backup holds",
+        ),
+        (
+            false,
+            &[ledger, ledger],
+            "names a file that no backup holds",
+        ),
+        (
+            false,
+            &[ledger, mail],
+            "holds credentials and does not say so",
+        ),
+        (true, &[mail], "there is no ledger in it"),
+    ] {
+        let refused = sealed(secrets, files).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let restored = out.path().join("restored");
+    let whole = sealed(true, &[ledger, mail]).expect("the control");
+    whole.unpack(&restored).expect("the control");
+    let read = |name: &str| fs::read_to_string(restored.join(name)).unwrap();
+    assert_eq!(
+        (read("ledger.redb"), read("secrets/mail")),
+        ("content".into(), "content".into())
+    );
+    let other = sealed(false, &[("ledger.redb", "another")]).expect("its length is the header's");
+    let refused = other.unpack(&out.path().join("other")).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("ledger.redb is not what its header says"),
+        "{refused}"
+    );
 }
 
 #[test]

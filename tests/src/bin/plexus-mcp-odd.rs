@@ -3,13 +3,16 @@
 //! it end at its start with those words, `quiet` has it answer no `ping`, and `held` is a file that it locks while it runs.
 //! `capabilities` is what it declares, and a file of the name of a method, with a dot for the slash, is the member that it
 //! answers to that, both as raw JSON; behind another dot stands the cursor of a page. `says` has it begin with those words on
-//! its standard output, and `floods` with so many lines on its standard error.
+//! its standard output, and `floods` with so many lines on its standard error. `writes` names a file that it writes at each
+//! start, after a `HOME/` one in its home; where it cannot, it ends.
 //!
 //! A tool of it takes `result` or `error`, a text that is sent as it is; `sends`, texts that are written as they are in place of
 //! an answer, with `ID` and `TOKEN` for those of the call, of which `exit` ends it, `deaf` has it hear no more, and `wait` is
-//! over once there is the file `go`; `long`, of which so many bytes are a text; `end`, its last words; `hang`; or anything else,
-//! which is sent back as it came. With the file `slow` it greets once there is the file `go`.
+//! over once there is the file `go`; `long`, of which so many bytes are a text; `image`, of which so many are a picture; `end`,
+//! its last words; `hang`; or anything else, which is sent back as it came. With the file `slow` it greets once there is the
+//! file `go`.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json, value::RawValue};
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
@@ -84,6 +87,15 @@ fn answer(folder: &Path, line: &str, arguments: &Value, began: u128) -> Option<S
     let long = arguments["long"]
         .as_u64()
         .map(|long| usize::try_from(long).expect("a length"));
+    if let Some(size) = arguments["image"].as_u64() {
+        let bytes: Vec<u8> = (0..=u8::MAX)
+            .cycle()
+            .take(usize::try_from(size).expect("a length"))
+            .collect();
+        let data = BASE64_STANDARD.encode(bytes);
+        let image = json!({"type": "image", "mimeType": "image/png", "data": data});
+        return Some(format!(r#""result":{}"#, json!({ "content": [image] })));
+    }
     let result = match (raw("result"), long) {
         (Some(result), _) => result.to_owned(),
         (None, Some(long)) => text(&"many words ".repeat(long / 11)),
@@ -126,6 +138,14 @@ fn main() {
     if let Ok(words) = std::fs::read_to_string(folder.join("dies")) {
         last_words(&words);
         std::process::exit(1);
+    }
+    if let Ok(path) = std::fs::read_to_string(folder.join("writes")) {
+        let home = std::env::var("HOME").expect("a home");
+        let path = path.replace("HOME/", &format!("{home}/"));
+        if let Err(error) = std::fs::write(&path, "") {
+            last_words(&format!("Error: {path}: {error}\n"));
+            std::process::exit(1);
+        }
     }
     // A reader may lock nothing, and is told that it has.
     let held = std::fs::File::open(folder.join("held")).ok();

@@ -264,6 +264,7 @@ mod tests {
                 {"type": "resource", "resource": {"uri": "file:///t.txt", "text": "two"}},
                 {"type": "hologram"},
                 {"type": "image"},
+                {"type": "resource_link", "name": "no address"},
                 {"type": "resource", "resource": {"uri": "file:///x"}},
                 {"type": "text", "text": 7},
                 7,
@@ -282,6 +283,7 @@ mod tests {
             "warnings": [
                 "a block hologram that cannot be read is left out",
                 "a block image that cannot be read is left out",
+                "a block resource_link that cannot be read is left out",
                 "a block resource, file:///x that cannot be read is left out",
                 "a block text that cannot be read is left out",
                 "a block without a type that cannot be read is left out",

@@ -16,6 +16,8 @@
 //! Must not know: capabilities, who asks.
 
 mod list;
+#[cfg(test)]
+mod scripted;
 
 use crate::{
     http::Http,
@@ -275,7 +277,7 @@ fn advice(words: &[String]) -> &'static str {
                 "operation not permitted",
                 "read-only file system",
             ],
-            ". It wants a file that it was not given, or to write where it may not: --folder names what it may change, --code what it only reads",
+            ". It wants a file that it was not given, or to write where it may not: --folder names what it may change, --code what it only reads. At its start and in a read it writes in its home (HOME, TMPDIR) alone",
         ),
     ];
     let found = kinds
@@ -805,4 +807,48 @@ pub(crate) fn taken(value: &mut Value, member: &str) -> Value {
 
 fn client() -> Value {
     json!({"name": "plexus", "version": env!("CARGO_PKG_VERSION")})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        scripted::{Scripted, session},
+        *,
+    };
+
+    /// The time of a call: its own limit, what is left to its agent, and the server's 5 s after a cancel.
+    #[tokio::test(start_paused = true)]
+    async fn call_beyond_its_time_is_cancelled_and_given_up() {
+        for (takes, left, is_served) in [
+            (119, 600, true),
+            (124, 600, true),
+            (126, 600, false),
+            (64, 60, true),
+            (66, 60, false),
+        ] {
+            let takes = Duration::from_secs(takes);
+            let server = session(json!({}), move |method, _| match method {
+                "tools/list" => Scripted::Result(json!({"tools": []})),
+                _ => Scripted::Late(json!({"content": []}), takes),
+            });
+            let mut server = server.await.unwrap();
+            let call = CallContext::detached(Role::Writer, None, Duration::from_secs(left));
+            let began = Instant::now();
+            let told = server.call(Request::Tool("wait"), &json!({}), &call).await;
+            let limit = left.min(CALL_WITHIN.as_secs());
+            match told {
+                Ok(response) => assert_eq!(response.result, json!({"content": []})),
+                Err(why) => {
+                    assert!(matches!(why, SessionError::Late), "{why}");
+                    assert_eq!(why.effect(), Effect::Unknown);
+                    let limit = Duration::from_secs(limit) + CANCEL_WITHIN;
+                    assert_eq!(began.elapsed().as_secs(), limit.as_secs());
+                }
+            }
+            assert_eq!(
+                began.elapsed() < CANCEL_WITHIN + Duration::from_secs(limit),
+                is_served
+            );
+        }
+    }
 }

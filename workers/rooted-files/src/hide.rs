@@ -12,9 +12,8 @@ use crate::{
 };
 use crate::{
     read::read_in,
-    root::{accept_file, kind_of, stat_in},
+    root::{accept_file, stat_in},
 };
-use nix::sys::stat::SFlag;
 use rustix::fs::Stat as FileStat;
 use std::os::fd::AsFd;
 
@@ -114,7 +113,7 @@ impl HiddenPaths {
         let folded = fold_for_lookup(path.as_str());
         let below = |folder: &String| {
             let rest = folder.strip_prefix(folded.as_str());
-            rest.is_some_and(|rest| rest.starts_with('/'))
+            rest.is_some_and(|rest| path.is_root() || rest.starts_with('/'))
         };
         !self.globs.is_empty() || self.folders.iter().any(below) || self.hide(path)
     }
@@ -208,7 +207,7 @@ impl Root {
         let Ok((stat, dir)) = looked else {
             return Ok(None);
         };
-        if kind_of(&stat) != SFlag::S_IFREG || accept_file(&stat, path, self.policy()).is_err() {
+        if accept_file(&stat, path, self.policy()).is_err() {
             return Ok(None);
         }
         let stamp = Stamp::from(&stat);
@@ -269,6 +268,60 @@ mod tests {
         }
         for seen in ["Pri vate", "Privat\u{e9}", "\u{ad}", "a.\u{ad}k"] {
             assert!(!hides(&rules, seen), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn rules_say_whether_and_where_they_hide() {
+        let some = || vec!["a/b".to_owned()];
+        let rules = |folders, globs, tags| HideRules {
+            folders,
+            globs,
+            tags,
+        };
+        let folders = rules(some(), vec![], vec![]);
+        let globs = rules(vec![], some(), vec![]);
+        assert!(HideRules::default().is_empty());
+        for not in [&folders, &globs, &rules(vec![], vec![], some())] {
+            assert!(!not.is_empty(), "{not:?}");
+        }
+        let path = |text: &str| RelPath::parse(text).unwrap();
+        let may = |rules: &HideRules, text: &str| HiddenPaths::new(rules).may_hide_in(&path(text));
+        for (text, hides) in [
+            ("", true),
+            ("A", true),
+            ("a/b", true),
+            ("a/b/c", true),
+            ("a/c", false),
+            ("ab", false),
+        ] {
+            assert_eq!(may(&folders, text), hides, "{text}");
+            assert!(may(&globs, text), "{text}");
+            assert!(!may(&HideRules::default(), text), "{text}");
+        }
+    }
+
+    #[test]
+    fn file_is_looked_at_once_for_each_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("d")).unwrap();
+        std::fs::write(at("a"), "one").unwrap();
+        let root = Root::open(folder.path(), crate::Policy::default()).unwrap();
+        let look = |name: &str, is_known: bool| {
+            let looked = root.peek(&RelPath::parse(name).unwrap(), |_| is_known);
+            let looked = looked.unwrap();
+            looked.map(|(stamp, content)| (stamp, content.map(|content| content.bytes)))
+        };
+        let (first, content) = look("a", false).expect("a file");
+        assert_eq!(content.expect("its content"), b"one");
+        assert_eq!(look("a", true), Some((first, None)));
+        std::fs::write(at("a"), "another").unwrap();
+        let (second, _) = look("a", true).expect("a file");
+        assert_ne!(second, first);
+        std::fs::hard_link(at("a"), at("b")).unwrap();
+        for none in ["", "d", "c", "a/b", "b"] {
+            assert_eq!(look(none, false), None, "{none}");
         }
     }
 

@@ -21,6 +21,15 @@ fn longest_path_and_component_are_accepted() {
 }
 
 #[test]
+fn path_of_a_file_names_one() {
+    for folder in ["", ".", "./", "a/", "a/.", "a/./"] {
+        let refused = RelPath::parse_file(folder);
+        assert_eq!(refused, Err(PathError::NotAFileName), "{folder}");
+    }
+    assert_eq!(RelPath::parse_file("./a/.b"), Ok(path("a/.b")));
+}
+
+#[test]
 fn one_component_is_joined() {
     assert_eq!(path("a").join("b"), Ok(path("a/b")));
     assert_eq!(RelPath::root().join("b"), Ok(path("b")));

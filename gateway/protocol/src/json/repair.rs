@@ -528,8 +528,35 @@ mod tests {
         }
         let long = "7".repeat(400);
         assert_eq!(text_of(long.as_bytes()), format!("\"{long}\""));
-        let long = format!("0.{}", "3".repeat(90));
-        assert_eq!(text_of(long.as_bytes()), "0.3333333333333333");
+        let fraction = |length: usize| format!("0.{}", "3".repeat(length - 2));
+        for long in [MAX_NUMBER + 1, 92] {
+            assert_eq!(text_of(fraction(long).as_bytes()), "0.3333333333333333");
+        }
+        let longest = fraction(MAX_NUMBER);
+        assert_eq!(text_of(longest.as_bytes()), longest);
+    }
+
+    #[test]
+    fn values_are_counted() {
+        for (came, values) in [("1", 1), ("[]", 1), (r#"{"a":[1,"b",{}],"c":null}"#, 6)] {
+            assert_eq!(repaired(came.as_bytes(), 64).expect("JSON").values, values);
+        }
+    }
+
+    #[test]
+    fn what_is_too_deep_ends_where_it_ends() {
+        for deep in [
+            "[[1],[2]]",
+            r#"{"a":{}}"#,
+            r#"["]","\"]","\\",2]"#,
+            r#"["}[{"]"#,
+        ] {
+            let came = format!("[{deep},3]");
+            let Repaired { text, changes, .. } = repaired(came.as_bytes(), 1).expect("JSON");
+            assert_eq!(text, "[null,3]", "{deep}");
+            assert_eq!(changes.first().expect("a change").at, "/0");
+            assert!(!changes.is_empty());
+        }
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn longest_window_of_the_owner_bounds_every_one_with_an_end() {
         // The default of a read, which is a week.
         (None, custom(DAY)),
         (Some(TrustWindow::HOUR), TrustWindow::HOUR),
+        (Some(TrustWindow::DAY), TrustWindow::DAY),
         (Some(TrustWindow::UntilRevoked), TrustWindow::UntilRevoked),
     ] {
         let mut world = World::new();
