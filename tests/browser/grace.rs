@@ -93,7 +93,7 @@ fn what_appears_under_the_finger_is_not_answered() {
     browser.run(WATCH);
     // Each way has its own share: one that always came too late would prove nothing.
     let (mut tried, mut late) = ([0; WAYS.len()], [0; WAYS.len()]);
-    let mut at = 0;
+    let (mut at, mut before) = (0, String::new());
     loop {
         let least = (0..WAYS.len()).min_by_key(|way| tried[*way]);
         let way = least.expect("a way");
@@ -108,6 +108,13 @@ fn what_appears_under_the_finger_is_not_answered() {
             tried[way]
         );
         at += 1;
+        // An answer may have been on its way when the last press was looked at.
+        for (agent, item) in &items {
+            let state = scene.state_of(&agents[*agent], item);
+            assert_eq!(state, "pending", "after {before}");
+            // One that is made anew is in no set meanwhile.
+            let _ = scene.owner().card(item);
+        }
         let item = &items[at % items.len()].1;
         let article = format!("[data-id='{item}']");
         let ticket = format!("document.querySelector(\".ticket[data-id='{item}']\").click();");
@@ -123,7 +130,12 @@ fn what_appears_under_the_finger_is_not_answered() {
                 "[value=once]",
             ),
             2 => (
-                format!("document.querySelectorAll('a.alike')[{}].click();", at / 4 % 2),
+                format!(
+                    "for (let n = 0; n < 400 && document.querySelectorAll('a.alike').length < 2; n += 1)
+                       await new Promise((next) => setTimeout(next, 5));
+                     document.querySelectorAll('a.alike')[{}].click();",
+                    at / 4 % 2
+                ),
                 "[data-page=together]".to_owned(),
                 "[value=approve]",
             ),
@@ -135,6 +147,7 @@ fn what_appears_under_the_finger_is_not_answered() {
             _ => browser.press_at(x, y),
         }
         let met = browser.run("return window.met");
+        before = format!("{}, which met {met}", WAYS[way]);
         let is_hit = met[0] == button.trim_matches(['[', ']']).trim_start_matches("value=");
         let since = met[1].as_f64().unwrap_or(f64::MAX);
         if is_hit && since < GRACE {
@@ -150,13 +163,11 @@ fn what_appears_under_the_finger_is_not_answered() {
             continue;
         }
         late[way] += 1;
-        if is_hit {
-            // A press that came after the grace is an answer, and proves nothing: other requests take the place of these.
-            for (_, item) in &items {
-                let _ = scene.owner().decide(item, json!({"action": "deny"}));
-            }
-            items = ask_all(at);
+        // A press that came after the grace is an answer, and proves nothing: other requests take the place of these.
+        for (_, item) in &items {
+            let _ = scene.owner().decide(item, json!({"action": "deny"}));
         }
+        items = ask_all(at);
     }
     for (way, name) in WAYS.iter().enumerate() {
         let told = format!(
