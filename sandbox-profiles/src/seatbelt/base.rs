@@ -6,8 +6,8 @@ use crate::profile::{Clause, Profile, ProfileError};
 
 /// A rule of the base in our language, how well it is known, and who says so: a report by its name, listed in decision 0137.
 ///
-/// Measured is what programs that import the base were seen to have, or to rely on. What was read in its text alone is assumed, so
-/// the rehearsal asks it.
+/// Measured is what programs that import the base were seen to have, or to rely on, and what an audit of a release found in its
+/// text. What is said of it otherwise is assumed; the rehearsal asks each such answer that has a place among its questions.
 type BaseRule = (&'static str, Evidence, &'static str);
 
 const RULES: &[BaseRule] = &[

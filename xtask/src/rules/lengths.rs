@@ -29,10 +29,9 @@ pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
     let alone = of_macos(&files);
     let mut breaches = Vec::new();
     for (path, text) in &files {
-        if !alone.iter().any(|begin| Path::new(path).starts_with(begin)) {
-            continue;
-        }
-        for (name, lines) in functions(text).filter(|(_, lines)| *lines > MOST) {
+        let is_alone = alone.iter().any(|begin| Path::new(path).starts_with(begin));
+        let functions = functions(text).filter(|function| is_alone || function.is_marked);
+        for Length { name, lines, .. } in functions.filter(|function| function.lines > MOST) {
             breaches.push(format!(
                 "{path}: `{name}` has {lines} lines, and macOS alone compiles it: {MOST} at most"
             ));
@@ -75,8 +74,17 @@ fn module(line: &str) -> Option<&str> {
     (before.is_empty() || before.starts_with("pub")).then_some(name)
 }
 
-/// Each function by its name, with how many lines it has.
-fn functions(text: &str) -> impl Iterator<Item = (&str, usize)> {
+/// How long a function is.
+#[derive(Debug, PartialEq, Eq)]
+struct Length<'t> {
+    name: &'t str,
+    lines: usize,
+    /// Whether one of its attributes says that macOS alone has it.
+    is_marked: bool,
+}
+
+/// Each function of a text.
+fn functions(text: &str) -> impl Iterator<Item = Length<'_>> {
     let lines: Vec<&str> = text.lines().collect();
     let starts = lines.clone().into_iter().enumerate();
     starts.filter_map(move |(at, line)| {
@@ -84,12 +92,20 @@ fn functions(text: &str) -> impl Iterator<Item = (&str, usize)> {
         let indent = line.len() - line.trim_start().len();
         let end = format!("{}}}", &line[..indent]);
         let rest = &lines[at..];
+        let mut above = lines[..at].iter().rev().map(|line| line.trim());
+        let mut above = above.by_ref().take_while(|line| line.starts_with("#["));
+        let is_marked = above.any(|line| line == format!("#[{MACOS}"));
+        let of = |lines| Length {
+            name,
+            lines,
+            is_marked,
+        };
         // A signature without a body, or a body on its line.
         if line.ends_with(';') || line.ends_with('}') {
-            return Some((name, 1));
+            return Some(of(1));
         }
         let length = rest.iter().position(|line| *line == end)?;
-        Some((name, length + 1))
+        Some(of(length + 1))
     })
 }
 
@@ -117,11 +133,19 @@ mod tests {
     #[test]
     fn function_is_counted_from_name_to_brace() {
         let text = of(38);
-        let found: Vec<_> = functions(&text).collect();
-        assert_eq!(found, [("long", 41), ("short", 1)]);
+        let found = |text: &str| -> Vec<_> {
+            functions(text)
+                .map(|of| (of.name.to_owned(), of.lines, of.is_marked))
+                .collect()
+        };
+        let named = |name: &str, lines, is_marked| (name.to_owned(), lines, is_marked);
+        let expected = [named("long", 41, false), named("short", 1, false)];
+        assert_eq!(found(&text), expected);
         let inner =
             "impl T {\n    fn a(&self);\n    fn b() {\n        if x {\n        }\n    }\n}\n";
-        assert_eq!(functions(inner).collect::<Vec<_>>(), [("a", 1), ("b", 4)]);
+        assert_eq!(found(inner), [named("a", 1, false), named("b", 4, false)]);
+        let marked = "#[cfg(target_os = \"macos\")]\n#[must_use]\nfn a() {}\n";
+        assert_eq!(found(marked), [named("a", 1, true)]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) fn breaches(root: &Path, pages: &Pages, sources: &[(String, String)])
     let tests = sources.iter().flat_map(|(path, text)| tests(path, text));
     let tests: BTreeSet<String> = tests.collect();
     let (mut breaches, mut reports) = (Vec::new(), String::new());
-    let is_gone = |name: &&str| has_the_form(name) && !tests.contains(*name);
+    let is_gone = |name: &&str| has_the_form(name) && !tests.contains(last_two(name));
     let gone = |page: &str, name| format!("{page}: there is no test {name}");
     for (path, text) in pages {
         let page = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
@@ -69,14 +69,20 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     prose(text).flat_map(|line| line.split('`').skip(1).step_by(2))
 }
 
-/// Whether a text is like `file::name`.
+/// Whether a text is like `file::name`, or names a folder before that.
 fn has_the_form(text: &str) -> bool {
     let is_part = |part: &str| {
         let is_known = |c: char| c.is_ascii_alphanumeric() || c == '_';
         part.starts_with(|c: char| c.is_ascii_lowercase()) && part.chars().all(is_known)
     };
-    let parts = text.split_once("::");
-    parts.is_some_and(|(file, name)| is_part(file) && is_part(name))
+    text.contains("::") && text.split("::").all(is_part)
+}
+
+/// The file and the name of `folder::file::name`.
+fn last_two(text: &str) -> &str {
+    let file = text.rsplit_once("::").map_or("", |(file, _)| file);
+    file.rsplit_once("::")
+        .map_or(text, |(above, _)| &text[above.len() + 2..])
 }
 
 /// The tests of a file as `file::name`. A file called `main` or `tests` goes by its folder.
