@@ -165,7 +165,7 @@ fn read_list(prefix: &Path) -> Result<Known> {
     };
     let list: serde_json::Value = serde_json::from_slice(&bytes).with_context(|| {
         format!(
-            "{} is not the list of an install: remove it to install over what is there",
+            "{} is not the list of an install: remove it, then install the same build again, or move its programs away",
             path.display()
         )
     })?;

@@ -76,6 +76,9 @@ mod collected {
     /// # Errors
     /// The system's; those before are collected.
     pub(crate) fn collect(signals: &[Signal]) -> nix::Result<()> {
+        // One whose handler was still running at the end of an earlier try: it is long over.
+        #[cfg(target_os = "macos")]
+        drop(NOTED.take());
         #[cfg(not(target_os = "macos"))]
         {
             // SAFETY: it takes nothing and names the calling thread.

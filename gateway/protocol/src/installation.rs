@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// The key of whoever made the release that is installed, below the prefix: whom its upgrades are checked by.
 pub const PUBLIC_KEY: &str = "share/plexus/release.pub";
 
-/// The command, in a clone or with the release, that puts all programs where those in `folder` lie.
+/// The command, in a clone or in the folder of the release, that puts all programs where those in `folder` lie.
 #[must_use]
 pub fn command(folder: &Path) -> String {
     let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -26,15 +26,13 @@ fn command_for(folder: &Path, home: Option<&Path>) -> String {
         .find(|kind| folder.ends_with(kind));
     let prefix = above.and_then(|kind| folder.ancestors().nth(Path::new(kind).iter().count()));
     match prefix {
-        None if app_of(folder).is_some() => {
-            "sh install.sh (of the release that is installed)".to_owned()
-        }
+        None if app_of(folder).is_some() => "sh install.sh".to_owned(),
         // What `cargo xtask start` runs.
         None if folder.ends_with("release") => "cargo build --release".to_owned(),
         None => "cargo build".to_owned(),
         Some(prefix) if prefix.join(PUBLIC_KEY).is_file() => {
             let prefix = shell::quote(&prefix.to_string_lossy());
-            format!("sh install.sh --prefix {prefix} (of the release that is installed)")
+            format!("sh install.sh --prefix {prefix}")
         }
         Some(prefix) if home.is_some_and(|home| home.join(".local") == prefix) => {
             "cargo xtask install".to_owned()
@@ -49,7 +47,13 @@ fn command_for(folder: &Path, home: Option<&Path>) -> String {
 /// What a person does about a program that is not where the others in `folder` are.
 #[must_use]
 pub fn remedy(folder: &Path) -> String {
-    format!("install all programs together: {}", command(folder))
+    let command = command(folder);
+    // Which one, since every release has one.
+    let whose = match command.starts_with("sh ") {
+        true => ", in the folder of the release that is installed",
+        false => "",
+    };
+    format!("install all programs together{whose}: {command}")
 }
 
 /// The application of macOS whose programs lie in `folder`; none elsewhere.

@@ -315,15 +315,13 @@ mod tests {
         let prefix = prefix.path().display();
         let said = |install: &str| {
             let missing = format!("{} is not there", program.display());
-            Some(format!(
-                "{missing}; install all programs together: {install}"
-            ))
+            Some(format!("{missing}; install all programs together{install}"))
         };
-        let by_clone = format!("cargo xtask install --prefix {prefix}");
+        let by_clone = format!(": cargo xtask install --prefix {prefix}");
         assert_eq!(registry.without_worker(&kind.offer), said(&by_clone));
         std::fs::write(at(installation::PUBLIC_KEY), "").unwrap();
-        let by_release =
-            format!("sh install.sh --prefix {prefix} (of the release that is installed)");
+        let folder = "in the folder of the release that is installed";
+        let by_release = format!(", {folder}: sh install.sh --prefix {prefix}");
         assert_eq!(registry.without_worker(&kind.offer), said(&by_release));
         std::fs::write(&program, "").unwrap();
         assert_eq!(registry.without_worker(&kind.offer), None);
