@@ -229,7 +229,8 @@ mod tests {
         let folders = folders(&parts);
         let made = "bin libexec libexec/plexus share share/man share/man/man1";
         assert_eq!(folders.join(" "), made);
-        let list: serde_json::Value = serde_json::from_slice(&list("0", &digests(&parts), &folders)).unwrap();
+        let list: serde_json::Value =
+            serde_json::from_slice(&list("0", &digests(&parts), &folders)).unwrap();
         assert_eq!(list["files"][0]["path"], "bin/plexus");
         assert_eq!(list["files"][0]["sha256"], digest(b"bin/plexus"));
         assert_eq!(list["folders"].as_array().map(Vec::len), Some(6));
