@@ -162,12 +162,13 @@ fn run_is_followed_as_it_speaks_and_stopped() {
     // In the list, beside the one that goes on.
     browser.see("#card a[href='/admin/runs']").click();
     browser.reads("#card", "ends");
+    let _ = browser.see(&format!("#card a[href='/admin/runs/{}']", runs[1]));
     browser
         .see(&format!(
             "article:not([data-fresh]) [data-send='/calls/{waits}/stop']"
         ))
         .click();
-    browser.loses(&format!("#card a[href='/admin/runs/{waits}']"));
+    browser.loses(&format!("#card a[href='/admin/runs/{}']", runs[1]));
     assert_eq!(
         answer(&agents[1], &runs[1])["result"]["error"]["code"],
         "cancelled"
@@ -178,6 +179,58 @@ fn run_is_followed_as_it_speaks_and_stopped() {
     assert_eq!(ended["result"]["output"]["pieces"], 1, "{ended}");
     browser.reads("#card", "No call is under way.");
     scene.all_is_well();
+}
+
+/// A call whose caller waits for it is followed from the list; once it is over its page says so, and keeps what it said.
+#[test]
+fn page_of_a_waited_call_says_that_it_is_over() {
+    let scene = Scene::workshop();
+    let browser = &*scene.browser;
+    let agent = scene.trusted("waits", &[STREAM]);
+    let call = json!({"id": STREAM, "input": {"text": "an end", "pieces": 1, "until": "end"}});
+    let client = agent.client();
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| client.post("/invoke", call));
+        browser.go(&format!("{}/runs", scene.page()));
+        browser.see("#card a[href^='/admin/runs/']").click();
+        browser.reads("#card pre", "an end");
+        let _ = browser.see("#card [data-send$='/stop']");
+        scene.fixture.write("end", "");
+        answer.join().expect("an answer").expect_ok();
+    });
+    browser.reads("#card h3", "It is over.");
+    assert!(browser.sees("#card [data-send$='/stop']").is_none());
+    assert!(browser.text("#card pre").contains("an end"));
+    scene.fits();
+}
+
+/// The page of a channel that is left, or whose source is removed, takes no further message.
+#[test]
+fn page_of_a_channel_that_is_gone_says_so() {
+    let scene = Scene::signed_in();
+    let (browser, gateway) = (&*scene.browser, &scene.gateway);
+    let relay = Relay::start();
+    relay.joined_by(gateway, "Ada").expect_ok();
+    let begin = |name: &str| {
+        let made = gateway.cli(["channels", "create", name, "--json"]).json();
+        let id = made["output"]["channel"].as_str().expect("an id");
+        browser.go(&format!("{}/channels/channels/{id}", scene.page()));
+        browser.reads("#card h2", name);
+        let _ = browser.see("#say");
+    };
+    begin("left");
+    gateway
+        .cli(["channels", "leave", "left", "--yes"])
+        .expect_ok();
+    browser.reads("#card h2", "There is nothing here");
+    assert!(browser.sees("#say").is_none());
+    begin("removed");
+    gateway
+        .cli(["sources", "remove", "channels", "--yes"])
+        .expect_ok();
+    browser.reads("#card h2", "There is nothing here");
+    assert!(browser.sees("#say").is_none());
+    scene.fits();
 }
 
 /// A conversation that is ended takes no more, and another does; a board that is stopped ends its run and begins no other.

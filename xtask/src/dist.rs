@@ -155,7 +155,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         url: arguments.url.trim_end_matches('/').to_owned(),
     };
     let folders = layout::folders(&parts);
-    let list = layout::list(&release.version, &parts, &folders);
+    let list = layout::list(&release.version, &layout::digests(&parts), &folders);
     // Last, for whoever unpacks it somewhere can take all of it back by this list.
     parts.push(layout::Part {
         path: layout::LIST.to_owned(),

@@ -1,6 +1,7 @@
 //! `cargo xtask install`: the programs under one prefix, while an older gateway may run.
 //!
-//! Invariant: a file that no install put there as it is now is not replaced; it is found before anything is written.
+//! Invariants: a file that no install put there as it is now is not replaced; it is found before anything is written. While
+//! files are replaced, the list has each as it was and as it will be: an install that is cut off leaves nothing but its own.
 
 use crate::cargo;
 use crate::layout::{self, Part};
@@ -50,6 +51,18 @@ fn place(prefix: &Path, parts: &[Part]) -> Result<()> {
     let known = read_list(prefix)?;
     refuse_to_replace_others(prefix, parts, &known)?;
     let mut made = made_folders(prefix, &layout::folders(parts), &known.folders);
+    let digests = layout::digests(parts);
+    let write = |files: &[(String, String)], folders: &[String]| {
+        let list = layout::list(env!("CARGO_PKG_VERSION"), files, folders);
+        layout::put(prefix, layout::LIST, &list, 0o644)
+    };
+    let mut both = [&known.files[..], &digests].concat();
+    both.sort();
+    both.dedup();
+    let mut folders = [&known.folders[..], &made].concat();
+    folders.sort();
+    folders.dedup();
+    write(&both, &folders)?;
     println!("installing under {}", prefix.display());
     for part in parts {
         let path = layout::put(prefix, &part.path, &part.bytes, part.mode)?;
@@ -66,10 +79,14 @@ fn place(prefix: &Path, parts: &[Part]) -> Result<()> {
         .files
         .iter()
         .filter(|(path, _)| !parts.iter().any(|part| part.path == *path));
-    for (path, sha256) in gone {
+    let is_known = |path: &String, bytes: &[u8]| {
+        let listed = (path.clone(), layout::digest(bytes));
+        known.files.contains(&listed)
+    };
+    for (path, _) in gone {
         let file = prefix.join(path);
         let left = match std::fs::read(&file) {
-            Ok(bytes) if layout::digest(&bytes) == *sha256 => std::fs::remove_file(&file),
+            Ok(bytes) if is_known(path, &bytes) => std::fs::remove_file(&file),
             Ok(_) => Err(std::io::Error::other("it was changed since")),
             Err(error) => Err(error),
         };
@@ -94,8 +111,7 @@ fn place(prefix: &Path, parts: &[Part]) -> Result<()> {
     made.extend(earlier);
     // Outer ones first.
     made.sort();
-    let list = layout::list(env!("CARGO_PKG_VERSION"), parts, &made);
-    layout::put(prefix, layout::LIST, &list, 0o644)?;
+    write(&digests, &made)?;
     Ok(())
 }
 
@@ -262,6 +278,43 @@ mod tests {
         refused("three");
         let other = prefix.join("bin/plexus");
         assert_eq!(std::fs::read_to_string(other).unwrap(), "two");
+    }
+
+    #[test]
+    fn install_that_was_cut_off_is_followed_by_another_build() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path();
+        let parts = |text: &str, paths: &[&str]| -> Vec<_> {
+            let part = |path: &&str| Part {
+                path: (*path).to_owned(),
+                bytes: text.as_bytes().to_vec(),
+                mode: 0o755,
+            };
+            paths.iter().map(part).collect()
+        };
+        let both = ["bin/plexus", "bin/plexusd"];
+        // The second file of each cannot be written.
+        let in_the_way = prefix.join(format!("bin/.plexusd.{}.new", std::process::id()));
+        for (text, after) in [("one", "two"), ("three", "four")] {
+            std::fs::create_dir_all(&in_the_way).unwrap();
+            let said = place(prefix, &parts(text, &both)).unwrap_err().to_string();
+            assert!(said.starts_with("writing "), "{said}");
+            let first = std::fs::read_to_string(prefix.join("bin/plexus")).unwrap();
+            assert_eq!(first, text, "it was cut off between the two");
+            std::fs::remove_dir(&in_the_way).unwrap();
+            place(prefix, &parts(after, &both)).unwrap();
+            for path in both {
+                assert_eq!(std::fs::read_to_string(prefix.join(path)).unwrap(), after);
+            }
+            let known = read_list(prefix).unwrap();
+            assert_eq!(known.files.len(), 2, "the list is of one version again");
+        }
+        // A file of the build that was cut off goes, where the next one has it no more.
+        std::fs::create_dir(&in_the_way).unwrap();
+        place(prefix, &parts("five", &both)).unwrap_err();
+        std::fs::remove_dir(&in_the_way).unwrap();
+        place(prefix, &parts("six", &both[1..])).unwrap();
+        assert!(!prefix.join("bin/plexus").exists());
     }
 
     #[test]

@@ -71,11 +71,19 @@ pub(crate) fn parts(binaries: &Path) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// The list of `parts`; `folders` are those that were made for them.
-pub(crate) fn list(version: &str, parts: &[Part], folders: &[String]) -> Vec<u8> {
-    let files: Vec<_> = parts
+/// Each part with its digest, as the list has it.
+pub(crate) fn digests(parts: &[Part]) -> Vec<(String, String)> {
+    let digests = parts
         .iter()
-        .map(|part| json!({"path": part.path, "sha256": digest(&part.bytes)}))
+        .map(|part| (part.path.clone(), digest(&part.bytes)));
+    digests.collect()
+}
+
+/// The list of files with their digests; `folders` are those that were made for them.
+pub(crate) fn list(version: &str, files: &[(String, String)], folders: &[String]) -> Vec<u8> {
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, sha256)| json!({"path": path, "sha256": sha256}))
         .collect();
     let list = json!({
         "format": FORMAT, "version": version, "folders": folders, "files": files,
@@ -221,7 +229,8 @@ mod tests {
         let folders = folders(&parts);
         let made = "bin libexec libexec/plexus share share/man share/man/man1";
         assert_eq!(folders.join(" "), made);
-        let list: serde_json::Value = serde_json::from_slice(&list("0", &parts, &folders)).unwrap();
+        let list: serde_json::Value =
+            serde_json::from_slice(&list("0", &digests(&parts), &folders)).unwrap();
         assert_eq!(list["files"][0]["path"], "bin/plexus");
         assert_eq!(list["files"][0]["sha256"], digest(b"bin/plexus"));
         assert_eq!(list["folders"].as_array().map(Vec::len), Some(6));

@@ -283,6 +283,7 @@
     shown.glance = '';
   }
   function back() {
+    if (lost) renewSoon();
     lost = null;
     delete $('desk').dataset.away;
   }
@@ -845,7 +846,7 @@
   }
 
   let renewing = null;
-  function renewSoon() { renewing ??= setTimeout(() => { renewing = null; renew().catch(() => {}); }, 700); }
+  function renewSoon(ms = 700) { renewing ??= setTimeout(() => { renewing = null; renew().catch(() => {}); }, ms); }
 
   // Something in a page that the owner is at: it stays as it is meanwhile.
   function inHand(part) {
@@ -862,19 +863,52 @@
   const actOf = (part) => (part.dataset.send || '') + (part.dataset.body || '');
   const nameOf = (part) => part.id || part.getAttribute('href') || actOf(part);
 
+  // The words of a run are looked at each second while it goes on.
+  const SPEAKS = '[data-live$="/said"] [data-send$="/stop"]';
+  const renew = () => renewed().finally(() => {
+    if (!document.hidden && !lost && $('card').querySelector(SPEAKS)) renewSoon(1000);
+  });
+
+  // Exchanges only what is another: a button that is being pressed stays, and so do the focus and how far down it was read.
+  function morph(old, now) {
+    const [were, are] = [[...old.childNodes], [...now.childNodes]];
+    for (const [at, one] of are.entries()) {
+      const was = were[at];
+      if (!was) old.append(one);
+      else if (was.cloneNode().isEqualNode(one.cloneNode())) morph(was, one);
+      else was.replaceWith(one);
+    }
+    for (const one of were.slice(are.length)) one.remove();
+  }
+
+  // A call whose caller waited for it is kept nowhere once it is over: what was read of it stays.
+  function ended(part) {
+    part.removeAttribute('data-live');
+    part.querySelector('.acts')?.remove();
+    (part.querySelector('h3') || part.firstElementChild).textContent = 'It is over. Its end is not kept here.';
+  }
+
   // Fetches again what is said to change.
-  async function renew() {
+  async function renewed() {
     const now = turn;
     for (const part of $('card').querySelectorAll('[data-live]')) {
       const path = part.dataset.live;
       if (inHand(part) || document.hidden) continue;
       if (path) {
+        const mine = at;
         const answer = await call(path);
-        if (!answer.ok || now !== turn) return;
+        if (now !== turn) return;
+        if (answer.status === 404) {
+          if (!path.startsWith(`${INSIDE}/runs/`)) return missing(mine, (await answer.json()).error?.message);
+          ended(part);
+        }
+        if (!answer.ok) continue;
         const text = await html(answer);
         if (!part.isConnected || part.said === text) continue;
         const before = acts(part);
-        fill(part, part.said = text);
+        const made = document.createElement('template');
+        fill(made, part.said = text);
+        morph(part, made.content);
         if (before !== acts(part)) settle(part);
         continue;
       }
@@ -984,7 +1018,7 @@
     const mine = at;
     if (step === 'list') delete body.server;
     // The ticks are of the tools that are shown: they go with no look at another server.
-    const server = JSON.stringify([body.program, body.arguments, body.url, body.block, body.server]);
+    const server = JSON.stringify([body.program, body.arguments, body.url, body.ca, body.block, body.server]);
     if (step !== 'add' && !(by?.closest('#reads') && seen.server === server)) delete body.reads;
     // Whoever does not wait for a sign-in begins another.
     if (seen.querySelector('[data-awaits]') && !isBack) delete body.signIn;
@@ -1506,6 +1540,7 @@
     if ($('desk').hidden) return;
     if (document.hidden) return hide();
     soon();
+    renewSoon();
     listen();
   });
   setInterval(() => { if (!$('desk').hidden) { soon(); renewSoon(); followSoon(); } }, 30000);

@@ -99,6 +99,10 @@ impl Refused {
     pub fn why(&self) -> &str {
         &self.error.message
     }
+    /// The reason that a source gave.
+    pub fn reason(&self) -> Option<&str> {
+        self.error.detail.as_ref()?.get("reason")?.as_str()
+    }
     /// The error alone.
     pub fn into_error(self) -> ErrorBody {
         *self.error

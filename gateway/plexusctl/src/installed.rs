@@ -84,12 +84,10 @@ impl List {
             .map_err(|why| Stop::new(Exit::Failed, "internal_error", why.to_string()))
     }
 
-    /// The digest of a file on the list.
-    pub(crate) fn digest(&self, path: &Path) -> Option<&str> {
+    /// Whether a file was installed so. An install that was cut off lists it as it was and as it was to be.
+    pub(crate) fn has(&self, path: &Path, sha256: &str) -> bool {
         let mut files = self.files.iter();
-        files
-            .find(|file| file.path == path)
-            .map(|file| file.sha256.as_str())
+        files.any(|file| file.path == path && file.sha256 == sha256)
     }
 }
 
@@ -147,6 +145,9 @@ impl Installed {
                 FoundFile::Missing => {}
             }
         }
+        // One that is listed twice was found by its other digest.
+        stayed.retain(|path| path.exists());
+        stayed.dedup();
         let list = self.prefix.join(LIST);
         fs::remove_file(&list).map_err(|e| failed(&list, &e))?;
         for folder in self.list.folders.iter().rev() {
@@ -184,5 +185,27 @@ mod tests {
             assert_eq!(List::parse(&bytes), None, "{path}");
         }
         assert_eq!(List::parse(b"{}"), None);
+    }
+
+    #[test]
+    fn file_that_is_listed_twice_is_removed_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = [("a", "new"), ("a", "old"), ("b", "new"), ("b", "old")];
+        let files = files.map(|(path, text)| ListedFile {
+            path: path.into(),
+            sha256: Digest::of(text.as_bytes()).to_string(),
+        });
+        let installed = Installed {
+            prefix: folder.path().to_owned(),
+            list: List::new("1", Vec::new(), files.to_vec()),
+        };
+        let list = folder.path().join(LIST);
+        fs::create_dir_all(list.parent().expect("a folder")).expect("a folder");
+        for (path, text) in [("a", "old"), ("b", "theirs"), (LIST, "")] {
+            fs::write(folder.path().join(path), text).expect("a file");
+        }
+        let theirs = folder.path().join("b");
+        assert_eq!(installed.remove().expect("it goes"), [theirs]);
+        assert!(!folder.path().join("a").exists());
     }
 }

@@ -60,11 +60,11 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
             "lapsed undecided at {}: nothing was done; the agent has to ask again",
             item.expires_at
         ),
-        ItemState::Pending | ItemState::Lapsed => format!(
+        ItemState::Approved { at } if now < item.expires_at => format!("was approved at {at}"),
+        ItemState::Pending | ItemState::Lapsed | ItemState::Approved { .. } => format!(
             "was approved, and its approval lapsed at {}; the agent has to ask again",
             item.expires_at
         ),
-        ItemState::Approved { at } => format!("was approved at {at}"),
         ItemState::Consumed => "was approved, and is being done".to_owned(),
         ItemState::Over { .. } => "was approved, and its call has ended".to_owned(),
         ItemState::Denied { reason: None } => "was denied".to_owned(),
@@ -336,7 +336,13 @@ mod tests {
             state: ItemState::Pending,
         };
         let at = item.expires_at;
-        assert_eq!(ending(&item, Timestamp(at.0 - 1)), None);
+        let before = Timestamp(at.0 - 1);
+        assert_eq!(ending(&item, before), None);
+        item.state = ItemState::Approved { at: before };
+        assert_eq!(
+            ending(&item, before).unwrap(),
+            format!("was approved at {before}")
+        );
         for (state, said) in [
             (
                 ItemState::Pending,
@@ -346,7 +352,10 @@ mod tests {
                 ItemState::Lapsed,
                 "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
             ),
-            (ItemState::Approved { at }, "was approved at 2026-01-02"),
+            (
+                ItemState::Approved { at: before },
+                "was approved, and its approval lapsed at 2026-01-02T00:00:00.000Z; the agent has to ask again",
+            ),
             (
                 ItemState::Denied {
                     reason: Some("no".into()),

@@ -242,6 +242,15 @@ pub(super) async fn members(
     shell::made(&desk, made)
 }
 
+/// A channel that was left, or whose source was removed, is at no address any more: 404.
+fn gone(desk: &Desk, source: &SourceId, refused: Refused) -> Refused {
+    let is_there = desk.ledger.snapshot().sources.contains_key(source);
+    match is_there && refused.reason() != Some("not_found") {
+        true => refused,
+        false => refused.status(404),
+    }
+}
+
 impl SaidPart {
     async fn of(desk: &Arc<Desk>, source: &SourceId, channel: &str) -> Result<Self, Refused> {
         let asked = Read {
@@ -251,7 +260,8 @@ impl SaidPart {
             before: None,
             limit: Some(MESSAGES),
         };
-        let messages = channels::messages(desk.clone(), Reading, asked).await?;
+        let messages = channels::messages(desk.clone(), Reading, asked).await;
+        let messages = messages.map_err(|refused| gone(desk, source, refused))?;
         let now = desk.clock.now();
         let rows = messages.messages.iter();
         let mut shown: Vec<_> = rows.map(|message| MessageRow::of(message, now)).collect();
@@ -278,7 +288,8 @@ impl MembersPart {
             source: source.clone(),
             channel: channel.to_owned(),
         };
-        let members = channels::members(desk.clone(), Reading, asked).await?;
+        let members = channels::members(desk.clone(), Reading, asked).await;
+        let members = members.map_err(|refused| gone(desk, source, refused))?;
         let all = members.members.iter();
         Ok(Self {
             id: ForeignText::short(channel, 120),

@@ -50,6 +50,8 @@ struct Page {
 
 struct CallRow {
     id: String,
+    /// What names it on its page: its run, which is kept when it is over, or its event.
+    link: String,
     agent: ForeignText,
     capability: ForeignText,
     changes: bool,
@@ -88,6 +90,11 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             calls: shown
                 .map(|call| CallRow {
                     id: call.id.clone(),
+                    link: match (&call.run_id, &call.audit_id) {
+                        (Some(run), _) => run.to_string(),
+                        (None, Some(intent)) => intent.to_string(),
+                        (None, None) => call.id.clone(),
+                    },
                     agent: ForeignText::short(
                         call.agent_id.as_ref().map_or("you", |id| id.as_str()),
                         60,
@@ -199,8 +206,10 @@ pub(super) async fn show(
         wait: 0,
     };
     let said = calls::said(desk.clone(), Reading, look).await?;
+    // By its run it is found when it is over too.
+    let run = desk.under_way.named(&id).and_then(|call| call.run.clone());
     let page = RunPage {
-        id,
+        id: run.map_or(id, |run| run.to_string()),
         capability: ForeignText::short(&said.capability_id, 120),
     };
     shell::made(&desk, page.render())

@@ -56,7 +56,11 @@ fn ours(name: &str) -> Finding {
 fn installed(prefix: &Path) -> Option<Finding> {
     let installed = match Installed::read(prefix) {
         Ok(installed) => installed?,
-        Err(stop) => return Some(Finding::fail("programs", stop.why, install())),
+        Err(stop) => {
+            let remedy = Some(stop.next).filter(|next| !next.is_empty());
+            let remedy = remedy.unwrap_or_else(install);
+            return Some(Finding::fail("programs", stop.why, remedy));
+        }
     };
     let missing: Vec<_> = installed
         .paths()
@@ -135,6 +139,11 @@ mod tests {
         let lost = installed(prefix).expect("a finding");
         assert_eq!(lost.what, format!("not there: {}", program.display()));
         assert_eq!(lost.remedy, Some(install()));
+        std::fs::write(prefix.join(LIST), "{").expect("no list");
+        let unread = installed(prefix).and_then(|finding| finding.remedy);
+        let unread = unread.expect("a remedy");
+        assert!(unread.starts_with("remove that file, then"), "{unread}");
+        std::fs::write(prefix.join(LIST), list.bytes().expect("bytes")).expect("the list");
         std::fs::write(&program, "").expect("a program");
         let whole = installed(prefix).expect("a finding");
         assert_eq!(

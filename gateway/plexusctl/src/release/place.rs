@@ -136,8 +136,8 @@ fn refuse_to_replace_others(
             Ok(meta) if meta.is_file() => {
                 let bytes = fs::read(&path).map_err(|e| failed(&path, &e))?;
                 let digest = Digest::of(&bytes).to_string();
-                let listed = known.and_then(|list| list.digest(&file.path));
-                Ok(digest == file.sha256 || listed == Some(digest.as_str()))
+                let is_listed = known.is_some_and(|list| list.has(&file.path, &digest));
+                Ok(digest == file.sha256 || is_listed)
             }
             Ok(_) => Ok(false),
             Err(e) => Err(failed(&path, &e)),
@@ -199,7 +199,7 @@ fn stage_all(
         .iter()
         .filter(|file| !file.path.starts_with(KEPT));
     let listed: Vec<_> = listed.collect();
-    let is_same = |file: &File| list.digest(&file.path) == Some(&file.sha256);
+    let is_same = |file: &File| list.has(&file.path, &file.sha256);
     if listed.len() == release.files.len() && release.files.iter().all(is_same) {
         return Ok(false);
     }

@@ -15,12 +15,24 @@ const READ: usize = 5_000;
 /// How a grant ended that is gone.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct GrantEnd {
-    /// When it was granted, and when it would have lapsed; none: the log's file does not go back so far.
-    granted: Option<(Timestamp, Timestamp)>,
+    /// None: the log's file does not go back so far.
+    granted: Option<Granting>,
+    /// When each call that it allowed was made, if it was; none: no event tells.
+    used_up: Option<Option<Timestamp>>,
     /// When it was taken away.
     at: Timestamp,
     /// By what.
     cause: String,
+}
+
+/// How it began.
+#[derive(Debug, PartialEq)]
+struct Granting {
+    since: Timestamp,
+    /// When it would have lapsed.
+    until: Timestamp,
+    /// Whether the setting autoAllowReads gave it; none: the file does not go back so far.
+    by_setting: Option<bool>,
 }
 
 /// As much of an event as tells of grants.
@@ -33,7 +45,10 @@ struct GrantEvent {
 
 #[derive(Deserialize)]
 struct EventDetail {
+    /// A call's event leaves it out.
+    #[serde(default)]
     event: String,
+    policy: Option<String>,
     reason: Option<String>,
 }
 
@@ -56,6 +71,22 @@ struct GrantedTo {
     capability: CapabilityId,
     granted_at: Timestamp,
     expires_at: Timestamp,
+    #[serde(default)]
+    calls: u32,
+    constraint: Option<CallLimit>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CallLimit {
+    max_calls: Option<u32>,
+}
+
+impl GrantedTo {
+    fn is_used_up(&self) -> bool {
+        let most = self.constraint.as_ref().and_then(|limit| limit.max_calls);
+        most.is_some_and(|most| self.calls >= most)
+    }
 }
 
 /// How the last grant of `id` to `agent` ended; none: an event of the agent in the ledger's file tells of none.
@@ -72,10 +103,8 @@ pub(super) async fn of(
         let (mut found, term) = (None, IndexTerm::Agent(agent.to_string()));
         let walked = ledger.first_in_file().and_then(|first| {
             ledger.walk_back(Some(&term), first..u64::MAX, READ, |event| {
-                let is_of_grants = matches!(
-                    event.event_type(),
-                    "grant.allow" | "grant.revoke" | "handshake"
-                );
+                // Calls too, where a grant counts them.
+                let is_of_grants = event.json().contains("\"grant");
                 !is_of_grants || goes_on(&mut found, event, &agent, &id)
             })
         });
@@ -118,15 +147,25 @@ pub(super) fn see(
                 };
                 *found = Some(GrantEnd {
                     granted: None,
+                    used_up: None,
                     at,
                     cause,
                 });
             }
             GrantChange::Granted { grant } if (&grant.agent, &grant.capability) == wanted => {
                 if let Some(end) = found {
-                    end.granted = Some((grant.granted_at, grant.expires_at));
+                    // The newest count is the one that it ended with.
+                    let used_up = || grant.is_used_up().then_some(at);
+                    end.used_up.get_or_insert_with(used_up);
+                    end.granted = Some(Granting {
+                        since: grant.granted_at,
+                        until: grant.expires_at,
+                        by_setting: event.detail.policy.as_ref().map(|by| by == "auto-read"),
+                    });
                 }
-                return false;
+                if event.detail.event == "grant.allow" {
+                    return false;
+                }
             }
             GrantChange::Gone { .. } | GrantChange::Granted { .. } | GrantChange::Other(_) => {}
         }
@@ -137,27 +176,40 @@ pub(super) fn see(
 impl GrantEnd {
     /// When it lapsed, where it did before it was taken away.
     fn lapsed(&self) -> Option<Timestamp> {
-        let (_, expires_at) = self.granted?;
-        (expires_at <= self.at).then_some(expires_at)
+        let until = self.granted.as_ref()?.until;
+        (until <= self.at).then_some(until)
     }
 
     /// The rule that it is.
     pub(super) fn rule(&self) -> &'static str {
-        match self.lapsed() {
-            Some(_) => "grant.lapsed",
-            None => "grant.revoked",
+        match (self.used_up.flatten(), self.lapsed()) {
+            (Some(_), _) => "grant.used-up",
+            (None, Some(_)) => "grant.lapsed",
+            (None, None) => "grant.revoked",
         }
     }
 
     /// It in words.
     pub(super) fn in_words(&self, agent: &AgentId, id: &CapabilityId) -> String {
-        let begin = match self.granted {
-            Some((since, _)) => format!("You granted {id} to {agent} on {since}; that grant"),
-            None => format!("Your grant of {id} to {agent}"),
+        let begin = match &self.granted {
+            Some(Granting {
+                since, by_setting, ..
+            }) => {
+                let given = match by_setting {
+                    Some(true) => format!("Your setting autoAllowReads granted {id}"),
+                    Some(false) => format!("You granted {id}"),
+                    None => format!("{id} was granted"),
+                };
+                format!("{given} to {agent} on {since}; that grant")
+            }
+            None => format!("The grant of {id} to {agent}"),
         };
-        match self.lapsed() {
-            Some(at) => format!("{begin} ended on {at}."),
-            None => format!("{begin} ended on {}{}.", self.at, self.cause),
+        match (self.used_up.flatten(), self.lapsed()) {
+            (Some(at), _) => {
+                format!("{begin} ended on {at}: every call that it allowed was made.")
+            }
+            (None, Some(at)) => format!("{begin} ended on {at}."),
+            (None, None) => format!("{begin} ended on {}{}.", self.at, self.cause),
         }
     }
 }
@@ -191,7 +243,7 @@ mod tests {
     }
 
     fn granted(to: &str, of: &str, until: u64) -> Value {
-        json!({"detail": {"event": "grant.allow"}, "changes": [{"grant": {"agent": to, "capability": of,
+        json!({"detail": {"event": "grant.allow", "policy": "owner"}, "changes": [{"grant": {"agent": to, "capability": of,
             "granted_at": Timestamp(1_000), "expires_at": Timestamp(until)}}]})
     }
 
@@ -214,8 +266,17 @@ mod tests {
         }
         assert_eq!(
             told(&[gone("agent.connect", None)]).unwrap(),
-            "Your grant of notes.read to a ended on 1970-01-01T00:00:09.000Z, when you connected a anew."
+            "The grant of notes.read to a ended on 1970-01-01T00:00:09.000Z, when you connected a anew."
         );
+    }
+
+    #[test]
+    fn grant_of_a_setting_is_not_called_the_owners() {
+        let mut given = granted("a", "notes.read", 3_600_000);
+        given["detail"]["policy"] = json!("auto-read");
+        let words = told(&[gone("agent.connect", None), given]).unwrap();
+        let begins = "Your setting autoAllowReads granted notes.read to a on ";
+        assert!(words.starts_with(begins), "{words}");
     }
 
     #[test]

@@ -330,6 +330,36 @@ fn events_of_the_machine_tell_which_grant_ended() {
 }
 
 #[test]
+fn grant_that_was_used_up_is_not_called_taken_away() {
+    let told = |most: u32| {
+        let mut world = World::new();
+        let limit = json!({"maxCalls": most});
+        world.connect(Reach::Exposed, &[READ, NAMED], Some(limit));
+        // One call, as its event counts it.
+        let held = &world.0.agent(&agent()).unwrap().grants[&id(READ)];
+        let mut counted = Grant::clone(held);
+        counted.calls = 1;
+        let call = json!({"detail": {"phase": "read"}, "changes": [{"grant": counted}]});
+        world.1.push((NOW, call.to_string()));
+        world.connect(Reach::Exposed, &[NAMED], None);
+        let (mut found, agent, id) = (None, agent(), id(READ));
+        let mut log = world.1.iter().rev();
+        log.all(|(at, event)| ended::see(&mut found, event, *at, (&agent, &id)));
+        let end = found.unwrap();
+        (end.rule(), end.in_words(&agent, &id))
+    };
+    let ended = format!("You granted {READ} to a on {NOW}; that grant ended on {NOW}");
+    let used = format!("{ended}: every call that it allowed was made.");
+    assert_eq!(told(1), ("grant.used-up", used));
+    let left = format!("{ended}, when you connected a anew.");
+    assert_eq!(
+        told(2),
+        ("grant.revoked", left),
+        "the control: one was left"
+    );
+}
+
+#[test]
 fn lapsed_grant_is_not_called_suspended() {
     let mut world = World::new();
     world.connect(Reach::Exposed, &[READ], None);

@@ -284,7 +284,7 @@ card: cd
         // preview is to be read, and the line of a notification.
         let reworded = [
             "fields",
-            "my-cc WRITE a file",
+            "my-cc asks for “Write a file”",
             "grant",
             "pending",
             "2026-01-01T00:00:00.000Z",
