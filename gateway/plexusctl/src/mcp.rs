@@ -314,6 +314,7 @@ async fn as_agreed(owner: &mut Owner, name: &SourceId) -> Result<AddResult, Stop
         source: there(owner, name).await?.source,
         registered: row.map_or_else(Vec::new, |row| row.capabilities),
         revision: all.revision,
+        shares_folder_with: Vec::new(),
     })
 }
 
