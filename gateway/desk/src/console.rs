@@ -244,7 +244,7 @@ async fn decide(
     let item = PendingId::parse(&call.id).map_err(|_| gone())?;
     // Before, so that whoever hears of the decision can be told whose it was.
     desk.console.decided(&item, who, browser::present(&desk));
-    let answer = approvals::decide(desk.clone(), narrowing, call).await;
+    let answer = Box::pin(approvals::decide(desk.clone(), narrowing, call)).await;
     if answer.is_err() {
         desk.console.undecided(&item, who, browser::present(&desk));
     }
