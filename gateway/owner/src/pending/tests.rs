@@ -188,7 +188,7 @@ fn card_of_no_kind_or_form_is_refused() {
     for (place, value, words) in [
         ("/kind", json!("other"), "unknown variant `other`"),
         ("/pendingId", json!("pend_1"), "not a pending"),
-        ("/asks/0/plan", json!(7), "integer `7`"),
+        ("/asks/0/plan", json!(7), "a plan of no form"),
         ("/asks/0/plan/rating", json!("more"), "`more`"),
         ("/choices/0/window", json!("forever"), "forever"),
         ("/capabilities", json!(null), "invalid type: null"),
