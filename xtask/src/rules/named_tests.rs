@@ -36,7 +36,7 @@ pub(crate) fn breaches(root: &Path, pages: &Pages, sources: &[(String, String)])
     let tests = sources.iter().flat_map(|(path, text)| tests(path, text));
     let tests: BTreeSet<String> = tests.collect();
     let (mut breaches, mut reports) = (Vec::new(), String::new());
-    let is_gone = |name: &&str| has_the_form(name) && !tests.contains(last_two(name));
+    let is_gone = |name: &&str| has_the_form(name) && !tests.contains(&last_two(name));
     let gone = |page: &str, name| format!("{page}: there is no test {name}");
     for (path, text) in pages {
         let page = path.strip_prefix(root).unwrap_or(path).to_string_lossy();
@@ -78,11 +78,11 @@ fn has_the_form(text: &str) -> bool {
     text.contains("::") && text.split("::").all(is_part)
 }
 
-/// The file and the name of `folder::file::name`.
-fn last_two(text: &str) -> &str {
-    let file = text.rsplit_once("::").map_or("", |(file, _)| file);
-    file.rsplit_once("::")
-        .map_or(text, |(above, _)| &text[above.len() + 2..])
+/// The file and the name of `folder::file::tests::name`.
+fn last_two(text: &str) -> String {
+    let mut parts: Vec<_> = text.split("::").filter(|part| *part != "tests").collect();
+    parts.drain(..parts.len().saturating_sub(2));
+    parts.join("::")
 }
 
 /// The tests of a file as `file::name`. A file called `main` or `tests` goes by its folder.
