@@ -25,6 +25,10 @@ use plexus_supervisor::{
 use plexus_trust::{Command, Source, State};
 use std::{path::PathBuf, sync::Arc};
 
+/// Why nothing of a source is started whose code has changed.
+const STOPPED: &str =
+    "what it runs is not what you agreed to: look at its card (plexusctl approvals list)";
+
 impl Kernel {
     /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them.
     pub async fn look_at_sources(self: &Arc<Self>) {
@@ -50,8 +54,8 @@ impl Kernel {
         let looked = self.look_at_one(id).await;
         if let Some(source) = self.configured(id) {
             let state = self.ledger.snapshot();
-            let touched = Box::pin(code::touched(&self.registry, &state, &source)).await;
-            self.look_again(touched).await;
+            self.look_again(code::touched(&self.registry, &state, &source))
+                .await;
         }
         looked
     }
@@ -89,8 +93,8 @@ impl Kernel {
                     let told = self.owner(Command::SourceSeen(seen)).await;
                     told.map_err(|e| e.to_string())?;
                     let source = self.configured(id).ok_or("no such source")?;
-                    if let Some(why) = source.why_stopped() {
-                        tracing::warn!(name: "source.stopped", source = %id, why, "a source is stopped until its owner decides on its card");
+                    if source.stopped.is_some() {
+                        tracing::warn!(name: "source.stopped", source = %id, "what a source runs is not what the owner agreed to; it is stopped");
                         Ok(())
                     } else if source.config.enabled {
                         let spec = self.spec(&self.registry, &source, folders)?;
@@ -204,9 +208,8 @@ impl Kernel {
         let connector = registry
             .of_source(&source.config)
             .ok_or("no such connector")?;
-        if let Some(why) = source.why_stopped() {
-            let next = "look at its card (plexusctl approvals list)";
-            return Err(format!("{why}: {next}"));
+        if source.stopped.is_some() {
+            return Err(STOPPED.to_owned());
         }
         let manifest = &connector.offer.manifest;
         let folder = |(place, path): (FolderField, PathBuf)| {

@@ -105,7 +105,7 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
         .then(NextKind::LookUp, "GET /manifest"),
         Refusal::SourceStopped => ErrorBody::new(
             C::SourceUnavailable,
-            "What this source runs, or whom it trusts, has changed since the owner looked at it; nothing was run.",
+            "What this source runs has changed since the owner looked at it; nothing was run.",
         )
         .then(NextKind::Stop, STOPPED_NEXT),
         Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")

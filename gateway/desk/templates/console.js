@@ -1228,13 +1228,6 @@
     const revoked = [];
     const ended = () => (revoked.length ? `The secret is another one, so these grants are revoked: ${revoked.join(', ')}` : '');
     const undo = async (why, name) => {
-      // The owner is to decide on its card, which goes with it.
-      const stopped = !there && (await told(SOURCE)).sources?.find((one) => one.id === id)?.stopped;
-      if (stopped) {
-        note(`Added — ${id}: ${why}`);
-        emptied(form);
-        return afresh(mine, '/admin/sources');
-      }
       if (!there) await told(of(id, ''), undefined, 'DELETE');
       if (ended()) note(`${id}: ${ended()}`);
       remedy(form, id, `${there ? 'Saved, and' : 'Not added:'} ${why}`, name);

@@ -8,7 +8,7 @@ use crate::{
     Done, Malformed, MayWiden, of_members,
     pending::{Client, MissingSecret, MovedSecret, Surface},
     sign_ins::ServerSignOut,
-    sources::{AddResult, trusted},
+    sources::AddResult,
     wire,
 };
 use plexus_protocol::{CapabilityId, Sensitivity, SourceId, Verb, Verbs};
@@ -431,21 +431,11 @@ pub struct ServerPreview {
     pub changes: Option<ServerChanges>,
 }
 
-/// The words for one of which nothing was asked.
-pub const UNASKED: &str = "nothing was asked of it, and no secret was used: move the file elsewhere and look again, or add it as it is; then plexusctl mcp login signs you in, and plexusctl mcp refresh shows its tools";
-
 impl ServerPreview {
     /// What it says that it is, as far as that is of the usual form.
     #[must_use]
     pub fn claims(&self) -> Client {
         Client::deserialize(&self.server_info).unwrap_or_default()
-    }
-
-    /// Whether nothing was asked of it and none of its secrets was used: agents can change whom it trusts, and the owner has
-    /// not agreed to that.
-    #[must_use]
-    pub fn is_unasked(&self) -> bool {
-        self.changes.is_none() && self.changeable.iter().any(|rule| trusted(rule).is_some())
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Begin {
 pub struct Begun {
     /// It is begun.
     pub ok: Done,
-    /// The sign-in; none where the server asks for none, or agents can change whom a new one trusts: its preview says that.
+    /// The sign-in; none where the server asks for none.
     pub sign_in: Option<BegunSignIn>,
 }
 

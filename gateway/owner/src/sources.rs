@@ -140,27 +140,6 @@ pub struct Stopped {
     pub agreed: Vec<String>,
 }
 
-impl Stopped {
-    /// Why, in words: a file by which it knows its hosts is no code of it.
-    #[must_use]
-    pub fn why(&self) -> String {
-        let files: Option<Vec<_>> = self.found.iter().map(|rule| trusted(rule)).collect();
-        match files.filter(|files| !files.is_empty()) {
-            Some(files) => format!(
-                "agents can change the file of authorities that it trusts: {}",
-                files.join("; ")
-            ),
-            None => "what it runs is not what you agreed to".to_owned(),
-        }
-    }
-}
-
-/// The file by which a source knows its hosts and that agents can change, and through which source, of a rule that says so.
-#[must_use]
-pub fn trusted(rule: &str) -> Option<&str> {
-    rule.strip_prefix("trusts ")
-}
-
 /// How a source does, and since when that is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -262,10 +241,6 @@ pub struct Add {
     /// Whether it is refused where a source of its id is there, which it replaces else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_new: Option<bool>,
-    /// Whether it is added where agents can change a file by which it knows its host: stopped, until the owner decides on its
-    /// card. It is refused else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub even_stopped: Option<bool>,
 }
 
 /// Its folders are looked at before the guard of an act that widens is taken.

@@ -4,7 +4,7 @@
 //! Must not know: how it is found out.
 
 use crate::{
-    sources::{Stopped, trusted},
+    sources::Stopped,
     status::{LedgerCondition, LedgerState},
 };
 use plexus_protocol::{SourceId, shell};
@@ -69,12 +69,9 @@ pub fn not_serving(source: &str, found: &str) -> Trouble {
 /// A source of which nothing is started: its code changed.
 #[must_use]
 pub fn stopped(source: &SourceId, stopped: &Stopped) -> Trouble {
-    let why = match stopped.found.iter().all(|rule| trusted(rule).is_some()) {
-        true => stopped.why(),
-        false => format!("{}: {}", stopped.why(), stopped.found.join("; ")),
-    };
+    let found = stopped.found.join("; ");
     Trouble::new(
-        format!("is stopped: {why}"),
+        format!("is stopped: what it runs is not what you agreed to: {found}"),
         match &stopped.pending_id {
             None => format!("plexusctl sources resume {source}"),
             Some(card) => format!("plexusctl approvals show {card}"),

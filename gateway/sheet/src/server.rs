@@ -1,10 +1,7 @@
 //! What an MCP server is given, and what it would lend: what the owner reads before it is added.
 
 use crate::{Block, Fact, Section, Untrusted};
-use plexus_owner::{
-    extensions::{OfferedTool, ServerChanges, ServerPreview, ToolCage, UNASKED},
-    sources,
-};
+use plexus_owner::extensions::{OfferedTool, ServerChanges, ServerPreview, ToolCage};
 
 /// All that a server is given, what it says, and what differs from what the owner agreed to before.
 #[must_use]
@@ -50,15 +47,12 @@ pub fn server(seen: &ServerPreview) -> Vec<Block> {
     let (trusted, code): (Vec<_>, Vec<_>) = seen
         .changeable
         .iter()
-        .partition(|rule| sources::trusted(rule).is_some());
+        .partition(|rule| rule.starts_with("trusts "));
     for (title, rules) in [
         ("agents can change its code", code),
         ("agents can change whom it trusts", trusted),
     ] {
         blocks.push(Block::Notices(title, Untrusted::all(&rules)));
-    }
-    if seen.is_unasked() {
-        blocks.push(Block::Notices("not asked", vec![Untrusted::of(UNASKED)]));
     }
     let refused = seen.tools.iter().filter_map(|tool| {
         let why = tool.refused.as_ref()?;

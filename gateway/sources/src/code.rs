@@ -25,11 +25,10 @@ use plexus_trust::{
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsString,
     fs::File,
     io::{self, ErrorKind, Read as _},
     os::unix::fs::PermissionsExt as _,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -40,8 +39,6 @@ const SCRIPTS: &[&str] = &[
 ];
 /// Largest file of an argument that is looked at where nothing says that it is code.
 const LARGEST: u64 = 64 << 20;
-/// Most links on the way to a file, as for the kernel.
-const MOST_LINKS: usize = 40;
 
 /// Something that a source's processes run.
 #[derive(Clone, Debug)]
@@ -300,87 +297,27 @@ fn written(registry: &Registry, source: &Source) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files of certificate authorities that a source's fields name, by field: by them it knows its hosts. Looks at no disk.
+/// The files of certificate authorities that a source's fields name: by them it knows its hosts. Looks at no disk.
 fn authorities<'m>(
     manifest: &'m Manifest,
     config: &'m SourceConfig,
-) -> impl Iterator<Item = (&'m String, &'m Path)> {
+) -> impl Iterator<Item = &'m Path> {
     let fields = manifest.hosts().filter_map(|entry| entry.ca.as_ref());
-    let named = fields.filter_map(|field| Some((field, Path::new(config.route[field].as_str()?))));
-    named.filter(|(_, path)| path.is_absolute())
+    let named = fields.filter_map(|field| config.route[field].as_str());
+    named.map(Path::new).filter(|path| path.is_absolute())
 }
 
-/// The same where they lie, by field: as they are named, and as each link on the way has it, also of one that is away.
-async fn trusted_by_field(
-    registry: &Registry,
-    config: &SourceConfig,
-) -> BTreeMap<String, BTreeSet<PathBuf>> {
-    let mut found: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+/// The same where they lie: as they are named, and where links lead.
+pub async fn trusted(registry: &Registry, config: &SourceConfig) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
     let Some(connector) = registry.of_source(config) else {
         return found;
     };
-    for (field, path) in authorities(&connector.offer.manifest, config) {
+    for path in authorities(&connector.offer.manifest, config) {
         let file = path.to_owned();
-        let files = inspection::at(path, move || names_along(&file)).await;
-        let of_field = found.entry(field.clone()).or_default();
-        of_field.extend(files.into_iter().flatten());
-        of_field.insert(path.to_owned());
-    }
-    found
-}
-
-/// The same of all fields.
-pub async fn trusted(registry: &Registry, config: &SourceConfig) -> BTreeSet<PathBuf> {
-    let by_field = trusted_by_field(registry, config).await;
-    by_field.into_values().flatten().collect()
-}
-
-/// The names of a file at each link that leads to it, and where it lies, or would: who may write at one of them chooses the file.
-fn names_along(path: &Path) -> BTreeSet<PathBuf> {
-    let parts = |path: &Path| -> Vec<OsString> {
-        let parts = path
-            .components()
-            .rev()
-            .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
-        parts.map(|part| part.as_os_str().to_owned()).collect()
-    };
-    let (mut found, mut links) = (BTreeSet::new(), 0);
-    let (mut at, mut left) = (PathBuf::from("/"), parts(path));
-    while let Some(part) = left.pop() {
-        if part == ".." {
-            at.pop();
-            continue;
-        }
-        let next = at.join(part);
-        match next.read_link() {
-            Ok(to) if links < MOST_LINKS => {
-                links += 1;
-                let named = left.iter().rev().fold(next, |named, part| named.join(part));
-                found.insert(named);
-                if to.is_absolute() {
-                    at = PathBuf::from("/");
-                }
-                left.extend(parts(&to));
-            }
-            // It is no link, is away, or is one of a ring.
-            Ok(_) | Err(_) => at = next,
-        }
-    }
-    found.insert(at);
-    found
-}
-
-/// The rules of the files by which a source knows its hosts that agents may change, each with the field that names the file.
-pub async fn changeable_authorities(
-    own: &Registry,
-    registry: &Registry,
-    state: &State,
-    source: &Source,
-) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for (field, files) in trusted_by_field(own, &source.config).await {
-        let rules = overlaps(own, registry, state, source, (&[], &files));
-        found.extend(rules.into_iter().map(|rule| (rule, field.clone())));
+        let real = inspection::at(path, move || file.canonicalize()).await;
+        found.extend(real.flatten());
+        found.insert(path.to_owned());
     }
     found
 }
@@ -416,33 +353,33 @@ pub fn overlaps(
     found.into_iter().collect()
 }
 
-/// The sources that run what lies where agents may write through `changed`, or whose code once did; and those of which agents
-/// may change another file by which they know their hosts than was found. `changed` may be gone from `state`.
-pub async fn touched(registry: &Registry, state: &State, changed: &Source) -> Vec<SourceId> {
+/// The sources that run what lies where agents may write through `changed`, or whose code once did; and those that know
+/// their hosts by a file, which may be a link.
+pub fn touched(registry: &Registry, state: &State, changed: &Source) -> Vec<SourceId> {
     let folders = written(registry, changed);
     let by = format!(" by the source {} in ", changed.id);
     let others = state.sources.values();
     let others = others.filter(|other| other.id != changed.id && other.pins.is_some());
-    let mut touched = Vec::new();
-    for other in others {
+    let is_touched = |other: &&std::sync::Arc<Source>| {
         let rules = other.found();
-        let known = |begin: &str| {
-            let mut known = rules.iter().filter(|rule| rule.starts_with(begin));
-            known.any(|rule| rule.contains(&by))
-        };
+        let known = rules.iter().any(|rule| {
+            let is_of_place = rule.starts_with(CHANGEABLE) || rule.starts_with(TRUSTED);
+            is_of_place && rule.contains(&by)
+        });
+        let connector = registry.of_source(&other.config);
+        let trusts = connector.is_some_and(|connector| {
+            let mut files = authorities(&connector.offer.manifest, &other.config);
+            files.next().is_some()
+        });
         let mut code = paths(rules, false);
-        let is_touched = known(CHANGEABLE)
+        known
+            || (trusts && !folders.is_empty())
             || code.any(|code| folders.iter().any(|folder| overlap(code, folder)))
-            || ((!folders.is_empty() || known(TRUSTED)) && {
-                let now = changeable_authorities(registry, registry, state, other).await;
-                let found = rules.iter().filter(|rule| rule.starts_with(TRUSTED));
-                found.collect::<BTreeSet<_>>() != now.keys().collect()
-            });
-        if is_touched {
-            touched.push(other.id.clone());
-        }
-    }
-    touched
+    };
+    others
+        .filter(is_touched)
+        .map(|other| other.id.clone())
+        .collect()
 }
 
 fn overlap(one: &Path, other: &Path) -> bool {
@@ -513,65 +450,11 @@ mod tests {
             );
             let expected: Vec<_> = is_within.then_some(expected).into_iter().collect();
             assert_eq!(found, expected, "{}", ca.display());
-            let fields = changeable_authorities(&registry, &registry, &state, &calendar).await;
-            let fields: Vec<_> = fields.into_iter().collect();
-            let of_ca = |rule: &String| (rule.clone(), "ca".to_owned());
-            assert_eq!(fields, expected.iter().map(of_ca).collect::<Vec<_>>());
-            // The folder comes later, or goes: the calendar is looked at again, where that makes a difference to it.
+            // The folder comes later: the calendar is looked at again.
             let mut both = state.clone();
-            let look = async |pins: &[String], both: &mut State| {
-                let calendar = Source {
-                    pins: Some(pins.to_vec()),
-                    ..calendar.clone()
-                };
-                Arc::make_mut(&mut both.sources).insert(calendar.id.clone(), Arc::new(calendar));
-                !touched(&registry, both, &folder).await.is_empty()
-            };
-            assert_eq!(look(&[], &mut both).await, is_within, "{}", ca.display());
-            assert!(!look(&expected, &mut both).await, "{}", ca.display());
-            Arc::make_mut(&mut both.sources).remove(&folder.id);
-            assert_eq!(look(&expected, &mut both).await, is_within);
-        }
-    }
-
-    #[test]
-    fn file_has_a_name_at_each_link_and_keeps_it_while_it_is_away() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        let (notes, apart) = (root.join("notes"), root.join("apart"));
-        for folder in [&notes, &apart] {
-            std::fs::create_dir(folder).unwrap();
-        }
-        let link = |to: &Path, at: &Path| std::os::unix::fs::symlink(to, at).unwrap();
-        let file = apart.join("ca.pem");
-        std::fs::write(&file, "").unwrap();
-        // A link in the middle of a chain; a linked folder in front, which lies there; one that leads there.
-        link(&file, &notes.join("middle.pem"));
-        link(&notes.join("middle.pem"), &apart.join("chain.pem"));
-        link(&apart, &notes.join("front"));
-        link(&notes.join("front"), &root.join("twice"));
-        link(Path::new("../notes"), &apart.join("into"));
-        link(&notes.join("away.pem"), &apart.join("away.pem"));
-        link(&apart.join("ring"), &apart.join("ring"));
-        for (named, within) in [
-            (apart.join("chain.pem"), Some("middle.pem")),
-            (root.join("twice/ca.pem"), Some("front/ca.pem")),
-            // Nothing is there for now.
-            (apart.join("away.pem"), Some("away.pem")),
-            (apart.join("into/gone.pem"), Some("gone.pem")),
-            (apart.join("into/gone/ca.pem"), Some("gone/ca.pem")),
-            (file, None),
-            (apart.join("into/../apart/ca.pem"), None),
-            (apart.join("ring"), None),
-        ] {
-            let found = names_along(&named);
-            let mut found = found
-                .iter()
-                .filter_map(|name| name.strip_prefix(&notes).ok());
-            match within {
-                Some(within) => assert!(found.any(|name| name == Path::new(within)), "{named:?}"),
-                None => assert_eq!(found.next(), None, "{named:?}"),
-            }
+            Arc::make_mut(&mut both.sources)
+                .insert(calendar.id.clone(), Arc::new(calendar.clone()));
+            assert_eq!(touched(&registry, &both, &folder), [calendar.id]);
         }
     }
 }

@@ -41,12 +41,6 @@ pub fn is_pin(rule: &str) -> bool {
         .any(|begin| rule.starts_with(begin))
 }
 
-/// Whether of these rules each is of a file by which a source knows its hosts: its code is what it was.
-#[must_use]
-pub fn are_of_trust(rules: &[String]) -> bool {
-    !rules.is_empty() && rules.iter().all(|rule| rule.starts_with(TRUSTED))
-}
-
 /// Whether a rule says where something lies, and of no content.
 fn is_of_place(rule: &str) -> bool {
     rule.starts_with(CHANGEABLE) || rule.starts_with(TRUSTED)
@@ -132,12 +126,6 @@ impl Stopped {
         (new.clone(), gone.cloned().collect())
     }
 
-    /// Whether nothing else differs than who may change the files by which the source knows its hosts.
-    #[must_use]
-    pub fn is_of_trust(&self, agreed: &[String]) -> bool {
-        are_of_trust(&self.differs(agreed).0)
-    }
-
     /// The same, for the owner's card.
     pub(crate) fn difference(&self, agreed: &[String]) -> Difference {
         let (rules, rules_gone) = self.differs(agreed);
@@ -165,16 +153,6 @@ impl Source {
     #[must_use]
     pub fn agreed(&self) -> &[String] {
         self.pins.as_deref().unwrap_or_default()
-    }
-
-    /// Why nothing of it is started, in words for the owner.
-    #[must_use]
-    pub fn why_stopped(&self) -> Option<&'static str> {
-        let stopped = self.stopped.as_ref()?;
-        Some(match stopped.is_of_trust(self.agreed()) {
-            true => "agents can change the file of authorities that it trusts",
-            false => "what it runs is not what you agreed to",
-        })
     }
 
     /// Whether the owner is to decide on its code.

@@ -11,7 +11,7 @@ use plexus_protocol::{
 use plexus_sources::{catalogue::Catalogue, profile};
 use plexus_trust::{
     Difference, Source, State,
-    pins::{CHANGEABLE, TRUSTED, are_of_trust, is_pin},
+    pins::{CHANGEABLE, TRUSTED, is_pin},
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -101,27 +101,17 @@ pub fn card(
         source.id
     );
     let mut end = format!("{them} on {} {are} revoked", source.id);
-    if let Some(stopped) = source.stopped.as_ref().filter(|_| source.asks()) {
-        let is_of_trust = stopped.is_of_trust(source.agreed());
-        why.insert(match is_of_trust {
-            true => "it is stopped until you decide; nothing that it runs has changed",
-            false => "what it runs is not what you agreed to: it is stopped until you decide",
-        });
+    if source.asks() {
+        why.insert("what it runs is not what you agreed to: it is stopped until you decide");
         let rules = source.changed.iter().flat_map(|c| &c.rules);
         let begins = |begin: &str| rules.clone().any(|rule| rule.starts_with(begin));
         if begins(CHANGEABLE) {
             why.insert("agents can change this code: it lies where they may write; each change stops it again");
         }
         if begins(TRUSTED) {
-            why.insert("agents can change the file of authorities that it trusts, and could pose as its host: the file lies where they may write; move it elsewhere");
+            why.insert("agents can change the file by which it knows its host: it lies where they may write; move it elsewhere");
         }
-        let runs = match is_of_trust {
-            true => format!(
-                "{} goes on and trusts that file, whoever changes it",
-                source.id
-            ),
-            false => format!("{} runs what is shown here", source.id),
-        };
+        let runs = format!("{} runs what is shown here", source.id);
         let stays = format!("{} stays stopped", source.id);
         (go_on, end) = match resting.is_empty() {
             true => (format!("{runs}; nothing is granted by that"), stays),
@@ -201,7 +191,6 @@ fn told(difference: &Difference) -> Value {
     words.extend(rules(&difference.rules_gone, "its worker may no longer"));
     let about = match &difference.capability {
         Some(capability) => json!(capability),
-        None if are_of_trust(&difference.rules) => json!("whom it trusts"),
         None if difference.rules.iter().any(|rule| is_pin(rule)) => json!("what it runs"),
         None => json!("what its worker may reach"),
     };

@@ -427,7 +427,7 @@ fn refused(refusal: &Refusal, agent: &AgentId, id: &CapabilityId) -> Explanation
         Refusal::Paused => ("paused", String::new()),
         Refusal::SourceStopped => (
             "source stopped",
-            "what it runs, or whom it trusts, is not what you agreed to".to_owned(),
+            "what it runs is not what you agreed to".to_owned(),
         ),
         Refusal::Denied { .. } => ("denied", format!("plexusctl grants list {agent}")),
         Refusal::OutcomeUnknown { intent } => (

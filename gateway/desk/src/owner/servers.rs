@@ -14,7 +14,7 @@ use crate::{
     acts::{blocking, failed},
     desk::Desk,
 };
-use plexus_calls::{approvals::change, own};
+use plexus_calls::own;
 use plexus_edge::reply::Refused;
 use plexus_ipc::{
     manifest::{Manifest, McpPins},
@@ -27,7 +27,6 @@ use plexus_owner::{
         Draft, OfferedTool, Refresh, ServerChanges, ServerDraft, ServerFacts, ServerPreview,
         ToolCage,
     },
-    sources,
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_sources::{
@@ -242,20 +241,10 @@ pub(super) struct InspectedServer {
 pub(super) struct WorkerAnswer {
     told: Box<RawValue>,
     source: Source,
-    /// Whether anything was asked: see [`WorkerAnswer::at`].
-    pub(super) is_asked: bool,
 }
 
-/// What a server says of which nothing was asked.
-const UNASKED: &str = r#"{"tools": []}"#;
-
 impl WorkerAnswer {
-    /// Asks what is at `request` by a worker of its own, made of `asking`; nothing of the look stays. While agents can change
-    /// whom it trusts, and the owner has not agreed to that, nothing is asked and no secret used: of a new server there is
-    /// then nothing but what the owner gave it.
-    ///
-    /// # Errors
-    /// Our own and the worker's; agents can change whom it trusts, of one that is there.
+    /// Asks what is at `request` by a worker of its own, made of `asking`; nothing of the look stays.
     pub(super) async fn at(
         desk: &Arc<Desk>,
         request: &ServerRequest,
@@ -287,32 +276,6 @@ impl WorkerAnswer {
             let why = format!("there is no program {}", request.program);
             return Err(Refused::bad(ErrorCode::NotFound, why));
         }
-        let there = known(desk, request.name.as_str());
-        let is_agreed = |rule: &String| {
-            let there = there.as_ref();
-            there.is_some_and(|there| there.agreed().contains(rule))
-        };
-        let mut trusted = files.iter().filter(|rule| !is_agreed(rule));
-        if let Some(file) = trusted.find_map(|rule| sources::trusted(rule)) {
-            let Some(there) = &there else {
-                let told = RawValue::from_string(UNASKED.to_owned());
-                let told = told.map_err(|why| failed(why.to_string()))?;
-                return Ok(Self {
-                    told,
-                    source,
-                    is_asked: false,
-                });
-            };
-            let name = &request.name;
-            let why = format!(
-                "agents can change {file}, and could pose as {name}: nothing was asked of it. Put the file elsewhere, or agree to that on its card."
-            );
-            let error = Refused::malformed(why).into_error();
-            return Err(Refused::new(match change::id(there) {
-                Some(card) => error.next(format!("plexusctl approvals show {card}")),
-                None => error,
-            }));
-        }
         let looking = LOOKING.lock().await;
         let mut spec = desk.spec_in(&only, &source).await.map_err(unusable)?;
         if let Some(asked) = asked {
@@ -327,11 +290,7 @@ impl WorkerAnswer {
         }
         drop(looking);
         let told = told.map_err(Refused::new)?;
-        Ok(Self {
-            told,
-            source,
-            is_asked: true,
-        })
+        Ok(Self { told, source })
     }
 
     /// The answer.
@@ -354,7 +313,6 @@ impl InspectedServer {
                 WorkerAnswer {
                     told,
                     source: (*source).clone(),
-                    is_asked: true,
                 }
             }
             _ => {
@@ -363,13 +321,12 @@ impl InspectedServer {
                 WorkerAnswer::at(desk, &asked.request, asking, Some(asked), question).await?
             }
         };
-        let (listing, is_asked): (Listing, _) = (looked.read()?, looked.is_asked);
-        let source = looked.source;
+        let (listing, source): (Listing, _) = (looked.read()?, looked.source);
         let files = files(&source);
         let request = &mut asked.request;
         let idle = listing.idle(asked.before.as_ref());
-        if asked.before.is_some() || !is_asked {
-            // One that is gone, or that nobody has seen, is no read.
+        if asked.before.is_some() {
+            // One that is gone is no read any more.
             let definitions = listing.definitions();
             let there = definitions.iter().map(|d| d.name);
             let there: BTreeSet<_> = there.filter(|name| !idle.contains(*name)).collect();

@@ -95,18 +95,12 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
         ..of(&url)
     };
     let step = SignInStep::Resource { url: url.clone() };
-    let answer = answered(&desk, &asked, true, step).await?;
-    let none = Begun {
-        ok: Done,
-        sign_in: None,
-    };
-    // Agents can change whom it trusts, which its preview says first.
-    if !answer.is_asked {
-        return Ok(none);
-    }
-    let found: Resource = answer.read()?;
+    let found: Resource = stepped(&desk, &asked, true, step).await?;
     if !found.needed {
-        return Ok(none);
+        return Ok(Begun {
+            ok: Done,
+            sign_in: None,
+        });
     }
     let issuer = match call.issuer {
         Some(issuer) if found.issuers.contains(&issuer) => issuer,
@@ -292,19 +286,12 @@ async fn stepped<T: DeserializeOwned>(
     is_owners: bool,
     step: SignInStep,
 ) -> Result<T, Refused> {
-    answered(desk, request, is_owners, step).await?.read()
-}
-
-async fn answered(
-    desk: &Arc<Desk>,
-    request: &ServerRequest,
-    is_owners: bool,
-    step: SignInStep,
-) -> Result<WorkerAnswer, Refused> {
     let step = serde_json::to_value(step).map_err(|why| failed(why.to_string()))?;
     let asking = request.to_step(is_owners).map_err(Refused::malformed)?;
     let question = (SIGN_IN_STEP, step);
-    WorkerAnswer::at(desk, request, asking, None, question).await
+    WorkerAnswer::at(desk, request, asking, None, question)
+        .await?
+        .read()
 }
 
 async fn look(desk: Arc<Desk>, _: Reading, call: Look) -> Result<SignInProgress, Refused> {

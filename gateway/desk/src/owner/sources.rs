@@ -27,7 +27,7 @@ use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
     code,
-    configure::{Objection, SourceRequest, look, repinned, shown_route},
+    configure::{Objection, SourceRequest, repinned, shown_route},
     secrets,
 };
 use plexus_supervisor::SourceHealth;
@@ -130,7 +130,7 @@ pub(super) fn health_of_stopped(source: &SourceId, stopped: &Stopped) -> Health 
         Some(card) => format!("plexusctl approvals show {card}"),
         None => format!("plexusctl sources resume {source}"),
     };
-    let why = format!("{}, so it is stopped: {next}", stopped.why());
+    let why = format!("what it runs is not what you agreed to, so it is stopped: {next}");
     Health {
         status: HealthStatus::Unavailable,
         detail: Some(why),
@@ -197,13 +197,8 @@ pub(super) async fn add(
         return Err(Refused::malformed("`kind` is required"));
     }
     let mut whole = members(&call);
-    let mut is_said = |member| whole.remove(member) == Some(Value::Bool(true));
-    let (only_new, even_stopped) = (is_said("onlyNew"), is_said("evenStopped"));
-    let mut checked = Checked::of(&desk, whole).await;
-    if !even_stopped {
-        checked.refuse_open_authority(&desk).await;
-    }
-    Ok(placed(&desk, &narrowing, checked, only_new).await??)
+    let only_new = whole.remove("onlyNew") == Some(Value::Bool(true));
+    Ok(placed(&desk, &narrowing, whole, only_new).await??)
 }
 
 /// Adds a source, or puts it in place of the one of its id.
@@ -212,16 +207,17 @@ pub(super) async fn added(
     narrowing: &Narrowing,
     whole: Map<String, Value>,
 ) -> Result<Result<AddResult, AddRefusal>, Refused> {
-    placed(desk, narrowing, Checked::of(desk, whole).await, false).await
+    placed(desk, narrowing, whole, false).await
 }
 
 /// The same; where it is to be `only_new`, it takes the id of none that is there.
 async fn placed(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
-    checked: Checked,
+    whole: Map<String, Value>,
     only_new: bool,
 ) -> Result<Result<AddResult, AddRefusal>, Refused> {
+    let checked = Checked::of(desk, whole).await;
     let acting = narrowing.wider(desk).await?;
     let turn = desk.turn().await;
     if let Ok((id, _)) = &checked.wanted
@@ -433,12 +429,11 @@ async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumpt
     })
 }
 
-/// Code is agreed to on a card that shows it, and so is whom it trusts.
+/// Code is agreed to on a card that shows it.
 fn stopped_first(source: &Source) -> Refused {
     let why = format!(
-        "{} is stopped until you decide on its card: {}.",
-        source.id,
-        source.why_stopped().unwrap_or_default()
+        "What {} runs is not what you agreed to; it is stopped until you decide on its card.",
+        source.id
     );
     let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
     Refused::new(match change::id(source) {
@@ -470,6 +465,7 @@ pub(super) async fn removed(
     let command = Command::RemoveSource {
         id: source.id.clone(),
     };
+    let touched = code::touched(&desk.registry, &desk.ledger.snapshot(), &source);
     narrow(desk, narrowing, command).await?;
     let gone = desk.supervisor.remove(&source.id);
     let forgotten = forget(desk, &source.id).await;
@@ -477,8 +473,6 @@ pub(super) async fn removed(
     gone.await;
     // After the last of its calls: another source may have this name.
     desk.wanted_scopes.forget(&source.id);
-    let state = desk.ledger.snapshot();
-    let touched = Box::pin(code::touched(&desk.registry, &state, &source)).await;
     desk.look_again(touched).await;
     let removed = of_source(&desk.catalogue.load(), &source.id);
     desk.renew_catalogue(Some(Changed {
@@ -558,36 +552,6 @@ impl Checked {
             shown: Value::Object(shown),
             wanted,
             pins,
-        }
-    }
-
-    /// Refuses a source that would be stopped at its first look, since agents can change a file by which it knows its host.
-    async fn refuse_open_authority(&mut self, desk: &Desk) {
-        let Ok((id, config)) = &self.wanted else {
-            return;
-        };
-        let mut source = Source::new(id.clone(), config.clone(), 0);
-        // Its own folders, where they are.
-        if let Ok(seen) = look(&desk.registry, &source, &desk.state_dir).await {
-            (source.target, source.paths) = (seen.target, seen.paths);
-        }
-        let (registry, state) = (&desk.registry, desk.ledger.snapshot());
-        let open = code::changeable_authorities(registry, registry, &state, &source).await;
-        let there = known(desk, id.as_str());
-        let is_agreed = |rule: &String| {
-            there
-                .as_ref()
-                .is_some_and(|there| there.agreed().contains(rule))
-        };
-        if let Some((rule, field)) = open.into_iter().find(|(rule, _)| !is_agreed(rule)) {
-            let why = format!(
-                "agents can change {}, and {id} would know its host by it: put the file elsewhere, or add {id} stopped and decide on its card: plexusctl sources add --keep",
-                sources::trusted(&rule).unwrap_or_default()
-            );
-            self.wanted = Err(Objection {
-                field: Some(field),
-                why,
-            });
         }
     }
 }
@@ -676,28 +640,25 @@ async fn carry_out(
         source,
         registered,
         revision: desk.catalogue.load().revision,
-        shares_folder_with: sharing(desk, &id),
+        shares_folder_with: sharing(desk, &id, &config),
     }))
 }
 
-/// The other sources that open the folder of this one, wherever links lead; by its name where it was not looked at.
-fn sharing(desk: &Desk, id: &SourceId) -> Vec<SourceId> {
-    let folder_of = |source: &Source| {
-        if let Some(target) = &source.target {
-            return Some(PathBuf::from(&target.path));
-        }
-        let connector = desk.registry.of_source(&source.config)?;
+/// The other sources that open the folder of this one.
+fn sharing(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Vec<SourceId> {
+    let folder_of = |config: &SourceConfig| {
+        let connector = desk.registry.of_source(config)?;
         let root = connector.offer.manifest.root.as_deref()?;
-        source.config.route.get(root)?.as_str().map(PathBuf::from)
+        config.route.get(root)?.as_str().map(PathBuf::from)
     };
-    let state = desk.ledger.snapshot();
-    let Some(folder) = state.sources.get(id).and_then(|own| folder_of(own)) else {
+    let Some(folder) = folder_of(config) else {
         return Vec::new();
     };
+    let state = desk.ledger.snapshot();
     let others = state.sources.values();
     let others = others.filter(|other| other.id != *id && !other.config.is_over());
     others
-        .filter(|other| folder_of(other).as_ref() == Some(&folder))
+        .filter(|other| folder_of(&other.config).as_ref() == Some(&folder))
         .map(|other| other.id.clone())
         .collect()
 }

@@ -1,9 +1,8 @@
 //! What an MCP server is, may reach and says: all that the owner is to know before an approval.
 
 use plexus_client::text;
-use plexus_owner::{
-    extensions::{LentServer, OfferedTool, ServerChanges, ServerFacts, ServerPreview, UNASKED},
-    sources::trusted,
+use plexus_owner::extensions::{
+    LentServer, OfferedTool, ServerChanges, ServerFacts, ServerPreview,
 };
 use plexus_protocol::Verb;
 use serde_json::Value;
@@ -117,7 +116,7 @@ pub(crate) fn previewed(seen: &ServerPreview) -> String {
         lines.push(format!("every file   {}", text::line(files)));
     }
     for code in &seen.changeable {
-        lines.push(match trusted(code) {
+        lines.push(match code.strip_prefix("trusts ") {
             Some(file) => format!(
                 "AGENTS CAN CHANGE WHOM IT TRUSTS: {}; move the file elsewhere, or an agent can pose as this server",
                 text::line(file)
@@ -131,7 +130,6 @@ pub(crate) fn previewed(seen: &ServerPreview) -> String {
     let claims = seen.claims();
     let version = claims.version.as_deref().unwrap_or_default();
     lines.push(match &claims.name {
-        None if seen.is_unasked() => UNASKED.to_owned(),
         Some(name) => format!(
             "it says that it is {} {}",
             text::line(name),

@@ -1,6 +1,5 @@
 //! `plexusctl sources add` and `kinds`: what a kind of source asks for, and one with that filled in. A person at a terminal
-//! is asked for what is missing. A new source is tested; one that does not serve is removed again, unless it is stopped for what
-//! the owner has to decide on.
+//! is asked for what is missing. A new source is tested; one that does not serve is removed again.
 
 use super::{
     find::{Find, Found},
@@ -18,7 +17,6 @@ use plexus_client::{Exit, Stop, near, out, text};
 use plexus_owner::{
     kinds::{self, Connector, Form, FormField, GrantsAfter},
     sources::{self, AddResult, HealthStatus, List, ProbedSource, Remove},
-    troubles,
 };
 use plexus_protocol::{CapabilityId, SourceId};
 use serde::Serialize;
@@ -205,8 +203,7 @@ impl Add {
         Err(Stop::new(Exit::Failed, "source_unavailable", why))
     }
 
-    /// Leaves nothing behind of a new source that does not serve, unless it is to be kept, or is stopped: its card is the
-    /// owner's to decide on. A further Ctrl-C ends the waiting.
+    /// Leaves nothing behind of a new source that does not serve, unless it is to be kept. A further Ctrl-C ends the waiting.
     async fn take_back(
         &self,
         desk: &Desk,
@@ -220,29 +217,19 @@ impl Add {
         let removed = patiently("it is taken out again…", async {
             // What was asked last may have no answer yet: another connection.
             let mut owner = desk.open().await?;
-            let mut there = owner.call(&List {}).await?.sources.into_iter();
-            let stopped = there.find_map(|row| row.stopped.filter(|_| row.source.id == *id));
-            if stopped.is_none() {
-                owner.call(&Remove { id: id.to_string() }).await?;
-            }
-            Ok::<_, Stop>(stopped)
+            owner.call(&Remove { id: id.to_string() }).await
         });
         let removed = tokio::select! {
-            removed = removed => removed.map_err(|_| ()),
-            _ = interrupt.recv() => Err(()),
+            removed = removed => removed.is_ok(),
+            _ = interrupt.recv() => false,
         };
         match removed {
-            Ok(Some(stopped)) => {
-                let trouble = troubles::stopped(id, &stopped);
-                let why = format!("{id} is added, and {}", trouble.found);
-                Stop::new(Exit::Failed, &stop.code, why).next(trouble.remedy)
-            }
-            Ok(None) => {
+            true => {
                 let why = format!("not added: {}", without_source(&stop.why, id));
                 let next = "put that right and run this again; --keep adds it all the same";
                 Stop::new(Exit::Failed, &stop.code, why).next(next)
             }
-            Err(()) => stop.next(format!("plexusctl sources remove {id}")),
+            false => stop.next(format!("plexusctl sources remove {id}")),
         }
     }
 
@@ -381,7 +368,6 @@ impl Add {
             route: Some(route),
             approval: self.ask.then(|| "ask".to_owned()),
             only_new: Some(true),
-            even_stopped: self.keep.then_some(true),
             ..sources::Add::default()
         };
         Ok((id, body))

@@ -621,19 +621,6 @@ mod tests {
     }
 
     #[test]
-    fn server_of_which_nothing_was_asked_lends_nothing() {
-        let made = request(&[]).generate(&listing(&[]), &BTreeSet::new());
-        let offer = registered(&made.unwrap().text).unwrap().offer;
-        let names: Vec<_> = offer
-            .manifest
-            .capabilities
-            .iter()
-            .map(|c| &*c.name)
-            .collect();
-        assert_eq!(names, [LISTING]);
-    }
-
-    #[test]
     fn only_the_writers_cages_write() {
         let made = request(&[]).generate(&listing(&[tool("do")]), &BTreeSet::new());
         let offer = registered(&made.unwrap().text).unwrap().offer;

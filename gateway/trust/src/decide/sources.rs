@@ -343,20 +343,12 @@ impl Draft<'_> {
         if source == **old {
             return Ok(Reply::Changed(false));
         }
-        let is_of_trust = |of: &Option<Stopped>| {
-            of.as_ref()
-                .is_some_and(|stopped| stopped.is_of_trust(source.agreed()))
-        };
-        let what = if is_stopped && is_of_trust(&source.stopped) {
-            "stopped: agents can change the file of authorities that it trusts"
-        } else if is_stopped {
+        let what = if is_stopped {
             "stopped: its code is not what you agreed to"
         } else if old.profile.is_none() {
             "found"
         } else if any_changed {
             "manifest or profile changed"
-        } else if code_changed && is_of_trust(&old.stopped) {
-            "agents can no longer change the file of authorities that it trusts"
         } else if code_changed {
             "its code is what you agreed to again"
         } else if takes_over {
