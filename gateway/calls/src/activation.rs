@@ -75,7 +75,6 @@ impl Kernel {
             let source = self.configured(id).ok_or("no such source")?;
             let seen = configure::look(&self.registry, &source, &self.state_dir).await;
             let folders = real_folders(&self.registry, &source).await;
-            let trusted = code::trusted(&self.registry, &source.config).await;
             let turn = self.turn().await;
             if self
                 .configured(id)
@@ -87,8 +86,8 @@ impl Kernel {
                 Ok(mut seen) => {
                     let state = self.ledger.snapshot();
                     let registry = &self.registry;
-                    let looked = (&*seen.pins, &trusted);
-                    let changeable = code::overlaps(registry, registry, &state, &source, looked);
+                    let changeable =
+                        code::overlaps(registry, registry, &state, &source, &seen.pins);
                     seen.pins.extend(changeable);
                     let told = self.owner(Command::SourceSeen(seen)).await;
                     told.map_err(|e| e.to_string())?;

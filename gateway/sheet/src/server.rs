@@ -44,16 +44,10 @@ pub fn server(seen: &ServerPreview) -> Vec<Block> {
     };
     let mind = mind.map(|words| Block::Notices("mind", vec![Untrusted::of(words)]));
     blocks.extend(mind);
-    let (trusted, code): (Vec<_>, Vec<_>) = seen
-        .changeable
-        .iter()
-        .partition(|rule| rule.starts_with("trusts "));
-    for (title, rules) in [
-        ("agents can change its code", code),
-        ("agents can change whom it trusts", trusted),
-    ] {
-        blocks.push(Block::Notices(title, Untrusted::all(&rules)));
-    }
+    blocks.push(Block::Notices(
+        "agents can change its code",
+        Untrusted::all(&seen.changeable),
+    ));
     let refused = seen.tools.iter().filter_map(|tool| {
         let why = tool.refused.as_ref()?;
         Some(Untrusted::of(format!("{}: {why}", tool.name)))

@@ -1,6 +1,5 @@
 //! What the processes of a source run: its programs, the scripts that their arguments name, its folders of code. Each found is
-//! one rule of `plexus_trust::pins`; so is each that lies where agents may write, and each file there by which the source knows
-//! its hosts.
+//! one rule of `plexus_trust::pins`; so is each that lies where agents may write.
 //!
 //! ```text
 //! manifest, route ─▶ pieces ─look─▶ rules ─▶ held against what the owner agreed to: by the machine, and before each start
@@ -20,7 +19,7 @@ use plexus_ipc::{
 use plexus_protocol::{PYTHON_START, SourceId};
 use plexus_trust::{
     Source, SourceConfig, State, Target,
-    pins::{CHANGEABLE, FILES, PROGRAM, SCRIPT, TRUSTED},
+    pins::{CHANGEABLE, FILES, PROGRAM, SCRIPT},
 };
 use serde_json::Value;
 use std::{
@@ -297,64 +296,39 @@ fn written(registry: &Registry, source: &Source) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files of certificate authorities that a source's fields name: by them it knows its hosts. Looks at no disk.
-fn authorities<'m>(
-    manifest: &'m Manifest,
-    config: &'m SourceConfig,
-) -> impl Iterator<Item = &'m Path> {
-    let fields = manifest.hosts().filter_map(|entry| entry.ca.as_ref());
-    let named = fields.filter_map(|field| config.route[field].as_str());
-    named.map(Path::new).filter(|path| path.is_absolute())
-}
-
-/// The same where they lie: as they are named, and where links lead.
-pub async fn trusted(registry: &Registry, config: &SourceConfig) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let Some(connector) = registry.of_source(config) else {
-        return found;
-    };
-    for path in authorities(&connector.offer.manifest, config) {
-        let file = path.to_owned();
-        let real = inspection::at(path, move || file.canonicalize()).await;
-        found.extend(real.flatten());
-        found.insert(path.to_owned());
-    }
-    found
-}
-
-/// One rule for each of the files and folders in `rules`, which `source` of the registry `own` runs, and for each file that
-/// is [`trusted`], that lies where agents may write through a source, or in which they may.
+/// One rule for each of the files and folders in `rules`, which `source` of the registry `own` runs, that lies where agents
+/// may write through a source, or in which they may.
 pub fn overlaps(
     own: &Registry,
     registry: &Registry,
     state: &State,
     source: &Source,
-    (rules, trusted): (&[String], &BTreeSet<PathBuf>),
+    rules: &[String],
 ) -> Vec<String> {
     let mut found = BTreeSet::new();
     let others = state.sources.values().map(|other| &**other);
     let others = others.filter(|other| other.id != source.id && !other.config.is_over());
     for (other, is_own) in others.map(|other| (other, false)).chain([(source, true)]) {
-        let whose = match is_own {
-            true => "its own calls".to_owned(),
-            false => format!("the source {}", other.id),
-        };
-        for folder in &written(if is_own { own } else { registry }, other) {
-            let code = paths(rules, is_own).map(|path| (CHANGEABLE, path));
-            let trusted = trusted.iter().map(|path| (TRUSTED, &**path));
-            let within = code.chain(trusted);
-            let within = within.filter(|(_, path)| overlap(path, folder));
-            found.extend(within.map(|(begin, path)| {
-                let (path, folder) = (path.display(), folder.display());
-                format!("{begin}{path} by {whose} in {folder}")
-            }));
+        let folders = written(if is_own { own } else { registry }, other);
+        for folder in &folders {
+            let code: BTreeSet<&Path> = paths(rules, is_own).collect();
+            for code in code.into_iter().filter(|code| overlap(code, folder)) {
+                let whose = match is_own {
+                    true => "its own calls".to_owned(),
+                    false => format!("the source {}", other.id),
+                };
+                found.insert(format!(
+                    "{CHANGEABLE}{} by {whose} in {}",
+                    code.display(),
+                    folder.display()
+                ));
+            }
         }
     }
     found.into_iter().collect()
 }
 
-/// The sources that run what lies where agents may write through `changed`, or whose code once did; and those that know
-/// their hosts by a file, which may be a link.
+/// The sources that run what lies where agents may write through `changed`, or whose code once did.
 pub fn touched(registry: &Registry, state: &State, changed: &Source) -> Vec<SourceId> {
     let folders = written(registry, changed);
     let by = format!(" by the source {} in ", changed.id);
@@ -362,19 +336,11 @@ pub fn touched(registry: &Registry, state: &State, changed: &Source) -> Vec<Sour
     let others = others.filter(|other| other.id != changed.id && other.pins.is_some());
     let is_touched = |other: &&std::sync::Arc<Source>| {
         let rules = other.found();
-        let known = rules.iter().any(|rule| {
-            let is_of_place = rule.starts_with(CHANGEABLE) || rule.starts_with(TRUSTED);
-            is_of_place && rule.contains(&by)
-        });
-        let connector = registry.of_source(&other.config);
-        let trusts = connector.is_some_and(|connector| {
-            let mut files = authorities(&connector.offer.manifest, &other.config);
-            files.next().is_some()
-        });
+        let known = rules
+            .iter()
+            .any(|rule| rule.starts_with(CHANGEABLE) && rule.contains(&by));
         let mut code = paths(rules, false);
-        known
-            || (trusts && !folders.is_empty())
-            || code.any(|code| folders.iter().any(|folder| overlap(code, folder)))
+        known || code.any(|code| folders.iter().any(|folder| overlap(code, folder)))
     };
     others
         .filter(is_touched)
@@ -394,67 +360,4 @@ pub fn programs_of(rules: &[String]) -> BTreeMap<&str, (&str, &str)> {
         Some((name, rest.rsplit_once(' ')?))
     });
     named.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shipped::SHIPPED;
-    use plexus_protocol::Provenance;
-    use serde_json::json;
-    use std::sync::Arc;
-
-    fn source(id: &str, kind: &str, route: Value) -> Source {
-        let config = SourceConfig {
-            kind: kind.to_owned(),
-            label: id.to_owned(),
-            enabled: true,
-            hide: Default::default(),
-            lent: None,
-            route,
-            secret_ref: None,
-            ask: false,
-            provenance: Provenance::FirstParty,
-        };
-        let mut source = Source::new(SourceId::parse(id).unwrap(), config, 1);
-        source.pins = Some(Vec::new());
-        source
-    }
-
-    #[tokio::test]
-    async fn authority_where_agents_write_is_found_by_its_link_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        let (notes, apart) = (root.join("notes"), root.join("apart"));
-        for folder in [&notes, &apart] {
-            std::fs::create_dir(folder).unwrap();
-            std::fs::write(folder.join("ca.pem"), "").unwrap();
-        }
-        std::os::unix::fs::symlink(notes.join("ca.pem"), apart.join("link.pem")).unwrap();
-        let registry = Registry::read(SHIPPED).unwrap();
-        let folder = source("notes", "workspace-dir", json!({"path": notes}));
-        let mut state = State::default();
-        Arc::make_mut(&mut state.sources).insert(folder.id.clone(), Arc::new(folder.clone()));
-        for (ca, is_within) in [
-            (notes.join("ca.pem"), true),
-            (apart.join("link.pem"), true),
-            (apart.join("ca.pem"), false),
-        ] {
-            let route = json!({"url": "https://cal.example", "user": "me", "ca": ca});
-            let calendar = source("calendar", "caldav-account", route);
-            let files = trusted(&registry, &calendar.config).await;
-            let found = overlaps(&registry, &registry, &state, &calendar, (&[], &files));
-            let expected = format!(
-                "trusts {0}/ca.pem by the source notes in {0}",
-                notes.display()
-            );
-            let expected: Vec<_> = is_within.then_some(expected).into_iter().collect();
-            assert_eq!(found, expected, "{}", ca.display());
-            // The folder comes later: the calendar is looked at again.
-            let mut both = state.clone();
-            Arc::make_mut(&mut both.sources)
-                .insert(calendar.id.clone(), Arc::new(calendar.clone()));
-            assert_eq!(touched(&registry, &both, &folder), [calendar.id]);
-        }
-    }
 }

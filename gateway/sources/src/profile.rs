@@ -110,9 +110,6 @@ fn code(rule: &str) -> Option<String> {
     if let Some(what) = rule.strip_prefix(pins::CHANGEABLE) {
         return Some(format!("run what agents can change: {what}"));
     }
-    if let Some(what) = rule.strip_prefix(pins::TRUSTED) {
-        return Some(format!("know its host by what agents can change: {what}"));
-    }
     let what = [pins::PROGRAM, pins::SCRIPT, pins::FILES]
         .into_iter()
         .find(|begin| rule.starts_with(begin))?;

@@ -1,5 +1,5 @@
 //! What the code of a source is: its programs, the scripts that their arguments name, its folders of code, each by path and
-//! SHA-256; and which of them, or of the files by which it knows its hosts, lies where agents may write. One rule each.
+//! SHA-256; and which of them lies where agents may write. One rule each.
 //!
 //! Invariants: what was found is held against what the owner agreed to, never against what was found before; a file that is
 //! missing for now is no difference; what the owner agreed to for one name is gone once another file is agreed to for it.
@@ -18,8 +18,6 @@ pub const SCRIPT: &str = "script ";
 pub const FILES: &str = "files ";
 /// What a rule of code that agents may change begins with.
 pub const CHANGEABLE: &str = "changeable ";
-/// What a rule of a file that agents may change begins with, by which a source knows its hosts.
-pub const TRUSTED: &str = "trusts ";
 
 /// Code that is not what the owner agreed to: nothing of its source is started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,19 +34,14 @@ pub struct Stopped {
 /// Whether a rule is of the code of a source.
 #[must_use]
 pub fn is_pin(rule: &str) -> bool {
-    [PROGRAM, SCRIPT, FILES, CHANGEABLE, TRUSTED]
+    [PROGRAM, SCRIPT, FILES, CHANGEABLE]
         .iter()
         .any(|begin| rule.starts_with(begin))
 }
 
-/// Whether a rule says where something lies, and of no content.
-fn is_of_place(rule: &str) -> bool {
-    rule.starts_with(CHANGEABLE) || rule.starts_with(TRUSTED)
-}
-
 /// What a rule is about, whatever lies there.
 fn about(rule: &str) -> &str {
-    if is_of_place(rule) {
+    if rule.starts_with(CHANGEABLE) {
         return rule;
     }
     let mut spaces = rule.match_indices(' ').map(|(at, _)| at);
@@ -57,7 +50,7 @@ fn about(rule: &str) -> &str {
 
 /// What a rule is about, and where that lies, whatever its content is.
 fn place(rule: &str) -> &str {
-    match is_of_place(rule) {
+    match rule.starts_with(CHANGEABLE) {
         true => rule,
         false => rule.rsplit_once(' ').map_or(rule, |(place, _)| place),
     }

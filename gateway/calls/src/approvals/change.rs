@@ -11,7 +11,7 @@ use plexus_protocol::{
 use plexus_sources::{catalogue::Catalogue, profile};
 use plexus_trust::{
     Difference, Source, State,
-    pins::{CHANGEABLE, TRUSTED, is_pin},
+    pins::{CHANGEABLE, is_pin},
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -103,13 +103,13 @@ pub fn card(
     let mut end = format!("{them} on {} {are} revoked", source.id);
     if source.asks() {
         why.insert("what it runs is not what you agreed to: it is stopped until you decide");
-        let rules = source.changed.iter().flat_map(|c| &c.rules);
-        let begins = |begin: &str| rules.clone().any(|rule| rule.starts_with(begin));
-        if begins(CHANGEABLE) {
+        if source
+            .changed
+            .iter()
+            .flat_map(|c| &c.rules)
+            .any(|rule| rule.starts_with(CHANGEABLE))
+        {
             why.insert("agents can change this code: it lies where they may write; each change stops it again");
-        }
-        if begins(TRUSTED) {
-            why.insert("agents can change the file by which it knows its host: it lies where they may write; move it elsewhere");
         }
         let runs = format!("{} runs what is shown here", source.id);
         let stays = format!("{} stays stopped", source.id);

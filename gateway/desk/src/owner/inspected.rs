@@ -401,9 +401,6 @@ fn code(source: &Source) -> Vec<Fact> {
             let words = format!("{what}; each change stops it until you agree again");
             return Some(Fact::line("agents can change", words));
         }
-        if let Some(what) = rule.strip_prefix(pins::TRUSTED) {
-            return Some(Fact::line("agents can change whom it trusts", what));
-        }
         let (_, named) = rule.strip_prefix(pins::SCRIPT)?.split_once(' ')?;
         let (path, digest) = named.rsplit_once(' ')?;
         Some(Fact::line("script", format!("{path}, SHA-256 {digest}")))

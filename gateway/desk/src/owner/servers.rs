@@ -391,7 +391,7 @@ impl InspectedServer {
             digest: self.digest(),
             resolved: rules(&["program "]).into_iter().next(),
             pinned: rules(&[pins::FILES, pins::SCRIPT]),
-            changeable: rules(&[pins::CHANGEABLE, pins::TRUSTED]),
+            changeable: rules(&[pins::CHANGEABLE]),
             server_info: self.listing.server_info.clone(),
             instructions: self.listing.instructions.clone(),
             tools: tools.collect(),

@@ -74,9 +74,8 @@ pub(super) async fn surveyed(
     if let Some(id) = body["id"].as_str().and_then(|id| SourceId::parse(id).ok()) {
         named.id = id;
     }
-    let trusted = code::trusted(only, &named.config).await;
-    let (state, looked) = (desk.ledger.snapshot(), (&*seen.pins, &trusted));
-    let changeable = code::overlaps(only, &desk.registry, &state, &named, looked);
+    let state = desk.ledger.snapshot();
+    let changeable = code::overlaps(only, &desk.registry, &state, &named, &seen.pins);
     source.pins = Some([seen.pins, changeable].concat());
     Ok(source)
 }

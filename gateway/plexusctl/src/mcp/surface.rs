@@ -116,16 +116,11 @@ pub(crate) fn previewed(seen: &ServerPreview) -> String {
         lines.push(format!("every file   {}", text::line(files)));
     }
     for code in &seen.changeable {
-        lines.push(match code.strip_prefix("trusts ") {
-            Some(file) => format!(
-                "AGENTS CAN CHANGE WHOM IT TRUSTS: {}; move the file elsewhere, or an agent can pose as this server",
-                text::line(file)
-            ),
-            None => format!(
-                "AGENTS CAN CHANGE THIS CODE: {}; each change stops it until you agree again",
-                text::line(code.trim_start_matches("changeable "))
-            ),
-        });
+        let code = code.trim_start_matches("changeable ");
+        lines.push(format!(
+            "AGENTS CAN CHANGE THIS CODE: {}; each change stops it until you agree again",
+            text::line(code)
+        ));
     }
     let claims = seen.claims();
     let version = claims.version.as_deref().unwrap_or_default();

@@ -157,21 +157,3 @@ fn row_of_an_earlier_version_is_agreed_to_once() {
         assert_eq!(of(&world).base, base);
     }
 }
-
-#[test]
-fn authority_that_agents_may_change_stops_the_source() {
-    let mut world = world();
-    let who = world.member("a", &[READ]);
-    let within = |folder: &str| {
-        let rule = format!("trusts /srv/a/ca.pem by the source files in {folder}");
-        found(&[program(1), rule])
-    };
-    assert!(!is_refused(&world, &who, READ), "the control");
-    world.ok(within("/srv/a"));
-    assert!(is_refused(&world, &who, READ));
-    agrees(&mut world);
-    world.ok(within("/srv/a"));
-    assert!(!is_refused(&world, &who, READ), "it was agreed to");
-    world.ok(within("/srv"));
-    assert!(is_refused(&world, &who, READ), "another folder");
-}
