@@ -865,8 +865,8 @@
 
   // The words of a run are looked at each second while it goes on.
   const SPEAKS = '[data-live$="/said"] [data-send$="/stop"]';
-  const renew = () => renewed().finally(() => {
-    if (!document.hidden && !lost && $('card').querySelector(SPEAKS)) renewSoon(1000);
+  const renew = () => renewed().then((isWhole) => {
+    if (isWhole && !document.hidden && !lost && $('card').querySelector(SPEAKS)) renewSoon(1000);
   });
 
   // Exchanges only what is another: a button that is being pressed stays, and so do the focus and how far down it was read.
@@ -882,15 +882,18 @@
   }
 
   // A call whose caller waited for it is kept nowhere once it is over: what was read of it stays.
-  function ended(part) {
+  function runIsOver(part) {
+    const isOpen = part.said === undefined || part.querySelector('[data-send$="/stop"]');
     part.removeAttribute('data-live');
+    if (!isOpen) return;
     part.querySelector('.acts')?.remove();
     (part.querySelector('h3') || part.firstElementChild).textContent = 'It is over. Its end is not kept here.';
   }
 
-  // Fetches again what is said to change.
+  // Fetches again what is said to change; whether all of it answered.
   async function renewed() {
     const now = turn;
+    let isWhole = true;
     for (const part of $('card').querySelectorAll('[data-live]')) {
       const path = part.dataset.live;
       if (inHand(part) || document.hidden) continue;
@@ -900,8 +903,8 @@
         if (now !== turn) return;
         if (answer.status === 404) {
           if (!path.startsWith(`${INSIDE}/runs/`)) return missing(mine, (await answer.json()).error?.message);
-          ended(part);
-        }
+          runIsOver(part);
+        } else if (!answer.ok) isWhole = false;
         if (!answer.ok) continue;
         const text = await html(answer);
         if (!part.isConnected || part.said === text) continue;
@@ -931,6 +934,7 @@
         (same || current().querySelector('h2')).focus({ preventScroll: true });
       }
     }
+    return isWhole;
   }
 
   // --- acts of a page: calls of the owner's table ---

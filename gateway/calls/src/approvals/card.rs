@@ -50,6 +50,12 @@ pub fn kind(item: &Item) -> &'static str {
     }
 }
 
+/// Whether a call is left that the owner approved: a grant has none, and does not lapse with its request.
+fn has_call_left(item: &Item) -> bool {
+    let mut asks = item.asks.iter();
+    asks.any(|ask| matches!(ask.approval, Approval::OneCall | Approval::OneCallAnyInput))
+}
+
 /// How an item ended, or its request was decided, as the rest of a sentence about it; none: it waits.
 #[must_use]
 pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
@@ -60,7 +66,9 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
             "lapsed undecided at {}: nothing was done; the agent has to ask again",
             item.expires_at
         ),
-        ItemState::Approved { at } if now < item.expires_at => format!("was approved at {at}"),
+        ItemState::Approved { at } if now < item.expires_at || !has_call_left(item) => {
+            format!("was approved at {at}")
+        }
         ItemState::Pending | ItemState::Lapsed | ItemState::Approved { .. } => format!(
             "was approved, and its approval lapsed at {}; the agent has to ask again",
             item.expires_at
@@ -315,8 +323,28 @@ fn without_nulls(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plexus_protocol::{AgentId, PendingId, SessionId};
+    use plexus_protocol::{AgentId, CapabilityId, PendingId, SessionId};
     use plexus_trust::OnApproval;
+
+    /// A read of a file, with what the owner's approval left of it.
+    fn ask(approval: Approval) -> Ask {
+        Ask {
+            capability: CapabilityId::parse("workspace.read").unwrap(),
+            verbs: plexus_protocol::Verbs::READ,
+            constraint: None,
+            wish: None,
+            input: None,
+            input_bytes: 0,
+            key: None,
+            plan: Plan::None,
+            approval,
+            denied: 0,
+            voided: None,
+            outcome: None,
+            bounded: None,
+            counted: None,
+        }
+    }
 
     #[test]
     fn ending_of_an_item_is_named() {
@@ -343,6 +371,17 @@ mod tests {
             ending(&item, before).unwrap(),
             format!("was approved at {before}")
         );
+        // A grant goes on when its request is over.
+        item.asks = vec![ask(Approval::Granted)];
+        let said = ending(&item, at).unwrap();
+        assert_eq!(said, format!("was approved at {before}"));
+        item.asks[0].approval = Approval::OneCall;
+        let said = ending(&item, at).unwrap();
+        assert!(
+            said.starts_with("was approved, and its approval lapsed"),
+            "{said}"
+        );
+        item.asks.clear();
         for (state, said) in [
             (
                 ItemState::Pending,
@@ -351,10 +390,6 @@ mod tests {
             (
                 ItemState::Lapsed,
                 "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
-            ),
-            (
-                ItemState::Approved { at: before },
-                "was approved, and its approval lapsed at 2026-01-02T00:00:00.000Z; the agent has to ask again",
             ),
             (
                 ItemState::Denied {

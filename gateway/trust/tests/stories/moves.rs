@@ -149,7 +149,7 @@ fn ended_grant_is_lost_by_no_change_and_no_revocation() {
     world.now = life;
     world.ok(grant(&who, SEARCH, TrustWindow::DAY, None));
     let revoked = world.ok(Command::RevokeAgent {
-        agent: who.agent.clone(),
+        agent: who.agent,
         reason: None,
         delete: false,
     });
