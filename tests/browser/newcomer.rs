@@ -248,7 +248,7 @@ fn what_is_in_hand_stays_and_nobody_is_replaced_by_the_way() {
         .see("#give-what option[value='workspace.write']")
         .click();
     browser.see("#give-under").fill("Notes");
-    browser.see("#card h3").click();
+    browser.see("#card section:last-of-type h3").click();
     let other = scene.another_browser();
     other.go(&format!("{}/agents/claude", scene.page()));
     other.reads("#card", "May, without asking");
