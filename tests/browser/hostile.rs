@@ -281,7 +281,7 @@ fn on_every_page_of_what_happened() {
         let told = browser.run(
             "const card = document.querySelector('#card');
              const strange = [...card.querySelectorAll('script, style, img, iframe, object, embed, base, meta, link, video, audio, template, math, marquee, textarea')].map(e => e.outerHTML.slice(0, 60));
-             const away = [...document.querySelectorAll('a')].map(a => a.getAttribute('href')).filter(to => to !== '#card' && !/^\\/admin(\\/|\\?|$)/.test(to));
+             const away = [...document.querySelectorAll('a')].map(a => a.getAttribute('href')).filter(to => to !== '#card' && !/^\\/admin(\\/|\\?|$)|^\\/extensions\\/authoring-guide$/.test(to));
              const attributes = [...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(a => a.name.startsWith('on') || a.name === 'style' || a.name === 'srcdoc').map(a => a.name);
              return { caught: window.caught ?? null, strange, away, attributes, articles: document.querySelectorAll('article').length,
                  unseen: /[\\u0000-\\u0008\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]/.test(document.body.textContent) };",
@@ -441,7 +441,7 @@ fn shows(scene: &Scene, page: &str, tags: &BTreeSet<String>) -> BTreeSet<usize> 
          const inside = [...document.querySelectorAll('#glance *, #queue *, #card *, #notes *, #announce *, #found *')];
          const strange = inside.filter(e => !own.has(e.localName)).map(e => e.outerHTML.slice(0, 60));
          const attributes = inside.flatMap(e => [...e.attributes]).map(a => a.name).filter(a => a.startsWith('on') || a === 'style' || a === 'srcdoc' || a === 'src');
-         const away = [...document.querySelectorAll('a')].map(a => a.getAttribute('href')).filter(to => to !== '#card' && !/^\\/admin(\\/|\\?|$)/.test(to));
+         const away = [...document.querySelectorAll('a')].map(a => a.getAttribute('href')).filter(to => to !== '#card' && !/^\\/admin(\\/|\\?|$)|^\\/extensions\\/authoring-guide$/.test(to));
          const rows = [...place.querySelectorAll('li, tr, dl > div, .card > section')].filter(e => e.checkVisibility() && !e.closest('.scroll, pre'));
          const over = rows.filter(e => {{
              const next = e.nextElementSibling;

@@ -494,10 +494,22 @@
   }
 
   // What has just appeared takes no answer: a key or a click on its way was meant for something else.
+  // It is the time of the press that counts: a busy page hears of it later.
   function settle(part) {
     part.dataset.fresh = '';
+    part.ready = performance.now() + READING;
     clearTimeout(part.settling);
     part.settling = setTimeout(() => { delete part.dataset.fresh; }, READING);
+  }
+
+  let [keyed, pressed] = [0, 0];
+  document.addEventListener('keydown', (event) => { keyed = event.timeStamp; }, true);
+  // A click without a pointer is a key's, or of a program that presses for somebody.
+  document.addEventListener('click', ({ detail, timeStamp }) => {
+    pressed = !detail && timeStamp - keyed < 1000 ? keyed : timeStamp;
+  }, true);
+  function isFresh(one) {
+    return Boolean(one) && (one.ready > pressed || isFresh(one.parentElement));
   }
 
   function constraint(form) {
@@ -551,7 +563,7 @@
   }
 
   async function answer(form, act) {
-    if ('fresh' in form.dataset || 'busy' in form.dataset) return;
+    if (isFresh(form) || 'busy' in form.dataset) return;
     const card = form.closest('article');
     const id = card.dataset.id;
     const path = `/admin/console/pending/${encodeURIComponent(id)}`;
@@ -1342,14 +1354,14 @@
       current()?.querySelector('h2').focus();
     } else if (hit.dataset.send) {
       // The second click of a double one means what the first did: it confirms nothing.
-      if (event.detail > 1 || hit.closest('[data-fresh]')) return;
+      if (event.detail > 1 || isFresh(hit)) return;
       await alone(hit, () => sent(hit), hit);
     } else if (hit.dataset.copy) {
       await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
       hit.textContent = 'Copied';
     } else if (hit.dataset.act) {
       const row = hit.closest('[data-source]');
-      if (event.detail > 1 || hit.closest('[data-fresh]')) return;
+      if (event.detail > 1 || isFresh(hit)) return;
       await alone(row, () => act(row, hit), hit);
     } else if ('goOn' in hit.dataset) {
       await next();
@@ -1392,7 +1404,7 @@
 
   document.addEventListener('submit', (event) => {
     event.preventDefault();
-    if (event.target.closest('[data-fresh]') && !event.target.dataset.filter) return;
+    if (isFresh(event.target) && !event.target.dataset.filter) return;
     if (event.target.id === 'key-form') {
       const key = $('key').value.trim();
       $('key').value = '';
