@@ -17,9 +17,9 @@ pub fn routes() -> Vec<&'static str> {
     let listed = part(listed, "const PAGES", "\n];").split("page(\"/admin");
     let listed = listed.skip(1).filter_map(|row| row.split('"').next());
     let parts = include_str!("../../gateway/desk/src/console.rs");
-    let parts = part(parts, "fn pages()", "\n}\n").split(".route(\"");
+    let parts = part(parts, "fn pages()", "\n}\n").split(".route(");
     let parts = parts.skip(1).filter(|row| row.contains("get("));
-    let parts = parts.filter_map(|row| row.split('"').next());
+    let parts = parts.filter_map(|row| row.split('"').nth(1));
     let routes: Vec<&str> = listed.chain(parts).collect();
     assert!(routes.len() > 25, "{routes:?}");
     routes

@@ -263,6 +263,14 @@ impl House {
                 "/channels/{source}/{channel}",
                 one(format!("/channels/channels/{}", self.channel)),
             ),
+            (
+                "/channels/{source}/{channel}/said",
+                one(format!("/channels/channels/{}/said", self.channel)),
+            ),
+            (
+                "/channels/{source}/{channel}/members",
+                one(format!("/channels/channels/{}/members", self.channel)),
+            ),
             ("/together/{id}", one(format!("/together/{}", self.pending))),
             ("/find", one("/find?q=agent".into())),
         ];
