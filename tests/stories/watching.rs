@@ -245,7 +245,7 @@ fn what_was_decided_elsewhere_goes_from_the_screen() {
     owner.deny(&first, "no");
     // The panel that was open was about the other one: it closes, and Enter decides nothing.
     terminal.until_fits("the other card alone", |picture| {
-        picture.contains("decided elsewhere")
+        picture.contains("was denied")
             && picture.contains("creates b.txt")
             && !picture.contains("(•)")
     });
