@@ -566,14 +566,7 @@ impl Approvals {
 
     /// Forgets what no item needs any more: inputs of items that are decided, results of items that are gone.
     pub fn tidy(&self, state: &State) {
-        let open = |item: &Item| match item.state {
-            ItemState::Pending => true,
-            ItemState::Approved { .. } => item
-                .asks
-                .iter()
-                .any(|a| matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput)),
-            _ => false,
-        };
+        let open = |item: &Item| item.state == ItemState::Pending || item.has_call_left();
         let Ok(files) = fs::read_dir(&self.dir) else {
             return;
         };

@@ -162,7 +162,7 @@ fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
     assert!(Backup::open(&bad).is_ok(), "the control");
 }
 
-/// The seal has no key: whoever writes a backup by hand has one for it.
+/// The seal has no key: a backup that is written by hand can have one that fits.
 #[test]
 fn header_is_checked_under_a_seal_that_fits() {
     let out = tempfile::tempdir().unwrap();

@@ -35,7 +35,7 @@ pub fn open(url: &str) -> Result<(), Stop> {
 }
 
 /// Opens a page of the console, signed in by a link that is made for it. A person chose that on their own desktop, so none is
-/// asked for at a terminal. Whoever drops it waits no longer; the browser stays.
+/// asked for at a terminal. Dropped, it no longer waits; the browser stays.
 ///
 /// # Errors
 /// The gateway's refusal; those of [`open`].

@@ -9,7 +9,7 @@
 use crate::shell;
 use std::path::{Path, PathBuf};
 
-/// The key of whoever made the release that is installed, below the prefix: whom its upgrades are checked by.
+/// The key that signed the release that is installed, below the prefix: its upgrades are checked by it.
 pub const PUBLIC_KEY: &str = "share/plexus/release.pub";
 
 /// The command, in a clone or in the folder of the release, that puts all programs where those in `folder` lie.

@@ -431,8 +431,9 @@ impl Item {
         let mut bounded = self.asks.iter().filter_map(|ask| ask.bounded.as_deref());
         bounded.any(|bounded| matches!(bounded.state, BoundedState::Open { .. }))
     }
-    /// Whether a call is left that the owner approved.
-    pub(crate) fn has_call_left(&self) -> bool {
+    /// Whether a call is left that the owner approved: a grant has none, and does not lapse with its request.
+    #[must_use]
+    pub fn has_call_left(&self) -> bool {
         matches!(self.state, ItemState::Approved { .. })
             && self
                 .asks

@@ -50,12 +50,6 @@ pub fn kind(item: &Item) -> &'static str {
     }
 }
 
-/// Whether a call is left that the owner approved: a grant has none, and does not lapse with its request.
-fn has_call_left(item: &Item) -> bool {
-    let mut asks = item.asks.iter();
-    asks.any(|ask| matches!(ask.approval, Approval::OneCall | Approval::OneCallAnyInput))
-}
-
 /// How an item ended, or its request was decided, as the rest of a sentence about it; none: it waits.
 #[must_use]
 pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
@@ -66,7 +60,7 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
             "lapsed undecided at {}: nothing was done; the agent has to ask again",
             item.expires_at
         ),
-        ItemState::Approved { at } if now < item.expires_at || !has_call_left(item) => {
+        ItemState::Approved { at } if now < item.expires_at || !item.has_call_left() => {
             format!("was approved at {at}")
         }
         ItemState::Pending | ItemState::Lapsed | ItemState::Approved { .. } => format!(

@@ -99,7 +99,7 @@ struct Page {
     wanted: Filters,
     agents: Vec<String>,
     sources: Vec<String>,
-    /// What may have come of a call: as a word, for people, and whether it is asked for.
+    /// Outcomes of a call: as a word, for people, and whether it is asked for.
     outcomes: [(&'static str, &'static str, bool); OnlyActivity::ALL.len()],
     calls: Vec<CallLine>,
     counts: Vec<Count>,

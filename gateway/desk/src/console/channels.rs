@@ -140,7 +140,7 @@ struct ChannelPage {
     name: Option<ForeignText>,
     id: ForeignText,
     source: String,
-    /// Where its parts are drawn anew.
+    /// The address below which its parts are drawn anew.
     path: String,
     say: String,
     keys: Option<(bool, &'static str)>,
@@ -150,7 +150,7 @@ struct ChannelPage {
     earlier: bool,
 }
 
-/// What was said last, as a part of the page.
+/// The last messages, as a part of the page.
 #[derive(Template)]
 #[template(path = "channel_said.html")]
 struct SaidPart {
@@ -160,7 +160,7 @@ struct SaidPart {
     earlier: bool,
 }
 
-/// Who is in it, with how far its keys can be relied on, as a part of the page.
+/// The members, with how far its keys can be relied on, as a part of the page.
 #[derive(Template)]
 #[template(path = "channel_members.html")]
 struct MembersPart {
@@ -222,7 +222,7 @@ pub(super) async fn show(
     shell::made(&desk, made)
 }
 
-/// What was said last in a channel, for its page.
+/// The last messages of a channel, for its page.
 pub(super) async fn said(
     State(desk): State<Arc<Desk>>,
     Path((source, channel)): Address,
