@@ -503,7 +503,8 @@
   }
 
   let [keyed, pressed] = [0, 0];
-  document.addEventListener('keydown', (event) => { keyed = event.timeStamp; }, true);
+  // Enter in a field is a press without a click.
+  document.addEventListener('keydown', (event) => { keyed = pressed = event.timeStamp; }, true);
   // A click without a pointer is a key's, or of a program that presses for somebody.
   document.addEventListener('click', ({ detail, timeStamp }) => {
     pressed = !detail && timeStamp - keyed < 1000 ? keyed : timeStamp;
