@@ -211,17 +211,7 @@ fn card_opened_while_another_is_answered_stays() {
 #[test]
 fn question_answered_in_one_window_is_over_in_the_other() {
     let scene = Scene::signed_in();
-    let folder = Folder::empty();
-    folder.write("words", "Does");
-    let path = folder.path().display().to_string();
-    let program = plexus_tests::binaries::path("plexus-mcp-rude")
-        .display()
-        .to_string();
-    let add = [
-        "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
-    ];
-    scene.gateway.cli(add).expect_ok();
-    let agent = scene.gateway.agent_with("caller", &["rude.ask"]);
+    let (_folder, agent) = scene.asker();
     let fields = json!({"city": {"type": "string"}});
     let schema = json!({"type": "object", "properties": fields, "required": ["city"]});
     let input = json!({"asked": {"message": "Where to?", "requestedSchema": schema}});

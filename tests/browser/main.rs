@@ -19,6 +19,7 @@ mod hostile;
 mod house;
 mod newcomer;
 mod pomodoro;
+mod presses;
 mod scene;
 mod sign_in;
 mod signs_in;

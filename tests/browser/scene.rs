@@ -74,6 +74,13 @@ impl Scene {
         scene.sign_in();
         scene
     }
+    /// Signed in where fakes of Apple's apps are beside the others.
+    pub(crate) fn apple() -> Self {
+        let fakes = |builder: Builder| builder.env("PLEXUS_FAKE_APPLE", "1");
+        let scene = Self::with(Some(Browser::start()), fakes);
+        scene.sign_in();
+        scene
+    }
     fn sign_in(&self) {
         self.browser.go(&self.link());
         self.browser.see("#approvals").click();
@@ -107,6 +114,21 @@ impl Scene {
         browser.see("#approvals").click();
         let _ = browser.see("#queue h1");
         browser
+    }
+    /// A server that asks what it is told to ask, lent as `rude`, and an agent that may call it.
+    pub(crate) fn asker(&self) -> (Folder, Agent) {
+        let folder = Folder::empty();
+        folder.write("words", "Does");
+        let path = folder.path().display().to_string();
+        let program = plexus_tests::binaries::path("plexus-mcp-rude")
+            .display()
+            .to_string();
+        let add = [
+            "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
+        ];
+        self.gateway.cli(add).expect_ok();
+        let agent = self.gateway.agent_with("caller", &["rude.ask"]);
+        (folder, agent)
     }
     /// Where an item stands, as its agent is told.
     pub(crate) fn state_of(&self, agent: &Agent, item: &str) -> Value {

@@ -309,10 +309,24 @@ impl Browser {
     /// Presses the pointer at a place of what is seen, in CSS pixels, whatever is there.
     #[track_caller]
     pub fn press_at(&self, x: i64, y: i64) {
-        let acts = json!([
+        self.hold_at(x, y);
+        self.let_go();
+    }
+    /// Presses the pointer there, and holds it.
+    #[track_caller]
+    pub fn hold_at(&self, x: i64, y: i64) {
+        self.point(&json!([
             {"type": "pointerMove", "duration": 0, "origin": "viewport", "x": x, "y": y},
-            {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0},
-        ]);
+            {"type": "pointerDown", "button": 0},
+        ]));
+    }
+    /// Lets go of what is held.
+    #[track_caller]
+    pub fn let_go(&self) {
+        self.point(&json!([{"type": "pointerUp", "button": 0}]));
+    }
+    #[track_caller]
+    fn point(&self, acts: &Value) {
         let pointer = json!({"pointerType": "mouse"});
         self.post(
             "/actions",

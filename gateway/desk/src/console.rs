@@ -16,6 +16,7 @@
 
 mod activity;
 mod agents;
+mod assets;
 mod capabilities;
 mod card;
 mod change;

@@ -116,6 +116,8 @@
     const body = await answer.json();
     if (!answer.ok) return signedOut(body.error.message);
     sessionStorage.setItem(TAB, body.tab);
+    // This page may be older than the gateway.
+    if (body.page !== document.documentElement.dataset.page) return location.reload();
     enter();
   }
 
@@ -125,7 +127,7 @@
     $('key').value = '';
     for (const id of ['desk', 'finder', 'sign-out']) $(id).hidden = false;
     listen();
-    route(history.state?.y);
+    route(history.state?.y).catch(unanswered);
   }
 
   // --- text that is typed outlives the session and other pages: it is in this script alone, and no secret is ---
@@ -320,12 +322,15 @@
   async function show(view) {
     const before = known;
     known = new Map(view.items);
-    if (shown.glance !== view.glance) {
+    if (['glance', 'queue'].some((id) => isPressed($(id)))) setTimeout(soon, 500);
+    if (shown.glance !== view.glance && !isPressed($('glance'))) {
       const wide = $('about') && $('about').open;
+      const held = $('glance').contains(document.activeElement) && document.activeElement;
       fill($('glance'), shown.glance = view.glance);
       if (wide) $('about').open = true;
+      if (held) sameAs(held, $('glance'))?.focus();
     }
-    if (shown.queue !== view.queue) {
+    if (shown.queue !== view.queue && !isPressed($('queue'))) {
       const held = document.activeElement && document.activeElement.dataset.id;
       fill($('queue'), shown.queue = view.queue);
       if (held) ticket(held)?.focus();
@@ -451,9 +456,9 @@
 
   // A form has a place of its own for what is said of it: at its buttons, where it came with none.
   function notice(part, text, stays) {
-    if (!part.isConnected) {
-      keepLeft(part);
-      const of = part.shownOf && part.shownOf === shownOf ? 'Of this page before it was shown anew' : 'Of a page that you left';
+    if (!part?.isConnected) {
+      if (part) keepLeft(part);
+      const of = part?.shownOf && part.shownOf === shownOf ? 'Of this page before it was shown anew' : 'Of a page that you left';
       return void note(`${of}: ${text}`).classList.add('bad');
     }
     let place = part.querySelector('[data-notice]');
@@ -512,14 +517,22 @@
   function isFresh(one) {
     return Boolean(one) && (one.ready > pressed || isFresh(one.parentElement));
   }
+  // Said, because the press was meant.
+  function isEarly(one) {
+    const is = isFresh(one);
+    if (is) say('Not taken: this has only just appeared. Press again.');
+    return is;
+  }
 
   function constraint(form) {
     const made = {};
     for (const field of form.querySelectorAll('[data-narrow]')) {
       const value = field.value.trim();
       if (!value) continue;
-      if (field.dataset.kind === 'path') made.pathPrefix ??= { field: field.dataset.narrow, allow: [value] };
-      else made.allow ??= { field: field.dataset.narrow, values: [value] };
+      const name = field.dataset.narrow;
+      if (field.dataset.kind === 'path') made.pathPrefix ??= { field: name, allow: [value] };
+      else if (made.allow) (made.match ??= []).push({ field: name, op: 'eq', value });
+      else made.allow = { field: name, values: [value] };
     }
     const calls = Number(form.calls?.value || 0);
     if (calls > 0) made.maxCalls = calls;
@@ -551,28 +564,31 @@
     const button = form.querySelector('[value=window]');
     const window = form.querySelector('[name=window]:checked')?.value;
     if (!button) return;
-    button.disabled = !window;
+    const paths = [...form.querySelectorAll('[data-kind=path]')].filter((field) => field.value.trim());
+    button.disabled = !window || paths.length > 1;
     button.textContent = window ? `Allow ${SPANS[window]}` : 'Choose a length of time';
     const only = constraint(form) || {};
     const parts = [];
     if (only.pathPrefix) parts.push(`only where ${only.pathPrefix.field} is at or below “${only.pathPrefix.allow[0]}”`);
     if (only.allow) parts.push(`only where ${only.allow.field} is “${only.allow.values[0]}”`);
+    for (const { field, value } of only.match || []) parts.push(`only where ${field} is “${value}”`);
     if (only.maxCalls) parts.push(only.maxCalls === 1 ? 'one call at most' : `at most ${only.maxCalls} calls`);
-    form.querySelector('[data-sum]').textContent = window
-      ? `It may then do this ${SPANS[window]} without asking, ${parts.length ? parts.join(', ') : 'anywhere in this source, any number of times'}.`
+    form.querySelector('[data-sum]').textContent = paths.length > 1
+      ? `A permission holds to one path: leave all but one of ${paths.map((field) => field.dataset.narrow).join(', ')} empty.`
+      : window ? `It may then do this ${SPANS[window]} without asking, ${parts.length ? parts.join(', ') : 'anywhere in this source, any number of times'}.`
       : '';
   }
 
   async function answer(form, act) {
-    if (isFresh(form) || 'busy' in form.dataset) return;
+    if ('busy' in form.dataset || isEarly(form)) return;
     const card = form.closest('article');
     const id = card.dataset.id;
     const path = `/admin/console/pending/${encodeURIComponent(id)}`;
     const title = titleOf(card);
     let body, done;
     if (act === 'plan') {
-      const again = await told(`${API}/pending/${encodeURIComponent(id)}/plan`, {});
-      if (!again.ok) notice(form, again.why);
+      const again = await told(`${API}/pending/${encodeURIComponent(id)}/plan`, {}).catch(unanswered);
+      if (again && !again.ok) notice(form, again.why);
       return soon();
     } else if (act === 'deny') {
       const reason = form.reason?.value.trim();
@@ -606,7 +622,7 @@
         // An owner who looks at another one meanwhile stays there.
         if (open !== id || wanted) return soon();
         open = seen = null;
-        await next();
+        await next().catch(unanswered);
         current()?.querySelector('h2').focus();
         return soon();
       }
@@ -816,14 +832,23 @@
     }
     if (!again) keepDraft();
     const halves = again ? halfFilled() : [];
+    // A choice that is gone through by keys has the focus still: each step shows another page.
+    const was = document.activeElement;
+    const stays = again || was.matches('[data-filter] select:focus-visible');
     place(text, again);
     bringBack();
     fillAgain(halves);
     titled();
     if (!again || y) window.scrollTo(0, y || 0);
     // Whoever looks for something meanwhile goes on with that.
-    if (!$('finder').contains(document.activeElement)) current().querySelector('h2').focus({ preventScroll: true });
+    if (!$('finder').contains(document.activeElement)) focusAgain(stays ? was : null);
     await renew();
+  }
+
+  // What had the focus has it again, where it is there still; else the heading.
+  const sameAs = (was, part) => [...part.querySelectorAll('a, button, summary, select, [tabindex]')].find((one) => nameOf(one) && nameOf(one) === nameOf(was));
+  function focusAgain(was) {
+    (was && sameAs(was, $('card')) || current().querySelector('h2')).focus({ preventScroll: true });
   }
 
   // A page that came, and one whose acts moved under the pointer, takes none for a moment, as a card does. Other forms only
@@ -861,9 +886,16 @@
   let renewing = null;
   function renewSoon(ms = 700) { renewing ??= setTimeout(() => { renewing = null; renew().catch(() => {}); }, ms); }
 
+  // A button or a link that goes between its press and its release is not pressed.
+  const isPressed = (part) => Boolean(part.querySelector(':active'));
+
   // Something in a page that the owner is at: it stays as it is meanwhile.
   function inHand(part) {
     const focus = document.activeElement;
+    if (isPressed(part)) {
+      renewSoon();
+      return true;
+    }
     return (part.contains(focus) && focus.matches('input, select, textarea'))
       || part.querySelector('[data-busy], [data-sure-now]') || !window.getSelection().isCollapsed
       || [...part.querySelectorAll('input, select, textarea')].some(isTouched);
@@ -941,11 +973,7 @@
       place(text, true);
       if (why) notice(current(), why, 'stays');
       for (const id of wide) if (id && $(id)) $(id).open = true;
-      if (focus) {
-        const again = [...$('card').querySelectorAll('a, button, summary, h2, [tabindex]')];
-        const same = focus.tagName === 'H2' ? current().querySelector('h2') : again.find((one) => nameOf(one) && nameOf(one) === nameOf(focus));
-        (same || current().querySelector('h2')).focus({ preventScroll: true });
-      }
+      if (focus) focusAgain(focus);
     }
     return isWhole;
   }
@@ -958,6 +986,7 @@
     const words = button.textContent;
     button.dataset.sureNow = words;
     button.textContent = button.dataset.sure;
+    say(`${button.dataset.sure}: press again.`);
     settle(button);
     const wait = () => { button.armed = setTimeout(() => (button.closest('[data-busy]') ? wait() : disarm(button)), ARMED); };
     wait();
@@ -984,10 +1013,11 @@
   }
 
   // A form's members by their names; a field that was left empty is left out, and one of a list adds to it.
+  // Of one that shows how things are, what was changed is sent: the rest may have been changed elsewhere meanwhile.
   function members(form) {
     const made = {};
     for (const field of form.elements) {
-      if (!field.name || field.disabled) continue;
+      if (!field.name || field.disabled || ('changes' in form.dataset && !isTouched(field))) continue;
       const typed = field.value.trim();
       const box = field.type === 'checkbox' || field.type === 'radio';
       if (box && !field.checked) continue;
@@ -1001,7 +1031,9 @@
   async function sentForm(form) {
     turn += 1;
     const mine = at;
-    const done = await told(form.dataset.formSend, members(form));
+    const made = members(form);
+    if ('changes' in form.dataset && !Object.keys(made).length) return notice(form, 'Nothing is changed in this form.');
+    const done = await told(form.dataset.formSend, made);
     if (!done.ok) return refused(form, done.error, done.why);
     note(form.dataset.done);
     emptied(form);
@@ -1157,7 +1189,7 @@
   const STEP = '[data-awaits], [data-previewed] > *, [data-steps][data-busy], [data-parts]';
   async function afresh(mine, to) {
     if (mine !== at || (!to && mine === shownOf && $('card').querySelector(STEP))) return renewSoon();
-    await (to ? go(to) : mine ? page(mine) : route());
+    await (to ? go(to) : mine ? page(mine) : route()).catch(unanswered);
   }
 
   const refusedAs = (form, said) => refused(form, said.error, said.reason || said.error?.message || 'It was refused.');
@@ -1235,10 +1267,12 @@
     for (const one of form.querySelectorAll('[data-goes]')) {
       const name = one.dataset.name;
       if (one.dataset.goes === 'secret') { if (one.value) secrets.push([name, one.value]); }
+      else if (there && !isTouched(one)) continue;
       else if (one.value.trim()) route[name] = one.value.trim();
       else delete route[name];
     }
-    const body = { label: field('label').value.trim() || id, route, approval: field('ask').checked ? 'ask' : null };
+    const label = there && !isTouched(field('label')) ? there.label : field('label').value.trim() || id;
+    const body = { label, route, approval: field('ask').checked ? 'ask' : null };
     const put = there ? await told(of(id, '/reconfigure'), body)
       : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, onlyNew: true, ...body });
     if (!put.ok) return remedy(form, id, put.why, put.field || put.error?.detail?.field);
@@ -1323,7 +1357,7 @@
 
   // One act at a time; whether an unanswered one happened, the list tells.
   async function alone(place, work, button) {
-    if ('busy' in place.dataset) return;
+    if ('busy' in place.dataset) return say('Not taken: what you asked for before is still under way.');
     place.dataset.busy = '';
     place.shownOf = shownOf;
     place.sent = new Map([...place.querySelectorAll(HALF)].map((field) => [field, draftOf(field)]));
@@ -1345,27 +1379,30 @@
     if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
       event.preventDefault();
       const to = link.getAttribute('href');
-      if (link.closest('#found')) $('find').value = '';
+      if (link.closest('#found')) {
+        $('find').value = '';
+        $('find').blur();
+      }
       return go(to).catch(unanswered);
     }
     const hit = event.target.closest('button');
     if (!hit) return;
     if (hit.dataset.id) {
-      await go(`${REQUESTS}/${encodeURIComponent(hit.dataset.id)}`);
+      await go(`${REQUESTS}/${encodeURIComponent(hit.dataset.id)}`).catch(unanswered);
       current()?.querySelector('h2').focus();
     } else if (hit.dataset.send) {
       // The second click of a double one means what the first did: it confirms nothing.
-      if (event.detail > 1 || isFresh(hit)) return;
+      if (event.detail > 1 || isEarly(hit)) return;
       await alone(hit, () => sent(hit), hit);
     } else if (hit.dataset.copy) {
       await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
       hit.textContent = 'Copied';
     } else if (hit.dataset.act) {
       const row = hit.closest('[data-source]');
-      if (event.detail > 1 || isFresh(hit)) return;
+      if (event.detail > 1 || isEarly(hit)) return;
       await alone(row, () => act(row, hit), hit);
     } else if ('goOn' in hit.dataset) {
-      await next();
+      await next().catch(unanswered);
       (current()?.querySelector('h2') || $('card')).focus();
     } else if (hit.dataset.rows) {
       await alone(hit, async () => {
@@ -1379,33 +1416,41 @@
       await alone(hit, () => unroll(hit.parentElement, hit.dataset.next, hit), hit);
     } else if (hit.id === 'sign-out') {
       leaving = true;
+      let words = 'You are signed out.';
       try {
         await call('/admin/console/sign-out', {});
         TABS.postMessage('signed out');
-      } catch { /* then it has ended already */ }
+      } catch (error) {
+        // One that was refused has ended already.
+        if (error.message !== 'signed out') words = 'The gateway did not answer: this tab is signed out, and others may not be.';
+      }
       drafts.clear();
-      signedOut('You are signed out.');
+      signedOut(words);
     }
   });
 
   async function unroll(place, path, button) {
-    const answer = await call(path);
-    if (!answer.ok) return;
-    const made = document.createElement('template');
-    fill(made, await html(answer));
-    if (button) button.remove();
-    place.append(made.content);
+    if ('loading' in place.dataset) return;
+    place.dataset.loading = '';
+    try {
+      const answer = await call(path);
+      if (!answer.ok) return;
+      const made = document.createElement('template');
+      fill(made, await html(answer));
+      if (button) button.remove();
+      place.append(made.content);
+    } finally { delete place.dataset.loading; }
   }
 
   document.addEventListener('toggle', (event) => {
     const path = event.target.dataset && event.target.dataset.everything;
     const place = path && event.target.querySelector('div');
-    if (place && event.target.open && !place.firstChild) unroll(place, path);
+    if (place && event.target.open && !place.firstChild) unroll(place, path).catch(unanswered);
   }, true);
 
   document.addEventListener('submit', (event) => {
     event.preventDefault();
-    if (isFresh(event.target) && !event.target.dataset.filter) return;
+    if (!event.target.dataset.filter && isEarly(event.target)) return;
     if (event.target.id === 'key-form') {
       const key = $('key').value.trim();
       $('key').value = '';
@@ -1437,7 +1482,7 @@
   // What is asked for stands in the address.
   function filter(form) {
     const asked = new URLSearchParams(members(form)).toString();
-    go(form.dataset.filter + (asked ? `?${asked}` : '')).catch(() => {});
+    go(form.dataset.filter + (asked ? `?${asked}` : '')).catch(unanswered);
   }
   document.addEventListener('change', (event) => {
     const form = event.target.closest('form[data-filter]');
@@ -1486,18 +1531,30 @@
   // Each page underlines its letter.
   const byLetter = (letter) => [...$('nav').querySelectorAll('a')].find((link) => link.querySelector('u').textContent.toLowerCase() === letter);
 
+  // Whoever types goes on when the field goes: what they type then is no shortcut, until they pause.
+  const PAUSE = 1000; // ms
+  let typing = -PAUSE;
+  document.addEventListener('pointerdown', () => { typing = -PAUSE; }, true);
+
   document.addEventListener('keydown', (event) => {
+    // A key of an input method: Enter takes its suggestion.
+    if (event.isComposing || event.keyCode === 229) return;
     if (event.target.closest('#finder')) return inFinder(event);
     // A key that is held presses a button once: it confirms nothing.
     if (event.repeat && event.key === 'Enter' && event.target.closest('button')) return event.preventDefault();
     const field = event.target.closest('input, textarea, select');
+    if (field) typing = /^(Enter|Escape|Tab)$/.test(event.key) || field.matches('[type=radio], [type=checkbox]') ? -PAUSE : event.timeStamp;
+    else if (event.timeStamp - typing < PAUSE) {
+      typing = event.timeStamp;
+      return event.preventDefault();
+    }
     if (field && event.key === 'Enter' && field.form && 'answer' in field.form.dataset) {
       event.preventDefault();
       if (field.id === 'reason') answer(field.form, 'deny');
       return;
     }
     // Nor does it act in a form that gives or takes something: its button does.
-    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-together], [data-apply], [data-form-send]:not([data-enter]), [data-steps]')) {
+    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-together], [data-apply], [data-form-page], [data-form-send]:not([data-enter]), [data-steps]')) {
       event.preventDefault();
       return;
     }
@@ -1550,7 +1607,7 @@
   }
   window.addEventListener('popstate', (event) => {
     clearTimeout(moved);
-    if (!$('desk').hidden && !location.hash.startsWith('#plx_link_')) route(event.state?.y).catch(() => {});
+    if (!$('desk').hidden && !location.hash.startsWith('#plx_link_')) route(event.state?.y).catch(unanswered);
   });
   window.addEventListener('hashchange', () => { if (location.hash.startsWith('#plx_link_')) begin(); });
   document.addEventListener('visibilitychange', () => {

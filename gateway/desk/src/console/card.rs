@@ -555,9 +555,14 @@ fn narrow(card: &GrantCard, catalogue: &Catalogue) -> Vec<Narrow> {
     };
     let resolved = |field| entry.capability().resolves_to(field);
     let fields = card.narrow.iter().take(4);
-    fields
+    let mut narrow: Vec<_> = fields
         .map(|field| Narrow::of(field, resolved(field), ask.input.as_ref()))
-        .collect()
+        .collect();
+    // A permission holds to one path.
+    for one in narrow.iter_mut().filter(|one| one.path).skip(1) {
+        one.value.clear();
+    }
+    narrow
 }
 
 impl Narrow {

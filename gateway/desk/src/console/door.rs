@@ -4,6 +4,7 @@
 //! exactly this origin; it carries the cookie of a session *and* the secret of one of its tabs; what it does is carried
 //! to its end, and only while the session still stands. The connection key opens nothing here but the sign-in.
 
+use super::assets::digest;
 use crate::{
     acting::{Acting, Narrowing},
     acts::blocking,
@@ -167,7 +168,8 @@ pub(super) async fn sign_in(
             .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
         drop(acting);
         touched(&desk).await;
-        let mut response = reply::ok(&json!({"ok": true, "tab": entered.tab.expose()}));
+        let mut response =
+            reply::ok(&json!({"ok": true, "tab": entered.tab.expose(), "page": digest()}));
         if let Some(fresh) = entered
             .cookie
             .as_ref()

@@ -30,8 +30,8 @@ use plexus_protocol::{EnrollmentStatus, Reach, TrustWindow, capability::DAY_MS};
 use plexus_record::keep_events;
 use plexus_trust::{Settings, Source};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use std::sync::Arc;
+use serde_json::Value;
+use std::{ops::RangeInclusive, sync::Arc};
 
 /// Sources and agents that are listed.
 const LISTED: usize = 50;
@@ -222,21 +222,21 @@ impl EgressRow {
     }
 }
 
-/// What the form sends: each setting, as it is shown.
+/// What the form sends: each setting that was changed in it. The others may have been changed elsewhere meanwhile.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SettingsForm {
-    token_minutes: f64,
-    longest_days: f64,
-    until_revoked: Switch,
-    first_party_read: String,
-    first_party_write: String,
-    managed_read: String,
-    managed_write: String,
-    extension_read: String,
-    reach: Reach,
-    auto_reads: Switch,
-    keep: f64,
+    token_minutes: Option<f64>,
+    longest_days: Option<f64>,
+    until_revoked: Option<Switch>,
+    first_party_read: Option<String>,
+    first_party_write: Option<String>,
+    managed_read: Option<String>,
+    managed_write: Option<String>,
+    extension_read: Option<String>,
+    reach: Option<Reach>,
+    auto_reads: Option<Switch>,
+    keep: Option<f64>,
 }
 
 /// A box that is not ticked sends nothing: a list of two does.
@@ -266,7 +266,7 @@ pub(super) async fn change(
 }
 
 impl SettingsForm {
-    fn windows(&self) -> [(&'static str, &str); 5] {
+    fn windows(&self) -> [(&'static str, &Option<String>); 5] {
         [
             ("first-party:read", &self.first_party_read),
             ("first-party:write", &self.first_party_write),
@@ -282,40 +282,44 @@ impl SettingsForm {
             reason = "minutes and days in milliseconds are small"
         )]
         let ms = |count: f64, unit: u64| count * unit as f64;
-        if !(1.0..=60.0).contains(&self.token_minutes) {
+        let is_out = |asked: Option<f64>, bounds: RangeInclusive<f64>| {
+            asked.is_some_and(|asked| !bounds.contains(&asked))
+        };
+        if is_out(self.token_minutes, 1.0..=60.0) {
             return Err(
                 Refused::malformed("A token lives for 1 to 60 minutes.").about("tokenMinutes")
             );
         }
-        if !(1.0..=3_650.0).contains(&self.longest_days) {
+        if is_out(self.longest_days, 1.0..=3_650.0) {
             return Err(
                 Refused::malformed("The longest grant is 1 to 3650 days.").about("longestDays")
             );
         }
-        if !(1_000.0..=1e9).contains(&self.keep) {
+        if is_out(self.keep, 1_000.0..=1e9) {
             return Err(
                 Refused::malformed("At least 1000 events stay in the log's own file.")
                     .about("keep"),
             );
         }
-        let windows = self.windows();
+        let asked = self.windows().into_iter();
+        let windows: Vec<_> = asked
+            .filter_map(|(class, kind)| Some((class, kind.as_deref()?)))
+            .collect();
         let offered = |kind: &str| WINDOWS.iter().any(|(name, _)| *name == kind);
         if !windows.iter().all(|(_, kind)| offered(kind)) {
             return Err(Refused::malformed("This length of time is not offered."));
         }
-        let windows = windows.iter();
+        let windows = windows.into_iter();
+        let windows = windows.map(|(class, kind)| (class.to_owned(), Value::from(kind)));
+        let is_yes = |switch| switch == Switch::Yes;
         Ok(AskedSettings {
-            token_lifetime_ms: Some(ms(self.token_minutes, MINUTE)),
-            max_trust_window_ms: Some(ms(self.longest_days, DAY_MS)),
-            allow_until_revoked: Some(self.until_revoked == Switch::Yes),
-            default_trust_windows: Some(
-                windows
-                    .map(|(class, kind)| ((*class).to_owned(), Value::from(*kind)))
-                    .collect::<Map<_, _>>(),
-            ),
-            default_reach: Some(self.reach),
-            auto_allow_reads: Some(self.auto_reads == Switch::Yes),
-            audit_keep_events: Some(self.keep),
+            token_lifetime_ms: self.token_minutes.map(|minutes| ms(minutes, MINUTE)),
+            max_trust_window_ms: self.longest_days.map(|days| ms(days, DAY_MS)),
+            allow_until_revoked: self.until_revoked.map(is_yes),
+            default_trust_windows: Some(windows.collect()),
+            default_reach: self.reach,
+            auto_allow_reads: self.auto_reads.map(is_yes),
+            audit_keep_events: self.keep,
         })
     }
 
@@ -329,7 +333,7 @@ impl SettingsForm {
             now.extension_read_window,
         ];
         let mut both = self.windows().into_iter().zip(kinds);
-        match both.find(|((_, asked), is)| is.kind() != *asked) {
+        match both.find(|((_, asked), is)| asked.as_ref().is_some_and(|asked| is.kind() != asked)) {
             None => Ok(()),
             Some(((class, _), is)) => Err(Refused::malformed(format!(
                 "The settings are changed, but the window of {class} stays {}.",

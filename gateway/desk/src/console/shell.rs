@@ -3,7 +3,10 @@
 //! It lives at one name, `localhost`: asked for by a loopback address it sends there, so that what a browser keeps for
 //! the console is not shared with whatever else listens on that address.
 
-use super::door;
+use super::{
+    assets::{SERVED_SCRIPT, STYLE, digest},
+    door,
+};
 use crate::desk::Desk;
 use askama::Template;
 use axum::{
@@ -14,20 +17,12 @@ use axum::{
 };
 use plexus_edge::{address::hostname, guard::Serves, reply::Refused, service::unknown};
 use plexus_protocol::{ErrorBody, ErrorCode};
-use std::sync::{Arc, LazyLock};
-
-const STYLE: &str = include_str!("../../templates/console.css");
-const SCRIPT: &str = include_str!("../../templates/console.js");
-/// As it is served: without indentation and without lines that are comments. No text of it has several lines.
-static SERVED_SCRIPT: LazyLock<String> = LazyLock::new(|| {
-    let lines = SCRIPT.lines().map(str::trim_start);
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
-    lines.flat_map(|line| [line, "\n"]).collect()
-});
+use std::sync::Arc;
 
 #[derive(Template)]
 #[template(path = "shell.html")]
 struct Shell {
+    digest: &'static str,
     navigation: Vec<Section>,
 }
 
@@ -75,7 +70,10 @@ pub(super) async fn page(
             Ok(away)
         }
         Some("localhost") => {
-            let shell = Shell { navigation };
+            let shell = Shell {
+                digest: digest(),
+                navigation,
+            };
             let page = shell.render().map_err(|error| {
                 Refused::malformed(format!("the page cannot be made: {error}")).status(500)
             })?;
@@ -166,6 +164,7 @@ fn dressed(desk: &Desk, mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::assets::SCRIPT;
 
     /// Every template by its name, as it is written.
     fn templates() -> Vec<(String, String)> {

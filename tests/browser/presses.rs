@@ -1,0 +1,182 @@
+//! Presses and keys while something else happens: each does what it was meant for, and nothing else.
+
+use crate::scene::{Scene, WRITE, note};
+use plexus_tests::browser::{Browser, key};
+use plexus_tests::waiting::{until, until_true};
+use serde_json::{Value, json};
+
+/// Has the focus.
+fn focused(browser: &Browser) -> Value {
+    browser.run("const on = document.activeElement; return on.value || on.id || on.tagName")
+}
+
+/// Waits until no key was pressed for so long that what is pressed next is no typing.
+fn pause(browser: &Browser) {
+    browser.run("window.quiet = performance.now() + 1100");
+    until_true("a pause", || {
+        browser.run("return performance.now() > window.quiet") == true
+    });
+}
+
+/// The form goes while its owner types into it, and another request takes its place: the rest of the sentence decides nothing.
+#[test]
+fn rest_of_a_sentence_decides_no_other_request() {
+    let scene = Scene::signed_in();
+    let (_folder, caller) = scene.asker();
+    let writer = scene.agent("my-cc");
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+    let input = json!({"asked": {"message": "Where to?", "requestedSchema": schema}});
+    let first = caller.must_ask("rude.ask", input.clone());
+    scene.owner().approve(&first, "once");
+    let other = scene.another_browser();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| caller.invoke("rude.ask", input.clone()));
+        let browser = &*scene.browser;
+        let asked = until("the question", || {
+            let mut waiting = scene.owner().pending();
+            waiting.retain(|card| card["kind"] == "question");
+            Some(waiting.pop()?["pendingId"].as_str()?.to_owned())
+        });
+        let item = writer.must_ask(WRITE, note("a.md", "text\n"));
+        for window in [browser, &other] {
+            window.go(&format!("{}/approvals/{asked}", scene.page()));
+            window
+                .see("form:not([data-fresh]) [data-value=city]")
+                .fill("B");
+        }
+        let reply = other.see("form:not([data-fresh]) [value=reply]");
+        scope.spawn(move || until_true("an answer", || reply.pressed()));
+        let card = format!("#card article[data-id='{item}'] form:not([data-fresh])");
+        until_true("the other request", || {
+            browser.press("x");
+            browser.sees(&card).is_some()
+        });
+        browser.press("a");
+        browser.press(key::ENTER);
+        browser.press("d yes");
+        browser.press(key::ENTER);
+        assert_eq!(scene.state_of(&writer, &item), "pending");
+        assert_eq!(focused(browser), "H2");
+        // The control: after a pause the same keys are what they are on any card.
+        pause(browser);
+        browser.press("a");
+        assert_eq!(focused(browser), "once");
+        browser.press(key::ENTER);
+        browser.reads("#notes", "Approved once");
+        assert_eq!(scene.state_of(&writer, &item), "approved");
+        call.join().expect("a call").expect_ok();
+    });
+}
+
+/// Enter that ends a word of an input method is no answer.
+#[test]
+fn enter_of_an_input_method_denies_nothing() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    let item = agent.must_ask(WRITE, note("a.md", "text\n"));
+    scene.open_card(&item);
+    browser.see("form:not([data-fresh]) #reason").fill("いい");
+    browser.run(
+        "window.sent = 0;
+         const real = window.fetch.bind(window);
+         window.fetch = (path, how) => { if (how?.method === 'POST') window.sent += 1; return real(path, how); };
+         document.getElementById('reason').dispatchEvent(new KeyboardEvent('keydown',
+           { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }));",
+    );
+    assert_eq!(browser.run("return window.sent"), 0);
+    browser.press(key::ENTER);
+    browser.reads("#notes", "Denied");
+    assert_eq!(browser.run("return window.sent"), 1);
+    assert_eq!(agent.status(&item).at("/reason"), "いい");
+    scene.all_is_well();
+}
+
+/// A page that is drawn anew at each event leaves the button that is held, and is drawn once it was let go.
+#[test]
+fn button_that_is_held_stays_under_the_pointer() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    browser.go(&scene.page());
+    let _ = browser.see("article:not([data-fresh]) [data-send$='/pause']");
+    let at = browser.run(
+        "const button = document.querySelector(\"[data-send$='/pause']\");
+         button.scrollIntoView({ block: 'center', behavior: 'instant' });
+         const box = button.getBoundingClientRect();
+         window.article = document.querySelector('#card article');
+         return [Math.round(box.x + box.width / 2), Math.round(box.y + box.height / 2)];",
+    );
+    let of = |n: usize| at[n].as_i64().expect("a number");
+    browser.hold_at(of(0), of(1));
+    let _item = agent.must_ask(WRITE, note("a.md", "text\n"));
+    until_true("word of the request", || {
+        browser.run("return document.title.startsWith('(1)')") == true
+    });
+    // By then the page would have been drawn anew.
+    pause(browser);
+    assert_eq!(browser.run("return window.article.isConnected"), true);
+    browser.let_go();
+    browser.reads("#glance", "paused");
+    until_true("a page that was drawn anew", || {
+        browser.run("return !window.article.isConnected") == true
+    });
+    scene.all_is_well();
+}
+
+/// A form that shows how things are sends what was changed in it, and takes nothing back that was changed elsewhere.
+#[test]
+fn settings_of_two_windows_both_hold() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    browser.go(&format!("{}/settings", scene.page()));
+    let _ = browser.see("#set-token");
+    let config = || scene.owner().get("/v1/config").expect_ok();
+    let elsewhere = json!({"autoAllowReads": true, "maxTrustWindowMs": 86_400_000});
+    scene.owner().put("/v1/config", elsewhere).expect_ok();
+    let send = "article:not([data-fresh]) [data-form-send] [type=submit]";
+    browser.see(send).click();
+    browser.reads("#card", "Nothing is changed in this form.");
+    browser.run("document.querySelector('#set-token').value = ''");
+    browser.see("#set-token").fill("20");
+    browser.see(send).click();
+    browser.reads("#notes", "Settings changed");
+    let now = config();
+    assert_eq!(
+        [
+            &now["autoAllowReads"],
+            &now["maxTrustWindowMs"],
+            &now["tokenLifetimeMs"]
+        ],
+        [&json!(true), &json!(86_400_000), &json!(1_200_000)],
+    );
+    scene.all_is_well();
+}
+
+/// Whoever signs in on a page that is older than the gateway gets the gateway's.
+#[test]
+fn page_of_another_version_is_loaded_anew() {
+    let scene = Scene::open();
+    let browser = &scene.browser;
+    browser.go(&scene.page());
+    let _ = browser.see("#key");
+    browser.run("document.documentElement.dataset.page = 'of before'");
+    browser.press(&scene.gateway.key());
+    browser.press(key::ENTER);
+    browser.reads("#card", "Nothing needs you");
+    let page = browser.run("return document.documentElement.dataset.page");
+    assert_eq!(page.as_str().expect("a digest").len(), 64, "{page}");
+    scene.all_is_well();
+}
+
+/// Each narrowing that was typed holds.
+#[test]
+fn two_narrowings_hold_together() {
+    let scene = Scene::apple();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    let add = |title: &str, project: &str| json!({"title": title, "project": project});
+    let item = agent.must_ask("things.todos.add", add("one", "Home"));
+    scene.open_card(&item);
+    panic!("{}", browser.text("#card"));
+}
