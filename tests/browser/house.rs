@@ -434,6 +434,16 @@ fn activity_is_filtered_and_keeps_its_place() {
     for _ in 0..60 {
         one.must("workspace.read", json!({"path": "a.md"}));
     }
+    // A thing by its whole path is found as its source names it.
+    let whole = scene.workspace.path().join("yes.md");
+    browser.go(&format!(
+        "{}/activity?touched={}",
+        scene.page(),
+        whole.display()
+    ));
+    browser.reads(".calls", "two created yes.md");
+    let typed = browser.see("#a-touched").attribute("value");
+    assert_eq!(typed.as_deref(), Some("yes.md"));
     browser.see("#activity").click();
     let all = |of: &str| {
         let lines = browser.run("return [...document.querySelectorAll('#card .calls li')].map((one) => one.lastElementChild.textContent)");

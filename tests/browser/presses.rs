@@ -169,14 +169,37 @@ fn page_of_another_version_is_loaded_anew() {
     scene.all_is_well();
 }
 
-/// Each narrowing that was typed holds.
+/// Each narrowing that was typed is of the grant.
 #[test]
-fn two_narrowings_hold_together() {
+fn two_narrowings_are_both_of_the_grant() {
     let scene = Scene::apple();
     let browser = &scene.browser;
     let agent = scene.agent("my-cc");
-    let add = |title: &str, project: &str| json!({"title": title, "project": project});
-    let item = agent.must_ask("things.todos.add", add("one", "Home"));
+    let add = json!({"title": "one", "project": "ProjectGarden000000001"});
+    let item = agent.must_ask("things.todos.add", add.clone());
     scene.open_card(&item);
-    panic!("{}", browser.text("#card"));
+    browser.see(".longer summary").click();
+    browser.see("[name=window][value='1h']").click();
+    for (field, value) in [
+        ("project", "ProjectGarden000000001"),
+        ("area", "AreaHome00000000000001"),
+    ] {
+        browser.see(&format!("[data-narrow={field}]")).fill(value);
+    }
+    let sum = "only where project is “ProjectGarden000000001”, only where area is “AreaHome00000000000001”";
+    browser.reads("[data-sum]", sum);
+    browser.see("form:not([data-fresh]) [value=window]").click();
+    browser.reads("#notes", "Allowed for 1 hour");
+    let grants = scene.owner().get("/admin/api/grants").expect_ok();
+    let constraint = json!({
+        "allow": {"field": "project", "values": ["ProjectGarden000000001"]},
+        "match": [{"field": "area", "op": "eq", "value": "AreaHome00000000000001"}],
+    });
+    assert!(
+        grants.to_string().contains(&constraint.to_string()),
+        "{grants}"
+    );
+    // Within one of them alone it asks.
+    agent.must_ask("things.todos.add", add);
+    scene.all_is_well();
 }

@@ -59,7 +59,7 @@ fn folder_is_added_changed_disabled_and_removed() {
     fill(browser, "id", "notes");
     fill(browser, "path", "a/relative/one");
     browser.see(SAVE).click();
-    browser.reads("[data-for=path]", "must be an absolute path");
+    browser.reads("[data-for=path]", "is a path from the root of the disk");
     let missing = folder.path().join("nowhere").display().to_string();
     fill(browser, "path", &missing);
     browser.see(SAVE).click();

@@ -286,7 +286,7 @@ fn reminder_is_shown_approved_listed_and_taken_back() {
     for words in [
         "added a reminder: Follow up",
         "removed an added reminder: Follow up",
-        "apple-reminders, approved by you once",
+        "apple-reminders, approved by you",
     ] {
         assert!(said.contains(words), "{words:?} is missing:\n{said}");
     }

@@ -89,7 +89,7 @@ fn what_an_agent_did_is_told_in_words() {
         " ×3\n",
         "read notes/\u{fffd}dm.terces (workspace, ",
         "replaced notes/today.md, +2 −",
-        "(workspace, approved by you once)",
+        "(workspace, approved by you)",
         "was refused workspace.write: you denied this before (not this one): notes/no.md",
         "was refused no.such: there is no such capability for it",
         "was denied workspace.write by you (not this one)",

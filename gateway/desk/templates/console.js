@@ -393,6 +393,7 @@
     here();
     const first = [...known.keys()].find((id) => !mine.has(id));
     if (first) return load(first);
+    turn += 1; // a card that is on its way is of what is over
     open = shownOf = null;
     $('card').replaceChildren();
     quiet();
@@ -708,16 +709,17 @@
       if (!card || outcome || Date.now() > one.until) followed.delete(id);
       if (!outcome) continue;
       if (one.batch) oneEnded(one.batch, id, outcome);
-      else if (outcome !== 'done') ended(one, outcome, came);
+      else if (outcome !== 'done') ended(id, one, outcome, came);
     }
   }
 
-  function ended({ title, line }, outcome, came) {
+  function ended(id, { title, line }, outcome, came) {
     const text = `Approved, ${outcome === 'unknown' ? 'and perhaps' : 'but'} not done: ${title}. ${came}`;
     const shown = line?.isConnected ? line : note(text);
     shown.classList.add('bad');
+    shown.textContent = `${text} `;
+    linked(shown, [[id, 'See why']]);
     if (shown !== line) return;
-    shown.textContent = text;
     seenNotes();
     say(text);
   }
@@ -795,7 +797,7 @@
   });
 
   function unanswered(error) {
-    if (error.message !== 'signed out') note('The gateway did not answer: this is the page before.');
+    if (error.message !== 'signed out') note('The gateway did not answer: this is the page before.').classList.add('bad');
   }
 
   // Shows what this address is of, from `y` down where it was read before.
@@ -1094,9 +1096,21 @@
     note(`${form.dataset.done || 'Added'} — ${id}`);
     if (done.warning) note(`It cannot be used now: ${done.warning}`);
     for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
-    if ('stays' in form.dataset && form.isConnected) return stepped(form, 'list');
+    if ('stays' in form.dataset && form.isConnected) {
+      await renewList().catch(unanswered);
+      return stepped(form, 'list');
+    }
     emptied(form);
     await afresh(mine, form.dataset.then || `/admin/sources/${encodeURIComponent(id)}`);
+  }
+
+  // The list of a page that stays, with what was added.
+  async function renewList() {
+    const [mine, made] = [at, document.createElement('template')];
+    const answer = await call(inside(mine));
+    if (!answer.ok || mine !== at) return;
+    fill(made, await html(answer));
+    $('installed')?.replaceWith(made.content.querySelector('#installed'));
   }
 
   // Says on the button how long it is at it.
@@ -1554,7 +1568,7 @@
       return;
     }
     // Nor does it act in a form that gives or takes something: its button does.
-    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-together], [data-apply], [data-form-page], [data-form-send]:not([data-enter]), [data-steps]')) {
+    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-together], [data-apply], [data-form], [data-form-page], [data-form-send]:not([data-enter]), [data-steps]')) {
       event.preventDefault();
       return;
     }

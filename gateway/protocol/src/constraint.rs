@@ -372,8 +372,8 @@ impl Constraint {
             }
             if let Some(bad) = rule.allow.iter().find(|p| !is_prefix(p)) {
                 return Err(format!(
-                    "pathPrefix on {:?}: {bad:?} is not a relative path inside the root, without \".\" and \"..\" \
-                     (\"\" is everything in it)",
+                    "pathPrefix on {:?}: {bad:?} is no path inside of the source. It has no \"/\" at its beginning, no \".\" \
+                     and no \"..\"; \"\" is everything in it",
                     rule.field
                 ));
             }

@@ -22,8 +22,10 @@ use plexus_owner::{
     explain::Explain,
     undo::{Show, UndoPlan},
 };
-use plexus_protocol::{AgentId, CapabilityId, Timestamp};
-use std::sync::Arc;
+use plexus_protocol::{AgentId, CapabilityId, SourceId, Timestamp};
+use plexus_trust::Source;
+use serde_json::Value;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// Calls of a page.
 const PAGE: u64 = 50;
@@ -147,6 +149,25 @@ impl Filters {
         }
     }
 
+    /// What was asked for by a whole path, as the source of that folder names it.
+    fn below(&self, sources: &BTreeMap<SourceId, Arc<Source>>) -> Option<(SourceId, String)> {
+        let typed = Path::new(&self.touched);
+        let is_asked = |id: &SourceId| self.source.is_empty() || id.as_str() == self.source;
+        sources
+            .iter()
+            .filter(|(id, _)| is_asked(id))
+            .find_map(|(id, source)| {
+                let route = source.config.route.as_object()?;
+                let mut texts = route.values().filter_map(Value::as_str);
+                let below = texts.find_map(|folder| {
+                    let is_folder = Path::new(folder).is_absolute();
+                    typed.strip_prefix(folder).ok().filter(|_| is_folder)
+                })?;
+                let thing = below.to_str().filter(|thing| !thing.is_empty())?;
+                Some((id.clone(), thing.to_owned()))
+            })
+    }
+
     /// The same in a terminal.
     fn command(&self) -> String {
         let mut said = "plexusctl activity".to_owned();
@@ -182,8 +203,19 @@ pub(super) async fn page(
         limit: Some(PAGE),
         ..wanted.list(before)
     };
-    let found = activity::recent(&desk, asked).await?;
+    let mut found = activity::recent(&desk, asked).await?;
+    let mut wanted = wanted;
     let state = desk.ledger.snapshot();
+    if found.calls.is_empty()
+        && let Some((source, thing)) = wanted.below(&state.sources)
+    {
+        (wanted.source, wanted.touched) = (source.to_string(), thing);
+        let asked = List {
+            limit: Some(PAGE),
+            ..wanted.list(before)
+        };
+        found = activity::recent(&desk, asked).await?;
+    }
     let now = state.time(desk.clock.now());
     let made = blocking(move || {
         let calls = found.calls.iter();

@@ -182,6 +182,8 @@ fn counts(facts: &BoardFacts) -> String {
 struct RunPage {
     id: String,
     capability: ForeignText,
+    /// Whose it is, and since when, while it is under way.
+    whose: Option<(ForeignText, Moment)>,
 }
 
 #[derive(Template)]
@@ -206,11 +208,26 @@ pub(super) async fn show(
         wait: 0,
     };
     let said = calls::said(desk.clone(), Reading, look).await?;
-    // By its run it is found when it is over too.
-    let run = desk.under_way.named(&id).and_then(|call| call.run.clone());
+    let list = calls::list(desk.clone(), Reading, plexus_owner::calls::List {}).await?;
+    let call = list.calls.into_iter().find(|call| {
+        let run = call.run_id.as_ref().map(ToString::to_string);
+        let intent = call.audit_id.as_ref().map(ToString::to_string);
+        [run, intent, Some(call.id.clone())].contains(&Some(id.clone()))
+    });
+    let now = desk.clock.now();
     let page = RunPage {
-        id: run.map_or(id, |run| run.to_string()),
         capability: ForeignText::short(&said.capability_id, 120),
+        whose: call.as_ref().map(|call| {
+            let agent = call.agent_id.as_ref().map_or("you", |id| id.as_str());
+            (
+                ForeignText::short(agent, 60),
+                Moment::ago(call.started_at, now),
+            )
+        }),
+        // By its run it is found when it is over too.
+        id: call
+            .and_then(|call| call.run_id)
+            .map_or(id, |run| run.to_string()),
     };
     shell::made(&desk, page.render())
 }

@@ -35,7 +35,7 @@ pub fn said(call: &ActivityCall) -> String {
                 None => format!("{was} refused: {}", why(call)),
                 Some(id) => {
                     let allowed = match call.basis {
-                        Some(CallBasis::Item(_)) => " (approved by you once)",
+                        Some(CallBasis::Item(_)) => " (approved by you)",
                         _ => "",
                     };
                     let what = things(call, "");
@@ -130,7 +130,7 @@ fn beside(call: &ActivityCall) -> String {
         parts.extend(call.output_bytes.map(answer));
     }
     match &call.basis {
-        Some(CallBasis::Item(_)) => parts.push("approved by you once".to_owned()),
+        Some(CallBasis::Item(_)) => parts.push("approved by you".to_owned()),
         Some(CallBasis::Grant(_)) if call.did == ActivityKind::Changed => {
             parts.push("by standing grant".to_owned());
         }

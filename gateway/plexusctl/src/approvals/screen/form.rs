@@ -295,7 +295,7 @@ pub(super) mod tests {
             ("x", "", number),
             ("-1", "", number),
             ("0", "", "maxCalls is 0"),
-            ("", "../up", "is not a relative path inside the root"),
+            ("", "../up", "is no path inside of the source"),
         ] {
             form.most.text = most.into();
             form.under.text = under.into();
