@@ -4,10 +4,13 @@
 use crate::scene::{Scene, WRITE, addresses, note};
 use plexus_tests::browser::Browser;
 use plexus_tests::coding_agents::axe;
+use plexus_tests::console::form_pages;
+use plexus_tests::oauth_web::{Lie, OAuthWeb};
 use plexus_tests::relay::Relay;
 use plexus_tests::scripted_codex::ScriptedCodex;
-use plexus_tests::{Length, length};
+use plexus_tests::{Folder, Length, length};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Dark or light, width, height. The first two have both colours and both widths; the others take two minutes more and have
 /// found nothing of their own so far: they are for --long.
@@ -54,7 +57,7 @@ fn no_page_keeps_anybody_out() {
     agent.must(WRITE, note("b.md", "two\n"));
     let waits = agent.must_ask(WRITE, note("c.md", "<b>three</b>\n"));
     agent.must_ask(WRITE, note("d.md", "four\n"));
-    let folder = plexus_tests::Folder::empty();
+    let folder = Folder::empty();
     folder.write("x", "x");
     let path = folder.path().display().to_string();
     let lent = scene.gateway.cli(["lend", "my-cc", &path]);
@@ -138,6 +141,88 @@ fn no_page_keeps_anybody_out() {
         }
     }
     assert!(found.is_empty(), "{:#}", Value::from(found));
+}
+
+/// Each page that answers a form: what is typed in it, and what its answer says.
+#[test]
+fn no_page_of_a_form_keeps_anybody_out() {
+    let web = OAuthWeb::start(Lie::None);
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let _agent = scene.agent("my-cc");
+    let folder = Folder::empty();
+    let path = folder.path().display().to_string();
+    let url = web.url();
+    let block = json!({"mcpServers": {"one": {"command": "/bin/true"}, "two": {"command": "npx", "args": ["-y", "@a/b"]}}});
+    let block = block.to_string();
+    let manifest = include_str!("../../docs/extensions/journal.json");
+    let pages = format!("pages={path}");
+    type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], &'c str);
+    let cases: [Case<'_>; 6] = [
+        (
+            "/connect",
+            "/connect",
+            &[("id", "newest")],
+            "newest is connected",
+        ),
+        ("/lend/preview", "/lend", &[("path", &path)], "What follows"),
+        (
+            "/extensions/manifest/preview",
+            "/extensions",
+            &[("manifest", manifest), ("folders", &pages)],
+            "What you would add: journal",
+        ),
+        (
+            "/extensions/client/preview",
+            "/extensions",
+            &[("block", &block)],
+            "npx downloads it at each start",
+        ),
+        (
+            "/extensions/server/preview",
+            "/extensions",
+            &[("name", "notes"), ("url", &url)],
+            "Sign in for notes",
+        ),
+        (
+            "/sources/{id}/sign-in/preview",
+            "/sources/notes",
+            &[],
+            "Sign in for notes",
+        ),
+    ];
+    let known: BTreeSet<String> = cases.iter().map(|(form, ..)| (*form).to_owned()).collect();
+    assert_eq!(known, form_pages());
+    for (address, page, fields, words) in cases {
+        browser.go(&format!("{}{page}", scene.page()));
+        let sent = address.replace("{id}", "notes");
+        let sent = sent.strip_suffix("/preview").unwrap_or(&sent);
+        let form = format!("form[data-steps$='{sent}'], form[data-form-page$='{sent}']");
+        let _ = browser.see(&form);
+        let form = format!(":is({form})");
+        for (name, text) in fields {
+            browser.see(&format!("{form} [name={name}]")).fill(text);
+        }
+        browser
+            .see(&format!("{form} > .acts [type=submit]"))
+            .click();
+        let seen = match address {
+            "/connect" => "#card".to_owned(),
+            _ => format!("{form} [data-previewed]"),
+        };
+        browser.reads(&seen, words);
+        keeps_nobody_out(browser, address);
+        if address == "/extensions/server/preview" {
+            browser.see(&format!("{seen} a[target=_blank]")).click();
+            browser.reads(&seen, "What you would add: notes");
+            keeps_nobody_out(browser, "a server that is signed in at");
+            browser
+                .see(&format!("{form}:not([data-fresh]) [value=add]"))
+                .click();
+            browser.reads("#notes", "Added — notes");
+        }
+    }
+    scene.all_is_well();
 }
 
 /// The control: what keeps people out is found.

@@ -468,9 +468,9 @@ fn shows(scene: &Scene, page: &str, tags: &BTreeSet<String>) -> BTreeSet<usize> 
 
 /// Where names of the owner's own things are of others: folders that came from somewhere, and what is called after them. A
 /// name that is refused as it is leaves its turn to the next.
-fn foreign_names(scene: &Scene, names: &[String]) -> [Folder; 2] {
+fn foreign_names(scene: &Scene, names: &[String]) -> [Folder; 3] {
     let owner = scene.owner();
-    let folders = [Folder::empty(), Folder::empty()];
+    let folders = [Folder::empty(), Folder::empty(), Folder::empty()];
     let accepted = |what: &str, act: &dyn Fn(&String) -> bool| {
         assert!(names.iter().any(act), "no {what} is called so");
     };
@@ -488,6 +488,15 @@ fn foreign_names(scene: &Scene, names: &[String]) -> [Folder; 2] {
         let source = json!({"id": "named", "kind": "workspace-dir", "label": name, "route": route});
         owner.post("/admin/api/sources", source).status == 200
     });
+    // A source that does not serve, with the name of its folder in the reason.
+    accepted("source that fails", &|name| {
+        let path = made(&folders[2], name);
+        let source = json!({"id": "broken", "kind": "workspace-dir", "label": name, "route": {"path": path}});
+        let is_added = owner.post("/admin/api/sources", source).status == 200;
+        std::fs::remove_dir(path).expect("an empty folder");
+        is_added
+    });
+    owner.get("/admin/api/health").expect_ok();
     accepted("hidden folder", &|name| {
         let hidden = json!({"folders": [name]});
         let hide = owner.post("/admin/api/sources/workspace/hide", hidden);
@@ -594,8 +603,9 @@ impl Work {
             _ if page == self.channel() => 25,
             _ if page.ends_with("/undo") => 15,
             REVIEW => 15,
-            // A lent folder, a label, a hidden folder, the path of a grant.
-            "/lend" | "/sources" | "/sources/named" | "/sources/workspace" | "/grants" => 1,
+            // A lent folder, a label, a hidden folder, the path of a grant, why a source does not serve.
+            "/lend" | "/sources" | "/sources/broken" | "/health" | "/sources/named"
+            | "/sources/workspace" | "/grants" => 1,
             _ => 0,
         }
     }
@@ -745,7 +755,7 @@ fn made_strings_on_every_page() {
         ),
         (
             "/sources/{id}",
-            ["workspace", "app", "rude", "named"]
+            ["workspace", "app", "rude", "named", "broken"]
                 .map(|id| format!("/sources/{id}"))
                 .into(),
         ),

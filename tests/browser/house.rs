@@ -592,3 +592,219 @@ fn troubles_stand_on_the_first_page() {
     browser.reads("#calm", "Nothing needs you.");
     scene.all_is_well();
 }
+
+/// Finds something by the palette, and opens it.
+fn found(scene: &Scene, sought: &str, what: &str, heading: &str) {
+    let browser = &*scene.browser;
+    browser.press("/");
+    browser.see("#find:focus").fill(sought);
+    browser.reads("#found", what);
+    let link = format!(
+        "return [...document.querySelectorAll('#found a')].find((link) => link.textContent.includes({})).getAttribute('href')",
+        json!(what)
+    );
+    let link = browser.run(&link);
+    let link = link.as_str().expect("an address");
+    browser.see(&format!("#found [href='{link}']")).click();
+    browser.reads("#card h2", heading);
+}
+
+/// The first page counts what an agent did today, in words and in columns; the palette finds it, and all else that has a page.
+#[test]
+fn first_page_and_palette_tell_of_an_agent() {
+    let scene = Scene::signed_in();
+    let browser = &*scene.browser;
+    let agent = scene.agent("my-cc");
+    let _idle = scene.agent("idle");
+    scene.workspace.write("a.md", "one\n");
+    for _ in 0..3 {
+        agent.must("workspace.read", json!({"path": "a.md"}));
+    }
+    let gone = agent.invoke("workspace.read", json!({"path": "gone.md"}));
+    assert_eq!(gone.at("/ok"), false, "{gone}");
+    let item = agent.must_ask(WRITE, note("b.md", "two\n"));
+    scene.owner().approve(&item, "once");
+    agent.must(WRITE, note("b.md", "two\n"));
+    let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
+    scene.owner().deny(&denied, "not now");
+    browser.see("#overview").click();
+    let line = |id: &str| format!("ul.lately li:has([href='/admin/agents/{id}'])");
+    let did = "3 read, 1 changed, 1 refused or failed, 2 asked";
+    browser.reads(&line("my-cc"), did);
+    browser.reads(&line("idle"), "nothing in 24 hours");
+    let columns = |id: &str| {
+        let script = format!(
+            "const of = document.querySelector({}).querySelector('svg');
+             return [of.getAttribute('aria-label'), [...of.querySelectorAll('path:not(.ground)')].map((path) => path.getAttribute('class')).sort()]",
+            json!(line(id))
+        );
+        browser.run(&script)
+    };
+    let label = |id: &str, did: &str| format!("Calls of {id}, hour by hour: {did}");
+    assert_eq!(
+        columns("my-cc"),
+        json!([label("my-cc", did), ["asked", "changed", "read", "refused"]])
+    );
+    assert_eq!(
+        columns("idle"),
+        json!([label("idle", "nothing in 24 hours"), []])
+    );
+    let calls = scene.owner().get("/admin/api/activity?only=changed");
+    let call = calls.text_at("/calls/0/auditId");
+    for (sought, what, heading) in [
+        ("my-cc", "agent my-cc", "my-cc"),
+        ("obsidian", "source obsidian", "obsidian"),
+        (WRITE, "capability workspace.write", "workspace"),
+        (&call, "call ", "my-cc"),
+    ] {
+        found(&scene, sought, what, heading);
+    }
+    browser.reads("#card code", &call);
+    // The keys are all there when they are asked for, and go again.
+    browser.press("?");
+    let _ = browser.see("#keys.all");
+    browser.press("?");
+    let _ = browser.see("#keys:not(.all)");
+    scene.all_is_well();
+}
+
+/// Before something is granted, and afterwards, the pages say what it amounts to: in the form that connects an agent, on its
+/// page, where it is used, and on the page of its source.
+#[test]
+fn pages_say_what_is_allowed_and_used() {
+    let scene = Scene::workshop();
+    let (browser, owner) = (&*scene.browser, scene.owner());
+    let agent = scene.trusted("my-cc", &["workspace.read", "workspace.list"]);
+    scene.workspace.write("a.md", "one\n");
+    let row = |capability: &str| format!("tr:has([data-body*='\"{capability}\"'])");
+    let used = |capability: &str| format!("{} [data-label='last use']", row(capability));
+    let agents_page = format!("{}/agents/my-cc", scene.page());
+    browser.go(&agents_page);
+    browser.reads(&used("workspace.read"), "not yet");
+    agent.must("workspace.read", json!({"path": "a.md"}));
+    // The page moves by itself.
+    browser.reads(&used("workspace.read"), "just now");
+    browser.reads(&used("workspace.list"), "not yet");
+    browser.see("#grants").click();
+    browser.reads(&used("workspace.read"), "just now");
+    let said = scene.gateway.cli(["grants"]);
+    said.expect_ok();
+    assert!(said.stdout.contains("LAST USE"), "{said}");
+    assert_eq!(said.stdout.matches("not yet").count(), 1, "{said}");
+
+    // What it has no grant of asks, with what that does; of a run none can be given.
+    browser.go(&agents_page);
+    let asks = "details:has(summary b)";
+    browser.run(&format!(
+        "for (const one of document.querySelectorAll({})) one.open = true",
+        json!(asks)
+    ));
+    let texts = |selector: &str| -> Vec<String> {
+        let script = format!(
+            "return [...document.querySelectorAll({})].map((one) => one.textContent.trim())",
+            json!(selector)
+        );
+        let found = browser.run(&script);
+        let found = found.as_array().expect("a list").iter();
+        found
+            .map(|text| text.as_str().expect("a text").to_owned())
+            .collect()
+    };
+    let list = texts(".names li");
+    let of = |id: &str| list.iter().find(|line| line.contains(&format!("{id}: ")));
+    assert_eq!(of("workspace.read"), None, "it is granted: {list:?}");
+    let write = of(WRITE).expect("it asks");
+    assert!(
+        write.ends_with("workspace.write: changes things of yours"),
+        "{write}"
+    );
+    let run = of("fixture.run").expect("it asks");
+    assert!(
+        run.ends_with("leaves this machine, runs code, or cannot be undone, asks each time"),
+        "{run}"
+    );
+    browser.see("#agents").click();
+    browser.see("a.button.main").click();
+    let _ = browser.see("[data-form-page]");
+    let choices = texts("[data-form-page] .pick");
+    let of = |id: &str| {
+        let found = choices
+            .iter()
+            .find(|line| line.contains(&format!("{id}: ")));
+        found.unwrap_or_else(|| panic!("{id}: {choices:?}")).clone()
+    };
+    assert!(of("workspace.read").ends_with("workspace.read: reads"));
+    assert!(of(WRITE).ends_with("workspace.write: changes things of yours, without asking you"));
+    assert!(of("fixture.run").ends_with("asks each time"));
+
+    // Each rule of the sandbox is on the page of its source, and no other's folder.
+    let profile = owner
+        .get("/admin/api/sources/workspace/profile")
+        .expect_ok();
+    browser.go(&format!("{}/sources/workspace", scene.page()));
+    let _ = browser.see("[id^=role-]");
+    let reach = texts("[id^=role-]").join("\n");
+    let rules = |of: &Value| -> Vec<String> {
+        let all = of.as_object().expect("members").values();
+        let all = all.filter_map(Value::as_array).flatten();
+        all.filter_map(|rule| Some(rule["what"].as_str()?.to_owned()))
+            .collect()
+    };
+    let roles = profile["roles"].as_array().expect("roles").iter();
+    let rules: Vec<String> = roles.flat_map(rules).collect();
+    assert!(rules.len() > 4, "{profile}");
+    for rule in &rules {
+        assert!(reach.contains(rule), "{rule}: {reach}");
+    }
+    let path = |folder: &Folder| folder.path().display().to_string();
+    assert!(reach.contains(&path(&scene.workspace)));
+    assert!(!reach.contains(&path(&scene.fixture)), "{reach}");
+    // Who holds a capability: the number leads to these grants alone.
+    browser
+        .see("[href='/admin/grants?capability=workspace.read']")
+        .click();
+    browser.reads("#card h2", "Grants");
+    assert_eq!(texts("[data-label=agent]"), ["my-cc"]);
+    assert_eq!(texts("[data-label=allowed]"), ["workspace.read"]);
+    scene.all_is_well();
+}
+
+/// The page of a call leads to the card that allowed it and to its difference; where there is none any more, it says so.
+#[test]
+fn page_of_a_call_says_where_its_difference_is() {
+    let scene = Scene::signed_in();
+    let (browser, owner) = (&*scene.browser, scene.owner());
+    let agent = scene.agent("my-cc");
+    let item = agent.must_ask(WRITE, note("b.md", "two\n"));
+    owner.approve(&item, "once");
+    agent.must(WRITE, note("b.md", "two\n"));
+    agent.must("workspace.read", json!({"path": "b.md"}));
+    let call = |only: &str| {
+        let calls = owner.get(&format!("/admin/api/activity?only={only}"));
+        calls.text_at("/calls/0/auditId")
+    };
+    let page = |call: &str| format!("{}/activity/{call}", scene.page());
+    let change = call("changed");
+    browser.go(&page(&change));
+    browser
+        .see(&format!("[href='/admin/approvals/{item}']"))
+        .click();
+    browser.reads("#card .verdict", "Approved");
+    browser.go(&page(&change));
+    browser.see("#difference [href$='/review']").click();
+    browser.reads(".diff .add", "two");
+    browser.go(&page(&change));
+    browser.see("#difference [href$='/undo']").click();
+    browser.reads(".diff .del", "two");
+    browser
+        .see("article:not([data-fresh]) [data-send^='/undo/']")
+        .click();
+    browser.reads("#notes", "Taken back");
+    browser.go(&page(&change));
+    browser.reads("#difference", "There is none any more: it was taken back.");
+    // A read has none, and says nothing of it.
+    browser.go(&page(&call("read")));
+    browser.reads("#card h2", "read b.md");
+    assert!(browser.sees("#difference").is_none());
+    scene.all_is_well();
+}

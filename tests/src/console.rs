@@ -1,5 +1,8 @@
 //! The pages of the console, by its own lists: a page that is added there is in every story that looks at all of them.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 /// What stands between two marks.
 fn part<'t>(text: &'t str, begin: &str, end: &str) -> &'t str {
     let rest = text.split(begin).nth(1).expect("its beginning");
@@ -25,7 +28,34 @@ pub fn routes() -> Vec<&'static str> {
     routes
 }
 
-/// The same, each with the addresses at which somebody looks at it: as it stands, or as `instances` has it.
+/// Where forms send what is typed, and are answered by a page: below `/admin/console`; one of many of a kind has a name in
+/// braces. By the console's templates.
+///
+/// # Panics
+/// When the templates cannot be read, or name no form.
+#[must_use]
+pub fn form_pages() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/desk/templates");
+    let mut pages = BTreeSet::new();
+    for file in std::fs::read_dir(folder).expect("the templates") {
+        let path = file.expect("a file").path();
+        if path.extension().is_none_or(|kind| kind != "html") {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).expect("a text");
+        for (mark, step) in [("data-form-page", ""), ("data-steps", "/preview")] {
+            let mark = format!("{mark}=\"/admin/console");
+            let found = text.split(&mark).skip(1);
+            let sent = found.map(|rest| rest.split('"').next().expect("an end"));
+            let sent = sent.map(|sent| sent.replace("{{ ", "{").replace(" }}", "}"));
+            pages.extend(sent.map(|sent| format!("{sent}{step}")));
+        }
+    }
+    assert!(pages.len() > 5, "{pages:?}");
+    pages
+}
+
+/// The same pages as [`routes`], each with the addresses at which somebody looks at it: as it stands, or as `instances` has it.
 ///
 /// # Panics
 /// When a page has a part to fill in and no address.

@@ -19,11 +19,11 @@ const EXTENSIONS: &str = "/admin/api/extensions";
 
 /// An app that does as `how` of the input says, and remembers the lines that it heard.
 #[derive(Default)]
-struct App(Arc<Mutex<Vec<String>>>);
+pub(crate) struct App(Arc<Mutex<Vec<String>>>);
 
 impl App {
     /// Listens at `path` for as long as the file is that of this listener.
-    fn listen(&self, path: &std::path::Path) {
+    pub(crate) fn listen(&self, path: &std::path::Path) {
         let listener = UnixListener::bind(path).expect("a socket");
         let heard = Arc::clone(&self.0);
         thread::spawn(move || {
@@ -81,7 +81,7 @@ fn capability(name: &str, verb: &str, socket: &str) -> Value {
     })
 }
 
-fn manifest(socket: &str) -> Value {
+pub(crate) fn manifest(socket: &str) -> Value {
     json!({
         "manifest": "plexus-extension/0.1", "source": "player", "label": "Player", "transport": "ipc",
         "capabilities": [capability("look", "read", socket), capability("act", "write", socket)],

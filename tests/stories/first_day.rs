@@ -39,30 +39,45 @@ struct Tour {
 impl Tour {
     /// Types what a page says up to its gateway's start, which is up then; gives the blocks behind that.
     fn begin(page: &[Block]) -> (Self, &[Block]) {
+        // Built before, with everything that is tested: building is not what is timed.
+        let program = binaries::path("xtask").display().to_string();
+        let built = binaries::folder().display().to_string();
+        let start = format!("{program} start --binaries {built}");
+        // The last thing that it says leads to the screen of the owner.
+        let (mut tour, behind) = Self::begin_by(page, &start, "  plexusctl approvals watch");
+        for begin in ["export PATH=", "export PLEXUS_HOME="] {
+            let line = said(&tour.greeting, begin).to_owned();
+            tour.both_type(&line);
+        }
+        (tour, behind)
+    }
+
+    /// The same with the programs of a prefix, where nothing says what to export.
+    fn begin_installed<'p>(page: &'p [Block], prefix: &Path) -> (Self, &'p [Block]) {
+        let bin = prefix.join("bin").display().to_string();
+        let start = format!("{bin}/plexusd");
+        let (mut tour, behind) = Self::begin_by(page, &start, "PLEXUS_READY ");
+        tour.both_type(&format!("export PATH={bin}:$PATH"));
+        tour.both_type(&format!("export PLEXUS_HOME=~/{TOUR}/state"));
+        (tour, behind)
+    }
+
+    /// The same with this command in place of `cargo xtask start`, which is up when it shows `ready`.
+    fn begin_by<'p>(page: &'p [Block], program: &str, ready: &str) -> (Self, &'p [Block]) {
         let person = TempDir::with_prefix("plx").expect("a folder");
         let shell = |prompt| Shell::open(person.path(), prompt, 100, TALL);
-        let [mut owner, mut agent] = ["owner$ ", "agent$ "].map(shell);
+        let [mut owner, agent] = ["owner$ ", "agent$ "].map(shell);
         let start = page.iter().position(|block| block.how == "gateway");
         let start = start.expect("what starts it");
         let before = page[..start].iter().filter(|block| block.how.is_empty());
         for line in before.flat_map(|block| block.script.lines()) {
             typed(&mut owner, line, true);
         }
-        // Built before, with everything that is tested: building is not what is timed.
-        let program = binaries::path("xtask").display().to_string();
-        let built = binaries::folder().display().to_string();
-        let line = page[start].script.replace("cargo xtask", &program);
-        let line = format!("exec {} --port 0 --binaries {built}", line.trim());
+        let line = page[start].script.replace("cargo xtask start", program);
         let mut command = programs::command(Path::new("/bin/sh"), person.path());
-        command.args(["-c", &line]);
+        command.args(["-c", &format!("exec {} --port 0", line.trim())]);
         let gateway = Terminal::start(&command, 160, 60);
-        // The last thing that it says leads to the screen of the owner.
-        let greeting = gateway.until_shows("  plexusctl approvals watch");
-        for begin in ["export PATH=", "export PLEXUS_HOME="] {
-            let line = said(&greeting, begin);
-            typed(&mut owner, line, true);
-            typed(&mut agent, line, true);
-        }
+        let greeting = gateway.until_shows(ready);
         let tour = Self {
             gateway,
             greeting,
@@ -71,6 +86,11 @@ impl Tour {
             person,
         };
         (tour, &page[start + 1..])
+    }
+
+    fn both_type(&mut self, line: &str) {
+        typed(&mut self.owner, line, true);
+        typed(&mut self.agent, line, true);
     }
 
     /// Types blocks of a page, each where it belongs; gives what the owner's and the agent's screen show at the end.
@@ -260,6 +280,29 @@ fn from_start_to_an_approved_write_in_terminals() {
     tour.owner.terminal.keys("q");
     tour.owner.until_ready("the shell again", |_| true);
     tour.ends();
+}
+
+/// README's quick start with what an install has put under a prefix, and then its way to remove that.
+#[test]
+fn readme_is_typed_from_an_installed_prefix() {
+    let prefix = TempDir::with_prefix("plx").expect("a folder");
+    binaries::install(prefix.path());
+    let page = blocks("../README.md");
+    let (mut tour, behind) = Tour::begin_installed(&page, prefix.path());
+    let [_, agent] = tour.plays(behind);
+    assert_contains(&agent, "A gateway for agents.");
+    assert_eq!(tour.written("notes/today.md"), "one line");
+    let found = typed(&mut tour.owner, "command -v plexusctl", true);
+    let installed = prefix.path().join("bin/plexusctl").display().to_string();
+    assert_contains(&found, &installed);
+    tour.gateway.keys("\x03");
+    assert!(tour.gateway.end().success(), "{}", tour.gateway.picture());
+    let removed = typed(&mut tour.owner, "plexusctl uninstall --yes", true);
+    assert_contains(&removed, "plexus-worker-workspace");
+    let left = std::fs::read_dir(prefix.path())
+        .expect("the prefix")
+        .count();
+    assert_eq!(left, 0, "{removed}");
 }
 
 /// The screen without what the moment makes of it: the request's name, and how long ago it was asked.

@@ -22,7 +22,7 @@ fn git(folder: &Path, words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn repository() -> Folder {
+pub(crate) fn repository() -> Folder {
     let folder = Folder::empty();
     let path = folder.path();
     git(&path, &["init", "-q", "-b", "main", "."]);

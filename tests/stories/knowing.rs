@@ -422,6 +422,40 @@ fn a_signal_pauses() {
 }
 
 /// The whole of it as JSON, which scripts may rely on; and exit status 1 as long as something needs the owner.
+/// A grant's last use is that of the grant itself: what was refused is none, one that is given anew has none, and a restart
+/// forgets none.
+#[test]
+fn last_use_of_a_grant_is_known() {
+    let mut house = House::open();
+    house.workspace.write("a.md", "one\n");
+    let agent = house.reader("my-cc");
+    let listed = |house: &House| {
+        let all = house.owner().get("/admin/api/grants").expect_ok();
+        assert_eq!(all["usesSince"], Value::Null, "{all}");
+        let mut rows = all["grants"]
+            .as_array()
+            .expect("grants")
+            .clone()
+            .into_iter();
+        let row = rows.find(|row| row["capabilityId"] == READ);
+        row.expect("a grant")["lastUsedAt"].clone()
+    };
+    assert_eq!(listed(&house), Value::Null);
+    let outside = json!({"path": "../a.md"});
+    assert_eq!(agent.invoke(READ, outside).at("/ok"), false);
+    assert_eq!(listed(&house), Value::Null, "a refusal is no use");
+    agent.must(READ, json!({"path": "a.md"}));
+    let used = listed(&house);
+    let read = house
+        .owner()
+        .audited(|event| event["capabilityId"] == READ && event["type"] == "invoke");
+    assert_eq!(used, read["at"], "{read}");
+    house.gateway.restart();
+    assert_eq!(listed(&house), used, "after a restart");
+    house.owner().grant("my-cc", READ, "1h").expect_ok();
+    assert_eq!(listed(&house), Value::Null, "another grant");
+}
+
 #[test]
 fn a_glance_has_a_stable_form_and_says_when_it_needs_the_owner() {
     let house = House::open();

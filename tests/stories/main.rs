@@ -134,6 +134,8 @@ mod peer_kills;
 mod peers;
 #[cfg(target_os = "linux")]
 mod power;
+#[cfg(target_os = "linux")]
+mod prefix;
 mod prompts;
 mod proposals;
 mod published;

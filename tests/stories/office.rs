@@ -247,6 +247,10 @@ impl Office {
         self.start_relay();
     }
 
+    pub(crate) fn relay_pid(&self) -> u32 {
+        self.relay.pid()
+    }
+
     pub(crate) fn end_relay(&mut self) {
         self.relay.kill();
     }

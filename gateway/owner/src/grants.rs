@@ -7,6 +7,7 @@ use plexus_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::ops::Deref;
 
 /// All standing grants.
 #[derive(Debug, Serialize, Deserialize)]
@@ -14,9 +15,56 @@ pub struct List {}
 
 /// All standing grants.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Grants {
     /// Each of them.
-    pub grants: Vec<StandingGrant>,
+    pub grants: Vec<GrantRow>,
+    /// From when on their uses are known; none: from the beginning of the log on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_since: Option<Timestamp>,
+}
+
+/// A standing grant, with its last use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantRow {
+    /// The grant.
+    #[serde(flatten)]
+    pub grant: StandingGrant,
+    /// When it last allowed a call, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Deref for GrantRow {
+    type Target = StandingGrant;
+    fn deref(&self) -> &StandingGrant {
+        &self.grant
+    }
+}
+
+/// When a grant last allowed a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastUse {
+    /// Then.
+    At(Timestamp),
+    /// Never so far.
+    Never,
+    /// Not since then; of the time before nothing is known.
+    NotSince(Timestamp),
+}
+
+impl Grants {
+    /// The last use of one of them.
+    #[must_use]
+    pub fn last_use(&self, row: &GrantRow) -> LastUse {
+        let unknown = self.uses_since.filter(|since| *since > row.granted_at);
+        match (row.last_used_at, unknown) {
+            (Some(at), _) => LastUse::At(at),
+            (None, Some(since)) => LastUse::NotSince(since),
+            (None, None) => LastUse::Never,
+        }
+    }
 }
 
 /// Grants something to an agent that did not ask for it.

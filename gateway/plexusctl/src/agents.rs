@@ -12,9 +12,9 @@ use plexus_owner::{
         ChangeLimits, Enrollment, Limit, Limits, ListEnrollments, RenewCode, Revoke, ShowLimits,
         ShowSubset, Subset, WantedLimit,
     },
-    grants::List as ListGrants,
+    grants::{GrantRow, List as ListGrants},
 };
-use plexus_protocol::{AgentId, CapabilityId, Timestamp, body::StandingGrant};
+use plexus_protocol::{AgentId, CapabilityId, Timestamp};
 use serde::Serialize;
 
 /// Agents.
@@ -233,7 +233,7 @@ struct AgentView {
     enrollment: Enrollment,
     subset: Subset,
     limits: Limits,
-    grants: Vec<StandingGrant>,
+    grants: Vec<GrantRow>,
 }
 
 async fn gather(owner: &mut Owner, agent: &AgentId) -> Result<AgentView, Stop> {

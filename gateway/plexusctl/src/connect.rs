@@ -146,7 +146,7 @@ impl EarlierAccess {
         let waits = waits.iter().flatten();
         Ok(Some(Self {
             agent: agent.clone(),
-            grants: grants.map(|grant| grant.capability_id).collect(),
+            grants: grants.map(|row| row.grant.capability_id).collect(),
             requests: waits
                 .filter(|item| item.heading.agent_id.as_ref() == Some(agent))
                 .count(),

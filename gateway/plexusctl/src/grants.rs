@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
     exposure,
-    grants::{Give, Given, List, Revoke},
+    grants::{Give, Given, Grants as Listed, LastUse, List, Revoke},
     sources,
 };
 use plexus_protocol::{
@@ -65,7 +65,7 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 agents::known(&mut owner, &agent).await?;
                 reply.grants.retain(|grant| grant.agent_id == agent);
             }
-            desk.show(&reply, || as_text(&reply.grants, span::now()))
+            desk.show(&reply, || as_text(&reply, span::now()))
         }
         Act::Allow {
             agent,
@@ -253,11 +253,24 @@ pub(crate) fn row(grant: &StandingGrant, now: Timestamp) -> [String; 5] {
     ]
 }
 
-fn as_text(grants: &[StandingGrant], now: Timestamp) -> String {
-    let rows = grants.iter().map(|grant| row(grant, now)).collect();
+/// When a grant was last used, in words.
+fn used(last: LastUse, now: Timestamp) -> String {
+    match last {
+        LastUse::At(at) => span::ago(at, now),
+        LastUse::Never => "not yet".to_owned(),
+        LastUse::NotSince(since) => format!("not in the last {}", span::length(now.since(since))),
+    }
+}
+
+fn as_text(all: &Listed, now: Timestamp) -> String {
+    let rows = all.grants.iter().map(|grant| {
+        let [agent, capability, verbs, ends, terms] = row(grant, now);
+        let used = used(all.last_use(grant), now);
+        [agent, capability, verbs, ends, used, terms]
+    });
     table(
-        ["agent", "capability", "verbs", "ends", "terms"],
-        rows,
+        ["agent", "capability", "verbs", "ends", "last use", "terms"],
+        rows.collect(),
         "no grants: every call asks",
     )
 }
@@ -265,6 +278,7 @@ fn as_text(grants: &[StandingGrant], now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_owner::grants::GrantRow;
     use plexus_protocol::{Provenance, Verbs, constraint::PathPrefix};
 
     #[test]
@@ -292,16 +306,30 @@ mod tests {
             suspended: Some("changed".to_owned()),
             top_level_disabled: false,
         };
+        let all = Listed {
+            grants: vec![GrantRow {
+                grant: grant.clone(),
+                last_used_at: None,
+            }],
+            uses_since: None,
+        };
         assert_eq!(
-            as_text(std::slice::from_ref(&grant), now),
-            "AGENT  CAPABILITY  VERBS       ENDS          TERMS\n\
-             a      w.write     read,write  ends in 24 h  path at or below A; 2 calls left; \
+            as_text(&all, now),
+            "AGENT  CAPABILITY  VERBS       ENDS          LAST USE  TERMS\n\
+             a      w.write     read,write  ends in 24 h  not yet   path at or below A; 2 calls left; \
              suspended: changed"
         );
         grant.calls_left = Some(1);
         let [.., terms] = row(&grant, now);
         assert_eq!(terms, "path at or below A; 1 call left; suspended: changed");
-        assert_eq!(as_text(&[], now), "no grants: every call asks");
+        let none = Listed {
+            grants: Vec::new(),
+            uses_since: None,
+        };
+        assert_eq!(as_text(&none, now), "no grants: every call asks");
+        let then = now.plus(86_400_000);
+        assert_eq!(used(LastUse::At(now), then), "24 h ago");
+        assert_eq!(used(LastUse::NotSince(now), then), "not in the last 24 h");
     }
 
     #[test]

@@ -15,14 +15,14 @@ use crate::{
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell, text};
 use plexus_owner::{
-    grants::List as ListGrants,
+    grants::{GrantRow, List as ListGrants},
     kinds::{self, Detect, DetectedSource},
     sources::{
         Approval, Disable, Enable, EndResult, HealthStatus, Hide, HideResult, List, Reconfigure,
         Remove, Resume, SourceRow,
     },
 };
-use plexus_protocol::{SourceId, body::StandingGrant};
+use plexus_protocol::SourceId;
 pub(crate) use secret::{from_file, from_stdin};
 use std::collections::BTreeSet;
 
@@ -257,16 +257,13 @@ pub(crate) async fn there(owner: &mut Owner, source: &SourceId) -> Result<Source
 }
 
 /// The grants on a source.
-fn grants_on<'g>(
-    grants: &'g [StandingGrant],
-    source: &SourceId,
-) -> impl Iterator<Item = &'g StandingGrant> {
-    let is_on = move |grant: &&StandingGrant| grant.capability_id.parts().0 == source.as_str();
+fn grants_on<'g>(grants: &'g [GrantRow], source: &SourceId) -> impl Iterator<Item = &'g GrantRow> {
+    let is_on = move |grant: &&GrantRow| grant.capability_id.parts().0 == source.as_str();
     grants.iter().filter(is_on)
 }
 
 /// What becomes of the grants on a source that serves again.
-fn go_on(grants: Option<&[StandingGrant]>, source: &SourceId) -> String {
+fn go_on(grants: Option<&[GrantRow]>, source: &SourceId) -> String {
     let Some(grants) = grants else {
         return String::new();
     };
@@ -368,14 +365,14 @@ mod tests {
 
     #[test]
     fn what_goes_on_when_a_source_serves_again() {
-        let grant = |id: &str, suspended: Option<&str>| -> StandingGrant {
+        let grant = |id: &str, suspended: Option<&str>| -> GrantRow {
             let grant = json!({"agentId": "a", "capabilityId": id, "verbs": ["read"], "provenance": "managed",
                 "grantedAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-08T00:00:00.000Z",
                 "trustWindow": {"kind": "7d"}, "standing": true, "suspended": suspended});
             serde_json::from_value(grant).unwrap()
         };
         let notes = SourceId::parse("notes").unwrap();
-        let said = |grants: &[StandingGrant]| go_on(Some(grants), &notes);
+        let said = |grants: &[GrantRow]| go_on(Some(grants), &notes);
         let (other, on_it) = (grant("notes-2.read", None), grant("notes.read", None));
         let rests = grant("notes.write", Some("changed"));
         assert_eq!(said(&[other]), "; nothing is granted on it");

@@ -15,12 +15,12 @@ use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
     agents::{Enrollment, ListEnrollments},
     exposure::{self, Exposure},
-    grants,
+    grants::{self, GrantRow},
     sources::{HealthReport, HealthStatus, Probe, ProbedSource},
     status::{LedgerCondition, Show, Status, Worker, WorkerState},
     troubles::{self, secret_command},
 };
-use plexus_protocol::{SourceId, Timestamp, body::StandingGrant};
+use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
 
 /// Shows the gateway at a glance.
@@ -42,7 +42,7 @@ struct Snapshot {
     status: Status,
     health: HealthReport,
     exposure: Exposure,
-    grants: Vec<StandingGrant>,
+    grants: Vec<GrantRow>,
     agents: Vec<Enrollment>,
 }
 
@@ -51,7 +51,7 @@ struct Snapshot {
 struct Overview<'s> {
     status: &'s Status,
     sources: Vec<ShownSource<'s>>,
-    grants: &'s [StandingGrant],
+    grants: &'s [GrantRow],
     agents: &'s [Enrollment],
     needs: &'s [Need],
 }

@@ -80,7 +80,7 @@ impl Offer {
     #[track_caller]
     fn make(build: &str, real: &[&str], key: Option<&str>) -> Self {
         let (programs, out) = (folder(), folder());
-        for name in shipped() {
+        for name in binaries::shipped() {
             let to = programs.path().join(&name);
             match real.contains(&name.as_str()) {
                 true => strip(&to, &name, build),
@@ -264,38 +264,6 @@ impl Account {
 
 fn folder() -> TempDir {
     TempDir::with_prefix("plx").expect("a folder")
-}
-
-/// The programs that ship, as the workspace's manifest names their packages' folders.
-fn shipped() -> Vec<String> {
-    let said = programs::run({
-        let mut cargo = Command::new("cargo");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("the workspace");
-        cargo.current_dir(root);
-        cargo.args([
-            "metadata",
-            "--no-deps",
-            "--offline",
-            "--format-version",
-            "1",
-        ]);
-        cargo
-    });
-    said.expect_ok();
-    let metadata = said.json();
-    let list = |value: &serde_json::Value| value.as_array().expect("a list").clone();
-    let ships = list(&metadata["workspace_default_members"]);
-    let packages = list(&metadata["packages"]);
-    let ours = packages
-        .iter()
-        .filter(|package| ships.contains(&package["id"]));
-    let targets = ours.flat_map(|package| list(&package["targets"]));
-    let programs = targets.filter(|target| target["kind"][0] == "bin");
-    programs
-        .map(|target| target["name"].as_str().expect("a name").to_owned())
-        .collect()
 }
 
 /// A program of the workspace as `build` would ship it.

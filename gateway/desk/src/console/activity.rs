@@ -8,7 +8,10 @@ use crate::{
     acting::Narrowing,
     acts::Named,
     desk::Desk,
-    owner::{activity, explain, undo},
+    owner::{
+        activity::{self, FoundCall},
+        explain, undo,
+    },
     table::Reading,
 };
 use askama::Template;
@@ -23,7 +26,7 @@ use plexus_owner::{
     undo::{Show, UndoPlan},
 };
 use plexus_protocol::{AgentId, CapabilityId, SourceId, Timestamp};
-use plexus_trust::Source;
+use plexus_trust::{Source, State as TrustState};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -297,6 +300,41 @@ struct CallPage {
     /// Nobody knows what became of it, and the owner has not said.
     unsettled: bool,
     again: Option<CalledAgain>,
+    difference: Option<Difference>,
+    /// All that its agent changed.
+    review: Option<String>,
+}
+
+/// Where what a call changed is shown line by line.
+#[derive(Clone, Copy, PartialEq)]
+enum Difference {
+    /// On the page that takes it back.
+    Undo,
+    /// It worked on a copy: in its change set.
+    ChangeSet,
+    /// Nowhere any more: it was taken back.
+    Undone,
+    /// Nowhere: its source keeps nothing of what was there before.
+    NotKept,
+}
+
+impl Difference {
+    /// None of a call that changed nothing, or of which nobody knows.
+    fn of(found: &FoundCall, state: &TrustState) -> Option<Self> {
+        let call = &found.call;
+        if call.did != ActivityKind::Changed {
+            return None;
+        }
+        let capability = call.capability_id.as_deref();
+        let capability = capability.and_then(|id| CapabilityId::parse(id).ok());
+        let facts = capability.and_then(|id| Some(state.capability(&id)?.1.staged));
+        Some(match (call.undo.is_some(), found.is_undone) {
+            (true, _) => Self::Undo,
+            (false, true) => Self::Undone,
+            (false, false) if facts == Some(true) => Self::ChangeSet,
+            (false, false) => Self::NotKept,
+        })
+    }
 }
 
 /// What would become of such a call now, without its input: the log keeps none.
@@ -343,15 +381,22 @@ pub(super) async fn show(
     Named(id): Named,
     narrowing: Narrowing,
 ) -> Result<Response, Refused> {
-    let call = activity::one(&desk, &id).await?.ok_or_else(gone)?;
-    let again = CalledAgain::of(&desk, narrowing, &call).await?;
-    let now = desk.ledger.snapshot().time(desk.clock.now());
-    let made = blocking(move || CallPage::of(&call, again, now).render()).await?;
+    let found = activity::one(&desk, &id).await?.ok_or_else(gone)?;
+    let again = CalledAgain::of(&desk, narrowing, &found.call).await?;
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let difference = Difference::of(&found, &state);
+    let made = blocking(move || CallPage::of(&found.call, again, difference, now).render()).await?;
     shell::made(&desk, made)
 }
 
 impl CallPage {
-    fn of(call: &ActivityCall, again: Option<CalledAgain>, now: Timestamp) -> Self {
+    fn of(
+        call: &ActivityCall,
+        again: Option<CalledAgain>,
+        difference: Option<Difference>,
+        now: Timestamp,
+    ) -> Self {
         let touched = call.touched.as_deref().unwrap_or_default();
         let count = call.touched_count.unwrap_or(touched.len());
         let things = touched.iter().filter(|thing| !thing.id.is_empty());
@@ -389,6 +434,11 @@ impl CallPage {
             running: call.did == ActivityKind::UnderWay,
             unsettled: call.unsettled == Some(true),
             again,
+            review: call
+                .agent_id
+                .as_deref()
+                .map(|agent| format!("/admin/agents/{agent}/review")),
+            difference,
         }
     }
 }

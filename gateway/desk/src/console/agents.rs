@@ -255,7 +255,7 @@ pub(super) async fn show(
             choices,
             grants: stretch
                 .part(grants)
-                .map(|grant| GrantLine::of(grant, now))
+                .map(|grant| GrantLine::listed(&granted, grant, now))
                 .collect(),
             stretch,
             calls: calls

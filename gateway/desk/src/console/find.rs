@@ -38,7 +38,7 @@ pub(super) async fn page(
     drop(request);
     // Each id of a call begins so; nothing else is looked for in the log.
     let call = match sought.starts_with("evt_") {
-        true => activity::one(&desk, &sought).await?,
+        true => activity::one(&desk, &sought).await?.map(|found| found.call),
         false => None,
     };
     let shown = desk.clone();

@@ -6,7 +6,7 @@ use super::{
     card::Moment,
     foreign::ForeignText,
     links::{Begin, Stretch},
-    shell,
+    shell, words,
 };
 use crate::{desk::Desk, owner::grants, table::Reading};
 use askama::Template;
@@ -15,7 +15,7 @@ use axum::{
     response::Response,
 };
 use plexus_edge::reply::{Refused, query};
-use plexus_owner::grants::{List, Revoke};
+use plexus_owner::grants::{GrantRow, Grants, LastUse, List, Revoke};
 use plexus_protocol::{
     CapabilityId, Constraint, Timestamp, TrustWindow, body::StandingGrant,
     constraint::calls_in_words,
@@ -39,6 +39,8 @@ pub(super) struct GrantLine {
     pub(super) terms: Vec<ForeignText>,
     /// Why it cannot be used now.
     pub(super) suspended: Option<ForeignText>,
+    /// When it was last used: in words, and the moment. In a list alone.
+    pub(super) used: (String, Option<String>),
     /// The request that revokes it.
     pub(super) revoke: String,
     pub(super) command: String,
@@ -81,8 +83,28 @@ impl GrantLine {
                 .map(|why| ForeignText::short(why, 200)),
             revoke: body.map(|body| body.to_string()).unwrap_or_default(),
             command: format!("plexusctl grants revoke {agent} {capability}"),
+            used: (String::new(), None),
             agent,
             capability,
+        }
+    }
+
+    /// One of a list, with its last use.
+    pub(super) fn listed(all: &Grants, grant: &GrantRow, now: Timestamp) -> Self {
+        let used = match all.last_use(grant) {
+            LastUse::At(at) => {
+                let ago = Moment::ago(at, now);
+                (ago.words, Some(ago.iso))
+            }
+            LastUse::Never => ("not yet".to_owned(), None),
+            LastUse::NotSince(since) => {
+                let span = words::span(now.since(since));
+                (format!("not in the last {span}"), None)
+            }
+        };
+        Self {
+            used,
+            ..Self::of(grant, now)
         }
     }
 }
@@ -142,7 +164,7 @@ pub(super) async fn page(
         Page {
             grants: stretch
                 .part(found)
-                .map(|grant| GrantLine::of(grant, now))
+                .map(|grant| GrantLine::listed(&listed, grant, now))
                 .collect(),
             agents: state.agents.keys().map(ToString::to_string).collect(),
             sources: state.sources.keys().map(ToString::to_string).collect(),

@@ -279,11 +279,19 @@ fn page(
     })
 }
 
+/// A call that was looked up by its id.
+pub(crate) struct FoundCall {
+    /// The call.
+    pub(crate) call: ActivityCall,
+    /// Whether it was taken back, as far as the gateway looked through the log.
+    pub(crate) is_undone: bool,
+}
+
 /// One call, by the id of its event or, where it is an effect, of its intent; none where no such call is told.
 ///
 /// # Errors
 /// Where the log cannot be read.
-pub(crate) async fn one(desk: &Desk, id: &str) -> Result<Option<ActivityCall>, Refused> {
+pub(crate) async fn one(desk: &Desk, id: &str) -> Result<Option<FoundCall>, Refused> {
     let Ok(id) = id.parse::<EventId>() else {
         return Ok(None);
     };
@@ -332,7 +340,7 @@ fn found(
     state: &TrustState,
     undos: &UndoCapabilities,
     id: &EventId,
-) -> Result<Option<ActivityCall>, StoreError> {
+) -> Result<Option<FoundCall>, StoreError> {
     let Some(mut event) = ledger.event(id)? else {
         return Ok(None);
     };
@@ -347,8 +355,13 @@ fn found(
         return Ok(None);
     };
     let mut row = [told(ledger, state, &event, &entry, did, denial(&entry))];
+    let may_be_undone = row[0].call().undo.is_some();
     undone::left_out(ledger, undos, &mut row, RECENT)?;
-    Ok(Some(row[0].call().clone()))
+    let call = row[0].call().clone();
+    Ok(Some(FoundCall {
+        is_undone: may_be_undone && call.undo.is_none(),
+        call,
+    }))
 }
 
 /// What an event says of a call; none where it tells none.

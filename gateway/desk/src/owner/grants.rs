@@ -5,14 +5,15 @@
 use super::agents::{is_gone, unknown};
 use crate::{
     acting::{Acting, Narrowing},
-    acts::{act, failed, failed_halfway},
+    acts::{act, blocking, failed, failed_halfway},
     desk::Desk,
     table::{Reading, Served},
 };
 use plexus_edge::{agent::grants::GrantDecision, grant_reply, reply::Refused, revocation};
 use plexus_ledger::Lane;
 use plexus_owner::grants::{
-    Give, Given, Grants, List, ListTokens, LiveScope, LiveToken, NothingGiven, Revoke, Tokens,
+    Give, Given, GrantRow, Grants, List, ListTokens, LiveScope, LiveToken, NothingGiven, Revoke,
+    Tokens,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Provenance, SessionId, Timestamp, TokenId, TrustWindow,
@@ -30,12 +31,29 @@ pub(super) fn serve(served: Served) -> Served {
 }
 
 pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Grants, Refused> {
-    let state = desk.ledger.snapshot();
-    let agents = state.agents.values();
-    let all = agents.flat_map(|agent| grant_reply::standing(&desk, &state, agent));
-    Ok(Grants {
-        grants: all.collect(),
+    blocking(move || {
+        let state = desk.ledger.snapshot();
+        let uses = desk
+            .tally
+            .uses(&desk.ledger, &state, state.time(desk.clock.now()));
+        let agents = state.agents.values();
+        let all = agents.flat_map(|agent| {
+            let standing = grant_reply::standing(&desk, &state, agent).into_iter();
+            standing.map(|grant| {
+                let held = agent.grants.get(&grant.capability_id);
+                let last_used_at = held.and_then(|held| uses.last.get(&held.serial).copied());
+                GrantRow {
+                    grant,
+                    last_used_at,
+                }
+            })
+        });
+        Grants {
+            grants: all.collect(),
+            uses_since: uses.since,
+        }
     })
+    .await
 }
 
 /// Live tokens with their own scopes and end (E15).

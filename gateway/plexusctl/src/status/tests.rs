@@ -60,7 +60,7 @@ fn exposure() -> Exposure {
     }
 }
 
-fn grant(agent: &str, capability: &str) -> StandingGrant {
+fn grant(agent: &str, capability: &str) -> GrantRow {
     let grant = json!({"agentId": agent, "capabilityId": capability, "verbs": ["read"], "provenance": "managed",
         "grantedAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-08T00:00:00.000Z",
         "trustWindow": {"kind": "7d"}, "standing": true});

@@ -1,5 +1,6 @@
 //! How many calls each agent made on which source, hour by hour, over the last day; which were the last; and what the card
-//! of a request says of the past: which sources its session called, and what the owner allowed before.
+//! of a request says of the past: which sources its session called, and what the owner allowed before; and when each grant was
+//! last used.
 //!
 //! ```text
 //! first look: the newest events of the day ─▶ counted by hour ─▶ each later look reads on from there
@@ -11,7 +12,7 @@ use super::{Entry, denial, did, entry, told, unreadable};
 use crate::{acts::blocking, desk::Desk, owner::agents};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
-use plexus_owner::activity::{ActivityCall, ActivityKind, Totals};
+use plexus_owner::activity::{ActivityCall, ActivityKind, CallBasis, Totals};
 use plexus_protocol::{AgentId, CapabilityId, PendingId, SessionId, Timestamp};
 use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
@@ -52,8 +53,18 @@ struct Counted {
     called: HashMap<SessionId, BTreeSet<String>>,
     /// What the owner approved, by agent and capability.
     approved: BTreeMap<(String, String), Approvals>,
-    /// From when on approvals are counted; none: from the beginning of the log on.
+    /// When each standing grant last allowed a call, by its serial.
+    used: HashMap<u64, Timestamp>,
+    /// From when on approvals and uses are counted; none: from the beginning of the log on.
     since: Option<Timestamp>,
+}
+
+/// When standing grants last allowed a call.
+pub(crate) struct GrantUses {
+    /// By the grant's serial.
+    pub(crate) last: HashMap<u64, Timestamp>,
+    /// From when on they are known; none: from the beginning of the log on.
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// The owner's approvals of what one agent asked for one capability.
@@ -103,6 +114,24 @@ impl CallTally {
         };
         let called = counted.called.get(session).cloned().unwrap_or_default();
         (called, capabilities.iter().map(approved).collect())
+    }
+
+    /// When each standing grant last allowed a call.
+    pub(crate) fn uses(&self, ledger: &Ledger, state: &TrustState, now: Timestamp) -> GrantUses {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = None;
+        if let Err(error) = counted.count(ledger, state, now) {
+            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
+            since = Some(now);
+        }
+        let agents = state.agents.values();
+        let grants = agents.flat_map(|agent| agent.grants.values());
+        let standing: HashSet<u64> = grants.map(|grant| grant.serial).collect();
+        counted.used.retain(|serial, _| standing.contains(serial));
+        GrantUses {
+            last: counted.used.clone(),
+            since: since.or(counted.since),
+        }
     }
 
     /// When each agent last did something itself.
@@ -173,6 +202,24 @@ fn ended(event: &Recorded, entry: &Entry<'_>, state: &TrustState) -> Option<Acti
     did(event, entry, state, &HashSet::new()).filter(|_| is_over)
 }
 
+/// Whether a call began: a read was answered, or an effect was sent.
+fn was_served(entry: &Entry<'_>) -> bool {
+    match entry.detail.what() {
+        "read" => entry.detail.went() == OutcomeKind::Ok,
+        what => what == "intent",
+    }
+}
+
+/// The standing grant that allowed a call which began, and when that was.
+fn use_of(event: &Recorded, entry: &Entry<'_>) -> Option<(u64, Timestamp)> {
+    match entry.basis() {
+        Some(CallBasis::Grant(serial)) if was_served(entry) => {
+            Some((serial, Timestamp(event.at())))
+        }
+        _ => None,
+    }
+}
+
 impl Counted {
     fn count(
         &mut self,
@@ -203,9 +250,10 @@ impl Counted {
         let mut at = self.upto.max(first.saturating_sub(1));
         if is_cut {
             at = head - MOST;
-            // Who was seen in between is looked up anew, and what was approved there is not known.
+            // Who was seen in between is looked up anew; what was approved and used there is not known.
             self.seen.clear();
             self.approved.clear();
+            self.used.clear();
         }
         let mut is_first = true;
         while at < head {
@@ -232,13 +280,16 @@ impl Counted {
         Ok(())
     }
 
-    /// What was approved before the day, as far back as one look goes.
+    /// What was approved and used before the day, as far back as one look goes.
     fn look_back(&mut self, ledger: &Ledger, first: u64) -> Result<(), StoreError> {
         let most = usize::try_from(MOST).unwrap_or(usize::MAX);
         let mut oldest = None;
         let left = ledger.walk_back(None, first..self.upto + 1, most, |event| {
             oldest = Some(Timestamp(event.at()));
             self.note(event, true);
+            if let Some((serial, at)) = entry(event).and_then(|entry| use_of(event, &entry)) {
+                self.used.entry(serial).or_insert(at);
+            }
             true
         })?;
         if left.is_some() || first > 1 {
@@ -317,11 +368,12 @@ impl Counted {
         };
         let id = entry.capability_id.as_deref();
         let source = id.and_then(|id| id.split_once('.'));
-        let was_served = match entry.detail.what() {
-            "read" => entry.detail.went() == OutcomeKind::Ok,
-            what => what == "intent",
-        };
-        if let (Some(session), Some((source, _)), true) = (&entry.session_id, source, was_served) {
+        if let Some((serial, at)) = use_of(&event, &entry) {
+            self.used.insert(serial, at);
+        }
+        if let (Some(session), Some((source, _)), true) =
+            (&entry.session_id, source, was_served(&entry))
+        {
             let called = self.called.entry(session.clone()).or_default();
             called.insert(source.to_owned());
         }
