@@ -297,7 +297,7 @@ pub(crate) fn message(text: &[u8]) -> Result<Option<Message>, SessionError> {
 }
 
 /// The line of a program's last ones that says why it ended: the last that names an error, else the last that is no frame of a
-/// stack, no bracket and no version.
+/// stack, no bracket, no version and no advice to its author.
 fn telling(words: &[String]) -> Option<&String> {
     let is_error = |line: &&String| {
         line.trim_start()
@@ -308,6 +308,7 @@ fn telling(words: &[String]) -> Option<&String> {
         let line = line.trim_start();
         !(line.starts_with("at ")
             || line.starts_with("Node.js v")
+            || line.starts_with("note: run with `RUST_BACKTRACE")
             || line.trim_matches(['{', '}', ' ', '^', '~']).is_empty())
     };
     let mut last = words.iter().rev();
@@ -321,6 +322,28 @@ fn telling(words: &[String]) -> Option<&String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn last_words_say_why_and_not_what_else_to_try() {
+        let of = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(ToString::to_string).collect();
+            telling(&words).cloned()
+        };
+        let rust = [
+            "thread 'main' panicked at src/main.rs:4:5:",
+            "no database at /data",
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
+        ];
+        assert_eq!(of(&rust).as_deref(), Some("no database at /data"));
+        let node = [
+            "Error: no token",
+            "    at main (x.js:1:2)",
+            "}",
+            "Node.js v20.1.0",
+        ];
+        assert_eq!(of(&node).as_deref(), Some("Error: no token"));
+        assert_eq!(of(&["}"]).as_deref(), Some("}"));
+    }
 
     #[test]
     fn message_is_repaired_and_its_structured_content_kept_as_text() {

@@ -445,7 +445,7 @@ fn facts(offered: &Offered) -> Vec<(&'static str, ForeignText)> {
     ];
     all.into_iter()
         .filter(|(_, values)| !values.is_empty())
-        .map(|(what, values)| (what, ForeignText::short(&values.join(" "), 400)))
+        .map(|(what, values)| (what, ForeignText::short(&values.join(" "), 160)))
         .collect()
 }
 
