@@ -335,7 +335,7 @@ fn second_connect_at_a_terminal_names_what_ends_and_asks() {
     };
     let picture: String = picture.split_whitespace().collect::<Vec<_>>().join(" ");
     assert_contains(&picture, &ends("one is connected. To connect it anew ends"));
-    assert_contains(&picture, "plexusctl grants allow one ID");
+    assert_contains(&picture, "plexusctl grants allow one ID --window 1d");
     terminal.keys("n\r");
     assert!(!terminal.end().success());
     assert_eq!(agent.status(&asked).json()["state"], "pending");

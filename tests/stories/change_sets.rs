@@ -84,6 +84,19 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
     assert!(listed.expect_ok().contains("2 of 6"), "{listed}");
     let shown = gateway.cli(["changes", &id]);
     assert_contains(shown.expect_ok(), "2 applied, 4 waiting, 0 changed");
+    // What the owner makes of an applied file is no reason to call it not applicable.
+    desk.folder.write("part-1.txt", "one\nmore\nmine\n");
+    let shown = gateway.cli(["changes", &id]);
+    let shown = shown.expect_ok();
+    assert_contains(shown, "it was applied, and somebody changed it since");
+    assert_contains(shown, "2 applied, 4 waiting, 0 changed");
+    let (_, since) = shown.split_once("since it was applied:").expect("a part");
+    let (since, _) = since.split_once("changed by the run:").expect("a part");
+    assert!(
+        since.contains("│ +mine") && !since.contains("+more"),
+        "{shown}"
+    );
+    desk.folder.write("part-1.txt", "one\nmore\n");
     let audited = desk.owner().audited(|event| {
         event["capabilityId"] == desk.kind.of("apply") && event["detail"]["phase"] == "outcome"
     });

@@ -156,6 +156,8 @@ impl Place {
         let tested = self.gateway.cli(["sources", "test", source]);
         let says = format!("so it is stopped: plexusctl approvals show {id}");
         assert_contains(&tested.expect_status(1).stdout, &says);
+        let extensions = self.gateway.cli(["extension", "list"]);
+        assert_contains(extensions.expect_ok(), &says);
         let list = self.gateway.cli(["approvals", "list"]);
         assert_contains(list.expect_ok(), &format!("{source} has changed"));
         let shown = self.gateway.cli(["approvals", "show", id]);
@@ -244,6 +246,11 @@ fn granted_read_is_not_made_by_another_program() {
     assert!(!refused.text().contains("known"), "{refused}");
     refused.expect_error(503, "source_unavailable");
     let card = place.stopped("box", &digest(&place.at("cat")));
+    let doctor = place.gateway.cli(["doctor"]).all();
+    assert_contains(&doctor, "fail  source box: is stopped: what it runs is not");
+    let explained = place.gateway.cli(["explain", "caller", "box.show"]);
+    let next = format!("next: plexusctl approvals show {}", card["pendingId"]);
+    assert_contains(explained.expect_ok(), &next.replace('"', ""));
     // Nothing but that card agrees to it.
     assert_ne!(place.gateway.cli(["sources", "resume", "box"]).status, 0);
     place.gateway.cli(["sources", "disable", "box"]).expect_ok();

@@ -37,7 +37,13 @@ fn what_would_become_of_a_call_is_told_in_words() {
     assert_contains(&told(WRITE, write), "it would wait for you: ");
     let item = agent.must_ask(WRITE, json!({"path": "a.md", "content": "two\n"}));
     house.owner().deny(&item, "not this one");
-    assert_contains(&told(WRITE, write), "it would be refused: ");
+    let denied = told(WRITE, write);
+    assert_contains(&denied, "You denied this call: “not this one”");
+    assert_contains(&denied, "refused for 30 days, until ");
+    // The printed line, typed, allows it.
+    let (_, next) = denied.split_once("next: plexusctl ").expect("a command");
+    house.gateway.cli(next.split_whitespace()).expect_ok();
+    assert_contains(&told(WRITE, write), "it would run: ");
     let allow = [
         "grants",
         "allow",
@@ -54,7 +60,7 @@ fn what_would_become_of_a_call_is_told_in_words() {
     house.gateway.cli(["pause"]).expect_ok();
     let paused = told(READ, note);
     assert_contains(&paused, "it would be refused: ");
-    assert_contains(&paused, "pause");
+    assert_contains(&paused, "You paused all agents.\nnext: plexusctl resume");
     assert_eq!(house.workspace.read("a.md"), "one\n", "nothing was made");
 }
 

@@ -55,6 +55,10 @@ impl OneRun {
     pub fn whose(&self) -> (AgentId, u64) {
         (self.facts.agent.clone(), self.facts.epoch)
     }
+    /// What names it.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
     /// What was asked for.
     pub fn capability(&self) -> &str {
         self.facts.capability.as_str()

@@ -606,7 +606,7 @@
       else if ('anyInput' in card.dataset) body.anyInput = true;
       const keeps = [...form.querySelectorAll('[data-keep]:checked')].map((box) => box.value);
       if (keeps.length) body.keepSecrets = keeps;
-      done = act === 'window' ? `Allowed ${SPANS[window]}` : card.dataset.yes || 'Approved once';
+      done = act === 'window' ? `Allowed ${SPANS[window]}` : card.dataset.yes || ('bounded' in card.dataset ? 'Approved' : 'Approved once');
     }
     form.dataset.busy = '';
     try {

@@ -118,6 +118,15 @@ pub struct CallProgress {
     pub over: bool,
     /// Why it failed, where it is a run that did.
     pub error: Option<String>,
+    /// What names this very call from now on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The turns that are left of the open conversation that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns_left: Option<u32>,
+    /// The command that shows what came of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub next: String,
     /// What it streamed.
     pub progress: Progress,
 }

@@ -174,7 +174,7 @@ pub struct FileChange {
     /// Whether that is a part only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<bool>,
-    /// What somebody else made of it since the run began.
+    /// What somebody else made of it since the run began, or since it was applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meanwhile: Option<String>,
     /// Whether that is a part only.
@@ -183,6 +183,9 @@ pub struct FileChange {
     /// How far it has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Standing>,
+    /// The call that applied it, where somebody has changed it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<AuditId>,
     /// The change set that is to be applied first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,

@@ -106,6 +106,9 @@ pub struct LentServer {
     pub server: ServerFacts,
     /// It is there.
     pub ok: Done,
+    /// Why it cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
     /// What it lends.
     pub tools: Vec<LentTool>,
 }

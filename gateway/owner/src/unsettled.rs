@@ -1,7 +1,7 @@
 //! Effects of which nobody knows whether they happened, until the owner has looked and says so.
 
 use crate::{Done, activity::CallBasis, plan::Touched, status::UnsettledCall};
-use plexus_protocol::{AuditId, Timestamp};
+use plexus_protocol::{AuditId, PendingId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// All of them.
@@ -31,6 +31,12 @@ pub struct UnsettledRow {
     /// What it was about to change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touched: Option<Vec<Touched>>,
+    /// The item that allowed it, as long as that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_id: Option<PendingId>,
+    /// Why that was asked for, in the agent's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_purpose: Option<String>,
 }
 
 /// Says whether one happened.

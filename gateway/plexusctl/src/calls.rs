@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep};
 
 /// The command that shows the ids of calls.
 const LIST: &str = "plexusctl calls list";
+/// The command that shows the calls of which nobody knows whether they happened.
+const UNKNOWN: &str = "plexusctl unknown";
 /// The least time between two questions that bring nothing.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one request waits for what a call says next, in seconds.
@@ -78,24 +80,41 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
 
 /// Shows what a call says and does as it comes; ends with the call.
 async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
-    let (mut streamed, mut is_known) = (Streamed::default(), false);
+    let mut streamed = Streamed::default();
+    // What the gateway said of the call before.
+    let (mut known, mut turns_left) = (None::<String>, None);
     let mut look = Look {
         id: call.to_owned(),
         after: 0,
-        wait: WAIT,
+        wait: 0,
     };
     loop {
         let asked = Instant::now();
         let said = match desk.open().await?.call_waiting(&look, look.wait).await {
             // It ended between two questions.
-            Err(stop) if stop.code == "not_found" && is_known => ended_unseen(look.after),
+            Err(stop) if stop.code == "not_found" && known.is_some() => ended_unseen(look.after),
             said => said?,
         };
-        is_known = true;
         let is_news = !said.progress.chunks.is_empty();
+        let is_first = known.is_none();
+        if is_first && !is_news && !said.over && !desk.json {
+            let capability = text::line(&said.capability_id);
+            out::say(&format!(
+                "{capability} is under way, and has said nothing yet; Ctrl-C leaves, and the call goes on"
+            ));
+        }
+        if !said.id.is_empty() {
+            look.id.clone_from(&said.id);
+        }
+        look.wait = WAIT;
+        turns_left = said.turns_left.or(turns_left);
+        let next = match &*said.next {
+            "" => known.unwrap_or_else(|| "plexusctl activity".to_owned()),
+            next => next.to_owned(),
+        };
         look.after = said.progress.next;
         // A gateway that is about to end answers at once.
-        if !is_news && !said.over && asked.elapsed() < PAUSE {
+        if !is_first && !is_news && !said.over && asked.elapsed() < PAUSE {
             sleep(PAUSE).await;
         }
         let (is_over, error) = (said.over, said.error.clone());
@@ -107,14 +126,23 @@ async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
         if is_over && !is_news {
             streamed.end();
             if !desk.json {
-                out::line(&match error {
-                    Some(error) => format!("it failed: {}", text::line(&error)),
-                    None => "it is over; see what was done: plexusctl activity".to_owned(),
-                })?;
+                out::line(&over(error, turns_left, &text::line(&next)))?;
             }
             return Ok(Exit::Ok);
         }
+        known = Some(next);
     }
+}
+
+/// How a call ended, and what to type next.
+fn over(error: Option<String>, turns_left: Option<u32>, next: &str) -> String {
+    let end = match (error, turns_left) {
+        (Some(_), _) if next == UNKNOWN => "it is not known whether it happened".to_owned(),
+        (Some(error), _) => format!("it failed: {}", text::line(&error)),
+        (None, Some(left @ 1..)) => format!("this turn is over, {left} are left"),
+        (None, _) => "it is over".to_owned(),
+    };
+    format!("{end}; see what was done: {next}")
 }
 
 /// What a call that is known no more said last.
@@ -123,6 +151,9 @@ fn ended_unseen(after: u64) -> CallProgress {
         capability_id: String::new(),
         over: true,
         error: None,
+        id: String::new(),
+        turns_left: None,
+        next: String::new(),
         progress: Progress {
             from: after,
             next: after,
@@ -210,4 +241,28 @@ pub(crate) fn open(conversations: &[OpenApproval], now: Timestamp) -> Option<Str
         "",
     ];
     (!conversations.is_empty()).then(|| table(head, rows.collect(), ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn end_of_a_call_names_what_is_next() {
+        let failed = || Some("the owner's words".to_owned());
+        assert_eq!(
+            over(failed(), None, UNKNOWN),
+            "it is not known whether it happened; see what was done: plexusctl unknown"
+        );
+        assert_eq!(
+            over(failed(), Some(2), "plexusctl activity"),
+            "it failed: the owner's words; see what was done: plexusctl activity"
+        );
+        assert_eq!(
+            over(None, Some(18), "plexusctl changes"),
+            "this turn is over, 18 are left; see what was done: plexusctl changes"
+        );
+        let over = over(None, Some(0), "plexusctl changes");
+        assert_eq!(over, "it is over; see what was done: plexusctl changes");
+    }
 }

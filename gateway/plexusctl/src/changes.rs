@@ -258,9 +258,10 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
     let (waits, changed) = (
         in_state(Standing::Waits).count(),
         in_state(Standing::Changed)
-            .filter(|file| file.on.is_none())
+            .filter(|file| file.on.is_none() && file.applied.is_none())
             .count(),
     );
+    let later = files.iter().filter(|file| file.applied.is_some()).count();
     let behind = files.iter().filter(|file| file.on.is_some()).count();
     page.say(format!(
         "{source}: {} in this change set, {} applied, {waits} waiting, {changed} changed since the run{}",
@@ -268,7 +269,7 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
             1 => "1 file".to_owned(),
             many => format!("{many} files"),
         },
-        in_state(Standing::Applied).count(),
+        in_state(Standing::Applied).count() + later,
         match behind {
             0 => String::new(),
             behind => format!(", {behind} after another change set"),
@@ -344,9 +345,19 @@ fn one(page: &mut Page, source: &SourceId, file: &FileChange, is_moved: bool) {
 
 /// What the other has made of a file, before what the run has.
 fn meanwhile(page: &mut Page, file: &FileChange) {
-    page.say("  somebody changed this file since the run: it cannot be applied");
+    let (state, since) = match file.applied {
+        Some(_) => (
+            "it was applied, and somebody changed it since",
+            "it was applied",
+        ),
+        None => (
+            "somebody changed this file since the run: it cannot be applied",
+            "the run began",
+        ),
+    };
+    page.say(format!("  {state}"));
     if let Some(diff) = &file.meanwhile {
-        page.say("  changed since the run began:");
+        page.say(format!("  changed since {since}:"));
         page.diff(diff, file.meanwhile_cut == Some(true));
         page.say("  changed by the run:");
     }

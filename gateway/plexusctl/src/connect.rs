@@ -162,7 +162,7 @@ impl EarlierAccess {
         };
         format!(
             "{agent} is connected. To connect it anew ends {}.\n\
-             To allow more:    plexusctl grants allow {agent} ID{code}",
+             To allow more:    plexusctl grants allow {agent} ID --window 1d{code}",
             self.words(&[])
         )
     }

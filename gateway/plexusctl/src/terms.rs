@@ -2,6 +2,7 @@
 
 use clap::Args;
 use plexus_client::Stop;
+use plexus_owner::pending::Ask;
 use plexus_protocol::{Constraint, TrustWindow, constraint::PathPrefix};
 
 /// Terms as flags.
@@ -44,23 +45,24 @@ impl Terms {
         }
     }
 
-    /// For how long, or how many turns, in words.
-    pub(crate) fn phrase(&self) -> String {
-        let turns = |count: u32| match count {
-            1 => "for 1 turn".to_owned(),
-            many => format!("for {many} turns"),
+    /// For how long, or how many of the turns and minutes that `asks` name, in words.
+    pub(crate) fn phrase(&self, asks: &[Ask]) -> String {
+        let window = self.window.unwrap_or(TrustWindow::Once);
+        let bounds = asks
+            .iter()
+            .find_map(|ask| match (&ask.conversation, &ask.children) {
+                (Some(of), _) => Some((of.turns, of.minutes, "turn")),
+                (None, Some(of)) => Some((of.runs, of.minutes, "run")),
+                (None, None) => None,
+            });
+        let (TrustWindow::Once, Some((count, minutes, of))) = (window, bounds) else {
+            return window.phrase().to_owned();
         };
-        let minutes = |count: u32| format!("within {count} min");
-        match self.fewer {
-            [None, None] => self
-                .window
-                .unwrap_or(TrustWindow::Once)
-                .phrase()
-                .to_string(),
-            [most, None] => most.map(turns).unwrap_or_default(),
-            [None, most] => most.map(minutes).unwrap_or_default(),
-            [Some(most), Some(length)] => format!("{} {}", turns(most), minutes(length)),
-        }
+        let [most, length] = self.fewer;
+        let count = most.map_or(count, |most| most.min(count));
+        let minutes = length.map_or(minutes, |length| length.min(minutes));
+        let many = if count == 1 { "" } else { "s" };
+        format!("for {count} {of}{many} within {minutes} min")
     }
 
     /// Only a window, or the one that is used where none is given.
@@ -180,12 +182,24 @@ mod tests {
     }
 
     #[test]
-    fn fewer_turns_and_minutes_are_said() {
-        let phrase = |turns, minutes| Terms::default().within(turns, minutes).phrase();
-        assert_eq!(phrase(Some(3), Some(15)), "for 3 turns within 15 min");
-        assert_eq!(phrase(Some(1), None), "for 1 turn");
-        assert_eq!(phrase(None, Some(15)), "within 15 min");
-        assert_eq!(phrase(None, None), TrustWindow::Once.phrase());
+    fn turns_and_minutes_are_those_of_the_item() {
+        let call = crate::approvals::fixture::grant()["asks"][0].clone();
+        let conversation = |turns: u32| {
+            let mut ask = call.clone();
+            ask["conversation"] = json!({"turns": turns, "minutes": 60});
+            serde_json::from_value(ask).unwrap()
+        };
+        let phrase = |turns, minutes, of: u32| {
+            let terms = Terms::default().within(turns, minutes);
+            terms.phrase(&[conversation(of)])
+        };
+        assert_eq!(phrase(None, None, 20), "for 20 turns within 60 min");
+        assert_eq!(phrase(Some(3), Some(15), 20), "for 3 turns within 15 min");
+        assert_eq!(phrase(Some(1), None, 20), "for 1 turn within 60 min");
+        assert_eq!(phrase(None, Some(15), 1), "for 1 turn within 15 min");
+        let one = serde_json::from_value(call).unwrap();
+        let once = Terms::default().phrase(&[one]);
+        assert_eq!(once, TrustWindow::Once.phrase());
     }
 
     #[test]

@@ -142,6 +142,10 @@ fn one(row: &UnsettledRow, sources: &[SourceRow], made: &[ChangeSetRow], now: Ti
         id.to_string(),
         format!("  {capability} by {agent}, {ago}{allowed}"),
     ];
+    let purpose = row.agent_purpose.iter();
+    lines.extend(purpose.map(|purpose| format!("  purpose: “{}”", text::short(purpose, 200))));
+    let card = row.pending_id.iter();
+    lines.extend(card.map(|item| format!("  its request: plexusctl approvals show {item}")));
     let root = root_of(capability.as_str(), sources);
     for thing in row.touched.iter().flatten() {
         let name = &thing.id;
@@ -226,7 +230,8 @@ mod tests {
         let (event, digest) = ("evt_00000000-004c-8601-9a97-6ab6eec8d02f", "ab".repeat(32));
         let call = json!({"auditId": event, "agentId": "cc", "capabilityId": "workspace.write",
             "inputDigest": digest, "at": "2026-01-01T01:00:00.000Z", "begunAt": "2026-01-01T00:00:00.000Z",
-            "basis": {"item": "pend_1"},
+            "basis": {"item": "pend_1"}, "agentPurpose": "plan\u{202e} the day",
+            "pendingId": "pend_00000000-0000-4000-8000-000000000001",
             "touched": [{"kind": "file", "id": "to\u{202e}day.md", "access": "write", "digest": digest}]});
         let call = serde_json::from_value(call).unwrap();
         let told = as_text(&[call], &sources, &[], now);
@@ -235,6 +240,8 @@ mod tests {
             told,
             "evt_1\n  \
              workspace.write by cc, 2 h ago, approved by you once\n  \
+             purpose: “plan\\u{202e} the day”\n  \
+             its request: plexusctl approvals show pend_00000000-0000-4000-8000-000000000001\n  \
              look at /home/me/my notes/to\\u{202e}day.md\n    \
              before it, its SHA-256 was aa\n    \
              now: sha256sum '/home/me/my notes/to\\u{202e}day.md'\n    \

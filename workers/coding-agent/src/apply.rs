@@ -633,18 +633,19 @@ impl Folder {
         Ok((standing, why_it_runs(change, &place)))
     }
 
-    /// What somebody made of a file of a change set since it was `before`; none where that is not kept.
+    /// What somebody made of a file since it was as `facts` say, with this content; none where that is not kept.
     pub(crate) fn meanwhile(
         &self,
-        change: &FileChange,
-        before: Option<&[u8]>,
+        path: &RelPath,
+        facts: Option<FileFacts>,
+        was: Option<&[u8]>,
     ) -> Result<Option<Change>, FileError> {
-        if before.is_some() != change.before.is_some() {
+        if was.is_some() != facts.is_some() {
             return Ok(None);
         }
-        let place = self.root.look(&change.path)?;
+        let place = self.root.look(path)?;
         let now = place.current().map(|current| &*current.content.bytes);
-        let made = Change::between(&change.path, before, now, ("", ""));
+        let made = Change::between(path, was, now, ("", ""));
         Ok(Some(made))
     }
 

@@ -267,6 +267,9 @@ struct FileOutput {
     /// In `changes.read`: how far it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<Standing>,
+    /// For the owner: the call that applied it, where somebody has changed it since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applied: Option<AuditId>,
     /// There too: what is to be applied first.
     #[serde(skip_serializing_if = "Option::is_none")]
     on: Option<String>,
@@ -973,6 +976,7 @@ impl<P: Program> CodingAgent<P> {
             let is_there =
                 |path: &RelPath| !self.root.is_hidden(path) && call.allows(FIELD, path.as_str());
             let renamed = renames(&set.files);
+            let mut history = None;
             let (mut files, mut next, mut length) = (Vec::<FileOutput>::new(), None, 0);
             for change in set.files.iter().filter(wanted) {
                 if !is_there(&change.path) {
@@ -994,12 +998,32 @@ impl<P: Program> CodingAgent<P> {
                 let standing = self.folder()?.standing(change);
                 let (state, runs) = standing.unwrap_or((Standing::Changed, None));
                 (file.state, file.runs) = (Some(state), runs);
-                if state == Standing::Changed {
+                if call.is_owners() && state == Standing::Changed {
+                    if history.is_none() {
+                        let all = self.folder()?.history();
+                        history = Some(all.map_err(|error| failed(&error.into()))?);
+                    }
+                    let calls = history.iter().flatten().rev();
+                    let mut calls = calls.filter(|(_, applied)| applied.set == input.changes);
+                    let last = calls.find_map(|(call, applied)| {
+                        let mut files = applied.files.iter();
+                        Some((call, files.find(|file| file.path == change.path)?.after))
+                    });
+                    file.applied = last
+                        .filter(|(_, after)| *after == change.after)
+                        .map(|(call, _)| call.clone());
+                }
+                if state == Standing::Changed && file.applied.is_none() {
                     let origin = set.origin.as_ref();
                     file.on = self.folder()?.builds_on(origin, &change.path);
                 }
                 if call.is_owners() && state == Standing::Changed && file.on.is_none() {
-                    let made = self.folder()?.meanwhile(change, before.as_deref());
+                    let (facts, was) = match file.applied {
+                        Some(_) => (change.after, &after),
+                        None => (change.before, &before),
+                    };
+                    let folder = self.folder()?;
+                    let made = folder.meanwhile(&change.path, facts, was.as_deref());
                     file.shows_meanwhile(made.ok().flatten());
                 }
                 let texts = [&file.diff, &file.meanwhile];
@@ -1274,6 +1298,7 @@ fn output(change: &FileChange, from: Option<&RelPath>) -> FileOutput {
         cut: None,
         meanwhile: None,
         meanwhile_cut: None,
+        applied: None,
         state: None,
         on: None,
         runs: None,

@@ -72,6 +72,8 @@ pub(super) struct Card {
     /// Cannot be approved as it is.
     lost: bool,
     any_input: bool,
+    /// An approval permits further turns or child calls.
+    bounded: bool,
     runs: bool,
     /// All agents are paused: nothing is done before they go on.
     paused: bool,
@@ -258,6 +260,7 @@ impl Card {
             making,
             lost,
             any_input: card.asks.iter().any(|ask| ask.input.is_none()),
+            bounded: !card.asks.iter().all(pending::Ask::is_one_call),
             runs,
             paused: state.paused,
             verdict: words::verdict(item, now, by, runs && state.paused),

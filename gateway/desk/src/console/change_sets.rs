@@ -83,7 +83,9 @@ struct FileView {
     runs: Option<ForeignText>,
     /// The name that it had.
     from: Option<ForeignText>,
-    /// What somebody else made of it since the run began.
+    /// It was applied, and changed since.
+    was_applied: bool,
+    /// What somebody else made of it since the run began, or since it was applied.
     meanwhile: Option<Diff>,
     diff: Option<Diff>,
     mode_only: bool,
@@ -266,6 +268,7 @@ impl FileView {
             },
             state: match file.state {
                 Some(Standing::Applied) => "applied",
+                Some(Standing::Changed) if file.applied.is_some() => "applied, and changed since",
                 Some(Standing::Changed) if file.on.is_some() => "builds on another change set",
                 Some(Standing::Changed) => "changed since the run: it cannot be applied",
                 Some(Standing::Waits) | None => "",
@@ -274,6 +277,7 @@ impl FileView {
             waits: file.state == Some(Standing::Waits),
             runs: short(&file.runs, 200),
             from: short(&file.from, 300),
+            was_applied: file.applied.is_some(),
             meanwhile: rows(Difference::Meanwhile),
             diff: rows(Difference::Run),
             mode_only: file.kind == ChangeKind::Mode,

@@ -74,7 +74,7 @@ impl Likeness {
             return None;
         };
         let is_waiting = heading.state == pending::State::Pending && card.card_digest.is_some();
-        let is_one_call = ask.conversation.is_none() && ask.children.is_none();
+        let is_one_call = ask.is_one_call();
         let effect = match &ask.plan {
             Plan::None if ask.verbs.is_read() => None,
             Plan::Made(plan) if plexus_sheet::warnings(ask, plan).is_empty() => Some(EffectKind {

@@ -1,5 +1,6 @@
 //! The calls that are under way, what they say, the bounded approvals that are open, and the owner's stop of one.
 
+use super::changes::makes_change_sets;
 use crate::{
     acting::Narrowing,
     acts::narrow,
@@ -165,13 +166,30 @@ enum CallView {
 }
 
 impl CallView {
-    async fn named(desk: &Desk, name: &str) -> Option<Self> {
-        let call = desk.under_way.named(name);
+    /// The name of a conversation names the turn that is under way, for who begins to look.
+    async fn named(desk: &Desk, name: &str, after: u64) -> Option<Self> {
+        let turn = || {
+            if after > 0 {
+                return None;
+            }
+            let item = RunId::parse(name).ok()?.item();
+            turns_left(desk, &item)?;
+            let mut calls = desk.under_way.all().into_iter();
+            calls.find(|call| call.turn_of.as_ref() == Some(&item))
+        };
+        let call = desk.under_way.named(name).or_else(turn);
         let of_call = call.as_ref().and_then(|call| call.run.as_ref());
         let run = of_call.map_or(name, RunId::as_str);
         match desk.edge.runs.get(run, desk.clock.now()).await {
             Some(run) => Some(Self::Run(run)),
             None => call.map(Self::Waited),
+        }
+    }
+
+    fn id(&self) -> String {
+        match self {
+            Self::Run(run) => run.id().to_string(),
+            Self::Waited(call) => call.handle(),
         }
     }
 
@@ -221,7 +239,7 @@ impl CallView {
 
 /// What a call says; waits for more of it. The owner follows nothing by it: no call is slowed.
 pub(crate) async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<CallProgress, Refused> {
-    let view = CallView::named(&desk, &call.id).await;
+    let view = CallView::named(&desk, &call.id, call.after).await;
     let view = view.ok_or_else(none_of_this_name)?;
     let wait = Duration::from_secs(call.wait.min(LONGEST));
     tokio::select! {
@@ -231,12 +249,34 @@ pub(crate) async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<Call
     // In this order: what it said last was said before it was over.
     let over = view.is_over(&desk);
     let progress = view.said(call.after);
+    let (capability, error) = (view.capability(), view.error());
+    let is_unknown = error
+        .as_ref()
+        .is_some_and(|error| error.code == ErrorCode::OutcomeUnknown);
+    let next = match (is_unknown, makes_change_sets(&desk, capability)) {
+        (true, _) => "plexusctl unknown",
+        (false, true) => "plexusctl changes",
+        (false, false) => "plexusctl activity",
+    };
+    let conversation = RunId::parse(&call.id).ok();
     Ok(CallProgress {
-        capability_id: view.capability().to_owned(),
+        capability_id: capability.to_owned(),
         over,
-        error: view.error().map(|error| error.message),
+        error: error.map(|error| error.message),
+        id: view.id(),
+        turns_left: conversation.and_then(|run| turns_left(&desk, &run.item())),
+        next: next.to_owned(),
         progress,
     })
+}
+
+/// The turns that are left of the open conversation that an item permits.
+fn turns_left(desk: &Desk, item: &PendingId) -> Option<u32> {
+    let state = desk.ledger.snapshot();
+    let asks = &state.item(item)?.asks;
+    let bounded = asks.iter().find_map(|ask| ask.bounded.as_deref())?;
+    let is_open = bounded.children.is_none() && bounded.is_open(state.time(desk.clock.now()));
+    is_open.then(|| bounded.turns_left())
 }
 
 fn none_of_this_name() -> Refused {

@@ -220,6 +220,13 @@ fn sources(desk: &Desk) -> Vec<SourceId> {
     makers.map(|source| source.id.clone()).collect()
 }
 
+/// Whether a capability's source makes change sets.
+pub(super) fn makes_change_sets(desk: &Desk, capability: &str) -> bool {
+    let source = capability.split_once('.').map(|(source, _)| source);
+    let mut makers = sources(desk).into_iter();
+    makers.any(|maker| Some(maker.as_str()) == source)
+}
+
 /// Whether a source says that it has no such change set.
 fn is_elsewhere(error: &ErrorBody) -> bool {
     let reason = error

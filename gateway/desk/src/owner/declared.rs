@@ -13,7 +13,7 @@ use super::{
     Narrowing,
     extensions::{not_added, undigested, uninstall},
     inspected::{Inspected, NO_MANIFEST, surface_of},
-    sources::{added, known, removed, restart, resumed_code},
+    sources::{added, known, removed, restart, resumed_code, why_stopped},
 };
 use crate::{
     acts::{act, blocking, failed, failed_halfway, unsaved},
@@ -268,6 +268,6 @@ pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) 
         transport: transport.to_owned(),
         name: id.to_owned(),
         configured: configured.is_some(),
-        unusable: read.err(),
+        unusable: read.err().or_else(|| why_stopped(configured.as_deref()?)),
     }
 }

@@ -5,15 +5,19 @@
 
 mod ended;
 
+use super::sources::stopped;
 use crate::{acting::Narrowing, desk::Desk, table::Served};
 use plexus_calls::{
     change_author::{self, ChangeAuthor},
     refusal,
 };
 use plexus_edge::reply::Refused;
-use plexus_owner::explain::{
-    CallDecision::{self, Pend, Permit, Refuse},
-    Explain, Explanation,
+use plexus_owner::{
+    explain::{
+        CallDecision::{self, Pend, Permit, Refuse},
+        Explain, Explanation,
+    },
+    troubles::{self, Trouble},
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId,
@@ -23,9 +27,9 @@ use plexus_protocol::{
 };
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
-    Agent, AuthPath, Basis, Call, Ceiling, Command, EnrollmentStatus, Entry, Facts, Grant,
-    OnApproval, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source, State as TrustState,
-    Verdict, authorize, ceiling, decide, standing_for, visible,
+    Agent, AuthPath, Basis, Call, Ceiling, Command, DENIAL_MS, EnrollmentStatus, Entry, Facts,
+    Grant, OnApproval, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source,
+    State as TrustState, Verdict, authorize, ceiling, decide, standing_for, visible,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -74,7 +78,7 @@ pub(crate) async fn explain(
     let misfit = catalogue.get(&id).zip(input);
     let misfit = misfit.and_then(|(entry, input)| entry.check(input).err());
     Ok(match misfit {
-        Some(why) if judged.decision != Refuse => refuse("input.schema", why, "fix the input"),
+        Some(why) if judged.decision != Refuse => refuse("input.schema", why, ""),
         _ => judged,
     })
 }
@@ -285,16 +289,16 @@ fn in_session(
     };
     match authorize(&world, call, AuthPath::Session(&session), now) {
         Verdict::Permit(permit) => allowed(state, agent, facts, &permit, input, now),
-        Verdict::Refuse(refusal) => refused(&refusal, &agent.id, id),
+        Verdict::Refuse(refusal) => refused(&refusal, (agent, source, facts), call),
         Verdict::Pend => {
             // Without an input it cannot be said whether a narrowed grant reaches it.
             if let (None, Some(grant)) = (input, standing_for(state, agent, id, now)) {
                 let why = format!(
-                    "{}; only inputs within its constraint: {}.",
+                    "{}; only inputs within its constraint: {}. Name an input with --input to be sure.",
                     stands(grant),
                     narrowing(grant)
                 );
-                return explained(Permit, "grant.constrained", why, "name an input to be sure");
+                return explained(Permit, "grant.constrained", why, "");
             }
             let asked = Entry {
                 input: input.map(|_| (digest, canonical.len() as u64)),
@@ -324,7 +328,7 @@ fn in_session(
                         ),
                     }
                 }
-                Err(refusal) => refused(&refusal, &agent.id, id),
+                Err(refusal) => refused(&refusal, (agent, source, facts), call),
                 Ok(_) => waits(agent, (source, facts), id, now),
             }
         }
@@ -418,26 +422,57 @@ fn narrowing(grant: &Grant) -> String {
     grant
         .constraint
         .as_ref()
-        .and_then(|c| serde_json::to_string(c).ok())
+        .map(Constraint::in_words)
         .unwrap_or_default()
 }
 
-fn refused(refusal: &Refusal, agent: &AgentId, id: &CapabilityId) -> Explanation {
-    let (rule, next) = match refusal {
-        Refusal::Paused => ("paused", String::new()),
-        Refusal::SourceStopped => (
-            "source stopped",
-            "what it runs is not what you agreed to".to_owned(),
+fn refused(
+    refusal: &Refusal,
+    (agent, source, facts): (&Agent, &Source, &Facts),
+    call: Call<'_>,
+) -> Explanation {
+    let id = call.capability;
+    let said = || refusal::refused(refusal, Some(id)).message;
+    let (rule, why, next) = match refusal {
+        Refusal::Paused => {
+            let paused = troubles::paused();
+            ("paused", "You paused all agents.".to_owned(), paused.remedy)
+        }
+        Refusal::SourceStopped => match stopped(source) {
+            Some(stopped) => {
+                let Trouble { found, remedy, .. } = troubles::stopped(&source.id, &stopped);
+                ("source stopped", format!("{} {found}.", source.id), remedy)
+            }
+            None => ("source stopped", said(), String::new()),
+        },
+        Refusal::Denied { reason } => {
+            let reason = reason.as_ref();
+            let reason = reason.map_or_else(String::new, |why| format!(": “{why}”"));
+            let denial = agent.denials.get(&(id.clone(), call.digest));
+            let end = denial.map_or_else(String::new, |denial| {
+                format!(", until {}", denial.at.plus(DENIAL_MS))
+            });
+            let (allows, next) = match ceiling(facts, source.config.provenance) {
+                Ceiling::Once => ("", String::new()),
+                _ => (", unless you grant it", allow(&agent.id, id)),
+            };
+            let why = format!(
+                "You denied this call{reason}. The same call is refused for 30 days{end}{allows}."
+            );
+            ("denied", why, next)
+        }
+        Refusal::OutcomeUnknown { intent } => {
+            let next = format!("plexusctl unknown list {intent}");
+            ("outcome.unknown", said(), next)
+        }
+        Refusal::TooManyPending => (
+            "pending.limit",
+            said(),
+            "plexusctl approvals list".to_owned(),
         ),
-        Refusal::Denied { .. } => ("denied", format!("plexusctl grants list {agent}")),
-        Refusal::OutcomeUnknown { intent } => (
-            "outcome.unknown",
-            format!("plexusctl unknown list {intent}"),
-        ),
-        Refusal::TooManyPending => ("pending.limit", "plexusctl approvals list".to_owned()),
-        _ => ("refused", String::new()),
+        _ => ("refused", said(), String::new()),
     };
-    refuse(rule, refusal::refused(refusal, Some(id)).message, next)
+    refuse(rule, why, next)
 }
 
 /// A call that a live grant does not reach.

@@ -13,7 +13,7 @@ use super::{
     Narrowing, declared,
     servers::{InspectedServer, ServerAsk, facts, files, installed, taken},
     sign_ins::{self, FIELD},
-    sources::{added, configured, known, members, removed, restart, resumed_code},
+    sources::{added, configured, known, members, removed, restart, resumed_code, why_stopped},
     survey::is_installed,
 };
 use crate::{
@@ -74,6 +74,7 @@ async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<InstalledExtens
     Ok(InstalledExtension::Server(Box::new(LentServer {
         server: facts(&request),
         ok: Done,
+        unusable: known(&desk, id).and_then(|source| why_stopped(&source)),
         tools: tools.collect(),
     })))
 }

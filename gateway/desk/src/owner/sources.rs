@@ -124,6 +124,11 @@ pub(super) fn stopped(source: &Source) -> Option<Stopped> {
     })
 }
 
+/// That it is stopped, and the command that helps.
+pub(super) fn why_stopped(source: &Source) -> Option<String> {
+    health_of_stopped(&source.id, &stopped(source)?).detail
+}
+
 /// How a source does of which nothing is started: nobody is there to be asked.
 pub(super) fn health_of_stopped(source: &SourceId, stopped: &Stopped) -> Health {
     let next = match &stopped.pending_id {

@@ -11,10 +11,11 @@ use plexus_edge::reply::Refused;
 use plexus_ledger::StoreError;
 use plexus_owner::{
     Done,
+    activity::CallBasis,
     status::UnsettledCall,
     unsettled::{List, Settle, Settlement, Unsettled, UnsettledRow},
 };
-use plexus_protocol::{AuditId, Timestamp};
+use plexus_protocol::{AuditId, PendingId, Timestamp};
 use plexus_trust::{Command, Refusal, State as TrustState};
 use std::sync::Arc;
 
@@ -24,17 +25,25 @@ pub(super) fn serve(served: Served) -> Served {
 
 /// Each with what its intent said of it: what it was about to change, and what allowed it.
 async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Unsettled, Refused> {
-    let unsettled = all(&desk.ledger.snapshot());
-    let ledger = desk.ledger.clone();
+    let (state, ledger) = (desk.ledger.snapshot(), desk.ledger.clone());
+    let unsettled = all(&state);
     let rows = blocking(move || {
         let mut rows = Vec::new();
         for call in unsettled {
             let id = call.audit_id.as_str().parse().ok();
             let event = id.map(|id| ledger.event(&id)).transpose()?.flatten();
             let intent = event.as_ref().and_then(activity::entry);
+            let basis = intent.as_ref().and_then(|intent| intent.basis());
+            let item = match &basis {
+                Some(CallBasis::Item(id) | CallBasis::Bounded(id)) => PendingId::parse(id).ok(),
+                Some(CallBasis::Grant(_)) | None => None,
+            };
+            let item = item.and_then(|id| state.item(&id));
             rows.push(UnsettledRow {
                 begun_at: event.as_ref().map(|event| Timestamp(event.at())),
-                basis: intent.as_ref().and_then(|intent| intent.basis()),
+                pending_id: item.map(|item| item.id.clone()),
+                agent_purpose: item.and_then(|item| item.purpose.clone()),
+                basis,
                 touched: intent.as_ref().and_then(|intent| intent.touched()),
                 call,
             });

@@ -119,6 +119,14 @@ pub struct Ask {
     pub rest: Map<String, Value>,
 }
 
+impl Ask {
+    /// Whether an approval permits no further call beside it.
+    #[must_use]
+    pub const fn is_one_call(&self) -> bool {
+        self.conversation.is_none() && self.children.is_none()
+    }
+}
+
 /// A member that is there, `null` too.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(from).map(Some)

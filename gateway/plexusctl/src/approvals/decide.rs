@@ -157,7 +157,8 @@ impl Verdict {
                     Some((OnApproval::Run, [ask])) => being_done(id, ask),
                     _ => String::new(),
                 };
-                format!("approved {id} {}{then}", terms.phrase())
+                let asks = card.grant().map_or(&[][..], |card| &*card.asks);
+                format!("approved {id} {}{then}", terms.phrase(asks))
             }
             (Self::Deny { .. }, _) => {
                 format!("denied {id}; the same call will not be asked again")
@@ -361,7 +362,9 @@ pub(super) fn confirm(
         ));
     }
     let window = match verdict {
-        Verdict::Approve { terms, .. } => terms.phrase(),
+        Verdict::Approve { terms, .. } => {
+            terms.phrase(item.card.grant().map_or(&[], |card| &*card.asks))
+        }
         Verdict::Deny { .. } | Verdict::Register { .. } | Verdict::Answer { .. } => String::new(),
     };
     let question = match &item.card {

@@ -22,7 +22,7 @@ use crate::{
     terms::Terms,
 };
 use plexus_client::{Done, Exit, Stop, events::Events, out, span, text};
-use plexus_owner::pending::{Card, Item};
+use plexus_owner::pending::{Ask, Card, Item};
 use plexus_protocol::{PendingId, TrustWindow};
 use std::{collections::HashSet, io::BufRead, thread, time::Duration};
 use tokio::{
@@ -298,6 +298,7 @@ fn question(item: &Item, windows: &[TrustWindow]) -> String {
     if !plan::is_lost(item) {
         let yes = match &item.card {
             Card::Change(_) | Card::Question(_) | Card::Register(_) => "y approve",
+            Card::Grant(card) if !card.asks.iter().all(Ask::is_one_call) => "y approve",
             Card::Brief(_) | Card::Grant(_) => "y approve once",
         };
         keys.push(yes.to_owned());
@@ -481,6 +482,10 @@ mod tests {
             asked(&fixture::read(fixture::change())),
             "resume the grants on notes?  y approve · n deny · s later · ? details · q quit"
         );
+        let mut more = fixture::grant();
+        more["asks"][0]["conversation"] = serde_json::json!({"turns": 3, "minutes": 5});
+        let keys = asked(&fixture::read(more));
+        assert!(keys.contains("  y approve · "), "{keys}");
         let mut lost = fixture::grant();
         lost["asks"][0]["plan"] = serde_json::json!({"error": "x"});
         assert_eq!(

@@ -81,7 +81,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     notes.extend(refused.iter().map(said));
     if known {
         notes.push(format!(
-            "{agent} was connected before: its credential and grants stay; to allow more: plexusctl grants allow {agent} ID"
+            "{agent} was connected before: its credential and grants stay; to allow more: plexusctl grants allow {agent} ID --window 1d"
         ));
     }
     if !desk.json {

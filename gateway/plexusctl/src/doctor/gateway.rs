@@ -11,7 +11,7 @@ use plexus_client::shell;
 use plexus_owner::{
     audit::{self, Verdict, Verify},
     sources::{List, SourceRow},
-    status::{Show, Status},
+    status::{Show, SourceState, Status},
     troubles,
 };
 use plexus_protocol::Timestamp;
@@ -86,6 +86,7 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
             for source in &status.unsandboxed {
                 findings.push(Finding::of("unsandboxed", troubles::unsandboxed(source)));
             }
+            findings.extend(status.sources.iter().filter_map(stopped));
             let version = &status.versions.runtime_version;
             let what = format!("plexusd {version} answers, process {}", status.pid);
             findings.push(match version == env!("CARGO_PKG_VERSION") {
@@ -121,6 +122,13 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
     });
     findings.push(ledger(daemon, examined, desk, start));
     findings
+}
+
+/// A source that serves no more: what it runs changed. Its cage may hold all the same.
+fn stopped(source: &SourceState) -> Option<Finding> {
+    let stopped = source.stopped.as_ref().filter(|_| source.enabled)?;
+    let trouble = troubles::stopped(&source.id, stopped);
+    Some(Finding::of(&format!("source {}", source.id), trouble))
 }
 
 /// What a daemon that was killed has left; the next start takes it away.

@@ -147,6 +147,8 @@ pub(crate) fn previewed(seen: &ServerPreview) -> String {
 /// What the owner agreed to.
 pub(super) fn lent(server: &LentServer) -> String {
     let mut lines = given(&server.server, None);
+    let unusable = server.unusable.iter();
+    lines.extend(unusable.map(|why| format!("state        {}", text::line(why))));
     let none = Value::Null;
     let tools = server.tools.iter().map(|tool| ToolView {
         name: &tool.name,

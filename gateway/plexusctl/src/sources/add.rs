@@ -570,7 +570,7 @@ fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String 
     };
     let mut lines = vec![
         format!("{id} {now}: {}", ids.join(" ")),
-        "no agent may use it yet: each asks you first. To allow one: plexusctl grants allow AGENT ID; to hide one: plexusctl unexpose ID".to_owned(),
+        "no agent may use it yet: each asks you first. To allow one: plexusctl grants allow AGENT ID --window 1d; to hide one: plexusctl unexpose ID".to_owned(),
     ];
     let shared = &added.added.shares_folder_with;
     if !shared.is_empty() {

@@ -200,6 +200,8 @@ fn a_narrow_view_and_a_narrow_grant() {
     world.connect(Reach::Selected, &[READ], Some(narrow));
     assert_eq!(world.says(WRITE, None), ("refuse", "reach.selected"));
     assert_eq!(world.says(READ, None), ("permit", "grant.constrained"));
+    let why = world.judged(READ, None, 0).why;
+    assert!(why.contains("path at or below Projects"), "{why}");
     assert_eq!(
         world.says(READ, Some(json!({"path": "Projects/a.md"}))),
         ("permit", "grant.standing")
