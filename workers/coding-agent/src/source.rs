@@ -1305,7 +1305,7 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::NotInSet(_) | ApplyError::Nothing | ApplyError::InPlaceOf(_) => {
             SourceError::invalid(words)
         }
-        ApplyError::Changed(_) | ApplyError::BuildsOn { .. } => {
+        ApplyError::Changed(_) | ApplyError::ChangedSince { .. } | ApplyError::BuildsOn { .. } => {
             SourceError::changed("changed", words)
         }
         ApplyError::AlreadyApplied(_) => SourceError::changed("already_applied", words),
