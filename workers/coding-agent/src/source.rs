@@ -785,7 +785,10 @@ impl<P: Program> CodingAgent<P> {
                 done.warnings.push(HALF_DONE.into());
                 told::<P>(&task.prompt, Ok(done))
             }
-            Ok(_) if task.applies && call.is_cancelled() => Err((&RunError::Cancelled).into()),
+            Ok(done) if task.applies && call.is_cancelled() => {
+                let stopped = done.id.map_or(RunError::Cancelled, RunError::Stopped);
+                Err((&stopped).into())
+            }
             Ok(done) if task.applies => self.apply_at_once(call, &task.prompt, done).await,
             done => told::<P>(&task.prompt, done),
         }
