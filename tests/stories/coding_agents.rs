@@ -447,9 +447,11 @@ fn commands_of_a_run_reach_nothing_else() {
 }
 
 #[test]
-fn cancelled_run_ends_its_processes_and_changes_nothing() {
+fn cancelled_run_keeps_its_changes_in_a_set() {
     let gate = Gate::closed();
-    let desk = Desk::open(CODEX, [Step::Wait(gate.clone()), Step::say("never")]);
+    let half = Step::exec("echo half >> a.txt");
+    let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
+    let desk = Desk::open(CODEX, steps);
     let input = json!({"prompt": "Wait."});
     let item = desk.asked("run", &input);
     desk.owner().approve(&item, "once");
@@ -458,16 +460,23 @@ fn cancelled_run_ends_its_processes_and_changes_nothing() {
         .invoke_body(json!({"id": desk.kind.of("run"), "input": input, "async": true}));
     begun.expect_status(202);
     let run = begun.text_at("/run/runId");
-    // The model is asked, so the turn has begun.
-    until_true("the turn", || !desk.model.requests().is_empty());
+    // The model is asked once more, so the command is over.
+    until_true("the command", || desk.model.requests().len() == 2);
     desk.gateway.cli(["calls", "stop", &run]).expect_ok();
     let path = format!("/invoke/status?runId={run}&wait=20");
     let ended = desk.agent.client().get(&path).expect_ok();
     let error = &ended["result"]["error"];
     assert_eq!(error["code"], "cancelled", "{ended}");
     assert_eq!(error["effect"], "none", "{ended}");
+    let next = error["next"].to_string();
+    assert!(next.contains("this call was stopped"), "{ended}");
     gate.open();
     assert_eq!(desk.folder.read("a.txt"), "one\n");
+    // Its change set has what it did until then.
+    let set = error["detail"]["changes"].as_str().expect("a change set");
+    assert!(error["message"].to_string().contains(set), "{ended}");
+    let shown = desk.gateway.cli(["changes", set]);
+    assert_contains(shown.expect_ok(), "+half");
 }
 
 #[test]

@@ -547,7 +547,7 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     terminal.keys("\u{3}");
     terminal.until_shows("press Ctrl-C again");
     terminal.keys("\u{3}");
-    terminal.until_shows("You cancelled it.");
+    terminal.until_shows("You cancelled it");
     assert_eq!(terminal.end().code(), Some(1), "{}", terminal.picture());
     // One that is over is no run that a stranger, or anybody, can follow.
     desk.agent
@@ -638,7 +638,7 @@ fn person_talks_with_codex_at_a_terminal() {
     until_true("the turn", || desk.model.requests().len() > requests);
     terminal.keys("\u{3}");
     terminal.until_shows("stopping this turn");
-    terminal.until_shows("You cancelled it.");
+    terminal.until_shows("You cancelled it");
     terminal.until_shows("(17 turns left");
     gate.open();
 

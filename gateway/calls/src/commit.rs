@@ -285,8 +285,7 @@ fn judged(
             if error.code == Failure::Cancelled {
                 outcome.effect = Some(error.effect);
                 if let Some(by) = call.cancelled_by() {
-                    let told = refusal::cancelled(by, id);
-                    (body.message, body.detail) = (told.message, told.detail);
+                    body = refusal::stopped(body, &error, by, id);
                 }
             }
             Err(Box::new(Failed {

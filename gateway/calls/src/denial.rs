@@ -102,14 +102,14 @@ pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
         OutcomeKind::Unknown => refusal::unknown_outcome(id),
         OutcomeKind::Failed => ErrorBody::new(
             ErrorCode::TransportError,
-            "The approved call was made and failed; its answer was lost.",
+            "The owner recorded that a part of the approved call happened, or it failed and its answer was lost.",
         )
         .effect(Effect::Unknown)
         .about(id)
         .then(NextKind::ReadFirst, "look at what it was to change before you ask again"),
         OutcomeKind::Refused => ErrorBody::new(
             ErrorCode::TransportError,
-            "Nothing was done: the approved call was refused, or its owner found that it did not happen.",
+            "Nothing was done: the gateway ended during the approved call, something refused it, or the owner recorded that it did not happen.",
         )
         .about(id)
         .then(NextKind::Retry, "ask again"),

@@ -151,7 +151,10 @@ impl Exceeded {
                 format!("You may make {most} calls a second."),
                 (
                     NextKind::Retry,
-                    "wait as long as retryAfterMs says, then go on more slowly".to_owned(),
+                    format!(
+                        "wait {} s, then go on more slowly",
+                        retry_after.as_millis().div_ceil(1000).max(1)
+                    ),
                 ),
                 retry_after,
             ),

@@ -6,7 +6,7 @@ use plexus_ledger::SubmitError;
 use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode, NextKind};
 use plexus_supervisor::DispatchError;
 use plexus_trust::Refusal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The one reason for every id that an agent may not know of (docs/protocol/agents.md#ask-for-grants): it tells
 /// nothing.
@@ -285,13 +285,34 @@ pub(crate) fn cancelled(by: CancelledBy, id: &CapabilityId) -> ErrorBody {
         CancelledBy::Agent => (NextKind::Retry, CANCELLED_NEXT),
         CancelledBy::Owner | CancelledBy::Pause | CancelledBy::Revoke => (
             NextKind::Stop,
-            "stop; tell the owner: this call was stopped",
+            "stop; tell the owner: this call was stopped; ask before you call again",
         ),
     };
     ErrorBody::new(ErrorCode::Cancelled, by.sentence())
         .detail(json!({"reason": by.word()}))
         .about(id)
         .then(kind, next)
+}
+
+/// A call that its worker ended because it was cancelled. `error` is the worker's own, and `body` what it is on the wire.
+pub(crate) fn stopped(
+    body: ErrorBody,
+    error: &WorkerError,
+    by: CancelledBy,
+    id: &CapabilityId,
+) -> ErrorBody {
+    let mut told = cancelled(by, id).effect(error.effect);
+    if let (Some(theirs), Some(Value::Object(facts))) = (&error.detail, &mut told.detail) {
+        let by = told.message.trim_end_matches('.');
+        told.message = format!("{by}: {}", error.message.as_str());
+        facts.extend(theirs.as_object().cloned().unwrap_or_default());
+    }
+    // What the owner stopped is not to be called again unasked.
+    let is_agents = by == CancelledBy::Agent && error.effect != Effect::None;
+    if is_agents || error.effect == Effect::Unknown {
+        (told.next, told.next_action) = (body.next, body.next_action);
+    }
+    told
 }
 
 /// A call that failed when it was made first under its idempotency key; how is no longer kept.
@@ -526,6 +547,32 @@ mod tests {
             ("no", "no"),
         ] {
             assert_eq!(to_owner(theirs), owners);
+        }
+    }
+
+    #[test]
+    fn call_stopped_by_the_owner_is_not_repeated() {
+        let id: CapabilityId = "codex.run".parse().expect("an id");
+        let kept = json!({"changes": "cs_1"});
+        let error = SourceError::new(Failure::Cancelled, "it is kept").detail(kept);
+        for (by, kind, next) in [
+            (
+                CancelledBy::Owner,
+                NextKind::Stop,
+                "tell the owner: this call was stopped",
+            ),
+            (CancelledBy::Agent, NextKind::Retry, CANCELLED_NEXT),
+        ] {
+            let body = stopped(failed(&error, &id), &error, by, &id);
+            assert_eq!(body.next_action.map(|action| action.kind), Some(kind));
+            assert!(body.next.contains(next), "{}", body.next);
+            assert!(
+                body.message.ends_with(" it: it is kept"),
+                "{}",
+                body.message
+            );
+            let detail = json!({"reason": by.word(), "changes": "cs_1"});
+            assert_eq!(body.detail, Some(detail));
         }
     }
 

@@ -1001,6 +1001,9 @@
     renewSoon();
   }
 
+  // A revocation ends more than a grant.
+  const endedToo = (items) => (items > 0 ? `; requests and approvals ended: ${items}` : '');
+  const itemsOf = (done) => (Array.isArray(done.ended) ? done.ended.length : 0);
   async function sent(button) {
     if ('sure' in button.dataset && !('sureNow' in button.dataset)) return arm(button);
     turn += 1;
@@ -1010,7 +1013,7 @@
     if (!done.ok) return notice(button.closest('article'), done.why);
     // What came of a sign-in at its server has words of its own.
     const of = (done.server || done.sign_out)?.cameTo;
-    note((of && button.getAttribute(`data-done-${of}`)) || button.dataset.done);
+    note(((of && button.getAttribute(`data-done-${of}`)) || button.dataset.done) + endedToo(itemsOf(done)));
     await afresh(mine, button.dataset.then);
   }
 
@@ -1149,14 +1152,14 @@
     if (!chosen.length) return notice(form, 'Choose at least one.');
     turn += 1;
     const mine = at;
-    let gone = 0;
+    let [gone, ended] = [0, 0];
     for (const [count, box] of chosen.entries()) {
       const done = await told(API + form.dataset.many, JSON.parse(box.value));
-      if (done.ok) { box.checked = false; continue; }
+      if (done.ok) { box.checked = false; ended += itemsOf(done); continue; }
       if (!done.answered) return notice(form, `${count} of ${chosen.length} are done. ${done.why}`);
       gone += 1;
     }
-    note(`${form.dataset.done}: ${chosen.length - gone}${gone ? `; ${gone} were gone already` : ''}`);
+    note(`${form.dataset.done}: ${chosen.length - gone}${gone ? `; ${gone} were gone already` : ''}${endedToo(ended)}`);
     await afresh(mine);
   }
 

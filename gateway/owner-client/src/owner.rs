@@ -75,8 +75,14 @@ impl Owner {
             key,
             when_slow: None,
         };
-        owner.connect().await?;
-        Ok(owner)
+        match owner.connect().await {
+            // It is removed when a gateway has ended.
+            Err(stop) if home.runtime().exists() => {
+                let next = format!("{}; if one is stopping, wait until it has ended", stop.next);
+                Err(stop.next(next))
+            }
+            connected => connected.map(|_| owner),
+        }
     }
 
     /// Has `tell` called where an exchange takes longer than 3 s, but for calls that name their own time.

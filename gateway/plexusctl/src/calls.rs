@@ -70,7 +70,7 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
             desk.show(&reply, || match &reply {
                 Stopping::Approval(approval) => ended(&approval.conversation),
                 Stopping::Call { call, .. } => format!(
-                    "cancelling {}; see what was done: plexusctl activity",
+                    "cancelling {}; see what was done: plexusctl activity, or plexusctl changes for a coding agent's run",
                     call.capability_id
                 ),
             })

@@ -503,15 +503,25 @@ impl Supervisor {
             .map_or_else(SourceHealth::unknown, Source::health)
     }
 
-    /// Asks the reader how the app behind the source does, and starts it if need be.
+    /// Asks the reader how the app behind the source does, and starts it if need be; a writer that was not well when it
+    /// was last heard is asked too.
     pub async fn probe(&self, source: &SourceId) -> SourceHealth {
-        let reader = self
-            .sources()
-            .get(source)
-            .and_then(|source| source.reader.clone());
-        if let Some(reader) = reader {
-            let (waiting, answered) = oneshot::channel();
-            drop(reader.commands.send(Command::Probe(waiting)));
+        let probed: Vec<_> = {
+            let sources = self.sources();
+            let actors = sources.get(source).into_iter().flat_map(Source::actors);
+            let asked = actors.filter(|(role, actor)| {
+                let health = || actor.health().status;
+                *role == Role::Reader || !matches!(health(), Health::Ok | Health::Unknown)
+            });
+            asked
+                .map(|(_, actor)| {
+                    let (waiting, answered) = oneshot::channel();
+                    drop(actor.commands.send(Command::Probe(waiting)));
+                    answered
+                })
+                .collect()
+        };
+        for answered in probed {
             // A source that was removed meanwhile drops the question.
             let _ = answered.await;
         }

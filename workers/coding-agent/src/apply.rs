@@ -66,6 +66,10 @@ pub(crate) enum ApplyError {
         "{0} changed since; nothing was done. Run again, or apply the other files with paths (plexusctl: --path)"
     )]
     Changed(RelPath),
+    #[error(
+        "{path} changed since it was applied, and the other files cannot be taken back alone; nothing was done. The change set {set} shows what they held before (plexusctl changes {set})"
+    )]
+    ChangedSince { path: RelPath, set: String },
     #[error("all of it is applied already; nothing was done{}", undo_words(.0.as_ref()))]
     AlreadyApplied(Option<AuditId>),
     #[error("{path} builds on {set}: apply that first; nothing was done")]
@@ -253,8 +257,12 @@ impl Folder {
         if is_whole && !files.is_empty() && undone == files.len() {
             return Err(ApplyError::AlreadyUndone);
         }
-        match self.planned(applied.set, files, is_over) {
+        match self.planned(applied.set.clone(), files, is_over) {
             Err(ApplyError::Set(_) | ApplyError::Nothing) => Err(ApplyError::NotUndoable),
+            Err(ApplyError::Changed(path)) => Err(ApplyError::ChangedSince {
+                path,
+                set: applied.set,
+            }),
             planned => Ok(Plan {
                 folders: applied.folders,
                 left,
@@ -411,7 +419,11 @@ impl Folder {
                         let _ = fs::remove_file(&begun);
                     }
                     if let (WriteError::Moved { .. }, 0) = (&error, done) {
-                        return Err(ApplyError::Changed(change.path.clone()));
+                        let (path, set) = (change.path.clone(), applied.set);
+                        return Err(match plan.takes_back {
+                            true => ApplyError::ChangedSince { path, set },
+                            false => ApplyError::Changed(path),
+                        });
                     }
                     return Err(ApplyError::Partly {
                         path: change.path.clone(),
@@ -938,6 +950,31 @@ mod tests {
         write(&scene.dir.path().join("folder"), "a", "mine");
         let changed = scene.apply(&call(4), |_| ()).unwrap_err();
         assert!(matches!(&changed, ApplyError::Changed(path) if path.as_str() == "a"));
+    }
+
+    #[test]
+    fn undo_names_the_file_that_changed_since() {
+        let scene = scene(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "2")]);
+        scene.apply(&call(1), |_| ()).unwrap();
+        write(&scene.dir.path().join("folder"), "a", "mine");
+        let changed = scene.undo(&call(1), &call(2)).unwrap_err();
+        let words = changed.to_string();
+        assert!(
+            words.starts_with("a changed since it was applied"),
+            "{words}"
+        );
+        let ApplyError::ChangedSince { set, .. } = changed else {
+            panic!("{changed:?}")
+        };
+        assert!(
+            words.contains(&format!("plexusctl changes {set}")),
+            "{words}"
+        );
+        assert_eq!(scene.read("b").unwrap(), "2");
+        // The control: once it is as it was applied, both are taken back.
+        write(&scene.dir.path().join("folder"), "a", "2");
+        scene.undo(&call(1), &call(3)).unwrap();
+        assert_eq!(scene.read("b").unwrap(), "1");
     }
 
     #[test]

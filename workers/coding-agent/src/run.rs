@@ -4,7 +4,7 @@
 //! copy ─▶ turn ─┬▶ completed ─▶ every process has ended ─▶ change set, the copy goes
 //!               ├▶ failed, or the agent went without a word ─▶ an error; the copy stays for a week
 //!               ├▶ beyond its tokens or its time ─▶ interrupted, then ended ─▶ change set of what it did until then
-//!               └▶ cancelled ─▶ interrupted, then ended ─▶ an error
+//!               └▶ cancelled ─▶ interrupted, then ended ─▶ an error that names the change set of what it did until then
 //! ```
 //! Invariants: the folder itself is only read; the key of the model server never comes here: the agent has a credential that
 //! opens the source's egress for its call and nothing else.
@@ -25,6 +25,7 @@ use crate::{
     threads::{Thread, Threads, title_of},
 };
 use plexus_agent_lines::{Turn, TurnEnd, TurnProgress, Usage};
+use plexus_ipc::message::Failure;
 use plexus_ipc::worker::{
     CallContext, EGRESS_CREDENTIAL, SourceError,
     children::{Child, ChildError, Children, Ending, KEEP_FREE, PIPES},
@@ -213,6 +214,9 @@ pub(crate) enum RunError {
     ThreadGone(Box<RunError>),
     #[error("cancelled")]
     Cancelled,
+    /// Cancelled, with the change set of what it did until then.
+    #[error("what it did until then is in the change set {0}")]
+    Stopped(String),
     #[error("{0}")]
     FileThread(String),
 }
@@ -408,8 +412,23 @@ impl<P: Program> Runs<P> {
         if let Ending::TooMuchDisk | Ending::DiskFull = ended.ending {
             return Err(self.failure(ended).await);
         }
+        let origin = Origin {
+            agent: agent.map(str::to_owned),
+            made: now(),
+            conversation: goes_on.then(|| run.to_owned()),
+            call: call.audit().cloned(),
+            prompt: place.prompt.chars().take(PROMPT_KEPT).collect(),
+            onto: place.onto.clone(),
+        };
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
-            (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
+            (Some(Stop::Cancelled), _) => {
+                let kept = self.changes(call, copy, before, origin).await;
+                let kept = kept.inspect_err(|error| {
+                    tracing::warn!(%error, "what a cancelled run did is not kept");
+                });
+                let id = kept.ok().and_then(|(_, id, _)| id);
+                return Err(id.map_or(RunError::Cancelled, RunError::Stopped));
+            }
             (_, Some(thread)) => thread,
             (_, None) => return Err(self.failure(ended).await),
         };
@@ -447,14 +466,6 @@ impl<P: Program> Runs<P> {
             began: since.unwrap_or_else(now),
             last: now(),
         })?;
-        let origin = Origin {
-            agent: agent.map(str::to_owned),
-            made: now(),
-            conversation: goes_on.then(|| run.to_owned()),
-            call: call.audit().cloned(),
-            prompt: place.prompt.chars().take(PROMPT_KEPT).collect(),
-            onto: place.onto.clone(),
-        };
         let (changes, id, ignored) = self.changes(call, copy, before, origin).await?;
         if !ignored.is_empty() {
             let made = names_of(&ignored);
@@ -655,7 +666,9 @@ impl<P: Program> Runs<P> {
             let keep = move || -> Result<_, RunError> {
                 let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
                 let made = before.rules.unshared(made);
-                let after = Snapshot::of_copy(&made, &before.rules, &|| is_over(&call))?;
+                // Also of a run that was cancelled.
+                let is_late = || call.remaining().is_zero();
+                let after = Snapshot::of_copy(&made, &before.rules, &is_late)?;
                 let mut set = ChangeSet::between(&before, &after, &copy)?;
                 let goes_on = origin.conversation.is_some();
                 set.origin = Some(origin);
@@ -1051,9 +1064,14 @@ impl From<&RunError> for SourceError {
         match error {
             RunError::CutOff(why) => {
                 let told = Self::from(&**why);
-                Self::new(told.code, words).effect(Effect::Partial)
+                let detail = told.detail;
+                let told = Self::new(told.code, words).effect(Effect::Partial);
+                Self { detail, ..told }
             }
             RunError::Cancelled => Self::cancelled(Effect::None),
+            RunError::Stopped(id) => {
+                Self::new(Failure::Cancelled, words).detail(json!({"changes": id}))
+            }
             RunError::Snapshot(SnapshotError::TooLarge | SnapshotError::TooDeep)
             | RunError::Set(SetError::TooMany) => Self::transport("too_large", words),
             RunError::Turn(why) if is_status(why, "429") => Self::transport(

@@ -788,7 +788,10 @@ impl<P: Program> CodingAgent<P> {
                 done.warnings.push(HALF_DONE.into());
                 told::<P>(&task.prompt, Ok(done))
             }
-            Ok(_) if task.applies && call.is_cancelled() => Err((&RunError::Cancelled).into()),
+            Ok(done) if task.applies && call.is_cancelled() => {
+                let stopped = done.id.map_or(RunError::Cancelled, RunError::Stopped);
+                Err((&stopped).into())
+            }
             Ok(done) if task.applies => self.apply_at_once(call, &task.prompt, done).await,
             done => told::<P>(&task.prompt, done),
         }
@@ -1330,7 +1333,7 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::NotInSet(_) | ApplyError::Nothing | ApplyError::InPlaceOf(_) => {
             SourceError::invalid(words)
         }
-        ApplyError::Changed(_) | ApplyError::BuildsOn { .. } => {
+        ApplyError::Changed(_) | ApplyError::ChangedSince { .. } | ApplyError::BuildsOn { .. } => {
             SourceError::changed("changed", words)
         }
         ApplyError::AlreadyApplied(_) => SourceError::changed("already_applied", words),

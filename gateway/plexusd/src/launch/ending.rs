@@ -75,7 +75,14 @@ impl Serving {
                 () = stop.asked() => {}
             }
         } else {
-            tracing::info!(name: "daemon.stopping", "stopping");
+            let calls = app.under_way.all();
+            let count = calls.iter().filter(|call| !call.is_read).count();
+            match count {
+                0 => tracing::info!(name: "daemon.stopping", "stopping"),
+                _ => {
+                    tracing::info!(name: "daemon.stopping", count, "stopping; effects and runs that are under way get 5 s, and are ended then");
+                }
+            }
             service::tell(&[sd_notify::NotifyState::Stopping]);
         }
         app.enter(Phase::Stopping);

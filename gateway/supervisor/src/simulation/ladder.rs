@@ -124,7 +124,7 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                     ));
                 }
                 ladder.fell(*at, BTreeSet::from([*attempts]));
-                ladder.at_once_if(probed == Some(*at) && *role == Role::Reader);
+                ladder.at_once_if(probed == Some(*at));
             }
             Fact::Answered { pid } => {
                 answered.insert(*pid);
@@ -149,12 +149,13 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                     failures.insert(0);
                 }
                 ladder.fell(*at, failures);
-                ladder.at_once_if(probed == Some(*at) && *role == Role::Reader);
+                ladder.at_once_if(probed == Some(*at));
             }
             Fact::OwnerProbes => {
                 probed = Some(*at);
-                let ladder = ladders.entry(Role::Reader).or_default();
-                ladder.not_before = Duration::ZERO;
+                for ladder in ladders.values_mut() {
+                    ladder.not_before = Duration::ZERO;
+                }
             }
             Fact::Removed => removed = true,
             // The same again changes nothing, where it was not removed meanwhile.

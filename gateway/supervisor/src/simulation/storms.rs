@@ -206,6 +206,41 @@ fn probe_of_the_owner_checks_though_another_is_out() {
     }
 }
 
+/// The app was away when the writer was first wanted, and is back.
+#[test]
+fn probe_of_the_owner_asks_a_failed_writer() {
+    let history = run(|| async {
+        let well = Life {
+            probes: Probes::Only(9),
+            ..Life::sound()
+        };
+        let failing = Life {
+            birth: Birth::Until(Step::Opened, Trouble::Otherwise),
+            ..well.clone()
+        };
+        let world = World::new(&[well.clone()], &[failing, well]);
+        let stage = Stage::new(world.clone());
+        let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+        let started = supervisor.probe(&source).await;
+        let tag = stage.ask(&Ask {
+            kind: Kind::Commit,
+            ..read()
+        });
+        drop(stage.outcome(tag).await);
+        // Beyond its pause: no start is due any more.
+        sleep(Duration::from_secs(1)).await;
+        let failed = supervisor.health(&source);
+        let checked = supervisor.probe(&source).await;
+        let found = [&started, &failed, &checked].map(|health| health.status);
+        if found != [Health::Ok, Health::Degraded, Health::Ok] {
+            world.wrong(format!("{found:?}, {failed:?}, {checked:?}"));
+        }
+        supervisor.shutdown().await;
+        world
+    });
+    assert_eq!(history.broken, [""; 0]);
+}
+
 /// A worker that guesses the ids of its calls and answers them unread fills the queue to it. What is then hung up costs
 /// the actor its patience once, not once for each caller: it stays able to hear.
 #[test]
