@@ -218,7 +218,7 @@ fn probe_of_the_owner_asks_a_failed_writer() {
             birth: Birth::Until(Step::Opened, Trouble::Otherwise),
             ..well.clone()
         };
-        let world = World::new(&[well.clone()], &[failing, well]);
+        let world = World::new(std::slice::from_ref(&well), &[failing, well.clone()]);
         let stage = Stage::new(world.clone());
         let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
         let started = supervisor.probe(&source).await;
