@@ -427,7 +427,6 @@ fn a_signal_pauses() {
     agent.must(READ, report());
 }
 
-/// The whole of it as JSON, which scripts may rely on; and exit status 1 as long as something needs the owner.
 /// A grant's last use is that of the grant itself: what was refused is none, one that is given anew has none, and a restart
 /// forgets none.
 #[test]
@@ -462,6 +461,7 @@ fn last_use_of_a_grant_is_known() {
     assert_eq!(listed(&house), Value::Null, "another grant");
 }
 
+/// The whole of it as JSON, which scripts may rely on; and exit status 1 as long as something needs the owner.
 #[test]
 fn a_glance_has_a_stable_form_and_says_when_it_needs_the_owner() {
     let house = House::open();

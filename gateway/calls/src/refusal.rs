@@ -305,7 +305,8 @@ pub(crate) fn stopped(
     if let (Some(theirs), Some(Value::Object(facts))) = (&error.detail, &mut told.detail) {
         let by = told.message.trim_end_matches('.');
         told.message = format!("{by}: {}", error.message.as_str());
-        facts.extend(theirs.as_object().cloned().unwrap_or_default());
+        let ours = std::mem::replace(facts, theirs.as_object().cloned().unwrap_or_default());
+        facts.extend(ours);
     }
     // What the owner stopped is not to be called again unasked.
     let is_agents = by == CancelledBy::Agent && error.effect != Effect::None;

@@ -117,8 +117,10 @@
     if (!answer.ok) return signedOut(body.error.message);
     sessionStorage.setItem(TAB, body.tab);
     // This page may be older than the gateway.
-    if (body.page !== document.documentElement.dataset.page) return location.reload();
+    const isOld = body.page !== document.documentElement.dataset.page;
+    if (isOld && !drafts.size) return location.reload();
     enter();
+    if (isOld) note('The gateway is another version than this page: when what you typed is sent, load the page anew.');
   }
 
   function enter() {
@@ -1289,7 +1291,8 @@
       else delete route[name];
     }
     const label = there && !isTouched(field('label')) ? there.label : field('label').value.trim() || id;
-    const body = { label, route, approval: field('ask').checked ? 'ask' : null };
+    const ask = field('ask');
+    const body = { label, route, ...((!there || isTouched(ask)) && { approval: ask.checked ? 'ask' : null }) };
     const put = there ? await told(of(id, '/reconfigure'), body)
       : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, onlyNew: true, ...body });
     if (!put.ok) return remedy(form, id, put.why, put.field || put.error?.detail?.field);

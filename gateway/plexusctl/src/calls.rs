@@ -82,7 +82,7 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
 async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
     let mut streamed = Streamed::default();
     // What the gateway said of the call before.
-    let (mut known, mut turns_left) = (None::<String>, None);
+    let mut known = None::<String>;
     let mut look = Look {
         id: call.to_owned(),
         after: 0,
@@ -107,7 +107,6 @@ async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
             look.id.clone_from(&said.id);
         }
         look.wait = WAIT;
-        turns_left = said.turns_left.or(turns_left);
         let next = match &*said.next {
             "" => known.unwrap_or_else(|| "plexusctl activity".to_owned()),
             next => next.to_owned(),
@@ -117,7 +116,7 @@ async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
         if !is_first && !is_news && !said.over && asked.elapsed() < PAUSE {
             sleep(PAUSE).await;
         }
-        let (is_over, error) = (said.over, said.error.clone());
+        let (is_over, error, turns_left) = (said.over, said.error.clone(), said.turns_left);
         if desk.json {
             out::line(&json_line(&said)?)?;
         } else {
@@ -139,7 +138,9 @@ fn over(error: Option<String>, turns_left: Option<u32>, next: &str) -> String {
     let end = match (error, turns_left) {
         (Some(_), _) if next == UNKNOWN => "it is not known whether it happened".to_owned(),
         (Some(error), _) => format!("it failed: {}", text::line(&error)),
-        (None, Some(left @ 1..)) => format!("this turn is over, {left} are left"),
+        (None, Some(left @ 1..)) => {
+            format!("this turn is over, and further ones may follow: {left}")
+        }
         (None, _) => "it is over".to_owned(),
     };
     format!("{end}; see what was done: {next}")

@@ -48,13 +48,15 @@ impl Terms {
     /// For how long, or how many of the turns and minutes that `asks` name, in words.
     pub(crate) fn phrase(&self, asks: &[Ask]) -> String {
         let window = self.window.unwrap_or(TrustWindow::Once);
-        let bounds = asks
+        let mut each = asks
             .iter()
-            .find_map(|ask| match (&ask.conversation, &ask.children) {
+            .map(|ask| match (&ask.conversation, &ask.children) {
                 (Some(of), _) => Some((of.turns, of.minutes, "turn")),
                 (None, Some(of)) => Some((of.runs, of.minutes, "run")),
                 (None, None) => None,
             });
+        let first = each.next().flatten();
+        let bounds = first.filter(|_| each.all(|other| other == first));
         let (TrustWindow::Once, Some((count, minutes, of))) = (window, bounds) else {
             return window.phrase().to_owned();
         };

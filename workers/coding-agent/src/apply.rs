@@ -67,7 +67,7 @@ pub(crate) enum ApplyError {
     )]
     Changed(RelPath),
     #[error(
-        "{path} changed since it was applied, and the other files cannot be taken back alone; nothing was done. The change set {set} shows what they held before (plexusctl changes {set})"
+        "{path} changed since it was applied, and an undo takes back all or nothing; nothing was done. The change set {set} shows what they held before (plexusctl changes {set})"
     )]
     ChangedSince { path: RelPath, set: String },
     #[error("all of it is applied already; nothing was done{}", undo_words(.0.as_ref()))]

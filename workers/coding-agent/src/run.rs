@@ -1065,6 +1065,11 @@ impl From<&RunError> for SourceError {
             RunError::CutOff(why) => {
                 let told = Self::from(&**why);
                 let detail = told.detail;
+                // Of a stop alone it is not known whether another turn follows.
+                let words = match &**why {
+                    RunError::Stopped(_) => why.to_string(),
+                    _ => words,
+                };
                 let told = Self::new(told.code, words).effect(Effect::Partial);
                 Self { detail, ..told }
             }

@@ -156,10 +156,10 @@ impl Filters {
     fn below(&self, sources: &BTreeMap<SourceId, Arc<Source>>) -> Option<(SourceId, String)> {
         let typed = Path::new(&self.touched);
         let is_asked = |id: &SourceId| self.source.is_empty() || id.as_str() == self.source;
-        sources
+        let things = sources
             .iter()
             .filter(|(id, _)| is_asked(id))
-            .find_map(|(id, source)| {
+            .filter_map(|(id, source)| {
                 let route = source.config.route.as_object()?;
                 let mut texts = route.values().filter_map(Value::as_str);
                 let below = texts.find_map(|folder| {
@@ -168,7 +168,9 @@ impl Filters {
                 })?;
                 let thing = below.to_str().filter(|thing| !thing.is_empty())?;
                 Some((id.clone(), thing.to_owned()))
-            })
+            });
+        // Of folders in each other the innermost.
+        things.min_by_key(|(_, thing)| thing.len())
     }
 
     /// The same in a terminal.
@@ -328,12 +330,14 @@ impl Difference {
         let capability = call.capability_id.as_deref();
         let capability = capability.and_then(|id| CapabilityId::parse(id).ok());
         let facts = capability.and_then(|id| Some(state.capability(&id)?.1.staged));
-        Some(match (call.undo.is_some(), found.is_undone) {
-            (true, _) => Self::Undo,
-            (false, true) => Self::Undone,
-            (false, false) if facts == Some(true) => Self::ChangeSet,
-            (false, false) => Self::NotKept,
-        })
+        match (call.undo.is_some(), found.is_undone, facts) {
+            (true, ..) => Some(Self::Undo),
+            (false, true, _) => Some(Self::Undone),
+            (false, false, Some(true)) => Some(Self::ChangeSet),
+            (false, false, Some(false)) => Some(Self::NotKept),
+            // The source is gone.
+            (false, false, None) => None,
+        }
     }
 }
 

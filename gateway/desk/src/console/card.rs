@@ -562,7 +562,8 @@ fn narrow(card: &GrantCard, catalogue: &Catalogue) -> Vec<Narrow> {
         .map(|field| Narrow::of(field, resolved(field), ask.input.as_ref()))
         .collect();
     // A permission holds to one path.
-    for one in narrow.iter_mut().filter(|one| one.path).skip(1) {
+    let suggested = |one: &&mut Narrow| one.path && !one.value.is_empty();
+    for one in narrow.iter_mut().filter(suggested).skip(1) {
         one.value.clear();
     }
     narrow

@@ -407,15 +407,18 @@ struct ServerChoice {
 }
 
 impl ServerChoice {
-    fn of(desk: &Desk, server: &ClientServer, chosen: Option<&SourceId>) -> Self {
+    /// `room`: bytes of each fact.
+    fn of(desk: &Desk, server: &ClientServer, chosen: Option<&SourceId>, room: usize) -> Self {
         let id = server.id.as_ref();
         let state = desk.ledger.snapshot();
+        let is_chosen = id.is_some() && id == chosen;
+        let offered = server.offered.as_ref();
         Self {
             name: ForeignText::short(&server.name, 120),
-            is_chosen: id.is_some() && id == chosen,
+            is_chosen,
             is_there: id.is_some_and(|id| state.sources.contains_key(id)),
             id: id.map(ToString::to_string).unwrap_or_default(),
-            facts: server.offered.as_ref().map_or_else(|_| Vec::new(), facts),
+            facts: offered.map_or_else(|_| Vec::new(), |offered| facts(offered, room)),
             refused: server
                 .offered
                 .as_ref()
@@ -426,7 +429,7 @@ impl ServerChoice {
 }
 
 /// What a server would be given. Of secrets and variables the names alone.
-fn facts(offered: &Offered) -> Vec<(&'static str, ForeignText)> {
+fn facts(offered: &Offered, room: usize) -> Vec<(&'static str, ForeignText)> {
     let paths = |all: &[PathBuf]| all.iter().map(|path| path.display().to_string()).collect();
     let program = offered.program.iter();
     let all: [(&str, Vec<String>); 6] = [
@@ -445,7 +448,7 @@ fn facts(offered: &Offered) -> Vec<(&'static str, ForeignText)> {
     ];
     all.into_iter()
         .filter(|(_, values)| !values.is_empty())
-        .map(|(what, values)| (what, ForeignText::short(&values.join(" "), 160)))
+        .map(|(what, values)| (what, ForeignText::short(&values.join(" "), room)))
         .collect()
 }
 
@@ -464,9 +467,11 @@ async fn look_into_client(
     let form: ClientForm = sent(request).await?;
     let servers = form.servers().await?;
     let chosen = form.server.clone();
+    // All of them are on one page.
+    let room = (16_000 / servers.len().max(1)).clamp(160, 2_000);
     let choices = servers.iter();
     let choices: Vec<_> = choices
-        .map(|server| ServerChoice::of(&desk, server, chosen.as_ref()))
+        .map(|server| ServerChoice::of(&desk, server, chosen.as_ref(), room))
         .collect();
     let list = ClientPage {
         can_choose: choices

@@ -207,7 +207,7 @@ pub(super) async fn show(
         after: u64::MAX,
         wait: 0,
     };
-    let said = calls::said(desk.clone(), Reading, look).await?;
+    let said = calls::said_of(&desk, look, false).await?;
     let list = calls::list(desk.clone(), Reading, plexus_owner::calls::List {}).await?;
     let call = list.calls.into_iter().find(|call| {
         let run = call.run_id.as_ref().map(ToString::to_string);
@@ -242,7 +242,7 @@ pub(super) async fn said(
         after: 0,
         wait: 0,
     };
-    let said = calls::said(desk.clone(), Reading, look).await?;
+    let said = calls::said_of(&desk, look, false).await?;
     let made = blocking(move || {
         let mut text = String::new();
         for chunk in said.progress.chunks {

@@ -166,14 +166,16 @@ enum CallView {
 }
 
 impl CallView {
-    /// The name of a conversation names the turn that is under way, for who begins to look.
-    async fn named(desk: &Desk, name: &str, after: u64) -> Option<Self> {
+    /// With `follows` the name of a conversation names the turn that is under way, its last one too.
+    async fn named(desk: &Desk, name: &str, follows: bool) -> Option<Self> {
         let turn = || {
-            if after > 0 {
+            let item = RunId::parse(name).ok().filter(|_| follows)?.item();
+            let state = desk.ledger.snapshot();
+            let mut asks = state.item(&item)?.asks.iter();
+            let bounded = asks.find_map(|ask| ask.bounded.as_deref())?;
+            if bounded.children.is_some() {
                 return None;
             }
-            let item = RunId::parse(name).ok()?.item();
-            turns_left(desk, &item)?;
             let mut calls = desk.under_way.all().into_iter();
             calls.find(|call| call.turn_of.as_ref() == Some(&item))
         };
@@ -239,21 +241,32 @@ impl CallView {
 
 /// What a call says; waits for more of it. The owner follows nothing by it: no call is slowed.
 pub(crate) async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<CallProgress, Refused> {
-    let view = CallView::named(&desk, &call.id, call.after).await;
+    // Who begins to look.
+    let follows = call.after == 0;
+    said_of(&desk, call, follows).await
+}
+
+/// The same of the call of that very name, or with `follows` of the turn of a conversation that is under way.
+pub(crate) async fn said_of(
+    desk: &Arc<Desk>,
+    call: Look,
+    follows: bool,
+) -> Result<CallProgress, Refused> {
+    let view = CallView::named(desk, &call.id, follows).await;
     let view = view.ok_or_else(none_of_this_name)?;
     let wait = Duration::from_secs(call.wait.min(LONGEST));
     tokio::select! {
-        _ = tokio::time::timeout(wait, view.news(&desk, call.after)) => {}
+        _ = tokio::time::timeout(wait, view.news(desk, call.after)) => {}
         () = desk.edge.ending() => {}
     }
     // In this order: what it said last was said before it was over.
-    let over = view.is_over(&desk);
+    let over = view.is_over(desk);
     let progress = view.said(call.after);
     let (capability, error) = (view.capability(), view.error());
     let is_unknown = error
         .as_ref()
         .is_some_and(|error| error.code == ErrorCode::OutcomeUnknown);
-    let next = match (is_unknown, makes_change_sets(&desk, capability)) {
+    let next = match (is_unknown, makes_change_sets(desk, capability)) {
         (true, _) => "plexusctl unknown",
         (false, true) => "plexusctl changes",
         (false, false) => "plexusctl activity",
@@ -264,7 +277,7 @@ pub(crate) async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<Call
         over,
         error: error.map(|error| error.message),
         id: view.id(),
-        turns_left: conversation.and_then(|run| turns_left(&desk, &run.item())),
+        turns_left: conversation.and_then(|run| turns_left(desk, &run.item())),
         next: next.to_owned(),
         progress,
     })

@@ -288,7 +288,7 @@ mod tests {
             (
                 json!({"did": "changed", "source": "w", "summary": "replaced notes/today.md, +12 −3",
                     "touched": [thing("notes/today.md")], "basis": {"item": "pend_1"}}),
-                "replaced notes/today.md, +12 −3 (w, approved by you once)",
+                "replaced notes/today.md, +12 −3 (w, approved by you)",
             ),
             (
                 json!({"did": "changed", "source": "w", "touched": [thing("a.md")], "basis": {"grant": 3}}),
@@ -363,7 +363,7 @@ mod tests {
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "paused",
                     "touched": [thing("a.md")], "basis": {"item": "pend_1"}}),
-                "was refused w.write: you have paused all agents: a.md (approved by you once)",
+                "was refused w.write: you have paused all agents: a.md (approved by you)",
             ),
             (
                 json!({"did": "denied", "agentId": "cc", "capabilityId": "w.write", "reason": "not now"}),

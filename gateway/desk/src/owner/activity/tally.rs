@@ -127,7 +127,12 @@ impl CallTally {
         let agents = state.agents.values();
         let grants = agents.flat_map(|agent| agent.grants.values());
         let standing: HashSet<u64> = grants.map(|grant| grant.serial).collect();
-        counted.used.retain(|serial, _| standing.contains(serial));
+        // Another look may have counted what is newer than this state.
+        let newest = standing.iter().max().copied();
+        let is_newer = |serial: &u64| newest.is_none_or(|newest| *serial > newest);
+        counted
+            .used
+            .retain(|serial, _| standing.contains(serial) || is_newer(serial));
         GrantUses {
             last: counted.used.clone(),
             since: since.or(counted.since),
