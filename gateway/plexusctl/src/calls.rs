@@ -261,7 +261,7 @@ mod tests {
         );
         assert_eq!(
             over(None, Some(18), "plexusctl changes"),
-            "this turn is over, 18 are left; see what was done: plexusctl changes"
+            "this turn is over, and further ones may follow: 18; see what was done: plexusctl changes"
         );
         let over = over(None, Some(0), "plexusctl changes");
         assert_eq!(over, "it is over; see what was done: plexusctl changes");

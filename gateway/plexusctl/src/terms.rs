@@ -209,7 +209,7 @@ mod tests {
         for (line, words) in [
             (&["--under", "path=A", "--under", "to=B"][..], "two fields"),
             (&["--max-calls", "0"], "maxCalls is 0"),
-            (&["--under", "path=../x"], "is not a relative path"),
+            (&["--under", "path=../x"], "is no path inside of the source"),
         ] {
             let why = body(line).unwrap_err().why;
             assert!(why.contains(words), "{why}");

@@ -5,12 +5,18 @@ use std::sync::LazyLock;
 
 pub(super) const STYLE: &str = include_str!("../../templates/console.css");
 pub(super) const SCRIPT: &str = include_str!("../../templates/console.js");
-/// As it is served: without indentation and without lines that are comments. No text of it has several lines.
+/// As it is served: without indentation and without comments. No text of it has several lines, or ` // ` in it.
 pub(super) static SERVED_SCRIPT: LazyLock<String> = LazyLock::new(|| {
     let lines = SCRIPT.lines().map(str::trim_start);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
-    lines.flat_map(|line| [line, "\n"]).collect()
+    lines.flat_map(|line| [code_of(line), "\n"]).collect()
 });
+
+/// A line without the comment at its end.
+fn code_of(line: &str) -> &str {
+    line.split_once(" // ")
+        .map_or(line, |(code, _)| code.trim_end())
+}
 
 /// Which style and script these are: one that a browser had before is another after an upgrade.
 static DIGEST: LazyLock<String> =
@@ -19,4 +25,21 @@ static DIGEST: LazyLock<String> =
 /// SHA-256 of both, in hex.
 pub(super) fn digest() -> &'static str {
     &DIGEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_alone_are_left_out_of_a_line() {
+        assert_eq!(code_of("let a = 1; // ms"), "let a = 1;");
+        assert_eq!(code_of("at('http://localhost')"), "at('http://localhost')");
+        for line in SCRIPT.lines().filter(|line| line.contains(" // ")) {
+            let code = code_of(line);
+            for quote in ['\'', '"', '`'] {
+                assert_eq!(code.matches(quote).count() % 2, 0, "a text is cut: {line}");
+            }
+        }
+    }
 }
