@@ -211,7 +211,8 @@ fn card_opened_while_another_is_answered_stays() {
 #[test]
 fn question_answered_in_one_window_is_over_in_the_other() {
     let scene = Scene::signed_in();
-    let (_folder, agent) = scene.asker();
+    let folder = Folder::empty();
+    let agent = scene.gateway.lend_rude(&folder);
     let fields = json!({"city": {"type": "string"}});
     let schema = json!({"type": "object", "properties": fields, "required": ["city"]});
     let input = json!({"asked": {"message": "Where to?", "requestedSchema": schema}});
@@ -255,11 +256,7 @@ fn held_enter_decides_one_card() {
     let agent = scene.agent("my-cc");
     let [first, second] = ["a.md", "b.md"].map(|name| agent.must_ask(WRITE, note(name, "text\n")));
     scene.open_card(&first);
-    browser.run(
-        "window.sent = 0;
-         const real = window.fetch.bind(window);
-         window.fetch = (path, how) => { if (how?.method === 'POST') window.sent += 1; return real(path, how); };",
-    );
+    scene.count_posts();
     let enter = |kind: &str, repeats: bool| {
         let key = json!({"type": kind, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r", "autoRepeat": repeats});
         browser.devtools("Input.dispatchKeyEvent", key);

@@ -115,20 +115,13 @@ impl Scene {
         let _ = browser.see("#queue h1");
         browser
     }
-    /// A server that asks what it is told to ask, lent as `rude`, and an agent that may call it.
-    pub(crate) fn asker(&self) -> (Folder, Agent) {
-        let folder = Folder::empty();
-        folder.write("words", "Does");
-        let path = folder.path().display().to_string();
-        let program = plexus_tests::binaries::path("plexus-mcp-rude")
-            .display()
-            .to_string();
-        let add = [
-            "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
-        ];
-        self.gateway.cli(add).expect_ok();
-        let agent = self.gateway.agent_with("caller", &["rude.ask"]);
-        (folder, agent)
+    /// Counts what the page posts from now on, as `window.sent`.
+    pub(crate) fn count_posts(&self) {
+        self.browser.run(
+            "window.sent = 0;
+             const real = window.fetch.bind(window);
+             window.fetch = (path, how) => { if (how?.method === 'POST') window.sent += 1; return real(path, how); };",
+        );
     }
     /// Where an item stands, as its agent is told.
     pub(crate) fn state_of(&self, agent: &Agent, item: &str) -> Value {

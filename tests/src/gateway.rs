@@ -293,6 +293,19 @@ impl Gateway {
     pub fn agent_with(&self, id: &str, capabilities: &[&str]) -> Agent {
         self.agent_as(json!({"agentId": id, "capabilities": capabilities}))
     }
+    /// Lends the server that does what it is asked to, as `rude`, and connects an agent that has its questions.
+    #[must_use]
+    #[track_caller]
+    pub fn lend_rude(&self, folder: &crate::Folder) -> Agent {
+        folder.write("words", "Does");
+        let path = folder.path().display().to_string();
+        let program = binaries::path("plexus-mcp-rude").display().to_string();
+        let add = [
+            "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
+        ];
+        self.cli(add).expect_ok();
+        self.agent_with("caller", &["rude.ask", "rude.sample"])
+    }
     /// Connects an agent with any body, enrolls it and opens a session.
     #[track_caller]
     pub fn agent_as(&self, body: Value) -> Agent {

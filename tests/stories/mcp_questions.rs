@@ -156,19 +156,6 @@ fn real_server_asks_and_the_owner_answers() {
     assert_eq!(told(&denied), json!({"action": "decline"}));
 }
 
-pub(crate) fn rude(gateway: &Gateway, folder: &Folder) -> Agent {
-    folder.write("words", "Does");
-    let path = folder.path().display().to_string();
-    let program = plexus_tests::binaries::path("plexus-mcp-rude")
-        .display()
-        .to_string();
-    let add = [
-        "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
-    ];
-    gateway.cli(add).expect_ok();
-    gateway.agent_with("caller", &["rude.ask", "rude.sample"])
-}
-
 pub(crate) fn form(message: &str, field: &str) -> Value {
     let fields = json!({field: {"type": "string"}});
     json!({"asked": {"message": message, "requestedSchema": {"type": "object", "properties": fields, "required": [field]}}})
@@ -177,7 +164,7 @@ pub(crate) fn form(message: &str, field: &str) -> Value {
 #[test]
 fn what_looks_like_a_secret_is_asked_of_nobody() {
     let (gateway, folder) = (Gateway::start(), Folder::empty());
-    let agent = rude(&gateway, &folder);
+    let agent = gateway.lend_rude(&folder);
     let page = |url: &str| json!({"asked": {"mode": "url", "message": "Sign in", "url": url, "elicitationId": "1"}});
     for (asked, action) in [
         (form("Tell me", "password"), "decline"),
@@ -237,7 +224,7 @@ fn what_looks_like_a_secret_is_asked_of_nobody() {
 #[test]
 fn question_ends_with_its_call() {
     let (gateway, folder) = (Gateway::start(), Folder::empty());
-    let agent = rude(&gateway, &folder);
+    let agent = gateway.lend_rude(&folder);
     let asked = form("Tell me", "city");
     let item = agent.must_ask("rude.ask", asked.clone());
     gateway.owner().approve(&item, "once");

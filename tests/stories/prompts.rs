@@ -5,7 +5,7 @@ use crate::channels::World;
 use crate::chatting;
 use crate::coding_agents::{CODEX, Desk};
 use crate::house::{House, WRITE, note};
-use crate::mcp_questions::{form, meanwhile, rude, told};
+use crate::mcp_questions::{form, meanwhile, told};
 use crate::watching::{self, QUESTION};
 use plexus_tests::mcp_web::{Era, McpWeb, TOKEN};
 use plexus_tests::texts::assert_contains;
@@ -235,7 +235,7 @@ fn channels() {
 
 fn question_of_a_server() {
     let (gateway, folder) = (Gateway::start(), Folder::empty());
-    let (agent, asked) = (rude(&gateway, &folder), form("Tell me", "city"));
+    let (agent, asked) = (gateway.lend_rude(&folder), form("Tell me", "city"));
     let over = meanwhile(&gateway, &agent, "rude.ask", &asked, |card| {
         let id = card["pendingId"].as_str().expect("an id");
         let answers = [("city: ", "Bern"), ("send this answer? [y/N]", "y")];

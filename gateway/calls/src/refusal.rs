@@ -308,7 +308,7 @@ pub(crate) fn stopped(
         let ours = std::mem::replace(facts, theirs.as_object().cloned().unwrap_or_default());
         facts.extend(ours);
     }
-    // What the owner stopped is not to be called again unasked.
+    // A call that the owner stopped is not made again unasked.
     let is_agents = by == CancelledBy::Agent && error.effect != Effect::None;
     if is_agents || error.effect == Effect::Unknown {
         (told.next, told.next_action) = (body.next, body.next_action);

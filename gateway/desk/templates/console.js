@@ -1551,7 +1551,7 @@
   // Each page underlines its letter.
   const byLetter = (letter) => [...$('nav').querySelectorAll('a')].find((link) => link.querySelector('u').textContent.toLowerCase() === letter);
 
-  // Whoever types goes on when the field goes: what they type then is no shortcut, until they pause.
+  // A person who types goes on when the field goes: those keys are no shortcuts, until a pause.
   const PAUSE = 1000; // ms
   let typing = -PAUSE;
   document.addEventListener('pointerdown', () => { typing = -PAUSE; }, true);

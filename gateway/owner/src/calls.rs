@@ -118,7 +118,7 @@ pub struct CallProgress {
     pub over: bool,
     /// Why it failed, where it is a run that did.
     pub error: Option<String>,
-    /// What names this very call from now on.
+    /// The name of this very call from now on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// The turns that are left of the open conversation that it is of.

@@ -4,7 +4,7 @@ use crate::{Done, MayWiden, wire};
 use plexus_protocol::{AgentId, CapabilityId, PendingId, Provenance, Scopes, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 /// All of them.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +78,21 @@ impl ConfiguredSource {
         let route = self.route.iter().flatten();
         route.filter_map(|(_, value)| value.as_str())
     }
+}
+
+/// The thing of a source that a path names: the part below one of the source's folders, as its calls name it.
+pub fn thing_below<F: AsRef<Path>>(
+    path: &Path,
+    folders: impl IntoIterator<Item = F>,
+) -> Option<String> {
+    let mut folders = folders.into_iter();
+    let below = folders.find_map(|folder| {
+        let folder = folder.as_ref();
+        let below = path.strip_prefix(folder).ok()?;
+        folder.is_absolute().then(|| below.to_owned())
+    })?;
+    let thing = below.to_str().filter(|thing| !thing.is_empty())?;
+    Some(thing.to_owned())
 }
 
 /// When a source asks.

@@ -23,6 +23,7 @@ use plexus_edge::reply::{Refused, query};
 use plexus_owner::{
     activity::{ActivityCall, ActivityKind, CallBasis, List, OnlyActivity, Totals, words},
     explain::Explain,
+    sources::thing_below,
     undo::{Show, UndoPlan},
 };
 use plexus_protocol::{AgentId, CapabilityId, SourceId, Timestamp};
@@ -152,7 +153,7 @@ impl Filters {
         }
     }
 
-    /// What was asked for by a whole path, as the source of that folder names it.
+    /// The thing that was asked for by its whole path, as the source of that folder names it.
     fn below(&self, sources: &BTreeMap<SourceId, Arc<Source>>) -> Option<(SourceId, String)> {
         let typed = Path::new(&self.touched);
         let is_asked = |id: &SourceId| self.source.is_empty() || id.as_str() == self.source;
@@ -161,13 +162,8 @@ impl Filters {
             .filter(|(id, _)| is_asked(id))
             .filter_map(|(id, source)| {
                 let route = source.config.route.as_object()?;
-                let mut texts = route.values().filter_map(Value::as_str);
-                let below = texts.find_map(|folder| {
-                    let is_folder = Path::new(folder).is_absolute();
-                    typed.strip_prefix(folder).ok().filter(|_| is_folder)
-                })?;
-                let thing = below.to_str().filter(|thing| !thing.is_empty())?;
-                Some((id.clone(), thing.to_owned()))
+                let texts = route.values().filter_map(Value::as_str);
+                Some((id.clone(), thing_below(typed, texts)?))
             });
         // Of folders in each other the innermost.
         things.min_by_key(|(_, thing)| thing.len())
@@ -201,25 +197,20 @@ pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let wanted = Filters::of(&request);
+    let mut wanted = Filters::of(&request);
     let before = query(&request, "before").and_then(|before| before.parse().ok());
     drop(request);
-    let asked = List {
+    let asked = |wanted: &Filters| List {
         limit: Some(PAGE),
         ..wanted.list(before)
     };
-    let mut found = activity::recent(&desk, asked).await?;
-    let mut wanted = wanted;
+    let mut found = activity::recent(&desk, asked(&wanted)).await?;
     let state = desk.ledger.snapshot();
     if found.calls.is_empty()
         && let Some((source, thing)) = wanted.below(&state.sources)
     {
         (wanted.source, wanted.touched) = (source.to_string(), thing);
-        let asked = List {
-            limit: Some(PAGE),
-            ..wanted.list(before)
-        };
-        found = activity::recent(&desk, asked).await?;
+        found = activity::recent(&desk, asked(&wanted)).await?;
     }
     let now = state.time(desk.clock.now());
     let made = blocking(move || {
@@ -307,7 +298,7 @@ struct CallPage {
     review: Option<String>,
 }
 
-/// Where what a call changed is shown line by line.
+/// The place that shows line by line what a call changed.
 #[derive(Clone, Copy, PartialEq)]
 enum Difference {
     /// On the page that takes it back.

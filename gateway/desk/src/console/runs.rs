@@ -208,25 +208,20 @@ pub(super) async fn show(
         wait: 0,
     };
     let said = calls::said_of(&desk, look, false).await?;
-    let list = calls::list(desk.clone(), Reading, plexus_owner::calls::List {}).await?;
-    let call = list.calls.into_iter().find(|call| {
-        let run = call.run_id.as_ref().map(ToString::to_string);
-        let intent = call.audit_id.as_ref().map(ToString::to_string);
-        [run, intent, Some(call.id.clone())].contains(&Some(id.clone()))
-    });
+    let call = desk.under_way.named(&id);
     let now = desk.clock.now();
     let page = RunPage {
         capability: ForeignText::short(&said.capability_id, 120),
         whose: call.as_ref().map(|call| {
-            let agent = call.agent_id.as_ref().map_or("you", |id| id.as_str());
+            let agent = call.principal.agent().map_or("you", |id| id.as_str());
             (
                 ForeignText::short(agent, 60),
-                Moment::ago(call.started_at, now),
+                Moment::ago(call.started, now),
             )
         }),
         // By its run it is found when it is over too.
         id: call
-            .and_then(|call| call.run_id)
+            .and_then(|call| call.run.clone())
             .map_or(id, |run| run.to_string()),
     };
     shell::made(&desk, page.render())

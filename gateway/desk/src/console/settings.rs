@@ -222,7 +222,7 @@ impl EgressRow {
     }
 }
 
-/// What the form sends: each setting that was changed in it. The others may have been changed elsewhere meanwhile.
+/// Each setting that was changed in the form. The others may have been changed elsewhere meanwhile.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SettingsForm {

@@ -21,7 +21,7 @@ use plexus_owner::{
     },
 };
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, RunId, Timestamp, body::Progress};
-use plexus_trust::Command;
+use plexus_trust::{Bounded, Command, State as TrustState};
 use std::{sync::Arc, time::Duration};
 
 pub(super) fn serve(served: Served) -> Served {
@@ -171,11 +171,7 @@ impl CallView {
         let turn = || {
             let item = RunId::parse(name).ok().filter(|_| follows)?.item();
             let state = desk.ledger.snapshot();
-            let mut asks = state.item(&item)?.asks.iter();
-            let bounded = asks.find_map(|ask| ask.bounded.as_deref())?;
-            if bounded.children.is_some() {
-                return None;
-            }
+            conversation(&state, &item)?;
             let mut calls = desk.under_way.all().into_iter();
             calls.find(|call| call.turn_of.as_ref() == Some(&item))
         };
@@ -241,7 +237,7 @@ impl CallView {
 
 /// What a call says; waits for more of it. The owner follows nothing by it: no call is slowed.
 pub(crate) async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<CallProgress, Refused> {
-    // Who begins to look.
+    // The first look at it.
     let follows = call.after == 0;
     said_of(&desk, call, follows).await
 }
@@ -286,10 +282,16 @@ pub(crate) async fn said_of(
 /// The turns that are left of the open conversation that an item permits.
 fn turns_left(desk: &Desk, item: &PendingId) -> Option<u32> {
     let state = desk.ledger.snapshot();
-    let asks = &state.item(item)?.asks;
-    let bounded = asks.iter().find_map(|ask| ask.bounded.as_deref())?;
-    let is_open = bounded.children.is_none() && bounded.is_open(state.time(desk.clock.now()));
+    let bounded = conversation(&state, item)?;
+    let is_open = bounded.is_open(state.time(desk.clock.now()));
     is_open.then(|| bounded.turns_left())
+}
+
+/// The conversation that an item permits, open or not; child calls are none.
+fn conversation<'a>(state: &'a TrustState, item: &PendingId) -> Option<&'a Bounded> {
+    let mut asks = state.item(item)?.asks.iter();
+    let bounded = asks.find_map(|ask| ask.bounded.as_deref())?;
+    bounded.children.is_none().then_some(bounded)
 }
 
 fn none_of_this_name() -> Refused {

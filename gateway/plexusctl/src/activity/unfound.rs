@@ -11,7 +11,7 @@ use jiff::Zoned;
 use plexus_client::{Exit, Stop, near, text};
 use plexus_owner::{
     activity::List,
-    sources::{self, ConfiguredSource},
+    sources::{self, ConfiguredSource, thing_below},
 };
 use std::{
     collections::BTreeSet,
@@ -113,15 +113,10 @@ fn things(typed: &Path, sources: &[ConfiguredSource], only: Option<&str>) -> Vec
     let of = |source: &ConfiguredSource| {
         let folders = source.texts().map(Path::new).filter(|it| it.is_absolute());
         let folders: Vec<PathBuf> = folders.flat_map(|it| [it.to_owned(), real(it)]).collect();
-        let below = |path: &PathBuf| {
-            let mut folders = folders.iter();
-            folders.find_map(|folder| path.strip_prefix(folder).ok().map(Path::to_owned))
-        };
-        let id = paths.iter().find_map(below)?;
-        let id = id.to_str().filter(|id| !id.is_empty())?.to_owned();
+        let mut paths = paths.iter();
         Some(Thing {
             source: source.id.clone(),
-            id,
+            id: paths.find_map(|path| thing_below(path, &folders))?,
         })
     };
     let wanted = |source: &&ConfiguredSource| only.is_none_or(|only| source.id.as_str() == only);

@@ -255,7 +255,7 @@ impl Counted {
         let mut at = self.upto.max(first.saturating_sub(1));
         if is_cut {
             at = head - MOST;
-            // Who was seen in between is looked up anew; what was approved and used there is not known.
+            // Agents seen in between are looked up anew; approvals and uses there are not known.
             self.seen.clear();
             self.approved.clear();
             self.used.clear();
@@ -285,7 +285,7 @@ impl Counted {
         Ok(())
     }
 
-    /// What was approved and used before the day, as far back as one look goes.
+    /// Approvals and uses before the day, as far back as one look goes.
     fn look_back(&mut self, ledger: &Ledger, first: u64) -> Result<(), StoreError> {
         let most = usize::try_from(MOST).unwrap_or(usize::MAX);
         let mut oldest = None;
