@@ -77,8 +77,10 @@ fn bench_of_the_console_measures_every_page() {
     };
     let (sizes, times) = (of("/bytes"), of("/least/us"));
     assert!(sizes.len() > 30, "{said}");
+    // How long another server takes to answer is nobody's promise.
+    let asking = ["server", "manifest", "sign-in"].len();
     assert_eq!(
-        (sizes.len() * 2, sizes.len()),
+        (sizes.len() * 2 - asking, sizes.len()),
         (promises.len(), times.len())
     );
     for (name, size) in sizes {

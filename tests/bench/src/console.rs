@@ -7,18 +7,22 @@
 use crate::figures::Figures;
 use crate::large::{self, Size};
 use crate::load::Connection;
-use crate::world::World;
+use crate::world::{World, signed_in};
 use anyhow::{Context as _, Result, ensure};
-use plexus_tests::console::{addresses, inside, routes};
+use plexus_tests::console::{addresses, form_pages, inside, routes};
+use plexus_tests::oauth_web::OAuthWeb;
 use plexus_tests::relay::Relay;
 use plexus_tests::scripted_codex::ScriptedCodex;
 use plexus_tests::{Agent, Client, Folder};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// How often each address is asked for.
 const TIMES: usize = 200;
 const QUICK_TIMES: usize = 40;
+/// The same of a page that asks a server or a sandbox each time.
+const ASKED_TIMES: usize = 20;
 /// How often before that.
 const WARM: usize = 3;
 /// Agents that wait for the owner, requests of each, and lines of what each would write.
@@ -45,10 +49,33 @@ const BESIDE: [&str; 7] = [
     "/admin/console.js",
 ];
 
+/// Servers of a client's list: as many as a page shows.
+const SERVERS: usize = 50;
+/// Capabilities of a manifest that is looked at: all that would be added is in its page.
+const DECLARED: usize = 40;
+/// Of forms whose answer is a page, those whose answer has to ask somebody else first: a server, or a look in a sandbox. How
+/// long that takes is not the console's own.
+const ASKING: [&str; 3] = [
+    "/extensions/manifest/preview",
+    "/extensions/server/preview",
+    "/sources/{id}/sign-in/preview",
+];
+
 /// Every page that is measured.
-pub(crate) fn pages() -> Vec<&'static str> {
-    let listed = routes().into_iter().map(named);
-    listed.chain(BESIDE).collect()
+pub(crate) fn pages() -> Vec<String> {
+    let listed = routes().into_iter().map(named).chain(BESIDE);
+    let listed = listed.map(str::to_owned);
+    listed.chain(form_pages().iter().map(of_form)).collect()
+}
+
+/// Whether the console alone decides how long this page takes.
+pub(crate) fn is_own(page: &str) -> bool {
+    ASKING.iter().all(|form| page != of_form(form))
+}
+
+/// How a page that answers a form is named: the form may stand on a page of the same name.
+fn of_form(form: impl AsRef<str>) -> String {
+    format!("/form{}", form.as_ref())
 }
 
 /// The first page has no path below `/admin`.
@@ -72,35 +99,57 @@ pub(crate) fn measure(into: &mut Figures, is_quick: bool) -> Result<()> {
     let client = house.world.gateway.console();
     for (page, path) in house.visits() {
         let request = client.request("GET", &path).bytes_kept_alive();
-        let mut took = Vec::new();
-        for round in 0..WARM + times {
-            let began = Instant::now();
-            let is_made = connection.exchange(&request)?;
-            let us = began.elapsed().as_secs_f64() * 1e6;
-            ensure!(
-                is_made,
-                "{path}: {}",
-                String::from_utf8_lossy(connection.body())
-            );
-            if round >= WARM {
-                took.push(us);
-            }
-        }
-        took.sort_unstable_by(f64::total_cmp);
-        let at = |percent: usize| took.get(took.len() * percent / 100).copied();
-        let worst = |what: &str, value: f64, into: &mut Figures| {
-            let name = figure(page, what);
-            let known = into.get(&name).unwrap_or_default();
-            into.set(&name, value.max(known));
+        page_of(into, &mut connection, page, times, &request)?;
+    }
+    let forms = house.forms();
+    let known: BTreeSet<_> = forms.iter().map(|sent| sent.form.to_owned()).collect();
+    ensure!(known == form_pages(), "filled in: {known:?}");
+    for sent in forms {
+        let path = sent.form.replace("{id}", "notes");
+        let request = client.request("POST", &format!("/admin/console{path}"));
+        let request = request.json(sent.typed).bytes_kept_alive();
+        let times = match ASKING.contains(&sent.form) {
+            true => ASKED_TIMES,
+            false => times,
         };
-        for (what, value) in [
-            ("least/us", at(0)),
-            ("p50/us", at(50)),
-            ("p95/us", at(95)),
-            ("bytes", Some(connection.body().len() as f64)),
-        ] {
-            worst(what, value.context("it was asked for")?, into);
+        let page = of_form(sent.form);
+        page_of(into, &mut connection, &page, times, &request)?;
+        let said = String::from_utf8_lossy(connection.body());
+        ensure!(said.contains(sent.shows), "{page}: {said}");
+    }
+    Ok(())
+}
+
+/// Asks for a page so many times. A page with several addresses is judged by the worst of them.
+fn page_of(
+    into: &mut Figures,
+    connection: &mut Connection,
+    page: &str,
+    times: usize,
+    request: &[u8],
+) -> Result<()> {
+    let mut took = Vec::new();
+    for round in 0..WARM + times {
+        let began = Instant::now();
+        let is_made = connection.exchange(request)?;
+        let us = began.elapsed().as_secs_f64() * 1e6;
+        let said = || String::from_utf8_lossy(connection.body()).into_owned();
+        ensure!(is_made, "{page}: {}", said());
+        if round >= WARM {
+            took.push(us);
         }
+    }
+    took.sort_unstable_by(f64::total_cmp);
+    let at = |percent: usize| took.get(took.len() * percent / 100).copied();
+    for (what, value) in [
+        ("least/us", at(0)),
+        ("p50/us", at(50)),
+        ("p95/us", at(95)),
+        ("bytes", Some(connection.body().len() as f64)),
+    ] {
+        let name = figure(page, what);
+        let known = into.get(&name).unwrap_or_default();
+        into.set(&name, value.context("it was asked for")?.max(known));
     }
     Ok(())
 }
@@ -114,8 +163,16 @@ struct House {
     run: String,
     channel: String,
     pending: String,
+    web: OAuthWeb,
     _relay: Relay,
     _folders: Vec<Folder>,
+}
+
+/// A form as it is sent, and what its answer shows.
+struct FilledForm {
+    form: &'static str,
+    typed: Value,
+    shows: &'static str,
 }
 
 impl House {
@@ -169,6 +226,7 @@ impl House {
             run,
             channel,
             pending,
+            web: signed_in(&world.gateway),
             _relay: relay,
             _folders: folders,
             world,
@@ -289,6 +347,53 @@ impl House {
         listed.chain(BESIDE.into_iter().zip(beside)).collect()
     }
 
+    /// Each form whose answer is a page.
+    fn forms(&self) -> [FilledForm; 6] {
+        let all: Vec<_> = (0..MORE).map(|n| format!("app.state-{n}")).collect();
+        let path = self._folders.first().map(Folder::path);
+        let mut manifest = many(DECLARED);
+        for name in ["source", "label"] {
+            manifest[name] = json!("elsewhere");
+        }
+        let server = |n: usize| {
+            let secret = |of: usize| (format!("SECRET_TOKEN_{n}_{of}"), json!("shown-nowhere"));
+            let env: serde_json::Map<_, _> = (0..5).map(secret).collect();
+            let server = json!({"command": "/bin/true", "args": [path, long(900)], "env": env});
+            (format!("server-{n:03}-{}", "of-a-name-".repeat(2)), server)
+        };
+        let servers: serde_json::Map<_, _> = (0..SERVERS + 1).map(server).collect();
+        let block = json!({"mcpServers": servers}).to_string();
+        let of = |form, typed, shows| FilledForm { form, typed, shows };
+        [
+            of(
+                "/connect",
+                json!({"id": "newest", "kind": "mcp", "window": "1d", "capabilities": all, "replace": true}),
+                "app.state-99",
+            ),
+            of(
+                "/lend/preview",
+                json!({"agent": "bench", "path": path, "span": "1h", "write": true, "maxWrites": 5}),
+                "What follows",
+            ),
+            of(
+                "/extensions/manifest/preview",
+                json!({"manifest": manifest.to_string()}),
+                "What you would add",
+            ),
+            of(
+                "/extensions/client/preview",
+                json!({"block": block}),
+                "server-049",
+            ),
+            of(
+                "/extensions/server/preview",
+                json!({"name": "other-notes", "url": self.web.url()}),
+                "Sign in for",
+            ),
+            of("/sources/{id}/sign-in/preview", json!({}), "Sign in for"),
+        ]
+    }
+
     /// A file of the change set, as an address has it.
     fn first_file(&self) -> String {
         let input = json!({"changes": self.changes});
@@ -300,8 +405,8 @@ impl House {
     }
 }
 
-/// An extension with many capabilities, and an agent that has all of them.
-fn extend(world: &World) {
+/// A manifest with so many capabilities.
+fn many(capabilities: usize) -> Value {
     let capability = |n: usize| {
         json!({
             "name": format!("state-{n}"), "kind": "capability", "label": format!("State {n} of the app"),
@@ -310,10 +415,14 @@ fn extend(world: &World) {
             "io": {"input": {"type": "object", "properties": {}}},
         })
     };
-    let manifest = json!({"manifest": "plexus-extension/0.1", "source": "app", "label": "App", "transport": "local-rest",
-        "capabilities": (0..MORE).map(capability).collect::<Vec<_>>()});
+    json!({"manifest": "plexus-extension/0.1", "source": "app", "label": "App", "transport": "local-rest",
+        "capabilities": (0..capabilities).map(capability).collect::<Vec<_>>()})
+}
+
+/// An extension with many capabilities, and an agent that has all of them.
+fn extend(world: &World) {
     let owner = world.gateway.owner();
-    let mut draft = json!({"manifest": manifest});
+    let mut draft = json!({"manifest": many(MORE)});
     let seen = owner.post("/admin/api/extensions/preview", draft.clone());
     draft["digest"] = seen.expect_ok()["digest"].clone();
     owner.post("/admin/api/extensions", draft).expect_ok();

@@ -7,12 +7,12 @@ use crate::figures::Figures;
 use crate::life::{middle, ms};
 use crate::load::{Connection, Target};
 use crate::world::note;
+use crate::world::signed_in;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::coding_agents::{other_gateway, server_packages};
 use plexus_tests::mcp_web::{BIG_IMAGE, Era, McpWeb, TOKEN};
-use plexus_tests::oauth_web::{Lie, OAuthWeb, browse};
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Client, Folder, Gateway, McpClient, Response};
 use serde_json::{Value, json};
@@ -314,18 +314,8 @@ fn image(into: &mut Figures) -> Result<()> {
 /// Eight sessions call at once: with a token that is good, and with one that the server does not take any more. What the latter
 /// take longer, in exchanges with the token endpoint.
 fn renewal(into: &mut Figures) -> Result<()> {
-    let web = OAuthWeb::start(Lie::None);
     let gateway = Gateway::start();
-    let owner = gateway.owner();
-    let begun = json!({"name": "notes", "url": web.url()});
-    let begun = owner.post("/admin/api/sign-ins", begun).expect_ok();
-    let of = |name: &str| begun["sign_in"][name].as_str().unwrap_or_default();
-    drop(browse(of("address")));
-    let mut draft =
-        json!({"name": "notes", "url": web.url(), "sign_in": of("id"), "reads": ["look"]});
-    let seen = owner.post("/admin/api/extensions/preview", draft.clone());
-    draft["digest"] = seen.expect_ok()["digest"].clone();
-    owner.post("/admin/api/extensions", draft).expect_ok();
+    let web = signed_in(&gateway);
     let agents: Vec<Agent> = (0..SESSIONS)
         .map(|n| gateway.agent_with(&format!("bench-{n}"), &["notes.look"]))
         .collect();

@@ -611,6 +611,7 @@ const PAGE_SIZE: f64 = 60_000.0;
 pub(crate) fn of_pages() -> Vec<Promise> {
     let pages = console::pages();
     let both = pages.iter().flat_map(|page| {
+        let is_own = console::is_own(page);
         let promise = |what: &str, figure: &str, most, unit| Promise {
             part: Part::Console,
             what: format!("console, {page}, {what}").into(),
@@ -622,6 +623,8 @@ pub(crate) fn of_pages() -> Vec<Promise> {
             promise("p95", "p95/us", PAGE_TIME, Unit::MsOfUs),
             promise("size", "bytes", PAGE_SIZE, Unit::Bytes),
         ]
+        .into_iter()
+        .skip(usize::from(!is_own))
     });
     both.collect()
 }

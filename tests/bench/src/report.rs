@@ -127,7 +127,7 @@ impl Report {
     fn pages(&self) -> String {
         let mut text = String::new();
         for page in console::pages() {
-            let figure = |what: &str| self.figures.get(&console::figure(page, what));
+            let figure = |what: &str| self.figures.get(&console::figure(&page, what));
             let (Some(p50), Some(p95), Some(bytes)) =
                 (figure("p50/us"), figure("p95/us"), figure("bytes"))
             else {

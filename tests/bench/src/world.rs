@@ -3,6 +3,7 @@
 use crate::bare;
 use crate::load::Target;
 use anyhow::{Context as _, Result, ensure};
+use plexus_tests::oauth_web::{Lie, OAuthWeb, browse};
 use plexus_tests::{Agent, Builder, Client, Folder, Gateway, Response};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -303,4 +304,20 @@ pub(crate) fn note() -> String {
     let mut note = "one word, one meaning. ".repeat(47);
     note.truncate(1024);
     note
+}
+
+/// A server `notes` at a URL that its owner is signed in at; its tool `look` only reads.
+pub(crate) fn signed_in(gateway: &Gateway) -> OAuthWeb {
+    let web = OAuthWeb::start(Lie::None);
+    let owner = gateway.owner();
+    let begun = json!({"name": "notes", "url": web.url()});
+    let begun = owner.post("/admin/api/sign-ins", begun).expect_ok();
+    let of = |name: &str| begun["sign_in"][name].as_str().unwrap_or_default();
+    drop(browse(of("address")));
+    let mut draft =
+        json!({"name": "notes", "url": web.url(), "sign_in": of("id"), "reads": ["look"]});
+    let seen = owner.post("/admin/api/extensions/preview", draft.clone());
+    draft["digest"] = seen.expect_ok()["digest"].clone();
+    owner.post("/admin/api/extensions", draft).expect_ok();
+    web
 }

@@ -1,10 +1,11 @@
-//! Functions that only macOS compiles are short: nobody has run them, so a reader must be able to hold one.
+//! Functions that only macOS compiles are short: nobody has run them, so a reader must be able to hold one. Each has one of its
+//! name that Linux compiles in the same package, or the page on macOS says why there is none.
 //!
 //! Read from the formatted text: a function ends at the brace below its first letter.
 
 use super::rust_files;
-use anyhow::Result;
-use std::collections::BTreeSet;
+use anyhow::{Context as _, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Lines of a function at most, from its name to its brace.
@@ -20,24 +21,55 @@ const PLACES: [&str; 8] = [
     "workers",
     "xtask",
 ];
+/// Says why a function has no twin.
+const REASONS: &str = "docs/decisions/0138-keeper-on-macos.md";
 /// Before a module or a file that macOS alone has.
 const MACOS: &str = "cfg(target_os = \"macos\")]";
 
-/// One line for each function that is too long.
+/// One line for each function that is too long, and for each that has neither twin nor reason.
 pub(crate) fn breaches(root: &Path) -> Result<Vec<String>> {
     let files = rust_files(root, &PLACES)?;
     let alone = of_macos(&files);
-    let mut breaches = Vec::new();
+    let (mut of_macos, mut of_linux) = (Vec::new(), BTreeMap::<_, BTreeSet<_>>::new());
     for (path, text) in &files {
         let is_alone = alone.iter().any(|begin| Path::new(path).starts_with(begin));
-        let functions = functions(text).filter(|function| is_alone || function.is_marked);
-        for Length { name, lines, .. } in functions.filter(|function| function.lines > MOST) {
+        for function in functions(text) {
+            match is_alone || function.is_marked {
+                true => of_macos.push((path, function)),
+                false => {
+                    let of_package = of_linux.entry(package(path)).or_default();
+                    of_package.insert(function.name);
+                }
+            }
+        }
+    }
+    let reasons = std::fs::read_to_string(root.join(REASONS)).context(REASONS)?;
+    let reasoned: BTreeSet<&str> = reasons.split('`').skip(1).step_by(2).collect();
+    let mut breaches = Vec::new();
+    for (path, Length { name, lines, .. }) in of_macos {
+        if lines > MOST {
             breaches.push(format!(
                 "{path}: `{name}` has {lines} lines, and macOS alone compiles it: {MOST} at most"
             ));
         }
+        let has_twin = of_linux
+            .get(package(path))
+            .is_some_and(|all| all.contains(name));
+        if !has_twin && !reasoned.contains(name) && !reasoned.contains(path.as_str()) {
+            breaches.push(format!(
+                "{path}: `{name}` has no twin of its name on Linux, and {REASONS} does not say why"
+            ));
+        }
     }
     Ok(breaches)
+}
+
+/// The package that a file is of.
+fn package(path: &str) -> &str {
+    let end = ["/src/", "/tests/"]
+        .iter()
+        .find_map(|folder| path.find(folder));
+    end.map_or(path, |end| &path[..end])
 }
 
 /// The files that are compiled for macOS alone, and the folders of their modules.
@@ -191,7 +223,17 @@ mod tests {
             "ipc/src/lib.rs",
             "#[cfg(target_os = \"macos\")]\nmod os;\nmod other;\n",
         );
+        write(REASONS, "| `long` | a reason |\n");
         write("ipc/src/os.rs", &of(37));
+        // Its namesake of another package, and of the same one.
+        write("workers/a/src/lib.rs", "fn short() {}\n");
+        let [breach] = &breaches(root.path()).unwrap()[..] else {
+            panic!("one breach")
+        };
+        assert!(
+            breach.starts_with("ipc/src/os.rs: `short` has no twin"),
+            "{breach}"
+        );
         write("ipc/src/other.rs", &of(100));
         assert_eq!(breaches(root.path()).unwrap(), [""; 0]);
         write("ipc/src/os.rs", &of(38));

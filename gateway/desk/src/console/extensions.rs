@@ -386,10 +386,15 @@ impl ClientForm {
     }
 }
 
+/// Servers of a block on its page.
+const SHOWN: usize = 50;
+
 #[derive(Template)]
 #[template(path = "client_servers.html")]
 struct ClientPage {
     servers: Vec<ServerChoice>,
+    /// Servers of the block that are not shown.
+    more: usize,
     can_choose: bool,
     /// What one of them is follows.
     is_looked_into: bool,
@@ -428,7 +433,7 @@ impl ServerChoice {
     }
 }
 
-/// What a server would be given. Of secrets and variables the names alone.
+/// What a server would be given, in about `room` bytes. Of secrets and variables the names alone.
 fn facts(offered: &Offered, room: usize) -> Vec<(&'static str, ForeignText)> {
     let paths = |all: &[PathBuf]| all.iter().map(|path| path.display().to_string()).collect();
     let program = offered.program.iter();
@@ -446,8 +451,12 @@ fn facts(offered: &Offered, room: usize) -> Vec<(&'static str, ForeignText)> {
         ("may change", paths(&offered.folders)),
         ("reads", paths(&offered.code)),
     ];
-    all.into_iter()
+    let said: Vec<_> = all
+        .into_iter()
         .filter(|(_, values)| !values.is_empty())
+        .collect();
+    let room = room / said.len().max(1);
+    said.into_iter()
         .map(|(what, values)| (what, ForeignText::short(&values.join(" "), room)))
         .collect()
 }
@@ -467,9 +476,8 @@ async fn look_into_client(
     let form: ClientForm = sent(request).await?;
     let servers = form.servers().await?;
     let chosen = form.server.clone();
-    // All of them are on one page.
-    let room = (16_000 / servers.len().max(1)).clamp(160, 2_000);
-    let choices = servers.iter();
+    let choices = servers.iter().take(SHOWN);
+    let room = (16_000 / choices.len().max(1)).clamp(160, 2_000);
     let choices: Vec<_> = choices
         .map(|server| ServerChoice::of(&desk, server, chosen.as_ref(), room))
         .collect();
@@ -478,6 +486,7 @@ async fn look_into_client(
             .iter()
             .any(|one| one.refused.is_none() && !one.is_there),
         servers: choices,
+        more: servers.len().saturating_sub(SHOWN),
         is_looked_into: chosen.is_some(),
     };
     let list = list.render();
