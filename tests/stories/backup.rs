@@ -122,6 +122,9 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
     let agent = house.reader("a");
     let gone = house.reader("gone");
     let waiting = agent.must_ask(WRITE, note("x.md", "x\n"));
+    house.writer("w", &[WRITE]).must(WRITE, note("y.md", "y\n"));
+    let undo = house.gateway.cli(["undo"]);
+    assert_contains(undo.expect_ok(), "y.md");
     backup(&house.gateway, &file, &["--with-secrets"]);
     let key = house.gateway.key();
     // What is taken back after the backup is in it all the same.
@@ -136,7 +139,7 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
     let restored = restore(&house.gateway, &file, &["--replace"]);
     restored.expect_status(0);
     let restored = restored.json();
-    assert_eq!(restored["agents"], json!(["a", "gone"]), "{restored}");
+    assert_eq!(restored["agents"], json!(["a", "gone", "w"]), "{restored}");
     assert!(
         restored["sources"]
             .as_array()
@@ -171,6 +174,11 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
         "workspace: grants of it that are suspended until you decide",
     );
     assert_lacks(&status.all(), "can do more");
+    // What an undo needs is in no backup, and nothing of the source has changed.
+    let undo = house.gateway.cli(["undo"]);
+    assert_lacks(undo.expect_ok(), "y.md");
+    let cards = house.gateway.cli(["approvals", "list"]);
+    assert_contains(cards.expect_ok(), "workspace has suspended grants");
 
     // A new code: the agent is back, and its grants rest until they are resumed.
     let said = house.gateway.cli(["--json", "agents", "code", "a"]);

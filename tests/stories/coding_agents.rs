@@ -480,6 +480,39 @@ fn cancelled_run_keeps_its_changes_in_a_set() {
 }
 
 #[test]
+fn run_that_a_stop_ends_keeps_its_changes() {
+    let gate = Gate::closed();
+    let half = Step::exec("echo half >> a.txt");
+    let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
+    let mut desk = Desk::open(CODEX, steps);
+    let input = json!({"prompt": "Wait."});
+    let item = desk.asked("run", &input);
+    desk.owner().approve(&item, "once");
+    let begun = desk
+        .agent
+        .invoke_body(json!({"id": desk.kind.of("run"), "input": input, "async": true}));
+    let run = begun.expect_status(202).text_at("/run/runId");
+    until_true("the command", || desk.model.requests().len() == 2);
+    assert!(desk.gateway.stop().success());
+    gate.open();
+    desk.gateway.start_again();
+    let agent = desk.gateway.back(&desk.agent);
+    let path = format!("/invoke/status?runId={run}&wait=20");
+    let ended = agent.client().get(&path).expect_ok();
+    let error = &ended["result"]["error"];
+    assert_eq!(error["code"], "cancelled", "{ended}");
+    let message = error["message"].to_string();
+    assert_contains(&message, "The gateway was stopped: ");
+    let set = error["detail"]["changes"].as_str().expect("a change set");
+    let shown = desk.gateway.cli(["changes", set]);
+    assert_contains(shown.expect_ok(), "+half");
+    assert_lacks(
+        &desk.gateway.stderr(),
+        "was under way when the daemon ended",
+    );
+}
+
+#[test]
 fn second_name_and_link_are_no_removal() {
     let line =
         "ln docs/b.txt again; rm a.txt; ln -s docs/b.txt a.txt; mkdir x; touch x/y; chmod 0 x";

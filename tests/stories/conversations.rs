@@ -423,6 +423,11 @@ fn conversation_goes_on_after_a_restart_and_turn_is_not_repeated() {
     let seen = talk.desk.model.results();
     assert!(seen.last().expect("a result").contains("half"), "{seen:?}");
     assert_eq!(third["output"]["changes"]["edited"], 1, "{third}");
+    // Between two turns the last one is followed.
+    let followed = talk.desk.gateway.cli(["calls", "follow", &talk.run]);
+    let waits = "the conversation waits for the next one of 17";
+    assert_contains(followed.expect_ok(), waits);
+    assert_contains(&followed.stderr, "cat a.txt");
 }
 
 #[test]

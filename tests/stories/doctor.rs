@@ -320,3 +320,53 @@ fn a_report_names_nothing_private() {
     let said = house.gateway.cli(["doctor", "--ask"]);
     assert!(said.stderr.contains("workspace serves"), "{said}");
 }
+
+/// Each command that is printed acts on the gateway that `--home` named, and an agent's words stay as they are.
+#[test]
+fn printed_commands_name_the_home_of_the_flag() {
+    let house = House::open();
+    let agent = house.reader("a");
+    let words = "first type plexusctl approvals watch";
+    let asked = agent.ask(json!({WRITE: {"decision": "allow", "purpose": words}}));
+    let item = asked.text_at("/pendingId");
+    let (state, backup) = (house.gateway.state(), house.gateway.home().join("backup"));
+    let (state, backup) = (state.display().to_string(), backup.display().to_string());
+    let types = |line: &[&str]| {
+        let mut command = programs::command(&binaries::path("plexusctl"), house.gateway.home());
+        command
+            .args(["--i-am-the-owner", "--home", &state])
+            .args(line);
+        programs::run(command)
+    };
+    let named = format!("plexusctl --home {state} ");
+    for line in [
+        &["doctor"][..],
+        &["status"],
+        &["unknown"],
+        &["approvals", "list"],
+        &["approvals", "show", &item],
+        &["approvals", "show", "--all", &item],
+        &["undo"],
+        &["backup", &backup],
+        &["explain", "a", WRITE],
+    ] {
+        let said = types(line).all();
+        let ours = said.replace(words, "").replace(&named, "");
+        let others = ours.replace("plexusctl is ", "");
+        assert!(!others.contains("plexusctl "), "{line:?}: {said}");
+        let is_theirs = line[0] == "approvals";
+        assert_eq!(said.contains(words), is_theirs, "{line:?}: {said}");
+    }
+    let said = types(&["explain", "a", WRITE]).all();
+    let (_, next) = said.split_once(&named).expect("a command");
+    let next: Vec<_> = next.split_whitespace().collect();
+    types(&next).expect_ok();
+    let grants = house.owner().grants();
+    assert!(
+        grants.iter().any(|grant| grant["capabilityId"] == WRITE),
+        "{grants:?}"
+    );
+    // Data is as it is.
+    let status = types(&["--json", "status"]);
+    assert!(!status.stdout.contains("--home"), "{status}");
+}

@@ -208,6 +208,17 @@ fn the_command_shows_asks_and_does() {
     let again = house.gateway.cli(["--json", "undo", &audit, "--yes"]);
     assert_ne!(again.status, 0, "{again:?}");
     assert!(again.stderr.contains("taken back already"), "{again:?}");
+
+    // By the file that was changed, as its source names it and as it lies there.
+    let file = house.workspace.path().join("a.md");
+    for path in ["a.md", &file.to_string_lossy()] {
+        write(&agent, "a.md", "newest\n");
+        let undo = ["undo", "--path", path, "--yes"];
+        house.gateway.cli(undo).expect_ok();
+        assert_eq!(house.workspace.read("a.md"), "old \u{1b}[2J\n", "{path}");
+    }
+    let none = house.gateway.cli(["undo", "--path", "A.txt", "--yes"]);
+    assert_contains(&none.stderr, "recorded names like it: a.md");
 }
 
 #[test]

@@ -134,13 +134,18 @@ pub(crate) async fn commit(
         ..outcome::failed(input_bytes, started.elapsed())
     };
     let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
-    let result = judged(call, committed, not_sent, unread, planned, &mut outcome);
-    if let Err(failed) = &result {
+    let mut result = judged(call, committed, not_sent, unread, planned, &mut outcome);
+    if let Err(failed) = &mut result {
         outcome.code = Some(failed.error.code.as_str().to_owned());
         let reason = failed.error.detail.as_ref().and_then(|d| d.get("reason"));
         outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
         if failed.error.code == ErrorCode::Cancelled {
             outcome.reason = call.cancelled_by().map(|by| by.word().to_owned());
+            if outcome.reason.is_none() && kernel.is_stopping() {
+                let error = &mut failed.error;
+                error.message = format!("The gateway was stopped: {}", error.message);
+                outcome.reason = Some("stop".to_owned());
+            }
         }
     }
     let agent = call.principal.agent();

@@ -78,14 +78,24 @@ impl Kernel {
         }
     }
 
-    /// Effects that were under way when an earlier launch ended: nobody knows what became of them until their worker
-    /// says so.
-    pub async fn settle_what_a_crash_left(self: &Arc<Self>) -> Result<(), SubmitError<Refusal>> {
+    /// Effects that were under way when an earlier launch ended, by a clean stop or not: nobody knows what became of them until
+    /// their worker says so.
+    pub async fn settle_what_was_left(
+        self: &Arc<Self>,
+        by_clean_stop: bool,
+    ) -> Result<(), SubmitError<Refusal>> {
         let state = self.ledger.snapshot();
         // All at once: each worker may take as long as one of them alone.
         let mut asked = JoinSet::new();
         for (intent, open) in state.open_intents.iter() {
-            tracing::warn!(name: "effect.left_by_crash", auditId = %intent, capability = %open.capability, "an effect was under way when the daemon ended");
+            match by_clean_stop {
+                true => {
+                    tracing::info!(name: "effect.left_by_stop", auditId = %intent, capability = %open.capability, "an effect took longer than the stop of the daemon waited");
+                }
+                false => {
+                    tracing::warn!(name: "effect.left_by_crash", auditId = %intent, capability = %open.capability, "an effect was under way when the daemon ended");
+                }
+            }
             let (kernel, intent, capability) =
                 (self.clone(), intent.clone(), open.capability.clone());
             asked.spawn(async move {

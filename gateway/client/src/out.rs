@@ -2,7 +2,7 @@
 //!
 //! A line goes out with its end in one write: what is typed or said meanwhile stands before it or after it, never in it.
 
-use crate::{Exit, Stop, text};
+use crate::{Exit, Stop, commands, text};
 use std::io::{self, IsTerminal, Write};
 
 /// Writes data to stdout as it is, or, where a terminal would obey it, escaped. A reader that has seen enough
@@ -13,20 +13,20 @@ use std::io::{self, IsTerminal, Write};
 pub fn data(bytes: &[u8]) -> Result<(), Stop> {
     let mut stdout = io::stdout().lock();
     let written = if stdout.is_terminal() {
-        stdout.write_all(text::block(&String::from_utf8_lossy(bytes)).as_bytes())
+        stdout.write_all(text::own_block(&String::from_utf8_lossy(bytes)).as_bytes())
     } else {
         stdout.write_all(bytes)
     };
     settle(written.and_then(|()| stdout.flush()))
 }
 
-/// Writes one line of data; the line break is added where it is missing.
+/// Writes one line of data, with the commands in it completed ([`commands`]); the line break is added where it is missing.
 ///
 /// # Errors
 /// As [`data`].
 pub fn line(text: &str) -> Result<(), Stop> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    data(format!("{text}{end}").as_bytes())
+    data(format!("{}{end}", commands::shown(text)).as_bytes())
 }
 
 /// Turns the result of a write to stdout into the end of a command.
@@ -48,16 +48,17 @@ pub fn settle(written: io::Result<()>) -> Result<(), Stop> {
 pub fn murmur(text: &str) {
     let mut stderr = io::stderr().lock();
     let shown = stderr
-        .write_all(text::block(text).as_bytes())
+        .write_all(text::own_block(text).as_bytes())
         .and_then(|()| stderr.flush());
     // Where stderr is closed nobody listens.
     drop(shown);
 }
 
-/// Says something to whoever runs the command. The text is ours; foreign parts of it went through [`crate::text`].
+/// Says something to whoever runs the command, with the commands in it completed. The text is ours; foreign parts of it went
+/// through [`crate::text`].
 pub fn say(text: &str) {
     // Where stderr is closed nobody listens.
     let _ = io::stderr()
         .lock()
-        .write_all(format!("{text}\n").as_bytes());
+        .write_all(format!("{}\n", commands::shown(text)).as_bytes());
 }

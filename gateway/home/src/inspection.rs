@@ -86,7 +86,13 @@ pub async fn within<T: Send + 'static>(
         };
         blocking(look).await
     };
-    let silent = |_| io::Error::new(ErrorKind::TimedOut, "its disk does not answer");
+    let silent = |_| {
+        let why = format!(
+            "its disk, or this machine under load, did not answer within {} s",
+            patience.as_secs_f32()
+        );
+        io::Error::new(ErrorKind::TimedOut, why)
+    };
     timeout(patience, looked).await.map_err(silent)?
 }
 

@@ -11,8 +11,8 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use jiff::{Zoned, tz::TimeZone};
-use plexus_client::{Exit, Stop, text};
-use plexus_owner::activity::{ActivityRow, List, OnlyActivity, Totals, words};
+use plexus_client::{Exit, Stop, commands, text};
+use plexus_owner::activity::{ActivityCall, ActivityRow, List, OnlyActivity, Totals, words};
 use plexus_protocol::{AgentId, SourceId, Timestamp};
 use serde::Serialize;
 
@@ -58,18 +58,14 @@ const PAGE: u64 = 1_000;
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, activity: Activity) -> Result<Exit, Stop> {
     let now = moment::now();
-    let mut owner = desk.open().await?;
-    let mut found = find(&mut owner, activity.asked(&now), activity.limit).await?;
-    if found.totals.all() == 0 {
-        found = unfound::look(&mut owner, &activity, &now, found).await?;
-    }
+    let found = activity.found(&mut desk.open().await?, &now).await?;
     desk.show(&found, || found.text(&now))
 }
 
 /// The calls that were found, oldest first, and how many there are of what.
 #[derive(Default, Serialize)]
-struct FoundCalls {
-    calls: Vec<ActivityRow>,
+pub(crate) struct FoundCalls {
+    pub(crate) calls: Vec<ActivityRow>,
     totals: Totals,
     /// Whether there are calls that are counted and not shown.
     more: bool,
@@ -78,7 +74,7 @@ struct FoundCalls {
     thing: Option<Thing>,
     /// Where no call is recorded of what was typed: recorded names like it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    similar: Option<Vec<String>>,
+    pub(crate) similar: Option<Vec<String>>,
 }
 
 /// A thing by its source's name for it.
@@ -114,6 +110,30 @@ fn times(row: &ActivityRow) -> u64 {
 }
 
 impl Activity {
+    /// The newest changes of one thing.
+    pub(crate) fn changes_of(thing: String) -> Self {
+        Self {
+            agent: None,
+            since: None,
+            until: None,
+            source: None,
+            touched: Some(thing),
+            changed: true,
+            refused: false,
+            only: None,
+            limit: 100,
+        }
+    }
+
+    /// What there is of it, also where the thing is named by its path.
+    pub(crate) async fn found(&self, owner: &mut Owner, now: &Zoned) -> Result<FoundCalls, Stop> {
+        let found = find(owner, self.asked(now), self.limit).await?;
+        match found.totals.all() {
+            0 => unfound::look(owner, self, now, found).await,
+            _ => Ok(found),
+        }
+    }
+
     /// What is asked for, but for the page.
     fn asked(&self, now: &Zoned) -> List {
         let since = match (&self.since, &self.touched) {
@@ -135,6 +155,16 @@ impl Activity {
             },
             before: None,
         }
+    }
+}
+
+/// A call in words, not made safe; the command for one that is open is completed.
+fn in_words(call: &ActivityCall) -> String {
+    let said = words::said(call);
+    let command = said.rfind("plexusctl unknown list ");
+    match command.filter(|_| call.unsettled == Some(true)) {
+        Some(at) => said[..at].to_owned() + &commands::completed(&said[at..]),
+        None => said,
     }
 }
 
@@ -193,7 +223,7 @@ impl FoundCalls {
         let mut lines: Vec<Line> = Vec::new();
         for row in &self.calls {
             let (call, times) = (row.call(), times(row));
-            let (at, words) = (call.at, words::said(call));
+            let (at, words) = (call.at, in_words(call));
             let agent = call.agent_id.clone().unwrap_or_default();
             let folds = words::folds(call.did);
             let recent = lines.iter_mut().rev().take(FOLD.0);

@@ -356,6 +356,10 @@ fn as_text(items: &[Item], now: Timestamp) -> String {
             (Card::Question(card), _) => {
                 format!("{}: {} asks you", wants(heading), card.source.id)
             }
+            // As after a restore.
+            (Card::Change(card), _) if card.changes.is_empty() => {
+                format!("{} has suspended grants", card.source.id)
+            }
             (Card::Change(card), _) => format!("{} has changed", card.source.id),
             (_, Some(source)) if heading.capabilities.is_empty() => source.to_string(),
             _ => wants(heading),

@@ -60,7 +60,7 @@ pub(crate) async fn make(desk: &Desk, backup: Backup) -> Result<Exit, Stop> {
         line.push("--with-secrets".to_owned());
     }
     let made = plexusd(desk, &line)?;
-    desk.show(&made, || made_text(&made, &desk.command))
+    desk.show(&made, || made_text(&made))
 }
 
 /// Puts a backup back, while no gateway runs.
@@ -71,7 +71,7 @@ pub(crate) fn put_back(desk: &Desk, restore: &Restore) -> Result<Exit, Stop> {
         line.push("--replace".to_owned());
     }
     let restored = plexusd(desk, &line)?;
-    desk.show(&restored, || restored_text(&restored, &desk.command))
+    desk.show(&restored, || restored_text(&restored))
 }
 
 /// Runs `plexusd` for one answer.
@@ -114,7 +114,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn made_text(made: &Value, plexusctl: &str) -> String {
+fn made_text(made: &Value) -> String {
     let secrets = match made["secrets"] == true {
         true => {
             "with the connection key, the secrets of sources and identities in channels: keep it as you keep those"
@@ -122,7 +122,7 @@ fn made_text(made: &Value, plexusctl: &str) -> String {
         false => "without any credential",
     };
     format!(
-        "{}\n{} bytes, up to event #{}, {secrets}\nput it back: {plexusctl} restore {}",
+        "{}\n{} bytes, up to event #{}, {secrets}\nput it back: plexusctl restore {}",
         text::line(text_of(made, "file")),
         made["bytes"],
         made["sequence"],
@@ -130,8 +130,8 @@ fn made_text(made: &Value, plexusctl: &str) -> String {
     )
 }
 
-/// What is left to do. The lines of commands begin with `plexusctl`: another state directory may be served beside this one.
-fn restored_text(restored: &Value, plexusctl: &str) -> String {
+/// What is left to do.
+fn restored_text(restored: &Value) -> String {
     let at = serde_json::from_value::<Timestamp>(restored["madeAt"].clone());
     let at = at.map_or(String::new(), |at| at.to_string());
     let names = |member: &str| -> Vec<String> {
@@ -155,7 +155,6 @@ fn restored_text(restored: &Value, plexusctl: &str) -> String {
     if restored["kept"].is_string() {
         lines.push("workers/ of it has what no backup holds: changes to undo, boards, change sets, conversations".to_owned());
     }
-    let foreign = lines.len();
     lines.push(
         "Its grants are suspended until you review them: those that you revoked since the backup are in it again.".to_owned(),
     );
@@ -212,9 +211,6 @@ fn restored_text(restored: &Value, plexusctl: &str) -> String {
         }
         .to_owned(),
     );
-    for line in &mut lines[foreign..] {
-        *line = line.replace("plexusctl ", &format!("{plexusctl} "));
-    }
     lines.join("\n")
 }
 
@@ -227,7 +223,7 @@ mod tests {
     fn what_is_left_to_do_after_a_restore() {
         let restored = json!({"home": "/h", "madeAt": "2026-01-01T00:00:00.000Z", "ageMs": 172_800_000_u64,
             "sequence": 7, "secrets": false, "agents": ["a"], "grants": 2, "sources": ["notes"], "lendings": ["diary"], "kept": "/h.before-x"});
-        let text = restored_text(&restored, "plexusctl");
+        let text = restored_text(&restored);
         for line in [
             "restored to /h: the state of 2026-01-01T00:00:00.000Z, 2 d ago (event #7)",
             "the state that was there is kept: /h.before-x",
@@ -239,6 +235,6 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
         let nothing = json!({"home": "/h", "madeAt": "2026-01-01T00:00:00.000Z", "sequence": 1, "agents": [], "sources": []});
-        assert!(!restored_text(&nothing, "plexusctl").contains("agents code"));
+        assert!(!restored_text(&nothing).contains("agents code"));
     }
 }

@@ -81,8 +81,9 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
 /// Shows what a call says and does as it comes; ends with the call.
 async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
     let mut streamed = Streamed::default();
-    // What the gateway said of the call before.
+    // What the gateway said of the call before, and of the conversation that it is a turn of.
     let mut known = None::<String>;
+    let mut turns_left = None;
     let mut look = Look {
         id: call.to_owned(),
         after: 0,
@@ -116,7 +117,9 @@ async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
         if !is_first && !is_news && !said.over && asked.elapsed() < PAUSE {
             sleep(PAUSE).await;
         }
-        let (is_over, error, turns_left) = (said.over, said.error.clone(), said.turns_left);
+        let (is_over, error) = (said.over, said.error.clone());
+        // A later turn has a name of its own, which says nothing of the others.
+        turns_left = said.turns_left.or(turns_left);
         if desk.json {
             out::line(&json_line(&said)?)?;
         } else {
@@ -125,7 +128,7 @@ async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
         if is_over && !is_news {
             streamed.end();
             if !desk.json {
-                out::line(&over(error, turns_left, &text::line(&next)))?;
+                out::line(&over(error, turns_left, &text::own(&next)))?;
             }
             return Ok(Exit::Ok);
         }
@@ -139,7 +142,7 @@ fn over(error: Option<String>, turns_left: Option<u32>, next: &str) -> String {
         (Some(_), _) if next == UNKNOWN => "it is not known whether it happened".to_owned(),
         (Some(error), _) => format!("it failed: {}", text::line(&error)),
         (None, Some(left @ 1..)) => {
-            format!("this turn is over, and further ones may follow: {left}")
+            format!("this turn is over, and the conversation waits for the next one of {left}")
         }
         (None, _) => "it is over".to_owned(),
     };
@@ -261,7 +264,7 @@ mod tests {
         );
         assert_eq!(
             over(None, Some(18), "plexusctl changes"),
-            "this turn is over, and further ones may follow: 18; see what was done: plexusctl changes"
+            "this turn is over, and the conversation waits for the next one of 18; see what was done: plexusctl changes"
         );
         let over = over(None, Some(0), "plexusctl changes");
         assert_eq!(over, "it is over; see what was done: plexusctl changes");

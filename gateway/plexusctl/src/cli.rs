@@ -7,7 +7,7 @@ use crate::{
     status, tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use plexus_client::{Exit, Home, Stop, out, read_help, shell::quote};
+use plexus_client::{Exit, Home, Stop, commands, out, read_help, shell::quote};
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -153,16 +153,20 @@ impl Cli {
     /// This command, as it was typed: with the state directory where a flag named it.
     pub(crate) fn typed(&self, program: &OsStr) -> String {
         let program = quote(&Path::new(program).display().to_string());
-        self.global.with_home(&program)
-    }
-}
-
-impl Global {
-    /// `program`, and the flag that named the state directory.
-    fn with_home(&self, program: &str) -> String {
-        match &self.home {
+        match &self.global.home {
             Some(home) => format!("{program} --home {}", quote(&home.display().to_string())),
-            None => program.to_owned(),
+            None => program,
+        }
+    }
+
+    /// Has the commands that are printed for a person name the state directory, where a flag named it.
+    pub(crate) fn name_home(&self) {
+        if let Some(home) = self.global.home.as_ref().filter(|_| !self.global.json) {
+            let command = Self::command();
+            let names = command.get_subcommands();
+            let names =
+                names.flat_map(|it| std::iter::once(it.get_name()).chain(it.get_all_aliases()));
+            commands::name_home(home, names.map(str::to_owned).collect());
         }
     }
 }
@@ -170,7 +174,6 @@ impl Global {
 /// Runs a command to its end.
 pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
     let desk = Desk {
-        command: cli.global.with_home("plexusctl"),
         home: Home::resolve(cli.global.home)?,
         json: cli.global.json,
         caller: CallerContext::look(cli.global.i_am_the_owner),

@@ -141,7 +141,10 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     findings.extend(agents::agent_settings(&desk.home));
     match &examined {
         Ok(seen) => findings.extend(cages::look(seen)),
-        Err(why) => findings.push(Finding::fail("cages", why.clone(), install())),
+        Err(why) => {
+            let (what, remedy) = tried(why.clone());
+            findings.push(Finding::fail("cages", what, remedy));
+        }
     }
     let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
     if let Some(file) = &doctor.report {
@@ -158,20 +161,40 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     })
 }
 
+/// Why a program of ours failed, and the remedy: one that was late is tried again, any other is installed anew.
+fn tried(why: String) -> (String, String) {
+    let late = ["did not end within", "did not answer within", " in time"];
+    if !late.iter().any(|words| why.contains(words)) {
+        return (why, install());
+    }
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = match (load.split_once(' '), std::thread::available_parallelism()) {
+        (Some((load, _)), Ok(many)) => format!(" (its load is {load}, with {many} processors)"),
+        _ => String::new(),
+    };
+    let what = format!("{why}; a machine under load may be the cause{load}: try again");
+    (what, "plexusctl doctor".to_owned())
+}
+
 /// What is wrong first, each with its remedy; then what is well.
 fn as_text(findings: &[Finding]) -> String {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     let mut lines = Vec::new();
     for finding in sorted {
+        // A reason may end with the command that is its remedy.
+        let remedy = finding.remedy.as_deref().unwrap_or_default();
+        let what = finding.what.strip_suffix(remedy).unwrap_or(&finding.what);
+        let command = &finding.what[what.len()..];
         lines.push(format!(
-            "{:<4}  {}: {}",
+            "{:<4}  {}: {}{}",
             finding.level.word(),
             text::line(&finding.name),
-            text::line(&finding.what)
+            text::line(what),
+            text::own(command)
         ));
         if let Some(remedy) = &finding.remedy {
-            lines.push(format!("      run: {}", text::line(remedy)));
+            lines.push(format!("      run: {}", text::own(remedy)));
         }
     }
     let count = |level| findings.iter().filter(|f| f.level == level).count();
@@ -293,6 +316,15 @@ mod tests {
              warn  clock: behind\\u{1b}\n      run: timedatectl set-ntp true\n\
              ok    disk: 40 GB free\n1 failed, 1 to check, 1 ok"
         );
+    }
+
+    #[test]
+    fn program_that_was_late_is_tried_again() {
+        let (what, remedy) = tried("proof of the reader: it did not say Hello in time".to_owned());
+        assert!(what.contains("in time; a machine under load"), "{what}");
+        assert_eq!(remedy, "plexusctl doctor");
+        let broken = "its cage is not sound";
+        assert_eq!(tried(broken.to_owned()), (broken.to_owned(), install()));
     }
 
     #[test]

@@ -381,7 +381,7 @@ fn agree_to_start(desk: &Desk, server: &DeclaredServer, given: &[SecretFrom]) ->
 pub(crate) fn serves(source: &str, missing: &[MissingSecret]) -> String {
     let source = text::line(source);
     let missing = missing.iter().map(|missing| {
-        let (name, next) = (text::line(&missing.name), text::line(&missing.next));
+        let (name, next) = (text::line(&missing.name), text::own(&missing.next));
         format!("{name} ({next})")
     });
     match missing.collect::<Vec<_>>() {

@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     let typed = cli.typed(&program);
+    cli.name_home();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

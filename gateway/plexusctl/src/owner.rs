@@ -27,8 +27,6 @@ static IS_SAID: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Desk {
     /// The state directory.
     pub(crate) home: Home,
-    /// This command, with the state directory where a flag named it: how a line begins that acts on the same one.
-    pub(crate) command: String,
     /// Print as JSON.
     pub(crate) json: bool,
     /// Who acts.

@@ -350,7 +350,7 @@ fn detected(found: &[DetectedSource]) -> String {
         };
         let label = text::line(&found.suggested.label);
         let evidence = text::line(&found.evidence);
-        format!("{label}: {evidence}\n  {}", text::line(&next))
+        format!("{label}: {evidence}\n  {}", text::own(&next))
     };
     match found {
         [] => "nothing found; plexusctl sources kinds shows all that can be added".to_owned(),

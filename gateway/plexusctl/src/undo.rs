@@ -1,7 +1,14 @@
 //! `plexusctl undo`: takes one effect back, after showing what that changes. Without an id it shows what can be taken back.
 
-use crate::{diff::Page, moment, owner::Desk, prompt::confirm, table::table};
-use clap::Args;
+use crate::{
+    activity::Activity,
+    diff::Page,
+    moment,
+    owner::{Desk, Owner},
+    prompt::confirm,
+    table::table,
+};
+use clap::{ArgGroup, Args};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
     activity::{self, ActivityRow, OnlyActivity},
@@ -17,22 +24,29 @@ const LOOKED_AT: u64 = 100;
 
 /// Which effect.
 #[derive(Args)]
+#[command(group(ArgGroup::new("which").args(["audit_id", "path"])))]
 pub(crate) struct Undo {
     /// Audit id of the effect, or of its outcome [default: show what can be undone]
     audit_id: Option<AuditId>,
+    /// The newest effect that changed this item, as the source names it (Projects/Plexus.md), or by its path
+    #[arg(long, value_name = "THING")]
+    path: Option<String>,
     /// Do not ask for confirmation
-    #[arg(long, requires = "audit_id")]
+    #[arg(long, requires = "which")]
     yes: bool,
 }
 
 /// Plans, shows, asks, does it.
 pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
-    let Some(id) = undo.audit_id else {
+    if undo.audit_id.is_none() && undo.path.is_none() {
         return show(desk).await;
-    };
+    }
     desk.ask_for_person::<TakeBack>()?;
-    let id = id.to_string();
     let mut owner = desk.open().await?;
+    let id = match (undo.audit_id, undo.path) {
+        (None, Some(path)) => newest(&mut owner, path).await?,
+        (id, _) => id.map_or_else(String::new, |id| id.to_string()),
+    };
     let plan = owner.call(&Show { id: id.clone() }).await?;
     if !desk.json {
         page(&plan).print()?;
@@ -52,6 +66,26 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
             done.audit_id
         )
     })
+}
+
+/// The newest change of a thing that its source can take back.
+async fn newest(owner: &mut Owner, thing: String) -> Result<String, Stop> {
+    let named = text::line(&thing);
+    let found = Activity::changes_of(thing)
+        .found(owner, &moment::now())
+        .await?;
+    let mut calls = found.calls.iter().rev().map(ActivityRow::call);
+    if let Some(call) = calls.find(|call| call.undo.is_some()) {
+        return Ok(call.audit_id.clone());
+    }
+    let mut why = format!("no change of {named} can be taken back");
+    if let Some([first, more @ ..]) = found.similar.as_deref() {
+        let names = more
+            .iter()
+            .fold(text::line(first), |all, one| all + ", " + &text::line(one));
+        why.push_str(&format!("; recorded names like it: {names}"));
+    }
+    Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl undo"))
 }
 
 /// Effects that their sources can take back, the newest first.

@@ -134,7 +134,7 @@ fn one(row: &UnsettledRow, sources: &[SourceRow], made: &[ChangeSetRow], now: Ti
     let (id, agent, capability) = (&call.audit_id, &call.agent_id, &call.capability_id);
     let ago = span::ago(row.begun_at.unwrap_or(call.at), now);
     let allowed = match &row.basis {
-        Some(CallBasis::Item(_)) => ", approved by you once",
+        Some(CallBasis::Item(_)) => ", approved by you",
         Some(CallBasis::Grant(_)) => ", by standing grant",
         Some(CallBasis::Bounded(_)) | None => "",
     };
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(
             told,
             "evt_1\n  \
-             workspace.write by cc, 2 h ago, approved by you once\n  \
+             workspace.write by cc, 2 h ago, approved by you\n  \
              purpose: “plan\\u{202e} the day”\n  \
              its request: plexusctl approvals show pend_00000000-0000-4000-8000-000000000001\n  \
              look at /home/me/my notes/to\\u{202e}day.md\n    \

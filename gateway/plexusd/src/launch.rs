@@ -295,7 +295,7 @@ async fn run(
     on_record::say_what_is_unsandboxed(&kernel).await?;
     kernel.look_at_sources().await;
     kernel
-        .settle_what_a_crash_left()
+        .settle_what_was_left(boot.clean)
         .await
         .map_err(refused_start)?;
     plexus_calls::used::go_on(&kernel);

@@ -66,7 +66,7 @@ impl CancelFlag {
         self.flag.store(true, Ordering::Release);
         self.notify.notify_waiters();
     }
-    fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         self.flag.load(Ordering::Acquire)
     }
     pub(super) async fn wait(&self) {

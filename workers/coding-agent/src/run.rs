@@ -55,6 +55,8 @@ const NO_ANSWER: &str = "no answer of the model server was counted by then; tell
 const RESERVE: Duration = Duration::from_secs(120);
 /// How long an interrupted agent has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
+/// The same of a cancelled one: a stop of the gateway waits 4 s for the end of its call, with a change set.
+const CANCELLED_GRACE: Duration = Duration::from_secs(2);
 /// Of what an agent says on standard error, the end that is kept, in bytes.
 const LAST_WORDS: usize = 2048;
 /// Most calls of a turn that are events.
@@ -800,7 +802,7 @@ impl<P: Program> Runs<P> {
                 ended = child.wait(), if ending.is_none() => ending = Some(ended?.0),
                 () = call.cancelled(), if stop.is_none() && ending.is_none() => {
                     stop = Some(Stop::Cancelled);
-                    until = Instant::now() + GRACE;
+                    until = Instant::now() + CANCELLED_GRACE;
                     child.interrupt();
                 }
                 () = sleep_until(until), if ending.is_none() => {

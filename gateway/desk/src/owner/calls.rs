@@ -166,22 +166,32 @@ enum CallView {
 }
 
 impl CallView {
-    /// With `follows` the name of a conversation names the turn that is under way, its last one too.
+    /// With `follows` the name of a conversation names the turn that is under way, or else its last one.
     async fn named(desk: &Desk, name: &str, follows: bool) -> Option<Self> {
-        let turn = || {
+        let turns = || {
             let item = RunId::parse(name).ok().filter(|_| follows)?.item();
             let state = desk.ledger.snapshot();
-            conversation(&state, &item)?;
+            let messages = conversation(&state, &item)?.messages.iter();
+            let last = messages.max_by_key(|(_, turn)| **turn);
+            let last = last.map(|(message, _)| RunId::of_message(&item, message));
             let mut calls = desk.under_way.all().into_iter();
-            calls.find(|call| call.turn_of.as_ref() == Some(&item))
+            let now = calls.find(|call| call.turn_of.as_ref() == Some(&item));
+            Some((now, last))
         };
-        let call = desk.under_way.named(name).or_else(turn);
-        let of_call = call.as_ref().and_then(|call| call.run.as_ref());
-        let run = of_call.map_or(name, RunId::as_str);
-        match desk.edge.runs.get(run, desk.clock.now()).await {
-            Some(run) => Some(Self::Run(run)),
-            None => call.map(Self::Waited),
+        let (now, last) = turns().unwrap_or_default();
+        let call = desk.under_way.named(name).or(now);
+        let run = match &call {
+            Some(call) => call.run.clone(),
+            None => last,
+        };
+        for run in [run.as_ref().map(RunId::as_str), Some(name)] {
+            if let Some(run) = run
+                && let Some(run) = desk.edge.runs.get(run, desk.clock.now()).await
+            {
+                return Some(Self::Run(run));
+            }
         }
+        call.map(Self::Waited)
     }
 
     fn id(&self) -> String {

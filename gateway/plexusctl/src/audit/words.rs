@@ -591,7 +591,11 @@ fn allowed(policy: Option<&str>, window: Option<TrustWindow>, is_narrowed: bool)
         Some("connect") => "you allow it as you connect the agent",
         _ => "allowed by your settings",
     };
-    let window = window.map_or(String::new(), |window| format!(" {}", window.phrase()));
+    let window = match window {
+        // It may permit further turns or runs: its card says how many.
+        Some(TrustWindow::Once) => " for this request".to_owned(),
+        window => window.map_or(String::new(), |window| format!(" {}", window.phrase())),
+    };
     let narrowed = if is_narrowed { ", narrowed" } else { "" };
     format!("{who}{window}{narrowed}")
 }

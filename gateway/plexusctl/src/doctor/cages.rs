@@ -1,6 +1,6 @@
 //! What `plexusd examine` saw of each source's cage.
 
-use super::Finding;
+use super::{Finding, tried};
 use crate::owner::{list_of, text_of};
 use crate::programs::install;
 use plexus_client::shell;
@@ -50,14 +50,17 @@ fn cage(cage: &Value) -> Vec<Finding> {
         what.push_str(&format!(" {}", text_of(broken, "rule")));
     }
     what.push_str(&unified_log::denials());
-    let remedy = match (
+    let (what, remedy) = match (
         step,
         what.contains("plexus-worker-"),
         secret_command(text_of(broken, "why"), source),
     ) {
-        (_, _, Some(command)) => command.to_owned(),
-        ("programs", false, None) => format!("plexusctl sources disable {}", shell::quote(source)),
-        _ => install(),
+        (_, _, Some(command)) => (what, command.to_owned()),
+        ("programs", false, None) => {
+            let disable = format!("plexusctl sources disable {}", shell::quote(source));
+            (what, disable)
+        }
+        _ => tried(what),
     };
     vec![Finding::fail(&name, what, remedy)]
 }

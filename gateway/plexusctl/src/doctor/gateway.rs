@@ -198,7 +198,7 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -
         }
     }
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
-        return Finding::fail("ledger", "it could not be checked", install());
+        return Finding::fail("ledger", "it could not be checked", "plexusctl doctor");
     };
     match daemon.answers() {
         true if text_of(seen, "state") == "inUse" => Finding::fail(

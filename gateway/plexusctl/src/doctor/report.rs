@@ -7,7 +7,7 @@
 
 use super::{Finding, gateway::Daemon};
 use crate::owner::{Desk, list_of, text_of};
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, commands, out, text};
 use plexus_protocol::Digest;
 use serde_json::Value;
 use std::{
@@ -81,7 +81,8 @@ pub(super) fn text(
     let told = lines
         .iter()
         .map(|line| text::line(&redacted(line, &hidden)));
-    told.collect::<Vec<_>>().join("\n")
+    // No command in it names a folder of the owner's.
+    commands::shown(&told.collect::<Vec<_>>().join("\n"))
 }
 
 fn short(name: &str) -> String {
@@ -129,7 +130,7 @@ fn replaced(line: &str, what: &str, instead: &str) -> String {
 /// Prints it, or makes the file.
 pub(super) fn write(file: &Path, report: &str) -> Result<(), Stop> {
     if file == Path::new("-") {
-        return out::line(report);
+        return out::data(format!("{report}\n").as_bytes());
     }
     let made = OpenOptions::new()
         .write(true)

@@ -6,8 +6,11 @@ use crate::{
     table::table,
 };
 use clap::Args;
-use plexus_client::{Exit, Stop, text};
-use plexus_owner::sources::{HealthStatus, Probe, ProbedSource};
+use plexus_client::{Exit, Stop, commands, text};
+use plexus_owner::{
+    sources::{HealthStatus, Probe, ProbedSource},
+    troubles::secret_command,
+};
 use plexus_protocol::SourceId;
 use serde::Serialize;
 
@@ -66,10 +69,19 @@ fn serves(row: &ProbedSource) -> bool {
     matches!(row.health.status, HealthStatus::Ok | HealthStatus::Degraded)
 }
 
+/// Why it does not serve as it should, not made safe; the command that sets its secret is completed.
+pub(crate) fn detail_of(row: &ProbedSource) -> String {
+    let detail = row.health.detail.as_deref().unwrap_or_default();
+    match secret_command(detail, row.id.as_str()) {
+        Some(command) => detail.replace(command, &commands::completed(command)),
+        None => detail.to_owned(),
+    }
+}
+
 /// How it does, in a line; what is wrong names what to do.
 pub(crate) fn sentence(row: &ProbedSource) -> String {
     let id = &row.id;
-    let detail = text::line(row.health.detail.as_deref().unwrap_or_default());
+    let detail = text::line(&detail_of(row));
     match (row.health.status, &*detail) {
         (HealthStatus::Ok, _) => format!("{id} serves"),
         (HealthStatus::Degraded, why) => format!("{id} serves in part: {why}"),
@@ -84,11 +96,7 @@ fn as_text(rows: &[ProbedSource]) -> String {
             HealthStatus::Unknown => "no answer in time",
             status => status.as_str(),
         };
-        [
-            row.id.to_string(),
-            state.to_owned(),
-            row.health.detail.clone().unwrap_or_default(),
-        ]
+        [row.id.to_string(), state.to_owned(), detail_of(row)]
     });
     table(
         ["source", "state", "detail"],

@@ -3,7 +3,7 @@
 //! Invariant: each is at most [`ROWS`] long, and says how much it leaves out.
 
 use super::Snapshot;
-use crate::{grants, table::table};
+use crate::{grants, sources::test::detail_of, table::table};
 use plexus_protocol::{EnrollmentStatus, Timestamp};
 
 /// Rows of a table, so that both fit on a screen.
@@ -17,17 +17,15 @@ pub(super) fn sources(seen: &Snapshot) -> String {
             [] => String::new(),
             hidden => format!(" (hidden: {})", hidden.join(" ")),
         };
-        let detail = source.health.detail.as_deref();
-        let state = [Some(source.health.status.as_str()), detail];
-        let state: Vec<_> = state
-            .into_iter()
-            .flatten()
-            .filter(|t| !t.is_empty())
-            .collect();
+        let state = source.health.status.as_str();
+        let state = match detail_of(source) {
+            none if none.is_empty() => state.to_owned(),
+            detail => format!("{state}: {detail}"),
+        };
         [
             id.to_string(),
             source.label.clone(),
-            state.join(": "),
+            state,
             format!("{}{hidden}", seen.capabilities(id, true).join(" ")),
         ]
     });

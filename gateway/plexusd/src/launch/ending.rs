@@ -80,7 +80,7 @@ impl Serving {
             match count {
                 0 => tracing::info!(name: "daemon.stopping", "stopping"),
                 _ => {
-                    tracing::info!(name: "daemon.stopping", count, "stopping; effects and runs that are under way get 5 s, and are ended then");
+                    tracing::info!(name: "daemon.stopping", count, "stopping; effects that are under way get 5 s, and are ended then; runs are cancelled after 1 s, and keep what they did");
                 }
             }
             service::tell(&[sd_notify::NotifyState::Stopping]);

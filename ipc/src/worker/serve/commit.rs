@@ -7,7 +7,7 @@ use crate::text::Output;
 use crate::worker::handlers::{Handler, Plan, Reply};
 use crate::worker::{CallContext, Source, SourceError};
 use plexus_protocol::Effect;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, future::pending, sync::Arc};
 
 /// Sequences that are remembered one by one; what is older than all of them counts as seen.
 const REMEMBERED: usize = 4_096;
@@ -96,7 +96,18 @@ impl<S: Source> Shared<S> {
         // From here on nothing drops it: neither a deadline nor a cancel, which its handler may heed.
         ctx.begin();
         let planned = plan.touched;
-        let reply = match guarded((plan.plan)(Arc::clone(&self.source), ctx.clone())).await {
+        let stopped = async {
+            self.stopping.wait().await;
+            if entry.long_running {
+                ctx.cancel();
+            }
+            pending().await
+        };
+        let done = tokio::select! {
+            done = guarded((plan.plan)(Arc::clone(&self.source), ctx.clone())) => done,
+            done = stopped => done,
+        };
+        let reply = match done {
             Some(Ok(reply)) => reply,
             Some(Err(error)) => return Err(unfinished(error, planned)),
             None => return Err(unfinished(panicked(Effect::Unknown), planned)),

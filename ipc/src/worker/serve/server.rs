@@ -10,14 +10,20 @@ use crate::message::{
 };
 use crate::text::Output;
 use crate::worker::handlers::{Handler, Plan, Reply};
-use crate::worker::{CallContext, Handlers, Host, Source, SourceError};
+use crate::worker::{CallContext, Handlers, Host, Source, SourceError, call::CancelFlag};
 use plexus_protocol::{Digest, Effect};
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{io::AsyncRead, sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{
+    io::AsyncRead,
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 /// What the tasks of the calls share.
 pub(super) struct Shared<S> {
@@ -33,7 +39,12 @@ pub(super) struct Shared<S> {
     turn: Semaphore,
     /// Commits that happen at once.
     pub(super) commit_turn: Semaphore,
+    /// Set when a commit that may take longer than a stop waits is to end and keep what it did.
+    pub(super) stopping: CancelFlag,
 }
+
+/// How long a long-running commit goes on after `Stop`: the rest of what a stop waits (docs/design.md#workers) is for its end.
+const LONG_ONES: Duration = Duration::from_secs(1);
 
 /// The side that hears the gateway.
 pub(super) struct Server<S> {
@@ -63,6 +74,7 @@ impl<S: Source> Server<S> {
                 running: Mutex::default(),
                 turn: Semaphore::new(AT_ONCE),
                 commit_turn: Semaphore::new(1),
+                stopping: CancelFlag::default(),
             }),
             seen: SeenIntents::new(launch),
             reads: JoinSet::new(),
@@ -95,8 +107,10 @@ impl<S: Source> Server<S> {
                 call.end();
             }
         }
+        let mut long_ones = pin!(sleep(LONG_ONES));
         while !self.reads.is_empty() || !self.commits.is_empty() {
             tokio::select! {
+                () = &mut long_ones, if !self.shared.stopping.is_set() => self.shared.stopping.set(),
                 _ = self.reads.join_next(), if !self.reads.is_empty() => {}
                 _ = self.commits.join_next(), if !self.commits.is_empty() => {}
                 message = frames.next() => {

@@ -7,7 +7,7 @@
 //!
 //! Must not know: what a source keeps.
 
-use super::{Entry, OutcomeKind, entry};
+use super::{Entry, OutcomeKind, entry, read};
 use crate::owner::undo::input_of;
 use plexus_ipc::manifest::Manifest;
 use plexus_ledger::StoreError;
@@ -40,8 +40,8 @@ fn whole_undo(manifest: &Manifest) -> Option<&str> {
     undo.filter(|_| manifest.change_sets.is_none())
 }
 
-/// Leaves `undo` out of the rows whose change was taken back, as far as the newest `most` events tell. An archive that
-/// cannot be read tells nothing.
+/// Leaves `undo` out of the rows whose change was taken back, or is of before a restore: no backup holds what an undo needs.
+/// The newest `most` events tell it; an archive that cannot be read tells nothing.
 pub(super) fn left_out(
     ledger: &Ledger,
     undos: &UndoCapabilities,
@@ -53,10 +53,15 @@ pub(super) fn left_out(
         return Ok(());
     };
     let mut undone = UndoneChanges::new(undos);
+    let mut restored = 0;
     let since = oldest + 1..ledger.head()?.seq + 1;
     let walked = ledger.walk_back(None, since, most, |event| {
         if let Some(entry) = entry(event) {
             undone.note(&entry);
+        }
+        let is_setting = event.event_type() == "source.settings";
+        if is_setting && read(event).is_some_and(|entry| entry.detail.what() == "restored") {
+            restored = restored.max(event.seq());
         }
         true
     });
@@ -67,7 +72,7 @@ pub(super) fn left_out(
     for row in rows {
         let call = row.call();
         let named = call.source.as_deref().zip(call.undo.as_deref());
-        if named.is_some_and(|(source, name)| undone.has(source, name)) {
+        if call.seq < restored || named.is_some_and(|(source, name)| undone.has(source, name)) {
             row.forget_undo();
         }
     }

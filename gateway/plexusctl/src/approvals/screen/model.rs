@@ -15,7 +15,7 @@ use crate::approvals::{
     decide::{DecisionStatus, READING, Unanswered, Verdict},
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use plexus_client::{Done, Stop, text};
+use plexus_client::{Done, Stop, commands, text};
 use plexus_owner::pending::Item;
 use plexus_protocol::PendingId;
 use std::time::Instant;
@@ -218,7 +218,7 @@ impl Model {
                 let next = if stop.next.is_empty() {
                     String::new()
                 } else {
-                    format!("; {}", text::line(&stop.next))
+                    format!("; {}", commands::completed(&text::own(&stop.next)))
                 };
                 let code = text::line(&stop.code);
                 self.say(
