@@ -18,7 +18,7 @@ pub(super) fn sources(seen: &Snapshot) -> String {
             hidden => format!(" (hidden: {})", hidden.join(" ")),
         };
         let detail = source.health.detail.as_deref();
-        let state = [Some(source.health.status.as_str()), detail];
+        let state = [Some(source.health.status.in_words()), detail];
         let state: Vec<_> = state
             .into_iter()
             .flatten()
