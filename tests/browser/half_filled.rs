@@ -310,9 +310,14 @@ fn sticky_notes_cover_no_button() {
              }}).map(named);",
             json!(set)
         ));
+        // The other field is left as it was set elsewhere meanwhile.
+        let calls = format!("{}", bytes.len());
+        let elsewhere = ["agents", "limit", id, "--calls", &calls];
+        scene.gateway.cli(elsewhere).expect_ok();
         browser.see(set).click();
         until_true("the limits that it has now", || {
-            browser.run("return document.getElementById('limit-bytes').defaultValue") == bytes
+            let both = "['limit-bytes', 'limit-calls'].map((id) => document.getElementById(id).defaultValue)";
+            browser.run(&format!("return {both}")) == json!([bytes, calls])
         });
         let found = browser.run(
             "const notes = document.getElementById('notes').getBoundingClientRect();
@@ -326,7 +331,7 @@ fn sticky_notes_cover_no_button() {
     scene.fits();
 }
 
-/// It counts by the gateway's clock, and ends at “lapsed”.
+/// It counts by the gateway's clock, and ends at “expired”.
 #[test]
 fn time_left_is_counted_down_to_lapsed() {
     let scene = Scene::signed_in();
@@ -335,7 +340,7 @@ fn time_left_is_counted_down_to_lapsed() {
     let item = agent.must_ask(WRITE, note("a.md", "a\n"));
     scene.open_card(&item);
     let ends = "header time[data-ends]";
-    browser.reads(ends, "lapses in ");
+    browser.reads(ends, "expires in ");
     // A browser whose clock is wrong by hours counts by the gateway's, once that answered.
     browser.run(
         "const clock = Date.now;
@@ -353,7 +358,7 @@ fn time_left_is_counted_down_to_lapsed() {
          new MutationObserver(() => window.read.push(time.textContent)).observe(time, {{ childList: true }});
          time.dateTime = new Date(Date.now() - 36e6 + 4500).toISOString();"
     ));
-    browser.reads(ends, "lapsed");
+    browser.reads(ends, "expired");
     let read = browser.run("return window.read");
     let read: Vec<&str> = read
         .as_array()
@@ -362,11 +367,11 @@ fn time_left_is_counted_down_to_lapsed() {
         .filter_map(Value::as_str)
         .collect();
     let (last, before) = read.split_last().expect("texts");
-    assert_eq!(*last, "lapsed");
+    assert_eq!(*last, "expired");
     assert!(before.len() > 1, "{read:?}");
     for text in before {
         let seconds = text
-            .strip_prefix("lapses in ")
+            .strip_prefix("expires in ")
             .and_then(|rest| rest.strip_suffix(" s"));
         assert!(
             seconds.is_some_and(|number| number.parse::<u8>().is_ok()),

@@ -46,7 +46,9 @@ fn lends(keys: bool) {
     let seen = "[data-previewed]";
     browser.reads(
         seen,
-        &format!("my-cc may list, read and change the files in {path} without asking, 2 times"),
+        &format!(
+            "my-cc may list and read the files in {path}, and change them without asking 2 times"
+        ),
     );
     browser.reads(seen, "The folder holds 3 files now");
     browser.reads(seen, "It may not reach anything outside of that folder");
@@ -549,7 +551,20 @@ fn troubles_stand_on_the_first_page() {
     owner.get("/admin/api/health").expect_ok();
     browser.see("#sources").click();
     browser.see("#overview").click();
-    browser.reads(".needs .bad", "notes does not serve: ");
+    let gone = format!("does not serve: the folder {} is not there", path.display());
+    browser.reads(".needs .bad", &format!("notes {gone}"));
+    browser.see("#health").click();
+    browser.reads("#card tr:has([href])", &gone);
+    browser.see("#card [href$='/source-form?id=notes']").click();
+    browser.reads("#card h2", "Change notes");
+    browser.see("#sources").click();
+    let row = "[data-source=notes]";
+    browser.reads(row, &gone);
+    browser.reads(row, &format!("workspace-dir {}", path.display()));
+    browser.see("#card [href$='/sources/notes']").click();
+    browser.see("#role-1 summary").click();
+    browser.reads("#role-1", "this system does not hide");
+    browser.see("#overview").click();
     let lost = json!({"line": "lost", "die": "after"});
     agent
         .invoke(COUNT, lost.clone())
@@ -793,6 +808,15 @@ fn page_of_a_call_says_where_its_difference_is() {
     browser.go(&page(&change));
     browser.see("#difference [href$='/review']").click();
     browser.reads(".diff .add", "two");
+    // Where an agent asks to take it back, the card says so in words, and leads to it.
+    let undo = agent.must_ask("workspace.undo", json!({"id": change}));
+    scene.open_card(&undo);
+    let takes_back = format!("#card dd [href$='/activity/{change}']");
+    browser.reads(&takes_back, "created b.md");
+    assert!(!browser.text("#card").contains("takes_back"));
+    browser.see(&takes_back).click();
+    browser.reads("#card h2", "created b.md");
+    owner.deny(&undo, "no");
     browser.go(&page(&change));
     browser.see("#difference [href$='/undo']").click();
     browser.reads(".diff .del", "two");

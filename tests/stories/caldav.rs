@@ -509,7 +509,7 @@ fn source_is_tested_before_it_is_kept() {
     assert!(kept.expect_ok().contains("kept does not serve"), "{kept:?}");
     let tested = owner.cli(["sources", "test", "kept"]);
     tested.expect_status(1);
-    assert!(tested.all().contains("unavailable"), "{tested:?}");
+    assert!(tested.all().contains("does not serve"), "{tested:?}");
     owner.cli(["sources", "remove", "kept"]).expect_ok();
 
     let added = add(PASSWORD, &[]);

@@ -339,7 +339,7 @@ fn the_commands_of_a_day() {
     let lines: Vec<&str> = said.expect_ok().lines().collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(
-        lines[0].starts_with("one may list, read and change the files in "),
+        lines[0].starts_with("one may list and read the files in "),
         "{lines:?}"
     );
     assert!(

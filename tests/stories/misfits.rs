@@ -114,4 +114,13 @@ fn a_note_that_may_not_be_read_is_not_probed() {
     // What the input alone shows is told to all, in words that no source chose.
     let reply = blind.invoke(WRITE, json!({"path": "secret/a.md"}));
     told(&reply, "No call can have this input");
+    for path in [
+        "../a.md",
+        "secret/../../a.md",
+        "/secret/a.md",
+        "secret//a.md",
+    ] {
+        let reply = blind.invoke(WRITE, json!({"path": path, "content": "x"}));
+        told(&reply, "No call can have this input. path: ");
+    }
 }

@@ -326,7 +326,7 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
         (
             "grants allow one workspace.write --window 400d",
             0,
-            "one may use workspace.write for the chosen duration; ends in 30 d",
+            "one may use workspace.write for the chosen duration; ends in 30 days",
         ),
         (
             "config set maxTrustWindowMs=1",

@@ -87,7 +87,10 @@ pub async fn misfit(
         return None;
     };
     match (&error.code, may_read) {
-        (Failure::InvalidInput, false) => Some(in_our_words(capability, &error).about(&entry.id)),
+        // Within nothing no path is looked at: what it leads out of shows in its spelling.
+        (code, false) if *code == Failure::InvalidInput || is_out(code) => {
+            Some(in_our_words(capability, &error).about(&entry.id))
+        }
         (code, true) if is_of_the_input(code) => Some(refusal::failed(&error, &entry.id)),
         _ => None,
     }
@@ -100,6 +103,11 @@ fn is_of_the_input(code: &Failure) -> bool {
         Failure::TransportError { reason } => OF_THE_INPUT.contains(&reason.as_str()),
         _ => false,
     }
+}
+
+/// Whether a path leads out of the source.
+fn is_out(code: &Failure) -> bool {
+    matches!(code, Failure::TransportError { reason } if reason.as_str() == "path_confinement")
 }
 
 /// The narrowing under which the agent may read what a plan looks at; none where it may not read there.
@@ -149,10 +157,11 @@ fn nothing(capability: &Capability) -> Option<Constraint> {
 /// The manifest's words for the field that the source says is wrong: an agent that may not read from a source is told
 /// nothing that the source could choose but that field.
 fn in_our_words(capability: &Capability, error: &WorkerError) -> ErrorBody {
-    let named = error
-        .detail
-        .as_ref()
-        .and_then(|detail| detail["field"].as_str());
+    let detail = error.detail.as_ref();
+    let named = detail.and_then(|detail| detail["field"].as_str());
+    let mut narrowed = capability.constrainable.iter();
+    let path = narrowed.find(|one| one.touched.is_some() && is_out(&error.code));
+    let named = named.or(path.map(|one| one.field.as_str()));
     let properties = capability
         .input
         .as_ref()

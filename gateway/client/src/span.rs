@@ -1,5 +1,6 @@
 //! Lengths of time and moments, as a person reads them.
 
+pub use plexus_protocol::time::length;
 use plexus_protocol::{Timestamp, capability::FOREVER_MS};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,20 +13,7 @@ pub fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// `ms` milliseconds in its largest unit, to the nearest: `45 s`, `12 min`, `3 h`, `6 d`.
-#[must_use]
-pub fn length(ms: u64) -> String {
-    // What was given for 15 minutes a moment ago still has 15 minutes, so nothing is cut off.
-    let nearest = |unit_ms: u64| ms / unit_ms + u64::from(ms % unit_ms >= unit_ms / 2);
-    match (nearest(1_000), nearest(60_000), nearest(3_600_000)) {
-        (seconds @ ..100, ..) => format!("{seconds} s"),
-        (_, minutes @ ..100, _) => format!("{minutes} min"),
-        (_, _, hours @ ..48) => format!("{hours} h"),
-        _ => format!("{} d", nearest(86_400_000)),
-    }
-}
-
-/// When something ends, seen from `now`: `ends in 6 d`, `ended 3 min ago`, `until revoked`.
+/// When something ends, seen from `now`: `ends in 6 days`, `ended 3 min ago`, `until revoked`.
 #[must_use]
 pub fn end(at: Timestamp, now: Timestamp) -> String {
     // `until-revoked` travels as a moment a century away (docs/protocol/agents.md#trust-windows).
@@ -75,14 +63,15 @@ mod tests {
     fn lengths() {
         for (ms, text) in [
             (0, "0 s"),
-            (99_499, "99 s"),
+            (58_999, "58 s"),
             (899_100, "15 min"),
-            (900_000, "15 min"),
-            (6_900_000, "2 h"),
+            (898_999, "14 min"),
+            (7_198_999, "119 min"),
             (7_200_000, "2 h"),
             (86_399_000, "24 h"),
-            (604_799_000, "7 d"),
-            (604_800_000, "7 d"),
+            (518_400_000, "6 days"),
+            (604_739_999, "6 days"),
+            (604_799_000, "7 days"),
         ] {
             assert_eq!(length(ms), text);
         }
@@ -107,7 +96,7 @@ mod tests {
     #[test]
     fn ends() {
         let now = Timestamp(1_000_000_000_000);
-        assert_eq!(end(now.plus(6 * 86_400_000), now), "ends in 6 d");
+        assert_eq!(end(now.plus(6 * 86_400_000), now), "ends in 6 days");
         assert_eq!(end(Timestamp(now.0 - 180_000), now), "ended 3 min ago");
         assert_eq!(end(now.plus(FOREVER_MS), now), "until revoked");
         assert_eq!(ago(Timestamp(now.0 - 5_000), now), "5 s ago");

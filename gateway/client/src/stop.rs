@@ -2,7 +2,7 @@
 //! status.
 
 use crate::{Exit, commands, http::Failure, text};
-use plexus_protocol::{Effect, ErrorCode, NextAction};
+use plexus_protocol::{Effect, ErrorCode, NextAction, error::system_words};
 use serde::Deserialize as _;
 use serde_json::Value;
 use std::{fmt, io, path::Path};
@@ -36,7 +36,7 @@ impl Stop {
             exit,
             code: code.to_owned(),
             done: Done::None,
-            why: why.into(),
+            why: system_words(&why.into()),
             next: String::new(),
             action: None,
             item: None,

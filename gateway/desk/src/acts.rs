@@ -15,7 +15,7 @@ use plexus_edge::{
 };
 use plexus_home::tasks;
 use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{Effect, ErrorBody, ErrorCode};
+use plexus_protocol::{Effect, ErrorBody, ErrorCode, error::system_words};
 use plexus_trust::{Command, Note, Refusal, Reply};
 use serde_json::Value;
 use std::sync::Arc;
@@ -158,13 +158,14 @@ pub(crate) fn worker_refused(error: ErrorBody, next: String) -> Refused {
 
 /// Our own failure: 500.
 pub(crate) fn failed(why: impl Into<String>) -> Refused {
-    let error = ErrorBody::new(ErrorCode::InternalError, why).next("look at what plexusd printed");
+    let error = ErrorBody::new(ErrorCode::InternalError, system_words(&why.into()))
+        .next("look at what plexusd printed");
     Refused::new(error).status(500)
 }
 
 /// Our own failure after something was done already: 500.
 pub(crate) fn failed_halfway(why: impl Into<String>) -> Refused {
-    let error = ErrorBody::new(ErrorCode::InternalError, why)
+    let error = ErrorBody::new(ErrorCode::InternalError, system_words(&why.into()))
         .effect(Effect::Done)
         .next("look at what plexusd printed");
     Refused::new(error).status(500)

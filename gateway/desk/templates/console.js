@@ -220,17 +220,16 @@
   // --- what ends is counted down, in the words that it came with ---
 
   function span(ms) {
-    const minutes = Math.floor(ms / 60000);
+    const minutes = Math.floor((ms + 1000) / 60000);
+    const hours = Math.floor((ms + 60000) / 3600000);
     if (minutes < 1) return `${Math.floor(ms / 1000)} s`;
     if (minutes < 120) return `${minutes} min`;
-    return minutes < 2880 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} days`;
+    return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} days`;
   }
-  // A week that began a moment ago is a week.
-  const leftOf = (ms) => (/(h|days)$/.test(span(ms + 60000)) ? span(ms + 60000) : span(ms));
   setInterval(() => {
     for (const time of $('card').querySelectorAll('time[data-ends]')) {
       const ms = Date.parse(time.dateTime) - Date.now() - ahead;
-      const words = ms > 0 ? `${time.dataset.ends} ${leftOf(ms)}` : time.dataset.ended;
+      const words = ms > 0 ? `${time.dataset.ends} ${span(ms)}` : time.dataset.ended;
       if (words === time.textContent) continue;
       time.textContent = words;
       if (ms <= 0) soon();

@@ -61,12 +61,15 @@ pub struct Lend {
 pub fn may(path: &str, write: bool, max_writes: Option<u32>) -> String {
     let most = match max_writes {
         None => String::new(),
-        Some(1) => ", once, undo included; then it asks".to_owned(),
-        Some(most) => format!(", {most} times, undo included; then it asks"),
+        Some(1) => "once, undo included; then it asks".to_owned(),
+        Some(most) => format!("{most} times, undo included; then it asks"),
     };
-    match write {
-        true => format!("list, read and change the files in {path} without asking{most}"),
-        false => format!("list and read the files in {path}"),
+    match (write, most.as_str()) {
+        (false, _) => format!("list and read the files in {path}"),
+        (true, "") => format!("list, read and change the files in {path} without asking"),
+        (true, most) => {
+            format!("list and read the files in {path}, and change them without asking {most}")
+        }
     }
 }
 

@@ -197,6 +197,17 @@ impl HealthStatus {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The same for the owner.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Ok => "serves",
+            Self::Degraded => "serves in part",
+            Self::Unavailable => "does not serve",
+            Self::Unknown => "not used yet",
+        }
+    }
 }
 
 /// Asks every source that serves how it does.

@@ -277,7 +277,7 @@ mod tests {
             view(&entries, &grants).text(),
             "\
 agent my-cc at unix:/h/agent.sock: 2 now, 1 asks, 2 off
-ends in 6 d: obsidian.vault.read workspace.read
+ends in 6 days: obsidian.vault.read workspace.read
 now  obsidian.vault.read  path [offset] Read one note of the vault as text,…
 asks obsidian.vault.write               Write a \\u{1b}[31mnote
 off  things.list                        Things is not running

@@ -225,7 +225,7 @@ mod tests {
             "sequence": 7, "secrets": false, "agents": ["a"], "grants": 2, "sources": ["notes"], "lendings": ["diary"], "kept": "/h.before-x"});
         let text = restored_text(&restored);
         for line in [
-            "restored to /h: the state of 2026-01-01T00:00:00.000Z, 2 d ago (event #7)",
+            "restored to /h: the state of 2026-01-01T00:00:00.000Z, 2 days ago (event #7)",
             "the state that was there is kept: /h.before-x",
             "  plexusctl agents code a",
             "  plexusctl sources resume notes",

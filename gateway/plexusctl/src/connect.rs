@@ -287,12 +287,9 @@ fn not_granted(skipped: &[CapabilityId], refused: &[RefusedStanding]) -> String 
             let why = "it changes something, or its window is once: it asks each time";
             [id.to_string(), why.to_owned()]
         });
-    let refused = refused.iter().map(|refused| {
-        [
-            refused.id.to_string(),
-            format!("{}: {}", refused.code.as_str(), refused.reason),
-        ]
-    });
+    let refused = refused
+        .iter()
+        .map(|refused| [refused.id.to_string(), refused.reason.clone()]);
     let rows: Vec<_> = skipped.chain(refused).collect();
     match rows.is_empty() {
         true => String::new(),
@@ -389,12 +386,12 @@ Hand my-cc this line. It works once, within 15 min:
 
     plexus enroll plx_enroll_x
 
-MAY, WITHOUT ASKING  UNTIL        TERMS
-o.read               ends in 7 d
+MAY, WITHOUT ASKING  UNTIL           TERMS
+o.read               ends in 7 days
 
 NOT GRANTED  WHY
 o.write      it changes something, or its window is once: it asks each time
-c.run        standing_not_allowed: it runs \\u{1b}code
+c.run        it runs \\u{1b}code
 
 Everything else that you share asks you first. To answer: plexusctl approvals watch
 "
@@ -412,7 +409,7 @@ Everything else that you share asks you first. To answer: plexusctl approvals wa
                 "plexus enroll x",
                 Timestamp(reply.expires_at.0 - 60_000)
             ),
-            "Hand a this line. It works once, within 60 s:\n\n    plexus enroll x\n\na may do nothing without asking.\n\n\
+            "Hand a this line. It works once, within 1 min:\n\n    plexus enroll x\n\na may do nothing without asking.\n\n\
              It sees nothing else. To answer: plexusctl approvals watch\n"
         );
     }

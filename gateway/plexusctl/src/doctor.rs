@@ -21,6 +21,7 @@ use crate::{
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
 use plexus_owner::troubles::Trouble;
+use plexus_protocol::error::system_words;
 use serde_json::{Value, json};
 use std::{
     ffi::OsStr,
@@ -90,7 +91,7 @@ impl Finding {
         Self {
             name: name.to_owned(),
             level: Level::Ok,
-            what: what.into(),
+            what: system_words(&what.into()),
             remedy: None,
         }
     }

@@ -174,7 +174,7 @@ mod tests {
         };
         assert_eq!(
             lent(&reply, now),
-            "my-cc may list, read and change the files in /srv/\\u{202e}notes without asking, 20 times, undo included; then it asks (ends in 24 h; as notes)\n\
+            "my-cc may list and read the files in /srv/\\u{202e}notes, and change them without asking 20 times, undo included; then it asks (ends in 24 h; as notes)\n\
              my-cc may not reach anything outside of that folder by this, and still asks before it changes a file that tools run or obey (.git, .envrc, CLAUDE.md, …)\n\
              to end it: plexusctl lend end notes"
         );
@@ -209,9 +209,9 @@ mod tests {
         ];
         assert_eq!(
             rows(&lent, now),
-            "SOURCE  AGENT  MAY                   UNTIL           FOLDER\n\
-             notes   a      read, write (3 left)  ends in 60 min  /n\n\
-             old     b      read                  ended 60 s ago  /o"
+            "SOURCE  AGENT  MAY                   UNTIL            FOLDER\n\
+             notes   a      read, write (3 left)  ends in 60 min   /n\n\
+             old     b      read                  ended 1 min ago  /o"
         );
     }
 }

@@ -18,8 +18,8 @@ use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
     kinds::{self, Detect, DetectedSource},
     sources::{
-        Approval, Disable, Enable, EndResult, HealthStatus, Hide, HideResult, List, Reconfigure,
-        Remove, Resume, SourceRow,
+        Approval, Disable, Enable, EndResult, Hide, HideResult, List, Reconfigure, Remove, Resume,
+        SourceRow,
     },
 };
 use plexus_protocol::SourceId;
@@ -317,9 +317,7 @@ fn as_text(sources: &[SourceRow]) -> String {
         let source = &row.source;
         let state = match (source.enabled, row.health.status) {
             (false, _) => "disabled",
-            // Nobody has asked it for anything yet.
-            (true, HealthStatus::Unknown) => "not started",
-            (true, health) => health.as_str(),
+            (true, health) => health.in_words(),
         };
         [
             source.id.to_string(),
@@ -404,7 +402,7 @@ mod tests {
         assert_eq!(
             as_text(&sources.map(|source| row(source, "ok"))),
             "SOURCE  KIND           STATE     ASKS  WHERE\n\
-             notes   workspace-dir  ok        auto  /srv/\\u{202e}notes\n\
+             notes   workspace-dir  serves    auto  /srv/\\u{202e}notes\n\
              old     obsidian-fs    disabled        /v"
         );
     }

@@ -114,6 +114,18 @@ codes! {
     PayloadTooLarge = "payload_too_large", 413;
 }
 
+/// What the system says of an error, without its number: nobody reads “(os error 2)” who does not know that no file is there.
+#[must_use]
+pub fn system_words(said: &str) -> String {
+    let (mut words, mut rest) = (String::new(), said);
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        let end = after.find(')').map_or(after.len(), |at| at + 1);
+        words.push_str(before);
+        rest = &after[end..];
+    }
+    words + rest
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

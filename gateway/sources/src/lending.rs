@@ -5,7 +5,7 @@
 use super::{Registry, configure::SourceRequest};
 use plexus_home::state_dir::StateDir;
 use plexus_ipc::manifest::{Audience, Capability, Manifest};
-use plexus_protocol::{AgentId, SourceId};
+use plexus_protocol::{AgentId, SourceId, error::system_words};
 use plexus_trust::{Source, SourceConfig, State};
 use serde_json::json;
 use std::{path::Path, sync::Arc};
@@ -37,7 +37,10 @@ pub fn folder(
     }
     let real = path
         .canonicalize()
-        .map_err(|e| format!("{}: {e}", path.display()))?;
+        .map_err(|e| match (e.kind(), path.display()) {
+            (std::io::ErrorKind::NotFound, path) => format!("the folder {path} is not there"),
+            (_, path) => format!("{path}: {}", system_words(&e.to_string())),
+        })?;
     if !real.is_dir() {
         return Err(format!("{} is not a folder", real.display()));
     }

@@ -456,7 +456,10 @@ async fn found(folder: &Folder) -> Result<String, StartError> {
     let found = inspection::at(&folder.path, look).await;
     let (found, same) = found
         .and_then(|found| found)
-        .map_err(StartError::prepare("the source's folder"))?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StartError::Gone(folder.path.clone()),
+            _ => StartError::prepare("the source's folder")(error),
+        })?;
     if Path::new(&found) != folder.path {
         return Err(StartError::Moved(folder.path.clone()));
     }

@@ -18,6 +18,7 @@ use plexus_ipc::{
     message::{CageReport, FromWorker, Health, OpenError, OpenFailure, Role, Start, ToWorker},
     text::Line,
 };
+use plexus_protocol::error::system_words;
 use std::{io, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
 use tokio::{io::AsyncRead, sync::Notify, time::timeout};
 
@@ -28,13 +29,16 @@ pub(super) const REAP_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Something that a start needs is not there.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", system_words(&source.to_string()))]
     Prepare {
         /// What was being made ready.
         what: &'static str,
         /// The system's word.
         source: io::Error,
     },
+    /// The source's folder is not there.
+    #[error("the folder {} is not there", .0.display())]
+    Gone(PathBuf),
     /// The source's folder is no longer where it was.
     #[error("{} now leads elsewhere", .0.display())]
     Moved(PathBuf),
@@ -45,10 +49,10 @@ pub enum StartError {
     #[error("{} is not what the owner agreed to", .0.display())]
     Program(PathBuf),
     /// The secrets of the source cannot be had.
-    #[error("the secrets of the source: {0}")]
+    #[error("the secrets of the source: {}", system_words(&.0.to_string()))]
     Secrets(io::Error),
     /// The launcher cannot be started.
-    #[error("the launcher: {0}")]
+    #[error("the launcher: {}", system_words(&.0.to_string()))]
     Spawn(io::Error),
     /// Its way to the network cannot be made.
     #[error("the source's egress: {0}")]
@@ -127,7 +131,7 @@ impl StartError {
             Self::Prepare { .. } | Self::Secrets(_) | Self::Spawn(_) | Self::Egress(_) => {
                 "The source cannot be made ready."
             }
-            Self::Moved(_) | Self::Replaced(_) => "The source is not where it was.",
+            Self::Gone(_) | Self::Moved(_) | Self::Replaced(_) => "The source is not where it was.",
             Self::Program(_) => {
                 "What the source runs has changed since the owner looked at it; nothing was run."
             }
@@ -153,7 +157,8 @@ impl StartError {
     /// Whether the next try will most likely fail in the same way: then nobody is kept waiting for it.
     pub(super) fn lasts(&self) -> bool {
         match self {
-            Self::Prepare { .. } | Self::Moved(_) | Self::Replaced(_) => true,
+            Self::Prepare { .. } | Self::Gone(_) => true,
+            Self::Moved(_) | Self::Replaced(_) => true,
             Self::Program(_) | Self::Secrets(_) | Self::Build { .. } => true,
             Self::Unsound(_) | Self::Manifest | Self::Open(_) => true,
             Self::Spawn(_) | Self::Ended { .. } | Self::Late(_) | Self::Egress(_) => false,

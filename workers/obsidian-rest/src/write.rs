@@ -220,11 +220,8 @@ impl Planned {
         let absent_or = |digest: Option<Digest>| {
             digest.map_or_else(|| "absent".to_owned(), |digest| digest.to_string())
         };
-        let mut preview = Preview::new(&change.headline).fact("path", self.path.as_str());
-        if let Some(id) = &self.takes_back {
-            preview = preview.fact("takes_back", id.as_str());
-        }
-        preview = preview
+        let mut preview = Preview::new(&change.headline)
+            .fact("path", self.path.as_str())
             .fact("before", absent_or(self.replaces()))
             .fact("after", absent_or(digest(self.after.as_ref())));
         if let Some(why) = self.runs() {

@@ -333,7 +333,6 @@ fn planned_undo(undo: Undo, names_file: bool) -> Planned<Undo> {
     let change = undo.change().clone();
     let preview = Preview::new(&change.headline)
         .fact("path", undo.path().as_str())
-        .fact("takes_back", undo.of().as_str())
         .fact("before", absent_or(undo.before()))
         .fact("after", absent_or(undo.after()));
     let token = Digest(*undo.state_token().as_bytes());

@@ -57,14 +57,14 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
     Some(match &item.state {
         ItemState::Pending if now < item.expires_at => return None,
         ItemState::Pending | ItemState::Lapsed if undecided => format!(
-            "lapsed undecided at {}: nothing was done; the agent has to ask again",
+            "expired undecided at {}: nothing was done; the agent has to ask again",
             item.expires_at
         ),
         ItemState::Approved { at } if now < item.expires_at || !item.has_call_left() => {
             format!("was approved at {at}")
         }
         ItemState::Pending | ItemState::Lapsed | ItemState::Approved { .. } => format!(
-            "was approved, and its approval lapsed at {}; the agent has to ask again",
+            "was approved, and its approval expired at {}; the agent has to ask again",
             item.expires_at
         ),
         ItemState::Consumed => "was approved, and is being done".to_owned(),
@@ -372,18 +372,18 @@ mod tests {
         item.asks[0].approval = Approval::OneCall;
         let said = ending(&item, at).unwrap();
         assert!(
-            said.starts_with("was approved, and its approval lapsed"),
+            said.starts_with("was approved, and its approval expired"),
             "{said}"
         );
         item.asks.clear();
         for (state, said) in [
             (
                 ItemState::Pending,
-                "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
+                "expired undecided at 2026-01-02T00:00:00.000Z: nothing was done",
             ),
             (
                 ItemState::Lapsed,
-                "lapsed undecided at 2026-01-02T00:00:00.000Z: nothing was done",
+                "expired undecided at 2026-01-02T00:00:00.000Z: nothing was done",
             ),
             (
                 ItemState::Denied {

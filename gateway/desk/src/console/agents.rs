@@ -189,6 +189,8 @@ struct Asking {
     id: String,
     label: ForeignText,
     does: String,
+    /// The field that a grant of a part of it names.
+    part: Option<String>,
     /// No grant of it is possible.
     asks_each: bool,
 }
@@ -288,6 +290,7 @@ fn asks(
             id: entry.id.to_string(),
             label: ForeignText::short(&entry.capability().label, 80),
             does: words::consequence(entry),
+            part: entry.facts.resolved.first().cloned(),
             asks_each: asks_each(entry),
         })
     })
@@ -619,11 +622,11 @@ pub(super) async fn give(
     let path_prefix = match (form.under, path) {
         (None, _) => None,
         (Some(under), Some(field)) if under.starts_with(&format!("{field}=")) => {
-            let why = format!("The path alone goes there, without “{field}=”.");
+            let why = format!("Its value alone goes there, without “{field}=”.");
             return Err(refused(why).about("under"));
         }
         (Some(under), Some(_)) if !is_prefix(&under) => {
-            let why = "Name a path inside of the source, without “.” and “..” and without a “/” at its beginning.";
+            let why = "Name a part of the source, such as a path, without “.” and “..” and without a “/” at its beginning.";
             return Err(refused(why.to_owned()).about("under"));
         }
         (Some(under), Some(field)) => Some(PathPrefix {
@@ -631,7 +634,9 @@ pub(super) async fn give(
             allow: vec![under],
         }),
         (Some(_), None) => {
-            let why = format!("{capability} takes no path: leave that empty, or limit its calls.");
+            let why = format!(
+                "{capability} is granted as a whole: leave that empty, or limit its calls."
+            );
             return Err(refused(why).about("under"));
         }
     };

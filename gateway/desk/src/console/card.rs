@@ -9,10 +9,17 @@ use super::{
     foreign::ForeignText,
     links, words,
 };
-use crate::{cards, desk::Desk, owner::activity::Approvals};
+use crate::{
+    cards,
+    desk::Desk,
+    owner::activity::{self, Approvals},
+};
 use askama::Template;
 use plexus_calls::approvals::card::SETTLED;
-use plexus_owner::pending::{self, GrantCard, OnApproval};
+use plexus_owner::{
+    activity::words::said,
+    pending::{self, GrantCard, OnApproval},
+};
 use plexus_protocol::{
     AgentId, CapabilityId, PendingId, Provenance, SourceId, Timestamp, TrustWindow,
     constraint::is_prefix,
@@ -137,6 +144,8 @@ struct AskView {
     permits: Option<ForeignText>,
     /// None where it is not known, and of what waits no longer.
     before: Option<Before>,
+    /// The call that it takes back, in words, and its page.
+    takes_back: Option<(ForeignText, String)>,
 }
 
 struct Member {
@@ -213,8 +222,18 @@ impl Card {
                 let source = source.map_or("", |source| &source.config.label);
                 let entry = entry.map(|entry| &**entry);
                 let before = approved.next().and_then(|of| Before::of(&of, state, now));
+                let undoes = ask
+                    .input
+                    .as_ref()
+                    .filter(|_| entry.is_some_and(Entry::is_undo));
+                let undone =
+                    undoes.and_then(|input| activity::named(desk, input.get("id")?.as_str()?));
                 AskView {
                     before,
+                    takes_back: undone.map(|call| {
+                        let words = ForeignText::short(&said(&call), 300);
+                        (words, format!("/admin/activity/{}", call.audit_id))
+                    }),
                     ..AskView::of(&shown, ask, source, entry, room, &mut left)
                 }
             })
@@ -368,6 +387,7 @@ impl AskView {
             touches_more,
             permits: plexus_sheet::permits(ask).map(|permits| permits.paint(ForeignText::line)),
             before: None,
+            takes_back: None,
         }
     }
 }
@@ -615,7 +635,7 @@ impl Moment {
     pub(super) fn left(at: Timestamp, now: Timestamp) -> Self {
         Self {
             iso: at.to_string(),
-            words: format!("in {}", words::left(at.since(now))),
+            words: format!("in {}", words::span(at.since(now))),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
-use super::{card::Moment, foreign::ForeignText, sheet::Line, together::SetLine};
-use crate::{cards, desk::Desk, owner::calls};
+use super::{card::Moment, foreign::ForeignText, sheet::Line, together::SetLine, words};
+use crate::{
+    cards,
+    desk::Desk,
+    owner::{calls, sources::health},
+};
 use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
 use plexus_owner::calls::OpenApproval;
 use plexus_protocol::Timestamp;
-use plexus_supervisor::Health;
 use plexus_trust::{Item, Plan, State};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -200,15 +203,11 @@ impl Glance {
                 .is_some_and(|report| report.checks.iter().all(|check| check.held))
         };
         let source = |source: &plexus_trust::Source| {
-            let health = desk.supervisor.health(&source.id);
+            let health = health(desk, &source.id, desk.supervisor.health(&source.id));
             let out = desk.unsandboxed.contains(&source.id);
-            let (class, said) = match (source.config.enabled, health.status) {
-                (true, _) if out => ("bad", "ITS WORKERS RUN WITHOUT A SANDBOX"),
-                (false, _) => ("off", "disabled"),
-                (true, Health::Ok) => ("ok", "healthy"),
-                (true, Health::Degraded) => ("bad", "degraded"),
-                (true, Health::Unavailable) => ("bad", "unavailable"),
-                (true, Health::Unknown) => ("idle", "not used yet"),
+            let (class, said) = match source.config.enabled && out {
+                true => ("bad", "ITS WORKERS RUN WITHOUT A SANDBOX".to_owned()),
+                false => words::serving(source.config.enabled, &health),
             };
             let mine = up.iter().filter(|w| w.source == source.id);
             let roles: Vec<&str> = mine
@@ -223,12 +222,7 @@ impl Glance {
                 id: ForeignText::short(source.id.as_str(), 40),
                 label: ForeignText::short(&source.config.label, 60),
                 class,
-                words: match &health.detail {
-                    Some(detail) if class == "bad" => {
-                        ForeignText::short(&format!("{said}: {detail}"), 160)
-                    }
-                    _ => ForeignText::line(said),
-                },
+                words: ForeignText::short(&said, 160),
                 cage: roles.join(", "),
             }
         };

@@ -44,6 +44,8 @@ struct Check {
     what: ForeignText,
     found: ForeignText,
     remedy: Option<ForeignText>,
+    /// The form of a source that does not serve.
+    change: Option<String>,
 }
 
 struct WorkerRow {
@@ -75,6 +77,7 @@ impl Check {
             what: ForeignText::short(what, 80),
             found: ForeignText::short(found, 400),
             remedy: None,
+            change: None,
         }
     }
 
@@ -92,15 +95,16 @@ impl Check {
             return Self::bad(id, &troubles::stopped(&source.id, stopped));
         }
         let detail = source.health.detail.as_deref();
-        let bad = |how| {
-            let found = format!("{how}: {}", detail.unwrap_or("no reason is known"));
-            Self::bad(id, &troubles::not_serving(id, &found))
-        };
+        let how = source.health.status.in_words();
         match source.health.status {
-            HealthStatus::Ok => Self::well(id, detail.unwrap_or("serves")),
-            HealthStatus::Unknown => Self::well(id, detail.unwrap_or("not used yet")),
-            HealthStatus::Degraded => bad("serves in part"),
-            HealthStatus::Unavailable => bad("does not serve"),
+            HealthStatus::Ok | HealthStatus::Unknown => Self::well(id, detail.unwrap_or(how)),
+            HealthStatus::Degraded | HealthStatus::Unavailable => {
+                let found = format!("{how}: {}", detail.unwrap_or("no reason is known"));
+                Self {
+                    change: Some(format!("/admin/source-form?id={id}")),
+                    ..Self::bad(id, &troubles::not_serving(id, &found))
+                }
+            }
         }
     }
 

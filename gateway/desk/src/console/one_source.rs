@@ -200,7 +200,7 @@ impl RoleView {
                 .iter()
                 .take(RULES)
                 .map(|rule| ForeignText::short(&rule.what, 240))
-                .collect()
+                .collect::<Vec<_>>()
         };
         let may = [
             ("may read", &role.may_read),
@@ -214,10 +214,12 @@ impl RoleView {
                 WorkerRole::Reader => "The worker that reads and plans",
                 WorkerRole::Writer => "The worker that changes something",
             },
-            may: may
-                .into_iter()
-                .map(|(word, rules)| (word, told(rules)))
-                .collect(),
+            may: {
+                let beyond = role.not_hidden.iter().take(RULES);
+                let beyond = beyond.map(|what| ForeignText::short(what, 240)).collect();
+                let may = may.into_iter().map(|(word, rules)| (word, told(rules)));
+                may.chain([("this system does not hide", beyond)]).collect()
+            },
         }
     }
 }

@@ -232,9 +232,8 @@ fn troubles(status: &Status, few: Option<troubles::Trouble>) -> Vec<Trouble> {
     let bad = status.sources.iter().filter(|source| source.enabled);
     for source in bad {
         let word = match source.health.status {
-            HealthStatus::Unavailable => "does not serve",
-            HealthStatus::Degraded => "serves in part",
             HealthStatus::Ok | HealthStatus::Unknown => continue,
+            bad => bad.in_words(),
         };
         let why = source
             .health

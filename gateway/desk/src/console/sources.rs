@@ -51,6 +51,9 @@ struct Found {
 struct Row {
     id: String,
     label: ForeignText,
+    kind: String,
+    /// What it points at: its folder, or its address.
+    points: ForeignText,
     enabled: bool,
     /// `ok`, `idle`, `bad` or `off`, for the style.
     class: &'static str,
@@ -158,6 +161,12 @@ impl Page {
             Row {
                 id: source.id.to_string(),
                 label: ForeignText::short(&source.config.label, 60),
+                kind: source.config.kind.clone(),
+                points: {
+                    let route = source.config.route.as_object().into_iter().flatten();
+                    let texts: Vec<_> = route.filter_map(|(_, value)| value.as_str()).collect();
+                    ForeignText::short(&texts.join(" "), 300)
+                },
                 enabled: source.config.enabled,
                 class,
                 words: ForeignText::short(&words, 400),

@@ -1,20 +1,10 @@
 //! The gateway's own words for what the console shows.
 
 use plexus_owner::sources::{Health, HealthStatus};
+pub(super) use plexus_protocol::time::length as span;
 use plexus_protocol::{Provenance, Sensitivity, Timestamp, Verb, Verbs};
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Item, ItemState, OutcomeKind};
-
-/// A length of time, in the largest unit that says it.
-pub(super) fn span(ms: u64) -> String {
-    let (seconds, minutes) = (ms / 1_000, ms / 60_000);
-    match minutes {
-        0 => format!("{seconds} s"),
-        1..=119 => format!("{minutes} min"),
-        120..=2879 => format!("{} h", minutes / 60),
-        _ => format!("{} days", minutes / 1_440),
-    }
-}
 
 /// A number of bytes, in the largest unit that says it.
 pub(super) fn bytes(count: u64) -> String {
@@ -22,15 +12,6 @@ pub(super) fn bytes(count: u64) -> String {
         0..1_024 => format!("{count} B"),
         1_024..1_048_576 => format!("{} KiB", count / 1_024),
         _ => format!("{} MiB", count / 1_048_576),
-    }
-}
-
-/// What is left of a length of time. A week that began a moment ago is a week, and not six days; a day is 24 hours.
-pub(super) fn left(ms: u64) -> String {
-    const MINUTE: u64 = 60_000;
-    match span(ms + MINUTE) {
-        long if long.ends_with("days") || long.ends_with('h') => long,
-        _ => span(ms),
     }
 }
 
@@ -134,35 +115,15 @@ pub(super) fn rating(entry: &Entry) -> &'static str {
 
 /// How a source does: a class for the style, and words.
 pub(super) fn serving(enabled: bool, health: &Health) -> (&'static str, String) {
-    let (class, words) = match (enabled, health.status) {
-        (false, _) => ("off", "disabled"),
-        (true, HealthStatus::Ok) => ("ok", "serves"),
-        (true, HealthStatus::Degraded) => ("bad", "serves in part"),
-        (true, HealthStatus::Unavailable) => ("bad", "does not serve"),
-        (true, HealthStatus::Unknown) => ("idle", "not used yet"),
+    let class = match (enabled, health.status) {
+        (false, _) => return ("off", "disabled".to_owned()),
+        (true, HealthStatus::Ok) => "ok",
+        (true, HealthStatus::Degraded | HealthStatus::Unavailable) => "bad",
+        (true, HealthStatus::Unknown) => "idle",
     };
+    let words = health.status.in_words();
     match &health.detail {
         Some(detail) if class == "bad" => (class, format!("{words}: {detail}")),
         _ => (class, words.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_is_never_told_as_more_than_a_minute_too_much() {
-        const MINUTE: u64 = 60_000;
-        for (ms, words) in [
-            (5_000, "5 s"),
-            (30 * MINUTE, "30 min"),
-            (30 * MINUTE - 1, "29 min"),
-            (1_440 * MINUTE - 1, "24 h"),
-            (7 * 1_440 * MINUTE - 1, "7 days"),
-            (6 * 1_440 * MINUTE, "6 days"),
-        ] {
-            assert_eq!(left(ms), words);
-        }
     }
 }

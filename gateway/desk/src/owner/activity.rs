@@ -191,7 +191,7 @@ impl Detail<'_> {
     fn why(&self) -> Option<String> {
         let lapsed = match self.approved {
             true => "its approval was not used in time",
-            false => "the request lapsed undecided",
+            false => "the request expired undecided",
         };
         let logged = self.reason.as_deref().or(self.why.as_deref());
         let why = logged.or((self.what() == "item.lapse").then_some(lapsed));
@@ -335,12 +335,37 @@ fn first_to_undo<'r>(rows: &'r [ActivityRow], past: &str, undo: &CapabilityId) -
     first.map(|call| &*call.audit_id)
 }
 
+/// The call that an undo names, as the log has it. Blocks on the disk.
+pub(crate) fn named(desk: &Desk, id: &str) -> Option<ActivityCall> {
+    let (ledger, state) = (&desk.ledger, desk.ledger.snapshot());
+    let row = row(ledger, &state, &id.parse().ok()?).ok()??;
+    Some(row.call().clone())
+}
+
 fn found(
     ledger: &Ledger,
     state: &TrustState,
     undos: &UndoCapabilities,
     id: &EventId,
 ) -> Result<Option<FoundCall>, StoreError> {
+    let Some(row) = row(ledger, state, id)? else {
+        return Ok(None);
+    };
+    let mut row = [row];
+    let may_be_undone = row[0].call().undo.is_some();
+    undone::left_out(ledger, undos, &mut row, RECENT)?;
+    let call = row[0].call().clone();
+    Ok(Some(FoundCall {
+        is_undone: may_be_undone && call.undo.is_none(),
+        call,
+    }))
+}
+
+fn row(
+    ledger: &Ledger,
+    state: &TrustState,
+    id: &EventId,
+) -> Result<Option<ActivityRow>, StoreError> {
     let Some(mut event) = ledger.event(id)? else {
         return Ok(None);
     };
@@ -354,14 +379,8 @@ fn found(
     let Some(did) = did(&event, &entry, state, &HashSet::new()) else {
         return Ok(None);
     };
-    let mut row = [told(ledger, state, &event, &entry, did, denial(&entry))];
-    let may_be_undone = row[0].call().undo.is_some();
-    undone::left_out(ledger, undos, &mut row, RECENT)?;
-    let call = row[0].call().clone();
-    Ok(Some(FoundCall {
-        is_undone: may_be_undone && call.undo.is_none(),
-        call,
-    }))
+    let denial = denial(&entry);
+    Ok(Some(told(ledger, state, &event, &entry, did, denial)))
 }
 
 /// What an event says of a call; none where it tells none.

@@ -142,21 +142,26 @@ fn beside(call: &ActivityCall) -> String {
     }
 }
 
-/// Why not. A code that has no words of its own here is told as it is.
+/// Why not.
 fn why(call: &ActivityCall) -> String {
-    let reason = call.reason.as_deref().unwrap_or_default();
-    let words = match (call.code.as_deref().unwrap_or_default(), reason) {
-        ("precondition_changed", "unread") => {
-            return "it had not read what it would replace".to_owned();
+    let code = call.code.as_deref().unwrap_or_default();
+    match (code, &call.basis) {
+        ("grant_required", Some(CallBasis::Grant(_))) => "your grant does not reach it".to_owned(),
+        ("outcome_unknown", _) if call.did == ActivityKind::Refused => {
+            "an earlier same call is not settled".to_owned()
         }
-        ("precondition_changed", "already_undone") => {
-            return "it was taken back already".to_owned();
-        }
-        ("precondition_changed", "already_applied") => {
-            return "it was applied already".to_owned();
-        }
-        ("precondition_changed" | "transport_error", reason)
-            if let Some(words) = of_program(reason) =>
+        _ => reason_in_words(code, call.reason.as_deref().unwrap_or_default()),
+    }
+}
+
+/// Why a call came to nothing, by its code and the reason beside it; either may be empty. A word of code that has none here is
+/// shown without its underscores.
+#[must_use]
+pub fn reason_in_words(code: &str, reason: &str) -> String {
+    let plain = code.replace('_', " ");
+    let words = match (code, reason) {
+        ("precondition_changed" | "transport_error" | "source_unavailable", reason)
+            if let Some(words) = of_source(reason) =>
         {
             return words.to_owned();
         }
@@ -164,10 +169,9 @@ fn why(call: &ActivityCall) -> String {
         ("", "the daemon ended") => return "the gateway ended".to_owned(),
         ("", reason) => return reason.to_owned(),
         ("paused", _) => "you have paused all agents",
-        ("denied_by_owner", _) => "you denied this before",
-        ("grant_required", _) if matches!(call.basis, Some(CallBasis::Grant(_))) => {
-            "your grant does not reach it"
-        }
+        // The reason is the owner's own.
+        ("denied_by_owner", "") => return "you denied this before".to_owned(),
+        ("denied_by_owner", reason) => return format!("you denied this before ({reason})"),
         ("grant_required", _) => "nothing allows it",
         ("token_revoked" | "token_expired", _) => "its token is over",
         ("session_expired", _) => "its session is over",
@@ -177,25 +181,57 @@ fn why(call: &ActivityCall) -> String {
         ("rate_limited", _) => "too much at once",
         ("precondition_changed", _) => "what it was about had changed",
         ("approval_required", _) => "you have to approve it",
-        ("source_unavailable", "stopped") => return "its worker stopped".to_owned(),
-        ("source_unavailable", _) => "the source cannot be reached",
-        ("transport_error", "not_found") => return "what it named is not there".to_owned(),
+        ("source_unavailable" | "capability_unavailable", _) => "the source cannot be reached",
         ("transport_error", _) => "the source could not do it",
-        ("outcome_unknown", _) if call.did == ActivityKind::Refused => {
-            "an earlier same call is not settled"
-        }
+        ("mcp_tool_error", _) => "the tool failed",
         ("outcome_unknown", _) => "there was no answer",
-        (code, _) => code,
+        ("busy", _) => "too many calls waited",
+        ("audit_unavailable", _) => "it could not be recorded",
+        ("permission_denied", _) => "the system refused it",
+        ("deadline_exceeded", _) => "it took longer than it may",
+        ("cancelled", _) => "it was cancelled",
+        ("internal_error", _) => "the gateway failed at it",
+        _ => &plain,
     };
     match reason {
         "" => words.to_owned(),
-        reason => format!("{words} ({reason})"),
+        reason => format!("{words} ({})", reason.replace('_', " ")),
     }
 }
 
-/// What a program that a source runs met before its first step, by its worker's detail.
-fn of_program(detail: &str) -> Option<&'static str> {
-    Some(match detail {
+/// What a source, its worker or a program that it runs met, by the detail's reason.
+fn of_source(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "unread" => "it had not read what it would replace",
+        "plan_changed" => "it would no longer do what you saw",
+        "changed" | "conflict" => "what it was about had changed",
+        "gone" => "what it was about is gone",
+        "already_undone" => "it was taken back already",
+        "already_applied" => "it was applied already",
+        "already_done" => "it was done already",
+        "definition_changed" => "the tool is not the one that you agreed to",
+        "not_found" => "what it named is not there",
+        "path_confinement" => "its path leads out of what you share",
+        "symlink" => "its path leads through a symbolic link",
+        "hard_link" => "the file has a second name, which may lie elsewhere",
+        "ambiguous" => "what it named is there more than once",
+        "too_large" => "it is too large",
+        "not_text" => "what it named is no text",
+        "not_kept" => "what was there before is not kept",
+        "not_undoable" => "it cannot be taken back",
+        "io" => "the disk or the system failed at it",
+        "timeout" | "timed_out" => "there was no answer in time",
+        "rate_limited" => "its server takes no more calls for now",
+        "refused" | "server_refused" => "its server refused it",
+        "server_error" => "its server failed at it",
+        "bad_answer" | "not_json" => "the answer of its server could not be read",
+        "broken_off" => "the connection broke off",
+        "command_failed" => "the command failed",
+        "stopped" => "its worker stopped",
+        "CannotStart" => "its worker could not be started",
+        "CannotOpen" => "the source could not be opened",
+        "Replaced" => "the source was changed meanwhile",
+        "Unsendable" => "its input is too large",
         "agent_failed" => "the program that the source runs failed",
         "agent_killed" => "the program that the source runs was ended from outside",
         "out_of_time" => "its time was over",
@@ -358,7 +394,7 @@ mod tests {
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed",
                     "reason": "conflict"}),
-                "was refused w.write: what it was about had changed (conflict)",
+                "was refused w.write: what it was about had changed",
             ),
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "paused",
@@ -374,11 +410,44 @@ mod tests {
                 "asked you for w.write, purpose: tidy up",
             ),
             (
-                json!({"did": "expired", "capabilityId": "w.write", "reason": "the request lapsed undecided"}),
-                "did not get w.write: the request lapsed undecided",
+                json!({"did": "expired", "capabilityId": "w.write", "reason": "the request expired undecided"}),
+                "did not get w.write: the request expired undecided",
             ),
         ] {
             assert_eq!(said(&call(members)), words);
+        }
+    }
+
+    #[test]
+    fn no_code_is_shown_to_a_person() {
+        let codes = plexus_protocol::ErrorCode::ALL
+            .iter()
+            .map(|code| code.as_str());
+        for code in codes.filter(|code| *code != "denied_by_owner") {
+            for reason in ["", "odd_name"] {
+                let words = reason_in_words(code, reason);
+                assert!(!words.contains('_'), "{code}, {reason}: {words}");
+            }
+        }
+        for (code, reason, words) in [
+            (
+                "precondition_changed",
+                "plan_changed",
+                "it would no longer do what you saw",
+            ),
+            (
+                "source_unavailable",
+                "CannotOpen",
+                "the source could not be opened",
+            ),
+            // The owner's own word.
+            (
+                "denied_by_owner",
+                "not_now",
+                "you denied this before (not_now)",
+            ),
+        ] {
+            assert_eq!(reason_in_words(code, reason), words);
         }
     }
 

@@ -410,7 +410,7 @@ differs: from the call that you approved 4 min ago, in
   not until-revoked: your settings
 the agent would like it: for up to 1 day
 if you approve: the gateway makes the call now, once, whether or not the agent still waits
-request: pend_1, 5 min ago, ends in 24 h
+request: pend_1, 5 min ago, ends in 23 h
 "
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! An event that is not known here is told by its own names: nothing of the record is left out.
 
-use plexus_owner::{audit::Event, status::Build};
+use plexus_owner::{activity::words::reason_in_words, audit::Event, status::Build};
 use plexus_protocol::TrustWindow;
 use serde::Deserialize;
 
@@ -51,7 +51,7 @@ fn untold(event: &Event) -> String {
     let head = event.head();
     let detail = AnyDetail::deserialize(&head.detail).unwrap_or_default();
     if let (None, Some(code)) = (&detail.event, detail.code) {
-        return format!("refused: {code}");
+        return format!("refused: {}", reason_in_words(&code, ""));
     }
     let named = [detail.event, head.audit_type.clone(), head.kind.clone()];
     let name = named.into_iter().flatten().find(|name| !name.is_empty());
@@ -338,8 +338,8 @@ impl KnownDetail {
                 format!("you add the extension {source} that it proposed")
             }
             Self::Lapsed { item, approved } => match approved {
-                true => format!("{} lapsed: its approval was not used", request(item)),
-                false => format!("{} lapsed undecided: nothing was done", request(item)),
+                true => format!("{} expired: its approval was not used", request(item)),
+                false => format!("{} expired undecided: nothing was done", request(item)),
             },
             Self::Voided { item, why } => because(&format!("{} is void", request(item)), why),
             Self::TurnsEnded { why } => because("its approval permits no further call", why),
@@ -536,8 +536,10 @@ impl CallEnd {
     fn words(self, verb: &str) -> String {
         let why = match (self.code, self.reason) {
             (None, None) => String::new(),
-            (None, Some(why)) | (Some(why), None) => format!(" ({why})"),
-            (Some(code), Some(reason)) => format!(" ({code}, {reason})"),
+            (code, reason) => {
+                let [code, reason] = [code, reason].map(Option::unwrap_or_default);
+                format!(" ({})", reason_in_words(&code, &reason))
+            }
         };
         match (self.result.as_deref(), self.summary) {
             (Some("ok"), None) => verb.to_owned(),
@@ -617,7 +619,7 @@ mod tests {
             ),
             (
                 json!({"event": "call.outcome", "result": "refused", "code": "precondition_changed", "reason": "unread"}),
-                "w.write: refused, nothing was done (precondition_changed, unread)",
+                "w.write: refused, nothing was done (it had not read what it would replace)",
             ),
             (
                 json!({"event": "call.outcome", "result": "unknown"}),
@@ -639,7 +641,7 @@ mod tests {
             ),
             (
                 json!({"code": "rate_limited"}),
-                "w.write: refused: rate_limited",
+                "w.write: refused: too much at once",
             ),
             (
                 json!({"event": "unheard.of"}),

@@ -83,10 +83,12 @@ pub(crate) fn sentence(row: &ProbedSource) -> String {
     let id = &row.id;
     let detail = text::line(&detail_of(row));
     match (row.health.status, &*detail) {
-        (HealthStatus::Ok, _) => format!("{id} serves"),
-        (HealthStatus::Degraded, why) => format!("{id} serves in part: {why}"),
-        (_, "") => format!("{id} has not answered in time: plexusctl sources test {id}"),
-        (_, why) => format!("{id} does not serve: {why}"),
+        (status @ HealthStatus::Ok, _) => format!("{id} {}", status.in_words()),
+        (HealthStatus::Unavailable | HealthStatus::Unknown, "") => {
+            format!("{id} has not answered in time: plexusctl sources test {id}")
+        }
+        (HealthStatus::Unknown, why) => format!("{id} does not serve: {why}"),
+        (status, why) => format!("{id} {}: {why}", status.in_words()),
     }
 }
 
@@ -94,7 +96,7 @@ fn as_text(rows: &[ProbedSource]) -> String {
     let cells = rows.iter().map(|row| {
         let state = match row.health.status {
             HealthStatus::Unknown => "no answer in time",
-            status => status.as_str(),
+            status => status.in_words(),
         };
         [row.id.to_string(), state.to_owned(), detail_of(row)]
     });

@@ -17,7 +17,7 @@ pub(super) fn sources(seen: &Snapshot) -> String {
             [] => String::new(),
             hidden => format!(" (hidden: {})", hidden.join(" ")),
         };
-        let state = source.health.status.as_str();
+        let state = source.health.status.in_words();
         let state = match detail_of(source) {
             none if none.is_empty() => state.to_owned(),
             detail => format!("{state}: {detail}"),

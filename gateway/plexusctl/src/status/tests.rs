@@ -81,10 +81,10 @@ fn at_a_glance() {
          waiting for you: nothing\n\
          audit log: 1204 events, recording; sound, checked at the start 2 h ago from event 1000 on; head 0123456789ab…\n\
          cages: proved by the one running worker, 60 min ago (Landlock and seccomp)\n\n\
-         SOURCE    LABEL  STATE  AGENTS CAN ASK FOR\n\
-         obsidian  Vault  ok     vault.read (hidden: vault.search)\n\n\
-         AGENT  OF        MAY, WITHOUT ASKING      UNTIL        TERMS\n\
-         a      obsidian  vault.read vault.search  ends in 7 d"
+         SOURCE    LABEL  STATE   AGENTS CAN ASK FOR\n\
+         obsidian  Vault  serves  vault.read (hidden: vault.search)\n\n\
+         AGENT  OF        MAY, WITHOUT ASKING      UNTIL           TERMS\n\
+         a      obsidian  vault.read vault.search  ends in 7 days"
     );
 }
 
