@@ -460,7 +460,7 @@ fn account_that_does_not_serve_says_what_is_wrong() {
         "plexusctl sources secret refused password",
     );
     // A test asks the server: no call tells the worker that it is back, or gone again.
-    for (password, status, state) in [(PASSWORD, 0, "ok"), ("another", 1, "401")] {
+    for (password, status, state) in [(PASSWORD, 0, "serves"), ("another", 1, "401")] {
         office.server.set_password(password);
         let tested = office.gateway.cli(["sources", "test", "refused"]);
         assert_eq!(tested.status, status, "{tested:?}");
