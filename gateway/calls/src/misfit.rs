@@ -20,10 +20,7 @@ use crate::{
     refusal,
 };
 use bytes::Bytes;
-use plexus_ipc::{
-    manifest::Capability,
-    message::{Failure, WorkerError},
-};
+use plexus_ipc::{manifest::Capability, message::Failure};
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, NextKind, constraint::PathPrefix,
 };
@@ -71,6 +68,9 @@ pub async fn misfit(
     let shown_by = capability.shown_by.as_deref()?;
     let seen = seen(kernel, agent, entry, shown_by, input);
     let may_read = seen.is_some();
+    if let (false, Some(path)) = (may_read, leads_up(capability, input)) {
+        return Some(in_our_words(capability, Some(path)).about(&entry.id));
+    }
     let constraint = match seen {
         Some(constraint) => constraint,
         None => Some(nothing(capability)?),
@@ -87,9 +87,10 @@ pub async fn misfit(
         return None;
     };
     match (&error.code, may_read) {
-        // Within nothing no path is looked at: what it leads out of shows in its spelling.
-        (code, false) if *code == Failure::InvalidInput || is_out(code) => {
-            Some(in_our_words(capability, &error).about(&entry.id))
+        (Failure::InvalidInput, false) => {
+            let named = error.detail.as_ref();
+            let named = named.and_then(|detail| detail["field"].as_str());
+            Some(in_our_words(capability, named).about(&entry.id))
         }
         (code, true) if is_of_the_input(code) => Some(refusal::failed(&error, &entry.id)),
         _ => None,
@@ -105,9 +106,12 @@ fn is_of_the_input(code: &Failure) -> bool {
     }
 }
 
-/// Whether a path leads out of the source.
-fn is_out(code: &Failure) -> bool {
-    matches!(code, Failure::TransportError { reason } if reason.as_str() == "path_confinement")
+/// The path of an input that leads up, by its spelling alone: nothing on a disk decides what an agent that may not read is told.
+fn leads_up<'c>(capability: &'c Capability, input: &Value) -> Option<&'c str> {
+    let mut fields = capability.constrainable.iter();
+    let path = fields.find(|one| one.touched.is_some())?.field.as_str();
+    let spelled = input[path].as_str()?;
+    spelled.split('/').any(|part| part == "..").then_some(path)
 }
 
 /// The narrowing under which the agent may read what a plan looks at; none where it may not read there.
@@ -156,12 +160,7 @@ fn nothing(capability: &Capability) -> Option<Constraint> {
 
 /// The manifest's words for the field that the source says is wrong: an agent that may not read from a source is told
 /// nothing that the source could choose but that field.
-fn in_our_words(capability: &Capability, error: &WorkerError) -> ErrorBody {
-    let detail = error.detail.as_ref();
-    let named = detail.and_then(|detail| detail["field"].as_str());
-    let mut narrowed = capability.constrainable.iter();
-    let path = narrowed.find(|one| one.touched.is_some() && is_out(&error.code));
-    let named = named.or(path.map(|one| one.field.as_str()));
+fn in_our_words(capability: &Capability, named: Option<&str>) -> ErrorBody {
     let properties = capability
         .input
         .as_ref()

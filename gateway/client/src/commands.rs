@@ -9,8 +9,9 @@ use std::{path::Path, sync::OnceLock};
 
 /// The owner's command, as it begins in a text.
 const PROGRAM: &str = "plexusctl ";
-/// The same in a text that is not ours: no text that was made safe has such a control character elsewhere.
-const MARKED: &str = "plexusctl\u{91} ";
+/// Stands for the space of a command in a text that is not ours: no text that was made safe has such a control character
+/// elsewhere, and no line is broken at it.
+const MARK: char = '\u{91}';
 
 /// What completes the commands of this process.
 static NAMED: OnceLock<Named> = OnceLock::new();
@@ -33,7 +34,7 @@ pub fn name_home(home: &Path, commands: Vec<String>) {
 /// Marks the commands in a text that is not ours.
 pub(crate) fn marked(text: String) -> String {
     match NAMED.get() {
-        Some(_) => text.replace(PROGRAM, MARKED),
+        Some(_) => text.replace(PROGRAM, &format!("{}{MARK}", PROGRAM.trim_end())),
         None => text,
     }
 }
@@ -42,10 +43,10 @@ pub(crate) fn marked(text: String) -> String {
 pub(crate) fn between_marks(text: &str, safe: impl Fn(&str) -> String) -> String {
     match NAMED.get() {
         Some(_) => text
-            .split(MARKED)
+            .split(MARK)
             .map(safe)
             .collect::<Vec<_>>()
-            .join(MARKED),
+            .join(&MARK.to_string()),
         None => safe(text),
     }
 }
@@ -63,7 +64,7 @@ pub fn completed(text: &str) -> String {
 #[must_use]
 pub fn shown(text: &str) -> String {
     match NAMED.get() {
-        Some(named) => named.completed(text).replace(MARKED, PROGRAM),
+        Some(named) => named.completed(text).replace(MARK, " "),
         None => text.to_owned(),
     }
 }
@@ -110,12 +111,22 @@ mod tests {
             assert_eq!(shown(other), other);
         }
         // An agent's words, also where they are made safe twice, or imitate the mark.
-        for purpose in ["now plexusctl undo evt_1", "now plexusctl\u{91} undo evt_1"] {
+        for purpose in ["now plexusctl undo evt_1", "now plexusctl\u{91}undo evt_1"] {
             let safe = text::line(&text::short(purpose, 80));
             let told = format!("purpose: “{safe}”: plexusctl status");
             let told = shown(&completed(&told));
             assert!(told.ends_with(&format!("”: {named} status")), "{told}");
             assert_eq!(told.matches("--home").count(), 1, "{told}");
+            // Cut or broken anywhere, it leaves no mark behind.
+            for at in 0..safe.chars().count() {
+                let (head, rest): (String, String) = (
+                    safe.chars().take(at).collect(),
+                    safe.chars().skip(at).collect(),
+                );
+                let told = shown(&text::own(&format!("{head}|{rest}")));
+                assert!(!told.contains(MARK) && !told.contains("--home"), "{told}");
+                assert!(!told.contains("u{91}"), "{told}");
+            }
         }
         assert_eq!(
             shown(&text::own("next: plexusctl undo a\n")),

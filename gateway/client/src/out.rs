@@ -48,7 +48,7 @@ pub fn settle(written: io::Result<()>) -> Result<(), Stop> {
 pub fn murmur(text: &str) {
     let mut stderr = io::stderr().lock();
     let shown = stderr
-        .write_all(text::own_block(text).as_bytes())
+        .write_all(commands::shown(&text::block(text)).as_bytes())
         .and_then(|()| stderr.flush());
     // Where stderr is closed nobody listens.
     drop(shown);

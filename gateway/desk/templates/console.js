@@ -1078,6 +1078,7 @@
     // Whoever does not wait for a sign-in begins another.
     if (seen.querySelector('[data-awaits]') && !isBack) delete body.signIn;
     if (step !== 'add') {
+      const list = seen.querySelector('[name=server]') ? [...seen.childNodes] : [];
       seen.replaceChildren();
       const asked = JSON.stringify(members(form));
       const words = 'asks' in form.dataset && step === 'preview' ? 'Asking the server…' : 'Looking…';
@@ -1085,7 +1086,10 @@
       const text = await answer.text();
       if (!form.isConnected) return notice(form, 'What you looked at is not shown any more: look at it again.');
       if (asked !== JSON.stringify(members(form))) return notice(form, 'The fields were changed meanwhile: look at it again.');
-      if (!answer.ok) return refusedAs(form, JSON.parse(text));
+      if (!answer.ok) {
+        if (step !== 'list') seen.replaceChildren(...list);
+        return refusedAs(form, JSON.parse(text));
+      }
       fill(seen, text);
       seen.server = server;
       seen.querySelector('h3[tabindex]').focus();

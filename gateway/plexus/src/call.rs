@@ -104,10 +104,7 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
             .conversation()
             .filter(|_| chat::can_talk(&call.printing))
     {
-        let first = chat::First {
-            answer,
-            is_shown: matches!(ended, Ok(CallOutput::Followed(_))),
-        };
+        let first = shown(answer, &ended);
         return chat::go_on(settings, &call.capability, first, open.run_id.clone()).await;
     }
     let built = built.into_inner();
@@ -122,12 +119,28 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
     )
 }
 
+/// A turn, and whether what it said was shown as it came.
+const fn shown<'a>(answer: &'a Answer, ended: &Result<CallOutput, Stop>) -> chat::First<'a> {
+    chat::First {
+        answer,
+        is_shown: matches!(ended, Ok(CallOutput::Followed(_))),
+    }
+}
+
 /// Sends a further message in a conversation and prints its answer. One that is over is taken up again by a new call, with its
 /// thread: the owner decides on that one.
 pub(crate) async fn go_on(settings: &Settings, said: &Continue) -> Result<Exit, Stop> {
     let stage = RefCell::new(CallStage::Opening);
     said.printing.check()?;
     let ended = interruptible(settings, say(settings, said, &stage), &stage).await;
+    if let Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) = &ended
+        && answer.failure().is_none()
+        && let Some(open) = answer
+            .conversation()
+            .filter(|_| chat::can_talk(&said.printing))
+    {
+        return chat::show_turn(&shown(answer, &ended), open);
+    }
     finish(
         ended,
         &Form {

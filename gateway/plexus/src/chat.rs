@@ -22,7 +22,7 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Request, Stop, out, text};
-use plexus_protocol::{CapabilityId, RunId};
+use plexus_protocol::{CapabilityId, RunId, body::Conversation};
 use serde::Deserialize;
 use serde_json::json;
 use std::{
@@ -112,6 +112,30 @@ pub(crate) async fn go_on(
     out::say("the conversation is over");
     bring(capability, changes.as_deref());
     Ok(Exit::Ok)
+}
+
+/// Shows one turn of a conversation that stays open, and how it goes on.
+pub(crate) fn show_turn(turn: &First<'_>, open: &Conversation) -> Result<Exit, Stop> {
+    show(turn.answer, turn.is_shown)?;
+    if let Some(capability) = turn.answer.capability() {
+        bring(&capability, changes_of(turn.answer).as_deref());
+    }
+    out::say(&match open.turns_left {
+        0 => "that was its last turn".to_owned(),
+        left => format!(
+            "{}; go on: {}",
+            turns(left),
+            command::line(format_args!("continue {} \"…\"", open.run_id))
+        ),
+    });
+    Ok(Exit::Ok)
+}
+
+fn turns(left: u32) -> String {
+    match left {
+        1 => "1 turn left".to_owned(),
+        left => format!("{left} turns left"),
+    }
 }
 
 /// Whether another message, or the same one later, may be taken where this one was refused.
@@ -312,10 +336,7 @@ fn changes_of(answer: &Answer) -> Option<String> {
 }
 
 fn tell(left: u32) {
-    out::say(&match left {
-        1 => "(1 turn left; Ctrl-D leaves)".to_owned(),
-        left => format!("({left} turns left; Ctrl-D leaves)"),
-    });
+    out::say(&format!("({}; Ctrl-D leaves)", turns(left)));
 }
 
 /// Says how what was changed comes out of the copy.

@@ -37,6 +37,10 @@ pub(crate) async fn run(desk: &Desk, explain: Explain) -> Result<Exit, Stop> {
         Err(refused) => return Err(agents::meant(&mut owner, &explain.agent, refused).await),
         reply => reply?,
     };
+    if reply.rule == "agent.unknown" && !desk.json {
+        let refused = Stop::new(Exit::Failed, agents::UNKNOWN, reply.why);
+        return Err(agents::meant(&mut owner, &explain.agent, refused).await);
+    }
     desk.show(&reply, || as_text(&reply))
 }
 

@@ -11,7 +11,7 @@ use crate::{
 use clap::{ArgGroup, Args};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
-    activity::{self, ActivityRow, OnlyActivity},
+    activity::{self, ActivityCall, ActivityRow, OnlyActivity},
     undo::{Show, TakeBack, UndoPlan},
 };
 use plexus_protocol::AuditId;
@@ -75,10 +75,26 @@ async fn newest(owner: &mut Owner, thing: String) -> Result<String, Stop> {
         .found(owner, &moment::now())
         .await?;
     let mut calls = found.calls.iter().rev().map(ActivityRow::call);
-    if let Some(call) = calls.find(|call| call.undo.is_some()) {
-        return Ok(call.audit_id.clone());
+    let source = |call: &ActivityCall| -> Option<String> {
+        let id = call.capability_id.as_deref()?;
+        id.split_once('.').map(|(source, _)| source.to_owned())
+    };
+    if let Some(call) = calls.next() {
+        if let Some(other) = calls.find(|other| source(other) != source(call)) {
+            let why = format!(
+                "{named} was changed in more than one source, last by {} and {}",
+                call.audit_id, other.audit_id
+            );
+            return Err(Stop::new(Exit::Failed, "ambiguous", why).next("plexusctl undo ID"));
+        }
+        if call.undo.is_some() {
+            return Ok(call.audit_id.clone());
+        }
     }
-    let mut why = format!("no change of {named} can be taken back");
+    let mut why = match found.calls.last() {
+        None => format!("no change of {named} is known"),
+        Some(_) => format!("the last change of {named} cannot be taken back, or was already"),
+    };
     if let Some([first, more @ ..]) = found.similar.as_deref() {
         let names = more
             .iter()

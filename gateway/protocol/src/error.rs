@@ -119,9 +119,15 @@ codes! {
 pub fn system_words(said: &str) -> String {
     let (mut words, mut rest) = (String::new(), said);
     while let Some((before, after)) = rest.split_once(" (os error ") {
-        let end = after.find(')').map_or(after.len(), |at| at + 1);
         words.push_str(before);
-        rest = &after[end..];
+        let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        match after[digits..].strip_prefix(')') {
+            Some(behind) if digits > 0 => rest = behind,
+            _ => {
+                words.push_str(" (os error ");
+                rest = after;
+            }
+        }
     }
     words + rest
 }

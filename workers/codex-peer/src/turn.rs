@@ -39,7 +39,7 @@ const SETTINGS: [&str; 4] = [
 /// Time of a call that is kept for what comes after the turn.
 const RESERVE: Duration = Duration::from_secs(60);
 /// How long an interrupted process has to end by itself.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 /// Of what Codex says on standard error, the end that is kept, in bytes.
 const LAST_WORDS: usize = 2048;
 

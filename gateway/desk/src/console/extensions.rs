@@ -476,7 +476,12 @@ async fn look_into_client(
     let form: ClientForm = sent(request).await?;
     let servers = form.servers().await?;
     let chosen = form.server.clone();
-    let choices = servers.iter().take(SHOWN);
+    // What can be added comes first.
+    let state = desk.ledger.snapshot();
+    let is_there = |id: &SourceId| state.sources.contains_key(id);
+    let mut choices: Vec<_> = servers.iter().collect();
+    choices.sort_by_key(|server| server.id.as_ref().is_none_or(is_there));
+    let choices = choices.into_iter().take(SHOWN);
     let room = (16_000 / choices.len().max(1)).clamp(160, 2_000);
     let choices: Vec<_> = choices
         .map(|server| ServerChoice::of(&desk, server, chosen.as_ref(), room))

@@ -5,7 +5,7 @@
 
 mod ended;
 
-use super::sources::stopped;
+use super::sources::{health, stopped};
 use crate::{acting::Narrowing, desk::Desk, table::Served};
 use plexus_calls::{
     change_author::{self, ChangeAuthor},
@@ -17,10 +17,11 @@ use plexus_owner::{
         CallDecision::{self, Pend, Permit, Refuse},
         Explain, Explanation,
     },
+    sources::HealthStatus,
     troubles::{self, Trouble},
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId,
+    AgentId, CapabilityId, Constraint, Digest, PendingId, SessionId, SourceId, Timestamp, TokenId,
     TrustWindow,
     constraint::{MAX_PARTS, PathPrefix, calls_in_words, is_prefix},
     json as strict, shell,
@@ -77,10 +78,28 @@ pub(crate) async fn explain(
     }
     let misfit = catalogue.get(&id).zip(input);
     let misfit = misfit.and_then(|(entry, input)| entry.check(input).err());
-    Ok(match misfit {
-        Some(why) if judged.decision != Refuse => refuse("input.schema", why, ""),
-        _ => judged,
-    })
+    if judged.decision == Refuse {
+        return Ok(judged);
+    }
+    if let Some(why) = misfit {
+        return Ok(refuse("input.schema", why, ""));
+    }
+    if let Some(entry) = catalogue.get(&id) {
+        judged.why.push_str(&away(&desk, &entry.source));
+    }
+    Ok(judged)
+}
+
+/// That a source does not serve, whatever its calls would come to.
+fn away(desk: &Desk, source: &SourceId) -> String {
+    let health = health(desk, source, desk.supervisor.health(source));
+    if health.status != HealthStatus::Unavailable {
+        return String::new();
+    }
+    let detail = health.detail.unwrap_or_default();
+    let why = detail.trim_end_matches('.');
+    let sign = if why.is_empty() { "" } else { ": " };
+    format!(" Its source does not serve now{sign}{why}.")
 }
 
 /// A grant of undo covers what the agent itself did.

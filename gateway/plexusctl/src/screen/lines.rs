@@ -20,7 +20,8 @@ const GOES_ON: &str = "↪ ";
 /// How many columns a character takes, never less than the terminal may use: an emoji's selector makes its sign wide.
 pub(crate) fn width(c: char) -> usize {
     match c {
-        '\u{fe0f}' => 1,
+        // The second is a space when it is printed.
+        '\u{fe0f}' | '\u{91}' => 1,
         c => c.width().unwrap_or(0),
     }
 }
@@ -63,6 +64,8 @@ fn row_of(line: &str, max: usize, room: usize) -> (&str, &str) {
     }
     let indent = row.len() - row.trim_start().len();
     let begins = COMMANDS.iter().filter_map(|name| row.rfind(name)).max();
+    // One in brackets goes down with its bracket.
+    let begins = begins.and_then(|at| Some(row[..at].rfind(' ')? + 1));
     let command = begins.filter(|at| *at > indent + 1 && columns(&line[*at..]) <= room);
     // Behind this word, or the one before, unless a long word would leave the row nearly empty.
     let word = match rest.starts_with(' ') {
@@ -95,6 +98,13 @@ fn laid_in(text: &str, max: usize) -> String {
         let of_home = line.strip_prefix("PLEXUS_HOME=");
         let command = of_home.and_then(|rest| rest.find(" plexus").map(|at| &rest[at + 1..]));
         let line = command.unwrap_or(line);
+        // A program that is named by its path.
+        let line = match line.split_once(' ') {
+            Some((program, _)) if program.starts_with('/') => {
+                &line[program.rfind('/').map_or(0, |at| at + 1)..]
+            }
+            _ => line,
+        };
         let begins = ["http://", "https://"].iter().chain(&COMMANDS);
         begins.into_iter().any(|begins| line.starts_with(begins))
     };
@@ -219,6 +229,11 @@ mod tests {
         assert_eq!(
             laid_in(told, 40),
             "it still waits. To answer:\n  ↪ plexusctl approvals watch"
+        );
+        let told = "it was refused (plexusctl changes cs_0123456789)";
+        assert_eq!(
+            laid_in(told, 32),
+            "it was refused\n  ↪ (plexusctl changes\n  ↪ cs_0123456789)"
         );
         // What is there to be copied is one line for the terminal.
         for copied in [
