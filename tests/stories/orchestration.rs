@@ -408,7 +408,7 @@ fn owner_follows_a_board_and_stops_it() {
     let stopped = cli(&["board", &id, "--stop"]);
     let stopped = stopped.expect_ok();
     for words in [
-        "2 of it were used, 1 are left",
+        "2 runs used, 1 left",
         "asked to stop, and perhaps done all the same: codex.run (evt_",
     ] {
         assert!(stopped.contains(words), "{words}: {stopped}");

@@ -330,9 +330,10 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
         ),
         (
             "config set maxTrustWindowMs=1",
-            0,
-            "note: maxTrustWindowMs cannot be 1; it is 86400000",
+            64,
+            "write a length of 24 h or more, such as maxTrustWindowMs=30d",
         ),
+        ("config set maxTrustWindowMs=1d", 0, "86400000 (24 h)"),
         (
             "grants allow one workspace.write --window 7d",
             0,

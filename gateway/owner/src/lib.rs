@@ -40,6 +40,7 @@ pub mod python;
 pub mod review;
 mod secret_texts;
 pub mod secrets;
+pub mod settings;
 pub mod sign_ins;
 pub mod source_settings;
 pub mod sources;

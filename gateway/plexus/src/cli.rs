@@ -141,7 +141,7 @@ pub(crate) struct Continue {
     /// Conversation (run_…), as its answers name it
     pub(crate) conversation: RunId,
     /// What you say
-    #[arg(value_name = "MESSAGE", required = true)]
+    #[arg(value_name = "MESSAGE", required = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) printing: Printing,

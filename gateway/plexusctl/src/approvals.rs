@@ -77,10 +77,10 @@ struct Approve {
     #[arg(long)]
     any_input: bool,
     /// For a conversation or an orchestration: lower the number of turns or runs
-    #[arg(long, visible_alias = "runs", value_name = "N")]
+    #[arg(long, visible_alias = "runs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     turns: Option<u32>,
     /// For a conversation or an orchestration: lower the number of minutes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     minutes: Option<u32>,
     /// For an extension that an agent proposes: a folder that you give it; may be given again
     #[arg(long = "folder", value_name = "NAME=PATH")]
@@ -356,11 +356,10 @@ fn as_text(items: &[Item], now: Timestamp) -> String {
             (Card::Question(card), _) => {
                 format!("{}: {} asks you", wants(heading), card.source.id)
             }
-            // As after a restore.
-            (Card::Change(card), _) if card.changes.is_empty() => {
-                format!("{} has suspended grants", card.source.id)
+            (Card::Change(card), _) => {
+                let title = plexus_sheet::sheet_of(item).map_or("", |sheet| sheet.subject.title);
+                format!("{} {title}", card.source.id)
             }
-            (Card::Change(card), _) => format!("{} has changed", card.source.id),
             (_, Some(source)) if heading.capabilities.is_empty() => source.to_string(),
             _ => wants(heading),
         };

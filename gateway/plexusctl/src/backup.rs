@@ -158,7 +158,10 @@ fn restored_text(restored: &Value) -> String {
     lines.push(
         "Its grants are suspended until you review them: those that you revoked since the backup are in it again.".to_owned(),
     );
-    lines.push("start the gateway: plexusctl service start (or plexusd)".to_owned());
+    let home = shell::quote(&text::line(text_of(restored, "home")));
+    lines.push(format!(
+        "start the gateway: plexusctl service start (or plexusd --home {home})"
+    ));
     if !agents.is_empty() {
         lines.push(
             "every credential has ended; a new code for each agent that you still want:".to_owned(),
@@ -207,7 +210,7 @@ fn restored_text(restored: &Value) -> String {
     lines.push(
         match restored["secrets"] == true {
             true => "the connection key is the backup's; if somebody may have read the file: plexusctl key rotate",
-            false => "a new connection key is made at the start; secrets of sources are to be set again, and identities in channels are not in it",
+            false => "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it",
         }
         .to_owned(),
     );
@@ -230,7 +233,8 @@ mod tests {
             "  plexusctl agents code a",
             "  plexusctl sources resume notes",
             "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
-            "a new connection key is made at the start; secrets of sources are to be set again, and identities in channels are not in it",
+            "start the gateway: plexusctl service start (or plexusd --home /h)",
+            "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

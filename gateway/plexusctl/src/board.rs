@@ -47,7 +47,7 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     let source = board.source;
     if board.stop {
         let reply = desk.open().await?.call(&StopBoard { id, source }).await?;
-        return desk.show(&reply, || calls::ended(&reply.conversation));
+        return desk.show(&reply, || calls::ended(&reply.conversation, "run"));
     }
     let asked = Show { id, source };
     let mut shown = looked(desk, &asked).await?;

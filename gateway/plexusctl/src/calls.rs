@@ -62,13 +62,29 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
         }
         Act::Follow { call } => {
             check_id(&call, "call", LIST)?;
-            follow(desk, &call).await
+            let mut streamed = Streamed::default();
+            tokio::select! {
+                ended = follow(desk, &call, &mut streamed) => ended,
+                _ = tokio::signal::ctrl_c() => {
+                    streamed.end();
+                    out::say(&format!("the call goes on; to follow it again: plexusctl calls follow {call}"));
+                    Ok(Exit::Ok)
+                }
+            }
         }
         Act::Stop { call } => {
             check_id(&call, "call", LIST)?;
-            let reply = desk.open().await?.call(&StopCall { id: call }).await?;
+            let mut owner = desk.open().await?;
+            // Whether it has turns or runs is known while it is open.
+            let open = owner.call(&List {}).await.ok();
+            let reply = owner.call(&StopCall { id: call }).await?;
             desk.show(&reply, || match &reply {
-                Stopping::Approval(approval) => ended(&approval.conversation),
+                Stopping::Approval(approval) => {
+                    let ends = &approval.conversation;
+                    let mut open = open.iter().flat_map(|all| &all.conversations);
+                    let is_runs = open.any(|it| it.id == ends.id && it.children.is_some());
+                    ended(ends, if is_runs { "run" } else { "turn" })
+                }
                 Stopping::Call { call, .. } => format!(
                     "cancelling {}; see what was done: plexusctl activity, or plexusctl changes for a coding agent's run",
                     call.capability_id
@@ -79,8 +95,7 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
 }
 
 /// Shows what a call says and does as it comes; ends with the call.
-async fn follow(desk: &Desk, call: &str) -> Result<Exit, Stop> {
-    let mut streamed = Streamed::default();
+async fn follow(desk: &Desk, call: &str, streamed: &mut Streamed) -> Result<Exit, Stop> {
     // What the gateway said of the call before, and of the conversation that it is a turn of.
     let mut known = None::<String>;
     let mut turns_left = None;
@@ -166,12 +181,11 @@ fn ended_unseen(after: u64) -> CallProgress {
     }
 }
 
-/// What the end of a conversation or an orchestration came to.
-pub(crate) fn ended(conversation: &EndedApproval) -> String {
-    let mut lines = vec![format!(
-        "it is ended: {} of it were used, {} are left unused",
-        conversation.turn, conversation.turns_left
-    )];
+/// What the end of a conversation, which has turns, or an orchestration, which has runs, came to.
+pub(crate) fn ended(conversation: &EndedApproval, of: &str) -> String {
+    let (used, left) = (conversation.turn, conversation.turns_left);
+    let many = if used == 1 { "" } else { "s" };
+    let mut lines = vec![format!("it is ended: {used} {of}{many} used, {left} left")];
     lines.extend(cancelled(&conversation.cancelled));
     lines.push("its changes are in copies: plexusctl changes".to_owned());
     lines.join("\n")

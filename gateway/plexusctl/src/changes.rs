@@ -30,6 +30,21 @@ pub(crate) struct Changes {
 
 #[derive(Subcommand)]
 enum Act {
+    // As other commands have them; `changes` alone and `changes ID` do the same.
+    /// List change sets
+    #[command(hide = true)]
+    List {
+        /// List those of this source alone
+        #[arg(long)]
+        source: Option<SourceId>,
+    },
+    /// Show a change set as one difference
+    #[command(hide = true)]
+    Show {
+        /// Change set
+        #[arg(value_name = "CHANGE_SET", value_parser = change_set)]
+        id: String,
+    },
     /// Apply a change set, or some of its files, to its folder
     Apply {
         /// Change set
@@ -60,7 +75,8 @@ fn change_set(text: &str) -> Result<String, String> {
 pub(crate) async fn run(desk: &Desk, changes: Changes) -> Result<Exit, Stop> {
     match (changes.act, changes.id) {
         (Some(Act::Apply { id, paths, yes }), _) => apply(desk, &id, &paths, yes).await,
-        (None, Some(id)) => show(desk, &id).await,
+        (Some(Act::Show { id }), _) | (None, Some(id)) => show(desk, &id).await,
+        (Some(Act::List { source }), _) => list(desk, source.as_ref()).await,
         (None, None) => list(desk, changes.source.as_ref()).await,
     }
 }

@@ -3,8 +3,74 @@
 use crate::{owner::Desk, table::table};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span};
-use plexus_protocol::json;
+use plexus_owner::settings::{LEAST_KEPT, LEAST_WINDOW_MS, MOST, TOKEN_MS};
+use plexus_protocol::{Reach, TrustWindow, json};
 use serde_json::{Map, Value};
+
+/// A setting, and what it may be: what is wrong is refused here, where the wire would take another value.
+struct Setting {
+    name: &'static str,
+    form: Form,
+    example: &'static str,
+}
+
+/// What a setting may be.
+enum Form {
+    /// A length of time from one number of milliseconds to another.
+    Length(u64, u64),
+    /// A number from this one on.
+    Count(u64),
+    Switch,
+    Reach,
+    Windows,
+}
+
+const SETTINGS: [Setting; 7] = [
+    Setting {
+        name: "tokenLifetimeMs",
+        form: Form::Length(TOKEN_MS.0, TOKEN_MS.1),
+        example: "15m",
+    },
+    Setting {
+        name: "maxTrustWindowMs",
+        form: Form::Length(LEAST_WINDOW_MS, MOST),
+        example: "30d",
+    },
+    Setting {
+        name: "allowUntilRevoked",
+        form: Form::Switch,
+        example: "false",
+    },
+    Setting {
+        name: "defaultTrustWindows",
+        form: Form::Windows,
+        example: r#"'{"first-party:read":"7d"}'"#,
+    },
+    Setting {
+        name: "defaultReach",
+        form: Form::Reach,
+        example: "selected",
+    },
+    Setting {
+        name: "autoAllowReads",
+        form: Form::Switch,
+        example: "true",
+    },
+    Setting {
+        name: "auditKeepEvents",
+        form: Form::Count(LEAST_KEPT),
+        example: "100000",
+    },
+];
+
+/// What has a trust window of its own where none is named.
+const CLASSES: [&str; 5] = [
+    "first-party:read",
+    "first-party:write",
+    "managed:read",
+    "managed:write",
+    "extension:read",
+];
 
 /// Settings.
 #[derive(Args)]
@@ -18,20 +84,100 @@ enum Act {
     /// Show all settings
     Show,
     /// Change settings
+    #[command(after_help = help())]
     Set {
-        /// Setting and its value: a JSON literal, or a word
+        /// Setting and its value
         #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
         pairs: Vec<(String, Value)>,
     },
 }
 
 fn pair(text: &str) -> Result<(String, Value), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((
-            key.to_owned(),
-            json::parse(value.as_bytes()).unwrap_or_else(|_| value.into()),
-        )),
-        _ => Err("write KEY=VALUE".to_owned()),
+    let (name, typed) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("write KEY=VALUE")?;
+    let names = SETTINGS.map(|setting| setting.name).join(", ");
+    let setting = SETTINGS.iter().find(|setting| setting.name == name);
+    let setting =
+        setting.ok_or_else(|| format!("there is no setting {name:?}; there are: {names}"))?;
+    let value = json::parse(typed.as_bytes()).unwrap_or_else(|_| typed.into());
+    let value = setting.form.taken(value);
+    let value = value.ok_or_else(|| {
+        let Setting { form, example, .. } = setting;
+        format!("write {}, such as {name}={example}", form.in_words())
+    })?;
+    Ok((name.to_owned(), value))
+}
+
+/// All settings for the help.
+fn help() -> String {
+    let lines = SETTINGS.iter().map(|setting| {
+        let Setting { name, example, .. } = setting;
+        format!(
+            "\n  {name}={example}\n          {}",
+            setting.form.in_words()
+        )
+    });
+    format!(
+        "Settings, each with an example:{}",
+        lines.collect::<String>()
+    )
+}
+
+impl Form {
+    /// The value as it is sent; none where it cannot be.
+    fn taken(&self, value: Value) -> Option<Value> {
+        let number = |least: u64, most: u64, number: Option<u64>| {
+            let number = number.filter(|number| (least..=most).contains(number));
+            number.map(Value::from)
+        };
+        match self {
+            Self::Length(least, most) => {
+                let length = value.as_str().and_then(|text| span::parse(text).ok());
+                number(*least, *most, value.as_u64().or(length))
+            }
+            Self::Count(least) => number(*least, MOST, value.as_u64()),
+            Self::Switch => value.is_boolean().then_some(value),
+            Self::Reach => {
+                let word = value.as_str()?;
+                let is_reach = [Reach::Exposed, Reach::Selected].map(Reach::as_str);
+                is_reach.contains(&word).then_some(value)
+            }
+            Self::Windows => {
+                let is_window = |window: &Value| {
+                    let named = window.as_str().and_then(TrustWindow::parse);
+                    named.is_some_and(|named| window == named.kind())
+                };
+                let mut windows = value.as_object()?.iter();
+                let all =
+                    windows.all(|(class, window)| CLASSES.contains(&&**class) && is_window(window));
+                all.then_some(value)
+            }
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Self::Length(least, MOST) => {
+                format!("a length of {} or more", span::length(*least))
+            }
+            Self::Length(least, most) => format!(
+                "a length from {} to {}",
+                span::length(*least),
+                span::length(*most)
+            ),
+            Self::Count(least) => format!("a number, {least} or more"),
+            Self::Switch => "true or false".to_owned(),
+            Self::Reach => {
+                let [all, some] = [Reach::Exposed, Reach::Selected].map(Reach::as_str);
+                format!("{all} or {some}")
+            }
+            Self::Windows => format!(
+                "once, 1h, 1d, 7d or until-revoked for some of {}",
+                CLASSES.join(", ")
+            ),
+        }
     }
 }
 
@@ -45,15 +191,6 @@ pub(crate) async fn run(desk: &Desk, config: Config) -> Result<Exit, Stop> {
         Act::Set { pairs } => {
             desk.widen("changing settings")?;
             let mut owner = desk.open().await?;
-            // Unknown settings are ignored on the wire; a typing error must not look like success.
-            let known = owner.get("/v1/config").await?;
-            if let Some((name, _)) = pairs
-                .iter()
-                .find(|(name, _)| known.get(name.as_str()).is_none())
-            {
-                return Err(Stop::usage(format!("there is no setting {name:?}"))
-                    .next("plexusctl config show"));
-            }
             let body: Map<_, _> = pairs.into_iter().collect();
             let asked = Value::Object(body);
             let reply = owner.put("/v1/config", &asked).await?;
@@ -106,12 +243,57 @@ mod tests {
 
     #[test]
     fn pairs() {
-        assert_eq!(pair("a=true"), Ok(("a".to_owned(), Value::Bool(true))));
-        assert_eq!(pair("a=exposed"), Ok(("a".to_owned(), "exposed".into())));
-        assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".into())));
+        let taken = |text: &str| pair(text).unwrap().1;
+        assert_eq!(taken("autoAllowReads=true"), true);
+        assert_eq!(taken("defaultReach=exposed"), "exposed");
+        for quarter in ["15m", "900000", "900s"] {
+            assert_eq!(taken(&format!("tokenLifetimeMs={quarter}")), 900_000);
+        }
+        for Setting { name, example, .. } in SETTINGS {
+            taken(&format!("{name}={}", example.trim_matches('\'')));
+        }
         for bad in ["a", "=1"] {
             assert_eq!(pair(bad), Err("write KEY=VALUE".to_owned()));
         }
+    }
+
+    #[test]
+    fn wrong_value_is_refused_with_what_is_allowed() {
+        for (bad, why) in [
+            (
+                "tokenLifetimeMs=5",
+                "write a length from 1 min to 60 min, such as tokenLifetimeMs=15m",
+            ),
+            ("tokenLifetimeMs=2h", "a length from"),
+            (
+                "maxTrustWindowMs=-1",
+                "write a length of 24 h or more, such as maxTrustWindowMs=30d",
+            ),
+            ("maxTrustWindowMs=null", "a length of"),
+            (
+                "auditKeepEvents=1",
+                "write a number, 1000 or more, such as auditKeepEvents=100000",
+            ),
+            ("allowUntilRevoked=1", "write true or false, such as"),
+            (
+                "defaultReach=all",
+                "write exposed or selected, such as defaultReach=selected",
+            ),
+            ("defaultTrustWindows=1h", "for some of first-party:read"),
+            (
+                r#"defaultTrustWindows={"managed:read":"90m"}"#,
+                "write once, 1h, 1d, 7d or until-revoked",
+            ),
+            (r#"defaultTrustWindows={"bogus":"1h"}"#, "for some of"),
+            (
+                "tokenLifetimeBounds=1",
+                "there is no setting \"tokenLifetimeBounds\"; there are: tokenLifetimeMs, max",
+            ),
+        ] {
+            let said = pair(bad).unwrap_err();
+            assert!(said.contains(why), "{bad}: {said}");
+        }
+        assert!(help().contains("\n  auditKeepEvents=100000\n          a number, 1000 or more"));
     }
 
     #[test]

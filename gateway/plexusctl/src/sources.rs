@@ -13,7 +13,7 @@ use crate::{
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, shell, text};
+use plexus_client::{Exit, Stop, commands, shell, text};
 use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
     kinds::{self, Detect, DetectedSource},
@@ -21,6 +21,7 @@ use plexus_owner::{
         Approval, Disable, Enable, EndResult, Hide, HideResult, List, Reconfigure, Remove, Resume,
         SourceRow,
     },
+    troubles,
 };
 use plexus_protocol::SourceId;
 pub(crate) use secret::{from_file, from_stdin};
@@ -315,14 +316,19 @@ fn hidden(reply: &HideResult) -> String {
 fn as_text(sources: &[SourceRow]) -> String {
     let rows = sources.iter().map(|row| {
         let source = &row.source;
-        let state = match (source.enabled, row.health.status) {
-            (false, _) => "disabled",
-            (true, health) => health.in_words(),
+        let state = match (source.enabled, &row.stopped) {
+            (false, _) => "disabled".to_owned(),
+            (true, Some(why)) => {
+                let trouble = troubles::stopped(&source.id, why);
+                let next = commands::completed(&trouble.remedy);
+                format!("{}: {next}", trouble.found)
+            }
+            (true, None) => test::state_of(&source.id, &row.health),
         };
         [
             source.id.to_string(),
             source.kind.clone(),
-            state.to_owned(),
+            state,
             source.approval.map_or("", Approval::as_str).to_owned(),
             source.texts().collect::<Vec<_>>().join(" "),
         ]
@@ -394,6 +400,21 @@ mod tests {
                 .extend(configured.as_object().cloned().unwrap());
             serde_json::from_value(row).unwrap()
         };
+        let away = json!({"id": "away", "kind": "workspace-dir", "enabled": true});
+        let mut away = row(away, "unavailable");
+        away.health.detail = Some("its folder /gone is not there".to_owned());
+        assert!(
+            as_text(std::slice::from_ref(&away))
+                .contains("does not serve: its folder /gone is not")
+        );
+        let stopped = json!({"at": "2026-01-01T00:00:00.000Z", "pendingId": null,
+            "found": ["its program differs"], "agreed": []});
+        away.stopped = serde_json::from_value(stopped).unwrap();
+        let shown = as_text(&[away]);
+        assert!(
+            shown.contains("agreed to: its program differs: plexusctl sources resume away"),
+            "{shown}"
+        );
         let sources = [
             json!({"id": "notes", "kind": "workspace-dir", "enabled": true, "approval": "auto",
                 "route": {"path": "/srv/\u{202e}notes"}}),

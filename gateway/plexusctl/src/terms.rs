@@ -61,10 +61,14 @@ impl Terms {
             return window.phrase().to_owned();
         };
         let [most, length] = self.fewer;
-        let count = most.map_or(count, |most| most.min(count));
-        let minutes = length.map_or(minutes, |length| length.min(minutes));
+        // More than it asked for is not given.
+        let least = |most: Option<u32>, asked: u32| match most {
+            Some(most) if most > asked => (asked, format!(" (it asked for {asked})")),
+            most => (most.unwrap_or(asked), String::new()),
+        };
+        let ((count, fewer), (minutes, sooner)) = (least(most, count), least(length, minutes));
         let many = if count == 1 { "" } else { "s" };
-        format!("for {count} {of}{many} within {minutes} min")
+        format!("for {count} {of}{many}{fewer} within {minutes} min{sooner}")
     }
 
     /// Only a window, or the one that is used where none is given.
@@ -199,6 +203,10 @@ mod tests {
         assert_eq!(phrase(Some(3), Some(15), 20), "for 3 turns within 15 min");
         assert_eq!(phrase(Some(1), None, 20), "for 1 turn within 60 min");
         assert_eq!(phrase(None, Some(15), 1), "for 1 turn within 15 min");
+        assert_eq!(
+            phrase(Some(9), Some(90), 4),
+            "for 4 turns (it asked for 4) within 60 min (it asked for 60)"
+        );
         let one = serde_json::from_value(call).unwrap();
         let once = Terms::default().phrase(&[one]);
         assert_eq!(once, TrustWindow::Once.phrase());

@@ -19,20 +19,14 @@ use plexus_edge::{
 use plexus_owner::{
     Done,
     pause::{Pause, Paused},
+    settings::{LEAST_KEPT, LEAST_WINDOW_MS, TOKEN_MS},
 };
-use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS};
+use plexus_protocol::{KEY_HEADER, TrustWindow};
 use plexus_record::keep_events;
 use plexus_trust::{Command, Reach, Reply, Settings};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-
-/// Life of a token, in milliseconds: the least and the most (docs/protocol/owner.md#shells-and-tray-applications).
-const TOKEN_MS: (u64, u64) = (60_000, 3_600_000);
-/// The least that the longest window may be, in milliseconds.
-const LEAST_WINDOW_MS: u64 = DAY_MS;
-/// The least number of audit events that stay in the ledger's file: a screen or two of what happened just now.
-const LEAST_KEPT: u64 = 1_000;
 
 pub(super) async fn show(
     State(desk): State<Arc<Desk>>,
@@ -195,6 +189,7 @@ async fn pause(desk: Arc<Desk>, narrowing: Narrowing, asked: Pause) -> Result<Pa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_protocol::capability::DAY_MS;
 
     fn change(body: Value) -> Result<Settings, Refused> {
         let asked = AskedSettings::read(body.as_object().cloned().unwrap())?;

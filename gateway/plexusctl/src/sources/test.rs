@@ -8,7 +8,7 @@ use crate::{
 use clap::Args;
 use plexus_client::{Exit, Stop, commands, text};
 use plexus_owner::{
-    sources::{HealthStatus, Probe, ProbedSource},
+    sources::{Health, HealthStatus, Probe, ProbedSource},
     troubles::secret_command,
 };
 use plexus_protocol::SourceId;
@@ -69,10 +69,19 @@ fn serves(row: &ProbedSource) -> bool {
     matches!(row.health.status, HealthStatus::Ok | HealthStatus::Degraded)
 }
 
+/// How it does, and why not as it should, not made safe.
+pub(crate) fn state_of(id: &SourceId, health: &Health) -> String {
+    let state = health.status.in_words();
+    match detail_of(id, health) {
+        none if none.is_empty() => state.to_owned(),
+        detail => format!("{state}: {detail}"),
+    }
+}
+
 /// Why it does not serve as it should, not made safe; the command that sets its secret is completed.
-pub(crate) fn detail_of(row: &ProbedSource) -> String {
-    let detail = row.health.detail.as_deref().unwrap_or_default();
-    match secret_command(detail, row.id.as_str()) {
+fn detail_of(id: &SourceId, health: &Health) -> String {
+    let detail = health.detail.as_deref().unwrap_or_default();
+    match secret_command(detail, id.as_str()) {
         Some(command) => detail.replace(command, &commands::completed(command)),
         None => detail.to_owned(),
     }
@@ -81,7 +90,7 @@ pub(crate) fn detail_of(row: &ProbedSource) -> String {
 /// How it does, in a line; what is wrong names what to do.
 pub(crate) fn sentence(row: &ProbedSource) -> String {
     let id = &row.id;
-    let detail = text::line(&detail_of(row));
+    let detail = text::line(&detail_of(id, &row.health));
     match (row.health.status, &*detail) {
         (status @ HealthStatus::Ok, _) => format!("{id} {}", status.in_words()),
         (HealthStatus::Unavailable | HealthStatus::Unknown, "") => {
@@ -98,7 +107,11 @@ fn as_text(rows: &[ProbedSource]) -> String {
             HealthStatus::Unknown => "no answer in time",
             status => status.in_words(),
         };
-        [row.id.to_string(), state.to_owned(), detail_of(row)]
+        [
+            row.id.to_string(),
+            state.to_owned(),
+            detail_of(&row.id, &row.health),
+        ]
     });
     table(
         ["source", "state", "detail"],

@@ -3,7 +3,7 @@
 //! Invariant: each is at most [`ROWS`] long, and says how much it leaves out.
 
 use super::Snapshot;
-use crate::{grants, sources::test::detail_of, table::table};
+use crate::{grants, sources::test::state_of, table::table};
 use plexus_protocol::{EnrollmentStatus, Timestamp};
 
 /// Rows of a table, so that both fit on a screen.
@@ -17,15 +17,10 @@ pub(super) fn sources(seen: &Snapshot) -> String {
             [] => String::new(),
             hidden => format!(" (hidden: {})", hidden.join(" ")),
         };
-        let state = source.health.status.in_words();
-        let state = match detail_of(source) {
-            none if none.is_empty() => state.to_owned(),
-            detail => format!("{state}: {detail}"),
-        };
         [
             id.to_string(),
             source.label.clone(),
-            state,
+            state_of(id, &source.health),
             format!("{}{hidden}", seen.capabilities(id, true).join(" ")),
         ]
     });
