@@ -614,7 +614,8 @@ fn sign_out_is_told_to_the_server() {
             ),
         ] {
             let web = OAuthWeb::start(lie.clone());
-            web.lives(3_600);
+            // An hour, whenever in the next half minute somebody reads it.
+            web.lives(3_630);
             lend(&gateway, &web.url());
             let agent = gateway.agent_with("caller", &["notes.look"]);
             looks(&agent);
