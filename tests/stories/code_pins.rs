@@ -159,7 +159,10 @@ impl Place {
         let extensions = self.gateway.cli(["extension", "list"]);
         assert_contains(extensions.expect_ok(), &says);
         let list = self.gateway.cli(["approvals", "list"]);
-        assert_contains(list.expect_ok(), &format!("{source} has changed"));
+        assert_contains(
+            list.expect_ok(),
+            &format!("{source} is stopped until you decide"),
+        );
         let shown = self.gateway.cli(["approvals", "show", id]);
         assert!(shown.expect_ok().contains(digest), "{shown}");
         asked

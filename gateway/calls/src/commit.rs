@@ -141,14 +141,10 @@ pub(crate) async fn commit(
         outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
         if failed.error.code == ErrorCode::Cancelled {
             outcome.reason = call.cancelled_by().map(|by| by.word().to_owned());
-            if outcome.reason.is_none() {
-                let (by, reason) = match kernel.is_stopping() {
-                    true => ("The gateway was stopped", "stop"),
-                    false => ("The source's worker was stopped", "worker"),
-                };
+            if outcome.reason.is_none() && kernel.is_stopping() {
                 let error = &mut failed.error;
-                error.message = format!("{by}: {}", error.message);
-                outcome.reason = Some(reason.to_owned());
+                error.message = format!("The gateway was stopped: {}", error.message);
+                outcome.reason = Some("stop".to_owned());
             }
         }
     }

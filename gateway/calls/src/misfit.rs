@@ -68,8 +68,8 @@ pub async fn misfit(
     let shown_by = capability.shown_by.as_deref()?;
     let seen = seen(kernel, agent, entry, shown_by, input);
     let may_read = seen.is_some();
-    if let (false, Some(path)) = (may_read, leads_up(capability, input)) {
-        return Some(in_our_words(capability, Some(path)).about(&entry.id));
+    if let (false, Some(field)) = (may_read, no_path(capability, input)) {
+        return Some(in_our_words(capability, Some(field)).about(&entry.id));
     }
     let constraint = match seen {
         Some(constraint) => constraint,
@@ -106,12 +106,14 @@ fn is_of_the_input(code: &Failure) -> bool {
     }
 }
 
-/// The path of an input that leads up, by its spelling alone: nothing on a disk decides what an agent that may not read is told.
-fn leads_up<'c>(capability: &'c Capability, input: &Value) -> Option<&'c str> {
+/// The field with a path that is none, by its spelling: nothing on a disk decides what an agent that may not read hears.
+fn no_path<'c>(capability: &'c Capability, input: &Value) -> Option<&'c str> {
     let mut fields = capability.constrainable.iter();
-    let path = fields.find(|one| one.touched.is_some())?.field.as_str();
-    let spelled = input[path].as_str()?;
-    spelled.split('/').any(|part| part == "..").then_some(path)
+    let field = fields.find(|one| one.touched.is_some())?.field.as_str();
+    let path = input[field].as_str()?;
+    let mut parts = path.strip_suffix('/').unwrap_or(path).split('/');
+    let is_none = parts.any(|part| matches!(part, "" | "..")) || path.chars().any(char::is_control);
+    is_none.then_some(field)
 }
 
 /// The narrowing under which the agent may read what a plan looks at; none where it may not read there.

@@ -1078,7 +1078,8 @@
     // Whoever does not wait for a sign-in begins another.
     if (seen.querySelector('[data-awaits]') && !isBack) delete body.signIn;
     if (step !== 'add') {
-      const list = seen.querySelector('[name=server]') ? [...seen.childNodes] : [];
+      const [all, end] = [[...seen.childNodes], seen.querySelector('[name=server]') ? seen.querySelector('[value=preview]') : null];
+      const list = all.slice(0, all.findIndex((one) => one.contains(end)) + 1);
       seen.replaceChildren();
       const asked = JSON.stringify(members(form));
       const words = 'asks' in form.dataset && step === 'preview' ? 'Asking the server…' : 'Looking…';

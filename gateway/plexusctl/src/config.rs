@@ -72,6 +72,9 @@ const CLASSES: [&str; 5] = [
     "extension:read",
 ];
 
+/// Always `once`: it may be given back as it is shown.
+const FIXED: &str = "extension:write";
+
 /// Settings.
 #[derive(Args)]
 pub(crate) struct Config {
@@ -150,8 +153,10 @@ impl Form {
                     named.is_some_and(|named| window == named.kind())
                 };
                 let mut windows = value.as_object()?.iter();
-                let all =
-                    windows.all(|(class, window)| CLASSES.contains(&&**class) && is_window(window));
+                let all = windows.all(|(class, window)| {
+                    let is_fixed = class == FIXED && window == "once";
+                    is_fixed || CLASSES.contains(&&**class) && is_window(window)
+                });
                 all.then_some(value)
             }
         }

@@ -61,14 +61,24 @@ impl Terms {
             return window.phrase().to_owned();
         };
         let [most, length] = self.fewer;
-        // More than it asked for is not given.
-        let least = |most: Option<u32>, asked: u32| match most {
-            Some(most) if most > asked => (asked, format!(" (it asked for {asked})")),
-            most => (most.unwrap_or(asked), String::new()),
-        };
-        let ((count, fewer), (minutes, sooner)) = (least(most, count), least(length, minutes));
+        let count = most.map_or(count, |most| most.min(count));
+        let minutes = length.map_or(minutes, |length| length.min(minutes));
         let many = if count == 1 { "" } else { "s" };
-        format!("for {count} {of}{many}{fewer} within {minutes} min{sooner}")
+        format!("for {count} {of}{many} within {minutes} min")
+    }
+
+    /// Whether they are more turns, runs or minutes than one of `asks` names: an approval lowers them alone.
+    pub(crate) fn raises(&self, asks: &[Ask]) -> bool {
+        let [most, length] = self.fewer;
+        let beyond = |(count, minutes)| {
+            most.is_some_and(|most| most > count) || length.is_some_and(|length| length > minutes)
+        };
+        let talks = asks.iter().filter_map(|ask| ask.conversation.as_ref());
+        let runs = asks.iter().filter_map(|ask| ask.children.as_ref());
+        let talks = talks.map(|of| (of.turns, of.minutes));
+        talks
+            .chain(runs.map(|of| (of.runs, of.minutes)))
+            .any(beyond)
     }
 
     /// Only a window, or the one that is used where none is given.
@@ -203,10 +213,12 @@ mod tests {
         assert_eq!(phrase(Some(3), Some(15), 20), "for 3 turns within 15 min");
         assert_eq!(phrase(Some(1), None, 20), "for 1 turn within 60 min");
         assert_eq!(phrase(None, Some(15), 1), "for 1 turn within 15 min");
-        assert_eq!(
-            phrase(Some(9), Some(90), 4),
-            "for 4 turns (it asked for 4) within 60 min (it asked for 60)"
-        );
+        let raises = |turns, minutes| {
+            let terms = Terms::default().within(turns, minutes);
+            terms.raises(&[conversation(4)])
+        };
+        assert!(raises(Some(5), None) && raises(None, Some(61)));
+        assert!(!raises(Some(4), Some(60)) && !raises(None, None));
         let one = serde_json::from_value(call).unwrap();
         let once = Terms::default().phrase(&[one]);
         assert_eq!(once, TrustWindow::Once.phrase());

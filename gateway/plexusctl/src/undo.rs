@@ -11,7 +11,7 @@ use crate::{
 use clap::{ArgGroup, Args};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
-    activity::{self, ActivityCall, ActivityRow, OnlyActivity},
+    activity::{self, ActivityCall, ActivityKind, ActivityRow, OnlyActivity},
     undo::{Show, TakeBack, UndoPlan},
 };
 use plexus_protocol::AuditId;
@@ -28,7 +28,7 @@ const LOOKED_AT: u64 = 100;
 pub(crate) struct Undo {
     /// Audit id of the effect, or of its outcome [default: show what can be undone]
     audit_id: Option<AuditId>,
-    /// The newest effect that changed this item, as the source names it (Projects/Plexus.md), or by its path
+    /// The last effect that changed this item, as the source names it (Projects/Plexus.md), or by its path
     #[arg(long, value_name = "THING")]
     path: Option<String>,
     /// Do not ask for confirmation
@@ -68,33 +68,34 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
     })
 }
 
-/// The newest change of a thing that its source can take back.
+/// The last change of a thing, where its source can take it back.
 async fn newest(owner: &mut Owner, thing: String) -> Result<String, Stop> {
     let named = text::line(&thing);
     let found = Activity::changes_of(thing)
         .found(owner, &moment::now())
         .await?;
-    let mut calls = found.calls.iter().rev().map(ActivityRow::call);
+    let calls = found.calls.iter().rev().map(ActivityRow::call);
+    let mut changes = calls.filter(|call| call.did == ActivityKind::Changed);
     let source = |call: &ActivityCall| -> Option<String> {
         let id = call.capability_id.as_deref()?;
         id.split_once('.').map(|(source, _)| source.to_owned())
     };
-    if let Some(call) = calls.next() {
-        if let Some(other) = calls.find(|other| source(other) != source(call)) {
+    let mut why = format!("no change of {named} is known");
+    if let Some(last) = changes.next() {
+        let mut undoable = changes.filter(|call| call.undo.is_some());
+        if let Some(other) = undoable.find(|other| source(other) != source(last)) {
             let why = format!(
-                "{named} was changed in more than one source, last by {} and {}",
-                call.audit_id, other.audit_id
+                "{named} is in more than one source; its last changes are {} and {}",
+                last.audit_id, other.audit_id
             );
-            return Err(Stop::new(Exit::Failed, "ambiguous", why).next("plexusctl undo ID"));
+            let next = format!("plexusctl undo {}", last.audit_id);
+            return Err(Stop::new(Exit::Failed, "ambiguous", why).next(next));
         }
-        if call.undo.is_some() {
-            return Ok(call.audit_id.clone());
+        if last.undo.is_some() {
+            return Ok(last.audit_id.clone());
         }
+        why = format!("the last change of {named} cannot be taken back, or was already");
     }
-    let mut why = match found.calls.last() {
-        None => format!("no change of {named} is known"),
-        Some(_) => format!("the last change of {named} cannot be taken back, or was already"),
-    };
     if let Some([first, more @ ..]) = found.similar.as_deref() {
         let names = more
             .iter()

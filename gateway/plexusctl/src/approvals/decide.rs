@@ -342,6 +342,14 @@ pub(super) fn confirm(
         return Err(Stop::new(Exit::Refused, "plan_failed", why)
             .next(format!("plexusctl approvals plan {id}")));
     }
+    if let (Verdict::Approve { terms, .. }, Some(card)) = (verdict, item.card.grant())
+        && terms.raises(&card.asks)
+    {
+        let why =
+            "it asked for less: an approval may lower its turns, runs and minutes, not raise them";
+        return Err(Stop::new(Exit::Failed, "invalid_input", why)
+            .next(format!("plexusctl approvals show {id}")));
+    }
     if let Some(named) = named {
         if card_digest(item)? == Some(named) {
             return Ok(());

@@ -20,8 +20,7 @@ const GOES_ON: &str = "↪ ";
 /// How many columns a character takes, never less than the terminal may use: an emoji's selector makes its sign wide.
 pub(crate) fn width(c: char) -> usize {
     match c {
-        // The second is a space when it is printed.
-        '\u{fe0f}' | '\u{91}' => 1,
+        '\u{fe0f}' => 1,
         c => c.width().unwrap_or(0),
     }
 }
