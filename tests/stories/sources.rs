@@ -574,7 +574,7 @@ fn dead_share_holds_no_other_act() {
         } else {
             assert!([400, 422].contains(&answer.status), "{answer}");
             let said = answer.json().to_string();
-            assert!(said.contains("does not answer"), "{said}");
+            assert!(said.contains("did not answer"), "{said}");
         }
         // The control: the share was all that was wrong.
         post(path, body).expect_ok();

@@ -120,7 +120,7 @@ fn list_answers_at_once_beside_the_worst_proposals() {
             &format!("lost-{at}"),
             &[capability("run", &lost, &no_input())],
         );
-        worst.push((item(&bad, &lost), "does not answer"));
+        worst.push((item(&bad, &lost), "did not answer"));
     }
     let honest = manifest(
         "honest",

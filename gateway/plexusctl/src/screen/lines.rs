@@ -231,8 +231,8 @@ mod tests {
         );
         let told = "it was refused (plexusctl changes cs_0123456789)";
         assert_eq!(
-            laid_in(told, 32),
-            "it was refused\n  ↪ (plexusctl changes\n  ↪ cs_0123456789)"
+            laid_in(told, 40),
+            "it was refused\n  ↪ (plexusctl changes cs_0123456789)"
         );
         // What is there to be copied is one line for the terminal.
         for copied in [
