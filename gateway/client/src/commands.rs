@@ -14,7 +14,7 @@ const PROGRAM: &str = "plexusctl ";
 const MARK: char = '\u{91}';
 const MARKED: &str = "plexusctl\u{91}";
 
-/// What completes the commands of this process.
+/// The home that completes the commands of this process.
 static NAMED: OnceLock<Named> = OnceLock::new();
 
 struct Named {

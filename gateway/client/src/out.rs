@@ -54,7 +54,7 @@ pub fn murmur(text: &str) {
     drop(shown);
 }
 
-/// Says something to whoever runs the command, with the commands in it completed. The text is ours; foreign parts of it went
+/// Says something to the person or program that runs the command, with the commands in it completed. The text is ours; foreign parts of it went
 /// through [`crate::text`].
 pub fn say(text: &str) {
     // Where stderr is closed nobody listens.

@@ -246,6 +246,15 @@ pub struct ActivityCall {
     pub unrecorded: Option<u64>,
 }
 
+impl ActivityCall {
+    /// The source of the capability that was called.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        let (source, _) = self.capability_id.as_deref()?.split_once('.')?;
+        Some(source)
+    }
+}
+
 /// What came of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

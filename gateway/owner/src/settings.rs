@@ -1,4 +1,4 @@
-//! What the numbers among the owner's settings may be (`/v1/config`); the gateway takes the nearest value.
+//! Bounds of the numbers among the owner's settings (`/v1/config`); the gateway takes the nearest value.
 
 use plexus_protocol::capability::DAY_MS;
 

@@ -125,7 +125,7 @@ impl Activity {
         }
     }
 
-    /// What there is of it, also where the thing is named by its path.
+    /// All that is recorded of it, also where the thing is named by its path.
     pub(crate) async fn found(&self, owner: &mut Owner, now: &Zoned) -> Result<FoundCalls, Stop> {
         let found = find(owner, self.asked(now), self.limit).await?;
         match found.totals.all() {

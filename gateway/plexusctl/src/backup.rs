@@ -130,7 +130,7 @@ fn made_text(made: &Value) -> String {
     )
 }
 
-/// What is left to do.
+/// The steps that are left to the owner.
 fn restored_text(restored: &Value) -> String {
     let at = serde_json::from_value::<Timestamp>(restored["madeAt"].clone());
     let at = at.map_or(String::new(), |at| at.to_string());

@@ -6,9 +6,12 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, span, streamed::Streamed, text};
-use plexus_owner::calls::{
-    CallProgress, CallUnderWay, Calls as UnderWay, CancelledCall, EndedApproval, List, Look,
-    OpenApproval, Stop as StopCall, Stopping,
+use plexus_owner::{
+    calls::{
+        CallProgress, CallUnderWay, Calls as UnderWay, CancelledCall, EndedApproval, List, Look,
+        OpenApproval, Stop as StopCall, Stopping,
+    },
+    pending::Show,
 };
 use plexus_protocol::{Timestamp, body::Progress};
 use std::time::Duration;
@@ -75,15 +78,21 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
         Act::Stop { call } => {
             check_id(&call, "call", LIST)?;
             let mut owner = desk.open().await?;
-            // Whether it has turns or runs is known while it is open.
-            let open = owner.call(&List {}).await.ok();
             let reply = owner.call(&StopCall { id: call }).await?;
+            // Nothing stands before the stop: its card says afterwards whether it has turns or runs.
+            let card = match &reply {
+                Stopping::Approval(approval) => {
+                    let id = approval.conversation.pending_id.to_string();
+                    owner.call(&Show { id }).await.ok()
+                }
+                Stopping::Call { .. } => None,
+            };
             desk.show(&reply, || match &reply {
                 Stopping::Approval(approval) => {
-                    let ends = &approval.conversation;
-                    let mut open = open.iter().flat_map(|all| &all.conversations);
-                    let is_runs = open.any(|it| it.id == ends.id && it.children.is_some());
-                    ended(ends, if is_runs { "run" } else { "turn" })
+                    let card = card.as_ref().and_then(|item| item.card.grant());
+                    let mut asks = card.iter().flat_map(|card| &card.asks);
+                    let is_runs = asks.any(|ask| ask.children.is_some());
+                    ended(&approval.conversation, if is_runs { "run" } else { "turn" })
                 }
                 Stopping::Call { call, .. } => format!(
                     "cancelling {}; see what was done: plexusctl activity, or plexusctl changes for a coding agent's run",
@@ -96,7 +105,7 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
 
 /// Shows what a call says and does as it comes; ends with the call.
 async fn follow(desk: &Desk, call: &str, streamed: &mut Streamed) -> Result<Exit, Stop> {
-    // What the gateway said of the call before, and of the conversation that it is a turn of.
+    // The gateway's words on the call at the look before, and how many turns its conversation had left then.
     let mut known = None::<String>;
     let mut turns_left = None;
     let mut look = Look {
@@ -181,7 +190,7 @@ fn ended_unseen(after: u64) -> CallProgress {
     }
 }
 
-/// What the end of a conversation, which has turns, or an orchestration, which has runs, came to.
+/// How a conversation, which has turns, or an orchestration, which has runs, ended.
 pub(crate) fn ended(conversation: &EndedApproval, of: &str) -> String {
     let (used, left) = (conversation.turn, conversation.turns_left);
     let many = if used == 1 { "" } else { "s" };

@@ -7,14 +7,14 @@ use plexus_owner::settings::{LEAST_KEPT, LEAST_WINDOW_MS, MOST, TOKEN_MS};
 use plexus_protocol::{Reach, TrustWindow, json};
 use serde_json::{Map, Value};
 
-/// A setting, and what it may be: what is wrong is refused here, where the wire would take another value.
+/// A setting and its form: a wrong value is refused here, where the wire would take another one.
 struct Setting {
     name: &'static str,
     form: Form,
     example: &'static str,
 }
 
-/// What a setting may be.
+/// The values that a setting may have.
 enum Form {
     /// A length of time from one number of milliseconds to another.
     Length(u64, u64),
@@ -63,7 +63,7 @@ const SETTINGS: [Setting; 7] = [
     },
 ];
 
-/// What has a trust window of its own where none is named.
+/// Classes with a trust window of their own where none is named.
 const CLASSES: [&str; 5] = [
     "first-party:read",
     "first-party:write",

@@ -11,7 +11,7 @@ use crate::{
 use clap::{ArgGroup, Args};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
-    activity::{self, ActivityCall, ActivityKind, ActivityRow, OnlyActivity},
+    activity::{self, ActivityKind, ActivityRow, OnlyActivity},
     undo::{Show, TakeBack, UndoPlan},
 };
 use plexus_protocol::AuditId;
@@ -76,14 +76,10 @@ async fn newest(owner: &mut Owner, thing: String) -> Result<String, Stop> {
         .await?;
     let calls = found.calls.iter().rev().map(ActivityRow::call);
     let mut changes = calls.filter(|call| call.did == ActivityKind::Changed);
-    let source = |call: &ActivityCall| -> Option<String> {
-        let id = call.capability_id.as_deref()?;
-        id.split_once('.').map(|(source, _)| source.to_owned())
-    };
     let mut why = format!("no change of {named} is known");
     if let Some(last) = changes.next() {
         let mut undoable = changes.filter(|call| call.undo.is_some());
-        if let Some(other) = undoable.find(|other| source(other) != source(last)) {
+        if let Some(other) = undoable.find(|other| other.source() != last.source()) {
             let why = format!(
                 "{named} is in more than one source; its last changes are {} and {}",
                 last.audit_id, other.audit_id
@@ -96,10 +92,8 @@ async fn newest(owner: &mut Owner, thing: String) -> Result<String, Stop> {
         }
         why = format!("the last change of {named} cannot be taken back, or was already");
     }
-    if let Some([first, more @ ..]) = found.similar.as_deref() {
-        let names = more
-            .iter()
-            .fold(text::line(first), |all, one| all + ", " + &text::line(one));
+    if let Some(names @ [_, ..]) = found.similar.as_deref() {
+        let names = text::listed(names, ", ");
         why.push_str(&format!("; recorded names like it: {names}"));
     }
     Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl undo"))

@@ -228,13 +228,7 @@ impl Card {
                     .filter(|_| entry.is_some_and(Entry::is_undo));
                 let undone =
                     undoes.and_then(|input| activity::named(desk, input.get("id")?.as_str()?));
-                let undone = undone.filter(|call| {
-                    let of = call
-                        .capability_id
-                        .as_deref()
-                        .and_then(|id| id.split_once('.'));
-                    of.is_some_and(|(of, _)| of == ask.id.parts().0)
-                });
+                let undone = undone.filter(|call| call.source() == Some(ask.id.parts().0));
                 AskView {
                     before,
                     takes_back: undone.map(|call| {

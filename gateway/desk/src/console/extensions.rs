@@ -412,16 +412,20 @@ struct ServerChoice {
 }
 
 impl ServerChoice {
-    /// `room`: bytes of each fact.
-    fn of(desk: &Desk, server: &ClientServer, chosen: Option<&SourceId>, room: usize) -> Self {
+    /// `room`: bytes of its facts, about.
+    fn of(
+        server: &ClientServer,
+        is_there: impl Fn(&SourceId) -> bool,
+        chosen: Option<&SourceId>,
+        room: usize,
+    ) -> Self {
         let id = server.id.as_ref();
-        let state = desk.ledger.snapshot();
         let is_chosen = id.is_some() && id == chosen;
         let offered = server.offered.as_ref();
         Self {
             name: ForeignText::short(&server.name, 120),
             is_chosen,
-            is_there: id.is_some_and(|id| state.sources.contains_key(id)),
+            is_there: id.is_some_and(is_there),
             id: id.map(ToString::to_string).unwrap_or_default(),
             facts: offered.map_or_else(|_| Vec::new(), |offered| facts(offered, room)),
             refused: server
@@ -433,7 +437,7 @@ impl ServerChoice {
     }
 }
 
-/// What a server would be given, in about `room` bytes. Of secrets and variables the names alone.
+/// All that a server would be given, in about `room` bytes. Of secrets and variables the names alone.
 fn facts(offered: &Offered, room: usize) -> Vec<(&'static str, ForeignText)> {
     let paths = |all: &[PathBuf]| all.iter().map(|path| path.display().to_string()).collect();
     let program = offered.program.iter();
@@ -476,7 +480,7 @@ async fn look_into_client(
     let form: ClientForm = sent(request).await?;
     let servers = form.servers().await?;
     let chosen = form.server.clone();
-    // What can be added comes first.
+    // Servers that can be added come first.
     let state = desk.ledger.snapshot();
     let is_there = |id: &SourceId| state.sources.contains_key(id);
     let mut choices: Vec<_> = servers.iter().collect();
@@ -484,7 +488,7 @@ async fn look_into_client(
     let choices = choices.into_iter().take(SHOWN);
     let room = (16_000 / choices.len().max(1)).clamp(160, 2_000);
     let choices: Vec<_> = choices
-        .map(|server| ServerChoice::of(&desk, server, chosen.as_ref(), room))
+        .map(|server| ServerChoice::of(server, is_there, chosen.as_ref(), room))
         .collect();
     let list = ClientPage {
         can_choose: choices

@@ -52,7 +52,7 @@ struct Row {
     id: String,
     label: ForeignText,
     kind: String,
-    /// What it points at: its folder, or its address.
+    /// Its folder, or its address.
     points: ForeignText,
     enabled: bool,
     /// `ok`, `idle`, `bad` or `off`, for the style.

@@ -203,7 +203,7 @@ pub fn reason_in_words(code: &str, reason: &str) -> String {
     }
 }
 
-/// What a source, its worker or a program that it runs met, by the detail's reason.
+/// Words for what a source, its worker or a program that it runs met, by the detail's reason.
 fn of_source(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "unread" => "it had not read what it would replace",
