@@ -1177,4 +1177,6 @@ fn read_that_its_client_cancels_ends_at_the_server() {
     // The control: the next read has one of its own.
     let read = client.call("odd_say", json!({"n": 1}));
     assert_contains(&read["content"][0]["text"].to_string(), "got");
+    // A server that ends by itself is answered for.
+    client.hear_nothing_else();
 }
