@@ -3,13 +3,14 @@
 use crate::house::{House, READ, WRITE, note};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{
-    Agent,
+    Agent, Terminal,
     folders::{CANARY, SAFE_WORD},
     waiting::until,
 };
 use serde_json::{Value, json};
 use std::{
-    fs::OpenOptions, os::unix::fs::OpenOptionsExt, sync::mpsc::TryRecvError, time::Duration,
+    fs::OpenOptions, os::unix::fs::OpenOptionsExt, sync::mpsc::TryRecvError, thread::sleep,
+    time::Duration,
 };
 
 const VAULT_READ: &str = "obsidian.vault.read";
@@ -87,10 +88,17 @@ fn hidden_notes_do_not_exist() {
     assert_eq!(reply["suspendedGrants"], 2, "{reply}");
     let asks = one.invoke(VAULT_READ, json!({"path": "Open.md"}));
     asks.expect_error(401, "approval_required");
-    house
-        .gateway
-        .cli(["sources", "resume", "obsidian"])
-        .expect_ok();
+    // At a terminal its card is shown first, and the question is about that card.
+    for (answer, decides) in [("n", false), ("y", true)] {
+        let resume = house.gateway.on_terminal(["sources", "resume", "obsidian"]);
+        let mut terminal = Terminal::start(&resume, 100, 60);
+        terminal.until_shows("[y/N]");
+        assert_contains(&terminal.picture(), "its 2 grants on obsidian are resumed");
+        // Nobody reads a card faster.
+        sleep(Duration::from_millis(400));
+        terminal.keys(&format!("{answer}\r"));
+        assert_eq!(terminal.end().success(), decides, "{}", terminal.picture());
+    }
     let read = one.must(VAULT_READ, json!({"path": "Projects/Secret.md"}));
     assert_contains(read["output"]["content"].as_str().expect("text"), CANARY);
 }

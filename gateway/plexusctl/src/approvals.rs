@@ -21,7 +21,7 @@ use plexus_owner::{
     pending::{Card, Decide, Heading, Item, List, PlanAgain, Show, State},
     status,
 };
-use plexus_protocol::{Digest, PendingId, Timestamp};
+use plexus_protocol::{Digest, PendingId, SourceId, Timestamp};
 use std::io::IsTerminal as _;
 
 /// Approvals.
@@ -67,7 +67,7 @@ enum Act {
 }
 
 /// Approving.
-#[derive(Args)]
+#[derive(Args, Default)]
 struct Approve {
     /// Request; at a terminal six characters of its number are enough [default there: the only pending one]
     item: Option<String>,
@@ -132,32 +132,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             card::print(&render(&found, span::now()))?;
             Ok(Exit::Ok)
         }
-        Act::Approve(approve) => {
-            desk.ask_for_person::<Decide>()?;
-            named_whole_or_asked(desk, &approve)?;
-            let mut owner = desk.open().await?;
-            let found = find(&mut owner, approve.item.as_deref()).await?;
-            let found = decide::planned(&mut owner, found).await?;
-            if !desk.json {
-                card::print(&card::render(&found, span::now()))?;
-            }
-            let verdict = match &found.card {
-                Card::Register(_) => Verdict::Register {
-                    folders: crate::extension::named_folders(&approve.folders)?,
-                    keeps: approve.keeps,
-                },
-                Card::Question(card) => Verdict::Answer {
-                    values: answer::values(desk, &card.question, &approve.answers)?,
-                },
-                Card::Brief(_) | Card::Grant(_) | Card::Change(_) => Verdict::Approve {
-                    terms: approve.terms.within(approve.turns, approve.minutes),
-                    any_input: approve.any_input,
-                },
-            };
-            decide::confirm(&found, approve.card, approve.yes, desk.can_ask(), &verdict)?;
-            let (reply, said) = verdict.carry_out(&mut owner, &found).await?;
-            desk.show(&reply, || said)
-        }
+        Act::Approve(terms) => approve(desk, terms).await,
         Act::Deny { item, reason } => {
             let mut owner = desk.open().await?;
             let found = named(&mut owner, Some(&item)).await?;
@@ -187,6 +162,49 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             }
         }
     }
+}
+
+/// Shows one card, asks, and approves it.
+async fn approve(desk: &Desk, approve: Approve) -> Result<Exit, Stop> {
+    desk.ask_for_person::<Decide>()?;
+    named_whole_or_asked(desk, &approve)?;
+    let mut owner = desk.open().await?;
+    let found = find(&mut owner, approve.item.as_deref()).await?;
+    let found = decide::planned(&mut owner, found).await?;
+    if !desk.json {
+        card::print(&card::render(&found, span::now()))?;
+    }
+    let verdict = match &found.card {
+        Card::Register(_) => Verdict::Register {
+            folders: crate::extension::named_folders(&approve.folders)?,
+            keeps: approve.keeps,
+        },
+        Card::Question(card) => Verdict::Answer {
+            values: answer::values(desk, &card.question, &approve.answers)?,
+        },
+        Card::Brief(_) | Card::Grant(_) | Card::Change(_) => Verdict::Approve {
+            terms: approve.terms.within(approve.turns, approve.minutes),
+            any_input: approve.any_input,
+        },
+    };
+    decide::confirm(&found, approve.card, approve.yes, desk.can_ask(), &verdict)?;
+    let (reply, said) = verdict.carry_out(&mut owner, &found).await?;
+    desk.show(&reply, || said)
+}
+
+/// The same for the card of a changed source; none where no such card waits.
+pub(crate) async fn approve_change(desk: &Desk, source: &SourceId) -> Result<Option<Exit>, Stop> {
+    let waits = waiting(&mut desk.open().await?).await?;
+    let is_of =
+        |item: &&Item| matches!(&item.card, Card::Change(card) if card.source.id == *source);
+    let Some(card) = waits.iter().find(is_of) else {
+        return Ok(None);
+    };
+    let named = Approve {
+        item: Some(card.heading.pending_id.to_string()),
+        ..Approve::default()
+    };
+    approve(desk, named).await.map(Some)
 }
 
 /// The fewest characters of an id's number that stand for it.
@@ -300,8 +318,7 @@ async fn kept(owner: &mut Owner, name: &str, none: Stop) -> Stop {
 /// What is approved is named by its whole id, or shown to a person who is asked then.
 fn named_whole_or_asked(desk: &Desk, approve: &Approve) -> Result<(), Stop> {
     let is_whole = |name: &String| PendingId::parse(name).is_ok();
-    let asks = desk.can_ask() && !desk.caller.sworn && !approve.yes;
-    match approve.item.as_ref().is_some_and(is_whole) || asks {
+    match approve.item.as_ref().is_some_and(is_whole) || desk.asks(approve.yes) {
         true => Ok(()),
         false => Err(Stop::usage(
             "where nobody is asked, a request is approved by its whole id only",

@@ -85,6 +85,11 @@ impl Desk {
         self.caller.terminal && !self.json
     }
 
+    /// Whether a person is asked for a yes: one can be, and has not said it with a flag.
+    pub(crate) fn asks(&self, yes: bool) -> bool {
+        self.can_ask() && !self.caller.sworn && !yes
+    }
+
     /// Prints `value` as it is, or as `text` says it to a person.
     pub(crate) fn show(
         &self,

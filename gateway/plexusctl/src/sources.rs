@@ -8,6 +8,7 @@ mod set;
 pub(crate) mod test;
 
 use crate::{
+    approvals,
     owner::{Desk, Owner},
     prompt::confirm,
     table::table,
@@ -76,10 +77,13 @@ enum Act {
     },
     /// Show what the workers of a source may reach, and what the system cannot hide from them
     Profile(profile::ProfileArgs),
-    /// Resume grants that were suspended because a source changed
+    /// Resume grants that were suspended because a source changed; at a terminal its card is shown first
     Resume {
         /// Source
         source: SourceId,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
     },
     /// Remove a source, its secrets and every grant on it
     Remove {
@@ -156,7 +160,12 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 format!("{source} no longer serves; its grants are suspended")
             })
         }
-        Act::Resume { source } => {
+        Act::Resume { source, yes } => {
+            if desk.asks(yes)
+                && let Some(decided) = approvals::approve_change(desk, &source).await?
+            {
+                return Ok(decided);
+            }
             let id = source.to_string();
             let reply = owner.call(&Resume { id }).await?;
             desk.show(&reply, || match reply.resumed {
