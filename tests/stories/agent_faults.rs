@@ -365,3 +365,16 @@ fn output_that_is_no_line_is_survived() {
     let error = failed(&desk, &json!({"prompt": "Speak again."}));
     assert!(error["message"].to_string().contains("no more"), "{error}");
 }
+
+/// It ends only when it is interrupted.
+#[test]
+fn answer_that_is_whole_is_no_cancelled_run() {
+    let desk = Desk::open(CODEX, []);
+    let programs = speaking("", ": > answered; while :; do sleep 0.1; done");
+    set_program(&desk, &programs);
+    let run = begun(&desk, &json!({"prompt": "Speak."}));
+    until_true("its answer", || desk.copy_with("answered").is_some());
+    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
+    let told = ended(&desk, &run);
+    assert_eq!(told["result"]["output"]["text"], "Here.", "{told}");
+}

@@ -12,7 +12,6 @@ use plexus_tests::{
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 /// Threads that the turns go round.
 const THREADS: usize = 3;
@@ -154,7 +153,7 @@ impl Talk {
         }
         if matches!(moment, Moment::AtWork | Moment::Told) {
             first.open();
-            let copy = until("the turn's command", || self.copy_with(&at_work));
+            let copy = until("the turn's command", || self.desk.copy_with(&at_work));
             if moment == Moment::Told {
                 std::fs::write(copy.join("go"), "").expect("written");
                 asked(2);
@@ -209,14 +208,6 @@ impl Talk {
                 codex.signal(Signal::SIGKILL);
             }
         }
-    }
-
-    /// The copy that has this file.
-    fn copy_with(&self, name: &str) -> Option<PathBuf> {
-        let runs = self.desk.gateway.state().join("workers/codex/runs/writer");
-        let copies = std::fs::read_dir(runs).ok()?.flatten();
-        let mut copies = copies.map(|run| run.path().join("root"));
-        copies.find(|copy| copy.join(name).exists())
     }
 
     fn codex(&self) -> Option<Process> {

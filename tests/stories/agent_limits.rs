@@ -1,9 +1,13 @@
 //! Limits of a run by tokens, money, time and memory: the end is an answer in words, with what was done until then.
 
-use crate::agent_faults::failed;
+use crate::agent_faults::{failed, set_program, speaking};
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
+use crate::host_tools::begun;
 use plexus_tests::texts::assert_contains;
-use plexus_tests::{Step, waiting::until};
+use plexus_tests::{
+    Step,
+    waiting::{until, until_true},
+};
 use serde_json::{Value, json};
 
 /// What a run that never ends by itself comes to under one limit; then its thread goes on.
@@ -112,6 +116,25 @@ fn ends_at_its_time(kind: Kind) {
     let on = desk.run(&json!({"prompt": "Go on.", "thread": output["thread"]}));
     let told = (&on["text"], &on["thread"]);
     assert_eq!(told, (&json!("On."), &output["thread"]), "{on}");
+}
+
+/// In the seconds that a program has at its limit, of which it makes no use.
+#[test]
+fn run_at_its_time_is_kept_by_a_stop() {
+    let mut desk = Desk::open(CODEX, []);
+    desk.fill(5_000);
+    let lines = "trap ': > interrupted' INT TERM; while :; do sleep 0.1; done";
+    let programs = speaking(lines, "");
+    set_program(&desk, &programs);
+    let run = begun(&desk, &json!({"prompt": "Work.", "maxSeconds": 3}));
+    until_true("its limit", || desk.copy_with("interrupted").is_some());
+    let ended = desk.stopped_at(&run);
+    let output = &ended["result"]["output"];
+    assert_eq!(output["limit"], "maxSeconds", "{ended}");
+    assert_eq!(
+        output["changes"]["files"][0]["path"], "interrupted",
+        "{ended}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Coding agents as sources: the real programs in the cages of their runs, a scripted model behind the source's egress, and
 //! a folder that stays as it is until a change set is applied.
 
+use crate::host_tools::{begun, ended};
 use crate::house::{House, WRITE, note};
 use plexus_protocol::Digest;
 use plexus_tests::texts::{assert_contains, assert_lacks};
@@ -153,6 +154,57 @@ impl Desk {
         assert!(error["message"].to_string().contains(words), "{reply}");
         assert!(error["pendingId"].is_null(), "{reply}");
         assert_eq!(self.owner().pending().len(), 0, "no card");
+    }
+
+    /// The copy of a run that has this file.
+    pub(crate) fn copy_with(&self, name: &str) -> Option<PathBuf> {
+        let runs = format!("workers/{}/runs/writer", self.kind.id);
+        let copies = std::fs::read_dir(self.gateway.state().join(runs)).ok()?;
+        let mut copies = copies.flatten().map(|run| run.path().join("root"));
+        copies.find(|copy| copy.join(name).exists())
+    }
+
+    /// Puts so many small files into the folder, which are copied for a while.
+    pub(crate) fn fill(&self, count: u32) {
+        for number in 0..count {
+            self.folder
+                .write(&format!("many/{}/{number}", number % 200), "x");
+        }
+    }
+
+    /// Stops the gateway while a run is under way, which keeps `echo half >> a.txt` in a change set.
+    #[track_caller]
+    pub(crate) fn stop_keeps_half(&mut self, run: &str) {
+        let ended = self.stopped_at(run);
+        let error = &ended["result"]["error"];
+        assert_eq!(error["code"], "cancelled", "{ended}");
+        let message = error["message"].to_string();
+        assert_contains(&message, "The gateway was stopped: ");
+        self.has_half(error);
+    }
+
+    /// Stops the gateway while a run is under way, and starts it again; how the run ended.
+    #[track_caller]
+    pub(crate) fn stopped_at(&mut self, run: &str) -> Value {
+        assert!(self.gateway.stop().success());
+        self.gateway.start_again();
+        let agent = self.gateway.back(&self.agent);
+        let path = format!("/invoke/status?runId={run}&wait=20");
+        let ended = agent.client().get(&path).expect_ok();
+        assert_lacks(
+            &self.gateway.stderr(),
+            "was under way when the daemon ended",
+        );
+        ended
+    }
+
+    /// Holds that the change set that an error names has that line.
+    #[track_caller]
+    fn has_half(&self, error: &Value) {
+        let set = error["detail"]["changes"].as_str().expect("a change set");
+        assert!(error["message"].to_string().contains(set), "{error}");
+        let shown = self.gateway.cli(["changes", set]);
+        assert_contains(shown.expect_ok(), "+half");
     }
 
     pub(crate) fn run(&self, input: &Value) -> Value {
@@ -453,18 +505,11 @@ fn cancelled_run_keeps_its_changes_in_a_set() {
     let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
     let desk = Desk::open(CODEX, steps);
     let input = json!({"prompt": "Wait."});
-    let item = desk.asked("run", &input);
-    desk.owner().approve(&item, "once");
-    let begun = desk
-        .agent
-        .invoke_body(json!({"id": desk.kind.of("run"), "input": input, "async": true}));
-    begun.expect_status(202);
-    let run = begun.text_at("/run/runId");
+    let run = begun(&desk, &input);
     // The model is asked once more, so the command is over.
     until_true("the command", || desk.model.requests().len() == 2);
     desk.gateway.cli(["calls", "stop", &run]).expect_ok();
-    let path = format!("/invoke/status?runId={run}&wait=20");
-    let ended = desk.agent.client().get(&path).expect_ok();
+    let ended = ended(&desk, &run);
     let error = &ended["result"]["error"];
     assert_eq!(error["code"], "cancelled", "{ended}");
     assert_eq!(error["effect"], "none", "{ended}");
@@ -473,10 +518,46 @@ fn cancelled_run_keeps_its_changes_in_a_set() {
     gate.open();
     assert_eq!(desk.folder.read("a.txt"), "one\n");
     // Its change set has what it did until then.
-    let set = error["detail"]["changes"].as_str().expect("a change set");
-    assert!(error["message"].to_string().contains(set), "{ended}");
-    let shown = desk.gateway.cli(["changes", set]);
-    assert_contains(shown.expect_ok(), "+half");
+    desk.has_half(error);
+    let call = ended["result"]["auditId"].as_str().expect("its event");
+    let page = desk
+        .gateway
+        .console_page(&format!("/admin/console/activity/{call}"));
+    assert_contains(&page, "if it changed anything, line by line in its");
+}
+
+#[test]
+fn run_that_is_stopped_while_its_folder_is_copied_is_cancelled() {
+    let desk = Desk::open(CODEX, []);
+    desk.fill(8_000);
+    let run = begun(&desk, &json!({"prompt": "Never begun."}));
+    until_true("its copy", || desk.copy_with("many").is_some());
+    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
+    let error = ended(&desk, &run)["result"]["error"].clone();
+    assert_eq!(error["code"], "cancelled", "{error}");
+    assert_eq!(error["effect"], "none", "{error}");
+    assert!(desk.model.requests().is_empty(), "it was copied too soon");
+}
+
+#[test]
+fn run_whose_source_changes_keeps_its_changes() {
+    let gate = Gate::closed();
+    let half = Step::exec("echo half >> a.txt");
+    let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
+    let desk = Desk::open(CODEX, steps);
+    let run = begun(&desk, &json!({"prompt": "Wait."}));
+    until_true("the command", || desk.model.requests().len() == 2);
+    desk.gateway
+        .cli(["sources", "set", "codex", "disk=1024", "--yes"])
+        .expect_ok();
+    let error = ended(&desk, &run)["result"]["error"].clone();
+    gate.open();
+    assert_eq!(error["code"], "cancelled", "{error}");
+    let words = "ts source was disabled, changed or removed";
+    assert_contains(&error["message"].to_string(), words);
+    desk.has_half(&error);
+    let told = desk.gateway.cli(["activity", "--only", "failed"]);
+    assert_contains(told.expect_ok(), words);
 }
 
 #[test]
@@ -486,30 +567,10 @@ fn run_that_a_stop_ends_keeps_its_changes() {
     let steps = [half, Step::Wait(gate.clone()), Step::say("never")];
     let mut desk = Desk::open(CODEX, steps);
     let input = json!({"prompt": "Wait."});
-    let item = desk.asked("run", &input);
-    desk.owner().approve(&item, "once");
-    let begun = desk
-        .agent
-        .invoke_body(json!({"id": desk.kind.of("run"), "input": input, "async": true}));
-    let run = begun.expect_status(202).text_at("/run/runId");
+    let run = begun(&desk, &input);
     until_true("the command", || desk.model.requests().len() == 2);
-    assert!(desk.gateway.stop().success());
+    desk.stop_keeps_half(&run);
     gate.open();
-    desk.gateway.start_again();
-    let agent = desk.gateway.back(&desk.agent);
-    let path = format!("/invoke/status?runId={run}&wait=20");
-    let ended = agent.client().get(&path).expect_ok();
-    let error = &ended["result"]["error"];
-    assert_eq!(error["code"], "cancelled", "{ended}");
-    let message = error["message"].to_string();
-    assert_contains(&message, "The gateway was stopped: ");
-    let set = error["detail"]["changes"].as_str().expect("a change set");
-    let shown = desk.gateway.cli(["changes", set]);
-    assert_contains(shown.expect_ok(), "+half");
-    assert_lacks(
-        &desk.gateway.stderr(),
-        "was under way when the daemon ended",
-    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{
-    Folder, Owner, Step,
+    Folder, Gate, Owner, Step,
     waiting::{until, until_true},
 };
 use serde_json::{Value, json};
@@ -242,6 +242,35 @@ fn waiting_call_is_withdrawn_when_its_run_ends() {
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(calls);
     assert_eq!(opened.unwrap_err().raw_os_error(), Some(nix::libc::ENXIO));
+}
+
+#[test]
+fn codex_run_that_waits_for_the_owner_keeps_its_changes_at_a_stop() {
+    waiting_run_keeps_its_changes_at_a_stop(CODEX);
+}
+
+#[test]
+fn claude_run_that_waits_for_the_owner_keeps_its_changes_at_a_stop() {
+    waiting_run_keeps_its_changes_at_a_stop(CLAUDE);
+}
+
+fn waiting_run_keeps_its_changes_at_a_stop(kind: Kind) {
+    let (mut desk, other) = desk(kind, &[WRITE]);
+    let half = (desk.kind.exec)("echo half >> a.txt");
+    let write = json!({"path": "late.txt", "content": "late"});
+    let write = tool(&desk.kind, "workspace_write", write);
+    let gate = Gate::closed();
+    let steps = [half, write, Step::Wait(gate.clone()), Step::say("never")];
+    desk.model.then(steps);
+    let run = begun(&desk, &json!({"prompt": "Write it."}));
+    let item = waits(&desk.owner(), &nested(&desk.kind));
+    desk.stop_keeps_half(&run);
+    gate.open();
+    // It is withdrawn.
+    let late = json!({"action": "approve", "trustWindow": {"kind": "once"}});
+    let late = desk.owner().decide(&item, late);
+    late.expect_error(404, "unknown_capability");
+    assert!(!other.has("late.txt"));
 }
 
 #[test]

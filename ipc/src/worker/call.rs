@@ -47,6 +47,7 @@ struct Inner {
     /// An effect has begun: what cancels it is for its handler to heed.
     begun: AtomicBool,
     cancelled: CancelFlag,
+    stopped: CancelFlag,
     /// Progress that may be sent, in bytes; closed when no more is wanted.
     credit: Semaphore,
     /// Weak: a blocking thread that outlives its call must not keep the writer waiting.
@@ -99,6 +100,7 @@ impl CallContext {
             over,
             begun: AtomicBool::new(false),
             cancelled: CancelFlag::default(),
+            stopped: CancelFlag::default(),
             credit: Semaphore::new(PROGRESS_WINDOW as usize),
             out: Some(out.downgrade()),
             host: Some(host.clone()),
@@ -120,6 +122,7 @@ impl CallContext {
             over: Arc::default(),
             begun: AtomicBool::new(false),
             cancelled: CancelFlag::default(),
+            stopped: CancelFlag::default(),
             credit: Semaphore::new(0),
             out: None,
             host: None,
@@ -220,6 +223,11 @@ impl CallContext {
     /// Waits until [`CallContext::is_cancelled`].
     pub async fn cancelled(&self) {
         self.0.cancelled.wait().await;
+    }
+
+    /// Waits until this call is cancelled because its worker is to end: what it has not answered some 4 s later is lost.
+    pub async fn stopped(&self) {
+        self.0.stopped.wait().await;
     }
 
     /// Streams `text` to whoever follows the call, in pieces if it is long. Waits while the gateway takes no more: who
@@ -359,6 +367,10 @@ impl CallContext {
         if !self.0.begun.load(Ordering::Acquire) {
             self.0.over.set();
         }
+    }
+    pub(super) fn stop(&self) {
+        self.0.stopped.set();
+        self.cancel();
     }
     pub(super) fn begin(&self) {
         self.0.begun.store(true, Ordering::Release);

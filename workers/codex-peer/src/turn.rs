@@ -135,7 +135,7 @@ impl Codex {
             child.end();
             child.wait().await?;
         }
-        let had_tools = serving.end().await;
+        let had_tools = serving.end(call).await;
         self.judge(ended?, had_tools)
     }
 

@@ -375,6 +375,17 @@ impl Sets {
         head.map_or_else(|| Ok(self.get(id)?.head()), Ok)
     }
 
+    /// Whether one that can be read is of this call.
+    pub(crate) fn has_of(&self, call: &AuditId) -> bool {
+        let is_of = |dir: &PathBuf| {
+            let id = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            let origin = self.head(id).ok().and_then(|head| head.origin);
+            origin.is_some_and(|origin| origin.call.as_ref() == Some(call))
+        };
+        let dirs = self.dirs();
+        dirs.map_or(true, |dirs| dirs.iter().any(|(_, dir)| is_of(dir)))
+    }
+
     /// Change sets with their ids, the newest first, of a conversation the last, and none that a later one has joined; and how
     /// many there are beyond `most`, which are not looked at.
     pub(crate) fn newest(&self, most: usize) -> Result<(Vec<(String, Head)>, usize), SetError> {
@@ -564,7 +575,8 @@ mod tests {
         fs::hard_link(two.path().join("twice"), two.path().join("again")).unwrap();
         fs::remove_file(two.path().join("linked")).unwrap();
         std::os::unix::fs::symlink("a", two.path().join("linked")).unwrap();
-        let set = ChangeSet::between(&snapshot(&before), &snapshot(&after), two.path()).unwrap();
+        let mut set =
+            ChangeSet::between(&snapshot(&before), &snapshot(&after), two.path()).unwrap();
         let said: Vec<_> = set
             .files
             .iter()
@@ -583,7 +595,19 @@ mod tests {
         assert_eq!(set.omitted, 4);
         let scratch = tempfile::tempdir().unwrap();
         let sets = Sets::in_folder(scratch.path());
+        let call = |digit: char| {
+            AuditId::parse(&format!("evt_{digit}0000000-0000-8000-8000-000000000000")).unwrap()
+        };
+        set.origin = Some(Origin {
+            agent: None,
+            made: Timestamp(1),
+            conversation: None,
+            call: Some(call('1')),
+            prompt: String::new(),
+            onto: Onto::default(),
+        });
         let id = sets.keep(&set, &before, &after).unwrap();
+        assert!(sets.has_of(&call('1')) && !sets.has_of(&call('2')));
         assert_eq!(sets.get(&id).unwrap().files, set.files);
         assert_eq!(sets.content(&id, &Digest::of(b"d")).unwrap().unwrap(), b"d");
         assert_eq!(sets.content(&id, &Digest::of(b"c")).unwrap().unwrap(), b"c");

@@ -29,13 +29,15 @@ use tokio::{
     net::unix::pipe,
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinHandle, JoinSet},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// The longest message that is read, in bytes: twice what a call may have as input.
 const MAX_LINE: usize = 2 << 20;
 /// How long calls that are under way when the turn ends may take to end.
 const LAST_CALLS: Duration = Duration::from_secs(30);
+/// The same where the worker is to end.
+const AT_STOP: Duration = Duration::from_millis(500);
 /// How long one look at a waiting call takes.
 const LOOK: Duration = Duration::from_secs(20);
 /// What an agent does after a call that waits while its run goes on.
@@ -190,12 +192,19 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Takes no more calls, withdraws what waits, and waits for the rest. Answers whether the agent has asked for the list
-    /// of tools, without which it had none.
-    pub async fn end(self) -> bool {
+    /// Takes no more calls, withdraws what waits, and waits for the rest, while no stop ends `call`. Answers whether the agent
+    /// has asked for the list of tools, without which it had none.
+    pub async fn end(self, call: &CallContext) -> bool {
         // Where it has ended by itself, nobody hears this.
         let _ = self.end.send(());
-        let _ = self.task.await;
+        let stopped = async {
+            call.stopped().await;
+            sleep(AT_STOP).await;
+        };
+        tokio::select! {
+            _ = self.task => {}
+            () = stopped => tracing::warn!("a call of a run goes on after its turn, which a stop ends"),
+        }
         self.listed.load(Ordering::Acquire)
     }
 }
@@ -494,7 +503,12 @@ async fn looked(asker: &Asker, waiting: &RunItems, item: &Item, wait: Duration) 
         return Answer::Unknown;
     };
     let told = match asker.item(id, wait).await {
-        Ok(told) => told,
+        Ok(told) if told["error"].is_null() => told,
+        // The call that it serves is over, or is being ended: it waits until it is withdrawn.
+        Ok(told) => {
+            let why = told["error"]["message"].as_str().unwrap_or_default();
+            return Answer::Refused(unheard(&SourceError::unavailable(why), true));
+        }
         Err(error) => return Answer::Refused(unheard(&error, true)),
     };
     let state = told["state"].as_str().unwrap_or_default();

@@ -32,7 +32,7 @@ use plexus_ipc::worker::{
     on_file_thread,
 };
 use plexus_protocol::{Effect, Timestamp};
-use plexus_rooted_files::{Policy, RelPath, Root};
+use plexus_rooted_files::{FileError, Policy, RelPath, Root};
 use serde::Serialize;
 use serde_json::json;
 use std::{
@@ -55,8 +55,8 @@ const NO_ANSWER: &str = "no answer of the model server was counted by then; tell
 const RESERVE: Duration = Duration::from_secs(120);
 /// How long an interrupted agent has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
-/// The same of a cancelled one: a stop of the gateway waits 4 s for the end of its call, with a change set.
-const CANCELLED_GRACE: Duration = Duration::from_secs(2);
+/// The same where its worker is to end, which waits 4 s for the answer, with a change set.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Of what an agent says on standard error, the end that is kept, in bytes.
 const LAST_WORDS: usize = 2048;
 /// Most calls of a turn that are events.
@@ -296,7 +296,7 @@ impl<P: Program> Runs<P> {
         if conversation::has(&run) {
             return Err(RunError::InConversation);
         }
-        let _turn = self.turn_alone(call, &run).await?;
+        let alone = self.turn_alone(call, &run).await?;
         // The turn before this one has used more.
         if known.is_some() {
             known = self.known(task, agent.as_deref())?;
@@ -307,7 +307,7 @@ impl<P: Program> Runs<P> {
         if !task.onto.sets.is_empty() {
             let of = agent.clone();
             (before, warnings) = self
-                .begin_onto(task, of, copy.clone(), before, warnings)
+                .begin_onto((call, task), of, copy.clone(), before, warnings)
                 .await?;
         }
         if let Some(cwd) = &cwd
@@ -332,28 +332,44 @@ impl<P: Program> Runs<P> {
         if goes_on {
             self.threads.note_turn(call.audit())?;
         }
+        let mut is_kept = false;
         let turn = async {
             let spoken = self.speak(call, task, place, known, &mut warnings).await?;
             let made = (copy, before, false);
-            self.outcome(call, spoken, place, made, warnings).await
+            self.outcome(call, spoken, place, made, (warnings, &mut is_kept))
+                .await
         };
         let done = turn.await;
-        self.tidied(&run).await;
+        self.let_go(call, &run, is_kept, alone).await;
         done.map_err(|error| match goes_on {
             true => error.cut_off(),
             false => error,
         })
     }
 
-    /// Tidies what is left of the copy of a run that has ended.
-    async fn tidied(&self, run: &str) {
+    /// Removes the copy of a run that has ended, or tidies one that stays. A call that was cancelled is answered meanwhile:
+    /// at a stop there is little time. The folder is `alone` until then.
+    async fn let_go(&self, call: &CallContext, run: &str, goes: bool, alone: OwnedMutexGuard<()>) {
         let copy = self.dir.join(run).join("root");
-        let tidied = on_file_thread(move || {
-            tidy(&copy);
-            Ok(())
+        let let_go = on_file_thread(move || {
+            let _alone = alone;
+            let gone = match goes {
+                true => empty_folder(&copy),
+                false => {
+                    tidy(&copy);
+                    Ok(())
+                }
+            };
+            gone.map_err(|error| SourceError::transport("io", error.to_string()))
         });
-        if let Err(error) = tidied.await {
-            tracing::warn!(%error, "the copy of a run cannot be tidied");
+        let let_go = async move {
+            if let Err(error) = let_go.await {
+                tracing::warn!(%error, "the copy of a run cannot be let go of");
+            }
+        };
+        tokio::select! {
+            _ = tokio::spawn(let_go) => {}
+            () = call.cancelled() => {}
         }
     }
 
@@ -397,14 +413,14 @@ impl<P: Program> Runs<P> {
         })
     }
 
-    /// What a turn came to that has ended; its thread is written down.
+    /// What a turn came to that has ended; its thread is written down, and noted whether what it changed is kept.
     async fn outcome(
         &self,
         call: &CallContext,
         spoken: Spoken,
         place: TurnContext<'_>,
         (copy, before, goes_on): (PathBuf, Snapshot, bool),
-        mut warnings: Vec<String>,
+        (mut warnings, is_kept): (Vec<String>, &mut bool),
     ) -> Result<Outcome, RunError> {
         let Spoken { ended, began, from } = spoken;
         let TurnContext {
@@ -422,9 +438,14 @@ impl<P: Program> Runs<P> {
             prompt: place.prompt.chars().take(PROMPT_KEPT).collect(),
             onto: place.onto.clone(),
         };
+        let has_answer = matches!(
+            ended.turn.end,
+            Some(TurnEnd::Completed(_) | TurnEnd::TooDear(_) | TurnEnd::TooLong(_))
+        );
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
-            (Some(Stop::Cancelled), _) => {
+            (Some(Stop::Cancelled), _) if !has_answer => {
                 let kept = self.changes(call, copy, before, origin).await;
+                *is_kept = kept.is_ok();
                 let kept = kept.inspect_err(|error| {
                     tracing::warn!(%error, "what a cancelled run did is not kept");
                 });
@@ -469,6 +490,7 @@ impl<P: Program> Runs<P> {
             last: now(),
         })?;
         let (changes, id, ignored) = self.changes(call, copy, before, origin).await?;
+        *is_kept = true;
         if !ignored.is_empty() {
             let made = names_of(&ignored);
             warnings.push(format!(
@@ -618,34 +640,30 @@ impl<P: Program> Runs<P> {
     }
 
     async fn copy(&self, call: &CallContext, to: PathBuf) -> Result<Snapshot, RunError> {
-        let (root, ignoring, call) = (self.root.clone(), self.ignoring.clone(), call.clone());
-        let copied =
-            on_file_thread(move || {
-                let copied = empty_folder(&to).map_err(RunError::from);
-                Ok(copied
-                    .and_then(|()| Ok(Snapshot::copy(&root, &to, &ignoring, &|| is_over(&call))?)))
-            });
-        let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
-        copied.await.map_err(failed)?
+        let (root, ignoring) = (self.root.clone(), self.ignoring.clone());
+        on_files(call, move |is_over| {
+            empty_folder(&to)?;
+            Ok(Snapshot::copy(&root, &to, &ignoring, is_over)?)
+        })
+        .await
     }
 
     /// Puts what earlier runs changed onto a copy that was just made.
     async fn begin_onto(
         &self,
-        task: &Task,
+        (call, task): (&CallContext, &Task),
         agent: Option<String>,
         copy: PathBuf,
         mut before: Snapshot,
         mut warnings: Vec<String>,
     ) -> Result<(Snapshot, Vec<String>), RunError> {
         let (root, sets, onto) = (self.root.clone(), self.sets.clone(), task.onto.clone());
-        let put = on_file_thread(move || {
+        let put = on_files(call, move |_| {
             let of = (&sets, agent.as_deref());
-            let changed = onto.put(of, &root, &copy, &mut before);
-            Ok(changed.map(|changed| (before, changed)))
+            let changed = onto.put(of, &root, &copy, &mut before)?;
+            Ok((before, changed))
         });
-        let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
-        let (before, changed) = put.await.map_err(failed)??;
+        let (before, changed) = put.await?;
         if !changed.is_empty() {
             warnings.push(format!(
                 "changed in the folder since an earlier run, whose version the copy has: {}",
@@ -655,7 +673,7 @@ impl<P: Program> Runs<P> {
         Ok((before, warnings))
     }
 
-    /// What became of the copy, kept, and what of it is ignored; the copy goes, unless its conversation goes on in it.
+    /// What became of the copy, kept, and what of it is ignored.
     async fn changes(
         &self,
         call: &CallContext,
@@ -663,30 +681,22 @@ impl<P: Program> Runs<P> {
         before: Snapshot,
         origin: Origin,
     ) -> Result<(ChangeSet, Option<String>, Vec<RelPath>), RunError> {
-        let (root, sets, call) = (self.root.clone(), self.sets.clone(), call.clone());
-        let kept = on_file_thread(move || {
-            let keep = move || -> Result<_, RunError> {
-                let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
-                let made = before.rules.unshared(made);
-                // Also of a run that was cancelled.
-                let is_late = || call.remaining().is_zero();
-                let after = Snapshot::of_copy(&made, &before.rules, &is_late)?;
-                let mut set = ChangeSet::between(&before, &after, &copy)?;
-                let goes_on = origin.conversation.is_some();
-                set.origin = Some(origin);
-                let id = match set.files.is_empty() {
-                    true => None,
-                    false => Some(sets.keep(&set, &root, &made)?),
-                };
-                if !goes_on && let Err(error) = empty_folder(&copy) {
-                    tracing::warn!(%error, "the copy of a run cannot be removed");
-                }
-                Ok((set, id, after.ignored))
+        let (root, sets, late) = (self.root.clone(), self.sets.clone(), call.clone());
+        on_files(call, move |_| {
+            let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
+            let made = before.rules.unshared(made);
+            // Also of a run that was cancelled.
+            let is_late = || late.remaining().is_zero();
+            let after = Snapshot::of_copy(&made, &before.rules, &is_late)?;
+            let mut set = ChangeSet::between(&before, &after, &copy)?;
+            set.origin = Some(origin);
+            let id = match set.files.is_empty() {
+                true => None,
+                false => Some(sets.keep(&set, &root, &made)?),
             };
-            Ok(keep())
-        });
-        let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
-        kept.await.map_err(failed)?
+            Ok((set, id, after.ignored))
+        })
+        .await
     }
 
     /// One turn, to the end of every process of it.
@@ -731,7 +741,7 @@ impl<P: Program> Runs<P> {
             child.wait().await?;
         }
         let had_tools = match serving {
-            Some(serving) => serving.end().await,
+            Some(serving) => serving.end(call).await,
             None => true,
         };
         match ended {
@@ -769,7 +779,7 @@ impl<P: Program> Runs<P> {
         let left = call.remaining().saturating_sub(RESERVE);
         let asked_for = task.max_seconds.map_or(left, Duration::from_secs);
         let mut until = Instant::now() + left.min(asked_for);
-        let mut ending = None;
+        let (mut is_cancelled, mut is_stopped, mut ending) = (false, false, None);
         while ending.is_none() || out_open || err_open {
             tokio::select! {
                 read = output.read(&mut out), if out_open => {
@@ -800,10 +810,17 @@ impl<P: Program> Runs<P> {
                     last_words.drain(..beyond);
                 }
                 ended = child.wait(), if ending.is_none() => ending = Some(ended?.0),
-                () = call.cancelled(), if stop.is_none() && ending.is_none() => {
-                    stop = Some(Stop::Cancelled);
-                    until = Instant::now() + CANCELLED_GRACE;
-                    child.interrupt();
+                () = call.cancelled(), if !is_cancelled && ending.is_none() => {
+                    is_cancelled = true;
+                    until = until.min(Instant::now() + GRACE);
+                    if stop.is_none() {
+                        stop = Some(Stop::Cancelled);
+                        child.interrupt();
+                    }
+                }
+                () = call.stopped(), if !is_stopped && ending.is_none() => {
+                    is_stopped = true;
+                    until = until.min(Instant::now() + STOP_GRACE);
                 }
                 () = sleep_until(until), if ending.is_none() => {
                     match stop {
@@ -1001,6 +1018,21 @@ fn is_over(call: &CallContext) -> bool {
     call.is_cancelled() || call.remaining().is_zero()
 }
 
+/// Work on files for a call, which looks whether it is to end.
+async fn on_files<T: Send + 'static>(
+    call: &CallContext,
+    work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    let of = call.clone();
+    let worked = on_file_thread(move || Ok(work(&|| is_over(&of)))).await;
+    match worked.map_err(|error| RunError::FileThread(error.message.to_string()))? {
+        Err(RunError::Snapshot(SnapshotError::File(FileError::Over))) if call.is_cancelled() => {
+            Err(RunError::Cancelled)
+        }
+        worked => worked,
+    }
+}
+
 /// What a copy lacks.
 fn words_on(copied: &Snapshot) -> Vec<String> {
     let mut words = Vec::new();
@@ -1108,7 +1140,9 @@ impl From<&RunError> for SourceError {
             }
             RunError::NoTools => Self::transport("no_host_tools", words),
             RunError::Host(error) => error.clone(),
-            RunError::OutOfTime => Self::transport("out_of_time", words),
+            RunError::OutOfTime | RunError::Snapshot(SnapshotError::File(FileError::Over)) => {
+                Self::transport("out_of_time", words)
+            }
             RunError::OverLimit(_) => Self::transport("over_limit", words),
             RunError::OverDisk => Self::transport("over_limit", words),
             RunError::DiskFull => Self::transport("disk_full", words),

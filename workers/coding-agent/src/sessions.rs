@@ -9,7 +9,7 @@ use crate::{CodingAgent, Program, host::caller_of, threads::Thread};
 use plexus_agent_lines::Usage;
 use plexus_ipc::text::counted;
 use plexus_ipc::worker::{CallContext, NoInput, Reply, SourceError, Touched, on_file_thread};
-use plexus_protocol::Timestamp;
+use plexus_protocol::{Effect, Timestamp};
 use plexus_rooted_files::{FileError, Policy, Root};
 use serde::Serialize;
 use serde_json::Value;
@@ -163,7 +163,7 @@ impl<P: Program> CodingAgent<P> {
         let turn = tokio::select! {
             turn = self.threads()?.turn(&thread.run) => turn,
             () = call.cancelled() => {
-                return Err(SourceError::cancelled(plexus_protocol::Effect::None));
+                return Err(SourceError::cancelled(Effect::None));
             }
             () = tokio::time::sleep(call.remaining().saturating_sub(RESERVE)) => {
                 let why = "a turn of this thread is under way; repeat this when it has ended";
@@ -205,6 +205,8 @@ pub(crate) fn caller_in(told: &Value) -> Result<Option<String>, SourceError> {
     match (&told["agentId"], &told["owner"]) {
         (Value::String(agent), _) if told["ok"] == true => Ok(Some(caller_of(agent).to_owned())),
         (Value::Null, Value::Bool(true)) if told["ok"] == true => Ok(None),
+        // Of a worker that is being stopped.
+        _ if told["error"]["code"] == "busy" => Err(SourceError::cancelled(Effect::None)),
         _ => {
             let why = told["error"]["message"].as_str();
             let why = why.unwrap_or("the gateway does not say who calls");

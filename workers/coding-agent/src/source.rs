@@ -412,8 +412,11 @@ impl<P: Program> Source for CodingAgent<P> {
     async fn settle(&self, intent: AuditId) -> Verdict {
         match self.folder.as_ref().map(|folder| folder.happened(&intent)) {
             Some(Some(true)) => Verdict::Happened,
-            // Its thread, or its conversation's copy, has more or less of it.
-            Some(Some(false)) if self.threads.iter().any(|threads| threads.had_turn(&intent)) => {
+            // Its thread, its conversation's copy or a change set has more or less of it.
+            Some(Some(false))
+                if self.threads.iter().any(|threads| threads.had_turn(&intent))
+                    || self.sets.iter().any(|sets| sets.has_of(&intent)) =>
+            {
                 Verdict::CannotTell
             }
             // A run changes nothing that is the owner's, so one without a record did not happen.

@@ -15,7 +15,7 @@ use super::super::{
     Context,
     call::{DispatchError, Finished, Job, Question, Reply, Unavailable},
     egress::Egress,
-    notice::{Cause, Notice},
+    notice::{Cause, HostCall, Notice},
     process::Process,
     queue::Queue,
     start::Started,
@@ -27,7 +27,10 @@ use nix::sys::signal::Signal;
 use plexus_ipc::{
     frame::FrameError,
     gateway::{ConnectionError, Receiver, Sender},
-    message::{Chunk, Done, Failure, FromWorker, Health, Planned, ToWorker, Verdict, WorkerError},
+    message::{
+        self, Chunk, Done, Failure, FromWorker, Health, HostAsk, Planned, ToWorker, Verdict,
+        WorkerError,
+    },
     text::Payload,
     worker::serve::CHECK_WITHIN,
 };
@@ -333,7 +336,9 @@ impl<P: Process> Live<P> {
                 Ok(()) => return NextStep::GoOn,
                 Err(why) => Err(why),
             },
-            FromWorker::Event(_) | FromWorker::HostCall(_) if self.stop.is_some() => {
+            FromWorker::Event(_) | FromWorker::HostCall(message::HostCall { call: None, .. })
+                if self.stop.is_some() =>
+            {
                 return NextStep::GoOn;
             }
             FromWorker::Event(event) => match self.unasked.event(*event) {
@@ -343,7 +348,14 @@ impl<P: Process> Live<P> {
             FromWorker::HostCall(call) => {
                 let job = call.call.and_then(|id| self.under_way.get(&id));
                 match self.unasked.call(call, job.map(|job| &**job)) {
-                    Ok(notice) => return self.notify(Some(notice)),
+                    // What waits for the owner is still taken back.
+                    Ok(HostCall { ask, reply, .. })
+                        if self.stop.is_some() && !matches!(ask, HostAsk::Withdraw { .. }) =>
+                    {
+                        drop(reply.send(Unasked::ends()));
+                        return NextStep::GoOn;
+                    }
+                    Ok(call) => return self.notify(Some(Notice::HostCall(Box::new(call)))),
                     Err(why) => Err(why),
                 }
             }

@@ -14,7 +14,7 @@ use plexus_ipc::{
     message::{self, ChildAsk, Event, HOST_CALLS, HOST_WAITS, HostAsk, MAX_EVENT, MAX_HOST_INPUT},
     text::Payload,
 };
-use plexus_protocol::Scopes;
+use plexus_protocol::{ErrorBody, ErrorCode, NextKind, Scopes, body::InvokeResponse};
 use std::{collections::BTreeMap, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 use tokio::sync::oneshot;
 
@@ -89,12 +89,12 @@ impl Unasked {
         })
     }
 
-    /// The notice of a call of its own, which serves `job` where it names one.
+    /// A call of its own, which serves `job` where it names one.
     pub(super) fn call(
         &mut self,
         call: message::HostCall,
         job: Option<&Job>,
-    ) -> Result<Notice, &'static str> {
+    ) -> Result<HostCall, &'static str> {
         let manifest = &self.spec.offer.manifest;
         let may = match call.ask {
             HostAsk::Owner { .. } => manifest.mcp.is_some(),
@@ -140,12 +140,20 @@ impl Unasked {
             answer,
         };
         self.calls.insert(call.id, serving);
-        Ok(Notice::HostCall(Box::new(HostCall {
+        Ok(HostCall {
             source: self.spec.source.clone(),
             caller,
             ask: call.ask,
             reply,
-        })))
+        })
+    }
+
+    /// What a worker that is being stopped is answered: a call that ends then waits for its own.
+    pub(super) fn ends() -> Payload {
+        let why = ErrorBody::new(ErrorCode::Busy, "The source that calls is being stopped.");
+        let why = why.then(NextKind::Stop, "stop; this call is being ended");
+        let told = serde_json::to_vec(&InvokeResponse::refused("", why, None));
+        told.unwrap_or_default().into()
     }
 
     /// The calls that served `job` end with it.
@@ -231,12 +239,12 @@ mod tests {
 
     #[test]
     fn call_for_a_number_that_is_not_under_way_has_no_caller() {
-        let notice = unasked(true, true).call(call(1, Some(7), 2), None);
-        let Ok(Notice::HostCall(asked)) = notice else {
+        let asked = unasked(true, true).call(call(1, Some(7), 2), None);
+        let Ok(asked) = asked else {
             panic!("it is refused by the gateway, in words");
         };
         assert!(asked.caller.is_none());
-        let Ok(Notice::HostCall(own)) = unasked(true, true).call(call(1, None, 2), None) else {
+        let Ok(own) = unasked(true, true).call(call(1, None, 2), None) else {
             panic!("a resident worker's own");
         };
         assert!(matches!(own.caller, Some(HostCaller::Source)));

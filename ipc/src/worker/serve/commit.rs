@@ -99,7 +99,7 @@ impl<S: Source> Shared<S> {
         let stopped = async {
             self.stopping.wait().await;
             if entry.long_running {
-                ctx.cancel();
+                ctx.stop();
             }
             pending().await
         };

@@ -11,7 +11,8 @@
 //! Must not know: how many turns there may be, who speaks.
 
 use super::{
-    Outcome, RunError, Runs, Task, TurnContext, caller, fresh_name, is_over, prepare_home, words_on,
+    Outcome, RunError, Runs, Task, TurnContext, caller, fresh_name, on_files, prepare_home,
+    words_on,
 };
 use crate::{
     Program,
@@ -20,7 +21,7 @@ use crate::{
     snapshot::{FileFacts, Snapshot, SnapshotError},
     threads::Thread,
 };
-use plexus_ipc::worker::{CallContext, SourceError, durable, on_file_thread};
+use plexus_ipc::worker::{CallContext, durable, on_file_thread};
 use plexus_protocol::Digest;
 use plexus_rooted_files::{FileError, Policy, RelPath, Root};
 use serde::{Deserialize, Serialize};
@@ -100,7 +101,7 @@ impl<P: Program> Runs<P> {
             }
         };
         let run = record.run.clone();
-        let _turn = self.turn_alone(call, &run).await?;
+        let alone = self.turn_alone(call, &run).await?;
         // Before there is a copy: whatever becomes of this turn, the next one has the same model.
         write(&path, &record)?;
         let copy = self.dir.join(&run).join("root");
@@ -158,10 +159,11 @@ impl<P: Program> Runs<P> {
                 write(&path, &record)?;
             }
             let made = (copy, before, true);
-            self.outcome(call, spoken, place, made, warnings).await
+            self.outcome(call, spoken, place, made, (warnings, &mut false))
+                .await
         };
         let done = turn.await;
-        self.tidied(&run).await;
+        self.let_go(call, &run, false, alone).await;
         done.map_err(RunError::cut_off)
     }
 
@@ -214,34 +216,30 @@ impl<P: Program> Runs<P> {
         mut before: Snapshot,
         copy: PathBuf,
     ) -> Result<Snapshot, RunError> {
-        let (root, call) = (self.root.clone(), call.clone());
-        let renewed = on_file_thread(move || {
-            let renew = || -> Result<Snapshot, RunError> {
-                let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
-                let made = before.rules.unshared(made);
-                let made = Snapshot::of_copy(&made, &before.rules, &|| is_over(&call))?;
-                let paths: Vec<RelPath> = before
-                    .files
-                    .keys()
-                    .chain(made.files.keys())
-                    .cloned()
-                    .collect();
-                for path in paths {
-                    let (held, made) = (before.files.get(&path), made.files.get(&path));
-                    if held == made || !is_as(&root, &path, made)? {
-                        continue;
-                    }
-                    match made {
-                        Some(made) => before.files.insert(path, *made),
-                        None => before.files.remove(&path),
-                    };
+        let root = self.root.clone();
+        on_files(call, move |is_over| {
+            let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
+            let made = before.rules.unshared(made);
+            let made = Snapshot::of_copy(&made, &before.rules, is_over)?;
+            let paths: Vec<RelPath> = before
+                .files
+                .keys()
+                .chain(made.files.keys())
+                .cloned()
+                .collect();
+            for path in paths {
+                let (held, made) = (before.files.get(&path), made.files.get(&path));
+                if held == made || !is_as(&root, &path, made)? {
+                    continue;
                 }
-                Ok(before)
-            };
-            Ok(renew())
-        });
-        let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
-        renewed.await.map_err(failed)?
+                match made {
+                    Some(made) => before.files.insert(path, *made),
+                    None => before.files.remove(&path),
+                };
+            }
+            Ok(before)
+        })
+        .await
     }
 
     /// Forgets conversations whose copy nobody goes on with, and turns that nobody asks about any more. For a writer that
