@@ -155,10 +155,15 @@ fn no_page_of_a_form_keeps_anybody_out() {
     let url = web.url();
     let block = json!({"mcpServers": {"one": {"command": "/bin/true"}, "two": {"command": "npx", "args": ["-y", "@a/b"]}}});
     let block = block.to_string();
+    let codex = ScriptedCodex::added_to(&scene.gateway);
+    codex.folder.write("parts/a.txt", "one\n");
+    codex.folder.write("more", "two\n");
+    let changes = codex.edits(&scene.gateway, "all", "");
+    let set = format!("/changes/{changes}");
     let manifest = include_str!("../../docs/extensions/journal.json");
     let pages = format!("pages={path}");
     type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], &'c str);
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 7] = [
         (
             "/connect",
             "/connect",
@@ -166,6 +171,7 @@ fn no_page_of_a_form_keeps_anybody_out() {
             "newest is connected",
         ),
         ("/lend/preview", "/lend", &[("path", &path)], "What follows"),
+        ("/changes/{id}/preview", &set, &[], "Plan"),
         (
             "/extensions/manifest/preview",
             "/extensions",
@@ -195,7 +201,11 @@ fn no_page_of_a_form_keeps_anybody_out() {
     assert_eq!(known, form_pages());
     for (address, page, fields, words) in cases {
         browser.go(&format!("{}{page}", scene.page()));
-        let sent = address.replace("{id}", "notes");
+        let id = match address.starts_with("/changes/") {
+            true => changes.as_str(),
+            false => "notes",
+        };
+        let sent = address.replace("{id}", id);
         let sent = sent.strip_suffix("/preview").unwrap_or(&sent);
         let form = format!("form[data-steps$='{sent}'], form[data-form-page$='{sent}']");
         let _ = browser.see(&form);

@@ -55,6 +55,33 @@ fn answer_that_did_not_count_leaves_the_other() {
     assert_eq!(scene.state_of(&agent, &item), "approved");
     browser.go(&format!("{}/approvals/{item}", scene.page()));
     browser.reads(".verdict", "Approved in this browser.");
+    // The reply to an answer is lost: pressed again, the card says what came of it, and no note says that it did not count.
+    let second = agent.must_ask(WRITE, note("b.md", "b\n"));
+    scene.open_card(&second);
+    let _ = browser.see(ONCE);
+    browser.run(
+        "const real = window.fetch.bind(window);
+         window.fetch = async (path, how) => {
+           if (path.endsWith('/view')) throw new TypeError('no way');
+           const reply = await real(path, how);
+           if (how?.method !== 'POST' || window.lost) return reply;
+           window.lost = true;
+           throw new TypeError('lost');
+         };",
+    );
+    browser.see(ONCE).click();
+    browser.reads("[data-notice]", "Whether this was decided is not known");
+    browser.see(ONCE).click();
+    browser.reads(".verdict", "Approved in this browser.");
+    let notes = browser.run("return document.querySelector('#notes').textContent");
+    assert!(!notes.to_string().contains("did not count"), "{notes}");
+    // Of a session that is over nobody knows the browser.
+    browser.reload();
+    browser.see("#sign-out").click();
+    browser.go(&scene.link());
+    let _ = browser.see("#approvals");
+    browser.go(&format!("{}/approvals/{item}", scene.page()));
+    browser.reads(".verdict", "Approved.");
 }
 
 #[test]
@@ -272,10 +299,7 @@ fn what_is_decided_elsewhere_says_so_and_leaves() {
     let second = agent.must_ask(WRITE, note("b.md", "b\n"));
     browser.reads(".headline", "creates a.md");
     scene.owner().deny(&first, "not today");
-    browser.reads(
-        ".verdict",
-        "Denied with the connection key (plexusctl, or another program of yours).",
-    );
+    browser.reads(".verdict", "Denied.");
     browser.reads(".verdict", "not today");
     assert!(
         browser.sees("[data-answer]").is_none(),

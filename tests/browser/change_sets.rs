@@ -1,9 +1,12 @@
 //! A change set in the console: seen as a difference, applied in part, refused by name where a file changed.
 
+use crate::accessible::keeps_nobody_out;
 use crate::scene::{LOOKS, Scene};
 use plexus_tests::{Folder, Model, Step, coding_agents::codex};
 use serde_json::json;
 
+const PLAN: &str = "#card article:not([data-fresh]) [value=preview]";
+const APPLY: &str = "#card form:not([data-fresh]) [value=add]";
 const EDITS: &str = "for n in 1 2 3 4 5; do echo more >> part-$n.txt; done; rm old.txt";
 
 /// Has codex work on a copy of a folder; the id of what it changed.
@@ -69,18 +72,36 @@ fn change_set_is_seen_and_applied_in_part() {
     for path in ["part-4.txt", "part-5.txt"] {
         browser.see(&format!("[name=path][value='{path}']")).click();
     }
-    browser.see("#card [type=submit]").click();
+    // The first press shows the plan, and applies nothing.
+    browser.see(PLAN).click();
+    browser.reads(
+        "[data-previewed]",
+        "applies a change set: 0 added, 3 edited, 1 removed",
+    );
+    browser.reads("[data-previewed]", "part-3.txt");
+    assert_eq!(folder.read("part-3.txt"), "one\n");
+    keeps_nobody_out(browser, "the plan of a change set");
+    browser.see(APPLY).click();
     browser.reads("#notes", "Applied — changed 4 files");
     browser.reads("#card", "applied");
+    browser.reads(
+        "#notes a[href^='/admin/activity/']",
+        "See it, or take it back",
+    );
     assert_eq!(folder.read("part-3.txt"), "one\nmore\n");
     assert_eq!(folder.read("part-4.txt"), "one\n");
     assert!(!folder.has("old.txt"));
     assert_eq!(count("#card [name=path]:checked"), 2);
     scene.all_is_well();
 
-    // Somebody was faster.
+    // Somebody was faster: before the second press, and before the first.
+    browser.see(PLAN).click();
+    let apply = browser.see(APPLY);
     folder.write("part-4.txt", "mine\n");
-    browser.see("#card [type=submit]").click();
+    apply.click();
+    browser.reads("#card [data-notice]", "part-4.txt changed since");
+    browser.see(PLAN).click();
+    browser.loses("#card [value=add]");
     browser.reads("#card [data-notice]", "part-4.txt changed since");
     assert_eq!(folder.read("part-4.txt"), "mine\n");
     assert_eq!(folder.read("part-5.txt"), "one\n");
@@ -106,13 +127,11 @@ fn file_that_tools_run_is_applied_by_a_second_press() {
     browser.see("[data-set]").click();
     browser.reads("#card", "amounts to running code");
     browser.reads("#card", "It was a.txt, and its content stays");
-    browser.see("#card [type=submit]").click();
-    browser.reads("#card [data-notice]", "Apply once more");
+    browser.see(PLAN).click();
+    browser.reads("[data-previewed]", "This amounts to running code");
     assert!(!folder.has(".vscode/tasks.json"));
-    plexus_tests::waiting::until("the second press", || {
-        let _ = browser.sees("#card [type=submit]")?.pressed();
-        folder.has(".vscode/tasks.json").then_some(())
-    });
+    browser.see(APPLY).click();
     browser.reads("#notes", "Applied");
+    assert!(folder.has(".vscode/tasks.json"));
     scene.all_is_well();
 }

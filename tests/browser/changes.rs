@@ -249,10 +249,7 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
         owner.decide(item, yes).expect_error(409, "card_changed");
     }
     scene.gateway.cli(["approvals", "deny", item]).expect_ok();
-    browser.reads(
-        ".verdict",
-        "Denied with the connection key (plexusctl, or another program of yours): its grants are revoked.",
-    );
+    browser.reads(".verdict", "Denied: its grants are revoked.");
     browser.reads("#glance", "0 waiting");
     assert!(
         browser.sees("[data-answer]").is_none(),

@@ -505,7 +505,7 @@ fn slow_act_says_that_it_is_under_way() {
     browser.go(&scene.page());
     hold(browser, "/pause");
     waits("#pause", "Pause all agents");
-    browser.reads("#pause", "Let agents go on");
+    browser.reads("#pause", "Resume all agents");
     // A page that is long on its way dims the one before it.
     hold(browser, "/console/health");
     press(browser, "#health");

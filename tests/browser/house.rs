@@ -65,6 +65,16 @@ fn lends(keys: bool) {
     assert_eq!(lent(), json!([]));
     hands.press("[data-steps] [value=preview]");
     browser.reads(seen, "25 times");
+    if !keys {
+        // Nor is a lending replaced that was made since.
+        let _ = browser.see("[data-steps]:not([data-fresh]) [value=add]");
+        scene.gateway.cli(["lend", "my-cc", &path]).expect_ok();
+        browser.see("[data-steps] [value=add]").click();
+        browser.reads("[data-steps] [data-notice]", "This is not what was shown");
+        refused(&scene);
+        browser.see("[data-steps] [value=preview]").click();
+        browser.reads(seen, "It replaces what is lent now: reading only");
+    }
     hands.press("[data-steps]:not([data-fresh]) [value=add]");
     browser.reads("#notes", "Lent — ");
     let source = lent()[0]["source"].as_str().expect("a source").to_owned();
@@ -589,8 +599,13 @@ fn troubles_stand_on_the_first_page() {
     done += 1;
     browser.see(unknown).click();
     browser.reads("#card .why", "Nobody knows whether this happened.");
+    let settle = "[data-send^='/unsettled/'][data-body*='true']";
     browser
-        .see("article:not([data-fresh]) [data-send^='/unsettled/'][data-body*='true']")
+        .see(&format!("article:not([data-fresh]) {settle}"))
+        .click();
+    browser.reads(settle, "Really record that it happened");
+    browser
+        .see(&format!("{settle}[data-sure-now]:not([data-fresh])"))
         .click();
     browser.reads("#notes", "Recorded: it happened");
     browser.loses("[data-send^='/unsettled/']");
@@ -605,6 +620,16 @@ fn troubles_stand_on_the_first_page() {
     owner.get("/admin/api/health").expect_ok();
     browser.see("#overview").click();
     browser.reads("#calm", "Nothing needs you.");
+    // A pause says for which calls it comes late.
+    let line = json!({"line": "late", "wait": 4_000});
+    std::thread::scope(|scope| {
+        let effect = scope.spawn(|| agent.invoke(COUNT, line));
+        until_true("an effect under way", || scene.fixture.has("begun"));
+        browser.see("article:not([data-fresh]) #pause").click();
+        let late = "All agents are paused; asked to stop, and perhaps done all the same: 1";
+        browser.reads("#notes", late);
+        let _ = effect.join().expect("an answer");
+    });
     scene.all_is_well();
 }
 
@@ -823,7 +848,9 @@ fn page_of_a_call_says_where_its_difference_is() {
     browser
         .see("article:not([data-fresh]) [data-send^='/undo/']")
         .click();
-    browser.reads("#notes", "Taken back");
+    browser.reads("#notes", "Taken back. See it, or take it back");
+    browser.see("#notes a").click();
+    let _ = browser.see("#card a[href$='/undo']");
     browser.go(&page(&change));
     browser.reads("#difference", "There is none any more: it was taken back.");
     // A read has none, and says nothing of it.

@@ -361,7 +361,7 @@ fn pages_follow_what_happens() {
     scene.workspace.write("b.md", "b\n");
     let read = |path: &str| agent.must("workspace.read", json!({"path": path}));
     browser.go(&scene.link());
-    browser.reads("#card", "What happened last");
+    browser.reads("#card", "Latest calls");
     let _ = read("a.md");
     browser.reads(".calls", "claude read a.md");
     browser.see("#grants").click();

@@ -80,7 +80,7 @@ fn signs_in(keys: bool) {
         hands.press(&format!("article:not([data-fresh]) {out}"));
         browser.reads(out, "Really remove it");
         hands.press(&format!("{out}:not([data-fresh])"));
-        browser.reads("#notes", "Its server could not be told");
+        browser.reads("#notes", "Its server could not be reached");
     }
     assert!(
         !scene

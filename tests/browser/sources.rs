@@ -11,6 +11,8 @@ use plexus_tests::{Folder, browser::Browser};
 use serde_json::{Value, json};
 
 const SAVE: &str = "form.fields [type=submit]";
+/// The same once it asks and takes a press.
+const SURE: &str = "form.fields [data-sure-now]:not([data-fresh])";
 
 fn source(scene: &Scene, id: &str) -> Value {
     let list = scene.owner().get("/admin/api/sources").expect_ok();
@@ -99,13 +101,23 @@ fn folder_is_added_changed_disabled_and_removed() {
     let other = Folder::empty();
     other.write("a.md", "another");
     act(browser, "notes", "change");
-    browser.reads("form.fields", "Another value ends the grants on it.");
+    browser.reads("form.fields", "Another value revokes the grants on it.");
     fill(browser, "path", &other.path().display().to_string());
+    // That is asked first.
     browser.see(SAVE).click();
-    // The note of the change before reads the same.
+    browser.reads(SAVE, "Really save: this revokes 1 grant");
+    assert_eq!(
+        source(&scene, "notes")["route"],
+        json!({"path": folder.path()})
+    );
+    browser.see(SURE).click();
     until_true("the other folder", || {
         source(&scene, "notes")["route"] == json!({"path": other.path()})
     });
+    browser.reads(
+        "#notes",
+        "Changed — notes. Revoked grants: 1 (a: notes.read)",
+    );
     browser.reads("[data-source=notes]", "<b>My notes</b>");
     read().expect_error(401, "approval_required");
 
@@ -126,6 +138,15 @@ fn folder_is_added_changed_disabled_and_removed() {
         .click();
     browser.loses("[data-source=notes]");
     assert_eq!(source(&scene, "notes"), Value::Null);
+    // One that is gone already is not said to be disabled.
+    let gone = ["sources", "remove", "workspace", "--yes"];
+    scene.gateway.cli(gone).expect_ok();
+    act(browser, "workspace", "disable");
+    browser.reads(
+        "#notes",
+        "workspace: There was nothing to do: it is gone already.",
+    );
+    browser.loses("[data-source=workspace]");
     is_well(&scene);
 }
 
@@ -168,9 +189,17 @@ fn key_and_certificate_are_tested_before_they_are_kept() {
         browser.run("return document.querySelector('#f-apiKey').value + document.body.innerHTML");
     assert!(!value.to_string().contains(KEY));
     app.set_wrap(tls(&["other.pem"], "other.key"));
-    fill(browser, "certificate", &fingerprint("other.pem"));
+    // Another key would be another account.
+    fill(browser, "apiKey", "another-key");
     browser.see(SAVE).click();
+    browser.reads(SAVE, "Really save: this revokes 1 grant");
+    browser.run("document.querySelector('#f-apiKey').value = ''");
+    fill(browser, "certificate", &fingerprint("other.pem"));
+    browser.see(SURE).click();
+    browser.reads(SAVE, "Really save: this suspends 1 grant");
+    browser.see(SURE).click();
     browser.reads("#notes", "Changed — obsidian-rest");
+    browser.reads("#notes", "Grants suspended until you approve them: 1");
     // Both fingerprints are on the card of the source; one act lets its grants go on.
     read().expect_error(401, "approval_required");
     browser.see(".ticket").click();

@@ -78,7 +78,8 @@ fn bench_of_the_console_measures_every_page() {
     let (sizes, times) = (of("/bytes"), of("/least/us"));
     assert!(sizes.len() > 30, "{said}");
     // How long another server takes to answer is nobody's promise.
-    let asking = ["server", "manifest", "sign-in"].map(|of| format!("/{of}/preview/least/us"));
+    let asking = ["server", "manifest", "sign-in", "changes/{id}"];
+    let asking = asking.map(|of| format!("/{of}/preview/least/us"));
     assert_eq!(
         (sizes.len() * 2 - asking.len(), sizes.len()),
         (promises.len(), times.len())

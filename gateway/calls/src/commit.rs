@@ -39,6 +39,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) permit: Option<&'a Permit>,
     /// It is held against nothing being there, because its agent has not read what is.
     pub(crate) unread: bool,
+    /// What is kept until the intent is durable, and no longer.
+    pub(crate) until_intended: Box<dyn Send + 'a>,
 }
 
 /// An effect that is over.
@@ -84,6 +86,7 @@ pub(crate) async fn commit(
         terms,
         permit,
         unread,
+        until_intended,
     } = commit;
     // Boxed: most sources start no program.
     let code = Box::pin(kernel.compared(source, Role::Writer)).await;
@@ -102,11 +105,12 @@ pub(crate) async fn commit(
         let why = "the intent left no record".to_owned();
         NoOutcome::NotIntended(SubmitError::Unavailable(why))
     })?;
+    drop(until_intended);
     let intent = audit_id(durable.audit_id());
     call.intended(&intent);
     run_cage::note(kernel, source, &call.capability, &intent).await;
     let started = Instant::now();
-    let input_bytes = request.input.len() as u64;
+    let (input_bytes, revision) = (request.input.len() as u64, request.revision);
     request.audit = Some(intent.clone());
     request.cancel = Some(call.cancel_signal());
     request.progress = Some(listener(kernel, call));
@@ -141,10 +145,12 @@ pub(crate) async fn commit(
         outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
         if failed.error.code == ErrorCode::Cancelled {
             outcome.reason = call.cancelled_by().map(|by| by.word().to_owned());
-            if outcome.reason.is_none() && kernel.is_stopping() {
+            if outcome.reason.is_none()
+                && let Some((why, words)) = unasked(kernel, source, revision)
+            {
                 let error = &mut failed.error;
-                error.message = format!("The gateway was stopped: {}", error.message);
-                outcome.reason = Some("stop".to_owned());
+                error.message = format!("{words}: {}", error.message);
+                outcome.reason = Some(why.to_owned());
             }
         }
     }
@@ -156,6 +162,21 @@ pub(crate) async fn commit(
         outcome,
         recorded: recorded.is_ok(),
     })
+}
+
+/// What cancels a call that nobody cancelled: for the log, and in words.
+fn unasked(
+    kernel: &Kernel,
+    source: &SourceId,
+    revision: u64,
+) -> Option<(&'static str, &'static str)> {
+    if kernel.is_stopping() {
+        return Some(("stop", "The gateway was stopped"));
+    }
+    let state = kernel.ledger.snapshot();
+    let known = state.sources.get(source);
+    let is_same = known.is_some_and(|known| known.revision == revision && known.config.enabled);
+    (!is_same).then_some(("source", "Its source was disabled, changed or removed"))
 }
 
 /// The refusal where the owner took back what a call stands on and it could not be saved.

@@ -102,14 +102,17 @@ pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
         OutcomeKind::Unknown => refusal::unknown_outcome(id),
         OutcomeKind::Failed => ErrorBody::new(
             ErrorCode::TransportError,
-            "The owner recorded that a part of the approved call happened, or it failed and its answer was lost.",
+            "A part of the approved call may have been done; its answer was lost.",
         )
         .effect(Effect::Unknown)
         .about(id)
-        .then(NextKind::ReadFirst, "look at what it was to change before you ask again"),
+        .then(
+            NextKind::ReadFirst,
+            "look at what it was to change before you ask again",
+        ),
         OutcomeKind::Refused => ErrorBody::new(
             ErrorCode::TransportError,
-            "Nothing was done: the gateway ended during the approved call, something refused it, or the owner recorded that it did not happen.",
+            "Nothing was done of the approved call, and its answer was lost.",
         )
         .about(id)
         .then(NextKind::Retry, "ask again"),

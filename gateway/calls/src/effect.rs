@@ -83,6 +83,7 @@ pub(super) async fn run(
         },
         permit: Some(&permit),
         unread: held.is_some_and(|(_, known)| !known),
+        until_intended: Box::new(()),
     };
     let over = match commit::commit(kernel, commit, |intent| late(unknown(intent))).await {
         Ok(over) => over,

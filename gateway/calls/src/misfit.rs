@@ -109,7 +109,10 @@ fn is_of_the_input(code: &Failure) -> bool {
 /// The field with a path that is none, by its spelling: nothing on a disk decides what an agent that may not read hears.
 fn no_path<'c>(capability: &'c Capability, input: &Value) -> Option<&'c str> {
     let mut fields = capability.constrainable.iter();
-    let field = fields.find(|one| one.touched.is_some())?.field.as_str();
+    // Elsewhere it is a name or an id, with any spelling.
+    let is_path = |kind: &str| matches!(kind, "file" | "note");
+    let field = fields.find(|one| one.touched.as_deref().is_some_and(is_path))?;
+    let field = field.field.as_str();
     let path = input[field].as_str()?;
     let mut parts = path.strip_suffix('/').unwrap_or(path).split('/');
     let is_none = parts.any(|part| matches!(part, "" | "..")) || path.chars().any(char::is_control);

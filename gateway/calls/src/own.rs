@@ -148,7 +148,15 @@ impl OwnerCapability {
         };
         let state = kernel.ledger.snapshot();
         let known = state.sources.get(source);
-        let known = known.ok_or_else(|| gone(format!("The source {source} is not there.")))?;
+        let known = known
+            .ok_or_else(|| gone(format!("The source {source} is not there, or was removed.")))?;
+        if !known.config.enabled && !known.config.is_over() {
+            let why = format!("The source {source} is disabled.");
+            let error = ErrorBody::new(ErrorCode::SourceUnavailable, why);
+            return Err(Box::new(
+                error.next(format!("plexusctl sources enable {source}")),
+            ));
+        }
         let connector = kernel.registry.of_source(&known.config);
         let manifest = connector.map(|connector| connector.offer.manifest.clone());
         let named = manifest.and_then(|manifest| {
@@ -250,7 +258,8 @@ pub async fn plan(
     }
 }
 
-/// Commits what the owner saw planned. Goes on when the owner's connection ends.
+/// Commits what the owner saw planned. Goes on when the owner's connection ends. `guard` is dropped as soon as the intent is
+/// durable: what is slow comes after it.
 ///
 /// # Errors
 /// The refusal or failure; its `effect` says whether anything was done.
@@ -259,12 +268,13 @@ pub async fn commit(
     capability: &OwnerCapability,
     input: Value,
     state_token: Digest,
+    guard: impl Send + 'static,
 ) -> Result<OwnerResult, ErrorBody> {
     let (kernel, capability) = (kernel.clone(), capability.clone());
     let (late, is_late) = oneshot::channel();
     let done = to_its_end(async move {
         let late = |_: &AuditId| drop(late.send(refusal::unknown_outcome(&capability.id)));
-        carried(&kernel, &capability, &input, state_token, late).await
+        carried(&kernel, &capability, &input, (state_token, guard), late).await
     });
     tokio::select! {
         biased;
@@ -277,7 +287,7 @@ async fn carried(
     kernel: &Arc<Kernel>,
     capability: &OwnerCapability,
     input: &Value,
-    state_token: Digest,
+    (state_token, guard): (Digest, impl Send),
     late: impl FnOnce(&AuditId) + Send,
 ) -> Result<OwnerResult, ErrorBody> {
     let id = &capability.id;
@@ -313,6 +323,7 @@ async fn carried(
         },
         permit: None,
         unread: false,
+        until_intended: Box::new(guard),
     };
     let over = match commit::commit(kernel, commit, late).await {
         Ok(over) => over,

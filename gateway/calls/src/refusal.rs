@@ -459,6 +459,9 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                 "definition_changed" => {
                     (Stop, "stop; tell the owner: the message names the command")
                 }
+                "already_applied" | "already_done" | "already_undone" => {
+                    (Stop, "stop; tell the owner: this was done already")
+                }
                 _ => (ReadFirst, "read it again, then repeat the call"),
             };
             (

@@ -7,9 +7,9 @@
 //!                  └─alone─▶ Acting: the rotation itself
 //! ```
 //! Invariants: a `Narrowing` is no `Acting`, and submits nothing that gives somebody something; a credential is looked
-//! at again once the body has arrived, and for an `Acting` under the lock that the key's rotation takes alone. Nobody
-//! looks at a folder with an `Acting` in hand, which a rotation would wait for; the turn is held over commits and
-//! nothing else.
+//! at again once the body has arrived, and for an `Acting` under the lock that the key's rotation takes alone. An
+//! `Acting`, which a rotation waits for, is held over what is recorded and nothing slower: no look at a folder, no host
+//! that is asked, no effect of a worker beyond its intent.
 
 use crate::desk::Desk;
 use axum::{

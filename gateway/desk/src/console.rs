@@ -36,6 +36,7 @@ mod live;
 mod one_source;
 mod overview;
 mod pages;
+mod plan;
 mod review;
 mod runs;
 mod settings;
@@ -111,7 +112,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 }
 
 /// The calls of the owner's table that pages send: no other is made with a session.
-const ACTS: [(Method, &str); 28] = [
+const ACTS: [(Method, &str); 27] = [
     (Method::Get, "/sources"),
     (Method::Post, "/sources"),
     (Method::Delete, "/sources/{id}"),
@@ -128,13 +129,12 @@ const ACTS: [(Method, &str); 28] = [
     (Method::Delete, "/lend/{id}"),
     (Method::Post, "/agents/revoke"),
     (Method::Post, "/agents/{id}/limits"),
+    (Method::Get, "/grants"),
     (Method::Post, "/revoke"),
     (Method::Post, "/pause"),
     (Method::Post, "/pending/{id}/plan"),
     (Method::Post, "/calls/{id}/stop"),
     (Method::Post, "/boards/{id}/stop"),
-    (Method::Post, "/changes/{id}/plan"),
-    (Method::Post, "/changes/{id}/apply"),
     (Method::Get, "/undo/{id}"),
     (Method::Post, "/undo/{id}"),
     (Method::Post, "/unsettled/{id}"),
@@ -160,6 +160,8 @@ fn pages() -> Router<Arc<Desk>> {
             get(channels::members),
         )
         .route("/changes/{id}/rows", get(change_sets::rows))
+        .route("/changes/{id}/preview", post(change_sets::preview))
+        .route("/changes/{id}/add", post(change_sets::apply))
         .route("/lend/preview", post(lend::preview))
         .route("/lend/add", post(lend::add))
         .route("/settings/change", post(settings::change))
@@ -195,16 +197,13 @@ async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Refused> {
     let id = PendingId::parse(&id).map_err(|_| gone())?;
-    let by = desk
-        .console
-        .decided_in(&id, browser::present(&desk))
-        .map(|by| {
-            if by == who {
-                "in this browser"
-            } else {
-                "in another browser"
-            }
-        });
+    let at = browser::present(&desk);
+    let by = match desk.console.decided_in(&id, at) {
+        Some(by) if by == who => " in this browser",
+        Some(by) if desk.console.stands(by, at) => " in another browser",
+        // Of a session that has ended it may have been this browser; decided with the key, or before a start, it is of none.
+        Some(_) | None => "",
+    };
     let proposed = proposed(&desk, &id).await?;
     let shown = desk.clone();
     let card = blocking(move || {

@@ -37,6 +37,7 @@
   let lost = null;        // since when the gateway has not answered
   let ahead = 0;          // ms by which the gateway's clock is ahead of this browser's
   let elsewhere = false;  // another tab of this browser signed out
+  const unsure = new Set(); // ids whose answer was lost: it may have counted
   const drafts = new Map(); // address, or id of a request -> the text that was typed there when it was left: brought back there
   let leaving = false;    // the owner signs out: what was asked before is refused and says nothing new
 
@@ -615,7 +616,7 @@
       const reply = await working(form.querySelector(`[value=${act}]`), () => call(path, body));
       const said = await reply.json();
       if (reply.ok) {
-        const held = act === 'once' && 'held' in card.dataset ? ', and done when you let agents go on' : '';
+        const held = act === 'once' && 'held' in card.dataset ? ', and done when you resume all agents' : '';
         const line = note(`${done}${held} — ${title}`);
         if (act === 'once' && !card.dataset.yes) follow(id, { title, line });
         for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
@@ -629,17 +630,24 @@
         return soon();
       }
       mine.delete(id);
-      const over = `${title}. Your answer did not count: this was decided already, or is no longer pending.`;
+      // After a lost answer this may be the end that it made: the card says which.
+      const over = unsure.has(id) ? '' : `${title}. Your answer did not count: this was decided already, or is no longer pending.`;
       const isChanged = said.error.code === 'card_changed';
       const why = isChanged ? `Not approved. ${CHANGED}` : `Nothing was decided: ${said.error.message}`;
       if (open !== id) {
-        note(reply.status === 404 ? over : `${title}. ${why}`).classList.add('bad');
+        note(reply.status === 404 ? over || `${title}. It is no longer pending.` : `${title}. ${why}`).classList.add('bad');
         soon();
       } else if (!isChanged && reply.status !== 404) notice(form, why);
-      else if (!await load(id, why, over)) soon();
+      else {
+        const there = await load(id, why, over);
+        if (there === false) note(`It is no longer pending: ${title}.`);
+        if (!there) soon();
+      }
     } catch (error) {
       mine.delete(id);
-      if (error.message !== 'signed out') notice(form, 'The gateway did not answer. Whether this was decided is not known; see the list.');
+      if (error.message === 'signed out') return;
+      unsure.add(id);
+      notice(form, 'The gateway did not answer. Whether this was decided is not known; see the list.');
     } finally {
       delete form.dataset.busy;
     }
@@ -741,14 +749,19 @@
     if (done + failed.length === batch.names.size) say(shown.textContent);
   }
 
-  // Adds a link to each card.
-  function linked(line, cards) {
+  // Adds a link to each card, or to what else lies below `to`.
+  function linked(line, cards, to = REQUESTS) {
     for (const [at, [id, name]] of cards.entries()) {
       const link = document.createElement('a');
-      link.href = `${REQUESTS}/${encodeURIComponent(id)}`;
+      link.href = `${to}/${encodeURIComponent(id)}`;
       link.textContent = name;
       line.append(at ? ', ' : '', link);
     }
+  }
+  // A note of what can be taken back leads to it.
+  function noted(text, done) {
+    const line = note(text + (done.undo ? '. ' : ''));
+    if (done.undo) linked(line, [[done.auditId, 'See it, or take it back']], '/admin/activity');
   }
 
   // --- pages: what fills one lies at its own path below INSIDE ---
@@ -985,14 +998,17 @@
 
   // A button that asks whether you are sure does so for a while, and until it was refused: then the page goes on.
   const ARMED = 10000; // ms
-  function arm(button) {
-    const words = button.textContent;
-    button.dataset.sureNow = words;
-    button.textContent = button.dataset.sure;
-    say(`${button.dataset.sure}: press again.`);
+  // Whether this press only asks; the next one is for these words.
+  function asks(button, sure = button.dataset.sure) {
+    if (!sure || ('sureNow' in button.dataset && button.firstChild.textContent === sure)) return false;
+    disarm(button);
+    button.dataset.sureNow = button.firstChild.textContent;
+    button.textContent = sure;
+    say(`${sure}: press again.`);
     settle(button);
     const wait = () => { button.armed = setTimeout(() => (button.closest('[data-busy]') ? wait() : disarm(button)), ARMED); };
     wait();
+    return true;
   }
   function disarm(button) {
     clearTimeout(button.armed);
@@ -1002,11 +1018,16 @@
     renewSoon();
   }
 
-  // A revocation ends more than a grant.
-  const endedToo = (items) => (items > 0 ? `; requests and approvals ended: ${items}` : '');
-  const itemsOf = (done) => (Array.isArray(done.ended) ? done.ended.length : 0);
+  // A revocation ends more than a grant, and comes too late for some calls.
+  function endedToo(all) {
+    const of = (name) => all.flatMap((done) => (Array.isArray(done[name]) ? done[name] : []));
+    const stopped = of('cancelled');
+    const flying = new Set(of('inFlight').filter((id) => !stopped.some((one) => one.auditId === id)));
+    const lines = { 'requests and approvals ended': of('ended').length, 'asked to stop, and perhaps done all the same': stopped.length, 'already sent before this, and not stopped': flying.size };
+    return Object.entries(lines).map(([words, count]) => (count ? `; ${words}: ${count}` : '')).join('');
+  }
   async function sent(button) {
-    if ('sure' in button.dataset && !('sureNow' in button.dataset)) return arm(button);
+    if (asks(button)) return;
     turn += 1;
     const mine = at;
     const done = await told(API + button.dataset.send, JSON.parse(button.dataset.body || '{}'), button.dataset.method)
@@ -1014,7 +1035,7 @@
     if (!done.ok) return notice(button.closest('article'), done.why);
     // What came of a sign-in at its server has words of its own.
     const of = (done.server || done.sign_out)?.cameTo;
-    note(((of && button.getAttribute(`data-done-${of}`)) || button.dataset.done) + endedToo(itemsOf(done)));
+    noted(((of && button.getAttribute(`data-done-${of}`)) || button.dataset.done) + endedToo([done]), done);
     await afresh(mine, button.dataset.then);
   }
 
@@ -1024,8 +1045,8 @@
     const made = {};
     for (const field of form.elements) {
       if (!field.name || field.disabled || ('changes' in form.dataset && !isTouched(field))) continue;
-      const typed = field.value.trim();
       const box = field.type === 'checkbox' || field.type === 'radio';
+      const typed = box ? field.value : field.value.trim();
       if (box && !field.checked) continue;
       if ('list' in field.dataset) (made[field.name] ??= []).push(typed);
       else if (field.type === 'checkbox') made[field.name] = true;
@@ -1099,10 +1120,10 @@
       awaited(form, place).catch(unanswered);
       return;
     }
-    const done = await counting(form, 'Adding…', () => told(`${form.dataset.steps}/add`, body, undefined, LONG));
+    const done = await counting(form, 'Under way…', () => told(`${form.dataset.steps}/add`, body, undefined, LONG));
     if (!done.ok) return refused(form, done.error, done.why);
-    const id = done.source.id || done.source;
-    note(`${form.dataset.done || 'Added'} — ${id}`);
+    const id = done.source?.id || done.source || done.id;
+    noted(`${form.dataset.done || 'Added'} — ${done.summary || id}`, done);
     if (done.warning) note(`It cannot be used now: ${done.warning}`);
     for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
     if ('stays' in form.dataset && form.isConnected) {
@@ -1158,14 +1179,15 @@
     if (!chosen.length) return notice(form, 'Choose at least one.');
     turn += 1;
     const mine = at;
-    let [gone, ended] = [0, 0];
+    let gone = 0;
+    const all = [];
     for (const [count, box] of chosen.entries()) {
       const done = await told(API + form.dataset.many, JSON.parse(box.value));
-      if (done.ok) { box.checked = false; ended += itemsOf(done); continue; }
-      if (!done.answered) return notice(form, `${count} of ${chosen.length} are done. ${done.why}`);
+      if (done.ok) { box.checked = false; all.push(done); continue; }
+      if (!done.answered) return notice(form, `${count} of ${chosen.length} are done${endedToo(all)}. ${done.why}`);
       gone += 1;
     }
-    note(`${form.dataset.done}: ${chosen.length - gone}${gone ? `; ${gone} were gone already` : ''}${endedToo(ended)}`);
+    note(`${form.dataset.done}: ${all.length}${gone ? `; ${gone} were gone already` : ''}${endedToo(all)}`);
     await afresh(mine);
   }
 
@@ -1177,7 +1199,7 @@
     const items = rows.map((row) => ({ id: row.dataset.id, cardDigest: row.dataset.digest }));
     const title = titleOf(current());
     const yes = act === 'approve';
-    const held = yes && 'held' in current().dataset ? ' (done when you let agents go on)' : '';
+    const held = yes && 'held' in current().dataset ? ' (done when you resume all agents)' : '';
     const [key, from] = [shownOf, at];
     turn += 1;
     const done = await told(`${INSIDE}/together`, { action: act, items, ...(reason && { reason }) });
@@ -1234,7 +1256,7 @@
     const answer = await call(path, body, method, wait);
     const said = await answer.json();
     const why = said.reason || said.why || said.error?.message || 'There was nothing to do: it is gone already.';
-    return { ...said, ok: answer.ok && said.ok !== false, answered: answer.ok, why };
+    return { ...said, ok: answer.ok && said.ok !== false && said.known !== false, answered: answer.ok, why };
   }
 
   // How a source does, found out now; none where it is disabled.
@@ -1273,9 +1295,21 @@
   }
 
   async function testing(button, work) {
-    const words = button.textContent;
+    const words = button.firstChild.textContent;
     button.textContent = 'Testing…';
     try { return await work(); } finally { button.textContent = words; }
+  }
+
+  const grantsOn = async (id) => (await told(`${API}/grants`)).grants.filter((one) => one.capabilityId.startsWith(`${id}.`));
+
+  // A change that grants do not outlive is saved by a second press.
+  async function saving(form, button) {
+    const id = form.dataset.source;
+    const touched = [...form.querySelectorAll('[data-goes], [data-name=ask]')].filter(isTouched);
+    const does = touched.every((one) => 'suspends' in one.dataset) && !isTouched($('f-label')) ? 'suspends' : 'revokes';
+    const count = id && touched.length && (await grantsOn(id)).filter((one) => does === 'revokes' || !one.suspended).length;
+    if (count && asks(button, `Really save: this ${does} ${count} grant${count > 1 ? 's' : ''}`)) return;
+    await testing(button, () => saved(form)).finally(() => disarm(button));
   }
 
   async function saved(form) {
@@ -1297,26 +1331,36 @@
     const label = there && !isTouched(field('label')) ? there.label : field('label').value.trim() || id;
     const ask = field('ask');
     const body = { label, route, ...((!there || isTouched(ask)) && { approval: ask.checked ? 'ask' : null }) };
+    const before = there ? await grantsOn(id) : [];
+    const ended = async () => {
+      const now = before.length ? await grantsOn(id) : [];
+      const named = (all) => all.map((one) => `${one.agentId}: ${one.capabilityId}`);
+      const gone = named(before).filter((one) => !named(now).includes(one));
+      const rest = (all) => named(all.filter((one) => one.suspended));
+      const waits = rest(now).filter((one) => !rest(before).includes(one)).length;
+      return (gone.length ? `. Revoked grants: ${gone.length} (${gone.slice(0, 5).join(', ')}${gone[5] ? ', …' : ''})` : '') + (waits ? `. Grants suspended until you approve them: ${waits}` : '');
+    };
+    const refuse = async (why, name) => {
+      const words = await ended();
+      if (words) note(`Changed — ${id}${words}`);
+      remedy(form, id, why, name);
+    };
     const put = there ? await told(of(id, '/reconfigure'), body)
       : await told(SOURCE, { id, kind: form.dataset.form, enabled: true, onlyNew: true, ...body });
-    if (!put.ok) return remedy(form, id, put.why, put.field || put.error?.detail?.field);
-    const revoked = [];
-    const ended = () => (revoked.length ? `The secret is another one, so these grants are revoked: ${revoked.join(', ')}` : '');
+    if (!put.ok) return refuse(put.why, put.field || put.error?.detail?.field);
     const undo = async (why, name) => {
       if (!there) await told(of(id, ''), undefined, 'DELETE');
-      if (ended()) note(`${id}: ${ended()}`);
-      remedy(form, id, `${there ? 'Saved, and' : 'Not added:'} ${why}`, name);
+      await refuse(`${there ? 'Saved, and' : 'Not added:'} ${why}`, name);
     };
     for (const [name, value] of secrets) {
       const set = await told(`${API}/secrets/${encodeURIComponent(`${id}.${name}`)}`, { value });
       if (!set.ok) return undo(set.why, name);
-      revoked.push(...(set.revoked || []).map((one) => `${one.agentId}: ${one.capabilityId}`));
     }
     const now = await tested(id);
     if (now?.status === 'unavailable') return undo(now.detail);
     if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
     const shared = put.sharesFolderWith ? `. It opens the same folder as ${put.sharesFolderWith.join(', ')}: each has its own grants, and hides on its own` : '';
-    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${ended() && `. ${ended()}`}${shared}`);
+    note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${await ended()}${shared}`);
     emptied(form);
     await afresh(mine, '/admin/sources');
   }
@@ -1332,33 +1376,10 @@
       row.querySelector('[data-state]').textContent = words;
       return say(`${id}: ${words}`);
     }
-    if ('sure' in button.dataset && !('sureNow' in button.dataset)) return arm(button);
+    if (asks(button)) return;
     const done = await (what === 'remove' ? told(of(id, ''), undefined, 'DELETE') : told(of(id, `/${what}`), {})).finally(() => disarm(button));
-    if (!done.ok) return notice(row.closest('article'), done.why);
-    note(`${{ enable: 'Enabled', disable: 'Disabled', remove: 'Removed' }[what]} — ${id}`);
-    await afresh(mine);
-  }
-
-  // --- changes of coding agents ---
-
-  const ofSet = (id, rest) => `${API}/changes/${encodeURIComponent(id)}${rest}`;
-
-  async function applied(form) {
-    const id = form.dataset.apply;
-    const mine = at;
-    const paths = [...form.querySelectorAll('[name=path]:checked')].map((box) => box.value);
-    if (!paths.length) return notice(form, 'Choose at least one file.');
-    const body = { source: form.dataset.source, paths };
-    const plan = await told(ofSet(id, '/plan'), body);
-    if (!plan.ok) return notice(form, plan.why);
-    if (plan.warnings.length && form.dataset.sure !== plan.stateToken) {
-      form.dataset.sure = plan.stateToken;
-      settle(form);
-      return notice(form, `${plan.warnings.join(' ')} Apply once more if you want that.`);
-    }
-    const done = await told(ofSet(id, '/apply'), { ...body, stateToken: plan.stateToken });
-    if (!done.ok) return notice(form, done.why);
-    note(`Applied — ${done.summary}. To undo it: Activity, or plexusctl undo ${done.auditId}`);
+    if (!done.answered) return notice(row.closest('article'), done.why);
+    note(done.ok ? `${{ enable: 'Enabled', disable: 'Disabled', remove: 'Removed' }[what]} — ${id}` : `${id}: ${done.why}`);
     await afresh(mine);
   }
 
@@ -1474,32 +1495,31 @@
 
   document.addEventListener('submit', (event) => {
     event.preventDefault();
-    if (!event.target.dataset.filter && isEarly(event.target)) return;
-    if (event.target.id === 'key-form') {
+    const { target: form, submitter: by } = event;
+    if (!form.dataset.filter && isEarly(by || form)) return;
+    if (form.id === 'key-form') {
       const key = $('key').value.trim();
       $('key').value = '';
       if (key) signIn({ key });
-    } else if (event.target.dataset.apply) {
-      alone(event.target, () => applied(event.target), event.submitter);
-    } else if (event.target.dataset.form) {
-      const form = event.target;
-      alone(form, () => testing(form.querySelector('[type=submit]'), () => saved(form)), form.querySelector('[type=submit]'));
-    } else if (event.target.dataset.formSend) {
-      alone(event.target, () => sentForm(event.target), event.submitter);
-    } else if (event.target.dataset.formPage) {
-      alone(event.target, () => sentForPage(event.target), event.submitter);
-    } else if (event.target.dataset.steps) {
-      alone(event.target, () => stepped(event.target, event.submitter?.value, event.submitter));
-    } else if (event.target.dataset.many) {
-      alone(event.target, () => sentMany(event.target), event.submitter);
-    } else if ('together' in event.target.dataset) {
-      alone(event.target, () => decided(event.target, event.submitter?.value), event.submitter);
-    } else if (event.target.dataset.filter) {
-      filter(event.target);
-    } else if ('answer' in event.target.dataset) {
+    } else if (form.dataset.form) {
+      const button = form.querySelector('[type=submit]');
+      alone(form, () => saving(form, button), button);
+    } else if (form.dataset.formSend) {
+      alone(form, () => sentForm(form), by);
+    } else if (form.dataset.formPage) {
+      alone(form, () => sentForPage(form), by);
+    } else if (form.dataset.steps) {
+      alone(form, () => stepped(form, by?.value, by));
+    } else if (form.dataset.many) {
+      alone(form, () => sentMany(form), by);
+    } else if ('together' in form.dataset) {
+      alone(form, () => decided(form, by?.value), by);
+    } else if (form.dataset.filter) {
+      filter(form);
+    } else if ('answer' in form.dataset) {
       // Enter in a field does nothing but in the reason, where it denies: nothing is approved by the way.
-      const act = event.submitter?.value;
-      if (act) answer(event.target, act);
+      const act = by?.value;
+      if (act) answer(form, act);
     }
   });
 
@@ -1578,7 +1598,7 @@
       return;
     }
     // Nor does it act in a form that gives or takes something: its button does.
-    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-together], [data-apply], [data-form], [data-form-page], [data-form-send]:not([data-enter]), [data-steps]')) {
+    if (field && event.key === 'Enter' && field.tagName !== 'TEXTAREA' && field.form?.matches('[data-many], [data-together], [data-form], [data-form-page], [data-form-send]:not([data-enter]), [data-steps]')) {
       event.preventDefault();
       return;
     }

@@ -49,7 +49,7 @@ pub struct SourceReview {
     /// Whether the source takes effects back although it shows no difference: `not_kept` is not shown then, and kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undoes: bool,
-    /// How many runs worked on a copy and are no effects here: their change sets say what they would change.
+    /// How many change sets runs of it made: what these would change is no effect here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub copies: usize,
 }

@@ -98,23 +98,23 @@ table! {
 
     Get    "/changes?source"                            Reads    changes::List => changes::ChangeSets;
     Get    "/changes/{id}?path&after"                   Reads    changes::Show => changes::ChangeSet;
-    Post   "/changes/{id}/apply"                        Widens   changes::Apply => changes::ApplyOutcome;
+    Post   "/changes/{id}/apply"                        WidensAfterLook changes::Apply => changes::ApplyOutcome;
     Post   "/changes/{id}/plan"                         Reads    changes::PlanApply => changes::ApplyPlan;
 
     Get    "/channels"                                  Reads    channels::List => channels::Channels;
     Get    "/channels/{source}?after"                   Reads    channels::ListUsers => channels::Members;
-    Post   "/channels/{source}"                         Widens   channels::Create => channels::ActResult;
+    Post   "/channels/{source}"                         WidensAfterLook channels::Create => channels::ActResult;
     Get    "/channels/{source}/unsent"                  Reads    channels::ListUnsent => channels::Unsent;
-    Delete "/channels/{source}/unsent/{message}"        Widens   channels::Forget => channels::ActResult;
+    Delete "/channels/{source}/unsent/{message}"        WidensAfterLook channels::Forget => channels::ActResult;
     Get    "/channels/{source}/{channel}"               Reads    channels::ListMembers => channels::Members;
-    Post   "/channels/{source}/{channel}/archive"       Widens   channels::Archive => channels::ActResult;
-    Post   "/channels/{source}/{channel}/leave"         Widens   channels::Leave => channels::ActResult;
-    Post   "/channels/{source}/{channel}/members"       Widens   channels::Add => channels::ActResult;
-    Delete "/channels/{source}/{channel}/members/{user}" Widens  channels::Remove => channels::ActResult;
+    Post   "/channels/{source}/{channel}/archive"       WidensAfterLook channels::Archive => channels::ActResult;
+    Post   "/channels/{source}/{channel}/leave"         WidensAfterLook channels::Leave => channels::ActResult;
+    Post   "/channels/{source}/{channel}/members"       WidensAfterLook channels::Add => channels::ActResult;
+    Delete "/channels/{source}/{channel}/members/{user}" WidensAfterLook channels::Remove => channels::ActResult;
     Get    "/channels/{source}/{channel}/messages?after&before&limit" Reads channels::Read => channels::Messages;
-    Post   "/channels/{source}/{channel}/messages"      Widens   channels::Say => channels::ActResult;
-    Put    "/channels/{source}/{channel}/name"          Widens   channels::Rename => channels::ActResult;
-    Post   "/channels/{source}/{channel}/rotate"        Widens   channels::Rotate => channels::ActResult;
+    Post   "/channels/{source}/{channel}/messages"      WidensAfterLook channels::Say => channels::ActResult;
+    Put    "/channels/{source}/{channel}/name"          WidensAfterLook channels::Rename => channels::ActResult;
+    Post   "/channels/{source}/{channel}/rotate"        WidensAfterLook channels::Rotate => channels::ActResult;
 
     Get    "/connectors"                                Reads    kinds::List => kinds::Kinds;
 
@@ -160,9 +160,9 @@ table! {
 
     Post   "/secrets/{name}"                            Widens   secrets::Write => secrets::WriteResult;
 
-    Post   "/sign-ins"                                  Widens   sign_ins::Begin => sign_ins::Begun;
+    Post   "/sign-ins"                                  WidensAfterLook sign_ins::Begin => sign_ins::Begun;
     Get    "/sign-ins/{id}?wait"                        Reads    sign_ins::Look => sign_ins::SignInProgress;
-    Post   "/sign-ins/{id}/renew"                       Widens   sign_ins::Renew => sign_ins::RenewedSignIn;
+    Post   "/sign-ins/{id}/renew"                       WidensAfterLook sign_ins::Renew => sign_ins::RenewedSignIn;
     Delete "/sources/{source}/sign-in"                  Narrows  sign_ins::SignOut => sign_ins::SignedOut;
 
     Get    "/source-settings"                           Reads    source_settings::List => source_settings::AllSettings;
@@ -184,7 +184,7 @@ table! {
     Get    "/tokens"                                    Reads    grants::ListTokens => grants::Tokens;
 
     Get    "/undo/{id}"                                 Reads    undo::Show => undo::UndoPlan;
-    Post   "/undo/{id}"                                 Widens   undo::TakeBack => undo::UndoOutcome;
+    Post   "/undo/{id}"                                 WidensAfterLook undo::TakeBack => undo::UndoOutcome;
 
     Get    "/unsettled"                                 Reads    unsettled::List => unsettled::Unsettled;
     Post   "/unsettled/{id}"                            Widens   unsettled::Settle => unsettled::Settlement;

@@ -66,6 +66,15 @@ pub fn not_serving(source: &str, found: &str) -> Trouble {
     Trouble::new(found, remedy)
 }
 
+/// A source that the owner has disabled.
+#[must_use]
+pub fn disabled(source: &SourceId) -> Trouble {
+    Trouble {
+        fails: false,
+        ..Trouble::new("disabled", format!("plexusctl sources enable {source}"))
+    }
+}
+
 /// A source of which nothing is started: its code changed.
 #[must_use]
 pub fn stopped(source: &SourceId, stopped: &Stopped) -> Trouble {

@@ -133,10 +133,7 @@ pub fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &
             .map(|ask| shown_ask(approvals, catalogue, state, item, ask))
             .collect(),
     );
-    put(
-        "choices",
-        choices::choices(catalogue, &state.settings, item),
-    );
+    put("choices", choices::choices(catalogue, state, item));
     put("narrow", choices::narrow(catalogue, item));
     put("differs", differs(approvals, item));
     let denied = denied_before(item);
@@ -302,7 +299,7 @@ fn shown_ask(
     }
     put(
         "windows",
-        choices::offers(&state.settings, item, ask, entry.map(|e| &**e)),
+        choices::offers(state, item, ask, entry.map(|e| &**e)),
     );
     Value::Object(out)
 }

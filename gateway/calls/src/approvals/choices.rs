@@ -7,7 +7,7 @@
 use plexus_ipc::text::counted;
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb, constraint::calls_in_words};
 use plexus_sources::catalogue::{Catalogue, Entry};
-use plexus_trust::{Ask, Bounded, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
+use plexus_trust::{Ask, Bounded, Ceiling, Item, OnApproval, Plan, Settings, State, ceiling};
 use serde_json::{Value, json};
 
 /// Every window that a card names, from least to most.
@@ -20,13 +20,13 @@ const WINDOWS: [TrustWindow; 5] = [
 ];
 
 /// `choices` of a card: for each window its words, whether it is the default, and why it cannot be chosen.
-pub(super) fn choices(catalogue: &Catalogue, settings: &Settings, item: &Item) -> Value {
+pub(super) fn choices(catalogue: &Catalogue, state: &State, item: &Item) -> Value {
     let of = |window: TrustWindow| {
         let about = |ask: &Ask| {
             let entry = catalogue.get(&ask.capability).map(|entry| &**entry);
             (
                 words(item, ask, entry, window),
-                refused(settings, ask, entry, window),
+                refused(state, ask, entry, window),
             )
         };
         let (words, refused): (Vec<String>, Vec<Option<String>>) =
@@ -68,9 +68,11 @@ pub(super) fn narrow(catalogue: &Catalogue, item: &Item) -> Value {
 }
 
 /// `windows` of one ask, the form that came before `choices`: those that can be chosen, and their words.
-pub(super) fn offers(settings: &Settings, item: &Item, ask: &Ask, entry: Option<&Entry>) -> Value {
+pub(super) fn offers(state: &State, item: &Item, ask: &Ask, entry: Option<&Entry>) -> Value {
     // A plan that is being made, or failed, stands beside these.
-    let offered = |window: &TrustWindow| beyond(settings, ask, entry, *window).is_none();
+    let offered = |window: &TrustWindow| {
+        entry.is_some() && beyond(&state.settings, ask, entry, *window).is_none()
+    };
     let offer = |window| json!({"window": window, "allows": words(item, ask, entry, window)});
     WINDOWS.into_iter().filter(offered).map(offer).collect()
 }
@@ -143,21 +145,28 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
 }
 
 /// Why `window` cannot be chosen now.
-fn refused(
-    settings: &Settings,
-    ask: &Ask,
-    entry: Option<&Entry>,
-    window: TrustWindow,
-) -> Option<String> {
+fn refused(state: &State, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> Option<String> {
     let why = match (&ask.plan, entry) {
-        (_, None) => "this capability is gone: deny it",
+        (_, None) => return Some(gone(state, ask)),
         (Plan::Making, _) => "what it would do is still being computed",
         (Plan::Failed, _) => {
             "what it would do could not be computed: deny it, or have it planned again"
         }
-        (Plan::None | Plan::Ready { .. }, Some(_)) => return beyond(settings, ask, entry, window),
+        (Plan::None | Plan::Ready { .. }, Some(_)) => {
+            return beyond(&state.settings, ask, entry, window);
+        }
     };
     Some(why.to_owned())
+}
+
+/// Why the catalogue does not have what is asked for.
+fn gone(state: &State, ask: &Ask) -> String {
+    let source = state.sources.get(ask.capability.parts().0);
+    let disabled = source.filter(|source| !source.config.enabled && !source.config.is_over());
+    match disabled {
+        Some(source) => format!("{0} is disabled: plexusctl sources enable {0}", source.id),
+        None => "this capability is gone: deny it".to_owned(),
+    }
 }
 
 /// Why `window` is more than this may ever be allowed for.
@@ -199,7 +208,7 @@ fn once_only(entry: &Entry) -> &'static str {
     if entry.facts.verbs.contains(Verb::Execute) {
         "it runs code, so each call is approved by itself"
     } else if entry.facts.sensitivity == Sensitivity::High {
-        "it leaves this machine or cannot be undone, so each call is approved by itself"
+        "its source rates it high, so each call is approved by itself"
     } else if entry.provenance == Provenance::Extension {
         "an extension changes something with it, so each call is approved by itself"
     } else {

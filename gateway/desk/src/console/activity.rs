@@ -3,7 +3,7 @@
 //!
 //! Invariant: a page is bounded, and its address says all that it is of.
 
-use super::{blocking, card::Moment, foreign::ForeignText, gone, links, shell};
+use super::{blocking, card::Moment, foreign::ForeignText, gone, links, plan::PlanView, shell};
 use crate::{
     acting::Narrowing,
     acts::Named,
@@ -33,9 +33,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// Calls of a page.
 const PAGE: u64 = 50;
-/// Things of a call that its page names; facts and warnings of a plan.
+/// Things of a call that its page names.
 const THINGS: usize = 20;
-const FACTS: usize = 20;
 /// What is shown of a plan's difference.
 const ROOM: super::diff::Room = super::diff::PAGE;
 
@@ -312,15 +311,22 @@ enum Difference {
 }
 
 impl Difference {
-    /// None of a call that changed nothing, or of which nobody knows.
+    /// None of a call that changed nothing, or of which nobody knows, unless it worked on a copy.
     fn of(found: &FoundCall, state: &TrustState) -> Option<Self> {
         let call = &found.call;
-        if call.did != ActivityKind::Changed {
-            return None;
-        }
         let capability = call.capability_id.as_deref();
         let capability = capability.and_then(|id| CapabilityId::parse(id).ok());
         let facts = capability.and_then(|id| Some(state.capability(&id)?.1.staged));
+        match (call.did, call.code.as_deref()) {
+            (ActivityKind::Changed, _) => {}
+            // What it did until then may be kept.
+            (ActivityKind::Failed, Some("cancelled")) | (ActivityKind::Unknown, _)
+                if facts == Some(true) =>
+            {
+                return Some(Self::ChangeSet);
+            }
+            _ => return None,
+        }
         match (call.undo.is_some(), found.is_undone, facts) {
             (true, ..) => Some(Self::Undo),
             (false, true, _) => Some(Self::Undone),
@@ -442,14 +448,10 @@ impl CallPage {
 #[template(path = "undo.html")]
 struct UndoPage {
     id: String,
-    token: String,
     did: ForeignText,
     agent: Option<ForeignText>,
     at: Moment,
-    summary: ForeignText,
-    headline: ForeignText,
-    facts: Vec<(ForeignText, ForeignText)>,
-    warnings: Vec<ForeignText>,
+    plan: PlanView,
     diff: Option<super::card::Diff>,
     /// Facts, warnings and lines that there is no room for.
     unshown: usize,
@@ -468,8 +470,8 @@ pub(super) async fn take_back(
 
 impl UndoPage {
     fn of(id: String, planned: &UndoPlan, now: Timestamp) -> Self {
-        let plan = &planned.plan;
-        let preview = &plan.preview;
+        let preview = &planned.plan.preview;
+        let plan = PlanView::of(&planned.plan);
         let diff = preview.diff.as_ref().map(|text| super::card::Diff {
             page: super::diff::page(preview.form, text, 0, ROOM),
             more: String::new(),
@@ -479,42 +481,20 @@ impl UndoPage {
             Some(next) => diff.page.of.saturating_sub(next),
             None => 0,
         });
-        let beyond = |all: usize, shown: usize| all.saturating_sub(shown);
         let did = planned
             .did
             .as_deref()
             .unwrap_or(planned.capability_id.as_str());
         Self {
             id,
-            token: plan.state_token.to_string(),
             did: ForeignText::short(did, 300),
             agent: planned
                 .agent_id
                 .as_deref()
                 .map(|agent| ForeignText::short(agent, 60)),
             at: Moment::ago(planned.at, now),
-            summary: ForeignText::short(&plan.summary, 300),
-            headline: ForeignText::short(&preview.headline, 300),
-            facts: preview
-                .facts
-                .iter()
-                .take(FACTS)
-                .map(|fact| {
-                    (
-                        ForeignText::short(&fact.name, 60),
-                        ForeignText::short(&fact.value, 300),
-                    )
-                })
-                .collect(),
-            warnings: plan
-                .warnings
-                .iter()
-                .take(FACTS)
-                .map(|said| ForeignText::short(said, 400))
-                .collect(),
-            unshown: lines
-                + beyond(preview.facts.len(), FACTS)
-                + beyond(plan.warnings.len(), FACTS),
+            unshown: lines + plan.unshown,
+            plan,
             diff,
         }
     }

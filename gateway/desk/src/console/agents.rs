@@ -461,10 +461,12 @@ pub(super) async fn connect(
     let form: ConnectForm = sent(request).await?;
     let window = window(&form.window)?;
     let name = form.id.trim();
-    let known = AgentId::parse(name).is_ok_and(|id| desk.ledger.snapshot().agent(&id).is_some());
+    let state = desk.ledger.snapshot();
+    let agent = AgentId::parse(name).ok().and_then(|id| state.agent(&id));
+    let known = agent.is_some_and(|agent| agent.status != EnrollmentStatus::Revoked);
     if known && !form.replace {
         return Err(refused(format!(
-            "{name} is connected already: connected anew, its credential, sessions and other grants end. Choose another name, or tick that it is replaced."
+            "{name} is connected already: to connect it anew revokes its credential, sessions and other grants. Choose another name, or tick that it is replaced."
         ))
         .about("id"));
     }

@@ -190,12 +190,7 @@ struct Narrow {
 
 impl Card {
     /// The card of an item, decided or not. Reads its inputs from their files.
-    pub(crate) fn of(
-        desk: &Desk,
-        state: &State,
-        item: &Item,
-        by: Option<&'static str>,
-    ) -> Option<Self> {
+    pub(crate) fn of(desk: &Desk, state: &State, item: &Item, by: &str) -> Option<Self> {
         let catalogue = desk.catalogue.load();
         let shown = cards::grant(desk, &catalogue, state, item)?;
         let (heading, card) = (&shown.heading, shown.card.grant()?);

@@ -8,20 +8,19 @@ use plexus_protocol::{PendingId, Timestamp};
 use plexus_sheet::{Sheet, Untrusted, changed_source};
 use plexus_trust::State;
 
-/// Its page; none where no source as it is now has this id. `by` says where it was decided.
+/// Its page; none where no source as it is now has this id. `by`: as for [`super::words::verdict`].
 pub(super) fn decided(
     desk: &Desk,
     state: &State,
     id: &PendingId,
-    by: Option<&'static str>,
+    by: &str,
     now: Timestamp,
 ) -> Option<String> {
     let mut sources = state.sources.values();
     let source = sources.find(|source| change::id(source).as_ref() == Some(id))?;
-    let by = by.unwrap_or("with the connection key (plexusctl, or another program of yours)");
     let verdict = match desk.feed.decision_on(id).as_deref() {
-        Some("approve") => format!("Approved {by}: its grants are resumed."),
-        Some("deny") => format!("Denied {by}: its grants are revoked."),
+        Some("approve") => format!("Approved{by}: its grants are resumed."),
+        Some("deny") => format!("Denied{by}: its grants are revoked."),
         _ => "No grant on this source is suspended any more: they were resumed, or revoked one by one."
             .to_owned(),
     };

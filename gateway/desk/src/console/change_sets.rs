@@ -1,7 +1,10 @@
 //! Change sets as pages: which there are, and one of them with its differences and a choice of files.
 //!
+//! ```text
+//! page ─preview─▶ the plan of the chosen files, with its token ─add, with both─▶ applied | refused: the folder or the choice differs
+//! ```
 //! Invariants: a path is text to read and, apart from that, the exact value that is applied; a page is bounded in files
-//! and in rows.
+//! and in rows; the plan that is applied is the one that was shown.
 //!
 //! Must not know: how a change set is read or applied.
 
@@ -11,19 +14,22 @@ use super::{
     diff::{self, Room},
     foreign::ForeignText,
     links::Begin,
-    shell,
+    plan::PlanView,
+    sent, shell,
 };
-use crate::{acts::Named, desk::Desk, owner::changes};
+use crate::{acting::Narrowing, acts::Named, desk::Desk, owner::changes, table::Reading};
 use askama::Template;
 use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_edge::reply::{Refused, query};
+use plexus_edge::reply::{self, Refused, query};
 use plexus_owner::changes::{
-    ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, FileChange, GatewayFacts, Origin, Standing,
+    Apply, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, FileChange, GatewayFacts, Origin,
+    PlanApply, Standing,
 };
-use plexus_protocol::Timestamp;
+use plexus_protocol::{Digest, SourceId, Timestamp};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// Change sets that the list has, and files of a page.
@@ -64,6 +70,8 @@ struct SetRow {
 #[template(path = "change_set.html")]
 struct SetPage {
     id: String,
+    /// Its own address.
+    here: String,
     source: String,
     made: Option<Moment>,
     told: Vec<(&'static str, ForeignText)>,
@@ -139,10 +147,73 @@ pub(super) async fn show(
 ) -> Result<Response, Refused> {
     let after = query(&request, "after");
     drop(request);
+    let here = format!("/admin{}", address(&id, after.clone()));
     let set = changes::shown(&desk, &id, None, after).await?;
     let now = desk.clock.now();
-    let made = blocking(move || SetPage::of(&set, now).render()).await?;
+    let made = blocking(move || SetPage::of(&set, here, now).render()).await?;
     shell::made(&desk, made)
+}
+
+/// The body that the form of a change set sends.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ApplyForm {
+    source: SourceId,
+    #[serde(default, rename = "path")]
+    paths: Vec<String>,
+    /// The plan that was shown.
+    state_token: Option<Digest>,
+}
+
+#[derive(Template)]
+#[template(path = "apply_preview.html")]
+struct ApplyPreview {
+    plan: PlanView,
+    /// The command that shows all of it.
+    command: String,
+}
+
+/// The plan of applying the chosen files.
+pub(super) async fn preview(
+    State(desk): State<Arc<Desk>>,
+    _: Narrowing,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let form: ApplyForm = sent(request).await?;
+    if form.paths.is_empty() {
+        return Err(Refused::malformed("Choose at least one file."));
+    }
+    let mut command = format!("plexusctl changes apply {id}");
+    for path in &form.paths {
+        command.push_str(&format!(" --path {}", plexus_protocol::shell::quote(path)));
+    }
+    let call = PlanApply {
+        id,
+        source: form.source,
+        paths: Some(form.paths),
+    };
+    let planned = changes::plan(desk.clone(), Reading, call).await?;
+    let plan = PlanView::of(&planned.plan);
+    shell::made(&desk, ApplyPreview { plan, command }.render())
+}
+
+/// Applies what was shown.
+pub(super) async fn apply(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let form: ApplyForm = sent(request).await?;
+    let token = form.state_token;
+    let call = Apply {
+        id,
+        source: form.source,
+        paths: Some(form.paths),
+        state_token: token.ok_or_else(|| Refused::malformed("Look at the plan first."))?,
+    };
+    Ok(reply::ok(&changes::apply(desk, narrowing, call).await?))
 }
 
 /// Further rows of `?path=`.
@@ -210,7 +281,7 @@ impl SetRow {
 }
 
 impl SetPage {
-    fn of(set: &ChangeSet, now: Timestamp) -> Self {
+    fn of(set: &ChangeSet, here: String, now: Timestamp) -> Self {
         let mut size = 0;
         let is_listed = |file: &&FileChange| {
             let before = size;
@@ -228,6 +299,7 @@ impl SetPage {
             None => set.next.as_ref().map(|next| next.after.clone()),
         };
         Self {
+            here,
             source: set.of.source.to_string(),
             made: made(&set.about, now),
             told: told(&set.of, &set.about, 300),

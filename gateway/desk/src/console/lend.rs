@@ -161,6 +161,14 @@ struct LendingTerms<'l> {
     source: &'l str,
     path: &'l str,
     capabilities: Vec<&'l str>,
+    /// The lending that it replaces, as far as that is shown.
+    was: Option<(bool, Timestamp)>,
+}
+
+/// The lending that this one would replace: none that has ended.
+fn replaced(planned: &PlannedLending) -> Option<&LentFolder> {
+    let was = planned.was.as_ref();
+    was.filter(|was| was.ended_at.is_none())
 }
 
 fn digest(call: &Lend, planned: &PlannedLending) -> Result<Digest, Refused> {
@@ -169,6 +177,7 @@ fn digest(call: &Lend, planned: &PlannedLending) -> Result<Digest, Refused> {
         source: planned.source.as_str(),
         path: &planned.path,
         capabilities: planned.capabilities.iter().map(|id| id.as_str()).collect(),
+        was: replaced(planned).map(|was| (was.write, was.until)),
     };
     let bytes = serde_json::to_vec(&shown);
     let bytes = bytes.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
@@ -218,19 +227,15 @@ pub(super) async fn preview(
             .as_ref()
             .is_some_and(|count| count.is_repository),
         until: Moment::left(planned.until, now),
-        was: planned
-            .was
-            .as_ref()
-            .filter(|was| was.ended_at.is_none())
-            .map(|was| {
-                let until = Moment::left(was.until, now).words;
-                let what = if was.write {
-                    "reading and changing"
-                } else {
-                    "reading only"
-                };
-                format!("{what}, to end {until}")
-            }),
+        was: replaced(&planned).map(|was| {
+            let until = Moment::left(was.until, now).words;
+            let what = if was.write {
+                "reading and changing"
+            } else {
+                "reading only"
+            };
+            format!("{what}, to end {until}")
+        }),
         digest: digest(&call, &planned)?,
     };
     shell::made(&desk, page.render())
@@ -257,4 +262,60 @@ pub(super) async fn add(
     };
     let lent = lend::lend(desk, narrowing, call).await?;
     Ok(reply::ok(&lent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::{AgentId, SourceId};
+
+    #[test]
+    fn digest_covers_the_lending_that_is_replaced() {
+        let source = SourceId::parse("lent-site").unwrap();
+        let agent = AgentId::parse("my-cc").unwrap();
+        let call = Lend {
+            agent_id: "my-cc".to_owned(),
+            path: "/srv/site".to_owned(),
+            write: true,
+            for_ms: Some(DAY_MS),
+            max_writes: None,
+        };
+        let over = |was| PlannedLending {
+            source: source.clone(),
+            agent: agent.clone(),
+            path: "/srv/site".to_owned(),
+            until: Timestamp(DAY_MS),
+            capabilities: Vec::new(),
+            was,
+            files: None,
+        };
+        let was = LentFolder {
+            source: source.clone(),
+            agent_id: agent.clone(),
+            path: Some("/srv/site".to_owned()),
+            until: Timestamp(HOUR_MS),
+            write: false,
+            writes_left: None,
+            ended_at: None,
+        };
+        let of = |was| digest(&call, &over(was)).unwrap();
+        let none = of(None);
+        assert_ne!(none, of(Some(was.clone())));
+        let longer = LentFolder {
+            until: Timestamp(2 * HOUR_MS),
+            ..was.clone()
+        };
+        assert_ne!(of(Some(was.clone())), of(Some(longer)));
+        // Its count is not shown, and falls by itself; one that has ended is replaced by none.
+        let used = LentFolder {
+            writes_left: Some(1),
+            ..was.clone()
+        };
+        assert_eq!(of(Some(was.clone())), of(Some(used)));
+        let ended = LentFolder {
+            ended_at: Some(Timestamp(1)),
+            ..was
+        };
+        assert_eq!(none, of(Some(ended)));
+    }
 }

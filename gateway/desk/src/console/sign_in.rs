@@ -100,9 +100,8 @@ pub(super) async fn wanted(
     if server.url.is_none() || server.sign_in.is_some() || !server.secrets.is_empty() {
         return Ok(None);
     }
-    let acting = narrowing.wider(desk).await?;
     let begin = client.begin(server.name.clone(), server.url.clone(), server.ca.clone());
-    let begun = sign_ins::begin(desk.clone(), acting, begin).await?;
+    let begun = sign_ins::begun(desk, narrowing, begin).await?;
     let part = |begun| SignInPart::of(server.name.to_string(), begun, "preview").render();
     Ok(begun.sign_in.map(part))
 }
@@ -122,9 +121,8 @@ async fn begin(
 ) -> Result<Response, Refused> {
     let client: OwnClient = sent(request).await?;
     let name = SourceId::parse(&id).map_err(|_| super::gone())?;
-    let acting = narrowing.wider(&desk).await?;
     let begin = client.begin(name, None, None);
-    let begun = sign_ins::begin(desk.clone(), acting, begin).await?.sign_in;
+    let begun = sign_ins::begun(&desk, &narrowing, begin).await?.sign_in;
     let begun = begun.ok_or_else(|| Refused::malformed("The server asks for no sign-in."))?;
     shell::made(&desk, SignInPart::of(id, begun, "add").render())
 }
@@ -143,7 +141,6 @@ async fn renew(
     request: Request,
 ) -> Result<Response, Refused> {
     let BackForm { sign_in } = sent(request).await?;
-    let acting = narrowing.wider(&desk).await?;
-    let renewed = sign_ins::renew(desk, acting, Renew { id: sign_in }).await?;
+    let renewed = sign_ins::renew(desk, narrowing, Renew { id: sign_in }).await?;
     Ok(reply::ok(&renewed))
 }

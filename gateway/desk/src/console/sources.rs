@@ -94,6 +94,8 @@ struct Field {
     required: bool,
     /// What another value does to the grants.
     note: &'static str,
+    /// It suspends them, where nothing else is changed.
+    suspends: bool,
     /// The field with which this one is not needed, by its title.
     instead: Option<String>,
 }
@@ -237,12 +239,13 @@ impl Form {
                 required: form.required.iter().any(|one| one == name)
                     && !(field.write_only && source.is_some())
                     && field.unless.is_none(),
+                suspends: field.grants == GrantsAfter::Suspended,
                 note: match (source, field.grants) {
                     (None, _) => "",
                     (Some(_), GrantsAfter::Suspended) => {
                         "Another value suspends the grants on it until you approve them."
                     }
-                    (Some(_), GrantsAfter::Ended) => "Another value ends the grants on it.",
+                    (Some(_), GrantsAfter::Ended) => "Another value revokes the grants on it.",
                 },
             }
         };

@@ -365,7 +365,7 @@ pub(super) async fn decide(
 }
 
 const CHANGED: &str = "It changed while you were looking at it. Read it again.";
-const OVER: &str = "It is no longer pending: it was decided elsewhere, expired, or was withdrawn.";
+const OVER: &str = "It is no longer pending: it was decided, perhaps by an answer of yours that was lost, or expired, or was withdrawn.";
 
 /// Those that are as they were listed, each with what it has in common with others; and those that are not.
 fn split(desk: &Desk, listed: Vec<ListedCard>) -> (Vec<(ListedCard, Likeness)>, Vec<NotDecided>) {

@@ -26,22 +26,21 @@ pub(super) fn state(item: &Item, now: Timestamp) -> &'static str {
     }
 }
 
-/// What became of an item that no longer waits; `by` says where it was decided, `held` that the gateway does it once agents
-/// are not paused any more.
-pub(super) fn verdict(item: &Item, now: Timestamp, by: Option<&'static str>, held: bool) -> String {
-    let by = by.unwrap_or("with the connection key (plexusctl, or another program of yours)");
+/// What became of an item that no longer waits; `by` says in which browser it was decided, behind a space, or is empty; `held`
+/// says that the gateway does it once agents are not paused any more.
+pub(super) fn verdict(item: &Item, now: Timestamp, by: &str, held: bool) -> String {
     match &item.state {
         ItemState::Pending if now >= item.expires_at => {
             "Nobody decided in time. The agent may ask again.".into()
         }
         ItemState::Pending => String::new(),
         ItemState::Approved { .. } if held => {
-            format!("Approved {by}. All agents are paused: it is done when you let them go on.")
+            format!("Approved{by}. All agents are paused: it is done when you resume them.")
         }
-        ItemState::Approved { .. } => format!("Approved {by}."),
-        ItemState::Consumed => format!("Approved {by}. It is being done now."),
-        ItemState::Over { outcome } => format!("Approved {by}. {}", outcome_words(*outcome)),
-        ItemState::Denied { .. } => format!("Denied {by}."),
+        ItemState::Approved { .. } => format!("Approved{by}."),
+        ItemState::Consumed => format!("Approved{by}. It is being done now."),
+        ItemState::Over { outcome } => format!("Approved{by}. {}", outcome_words(*outcome)),
+        ItemState::Denied { .. } => format!("Denied{by}."),
         ItemState::Lapsed => "Nobody decided in time. The agent may ask again.".into(),
         ItemState::Void { .. } => VOID.into(),
     }

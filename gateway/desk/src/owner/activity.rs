@@ -353,10 +353,10 @@ fn found(
     };
     let mut row = [row];
     let may_be_undone = row[0].call().undo.is_some();
-    undone::left_out(ledger, undos, &mut row, RECENT)?;
+    let restored = undone::left_out(ledger, undos, &mut row, RECENT)?;
     let call = row[0].call().clone();
     Ok(Some(FoundCall {
-        is_undone: may_be_undone && call.undo.is_none(),
+        is_undone: may_be_undone && call.undo.is_none() && call.seq >= restored,
         call,
     }))
 }

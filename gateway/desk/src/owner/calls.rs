@@ -3,7 +3,7 @@
 use super::changes::makes_change_sets;
 use crate::{
     acting::Narrowing,
-    acts::narrow,
+    acts::{blocking, narrow},
     desk::Desk,
     table::{Reading, Served},
 };
@@ -13,15 +13,21 @@ use plexus_calls::{
     under_way::{CallUnderWay, CancelledBy},
 };
 use plexus_edge::{reply::Refused, revocation::cancelled_calls};
+use plexus_ledger::EventId;
 use plexus_owner::{
     Done,
+    activity::words::reason_in_words,
     calls::{
         CallKind, CallProgress, Calls, EndedApproval, EndedConversation, List, Look, OpenApproval,
         Stop, Stopping,
     },
 };
-use plexus_protocol::{ErrorBody, ErrorCode, PendingId, RunId, Timestamp, body::Progress};
+use plexus_protocol::{
+    ErrorBody, ErrorCode, PendingId, RunId, Timestamp,
+    body::{InvokeResponse, Progress},
+};
 use plexus_trust::{Bounded, Command, State as TrustState};
+use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 
 pub(super) fn serve(served: Served) -> Served {
@@ -236,10 +242,10 @@ impl CallView {
         }
     }
 
-    /// Why it failed, where that is known.
-    fn error(&self) -> Option<Box<ErrorBody>> {
+    /// How it ended, where that is known.
+    fn result(&self) -> Option<InvokeResponse> {
         match self {
-            Self::Run(run) => run.result()?.1.error,
+            Self::Run(run) => Some(run.result()?.1),
             Self::Waited(_) => None,
         }
     }
@@ -259,7 +265,9 @@ pub(crate) async fn said_of(
     follows: bool,
 ) -> Result<CallProgress, Refused> {
     let view = CallView::named(desk, &call.id, follows).await;
-    let view = view.ok_or_else(none_of_this_name)?;
+    let Some(view) = view else {
+        return Err(none_of_this_name(desk, &call.id).await);
+    };
     let wait = Duration::from_secs(call.wait.min(LONGEST));
     tokio::select! {
         _ = tokio::time::timeout(wait, view.news(desk, call.after)) => {}
@@ -268,23 +276,26 @@ pub(crate) async fn said_of(
     // In this order: what it said last was said before it was over.
     let over = view.is_over(desk);
     let progress = view.said(call.after);
-    let (capability, error) = (view.capability(), view.error());
+    let (capability, result) = (view.capability(), view.result());
+    let made = result.as_ref().and_then(change_set_of);
+    let error = result.and_then(|result| result.error);
     let is_unknown = error
         .as_ref()
         .is_some_and(|error| error.code == ErrorCode::OutcomeUnknown);
-    let next = match (is_unknown, makes_change_sets(desk, capability)) {
-        (true, _) => "plexusctl unknown",
-        (false, true) => "plexusctl changes",
-        (false, false) => "plexusctl activity",
+    let next = match (is_unknown, made, makes_change_sets(desk, capability)) {
+        (true, ..) => "plexusctl unknown".to_owned(),
+        (false, Some(set), true) => format!("plexusctl changes {set}"),
+        (false, None, true) => "plexusctl changes".to_owned(),
+        (false, _, false) => "plexusctl activity".to_owned(),
     };
     let conversation = RunId::parse(&call.id).ok();
     Ok(CallProgress {
         capability_id: capability.to_owned(),
         over,
-        error: error.map(|error| error.message),
+        error: error.map(|error| owners_words(&error)),
         id: view.id(),
         turns_left: conversation.and_then(|run| turns_left(desk, &run.item())),
-        next: next.to_owned(),
+        next,
         progress,
     })
 }
@@ -304,10 +315,79 @@ fn conversation<'a>(state: &'a TrustState, item: &PendingId) -> Option<&'a Bound
     bounded.children.is_none().then_some(bounded)
 }
 
-fn none_of_this_name() -> Refused {
-    let why = "No call of this id is under way.";
-    let error = ErrorBody::new(ErrorCode::NotFound, why);
-    Refused::new(error.next("plexusctl calls list"))
+/// The change set that a run made, as its answer names it.
+fn change_set_of(result: &InvokeResponse) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    #[derive(Deserialize)]
+    struct Output {
+        changes: Option<Named>,
+    }
+    let output = result.output.as_ref();
+    let of_output = output.and_then(|output| serde_json::from_str::<Output>(output.get()).ok());
+    let of_output = of_output.and_then(|output| Some(output.changes?.id));
+    let error = result.error.as_ref();
+    let of_error = error.and_then(|error| FailureDetail::of(error).changes);
+    let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    of_output.or(of_error).filter(|id| {
+        id.strip_prefix("cs_")
+            .is_some_and(|id| !id.is_empty() && id.bytes().all(is_plain))
+    })
+}
+
+/// Of the detail of a failed call, who cancelled it and what it left.
+#[derive(Default, Deserialize)]
+struct FailureDetail {
+    reason: Option<String>,
+    changes: Option<String>,
+}
+
+impl FailureDetail {
+    fn of(error: &ErrorBody) -> Self {
+        let detail = error.detail.as_ref();
+        let detail = detail.and_then(|detail| Self::deserialize(detail).ok());
+        detail.unwrap_or_default()
+    }
+}
+
+/// Why a call failed, as its owner reads it: the message is for the agent.
+fn owners_words(error: &ErrorBody) -> String {
+    let message = error.message.trim_end_matches('.');
+    if error.code != ErrorCode::Cancelled {
+        return message.to_owned();
+    }
+    let by = FailureDetail::of(error).reason.unwrap_or_default();
+    let by = reason_in_words(error.code.as_str(), &by);
+    match message.split_once(": ") {
+        Some((_, more)) => format!("{by}: {more}"),
+        None => by,
+    }
+}
+
+/// That no call of this name is under way; of one that is known, how to see it.
+async fn none_of_this_name(desk: &Arc<Desk>, name: &str) -> Refused {
+    let run = RunId::parse(name).ok();
+    let is_run = run.is_some_and(|run| desk.ledger.snapshot().item(&run.item()).is_some());
+    let event = name.parse::<EventId>().ok();
+    let ledger = desk.ledger.clone();
+    let found = blocking(move || event.and_then(|id| ledger.event(&id).ok()?).is_some()).await;
+    let (why, next) = match (found.unwrap_or_default(), is_run) {
+        (true, _) => (
+            "This call is not under way.",
+            format!("plexusctl audit show {name}"),
+        ),
+        (false, true) => (
+            "This run is not under way.",
+            "plexusctl activity".to_owned(),
+        ),
+        (false, false) => (
+            "No call of this id is under way: it is over, or there was none.",
+            "plexusctl activity".to_owned(),
+        ),
+    };
+    Refused::new(ErrorBody::new(ErrorCode::NotFound, why).next(next))
 }
 
 /// Asks that a call end; its outcome says what was done by then. The name is its event's, its run's, or the one that the
@@ -317,8 +397,9 @@ async fn stop(desk: Arc<Desk>, narrowing: Narrowing, named: Stop) -> Result<Stop
         let ended = end(&desk, &narrowing, item).await?;
         return Ok(Stopping::Approval(ended));
     }
-    let call = desk.under_way.named(&named.id);
-    let call = call.ok_or_else(none_of_this_name)?;
+    let Some(call) = desk.under_way.named(&named.id) else {
+        return Err(none_of_this_name(&desk, &named.id).await);
+    };
     call.cancel(CancelledBy::Owner);
     Ok(Stopping::Call {
         ok: Done,

@@ -7,7 +7,7 @@
 
 use super::of_source;
 use crate::{
-    acting::Acting,
+    acting::Narrowing,
     acts::blocking,
     desk::Desk,
     plans::plan_of,
@@ -52,10 +52,13 @@ struct Answer {
 /// The change sets of one source, or of all; the newest first.
 pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
     let mut all = ChangeSets::default();
-    for source in sources(desk) {
-        if only.is_some_and(|only| only != source.as_str()) {
-            continue;
-        }
+    let is_named = |source: &SourceId| only.is_none_or(|only| only == source.as_str());
+    let disabled = makers(desk, false).into_iter().filter(is_named);
+    all.away.extend(disabled.map(|source| AwaySource {
+        why: format!("it is disabled: plexusctl sources enable {source}"),
+        source,
+    }));
+    for source in makers(desk, true).into_iter().filter(is_named) {
         let mut away = |why: String| {
             let source = source.clone();
             all.away.push(AwaySource { source, why });
@@ -104,14 +107,14 @@ pub(crate) async fn shown(
         }
     }
     let mut away = None;
-    for source in sources(desk) {
+    for source in makers(desk, true) {
         match own::ask::<Value>(desk, &source, Upkeep::ChangeSet, &input).await {
             Ok(set) => match of_source::<ChangeSet>(&set, &source) {
                 Ok(set) if set.id == id => {
                     let told = told_of(desk, &source, vec![set], |set| {
                         (set.about.call.clone(), &mut set.of)
                     });
-                    return told.await?.pop().ok_or_else(|| unknown(id));
+                    return told.await?.pop().ok_or_else(|| unknown(desk, id));
                 }
                 Ok(_) | Err(_) => {
                     let code = ErrorCode::SourceUnavailable;
@@ -122,7 +125,7 @@ pub(crate) async fn shown(
             Err(error) => away = Some(error),
         }
     }
-    Err(away.map_or_else(|| unknown(id), |error| told(error, id)))
+    Err(away.map_or_else(|| unknown(desk, id), |error| told(desk, error, id)))
 }
 
 /// What applying a change set does, and the token that stands for that.
@@ -133,7 +136,7 @@ pub(crate) async fn plan(
 ) -> Result<ApplyPlan, Refused> {
     let (capability, input) = applying(&desk, &call.id, &call.source, call.paths).await?;
     let made = own::plan(&desk, &capability, &input).await;
-    let made = made.map_err(|error| told(error, &call.id))?;
+    let made = made.map_err(|error| told(&desk, error, &call.id))?;
     Ok(ApplyPlan {
         id: call.id,
         source: call.source,
@@ -145,12 +148,14 @@ pub(crate) async fn plan(
 /// Carries out the plan that the owner saw.
 pub(crate) async fn apply(
     desk: Arc<Desk>,
-    _: Acting,
+    narrowing: Narrowing,
     call: Apply,
 ) -> Result<ApplyOutcome, Refused> {
     let (capability, input) = applying(&desk, &call.id, &call.source, call.paths).await?;
-    let done = own::commit(&desk.edge.kernel, &capability, input, call.state_token).await;
-    let done = done.map_err(|error| told(error, &call.id))?;
+    let acting = narrowing.wider(&desk).await?;
+    let kernel = &desk.edge.kernel;
+    let done = own::commit(kernel, &capability, input, call.state_token, acting).await;
+    let done = done.map_err(|error| told(&desk, error, &call.id))?;
     Ok(ApplyOutcome {
         ok: Done,
         id: call.id,
@@ -207,12 +212,12 @@ async fn told_of<T: Send + 'static>(
     told.await
 }
 
-/// The sources that make change sets.
-fn sources(desk: &Desk) -> Vec<SourceId> {
+/// The sources that make change sets: those that serve, or else the disabled ones.
+pub(super) fn makers(desk: &Desk, enabled: bool) -> Vec<SourceId> {
     let state = desk.ledger.snapshot();
     let makes = |source: &&Arc<plexus_trust::Source>| {
         let connector = desk.registry.of_source(&source.config);
-        source.config.enabled
+        source.config.enabled == enabled
             && !source.config.is_over()
             && connector.is_some_and(|connector| connector.offer.manifest.change_sets.is_some())
     };
@@ -223,7 +228,7 @@ fn sources(desk: &Desk) -> Vec<SourceId> {
 /// Whether a capability's source makes change sets.
 pub(super) fn makes_change_sets(desk: &Desk, capability: &str) -> bool {
     let source = capability.split_once('.').map(|(source, _)| source);
-    let mut makers = sources(desk).into_iter();
+    let mut makers = makers(desk, true).into_iter();
     makers.any(|maker| Some(maker.as_str()) == source)
 }
 
@@ -236,16 +241,23 @@ fn is_elsewhere(error: &ErrorBody) -> bool {
     reason.is_some_and(|reason| reason == "not_found")
 }
 
-fn unknown(id: &str) -> Refused {
-    let why = format!("No source has a change set {id}; they are kept for a week.");
+fn unknown(desk: &Desk, id: &str) -> Refused {
+    let more = match makers(desk, false).first() {
+        None => String::new(),
+        Some(source) => format!(
+            "; {source} is disabled, and has its own still: plexusctl sources enable {source}"
+        ),
+    };
+    let why =
+        format!("No source that serves has a change set {id}: they are kept for a week{more}.");
     let error = ErrorBody::new(ErrorCode::NotFound, why);
     Refused::new(error.next("plexusctl changes"))
 }
 
 /// What a worker says, with the next step of an owner who looks at a change set.
-fn told(error: ErrorBody, id: &str) -> Refused {
+fn told(desk: &Desk, error: ErrorBody, id: &str) -> Refused {
     if is_elsewhere(&error) {
-        return unknown(id);
+        return unknown(desk, id);
     }
     let next = match error.code {
         ErrorCode::SourceUnavailable | ErrorCode::Busy => "plexusctl status".to_owned(),

@@ -3,7 +3,7 @@
 //! What is in a channel is its source's to say: the gateway keeps nothing of it. A read of the owner's leaves no event; an
 //! act is planned and committed at once, and is in the audit log as the owner's.
 
-use super::{Acting, of_source};
+use super::{Narrowing, of_source};
 use crate::{
     acts::{failed_halfway, worker_refused},
     desk::Desk,
@@ -223,7 +223,11 @@ async fn shown<T: DeserializeOwned>(
 }
 
 /// Plans an act and commits that very plan.
-async fn done<C: Act>(desk: Arc<Desk>, _: Acting, call: C) -> Result<ActResult, Refused> {
+async fn done<C: Act>(
+    desk: Arc<Desk>,
+    narrowing: Narrowing,
+    call: C,
+) -> Result<ActResult, Refused> {
     let source = call.source();
     let capability = OwnerCapability::open(&desk, source, Upkeep::Channels(C::TALK)).await;
     let capability = capability.map_err(|error| Refused::new(*error))?;
@@ -232,11 +236,13 @@ async fn done<C: Act>(desk: Arc<Desk>, _: Acting, call: C) -> Result<ActResult, 
     let plan = own::plan(&desk, &capability, &input)
         .await
         .map_err(refused)?;
+    let acting = narrowing.wider(&desk).await?;
     let done = own::commit(
         &desk.edge.kernel,
         &capability,
         input.clone(),
         plan.state_token,
+        acting,
     )
     .await;
     let done = done.map_err(refused)?;

@@ -13,7 +13,7 @@ use crate::{
 use plexus_edge::reply::Refused;
 use plexus_protocol::Effect;
 use plexus_sources::extensions::proposals::Proposal;
-use plexus_trust::{Refusal, Source};
+use plexus_trust::Source;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ pub(super) async fn decided(
     let is_same = now.found() == source.found() && now.base == source.base;
     match is_same && now.rules == source.rules {
         true => Ok(Some(now.revision)),
-        false => Err(Refusal::CardChanged.into()),
+        false => Err(failed_halfway(
+            "it is lent as shown; what it runs changed meanwhile, so its grants stay suspended until you decide on its next card",
+        )),
     }
 }

@@ -247,7 +247,6 @@ pub(super) async fn approve(
     call: Decide,
 ) -> Result<Decided, Refused> {
     let keeps: BTreeSet<String> = call.keep_secrets.into_iter().collect();
-    let acting = narrowing.wider(desk).await?;
     let proposed = proposal_cards::look(desk, item).await?;
     if proposed.agreed.is_none() {
         return Err(Refusal::PlanFailed.into());
@@ -259,7 +258,6 @@ pub(super) async fn approve(
         Ok(inspected) => inspected,
         Err(reasons) => return Err(Refused::malformed(reasons.join("; "))),
     };
-    drop(acting);
     let registered = inspected.put(desk, narrowing, &keeps).await?;
     let ids = registered
         .iter()

@@ -2,7 +2,7 @@
 //!
 //! Which effects there were is the log's to say, what they came to the sources': the gateway opens no file.
 
-use super::undo;
+use super::{changes, undo};
 use crate::{
     acts::blocking,
     desk::Desk,
@@ -11,7 +11,10 @@ use crate::{
 use plexus_calls::own::{self, OwnerCapability, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{IndexTerm, StoreError};
-use plexus_owner::review::{Review, ReviewedEffect, ReviewedFile, Show, SourceReview};
+use plexus_owner::{
+    changes::ChangeSetRow,
+    review::{Review, ReviewedEffect, ReviewedFile, Show, SourceReview},
+};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
 use plexus_record::Ledger;
 use serde::Deserialize;
@@ -19,10 +22,16 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
+use tokio::{task::JoinSet, time::timeout};
 
 /// Most effects that are put together; older ones are left out, and the answer says so.
 const MOST: usize = 2_000;
+/// How long the change sets are waited for.
+const LOOK: Duration = Duration::from_secs(10);
+/// For how long change sets are kept at least, in milliseconds.
+const KEPT_MS: u64 = 6 * 24 * 3_600_000;
 /// Events that are read at once, of the agent's or not: a reader of more would hold old pages for long.
 const PAGE: usize = 20_000;
 
@@ -60,18 +69,51 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
             by_source.entry(source.clone()).or_default().push(effect);
         }
     }
+    let (listed, heard) = listed(&desk, only.as_ref()).await;
+    let sets: Vec<_> = listed.iter().collect();
+    for set in sets.iter().filter(|set| is_of(set, &agent, since)) {
+        by_source.entry(set.of.source.clone()).or_default();
+    }
     let mut sources = Vec::new();
-    for (source, effects) in by_source {
+    for (source, mut effects) in by_source {
         // A run on a copy changed nothing of the owner's: its change set is looked at and applied, not taken back.
-        let of = effects.len();
-        let all = effects.into_iter();
-        let effects: Vec<_> = all.filter(|one| !one.past.is_on_copy(&state)).collect();
-        let copies = of - effects.len();
+        let is_heard = heard.contains(&source);
+        let logged = effects.len();
+        effects.retain(|one| !one.past.is_on_copy(&state));
+        let logged = logged - effects.len();
+        let of_source = sets.iter().filter(|set| set.of.source == source);
+        let of_source: Vec<_> = of_source.collect();
+        let apply = OwnerCapability::open(&desk, &source, Upkeep::Apply)
+            .await
+            .ok();
+        let is_gone = |one: &Effect| {
+            let is_apply = apply
+                .as_ref()
+                .is_some_and(|apply| apply.id == one.past.capability);
+            let is_there = of_source
+                .iter()
+                .any(|set| set.calls.contains(&one.past.intent));
+            is_apply && !is_there && is_recent(&one.past, desk.clock.now())
+        };
+        // The source says of every change set which calls hold files of it in the folder.
+        let gone = effects.iter().filter(|one| is_heard && is_gone(one));
+        let gone: BTreeSet<_> = gone.map(|one| one.past.intent.clone()).collect();
         let mut review = match effects.is_empty() {
             true => SourceReview::nothing(source),
-            false => of_source(&desk, source, &effects).await,
+            false => review_of(&desk, source, &effects).await,
         };
-        review.copies = copies;
+        let made = of_source.iter().filter(|set| is_of(set, &agent, since));
+        // Of a source that did not answer the log has the runs.
+        review.copies = match is_heard {
+            true => made.count(),
+            false => logged,
+        };
+        for one in &mut review.not_kept {
+            if gone.contains(&one.audit_id) {
+                let did = one.summary.as_deref().unwrap_or("applied files");
+                one.summary = Some(format!("{did}; all of it was taken back"));
+            }
+        }
         sources.push(review);
     }
     Ok(Review {
@@ -80,6 +122,47 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
         sources,
         cut,
     })
+}
+
+/// The change sets of the sources that make some, each asked by itself; and those that told of all of theirs.
+async fn listed(
+    desk: &Arc<Desk>,
+    only: Option<&SourceId>,
+) -> (Vec<ChangeSetRow>, BTreeSet<SourceId>) {
+    let mut looks = JoinSet::new();
+    for source in changes::makers(desk, true) {
+        if only.is_some_and(|only| *only != source) {
+            continue;
+        }
+        let desk = desk.clone();
+        looks.spawn(async move {
+            let one = timeout(LOOK, changes::listed(&desk, Some(source.as_str()))).await;
+            (source, one)
+        });
+    }
+    let (mut sets, mut heard) = (Vec::new(), BTreeSet::new());
+    while let Some(looked) = looks.join_next().await {
+        let Ok((source, Ok(one))) = looked else {
+            continue;
+        };
+        if one.more == 0 && one.away.is_empty() {
+            heard.insert(source);
+        }
+        sets.extend(one.sets);
+    }
+    (sets, heard)
+}
+
+/// Whether a run of the agent made a change set since then.
+fn is_of(set: &ChangeSetRow, agent: &str, since: Timestamp) -> bool {
+    let made = set.about.made.unwrap_or(Timestamp(0));
+    set.about.agent.as_deref() == Some(agent) && made >= since
+}
+
+/// Whether the change set of an apply is kept for sure.
+fn is_recent(past: &undo::Past, now: Timestamp) -> bool {
+    let at = serde_json::from_value::<Timestamp>(past.at.clone());
+    at.is_ok_and(|at| now.since(at) < KEPT_MS)
 }
 
 /// A moment: milliseconds since 1970, or RFC 3339.
@@ -168,7 +251,7 @@ struct Changes {
     not_kept: BTreeSet<String>,
 }
 
-async fn of_source(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceReview {
+async fn review_of(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceReview {
     let calls: Vec<&str> = effects.iter().map(|e| e.past.intent.as_str()).collect();
     let asked = own::ask(desk, &source, Upkeep::Changes, &json!({ "calls": calls })).await;
     let mut undoes = false;

@@ -17,7 +17,7 @@ use super::{
     sources::{known, restart},
 };
 use crate::{
-    acting::{Acting, Narrowing},
+    acting::Narrowing,
     acts::{blocking, failed},
     console::shell,
     desk::Desk,
@@ -70,12 +70,21 @@ pub(super) fn serve(served: Served) -> Served {
     served.with(begin).with(look).with(renew).with(sign_out)
 }
 
-pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Begun, Refused> {
+async fn begin(desk: Arc<Desk>, narrowing: Narrowing, call: Begin) -> Result<Begun, Refused> {
+    begun(&desk, &narrowing, call).await
+}
+
+/// Begins a sign-in at a server.
+pub(crate) async fn begun(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    call: Begin,
+) -> Result<Begun, Refused> {
     let is_there = call.url.is_none();
     let (url, ca) = match call.url {
         Some(url) => (Some(url), call.ca),
         None => {
-            let (there, _) = installed(&desk, call.name.as_str()).await?;
+            let (there, _) = installed(desk, call.name.as_str()).await?;
             (there.url, there.ca)
         }
     };
@@ -95,7 +104,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
         ..of(&url)
     };
     let step = SignInStep::Resource { url: url.clone() };
-    let found: Resource = stepped(&desk, &asked, true, step).await?;
+    let found: Resource = stepped(desk, &asked, true, step).await?;
     if !found.needed {
         return Ok(Begun {
             ok: Done,
@@ -124,7 +133,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
     let step = SignInStep::Issuer {
         issuer: issuer.clone(),
     };
-    let endpoints: Issuer = stepped(&desk, &of(&issuer), is_owners(&issuer), step).await?;
+    let endpoints: Issuer = stepped(desk, &of(&issuer), is_owners(&issuer), step).await?;
     for address in [&endpoints.authorization, &endpoints.token] {
         if !is_address(address) {
             let why = format!(
@@ -134,7 +143,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
             return Err(Refused::malformed(why));
         }
     }
-    let redirect = format!("http://{}{CAME_BACK}", authority(&desk));
+    let redirect = format!("http://{}{CAME_BACK}", authority(desk));
     let client = match (call.client_id, endpoints.registration) {
         (Some(id), _) => Client {
             auth: match &call.client_secret {
@@ -150,7 +159,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
                 url: at.clone(),
                 redirect: redirect.clone(),
             };
-            stepped(&desk, &of(&at), is_owners(&at), step).await?
+            stepped(desk, &of(&at), is_owners(&at), step).await?
         }
         (None, None) => {
             let why = format!(
@@ -165,7 +174,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
     let (state, verifier, id) = (random()?, random()?, random()?);
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(Digest::of(verifier.as_bytes()).0);
     let had = match is_there {
-        true => scope_of(&desk, &call.name).await?,
+        true => scope_of(desk, &call.name).await?,
         false => None,
     };
     let wanted = desk.wanted_scopes.of(&call.name).filter(|_| is_there);
@@ -234,6 +243,7 @@ pub(crate) async fn begin(desk: Arc<Desk>, _: Acting, call: Begin) -> Result<Beg
             revocation: ends.map(|url| path_of(url).to_owned()),
         },
     };
+    let _acting = narrowing.wider(desk).await?;
     if !desk.sign_ins.begin(id.clone(), begun) {
         return Err(Refused::malformed(
             "too many sign-ins wait: end one, or wait ten minutes",
@@ -311,7 +321,7 @@ pub(crate) async fn came_back(
 /// Gives a sign-in to its source, once it has shown that it is good.
 pub(crate) async fn renew(
     desk: Arc<Desk>,
-    acting: Acting,
+    narrowing: Narrowing,
     call: Renew,
 ) -> Result<RenewedSignIn, Refused> {
     let (source, _, tokens) = desk.sign_ins.made(&call.id).ok_or_else(gone)?;
@@ -337,6 +347,7 @@ pub(crate) async fn renew(
         name: format!("{source}.{FIELD}"),
         value: value.expose().to_owned(),
     };
+    let acting = narrowing.wider(&desk).await?;
     secrets::write(desk, acting, write).await?;
     Ok(RenewedSignIn { ok: Done, source })
 }
@@ -374,8 +385,8 @@ async fn sign_out(
         return Err(Refused::malformed(format!("{source} has no sign-in")));
     }
     let name = format!("{source}.{FIELD}");
-    let acting = narrowing.wider(&desk).await?;
     let server = sign_out_there(&desk, &source).await;
+    let acting = narrowing.wider(&desk).await?;
     let ok = secrets::delete(&desk, acting, &source, name).await?;
     if known(&desk, source.as_str()).is_some() {
         // It does not serve without: that is what was asked for.

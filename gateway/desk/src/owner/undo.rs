@@ -5,7 +5,7 @@
 
 use super::activity;
 use crate::{
-    acting::Acting,
+    acting::Narrowing,
     acts::{blocking, failed, worker_refused},
     desk::Desk,
     plans::plan_of,
@@ -82,10 +82,16 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<Undo
 }
 
 /// Carries out the plan that the owner saw.
-async fn take_back(desk: Arc<Desk>, _: Acting, call: TakeBack) -> Result<UndoOutcome, Refused> {
+async fn take_back(
+    desk: Arc<Desk>,
+    narrowing: Narrowing,
+    call: TakeBack,
+) -> Result<UndoOutcome, Refused> {
     let past = past(&desk, &call.id).await?;
     let (capability, input) = undo_of(&desk, &past).await?;
-    let done = own::commit(&desk.edge.kernel, &capability, input, call.state_token);
+    let acting = narrowing.wider(&desk).await?;
+    let kernel = &desk.edge.kernel;
+    let done = own::commit(kernel, &capability, input, call.state_token, acting);
     let done = match done.await {
         Err(error) => return Err(told(&desk, error, &past).await),
         Ok(done) => done,
@@ -165,16 +171,14 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(OwnerCapability, Value), R
                 .next(next),
         ));
     }
-    let capability = OwnerCapability::open(desk, &past.source, Upkeep::Undo)
-        .await
-        .ok()
-        .ok_or_else(|| {
-            let why = format!(
-                "{} keeps nothing that could be put back, or is gone.",
-                past.source
-            );
-            not("not_undoable", why)
-        })?;
+    let capability = OwnerCapability::open(desk, &past.source, Upkeep::Undo).await;
+    let capability = capability.map_err(|error| {
+        Refused::new(
+            ErrorBody::new(ErrorCode::PreconditionChanged, error.message)
+                .detail(json!({"reason": "not_undoable"}))
+                .next(error.next),
+        )
+    })?;
     // Of one that was settled the answer is lost, and with it the worker's word for it: that is its event.
     let name = past.undo.clone().unwrap_or_else(|| past.intent.to_string());
     Ok((capability, input_of(&name)))

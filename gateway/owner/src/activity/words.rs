@@ -145,12 +145,23 @@ fn beside(call: &ActivityCall) -> String {
 /// Why not.
 fn why(call: &ActivityCall) -> String {
     let code = call.code.as_deref().unwrap_or_default();
-    match (code, &call.basis) {
-        ("grant_required", Some(CallBasis::Grant(_))) => "your grant does not reach it".to_owned(),
-        ("outcome_unknown", _) if call.did == ActivityKind::Refused => {
-            "an earlier same call is not settled".to_owned()
+    let reason = call.reason.as_deref().unwrap_or_default();
+    match call.did {
+        ActivityKind::Refused => {
+            let has_grant = matches!(call.basis, Some(CallBasis::Grant(_)));
+            refusal_in_words(code, reason, has_grant)
         }
-        _ => reason_in_words(code, call.reason.as_deref().unwrap_or_default()),
+        _ => reason_in_words(code, reason),
+    }
+}
+
+/// Why a call was not made, as [`reason_in_words`]; `has_grant` where a grant was held against it.
+#[must_use]
+pub fn refusal_in_words(code: &str, reason: &str, has_grant: bool) -> String {
+    match code {
+        "grant_required" if has_grant => "your grant does not reach it".to_owned(),
+        "outcome_unknown" => "an earlier same call is not settled".to_owned(),
+        _ => reason_in_words(code, reason),
     }
 }
 
@@ -191,6 +202,7 @@ pub fn reason_in_words(code: &str, reason: &str) -> String {
         ("cancelled", "owner") => return "you stopped it".to_owned(),
         ("cancelled", "agent") => return "it was cancelled by the agent".to_owned(),
         ("cancelled", "stop") => return "the gateway was stopped".to_owned(),
+        ("cancelled", "source") => return "its source was disabled, changed or removed".to_owned(),
         ("cancelled", "pause") => return "you paused all agents".to_owned(),
         ("cancelled", "revoke") => return "you revoked what allowed it".to_owned(),
         ("cancelled", _) => "it was cancelled",

@@ -110,6 +110,11 @@ impl Draft<'_> {
             Some(_) if moved => "reconfigured",
             Some(source) if !config.hide.covers(&source.config.hide) => "shows more",
             Some(source) if source.config.hide != config.hide => "hides more",
+            Some(source) if source.config.enabled != config.enabled => match config.enabled {
+                true => "enabled",
+                false => "disabled",
+            },
+            Some(source) if source.config.label != config.label => "relabelled",
             Some(_) => "changed",
         };
         let why = moved.then_some("the source was reconfigured");

@@ -13,8 +13,8 @@ use crate::{acts::blocking, desk::Desk, owner::agents};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
 use plexus_owner::activity::{ActivityCall, ActivityKind, CallBasis, Totals};
-use plexus_protocol::{AgentId, CapabilityId, PendingId, SessionId, Timestamp};
-use plexus_record::Ledger;
+use plexus_protocol::{AgentId, AuditId, CapabilityId, PendingId, SessionId, Timestamp};
+use plexus_record::{Ledger, audit_id};
 use plexus_trust::{OutcomeKind, State as TrustState};
 use serde::Deserialize;
 use std::{
@@ -55,6 +55,8 @@ struct Counted {
     approved: BTreeMap<(String, String), Approvals>,
     /// When each standing grant last allowed a call, by its serial.
     used: HashMap<u64, Timestamp>,
+    /// Effects that a standing grant allowed and whose outcome is not recorded: the grant's serial, and when they began.
+    begun: HashMap<AuditId, (u64, Timestamp)>,
     /// From when on approvals and uses are counted; none: from the beginning of the log on.
     since: Option<Timestamp>,
 }
@@ -259,6 +261,7 @@ impl Counted {
             self.seen.clear();
             self.approved.clear();
             self.used.clear();
+            self.begun.clear();
         }
         let mut is_first = true;
         while at < head {
@@ -288,12 +291,29 @@ impl Counted {
     /// Approvals and uses before the day, as far back as one look goes.
     fn look_back(&mut self, ledger: &Ledger, first: u64) -> Result<(), StoreError> {
         let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-        let mut oldest = None;
+        let (mut oldest, mut ended) = (None, HashMap::new());
         let left = ledger.walk_back(None, first..self.upto + 1, most, |event| {
             oldest = Some(Timestamp(event.at()));
             self.note(event, true);
-            if let Some((serial, at)) = entry(event).and_then(|entry| use_of(event, &entry)) {
-                self.used.entry(serial).or_insert(at);
+            let Some(entry) = entry(event) else {
+                return true;
+            };
+            // An outcome is met before its intent, which is older.
+            if entry.detail.what() == "outcome" {
+                ended.extend(entry.detail.intent.clone().zip(Some(entry.detail.went())));
+            }
+            let Some((serial, at)) = use_of(event, &entry) else {
+                return true;
+            };
+            let intent = audit_id(event.id());
+            match (entry.detail.what(), ended.remove(&intent)) {
+                (_, Some(OutcomeKind::Refused)) => {}
+                ("intent", None) => {
+                    self.begun.insert(intent, (serial, at));
+                }
+                _ => {
+                    self.used.entry(serial).or_insert(at);
+                }
             }
             true
         })?;
@@ -356,6 +376,26 @@ impl Counted {
         Ok(())
     }
 
+    /// Notes the use of a standing grant: of an effect by its outcome, unless that is a refusal.
+    fn note_use(&mut self, event: &Recorded, entry: &Entry<'_>) {
+        let used = match (use_of(event, entry), entry.detail.what()) {
+            (Some(begun), "intent") => {
+                self.begun.insert(audit_id(event.id()), begun);
+                return;
+            }
+            (None, "outcome") => {
+                let intent = entry.detail.intent.as_ref();
+                let begun = intent.and_then(|intent| self.begun.remove(intent));
+                begun.filter(|_| entry.detail.went() != OutcomeKind::Refused)
+            }
+            (used, _) => used,
+        };
+        if let Some((serial, at)) = used {
+            let last = self.used.entry(serial).or_insert(at);
+            *last = at.max(*last);
+        }
+    }
+
     fn see(&mut self, event: &Recorded) {
         if self.seen.is_empty() {
             return;
@@ -373,9 +413,7 @@ impl Counted {
         };
         let id = entry.capability_id.as_deref();
         let source = id.and_then(|id| id.split_once('.'));
-        if let Some((serial, at)) = use_of(&event, &entry) {
-            self.used.insert(serial, at);
-        }
+        self.note_use(&event, &entry);
         if let (Some(session), Some((source, _)), true) =
             (&entry.session_id, source, was_served(&entry))
         {

@@ -41,16 +41,17 @@ fn whole_undo(manifest: &Manifest) -> Option<&str> {
 }
 
 /// Leaves `undo` out of the rows whose change was taken back, or is of before a restore: no backup holds what an undo needs.
-/// The newest `most` events tell it; an archive that cannot be read tells nothing.
+/// The newest `most` events tell it; an archive that cannot be read tells nothing. Gives the number of the last restore; 0
+/// where none was met.
 pub(super) fn left_out(
     ledger: &Ledger,
     undos: &UndoCapabilities,
     rows: &mut [ActivityRow],
     most: usize,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let undoable = rows.iter().filter(|row| row.call().undo.is_some());
     let Some(oldest) = undoable.map(|row| row.call().seq).min() else {
-        return Ok(());
+        return Ok(0);
     };
     let mut undone = UndoneChanges::new(undos);
     let mut restored = 0;
@@ -76,7 +77,7 @@ pub(super) fn left_out(
             row.forget_undo();
         }
     }
-    Ok(())
+    Ok(restored)
 }
 
 /// Changes that were taken back, as far as they were met.
