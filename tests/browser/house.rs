@@ -735,6 +735,8 @@ fn pages_say_what_is_allowed_and_used() {
     // What it has no grant of asks, with what that does; of a run none can be given.
     browser.go(&agents_page);
     let asks = "details:has(summary b)";
+    browser.loses("[data-fresh]");
+    let _ = browser.see(asks);
     browser.run(&format!(
         "for (const one of document.querySelectorAll({})) one.open = true",
         json!(asks)

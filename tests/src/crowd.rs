@@ -171,6 +171,14 @@ pub fn terminal(terminal: &mut Terminal, waiting: usize) -> View<'_> {
                 if picture.contains("nothing waits") {
                     return;
                 }
+                // Somebody else decided the card that was being answered.
+                if picture.contains("Esc: go on") {
+                    terminal.keys("\u{1b}");
+                    terminal.until_fits("the keys of a card", |picture| {
+                        !picture.contains("Esc: go on")
+                    });
+                    continue;
+                }
                 terminal.keys("a\r");
                 tally.tried(name);
             }

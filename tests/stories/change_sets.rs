@@ -103,11 +103,60 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
     assert_eq!(audited["agentId"], Value::Null, "{audited}");
 
     let back = undo_of(&applied);
-    gateway.cli(["undo", &back, "--yes"]).expect_ok();
+    let undone = gateway.cli(["undo", &back, "--yes"]);
+    assert_contains(undone.expect_ok(), "undo: takes applied changes back");
     assert_eq!(desk.folder.tree(), before);
     assert_eq!(desk.folder.read("part-1.txt"), "one\n");
-    let listed = gateway.cli(["changes"]);
+    // Six characters stand for it.
+    let listed = gateway.cli(["changes", &id[3..9]]);
     assert!(!listed.expect_ok().contains("of 6"), "{listed}");
+
+    // An agent's own apply is marked once it was taken back.
+    let input = json!({"changes": id, "paths": ["part-1.txt", "part-2.txt"]});
+    let item = desk.asked("apply", &input);
+    gateway
+        .cli(["approvals", "approve", &item, "--yes"])
+        .expect_ok();
+    let reviewed = || gateway.cli(["review", "caller"]).expect_ok().to_owned();
+    let counts = format!("{}: 1 change set, shown by", desk.kind.id);
+    desk.agent.must(&desk.kind.of("apply"), input.clone());
+    let review = reviewed();
+    assert_contains(&review, "changed 2 files");
+    assert_contains(&review, &counts);
+    assert_lacks(&review, "taken back");
+    let undone = gateway.cli(["undo", "--path", "part-2.txt", "--yes"]);
+    assert_contains(undone.expect_ok(), "this also takes back part-1.txt");
+    assert_contains(&reviewed(), "changed 2 files; all of it was taken back");
+
+    // A source that is disabled is named with the command.
+    let enable = format!("plexusctl sources enable {}", desk.kind.id);
+    let asked = desk.asked("apply", &input);
+    gateway
+        .cli(["sources", "disable", desk.kind.id])
+        .expect_ok();
+    for line in [
+        &["changes"][..],
+        &["changes", &id],
+        &["undo", &back],
+        &["status"],
+        &["doctor"],
+    ] {
+        assert_contains(&gateway.cli(line.iter().copied()).all(), &enable);
+    }
+    let card = desk
+        .owner()
+        .client
+        .get(&format!("/admin/api/pending/{asked}"));
+    let card = card.expect_ok();
+    let refused = format!(
+        "{0} is disabled: plexusctl sources enable {0}",
+        desk.kind.id
+    );
+    assert_eq!(card["choices"][0]["refused"], refused, "{card}");
+    assert_eq!(
+        card["pendingNarration"][0]["provenance"], "managed",
+        "{card}"
+    );
 }
 
 #[test]

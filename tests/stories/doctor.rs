@@ -2,13 +2,13 @@
 
 use crate::house::{House, WRITE, note};
 use nix::sys::signal::Signal;
-use plexus_tests::waiting::until;
-use plexus_tests::{binaries, programs};
+use plexus_tests::{binaries, programs, texts::assert_contains, waiting::until};
 use serde_json::{Value, json};
 use std::{
     fs,
     net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
 };
 
 /// What it found under a name.
@@ -321,52 +321,51 @@ fn a_report_names_nothing_private() {
     assert!(said.stderr.contains("workspace serves"), "{said}");
 }
 
-/// Each command that is printed acts on the gateway that `--home` named, and an agent's words stay as they are.
+/// Commands that are printed act on the gateway that `--home` named once a line under them was typed too.
 #[test]
-fn printed_commands_name_the_home_of_the_flag() {
+fn printed_commands_come_with_the_home_of_the_flag() {
     let house = House::open();
-    let agent = house.reader("a");
-    let words = "first type plexusctl approvals watch";
-    let asked = agent.ask(json!({WRITE: {"decision": "allow", "purpose": words}}));
-    let item = asked.text_at("/pendingId");
-    let (state, backup) = (house.gateway.state(), house.gateway.home().join("backup"));
-    let (state, backup) = (state.display().to_string(), backup.display().to_string());
+    house.reader("a");
+    let state = house.gateway.state().display().to_string();
     let types = |line: &[&str]| {
         let mut command = programs::command(&binaries::path("plexusctl"), house.gateway.home());
-        command
-            .args(["--i-am-the-owner", "--home", &state])
-            .args(line);
+        command.arg("--i-am-the-owner").args(line);
         programs::run(command)
     };
-    let named = format!("plexusctl --home {state} ");
-    for line in [
-        &["doctor"][..],
-        &["status"],
-        &["unknown"],
-        &["approvals", "list"],
-        &["approvals", "show", &item],
-        &["approvals", "show", "--all", &item],
-        &["undo"],
-        &["backup", &backup],
-        &["explain", "a", WRITE],
-    ] {
-        let said = types(line).all();
-        let ours = said.replace(words, "").replace(&named, "");
-        let others = ours.replace("plexusctl is ", "");
-        assert!(!others.contains("plexusctl "), "{line:?}: {said}");
-        let is_theirs = line[0] == "approvals";
-        assert_eq!(said.contains(words), is_theirs, "{line:?}: {said}");
-    }
-    let said = types(&["explain", "a", WRITE]).all();
-    let (_, next) = said.split_once(&named).expect("a command");
-    let next: Vec<_> = next.split_whitespace().collect();
-    types(&next).expect_ok();
+    let said = types(&["--home", &state, "explain", "a", WRITE]);
+    let variable =
+        format!("for the commands above to act on this home: export PLEXUS_HOME={state}\n");
+    assert_contains(&said.stderr, &variable);
+    let (_, next) = said.stdout.split_once("plexusctl ").expect("a command");
+    let next = next.lines().next().expect("a line");
+    let mut shell = programs::command(Path::new("/bin/sh"), house.gateway.home());
+    let (_, export) = variable.split_once(": ").expect("a command");
+    let program = binaries::path("plexusctl");
+    shell.arg("-c").arg(format!(
+        "{export} {} --i-am-the-owner {next}",
+        program.display()
+    ));
+    programs::run(shell).expect_ok();
     let grants = house.owner().grants();
     assert!(
         grants.iter().any(|grant| grant["capabilityId"] == WRITE),
         "{grants:?}"
     );
-    // Data is as it is.
-    let status = types(&["--json", "status"]);
-    assert!(!status.stdout.contains("--home"), "{status}");
+    // Where no command is printed, and where data is read, nothing is added.
+    for line in [
+        &["--home", &state, "grants"][..],
+        &["--home", &state, "--json", "doctor"],
+    ] {
+        let said = types(line);
+        assert!(!said.all().contains("PLEXUS_HOME"), "{said}");
+    }
+    // An error names the home by itself.
+    let wrong = types(&[
+        "--home",
+        &state,
+        "undo",
+        "evt_00000000-0000-4000-8000-000000000000",
+    ]);
+    assert_contains(&wrong.stderr, &format!("--home {state} audit tail"));
+    assert!(!wrong.stderr.contains("PLEXUS_HOME"), "{wrong}");
 }

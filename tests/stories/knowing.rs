@@ -455,6 +455,19 @@ fn last_use_of_a_grant_is_known() {
         .owner()
         .audited(|event| event["capabilityId"] == READ && event["type"] == "invoke");
     assert_eq!(used, read["at"], "{read}");
+    // An effect that its worker refuses has begun, and is no use.
+    house.owner().grant("my-cc", WRITE, "1h").expect_ok();
+    let of_write = |house: &House| {
+        let all = house.owner().get("/admin/api/grants").expect_ok();
+        let rows = all["grants"].as_array().expect("grants").clone();
+        let row = rows.into_iter().find(|row| row["capabilityId"] == WRITE);
+        row.expect("a grant")["lastUsedAt"].clone()
+    };
+    house.workspace.write("c.md", "one\n");
+    assert_eq!(agent.invoke(WRITE, note("c.md", "two\n")).at("/ok"), false);
+    assert_eq!(of_write(&house), Value::Null);
+    agent.must(WRITE, note("new.md", "two\n"));
+    assert_ne!(of_write(&house), Value::Null);
     house.gateway.restart();
     assert_eq!(listed(&house), used, "after a restart");
     house.owner().grant("my-cc", READ, "1h").expect_ok();

@@ -35,6 +35,26 @@ fn begun_as(gateway: &Gateway, name: &str, url: &str) -> plexus_tests::Response 
     gateway.owner().post("/admin/api/sign-ins", asked)
 }
 
+/// A server that says nothing holds up no other act of the owner's: not even the new key, with which it ends.
+#[test]
+fn silent_server_holds_up_no_rotation_of_the_key() {
+    let gateway = Gateway::start();
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let url = format!("http://{}/mcp", server.local_addr().expect("an address"));
+    let before = gateway.owner();
+    let begun = std::thread::spawn(move || {
+        let asked = json!({"name": "notes", "url": url});
+        before.post("/admin/api/sign-ins", asked)
+    });
+    let (asking, _) = server.accept().expect("the gateway asks");
+    gateway.cli(["key", "rotate"]).expect_ok();
+    assert!(!begun.is_finished(), "the control: it still waits");
+    drop((asking, server));
+    // The server broke off.
+    let ended = begun.join().expect("an answer");
+    ended.expect_status(503);
+}
+
 /// An answer that a server, or a proxy before it, gives when it cannot answer is no word on its sign-in.
 #[test]
 fn busy_server_says_nothing_of_its_sign_in() {
@@ -600,7 +620,7 @@ fn sign_out_is_told_to_the_server() {
             (
                 Lie::None,
                 true,
-                "its server could not be told, and may take its token for 60 min",
+                "its server could not be reached, and may take its token for 60 min",
             ),
             (
                 Lie::Endless,
@@ -956,7 +976,7 @@ fn owner_signs_in_at_a_server_of_the_python_sdk() {
     assert_ne!(record(), before, "it was renewed");
     // Its revocation takes no client without a secret (RFC 7009 does), and that is said.
     let told = gateway.cli(["mcp", "logout", "notes"]);
-    assert_contains(told.expect_ok(), "its server could not be told");
+    assert_contains(told.expect_ok(), "its server could not be reached");
 }
 
 /// A real client calls a tool of the server, once its owner has signed in there and approved.

@@ -83,7 +83,7 @@ fn release_installs_to_an_approved_write_and_upgrades_and_returns() {
     let pid = gateway.pid();
     let said = owner(&["upgrade", "--from", &later.folder()]);
     assert_contains(said.expect_ok(), "changed over from");
-    assert_contains(&said.stderr, "is kept: plexusctl --home");
+    assert_contains(&said.stderr, "is kept: plexusctl ");
     assert_eq!(
         (build(&gateway), gateway.pid()),
         (editions::later().into(), pid)

@@ -326,7 +326,7 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
         (
             "grants allow one workspace.write --window 400d",
             0,
-            "one may use workspace.write for the chosen duration; ends in 30 days",
+            "one may use workspace.write for up to 30 days; ends in 30 days",
         ),
         (
             "config set maxTrustWindowMs=1",
@@ -337,7 +337,7 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
         (
             "grants allow one workspace.write --window 7d",
             0,
-            "one may use workspace.write for the chosen duration; ends in 24 h",
+            "one may use workspace.write for up to 24 h; ends in 24 h",
         ),
         (
             "sources add workspace-dir /etc/passwd --id etc",

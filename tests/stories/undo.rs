@@ -200,7 +200,7 @@ fn the_command_shows_asks_and_does() {
 
     let said = house.gateway.cli(["undo", &audit, "--yes"]);
     assert_eq!(said.status, 0, "{said:?}");
-    assert_contains(&said.stdout, "afterwards: restored a.md, +1 −1");
+    assert_contains(&said.stdout, "undo: restores a.md, +1 −1");
     assert!(said.stdout.contains("  │ +old \\u{1b}[2J"), "{said:?}");
     assert!(!said.stdout.contains('\u{1b}'), "{said:?}");
     assert_eq!(house.workspace.read("a.md"), "old \u{1b}[2J\n");

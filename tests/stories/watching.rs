@@ -15,6 +15,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 const UP: &str = "\x1b[A";
 const DOWN: &str = "\x1b[B";
@@ -203,6 +204,16 @@ fn a_window_above_the_ceiling_cannot_be_chosen() {
     ends_well(terminal);
 }
 
+/// Leaves the answer that was interrupted, and reads what came.
+fn read_again(terminal: &mut Terminal) {
+    terminal.keys(ESCAPE);
+    terminal.until_fits("the keys of a card", |picture| {
+        picture.contains("a approve")
+    });
+    // Nobody reads a card faster.
+    thread::sleep(Duration::from_millis(400));
+}
+
 #[test]
 fn a_card_that_changed_under_the_cursor_is_not_approved() {
     let house = House::open();
@@ -225,6 +236,7 @@ fn a_card_that_changed_under_the_cursor_is_not_approved() {
     assert!(owner.grants().is_empty());
     // Read again, it can be decided.
     terminal.until_shows("not until-revoked: your settings");
+    read_again(&mut terminal);
     terminal.keys("a");
     terminal.until_shows("(•) once");
     answer(&mut terminal, ENTER, "approved pend_");
@@ -249,7 +261,9 @@ fn what_was_decided_elsewhere_goes_from_the_screen() {
             && picture.contains("creates b.txt")
             && !picture.contains("(•)")
     });
+    terminal.keys("a");
     terminal.keys(ENTER);
+    read_again(&mut terminal);
     terminal.keys("?");
     terminal.until_shows("any key: back");
     assert_eq!(agent.status(&second).json()["state"], "pending");

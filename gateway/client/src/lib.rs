@@ -8,7 +8,6 @@
 //! Must not know: which credential belongs to which route, clap, tables.
 
 pub mod address;
-pub mod commands;
 pub mod events;
 pub mod exit;
 pub mod help;

@@ -2,8 +2,28 @@
 //!
 //! A line goes out with its end in one write: what is typed or said meanwhile stands before it or after it, never in it.
 
-use crate::{Exit, Stop, commands, text};
-use std::io::{self, IsTerminal, Write};
+use crate::{Exit, Stop, text};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// Whether a line that was written here names a command of ours.
+static NAMES_COMMANDS: AtomicBool = AtomicBool::new(false);
+
+/// Whether a line so far named a command that acts on the usual state directory. In a text of others it counts too.
+pub fn has_named_commands() -> bool {
+    NAMES_COMMANDS.load(Ordering::Relaxed)
+}
+
+/// Notes the commands in a line that is written elsewhere.
+pub fn note_commands(text: &str) {
+    let of_owner = text.split("plexusctl ").skip(1);
+    let is_open = of_owner.map(|rest| !rest.starts_with("--home"));
+    if is_open.into_iter().any(|is| is) || text.ends_with(": plexusd") {
+        NAMES_COMMANDS.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Writes data to stdout as it is, or, where a terminal would obey it, escaped. A reader that has seen enough
 /// (`| head`) is no failure.
@@ -13,20 +33,21 @@ use std::io::{self, IsTerminal, Write};
 pub fn data(bytes: &[u8]) -> Result<(), Stop> {
     let mut stdout = io::stdout().lock();
     let written = if stdout.is_terminal() {
-        stdout.write_all(text::own_block(&String::from_utf8_lossy(bytes)).as_bytes())
+        stdout.write_all(text::block(&String::from_utf8_lossy(bytes)).as_bytes())
     } else {
         stdout.write_all(bytes)
     };
     settle(written.and_then(|()| stdout.flush()))
 }
 
-/// Writes one line of data, with the commands in it completed ([`commands`]); the line break is added where it is missing.
+/// Writes one line of data; the line break is added where it is missing.
 ///
 /// # Errors
 /// As [`data`].
 pub fn line(text: &str) -> Result<(), Stop> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    data(format!("{}{end}", commands::shown(text)).as_bytes())
+    note_commands(text);
+    data(format!("{text}{end}").as_bytes())
 }
 
 /// Turns the result of a write to stdout into the end of a command.
@@ -48,17 +69,18 @@ pub fn settle(written: io::Result<()>) -> Result<(), Stop> {
 pub fn murmur(text: &str) {
     let mut stderr = io::stderr().lock();
     let shown = stderr
-        .write_all(commands::shown(&text::block(text)).as_bytes())
+        .write_all(text::block(text).as_bytes())
         .and_then(|()| stderr.flush());
     // Where stderr is closed nobody listens.
     drop(shown);
 }
 
-/// Says something to the person or program that runs the command, with the commands in it completed. The text is ours; foreign parts of it went
-/// through [`crate::text`].
+/// Says something to the person or program that runs the command. The text is ours; foreign parts of it went through
+/// [`crate::text`].
 pub fn say(text: &str) {
+    note_commands(text);
     // Where stderr is closed nobody listens.
     let _ = io::stderr()
         .lock()
-        .write_all(format!("{}\n", commands::shown(text)).as_bytes());
+        .write_all(format!("{text}\n").as_bytes());
 }

@@ -1,7 +1,7 @@
 //! Why a command stopped: the three answers that every refusal gives (docs/design.md#the-life-of-a-call), and the exit
 //! status.
 
-use crate::{Exit, commands, http::Failure, text};
+use crate::{Exit, http::Failure, text};
 use plexus_protocol::{Effect, ErrorCode, NextAction, error::system_words};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -124,8 +124,7 @@ impl Stop {
             exit: exit_of(&code),
             code,
             done,
-            // An app's own words may be in it.
-            why: commands::marked(why),
+            why,
             next: said("next").unwrap_or_default(),
             action: serde_json::from_value(error["nextAction"].clone()).ok(),
             item: said("pendingId"),
@@ -190,9 +189,9 @@ impl fmt::Display for Stop {
         };
         writeln!(f, "stopped: {}", text::line(&self.code))?;
         writeln!(f, "done: {done}")?;
-        write!(f, "why: {}", text::own(&self.why))?;
+        write!(f, "why: {}", text::line(&self.why))?;
         if !self.next.is_empty() {
-            write!(f, "\nnext: {}", text::own(&self.next))?;
+            write!(f, "\nnext: {}", text::line(&self.next))?;
         }
         Ok(())
     }

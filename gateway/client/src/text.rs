@@ -4,18 +4,11 @@
 //! hides, or starts an escape sequence, nor more marks on one letter than any language needs, which would grow over the
 //! lines above; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
 
-use crate::commands;
 use plexus_protocol::unseen::{self, Glyph};
 
 /// One line: line breaks and tabs are escaped too.
 #[must_use]
 pub fn line(text: &str) -> String {
-    commands::marked(own(text))
-}
-
-/// The same of a sentence of ours or of the gateway's: the commands in it are completed ([`commands`]).
-#[must_use]
-pub fn own(text: &str) -> String {
     escaped(text, |_| false)
 }
 
@@ -28,18 +21,12 @@ pub fn listed(items: &[impl ToString], between: &str) -> String {
 
 /// The lines of a longer text. Tabs stay: they move right only, and files are full of them.
 pub fn lines(text: &str) -> impl Iterator<Item = String> {
-    text.lines()
-        .map(|line| commands::marked(escaped(line, |c| c == '\t')))
+    text.lines().map(|line| escaped(line, |c| c == '\t'))
 }
 
 /// A longer text for a terminal: its own line breaks stay, nothing else that a terminal obeys.
 #[must_use]
 pub fn block(text: &str) -> String {
-    commands::marked(own_block(text))
-}
-
-/// The same of a text whose commands are completed, or are to stay as they are.
-pub(crate) fn own_block(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
@@ -56,16 +43,14 @@ pub fn short(text: &str, max: usize) -> String {
 }
 
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
-    commands::between_marks(text, |text| {
-        let mut out = String::with_capacity(text.len());
-        for one in unseen::shown(text, &keep, unseen::is_unseen) {
-            match one {
-                Glyph::Plain(c) => out.push(c),
-                Glyph::Written(words) => out.push_str(&words),
-            }
+    let mut out = String::with_capacity(text.len());
+    for one in unseen::shown(text, keep, unseen::is_unseen) {
+        match one {
+            Glyph::Plain(c) => out.push(c),
+            Glyph::Written(words) => out.push_str(&words),
         }
-        out
-    })
+    }
+    out
 }
 
 #[cfg(test)]

@@ -483,8 +483,16 @@ async fn take_up(
             let unheard = |stop: Stop| stop.done(Done::Unknown).item(run.as_str());
             let mut session = opened.map_err(unheard)?;
             stage.replace(CallStage::Running(run.clone()));
-            let ended = run::follow(&mut session, &run, None, None).await;
-            return ended.map(CallOutput::Answer).map_err(forgotten);
+            match run::follow(&mut session, &run, None, None).await {
+                // A run is forgotten when the gateway ends; the request that was approved for it is kept.
+                Err(stop) if stop.code == "session_expired" => {
+                    let item = run.item();
+                    let kept = approval::look(&mut session, &item, 0).await;
+                    kept.map_err(|_| forgotten(stop))?;
+                    item
+                }
+                ended => return ended.map(CallOutput::Answer),
+            }
         }
         Item::Request(id) => id,
     };

@@ -8,7 +8,7 @@
 
 use crate::settings::{Settings, Target};
 use plexus_client::{Stop, shell::quote, text};
-use plexus_protocol::{NextAction, NextKind};
+use plexus_protocol::{AgentId, NextAction, NextKind};
 use std::{env, ffi::OsStr, path::Path, sync::OnceLock};
 
 /// What is left where a credential or a session ended on the way.
@@ -33,6 +33,17 @@ pub(crate) fn name() -> &'static str {
 /// A line that the caller can type: this command with `words`.
 pub(crate) fn line(words: impl std::fmt::Display) -> String {
     format!("{} {words}", name())
+}
+
+/// The line that was typed, as this agent; where it is long or has more than one line, a short one.
+pub(crate) fn again_as(agent: &AgentId) -> String {
+    let words = env::args_os().skip(1);
+    let words = words.map(|word| quote(&word.to_string_lossy()));
+    let words = words.collect::<Vec<_>>().join(" ");
+    let is_plain = words.len() <= 200 && !words.chars().any(char::is_control);
+    let words = if is_plain { &*words } else { "list" };
+    let program = env::args_os().next().unwrap_or_else(|| "plexus".into());
+    format!("{} --agent {agent} {words}", shown(Path::new(&program)))
 }
 
 /// Puts a gateway's advice, which is in the words of HTTP, into lines of this command.

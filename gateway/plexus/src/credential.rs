@@ -9,12 +9,15 @@ use plexus_client::{
 use plexus_protocol::{AgentId, credential::Pat};
 use std::{fs, path::PathBuf};
 
-/// What an agent that has no credential can do about it.
+/// What an agent that has no credential can do about it. A code keeps the grants of an agent that is connected.
 fn how_to_enroll(agent: Option<&AgentId>) -> String {
-    let agent = agent.map_or("<agent>", AgentId::as_str);
-    format!(
-        "stop; tell the owner: run `plexusctl connect {agent}` and give me the `plexus enroll …` line that it prints"
-    )
+    let run = match agent {
+        None => "`plexusctl connect <agent>`".to_owned(),
+        Some(agent) => format!(
+            "`plexusctl agents code {agent}`, or, where I am not connected, `plexusctl connect {agent}`,"
+        ),
+    };
+    format!("stop; tell the owner: run {run} and give me the `plexus enroll …` line that it prints")
 }
 
 /// Finds the credential and, where that is known, whose it is: `PLEXUS_PAT`, else the file of the named agent, else
@@ -69,7 +72,7 @@ fn only_agent(home: &Home) -> Result<AgentId, Stop> {
                 "several agents are enrolled here ({}): say which with --agent or PLEXUS_AGENT_ID",
                 text::line(&names.join(", "))
             ))
-            .next(command::line(format_args!("--agent {} list", agents[0]))))
+            .next(command::again_as(&agents[0])))
         }
     }
 }

@@ -541,6 +541,24 @@ fn the_owners_yes_gives_the_result() {
     assert_eq!(invoked(&stub), 1);
 }
 
+/// As after a restart of the gateway.
+#[test]
+fn forgotten_run_is_answered_by_its_request() {
+    let stub = gateway(|asked| {
+        if asked.path.starts_with("/invoke/status") {
+            let gone = error("session_expired", "No such run of yours.");
+            return Some(Answer::Json(403, gone));
+        }
+        let result = json!({"id": "notes.write", "ok": true, "output": "done", "auditId": ""});
+        is_status(asked).then(|| status(json!({"state": "approved", "result": result})))
+    });
+    let ended = Place::enrolled().at(&stub, &["wait", RUN]);
+    ended.prints(0, "done\n");
+    let poll = stub.asked().into_iter().find(is_status).unwrap();
+    let item = RUN.replace("run_", "pend_");
+    assert!(poll.path.contains(&item), "{}", poll.path);
+}
+
 #[test]
 fn a_yes_without_a_result_is_used_by_calling_again() {
     let calls = AtomicUsize::new(0);

@@ -11,8 +11,8 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use jiff::{Zoned, tz::TimeZone};
-use plexus_client::{Exit, Stop, commands, text};
-use plexus_owner::activity::{ActivityCall, ActivityRow, List, OnlyActivity, Totals, words};
+use plexus_client::{Exit, Stop, text};
+use plexus_owner::activity::{ActivityRow, List, OnlyActivity, Totals, words};
 use plexus_protocol::{AgentId, SourceId, Timestamp};
 use serde::Serialize;
 
@@ -158,16 +158,6 @@ impl Activity {
     }
 }
 
-/// A call in words, not made safe; the command for one that is open is completed.
-fn in_words(call: &ActivityCall) -> String {
-    let said = words::said(call);
-    let command = said.rfind("plexusctl unknown list ");
-    match command.filter(|_| call.unsettled == Some(true)) {
-        Some(at) => said[..at].to_owned() + &commands::completed(&said[at..]),
-        None => said,
-    }
-}
-
 /// Lines that a repeated call is looked for in, and how long ago it may have begun, in milliseconds.
 const FOLD: (usize, u64) = (20, 600_000);
 
@@ -223,7 +213,7 @@ impl FoundCalls {
         let mut lines: Vec<Line> = Vec::new();
         for row in &self.calls {
             let (call, times) = (row.call(), times(row));
-            let (at, words) = (call.at, in_words(call));
+            let (at, words) = (call.at, words::said(call));
             let agent = call.agent_id.clone().unwrap_or_default();
             let folds = words::folds(call.did);
             let recent = lines.iter_mut().rev().take(FOLD.0);

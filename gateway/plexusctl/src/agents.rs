@@ -174,7 +174,8 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             };
             let reply = owner.call(&asked).await?;
             if !reply.ok {
-                return Err(unknown(&agent));
+                known(&mut owner, &agent).await?;
+                return desk.show(&reply, || format!("{agent} was revoked before"));
             }
             desk.show(&reply, || {
                 format!(

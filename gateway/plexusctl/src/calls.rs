@@ -1,7 +1,7 @@
 //! `plexusctl calls`: what is under way now, what it says and does, and the owner's stop of one.
 
 use crate::{
-    owner::{Desk, check_id, json_line},
+    owner::{Desk, Owner, check_id, json_line, whole_id},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -13,7 +13,7 @@ use plexus_owner::{
     },
     pending::Show,
 };
-use plexus_protocol::{Timestamp, body::Progress};
+use plexus_protocol::{AuditId, PendingId, RunId, Timestamp, body::Progress};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -65,6 +65,7 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
         }
         Act::Follow { call } => {
             check_id(&call, "call", LIST)?;
+            let call = whole(&mut desk.open().await?, &call).await?;
             let mut streamed = Streamed::default();
             tokio::select! {
                 ended = follow(desk, &call, &mut streamed) => ended,
@@ -78,7 +79,8 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
         Act::Stop { call } => {
             check_id(&call, "call", LIST)?;
             let mut owner = desk.open().await?;
-            let reply = owner.call(&StopCall { id: call }).await?;
+            let id = whole(&mut owner, &call).await?;
+            let reply = owner.call(&StopCall { id }).await?;
             // Nothing stands before the stop: its card says afterwards whether it has turns or runs.
             let card = match &reply {
                 Stopping::Approval(approval) => {
@@ -103,6 +105,23 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
     }
 }
 
+/// The call or approval that is listed and begins with what was typed. A whole id is looked up nowhere.
+async fn whole(owner: &mut Owner, typed: &str) -> Result<String, Stop> {
+    let is_whole = typed.starts_with("call_")
+        || AuditId::parse(typed).is_ok()
+        || RunId::parse(typed).is_ok()
+        || PendingId::parse(typed).is_ok();
+    if is_whole {
+        return Ok(typed.to_owned());
+    }
+    let listed = owner.call(&List {}).await?;
+    let calls = listed.calls.iter().map(|call| call.id.as_str());
+    let runs = listed.calls.iter().filter_map(|call| call.run_id.as_ref());
+    let runs = runs.map(RunId::as_str);
+    let open = listed.conversations.iter().map(|open| open.id.as_str());
+    whole_id(typed, calls.chain(runs).chain(open), "call", LIST)
+}
+
 /// Shows what a call says and does as it comes; ends with the call.
 async fn follow(desk: &Desk, call: &str, streamed: &mut Streamed) -> Result<Exit, Stop> {
     // The gateway's words on the call at the look before, and how many turns its conversation had left then.
@@ -115,9 +134,11 @@ async fn follow(desk: &Desk, call: &str, streamed: &mut Streamed) -> Result<Exit
     };
     loop {
         let asked = Instant::now();
-        let said = match desk.open().await?.call_waiting(&look, look.wait).await {
+        let asked_for = async { desk.open().await?.call_waiting(&look, look.wait).await };
+        let said = match asked_for.await {
             // It ended between two questions.
             Err(stop) if stop.code == "not_found" && known.is_some() => ended_unseen(look.after),
+            Err(stop) if known.is_some() => return Err(stop.next("plexusctl activity")),
             said => said?,
         };
         let is_news = !said.progress.chunks.is_empty();
@@ -152,7 +173,7 @@ async fn follow(desk: &Desk, call: &str, streamed: &mut Streamed) -> Result<Exit
         if is_over && !is_news {
             streamed.end();
             if !desk.json {
-                out::line(&over(error, turns_left, &text::own(&next)))?;
+                out::line(&over(error, turns_left, &text::line(&next)))?;
             }
             return Ok(Exit::Ok);
         }
@@ -164,6 +185,10 @@ async fn follow(desk: &Desk, call: &str, streamed: &mut Streamed) -> Result<Exit
 fn over(error: Option<String>, turns_left: Option<u32>, next: &str) -> String {
     let end = match (error, turns_left) {
         (Some(_), _) if next == UNKNOWN => "it is not known whether it happened".to_owned(),
+        // `it was cancelled by the agent`, `you stopped it`.
+        (Some(error), _) if error.starts_with("it ") || error.starts_with("you ") => {
+            text::line(&error)
+        }
         (Some(error), _) => format!("it failed: {}", text::line(&error)),
         (None, Some(left @ 1..)) => {
             format!("this turn is over, and the conversation waits for the next one of {left}")
@@ -259,15 +284,11 @@ pub(crate) fn open(conversations: &[OpenApproval], now: Timestamp) -> Option<Str
             },
         ]
     });
-    let head = [
-        "agent",
-        "conversation or runs",
-        "left",
-        "ends",
-        "end it: calls stop",
-        "",
-    ];
-    (!conversations.is_empty()).then(|| table(head, rows.collect(), ""))
+    let head = ["agent", "conversation or runs", "left", "ends", "id", ""];
+    (!conversations.is_empty()).then(|| {
+        let shown = table(head, rows.collect(), "");
+        format!("{shown}\nto end one: plexusctl calls stop ID")
+    })
 }
 
 #[cfg(test)]
@@ -277,6 +298,15 @@ mod tests {
     #[test]
     fn end_of_a_call_names_what_is_next() {
         let failed = || Some("the owner's words".to_owned());
+        let stopped = over(
+            Some("you stopped it".to_owned()),
+            None,
+            "plexusctl activity",
+        );
+        assert_eq!(
+            stopped,
+            "you stopped it; see what was done: plexusctl activity"
+        );
         assert_eq!(
             over(failed(), None, UNKNOWN),
             "it is not known whether it happened; see what was done: plexusctl unknown"

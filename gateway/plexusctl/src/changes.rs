@@ -2,7 +2,7 @@
 
 use crate::{
     diff::Page,
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, whole_id},
     prompt::confirm,
 };
 use clap::{Args, Subcommand};
@@ -59,9 +59,12 @@ enum Act {
     },
 }
 
+/// Characters of a whole id: `cs_` and a UUID.
+const LENGTH: usize = 39;
+
 /// Reads the id of a change set, which becomes a part of a path.
 fn change_set(text: &str) -> Result<String, String> {
-    let id = text.strip_prefix("cs_").unwrap_or_default();
+    let id = text.strip_prefix("cs_").unwrap_or(text);
     let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
     match !id.is_empty() && id.bytes().all(is_plain) {
         true => Ok(text.to_owned()),
@@ -89,8 +92,20 @@ async fn list(desk: &Desk, source: Option<&SourceId>) -> Result<Exit, Stop> {
     desk.show(&reply, || as_text(&reply, span::now()))
 }
 
+/// The change set whose id begins with what was typed. A whole id is looked up nowhere.
+async fn named(owner: &mut Owner, typed: &str) -> Result<String, Stop> {
+    if typed.len() >= LENGTH {
+        return Ok(typed.to_owned());
+    }
+    let listed = owner.call(&List::default()).await?;
+    let ids = listed.sets.iter().map(|set| set.id.as_str());
+    whole_id(typed, ids, "change set", "plexusctl changes")
+}
+
 async fn show(desk: &Desk, id: &str) -> Result<Exit, Stop> {
-    let set = whole(&mut desk.open().await?, id).await?;
+    let mut owner = desk.open().await?;
+    let id = named(&mut owner, id).await?;
+    let set = whole(&mut owner, &id).await?;
     if desk.json {
         return desk.show(&set, String::new);
     }
@@ -117,6 +132,7 @@ async fn whole(owner: &mut Owner, id: &str) -> Result<ChangeSet, Stop> {
 async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exit, Stop> {
     desk.ask_for_person::<Apply>()?;
     let mut owner = desk.open().await?;
+    let id = &named(&mut owner, id).await?;
     let shown = Show {
         id: id.to_owned(),
         path: None,
@@ -251,6 +267,11 @@ pub(crate) fn counts(counts: &Counts) -> String {
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
     words.join(", ")
+}
+
+/// Whether all of it is in its folder.
+pub(crate) fn is_applied(set: &ChangeSetRow) -> bool {
+    set.applied == set.counts.files()
 }
 
 pub(crate) fn applied(set: &ChangeSetRow) -> String {

@@ -7,7 +7,7 @@ use crate::{
     status, tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use plexus_client::{Exit, Home, Stop, commands, out, read_help, shell::quote};
+use plexus_client::{Exit, Home, Stop, out, read_help, shell::quote, text};
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -159,15 +159,12 @@ impl Cli {
         }
     }
 
-    /// Has the commands that are printed for a person name the state directory, where a flag named it.
-    pub(crate) fn name_home(&self) {
-        if let Some(home) = self.global.home.as_ref().filter(|_| !self.global.json) {
-            let command = Self::command();
-            let names = command.get_subcommands();
-            let names =
-                names.flat_map(|it| std::iter::once(it.get_name()).chain(it.get_all_aliases()));
-            commands::name_home(home, names.map(str::to_owned).collect());
-        }
+    /// What has printed commands act on the state directory that a flag named; none for who reads data.
+    pub(crate) fn home_variable(&self) -> Option<String> {
+        let home = self.global.home.as_ref().filter(|_| !self.global.json)?;
+        let home = std::path::absolute(home).ok()?;
+        let home = quote(&text::line(&home.display().to_string()));
+        Some(format!("export PLEXUS_HOME={home}"))
     }
 }
 
@@ -191,7 +188,15 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Unexpose(it) => exposure::run(&desk, it, false).await,
         Command::Pause => pause::run(&desk, true).await,
         Command::Resume => pause::run(&desk, false).await,
-        Command::Sources(it) => sources::run(&desk, it).await,
+        Command::Sources(it) => {
+            // The question is its card's.
+            if let Some(source) = it.asks_to_resume(&desk)
+                && let Some(decided) = approvals::approve_change(&desk, source).await?
+            {
+                return Ok(decided);
+            }
+            sources::run(&desk, it).await
+        }
         Command::Lend(it) => lend::run(&desk, it).await,
         Command::Mcp(it) => mcp::run(&desk, it).await,
         Command::Extension(it) => extension::run(&desk, it).await,

@@ -7,7 +7,7 @@ use crate::{
     owner::is_digest,
     screen::{self, lines::wrap},
 };
-use plexus_client::{Stop, commands, out, text};
+use plexus_client::{Stop, out, text};
 use plexus_owner::plan::{Form, Plan, Preview};
 use std::io::Write as _;
 
@@ -31,8 +31,8 @@ pub(crate) fn print<'l>(
     let max = screen::columns();
     let write = || {
         for line in lines {
-            let line = &commands::shown(line);
-            let rows = max.map_or_else(|| vec![line.clone()], |max| wrap(line, max));
+            out::note_commands(line);
+            let rows = max.map_or_else(|| vec![line.to_owned()], |max| wrap(line, max));
             for row in rows {
                 match colour(line) {
                     Some(colour) => writeln!(stdout, "{colour}{row}\x1b[0m")?,

@@ -192,10 +192,10 @@ fn as_text(findings: &[Finding]) -> String {
             finding.level.word(),
             text::line(&finding.name),
             text::line(what),
-            text::own(command)
+            text::line(command)
         ));
         if let Some(remedy) = &finding.remedy {
-            lines.push(format!("      run: {}", text::own(remedy)));
+            lines.push(format!("      run: {}", text::line(remedy)));
         }
     }
     let count = |level| findings.iter().filter(|f| f.level == level).count();

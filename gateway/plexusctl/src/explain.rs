@@ -47,7 +47,7 @@ pub(crate) async fn run(desk: &Desk, explain: Explain) -> Result<Exit, Stop> {
 fn as_text(reply: &Explanation) -> String {
     let mut text = format!("{}: {}", reply.in_words(), text::line(&reply.why));
     if !reply.next.is_empty() {
-        text.push_str(&format!("\nnext: {}", text::own(&reply.next)));
+        text.push_str(&format!("\nnext: {}", text::line(&reply.next)));
     }
     text
 }

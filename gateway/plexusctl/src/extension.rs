@@ -198,7 +198,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
         }
         Act::Remove { name, yes } => {
             let mut owner = desk.open().await?;
-            confirm_removal(desk, &mut owner, &name, yes).await?;
+            confirm_removal(desk, &name, yes).await?;
             let id = name.to_string();
             let reply = owner.call(&Remove { id }).await?;
             if !reply.known {
@@ -381,7 +381,7 @@ fn agree_to_start(desk: &Desk, server: &DeclaredServer, given: &[SecretFrom]) ->
 pub(crate) fn serves(source: &str, missing: &[MissingSecret]) -> String {
     let source = text::line(source);
     let missing = missing.iter().map(|missing| {
-        let (name, next) = (text::line(&missing.name), text::own(&missing.next));
+        let (name, next) = (text::line(&missing.name), text::line(&missing.next));
         format!("{name} ({next})")
     });
     match missing.collect::<Vec<_>>() {

@@ -4,7 +4,7 @@ use crate::{
     agents, calls,
     owner::{Desk, Owner},
     table::table,
-    terms::Terms,
+    terms::{Terms, window_in_words},
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
@@ -192,7 +192,7 @@ async fn allow(
         let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
         format!(
             "{agent} may use {capability} {}{only}{ends}",
-            window.phrase()
+            window_in_words(window)
         )
     })
 }

@@ -66,19 +66,23 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     let typed = cli.typed(&program);
-    cli.name_home();
+    let home_variable = cli.home_variable();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let ended = runtime
         .map_err(|e| Stop::new(Exit::Failed, "system", e.to_string()))
         .and_then(|runtime| runtime.block_on(cli::dispatch(cli)));
-    ended
-        .unwrap_or_else(|mut stop| {
-            // Ours or the gateway's, and it can be typed as it is.
-            stop.next = stop.next.replace("plexusctl ", &format!("{typed} "));
-            out::say(&screen::lines::laid(&stop.to_string()));
-            stop.exit
-        })
-        .into()
+    let exit = ended.unwrap_or_else(|mut stop| {
+        // Ours or the gateway's, and it can be typed as it is.
+        stop.next = stop.next.replace("plexusctl ", &format!("{typed} "));
+        out::say(&screen::lines::laid(&stop.to_string()));
+        stop.exit
+    });
+    if let Some(variable) = home_variable.filter(|_| out::has_named_commands()) {
+        out::say(&format!(
+            "for the commands above to act on this home: {variable}"
+        ));
+    }
+    exit.into()
 }

@@ -198,7 +198,7 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         Act::Logout { name } => sign_in::logout(desk, name).await,
         Act::Remove { name, yes } => {
             let mut owner = desk.open().await?;
-            confirm_removal(desk, &mut owner, &name, yes).await?;
+            confirm_removal(desk, &name, yes).await?;
             let id = name.to_string();
             let reply = owner.call_within(&Remove { id }, LOOK).await?;
             if !reply.known {

@@ -13,6 +13,7 @@ use plexus_protocol::CapabilityId;
 use serde::Serialize;
 use serde_json::Value;
 use std::{
+    collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -155,6 +156,35 @@ pub(crate) fn check_id(id: &str, what: &str, list: &str) -> Result<(), Stop> {
     }
 }
 
+/// The fewest characters of an id's number that stand for it.
+const SHORTEST: usize = 6;
+
+/// The one of these ids that is what was typed, or whose number begins so; what was typed where it is none's.
+pub(crate) fn whole_id<'i>(
+    typed: &str,
+    ids: impl Iterator<Item = &'i str>,
+    what: &str,
+    list: &str,
+) -> Result<String, Stop> {
+    fn number(id: &str) -> &str {
+        id.split_once('_').map_or(id, |(_, number)| number)
+    }
+    let is_long = number(typed).len() >= SHORTEST;
+    let begins = |id: &&str| {
+        *id == typed || is_long && (id.starts_with(typed) || number(id).starts_with(typed))
+    };
+    let found: BTreeSet<_> = ids.filter(begins).collect();
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(_), Some(_)) => {
+            let why = format!("more than one {what} begins with {:?}", text::line(typed));
+            Err(Stop::usage(why).next(list))
+        }
+        (Some(id), None) => Ok(id.to_owned()),
+        (None, _) => Ok(typed.to_owned()),
+    }
+}
+
 pub(crate) fn is_digest(value: &str) -> bool {
     plexus_protocol::Digest::parse(value).is_some()
 }
@@ -167,4 +197,24 @@ pub(crate) fn text_of<'v>(value: &'v Value, member: &str) -> &'v str {
 /// The same of a member that is a list: its elements.
 pub(crate) fn list_of<'v>(value: &'v Value, member: &str) -> &'v [Value] {
     value[member].as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_characters_stand_for_an_id() {
+        let ids = ["run_123456-1", "run_123457-1", "evt_abcdef-0"];
+        let whole = |typed| whole_id(typed, ids.into_iter(), "call", "plexusctl calls list");
+        for typed in ["run_123456", "123456", "run_123456-1"] {
+            assert_eq!(whole(typed).unwrap(), "run_123456-1");
+        }
+        for none in ["12345", "evt_123456", "1234567"] {
+            assert_eq!(whole(none).unwrap(), none);
+        }
+        let twice = ["run_123456-1", "run_123456-2"].into_iter();
+        let refused = whole_id("123456", twice, "call", "plexusctl calls list");
+        assert!(refused.unwrap_err().why.contains("more than one call"));
+    }
 }

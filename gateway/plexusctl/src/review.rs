@@ -74,12 +74,12 @@ fn page(reply: &Reviewed) -> Page {
             page.say(format!("  {}  {}", one.audit_id, text::line(did)));
         }
         if source.copies > 0 {
-            let runs = match source.copies {
-                1 => "1 run".to_owned(),
-                many => format!("{many} runs"),
+            let sets = match source.copies {
+                1 => "1 change set".to_owned(),
+                many => format!("{many} change sets"),
             };
             page.say(format!(
-                "{name}: {runs} on a copy, shown by: plexusctl changes --source {name}"
+                "{name}: {sets}, shown by: plexusctl changes --source {name}"
             ));
         }
         for one in &source.unknown {
@@ -202,7 +202,7 @@ mod tests {
             {"source": "codex", "effects": 0, "files": [], "notKept": [], "unknown": [], "copies": 2}]});
         assert_eq!(
             text_of(copies),
-            "codex: 2 runs on a copy, shown by: plexusctl changes --source codex\na changed nothing since then."
+            "codex: 2 change sets, shown by: plexusctl changes --source codex\na changed nothing since then."
         );
         let none = json!({"agentId": "a", "since": "2026-01-01T00:00:00.000Z", "sources": [], "cut": false});
         assert_eq!(text_of(none), "a changed nothing since then.");

@@ -302,9 +302,14 @@ pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
 fn change(desk: &Desk, manager: &Manager, names: Names, change: Change) -> Result<Exit, Stop> {
     let jobs = manager.installed();
     if jobs.is_empty() {
-        let why = "no service is installed; a plexusd that you started yourself is yours to stop";
-        let stop = Stop::new(Exit::Failed, "not_installed", why);
-        return Err(stop.next(names.command("install")));
+        let (why, next) = match change {
+            Change::Start => ("no service is installed", names.command("install")),
+            Change::Stop | Change::Restart => (
+                "no service is installed; end the plexusd that you started yourself, whose process status names",
+                "plexusctl status".to_owned(),
+            ),
+        };
+        return Err(Stop::new(Exit::Failed, "not_installed", why).next(next));
     }
     let said = match change {
         Change::Start => "started",

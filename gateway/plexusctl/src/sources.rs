@@ -1,20 +1,22 @@
 //! `plexusctl sources`: what agents can reach (docs/protocol/owner.md#sources).
 
 pub(crate) mod add;
+mod dependents;
 mod find;
+mod granted;
 mod profile;
 pub(crate) mod secret;
 mod set;
 pub(crate) mod test;
 
 use crate::{
-    approvals,
-    owner::{Desk, Owner},
-    prompt::confirm,
+    owner::{Desk, Owner, patiently},
     table::table,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, commands, shell, text};
+pub(crate) use dependents::confirm_removal;
+use granted::grants_on;
+use plexus_client::{Exit, Stop, shell, text};
 use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
     kinds::{self, Detect, DetectedSource},
@@ -60,6 +62,9 @@ enum Act {
     Disable {
         /// Source
         source: SourceId,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
     },
     /// Hide folders, path patterns or tags of a source from all agents, or list what is hidden
     Hide {
@@ -109,6 +114,16 @@ struct HiddenArgs {
     tags: Vec<String>,
 }
 
+impl Sources {
+    /// The source whose grants are to be resumed once its owner has been asked.
+    pub(crate) fn asks_to_resume(&self, desk: &Desk) -> Option<&SourceId> {
+        match &self.act {
+            Some(Act::Resume { source, yes }) => desk.asks(*yes).then_some(source),
+            _ => None,
+        }
+    }
+}
+
 /// Runs the sub-command.
 pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     let act = sources.act.unwrap_or(Act::List);
@@ -144,15 +159,41 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
         Act::Secret(asked) => asked.run(desk, &mut owner).await,
         Act::Test(asked) => asked.run(desk, &mut owner).await,
         Act::Enable { source } => {
+            let before = there(&mut owner, &source).await?.source.enabled;
+            let held = test::held(&mut owner).await;
             let id = source.to_string();
             let reply = owner.call(&Enable { id }).await?;
-            // What it now serves for is told as far as it can be read; enabling itself is done.
+            if desk.json {
+                return desk.show(&reply, String::new);
+            }
+            // How it does now is told as far as it can be found out; enabling itself is done.
+            let asking = "the source is started, and asked how it does…";
+            let now = patiently(asking, test::health_of(&mut owner, &source)).await;
             let grants = owner.call(&ListGrants {}).await.ok().map(|all| all.grants);
+            let lost = test::revoked(&held, grants.as_deref());
             desk.show(&reply, || {
-                format!("{source} serves again{}", go_on(grants.as_deref(), &source))
+                let first = match before {
+                    true => "it was enabled already",
+                    false => "enabled",
+                };
+                let mut said = match now.ok().flatten() {
+                    Some(row) if test::serves(&row) => {
+                        format!(
+                            "{}{}",
+                            test::sentence(&row),
+                            go_on(grants.as_deref(), &source)
+                        )
+                    }
+                    Some(row) => test::sentence(&row),
+                    None => format!("how it does is not known: plexusctl sources test {source}"),
+                };
+                said = format!("{first}: {said}");
+                said.extend(lost.iter().map(|line| format!("\n{line}")));
+                said
             })
         }
-        Act::Disable { source } => {
+        Act::Disable { source, yes } => {
+            dependents::confirm_disabling(desk, &source, yes).await?;
             let id = source.to_string();
             let reply = owner.call(&Disable { id }).await?;
             known(&mut owner, &reply, &source).await?;
@@ -160,21 +201,18 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 format!("{source} no longer serves; its grants are suspended")
             })
         }
-        Act::Resume { source, yes } => {
-            if desk.asks(yes)
-                && let Some(decided) = approvals::approve_change(desk, &source).await?
-            {
-                return Ok(decided);
-            }
+        Act::Resume { source, .. } => {
             let id = source.to_string();
-            let reply = owner.call(&Resume { id }).await?;
+            let reply = owner.call(&Resume { id }).await;
+            let reply = of_source(&mut owner, &source, reply).await?;
             desk.show(&reply, || match reply.resumed {
                 true => format!("the grants on {source} are resumed"),
                 false => format!("no grant on {source} was suspended"),
             })
         }
         Act::Hide { source, what } => {
-            let reply = owner.call(&what.hide(&source, false)).await?;
+            let reply = owner.call(&what.hide(&source, false)).await;
+            let reply = of_source(&mut owner, &source, reply).await?;
             desk.show(&reply, || hidden(&reply))
         }
         Act::Unhide { source, what } => {
@@ -184,14 +222,15 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                     "name what to show again: --folder, --glob or --tag",
                 ));
             }
-            let reply = owner.call(&shown).await?;
+            let reply = owner.call(&shown).await;
+            let reply = of_source(&mut owner, &source, reply).await?;
             desk.show(&reply, || hidden(&reply))
         }
         Act::Remove { source, yes } => {
-            if desk.can_ask() {
-                there(&mut owner, &source).await?;
+            if desk.asks(yes) {
+                is_there(&mut owner, &source).await?;
             }
-            confirm_removal(desk, &mut owner, &source, yes).await?;
+            confirm_removal(desk, &source, yes).await?;
             let id = source.to_string();
             let reply = owner.call(&Remove { id }).await?;
             known(&mut owner, &reply, &source).await?;
@@ -214,28 +253,11 @@ impl HiddenArgs {
     }
 }
 
-/// Asks at a terminal before a source goes with all that depends on it; elsewhere nobody is asked.
-pub(crate) async fn confirm_removal(
-    desk: &Desk,
-    owner: &mut Owner,
-    source: &SourceId,
-    yes: bool,
-) -> Result<(), Stop> {
-    // A script has said it by running the command; a person who wants JSON says it with the flag.
-    if yes || !desk.caller.terminal {
-        return Ok(());
-    }
-    let grants = owner.call(&ListGrants {}).await?.grants;
-    let question = removal(source, grants_on(&grants, source).count());
-    confirm(desk, &question, "--yes")
-}
-
-/// What a removal takes away.
-fn removal(source: &SourceId, grants: usize) -> String {
-    match grants {
-        0 => format!("remove {source} with its secrets"),
-        1 => format!("remove {source} with its secrets and the grant on it"),
-        many => format!("remove {source} with its secrets and the {many} grants on it"),
+/// Refuses where it is found out that there is no such source; a gateway that does not say so stands in no way.
+async fn is_there(owner: &mut Owner, source: &SourceId) -> Result<(), Stop> {
+    match there(owner, source).await {
+        Err(stop) if stop.code == "not_found" => Err(stop),
+        _ => Ok(()),
     }
 }
 
@@ -246,6 +268,18 @@ async fn known(owner: &mut Owner, reply: &EndResult, source: &SourceId) -> Resul
         there(owner, source).await?;
     }
     Ok(())
+}
+
+/// The same of an act that is refused where there is no such source.
+async fn of_source<T>(
+    owner: &mut Owner,
+    source: &SourceId,
+    reply: Result<T, Stop>,
+) -> Result<T, Stop> {
+    if reply.is_err() {
+        there(owner, source).await?;
+    }
+    reply
 }
 
 /// The source as it is configured.
@@ -264,12 +298,6 @@ pub(crate) async fn there(owner: &mut Owner, source: &SourceId) -> Result<Source
     };
     let why = format!("there is no source {source}; {there}");
     Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl sources list"))
-}
-
-/// The grants on a source.
-fn grants_on<'g>(grants: &'g [GrantRow], source: &SourceId) -> impl Iterator<Item = &'g GrantRow> {
-    let is_on = move |grant: &&GrantRow| grant.capability_id.parts().0 == source.as_str();
-    grants.iter().filter(is_on)
 }
 
 /// What becomes of the grants on a source that serves again.
@@ -329,10 +357,9 @@ fn as_text(sources: &[SourceRow]) -> String {
             (false, _) => "disabled".to_owned(),
             (true, Some(why)) => {
                 let trouble = troubles::stopped(&source.id, why);
-                let next = commands::completed(&trouble.remedy);
-                format!("{}: {next}", trouble.found)
+                format!("{}: {}", trouble.found, trouble.remedy)
             }
-            (true, None) => test::state_of(&source.id, &row.health),
+            (true, None) => test::state_of(&row.health),
         };
         [
             source.id.to_string(),
@@ -363,7 +390,7 @@ fn detected(found: &[DetectedSource]) -> String {
         };
         let label = text::line(&found.suggested.label);
         let evidence = text::line(&found.evidence);
-        format!("{label}: {evidence}\n  {}", text::own(&next))
+        format!("{label}: {evidence}\n  {}", text::line(&next))
     };
     match found {
         [] => "nothing found; plexusctl sources kinds shows all that can be added".to_owned(),

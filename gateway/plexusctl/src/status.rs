@@ -113,7 +113,7 @@ impl Snapshot {
         // What waits is said above.
         let needs = needs.iter().filter(|need| need.next != WATCH);
         lines.extend(
-            needs.map(|need| format!("! {}: {}", text::line(&need.what), text::own(&need.next))),
+            needs.map(|need| format!("! {}: {}", text::line(&need.what), text::line(&need.next))),
         );
         let mut parts = vec![
             lines.join("\n"),

@@ -1,7 +1,7 @@
 //! On which terms something is allowed: for how long, where, how often.
 
 use clap::Args;
-use plexus_client::Stop;
+use plexus_client::{Stop, span, text};
 use plexus_owner::pending::Ask;
 use plexus_protocol::{Constraint, TrustWindow, constraint::PathPrefix};
 
@@ -20,6 +20,14 @@ pub(crate) struct Terms {
     /// Fewer turns and minutes than a conversation asks for; given where a request is approved.
     #[arg(skip)]
     pub(crate) fewer: [Option<u32>; 2],
+}
+
+/// A window in words, one of the owner's own with its length.
+pub(crate) fn window_in_words(window: TrustWindow) -> String {
+    match window.kind() {
+        "custom" => format!("for up to {}", span::length(window.length_ms())),
+        _ => window.phrase().to_owned(),
+    }
 }
 
 /// Reads a window.
@@ -45,8 +53,22 @@ impl Terms {
         }
     }
 
-    /// For how long, or how many of the turns and minutes that `asks` name, in words.
+    /// For how long, or how many of the turns and minutes that `asks` name, and within which limits, in words.
     pub(crate) fn phrase(&self, asks: &[Ask]) -> String {
+        let limits = self.constraint().ok().flatten();
+        let limits = limits.map_or_else(String::new, |limits| format!(", {}", limits.in_words()));
+        text::line(&(self.length(asks) + &limits))
+    }
+
+    /// The same of a window that was not given.
+    pub(crate) fn once(&self) -> Self {
+        Self {
+            fewer: self.fewer,
+            ..Self::default()
+        }
+    }
+
+    fn length(&self, asks: &[Ask]) -> String {
         let window = self.window.unwrap_or(TrustWindow::Once);
         let mut each = asks
             .iter()
@@ -58,7 +80,7 @@ impl Terms {
         let first = each.next().flatten();
         let bounds = first.filter(|_| each.all(|other| other == first));
         let (TrustWindow::Once, Some((count, minutes, of))) = (window, bounds) else {
-            return window.phrase().to_owned();
+            return window_in_words(window);
         };
         let [most, length] = self.fewer;
         let count = most.map_or(count, |most| most.min(count));

@@ -16,6 +16,7 @@ use plexus_owner::{
 };
 use plexus_protocol::AuditId;
 use serde::Serialize;
+use std::path::Path;
 
 /// How many effects are shown.
 const SHOWN: usize = 10;
@@ -43,13 +44,17 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
     }
     desk.ask_for_person::<TakeBack>()?;
     let mut owner = desk.open().await?;
+    let named = undo.path.clone();
     let id = match (undo.audit_id, undo.path) {
         (None, Some(path)) => newest(&mut owner, path).await?,
         (id, _) => id.map_or_else(String::new, |id| id.to_string()),
     };
     let plan = owner.call(&Show { id: id.clone() }).await?;
     if !desk.json {
-        page(&plan).print()?;
+        let mut page = page(&plan);
+        let beside = named.and_then(|thing| beside(&plan, &thing));
+        beside.into_iter().for_each(|line| page.say(line));
+        page.print()?;
     }
     if !undo.yes {
         confirm(desk, "do this", "--yes")?;
@@ -86,6 +91,12 @@ async fn newest(owner: &mut Owner, thing: String) -> Result<String, Stop> {
             );
             let next = format!("plexusctl undo {}", last.audit_id);
             return Err(Stop::new(Exit::Failed, "ambiguous", why).next(next));
+        }
+        if last.agent_id.is_none() {
+            // To take that back brings back what an agent did.
+            let why = format!("you changed {named} last, by {}", last.audit_id);
+            let next = format!("plexusctl undo {}", last.audit_id);
+            return Err(Stop::new(Exit::Failed, "own_change", why).next(next));
         }
         if last.undo.is_some() {
             return Ok(last.audit_id.clone());
@@ -141,6 +152,25 @@ fn as_text(calls: &[ActivityRow]) -> String {
     }
 }
 
+/// The files that an undo takes back beside the one that was named.
+fn beside(plan: &UndoPlan, thing: &str) -> Option<String> {
+    let files = plan.plan.preview.facts.iter();
+    let files = files.filter(|fact| fact.name == "file");
+    let files: Vec<&str> = files.map(|fact| fact.value.as_str()).collect();
+    let is_whole = |file: &&&str| Path::new(thing).ends_with(file);
+    let is_end = |file: &&&str| Path::new(file).ends_with(thing);
+    let named: Vec<&&str> = files.iter().filter(is_whole).collect();
+    let named = match named.is_empty() {
+        true => files.iter().filter(is_end).collect(),
+        false => named,
+    };
+    let others: Vec<&str> = match &named[..] {
+        [one] => files.iter().filter(|file| *file != *one).copied().collect(),
+        _ => files,
+    };
+    (!others.is_empty()).then(|| format!("this also takes back {}", text::listed(&others, ", ")))
+}
+
 fn page(plan: &UndoPlan) -> Page {
     let mut page = Page::default();
     let who = plan.agent_id.as_deref().unwrap_or("you");
@@ -151,7 +181,12 @@ fn page(plan: &UndoPlan) -> Page {
         plan.capability_id,
         moment::read(plan.at, &moment::now()),
     ));
-    page.say(format!("afterwards: {}", text::line(&plan.plan.summary)));
+    // A summary says what was done, for the log.
+    let headline = &plan.plan.preview.headline;
+    page.say(match headline.is_empty() {
+        true => format!("afterwards: {}", text::line(&plan.plan.summary)),
+        false => format!("undo: {}", text::line(headline)),
+    });
     page.plan(&plan.plan);
     page
 }
@@ -179,6 +214,18 @@ mod tests {
              afterwards: restored a.md, +1 −1\n\
              warning: This amounts to running code\n  │ --- a.md\n  │ +++ a.md\n  │ -new\n  │ +old"
         );
+        let named = |value: &str| json!({"name": "file", "value": value});
+        let files =
+            json!({"headline": "takes changes back", "facts": [named("a/b.md"), named("c.md")]});
+        let mut of_files = plan.clone();
+        of_files.plan.preview = serde_json::from_value(files).unwrap();
+        assert!(
+            page(&of_files)
+                .text()
+                .contains("\nundo: takes changes back\n")
+        );
+        let also = Some("this also takes back c.md".to_owned());
+        assert_eq!(beside(&of_files, "/home/me/a/b.md"), also);
         // A note of somebody's is no difference, whatever it looks like.
         plan.plan.preview.form = Form::Text;
         assert!(page(&plan).text().ends_with("\n  ┊ -new\n  ┊ +old"));

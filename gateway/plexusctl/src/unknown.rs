@@ -79,7 +79,7 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
                         "it happened; the agent is notified if you had approved this call"
                     }
                     (true, true) => {
-                        "a part of it happened; it counts as a call that failed, and the agent may ask for it again"
+                        "a part of it happened; it counts as a change, and the agent may ask for it again"
                     }
                     (false, _) => "it did not happen; the agent may ask for it again",
                 };
@@ -144,8 +144,6 @@ fn one(row: &UnsettledRow, sources: &[SourceRow], made: &[ChangeSetRow], now: Ti
     ];
     let purpose = row.agent_purpose.iter();
     lines.extend(purpose.map(|purpose| format!("  purpose: “{}”", text::short(purpose, 200))));
-    let card = row.pending_id.iter();
-    lines.extend(card.map(|item| format!("  its request: plexusctl approvals show {item}")));
     let root = root_of(capability.as_str(), sources);
     for thing in row.touched.iter().flatten() {
         let name = &thing.id;
@@ -241,7 +239,6 @@ mod tests {
             "evt_1\n  \
              workspace.write by cc, 2 h ago, approved by you\n  \
              purpose: “plan\\u{202e} the day”\n  \
-             its request: plexusctl approvals show pend_00000000-0000-4000-8000-000000000001\n  \
              look at /home/me/my notes/to\\u{202e}day.md\n    \
              before it, its SHA-256 was aa\n    \
              now: sha256sum '/home/me/my notes/to\\u{202e}day.md'\n    \

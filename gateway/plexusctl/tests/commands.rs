@@ -99,7 +99,7 @@ fn item(id: &str) -> Value {
                 "preview": {"headline": "replace a", "facts": [], "diff": "+one\n-two\n", "form": "diff", "cut": false},
                 "previewDigest": any, "stateToken": any, "rating": "write", "summary": "replace a", "touched": [],
                 "warnings": []}}],
-        "choices": [], "narrow": [], "differs": null,
+        "choices": [], "narrow": ["path"], "differs": null,
     });
     item["cardDigest"] = json!(plexus_protocol::json::digest(&item));
     item

@@ -72,7 +72,9 @@ fn planned(plan: &MadePlan, narration: Option<&Narration>) -> String {
                 Some(one) if outside(one) => {
                     "has an extension change something, which nobody can list beforehand"
                 }
-                Some(one) if high(one) => "does what leaves this machine or cannot be undone",
+                Some(one) if high(one) => {
+                    "changes something that its source does not name, and rates high"
+                }
                 _ => "changes something that its source does not name",
             }
             .to_owned(),
@@ -359,7 +361,7 @@ mod tests {
                 of(bare("write"), "write", ("extension", "high")),
             ),
             (
-                "Does what leaves this machine or cannot be undone",
+                "Changes something that its source does not name, and rates high",
                 of(bare("write"), "write", ("managed", "high")),
             ),
         ] {

@@ -2,7 +2,7 @@
 
 use super::catalogue::{Catalogue, Entry};
 use plexus_protocol::{AgentId, Provenance, Sensitivity, TrustWindow, body::Narration};
-use plexus_trust::{Ask, Item, Settings, State, class_default};
+use plexus_trust::{Ask, Item, State, class_default};
 
 /// Longest purpose that is kept, in characters.
 pub(crate) const PURPOSE_CHARS: usize = 280;
@@ -23,7 +23,7 @@ pub fn of_item(
             ask,
             entry.map(|entry| &**entry),
             item.purpose.as_deref(),
-            &state.settings,
+            state,
             once_only(ask),
         );
         for sentence in moves(ask) {
@@ -40,18 +40,28 @@ fn narrate(
     ask: &Ask,
     entry: Option<&Entry>,
     purpose: Option<&str>,
-    settings: &Settings,
+    state: &State,
     once_only: bool,
 ) -> Narration {
     let label = entry.map_or_else(
         || ask.capability.to_string(),
         |e| e.capability().label.clone(),
     );
-    let provenance = entry.map_or(Provenance::Extension, |e| e.provenance);
-    let sensitivity = entry.map_or(Sensitivity::High, |e| e.facts.sensitivity);
+    // Of a source that is disabled the catalogue has nothing, and the state what it was.
+    let source = state.sources.get(ask.capability.parts().0);
+    let facts = source.and_then(|source| source.capabilities.get(&ask.capability));
+    let known = source.filter(|_| facts.is_some());
+    let provenance = entry.map_or(
+        known.map_or(Provenance::Extension, |source| source.config.provenance),
+        |e| e.provenance,
+    );
+    let sensitivity = entry.map_or(
+        facts.map_or(Sensitivity::High, |facts| facts.sensitivity),
+        |e| e.facts.sensitivity,
+    );
     // What an approval that names no window gives: the agent's wish where it is shorter, else the class default.
     let window = entry.map_or(TrustWindow::Once, |e| {
-        let default = class_default(settings, &e.facts, e.provenance);
+        let default = class_default(&state.settings, &e.facts, e.provenance);
         if once_only {
             return TrustWindow::Once;
         }

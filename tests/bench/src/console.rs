@@ -55,7 +55,8 @@ const SERVERS: usize = 50;
 const DECLARED: usize = 40;
 /// Of forms whose answer is a page, those whose answer has to ask somebody else first: a server, or a look in a sandbox. How
 /// long that takes is not the console's own.
-const ASKING: [&str; 3] = [
+const ASKING: [&str; 4] = [
+    "/changes/{id}/preview",
     "/extensions/manifest/preview",
     "/extensions/server/preview",
     "/sources/{id}/sign-in/preview",
@@ -105,7 +106,11 @@ pub(crate) fn measure(into: &mut Figures, is_quick: bool) -> Result<()> {
     let known: BTreeSet<_> = forms.iter().map(|sent| sent.form.to_owned()).collect();
     ensure!(known == form_pages(), "filled in: {known:?}");
     for sent in forms {
-        let path = sent.form.replace("{id}", "notes");
+        let id = match sent.form.starts_with("/changes/") {
+            true => house.changes.as_str(),
+            false => "notes",
+        };
+        let path = sent.form.replace("{id}", id);
         let request = client.request("POST", &format!("/admin/console{path}"));
         let request = request.json(sent.typed).bytes_kept_alive();
         let times = match ASKING.contains(&sent.form) {
@@ -348,7 +353,7 @@ impl House {
     }
 
     /// Each form whose answer is a page.
-    fn forms(&self) -> [FilledForm; 6] {
+    fn forms(&self) -> [FilledForm; 7] {
         let all: Vec<_> = (0..MORE).map(|n| format!("app.state-{n}")).collect();
         let path = self._folders.first().map(Folder::path);
         let mut manifest = many(DECLARED);
@@ -374,6 +379,11 @@ impl House {
                 "/lend/preview",
                 json!({"agent": "bench", "path": path, "span": "1h", "write": true, "maxWrites": 5}),
                 "What follows",
+            ),
+            of(
+                "/changes/{id}/preview",
+                json!({"source": "codex", "path": [self.first_file().replace("%2F", "/")]}),
+                "Apply as shown",
             ),
             of(
                 "/extensions/manifest/preview",

@@ -7,9 +7,10 @@ use super::{UNKNOWN_ITEM, card::plan, card_of};
 use crate::{extension::serves, owner::Owner, prompt, terms::Terms};
 use plexus_client::{Done, Exit, Stop, text};
 use plexus_owner::{
+    activity::{self, CallBasis},
     pending::{
-        Action, Ask, Card, Decide, Decided, DecisionOutcome, GrantCard, Heading, Item, OnApproval,
-        Show, State,
+        Action, Ask, Card, Choice, Decide, Decided, DecisionOutcome, GrantCard, Heading, Item,
+        OnApproval, Show, State,
     },
     status,
 };
@@ -23,6 +24,8 @@ use tokio::time::{Instant, sleep};
 const PLANNING: Duration = Duration::from_secs(30);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long it looks whether an approved call failed at once.
+const AT_ONCE: Duration = Duration::from_millis(800);
 
 /// The least time between a question and its answer. A line that was typed before, or faster than anybody reads a
 /// card, was meant for another one.
@@ -75,7 +78,15 @@ impl Verdict {
                 .is_ok_and(|answered| answered.is_ok_and(|status| status.paused)),
             false => false,
         };
-        let said = self.said(item, &reply, is_paused);
+        let mut said = self.said(item, &reply, is_paused);
+        let at_once =
+            tokio::time::timeout(AT_ONCE, failed_at_once(owner, &item.heading.pending_id));
+        if runs
+            && !is_paused
+            && let Ok(Some(why)) = at_once.await
+        {
+            said = format!("approved {}, and it {why}", item.heading.pending_id);
+        }
         Ok((reply, said))
     }
 
@@ -158,11 +169,43 @@ impl Verdict {
                     _ => String::new(),
                 };
                 let asks = card.grant().map_or(&[][..], |card| &*card.asks);
+                // A window that none of it takes is no window.
+                let is_once = matches!(&reply.outcome, DecisionOutcome::Granted { granted, .. } if granted.is_empty());
+                let terms = if is_once { &terms.once() } else { terms };
                 format!("approved {id} {}{then}", terms.phrase(asks))
             }
             (Self::Deny { .. }, _) => {
                 format!("denied {id}; the same call will not be asked again")
             }
+        }
+    }
+}
+
+/// How an approved call ended that was refused, or failed, as soon as it was made; none of every other.
+async fn failed_at_once(owner: &mut Owner, id: &PendingId) -> Option<String> {
+    use activity::ActivityKind::{Asked, Failed, Refused};
+    let list = activity::List {
+        limit: Some(20),
+        ..activity::List::default()
+    };
+    loop {
+        sleep(LOOK).await;
+        let newest = owner.call(&list).await.ok()?.calls;
+        let is_of_it = |call: &&activity::ActivityCall| {
+            let by = match &call.basis {
+                Some(CallBasis::Item(item) | CallBasis::Bounded(item)) => Some(item),
+                _ => call.pending_id.as_ref(),
+            };
+            by.map(String::as_str) == Some(id.as_str()) && call.did != Asked
+        };
+        let mut calls = newest.iter().map(activity::ActivityRow::call);
+        let Some(call) = calls.find(is_of_it) else {
+            continue;
+        };
+        match call.did {
+            Failed | Refused => return Some(text::line(&activity::words::said(call))),
+            activity::ActivityKind::UnderWay => {}
+            _ => return None,
         }
     }
 }
@@ -350,6 +393,12 @@ pub(super) fn confirm(
         return Err(Stop::new(Exit::Failed, "invalid_input", why)
             .next(format!("plexusctl approvals show {id}")));
     }
+    if let Verdict::Approve { terms, .. } = verdict
+        && let Some(why) = not_taken(terms, &item.card)
+    {
+        return Err(Stop::new(Exit::Failed, "invalid_input", why)
+            .next(format!("plexusctl approvals show {id}")));
+    }
     if let Some(named) = named {
         if card_digest(item)? == Some(named) {
             return Ok(());
@@ -389,6 +438,43 @@ pub(super) fn confirm(
     };
     Err(Stop::new(Exit::Refused, "not_approved", why)
         .next("read the card, then run the same command again"))
+}
+
+/// Why a card takes no such window or limit.
+fn not_taken(terms: &Terms, card: &Card) -> Option<String> {
+    let is_once = |window| matches!(window, TrustWindow::Once);
+    let window = terms.window.filter(|window| !is_once(*window));
+    let mut windows = card
+        .choices()
+        .iter()
+        .filter(|choice| !is_once(choice.window));
+    let refused = window.and_then(|window| {
+        let same = |choice: &&Choice| choice.window.kind() == window.kind();
+        match windows.clone().find(same) {
+            Some(choice) => choice.refused.clone(),
+            // A length of the owner's own: where each of the card's is refused, so is it.
+            None => {
+                let first = windows.clone().next()?.refused.clone();
+                windows
+                    .all(|choice| choice.refused.is_some())
+                    .then_some(first)?
+            }
+        }
+    });
+    if let Some(why) = refused {
+        return Some(text::line(&why));
+    }
+    let constraint = terms.constraint().ok()??;
+    let field = constraint.path_prefix?.field;
+    let narrow = &card.grant()?.narrow;
+    match &narrow[..] {
+        fields if fields.contains(&field) => None,
+        [] => Some("it cannot be limited by a field of its input".to_owned()),
+        fields => Some(format!(
+            "it cannot be limited by {field}, but by {}",
+            text::listed(fields, ", ")
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -519,5 +605,32 @@ mod tests {
                 .exit,
             Exit::Usage
         );
+    }
+    #[test]
+    fn windows_and_limits_that_a_card_refuses_are_not_asked_about() {
+        let item = item();
+        let refused = |terms: Terms| {
+            let verdict = approve(terms, false);
+            let stop = confirm(&item, None, true, true, &verdict).err();
+            stop.map(|stop| stop.why)
+        };
+        let own = TrustWindow::parse("90m").unwrap();
+        for window in [TrustWindow::HOUR, own] {
+            let terms = Terms::lasting(Some(window));
+            assert_eq!(refused(terms), Some("it runs code".to_owned()));
+        }
+        let under = |field: &str| {
+            let under = Some((field.to_owned(), "A".to_owned()));
+            Terms::narrowed(TrustWindow::Once, under, Some(2))
+        };
+        assert_eq!(refused(under("path")), None);
+        let other = Some("it cannot be limited by to, but by path".to_owned());
+        assert_eq!(refused(under("to")), other);
+        assert_eq!(
+            under("path").phrase(&[]),
+            "for this one request only, path at or below A, at most 2 calls"
+        );
+        let words = Terms::lasting(Some(own)).phrase(&[]);
+        assert_eq!(words, "for up to 90 min");
     }
 }

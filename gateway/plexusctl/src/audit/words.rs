@@ -2,7 +2,12 @@
 //!
 //! An event that is not known here is told by its own names: nothing of the record is left out.
 
-use plexus_owner::{activity::words::reason_in_words, audit::Event, status::Build};
+use crate::terms::window_in_words;
+use plexus_owner::{
+    activity::words::{reason_in_words, refusal_in_words},
+    audit::Event,
+    status::Build,
+};
 use plexus_protocol::TrustWindow;
 use serde::Deserialize;
 
@@ -51,7 +56,8 @@ fn untold(event: &Event) -> String {
     let head = event.head();
     let detail = AnyDetail::deserialize(&head.detail).unwrap_or_default();
     if let (None, Some(code)) = (&detail.event, detail.code) {
-        return format!("refused: {}", reason_in_words(&code, ""));
+        let has_grant = detail.basis.is_some_and(|basis| basis.grant.is_some());
+        return format!("refused: {}", refusal_in_words(&code, "", has_grant));
     }
     let named = [detail.event, head.audit_type.clone(), head.kind.clone()];
     let name = named.into_iter().flatten().find(|name| !name.is_empty());
@@ -67,6 +73,13 @@ fn untold(event: &Event) -> String {
 struct AnyDetail {
     event: Option<String>,
     code: Option<String>,
+    basis: Option<LoggedBasis>,
+}
+
+/// What allowed a call, or did not reach it.
+#[derive(Deserialize)]
+struct LoggedBasis {
+    grant: Option<u64>,
 }
 
 /// Words that may be missing.
@@ -203,6 +216,22 @@ enum KnownDetail {
     SecretSet { name: Word },
     #[serde(rename = "secret.deleted")]
     SecretDeleted { name: Word },
+    #[serde(rename = "secret.failed")]
+    SecretNotSet { name: Word },
+    #[serde(rename = "network.failed")]
+    NetworkNotSet {},
+    #[serde(rename = "key.rotate.failed")]
+    KeyNotRotated {},
+    #[serde(rename = "extension.agreed")]
+    Agreed { source: String },
+    #[serde(rename = "extension.blocked")]
+    Blocked { source: String },
+    #[serde(rename = "question.asked")]
+    Questioned { source: Word },
+    #[serde(rename = "question.answered")]
+    QuestionAnswered { source: Word, action: Word },
+    #[serde(rename = "question.lapsed")]
+    QuestionLapsed { source: Word },
     #[serde(rename = "question.refused")]
     QuestionRefused { source: String, why: Word },
     #[serde(rename = "sign-in.scope-missing")]
@@ -306,6 +335,25 @@ fn request(item: Word) -> String {
     )
 }
 
+/// What the owner did to a source; none where it was the gateway.
+fn owners_act(what: &str) -> Option<&'static str> {
+    Some(match what {
+        "added" => "add",
+        "lent" => "lend",
+        "reconfigured" => "reconfigure",
+        "relabelled" => "relabel",
+        "enabled" => "enable",
+        "disabled" => "disable",
+        "removed" => "remove",
+        "hides more" => "hide more of",
+        "shows more" => "hide less of",
+        "has another secret" => "set a secret of",
+        "resumed" => "resume the grants on",
+        "not resumed" => "revoke the suspended grants on",
+        _ => return None,
+    })
+}
+
 fn because(what: &str, why: Word) -> String {
     match why.filter(|why| !why.is_empty()) {
         None => what.to_owned(),
@@ -362,7 +410,7 @@ impl KnownDetail {
                 Some("redeemed") => "enrolls".to_owned(),
                 _ => because("an enrollment code is refused", reason),
             },
-            Self::AgentRevoked { reason } => because("you end its access", reason),
+            Self::AgentRevoked { reason } => because("you revoke it", reason),
             Self::SessionOpened { client } => match client {
                 None => "opens a session".to_owned(),
                 Some(client) => format!("opens a session with {client}"),
@@ -394,13 +442,17 @@ impl KnownDetail {
                 grants_voided,
                 grants_suspended,
             } => {
-                let mut said = format!("source {source}: {what}");
-                if let Some(why) = why {
-                    said.push_str(&format!(" ({why})"));
-                }
+                let mut said = match (owners_act(&what), why) {
+                    // The reason repeats the act.
+                    (Some(act), _) => format!("you {act} {source}"),
+                    (None, None) => format!("source {source}: {what}"),
+                    (None, Some(why)) => format!("source {source}: {what} ({why})"),
+                };
                 for (count, word) in [(grants_voided, "void"), (grants_suspended, "suspended")] {
-                    if let Some(count) = count.filter(|count| *count > 0) {
-                        said.push_str(&format!(", {count} grants {word}"));
+                    match count {
+                        None | Some(0) => {}
+                        Some(1) => said.push_str(&format!(", 1 grant {word}")),
+                        Some(count) => said.push_str(&format!(", {count} grants {word}")),
                     }
                 }
                 said
@@ -471,6 +523,19 @@ impl KnownDetail {
             }
             Self::SecretSet { name } => because("you set a secret", name),
             Self::SecretDeleted { name } => because("a stored secret is deleted", name),
+            Self::SecretNotSet { name } => because("a secret could not be stored", name),
+            Self::NetworkNotSet {} => "where to listen could not be stored".to_owned(),
+            Self::KeyNotRotated {} => "the new connection key could not be stored".to_owned(),
+            Self::Agreed { source } => format!("you agree to {source} as it was shown"),
+            Self::Blocked { source } => {
+                format!("you block what {source} defines otherwise than you agreed to")
+            }
+            Self::Questioned { source } => because("its server asks you a question", source),
+            Self::QuestionAnswered { source, action } => match action.as_deref() {
+                Some("accept") => because("you answer a question", source),
+                _ => because("you decline a question", source),
+            },
+            Self::QuestionLapsed { source } => because("a question was not answered", source),
             Self::QuestionRefused { source, why } => because(
                 &format!("a question of {source} is declined, and you were not asked"),
                 why,
@@ -480,7 +545,7 @@ impl KnownDetail {
                 wanted,
             ),
             Self::SignInRevoked { source, came_to } => because(
-                &format!("the server of {source} is told that your sign-in is over"),
+                &format!("the server of {source} is notified that your sign-in is over"),
                 came_to,
             ),
             Self::SecretKept { name, host } => {
@@ -496,7 +561,7 @@ impl KnownDetail {
                 "the state is restored from a backup of {made_at}; every credential is revoked, {grants_suspended} grants are suspended"
             ),
             Self::NewCode {} => "you give it another code; its old credential ends".to_owned(),
-            Self::Bounded {} => "you say how much it may do".to_owned(),
+            Self::Bounded {} => "you set its limits".to_owned(),
             Self::LinkMade {} => "you make a link into the console".to_owned(),
             Self::SignedIn { by } => format!("you sign in to the console with a {by}"),
             Self::SignedOut {} => "you sign out of the console".to_owned(),
@@ -596,7 +661,9 @@ fn allowed(policy: Option<&str>, window: Option<TrustWindow>, is_narrowed: bool)
     let window = match window {
         // It may permit further turns or runs: its card says how many.
         Some(TrustWindow::Once) => " for this request".to_owned(),
-        window => window.map_or(String::new(), |window| format!(" {}", window.phrase())),
+        window => window.map_or(String::new(), |window| {
+            format!(" {}", window_in_words(window))
+        }),
     };
     let narrowed = if is_narrowed { ", narrowed" } else { "" };
     format!("{who}{window}{narrowed}")
@@ -677,6 +744,16 @@ mod tests {
             said(&cage),
             "w may run /usr/bin/codex under the profile 0123456789ab and reach a.example:443, for evt_1"
         );
+        let source = |what: &str, why: Option<&str>| {
+            let detail = json!({"event": "source.change", "source": "w", "what": what, "why": why, "grantsVoided": 1});
+            serde_json::from_value::<super::Event>(json!({ "detail": detail })).unwrap()
+        };
+        let disabled = source("disabled", None);
+        assert_eq!(super::said(&disabled), "you disable w, 1 grant void");
+        assert_eq!(super::actor(&disabled), "you");
+        let ended = source("lending ended", Some("its time was over"));
+        let words = "source w: lending ended (its time was over), 1 grant void";
+        assert_eq!((&*super::said(&ended), super::actor(&ended)), (words, "-"));
         let sealed = json!({"type": "audit.sealed", "file": "a.log", "first": 1, "last": 9});
         assert_eq!(said(&sealed), "events 1 to 9 are put into a.log");
         let frame = json!({"type": "audit_appended", "auditType": "grant.allow"});

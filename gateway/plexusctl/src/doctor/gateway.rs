@@ -86,7 +86,7 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
             for source in &status.unsandboxed {
                 findings.push(Finding::of("unsandboxed", troubles::unsandboxed(source)));
             }
-            findings.extend(status.sources.iter().filter_map(stopped));
+            findings.extend(status.sources.iter().filter_map(not_serving));
             let version = &status.versions.runtime_version;
             let what = format!("plexusd {version} answers, process {}", status.pid);
             findings.push(match version == env!("CARGO_PKG_VERSION") {
@@ -124,10 +124,12 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
     findings
 }
 
-/// A source that serves no more: what it runs changed. Its cage may hold all the same.
-fn stopped(source: &SourceState) -> Option<Finding> {
-    let stopped = source.stopped.as_ref().filter(|_| source.enabled)?;
-    let trouble = troubles::stopped(&source.id, stopped);
+/// A source that serves no more: it is disabled, or what it runs changed. Its cage may hold all the same.
+fn not_serving(source: &SourceState) -> Option<Finding> {
+    let trouble = match (source.enabled, &source.stopped) {
+        (false, _) => troubles::disabled(&source.id),
+        (true, stopped) => troubles::stopped(&source.id, stopped.as_ref()?),
+    };
     Some(Finding::of(&format!("source {}", source.id), trouble))
 }
 

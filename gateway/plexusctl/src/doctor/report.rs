@@ -7,7 +7,7 @@
 
 use super::{Finding, gateway::Daemon};
 use crate::owner::{Desk, list_of, text_of};
-use plexus_client::{Exit, Stop, commands, out, text};
+use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::Digest;
 use serde_json::Value;
 use std::{
@@ -81,8 +81,7 @@ pub(super) fn text(
     let told = lines
         .iter()
         .map(|line| text::line(&redacted(line, &hidden)));
-    // No command in it names a folder of the owner's.
-    commands::shown(&told.collect::<Vec<_>>().join("\n"))
+    told.collect::<Vec<_>>().join("\n")
 }
 
 fn short(name: &str) -> String {

@@ -137,7 +137,7 @@ pub(super) fn there(told: Option<ServerSignOut>, now: Timestamp) -> String {
     match told.map(|told| told.came_to) {
         Some(ServerSignOutResult::Revoked) => "its server ended it too".to_owned(),
         Some(ServerSignOutResult::Failed) => {
-            format!("its server could not be told, and may take its token {until}")
+            format!("its server could not be reached, and may take its token {until}")
         }
         Some(ServerSignOutResult::Unoffered) | None => {
             format!("its server offers no way to end it, and may take its token {until}")

@@ -4,7 +4,6 @@
 //! that no text can wrap itself to the left margin, where only our own words begin; a line of a change or of a text keeps its
 //! bar. A word is cut only where a row cannot hold it, and a command at the end of a line stays in one piece where a row can.
 
-use plexus_client::commands;
 use ratatui::style::{Color, Modifier, Style};
 use unicode_width::UnicodeWidthChar;
 
@@ -81,11 +80,9 @@ fn row_of(line: &str, max: usize, room: usize) -> (&str, &str) {
 /// A text for standard output: where that is a terminal, each line in rows of its columns. A line that is a command or an
 /// address, which is there to be copied, is left to the terminal.
 pub(crate) fn laid(text: &str) -> String {
-    // Before it is laid: the flag takes columns.
-    let text = commands::completed(text);
     match super::columns() {
-        None => text,
-        Some(max) => laid_in(&text, max),
+        None => text.to_owned(),
+        Some(max) => laid_in(text, max),
     }
 }
 

@@ -2,16 +2,17 @@
 //! other programs see those, and shells keep them.
 
 use super::{
+    granted::{granted_on, the_grants},
     test::{health_of, sentence},
     there,
 };
 use crate::{
     act::{self, CallerContext, PersonsCall},
     owner::{Desk, Owner},
-    prompt,
+    prompt::{self, confirm},
 };
 use clap::Args;
-use plexus_client::{Exit, Stop};
+use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
     secrets::{Write, WriteResult},
     sources::ProbedSource,
@@ -38,6 +39,9 @@ pub(super) struct Secret {
     /// File that holds it, without the line break at its end [default: typed at the terminal, else standing input]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Do not ask for confirmation, even if grants are revoked
+    #[arg(long, short)]
+    yes: bool,
 }
 
 impl Secret {
@@ -47,12 +51,19 @@ impl Secret {
     }
 
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
+        there(owner, &self.source).await?;
+        // A script has said it by running the command, and is answered with what that revoked.
+        if !self.yes && desk.caller.terminal && !desk.caller.sworn {
+            let granted = granted_on(owner, &self.source).await?;
+            if granted > 0 {
+                confirm(desk, &question(&self.source, &self.field, granted), "--yes")?;
+            }
+        }
         let value = match &self.file {
             Some(file) => from_file(file)?,
             None if desk.can_ask() => prompt::secret(&self.field)?,
             None => from_stdin()?,
         };
-        there(owner, &self.source).await?;
         let written = set(owner, &self.source, &self.field, &value).await?;
         // This starts the source with the secret. The secret is set whatever comes of it.
         let health = health_of(owner, &self.source).await.ok().flatten();
@@ -65,6 +76,12 @@ impl Secret {
             }
         })
     }
+}
+
+fn question(source: &SourceId, field: &str, granted: usize) -> String {
+    let field = text::line(field);
+    let grants = the_grants(granted);
+    format!("another value of {field} than before revokes {grants} on {source}; set it")
 }
 
 /// That it is set, and what that ended.
@@ -149,6 +166,16 @@ fn read(from: impl Read) -> io::Result<Zeroizing<String>> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn question_says_what_another_value_revokes() {
+        let source = SourceId::parse("mail").unwrap();
+        assert_eq!(
+            question(&source, "token\u{202e}", 2),
+            "another value of token\\u{202e} than before revokes the 2 grants on mail; set it"
+        );
+        assert!(question(&source, "token", 1).contains("revokes the grant on mail"));
+    }
 
     #[test]
     fn revoked_grants_are_named() {

@@ -1,8 +1,9 @@
 //! `plexusctl sources set`: changes what a source was configured with. Another target is another source to whoever was
-//! granted it, so the grants on it end; that is asked first.
+//! granted it, so the grants on it are revoked; that is asked first.
 
 use super::{
     add::{AddedSource, Field, connector_of, field_value, fields},
+    granted::{granted_on, the_grants},
     test::{health_of, sentence},
     there,
 };
@@ -13,7 +14,6 @@ use crate::{
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
-    grants::List as ListGrants,
     kinds::{self, Form},
     sources::{Approval, ConfiguredSource, Reconfigure},
 };
@@ -42,7 +42,7 @@ pub(super) struct Set {
     /// Follow the grants again, instead of asking before every call
     #[arg(long, conflicts_with = "ask")]
     no_ask: bool,
-    /// Do not ask for confirmation, even if grants end
+    /// Do not ask for confirmation, even if grants are revoked
     #[arg(long, short)]
     yes: bool,
 }
@@ -158,23 +158,14 @@ fn line(name: &str, old: Option<&Value>, new: Option<&Value>) -> String {
 }
 
 fn question(source: &SourceId, changes: &[String], granted: usize, suspends: bool) -> String {
-    let grants = match granted {
-        1 => "the grant".to_owned(),
-        many => format!("the {many} grants"),
-    };
+    let grants = the_grants(granted);
     let changes: String = changes.iter().map(|line| format!("{line}\n")).collect();
     match suspends {
         true => {
             format!("{changes}this suspends {grants} on {source} until you approve it; change it")
         }
-        false => format!("{changes}this ends {grants} on {source}; change it"),
+        false => format!("{changes}this revokes {grants} on {source}; change it"),
     }
-}
-
-/// How many grants there are on a source.
-async fn granted_on(owner: &mut Owner, source: &SourceId) -> Result<usize, Stop> {
-    let grants = owner.call(&ListGrants {}).await?.grants;
-    Ok(super::grants_on(&grants, source).count())
 }
 
 #[cfg(test)]

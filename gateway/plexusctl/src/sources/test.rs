@@ -6,13 +6,14 @@ use crate::{
     table::table,
 };
 use clap::Args;
-use plexus_client::{Exit, Stop, commands, text};
+use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
+    grants::{GrantRow, List as ListGrants},
     sources::{Health, HealthStatus, Probe, ProbedSource},
-    troubles::secret_command,
 };
 use plexus_protocol::SourceId;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Sources to test.
 #[derive(Args)]
@@ -25,7 +26,9 @@ impl Test {
     /// 0 where all of them serve, 1 where one does not.
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
         let asking = "each source is started, and asked how it does…";
+        let held = held(owner).await;
         let mut rows = patiently(asking, health(owner)).await?;
+        let now = owner.call(&ListGrants {}).await.ok().map(|all| all.grants);
         if let Some(source) = &self.source {
             rows.retain(|row| row.id == *source);
             if rows.is_empty() {
@@ -36,12 +39,48 @@ impl Test {
             }
         }
         let tested = TestResult { sources: rows };
-        desk.show(&tested, || as_text(&tested.sources))?;
+        desk.show(&tested, || {
+            let lost = revoked(&held, now.as_deref());
+            let table = [as_text(&tested.sources)];
+            table.into_iter().chain(lost).collect::<Vec<_>>().join("\n")
+        })?;
         Ok(match tested.sources.iter().all(serves) {
             true => Exit::Ok,
             false => Exit::Failed,
         })
     }
+}
+
+/// How many grants there are on each source; none where that cannot be read.
+pub(super) async fn held(owner: &mut Owner) -> BTreeMap<String, usize> {
+    let grants = owner.call(&ListGrants {}).await;
+    grants.map_or_else(|_| BTreeMap::new(), |all| by_source(&all.grants))
+}
+
+fn by_source(grants: &[GrantRow]) -> BTreeMap<String, usize> {
+    let mut held = BTreeMap::new();
+    for grant in grants {
+        let source = grant.capability_id.parts().0.to_owned();
+        *held.entry(source).or_default() += 1;
+    }
+    held
+}
+
+/// The sources that lost grants since they were `held`: a look found that they are not what was granted.
+pub(super) fn revoked(held: &BTreeMap<String, usize>, now: Option<&[GrantRow]>) -> Vec<String> {
+    let Some(now) = now.map(by_source) else {
+        return Vec::new();
+    };
+    let lost = held.iter().filter_map(|(source, before)| {
+        let lost = before.saturating_sub(now.get(source).copied().unwrap_or_default());
+        let lost = match lost {
+            0 => return None,
+            1 => "1 grant".to_owned(),
+            many => format!("{many} grants"),
+        };
+        Some(format!("{source}: {lost} revoked: its folder or program is another one than when you granted it"))
+    });
+    lost.collect()
 }
 
 /// Those that were tested.
@@ -65,32 +104,23 @@ pub(super) async fn health_of(
 }
 
 /// Whether agents can use it, if only in part.
-fn serves(row: &ProbedSource) -> bool {
+pub(super) fn serves(row: &ProbedSource) -> bool {
     matches!(row.health.status, HealthStatus::Ok | HealthStatus::Degraded)
 }
 
 /// How it does, and why not as it should, not made safe.
-pub(crate) fn state_of(id: &SourceId, health: &Health) -> String {
+pub(crate) fn state_of(health: &Health) -> String {
     let state = health.status.in_words();
-    match detail_of(id, health) {
-        none if none.is_empty() => state.to_owned(),
+    match health.detail.as_deref().unwrap_or_default() {
+        "" => state.to_owned(),
         detail => format!("{state}: {detail}"),
-    }
-}
-
-/// Why it does not serve as it should, not made safe; the command that sets its secret is completed.
-fn detail_of(id: &SourceId, health: &Health) -> String {
-    let detail = health.detail.as_deref().unwrap_or_default();
-    match secret_command(detail, id.as_str()) {
-        Some(command) => detail.replace(command, &commands::completed(command)),
-        None => detail.to_owned(),
     }
 }
 
 /// How it does, in a line; what is wrong names what to do.
 pub(crate) fn sentence(row: &ProbedSource) -> String {
     let id = &row.id;
-    let detail = text::line(&detail_of(id, &row.health));
+    let detail = text::line(row.health.detail.as_deref().unwrap_or_default());
     match (row.health.status, &*detail) {
         (status @ HealthStatus::Ok, _) => format!("{id} {}", status.in_words()),
         (HealthStatus::Unavailable | HealthStatus::Unknown, "") => {
@@ -110,7 +140,7 @@ fn as_text(rows: &[ProbedSource]) -> String {
         [
             row.id.to_string(),
             state.to_owned(),
-            detail_of(&row.id, &row.health),
+            row.health.detail.clone().unwrap_or_default(),
         ]
     });
     table(

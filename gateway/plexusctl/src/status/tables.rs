@@ -3,7 +3,9 @@
 //! Invariant: each is at most [`ROWS`] long, and says how much it leaves out.
 
 use super::Snapshot;
-use crate::{grants, sources::test::state_of, table::table};
+use crate::{grants, screen, sources::test::state_of, table::table};
+use plexus_client::text;
+use plexus_owner::troubles;
 use plexus_protocol::{EnrollmentStatus, Timestamp};
 
 /// Rows of a table, so that both fit on a screen.
@@ -11,6 +13,16 @@ const ROWS: usize = 12;
 
 /// Each source with what of it agents can ask for.
 pub(super) fn sources(seen: &Snapshot) -> String {
+    let disabled = seen.status.sources.iter().filter(|source| !source.enabled);
+    let disabled = disabled.map(|source| {
+        let why = troubles::disabled(&source.id);
+        [
+            source.id.to_string(),
+            source.label.clone(),
+            format!("{}: {}", why.found, why.remedy),
+            String::new(),
+        ]
+    });
     let rows = seen.health.sources.iter().map(|source| {
         let id = &source.id;
         let hidden = match &seen.capabilities(id, false)[..] {
@@ -20,13 +32,13 @@ pub(super) fn sources(seen: &Snapshot) -> String {
         [
             id.to_string(),
             source.label.clone(),
-            state_of(id, &source.health),
-            format!("{}{hidden}", seen.capabilities(id, true).join(" ")),
+            cut(state_of(&source.health)),
+            cut(format!("{}{hidden}", seen.capabilities(id, true).join(" "))),
         ]
     });
     short(
         ["source", "label", "state", "agents can ask for"],
-        rows.collect(),
+        rows.chain(disabled).collect(),
         "no sources; what this machine offers: plexusctl sources detect",
         "plexusctl sources",
     )
@@ -55,12 +67,23 @@ pub(super) fn allowed(seen: &Snapshot, now: Timestamp) -> String {
             None => rows.push(row),
         }
     }
+    for row in &mut rows {
+        row[2] = cut(std::mem::take(&mut row[2]));
+    }
     short(
         ["agent", "of", "may, without asking", "until", "terms"],
         rows,
         "no agent may do anything without asking",
         "plexusctl grants",
     )
+}
+
+/// A cell as wide as a third of the terminal at most: one long cell would lay the whole table out in lines.
+fn cut(cell: String) -> String {
+    match screen::columns() {
+        Some(width) => text::short(&cell, (width / 3).max(24)),
+        None => cell,
+    }
 }
 
 fn short<const N: usize>(

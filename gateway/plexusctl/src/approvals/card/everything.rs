@@ -55,7 +55,7 @@ pub(in super::super) fn render(item: &Item, now: Timestamp) -> String {
         match &choice.refused {
             None => heading(&mut card, "you may choose", &said),
             Some(why) => {
-                let said = format!("{said}: {}", text::own(why));
+                let said = format!("{said}: {}", text::line(why));
                 heading(&mut card, "you may not choose", &said);
             }
         }

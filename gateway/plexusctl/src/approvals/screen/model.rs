@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! reading ─a─▶ answering yes ─Enter─▶ sent        reading ─d─▶ answering no ─Enter─▶ sent
-//!    ▲              │ Esc, the card changed, decided elsewhere          │
+//!    ▲              │ Esc                                               │
 //!    └──────────────┴───────────────────────────────────────────────────┘
+//! answering, and the card changes or ends ─▶ interrupted ─Esc─▶ reading
 //! ```
 //! Invariants: what is sent is the item that is on the screen, with the digest of that card; a card that was shown for
-//! less than [`READING`] is not decided, whatever was typed; one key alone decides nothing; while a decision is under
-//! way there is no other; a decision whose answer was lost is told as such, and then by what its item says.
+//! less than [`READING`] is not decided, whatever was typed; one key alone decides nothing; what is typed on after a card went
+//! means nothing for the next; while a decision is under way there is no other; a decision whose answer was lost is told as such, and then by what its item says.
 
 use super::form::{Denial, Form};
 use crate::approvals::{
@@ -15,10 +16,12 @@ use crate::approvals::{
     decide::{DecisionStatus, READING, Unanswered, Verdict},
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use plexus_client::{Done, Stop, commands, text};
+use plexus_client::{Done, Stop, text};
 use plexus_owner::pending::Item;
 use plexus_protocol::PendingId;
 use std::time::Instant;
+
+const UNREAD: &str = "that was typed before you could read this card; press it again";
 
 /// What the owner is doing.
 pub(super) enum Panel {
@@ -28,6 +31,8 @@ pub(super) enum Panel {
     Approve(Form),
     /// Saying no, and why.
     Deny(Denial),
+    /// The card went or changed while it was answered: the rest of what is typed is no answer to another.
+    Interrupted,
     /// Reading about the keys.
     Help,
 }
@@ -108,6 +113,8 @@ pub(super) struct Model {
     decided: Option<PendingId>,
     /// Since when this card, as it is, is on the screen.
     shown: Instant,
+    /// When a card came to where another stood, by itself.
+    replaced: Option<Instant>,
 }
 
 impl Model {
@@ -128,6 +135,7 @@ impl Model {
             unanswered: Vec::new(),
             decided: None,
             shown: now,
+            replaced: None,
         }
     }
 
@@ -153,7 +161,10 @@ impl Model {
         self.loaded = true;
         self.lost = None;
         let Some(before) = before else {
-            return self.turn_to(0, now);
+            let panel = self.interrupted();
+            self.turn_to(0, now);
+            self.panel = panel;
+            return;
         };
         let id = &before.heading.pending_id;
         let mut ids = self.items.iter().map(|item| &item.heading.pending_id);
@@ -165,7 +176,8 @@ impl Model {
                 self.shown = now;
                 // A plan that came is what everybody waited for; anything else happened behind the reader's back.
                 if !plan::is_planning(&before) || self.is_answering() {
-                    self.panel = Panel::None;
+                    self.panel = self.interrupted();
+                    self.replaced = Some(now);
                     self.say(
                         Tone::Wrong,
                         "this card has changed: read it again; nothing was decided",
@@ -184,7 +196,10 @@ impl Model {
                     );
                     self.say(Tone::Fine, &said);
                 }
+                let panel = self.interrupted();
                 self.turn_to(self.at, now);
+                self.panel = panel;
+                self.replaced = Some(now);
             }
         }
     }
@@ -218,7 +233,7 @@ impl Model {
                 let next = if stop.next.is_empty() {
                     String::new()
                 } else {
-                    format!("; {}", commands::completed(&text::own(&stop.next)))
+                    format!("; {}", text::line(&stop.next))
                 };
                 let code = text::line(&stop.code);
                 self.say(
@@ -270,6 +285,13 @@ impl Model {
         }
         match &mut self.panel {
             Panel::None => self.read(key.code, at),
+            Panel::Interrupted => {
+                if key.code == KeyCode::Esc {
+                    self.panel = Panel::None;
+                    self.shown = at;
+                }
+                ScreenAction::Nothing
+            }
             Panel::Help => {
                 self.panel = Panel::None;
                 ScreenAction::Nothing
@@ -295,7 +317,7 @@ impl Model {
         match &mut self.panel {
             Panel::Approve(form) => form.paste(pasted),
             Panel::Deny(denial) => denial.paste(pasted),
-            Panel::None | Panel::Help => {}
+            Panel::None | Panel::Interrupted | Panel::Help => {}
         }
     }
 
@@ -303,6 +325,9 @@ impl Model {
         match code {
             KeyCode::Char('q') => return ScreenAction::Quit,
             KeyCode::Char('?') | KeyCode::Char('h') => self.panel = Panel::Help,
+            KeyCode::Char('a' | 'y' | 'd') if self.is_another(now) => {
+                self.say(Tone::Wrong, UNREAD);
+            }
             KeyCode::Char('a') | KeyCode::Char('y') => self.begin_yes(),
             KeyCode::Char('d') => self.begin_no(),
             KeyCode::Char('v') => {
@@ -372,17 +397,14 @@ impl Model {
         let Some(item) = self.item().cloned() else {
             return ScreenAction::Nothing;
         };
-        if now.saturating_duration_since(self.shown) < READING {
-            self.say(
-                Tone::Wrong,
-                "that was typed before you could read this card; press it again",
-            );
+        if self.is_unread(now) {
+            self.say(Tone::Wrong, UNREAD);
             return ScreenAction::Nothing;
         }
         let verdict = match &self.panel {
             Panel::Approve(form) => form.verdict(),
             Panel::Deny(denial) => Ok(denial.verdict()),
-            Panel::None | Panel::Help => return ScreenAction::Nothing,
+            Panel::None | Panel::Interrupted | Panel::Help => return ScreenAction::Nothing,
         };
         match verdict {
             Err(why) => {
@@ -404,6 +426,25 @@ impl Model {
         self.scroll = 0;
         self.panel = Panel::None;
         self.shown = now;
+    }
+
+    /// Whether nobody can have read the card that is shown.
+    fn is_unread(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.shown) < READING
+    }
+
+    /// Whether a key may be meant for the card that stood here before.
+    fn is_another(&self, now: Instant) -> bool {
+        let since = self.replaced.map(|at| now.saturating_duration_since(at));
+        since.is_some_and(|since| since < READING)
+    }
+
+    /// The panel once the card goes.
+    fn interrupted(&self) -> Panel {
+        match self.is_answering() || matches!(self.panel, Panel::Interrupted) {
+            true => Panel::Interrupted,
+            false => Panel::None,
+        }
     }
 
     fn is_answering(&self) -> bool {
@@ -467,14 +508,44 @@ mod tests {
         model.ended(Ok("approved".into()));
         model.load(vec![second()], read);
         press(&mut model, KeyCode::Char('d'), read);
-        assert!(matches!(
-            press(&mut model, KeyCode::Enter, read),
-            ScreenAction::Nothing
-        ));
+        assert!(matches!(model.panel, Panel::None));
+        press(&mut model, KeyCode::Char('d'), read + READING);
         assert!(matches!(
             press(&mut model, KeyCode::Enter, read + READING),
             ScreenAction::Decide(_)
         ));
+    }
+
+    /// A person types on, however fast: no letter of a reason answers the card that came.
+    #[test]
+    fn rest_of_a_reason_decides_no_other_request() {
+        let (mut model, read) = with_two();
+        press(&mut model, KeyCode::Char('d'), read);
+        for (at, letter) in "bad write again".chars().enumerate() {
+            // It goes, and another comes in its place a while after.
+            match at {
+                4 => model.load(Vec::new(), read),
+                6 => model.load(vec![second()], read),
+                _ => {}
+            }
+            let later = read + READING * (u32::try_from(at).unwrap() + 1);
+            let said = press(&mut model, KeyCode::Char(letter), later);
+            assert!(matches!(said, ScreenAction::Nothing));
+        }
+        let later = read + READING * 100;
+        for code in [KeyCode::Enter, KeyCode::Char('a'), KeyCode::Enter] {
+            assert!(matches!(
+                press(&mut model, code, later),
+                ScreenAction::Nothing
+            ));
+        }
+        // The control: once that was seen, the card is decided as ever.
+        press(&mut model, KeyCode::Esc, later);
+        press(&mut model, KeyCode::Char('a'), later + READING);
+        match press(&mut model, KeyCode::Enter, later + READING) {
+            ScreenAction::Decide(sent) => assert_eq!(sent.1, second()),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -491,13 +562,14 @@ mod tests {
         let mut changed = item();
         changed.heading.agent_purpose = Some("new".into());
         model.load(vec![changed.clone()], read);
-        assert!(matches!(model.panel, Panel::None));
+        assert!(matches!(model.panel, Panel::Interrupted));
         assert!(
             model
                 .note
                 .as_ref()
                 .is_some_and(|(tone, said)| *tone == Tone::Wrong && said.contains("has changed"))
         );
+        press(&mut model, KeyCode::Esc, read);
         press(&mut model, KeyCode::Char('a'), read);
         assert!(
             matches!(
@@ -506,6 +578,7 @@ mod tests {
             ),
             "it is a new card"
         );
+        press(&mut model, KeyCode::Char('a'), read + READING);
         // The card that goes to the gateway is the one on the screen.
         match press(&mut model, KeyCode::Enter, read + READING) {
             ScreenAction::Decide(sent) => assert_eq!(sent.1, changed),

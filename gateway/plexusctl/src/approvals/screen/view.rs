@@ -50,7 +50,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, styles: Styles, now
     put(frame, title, vec![title_line(model, styles, area.width)]);
     put(frame, rows, list_rows(model, styles, list, area.width, now));
     match &model.panel {
-        Panel::None => {
+        Panel::None | Panel::Interrupted => {
             let place = card_rows(frame, body, model, styles, now);
             put(frame, rule, vec![rule_line(styles, &place, area.width)]);
         }
@@ -248,7 +248,7 @@ fn panel_rows(model: &Model, styles: Styles, width: usize) -> (Vec<Line<'static>
             let focus = rows.len().saturating_sub(1);
             (rows, focus)
         }
-        Panel::None | Panel::Help => (Vec::new(), 0),
+        Panel::None | Panel::Interrupted | Panel::Help => (Vec::new(), 0),
     }
 }
 
@@ -325,6 +325,7 @@ fn keys(model: &Model) -> &'static str {
         Panel::None => "a approve · d deny · ↑↓ scroll · ←→ next · v all of it · ? help · q quit",
         Panel::Approve(_) => "Enter approve · ↑↓ choose · Esc back",
         Panel::Deny(_) => "Enter deny · Esc back",
+        Panel::Interrupted => "Esc: go on (no other key does anything)",
         Panel::Help => "any key: back",
     }
 }

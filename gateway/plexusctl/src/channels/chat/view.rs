@@ -12,7 +12,7 @@ use crate::{
     channels::shown::{body, moment, who},
     screen::lines::{self, Styles},
 };
-use plexus_client::{commands, text};
+use plexus_client::text;
 use plexus_owner::channels::Message;
 use ratatui::{
     Frame,
@@ -126,8 +126,7 @@ fn rule_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
             Some(channel) => match &channel.keys {
                 Some(keys) => {
                     let (source, id) = &channel.key;
-                    let members = format!("plexusctl channels --source {source} members {id}");
-                    format!("{keys}: {}", commands::shown(&members))
+                    format!("{keys}: plexusctl channels --source {source} members {id}")
                 }
                 None if channel.up > 0 => "MORE BELOW: End".to_owned(),
                 None => "write to all members".to_owned(),
@@ -144,10 +143,10 @@ fn rule_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
 fn list_rows(model: &Model, styles: Styles, area: Rect) -> Vec<Line<'static>> {
     if model.channels.is_empty() {
         let said = match model.is_listed {
-            true => commands::shown("no channels: plexusctl channels create NAME"),
-            false => String::new(),
+            true => "no channels: plexusctl channels create NAME",
+            false => "",
         };
-        let rows = lines::wrap(&said, area.width.into());
+        let rows = lines::wrap(said, area.width.into());
         return rows.into_iter().map(Line::raw).collect();
     }
     let height = usize::from(area.height);
