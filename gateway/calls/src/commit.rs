@@ -39,7 +39,7 @@ pub(crate) struct Commit<'a> {
     pub(crate) permit: Option<&'a Permit>,
     /// It is held against nothing being there, because its agent has not read what is.
     pub(crate) unread: bool,
-    /// What is kept until the intent is durable, and no longer.
+    /// It is kept until the intent is durable, and no longer.
     pub(crate) until_intended: Box<dyn Send + 'a>,
 }
 
@@ -164,7 +164,7 @@ pub(crate) async fn commit(
     })
 }
 
-/// What cancels a call that nobody cancelled: for the log, and in words.
+/// The cause of a cancel that nobody asked for: for the log, and in words.
 fn unasked(
     kernel: &Kernel,
     source: &SourceId,

@@ -9,7 +9,7 @@ use plexus_client::{
 use plexus_protocol::{AgentId, credential::Pat};
 use std::{fs, path::PathBuf};
 
-/// What an agent that has no credential can do about it. A code keeps the grants of an agent that is connected.
+/// The next step of an agent that has no credential. A code keeps the grants of an agent that is connected.
 fn how_to_enroll(agent: Option<&AgentId>) -> String {
     let run = match agent {
         None => "`plexusctl connect <agent>`".to_owned(),

@@ -159,7 +159,7 @@ impl Cli {
         }
     }
 
-    /// What has printed commands act on the state directory that a flag named; none for who reads data.
+    /// The line by which printed commands act on the state directory that a flag named; none for a reader of data.
     pub(crate) fn home_variable(&self) -> Option<String> {
         let home = self.global.home.as_ref().filter(|_| !self.global.json)?;
         let home = std::path::absolute(home).ok()?;

@@ -319,7 +319,7 @@ impl Difference {
         let facts = capability.and_then(|id| Some(state.capability(&id)?.1.staged));
         match (call.did, call.code.as_deref()) {
             (ActivityKind::Changed, _) => {}
-            // What it did until then may be kept.
+            // Its changes until then may be kept.
             (ActivityKind::Failed, Some("cancelled")) | (ActivityKind::Unknown, _)
                 if facts == Some(true) =>
             {

@@ -76,7 +76,7 @@ struct AnyDetail {
     basis: Option<LoggedBasis>,
 }
 
-/// What allowed a call, or did not reach it.
+/// The basis of a call, or what did not reach it.
 #[derive(Deserialize)]
 struct LoggedBasis {
     grant: Option<u64>,
@@ -335,7 +335,7 @@ fn request(item: Word) -> String {
     )
 }
 
-/// What the owner did to a source; none where it was the gateway.
+/// The owner's act on a source; none where it was the gateway.
 fn owners_act(what: &str) -> Option<&'static str> {
     Some(match what {
         "added" => "add",

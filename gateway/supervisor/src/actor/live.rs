@@ -348,7 +348,7 @@ impl<P: Process> Live<P> {
             FromWorker::HostCall(call) => {
                 let job = call.call.and_then(|id| self.under_way.get(&id));
                 match self.unasked.call(call, job.map(|job| &**job)) {
-                    // What waits for the owner is still taken back.
+                    // A request that waits for the owner is still taken back.
                     Ok(HostCall { ask, reply, .. })
                         if self.stop.is_some() && !matches!(ask, HostAsk::Withdraw { .. }) =>
                     {

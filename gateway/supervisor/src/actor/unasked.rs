@@ -148,7 +148,7 @@ impl Unasked {
         })
     }
 
-    /// What a worker that is being stopped is answered: a call that ends then waits for its own.
+    /// The answer to a worker that is being stopped: a call that ends then waits for its own.
     pub(super) fn ends() -> Payload {
         let why = ErrorBody::new(ErrorCode::Busy, "The source that calls is being stopped.");
         let why = why.then(NextKind::Stop, "stop; this call is being ended");
