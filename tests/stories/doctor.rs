@@ -351,7 +351,7 @@ fn printed_commands_come_with_the_home_of_the_flag() {
         grants.iter().any(|grant| grant["capabilityId"] == WRITE),
         "{grants:?}"
     );
-    // Where no command is printed, and where data is read, nothing is added.
+    // Nothing is added without a command, nor to data.
     for line in [
         &["--home", &state, "grants"][..],
         &["--home", &state, "--json", "doctor"],

@@ -18,9 +18,8 @@ pub fn has_named_commands() -> bool {
 
 /// Notes the commands in a line that is written elsewhere.
 pub fn note_commands(text: &str) {
-    let of_owner = text.split("plexusctl ").skip(1);
-    let is_open = of_owner.map(|rest| !rest.starts_with("--home"));
-    if is_open.into_iter().any(|is| is) || text.ends_with(": plexusd") {
+    let mut commands = text.split("plexusctl ").skip(1);
+    if commands.any(|rest| !rest.starts_with("--home")) || text.ends_with(": plexusd") {
         NAMES_COMMANDS.store(true, Ordering::Relaxed);
     }
 }

@@ -81,7 +81,7 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
             let mut owner = desk.open().await?;
             let id = whole(&mut owner, &call).await?;
             let reply = owner.call(&StopCall { id }).await?;
-            // Nothing stands before the stop: its card says afterwards whether it has turns or runs.
+            // The stop comes first, and looks nothing up: its card says afterwards whether it has turns or runs.
             let card = match &reply {
                 Stopping::Approval(approval) => {
                     let id = approval.conversation.pending_id.to_string();

@@ -88,7 +88,13 @@ impl Desk {
 
     /// Whether a person is asked for a yes: one can be, and has not said it with a flag.
     pub(crate) fn asks(&self, yes: bool) -> bool {
-        self.can_ask() && !self.caller.sworn && !yes
+        self.can_ask() && self.owes_yes(yes)
+    }
+
+    /// Whether a person at a terminal has yet to say yes. A script has said it by running the command; who wants JSON says it
+    /// with the flag.
+    pub(crate) fn owes_yes(&self, yes: bool) -> bool {
+        self.caller.terminal && !self.caller.sworn && !yes
     }
 
     /// Prints `value` as it is, or as `text` says it to a person.

@@ -413,7 +413,7 @@ impl<P: Program> Runs<P> {
         })
     }
 
-    /// What a turn came to that has ended; its thread is written down, and noted whether what it changed is kept.
+    /// The outcome of a turn that has ended; its thread is written down, and noted whether what it changed is kept.
     async fn outcome(
         &self,
         call: &CallContext,
@@ -673,7 +673,7 @@ impl<P: Program> Runs<P> {
         Ok((before, warnings))
     }
 
-    /// What became of the copy, kept, and what of it is ignored.
+    /// The copy as it became, kept, and what of it is ignored.
     async fn changes(
         &self,
         call: &CallContext,

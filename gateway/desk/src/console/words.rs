@@ -26,7 +26,7 @@ pub(super) fn state(item: &Item, now: Timestamp) -> &'static str {
     }
 }
 
-/// What became of an item that no longer waits; `by` says in which browser it was decided, behind a space, or is empty; `held`
+/// The end of an item that no longer waits; `by` says in which browser it was decided, behind a space, or is empty; `held`
 /// says that the gateway does it once agents are not paused any more.
 pub(super) fn verdict(item: &Item, now: Timestamp, by: &str, held: bool) -> String {
     match &item.state {

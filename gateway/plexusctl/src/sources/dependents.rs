@@ -23,8 +23,7 @@ struct Dependents {
 
 /// Asks at a terminal before a source goes with all that depends on it; elsewhere nobody is asked.
 pub(crate) async fn confirm_removal(desk: &Desk, source: &SourceId, yes: bool) -> Result<(), Stop> {
-    // A script has said it by running the command; a person who wants JSON says it with the flag.
-    if yes || !desk.caller.terminal || desk.caller.sworn {
+    if !desk.owes_yes(yes) {
         return Ok(());
     }
     let lost = Dependents::of(desk, source).await.in_words();

@@ -53,7 +53,7 @@ impl Secret {
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
         there(owner, &self.source).await?;
         // A script has said it by running the command, and is answered with what that revoked.
-        if !self.yes && desk.caller.terminal && !desk.caller.sworn {
+        if desk.owes_yes(self.yes) {
             let granted = granted_on(owner, &self.source).await?;
             if granted > 0 {
                 confirm(desk, &question(&self.source, &self.field, granted), "--yes")?;

@@ -7,8 +7,9 @@
 //! answering, and the card changes or ends ─▶ interrupted ─Esc─▶ reading
 //! ```
 //! Invariants: what is sent is the item that is on the screen, with the digest of that card; a card that was shown for
-//! less than [`READING`] is not decided, whatever was typed; one key alone decides nothing; what is typed on after a card went
-//! means nothing for the next; while a decision is under way there is no other; a decision whose answer was lost is told as such, and then by what its item says.
+//! less than [`READING`] is not decided, whatever was typed; one key alone decides nothing; letters that are typed
+//! on after a card went mean nothing for the next; while a decision is under way there is no other; a decision whose answer
+//! was lost is told as such, and then by what its item says.
 
 use super::form::{Denial, Form};
 use crate::approvals::{
@@ -161,10 +162,7 @@ impl Model {
         self.loaded = true;
         self.lost = None;
         let Some(before) = before else {
-            let panel = self.interrupted();
-            self.turn_to(0, now);
-            self.panel = panel;
-            return;
+            return self.give_way(0, now);
         };
         let id = &before.heading.pending_id;
         let mut ids = self.items.iter().map(|item| &item.heading.pending_id);
@@ -196,9 +194,7 @@ impl Model {
                     );
                     self.say(Tone::Fine, &said);
                 }
-                let panel = self.interrupted();
-                self.turn_to(self.at, now);
-                self.panel = panel;
+                self.give_way(self.at, now);
                 self.replaced = Some(now);
             }
         }
@@ -445,6 +441,13 @@ impl Model {
             true => Panel::Interrupted,
             false => Panel::None,
         }
+    }
+
+    /// Shows another card, which nobody turned to.
+    fn give_way(&mut self, place: usize, now: Instant) {
+        let panel = self.interrupted();
+        self.turn_to(place, now);
+        self.panel = panel;
     }
 
     fn is_answering(&self) -> bool {
