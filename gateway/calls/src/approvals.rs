@@ -564,13 +564,16 @@ impl Approvals {
         asks.any(|ask| ask.key == Some(key) && ask.input != Some(asked.digest))
     }
 
-    /// Forgets what no item needs any more: inputs of items that are decided, results of items that are gone.
-    pub fn tidy(&self, state: &State) {
+    /// Forgets what no item needs any more: inputs of items that are decided, results of items that are gone. `state` is
+    /// asked after each list is there: in an older one an item that was made meanwhile would be gone.
+    pub fn tidy(&self, state: impl Fn() -> Arc<State>) {
         let open = |item: &Item| item.state == ItemState::Pending || item.has_call_left();
         let Ok(files) = fs::read_dir(&self.dir) else {
             return;
         };
-        for file in files.flatten() {
+        let files: Vec<_> = files.flatten().collect();
+        let now = state();
+        for file in files {
             let name = file.file_name().to_string_lossy().into_owned();
             let Some(item) = name
                 .split('.')
@@ -579,7 +582,7 @@ impl Approvals {
             else {
                 continue;
             };
-            let known = state.item(&item);
+            let known = now.item(&item);
             let needed = if is_of_call(&name) {
                 known.is_some_and(|i| open(i))
             } else {
@@ -594,11 +597,14 @@ impl Approvals {
                 let _ = fs::remove_file(file.path());
             }
         }
-        differs::tidy(&self.dir, state);
+        differs::tidy(&self.dir, &state);
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.retain(|(item, _), _| state.item(item).is_some_and(|i| open(i)));
+        let now = state();
+        plans.retain(|(item, _), _| now.item(item).is_some_and(|i| open(i)));
+        drop(plans);
         let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
-        ran.retain(|(item, _), _| state.item(item).is_some());
+        let now = state();
+        ran.retain(|(item, _), _| now.item(item).is_some());
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Largest input that is kept, in bytes. After a larger one nothing is compared.
@@ -99,12 +100,14 @@ pub(super) fn compared(
 }
 
 /// What is kept and needed no more: the calls of agents that are gone, and the oldest beyond the bound.
-pub(super) fn tidy(dir: &Path, state: &State) {
+pub(super) fn tidy(dir: &Path, state: impl Fn() -> Arc<State>) {
     let Ok(files) = fs::read_dir(dir) else {
         return;
     };
+    let files: Vec<_> = files.flatten().collect();
+    let state = state();
     let mut kept = Vec::new();
-    for file in files.flatten() {
+    for file in files {
         let name = file.file_name();
         let Some(agent) = name.to_str().and_then(agent_of) else {
             continue;
@@ -289,7 +292,7 @@ mod tests {
         assert_eq!(compared(dir.path(), &agent, &id, b"{}"), None);
 
         keep(dir.path(), &agent, &id, b"{}", at).unwrap();
-        tidy(dir.path(), &State::default());
+        tidy(dir.path(), Arc::<State>::default);
         // The agent is not known.
         assert_eq!(compared(dir.path(), &agent, &id, b"{}"), None);
     }

@@ -117,3 +117,41 @@ fn lost_member_plans_are_not_taken_for_none() {
     let planned = approvals.members_planned(&ready, &item, &file);
     assert_eq!(planned, Some(vec![None, Some(member)]));
 }
+
+#[test]
+fn plan_and_answer_that_came_while_it_was_tidied_stay() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let approvals = Approvals::in_folder(dir.path().to_owned());
+    let (late, gone) = (PendingId::fresh(), PendingId::fresh());
+    let id = CapabilityId::parse("w.write").expect("an id");
+    let failed = || Planned::Failed("no such folder".to_owned());
+    let answer = || withheld_answer(&id, given::read_is_over(&id));
+    let waiting = |item: &PendingId| {
+        let mut state = with(item, &[]);
+        for agent in Arc::make_mut(&mut state.agents).values_mut() {
+            let items = Arc::make_mut(agent).items.values_mut();
+            items.for_each(|item| Arc::make_mut(item).state = ItemState::Pending);
+        }
+        state
+    };
+    approvals.keep_plan(&gone, &id, failed());
+    approvals.keep_ran(&gone, &id, answer());
+    // The first look is at the ledger before the item, and both are kept by the next one.
+    let looks = std::cell::Cell::new(0);
+    approvals.tidy(|| {
+        if looks.replace(looks.get() + 1) > 0 {
+            return Arc::new(waiting(&late));
+        }
+        approvals.keep_plan(&late, &id, failed());
+        approvals.keep_ran(&late, &id, answer());
+        Arc::default()
+    });
+    let held = |item: &PendingId| {
+        let key = (item.clone(), id.clone());
+        let plans = approvals.plans.lock().expect("a lock");
+        let ran = approvals.ran.lock().expect("a lock");
+        (plans.contains_key(&key), ran.contains_key(&key))
+    };
+    assert_eq!(held(&late), (true, true));
+    assert_eq!(held(&gone), (false, false), "the control");
+}

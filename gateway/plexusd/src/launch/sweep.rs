@@ -49,8 +49,7 @@ pub(crate) async fn sweep(app: Arc<Edge>) {
         // wakes no more threads than it must.
         let (app, told) = (app.clone(), told.clone());
         tidying = Some(tokio::spawn(blocking(move || {
-            let state = app.ledger.snapshot();
-            app.approvals.tidy(&state);
+            app.approvals.tidy(|| app.ledger.snapshot());
             app.answers.tidy(|| app.ledger.snapshot());
             plexus_calls::used::note(&app);
             let_go::remove(app.state_dir.path(), &told);

@@ -40,8 +40,8 @@ pub(super) async fn session(
     };
     edge.admit(agent)?;
     edge.submit_for(agent, command).await?;
-    let state = edge.ledger.snapshot();
     let mut all = edge.mcp.all();
+    let state = edge.ledger.snapshot();
     all.retain(|pat, _| state.agent_by_pat(pat).is_some());
     all.entry(*pat).or_default().session = Some(fresh.clone());
     Ok(fresh)
