@@ -19,6 +19,7 @@ use std::time::Duration;
 
 const UP: &str = "\x1b[A";
 const DOWN: &str = "\x1b[B";
+const TAB: &str = "\t";
 const ENTER: &str = "\r";
 pub(crate) const ESCAPE: &str = "\x1b";
 
@@ -146,22 +147,16 @@ fn a_window_is_chosen_and_narrowed() {
     terminal.until_shows("(•) once");
     terminal.keys(DOWN);
     terminal.until_shows("(•) 1h: every call of");
-    for _ in 0..4 {
-        terminal.keys(DOWN);
-    }
+    terminal.keys(DOWN);
+    terminal.until_shows("(•) 1d");
+    // The windows go round among themselves: nothing longer is chosen on the way to the fields.
+    terminal.keys(TAB);
     terminal.until_shows("only where path is at or below: ▏");
     terminal.keys("notes");
     terminal.until_shows("at or below: notes▏");
-    terminal.keys(UP);
-    terminal.until_shows("(•) until-revoked");
-    terminal.keys(UP);
-    terminal.keys(UP);
-    terminal.until_shows("(•) 1d");
-    for _ in 0..4 {
-        terminal.keys(DOWN);
-    }
-    // Passing over a window chooses it; the fields keep what was chosen last.
+    terminal.keys(TAB);
     terminal.until_shows("at most how many calls: ▏");
+    terminal.until_shows("(•) 1d");
     terminal.keys("x");
     terminal.until_shows("calls: x▏");
     answer(&mut terminal, ENTER, "is a whole number");
@@ -170,10 +165,7 @@ fn a_window_is_chosen_and_narrowed() {
     terminal.until_shows("calls: 2▏");
     answer(&mut terminal, ENTER, "approved pend_");
     let grants = house.owner().grants();
-    assert_eq!(
-        grants[0]["trustWindow"]["kind"], "until-revoked",
-        "{grants:#?}"
-    );
+    assert_eq!(grants[0]["trustWindow"]["kind"], "1d", "{grants:#?}");
     assert_eq!(
         grants[0]["constraint"],
         json!({"pathPrefix": {"field": "path", "allow": ["notes"]}, "maxCalls": 2})
@@ -570,7 +562,7 @@ fn leaving_waits_for_the_decision_under_way() {
         terminal.keys("a");
         terminal.until_shows("(•) once");
         // A number that is none is complained of only where the card was there long enough to be decided.
-        terminal.keys(UP);
+        terminal.keys("\x1b[Z");
         terminal.keys("x");
         terminal.until_shows("calls: x▏");
         answer(&mut terminal, ENTER, "is a whole number");
@@ -822,7 +814,7 @@ pub(crate) fn hostile() -> Vec<String> {
         "(•) until-revoked: nothing at all",
         "── approve ──",
         "▸ other  fixture.read",
-        "Enter approve · ↑↓ choose",
+        "Enter approve · ↑↓ how long",
         "Plexus approvals · nothing waits",
         "↪ agent: me",
         "a approve · d deny",

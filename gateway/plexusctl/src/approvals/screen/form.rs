@@ -136,15 +136,15 @@ impl Form {
         self.terms.then_some(after)
     }
 
-    fn rows(&self) -> usize {
-        self.choices.len() + usize::from(!self.narrow.is_empty()) + usize::from(self.terms)
-    }
-
     /// What a key does to it.
     pub(super) fn key(&mut self, code: KeyCode) {
         match code {
-            KeyCode::Up | KeyCode::BackTab => self.turn_to(self.row.checked_sub(1)),
-            KeyCode::Down | KeyCode::Tab => self.turn_to(Some(self.row + 1)),
+            KeyCode::Tab => self.stop(1),
+            KeyCode::BackTab => self.stop(-1),
+            KeyCode::Up if self.row < self.choices.len() => self.choose(self.row.checked_sub(1)),
+            KeyCode::Down if self.row < self.choices.len() => self.choose(Some(self.row + 1)),
+            KeyCode::Up => self.stop(-1),
+            KeyCode::Down => self.stop(1),
             other => {
                 if let Some(field) = self.field() {
                     field.key(other);
@@ -170,17 +170,25 @@ impl Form {
         }
     }
 
-    /// Goes to a row; the windows choose themselves as one goes over them, those that are refused do not.
-    fn turn_to(&mut self, row: Option<usize>) {
-        let rows = self.rows();
-        self.row = row.unwrap_or(rows - 1) % rows;
-        if self
-            .choices
-            .get(self.row)
-            .is_some_and(|choice| choice.refused.is_none())
-        {
+    /// Goes to a window, which chooses itself unless it is refused; round from the last to the first. The fields are no
+    /// windows, so that nothing is chosen on the way to them.
+    fn choose(&mut self, row: Option<usize>) {
+        let windows = self.choices.len();
+        self.row = row.unwrap_or(windows - 1) % windows;
+        if self.choices[self.row].refused.is_none() {
             self.chosen = self.row;
         }
+    }
+
+    /// Goes on, or back, between the window that is chosen and the fields.
+    fn stop(&mut self, by: isize) {
+        let stops: Vec<usize> = [Some(self.chosen), self.under_row(), self.most_row()]
+            .into_iter()
+            .flatten()
+            .collect();
+        let at = stops.iter().position(|row| *row == self.row).unwrap_or(0);
+        let next = at.checked_add_signed(by).unwrap_or(stops.len() - 1);
+        self.row = stops[next % stops.len()];
     }
 
     /// The yes that this is.
@@ -267,13 +275,13 @@ pub(super) mod tests {
         typed(
             &mut form,
             &[
-                KeyCode::Down,
+                KeyCode::Tab,
                 KeyCode::Char('n'),
                 KeyCode::Char('x'),
                 KeyCode::Backspace,
             ],
         );
-        typed(&mut form, &[KeyCode::Down, KeyCode::Char('3')]);
+        typed(&mut form, &[KeyCode::Tab, KeyCode::Char('3')]);
         let narrowed = Terms::narrowed(
             TrustWindow::HOUR,
             Some(("path".into(), "n".into())),
@@ -283,7 +291,11 @@ pub(super) mod tests {
         form.under.text = "to=b".into();
         let other = Terms::narrowed(TrustWindow::HOUR, Some(("to".into(), "b".into())), Some(3));
         assert_eq!(terms(&form), other);
-        form.key(KeyCode::Down);
+        form.key(KeyCode::Tab);
+        assert_eq!((form.row, form.chosen), (1, 1), "back at what is chosen");
+        typed(&mut form, &[KeyCode::BackTab, KeyCode::Up, KeyCode::Up]);
+        assert_eq!((form.row, form.chosen), (1, 1), "through the fields");
+        typed(&mut form, &[KeyCode::Down, KeyCode::Down]);
         assert_eq!((form.row, form.chosen), (0, 0), "round to the first");
     }
 
@@ -323,7 +335,7 @@ pub(super) mod tests {
     fn a_source_that_changed_has_a_yes_and_a_no_and_no_terms() {
         let item = fixture::read(fixture::change());
         let mut form = Form::of(&item.card).unwrap();
-        typed(&mut form, &[KeyCode::Down, KeyCode::Char('3'), KeyCode::Up]);
+        typed(&mut form, &[KeyCode::Tab, KeyCode::Char('3'), KeyCode::Up]);
         assert_eq!((form.row, form.most_row()), (0, None));
         assert!(form.most.text.is_empty());
         let mut no = Denial::of(&item.card);

@@ -323,7 +323,7 @@ fn keys(model: &Model) -> &'static str {
     match &model.panel {
         Panel::None if model.items.is_empty() => "q quit · ? help",
         Panel::None => "a approve · d deny · ↑↓ scroll · ←→ next · v all of it · ? help · q quit",
-        Panel::Approve(_) => "Enter approve · ↑↓ choose · Esc back",
+        Panel::Approve(_) => "Enter approve · ↑↓ how long · Tab limits · Esc back",
         Panel::Deny(_) => "Enter deny · Esc back",
         Panel::Interrupted => "Esc: go on (no other key does anything)",
         Panel::Help => "any key: back",
@@ -331,7 +331,7 @@ fn keys(model: &Model) -> &'static str {
 }
 
 const HELP: [&str; 11] = [
-    "a        approve: choose for how long and how narrow, then Enter",
+    "a        approve: ↑ ↓ for how long, Tab for its limits, then Enter",
     "d        deny: say why, then Enter; the same call will not be asked again",
     "← → n p  the request before, the next one",
     "↑ ↓ j k  scroll; PgUp PgDn Home End too",
