@@ -524,6 +524,25 @@ fn cancelled_run_keeps_its_changes_in_a_set() {
         .gateway
         .console_page(&format!("/admin/console/activity/{call}"));
     assert_contains(&page, "if it changed anything, line by line in its");
+    // Wherever it is told: not that nothing was done, and that the set is of half a run.
+    let set = error["detail"]["changes"].as_str().expect("its set");
+    let kept = format!("what it did until then is in the change set {set}");
+    for said in [&["activity"][..], &["audit", "tail", "--lines", "50"]] {
+        let said = desk.gateway.cli(said.iter().copied());
+        let said = said.expect_ok();
+        assert_contains(said, &kept);
+        assert_lacks(said, "nothing was done");
+    }
+    let unfinished = "its run was ended before it was finished";
+    for line in [&["changes"][..], &["changes", set]] {
+        let said = desk.gateway.cli(line.iter().copied());
+        assert_contains(said.expect_ok(), unfinished);
+    }
+    let page = format!("/admin/console/changes/{set}");
+    assert_contains(&desk.gateway.console_page(&page), unfinished);
+    let item = desk.asked("apply", &json!({"changes": set}));
+    let warnings = desk.owner().plan(&item)["warnings"].to_string();
+    assert_contains(&warnings, "may be half done");
 }
 
 #[test]

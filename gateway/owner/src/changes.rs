@@ -86,7 +86,13 @@ pub struct Origin {
     /// The change sets that it builds on, which are to be applied before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub onto: Vec<String>,
+    /// Whether its run was ended before it came to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
 }
+
+/// What is said of a change set whose run was ended before it came to its end.
+pub const UNFINISHED: &str = "its run was ended before it was finished";
 
 /// How many files of a change set have which change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, shell::quote, span, text};
 use plexus_owner::changes::{
     Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, FileChange,
-    GatewayFacts, List, Origin, PlanApply, Show, Standing,
+    GatewayFacts, List, Origin, PlanApply, Show, Standing, UNFINISHED,
 };
 use plexus_protocol::{SourceId, Timestamp};
 use std::collections::BTreeSet;
@@ -245,6 +245,9 @@ fn words(page: &mut Page, margin: &str, of: &GatewayFacts, about: &Origin) {
                 text::short(first, 200)
             ));
         }
+    }
+    if about.unfinished {
+        page.say(format!("{margin}unfinished: {UNFINISHED}"));
     }
 }
 

@@ -131,6 +131,9 @@ pub(crate) struct Origin {
     /// What its copy began with.
     #[serde(default)]
     pub(crate) onto: Onto,
+    /// Its run was ended before it came to its end: by a stop, or at a limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unfinished: bool,
 }
 
 impl Origin {
@@ -605,6 +608,7 @@ mod tests {
             call: Some(call('1')),
             prompt: String::new(),
             onto: Onto::default(),
+            unfinished: false,
         });
         let id = sets.keep(&set, &before, &after).unwrap();
         assert!(sets.has_of(&call('1')) && !sets.has_of(&call('2')));

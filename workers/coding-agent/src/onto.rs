@@ -223,6 +223,7 @@ mod tests {
                 call: None,
                 prompt: String::new(),
                 onto: Onto::default(),
+                unfinished: false,
             });
             let (folder, made) = (self.root("folder"), self.root("made"));
             self.sets.keep(&set, &folder, &made).unwrap()

@@ -437,6 +437,7 @@ impl<P: Program> Runs<P> {
             call: call.audit().cloned(),
             prompt: place.prompt.chars().take(PROMPT_KEPT).collect(),
             onto: place.onto.clone(),
+            unfinished: !matches!(ended.turn.end, Some(TurnEnd::Completed(_))),
         };
         let has_answer = matches!(
             ended.turn.end,

@@ -48,6 +48,9 @@ const MOST_SETS: usize = 200;
 const MOST_WARNINGS: usize = 8;
 /// What is said of a run with `mode=direct` that ended at a limit: its files may be cut in the middle.
 const HALF_DONE: &str = "nothing was applied, because the run ended at its limit: look at its change set, and apply what is good of it";
+/// What the card of an apply says of a run that did not come to its end.
+const UNFINISHED: &str =
+    "Its run was ended before it was finished: what it changes may be half done.";
 /// What the card of a run says that has a copy of the owner's sign-in.
 const SIGN_IN: &str =
     "the run has a copy of your own sign-in, without what renews it; its commands can read it";
@@ -347,6 +350,9 @@ struct About {
     /// The change sets that it builds on, which are to be applied before it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     onto: Vec<String>,
+    /// Its run was ended before it came to its end.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unfinished: bool,
 }
 
 impl About {
@@ -360,6 +366,7 @@ impl About {
                 true => Vec::new(),
                 false => origin.onto.sets,
             },
+            unfinished: origin.unfinished,
         })
     }
 }
@@ -1138,7 +1145,9 @@ impl<P: Program> CodingAgent<P> {
             .sets
             .as_ref()
             .and_then(|sets| sets.head(&plan.set).ok());
-        if let Some(origin) = head.and_then(|head| head.origin)
+        let origin = head.and_then(|head| head.origin);
+        let unfinished = origin.as_ref().is_some_and(|origin| origin.unfinished);
+        if let Some(origin) = origin
             && !origin.prompt.is_empty()
         {
             // Each change set of a conversation has what the turns before it changed.
@@ -1169,6 +1178,9 @@ impl<P: Program> CodingAgent<P> {
         let runs = plan.runs.clone();
         let mut planned =
             Planned::new(plan, token, preview, format!("{did}: {counts}")).touched(all);
+        if unfinished {
+            planned = planned.warning(UNFINISHED);
+        }
         for (path, why) in runs.iter().take(MOST_WARNINGS) {
             planned = planned.warning(format!("This amounts to running code: {path}, {why}."));
         }

@@ -26,7 +26,7 @@ use axum::{
 use plexus_edge::reply::{self, Refused, query};
 use plexus_owner::changes::{
     Apply, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, FileChange, GatewayFacts, Origin,
-    PlanApply, Standing,
+    PlanApply, Standing, UNFINISHED,
 };
 use plexus_protocol::{Digest, SourceId, Timestamp};
 use serde::Deserialize;
@@ -134,7 +134,7 @@ impl Difference {
 /// Which change sets there are.
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let now = desk.clock.now();
-    let listed = changes::listed(&desk, None).await;
+    let (listed, _) = changes::listed(&desk, None).await;
     let made = blocking(move || Sets::of(&listed, now).render()).await?;
     shell::made(&desk, made)
 }
@@ -369,6 +369,7 @@ fn told(of: &GatewayFacts, about: &Origin, most: usize) -> Vec<(&'static str, Fo
         ("folder", of.folder.as_deref()),
         ("prompt", prompt),
         ("purpose", of.purpose.as_deref()),
+        ("unfinished", about.unfinished.then_some(UNFINISHED)),
     ];
     told.into_iter()
         .filter_map(|(label, told)| Some((label, ForeignText::short(told?, most))))

@@ -26,8 +26,11 @@ use plexus_owner::{
 use plexus_protocol::{AuditId, ErrorBody, ErrorCode, PendingId, SourceId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::{task::JoinSet, time::timeout};
 
+/// How long the change sets of a source are waited for.
+const LOOK: Duration = Duration::from_secs(10);
 /// Why a source's change set is not shown.
 const NO_ITEM: &str = "the source answered what is no change set";
 const NOT_TOLD: &str = "the gateway failed on its change sets";
@@ -37,7 +40,7 @@ pub(super) fn serve(served: Served) -> Served {
 }
 
 async fn list(desk: Arc<Desk>, _: Reading, call: List) -> Result<ChangeSets, Refused> {
-    Ok(listed(&desk, call.source.as_deref()).await)
+    Ok(listed(&desk, call.source.as_deref()).await.0)
 }
 
 /// What a source answers of its change sets.
@@ -49,8 +52,12 @@ struct Answer {
     more: u64,
 }
 
-/// The change sets of one source, or of all; the newest first.
-pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
+/// The change sets of one source, or of all, the newest first: each is asked by itself, for as long as [`LOOK`]. Beside them
+/// the sources that told of all of theirs.
+pub(crate) async fn listed(
+    desk: &Arc<Desk>,
+    only: Option<&str>,
+) -> (ChangeSets, BTreeSet<SourceId>) {
     let mut all = ChangeSets::default();
     let is_named = |source: &SourceId| only.is_none_or(|only| only == source.as_str());
     let disabled = makers(desk, false).into_iter().filter(is_named);
@@ -58,34 +65,74 @@ pub(crate) async fn listed(desk: &Desk, only: Option<&str>) -> ChangeSets {
         why: format!("it is disabled: plexusctl sources enable {source}"),
         source,
     }));
-    for source in makers(desk, true).into_iter().filter(is_named) {
-        let mut away = |why: String| {
-            let source = source.clone();
-            all.away.push(AwaySource { source, why });
-        };
-        match own::ask::<Answer>(desk, &source, Upkeep::ChangeSets, &json!({})).await {
-            Ok(answer) => {
-                let mut found = Vec::new();
-                for set in &answer.sets {
-                    match of_source::<ChangeSetRow>(set, &source) {
-                        Ok(set) => found.push(set),
-                        Err(_) => away(NO_ITEM.to_owned()),
-                    }
+    let mut asked: BTreeSet<_> = makers(desk, true).into_iter().filter(is_named).collect();
+    let mut looks = JoinSet::new();
+    for source in asked.clone() {
+        let desk = desk.clone();
+        looks.spawn(async move {
+            let one = timeout(LOOK, of_one(&desk, &source)).await;
+            (source, one)
+        });
+    }
+    let mut heard = BTreeSet::new();
+    // A look that panicked answers nothing: its source stays among those that were asked.
+    while let Some(looked) = looks.join_next().await {
+        let Ok((source, one)) = looked else { continue };
+        asked.remove(&source);
+        match one {
+            Ok(one) => {
+                if one.more == 0 && one.away.is_empty() {
+                    heard.insert(source);
                 }
-                match told_of(desk, &source, found, |set| {
-                    (set.about.call.clone(), &mut set.of)
-                })
-                .await
-                {
-                    Ok(told) => all.sets.extend(told),
-                    Err(_) => away(NOT_TOLD.to_owned()),
-                }
-                all.more = all.more.saturating_add(answer.more);
+                all.sets.extend(one.sets);
+                all.away.extend(one.away);
+                all.more = all.more.saturating_add(one.more);
             }
-            Err(error) => away(error.message),
+            Err(_) => {
+                let why = format!("it did not answer within {} s", LOOK.as_secs());
+                all.away.push(AwaySource { source, why });
+            }
         }
     }
+    all.away.extend(asked.into_iter().map(|source| AwaySource {
+        source,
+        why: NOT_TOLD.to_owned(),
+    }));
+    all.away.sort_by(|one, other| one.source.cmp(&other.source));
     all.sets.sort_by_key(|set| Reverse(set.about.made));
+    (all, heard)
+}
+
+/// What one source says of its change sets.
+async fn of_one(desk: &Desk, source: &SourceId) -> ChangeSets {
+    let mut all = ChangeSets::default();
+    let away = |why: String| AwaySource {
+        source: source.clone(),
+        why,
+    };
+    let answer = match own::ask::<Answer>(desk, source, Upkeep::ChangeSets, &json!({})).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            all.away.push(away(error.message));
+            return all;
+        }
+    };
+    let mut found = Vec::new();
+    for set in &answer.sets {
+        match of_source::<ChangeSetRow>(set, source) {
+            Ok(set) => found.push(set),
+            Err(_) => all.away.push(away(NO_ITEM.to_owned())),
+        }
+    }
+    match told_of(desk, source, found, |set| {
+        (set.about.call.clone(), &mut set.of)
+    })
+    .await
+    {
+        Ok(told) => all.sets = told,
+        Err(_) => all.away.push(away(NOT_TOLD.to_owned())),
+    }
+    all.more = answer.more;
     all
 }
 

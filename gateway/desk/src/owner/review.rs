@@ -22,14 +22,10 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
-use tokio::{task::JoinSet, time::timeout};
 
 /// Most effects that are put together; older ones are left out, and the answer says so.
 const MOST: usize = 2_000;
-/// How long the change sets are waited for.
-const LOOK: Duration = Duration::from_secs(10);
 /// For how long change sets are kept at least, in milliseconds.
 const KEPT_MS: u64 = 6 * 24 * 3_600_000;
 /// Events that are read at once, of the agent's or not: a reader of more would hold old pages for long.
@@ -69,8 +65,8 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
             by_source.entry(source.clone()).or_default().push(effect);
         }
     }
-    let (listed, heard) = listed(&desk, only.as_ref()).await;
-    let sets: Vec<_> = listed.iter().collect();
+    let (listed, heard) = changes::listed(&desk, only.as_ref().map(SourceId::as_str)).await;
+    let sets: Vec<_> = listed.sets.iter().collect();
     for set in sets.iter().filter(|set| is_of(set, &agent, since)) {
         by_source.entry(set.of.source.clone()).or_default();
     }
@@ -122,35 +118,6 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
         sources,
         cut,
     })
-}
-
-/// The change sets of the sources that make some, each asked by itself; and those that told of all of theirs.
-async fn listed(
-    desk: &Arc<Desk>,
-    only: Option<&SourceId>,
-) -> (Vec<ChangeSetRow>, BTreeSet<SourceId>) {
-    let mut looks = JoinSet::new();
-    for source in changes::makers(desk, true) {
-        if only.is_some_and(|only| *only != source) {
-            continue;
-        }
-        let desk = desk.clone();
-        looks.spawn(async move {
-            let one = timeout(LOOK, changes::listed(&desk, Some(source.as_str()))).await;
-            (source, one)
-        });
-    }
-    let (mut sets, mut heard) = (Vec::new(), BTreeSet::new());
-    while let Some(looked) = looks.join_next().await {
-        let Ok((source, Ok(one))) = looked else {
-            continue;
-        };
-        if one.more == 0 && one.away.is_empty() {
-            heard.insert(source);
-        }
-        sets.extend(one.sets);
-    }
-    (sets, heard)
 }
 
 /// Whether a run of the agent made a change set since then.
