@@ -90,7 +90,7 @@ fn act_leaves_half_filled_forms_as_they_are() {
     agent.must(WRITE, note("Projects/a.md", "a\n"));
     agent
         .invoke(WRITE, note("elsewhere.md", "a\n"))
-        .expect_error(401, "grant_required");
+        .expect_error(401, "approval_required");
     scene.all_is_well();
 }
 

@@ -202,6 +202,6 @@ fn two_narrowings_are_both_of_the_grant() {
     // The project is in the area.
     agent.must("things.todos.add", add);
     let outside = agent.invoke("things.todos.add", json!({"title": "two"}));
-    outside.expect_error(401, "grant_required");
+    outside.expect_error(401, "approval_required");
     scene.all_is_well();
 }

@@ -229,7 +229,7 @@ fn granted_read_lists_events_and_a_constraint_narrows_it() {
     let events = reply["output"]["events"].as_array().expect("events");
     assert_eq!(events.len(), 1, "{reply}");
     let refused = narrow.invoke(EVENTS, json!({"calendars": ["work"]}));
-    refused.expect_error(401, "grant_required");
+    refused.expect_error(401, "approval_required");
     // The audit log knows who read which event, and holds no title.
     let read = desk.gateway.owner().audited(|event| {
         event["capabilityId"] == EVENTS && event["outcome"] == "ok" && event["agentId"] == "planner"

@@ -163,7 +163,7 @@ fn granted_read_lists_events_of_a_real_server() {
     assert_contains(&reply.to_string(), "Holiday");
     narrow
         .invoke(EVENTS, json!({"calendars": ["work"]}))
-        .expect_error(401, "grant_required");
+        .expect_error(401, "approval_required");
     // Who has read it? The audit log knows, and holds no title.
     let read = office.gateway.owner().audited(|event| {
         event["capabilityId"] == EVENTS && event["outcome"] == "ok" && event["agentId"] == "planner"

@@ -148,7 +148,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     assert_eq!(message["sender"]["you"], false);
     agent
         .invoke(READ, json!({"channel": other}))
-        .expect_error(401, "grant_required");
+        .expect_error(401, "approval_required");
     // What it wants to say is on a card with the channel, its members and all of the text.
     let text = "It is 4.\nYours, the helper";
     let input = json!({"channel": lent, "text": text});

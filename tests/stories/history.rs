@@ -122,7 +122,7 @@ fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
     assert_eq!(subjects, ["finish the plan", "begin"]);
     agent
         .invoke("git.show", json!({"rev": "HEAD"}))
-        .expect_error(401, "grant_required");
+        .expect_error(401, "approval_required");
     let begin = agent.must("git.show", json!({"rev": "HEAD~2"}));
     assert_eq!(begin["output"]["files"].as_array().map(Vec::len), Some(1));
     let found = agent.must("git.search", json!({"query": "KEY", "in": "changes"}));

@@ -320,7 +320,7 @@ fn constraint_and_hide_narrow_what_the_app_shows() {
     assert_eq!(hits.len(), 1, "{found}");
     assert_eq!(hits[0]["relativePath"], "Projects/Plexus.md");
     let refused = agent.invoke(READ, json!({"path": "Private/diary.md"}));
-    refused.expect_error(401, "grant_required");
+    refused.expect_error(401, "approval_required");
     agent.must(READ, json!({"path": "Projects/Plexus.md"}));
     // For everybody a hidden folder does not exist.
     let wide = desk.agent(&[READ, search]);

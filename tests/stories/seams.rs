@@ -429,7 +429,7 @@ fn a_kept_answer_is_no_way_round_a_narrower_grant() {
         )
         .expect_ok();
     let reply = call(&agent);
-    reply.expect_error(401, "grant_required");
+    reply.expect_error(401, "approval_required");
     let next = house.reader("one");
     let fresh = call(&next).expect_ok();
     assert_ne!(fresh["replayed"], true, "{fresh}");

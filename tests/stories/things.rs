@@ -85,7 +85,7 @@ fn granted_read_lists_today() {
     assert_eq!(titles(&narrow, json!({})), ["Buy seeds"]);
     narrow
         .invoke(TODOS, json!({"project": "Another"}))
-        .expect_error(401, "grant_required");
+        .expect_error(401, "approval_required");
     let log = json!(gateway.owner().audit(1000)).to_string();
     assert!(log.contains(SEEDS) && !log.contains("Buy seeds"), "{log}");
 }

@@ -239,7 +239,7 @@ fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
         .expect_ok();
     agent
         .invoke(UNDO, json!({ "id": outside }))
-        .expect_error(401, "grant_required");
+        .expect_error(401, "approval_required");
     assert_eq!(house.workspace.read("private/b.md"), "new\n");
     let done = agent.must(UNDO, json!({ "id": inside }));
     assert_eq!(done["ok"], true, "{done}");

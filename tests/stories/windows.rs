@@ -1,7 +1,7 @@
 //! For how long, and within which bounds.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
-use plexus_tests::{owner::approval, waiting::until_true};
+use plexus_tests::{owner::approval, texts::assert_contains, waiting::until_true};
 use serde_json::{Value, json};
 
 #[test]
@@ -213,6 +213,125 @@ fn a_constraint_holds() {
         assert_eq!(reply["status"], "grant_pending_user", "{wider}");
         owner.deny(reply["pendingId"].as_str().expect("an id"), "narrower");
     }
+}
+
+/// A narrowing spares questions: outside of it a call asks as it would without any grant, and the yes is for that call.
+#[test]
+fn call_outside_of_a_narrowed_grant_asks() {
+    let house = House::open();
+    let owner = house.owner();
+    house.workspace.write("notes/mine.md", "there");
+    let agent = house.gateway.agent("one");
+    let search = "obsidian.vault.search";
+    let line = |id, under| {
+        let line = [
+            "grants", "allow", "one", id, "--window", "1h", "--under", under,
+        ];
+        house.gateway.cli(line).expect_ok();
+    };
+    line(READ, "path=notes");
+    line(WRITE, "path=notes");
+    let only = json!({"decision": "allow", "constraint": {"allow": {"field": "query", "values": ["plan"]}}});
+    owner
+        .client
+        .put(
+            "/admin/api/grants",
+            json!({"agentId": "one", "grants": {search: only}, "trustWindow": {"kind": "1h"}}),
+        )
+        .expect_ok();
+    let narrowed = owner.grants();
+
+    // The controls: within them nobody is asked.
+    agent.must(READ, json!({"path": "notes/mine.md"}));
+    agent.must(WRITE, note("notes/new.md", "x"));
+    agent.must(search, json!({"query": "plan"}));
+    assert_eq!(owner.pending(), Vec::<Value>::new());
+
+    // What the source judges by where it leads, a read and an effect; what the gateway judges as it is written.
+    let outside = [
+        (READ, json!({"path": "report.txt"})),
+        (WRITE, note("outside.md", "x")),
+        (search, json!({"query": "secret"})),
+    ];
+    for (id, input) in outside {
+        let item = agent.must_ask(id, input.clone());
+        let again = agent.must_ask(id, input.clone());
+        assert_eq!(item, again, "one card for one call");
+        let card = owner.card(&item);
+        let hour = card["choices"].as_array().expect("choices").iter();
+        let hour = hour.clone().find(|one| one["window"] == "1h").expect("it");
+        let words = hour["words"].as_str().expect("words");
+        assert!(
+            words.contains("; it replaces any grant that is limited to "),
+            "{words}"
+        );
+        owner.approve(&item, "once");
+        agent.must(id, input.clone());
+        // The yes is used.
+        let item = agent.must_ask(id, input.clone());
+        owner.deny(&item, "no");
+        agent.invoke(id, input).expect_error(403, "denied_by_owner");
+    }
+    assert_eq!(house.workspace.read("outside.md"), "x");
+
+    // The same with a yes that the gateway carries out: a repeated call joins it, by its key as often as it is made.
+    let read = json!({"id": READ, "input": {"path": "other.txt"}, "onApproval": "run"});
+    let write = json!({"id": WRITE, "input": note("keyed.md", "x"), "onApproval": "run", "idempotencyKey": "k"});
+    house.workspace.write("other.txt", "other");
+    for (body, again) in [(read, false), (write, true)] {
+        let error = agent
+            .invoke_body(body.clone())
+            .expect_error(401, "approval_required");
+        let item = error["pendingId"].as_str().expect("an id").to_owned();
+        owner.approve(&item, "once");
+        agent.invoke_body(body.clone()).expect_ok();
+        assert_eq!(owner.pending(), Vec::<Value>::new(), "joined");
+        if again {
+            house.workspace.write("keyed.md", "by hand");
+            assert_eq!(agent.invoke_body(body).expect_ok()["replayed"], true);
+            assert_eq!(house.workspace.read("keyed.md"), "by hand");
+        }
+    }
+
+    house.workspace.write("third.txt", "third");
+    let third = || json!({"path": "third.txt"});
+    // A token of the narrowed grant does not use the yes up; the one that comes with the yes opens it.
+    let token = agent.token(&[READ]);
+    let item = agent.must_ask(READ, third());
+    owner.approve(&item, "once");
+    agent
+        .invoke_with(&token, READ, third())
+        .expect_error(401, "grant_required");
+    let status = agent.status(&item).expect_ok();
+    agent
+        .invoke_with(&status["token"], READ, third())
+        .expect_ok();
+    agent.must_ask(READ, third());
+    let item = owner.pending()[0]["pendingId"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    // Nor does a yes that would exclude its own call.
+    for window in ["once", "1h"] {
+        let mut narrow = approval(&owner.card(&item), window);
+        narrow["constraint"] = within("notes");
+        let error = owner
+            .decide(&item, narrow)
+            .expect_error(422, "schema_validation_failed");
+        assert_contains(&error["message"].to_string(), "lies outside of that");
+    }
+    // A yes that names no time is for this call.
+    owner
+        .decide(&item, json!({"action": "approve"}))
+        .expect_ok();
+    let held = owner.grants();
+    let constraints = |grants: &[Value]| -> Vec<Value> {
+        grants
+            .iter()
+            .map(|grant| grant["constraint"].clone())
+            .collect()
+    };
+    assert_eq!(constraints(&held), constraints(&narrowed));
 }
 
 /// A rule is judged on what a path leads to, and a rule that can match nothing is refused when made.

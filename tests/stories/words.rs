@@ -456,13 +456,10 @@ fn what_an_agent_reads_when_something_is_not_done() {
                 {"pathPrefix": {"field": "path", "allow": ["inside"]}, "maxCalls": 20}}}, "trustWindow": {"kind": "1h"}}),
         )
         .expect_ok();
-    c.command(
-        "beyond the narrowing",
-        "one",
-        &[WRITE, "path=outside.txt", "content=a"],
-        77,
-        Words,
-    );
+    let beyond = [WRITE, "path=outside.txt", "content=a", "--wait", "0"];
+    house.gateway.plexus("one", beyond).expect_status(75);
+    let item = newest(&house);
+    c.command("beyond the narrowing", "one", &beyond, 75, Approved(&item));
     house.workspace.write("inside/there.txt", "before");
     c.command(
         "writing over what it has not read",

@@ -81,6 +81,12 @@ pub struct Asked {
     /// RFC 8785: exactly what the worker gets.
     pub(crate) canonical: Bytes,
     pub(crate) digest: Digest,
+    /// Why, in the agent's words, should the owner be asked.
+    pub(crate) purpose: Option<String>,
+    /// What the owner's yes is to do then.
+    pub(crate) on_approval: OnApproval,
+    /// The idempotency key of an effect.
+    pub(crate) key: Option<Digest>,
 }
 
 impl Asked {
@@ -94,6 +100,9 @@ impl Asked {
             input: Arc::new(input),
             canonical,
             digest,
+            purpose: None,
+            on_approval: OnApproval::default(),
+            key: None,
         }
     }
 

@@ -14,12 +14,12 @@ use crate::{
     bounded,
     events::Notice,
     kernel::Kernel,
-    outcome, refusal, run_cage,
+    outcome, pend, refusal, run_cage,
     settle::Committed,
     touches,
     under_way::{CallUnderWay, CancelledBy, Principal},
 };
-use plexus_ipc::message::{Failure, Role, SERVER_REFUSED};
+use plexus_ipc::message::{Failure, Role, SERVER_REFUSED, WorkerError};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_record::audit_id;
@@ -58,8 +58,17 @@ pub(crate) struct Failed {
     pub(crate) error: ErrorBody,
     /// The status, where it was never sent.
     pub(crate) status: Option<u16>,
-    /// The plan's rating, where it exceeds the permit.
-    pub(crate) rating: Option<Verb>,
+    /// How it is more than the permit covers; nothing was done then.
+    pub(crate) beyond: Option<Beyond>,
+}
+
+/// How a call turns out to be more than its permit covers, as its source found.
+#[derive(Clone, Copy)]
+pub(crate) enum Beyond {
+    /// It would do what is rated so.
+    Rating(Verb),
+    /// It lies outside of the constraint.
+    Constraint,
 }
 
 /// Why there is no outcome.
@@ -138,9 +147,23 @@ pub(crate) async fn commit(
         ..outcome::failed(input_bytes, started.elapsed())
     };
     let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
-    let mut result = judged(call, committed, not_sent, unread, planned, &mut outcome);
+    let entry = kernel.catalogue.load().get(&call.capability).cloned();
+    let makes_sets =
+        entry.is_some_and(|entry| entry.connector.offer.manifest.change_sets.is_some());
+    let of_call = (planned, makes_sets);
+    let mut result = judged(call, committed, not_sent, unread, of_call, &mut outcome);
     if let Err(failed) = &mut result {
-        outcome.code = Some(failed.error.code.as_str().to_owned());
+        // It goes on as a question for the owner.
+        let asks = match failed.beyond {
+            Some(Beyond::Rating(_)) => permit.is_some(),
+            Some(Beyond::Constraint) => permit.is_some_and(pend::may_ask),
+            None => false,
+        };
+        let code = match asks {
+            true => ErrorCode::ApprovalRequired,
+            false => failed.error.code,
+        };
+        outcome.code = Some(code.as_str().to_owned());
         let reason = failed.error.detail.as_ref().and_then(|d| d.get("reason"));
         outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
         if failed.error.code == ErrorCode::Cancelled {
@@ -230,7 +253,7 @@ fn judged(
     committed: Committed,
     not_sent: Option<impl FnOnce() -> ErrorBody>,
     unread: bool,
-    planned: bool,
+    (planned, makes_sets): (bool, bool),
     outcome: &mut Outcome,
 ) -> Result<Box<RawValue>, Box<Failed>> {
     let id = &call.capability;
@@ -238,7 +261,7 @@ fn judged(
         Box::new(Failed {
             error,
             status,
-            rating: None,
+            beyond: None,
         })
     };
     match committed {
@@ -302,23 +325,34 @@ fn judged(
                 ) => OutcomeKind::Refused,
                 (Effect::None | Effect::Partial | Effect::Done, _) => OutcomeKind::Failed,
             };
-            let rating = match &error.code {
-                Failure::RatingExceeded { rating } => Some(*rating),
+            let beyond = match (&error.code, error.effect) {
+                (Failure::RatingExceeded { rating }, Effect::None) => Some(Beyond::Rating(*rating)),
+                (Failure::ConstraintMiss { .. }, Effect::None) => Some(Beyond::Constraint),
                 _ => None,
             };
-            let missed = matches!(error.code, Failure::ConstraintMiss { .. });
             let mut body = refusal::failed(&error, id);
-            if error.code == Failure::Cancelled {
-                outcome.effect = Some(error.effect);
+            let is_cancelled = error.code == Failure::Cancelled;
+            let is_done = matches!(error.effect, Effect::Partial | Effect::Done);
+            outcome.effect = (is_cancelled || is_done).then_some(error.effect);
+            if is_cancelled {
+                outcome.summary = kept_of(&error).filter(|_| makes_sets);
                 if let Some(by) = call.cancelled_by() {
                     body = refusal::stopped(body, &error, by, id);
                 }
             }
             Err(Box::new(Failed {
                 error: body,
-                status: missed.then_some(401),
-                rating,
+                status: matches!(beyond, Some(Beyond::Constraint)).then_some(401),
+                beyond,
             }))
         }
     }
+}
+
+/// What a call that was ended has left, in words: the change set of a run.
+fn kept_of(error: &WorkerError) -> Option<String> {
+    let id = error.detail.as_ref()?.get("changes")?.as_str()?;
+    let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let is_one = id.len() <= 64 && id.chars().all(is_id);
+    is_one.then(|| format!("what it did until then is in the change set {id}"))
 }

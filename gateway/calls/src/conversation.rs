@@ -125,7 +125,7 @@ pub(crate) async fn taken(
                     return Err(error);
                 }
             }
-            Ok(Authorized::Pend(_)) => {
+            Ok(Authorized::Pend { .. }) => {
                 return Err(refused(&Refusal::GrantRequired { constraint: None }));
             }
             Err(refusal) => {

@@ -4,7 +4,7 @@ use super::{bounded, change_author, pend, read, refusal};
 use crate::{
     answer::Answer,
     call::CallerProof,
-    commit::{self, Commit, NoOutcome},
+    commit::{self, Beyond, Commit, NoOutcome},
     contents::Reader,
     denial::RefusedCall,
     kernel::Kernel,
@@ -32,7 +32,7 @@ pub(super) async fn run(
     let (asked, permit) = permitted.into_parts();
     let id = asked.id().clone();
     if permit.state_token.is_none() && is_anothers(kernel, &asked).await {
-        return beyond(kernel, asked, None).await;
+        return beyond(kernel, asked, String::new()).await;
     }
     if let (Some(workflow), Basis::Item(item)) = (&call.workflow, &permit.basis) {
         let state = kernel.ledger.snapshot();
@@ -99,14 +99,21 @@ pub(super) async fn run(
         }
         Err(NoOutcome::NotIntended(error)) => return crate::denial::unrecorded(&id, &error),
     };
-    let rating = over.result.as_ref().err().and_then(|failed| failed.rating);
-    if let Some(rating) = rating {
-        // More than the permit covers: nothing was done; it becomes a question for the owner.
-        let purpose = format!("rated {} when it was about to be done", rating.as_str());
-        return beyond(kernel, asked, Some(purpose)).await;
-    }
     if !over.recorded {
         return unknown(&over.intent);
+    }
+    let event = || over.intent.to_string();
+    let failed = over.result.as_ref().err();
+    match failed.and_then(|failed| failed.beyond) {
+        Some(Beyond::Rating(rating)) => {
+            let why = format!("rated {} when it was about to be done", rating.as_str());
+            let purpose = Some(why);
+            return beyond(kernel, crate::call::Asked { purpose, ..asked }, event()).await;
+        }
+        Some(Beyond::Constraint) if pend::may_ask(&permit) => {
+            return pend::ask_beyond(kernel, asked, false, event()).await;
+        }
+        Some(Beyond::Constraint) | None => {}
     }
     let left = bounded::of_permit(kernel, &permit);
     let mut answer = match over.result {
@@ -174,12 +181,8 @@ async fn is_anothers(kernel: &Kernel, asked: &crate::call::Asked) -> bool {
     undoes.is_some_and(|whose| whose != change_author::ChangeAuthor::Own)
 }
 
-/// More than the permit covers: nothing was done, and a new item with a ceiling of `once` waits.
-async fn beyond(
-    kernel: &Arc<Kernel>,
-    asked: crate::call::Asked,
-    purpose: Option<String>,
-) -> Answer {
+/// More than the permit covers: nothing was done, which `event` has recorded, and a new item waits.
+async fn beyond(kernel: &Arc<Kernel>, asked: crate::call::Asked, event: String) -> Answer {
     let session = match &asked.caller.by {
         CallerProof::Token { session, .. } | CallerProof::Session(session) => session.clone(),
         CallerProof::Grant => {
@@ -205,5 +208,5 @@ async fn beyond(
         agent: asked.caller.agent.clone(),
         by: CallerProof::Session(session),
     };
-    pend::ask_anew(kernel, crate::call::Asked { caller, ..asked }, purpose).await
+    pend::ask_beyond(kernel, crate::call::Asked { caller, ..asked }, true, event).await
 }

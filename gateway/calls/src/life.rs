@@ -64,7 +64,15 @@ pub async fn invoke(
             return refuse(kernel, call, error).await;
         }
     }
-    let asked = Asked::new(caller, entry, wish.input);
+    let is_read = entry.capability().verbs.is_read();
+    let key = wish.key.as_deref().filter(|_| !is_read);
+    let key = key.map(|key| key_digest(&entry.id, key));
+    let asked = Asked {
+        purpose: wish.purpose,
+        on_approval: wish.on_approval,
+        key,
+        ..Asked::new(caller, entry, wish.input)
+    };
     let run = wish.in_background.then(RunId::fresh);
     // From here on a revoke cancels it.
     let entered = enter(kernel, &asked, run);
@@ -83,19 +91,12 @@ pub async fn invoke(
     }
     kernel.lately.note(&asked.caller.agent, asked.id());
     // What may be read anyway is read: what was read before is for whoever has nothing else.
-    let is_read = asked.entry.capability().verbs.is_read();
     let reads = is_read && matches!(authorized, Some(Authorized::Yes(_)));
-    let key = wish.key.as_deref().filter(|_| !is_read);
-    let key = key.map(|key| key_digest(asked.id(), key));
     if key.is_some_and(|key| kernel.approvals.is_of_another_call(kernel, &asked, key)) {
         return key_reuse(kernel, &asked).await;
     }
-    if !reads && let Some(outcome) = kernel.approvals.join_run(kernel, &asked, key).await {
-        // It may have been waited for. Whoever may not ask any more is told nothing that was read.
-        return match asked.clone().authorize(kernel) {
-            Err(refusal) if is_read => deny(kernel, &asked, refusal).await,
-            _ => outcome,
-        };
+    if !reads && let Some(outcome) = pend::joined(kernel, &asked).await {
+        return outcome;
     }
     if let Some(error) = member_reads::stopped_by(kernel, &asked) {
         return refuse(kernel, &asked, error).await;
@@ -110,12 +111,13 @@ pub async fn invoke(
     };
     let granted = match authorized {
         Authorized::Yes(permitted) => permitted,
-        Authorized::Pend(asked) => {
+        Authorized::Pend {
+            asked,
+            beyond_grant,
+        } => {
             let question = pend::Question {
-                purpose: wish.purpose,
-                on_approval: wish.on_approval,
-                key,
-                beyond_grant: false,
+                beyond_grant,
+                fits: false,
             };
             return match Box::pin(pend::ask(kernel, *asked, question)).await {
                 pend::Asking::Waits(answer) => *answer,
@@ -125,7 +127,7 @@ pub async fn invoke(
                         let carried = carry_out(kernel, permitted, entered, wish.key);
                         Box::pin(carried).await
                     }
-                    Ok(Authorized::Pend(_)) => {
+                    Ok(Authorized::Pend { .. }) => {
                         deny(kernel, &*asked, Refusal::GrantRequired { constraint: None }).await
                     }
                     Err(refusal) => deny(kernel, &*asked, refusal).await,
@@ -324,7 +326,7 @@ pub(crate) async fn run_approved(
             run.over.send_replace(Some(over));
             answer
         }
-        Ok(Authorized::Pend(_)) => {
+        Ok(Authorized::Pend { .. }) => {
             let refusal = Refusal::GrantRequired { constraint: None };
             deny(kernel, &asked, refusal).await
         }

@@ -145,7 +145,7 @@ async fn carried(
             let performed = life::perform(kernel, permitted, entered, None, name);
             Ok(Box::pin(performed).await.body)
         }
-        Ok(Authorized::Pend(_)) => Err(refuses(&Refusal::GrantRequired { constraint: None })),
+        Ok(Authorized::Pend { .. }) => Err(refuses(&Refusal::GrantRequired { constraint: None })),
         Err(Refusal::NoChild { why } | Refusal::NoTurn { why }) => {
             let why = format!("The approval of this workflow does not permit {id} now: {why}.");
             let error = ErrorBody::new(ErrorCode::GrantRequired, why).about(&id);

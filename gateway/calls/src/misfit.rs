@@ -56,13 +56,14 @@ const OF_THE_INPUT: [&str; 19] = [
     "odd_name",
 ];
 
-/// Why this input of an effect cannot be carried out, as far as the agent may know.
+/// Why this input of an effect cannot be carried out, as far as the agent may know. Of one that lies outside of a narrowed
+/// grant, `beyond_grant`, a narrowed read tells as absent what the owner may allow: it says nothing then.
 pub async fn misfit(
     kernel: &Arc<Kernel>,
     agent: &AgentId,
-    entry: &Entry,
-    input: &Value,
+    (entry, input): (&Entry, &Value),
     canonical: Bytes,
+    beyond_grant: bool,
 ) -> Option<ErrorBody> {
     let capability = entry.capability();
     let shown_by = capability.shown_by.as_deref()?;
@@ -72,6 +73,7 @@ pub async fn misfit(
         return Some(in_our_words(capability, Some(field)).about(&entry.id));
     }
     let constraint = match seen {
+        Some(Some(_)) if beyond_grant => return None,
         Some(constraint) => constraint,
         None => Some(nothing(capability)?),
     };
@@ -138,7 +140,7 @@ fn seen(
             let constraint = permitted.permit().constraint.clone();
             can_narrow(entry.capability(), constraint.as_ref()).then_some(constraint)
         }
-        Ok(Authorized::Pend(_)) | Err(_) => None,
+        Ok(Authorized::Pend { .. }) | Err(_) => None,
     }
 }
 

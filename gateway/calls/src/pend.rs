@@ -3,7 +3,6 @@
 //! Invariant: the reply leaves before the plan is made; nothing of a plan, nor its errors or timing, reaches the agent.
 //! What it is told of an input that cannot be carried out is of another plan, within what it may read: see [`misfit`].
 
-use super::refusal;
 use crate::{
     answer::Answer,
     approvals::planner,
@@ -13,9 +12,9 @@ use crate::{
     misfit::misfit,
 };
 use plexus_ledger::SubmitError;
-use plexus_protocol::{Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
+use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
 use plexus_trust::{
-    Ask, Command, Decision, Entry, ItemState, OnApproval, Refusal, Reply, RequestGrants,
+    Ask, Basis, Command, Decision, Entry, ItemState, Permit, Refusal, Reply, RequestGrants,
 };
 use std::sync::Arc;
 
@@ -27,16 +26,12 @@ pub(super) enum Asking {
     Allowed(Box<Asked>),
 }
 
-/// What the owner is asked beside the call.
-#[derive(Default)]
+/// What is known of the call that the owner is asked for.
 pub(super) struct Question {
-    /// Why, in the agent's words.
-    pub(super) purpose: Option<String>,
-    pub(super) on_approval: OnApproval,
-    /// The idempotency key of an effect.
-    pub(super) key: Option<Digest>,
-    /// The call turned out to be more than what stands covers.
+    /// What stands does not reach the call, or the call turned out to be more than that.
     pub(super) beyond_grant: bool,
+    /// Its source has found that it can be carried out.
+    pub(super) fits: bool,
 }
 
 fn waiting(answer: Answer) -> Asking {
@@ -48,9 +43,10 @@ pub(super) async fn ask(kernel: &Arc<Kernel>, asked: Asked, question: Question) 
         let refusal = Refusal::GrantRequired { constraint: None };
         return waiting(crate::denial::deny(kernel, &asked, refusal).await);
     };
-    if !waits_already(kernel, &asked) {
+    if !question.fits && !waits_already(kernel, &asked) {
         let (agent, canonical) = (&asked.caller.agent, asked.canonical.clone());
-        let checked = misfit(kernel, agent, &asked.entry, &asked.input, canonical).await;
+        let of = (&*asked.entry, &*asked.input);
+        let checked = misfit(kernel, agent, of, canonical, question.beyond_grant).await;
         if let Some(error) = checked {
             return waiting(crate::denial::refuse(kernel, &asked, error).await);
         }
@@ -82,37 +78,51 @@ fn waits_already(kernel: &Kernel, asked: &Asked) -> bool {
     })
 }
 
-/// Asks again for a call whose plan turned out to be more than what was allowed.
-pub(super) async fn ask_anew(
+/// Whether the owner is asked for what lies outside of the grant that allows `permit`: where the agent calls with its session
+/// and waits. A token stands for what was asked for with it, and an approval for what the owner saw.
+pub(super) fn may_ask(permit: &Permit) -> bool {
+    let by_session = permit.session.is_some() && permit.token.is_none();
+    by_session && permit.constraint.is_some() && matches!(permit.basis, Basis::Grant(_))
+}
+
+/// What came of the same call that the owner approved, and the gateway makes by itself.
+pub(super) async fn joined(kernel: &Arc<Kernel>, asked: &Asked) -> Option<Answer> {
+    let outcome = kernel.approvals.join_run(kernel, asked, asked.key).await?;
+    // It may have been waited for. Whoever may not ask any more is told nothing that was read.
+    Some(match asked.clone().authorize(kernel) {
+        Err(refusal) if asked.entry.capability().verbs.is_read() => {
+            crate::denial::deny(kernel, asked, refusal).await
+        }
+        _ => outcome,
+    })
+}
+
+/// Asks for a call that turned out to be more than what was allowed, or joins it where the owner has said yes already.
+/// Nothing was done of it; `event` is the record of that, where there is one.
+pub(super) async fn ask_beyond(
     kernel: &Arc<Kernel>,
     asked: Asked,
-    purpose: Option<String>,
+    fits: bool,
+    event: String,
 ) -> Answer {
-    let CallerProof::Session(session) = asked.caller.by.clone() else {
-        let error = refusal::refused(
-            &Refusal::GrantRequired { constraint: None },
-            Some(asked.id()),
-        );
-        return Answer::refused(asked.id().as_str(), error, None);
-    };
-    let question = Question {
-        purpose,
-        beyond_grant: true,
-        ..Question::default()
-    };
-    match request(kernel, &asked, session, question).await {
-        Err(error) => refuse(kernel, &asked, error).await,
-        Ok(Decision {
-            item: Some(item), ..
-        }) => waits(kernel, &asked, &item),
-        Ok(_) => {
-            let error = refusal::refused(
-                &Refusal::GrantRequired { constraint: None },
-                Some(asked.id()),
-            );
-            Answer::refused(asked.id().as_str(), error, None)
-        }
+    if let Some(answer) = joined(kernel, &asked).await {
+        return answer;
     }
+    let question = Question {
+        beyond_grant: true,
+        fits,
+    };
+    let mut answer = match ask(kernel, asked, question).await {
+        Asking::Waits(answer) => *answer,
+        Asking::Allowed(asked) => {
+            let refusal = Refusal::GrantRequired { constraint: None };
+            crate::denial::deny(kernel, &*asked, refusal).await
+        }
+    };
+    if answer.body.audit_id.is_empty() {
+        answer.body.audit_id = event;
+    }
+    answer
 }
 
 /// Input, item and plan belong together: the three are done whether or not the caller waits.
@@ -145,13 +155,13 @@ async fn put(
             wish: None,
             constraint: None,
             input: Some(input),
-            key: question.key,
+            key: asked.key,
             beyond_grant: question.beyond_grant,
             turns,
             children,
         }],
-        purpose: question.purpose,
-        on_approval: question.on_approval,
+        purpose: asked.purpose.clone(),
+        on_approval: asked.on_approval,
         asks_nobody: false,
         token: TokenId::fresh(),
         item: item.clone(),

@@ -46,7 +46,11 @@ impl Permitted {
 /// What [`Asked::authorize`] came to.
 pub(crate) enum Authorized {
     Yes(Box<Permitted>),
-    Pend(Box<Asked>),
+    Pend {
+        asked: Box<Asked>,
+        /// What the owner allowed of it does not reach this input.
+        beyond_grant: bool,
+    },
 }
 
 impl Asked {
@@ -75,7 +79,10 @@ impl Asked {
                 permit: *permit,
                 asked: self,
             }))),
-            (Verdict::Pend, None) => Ok(Authorized::Pend(Box::new(self))),
+            (Verdict::Pend { beyond_grant }, None) => Ok(Authorized::Pend {
+                asked: Box::new(self),
+                beyond_grant,
+            }),
         }
     }
 

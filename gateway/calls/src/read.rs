@@ -7,11 +7,11 @@ use crate::{
     contents::Reader,
     given,
     kernel::Kernel,
-    member_reads,
+    member_reads, pend,
     permit::Permitted,
     under_way::{CallUnderWay, CancelledBy},
 };
-use plexus_ipc::message::{Role, Touched};
+use plexus_ipc::message::{Failure, Role, Touched};
 use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
 use plexus_record::audit_id;
@@ -76,7 +76,8 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
         status,
         output,
         touched,
-        outcome,
+        mut outcome,
+        is_beyond,
     } = judged(answered, &asked, &permit, started, || {
         kernel.supervisor.health(&asked.entry.source).status == Health::Unavailable
     });
@@ -87,7 +88,12 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
         output => output,
     };
     let (seen, epoch) = (output.is_ok(), permit.agent_epoch());
+    let asks = is_beyond && pend::may_ask(&permit);
+    if asks {
+        outcome.code = Some(ErrorCode::ApprovalRequired.as_str().to_owned());
+    }
     match record(kernel, &asked, permit, output, outcome).await {
+        Ok(body) if asks => pend::ask_beyond(kernel, asked, false, body.audit_id).await,
         Ok(body) => {
             if seen {
                 let agent = &asked.caller.agent;
@@ -127,6 +133,8 @@ struct Judged {
     output: Result<Box<RawValue>, ErrorBody>,
     touched: Vec<Touched>,
     outcome: Outcome,
+    /// It lies outside of the constraint, as the source found.
+    is_beyond: bool,
 }
 
 /// Whether a worker was sent the call that has no answer: then it is recorded as a read.
@@ -155,11 +163,16 @@ fn judged(
                 output: Err(refusal::undispatched(&error, id, false)),
                 touched: Vec::new(),
                 outcome,
+                is_beyond: false,
             };
         }
     };
+    let mut is_beyond = false;
     let output = match result {
-        Err(error) => Err(refusal::failed(&error, id)),
+        Err(error) => {
+            is_beyond = matches!(error.code, Failure::ConstraintMiss { .. });
+            Err(refusal::failed(&error, id))
+        }
         Ok(answer) => {
             outcome.kind = OutcomeKind::Ok;
             outcome.output_bytes = answer.output.len() as u64;
@@ -192,6 +205,7 @@ fn judged(
         output,
         touched,
         outcome,
+        is_beyond,
     }
 }
 
@@ -230,7 +244,8 @@ async fn record(
     mut outcome: Outcome,
 ) -> Result<InvokeResponse, Answer> {
     if let Err(error) = &output {
-        outcome.code = Some(error.code.as_str().to_owned());
+        let code = || error.code.as_str().to_owned();
+        outcome.code = outcome.code.or_else(|| Some(code()));
         outcome.reason = error
             .detail
             .as_ref()

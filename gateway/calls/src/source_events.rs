@@ -222,7 +222,7 @@ fn permitted(
     };
     match authorize(state, call, AuthPath::Standing, kernel.clock.now()) {
         Verdict::Permit(permit) => Some(*permit),
-        Verdict::Pend | Verdict::Refuse(_) => None,
+        Verdict::Pend { .. } | Verdict::Refuse(_) => None,
     }
 }
 

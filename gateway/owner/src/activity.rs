@@ -3,7 +3,7 @@
 pub mod words;
 
 use crate::{plan::Touched, wire};
-use plexus_protocol::Timestamp;
+use plexus_protocol::{Effect, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::ops::AddAssign;
@@ -223,6 +223,9 @@ pub struct ActivityCall {
     /// Whether only a part of it did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_part: bool,
+    /// How much of it was done, where it failed; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// How large its output was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,
@@ -264,7 +267,7 @@ pub enum ActivityKind {
     Read,
     /// It changed something.
     Changed,
-    /// It failed, and nothing was done.
+    /// It failed.
     Failed,
     /// It was refused.
     Refused,

@@ -38,7 +38,7 @@ impl Explanation {
         match self.decision {
             // The gateway lets it through, but the source looks at what the path resolves to.
             CallDecision::Permit if self.rule == "grant.constraint-resolved" => {
-                "the source would decide, and refuse what lies outside"
+                "the source would decide, and what lies outside would wait for you"
             }
             CallDecision::Permit => "it would run",
             CallDecision::Pend => "it would wait for you",

@@ -50,7 +50,10 @@ pub enum Verdict {
     /// It may go on, on these terms.
     Permit(Box<Permit>),
     /// The owner has to be asked.
-    Pend,
+    Pend {
+        /// What the owner allowed of this capability does not reach this input.
+        beyond_grant: bool,
+    },
     /// It may not.
     Refuse(Refusal),
 }
@@ -380,6 +383,11 @@ fn try_authorize(
         ))));
     }
 
+    // A source would refuse by a narrower token what the owner approved without that bound, and use the approval up.
+    let is_narrower = |ask: &crate::Ask| {
+        let own = token_scope.filter(|own| ask.constraint.as_ref() != Some(*own));
+        own.is_some_and(|own| own.fields().any(|field| resolved.contains(&field)))
+    };
     // What the owner approved for exactly this input comes first: it is bound to what the card showed.
     let approved = agent.items.values().find_map(|item| {
         let ask = open_ask(item, call.capability, facts.verbs, &call.digest, now)?;
@@ -389,7 +397,7 @@ fn try_authorize(
             AuthPath::Token(_) | AuthPath::Session(_) => !item.runs(ask),
             AuthPath::Bounded(_) | AuthPath::Standing => false,
         };
-        (ours && within(ask.constraint.as_ref())).then_some((item, ask))
+        (ours && !is_narrower(ask) && within(ask.constraint.as_ref())).then_some((item, ask))
     });
     if let Some((item, ask)) = approved {
         let (state_token, rating) = match &ask.plan {
@@ -422,7 +430,9 @@ fn try_authorize(
         AuthPath::Token(_) | AuthPath::Approved(_) | AuthPath::Bounded(_) | AuthPath::Standing => {
             Err(Refusal::GrantRequired { constraint: missed })
         }
-        AuthPath::Session(_) => Ok(Verdict::Pend),
+        AuthPath::Session(_) => Ok(Verdict::Pend {
+            beyond_grant: missed.is_some(),
+        }),
     }
 }
 

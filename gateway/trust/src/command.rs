@@ -602,7 +602,7 @@ pub struct Outcome {
     pub summary: Option<String>,
     /// Opaque id by which the effect can be taken back.
     pub undo: Option<String>,
-    /// What was done by then, where it was cancelled.
+    /// What was done by then, where it was cancelled, or failed when something was.
     pub effect: Option<Effect>,
     /// What it streamed, if anything.
     pub progress: Option<Streamed>,

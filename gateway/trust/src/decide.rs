@@ -13,8 +13,8 @@ mod sweep;
 mod turns;
 
 use crate::{
-    Agent, BoundedState, Command, Event, Fact, Facts, Item, ItemState, Note, OutcomeKind, Refusal,
-    Reply, Source, State, event::Change,
+    Agent, BoundedState, Command, Event, Fact, Facts, Item, ItemState, Note, OpenIntent,
+    OutcomeKind, Refusal, Reply, Source, State, event::Change,
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Constraint, SourceId, Timestamp, TokenId};
 use std::{borrow::Cow, sync::Arc};
@@ -216,13 +216,10 @@ impl<'a> Draft<'a> {
         self.serial
     }
 
-    /// Effects of an agent that were begun and have no outcome yet.
-    fn in_flight(&self, agent: &AgentId) -> Vec<AuditId> {
-        let mine = self
-            .state
-            .open_intents
-            .iter()
-            .filter(|(_, open)| open.agent.as_ref() == Some(agent));
+    /// Effects of an agent that were begun and have no outcome yet, of those that `concerns` picks.
+    fn in_flight(&self, agent: &AgentId, concerns: impl Fn(&OpenIntent) -> bool) -> Vec<AuditId> {
+        let intents = self.state.open_intents.iter();
+        let mine = intents.filter(|(_, open)| open.agent.as_ref() == Some(agent) && concerns(open));
         mine.map(|(id, _)| id.clone()).collect()
     }
 

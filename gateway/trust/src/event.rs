@@ -82,7 +82,7 @@ impl Event {
 pub enum OutcomeKind {
     /// Done.
     Ok,
-    /// It failed and the worker says that nothing was done.
+    /// It failed; its worker says how much was done, most often nothing.
     Failed,
     /// It was stopped before any change: the world, the rating or a constraint said no, or its worker died before it
     /// began. Its idempotency key is free.
@@ -391,7 +391,7 @@ pub struct CallFact {
     /// By which id the effect can be taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo: Option<String>,
-    /// What was done by then, where it was cancelled.
+    /// What was done by then, where it was cancelled, or failed when something was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
     /// What it streamed.

@@ -25,7 +25,7 @@ pub(super) fn choices(catalogue: &Catalogue, state: &State, item: &Item) -> Valu
         let about = |ask: &Ask| {
             let entry = catalogue.get(&ask.capability).map(|entry| &**entry);
             (
-                words(item, ask, entry, window),
+                words(state, item, ask, entry, window),
                 refused(state, ask, entry, window),
             )
         };
@@ -73,12 +73,19 @@ pub(super) fn offers(state: &State, item: &Item, ask: &Ask, entry: Option<&Entry
     let offered = |window: &TrustWindow| {
         entry.is_some() && beyond(&state.settings, ask, entry, *window).is_none()
     };
-    let offer = |window| json!({"window": window, "allows": words(item, ask, entry, window)});
+    let offer =
+        |window| json!({"window": window, "allows": words(state, item, ask, entry, window)});
     WINDOWS.into_iter().filter(offered).map(offer).collect()
 }
 
 /// What a yes for `window` would allow.
-fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> String {
+fn words(
+    state: &State,
+    item: &Item,
+    ask: &Ask,
+    entry: Option<&Entry>,
+    window: TrustWindow,
+) -> String {
     let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
     let within = ask
         .constraint
@@ -137,11 +144,28 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
                 ""
             };
             format!(
-                "{now}every call of “{label}” {}, {what}{within}, without asking you{held}",
-                window.phrase()
+                "{now}every call of “{label}” {}, {what}{within}, without asking you{held}{}",
+                window.phrase(),
+                replaced(state, item, ask)
             )
         }
     }
+}
+
+/// That a grant for a time ends one that is limited otherwise: an agent has one grant of a capability. One that has lapsed
+/// stays for a while, and the words may not depend on the time.
+fn replaced(state: &State, item: &Item, ask: &Ask) -> String {
+    let grants = state.agent(&item.agent).map(|agent| &agent.grants);
+    let held = grants.and_then(|grants| grants.get(&ask.capability));
+    let held = held.filter(|held| held.suspended.is_none() && held.calls_left() != Some(0));
+    let limits = held.and_then(|held| held.constraint.as_ref());
+    let other = limits.filter(|limits| ask.constraint.as_ref() != Some(*limits));
+    other.map_or_else(String::new, |limits| {
+        format!(
+            "; it replaces any grant that is limited to {}",
+            limits.in_words()
+        )
+    })
 }
 
 /// Why `window` cannot be chosen now.

@@ -226,9 +226,9 @@ async fn make(
     }
 }
 
-/// The field by which the call that `item` keeps this input of lies outside of `constraint`, as its source judges it. None
-/// where it lies within, and of a read, which no source plans; where the source gives no answer, the call itself is held
-/// against it again.
+/// The field by which the call that `item` keeps this input of lies outside of `constraint`, as its source judges it; of a
+/// read, which no source plans, as it is written, a name that the source resolves aside. None where it lies within; where the
+/// source gives no answer, the call itself is held against it again.
 pub async fn field_outside(
     kernel: &Arc<Kernel>,
     item: &Item,
@@ -238,7 +238,12 @@ pub async fn field_outside(
 ) -> Option<String> {
     let entry = kernel.catalogue.load().get(id).cloned()?;
     if entry.facts.verbs.is_read() {
-        return None;
+        let fields = entry.capability().constrainable.iter();
+        // A path of files is what it says; a note has a name, too.
+        let named = fields.filter(|one| one.touched.as_deref().is_some_and(|kind| kind != "file"));
+        let named: Vec<&str> = named.map(|one| one.field.as_str()).collect();
+        let miss = constraint.permits(&json::parse_wide(&input).ok()?, &named);
+        return miss.err().map(|miss| miss.field);
     }
     let stands = Stands::while_so({
         let (kernel, id) = (kernel.clone(), item.id.clone());

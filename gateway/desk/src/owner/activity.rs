@@ -36,7 +36,7 @@ use plexus_owner::{
     },
     plan::Touched,
 };
-use plexus_protocol::{AuditId, CapabilityId, SessionId, Timestamp};
+use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorCode, SessionId, Timestamp};
 use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -136,6 +136,8 @@ struct Detail<'e> {
     happened: Option<bool>,
     #[serde(default)]
     in_part: bool,
+    #[serde(default)]
+    effect: Option<Effect>,
     /// A note's own members.
     #[serde(borrow, default)]
     about: Option<&'e RawValue>,
@@ -376,7 +378,7 @@ fn row(
     let Some(entry) = told_entry(&event) else {
         return Ok(None);
     };
-    let Some(did) = did(&event, &entry, state, &HashSet::new()) else {
+    let Some(did) = came_to(&event, &entry, state, &HashSet::new()) else {
         return Ok(None);
     };
     let denial = denial(&entry);
@@ -407,8 +409,19 @@ fn read(event: &Recorded) -> Option<Entry<'_>> {
     }
 }
 
-/// What the event says of a call; `None` where another one tells it.
+/// What the event says of a call among others; `None` where another one tells it, as the question that a call became.
 fn did(
+    event: &Recorded,
+    entry: &Entry<'_>,
+    state: &TrustState,
+    ended: &HashSet<AuditId>,
+) -> Option<ActivityKind> {
+    let asks = entry.detail.code.as_deref() == Some(ErrorCode::ApprovalRequired.as_str());
+    came_to(event, entry, state, ended).filter(|did| *did != ActivityKind::Refused || !asks)
+}
+
+/// What the event says of a call by itself; `None` where it tells none.
+fn came_to(
     event: &Recorded,
     entry: &Entry<'_>,
     state: &TrustState,
@@ -499,6 +512,7 @@ fn told(
         agent_purpose: text(&detail.agent_purpose),
         happened: detail.happened,
         in_part: detail.in_part,
+        effect: detail.effect.filter(|_| did == ActivityKind::Failed),
         output_bytes: detail.output_bytes,
         basis: entry.basis(),
         touched_count,

@@ -309,7 +309,7 @@ fn in_session(
     match authorize(&world, call, AuthPath::Session(&session), now) {
         Verdict::Permit(permit) => allowed(state, agent, facts, &permit, input, now),
         Verdict::Refuse(refusal) => refused(&refusal, (agent, source, facts), call),
-        Verdict::Pend => {
+        Verdict::Pend { beyond_grant } => {
             // Without an input it cannot be said whether a narrowed grant reaches it.
             if let (None, Some(grant)) = (input, standing_for(state, agent, id, now)) {
                 let why = format!(
@@ -320,6 +320,7 @@ fn in_session(
                 return explained(Permit, "grant.constrained", why, "");
             }
             let asked = Entry {
+                beyond_grant,
                 input: input.map(|_| (digest, canonical.len() as u64)),
                 ..Entry::of(id.as_str())
             };
@@ -334,21 +335,17 @@ fn in_session(
                 item: PendingId::fresh(),
             });
             match decide(&world, &request, now) {
-                Ok((_, Reply::Decided(decision))) if !decision.scopes.is_empty() => {
-                    match standing_for(state, agent, id, now) {
-                        // A grant that does not reach a call is no reason to ask for that call
-                        // (docs/protocol/agents.md#constraints).
-                        Some(grant) => beyond(grant, facts, input.unwrap_or(&nothing), now),
-                        None => explained(
-                            Permit,
-                            "setting.auto-allow-reads",
-                            "Your setting autoAllowReads lets reads that an agent was selected for allow themselves.",
-                            "plexusctl config set autoAllowReads=false",
-                        ),
-                    }
-                }
+                Ok((_, Reply::Decided(decision))) if !decision.scopes.is_empty() => explained(
+                    Permit,
+                    "setting.auto-allow-reads",
+                    "Your setting autoAllowReads lets reads that an agent was selected for allow themselves.",
+                    "plexusctl config set autoAllowReads=false",
+                ),
                 Err(refusal) => refused(&refusal, (agent, source, facts), call),
-                Ok(_) => waits(agent, (source, facts), id, now),
+                Ok(_) => match standing_for(state, agent, id, now).filter(|_| beyond_grant) {
+                    Some(grant) => beyond(grant, facts, input.unwrap_or(&nothing), now),
+                    None => waits(agent, (source, facts), id, now),
+                },
             }
         }
     }
@@ -415,7 +412,7 @@ fn allowed(
             Err(miss) => {
                 why.push_str(&format!(
                     " As it is written, {:?} lies outside its constraint; the source judges what it resolves to, and \
-                     refuses what is outside.",
+                     asks you for what is outside.",
                     miss.field
                 ));
                 "grant.constraint-resolved"
@@ -514,10 +511,10 @@ fn beyond(grant: &Grant, facts: &Facts, input: &Value, now: Timestamp) -> Explan
         .map(|m| format!(" in {:?}", m.field))
         .unwrap_or_default();
     let why = format!(
-        "Your grant does not reach this input{field}: {}.",
+        "Your grant does not reach this input{field}: {}. With its session the agent may ask you for this call; a token of it is refused.",
         narrowing(grant)
     );
-    refuse("grant.constraint", why, next)
+    explained(Pend, "grant.constraint", why, next)
 }
 
 /// Why the call would wait for the owner.

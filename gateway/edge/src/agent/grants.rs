@@ -282,7 +282,14 @@ async fn fit(
         let (Some(entry), Ok(input)) = (entry, strict::parse(canonical)) else {
             continue;
         };
-        let told = misfit(&edge.kernel, agent, &entry, &input, canonical.clone()).await;
+        let told = misfit(
+            &edge.kernel,
+            agent,
+            (&entry, &input),
+            canonical.clone(),
+            false,
+        )
+        .await;
         if let Some(error) = told {
             let caller = Caller {
                 agent: agent.clone(),

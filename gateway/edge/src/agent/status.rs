@@ -235,6 +235,7 @@ async fn token(edge: &Arc<Edge>, item: &Item, session: SessionId) -> Option<Valu
         .filter(usable)
         .map(|ask| Entry {
             verbs: Some(ask.verbs),
+            input: ask.input.map(|digest| (digest, ask.input_bytes)),
             ..Entry::of(ask.capability.as_str())
         })
         .collect();

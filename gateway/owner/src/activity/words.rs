@@ -3,6 +3,7 @@
 //! Invariant: what a call touched is named in its line, whatever its worker chose to say of it.
 
 use super::{ActivityCall, ActivityKind, CallBasis, Totals};
+use plexus_protocol::Effect;
 
 /// Things of one call that are named; the rest is counted.
 const NAMED: usize = 3;
@@ -20,9 +21,11 @@ pub fn said(call: &ActivityCall) -> String {
         ActivityKind::Read => format!("{}{}", deed(call, "read"), beside(call)),
         ActivityKind::Changed => format!("{}{}", deed(call, "changed"), beside(call)),
         ActivityKind::Failed => format!(
-            "failed at {id}, nothing was done: {}{}",
+            "failed at {id}{}: {}{}{}",
+            so_far(call.effect, given(&call.summary)),
             why(call),
-            things(call, "")
+            things(call, ""),
+            given(&call.summary).map_or_else(String::new, |kept| format!("; {kept}"))
         ),
         ActivityKind::Refused => {
             // The line begins with the agent, or with `you`.
@@ -78,6 +81,18 @@ pub fn said(call: &ActivityCall) -> String {
             };
             format!("did not get {wanted}: {}", why(call))
         }
+    }
+}
+
+/// How much was done of a call that failed, as it goes on after the call. `kept` says by itself what was.
+#[must_use]
+pub fn so_far(effect: Option<Effect>, kept: Option<&str>) -> &'static str {
+    match effect {
+        Some(Effect::None | Effect::Partial) | None if kept.is_some() => "",
+        Some(Effect::Partial) => ", a part of it was done",
+        Some(Effect::Done) => ", and it was done",
+        Some(Effect::Unknown) => ", NOT KNOWN whether it happened",
+        Some(Effect::None) | None => ", nothing was done",
     }
 }
 
@@ -159,7 +174,8 @@ fn why(call: &ActivityCall) -> String {
 #[must_use]
 pub fn refusal_in_words(code: &str, reason: &str, has_grant: bool) -> String {
     match code {
-        "grant_required" if has_grant => "your grant does not reach it".to_owned(),
+        "grant_required" if has_grant => "what you granted does not reach it".to_owned(),
+        "approval_required" => "it lies outside of what you granted, so you were asked".to_owned(),
         "outcome_unknown" => "an earlier same call is not settled".to_owned(),
         _ => reason_in_words(code, reason),
     }
@@ -374,7 +390,7 @@ mod tests {
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "grant_required",
                     "basis": {"grant": 33}}),
-                "was refused w.write: your grant does not reach it",
+                "was refused w.write: what you granted does not reach it",
             ),
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed", "reason": "unread",
@@ -400,6 +416,15 @@ mod tests {
             (
                 json!({"did": "failed", "capabilityId": "codex.run", "code": "source_unavailable", "reason": "stopped"}),
                 "failed at codex.run, nothing was done: its worker stopped",
+            ),
+            (
+                json!({"did": "failed", "capabilityId": "filing.file", "code": "transport_error", "reason": "not_found", "effect": "partial"}),
+                "failed at filing.file, a part of it was done: what it named is not there",
+            ),
+            (
+                json!({"did": "failed", "capabilityId": "codex.run", "code": "cancelled", "reason": "owner", "effect": "none",
+                    "summary": "what it did until then is in the change set cs_1"}),
+                "failed at codex.run: you stopped it; what it did until then is in the change set cs_1",
             ),
             (
                 json!({"did": "refused", "capabilityId": "w.write", "code": "outcome_unknown"}),

@@ -4,11 +4,11 @@
 
 use crate::terms::window_in_words;
 use plexus_owner::{
-    activity::words::{reason_in_words, refusal_in_words},
+    activity::words::{reason_in_words, refusal_in_words, so_far},
     audit::Event,
     status::Build,
 };
-use plexus_protocol::TrustWindow;
+use plexus_protocol::{Effect, TrustWindow};
 use serde::Deserialize;
 
 /// What happened. Not escaped: parts of it are an agent's or a worker's.
@@ -288,6 +288,7 @@ struct CallEnd {
     code: Word,
     reason: Word,
     summary: Word,
+    effect: Option<Effect>,
 }
 
 /// A worker of a source.
@@ -611,7 +612,11 @@ impl CallEnd {
             (Some("ok"), Some(summary)) => summary,
             (Some("unknown"), _) => format!("NOT KNOWN whether it happened{why}"),
             (None, _) => format!("{verb}{why}"),
-            (Some(result), _) => format!("{result}, nothing was done{why}"),
+            (Some(result), kept) => {
+                let so_far = so_far(self.effect, kept.as_deref());
+                let kept = kept.map_or_else(String::new, |kept| format!("; {kept}"));
+                format!("{result}{so_far}{why}{kept}")
+            }
         }
     }
 }

@@ -357,7 +357,7 @@ impl Draft<'_> {
             self.emit(revoked.set(Change::Agent(Box::new(row))));
             self.void_items(agent, "the agent was revoked", |_| true)
         };
-        let in_flight = self.in_flight(&agent.id);
+        let in_flight = self.in_flight(&agent.id, |_| true);
         Reply::Revoked {
             items,
             in_flight,

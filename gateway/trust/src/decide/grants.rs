@@ -146,7 +146,12 @@ impl Draft<'_> {
         self.emit(revoked);
         let why = "the owner revoked this capability";
         let items = self.void_items(agent, why, |item| item.concerns(capability));
-        let in_flight = self.in_flight(&agent.id);
+        // A further turn and a child call end with the item that they belong to.
+        let in_flight = self.in_flight(&agent.id, |open| {
+            let of = open.turn_of.as_ref().or(open.item.as_ref());
+            let of = of.and_then(|item| agent.items.get(item));
+            &open.capability == capability || of.is_some_and(|item| item.concerns(capability))
+        });
         Ok(Reply::Revoked {
             items,
             in_flight,
@@ -180,7 +185,10 @@ impl Draft<'_> {
             agent: agent.id.clone(),
             id: token.clone(),
         }));
-        let in_flight = self.in_flight(&agent.id);
+        let scopes = &agent.tokens[token].scopes;
+        let in_flight = self.in_flight(&agent.id, |open| {
+            scopes.iter().any(|scope| scope.id == open.capability)
+        });
         Ok(Reply::Revoked {
             items: Vec::new(),
             in_flight,

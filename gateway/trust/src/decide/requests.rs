@@ -182,9 +182,30 @@ impl<'a> Draft<'a> {
                 return Ok(Settled::Denied(reason));
             }
         }
+        let approved = agent.items.values().find(|item| {
+            matches!(item.state, ItemState::Approved { .. })
+                && self.now < item.expires_at
+                && item.asks.iter().any(|ask| {
+                    &ask.capability == id
+                        && !item.runs(ask)
+                        && ask.verbs.covers(facts.verbs)
+                        && match ask.approval {
+                            Approval::OneCallAnyInput => true,
+                            Approval::OneCall => {
+                                entry.input.is_none_or(|(d, _)| ask.input == Some(d))
+                            }
+                            Approval::Open
+                            | Approval::Granted
+                            | Approval::Used
+                            | Approval::Ended => false,
+                        }
+                })
+        });
+        // Of a call that the owner approved beside a narrowed grant, the approval is what reaches it.
         if let Some(grant) = standing_for(self.state, agent, id, self.now)
             && grant.verbs.covers(verbs)
             && !entry.beyond_grant
+            && !(grant.constraint.is_some() && entry.input.is_some() && approved.is_some())
         {
             // Absent: the grant's own. Present: the same or narrower; an empty one asks for everything (D7).
             let fits = match (&entry.constraint, &grant.constraint) {
@@ -205,25 +226,6 @@ impl<'a> Draft<'a> {
                 });
             }
         }
-        let approved = agent.items.values().find(|item| {
-            matches!(item.state, ItemState::Approved { .. })
-                && self.now < item.expires_at
-                && item.asks.iter().any(|ask| {
-                    &ask.capability == id
-                        && !item.runs(ask)
-                        && ask.verbs.covers(facts.verbs)
-                        && match ask.approval {
-                            Approval::OneCallAnyInput => true,
-                            Approval::OneCall => {
-                                entry.input.is_none_or(|(d, _)| ask.input == Some(d))
-                            }
-                            Approval::Open
-                            | Approval::Granted
-                            | Approval::Used
-                            | Approval::Ended => false,
-                        }
-                })
-        });
         if let Some(item) = approved
             && on_approval == OnApproval::Wait
             && !entry.beyond_grant
@@ -511,7 +513,14 @@ impl<'a> Draft<'a> {
             let (source, facts) = with_capability(self.state, &ask.capability)?;
             let provenance = source.config.provenance;
             let settings = &self.state.settings;
-            let default = class_default(settings, facts, provenance);
+            // A yes to one call ends no narrowed grant unless it says for how long.
+            let held = agent.grants.get(&ask.capability);
+            let ends_narrowed = held
+                .is_some_and(|held| held.constraint.is_some() && held.constraint != ask.constraint);
+            let default = match ends_narrowed && ask.input.is_some() {
+                true => TrustWindow::Once,
+                false => class_default(settings, facts, provenance),
+            };
             let chosen = a
                 .window
                 .unwrap_or_else(|| ask.wish.filter(|w| shorter(*w, default)).unwrap_or(default));

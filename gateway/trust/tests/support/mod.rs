@@ -462,7 +462,7 @@ impl World {
         matches!(self.call(who, id, input), Verdict::Permit(_))
     }
     pub(crate) fn pends(&self, who: &Who, id: &str, input: &Value) -> bool {
-        matches!(self.call(who, id, input), Verdict::Pend)
+        matches!(self.call(who, id, input), Verdict::Pend { .. })
     }
 
     pub(crate) fn read(&mut self, permit: Permit) -> Result<Reply, Refusal> {

@@ -208,7 +208,7 @@ fn a_narrow_view_and_a_narrow_grant() {
     );
     assert_eq!(
         world.says(READ, Some(json!({"path": "Diary/a.md"}))),
-        ("refuse", "grant.constraint")
+        ("pend", "grant.constraint")
     );
 }
 
