@@ -22,7 +22,7 @@ server.registerTool("book", { description: "Books a journey" }, async () => {
       properties: {
         city: { type: "string", title: "City", maxLength: 40 },
         seats: { type: "integer", minimum: 1, maximum: 9 },
-        class: { type: "string", enum: ["first", "second"] },
+        class: { type: "string", enum: ["first", "second"], default: "second" },
         flexible: { type: "boolean" },
       },
       required: ["city", "seats"],
@@ -94,6 +94,7 @@ fn real_server_asks_and_the_owner_answers() {
             "Where to?",
             "--answer city=",
             "first | second",
+            "default: second",
             "type no password",
         ] {
             assert!(shown.expect_ok().contains(said), "{said}: {shown}");

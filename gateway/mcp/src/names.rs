@@ -207,6 +207,12 @@ mod tests {
             let (one, other) = (tool_name(&a), tool_name(&b));
             prop_assert!(one.len() <= MAX_NAME && one.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-'));
             prop_assert_eq!(a == b, one == other);
+            // Its neighbours: another sign, and another end.
+            for near in [a.as_str().replace('_', "."), format!("{a}z")] {
+                if let Ok(near) = near.parse::<CapabilityId>() {
+                    prop_assert_eq!(a == near, one == tool_name(&near));
+                }
+            }
         }
     }
 }
