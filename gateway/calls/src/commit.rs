@@ -60,6 +60,8 @@ pub(crate) struct Failed {
     pub(crate) status: Option<u16>,
     /// How it is more than the permit covers; nothing was done then.
     pub(crate) beyond: Option<Beyond>,
+    /// Whether it lies outside of a narrowed grant and goes on as a question.
+    pub(crate) asks: bool,
 }
 
 /// How a call turns out to be more than its permit covers, as its source found.
@@ -153,19 +155,15 @@ pub(crate) async fn commit(
     let of_call = (planned, makes_sets);
     let mut result = judged(call, committed, not_sent, unread, of_call, &mut outcome);
     if let Err(failed) = &mut result {
-        // It goes on as a question for the owner.
-        let asks = match failed.beyond {
-            Some(Beyond::Rating(_)) => permit.is_some(),
-            Some(Beyond::Constraint) => permit.is_some_and(pend::may_ask),
-            None => false,
-        };
-        let code = match asks {
-            true => ErrorCode::ApprovalRequired,
-            false => failed.error.code,
-        };
-        outcome.code = Some(code.as_str().to_owned());
+        outcome.code = Some(failed.error.code.as_str().to_owned());
         let reason = failed.error.detail.as_ref().and_then(|d| d.get("reason"));
         outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
+        let is_outside = matches!(failed.beyond, Some(Beyond::Constraint));
+        failed.asks = is_outside && permit.is_some_and(|permit| pend::may_ask(kernel, permit));
+        if failed.asks {
+            outcome.code = Some(ErrorCode::ApprovalRequired.as_str().to_owned());
+            outcome.reason = Some(pend::OUTSIDE.to_owned());
+        }
         if failed.error.code == ErrorCode::Cancelled {
             outcome.reason = call.cancelled_by().map(|by| by.word().to_owned());
             if outcome.reason.is_none()
@@ -262,6 +260,7 @@ fn judged(
             error,
             status,
             beyond: None,
+            asks: false,
         })
     };
     match committed {
@@ -344,6 +343,7 @@ fn judged(
                 error: body,
                 status: matches!(beyond, Some(Beyond::Constraint)).then_some(401),
                 beyond,
+                asks: false,
             }))
         }
     }

@@ -103,17 +103,15 @@ pub(super) async fn run(
         return unknown(&over.intent);
     }
     let event = || over.intent.to_string();
-    let failed = over.result.as_ref().err();
-    match failed.and_then(|failed| failed.beyond) {
-        Some(Beyond::Rating(rating)) => {
+    if let Err(failed) = &over.result {
+        if let Some(Beyond::Rating(rating)) = failed.beyond {
             let why = format!("rated {} when it was about to be done", rating.as_str());
             let purpose = Some(why);
             return beyond(kernel, crate::call::Asked { purpose, ..asked }, event()).await;
         }
-        Some(Beyond::Constraint) if pend::may_ask(&permit) => {
+        if failed.asks {
             return pend::ask_beyond(kernel, asked, false, event()).await;
         }
-        Some(Beyond::Constraint) | None => {}
     }
     let left = bounded::of_permit(kernel, &permit);
     let mut answer = match over.result {
@@ -181,7 +179,7 @@ async fn is_anothers(kernel: &Kernel, asked: &crate::call::Asked) -> bool {
     undoes.is_some_and(|whose| whose != change_author::ChangeAuthor::Own)
 }
 
-/// More than the permit covers: nothing was done, which `event` has recorded, and a new item waits.
+/// More than the permit covers: nothing was done, and a new item waits. `event` is the record of that, if there is one.
 async fn beyond(kernel: &Arc<Kernel>, asked: crate::call::Asked, event: String) -> Answer {
     let session = match &asked.caller.by {
         CallerProof::Token { session, .. } | CallerProof::Session(session) => session.clone(),

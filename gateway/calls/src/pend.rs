@@ -14,7 +14,8 @@ use crate::{
 use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
 use plexus_trust::{
-    Ask, Basis, Command, Decision, Entry, ItemState, Permit, Refusal, Reply, RequestGrants,
+    Ask, Basis, Command, Decision, Entry, ItemState, MAX_PENDING, Permit, Refusal, Reply,
+    RequestGrants,
 };
 use std::sync::Arc;
 
@@ -78,11 +79,21 @@ fn waits_already(kernel: &Kernel, asked: &Asked) -> bool {
     })
 }
 
+/// Why a call was refused that goes on as a question, as its record has it.
+pub(super) const OUTSIDE: &str = "outside";
+
 /// Whether the owner is asked for what lies outside of the grant that allows `permit`: where the agent calls with its session
-/// and waits. A token stands for what was asked for with it, and an approval for what the owner saw.
-pub(super) fn may_ask(permit: &Permit) -> bool {
+/// and waits, and may ask. A token stands for what was asked for with it, and an approval for what the owner saw.
+pub(super) fn may_ask(kernel: &Kernel, permit: &Permit) -> bool {
     let by_session = permit.session.is_some() && permit.token.is_none();
-    by_session && permit.constraint.is_some() && matches!(permit.basis, Basis::Grant(_))
+    let is_narrowed = permit.constraint.is_some() && matches!(permit.basis, Basis::Grant(_));
+    by_session && is_narrowed && {
+        let state = kernel.ledger.snapshot();
+        let now = state.time(kernel.clock.now());
+        let agent = state.agent(&permit.agent);
+        let items = agent.into_iter().flat_map(|agent| agent.items.values());
+        items.filter(|item| item.waits(now)).count() < MAX_PENDING
+    }
 }
 
 /// What came of the same call that the owner approved, and the gateway makes by itself.

@@ -88,9 +88,10 @@ pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Pe
         output => output,
     };
     let (seen, epoch) = (output.is_ok(), permit.agent_epoch());
-    let asks = is_beyond && pend::may_ask(&permit);
+    let asks = is_beyond && pend::may_ask(kernel, &permit);
     if asks {
         outcome.code = Some(ErrorCode::ApprovalRequired.as_str().to_owned());
+        outcome.reason = Some(pend::OUTSIDE.to_owned());
     }
     match record(kernel, &asked, permit, output, outcome).await {
         Ok(body) if asks => pend::ask_beyond(kernel, asked, false, body.audit_id).await,
@@ -244,14 +245,11 @@ async fn record(
     mut outcome: Outcome,
 ) -> Result<InvokeResponse, Answer> {
     if let Err(error) = &output {
+        let reason = error.detail.as_ref().and_then(|d| d.get("reason"));
+        let reason = reason.and_then(|r| r.as_str()).map(str::to_owned);
+        outcome.reason = outcome.reason.or(reason);
         let code = || error.code.as_str().to_owned();
         outcome.code = outcome.code.or_else(|| Some(code()));
-        outcome.reason = error
-            .detail
-            .as_ref()
-            .and_then(|d| d.get("reason"))
-            .and_then(|r| r.as_str())
-            .map(str::to_owned);
     }
     let id = asked.id();
     let token = permit.token.clone();

@@ -15,9 +15,6 @@ pub const NOT_IN_VIEW: &str = "Not in your view of this gateway. List what you c
 /// What an agent does after a cancelled call.
 const CANCELLED_NEXT: &str = "repeat the call if it is still wanted";
 
-/// What holds a token, or a run, where a call lies outside of its grant.
-const WIDER: &str = "stop; tell the owner: this call needs a wider grant, or is made with your session alone, which asks";
-
 /// Where the input does not fit.
 const FIX: (NextKind, &str) = (NextKind::LookUp, "fix the input, then repeat the call");
 /// What an agent does after a call that failed when something of it was done.
@@ -87,7 +84,10 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             format!("Your grant does not reach this value of '{field}'."),
         )
         .detail(json!({"constraintMiss": true, "field": field}))
-        .then(NextKind::Stop, WIDER),
+        .then(
+            NextKind::Stop,
+            "stop; tell the owner: this call needs a wider grant",
+        ),
         Refusal::UnknownCapability => ErrorBody::new(C::UnknownCapability, NOT_IN_VIEW)
             .then(NextKind::LookUp, "GET /manifest"),
         Refusal::Unexposed => ErrorBody::new(
@@ -480,7 +480,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
             )
             .detail(json!({"constraintMiss": true, "field": field.as_str()}))
             .about(id)
-            .then(Stop, WIDER);
+            .then(Stop, "stop; tell the owner: this call needs a wider grant");
         }
         Failure::InvalidInput => (C::SchemaValidationFailed, None, FIX),
         Failure::DeadlineExceeded => (

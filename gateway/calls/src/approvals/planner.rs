@@ -238,12 +238,22 @@ pub async fn field_outside(
 ) -> Option<String> {
     let entry = kernel.catalogue.load().get(id).cloned()?;
     if entry.facts.verbs.is_read() {
+        let input = json::parse_wide(&input).ok()?;
         let fields = entry.capability().constrainable.iter();
-        // A path of files is what it says; a note has a name, too.
-        let named = fields.filter(|one| one.touched.as_deref().is_some_and(|kind| kind != "file"));
-        let named: Vec<&str> = named.map(|one| one.field.as_str()).collect();
-        let miss = constraint.permits(&json::parse_wide(&input).ok()?, &named);
-        return miss.err().map(|miss| miss.field);
+        // A path is what it says; a note has a name, too, and what is absent is for the source to leave out.
+        let is_left = |kind: &str, field: &str| {
+            !matches!(kind, "file" | "path") || input.get(field).is_none()
+        };
+        let left = fields.filter(|one| {
+            one.touched
+                .as_deref()
+                .is_some_and(|kind| is_left(kind, &one.field))
+        });
+        let left: Vec<&str> = left.map(|one| one.field.as_str()).collect();
+        return constraint
+            .permits(&input, &left)
+            .err()
+            .map(|miss| miss.field);
     }
     let stands = Stands::while_so({
         let (kernel, id) = (kernel.clone(), item.id.clone());

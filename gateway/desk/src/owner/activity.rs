@@ -253,9 +253,13 @@ fn page(
                     .map(|happened| (intent.clone(), happened)),
             );
         }
-        let Some(did) = did(event, &entry, state, &ended) else {
+        let Some(did) = came_to(event, &entry, state, &ended) else {
             return true;
         };
+        // Of a thing each access is told, also one that became a question.
+        if became_question(&entry, did) && wanted.touched.is_none() {
+            return true;
+        }
         // The row says that nobody knew; the total says what the owner has found out since.
         let found = entry.detail.intent.as_ref().and_then(|of| settled.get(of));
         let counted = match (did, found) {
@@ -416,8 +420,15 @@ fn did(
     state: &TrustState,
     ended: &HashSet<AuditId>,
 ) -> Option<ActivityKind> {
-    let asks = entry.detail.code.as_deref() == Some(ErrorCode::ApprovalRequired.as_str());
-    came_to(event, entry, state, ended).filter(|did| *did != ActivityKind::Refused || !asks)
+    came_to(event, entry, state, ended).filter(|did| !became_question(entry, *did))
+}
+
+/// Whether it was refused as outside of a narrowed grant, and its agent went on to ask.
+fn became_question(entry: &Entry<'_>, did: ActivityKind) -> bool {
+    let code = ErrorCode::ApprovalRequired.as_str();
+    let detail = &entry.detail;
+    let is_so = detail.code.as_deref() == Some(code) && detail.reason.as_deref() == Some("outside");
+    did == ActivityKind::Refused && is_so
 }
 
 /// What the event says of a call by itself; `None` where it tells none.

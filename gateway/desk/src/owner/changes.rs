@@ -26,7 +26,7 @@ use plexus_owner::{
 use plexus_protocol::{AuditId, ErrorBody, ErrorCode, PendingId, SourceId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{cmp::Reverse, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 
 /// How long the change sets of a source are waited for.
@@ -99,7 +99,10 @@ pub(crate) async fn listed(
         why: NOT_TOLD.to_owned(),
     }));
     all.away.sort_by(|one, other| one.source.cmp(&other.source));
-    all.sets.sort_by_key(|set| Reverse(set.about.made));
+    all.sets.sort_by(|one, other| {
+        let newest_first = other.about.made.cmp(&one.about.made);
+        newest_first.then_with(|| one.of.source.cmp(&other.of.source))
+    });
     (all, heard)
 }
 

@@ -235,7 +235,10 @@ async fn token(edge: &Arc<Edge>, item: &Item, session: SessionId) -> Option<Valu
         .filter(usable)
         .map(|ask| Entry {
             verbs: Some(ask.verbs),
-            input: ask.input.map(|digest| (digest, ask.input_bytes)),
+            input: (ask.approval == Approval::OneCall)
+                .then_some(ask.input)
+                .flatten()
+                .map(|digest| (digest, ask.input_bytes)),
             ..Entry::of(ask.capability.as_str())
         })
         .collect();

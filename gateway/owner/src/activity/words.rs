@@ -175,7 +175,9 @@ fn why(call: &ActivityCall) -> String {
 pub fn refusal_in_words(code: &str, reason: &str, has_grant: bool) -> String {
     match code {
         "grant_required" if has_grant => "what you granted does not reach it".to_owned(),
-        "approval_required" => "it lies outside of what you granted, so you were asked".to_owned(),
+        "approval_required" if reason == "outside" => {
+            "it lies outside of what you granted, so you were asked".to_owned()
+        }
         "outcome_unknown" => "an earlier same call is not settled".to_owned(),
         _ => reason_in_words(code, reason),
     }

@@ -202,10 +202,16 @@ impl<'a> Draft<'a> {
                 })
         });
         // Of a call that the owner approved beside a narrowed grant, the approval is what reaches it.
+        let is_approved = on_approval == OnApproval::Wait
+            && entry.input.is_some_and(|(digest, _)| {
+                let asks = approved.into_iter().flat_map(|item| &item.asks);
+                asks.filter(|ask| ask.capability == *id)
+                    .any(|ask| ask.approval == Approval::OneCall && ask.input == Some(digest))
+            });
         if let Some(grant) = standing_for(self.state, agent, id, self.now)
             && grant.verbs.covers(verbs)
             && !entry.beyond_grant
-            && !(grant.constraint.is_some() && entry.input.is_some() && approved.is_some())
+            && !(grant.constraint.is_some() && is_approved)
         {
             // Absent: the grant's own. Present: the same or narrower; an empty one asks for everything (D7).
             let fits = match (&entry.constraint, &grant.constraint) {
@@ -515,8 +521,10 @@ impl<'a> Draft<'a> {
             let settings = &self.state.settings;
             // A yes to one call ends no narrowed grant unless it says for how long.
             let held = agent.grants.get(&ask.capability);
-            let ends_narrowed = held
-                .is_some_and(|held| held.constraint.is_some() && held.constraint != ask.constraint);
+            let kept = a.constraint.as_ref().or(ask.constraint.as_ref());
+            let ends_narrowed = held.is_some_and(|held| {
+                held.live(self.now) && held.constraint.is_some() && held.constraint.as_ref() != kept
+            });
             let default = match ends_narrowed && ask.input.is_some() {
                 true => TrustWindow::Once,
                 false => class_default(settings, facts, provenance),

@@ -323,6 +323,7 @@ fn keys(model: &Model) -> &'static str {
     match &model.panel {
         Panel::None if model.items.is_empty() => "q quit · ? help",
         Panel::None => "a approve · d deny · ↑↓ scroll · ←→ next · v all of it · ? help · q quit",
+        Panel::Approve(form) if !form.terms => "Enter approve · Esc back",
         Panel::Approve(_) => "Enter approve · ↑↓ how long · Tab limits · Esc back",
         Panel::Deny(_) => "Enter deny · Esc back",
         Panel::Interrupted => "Esc: go on (no other key does anything)",
