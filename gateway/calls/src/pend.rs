@@ -108,15 +108,16 @@ pub(super) async fn joined(kernel: &Arc<Kernel>, asked: &Asked) -> Option<Answer
     })
 }
 
-/// Asks for a call that turned out to be more than what was allowed, or joins it where the owner has said yes already.
-/// Nothing was done of it; `event` is the record of that, where there is one.
+/// Asks for a call that turned out to be more than what was allowed. One that lies outside of a grant joins what the owner has
+/// said yes to already; one that fits may be that very call, under way. Nothing was done of it; `event` is the record of that,
+/// where there is one.
 pub(super) async fn ask_beyond(
     kernel: &Arc<Kernel>,
     asked: Asked,
     fits: bool,
     event: String,
 ) -> Answer {
-    if let Some(answer) = joined(kernel, &asked).await {
+    if !fits && let Some(answer) = joined(kernel, &asked).await {
         return answer;
     }
     let question = Question {
