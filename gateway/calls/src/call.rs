@@ -83,7 +83,7 @@ pub struct Asked {
     pub(crate) digest: Digest,
     /// Why, in the agent's words, should the owner be asked.
     pub(crate) purpose: Option<String>,
-    /// What the owner's yes is to do then.
+    /// The act of the owner's yes, should it come to that.
     pub(crate) on_approval: OnApproval,
     /// The idempotency key of an effect.
     pub(crate) key: Option<Digest>,

@@ -19,9 +19,9 @@ use crate::{
     touches,
     under_way::{CallUnderWay, CancelledBy, Principal},
 };
-use plexus_ipc::message::{Failure, Role, SERVER_REFUSED, WorkerError};
+use plexus_ipc::message::{Failure, Role, SERVER_REFUSED};
 use plexus_ledger::{Lane, SubmitError};
-use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, SourceId, Verb};
+use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SourceId, Verb};
 use plexus_record::audit_id;
 use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Listener};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Permit, Refusal};
@@ -149,11 +149,7 @@ pub(crate) async fn commit(
         ..outcome::failed(input_bytes, started.elapsed())
     };
     let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
-    let entry = kernel.catalogue.load().get(&call.capability).cloned();
-    let makes_sets =
-        entry.is_some_and(|entry| entry.connector.offer.manifest.change_sets.is_some());
-    let of_call = (planned, makes_sets);
-    let mut result = judged(call, committed, not_sent, unread, of_call, &mut outcome);
+    let mut result = judged(call, committed, not_sent, unread, planned, &mut outcome);
     if let Err(failed) = &mut result {
         outcome.code = Some(failed.error.code.as_str().to_owned());
         let reason = failed.error.detail.as_ref().and_then(|d| d.get("reason"));
@@ -165,6 +161,7 @@ pub(crate) async fn commit(
             outcome.reason = Some(pend::OUTSIDE.to_owned());
         }
         if failed.error.code == ErrorCode::Cancelled {
+            outcome.summary = kept_of(kernel, &call.capability, &failed.error);
             outcome.reason = call.cancelled_by().map(|by| by.word().to_owned());
             if outcome.reason.is_none()
                 && let Some((why, words)) = unasked(kernel, source, revision)
@@ -251,7 +248,7 @@ fn judged(
     committed: Committed,
     not_sent: Option<impl FnOnce() -> ErrorBody>,
     unread: bool,
-    (planned, makes_sets): (bool, bool),
+    planned: bool,
     outcome: &mut Outcome,
 ) -> Result<Box<RawValue>, Box<Failed>> {
     let id = &call.capability;
@@ -333,11 +330,8 @@ fn judged(
             let is_cancelled = error.code == Failure::Cancelled;
             let is_done = matches!(error.effect, Effect::Partial | Effect::Done);
             outcome.effect = (is_cancelled || is_done).then_some(error.effect);
-            if is_cancelled {
-                outcome.summary = kept_of(&error).filter(|_| makes_sets);
-                if let Some(by) = call.cancelled_by() {
-                    body = refusal::stopped(body, &error, by, id);
-                }
+            if is_cancelled && let Some(by) = call.cancelled_by() {
+                body = refusal::stopped(body, &error, by, id);
             }
             Err(Box::new(Failed {
                 error: body,
@@ -349,8 +343,10 @@ fn judged(
     }
 }
 
-/// What a call that was ended has left, in words: the change set of a run.
-fn kept_of(error: &WorkerError) -> Option<String> {
+/// In words, the change set that a call which was ended has left; none where its source makes none.
+fn kept_of(kernel: &Kernel, capability: &CapabilityId, error: &ErrorBody) -> Option<String> {
+    let entry = kernel.catalogue.load().get(capability).cloned()?;
+    entry.connector.offer.manifest.change_sets.as_ref()?;
     let id = error.detail.as_ref()?.get("changes")?.as_str()?;
     let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let is_one = id.len() <= 64 && id.chars().all(is_id);

@@ -27,9 +27,9 @@ pub(super) enum Asking {
     Allowed(Box<Asked>),
 }
 
-/// What is known of the call that the owner is asked for.
+/// Facts of the call that the owner is asked for.
 pub(super) struct Question {
-    /// What stands does not reach the call, or the call turned out to be more than that.
+    /// The call lies outside of the agent's grant, or turned out to be more than that covers.
     pub(super) beyond_grant: bool,
     /// Its source has found that it can be carried out.
     pub(super) fits: bool,
@@ -96,10 +96,10 @@ pub(super) fn may_ask(kernel: &Kernel, permit: &Permit) -> bool {
     }
 }
 
-/// What came of the same call that the owner approved, and the gateway makes by itself.
+/// The answer of the same call, where the owner approved it and the gateway makes it by itself.
 pub(super) async fn joined(kernel: &Arc<Kernel>, asked: &Asked) -> Option<Answer> {
     let outcome = kernel.approvals.join_run(kernel, asked, asked.key).await?;
-    // It may have been waited for. Whoever may not ask any more is told nothing that was read.
+    // It may have been waited for. An agent that may not ask any more gets nothing that was read.
     Some(match asked.clone().authorize(kernel) {
         Err(refusal) if asked.entry.capability().verbs.is_read() => {
             crate::denial::deny(kernel, asked, refusal).await
@@ -109,8 +109,7 @@ pub(super) async fn joined(kernel: &Arc<Kernel>, asked: &Asked) -> Option<Answer
 }
 
 /// Asks for a call that turned out to be more than what was allowed. One that lies outside of a grant joins what the owner has
-/// said yes to already; one that fits may be that very call, under way. Nothing was done of it; `event` is the record of that,
-/// where there is one.
+/// said yes to already; one that fits may be that very call, under way. It has done nothing; `event` is the record of that, if any.
 pub(super) async fn ask_beyond(
     kernel: &Arc<Kernel>,
     asked: Asked,

@@ -48,7 +48,7 @@ pub(crate) enum Authorized {
     Yes(Box<Permitted>),
     Pend {
         asked: Box<Asked>,
-        /// What the owner allowed of it does not reach this input.
+        /// The input lies outside of the agent's grant.
         beyond_grant: bool,
     },
 }

@@ -51,7 +51,7 @@ pub enum Verdict {
     Permit(Box<Permit>),
     /// The owner has to be asked.
     Pend {
-        /// What the owner allowed of this capability does not reach this input.
+        /// The input lies outside of the agent's grant.
         beyond_grant: bool,
     },
     /// It may not.

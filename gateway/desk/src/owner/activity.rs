@@ -413,7 +413,7 @@ fn read(event: &Recorded) -> Option<Entry<'_>> {
     }
 }
 
-/// What the event says of a call among others; `None` where another one tells it, as the question that a call became.
+/// The part of a call that the event is, among others; `None` where another tells it, as the question that it became.
 fn did(
     event: &Recorded,
     entry: &Entry<'_>,
@@ -431,7 +431,7 @@ fn became_question(entry: &Entry<'_>, did: ActivityKind) -> bool {
     did == ActivityKind::Refused && is_so
 }
 
-/// What the event says of a call by itself; `None` where it tells none.
+/// The part of a call that the event is, by itself; `None` where it is none.
 fn came_to(
     event: &Recorded,
     entry: &Entry<'_>,
