@@ -3,7 +3,8 @@
 //! `tests/wire/exchanges.json` has one row for each: the request, and of the answer its status, its code, the types of its
 //! members (`any` for what a capability answers) and the values of `ok`, `valid`, `status` and `state`. An exchange holds if
 //! ours has all of these. One that does not names its reason in `differs`; a failed one without, or one with that holds, is an
-//! error. A row with `defect` is an answer that is wrong there: it is played for what follows, and not counted.
+//! error. A row with `defect` is an answer that is wrong there, or waits for the end of what ours began in its place: it is
+//! played for what follows, and not counted.
 //!
 //! The player does what the same owner would have to do here beside the recorded requests: an approval names the card that was
 //! shown, an extension the preview that was shown, and reads that an agent was selected for allow themselves. The fixture plays
@@ -11,7 +12,6 @@
 
 use plexus_tests::answers::kind_of;
 use plexus_tests::http::{Client, Response};
-use plexus_tests::waiting::until_true;
 use plexus_tests::{Clock, Folder, Gateway};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,8 +59,6 @@ enum Move {
     Clock(u64),
     Restart,
     VaultGone,
-    /// No call is under way.
-    Quiet,
 }
 
 /// One group's gateway, with what the requests of the group name.
@@ -155,13 +153,6 @@ impl Player {
                 let host = format!("127.0.0.1:{port}");
                 self.named.insert("<host>".into(), host);
                 self.named.insert("<port>".into(), port.to_string());
-            }
-            Move::Quiet => {
-                let owner = self.gateway.owner();
-                until_true("the end of every call", || {
-                    let calls = owner.get("/admin/api/calls").expect_ok();
-                    calls["calls"] == json!([])
-                });
             }
             Move::VaultGone => fs::remove_dir_all(self.vault.path()).expect("it is there"),
         }
