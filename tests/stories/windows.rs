@@ -293,6 +293,24 @@ fn call_outside_of_a_narrowed_grant_asks() {
         }
     }
 
+    // Asked for beforehand with the call itself: no token that would refuse it, and the yes opens it once.
+    house.workspace.write("asked.txt", "asked");
+    let asked = || json!({"path": "asked.txt"});
+    let outside = [(READ, asked()), (search, json!({"query": "asked"}))];
+    for (id, input) in outside {
+        let pends = agent.ask_to(id, input.clone()).expect_ok();
+        assert_eq!(pends["status"], "grant_pending_user", "{pends}");
+        let item = pends["pendingId"].as_str().expect("an id");
+        owner.approve(item, "once");
+        let token = agent.ask_to(id, input.clone()).expect_ok();
+        agent.invoke_with(&token, id, input.clone()).expect_ok();
+        let item = agent.must_ask(id, input);
+        owner.deny(&item, "no");
+    }
+    // The control: a call within has its token at once.
+    let within_it = agent.ask_to(READ, json!({"path": "notes/mine.md"}));
+    assert!(within_it.expect_ok()["token"].is_string());
+
     house.workspace.write("third.txt", "third");
     let third = || json!({"path": "third.txt"});
     // A token of the narrowed grant does not use the yes up; the one that comes with the yes opens it.
@@ -332,6 +350,13 @@ fn call_outside_of_a_narrowed_grant_asks() {
             .collect()
     };
     assert_eq!(constraints(&held), constraints(&narrowed));
+    // One that takes its place says so.
+    let again = ["grants", "allow", "one", READ, "--window", "1h"];
+    let said = house.gateway.cli(again);
+    assert_contains(
+        said.expect_ok(),
+        "in place of the grant before it: path at or below notes; ends in ",
+    );
 }
 
 /// A rule is judged on what a path leads to, and a rule that can match nothing is refused when made.

@@ -243,6 +243,17 @@ impl Constraint {
         Ok(())
     }
 
+    /// The same of an input whose `resolved` fields a source judges by what they lead to: here as they are written, where they
+    /// are there.
+    ///
+    /// # Errors
+    /// The first miss.
+    pub fn permits_as_written(&self, input: &Value, resolved: &[String]) -> Result<(), Miss> {
+        let absent = resolved.iter().map(String::as_str);
+        let absent: Vec<&str> = absent.filter(|name| field(input, name).is_none()).collect();
+        self.permits(input, &absent)
+    }
+
     /// Whether it says anything of `field`.
     #[must_use]
     pub fn is_about(&self, field: &str) -> bool {

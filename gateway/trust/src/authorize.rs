@@ -386,13 +386,9 @@ fn try_authorize(
     // A source would refuse by a narrower token what the owner approved without that bound, and use the approval up.
     let is_narrower = |ask: &crate::Ask| {
         let own = token_scope.filter(|own| ask.constraint.as_ref() != Some(*own));
-        let miss = own.and_then(|own| own.permits(call.input, &[]).err());
-        miss.is_some_and(|miss| {
-            let value = miss
-                .field
-                .split('.')
-                .try_fold(call.input, |at, name| at.get(name));
-            value.is_some() && resolved.contains(&&*miss.field)
+        own.is_some_and(|own| {
+            let permits = own.permits_as_written(call.input, &facts.resolved);
+            permits.is_err()
         })
     };
     // What the owner approved for exactly this input comes first: it is bound to what the card showed.

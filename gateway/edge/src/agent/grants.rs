@@ -30,7 +30,8 @@ use plexus_sources::{
     narration::clean,
 };
 use plexus_trust::{
-    Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, visible,
+    AuthPath, Basis, Call, Command, Entry, OnApproval, Refusal, Reply, RequestGrants,
+    State as TrustState, Verdict, authorize, visible,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -160,6 +161,7 @@ pub(super) async fn request(
         catalogue: &edge.catalogue.load(),
         state: &edge.ledger.snapshot(),
         agent: session.agent.as_ref(),
+        session: &session.id,
         now: edge.clock.now(),
     };
     let wanted = read(&in_view, body, grants)?;
@@ -178,6 +180,7 @@ struct InView<'a> {
     catalogue: &'a Catalogue,
     state: &'a TrustState,
     agent: Option<&'a AgentId>,
+    session: &'a SessionId,
     now: Timestamp,
 }
 
@@ -189,6 +192,31 @@ impl InView<'_> {
         };
         let found = self.catalogue.get(id)?;
         self.agent.is_none_or(sees).then_some(found)
+    }
+
+    /// Whether the agent's grant would refuse this call, as it is written, and nothing else allows it.
+    fn lies_outside(&self, capability: &CapabilityId, input: &Value, digest: Digest) -> bool {
+        let Some(agent) = self.agent else {
+            return false;
+        };
+        let call = Call {
+            agent,
+            capability,
+            input,
+            digest,
+        };
+        match authorize(self.state, call, AuthPath::Session(self.session), self.now) {
+            Verdict::Pend { beyond_grant } => beyond_grant,
+            Verdict::Permit(permit) if matches!(permit.basis, Basis::Grant(_)) => {
+                let facts = self.state.capability(capability).map(|(_, facts)| facts);
+                let limits = permit.constraint.zip(facts);
+                limits.is_some_and(|(limits, facts)| {
+                    let permits = limits.permits_as_written(input, &facts.resolved);
+                    permits.is_err()
+                })
+            }
+            Verdict::Permit(_) | Verdict::Refuse(_) => false,
+        }
     }
 }
 
@@ -257,7 +285,9 @@ fn read(
                     .map_err(|why| bad(format!("{id}: {why}")))?;
                 (entry.turns, entry.children) = found.turns(&input);
                 let canonical = Bytes::from(strict::canonical(&input));
-                entry.input = Some((Digest::of(&canonical), canonical.len() as u64));
+                let digest = Digest::of(&canonical);
+                entry.beyond_grant = in_view.lies_outside(&known, &input, digest);
+                entry.input = Some((digest, canonical.len() as u64));
                 wanted.inputs.insert(known, canonical);
             }
         }
@@ -282,14 +312,10 @@ async fn fit(
         let (Some(entry), Ok(input)) = (entry, strict::parse(canonical)) else {
             continue;
         };
-        let told = misfit(
-            &edge.kernel,
-            agent,
-            (&entry, &input),
-            canonical.clone(),
-            false,
-        )
-        .await;
+        let mut asked = wanted.entries.iter();
+        let is_outside = asked.any(|one| one.id == id.as_str() && one.beyond_grant);
+        let of = (&*entry, &input);
+        let told = misfit(&edge.kernel, agent, of, canonical.clone(), is_outside).await;
         if let Some(error) = told {
             let caller = Caller {
                 agent: agent.clone(),
