@@ -47,7 +47,7 @@ fn as_json(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> Value {
     json!({
         "id": entry.id, "kind": entry.kind, "label": entry.label, "describe": entry.describe,
         "verbs": entry.grants, "provenance": entry.provenance, "sensitivity": entry.sensitivity,
-        "state": state, "why": why, "longRunning": entry.long_running,
+        "state": state, "why": why, "limits": entry.limits(grants, now), "longRunning": entry.long_running,
         "input": entry.io.input, "output": entry.io.output,
         "skills": entry.skills.iter().map(|s| &s.id).collect::<Vec<_>>(),
         "example": example(entry),
@@ -68,6 +68,9 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
     });
     let why = why.map_or(String::new(), |why| format!(" ({why})"));
     let _ = writeln!(text, "state: {}{why}{end}", state.word());
+    if let Some(limits) = entry.limits(grants, now) {
+        let _ = writeln!(text, "limited to: {limits}; another call asks the owner");
+    }
     if !verbs.is_empty() {
         let rating = [entry.provenance.as_str(), entry.sensitivity.as_str()]
             .map(text::line)

@@ -124,9 +124,11 @@ impl View<'_> {
         let ids = width(&mut rows.iter().map(|(_, e)| e.id.as_str().len()), 40);
         let inputs = width(&mut fields.iter().map(|f| f.chars().count()), 32);
         for (((state, why), entry), fields) in rows.iter().zip(&fields) {
-            let last = why
-                .as_deref()
-                .map_or_else(|| summary(entry), |why| text::short(why, 60));
+            let last = match (why, entry.limits(self.grants, self.now)) {
+                (Some(why), _) => text::short(why, 60),
+                (None, Some(limits)) => text::short(&format!("limited to {limits}"), 60),
+                (None, None) => summary(entry),
+            };
             let line = format!(
                 "{:<4} {:<ids$} {fields:<inputs$} {last}",
                 state.word(),
@@ -159,7 +161,7 @@ impl View<'_> {
         lines
     }
 
-    /// The shape that existing commands print, with additive `state`, `why`, `until` and `input`.
+    /// The shape that existing commands print, with additive `state`, `why`, `until`, `limits` and `input`.
     fn json(&self) -> Value {
         let capabilities: Vec<_> = self
             .entries
@@ -182,6 +184,9 @@ impl View<'_> {
                 }
                 if let Some(grant) = entry.grant(self.grants, self.now) {
                     row["until"] = json!(grant.expires_at);
+                }
+                if let Some(limits) = entry.limits(self.grants, self.now) {
+                    row["limits"] = limits.into();
                 }
                 if !entry.io.input.is_null() {
                     row["input"] = entry.io.input.clone();
@@ -234,7 +239,8 @@ mod tests {
             {"id": "things.list", "kind": "capability", "grants": ["read"], "describe": "List to-dos",
              "health": {"status": "unavailable", "detail": "Things is not running"}},
             {"id": "workspace.how-to-use", "kind": "skill", "label": "How to", "describe": ""},
-            {"id": "workspace.read", "kind": "capability", "grants": ["read"], "describe": "Read a file"}
+            {"id": "workspace.read", "kind": "capability", "grants": ["read"], "describe": "Read a file"},
+            {"id": "workspace.list", "kind": "capability", "grants": ["read"], "describe": "List a folder"}
         ]))
         .unwrap()
     }
@@ -256,6 +262,7 @@ mod tests {
             // Read does not carry write.
             grant("obsidian.vault.write", json!({})),
             grant("workspace.read", suspended),
+            grant("workspace.list", json!({"callsLeft": 2, "constraint": {"maxCalls": 5, "allow": {"field": "path", "values": ["a", "b"]}}})),
         ]))
         .unwrap()
     }
@@ -276,13 +283,14 @@ mod tests {
         assert_eq!(
             view(&entries, &grants).text(),
             "\
-agent my-cc at unix:/h/agent.sock: 2 now, 1 asks, 2 off
-ends in 6 days: obsidian.vault.read workspace.read
+agent my-cc at unix:/h/agent.sock: 3 now, 1 asks, 2 off
+ends in 6 days: obsidian.vault.read workspace.read workspace.list
 now  obsidian.vault.read  path [offset] Read one note of the vault as text,…
 asks obsidian.vault.write               Write a \\u{1b}[31mnote
 off  things.list                        Things is not running
 now  workspace.how-to-use               How to
 off  workspace.read                     suspended: its manifest changed
+now  workspace.list                     limited to path is a or b, at most 5 calls; 2 calls left
 "
         );
     }
@@ -300,7 +308,7 @@ off  workspace.read                     suspended: its manifest changed
         let all = json["capabilities"].as_array().unwrap().iter();
         assert!(
             all.map(|c| c["callable"] == true)
-                .eq([true, false, false, true, false])
+                .eq([true, false, false, true, false, true])
         );
     }
 
@@ -310,7 +318,7 @@ off  workspace.read                     suspended: its manifest changed
         let mut late = view(&entries, &grants);
         late.now = serde_json::from_str("\"2026-01-07T00:00:00.000Z\"").unwrap();
         let text = late.text();
-        assert!(text.contains("1 now, 3 asks, 1 off"), "{text}");
+        assert!(text.contains("1 now, 4 asks, 1 off"), "{text}");
     }
 
     #[test]
@@ -325,7 +333,7 @@ off  workspace.read                     suspended: its manifest changed
             let chosen = chosen(&entries, &list);
             chosen.iter().map(|e| e.id.to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(chosen(&[], 1).len(), 5);
+        assert_eq!(chosen(&[], 1).len(), 6);
         let both = chosen(&["read", "note"], 20);
         assert_eq!(both, ["obsidian.vault.read", "workspace.read"]);
         assert_eq!(chosen(&["VAULT"], 20).len(), 2);

@@ -2,7 +2,9 @@
 //! now.
 
 use plexus_client::text;
-use plexus_protocol::{CapabilityId, Timestamp, Verbs, body::StandingGrant};
+use plexus_protocol::{
+    CapabilityId, Constraint, Timestamp, Verbs, body::StandingGrant, constraint::calls_in_words,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,6 +138,19 @@ impl Entry {
             g.capability_id == self.id && g.expires_at > now && g.verbs.covers(self.grants)
         };
         grants.iter().find(fits)
+    }
+
+    /// What the grant behind it is limited to, where it is.
+    pub(crate) fn limits(&self, grants: &[StandingGrant], now: Timestamp) -> Option<String> {
+        let grant = self.grant(grants, now)?;
+        let mut limits = Vec::new();
+        limits.extend(grant.constraint.as_ref().map(Constraint::in_words));
+        limits.extend(
+            grant
+                .calls_left
+                .map(|left| format!("{} left", calls_in_words(left))),
+        );
+        (!limits.is_empty()).then(|| text::line(&limits.join("; ")))
     }
 
     /// Whether it can be called, and why not.
