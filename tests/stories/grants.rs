@@ -95,7 +95,11 @@ fn a_purpose_is_cut_and_cannot_break_a_line() {
         .expect_ok();
     let item = reply["pendingId"].as_str().expect("an id");
     let card = house.owner().card(item);
-    assert_eq!(card["agentPurpose"].as_str().map(str::len), Some(280));
+    let purpose = card["agentPurpose"].as_str().expect("it");
+    assert_eq!(
+        (purpose.chars().count(), purpose.ends_with("x…")),
+        (280, true)
+    );
     let line = reply["pendingNarration"][0]["notificationLine"]
         .as_str()
         .expect("a line");

@@ -84,10 +84,9 @@ fn narrate(
         sensitivity,
         default_trust_window: window,
         summary: format!(
-            "Approving lets {agent} use “{label}” ({verbs}{}, {} sensitivity) {}; you can revoke it at any time.",
+            "Approving lets {agent} use “{label}” ({verbs}{}, {} sensitivity) for as long as you choose; you can revoke it at any time.",
             provenance.as_str(),
-            sensitivity.as_str(),
-            window.phrase()
+            sensitivity.as_str()
         ),
         notification_line: cut(&line, 120),
     }
@@ -119,7 +118,7 @@ pub fn clean(text: &str) -> Option<String> {
         })
         .collect();
     let collapsed: Vec<&str> = spaced.split_whitespace().collect();
-    let text: String = collapsed.join(" ").chars().take(PURPOSE_CHARS).collect();
+    let text = cut(&collapsed.join(" "), PURPOSE_CHARS);
     (!text.is_empty()).then_some(text)
 }
 
@@ -148,7 +147,8 @@ mod tests {
             clean("a\u{61c}b\u{206a}c\u{e0041}d\u{3164}"),
             Some("a b c d".into())
         );
-        assert_eq!(clean(&"x".repeat(400)).unwrap().len(), PURPOSE_CHARS);
+        let long = clean(&"x".repeat(400)).unwrap();
+        assert!(long.ends_with("x…") && long.chars().count() == PURPOSE_CHARS);
         assert_eq!(cut("abcdef", 4), "abc…");
     }
 }
