@@ -1374,7 +1374,7 @@
       const now = await testing(button, () => tested(id));
       const words = now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first';
       row.querySelector('[data-state]').textContent = words;
-      return say(`${id}: ${words}`);
+      return note(`${id}: ${words}`);
     }
     if (asks(button)) return;
     const done = await (what === 'remove' ? told(of(id, ''), undefined, 'DELETE') : told(of(id, `/${what}`), {})).finally(() => disarm(button));

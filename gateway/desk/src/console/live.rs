@@ -85,7 +85,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             pairs.entry(pair.clone()).or_default();
         }
         let calls = tally.last.iter();
-        let calls = calls.map(|call| CallLine::of(call, now)).collect();
+        let calls = calls.map(|row| CallLine::of(row.call(), now)).collect();
         draw(&state, pairs, &under_way, &waits, calls).render()
     })
     .await?;

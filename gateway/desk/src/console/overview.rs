@@ -123,7 +123,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             calls: tally
                 .last
                 .iter()
-                .map(|call| CallLine::of(call, now))
+                .map(|row| CallLine::of(row.call(), now))
                 .collect(),
             sources: status.counts.sources,
             capabilities: status.counts.capabilities,

@@ -139,7 +139,7 @@ pub(super) async fn page(
         };
         for event in newest {
             match event {
-                PastEvent::Call(call) => page.calls.push(CallLine::of(&call, now)),
+                PastEvent::Call(row) => page.calls.push(CallLine::of(row.call(), now)),
                 PastEvent::Other {
                     at,
                     agent,

@@ -277,7 +277,8 @@ fn page(
         }
         limit == 0 || calls.len() < limit
     })?;
-    undone::left_out(ledger, undos, &mut calls, most.min(UNDOS))?;
+    let rows = calls.iter_mut().collect();
+    undone::left_out(ledger, undos, rows, most.min(UNDOS))?;
     Ok(Activity {
         calls,
         totals,
@@ -354,13 +355,12 @@ fn found(
     undos: &UndoCapabilities,
     id: &EventId,
 ) -> Result<Option<FoundCall>, StoreError> {
-    let Some(row) = row(ledger, state, id)? else {
+    let Some(mut row) = row(ledger, state, id)? else {
         return Ok(None);
     };
-    let mut row = [row];
-    let may_be_undone = row[0].call().undo.is_some();
-    let restored = undone::left_out(ledger, undos, &mut row, RECENT)?;
-    let call = row[0].call().clone();
+    let may_be_undone = row.call().undo.is_some();
+    let restored = undone::left_out(ledger, undos, vec![&mut row], RECENT)?;
+    let call = row.call().clone();
     Ok(Some(FoundCall {
         is_undone: may_be_undone && call.undo.is_none() && call.seq >= restored,
         call,

@@ -7,11 +7,11 @@
 //! Invariants: one look reads at most [`MOST`] events, and none of an archive; where there were more, it says so. An agent's
 //! words are in no event that is kept here but those of its requests.
 
-use super::{did, entry, told, unreadable};
+use super::{did, entry, told, undone, unreadable};
 use crate::{acts::blocking, desk::Desk};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
-use plexus_owner::activity::{ActivityCall, ActivityKind};
+use plexus_owner::activity::{ActivityKind, ActivityRow};
 use plexus_protocol::Timestamp;
 use plexus_record::Ledger;
 use plexus_trust::State as TrustState;
@@ -86,7 +86,7 @@ pub(crate) struct Happened {
 /// One thing that happened.
 pub(crate) enum PastEvent {
     /// A call, or a request for one.
-    Call(Box<ActivityCall>),
+    Call(Box<ActivityRow>),
     /// A decision, or an agent that came.
     Other {
         at: Timestamp,
@@ -115,13 +115,19 @@ pub(crate) async fn happened(
         found.read(&desk.ledger, &state, since)?;
         let newest = of.map(|of| &found.kinds[of as usize].newest);
         let newest = newest.into_iter().flatten().rev();
-        Ok(Happened {
+        let told = |event| past_event(&desk.ledger, &state, event);
+        let mut happened = Happened {
             counts: PastKind::ALL.map(|kind| found.kinds[kind as usize].count),
             cut: found.cut,
-            newest: newest
-                .filter_map(|event| past_event(&desk.ledger, &state, event))
-                .collect(),
-        })
+            newest: newest.filter_map(told).collect(),
+        };
+        drop(found);
+        let calls = happened.newest.iter_mut().filter_map(|event| match event {
+            PastEvent::Call(row) => Some(&mut **row),
+            PastEvent::Other { .. } => None,
+        });
+        undone::left_out_of_told(&desk, &state, calls.collect())?;
+        Ok(happened)
     });
     made.await?.map_err(|e: StoreError| unreadable(&e))
 }
@@ -197,7 +203,7 @@ fn past_event(ledger: &Ledger, state: &TrustState, event: &Recorded) -> Option<P
     if let Some(entry) = entry(event) {
         let did = did(event, &entry, state, &HashSet::new())?;
         let row = told(ledger, state, event, &entry, did, None);
-        return Some(PastEvent::Call(Box::new(row.call().clone())));
+        return Some(PastEvent::Call(Box::new(row)));
     }
     let other = other(event)?;
     Some(PastEvent::Other {

@@ -8,11 +8,11 @@
 //! Invariant: however long the log, one look reads at most [`MOST`] events, and none of an archive; where there were more,
 //! the tally says so.
 
-use super::{Entry, denial, did, entry, told, unreadable};
+use super::{Entry, denial, did, entry, told, undone, unreadable};
 use crate::{acts::blocking, desk::Desk, owner::agents};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
-use plexus_owner::activity::{ActivityCall, ActivityKind, CallBasis, Totals};
+use plexus_owner::activity::{ActivityKind, ActivityRow, CallBasis, Totals};
 use plexus_protocol::{AgentId, AuditId, CapabilityId, PendingId, SessionId, Timestamp};
 use plexus_record::{Ledger, audit_id};
 use plexus_trust::{OutcomeKind, State as TrustState};
@@ -89,7 +89,7 @@ pub(crate) struct Tally {
     /// Whether the oldest hours are not all there.
     pub(crate) cut: bool,
     /// The last calls that are over, the newest first.
-    pub(crate) last: Vec<ActivityCall>,
+    pub(crate) last: Vec<ActivityRow>,
 }
 
 impl CallTally {
@@ -177,7 +177,10 @@ pub(crate) async fn tally(desk: &Arc<Desk>, now: Timestamp) -> Result<Tally, Ref
         let mut counted = desk.tally.0.lock().unwrap_or_else(PoisonError::into_inner);
         let state = desk.ledger.snapshot();
         counted.count(&desk.ledger, &state, now)?;
-        Ok(counted.tally(&desk.ledger, &state, now))
+        let mut made = counted.tally(&desk.ledger, &state, now);
+        drop(counted);
+        undone::left_out_of_told(&desk, &state, made.last.iter_mut().collect())?;
+        Ok(made)
     });
     made.await?.map_err(|e: StoreError| unreadable(&e))
 }
@@ -441,11 +444,7 @@ impl Counted {
     fn tally(&self, ledger: &Ledger, state: &TrustState, now: Timestamp) -> Tally {
         let call = |event: &Recorded| {
             let (entry, did) = tells(event, state)?;
-            Some(
-                told(ledger, state, event, &entry, did, denial(&entry))
-                    .call()
-                    .clone(),
-            )
+            Some(told(ledger, state, event, &entry, did, denial(&entry)))
         };
         let last = now.0 / HOUR;
         let first = (last + 1).saturating_sub(HOURS as u64);

@@ -8,7 +8,7 @@
 //! Must not know: what a source keeps.
 
 use super::{Entry, OutcomeKind, entry, read};
-use crate::owner::undo::input_of;
+use crate::{desk::Desk, owner::undo::input_of};
 use plexus_ipc::manifest::Manifest;
 use plexus_ledger::StoreError;
 use plexus_owner::activity::ActivityRow;
@@ -46,7 +46,7 @@ fn whole_undo(manifest: &Manifest) -> Option<&str> {
 pub(super) fn left_out(
     ledger: &Ledger,
     undos: &UndoCapabilities,
-    rows: &mut [ActivityRow],
+    rows: Vec<&mut ActivityRow>,
     most: usize,
 ) -> Result<u64, StoreError> {
     let undoable = rows.iter().filter(|row| row.call().undo.is_some());
@@ -78,6 +78,16 @@ pub(super) fn left_out(
         }
     }
     Ok(restored)
+}
+
+/// The same of rows that no page of the log is read for, within its newest [`UNDOS`](super::UNDOS) events.
+pub(super) fn left_out_of_told(
+    desk: &Desk,
+    state: &TrustState,
+    rows: Vec<&mut ActivityRow>,
+) -> Result<(), StoreError> {
+    let undos = capabilities(&desk.edge.kernel.registry, state);
+    left_out(&desk.ledger, &undos, rows, super::UNDOS).map(drop)
 }
 
 /// Changes that were taken back, as far as they were met.
