@@ -298,7 +298,7 @@ fn readme_is_typed_from_an_installed_prefix() {
     tour.gateway.keys("\x03");
     assert!(tour.gateway.end().success(), "{}", tour.gateway.picture());
     let removed = typed(&mut tour.owner, "plexusctl uninstall --yes", true);
-    assert_contains(&removed, "plexus-worker-workspace");
+    assert_contains(&removed, "libexec/plexus");
     let left = std::fs::read_dir(prefix.path())
         .expect("the prefix")
         .count();

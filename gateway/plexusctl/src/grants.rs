@@ -162,6 +162,10 @@ async fn allow(
     let constraint = terms.constraint()?;
     let asked = Give::one(agent, capability, asked_for, constraint.as_ref());
     let mut owner = desk.open().await?;
+    // For words alone: a grant waits for no look-up.
+    let held = owner.call(&List {}).await;
+    let mut held = held.into_iter().flat_map(|listed| listed.grants);
+    let before = held.find(|one| one.agent_id == *agent && one.capability_id == *capability);
     let (declined, given) = match owner.call(&asked).await? {
         Given::Nothing(nothing) => (nothing.declined, None),
         Given::Token(token) => {
@@ -190,11 +194,23 @@ async fn allow(
     desk.show(&given, || {
         let only = constraint.as_ref().map(Constraint::in_words);
         let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
+        let before = before.map(|held| replaced(&held, span::now()));
         format!(
-            "{agent} may use {capability} {}{only}{ends}",
-            window_in_words(window)
+            "{agent} may use {capability} {}{only}{ends}{}",
+            window_in_words(window),
+            before.unwrap_or_default()
         )
     })
+}
+
+/// What a new grant of the same capability took the place of, as a line.
+fn replaced(held: &StandingGrant, now: Timestamp) -> String {
+    let [_, _, _, end, terms] = row(held, now);
+    let terms = match terms.is_empty() {
+        true => "any input".to_owned(),
+        false => text::line(&terms),
+    };
+    format!("\nin place of the grant before it: {terms}; {end}")
 }
 
 /// What a revoke ended besides the grant: tokens, approvals, and calls that were sent before it.

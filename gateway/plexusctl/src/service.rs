@@ -467,7 +467,11 @@ fn as_text(jobs: &[Value]) -> String {
         let pid = job["pid"]
             .as_u64()
             .map_or(String::new(), |pid| pid.to_string());
-        [text("name"), text("state"), pid, text("file")]
+        let state = match job["installed"] == false {
+            true => "not installed".to_owned(),
+            false => text("state"),
+        };
+        [text("name"), state, pid, text("file")]
     });
     crate::table::table(["service", "state", "process", "file"], rows.collect(), "")
 }

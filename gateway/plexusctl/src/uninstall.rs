@@ -21,7 +21,7 @@ use plexus_client::{Address, Connection, Exit, Stop, out, text};
 use plexus_owner::sources::List;
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -58,6 +58,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const UNLISTED: &str =
     "folders that you shared, if any: they are not listed, because the gateway does not run";
 
+/// Files of one folder that are named one by one.
+const NAMED: usize = 6;
+
 /// What is there to remove, and what stays.
 struct Installation {
     services: Removal,
@@ -91,20 +94,22 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         servers: crate::mcp::servers(desk),
     };
     let runs_by_hand = found.services.is_empty() && runs(desk).await;
-    let removes = found.removes();
+    let (removes, in_short) = (found.removes(), found.removes_in_short());
     let mut report = json!({"ok": true, "dryRun": uninstall.ask.dry_run, "removes": removes});
     if uninstall.ask.dry_run {
         report["leaves"] = json!(found.leaves(uninstall.state.unwrap_or(State::Keep), &[]));
         if runs_by_hand {
             report["before"] = still_runs(desk).next.into();
         }
-        return desk.show(&report, || as_text(&report, "would remove", "would leave"));
+        return desk.show(&report, || {
+            as_text(&report, ("would remove", &in_short), "would leave")
+        });
     }
     if runs_by_hand {
         return Err(still_runs(desk));
     }
     if !desk.json {
-        out::say(&format!("to be removed:\n{}", indented(&removes)));
+        out::say(&format!("to be removed:\n{}", indented(&in_short)));
     }
     if !uninstall
         .ask
@@ -144,7 +149,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         report["stateRemoved"] = true.into();
     }
     report["leaves"] = json!(found.leaves(state, &stayed));
-    desk.show(&report, || as_text(&report, "removed", "left"))
+    desk.show(&report, || as_text(&report, ("removed", &in_short), "left"))
 }
 
 impl Uninstall {
@@ -168,17 +173,36 @@ impl Uninstall {
 
 impl Installation {
     fn removes(&self) -> Vec<String> {
+        let mut lines = self.before_programs();
+        let paths = self.programs.iter().flat_map(Installed::paths);
+        lines.extend(paths.map(|path| format!("remove {}", path.display())));
+        lines
+    }
+
+    /// The same for a person, who wants to know of folders: a release has a manual page for each command.
+    fn removes_in_short(&self) -> Vec<String> {
+        let mut lines = self.before_programs();
+        let mut folders: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+        for path in self.programs.iter().flat_map(Installed::paths) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let folder = path.parent().unwrap_or(&path).to_owned();
+            folders.entry(folder).or_default().push(name.into_owned());
+        }
+        lines.extend(folders.into_iter().map(|(folder, names)| {
+            let what = match names.len() {
+                1..=NAMED => text::listed(&names, ", "),
+                many => format!("{many} files"),
+            };
+            format!("remove {what} in {}", folder.display())
+        }));
+        lines
+    }
+
+    fn before_programs(&self) -> Vec<String> {
         let mut lines = self.services.lines();
         for integration in &self.integrations {
             let lines_of = integration.lines.iter();
             lines.extend(lines_of.map(|line| format!("{}: {line}", integration.agent)));
-        }
-        if let Some(programs) = &self.programs {
-            lines.extend(
-                programs
-                    .paths()
-                    .map(|path| format!("remove {}", path.display())),
-            );
         }
         lines
     }
@@ -278,14 +302,14 @@ fn indented<T: AsRef<str>>(lines: &[T]) -> String {
     lines.join("\n")
 }
 
-fn as_text(report: &Value, removed: &str, left: &str) -> String {
+fn as_text(report: &Value, (removed, removes): (&str, &[String]), left: &str) -> String {
     let lines = |member: &str| -> Vec<&str> {
         list_of(report, member)
             .iter()
             .filter_map(Value::as_str)
             .collect()
     };
-    let mut said = format!("{removed}:\n{}", indented(&lines("removes")));
+    let mut said = format!("{removed}:\n{}", indented(removes));
     if report["stateRemoved"] == true {
         said.push_str("\n  the state");
     }
