@@ -231,6 +231,7 @@ fn call_outside_of_a_narrowed_grant_asks() {
     };
     line(READ, "path=notes");
     line(WRITE, "path=notes");
+    line("obsidian.vault.read", "path=Projects");
     let only = json!({"decision": "allow", "constraint": {"allow": {"field": "query", "values": ["plan"]}}});
     owner
         .client
@@ -307,9 +308,29 @@ fn call_outside_of_a_narrowed_grant_asks() {
         let item = agent.must_ask(id, input);
         owner.deny(&item, "no");
     }
-    // The control: a call within has its token at once.
-    let within_it = agent.ask_to(READ, json!({"path": "notes/mine.md"}));
-    assert!(within_it.expect_ok()["token"].is_string());
+    // A yes to one call, whatever it is, reaches it too: once.
+    let any = json!({"decision": "allow", "constraint": {"allow": {"field": "query", "values": ["any", "other"]}}});
+    let pends = agent.ask(json!({search: any})).expect_ok();
+    let item = pends["pendingId"].as_str().expect("an id");
+    let mut yes = approval(&owner.card(item), "once");
+    yes["anyInput"] = json!(true);
+    owner.decide(item, yes).expect_ok();
+    let any = || json!({"query": "any"});
+    let token = agent.ask_to(search, any()).expect_ok();
+    agent.invoke_with(&token, search, any()).expect_ok();
+    let asks = agent.ask_to(search, any()).expect_ok();
+    owner.deny(asks["pendingId"].as_str().expect("an id"), "no");
+    // The controls: calls within have their token at once, also one whose note goes by its name.
+    house.vault.write("Projects/Only here.md", "x");
+    for (id, path) in [
+        (READ, "notes/mine.md"),
+        ("obsidian.vault.read", "Only here"),
+    ] {
+        let input = || json!({ "path": path });
+        let token = agent.ask_to(id, input()).expect_ok();
+        assert!(token["token"].is_string(), "{token}");
+        agent.invoke_with(&token, id, input()).expect_ok();
+    }
 
     house.workspace.write("third.txt", "third");
     let third = || json!({"path": "third.txt"});

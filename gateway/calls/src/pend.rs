@@ -12,7 +12,7 @@ use crate::{
     misfit::misfit,
 };
 use plexus_ledger::SubmitError;
-use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
+use plexus_protocol::{ErrorBody, ErrorCode, NextKind, PendingId, SessionId, TokenId};
 use plexus_trust::{
     Ask, Basis, Command, Decision, Entry, ItemState, MAX_PENDING, Permit, Refusal, Reply,
     RequestGrants,
@@ -126,8 +126,11 @@ pub(super) async fn ask_beyond(
     let mut answer = match ask(kernel, asked, question).await {
         Asking::Waits(answer) => *answer,
         Asking::Allowed(asked) => {
-            let refusal = Refusal::GrantRequired { constraint: None };
-            crate::denial::deny(kernel, &*asked, refusal).await
+            let why = "The owner approved this call just now.";
+            let error = ErrorBody::new(ErrorCode::Busy, why)
+                .about(asked.id())
+                .then(NextKind::Retry, "repeat the call");
+            crate::denial::refuse(kernel, &*asked, error).await
         }
     };
     if answer.body.audit_id.is_empty() {

@@ -19,10 +19,13 @@ use plexus_ipc::{
     text::Line,
 };
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, PendingId, Verb, json};
+use plexus_protocol::{
+    AgentId, CapabilityId, Constraint, Digest, PendingId, Verb, constraint::Miss, json,
+};
 use plexus_sources::{catalogue::Entry, code};
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
 use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan, standing_for};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -226,6 +229,28 @@ async fn make(
     }
 }
 
+/// Holds an input against a narrowing before its source does: a path is what it says. A note has a name, too, several things
+/// are named in a list, and what is absent is for the source to leave out: those fields are left to it.
+///
+/// # Errors
+/// The first field that lies outside.
+pub fn permits_as_written(
+    entry: &Entry,
+    constraint: &Constraint,
+    input: &Value,
+) -> Result<(), Miss> {
+    let fields = entry.capability().constrainable.iter();
+    let is_path = |kind: &str, field: &str| {
+        matches!(kind, "file" | "path") && input.get(field).is_some_and(Value::is_string)
+    };
+    let left = fields.filter(|one| {
+        let kind = one.touched.as_deref();
+        kind.is_some_and(|kind| !is_path(kind, &one.field))
+    });
+    let left: Vec<&str> = left.map(|one| one.field.as_str()).collect();
+    constraint.permits(input, &left)
+}
+
 /// The field by which the call that `item` keeps this input of lies outside of `constraint`, as its source judges it; of a
 /// read, which no source plans, as it is written, a name that the source resolves aside. None where it lies within; where the
 /// source gives no answer, the call itself is held against it again.
@@ -239,21 +264,8 @@ pub async fn field_outside(
     let entry = kernel.catalogue.load().get(id).cloned()?;
     if entry.facts.verbs.is_read() {
         let input = json::parse_wide(&input).ok()?;
-        let fields = entry.capability().constrainable.iter();
-        // A path is what it says; a note has a name, too, and what is absent is for the source to leave out.
-        let is_left = |kind: &str, field: &str| {
-            !matches!(kind, "file" | "path") || input.get(field).is_none()
-        };
-        let left = fields.filter(|one| {
-            one.touched
-                .as_deref()
-                .is_some_and(|kind| is_left(kind, &one.field))
-        });
-        let left: Vec<&str> = left.map(|one| one.field.as_str()).collect();
-        return constraint
-            .permits(&input, &left)
-            .err()
-            .map(|miss| miss.field);
+        let miss = permits_as_written(&entry, constraint, &input).err();
+        return miss.map(|miss| miss.field);
     }
     let stands = Stands::while_so({
         let (kernel, id) = (kernel.clone(), item.id.clone());

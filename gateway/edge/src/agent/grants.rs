@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use plexus_calls::{
-    approvals::planner,
+    approvals::planner::{self, permits_as_written},
     call::{Asked, Caller, CallerProof},
     denial::{self, RefusedCall},
     finish::to_its_end,
@@ -30,8 +30,8 @@ use plexus_sources::{
     narration::clean,
 };
 use plexus_trust::{
-    AuthPath, Basis, Call, Command, Entry, OnApproval, Refusal, Reply, RequestGrants,
-    State as TrustState, Verdict, authorize, visible,
+    Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, standing_for,
+    visible,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -161,7 +161,6 @@ pub(super) async fn request(
         catalogue: &edge.catalogue.load(),
         state: &edge.ledger.snapshot(),
         agent: session.agent.as_ref(),
-        session: &session.id,
         now: edge.clock.now(),
     };
     let wanted = read(&in_view, body, grants)?;
@@ -180,7 +179,6 @@ struct InView<'a> {
     catalogue: &'a Catalogue,
     state: &'a TrustState,
     agent: Option<&'a AgentId>,
-    session: &'a SessionId,
     now: Timestamp,
 }
 
@@ -194,29 +192,19 @@ impl InView<'_> {
         self.agent.is_none_or(sees).then_some(found)
     }
 
-    /// Whether the agent's grant would refuse this call, as it is written, and nothing else allows it.
-    fn lies_outside(&self, capability: &CapabilityId, input: &Value, digest: Digest) -> bool {
-        let Some(agent) = self.agent else {
-            return false;
-        };
-        let call = Call {
-            agent,
-            capability,
-            input,
-            digest,
-        };
-        match authorize(self.state, call, AuthPath::Session(self.session), self.now) {
-            Verdict::Pend { beyond_grant } => beyond_grant,
-            Verdict::Permit(permit) if matches!(permit.basis, Basis::Grant(_)) => {
-                let facts = self.state.capability(capability).map(|(_, facts)| facts);
-                let limits = permit.constraint.zip(facts);
-                limits.is_some_and(|(limits, facts)| {
-                    let permits = limits.permits_as_written(input, &facts.resolved);
-                    permits.is_err()
-                })
-            }
-            Verdict::Permit(_) | Verdict::Refuse(_) => false,
-        }
+    /// Whether the agent's grant would refuse this call, as it is written. Not where what `asked` narrows would refuse it too.
+    fn lies_outside(
+        &self,
+        found: &catalogue::Entry,
+        asked: Option<&Constraint>,
+        input: &Value,
+    ) -> bool {
+        let agent = self.agent.and_then(|agent| self.state.agent(agent));
+        let held = agent.and_then(|agent| standing_for(self.state, agent, &found.id, self.now));
+        let refuses = |limits: &Constraint| permits_as_written(found, limits, input).is_err();
+        held.and_then(|held| held.constraint.as_ref())
+            .is_some_and(refuses)
+            && !asked.is_some_and(refuses)
     }
 }
 
@@ -285,9 +273,8 @@ fn read(
                     .map_err(|why| bad(format!("{id}: {why}")))?;
                 (entry.turns, entry.children) = found.turns(&input);
                 let canonical = Bytes::from(strict::canonical(&input));
-                let digest = Digest::of(&canonical);
-                entry.beyond_grant = in_view.lies_outside(&known, &input, digest);
-                entry.input = Some((digest, canonical.len() as u64));
+                entry.beyond_grant = in_view.lies_outside(found, entry.constraint.as_ref(), &input);
+                entry.input = Some((Digest::of(&canonical), canonical.len() as u64));
                 wanted.inputs.insert(known, canonical);
             }
         }

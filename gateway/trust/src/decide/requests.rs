@@ -182,7 +182,7 @@ impl<'a> Draft<'a> {
                 return Ok(Settled::Denied(reason));
             }
         }
-        let approved = agent.items.values().find(|item| {
+        let approves = |item: &&std::sync::Arc<Item>| {
             matches!(item.state, ItemState::Approved { .. })
                 && self.now < item.expires_at
                 && item.asks.iter().any(|ask| {
@@ -200,18 +200,22 @@ impl<'a> Draft<'a> {
                             | Approval::Ended => false,
                         }
                 })
-        });
+        };
+        let waits = on_approval == OnApproval::Wait;
+        let mut approved = agent.items.values().filter(approves).filter(|_| waits);
+        let is_exact = |item: &&std::sync::Arc<Item>| {
+            let mut asks = item.asks.iter().filter(|ask| ask.capability == *id);
+            asks.any(|ask| {
+                let own = entry.input.map(|(digest, _)| digest);
+                ask.approval == Approval::OneCall && own.is_some() && ask.input == own
+            })
+        };
         // Of a call that the owner approved beside a narrowed grant, the approval is what reaches it.
-        let is_approved = on_approval == OnApproval::Wait
-            && entry.input.is_some_and(|(digest, _)| {
-                let asks = approved.into_iter().flat_map(|item| &item.asks);
-                asks.filter(|ask| ask.capability == *id)
-                    .any(|ask| ask.approval == Approval::OneCall && ask.input == Some(digest))
-            });
+        let exact = approved.clone().find(is_exact);
         if let Some(grant) = standing_for(self.state, agent, id, self.now)
             && grant.verbs.covers(verbs)
             && !entry.beyond_grant
-            && !(grant.constraint.is_some() && is_approved)
+            && !(grant.constraint.is_some() && exact.is_some())
         {
             // Absent: the grant's own. Present: the same or narrower; an empty one asks for everything (D7).
             let fits = match (&entry.constraint, &grant.constraint) {
@@ -232,10 +236,7 @@ impl<'a> Draft<'a> {
                 });
             }
         }
-        if let Some(item) = approved
-            && on_approval == OnApproval::Wait
-            && !entry.beyond_grant
-        {
+        if let Some(item) = exact.or_else(|| approved.next()) {
             let constraint = item
                 .asks
                 .iter()

@@ -120,7 +120,6 @@ fn asked(bytes: &[u8]) -> Accepted {
         catalogue: &world.catalogue,
         state: &world.state,
         agent: Some(&world.agent),
-        session: &world.session,
         now: NOW,
     };
     let wanted = match read(&in_view, &body, grants) {
@@ -227,7 +226,6 @@ fn with_misfit(
         catalogue: &Catalogue::build(state, &registry, 1),
         state,
         agent: Some(agent),
-        session,
         now: NOW,
     };
     let body = json!({"grants": {id: "allow"}, "intents": {id: {"input": {"path": 5}}}});
