@@ -120,7 +120,8 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             })
         }
         Act::Show { item, all } => {
-            let found = find(&mut desk.open().await?, item.as_deref()).await?;
+            let mut owner = desk.open().await?;
+            let found = find(&mut owner, item.as_deref()).await?;
             if desk.json {
                 return desk.show(&found, String::new);
             }
@@ -130,6 +131,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 card::render
             };
             card::print(&render(&found, span::now()))?;
+            crate::pause::tell(&mut owner).await;
             Ok(Exit::Ok)
         }
         Act::Approve(terms) => approve(desk, terms).await,
@@ -173,6 +175,7 @@ async fn approve(desk: &Desk, approve: Approve) -> Result<Exit, Stop> {
     let found = decide::planned(&mut owner, found).await?;
     if !desk.json {
         card::print(&card::render(&found, span::now()))?;
+        crate::pause::tell(&mut owner).await;
     }
     let verdict = match &found.card {
         Card::Register(_) => Verdict::Register {

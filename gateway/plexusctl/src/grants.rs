@@ -107,7 +107,12 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                     &reply.cancelled,
                     &reply.in_flight,
                 );
-                format!("{agent} no longer has {capability}{ended}")
+                match reply.grant_removed {
+                    true => format!("{agent} no longer has {capability}{ended}"),
+                    false => format!(
+                        "{agent} held no grant of {capability}, and gets none without your yes{ended}"
+                    ),
+                }
             })
         }
     }
@@ -162,8 +167,11 @@ async fn allow(
     let constraint = terms.constraint()?;
     let asked = Give::one(agent, capability, asked_for, constraint.as_ref());
     let mut owner = desk.open().await?;
-    // For words alone: a grant waits for no look-up.
-    let held = owner.call(&List {}).await;
+    // For words alone: a look-up that fails stops no grant.
+    let held = match desk.json {
+        true => None,
+        false => owner.call(&List {}).await.ok(),
+    };
     let mut held = held.into_iter().flat_map(|listed| listed.grants);
     let before = held.find(|one| one.agent_id == *agent && one.capability_id == *capability);
     let (declined, given) = match owner.call(&asked).await? {

@@ -467,7 +467,7 @@ fn as_text(jobs: &[Value]) -> String {
         let pid = job["pid"]
             .as_u64()
             .map_or(String::new(), |pid| pid.to_string());
-        let state = match job["installed"] == false {
+        let state = match job["installed"] == false && pid.is_empty() {
             true => "not installed".to_owned(),
             false => text("state"),
         };

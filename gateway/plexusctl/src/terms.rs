@@ -53,11 +53,26 @@ impl Terms {
         }
     }
 
+    /// The same for another window.
+    pub(crate) fn over(self, window: TrustWindow) -> Self {
+        Self {
+            window: Some(window),
+            ..self
+        }
+    }
+
     /// For how long, or how many of the turns and minutes that `asks` name, and within which limits, in words.
     pub(crate) fn phrase(&self, asks: &[Ask]) -> String {
         let limits = self.constraint().ok().flatten();
         let limits = limits.map_or_else(String::new, |limits| format!(", {}", limits.in_words()));
-        text::line(&(self.length(asks) + &limits))
+        // A call that waits is the first of the number.
+        let is_counted = self.max_calls.is_some() && asks.iter().any(|ask| ask.input.is_some());
+        let first = if is_counted {
+            ", this one included"
+        } else {
+            ""
+        };
+        text::line(&(self.length(asks) + &limits + first))
     }
 
     /// The same of a window that was not given.

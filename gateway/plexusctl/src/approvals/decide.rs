@@ -4,15 +4,15 @@
 //! item that was rendered, and the gateway compares it with the one that it would show now.
 
 use super::{UNKNOWN_ITEM, card::plan, card_of};
-use crate::{extension::serves, owner::Owner, prompt, terms::Terms};
+use crate::{extension::serves, owner::Owner, pause, prompt, terms::Terms};
 use plexus_client::{Done, Exit, Stop, text};
 use plexus_owner::{
     activity::{self, CallBasis},
+    grants,
     pending::{
         Action, Ask, Card, Choice, Decide, Decided, DecisionOutcome, GrantCard, Heading, Item,
         OnApproval, Show, State,
     },
-    status,
 };
 use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb};
 use serde_json::{Map, Value};
@@ -71,14 +71,9 @@ impl Verdict {
         let reply = owner.call(&self.request(item)?).await.map_err(gone)?;
         let runs = |card: &GrantCard| card.on_approval == OnApproval::Run;
         let runs = matches!(self, Self::Approve { .. }) && item.card.grant().is_some_and(runs);
-        let is_paused = match runs {
-            // Where it is not known, it is not said.
-            true => tokio::time::timeout(Duration::from_secs(2), owner.call(&status::Show {}))
-                .await
-                .is_ok_and(|answered| answered.is_ok_and(|status| status.paused)),
-            false => false,
-        };
-        let mut said = self.said(item, &reply, is_paused);
+        let is_paused = runs && pause::is_on(owner).await;
+        let given = self.given(owner, item).await;
+        let mut said = given.as_ref().unwrap_or(self).said(item, &reply, is_paused);
         let at_once =
             tokio::time::timeout(AT_ONCE, failed_at_once(owner, &item.heading.pending_id));
         if runs
@@ -88,6 +83,24 @@ impl Verdict {
             said = format!("approved {}, and it {why}", item.heading.pending_id);
         }
         Ok((reply, said))
+    }
+
+    /// The approval as it was given, where that may be less than it says: a length of the owner's own is cut at their longest.
+    async fn given(&self, owner: &mut Owner, item: &Item) -> Option<Self> {
+        let Self::Approve { terms, any_input } = self else {
+            return None;
+        };
+        terms.window.filter(|window| window.kind() == "custom")?;
+        let listed = owner.call(&grants::List {}).await.ok()?;
+        let capability = item.heading.capabilities.first()?;
+        let mut held = listed.grants.into_iter();
+        let held = held.find(|one| {
+            Some(&one.agent_id) == item.heading.agent_id.as_ref()
+                && one.capability_id == *capability
+        })?;
+        let terms = terms.clone().over(held.trust_window);
+        let any_input = *any_input;
+        Some(Self::Approve { terms, any_input })
     }
 
     fn request(&self, item: &Item) -> Result<Decide, Stop> {
@@ -393,11 +406,21 @@ pub(super) fn confirm(
         return Err(Stop::new(Exit::Failed, "invalid_input", why)
             .next(format!("plexusctl approvals show {id}")));
     }
-    if let Verdict::Approve { terms, .. } = verdict
-        && let Some(why) = not_taken(terms, &item.card)
-    {
-        return Err(Stop::new(Exit::Failed, "invalid_input", why)
-            .next(format!("plexusctl approvals show {id}")));
+    if let Verdict::Approve { terms, any_input } = verdict {
+        if let Some(why) = not_taken(terms, &item.card) {
+            return Err(Stop::new(Exit::Failed, "invalid_input", why)
+                .next(format!("plexusctl approvals show {id}")));
+        }
+        let is_once = terms
+            .window
+            .is_none_or(|window| window == TrustWindow::Once);
+        let takes_any = item.card.choices().iter().any(|choice| choice.any_input);
+        if is_once && takes_any && !any_input {
+            let why = "this request names no input: you would not see the call before it is made";
+            return Err(Stop::new(Exit::Failed, "invalid_input", why).next(format!(
+                "plexusctl approvals approve {id} --any-input, or with --window"
+            )));
+        }
     }
     if let Some(named) = named {
         if card_digest(item)? == Some(named) {
@@ -419,8 +442,9 @@ pub(super) fn confirm(
         ));
     }
     let window = match verdict {
-        Verdict::Approve { terms, .. } => {
-            terms.phrase(item.card.grant().map_or(&[], |card| &*card.asks))
+        Verdict::Approve { terms, any_input } => {
+            let any = if *any_input { ", with any input" } else { "" };
+            terms.phrase(item.card.grant().map_or(&[], |card| &*card.asks)) + any
         }
         Verdict::Deny { .. } | Verdict::Register { .. } | Verdict::Answer { .. } => String::new(),
     };

@@ -176,11 +176,12 @@ async fn show<'d>(
                 reading = None;
                 again = Instant::now() + IDLE;
                 match read {
-                    Ok(Read { items, fates, ending }) => {
+                    Ok(Read { items, fates, ending, paused }) => {
                         for (decision, fate) in &fates {
                             model.settle(decision, *fate);
                         }
                         model.ending = ending;
+                        model.paused = paused;
                         model.load(items, std::time::Instant::now());
                     }
                     Err(stop) if stop.exit == Exit::Refused => return Err(stop),
@@ -216,6 +217,8 @@ struct Read {
     fates: Vec<(Unanswered, DecisionStatus)>,
     /// How the request that was shown ended, where it waits no longer.
     ending: Option<(PendingId, String)>,
+    /// Whether all agents are paused.
+    paused: bool,
 }
 
 /// Reads what waits, and asks for what became of `lost` and of the request that is shown.
@@ -248,6 +251,7 @@ async fn pending(
         items,
         fates,
         ending,
+        paused: crate::pause::is_on(&mut owner).await,
     })
 }
 

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     owner::{Desk, Owner, json_line},
+    pause,
     terms::Terms,
 };
 use plexus_client::{Done, Exit, Stop, events::Events, out, span, text};
@@ -173,6 +174,7 @@ impl Watch {
                 } else {
                     out::line("")?;
                     card::print(&card::render(item, span::now()))?;
+                    pause::tell(&mut self.owner).await;
                 }
                 if lines.is_some() {
                     match self.decide(lines, item).await? {
@@ -234,7 +236,7 @@ impl Watch {
                     return Ok(QuestionEnd::Gone);
                 }
             };
-            match answer(&line, &windows, typed.saturating_duration_since(asked)) {
+            match answer(&line, item, typed.saturating_duration_since(asked)) {
                 Ok(Answer::Quit) => return Ok(QuestionEnd::Over),
                 Ok(Answer::Skip) => {
                     out::say("it still waits: plexusctl approvals");
@@ -299,6 +301,9 @@ fn question(item: &Item, windows: &[TrustWindow]) -> String {
         let yes = match &item.card {
             Card::Change(_) | Card::Question(_) | Card::Register(_) => "y approve",
             Card::Grant(card) if !card.asks.iter().all(Ask::is_one_call) => "y approve",
+            Card::Grant(card) if card.choices.iter().any(|choice| choice.any_input) => {
+                "y approve once, any input"
+            }
             Card::Brief(_) | Card::Grant(_) => "y approve once",
         };
         keys.push(yes.to_owned());
@@ -329,20 +334,20 @@ fn question(item: &Item, windows: &[TrustWindow]) -> String {
     format!("{asked}  {}", keys.join(" · "))
 }
 
-/// Keys that allow more than one call.
+/// Keys that allow more than one call. No single letter does: on the screen `d` denies.
 const KEYS: [(&str, TrustWindow); 4] = [
-    ("1", TrustWindow::HOUR),
-    ("d", TrustWindow::DAY),
-    ("w", TrustWindow::WEEK),
-    ("r", TrustWindow::UntilRevoked),
+    ("1h", TrustWindow::HOUR),
+    ("1d", TrustWindow::DAY),
+    ("7d", TrustWindow::WEEK),
+    ("until-revoked", TrustWindow::UntilRevoked),
 ];
 
 fn said(window: TrustWindow) -> &'static str {
     match window {
-        TrustWindow::HOUR => "an hour",
-        TrustWindow::DAY => "a day",
-        TrustWindow::WEEK => "a week",
-        TrustWindow::UntilRevoked => "until revoked",
+        TrustWindow::HOUR => "for an hour",
+        TrustWindow::DAY => "for a day",
+        TrustWindow::WEEK => "for a week",
+        TrustWindow::UntilRevoked => "for good",
         other => other.phrase(),
     }
 }
@@ -355,8 +360,8 @@ enum Answer {
 }
 
 /// What the owner answered so long after the question. Putting aside and ending need no reading.
-fn answer(line: &str, windows: &[TrustWindow], after: Duration) -> Result<Answer, String> {
-    match parse(line, windows)? {
+fn answer(line: &str, item: &Item, after: Duration) -> Result<Answer, String> {
+    match parse(line, item)? {
         Answer::Decide(_) if after < READING => {
             Err("that was typed before you could read this card; press it again".to_owned())
         }
@@ -365,19 +370,19 @@ fn answer(line: &str, windows: &[TrustWindow], after: Duration) -> Result<Answer
 }
 
 /// What the owner typed. Enter alone decides nothing, nor does a key with more behind it, a reason excepted.
-fn parse(line: &str, windows: &[TrustWindow]) -> Result<Answer, String> {
+fn parse(line: &str, item: &Item) -> Result<Answer, String> {
+    let choices = item.card.choices();
+    let windows = answers::windows(choices);
     let (key, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let rest = rest.trim();
     let approve = |window| {
         let terms = Terms::lasting(window);
-        Ok(Answer::Decide(Verdict::Approve {
-            terms,
-            any_input: false,
-        }))
+        let any_input = window.is_none() && choices.iter().any(|choice| choice.any_input);
+        Ok(Answer::Decide(Verdict::Approve { terms, any_input }))
     };
     match (key, rest) {
-        ("y", "") => approve(None),
-        ("n", reason) => {
+        ("y" | "a", "") => approve(None),
+        ("n" | "d", reason) => {
             let reason = (!reason.is_empty()).then(|| reason.to_owned());
             Ok(Answer::Decide(Verdict::Deny { reason }))
         }
@@ -413,29 +418,41 @@ mod tests {
     use super::*;
     use crate::approvals::fixture;
 
-    const OFFERED: [TrustWindow; 2] = [TrustWindow::HOUR, TrustWindow::WEEK];
+    /// An item that may be allowed for an hour or a week.
+    fn offered() -> Item {
+        let mut item = fixture::waiting(fixture::ITEM);
+        let Card::Grant(card) = &mut item.card else {
+            unreachable!()
+        };
+        card.choices = fixture::choices(&[
+            (TrustWindow::Once, None),
+            (TrustWindow::HOUR, None),
+            (TrustWindow::WEEK, None),
+        ]);
+        item
+    }
 
     #[test]
     fn an_answer_to_another_card_decides_nothing_here() {
         for early in [Duration::ZERO, READING - Duration::from_millis(1)] {
-            for line in ["y", "n", "1"] {
-                let why = answer(line, &OFFERED, early).map(|_| ()).unwrap_err();
+            for line in ["y", "n", "1h"] {
+                let why = answer(line, &offered(), early).map(|_| ()).unwrap_err();
                 assert!(why.contains("before you could read"), "{line}: {why}");
             }
         }
         assert!(matches!(
-            answer("y", &OFFERED, READING),
+            answer("y", &offered(), READING),
             Ok(Answer::Decide(_))
         ));
         assert!(matches!(
-            answer("q", &OFFERED, Duration::ZERO),
+            answer("q", &offered(), Duration::ZERO),
             Ok(Answer::Quit)
         ));
     }
 
     #[test]
     fn keys() {
-        let window = |line: &str| match parse(line, &OFFERED) {
+        let window = |line: &str| match parse(line, &offered()) {
             Ok(Answer::Decide(Verdict::Approve {
                 terms,
                 any_input: false,
@@ -443,23 +460,25 @@ mod tests {
             _ => None,
         };
         assert_eq!(window("y"), Some(None));
-        assert_eq!(window("1\n"), Some(Some(TrustWindow::HOUR)));
-        assert_eq!(window("w"), Some(Some(TrustWindow::WEEK)));
-        assert_eq!(window("d"), None, "a window that this card does not offer");
-        let reason = |line: &str| match parse(line, &OFFERED) {
+        assert_eq!(window("a"), Some(None));
+        assert_eq!(window("1h\n"), Some(Some(TrustWindow::HOUR)));
+        assert_eq!(window("7d"), Some(Some(TrustWindow::WEEK)));
+        assert_eq!(window("1d"), None, "a window that this card does not offer");
+        let reason = |line: &str| match parse(line, &offered()) {
             Ok(Answer::Decide(Verdict::Deny { reason })) => Some(reason),
             _ => None,
         };
         assert_eq!(reason("n"), Some(None));
+        assert_eq!(reason("d"), Some(None), "as on the screen");
         assert_eq!(reason("n not now "), Some(Some("not now".to_owned())));
         for (line, fits) in [("s", true), (" q ", true), ("?", true)] {
-            assert_eq!(parse(line, &OFFERED).is_ok(), fits);
+            assert_eq!(parse(line, &offered()).is_ok(), fits);
         }
-        let refused = |line| parse(line, &OFFERED).map(|_| ()).unwrap_err();
-        for nothing in ["", "yes", "Y", "y b", "no", "a", "1h", "w forever"] {
+        let refused = |line| parse(line, &offered()).map(|_| ()).unwrap_err();
+        for nothing in ["", "yes", "Y", "y b", "no", "1", "w", "1h forever"] {
             assert_eq!(refused(nothing), NONE, "{nothing:?}");
         }
-        assert_eq!(refused("r"), "this card does not offer that");
+        assert_eq!(refused("until-revoked"), "this card does not offer that");
     }
 
     #[test]
@@ -476,7 +495,7 @@ mod tests {
         let asked = |item: &Item| question(item, &answers::windows(item.card.choices()));
         assert_eq!(
             asked(&item),
-            "let my-cc do this?  y approve once · 1 an hour · n WHY deny · s later · ? details · q quit"
+            "let my-cc do this?  y approve once · 1h for an hour · n WHY deny · s later · ? details · q quit"
         );
         assert_eq!(
             asked(&fixture::read(fixture::change())),

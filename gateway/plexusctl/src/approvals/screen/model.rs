@@ -104,6 +104,8 @@ pub(super) struct Model {
     pub(super) note: Option<(Tone, String)>,
     /// How a request ended that was shown and waits no longer, until that is said.
     pub(super) ending: Option<(PendingId, String)>,
+    /// Whether all agents are paused: what is approved is made when that ends.
+    pub(super) paused: bool,
     /// Why the gateway is not heard at present.
     pub(super) lost: Option<String>,
     /// What is under way.
@@ -131,6 +133,7 @@ impl Model {
             panel: Panel::None,
             note: None,
             ending: None,
+            paused: false,
             lost: None,
             deciding: None,
             unanswered: Vec::new(),
@@ -294,6 +297,7 @@ impl Model {
             }
             Panel::Approve(_) | Panel::Deny(_) if key.code == KeyCode::Esc => {
                 self.panel = Panel::None;
+                self.note = None;
                 ScreenAction::Nothing
             }
             Panel::Approve(form) if key.code != KeyCode::Enter => {
@@ -318,6 +322,17 @@ impl Model {
     }
 
     fn read(&mut self, code: KeyCode, now: Instant) -> ScreenAction {
+        // It was about the card, or the decision, before. A second Enter, or a look further down, takes it from nobody.
+        if matches!(
+            code,
+            KeyCode::Char('a' | 'y' | 'd' | 'v' | 'n' | 'p')
+                | KeyCode::Left
+                | KeyCode::Right
+                | KeyCode::Tab
+                | KeyCode::BackTab
+        ) {
+            self.note = None;
+        }
         match code {
             KeyCode::Char('q') => return ScreenAction::Quit,
             KeyCode::Char('?') | KeyCode::Char('h') => self.panel = Panel::Help,

@@ -28,12 +28,19 @@ use ratatui::{
 /// Most rows of the list.
 const LIST: u16 = 6;
 
+/// Below so many rows the list gives way to a question.
+const SMALL: u16 = 20;
+
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, styles: Styles, now: Timestamp) {
     let area = frame.area();
     let waiting = u16::try_from(model.items.len()).unwrap_or(u16::MAX);
     // The card comes first: the list has a quarter of the screen at most.
-    let list = waiting.clamp(1, LIST).min((area.height / 4).max(1));
+    let answers = matches!(model.panel, Panel::Approve(_) | Panel::Deny(_));
+    let list = match answers && area.height < SMALL {
+        true => 1,
+        false => waiting.clamp(1, LIST).min((area.height / 4).max(1)),
+    };
     let note = note_rows(model, area.width);
     let note_height = u16::try_from(note.len())
         .unwrap_or(1)
@@ -60,20 +67,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, styles: Styles, now
                 frame,
                 body,
                 HELP.iter()
-                    .map(|line| Line::raw(lines::cut(line, area.width.into())))
+                    .flat_map(|line| lines::wrap(line, area.width.into()))
+                    .map(Line::raw)
                     .collect(),
             );
         }
         Panel::Approve(_) | Panel::Deny(_) => {
             let (panel, focus) = panel_rows(model, styles, area.width.into());
             let wanted = u16::try_from(panel.len() + 1).unwrap_or(u16::MAX);
-            // The card stays in sight where there is room for both.
-            let most = if body.height >= 16 {
-                body.height * 2 / 3
-            } else {
-                body.height
-            };
-            let height = wanted.min(most);
+            // The card stays in sight.
+            let height = wanted.min((body.height * 2 / 3).max(3));
             let [upper, lower] =
                 Layout::vertical([Constraint::Min(0), Constraint::Length(height)]).areas(body);
             let place = card_rows(frame, upper, model, styles, now);
@@ -115,11 +118,16 @@ fn title_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
         (true, 1) => "1 waits".to_owned(),
         (true, many) => format!("{many} wait"),
     };
+    let paused = if model.paused {
+        " · PAUSED: plexusctl resume"
+    } else {
+        ""
+    };
     let state = match &model.lost {
         None => String::new(),
         Some(why) => format!(" · NOT CONNECTED, trying again: {}", text::line(why)),
     };
-    let title = format!("Plexus approvals · {count}{state}");
+    let title = format!("Plexus approvals · {count}{state}{paused}");
     Line::styled(lines::cut(&title, width.into()), styles.strong())
 }
 
@@ -322,7 +330,7 @@ fn note_rows(model: &Model, width: u16) -> Vec<String> {
 fn keys(model: &Model) -> &'static str {
     match &model.panel {
         Panel::None if model.items.is_empty() => "q quit · ? help",
-        Panel::None => "a approve · d deny · ↑↓ scroll · ←→ next · v all of it · ? help · q quit",
+        Panel::None => "a approve · d deny · ←→ next · ? help · q quit · ↑↓ scroll · v all of it",
         Panel::Approve(form) if !form.terms => "Enter approve · Esc back",
         Panel::Approve(_) => "Enter approve · ↑↓ how long · Tab limits · Esc back",
         Panel::Deny(_) => "Enter deny · Esc back",
