@@ -844,6 +844,13 @@ fn page_of_a_call_says_where_its_difference_is() {
     browser.see(&takes_back).click();
     browser.reads("#card h2", "created b.md");
     owner.deny(&undo, "no");
+    // The pages with the last calls offer it, until it was done.
+    let offered = format!(".calls a[href$='/activity/{change}/undo']");
+    let lists = ["", "/live"].map(|at| format!("{}{at}", scene.page()));
+    for at in &lists {
+        browser.go(at);
+        let _ = browser.see(&offered);
+    }
     browser.go(&page(&change));
     browser.see("#difference [href$='/undo']").click();
     browser.reads(".diff .del", "two");
@@ -855,6 +862,11 @@ fn page_of_a_call_says_where_its_difference_is() {
     let _ = browser.see("#card a[href$='/undo']");
     browser.go(&page(&change));
     browser.reads("#difference", "There is none any more: it was taken back.");
+    for at in &lists {
+        browser.go(at);
+        let _ = browser.see(".calls");
+        assert!(browser.sees(&offered).is_none(), "{at}");
+    }
     // A read has none, and says nothing of it.
     browser.go(&page(&call("read")));
     browser.reads("#card h2", "read b.md");

@@ -1,6 +1,11 @@
 //! `plexus describe`: one capability in full.
 
-use crate::{command, manifest::Entry, session::Session, settings::Settings};
+use crate::{
+    command,
+    manifest::{Entry, State},
+    session::Session,
+    settings::Settings,
+};
 use clap::Args;
 use plexus_client::{Exit, Stop, out, shell, span, text};
 use plexus_protocol::{CapabilityId, Timestamp, body::StandingGrant};
@@ -68,7 +73,7 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
     });
     let why = why.map_or(String::new(), |why| format!(" ({why})"));
     let _ = writeln!(text, "state: {}{why}{end}", state.word());
-    if let Some(limits) = entry.limits(grants, now) {
+    if let (State::Now, Some(limits)) = (state, entry.limits(grants, now)) {
         let _ = writeln!(text, "limited to: {limits}; another call asks the owner");
     }
     if !verbs.is_empty() {

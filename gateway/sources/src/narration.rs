@@ -84,9 +84,13 @@ fn narrate(
         sensitivity,
         default_trust_window: window,
         summary: format!(
-            "Approving lets {agent} use “{label}” ({verbs}{}, {} sensitivity) for as long as you choose; you can revoke it at any time.",
+            "Approving lets {agent} use “{label}” ({verbs}{}, {} sensitivity) {}; you can revoke it at any time.",
             provenance.as_str(),
-            sensitivity.as_str()
+            sensitivity.as_str(),
+            match window {
+                TrustWindow::Once => "for one call",
+                _ => "for as long as you choose",
+            }
         ),
         notification_line: cut(&line, 120),
     }

@@ -28,8 +28,8 @@ use plexus_protocol::{
 };
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
-    Agent, AuthPath, Basis, Call, Ceiling, Command, DENIAL_MS, EnrollmentStatus, Entry, Facts,
-    Grant, OnApproval, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source,
+    Agent, Approval, AuthPath, Basis, Call, Ceiling, Command, DENIAL_MS, EnrollmentStatus, Entry,
+    Facts, Grant, OnApproval, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source,
     State as TrustState, Verdict, authorize, ceiling, decide, standing_for, visible,
 };
 use serde_json::Value;
@@ -382,8 +382,18 @@ fn allowed(
         Basis::Grant(_) => None,
     };
     if let Some(item) = item {
-        let why = format!("You approved this very call ({item}); it has not been made yet.");
-        return explained(Permit, "approval.once", why, "");
+        let held = agent.items.get(item);
+        let mut asks = held.into_iter().flat_map(|item| &item.asks);
+        let is_any = asks.any(|ask| {
+            ask.capability == permit.capability && ask.approval == Approval::OneCallAnyInput
+        });
+        let what = match is_any {
+            true => format!("one call of {}, with any input", permit.capability),
+            false => "this very call".to_owned(),
+        };
+        let why = format!("You approved {what} ({item}); it has not been made yet.");
+        let next = format!("plexusctl grants revoke {} {}", agent.id, permit.capability);
+        return explained(Permit, "approval.once", why, &next);
     }
     let next = format!("plexusctl grants revoke {} {}", agent.id, permit.capability);
     let grant = standing_for(state, agent, &permit.capability, now);
@@ -554,7 +564,7 @@ fn waits(
     if grant.calls_left() == Some(0) {
         return pend(
             "grant.used-up",
-            "Every call that your grant allowed was made.".into(),
+            "The number of calls of your grant is used up; one that failed counts.".into(),
             allow_again(grant, now),
         );
     }
