@@ -369,8 +369,12 @@ fn wants(item: &Heading) -> String {
     ids.join(" ")
 }
 
+/// Characters of a call's preview or input in the list.
+const ABOUT: usize = 48;
+
 fn as_text(items: &[Item], now: Timestamp) -> String {
-    let rows = items.iter().map(|item| {
+    // The gateway lists the newest first.
+    let rows = items.iter().rev().map(|item| {
         let heading = &item.heading;
         let wants = match (&item.card, item.card.proposed_source()) {
             (Card::Question(card), _) => {
@@ -381,7 +385,10 @@ fn as_text(items: &[Item], now: Timestamp) -> String {
                 format!("{} {title}", card.source.id)
             }
             (_, Some(source)) if heading.capabilities.is_empty() => source.to_string(),
-            _ => wants(heading),
+            _ => match card::about(item) {
+                Some(about) => format!("{}: {}", wants(heading), text::short(&about, ABOUT)),
+                None => wants(heading),
+            },
         };
         let agent = heading.agent_id.as_ref();
         [
@@ -434,13 +441,19 @@ mod tests {
     fn what_waits() {
         let mut item = fixture::waiting(fixture::ITEM);
         item.heading.agent_purpose = Some("save\nnotes".to_owned());
+        let mut newer = fixture::grant();
+        newer["pendingId"] = fixture::OTHER.into();
+        newer["asks"][0]["plan"] = serde_json::Value::Null;
         let space = " ".repeat(fixture::ITEM.len() - "request".len());
+        let gap = " ".repeat(16);
         assert_eq!(
-            as_text(&[item], fixture::now()),
+            as_text(&[fixture::read(newer), item], fixture::now()),
             format!(
-                "REQUEST{space}  AGENT  WANTS            SINCE      PURPOSE (THE AGENT'S WORDS)\n\
-                 {}  my-cc  workspace.write  5 min ago  save\\nnotes",
-                fixture::ITEM
+                "REQUEST{space}  AGENT  WANTS{gap}                          SINCE      PURPOSE (THE AGENT'S WORDS)\n\
+                 {}  my-cc  workspace.write: replace a.md{gap}  5 min ago  save\\nnotes\n\
+                 {}  my-cc  workspace.write: path=a.md, content (2 lines)  5 min ago  save the notes",
+                fixture::ITEM,
+                fixture::OTHER
             )
         );
     }

@@ -100,6 +100,17 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
     card
 }
 
+/// The preview of the only call that a card is about; before there is one its input, in short.
+pub(super) fn about(item: &Item) -> Option<String> {
+    let [ask] = item.card.asks() else { return None };
+    let said = match (&ask.plan, &ask.input) {
+        (Plan::Made(plan), _) => plan.preview.headline.clone(),
+        (_, Some(Value::Object(input))) => in_short(input),
+        _ => String::new(),
+    };
+    Some(said).filter(|said| !said.is_empty())
+}
+
 /// An item whose card was not read.
 fn brief(named: &Heading, of: &BriefCard, now: Timestamp) -> String {
     let mut card = String::new();
