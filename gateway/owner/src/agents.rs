@@ -2,8 +2,8 @@
 
 use crate::{Done, wire};
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Constraint, EnrollmentStatus, ErrorCode, Reach, Timestamp,
-    TokenId, TrustWindow,
+    AgentId, AuditId, CapabilityId, Constraint, EnrollmentStatus, ErrorCode, PendingId, Reach,
+    Timestamp, TokenId, TrustWindow,
     body::{CancelledCall, StandingGrant},
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -291,6 +291,9 @@ pub struct RevokedAgent {
     pub audit_id: String,
     /// Effects that were sent before; those among `cancelled` are asked to stop, and may be done all the same.
     pub in_flight: Vec<AuditId>,
+    /// Requests and approvals that ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<PendingId>,
     /// Calls that are being cancelled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cancelled: Vec<CancelledCall>,

@@ -179,9 +179,15 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             }
             desk.show(&reply, || {
                 format!(
-                    "{agent} is revoked; sessions ended: {}{}",
+                    "{agent} is revoked; grants revoked: {}; sessions ended: {}{}",
+                    reply.grants_removed_count,
                     reply.sessions_invalidated,
-                    grants::ended(&reply.revoked_jtis, &[], &reply.cancelled, &reply.in_flight)
+                    grants::ended(
+                        &reply.revoked_jtis,
+                        &reply.ended,
+                        &reply.cancelled,
+                        &reply.in_flight
+                    )
                 )
             })
         }

@@ -264,7 +264,7 @@ async fn revoke(
         sessions,
         enrollment,
         in_flight,
-        items: _,
+        items,
     } = receipt.reply
     else {
         return Err(failed("a revocation was answered with something else"));
@@ -279,6 +279,7 @@ async fn revoke(
         revoked_jtis: tokens,
         audit_id,
         in_flight,
+        ended: items,
         cancelled,
         deleted: asked.delete.then_some(Done),
     })
@@ -303,6 +304,7 @@ async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<Revok
         revoked_jtis: Vec::new(),
         audit_id: event_of(&receipt),
         in_flight: Vec::new(),
+        ended: Vec::new(),
         cancelled: Vec::new(),
         deleted: None,
     })
