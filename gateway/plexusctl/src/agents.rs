@@ -14,7 +14,7 @@ use plexus_owner::{
     },
     grants::{GrantRow, List as ListGrants},
 };
-use plexus_protocol::{AgentId, CapabilityId, Timestamp};
+use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus, Timestamp};
 use serde::Serialize;
 
 /// Agents.
@@ -301,6 +301,10 @@ fn row(agent: &Enrollment, now: Timestamp) -> [String; 3] {
 
 fn as_text(whole: &AgentView, now: Timestamp) -> String {
     let [agent, state, since] = row(&whole.enrollment, now).map(|cell| text::line(&cell));
+    let did = match whole.enrollment.status {
+        EnrollmentStatus::Pending | EnrollmentStatus::Active => "connected ",
+        EnrollmentStatus::Revoked => "",
+    };
     let ids = |ids: &[CapabilityId]| match ids {
         [] => "none".to_owned(),
         ids => text::listed(ids, " "),
@@ -318,7 +322,7 @@ fn as_text(whole: &AgentView, now: Timestamp) -> String {
     let reach = whole.subset.reach;
     let reach = reach.map_or(String::new(), |r| format!("reach: {}\n", r.as_str()));
     format!(
-        "agent {agent}: {state}, {since}\n{reach}meant for: {}\nstanding by choice: {}\n{}\n\n{grants}",
+        "agent {agent}: {state}, {did}{since}\n{reach}meant for: {}\nchanges granted when it was connected: {}\n{}\n\n{grants}",
         ids(&whole.subset.capabilities),
         ids(&whole.subset.standing),
         bounds(&whole.limits)
@@ -329,7 +333,7 @@ fn as_text(whole: &AgentView, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use plexus_owner::agents::LedgerLimit;
-    use plexus_protocol::{EnrollmentStatus, Reach};
+    use plexus_protocol::Reach;
 
     #[test]
     fn one_agent() {
@@ -368,7 +372,7 @@ mod tests {
         };
         assert_eq!(
             as_text(&whole, now),
-            "agent a: active, 24 h ago\nreach: exposed\nmeant for: o.read\nstanding by choice: none\n\
+            "agent a: active, connected 24 h ago\nreach: exposed\nmeant for: o.read\nchanges granted when it was connected: none\n\
              limits: calls a second 5 (default: 200); log a day 64 MiB, of which 1.5 KiB used\n\nno standing grants"
         );
     }
