@@ -284,7 +284,7 @@ fn not_granted(skipped: &[CapabilityId], refused: &[RefusedStanding]) -> String 
         .iter()
         .filter(|id| !refused.iter().any(|refused| refused.id == **id))
         .map(|id| {
-            let why = "it changes something, or its window is once: it asks each time";
+            let why = "it asks first: it changes something, its window is once, or it has no field that you limit";
             [id.to_string(), why.to_owned()]
         });
     let refused = refused
@@ -390,7 +390,7 @@ MAY, WITHOUT ASKING  UNTIL           TERMS
 o.read               ends in 7 days
 
 NOT GRANTED  WHY
-o.write      it changes something, or its window is once: it asks each time
+o.write      it asks first: it changes something, its window is once, or it has no field that you limit
 c.run        it runs \\u{1b}code
 
 Everything else that you share asks you first. To answer: plexusctl approvals watch

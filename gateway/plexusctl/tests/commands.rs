@@ -303,7 +303,9 @@ fn connecting_gives_the_agents_line() {
     );
     assert!(ended.out.contains(&line), "{ended:?}");
     assert!(
-        ended.out.contains("w.write      it changes something"),
+        ended
+            .out
+            .contains("w.write      it asks first: it changes something"),
         "{ended:?}"
     );
     assert_eq!(
