@@ -78,10 +78,12 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
     purpose(&mut card, &item.heading);
     for id in &all {
         if let Some(ask) = of.asks.iter().find(|ask| ask.id == **id) {
-            if all.len() > 1 {
+            let mut below = String::new();
+            happens(&mut below, ask, &item.heading.pending_id);
+            if all.len() > 1 && !below.is_empty() {
                 heading(&mut card, "about", &text::line(id.as_str()));
             }
-            happens(&mut card, ask, &item.heading.pending_id);
+            card.push_str(&below);
         }
     }
     answers::before(&mut card, of, now);
@@ -387,8 +389,8 @@ mod tests {
         item["asks"][0]["plan"]["warnings"] = json!(["it is \u{1b} long"]);
         item["choices"] = json!([
             {"window": "once", "words": "this one call, exactly as shown", "default": true},
-            {"window": "1h", "words": "every call for up to 1 hour, without asking", "default": false},
-            {"window": "1d", "words": "every call for up to 1 day, without asking", "default": false},
+            {"window": "1h", "words": "every call for up to 1 hour, without asking; and every read for up to 1 hour", "default": false},
+            {"window": "1d", "words": "every call for up to 1 day, without asking; and every read for up to 1 day", "default": false},
             {"window": "until-revoked", "words": "every call", "default": false, "refused": "your settings"}
         ]);
         assert_eq!(
@@ -417,7 +419,7 @@ differs: from the call that you approved 4 min ago, in
     ┃ +one
     ┃ +two
   once: this one call, exactly as shown
-  1h, 1d: every call for that long, without asking
+  1h, 1d: every call for that long, without asking; and every read for that long
   not until-revoked: your settings
 the agent would like it: for up to 1 day
 if you approve: the gateway makes the call now, once, whether or not the agent still waits

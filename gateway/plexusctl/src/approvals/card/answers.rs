@@ -28,7 +28,7 @@ pub(super) fn offers(card: &mut String, choices: &[Choice]) {
             None if choice.window == TrustWindow::Once => (true, choice.words.clone()),
             None => {
                 let phrase = choice.window.phrase();
-                (true, choice.words.replacen(phrase, "for that long", 1))
+                (true, choice.words.replace(phrase, "for that long"))
             }
         };
         match lines
