@@ -343,7 +343,12 @@ impl Add {
                     self.kind
                 )));
             }
-            // It may be among the fields; if not, the gateway says so.
+            (Some(root), None) if self.open_fields(connector).iter().any(|f| f.name == root) => {
+                let why = format!("a source of kind {:?} opens a folder: name it", self.kind);
+                let next = format!("plexusctl sources add {} FOLDER", self.kind);
+                return Err(Stop::usage(why).next(next));
+            }
+            // It is among the fields, or not required.
             (_, None) => {}
         }
         for given in &self.fields {
@@ -446,13 +451,34 @@ fn told(found: &[Found]) -> String {
 pub(super) fn connector_of<'c>(known: &'c [Connector], kind: &str) -> Result<&'c Connector, Stop> {
     let found = known.iter().find(|connector| connector.kind == kind);
     found.ok_or_else(|| {
+        let of_its_own = |add: &str| {
+            let why = format!("{kind:?} is no kind of source here, and has a command of its own");
+            Stop::usage(why).next(add)
+        };
+        match kind {
+            "mcp" => return of_its_own("plexusctl mcp add"),
+            "extension" => return of_its_own("plexusctl extension add"),
+            _ => {}
+        }
         let kinds: Vec<_> = known.iter().map(|c| c.kind.as_str()).collect();
-        let meant = near(kind, kinds.iter().copied()).map(text::line);
+        let begin = kinds
+            .iter()
+            .filter(|one| kind.len() > 2 && one.starts_with(kind));
+        let begin: Vec<_> = begin.copied().collect();
+        let meant = match begin[..] {
+            [] => near(kind, kinds.iter().copied()).map(text::line),
+            _ => Some(text::line(&begin.join(" or "))),
+        };
         let kinds = text::line(&kinds.join(", "));
         let why = match (kind, meant) {
             ("", _) => format!("say which kind of source; there are: {kinds}"),
             (kind, Some(meant)) => {
                 format!("there is no kind {kind:?}; did you mean {meant}? There are: {kinds}")
+            }
+            (folder, None) if folder.contains('/') || Path::new(folder).is_dir() => {
+                format!(
+                    "{folder:?} is no kind: the kind comes before the folder; there are: {kinds}"
+                )
             }
             (kind, None) => format!("there is no kind {kind:?}; there are: {kinds}"),
         };
@@ -551,8 +577,12 @@ fn id_of(path: &Path) -> Result<SourceId, Stop> {
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty());
     let slug = words.collect::<Vec<_>>().join("-");
-    SourceId::parse(&slug)
-        .map_err(|_| Stop::usage(format!("{name:?} gives no source id: name one with --id")))
+    SourceId::parse(&slug).map_err(|_| {
+        let path = path.display().to_string();
+        Stop::usage(format!(
+            "no source id can be made of the name of the folder {path:?}: name one with --id"
+        ))
+    })
 }
 
 fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String {
@@ -633,10 +663,12 @@ mod tests {
         let id = |path: &str| id_of(Path::new(path)).map(|id| id.to_string());
         assert_eq!(id("/home/me/My Vault (2)"), Ok("my-vault-2".to_owned()));
         assert_eq!(id("/srv/notes"), Ok("notes".to_owned()));
-        for (path, name) in [("/srv/2024", "2024"), ("/", ""), ("/srv/ノート", "ノート")] {
+        for path in ["/srv/2024", "/", "/srv/ノート"] {
             let why = id(path).unwrap_err().why;
-            let expected = format!("{name:?} gives no source id: name one with --id");
-            assert_eq!(why, expected, "{path}");
+            let expected = format!(
+                "no source id can be made of the name of the folder {path:?}: name one with --id"
+            );
+            assert_eq!(why, expected);
         }
     }
 
@@ -656,7 +688,7 @@ mod tests {
 
     #[test]
     fn source_without_folder_takes_fields_and_no_secret() {
-        let connector: Connector = serde_json::from_value(json!({
+        let mut connector: Connector = serde_json::from_value(json!({
             "kind": "mail-imap", "connector": "mail", "label": "Mail", "blurb": "", "provenanceClass": "managed",
             "transport": "egress", "detectable": false, "wireable": true, "exposesSummary": "", "fields": [],
             "form": {"properties": {
@@ -690,10 +722,29 @@ mod tests {
             said.contains("--secret token=FILE") && !said.contains("hunter2"),
             "{said}"
         );
-        let said = kinds(&[connector]);
+        let said = kinds(std::slice::from_ref(&connector));
         assert!(
             said.contains("host, spool? (folder, read), token (secret)"),
             "{said}"
         );
+        let wrong = |kind| {
+            connector_of(std::slice::from_ref(&connector), kind)
+                .err()
+                .unwrap()
+        };
+        for (kind, said) in [
+            ("mail", "did you mean mail-imap? There are: mail-imap"),
+            ("mcp", "plexusctl mcp add"),
+            ("extension", "plexusctl extension add"),
+            ("/usr", "the kind comes before the folder"),
+        ] {
+            let why = wrong(kind).to_string();
+            assert!(why.contains(said), "{kind}: {why}");
+        }
+        connector.root = Some("spool".to_owned());
+        connector.form.required.push("spool".to_owned());
+        let refused = add(None, &["host=a"]).body(&connector).err().unwrap();
+        let said = refused.to_string();
+        assert!(said.contains("opens a folder: name it"), "{said}");
     }
 }
