@@ -129,7 +129,10 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
                 id: agent.to_string(),
                 ttl_ms: Some(code_ttl.into()),
             };
-            let reply = owner.call(&asked).await?;
+            let reply = match owner.call(&asked).await {
+                Ok(reply) => reply,
+                Err(refused) => return Err(no_code(&mut owner, &agent, refused).await),
+            };
             // As with a connect, this is the one place that hands it over.
             desk.show(&reply, || {
                 format!(
@@ -229,6 +232,17 @@ pub(crate) async fn meant(owner: &mut Owner, agent: &AgentId, refused: Stop) -> 
         return refused;
     }
     match known(owner, agent).await {
+        Err(unknown) if unknown.code == UNKNOWN => unknown,
+        _ => refused,
+    }
+}
+
+/// The refusal of a new code, with the command that helps where the agent was revoked.
+async fn no_code(owner: &mut Owner, agent: &AgentId, refused: Stop) -> Stop {
+    match enrolled(owner, agent).await {
+        Ok(one) if one.status == EnrollmentStatus::Revoked => {
+            refused.next(format!("plexusctl connect {agent}"))
+        }
         Err(unknown) if unknown.code == UNKNOWN => unknown,
         _ => refused,
     }

@@ -893,6 +893,27 @@ fn a_revoke_of_nothing_is_no_success() {
 }
 
 #[test]
+fn revoked_agent_gets_no_code_but_a_command() {
+    let place = Place::with(|asked| {
+        Some(match asked.path.as_str() {
+            "/admin/api/agents/enrollments" => {
+                let at = "2026-01-01T00:00:00.000Z";
+                let a = json!({"agentId": "a", "status": "revoked", "issuedAt": at, "codeExpiresAt": at});
+                Answer::Json(200, json!({"agents": [a]}))
+            }
+            path if path.ends_with("/code") => {
+                let error = json!({"code": "internal_error", "message": "a was revoked"});
+                Answer::Json(400, json!({"error": error}))
+            }
+            _ => return None,
+        })
+    });
+    let refused = place.owner(&["agents", "code", "a"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("plexusctl connect a"), "{refused:?}");
+}
+
+#[test]
 fn calls_that_an_act_cancels_are_not_called_unstopped() {
     let place = Place::with(|asked| {
         (asked.method == "POST").then(|| {
