@@ -288,7 +288,7 @@ fn found_vault_is_added_from_a_filled_form() {
     browser.reads("#card h2", "Add:");
     browser.see(SAVE).click();
     browser.reads("#notes", "Added — my-b-notes");
-    browser.reads("#notes", "opens the same folder as twin");
+    browser.reads("#notes", "shares a folder with twin");
     assert_eq!(
         source(&scene, "my-b-notes")["route"],
         json!({"vaultPath": path})

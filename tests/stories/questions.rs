@@ -299,8 +299,8 @@ fn commands_of_answers_do_what_is_asked() {
     assert_contains(&refused.expect_status(64).stderr, words);
     again.extend(["--id".to_owned(), "twin".to_owned()]);
     let twin = house.gateway.cli(again.iter().map(String::as_str));
-    assert_contains(twin.expect_ok(), "it opens the same folder as obsidian: ");
-    assert!(!added.contains("same folder"), "{added}");
+    assert_contains(twin.expect_ok(), "it shares a folder with obsidian: ");
+    assert!(!added.contains("shares a folder"), "{added}");
 
     let agent = house.reader("one");
     let note = |path: &str| json!({"path": path, "content": "a line\n"});

@@ -1359,7 +1359,7 @@
     const now = await tested(id);
     if (now?.status === 'unavailable') return undo(now.detail);
     if (!there && now && !['ok', 'degraded'].includes(now.status)) return undo(now.detail || 'It did not answer in time.');
-    const shared = put.sharesFolderWith ? `. It opens the same folder as ${put.sharesFolderWith.join(', ')}: each has its own grants, and hides on its own` : '';
+    const shared = put.sharesFolderWith ? `. It shares a folder with ${put.sharesFolderWith.join(', ')}: each has its own grants, and hides on its own` : '';
     note(`${there ? 'Changed' : 'Added'} — ${id}${now && now.status !== 'ok' ? `: ${now.detail || now.status}` : ''}${await ended()}${shared}`);
     emptied(form);
     await afresh(mine, '/admin/sources');

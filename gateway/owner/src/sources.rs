@@ -281,7 +281,7 @@ pub struct AddResult {
     pub registered: Vec<CapabilityId>,
     /// The catalogue that has it.
     pub revision: u64,
-    /// Other sources on the same folder: each has its own grants, and hides on its own.
+    /// Other sources on the same folder, one within it or one around it: each has its own grants, and hides on its own.
     #[serde(
         default,
         rename = "sharesFolderWith",

@@ -649,7 +649,7 @@ async fn carry_out(
     }))
 }
 
-/// The other sources that open the folder of this one.
+/// The other sources that open the folder of this one, a folder within it or one around it.
 fn sharing(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Vec<SourceId> {
     let folder_of = |config: &SourceConfig| {
         let connector = desk.registry.of_source(config)?;
@@ -662,8 +662,9 @@ fn sharing(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Vec<SourceId> {
     let state = desk.ledger.snapshot();
     let others = state.sources.values();
     let others = others.filter(|other| other.id != *id && !other.config.is_over());
+    let shares = |other: PathBuf| other.starts_with(&folder) || folder.starts_with(other);
     others
-        .filter(|other| folder_of(&other.config).as_ref() == Some(&folder))
+        .filter(|other| folder_of(&other.config).is_some_and(shares))
         .map(|other| other.id.clone())
         .collect()
 }

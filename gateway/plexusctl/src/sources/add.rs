@@ -606,7 +606,7 @@ fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String 
     if !shared.is_empty() {
         let others: Vec<_> = shared.iter().map(SourceId::as_str).collect();
         lines.push(format!(
-            "it opens the same folder as {}: each has its own grants, and hides on its own",
+            "it shares a folder with {}: each has its own grants, and hides on its own",
             others.join(", ")
         ));
     }
