@@ -174,7 +174,11 @@ async fn allow(
     };
     let mut held = held.into_iter().flat_map(|listed| listed.grants);
     let before = held.find(|one| one.agent_id == *agent && one.capability_id == *capability);
-    let (declined, given) = match owner.call(&asked).await? {
+    let given = match owner.call(&asked).await {
+        Err(refused) => return Err(agents::meant(&mut owner, agent, refused).await),
+        Ok(given) => given,
+    };
+    let (declined, given) = match given {
         Given::Nothing(nothing) => (nothing.declined, None),
         Given::Token(token) => {
             let given = GivenView {

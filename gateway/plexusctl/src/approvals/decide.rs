@@ -417,9 +417,8 @@ pub(super) fn confirm(
         let takes_any = item.card.choices().iter().any(|choice| choice.any_input);
         if is_once && takes_any && !any_input {
             let why = "this request names no input: you would not see the call before it is made";
-            return Err(Stop::new(Exit::Failed, "invalid_input", why).next(format!(
-                "plexusctl approvals approve {id} --any-input, or with --window"
-            )));
+            return Err(Stop::new(Exit::Failed, "invalid_input", why)
+                .next(format!("plexusctl approvals approve {id} --any-input")));
         }
     }
     if let Some(named) = named {
