@@ -316,7 +316,8 @@ fn row(agent: &Enrollment, now: Timestamp) -> [String; 3] {
 fn as_text(whole: &AgentView, now: Timestamp) -> String {
     let [agent, state, since] = row(&whole.enrollment, now).map(|cell| text::line(&cell));
     let did = match whole.enrollment.status {
-        EnrollmentStatus::Pending | EnrollmentStatus::Active => "connected ",
+        EnrollmentStatus::Pending => "code made ",
+        EnrollmentStatus::Active => "connected ",
         EnrollmentStatus::Revoked => "",
     };
     let ids = |ids: &[CapabilityId]| match ids {

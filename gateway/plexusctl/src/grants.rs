@@ -3,6 +3,7 @@
 use crate::{
     agents, calls,
     owner::{Desk, Owner},
+    pause::PATIENCE,
     table::table,
     terms::{Terms, window_in_words},
 };
@@ -10,7 +11,7 @@ use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
     exposure,
-    grants::{Give, Given, Grants as Listed, LastUse, List, Revoke},
+    grants::{Give, Given, GrantRow, Grants as Listed, LastUse, List, Revoke},
     sources,
 };
 use plexus_protocol::{
@@ -167,13 +168,10 @@ async fn allow(
     let constraint = terms.constraint()?;
     let asked = Give::one(agent, capability, asked_for, constraint.as_ref());
     let mut owner = desk.open().await?;
-    // For words alone: a look-up that fails stops no grant.
-    let held = match desk.json {
+    let before = match desk.json {
         true => None,
-        false => owner.call(&List {}).await.ok(),
+        false => held(&mut owner, agent, capability).await,
     };
-    let mut held = held.into_iter().flat_map(|listed| listed.grants);
-    let before = held.find(|one| one.agent_id == *agent && one.capability_id == *capability);
     let given = match owner.call(&asked).await {
         Err(refused) => return Err(agents::meant(&mut owner, agent, refused).await),
         Ok(given) => given,
@@ -213,6 +211,17 @@ async fn allow(
             before.unwrap_or_default()
         )
     })
+}
+
+/// What an agent holds of a capability, for words alone: none where that is not heard within [`PATIENCE`].
+pub(crate) async fn held(
+    owner: &mut Owner,
+    agent: &AgentId,
+    capability: &CapabilityId,
+) -> Option<GrantRow> {
+    let listed = tokio::time::timeout(PATIENCE, owner.call(&List {})).await;
+    let mut grants = listed.ok()?.ok()?.grants.into_iter();
+    grants.find(|one| one.agent_id == *agent && one.capability_id == *capability)
 }
 
 /// What a new grant of the same capability took the place of, as a line.

@@ -8,17 +8,22 @@ use plexus_client::{Exit, Stop, out};
 use plexus_owner::{pause::Pause, status};
 use std::time::Duration;
 
-/// How long a pause is asked for beside something else.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long something is asked for that only adds words.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is said of a paused gateway wherever its owner looks.
 pub(crate) const PAUSED: &str = "PAUSED: no agent is served until: plexusctl resume";
 
-/// Whether agents are paused, as far as that is heard within `PATIENCE`: what is not known is not said.
-pub(crate) async fn is_on(owner: &mut Owner) -> bool {
+/// Whether agents are paused; none where that is not heard within [`PATIENCE`].
+pub(crate) async fn look(owner: &mut Owner) -> Option<bool> {
     let asked = owner.call(&status::Show {});
-    let answered = tokio::time::timeout(PATIENCE, asked).await;
-    answered.is_ok_and(|status| status.is_ok_and(|status| status.paused))
+    let status = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+    Some(status.paused)
+}
+
+/// The same: what is not known is not said.
+pub(crate) async fn is_on(owner: &mut Owner) -> bool {
+    look(owner).await.unwrap_or(false)
 }
 
 /// Says below a card that what it promises waits for the end of a pause.

@@ -66,7 +66,11 @@ impl Terms {
         let limits = self.constraint().ok().flatten();
         let limits = limits.map_or_else(String::new, |limits| format!(", {}", limits.in_words()));
         // A call that waits is the first of the number.
-        let is_counted = self.max_calls.is_some() && asks.iter().any(|ask| ask.input.is_some());
+        let lasts = self
+            .window
+            .is_some_and(|window| window != TrustWindow::Once);
+        let waits = !asks.is_empty() && asks.iter().all(|ask| ask.input.is_some());
+        let is_counted = self.max_calls.is_some() && lasts && waits;
         let first = if is_counted {
             ", this one included"
         } else {

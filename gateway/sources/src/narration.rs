@@ -2,7 +2,7 @@
 
 use super::catalogue::{Catalogue, Entry};
 use plexus_protocol::{AgentId, Provenance, Sensitivity, TrustWindow, body::Narration};
-use plexus_trust::{Ask, Item, State, class_default};
+use plexus_trust::{Ask, Ceiling, Item, State, ceiling, class_default};
 
 /// Longest purpose that is kept, in characters.
 pub(crate) const PURPOSE_CHARS: usize = 280;
@@ -87,9 +87,11 @@ fn narrate(
             "Approving lets {agent} use “{label}” ({verbs}{}, {} sensitivity) {}; you can revoke it at any time.",
             provenance.as_str(),
             sensitivity.as_str(),
-            match window {
-                TrustWindow::Once => "for one call",
-                _ => "for as long as you choose",
+            match entry.filter(|_| !once_only) {
+                Some(e) if ceiling(&e.facts, e.provenance) == Ceiling::Owner => {
+                    "for as long as you choose"
+                }
+                _ => "for one call",
             }
         ),
         notification_line: cut(&line, 120),

@@ -4,11 +4,10 @@
 //! item that was rendered, and the gateway compares it with the one that it would show now.
 
 use super::{UNKNOWN_ITEM, card::plan, card_of};
-use crate::{extension::serves, owner::Owner, pause, prompt, terms::Terms};
+use crate::{extension::serves, grants, owner::Owner, pause, prompt, terms::Terms};
 use plexus_client::{Done, Exit, Stop, text};
 use plexus_owner::{
     activity::{self, CallBasis},
-    grants,
     pending::{
         Action, Ask, Card, Choice, Decide, Decided, DecisionOutcome, GrantCard, Heading, Item,
         OnApproval, Show, State,
@@ -91,13 +90,10 @@ impl Verdict {
             return None;
         };
         terms.window.filter(|window| window.kind() == "custom")?;
-        let listed = owner.call(&grants::List {}).await.ok()?;
-        let capability = item.heading.capabilities.first()?;
-        let mut held = listed.grants.into_iter();
-        let held = held.find(|one| {
-            Some(&one.agent_id) == item.heading.agent_id.as_ref()
-                && one.capability_id == *capability
-        })?;
+        let [capability] = &item.heading.capabilities[..] else {
+            return None;
+        };
+        let held = grants::held(owner, item.heading.agent_id.as_ref()?, capability).await?;
         let terms = terms.clone().over(held.trust_window);
         let any_input = *any_input;
         Some(Self::Approve { terms, any_input })

@@ -181,7 +181,7 @@ async fn show<'d>(
                             model.settle(decision, *fate);
                         }
                         model.ending = ending;
-                        model.paused = paused;
+                        model.paused = paused.unwrap_or(model.paused);
                         model.load(items, std::time::Instant::now());
                     }
                     Err(stop) if stop.exit == Exit::Refused => return Err(stop),
@@ -217,8 +217,8 @@ struct Read {
     fates: Vec<(Unanswered, DecisionStatus)>,
     /// How the request that was shown ended, where it waits no longer.
     ending: Option<(PendingId, String)>,
-    /// Whether all agents are paused.
-    paused: bool,
+    /// Whether all agents are paused, as far as it is known.
+    paused: Option<bool>,
 }
 
 /// Reads what waits, and asks for what became of `lost` and of the request that is shown.
@@ -251,7 +251,7 @@ async fn pending(
         items,
         fates,
         ending,
-        paused: crate::pause::is_on(&mut owner).await,
+        paused: crate::pause::look(&mut owner).await,
     })
 }
 

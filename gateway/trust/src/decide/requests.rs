@@ -190,7 +190,11 @@ impl<'a> Draft<'a> {
                         && !item.runs(ask)
                         && ask.verbs.covers(facts.verbs)
                         && match ask.approval {
-                            Approval::OneCallAnyInput => true,
+                            // Whether its narrowing lets the call pass is not seen here: beside a grant that does not, it counts for
+                            // none.
+                            Approval::OneCallAnyInput => {
+                                !entry.beyond_grant || ask.constraint.is_none()
+                            }
                             Approval::OneCall => {
                                 entry.input.is_none_or(|(d, _)| ask.input == Some(d))
                             }
