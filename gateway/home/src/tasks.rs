@@ -29,12 +29,20 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
+    begin_blocking(work)?.await.map_err(io::Error::other)
+}
+
+/// The same, begun now: its end wakes nobody who does not wait for it.
+///
+/// # Errors
+/// The system gives no thread now (`WouldBlock`).
+pub fn begin_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
     // tokio panics where the system refuses the first thread of its pool.
     #[expect(clippy::disallowed_methods, reason = "its panic is caught here")]
     let task = catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(work)));
-    let task =
-        task.map_err(|_| io::Error::new(ErrorKind::WouldBlock, "the system gives no thread"));
-    task?.await.map_err(io::Error::other)
+    task.map_err(|_| io::Error::new(ErrorKind::WouldBlock, "the system gives no thread"))
 }
 
 /// The result of `work`; none where it panicked.

@@ -1,10 +1,10 @@
 //! What goes on beside requests: every 30 s, what time has ended is swept up.
 use plexus_calls::approvals::{planner, run};
 use plexus_edge::edge::Edge;
-use plexus_home::tasks::blocking;
+use plexus_home::tasks::begin_blocking;
 use plexus_sources::let_go;
 use plexus_trust::Command;
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
 /// How often what time has ended is swept up.
@@ -16,7 +16,7 @@ pub(crate) async fn sweep(app: Arc<Edge>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     let mut rounds: u32 = 0;
     let told = Arc::new(let_go::ReportedOnce::default());
-    let mut tidying: Option<JoinHandle<io::Result<()>>> = None;
+    let mut tidying: Option<JoinHandle<()>> = None;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
@@ -41,19 +41,24 @@ pub(crate) async fn sweep(app: Arc<Edge>) {
             continue;
         }
         if let Some(last) = tidying.take()
-            && let Err(error) = last.await.map_err(io::Error::other).flatten()
+            && let Err(error) = last.await
         {
             tracing::warn!(name: "daemon.sweep_failed", %error, "tidying failed");
         }
         // Not waited for, and by one thread of the pool: a removal takes as long as there is much, and an idle gateway
         // wakes no more threads than it must.
         let (app, told) = (app.clone(), told.clone());
-        tidying = Some(tokio::spawn(blocking(move || {
+        let begun = begin_blocking(move || {
             app.approvals.tidy(|| app.ledger.snapshot());
             app.answers.tidy(|| app.ledger.snapshot());
             plexus_calls::used::note(&app);
             let_go::remove(app.state_dir.path(), &told);
-        })));
+        });
+        tidying = begun
+            .inspect_err(|error| {
+                tracing::warn!(name: "daemon.sweep_failed", %error, "tidying could not begin");
+            })
+            .ok();
     }
 }
 /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
