@@ -5,6 +5,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use plexus_tests::owner::approval;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{
     folders::SAFE_WORD,
@@ -472,6 +473,21 @@ fn last_use_of_a_grant_is_known() {
     assert_eq!(listed(&house), used, "after a restart");
     house.owner().grant("my-cc", READ, "1h").expect_ok();
     assert_eq!(listed(&house), Value::Null, "another grant");
+    // The call that a number of calls is given with is the first of them, and a use.
+    let other = house.gateway.agent("other");
+    let call = json!({"id": WRITE, "input": note("other.md", "two\n"), "onApproval": "run"});
+    let asked = other
+        .invoke_body(call)
+        .expect_error(401, "approval_required");
+    let item = asked["pendingId"].as_str().expect("an id");
+    let mut yes = approval(&house.owner().card(item), "1h");
+    yes["constraint"] = json!({"maxCalls": 2});
+    house.owner().decide(item, yes).expect_ok();
+    let held = house.owner().grants();
+    let held = held.iter().find(|row| row["agentId"] == "other");
+    let held = held.expect("a grant");
+    assert_eq!(held["callsLeft"], 1, "{held}");
+    assert_eq!(held["lastUsedAt"], held["grantedAt"], "{held}");
 }
 
 /// The whole of it as JSON, which scripts may rely on; and exit status 1 as long as something needs the owner.

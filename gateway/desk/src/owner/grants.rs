@@ -41,7 +41,12 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Grants,
             let standing = grant_reply::standing(&desk, &state, agent).into_iter();
             standing.map(|grant| {
                 let held = agent.grants.get(&grant.capability_id);
-                let last_used_at = held.and_then(|held| uses.last.get(&held.serial).copied());
+                let last_used_at = held.and_then(|held| {
+                    // The call that it was approved with stands on its item: made as the grant was.
+                    let is_known = uses.since.is_none_or(|since| held.granted_at >= since);
+                    let first = (held.calls > 0 && is_known).then_some(held.granted_at);
+                    uses.last.get(&held.serial).copied().or(first)
+                });
                 GrantRow {
                     grant,
                     last_used_at,

@@ -156,7 +156,9 @@ fn list_rows(
             (None, Some(source)) => format!("{}: suspended grants", source.id),
             (None, None) => String::new(),
         };
-        let line = format!("{mark} {who}  {}  {age}", wants(heading));
+        let about =
+            card::about(item).map_or(String::new(), |about| format!(": {}", text::line(&about)));
+        let line = format!("{mark} {who}  {age}  {}{about}", wants(heading));
         let line = lines::cut(&line, width.into());
         if place == model.at {
             Line::styled(line, styles.chosen())
