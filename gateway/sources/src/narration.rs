@@ -91,7 +91,7 @@ fn narrate(
                 Some(e) if ceiling(&e.facts, e.provenance) == Ceiling::Owner => {
                     "for as long as you choose"
                 }
-                _ => "for one call",
+                _ => TrustWindow::Once.phrase(),
             }
         ),
         notification_line: cut(&line, 120),
