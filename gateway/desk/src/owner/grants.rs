@@ -44,7 +44,9 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Grants,
                 let last_used_at = held.and_then(|held| {
                     // The call that it was approved with stands on its item: made as the grant was.
                     let is_known = uses.since.is_none_or(|since| held.granted_at >= since);
-                    let first = (held.calls > 0 && is_known).then_some(held.granted_at);
+                    // On a lent folder a write takes one of its undo's number too.
+                    let is_own = state.lent(&held.capability).is_none();
+                    let first = (held.calls > 0 && is_known && is_own).then_some(held.granted_at);
                     uses.last.get(&held.serial).copied().or(first)
                 });
                 GrantRow {
