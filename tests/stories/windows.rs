@@ -309,24 +309,22 @@ fn call_outside_of_a_narrowed_grant_asks() {
         owner.deny(&item, "no");
     }
     // A yes to one call, whatever it is, reaches it too: once.
-    let any = json!({"decision": "allow", "constraint": {}});
-    let pends = agent.ask(json!({search: any})).expect_ok();
-    let item = pends["pendingId"].as_str().expect("an id");
-    let mut yes = approval(&owner.card(item), "once");
-    yes["anyInput"] = json!(true);
-    owner.decide(item, yes).expect_ok();
+    let yes_to_one_call = |constraint: Value| {
+        let wanted = json!({"decision": "allow", "constraint": constraint});
+        let pends = agent.ask(json!({search: wanted})).expect_ok();
+        let item = pends["pendingId"].as_str().expect("an id");
+        let mut yes = approval(&owner.card(item), "once");
+        yes["anyInput"] = json!(true);
+        owner.decide(item, yes).expect_ok();
+    };
+    yes_to_one_call(json!({}));
     let any = || json!({"query": "any"});
     let token = agent.ask_to(search, any()).expect_ok();
     agent.invoke_with(&token, search, any()).expect_ok();
     let asks = agent.ask_to(search, any()).expect_ok();
     owner.deny(asks["pendingId"].as_str().expect("an id"), "no");
     // One that is narrowed itself does not: what lies outside of both asks, and is not sent round.
-    let other = json!({"decision": "allow", "constraint": {"allow": {"field": "query", "values": ["other"]}}});
-    let pends = agent.ask(json!({search: other})).expect_ok();
-    let item = pends["pendingId"].as_str().expect("an id");
-    let mut yes = approval(&owner.card(item), "once");
-    yes["anyInput"] = json!(true);
-    owner.decide(item, yes).expect_ok();
+    yes_to_one_call(json!({"allow": {"field": "query", "values": ["other"]}}));
     let third = || json!({"query": "third"});
     let item = agent.must_ask(search, third());
     let asks = agent.ask_to(search, third()).expect_ok();

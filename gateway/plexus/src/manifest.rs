@@ -140,7 +140,7 @@ impl Entry {
         grants.iter().find(fits)
     }
 
-    /// What the grant behind it is limited to, where it is.
+    /// Limits of the grant behind it, if it has any.
     pub(crate) fn limits(&self, grants: &[StandingGrant], now: Timestamp) -> Option<String> {
         let grant = self.grant(grants, now)?;
         let mut limits = Vec::new();

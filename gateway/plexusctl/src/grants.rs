@@ -213,7 +213,7 @@ async fn allow(
     })
 }
 
-/// What an agent holds of a capability, for words alone: none where that is not heard within [`PATIENCE`].
+/// An agent's grant of a capability, for words alone: none where that is not heard within [`PATIENCE`].
 pub(crate) async fn held(
     owner: &mut Owner,
     agent: &AgentId,
@@ -224,7 +224,7 @@ pub(crate) async fn held(
     grants.find(|one| one.agent_id == *agent && one.capability_id == *capability)
 }
 
-/// What a new grant of the same capability took the place of, as a line.
+/// The grant before a new one of the same capability, as a line.
 fn replaced(held: &StandingGrant, now: Timestamp) -> String {
     let [_, _, _, end, terms] = row(held, now);
     let terms = match terms.is_empty() {

@@ -57,7 +57,7 @@ struct Line {
 pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
-    let tally = activity::tally(&desk, now).await?;
+    let tally = activity::tally_with_calls(&desk, now).await?;
     let under_way: BTreeSet<(String, String)> = desk
         .under_way
         .all()

@@ -101,7 +101,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let status = status::show(desk.clone(), Reading, plexus_owner::status::Show {}).await?;
     let agents = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
-    let tally = activity::tally(&desk, now).await?;
+    let tally = activity::tally_with_calls(&desk, now).await?;
     let lately = since::lately(&desk, now).await?;
     let latencies = desk.latencies.of_day(now);
     let shown = desk.clone();

@@ -15,7 +15,7 @@ mod undone;
 pub use past::Past;
 pub(crate) use past::{KEPT as PAST_KEPT, PastEvent, PastKind, happened};
 pub use tally::CallTally;
-pub(crate) use tally::{Approvals, Tally, tally};
+pub(crate) use tally::{Approvals, Tally, tally, tally_with_calls};
 use undone::UndoCapabilities;
 
 use super::{

@@ -418,8 +418,8 @@ mod tests {
     use super::*;
     use crate::approvals::fixture;
 
-    /// An item that may be allowed for an hour or a week.
-    fn offered() -> Item {
+    /// An item that may be allowed for an hour, and for a week unless `refused` says why not.
+    fn offered_unless(refused: Option<&'static str>) -> Item {
         let mut item = fixture::waiting(fixture::ITEM);
         let Card::Grant(card) = &mut item.card else {
             unreachable!()
@@ -427,9 +427,13 @@ mod tests {
         card.choices = fixture::choices(&[
             (TrustWindow::Once, None),
             (TrustWindow::HOUR, None),
-            (TrustWindow::WEEK, None),
+            (TrustWindow::WEEK, refused),
         ]);
         item
+    }
+
+    fn offered() -> Item {
+        offered_unless(None)
     }
 
     #[test]
@@ -483,15 +487,7 @@ mod tests {
 
     #[test]
     fn the_question_has_the_keys_of_its_card() {
-        let mut item = fixture::waiting(fixture::ITEM);
-        let Card::Grant(card) = &mut item.card else {
-            unreachable!()
-        };
-        card.choices = fixture::choices(&[
-            (TrustWindow::Once, None),
-            (TrustWindow::HOUR, None),
-            (TrustWindow::WEEK, Some("it runs code")),
-        ]);
+        let item = offered_unless(Some("it runs code"));
         let asked = |item: &Item| question(item, &answers::windows(item.card.choices()));
         assert_eq!(
             asked(&item),

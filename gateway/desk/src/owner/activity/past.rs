@@ -4,7 +4,8 @@
 //! ```text
 //! first look: the events since the moment ─▶ counted and the newest kept, by kind ─▶ each later look reads on from there
 //! ```
-//! Invariants: one look reads at most [`MOST`] events, and none of an archive; where there were more, it says so. An agent's
+//! Invariants: one look counts at most [`MOST`] events, and none of an archive; where there were more, it says so. Whether a change
+//! was taken back is looked up besides ([`undone`]). An agent's
 //! words are in no event that is kept here but those of its requests.
 
 use super::{did, entry, told, undone, unreadable};

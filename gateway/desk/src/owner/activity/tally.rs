@@ -5,8 +5,8 @@
 //! ```text
 //! first look: the newest events of the day ─▶ counted by hour ─▶ each later look reads on from there
 //! ```
-//! Invariant: however long the log, one look reads at most [`MOST`] events, and none of an archive; where there were more,
-//! the tally says so.
+//! Invariant: however long the log, one look counts at most [`MOST`] events, and none of an archive; where there were more,
+//! the tally says so. Whether a change was taken back is looked up besides ([`undone`]).
 
 use super::{Entry, denial, did, entry, told, undone, unreadable};
 use crate::{acts::blocking, desk::Desk, owner::agents};
@@ -167,11 +167,30 @@ impl CallTally {
     }
 }
 
-/// The calls of the last [`HOURS`]: counted on from the last look.
+/// The calls of the last [`HOURS`]: counted on from the last look. Its last calls may name an undo of what was taken back.
 ///
 /// # Errors
 /// Where the log cannot be read.
 pub(crate) async fn tally(desk: &Arc<Desk>, now: Timestamp) -> Result<Tally, Refused> {
+    look(desk, now, |_, _, _| Ok(())).await
+}
+
+/// The same for a page that lists the last calls: they name an undo of what can still be taken back.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub(crate) async fn tally_with_calls(desk: &Arc<Desk>, now: Timestamp) -> Result<Tally, Refused> {
+    look(desk, now, |desk, state, made| {
+        undone::left_out_of_told(desk, state, made.last.iter_mut().collect())
+    })
+    .await
+}
+
+async fn look(
+    desk: &Arc<Desk>,
+    now: Timestamp,
+    then: impl FnOnce(&Desk, &TrustState, &mut Tally) -> Result<(), StoreError> + Send + 'static,
+) -> Result<Tally, Refused> {
     let desk = desk.clone();
     let made = blocking(move || {
         let mut counted = desk.tally.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +198,7 @@ pub(crate) async fn tally(desk: &Arc<Desk>, now: Timestamp) -> Result<Tally, Ref
         counted.count(&desk.ledger, &state, now)?;
         let mut made = counted.tally(&desk.ledger, &state, now);
         drop(counted);
-        undone::left_out_of_told(&desk, &state, made.last.iter_mut().collect())?;
+        then(&desk, &state, &mut made)?;
         Ok(made)
     });
     made.await?.map_err(|e: StoreError| unreadable(&e))

@@ -28,7 +28,7 @@ use ratatui::{
 /// Most rows of the list.
 const LIST: u16 = 6;
 
-/// Below so many rows the list gives way to a question.
+/// On a screen of fewer rows, a question leaves the list one.
 const SMALL: u16 = 20;
 
 /// Draws all of it.
