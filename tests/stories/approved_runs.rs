@@ -1,6 +1,6 @@
 //! What the gateway itself makes of an approval: what it says of a call stays true, whatever comes between.
 
-use crate::house::{COUNT, House, READ, Workshop, line};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::Agent;
@@ -529,4 +529,73 @@ fn a_read_that_reached_no_worker_uses_up_no_yes() {
     assert_eq!(reply.expect_ok()["output"], "said");
     // It was one call.
     agent.must_ask(ECHO, say());
+}
+
+/// One yes for a time answers what else waits for it and only reads, by an item's page or unasked. What changes something
+/// keeps its card.
+#[test]
+fn reads_that_wait_go_on_with_a_grant_that_covers_them() {
+    let house = House::open();
+    let owner = house.owner();
+    for name in ["a.txt", "b.txt", "c.txt"] {
+        house.workspace.write(name, name);
+    }
+    let agent = house.gateway.agent("one");
+    let first = ask(&agent, &to_read("a.txt"));
+    let run = ask(&agent, &to_read("b.txt"));
+    let wait = agent.must_ask(READ, json!({"path": "c.txt"}));
+    let write = json!({"id": WRITE, "input": note("d.txt", "new"), "onApproval": "run"});
+    let write = ask(&agent, &write);
+    let yes = approval(&owner.card(&first), "1d");
+    let decided = owner.decide(&first, yes).expect_ok();
+    let also = decided["alsoAnswered"].as_array().expect("others");
+    assert!(also.len() == 2, "{decided}");
+    assert!(also.contains(&json!(run)) && also.contains(&json!(wait)));
+    let made = agent.status_after(&run, 20).expect_ok();
+    assert_eq!(made["result"]["output"]["content"], "b.txt", "{made}");
+    assert_eq!(agent.status(&wait).expect_ok()["state"], "approved");
+    agent.must(READ, json!({"path": "c.txt"}));
+    let waiting: Vec<_> = owner
+        .pending()
+        .iter()
+        .map(|i| i["pendingId"].clone())
+        .collect();
+    assert_eq!(waiting, [json!(write)]);
+    let record = owner.audited(|event| event["detail"]["policy"] == "by-grant");
+    assert_eq!(record["detail"]["event"], "grant.allow", "{record}");
+
+    // Unasked, and while agents are paused: it is made when they go on.
+    let agent = house.gateway.agent("two");
+    let item = ask(&agent, &to_read("a.txt"));
+    pause(&owner, true);
+    let said = house
+        .gateway
+        .cli(["grants", "allow", "two", READ, "--window", "1d"]);
+    let goes_on = format!("requests that waited for this and go on: {item}");
+    assert!(said.expect_ok().contains(&goes_on));
+    pause(&owner, false);
+    let made = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(made["result"]["output"]["content"], "a.txt", "{made}");
+}
+
+/// Asked for, granted meanwhile, and made by its agent: a yes to the card that waits would make it again.
+#[test]
+fn call_that_its_agent_made_by_a_grant_is_made_once() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let owner = workshop.owner();
+    let [same, other] = ["one", "two"].map(|text| ask(&agent, &to_run(text)));
+    let yes = approval(&owner.card(&same), "once");
+    owner.grant("one", COUNT, "1h").expect_ok();
+    agent.invoke_body(to_run("one")).expect_ok();
+    let status = agent.status(&same).expect_ok();
+    assert_eq!(
+        status["reason"], "the agent made this call by a grant",
+        "{status}"
+    );
+    owner.decide(&same, yes).expect_status(404);
+    // The control: the other one waits, and is made by its own yes.
+    owner.approve(&other, "once");
+    agent.status_after(&other, 20).expect_ok();
+    assert_eq!(workshop.effects(), ["one", "two"]);
 }

@@ -1,12 +1,12 @@
 //! Turns what the ledger records into events.
 
 use crate::{
-    approvals::card,
+    approvals::{card, run},
     events::{Audience, Epoch, epoch_now},
     kernel::Kernel,
 };
 use plexus_ledger::Recorded;
-use plexus_protocol::AgentId;
+use plexus_protocol::{AgentId, PendingId};
 use plexus_trust::State;
 use serde_json::{Value, json};
 use std::sync::{
@@ -32,6 +32,7 @@ pub async fn follow(kernel: Arc<Kernel>) {
         match records.recv().await {
             Ok(record) => from_record(&kernel, &record),
             Err(broadcast::error::RecvError::Lagged(_)) => {
+                run::resume(&kernel);
                 kernel.approvals.note_change();
                 kernel.feed.missed();
             }
@@ -48,7 +49,7 @@ pub fn concerns(owners: &AtomicUsize, record: &Recorded) -> bool {
         || crate::approvals::is_of_an_item(record)
 }
 
-fn from_record(kernel: &Kernel, record: &Recorded) {
+fn from_record(kernel: &Arc<Kernel>, record: &Recorded) {
     let feed = &kernel.feed;
     let watched = feed.owners.load(Ordering::Relaxed) > 0;
     let kind = record.event_type();
@@ -85,11 +86,15 @@ fn from_record(kernel: &Kernel, record: &Recorded) {
             "grant.deny" | "item.void" | "item.lapse" => Some("denied"),
             _ => None,
         };
+        // One yes may have answered several requests.
+        if let (Some("approved"), Ok(item)) = (decision, PendingId::parse(&item)) {
+            run::start(kernel, &item);
+        }
         if let (Some(decision), Some(agent)) = (decision, agent) {
             let data = json!({"pendingId": item, "decision": decision});
             // Whoever asked is told, also where the item ended with its credential.
             let state = kernel.ledger.snapshot();
-            let known = plexus_protocol::PendingId::parse(&item).ok();
+            let known = PendingId::parse(&item).ok();
             let known = known.and_then(|id| state.item(&id));
             let asked = known.and_then(|item| item.agent_epoch);
             let kind = known.map_or("grant", |item| card::kind(item));
@@ -100,7 +105,7 @@ fn from_record(kernel: &Kernel, record: &Recorded) {
         }
         if what == "grant.pending" {
             let state = kernel.ledger.snapshot();
-            let known = plexus_protocol::PendingId::parse(&item)
+            let known = PendingId::parse(&item)
                 .ok()
                 .and_then(|id| state.item(&id).cloned());
             if let Some(known) = known {

@@ -15,7 +15,7 @@ use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, NextKind, PendingId, SessionId, TokenId};
 use plexus_trust::{
     Ask, Basis, Command, Decision, Entry, ItemState, MAX_PENDING, Permit, Refusal, Reply,
-    RequestGrants,
+    RequestGrants, Wanted,
 };
 use std::sync::Arc;
 
@@ -176,7 +176,7 @@ async fn put(
         }],
         purpose: asked.purpose.clone(),
         on_approval: asked.on_approval,
-        asks_nobody: false,
+        wanted: Wanted::Anything,
         token: TokenId::fresh(),
         item: item.clone(),
     });

@@ -1,8 +1,8 @@
 //! Grants that stand, what the owner grants unasked, live tokens, and what is taken back.
 
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, Provenance, SessionId, Timestamp, TokenId, TrustWindow,
-    Verbs,
+    AgentId, CapabilityId, Constraint, PendingId, Provenance, SessionId, Timestamp, TokenId,
+    TrustWindow, Verbs,
     body::{Declined, Scope, ScopedToken, StandingGrant},
 };
 use serde::{Deserialize, Serialize};
@@ -105,9 +105,21 @@ impl Give {
 #[serde(untagged)]
 pub enum Given {
     /// Something may be: a token says what.
-    Token(ScopedToken),
+    Token(GivenToken),
     /// Nothing: no agent was named.
     Nothing(NothingGiven),
+}
+
+/// A token for what was granted.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GivenToken {
+    /// The token.
+    #[serde(flatten)]
+    pub token: ScopedToken,
+    /// The agent's requests that waited and that the new grants answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_answered: Vec<PendingId>,
 }
 
 /// A request that named no agent.

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
     exposure,
-    grants::{Give, Given, GrantRow, Grants as Listed, LastUse, List, Revoke},
+    grants::{Give, Given, GivenToken, GrantRow, Grants as Listed, LastUse, List, Revoke},
     sources,
 };
 use plexus_protocol::{
@@ -153,6 +153,8 @@ struct GivenView {
     grant_expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trust_window: Option<TrustWindow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also_answered: Vec<PendingId>,
 }
 
 async fn allow(
@@ -178,13 +180,17 @@ async fn allow(
     };
     let (declined, given) = match given {
         Given::Nothing(nothing) => (nothing.declined, None),
-        Given::Token(token) => {
+        Given::Token(GivenToken {
+            token,
+            also_answered,
+        }) => {
             let given = GivenView {
                 scopes: token.scopes,
                 jti: token.jti,
                 expires_at: token.expires_at,
                 grant_expires_at: token.grant_expires_at,
                 trust_window: token.trust_window,
+                also_answered,
             };
             (token.declined, Some(given))
         }
@@ -198,6 +204,7 @@ async fn allow(
     let window = given.as_ref().and_then(|given| given.trust_window);
     let window = window.unwrap_or(asked_for);
     let ends = given.as_ref().and_then(|given| given.grant_expires_at);
+    let answered = given.as_ref().map(|given| &*given.also_answered);
     let ends = ends.map_or_else(String::new, |at| {
         format!("; {}", span::end(at, span::now()))
     });
@@ -206,9 +213,10 @@ async fn allow(
         let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
         let before = before.map(|held| replaced(&held, span::now()));
         format!(
-            "{agent} may use {capability} {}{only}{ends}{}",
+            "{agent} may use {capability} {}{only}{ends}{}{}",
             window_in_words(window),
-            before.unwrap_or_default()
+            before.unwrap_or_default(),
+            also_answered(answered.unwrap_or_default())
         )
     })
 }
@@ -232,6 +240,17 @@ fn replaced(held: &StandingGrant, now: Timestamp) -> String {
         false => text::line(&terms),
     };
     format!("\nin place of the grant before it: {terms}; {end}")
+}
+
+/// The requests that waited and that a new grant answered, as a line; nothing where there are none.
+pub(crate) fn also_answered(items: &[PendingId]) -> String {
+    match items {
+        [] => String::new(),
+        items => format!(
+            "\nrequests that waited for this and go on: {}",
+            text::listed(items, ", ")
+        ),
+    }
 }
 
 /// What a revoke ended besides the grant: tokens, approvals, and calls that were sent before it.

@@ -449,11 +449,15 @@ fn grant_for<'a>(
     now: Timestamp,
 ) -> Option<&'a Grant> {
     let grant = agent.grants.get(id)?;
-    let stands = grant.live(now)
+    stands(grant, source, facts, now).then_some(&**grant)
+}
+
+/// Whether a grant lets its agent use its capability at `now`, its constraint aside.
+pub(crate) fn stands(grant: &Grant, source: &Source, facts: &Facts, now: Timestamp) -> bool {
+    grant.live(now)
         && grant.verbs.covers(facts.verbs)
         && !facts.verbs.is_empty()
-        && ceiling(facts, source.config.provenance) == Ceiling::Owner;
-    stands.then_some(&**grant)
+        && ceiling(facts, source.config.provenance) == Ceiling::Owner
 }
 
 /// The standing grant that would allow a call now, whatever its constraint says of the input.

@@ -541,6 +541,17 @@ pub struct ChildrenAsked {
     pub members: bool,
 }
 
+/// How far a request may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The owner is asked for what is not allowed yet.
+    Anything,
+    /// A token for what stands already: the owner is asked for nothing and nothing is granted.
+    Token,
+    /// The same for the owner, whom no pause stops.
+    OwnersToken,
+}
+
 /// Body of a request (docs/protocol/agents.md#ask-for-grants).
 #[derive(Clone, Debug)]
 pub struct RequestGrants {
@@ -554,8 +565,8 @@ pub struct RequestGrants {
     pub purpose: Option<String>,
     /// What an approval does.
     pub on_approval: OnApproval,
-    /// Whether only a token for what stands already is wanted: the owner is asked for nothing and nothing is granted.
-    pub asks_nobody: bool,
+    /// How far it may go.
+    pub wanted: Wanted,
     /// Id of the token, if one is made.
     pub token: TokenId,
     /// Id of the item, if one is made.
@@ -569,6 +580,7 @@ impl RequestGrants {
         session: SessionId,
         token: TokenId,
         entries: Vec<Entry>,
+        wanted: Wanted,
     ) -> Command {
         Command::Request(Self {
             agent: Some(agent),
@@ -576,7 +588,7 @@ impl RequestGrants {
             entries,
             purpose: None,
             on_approval: OnApproval::Wait,
-            asks_nobody: true,
+            wanted,
             token,
             item: PendingId::fresh(),
         })
@@ -715,6 +727,8 @@ pub enum Reply {
         granted: Vec<CapabilityId>,
         /// Ids that may be called once.
         once: Vec<CapabilityId>,
+        /// Other requests of the agent that waited and that the new grants answered.
+        also: Vec<PendingId>,
     },
     /// An effect that may begin.
     Begun,

@@ -31,6 +31,7 @@ pub use authorize::{
 pub use command::{
     Approve, ChildrenAsked, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note,
     Outcome, Propose, Refusal, Register, Reply, RequestGrants, SessionProof, SourceSeen, Streamed,
+    Wanted,
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};

@@ -56,7 +56,7 @@ impl Both {
     }
 
     fn follow(&mut self, step: &Step) {
-        let last = self.player.world.last_event();
+        let last = self.player.world.last_call();
         let stood = match &step.command {
             Command::Read { permit, .. } | Command::Intent { permit, .. } => {
                 let mine = self.player.permits.iter().position(|p| same(p, permit));
@@ -64,7 +64,7 @@ impl Both {
             }
             _ => None,
         };
-        self.model.follow(step, &last, stood.as_ref());
+        self.model.follow(step, last.as_ref(), stood.as_ref());
     }
 
     fn play(&mut self, act: &Act) -> Result<(), TestCaseError> {

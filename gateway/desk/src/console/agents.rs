@@ -656,7 +656,7 @@ pub(super) async fn give(
         constraint.as_ref(),
     );
     let declined = match owner_grants::give(desk, acting, wish).await? {
-        Given::Token(given) => given.declined,
+        Given::Token(given) => given.token.declined,
         Given::Nothing(nothing) => nothing.declined,
     };
     match declined.into_iter().next() {

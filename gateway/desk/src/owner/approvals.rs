@@ -15,7 +15,7 @@ use crate::{
     table::{Reading, Served},
 };
 use bytes::Bytes;
-use plexus_calls::approvals::{card, change, planner, run};
+use plexus_calls::approvals::{card, change, planner};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
     Done,
@@ -323,7 +323,6 @@ async fn approve(
     let receipt = act(desk, acting, command)
         .await
         .map_err(|refused| named_item(desk, refused, &id))?;
-    run::start(&desk.edge.kernel, &id);
     let (here, agent) = (desk.clone(), shown.item.agent.clone());
     let at = desk.ledger.snapshot().time(desk.clock.now());
     blocking(move || {
@@ -331,9 +330,13 @@ async fn approve(
     })
     .await?;
     let audit = event_of(&receipt);
-    let (granted, once) = match receipt.reply {
-        Reply::Approved { granted, once } => (granted, once),
-        _ => (Vec::new(), Vec::new()),
+    let (granted, once, also) = match receipt.reply {
+        Reply::Approved {
+            granted,
+            once,
+            also,
+        } => (granted, once, also),
+        _ => Default::default(),
     };
     Ok(Decided {
         ok: Done,
@@ -342,6 +345,7 @@ async fn approve(
         outcome: DecisionOutcome::Granted {
             granted,
             once,
+            also_answered: also,
             on_approval: cards::on_approval(&shown.item),
             audit_id: audit,
         },

@@ -12,8 +12,8 @@ use crate::{
 use plexus_edge::{agent::grants::GrantDecision, grant_reply, reply::Refused, revocation};
 use plexus_ledger::Lane;
 use plexus_owner::grants::{
-    Give, Given, GrantRow, Grants, List, ListTokens, LiveScope, LiveToken, NothingGiven, Revoke,
-    Tokens,
+    Give, Given, GivenToken, GrantRow, Grants, List, ListTokens, LiveScope, LiveToken,
+    NothingGiven, Revoke, Tokens,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Provenance, SessionId, Timestamp, TokenId, TrustWindow,
@@ -22,7 +22,7 @@ use plexus_protocol::{
 };
 use plexus_trust::{
     Agent, Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, Reply, RequestGrants,
-    SessionProof, State as TrustState, Token, ceiling,
+    SessionProof, State as TrustState, Token, Wanted, ceiling,
 };
 use std::sync::Arc;
 
@@ -152,8 +152,8 @@ pub(crate) async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<
         return Err(unknown(named));
     }
     let (entries, mut declined) = sort(&state, asked);
-    let given = if entries.is_empty() {
-        Vec::new()
+    let (given, also_answered) = if entries.is_empty() {
+        Default::default()
     } else {
         let receipt = act(
             &desk,
@@ -165,12 +165,16 @@ pub(crate) async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<
         )
         .await?;
         match receipt.reply {
-            Reply::Approved { granted, once } => {
+            Reply::Approved {
+                granted,
+                once,
+                also,
+            } => {
                 declined.extend(once.into_iter().map(|id| Declined {
                     reason: only_by_card(&id),
                     id: id.to_string(),
                 }));
-                granted
+                (granted, also)
             }
             _ => return Err(failed("a grant was answered with something else")),
         }
@@ -180,7 +184,10 @@ pub(crate) async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<
         // The gateway makes its calls: its tokens leave the gateway no more than its sessions do.
         token.token.clear();
     }
-    Ok(Given::Token(ScopedToken { declined, ..token }))
+    Ok(Given::Token(GivenToken {
+        token: ScopedToken { declined, ..token },
+        also_answered,
+    }))
 }
 
 fn read(body: &Give) -> Result<Vec<RequestedGrant>, Refused> {
@@ -278,7 +285,13 @@ async fn token_for(
         }
     })?;
     let entries = given.iter().map(|id| Entry::of(id.as_str())).collect();
-    let request = RequestGrants::token(agent.clone(), session.clone(), jti.clone(), entries);
+    let request = RequestGrants::token(
+        agent.clone(),
+        session.clone(),
+        jti.clone(),
+        entries,
+        Wanted::OwnersToken,
+    );
     match act(desk, acting, request).await?.reply {
         Reply::Decided(decision) => {
             grant_reply::scoped_token(desk, agent, &session, &jti, &decision).ok_or_else(|| {

@@ -30,8 +30,8 @@ use plexus_sources::{
     narration::clean,
 };
 use plexus_trust::{
-    Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, standing_for,
-    visible,
+    Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, Wanted,
+    standing_for, visible,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -415,7 +415,7 @@ async fn decide(
         entries: wanted.entries,
         purpose: wanted.purpose,
         on_approval: wanted.on_approval,
-        asks_nobody: false,
+        wanted: Wanted::Anything,
         token: token.clone(),
         item: item.clone(),
     });
@@ -468,7 +468,13 @@ pub(super) async fn token(
     entries: Vec<Entry>,
 ) -> Option<ScopedToken> {
     let jti = TokenId::fresh();
-    let command = RequestGrants::token(agent.clone(), session.clone(), jti.clone(), entries);
+    let command = RequestGrants::token(
+        agent.clone(),
+        session.clone(),
+        jti.clone(),
+        entries,
+        Wanted::Token,
+    );
     let Reply::Decided(decision) = edge.submit_for(agent, command).await.ok()?.reply else {
         return None;
     };

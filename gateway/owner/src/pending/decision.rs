@@ -85,6 +85,9 @@ pub enum DecisionOutcome {
         granted: Vec<CapabilityId>,
         /// What may be called once.
         once: Vec<CapabilityId>,
+        /// The agent's other requests that waited and that the new grants answered.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also_answered: Vec<PendingId>,
         /// Whether the gateway makes the call.
         on_approval: OnApproval,
         /// The event of it.

@@ -179,9 +179,17 @@ impl Verdict {
                 };
                 let asks = card.grant().map_or(&[][..], |card| &*card.asks);
                 // A window that none of it takes is no window.
-                let is_once = matches!(&reply.outcome, DecisionOutcome::Granted { granted, .. } if granted.is_empty());
+                let (is_once, answered) = match &reply.outcome {
+                    DecisionOutcome::Granted {
+                        granted,
+                        also_answered,
+                        ..
+                    } => (granted.is_empty(), &**also_answered),
+                    _ => (false, &[][..]),
+                };
                 let terms = if is_once { &terms.once() } else { terms };
-                format!("approved {id} {}{then}", terms.phrase(asks))
+                let answered = grants::also_answered(answered);
+                format!("approved {id} {}{then}{answered}", terms.phrase(asks))
             }
             (Self::Deny { .. }, _) => {
                 format!("denied {id}; the same call will not be asked again")

@@ -660,6 +660,7 @@ fn allowed(policy: Option<&str>, window: Option<TrustWindow>, is_narrowed: bool)
     let who = match policy {
         Some("owner") => "you allow it",
         Some("user-confirm") => "you approve it",
+        Some("by-grant") => "a grant of yours covers it",
         Some("connect") => "you allow it as you connect the agent",
         _ => "allowed by your settings",
     };

@@ -244,7 +244,10 @@ impl Draft<'_> {
                     if !allowed {
                         return Err(Refusal::SessionExpired);
                     }
-                    self.not_paused()?;
+                    // The owner may speak as an agent; its calls are refused all the same.
+                    if by != SessionProof::Owner {
+                        self.not_paused()?;
+                    }
                     surplus(&known.sessions, self.now)
                 }
                 None if by != SessionProof::Owner => return Err(Refusal::SessionExpired),

@@ -214,7 +214,23 @@ impl Draft<'_> {
             }
         }
         self.emit(over);
+        let by_grant = open.item.is_none() && open.turn_of.is_none();
+        if let Some(agent) = agent.filter(|_| by_grant && outcome.kind != OutcomeKind::Refused) {
+            self.void_twins(agent, intent, (&open.capability, open.input));
+        }
         Ok(Reply::Done)
+    }
+
+    /// Ends the requests of the very call that its agent has made by a grant: a later yes would make it again.
+    fn void_twins(&mut self, agent: &Agent, intent: &AuditId, made: (&CapabilityId, Digest)) {
+        let key = agent.keys.get(intent).map(|used| used.key);
+        let is_it = |ask: &crate::Ask| {
+            (&ask.capability, ask.input) == (made.0, Some(made.1))
+                && (ask.key.is_none() || ask.key == key)
+        };
+        self.void_items(agent, "the agent made this call by a grant", |item| {
+            item.state == ItemState::Pending && matches!(&*item.asks, [ask] if is_it(ask))
+        });
     }
 
     pub(super) fn settle_unknown(
@@ -260,6 +276,9 @@ impl Draft<'_> {
             settled = settled.set(self.ended(item, &key.0, intent, outcome));
         }
         self.emit(settled);
+        if happened && item.is_none() {
+            self.void_twins(agent, intent, (&key.0, key.1));
+        }
         Ok(Reply::Done)
     }
 

@@ -52,7 +52,7 @@ impl Draft<'_> {
 
     pub(super) fn grant(&mut self, id: &AgentId, entries: &[GrantEntry]) -> Result<Reply, Refusal> {
         let agent = self.known(id)?;
-        let (mut granted, mut once) = (vec![], vec![]);
+        let (mut granted, mut once, mut standing) = (vec![], vec![], vec![]);
         for entry in entries {
             let (source, facts) = with_capability(self.state, &entry.capability)?;
             let elsewhere = source.config.lent.as_ref().filter(|lent| lent.agent != *id);
@@ -101,6 +101,7 @@ impl Draft<'_> {
                 .about(&entry.capability);
             allowed.verbs = Some(verbs);
             let forgiven = self.forget_denials(id, &entry.capability, None);
+            standing.push(grant.clone());
             self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
             granted.push(entry.capability.clone());
         }
@@ -113,7 +114,12 @@ impl Draft<'_> {
         {
             last.changes.push(Change::Agent(Box::new(row)));
         }
-        Ok(Reply::Approved { granted, once })
+        let also = self.answer_covered(agent, None, &standing);
+        Ok(Reply::Approved {
+            granted,
+            once,
+            also,
+        })
     }
 
     pub(super) fn revoke_grant(

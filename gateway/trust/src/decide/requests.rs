@@ -2,11 +2,11 @@
 
 use super::{Draft, agents::own_row, boxed, event, with_capability};
 use crate::{
-    Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, ITEM_MS,
-    Item, ItemState, MAX_DECIDED, MAX_PENDING, MAX_TOKENS, OnApproval, Plan, REFRESH_GRACE_MS,
-    Refusal, Reply, RequestGrants, Settings, Source, authorize::denied_lately,
-    authorize::live_session, authorize::not_denied, class_default, event::Change, grantable,
-    standing_for, visible,
+    Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, Grant,
+    ITEM_MS, Item, ItemState, MAX_DECIDED, MAX_PENDING, MAX_TOKENS, OnApproval, Plan,
+    REFRESH_GRACE_MS, Refusal, Reply, RequestGrants, Settings, Source, Wanted,
+    authorize::denied_lately, authorize::live_session, authorize::not_denied, authorize::stands,
+    class_default, event::Change, grantable, standing_for, visible,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, Timestamp, TokenId,
@@ -47,7 +47,9 @@ impl<'a> Draft<'a> {
         };
         let agent = self.state.agent(id).ok_or(Refusal::SessionExpired)?;
         live_session(agent, &r.session, self.now)?;
-        self.not_paused()?;
+        if r.wanted != Wanted::OwnersToken {
+            self.not_paused()?;
+        }
 
         let mut ids = BTreeSet::new();
         if let Some(twice) = r.entries.iter().find(|e| !ids.insert(e.id.as_str())) {
@@ -76,7 +78,11 @@ impl<'a> Draft<'a> {
             let (source, facts) = with_capability(self.state, &capability)?;
             let (scope, mut until, mut window) =
                 match self.settle(agent, entry, &capability, source, facts, r.on_approval)? {
-                    Settled::Pends(_) | Settled::AutoAllowed { .. } if r.asks_nobody => continue,
+                    Settled::Pends(_) | Settled::AutoAllowed { .. }
+                        if r.wanted != Wanted::Anything =>
+                    {
+                        continue;
+                    }
                     Settled::Pends(ask) => {
                         asks.push(ask);
                         continue;
@@ -519,7 +525,7 @@ impl<'a> Draft<'a> {
         }
         let mut next = (**item).clone();
         Self::lower_turns(&mut next, a)?;
-        let (mut granted, mut once) = (vec![], vec![]);
+        let (mut granted, mut once, mut standing) = (vec![], vec![], vec![]);
         for ask in &mut next.asks {
             let (source, facts) = with_capability(self.state, &ask.capability)?;
             let provenance = source.config.provenance;
@@ -595,6 +601,7 @@ impl<'a> Draft<'a> {
                     ask.counted = Some(grant.serial);
                 }
                 let allowed = allowed("user-confirm", &grant, Some(&item.id), Some(a.card));
+                standing.push(grant.clone());
                 self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
             }
         }
@@ -613,7 +620,88 @@ impl<'a> Draft<'a> {
                 last.changes.push(Change::Agent(Box::new(row)));
             }
         }
-        Ok(Reply::Approved { granted, once })
+        let also = self.answer_covered(agent, Some(&item.id), &standing);
+        Ok(Reply::Approved {
+            granted,
+            once,
+            also,
+        })
+    }
+
+    /// Answers the requests that wait and that the owner's `new` grants cover whole: those that only read. What changes
+    /// something keeps its card, which shows what it would do. Of a narrowed grant it is not known what an input reaches, and
+    /// one that counts its calls is left to those that come first. Gives the requests.
+    pub(super) fn answer_covered(
+        &mut self,
+        agent: &Agent,
+        but: Option<&PendingId>,
+        new: &[Grant],
+    ) -> Vec<PendingId> {
+        let is_new = |ask: &Ask| new.iter().any(|grant| grant.capability == ask.capability);
+        let may_be = |item: &Item| {
+            Some(&item.id) != but
+                && item.waits(self.now)
+                && item.register.is_none()
+                && item.asks.iter().any(is_new)
+        };
+        let items = agent.items.values().filter(|item| may_be(item));
+        let covered = items.filter_map(|item| {
+            let asks = item.asks.iter();
+            let windows = asks.map(|ask| self.window_covering(agent, new, ask));
+            Some((item, windows.collect::<Option<Vec<_>>>()?))
+        });
+        let covered: Vec<_> = covered.collect();
+        for (item, windows) in &covered {
+            for (ask, window) in item.asks.iter().zip(windows) {
+                let fact = Fact::Allowed {
+                    policy: Cow::Borrowed("by-grant"),
+                    trust_window: *window,
+                    constrained: ask.constraint.is_some(),
+                    via_approval: Some(item.id.clone()),
+                    card: None,
+                };
+                let mut allowed = event("grant.allow", fact)
+                    .agent(&agent.id)
+                    .about(&ask.capability);
+                allowed.verbs = Some(ask.verbs);
+                self.emit(allowed);
+            }
+            let change = boxed(item, |next| {
+                next.state = ItemState::Approved { at: self.now };
+                next.expires_at = self.now.plus(ITEM_MS);
+                for ask in &mut next.asks {
+                    ask.approval = match item.runs(ask) {
+                        true => Approval::OneCall,
+                        false => Approval::Granted,
+                    };
+                }
+            });
+            if let Some(last) = self.events.last_mut() {
+                last.changes.push(change);
+            }
+        }
+        covered
+            .into_iter()
+            .map(|(item, _)| item.id.clone())
+            .collect()
+    }
+
+    /// The window of the grant, a `new` one or else the one that is held, on which a read that is asked for may be made.
+    fn window_covering(&self, agent: &Agent, new: &[Grant], ask: &Ask) -> Option<TrustWindow> {
+        let (source, facts) = self.state.capability(&ask.capability)?;
+        let mut new = new.iter();
+        let grant = new.find(|grant| grant.capability == ask.capability);
+        let grant = grant.or_else(|| agent.grants.get(&ask.capability).map(|held| &**held))?;
+        let reaches = match (&grant.constraint, &ask.constraint) {
+            (None, _) => true,
+            (Some(held), Some(asked)) => ask.input.is_none() && asked.narrows(held),
+            (Some(_), None) => false,
+        };
+        let covers = facts.verbs.is_read()
+            && stands(grant, source, facts, self.now)
+            && grant.calls_left().is_none()
+            && reaches;
+        covers.then_some(grant.window)
     }
 
     pub(super) fn deny(
@@ -789,7 +877,7 @@ fn shorter(wish: TrustWindow, default: TrustWindow) -> bool {
 
 fn allowed(
     policy: &'static str,
-    grant: &crate::Grant,
+    grant: &Grant,
     via: Option<&PendingId>,
     card: Option<Digest>,
 ) -> crate::Event {

@@ -1,6 +1,7 @@
 //! Items: asked for, planned, approved; tokens exchanged. Predicts what the machine answers.
 
 use super::*;
+use std::collections::BTreeSet;
 
 impl Model {
     pub(super) fn planned(&mut self, item: &PendingId, cap: Option<&str>, plan: Plan) {
@@ -186,9 +187,21 @@ impl Model {
             && item.asks.iter().all(|ask| self.present(&ask.cap));
         let mut news = vec![];
         for (ask, plan) in item.asks.iter().zip(&item.plans) {
-            let default = stands_for(&ask.cap, None);
+            // A yes to one call ends no narrowed one unless it says for how long.
+            let mut held = self.yes.iter().filter(|y| {
+                y.agent == item.agent
+                    && y.cap == ask.cap
+                    && y.what == What::Standing
+                    && self.good(y, t)
+            });
+            let ends_narrowed = ask.input.is_some()
+                && held.any(|y| y.limit.is_some() && y.limit != owners.or(ask.limit));
+            let default = match ends_narrowed {
+                true => 0,
+                false => stands_for(&ask.cap, None),
+            };
             let wish = ask.wish.map(length).filter(|ms| *ms <= default);
-            let chosen = a.window.map(length).or(wish);
+            let chosen = a.window.map(length).or(wish).or(ends_narrowed.then_some(0));
             let risen = *plan == Plan::Made { risen: true };
             let ms = if risen {
                 0
@@ -207,6 +220,11 @@ impl Model {
             return;
         }
         self.items[n].waits = false;
+        let new: Vec<Cap> = news
+            .iter()
+            .filter(|new| new.2 > 0)
+            .map(|new| new.0.cap.clone())
+            .collect();
         for (ask, limit, ms) in news {
             let gateway = item.run && ask.input.is_some();
             let counts = (ms > 0 && gateway).then_some(self.yes.len());
@@ -257,6 +275,68 @@ impl Model {
                     counts,
                 });
             }
+        }
+        self.cover(&item.agent, &new, result, t);
+    }
+
+    /// Requests that only read and wait for nothing but what stands now.
+    pub(super) fn cover(
+        &mut self,
+        agent: &AgentId,
+        new: &[Cap],
+        result: &Result<Reply, Refusal>,
+        t: u64,
+    ) {
+        let covers = |ask: &Ask| {
+            let held = self.standing(agent, &ask.cap, t).map(|n| self.yes[n].limit);
+            self.present(&ask.cap)
+                && matches!(class(&ask.cap), Class::Read { .. })
+                && held.is_some_and(|held| match (held, ask.limit) {
+                    (None, _) => true,
+                    (Some(held), asked) => {
+                        ask.input.is_none()
+                            && most(Some(held)) == u32::MAX
+                            && asked.is_some_and(|asked| tighter(asked, held))
+                    }
+                })
+        };
+        let covered = |i: &&Item| {
+            &i.agent == agent
+                && i.waits
+                && t < i.until
+                && i.asks.iter().any(|ask| new.contains(&ask.cap))
+                && i.asks.iter().all(covers)
+        };
+        let covered: Vec<Item> = self.items.iter().filter(covered).cloned().collect();
+        let Ok(Reply::Approved { also, .. }) = result else {
+            panic!("expected an approval, got {result:?}");
+        };
+        let ids: BTreeSet<_> = covered.iter().map(|item| &item.id).collect();
+        assert_eq!(also.iter().collect::<BTreeSet<_>>(), ids);
+        for item in &covered {
+            let waiting = self.items.iter_mut().find(|i| i.id == item.id);
+            waiting.unwrap().waits = false;
+            let made = item
+                .asks
+                .iter()
+                .filter(|ask| item.run && ask.input.is_some());
+            self.yes.extend(made.map(|ask| Yes {
+                agent: agent.clone(),
+                cap: ask.cap.clone(),
+                what: What::Call {
+                    item: item.id.clone(),
+                    input: ask.input,
+                    gateway: true,
+                },
+                read_only: ask.read_only,
+                limit: ask.limit,
+                until: t + DAY,
+                used: 0,
+                dead: false,
+                rests: false,
+                ended: false,
+                counts: None,
+            }));
         }
     }
 

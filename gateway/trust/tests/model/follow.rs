@@ -4,12 +4,15 @@ use super::*;
 
 impl Model {
     /// Follows a command that was carried out, or explains one that was refused.
-    pub(crate) fn follow(&mut self, step: &Step, last: &AuditId, stood: Option<&Stood>) {
+    pub(crate) fn follow(&mut self, step: &Step, last: Option<&AuditId>, stood: Option<&Stood>) {
         let t = self.time(step.now);
         let done = step.result.is_ok();
         match &step.command {
             Command::Request(r) => self.request(r, &step.result, t),
             Command::Approve(a) => self.approve(a, &step.result, t),
+            Command::Grant { agent, entries } if done => {
+                self.grant(agent, entries, &step.result, t);
+            }
             Command::Refresh {
                 agent,
                 token,
@@ -31,11 +34,15 @@ impl Model {
                 {
                     self.give_back(stood.yes);
                 }
-                if done && matches!(step.command, Command::Intent { .. }) {
+                if let Some(last) = last
+                    && done
+                    && matches!(step.command, Command::Intent { .. })
+                {
                     let Stood {
                         agent, cap, input, ..
                     } = stood.clone();
-                    self.begun.push((agent, cap.clone(), input, last.clone()));
+                    self.begun
+                        .push((agent.clone(), cap.clone(), input, last.clone()));
                     self.begun_by.push((last.clone(), stood.yes));
                     if let What::Call { item, .. } = self.yes[stood.yes].what.clone() {
                         let opens = |y: &&mut Yes| {
@@ -59,9 +66,11 @@ impl Model {
         match command {
             Command::Connect(c) => self.connect(c, t),
             Command::Deliver(_) => unreachable!("it changes what an agent holds, not what it may"),
-            Command::OpenSession { agent, session, .. } => {
+            Command::OpenSession {
+                agent, session, by, ..
+            } => {
                 let agent = agent.clone().expect("histories name the agent");
-                assert!(!self.paused || self.member(&agent).is_none(), "paused");
+                assert!(!self.paused || *by == SessionProof::Owner, "paused");
                 if self.member(&agent).is_none() {
                     let life = self.fresh_life();
                     self.members.push(Member {
@@ -137,7 +146,6 @@ impl Model {
             Command::EndTurns { item, .. } => {
                 self.end(|y| matches!(&y.what, What::Turns { item: of } if of == item));
             }
-            Command::Grant { agent, entries } => self.grant(agent, entries, t),
             Command::RevokeGrant {
                 agent, capability, ..
             } => {
@@ -237,8 +245,11 @@ impl Model {
                 self.unknown.retain(|u| &u.3 != intent);
                 let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
                 self.yes[by].ended = true;
+                let made_by_grant = self.yes[by].what == What::Standing;
                 if outcome.kind == OutcomeKind::Refused {
                     self.give_back(by);
+                } else if made_by_grant {
+                    self.end_twins(&begun);
                 }
                 if outcome.kind == OutcomeKind::Unknown && self.member(&begun.0).is_some() {
                     self.unknown.push(begun);
@@ -252,16 +263,24 @@ impl Model {
             } => {
                 let mine = |u: &(AgentId, Cap, Digest, AuditId)| &u.0 == agent && &u.3 == intent;
                 let known = self.unknown.iter().position(mine);
-                self.unknown.remove(known.expect("it was unknown"));
+                let unknown = self.unknown.remove(known.expect("it was unknown"));
                 self.begun.retain(|b| &b.3 != intent);
                 let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
                 self.yes[by].ended = true;
                 if !happened {
                     self.give_back(by);
+                } else if !matches!(self.yes[by].what, What::Call { .. }) {
+                    self.end_twins(&unknown);
                 }
             }
             _ => {}
         }
+    }
+
+    /// Requests of the very call that was made without them.
+    fn end_twins(&mut self, (agent, cap, input, _): &(AgentId, Cap, Digest, AuditId)) {
+        let is_it = |ask: &Ask| ask.cap == *cap && ask.input == Some(*input);
+        self.end_items(|i| &i.agent == agent && i.waits && matches!(&*i.asks, [ask] if is_it(ask)));
     }
 
     /// A call that was refused before any change does not count for what stands.
@@ -408,7 +427,14 @@ impl Model {
         }
     }
 
-    pub(super) fn grant(&mut self, agent: &AgentId, entries: &[GrantEntry], t: u64) {
+    fn grant(
+        &mut self,
+        agent: &AgentId,
+        entries: &[GrantEntry],
+        result: &Result<Reply, Refusal>,
+        t: u64,
+    ) {
+        let mut new = vec![];
         for e in entries {
             let ms = stands_for(e.capability.as_str(), e.window.map(length));
             if ms > 0 {
@@ -417,7 +443,9 @@ impl Model {
                 self.stand(agent, e.capability.as_str(), read_only, limit, t + ms);
                 let m = self.members.iter_mut().find(|m| &m.id == agent).unwrap();
                 m.selected.push(e.capability.to_string());
+                new.push(e.capability.to_string());
             }
         }
+        self.cover(agent, &new, result, t);
     }
 }

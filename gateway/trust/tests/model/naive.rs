@@ -13,7 +13,7 @@ use plexus_protocol::{
 };
 use plexus_trust::{
     Approve, Basis, Command, Connect, Decision, GrantEntry, OnApproval, OutcomeKind, Reach,
-    Refusal, Reply, RequestGrants, SourceSeen,
+    Refusal, Reply, RequestGrants, SessionProof, SourceSeen,
 };
 
 #[path = "asks.rs"]

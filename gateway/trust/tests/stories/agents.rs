@@ -4,7 +4,7 @@ use crate::support::*;
 use plexus_protocol::{AgentId, SessionId, TrustWindow};
 use plexus_trust::{
     AuthPath, Bounds, Command, EnrollmentStatus, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply,
-    SESSION_MS, SessionProof, Verdict,
+    SESSION_MS, SessionProof, Verdict, Wanted,
 };
 use serde_json::json;
 
@@ -376,9 +376,17 @@ fn pause_stops_every_agent_until_it_ends() {
         let request = world.request(&who, vec![entry(READ)]);
         world.run(Command::Request(request)).map(drop)
     };
-    let session = |world: &mut World| world.open(&who.agent, None).map(drop);
+    let pat = world.state.agent(&who.agent).unwrap().pat;
+    let session = |world: &mut World| world.open(&who.agent, pat).map(drop);
     assert_eq!(asking(&mut world).unwrap_err(), Refusal::Paused);
     assert_eq!(session(&mut world).unwrap_err(), Refusal::Paused);
+    // The owner may give a token that opens nothing yet.
+    let mut owners = world.request(&who, vec![entry(READ)]);
+    owners.wanted = Wanted::OwnersToken;
+    owners.session = world.open(&who.agent, None).unwrap();
+    let token = owners.token.clone();
+    world.ok(Command::Request(owners));
+    assert_eq!(refused(world.by_token(&who, &token, READ)), Refusal::Paused);
     world.ok(Command::Pause(false));
     assert!(world.read(permit).is_ok());
     assert!(asking(&mut world).is_ok() && session(&mut world).is_ok());

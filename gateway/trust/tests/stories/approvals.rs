@@ -6,6 +6,7 @@ use plexus_trust::{
     Command, DENIAL_MS, ITEM_MS, ItemState, OnApproval, OutcomeKind, Refusal, Reply, Verdict,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The item of a write that the gateway is to run once it is approved, with its plan.
 fn run_to_approve(world: &mut World, who: &Who, input: &Value) -> PendingId {
@@ -178,7 +179,7 @@ fn a_plan_rated_execute_makes_it_once() {
     world.plan(&item, WRITE, Verb::Execute);
     let reply = world.approve(&item, Some(TrustWindow::WEEK)).unwrap();
     assert!(
-        matches!(reply, Reply::Approved { granted, once } if granted.is_empty() && once == [cap(WRITE)])
+        matches!(reply, Reply::Approved { granted, once, .. } if granted.is_empty() && once == [cap(WRITE)])
     );
     let permit = world.permit(&who, WRITE, &input);
     assert_eq!(permit.rating, Verb::Execute);
@@ -707,4 +708,73 @@ fn an_item_of_an_earlier_version_is_read() {
     assert_eq!(row["asks"][0].get("outcome"), None, "{row}");
     let read: plexus_trust::Item = serde_json::from_value(row).unwrap();
     assert_eq!(read, item);
+}
+
+#[test]
+fn requests_that_only_read_are_answered_by_a_grant_that_covers_them() {
+    let mut world = World::new();
+    let (who, other) = (world.member("a", &[]), world.member("b", &[]));
+    let note = |name: &str| json!({ "path": name });
+    let ask = |world: &mut World, who: &Who, id: &str, name: &str, on_approval| {
+        let mut request = world.request(who, vec![entry_with(id, &note(name))]);
+        request.on_approval = on_approval;
+        world.decided(request).item.unwrap()
+    };
+    let first = ask(&mut world, &who, READ, "a.md", OnApproval::Run);
+    let run = ask(&mut world, &who, READ, "b.md", OnApproval::Run);
+    let wait = ask(&mut world, &who, READ, "c.md", OnApproval::Wait);
+    let both = world.item(&who, vec![entry(READ), entry(SEARCH)]);
+    let write = ask(&mut world, &who, WRITE, "d.md", OnApproval::Run);
+    let of_other = ask(&mut world, &other, READ, "b.md", OnApproval::Run);
+    let also = |reply| match reply {
+        Reply::Approved { also, .. } => also.into_iter().collect::<BTreeSet<_>>(),
+        other => panic!("{other:?}"),
+    };
+
+    // Once is one call, and a narrowed grant does not tell what an input reaches.
+    let once = world.approve(&first, Some(TrustWindow::Once)).unwrap();
+    assert!(also(once).is_empty());
+    let narrowed = grant(&who, READ, TrustWindow::DAY, Some(below("Projects")));
+    assert!(also(world.ok(narrowed)).is_empty());
+    let one_call = constraint(json!({"maxCalls": 1}));
+    let counted = grant(&who, READ, TrustWindow::DAY, Some(one_call));
+    assert!(also(world.ok(counted)).is_empty());
+
+    let whole = world.ok(grant(&who, READ, TrustWindow::DAY, None));
+    assert_eq!(also(whole), BTreeSet::from([run.clone(), wait.clone()]));
+    let by_gateway = world.by_gateway(&who, &run, READ, &note("b.md"));
+    assert!(world.read(granted(by_gateway)).is_ok());
+    let again = world.by_gateway(&who, &run, READ, &note("b.md"));
+    assert_eq!(refused(again), Refusal::GrantRequired { constraint: None });
+    for item in [&both, &write, &of_other] {
+        assert_eq!(world.item_state(item), ItemState::Pending);
+    }
+
+    // The rest of a request is answered with its last part; what changes something keeps its card.
+    let rest = world.ok(grant(&who, SEARCH, TrustWindow::DAY, None));
+    assert_eq!(also(rest), BTreeSet::from([both]));
+    let writes = world.ok(grant(&who, WRITE, TrustWindow::DAY, None));
+    assert!(also(writes).is_empty());
+    assert_eq!(world.item_state(&write), ItemState::Pending);
+}
+
+#[test]
+fn call_that_a_grant_makes_is_not_asked_for_any_more() {
+    let (mut world, who) = World::with_member(&[]);
+    let [same, another] = ["a.md", "b.md"].map(|name| json!({ "path": name }));
+    let item = run_to_approve(&mut world, &who, &same);
+    let other = run_to_approve(&mut world, &who, &another);
+    world.ok(grant(&who, WRITE, TrustWindow::DAY, None));
+    let permit = world.permit(&who, WRITE, &same);
+    // Of what was refused nothing was done.
+    for (kind, state) in [
+        (OutcomeKind::Refused, "pending"),
+        (OutcomeKind::Ok, "expired"),
+    ] {
+        let intent = world.begin(permit.clone()).unwrap();
+        world.end(&intent, kind);
+        assert_eq!(world.item_state(&item).wire(), state, "{kind:?}");
+    }
+    world.gone(&item);
+    assert_eq!(world.item_state(&other), ItemState::Pending);
 }

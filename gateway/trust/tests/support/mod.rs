@@ -14,7 +14,7 @@ use plexus_protocol::{
 use plexus_trust::{
     Approve, AuthPath, Bounds, Call, Command, Connect, Decision, Entry, Event, Facts, ItemState,
     OnApproval, Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SessionProof, Source,
-    SourceConfig, SourceSeen, State, Target, TurnLimits, Verdict, authorize, decide,
+    SourceConfig, SourceSeen, State, Target, TurnLimits, Verdict, Wanted, authorize, decide,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -257,8 +257,11 @@ impl World {
     pub(crate) fn notes(&self) -> &Source {
         &self.state.sources[&source("notes")]
     }
-    pub(crate) fn last_event(&self) -> AuditId {
-        self.log.last().expect("an event").id.clone()
+    /// The event of the last call that was recorded.
+    pub(crate) fn last_call(&self) -> Option<AuditId> {
+        let mut log = self.log.iter().rev();
+        let last = log.find(|logged| logged.event.kind == "invoke");
+        last.map(|logged| logged.id.clone())
     }
 
     pub(crate) fn connect_command(&mut self, name: &str, capabilities: &[&str]) -> Connect {
@@ -326,7 +329,7 @@ impl World {
             entries,
             purpose: None,
             on_approval: OnApproval::Wait,
-            asks_nobody: false,
+            wanted: Wanted::Anything,
             token: TokenId::parse(&uuid("tok", self.fresh())).unwrap(),
             item: PendingId::parse(&uuid("pend", self.fresh())).unwrap(),
         }
@@ -487,7 +490,7 @@ impl World {
             about: Vec::new(),
             key,
         })?;
-        Ok(self.last_event())
+        Ok(self.last_call().expect("an intent"))
     }
     /// A permit for a further turn of an item's conversation.
     pub(crate) fn turn(&self, who: &Who, item: &PendingId, input: &Value) -> Verdict {

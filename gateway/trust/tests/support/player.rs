@@ -102,7 +102,7 @@ impl Player {
             (Command::Refresh { agent, fresh, .. }, Ok(_)) => {
                 self.tokens.push((agent.clone(), fresh.clone()));
             }
-            (Command::Intent { .. }, Ok(_)) => self.intents.push(self.world.last_event()),
+            (Command::Intent { .. }, Ok(_)) => self.intents.extend(self.world.last_call()),
             _ => {}
         }
         Step {

@@ -217,6 +217,7 @@ struct Allowed {
 #[serde(rename_all = "camelCase")]
 struct AllowedDetail {
     via_approval: Option<PendingId>,
+    policy: Option<String>,
 }
 
 /// What an event tells of a call. One that is under way is told by its end.
@@ -359,10 +360,13 @@ impl Counted {
         let Ok(allowed) = serde_json::from_str::<Allowed>(event.json()) else {
             return;
         };
-        let (Some(agent), Some(capability), Some(item)) = (
+        // What a grant answered, nobody was asked.
+        let by_owner = allowed.detail.policy.as_deref() != Some("by-grant");
+        let (Some(agent), Some(capability), Some(item), true) = (
             allowed.agent_id,
             allowed.capability_id,
             allowed.detail.via_approval,
+            by_owner,
         ) else {
             return;
         };
