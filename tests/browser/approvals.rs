@@ -325,7 +325,7 @@ fn what_is_decided_elsewhere_says_so_and_leaves() {
         .client()
         .post("/grants/cancel", json!({"pendingId": third}))
         .expect_ok();
-    browser.reads(".verdict", "No longer wanted");
+    browser.reads(".verdict", "Nothing will come of it");
     scene.all_is_well();
 }
 
@@ -566,7 +566,7 @@ fn the_bar_tells_how_the_gateway_is() {
     browser.reads(".sources", "reader sandboxed");
     scene.gateway.cli(["pause"]).expect_ok();
     browser.reads("#glance", "paused: no agent is served");
-    browser.reads("#about summary", "Something is wrong");
+    browser.reads("#about summary", "Sources and sandboxes");
     scene.picture("paused");
     scene.gateway.cli(["resume"]).expect_ok();
     browser.reads("#glance", "running");

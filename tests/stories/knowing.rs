@@ -98,7 +98,7 @@ fn what_an_agent_did_is_told_in_words() {
         "replaced notes/today.md, +2 −",
         "(workspace, approved by you)",
         "was refused workspace.write: you denied this before (not this one): notes/no.md",
-        "was refused no.such: there is no such capability for it",
+        "was refused no.such: there is no such capability for it, or its source is off",
         "was denied workspace.write by you (not this one)",
         "7 calls: 4 read, 1 changed, 2 refused, 0 unknown; 2 requests to you; 1 denied by you",
     ] {

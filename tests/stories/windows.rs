@@ -618,7 +618,7 @@ fn approval_is_not_narrowed_past_its_own_call() {
     let refused = under("elsewhere");
     assert_eq!(refused.status, 422, "{refused}");
     assert!(
-        refused.text_at("/error/message").contains("`path`"),
+        refused.text_at("/error/message").contains("“path”"),
         "{refused}"
     );
     assert_eq!(house.owner().pending().len(), 1, "it still waits");

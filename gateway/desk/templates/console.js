@@ -222,10 +222,10 @@
 
   function span(ms) {
     const minutes = Math.floor((ms + 1000) / 60000);
-    const hours = Math.floor((ms + 60000) / 3600000);
+    const hours = Math.round(ms / 3600000);
     if (minutes < 1) return `${Math.floor(ms / 1000)} s`;
     if (minutes < 120) return `${minutes} min`;
-    return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} days`;
+    return hours < 48 ? `${hours} h` : `${Math.round(ms / 86400000)} days`;
   }
   setInterval(() => {
     for (const time of $('card').querySelectorAll('time[data-ends]')) {
@@ -561,7 +561,7 @@
     return made;
   }
 
-  const SPANS = { '1h': 'for 1 hour', '1d': 'for 1 day', '7d': 'for 7 days', 'until-revoked': 'until I revoke it' };
+  const SPANS = { '1h': 'for 1 hour', '1d': 'for 1 day', '7d': 'for 7 days', 'until-revoked': 'until you revoke it' };
 
   function sum(form) {
     const button = form.querySelector('[value=window]');

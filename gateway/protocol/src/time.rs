@@ -10,17 +10,18 @@ pub struct Timestamp(pub u64);
 /// The last moment that the wire form can write (9999-12-31); later ones are written as this one.
 const LAST_MS: u64 = 253_402_207_200_000;
 
-/// A length of time for a person, in its largest unit: `45 s`, `12 min`, `3 h`, `6 days`. A week that began a moment ago is a
-/// week, and not six days: at most a minute is added. A day is 24 hours.
+/// A length of time for a person, in its largest unit: `45 s`, `12 min`, `3 h`, `6 days`. Hours and days are rounded to the
+/// nearest: a week that began a while ago is a week, and not six days. A day is 24 hours.
 #[must_use]
 pub fn length(ms: u64) -> String {
     let minutes = ms.saturating_add(1_000) / 60_000;
-    let hours = ms.saturating_add(60_000) / 3_600_000;
+    let hours = ms.saturating_add(1_800_000) / 3_600_000;
+    let days = ms.saturating_add(43_200_000) / 86_400_000;
     match (minutes, hours) {
         (0, _) => format!("{} s", ms / 1_000),
         (..120, _) => format!("{minutes} min"),
         (_, ..48) => format!("{hours} h"),
-        _ => format!("{} days", hours / 24),
+        _ => format!("{days} days"),
     }
 }
 

@@ -3,6 +3,10 @@
 use crate::Untrusted;
 use plexus_owner::pending::{Ask, Fact, MadePlan, Preview};
 use plexus_protocol::{Digest, Verb};
+use serde_json::{Map, Value};
+
+/// Characters of a value that a line shows whole.
+const MAX_VALUE: usize = 60;
 
 /// The facts of a preview that tell a person something: a digest does not, and the headline names the path already.
 pub fn telling_facts(preview: &Preview) -> impl Iterator<Item = &Fact> {
@@ -10,6 +14,29 @@ pub fn telling_facts(preview: &Preview) -> impl Iterator<Item = &Fact> {
         let is_named = fact.name == "path" && preview.headline.contains(&fact.value);
         !is_named && Digest::parse(&fact.value).is_none()
     })
+}
+
+/// What a call sends, in one line: `path=notes/a.md, content (12 lines)`.
+#[must_use]
+pub fn input_in_short(input: &Map<String, Value>) -> Untrusted {
+    let values = input.iter().map(|(name, value)| {
+        let said = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let lines = said.lines().count();
+        let length = said.chars().count();
+        let name: String = name.chars().take(MAX_VALUE).collect();
+        if Digest::parse(&said).is_some() {
+            format!("{name} (a digest)")
+        } else if lines > 1 {
+            format!("{name} ({lines} lines)")
+        } else if length > MAX_VALUE {
+            format!("{name} ({length} characters)")
+        } else {
+            format!("{name}={said}")
+        }
+    });
+    Untrusted::of(values.collect::<Vec<_>>().join(", "))
 }
 
 /// What to mind of a plan: the worker's own warnings, which say why. Where there is none, that it amounts to more than

@@ -268,7 +268,7 @@ fn route(
         let is_path = field.kind == FieldKind::Path;
         if is_path && !value.is_empty() && !Path::new(value).is_absolute() {
             let why = format!(
-                "{} (route.{name}) is a path from the root of the disk, as in /home/me/notes, and not {value:?}",
+                "{} is a path from the root of the disk, as in /home/me/notes, and not {value:?}",
                 field.label
             );
             return Err(Objection::to(name, why));

@@ -33,7 +33,9 @@ pub fn folder(
     path: &Path,
 ) -> Result<Folder, String> {
     if !path.is_absolute() {
-        return Err("path must be absolute".into());
+        return Err(format!(
+            "a folder is named by its path from the root of the disk, as in /home/me/notes, and not {path:?}"
+        ));
     }
     let real = path
         .canonicalize()

@@ -114,6 +114,12 @@ impl Workspace {
             });
         }
         let place = self.root.look(&path)?;
+        if place.digest().is_none() && entry.after.is_some() && store.before(&entry)?.is_none() {
+            return Err(WorkspaceError::PreconditionChanged {
+                reason: "gone",
+                message: format!("{path}, which this change made, is gone already"),
+            });
+        }
         if place.digest() != entry.after {
             let now = match place.digest() {
                 None => "it is gone",

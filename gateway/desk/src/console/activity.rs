@@ -267,7 +267,7 @@ fn counts(wanted: &Filters, before: Option<u64>, totals: Totals) -> Vec<Count> {
                 ActivityKind::Asked => ("asked", only(OnlyActivity::Asked)),
                 ActivityKind::Denied => ("denied", only(OnlyActivity::Refused)),
                 ActivityKind::Settled => ("settled", only(OnlyActivity::Settled)),
-                ActivityKind::Expired => ("expired", only(OnlyActivity::Expired)),
+                ActivityKind::Expired => ("came to nothing", only(OnlyActivity::Expired)),
             };
             Count { number, word, link }
         })

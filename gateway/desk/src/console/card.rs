@@ -12,7 +12,10 @@ use super::{
 use crate::{
     cards,
     desk::Desk,
-    owner::activity::{self, Approvals},
+    owner::{
+        activity::{self, Approvals},
+        approvals::switched_off,
+    },
 };
 use askama::Template;
 use plexus_calls::approvals::card::SETTLED;
@@ -78,6 +81,8 @@ pub(super) struct Card {
     making: bool,
     /// Cannot be approved as it is.
     lost: bool,
+    /// A source that the owner has switched off.
+    off: Option<String>,
     any_input: bool,
     /// An approval permits further turns or child calls.
     bounded: bool,
@@ -274,6 +279,7 @@ impl Card {
             asks,
             making,
             lost,
+            off: switched_off(state, item).map(|source| source.to_string()),
             any_input: card.asks.iter().any(|ask| ask.input.is_none()),
             bounded: !card.asks.iter().all(pending::Ask::is_one_call),
             runs,
@@ -291,7 +297,7 @@ impl Card {
         self.state == "pending"
     }
     fn can_approve(&self) -> bool {
-        self.pending() && !self.lost && !self.making
+        self.pending() && !self.lost && !self.making && self.off.is_none()
     }
     fn once(&self) -> Option<&Choice> {
         self.choices.iter().find(|choice| choice.once)

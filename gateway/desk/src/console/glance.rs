@@ -10,7 +10,7 @@ use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
 use plexus_owner::calls::OpenApproval;
-use plexus_protocol::Timestamp;
+use plexus_protocol::{Timestamp, json as strict};
 use plexus_trust::{Item, Plan, State};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use std::sync::Arc;
 const LISTED: usize = 40;
 /// Sources that are named.
 const SOURCES: usize = 12;
+/// Bytes of an input that is told in a row.
+const SHORT: u64 = 4_096;
 
 #[derive(Template)]
 #[template(path = "glance.html")]
@@ -159,7 +161,8 @@ impl Row {
         };
         let headline = first.and_then(|ask| desk.approvals.headline(&item.id, ask));
         let more = item.asks.len().saturating_sub(1);
-        let what = match (headline, more) {
+        let about = headline.or_else(|| sent(desk, item));
+        let what = match (about, more) {
             (Some(headline), 0) => headline,
             (Some(headline), more) => format!("{headline}, and {more} more"),
             (None, 0) => match (first, &item.register) {
@@ -180,6 +183,17 @@ impl Row {
             lost: item.asks.iter().any(|ask| ask.plan == Plan::Failed),
         }
     }
+}
+
+/// What the only call that a request is about sends, in short; none of a long one.
+fn sent(desk: &Desk, item: &Item) -> Option<String> {
+    let [ask] = &*item.asks else { return None };
+    if ask.input_bytes > SHORT {
+        return None;
+    }
+    let input = strict::parse_wide(&desk.approvals.input(&item.id, ask)?).ok()?;
+    let said = plexus_sheet::input_in_short(input.as_object()?).paint(str::to_owned);
+    Some(said).filter(|said| !said.is_empty())
 }
 
 impl Glance {
@@ -248,7 +262,6 @@ impl Glance {
             stopping: desk.phase() != plexus_calls::kernel::Phase::Serving,
             waiting,
             sound: ledger.is_none()
-                && !state.paused
                 && cages.proven == cages.up
                 && sources.iter().all(|s| s.class != "bad"),
             ledger,

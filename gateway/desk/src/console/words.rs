@@ -42,7 +42,7 @@ pub(super) fn verdict(item: &Item, now: Timestamp, by: &str, held: bool) -> Stri
         ItemState::Over { outcome } => format!("Approved{by}. {}", outcome_words(*outcome)),
         ItemState::Denied { .. } => format!("Denied{by}."),
         ItemState::Lapsed => "Nobody decided in time. The agent may ask again.".into(),
-        ItemState::Void { .. } => VOID.into(),
+        ItemState::Void { why } => format!("Nothing will come of it: {why}."),
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) fn outcome(item: &Item) -> Option<(&'static str, &'static str)> {
     }
 }
 
-const VOID: &str = "No longer wanted: it was withdrawn, or its grant or source was removed.";
+const VOID: &str = "Nothing will come of it.";
 
 fn outcome_words(outcome: OutcomeKind) -> &'static str {
     match outcome {

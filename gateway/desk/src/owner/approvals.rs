@@ -24,9 +24,9 @@ use plexus_owner::{
         Show,
     },
 };
-use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, PendingId};
+use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SourceId};
 use plexus_sources::narration;
-use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
+use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source, State};
 use std::{collections::BTreeMap, sync::Arc};
 
 pub(super) fn serve(served: Served) -> Served {
@@ -296,6 +296,13 @@ async fn approve(
     }
     let named = call.card_digest.as_deref();
     let card = same_card(shown.changes_something(), current, named)?;
+    if let Some(off) = switched_off(&desk.ledger.snapshot(), &shown.item) {
+        let why = format!("{off} is switched off: enable it, and this can be approved");
+        return Err(Refused::new(
+            ErrorBody::new(ErrorCode::SourceUnavailable, why)
+                .next(format!("plexusctl sources enable {off}")),
+        ));
+    }
     let constraint = call.constraint.filter(|narrowed| !narrowed.is_empty());
     if let Some(narrowed) = &constraint {
         for (id, input) in &shown.inputs {
@@ -304,7 +311,7 @@ async fn approve(
                 planner::field_outside(&desk.edge.kernel, &shown.item, id, input, narrowed);
             if let Some(field) = outside.await {
                 let why = format!(
-                    "this very call of {id} lies outside of that: its `{field}` is another; name one that it lies within, or deny it"
+                    "this very call of {id} lies outside of that: see its “{field}”, and limit to a part that it lies within, or deny it"
                 );
                 return Err(Refusal::Invalid(why).into());
             }
@@ -366,6 +373,16 @@ pub(crate) async fn plan_again(
     Ok(Planning {
         ok: Done,
         pending_id: item,
+    })
+}
+
+/// A source of what an item asks for that the owner has switched off.
+pub(crate) fn switched_off(state: &State, item: &Item) -> Option<SourceId> {
+    let mut sources = item.asks.iter();
+    sources.find_map(|ask| {
+        let source = state.sources.get(ask.capability.parts().0)?;
+        let is_off = !source.config.enabled && !source.config.is_over();
+        is_off.then(|| source.id.clone())
     })
 }
 

@@ -265,6 +265,11 @@ fn flags(constraint: &Constraint, left: Option<u32>, more: Option<&str>) -> Opti
 
 fn not_there(state: &TrustState, id: &CapabilityId) -> Explanation {
     match state.sources.get(id.parts().0) {
+        Some(source) if source.config.is_over() => refuse(
+            "source.off",
+            format!("The lending of {} has ended.", source.config.label),
+            "plexusctl lend list",
+        ),
         Some(source) if !source.config.enabled => {
             let next = format!("plexusctl sources enable {}", source.id);
             refuse(

@@ -204,7 +204,7 @@ pub fn reason_in_words(code: &str, reason: &str) -> String {
         ("grant_required", _) => "nothing allows it",
         ("token_revoked" | "token_expired", _) => "its token is over",
         ("session_expired", _) => "its session is over",
-        ("unknown_capability", _) => "there is no such capability for it",
+        ("unknown_capability", _) => "there is no such capability for it, or its source is off",
         ("capability_unexposed", _) => "it is hidden",
         ("schema_validation_failed", _) => "its input does not fit",
         ("rate_limited", _) => "too much at once",
@@ -330,7 +330,7 @@ pub fn totals(totals: Totals) -> String {
         line.push_str(&format!("; {} denied by you", totals.denied));
     }
     if totals.expired > 0 {
-        line.push_str(&format!("; {} expired", totals.expired));
+        line.push_str(&format!("; {} came to nothing", totals.expired));
     }
     line
 }
@@ -401,11 +401,11 @@ mod tests {
             ),
             (
                 json!({"did": "refused", "agentId": "cc", "asked": "no.such", "code": "unknown_capability"}),
-                "was refused no.such: there is no such capability for it",
+                "was refused no.such: there is no such capability for it, or its source is off",
             ),
             (
                 json!({"did": "refused", "capabilityId": "w.undo", "code": "unknown_capability"}),
-                "were refused w.undo: there is no such capability for it",
+                "were refused w.undo: there is no such capability for it, or its source is off",
             ),
             (
                 json!({"did": "failed", "capabilityId": "w.read", "code": "transport_error", "reason": "not_found"}),

@@ -9,7 +9,7 @@ pub(super) mod answers;
 pub(super) mod everything;
 pub(super) mod plan;
 
-use crate::{diff, owner::is_digest, screen::lines::CHANGE, sheet};
+use crate::{diff, screen::lines::CHANGE, sheet};
 use plexus_client::{Stop, span, text};
 use plexus_owner::pending::{
     Ask, BriefCard, Card, Form, GrantCard, Heading, Item, Kind, MadePlan, OnApproval, Plan, Preview,
@@ -50,9 +50,6 @@ impl<'i> Room<'i> {
 fn shows_all(item: &PendingId) -> String {
     format!("plexusctl approvals show --all {item}")
 }
-
-/// Characters of one value of an input that has a diff of its own.
-const MAX_VALUE: usize = 60;
 
 /// The card of `item`.
 pub(super) fn render(item: &Item, now: Timestamp) -> String {
@@ -107,7 +104,7 @@ pub(super) fn about(item: &Item) -> Option<String> {
     let [ask] = item.card.asks() else { return None };
     let said = match (&ask.plan, &ask.input) {
         (Plan::Made(plan), _) => plan.preview.headline.clone(),
-        (_, Some(Value::Object(input))) => in_short(input),
+        (_, Some(Value::Object(input))) => plexus_sheet::input_in_short(input).paint(text::line),
         _ => String::new(),
     };
     Some(said).filter(|said| !said.is_empty())
@@ -202,7 +199,8 @@ fn happens(card: &mut String, ask: &Ask, item: &PendingId) {
         None | Some(Value::Null) => {}
         Some(Value::Object(input)) if has_diff => {
             // The change shows what the long values do.
-            heading(card, "  input", &in_short(input));
+            let input = plexus_sheet::input_in_short(input).paint(text::line);
+            heading(card, "  input", &input);
         }
         Some(input) => member(card, 1, "input", input),
     }
@@ -247,28 +245,6 @@ fn planned(card: &mut String, ask: &Ask, plan: &MadePlan, item: &PendingId) {
     for warning in plexus_sheet::warnings(ask, plan) {
         heading(card, "  WARNING", &warning.paint(text::line));
     }
-}
-
-/// `path=notes/a.md, content (12 lines)`.
-fn in_short(input: &Map<String, Value>) -> String {
-    let values = input.iter().map(|(name, value)| {
-        let name = text::short(name, 80);
-        let said = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        let lines = said.lines().count();
-        let length = said.chars().count();
-        if is_digest(&said) {
-            format!("{name} (a digest)")
-        } else if lines > 1 {
-            format!("{name} ({lines} lines)")
-        } else if length > MAX_VALUE {
-            format!("{name} ({length} characters)")
-        } else {
-            format!("{name}={}", text::line(&said))
-        }
-    });
-    values.collect::<Vec<_>>().join(", ")
 }
 
 /// One of our own lines.
@@ -423,7 +399,7 @@ differs: from the call that you approved 4 min ago, in
   not until-revoked: your settings
 the agent would like it: for up to 1 day
 if you approve: the gateway makes the call now, once, whether or not the agent still waits
-request: pend_1, 5 min ago, ends in 23 h
+request: pend_1, 5 min ago, ends in 24 h
 "
         );
     }

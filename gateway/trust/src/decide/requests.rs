@@ -595,8 +595,8 @@ impl<'a> Draft<'a> {
                     window,
                     ask.constraint.clone(),
                 );
-                // The call that the gateway makes stands on the item: where calls are numbered, it is the first.
-                if runs && grant.calls_left().is_some() {
+                // The call that the gateway makes stands on the item, and is the first of the grant.
+                if runs {
                     grant.calls = 1;
                     ask.counted = Some(grant.serial);
                 }

@@ -148,7 +148,7 @@ pub(super) mod tests {
                 .replace(digest().as_str().unwrap(), "cd"),
             "\
 does: Changes something that its source does not name
-request: pend_1, 5 min ago, ends in 23 h
+request: pend_1, 5 min ago, ends in 24 h
 agent: my-cc
 purpose (the agent's words): “save the notes”
 wants: workspace.write (write, managed, elevated)
