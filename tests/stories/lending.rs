@@ -291,7 +291,10 @@ fn what_cannot_be_lent_is_refused_with_the_reason() {
             json!({"agentId": "one", "path": state.join("run")}),
             "overlaps",
         ),
-        (json!({"agentId": "one", "path": "relative"}), "root of the disk"),
+        (
+            json!({"agentId": "one", "path": "relative"}),
+            "root of the disk",
+        ),
         (
             json!({"agentId": "one", "path": format!("{path}/a.md")}),
             "not a folder",

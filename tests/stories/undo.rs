@@ -138,7 +138,7 @@ fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
     assert_eq!(error["effect"], "none", "{error}");
     // And before it is looked at.
     let error = undo(&audit).expect_error(409, "precondition_changed");
-    assert_eq!(error["detail"]["reason"], "changed", "{error}");
+    assert_eq!(error["detail"]["reason"], "changed_since", "{error}");
     assert_eq!(house.workspace.read("a.md"), "somebody else's\n");
 
     // The control: as the agent left it, it can be taken back; then never again.

@@ -149,12 +149,17 @@ fn a_plan_above_its_permit_asks() {
     let workshop = Workshop::open();
     let agent = workshop.writer("one");
     agent.must(COUNT, line("plain"));
-    let reply = agent.invoke(COUNT, json!({"line": "worse", "plan": "executes"}));
+    let worse = json!({"line": "worse", "plan": "executes"});
+    let call = json!({"id": COUNT, "input": worse, "purpose": "as it says"});
+    let reply = agent.invoke_body(call);
     let error = reply.expect_error(401, "approval_required");
     assert_eq!(error["effect"], "none");
     assert_eq!(workshop.effects(), ["plain"]);
     let item = error["pendingId"].as_str().expect("an id");
     let card = workshop.owner().card(item);
+    // The agent's words are the agent's, and the gateway's are not among them.
+    assert_eq!(card["agentPurpose"], "as it says");
+    assert_eq!(card["asks"][0]["plan"]["rating"], "execute", "{card}");
     // Whatever window the owner sends, what executes stands for one call.
     let decided = workshop
         .owner()

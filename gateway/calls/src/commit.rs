@@ -21,7 +21,7 @@ use crate::{
 };
 use plexus_ipc::message::{Failure, Role, SERVER_REFUSED};
 use plexus_ledger::{Lane, SubmitError};
-use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SourceId, Verb};
+use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SourceId};
 use plexus_record::audit_id;
 use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Listener};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Permit, Refusal};
@@ -68,7 +68,7 @@ pub(crate) struct Failed {
 #[derive(Clone, Copy)]
 pub(crate) enum Beyond {
     /// It would do what is rated so.
-    Rating(Verb),
+    Rating,
     /// It lies outside of the constraint.
     Constraint,
 }
@@ -322,7 +322,7 @@ fn judged(
                 (Effect::None | Effect::Partial | Effect::Done, _) => OutcomeKind::Failed,
             };
             let beyond = match (&error.code, error.effect) {
-                (Failure::RatingExceeded { rating }, Effect::None) => Some(Beyond::Rating(*rating)),
+                (Failure::RatingExceeded { .. }, Effect::None) => Some(Beyond::Rating),
                 (Failure::ConstraintMiss { .. }, Effect::None) => Some(Beyond::Constraint),
                 _ => None,
             };

@@ -104,10 +104,9 @@ pub(super) async fn run(
     }
     let event = || over.intent.to_string();
     if let Err(failed) = &over.result {
-        if let Some(Beyond::Rating(rating)) = failed.beyond {
-            let why = format!("rated {} when it was about to be done", rating.as_str());
-            let purpose = Some(why);
-            return beyond(kernel, crate::call::Asked { purpose, ..asked }, event()).await;
+        // Its card says how it is rated.
+        if let Some(Beyond::Rating) = failed.beyond {
+            return beyond(kernel, asked, event()).await;
         }
         if failed.asks {
             return pend::ask_beyond(kernel, asked, false, event()).await;

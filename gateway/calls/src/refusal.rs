@@ -140,7 +140,7 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
         .detail(json!({"intent": intent}))
         .then(
             NextKind::Stop,
-            format!("stop; tell the owner: settle {intent}"),
+            format!("stop; tell the owner: plexusctl unknown list {intent}"),
         ),
         // Reached only past the look that comes before it.
         Refusal::KeyUsed { intent } => ErrorBody::new(
@@ -425,6 +425,10 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     let (code, reason, (kind, next)) = match &error.code {
         Failure::TransportError { reason } => {
             let next = match reason.as_str() {
+                "no_change" => (
+                    Stop,
+                    "give the id that `undo` of the answer to the change has",
+                ),
                 "not_found" => (
                     ReadFirst,
                     "list what is there, then repeat with a path that exists",
@@ -459,9 +463,13 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                 "definition_changed" => {
                     (Stop, "stop; tell the owner: the message names the command")
                 }
-                "already_applied" | "already_done" | "already_undone" => {
+                "already_applied" | "already_done" | "already_undone" | "gone" => {
                     (Stop, "stop; tell the owner: this was done already")
                 }
+                "changed_since" => (
+                    Stop,
+                    "take back the later change first, or stop and tell the owner",
+                ),
                 _ => (ReadFirst, "read it again, then repeat the call"),
             };
             (

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_mcp::cut::{self, Cut, Takes};
-use plexus_protocol::{CapabilityId, body::Conversation};
+use plexus_protocol::{AuditId, CapabilityId, body::Conversation};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use std::{
@@ -79,6 +79,7 @@ struct Members {
     error: Value,
     #[serde(default)]
     replayed: bool,
+    undo: Option<AuditId>,
     run: Option<RunHandle>,
     conversation: Option<Conversation>,
 }
@@ -230,6 +231,10 @@ impl Form<'_> {
         }
         for note in self.notes(&output) {
             out::say(&note);
+        }
+        if let Some((id, undo)) = answer.capability().zip(answer.read.undo.as_ref()) {
+            let undo = format!("{}.undo id={undo}", id.parts().0);
+            out::say(&format!("undo: {}", command::line(undo)));
         }
         Ok(Exit::Ok)
     }

@@ -239,7 +239,7 @@ impl Change {
     /// Takes back the change `id`, which `record` tells of; `now` is its reminder.
     ///
     /// # Errors
-    /// As [`Change::complete`]; `changed` where somebody changed the reminder since, `already_undone` where that was an
+    /// As [`Change::complete`]; `changed_since` where somebody changed the reminder since, `already_undone` where that was an
     /// undo of this change (`is_undone`).
     pub(crate) fn undo(
         list: List,
@@ -261,7 +261,7 @@ impl Change {
             _ if is_undone => return Err(ALREADY_UNDONE),
             _ => {
                 let why = "somebody changed or removed it since; nothing is taken back";
-                return Err(("changed", why));
+                return Err(("changed_since", why));
             }
         };
         Ok(Self {

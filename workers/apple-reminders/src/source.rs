@@ -426,7 +426,7 @@ fn misfit((field, why): Misfit) -> SourceError {
 
 fn cannot((reason, why): (&str, &str)) -> SourceError {
     match reason {
-        "changed" | "already_undone" => SourceError::changed(reason, why),
+        "changed_since" | "already_undone" => SourceError::changed(reason, why),
         _ => SourceError::transport(reason, why),
     }
 }

@@ -301,7 +301,7 @@ async fn change_of_somebody_else_stops_commit_and_undo() {
     assert_eq!(refused.await, Err(changed("plan_changed")));
     // An undo compares what the person sees, so a touch does not stop it; a change does.
     home.edit(|world| of(world, "dentist")["title"] = json!("Call her"));
-    assert_eq!(home.undo(3, 1).await, Err(changed("changed")));
+    assert_eq!(home.undo(3, 1).await, Err(changed("changed_since")));
     home.edit(|world| of(world, "dentist")["title"] = json!("Call the dentist"));
     home.undo(4, 1).await.unwrap();
     home.done(5, "reminders.complete", dentist).await;

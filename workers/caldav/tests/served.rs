@@ -256,7 +256,7 @@ async fn change_is_made_seen_settled_and_taken_back() {
     assert_eq!(worker.settle(intent(9)).await, Verdict::DidNot);
     worker.stop().await;
     // The newest first: what was added is not as it was added while it is completed.
-    assert_eq!(desk.undo(4, 1).await, Err(changed("changed")));
+    assert_eq!(desk.undo(4, 1).await, Err(changed("changed_since")));
     let undone = desk.undo(5, 2).await.unwrap();
     assert_like(&undone, &json!({"removed": false, "list": "home"}));
     assert!(!server.get(id).body.contains("COMPLETED"));
@@ -266,7 +266,7 @@ async fn change_is_made_seen_settled_and_taken_back() {
     assert!(server.get(id).body.contains("STATUS:COMPLETED"));
     server.delete(id);
     // What is in its way now is no undo: that one was taken back.
-    assert_eq!(desk.undo(13, 2).await, Err(changed("changed")));
+    assert_eq!(desk.undo(13, 2).await, Err(changed("changed_since")));
     assert_eq!(server.everything(), before);
     let milk = json!({"list": "home", "title": "Milk"});
     let made = desk.done(7, "todos.create", milk).await;

@@ -308,7 +308,7 @@ impl Change {
     /// Takes back the change `id`, which `record` tells of; `todo` is as it is now.
     ///
     /// # Errors
-    /// As [`Change::complete`]; `changed` where somebody changed the to-do since, `already_undone` where that was an
+    /// As [`Change::complete`]; `changed_since` where somebody changed the to-do since, `already_undone` where that was an
     /// undo of this change (`is_undone`).
     pub(crate) fn undo(
         id: AuditId,
@@ -320,7 +320,7 @@ impl Change {
                 return Err(ALREADY_UNDONE);
             }
             return Err((
-                "changed",
+                "changed_since",
                 "somebody changed this to-do since; nothing is taken back",
             ));
         }
@@ -525,7 +525,7 @@ impl Change {
 /// A refusal by its reason.
 pub(crate) fn cannot((reason, why): (&str, &str)) -> SourceError {
     match reason {
-        "changed" | "already_undone" => SourceError::changed(reason, why),
+        "changed_since" | "already_undone" => SourceError::changed(reason, why),
         _ => SourceError::transport(reason, why),
     }
 }

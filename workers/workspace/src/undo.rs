@@ -78,7 +78,7 @@ impl Workspace {
             reason,
             message: message.to_owned(),
         };
-        let unknown = || not("not_found", "no change of this id is known here");
+        let unknown = || not("no_change", "no change of this id is known here");
         let call = AuditId::parse(&input.id).map_err(|_| unknown())?;
         let (entry, state) = match store.known(&call) {
             CallRecord::Entry(entry, state) => (*entry, state),
@@ -127,7 +127,7 @@ impl Workspace {
                 Some(_) => "it has other content",
             };
             return Err(WorkspaceError::PreconditionChanged {
-                reason: "changed",
+                reason: "changed_since",
                 message: format!("{path} is not as this change left it: {now}"),
             });
         }

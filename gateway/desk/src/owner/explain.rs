@@ -170,11 +170,9 @@ fn judge(
         return not_there(state, id);
     };
     if facts.verbs.is_empty() {
-        return refuse(
-            "capability.text",
-            format!("{id} is a text: it is read in the manifest, not called."),
-            "",
-        );
+        let why =
+            format!("{id} is a text to read, for each agent that sees it: it needs no grant.");
+        return explained(Permit, "capability.text", why, "");
     }
     if !state.exposed(id) {
         return refuse(
