@@ -264,6 +264,25 @@ fn item_that_another_program_asked_for_is_listed() {
     assert_eq!(still["structuredContent"]["pendingId"], item.as_str());
 }
 
+/// A server that was started since, and was told nothing but the id.
+#[test]
+fn answer_in_another_program_names_its_tool() {
+    let house = House::open();
+    let agent = house.reader("writer");
+    let client = || McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
+    let (mut first, mut second) = (client(), client());
+    let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
+    first.send("tools/call", params);
+    let item = waiting(&house);
+    drop(first);
+    house.owner().approve(&item, "once");
+    let done = second.call("plexus_wait", json!({"pendingId": item}));
+    assert_eq!(
+        done["structuredContent"]["undo"]["tool"], "workspace_undo",
+        "{done}"
+    );
+}
+
 #[test]
 fn approved_task_completes_and_cancelled_one_is_withdrawn() {
     let house = House::open();

@@ -214,13 +214,14 @@ impl Server {
     pub fn know(&mut self, waiting: &Waiting) {
         let tool = self.view.tool_of(&waiting.capability).cloned();
         self.remember(&waiting.item, tool.as_ref(), waiting.since);
-        // It goes on, if it was taken for ended: only we heard no more of it.
         if let Some(known) = self
             .known
             .iter_mut()
             .find(|known| known.item == waiting.item)
         {
+            // It goes on, if it was taken for ended: only we heard no more of it.
             known.ended = false;
+            known.tool = known.tool.take().or(tool);
         }
     }
 
@@ -592,7 +593,12 @@ impl Server {
 
     /// A reply as a result; a text that is cut is kept for its rest.
     fn told(&mut self, reply: Value, tool: Option<&Tool>) -> ToolResult {
-        let mut result = ToolResult::of_reply(reply, tool, &self.view, !self.stateless);
+        let view = Arc::clone(&self.view);
+        // An item that another program asked for is an id and no more: its answer names the capability.
+        let named = reply["id"].as_str();
+        let named = named.and_then(|id| view.tool_of(&id.parse().ok()?));
+        let tool = tool.or(named.map(|tool| &**tool));
+        let mut result = ToolResult::of_reply(reply, tool, &view, !self.stateless);
         if let Some(long) = result.long.take() {
             self.long.retain(|known| known.id != long.id);
             self.long.truncate(MAX_LONG - 1);

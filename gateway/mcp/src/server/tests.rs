@@ -741,6 +741,49 @@ fn wait_follows_an_item_within_its_seconds() {
 }
 
 #[test]
+fn answer_names_the_tool_of_an_unknown_item() {
+    let mut manifest = manifest();
+    let output = json!({"properties": {"text": {}, "structured": {}, "images": {}}});
+    entries(&mut manifest).push(
+        json!({"id": "lent.get", "source": "lent", "kind": "capability",
+        "provenance": "extension", "grants": ["execute"], "io": {"output": output}}),
+    );
+    let mut server = Server::new("1.2.3", viewed(&manifest));
+    greet(&mut server, "plain");
+    let mut told = |name: &str, more: Value| {
+        let wait = number(&call(
+            &mut server,
+            1,
+            "plexus_wait",
+            json!({"pendingId": PEND}),
+        ));
+        let mut reply = json!({"id": name, "ok": true, "auditId": "evt_1"});
+        for (member, value) in more.as_object().unwrap() {
+            reply[member] = value.clone();
+        }
+        message(&server.answered(wait, Answer::Replied(reply), at(1)))["result"].take()
+    };
+    let done = told("workspace.write", json!({"output": {}, "undo": "evt_9"}));
+    let undo = json!({"tool": "workspace_undo", "arguments": {"id": "evt_9"}});
+    assert_eq!(done["structuredContent"]["undo"], undo);
+    let lent = told("lent.get", json!({"output": {"text": "one is one"}}));
+    assert_eq!(lent["content"][0]["text"], "one is one", "{lent}");
+    assert!(lent.get("structuredContent").is_none(), "{lent}");
+    // The control: a capability that this agent sees no more.
+    let gone = told("gone.write", json!({"output": {}, "undo": "evt_9"}));
+    assert_eq!(gone["structuredContent"]["undo"], json!({"id": "evt_9"}));
+}
+
+#[test]
+fn awaited_item_is_listed_with_its_tool() {
+    let mut server = greeted("plain");
+    let arguments = json!({"pendingId": PEND, "seconds": 0});
+    let look = number(&call(&mut server, 1, "plexus_wait", arguments));
+    server.answered(look, Answer::GoesOn(item(PEND)), at(1));
+    waits(&mut server);
+}
+
+#[test]
 fn client_with_tasks_gets_a_task_from_pending_to_completed() {
     let mut server = server();
     let params = modern(write(false), tasks());
