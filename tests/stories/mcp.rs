@@ -113,6 +113,12 @@ fn stdio_client_reads_lists_and_is_told_its_errors() {
         "schema_validation_failed"
     );
 
+    for name in ["plexus_wait", "plexus_guide"] {
+        let wrong = client.call(name, json!({"pending_id": "pend_x"}));
+        assert_eq!(wrong["isError"], true, "{wrong}");
+        assert_contains(text(&wrong), r#"There is no field "pending_id" (fields: "#);
+    }
+
     let unknown = client.ask("tools/call", json!({"name": "nobody"}));
     assert_eq!(unknown["error"]["code"], -32602);
     assert_eq!(

@@ -16,7 +16,7 @@ use crate::host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiti
 use crate::message::{self, Incoming, RpcError};
 use crate::results::{LongText, MAX_OUTPUT, Refusal, Standing, ToolResult};
 use crate::search::{CALL, DESCRIBE, READ, SEARCH};
-use crate::tools::{CONTINUE, GUIDE, MAX_WAIT_S, MORE, PURPOSE, SETUP, Tool, View, WAIT};
+use crate::tools::{CONTINUE, MAX_WAIT_S, MORE, PURPOSE, SETUP, Tool, View, WAIT};
 use plexus_protocol::{CapabilityId, Digest, Effect, RunId, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -479,16 +479,8 @@ impl Server {
         let progress = progress_token(&params);
         let arguments = params.shift_remove("arguments").unwrap_or(Value::Null);
         let mut tool = self.view.tool(&name).cloned();
-        let own = match name.as_str() {
-            WAIT => self.view.setup.is_none(),
-            CONTINUE => self.view.has_conversations,
-            MORE => self.view.has_lent,
-            SEARCH | DESCRIBE | READ | CALL => self.view.search.is_some(),
-            GUIDE => !self.view.guides.is_empty(),
-            SETUP => self.view.setup.is_some(),
-            _ => false,
-        };
-        if tool.is_none() && !own {
+        let own = self.view.own_fields(&name).filter(|_| tool.is_none());
+        if tool.is_none() && own.is_none() {
             let why = "There is no such tool in your view of this gateway. List the tools; ask the owner if you need more.";
             return Err(RpcError::new(id, message::INVALID_PARAMS, why));
         }
@@ -504,6 +496,9 @@ impl Server {
                 return Ok(self.finish(id, &client, result));
             }
         };
+        if let Some(why) = own.and_then(|fields| unknown_field(fields, &arguments)) {
+            return Ok(self.finish(id, &client, ToolResult::bad_arguments(&why)));
+        }
         if matches!(name.as_str(), READ | CALL) {
             match self.view.called_by_id(&name, arguments) {
                 Ok((found, own)) => (tool, arguments) = (Some(found), own),
@@ -1120,6 +1115,16 @@ fn call_again() -> Refusal {
                 .into(),
         action: None,
     }
+}
+
+/// Why arguments do not fit a tool of these fields: one of them is no field.
+fn unknown_field(fields: &[String], arguments: &Map<String, Value>) -> Option<String> {
+    let unknown = arguments.keys().find(|name| !fields.contains(name))?;
+    let known = match fields {
+        [] => "it has none".to_owned(),
+        _ => format!("fields: {}", fields.join(", ")),
+    };
+    Some(format!("There is no field {unknown:?} ({known})."))
 }
 
 fn no_task(id: &Value) -> RpcError {

@@ -85,10 +85,8 @@ pub struct View {
     pub(crate) list: String,
     /// What is missing, where there is no manifest.
     pub(crate) setup: Option<Refusal>,
-    /// Whether one of the capabilities is a conversation.
-    pub(crate) has_conversations: bool,
-    /// Whether one of the capabilities is a tool of a lent server.
-    pub(crate) has_lent: bool,
+    /// This server's own tools, each with the fields of its input.
+    own: HashMap<String, Vec<String>>,
     /// Where there are too many capabilities to list.
     pub(crate) search: Option<Search>,
     /// What the list was made of, as JSON.
@@ -201,8 +199,7 @@ impl View {
             guides: Vec::new(),
             list: format!("[{tool}]"),
             setup: Some(why),
-            has_conversations: false,
-            has_lent: false,
+            own: HashMap::from([with_fields(&tool)]),
             search: None,
             entries: String::new(),
         }
@@ -233,8 +230,7 @@ impl View {
         let mut own = vec![wait_tool()];
         own.extend((!guides.is_empty()).then(|| guide_tool(&guides)));
         own.extend(has_conversations.then(continue_tool));
-        let has_lent = capabilities.iter().any(Entry::is_lent);
-        own.extend(has_lent.then(more_tool));
+        own.extend(capabilities.iter().any(Entry::is_lent).then(more_tool));
         let names = tool_names(capabilities.iter().map(|entry| &entry.id), length);
         let pinned = (capabilities.len() > MAX_LISTED).then(|| pinned(&capabilities, &names));
         let index = pinned.as_ref().map(|_| index(&capabilities));
@@ -266,11 +262,15 @@ impl View {
             guides,
             list: format!("[{}]", list.join(",")),
             setup: None,
-            has_conversations,
-            has_lent,
+            own: own.iter().map(with_fields).collect(),
             search: search.map(|(index, pinned)| Search::new(index, listed, pinned)),
             entries,
         }
+    }
+
+    /// The fields of one of this server's own tools, where the view has it.
+    pub(crate) fn own_fields(&self, name: &str) -> Option<&[String]> {
+        self.own.get(name).map(Vec::as_slice)
     }
 
     pub(crate) fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
@@ -409,6 +409,14 @@ pub(crate) fn read_only() -> Value {
 
 pub(crate) fn closed(properties: Value) -> Value {
     json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+/// The name of a listed tool, and the fields of its input.
+fn with_fields(tool: &Value) -> (String, Vec<String>) {
+    let name = tool["name"].as_str().unwrap_or_default();
+    let fields = tool["inputSchema"]["properties"].as_object();
+    let fields = fields.into_iter().flat_map(|fields| fields.keys().cloned());
+    (name.to_owned(), fields.collect())
 }
 
 /// The form of every structured result. The output itself is not described: no gateway holds a worker's output to its

@@ -528,6 +528,37 @@ fn unknown_tool_is_an_error_bad_argument_a_result() {
 }
 
 #[test]
+fn unknown_argument_of_an_own_tool_is_refused() {
+    let mut crowded = crowded();
+    let mut talking = talking();
+    let mut setup = Server::new("1", View::without_manifest(refusal("not_enrolled")));
+    ask(
+        &mut setup,
+        0,
+        "initialize",
+        json!({"protocolVersion": "2025-06-18"}),
+    );
+    let mut told = 0;
+    for server in [&mut crowded, &mut talking, &mut setup] {
+        let tools = ask(server, 1, "tools/list", json!({}))["result"]["tools"].take();
+        let tools = tools.as_array().unwrap().iter();
+        let name = |tool: &Value| tool["name"].as_str().unwrap().to_owned();
+        for tool in tools.filter(|tool| name(tool).starts_with("plexus_")) {
+            let refused = message(&call(server, 2, &name(tool), json!({"pending_id": "x"})));
+            let result = &refused["result"];
+            assert_eq!(result["isError"], true, "{refused}");
+            assert_eq!(result["structuredContent"]["effect"], "none", "{refused}");
+            let said = result["structuredContent"]["message"].as_str().unwrap();
+            assert!(said.contains(r#"no field "pending_id""#), "{said}");
+            let fields = tool["inputSchema"]["properties"].as_object().unwrap();
+            assert!(fields.keys().all(|field| said.contains(field)), "{said}");
+            told += 1;
+        }
+    }
+    assert_eq!(told, 6 + 3 + 1);
+}
+
+#[test]
 fn guide_is_listed_and_read() {
     let mut server = greeted("x");
     let listed = structured(&call(&mut server, 1, "plexus_guide", json!({})));
