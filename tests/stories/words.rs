@@ -269,6 +269,8 @@ fn what_an_agent_reads_when_something_is_not_done() {
         Words,
     );
     c.command("waiting for nonsense", "one", &["wait", "foo"], 64, Words);
+    let part = ["wait", "pend_123"];
+    c.command("waiting for a part of an id", "one", &part, 64, Words);
     c.command(
         "no gateway",
         "one",

@@ -59,8 +59,22 @@ impl FromStr for Item {
         let pending = text.parse().map(Self::Pending);
         pending
             .or_else(|_| text.parse().map(Self::Run))
-            .map_err(|_| format!("{text:?} is neither a pendingId (pend_…) nor a runId (run_…)"))
+            .map_err(|_| {
+                broken_id(text).unwrap_or_else(|| {
+                    format!("{text:?} is neither a pendingId (pend_…) nor a runId (run_…)")
+                })
+            })
     }
+}
+
+/// Why a text is no id, where it begins like that of an item.
+#[must_use]
+pub fn broken_id(text: &str) -> Option<String> {
+    let begins = ["pend_", "run_"];
+    let begins = begins.iter().find(|begins| text.starts_with(**begins))?;
+    Some(format!(
+        "{text:?} is not a whole id: {begins} and a UUID, as the answer of the call gave it"
+    ))
 }
 
 /// An item, and what it is about.

@@ -32,7 +32,7 @@ mod tools;
 
 pub use client::LEGACY;
 pub use heard::CallNews;
-pub use host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
+pub use host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting, broken_id};
 pub use http::{Headers, Posted};
 pub use names::{NameLength, tool_name};
 pub use results::{REPLAYED, Refusal};

@@ -250,6 +250,18 @@ impl ToolResult {
         Self::refused(&refusal, None)
     }
 
+    /// The arguments of a call name no item: nothing was done.
+    pub(crate) fn no_item(why: &str) -> Self {
+        let refusal = Refusal {
+            code: "bad_arguments".into(),
+            effect: Effect::None,
+            message: format!("{why}."),
+            next: String::new(),
+            action: Some(NextAction::new(NextKind::Wait)),
+        };
+        Self::refused(&refusal, None)
+    }
+
     /// A call that goes on without its caller.
     pub(crate) fn goes_on(item: &Item, standing: Standing) -> Self {
         let (member, id) = (item.member(), item.as_str());
@@ -450,7 +462,9 @@ fn in_tools(next: &str, action: Option<&NextAction>) -> (String, Option<Value>) 
         NextKind::Wait => {
             let pending = action.pending_id.clone().map(Item::Pending);
             let Some(item) = pending.or_else(|| action.run_id.clone().map(Item::Run)) else {
-                return (format!("call {WAIT}"), None);
+                let said = format!("call {WAIT} without an id: it lists what you have waiting");
+                let call = json!({"tool": WAIT, "arguments": {}});
+                return (said, Some(call));
             };
             let arguments = json!({item.member(): item.as_str()});
             let call = json!({"tool": WAIT, "arguments": arguments});

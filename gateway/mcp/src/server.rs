@@ -678,7 +678,7 @@ impl Server {
         };
         let item = match named.as_str().unwrap_or_default().parse::<Item>() {
             Ok(item) => item,
-            Err(why) => return self.finish(id, &client, ToolResult::bad_arguments(&why)),
+            Err(why) => return self.finish(id, &client, ToolResult::no_item(&why)),
         };
         let seconds = match arguments.get("seconds").map(Value::as_u64) {
             None => None,

@@ -465,10 +465,13 @@ fn item_of(text: &str) -> Result<Item, Stop> {
         return Ok(Item::Run(run));
     }
     let request = text.parse().map(Item::Request);
-    request.map_err(|_| {
-        Stop::usage(format!(
+    request.map_err(|_| match plexus_mcp::broken_id(text) {
+        Some(why) => Stop::usage(why).next(
+            "copy the whole id from what the call printed; if that is gone, ask the owner what waits",
+        ),
+        None => Stop::usage(format!(
             "{text:?} is neither a request (pend_…) nor a run (run_…)"
-        ))
+        )),
     })
 }
 

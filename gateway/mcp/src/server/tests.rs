@@ -528,6 +528,23 @@ fn unknown_tool_is_an_error_bad_argument_a_result() {
 }
 
 #[test]
+fn part_of_an_id_is_called_that() {
+    let mut server = greeted("x");
+    for (arguments, said) in [
+        (json!({"pendingId": "pend_x"}), "not a whole id: pend_ and"),
+        (json!({"runId": &RUN[..20]}), "not a whole id: run_ and"),
+        (json!({"pendingId": "evt_1"}), "neither a pendingId"),
+    ] {
+        let refused = structured(&call(&mut server, 1, "plexus_wait", arguments));
+        assert_eq!(refused["code"], "bad_arguments", "{refused}");
+        let why = refused["message"].as_str().unwrap();
+        assert!(why.contains(said), "{why}");
+        let list = json!({"tool": "plexus_wait", "arguments": {}});
+        assert_eq!(refused["nextCall"], list, "{refused}");
+    }
+}
+
+#[test]
 fn unknown_argument_of_an_own_tool_is_refused() {
     let mut crowded = crowded();
     let mut talking = talking();
