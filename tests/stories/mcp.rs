@@ -194,6 +194,32 @@ fn held_write_is_done_once_when_the_owner_approves() {
     assert_eq!(outcomes(&house), 1);
 }
 
+/// Its own answer, though the gateway was killed meanwhile: none that was given before, and nothing is left that waits.
+#[test]
+fn kill_leaves_a_held_write_its_own_answer() {
+    let mut house = House::open();
+    let agent = house.reader("writer");
+    let mut client = McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
+    let params = json!({"name": "workspace_write", "arguments": write("notes/new.md")});
+    let held = client.send("tools/call", params);
+    let item = waiting(&house);
+    // The owner may see it before the server has heard of it.
+    assert!(!client.is_answered(held, A_WHILE));
+    house.gateway.kill9();
+    house.gateway.start_again();
+    house.owner().approve(&item, "once");
+    let result = client.reply(held)["result"].clone();
+    let told = &result["structuredContent"];
+    assert_eq!(told["ok"], true, "{result}");
+    assert_eq!(told.get("replayed"), None, "{result}");
+    assert_eq!(told["undo"]["tool"], "workspace_undo", "{result}");
+    let listed = client.call("plexus_wait", json!({}));
+    let known = &listed["structuredContent"]["waiting"][0];
+    assert_eq!(known["pendingId"], item.as_str(), "{listed}");
+    assert_eq!(known["status"], "ended", "{listed}");
+    assert_eq!(outcomes(&house), 1);
+}
+
 #[test]
 fn denied_write_says_so_and_is_not_asked_again() {
     let house = House::open();

@@ -120,8 +120,8 @@ enum Purpose {
 
 enum FlightState {
     Calling,
-    /// Made once more after an approval: an item now is no news.
-    CallingAgain,
+    /// Made once more after the approval of this item: an item now is no news.
+    CallingAgain(Item),
     Held(Item),
     LastLook(Item, Duration),
 }
@@ -296,7 +296,7 @@ impl Server {
         };
         match (flight.purpose, &flight.stage) {
             // It is on its way: the gateway carries it to its end and records it, whoever listens.
-            (Purpose::Tool { call, tool }, FlightState::Calling | FlightState::CallingAgain)
+            (Purpose::Tool { call, tool }, FlightState::Calling | FlightState::CallingAgain(_))
                 if !call.read =>
             {
                 self.let_go.insert(number, tool);
@@ -771,7 +771,12 @@ impl Server {
         now: Moment,
     ) -> Vec<Action> {
         let known = match (&flight.stage, &flight.purpose) {
-            (FlightState::Held(item) | FlightState::LastLook(item, _), _)
+            (
+                FlightState::Held(item)
+                | FlightState::LastLook(item, _)
+                | FlightState::CallingAgain(item),
+                _,
+            )
             | (_, Purpose::Wait(item)) => Some(item.clone()),
             _ => None,
         };
@@ -797,7 +802,7 @@ impl Server {
                         vec![Action::Follow(number, item)]
                     }
                     // The gateway names the item while its approved call is under way.
-                    FlightState::CallingAgain => {
+                    FlightState::CallingAgain(_) => {
                         let result = ToolResult::goes_on(&item, Standing::Unknown);
                         self.finish(&flight.request, &flight.client, result)
                     }
@@ -817,11 +822,11 @@ impl Server {
                     let result = ToolResult::goes_on(item, Standing::Unknown);
                     return self.finish(&flight.request, &flight.client, result);
                 }
-                if let (Purpose::Tool { call, .. }, FlightState::Held(_)) =
+                if let (Purpose::Tool { call, .. }, FlightState::Held(item)) =
                     (&flight.purpose, &flight.stage)
                 {
-                    let call = call.clone();
-                    flight.stage = FlightState::CallingAgain;
+                    let (call, item) = (call.clone(), item.clone());
+                    flight.stage = FlightState::CallingAgain(item);
                     self.flights.insert(number, flight);
                     return vec![Action::Call(number, call)];
                 }
@@ -960,7 +965,7 @@ impl Server {
             let end = match flight.stage {
                 FlightState::Held(_) => Some(flight.began + flight.patience),
                 FlightState::LastLook(_, until) => Some(until),
-                FlightState::Calling | FlightState::CallingAgain => None,
+                FlightState::Calling | FlightState::CallingAgain(_) => None,
             };
             progress.into_iter().chain(end).min()
         };
@@ -994,7 +999,7 @@ impl Server {
                         UNDER_WAY
                     }
                     FlightState::Held(item) | FlightState::LastLook(item, _) => item.waits_for(),
-                    FlightState::Calling | FlightState::CallingAgain => "working",
+                    FlightState::Calling | FlightState::CallingAgain(_) => "working",
                 };
                 let state = match seconds / 60 {
                     0 => format!("{what}, {seconds} s"),

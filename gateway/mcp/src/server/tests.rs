@@ -689,6 +689,22 @@ fn approval_without_a_result_calls_once_more() {
 }
 
 #[test]
+fn call_made_once_more_ends_its_item() {
+    for (answer, status) in [
+        (wrote(), "ended"),
+        // The item outlives what keeps us from hearing of it.
+        (Answer::Refused(refusal(UNREACHABLE)), "no_longer_waits"),
+    ] {
+        let mut server = greeted("claude-code");
+        let call = held(&mut server, 1, write(false));
+        server.answered(call, Answer::Approved, at(2));
+        server.answered(call, answer, at(3));
+        let listed = structured(&listed(&mut server, Vec::new()));
+        assert_eq!(listed["waiting"][0]["status"], status, "{listed}");
+    }
+}
+
+#[test]
 fn look_at_an_approved_item_promises_nothing() {
     let mut server = greeted("other");
     let params = json!({"name": "plexus_wait", "arguments": {"pendingId": PEND, "seconds": 0}});

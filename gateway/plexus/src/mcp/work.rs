@@ -257,7 +257,15 @@ async fn looked(pool: &Pool, item: &Item, seconds: u64) -> Answer {
 }
 
 async fn pending(session: &mut Session, id: &PendingId, seconds: u64) -> Answer {
-    match approval::look(session, id, seconds).await {
+    let mut looked = approval::look(session, id, seconds).await;
+    // The session that asked is told of the yes after a restart of the gateway too, but of what came of it a live one alone.
+    if let Ok(Standing::Decided(Decision::Approved)) = looked {
+        looked = match session.reopen().await {
+            Ok(()) => approval::look(session, id, seconds).await,
+            Err(stop) => Err(stop.done(Done::Unknown)),
+        };
+    }
+    match looked {
         Ok(Standing::Waits) => Answer::GoesOn(Item::Pending(id.clone())),
         Ok(Standing::Decided(Decision::Runs(run))) => Answer::UnderWay(Item::Run(run)),
         Ok(Standing::Decided(Decision::Ran(answer))) => replied(&answer),
