@@ -18,9 +18,21 @@ pub fn near<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Option
         [_, _] => return None,
         _ => {}
     }
-    let steps = |name: &&str| strsim::damerau_levenshtein(name, typed);
-    let nearest = names.into_iter().min_by_key(steps)?;
-    (steps(&nearest) <= MISTYPED.min(typed.len() / 3)).then_some(nearest)
+    let slips = names.into_iter().filter(|name| is_slip(typed, name));
+    slips.min_by_key(|name| steps(typed, name))
+}
+
+/// Whether a slip of the fingers leads from a name to what was typed. Each part behind a dot has its own measure: a long and
+/// right beginning does not make up for another end.
+fn is_slip(typed: &str, name: &str) -> bool {
+    let is_near = |typed: &str, name: &str| steps(typed, name) <= MISTYPED.min(typed.len() / 3);
+    let mut ends = typed.split('.').zip(name.split('.')).skip(1);
+    let alike = typed.split('.').count() == name.split('.').count();
+    is_near(typed, name) && (!alike || ends.all(|(typed, name)| is_near(typed, name)))
+}
+
+fn steps(typed: &str, name: &str) -> usize {
+    strsim::damerau_levenshtein(name, typed)
 }
 
 #[cfg(test)]
@@ -39,6 +51,10 @@ mod tests {
             ("wo", None),
             ("abc.read", None),
             ("calendar.read", None),
+            ("work.raed", Some("work.read")),
+            ("work.blah", None),
+            ("notes.head", Some("notes.read")),
+            ("notes.wrong", None),
         ] {
             assert_eq!(near(typed, names), meant, "{typed}");
         }
