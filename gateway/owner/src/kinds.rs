@@ -122,6 +122,18 @@ pub struct FormField {
     pub grants: GrantsAfter,
 }
 
+impl FormField {
+    /// An example for this system: a manifest names home folders as macOS does.
+    #[must_use]
+    pub fn example(&self) -> Option<String> {
+        let example = self.examples.first()?;
+        match example.strip_prefix("/Users/") {
+            Some(below) if !cfg!(target_os = "macos") => Some(format!("/home/{below}")),
+            _ => Some(example.clone()),
+        }
+    }
+}
+
 /// What a change does to the grants on a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -198,4 +210,29 @@ pub struct SuggestedSource {
 pub struct NeededSecret {
     /// Its name in the store.
     pub name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn example_is_one_of_this_system() {
+        let example = |text: &str| {
+            let field = FormField {
+                examples: vec![text.to_owned()],
+                ..FormField::default()
+            };
+            field.example().unwrap_or_default()
+        };
+        let home = match cfg!(target_os = "macos") {
+            true => "/Users/me/notes",
+            false => "/home/me/notes",
+        };
+        assert_eq!(example("/Users/me/notes"), home);
+        for same in ["/srv/Users/me", "https://example.com/Users/", "me"] {
+            assert_eq!(example(same), same);
+        }
+        assert_eq!(FormField::default().example(), None);
+    }
 }

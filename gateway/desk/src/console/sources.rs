@@ -228,9 +228,9 @@ impl Form {
             let value = config.and_then(|config| config.route.get(name)?.as_str());
             Field {
                 name: name.to_owned(),
+                example: field.example().unwrap_or_default(),
                 title: field.title,
                 help: field.description,
-                example: field.examples.into_iter().next().unwrap_or_default(),
                 value: value.map_or(field.default, str::to_owned),
                 secret: field.write_only,
                 root: field.root,

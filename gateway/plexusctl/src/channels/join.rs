@@ -50,7 +50,12 @@ impl Join {
             fields.push(format!("ca={}", whole.display()));
         }
         let secret = self.invitation.map(|file| format!("invitation={file}"));
-        let add = Add::of("channels", source, fields, secret.into_iter().collect());
+        let add = Add::of(
+            "channels",
+            ("--source", source),
+            fields,
+            secret.into_iter().collect(),
+        );
         add.judge(desk)?;
         if !add.has_secrets() && !desk.can_ask() {
             let why = "nobody can be asked for the invitation here: give --invitation FILE";

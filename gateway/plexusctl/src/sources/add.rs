@@ -35,6 +35,8 @@ use zeroize::Zeroizing;
 const START: Duration = Duration::from_secs(25);
 /// The code of the refusal of a source whose id is there.
 const TAKEN: &str = "precondition_changed";
+/// The command that shows the ids of sources.
+const LIST: &str = "plexusctl sources list";
 
 /// A source to add.
 #[derive(Args)]
@@ -63,13 +65,16 @@ pub(crate) struct Add {
     /// Keep the source even if it does not serve
     #[arg(long)]
     keep: bool,
+    /// The flag that names its id.
+    #[arg(skip = "--id")]
+    id_flag: &'static str,
 }
 
 impl Add {
-    /// One of a kind without folder, for a command of its own.
+    /// One of a kind without folder, for a command of its own, whose flag for the id is `id_flag`.
     pub(crate) fn of(
         kind: &str,
-        id: Option<SourceId>,
+        (id_flag, id): (&'static str, Option<SourceId>),
         fields: Vec<String>,
         secrets: Vec<String>,
     ) -> Self {
@@ -82,6 +87,7 @@ impl Add {
             fields,
             secrets,
             keep: false,
+            id_flag,
         }
     }
 
@@ -113,21 +119,17 @@ impl Add {
     ) -> Result<(AddedSource, String), Stop> {
         let connectors = owner.call(&kinds::List {}).await?.connectors;
         let connector = connector_of(&connectors, &self.kind)?;
+        let there = owner.call(&List {}).await?.sources;
+        // Before anything is asked for, as far as the id is known.
+        if let Some(id) = &self.id {
+            self.hold_free(id, &there)?;
+        }
         match desk.can_ask() {
             true => self.ask_for_fields(connector)?,
             false => self.name_programs(connector)?,
         }
         let (id, body) = self.body(connector)?;
-        let secrets = self.secrets(desk, &connector.form)?;
-        let there = owner.call(&List {}).await?.sources;
-        let taken = || format!("add another one with --id NAME; or plexusctl sources set {id}");
-        if let Some(row) = there.iter().find(|row| row.source.id == id) {
-            let why = format!(
-                "There is a source {id} already, of the kind {}.",
-                row.source.kind
-            );
-            return Err(Stop::new(Exit::Failed, TAKEN, why).next(taken()));
-        }
+        self.hold_free(&id, &there)?;
         if let Some(folder) = connector
             .root
             .as_deref()
@@ -142,11 +144,12 @@ impl Add {
                 return Err(Stop::usage(why).next("a second source on it is named with --id NAME"));
             }
         }
+        let secrets = self.secrets(desk, &connector.form)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
         let added = match owner.call(&body).await {
             Ok(added) => added,
             // Somebody else's, since the look.
-            Err(stop) if stop.code == TAKEN => return Err(stop.next(taken())),
+            Err(stop) if stop.code == TAKEN => return Err(stop.next(LIST)),
             // It may be saved all the same.
             Err(stop) => {
                 let now = owner.call(&List {}).await;
@@ -188,6 +191,18 @@ impl Add {
         let added = AddedSource { added, health };
         let said = registered(&added, &id, &open);
         Ok((added, said))
+    }
+
+    /// Holds that no source has this id.
+    fn hold_free(&self, id: &SourceId, there: &[sources::SourceRow]) -> Result<(), Stop> {
+        let Some(row) = there.iter().find(|row| row.source.id == *id) else {
+            return Ok(());
+        };
+        let (kind, flag) = (&row.source.kind, self.id_flag);
+        let why = format!(
+            "There is a source {id} already, of the kind {kind}; {flag} NAME adds another one"
+        );
+        Err(Stop::new(Exit::Failed, TAKEN, why).next(LIST))
     }
 
     /// The same, unless it does not serve and is not to be kept.
@@ -510,7 +525,7 @@ impl Field<'_> {
 
     /// What a person is asked for it.
     fn question(&self) -> String {
-        let example = match self.form.examples.first() {
+        let example = match self.form.example() {
             None => String::new(),
             Some(example) => format!(" (such as {example})"),
         };
@@ -707,6 +722,7 @@ mod tests {
             fields: fields.iter().map(|f| (*f).to_owned()).collect(),
             secrets: Vec::new(),
             keep: false,
+            id_flag: "--id",
         };
         let body = add(None, &["host=a=b", "spool=/usr/../usr"]).body(&connector);
         assert_eq!(
@@ -741,6 +757,19 @@ mod tests {
             let why = wrong(kind).to_string();
             assert!(why.contains(said), "{kind}: {why}");
         }
+        let row: sources::SourceRow = serde_json::from_value(json!({"id": "mail", "kind": "mail-imap",
+            "label": "Mail", "enabled": true, "transport": "egress", "live": true, "liveCapabilityCount": 1,
+            "provenance": "managed", "suspendedGrants": 0, "health": {"status": "ok"}}))
+        .unwrap();
+        let there = std::slice::from_ref(&row);
+        let held = |id| add(None, &[]).hold_free(&SourceId::parse(id).unwrap(), there);
+        assert_eq!(held("mail2"), Ok(()));
+        let taken = held("mail").unwrap_err();
+        assert!(
+            taken.why.ends_with("; --id NAME adds another one"),
+            "{taken}"
+        );
+        assert_eq!(taken.next, "plexusctl sources list");
         connector.root = Some("spool".to_owned());
         connector.form.required.push("spool".to_owned());
         let refused = add(None, &["host=a"]).body(&connector).err().unwrap();

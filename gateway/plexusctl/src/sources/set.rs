@@ -21,8 +21,12 @@ use plexus_protocol::{Provenance, SourceId};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
+/// As it is typed: clap's own usage has the source behind what it is to change.
+const USAGE: &str = "plexusctl sources set [OPTIONS] <SOURCE> <FIELD=VALUE|--clear <FIELD>|--label <LABEL>|--ask|--no-ask>...";
+
 /// Changes to a source.
 #[derive(Args)]
+#[command(override_usage = USAGE)]
 #[command(group(clap::ArgGroup::new("change").args(["fields", "cleared", "label", "ask", "no_ask"]).multiple(true).required(true)))]
 pub(super) struct Set {
     /// Source
