@@ -326,7 +326,12 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
         (
             "grants allow one workspace.write --window 400d",
             0,
-            "one may use workspace.write for up to 30 days; ends in 30 days",
+            "one may use workspace.write for up to 30 days; ends in 30 days; 400 days was asked for: your setting maxTrustWindowMs",
+        ),
+        (
+            "grants allow one workspace.read --window until-revoked",
+            0,
+            "one may use workspace.read until you revoke it\n",
         ),
         (
             "config set maxTrustWindowMs=1",

@@ -5,7 +5,7 @@ use crate::{
     owner::{Desk, Owner},
     pause::PATIENCE,
     table::table,
-    terms::{Terms, window_in_words},
+    terms::{Terms, cut, window_in_words},
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
@@ -205,20 +205,27 @@ async fn allow(
     let window = window.unwrap_or(asked_for);
     let ends = given.as_ref().and_then(|given| given.grant_expires_at);
     let answered = given.as_ref().map(|given| &*given.also_answered);
-    let ends = ends.map_or_else(String::new, |at| {
-        format!("; {}", span::end(at, span::now()))
-    });
+    let ends = ending_of(window, ends, span::now());
     desk.show(&given, || {
         let only = constraint.as_ref().map(Constraint::in_words);
         let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
         let before = before.map(|held| replaced(&held, span::now()));
         format!(
-            "{agent} may use {capability} {}{only}{ends}{}{}",
+            "{agent} may use {capability} {}{only}{ends}{}{}{}",
             window_in_words(window),
+            cut(asked_for, window),
             before.unwrap_or_default(),
             also_answered(answered.unwrap_or_default())
         )
     })
+}
+
+/// The end of a new grant, behind a sentence that names its window; nothing where that says all of it.
+fn ending_of(window: TrustWindow, at: Option<Timestamp>, now: Timestamp) -> String {
+    match at.filter(|_| window != TrustWindow::UntilRevoked) {
+        Some(at) => format!("; {}", span::end(at, now)),
+        None => String::new(),
+    }
 }
 
 /// An agent's grant of a capability, for words alone: none where that is not heard within [`PATIENCE`].
@@ -386,6 +393,17 @@ mod tests {
         let then = now.plus(86_400_000);
         assert_eq!(used(LastUse::At(now), then), "24 h ago");
         assert_eq!(used(LastUse::NotSince(now), then), "not in the last 24 h");
+    }
+
+    #[test]
+    fn end_is_told_where_the_window_has_one() {
+        let now = Timestamp(1_000_000_000_000);
+        let ended = |window: TrustWindow| {
+            let at = now.plus(window.length_ms());
+            ending_of(window, Some(at), now)
+        };
+        assert_eq!(ended(TrustWindow::WEEK), "; ends in 7 days");
+        assert_eq!(ended(TrustWindow::UntilRevoked), "");
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(crate) struct Terms {
     /// Fewer turns and minutes than a conversation asks for; given where a request is approved.
     #[arg(skip)]
     pub(crate) fewer: [Option<u32>; 2],
+    /// The window that was asked for, where another one was given.
+    #[arg(skip)]
+    asked_for: Option<TrustWindow>,
 }
 
 /// A window in words, one of the owner's own with its length.
@@ -27,6 +30,22 @@ pub(crate) fn window_in_words(window: TrustWindow) -> String {
     match window.kind() {
         "custom" => format!("for up to {}", span::length(window.length_ms())),
         _ => window.phrase().to_owned(),
+    }
+}
+
+/// That less was given than was asked for, and by which setting, behind a sentence; nothing where it was not so.
+pub(crate) fn cut(asked_for: TrustWindow, given: TrustWindow) -> String {
+    let is_less = given.length_ms() < asked_for.length_ms();
+    match (asked_for, given) {
+        (TrustWindow::For { ms, .. }, TrustWindow::For { .. }) if is_less => format!(
+            "; {} was asked for: your setting maxTrustWindowMs allows no more (plexusctl config)",
+            span::length(ms)
+        ),
+        (TrustWindow::UntilRevoked, TrustWindow::For { .. }) => {
+            "; until-revoked was asked for: your setting allowUntilRevoked is false (plexusctl config)"
+                .to_owned()
+        }
+        _ => String::new(),
     }
 }
 
@@ -53,11 +72,20 @@ impl Terms {
         }
     }
 
-    /// The same for another window.
+    /// The same for another window, which was given in place of this one.
     pub(crate) fn over(self, window: TrustWindow) -> Self {
         Self {
+            asked_for: self.window,
             window: Some(window),
             ..self
+        }
+    }
+
+    /// Names the setting by which they were cut, behind a sentence; nothing where they were not.
+    pub(crate) fn cut(&self) -> String {
+        match (self.asked_for, self.window) {
+            (Some(asked_for), Some(given)) => cut(asked_for, given),
+            _ => String::new(),
         }
     }
 
@@ -263,6 +291,23 @@ mod tests {
         let one = serde_json::from_value(call).unwrap();
         let once = Terms::default().phrase(&[one]);
         assert_eq!(once, TrustWindow::Once.phrase());
+    }
+
+    #[test]
+    fn window_that_was_cut_names_the_setting() {
+        let window = |text| TrustWindow::parse(text).unwrap();
+        let month = window("30d");
+        assert_eq!(
+            cut(window("40d"), month),
+            "; 40 days was asked for: your setting maxTrustWindowMs allows no more (plexusctl config)"
+        );
+        assert!(cut(TrustWindow::UntilRevoked, TrustWindow::WEEK).contains("allowUntilRevoked"));
+        for given in [window("24h"), TrustWindow::DAY, TrustWindow::Once] {
+            assert_eq!(cut(TrustWindow::DAY, given), "");
+        }
+        let terms = Terms::lasting(Some(window("40d")));
+        assert_eq!(terms.cut(), "");
+        assert_eq!(terms.over(month).cut(), cut(window("40d"), month));
     }
 
     #[test]
