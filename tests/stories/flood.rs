@@ -493,6 +493,7 @@ fn what_waits_reaches_the_owner_however_large_it_is() {
     assert_eq!(house.workspace.read(path), large);
     let gone = house.gateway.cli(["approvals", "show", oldest]);
     assert_contains(&gone.stderr, "was approved, and its call has ended");
+    assert_contains(&gone.stderr, "plexusctl activity ");
     // The watch shows the cards themselves, beginning with what has waited longest.
     let terminal = watch(&house, 100, 30);
     terminal.until_shows(&format!("creates {}", items[1].1));

@@ -100,7 +100,14 @@ fn real_server_asks_and_the_owner_answers() {
             assert!(shown.expect_ok().contains(said), "{said}: {shown}");
         }
         // What does not fit is given to nobody, and the question still waits.
-        for wrong in ["seats=10", "class=third", "other=1"] {
+        for (wrong, why) in [
+            ("seats=10", "seats takes an integer 1 to 9"),
+            ("class=third", "class takes first | second"),
+            (
+                "other=1",
+                "there is no field \"other\" (fields: city, seats",
+            ),
+        ] {
             let answer = [
                 "approvals",
                 "approve",
@@ -111,7 +118,10 @@ fn real_server_asks_and_the_owner_answers() {
                 "--answer",
                 wrong,
             ];
-            assert_ne!(gateway.cli(answer).status, 0, "{wrong}");
+            let refused = gateway.cli(answer);
+            assert_contains(&refused.expect_status(64).stderr, why);
+            let next = format!("plexusctl approvals show {id}");
+            assert_contains(&refused.stderr, &next);
         }
         let stale = json!({"action": "approve", "cardDigest": "0".repeat(64), "answers": {"city": "Bern", "seats": 1}});
         gateway

@@ -69,7 +69,7 @@ enum Act {
 /// Approving.
 #[derive(Args, Default)]
 struct Approve {
-    /// Request; at a terminal six characters of its number are enough [default there: the only pending one]
+    /// Request; where you are asked, six characters of its number are enough [default there: the only pending one]
     item: Option<String>,
     #[command(flatten)]
     terms: Terms,
@@ -183,7 +183,12 @@ async fn approve(desk: &Desk, approve: Approve) -> Result<Exit, Stop> {
             keeps: approve.keeps,
         },
         Card::Question(card) => Verdict::Answer {
-            values: answer::values(desk, &card.question, &approve.answers)?,
+            values: answer::values(
+                desk,
+                &found.heading.pending_id,
+                &card.question,
+                &approve.answers,
+            )?,
         },
         Card::Brief(_) | Card::Grant(_) | Card::Change(_) => Verdict::Approve {
             terms: approve.terms.within(approve.turns, approve.minutes),
@@ -263,10 +268,7 @@ async fn whole(owner: &mut Owner, item: Item) -> Result<Item, Stop> {
 async fn card_of(owner: &mut Owner, id: &PendingId) -> Result<Item, Stop> {
     match owner.call(&Show { id: id.to_string() }).await {
         Ok(card) if card.heading.state == State::Pending => Ok(card),
-        Ok(card) => {
-            let why = decide::ended(&card.heading);
-            Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next("plexusctl approvals list"))
-        }
+        Ok(card) => Err(decide::over(&card.heading)),
         Err(stop) => Err(decide::gone(stop)),
     }
 }
@@ -310,10 +312,7 @@ async fn kept(owner: &mut Owner, name: &str, none: Stop) -> Stop {
     let begins = Some(whole_name(name));
     let listed = owner.call(&List { begins }).await.ok();
     match listed.and_then(|listed| listed.kept).as_deref() {
-        Some([only]) => Stop {
-            why: decide::ending(owner, only).await,
-            ..none
-        },
+        Some([only]) => decide::ending(owner, only).await,
         _ => none,
     }
 }

@@ -20,6 +20,7 @@ mod untrusted;
 pub use change::changed_source;
 pub use consequence::{consequence, may_delete};
 pub use grant::{input_in_short, permits, telling_facts, warnings};
+pub use question::values_taken;
 pub use register::{surface, to_approve};
 pub use server::server;
 pub use untrusted::Untrusted;

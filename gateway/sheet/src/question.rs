@@ -68,9 +68,15 @@ impl Field {
     }
 }
 
-/// Which values a field takes.
+/// Which values a field takes, and whether it may be left out.
 fn takes(field: &pending::Field) -> String {
     let optional = if field.required { "" } else { ", optional" };
+    format!("{}{optional}", values_taken(field))
+}
+
+/// Which values a field takes, in words. Those of a choice are the server's.
+#[must_use]
+pub fn values_taken(field: &pending::Field) -> String {
     let bound = |bound: &Option<Number>| bound.as_ref().and_then(Number::as_f64);
     let bounds = match (bound(&field.min), bound(&field.max)) {
         (None, None) => String::new(),
@@ -83,7 +89,7 @@ fn takes(field: &pending::Field) -> String {
         let of: Vec<_> = of.map(|one| one.value.as_str()).collect();
         of.join(" | ")
     };
-    let what = match field.kind {
+    match field.kind {
         FieldType::Boolean => "yes or no".to_owned(),
         FieldType::Choice => of(),
         FieldType::Choices => format!("{}, may be given again", of()),
@@ -91,6 +97,5 @@ fn takes(field: &pending::Field) -> String {
         FieldType::Text => format!("text of{bounds} characters"),
         FieldType::Integer => format!("integer{bounds}"),
         FieldType::Number => format!("number{bounds}"),
-    };
-    format!("{what}{optional}")
+    }
 }

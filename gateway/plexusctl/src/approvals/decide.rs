@@ -26,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long it looks whether an approved call failed at once.
 const AT_ONCE: Duration = Duration::from_millis(800);
 
+/// The command that shows how requests ended.
+const ACTIVITY: &str = "plexusctl activity";
+
 /// The least time between a question and its answer. A line that was typed before, or faster than anybody reads a
 /// card, was meant for another one.
 pub(super) const READING: Duration = Duration::from_millis(300);
@@ -189,7 +192,8 @@ impl Verdict {
                 };
                 let terms = if is_once { &terms.once() } else { terms };
                 let answered = grants::also_answered(answered);
-                format!("approved {id} {}{then}{answered}", terms.phrase(asks))
+                let cut = terms.cut();
+                format!("approved {id} {}{cut}{then}{answered}", terms.phrase(asks))
             }
             (Self::Deny { .. }, _) => {
                 format!("denied {id}; the same call will not be asked again")
@@ -345,17 +349,26 @@ pub(super) fn gone(stop: Stop) -> Stop {
     }
 }
 
-/// How a request ended that waits no longer, in words.
-pub(super) async fn ending(owner: &mut Owner, id: &PendingId) -> String {
-    match owner.call(&Show { id: id.to_string() }).await {
-        Ok(item) => ended(&item.heading),
+/// That a request waits no longer: how it ended, and the command that shows it.
+pub(super) async fn ending(owner: &mut Owner, id: &PendingId) -> Stop {
+    let why = match owner.call(&Show { id: id.to_string() }).await {
+        Ok(item) => return over(&item.heading),
         Err(stop) if gone(stop.clone()).code == UNKNOWN_ITEM => text::line(&stop.why),
         Err(_) => format!("the request {id} is no longer pending"),
-    }
+    };
+    Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next(ACTIVITY)
 }
 
 /// The same, by what the gateway keeps of it.
-pub(super) fn ended(heading: &Heading) -> String {
+pub(super) fn over(heading: &Heading) -> Stop {
+    let next = match &heading.agent_id {
+        Some(agent) => format!("{ACTIVITY} {agent}"),
+        None => ACTIVITY.to_owned(),
+    };
+    Stop::new(Exit::Failed, UNKNOWN_ITEM, ended(heading)).next(next)
+}
+
+fn ended(heading: &Heading) -> String {
     let id = &heading.pending_id;
     match &heading.ending {
         Some(ending) => format!("the request {id} {}", text::line(ending)),
@@ -600,6 +613,10 @@ mod tests {
                 fixture::ITEM
             )
         );
+        assert_eq!(over(&heading).code, UNKNOWN_ITEM);
+        assert_eq!(over(&heading).next, "plexusctl activity my-cc");
+        heading.agent_id = None;
+        assert_eq!(over(&heading).next, "plexusctl activity");
     }
 
     #[test]

@@ -242,7 +242,7 @@ async fn pending(
     let waits = |id: &PendingId| items.iter().any(|item| item.heading.pending_id == *id);
     let ending = match shown.filter(|id| !waits(id)) {
         Some(id) => {
-            let said = ending(&mut owner, &id).await;
+            let said = ending(&mut owner, &id).await.why;
             Some((id, said))
         }
         None => None,

@@ -184,7 +184,7 @@ impl Watch {
                         QuestionEnd::Gone if seen.is_unanswered(item) => {}
                         QuestionEnd::Gone => {
                             let id = &item.heading.pending_id;
-                            out::say(&ending(&mut self.owner, id).await);
+                            out::say(&ending(&mut self.owner, id).await.why);
                         }
                         QuestionEnd::Unanswered(lost) => {
                             seen.unanswered = Some(lost);
