@@ -37,12 +37,7 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
             .ok()
             .filter(|code| !code.is_empty())
     });
-    let code = given
-        .as_deref()
-        .and_then(EnrollmentCode::parse)
-        .ok_or_else(|| {
-            Stop::usage("an enrollment code is plx_enroll_ and 43 characters").next(NEW_CODE)
-        })?;
+    let code = read(given.as_deref())?;
     let mut gateway = Gateway::find(settings).await?;
     let place = CredentialSlot::reserve(&settings.home)?;
     let body = json!({"code": code.expose()});
@@ -81,4 +76,29 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
     Ok(Exit::Ok)
 }
 
+/// The code that was given.
+fn read(given: Option<&str>) -> Result<EnrollmentCode, Stop> {
+    let form = "an enrollment code is plx_enroll_ and 43 characters";
+    let why = match given {
+        Some(code) => match EnrollmentCode::parse(code) {
+            Some(code) => return Ok(code),
+            None => form.to_owned(),
+        },
+        None => format!("the code is missing: {form}"),
+    };
+    Err(Stop::usage(why).next(NEW_CODE))
+}
+
 const NEW_CODE: &str = "stop; tell the owner: I need a new code from `plexusctl agents code AGENT`, or `plexusctl connect AGENT`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_code_is_told_from_a_wrong_one() {
+        let why = |given| read(given).map(drop).unwrap_err().why;
+        assert!(why(None).starts_with("the code is missing: an enrollment code is plx_enroll_"));
+        assert!(why(Some("letmein")).starts_with("an enrollment code is plx_enroll_"));
+    }
+}
