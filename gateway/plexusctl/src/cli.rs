@@ -52,6 +52,7 @@ struct Global {
 #[derive(Subcommand)]
 enum Command {
     /// Show sources, agents, pending requests and health
+    #[command(after_help = "Exit status 1: something needs you")]
     Status,
     /// Enroll an agent: print its one-time code, and grant what it may do from the start
     Connect(connect::Connect),
@@ -96,7 +97,7 @@ enum Command {
     Channels(channels::Channels),
     /// Explain how a call would be decided, and by which rule
     Explain(explain::Explain),
-    /// Show running calls, follow one, or cancel it
+    /// Show running calls, follow one, or stop one
     Calls(calls::Calls),
     /// Show what agents did, one line per call
     Activity(activity::Activity),
@@ -108,14 +109,14 @@ enum Command {
     Logs(logs::Logs),
     /// Show, verify and export the audit log
     Audit(audit::Audit),
-    /// Show or rotate your connection key
+    /// Print or rotate your connection key
     Key(key::Key),
     /// Show or change where the gateway listens
     Network(network::Network),
     /// Show or change settings
     Config(config::Config),
     /// Show live tokens
-    Tokens,
+    Tokens(tokens::Tokens),
     /// Run the gateway as a user service that starts with your login
     Service(service::Service),
     /// Restart the gateway on the installed version, or install a release first
@@ -215,7 +216,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Key(it) => key::run(&desk, it).await,
         Command::Network(it) => network::run(&desk, it).await,
         Command::Config(it) => config::run(&desk, it).await,
-        Command::Tokens => tokens::run(&desk).await,
+        Command::Tokens(it) => tokens::run(&desk, it).await,
         Command::Service(it) => service::run(&desk, it),
         Command::Upgrade(it) => upgrade::run(&desk, it).await,
         Command::Place(it) => release::run_place(&desk, &it),

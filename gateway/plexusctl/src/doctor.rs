@@ -40,7 +40,7 @@ pub(crate) struct Doctor {
     /// Have each worker open its source, so that macOS asks for consent now
     #[arg(long)]
     ask: bool,
-    /// Port to check [default: the running gateway's, else 7077]
+    /// Port to check [default: the gateway's, else 7077]
     #[arg(long)]
     port: Option<u16>,
     /// Folder with the workers

@@ -37,11 +37,16 @@ pub(crate) async fn run(desk: &Desk, explain: Explain) -> Result<Exit, Stop> {
         Err(refused) => return Err(agents::meant(&mut owner, &explain.agent, refused).await),
         reply => reply?,
     };
-    if reply.rule == "agent.unknown" && !desk.json {
+    let is_unknown = reply.rule == "agent.unknown";
+    if is_unknown && !desk.json {
         let refused = Stop::new(Exit::Failed, agents::UNKNOWN, reply.why);
         return Err(agents::meant(&mut owner, &explain.agent, refused).await);
     }
-    desk.show(&reply, || as_text(&reply))
+    let shown = desk.show(&reply, || as_text(&reply))?;
+    Ok(match is_unknown {
+        true => Exit::Failed,
+        false => shown,
+    })
 }
 
 fn as_text(reply: &Explanation) -> String {

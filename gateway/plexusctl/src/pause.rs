@@ -5,7 +5,10 @@ use crate::{
     owner::{Desk, Owner},
 };
 use plexus_client::{Exit, Stop, out};
-use plexus_owner::{pause::Pause, status};
+use plexus_owner::{
+    pause::{Pause, Paused},
+    status,
+};
 use std::time::Duration;
 
 /// How long something is asked for that only adds words.
@@ -38,11 +41,44 @@ pub(crate) async fn run(desk: &Desk, on: bool) -> Result<Exit, Stop> {
     let pause = Pause { on };
     desk.ask_for_person_by(&pause)?;
     let reply = desk.open().await?.call(&pause).await?;
-    desk.show(&reply, || match on {
-        true => format!(
-            "no agent is served until: plexusctl resume{}",
-            sent_before(&reply.cancelled, &reply.in_flight)
-        ),
-        false => "agents are served again".to_owned(),
-    })
+    desk.show(&reply, || as_text(&reply))
+}
+
+fn as_text(reply: &Paused) -> String {
+    let sent = sent_before(&reply.cancelled, &reply.in_flight);
+    match (reply.paused, reply.changed) {
+        (true, true) => format!("no agent is served until: plexusctl resume{sent}"),
+        (true, false) => format!("agents are paused already, until: plexusctl resume{sent}"),
+        (false, true) => "agents are served again".to_owned(),
+        (false, false) => "agents were not paused".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_owner::Done;
+
+    #[test]
+    fn act_that_changes_nothing_says_so() {
+        let said = |paused, changed| {
+            as_text(&Paused {
+                ok: Done,
+                paused,
+                changed,
+                audit_id: String::new(),
+                in_flight: Vec::new(),
+                cancelled: Vec::new(),
+            })
+        };
+        let resume = "plexusctl resume";
+        assert_eq!(
+            said(true, true),
+            format!("no agent is served until: {resume}")
+        );
+        let already = format!("agents are paused already, until: {resume}");
+        assert_eq!(said(true, false), already);
+        assert_eq!(said(false, true), "agents are served again");
+        assert_eq!(said(false, false), "agents were not paused");
+    }
 }

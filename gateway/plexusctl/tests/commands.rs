@@ -239,6 +239,17 @@ fn no_gateway_no_key_no_permission() {
     ] {
         assert_eq!(place.run(usage).code, 64, "{usage:?}");
     }
+    let ended = place.run(&["sources", "set", "cal"]);
+    assert_eq!(ended.code, 64, "{ended:?}");
+    assert!(
+        ended.err.contains("set [OPTIONS] <SOURCE> <FIELD=VALUE|"),
+        "{ended:?}"
+    );
+    let help = place.run(&["status", "--help"]).out;
+    assert!(
+        help.contains("Exit status 1: something needs you"),
+        "{help}"
+    );
     for good in [
         &["--help"][..],
         &["--version"],
@@ -277,7 +288,29 @@ fn the_key_travels_in_its_header_and_is_never_shown() {
         assert!(!ended.out.contains("plx_live_"), "{ended:?}");
     }
     assert_eq!(place.owner(&["key", "print"]).out, format!("{KEY}\n"));
-    assert_eq!(place.run(&["tokens"]).code, 77);
+    for line in [&["tokens"][..], &["tokens", "list"]] {
+        assert_eq!(place.run(line).code, 77, "{line:?}");
+    }
+}
+
+#[test]
+fn call_of_nobody_is_no_success_in_either_form() {
+    let place = Place::with(|asked| {
+        let answer = match (asked.method.as_str(), asked.path.as_str()) {
+            ("POST", "/admin/api/explain") => json!({"decision": "refuse", "rule": "agent.unknown",
+                "why": "no agent nope", "next": "plexusctl connect nope"}),
+            ("GET", _) => json!({"agents": []}),
+            _ => return None,
+        };
+        Some(Answer::Json(200, answer))
+    });
+    let line = ["explain", "nope", "w.read"];
+    let ended = place.run(&line);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("stopped: unknown_agent"), "{ended:?}");
+    let ended = place.run(&[&["--json"][..], &line].concat());
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.out.contains(r#""rule":"agent.unknown""#), "{ended:?}");
 }
 
 #[test]

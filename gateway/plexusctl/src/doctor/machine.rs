@@ -5,6 +5,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use plexus_client::{shell, span};
 use plexus_owner::troubles;
 use plexus_protocol::{DEFAULT_PORT, Timestamp};
+use serde::Deserialize;
 use serde_json::Value;
 use std::{
     io::ErrorKind,
@@ -26,7 +27,8 @@ pub(super) fn look(
     examined: Option<&Value>,
 ) -> Vec<Finding> {
     let running = daemon.port();
-    let port = doctor.port.or(running).unwrap_or(DEFAULT_PORT);
+    let known = doctor.port.or(running).or_else(|| last_port(home));
+    let port = known.unwrap_or(DEFAULT_PORT);
     let mut findings = Vec::new();
     for address in [
         IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -46,6 +48,19 @@ pub(super) fn look(
         findings.push(kernel(&seen["kernel"]));
     }
     findings
+}
+
+/// The part of `runtime.json` that says where the gateway listens.
+#[derive(Deserialize)]
+struct RuntimeNote {
+    port: u16,
+}
+
+/// The port of a gateway that does not answer, where it left word of it.
+fn last_port(home: &Path) -> Option<u16> {
+    let text = std::fs::read_to_string(home.join("runtime.json")).ok()?;
+    let said: RuntimeNote = serde_json::from_str(&text).ok()?;
+    Some(said.port)
 }
 
 fn port_of(address: IpAddr, port: u16, ours: bool) -> Finding {
@@ -190,6 +205,17 @@ mod tests {
     use super::*;
     use crate::doctor::Level;
     use serde_json::json;
+
+    #[test]
+    fn port_of_a_gateway_that_is_gone_is_where_it_last_was() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(last_port(home.path()), None);
+        let runtime = home.path().join("runtime.json");
+        std::fs::write(&runtime, r#"{"port": 7171, "pid": 12}"#).unwrap();
+        assert_eq!(last_port(home.path()), Some(7171));
+        std::fs::write(&runtime, "{").unwrap();
+        assert_eq!(last_port(home.path()), None);
+    }
 
     #[test]
     fn a_taken_port_is_named_with_who_holds_it() {
