@@ -180,6 +180,7 @@ async fn is_anothers(kernel: &Kernel, asked: &crate::call::Asked) -> bool {
 
 /// More than the permit covers: nothing was done, and a new item waits. `event` is the record of that, if there is one.
 async fn beyond(kernel: &Arc<Kernel>, asked: crate::call::Asked, event: String) -> Answer {
+    let mut purpose = asked.purpose.clone();
     let session = match &asked.caller.by {
         CallerProof::Token { session, .. } | CallerProof::Session(session) => session.clone(),
         CallerProof::Grant => {
@@ -188,9 +189,14 @@ async fn beyond(kernel: &Arc<Kernel>, asked: crate::call::Asked, event: String) 
         }
         CallerProof::Approval(item) | CallerProof::Turn(item) => {
             let state = kernel.ledger.snapshot();
-            let known = state.item(item).map(|i| i.session.clone());
+            let known = state
+                .item(item)
+                .map(|i| (i.session.clone(), i.purpose.clone()));
             match known {
-                Some(session) => session,
+                Some((session, of_item)) => {
+                    purpose = purpose.or(of_item);
+                    session
+                }
                 None => {
                     return Answer::refused(
                         asked.id().as_str(),
@@ -205,5 +211,10 @@ async fn beyond(kernel: &Arc<Kernel>, asked: crate::call::Asked, event: String) 
         agent: asked.caller.agent.clone(),
         by: CallerProof::Session(session),
     };
-    pend::ask_beyond(kernel, crate::call::Asked { caller, ..asked }, true, event).await
+    let asked = crate::call::Asked {
+        caller,
+        purpose,
+        ..asked
+    };
+    pend::ask_beyond(kernel, asked, true, event).await
 }

@@ -28,6 +28,8 @@ const ADDED: [&str; 6] = [
 /// Turns records into frames until the ledger is gone.
 pub async fn follow(kernel: Arc<Kernel>) {
     let mut records = kernel.ledger.subscribe();
+    // A yes that nobody heard, at a start or after a panic.
+    run::resume(&kernel);
     loop {
         match records.recv().await {
             Ok(record) => from_record(&kernel, &record),

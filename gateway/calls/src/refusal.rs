@@ -463,7 +463,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                 "definition_changed" => {
                     (Stop, "stop; tell the owner: the message names the command")
                 }
-                "already_applied" | "already_done" | "already_undone" | "gone" => {
+                "already_applied" | "already_done" | "already_undone" | "gone_already" => {
                     (Stop, "stop; tell the owner: this was done already")
                 }
                 "changed_since" => (

@@ -32,6 +32,8 @@ pub fn input_in_short(input: &Map<String, Value>) -> Untrusted {
             format!("{name} ({lines} lines)")
         } else if length > MAX_VALUE {
             format!("{name} ({length} characters)")
+        } else if said.contains([',', '=', '"']) {
+            format!("{name}={said:?}")
         } else {
             format!("{name}={said}")
         }

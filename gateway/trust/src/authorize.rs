@@ -216,7 +216,8 @@ impl Permit {
             Basis::Grant(serial) => grant_for(agent, source, facts, &self.capability, now)
                 .is_some_and(|g| g.serial == *serial),
             Basis::Item(item) => agent.items.get(item).is_some_and(|i| {
-                open_ask(i, &self.capability, self.verbs, &self.input, now).is_some()
+                open_ask(i, &self.capability, self.verbs, &self.input, now)
+                    .is_some_and(|ask| is_covered_still(agent, ask, now))
             }),
             Basis::Bounded(_) => false,
         };
@@ -400,7 +401,8 @@ fn try_authorize(
             AuthPath::Token(_) | AuthPath::Session(_) => !item.runs(ask),
             AuthPath::Bounded(_) | AuthPath::Standing => false,
         };
-        (ours && !is_narrower(ask) && within(ask.constraint.as_ref())).then_some((item, ask))
+        let holds = is_covered_still(agent, ask, now) && !is_narrower(ask);
+        (ours && holds && within(ask.constraint.as_ref())).then_some((item, ask))
     });
     if let Some((item, ask)) = approved {
         let (state_token, rating) = match &ask.plan {
@@ -470,6 +472,14 @@ pub fn standing_for<'a>(
 ) -> Option<&'a Grant> {
     let (source, facts) = state.capability(id)?;
     grant_for(agent, source, facts, id, state.time(now))
+}
+
+/// Whether the grant that answered an ask is the one that is held; true of what a card answered.
+fn is_covered_still(agent: &Agent, ask: &crate::Ask, now: Timestamp) -> bool {
+    ask.covered_by.is_none_or(|serial| {
+        let held = agent.grants.get(&ask.capability);
+        held.is_some_and(|grant| grant.serial == serial && grant.live(now))
+    })
 }
 
 /// The ask of an approved item that has one call left for this input, and whose card showed every verb of the call.

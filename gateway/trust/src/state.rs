@@ -317,7 +317,7 @@ pub struct Grant {
     /// Its narrowing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constraint: Option<Constraint>,
-    /// Calls made under it; counted where the constraint limits them.
+    /// Calls made under it: counted where the constraint limits them; elsewhere at most the one that it was approved with.
     #[serde(default)]
     pub calls: u32,
     /// Why it rests although it has not ended.
@@ -506,6 +506,9 @@ pub struct Ask {
     /// The serial of the grant that was approved with its call, and counts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<u64>,
+    /// The grant, by its serial, that answered it without its card: what is still to be made by it ends with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<u64>,
 }
 
 impl Ask {
@@ -919,6 +922,14 @@ pub struct OpenIntent {
     /// Serials of the grants that counted it: a call that is refused before any change is given back to them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<u64>,
+}
+
+impl OpenIntent {
+    /// Whether a standing grant of an agent allowed it.
+    #[must_use]
+    pub fn by_grant(&self) -> bool {
+        self.agent.is_some() && self.item.is_none() && self.turn_of.is_none()
+    }
 }
 
 /// What the manifest says of one capability, as far as decisions depend on it.

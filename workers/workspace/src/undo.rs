@@ -116,7 +116,7 @@ impl Workspace {
         let place = self.root.look(&path)?;
         if place.digest().is_none() && entry.after.is_some() && store.before(&entry)?.is_none() {
             return Err(WorkspaceError::PreconditionChanged {
-                reason: "gone",
+                reason: "gone_already",
                 message: format!("{path}, which this change made, is gone already"),
             });
         }

@@ -334,6 +334,7 @@ mod tests {
             outcome: None,
             bounded: None,
             counted: None,
+            covered_by: None,
         }
     }
 

@@ -193,7 +193,7 @@ fn sent(desk: &Desk, item: &Item) -> Option<String> {
     }
     let input = strict::parse_wide(&desk.approvals.input(&item.id, ask)?).ok()?;
     let said = plexus_sheet::input_in_short(input.as_object()?).paint(str::to_owned);
-    Some(said).filter(|said| !said.is_empty())
+    Some(format!("{}: {said}", ask.capability)).filter(|_| !said.is_empty())
 }
 
 impl Glance {

@@ -113,7 +113,7 @@ async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
     let (is_undone, is_lost) = (is("already_undone"), is("not_kept"));
     let words = error.message.trim_end_matches('.').to_owned();
     let next = match error.code {
-        ErrorCode::PreconditionChanged if is("gone") => "nothing is left to do".to_owned(),
+        ErrorCode::PreconditionChanged if is("gone_already") => "nothing is left to do".to_owned(),
         ErrorCode::PreconditionChanged if is_undone => {
             "nothing is left to do; an undo can itself be taken back by its own audit id".to_owned()
         }

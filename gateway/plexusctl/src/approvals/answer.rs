@@ -111,9 +111,7 @@ fn read(kind: FieldType, typed: &str) -> Option<Value> {
             _ => None,
         },
         FieldType::Integer => typed.trim().parse::<i64>().ok().map(Value::from),
-        FieldType::Number => {
-            serde_json::Number::from_f64(typed.trim().parse().ok()?).map(Value::Number)
-        }
+        FieldType::Number => Number::from_f64(typed.trim().parse().ok()?).map(Value::Number),
         FieldType::Choices => Some(vec![Value::from(typed)].into()),
         FieldType::Choice | FieldType::Text => Some(typed.into()),
     }

@@ -244,8 +244,8 @@ impl Draft<'_> {
                     if !allowed {
                         return Err(Refusal::SessionExpired);
                     }
-                    // The owner may speak as an agent; its calls are refused all the same.
-                    if by != SessionProof::Owner {
+                    // The owner may speak as an agent, by the gateway as a nested one; its calls are refused all the same.
+                    if matches!(by, SessionProof::Pat(_)) {
                         self.not_paused()?;
                     }
                     surplus(&known.sessions, self.now)

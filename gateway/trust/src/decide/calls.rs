@@ -6,7 +6,7 @@ use crate::{
     OpenIntent, Outcome, OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
     event::{CallFact, Change},
 };
-use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId, Verbs};
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, Effect, PendingId, Verbs};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 impl Draft<'_> {
@@ -214,22 +214,27 @@ impl Draft<'_> {
             }
         }
         self.emit(over);
-        let by_grant = open.item.is_none() && open.turn_of.is_none();
-        if let Some(agent) = agent.filter(|_| by_grant && outcome.kind != OutcomeKind::Refused) {
-            self.void_twins(agent, intent, (&open.capability, open.input));
+        let is_done = match outcome.kind {
+            OutcomeKind::Ok | OutcomeKind::Unknown => true,
+            OutcomeKind::Failed => outcome.effect.is_some_and(|effect| effect != Effect::None),
+            OutcomeKind::Refused => false,
+        };
+        if let Some(agent) = agent.filter(|_| is_done && open.by_grant()) {
+            self.void_twins(agent, intent, open);
         }
         Ok(Reply::Done)
     }
 
     /// Ends the requests of the very call that its agent has made by a grant: a later yes would make it again.
-    fn void_twins(&mut self, agent: &Agent, intent: &AuditId, made: (&CapabilityId, Digest)) {
+    fn void_twins(&mut self, agent: &Agent, intent: &AuditId, made: &OpenIntent) {
         let key = agent.keys.get(intent).map(|used| used.key);
         let is_it = |ask: &crate::Ask| {
-            (&ask.capability, ask.input) == (made.0, Some(made.1))
+            ask.capability == made.capability
+                && ask.input == Some(made.input)
                 && (ask.key.is_none() || ask.key == key)
         };
         self.void_items(agent, "the agent made this call by a grant", |item| {
-            item.state == ItemState::Pending && matches!(&*item.asks, [ask] if is_it(ask))
+            item.state == ItemState::Pending && item.asks.iter().any(is_it)
         });
     }
 
@@ -276,9 +281,6 @@ impl Draft<'_> {
             settled = settled.set(self.ended(item, &key.0, intent, outcome));
         }
         self.emit(settled);
-        if happened && item.is_none() {
-            self.void_twins(agent, intent, (&key.0, key.1));
-        }
         Ok(Reply::Done)
     }
 

@@ -298,6 +298,7 @@ impl<'a> Draft<'a> {
             outcome: None,
             bounded: self.turns_asked(agent, id, entry)?,
             counted: None,
+            covered_by: None,
         }))
     }
 
@@ -523,6 +524,11 @@ impl<'a> Draft<'a> {
         if item.asks.iter().any(|ask| ask.plan == Plan::Making) {
             return Err(Refusal::PlanMaking);
         }
+        if item.asks.iter().any(|ask| self.is_made_by_grant(item, ask)) {
+            let why =
+                "its agent is making this very call by a grant: look again when that has ended";
+            return Err(Refusal::Invalid(why.into()));
+        }
         let mut next = (**item).clone();
         Self::lower_turns(&mut next, a)?;
         let (mut granted, mut once, mut standing) = (vec![], vec![], vec![]);
@@ -628,6 +634,17 @@ impl<'a> Draft<'a> {
         })
     }
 
+    /// Whether the very call of an ask is under way by a grant.
+    fn is_made_by_grant(&self, item: &Item, ask: &Ask) -> bool {
+        let mut open = self.state.open_intents.values();
+        open.any(|open| {
+            open.by_grant()
+                && open.agent.as_ref() == Some(&item.agent)
+                && open.capability == ask.capability
+                && Some(open.input) == ask.input
+        })
+    }
+
     /// Answers the requests that wait and that the owner's `new` grants cover whole: those that only read. What changes
     /// something keeps its card, which shows what it would do. Of a narrowed grant it is not known what an input reaches, and
     /// one that counts its calls is left to those that come first. Gives the requests.
@@ -647,15 +664,15 @@ impl<'a> Draft<'a> {
         let items = agent.items.values().filter(|item| may_be(item));
         let covered = items.filter_map(|item| {
             let asks = item.asks.iter();
-            let windows = asks.map(|ask| self.window_covering(agent, new, ask));
-            Some((item, windows.collect::<Option<Vec<_>>>()?))
+            let grants = asks.map(|ask| self.grant_covering(agent, new, ask));
+            Some((item, grants.collect::<Option<Vec<_>>>()?))
         });
         let covered: Vec<_> = covered.collect();
-        for (item, windows) in &covered {
-            for (ask, window) in item.asks.iter().zip(windows) {
+        for (item, grants) in &covered {
+            for (ask, grant) in item.asks.iter().zip(grants) {
                 let fact = Fact::Allowed {
                     policy: Cow::Borrowed("by-grant"),
-                    trust_window: *window,
+                    trust_window: grant.window,
                     constrained: ask.constraint.is_some(),
                     via_approval: Some(item.id.clone()),
                     card: None,
@@ -666,13 +683,15 @@ impl<'a> Draft<'a> {
                 allowed.verbs = Some(ask.verbs);
                 self.emit(allowed);
             }
+            let ends = grants.iter().map(|grant| grant.expires_at).min();
             let change = boxed(item, |next| {
                 next.state = ItemState::Approved { at: self.now };
                 next.expires_at = self.now.plus(ITEM_MS);
-                for ask in &mut next.asks {
-                    ask.approval = match item.runs(ask) {
-                        true => Approval::OneCall,
-                        false => Approval::Granted,
+                next.expires_at = ends.map_or(next.expires_at, |end| end.min(next.expires_at));
+                for (ask, grant) in next.asks.iter_mut().zip(grants) {
+                    (ask.approval, ask.covered_by) = match item.runs(ask) {
+                        true => (Approval::OneCall, Some(grant.serial)),
+                        false => (Approval::Granted, None),
                     };
                 }
             });
@@ -686,8 +705,13 @@ impl<'a> Draft<'a> {
             .collect()
     }
 
-    /// The window of the grant, a `new` one or else the one that is held, on which a read that is asked for may be made.
-    fn window_covering(&self, agent: &Agent, new: &[Grant], ask: &Ask) -> Option<TrustWindow> {
+    /// The grant, a `new` one or else the one that is held, on which a read that is asked for may be made now.
+    fn grant_covering<'g>(
+        &self,
+        agent: &'g Agent,
+        new: &'g [Grant],
+        ask: &Ask,
+    ) -> Option<&'g Grant> {
         let (source, facts) = self.state.capability(&ask.capability)?;
         let mut new = new.iter();
         let grant = new.find(|grant| grant.capability == ask.capability);
@@ -698,10 +722,13 @@ impl<'a> Draft<'a> {
             (Some(_), None) => false,
         };
         let covers = facts.verbs.is_read()
+            && ask.bounded.is_none()
+            && self.state.exposed(&ask.capability)
+            && source.stopped.is_none()
             && stands(grant, source, facts, self.now)
             && grant.calls_left().is_none()
             && reaches;
-        covers.then_some(grant.window)
+        covers.then_some(grant)
     }
 
     pub(super) fn deny(

@@ -196,6 +196,10 @@ impl Model {
             });
             let ends_narrowed = ask.input.is_some()
                 && held.any(|y| y.limit.is_some() && y.limit != owners.or(ask.limit));
+            // What its agent is making by what stands is not made a second time.
+            good &= ask
+                .input
+                .is_none_or(|input| !self.is_made(&item.agent, &ask.cap, input));
             let default = match ends_narrowed {
                 true => 0,
                 false => stands_for(&ask.cap, None),
@@ -255,6 +259,7 @@ impl Model {
                         rests: false,
                         ended: false,
                         counts: None,
+                        covered_by: None,
                     });
                 }
                 self.yes.push(Yes {
@@ -273,10 +278,18 @@ impl Model {
                     rests: false,
                     ended: false,
                     counts,
+                    covered_by: None,
                 });
             }
         }
         self.cover(&item.agent, &new, result, t);
+    }
+
+    fn is_made(&self, agent: &AgentId, cap: &str, input: Digest) -> bool {
+        self.begun.iter().any(|b| {
+            let by = self.begun_by.iter().find(|by| by.0 == b.3).unwrap().1;
+            &b.0 == agent && b.1 == cap && b.2 == input && self.yes[by].what == What::Standing
+        })
     }
 
     /// Requests that only read and wait for nothing but what stands now.
@@ -290,6 +303,7 @@ impl Model {
         let covers = |ask: &Ask| {
             let held = self.standing(agent, &ask.cap, t).map(|n| self.yes[n].limit);
             self.present(&ask.cap)
+                && !self.hidden.contains(&ask.cap)
                 && matches!(class(&ask.cap), Class::Read { .. })
                 && held.is_some_and(|held| match (held, ask.limit) {
                     (None, _) => true,
@@ -316,11 +330,14 @@ impl Model {
         for item in &covered {
             let waiting = self.items.iter_mut().find(|i| i.id == item.id);
             waiting.unwrap().waits = false;
+            let standing = |ask: &Ask| self.standing(agent, &ask.cap, t).unwrap();
+            let ends = item.asks.iter().map(|ask| self.yes[standing(ask)].until);
+            let until = ends.min().unwrap().min(t + DAY);
             let made = item
                 .asks
                 .iter()
                 .filter(|ask| item.run && ask.input.is_some());
-            self.yes.extend(made.map(|ask| Yes {
+            let made = made.map(|ask| Yes {
                 agent: agent.clone(),
                 cap: ask.cap.clone(),
                 what: What::Call {
@@ -330,13 +347,16 @@ impl Model {
                 },
                 read_only: ask.read_only,
                 limit: ask.limit,
-                until: t + DAY,
+                until,
                 used: 0,
                 dead: false,
                 rests: false,
                 ended: false,
                 counts: None,
-            }));
+                covered_by: Some(standing(ask)),
+            });
+            let made: Vec<_> = made.collect();
+            self.yes.extend(made);
         }
     }
 

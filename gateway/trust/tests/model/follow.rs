@@ -248,7 +248,10 @@ impl Model {
                 let made_by_grant = self.yes[by].what == What::Standing;
                 if outcome.kind == OutcomeKind::Refused {
                     self.give_back(by);
-                } else if made_by_grant {
+                }
+                let is_done = matches!(outcome.kind, OutcomeKind::Ok | OutcomeKind::Unknown)
+                    || outcome.effect.is_some_and(|effect| effect != Effect::None);
+                if made_by_grant && is_done {
                     self.end_twins(&begun);
                 }
                 if outcome.kind == OutcomeKind::Unknown && self.member(&begun.0).is_some() {
@@ -263,14 +266,12 @@ impl Model {
             } => {
                 let mine = |u: &(AgentId, Cap, Digest, AuditId)| &u.0 == agent && &u.3 == intent;
                 let known = self.unknown.iter().position(mine);
-                let unknown = self.unknown.remove(known.expect("it was unknown"));
+                self.unknown.remove(known.expect("it was unknown"));
                 self.begun.retain(|b| &b.3 != intent);
                 let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
                 self.yes[by].ended = true;
                 if !happened {
                     self.give_back(by);
-                } else if !matches!(self.yes[by].what, What::Call { .. }) {
-                    self.end_twins(&unknown);
                 }
             }
             _ => {}
@@ -396,6 +397,7 @@ impl Model {
             rests: false,
             ended: false,
             counts: None,
+            covered_by: None,
         });
     }
 

@@ -8,8 +8,8 @@ use crate::support::{
     player::Step,
 };
 use plexus_protocol::{
-    AgentId, AuditId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow,
-    Verbs,
+    AgentId, AuditId, Constraint, Digest, Effect, PendingId, SessionId, Timestamp, TokenId,
+    TrustWindow, Verbs,
 };
 use plexus_trust::{
     Approve, Basis, Command, Connect, Decision, GrantEntry, OnApproval, OutcomeKind, Reach,
@@ -136,6 +136,8 @@ pub(crate) struct Yes {
     ended: bool,
     /// Of a call that was approved with a standing yes: which one counts it.
     counts: Option<usize>,
+    /// Of a call that a standing yes answered: which one.
+    covered_by: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -289,6 +291,9 @@ impl Model {
     fn good(&self, yes: &Yes, t: u64) -> bool {
         !yes.dead && !yes.rests && t < yes.until && yes.used < most(yes.limit)
     }
+    fn covered(&self, yes: &Yes, t: u64) -> bool {
+        yes.covered_by.is_none_or(|n| self.good(&self.yes[n], t))
+    }
     fn standing(&self, agent: &AgentId, cap: &str, t: u64) -> Option<usize> {
         self.yes.iter().position(|y| {
             &y.agent == agent
@@ -423,7 +428,7 @@ impl Model {
             let limit = if y.what == What::Standing {
                 self.good(y, t)
             } else {
-                !y.dead && t < y.until
+                !y.dead && t < y.until && self.covered(y, t)
             };
             fits && limit
                 && &y.agent == agent
@@ -491,7 +496,9 @@ impl Model {
                     && !self.speaks(item)
                     && !self.denied_in(yes, &stood.agent, &stood.cap, stood.input, t)
             }
-            What::Call { .. } => !yes.dead && t < yes.until && yes.used == 0,
+            What::Call { .. } => {
+                !yes.dead && t < yes.until && yes.used == 0 && self.covered(yes, t)
+            }
         };
         let agent = &stood.agent;
         unused

@@ -766,15 +766,44 @@ fn call_that_a_grant_makes_is_not_asked_for_any_more() {
     let other = run_to_approve(&mut world, &who, &another);
     world.ok(grant(&who, WRITE, TrustWindow::DAY, None));
     let permit = world.permit(&who, WRITE, &same);
-    // Of what was refused nothing was done.
+    // Of what was refused, and of what failed at once, nothing was done.
     for (kind, state) in [
         (OutcomeKind::Refused, "pending"),
+        (OutcomeKind::Failed, "pending"),
         (OutcomeKind::Ok, "expired"),
     ] {
         let intent = world.begin(permit.clone()).unwrap();
+        // Nor is it made a second time meanwhile.
+        let approval = world.approval(&item, Some(TrustWindow::Once));
+        world.invalid(Command::Approve(approval));
         world.end(&intent, kind);
         assert_eq!(world.item_state(&item).wire(), state, "{kind:?}");
     }
     world.gone(&item);
     assert_eq!(world.item_state(&other), ItemState::Pending);
+}
+
+#[test]
+fn read_that_a_grant_answered_is_made_by_that_grant_alone() {
+    for replaced in [false, true] {
+        let (mut world, who) = World::with_member(&[]);
+        let input = json!({"path": "a.md"});
+        let mut request = world.request(&who, vec![entry_with(READ, &input)]);
+        request.on_approval = OnApproval::Run;
+        let item = world.decided(request).item.unwrap();
+        let hour = TrustWindow::HOUR;
+        world.ok(grant(&who, READ, hour, None));
+        let permit = granted(world.by_gateway(&who, &item, READ, &input));
+        match replaced {
+            true => drop(world.ok(grant(&who, READ, hour, Some(below("Projects"))))),
+            false => world.later(3_600_000),
+        }
+        let late = refused(world.by_gateway(&who, &item, READ, &input));
+        assert_eq!(late, Refusal::GrantRequired { constraint: None });
+        let read = world.read(permit);
+        assert_eq!(
+            read.unwrap_err(),
+            Refusal::GrantRequired { constraint: None }
+        );
+    }
 }
