@@ -14,8 +14,8 @@ use crate::{
 use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, NextKind, PendingId, SessionId, TokenId};
 use plexus_trust::{
-    Ask, Basis, Command, Decision, Entry, ItemState, MAX_PENDING, Permit, Refusal, Reply,
-    RequestGrants, Wanted,
+    Ask, Basis, Command, Decision, Entry, Extent, ItemState, MAX_PENDING, Permit, Refusal, Reply,
+    RequestGrants,
 };
 use std::sync::Arc;
 
@@ -176,7 +176,7 @@ async fn put(
         }],
         purpose: asked.purpose.clone(),
         on_approval: asked.on_approval,
-        wanted: Wanted::Anything,
+        extent: Extent::Anything,
         token: TokenId::fresh(),
         item: item.clone(),
     });

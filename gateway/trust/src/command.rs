@@ -543,7 +543,7 @@ pub struct ChildrenAsked {
 
 /// How far a request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Extent {
     /// The owner is asked for what is not allowed yet.
     Anything,
     /// A token for what stands already: the owner is asked for nothing and nothing is granted.
@@ -566,7 +566,7 @@ pub struct RequestGrants {
     /// What an approval does.
     pub on_approval: OnApproval,
     /// How far it may go.
-    pub wanted: Wanted,
+    pub extent: Extent,
     /// Id of the token, if one is made.
     pub token: TokenId,
     /// Id of the item, if one is made.
@@ -580,7 +580,7 @@ impl RequestGrants {
         session: SessionId,
         token: TokenId,
         entries: Vec<Entry>,
-        wanted: Wanted,
+        extent: Extent,
     ) -> Command {
         Command::Request(Self {
             agent: Some(agent),
@@ -588,7 +588,7 @@ impl RequestGrants {
             entries,
             purpose: None,
             on_approval: OnApproval::Wait,
-            wanted,
+            extent,
             token,
             item: PendingId::fresh(),
         })

@@ -29,9 +29,9 @@ pub use authorize::{
     AuthPath, Basis, Call, Permit, Verdict, authorize, in_reach, standing_for, visible,
 };
 pub use command::{
-    Approve, ChildrenAsked, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note,
-    Outcome, Propose, Refusal, Register, Reply, RequestGrants, SessionProof, SourceSeen, Streamed,
-    Wanted,
+    Approve, ChildrenAsked, Command, Connect, Decision, Deliver, Entry, Extent, GrantEntry, Lend,
+    Note, Outcome, Propose, Refusal, Register, Reply, RequestGrants, SessionProof, SourceSeen,
+    Streamed,
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};

@@ -529,7 +529,8 @@ fn no_change(path: &RelPath, why: NoChange) -> SourceError {
         NoChange::NotText => SourceError::transport("not_text", words),
         NoChange::TooLarge => SourceError::transport("too_large", words),
         NoChange::NotMade => SourceError::transport("not_undoable", words),
-        NoChange::Changed => SourceError::changed("changed_since", words),
+        NoChange::Changed => SourceError::changed("changed", words),
+        NoChange::ChangedSince => SourceError::changed("changed_since", words),
         NoChange::Undone => SourceError::changed(ALREADY_UNDONE.0, words),
     }
 }

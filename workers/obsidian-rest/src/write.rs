@@ -86,6 +86,9 @@ pub(crate) enum NoChange {
     /// What is there is not what the caller names.
     #[error("the note is another one now; read it again")]
     Changed,
+    /// An undo of a change on which another one followed.
+    #[error("the note is not as this change left it")]
+    ChangedSince,
     /// An undo of a change that was taken back before.
     #[error("{}", ALREADY_UNDONE.1)]
     Undone,
@@ -165,7 +168,7 @@ impl Planned {
             if is_undone {
                 return Err(NoChange::Undone);
             }
-            return Err(NoChange::Changed);
+            return Err(NoChange::ChangedSince);
         }
         let act = record.before.clone().map_or(Act::Delete, Act::Put);
         let mut undo = Self::of(record.path, now, record.before, act)?;

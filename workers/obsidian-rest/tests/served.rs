@@ -290,7 +290,8 @@ async fn each_change_is_taken_back_unless_somebody_changed_the_note() {
         assert_eq!(wrong.unwrap_err().0, json!("invalid_input"));
         desk.server.put(path, "somebody else's");
         let refused = desk.tried(60 + number, "undo", undo.clone()).await;
-        assert_eq!(refused, Err((changed("changed"), Effect::None)), "{path}");
+        let since = Err((changed("changed_since"), Effect::None));
+        assert_eq!(refused, since, "{path}");
         desk.server.put(path, after);
         let undone = desk.done(10 + number, "undo", undo).await;
         assert_eq!(undone["removed"], before.is_none(), "{path}");
@@ -496,7 +497,7 @@ async fn undo_without_an_answer_is_one_once_it_is_settled() {
             .unwrap_err()
             .0
     };
-    assert_eq!(again(3).await, changed("changed"));
+    assert_eq!(again(3).await, changed("changed_since"));
     let mut worker = desk.worker(Role::Writer).await;
     assert_eq!(worker.settle(intent(2)).await, Verdict::Happened);
     worker.stop().await;

@@ -29,8 +29,8 @@ use plexus_protocol::{
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
     Agent, Approval, AuthPath, Basis, Call, Ceiling, Command, DENIAL_MS, EnrollmentStatus, Entry,
-    Facts, Grant, OnApproval, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source,
-    State as TrustState, Verdict, Wanted, authorize, ceiling, decide, standing_for, visible,
+    Extent, Facts, Grant, OnApproval, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source,
+    State as TrustState, Verdict, authorize, ceiling, decide, standing_for, visible,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -333,7 +333,7 @@ fn in_session(
                 entries: vec![asked],
                 purpose: None,
                 on_approval: OnApproval::Wait,
-                wanted: Wanted::Anything,
+                extent: Extent::Anything,
                 token: TokenId::fresh(),
                 item: PendingId::fresh(),
             });

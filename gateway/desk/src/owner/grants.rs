@@ -21,8 +21,8 @@ use plexus_protocol::{
     body::{Declined, Revocation, ScopedToken},
 };
 use plexus_trust::{
-    Agent, Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, Reply, RequestGrants,
-    SessionProof, State as TrustState, Token, Wanted, ceiling,
+    Agent, Ceiling, Command, EnrollmentStatus, Entry, Extent, GrantEntry, Reply, RequestGrants,
+    SessionProof, State as TrustState, Token, ceiling,
 };
 use std::sync::Arc;
 
@@ -290,7 +290,7 @@ async fn token_for(
         session.clone(),
         jti.clone(),
         entries,
-        Wanted::OwnersToken,
+        Extent::OwnersToken,
     );
     match act(desk, acting, request).await?.reply {
         Reply::Decided(decision) => {

@@ -30,7 +30,7 @@ use plexus_sources::{
     narration::clean,
 };
 use plexus_trust::{
-    Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, Wanted,
+    Command, Entry, Extent, OnApproval, Refusal, Reply, RequestGrants, State as TrustState,
     standing_for, visible,
 };
 use serde::Deserialize;
@@ -415,7 +415,7 @@ async fn decide(
         entries: wanted.entries,
         purpose: wanted.purpose,
         on_approval: wanted.on_approval,
-        wanted: Wanted::Anything,
+        extent: Extent::Anything,
         token: token.clone(),
         item: item.clone(),
     });
@@ -473,7 +473,7 @@ pub(super) async fn token(
         session.clone(),
         jti.clone(),
         entries,
-        Wanted::Token,
+        Extent::Token,
     );
     let Reply::Decided(decision) = edge.submit_for(agent, command).await.ok()?.reply else {
         return None;

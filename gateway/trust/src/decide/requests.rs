@@ -2,11 +2,11 @@
 
 use super::{Draft, agents::own_row, boxed, event, with_capability};
 use crate::{
-    Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, Grant,
-    ITEM_MS, Item, ItemState, MAX_DECIDED, MAX_PENDING, MAX_TOKENS, OnApproval, Plan,
-    REFRESH_GRACE_MS, Refusal, Reply, RequestGrants, Settings, Source, Wanted,
-    authorize::denied_lately, authorize::live_session, authorize::not_denied, authorize::stands,
-    class_default, event::Change, grantable, standing_for, visible,
+    Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Extent, Fact, Facts,
+    Grant, ITEM_MS, Item, ItemState, MAX_DECIDED, MAX_PENDING, MAX_TOKENS, OnApproval, Plan,
+    REFRESH_GRACE_MS, Refusal, Reply, RequestGrants, Settings, Source, authorize::denied_lately,
+    authorize::live_session, authorize::not_denied, authorize::stands, class_default,
+    event::Change, grantable, standing_for, visible,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, Timestamp, TokenId,
@@ -47,7 +47,7 @@ impl<'a> Draft<'a> {
         };
         let agent = self.state.agent(id).ok_or(Refusal::SessionExpired)?;
         live_session(agent, &r.session, self.now)?;
-        if r.wanted != Wanted::OwnersToken {
+        if r.extent != Extent::OwnersToken {
             self.not_paused()?;
         }
 
@@ -79,7 +79,7 @@ impl<'a> Draft<'a> {
             let (scope, mut until, mut window) =
                 match self.settle(agent, entry, &capability, source, facts, r.on_approval)? {
                     Settled::Pends(_) | Settled::AutoAllowed { .. }
-                        if r.wanted != Wanted::Anything =>
+                        if r.extent != Extent::Anything =>
                     {
                         continue;
                     }

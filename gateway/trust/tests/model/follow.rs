@@ -41,8 +41,7 @@ impl Model {
                     let Stood {
                         agent, cap, input, ..
                     } = stood.clone();
-                    self.begun
-                        .push((agent.clone(), cap.clone(), input, last.clone()));
+                    self.begun.push((agent, cap.clone(), input, last.clone()));
                     self.begun_by.push((last.clone(), stood.yes));
                     if let What::Call { item, .. } = self.yes[stood.yes].what.clone() {
                         let opens = |y: &&mut Yes| {

@@ -3,8 +3,8 @@
 use crate::support::*;
 use plexus_protocol::{AgentId, SessionId, TrustWindow};
 use plexus_trust::{
-    AuthPath, Bounds, Command, EnrollmentStatus, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply,
-    SESSION_MS, SessionProof, Verdict, Wanted,
+    AuthPath, Bounds, Command, EnrollmentStatus, Extent, MAX_SESSIONS, OutcomeKind, Reach, Refusal,
+    Reply, SESSION_MS, SessionProof, Verdict,
 };
 use serde_json::json;
 
@@ -382,7 +382,7 @@ fn pause_stops_every_agent_until_it_ends() {
     assert_eq!(session(&mut world).unwrap_err(), Refusal::Paused);
     // The owner may give a token that opens nothing yet.
     let mut owners = world.request(&who, vec![entry(READ)]);
-    owners.wanted = Wanted::OwnersToken;
+    owners.extent = Extent::OwnersToken;
     owners.session = world.open(&who.agent, None).unwrap();
     let token = owners.token.clone();
     world.ok(Command::Request(owners));

@@ -741,7 +741,7 @@ fn requests_that_only_read_are_answered_by_a_grant_that_covers_them() {
     assert!(also(world.ok(counted)).is_empty());
 
     let whole = world.ok(grant(&who, READ, TrustWindow::DAY, None));
-    assert_eq!(also(whole), BTreeSet::from([run.clone(), wait.clone()]));
+    assert_eq!(also(whole), BTreeSet::from([run.clone(), wait]));
     let by_gateway = world.by_gateway(&who, &run, READ, &note("b.md"));
     assert!(world.read(granted(by_gateway)).is_ok());
     let again = world.by_gateway(&who, &run, READ, &note("b.md"));

@@ -3,8 +3,8 @@
 use crate::support::*;
 use plexus_protocol::{AgentId, TokenId, TrustWindow, Verb, Verbs, body::Scope};
 use plexus_trust::{
-    AuthPath, Command, GrantEntry, ITEM_MS, ItemState, MAX_PENDING, MAX_TOKENS, OnApproval,
-    REFRESH_GRACE_MS, Refusal, Reply, Wanted,
+    AuthPath, Command, Extent, GrantEntry, ITEM_MS, ItemState, MAX_PENDING, MAX_TOKENS, OnApproval,
+    REFRESH_GRACE_MS, Refusal, Reply,
 };
 use serde_json::json;
 
@@ -418,7 +418,7 @@ fn who_wants_only_a_token_asks_the_owner_for_nothing() {
     world.ok(grant(&who, READ, TrustWindow::DAY, Some(one_call)));
     let request = |world: &mut World| {
         let mut request = world.request(&who, vec![entry(READ)]);
-        request.wanted = Wanted::Token;
+        request.extent = Extent::Token;
         request
     };
     // The control: what stands is in the token.
@@ -432,7 +432,7 @@ fn who_wants_only_a_token_asks_the_owner_for_nothing() {
     assert!(world.state.agent(&who.agent).unwrap().items.is_empty());
     // And the other: the same asked for in earnest is an item.
     let mut asks = over;
-    asks.wanted = Wanted::Anything;
+    asks.extent = Extent::Anything;
     assert!(world.decided(asks).item.is_some());
 }
 

@@ -12,9 +12,10 @@ use plexus_protocol::{
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs,
 };
 use plexus_trust::{
-    Approve, AuthPath, Bounds, Call, Command, Connect, Decision, Entry, Event, Facts, ItemState,
-    OnApproval, Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SessionProof, Source,
-    SourceConfig, SourceSeen, State, Target, TurnLimits, Verdict, Wanted, authorize, decide,
+    Approve, AuthPath, Bounds, Call, Command, Connect, Decision, Entry, Event, Extent, Facts,
+    ItemState, OnApproval, Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants,
+    SessionProof, Source, SourceConfig, SourceSeen, State, Target, TurnLimits, Verdict, authorize,
+    decide,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -329,7 +330,7 @@ impl World {
             entries,
             purpose: None,
             on_approval: OnApproval::Wait,
-            wanted: Wanted::Anything,
+            extent: Extent::Anything,
             token: TokenId::parse(&uuid("tok", self.fresh())).unwrap(),
             item: PendingId::parse(&uuid("pend", self.fresh())).unwrap(),
         }

@@ -157,7 +157,7 @@ fn asked(bytes: &[u8]) -> Accepted {
         entries: wanted.entries,
         purpose: wanted.purpose,
         on_approval: wanted.on_approval,
-        wanted: Wanted::Anything,
+        extent: Extent::Anything,
         token: TokenId::fresh(),
         item: PendingId::fresh(),
     });
@@ -239,7 +239,7 @@ fn with_misfit(
         entries: wanted.entries,
         purpose: None,
         on_approval: OnApproval::Wait,
-        wanted: Wanted::Anything,
+        extent: Extent::Anything,
         token: TokenId::fresh(),
         item: PendingId::fresh(),
     });
