@@ -571,7 +571,7 @@ fn reads_that_wait_go_on_with_a_grant_that_covers_them() {
     let said = house
         .gateway
         .cli(["grants", "allow", "two", READ, "--window", "1d"]);
-    let goes_on = format!("requests that waited for this and go on: {item}");
+    let goes_on = format!("requests that waited for this and need no answer of yours: {item}");
     assert!(said.expect_ok().contains(&goes_on));
     pause(&owner, false);
     let made = agent.status_after(&item, 20).expect_ok();
@@ -590,7 +590,7 @@ fn call_that_its_agent_made_by_a_grant_is_made_once() {
     agent.invoke_body(to_run("one")).expect_ok();
     let status = agent.status(&same).expect_ok();
     assert_eq!(
-        status["reason"], "the agent made this call by a grant",
+        status["reason"], "its agent made this call by a grant",
         "{status}"
     );
     owner.decide(&same, yes).expect_status(404);

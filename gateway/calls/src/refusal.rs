@@ -208,6 +208,10 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             "What it would do could not be computed; it cannot be approved.",
         )
         .next("plexusctl approvals show"),
+        Refusal::MadeNow => {
+            let why = "Its agent is making this very call by a grant: decide when that has ended.";
+            ErrorBody::new(C::CardChanged, why).next("plexusctl calls")
+        }
         Refusal::PlanMaking => {
             ErrorBody::new(C::CardChanged, "What it would do is still being computed.")
                 .next("plexusctl approvals show")

@@ -496,6 +496,12 @@ impl Server {
                 return Ok(self.finish(id, &client, result));
             }
         };
+        if own.is_some() && !matches!(name.as_str(), READ | CALL) {
+            // Models repeat it, because other tools have it.
+            arguments.shift_remove(PURPOSE);
+        }
+        // A tool without fields is told nothing by one: some clients always send one.
+        let own = own.filter(|fields| !fields.is_empty());
         if let Some(why) = own.and_then(|fields| unknown_field(fields, &arguments)) {
             return Ok(self.finish(id, &client, ToolResult::bad_arguments(&why)));
         }
@@ -671,6 +677,7 @@ impl Server {
     ) -> Vec<Action> {
         let named = arguments
             .get("pendingId")
+            .filter(|id| !id.is_null())
             .or_else(|| arguments.get("runId"));
         let Some(named) = named else {
             // A call that was cancelled on its way is known to the gateway alone.
@@ -1125,11 +1132,8 @@ fn call_again() -> Refusal {
 /// Why arguments do not fit a tool of these fields: one of them is no field.
 fn unknown_field(fields: &[String], arguments: &Map<String, Value>) -> Option<String> {
     let unknown = arguments.keys().find(|name| !fields.contains(name))?;
-    let known = match fields {
-        [] => "it has none".to_owned(),
-        _ => format!("fields: {}", fields.join(", ")),
-    };
-    Some(format!("There is no field {unknown:?} ({known})."))
+    let known = fields.join(", ");
+    Some(format!("There is no field {unknown:?} (fields: {known})."))
 }
 
 fn no_task(id: &Value) -> RpcError {

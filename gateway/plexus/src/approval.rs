@@ -20,7 +20,7 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Reply, Request, Stop, out};
-use plexus_protocol::{PendingId, RunId, body::Conversation};
+use plexus_protocol::{MADE_BY_GRANT, PendingId, RunId, body::Conversation};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::time::Duration;
@@ -226,6 +226,12 @@ fn denied(reason: Option<String>) -> Stop {
 }
 
 fn expired(id: &PendingId, reason: Option<String>) -> Stop {
+    if reason.as_deref() == Some(MADE_BY_GRANT) {
+        let why = format!("another call of yours made the call of {id}, by a grant");
+        return Stop::new(Exit::Refused, "already_made", why)
+            .done(Done::Done)
+            .next("do not repeat it: its answer went to that call");
+    }
     let why = reason.map_or_else(
         || format!("{id} ended without a decision that can still be used"),
         |reason| format!("{id} ended before it could be used: {reason}"),

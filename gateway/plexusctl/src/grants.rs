@@ -254,7 +254,7 @@ pub(crate) fn also_answered(items: &[PendingId]) -> String {
     match items {
         [] => String::new(),
         items => format!(
-            "\nrequests that waited for this and go on: {}",
+            "\nrequests that waited for this and need no answer of yours: {}",
             text::listed(items, ", ")
         ),
     }

@@ -11,20 +11,22 @@ pub struct Timestamp(pub u64);
 const LAST_MS: u64 = 253_402_207_200_000;
 
 /// A length of time for a person, in its largest unit: `45 s`, `12 min`, `3 h`, `6 days`. Hours and days are rounded to the
-/// nearest: a week that began a while ago is a week, and not six days. What is whole in a smaller unit stays that: `90 h`.
+/// nearest: a week that began a while ago is a week, and not six days. A whole number of minutes below 600, or of hours below 240, stays that: `90 h`.
 /// A day is 24 hours.
 #[must_use]
 pub fn length(ms: u64) -> String {
     let minutes = ms.saturating_add(1_000) / 60_000;
+    // What was a whole number a second ago still is.
+    let ms = ms.saturating_add(1_000);
     let hours = ms.saturating_add(1_800_000) / 3_600_000;
     let days = ms.saturating_add(43_200_000) / 86_400_000;
-    let whole = |unit: u64, most: u64| ms.is_multiple_of(unit) && ms < most * unit;
+    let whole = |unit: u64, most: u64| ms % unit <= 1_000 && ms / unit < most;
     match (minutes, hours) {
-        (0, _) => format!("{} s", ms / 1_000),
+        (0, _) => format!("{} s", (ms - 1_000) / 1_000),
         (..120, _) => format!("{minutes} min"),
-        _ if whole(60_000, 240) && !whole(3_600_000, 4) => format!("{minutes} min"),
+        _ if whole(60_000, 600) && !whole(3_600_000, 10) => format!("{minutes} min"),
         (_, ..48) => format!("{hours} h"),
-        _ if whole(3_600_000, 96) && !whole(86_400_000, 4) => format!("{hours} h"),
+        _ if whole(3_600_000, 240) && !whole(86_400_000, 10) => format!("{hours} h"),
         _ => format!("{days} days"),
     }
 }

@@ -25,15 +25,19 @@ pub fn input_in_short(input: &Map<String, Value>) -> Untrusted {
             .map_or_else(|| value.to_string(), str::to_owned);
         let lines = said.lines().count();
         let length = said.chars().count();
-        let name: String = name.chars().take(MAX_VALUE).collect();
+        let quoted = |text: &str| match text.contains([',', '=', '"']) {
+            true => format!("{text:?}"),
+            false => text.to_owned(),
+        };
+        let name = quoted(&name.chars().take(MAX_VALUE).collect::<String>());
         if Digest::parse(&said).is_some() {
             format!("{name} (a digest)")
         } else if lines > 1 {
             format!("{name} ({lines} lines)")
         } else if length > MAX_VALUE {
             format!("{name} ({length} characters)")
-        } else if said.contains([',', '=', '"']) {
-            format!("{name}={said:?}")
+        } else if value.is_string() {
+            format!("{name}={}", quoted(&said))
         } else {
             format!("{name}={said}")
         }

@@ -474,11 +474,14 @@ pub fn standing_for<'a>(
     grant_for(agent, source, facts, id, state.time(now))
 }
 
-/// Whether the grant that answered an ask is the one that is held; true of what a card answered.
+/// Whether the grant that answered an ask is the one that is held, or another without a limit; true of what a card answered.
 fn is_covered_still(agent: &Agent, ask: &crate::Ask, now: Timestamp) -> bool {
     ask.covered_by.is_none_or(|serial| {
         let held = agent.grants.get(&ask.capability);
-        held.is_some_and(|grant| grant.serial == serial && grant.live(now))
+        held.is_some_and(|grant| {
+            let reaches = grant.serial == serial || grant.constraint.is_none();
+            reaches && grant.live(now) && grant.verbs.covers(ask.verbs)
+        })
     })
 }
 

@@ -859,6 +859,9 @@ pub enum Refusal {
     /// Its plan failed.
     #[error("the plan failed")]
     PlanFailed,
+    /// Its agent is making the very call by a grant.
+    #[error("the call is under way by a grant")]
+    MadeNow,
     /// Its plan is not made yet.
     #[error("the plan is still being made")]
     PlanMaking,

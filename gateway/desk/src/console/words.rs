@@ -2,9 +2,9 @@
 
 use plexus_owner::sources::{Health, HealthStatus};
 pub(super) use plexus_protocol::time::length as span;
-use plexus_protocol::{Provenance, Sensitivity, Timestamp, Verb, Verbs};
+use plexus_protocol::{MADE_BY_GRANT, Provenance, Sensitivity, Timestamp, Verb, Verbs};
 use plexus_sources::catalogue::Entry;
-use plexus_trust::{Item, ItemState, OutcomeKind};
+use plexus_trust::{Approval, Item, ItemState, OutcomeKind};
 
 /// A number of bytes, in the largest unit that says it.
 pub(super) fn bytes(count: u64) -> String {
@@ -41,7 +41,13 @@ pub(super) fn verdict(item: &Item, now: Timestamp, by: &str, held: bool) -> Stri
         ItemState::Consumed => format!("Approved{by}. It is being done now."),
         ItemState::Over { outcome } => format!("Approved{by}. {}", outcome_words(*outcome)),
         ItemState::Denied { .. } => format!("Denied{by}."),
+        ItemState::Lapsed if item.asks.iter().any(|ask| ask.approval != Approval::Open) => {
+            "It was approved, and that ended before it could be made.".into()
+        }
         ItemState::Lapsed => "Nobody decided in time. The agent may ask again.".into(),
+        ItemState::Void { why } if why == MADE_BY_GRANT => {
+            "Its agent made this call by a grant.".into()
+        }
         ItemState::Void { why } => format!("Nothing will come of it: {why}."),
     }
 }

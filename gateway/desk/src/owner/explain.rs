@@ -169,11 +169,6 @@ fn judge(
     let Some((source, facts)) = state.capability(id) else {
         return not_there(state, id);
     };
-    if facts.verbs.is_empty() {
-        let why =
-            format!("{id} is a text to read, for each agent that sees it: it needs no grant.");
-        return explained(Permit, "capability.text", why, "");
-    }
     if !state.exposed(id) {
         return refuse(
             "capability.hidden",
@@ -185,6 +180,11 @@ fn judge(
         let why =
             format!("{agent} sees only what you selected for it, and {id} is not among that.");
         return refuse("reach.selected", why, allow(agent, id));
+    }
+    if facts.verbs.is_empty() {
+        let why =
+            format!("{id} is a text to read, for each agent that sees it: it needs no grant.");
+        return explained(Permit, "capability.text", why, "");
     }
     in_session(state, known, (source, facts), id, input, now)
 }

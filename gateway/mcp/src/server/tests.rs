@@ -563,13 +563,17 @@ fn unknown_argument_of_an_own_tool_is_refused() {
         for tool in tools.filter(|tool| name(tool).starts_with("plexus_")) {
             let refused = message(&call(server, 2, &name(tool), json!({"pending_id": "x"})));
             let result = &refused["result"];
-            assert_eq!(result["isError"], true, "{refused}");
-            assert_eq!(result["structuredContent"]["effect"], "none", "{refused}");
             let said = result["structuredContent"]["message"].as_str().unwrap();
-            assert!(said.contains(r#"no field "pending_id""#), "{said}");
-            let fields = tool["inputSchema"]["properties"].as_object().unwrap();
-            assert!(fields.keys().all(|field| said.contains(field)), "{said}");
             told += 1;
+            let fields = tool["inputSchema"]["properties"].as_object().unwrap();
+            // Some clients always send one: a tool that has none answers all the same.
+            let is_named = said.contains(r#"no field "pending_id""#);
+            assert_eq!(is_named, !fields.is_empty(), "{said}");
+            if is_named {
+                assert_eq!(result["isError"], true, "{refused}");
+                assert_eq!(result["structuredContent"]["effect"], "none", "{refused}");
+                assert!(fields.keys().all(|field| said.contains(field)), "{said}");
+            }
         }
     }
     assert_eq!(told, 6 + 3 + 1);

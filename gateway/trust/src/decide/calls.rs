@@ -6,7 +6,9 @@ use crate::{
     OpenIntent, Outcome, OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
     event::{CallFact, Change},
 };
-use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, Effect, PendingId, Verbs};
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Digest, Effect, MADE_BY_GRANT, PendingId, Verbs,
+};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 impl Draft<'_> {
@@ -233,8 +235,13 @@ impl Draft<'_> {
                 && ask.input == Some(made.input)
                 && (ask.key.is_none() || ask.key == key)
         };
-        self.void_items(agent, "the agent made this call by a grant", |item| {
-            item.state == ItemState::Pending && item.asks.iter().any(is_it)
+        let waits = |item: &Item| item.state == ItemState::Pending;
+        self.void_items(agent, MADE_BY_GRANT, |item| {
+            waits(item) && matches!(&*item.asks, [ask] if is_it(ask))
+        });
+        let why = "its agent made one of these calls by a grant, and asks for the others again";
+        self.void_items(agent, why, |item| {
+            waits(item) && item.asks.len() > 1 && item.asks.iter().any(is_it)
         });
     }
 

@@ -525,9 +525,7 @@ impl<'a> Draft<'a> {
             return Err(Refusal::PlanMaking);
         }
         if item.asks.iter().any(|ask| self.is_made_by_grant(item, ask)) {
-            let why =
-                "its agent is making this very call by a grant: look again when that has ended";
-            return Err(Refusal::Invalid(why.into()));
+            return Err(Refusal::MadeNow);
         }
         let mut next = (**item).clone();
         Self::lower_turns(&mut next, a)?;

@@ -292,7 +292,15 @@ impl Model {
         !yes.dead && !yes.rests && t < yes.until && yes.used < most(yes.limit)
     }
     fn covered(&self, yes: &Yes, t: u64) -> bool {
-        yes.covered_by.is_none_or(|n| self.good(&self.yes[n], t))
+        yes.covered_by.is_none_or(|n| {
+            let mut all = self.yes.iter();
+            let other = all.any(|y| {
+                (&y.agent, &y.cap, &y.what) == (&yes.agent, &yes.cap, &What::Standing)
+                    && y.limit.is_none()
+                    && self.good(y, t)
+            });
+            other || self.good(&self.yes[n], t)
+        })
     }
     fn standing(&self, agent: &AgentId, cap: &str, t: u64) -> Option<usize> {
         self.yes.iter().position(|y| {

@@ -774,8 +774,7 @@ fn call_that_a_grant_makes_is_not_asked_for_any_more() {
     ] {
         let intent = world.begin(permit.clone()).unwrap();
         // Nor is it made a second time meanwhile.
-        let approval = world.approval(&item, Some(TrustWindow::Once));
-        world.invalid(Command::Approve(approval));
+        assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::MadeNow);
         world.end(&intent, kind);
         assert_eq!(world.item_state(&item).wire(), state, "{kind:?}");
     }

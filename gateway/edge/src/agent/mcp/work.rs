@@ -14,11 +14,11 @@ use plexus_calls::{
 use plexus_ledger::SubmitError;
 use plexus_mcp::{Answer, Call, CallNews, Item, Refusal, Waiting};
 use plexus_protocol::{
-    Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
+    Digest, Effect, ErrorBody, ErrorCode, MADE_BY_GRANT, NextKind, PendingId, RunId,
     body::{InvokeResponse, ProgressChunk},
 };
 use plexus_sources::narration::clean;
-use plexus_trust::{EnrollmentStatus, ItemState, OnApproval};
+use plexus_trust::{Approval, EnrollmentStatus, ItemState, OnApproval};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -313,8 +313,18 @@ fn decided(edge: &Edge, item: &plexus_trust::Item, waits: bool) -> Answer {
                 "stop; do something else, or ask the owner why",
             )))
         }
+        (ItemState::Void { why }, _) if why == MADE_BY_GRANT => Answer::Refused(Refusal {
+            code: "already_made".into(),
+            effect: Effect::Done,
+            message: "Another call of yours made this very call, by a grant.".into(),
+            next: "do not repeat it: its answer went to that call".into(),
+            action: None,
+        }),
         (ItemState::Void { why }, _) => lapsed(why),
-        _ => lapsed("It ended without a decision."),
+        _ if item.asks.iter().all(|ask| ask.approval == Approval::Open) => {
+            lapsed("It ended without a decision.")
+        }
+        _ => lapsed("It was approved, and that ended before it could be made."),
     }
 }
 
