@@ -248,6 +248,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn root_is_never_hidden() {
+        let rules = HideRules {
+            globs: vec!["*".into()],
+            ..HideRules::default()
+        };
+        assert!(hides(&rules, "a") && !hides(&rules, ""));
+    }
+
     /// What ext4, APFS and HFS+ do not look at where a folder folds case.
     #[test]
     fn characters_that_a_disk_does_not_look_at_hide_nothing_from_the_rules() {

@@ -550,6 +550,8 @@ mod tests {
             r#"{"a":{}}"#,
             r#"["]","\"]","\\",2]"#,
             r#"["}[{"]"#,
+            // Outside of a text it hides nothing.
+            r"[\]",
         ] {
             let came = format!("[{deep},3]");
             let Repaired { text, changes, .. } = repaired(came.as_bytes(), 1).expect("JSON");
