@@ -563,6 +563,15 @@ fn reads_that_wait_go_on_with_a_grant_that_covers_them() {
     assert_eq!(waiting, [json!(write)]);
     let record = owner.audited(|event| event["detail"]["policy"] == "by-grant");
     assert_eq!(record["detail"]["event"], "grant.allow", "{record}");
+    // Nobody decided its card: it is told as made by the grant.
+    let reads = owner
+        .audit(200)
+        .into_iter()
+        .filter(|e| e["detail"]["phase"] == "read");
+    let bases: Vec<_> = reads.map(|read| read["detail"]["basis"].clone()).collect();
+    let by_grant = bases.iter().filter(|basis| basis.get("grant").is_some());
+    assert_eq!((bases.len(), by_grant.count()), (3, 2), "{bases:?}");
+    assert_ne!(owner.grants()[0]["lastUsedAt"], Value::Null);
 
     // Unasked, and while agents are paused: it is made when they go on.
     let agent = house.gateway.agent("two");

@@ -215,7 +215,7 @@ async fn allow(
             window_in_words(window),
             cut(asked_for, window),
             before.unwrap_or_default(),
-            also_answered(answered.unwrap_or_default())
+            also_answered("\n", answered.unwrap_or_default())
         )
     })
 }
@@ -249,12 +249,12 @@ fn replaced(held: &StandingGrant, now: Timestamp) -> String {
     format!("\nin place of the grant before it: {terms}; {end}")
 }
 
-/// The requests that waited and that a new grant answered, as a line; nothing where there are none.
-pub(crate) fn also_answered(items: &[PendingId]) -> String {
+/// The requests that waited and that a new grant answered, behind `before`; nothing where there are none.
+pub(crate) fn also_answered(before: &str, items: &[PendingId]) -> String {
     match items {
         [] => String::new(),
         items => format!(
-            "\nrequests that waited for this and need no answer of yours: {}",
+            "{before}requests that waited for this and need no answer of yours: {}",
             text::listed(items, ", ")
         ),
     }

@@ -200,6 +200,8 @@ impl Both {
                     now.outcome = then.outcome;
                     // Approving it may give a grant with it.
                     now.counted = then.counted;
+                    // So may another request of its agent.
+                    now.covered_by = then.covered_by;
                     // The owner may narrow it by approving.
                     now.constraint.clone_from(&then.constraint);
                     let limits = |ask: &plexus_trust::Ask| ask.bounded.as_ref().map(|b| b.limits);

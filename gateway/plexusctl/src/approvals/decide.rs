@@ -191,7 +191,7 @@ impl Verdict {
                     _ => (false, &[][..]),
                 };
                 let terms = if is_once { &terms.once() } else { terms };
-                let answered = grants::also_answered(answered);
+                let answered = grants::also_answered("; ", answered);
                 let cut = terms.cut();
                 format!("approved {id} {}{cut}{then}{answered}", terms.phrase(asks))
             }

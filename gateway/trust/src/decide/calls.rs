@@ -21,7 +21,7 @@ impl Draft<'_> {
         permit.recheck(self.state, self.now)?;
         let fact = Fact::Read(CallFact {
             phase: Cow::Borrowed("read"),
-            basis: Some(permit.basis.clone()),
+            basis: Some(self.act_behind(permit)?),
             input: Some(permit.input),
             input_bytes: Some(outcome.input_bytes),
             ..reported(outcome)
@@ -46,6 +46,18 @@ impl Draft<'_> {
                 .set_all(used),
         );
         Ok(Reply::Done)
+    }
+
+    /// What the owner did that allows a call: for a read that a grant answered that grant, and not a card that nobody decided.
+    fn act_behind(&self, permit: &Permit) -> Result<Basis, Refusal> {
+        let Basis::Item(item) = &permit.basis else {
+            return Ok(permit.basis.clone());
+        };
+        let item = self.known(&permit.agent)?.items.get(item);
+        let mut asks = item.into_iter().flat_map(|item| &item.asks);
+        let ask = asks.find(|ask| ask.capability == permit.capability);
+        let by_grant = ask.and_then(|ask| ask.covered_by).map(Basis::Grant);
+        Ok(by_grant.unwrap_or_else(|| permit.basis.clone()))
     }
 
     pub(super) fn intent(
