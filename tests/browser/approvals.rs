@@ -329,6 +329,38 @@ fn what_is_decided_elsewhere_says_so_and_leaves() {
     scene.all_is_well();
 }
 
+/// A source that is switched off while its card waits: the card says so, and can be approved when it is on again. In the list
+/// two reads are told apart.
+#[test]
+fn card_of_a_source_that_is_switched_off_says_so() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    scene.workspace.write("a.md", "a\n");
+    let agent = scene.gateway.agent("other");
+    let read = |path: &str| agent.must_ask("workspace.read", json!({ "path": path }));
+    let [item, _] = ["a.md", "b.md"].map(read);
+    for path in ["a.md", "b.md"] {
+        browser.reads("#queue", &format!("workspace.read: path={path}"));
+    }
+    scene.open_card(&item);
+    let switch = |word: &str| {
+        let said = scene.gateway.cli(["sources", word, "workspace"]);
+        said.expect_ok();
+    };
+    switch("disable");
+    browser.go(&format!("{}/approvals/{item}", scene.page()));
+    browser.reads(
+        "[data-answer]",
+        "It can be approved when its source is on again: enable workspace",
+    );
+    assert!(browser.sees(ONCE).is_none(), "it could only fail");
+    switch("enable");
+    browser.go(&format!("{}/approvals/{item}", scene.page()));
+    browser.see(ONCE).click();
+    browser.reads("#notes", "Approved once");
+    scene.all_is_well();
+}
+
 #[test]
 fn what_differs_from_the_last_approved_call() {
     let scene = Scene::signed_in();

@@ -34,8 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Reasons of a source that say of what the input names that it is not there, is there twice, or is not of a kind, or in a
 /// state, that can be changed so. A reason that the owner or time can take away is not among them: such a card may be
 /// approved later.
-const OF_THE_INPUT: [&str; 19] = [
+const OF_THE_INPUT: [&str; 21] = [
     "not_found",
+    "no_change",
+    "gone_already",
     "not_undoable",
     "not_kept",
     "not_done",
