@@ -177,6 +177,11 @@ impl Approvals {
         self.kept_input(item, ask).map(|(bytes, _)| bytes)
     }
 
+    /// The same as what it says.
+    pub fn input_value(&self, item: &PendingId, ask: &Ask) -> Option<Value> {
+        self.kept_input(item, ask).map(|(_, value)| value)
+    }
+
     /// The same, as bytes and as what they say. One that an earlier build took and that cannot be shown as it will be
     /// made is not there either.
     fn kept_input(&self, item: &PendingId, ask: &Ask) -> Option<(Vec<u8>, Value)> {

@@ -15,14 +15,14 @@ const LAST_MS: u64 = 253_402_207_200_000;
 /// A day is 24 hours.
 #[must_use]
 pub fn length(ms: u64) -> String {
-    let minutes = ms.saturating_add(1_000) / 60_000;
-    // What was a whole number a second ago still is.
-    let ms = ms.saturating_add(1_000);
-    let hours = ms.saturating_add(1_800_000) / 3_600_000;
-    let days = ms.saturating_add(43_200_000) / 86_400_000;
-    let whole = |unit: u64, most: u64| ms % unit <= 1_000 && ms / unit < most;
+    // A whole number stays one for a second.
+    let soon = ms.saturating_add(1_000);
+    let minutes = soon / 60_000;
+    let hours = soon.saturating_add(1_800_000) / 3_600_000;
+    let days = soon.saturating_add(43_200_000) / 86_400_000;
+    let whole = |unit: u64, most: u64| soon % unit <= 1_000 && soon / unit < most;
     match (minutes, hours) {
-        (0, _) => format!("{} s", (ms - 1_000) / 1_000),
+        (0, _) => format!("{} s", ms / 1_000),
         (..120, _) => format!("{minutes} min"),
         _ if whole(60_000, 600) && !whole(3_600_000, 10) => format!("{minutes} min"),
         (_, ..48) => format!("{hours} h"),

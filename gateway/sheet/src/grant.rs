@@ -16,7 +16,7 @@ pub fn telling_facts(preview: &Preview) -> impl Iterator<Item = &Fact> {
     })
 }
 
-/// What a call sends, in one line: `path=notes/a.md, content (12 lines)`.
+/// The input of a call, in one line: `path=notes/a.md, content (12 lines)`.
 #[must_use]
 pub fn input_in_short(input: &Map<String, Value>) -> Untrusted {
     let values = input.iter().map(|(name, value)| {

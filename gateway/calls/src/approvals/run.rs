@@ -13,7 +13,7 @@ use crate::{
     life,
 };
 use plexus_ledger::{Lane, SubmitError};
-use plexus_protocol::{ErrorCode, PendingId, json};
+use plexus_protocol::{ErrorCode, PendingId};
 use plexus_trust::{Approval, Ask, Command, Item, ItemState, OnApproval};
 use std::sync::Arc;
 
@@ -75,10 +75,7 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
             return;
         }
         let entry = kernel.catalogue.load().get(&ask.capability).cloned();
-        let input = kernel
-            .approvals
-            .input(&item.id, ask)
-            .and_then(|bytes| json::parse_wide(&bytes).ok());
+        let input = kernel.approvals.input_value(&item.id, ask);
         let terms = super::terms(kernel, &item, ask);
         // Until its answer is kept: a revoke meanwhile ends what it reads.
         let mut entered = None;

@@ -10,7 +10,7 @@ use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
 use plexus_owner::calls::OpenApproval;
-use plexus_protocol::{Timestamp, json as strict};
+use plexus_protocol::Timestamp;
 use plexus_trust::{Item, Plan, State};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -185,13 +185,13 @@ impl Row {
     }
 }
 
-/// What the only call that a request is about sends, in short; none of a long one.
+/// The input of the only call that a request is about, in short; none of a long one.
 fn sent(desk: &Desk, item: &Item) -> Option<String> {
     let [ask] = &*item.asks else { return None };
     if ask.input_bytes > SHORT {
         return None;
     }
-    let input = strict::parse_wide(&desk.approvals.input(&item.id, ask)?).ok()?;
+    let input = desk.approvals.input_value(&item.id, ask)?;
     let said = plexus_sheet::input_in_short(input.as_object()?).paint(str::to_owned);
     Some(format!("{}: {said}", ask.capability)).filter(|_| !said.is_empty())
 }

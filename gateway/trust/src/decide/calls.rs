@@ -48,7 +48,7 @@ impl Draft<'_> {
         Ok(Reply::Done)
     }
 
-    /// What the owner did that allows a call: for a read that a grant answered that grant, and not a card that nobody decided.
+    /// The act of the owner behind a call: for a read that a grant answered that grant, and not a card that nobody decided.
     fn act_behind(&self, permit: &Permit) -> Result<Basis, Refusal> {
         let Basis::Item(item) = &permit.basis else {
             return Ok(permit.basis.clone());

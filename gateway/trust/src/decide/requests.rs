@@ -578,18 +578,8 @@ impl<'a> Draft<'a> {
             let forgiven = self.forget_denials(&item.agent, &ask.capability, only);
             if window == TrustWindow::Once {
                 once.push(ask.capability.clone());
-                let fact = Fact::Allowed {
-                    policy: Cow::Borrowed("user-confirm"),
-                    trust_window: window,
-                    constrained: ask.constraint.is_some(),
-                    via_approval: Some(item.id.clone()),
-                    card: Some(a.card),
-                };
-                let mut allowed = event("grant.allow", fact)
-                    .agent(&item.agent)
-                    .about(&ask.capability);
-                allowed.verbs = Some(ask.verbs);
-                self.emit(allowed.set_all(forgiven));
+                let answered = answered("user-confirm", item, ask, window, Some(a.card));
+                self.emit(answered.set_all(forgiven));
             } else {
                 granted.push(ask.capability.clone());
                 let mut grant = self.new_grant(
@@ -668,24 +658,13 @@ impl<'a> Draft<'a> {
         let covered: Vec<_> = covered.collect();
         for (item, grants) in &covered {
             for (ask, grant) in item.asks.iter().zip(grants) {
-                let fact = Fact::Allowed {
-                    policy: Cow::Borrowed("by-grant"),
-                    trust_window: grant.window,
-                    constrained: ask.constraint.is_some(),
-                    via_approval: Some(item.id.clone()),
-                    card: None,
-                };
-                let mut allowed = event("grant.allow", fact)
-                    .agent(&agent.id)
-                    .about(&ask.capability);
-                allowed.verbs = Some(ask.verbs);
-                self.emit(allowed);
+                self.emit(answered("by-grant", item, ask, grant.window, None));
             }
-            let ends = grants.iter().map(|grant| grant.expires_at).min();
+            let ends = grants.iter().map(|grant| grant.expires_at);
+            let end = ends.fold(self.now.plus(ITEM_MS), Timestamp::min);
             let change = boxed(item, |next| {
                 next.state = ItemState::Approved { at: self.now };
-                next.expires_at = self.now.plus(ITEM_MS);
-                next.expires_at = ends.map_or(next.expires_at, |end| end.min(next.expires_at));
+                next.expires_at = end;
                 for (ask, grant) in next.asks.iter_mut().zip(grants) {
                     (ask.approval, ask.covered_by) = match item.runs(ask) {
                         true => (Approval::OneCall, Some(grant.serial)),
@@ -898,6 +877,28 @@ fn shortened(
 
 fn shorter(wish: TrustWindow, default: TrustWindow) -> bool {
     wish.length_ms() <= default.length_ms()
+}
+
+/// The record that one ask of an item was answered with yes, without a grant of its own.
+fn answered(
+    policy: &'static str,
+    item: &Item,
+    ask: &Ask,
+    window: TrustWindow,
+    card: Option<Digest>,
+) -> crate::Event {
+    let fact = Fact::Allowed {
+        policy: Cow::Borrowed(policy),
+        trust_window: window,
+        constrained: ask.constraint.is_some(),
+        via_approval: Some(item.id.clone()),
+        card,
+    };
+    let mut answered = event("grant.allow", fact)
+        .agent(&item.agent)
+        .about(&ask.capability);
+    answered.verbs = Some(ask.verbs);
+    answered
 }
 
 fn allowed(

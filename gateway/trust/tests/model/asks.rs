@@ -196,7 +196,7 @@ impl Model {
             });
             let ends_narrowed = ask.input.is_some()
                 && held.any(|y| y.limit.is_some() && y.limit != owners.or(ask.limit));
-            // What its agent is making by what stands is not made a second time.
+            // A call that its agent is making by a grant is not made a second time.
             good &= ask
                 .input
                 .is_none_or(|input| !self.is_made(&item.agent, &ask.cap, input));
@@ -244,41 +244,22 @@ impl Model {
                 };
                 self.no.retain(|n| !mine(n));
                 if ask.cap == RUN && ask.input.is_some() {
-                    self.yes.push(Yes {
-                        agent: item.agent.clone(),
-                        cap: ask.cap.clone(),
-                        what: What::Turns {
-                            item: item.id.clone(),
-                        },
-                        read_only: ask.read_only,
-                        limit,
-                        // Until its call begins.
-                        until: 0,
-                        used: 0,
-                        dead: false,
-                        rests: false,
-                        ended: false,
-                        counts: None,
-                        covered_by: None,
-                    });
-                }
-                self.yes.push(Yes {
-                    agent: item.agent.clone(),
-                    cap: ask.cap,
-                    what: What::Call {
+                    let what = What::Turns {
                         item: item.id.clone(),
-                        input: ask.input,
-                        gateway,
-                    },
-                    read_only: ask.read_only,
-                    limit,
-                    until: t + DAY,
-                    used: 0,
-                    dead: false,
-                    rests: false,
-                    ended: false,
+                    };
+                    // Until its call begins.
+                    let turns = Yes::new(&item.agent, &ask.cap, what, ask.read_only, limit, 0);
+                    self.yes.push(turns);
+                }
+                let what = What::Call {
+                    item: item.id.clone(),
+                    input: ask.input,
+                    gateway,
+                };
+                let until = t + DAY;
+                self.yes.push(Yes {
                     counts,
-                    covered_by: None,
+                    ..Yes::new(&item.agent, &ask.cap, what, ask.read_only, limit, until)
                 });
             }
         }
@@ -337,23 +318,16 @@ impl Model {
                 .asks
                 .iter()
                 .filter(|ask| item.run && ask.input.is_some());
-            let made = made.map(|ask| Yes {
-                agent: agent.clone(),
-                cap: ask.cap.clone(),
-                what: What::Call {
+            let made = made.map(|ask| {
+                let what = What::Call {
                     item: item.id.clone(),
                     input: ask.input,
                     gateway: true,
-                },
-                read_only: ask.read_only,
-                limit: ask.limit,
-                until,
-                used: 0,
-                dead: false,
-                rests: false,
-                ended: false,
-                counts: None,
-                covered_by: Some(standing(ask)),
+                };
+                Yes {
+                    covered_by: Some(standing(ask)),
+                    ..Yes::new(agent, &ask.cap, what, ask.read_only, ask.limit, until)
+                }
             });
             let made: Vec<_> = made.collect();
             self.yes.extend(made);

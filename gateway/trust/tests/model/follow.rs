@@ -384,20 +384,8 @@ impl Model {
     ) {
         self.end(|y| &y.agent == agent && y.cap == cap && y.what == What::Standing);
         self.no.retain(|n| !(&n.0 == agent && n.1 == cap));
-        self.yes.push(Yes {
-            agent: agent.clone(),
-            cap: cap.to_owned(),
-            what: What::Standing,
-            read_only,
-            limit,
-            until,
-            used: 0,
-            dead: false,
-            rests: false,
-            ended: false,
-            counts: None,
-            covered_by: None,
-        });
+        let standing = Yes::new(agent, cap, What::Standing, read_only, limit, until);
+        self.yes.push(standing);
     }
 
     pub(super) fn connect(&mut self, c: &Connect, t: u64) {

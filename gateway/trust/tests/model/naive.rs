@@ -140,6 +140,33 @@ pub(crate) struct Yes {
     covered_by: Option<usize>,
 }
 
+impl Yes {
+    /// One that nothing has used or ended.
+    fn new(
+        agent: &AgentId,
+        cap: &str,
+        what: What,
+        read_only: bool,
+        limit: Option<Limit>,
+        until: u64,
+    ) -> Self {
+        Self {
+            agent: agent.clone(),
+            cap: cap.to_owned(),
+            what,
+            read_only,
+            limit,
+            until,
+            used: 0,
+            dead: false,
+            rests: false,
+            ended: false,
+            counts: None,
+            covered_by: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 enum What {
     Standing,

@@ -360,7 +360,7 @@ impl Counted {
         let Ok(allowed) = serde_json::from_str::<Allowed>(event.json()) else {
             return;
         };
-        // What a grant answered, nobody was asked.
+        // A request that a grant answered was asked of nobody.
         let by_owner = allowed.detail.policy.as_deref() != Some("by-grant");
         let (Some(agent), Some(capability), Some(item), true) = (
             allowed.agent_id,
