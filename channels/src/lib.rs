@@ -25,6 +25,8 @@ pub mod events;
 pub mod id;
 pub mod identity;
 pub mod limits;
+#[cfg(test)]
+mod oracles;
 pub mod state;
 pub mod wire;
 

@@ -1,6 +1,7 @@
 //! Any bytes as a stream of frames: read to the first that breaks a rule and no further, the same however they arrive.
 
 use plexus_ipc::frame::{FrameError, FrameReader, PREFIX, decode, encode, length};
+use plexus_ipc::manifest::Manifest;
 use plexus_ipc::message::{FromWorker, ToWorker};
 use plexus_mutation::{Accepted, hold};
 use serde::{Serialize, de::DeserializeOwned};
@@ -118,16 +119,62 @@ const WORDS: &[&[u8]] = &[
     b"\xd9\x02\xff\xfe",
 ];
 
-fn corpus() -> String {
-    format!("{}/tests/corpus/frames", env!("CARGO_MANIFEST_DIR"))
+/// A manifest: refused with a reason, or the same when it is written and read again, with every entry to be found.
+fn manifest(bytes: &[u8]) -> Accepted {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let read = match Manifest::parse(text) {
+        Ok(read) => read,
+        Err(why) => {
+            assert!(!why.to_string().is_empty());
+            return false;
+        }
+    };
+    for capability in &read.capabilities {
+        assert_eq!(read.capability(&capability.name), Some(capability));
+        let limits = read.limits_of(capability);
+        assert!(limits.frame_bytes > 0 && limits.call_ms > 0);
+    }
+    for field in &read.fields {
+        assert_eq!(read.field(&field.name), Some(field));
+    }
+    let written = serde_json::to_string(&read).expect("JSON");
+    let again = Manifest::parse(&written).expect("what was written is a manifest");
+    assert_eq!(serde_json::to_string(&again).expect("JSON"), written);
+    true
+}
+
+fn corpus(name: &str) -> String {
+    format!("{}/tests/corpus/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_manifest_is_read_as_it_is_written() {
+    let words: &[&[u8]] = &[
+        b"\"verbs\":[\"read\"]",
+        b"\"verbs\":[\"write\"]",
+        b"\"egress\":[{\"host\":\"a.example\"}]",
+        b"\"children\":[]",
+        b"\"additionalProperties\":false",
+        b"\"pattern\":\"^(a|b)*$\"",
+        b"\"maxLength\":18446744073709551615",
+        b"\"audience\":\"owner\"",
+        b"\"undo\":\"undo\"",
+        b"\"resident\":true",
+        b"\"platforms\":[\"macos\"]",
+        b"null",
+        b"\"\"",
+    ];
+    hold(corpus("manifests"), words, manifest);
 }
 
 #[test]
 fn what_a_worker_may_send_is_read_or_ends_it() {
-    hold(corpus(), WORDS, stream::<FromWorker>);
+    hold(corpus("frames"), WORDS, stream::<FromWorker>);
 }
 
 #[test]
 fn what_a_gateway_may_send_is_read_or_ends_it() {
-    hold(corpus(), WORDS, stream::<ToWorker>);
+    hold(corpus("frames"), WORDS, stream::<ToWorker>);
 }

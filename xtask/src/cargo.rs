@@ -98,16 +98,34 @@ pub(crate) fn metadata(platform: &str) -> Result<Value> {
 /// Where cargo puts binaries of a profile (`debug` or `release`).
 pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
     // Without dependencies nothing has to be fetched for platforms that nobody builds for.
-    let metadata = read_metadata(&["--no-deps"])?;
+    let metadata = members()?;
     let target = metadata["target_directory"]
         .as_str()
         .context("cargo metadata names no target directory")?;
     Ok(Path::new(target).join(profile))
 }
 
+/// The kind of machine that cargo builds for here.
+pub(crate) fn host() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc)
+        .arg("-vV")
+        .output()
+        .context("running rustc")?;
+    ensure!(said.status.success(), "rustc -vV failed");
+    let said = String::from_utf8(said.stdout).context("reading what rustc said")?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host")?.to_owned())
+}
+
+/// What `cargo metadata` says of the workspace's own packages.
+pub(crate) fn members() -> Result<Value> {
+    read_metadata(&["--no-deps"])
+}
+
 /// Cargo's arguments for the unit tests: each library, and the binaries that have some.
 pub(crate) fn units() -> Result<Vec<String>> {
-    let metadata = read_metadata(&["--no-deps"])?;
+    let metadata = members()?;
     let mut units = vec!["--lib".to_owned()];
     for target in packages(&metadata).flat_map(targets) {
         if target["kind"][0] == "bin" && target["test"] == true {

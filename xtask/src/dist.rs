@@ -21,7 +21,6 @@ use serde::Deserialize;
 use signature::Signer;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// Make a release for this machine's kind: a tarball, its signature, a package, install.sh
 #[derive(clap::Args)]
@@ -150,7 +149,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let release = Release {
         version: edition.version,
-        kind: host()?,
+        kind: cargo::host()?,
         glibc: needed_glibc(&parts),
         url: arguments.url.trim_end_matches('/').to_owned(),
     };
@@ -200,19 +199,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The kind of machine that cargo builds for here.
-fn host() -> Result<String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc)
-        .arg("-vV")
-        .output()
-        .context("running rustc")?;
-    ensure!(said.status.success(), "rustc -vV failed");
-    let said = String::from_utf8(said.stdout).context("reading what rustc said")?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc names no host")?.to_owned())
 }
 
 /// The latest version of glibc that a program asks the loader for.
@@ -346,6 +332,7 @@ end
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     fn release(kind: &str) -> Release {
         let is_of_linux = kind.ends_with("-linux-gnu");

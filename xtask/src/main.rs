@@ -13,6 +13,7 @@ mod cargo;
 mod debian;
 mod demo;
 mod dist;
+mod fuzz;
 mod install;
 mod isolate;
 mod layout;
@@ -61,6 +62,8 @@ enum Task {
     Promises(promises::Arguments),
     /// Change what decides, one expression at a time, in a copy, and see that a test notices
     Mutants(mutants::Arguments),
+    /// Hold the decoders of foreign bytes against inputs that reach further into their code
+    Fuzz(fuzz::Arguments),
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     Scale(scale::Arguments),
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Task::Agents => agents::ensure(),
         Task::Promises(arguments) => promises::run(&arguments),
         Task::Mutants(arguments) => mutants::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Rules => rules::run(),
         Task::Scale(arguments) => scale::run(&arguments),
         Task::RehearseMac(arguments) => rehearse::run(&arguments),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that has to hold, in one command. `.ci/run` types the same.
 
 use crate::step::{Steps, present};
-use crate::{agents, cargo, debian, isolate, mutants, promises, rules};
+use crate::{agents, cargo, debian, fuzz, isolate, mutants, promises, rules};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -212,6 +212,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         steps.run("mutants of what decides", || {
             mutants::run(&mutants::Arguments::default())
         });
+        steps.run("decoders, by what inputs reach of them", fuzz::all);
     }
     let left_out = std::fs::read_to_string(not_run).unwrap_or_default();
     let is_ci = std::env::var_os(CI).is_some_and(|word| !word.is_empty());

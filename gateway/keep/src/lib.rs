@@ -214,3 +214,5 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod backup_tests;
+#[cfg(test)]
+mod oracles;

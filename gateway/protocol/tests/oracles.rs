@@ -130,6 +130,25 @@ fn output(bytes: &[u8]) -> Accepted {
     }
 }
 
+/// Foreign JSON that is written again: then every reader takes it, and it is not changed once more.
+fn repaired(bytes: &[u8]) -> Accepted {
+    let Ok(read) = json::repaired(bytes, json::MAX_DEPTH) else {
+        return false;
+    };
+    let value: Value = serde_json::from_str(&read.text).expect("another reader takes it");
+    assert!(depth(&value) <= json::MAX_DEPTH);
+    json::scan(read.text.as_bytes()).expect("it can be passed on");
+    let again = json::repaired(read.text.as_bytes(), json::MAX_DEPTH).expect("JSON");
+    assert!(again.changes.is_empty(), "{:?}", again.changes);
+    assert_eq!(again.text, read.text);
+    assert_eq!(read.changes.is_empty(), read.changes.first().is_none());
+    assert_eq!(
+        read.changes.is_empty(),
+        read.changes.sentences("").is_empty()
+    );
+    true
+}
+
 /// Ids: one spelling, no way out of a file name, a URL's path, a row's key or a line of a terminal.
 fn ids(bytes: &[u8]) -> Accepted {
     let Ok(text) = std::str::from_utf8(bytes) else {
@@ -270,6 +289,11 @@ fn json_is_strict_and_canonical() {
 #[test]
 fn output_is_one_value() {
     hold(corpus("json"), JSON_WORDS, output);
+}
+
+#[test]
+fn foreign_json_is_repaired_once() {
+    hold(corpus("json"), JSON_WORDS, repaired);
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod definitions;
 mod ipc;
 mod loader;
 pub mod manifest;
+#[cfg(test)]
+mod oracles;
 pub mod proposals;
 mod rest;
 pub mod sections;

@@ -8,12 +8,18 @@
 //! function so that other drivers can call it too: a cargo-fuzz target is one line, `fuzz_target!(|bytes: &[u8]| {
 //! oracle(bytes); })`, and the corpus is in the form that such drivers read.
 //!
+//! In a build of `cargo xtask fuzz`, a mutant that reaches code which nothing reached before it becomes an input to mutate,
+//! and is kept for the next run. That walk depends on what the build counts, so its broken inputs alone can be had again.
+//!
 //! Invariant: both answers are met in every run. An oracle that accepts nothing, or everything, tests nothing.
 #![expect(
     clippy::print_stderr,
     reason = "a broken oracle says with which bytes, and what to do with them"
 )]
 
+mod coverage;
+
+use coverage::Coverage;
 use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
@@ -23,9 +29,13 @@ use std::time::{Duration, Instant};
 /// Longest mutant, in bytes.
 const LONGEST: usize = 64 * 1024;
 /// Mutants of a run, and the time after which no further one is begun: a machine that is slow tries fewer.
-const QUICK: (u64, Duration) = (2_000, Duration::from_secs(2));
-const FULL: (u64, Duration) = (20_000, Duration::from_secs(2));
-const LONG: (u64, Duration) = (u64::MAX, Duration::from_secs(120));
+const QUICK: (u64, Duration) = (2_000, Duration::from_secs(1));
+const FULL: (u64, Duration) = (20_000, Duration::from_secs(1));
+/// Where `cargo xtask fuzz` keeps what reached further, a folder for each corpus; and for how many seconds it looks.
+const KEPT: &str = "PLEXUS_FUZZ_KEPT";
+const SECONDS: &str = "PLEXUS_FUZZ_SECONDS";
+/// A decoder that takes longer for one input, in a build that counts, is broken.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// Tries to make a breaking input smaller.
 const SHRINKS: usize = 2_000;
 
@@ -40,13 +50,15 @@ pub type Accepted = bool;
 #[track_caller]
 pub fn hold(corpus: impl AsRef<Path>, words: &[&[u8]], oracle: impl Fn(&[u8]) -> Accepted) {
     let (most, patience) = match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
-        Ok("long") => LONG,
-        Ok("full") => FULL,
+        Ok("full" | "long") => FULL,
         _ => QUICK,
     };
     let seed = seed();
     let corpus = corpus.as_ref();
-    let stored = read(corpus);
+    let mut search = Search::of(corpus);
+    let patience = search.as_ref().map_or(patience, |search| search.patience);
+    let most = search.as_ref().map_or(most, |_| u64::MAX);
+    let mut stored = read(corpus);
     let began = Instant::now();
     let (mut accepted, mut refused) = (0_u64, 0_u64);
     let mut tried = |bytes: &[u8]| match judge(&oracle, bytes) {
@@ -57,11 +69,35 @@ pub fn hold(corpus: impl AsRef<Path>, words: &[&[u8]], oracle: impl Fn(&[u8]) ->
     for bytes in &stored {
         tried(bytes);
     }
+    if let Some(search) = &mut search {
+        for bytes in search.kept() {
+            tried(&bytes);
+            stored.push(bytes);
+        }
+        search.reach();
+    }
     for n in 0..most {
         if began.elapsed() > patience {
             break;
         }
-        tried(&mutant(&stored, words, seed, n));
+        let mutant = mutant(&stored, words, seed, n);
+        let looked = Instant::now();
+        tried(&mutant);
+        if let Some(search) = &mut search {
+            assert!(
+                looked.elapsed() < LONGEST_LOOK,
+                "{:?} for {}",
+                looked.elapsed(),
+                mutant.escape_ascii()
+            );
+            if search.reach() {
+                search.keep(&mutant);
+                stored.push(mutant);
+            }
+        }
+    }
+    if let Some(search) = &search {
+        search.report(stored.len());
     }
     eprintln!(
         "{}: {accepted} accepted, {refused} refused in {:.1?}",
@@ -75,12 +111,61 @@ pub fn hold(corpus: impl AsRef<Path>, words: &[&[u8]], oracle: impl Fn(&[u8]) ->
     );
 }
 
+/// A walk towards code that nothing reached yet.
+struct Search {
+    coverage: Coverage,
+    patience: Duration,
+    kept: PathBuf,
+}
+
+impl Search {
+    /// `None` where the build counts nothing.
+    fn of(corpus: &Path) -> Option<Self> {
+        let coverage = Coverage::of_this_build()?;
+        let given = |name: &str| std::env::var(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let seconds = given(SECONDS).parse().expect("a number of seconds");
+        let name = corpus.to_string_lossy().replace('/', "+");
+        let kept = Path::new(&given(KEPT)).join(name);
+        fs::create_dir_all(&kept).unwrap_or_else(|e| panic!("{}: {e}", kept.display()));
+        Some(Self {
+            coverage,
+            patience: Duration::from_secs(seconds),
+            kept,
+        })
+    }
+
+    /// What earlier runs kept.
+    fn kept(&self) -> Vec<Vec<u8>> {
+        files(&self.kept)
+    }
+
+    /// Whether what ran since the last call reached further.
+    fn reach(&mut self) -> bool {
+        self.coverage.grew()
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        let file = self.kept.join(name(bytes));
+        fs::write(&file, bytes).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    }
+
+    fn report(&self, inputs: usize) {
+        let (reached, all) = self.coverage.reached();
+        eprintln!("{reached} of {all} branches reached, {inputs} inputs");
+    }
+}
+
 /// The files of a corpus in the order of their names.
 fn read(corpus: &Path) -> Vec<Vec<u8>> {
-    let entries = fs::read_dir(corpus).unwrap_or_else(|e| panic!("{}: {e}", corpus.display()));
+    let files = files(corpus);
+    assert!(!files.is_empty(), "{} is empty", corpus.display());
+    files
+}
+
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
-    assert!(!files.is_empty(), "{} is empty", corpus.display());
     let bytes = |file: &PathBuf| {
         fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     };

@@ -3,6 +3,8 @@
 //! Must not know: processes, pipes, folders, who asked for the turn.
 
 mod codex;
+#[cfg(test)]
+mod oracles;
 mod turn;
 
 pub use codex::codex;

@@ -19,6 +19,8 @@ mod cache;
 mod dav;
 mod http;
 mod ical;
+#[cfg(test)]
+mod oracles;
 mod read;
 mod repeat;
 mod server;

@@ -17,6 +17,8 @@
 //! Must not know: agents, grants, the gateway, which server it is.
 
 mod http;
+#[cfg(test)]
+mod oracles;
 mod output;
 mod question;
 mod refusal;

@@ -18,6 +18,8 @@ mod markdown;
 mod media;
 mod names;
 mod needle;
+#[cfg(test)]
+mod oracles;
 mod read;
 mod search;
 mod source;

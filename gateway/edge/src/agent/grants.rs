@@ -485,4 +485,4 @@ pub(super) async fn token(
 }
 
 #[cfg(test)]
-mod tests;
+mod oracles;

@@ -199,6 +199,12 @@ impl ExtensionManifest {
     /// # Errors
     /// What stands against it.
     pub fn check_offer(&self) -> Result<(), Vec<String>> {
+        let offered = self.agreed_somewhere().registered().map(|_| ());
+        offered.map_err(|why| vec![format!("{why:#}")])
+    }
+
+    /// As agreed to, with programs that are no files.
+    pub(super) fn agreed_somewhere(&self) -> Agreed {
         let bins = self
             .capabilities
             .iter()
@@ -207,12 +213,10 @@ impl ExtensionManifest {
             path: PathBuf::from("/program"),
             sha256: Digest::of(b""),
         };
-        let agreed = Agreed {
+        Agreed {
             manifest: self.clone(),
             programs: bins.map(|bin| (bin, somewhere.clone())).collect(),
-        };
-        let offered = agreed.registered().map(|_| ());
-        offered.map_err(|why| vec![format!("{why:#}")])
+        }
     }
 
     /// The programs that its commands mean here. Waits a bounded time for the disks that they lie on, and no longer once one
