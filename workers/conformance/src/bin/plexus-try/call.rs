@@ -46,7 +46,8 @@ pub(crate) struct Answer {
     pub(crate) plan: Option<Preview>,
     pub(crate) touched: Vec<Touched>,
     pub(crate) summary: String,
-    pub(crate) rating: Option<Verb>,
+    /// Of a plan, what its commit is permitted with: its rating, and the token that the owner's approval would name.
+    pub(crate) permit: Option<(Verb, Digest)>,
 }
 
 /// What to run it with.
@@ -149,11 +150,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Tried> {
     let copy = tempfile::tempdir().context("a folder for the copy")?;
     let before = setting.copy_into(&copy, field)?;
     let mut planned = runtime.block_on(setting.once(Role::Reader, None, true));
-    let Ok(Answer { rating, .. }) = &planned.came else {
+    let Ok(Answer { permit, .. }) = &planned.came else {
         return Ok(planned);
     };
-    let rating = *rating;
-    let mut done = runtime.block_on(setting.once(Role::Writer, rating, true));
+    let permit = *permit;
+    let mut done = runtime.block_on(setting.once(Role::Writer, permit, true));
     if let (Ok(done), Ok(plan)) = (&mut done.came, &mut planned.came) {
         done.plan = plan.plan.take();
     }
@@ -213,7 +214,7 @@ fn secrets(arguments: &Arguments, manifest: &Manifest) -> Result<BTreeMap<String
 
 impl Setting<'_> {
     /// One process, one call.
-    async fn once(&self, role: Role, permit: Option<Verb>, effect: bool) -> Tried {
+    async fn once(&self, role: Role, permit: Option<(Verb, Digest)>, effect: bool) -> Tried {
         let cage = Cage {
             launcher: &self.launcher,
             worker: &self.worker,
@@ -254,7 +255,7 @@ impl Setting<'_> {
         &self,
         met: Result<Caged, StartError>,
         role: Role,
-        permit: Option<Verb>,
+        permit: Option<(Verb, Digest)>,
         effect: bool,
     ) -> Result<Answer, String> {
         let mut caged = met.map_err(|error| error.to_string())?;
@@ -274,10 +275,10 @@ impl Setting<'_> {
             (true, Role::Reader) => ToWorker::Plan(call),
             (true, Role::Writer) => ToWorker::Commit(Box::new(Commit {
                 call,
-                state_token: None,
+                state_token: permit.map(|(_, token)| token),
                 expect: None,
                 conversation: None,
-                permit_rating: permit.unwrap_or(Verb::Write),
+                permit_rating: permit.map_or(Verb::Write, |(rating, _)| rating),
                 durable: Stamp {
                     launch: LAUNCH,
                     sequence: 1,
@@ -341,7 +342,7 @@ fn answer(
         plan: None,
         touched,
         summary: answer.summary.to_string(),
-        rating: None,
+        permit: None,
     })
 }
 
@@ -351,7 +352,7 @@ fn plan(result: Result<PlanMade, WorkerError>) -> Result<Answer, String> {
         output: None,
         touched: plan.touched,
         summary: plan.summary.to_string(),
-        rating: Some(plan.rating),
+        permit: Some((plan.rating, plan.state_token)),
         plan: Some(plan.preview),
     })
 }

@@ -3,7 +3,7 @@
 use plexus_ipc::{
     message::Secret,
     worker::{
-        CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
+        CallContext, Content, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
         SourceContext, SourceError, Touched, on_file_thread,
     },
 };
@@ -268,8 +268,10 @@ impl Faulty {
                 Fault::OtherToken => Digest::of(&now().to_le_bytes()),
                 _ => Digest::of(format!("{path} {there} {}", Digest::of(&before)).as_bytes()),
             };
-            let touched = Touched::write("file", &path, Some(Digest::of(&before)));
-            Ok(Plan::new((place, input), token, Preview::new("put"), "put").touched([touched]))
+            let before = Digest::of(&before);
+            let touched = Touched::write("file", &path, Some(before));
+            let plan = Plan::new((place, input), token, Preview::new("put"), "put");
+            Ok(plan.touched([touched]).before(Content::Is(before)))
         })
         .await
     }
