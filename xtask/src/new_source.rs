@@ -1,6 +1,8 @@
 //! `cargo xtask new-source NAME`: a connector that builds, passes and does something, to be changed into another one.
 //!
-//! Everything that a connector consists of comes from `xtask/templates/source`; nothing that is there is written over.
+//! Everything that a connector consists of comes from `xtask/templates/source`; nothing that is there is written over. A line
+//! `__EFFECT__` of a template begins what only a connector with an effect has, `__READ__` what only the other has, and
+//! `__BOTH__` what both have.
 
 use crate::cargo;
 use anyhow::{Context, Result, ensure};
@@ -15,6 +17,9 @@ use std::{
 pub(crate) struct Arguments {
     /// Its name: lower-case letters, digits and '-'
     name: String,
+    /// With an effect beside the read: `write`
+    #[arg(long)]
+    effect: bool,
 }
 
 macro_rules! template {
@@ -46,10 +51,10 @@ const MEMBERS: (&str, [&str; 2]) = ("Cargo.toml", ["members = [\n", "default-mem
 /// Makes it, and says what to do next.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let root = cargo::root();
-    for path in make(&root, &arguments.name)? {
+    let (name, effect) = (&arguments.name, arguments.effect);
+    for path in make(&root, name, effect)? {
         println!("{}", path.display());
     }
-    let name = &arguments.name;
     crate::step::finish(
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["fmt", "-p", &cargo::worker(name)])
@@ -63,15 +68,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     )?;
     println!(
         "
-It builds, passes and reads a folder. Change it into yours with docs/write-a-source.md beside you:
+It builds, passes and {does} a folder. Change it into yours with docs/write-a-source.md beside you:
   cargo test -p plexus-worker-{name}
-  cargo xtask try {name} read '{{\"path\":\"README.md\"}}' --root ."
+  cargo xtask try {name} read '{{\"path\":\"README.md\"}}' --root .",
+        does = if effect { "reads and writes" } else { "reads" }
     );
+    if effect {
+        println!(
+            "  cargo xtask try {name} write '{{\"path\":\"README.md\",\"content\":\"new\"}}' --root docs --commit"
+        );
+    }
     Ok(())
 }
 
 /// Writes all files and the registration below `root`; gives their paths.
-fn make(root: &Path, name: &str) -> Result<Vec<PathBuf>> {
+fn make(root: &Path, name: &str, effect: bool) -> Result<Vec<PathBuf>> {
     ensure!(
         is_name(name),
         "{name:?}: a name is 1 to 32 of a-z, 0-9 and '-', and begins with a letter"
@@ -90,7 +101,7 @@ fn make(root: &Path, name: &str) -> Result<Vec<PathBuf>> {
             "{} is there already",
             path.display()
         );
-        made.push((path, filled(template, name)));
+        made.push((path, filled(&of_kind(template, effect), name)));
     }
     for (path, text) in edits(root, name)? {
         made.push((path, text));
@@ -142,6 +153,21 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(plain)
 }
 
+/// The lines of a template that a connector with or without an effect has.
+fn of_kind(template: &str, effect: bool) -> String {
+    let (mut text, mut is_its) = (String::new(), true);
+    for line in template.split_inclusive('\n') {
+        match line.trim_end() {
+            "__READ__" => is_its = !effect,
+            "__EFFECT__" => is_its = effect,
+            "__BOTH__" => is_its = true,
+            _ if is_its => text.push_str(line),
+            _ => {}
+        }
+    }
+    text
+}
+
 fn filled(template: &str, name: &str) -> String {
     let capital = |word: &str| {
         let (first, rest) = word.split_at(word.len().min(1));
@@ -158,6 +184,8 @@ fn filled(template: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeMap;
 
     #[test]
     fn names() {
@@ -171,6 +199,35 @@ mod tests {
         }
         let text = filled("__NAME__ __IDENT__ __TYPE__Source __LABEL__", "apple-mail");
         assert_eq!(text, "apple-mail apple_mail AppleMailSource Apple Mail");
+    }
+
+    #[test]
+    fn only_what_has_an_effect_speaks_of_one() {
+        let of = |effect: bool| {
+            let made = FILES.iter().map(|(path, template)| {
+                let text = filled(&of_kind(template, effect), "apple-mail");
+                assert!(!text.contains("__"), "{path} has a mark left: {text}");
+                (*path, text)
+            });
+            made.collect::<BTreeMap<_, _>>()
+        };
+        let (reads, writes) = (of(false), of(true));
+        for (path, text) in &reads {
+            let is_same = path.ends_with("main.rs");
+            assert_eq!(writes[path] == *text, is_same, "{path}");
+            for word in ["effect", "writer", "Write", "\"write\""] {
+                assert!(!text.contains(word), "{path} has {word}: {text}");
+            }
+        }
+        let names = |made: &BTreeMap<&str, String>| -> Vec<String> {
+            let text = &made["workers/NAME/manifest.json"];
+            let manifest: Value = serde_json::from_str(text).unwrap();
+            let entries = manifest["capabilities"].as_array().unwrap();
+            let name = |entry: &Value| entry["name"].as_str().unwrap().to_owned();
+            entries.iter().map(name).collect()
+        };
+        assert_eq!(names(&reads), ["read"]);
+        assert_eq!(names(&writes), ["read", "write"]);
     }
 
     #[test]
@@ -194,7 +251,7 @@ mod tests {
             ("conformance", "workers/conformance is there already"),
             ("Bad", "a name is 1 to 32 of a-z"),
         ] {
-            let why = make(&root, name).unwrap_err().to_string();
+            let why = make(&root, name, false).unwrap_err().to_string();
             assert!(why.contains(words), "{why}");
         }
         assert_eq!(fs::read_to_string(root.join(REGISTRY.0)).unwrap(), before);
