@@ -1,6 +1,6 @@
 //! What README claims, claim by claim, with the tests that hold it: a claim without a test is marketing.
 //!
-//! A claim is a sentence of README's guarantees, what its comparison says of Plexus, or what works today.
+//! A claim is a sentence of README's guarantees or of its list of limits, what its comparison says of Plexus, or what works today.
 
 use crate::documents::{self, root};
 
@@ -289,7 +289,52 @@ const CLAIMS: &[(&str, &[&str])] = &[
             "codex_peer::granted_peer_answers_and_leaves_a_record",
         ],
     ),
+    (
+        "A program that runs unsandboxed as your user, such as an agent's own shell, can read your files without any gateway.",
+        &[PAST_THE_GATEWAY],
+    ),
+    (
+        "Plexus does not prevent that, and does not see a read that bypasses it.",
+        &[PAST_THE_GATEWAY],
+    ),
+    (
+        "The audit log is a chain of hashes without a key.",
+        &["export::the_script_in_the_documentation_agrees"],
+    ),
+    (
+        "It shows accidents and clumsy edits; a program that can write the file can recompute it.",
+        &[
+            "tampering::a_changed_byte_in_an_event_is_named",
+            "tampering::a_removed_event_is_named",
+            "export::a_chain_made_anew_is_revealed_by_an_export_that_was_kept",
+        ],
+    ),
+    (
+        "An export kept elsewhere reveals that (check one).",
+        &["export::a_chain_made_anew_is_revealed_by_an_export_that_was_kept"],
+    ),
+    (
+        "The gateway listens on this machine alone (loopback and two Unix sockets) unless you say otherwise, and speaks no TLS.",
+        &[
+            "settings::the_network_is_loopback_unless_the_owner_says_otherwise",
+            "guard::bytes_that_are_no_request_end_only_their_connection",
+        ],
+    ),
 ];
+
+/// Its shell reads a note of the vault, and no call is on record.
+const PAST_THE_GATEWAY: &str =
+    "real_agents::claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials";
+
+/// What is left open and shows in no behaviour of ours.
+const LEFT_OPEN: [&str; 3] = [
+    "It can also replace the gateway.",
+    "Plexus does not judge what an agent does with what it was granted.",
+    "The threat model lists what is left open.",
+];
+
+/// How the sentence of the targets ends, behind their number.
+const MISSED: &str = " performance targets are missed.";
 
 /// A section of a page, without its heading.
 fn section<'a>(page: &'a str, heading: &str) -> &'a str {
@@ -328,8 +373,15 @@ fn claims(page: &str) -> Vec<String> {
         let sentences = text.split_inclusive(". ").map(|one| one.trim().to_owned());
         claims.extend(sentences);
     }
-    let works = rows(section(page, "What works")).into_iter();
-    claims.extend(works.map(|cells| cells[0].clone()));
+    let works = section(page, "What works");
+    claims.extend(rows(works).into_iter().map(|cells| cells[0].clone()));
+    for bullet in works.split("\n- ").skip(1) {
+        let text = plain(bullet);
+        let sentences = text.split_inclusive(". ").map(|one| one.trim().to_owned());
+        claims.extend(sentences);
+    }
+    // Its number is held apart.
+    claims.retain(|claim| !claim.ends_with(MISSED));
     claims
 }
 
@@ -339,20 +391,22 @@ fn readme() -> String {
 
 #[test]
 fn each_claim_of_readme_has_its_tests() {
-    let page = "\n## Compared\n| | a |\n|---|---|\n| x | y |\n\n## Guarantees\n\n- **A.** One. Two\n  [words](x.md).\n\n## What works\n| b | c |\n|---|---|\n| z | |\n";
+    let page = "\n## Compared\n| | a |\n|---|---|\n| x | y |\n\n## Guarantees\n\n- **A.** One. Two\n  [words](x.md).\n\n## What works\n| b | c |\n|---|---|\n| z | |\n\n- Three. Four\n  [words](x.md).\n- 5 performance targets are missed.\n";
     assert_eq!(
         claims(page),
-        ["y", "One.", "Two words.", "z"],
+        ["y", "One.", "Two words.", "z", "Three.", "Four words."],
         "the control"
     );
     let claims = claims(&readme());
     assert!(claims.len() > 30, "{claims:#?}");
-    let known = |claim: &String| CLAIMS.iter().any(|(known, _)| known == claim);
+    let known = |claim: &String| {
+        CLAIMS.iter().any(|(known, _)| known == claim) || LEFT_OPEN.contains(&claim.as_str())
+    };
     let unheld: Vec<_> = claims.iter().filter(|claim| !known(claim)).collect();
     assert!(unheld.is_empty(), "no test is named for {unheld:#?}");
-    let gone: Vec<_> = CLAIMS
-        .iter()
-        .filter(|(known, _)| !claims.iter().any(|claim| claim == known))
+    let named = CLAIMS.iter().map(|(known, _)| known).chain(&LEFT_OPEN);
+    let gone: Vec<_> = named
+        .filter(|known| !claims.iter().any(|claim| claim == *known))
         .collect();
     assert!(gone.is_empty(), "README no longer says {gone:#?}");
     // `cargo xtask rules` holds that there are such tests.
@@ -373,9 +427,6 @@ fn readme_counts_the_missed_targets() {
     });
     let counted = counted.expect("the bench's first line");
     let said = plain(&readme());
-    let said = said
-        .split(" performance targets")
-        .next()
-        .unwrap_or_default();
+    let said = said.split(MISSED).next().unwrap_or_default();
     assert!(said.ends_with(counted), "{counted} on docs/performance.md");
 }

@@ -6,6 +6,7 @@ use std::process::{Command as Process, Stdio};
 use plexus_ledger::{CheckError, Finding, verify_export};
 
 use crate::bank::{deposit_each, events, folder, open_with, with};
+use crate::oracles::sealed;
 
 /// The lines of a log of twelve events.
 fn lines() -> Vec<String> {
@@ -86,6 +87,21 @@ fn a_damaged_export_names_the_first_bad_event() {
     for (seq, text) in damaged() {
         assert_eq!(bad_event(&text), seq, "{text}");
     }
+}
+
+/// A program that can write the whole chain can make it anew: what was kept elsewhere says so, and nothing in it does.
+#[test]
+fn a_chain_made_anew_is_revealed_by_an_export_that_was_kept() {
+    let kept = text(&lines());
+    assert_eq!(sealed(&kept), kept, "the control");
+    let anew = sealed(&kept.replace("\"amount\":1", "\"amount\":2"));
+    let head = |export: &str| {
+        let sound = verify_export(export.as_bytes()).expect("sound");
+        sound.expect("not empty").head
+    };
+    let (was, is) = (head(&kept), head(&anew));
+    assert_eq!(is.seq, was.seq);
+    assert_ne!(is.hash, was.hash);
 }
 
 #[test]

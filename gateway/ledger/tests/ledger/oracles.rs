@@ -30,7 +30,7 @@ fn follows(text: &str) -> bool {
 }
 
 /// The lines as somebody would write them who knows how hashes are made.
-fn sealed(text: &str) -> String {
+pub(crate) fn sealed(text: &str) -> String {
     let mut previous = vec![0; 32];
     let lines = text.lines().map(|line| {
         let json = line.split_once(' ').map_or(line, |(_, json)| json);
