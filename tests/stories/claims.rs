@@ -326,7 +326,7 @@ const CLAIMS: &[(&str, &[&str])] = &[
 const PAST_THE_GATEWAY: &str =
     "real_agents::claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials";
 
-/// What is left open and shows in no behaviour of ours.
+/// Limits that show in no behaviour of ours.
 const LEFT_OPEN: [&str; 3] = [
     "It can also replace the gateway.",
     "Plexus does not judge what an agent does with what it was granted.",

@@ -230,7 +230,7 @@ fn bytes_that_are_no_request_end_only_their_connection() {
         }
         gateway.client().get("/v1/health").expect_ok();
     }
-    // Who begins as TLS does is answered in plain text, or not at all.
+    // A client that begins as TLS does is answered in plain text, or not at all.
     let hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n";
     let answer = gateway.client().raw(hello);
     let is_plain = answer.is_empty() || answer.starts_with(b"HTTP/1.1 4");

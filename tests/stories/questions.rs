@@ -389,7 +389,7 @@ fn types(gateway: &Gateway, line: &str) -> Said {
     }
 }
 
-/// What makes a certificate also makes it its own authority, which no verifier takes for a server's.
+/// The command that makes a certificate makes it its own authority, which no verifier takes for a server's.
 #[test]
 fn certificate_of_ones_own_is_taken_as_it_is_made() {
     let question = "CalDAV with a certificate of my own";
@@ -550,7 +550,7 @@ fn runbook_leads_on_after_a_crash() {
     });
 }
 
-/// What a restore has put aside is the room that is missing.
+/// The state that a restore has put aside is the room that is missing.
 #[test]
 #[cfg(target_os = "linux")]
 fn room_on_a_full_disk_is_made_as_the_page_says() {
