@@ -338,6 +338,10 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     let refusals = house.gateway.cli(["activity", "--refused"]);
     let words = "was refused workspace.read: you have paused all agents: report.txt ×2";
     assert!(refusals.expect_ok().contains(words), "{refusals}");
+    // A request to the owner and a session are refused calls too: the log has them.
+    let refusals = refusals.expect_ok();
+    assert_eq!(refusals.matches("was refused workspace.read").count(), 2);
+    assert_contains(refusals, "was refused: you have paused all agents");
 
     house.gateway.restart();
     refused(plexus_tests::agent::handshake(

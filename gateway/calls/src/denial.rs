@@ -210,7 +210,7 @@ pub(crate) async fn note_denial<'a>(
     if let Some(basis) = basis {
         about["basis"] = json!(basis);
     }
-    if capability.is_none() {
+    if capability.is_none() && !id.is_empty() {
         about["asked"] = plexus_sources::narration::cut(id, 80).into();
     }
     let note = Note {

@@ -18,6 +18,7 @@ use plexus_calls::{
     denial::{self, RefusedCall},
     finish::to_its_end,
     misfit::misfit,
+    refusal,
 };
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{
@@ -170,6 +171,7 @@ pub(super) async fn request(
     if session.agent.is_none() {
         all_known(&edge, &wanted)?;
     }
+    not_paused(&edge, &session, &wanted).await?;
     drop(parsed);
     to_its_end(async move { decide(&edge, session, wanted).await }).await
 }
@@ -318,6 +320,35 @@ async fn fit(
         }
     }
     Ok(())
+}
+
+/// Refuses a request while all agents are paused. Each thing that it asks for is recorded, as a refused call of it is.
+async fn not_paused(
+    edge: &Arc<Edge>,
+    session: &InSession,
+    wanted: &GrantRequest,
+) -> Result<(), Refused> {
+    let paused = edge.ledger.snapshot().paused;
+    let Some(agent) = session.agent.clone().filter(|_| paused) else {
+        return Ok(());
+    };
+    let by = CallerProof::Session(session.id.clone());
+    let caller = Caller { agent, by };
+    for entry in wanted.entries.iter().filter(|entry| entry.wanted) {
+        let input = wanted
+            .inputs
+            .iter()
+            .find(|(id, _)| id.as_str() == entry.id)
+            .and_then(|(_, canonical)| strict::parse(canonical).ok());
+        let call = RefusedCall::from((&caller, entry.id.as_str()));
+        let call = match &input {
+            Some(input) => call.with(input),
+            None => call,
+        };
+        let error = refusal::refused(&Refusal::Paused, None);
+        denial::refuse(&edge.kernel, call, error).await;
+    }
+    Err(Refusal::Paused.into())
 }
 
 /// What one entry of `grants` says (docs/protocol/agents.md#ask-for-grants): a word, or an object with one.

@@ -12,9 +12,10 @@ use axum::{
     http::header,
     response::Response,
 };
-use plexus_ledger::Lane;
+use plexus_calls::{denial, refusal::refused};
+use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, NextKind, SessionId, credential::Pat};
-use plexus_trust::{Command, Reply, SessionProof};
+use plexus_trust::{Command, Refusal, Reply, SessionProof};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -88,7 +89,15 @@ pub(crate) async fn open(
     };
     // What the owner's key opens is charged to nobody.
     let receipt = match agent.as_ref().filter(|_| by_pat) {
-        Some(agent) => edge.submit_for(agent, command).await?,
+        Some(agent) => {
+            let opened = edge.submit_for(agent, command).await;
+            // An agent of a command line opens one for each call: this was its call.
+            if matches!(opened, Err(SubmitError::Refused(Refusal::Paused))) {
+                let error = refused(&Refusal::Paused, None);
+                denial::refuse(&edge.kernel, (agent, ""), error).await;
+            }
+            opened?
+        }
         None => edge.ledger.submit(command, Lane::Agent).await?,
     };
     drop(acting);
