@@ -39,6 +39,8 @@ pub enum OnlyActivity {
     Changed,
     /// Refused ones, and those that the owner denied.
     Refused,
+    /// [`ActivityKind::Denied`].
+    Denied,
     /// [`ActivityKind::Read`].
     Read,
     /// [`ActivityKind::Failed`].
@@ -55,9 +57,10 @@ pub enum OnlyActivity {
 
 impl OnlyActivity {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Changed,
         Self::Refused,
+        Self::Denied,
         Self::Read,
         Self::Failed,
         Self::Unknown,
@@ -72,6 +75,7 @@ impl OnlyActivity {
         match self {
             Self::Changed => "changed",
             Self::Refused => "refused",
+            Self::Denied => "denied",
             Self::Read => "read",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
@@ -97,6 +101,7 @@ impl OnlyActivity {
                 ActivityKind::Changed | ActivityKind::Unknown | ActivityKind::UnderWay
             ),
             Self::Refused => matches!(kind, ActivityKind::Refused | ActivityKind::Denied),
+            Self::Denied => matches!(kind, ActivityKind::Denied),
             Self::Read => matches!(kind, ActivityKind::Read),
             Self::Failed => matches!(kind, ActivityKind::Failed),
             Self::Unknown => matches!(kind, ActivityKind::Unknown),
@@ -125,6 +130,8 @@ pub struct Activity {
 pub struct ActivityRow {
     call: ActivityCall,
     written: Map<String, Value>,
+    /// Not written: a row that was read does not know it.
+    is_undone: bool,
 }
 
 impl ActivityRow {
@@ -134,6 +141,7 @@ impl ActivityRow {
         Self {
             written: members(&call),
             call,
+            is_undone: false,
         }
     }
     /// Adds what is found next.
@@ -141,10 +149,16 @@ impl ActivityRow {
         found(&mut self.call);
         self.written.extend(members(&self.call));
     }
-    /// Leaves out what takes it back.
-    pub fn forget_undo(&mut self) {
+    /// Leaves out what takes it back; `is_undone` where that was done.
+    pub fn forget_undo(&mut self, is_undone: bool) {
         self.call.undo = None;
+        self.is_undone = is_undone;
         self.written.retain(|name, _| name != "undo");
+    }
+    /// Whether it was taken back, as far as the gateway looked through the log.
+    #[must_use]
+    pub fn is_undone(&self) -> bool {
+        self.is_undone
     }
     /// The call.
     #[must_use]
@@ -165,7 +179,11 @@ impl TryFrom<Map<String, Value>> for ActivityRow {
     type Error = serde_json::Error;
     fn try_from(written: Map<String, Value>) -> Result<Self, Self::Error> {
         let call = serde_json::from_value(written.clone().into())?;
-        Ok(Self { call, written })
+        Ok(Self {
+            call,
+            written,
+            is_undone: false,
+        })
     }
 }
 

@@ -8,10 +8,7 @@ use crate::{
     acting::Narrowing,
     acts::Named,
     desk::Desk,
-    owner::{
-        activity::{self, FoundCall},
-        explain, undo,
-    },
+    owner::{activity, explain, undo},
     table::Reading,
 };
 use askama::Template;
@@ -21,20 +18,31 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use plexus_owner::{
-    activity::{ActivityCall, ActivityKind, CallBasis, List, OnlyActivity, Totals, words},
+    activity::{
+        ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals, words,
+    },
     explain::Explain,
     sources::thing_below,
     undo::{Show, UndoPlan},
 };
-use plexus_protocol::{AgentId, CapabilityId, SourceId, Timestamp};
+use plexus_protocol::{
+    AgentId, CapabilityId, SourceId, Timestamp, constraint::is_prefix, shell::quote,
+};
 use plexus_trust::{Source, State as TrustState};
-use serde_json::Value;
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use serde_json::{Map, Value};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 /// Calls of a page.
 const PAGE: u64 = 50;
-/// Things of a call that its page names.
+/// Things of a call that its page names, and the newest calls among whose things names like a typed one are looked for.
 const THINGS: usize = 20;
+const NEWEST: u64 = 1_000;
+/// Bytes of an input that stands in a command.
+const TYPED: usize = 200;
 /// What is shown of a plan's difference.
 const ROOM: super::diff::Room = super::diff::PAGE;
 
@@ -47,12 +55,14 @@ pub(super) struct CallLine {
     pub(super) words: ForeignText,
     /// What came of it, for the style.
     pub(super) class: &'static str,
-    /// Whether its page may take it back.
+    /// Whether its page may take it back, and whether that was done.
     pub(super) undo: bool,
+    pub(super) undone: bool,
 }
 
 impl CallLine {
-    pub(super) fn of(call: &ActivityCall, now: Timestamp) -> Self {
+    pub(super) fn of(row: &ActivityRow, now: Timestamp) -> Self {
+        let call = row.call();
         let agent = call.agent_id.as_deref();
         Self {
             link: link(call),
@@ -61,7 +71,8 @@ impl CallLine {
             at: Moment::ago(call.at, now),
             words: ForeignText::short(&words::said(call), 160),
             class: class(call.did),
-            undo: may_be_undone(call),
+            undo: call.did == ActivityKind::Changed && call.undo.is_some(),
+            undone: row.is_undone(),
         }
     }
 }
@@ -87,10 +98,6 @@ const fn class(did: ActivityKind) -> &'static str {
     }
 }
 
-fn may_be_undone(call: &ActivityCall) -> bool {
-    call.did == ActivityKind::Changed && call.undo.is_some()
-}
-
 /// A number, with the list that it is of.
 pub(super) struct Count {
     pub(super) number: u64,
@@ -108,6 +115,8 @@ struct Page {
     outcomes: [(&'static str, &'static str, bool); OnlyActivity::ALL.len()],
     calls: Vec<CallLine>,
     counts: Vec<Count>,
+    /// Where there is no such call: things of the newest whose names hold what was typed, each with its calls.
+    similar: Vec<(ForeignText, String)>,
     /// The page of earlier calls.
     next: Option<String>,
     command: ForeignText,
@@ -211,6 +220,10 @@ pub(super) async fn page(
         (wanted.source, wanted.touched) = (source.to_string(), thing);
         found = activity::recent(&desk, asked(&wanted)).await?;
     }
+    let similar = match found.calls.is_empty() && !wanted.touched.is_empty() {
+        true => similar(&desk, &wanted).await?,
+        false => Vec::new(),
+    };
     let now = state.time(desk.clock.now());
     let made = blocking(move || {
         let calls = found.calls.iter();
@@ -218,7 +231,8 @@ pub(super) async fn page(
             agents: state.agents.keys().map(ToString::to_string).collect(),
             sources: state.sources.keys().map(ToString::to_string).collect(),
             outcomes: outcomes(wanted.only),
-            calls: calls.map(|row| CallLine::of(row.call(), now)).collect(),
+            calls: calls.map(|row| CallLine::of(row, now)).collect(),
+            similar,
             counts: counts(&wanted, before, found.totals),
             next: found
                 .next
@@ -232,12 +246,38 @@ pub(super) async fn page(
     shell::made(&desk, made)
 }
 
+async fn similar(desk: &Desk, wanted: &Filters) -> Result<Vec<(ForeignText, String)>, Refused> {
+    let newest = List {
+        limit: Some(NEWEST),
+        touched: None,
+        only: None,
+        ..wanted.list(None)
+    };
+    let newest = activity::recent(desk, newest).await?.calls;
+    let typed = wanted.touched.to_lowercase();
+    let things = newest.iter().flat_map(|row| &row.call().touched).flatten();
+    let names: BTreeSet<&str> = things
+        .map(|thing| &*thing.id)
+        .filter(|id| id.to_lowercase().contains(&typed))
+        .collect();
+    let one = |name: &str| {
+        let calls = List {
+            touched: Some(name.to_owned()),
+            ..wanted.list(None)
+        };
+        (ForeignText::short(name, 200), links::activity(&calls))
+    };
+    Ok(names.into_iter().take(THINGS).map(one).collect())
+}
+
 fn outcomes(
     asked: Option<OnlyActivity>,
 ) -> [(&'static str, &'static str, bool); OnlyActivity::ALL.len()] {
     OnlyActivity::ALL.map(|only| {
         let words = match only {
             OnlyActivity::Changed => "changed something, or may have",
+            OnlyActivity::Refused => "refused, or denied by you",
+            OnlyActivity::Denied => "denied by you",
             OnlyActivity::Unknown => "nobody knows",
             OnlyActivity::Settled => "you said what became of it",
             other => other.as_str(),
@@ -265,7 +305,7 @@ fn counts(wanted: &Filters, before: Option<u64>, totals: Totals) -> Vec<Count> {
                 ActivityKind::Unknown => ("not known", only(OnlyActivity::Unknown)),
                 ActivityKind::UnderWay => ("under way", "/admin/runs".to_owned()),
                 ActivityKind::Asked => ("asked", only(OnlyActivity::Asked)),
-                ActivityKind::Denied => ("denied", only(OnlyActivity::Refused)),
+                ActivityKind::Denied => ("denied", only(OnlyActivity::Denied)),
                 ActivityKind::Settled => ("settled", only(OnlyActivity::Settled)),
                 ActivityKind::Expired => ("came to nothing", only(OnlyActivity::Expired)),
             };
@@ -285,6 +325,8 @@ struct CallPage {
     item: Option<String>,
     by_grant: bool,
     things: Vec<(ForeignText, String, &'static str)>,
+    /// It was not made: they are what it was about.
+    refused: bool,
     more: usize,
     size: Option<u64>,
     /// It is under way: what stops it, and where it is looked at.
@@ -312,8 +354,8 @@ enum Difference {
 
 impl Difference {
     /// None of a call that changed nothing, or of which nobody knows, unless it worked on a copy.
-    fn of(found: &FoundCall, state: &TrustState) -> Option<Self> {
-        let call = &found.call;
+    fn of(found: &ActivityRow, state: &TrustState) -> Option<Self> {
+        let call = found.call();
         let capability = call.capability_id.as_deref();
         let capability = capability.and_then(|id| CapabilityId::parse(id).ok());
         let facts = capability.and_then(|id| Some(state.capability(&id)?.1.staged));
@@ -327,7 +369,7 @@ impl Difference {
             }
             _ => return None,
         }
-        match (call.undo.is_some(), found.is_undone, facts) {
+        match (call.undo.is_some(), found.is_undone(), facts) {
             (true, ..) => Some(Self::Undo),
             (false, true, _) => Some(Self::Undone),
             (false, false, Some(true)) => Some(Self::ChangeSet),
@@ -338,8 +380,10 @@ impl Difference {
     }
 }
 
-/// What would become of such a call now, without its input: the log keeps none.
+/// What would become of such a call now: of its input the log keeps what it was about.
 struct CalledAgain {
+    /// Whether that is all of it.
+    has_input: bool,
     decision: &'static str,
     why: ForeignText,
     next: ForeignText,
@@ -357,22 +401,69 @@ impl CalledAgain {
         else {
             return Ok(None);
         };
-        if AgentId::parse(&agent).is_err() || CapabilityId::parse(&capability).is_err() {
+        let (Ok(_), Ok(id)) = (AgentId::parse(&agent), CapabilityId::parse(&capability)) else {
             return Ok(None);
-        }
-        let command = format!("plexusctl explain {agent} {capability} --input JSON");
+        };
+        let (under, input) = about(desk, &id, call);
+        let typed = input.clone().map(|input| quote(&Value::from(input).to_string()));
+        let typed = typed.unwrap_or_else(|| "JSON".to_owned());
+        let command = format!("plexusctl explain {agent} {capability} --input {typed}");
+        let has_input = input.is_some();
         let asked = Explain {
             agent_id: agent,
             capability_id: capability,
-            input: None,
+            input,
         };
         let explained = explain::explain(desk.clone(), narrowing, asked).await?;
+        // What would allow it allows no more than it was about.
+        let next = match (&*explained.rule, under) {
+            ("no-grant" | "reach.selected", Some(under)) => {
+                format!("{} --under {}", explained.next, quote(&under))
+            }
+            _ => explained.next.clone(),
+        };
         Ok(Some(Self {
+            has_input,
             decision: explained.in_words(),
             why: ForeignText::short(&explained.why, 400),
-            next: ForeignText::short(&explained.next, 200),
-            command: ForeignText::short(&command, 300),
+            next: ForeignText::short(&next, 200 + TYPED),
+            command: ForeignText::short(&command, 300 + TYPED),
         }))
+    }
+}
+
+/// What a refused call was about: the part of its source that a grant can be limited to, as `FIELD=PREFIX`, and its input, where
+/// what the log has of it is all.
+fn about(
+    desk: &Desk,
+    id: &CapabilityId,
+    call: &ActivityCall,
+) -> (Option<String>, Option<Map<String, Value>>) {
+    let catalogue = desk.catalogue.load();
+    let refused = call.did == ActivityKind::Refused;
+    let Some(entry) = catalogue.get(id).filter(|_| refused) else {
+        return (None, None);
+    };
+    let things = call.touched.as_deref().unwrap_or_default();
+    let of = |kind: &str| {
+        let mut of_it = things.iter().filter(|thing| thing.kind == kind);
+        // Of several it is not known which field named which.
+        of_it.next().filter(|_| of_it.next().is_none())
+    };
+    let named = entry.capability().constrainable.iter().filter_map(|rule| {
+        let thing = of(rule.touched.as_deref()?)?;
+        Some((rule.field.clone(), Value::from(thing.id.clone())))
+    });
+    let input = Value::Object(named.collect());
+    let prefix = entry.facts.resolved.first().and_then(|field| {
+        let prefix = input.get(field)?.as_str()?;
+        let fits = is_prefix(prefix) && prefix.len() <= TYPED;
+        fits.then(|| format!("{field}={prefix}"))
+    });
+    let is_whole = entry.check(&input).is_ok() && input.to_string().len() <= TYPED;
+    match input {
+        Value::Object(input) if is_whole && !input.is_empty() => (prefix, Some(input)),
+        _ => (prefix, None),
     }
 }
 
@@ -383,21 +474,22 @@ pub(super) async fn show(
     narrowing: Narrowing,
 ) -> Result<Response, Refused> {
     let found = activity::one(&desk, &id).await?.ok_or_else(gone)?;
-    let again = CalledAgain::of(&desk, narrowing, &found.call).await?;
+    let again = CalledAgain::of(&desk, narrowing, found.call()).await?;
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
     let difference = Difference::of(&found, &state);
-    let made = blocking(move || CallPage::of(&found.call, again, difference, now).render()).await?;
+    let made = blocking(move || CallPage::of(&found, again, difference, now).render()).await?;
     shell::made(&desk, made)
 }
 
 impl CallPage {
     fn of(
-        call: &ActivityCall,
+        row: &ActivityRow,
         again: Option<CalledAgain>,
         difference: Option<Difference>,
         now: Timestamp,
     ) -> Self {
+        let call = row.call();
         let touched = call.touched.as_deref().unwrap_or_default();
         let count = call.touched_count.unwrap_or(touched.len());
         let things = touched.iter().filter(|thing| !thing.id.is_empty());
@@ -418,7 +510,8 @@ impl CallPage {
         };
         Self {
             id: call.audit_id.clone(),
-            line: CallLine::of(call, now),
+            line: CallLine::of(row, now),
+            refused: call.did == ActivityKind::Refused,
             capability: call
                 .capability_id
                 .as_deref()
@@ -525,6 +618,8 @@ mod tests {
             match only {
                 Some(only) => {
                     assert!(only.has(kind), "{kind:?}: {}", count.link);
+                    let denied = kind == ActivityKind::Denied;
+                    assert_eq!(only == OnlyActivity::Denied, denied, "{kind:?}");
                     for part in ["agent=one", "before=9"] {
                         assert!(count.link.contains(part), "{}", count.link);
                     }
@@ -546,6 +641,7 @@ mod tests {
             outcomes: outcomes(None),
             calls: Vec::new(),
             counts,
+            similar: Vec::new(),
             next: None,
             command: ForeignText::line(""),
         };

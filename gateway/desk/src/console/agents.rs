@@ -119,8 +119,10 @@ pub(super) fn did(totals: Option<Totals>) -> String {
         (totals.read, "read"),
         (totals.changed, "changed"),
         (totals.refused + totals.failed, "refused or failed"),
+        (totals.denied, "denied by you"),
         (totals.unknown, "not known"),
         (totals.asked, "asked"),
+        (totals.expired, "came to nothing"),
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<_> = parts
@@ -263,7 +265,7 @@ pub(super) async fn show(
             calls: calls
                 .calls
                 .iter()
-                .map(|call| CallLine::of(call.call(), now))
+                .map(|row| CallLine::of(row, now))
                 .collect(),
             limits,
             revoked: row.status == EnrollmentStatus::Revoked,
@@ -583,7 +585,7 @@ pub(super) async fn arrival(
                     .redeemed_at
                     .is_some_and(|since| row.call().at >= since)
             })
-            .map(|row| CallLine::of(row.call(), now)),
+            .map(|row| CallLine::of(row, now)),
     };
     shell::made(&desk, made.render())
 }

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use plexus_edge::reply::{Refused, query};
-use plexus_owner::activity::{ActivityCall, words::said};
+use plexus_owner::activity::{ActivityCall, ActivityRow, words::said};
 use std::sync::Arc;
 
 /// What is shown at most.
@@ -38,13 +38,13 @@ pub(super) async fn page(
     drop(request);
     // Each id of a call begins so; nothing else is looked for in the log.
     let call = match sought.starts_with("evt_") {
-        true => activity::one(&desk, &sought).await?.map(|found| found.call),
+        true => activity::one(&desk, &sought).await?,
         false => None,
     };
     let shown = desk.clone();
     let made = blocking(move || {
         Page {
-            found: found(&shown, &sought, call.as_ref()),
+            found: found(&shown, &sought, call.as_ref().map(ActivityRow::call)),
         }
         .render()
     })

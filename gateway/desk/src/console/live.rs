@@ -85,7 +85,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             pairs.entry(pair.clone()).or_default();
         }
         let calls = tally.last.iter();
-        let calls = calls.map(|row| CallLine::of(row.call(), now)).collect();
+        let calls = calls.map(|row| CallLine::of(row, now)).collect();
         draw(&state, pairs, &under_way, &waits, calls).render()
     })
     .await?;
@@ -125,7 +125,7 @@ fn draw(
             (false, true) => "waits",
             (false, false) if totals.changed + totals.unknown > 0 => "changed",
             (false, false) if totals.read > 0 => "read",
-            (false, false) if totals.refused + totals.failed > 0 => "refused",
+            (false, false) if totals.refused + totals.failed + totals.denied > 0 => "refused",
             (false, false) => "asked",
         };
         let count = totals.all();

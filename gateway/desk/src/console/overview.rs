@@ -123,7 +123,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             calls: tally
                 .last
                 .iter()
-                .map(|row| CallLine::of(row.call(), now))
+                .map(|row| CallLine::of(row, now))
                 .collect(),
             sources: status.counts.sources,
             capabilities: status.counts.capabilities,
@@ -316,8 +316,8 @@ fn bars(hours: &[Totals], most: u64) -> Vec<Bar> {
         for (count, class) in [
             (totals.read, "read"),
             (totals.changed + totals.unknown, "changed"),
-            (totals.refused + totals.failed, "refused"),
-            (totals.asked, "asked"),
+            (totals.refused + totals.failed + totals.denied, "refused"),
+            (totals.asked + totals.expired, "asked"),
         ] {
             // What is there is seen, however little it is beside the rest.
             let height = (count * TALL).div_ceil(most.max(1)).min(bottom);

@@ -26,6 +26,8 @@ const fn words(kind: PastKind) -> (&'static str, &'static str, &'static str) {
     match kind {
         PastKind::Decided => ("decided", "decided by you", "What you decided"),
         PastKind::Done => ("done", "changes made", "Changes that were made"),
+        PastKind::Read => ("read", "reads", "Calls that read"),
+        PastKind::Refused => ("refused", "refused", "Calls that were refused"),
         PastKind::Failed => (
             "failed",
             "failed",
@@ -139,7 +141,7 @@ pub(super) async fn page(
         };
         for event in newest {
             match event {
-                PastEvent::Call(row) => page.calls.push(CallLine::of(row.call(), now)),
+                PastEvent::Call(row) => page.calls.push(CallLine::of(&row, now)),
                 PastEvent::Other {
                     at,
                     agent,

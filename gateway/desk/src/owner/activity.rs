@@ -286,19 +286,11 @@ fn page(
     })
 }
 
-/// A call that was looked up by its id.
-pub(crate) struct FoundCall {
-    /// The call.
-    pub(crate) call: ActivityCall,
-    /// Whether it was taken back, as far as the gateway looked through the log.
-    pub(crate) is_undone: bool,
-}
-
 /// One call, by the id of its event or, where it is an effect, of its intent; none where no such call is told.
 ///
 /// # Errors
 /// Where the log cannot be read.
-pub(crate) async fn one(desk: &Desk, id: &str) -> Result<Option<FoundCall>, Refused> {
+pub(crate) async fn one(desk: &Desk, id: &str) -> Result<Option<ActivityRow>, Refused> {
     let Ok(id) = id.parse::<EventId>() else {
         return Ok(None);
     };
@@ -354,17 +346,12 @@ fn found(
     state: &TrustState,
     undos: &UndoCapabilities,
     id: &EventId,
-) -> Result<Option<FoundCall>, StoreError> {
+) -> Result<Option<ActivityRow>, StoreError> {
     let Some(mut row) = row(ledger, state, id)? else {
         return Ok(None);
     };
-    let may_be_undone = row.call().undo.is_some();
-    let restored = undone::left_out(ledger, undos, vec![&mut row], RECENT)?;
-    let call = row.call().clone();
-    Ok(Some(FoundCall {
-        is_undone: may_be_undone && call.undo.is_none() && call.seq >= restored,
-        call,
-    }))
+    undone::left_out(ledger, undos, vec![&mut row], RECENT)?;
+    Ok(Some(row))
 }
 
 fn row(

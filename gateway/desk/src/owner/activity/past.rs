@@ -1,5 +1,5 @@
-//! What happened since a moment, for the console's first page: decisions of the owner's, changes that were made, calls that
-//! failed, agents that came, requests that were made.
+//! What happened since a moment, for the console's first page: decisions of the owner's, changes that were made, reads, calls
+//! that were refused or failed, agents that came, requests that were made.
 //!
 //! ```text
 //! first look: the events since the moment ─▶ counted and the newest kept, by kind ─▶ each later look reads on from there
@@ -8,7 +8,7 @@
 //! was taken back is looked up besides ([`undone`]). An agent's
 //! words are in no event that is kept here but those of its requests.
 
-use super::{did, entry, told, undone, unreadable};
+use super::{denial, did, entry, told, undone, unreadable};
 use crate::{acts::blocking, desk::Desk};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
@@ -36,6 +36,10 @@ pub(crate) enum PastKind {
     Decided,
     /// A change was made.
     Done,
+    /// A call read.
+    Read,
+    /// A call was refused.
+    Refused,
     /// A call failed, or nobody knows.
     Failed,
     /// An agent enrolled.
@@ -45,9 +49,11 @@ pub(crate) enum PastKind {
 }
 
 impl PastKind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Decided,
         Self::Done,
+        Self::Read,
+        Self::Refused,
         Self::Failed,
         Self::Agents,
         Self::Asked,
@@ -183,27 +189,30 @@ fn other(event: &Recorded) -> Option<OtherEvent<'_>> {
     serde_json::from_str(event.json()).ok()
 }
 
-fn kind(event: &Recorded, state: &TrustState) -> Option<PastKind> {
-    if let Some(entry) = entry(event) {
-        return match did(event, &entry, state, &HashSet::new())? {
-            ActivityKind::Changed => Some(PastKind::Done),
-            ActivityKind::Failed | ActivityKind::Unknown => Some(PastKind::Failed),
-            ActivityKind::Asked => Some(PastKind::Asked),
-            ActivityKind::Read
-            | ActivityKind::Refused
-            | ActivityKind::Denied
-            | ActivityKind::UnderWay
-            | ActivityKind::Settled
-            | ActivityKind::Expired => None,
-        };
-    }
-    other(event)?.kind()
+/// Of which kind an event is, and how many calls it stands for.
+fn kind(event: &Recorded, state: &TrustState) -> Option<(PastKind, u64)> {
+    let Some(entry) = entry(event) else {
+        return Some((other(event)?.kind()?, 1));
+    };
+    let kind = match did(event, &entry, state, &HashSet::new())? {
+        ActivityKind::Changed => PastKind::Done,
+        ActivityKind::Read => PastKind::Read,
+        ActivityKind::Refused => PastKind::Refused,
+        ActivityKind::Failed | ActivityKind::Unknown => PastKind::Failed,
+        ActivityKind::Asked => PastKind::Asked,
+        ActivityKind::Denied
+        | ActivityKind::UnderWay
+        | ActivityKind::Settled
+        | ActivityKind::Expired => return None,
+    };
+    let more = denial(&entry).map_or(0, |denial| denial.unrecorded);
+    Some((kind, 1 + more))
 }
 
 fn past_event(ledger: &Ledger, state: &TrustState, event: &Recorded) -> Option<PastEvent> {
     if let Some(entry) = entry(event) {
         let did = did(event, &entry, state, &HashSet::new())?;
-        let row = told(ledger, state, event, &entry, did, None);
+        let row = told(ledger, state, event, &entry, did, denial(&entry));
         return Some(PastEvent::Call(Box::new(row)));
     }
     let other = other(event)?;
@@ -247,11 +256,11 @@ impl Found {
             let Some(last) = batch.last() else { break };
             self.upto = last.seq();
             for event in batch {
-                let Some(kind) = kind(&event, state) else {
+                let Some((kind, calls)) = kind(&event, state) else {
                     continue;
                 };
                 let kept = &mut self.kinds[kind as usize];
-                kept.count += 1;
+                kept.count += calls;
                 kept.newest.push_back(event);
                 if kept.newest.len() > KEPT {
                     kept.newest.pop_front();

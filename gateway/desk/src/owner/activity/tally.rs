@@ -8,7 +8,7 @@
 //! Invariant: however long the log, one look counts at most [`MOST`] events, and none of an archive; where there were more,
 //! the tally says so. Whether a change was taken back is looked up besides ([`undone`]).
 
-use super::{Entry, denial, did, entry, told, undone, unreadable};
+use super::{Entry, denial, did, entry, told, told_entry, undone, unreadable};
 use crate::{acts::blocking, desk::Desk, owner::agents};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{Recorded, StoreError};
@@ -220,9 +220,9 @@ struct AllowedDetail {
     policy: Option<String>,
 }
 
-/// What an event tells of a call. One that is under way is told by its end.
+/// What an event tells of a call, or of a request that ended without one. One that is under way is told by its end.
 fn tells<'e>(event: &'e Recorded, state: &TrustState) -> Option<(Entry<'e>, ActivityKind)> {
-    let entry = entry(event)?;
+    let entry = told_entry(event)?;
     let did = ended(event, &entry, state)?;
     Some((entry, did))
 }
@@ -434,7 +434,7 @@ impl Counted {
     }
 
     fn add(&mut self, event: Recorded, state: &TrustState) {
-        let Some(entry) = entry(&event) else {
+        let Some(entry) = told_entry(&event) else {
             return;
         };
         let id = entry.capability_id.as_deref();

@@ -41,17 +41,16 @@ fn whole_undo(manifest: &Manifest) -> Option<&str> {
 }
 
 /// Leaves `undo` out of the rows whose change was taken back, or is of before a restore: no backup holds what an undo needs.
-/// The newest `most` events tell it; an archive that cannot be read tells nothing. Gives the number of the last restore; 0
-/// where none was met.
+/// The newest `most` events tell it; an archive that cannot be read tells nothing.
 pub(super) fn left_out(
     ledger: &Ledger,
     undos: &UndoCapabilities,
     rows: Vec<&mut ActivityRow>,
     most: usize,
-) -> Result<u64, StoreError> {
+) -> Result<(), StoreError> {
     let undoable = rows.iter().filter(|row| row.call().undo.is_some());
     let Some(oldest) = undoable.map(|row| row.call().seq).min() else {
-        return Ok(0);
+        return Ok(());
     };
     let mut undone = UndoneChanges::new(undos);
     let mut restored = 0;
@@ -73,11 +72,13 @@ pub(super) fn left_out(
     for row in rows {
         let call = row.call();
         let named = call.source.as_deref().zip(call.undo.as_deref());
-        if call.seq < restored || named.is_some_and(|(source, name)| undone.has(source, name)) {
-            row.forget_undo();
+        let is_undone = named.is_some_and(|(source, name)| undone.has(source, name));
+        let is_before = call.seq < restored;
+        if is_before || is_undone {
+            row.forget_undo(is_undone && !is_before);
         }
     }
-    Ok(restored)
+    Ok(())
 }
 
 /// The same of rows that no page of the log is read for, within its newest [`UNDOS`](super::UNDOS) events.
@@ -87,7 +88,7 @@ pub(super) fn left_out_of_told(
     rows: Vec<&mut ActivityRow>,
 ) -> Result<(), StoreError> {
     let undos = capabilities(&desk.edge.kernel.registry, state);
-    left_out(&desk.ledger, &undos, rows, super::UNDOS).map(drop)
+    left_out(&desk.ledger, &undos, rows, super::UNDOS)
 }
 
 /// Changes that were taken back, as far as they were met.
