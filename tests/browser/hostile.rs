@@ -745,7 +745,7 @@ fn made_strings_on_every_page() {
         ("/together/{id}", vec![format!("/together/{}", waiting[0])]),
         (
             "/since",
-            ["done", "failed", "agents", "asked"]
+            ["done", "read", "refused", "failed", "agents", "asked"]
                 .map(|kind| format!("/since?what={kind}"))
                 .into(),
         ),

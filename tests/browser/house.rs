@@ -291,6 +291,10 @@ fn first_page_tells_what_happened_meanwhile() {
     agent.must(WRITE, note("b.md", "two\n"));
     let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
     scene.owner().deny(&denied, "not now");
+    agent.must("workspace.read", json!({"path": "a.md"}));
+    agent
+        .invoke(WRITE, note("c.md", "three\n"))
+        .expect_error(403, "denied_by_owner");
     let _newcomer = scene.agent("newcomer");
     scene.gateway.restart();
     let browser = &*scene.browser;
@@ -301,6 +305,8 @@ fn first_page_tells_what_happened_meanwhile() {
     for words in [
         "decided by you: ",
         "changes made: 1",
+        "reads: 1",
+        "refused: 1",
         "requests to you: 2",
         "agents connected: 1",
     ] {
@@ -318,6 +324,12 @@ fn first_page_tells_what_happened_meanwhile() {
     assert_eq!(
         browser.run("return document.querySelectorAll('.calls li').length"),
         1
+    );
+    browser.see("#overview").click();
+    browser.see("#lately [href$='what=refused']").click();
+    browser.reads(
+        "#card .calls",
+        "was refused workspace.write: you denied this before",
     );
     browser.see("#overview").click();
     browser.see("#lately [href$='what=decided']").click();
@@ -440,12 +452,24 @@ fn activity_is_filtered_and_keeps_its_place() {
     two.must("obsidian.vault.read", json!({"path": "Ideas.md"}));
     let item = two.must_ask(WRITE, note("no.md", "no\n"));
     scene.owner().deny(&item, "not now");
+    two.invoke(WRITE, note("no.md", "no\n"))
+        .expect_error(403, "denied_by_owner");
     scene.owner().grant("two", WRITE, "1h").expect_ok();
     two.must(WRITE, note("yes.md", "yes\n"));
     two.must("workspace.read", json!({"path": "a.md"}));
     for _ in 0..60 {
         one.must("workspace.read", json!({"path": "a.md"}));
     }
+    // What holds a part of a name leads to it.
+    browser.go(&format!("{}/activity?touched=YES", scene.page()));
+    browser.see(".counts a[href$='touched=yes.md']").click();
+    browser.reads(".calls", "two created yes.md");
+    // The number of denied requests leads to those alone.
+    browser.go(&format!("{}/activity?agent=two", scene.page()));
+    browser.see(".counts a[href*='only=denied']").click();
+    browser.reads(".counts", "On this page: 1 denied");
+    browser.reads(".calls", "was denied workspace.write by you (not now)");
+    assert!(!browser.text(".calls").contains("was refused"));
     // A thing by its whole path is found as its source names it.
     let whole = scene.workspace.path().join("yes.md");
     browser.go(&format!(
@@ -669,8 +693,9 @@ fn first_page_and_palette_tell_of_an_agent() {
     scene.owner().deny(&denied, "not now");
     browser.see("#overview").click();
     let line = |id: &str| format!("ul.lately li:has([href='/admin/agents/{id}'])");
-    let did = "3 read, 1 changed, 1 refused or failed, 2 asked";
+    let did = "3 read, 1 changed, 1 refused or failed, 1 denied by you, 2 asked";
     browser.reads(&line("my-cc"), did);
+    browser.reads(".calls", "was denied workspace.write by you (not now)");
     browser.reads(&line("idle"), "nothing in 24 hours");
     let columns = |id: &str| {
         let script = format!(
@@ -864,7 +889,7 @@ fn page_of_a_call_says_where_its_difference_is() {
     browser.reads("#difference", "There is none any more: it was taken back.");
     for at in &lists {
         browser.go(at);
-        let _ = browser.see(".calls");
+        browser.reads(".calls span.dim", "taken back");
         assert!(browser.sees(&offered).is_none(), "{at}");
     }
     // A read has none, and says nothing of it.

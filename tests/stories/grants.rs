@@ -97,7 +97,10 @@ fn a_purpose_is_cut_and_cannot_break_a_line() {
     let card = house.owner().card(item);
     let purpose = card["agentPurpose"].as_str().expect("it");
     assert_eq!(
-        (purpose.chars().count(), purpose.ends_with("x…")),
+        (
+            purpose.chars().count(),
+            purpose.ends_with("x… (cut at 280 characters)")
+        ),
         (280, true)
     );
     let line = reply["pendingNarration"][0]["notificationLine"]

@@ -205,7 +205,7 @@ impl HealthStatus {
             Self::Ok => "serves",
             Self::Degraded => "serves in part",
             Self::Unavailable => "does not serve",
-            Self::Unknown => "not used yet",
+            Self::Unknown => "not looked at yet",
         }
     }
 }

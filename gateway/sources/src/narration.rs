@@ -4,8 +4,9 @@ use super::catalogue::{Catalogue, Entry};
 use plexus_protocol::{AgentId, Provenance, Sensitivity, TrustWindow, body::Narration};
 use plexus_trust::{Ask, Ceiling, Item, State, ceiling, class_default};
 
-/// Longest purpose that is kept, in characters.
-pub(crate) const PURPOSE_CHARS: usize = 280;
+/// Longest purpose that is kept, in characters, and the end of one that was longer.
+const PURPOSE_CHARS: usize = 280;
+const CUT: &str = "… (cut at 280 characters)";
 
 /// Each ask of an item. `once_only`: what was planned for it may be done call by call only. The agent's copy never says so: it
 /// would tell of the plan. `moves`: how its source was changed since the agent lost a grant of it, in sentences.
@@ -109,7 +110,7 @@ pub fn cut(text: &str, max: usize) -> String {
         .collect()
 }
 
-/// An agent's words as they are kept: control characters are spaces, white space collapsed, cut
+/// An agent's words as they are kept: control characters are spaces, white space collapsed, cut, which they say
 /// (docs/protocol/agents.md#ask-for-grants). Characters that turn the direction of text around go too: they could make
 /// a card say something else.
 pub fn clean(text: &str) -> Option<String> {
@@ -124,7 +125,11 @@ pub fn clean(text: &str) -> Option<String> {
         })
         .collect();
     let collapsed: Vec<&str> = spaced.split_whitespace().collect();
-    let text = cut(&collapsed.join(" "), PURPOSE_CHARS);
+    let mut text = collapsed.join(" ");
+    if text.chars().count() > PURPOSE_CHARS {
+        let kept = PURPOSE_CHARS - CUT.chars().count();
+        text = text.chars().take(kept).chain(CUT.chars()).collect();
+    }
     (!text.is_empty()).then_some(text)
 }
 
@@ -154,7 +159,10 @@ mod tests {
             Some("a b c d".into())
         );
         let long = clean(&"x".repeat(400)).unwrap();
-        assert!(long.ends_with("x…") && long.chars().count() == PURPOSE_CHARS);
+        assert!(long.ends_with("x… (cut at 280 characters)"), "{long}");
+        assert_eq!(long.chars().count(), PURPOSE_CHARS);
+        let just = "x".repeat(PURPOSE_CHARS);
+        assert_eq!(clean(&just), Some(just));
         assert_eq!(cut("abcdef", 4), "abc…");
     }
 }

@@ -254,9 +254,11 @@ impl House {
         let instances = [
             (
                 "/since",
-                ["decided", "done", "failed", "agents", "asked"]
-                    .map(|what| format!("/since?what={what}"))
-                    .to_vec(),
+                [
+                    "decided", "done", "read", "refused", "failed", "agents", "asked",
+                ]
+                .map(|what| format!("/since?what={what}"))
+                .to_vec(),
             ),
             (
                 "/source-form",

@@ -405,7 +405,9 @@ impl CalledAgain {
             return Ok(None);
         };
         let (under, input) = about(desk, &id, call);
-        let typed = input.clone().map(|input| quote(&Value::from(input).to_string()));
+        let typed = input
+            .clone()
+            .map(|input| quote(&Value::from(input).to_string()));
         let typed = typed.unwrap_or_else(|| "JSON".to_owned());
         let command = format!("plexusctl explain {agent} {capability} --input {typed}");
         let has_input = input.is_some();

@@ -63,7 +63,7 @@ struct Page {
 
 struct Line {
     id: String,
-    kind: ForeignText,
+    kind: &'static str,
     class: &'static str,
     state: &'static str,
     grants: usize,
@@ -147,7 +147,7 @@ impl Line {
         let (class, state) = state(agent.status);
         Self {
             id: agent.agent_id.to_string(),
-            kind: ForeignText::short(agent.agent_type.as_deref().unwrap_or_default(), 40),
+            kind: agent.agent_type.as_deref().map_or("", words::agent_sort),
             class,
             state,
             grants: agent.grants,
@@ -325,6 +325,8 @@ fn by_source<T>(desk: &Desk, of: impl Fn(&Entry) -> Option<T>) -> Vec<(SourceId,
 #[derive(Template)]
 #[template(path = "connect.html")]
 struct ConnectPage {
+    /// As the form sends it, in words, and what comes with it.
+    sorts: [(&'static str, &'static str, &'static str); words::AGENT_SORTS.len()],
     /// Each with whether something of it is chosen: then that is seen.
     sources: Vec<OfferedSource>,
 }
@@ -376,6 +378,7 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             }
         });
         ConnectPage {
+            sorts: words::AGENT_SORTS,
             sources: sources.collect(),
         }
         .render()

@@ -6,6 +6,39 @@ use plexus_protocol::{MADE_BY_GRANT, Provenance, Sensitivity, Timestamp, Verb, V
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Approval, Item, ItemState, OutcomeKind};
 
+/// Sorts of agents: as a form sends one, in words, and what comes with it.
+pub(super) const AGENT_SORTS: [(&str, &str, &str); 5] = [
+    (
+        "claude-code",
+        "Claude Code",
+        "one command installs a plugin with its instructions",
+    ),
+    (
+        "codex",
+        "Codex",
+        "two commands: a launcher with a section of AGENTS.md, and its code",
+    ),
+    ("mcp", "Another MCP client", "it starts plexus mcp"),
+    ("script", "A script or another command-line agent", ""),
+    (
+        "in-context",
+        "One without a shell",
+        "it is told in its conversation",
+    ),
+];
+
+/// The sort of an agent that is connected, of which the gateway keeps how its material is delivered.
+pub(super) fn agent_sort(kept: &str) -> &'static str {
+    match kept {
+        "generic" => "Codex, an MCP client or a script",
+        kept => {
+            let mut sorts = AGENT_SORTS.into_iter();
+            let found = sorts.find(|(word, ..)| *word == kept);
+            found.map_or("of another sort", |(_, words, _)| words)
+        }
+    }
+}
+
 /// A number of bytes, in the largest unit that says it.
 pub(super) fn bytes(count: u64) -> String {
     match count {
