@@ -114,6 +114,38 @@ fn approve_for_a_window_within_a_folder() {
     scene.all_is_well();
 }
 
+/// One yes for a time answers what else waits for it, and says so where it says what was approved.
+#[test]
+fn requests_that_a_grant_answers_too_are_told() {
+    const READ: &str = "workspace.read";
+    let scene = Scene::signed_in();
+    let agent = scene.gateway.agent("my-cc");
+    let browser = &scene.browser;
+    let items = ["a.md", "b.md", "c.md"].map(|name| {
+        scene.workspace.write(name, "text\n");
+        agent.must_ask(READ, json!({"path": name}))
+    });
+    scene.open_card(&items[0]);
+    browser.see(".longer summary").click();
+    browser.see("[name=window][value='1d']").click();
+    browser.see("form:not([data-fresh]) [value=window]").click();
+    browser.reads("#notes", "Allowed for 1 day");
+    browser.reads("#notes", "Also answered: 2 other requests of my-cc");
+    browser.reads("#queue", "Nothing waits for you.");
+    for item in &items {
+        assert_eq!(scene.state_of(&agent, item), "approved");
+    }
+    // Back at its card, it says what became of it and leads to the record.
+    browser.go(&format!("{}/approvals/{}", scene.page(), items[1]));
+    browser.reads(".verdict", "Approved");
+    agent.must(READ, json!({"path": "b.md"}));
+    browser
+        .see(".verdict a[href^='/admin/activity?agent=my-cc']")
+        .click();
+    browser.reads(".calls", "read b.md");
+    scene.all_is_well();
+}
+
 #[test]
 fn deny_with_a_reason() {
     let scene = Scene::signed_in();

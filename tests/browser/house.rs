@@ -650,7 +650,7 @@ fn troubles_stand_on_the_first_page() {
         let effect = scope.spawn(|| agent.invoke(COUNT, line));
         until_true("an effect under way", || scene.fixture.has("begun"));
         browser.see("article:not([data-fresh]) #pause").click();
-        let late = "All agents are paused; asked to stop, and perhaps done all the same: 1";
+        let late = "Paused all agents; asked to stop, and perhaps done all the same: 1";
         browser.reads("#notes", late);
         let _ = effect.join().expect("an answer");
     });
@@ -892,6 +892,16 @@ fn page_of_a_call_says_where_its_difference_is() {
         browser.reads(".calls span.dim", "taken back");
         assert!(browser.sees(&offered).is_none(), "{at}");
     }
+    // A refused one names what it asked for; what would allow it allows no more.
+    let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
+    owner.deny(&denied, "no");
+    agent
+        .invoke(WRITE, note("c.md", "three\n"))
+        .expect_error(403, "denied_by_owner");
+    browser.go(&page(&call("refused")));
+    browser.reads("#card", "What it asked for");
+    browser.reads("#card .names", "c.md");
+    browser.reads("#again", "workspace.write --window 1d --under path=c.md");
     // A read has none, and says nothing of it.
     browser.go(&page(&call("read")));
     browser.reads("#card h2", "read b.md");

@@ -392,6 +392,7 @@ fn pages_follow_what_happens() {
         .expect_error(503, "paused");
     browser.see("article:not([data-fresh]) #pause").click();
     browser.reads("#notes", "Agents are served again");
+    assert!(!browser.text("#notes").contains("Paused"), "it is over");
     let _ = read("a.md");
     // A grant that nobody asked for, within a folder.
     browser.see("#agents").click();
@@ -536,6 +537,14 @@ fn each_kind_works_by_what_is_printed() {
         let held = scene.owner().grants();
         let own = held.iter().filter(|grant| grant["agentId"] == id.as_str());
         assert_eq!(own.count(), if is_trusted { 2 } else { 1 }, "{held:#?}");
+    }
+    // The list has the words of the form.
+    browser.see("#agents").click();
+    for (id, sort) in [
+        ("my-in-context", "One without a shell"),
+        ("my-codex", "Codex, an MCP client or a script"),
+    ] {
+        browser.reads(&format!("td:has([href='/admin/agents/{id}'])"), sort);
     }
     scene.all_is_well();
 }

@@ -132,7 +132,14 @@ fn sets_mix_no_agents_and_leave_alone_what_asks_each_time() {
     for item in &of_other {
         assert_eq!(scene.state_of(&other, item), "pending");
     }
-    // A page of a set that is no more says so.
+    // The page of a set that is no more, as *Back* leads to it, says what became of each, and leads on.
     browser.go(&format!("{}/together/{}", scene.page(), of_one[0]));
-    browser.reads("#card", "There is nothing here");
+    for (item, verdict) in of_one.iter().zip(["Denied.", "Approved."]) {
+        let row = format!("#card .rows li:has([href$='/approvals/{item}'])");
+        browser.reads(&row, verdict);
+    }
+    browser
+        .see("#card [href^='/admin/activity?agent=one']")
+        .click();
+    browser.reads(".calls", "was denied workspace.write by you (not today)");
 }

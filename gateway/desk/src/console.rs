@@ -75,10 +75,10 @@ use plexus_edge::{
 use plexus_home::tasks;
 use plexus_owner::{
     Method,
-    pending::{self, Decide},
+    pending::{self, Decide, DecisionOutcome},
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
 /// Everything below `/admin` that is the console's.
@@ -248,7 +248,28 @@ async fn decide(
     if answer.is_err() {
         desk.console.undecided(&item, who, browser::present(&desk));
     }
-    answer.map(|decided| reply::ok(&decided))
+    let done = answer?;
+    let notes = match &done.outcome {
+        DecisionOutcome::Granted { also_answered, .. } => {
+            let state = desk.ledger.snapshot();
+            let agent = state.item(&item).map(|item| &item.agent);
+            let said = agent.and_then(|agent| words::also_answered(agent, also_answered));
+            said.into_iter().collect()
+        }
+        DecisionOutcome::Registered {
+            secrets_missing, ..
+        } => secrets_missing.iter().map(words::secret_missing).collect(),
+        _ => Vec::new(),
+    };
+    Ok(reply::ok(&Noted { done, notes }))
+}
+
+/// The answer to an act of a page, with what the page says of it besides.
+#[derive(Serialize)]
+struct Noted<T> {
+    #[serde(flatten)]
+    done: T,
+    notes: Vec<String>,
 }
 
 /// Ends the conversation that an item's approval opened.

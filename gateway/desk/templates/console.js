@@ -619,8 +619,8 @@
         const held = act === 'once' && 'held' in card.dataset ? ', and done when you resume all agents' : '';
         const line = note(`${done}${held} — ${title}`);
         if (act === 'once' && !card.dataset.yes) follow(id, { title, line });
-        for (const missing of said.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
-        known.delete(id);
+        said.notes.forEach(note);
+        for (const one of [id, ...said.alsoAnswered || []]) known.delete(one);
         drafts.delete(id);
         // An owner who looks at another one meanwhile stays there.
         if (open !== id || wanted) return soon();
@@ -1035,6 +1035,8 @@
     if (!done.ok) return notice(button.closest('article'), done.why);
     // What came of a sign-in at its server has words of its own.
     const of = (done.server || done.sign_out)?.cameTo;
+    // What is over is said no more.
+    for (const one of [...$('notes').children]) if (one.textContent.startsWith(button.dataset.ends)) one.remove();
     noted(((of && button.getAttribute(`data-done-${of}`)) || button.dataset.done) + endedToo([done]), done);
     await afresh(mine, button.dataset.then);
   }
@@ -1063,6 +1065,7 @@
     const done = await told(form.dataset.formSend, made);
     if (!done.ok) return refused(form, done.error, done.why);
     note(form.dataset.done);
+    done.notes?.forEach(note);
     emptied(form);
     await afresh(mine);
   }
@@ -1125,7 +1128,7 @@
     const id = done.source?.id || done.source || done.id;
     noted(`${form.dataset.done || 'Added'} — ${done.summary || id}`, done);
     if (done.warning) note(`It cannot be used now: ${done.warning}`);
-    for (const missing of done.secretsMissing || []) note(`It serves once its secret ${missing.name} is set: ${missing.next}`);
+    done.notes?.forEach(note);
     if ('stays' in form.dataset && form.isConnected) {
       await renewList().catch(unanswered);
       return stepped(form, 'list');

@@ -8,6 +8,7 @@
 //! Invariants: a code is on the page that its own request made, and on no other; what a choice allows is said beside it.
 
 use super::{
+    Noted,
     activity::CallLine,
     blocking,
     card::Moment,
@@ -660,14 +661,16 @@ pub(super) async fn give(
         window(&form.window)?,
         constraint.as_ref(),
     );
-    let declined = match owner_grants::give(desk, acting, wish).await? {
-        Given::Token(given) => given.token.declined,
-        Given::Nothing(nothing) => nothing.declined,
+    let (declined, also) = match owner_grants::give(desk, acting, wish).await? {
+        Given::Token(given) => (given.token.declined, given.also_answered),
+        Given::Nothing(nothing) => (nothing.declined, Vec::new()),
     };
-    match declined.into_iter().next() {
-        Some(declined) => Err(refused(declined.reason)),
-        None => Ok(reply::ok(&Granted { ok: Done })),
+    if let Some(declined) = declined.into_iter().next() {
+        return Err(refused(declined.reason));
     }
+    let notes = words::also_answered(&agent, &also).into_iter().collect();
+    let done = Granted { ok: Done };
+    Ok(reply::ok(&Noted { done, notes }))
 }
 
 fn refused(why: String) -> Refused {

@@ -93,6 +93,8 @@ pub(super) struct Card {
     /// The outcome of the call that was approved, in markup and in words; none while that is open.
     outcome: Option<(&'static str, &'static str)>,
     reason: Option<ForeignText>,
+    /// What was done since; empty while it waits.
+    record: String,
 }
 
 /// Of whom an agent is a part that only the gateway runs.
@@ -289,6 +291,10 @@ impl Card {
             reason: match &item.state {
                 ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),
                 _ => None,
+            },
+            record: match item.waits(now) {
+                true => String::new(),
+                false => links::since_asked(item),
             },
         })
     }

@@ -9,12 +9,13 @@
 //! Must not know: how a manifest is read, or a server looked at.
 
 use super::{
-    blocking,
+    Noted, blocking,
     foreign::ForeignText,
     gone,
     links::{Begin, Stretch},
     sent, sheet, shell,
     sign_in::{self, OwnClient},
+    words,
 };
 use crate::{acting::Narrowing, desk::Desk, owner::extensions, table::Reading};
 use askama::Template;
@@ -28,7 +29,9 @@ use plexus_edge::reply::{self, Refused};
 use plexus_home::inspection;
 use plexus_owner::{
     client_servers::{ClientServer, Offered, ThisMachine, servers_of},
-    extensions::{Add, Draft, ExtensionRow, List, ManifestDraft, Preview, ServerDraft},
+    extensions::{
+        Add, Draft, ExtensionRow, InstallResult, List, ManifestDraft, Preview, ServerDraft,
+    },
 };
 use plexus_protocol::{SourceId, json as strict};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -331,9 +334,20 @@ async fn add<F: Form>(
     let form = sent::<F>(request).await?;
     let typed = form.typed();
     let added = extensions::add(desk, narrowing, form.add()?).await;
-    Ok(reply::ok(
-        &added.map_err(|refused| in_page(refused, &typed))?,
-    ))
+    let added = added.map_err(|refused| in_page(refused, &typed))?;
+    Ok(reply::ok(&noted(added)))
+}
+
+/// What was added, with the secrets that it still needs in words.
+fn noted(done: InstallResult) -> Noted<InstallResult> {
+    let notes = match &done {
+        InstallResult::Extension(added) => {
+            let missing = added.secrets_missing.iter();
+            missing.map(words::secret_missing).collect()
+        }
+        InstallResult::Server(_) => Vec::new(),
+    };
+    Noted { done, notes }
 }
 
 /// The form of a client's own list of servers. No `Debug`: it holds secrets.
@@ -517,5 +531,6 @@ async fn add_of_client(
     let form: ClientForm = sent(request).await?;
     let servers = form.servers().await?;
     let added = extensions::add(desk, narrowing, form.add(&servers)?).await;
-    Ok(reply::ok(&added.map_err(|refused| in_page(refused, &[]))?))
+    let added = added.map_err(|refused| in_page(refused, &[]))?;
+    Ok(reply::ok(&noted(added)))
 }

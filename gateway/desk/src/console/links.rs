@@ -5,6 +5,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use plexus_edge::reply::query_of;
 use plexus_owner::activity::List;
 use plexus_protocol::{AgentId, SourceId, Timestamp, capability::HOUR_MS};
+use plexus_trust::Item;
 use std::convert::Infallible;
 
 /// How long a stretch is.
@@ -85,6 +86,17 @@ pub(super) fn calls_of_day(agent: Option<&str>, source: Option<&str>, now: Times
         agent: agent.map(str::to_owned),
         source: source.map(str::to_owned),
         since: Some(Timestamp(hours * HOUR_MS)),
+        ..List::default()
+    })
+}
+
+/// What an agent did since it asked for this, on the source that it asked for.
+pub(super) fn since_asked(item: &Item) -> String {
+    let first = item.asks.first();
+    activity(&List {
+        agent: Some(item.agent.to_string()),
+        source: first.map(|ask| ask.capability.parts().0.to_owned()),
+        since: Some(item.created_at),
         ..List::default()
     })
 }

@@ -10,7 +10,7 @@
 //!
 //! Must not know: how a decision is carried out, which is `owner::approvals`'.
 
-use super::{blocking, card::Moment, foreign::ForeignText, gone, sent, shell};
+use super::{blocking, card::Moment, foreign::ForeignText, gone, links, sent, shell, words};
 use crate::{acting::Narrowing, acts::Named, cards, desk::Desk, owner::approvals};
 use askama::Template;
 use axum::{
@@ -237,8 +237,56 @@ pub(super) async fn page(
 ) -> Result<Response, Refused> {
     let id = PendingId::parse(&id).map_err(|_| gone())?;
     let shown = desk.clone();
-    let made = blocking(move || Page::of(&shown, &id).map(|page| page.render())).await?;
-    shell::made(&desk, made.ok_or_else(gone)?)
+    let made = blocking(move || {
+        let page = Page::of(&shown, &id).map(|page| page.render());
+        page.or_else(|| Over::of(&shown, &id).map(|page| page.render()))
+    });
+    shell::made(&desk, made.await?.ok_or_else(gone)?)
+}
+
+/// In place of a set that is none any more.
+#[derive(Template)]
+#[template(path = "together_over.html")]
+struct Over {
+    agent: ForeignText,
+    title: ForeignText,
+    capability: ForeignText,
+    /// Requests for the same, the newest first: the card of each, and what became of it.
+    rows: Vec<(String, Moment, String)>,
+    record: String,
+}
+
+impl Over {
+    /// None where the request is not known any more.
+    fn of(desk: &Desk, id: &PendingId) -> Option<Self> {
+        let state = desk.ledger.snapshot();
+        let now = state.time(desk.clock.now());
+        let item = state.item(id)?;
+        let capability = &item.asks.first()?.capability;
+        let is_alike = |other: &&Arc<Item>| {
+            let mut asks = other.asks.iter();
+            asks.any(|ask| ask.capability == *capability)
+        };
+        let all = state.agents.get(&item.agent)?.items.values();
+        let mut alike: Vec<&Arc<Item>> = all.filter(is_alike).collect();
+        alike.sort_by_key(|other| std::cmp::Reverse((other.id == *id, other.created_at)));
+        let rows = alike.into_iter().take(MOST).map(|other| {
+            let runs = cards::on_approval(other) == OnApproval::Run;
+            let verdict = match other.waits(now) {
+                true => "It waits for you.".to_owned(),
+                false => words::verdict(other, now, "", runs && state.paused),
+            };
+            let card = format!("/admin/approvals/{}", other.id);
+            (card, Moment::ago(other.created_at, now), verdict)
+        });
+        Some(Self {
+            rows: rows.collect(),
+            record: links::since_asked(item),
+            agent: ForeignText::line(item.agent.as_str()),
+            title: ForeignText::line(&title(&desk.catalogue.load(), capability)),
+            capability: ForeignText::line(capability.as_str()),
+        })
+    }
 }
 
 impl Page {

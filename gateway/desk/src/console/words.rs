@@ -1,8 +1,13 @@
 //! The gateway's own words for what the console shows.
 
-use plexus_owner::sources::{Health, HealthStatus};
+use plexus_owner::{
+    pending::MissingSecret,
+    sources::{Health, HealthStatus},
+};
 pub(super) use plexus_protocol::time::length as span;
-use plexus_protocol::{MADE_BY_GRANT, Provenance, Sensitivity, Timestamp, Verb, Verbs};
+use plexus_protocol::{
+    AgentId, MADE_BY_GRANT, PendingId, Provenance, Sensitivity, Timestamp, Verb, Verbs,
+};
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Approval, Item, ItemState, OutcomeKind};
 
@@ -111,6 +116,26 @@ fn outcome_words(outcome: OutcomeKind) -> &'static str {
         OutcomeKind::Refused => "It was refused before anything changed.",
         OutcomeKind::Unknown => "Whether it was done is not known: see plexusctl status.",
     }
+}
+
+/// That a new grant answered other requests of its agent, and which need no answer of the owner's for that.
+pub(super) fn also_answered(agent: &AgentId, items: &[PendingId]) -> Option<String> {
+    let requests = match items.len() {
+        0 => return None,
+        1 => "1 other request".to_owned(),
+        more => format!("{more} other requests"),
+    };
+    Some(format!(
+        "Also answered: {requests} of {agent}, which waited for this"
+    ))
+}
+
+/// What an extension that was added still needs.
+pub(super) fn secret_missing(missing: &MissingSecret) -> String {
+    format!(
+        "It serves once its secret {} is set: {}",
+        missing.name, missing.next
+    )
 }
 
 pub(super) fn verbs(verbs: Verbs) -> String {
