@@ -460,7 +460,7 @@ fn activity_is_filtered_and_keeps_its_place() {
     for _ in 0..60 {
         one.must("workspace.read", json!({"path": "a.md"}));
     }
-    // What holds a part of a name leads to it.
+    // A part of a name leads to it.
     browser.go(&format!("{}/activity?touched=YES", scene.page()));
     browser.see(".counts a[href$='touched=yes.md']").click();
     browser.reads(".calls", "two created yes.md");

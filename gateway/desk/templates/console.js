@@ -1035,7 +1035,7 @@
     if (!done.ok) return notice(button.closest('article'), done.why);
     // What came of a sign-in at its server has words of its own.
     const of = (done.server || done.sign_out)?.cameTo;
-    // What is over is said no more.
+    // An act that ends another takes its note away.
     for (const one of [...$('notes').children]) if (one.textContent.startsWith(button.dataset.ends)) one.remove();
     noted(((of && button.getAttribute(`data-done-${of}`)) || button.dataset.done) + endedToo([done]), done);
     await afresh(mine, button.dataset.then);

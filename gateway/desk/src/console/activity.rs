@@ -417,7 +417,7 @@ impl CalledAgain {
             input,
         };
         let explained = explain::explain(desk.clone(), narrowing, asked).await?;
-        // What would allow it allows no more than it was about.
+        // A grant for it goes no further than it did.
         let next = match (&*explained.rule, under) {
             ("no-grant" | "reach.selected", Some(under)) => {
                 format!("{} --under {}", explained.next, quote(&under))
@@ -434,7 +434,7 @@ impl CalledAgain {
     }
 }
 
-/// What a refused call was about: the part of its source that a grant can be limited to, as `FIELD=PREFIX`, and its input, where
+/// The things that a refused call was about: the part of its source that a grant can be limited to, as `FIELD=PREFIX`, and its input, where
 /// what the log has of it is all.
 fn about(
     desk: &Desk,
