@@ -434,8 +434,8 @@ impl CalledAgain {
     }
 }
 
-/// The things that a refused call was about: the part of its source that a grant can be limited to, as `FIELD=PREFIX`, and its input, where
-/// what the log has of it is all.
+/// The things that a refused call was about: the part of its source that a grant can be limited to, as `FIELD=PREFIX`, and its
+/// input, where what the log has of it is all.
 fn about(
     desk: &Desk,
     id: &CapabilityId,
