@@ -4,12 +4,12 @@
 //! passes (LLVM's SanitizerCoverage, by a stable compiler), and an input that passes a new one is mutated in turn. Those
 //! are kept in `target/fuzz/kept`, where the next run begins.
 //!
-//! Which oracles there are is asked of cargo: the tests below `oracles` in each package that has `plexus-mutation` among its
+//! Which oracles there are: the tests of the files `oracles.rs` of each package that has `plexus-mutation` among its
 //! dependencies for tests.
 
 use crate::{cargo, step};
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use std::{fs, path::Path};
 
 /// What the build counts.
 const FLAGS: [&str; 5] = [
@@ -22,6 +22,8 @@ const FLAGS: [&str; 5] = [
 ];
 /// For each oracle, where nobody says how many.
 const SECONDS: u32 = 60;
+/// The file of a package's oracles.
+const ORACLES: &str = "oracles.rs";
 /// The package that mutates.
 const DRIVER: &str = "plexus-mutation";
 
@@ -47,20 +49,21 @@ pub(crate) fn all() -> Result<()> {
 
 /// Builds and runs them, one after another.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut packages = packages()?;
+    let mut held = targets()?;
     let only = &arguments.only;
-    packages.retain(|package| only.is_empty() || only.contains(&package.name));
-    ensure!(!packages.is_empty(), "no such package has an oracle");
+    held.retain(|(package, _)| only.is_empty() || only.contains(package));
+    ensure!(!held.is_empty(), "no such package has an oracle");
     let target = cargo::root().join("target/fuzz");
     // Flags for a named kind of machine leave out what cargo itself runs.
     let host = cargo::host()?;
-    for package in packages {
+    for (package, tests) in held {
         let mut command = cargo::command();
-        command.args(["test", "--locked", "--target", &host, "--package"]);
-        command.arg(&package.name);
-        match package.has_oracles_alone {
-            true => command.args(["--test", "oracles", "--"]),
-            false => command.args(["--lib", "--bins", "--tests", "--", "oracles::"]),
+        command.args(["test", "--locked", "--target", &host, "--package", &package]);
+        match tests.as_deref() {
+            None => command.args(["--lib", "--", "oracles::"]),
+            // Nothing else is in it.
+            Some("oracles") => command.args(["--test", "oracles", "--"]),
+            Some(tests) => command.args(["--test", tests, "--", "oracles::"]),
         };
         command
             .args(["--nocapture", "--test-threads", "1"])
@@ -74,25 +77,45 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// A package with oracles.
-struct Fuzzed {
-    name: String,
-    /// In a test target of that name; else in modules of that name.
-    has_oracles_alone: bool,
+/// What has oracles: a package, and its target for tests of that name; its library where there is none.
+fn targets() -> Result<Vec<(String, Option<String>)>> {
+    let metadata = cargo::members()?;
+    let mut held = Vec::new();
+    for package in cargo::packages(&metadata) {
+        let list = |member: &str| package[member].as_array().into_iter().flatten();
+        if !list("dependencies").any(|one| one["name"] == DRIVER) {
+            continue;
+        }
+        let name = package["name"].as_str().context("no name")?;
+        for target in list("targets") {
+            let root = Path::new(target["src_path"].as_str().context("no path")?);
+            let is_library = target["kind"][0] == "lib";
+            let has_oracles = match target["kind"][0].as_str() {
+                Some("lib") => root.parent().is_some_and(has_oracles),
+                Some("test") => {
+                    root.ends_with(ORACLES)
+                        || fs::read_to_string(root)?
+                            .lines()
+                            .any(|line| line == "mod oracles;")
+                }
+                _ => false,
+            };
+            if has_oracles {
+                let tests = target["name"].as_str().filter(|_| !is_library);
+                held.push((name.to_owned(), tests.map(str::to_owned)));
+            }
+        }
+    }
+    Ok(held)
 }
 
-fn packages() -> Result<Vec<Fuzzed>> {
-    let metadata = cargo::members()?;
-    let has = |list: &Value, name: &str| {
-        let mut list = list.as_array().into_iter().flatten();
-        list.any(|one| one["name"] == name)
-    };
-    let fuzzed = cargo::packages(&metadata).filter(|one| has(&one["dependencies"], DRIVER));
-    let named = fuzzed.map(|one| {
-        Ok(Fuzzed {
-            name: one["name"].as_str().context("no name")?.to_owned(),
-            has_oracles_alone: has(&one["targets"], "oracles"),
+/// Whether a file of oracles lies in a folder, or below it.
+fn has_oracles(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|path| match path.is_dir() {
+            true => has_oracles(&path),
+            false => path.ends_with(ORACLES),
         })
-    });
-    named.collect()
 }

@@ -199,4 +199,6 @@ fn read(answer: &[u8], found: &mut Vec<IpAddr>, kept: &mut Duration) -> io::Resu
 }
 
 #[cfg(test)]
+mod oracles;
+#[cfg(test)]
 mod tests;

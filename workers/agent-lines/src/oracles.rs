@@ -14,7 +14,7 @@ fn turn(bytes: &[u8]) -> Accepted {
         assert_eq!(turn.text, whole.text);
         assert_eq!(turn.warnings, whole.warnings);
         assert_eq!(
-            (turn.end, turn.thread()),
+            (turn.end.clone(), turn.thread()),
             (whole.end.clone(), whole.thread())
         );
     }
