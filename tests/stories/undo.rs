@@ -389,3 +389,29 @@ fn an_agent_is_not_told_by_which_act_the_owner_took_its_change_back() {
     assert!(!again.to_string().contains(by), "{again}");
     assert_eq!(house.workspace.read("a.md"), "old\n");
 }
+
+#[test]
+fn undo_is_offered_as_its_agent_may_call_it() {
+    let house = House::open();
+    for (agent, reach, standing, offered) in [
+        ("asks", "exposed", &[WRITE][..], Some("undo (asks): ")),
+        ("holds", "exposed", &[WRITE, UNDO], Some("undo: ")),
+        ("blind", "selected", &[WRITE], None),
+    ] {
+        let body = json!({"agentId": agent, "capabilities": standing, "standing": standing, "reach": reach});
+        let connected = house.owner().connect_as(body).expect_ok();
+        let code = connected["code"].as_str().expect("a code");
+        house.gateway.plexus(agent, ["enroll", code]).expect_ok();
+        let path = format!("path={agent}.md");
+        let said = house.gateway.plexus(agent, [WRITE, &path, "content=a"]);
+        said.expect_ok();
+        assert_eq!(house.workspace.read(&format!("{agent}.md")), "a");
+        let line = said.stderr.lines().find(|line| line.starts_with("undo"));
+        let printed = line.and_then(|line| Some(line.split_once(": ")?.0));
+        assert_eq!(
+            printed.map(|word| format!("{word}: ")).as_deref(),
+            offered,
+            "{said}"
+        );
+    }
+}

@@ -88,7 +88,8 @@ pub(crate) async fn look(
     }
     match (status.state.as_str(), status.result) {
         ("approved", Some(result)) => {
-            Answer::of_raw(200, result).map(|ran| Standing::Decided(Decision::Ran(Box::new(ran))))
+            let ran = Answer::of_raw(200, result)?.seen_in(session);
+            Ok(Standing::Decided(Decision::Ran(Box::new(ran))))
         }
         ("approved", None) => Ok(Standing::Decided(Decision::Approved)),
         ("denied", _) => Err(denied(status.reason)),

@@ -439,7 +439,7 @@ pub(crate) async fn invoke(
             _ => stop,
         }
     })?;
-    Answer::of_reply(&reply)
+    Ok(Answer::of_reply(&reply)?.seen_in(session))
 }
 
 /// The end of a command that asks for a run which the gateway does not know: it never was this agent's, or was forgotten

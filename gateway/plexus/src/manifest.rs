@@ -45,6 +45,9 @@ pub(crate) struct Entry {
     pub(crate) skills: Vec<Skill>,
     pub(crate) body: Option<Body>,
     pub(crate) health: Option<Health>,
+    /// Whether a grant lets this agent call it without a card.
+    #[serde(default)]
+    pub(crate) standing: bool,
 }
 
 /// Schemas; a missing one is `Null`.

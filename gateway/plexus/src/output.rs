@@ -2,6 +2,7 @@
 
 use crate::command;
 use crate::input::{self, Input};
+use crate::session::Session;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
@@ -66,6 +67,8 @@ pub(crate) struct Answer {
     raw: Box<RawValue>,
     status: u16,
     read: Members,
+    /// Whether the undo of its source is granted; none where this agent may not see it.
+    undo_granted: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +110,31 @@ impl Answer {
     /// Reads an answer that came inside another reply; it was dispatched, so its status is 200.
     pub(crate) fn of_raw(status: u16, raw: Box<RawValue>) -> Result<Self, Stop> {
         let read = serde_json::from_str(raw.get()).map_err(|why| foreign(&why))?;
-        Ok(Self { raw, status, read })
+        Ok(Self {
+            raw,
+            status,
+            read,
+            undo_granted: None,
+        })
+    }
+
+    /// With what the agent of `session` may do to take the effect back.
+    pub(crate) fn seen_in(mut self, session: &Session) -> Self {
+        let undo = self.capability().map(|id| format!("{}.undo", id.parts().0));
+        let undo = undo.and_then(|undo| undo.parse().ok());
+        let entry = undo.and_then(|undo: CapabilityId| session.entry(&undo));
+        self.undo_granted = entry.map(|entry| entry.standing);
+        self
+    }
+
+    /// How the agent takes the effect back, where it may.
+    fn undo(&self) -> Option<String> {
+        let (id, undo) = self.capability().zip(self.read.undo.as_ref())?;
+        let undo = command::line(format!("{}.undo id={undo}", id.parts().0));
+        Some(match self.undo_granted? {
+            true => format!("undo: {undo}"),
+            false => format!("undo (asks): {undo}"),
+        })
     }
 
     /// All of it.
@@ -232,9 +259,8 @@ impl Form<'_> {
         for note in self.notes(&output) {
             out::say(&note);
         }
-        if let Some((id, undo)) = answer.capability().zip(answer.read.undo.as_ref()) {
-            let undo = format!("{}.undo id={undo}", id.parts().0);
-            out::say(&format!("undo: {}", command::line(undo)));
+        if let Some(undo) = answer.undo() {
+            out::say(&undo);
         }
         Ok(Exit::Ok)
     }

@@ -62,7 +62,7 @@ impl<'a> Followed<'a> {
         let status: Status = reply.json()?;
         let answer = match (status.status.as_str(), status.result) {
             ("running", _) => None,
-            (_, Some(result)) => Some(Answer::of_raw(200, result)?),
+            (_, Some(result)) => Some(Answer::of_raw(200, result)?.seen_in(session)),
             (_, None) => {
                 let why = format!("{} is over, but has no result", self.run);
                 let stop = Stop::new(Exit::Failed, "not_a_gateway", why);
