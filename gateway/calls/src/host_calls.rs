@@ -145,7 +145,7 @@ async fn standing(kernel: &Kernel, agent: &AgentId, id: &PendingId, wait: Durati
         if told != "pending" || is_late {
             let reason = match &item.state {
                 ItemState::Denied { reason } => reason.clone(),
-                ItemState::Void { why } => Some(why.clone()),
+                ItemState::Void { why } => Some(why.to_string()),
                 _ => None,
             };
             return json!({"ok": true, "state": told, "reason": reason});

@@ -20,7 +20,10 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Reply, Request, Stop, out};
-use plexus_protocol::{MADE_BY_GRANT, PendingId, RunId, body::Conversation};
+use plexus_protocol::{
+    PendingId, RunId,
+    body::{Conversation, VoidReason},
+};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::time::Duration;
@@ -227,7 +230,8 @@ fn denied(reason: Option<String>) -> Stop {
 }
 
 fn expired(id: &PendingId, reason: Option<String>) -> Stop {
-    if reason.as_deref() == Some(MADE_BY_GRANT) {
+    let reason = reason.map(VoidReason::from);
+    if reason == Some(VoidReason::MadeByGrant) {
         let why = format!("another call of yours made the call of {id}, by a grant");
         return Stop::new(Exit::Refused, "already_made", why)
             .done(Done::Done)

@@ -3,8 +3,8 @@
 //! A body that only the gateway writes and nobody of ours reads is built where its route is.
 
 use crate::{
-    AgentId, AuditId, CapabilityId, Constraint, ErrorBody, PendingId, Provenance, RunId, Timestamp,
-    TokenId, TrustWindow, Verbs,
+    AgentId, AuditId, CapabilityId, Constraint, ErrorBody, MADE_BY_GRANT, PendingId, Provenance,
+    RunId, Timestamp, TokenId, TrustWindow, Verbs,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -302,6 +302,63 @@ pub struct Run {
     pub started_at: Timestamp,
     /// Until when the answer is kept.
     pub expires_at: Timestamp,
+}
+
+/// Why a request ended without a decision that can be used. It travels, and is stored, as its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum VoidReason {
+    /// Its agent made the call by a grant meanwhile: it is not made again.
+    MadeByGrant,
+    /// Any other.
+    Other(String),
+}
+
+impl VoidReason {
+    /// Its words.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::MadeByGrant => MADE_BY_GRANT,
+            Self::Other(words) => words,
+        }
+    }
+}
+
+impl std::fmt::Display for VoidReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl PartialEq<str> for VoidReason {
+    fn eq(&self, words: &str) -> bool {
+        self.as_str() == words
+    }
+}
+
+impl From<String> for VoidReason {
+    fn from(words: String) -> Self {
+        match words.as_str() {
+            MADE_BY_GRANT => Self::MadeByGrant,
+            _ => Self::Other(words),
+        }
+    }
+}
+
+impl From<&str> for VoidReason {
+    fn from(words: &str) -> Self {
+        words.to_owned().into()
+    }
+}
+
+impl From<VoidReason> for String {
+    fn from(why: VoidReason) -> Self {
+        match why {
+            VoidReason::MadeByGrant => MADE_BY_GRANT.to_owned(),
+            VoidReason::Other(words) => words,
+        }
+    }
 }
 
 /// A request that waits for the owner.

@@ -265,9 +265,7 @@ impl<'a> Draft<'a> {
             if open && which(item) {
                 voided.push(item.id.clone());
                 let mut void = (**item).clone();
-                void.state = ItemState::Void {
-                    why: why.to_owned(),
-                };
+                void.state = ItemState::Void { why: why.into() };
                 // Of several asks one may have opened turns already.
                 let asks = void.asks.iter_mut().filter_map(|ask| ask.bounded.as_mut());
                 for bounded in asks.filter(|b| matches!(b.state, BoundedState::Open { .. })) {

@@ -8,7 +8,9 @@ use crate::OutcomeKind;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, EnrollmentStatus, PendingId, Provenance,
     Reach, Sensitivity, SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs,
-    body::Scope, capability::WindowKind, id::Malformed,
+    body::{Scope, VoidReason},
+    capability::WindowKind,
+    id::Malformed,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -753,7 +755,7 @@ pub enum ItemState {
     /// What it stood on is gone: revoked, re-gated, rotated, withdrawn.
     Void {
         /// Why.
-        why: String,
+        why: VoidReason,
     },
 }
 
@@ -909,6 +911,9 @@ pub struct OpenIntent {
     /// Whose; none: the owner's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
+    /// The epoch of the agent in which it began; none: it was begun by a version that did not note it, or by the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_epoch: Option<u64>,
     /// What.
     pub capability: CapabilityId,
     /// With which input.
@@ -925,10 +930,13 @@ pub struct OpenIntent {
 }
 
 impl OpenIntent {
-    /// Whether a standing grant of an agent allowed it.
+    /// Whether a standing grant allowed it to the program that `agent` names now.
     #[must_use]
-    pub fn by_grant(&self) -> bool {
-        self.agent.is_some() && self.item.is_none() && self.turn_of.is_none()
+    pub fn is_by_grant_of(&self, agent: &Agent) -> bool {
+        let by_grant = self.item.is_none() && self.turn_of.is_none();
+        by_grant
+            && self.agent.as_ref() == Some(&agent.id)
+            && self.agent_epoch.is_none_or(|epoch| epoch == agent.epoch)
     }
 }
 

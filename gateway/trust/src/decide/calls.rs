@@ -92,6 +92,7 @@ impl Draft<'_> {
         let open = OpenIntent {
             counted: serials(counting.iter().copied()),
             agent: Some(permit.agent.clone()),
+            agent_epoch: Some(permit.agent_epoch()),
             capability: permit.capability.clone(),
             input: permit.input,
             item: match &permit.basis {
@@ -173,6 +174,7 @@ impl Draft<'_> {
         });
         let open = OpenIntent {
             agent: None,
+            agent_epoch: None,
             capability: id.clone(),
             input,
             item: None,
@@ -233,7 +235,7 @@ impl Draft<'_> {
             OutcomeKind::Failed => outcome.effect.is_some_and(|effect| effect != Effect::None),
             OutcomeKind::Refused => false,
         };
-        if let Some(agent) = agent.filter(|_| is_done && open.by_grant()) {
+        if let Some(agent) = agent.filter(|agent| is_done && open.is_by_grant_of(agent)) {
             self.void_twins(agent, intent, open);
         }
         Ok(Reply::Done)

@@ -524,7 +524,11 @@ impl<'a> Draft<'a> {
         if item.asks.iter().any(|ask| ask.plan == Plan::Making) {
             return Err(Refusal::PlanMaking);
         }
-        if item.asks.iter().any(|ask| self.is_made_by_grant(item, ask)) {
+        if item
+            .asks
+            .iter()
+            .any(|ask| self.is_made_by_grant(agent, ask))
+        {
             return Err(Refusal::MadeNow);
         }
         let mut next = (**item).clone();
@@ -623,11 +627,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether the very call of an ask is under way by a grant.
-    fn is_made_by_grant(&self, item: &Item, ask: &Ask) -> bool {
+    fn is_made_by_grant(&self, agent: &Agent, ask: &Ask) -> bool {
         let mut open = self.state.open_intents.values();
         open.any(|open| {
-            open.by_grant()
-                && open.agent.as_ref() == Some(&item.agent)
+            open.is_by_grant_of(agent)
                 && open.capability == ask.capability
                 && Some(open.input) == ask.input
         })

@@ -268,8 +268,10 @@ impl Model {
 
     fn is_made(&self, agent: &AgentId, cap: &str, input: Digest) -> bool {
         self.begun.iter().any(|b| {
-            let by = self.begun_by.iter().find(|by| by.0 == b.3).unwrap().1;
-            &b.0 == agent && b.1 == cap && b.2 == input && self.yes[by].what == What::Standing
+            let &(_, by, life) = self.begun_by.iter().find(|by| by.0 == b.3).unwrap();
+            let is_now = self.member(agent).is_some_and(|m| m.life == life);
+            let is_it = &b.0 == agent && b.1 == cap && b.2 == input;
+            is_it && is_now && self.yes[by].what == What::Standing
         })
     }
 

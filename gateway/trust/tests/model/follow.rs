@@ -39,10 +39,14 @@ impl Model {
                     && matches!(step.command, Command::Intent { .. })
                 {
                     let Stood {
-                        agent, cap, input, ..
+                        agent,
+                        cap,
+                        input,
+                        lives,
+                        ..
                     } = stood.clone();
                     self.begun.push((agent, cap.clone(), input, last.clone()));
-                    self.begun_by.push((last.clone(), stood.yes));
+                    self.begun_by.push((last.clone(), stood.yes, lives.0));
                     if let What::Call { item, .. } = self.yes[stood.yes].what.clone() {
                         let opens = |y: &&mut Yes| {
                             y.cap == cap && y.what == What::Turns { item: item.clone() }
@@ -242,9 +246,10 @@ impl Model {
                 let n = self.begun.iter().position(|b| &b.3 == intent);
                 let begun = self.begun.remove(n.expect("it was begun"));
                 self.unknown.retain(|u| &u.3 != intent);
-                let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
+                let &(_, by, life) = self.begun_by.iter().find(|b| &b.0 == intent).unwrap();
                 self.yes[by].ended = true;
-                let made_by_grant = self.yes[by].what == What::Standing;
+                let made_by_grant = self.yes[by].what == What::Standing
+                    && self.member(&begun.0).is_some_and(|m| m.life == life);
                 if outcome.kind == OutcomeKind::Refused {
                     self.give_back(by);
                 }

@@ -285,7 +285,8 @@ pub(crate) struct Model {
     no: Vec<(AgentId, Cap, Digest, u64)>,
     unknown: Vec<(AgentId, Cap, Digest, AuditId)>,
     begun: Vec<(AgentId, Cap, Digest, AuditId)>,
-    begun_by: Vec<(AuditId, usize)>,
+    /// What began by which yes, and in which life of its agent.
+    begun_by: Vec<(AuditId, usize, u32)>,
     pub(crate) items: Vec<Item>,
     lives: u32,
 }

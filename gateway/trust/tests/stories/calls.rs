@@ -1,8 +1,8 @@
 //! Calls: the last look, counting, unknown outcomes.
 
 use crate::support::*;
-use plexus_protocol::{TrustWindow, Verb};
-use plexus_trust::{Basis, Command, OutcomeKind, Refusal, all_rows, restore};
+use plexus_protocol::{TrustWindow, Verb, body::VoidReason};
+use plexus_trust::{Basis, Command, ItemState, OutcomeKind, Refusal, all_rows, restore};
 use serde_json::json;
 
 fn standing(
@@ -242,6 +242,35 @@ fn an_effect_that_was_open_when_the_daemon_stopped_is_unknown_until_its_outcome_
     world.ok(settle(&who, &second, false));
     assert!(world.allowed(&who, WRITE, &lost));
     assert!(world.state.open_intents.is_empty());
+}
+
+#[test]
+fn effect_ends_requests_of_its_own_agent_alone() {
+    let input = json!({});
+    for is_revoked in [false, true] {
+        let (mut world, who) = World::with_member(&[]);
+        let mut item = world.ask(&who, WRITE, &input);
+        standing(&mut world, &who, WRITE, None);
+        let permit = world.permit(&who, WRITE, &input);
+        let intent = world.begin(permit).unwrap();
+        if is_revoked {
+            world.ok(revoke(&who.agent));
+            let next = world.member("a", &[]);
+            item = world.ask(&next, WRITE, &input);
+        }
+        world.end(&intent, OutcomeKind::Ok);
+        let state = world.item_state(&item);
+        let expected = match is_revoked {
+            true => ItemState::Pending,
+            false => ItemState::Void {
+                why: VoidReason::MadeByGrant,
+            },
+        };
+        assert_eq!(state, expected);
+        // It is kept as its words.
+        let kept = serde_json::to_value(&state).unwrap();
+        assert_eq!(serde_json::from_value::<ItemState>(kept).unwrap(), state);
+    }
 }
 
 #[test]

@@ -14,8 +14,8 @@ use plexus_calls::{
 use plexus_ledger::SubmitError;
 use plexus_mcp::{Answer, Call, CallNews, Item, Refusal, Waiting};
 use plexus_protocol::{
-    Digest, Effect, ErrorBody, ErrorCode, MADE_BY_GRANT, NextKind, PendingId, RunId,
-    body::{InvokeResponse, ProgressChunk},
+    Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
+    body::{InvokeResponse, ProgressChunk, VoidReason},
 };
 use plexus_sources::narration::clean;
 use plexus_trust::{Approval, EnrollmentStatus, ItemState, OnApproval};
@@ -313,14 +313,19 @@ fn decided(edge: &Edge, item: &plexus_trust::Item, waits: bool) -> Answer {
                 "stop; do something else, or ask the owner why",
             )))
         }
-        (ItemState::Void { why }, _) if why == MADE_BY_GRANT => Answer::Refused(Refusal {
+        (
+            ItemState::Void {
+                why: VoidReason::MadeByGrant,
+            },
+            _,
+        ) => Answer::Refused(Refusal {
             code: "already_made".into(),
             effect: Effect::Done,
             message: "Another call of yours made this very call, by a grant.".into(),
             next: "do not repeat it: its answer went to that call".into(),
             action: None,
         }),
-        (ItemState::Void { why }, _) => lapsed(why),
+        (ItemState::Void { why }, _) => lapsed(why.as_str()),
         _ if item.asks.iter().all(|ask| ask.approval == Approval::Open) => {
             lapsed("It ended without a decision.")
         }
