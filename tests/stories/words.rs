@@ -534,6 +534,8 @@ fn what_an_agent_reads_when_something_is_not_done() {
     enroll(&house, &owner.connect("gone", &[]));
     owner.revoke_agent("gone");
     c.command("an agent that was ended", "gone", &["list"], 1, Words);
+    let asked = nobody("pend_");
+    c.command("waiting after that", "gone", &["wait", &asked], 1, Words);
 
     // Over HTTP, as another client would meet it.
     let nobody_here = house.gateway.client();

@@ -216,7 +216,23 @@ fn unanswered(id: &PendingId, stop: Stop) -> Stop {
         _ if !is_final(&stop) && (stop.exit == Exit::Unreachable || stop.done == Done::Unknown) => {
             out_of_sight(id, &format!("nothing is heard of it now ({})", stop.why))
         }
-        _ => stop.done(Done::Unknown).item(id.as_str()),
+        _ => unheard(stop, id.as_str()),
+    }
+}
+
+/// No word of `item` came. What became of it, the owner sees where this agent is let in no more.
+pub(crate) fn unheard(stop: Stop, item: &str) -> Stop {
+    let stop = stop.done(Done::Unknown).item(item);
+    let is_shut_out = matches!(stop.code.as_str(), "session_expired" | "token_revoked");
+    match is_shut_out && stop.next.starts_with("stop; tell the owner") {
+        true => {
+            let next = format!(
+                "{}; `plexusctl activity` shows what became of {item}",
+                stop.next
+            );
+            stop.next(next)
+        }
+        false => stop,
     }
 }
 

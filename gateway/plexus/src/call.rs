@@ -483,8 +483,7 @@ async fn take_up(
     let id = match item_of(&wait.item)? {
         Item::Run(run) => {
             let opened = Session::open(settings).await;
-            let unheard = |stop: Stop| stop.done(Done::Unknown).item(run.as_str());
-            let mut session = opened.map_err(unheard)?;
+            let mut session = opened.map_err(|stop| approval::unheard(stop, run.as_str()))?;
             stage.replace(CallStage::Running(run.clone()));
             match run::follow(&mut session, &run, None, None).await {
                 // A run is forgotten when the gateway ends; the request that was approved for it is kept.

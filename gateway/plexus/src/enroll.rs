@@ -10,7 +10,7 @@ use crate::{
 use clap::Args;
 use plexus_client::{Exit, Request, Stop, out};
 use plexus_protocol::{
-    AgentId,
+    AgentId, NEW_CODE,
     credential::{EnrollmentCode, Pat},
 };
 use serde::Deserialize;
@@ -37,7 +37,8 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
             .ok()
             .filter(|code| !code.is_empty())
     });
-    let code = read(given.as_deref())?;
+    let new_code = plexus_protocol::new_code(settings.agent.as_ref());
+    let code = read(given.as_deref()).map_err(|why| Stop::usage(why).next(&*new_code))?;
     let mut gateway = Gateway::find(settings).await?;
     let place = CredentialSlot::reserve(&settings.home)?;
     let body = json!({"code": code.expose()});
@@ -46,8 +47,8 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
         .await?;
     if !reply.is_success() {
         let mut stop = refusal(&reply);
-        if stop.next.is_empty() {
-            stop.next = NEW_CODE.to_owned();
+        if stop.next.is_empty() || stop.next == NEW_CODE {
+            stop.next = new_code;
         }
         return Err(stop);
     }
@@ -58,7 +59,7 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
             "not_a_gateway",
             "what the gateway gave is no credential",
         )
-        .next(NEW_CODE)
+        .next(&*new_code)
     })?;
     let path = place.keep(&enrolled.agent_id, &pat)?;
     out::line(&format!(
@@ -76,20 +77,14 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
     Ok(Exit::Ok)
 }
 
-/// The code that was given.
-fn read(given: Option<&str>) -> Result<EnrollmentCode, Stop> {
+/// The code that was given; else why it is none.
+fn read(given: Option<&str>) -> Result<EnrollmentCode, String> {
     let form = "an enrollment code is plx_enroll_ and 43 characters";
-    let why = match given {
-        Some(code) => match EnrollmentCode::parse(code) {
-            Some(code) => return Ok(code),
-            None => form.to_owned(),
-        },
-        None => format!("the code is missing: {form}"),
-    };
-    Err(Stop::usage(why).next(NEW_CODE))
+    match given {
+        Some(code) => EnrollmentCode::parse(code).ok_or_else(|| form.to_owned()),
+        None => Err(format!("the code is missing: {form}")),
+    }
 }
-
-const NEW_CODE: &str = "stop; tell the owner: I need a new code from `plexusctl agents code AGENT`, or `plexusctl connect AGENT`";
 
 #[cfg(test)]
 mod tests {
@@ -97,7 +92,7 @@ mod tests {
 
     #[test]
     fn missing_code_is_told_from_a_wrong_one() {
-        let why = |given| read(given).map(drop).unwrap_err().why;
+        let why = |given| read(given).map(drop).unwrap_err();
         assert!(why(None).starts_with("the code is missing: an enrollment code is plx_enroll_"));
         assert!(why(Some("letmein")).starts_with("an enrollment code is plx_enroll_"));
     }

@@ -10,7 +10,7 @@ use crate::{
 use hyper::{Response, body::Incoming};
 use plexus_client::{Exit, Failure, Reply, Request, Stop, near};
 use plexus_protocol::{
-    AgentId, CapabilityId, ErrorCode, SESSION_HEADER, SessionId, Timestamp,
+    AgentId, CapabilityId, ErrorCode, NEW_CODE, SESSION_HEADER, SessionId, Timestamp,
     body::{StandingGrant, WaitingRequest},
     credential::Pat,
 };
@@ -54,7 +54,7 @@ impl Session {
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Stop> {
         let (agent, pat) = credential::load(settings)?;
         let mut gateway = Gateway::find(settings).await?;
-        let opened = Rc::new(handshake(&mut gateway, &pat).await?);
+        let opened = Rc::new(handshake(&mut gateway, &pat, agent.as_ref()).await?);
         Ok(Self {
             gateway,
             agent: opened.agent_id.clone().or(agent),
@@ -76,7 +76,7 @@ impl Session {
 
     /// Opens it again: the gateway has restarted, or the hour is over.
     pub(crate) async fn reopen(&mut self) -> Result<(), Stop> {
-        self.opened = Rc::new(handshake(&mut self.gateway, &self.pat).await?);
+        self.opened = Rc::new(handshake(&mut self.gateway, &self.pat, self.agent.as_ref()).await?);
         Ok(())
     }
 
@@ -158,7 +158,11 @@ pub(crate) fn refusal(reply: &Reply) -> Stop {
     command::advise(Stop::of_reply(reply.status, &body))
 }
 
-async fn handshake(gateway: &mut Gateway, pat: &Pat) -> Result<Opened, Stop> {
+async fn handshake(
+    gateway: &mut Gateway,
+    pat: &Pat,
+    agent: Option<&AgentId>,
+) -> Result<Opened, Stop> {
     let client = json!({"client": {"name": "plexus-cli", "version": env!("CARGO_PKG_VERSION")}});
     let bearer = zeroize::Zeroizing::new(format!("Bearer {}", pat.expose()));
     let request =
@@ -170,10 +174,9 @@ async fn handshake(gateway: &mut Gateway, pat: &Pat) -> Result<Opened, Stop> {
     let mut stop = refusal(&reply);
     if reply.status == 401 {
         stop.exit = Exit::Failed;
-        if stop.next.is_empty() {
-            stop.next = "stop; tell the owner: my credential is no longer accepted; \
-                         run `plexusctl connect <agent>` if I should go on"
-                .to_owned();
+        // The gateway does not know whose it was.
+        if stop.next.is_empty() || stop.next == NEW_CODE {
+            stop.next = plexus_protocol::new_code(agent);
         }
     }
     Err(stop)

@@ -49,6 +49,14 @@ pub const DEFAULT_PORT: u16 = 7077;
 pub const MADE_BY_GRANT: &str = "its agent made this call by a grant";
 /// What an agent whose credential is unknown or over is to do.
 pub const NEW_CODE: &str = "stop; tell the owner: a new enrollment code is needed (plexusctl agents code AGENT; after a revocation, plexusctl connect AGENT)";
+/// [`NEW_CODE`] with the agent's name, where that is known.
+#[must_use]
+pub fn new_code(agent: Option<&AgentId>) -> String {
+    agent.map_or_else(
+        || NEW_CODE.to_owned(),
+        |agent| NEW_CODE.replace("AGENT", agent.as_str()),
+    )
+}
 /// Header that carries an agent's session.
 pub const SESSION_HEADER: &str = "X-Plexus-Session";
 /// Header that carries the owner's connection key.

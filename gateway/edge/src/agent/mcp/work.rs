@@ -14,7 +14,7 @@ use plexus_calls::{
 use plexus_ledger::SubmitError;
 use plexus_mcp::{Answer, Call, CallNews, Item, Refusal, Waiting};
 use plexus_protocol::{
-    Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
+    AgentId, Digest, Effect, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
     body::{InvokeResponse, ProgressChunk, VoidReason},
 };
 use plexus_sources::narration::clean;
@@ -255,7 +255,7 @@ async fn pending(edge: &Edge, who: &McpCaller, id: &PendingId, tell: Option<&Tel
     let (mut approved, mut upto) = (false, 0);
     loop {
         if !who.stands(edge) {
-            return Answer::Refused(let_in_no_more());
+            return Answer::Refused(let_in_no_more(&who.caller.agent));
         }
         let state = edge.ledger.snapshot();
         let mine = |item: &&Arc<plexus_trust::Item>| {
@@ -359,7 +359,7 @@ async fn run(edge: &Edge, who: &McpCaller, id: &RunId, tell: Option<&Tell>) -> W
         };
         tokio::select! {
             () = run.finished() => {
-                break (!who.stands(edge)).then(|| Answer::Refused(let_in_no_more()));
+                break (!who.stands(edge)).then(|| Answer::Refused(let_in_no_more(&who.caller.agent)));
             }
             () = hear(edge, Some(&run), &mut upto, tell) => {}
             () = edge.ending() => break Some(Answer::Refused(stopping())),
@@ -436,8 +436,8 @@ fn stopping() -> Refusal {
     }
 }
 
-fn let_in_no_more() -> Refusal {
+fn let_in_no_more(agent: &AgentId) -> Refusal {
     let why = "This credential is not live any more.";
     let error = ErrorBody::new(ErrorCode::SessionExpired, why).effect(Effect::Unknown);
-    refusal(error.then(NextKind::Stop, plexus_protocol::NEW_CODE))
+    refusal(error.then(NextKind::Stop, plexus_protocol::new_code(Some(agent))))
 }
