@@ -394,6 +394,29 @@ fn call_outside_of_a_narrowed_grant_asks() {
         said.expect_ok(),
         "in place of the grant before it: path at or below notes; ends in ",
     );
+
+    // A limit to what is not there is told; so is a request that waits, and that the new grant may cover.
+    assert!(!said.stderr.contains("warning"), "{said}");
+    let under = |path: &str| {
+        let path = format!("path={path}");
+        let line = [
+            "grants", "allow", "one", READ, "--window", "1h", "--under", &path,
+        ];
+        house.gateway.cli(line)
+    };
+    let nowhere = under("nowhere");
+    nowhere.expect_ok();
+    assert_contains(
+        &nowhere.stderr,
+        "warning: workspace has nothing at nowhere now",
+    );
+    house.workspace.write("other.txt", "there");
+    let other = json!({"path": "other.txt"});
+    let waits = agent.must_ask(READ, other.clone());
+    let covers = under("other.txt");
+    let told = format!("requests for this that still wait for you: {waits}");
+    assert_contains(covers.expect_ok(), &told);
+    agent.must(READ, other);
 }
 
 /// A rule is judged on what a path leads to, and a rule that can match nothing is refused when made.

@@ -95,7 +95,8 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         out::say(&ended.before());
         prompt::confirm(desk, "connect it anew", "--yes")?;
     }
-    let reply = match desk.open().await?.call(&asked).await {
+    let mut owner = desk.open().await?;
+    let reply = match owner.call(&asked).await {
         Ok(reply) => reply,
         Err(refused) if refused.code == ErrorCode::UnknownCapability.as_str() => {
             let typed = [connect.allow, connect.standing].concat();
@@ -103,6 +104,8 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         }
         Err(refused) => return Err(refused),
     };
+    let named = [&*connect.allow, &*connect.standing].concat();
+    crate::grants::warn_of_missing(&mut owner, &named, asked.constraint.as_ref()).await;
     desk.show(&reply, || {
         let ended = |granted: &[_]| ended.map(|ended| ended.after(granted)).unwrap_or_default();
         match &reply {

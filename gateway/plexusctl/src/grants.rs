@@ -1,25 +1,27 @@
 //! `plexusctl grants`: what stands, and the owner's acts on it (docs/protocol/owner.md#grants-and-tokens).
 
 use crate::{
-    agents, calls,
+    agents, approvals, calls,
     owner::{Desk, Owner},
     pause::PATIENCE,
     table::table,
     terms::{Terms, cut, window_in_words},
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, span, text};
+use plexus_client::{Exit, Stop, out, span, text};
 use plexus_owner::{
     exposure,
     grants::{Give, Given, GivenToken, GrantRow, Grants as Listed, LastUse, List, Revoke},
     sources,
 };
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Constraint, PendingId, Timestamp, TokenId, TrustWindow, Verb,
+    AgentId, AuditId, CapabilityId, Constraint, PendingId, SourceId, Timestamp, TokenId,
+    TrustWindow, Verb,
     body::{CancelledCall, Scope, StandingGrant},
     constraint::calls_in_words,
 };
 use serde::Serialize;
+use std::path::Path;
 
 /// Grants.
 #[derive(Args)]
@@ -206,12 +208,22 @@ async fn allow(
     let ends = given.as_ref().and_then(|given| given.grant_expires_at);
     let answered = given.as_ref().map(|given| &*given.also_answered);
     let ends = ending_of(window, ends, span::now());
+    warn_of_missing(
+        &mut owner,
+        std::slice::from_ref(capability),
+        constraint.as_ref(),
+    )
+    .await;
+    let waiting = match desk.json {
+        true => String::new(),
+        false => still_waiting(&mut owner, agent, capability).await,
+    };
     desk.show(&given, || {
         let only = constraint.as_ref().map(Constraint::in_words);
         let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
         let before = before.map(|held| replaced(&held, span::now()));
         format!(
-            "{agent} may use {capability} {}{only}{ends}{}{}{}",
+            "{agent} may use {capability} {}{only}{ends}{}{}{}{waiting}",
             window_in_words(window),
             cut(asked_for, window),
             before.unwrap_or_default(),
@@ -257,6 +269,62 @@ pub(crate) fn also_answered(before: &str, items: &[PendingId]) -> String {
             "{before}requests that waited for this and need no answer of yours: {}",
             text::listed(items, ", ")
         ),
+    }
+}
+
+/// The requests for a capability that wait although it was granted now, as a line; nothing where there are none, or where that
+/// is not heard within [`PATIENCE`].
+async fn still_waiting(owner: &mut Owner, agent: &AgentId, capability: &CapabilityId) -> String {
+    let listed = tokio::time::timeout(PATIENCE, approvals::pending(owner)).await;
+    let headings = listed
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|item| item.heading);
+    let waiting: Vec<PendingId> = headings
+        .filter(|one| one.agent_id.as_ref() == Some(agent) && one.capabilities.contains(capability))
+        .map(|one| one.pending_id)
+        .collect();
+    match waiting.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\nrequests for this that still wait for you: {}; the agent may make a call that this covers again, without one",
+            text::listed(&waiting, ", ")
+        ),
+    }
+}
+
+/// Warns of the paths of a limit at which a folder of the capabilities' sources has nothing now.
+pub(crate) async fn warn_of_missing(
+    owner: &mut Owner,
+    capabilities: &[CapabilityId],
+    limits: Option<&Constraint>,
+) {
+    let Some(limit) = limits.and_then(|limits| limits.path_prefix.as_ref()) else {
+        return;
+    };
+    let listed = tokio::time::timeout(PATIENCE, owner.call(&sources::List {})).await;
+    let Ok(Ok(listed)) = listed else {
+        return;
+    };
+    let is_meant = |id: &SourceId| capabilities.iter().any(|one| one.parts().0 == id.as_str());
+    let rows = listed.sources.iter().filter(|row| is_meant(&row.source.id));
+    for row in rows {
+        let folders = row.source.texts().map(Path::new);
+        let folders: Vec<_> = folders
+            .filter(|it| it.is_absolute() && it.is_dir())
+            .collect();
+        // A source without a folder names no files.
+        let is_missing = |path: &&String| {
+            !folders.is_empty() && folders.iter().all(|folder| !folder.join(path).exists())
+        };
+        for path in limit.allow.iter().filter(is_missing) {
+            let path = text::line(path);
+            out::say(&format!(
+                "warning: {} has nothing at {path} now",
+                row.source.id
+            ));
+        }
     }
 }
 
