@@ -148,6 +148,23 @@ fn what_an_agent_did_is_told_in_words() {
         Some(2),
         "the totals count what is not shown"
     );
+    // A request of several capabilities is a line for each, and one request.
+    cc.ask(json!({"workspace.undo": "allow", WRITE: "allow"}))
+        .expect_ok();
+    let asked = json(&["my-cc", "--only", "asked"]);
+    let lines = asked["calls"].as_array().map(Vec::len);
+    assert_eq!(lines, Some(4), "{asked}");
+    assert_eq!(
+        (&asked["totals"]["asked"], &asked["more"]),
+        (&json!(3), &json!(false))
+    );
+    for limit in ["1", "2"] {
+        let asked = json(&["my-cc", "--only", "asked", "--limit", limit]);
+        assert_eq!(
+            (&asked["totals"]["asked"], &asked["more"]),
+            (&json!(3), &json!(true))
+        );
+    }
     let ends = house.gateway.cli(["activity", "--since", "tomorrow"]);
     assert!(ends.expect_status(64).stderr.contains("yesterday"));
     house

@@ -303,6 +303,14 @@ pub enum ActivityKind {
     Expired,
 }
 
+impl ActivityKind {
+    /// Whether it is of a request: one row for each capability that the request names, and one in [`Totals`].
+    #[must_use]
+    pub fn is_of_request(self) -> bool {
+        matches!(self, Self::Asked | Self::Denied | Self::Expired)
+    }
+}
+
 /// The act of the owner that allowed a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -315,7 +323,7 @@ pub enum CallBasis {
     Bounded(String),
 }
 
-/// How many calls of each kind.
+/// How many calls, or requests, of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Totals {

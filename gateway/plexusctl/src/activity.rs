@@ -98,10 +98,22 @@ async fn find(owner: &mut Owner, mut asked: List, limit: u32) -> Result<FoundCal
             break;
         }
     }
-    let shown: u64 = found.calls.iter().map(times).sum();
-    found.more = found.totals.all() > shown;
+    let rows: u64 = found.calls.iter().map(times).sum();
+    let again = found.calls.windows(2).filter(|two| is_one_request(two));
+    found.more = found.totals.all() > rows - again.count() as u64;
     found.calls.reverse();
     Ok(found)
+}
+
+/// Whether two rows tell one request, which the totals count once.
+fn is_one_request(two: &[ActivityRow]) -> bool {
+    let [one, other] = [0, 1].map(|at| two.get(at).map(ActivityRow::call));
+    one.zip(other).is_some_and(|(one, other)| {
+        one.did.is_of_request()
+            && one.did == other.did
+            && one.pending_id.is_some()
+            && one.pending_id == other.pending_id
+    })
 }
 
 /// How many calls a row is.

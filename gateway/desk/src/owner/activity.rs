@@ -239,6 +239,10 @@ fn page(
     let mut totals = Totals::default();
     let (mut ended, mut settled) = (HashSet::new(), HashMap::new());
     let term = term(wanted);
+    let mut newer = match wanted.before {
+        Some(before) => newer_request(ledger, state, wanted, before)?,
+        None => None,
+    };
     let next = ledger.walk_back(term.as_ref(), first..last, most, |event| {
         let Some(entry) = told_entry(event) else {
             return true;
@@ -271,7 +275,11 @@ fn page(
             return true;
         }
         let denial = denial(&entry);
-        *totals.of(counted) += 1 + denial.as_ref().map_or(0, |d| d.unrecorded);
+        let request = request(&entry, did);
+        if request.is_none() || request != newer {
+            *totals.of(counted) += 1 + denial.as_ref().map_or(0, |d| d.unrecorded);
+        }
+        newer = request;
         if limit > 0 {
             calls.push(told(ledger, state, event, &entry, did, denial));
         }
@@ -284,6 +292,32 @@ fn page(
         totals,
         next,
     })
+}
+
+/// The request that an event is of. One that names several capabilities is as many events, one behind the other.
+fn request(entry: &Entry<'_>, did: ActivityKind) -> Option<(ActivityKind, String)> {
+    let item = entry.detail.item.as_deref();
+    let item = item.filter(|_| did.is_of_request())?;
+    Some((did, item.to_owned()))
+}
+
+/// The request of the event at which the page before this one ended, where that page counted it.
+fn newer_request(
+    ledger: &Ledger,
+    state: &TrustState,
+    wanted: &List,
+    before: u64,
+) -> Result<Option<(ActivityKind, String)>, StoreError> {
+    let mut found = None;
+    ledger.walk_back(None, before..before.saturating_add(1), 1, |event| {
+        found = told_entry(event).and_then(|entry| {
+            let did = came_to(event, &entry, state, &HashSet::new())?;
+            let is_wanted = is_wanted(wanted, &entry, did, did);
+            is_wanted.then(|| request(&entry, did)).flatten()
+        });
+        false
+    })?;
+    Ok(found)
 }
 
 /// One call, by the id of its event or, where it is an effect, of its intent; none where no such call is told.

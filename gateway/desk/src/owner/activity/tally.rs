@@ -455,8 +455,12 @@ impl Counted {
                 source.map_or("", |(source, _)| source).to_owned(),
             );
             let hour = self.hours.entry(event.at() / HOUR).or_default();
-            *hour.entry(of).or_default().of(did) +=
-                1 + denial(&entry).map_or(0, |denial| denial.unrecorded);
+            let of_it = hour.entry(of).or_default().of(did);
+            // A request is counted once for each source that it names capabilities of.
+            let last = self.last.back().filter(|_| did.is_of_request());
+            if !last.is_some_and(|last| is_same_request(last, &entry)) {
+                *of_it += 1 + denial(&entry).map_or(0, |denial| denial.unrecorded);
+            }
         }
         self.last.push_back(event);
         if self.last.len() > LAST {
@@ -488,4 +492,18 @@ impl Counted {
         }
         made
     }
+}
+
+/// Whether `last` is an event of the request that `next` is of, for a capability of the same source.
+fn is_same_request(last: &Recorded, next: &Entry<'_>) -> bool {
+    let source = |entry: &Entry<'_>| {
+        let id = entry.capability_id.as_deref()?;
+        Some(id.split_once('.')?.0.to_owned())
+    };
+    entry(last).is_some_and(|last| {
+        last.detail.what() == next.detail.what()
+            && last.detail.item.is_some()
+            && last.detail.item == next.detail.item
+            && source(&last) == source(next)
+    })
 }
