@@ -129,8 +129,10 @@ fn a_service_is_shown_before_it_is_written_and_taken_back_whole() {
 fn without_a_service_manager_it_says_what_else_can_be_done() {
     let account = Account::new();
     fs::write(account.path("no-manager"), "").expect("a file");
-    let refused = account.plexusctl(&["service", "install", "--yes"]);
+    let refused = account.plexusctl(&["service", "install", "--yes", "--port", "7177"]);
     assert_contains(&refused.expect_status(1).stderr, "enable-linger");
+    let alone = "plexusctl service install --port 7177 --write-only";
+    assert_contains(&refused.stderr, alone);
     let unit = account.path(".config/systemd/user/plexusd.service");
     assert!(!unit.exists(), "{refused}");
     account

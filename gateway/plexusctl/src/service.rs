@@ -335,7 +335,8 @@ impl Install {
             plan.steps
                 .retain(|step| matches!(step, plan::Step::Write { .. }));
         } else if !self.ask.dry_run {
-            manager.reachable()?;
+            let reached = manager.reachable();
+            reached.map_err(|stop| self.with_choices(stop, names))?;
         }
         let log = match which {
             ServiceManager::Systemd => systemd::log(names),
@@ -353,6 +354,14 @@ impl Install {
                 format!("the gateway runs, and starts with your login\nits log: {log}")
             }
         })
+    }
+
+    /// A stop that names the command which writes the files alone, with what was chosen.
+    fn with_choices(&self, stop: Stop, names: Names) -> Stop {
+        let chosen = format!("{} --write-only", self.line(names));
+        let plain = names.command("install --write-only");
+        let next = stop.next.replace(&plain, &chosen);
+        stop.next(next)
     }
 
     /// The command again, with what was chosen.

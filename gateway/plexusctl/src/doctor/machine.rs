@@ -50,17 +50,25 @@ pub(super) fn look(
     findings
 }
 
-/// The part of `runtime.json` that says where the gateway listens.
+/// The event of the log by which a gateway says that it serves.
+const SERVING: &str = r#""daemon.serving""#;
+
+/// The part of `runtime.json`, or of that event, that says where the gateway listens.
 #[derive(Deserialize)]
 struct RuntimeNote {
     port: u16,
 }
 
-/// The port of a gateway that does not answer, where it left word of it.
+/// The port of a gateway that does not answer: where it left word of it, and after a clean stop as its log has it.
 fn last_port(home: &Path) -> Option<u16> {
-    let text = std::fs::read_to_string(home.join("runtime.json")).ok()?;
-    let said: RuntimeNote = serde_json::from_str(&text).ok()?;
-    Some(said.port)
+    let left = std::fs::read_to_string(home.join("runtime.json")).ok();
+    let left = left.and_then(|text| serde_json::from_str(&text).ok());
+    let note: RuntimeNote = left.or_else(|| {
+        let log = std::fs::read_to_string(home.join("logs/plexusd.log")).ok()?;
+        let mut served = log.lines().rev().filter(|line| line.contains(SERVING));
+        served.find_map(|line| serde_json::from_str(line).ok())
+    })?;
+    Some(note.port)
 }
 
 fn port_of(address: IpAddr, port: u16, ours: bool) -> Finding {
@@ -215,6 +223,13 @@ mod tests {
         assert_eq!(last_port(home.path()), Some(7171));
         std::fs::write(&runtime, "{").unwrap();
         assert_eq!(last_port(home.path()), None);
+        std::fs::remove_file(&runtime).unwrap();
+        std::fs::create_dir(home.path().join("logs")).unwrap();
+        let lines = r#"{"event":"daemon.serving","port":7172,"message":"serving"}
+            {"event":"daemon.serving","port":7173,"message":"serving"}
+            {"event":"daemon.stopping","message":"stopping"}"#;
+        std::fs::write(home.path().join("logs/plexusd.log"), lines).unwrap();
+        assert_eq!(last_port(home.path()), Some(7173));
     }
 
     #[test]
