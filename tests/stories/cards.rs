@@ -121,6 +121,8 @@ fn a_window_above_the_ceiling_says_why_it_cannot_be_chosen() {
     let agent = workshop.gateway.agent("one");
     let item = agent.must_ask(COUNT, json!({"line": "x", "plan": "fails"}));
     let card = workshop.owner().card(&item);
+    // Nor limited by what the call does not have, or by what is no text.
+    assert_eq!(card["narrow"], json!(["line", "plan"]));
     let choices = card["choices"].as_array().expect("choices");
     assert!(
         choices.iter().all(|c| c["default"] == false

@@ -134,7 +134,7 @@ pub fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &
             .collect(),
     );
     put("choices", choices::choices(catalogue, state, item));
-    put("narrow", choices::narrow(catalogue, item));
+    put("narrow", choices::narrow(approvals, catalogue, item));
     put("differs", differs(approvals, item));
     let denied = denied_before(item);
     if !denied.is_empty() {

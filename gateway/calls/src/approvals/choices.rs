@@ -4,6 +4,7 @@
 //! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
+use super::store::Approvals;
 use plexus_ipc::text::counted;
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb, constraint::calls_in_words};
 use plexus_sources::catalogue::{Catalogue, Entry};
@@ -49,16 +50,19 @@ pub(super) fn choices(catalogue: &Catalogue, state: &State, item: &Item) -> Valu
 }
 
 /// The fields of the input by which a yes can be narrowed: those that each of its capabilities has, what the worker
-/// resolves before anything else.
-pub(super) fn narrow(catalogue: &Catalogue, item: &Item) -> Value {
+/// resolves before anything else. Of a call that waits, the texts that it has: a limit to another field excludes it.
+pub(super) fn narrow(approvals: &Approvals, catalogue: &Catalogue, item: &Item) -> Value {
     let fields = |ask: &Ask| {
-        let facts = catalogue
-            .get(&ask.capability)
-            .map(|entry| entry.facts.clone());
-        facts.map_or_else(Vec::new, |facts| match facts.resolved.is_empty() {
-            true => facts.fields,
-            false => facts.resolved,
-        })
+        let Some(entry) = catalogue.get(&ask.capability) else {
+            return Vec::new();
+        };
+        if !entry.facts.resolved.is_empty() {
+            return entry.facts.resolved.clone();
+        }
+        let input = approvals.input_value(&item.id, ask);
+        let is_text = |input: &Value, field: &str| input.get(field).is_some_and(Value::is_string);
+        let has = |field: &&String| input.as_ref().is_none_or(|input| is_text(input, field));
+        entry.facts.fields.iter().filter(has).cloned().collect()
     };
     let mut asks = item.asks.iter().map(fields);
     let first = asks.next().unwrap_or_default();
