@@ -410,7 +410,11 @@ fn file_changed_since_the_run_is_left_alone() {
     let done = desk.run(&json!({"prompt": "Change some files."}));
     let id = &done["changes"]["id"];
     desk.folder.write("a.txt", "somebody else's\n");
-    desk.misfits("apply", json!({"changes": id}), "a.txt changed since");
+    let whole = json!({"changes": id});
+    desk.misfits("apply", whole.clone(), "a.txt changed since");
+    let refused = desk.agent.invoke(&desk.kind.of("apply"), whole).json();
+    let next = refused["error"]["next"].to_string();
+    assert_contains(&next, "the same call would be refused again");
     assert!(desk.folder.path().join("docs/old.txt").exists());
     // The other files can still come.
     let others = json!({"changes": id, "paths": ["docs/new.txt"]});

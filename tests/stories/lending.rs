@@ -390,6 +390,13 @@ fn the_commands_of_a_day() {
     );
     assert!(text.contains("+changed \\u{1b}[2J twice"), "{text}");
     assert!(text.contains("every change to it was undone"), "{text}");
+    // An undo of that is refused, and leads here.
+    assert!(!text.contains("plexusctl undo"), "{text}");
+    let found = house
+        .gateway
+        .cli(["activity", "--source", "my-notes", "--touched", "a.md"]);
+    assert_contains(text, "plexusctl activity --source my-notes --touched a.md");
+    assert_contains(found.expect_ok(), "2 changed");
 
     house.gateway.cli(["lend", "end", "my-notes"]).expect_ok();
     assert_eq!(uniform(&one, "my-notes.read"), nothing(&one));

@@ -474,6 +474,10 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                     Stop,
                     "take back the later change first, or stop and tell the owner",
                 ),
+                "outdated" => (
+                    ReadFirst,
+                    "do what the message says; the same call would be refused again",
+                ),
                 _ => (ReadFirst, "read it again, then repeat the call"),
             };
             (
@@ -607,6 +611,14 @@ mod tests {
             let body = failed(&SourceError::transport(reason, "why"), &id);
             let next = body.next_action.map(|action| action.kind);
             assert_eq!(next, Some(kind), "{reason}");
+            assert!(body.next.contains(words), "{reason}: {}", body.next);
+        }
+        for (reason, words) in [
+            ("changed", "repeat the call"),
+            ("outdated", "do what the message says"),
+            ("changed_since", "the later change first"),
+        ] {
+            let body = failed(&SourceError::changed(reason, "why"), &id);
             assert!(body.next.contains(words), "{reason}: {}", body.next);
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     owner::Desk,
 };
 use clap::Args;
-use plexus_client::{Exit, Stop, text};
+use plexus_client::{Exit, Stop, shell, text};
 use plexus_owner::review::{Present, Review as Reviewed, ReviewedFile, Show};
 use plexus_protocol::{AgentId, SourceId, Timestamp};
 
@@ -139,7 +139,16 @@ fn one(page: &mut Page, source: &SourceId, file: &ReviewedFile) {
         1 => "to undo it".to_owned(),
         many => format!("to undo the last of {many} changes"),
     };
-    page.say(format!("  {what}: plexusctl undo {last}"));
+    page.say(match file.present {
+        // An undo is refused then, and leads here where nobody undoes the later change.
+        Present::Changed => {
+            let thing = text::line(&shell::quote(&file.relative_path));
+            format!(
+                "  no undo of this is made while it is so; later changes: plexusctl activity --source {source} --touched {thing}"
+            )
+        }
+        Present::Same | Present::Unknown => format!("  {what}: plexusctl undo {last}"),
+    });
     page.say("");
 }
 
@@ -186,7 +195,7 @@ mod tests {
             "notes: replaced a\\u{1b}.md, +1 −1\n\
              \x20 changed since by someone else; this is the agent's part\n\
              \x20 │ -old\n  │ +new\n\
-             \x20 to undo the last of 2 changes: plexusctl undo evt_2\n\n\
+             \x20 no undo of this is made while it is so; later changes: plexusctl activity --source notes --touched a.md\n\n\
              notes: created b.png, 9 bytes\n\
              \x20 (no difference is shown: not text, or too large)\n\
              \x20 to undo it: plexusctl undo evt_3\n\n\

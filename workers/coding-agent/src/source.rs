@@ -1348,9 +1348,11 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::NotInSet(_) | ApplyError::Nothing | ApplyError::InPlaceOf(_) => {
             SourceError::invalid(words)
         }
-        ApplyError::Changed(_) | ApplyError::ChangedSince { .. } | ApplyError::BuildsOn { .. } => {
-            SourceError::changed("changed", words)
+        // The same call would be refused again: the words say which other one helps.
+        ApplyError::Changed(_) | ApplyError::BuildsOn { .. } => {
+            SourceError::changed("outdated", words)
         }
+        ApplyError::ChangedSince { .. } => SourceError::changed("changed_since", words),
         ApplyError::AlreadyApplied(_) => SourceError::changed("already_applied", words),
         ApplyError::AlreadyUndone => SourceError::changed(ALREADY_UNDONE.0, words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),

@@ -238,7 +238,7 @@ fn of_source(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "unread" => "it had not read what it would replace",
         "plan_changed" => "it would no longer do what you saw",
-        "changed" | "changed_since" | "digest" => "what it was about had changed",
+        "changed" | "changed_since" | "digest" | "outdated" => "what it was about had changed",
         "conflict" => "it does not go together with what is there",
         "gone" => "what it was about is gone",
         "gone_already" => "what it made is gone already",
