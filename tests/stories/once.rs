@@ -425,8 +425,15 @@ fn one_call_with_any_input_replaces_what_was_read() {
         let once = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"], "anyInput": true});
         owner.decide(&item, once).expect_ok();
     };
+    let listed = || {
+        let said = house.gateway.cli(["grants", "list", "one"]);
+        said.expect_ok().to_owned()
+    };
+    let unused = "one may make one call of workspace.write with any input";
+    assert!(!listed().contains(unused));
     house.workspace.write("mine.txt", "of before");
     allow();
+    assert!(listed().contains(unused), "{}", listed());
     let error = write("unread").expect_error(200, "precondition_changed");
     assert_eq!(error["detail"]["reason"], "unread", "{error}");
     allow();
@@ -443,4 +450,5 @@ fn one_call_with_any_input_replaces_what_was_read() {
     let made = json!({"path": "made.txt", "content": "new"});
     agent.must(WRITE, made);
     assert_eq!(house.workspace.read("made.txt"), "new");
+    assert!(!listed().contains(unused), "{}", listed());
 }

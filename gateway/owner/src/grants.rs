@@ -22,6 +22,26 @@ pub struct Grants {
     /// From when on their uses are known; none: from the beginning of the log on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses_since: Option<Timestamp>,
+    /// What else an agent may do unasked: one call, whatever its input, that has not been made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_input: Vec<AnyInputCall>,
+}
+
+/// An approval of one call, whatever its input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnyInputCall {
+    /// Whose.
+    pub agent_id: AgentId,
+    /// Of what.
+    pub capability_id: CapabilityId,
+    /// The request that was approved.
+    pub pending_id: PendingId,
+    /// How it is narrowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
+    /// First moment at which it is over.
+    pub expires_at: Timestamp,
 }
 
 /// A standing grant, with its last use.

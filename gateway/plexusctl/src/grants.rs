@@ -67,6 +67,7 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
             if let Some(agent) = agent {
                 agents::known(&mut owner, &agent).await?;
                 reply.grants.retain(|grant| grant.agent_id == agent);
+                reply.any_input.retain(|one| one.agent_id == agent);
             }
             desk.show(&reply, || as_text(&reply, span::now()))
         }
@@ -399,11 +400,22 @@ fn as_text(all: &Listed, now: Timestamp) -> String {
         let used = used(all.last_use(grant), now);
         [agent, capability, verbs, ends, used, terms]
     });
-    table(
+    let mut text = table(
         ["agent", "capability", "verbs", "ends", "last use", "terms"],
         rows.collect(),
         "no grants: every call asks",
-    )
+    );
+    for one in &all.any_input {
+        let (agent, capability) = (&one.agent_id, &one.capability_id);
+        let only = one.constraint.as_ref().map(Constraint::in_words);
+        let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
+        text.push_str(&format!(
+            "\n{agent} may make one call of {capability} with any input{only} (from {}; {}); to end that: plexusctl grants revoke {agent} {capability}",
+            one.pending_id,
+            span::end(one.expires_at, now)
+        ));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -443,6 +455,7 @@ mod tests {
                 last_used_at: None,
             }],
             uses_since: None,
+            any_input: Vec::new(),
         };
         assert_eq!(
             as_text(&all, now),
@@ -456,6 +469,7 @@ mod tests {
         let none = Listed {
             grants: Vec::new(),
             uses_since: None,
+            any_input: Vec::new(),
         };
         assert_eq!(as_text(&none, now), "no grants: every call asks");
         let then = now.plus(86_400_000);

@@ -12,8 +12,8 @@ use crate::{
 use plexus_edge::{agent::grants::GrantDecision, grant_reply, reply::Refused, revocation};
 use plexus_ledger::Lane;
 use plexus_owner::grants::{
-    Give, Given, GivenToken, GrantRow, Grants, List, ListTokens, LiveScope, LiveToken,
-    NothingGiven, Revoke, Tokens,
+    AnyInputCall, Give, Given, GivenToken, GrantRow, Grants, List, ListTokens, LiveScope,
+    LiveToken, NothingGiven, Revoke, Tokens,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Provenance, SessionId, Timestamp, TokenId, TrustWindow,
@@ -21,8 +21,8 @@ use plexus_protocol::{
     body::{Declined, Revocation, ScopedToken},
 };
 use plexus_trust::{
-    Agent, Ceiling, Command, EnrollmentStatus, Entry, Extent, GrantEntry, Reply, RequestGrants,
-    SessionProof, State as TrustState, Token, ceiling,
+    Agent, Approval, Ceiling, Command, EnrollmentStatus, Entry, Extent, GrantEntry, Reply,
+    RequestGrants, SessionProof, State as TrustState, Token, ceiling,
 };
 use std::sync::Arc;
 
@@ -58,9 +58,28 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Grants,
         Grants {
             grants: all.collect(),
             uses_since: uses.since,
+            any_input: any_input(&state, state.time(desk.clock.now())),
         }
     })
     .await
+}
+
+/// The approvals of one call, whatever its input, that can still be used.
+fn any_input(state: &TrustState, now: Timestamp) -> Vec<AnyInputCall> {
+    let items = state.agents.values().flat_map(|agent| agent.items.values());
+    let open = items.filter(|item| item.has_call_left() && now < item.expires_at);
+    let calls = open.flat_map(|item| {
+        let asks = item.asks.iter();
+        let asks = asks.filter(|ask| ask.approval == Approval::OneCallAnyInput);
+        asks.map(|ask| AnyInputCall {
+            agent_id: item.agent.clone(),
+            capability_id: ask.capability.clone(),
+            pending_id: item.id.clone(),
+            constraint: ask.constraint.clone(),
+            expires_at: item.expires_at,
+        })
+    });
+    calls.collect()
 }
 
 /// Live tokens with their own scopes and end (E15).
