@@ -74,7 +74,7 @@ struct Ailing {
     /// The source's id, for words that name a command.
     source: String,
     why: Option<String>,
-    /// Names of the owner that are no calendar's, in a sentence.
+    /// Names of the owner that are no calendar's, or that there is none, in a sentence.
     absent: Option<String>,
     looked: Option<Instant>,
 }
@@ -634,8 +634,14 @@ fn absent<'a>(only: &'a [String], found: &'a Calendars) -> impl Iterator<Item = 
     })
 }
 
-/// The same for the owner, with the ids that there are and the command; `None` where each name is a calendar's.
+/// The same for the owner, with the ids that there are and the command, or that there are none; `None` where each name is a
+/// calendar's.
 fn absent_words(only: &[String], found: &Calendars, source: &str) -> Option<String> {
+    if found.all.is_empty() && found.lost.is_empty() {
+        return Some(
+            "the account has no calendar and no list: agents find nothing there".to_owned(),
+        );
+    }
     let absent: Vec<_> = absent(only, found).map(String::as_str).collect();
     if absent.is_empty() {
         return None;

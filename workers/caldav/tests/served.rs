@@ -463,8 +463,13 @@ async fn card_of_an_undo_shows_what_comes_back() {
 #[tokio::test]
 async fn check_of_the_owner_asks_the_server() {
     let server = Radicale::start();
-    server.calendar("home", "Home", &["VTODO"]);
     let mut worker = reader(&server).await;
+    let Health::Degraded(why) = worker.check().await else {
+        panic!("an account without a calendar")
+    };
+    assert!(why.contains("no calendar and no list"), "{why}");
+    server.calendar("home", "Home", &["VTODO"]);
+    assert_eq!(worker.check().await, Health::Well);
     server.set_password("another");
     assert_eq!(worker.health().await, Health::Well, "no call has failed");
     for asked in ["check", "probe"] {
