@@ -395,7 +395,7 @@ fn call_outside_of_a_narrowed_grant_asks() {
         "in place of the grant before it: path at or below notes; ends in ",
     );
 
-    // A limit to what is not there is told; so is a request that waits, and that the new grant may cover.
+    // A limit to a path that is not there is reported; so is a request that waits, and that the new grant may cover.
     assert!(!said.stderr.contains("warning"), "{said}");
     let under = |path: &str| {
         let path = format!("path={path}");
@@ -414,8 +414,8 @@ fn call_outside_of_a_narrowed_grant_asks() {
     let other = json!({"path": "other.txt"});
     let waits = agent.must_ask(READ, other.clone());
     let covers = under("other.txt");
-    let told = format!("requests for this that still wait for you: {waits}");
-    assert_contains(covers.expect_ok(), &told);
+    let named = format!("requests for this that still wait for you: {waits}");
+    assert_contains(covers.expect_ok(), &named);
     agent.must(READ, other);
 }
 

@@ -22,7 +22,7 @@ pub struct Grants {
     /// From when on their uses are known; none: from the beginning of the log on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses_since: Option<Timestamp>,
-    /// What else an agent may do unasked: one call, whatever its input, that has not been made.
+    /// Approvals of one call, whatever its input, that have not been used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any_input: Vec<AnyInputCall>,
 }

@@ -220,7 +220,7 @@ fn unanswered(id: &PendingId, stop: Stop) -> Stop {
     }
 }
 
-/// No word of `item` came. What became of it, the owner sees where this agent is let in no more.
+/// No word of `item` came: the owner sees what became of it, where this agent is let in no more.
 pub(crate) fn unheard(stop: Stop, item: &str) -> Stop {
     let stop = stop.done(Done::Unknown).item(item);
     let is_shut_out = matches!(stop.code.as_str(), "session_expired" | "token_revoked");

@@ -71,7 +71,7 @@ fn any_input(state: &TrustState, now: Timestamp) -> Vec<AnyInputCall> {
     let calls = open.flat_map(|item| {
         let asks = item.asks.iter();
         let asks = asks.filter(|ask| ask.approval == Approval::OneCallAnyInput);
-        asks.map(|ask| AnyInputCall {
+        asks.map(move |ask| AnyInputCall {
             agent_id: item.agent.clone(),
             capability_id: ask.capability.clone(),
             pending_id: item.id.clone(),

@@ -285,7 +285,7 @@ pub(crate) struct Model {
     no: Vec<(AgentId, Cap, Digest, u64)>,
     unknown: Vec<(AgentId, Cap, Digest, AuditId)>,
     begun: Vec<(AgentId, Cap, Digest, AuditId)>,
-    /// What began by which yes, and in which life of its agent.
+    /// By which yes each call began, and in which life of its agent.
     begun_by: Vec<(AuditId, usize, u32)>,
     pub(crate) items: Vec<Item>,
     lives: u32,

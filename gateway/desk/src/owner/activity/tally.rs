@@ -458,7 +458,7 @@ impl Counted {
             let of_it = hour.entry(of).or_default().of(did);
             // A request is counted once for each source that it names capabilities of.
             let last = self.last.back().filter(|_| did.is_of_request());
-            if !last.is_some_and(|last| is_same_request(last, &entry)) {
+            if last.is_none_or(|last| !is_same_request(last, &entry)) {
                 *of_it += 1 + denial(&entry).map_or(0, |denial| denial.unrecorded);
             }
         }
