@@ -3,8 +3,8 @@
 //! A body that only the gateway writes and nobody of ours reads is built where its route is.
 
 use crate::{
-    AgentId, AuditId, CapabilityId, Constraint, ErrorBody, MADE_BY_GRANT, PendingId, Provenance,
-    RunId, Timestamp, TokenId, TrustWindow, Verbs,
+    AgentId, AuditId, CapabilityId, Constraint, ErrorBody, PendingId, Provenance, RunId, Timestamp,
+    TokenId, TrustWindow, Verbs,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -304,6 +304,9 @@ pub struct Run {
     pub expires_at: Timestamp,
 }
 
+/// The words of [`VoidReason::MadeByGrant`].
+const MADE_BY_GRANT: &str = "its agent made this call by a grant";
+
 /// Why a request ended without a decision that can be used. It travels, and is stored, as its words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
@@ -328,12 +331,6 @@ impl VoidReason {
 impl std::fmt::Display for VoidReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl PartialEq<str> for VoidReason {
-    fn eq(&self, words: &str) -> bool {
-        self.as_str() == words
     }
 }
 

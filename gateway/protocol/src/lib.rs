@@ -45,8 +45,6 @@ pub const PROTOCOL_FAMILY: &str = "0.1";
 pub const PROTOCOL_EXACT: &str = "0.1.4";
 /// The port of a gateway that was given none.
 pub const DEFAULT_PORT: u16 = 7077;
-/// The words of [`body::VoidReason::MadeByGrant`].
-pub const MADE_BY_GRANT: &str = "its agent made this call by a grant";
 /// What an agent whose credential is unknown or over is to do.
 pub const NEW_CODE: &str = "stop; tell the owner: a new enrollment code is needed (plexusctl agents code AGENT; after a revocation, plexusctl connect AGENT)";
 /// [`NEW_CODE`] with the agent's name, where that is known.

@@ -161,7 +161,8 @@ impl Change {
             unshown: next.map_or(0, |(next, of)| of.saturating_sub(next)),
             diff,
             call: last.map(ToString::to_string),
-            may_be_undone: last.is_some(),
+            // An undo is refused while somebody else's change lies on it.
+            may_be_undone: last.is_some() && !matches!(file.present, Present::Changed),
         }
     }
 

@@ -6,7 +6,7 @@ use plexus_owner::{
 };
 pub(super) use plexus_protocol::time::length as span;
 use plexus_protocol::{
-    AgentId, MADE_BY_GRANT, PendingId, Provenance, Sensitivity, Timestamp, Verb, Verbs,
+    AgentId, PendingId, Provenance, Sensitivity, Timestamp, Verb, Verbs, body::VoidReason,
 };
 use plexus_sources::catalogue::Entry;
 use plexus_trust::{Approval, Item, ItemState, OutcomeKind};
@@ -83,9 +83,9 @@ pub(super) fn verdict(item: &Item, now: Timestamp, by: &str, held: bool) -> Stri
             "It was approved, and that ended before it could be made.".into()
         }
         ItemState::Lapsed => "Nobody decided in time. The agent may ask again.".into(),
-        ItemState::Void { why } if why == MADE_BY_GRANT => {
-            "Its agent made this call by a grant.".into()
-        }
+        ItemState::Void {
+            why: VoidReason::MadeByGrant,
+        } => "Its agent made this call by a grant.".into(),
         ItemState::Void { why } => format!("Nothing will come of it: {why}."),
     }
 }

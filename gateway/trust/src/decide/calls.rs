@@ -7,7 +7,7 @@ use crate::{
     event::{CallFact, Change},
 };
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, Effect, MADE_BY_GRANT, PendingId, Verbs,
+    AgentId, AuditId, CapabilityId, Digest, Effect, PendingId, Verbs, body::VoidReason,
 };
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -250,7 +250,7 @@ impl Draft<'_> {
                 && (ask.key.is_none() || ask.key == key)
         };
         let waits = |item: &Item| item.state == ItemState::Pending;
-        self.void_items(agent, MADE_BY_GRANT, |item| {
+        self.void_items(agent, VoidReason::MadeByGrant.as_str(), |item| {
             waits(item) && matches!(&*item.asks, [ask] if is_it(ask))
         });
         let why = "its agent made one of these calls by a grant, and asks for the others again";
