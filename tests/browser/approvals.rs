@@ -406,7 +406,7 @@ fn what_differs_from_the_last_approved_call() {
     );
     scene.owner().approve(&item, "once");
     agent.must(WRITE, note("daily.md", "first\n"));
-    agent.must_ask(WRITE, note("daily.md", "second\n"));
+    let second = agent.must_ask(WRITE, note("daily.md", "second\n"));
     browser.see("[data-go-on]").click();
     browser.reads(
         ".differs",
@@ -414,6 +414,18 @@ fn what_differs_from_the_last_approved_call() {
     );
     browser.reads(".differs del", "first");
     browser.reads(".differs ins", "second");
+
+    // Of a text with several lines its size, of another file that it is another one: their lines are no part of this call.
+    scene.owner().deny(&second, "no");
+    for (path, content, said) in [
+        ("daily.md", "second\nthird\n", "2 lines, 13 bytes (was 6 bytes)"),
+        ("other.md", "third\nfourth\n", "another (was daily.md)"),
+    ] {
+        let item = agent.must_ask(WRITE, note(path, content));
+        browser.go(&format!("{}/approvals/{item}", scene.page()));
+        browser.reads(".differs", said);
+        assert!(browser.sees(".differs ins").is_none(), "{said}");
+    }
     scene.all_is_well();
 }
 

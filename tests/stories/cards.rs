@@ -201,6 +201,13 @@ fn a_card_says_what_differs_from_the_last_approved_call() {
     let item = third["pendingId"].as_str().expect("an item").to_owned();
     let told = agent.status(&item);
     assert_lacks(&String::from_utf8_lossy(&told.body), "differs");
+    let elsewhere = agent.must_ask(WRITE, note("notes/b.md", "three\n"));
+    assert_eq!(
+        owner.card(&elsewhere)["differs"]["changes"],
+        json!([{"path": "/path", "was": "notes/a.md", "now": "notes/b.md", "form": "thing"}]),
+        "another file is not compared line by line"
+    );
+    owner.deny(&elsewhere, "no");
     house.gateway.restart();
     let owner = house.owner();
     assert_eq!(owner.card(&item)["differs"], third["differs"]);

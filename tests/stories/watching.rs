@@ -2,7 +2,7 @@
 
 use crate::house::{House, WRITE, note};
 use nix::sys::signal::Signal;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Terminal, waiting::until_true};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -102,10 +102,19 @@ fn a_card_is_read_and_approved_once() {
     assert!(house.owner().grants().is_empty(), "nothing stands");
 
     // The next card says what differs.
-    asks(&agent, "fresh.txt", "first\nthird\n");
+    let third = asks(&agent, "fresh.txt", "first\nthird\n");
     let picture = terminal.until_shows("differs: from the call that you approved");
-    assert_contains(&picture, "┃ -second");
-    assert_contains(&picture, "┃ +third");
+    // Of a text with several lines its size: its lines would read as a part of the plan.
+    assert_contains(
+        &picture,
+        "/content: 2 lines, 12 bytes (was 2 lines, 13 bytes)",
+    );
+
+    // Of another file, that it is another one.
+    house.owner().deny(&third, "no");
+    asks(&agent, "other.txt", "first\nfourth\n");
+    let picture = terminal.until_shows("another path (was fresh.txt)");
+    assert_lacks(&picture, "/content:");
     terminal.keys("q");
     ends_well(terminal);
 }

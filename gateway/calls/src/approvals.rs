@@ -70,7 +70,10 @@ impl Kernel {
         if let Some(why) = self.takes_nothing() {
             return Err(why);
         }
-        let kept = self.approvals.write_input(item, agent, id, input).await;
+        let entry = self.catalogue.load().get(id).cloned();
+        let things = entry.map_or_else(Vec::new, |entry| entry.facts.resolved.clone());
+        let kept = self.approvals.write_input(item, agent, id, input, things);
+        let kept = kept.await;
         kept.map_err(|error| {
             tracing::error!(name: "pending.unsaved", %error, "an input could not be kept");
             self.approvals.drop_input(item);
@@ -138,11 +141,13 @@ impl Approvals {
         agent: Option<&AgentId>,
         id: &CapabilityId,
         input: &Bytes,
+        things: Vec<String>,
     ) -> io::Result<()> {
         let (path, beside) = (self.input_file(item, id), self.differs_file(item, id));
         let (dir, agent, id, input) = (self.dir.clone(), agent.cloned(), id.clone(), input.clone());
         let keep = move || {
-            let differs = agent.and_then(|agent| differs::compared(&dir, &agent, &id, &input));
+            let differs =
+                agent.and_then(|agent| differs::compared(&dir, &agent, &id, &input, &things));
             if let Some(differs) = differs {
                 create_private(&beside, &serde_json::to_vec(&differs)?)?;
             }

@@ -13,8 +13,8 @@ pub use crate::plan::{Fact, Form, Preview, Touched};
 pub use change::{ChangeCard, SourceDifference};
 pub use decision::{Action, Decide, Decided, DecisionOutcome, MissingSecret, PlanAgain, Planning};
 pub use grant::{
-    Ask, ChildCalls, Client, DeniedBefore, Differs, FailedPlan, GrantCard, MadePlan,
-    MemberDifference, Offer, OnApproval, Plan, SourceChange, Turns,
+    Ask, ChildCalls, Client, DeniedBefore, DifferenceForm, Differs, FailedPlan, GrantCard,
+    MadePlan, MemberDifference, Offer, OnApproval, Plan, SourceChange, Turns,
 };
 pub use question::{Field, FieldChoice, FieldType, Question, QuestionCard, Wants};
 pub use register::{

@@ -24,10 +24,8 @@ const MAX_INPUT: usize = 256 * 1024;
 const MAX_KEPT: usize = 500;
 /// Most changes that a card lists.
 const MAX_CHANGES: usize = 20;
-/// Most characters of one side of a change.
-const MAX_TEXT: usize = 1_000;
-/// Characters of a long text that stand before and after what differs.
-const AROUND: usize = 120;
+/// Most characters of one side of a change. Of a longer text, and of one with several lines, the size is given.
+const MAX_TEXT: usize = 200;
 
 /// The last approved call.
 #[derive(Serialize, Deserialize)]
@@ -42,6 +40,18 @@ struct Change {
     path: String,
     was: Option<String>,
     now: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<Form>,
+}
+
+/// How both sides are given, where that is not their value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Form {
+    /// How large they are, in words: their lines beside those of the plan would read as a part of the change.
+    Size,
+    /// As what the call acts on. The rest of two calls on different things is not compared.
+    Thing,
 }
 
 fn file(dir: &Path, agent: &AgentId, capability: &CapabilityId) -> PathBuf {
@@ -81,15 +91,21 @@ pub(super) fn keep(
 }
 
 /// What `input` differs in from the last approved call of its kind, as the card has it; none where there is no such call.
+/// `things` are its fields, as dotted paths, that name what it acts on.
 pub(super) fn compared(
     dir: &Path,
     agent: &AgentId,
     capability: &CapabilityId,
     input: &[u8],
+    things: &[String],
 ) -> Option<Value> {
     let last: Last = serde_json::from_slice(&fs::read(file(dir, agent, capability)).ok()?).ok()?;
-    let mut changes = Vec::new();
-    differences("", Some(&last.input), Some(&parsed(input)?), &mut changes);
+    let input = parsed(input)?;
+    let of = |field: &String| other_thing(field, &last.input, &input);
+    let mut changes: Vec<Change> = things.iter().filter_map(of).collect();
+    if changes.is_empty() {
+        differences("", Some(&last.input), Some(&input), &mut changes);
+    }
     let more = changes.len().saturating_sub(MAX_CHANGES);
     changes.truncate(MAX_CHANGES);
     let mut out = json!({"since": last.at, "changes": changes});
@@ -157,6 +173,20 @@ fn differences(path: &str, was: Option<&Value>, now: Option<&Value>, out: &mut V
     }
 }
 
+/// That the two act on different things by this field.
+fn other_thing(field: &str, was: &Value, now: &Value) -> Option<Change> {
+    let path = field.split('.').fold(String::new(), |path, name| {
+        format!("{path}/{}", plexus_protocol::json::pointer_token(name))
+    });
+    let (was, now) = (was.pointer(&path)?, now.pointer(&path)?);
+    (was != now).then(|| Change {
+        was: Some(cut(&said(was))),
+        now: Some(cut(&said(now))),
+        path,
+        form: Some(Form::Thing),
+    })
+}
+
 fn names<'v>(was: &'v Map<String, Value>, now: &'v Map<String, Value>) -> Vec<&'v String> {
     let mut names: Vec<&String> = was.keys().chain(now.keys()).collect();
     names.sort();
@@ -165,25 +195,42 @@ fn names<'v>(was: &'v Map<String, Value>, now: &'v Map<String, Value>) -> Vec<&'
 }
 
 fn change(path: &str, was: Option<&Value>, now: Option<&Value>) -> Change {
-    let (was, now) = match (was, now) {
-        (Some(Value::String(was)), Some(Value::String(now))) => {
-            let (was, now) = around(was, now);
-            (Some(was), Some(now))
-        }
-        (was, now) => {
-            // A text beside something else keeps its quotes: "17" is not 17.
-            let both = was.is_some() && now.is_some();
-            let said = |value: &Value| match value {
-                Value::String(text) if !both => cut(text),
-                other => cut(&other.to_string()),
-            };
-            (was.map(said), now.map(said))
-        }
+    let is_text = |value: Option<&Value>| value.is_none_or(Value::is_string);
+    let texts = is_text(was) && is_text(now);
+    // A text beside something else keeps its quotes: "17" is not 17.
+    let side = |value: &Value| match texts {
+        true => said(value),
+        false => value.to_string(),
     };
+    let (was, now) = (was.map(side), now.map(side));
+    let large = was.as_deref().is_some_and(is_large) || now.as_deref().is_some_and(is_large);
+    let side = |text: String| if large { size(&text) } else { text };
     Change {
         path: cut(path),
-        was,
-        now,
+        was: was.map(side),
+        now: now.map(side),
+        form: large.then_some(Form::Size),
+    }
+}
+
+/// A text as it is, anything else as JSON.
+fn said(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn is_large(text: &str) -> bool {
+    let mut lines = text.split(['\n', '\r']).filter(|line| !line.is_empty());
+    text.chars().nth(MAX_TEXT).is_some() || lines.nth(1).is_some()
+}
+
+fn size(text: &str) -> String {
+    let bytes = text.len();
+    let s = if bytes == 1 { "" } else { "s" };
+    match text.lines().count() {
+        0 | 1 => format!("{bytes} byte{s}"),
+        lines => format!("{lines} lines, {bytes} byte{s}"),
     }
 }
 
@@ -192,38 +239,6 @@ fn cut(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-/// Two texts, of long ones the part that differs and a little around it. `…` stands where something was left out.
-fn around(was: &str, now: &str) -> (String, String) {
-    let short = |text: &str| text.chars().nth(MAX_TEXT).is_none();
-    if short(was) && short(now) {
-        return (was.to_owned(), now.to_owned());
-    }
-    let (was, now): (Vec<char>, Vec<char>) = (was.chars().collect(), now.chars().collect());
-    let common = was.len().min(now.len());
-    let before = was.iter().zip(&now).take_while(|(a, b)| a == b).count();
-    let after = was
-        .iter()
-        .rev()
-        .zip(now.iter().rev())
-        .take(common - before)
-        .take_while(|(a, b)| a == b)
-        .count();
-    let part = |text: &[char]| {
-        let start = before.saturating_sub(AROUND);
-        let end = (text.len() - after).saturating_add(AROUND).min(text.len());
-        let end = end.min(start + MAX_TEXT);
-        let mut out: String = text[start..end].iter().collect();
-        if start > 0 {
-            out.insert(0, '…');
-        }
-        if end < text.len() {
-            out.push('…');
-        }
-        out
-    };
-    (part(&was), part(&now))
 }
 
 #[cfg(test)]
@@ -260,14 +275,43 @@ mod tests {
     }
 
     #[test]
-    fn of_long_texts_the_part_that_differs_is_shown() {
-        let long = |middle: &str| format!("{}{middle}{}", "a".repeat(5_000), "z".repeat(5_000));
-        let (was, now) = around(&long("one"), &long("two"));
-        for (said, middle) in [(&was, "one"), (&now, "two")] {
-            assert!(said.starts_with("…a") && said.ends_with("z…"), "{said}");
-            assert!(said.contains(middle), "{said}");
-            assert!(said.chars().count() < 2 * AROUND + 10);
-        }
+    fn of_long_texts_the_size_is_given() {
+        let of = |was: &str, now: &str| {
+            let change = change("/x", Some(&json!(was)), Some(&json!(now)));
+            let sides = (change.was.unwrap(), change.now.unwrap());
+            (sides.0, sides.1, change.form)
+        };
+        let pair = |was: &str, now: &str, form| (was.to_owned(), now.to_owned(), form);
+        assert_eq!(of("one\n", "two\n"), pair("one\n", "two\n", None));
+        assert_eq!(
+            of("x", "one\ntwo\n"),
+            pair("1 byte", "2 lines, 8 bytes", Some(Form::Size))
+        );
+        assert_eq!(
+            of(&"a".repeat(201), "b\r\nc"),
+            pair("201 bytes", "2 lines, 4 bytes", Some(Form::Size))
+        );
+    }
+
+    #[test]
+    fn of_another_thing_only_that_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, id) = ("me".parse().unwrap(), "w.write".parse().unwrap());
+        let at: Timestamp = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
+        let last = br#"{"to":{"path":"a.md"},"content":"a\nb"}"#;
+        keep(dir.path(), &agent, &id, last, at).unwrap();
+        let changes = |input: &[u8]| {
+            let things = ["to.path".to_owned()];
+            compared(dir.path(), &agent, &id, input, &things).unwrap()["changes"].take()
+        };
+        assert_eq!(
+            changes(br#"{"to":{"path":"b.md"},"content":"c\nd"}"#),
+            json!([{"path": "/to/path", "was": "a.md", "now": "b.md", "form": "thing"}])
+        );
+        assert_eq!(
+            changes(br#"{"to":{"path":"a.md"},"content":"c\nd"}"#),
+            json!([{"path": "/content", "was": "2 lines, 3 bytes", "now": "2 lines, 3 bytes", "form": "size"}])
+        );
     }
 
     #[test]
@@ -275,34 +319,36 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (agent, id) = ("my.agent-1".parse().unwrap(), "w.write".parse().unwrap());
         let at: Timestamp = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
-        assert_eq!(compared(dir.path(), &agent, &id, b"{}"), None);
+        assert_eq!(compared(dir.path(), &agent, &id, b"{}", &[]), None);
         keep(dir.path(), &agent, &id, br#"{"content":"a"}"#, at).unwrap();
-        let said = compared(dir.path(), &agent, &id, br#"{"content":"b"}"#).unwrap();
+        let said = compared(dir.path(), &agent, &id, br#"{"content":"b"}"#, &[]).unwrap();
         assert_eq!(
             said,
             json!({"since": "2026-01-01T00:00:00.000Z", "changes": [{"path": "/content", "was": "a", "now": "b"}]})
         );
         let other: AgentId = "other".parse().unwrap();
         // Of the same agent only.
-        assert_eq!(compared(dir.path(), &other, &id, b"{}"), None);
+        assert_eq!(compared(dir.path(), &other, &id, b"{}", &[]), None);
 
         // One that is too large leaves nothing to compare with, rather than something older.
         let large = serde_json::to_vec(&json!({"content": "x".repeat(MAX_INPUT)})).unwrap();
         keep(dir.path(), &agent, &id, &large, at).unwrap();
-        assert_eq!(compared(dir.path(), &agent, &id, b"{}"), None);
+        assert_eq!(compared(dir.path(), &agent, &id, b"{}", &[]), None);
 
         keep(dir.path(), &agent, &id, b"{}", at).unwrap();
         tidy(dir.path(), Arc::<State>::default);
         // The agent is not known.
-        assert_eq!(compared(dir.path(), &agent, &id, b"{}"), None);
+        assert_eq!(compared(dir.path(), &agent, &id, b"{}", &[]), None);
     }
 
     proptest! {
         #[test]
-        fn a_change_is_bounded_and_tells_the_two_apart(was in "[ab]{0,4000}", now in "[ab]{0,4000}") {
-            let (a, b) = around(&was, &now);
-            prop_assert!(a.chars().count() <= MAX_TEXT + 2 && b.chars().count() <= MAX_TEXT + 2);
-            prop_assert_eq!(a == b, was == now);
+        fn a_side_is_one_bounded_line(was in any::<String>(), now in "[ab\n]{0,400}") {
+            let change = change("/x", Some(&json!(was)), Some(&json!(now)));
+            for side in [change.was.unwrap(), change.now.unwrap()] {
+                let lines = side.split(['\n', '\r']).filter(|line| !line.is_empty());
+                prop_assert!(side.chars().count() <= MAX_TEXT && lines.count() <= 1);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use askama::Template;
 use plexus_calls::approvals::card::SETTLED;
 use plexus_owner::{
     activity::words::said,
-    pending::{self, GrantCard, OnApproval},
+    pending::{self, DifferenceForm, GrantCard, OnApproval},
 };
 use plexus_protocol::{
     AgentId, CapabilityId, PendingId, Provenance, SourceId, Timestamp, TrustWindow,
@@ -173,8 +173,15 @@ pub(super) struct Diff {
 
 struct Differs {
     since: Moment,
-    changes: Vec<(ForeignText, ForeignText, ForeignText)>,
+    changes: Vec<Difference>,
     more: usize,
+}
+
+struct Difference {
+    place: ForeignText,
+    was: ForeignText,
+    now: ForeignText,
+    form: Option<DifferenceForm>,
 }
 
 struct Choice {
@@ -547,8 +554,12 @@ impl Differs {
                 Some(of) => format!("{of}: {path}"),
                 None => path.to_owned(),
             };
-            let place = ForeignText::short(&place, 160);
-            (place, side(&change.was), side(&change.now))
+            Difference {
+                place: ForeignText::short(&place, 160),
+                was: side(&change.was),
+                now: side(&change.now),
+                form: change.form,
+            }
         };
         Self {
             since: Moment::ago(differs.since, now),

@@ -260,9 +260,22 @@ pub struct MemberDifference {
     pub was: Option<String>,
     /// What it is; none: it is not there.
     pub now: Option<String>,
+    /// How the two are given; none: as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<DifferenceForm>,
     /// The capability, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<CapabilityId>,
+}
+
+/// How both sides of a difference are given, where that is not their value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DifferenceForm {
+    /// How large they are, in words.
+    Size,
+    /// They name what the call acts on. The rest of the two calls is not compared.
+    Thing,
 }
 
 /// What the owner denied before.

@@ -84,7 +84,7 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
         }
     }
     answers::before(&mut card, of, now);
-    answers::differs(&mut card, of, now, Some(&item.heading.pending_id));
+    answers::differs(&mut card, of, now);
     if !of.has_failed() {
         answers::offers(&mut card, &of.choices);
     }
@@ -389,11 +389,11 @@ purpose (the agent's words): “save the notes”
     note: this is a part of the change only
   WARNING: it is \\u{1b} long
 differs: from the call that you approved 4 min ago, in
-  /content:
-    ┃ -one
-    ┃ -2
-    ┃ +one
-    ┃ +two
+  /mode:
+    ┃ -append
+    ┃ +overwrite
+  /content: 2 lines, 8 bytes (was 2 lines, 5 bytes)
+  another path (was old.md)
   once: this one call, exactly as shown
   1h, 1d: every call for that long, without asking; and every read for that long
   not until-revoked: your settings

@@ -54,7 +54,11 @@ pub(crate) fn grant() -> Value {
         ],
         "narrow": ["path"],
         "differs": {"since": "2026-01-01T00:01:00.000Z",
-            "changes": [{"path": "/content", "was": "one\n2", "now": "one\ntwo\n"}]},
+            "changes": [
+                {"path": "/mode", "was": "append", "now": "overwrite"},
+                {"path": "/content", "was": "2 lines, 5 bytes", "now": "2 lines, 8 bytes", "form": "size"},
+                {"path": "/path", "was": "old.md", "now": "a.md", "form": "thing"}
+            ]},
         "cardDigest": digest()
     })
 }

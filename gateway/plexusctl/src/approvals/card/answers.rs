@@ -1,14 +1,14 @@
 //! The answers that a card offers, and what it differs in from the last one that was approved. The words are the
 //! gateway's; here they are printed.
 
-use super::{CHANGE, heading, shows_all};
+use super::{CHANGE, heading};
 use plexus_client::{span, text};
-use plexus_owner::pending::{Choice, GrantCard};
-use plexus_protocol::{PendingId, Timestamp, TrustWindow};
+use plexus_owner::pending::{Choice, DifferenceForm, GrantCard};
+use plexus_protocol::{Timestamp, TrustWindow};
 use std::fmt::Write as _;
 
-/// Lines of one side of a change that the short card shows.
-const FEW: usize = 12;
+/// Most characters of one side of a change.
+const SIDE: usize = 200;
 
 /// The windows that can be chosen, besides `once`.
 pub(in super::super) fn windows(choices: &[Choice]) -> Vec<TrustWindow> {
@@ -56,14 +56,8 @@ pub(super) fn before(card: &mut String, of: &GrantCard, now: Timestamp) {
     }
 }
 
-/// What the call differs in from the last one that was approved. `cut_of` is the item whose whole card shows what is left out
-/// here; without it nothing is.
-pub(super) fn differs(
-    card: &mut String,
-    of: &GrantCard,
-    now: Timestamp,
-    cut_of: Option<&PendingId>,
-) {
+/// What the call differs in from the last one that was approved.
+pub(super) fn differs(card: &mut String, of: &GrantCard, now: Timestamp) {
     let Some(differs) = &of.differs else {
         return;
     };
@@ -80,21 +74,28 @@ pub(super) fn differs(
     for change in &differs.changes {
         let of = change.capability.as_ref();
         let of = of.map_or(String::new(), |id| format!("{id} "));
-        let path = text::short(&change.path, 200);
+        let path = text::short(&change.path, SIDE);
+        let side = |side: &Option<String>| {
+            let said = side.as_deref().unwrap_or("not there");
+            text::short(said, SIDE)
+        };
+        let (was, is) = (side(&change.was), side(&change.now));
         // Writing to a String cannot fail, here and below.
-        let _ = writeln!(card, "  {of}{path}:");
-        for (sign, side) in [('-', &change.was), ('+', &change.now)] {
-            let Some(said) = side else {
-                continue;
-            };
-            let most = cut_of.map_or(usize::MAX, |_| FEW);
-            let mut lines = text::lines(if said.is_empty() { "\n" } else { said });
-            for line in lines.by_ref().take(most) {
-                let _ = writeln!(card, "    {CHANGE} {sign}{line}");
+        let _ = match change.form {
+            Some(DifferenceForm::Thing) => {
+                let field = path.trim_start_matches('/');
+                writeln!(card, "  {of}another {field} (was {was})")
             }
-            let rest = lines.count();
-            if let (1.., Some(item)) = (rest, cut_of) {
-                let _ = writeln!(card, "    … {rest} more lines: {}", shows_all(item));
+            Some(DifferenceForm::Size) => writeln!(card, "  {of}{path}: {is} (was {was})"),
+            None => writeln!(card, "  {of}{path}:"),
+        };
+        if change.form.is_some() {
+            continue;
+        }
+        for (sign, side) in [('-', &change.was), ('+', &change.now)] {
+            if let Some(said) = side {
+                let said = text::short(said, SIDE);
+                let _ = writeln!(card, "    {CHANGE} {sign}{said}");
             }
         }
     }

@@ -48,7 +48,7 @@ pub(in super::super) fn render(item: &Item, now: Timestamp) -> String {
     let grant = item.card.grant();
     if let Some(of) = grant {
         answers::before(&mut card, of, now);
-        answers::differs(&mut card, of, now, None);
+        answers::differs(&mut card, of, now);
     }
     for choice in item.card.choices() {
         let said = format!("{} ({})", choice.window.kind(), text::line(&choice.words));
@@ -177,11 +177,11 @@ wants: workspace.write (write, managed, elevated)
     touched: []
     warnings: []
 differs: from the call that you approved 4 min ago, in
-  /content:
-    ┃ -one
-    ┃ -2
-    ┃ +one
-    ┃ +two
+  /mode:
+    ┃ -append
+    ┃ +overwrite
+  /content: 2 lines, 8 bytes (was 2 lines, 5 bytes)
+  another path (was old.md)
 you may choose: once (this one call, exactly as shown)
 you may not choose: 1h (every call): it runs code
 when you approve: the gateway makes the call now, once, whether or not the agent still waits
