@@ -418,7 +418,11 @@ fn what_differs_from_the_last_approved_call() {
     // Of a text with several lines its size, of another file that it is another one: their lines are no part of this call.
     scene.owner().deny(&second, "no");
     for (path, content, said) in [
-        ("daily.md", "second\nthird\n", "2 lines, 13 bytes (was 6 bytes)"),
+        (
+            "daily.md",
+            "second\nthird\n",
+            "2 lines, 13 bytes (was 6 bytes)",
+        ),
         ("other.md", "third\nfourth\n", "another (was daily.md)"),
     ] {
         let item = agent.must_ask(WRITE, note(path, content));
