@@ -415,7 +415,7 @@ fn pages_follow_what_happens() {
     assert!(!scene.workspace.path().join("Notes/d.md").exists());
     // What such a call would come to now, and all that the agent changed.
     browser.see(".calls .changed a.agent ~ a.said").click();
-    browser.reads("#again", "it would run: You granted it on");
+    browser.reads("#again", "it would run: You granted it");
     browser.see("#card dd a.agent").click();
     browser.see("a[href$='/review']").click();
     browser.reads("#card h2", "What claude changed");

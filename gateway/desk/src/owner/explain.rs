@@ -25,6 +25,7 @@ use plexus_protocol::{
     TrustWindow,
     constraint::{MAX_PARTS, PathPrefix, calls_in_words, is_prefix},
     json as strict, shell,
+    time::length,
 };
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
@@ -57,12 +58,13 @@ pub(crate) async fn explain(
     let input = asked.input.map(Value::Object);
     let input = input.as_ref();
     let state = desk.ledger.snapshot();
-    let mut judged = judge(&state, &agent, &id, input, desk.clock.now());
+    let now = desk.clock.now();
+    let mut judged = judge(&state, &agent, &id, input, now);
     if matches!(&*judged.rule, "no-grant" | "grant.revoked")
         && let Some(end) = ended::of(&desk, &agent, &id).await?
     {
         judged.rule = end.rule().into();
-        judged.why = end.in_words(&agent, &id);
+        judged.why = end.in_words(&agent, &id, now);
     }
     if let (Permit | Pend, Some(known)) = (judged.decision, state.agent(&agent)) {
         judged.why.push_str(without_credential(known));
@@ -207,13 +209,11 @@ fn allow(agent: &AgentId, id: &CapabilityId) -> String {
 }
 
 /// The command that grants anew as narrowly as `grant`, and below `more` as well; `None`: no flags say the same. One that is valid
-/// is granted for the time that it has left, to the minute.
+/// is granted for about the time that it has left.
 fn allow_as(grant: &Grant, more: Option<&str>, now: Timestamp) -> Option<String> {
     let left = grant.expires_at.since(now);
     let window = match grant.window {
-        TrustWindow::For { ms, .. } if left > 0 && left < ms => {
-            format!("{}m", (left / 60_000).max(1))
-        }
+        TrustWindow::For { ms, .. } if left > 0 && left < ms => rounded_up(left, ms),
         window => window.argument(),
     };
     let flags = match &grant.constraint {
@@ -224,6 +224,17 @@ fn allow_as(grant: &Grant, more: Option<&str>, now: Timestamp) -> Option<String>
         "plexusctl grants allow {} {} --window {}{flags}",
         grant.agent, grant.capability, window
     ))
+}
+
+/// A length as an argument: in the largest unit that adds at most a twentieth to it and goes not beyond `most`, else in minutes.
+fn rounded_up(ms: u64, most: u64) -> String {
+    let units = [(86_400_000, 'd'), (3_600_000, 'h')];
+    let fits = |(unit, _): &(u64, char)| {
+        let up = ms.next_multiple_of(*unit);
+        up <= most && up - ms <= ms / 20
+    };
+    let (unit, sign) = units.into_iter().find(fits).unwrap_or((60_000, 'm'));
+    format!("{}{sign}", ms.div_ceil(unit))
 }
 
 /// The same of a grant whose call waits for the owner: where no flags say it, the card does.
@@ -317,7 +328,7 @@ fn in_session(
             if let (None, Some(grant)) = (input, standing_for(state, agent, id, now)) {
                 let why = format!(
                     "{}; only inputs within its constraint: {}. Name an input with --input to be sure.",
-                    stands(grant),
+                    stands(grant, now),
                     narrowing(grant)
                 );
                 return explained(Permit, "grant.constrained", why, "");
@@ -402,7 +413,7 @@ fn allowed(
     let grant = standing_for(state, agent, &permit.capability, now);
     let mut why = grant.map_or_else(
         || "A standing grant allows it.".to_owned(),
-        |g| format!("{}.", stands(g)),
+        |g| format!("{}.", stands(g, now)),
     );
     if !facts.verbs.is_read() {
         why.push_str(" It may replace only what it has read as it is now.");
@@ -435,16 +446,20 @@ fn allowed(
     explained(Permit, rule, why, next)
 }
 
-fn stands(grant: &Grant) -> String {
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", length(now.since(at)))
+}
+
+fn stands(grant: &Grant, now: Timestamp) -> String {
     let until = match grant.window {
-        TrustWindow::UntilRevoked => "until you revoke it".to_owned(),
-        _ => format!("until {}", grant.expires_at),
+        TrustWindow::UntilRevoked => ", until you revoke it".to_owned(),
+        _ => format!("; it ends in {}", length(grant.expires_at.since(now))),
     };
     let left = grant
         .calls_left()
         .map(|left| format!(", {} left", calls_in_words(left)))
         .unwrap_or_default();
-    format!("You granted it on {} {until}{left}", grant.granted_at)
+    format!("You granted it {}{until}{left}", ago(grant.granted_at, now))
 }
 
 fn narrowing(grant: &Grant) -> String {
@@ -543,7 +558,7 @@ fn waits(
         return pend("ceiling.once", why, "plexusctl approvals watch".into());
     }
     let Some(grant) = agent.grants.get(id) else {
-        if let Some((rule, why)) = ended(agent, source, id) {
+        if let Some((rule, why)) = ended(agent, source, id, now) {
             return pend(rule, why, "plexusctl approvals watch".into());
         }
         let sort = if facts.verbs.is_read() {
@@ -560,7 +575,7 @@ fn waits(
     if now >= grant.expires_at {
         return pend(
             "grant.lapsed",
-            format!("Your grant ended on {}.", grant.expires_at),
+            format!("Your grant ended {}.", ago(grant.expires_at, now)),
             allow_again(grant, now),
         );
     }
@@ -594,14 +609,20 @@ fn waits(
 }
 
 /// Why no grant of `id` is valid any more; `None`: the state knows of none.
-fn ended(agent: &Agent, source: &Source, id: &CapabilityId) -> Option<(&'static str, String)> {
+fn ended(
+    agent: &Agent,
+    source: &Source,
+    id: &CapabilityId,
+    now: Timestamp,
+) -> Option<(&'static str, String)> {
     if let Some(at) = agent.voided.get(id) {
         let change = source.moved.iter().find(|moved| moved.at >= *at);
         let how = change.map_or_else(String::new, |change| {
             format!(": {}", change.words.join("; "))
         });
         let because = format!(
-            "it was revoked on {at} because {} was changed{how}",
+            "it was revoked {} because {} was changed{how}",
+            ago(*at, now),
             source.id
         );
         return Some(("grant.void", none_is_valid(&agent.id, id, &because)));

@@ -2,6 +2,7 @@
 //!
 //! Must not know: what would become of a call.
 
+use super::ago;
 use crate::{acts::blocking, desk::Desk};
 use plexus_edge::reply::Refused;
 use plexus_ledger::{IndexTerm, Recorded};
@@ -190,7 +191,7 @@ impl GrantEnd {
     }
 
     /// It in words.
-    pub(super) fn in_words(&self, agent: &AgentId, id: &CapabilityId) -> String {
+    pub(super) fn in_words(&self, agent: &AgentId, id: &CapabilityId, now: Timestamp) -> String {
         let begin = match &self.granted {
             Some(Granting {
                 since, by_setting, ..
@@ -200,16 +201,17 @@ impl GrantEnd {
                     Some(false) => format!("You granted {id}"),
                     None => format!("{id} was granted"),
                 };
-                format!("{given} to {agent} on {since}; that grant")
+                format!("{given} to {agent} {}; that grant", ago(*since, now))
             }
             None => format!("The grant of {id} to {agent}"),
         };
         match (self.used_up.flatten(), self.lapsed()) {
             (Some(at), _) => {
-                format!("{begin} ended on {at}: every call that it allowed was made.")
+                let at = ago(at, now);
+                format!("{begin} ended {at}: every call that it allowed was made.")
             }
-            (None, Some(at)) => format!("{begin} ended on {at}."),
-            (None, None) => format!("{begin} ended on {}{}.", self.at, self.cause),
+            (None, Some(at)) => format!("{begin} ended {}.", ago(at, now)),
+            (None, None) => format!("{begin} ended {}{}.", ago(self.at, now), self.cause),
         }
     }
 }
@@ -234,7 +236,7 @@ mod tests {
                 break;
             }
         }
-        found.map(|end| end.in_words(&agent, &id))
+        found.map(|end| end.in_words(&agent, &id, Timestamp(61_000)))
     }
 
     fn gone(event: &str, reason: Option<&str>) -> Value {
@@ -251,7 +253,7 @@ mod tests {
     fn end_of_a_grant_is_named_by_its_cause() {
         let given = || granted("a", "notes.read", 3_600_000);
         let words = |event, reason| told(&[gone(event, reason), given()]).unwrap();
-        let begins = "You granted notes.read to a on 1970-01-01T00:00:01.000Z; that grant ended on 1970-01-01T00:00:09.000Z";
+        let begins = "You granted notes.read to a 1 min ago; that grant ended 52 s ago";
         for (event, reason, cause) in [
             ("agent.connect", None, "when you connected a anew"),
             ("agent.revoke", Some("x"), "when you revoked a"),
@@ -266,7 +268,7 @@ mod tests {
         }
         assert_eq!(
             told(&[gone("agent.connect", None)]).unwrap(),
-            "The grant of notes.read to a ended on 1970-01-01T00:00:09.000Z, when you connected a anew."
+            "The grant of notes.read to a ended 52 s ago, when you connected a anew."
         );
     }
 
@@ -275,7 +277,7 @@ mod tests {
         let mut given = granted("a", "notes.read", 3_600_000);
         given["detail"]["policy"] = json!("auto-read");
         let words = told(&[gone("agent.connect", None), given]).unwrap();
-        let begins = "Your setting autoAllowReads granted notes.read to a on ";
+        let begins = "Your setting autoAllowReads granted notes.read to a 1 min ago; ";
         assert!(words.starts_with(begins), "{words}");
     }
 
@@ -286,10 +288,7 @@ mod tests {
             granted("a", "notes.read", 5_000),
         ];
         let words = told(&events).unwrap();
-        assert!(
-            words.ends_with("that grant ended on 1970-01-01T00:00:05.000Z."),
-            "{words}"
-        );
+        assert!(words.ends_with("that grant ended 56 s ago."), "{words}");
     }
 
     #[test]

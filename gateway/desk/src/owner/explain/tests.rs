@@ -281,6 +281,32 @@ fn input_out_of_reach_adds_its_own_path() {
 }
 
 #[test]
+fn moments_of_a_grant_are_lengths() {
+    let mut world = World::new();
+    world.connect(Reach::Exposed, &[], None);
+    let narrow = json!({"pathPrefix": {"field": "path", "allow": ["A"]}});
+    world.grant(READ, TrustWindow::WEEK, Some(narrow));
+    let judged = |path: &str, ms| world.judged(READ, Some(json!({"path": path})), ms);
+    let why = judged("A/a.md", 61_000).why;
+    assert!(
+        why.starts_with("You granted it 1 min ago; it ends in 7 days."),
+        "{why}"
+    );
+    for (ms, window) in [
+        (59_000, "7d"),
+        (2 * 86_400_000, "5d"),
+        (7 * 86_400_000 - 5_370_000, "90m"),
+        (7 * 86_400_000 - 61_000, "2m"),
+    ] {
+        let next = judged("B.md", ms).next;
+        let anew = format!("--window {window} --under path=A --under path=B.md");
+        assert!(next.ends_with(&anew), "{next}");
+    }
+    let why = judged("A/a.md", 7 * 86_400_000 + 5_000).why;
+    assert!(why.starts_with("Your grant ended 5 s ago."), "{why}");
+}
+
+#[test]
 fn grant_that_was_lost_is_not_called_never_given() {
     let mut world = World::new();
     world.connect(Reach::Exposed, &[READ, NAMED], None);
@@ -305,9 +331,8 @@ fn grant_that_was_lost_is_not_called_never_given() {
     world.act_at(Command::SourceSeen(seen), NOW.plus(1_000));
     let judged = world.judged(NAMED, None, 2_000);
     assert_eq!(judged.rule, "grant.void");
-    let at = NOW.plus(1_000);
-    let because = format!("it was revoked on {at} because notes was changed: path is /other");
-    assert!(judged.why.contains(&because), "{}", judged.why);
+    let because = "it was revoked 1 s ago because notes was changed: path is /other";
+    assert!(judged.why.contains(because), "{}", judged.why);
 }
 
 #[test]
@@ -319,13 +344,13 @@ fn events_of_the_machine_tell_which_grant_ended() {
         let (mut found, agent) = (None, agent());
         let mut log = world.1.iter().rev();
         log.all(|(at, event)| ended::see(&mut found, event, *at, (&agent, &id)));
-        found.map(|end| end.in_words(&agent, &id))
+        found.map(|end| end.in_words(&agent, &id, NOW))
     };
     let words = told(id(READ)).unwrap();
     assert_eq!(
         words,
         format!(
-            "You granted {READ} to a on {NOW}; that grant ended on {NOW}, when you connected a anew."
+            "You granted {READ} to a 0 s ago; that grant ended 0 s ago, when you connected a anew."
         )
     );
     assert_eq!(told(id(NAMED)), None, "the control: it was granted anew");
@@ -348,9 +373,9 @@ fn grant_that_was_used_up_is_not_called_taken_away() {
         let mut log = world.1.iter().rev();
         log.all(|(at, event)| ended::see(&mut found, event, *at, (&agent, &id)));
         let end = found.unwrap();
-        (end.rule(), end.in_words(&agent, &id))
+        (end.rule(), end.in_words(&agent, &id, NOW))
     };
-    let ended = format!("You granted {READ} to a on {NOW}; that grant ended on {NOW}");
+    let ended = format!("You granted {READ} to a 0 s ago; that grant ended 0 s ago");
     let used = format!("{ended}: every call that it allowed was made.");
     assert_eq!(told(1), ("grant.used-up", used));
     let left = format!("{ended}, when you connected a anew.");
