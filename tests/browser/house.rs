@@ -725,6 +725,12 @@ fn first_page_and_palette_tell_of_an_agent() {
         found(&scene, sought, what, heading);
     }
     browser.reads("#card code", &call);
+    // Enter opens the first for the words that were typed, however soon it comes.
+    browser.press("/");
+    browser.see("#find:focus").fill("b.md");
+    browser.press(key::ENTER);
+    browser.reads("#card h2", "Activity");
+    browser.reads(".calls", "created b.md");
     // The keys are all there when they are asked for, and go again.
     browser.press("?");
     let _ = browser.see("#keys.all");
@@ -906,5 +912,26 @@ fn page_of_a_call_says_where_its_difference_is() {
     browser.go(&page(&call("read")));
     browser.reads("#card h2", "read b.md");
     assert!(browser.sees("#difference").is_none());
+    // Of two changes of one file the later one alone is offered, and the pages of the earlier one lead to it.
+    owner.grant("my-cc", WRITE, "1h").expect_ok();
+    let [earlier, later] = ["four\n", "five\n"].map(|text| {
+        agent.invoke("workspace.read", json!({"path": "d.md"}));
+        agent.must(WRITE, note("d.md", text));
+        call("changed")
+    });
+    let undo = |call: &str| format!("a[href$='/activity/{call}/undo']");
+    for at in &lists {
+        browser.go(at);
+        let _ = browser.see(&format!(".calls {}", undo(&later)));
+        assert!(browser.sees(&undo(&earlier)).is_none(), "{at}");
+    }
+    browser.go(&page(&earlier));
+    browser.reads("#difference", "once a later change of it is taken back");
+    let _ = browser.see(&undo(&later));
+    assert!(browser.sees(&undo(&earlier)).is_none());
+    browser.go(&format!("{}/undo", page(&earlier)));
+    browser.reads("#card h2", "Cannot be taken back");
+    browser.see(&undo(&later)).click();
+    browser.reads(".diff .del", "five");
     scene.all_is_well();
 }

@@ -65,6 +65,8 @@ fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
     let done = take_back(&house, &audit);
     assert_eq!(house.workspace.read("a.md"), "one\n");
     assert!(!offered(), "it is taken back");
+    let changed = house.gateway.cli(["activity", "--changed"]);
+    assert_contains(changed.expect_ok(), "by standing grant), taken back\n");
 
     let events = house.owner().audit(20);
     let of = |phase: &str| {

@@ -843,7 +843,7 @@
     mark();
     if (!answer.ok) {
       const why = (await answer.json()).error?.message;
-      if (!again || answer.status === 404) return missing(path, why);
+      if (!again || answer.status === 404) return missing(why);
       return void note(`This is the page as it was: ${why ?? answer.status}`).classList.add('bad');
     }
     if (!again) keepDraft();
@@ -880,14 +880,13 @@
     if (!again || before !== acts($('card'))) settle(current());
   }
 
-  // An address that nothing is at, or a change that stays.
-  function missing(path, why) {
+  // An address that nothing is at.
+  function missing(why) {
     keepDraft();
     const article = document.createElement('article');
     article.className = 'card';
-    const title = /^\/admin\/activity\/[^/]+\/undo$/.test(path) ? 'Cannot be taken back' : 'There is nothing here';
     const words = !why || why.startsWith('No route for') ? 'The console has no page at this address.' : why;
-    for (const [tag, text] of [['h2', title], ['p', words], ['a', 'Go to the overview']]) {
+    for (const [tag, text] of [['h2', 'There is nothing here'], ['p', words], ['a', 'Go to the overview']]) {
       const part = document.createElement(tag);
       part.textContent = text;
       article.append(part);
@@ -959,11 +958,10 @@
       const path = part.dataset.live;
       if (inHand(part) || document.hidden) continue;
       if (path) {
-        const mine = at;
         const answer = await call(path);
         if (now !== turn) return;
         if (answer.status === 404) {
-          if (!path.startsWith(`${INSIDE}/runs/`)) return missing(mine, (await answer.json()).error?.message);
+          if (!path.startsWith(`${INSIDE}/runs/`)) return missing((await answer.json()).error?.message);
           runIsOver(part);
         } else if (!answer.ok) isWhole = false;
         if (!answer.ok) continue;
@@ -979,7 +977,7 @@
       const mine = at;
       const answer = await call(inside(mine));
       if (now !== turn) return;
-      if (answer.status === 404) return missing(mine, (await answer.json()).error?.message);
+      if (answer.status === 404) return missing((await answer.json()).error?.message);
       if (!answer.ok) return;
       const text = await html(answer);
       if (now !== turn || at !== mine || text === said || inHand(part)) return;
@@ -1242,12 +1240,14 @@
 
   const refusedAs = (form, said) => refused(form, said.error, said.reason || said.error?.message || 'It was refused.');
 
-  async function find() {
+  // Enter opens the first of what is found for the words as they are then.
+  async function find(opens) {
     const sought = $('find').value.trim();
     const answer = await call(`${INSIDE}/find?q=${encodeURIComponent(sought)}`);
     if (!answer.ok || sought !== $('find').value.trim()) return;
     fill($('found'), await html(answer));
     $('found').hidden = !$('found').firstElementChild;
+    if (opens) $('found').querySelector('a')?.click();
   }
 
   // --- sources ---
@@ -1559,13 +1559,13 @@
 
   for (const sign of ['keydown', 'pointerdown']) document.addEventListener(sign, () => { active = true; }, true);
 
-  // The palette: down and up go through what it found, Enter opens the first.
+  // The palette: down and up go through what it found, Enter opens one.
   function inFinder(event) {
     const links = [...$('found').querySelectorAll('a')];
     const on = links.indexOf(document.activeElement);
     if (event.key === 'ArrowDown') (links[on + 1] || links[on])?.focus();
     else if (event.key === 'ArrowUp') (on > 0 ? links[on - 1] : $('find')).focus();
-    else if (event.key === 'Enter' && event.target.id === 'find') links[0]?.click();
+    else if (event.key === 'Enter' && event.target.id === 'find') find(true).catch(unanswered);
     else if (event.key === 'Escape') {
       $('find').value = '';
       $('found').hidden = true;

@@ -131,7 +131,7 @@ pub struct ActivityRow {
     call: ActivityCall,
     written: Map<String, Value>,
     /// Not written: a row that was read does not know it.
-    is_undone: bool,
+    later: Option<String>,
 }
 
 impl ActivityRow {
@@ -141,7 +141,7 @@ impl ActivityRow {
         Self {
             written: members(&call),
             call,
-            is_undone: false,
+            later: None,
         }
     }
     /// Adds what is found next.
@@ -151,14 +151,20 @@ impl ActivityRow {
     }
     /// Leaves out what takes it back; `is_undone` where that was done.
     pub fn forget_undo(&mut self, is_undone: bool) {
-        self.call.undo = None;
-        self.is_undone = is_undone;
         self.written.retain(|name, _| name != "undo");
+        self.add(|call| {
+            call.undo = None;
+            call.undone = is_undone;
+        });
     }
-    /// Whether it was taken back, as far as the gateway looked through the log.
+    /// Names the newest call that changed the same things since and was not taken back.
+    pub fn put_below(&mut self, later: String) {
+        self.later = Some(later);
+    }
+    /// The call to take back before this one, as far as the gateway looked through the log.
     #[must_use]
-    pub fn is_undone(&self) -> bool {
-        self.is_undone
+    pub fn later(&self) -> Option<&str> {
+        self.later.as_deref()
     }
     /// The call.
     #[must_use]
@@ -182,7 +188,7 @@ impl TryFrom<Map<String, Value>> for ActivityRow {
         Ok(Self {
             call,
             written,
-            is_undone: false,
+            later: None,
         })
     }
 }
@@ -229,6 +235,9 @@ pub struct ActivityCall {
     /// What takes it back; none where that was done, as far as the gateway looked through the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<String>,
+    /// Whether it was taken back, as far as the gateway looked through the log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undone: bool,
     /// The item that it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_id: Option<String>,

@@ -225,7 +225,8 @@ impl FoundCalls {
         let mut lines: Vec<Line> = Vec::new();
         for row in &self.calls {
             let (call, times) = (row.call(), times(row));
-            let (at, words) = (call.at, words::said(call));
+            let undone = if call.undone { ", taken back" } else { "" };
+            let (at, words) = (call.at, format!("{}{undone}", words::said(call)));
             let agent = call.agent_id.clone().unwrap_or_default();
             let folds = words::folds(call.did);
             let recent = lines.iter_mut().rev().take(FOLD.0);

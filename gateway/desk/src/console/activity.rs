@@ -26,7 +26,8 @@ use plexus_owner::{
     undo::{Show, UndoPlan},
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, SourceId, Timestamp, constraint::is_prefix, shell::quote,
+    AgentId, AuditId, CapabilityId, ErrorCode, SourceId, Timestamp, constraint::is_prefix,
+    shell::quote,
 };
 use plexus_trust::{Source, State as TrustState};
 use serde_json::{Map, Value};
@@ -71,8 +72,8 @@ impl CallLine {
             at: Moment::ago(call.at, now),
             words: ForeignText::short(&words::said(call), 160),
             class: class(call.did),
-            undo: call.did == ActivityKind::Changed && call.undo.is_some(),
-            undone: row.is_undone(),
+            undo: call.did == ActivityKind::Changed && call.undo.is_some() && row.later().is_none(),
+            undone: call.undone,
         }
     }
 }
@@ -253,7 +254,7 @@ async fn similar(desk: &Desk, wanted: &Filters) -> Result<Vec<(ForeignText, Stri
         only: None,
         ..wanted.list(None)
     };
-    let newest = activity::recent(desk, newest).await?.calls;
+    let newest = activity::far(desk, newest).await?.calls;
     let typed = wanted.touched.to_lowercase();
     let things = newest.iter().flat_map(|row| &row.call().touched).flatten();
     let names: BTreeSet<&str> = things
@@ -335,6 +336,8 @@ struct CallPage {
     unsettled: bool,
     again: Option<CalledAgain>,
     difference: Option<Difference>,
+    /// What is taken back before it.
+    later: Option<String>,
     /// All that its agent changed.
     review: Option<String>,
 }
@@ -369,7 +372,7 @@ impl Difference {
             }
             _ => return None,
         }
-        match (call.undo.is_some(), found.is_undone(), facts) {
+        match (call.undo.is_some(), call.undone, facts) {
             (true, ..) => Some(Self::Undo),
             (false, true, _) => Some(Self::Undone),
             (false, false, Some(true)) => Some(Self::ChangeSet),
@@ -535,6 +538,7 @@ impl CallPage {
                 .as_deref()
                 .map(|agent| format!("/admin/agents/{agent}/review")),
             difference,
+            later: row.later().map(str::to_owned),
         }
     }
 }
@@ -557,10 +561,39 @@ pub(super) async fn take_back(
     State(desk): State<Arc<Desk>>,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let planned = undo::show(desk.clone(), Reading, Show { id: id.clone() }).await?;
+    let planned = match undo::show(desk.clone(), Reading, Show { id: id.clone() }).await {
+        Ok(planned) => planned,
+        Err(refused) if refused.code() == ErrorCode::NotFound => return Err(refused),
+        Err(refused) => return shell::made(&desk, StaysPage::of(id, refused).render()),
+    };
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let made = blocking(move || UndoPage::of(id, &planned, now).render()).await?;
     shell::made(&desk, made)
+}
+
+/// A change that cannot be taken back, or not as things are.
+#[derive(Template)]
+#[template(path = "stays.html")]
+struct StaysPage {
+    id: String,
+    why: ForeignText,
+    /// The change to take back first.
+    later: Option<String>,
+    next: ForeignText,
+}
+
+impl StaysPage {
+    fn of(id: String, refused: Refused) -> Self {
+        let error = refused.into_error();
+        let later = error.next.strip_prefix("plexusctl undo ");
+        let later = later.filter(|later| AuditId::parse(later).is_ok());
+        Self {
+            id,
+            why: ForeignText::short(&error.message, 400),
+            later: later.map(str::to_owned),
+            next: ForeignText::short(&error.next, 200),
+        }
+    }
 }
 
 impl UndoPage {

@@ -64,7 +64,7 @@ pub(super) fn serve(served: Served) -> Served {
 }
 
 async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Activity, Refused> {
-    within(&desk, wanted, EVENTS).await
+    far(&desk, wanted).await
 }
 
 /// A page of fewer events, for the console: a browser asks for it again whenever something happens.
@@ -73,6 +73,14 @@ async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Activity, Ref
 /// Where the log cannot be read.
 pub(crate) async fn recent(desk: &Desk, wanted: List) -> Result<Activity, Refused> {
     within(desk, wanted, RECENT).await
+}
+
+/// The same of as many events as the owner's client gets, for a page on which nothing is found.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub(crate) async fn far(desk: &Desk, wanted: List) -> Result<Activity, Refused> {
+    within(desk, wanted, EVENTS).await
 }
 
 async fn within(desk: &Desk, wanted: List, most: usize) -> Result<Activity, Refused> {

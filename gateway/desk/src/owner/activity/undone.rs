@@ -11,8 +11,11 @@ use super::{Entry, OutcomeKind, entry, read};
 use crate::{desk::Desk, owner::undo::input_of};
 use plexus_ipc::manifest::Manifest;
 use plexus_ledger::StoreError;
-use plexus_owner::activity::ActivityRow;
-use plexus_protocol::{AuditId, CapabilityId, Digest, json};
+use plexus_owner::{
+    activity::{ActivityCall, ActivityRow},
+    plan::Touched,
+};
+use plexus_protocol::{AuditId, CapabilityId, Digest, Verb, json};
 use plexus_record::Ledger;
 use plexus_sources::Registry;
 use plexus_trust::State as TrustState;
@@ -41,6 +44,7 @@ fn whole_undo(manifest: &Manifest) -> Option<&str> {
 }
 
 /// Leaves `undo` out of the rows whose change was taken back, or is of before a restore: no backup holds what an undo needs.
+/// Of the others those are marked on which a later change lies.
 /// The newest `most` events tell it; an archive that cannot be read tells nothing.
 pub(super) fn left_out(
     ledger: &Ledger,
@@ -53,11 +57,13 @@ pub(super) fn left_out(
         return Ok(());
     };
     let mut undone = UndoneChanges::new(undos);
+    let mut later = Vec::new();
     let mut restored = 0;
     let since = oldest + 1..ledger.head()?.seq + 1;
     let walked = ledger.walk_back(None, since, most, |event| {
         if let Some(entry) = entry(event) {
             undone.note(&entry);
+            later.extend(undone.change(event.seq(), &entry));
         }
         let is_setting = event.event_type() == "source.settings";
         if is_setting && read(event).is_some_and(|entry| entry.detail.what() == "restored") {
@@ -76,6 +82,8 @@ pub(super) fn left_out(
         let is_before = call.seq < restored;
         if is_before || is_undone {
             row.forget_undo(is_undone && !is_before);
+        } else if let Some(later) = later.iter().find(|later| later.is_above(call)) {
+            row.put_below(later.intent.to_string());
         }
     }
     Ok(())
@@ -89,6 +97,32 @@ pub(super) fn left_out_of_told(
 ) -> Result<(), StoreError> {
     let undos = capabilities(&desk.edge.kernel.registry, state);
     left_out(&desk.ledger, &undos, rows, super::UNDOS)
+}
+
+/// A change that was not taken back.
+struct LaterChange {
+    seq: u64,
+    intent: AuditId,
+    source: String,
+    touched: Vec<Touched>,
+}
+
+impl LaterChange {
+    /// Whether it changed all that an earlier one did. Two entries of one calendar are no change of the same.
+    fn is_above(&self, call: &ActivityCall) -> bool {
+        let touched = call.touched.as_deref().unwrap_or_default();
+        let mut things = changed(touched).peekable();
+        call.undo.is_some()
+            && self.seq > call.seq
+            && call.source.as_deref() == Some(&*self.source)
+            && things.peek().is_some()
+            && things.all(|thing| changed(&self.touched).any(|one| one == thing))
+    }
+}
+
+fn changed(touched: &[Touched]) -> impl Iterator<Item = &str> {
+    let changed = touched.iter().filter(|thing| thing.access != Verb::Read);
+    changed.map(|thing| &*thing.id)
 }
 
 /// Changes that were taken back, as far as they were met.
@@ -138,6 +172,23 @@ impl<'u> UndoneChanges<'u> {
         }
     }
 
+    /// The change that an event tells, where its source can take it back and has not. An undo is none.
+    fn change(&self, seq: u64, entry: &Entry<'_>) -> Option<LaterChange> {
+        let detail = &entry.detail;
+        let (intent, name) = detail.intent.as_ref().zip(detail.undo.as_deref())?;
+        let id = entry.capability_id.as_deref()?;
+        let (source, _) = id.split_once('.')?;
+        let is_undo = self.undos.get(source)?.as_str() == id;
+        let is_done = detail.what() == "outcome" && matches!(detail.went(), OutcomeKind::Ok);
+        let is_change = is_done && !is_undo && !self.has(source, name);
+        is_change.then(|| LaterChange {
+            seq,
+            intent: intent.clone(),
+            source: source.to_owned(),
+            touched: entry.touched().unwrap_or_default(),
+        })
+    }
+
     /// Whether the change that its source names so was taken back.
     fn has(&self, source: &str, name: &str) -> bool {
         let Some(undo) = self.undos.get(source) else {
@@ -185,6 +236,39 @@ mod tests {
         let workspace = include_str!("../../../../../workers/workspace/manifest.json");
         let claude = include_str!("../../../../../workers/claudecode/manifest.json");
         assert!(is_whole(workspace) && !is_whole(claude));
+    }
+
+    #[test]
+    fn change_of_the_same_things_lies_above() {
+        let source = SourceId::parse("notes").unwrap();
+        let undo = CapabilityId::of(&source, "undo").unwrap();
+        let undos: UndoCapabilities = [("notes".to_owned(), undo)].into();
+        let touched = |ids: &[&str]| {
+            let one = |id: &&str| format!(r#"{{"kind":"note","id":"{id}","access":"write"}}"#);
+            ids.iter().map(one).collect::<Vec<_>>().join(",")
+        };
+        let earlier: ActivityCall = serde_json::from_str(&format!(
+            r#"{{"auditId":"evt_0","seq":1,"at":"2026-01-01T00:00:00.000Z","did":"changed","source":"notes","undo":"x","touched":[{}]}}"#,
+            touched(&["list", "a"])
+        ))
+        .unwrap();
+        let is_above = |capability: &str, ids: &[&str], undone: bool| {
+            let mut found = UndoneChanges::new(&undos);
+            if undone {
+                let taken_back = outcome(NAMES[2], "notes.undo", NAMES[1], "ok");
+                found.note(&serde_json::from_str(&taken_back).unwrap());
+            }
+            let later = outcome(NAMES[1], capability, "", "ok");
+            let things = format!(r#","touched":[{}]}}}}"#, touched(ids));
+            let later = later.replace("}}", &things);
+            let later = found.change(2, &serde_json::from_str(&later).unwrap());
+            later.is_some_and(|later| later.is_above(&earlier))
+        };
+        assert!(is_above("notes.write", &["a", "b", "list"], false));
+        assert!(!is_above("notes.write", &["a", "b", "list"], true));
+        assert!(!is_above("notes.write", &["b", "list"], false));
+        assert!(!is_above("notes.undo", &["a", "list"], false));
+        assert!(!is_above("todos.write", &["a", "list"], false));
     }
 
     #[test]
