@@ -758,6 +758,12 @@ fn pages_say_what_is_allowed_and_used() {
     browser.reads(&used("workspace.list"), "not yet");
     browser.see("#grants").click();
     browser.reads(&used("workspace.read"), "just now");
+    // One command below the table, and none in its rows, which leaves each cell its width.
+    browser.reads(
+        "#card .acts code",
+        "plexusctl grants revoke AGENT CAPABILITY",
+    );
+    assert!(browser.sees("#card td code").is_none());
     let said = scene.gateway.cli(["grants"]);
     said.expect_ok();
     assert!(said.stdout.contains("LAST USE"), "{said}");

@@ -43,7 +43,6 @@ pub(super) struct GrantLine {
     pub(super) used: (String, Option<String>),
     /// The request that revokes it.
     pub(super) revoke: String,
-    pub(super) command: String,
 }
 
 impl GrantLine {
@@ -82,7 +81,6 @@ impl GrantLine {
                 .as_deref()
                 .map(|why| ForeignText::short(why, 200)),
             revoke: body.map(|body| body.to_string()).unwrap_or_default(),
-            command: format!("plexusctl grants revoke {agent} {capability}"),
             used: (String::new(), None),
             agent,
             capability,
