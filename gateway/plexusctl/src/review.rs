@@ -144,7 +144,7 @@ fn one(page: &mut Page, source: &SourceId, file: &ReviewedFile) {
         Present::Changed => {
             let thing = text::line(&shell::quote(&file.relative_path));
             format!(
-                "  it cannot be undone as it is now; what changed it: plexusctl activity --source {source} --touched {thing}"
+                "  no undo over that change; what touched it: plexusctl activity --source {source} --touched {thing}"
             )
         }
         Present::Same | Present::Unknown => format!("  {what}: plexusctl undo {last}"),
@@ -195,7 +195,7 @@ mod tests {
             "notes: replaced a\\u{1b}.md, +1 −1\n\
              \x20 changed since by someone else; this is the agent's part\n\
              \x20 │ -old\n  │ +new\n\
-             \x20 it cannot be undone as it is now; what changed it: plexusctl activity --source notes --touched a.md\n\n\
+             \x20 no undo over that change; what touched it: plexusctl activity --source notes --touched a.md\n\n\
              notes: created b.png, 9 bytes\n\
              \x20 (no difference is shown: not text, or too large)\n\
              \x20 to undo it: plexusctl undo evt_3\n\n\
