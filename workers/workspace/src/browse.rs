@@ -50,7 +50,7 @@ pub struct FolderOutput {
     pub relative_path: RelPath,
     /// Its entries, by name in code-unit order.
     pub entries: Vec<Entry>,
-    /// How many entries cannot be read here: links, special files.
+    /// How many entries cannot be read here: links, special files, names with control characters or that are no UTF-8.
     #[serde(skip_serializing_if = "is_zero")]
     pub omitted: usize,
     /// How to go on, if there is more.
