@@ -278,6 +278,9 @@ fn what_was_told_ends_with_the_credential() {
             .client()
             .get(&path)
             .expect_error(403, "session_expired");
+        if how == "revoked" {
+            agent.status(&item).expect_error(403, "session_expired");
+        }
         for path in [path, format!("/grants/status?pendingId={item}")] {
             another
                 .client()

@@ -292,6 +292,33 @@ fn a_status_after_a_revoke_asks_for_nothing() {
     assert_eq!(owner.pending(), Vec::<Value>::new());
 }
 
+/// The session that asked learns that nothing was done, although its credential has ended; nobody else learns anything.
+#[test]
+fn a_request_says_how_it_ended_with_its_credential() {
+    let house = House::open();
+    for how in ["the agent was revoked", "the connection key was rotated"] {
+        let agent = house.reader("one");
+        let item = agent.must_ask(WRITE, note("a.txt", "a"));
+        let second = agent.another_session();
+        second.status(&item).expect_ok();
+        match how {
+            "the agent was revoked" => drop(house.owner().revoke_agent("one")),
+            _ => {
+                house.gateway.cli(["key", "rotate"]).expect_ok();
+            }
+        }
+        let status = agent.status(&item).expect_ok();
+        assert_eq!(status["state"], "expired", "{status}");
+        assert_eq!(status["reason"], how, "{status}");
+        assert!(status["token"].is_null(), "{status}");
+        let other = house.reader("other");
+        for session in [second, other] {
+            session.status(&item).expect_error(403, "session_expired");
+        }
+    }
+    assert!(!house.workspace.has("a.txt"), "nothing was done");
+}
+
 /// Two that decide at the same time: one of them did.
 #[test]
 fn one_decision_of_many() {

@@ -4,7 +4,7 @@
 //! pending ─▶ approved, under way ──▶ the caller follows its run, and comes back
 //!    │    ├▶ approved with a result ─▶ print it
 //!    │    └▶ approved without one ──▶ the caller invokes again
-//!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 75 "ask again"
+//!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 75 "ask again", or 1 where the agent is not let in any more
 //!    ├─ our time is over ─▶ 75 "plexus wait …"; the item stays with the owner
 //!    ├─ no word of it any more ─▶ 75 "plexus wait …"; whether anything was done is not known
 //!    └─ the agent is not let in any more ─▶ 1; the same is not known
@@ -137,8 +137,11 @@ pub(crate) async fn wait(
         let left = until.saturating_duration_since(Instant::now());
         let seconds = left.as_millis().div_ceil(1000).min(u128::from(POLL_S)) as u64;
         let asked = Instant::now();
-        if let Standing::Decided(decision) = look(session, id, seconds).await? {
-            return Ok(decision);
+        match look(session, id, seconds).await {
+            Ok(Standing::Decided(decision)) => return Ok(decision),
+            Ok(Standing::Waits) => {}
+            Err(stop) if stop.code == "expired" => return Err(asks_anew(session, stop).await),
+            Err(stop) => return Err(stop),
         }
         if Instant::now() >= until {
             return Err(still_waiting(id, "the owner has not decided yet"));
@@ -258,6 +261,17 @@ fn expired(id: &PendingId, reason: Option<String>) -> Stop {
         |reason| format!("{id} ended before it could be used: {reason}"),
     );
     Stop::new(Exit::Waiting, "expired", why).next("ask again with the same command")
+}
+
+/// What helps after a request that `ended` before anything was done: who is let in no more cannot ask again.
+async fn asks_anew(session: &mut Session, ended: Stop) -> Stop {
+    match session.reopen().await {
+        Err(again) if is_final(&again) => Stop {
+            why: ended.why,
+            ..again.done(Done::None)
+        },
+        _ => ended,
+    }
 }
 
 /// Withdraws a request of this agent.

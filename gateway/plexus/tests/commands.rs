@@ -747,6 +747,23 @@ fn a_wait_that_is_not_let_in_again_does_not_say_that_nothing_was_done() {
     }
 }
 
+/// The gateway tells the session that asked how its request ended; a new session it does not give.
+#[test]
+fn a_request_that_ended_with_its_credential_says_that_nothing_was_done() {
+    let why = "the agent was revoked";
+    let sessions = AtomicUsize::new(0);
+    let stub = gateway(move |asked| {
+        let again = asked.path == "/link/handshake" && sessions.fetch_add(1, Ordering::SeqCst) > 0;
+        if again {
+            return Some(Answer::Json(401, error("session_expired", "no")));
+        }
+        waiting(asked, || status(json!({"state": "expired", "reason": why})))
+    });
+    let ended = Place::enrolled().at(&stub, &WRITE).ends(1);
+    ended.says("stopped: session_expired\ndone: nothing was done\nwhy: ");
+    ended.says("ended before it could be used: the agent was revoked\nnext: stop; tell the owner");
+}
+
 #[test]
 fn a_wait_outlives_a_restart_of_the_gateway() {
     for first in ["cut", "forgotten"] {

@@ -433,6 +433,15 @@ impl Item {
         let mut bounded = self.asks.iter().filter_map(|ask| ask.bounded.as_deref());
         bounded.any(|bounded| matches!(bounded.state, BoundedState::Open { .. }))
     }
+    /// Whether it ended before a call of it was begun.
+    #[must_use]
+    pub fn ended_unbegun(&self) -> bool {
+        let begun = |ask: &Ask| matches!(ask.approval, Approval::Used | Approval::Ended);
+        matches!(
+            self.state,
+            ItemState::Denied { .. } | ItemState::Lapsed | ItemState::Void { .. }
+        ) && !self.asks.iter().any(begun)
+    }
     /// Whether a call is left that the owner approved: a grant has none, and does not lapse with its request.
     #[must_use]
     pub fn has_call_left(&self) -> bool {
