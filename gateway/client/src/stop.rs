@@ -17,6 +17,8 @@ pub struct Stop {
     pub exit: Exit,
     /// A word to branch on: the wire's code, or one of ours for what never reached the gateway.
     pub code: String,
+    /// A source's own word for why it failed: a person reads it instead of the code.
+    pub reason: Option<String>,
     /// First answer: was anything done.
     pub done: Done,
     /// Second answer: why not.
@@ -35,6 +37,7 @@ impl Stop {
         Self {
             exit,
             code: code.to_owned(),
+            reason: None,
             done: Done::None,
             why: system_words(&why.into()),
             next: String::new(),
@@ -106,6 +109,7 @@ impl Stop {
             text.filter(|t| !t.is_empty()).map(str::to_owned)
         };
         let code = said("code").unwrap_or_else(|| format!("http_{status}"));
+        let reason = error.pointer("/detail/reason").and_then(Value::as_str);
         let why = said("message")
             // Result objects put their sentence in `reason` beside `ok: false` (docs/protocol/errors.md).
             .or_else(|| {
@@ -122,6 +126,9 @@ impl Stop {
         };
         Self {
             exit: exit_of(&code),
+            reason: reason
+                .filter(|_| code == ErrorCode::TransportError.as_str())
+                .map(str::to_owned),
             code,
             done,
             why,
@@ -166,6 +173,7 @@ impl From<Failure> for Stop {
         Self {
             exit,
             code: code.to_owned(),
+            reason: None,
             done,
             why: failure.to_string(),
             next: String::new(),
@@ -187,7 +195,8 @@ impl fmt::Display for Stop {
             Done::Done => "it was done",
             Done::Unknown => "not known; look before you repeat it",
         };
-        writeln!(f, "stopped: {}", text::line(&self.code))?;
+        let word = self.reason.as_ref().unwrap_or(&self.code);
+        writeln!(f, "stopped: {}", text::line(word))?;
         writeln!(f, "done: {done}")?;
         write!(f, "why: {}", text::line(&self.why))?;
         if !self.next.is_empty() {
@@ -245,6 +254,15 @@ mod tests {
         assert_eq!((odd.done, odd.exit), (Done::Unknown, Exit::Failed));
         let part = json!({"error": {"code": "persist_failed", "effect": "partial"}});
         assert_eq!(Stop::of_reply(500, &part).done, Done::Partial);
+        let word = |code| {
+            let detail = json!({"reason": "not_found"});
+            let stop = Stop::of_reply(200, &json!({"error": {"code": code, "detail": detail}}));
+            let said = stop.to_string();
+            (said.lines().next().unwrap().to_owned(), stop.code)
+        };
+        let (said, code) = word("transport_error");
+        assert_eq!((&*said, &*code), ("stopped: not_found", "transport_error"));
+        assert_eq!(word("rate_limited").0, "stopped: rate_limited");
         let reason = json!({"ok": false, "reason": "no such path"});
         assert_eq!(Stop::of_reply(422, &reason).why, "no such path");
     }
