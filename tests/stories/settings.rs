@@ -340,6 +340,11 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
         ),
         ("config set maxTrustWindowMs=1d", 0, "86400000 (24 h)"),
         (
+            "config set defaultTrustWindows.managed:write=1h",
+            0,
+            "\ndefaultTrustWindows.managed:write  1h",
+        ),
+        (
             "grants allow one workspace.write --window 7d",
             0,
             "one may use workspace.write for up to 24 h; ends in 24 h",
@@ -358,7 +363,9 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
         let said = gateway.cli(line.split(' '));
         assert_contains(&said.expect_status(status).all(), says);
     }
-    // The control: a value that is taken is told without a note.
+    // The control: a value that is taken is told without a note, and alone.
     let taken = gateway.cli(["config", "set", "maxTrustWindowMs=86400000"]);
-    assert_lacks(taken.expect_ok(), "note:");
+    for other in ["note:", "defaultReach"] {
+        assert_lacks(taken.expect_ok(), other);
+    }
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 struct Setting {
     name: &'static str,
     form: Form,
+    /// As it is typed.
     example: &'static str,
 }
 
@@ -29,37 +30,37 @@ const SETTINGS: [Setting; 7] = [
     Setting {
         name: "tokenLifetimeMs",
         form: Form::Length(TOKEN_MS.0, TOKEN_MS.1),
-        example: "15m",
+        example: "tokenLifetimeMs=15m",
     },
     Setting {
         name: "maxTrustWindowMs",
         form: Form::Length(LEAST_WINDOW_MS, MOST),
-        example: "30d",
+        example: "maxTrustWindowMs=30d",
     },
     Setting {
         name: "allowUntilRevoked",
         form: Form::Switch,
-        example: "false",
+        example: "allowUntilRevoked=false",
     },
     Setting {
         name: "defaultTrustWindows",
         form: Form::Windows,
-        example: r#"'{"first-party:read":"7d"}'"#,
+        example: "defaultTrustWindows.managed:write=1h",
     },
     Setting {
         name: "defaultReach",
         form: Form::Reach,
-        example: "selected",
+        example: "defaultReach=selected",
     },
     Setting {
         name: "autoAllowReads",
         form: Form::Switch,
-        example: "true",
+        example: "autoAllowReads=true",
     },
     Setting {
         name: "auditKeepEvents",
         form: Form::Count(LEAST_KEPT),
-        example: "100000",
+        example: "auditKeepEvents=100000",
     },
 ];
 
@@ -100,15 +101,23 @@ fn pair(text: &str) -> Result<(String, Value), String> {
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
         .ok_or("write KEY=VALUE")?;
+    let (name, class) = match name.split_once('.') {
+        Some((name, class)) => (name, Some(class)),
+        None => (name, None),
+    };
     let names = SETTINGS.map(|setting| setting.name).join(", ");
     let setting = SETTINGS.iter().find(|setting| setting.name == name);
     let setting =
         setting.ok_or_else(|| format!("there is no setting {name:?}; there are: {names}"))?;
     let value = json::parse(typed.as_bytes()).unwrap_or_else(|_| typed.into());
+    let value = match class {
+        Some(class) => Map::from_iter([(class.to_owned(), value)]).into(),
+        None => value,
+    };
     let value = setting.form.taken(value);
     let value = value.ok_or_else(|| {
         let Setting { form, example, .. } = setting;
-        format!("write {}, such as {name}={example}", form.in_words())
+        format!("write {}, such as {example}", form.in_words())
     })?;
     Ok((name.to_owned(), value))
 }
@@ -116,11 +125,8 @@ fn pair(text: &str) -> Result<(String, Value), String> {
 /// All settings for the help.
 fn help() -> String {
     let lines = SETTINGS.iter().map(|setting| {
-        let Setting { name, example, .. } = setting;
-        format!(
-            "\n  {name}={example}\n          {}",
-            setting.form.in_words()
-        )
+        let Setting { form, example, .. } = setting;
+        format!("\n  {example}\n          {}", form.in_words())
     });
     format!(
         "Settings, each with an example:{}",
@@ -196,13 +202,38 @@ pub(crate) async fn run(desk: &Desk, config: Config) -> Result<Exit, Stop> {
         Act::Set { pairs } => {
             desk.widen("changing settings")?;
             let mut owner = desk.open().await?;
-            let body: Map<_, _> = pairs.into_iter().collect();
-            let asked = Value::Object(body);
+            let asked = Value::Object(together(pairs));
             let reply = owner.put("/v1/config", &asked).await?;
             desk.show(&reply, || {
                 let config = &reply["config"];
-                format!("{}{}", as_text(config), not_as_asked(&asked, config))
+                let mut named = config.clone();
+                keep(&mut named, &asked);
+                format!("{}{}", as_text(&named), not_as_asked(&asked, config))
             })
+        }
+    }
+}
+
+/// The settings, each once: windows may be named one by one.
+fn together(pairs: Vec<(String, Value)>) -> Map<String, Value> {
+    let mut all = Map::new();
+    for (name, value) in pairs {
+        match (all.get_mut(&name), value) {
+            (Some(Value::Object(held)), Value::Object(more)) => held.extend(more),
+            (_, value) => {
+                all.insert(name, value);
+            }
+        }
+    }
+    all
+}
+
+/// Leaves of the settings those that were asked for.
+fn keep(config: &mut Value, asked: &Value) {
+    if let (Value::Object(config), Value::Object(asked)) = (config, asked) {
+        config.retain(|name, _| asked.contains_key(name));
+        for (name, value) in config {
+            keep(value, &asked[name]);
         }
     }
 }
@@ -225,21 +256,28 @@ fn has(is: &Value, asked: &Value) -> bool {
 }
 
 fn as_text(config: &Value) -> String {
-    let rows = config
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| {
-            let shown = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            let shown = match value.as_u64().filter(|_| name.ends_with("Ms")) {
-                Some(ms) => format!("{shown} ({})", span::length(ms)),
-                None => shown,
-            };
-            [name.clone(), shown]
-        });
-    table(["setting", "value"], rows.collect(), "no settings")
+    let mut rows = Vec::new();
+    for (name, value) in config.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(members) => rows.extend(
+                members
+                    .iter()
+                    .map(|(member, value)| [format!("{name}.{member}"), shown(name, value)]),
+            ),
+            value => rows.push([name.clone(), shown(name, value)]),
+        }
+    }
+    table(["setting", "value"], rows, "no settings")
+}
+
+fn shown(name: &str, value: &Value) -> String {
+    let shown = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
+    match value.as_u64().filter(|_| name.ends_with("Ms")) {
+        Some(ms) => format!("{shown} ({})", span::length(ms)),
+        None => shown,
+    }
 }
 
 #[cfg(test)]
@@ -254,9 +292,13 @@ mod tests {
         for quarter in ["15m", "900000", "900s"] {
             assert_eq!(taken(&format!("tokenLifetimeMs={quarter}")), 900_000);
         }
-        for Setting { name, example, .. } in SETTINGS {
-            taken(&format!("{name}={}", example.trim_matches('\'')));
+        for Setting { example, .. } in SETTINGS {
+            taken(example);
         }
+        let windows = ["managed:read=1h", "managed:write=once"];
+        let windows = windows.map(|one| pair(&format!("defaultTrustWindows.{one}")).unwrap());
+        let both = serde_json::json!({"managed:read": "1h", "managed:write": "once"});
+        assert_eq!(together(windows.into())["defaultTrustWindows"], both);
         for bad in ["a", "=1"] {
             assert_eq!(pair(bad), Err("write KEY=VALUE".to_owned()));
         }
@@ -291,6 +333,11 @@ mod tests {
             ),
             (r#"defaultTrustWindows={"bogus":"1h"}"#, "for some of"),
             (
+                "defaultTrustWindows.bogus=1h",
+                "such as defaultTrustWindows.managed:write=1h",
+            ),
+            ("autoAllowReads.x=true", "write true or false"),
+            (
                 "tokenLifetimeBounds=1",
                 "there is no setting \"tokenLifetimeBounds\"; there are: tokenLifetimeMs, max",
             ),
@@ -314,6 +361,19 @@ mod tests {
         assert!(told(windows("5y")).contains("cannot be {\"a:read\":\"5y\"}"));
         assert_eq!(told(windows("7d")), "");
         assert_eq!(told(serde_json::json!({"tokenLifetimeMs": 60_000})), "");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_shown() {
+        let windows = serde_json::json!({"a:read": "7d", "b:read": "1d"});
+        let mut config =
+            serde_json::json!({"autoAllowReads": true, "defaultTrustWindows": windows});
+        let asked = serde_json::json!({"defaultTrustWindows": {"b:read": "1d"}});
+        keep(&mut config, &asked);
+        assert_eq!(
+            as_text(&config),
+            "SETTING                     VALUE\ndefaultTrustWindows.b:read  1d"
+        );
     }
 
     #[test]
