@@ -47,8 +47,17 @@ fn mcp_client_is_set_up_by_the_printed_block_and_taken_back() {
     let launcher = gateway.state().join("agents/desktop");
     assert!(!launcher.exists());
 
+    let terms = ["--under", "path=nowhere", "--yes"];
+    let limited = ["connect", "limited", "--type", "mcp", "--here"];
+    let read = ["--allow", "obsidian.vault.read"];
+    let said = gateway.cli(limited.iter().chain(&read).chain(&terms).copied());
+    said.expect_status(0);
+    let missing = "warning: obsidian has nothing at nowhere now";
+    assert_contains(&said.stderr, missing);
+
     let said = gateway.cli(CONNECT.iter().chain(&["--yes"]).copied());
     said.expect_status(0);
+    assert!(!said.stderr.contains("warning"), "{said}");
     let (_, printed) = said.stdout.split_once("Put this into").expect("a block");
     let (printed, _) = printed.split_once("\n\nMAY").expect("its end");
     let block = block_of(printed);

@@ -412,6 +412,21 @@ fn call_outside_of_a_narrowed_grant_asks() {
     );
     house.workspace.write("other.txt", "there");
     let other = json!({"path": "other.txt"});
+    let once = [
+        "connect",
+        "two",
+        "--standing",
+        WRITE,
+        "--allow",
+        READ,
+        "--window",
+        "once",
+    ];
+    let said = house.gateway.cli(once);
+    for id in [READ, WRITE] {
+        let row = format!("{id:<15}  a window of once grants nothing in advance\n");
+        assert_contains(said.expect_ok(), &row);
+    }
     let waits = agent.must_ask(READ, other.clone());
     let covers = under("other.txt");
     let named = format!("requests for this that still wait for you: {waits}");

@@ -156,6 +156,14 @@ impl Connected {
             Self::Nested(agent) => &agent.granted,
         }
     }
+    /// What asks each time, and what was to be granted and cannot be.
+    #[must_use]
+    pub fn not_granted(&self) -> (&[CapabilityId], &[RefusedStanding]) {
+        match self {
+            Self::Enrolling(agent) => (&agent.skipped, &agent.refused),
+            Self::Nested(agent) => (&agent.skipped, &agent.refused),
+        }
+    }
 }
 
 /// An agent that redeems a code.

@@ -7,6 +7,7 @@ pub(crate) use here::{EditView, edit_views, not_agreed, shown};
 
 use crate::{
     owner::{Desk, Owner},
+    pause::PATIENCE,
     prompt,
     service::Ask,
     table::table,
@@ -16,12 +17,13 @@ use clap::{Args, ValueEnum};
 use plexus_client::{Exit, Stop, out, shell, span, text};
 use plexus_owner::agents::{
     Connect as ConnectCall, Connected, EnrollingAgent, ListEnrollments, NestedAgent,
-    RefusedStanding,
 };
-use plexus_owner::{grants::List, pending};
+use plexus_owner::{exposure::ListEntries, grants::List, pending};
 use plexus_protocol::{
-    AgentId, CapabilityId, EnrollmentStatus, ErrorCode, Reach, Timestamp, body::StandingGrant,
+    AgentId, CapabilityId, EnrollmentStatus, ErrorCode, Reach, Timestamp, TrustWindow, Verbs,
+    body::StandingGrant,
 };
+use serde::Deserialize;
 use std::path::PathBuf;
 
 /// Connecting an agent.
@@ -96,27 +98,73 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         prompt::confirm(desk, "connect it anew", "--yes")?;
     }
     let mut owner = desk.open().await?;
-    let reply = match owner.call(&asked).await {
-        Ok(reply) => reply,
-        Err(refused) if refused.code == ErrorCode::UnknownCapability.as_str() => {
-            let typed = [connect.allow, connect.standing].concat();
-            return Err(desk.meant(&typed, refused).await);
-        }
-        Err(refused) => return Err(refused),
-    };
-    let named = [&*connect.allow, &*connect.standing].concat();
-    crate::grants::warn_of_missing(&mut owner, &named, asked.constraint.as_ref()).await;
+    let (reply, asks) = connected(desk, &mut owner, &connect, &asked).await?;
     desk.show(&reply, || {
         let ended = |granted: &[_]| ended.map(|ended| ended.after(granted)).unwrap_or_default();
         match &reply {
-            Connected::Nested(agent) => nested_as_text(agent, span::now()) + &ended(&agent.granted),
+            Connected::Nested(agent) => {
+                nested_as_text(agent, &asks, span::now()) + &ended(&agent.granted)
+            }
             // The code is a secret, and this is the one place that hands it over.
             Connected::Enrolling(agent) => {
                 let line = enroll_line(desk, &agent.code);
-                as_text(agent, &line, span::now()) + &ended(&agent.granted)
+                as_text(agent, &line, &asks, span::now()) + &ended(&agent.granted)
             }
         }
     })
+}
+
+/// Connects, and warns of limits to what is not there. Beside the reply: what is not granted, each with why.
+async fn connected(
+    desk: &Desk,
+    owner: &mut Owner,
+    connect: &Connect,
+    asked: &ConnectCall,
+) -> Result<(Connected, Vec<[String; 2]>), Stop> {
+    let named = [&*connect.allow, &*connect.standing].concat();
+    let reply = match owner.call(asked).await {
+        Ok(reply) => reply,
+        Err(refused) if refused.code == ErrorCode::UnknownCapability.as_str() => {
+            return Err(desk.meant(&named, refused).await);
+        }
+        Err(refused) => return Err(refused),
+    };
+    crate::grants::warn_of_missing(owner, &named, asked.constraint.as_ref()).await;
+    let (skipped, refused) = reply.not_granted();
+    let skipped = skipped.iter();
+    let skipped: Vec<_> = skipped
+        .filter(|id| !refused.iter().any(|refused| refused.id == **id))
+        .collect();
+    let entries = match skipped.is_empty() || desk.json {
+        true => Vec::new(),
+        false => catalogue(owner).await,
+    };
+    let skipped = skipped.into_iter().map(|id| {
+        let entry = entries.iter().find(|entry| entry.id == *id);
+        [id.to_string(), connect.cause(id, entry).to_owned()]
+    });
+    let refused = refused.iter();
+    let refused = refused.map(|refused| [refused.id.to_string(), refused.reason.clone()]);
+    let asks = skipped.chain(refused).collect();
+    Ok((reply, asks))
+}
+
+/// As much of an entry of the catalogue as says why it is not granted at connect.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CatalogueEntry {
+    id: CapabilityId,
+    grants: Verbs,
+    recommended_trust_window: TrustWindow,
+}
+
+/// The catalogue; empty where it is not heard within [`PATIENCE`].
+async fn catalogue(owner: &mut Owner) -> Vec<CatalogueEntry> {
+    let listed = tokio::time::timeout(PATIENCE, owner.call(&ListEntries {})).await;
+    let entries = listed.into_iter().flatten().flat_map(|all| all.entries);
+    entries
+        .filter_map(|entry| CatalogueEntry::deserialize(entry).ok())
+        .collect()
 }
 
 /// How the gateway knows an agent; none: it does not.
@@ -209,6 +257,21 @@ impl Connect {
         }
     }
 
+    /// The one cause for which a capability that was named asks all the same.
+    fn cause(&self, id: &CapabilityId, entry: Option<&CatalogueEntry>) -> &'static str {
+        match (self.terms.window, entry) {
+            (Some(TrustWindow::Once), _) => "a window of once grants nothing in advance",
+            (_, None) => "it asks first",
+            (_, Some(entry)) if !entry.grants.is_read() && !self.standing.contains(id) => {
+                "it asks first: it changes something"
+            }
+            (None, Some(entry)) if entry.recommended_trust_window == TrustWindow::Once => {
+                "it asks first: its usual window is once"
+            }
+            (_, Some(_)) => "it asks first: it has no field that you limit",
+        }
+    }
+
     fn asked(&self) -> Result<ConnectCall, Stop> {
         let standing = self.standing.iter();
         let also = standing.filter(|id| !self.allow.contains(id));
@@ -241,14 +304,14 @@ pub(crate) fn enroll_line(desk: &Desk, code: &str) -> String {
     format!("{prefix}plexus enroll {}", text::line(&shell::quote(code)))
 }
 
-fn as_text(agent: &EnrollingAgent, enroll: &str, now: Timestamp) -> String {
+fn as_text(agent: &EnrollingAgent, enroll: &str, asks: &[[String; 2]], now: Timestamp) -> String {
     let id = &agent.agent_id;
     let within = span::length(agent.expires_at.since(now));
     let mut text = format!(
         "Hand {id} this line. It works once, within {within}:\n\n    {enroll}\n\n{}\n",
         at_once(&agent.granted, id, now)
     );
-    text.push_str(&not_granted(&agent.skipped, &agent.refused));
+    text.push_str(&not_granted(asks));
     let rest = match agent.reach {
         Some(Reach::Selected) => "It sees nothing else.",
         _ => "Everything else that you share asks you first.",
@@ -258,13 +321,13 @@ fn as_text(agent: &EnrollingAgent, enroll: &str, now: Timestamp) -> String {
 }
 
 /// A nested agent has no code: its source calls for it.
-fn nested_as_text(agent: &NestedAgent, now: Timestamp) -> String {
+fn nested_as_text(agent: &NestedAgent, asks: &[[String; 2]], now: Timestamp) -> String {
     let id = &agent.agent_id;
     let mut text = format!(
         "{id} is connected. Its source makes its calls; there is no code to hand over.\n\n{}\n",
         at_once(&agent.granted, id, now)
     );
-    text.push_str(&not_granted(&agent.skipped, &agent.refused));
+    text.push_str(&not_granted(asks));
     text
 }
 
@@ -282,21 +345,10 @@ fn at_once(granted: &[StandingGrant], agent: &AgentId, now: Timestamp) -> String
 }
 
 /// The capabilities that were named and not granted, as a table; nothing where there are none.
-fn not_granted(skipped: &[CapabilityId], refused: &[RefusedStanding]) -> String {
-    let skipped = skipped
-        .iter()
-        .filter(|id| !refused.iter().any(|refused| refused.id == **id))
-        .map(|id| {
-            let why = "it asks first: it changes something, its window is once, or it has no field that you limit";
-            [id.to_string(), why.to_owned()]
-        });
-    let refused = refused
-        .iter()
-        .map(|refused| [refused.id.to_string(), refused.reason.clone()]);
-    let rows: Vec<_> = skipped.chain(refused).collect();
-    match rows.is_empty() {
+fn not_granted(asks: &[[String; 2]]) -> String {
+    match asks.is_empty() {
         true => String::new(),
-        false => format!("\n{}\n", table(["not granted", "why"], rows, "")),
+        false => format!("\n{}\n", table(["not granted", "why"], asks.to_vec(), "")),
     }
 }
 
@@ -382,8 +434,13 @@ mod tests {
             "skipped": ["o.write", "c.run"],
             "refused": [{"id": "c.run", "code": "standing_not_allowed", "reason": "it runs \u{1b}code"}],
         }));
+        let asks = [
+            ["o.write", "it asks first: it changes something"],
+            ["c.run", "it runs \u{1b}code"],
+        ];
+        let asks = asks.map(|row| row.map(str::to_owned));
         assert_eq!(
-            as_text(&reply, "plexus enroll plx_enroll_x", now),
+            as_text(&reply, "plexus enroll plx_enroll_x", &asks, now),
             "\
 Hand my-cc this line. It works once, within 15 min:
 
@@ -393,12 +450,42 @@ MAY, WITHOUT ASKING  UNTIL           TERMS
 o.read               ends in 7 days
 
 NOT GRANTED  WHY
-o.write      it asks first: it changes something, its window is once, or it has no field that you limit
+o.write      it asks first: it changes something
 c.run        it runs \\u{1b}code
 
 Everything else that you share asks you first. To answer: plexusctl approvals watch
 "
         );
+    }
+
+    #[test]
+    fn each_that_asks_has_one_cause() {
+        let entry = |id: &str, grants: Value, window: &str| {
+            let window = json!({"kind": window});
+            let entry = json!({"id": id, "grants": grants, "recommendedTrustWindow": window});
+            serde_json::from_value::<CatalogueEntry>(entry).unwrap()
+        };
+        let write = entry("o.write", json!(["write"]), "1d");
+        let read = entry("o.read", json!(["read"]), "7d");
+        let odd = entry("o.odd", json!(["read"]), "once");
+        let cause = |line: &[&str], entry: &CatalogueEntry| {
+            let line = [&["connect", "a"], line].concat();
+            let line = Line::try_parse_from(line).unwrap();
+            line.connect.cause(&entry.id, Some(entry))
+        };
+        let once = ["--standing", "o.write", "--window", "once"];
+        for entry in [&write, &read] {
+            let why = "a window of once grants nothing in advance";
+            assert_eq!(cause(&once, entry), why);
+        }
+        let changes = "it asks first: it changes something";
+        assert_eq!(cause(&["--window", "1d"], &write), changes);
+        let field = "it asks first: it has no field that you limit";
+        assert_eq!(cause(&["--under", "path=A"], &read), field);
+        let limited = ["--standing", "o.write", "--under", "path=A"];
+        assert_eq!(cause(&limited, &write), field);
+        let usual = "it asks first: its usual window is once";
+        assert_eq!(cause(&[], &odd), usual);
     }
 
     #[test]
@@ -410,6 +497,7 @@ Everything else that you share asks you first. To answer: plexusctl approvals wa
             as_text(
                 &reply,
                 "plexus enroll x",
+                &[],
                 Timestamp(reply.expires_at.0 - 60_000)
             ),
             "Hand a this line. It works once, within 1 min:\n\n    plexus enroll x\n\na may do nothing without asking.\n\n\

@@ -316,6 +316,11 @@ fn call_of_nobody_is_no_success_in_either_form() {
 #[test]
 fn connecting_gives_the_agents_line() {
     let place = Place::with(|asked| {
+        if asked.path == "/admin/api/capabilities" {
+            let entry = json!({"id": "w.write", "grants": ["write"], "recommendedTrustWindow": {"kind": "1d"}});
+            let listed = json!({"gateway": {}, "revision": 1, "entries": [entry]});
+            return Some(Answer::Json(200, listed));
+        }
         if asked.method == "GET" {
             return Some(Answer::Json(200, json!({"agents": []})));
         }
@@ -338,7 +343,7 @@ fn connecting_gives_the_agents_line() {
     assert!(
         ended
             .out
-            .contains("w.write      it asks first: it changes something"),
+            .contains("w.write      it asks first: it changes something\n"),
         "{ended:?}"
     );
     assert_eq!(

@@ -123,7 +123,8 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
 
     setup.written = true;
     if !known {
-        let Connected::Enrolling(connected) = owner.call(&connect.asked()?).await? else {
+        let (reply, asks) = super::connected(desk, &mut owner, connect, &connect.asked()?).await?;
+        let Connected::Enrolling(connected) = reply else {
             let why =
                 format!("the source of {agent} makes its calls: nothing of it is set up here");
             return Err(
@@ -131,7 +132,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
             );
         };
         enroll(&around, &connected.code)?;
-        setup.may = Some(FirstGrants::of(connected));
+        setup.may = Some(FirstGrants::of(connected, asks));
     }
     installation.folders.extend(plan.folders());
     installation.save(&desk.home)?;
@@ -163,15 +164,19 @@ struct FirstGrants {
     skipped: Vec<CapabilityId>,
     refused: Vec<RefusedStanding>,
     reach: Option<Reach>,
+    /// What is not granted, each with why.
+    #[serde(skip)]
+    asks: Vec<[String; 2]>,
 }
 
 impl FirstGrants {
-    fn of(agent: EnrollingAgent) -> Self {
+    fn of(agent: EnrollingAgent, asks: Vec<[String; 2]>) -> Self {
         Self {
             granted: agent.granted,
             skipped: agent.skipped,
             refused: agent.refused,
             reach: agent.reach,
+            asks,
         }
     }
 }
@@ -286,7 +291,7 @@ fn finish(desk: &Desk, setup: &SetupView) -> Result<Exit, Stop> {
         }
         if let Some(may) = &setup.may {
             said.push_str(&format!("\n{}\n", super::at_once(&may.granted, agent, span::now())));
-            said.push_str(&super::not_granted(&may.skipped, &may.refused));
+            said.push_str(&super::not_granted(&may.asks));
         }
         said + &format!(
             "\nTo answer what it asks: plexusctl approvals watch\nTo take all of it back: plexusctl disconnect {agent}\n"
