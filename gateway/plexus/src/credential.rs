@@ -69,7 +69,7 @@ fn only_agent(home: &Home) -> Result<AgentId, Stop> {
         (Some(last), false) => {
             let names: Vec<_> = agents.iter().chain([&last]).map(AgentId::as_str).collect();
             Err(Stop::usage(format!(
-                "several agents are enrolled here ({}): say which with --agent or PLEXUS_AGENT_ID",
+                "several agents are enrolled here ({}): name the one that you are",
                 text::line(&names.join(", "))
             ))
             .next(command::again_as(&agents[0])))

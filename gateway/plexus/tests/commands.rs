@@ -397,6 +397,16 @@ fn the_gateway_is_found_in_the_documented_order() {
     );
 }
 
+#[test]
+fn one_of_several_agents_is_named_by_a_whole_command() {
+    let place = Place::enrolled();
+    place.keep("agents/other.pat", "");
+    let ended = place.run(&["list"]).ends(64);
+    let program = env!("CARGO_BIN_EXE_plexus");
+    ended.says("(my-cc, other): name the one that you are\n");
+    ended.says(&format!("next: {program} --agent my-cc list\n"));
+}
+
 /// While a gateway is down, anybody on its machine can take its port.
 #[test]
 fn a_stopped_gateways_port_gets_no_credential() {
