@@ -266,7 +266,7 @@ fn what_was_decided_elsewhere_goes_from_the_screen() {
     terminal.keys(ENTER);
     read_again(&mut terminal);
     terminal.keys("?");
-    terminal.until_shows("any key: back");
+    terminal.until_shows("any other key: back");
     assert_eq!(agent.status(&second).json()["state"], "pending");
     terminal.keys("?");
     terminal.until_shows("1 waits");
@@ -308,6 +308,10 @@ fn a_small_terminal_has_all_of_it_by_scrolling_and_a_resize_keeps_it() {
     terminal.resize(120, 40);
     terminal
         .until_shows("a approve · d deny · ←→ next · ? help · q quit · ↑↓ scroll · v all of it");
+    for says in ["v short card", "v all of it"] {
+        terminal.keys("v");
+        terminal.until_shows(says);
+    }
     terminal.keys("\x1b[H");
     terminal.until_shows("agent: one");
     terminal.resize(40, 12);
@@ -316,6 +320,20 @@ fn a_small_terminal_has_all_of_it_by_scrolling_and_a_resize_keeps_it() {
     terminal.until_fits("the small screen again", |picture| {
         picture.contains("lines 1–7 of") && !picture.contains("q quit")
     });
+    // The keys are more than it has rows.
+    terminal.keys("?");
+    terminal.until_shows("keys · MORE BELOW");
+    for _ in 0..40 {
+        let before = terminal.picture();
+        if before.contains("202e") {
+            break;
+        }
+        terminal.keys(DOWN);
+        terminal.until_fits("the next row", |picture| picture != before);
+    }
+    assert!(terminal.picture().contains("202e"), "the end of the keys");
+    terminal.keys("x");
+    terminal.until_fits("the card again", |picture| picture.contains("lines 1–7 of"));
     // Approving works here too, beside the first lines of the card.
     terminal.keys("a");
     let panel = terminal.until_shows("(•) once");

@@ -373,7 +373,8 @@ fn call_outside_of_a_narrowed_grant_asks() {
         let error = owner
             .decide(&item, narrow)
             .expect_error(422, "schema_validation_failed");
-        assert_contains(&error["message"].to_string(), "lies outside of that");
+        let message = error["message"].to_string();
+        assert_contains(&message, "lies outside of that: limit its “path” to “");
     }
     // A yes that names no time is for this call.
     owner

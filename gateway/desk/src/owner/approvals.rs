@@ -24,7 +24,9 @@ use plexus_owner::{
         Show,
     },
 };
-use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SourceId};
+use plexus_protocol::{
+    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SourceId, json,
+};
 use plexus_sources::narration;
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source, State};
 use std::{collections::BTreeMap, sync::Arc};
@@ -266,6 +268,40 @@ async fn deny(
     })
 }
 
+/// Refuses limits that a call which waits lies outside of, and names those that it lies within.
+async fn lies_within(
+    desk: &Arc<Desk>,
+    shown: &ItemCard,
+    narrowed: &Constraint,
+) -> Result<(), Refused> {
+    for (id, input) in &shown.inputs {
+        let bytes = Bytes::copy_from_slice(input);
+        let outside = planner::field_outside(&desk.edge.kernel, &shown.item, id, bytes, narrowed);
+        if let Some(field) = outside.await {
+            let next = match fitting(input, &field, narrowed) {
+                Some(fits) => format!("limit its “{field}” to “{fits}”"),
+                None => format!("see its “{field}”, and limit to a part that it lies within"),
+            };
+            let why = format!("this very call of {id} lies outside of that: {next}, or deny it");
+            return Err(Refusal::Invalid(why).into());
+        }
+    }
+    Ok(())
+}
+
+/// The text of a field, as it is written; of a path that is limited, its folder. None where that is no short text.
+fn fitting(input: &[u8], field: &str, narrowed: &Constraint) -> Option<String> {
+    let input = json::parse_wide(input).ok()?;
+    let text = input.pointer(&format!("/{}", field.replace('.', "/")))?;
+    let text = text.as_str()?;
+    let limit = narrowed.path_prefix.as_ref();
+    let is_path = limit.is_some_and(|limit| limit.field == field);
+    let folder = text.rsplit_once('/').map(|(folder, _)| folder);
+    let fits = folder.filter(|_| is_path).unwrap_or(text);
+    let is_plain = narration::clean(fits).is_some_and(|clean| clean == fits);
+    is_plain.then(|| fits.to_owned())
+}
+
 async fn approve(
     desk: &Arc<Desk>,
     acting: &Acting,
@@ -305,17 +341,7 @@ async fn approve(
     }
     let constraint = call.constraint.filter(|narrowed| !narrowed.is_empty());
     if let Some(narrowed) = &constraint {
-        for (id, input) in &shown.inputs {
-            let input = Bytes::copy_from_slice(input);
-            let outside =
-                planner::field_outside(&desk.edge.kernel, &shown.item, id, input, narrowed);
-            if let Some(field) = outside.await {
-                let why = format!(
-                    "this very call of {id} lies outside of that: see its “{field}”, and limit to a part that it lies within, or deny it"
-                );
-                return Err(Refusal::Invalid(why).into());
-            }
-        }
+        lies_within(desk, &shown, narrowed).await?;
     }
     let command = Command::Approve(Approve {
         item: id.clone(),

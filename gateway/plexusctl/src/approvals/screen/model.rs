@@ -19,7 +19,7 @@ use crate::approvals::{
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use plexus_client::{Done, Stop, text};
 use plexus_owner::pending::Item;
-use plexus_protocol::PendingId;
+use plexus_protocol::{ErrorCode, PendingId};
 use std::time::Instant;
 
 const UNREAD: &str = "that was typed before you could read this card; press it again";
@@ -34,8 +34,8 @@ pub(super) enum Panel {
     Deny(Denial),
     /// The card went or changed while it was answered: the rest of what is typed is no answer to another.
     Interrupted,
-    /// Reading about the keys.
-    Help,
+    /// Reading about the keys, from this row on; the view keeps it within them.
+    Help(usize),
 }
 
 /// What a line about the last act is about.
@@ -110,6 +110,8 @@ pub(super) struct Model {
     pub(super) lost: Option<String>,
     /// What is under way.
     deciding: Option<UnderWay>,
+    /// The yes that is under way, as it was written, and its item: terms that are refused are written again.
+    sent: Option<(Item, Form)>,
     /// Decisions whose answer was lost.
     unanswered: Vec<Lost>,
     /// The item that was decided here last.
@@ -136,6 +138,7 @@ impl Model {
             paused: false,
             lost: None,
             deciding: None,
+            sent: None,
             unanswered: Vec::new(),
             decided: None,
             shown: now,
@@ -206,6 +209,7 @@ impl Model {
     /// A decision, or a wish to plan again, ended: with what to say, or with why it was not done.
     pub(super) fn ended(&mut self, end: Result<String, Stop>) {
         let ended = self.deciding.take();
+        let sent = self.sent.take();
         match end {
             Ok(said) => {
                 self.decided = ended.map(|it| it.item().clone());
@@ -227,6 +231,15 @@ impl Model {
                     });
                 }
                 self.say(Tone::Wrong, &said);
+            }
+            Err(stop) if stop.code == ErrorCode::SchemaValidationFailed.as_str() => {
+                self.say(Tone::Wrong, &text::line(&stop.why));
+                if let Some((item, form)) = sent
+                    && matches!(self.panel, Panel::None)
+                    && self.item() == Some(&item)
+                {
+                    self.panel = Panel::Approve(form);
+                }
             }
             Err(stop) => {
                 let next = if stop.next.is_empty() {
@@ -291,8 +304,12 @@ impl Model {
                 }
                 ScreenAction::Nothing
             }
-            Panel::Help => {
-                self.panel = Panel::None;
+            Panel::Help(from) => {
+                match key.code {
+                    KeyCode::Down | KeyCode::Char('j') => *from = from.saturating_add(1),
+                    KeyCode::Up | KeyCode::Char('k') => *from = from.saturating_sub(1),
+                    _ => self.panel = Panel::None,
+                }
                 ScreenAction::Nothing
             }
             Panel::Approve(_) | Panel::Deny(_) if key.code == KeyCode::Esc => {
@@ -317,7 +334,7 @@ impl Model {
         match &mut self.panel {
             Panel::Approve(form) => form.paste(pasted),
             Panel::Deny(denial) => denial.paste(pasted),
-            Panel::None | Panel::Interrupted | Panel::Help => {}
+            Panel::None | Panel::Interrupted | Panel::Help(_) => {}
         }
     }
 
@@ -335,7 +352,7 @@ impl Model {
         }
         match code {
             KeyCode::Char('q') => return ScreenAction::Quit,
-            KeyCode::Char('?') | KeyCode::Char('h') => self.panel = Panel::Help,
+            KeyCode::Char('?') | KeyCode::Char('h') => self.panel = Panel::Help(0),
             KeyCode::Char('a' | 'y' | 'd') if self.is_another(now) => {
                 self.say(Tone::Wrong, UNREAD);
             }
@@ -415,7 +432,7 @@ impl Model {
         let verdict = match &self.panel {
             Panel::Approve(form) => form.verdict(),
             Panel::Deny(denial) => Ok(denial.verdict()),
-            Panel::None | Panel::Interrupted | Panel::Help => return ScreenAction::Nothing,
+            Panel::None | Panel::Interrupted | Panel::Help(_) => return ScreenAction::Nothing,
         };
         match verdict {
             Err(why) => {
@@ -423,7 +440,10 @@ impl Model {
                 ScreenAction::Nothing
             }
             Ok(verdict) => {
-                self.panel = Panel::None;
+                self.sent = match std::mem::replace(&mut self.panel, Panel::None) {
+                    Panel::Approve(form) => Some((item.clone(), form)),
+                    _ => None,
+                };
                 self.note = None;
                 let decision = Unanswered::of(&verdict, &item);
                 self.deciding = Some(UnderWay::Decision(decision));
@@ -646,6 +666,47 @@ mod tests {
             ScreenAction::Decide(_)
         ));
     }
+
+    #[test]
+    fn limits_that_are_refused_stay_written() {
+        let (mut model, read) = with_two();
+        let stop = || {
+            let code = ErrorCode::SchemaValidationFailed.as_str();
+            Stop::new(plexus_client::Exit::Failed, code, "limit it to “notes”").next("fix it")
+        };
+        for is_same in [true, false] {
+            model.load(vec![item(), second()], read);
+            press(&mut model, KeyCode::Char('a'), read);
+            press(&mut model, KeyCode::Tab, read);
+            press(&mut model, KeyCode::Char('x'), read);
+            let sent = press(&mut model, KeyCode::Enter, read);
+            assert!(matches!(sent, ScreenAction::Decide(_)));
+            if !is_same {
+                model.load(vec![second()], read);
+            }
+            model.ended(Err(stop()));
+            let said = model.note.clone().unwrap();
+            assert_eq!(said, (Tone::Wrong, "limit it to “notes”".to_owned()));
+            let written = match &model.panel {
+                Panel::Approve(form) => Some(form.under.text.as_str()),
+                _ => None,
+            };
+            assert_eq!(written, is_same.then_some("x"));
+            model.panel = Panel::None;
+        }
+    }
+
+    #[test]
+    fn help_scrolls_and_any_other_key_closes_it() {
+        let (mut model, read) = with_two();
+        for code in ['?', 'j', 'j', 'k'] {
+            press(&mut model, KeyCode::Char(code), read);
+        }
+        assert!(matches!(model.panel, Panel::Help(1)));
+        press(&mut model, KeyCode::Char('q'), read);
+        assert!(matches!(model.panel, Panel::None));
+    }
+
     #[test]
     fn a_decision_whose_answer_was_lost_is_told_by_its_item() {
         let (mut model, read) = with_two();

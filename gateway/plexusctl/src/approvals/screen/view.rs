@@ -61,16 +61,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, styles: Styles, now
             let place = card_rows(frame, body, model, styles, now);
             put(frame, rule, vec![rule_line(styles, &place, area.width)]);
         }
-        Panel::Help => {
-            put(frame, rule, vec![rule_line(styles, "keys", area.width)]);
-            put(
-                frame,
-                body,
-                HELP.iter()
-                    .flat_map(|line| lines::wrap(line, area.width.into()))
-                    .map(Line::raw)
-                    .collect(),
-            );
+        Panel::Help(from) => {
+            let help = HELP.iter();
+            let help = help.flat_map(|line| lines::wrap(line, area.width.into()));
+            let rows: Vec<_> = help.map(Line::raw).collect();
+            let most = rows.len().saturating_sub(body.height.into());
+            let from = (*from).min(most);
+            model.panel = Panel::Help(from);
+            let title = match from < most {
+                true => "keys · MORE BELOW ↓",
+                false => "keys",
+            };
+            put(frame, rule, vec![rule_line(styles, title, area.width)]);
+            put(frame, body, rows.into_iter().skip(from).collect());
         }
         Panel::Approve(_) | Panel::Deny(_) => {
             let (panel, focus) = panel_rows(model, styles, area.width.into());
@@ -258,7 +261,7 @@ fn panel_rows(model: &Model, styles: Styles, width: usize) -> (Vec<Line<'static>
             let focus = rows.len().saturating_sub(1);
             (rows, focus)
         }
-        Panel::None | Panel::Interrupted | Panel::Help => (Vec::new(), 0),
+        Panel::None | Panel::Interrupted | Panel::Help(_) => (Vec::new(), 0),
     }
 }
 
@@ -332,12 +335,15 @@ fn note_rows(model: &Model, width: u16) -> Vec<String> {
 fn keys(model: &Model) -> &'static str {
     match &model.panel {
         Panel::None if model.items.is_empty() => "q quit · ? help",
+        Panel::None if model.whole => {
+            "a approve · d deny · ←→ next · ? help · q quit · ↑↓ scroll · v short card"
+        }
         Panel::None => "a approve · d deny · ←→ next · ? help · q quit · ↑↓ scroll · v all of it",
         Panel::Approve(form) if !form.terms => "Enter approve · Esc back",
         Panel::Approve(_) => "Enter approve · ↑↓ how long · Tab limits · Esc back",
         Panel::Deny(_) => "Enter deny · Esc back",
         Panel::Interrupted => "Esc: go on (no other key does anything)",
-        Panel::Help => "any key: back",
+        Panel::Help(_) => "↑↓ scroll · any other key: back",
     }
 }
 
