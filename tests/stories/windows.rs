@@ -433,6 +433,25 @@ fn call_outside_of_a_narrowed_grant_asks() {
     let named = format!("requests for this that still wait for you: {waits}");
     assert_contains(covers.expect_ok(), &named);
     agent.must(READ, other);
+    // A yes for a time names it too, and what it covers would run.
+    let mine = json!({"path": "notes/mine.md"});
+    let item = agent.must_ask(READ, mine.clone());
+    let yes = [
+        "approvals",
+        "approve",
+        &item,
+        "--window",
+        "1h",
+        "--under",
+        "path=notes",
+        "--yes",
+    ];
+    assert_contains(house.gateway.cli(yes).expect_ok(), &named);
+    let input = mine.to_string();
+    let explain = ["explain", "one", READ, "--input", &input];
+    let would = house.gateway.cli(explain);
+    assert_contains(would.expect_ok(), "it would run: ");
+    agent.must(READ, mine);
 }
 
 /// A rule is judged on what a path leads to, and a rule that can match nothing is refused when made.

@@ -250,11 +250,17 @@ async fn decide(
     }
     let done = answer?;
     let notes = match &done.outcome {
-        DecisionOutcome::Granted { also_answered, .. } => {
+        DecisionOutcome::Granted {
+            granted,
+            also_answered,
+            ..
+        } => {
             let state = desk.ledger.snapshot();
+            let now = state.time(desk.clock.now());
             let agent = state.item(&item).map(|item| &item.agent);
-            let said = agent.and_then(|agent| words::also_answered(agent, also_answered));
-            said.into_iter().collect()
+            agent.map_or_else(Vec::new, |agent| {
+                words::beside_grant(&state, agent, granted, also_answered, now)
+            })
         }
         DecisionOutcome::Registered {
             secrets_missing, ..

@@ -217,7 +217,7 @@ async fn allow(
     .await;
     let waiting = match desk.json {
         true => String::new(),
-        false => still_waiting(&mut owner, agent, capability).await,
+        false => still_waiting("\n", &mut owner, agent, std::slice::from_ref(capability)).await,
     };
     desk.show(&given, || {
         let only = constraint.as_ref().map(Constraint::in_words);
@@ -273,9 +273,14 @@ pub(crate) fn also_answered(before: &str, items: &[PendingId]) -> String {
     }
 }
 
-/// The requests for a capability that wait although it was granted now, as a line; nothing where there are none, or where that
-/// is not heard within [`PATIENCE`].
-async fn still_waiting(owner: &mut Owner, agent: &AgentId, capability: &CapabilityId) -> String {
+/// The requests for capabilities that wait although those were granted now, behind `before`; nothing where there are none, or
+/// where that is not heard within [`PATIENCE`].
+pub(crate) async fn still_waiting(
+    before: &str,
+    owner: &mut Owner,
+    agent: &AgentId,
+    granted: &[CapabilityId],
+) -> String {
     let listed = tokio::time::timeout(PATIENCE, approvals::pending(owner)).await;
     let headings = listed
         .into_iter()
@@ -283,13 +288,14 @@ async fn still_waiting(owner: &mut Owner, agent: &AgentId, capability: &Capabili
         .flatten()
         .map(|item| item.heading);
     let waiting: Vec<PendingId> = headings
-        .filter(|one| one.agent_id.as_ref() == Some(agent) && one.capabilities.contains(capability))
+        .filter(|one| one.agent_id.as_ref() == Some(agent))
+        .filter(|one| one.capabilities.iter().any(|id| granted.contains(id)))
         .map(|one| one.pending_id)
         .collect();
     match waiting.is_empty() {
         true => String::new(),
         false => format!(
-            "\nrequests for this that still wait for you: {}; the agent may make a call that this covers again, without one",
+            "{before}requests for this that still wait for you: {}; the agent may make a call that this covers again, without one",
             text::listed(&waiting, ", ")
         ),
     }

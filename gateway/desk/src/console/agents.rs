@@ -661,14 +661,17 @@ pub(super) async fn give(
         window(&form.window)?,
         constraint.as_ref(),
     );
-    let (declined, also) = match owner_grants::give(desk, acting, wish).await? {
+    let (declined, also) = match owner_grants::give(desk.clone(), acting, wish).await? {
         Given::Token(given) => (given.token.declined, given.also_answered),
         Given::Nothing(nothing) => (nothing.declined, Vec::new()),
     };
     if let Some(declined) = declined.into_iter().next() {
         return Err(refused(declined.reason));
     }
-    let notes = words::also_answered(&agent, &also).into_iter().collect();
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let granted = std::slice::from_ref(&capability);
+    let notes = words::beside_grant(&state, &agent, granted, &also, now);
     let done = Granted { ok: Done };
     Ok(reply::ok(&Noted { done, notes }))
 }

@@ -6,10 +6,11 @@ use plexus_owner::{
 };
 pub(super) use plexus_protocol::time::length as span;
 use plexus_protocol::{
-    AgentId, PendingId, Provenance, Sensitivity, Timestamp, Verb, Verbs, body::VoidReason,
+    AgentId, CapabilityId, PendingId, Provenance, Sensitivity, Timestamp, Verb, Verbs,
+    body::VoidReason,
 };
 use plexus_sources::catalogue::Entry;
-use plexus_trust::{Approval, Item, ItemState, OutcomeKind};
+use plexus_trust::{Approval, Item, ItemState, OutcomeKind, State};
 
 /// Sorts of agents: as a form sends one, in words, and what comes with it.
 pub(super) const AGENT_SORTS: [(&str, &str, &str); 5] = [
@@ -119,7 +120,7 @@ fn outcome_words(outcome: OutcomeKind) -> &'static str {
 }
 
 /// That a new grant answered other requests of its agent, and which need no answer of the owner's for that.
-pub(super) fn also_answered(agent: &AgentId, items: &[PendingId]) -> Option<String> {
+fn also_answered(agent: &AgentId, items: &[PendingId]) -> Option<String> {
     let requests = match items.len() {
         0 => return None,
         1 => "1 other request".to_owned(),
@@ -128,6 +129,35 @@ pub(super) fn also_answered(agent: &AgentId, items: &[PendingId]) -> Option<Stri
     Some(format!(
         "Also answered: {requests} of {agent}, which waited for this"
     ))
+}
+
+/// What is said beside a new grant: the requests that it answered, and those for it that wait all the same.
+pub(super) fn beside_grant(
+    state: &State,
+    agent: &AgentId,
+    granted: &[CapabilityId],
+    also: &[PendingId],
+    now: Timestamp,
+) -> Vec<String> {
+    let items = state.agent(agent).map(|agent| agent.items.values());
+    let waiting = items.into_iter().flatten().filter(|item| {
+        let mut asks = item.asks.iter();
+        item.waits(now) && asks.any(|ask| granted.contains(&ask.capability))
+    });
+    let requests = match waiting.count() {
+        0 => None,
+        1 => Some("1 request".to_owned()),
+        more => Some(format!("{more} requests")),
+    };
+    let waiting = requests.map(|requests| {
+        format!(
+            "Still waiting for you: {requests} for this. {agent} may make a call that this covers again, without one"
+        )
+    });
+    also_answered(agent, also)
+        .into_iter()
+        .chain(waiting)
+        .collect()
 }
 
 /// What an extension that was added still needs.

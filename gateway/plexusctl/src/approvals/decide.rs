@@ -76,6 +76,12 @@ impl Verdict {
         let is_paused = runs && pause::is_on(owner).await;
         let given = self.given(owner, item).await;
         let mut said = given.as_ref().unwrap_or(self).said(item, &reply, is_paused);
+        let waiting = match (&reply.outcome, &item.heading.agent_id) {
+            (DecisionOutcome::Granted { granted, .. }, Some(agent)) if !granted.is_empty() => {
+                grants::still_waiting("; ", owner, agent, granted).await
+            }
+            _ => String::new(),
+        };
         let at_once =
             tokio::time::timeout(AT_ONCE, failed_at_once(owner, &item.heading.pending_id));
         if runs
@@ -84,7 +90,7 @@ impl Verdict {
         {
             said = format!("approved {}, and it {why}", item.heading.pending_id);
         }
-        Ok((reply, said))
+        Ok((reply, said + &waiting))
     }
 
     /// The approval as it was given, where that may be less than it says: a length of the owner's own is cut at their longest.
