@@ -111,6 +111,9 @@ pub struct FormField {
     /// Where it may be installed, of a program.
     #[serde(rename = "x-find")]
     pub find: Option<ProgramPlaces>,
+    /// Whether it names a file on this machine.
+    #[serde(rename = "x-file")]
+    pub file: bool,
     /// Whether it is the folder that the source opens.
     #[serde(rename = "x-root")]
     pub root: bool,

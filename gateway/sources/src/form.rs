@@ -7,6 +7,7 @@
 //! | `format` | `uri`, or `absolute-path` for a path on this machine |
 //! | `x-unless` | the property with which this secret is not needed |
 //! | `x-find` | where a program may be installed: `command` in PATH, `npm` below its `node_modules`, `home` |
+//! | `x-file` | it names a file on this machine |
 //! | `x-root`, `x-writable` | the folder that the source opens; workers may write in it |
 //! | `x-grants` | what another value does to the grants on the source: `ended` or `suspended` |
 //!
@@ -49,6 +50,10 @@ pub fn schema(manifest: &Manifest) -> Value {
         }
         if let Some(find) = &field.find {
             put("x-find", json!(find));
+        }
+        let mut hosts = manifest.hosts();
+        if hosts.any(|host| host.ca.as_ref() == Some(&field.name)) {
+            put("x-file", json!(true));
         }
         if manifest.root.as_ref() == Some(&field.name) {
             put("x-root", json!(true));
@@ -99,6 +104,18 @@ mod tests {
                 let is_secret = manifest.secrets().any(|field| field.name == *name);
                 assert_eq!(property["writeOnly"] == true, is_secret, "{name}");
             }
+        }
+        for (connector, files) in [
+            ("caldav", &["ca"][..]),
+            ("codex-peer", &["relayCa", "ca"]),
+            ("workspace", &[]),
+        ] {
+            let shipped = SHIPPED.iter().find(|one| one.name == connector).unwrap();
+            let form = schema(&Manifest::parse(shipped.manifest).unwrap());
+            let named = form["properties"].as_object().unwrap().iter();
+            let named = named.filter(|(_, property)| property["x-file"] == true);
+            let named: Vec<_> = named.map(|(name, _)| name).collect();
+            assert_eq!(named, files, "{connector}");
         }
         let rest = SHIPPED.iter().find(|one| one.name == "obsidian-rest");
         let form = schema(&Manifest::parse(rest.unwrap().manifest).unwrap());

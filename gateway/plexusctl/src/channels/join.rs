@@ -45,9 +45,7 @@ impl Join {
             format!("displayName={}", self.name),
         ];
         if let Some(file) = &self.ca {
-            let whole = std::path::absolute(file);
-            let whole = whole.map_err(|error| Stop::path(file, &error))?;
-            fields.push(format!("ca={}", whole.display()));
+            fields.push(format!("ca={}", file.display()));
         }
         let secret = self.invitation.map(|file| format!("invitation={file}"));
         let add = Add::of(

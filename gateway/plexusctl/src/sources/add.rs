@@ -22,6 +22,7 @@ use plexus_protocol::{CapabilityId, SourceId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -518,6 +519,11 @@ impl Field<'_> {
         self.form.format == "absolute-path"
     }
 
+    /// Whether it names a file or a program of the owner's.
+    fn is_file(&self) -> bool {
+        self.form.file || self.form.find.is_some()
+    }
+
     /// Whether another value only suspends the grants on the source.
     pub(super) fn suspends(&self) -> bool {
         self.form.grants == GrantsAfter::Suspended
@@ -566,14 +572,23 @@ pub(super) fn field_value<'g>(
             "{name} is a secret, and what is typed here is seen by other programs: give it with --secret {name}=FILE, or later: plexusctl sources secret ID {name}"
         )));
     }
-    match field.is_path() {
-        true => Ok((name, resolved(Path::new(value))?)),
-        false => Ok((name, value.to_owned())),
+    let path = Path::new(value);
+    match value {
+        _ if field.is_path() => Ok((name, resolved(path)?)),
+        // A link to a file stays one: what it leads to may be renewed.
+        value if field.is_file() && !value.is_empty() => {
+            Ok((name, named(path, std::path::absolute(path))?))
+        }
+        value => Ok((name, value.to_owned())),
     }
 }
 
 fn resolved(path: &Path) -> Result<String, Stop> {
-    let whole = path.canonicalize();
+    named(path, path.canonicalize())
+}
+
+/// The text of a whole path that was made of `path`.
+fn named(path: &Path, whole: io::Result<PathBuf>) -> Result<String, Stop> {
     let whole = whole.map_err(|error| Stop::path(path, &error))?;
     let whole = whole.into_os_string().into_string();
     whole.map_err(|_| {
@@ -710,6 +725,7 @@ mod tests {
                 "host": {},
                 "spool": {"format": "absolute-path"},
                 "token": {"writeOnly": true},
+                "ca": {"x-file": true},
             }, "required": ["host", "token"]},
         }))
         .unwrap();
@@ -730,6 +746,15 @@ mod tests {
             json!({"id": "mail", "kind": "mail-imap", "label": "mail", "enabled": true,
                 "onlyNew": true, "route": {"host": "a=b", "spool": "/usr"}})
         );
+        let here = std::env::current_dir().unwrap();
+        for (typed, route) in [
+            ("ca=ca.pem", here.join("ca.pem").display().to_string()),
+            ("ca=/ca.pem", "/ca.pem".to_owned()),
+            ("ca=", String::new()),
+        ] {
+            let (_, body) = add(None, &[typed]).body(&connector).unwrap();
+            assert_eq!(json!(body.route), json!({"ca": route}), "{typed}");
+        }
         let why = |add: Add| add.body(&connector).err().unwrap().to_string();
         let said = why(add(Some("/usr"), &[]));
         assert!(said.contains("opens no folder"), "{said}");
