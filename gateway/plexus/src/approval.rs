@@ -263,7 +263,7 @@ fn expired(id: &PendingId, reason: Option<String>) -> Stop {
     Stop::new(Exit::Waiting, "expired", why).next("ask again with the same command")
 }
 
-/// What helps after a request that `ended` before anything was done: who is let in no more cannot ask again.
+/// The stop of a request that `ended` before anything was done: an agent that is let in no more cannot ask again.
 async fn asks_anew(session: &mut Session, ended: Stop) -> Stop {
     match session.reopen().await {
         Err(again) if is_final(&again) => Stop {

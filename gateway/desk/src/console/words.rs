@@ -131,7 +131,7 @@ fn also_answered(agent: &AgentId, items: &[PendingId]) -> Option<String> {
     ))
 }
 
-/// What is said beside a new grant: the requests that it answered, and those for it that wait all the same.
+/// The notes beside a new grant: the requests that it answered, and those for it that wait all the same.
 pub(super) fn beside_grant(
     state: &State,
     agent: &AgentId,

@@ -74,7 +74,7 @@ pub(super) async fn show(
                 live.as_ref()
                     .is_some_and(|s| agent.sessions.contains_key(&s.id))
             };
-            // After its credential has ended, the session that asked is told of what ended before anything was done.
+            // After its credential has ended, the session that asked reads of what ended before anything was done.
             agent.is_some_and(|agent| asked_it || speaks(agent))
                 || (asked_it && item.ended_unbegun())
         });

@@ -164,7 +164,7 @@ struct FirstGrants {
     skipped: Vec<CapabilityId>,
     refused: Vec<RefusedStanding>,
     reach: Option<Reach>,
-    /// What is not granted, each with why.
+    /// The capabilities that are not granted, each with why.
     #[serde(skip)]
     asks: Vec<[String; 2]>,
 }
