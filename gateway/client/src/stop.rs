@@ -254,7 +254,7 @@ mod tests {
         assert_eq!((odd.done, odd.exit), (Done::Unknown, Exit::Failed));
         let part = json!({"error": {"code": "persist_failed", "effect": "partial"}});
         assert_eq!(Stop::of_reply(500, &part).done, Done::Partial);
-        let word = |code| {
+        let word = |code: &str| {
             let detail = json!({"reason": "not_found"});
             let stop = Stop::of_reply(200, &json!({"error": {"code": code, "detail": detail}}));
             let said = stop.to_string();
