@@ -290,11 +290,11 @@ const CLAIMS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "A program that runs unsandboxed as your user, such as an agent's own shell, can read your files without any gateway.",
+        "A program that runs unsandboxed as your user, such as an agent's own shell, can read your files without the gateway.",
         &[PAST_THE_GATEWAY],
     ),
     (
-        "Plexus does not prevent that, and does not see a read that bypasses it.",
+        "Plexus neither prevents nor sees such a read.",
         &[PAST_THE_GATEWAY],
     ),
     (
