@@ -587,6 +587,31 @@ fn room_on_a_full_disk_is_made_as_the_page_says() {
         until_true("agents to be served again", || read().status == 200);
         assert_lacks(&typed("plexusctl status").stdout, full);
         gateway.cli(["audit", "verify"]).expect_ok();
+
+        // With not a byte left the daemon starts all the same, in the owner's space.
+        assert!(gateway.stop().success());
+        let filler = disk.fill();
+        let ends: [fn(&mut Gateway); 2] = [Gateway::kill9, |gateway| {
+            let _ = gateway.stop();
+        }];
+        for end in ends {
+            gateway.start_again();
+            let said = gateway.cli(["status"]);
+            assert_contains(&said.expect_status(1).stdout, full);
+            let port = format!("\"port\":{}", gateway.port());
+            assert_contains(&gateway.state_file("runtime.json"), &port);
+            end(&mut gateway);
+        }
+        filler.remove().expect("room");
+        gateway.start_again();
+        let client = gateway.client();
+        until_true("agents to be let in again", || {
+            plexus_tests::agent::handshake(&client, &agent.pat).status == 200
+        });
+        let agent = plexus_tests::Agent::with_pat(&client, &agent.id, &agent.pat);
+        let report = agent.invoke(READ, crate::house::report());
+        report.expect_ok();
+        assert_lacks(&gateway.cli(["status"]).stdout, full);
     });
 }
 

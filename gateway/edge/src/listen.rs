@@ -514,19 +514,23 @@ async fn connection<S>(
 }
 
 /// Says that the gateway serves: one line on stdout, and `runtime.json`
-/// (docs/protocol/owner.md#shells-and-tray-applications).
-pub fn announce(edge: &Edge) -> anyhow::Result<()> {
+/// (docs/protocol/owner.md#shells-and-tray-applications). A disk that has no room for the file keeps nobody from the sockets.
+pub fn announce(edge: &Edge) {
     let ready =
         json!({"port": edge.address.port(), "pid": std::process::id(), "lraVersion": "1.0"});
-    edge.state_dir
-        .write_private("runtime.json", ready.to_string().as_bytes())?;
+    let text = ready.to_string();
+    if let Err(error) = edge
+        .state_dir
+        .write_private("runtime.json", text.as_bytes())
+    {
+        tracing::error!(name: "daemon.unannounced", %error, "runtime.json could not be written: agents find the gateway by its socket only");
+    }
     // Who started us may have read the line of an earlier launch of this process and gone.
     let mut out = io::stdout().lock();
     let said = writeln!(out, "PLEXUS_READY {ready}").and_then(|()| out.flush());
     if let Err(error) = said {
         tracing::debug!(name: "daemon.unheard", %error, "nobody hears that the gateway is ready");
     }
-    Ok(())
 }
 
 #[cfg(test)]

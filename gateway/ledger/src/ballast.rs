@@ -1,16 +1,20 @@
 //! Space set aside, so that the owner can still act when the disk is full.
 //!
-//! Present ─disk full, an act of the owner waits─▶ freed ─space is back, and room beside it─▶ Present
+//! Present ─disk full, an act of the owner waits or the daemon starts─▶ freed ─space is back, and room beside it─▶ Present
 //!
 //! The file's bytes are not zeros: a file system that compresses or leaves holes would keep nothing aside.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::store::is_full;
+
 /// What must be free beside the ballast before agents' commands are taken again: a dozen of the largest commits.
 const ROOM: u64 = 1 << 20;
+/// What a start writes beside the ledger, several times over: `runtime.json`, the workers' list, its lines of the log.
+const START_ROOM: u64 = 64 << 10;
 
 pub(crate) struct Ballast {
     path: PathBuf,
@@ -32,9 +36,32 @@ impl Ballast {
         if self.bytes == 0 || std::fs::metadata(&self.path).is_ok_and(|m| m.len() == self.bytes) {
             return Ok(());
         }
-        fill(&self.path, self.bytes).inspect_err(|_| {
+        let filled = fill(&self.path, self.bytes).and_then(|file| file.sync_all());
+        filled.inspect_err(|_| {
             let _ = std::fs::remove_file(&self.path);
         })
+    }
+
+    /// Sets the space aside for a daemon that starts, and gives it back where the disk is full beside it: the start is the
+    /// owner's act, and needs more than the ledger's own pages.
+    ///
+    /// # Errors
+    /// When there is no room beside it; the space is not set aside then.
+    pub(crate) fn ensure_for_start(&self) -> io::Result<()> {
+        self.ensure()?;
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        // Not synced: each start would wait for the disk.
+        let room = fill(&self.probe(), START_ROOM);
+        let _ = std::fs::remove_file(self.probe());
+        match room {
+            Err(error) if is_full(&error) => {
+                self.free();
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sets the space aside, and sees that there is room beside it. For a disk that was full a moment ago: the space may be
@@ -47,7 +74,7 @@ impl Ballast {
         if self.bytes == 0 {
             return Ok(());
         }
-        let room = fill(&self.probe(), ROOM);
+        let room = fill(&self.probe(), ROOM).and_then(|file| file.sync_all());
         let _ = std::fs::remove_file(self.probe());
         room
     }
@@ -62,8 +89,8 @@ impl Ballast {
     }
 }
 
-/// Makes a file of so many bytes, on disk.
-fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+/// Makes a file of so many bytes; its caller brings it to the disk.
+fn fill(path: &Path, bytes: u64) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -79,7 +106,7 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
         file.write_all(&block[..now])?;
         left -= now as u64;
     }
-    file.sync_all()
+    Ok(file)
 }
 
 /// A mebibyte without a pattern: no file system compresses more than that at a time.

@@ -35,6 +35,8 @@ pub(crate) struct Heads {
     /// The line that contradicts the log. It goes along into each new file, so that the next start finds it again.
     contradicts: Option<Noted>,
     written: Option<(u64, Instant)>,
+    /// The file may end within a line, which would swallow the next one.
+    is_cut: bool,
 }
 
 /// One line, read back.
@@ -63,13 +65,9 @@ impl Heads {
             .create(true)
             .mode(0o600)
             .open(path)?;
-        // A line that a crash cut short would swallow the next one.
+        let mut last = *b"\n";
         if file.seek(SeekFrom::End(-1)).is_ok() {
-            let mut last = [0];
             file.read_exact(&mut last)?;
-            if last != *b"\n" {
-                file.write_all(b"\n")?;
-            }
         }
         Ok(Self {
             path: path.to_owned(),
@@ -77,6 +75,7 @@ impl Heads {
             file,
             contradicts,
             written: None,
+            is_cut: last != *b"\n",
         })
     }
 
@@ -113,8 +112,10 @@ impl Heads {
             self.begin_anew(&line)
         } else {
             self.bytes += bytes;
-            self.file.write_all(line.as_bytes())
+            let end = if self.is_cut { "\n" } else { "" };
+            self.file.write_all((end.to_owned() + &line).as_bytes())
         };
+        self.is_cut = written.is_err();
         if let Err(error) = written {
             tracing::warn!(name: "ledger.head_unsaved", %error, "an audit head could not be written");
         }
@@ -276,6 +277,25 @@ mod tests {
         assert_eq!(seqs(&path), [5, 6]);
         let entries = std::fs::read_dir(dir.path()).expect("readable");
         assert_eq!(entries.count(), 2);
+    }
+
+    /// A crash may cut a line, and so may a full disk, where a start writes nothing.
+    #[test]
+    fn line_that_was_cut_short_swallows_no_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("audit-heads.jsonl");
+        let whole = line(&head(1));
+        let cut = whole.clone() + &whole[..9];
+        std::fs::write(&path, &cut).expect("written");
+        let mut heads = Heads::open(&path, None).expect("opens");
+        assert_eq!(text(&path).expect("readable"), cut, "as it was");
+        let sound = std::mem::replace(&mut heads.file, File::open(&path).expect("opens"));
+        heads.write(&head(2));
+        heads.file = sound;
+        heads.write(&head(3));
+        heads.write(&head(4));
+        let noted = read(&path).expect("readable").into_iter();
+        assert_eq!(noted.map(|line| line.seq).collect::<Vec<_>>(), [1, 3, 4]);
     }
 
     #[test]

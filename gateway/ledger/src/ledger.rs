@@ -147,7 +147,7 @@ pub struct BootReport {
     pub rolled_back: Option<Finding>,
     /// Archives that are not where they should be, or not as long. A start needs none; a full check does.
     pub archives_astray: Vec<Archive>,
-    /// Why no space could be set aside for the owner's acts. If the disk is full, agents' commands are refused until
+    /// Why no space is set aside for the owner's acts. If the disk is full, agents' commands are refused until
     /// there is room for it.
     pub no_ballast: Option<String>,
 }
@@ -253,7 +253,9 @@ impl OpenError {
         }
     }
 
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether a disk, a quota or the largest file size is exhausted.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         match self {
             Self::Store(error) => error.is_full(),
             Self::Io { error, .. } => is_full(error),
@@ -377,7 +379,7 @@ impl<M: Machine> Ledger<M> {
             None => (None, None),
         };
         drop(view);
-        let no_ballast = ballast.ensure().err();
+        let no_ballast = ballast.ensure_for_start().err();
         let full = no_ballast.as_ref().is_some_and(is_full);
         let no_ballast = no_ballast.map(|error| error.to_string());
         let rest = began.elapsed().saturating_sub(file + check);

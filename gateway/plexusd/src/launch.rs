@@ -324,13 +324,14 @@ async fn run(
         detail = format!("{} rows, {} events checked, after {after}", boot.checked.rows, boot.checked.events),
         "started"
     );
-    tracing::info!(name: "daemon.serving", port, path = %kernel.state_dir.path().display(), cage = mechanism, "serving");
     let stop = match early_stop {
         Some(stop) => stop,
         None => StopSignal::listen()?,
     };
     let listening = listeners.serve(edge.clone(), plexus_desk::routes(&desk))?;
-    listen::announce(&edge)?;
+    // From here on nothing ends this launch but what is asked of it.
+    tracing::info!(name: "daemon.serving", port, path = %kernel.state_dir.path().display(), cage = mechanism, "serving");
+    listen::announce(&edge);
     tracing::info!(name: "daemon.console", "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
     );
     service::tell(&[sd_notify::NotifyState::Ready]);

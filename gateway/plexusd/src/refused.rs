@@ -5,6 +5,7 @@
 
 use plexus_home::state_dir::{Lasting, StateDirError};
 use plexus_ledger::OpenError;
+use std::io::ErrorKind;
 
 /// Exit status of a start that cannot succeed (`EX_CONFIG` of BSD's `sysexits.h`).
 pub(crate) const CONFIGURATION: u8 = 78;
@@ -21,7 +22,19 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         }
         told.push_str(&cause);
     }
+    if error.chain().any(is_for_room) {
+        told.push_str("; make room: `df -h` shows which disk is full");
+    }
     told
+}
+
+fn is_for_room(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use ErrorKind::{QuotaExceeded, StorageFull};
+    let io = cause.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+        || cause
+            .downcast_ref::<OpenError>()
+            .is_some_and(OpenError::is_full)
 }
 
 /// Whether the reason for a refused start lasts.
@@ -36,4 +49,22 @@ pub(crate) fn lasts(error: &anyhow::Error) -> bool {
                 .downcast_ref::<OpenError>()
                 .is_some_and(OpenError::lasts)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_without_room_says_to_make_some() {
+        let why = |errno| {
+            let error = std::io::Error::from_raw_os_error(errno);
+            told(&anyhow::Error::new(error).context("the key"))
+        };
+        let full = why(nix::libc::ENOSPC);
+        assert!(full.starts_with("the key: No space left"), "{full}");
+        assert!(full.contains("df -h"), "{full}");
+        let other = why(nix::libc::EACCES);
+        assert!(!other.contains("df -h"), "the control: {other}");
+    }
 }
