@@ -2,7 +2,7 @@
 
 use crate::house::{House, WRITE, note};
 use nix::sys::signal::Signal;
-use plexus_tests::{binaries, programs, texts::assert_contains, waiting::until};
+use plexus_tests::{Gateway, binaries, programs, texts::assert_contains, waiting::until};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -121,6 +121,25 @@ fn each_thing_that_is_broken_is_named() {
     fs::write(&ledger, &broken).expect("written");
     let said = look(&house, &[]);
     assert_eq!(found(&said, "ledger")[0]["level"], "fail", "{said:#}");
+    // One that is gone is not made anew: its grants and denials would be gone too.
+    fs::remove_file(&ledger).expect("removed");
+    let said = look(&house, &[]);
+    names(&said, "ledger", "fail", "plexusctl restore --replace FILE");
+    let refused = Gateway::builder().refused(house.gateway.home());
+    assert_eq!(refused.status, 78, "{refused}");
+    for words in ["ledger.redb is missing", "plexusctl restore --replace FILE"] {
+        assert!(refused.stderr.contains(words), "{words:?}: {refused}");
+    }
+    // And one that is cut short names what helps.
+    fs::write(&ledger, &sound[..9_000]).expect("written");
+    let refused = Gateway::builder().refused(house.gateway.home());
+    assert_eq!(refused.status, 78, "{refused}");
+    for words in [
+        "the ledger cannot be read",
+        "plexusctl restore --replace FILE",
+    ] {
+        assert!(refused.stderr.contains(words), "{words:?}: {refused}");
+    }
     fs::write(&ledger, &sound).expect("written");
 
     // Few descriptors, as a shell may have set them.

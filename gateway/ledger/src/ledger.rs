@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use redb::DatabaseError;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::archive::{Archive, ArchiveState, SealWatch};
+use crate::archive::{self, Archive, ArchiveState, SealWatch};
 use crate::ballast::Ballast;
 use crate::check::{self, Loaded, Verified};
 use crate::event::Recorded;
@@ -185,12 +185,19 @@ pub enum OpenError {
         /// The build that opened the ledger last.
         by: Option<String>,
     },
-    /// The file is empty although events were recorded.
+    /// The file is empty or missing although events were recorded.
     #[error(
-        "ledger.redb is empty, and audit-heads.jsonl knows of {0} events: put the file back, or restore a backup. To \
-         begin anew without all that you decided, move both away"
+        "ledger.redb is {how}, and {known}: put the file back, or restore a backup: plexusctl restore --replace FILE. To \
+         begin anew without all that you decided, move {known_by} away"
     )]
-    Emptied(u64),
+    Gone {
+        /// `empty` or `missing`.
+        how: &'static str,
+        /// What is known of the events.
+        known: String,
+        /// Where that stands.
+        known_by: &'static str,
+    },
     /// Log and rows contradict each other.
     #[error(
         "the ledger does not hold together: {0}. Keep a copy, run `plexusd verify` on it, restore a good one"
@@ -209,13 +216,45 @@ pub enum OpenError {
     },
 }
 
-/// An empty file is made into a ledger only where nothing is known of an earlier one.
-fn is_not_emptied(file: &Path, noted: &[heads::Noted]) -> Result<(), OpenError> {
-    let is_empty = std::fs::metadata(file).is_ok_and(|found| found.len() == 0);
-    match noted.last() {
-        Some(last) if is_empty => Err(OpenError::Emptied(last.seq)),
-        _ => Ok(()),
-    }
+/// A ledger is made in the state directory `dir` only where nothing is known of an earlier one.
+///
+/// # Errors
+/// [`OpenError::Gone`]; the heads cannot be read.
+pub fn check_present(dir: &Path) -> Result<(), OpenError> {
+    let how = match std::fs::metadata(dir.join(LEDGER_FILE)) {
+        Ok(found) if found.len() == 0 => "empty",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "missing",
+        // What is wrong with it is the opening's to say.
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    let noted = read_heads(dir)?;
+    let mut archived = std::fs::read_dir(dir.join(archive::FOLDER))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let is_archived = archived.any(|file| {
+        let name = file.file_name();
+        name.to_str().and_then(Archive::range).is_some()
+    });
+    let of_heads = |seq: u64| format!("audit-heads.jsonl knows of {seq} events");
+    let (known, known_by) = match (noted.last(), is_archived) {
+        (Some(last), false) => (of_heads(last.seq), "audit-heads.jsonl"),
+        (Some(last), true) => (of_heads(last.seq), "audit-heads.jsonl and archive/"),
+        (None, true) => ("archive/ has older events".to_owned(), "archive/"),
+        (None, false) => return Ok(()),
+    };
+    Err(OpenError::Gone {
+        how,
+        known,
+        known_by,
+    })
+}
+
+fn read_heads(dir: &Path) -> Result<Vec<heads::Noted>, OpenError> {
+    heads::read(&dir.join(HEADS_FILE)).map_err(|error| OpenError::Io {
+        what: "reading audit-heads.jsonl",
+        error,
+    })
 }
 
 /// What redb cannot make out it calls invalid or too short: that is the content, not the opening.
@@ -263,7 +302,7 @@ impl OpenError {
             | Self::Unsure
             | Self::Format { .. }
             | Self::Later { .. }
-            | Self::Emptied(_)
+            | Self::Gone { .. }
             | Self::Damaged(_) => false,
         }
     }
@@ -272,7 +311,7 @@ impl OpenError {
     #[must_use]
     pub fn lasts(&self) -> bool {
         match self {
-            Self::Format { .. } | Self::Later { .. } | Self::Emptied(_) | Self::Damaged(_) => true,
+            Self::Format { .. } | Self::Later { .. } | Self::Gone { .. } | Self::Damaged(_) => true,
             Self::Store(StoreError::Redb(_)) => !self.is_the_systems() && !self.is_full(),
             Self::InUse | Self::Unsure | Self::Store(_) | Self::Io { .. } => false,
         }
@@ -341,8 +380,8 @@ impl<M: Machine> Ledger<M> {
         let sole = locked(dir)?;
         let heads = dir.join(HEADS_FILE);
         let io = |what| move |error| OpenError::Io { what, error };
-        let mut noted = heads::read(&heads).map_err(io("reading audit-heads.jsonl"))?;
-        is_not_emptied(&dir.join(LEDGER_FILE), &noted)?;
+        check_present(dir)?;
+        let mut noted = read_heads(dir)?;
         let store = Store::new(dir.join(LEDGER_FILE), options.opener);
         let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
         let booted = match boot::<M>(&store, &options.build) {

@@ -42,6 +42,7 @@ pub use event::{EventId, Head, NotAnEventId, Recorded};
 pub use finding::{CheckError, Finding, Unknown};
 pub use ledger::{
     Audience, BootReport, Clock, Committed, Condition, Ledger, Observer, OpenError, Options, Times,
+    check_present,
 };
 pub use machine::{
     CHECKPOINT, Decision, DecodeError, FORGOTTEN, IndexTerm, Machine, Restored, Rows, SEALED,

@@ -170,16 +170,18 @@ impl LedgerAtRest {
 /// Checks the whole ledger on a copy in a new folder in `place`, and reads the sources from that: what lies there is
 /// read and not touched.
 fn at_rest(home: &Path, place: &Path) -> LedgerAtRest {
-    if !home.join("ledger.redb").exists() {
+    let present = plexus_ledger::check_present(home);
+    if present.is_ok() && !home.join("ledger.redb").exists() {
         return LedgerAtRest::only(json!({"state": "absent"}));
     }
-    match copied(home, place) {
+    match present.and_then(|()| copied(home, place)) {
         Ok(rest) => rest,
         Err(error) => {
             let state = match &error {
                 OpenError::InUse => "inUse",
                 OpenError::Unsure => "unsure",
                 OpenError::Format { .. } => "format",
+                OpenError::Gone { .. } => "gone",
                 // No room for a copy says nothing of the ledger.
                 error if error.is_the_systems() => "unseen",
                 _ => "damaged",
@@ -242,6 +244,12 @@ mod tests {
         fs::remove_file(home.path().join("ledger.unsure")).unwrap();
         let no_place = place.path().join("none");
         assert_eq!(state(&no_place), "unseen");
+        let heads = home.path().join("audit-heads.jsonl");
+        fs::write(&heads, "{\"seq\":1,\"hash\":\"\"}\n").unwrap();
+        fs::rename(&file, home.path().join("aside")).unwrap();
+        assert_eq!(state(place.path()), "gone");
+        fs::rename(home.path().join("aside"), &file).unwrap();
+        fs::remove_file(heads).unwrap();
         assert!(fs::read(&file).unwrap() == found, "it was changed");
         assert_eq!(
             fs::read_dir(place.path()).unwrap().count(),

@@ -24,8 +24,16 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     }
     if error.chain().any(is_for_room) {
         told.push_str("; make room: `df -h` shows which disk is full");
+    } else if error.chain().any(is_unreadable) {
+        told.push_str("; put a backup back: plexusctl restore --replace FILE");
     }
     told
+}
+
+/// What the file holds is no ledger, or no whole one.
+fn is_unreadable(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let open = cause.downcast_ref::<OpenError>();
+    open.is_some_and(|error| matches!(error, OpenError::Store(_)) && error.lasts())
 }
 
 fn is_for_room(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -156,17 +156,30 @@ fn a_ledger_put_back_to_an_earlier_day_is_reported() {
 fn an_emptied_ledger_is_refused_while_its_heads_are_known() {
     let dir = folder();
     let (file, _) = two_days(dir.path());
+    let refusal = |how: &str, known_by: &str| {
+        let refused = refused(dir.path());
+        assert!(refused.lasts(), "{refused}");
+        assert!(matches!(refused, OpenError::Gone { .. }), "{refused}");
+        for words in [how, &format!("move {known_by} away")] {
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
+    };
     fs::write(&file, "").expect("emptied");
-    let refused = refused(dir.path());
-    assert!(matches!(refused, OpenError::Emptied(8..)), "{refused}");
-    assert!(refused.lasts());
-    assert_eq!(
-        fs::metadata(&file).expect("there").len(),
-        0,
-        "left as it was"
-    );
-    // Whoever means it moves both away.
+    refusal("is empty", "audit-heads.jsonl");
+    let length = fs::metadata(&file).expect("there").len();
+    assert_eq!(length, 0, "left as it was");
+    fs::remove_file(&file).expect("removed");
+    refusal("is missing", "audit-heads.jsonl");
+    let archives = dir.path().join("archive");
+    fs::create_dir_all(&archives).expect("a folder");
+    let archive = archives.join("audit-000000000001-000000000009-0123456789ab.log");
+    fs::write(&archive, "").expect("one");
+    refusal("is missing", "audit-heads.jsonl and archive/");
+    assert!(!file.exists(), "nothing was made");
+    // An owner who means it moves both away.
     fs::remove_file(dir.path().join("audit-heads.jsonl")).expect("moved away");
+    refusal("is missing", "archive/");
+    fs::remove_file(archive).expect("moved away");
     let (_, report) = start(dir.path());
     assert_eq!(report.launch, 1);
 }

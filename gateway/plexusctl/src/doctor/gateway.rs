@@ -233,9 +233,14 @@ fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
             format!("it could not be checked: {}", text_of(seen, "why")),
             format!("df -h {} \"${{TMPDIR:-/tmp}}\"", quoted(home)),
         ),
+        "gone" => Finding::fail(
+            "ledger",
+            text_of(seen, "why"),
+            "plexusctl restore --replace FILE",
+        ),
         _ => Finding::fail(
             "ledger",
-            format!("it does not hold together: {}", text_of(seen, "why")),
+            text_of(seen, "why"),
             format!("plexusd verify {}", quoted(&home.join("ledger.redb"))),
         ),
     }
@@ -255,6 +260,7 @@ mod tests {
             ("absent", Level::Ok, "none yet", ""),
             ("inUse", Level::Warn, "does not answer", "plexusctl logs"),
             ("unsure", Level::Fail, "the reason", "plexusd"),
+            ("gone", Level::Fail, "the reason", "plexusctl restore"),
             (
                 "unseen",
                 Level::Fail,
@@ -264,14 +270,15 @@ mod tests {
             (
                 "damaged",
                 Level::Fail,
-                "does not hold together: the reason",
+                "the reason",
                 "plexusd verify '/a home/ledger.redb'",
             ),
         ] {
             let seen = json!({"state": state, "why": "the reason", "events": 7});
             let finding = at_rest(&seen, Path::new("/a home"), "plexusd");
             assert_eq!(finding.level, level, "{state}");
-            assert!(finding.what.contains(words), "{finding:?}");
+            let is_doubled = words == "the reason" && finding.what != words;
+            assert!(finding.what.contains(words) && !is_doubled, "{finding:?}");
             let said = finding.remedy.unwrap_or_default();
             assert!(
                 said.starts_with(remedy) && said.is_empty() == remedy.is_empty(),
