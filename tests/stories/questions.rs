@@ -598,6 +598,8 @@ fn room_on_a_full_disk_is_made_as_the_page_says() {
             gateway.start_again();
             let said = gateway.cli(["status"]);
             assert_contains(&said.expect_status(1).stdout, full);
+            let disk = format!("MB free at {state}: df -h {state}");
+            assert_contains(&said.stdout, &disk);
             let port = format!("\"port\":{}", gateway.port());
             assert_contains(&gateway.state_file("runtime.json"), &port);
             end(&mut gateway);

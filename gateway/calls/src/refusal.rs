@@ -359,10 +359,7 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
         DispatchError::Unavailable { reason, told, .. } => {
             ErrorBody::new(ErrorCode::SourceUnavailable, *told)
                 .detail(json!({"reason": format!("{reason:?}")}))
-                .then(
-                    NextKind::Stop,
-                    "stop; tell the owner: plexusctl sources list",
-                )
+                .then(NextKind::Stop, "stop; tell the owner: plexusctl status")
         }
         DispatchError::Deadline { .. } => ErrorBody::new(
             ErrorCode::DeadlineExceeded,

@@ -61,7 +61,10 @@ pub fn uncaged(why: Option<&str>) -> Trouble {
 /// A source whose sandbox holds, and which does not serve, or not all, as `found` says.
 #[must_use]
 pub fn not_serving(source: &str, found: &str) -> Trouble {
-    let test = || format!("plexusctl sources test {}", shell::quote(source));
+    let test = || match is_for_room(found) {
+        true => "df -h".to_owned(),
+        false => format!("plexusctl sources test {}", shell::quote(source)),
+    };
     let remedy = secret_command(found, source).map_or_else(test, str::to_owned);
     Trouble::new(found, remedy)
 }
@@ -136,6 +139,12 @@ pub fn disk(home: &Path, free: u64) -> (String, Option<Trouble>) {
     (found, few)
 }
 
+/// Whether a source is away because a disk has no room, by the system's words.
+#[must_use]
+pub fn is_for_room(reason: &str) -> bool {
+    reason.contains("No space left on device")
+}
+
 /// Shows how much room there is.
 #[must_use]
 pub fn df(home: &Path) -> String {
@@ -152,6 +161,8 @@ mod tests {
         let command = "plexusctl sources secret home token";
         assert_eq!(secret_command(secret, "home"), Some(command));
         assert_eq!(not_serving("home", secret).remedy, command);
+        let full = "the cage's test: No space left on device";
+        assert_eq!(not_serving("home", full).remedy, "df -h");
         for words in [
             "x: plexusctl resume",
             "x: plexusctl sources secret other token",

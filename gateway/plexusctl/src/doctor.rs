@@ -13,6 +13,8 @@ mod machine;
 mod programs;
 mod report;
 
+pub(crate) use home::free_bytes;
+
 use crate::{
     owner::Desk,
     programs::{beside, install},

@@ -7,6 +7,7 @@ mod tables;
 
 use crate::{
     calls,
+    doctor::free_bytes,
     owner::{Desk, Owner, json_line},
     pause::PAUSED,
     screen::lines::laid,
@@ -18,14 +19,15 @@ use plexus_owner::{
     grants::{self, GrantRow},
     sources::{HealthReport, HealthStatus, Probe, ProbedSource},
     status::{LedgerCondition, Show, Status, Worker, WorkerState},
-    troubles::{self, secret_command},
+    troubles::{self, Trouble, secret_command},
 };
 use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// Shows the gateway at a glance.
 pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
-    let seen = Snapshot::look(&mut desk.open().await?).await?;
+    let seen = Snapshot::look(&mut desk.open().await?, desk.home.path()).await?;
     let needs = seen.needs();
     let shown = match desk.json {
         true => json_line(&seen.whole(&needs))?,
@@ -44,6 +46,9 @@ struct Snapshot {
     exposure: Exposure,
     grants: Vec<GrantRow>,
     agents: Vec<Enrollment>,
+    /// The state directory, and what is wrong with the room on its disk.
+    home: PathBuf,
+    disk: Option<Trouble>,
 }
 
 /// One stable object: members are added, none is renamed or taken away.
@@ -73,7 +78,7 @@ struct Need {
 }
 
 impl Snapshot {
-    async fn look(owner: &mut Owner) -> Result<Self, Stop> {
+    async fn look(owner: &mut Owner, home: &Path) -> Result<Self, Stop> {
         // This looks at every source, so its worker has started, and proved its cage, when its state is read next.
         let health = owner.call(&Probe {}).await?;
         Ok(Self {
@@ -82,6 +87,10 @@ impl Snapshot {
             exposure: owner.call(&exposure::List {}).await?,
             grants: owner.call(&grants::List {}).await?.grants,
             agents: owner.call(&ListEnrollments {}).await?.agents,
+            home: home.to_owned(),
+            disk: free_bytes(home)
+                .ok()
+                .and_then(|free| troubles::disk(home, free).1),
         })
     }
 
@@ -234,6 +243,10 @@ impl Snapshot {
         if status.ledger.condition != LedgerCondition::Open {
             need("what agents do is not being recorded".to_owned(), DOCTOR);
         }
+        if let Some(disk) = self.disk.as_ref().filter(|disk| disk.fails) {
+            let what = format!("disk: {} at {}", disk.found, self.home.display());
+            need(what, &disk.remedy);
+        }
         if !status.ledger.checked.holds {
             need(
                 "the audit log is not consistent".to_owned(),
@@ -276,7 +289,9 @@ impl Snapshot {
                 .any(|s| s.id == source.id && s.stopped.is_some());
             if source.health.status == HealthStatus::Unavailable && !is_stopped {
                 let why = source.health.detail.as_deref().unwrap_or_default();
-                let next = secret_command(why, source.id.as_str()).unwrap_or(DOCTOR);
+                let room = troubles::is_for_room(why).then(|| troubles::df(&self.home));
+                let next = secret_command(why, source.id.as_str());
+                let next = next.or(room.as_deref()).unwrap_or(DOCTOR);
                 // Its command is printed behind it.
                 let why = why.strip_suffix(&format!(": {next}")).unwrap_or(why);
                 need(format!("{} cannot be reached: {why}", source.id), next);

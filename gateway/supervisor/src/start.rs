@@ -127,7 +127,13 @@ impl StartError {
 
     /// What an agent is told of it: by its kind alone, without a path and without a word of the worker's.
     pub(super) fn told(&self) -> &'static str {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
+            Self::Prepare { source: e, .. } | Self::Secrets(e) | Self::Spawn(e)
+                if matches!(e.kind(), StorageFull | QuotaExceeded) =>
+            {
+                "The gateway's disk is full, so the source cannot be made ready."
+            }
             Self::Prepare { .. } | Self::Secrets(_) | Self::Spawn(_) | Self::Egress(_) => {
                 "The source cannot be made ready."
             }

@@ -29,12 +29,7 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
     if wrong.is_empty() {
         wrong.push(Finding::ok("home", "no other user can read or change it"));
     }
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the two counts are of other widths on macOS"
-    )]
-    let free = statvfs(home).map(|d| d.blocks_available() as u64 * d.fragment_size() as u64);
-    wrong.push(match free {
+    wrong.push(match free_bytes(home) {
         Ok(bytes) => room(home, bytes),
         Err(error) => Finding::warn(
             "disk",
@@ -43,6 +38,15 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
         ),
     });
     wrong
+}
+
+/// What is free on the disk of a folder.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the two counts are of other widths on macOS"
+)]
+pub(crate) fn free_bytes(home: &Path) -> nix::Result<u64> {
+    statvfs(home).map(|d| d.blocks_available() as u64 * d.fragment_size() as u64)
 }
 
 fn room(home: &Path, bytes: u64) -> Finding {

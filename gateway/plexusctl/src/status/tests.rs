@@ -39,6 +39,8 @@ fn seen() -> Snapshot {
             redeemed_at: None,
             revoked_at: None,
         }],
+        home: "/a home".into(),
+        disk: None,
     }
 }
 
@@ -131,6 +133,27 @@ fn what_is_wrong_is_said_and_needs_the_owner() {
             .map(Vec::len),
         Some(7)
     );
+}
+
+/// A source that a full disk keeps from serving leads to the disk, and so does the disk itself.
+#[test]
+fn full_disk_is_named_with_its_folder() {
+    let mut seen = seen();
+    let said = |seen: &mut Snapshot, free: u64| {
+        seen.disk = troubles::disk(&seen.home, free).1;
+        text(seen)
+    };
+    assert!(!said(&mut seen, 200 << 20).contains("! disk"));
+    let health = &mut seen.health.sources[0].health;
+    health.status = HealthStatus::Unavailable;
+    health.detail = Some("the cage's test: No space left on device".to_owned());
+    let said = said(&mut seen, 5 << 10);
+    for line in [
+        "\n! disk: 0 MB free at /a home: df -h '/a home'\n",
+        "the cage's test: No space left on device: df -h '/a home'\n",
+    ] {
+        assert!(said.contains(line), "{line} is missing:\n{said}");
+    }
 }
 
 #[test]
