@@ -19,7 +19,12 @@ pub fn has_named_commands() -> bool {
 /// Notes the commands in a line that is written elsewhere.
 pub fn note_commands(text: &str) {
     let mut commands = text.split("plexusctl ").skip(1);
-    if commands.any(|rest| !rest.starts_with("--home")) || text.ends_with(": plexusd") {
+    let mut starts = text.split(": plexusd").skip(1);
+    let acts = |rest: &str| {
+        let after = ["\n", " (", " --port"];
+        rest.is_empty() || after.iter().any(|after| rest.starts_with(after))
+    };
+    if commands.any(|rest| !rest.starts_with("--home")) || starts.any(acts) {
         NAMES_COMMANDS.store(true, Ordering::Relaxed);
     }
 }

@@ -9,7 +9,7 @@ use plexus_client::{
     private_file::{self, Unusable},
 };
 use plexus_owner::OwnerCall;
-use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey};
+use plexus_protocol::{ErrorCode, KEY_HEADER, credential::ConnectionKey, shell};
 use serde_json::Value;
 use std::{pin::pin, time::Duration};
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
                 "there is no connection key in {}: no gateway has run with it",
                 home.path().display()
             );
-            start(Stop::new(Exit::Unreachable, "unreachable", why))
+            start(Stop::new(Exit::Unreachable, "unreachable", why), home)
         }
         Unusable::Open { .. } => Stop::new(Exit::Refused, "key_not_private", why.to_string()).next(
             format!("chmod 600 {}; then: plexusctl key rotate", path.display()),
@@ -51,12 +51,18 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
     })
 }
 
-fn start(stop: Stop) -> Stop {
-    stop.next("start it: plexusd (or `cargo xtask start` in the source tree)")
+/// Adds the command that starts the gateway of `home`, which is not the usual one where a flag named it.
+fn start(stop: Stop, home: &Home) -> Stop {
+    if Home::resolve(None).is_ok_and(|usual| usual == *home) {
+        return stop.next("start it: plexusd (or `cargo xtask start` in the source tree)");
+    }
+    let home = shell::quote(&home.path().to_string_lossy());
+    stop.next(format!("start it: plexusd --home {home}"))
 }
 
 /// The gateway, asked with the owner's authority.
 pub struct Owner {
+    home: Home,
     socket: Address,
     key: ConnectionKey,
     when_slow: Option<fn()>,
@@ -71,6 +77,7 @@ impl Owner {
         let key = read_key(home)?;
         let socket = Address::Unix(home.owner_socket());
         let owner = Self {
+            home: home.clone(),
             socket,
             key,
             when_slow: None,
@@ -94,7 +101,7 @@ impl Owner {
 
     async fn connect(&self) -> Result<Connection, Stop> {
         let opened = Connection::open(self.socket.clone()).await;
-        opened.map_err(|why| start(why.into()))
+        opened.map_err(|why| start(why.into(), &self.home))
     }
     /// Makes a call of the owner's table.
     ///

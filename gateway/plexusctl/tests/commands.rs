@@ -215,7 +215,15 @@ fn no_gateway_no_key_no_permission() {
     let place = Place::without_gateway();
     let ended = place.run(&["status"]);
     assert_eq!(ended.code, 69, "{ended:?}");
-    assert!(ended.err.contains("next: start it: plexusd"), "{ended:?}");
+    let next = "next: start it: plexusd (or";
+    assert!(ended.err.contains(next), "{ended:?}");
+    // Typed as it is printed, it starts this home's gateway and no other.
+    let home = place.dir.path().to_str().unwrap();
+    let mut named = place.command(&["--home", home, "status"]);
+    let ended = Ended::of(named.env_remove("PLEXUS_HOME").output().unwrap());
+    assert_eq!(ended.code, 69, "{ended:?}");
+    let next = format!("next: start it: plexusd --home {home}\n");
+    assert!(ended.err.contains(&next), "{ended:?}");
 
     fs::set_permissions(place.key(), fs::Permissions::from_mode(0o644)).unwrap();
     let ended = place.run(&["status"]);
