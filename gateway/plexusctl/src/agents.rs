@@ -304,21 +304,34 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{bytes} B")
 }
 
+/// How an agent's credential is, in a word.
+pub(crate) fn word(status: EnrollmentStatus) -> &'static str {
+    match status {
+        EnrollmentStatus::Pending => "not enrolled",
+        EnrollmentStatus::Active | EnrollmentStatus::Revoked => status.as_str(),
+    }
+}
+
+/// Its state counts from the end of the credential, where there was one.
 fn row(agent: &Enrollment, now: Timestamp) -> [String; 3] {
-    let since = agent.revoked_at.or(agent.redeemed_at);
+    let since = match agent.status {
+        EnrollmentStatus::Active => agent.redeemed_at,
+        EnrollmentStatus::Pending | EnrollmentStatus::Revoked => agent.revoked_at,
+    };
     [
         agent.agent_id.to_string(),
-        agent.status.as_str().to_owned(),
+        word(agent.status).to_owned(),
         span::ago(since.unwrap_or(agent.issued_at), now),
     ]
 }
 
 fn as_text(whole: &AgentView, now: Timestamp) -> String {
     let [agent, state, since] = row(&whole.enrollment, now).map(|cell| text::line(&cell));
-    let did = match whole.enrollment.status {
-        EnrollmentStatus::Pending => "code made ",
-        EnrollmentStatus::Active => "connected ",
-        EnrollmentStatus::Revoked => "",
+    let did = match (whole.enrollment.status, whole.enrollment.revoked_at) {
+        (EnrollmentStatus::Pending, None) => "code made ",
+        (EnrollmentStatus::Pending, Some(_)) => "its credential ended ",
+        (EnrollmentStatus::Active, _) => "connected ",
+        (EnrollmentStatus::Revoked, _) => "",
     };
     let ids = |ids: &[CapabilityId]| match ids {
         [] => "none".to_owned(),
@@ -359,7 +372,7 @@ mod tests {
             limit: 67_108_864,
             default: 67_108_864,
         };
-        let whole = AgentView {
+        let mut whole = AgentView {
             enrollment: Enrollment {
                 agent_id: a.clone(),
                 status: EnrollmentStatus::Active,
@@ -390,6 +403,21 @@ mod tests {
             "agent a: active, connected 24 h ago\nreach: exposed\nmeant for: o.read\nchanges granted when it was connected: none\n\
              limits: calls a second 5 (default: 200); log a day 64 MiB, of which 1.5 KiB used\n\nno standing grants"
         );
+        // A rotation or a restore ended its credential a minute ago.
+        whole.enrollment.status = EnrollmentStatus::Pending;
+        whole.enrollment.revoked_at = Some(at("2025-12-31T23:59:00.000Z"));
+        let cells = row(&whole.enrollment, now);
+        assert_eq!(
+            cells,
+            [
+                "a",
+                "not enrolled",
+                &span::ago(at("2025-12-31T23:59:00.000Z"), now)
+            ]
+        );
+        let said = as_text(&whole, now);
+        let first = format!("agent a: not enrolled, its credential ended {}\n", cells[2]);
+        assert!(said.starts_with(&first), "{said}");
     }
 
     #[test]

@@ -224,7 +224,7 @@ pub struct Agent {
     /// When it was redeemed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redeemed_at: Option<Timestamp>,
-    /// When the owner ended it.
+    /// When the owner ended it, or what it was let in by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
     /// How far it sees.

@@ -3,7 +3,7 @@
 //! Invariant: each is at most [`ROWS`] long, and says how much it leaves out.
 
 use super::Snapshot;
-use crate::{grants, screen, sources::test::state_of, table::table};
+use crate::{agents::word, grants, screen, sources::test::state_of, table::table};
 use plexus_client::text;
 use plexus_owner::troubles;
 use plexus_protocol::{EnrollmentStatus, Timestamp};
@@ -109,6 +109,6 @@ fn named(seen: &Snapshot, agent: String) -> String {
         .find(|one| one.agent_id.as_str() == agent);
     match known.map(|one| one.status) {
         Some(EnrollmentStatus::Active) | None => agent,
-        Some(_) => format!("{agent} (not enrolled)"),
+        Some(status) => format!("{agent} ({})", word(status)),
     }
 }

@@ -1,6 +1,6 @@
 //! Who an agent is: connect, enroll, sessions, the end of an agent, the end of every agent.
 
-use super::{Draft, event, token_ids};
+use super::{Draft, event, on_source, token_ids};
 use crate::{
     Agent, Bounds, Ceiling, Connect, Deliver, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal,
     Reply, SESSION_MS, SessionProof, Settings, ceiling, class_default, event::Change, grantable,
@@ -147,7 +147,7 @@ impl Draft<'_> {
             if enrolled && d.reissue {
                 // Its tokens are good for as long as its epoch: a credential that ends takes them with it.
                 row.epoch = self.next();
-                row.pat = None;
+                take_credential(&mut row, self.now);
                 row.status = EnrollmentStatus::Pending;
                 delivered = delivered.set_all(Self::end_sessions(agent));
             }
@@ -185,6 +185,7 @@ impl Draft<'_> {
         row.pat = Some(*pat);
         row.status = EnrollmentStatus::Active;
         row.redeemed_at = Some(self.now);
+        row.revoked_at = None;
         let fact = Fact::Enrolled {
             outcome: Cow::Borrowed("redeemed"),
         };
@@ -400,6 +401,7 @@ impl Draft<'_> {
             })
             .collect();
         let grants = rest.len();
+        let noted = self.restored_sources(&rest);
         // What would let a read through without a grant: the owner says it again.
         let asks = Settings {
             auto_allow_reads: false,
@@ -417,6 +419,7 @@ impl Draft<'_> {
                 .outcome("ok")
                 .set_all(ended)
                 .set_all(rest)
+                .set_all(noted)
                 .set_all(asks),
         );
         self.void_all_items("the state was restored from a backup");
@@ -428,6 +431,28 @@ impl Draft<'_> {
             grants,
             lendings: Vec::new(),
         })
+    }
+
+    /// The sources on which grants `rest` from now on, with the restore among what their cards say.
+    fn restored_sources(&self, rest: &[Change]) -> Vec<Change> {
+        let mut noted = Vec::new();
+        for known in self.state.sources.values() {
+            let rests = |change: &Change| match change {
+                Change::Grant(grant) => on_source(&known.id, &grant.capability),
+                _ => false,
+            };
+            if !rest.iter().any(rests) {
+                continue;
+            }
+            let mut source = (**known).clone();
+            if !self.state.asks_about(known, self.now) {
+                source.changed.clear();
+            }
+            let words = "it comes from a backup that was restored".to_owned();
+            source.changed.push(self.told(vec![words]));
+            noted.push(Change::Source(source));
+        }
+        noted
     }
 
     pub(super) fn new_code(
@@ -446,7 +471,8 @@ impl Draft<'_> {
         let code_expires_at = self.now.plus(code_ms);
         let mut row = own_row(agent);
         row.epoch = self.next();
-        row.pat = None;
+        take_credential(&mut row, self.now);
+        row.issued_at = self.now;
         row.redeemed_at = None;
         row.status = EnrollmentStatus::Pending;
         row.code = Some(Code {
@@ -496,7 +522,7 @@ impl Draft<'_> {
         for agent in self.state.agents.values() {
             let mut row = own_row(agent);
             row.epoch = self.next();
-            row.pat = None;
+            take_credential(&mut row, self.now);
             row.code = None;
             if row.status == EnrollmentStatus::Active && !agent.id.is_nested() {
                 row.status = EnrollmentStatus::Pending;
@@ -512,6 +538,13 @@ impl Draft<'_> {
         for agent in agents {
             self.void_items(&agent, why, |_| true);
         }
+    }
+}
+
+/// Takes the credential that `row` has, if any, and notes when that was.
+fn take_credential(row: &mut Agent, now: Timestamp) {
+    if row.pat.take().is_some() {
+        row.revoked_at = Some(now);
     }
 }
 

@@ -194,7 +194,7 @@ impl Draft<'_> {
     }
 
     /// A difference of a whole source, in words.
-    fn told(&self, words: Vec<String>) -> Difference {
+    pub(super) fn told(&self, words: Vec<String>) -> Difference {
         Difference {
             at: self.now,
             capability: None,

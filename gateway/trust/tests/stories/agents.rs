@@ -140,13 +140,17 @@ fn every_act_that_ends_a_credential_ends_its_pat() {
         let known = |world: &World| world.state.agent_by_pat(&pat).map(|agent| agent.id.clone());
         world.open(&connect.agent, Some(pat)).expect("the control");
         assert_eq!(known(&world), Some(connect.agent.clone()));
+        world.later(1);
         let command = command(&mut world, connect.agent.clone());
         world.ok(command);
         let opened = world.open(&connect.agent, Some(pat));
         assert_eq!(opened.unwrap_err(), Refusal::SessionExpired, "{act}");
         assert_eq!(known(&world), None, "{act}");
-        let stored = world.state.agent(&connect.agent).unwrap().pat;
-        assert_eq!(stored, None, "{act}: no digest of it is kept");
+        let row = world.state.agent(&connect.agent).unwrap();
+        assert_eq!(row.pat, None, "{act}: no digest of it is kept");
+        // A connect makes the row anew, with a code of now.
+        let ended = row.revoked_at.unwrap_or(row.issued_at);
+        assert_eq!(ended, world.now, "{act}");
     }
 }
 
@@ -238,7 +242,15 @@ fn a_restored_state_lets_nobody_in_and_allows_nothing_until_the_owner_has_looked
     let pending = world.ask(&who, WRITE, &json!({}));
     let permit = world.permit(&who, READ, &json!({}));
     world.ok(set(|s| s.auto_allow_reads = true));
+    world.later(1);
     world.ok(Command::Restored { made_at: world.now });
+    // The card of what rests is as old as that.
+    let changed = &world.notes().changed;
+    assert_eq!(
+        changed.first().map(|first| first.at),
+        Some(world.now),
+        "{changed:?}"
+    );
     assert!(
         !world.state.settings.auto_allow_reads,
         "the owner says it again"
@@ -249,8 +261,10 @@ fn a_restored_state_lets_nobody_in_and_allows_nothing_until_the_owner_has_looked
     // A new code lets the agent in again. Its grant is there, and rests.
     world.ok(new_code(&who.agent));
     let back = world.redeem(&who.agent);
+    assert_eq!(world.state.agent(&who.agent).unwrap().revoked_at, None);
     assert!(world.pends(&back, READ, &json!({})));
     world.ok(resume("notes", true));
+    assert!(world.notes().changed.is_empty());
     assert!(world.allowed(&back, READ, &json!({})));
 }
 
