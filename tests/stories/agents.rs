@@ -352,3 +352,28 @@ fn second_connect_at_a_terminal_names_what_ends_and_asks() {
     );
     agent.status(&asked).expect_error(403, "session_expired");
 }
+
+/// What ends a credential says which requests went with it; the key, which ends everybody's, asks first.
+#[test]
+fn new_code_and_key_name_requests_that_end() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let asked = agent.must_ask(WRITE, note("a.txt", "x"));
+    let rotate = house.gateway.on_terminal(["key", "rotate"]);
+    let mut terminal = Terminal::start(&rotate, 120, 40);
+    terminal.until_shows("[y/N]");
+    terminal.keys("n\r");
+    assert!(!terminal.end().success());
+    assert_eq!(agent.status(&asked).json()["state"], "pending");
+
+    let said = house.gateway.cli(["agents", "code", "one"]);
+    assert_contains(said.expect_ok(), "It works once, within 15 min:");
+    let ended = format!("requests and approvals ended: {asked}");
+    assert_contains(said.expect_ok(), &ended);
+    agent.status(&asked).expect_error(403, "session_expired");
+    let listed = house.gateway.cli(["agents"]);
+    assert_contains(listed.expect_ok(), "not enrolled");
+
+    let said = house.gateway.cli(["key", "rotate"]);
+    assert_contains(said.expect_ok(), "rotated: the new key is in ");
+}

@@ -193,9 +193,11 @@ fn rotating_the_key_ends_everything() {
     let agent = house.reader("one");
     let waiting = owner.connect("two", &[])["code"].clone();
     let token = agent.token(&[READ]);
+    let asked = agent.must_ask(WRITE, note("x.md", "x\n"));
     let rotated = owner
         .post("/v1/connection-key/rotate", json!({}))
         .expect_ok();
+    assert_eq!(rotated["ended"], json!([asked]), "{rotated}");
     let key = rotated["connectionKey"].as_str().expect("a key");
     assert!(key.starts_with("plx_live_") && key.len() == 57 && key != owner.key);
     assert_eq!(house.gateway.key(), key, "the file holds the new key");

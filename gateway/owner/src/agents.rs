@@ -261,6 +261,9 @@ pub struct RenewedCode {
     pub enroll_url: String,
     /// The event.
     pub audit_id: String,
+    /// Requests and approvals that ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<PendingId>,
 }
 
 /// Ends an agent's credential, sessions, tokens and grants.

@@ -135,10 +135,11 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             };
             // As with a connect, this is the one place that hands it over.
             desk.show(&reply, || {
+                let enroll = connect::enroll_line(desk, &reply.code);
                 format!(
-                    "Hand {agent} this line. It works once:\n\n    {}\n\nWhat it was granted stays: plexusctl agents show \
-                     {agent}",
-                    connect::enroll_line(desk, &reply.code)
+                    "{}What it was granted stays: plexusctl agents show {agent}{}",
+                    connect::handed(&agent, &enroll, reply.expires_at, span::now()),
+                    grants::ended_items(&reply.ended)
                 )
             })
         }

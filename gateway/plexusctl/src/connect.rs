@@ -304,13 +304,17 @@ pub(crate) fn enroll_line(desk: &Desk, code: &str) -> String {
     format!("{prefix}plexus enroll {}", text::line(&shell::quote(code)))
 }
 
+/// The line that an agent is handed, and how long it works.
+pub(crate) fn handed(agent: &AgentId, enroll: &str, until: Timestamp, now: Timestamp) -> String {
+    let within = span::length(until.since(now));
+    format!("Hand {agent} this line. It works once, within {within}:\n\n    {enroll}\n\n")
+}
+
 fn as_text(agent: &EnrollingAgent, enroll: &str, asks: &[[String; 2]], now: Timestamp) -> String {
     let id = &agent.agent_id;
-    let within = span::length(agent.expires_at.since(now));
-    let mut text = format!(
-        "Hand {id} this line. It works once, within {within}:\n\n    {enroll}\n\n{}\n",
-        at_once(&agent.granted, id, now)
-    );
+    let mut text = handed(id, enroll, agent.expires_at, now);
+    text.push_str(&at_once(&agent.granted, id, now));
+    text.push('\n');
     text.push_str(&not_granted(asks));
     let rest = match agent.reach {
         Some(Reach::Selected) => "It sees nothing else.",

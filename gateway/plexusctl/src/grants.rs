@@ -342,12 +342,21 @@ pub(crate) fn ended(
     cancelled: &[CancelledCall],
     in_flight: &[AuditId],
 ) -> String {
-    let mut said = format!("; tokens ended: {}", tokens.len());
-    if !items.is_empty() {
-        let items = text::listed(items, ", ");
-        said.push_str(&format!("\nrequests and approvals ended: {items}"));
+    format!(
+        "; tokens ended: {}{}{}",
+        tokens.len(),
+        ended_items(items),
+        sent_before(cancelled, in_flight)
+    )
+}
+
+/// The requests and approvals that an act ended, as a line of their own.
+pub(crate) fn ended_items(items: &[PendingId]) -> String {
+    if items.is_empty() {
+        return String::new();
     }
-    said + &sent_before(cancelled, in_flight)
+    let items = text::listed(items, ", ");
+    format!("\nrequests and approvals ended: {items}")
 }
 
 /// The calls that an act has asked to stop, and those that it came too late for; each kind is a line.

@@ -1,9 +1,14 @@
 //! `plexusctl key`: the owner's own credential.
 
-use crate::owner::{Desk, json_line, read_key};
+use crate::{
+    grants::ended_items,
+    owner::{Desk, UNREADABLE, json_line, read_key},
+    prompt::confirm,
+};
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out};
-use serde::Serialize;
+use plexus_protocol::PendingId;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// The connection key.
@@ -18,13 +23,26 @@ enum Act {
     /// Print the key, for the console's login
     Print,
     /// Rotate the key: revokes every session, token, code and agent credential
-    Rotate,
+    Rotate {
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// The key, as it is printed.
 #[derive(Serialize)]
 struct ShownKey<'k> {
     key: &'k str,
+}
+
+/// What a rotation came to. The new key is in its file; here it would only end up in a scroll-back or a log.
+#[derive(Serialize, Deserialize)]
+struct RotatedKey {
+    ok: bool,
+    epoch: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<PendingId>,
 }
 
 /// Runs the sub-command.
@@ -40,20 +58,26 @@ pub(crate) async fn run(desk: &Desk, key: Key) -> Result<Exit, Stop> {
             };
             out::line(&shown).map(|()| Exit::Ok)
         }
-        Act::Rotate => {
+        Act::Rotate { yes } => {
             desk.widen("rotating the connection key")?;
+            if desk.asks(yes) {
+                let question = "rotate the key, which ends every session, token, code and agent's credential, and each \
+                                request that waits";
+                confirm(desk, question, "--yes")?;
+            }
             let reply = desk
                 .open()
                 .await?
                 .post("/v1/connection-key/rotate", &json!({}))
                 .await?;
-            // The new key is in its file; here it would only end up in a scroll-back or a log.
-            let shown = json!({"ok": reply["ok"], "epoch": reply["epoch"]});
-            desk.show(&shown, || {
+            let rotated: RotatedKey = serde_json::from_value(reply)
+                .map_err(|why| Stop::new(Exit::Failed, UNREADABLE, why.to_string()))?;
+            desk.show(&rotated, || {
                 format!(
                     "rotated: the new key is in {}. Every session, token, code and agent's credential has ended; \
-                     grants stay. A new code for each agent: plexusctl agents code AGENT",
-                    desk.home.connection_key().display()
+                     grants stay. A new code for each agent: plexusctl agents code AGENT{}",
+                    desk.home.connection_key().display(),
+                    ended_items(&rotated.ended)
                 )
             })
         }

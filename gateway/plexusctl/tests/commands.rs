@@ -274,7 +274,7 @@ fn the_key_travels_in_its_header_and_is_never_shown() {
         "/admin/api/grants" => Some(Answer::Json(200, json!({"grants": []}))),
         "/v1/connection-key/rotate" => Some(Answer::Json(
             200,
-            json!({"ok": true, "connectionKey": "plx_live_new", "epoch": 1}),
+            json!({"ok": true, "connectionKey": "plx_live_new", "epoch": 1, "ended": [ITEM]}),
         )),
         _ => Some(Answer::Json(
             401,
@@ -294,6 +294,12 @@ fn the_key_travels_in_its_header_and_is_never_shown() {
         let ended = place.owner(line);
         assert_eq!(ended.code, 0, "{ended:?}");
         assert!(!ended.out.contains("plx_live_"), "{ended:?}");
+        // What waited is void, as after `agents revoke`.
+        let voided = match line {
+            [_, _] => format!("\nrequests and approvals ended: {ITEM}\n"),
+            _ => format!("\"ended\":[\"{ITEM}\"]"),
+        };
+        assert!(ended.out.contains(&voided), "{ended:?}");
     }
     assert_eq!(place.owner(&["key", "print"]).out, format!("{KEY}\n"));
     for line in [&["tokens"][..], &["tokens", "list"]] {

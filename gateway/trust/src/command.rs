@@ -690,6 +690,13 @@ pub enum Reply {
     Coded {
         /// First moment at which the code is no longer good.
         code_expires_at: Timestamp,
+        /// Requests and approvals that ended.
+        items: Vec<PendingId>,
+    },
+    /// What a rotation of the key ended besides every credential.
+    KeyRotated {
+        /// Requests and approvals.
+        items: Vec<PendingId>,
     },
     /// What a restore ended.
     Restored {

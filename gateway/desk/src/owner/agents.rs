@@ -169,7 +169,12 @@ async fn new_code(
         return Err(unknown(&asked.id));
     }
     let receipt = act(&desk, &acting, command).await?;
-    let Reply::Coded { code_expires_at } = receipt.reply else {
+    let audit_id = event_of(&receipt);
+    let Reply::Coded {
+        code_expires_at,
+        items,
+    } = receipt.reply
+    else {
         return Err(failed("a new code was answered with something else"));
     };
     desk.contents.forget(&agent);
@@ -179,7 +184,8 @@ async fn new_code(
         code: code.expose().to_owned(),
         expires_at: code_expires_at,
         enroll_url: format!("{}/agents/enroll", desk.address.base()),
-        audit_id: event_of(&receipt),
+        audit_id,
+        ended: items,
     })
 }
 

@@ -18,7 +18,7 @@ use plexus_owner::status::{Counts, Versions};
 use plexus_protocol::{
     Effect, KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey,
 };
-use plexus_trust::{Command, ItemState, State as TrustState, standing_for};
+use plexus_trust::{Command, ItemState, Reply, State as TrustState, standing_for};
 use serde_json::json;
 use std::sync::{Arc, atomic::Ordering};
 
@@ -113,7 +113,7 @@ async fn rotated(desk: &Arc<Desk>, narrowing: Narrowing) -> Result<Response, Ref
     let acting = narrowing.alone(desk).await?;
     let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
     let shown = key.expose().to_owned();
-    act(desk, &acting, Command::RotateKey).await?;
+    let receipt = act(desk, &acting, Command::RotateKey).await?;
     let replacing = desk.clone();
     let replaced = crate::acts::blocking(move || replacing.key.replace(key)).await?;
     if let Err(error) = replaced {
@@ -126,9 +126,13 @@ async fn rotated(desk: &Arc<Desk>, narrowing: Narrowing) -> Result<Response, Ref
         ));
     }
     let epoch = desk.key_epoch.fetch_add(1, Ordering::Relaxed) + 1;
-    Ok(ok(
-        &json!({"ok": true, "connectionKey": shown, "epoch": epoch}),
-    ))
+    let mut out = json!({"ok": true, "connectionKey": shown, "epoch": epoch});
+    if let Reply::KeyRotated { items } = receipt.reply
+        && !items.is_empty()
+    {
+        out["ended"] = json!(items);
+    }
+    Ok(ok(&out))
 }
 
 pub(super) async fn events(

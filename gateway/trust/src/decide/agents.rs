@@ -6,7 +6,7 @@ use crate::{
     Reply, SESSION_MS, SessionProof, Settings, ceiling, class_default, event::Change, grantable,
     state::Code,
 };
-use plexus_protocol::{AgentId, Digest, SessionId, Timestamp, TrustWindow};
+use plexus_protocol::{AgentId, Digest, PendingId, SessionId, Timestamp, TrustWindow};
 use std::{borrow::Cow, collections::BTreeMap};
 
 impl Draft<'_> {
@@ -378,8 +378,8 @@ impl Draft<'_> {
         };
         let ended = self.end_credentials();
         self.emit(event("source.settings", fact).outcome("ok").set_all(ended));
-        self.void_all_items("the connection key was rotated");
-        Ok(Reply::Done)
+        let items = self.void_all_items("the connection key was rotated");
+        Ok(Reply::KeyRotated { items })
     }
 
     /// What was taken back since the copy was made is in the state again, so nothing in it counts until the owner has
@@ -487,8 +487,11 @@ impl Draft<'_> {
                 .set_all(Self::end_sessions(agent)),
         );
         // Whoever redeems it may be another program, which has not asked for what waits.
-        self.void_items(agent, "the agent was given a new code", |_| true);
-        Ok(Reply::Coded { code_expires_at })
+        let items = self.void_items(agent, "the agent was given a new code", |_| true);
+        Ok(Reply::Coded {
+            code_expires_at,
+            items,
+        })
     }
 
     pub(super) fn bound(&mut self, id: &AgentId, bounds: Bounds) -> Result<Reply, Refusal> {
@@ -533,11 +536,12 @@ impl Draft<'_> {
         ended
     }
 
-    fn void_all_items(&mut self, why: &str) {
+    fn void_all_items(&mut self, why: &str) -> Vec<PendingId> {
         let agents: Vec<_> = self.state.agents.values().cloned().collect();
-        for agent in agents {
-            self.void_items(&agent, why, |_| true);
-        }
+        let voided = agents.iter();
+        voided
+            .flat_map(|agent| self.void_items(agent, why, |_| true))
+            .collect()
     }
 }
 

@@ -469,7 +469,11 @@ fn what_became_a_grant_is_not_voided_with_it() {
     let granted = world.item(&who, vec![entry(READ)]);
     world.approve(&granted, Some(TrustWindow::DAY)).unwrap();
     let call = world.approved(&who, WRITE, &json!({"path": "a"}));
-    world.ok(Command::RotateKey);
+    let rotated = world.ok(Command::RotateKey);
+    assert!(
+        matches!(&rotated, Reply::KeyRotated { items } if *items == [call.clone()]),
+        "{rotated:?}"
+    );
     let (granted, call) = (world.item_state(&granted), world.item_state(&call));
     assert!(matches!(granted, ItemState::Approved { .. }));
     assert!(matches!(call, ItemState::Void { .. }));
