@@ -353,7 +353,7 @@ fn second_connect_at_a_terminal_names_what_ends_and_asks() {
     agent.status(&asked).expect_error(403, "session_expired");
 }
 
-/// What ends a credential says which requests went with it; the key, which ends everybody's, asks first.
+/// A new code names the requests that end with the old credential; a rotation of the key, which ends all, asks first.
 #[test]
 fn new_code_and_key_name_requests_that_end() {
     let house = House::open();

@@ -13,7 +13,7 @@ use crate::store::is_full;
 
 /// What must be free beside the ballast before agents' commands are taken again: a dozen of the largest commits.
 const ROOM: u64 = 1 << 20;
-/// What a start writes beside the ledger, several times over: `runtime.json`, the workers' list, its lines of the log.
+/// Room for the writes of a start beside the ledger, several times over: `runtime.json`, the workers' list, its lines of the log.
 const START_ROOM: u64 = 64 << 10;
 
 pub(crate) struct Ballast {

@@ -193,9 +193,9 @@ pub enum OpenError {
     Gone {
         /// `empty` or `missing`.
         how: &'static str,
-        /// What is known of the events.
+        /// How the events are known.
         known: String,
-        /// Where that stands.
+        /// The files that know of them.
         known_by: &'static str,
     },
     /// Log and rows contradict each other.
@@ -224,7 +224,7 @@ pub fn check_present(dir: &Path) -> Result<(), OpenError> {
     let how = match std::fs::metadata(dir.join(LEDGER_FILE)) {
         Ok(found) if found.len() == 0 => "empty",
         Err(error) if error.kind() == io::ErrorKind::NotFound => "missing",
-        // What is wrong with it is the opening's to say.
+        // The opening says why it cannot be read.
         Ok(_) | Err(_) => return Ok(()),
     };
     let noted = read_heads(dir)?;

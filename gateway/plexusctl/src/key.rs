@@ -36,7 +36,7 @@ struct ShownKey<'k> {
     key: &'k str,
 }
 
-/// What a rotation came to. The new key is in its file; here it would only end up in a scroll-back or a log.
+/// The outcome of a rotation. The new key is in its file; here it would only end up in a scroll-back or a log.
 #[derive(Serialize, Deserialize)]
 struct RotatedKey {
     ok: bool,

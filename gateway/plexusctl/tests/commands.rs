@@ -294,7 +294,7 @@ fn the_key_travels_in_its_header_and_is_never_shown() {
         let ended = place.owner(line);
         assert_eq!(ended.code, 0, "{ended:?}");
         assert!(!ended.out.contains("plx_live_"), "{ended:?}");
-        // What waited is void, as after `agents revoke`.
+        // The requests that waited are void, as after `agents revoke`.
         let voided = match line {
             [_, _] => format!("\nrequests and approvals ended: {ITEM}\n"),
             _ => format!("\"ended\":[\"{ITEM}\"]"),

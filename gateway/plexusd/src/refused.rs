@@ -30,7 +30,7 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     told
 }
 
-/// What the file holds is no ledger, or no whole one.
+/// Whether the file holds no ledger, or no whole one.
 fn is_unreadable(cause: &(dyn std::error::Error + 'static)) -> bool {
     let open = cause.downcast_ref::<OpenError>();
     open.is_some_and(|error| matches!(error, OpenError::Store(_)) && error.lasts())

@@ -693,7 +693,7 @@ pub enum Reply {
         /// Requests and approvals that ended.
         items: Vec<PendingId>,
     },
-    /// What a rotation of the key ended besides every credential.
+    /// A rotation of the key, which ended every credential.
     KeyRotated {
         /// Requests and approvals.
         items: Vec<PendingId>,

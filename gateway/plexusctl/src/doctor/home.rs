@@ -40,7 +40,7 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
     wrong
 }
 
-/// What is free on the disk of a folder.
+/// Free bytes of a folder's disk.
 #[allow(
     clippy::unnecessary_cast,
     reason = "the two counts are of other widths on macOS"
