@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
@@ -36,8 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_BYTES: usize = 64 << 20;
 /// Attempts at a login whose challenge the relay does not know: it was started again, or another one answered.
 const LOGINS: usize = 4;
+/// Of a relay with a certificate.
+const NO_HTTP: &str =
+    "it does not speak plain HTTP: the address of a relay with a certificate begins with https://";
 /// Connections that are kept.
 const KEPT: usize = 4;
+/// Requests at once; further ones wait. With those kept and that of the events they are fewer than a worker may have open.
+const AT_ONCE: usize = 8;
 
 /// Why a request has no answer that was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -159,6 +165,8 @@ pub struct Api {
     credentials: Option<Credentials>,
     token: Mutex<Option<Zeroizing<String>>>,
     kept: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    /// For requests under way.
+    turns: Semaphore,
 }
 
 #[derive(Deserialize)]
@@ -254,6 +262,7 @@ impl Api {
             credentials,
             token: Mutex::default(),
             kept: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
         }
     }
 
@@ -534,6 +543,8 @@ impl Api {
         token: Option<&str>,
     ) -> Result<T, ApiError> {
         let begins = Instant::now() + BEGINS;
+        let turn = timeout_at(begins, self.turns.acquire()).await;
+        let _turn = turn.map_err(|_| self.silent())?;
         let exchange = async {
             let kept = lock(&self.kept).pop();
             if let Some(connection) = kept.filter(|connection| !connection.is_closed()) {
@@ -610,7 +621,10 @@ impl Api {
             connection.send_request(request).await
         });
         let answer = answer.await.map_err(|_| self.silent())?;
-        let answer = answer.map_err(|why| unreachable(&why))?;
+        let answer = answer.map_err(|why: hyper::Error| match why.is_parse() {
+            true if !self.endpoint.tls() => self.unreachable(NO_HTTP),
+            _ => unreachable(&why),
+        })?;
         let status = answer.status().as_u16();
         let pause = answer.headers().get(RETRY_AFTER);
         let pause = pause.and_then(|value| value.to_str().ok()?.parse().ok());

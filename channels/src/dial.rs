@@ -6,7 +6,7 @@
 //! Invariant: `http` goes to this machine only.
 
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, InvalidMessage, RootCertStore};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+/// Why a certificate is not believed: the owner may name its authority.
+pub const UNKNOWN_AUTHORITY: &str = "no authority that is known here signed its certificate";
 
 /// A relay's address: `https://host[:port]`, or `http` to this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +143,8 @@ impl Direct {
             return Ok(Box::new(stream));
         }
         let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;
-        Ok(Box::new(self.connector()?.connect(name, stream).await?))
+        let secured = self.connector()?.connect(name, stream).await;
+        Ok(Box::new(secured.map_err(in_plain_words)?))
     }
 
     fn connector(&self) -> io::Result<TlsConnector> {
@@ -173,9 +177,61 @@ impl Dial for Direct {
     }
 }
 
+/// Why TLS did not come about, in words for somebody who runs a relay.
+fn in_plain_words(error: io::Error) -> io::Error {
+    let why = error.get_ref().and_then(|why| why.downcast_ref());
+    let words = match why {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "it does not speak TLS: the address of a relay without a certificate begins with http://"
+        }
+        Some(rustls::Error::InvalidCertificate(why)) => match why {
+            CertificateError::UnknownIssuer => UNKNOWN_AUTHORITY,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for another name or address"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired"
+            }
+            // The word of the library that checks, which has no type here.
+            other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                "its certificate is that of an authority: let the authority sign one for the relay"
+            }
+            _ => return error,
+        },
+        _ => return error,
+    };
+    io::Error::new(error.kind(), words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::OtherError;
+
+    /// As the library that checks certificates says it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("of that library")]
+    struct CaUsedAsEndEntity;
+
+    #[test]
+    fn failures_of_tls_are_in_plain_words() {
+        let other = CertificateError::Other(OtherError(Arc::new(CaUsedAsEndEntity)));
+        for (error, words) in [
+            (
+                InvalidMessage::InvalidContentType.into(),
+                "begins with http://",
+            ),
+            (other.into(), "that of an authority"),
+            (CertificateError::UnknownIssuer.into(), "no authority"),
+            (CertificateError::Expired.into(), "has expired"),
+            (CertificateError::NotValidForName.into(), "another name"),
+            (CertificateError::BadSignature.into(), "BadSignature"),
+        ] {
+            let error: rustls::Error = error;
+            let shown = in_plain_words(io::Error::other(error)).to_string();
+            assert!(shown.contains(words), "{shown}");
+        }
+    }
 
     #[test]
     fn addresses_are_read_and_plain_ones_stay_here() {

@@ -24,10 +24,12 @@ pub fn told(error: &AccountError) -> SourceError {
     }
 }
 
-/// The relay does not know the key any more, and no invitation brings it back.
-const GONE: &str = "this source's identity was removed by the relay's operator; its owner adds another source, with a new invitation";
-/// The same of a source of this kind.
-pub(crate) const REMOVED: &str = "this source's identity was removed by the relay's operator: plexusctl channels join RELAY --name NAME --source NEW";
+/// The relay does not know the key, and no invitation brings a removed one back.
+const GONE: &str = "the relay does not know this source's identity: it was removed, or the relay has another store; its owner asks \
+     the relay's operator";
+/// The same to the owner of a source of this kind.
+pub(crate) const REMOVED: &str = "the relay does not know this identity: it was removed, or the relay has another store; ask its operator \
+     first, and if it was removed: plexusctl channels join RELAY --name NAME --source NEW";
 
 /// Whether the relay does not know this identity. A token that has ended says nothing of it: the relay knew the key.
 pub(crate) fn is_removed(error: &ApiError) -> bool {
@@ -63,9 +65,7 @@ fn of_kept(why: &ApiError) -> String {
         ApiError::RateLimited(_) => "the relay asks to wait",
         ApiError::Unreachable { .. } => "the relay did not answer",
         ApiError::Refused(refusal) => match refusal.code {
-            Code::InvalidProof => {
-                "this source's identity was removed by the relay's operator; tell the owner"
-            }
+            Code::InvalidProof => GONE,
             _ => "the relay could not save it",
         },
     };
@@ -76,12 +76,15 @@ fn of_kept(why: &ApiError) -> String {
 
 fn of_relay(error: &ApiError) -> SourceError {
     match error {
-        ApiError::Unreachable { .. } => {
-            SourceError::unavailable("the relay was not reached; try again later")
+        // Words of this process, its egress and its libraries.
+        ApiError::Unreachable { why, .. } => {
+            SourceError::unavailable(format!("the relay was not reached: {why}; try again later"))
         }
         ApiError::RateLimited(pause) => {
-            SourceError::transport("rate_limited", "the relay asks to wait")
-                .detail(json!({"retryAfterSeconds": pause.as_secs()}))
+            let seconds = pause.as_secs().max(1);
+            let why = format!("the relay is busy: wait {seconds} s, and try again");
+            SourceError::transport("rate_limited", why)
+                .detail(json!({"retryAfterSeconds": seconds}))
         }
         ApiError::Malformed(_) => {
             SourceError::transport("bad_answer", "the relay's answer cannot be read")

@@ -10,7 +10,7 @@ use crate::{Config, tunnel::Tunnel};
 use jiff::Timestamp;
 use plexus_channels::account::Account;
 use plexus_channels::api::ApiError;
-use plexus_channels::dial::{Dial, Endpoint};
+use plexus_channels::dial::{Dial, Endpoint, UNKNOWN_AUTHORITY};
 use plexus_channels::identity::{Home, Identity, IdentityError, Registration};
 use plexus_channels::wire::Code;
 use plexus_ipc::worker::{EgressAccess, OpenError, Role, Secret, Secrets};
@@ -180,14 +180,16 @@ fn open_error(error: &IdentityError, named: Named<'_>) -> OpenError {
             ))
         }
         IdentityError::Relay(ApiError::Unreachable { why, .. }) => {
-            let next = match why.contains("certificate") {
-                true => format!(
-                    "for a relay of your own, add the source with {}, the file of its authority",
+            let next = match why.as_str() {
+                UNKNOWN_AUTHORITY => format!(
+                    "; for a relay of your own, add the source with {}, the file of its authority",
                     named.field
                 ),
-                false => "is the relay up?".to_owned(),
+                // It answered.
+                why if ["certificate", "speak"].iter().any(|of| why.contains(of)) => String::new(),
+                _ => "; is the relay up?".to_owned(),
             };
-            OpenError::unavailable(format!("{error}; {next}"))
+            OpenError::unavailable(format!("{error}{next}"))
         }
         IdentityError::Relay(_) | IdentityError::InUse(_) => {
             OpenError::unavailable(error.to_string())

@@ -30,6 +30,9 @@ const KEYS: &str = "keys";
 const NEW: &str = "a new message";
 /// From one try to send what waits to the next.
 const SEND_AGAIN: Duration = Duration::from_secs(5);
+/// From one connection to the next where the relay does not know the identity: at first, and at most.
+const BIND_AGAIN: Duration = Duration::from_secs(10);
+const BIND_AGAIN_LATEST: Duration = Duration::from_secs(60);
 /// Messages that did not open and are remembered.
 const MOST_UNOPENED: usize = 1_000;
 
@@ -41,12 +44,9 @@ pub(crate) fn note(ailing: &Ailing, why: Option<String>) {
     *ailing.lock().unwrap_or_else(PoisonError::into_inner) = why;
 }
 
-/// Until trying again would be wrong.
+/// Hears what comes in, and sends what waits, whatever becomes of the other.
 pub(crate) async fn listen(account: Arc<Account>, host: Host, ailing: Ailing) {
-    tokio::select! {
-        () = hear(&account, &host, &ailing) => {}
-        () = send_again(&account) => {}
-    }
+    tokio::join!(hear(&account, &host, &ailing), send_again(&account));
 }
 
 /// A message whose answer was lost is sent again, with the same bytes, also where the connection stands.
@@ -58,13 +58,16 @@ async fn send_again(account: &Account) {
     }
 }
 
+/// Until another process holds the connection: each would end the other's.
 async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
+    let mut pause = BIND_AGAIN;
     let mut unopened = Unopened::new(MOST_UNOPENED);
     let mut listener = Listener::new(Arc::clone(account.api()));
     loop {
         match listener.next().await {
             Ok(Notice::Bound { .. }) => {
                 note(ailing, None);
+                pause = BIND_AGAIN;
                 // What it missed is met with the next message, or at the next connection.
                 if let Err(error) = catch_up(account, host, &mut unopened).await {
                     tracing::warn!(%error, "what happened meanwhile could not be taken in");
@@ -79,12 +82,14 @@ async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
                 let relay = account.api().endpoint();
                 note(ailing, Some(format!("no connection to {relay}: {why}")));
             }
-            Err(over) => {
-                let why = match over {
-                    EventsError::Unknown | EventsError::Removed => REMOVED.to_owned(),
-                    EventsError::Replaced => over.to_string(),
-                };
-                note(ailing, Some(why));
+            // Another relay may have answered for a while.
+            Err(EventsError::Unknown | EventsError::Removed) => {
+                note(ailing, Some(REMOVED.to_owned()));
+                sleep(pause).await;
+                pause = (pause * 2).min(BIND_AGAIN_LATEST);
+            }
+            Err(over @ EventsError::Replaced) => {
+                note(ailing, Some(over.to_string()));
                 return;
             }
         }

@@ -187,16 +187,17 @@ impl ChannelsSource {
         })
     }
 
-    /// Asks the relay whether it knows this identity: at first, and now and then where the reader ails. The writer's connection
-    /// finds out by itself whether the relay is back. The first check can be waited for.
+    /// Asks the relay whether it knows this identity: at first, and now and then where the reader ails or the relay did not know
+    /// it. The writer's connection finds out by itself whether the relay is back. The first check can be waited for.
     fn check(&self, api: &Arc<Api>) -> Option<JoinHandle<()>> {
         let ailing = self.ailing.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_well = ailing.is_none();
+        let is_known = ailing.as_deref() != Some(REMOVED);
+        let asks_again = ailing.is_some() && (self.listening.is_none() || !is_known);
         drop(ailing);
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = checked.is_none();
         let is_late = checked.is_some_and(|at| at.elapsed() > CHECK_AGAIN);
-        if !is_first && (is_well || self.listening.is_some() || !is_late) {
+        if !is_first && !(asks_again && is_late) {
             return None;
         }
         *checked = Some(Instant::now());
@@ -204,7 +205,7 @@ impl ChannelsSource {
         let is_reader = self.listening.is_none();
         let asked = tokio::spawn(async move {
             match api.me().await {
-                Ok(_) if is_reader => note(&ailing, None),
+                Ok(_) if is_reader || !is_known => note(&ailing, None),
                 Err(error) if is_removed(&error) => note(&ailing, Some(REMOVED.to_owned())),
                 Ok(_) | Err(_) => {}
             }

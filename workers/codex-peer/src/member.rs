@@ -11,7 +11,9 @@
 
 use crate::pended::Notes;
 use crate::turn::TurnError;
-use plexus_channels::{Id, account::Account, backoff::Backoff, crypto::random};
+use plexus_channels::{
+    Id, account::Account, backoff::Backoff, crypto::random, events::EventsError,
+};
 use plexus_ipc::worker::{Host, SourceError};
 use plexus_participant::{Agent, Connection, Mark, RunError};
 use plexus_protocol::PendingId;
@@ -178,7 +180,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Until the relay takes the identity no more.
+    /// Until another process uses the identity.
     pub(crate) async fn work(self) {
         loop {
             let member = Member {
@@ -200,7 +202,8 @@ impl Work {
             let Err(why) = ended else { return };
             tracing::error!(name: "peer.gave_up", %why, "the peer stopped");
             self.note(Some(why.to_string()));
-            if matches!(why, RunError::Over(_)) {
+            // Another process of this identity: each would end the other's connection. Else another relay may have answered.
+            if matches!(why, RunError::Over(EventsError::Replaced)) {
                 return;
             }
             sleep(REST).await;
