@@ -422,7 +422,7 @@ impl State {
         self.kept.numbers.meet(of, watermark);
     }
 
-    /// Takes over what another process has kept of the messages that were read, and of those that were refused.
+    /// Takes over what another process has kept of the messages that were read, that wait and that were refused.
     ///
     /// # Errors
     /// Where the file is not private or damaged.
@@ -431,10 +431,11 @@ impl State {
             watermarks,
             numbers,
             unsent,
+            outbox,
             ..
         } = kept(&self.folder)?;
         (self.kept.watermarks, self.kept.numbers) = (watermarks, numbers);
-        self.kept.unsent = unsent;
+        (self.kept.unsent, self.kept.outbox) = (unsent, outbox);
         Ok(())
     }
 

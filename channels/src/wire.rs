@@ -6,6 +6,7 @@ use crate::{Base64Url, Id};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The version that `GET /health` shows.
@@ -133,6 +134,9 @@ pub struct Channel {
     pub rotation_due: bool,
     /// Who is in it.
     pub members: Vec<Member>,
+    /// At a client: those of the members whom the relay names no more. They have the newest key; the next message has another.
+    #[serde(skip)]
+    pub left: BTreeSet<Id>,
     /// The newest message.
     pub last_message_id: Option<Id>,
 }

@@ -9,6 +9,7 @@ use crate::organization::{Organization, moment};
 use plexus_channels::Id;
 use plexus_channels::wire::{self, Event};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The events of an act, and to whom.
@@ -148,6 +149,7 @@ pub(crate) fn view(
         key_version: fold.key_version(),
         rotation_due: fold.rotation_due(),
         members,
+        left: BTreeSet::new(),
         last_message_id: fold.last_message(),
     })
 }

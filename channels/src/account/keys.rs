@@ -158,7 +158,8 @@ impl Account {
         Ok(channels)
     }
 
-    /// Puts the members whom the newest key state names in the place of those that the relay names: they can read.
+    /// Puts the members whom the newest key state names in the place of those that the relay names: they can read. Those who left
+    /// are marked.
     ///
     /// # Errors
     /// Where the relay refuses or is away.
@@ -173,6 +174,7 @@ impl Account {
         };
         let mut users: BTreeSet<Id> = members.values().map(|(user, _)| *user).collect();
         channel.members.retain(|member| users.remove(&member.id));
+        channel.left.clone_from(&users);
         for user in users {
             let profile = match self.api.user(user).await {
                 Ok(profile) => profile,

@@ -278,6 +278,12 @@ impl Account {
         self.flush_in(&turn).await
     }
 
+    /// The messages that the relay has not judged yet, in their order. It waits for no send.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Outgoing> {
+        self.state().outbox().to_vec()
+    }
+
     /// The messages that waited and were refused, until somebody forgets them.
     #[must_use]
     pub fn unsent(&self) -> Vec<Unsent> {

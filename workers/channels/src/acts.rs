@@ -79,8 +79,8 @@ pub struct ChannelInput {
 pub enum Act {
     /// A text for a channel.
     Send(Id, String),
-    /// A channel of this name with these users.
-    Create(String, Vec<Id>, Agreed),
+    /// A channel of this name with these users, beside another one of that name.
+    Create(String, Vec<Id>, Agreed, Option<Id>),
     /// A user for a channel.
     Add(Id, Id, Agreed),
     /// A user out of a channel.
@@ -144,6 +144,9 @@ pub struct ActOutput {
     message: Option<Id>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
+    /// Of a channel that was made: another one of the same name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    another: Option<Id>,
 }
 
 /// A channel that a plan is about, with its name.
@@ -176,6 +179,7 @@ pub async fn user(account: &Account, id: Id, agreed: &mut Agreed) -> Result<Stri
         id: user.id,
         kind: user.kind,
         name: user.name,
+        left: false,
     }
     .line();
     Ok(format!("{line} {id}: {}", fingerprints.join("; ")))
@@ -191,12 +195,13 @@ pub fn about(
     channel: &Channel,
     name: &str,
 ) -> Result<Preview, SourceError> {
-    let named = channel.members.iter().take(NAMED);
-    let mut members: Vec<String> = named.map(|m| User::of(m).line()).collect();
+    let named = User::members_of(channel).take(NAMED);
+    let mut members: Vec<String> = named.map(|user| user.line()).collect();
     if let Some(more) = channel.members.len().checked_sub(NAMED).filter(|n| *n > 0) {
         members.push(format!("{more} more"));
     }
-    let card = Preview::new(headline)
+    // A list of cards shows their headlines alone.
+    let card = Preview::new(format!("in {}: {headline}", quoted(name)))
         .fact("channel", format!("{} ({})", quoted(name), channel.id))
         .fact("members", members.join(", "));
     let keys = standing(account, channel.id).map_err(|error| told(&error))?;
@@ -253,8 +258,26 @@ pub(crate) async fn plan_create(
         preview = preview.fact("member", &line);
         lines.push(line);
     }
-    let of = json!(["create", name, members, lines]);
-    Ok(plan_of(Act::Create(name, members, agreed), &of, preview))
+    let another = of_name(account, &name).await?;
+    if let Some(another) = another {
+        preview = preview.fact("another of this name", another.to_string());
+    }
+    let of = json!(["create", name, members, lines, another]);
+    let act = Act::Create(name, members, agreed, another);
+    Ok(plan_of(act, &of, preview))
+}
+
+/// A channel of this name that takes messages.
+async fn of_name(account: &Account, name: &str) -> Result<Option<Id>, SourceError> {
+    let channels = account.channels(Some(Status::Active)).await;
+    for channel in channels.map_err(|error| told(&error))? {
+        match account.name_of(&channel).await {
+            Ok(known) if known == name => return Ok(Some(channel.id)),
+            Ok(_) | Err(AccountError::Trouble(_)) => {}
+            Err(error) => return Err(told(&error)),
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) async fn plan_add(
@@ -265,7 +288,9 @@ pub(crate) async fn plan_add(
     }: MemberInput,
 ) -> Result<Plan<Act>, SourceError> {
     let (channel, name) = channel(account, id).await?;
-    if channel.members.iter().any(|member| member.id == added) {
+    let is_member = channel.members.iter().any(|member| member.id == added);
+    // One who left has the key still, until it is renewed: with them.
+    if is_member && !channel.left.contains(&added) {
         let why = "that user is a member already";
         return Err(SourceError::transport("exists", why));
     }
@@ -416,6 +441,7 @@ pub async fn commit(
         channel,
         message,
         at,
+        another: None,
     };
     // A message that has left is kept until the relay answers; of anything else nobody keeps a copy.
     let is_sent = matches!(act, Act::Send(..));
@@ -437,7 +463,7 @@ pub async fn commit(
                 };
                 Ok(done(id, Some(message), Some(at)))
             }
-            Act::Create(name, members, agreed) => {
+            Act::Create(name, members, agreed, another) => {
                 let new = NewChannel {
                     name: &name,
                     members: &members,
@@ -445,7 +471,8 @@ pub async fn commit(
                     agreed: Some(&agreed),
                 };
                 let (channel, _) = account.create_as(None, new).await?;
-                Ok(done(channel.id, None, None))
+                let made = done(channel.id, None, None);
+                Ok(ActOutput { another, ..made })
             }
             Act::Add(id, user, agreed) => {
                 account.add_agreed(id, user, Some(&agreed)).await?;

@@ -5,7 +5,9 @@
 //! Must not know: which source asks, how the relay is reached.
 
 use crate::listen::KIND;
-use crate::views::{ChannelView, KeysView, MessageView, Person, UnsentView, User, You};
+use crate::views::{
+    ChannelView, KeysView, MessageView, Person, UnsentView, User, WaitingView, You,
+};
 use plexus_channels::Id;
 use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
@@ -14,6 +16,7 @@ use plexus_ipc::text::counted;
 use plexus_ipc::worker::{CallContext, Reply, SourceError, Touched};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// The field that a constraint may narrow.
 pub const FIELD: &str = "channel";
@@ -21,6 +24,8 @@ pub const FIELD: &str = "channel";
 const MESSAGES: usize = 50;
 /// Text of one answer, in bytes.
 const TEXT: usize = 512 * 1024;
+/// Waiting messages of one answer, of at most 32 KiB each; more are counted.
+const WAITING: usize = 16;
 /// Channels of one answer; more are counted.
 const CHANNELS: usize = 500;
 
@@ -52,14 +57,21 @@ pub struct ChannelList {
     more: usize,
     /// Messages that were kept and refused later.
     unsent: usize,
+    /// Messages that the relay has not judged yet.
+    waiting: usize,
 }
 
 /// Messages that were kept and refused later, the oldest first.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct UnsentList {
     unsent: Vec<UnsentView>,
     /// So many more, once these are forgotten.
     more: usize,
+    /// Those that the relay has not judged yet, in their order.
+    waiting: Vec<WaitingView>,
+    /// So many more, once these have left.
+    more_waiting: usize,
 }
 
 /// Users with their keys.
@@ -131,13 +143,16 @@ pub async fn list(
         .map(|channel| Touched::read(KIND, channel.id.to_string(), None))
         .collect();
     let summary = format!("listed {}", counted(shown.len(), "channel"));
-    let unsent = account.unsent();
-    let unsent = unsent.iter().map(|unsent| unsent.channel_id.to_string());
+    let is_seen = |channel: &Id| call.allows(FIELD, &channel.to_string());
+    let (unsent, waiting) = (account.unsent(), account.waiting());
+    let unsent = unsent.iter().filter(|unsent| is_seen(&unsent.channel_id));
+    let waiting = waiting.iter().filter(|kept| is_seen(&kept.channel_id));
     let listed = ChannelList {
         you,
         channels: shown,
         more,
-        unsent: unsent.filter(|id| call.allows(FIELD, id)).count(),
+        unsent: unsent.count(),
+        waiting: waiting.count(),
     };
     Ok(Reply::new(listed, summary).touched(touched))
 }
@@ -151,9 +166,11 @@ pub async fn members(
     input: &MembersInput,
 ) -> Result<Reply<Members>, AccountError> {
     let (mut touched, mut asking, mut keys, mut more) = (None, Vec::new(), None, false);
+    let mut left = BTreeSet::new();
     let mut users;
     if let Some(id) = input.channel {
-        let channel = account.channel(id).await?;
+        let mut channel = account.channel(id).await?;
+        left = std::mem::take(&mut channel.left);
         let ids: Vec<Id> = channel.members.iter().map(|member| member.id).collect();
         users = account.profiles(&ids).await?;
         // One whom a key state names, and the directory no more, can read all the same.
@@ -171,7 +188,10 @@ pub async fn members(
         users = pages.next().await?.unwrap_or_default();
         more = pages.has_more();
     }
-    let members: Vec<_> = users.iter().map(|user| Person::of(account, user)).collect();
+    let mut members: Vec<_> = users.iter().map(|user| Person::of(account, user)).collect();
+    for member in &mut members {
+        member.user.left = left.contains(&member.user.id);
+    }
     let summary = format!("listed {}", counted(members.len(), "user"));
     let listed = Members {
         members,
@@ -182,7 +202,7 @@ pub async fn members(
     Ok(Reply::new(listed, summary).touched(touched))
 }
 
-/// The messages that were kept and refused later.
+/// The messages that were kept and refused later, and those that wait. The relay is not asked.
 pub(crate) fn unsent(account: &Account) -> Reply<UnsentList> {
     let all = account.unsent();
     let (many, mut bytes) = (all.len(), 0);
@@ -196,9 +216,18 @@ pub(crate) fn unsent(account: &Account) -> Reply<UnsentList> {
         .map(|unsent| Touched::read(KIND, unsent.channel_id.to_string(), None))
         .collect();
     let summary = format!("listed {}", counted(unsent.len(), "refused message"));
+    let waiting = account.waiting();
+    let many_waiting = waiting.len();
+    let waiting: Vec<_> = waiting
+        .into_iter()
+        .map(WaitingView::from)
+        .take(WAITING)
+        .collect();
     let listed = UnsentList {
         more: many - unsent.len(),
         unsent: unsent.into_iter().map(UnsentView::from).collect(),
+        more_waiting: many_waiting - waiting.len(),
+        waiting,
     };
     Reply::new(listed, summary).touched(touched)
 }

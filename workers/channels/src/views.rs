@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use plexus_channels::account::{Account, AccountError, KeyNews, Opened, Standing};
 use plexus_channels::chain::StateView;
 use plexus_channels::crypto::Content;
-use plexus_channels::state::Unsent;
+use plexus_channels::state::{Outgoing, Unsent};
 use plexus_channels::wire::{Channel, Kind, Member, Profile, Status};
 use plexus_channels::{Id, PublicKey};
 use serde::Serialize;
@@ -31,6 +31,9 @@ pub(crate) struct User {
     pub(crate) id: Id,
     pub(crate) kind: Kind,
     pub(crate) name: String,
+    /// Left the channel: the next message has a new key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) left: bool,
 }
 
 /// A channel.
@@ -127,6 +130,37 @@ impl From<Unsent> for UnsentView {
     }
 }
 
+/// A message that the relay has not judged yet.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WaitingView {
+    id: Id,
+    channel: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// When it was sealed last.
+    at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    may_be_there: bool,
+}
+
+impl From<Outgoing> for WaitingView {
+    fn from(waiting: Outgoing) -> Self {
+        let id = waiting.post.client_message_id;
+        let at = i64::try_from(id.millis()).ok();
+        let at = at.and_then(|at| Timestamp::from_millisecond(at).ok());
+        Self {
+            id,
+            channel: waiting.channel_id,
+            name: waiting.channel_name,
+            at: at.unwrap_or_default(),
+            text: waiting.text,
+            may_be_there: waiting.may_have_arrived,
+        }
+    }
+}
+
 /// Who sent it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Sender {
@@ -166,7 +200,16 @@ impl User {
             id: member.id,
             kind: member.kind,
             name: member.name.clone(),
+            left: false,
         }
+    }
+
+    /// The members of a channel, those who left marked.
+    pub(crate) fn members_of(channel: &Channel) -> impl Iterator<Item = Self> {
+        channel.members.iter().map(|member| Self {
+            left: channel.left.contains(&member.id),
+            ..Self::of(member)
+        })
     }
 
     /// As a card names them.
@@ -175,7 +218,8 @@ impl User {
             Kind::Agent => "agent",
             Kind::Human => "person",
         };
-        format!("{} ({kind})", quoted(&self.name))
+        let left = if self.left { ", left" } else { "" };
+        format!("{} ({kind}{left})", quoted(&self.name))
     }
 }
 
@@ -191,7 +235,7 @@ impl ChannelView {
             id: channel.id,
             name,
             status: channel.status,
-            members: channel.members.iter().take(NAMED).map(User::of).collect(),
+            members: User::members_of(channel).take(NAMED).collect(),
             member_count: channel.members.len(),
             last_message: channel.last_message_id,
             keys: standing(account, channel.id)?,
@@ -301,6 +345,7 @@ impl Person {
                 id: profile.id,
                 kind: profile.kind,
                 name: profile.name.clone(),
+                left: false,
             },
             you: profile.id == account.identity().facts.agent_id,
             devices: profile.devices.iter().map(device).collect(),
