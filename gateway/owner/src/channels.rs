@@ -107,6 +107,9 @@ pub struct User {
     pub kind: UserKind,
     /// Their name.
     pub name: String,
+    /// Of a channel's members: they left it, and the next message has a new key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 /// What a user is.
@@ -148,6 +151,8 @@ pub struct Identity {
     pub peer: bool,
     /// How many of its messages were kept and refused later.
     pub unsent: Option<u64>,
+    /// How many of its messages wait for the relay.
+    pub waiting: Option<u64>,
 }
 
 /// A source that does not answer.
@@ -157,6 +162,9 @@ pub struct Away {
     pub source: SourceId,
     /// Why.
     pub why: String,
+    /// Whether it speaks by itself, and is not the owner.
+    #[serde(default)]
+    pub peer: bool,
 }
 
 /// Who can be in a channel of a source, a page of them.
@@ -335,22 +343,46 @@ pub struct Sender {
     pub peer: bool,
 }
 
-/// The messages of a source that were kept while its relay was away, and refused later.
+/// The messages of a source that were kept while its relay was away. The relay is not asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ListUnsent {
     /// The source.
     pub source: SourceId,
 }
 
-/// Messages that were kept and refused later, the oldest first.
+/// Messages that were kept: those that wait, and those that were refused later, the oldest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Unsent {
     /// Each of them.
     pub unsent: Vec<UnsentMessage>,
     /// How many more there are, once these are forgotten.
     pub more: u64,
+    /// Those that the relay has not judged yet, in their order.
+    #[serde(default)]
+    pub waiting: Vec<WaitingMessage>,
+    /// How many more of them there are, once these have left.
+    #[serde(default)]
+    pub more_waiting: u64,
     /// The source.
     pub source: SourceId,
+}
+
+/// A message that is sent once the relay answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitingMessage {
+    /// Its id.
+    pub id: String,
+    /// The channel that it is for.
+    pub channel: String,
+    /// That one's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it was kept.
+    pub at: String,
+    /// What it says; none where a client of before kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// A message that was kept and refused later.
@@ -498,4 +530,7 @@ pub struct ActOutput {
     /// When the relay took it, in the relay's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// Of a channel that was made: another one of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub another: Option<String>,
 }

@@ -149,6 +149,12 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
             findings.push(Finding::fail("cages", what, remedy));
         }
     }
+    // Its cage may hold all the same, and a worker that examines has no way to a host.
+    for found in daemon.sources.iter().filter_map(gateway::ailing) {
+        if findings.iter().all(|known| known.name != found.name) {
+            findings.push(found);
+        }
+    }
     let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
     if let Some(file) = &doctor.report {
         let report = report::text(desk, &daemon, seen, &findings);

@@ -201,7 +201,7 @@ pub fn about(
         members.push(format!("{more} more"));
     }
     // A list of cards shows their headlines alone.
-    let card = Preview::new(format!("in {}: {headline}", quoted(name)))
+    let card = Preview::new(format!("{headline}, in {}", quoted(name)))
         .fact("channel", format!("{} ({})", quoted(name), channel.id))
         .fact("members", members.join(", "));
     let keys = standing(account, channel.id).map_err(|error| told(&error))?;

@@ -132,7 +132,6 @@ impl From<Unsent> for UnsentView {
 
 /// A message that the relay has not judged yet.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct WaitingView {
     id: Id,
     channel: Id,
@@ -142,7 +141,6 @@ pub(crate) struct WaitingView {
     at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
-    may_be_there: bool,
 }
 
 impl From<Outgoing> for WaitingView {
@@ -156,7 +154,6 @@ impl From<Outgoing> for WaitingView {
             name: waiting.channel_name,
             at: at.unwrap_or_default(),
             text: waiting.text,
-            may_be_there: waiting.may_have_arrived,
         }
     }
 }

@@ -39,6 +39,7 @@ struct IdentityRow {
     fingerprint: ForeignText,
     relay: ForeignText,
     unsent: u64,
+    waiting: u64,
 }
 
 struct Row {
@@ -84,6 +85,7 @@ impl IdentityRow {
             fingerprint: ForeignText::short(&you.fingerprint, 120),
             relay: ForeignText::short(&you.relay, 160),
             unsent: you.unsent.unwrap_or(0),
+            waiting: you.waiting.unwrap_or(0),
         }
     }
 }
@@ -112,7 +114,7 @@ impl Row {
         let names: Vec<_> = channel
             .members
             .iter()
-            .map(|user| user.name.as_str())
+            .map(|user| format!("{}{}", user.name, if user.left { " (left)" } else { "" }))
             .collect();
         Self {
             link: format!("/admin{}", path(&channel.source, &channel.id)),
@@ -174,6 +176,7 @@ struct MembersPart {
 struct MemberRow {
     name: ForeignText,
     you: bool,
+    left: bool,
     devices: Vec<(ForeignText, bool, &'static str)>,
 }
 
@@ -314,6 +317,7 @@ impl MemberRow {
         Self {
             name: ForeignText::short(&member.user.name, 80),
             you: member.you,
+            left: member.user.left,
             devices: member.devices.iter().take(LISTED).map(device).collect(),
         }
     }

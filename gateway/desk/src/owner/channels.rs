@@ -72,6 +72,7 @@ struct Answer {
     #[serde(default)]
     more: u64,
     unsent: Option<u64>,
+    waiting: Option<u64>,
 }
 
 /// The channels of all sources that have some.
@@ -94,7 +95,7 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Channel
             Ok(answer) => answer,
             Err(error) => {
                 let why = error.message;
-                all.away.push(Away { source, why });
+                all.away.push(Away { source, why, peer });
                 continue;
             }
         };
@@ -103,15 +104,16 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Channel
             Ok(you) => all.you.push(Identity {
                 peer,
                 unsent: answer.unsent,
+                waiting: answer.waiting,
                 ..you
             }),
-            Err(why) => all.away.push(odd(&source, &why)),
+            Err(why) => all.away.push(odd(&source, peer, &why)),
         }
         for channel in &answer.channels {
             match of_source::<ChannelRow>(channel, &source) {
                 Ok(channel) => all.channels.push(ChannelRow { peer, ..channel }),
                 // It costs itself, never the list.
-                Err(why) => all.away.push(odd(&source, &why)),
+                Err(why) => all.away.push(odd(&source, peer, &why)),
             }
         }
     }
@@ -130,10 +132,11 @@ pub(crate) async fn row(desk: &Arc<Desk>, source: &SourceId, channel: &str) -> O
 }
 
 /// A source whose answer cannot be read, or not all of it.
-fn odd(source: &SourceId, why: &serde_json::Error) -> Away {
+fn odd(source: &SourceId, peer: bool, why: &serde_json::Error) -> Away {
     Away {
         source: source.clone(),
         why: format!("the source answered what cannot be read: {why}"),
+        peer,
     }
 }
 
@@ -260,7 +263,7 @@ async fn done<C: Act>(
     })
 }
 
-/// What a worker says of a call with this input, with the owner's next step.
+/// What a worker says of a call with this input, with the owner's next step. A message that is kept is looked for in its channel.
 fn refused(error: ErrorBody, source: &SourceId, input: &Value) -> Refused {
     let reason = error.detail.as_ref().and_then(|d| d.get("reason"));
     let channel = input.get("channel").and_then(Value::as_str);
@@ -268,6 +271,17 @@ fn refused(error: ErrorBody, source: &SourceId, input: &Value) -> Refused {
         (ErrorCode::OutcomeUnknown, ..) => "plexusctl unknown".to_owned(),
         (ErrorCode::SchemaValidationFailed, ..) => {
             "correct what you wrote, and run it again".to_owned()
+        }
+        (_, Some("kept" | "doubtful"), Some(channel)) => {
+            format!("plexusctl channels tail {channel} --source {source}")
+        }
+        (_, Some("rate_limited"), _) => {
+            let wait = error
+                .detail
+                .as_ref()
+                .and_then(|d| d.get("retryAfterSeconds"));
+            let seconds = wait.and_then(Value::as_u64).unwrap_or(1);
+            format!("wait {seconds} s, and run it again")
         }
         (_, Some("not_found"), _) => "plexusctl channels list".to_owned(),
         (_, Some("archived"), Some(channel)) => format!("plexusctl channels unarchive {channel}"),

@@ -5,14 +5,15 @@ use crate::programs::install;
 use crate::{
     owner::{Desk, text_of},
     service,
+    sources::test::state_of,
 };
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use plexus_client::shell;
 use plexus_owner::{
     audit::{self, Verdict, Verify},
-    sources::{List, SourceRow},
+    sources::{HealthStatus, List, SourceRow},
     status::{Show, SourceState, Status},
-    troubles,
+    troubles::{self, Trouble},
 };
 use plexus_protocol::Timestamp;
 use serde_json::Value;
@@ -131,6 +132,22 @@ fn not_serving(source: &SourceState) -> Option<Finding> {
         (true, stopped) => troubles::stopped(&source.id, stopped.as_ref()?),
     };
     Some(Finding::of(&format!("source {}", source.id), trouble))
+}
+
+/// A source that does not serve, or not all, as its workers said last.
+pub(super) fn ailing(row: &SourceRow) -> Option<Finding> {
+    let fails = match row.health.status {
+        HealthStatus::Unavailable => true,
+        HealthStatus::Degraded => false,
+        HealthStatus::Ok | HealthStatus::Unknown => return None,
+    };
+    if !row.source.enabled || row.stopped.is_some() {
+        return None;
+    }
+    let id = row.source.id.as_str();
+    let trouble = troubles::not_serving(id, &state_of(&row.health));
+    let trouble = Trouble { fails, ..trouble };
+    Some(Finding::of(&format!("source {id}"), trouble))
 }
 
 /// What a daemon that was killed has left; the next start takes it away.
