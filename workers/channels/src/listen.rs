@@ -32,7 +32,7 @@ const NEW: &str = "a new message";
 const SEND_AGAIN: Duration = Duration::from_secs(5);
 /// From one connection to the next where the relay does not know the identity: at first, and at most.
 const BIND_AGAIN: Duration = Duration::from_secs(10);
-const BIND_AGAIN_LATEST: Duration = Duration::from_secs(60);
+const BIND_AGAIN_LATEST: Duration = Duration::from_secs(30);
 /// Messages that did not open and are remembered.
 const MOST_UNOPENED: usize = 1_000;
 
