@@ -530,7 +530,7 @@ pub struct ActOutput {
     /// When the relay took it, in the relay's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// Of a channel that was made: another one of the same name.
+    /// Of a channel that was made: another one of the same name, as its plan showed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub another: Option<String>,
 }

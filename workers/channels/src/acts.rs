@@ -79,8 +79,8 @@ pub struct ChannelInput {
 pub enum Act {
     /// A text for a channel.
     Send(Id, String),
-    /// A channel of this name with these users, beside another one of that name.
-    Create(String, Vec<Id>, Agreed, Option<Id>),
+    /// A channel of this name with these users.
+    Create(String, Vec<Id>, Agreed),
     /// A user for a channel.
     Add(Id, Id, Agreed),
     /// A user out of a channel.
@@ -144,9 +144,6 @@ pub struct ActOutput {
     message: Option<Id>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
-    /// Of a channel that was made: another one of the same name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    another: Option<Id>,
 }
 
 /// A channel that a plan is about, with its name.
@@ -258,13 +255,13 @@ pub(crate) async fn plan_create(
         preview = preview.fact("member", &line);
         lines.push(line);
     }
+    // For the owner alone: an agent may not read of each channel.
     let another = of_name(account, &name).await?;
     if let Some(another) = another {
         preview = preview.fact("another of this name", another.to_string());
     }
     let of = json!(["create", name, members, lines, another]);
-    let act = Act::Create(name, members, agreed, another);
-    Ok(plan_of(act, &of, preview))
+    Ok(plan_of(Act::Create(name, members, agreed), &of, preview))
 }
 
 /// A channel of this name that takes messages.
@@ -441,7 +438,6 @@ pub async fn commit(
         channel,
         message,
         at,
-        another: None,
     };
     // A message that has left is kept until the relay answers; of anything else nobody keeps a copy.
     let is_sent = matches!(act, Act::Send(..));
@@ -463,7 +459,7 @@ pub async fn commit(
                 };
                 Ok(done(id, Some(message), Some(at)))
             }
-            Act::Create(name, members, agreed, another) => {
+            Act::Create(name, members, agreed) => {
                 let new = NewChannel {
                     name: &name,
                     members: &members,
@@ -471,8 +467,7 @@ pub async fn commit(
                     agreed: Some(&agreed),
                 };
                 let (channel, _) = account.create_as(None, new).await?;
-                let made = done(channel.id, None, None);
-                Ok(ActOutput { another, ..made })
+                Ok(done(channel.id, None, None))
             }
             Act::Add(id, user, agreed) => {
                 account.add_agreed(id, user, Some(&agreed)).await?;

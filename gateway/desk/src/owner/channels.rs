@@ -14,9 +14,9 @@ use plexus_edge::reply::Refused;
 use plexus_owner::{
     Done, OwnerCall,
     channels::{
-        ActResult, Add, Archive, Away, ChannelRow, Channels, Create, Forget, Identity, Leave, List,
-        ListMembers, ListUnsent, ListUsers, Members, Messages, Read, Remove, Rename, Rotate, Say,
-        Unsent,
+        ActOutput, ActResult, Add, Archive, Away, ChannelRow, Channels, Create, Forget, Identity,
+        Leave, List, ListMembers, ListUnsent, ListUsers, Members, Messages, Read, Remove, Rename,
+        Rotate, Say, Unsent,
     },
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
@@ -25,6 +25,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::task::JoinSet;
+
+/// The fact of a plan that names a channel of the same name.
+const ANOTHER: &str = "another of this name";
 
 /// An act, by the capability of its source.
 trait Act: OwnerCall<Reply = ActResult> {
@@ -239,6 +242,9 @@ async fn done<C: Act>(
     let plan = own::plan(&desk, &capability, &input)
         .await
         .map_err(refused)?;
+    let mut facts = plan.preview.facts.iter();
+    let another = facts.find(|fact| fact.name.as_str() == ANOTHER);
+    let another = another.map(|fact| fact.value.as_str().to_owned());
     let acting = narrowing.wider(&desk).await?;
     let done = own::commit(
         &desk.edge.kernel,
@@ -249,7 +255,8 @@ async fn done<C: Act>(
     )
     .await;
     let done = done.map_err(refused)?;
-    let output = serde_json::from_str(done.output.get());
+    let output = serde_json::from_str::<ActOutput>(done.output.get());
+    let output = output.map(|output| ActOutput { another, ..output });
     Ok(ActResult {
         ok: Done,
         source: source.clone(),
