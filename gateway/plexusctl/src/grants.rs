@@ -200,7 +200,12 @@ async fn allow(
     };
     if let Some(declined) = declined.first() {
         let why = format!("{capability} was not granted: {}", declined.reason);
-        let refused = Stop::new(Exit::Refused, "declined", why).next("plexusctl status");
+        let is_of_channel = |of: &Constraint| of.is_about("channel") || of.is_about("channel_id");
+        let next = match constraint.as_ref().is_some_and(is_of_channel) {
+            true => "plexusctl channels list",
+            false => "plexusctl status",
+        };
+        let refused = Stop::new(Exit::Refused, "declined", why).next(next);
         return Err(desk.meant(std::slice::from_ref(capability), refused).await);
     }
     // As it was given: a window beyond the owner's longest is cut.

@@ -4,7 +4,7 @@
 //! an entry is the machine's to say; health is the supervisor's.
 
 use super::{Registered, Registry, extensions::proposals::Proposal};
-use plexus_ipc::manifest::{Capability, EntryKind, MINUTES_OF_MEMBERS, Member};
+use plexus_ipc::manifest::{Capability, Constrainable, EntryKind, MINUTES_OF_MEMBERS, Member};
 use plexus_protocol::{CapabilityId, SourceId, Timestamp};
 use plexus_trust::{
     Agent, ChildrenAsked, Facts, State, TurnLimits, class_default, standing_for, visible,
@@ -57,6 +57,23 @@ impl Entry {
             None if capability.callable() => Err("Its input cannot be checked.".to_owned()),
             None => Ok(()),
         }
+    }
+    /// The kind of thing that a narrowing to this value of `field` is about, where no such thing can have that id: by the
+    /// pattern that its source has for one. Of a path the value is a part, so a pattern says nothing.
+    pub fn no_id_of(&self, field: &str, value: &str) -> Option<&str> {
+        let is_id = |rule: &&Constrainable| {
+            let kind = rule.touched.as_deref();
+            rule.field == field
+                && kind.is_some_and(|kind| !matches!(kind, "file" | "note" | "path"))
+        };
+        let rule = self.capability().constrainable.iter().find(is_id)?;
+        let capabilities = self.connector.offer.manifest.capabilities.iter();
+        let mut same = capabilities.filter(|one| one.constrainable.contains(rule));
+        let fits = same.all(|one| {
+            let schema = self.connector.schemas.get(&one.name);
+            schema.is_none_or(|schema| schema.follows_pattern(field, value))
+        });
+        rule.touched.as_deref().filter(|_| !fits)
     }
     /// How many turns or child calls a call with this input asks for, within which time, and which child calls; none where
     /// it is one call and no more.

@@ -115,6 +115,16 @@ impl Schema {
             }
         }
     }
+
+    /// Whether a text follows the pattern of this field, as far as that can be evaluated; so where the field has none.
+    pub(crate) fn follows_pattern(&self, field: &str, text: &str) -> bool {
+        let property = self.properties.get(field);
+        let Some(pattern) = property.and_then(|property| property.get("pattern")) else {
+            return true;
+        };
+        let pattern = compiled(&serde_json::json!({ "pattern": pattern }));
+        pattern.map_or(true, |pattern| pattern.is_valid(&text.into()))
+    }
 }
 
 fn compiled(schema: &Value) -> Result<jsonschema::Validator, String> {
@@ -217,6 +227,17 @@ mod tests {
             .map(drop)
             .unwrap_err();
         assert!(why.starts_with("\"str\" is not valid"), "{why}");
+    }
+
+    #[test]
+    fn text_follows_the_pattern_of_its_field_where_that_has_one() {
+        let schema = json!({"type": "object", "required": ["id", "text"], "properties": {
+            "id": {"type": "string", "pattern": "^[0-9]{3}$"}, "ahead": {"pattern": "^(?!a)"}, "text": {"type": "string"},
+        }});
+        let schema = Schema::compile(&schema, PatternHolder::Server).unwrap();
+        let follows = |field, text| schema.follows_pattern(field, text);
+        assert!(follows("id", "123") && !follows("id", "Sums") && !follows("id", "123/4"));
+        assert!(follows("text", "Sums") && follows("ahead", "a") && follows("other", "Sums"));
     }
 
     #[test]

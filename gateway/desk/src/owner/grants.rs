@@ -20,6 +20,7 @@ use plexus_protocol::{
     Verbs,
     body::{Declined, Revocation, ScopedToken},
 };
+use plexus_sources::catalogue::Catalogue;
 use plexus_trust::{
     Agent, Approval, Ceiling, Command, EnrollmentStatus, Entry, Extent, GrantEntry, Reply,
     RequestGrants, SessionProof, State as TrustState, Token, ceiling,
@@ -170,7 +171,7 @@ pub(crate) async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<
     {
         return Err(unknown(named));
     }
-    let (entries, mut declined) = sort(&state, asked);
+    let (entries, mut declined) = sort(&state, &desk.catalogue.load(), asked);
     let (given, also_answered) = if entries.is_empty() {
         Default::default()
     } else {
@@ -230,7 +231,11 @@ fn read(body: &Give) -> Result<Vec<RequestedGrant>, Refused> {
 }
 
 /// What can be granted, and why the rest cannot.
-fn sort(state: &TrustState, asked: Vec<RequestedGrant>) -> (Vec<GrantEntry>, Vec<Declined>) {
+fn sort(
+    state: &TrustState,
+    catalogue: &Catalogue,
+    asked: Vec<RequestedGrant>,
+) -> (Vec<GrantEntry>, Vec<Declined>) {
     let (mut entries, mut declined) = (Vec::new(), Vec::new());
     for RequestedGrant {
         id,
@@ -257,18 +262,40 @@ fn sort(state: &TrustState, asked: Vec<RequestedGrant>) -> (Vec<GrantEntry>, Vec
                 only_by_card(&capability)
             }
             Some((capability, _)) => {
-                entries.push(GrantEntry {
-                    capability,
-                    verbs,
-                    window,
-                    constraint,
-                });
-                continue;
+                if let Some(why) = no_thing(catalogue, &capability, constraint.as_ref()) {
+                    why
+                } else {
+                    entries.push(GrantEntry {
+                        capability,
+                        verbs,
+                        window,
+                        constraint,
+                    });
+                    continue;
+                }
             }
         };
         declined.push(Declined { id, reason });
     }
     (entries, declined)
+}
+
+/// Why a narrowing would match nothing: it names no id, such as a channel by its name.
+fn no_thing(
+    catalogue: &Catalogue,
+    capability: &CapabilityId,
+    constraint: Option<&Constraint>,
+) -> Option<String> {
+    let entry = catalogue.get(capability)?;
+    let under = constraint?.path_prefix.as_ref()?;
+    let all = |value: &&String| matches!(value.as_str(), "" | ".");
+    let mut values = under.allow.iter().filter(|value| !all(value));
+    values.find_map(|value| {
+        let (field, kind) = (&under.field, entry.no_id_of(&under.field, value)?);
+        Some(format!(
+            "{field}={value} allows no call: {value} is no id of a {kind}. Name it by its id, not by its name."
+        ))
+    })
 }
 
 fn only_by_card(id: &CapabilityId) -> String {
