@@ -2,7 +2,7 @@
 
 use crate::{
     owner::Desk,
-    sources::add::{Add, AddedSource},
+    sources::add::{Add, AddedSource, OwnFlags},
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
@@ -48,9 +48,14 @@ impl Join {
             fields.push(format!("ca={}", file.display()));
         }
         let secret = self.invitation.map(|file| format!("invitation={file}"));
+        let flags = OwnFlags {
+            id: "--source",
+            secret: "--invitation",
+        };
         let add = Add::of(
             "channels",
-            ("--source", source),
+            flags,
+            source,
             fields,
             secret.into_iter().collect(),
         );

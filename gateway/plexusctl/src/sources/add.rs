@@ -66,16 +66,26 @@ pub(crate) struct Add {
     /// Keep the source even if it does not serve
     #[arg(long)]
     keep: bool,
-    /// The flag that names its id.
-    #[arg(skip = "--id")]
-    id_flag: &'static str,
+    /// The flags of a command of its own.
+    #[arg(skip)]
+    own: Option<OwnFlags>,
+}
+
+/// The flags of a command that adds one kind of source: it asks for one secret, and keeps nothing that does not serve.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnFlags {
+    /// For the id.
+    pub(crate) id: &'static str,
+    /// For the file with the secret.
+    pub(crate) secret: &'static str,
 }
 
 impl Add {
-    /// One of a kind without folder, for a command of its own, whose flag for the id is `id_flag`.
+    /// One of a kind without folder, for a command with flags of its own.
     pub(crate) fn of(
         kind: &str,
-        (id_flag, id): (&'static str, Option<SourceId>),
+        own: OwnFlags,
+        id: Option<SourceId>,
         fields: Vec<String>,
         secrets: Vec<String>,
     ) -> Self {
@@ -88,7 +98,7 @@ impl Add {
             fields,
             secrets,
             keep: false,
-            id_flag,
+            own: Some(own),
         }
     }
 
@@ -199,7 +209,7 @@ impl Add {
         let Some(row) = there.iter().find(|row| row.source.id == *id) else {
             return Ok(());
         };
-        let (kind, flag) = (&row.source.kind, self.id_flag);
+        let (kind, flag) = (&row.source.kind, self.own.map_or("--id", |own| own.id));
         let why = format!(
             "There is a source {id} already, of the kind {kind}; {flag} NAME adds another one"
         );
@@ -241,8 +251,12 @@ impl Add {
         };
         match removed {
             true => {
-                let why = format!("not added: {}", without_source(&stop.why, id));
-                let next = "put that right and run this again; --keep adds it all the same";
+                let said = without_source(&stop.why, id, self.own.map(|own| own.secret));
+                let why = format!("not added: {said}");
+                let next = match self.own {
+                    Some(_) => "put that right and run this again",
+                    None => "put that right and run this again; --keep adds it all the same",
+                };
                 Stop::new(Exit::Failed, &stop.code, why).next(next)
             }
             false => stop.next(format!("plexusctl sources remove {id}")),
@@ -419,15 +433,19 @@ async fn answered(owner: &mut Owner, id: &SourceId) -> Result<Option<ProbedSourc
     }
 }
 
-/// Words of a source that is gone again: a command that would set its secret is what this command takes.
-fn without_source(why: &str, id: &SourceId) -> String {
+/// Words of a source that is gone again: a command that would set its secret is what this command takes, by a flag of its own
+/// for the secret where it has one.
+fn without_source(why: &str, id: &SourceId, own: Option<&str>) -> String {
     let command = format!("plexusctl sources secret {id} ");
     let mut parts = why.split(&command);
     let mut said = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let is_named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         let (name, rest) = part.split_at(part.find(|c| !is_named(c)).unwrap_or(part.len()));
-        said.push_str(&format!("--secret {name}=FILE{rest}"));
+        said.push_str(&match own {
+            Some(flag) => format!("{flag} FILE{rest}"),
+            None => format!("--secret {name}=FILE{rest}"),
+        });
     }
     said
 }
@@ -705,7 +723,7 @@ mod tests {
     #[test]
     fn words_of_a_source_that_is_gone_name_no_command_on_it() {
         let id = SourceId::parse("calx").unwrap();
-        let said = |why| without_source(why, &id);
+        let said = |why| without_source(why, &id, None);
         assert_eq!(
             said(
                 "set a new one: plexusctl sources secret calx password, or plexusctl sources secret calx token"
@@ -714,6 +732,11 @@ mod tests {
         );
         let of_another = "see plexusctl sources secret cal password";
         assert_eq!(said(of_another), of_another);
+        let join = "ask for another one, and set it: plexusctl sources secret calx invitation";
+        assert_eq!(
+            without_source(join, &id, Some("--invitation")),
+            "ask for another one, and set it: --invitation FILE"
+        );
     }
 
     #[test]
@@ -738,7 +761,7 @@ mod tests {
             fields: fields.iter().map(|f| (*f).to_owned()).collect(),
             secrets: Vec::new(),
             keep: false,
-            id_flag: "--id",
+            own: None,
         };
         let body = add(None, &["host=a=b", "spool=/usr/../usr"]).body(&connector);
         assert_eq!(

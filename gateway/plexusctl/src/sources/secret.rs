@@ -133,7 +133,13 @@ struct SetSecret {
 /// The secret in a file.
 pub(crate) fn from_file(file: &Path) -> Result<Zeroizing<String>, Stop> {
     let opened = File::open(file).and_then(read);
-    opened.map_err(|error| Stop::path(file, &error))
+    opened.map_err(|error| match error.kind() {
+        // It was read.
+        io::ErrorKind::Other | io::ErrorKind::InvalidData => {
+            Stop::content(file, &error.to_string())
+        }
+        _ => Stop::path(file, &error),
+    })
 }
 
 /// The secret on standing input.
@@ -156,7 +162,7 @@ fn read(from: impl Read) -> io::Result<Zeroizing<String>> {
         }
     }
     match text.len() {
-        0 => Err(io::Error::other("there is none")),
+        0 => Err(io::Error::other("it is empty")),
         len if len > MOST => Err(io::Error::other(format!("longer than {MOST} bytes"))),
         _ => Ok(text),
     }
@@ -202,6 +208,11 @@ mod tests {
             assert_eq!(of(given).as_deref(), Some(kept));
         }
         assert_eq!(of("\n"), None);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let empty = from_file(file.path()).unwrap_err();
+        let name = file.path().display();
+        assert_eq!(empty.why, format!("{name}: it is empty"));
+        assert_eq!(empty.next, format!("correct {name}, or name another file"));
         let most = "x".repeat(MOST);
         assert_eq!(of(&format!("{most}\r\n")), Some(most.clone()));
         assert_eq!(of(&format!("{most}x")), None);
