@@ -5,7 +5,7 @@
 
 use hyper::{Method, Response, body::Incoming};
 use plexus_client::{
-    Address, Connection, Exit, Home, Reply, Request, Stop,
+    Address, Connection, Done, Exit, Home, Reply, Request, Stop,
     private_file::{self, Unusable},
 };
 use plexus_owner::OwnerCall;
@@ -158,9 +158,14 @@ impl Owner {
         }
         let asked = Box::pin(self.ask(request));
         let answer = match tell.filter(|_| deadline.is_none()) {
-            Some(tell) => tell_if_slow(asked, SLOW, tell).await?,
-            None => asked.await?,
+            Some(tell) => tell_if_slow(asked, SLOW, tell).await,
+            None => asked.await,
         };
+        let answer = answer.map_err(|stop| match wire.method {
+            // A read without an answer has done nothing.
+            plexus_owner::Method::Get => stop.done(Done::None),
+            _ => stop,
+        })?;
         serde_json::from_value(answer).map_err(|why| {
             let why = format!("the gateway answered what this command cannot read: {why}");
             Stop::new(Exit::Failed, UNREADABLE, why)

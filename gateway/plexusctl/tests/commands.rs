@@ -548,6 +548,16 @@ fn a_gateway_that_refuses_a_decision_is_believed() {
     );
 }
 
+/// A read without an answer has done nothing; whether an act was done is not known.
+#[test]
+fn lost_answer_to_a_read_leaves_nothing_in_doubt() {
+    let place = Place::with(|_| Some(Answer::Close));
+    let read = place.owner(&["channels", "list"]);
+    assert!(read.err.contains("done: nothing was done"), "{read:?}");
+    let act = place.owner(&["agents", "revoke", "a"]);
+    assert!(act.err.contains("done: not known"), "{act:?}");
+}
+
 /// The wire's word for it blames the gateway; a failure of the gateway keeps that word.
 #[test]
 fn wrong_value_is_not_called_an_internal_error() {
