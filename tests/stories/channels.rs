@@ -129,6 +129,13 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     world.allow_in(lent, READ);
     let listed = agent.must(LIST, json!({}));
     assert!(listed.to_string().contains("sums"), "{listed}");
+    // By a channel's name a grant would allow nothing, in the place of the one that does.
+    let line = ["grants", "allow", "helper", READ];
+    let under = ["--window", "1h", "--under", "channel=sums"];
+    let named = world.gateway.cli(line.into_iter().chain(under));
+    named.expect_status(77);
+    assert_contains(&named.all(), "sums is no id of a channel");
+    assert_contains(&named.all(), "next: plexusctl channels list");
     let first = world.office.says(lent, "hello");
     world.listens(lent);
     // It waits for a message, and hears of that of its channel alone.
@@ -286,11 +293,11 @@ fn renewed_keys_are_heard_with_who_signed_them() {
 
 #[test]
 fn owner_talks_from_the_terminal() {
-    let world = World::joined();
+    let mut world = World::joined();
     let channel = world.channel("sums");
     world.office.says(channel, FORGED);
     let listed = world.channels(["list"]);
-    assert_contains(listed.expect_ok(), "sums");
+    assert_contains(listed.expect_ok(), "\"sums\"");
     assert_contains(&listed.all(), "Pat");
     let key = world.fingerprint_of_pat();
     until_true("the pin of Pat's key", || {
@@ -315,6 +322,13 @@ fn owner_talks_from_the_terminal() {
     assert_eq!(json["messages"][0]["text"], FORGED);
     world.channels(["say", "sums", "It is 4."]).expect_ok();
     assert_eq!(world.heard(channel), ["It is 4."]);
+    // A page names the command for the one before it.
+    let newest = world.channels(["read", "sums", "--limit", "1"]);
+    let last = newest.expect_ok().lines().next_back().expect("a line");
+    let older = last.strip_prefix("older: plexusctl ").expect(last);
+    let older = world.gateway.cli(older.split(' '));
+    assert_contains(older.expect_ok(), "    the launch is on Friday");
+    assert!(!older.all().contains("older: "), "{older}");
     let tail = world.channels(["tail", "sums", "-n", "1", "--json"]).json();
     assert_eq!(
         (&tail["text"], &tail["sender"]["you"]),
@@ -330,6 +344,10 @@ fn owner_talks_from_the_terminal() {
     assert!(shown.next().expect("a line").contains("It is 4."));
     world.office.says(channel, "Thank you.");
     assert!(shown.next().expect("a line").contains("Thank you."));
+    world.gateway.kill9();
+    world.gateway.start_again();
+    world.office.says(channel, "Welcome back.");
+    assert!(shown.next().expect("a line").contains("Welcome back."));
     drop(follows);
     // An agent's shell is no way round the card.
     let line = ["channels", "say", "sums", "psst"];
@@ -394,6 +412,14 @@ fn relay_that_is_away_loses_and_doubles_nothing() {
         said.status != 0 && said.all().contains("relay was not reached"),
         "{said}"
     );
+    // The list says of a source that is away what a test of it has found.
+    until_true("the reason in the list", || {
+        let tested = world.gateway.cli(["sources", "test", "channels"]);
+        let sources = world.gateway.cli(["sources", "list", "--json"]).json();
+        let reason = sources["sources"][0]["health"]["detail"].as_str();
+        let in_list = |reason: &str| world.channels(["list"]).all().contains(reason);
+        tested.status == 1 && reason.is_some_and(in_list)
+    });
     world.office.start_relay();
     world.office.says(channel, "back");
     until_true("the relay's messages", || {
@@ -487,6 +513,17 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
         .expect("asked");
     let members = world.channels(["members", "sums"]);
     assert_contains(members.expect_ok(), "asks to be added");
+    // Who is no member is told so; who leaves is sent to what says what that means.
+    let asking = world.channels(["remove", "sums", "Quinn", "--yes"]);
+    asking.expect_status(1);
+    assert_contains(&asking.all(), "Quinn is no member of \"sums\"");
+    let leaving = world.channels(["remove", "sums", "Ana", "--yes"]);
+    leaving.expect_status(64);
+    let next = format!("plexusctl channels --source channels leave {channel}");
+    assert_contains(&leaving.all(), &next);
+    world.channels(["say", "sums", "still here"]).expect_ok();
+    let own = world.channels(["verify", "Ana"]);
+    assert_contains(own.expect_ok(), "you are \"Ana\"");
     let key = quinn.identity().key.public().shown_fingerprint();
     let verify = world.channels(["verify", "Quinn"]);
     let own = world.channels(["list", "--json"]).json();
@@ -535,7 +572,8 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     );
     world.channels(["unarchive", "sums"]).expect_ok();
     world.channels(["say", "sums", "open again"]).expect_ok();
-    assert_eq!(world.heard(channel), ["after Quinn", "open again"]);
+    let all = ["still here", "after Quinn", "open again"];
+    assert_eq!(world.heard(channel), all);
     // An agent asks each time, with the newcomer's key on the card.
     let agent = world.agent(&[LIST]);
     let input = json!({"channel": channel, "user": quinn.identity().facts.agent_id});
@@ -607,6 +645,12 @@ fn invitation_that_is_refused_adds_no_source() {
     assert!(
         said.status != 0 && said.all().contains("does not accept the invitation"),
         "{said}"
+    );
+    // It names flags that this command has.
+    let all = said.all();
+    assert!(
+        all.contains("--invitation FILE") && !all.contains("--secret") && !all.contains("--keep"),
+        "{all}"
     );
     let sources = world.gateway.cli(["sources", "list", "--json"]).json();
     assert_eq!(

@@ -17,7 +17,7 @@ const CONTROL_R: &str = "\x12";
 pub(crate) fn chat(world: &World, channel: &str, columns: u16, rows: u16) -> Terminal {
     let line = ["channels", "chat", channel];
     let terminal = Terminal::start(&world.gateway.on_terminal(line), columns, rows);
-    terminal.until_shows(&format!("members · {channel}"));
+    terminal.until_shows(&format!("members · \"{channel}\""));
     terminal
 }
 
@@ -43,10 +43,10 @@ fn person_talks_reads_back_and_finds_what_is_new() {
     let mut terminal = chat(&world, "sums", 100, 24);
     // What is unread is counted up to a bound; what others write is text.
     let picture = terminal.until_fits("the message and the count", |picture| {
-        picture.contains("    the launch is on Friday") && picture.contains("99+ plans")
+        picture.contains("    the launch is on Friday") && picture.contains("99+ \"plans\"")
     });
-    assert_contains(&picture, "▸    sums");
-    assert_contains(&picture, "from Pat");
+    assert_contains(&picture, "▸    \"sums\"");
+    assert_contains(&picture, "from \"Pat\"");
     let key = &world.fingerprint_of_pat()[..9];
     assert!(picture.contains(key), "{picture}");
     let forged = |row: &str| row.contains("2026-11-23 05:31:39  you");
@@ -76,7 +76,7 @@ fn person_talks_reads_back_and_finds_what_is_new() {
     // The other channel: its newest messages, and further up the older ones, a page at a time.
     terminal.keys(TAB);
     let newest = terminal.until_shows("plan 120");
-    assert!(newest.contains("members · plans"), "{newest}");
+    assert!(newest.contains("members · \"plans\""), "{newest}");
     until_true("the first plan", || {
         terminal.keys(PAGE_UP);
         let picture = terminal.picture();
@@ -106,7 +106,7 @@ fn person_talks_reads_back_and_finds_what_is_new() {
     // What was on the screen is read in the next chat too; what came since is not.
     world.office.says(plans, "plan 121");
     let terminal = chat(&world, "sums", 100, 24);
-    terminal.until_shows("  1 plans");
+    terminal.until_shows("  1 \"plans\"");
     ends_well(terminal);
 }
 
@@ -182,5 +182,26 @@ fn chat_needs_a_person_at_a_terminal() {
     piped.expect_status(64);
     let unsworn = plexus_tests::programs::run(world.gateway.on_terminal(["channels", "chat"]));
     unsworn.expect_status(77);
-    ends_well(chat(&world, "sums", 80, 24));
+    // A text goes to no other channel than the one that was named.
+    world.channel("twice");
+    world.channel("twice");
+    for (name, why) in [
+        ("nosuch", "there is no channel nosuch"),
+        ("twice", "more than one channel is twice"),
+    ] {
+        let line = ["channels", "chat", name];
+        let mut terminal = Terminal::start(&world.gateway.on_terminal(line), 100, 24);
+        assert_eq!(terminal.end().code(), Some(1), "{}", terminal.picture());
+        assert_contains(&terminal.picture(), why);
+        is_given_back(&terminal);
+    }
+    // What was being written stays on the screen.
+    let mut terminal = chat(&world, "sums", 80, 24);
+    terminal.keys("half a word");
+    terminal.until_shows("> half a word");
+    terminal.keys(CONTROL_C);
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    let said = terminal.picture();
+    assert_contains(&said, "what you were writing to \"sums\" was not sent:");
+    assert_contains(&said, "    half a word");
 }

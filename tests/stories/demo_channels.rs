@@ -130,7 +130,7 @@ fn the_demo_of_channels() {
     );
     let bob_works = bob.start();
     terminal.until_fits("the second channel and the answer", |picture| {
-        picture.contains("2 names") && picture.contains("    Merlin is free.")
+        picture.contains("2 \"names\"") && picture.contains("    Merlin is free.")
     });
     terminal.keys(TAB);
     sees(

@@ -37,7 +37,7 @@ fn owner_looks_after_the_channels_of_a_peer() {
     let read = channels(&["read", "sums"]);
     let shown = read.expect_ok();
     assert!(
-        shown.contains(&format!("{key}  from Pat\n    What is 2 + 2?")),
+        shown.contains(&format!("{key}  from \"Pat\"\n    What is 2 + 2?")),
         "{read}"
     );
     assert!(shown.contains("the peer\n    It is 4."), "{read}");

@@ -37,7 +37,7 @@ const TEXT: u64 = 32_768;
 /// Channels.
 #[derive(Args)]
 pub(crate) struct Channels {
-    /// Only the channels of this source
+    /// Only this source; for join, the id of the source that it makes
     #[arg(long, global = true)]
     source: Option<SourceId>,
     #[command(subcommand)]
@@ -75,8 +75,8 @@ enum Act {
         /// Only the last ones before this message
         #[arg(long, value_name = "MESSAGE")]
         before: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        /// At most so many messages
+        #[arg(long, value_name = "MESSAGES", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
     },
     /// Show the last messages of a channel
@@ -86,8 +86,8 @@ enum Act {
         /// Stay, and show what comes
         #[arg(long, short)]
         follow: bool,
-        /// So many
-        #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=200))]
+        /// At most so many messages
+        #[arg(long, short = 'n', value_name = "MESSAGES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=200))]
         lines: u32,
     },
     /// Send a message to a channel
@@ -168,7 +168,9 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
     let source = channels.source.as_ref();
     match channels.act.unwrap_or(Act::List) {
         Act::List => {
-            let all = all(&mut desk.open().await?, source).await?;
+            let mut owner = desk.open().await?;
+            let mut all = all(&mut owner, source).await?;
+            found::say_why_away(&mut owner, &mut all).await;
             desk.show(&all, || shown::listed(&all))
         }
         Act::Chat { channel } => chat::run(desk, channels.source, channel).await,
@@ -194,16 +196,12 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             before,
             limit,
         } => {
-            let mut owner = desk.open().await?;
-            let found = find(&mut owner, &channel, source).await?;
             let cursor = match (after, before) {
                 (Some(id), _) => Cursor::After(id),
                 (None, Some(id)) => Cursor::Before(id),
                 (None, None) => Cursor::Newest,
             };
-            let page = cursor.page(&found.source, &found.channel, limit);
-            let reply = owner.call(&page).await?;
-            desk.show(&reply, || shown::as_text(&reply))
+            read(desk, source, &channel, &cursor, limit).await
         }
         Act::Tail {
             channel,
@@ -233,7 +231,7 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             desk.ask_for_person::<Add>()?;
             let (mut owner, found) = at(desk, &channel, source).await?;
             let people = users(&mut owner, &found.source).await?;
-            let user = &person(&people, &user)?.user;
+            let user = &person(&people, &user, None)?.user;
             let (name, id) = (found.shown(), user.id.clone());
             let add = Add {
                 source: found.source,
@@ -333,6 +331,21 @@ async fn at(desk: &Desk, channel: &str, source: Option<&SourceId>) -> Result<(Ow
     Ok((owner, found))
 }
 
+async fn read(
+    desk: &Desk,
+    source: Option<&SourceId>,
+    channel: &str,
+    cursor: &Cursor,
+    limit: u32,
+) -> Result<Exit, Stop> {
+    let (mut owner, found) = at(desk, channel, source).await?;
+    let page = cursor.page(&found.source, &found.channel, limit);
+    let reply = owner.call(&page).await?;
+    desk.show(&reply, || {
+        shown::as_text(&reply, cursor, &found.command("read"))
+    })
+}
+
 async fn create(
     desk: &Desk,
     source: Option<&SourceId>,
@@ -345,7 +358,7 @@ async fn create(
     let people = found::users(&mut owner, &source).await?;
     let members = users
         .iter()
-        .map(|user| Ok(person(&people, user)?.user.id.clone()));
+        .map(|user| Ok(person(&people, user, None)?.user.id.clone()));
     let create = Create {
         source,
         name: name.to_owned(),
@@ -354,7 +367,7 @@ async fn create(
     let reply = owner.call(&create).await?;
     desk.show(&reply, || {
         let id = text::line(&reply.output.channel);
-        format!("made {} {id}", text::line(name))
+        format!("made {} {id}", shown::quoted(name))
     })
 }
 
@@ -368,8 +381,18 @@ async fn remove(
     desk.ask_for_person::<Remove>()?;
     let (mut owner, found) = at(desk, channel, source).await?;
     let people = members(&mut owner, &found).await?;
-    let user = &person(&people, user)?.user;
-    let (name, who) = (found.shown(), shown::quoted(&user.name));
+    let member = person(&people, user, Some(&found))?;
+    let (name, who) = (found.shown(), shown::quoted(&member.user.name));
+    // Who leaves is told what that means.
+    if member.you || member.peer {
+        let who = match member.you {
+            true => "you".to_owned(),
+            false => format!("the peer {}", found.source),
+        };
+        let why = format!("{who} would leave {name}, which is a command of its own");
+        return Err(Stop::usage(why).next(found.command("leave")));
+    }
+    let user = &member.user;
     if !yes {
         let question = format!("remove {who} from {name}; they keep what they have read");
         confirm(desk, &question, "--yes")?;
@@ -411,7 +434,7 @@ async fn verify(desk: &Desk, source: Option<&SourceId>, user: &str) -> Result<Ex
     let all = all(&mut owner, source).await?;
     let you = found::identity(&all, source)?;
     let people = users(&mut owner, &you.source).await?;
-    let user = person(&people, user)?;
+    let user = person(&people, user, None)?;
     desk.show(&Comparison { you, user }, || shown::compare(you, user))
 }
 

@@ -13,11 +13,12 @@ mod model;
 mod read;
 mod view;
 
+use super::{find, shown};
 use crate::{
-    owner::Desk,
+    owner::{Desk, Owner},
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
-use channel::TextStatus;
+use channel::{Channel, TextStatus};
 use crossterm::event::{Event, KeyEventKind};
 use model::{Answer, Ask, ChatAction, Key, Model};
 use plexus_client::{Done, Exit, Stop, out, shell, text};
@@ -53,15 +54,32 @@ pub(super) async fn run(
         );
         return Err(Stop::usage(why).next(next));
     }
-    // Connecting once before the screen is taken: a refusal is said where it can be read afterwards.
-    drop(desk.open().await?);
-    let mut model = Model::new(channel, read::load(&desk.home)?);
+    // Asked once before the screen is taken: a refusal is said where it can be read afterwards.
+    let mut owner = desk.open().await?;
+    let wanted = match channel {
+        Some(channel) => Some(own(&mut owner, &channel, source.as_ref()).await?),
+        None => None,
+    };
+    drop(owner);
+    let mut model = Model::new(wanted, read::load(&desk.home)?);
     let mut screen = Screen::open().map_err(system)?;
     let mut saying = None;
     let ended = show(desk, source.as_ref(), &mut screen, &mut model, &mut saying).await;
     drop(screen);
     let told = leave(&mut model, saying).await;
     ended.and_then(|exit| told.map(|()| exit))
+}
+
+/// A channel in which the owner speaks.
+async fn own(owner: &mut Owner, channel: &str, source: Option<&SourceId>) -> Result<Key, Stop> {
+    let found = find(owner, channel, source).await?;
+    if found.peer {
+        let (name, peer) = (found.shown(), &found.source);
+        let why = format!("the peer {peer} is a member of {name}, and you are not");
+        let next = found.command("read");
+        return Err(Stop::new(Exit::Failed, "not_a_member", why).next(next));
+    }
+    Ok((found.source, found.channel))
 }
 
 async fn show<'d>(
@@ -205,9 +223,22 @@ async fn leave(model: &mut Model, mut saying: Pending<'_, SentText>) -> Result<(
     {
         model.sent(&key, end);
     }
+    for channel in model
+        .channels
+        .iter()
+        .filter(|one| !one.draft.trim().is_empty())
+    {
+        out::say(&format!(
+            "what you were writing to {} was not sent:",
+            name_of(channel)
+        ));
+        for line in shown::indented(&channel.draft) {
+            out::say(&line);
+        }
+    }
     let mut wrong = None;
     for (channel, own) in model.unsent() {
-        let name = text::line(channel.name.as_deref().unwrap_or("(a channel)"));
+        let (name, (source, id)) = (name_of(channel), &channel.key);
         let begins = text::short(&own.text, 40);
         let (done, said) = match &own.fate {
             TextStatus::Taken(_) => continue,
@@ -222,10 +253,16 @@ async fn leave(model: &mut Model, mut saying: Pending<'_, SentText>) -> Result<(
         if let Some(before) = wrong.replace(
             Stop::new(Exit::Failed, "not_sent", why)
                 .done(done)
-                .next(format!("plexusctl channels read {}", channel.key.1)),
+                .next(format!("plexusctl channels --source {source} read {id}")),
         ) {
             out::say(&before.to_string());
         }
     }
     wrong.map_or(Ok(()), Err)
+}
+
+/// Its name, in a line that stays.
+fn name_of(channel: &Channel) -> String {
+    let name = channel.name.as_deref();
+    name.map_or_else(|| "(a channel)".to_owned(), shown::quoted)
 }

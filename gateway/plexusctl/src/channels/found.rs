@@ -6,7 +6,10 @@
 use super::shown;
 use crate::owner::Owner;
 use plexus_client::{Exit, Stop, text};
-use plexus_owner::channels::{ChannelRow, Channels, Identity, List, ListUsers, Member, Members};
+use plexus_owner::{
+    channels::{ChannelRow, Channels, Identity, List, ListUsers, Member, Members},
+    sources::{self, HealthStatus},
+};
 use plexus_protocol::SourceId;
 
 /// A channel that was found.
@@ -25,6 +28,12 @@ impl Found {
     pub(super) fn shown(&self) -> String {
         shown::quoted(&self.name)
     }
+
+    /// A command about it.
+    pub(super) fn command(&self, act: &str) -> String {
+        let (source, id) = (&self.source, text::line(&self.channel));
+        format!("plexusctl channels --source {source} {act} {id}")
+    }
 }
 
 /// All channels, or those of one source.
@@ -36,6 +45,26 @@ pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<
         all.away.retain(|one| one.source == *source);
     }
     Ok(all)
+}
+
+/// Has sources that are away say what is known of why: an answer to everybody says less than what is told of their health.
+pub(super) async fn say_why_away(owner: &mut Owner, all: &mut Channels) {
+    if all.away.is_empty() {
+        return;
+    }
+    let Ok(listed) = owner.call(&sources::List {}).await else {
+        return;
+    };
+    for away in &mut all.away {
+        let row = listed
+            .sources
+            .iter()
+            .find(|row| row.source.id == away.source);
+        let row = row.filter(|row| row.health.status != HealthStatus::Ok);
+        if let Some(detail) = row.and_then(|row| row.health.detail.clone()) {
+            away.why = detail;
+        }
+    }
 }
 
 /// Why there is not what was asked for: a source may be away.
@@ -59,7 +88,11 @@ pub(super) async fn find(
     wanted: &str,
     source: Option<&SourceId>,
 ) -> Result<Found, Stop> {
-    let all = all(owner, source).await?;
+    choose(&all(owner, source).await?, wanted, source)
+}
+
+/// The same of those that are listed.
+fn choose(all: &Channels, wanted: &str, source: Option<&SourceId>) -> Result<Found, Stop> {
     let is_id = |channel: &ChannelRow| channel.id == wanted;
     let is_name = |channel: &ChannelRow| channel.name.as_deref() == Some(wanted);
     // Anybody may make a channel of any name: an id comes first, and a name counts only where all are seen.
@@ -69,7 +102,7 @@ pub(super) async fn find(
         let next = "name the channel's id: plexusctl channels list --json";
         return Err(Stop::new(Exit::Failed, "ambiguous", why.to_owned()).next(next));
     }
-    let own = own_alone(&all, source);
+    let own = own_alone(all, source);
     let mut fitting = all.channels.iter().filter(|channel| {
         (!own || !channel.peer)
             && if by_id {
@@ -80,7 +113,7 @@ pub(super) async fn find(
     });
     let Some(channel) = fitting.next() else {
         let why = format!("there is no channel {}", text::line(wanted));
-        return Err(missing(&all, why));
+        return Err(missing(all, why));
     };
     if fitting.next().is_some() {
         let why = format!("more than one channel is {}", text::line(wanted));
@@ -156,21 +189,82 @@ pub(super) async fn users(owner: &mut Owner, source: &SourceId) -> Result<Member
     Ok(all)
 }
 
-/// A user by id or name.
-pub(super) fn person<'p>(people: &'p Members, wanted: &str) -> Result<&'p Member, Stop> {
+/// A user by id or name; where `within` is a channel, `people` are its members.
+pub(super) fn person<'p>(
+    people: &'p Members,
+    wanted: &str,
+    within: Option<&Found>,
+) -> Result<&'p Member, Stop> {
     let members = people.members.iter();
     let mut fitting = members.filter(|m| m.user.id == wanted || m.user.name == wanted);
     match (fitting.next(), fitting.next()) {
         (Some(user), None) => Ok(user),
         (found, _) => {
-            let how_many = if found.is_some() {
-                "more than one"
-            } else {
-                "no"
+            let (wanted, is_many) = (text::line(wanted), found.is_some());
+            let why = match (is_many, within) {
+                (true, None) => format!("more than one user is {wanted}"),
+                (false, None) => format!("no user is {wanted}"),
+                (true, Some(channel)) => {
+                    format!("more than one member of {} is {wanted}", channel.shown())
+                }
+                (false, Some(channel)) => {
+                    format!("{wanted} is no member of {}", channel.shown())
+                }
             };
-            let why = format!("{how_many} user is {}", text::line(wanted));
-            let next = "plexusctl channels members";
+            let next = match within {
+                None => "plexusctl channels members".to_owned(),
+                Some(channel) => channel.command("members"),
+            };
             Err(Stop::new(Exit::Failed, "not_found", why).next(next))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn all(rows: &[(&str, &str, &str)]) -> Channels {
+        let rows = rows.iter().map(|(source, id, name)| {
+            json!({"source": source, "id": id, "name": name, "status": "active", "keys": "authenticated",
+                "members": [], "memberCount": 2, "peer": *source == "pera"})
+        });
+        let you = |source: &str, peer: bool| json!({"id": "U", "name": "Ana", "fingerprint": "1a2b", "relay": "https://r", "source": source, "peer": peer});
+        let you = json!([you("talk", false), you("pera", true)]);
+        let rows: Vec<Value> = rows.collect();
+        let all = json!({"channels": rows, "more": 0, "you": you, "away": []});
+        serde_json::from_value(all).unwrap()
+    }
+
+    #[test]
+    fn channel_is_one_by_its_id_or_by_a_name_of_its_own() {
+        let all = all(&[
+            ("talk", "C", "sums"),
+            ("pera", "C", "sums"),
+            ("talk", "D", "C"),
+            ("talk", "E", "twice"),
+            ("talk", "F", "twice"),
+        ]);
+        let found = |wanted| choose(&all, wanted, None).map(|found| found.channel);
+        assert_eq!(found("sums").as_deref(), Ok("C"));
+        assert_eq!(found("C").as_deref(), Ok("C"), "an id comes first");
+        assert_eq!(found("twice").unwrap_err().code, "ambiguous");
+        assert_eq!(found("none").unwrap_err().code, "not_found");
+    }
+
+    #[test]
+    fn user_who_is_no_member_is_told_from_one_who_is_no_user() {
+        let members = json!({"asking": [], "more": false, "source": "talk", "members": [
+            {"id": "A", "kind": "human", "name": "Ana", "you": true, "devices": []},
+        ]});
+        let members: Members = serde_json::from_value(members).unwrap();
+        let channel = choose(&all(&[("talk", "C", "p")]), "p", None).ok();
+        assert!(person(&members, "Ana", channel.as_ref()).is_ok());
+        let none = person(&members, "Pat", channel.as_ref()).unwrap_err();
+        assert_eq!(none.why, "Pat is no member of \"p\"");
+        assert_eq!(none.next, "plexusctl channels --source talk members C");
+        let no_user = person(&members, "Pat", None).unwrap_err();
+        assert_eq!(no_user.why, "no user is Pat");
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: a message begins in column one with a moment and a key that this gateway knows; no line of what somebody
 //! else wrote does, also where the terminal would have to wrap it.
 
+use super::tail::Cursor;
 use crate::{
     screen::{self, lines},
     table::table,
@@ -10,12 +11,12 @@ use crate::{
 use plexus_client::text;
 use plexus_owner::channels::{
     ChannelRow, Channels, Device, DeviceState, Identity, KeyState, Keys, Member, Members, Message,
-    Messages, Sender, SignedKey, UserKind,
+    Messages, Sender, SignedKey, User, UserKind,
 };
 
 pub(super) fn listed(all: &Channels) -> String {
     let rows = all.channels.iter().map(|channel| {
-        let names: Vec<_> = channel.members.iter().map(|m| &*m.name).collect();
+        let names = names(&channel.members);
         let more = channel.member_count.saturating_sub(names.len() as u64);
         let more = if more > 0 {
             format!(" and {more} more")
@@ -24,7 +25,7 @@ pub(super) fn listed(all: &Channels) -> String {
         };
         let name = channel.name.as_deref();
         [
-            name.unwrap_or("(its name does not open)").to_owned(),
+            channel_name(name),
             channel.id.clone(),
             channel.source.to_string(),
             status(channel),
@@ -76,6 +77,28 @@ pub(super) fn listed(all: &Channels) -> String {
 /// A name that somebody else has chosen, in a line of ours: where it ends is seen.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", text::line(name).replace('"', "\\\""))
+}
+
+/// A channel's name, in quotes; what stands for one that does not open is in none.
+pub(super) fn channel_name(name: Option<&str>) -> String {
+    name.map_or_else(|| "(its name does not open)".to_owned(), quoted)
+}
+
+/// The names of users; those of one name are told apart by what nobody can choose.
+pub(super) fn names(users: &[User]) -> Vec<String> {
+    let name = |user: &User| {
+        let same = users.iter().filter(|other| other.name == user.name);
+        match same.count() {
+            0 | 1 => quoted(&user.name),
+            _ => format!("{} #{}", quoted(&user.name), end_of(&user.id)),
+        }
+    };
+    users.iter().map(name).collect()
+}
+
+/// The end of an id, for one line.
+pub(super) fn end_of(id: &str) -> String {
+    text::line(id.get(id.len().saturating_sub(6)..).unwrap_or(id))
 }
 
 /// Active or archived; and where its keys are not authenticated, that.
@@ -172,12 +195,20 @@ pub(super) fn people(reply: &Members) -> String {
 
 const CHANGED: &str = "CHANGED: not the key from before; it is not used";
 
-pub(super) fn as_text(page: &Messages) -> String {
-    if page.messages.is_empty() {
+/// A page, which `command` asked for; where there is more, how to go on.
+pub(super) fn as_text(page: &Messages, cursor: &Cursor, command: &str) -> String {
+    let (Some(first), Some(last)) = (page.messages.first(), page.messages.last()) else {
         return "no messages".to_owned();
-    }
-    let said: Vec<_> = page.messages.iter().map(said).collect();
-    said.join("\n")
+    };
+    let further = match cursor {
+        Cursor::Newest | Cursor::Before(_) => ("older", "--before", &first.id),
+        Cursor::After(_) => ("newer", "--after", &last.id),
+    };
+    let (what, flag, id) = further;
+    let further = format!("{what}: {command} {flag} {}", text::line(id));
+    let said = page.messages.iter().map(said);
+    let all: Vec<_> = said.chain(page.more.then_some(further)).collect();
+    all.join("\n")
 }
 
 /// One message: who and when in a line of ours, the text below it, each line indented.
@@ -207,10 +238,8 @@ pub(super) fn moment(at: &str) -> String {
 
 /// Who sent a message; nobody else is `you`, or `the peer`.
 pub(super) fn who(sender: &Sender) -> String {
-    whose(sender.you, sender.peer).map_or_else(
-        || format!("from {}", text::line(&sender.name)),
-        str::to_owned,
-    )
+    whose(sender.you, sender.peer)
+        .map_or_else(|| format!("from {}", quoted(&sender.name)), str::to_owned)
 }
 
 /// Of a user that is the identity of a source: the owner's own, or a peer's.
@@ -241,6 +270,13 @@ pub(super) fn indented(text: &str) -> Vec<String> {
 
 /// How two people make sure that they have each other's key.
 pub(super) fn compare(you: &Identity, person: &Member) -> String {
+    if let Some(whose) = whose(person.you, person.peer) {
+        let (name, key) = (quoted(&person.user.name), text::line(&you.fingerprint));
+        let is = if person.you { "are" } else { "is" };
+        return format!(
+            "{whose} {is} {name}, with this key; others compare it with what they see of that name:\n  {key}"
+        );
+    }
     let keys = person.devices.iter().map(|device| {
         let state = match device.state {
             DeviceState::Pinned => "in use here",
@@ -270,6 +306,7 @@ pub(super) fn compare(you: &Identity, person: &Member) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_client::shell;
     use serde_json::{Value, json};
 
     fn message(message: Value) -> Message {
@@ -285,7 +322,7 @@ mod tests {
         }));
         assert_eq!(
             rows(&forged, None).join("\n"),
-            "2026-11-23 05:31:38  1a2b 3c4d  from Pat\\n2026\n    one\n    2026-11-23 05:31:39  ffff ffff  Boss\n    \tdo it\\u{1b}[2J\\u{2028}x"
+            "2026-11-23 05:31:38  1a2b 3c4d  from \"Pat\\n2026\"\n    one\n    2026-11-23 05:31:39  ffff ffff  Boss\n    \tdo it\\u{1b}[2J\\u{2028}x"
         );
         let sent = |name: &str, you: bool, body: (&str, &str)| {
             let sender = json!({"id": "02", "name": name, "you": you});
@@ -294,12 +331,67 @@ mod tests {
         let unread = sent("Pat", false, ("unreadable", "it could not be decrypted"));
         assert_eq!(
             rows(&unread, None).join("\n"),
-            "x  (no key)  from Pat\n    [it could not be decrypted]"
+            "x  (no key)  from \"Pat\"\n    [it could not be decrypted]"
         );
         // A user may call themselves anything.
         let own = sent("Ana", true, ("text", "y"));
         let other = sent("you", false, ("text", "y"));
         assert_ne!(rows(&own, None), rows(&other, None));
+    }
+
+    #[test]
+    fn name_draws_no_row_and_two_of_one_name_are_told_apart() {
+        let user = |id: &str, name: &str| json!({"id": id, "kind": "human", "name": name});
+        let users = [
+            user("01AAAAAA", "Ana"),
+            user("02", "Pat"),
+            user("01BBBBBB", "Ana"),
+        ];
+        let row = json!({"source": "talk", "id": "C", "name": "x  01  channels  active  Ana", "status": "active",
+            "keys": "authenticated", "members": users, "memberCount": 3});
+        let all = json!({"channels": [row], "more": 0, "you": [], "away": []});
+        let all = serde_json::from_value(all).unwrap();
+        assert_eq!(
+            listed(&all),
+            "CHANNEL                         ID  SOURCE  STATUS  MEMBERS\n\
+             \"x  01  channels  active  Ana\"  C   talk    active  \"Ana\" #AAAAAA, \"Pat\", \"Ana\" #BBBBBB"
+        );
+    }
+
+    #[test]
+    fn page_says_how_to_go_on() {
+        let page = |more: bool| {
+            let sent = |id: &str| json!({"id": id, "at": "x", "sender": {"id": "02", "name": "Pat", "you": false}, "text": "y"});
+            let page = json!({"channel": "C", "source": "talk", "messages": [sent("01"), sent("02")], "more": more});
+            serde_json::from_value::<Messages>(page).unwrap()
+        };
+        let command = format!("plexusctl channels read {}", shell::quote("my sums"));
+        let last = |more, cursor| {
+            let shown = as_text(&page(more), &cursor, &command);
+            shown.lines().next_back().map(str::to_owned).unwrap()
+        };
+        assert_eq!(
+            last(true, Cursor::Newest),
+            "older: plexusctl channels read 'my sums' --before 01"
+        );
+        assert_eq!(
+            last(true, Cursor::After("00".into())),
+            "newer: plexusctl channels read 'my sums' --after 02"
+        );
+        assert_eq!(last(false, Cursor::Newest), "    y");
+    }
+
+    #[test]
+    fn own_key_is_compared_by_others() {
+        let you = json!({"id": "A", "name": "Ana", "fingerprint": "1a2b", "relay": "https://r", "source": "talk"});
+        let of = |you_are: bool| {
+            let user =
+                json!({"id": "A", "kind": "human", "name": "Ana", "you": you_are, "devices": []});
+            let you = serde_json::from_value(you.clone()).unwrap();
+            compare(&you, &serde_json::from_value(user).unwrap())
+        };
+        assert!(of(true).starts_with("you are \"Ana\"") && of(true).ends_with("1a2b"));
+        assert!(of(false).contains("1. Ask \"Ana\""));
     }
 
     #[test]

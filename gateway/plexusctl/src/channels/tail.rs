@@ -4,7 +4,7 @@ use super::{
     found::{Found, find},
     members, shown,
 };
-use crate::owner::Desk;
+use crate::owner::{Desk, Owner};
 use plexus_client::{Exit, Stop, out, text};
 use plexus_owner::channels::{Messages, Read};
 use plexus_owner_client::Feed;
@@ -60,24 +60,20 @@ pub(super) async fn tail(
         return Ok(Exit::Ok);
     }
     let (mut feed, mut is_lost) = (Feed::new(), false);
-    let mut keys = members(&mut owner, &found).await?.keys;
+    let mut keys = key_lines(&mut owner, &found).await?;
     loop {
         // A frame only says that there is a reason to look.
         let _ = timeout(LOOK_EVERY, feed.next(&desk.home)).await;
         match further(desk, &found, last.as_deref()).await {
-            Ok(page) => {
+            Ok((page, now)) => {
                 is_lost = false;
                 last = show_new(desk, &page)?.or(last);
-                // Who came, who went and who renewed the key.
-                let now = members(&mut desk.open().await?, &found).await?.keys;
-                if now != keys {
-                    let lines = now.iter().flat_map(shown::keys);
-                    lines.for_each(|line| out::say(&line));
-                    keys = now;
-                }
+                // Who came, who went and who renewed the key: what was not said yet.
+                unsaid(&now, &keys).for_each(|line| out::say(line));
+                keys = now;
             }
             // The gateway or the relay may come back, and that is told of once.
-            Err(stop) if stop.exit == Exit::Unreachable || stop.code == "source_unavailable" => {
+            Err(stop) if may_come_back(&stop) => {
                 if !is_lost {
                     out::say(&format!("{}; trying again", text::line(&stop.why)));
                 }
@@ -88,11 +84,34 @@ pub(super) async fn tail(
     }
 }
 
-async fn further(desk: &Desk, found: &Found, last: Option<&str>) -> Result<Messages, Stop> {
+/// Whether who follows stays: the gateway or the relay is away, or went while it was asked.
+fn may_come_back(stop: &Stop) -> bool {
+    let away = ["source_unavailable", "connection_lost", "no_answer"];
+    stop.exit == Exit::Unreachable || away.contains(&&*stop.code)
+}
+
+/// The lines that were not among those before.
+fn unsaid<'n>(now: &'n [String], before: &[String]) -> impl Iterator<Item = &'n String> {
+    now.iter().filter(|line| !before.contains(line))
+}
+
+/// What came since, and how the keys came about by now.
+async fn further(
+    desk: &Desk,
+    found: &Found,
+    last: Option<&str>,
+) -> Result<(Messages, Vec<String>), Stop> {
     // From the start of a channel that was empty.
     let after = Cursor::After(last.unwrap_or(START).to_owned());
     let page = after.page(&found.source, &found.channel, 200);
-    desk.open().await?.call(&page).await
+    let mut owner = desk.open().await?;
+    let page = owner.call(&page).await?;
+    Ok((page, key_lines(&mut owner, found).await?))
+}
+
+async fn key_lines(owner: &mut Owner, found: &Found) -> Result<Vec<String>, Stop> {
+    let keys = members(owner, found).await?.keys;
+    Ok(keys.iter().flat_map(shown::keys).collect())
 }
 
 /// Prints messages, as JSON one a line; the last one's id.
@@ -101,4 +120,31 @@ fn show_new(desk: &Desk, page: &Messages) -> Result<Option<String>, Stop> {
         desk.show(message, || shown::said(message))?;
     }
     Ok(page.messages.last().map(|message| message.id.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_client::Done;
+
+    #[test]
+    fn new_version_alone_is_said() {
+        let lines = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let before = lines(&["keys: authenticated", "  version 1", "  version 2"]);
+        let now = lines(&["keys: authenticated", "  version 2", "  version 3"]);
+        let said: Vec<_> = unsaid(&now, &before).collect();
+        assert_eq!(said, ["  version 3"]);
+        assert_eq!(unsaid(&before, &before).count(), 0);
+    }
+
+    #[test]
+    fn who_follows_outlives_the_gateway_and_no_refusal() {
+        let stop = |exit, code| Stop::new(exit, code, "x").done(Done::Unknown);
+        for code in ["connection_lost", "no_answer", "source_unavailable"] {
+            assert!(may_come_back(&stop(Exit::Failed, code)), "{code}");
+        }
+        assert!(may_come_back(&stop(Exit::Unreachable, "unreachable")));
+        assert!(!may_come_back(&stop(Exit::Failed, "not_found")));
+        assert!(!may_come_back(&stop(Exit::Refused, "unauthorized")));
+    }
 }

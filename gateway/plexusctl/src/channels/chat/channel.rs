@@ -4,7 +4,7 @@
 
 use super::super::tail::Cursor;
 use super::model::{COUNTED, Key};
-use crate::channels::shown::warning;
+use crate::channels::shown::{names, warning};
 use plexus_owner::channels::{ChannelRow, ChannelStatus, Message, Messages};
 use plexus_protocol::Timestamp;
 
@@ -49,7 +49,7 @@ pub(super) struct Channel {
     pub(super) keys: Option<String>,
     /// Whether the person is no member any more: it stays for what they wrote in it.
     pub(super) is_left: bool,
-    /// Names of the first members, and how many there are.
+    /// Names of the first members, as they are shown, and how many there are.
     pub(super) members: (Vec<String>, u64),
     /// The newest message, as the relay lists it.
     pub(super) last: Option<String>,
@@ -139,8 +139,7 @@ impl Channel {
         self.name = listed.name;
         self.is_archived = listed.status == ChannelStatus::Archived;
         self.keys = warning(listed.keys);
-        let names = listed.members.into_iter().map(|member| member.name);
-        self.members = (names.collect(), listed.member_count);
+        self.members = (names(&listed.members), listed.member_count);
         self.last = listed.last_message;
         self.is_behind = self.is_loaded && self.messages.is_empty() && self.last.is_some();
         if self.last.as_deref() <= mark {

@@ -81,7 +81,7 @@ pub(super) struct Model {
     /// Nothing but the list is asked until it was read again: the last question failed.
     is_held: bool,
     /// The channel that is to be shown as soon as it is listed.
-    wanted: Option<String>,
+    wanted: Option<Key>,
     /// The newest message of each channel that was on the screen.
     marks: BTreeMap<String, String>,
     /// Whether they are to be saved.
@@ -95,7 +95,7 @@ fn mark_of((source, id): &Key) -> String {
 
 impl Model {
     /// An empty screen, which begins with this channel where one is named.
-    pub(super) fn new(wanted: Option<String>, marks: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(wanted: Option<Key>, marks: BTreeMap<String, String>) -> Self {
         Self {
             wanted,
             marks,
@@ -239,21 +239,17 @@ impl Model {
         self.go_to_wanted();
     }
 
-    /// Shows the channel that the person named. An id comes first: anybody may make a channel of any name.
+    /// Shows the channel that the person named, and no other one: what they type is for that one.
     fn go_to_wanted(&mut self) {
         let Some(wanted) = self.wanted.take() else {
             return;
         };
-        let by_id = self.channels.iter().position(|c| c.key.1 == wanted);
-        let named: Vec<_> = (0..self.channels.len())
-            .filter(|at| self.channels[*at].name.as_deref() == Some(&*wanted))
-            .collect();
-        match (by_id, &named[..]) {
-            (Some(at), _) | (None, &[at]) => self.at = at,
-            (None, []) => self.note = Some(format!("there is no channel {}", text::line(&wanted))),
-            (None, _) => {
-                self.note = Some(format!("more than one channel is {}", text::line(&wanted)));
-            }
+        let at = self.channels.iter().position(|c| c.key == wanted);
+        self.at = at.unwrap_or(self.channels.len());
+        if at.is_none() {
+            let mut channel = Channel::new(wanted);
+            channel.leave();
+            self.channels.push(channel);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     model::Model,
 };
 use crate::{
-    channels::shown::{body, moment, who},
+    channels::shown::{body, channel_name, end_of, moment, who},
     screen::lines::{self, Styles},
 };
 use plexus_client::text;
@@ -72,11 +72,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, styles: Styles) -> 
         .unwrap_or(u16::MAX)
         .min(area.width.saturating_sub(1));
     frame.set_cursor_position(Position::new(column, input.bottom().saturating_sub(1)));
+    // What is cut off is at the end.
     let keys = match is_wide {
         true => {
-            "Enter send · Alt-Enter new line · Tab next channel · ↑↓ PgUp PgDn scroll · Ctrl-R send again · Ctrl-C end"
+            "Enter send · Ctrl-C end · Tab next channel · ↑↓ PgUp PgDn scroll · Alt-Enter new line · Ctrl-R send again"
         }
-        false => "Enter send · Tab next · ^L channels · PgUp scroll · ^C end",
+        false => "Enter send · ^C end · Tab next · ^L channels · PgUp scroll",
     };
     let keys = lines::cut(keys, area.width.into());
     put(frame, help, vec![Line::styled(keys, styles.quiet())]);
@@ -153,13 +154,6 @@ fn list_rows(model: &Model, styles: Styles, area: Rect) -> Vec<Line<'static>> {
     let more = (model.more > 0).then(|| format!("  and {} more", model.more));
     let room = height.saturating_sub(usize::from(more.is_some())).max(1);
     let from = (model.at + 1).saturating_sub(room);
-    let names = |channel: &Channel| {
-        let same = model
-            .channels
-            .iter()
-            .filter(|other| other.name == channel.name);
-        same.count() > 1
-    };
     let row = |(at, channel): (usize, &Channel)| {
         let mark = if at == model.at { '▸' } else { ' ' };
         let unread = match channel.unread {
@@ -172,12 +166,8 @@ fn list_rows(model: &Model, styles: Styles, area: Rect) -> Vec<Line<'static>> {
             (false, true) => "[archived] ",
             (false, false) => "",
         };
-        // Two of one name are told apart by what nobody can choose.
-        let id = match names(channel) {
-            true => format!("#{} ", text::line(end_of(&channel.key.1))),
-            false => String::new(),
-        };
-        let line = format!("{mark}{unread:>3} {archived}{id}{}", name_of(channel));
+        let name = name_of(model, channel);
+        let line = format!("{mark}{unread:>3} {archived}{name}");
         let line = lines::cut(&line, area.width.into());
         match (at == model.at, channel.unread.0 > 0) {
             (true, _) => Line::styled(line, styles.chosen()),
@@ -189,27 +179,37 @@ fn list_rows(model: &Model, styles: Styles, area: Rect) -> Vec<Line<'static>> {
     rows.map(row).chain(more.map(Line::raw)).collect()
 }
 
-fn name_of(channel: &Channel) -> String {
-    match &channel.name {
-        Some(name) => text::line(name),
-        None => "(its name does not open)".to_owned(),
+/// A channel's name. Two of one name are told apart by what nobody can choose: the end of the id, and the source where the
+/// person is in one channel twice.
+fn name_of(model: &Model, channel: &Channel) -> String {
+    let mut same = model
+        .channels
+        .iter()
+        .filter(|other| other.name == channel.name && other.key != channel.key)
+        .peekable();
+    let (source, id) = &channel.key;
+    let name = channel_name(channel.name.as_deref());
+    match (same.peek().is_some(), same.any(|other| other.key.1 == *id)) {
+        (false, _) => name,
+        (true, false) => format!("#{} {name}", end_of(id)),
+        (true, true) => format!("#{} {source} {name}", end_of(id)),
     }
-}
-
-fn end_of(id: &str) -> &str {
-    id.get(id.len().saturating_sub(6)..).unwrap_or(id)
 }
 
 /// Draws the messages of the channel; whether its newest is among them.
 fn messages_pane(frame: &mut Frame<'_>, area: Rect, model: &mut Model, styles: Styles) -> bool {
-    let Some(channel) = model.shown_mut() else {
+    let name = model.shown().map(|channel| name_of(model, channel));
+    let (Some(name), Some(channel)) = (name, model.shown_mut()) else {
         return false;
     };
     let [head, pane] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(area);
     put(
         frame,
         head,
-        vec![Line::styled(head_of(channel, area.width), styles.strong())],
+        vec![Line::styled(
+            head_of(channel, &name, area.width),
+            styles.strong(),
+        )],
     );
     let rows = message_rows(channel, styles, pane.width.into());
     let (all, height) = (rows.len(), usize::from(pane.height));
@@ -230,14 +230,10 @@ fn messages_pane(frame: &mut Frame<'_>, area: Rect, model: &mut Model, styles: S
     channel.up == 0 && channel.is_loaded
 }
 
-fn head_of(channel: &Channel, width: u16) -> String {
+fn head_of(channel: &Channel, name: &str, width: u16) -> String {
     let (names, count) = &channel.members;
-    let names: Vec<_> = names.iter().map(|name| text::line(name)).collect();
-    let head = format!(
-        "{count} members · {} · {}",
-        name_of(channel),
-        names.join(", ")
-    );
+    let many = if *count == 1 { "" } else { "s" };
+    let head = format!("{count} member{many} · {name} · {}", names.join(", "));
     lines::cut(&head, width.into())
 }
 
@@ -415,6 +411,31 @@ mod tests {
                 !picture.concat().contains(['\u{1b}', '\u{202e}', '\r']),
                 "{picture:#?}"
             );
+        }
+    }
+
+    #[test]
+    fn one_channel_of_two_identities_is_told_apart_and_the_way_out_is_shown() {
+        let of = |source: &str, id: &str| {
+            json!({"source": source, "id": id, "name": "sums", "status": "active", "memberCount": 1, "keys": "authenticated",
+                "members": [{"id": "U", "kind": "human", "name": "Pat"}], "lastMessage": null})
+        };
+        let rows = [of("talk", "01AAAAAA"), of("work", "01AAAAAA")];
+        let all = json!({"channels": rows, "more": 0, "you": [], "away": []});
+        let mut model = Model::new(None, BTreeMap::new());
+        let all = serde_json::from_value(all).expect("channels");
+        model.answered(&Ask::List, Ok(Answer::Channels(all)));
+        let picture = drawn(&mut model, 120, 20).join("\n");
+        for shown in [
+            "#AAAAAA talk \"sums\"",
+            "#AAAAAA work \"sums\"",
+            "1 member · #AAAAAA talk \"sums\" · \"Pat\"",
+        ] {
+            assert!(picture.contains(shown), "{shown}: {picture}");
+        }
+        for (columns, end) in [(45, "^C end"), (60, "Ctrl-C end"), (100, "Ctrl-C end")] {
+            let picture = drawn(&mut model, columns, 20).join("\n");
+            assert!(picture.contains(end), "{picture}");
         }
     }
 

@@ -234,27 +234,20 @@ fn failure_is_shown_and_asked_again_at_the_next_look() {
 }
 
 #[test]
-fn named_channel_is_shown_first_unless_two_have_the_name() {
-    let at = |wanted: &str, all: &[(&str, &str, Option<&str>)]| {
-        let mut model = Model::new(Some(wanted.to_owned()), BTreeMap::new());
-        model.answered(&Ask::List, Ok(listed(all)));
-        let shown = model.shown().map(|channel| channel.key.1.clone());
-        (shown, model.note.is_some())
-    };
-    let all = [
-        ("C", "sums", None),
-        ("D", "C", None),
-        ("E", "twice", None),
-        ("F", "twice", None),
-    ];
-    assert_eq!(at("sums", &all), (Some("C".to_owned()), false));
+fn named_channel_is_shown_first_and_no_other_takes_its_text() {
+    let mut model = Model::new(Some(key("D")), BTreeMap::new());
+    let all = [("C", "a", None), ("D", "sums", None)];
+    model.answered(&Ask::List, Ok(listed(&all)));
+    assert_eq!(model.shown().map(|one| &one.key), Some(&key("D")));
+    // One that went meanwhile.
+    let mut model = Model::new(Some(key("E")), BTreeMap::new());
+    model.answered(&Ask::List, Ok(listed(&all)));
+    say(&mut model, "for E alone");
     assert_eq!(
-        at("C", &all),
-        (Some("C".to_owned()), false),
-        "an id comes first"
+        (model.next_send(), model.note.as_deref()),
+        (None, Some(LEFT))
     );
-    assert!(at("twice", &all).1 && at("none", &all).1);
-    assert_eq!(at("sums", &[]).0, None);
+    assert_eq!(model.shown().map(|one| &one.key), Some(&key("E")));
 }
 
 #[test]
