@@ -513,7 +513,7 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
         .expect("asked");
     let members = world.channels(["members", "sums"]);
     assert_contains(members.expect_ok(), "asks to be added");
-    // Who is no member is told so; who leaves is sent to what says what that means.
+    // One who is no member, and one who would leave.
     let asking = world.channels(["remove", "sums", "Quinn", "--yes"]);
     asking.expect_status(1);
     assert_contains(&asking.all(), "Quinn is no member of \"sums\"");

@@ -195,7 +195,7 @@ fn chat_needs_a_person_at_a_terminal() {
         assert_contains(&terminal.picture(), why);
         is_given_back(&terminal);
     }
-    // What was being written stays on the screen.
+    // The draft stays on the screen.
     let mut terminal = chat(&world, "sums", 80, 24);
     terminal.keys("half a word");
     terminal.until_shows("> half a word");

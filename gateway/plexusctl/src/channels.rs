@@ -383,7 +383,7 @@ async fn remove(
     let people = members(&mut owner, &found).await?;
     let member = person(&people, user, Some(&found))?;
     let (name, who) = (found.shown(), shown::quoted(&member.user.name));
-    // Who leaves is told what that means.
+    // Leaving has a warning of its own.
     if member.you || member.peer {
         let who = match member.you {
             true => "you".to_owned(),

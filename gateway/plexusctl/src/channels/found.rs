@@ -47,7 +47,7 @@ pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<
     Ok(all)
 }
 
-/// Has sources that are away say what is known of why: an answer to everybody says less than what is told of their health.
+/// Has sources that are away say why, as the last look at their health found it: an answer for everybody says less.
 pub(super) async fn say_why_away(owner: &mut Owner, all: &mut Channels) {
     if all.away.is_empty() {
         return;
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn user_who_is_no_member_is_told_from_one_who_is_no_user() {
+    fn user_who_is_no_member_is_not_called_unknown() {
         let members = json!({"asking": [], "more": false, "source": "talk", "members": [
             {"id": "A", "kind": "human", "name": "Ana", "you": true, "devices": []},
         ]});

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn name_draws_no_row_and_two_of_one_name_are_told_apart() {
+    fn name_draws_no_row_and_two_of_one_name_differ() {
         let user = |id: &str, name: &str| json!({"id": id, "kind": "human", "name": name});
         let users = [
             user("01AAAAAA", "Ana"),

@@ -129,7 +129,11 @@ mod tests {
 
     #[test]
     fn new_version_alone_is_said() {
-        let lines = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let lines = |all: &[&str]| {
+            all.iter()
+                .map(|line| (*line).to_owned())
+                .collect::<Vec<_>>()
+        };
         let before = lines(&["keys: authenticated", "  version 1", "  version 2"]);
         let now = lines(&["keys: authenticated", "  version 2", "  version 3"]);
         let said: Vec<_> = unsaid(&now, &before).collect();

@@ -72,7 +72,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, styles: Styles) -> 
         .unwrap_or(u16::MAX)
         .min(area.width.saturating_sub(1));
     frame.set_cursor_position(Position::new(column, input.bottom().saturating_sub(1)));
-    // What is cut off is at the end.
+    // The end is cut off where there is no room.
     let keys = match is_wide {
         true => {
             "Enter send · Ctrl-C end · Tab next channel · ↑↓ PgUp PgDn scroll · Alt-Enter new line · Ctrl-R send again"
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn one_channel_of_two_identities_is_told_apart_and_the_way_out_is_shown() {
+    fn two_identities_in_one_channel_differ_and_the_way_out_is_shown() {
         let of = |source: &str, id: &str| {
             json!({"source": source, "id": id, "name": "sums", "status": "active", "memberCount": 1, "keys": "authenticated",
                 "members": [{"id": "U", "kind": "human", "name": "Pat"}], "lastMessage": null})
