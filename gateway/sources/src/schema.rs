@@ -1,10 +1,14 @@
 //! Does an input fit its schema? Compiled once; messages in the order of docs/protocol/agents.md#call.
 
 use crate::budget::MAX_PATTERN;
+use jsonschema::error::{TypeKind, ValidationErrorKind as Rule};
+use plexus_protocol::unseen::{self, Glyph};
 use serde_json::{Map, Value};
 
 /// What matching one pattern may keep for the next time, in bytes.
 const MAX_CACHE: usize = 256 << 10;
+/// How much of a rule's bound is named, in characters: a list of values may be long.
+const MAX_BOUND: usize = 200;
 
 /// Who holds a field to a pattern that this engine cannot evaluate, such as one that looks ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,11 +110,12 @@ impl Schema {
         match self.whole.validate(input) {
             Ok(()) => Ok(()),
             Err(error) => {
-                // The path only: the message of the validator may quote the value.
+                // The path and the rule: the message of the validator may quote the value.
                 let at = error.instance_path().to_string();
                 Err(format!(
-                    "The input does not fit the schema at '{}'.",
-                    if at.is_empty() { "/" } else { &at }
+                    "The input does not fit the schema at '{}' ({}).",
+                    if at.is_empty() { "/" } else { &at },
+                    in_words(error.kind())
                 ))
             }
         }
@@ -125,6 +130,44 @@ impl Schema {
         let pattern = compiled(&serde_json::json!({ "pattern": pattern }));
         pattern.map_or(true, |pattern| pattern.is_valid(&text.into()))
     }
+}
+
+/// A rule of a schema by its keyword, and its bound where it has one.
+fn in_words(rule: &Rule) -> String {
+    let keyword = rule.keyword();
+    let bound = match rule {
+        Rule::Pattern { pattern: text } | Rule::Format { format: text } => text.clone(),
+        Rule::Enum { options: value }
+        | Rule::Constant {
+            expected_value: value,
+        } => value.to_string(),
+        Rule::Minimum { limit: value }
+        | Rule::Maximum { limit: value }
+        | Rule::ExclusiveMinimum { limit: value }
+        | Rule::ExclusiveMaximum { limit: value }
+        | Rule::Required { property: value } => value.to_string(),
+        Rule::MinLength { limit }
+        | Rule::MaxLength { limit }
+        | Rule::MinItems { limit }
+        | Rule::MaxItems { limit }
+        | Rule::MinProperties { limit }
+        | Rule::MaxProperties { limit } => limit.to_string(),
+        Rule::MultipleOf { multiple_of } => multiple_of.to_string(),
+        Rule::Type {
+            kind: TypeKind::Single(one),
+        } => one.to_string(),
+        _ => return keyword.to_owned(),
+    };
+    let mut glyphs = unseen::shown(&bound, |_| false, unseen::is_unseen);
+    let mut words = format!("{keyword}: ");
+    for glyph in glyphs.by_ref().take(MAX_BOUND) {
+        match glyph {
+            Glyph::Plain(c) => words.push(c),
+            Glyph::Written(escape) => words.push_str(&escape),
+        }
+    }
+    words.extend(glyphs.next().map(|_| '…'));
+    words
 }
 
 fn compiled(schema: &Value) -> Result<jsonschema::Validator, String> {
@@ -213,13 +256,13 @@ mod tests {
         }
         let why = schema.check(&json!({"ahead": 7})).unwrap_err();
         assert_eq!(why, "Input field 'ahead' must be a string (got number).");
-        for (field, bad) in [
-            ("back", json!(7)),
-            ("both", json!("b")),
-            ("ya", json!("s")),
-            ("pattern", json!(u64::MAX)),
+        for (field, bad, rule) in [
+            ("back", json!(7), "anyOf"),
+            ("both", json!("b"), "pattern: ^a+$"),
+            ("ya", json!("s"), "type: integer"),
+            ("pattern", json!(u64::MAX), "maximum: 9223372036854775807"),
         ] {
-            let why = format!("The input does not fit the schema at '/{field}'.");
+            let why = format!("The input does not fit the schema at '/{field}' ({rule}).");
             assert_eq!(schema.check(&json!({ field: bad })), Err(why));
         }
         let odd = json!({"type": "str", "pattern": "(?!a)"});
@@ -263,7 +306,7 @@ mod tests {
         // The control.
         let field = json!({"properties": {"text": {"type": "string", "pattern": "^a+$"}}});
         let held = Schema::compile(&field, PatternHolder::Gateway).unwrap();
-        let why = "The input does not fit the schema at '/text'.";
+        let why = "The input does not fit the schema at '/text' (pattern: ^a+$).";
         assert_eq!(held.check(&json!({"text": "b"})), Err(why.to_owned()));
     }
 
@@ -271,7 +314,8 @@ mod tests {
     fn messages_of_the_wire() {
         let schema = json!({
             "type": "object",
-            "properties": {"path": {"type": "string", "minLength": 1}, "n": {"type": "integer"}},
+            "properties": {"path": {"type": "string", "minLength": 1}, "n": {"type": "integer"}, "act": {"enum": ["steep", "pour\u{202e}"]},
+                "long": {"pattern": format!("^{}$", "a".repeat(300))}},
             "required": ["path"],
             "additionalProperties": false
         });
@@ -292,12 +336,22 @@ mod tests {
             ),
             (
                 json!({"path": ""}),
-                "The input does not fit the schema at '/path'.",
+                "The input does not fit the schema at '/path' (minLength: 1).",
+            ),
+            (
+                json!({"path": "x", "act": "burn"}),
+                "The input does not fit the schema at '/act' (enum: [\"steep\",\"pour\\u{202e}\"]).",
             ),
             (json!([]), "The input must be an object (got array)."),
         ] {
             assert_eq!(schema.check(&input).unwrap_err(), says);
         }
         assert!(schema.check(&json!({"path": "x", "n": 2.0})).is_ok());
+        let why = schema.check(&json!({"path": "x", "long": "my value"}));
+        let bound = format!("^{}…", "a".repeat(MAX_BOUND - 1));
+        assert_eq!(
+            why.unwrap_err(),
+            format!("The input does not fit the schema at '/long' (pattern: {bound}).")
+        );
     }
 }

@@ -198,14 +198,22 @@ fn in_order(mut effects: Vec<Effect>) -> Vec<Effect> {
     effects
 }
 
-/// An effect that is no failure. `settled` is the owner's word for one whose outcome nobody knew: whether it happened.
+/// An effect that changed something, or may have: a call that failed is one where it had done so before. `settled` is the
+/// owner's word for one whose outcome nobody knew: whether it happened.
 fn effect(intent: &Value, outcome: Option<&Value>, settled: Option<bool>) -> Option<Effect> {
-    let past = undo::of(intent, outcome)?;
-    let unknown = match (outcome?["detail"]["result"].as_str()?, settled) {
-        ("ok", _) | ("unknown", Some(true)) => false,
-        ("unknown", None) => true,
+    let mut past = undo::of(intent, outcome)?;
+    let detail = &outcome?["detail"];
+    let (result, effect) = (detail["result"].as_str()?, detail["effect"].as_str());
+    let unknown = match (result, effect, settled) {
+        ("ok", ..) | ("failed", Some("done" | "partial"), _) => false,
+        ("unknown", ..) | ("failed", Some("unknown"), _) if settled != Some(false) => {
+            settled.is_none()
+        }
         _ => return None,
     };
+    if result == "failed" && past.summary.is_none() {
+        past.summary = Some(format!("{}, which failed", past.capability));
+    }
     Some(Effect { past, unknown })
 }
 
@@ -268,14 +276,22 @@ mod tests {
     fn settled_outcome_is_as_the_owner_found_it() {
         let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
         let intent = json!({"id": id, "capabilityId": "w.write", "time": "t"});
-        let outcome = |result: &str| json!({"detail": {"intent": id, "result": result}});
-        let unknown = |result: &str, settled| {
-            effect(&intent, Some(&outcome(result)), settled).map(|effect| effect.unknown)
+        let ended = |result: &str, done: Option<&str>, settled| {
+            let outcome = json!({"detail": {"intent": id, "result": result, "effect": done}});
+            effect(&intent, Some(&outcome), settled).map(|effect| effect.unknown)
         };
+        let unknown = |result: &str, settled| ended(result, None, settled);
         assert_eq!(unknown("unknown", None), Some(true));
         assert_eq!(unknown("unknown", Some(true)), Some(false));
         assert_eq!(unknown("unknown", Some(false)), None);
         assert_eq!(unknown("ok", None), Some(false));
         assert_eq!(unknown("failed", None), None);
+        // A call that failed once its change was made.
+        let failed = |done: &str, settled| ended("failed", Some(done), settled);
+        assert_eq!(failed("none", None), None);
+        assert_eq!(failed("partial", None), Some(false));
+        assert_eq!(failed("done", None), Some(false));
+        assert_eq!(failed("unknown", None), Some(true));
+        assert_eq!(failed("unknown", Some(false)), None);
     }
 }
