@@ -12,6 +12,25 @@ use plexus_protocol::{CapabilityId, Timestamp, body::StandingGrant};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
+/// Keywords of a field's schema that are shown with it.
+const RULES: [&str; 13] = [
+    "pattern",
+    "format",
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+];
+/// How much of a bound is shown, in characters.
+const MAX_BOUND: usize = 200;
+
 /// Showing one capability.
 #[derive(Args, Debug, PartialEq)]
 pub(crate) struct Describe {
@@ -110,10 +129,11 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
         };
         let must = if must { "required" } else { "optional" };
         let says = about["description"].as_str().unwrap_or("");
+        let says = format!("{} {}", text::line(says), rules(about));
         let line = format!(
             "  {:<width$} {kind:<7} {must}  {}",
             text::line(name),
-            text::line(says)
+            says.trim()
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }
@@ -121,11 +141,24 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
         let skill = command::line(text::line(&skill.id));
         let _ = writeln!(text, "guidance: {skill}");
     }
-    // A capability that brings its own examples knows better which fields go together.
-    if !entry.describe.contains("Example") {
-        let _ = writeln!(text, "example: {}", example(entry));
-    }
+    let _ = writeln!(text, "example: {}", example(entry));
     text
+}
+
+/// The rules of a field's schema and their bounds, as a refusal names them.
+fn rules(about: &Value) -> String {
+    let bound = |rule: &&str| {
+        let bound = match &about[*rule] {
+            Value::Null => return None,
+            Value::String(bound) => text::short(bound, MAX_BOUND),
+            bound => text::short(&bound.to_string(), MAX_BOUND),
+        };
+        Some(format!("{rule}: {bound}"))
+    };
+    match RULES.iter().filter_map(bound).collect::<Vec<_>>() {
+        none if none.is_empty() => String::new(),
+        rules => format!("({})", rules.join(", ")),
+    }
 }
 
 /// A command that has every required field.
@@ -133,10 +166,14 @@ fn example(entry: &Entry) -> String {
     let (required, _) = entry.fields();
     let words = required.iter().map(|name| {
         let about = &entry.io.input["properties"][*name];
-        let value = match about["type"].as_str() {
-            Some("integer" | "number") => "1".to_owned(),
-            Some("boolean") => "true".to_owned(),
-            Some("object") => "{}".to_owned(),
+        let value = match (about["enum"][0].as_str(), about["type"].as_str()) {
+            (Some(value), _) => value.to_owned(),
+            (None, Some("integer" | "number")) if about["minimum"].is_number() => {
+                about["minimum"].to_string()
+            }
+            (None, Some("integer" | "number")) => "1".to_owned(),
+            (None, Some("boolean")) => "true".to_owned(),
+            (None, Some("object")) => "{}".to_owned(),
             _ => format!("<{name}>"),
         };
         format!(" {}", text::line(&shell::quote(&format!("{name}={value}"))))
@@ -153,14 +190,15 @@ mod tests {
     fn everything_that_a_call_needs() {
         let entry: Entry = serde_json::from_value(json!({
             "id": "workspace.write", "kind": "capability", "label": "Write a file",
-            "describe": "Write a text file.\nParents are made.", "grants": ["write"],
+            "describe": "Write a text file.\nParents are made. Example: path=a", "grants": ["write"],
             "provenance": "managed", "sensitivity": "elevated",
             "skills": [{"id": "workspace.how-to-use", "label": "x"}],
             "io": {"input": {"properties": {
-                "path": {"type": "string", "description": "Relative path"},
-                "content": {"type": "string"},
+                "path": {"type": "string", "description": "Relative path", "pattern": "^[a-z/]+$", "minLength": 1},
+                "content": {"type": "string", "enum": ["tea", "mil\u{202e}k"]},
+                "times": {"type": "integer", "minimum": 2, "maximum": 9},
                 "ifDigest": {"type": ["string", "null"], "description": "What it held \u{202e}when read"}
-            }, "required": ["path", "content"]}}
+            }, "required": ["path", "content", "times"]}}
         }))
         .unwrap();
         assert_eq!(
@@ -168,15 +206,16 @@ mod tests {
             "\
 workspace.write (Write a file)
   Write a text file.
-  Parents are made.
+  Parents are made. Example: path=a
 state: asks
 verbs: write (managed, elevated)
 input:
-  path     string  required  Relative path
-  content  string  required
+  path     string  required  Relative path (pattern: ^[a-z/]+$, minLength: 1)
+  content  string  required  (enum: [\"tea\",\"mil\\u{202e}k\"])
+  times    integer required  (minimum: 2, maximum: 9)
   ifDigest string|null optional  What it held \\u{202e}when read
 guidance: plexus workspace.how-to-use
-example: plexus workspace.write 'path=<path>' 'content=<content>'
+example: plexus workspace.write 'path=<path>' content=tea times=2
 "
         );
         assert_eq!(as_json(&entry, &[], Timestamp(0))["state"], "asks");
