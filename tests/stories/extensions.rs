@@ -468,7 +468,7 @@ fn manifest_that_asks_for_more_is_refused() {
         (
             "a field that is not there",
             |m, _| args(m, &["--", "{text}", "{more}"]),
-            "is no property of the input",
+            "field \"more\": is no property of the input",
         ),
         (
             "a list as arguments",

@@ -236,15 +236,16 @@ impl CommandLine {
                         }
                     }
                     Part::Field(name) => {
+                        let field = || format!("{}, field {name:?}", at());
                         let kind = property(name).and_then(|p| p["type"].as_str());
                         if !matches!(kind, Some("string" | "integer" | "number" | "boolean")) {
-                            let why = "its field is no property of the input of type string, integer, number or boolean";
-                            return Err(invalid(at(), why));
+                            let why = "is no property of the input of type string, integer, number or boolean";
+                            return Err(invalid(field(), why));
                         }
                         // Left out, it would shift the arguments that follow.
                         if !is_option && !required(name) {
                             let why = "a field that the input may leave out stands in --name={field} alone: make it required";
-                            return Err(invalid(at(), why));
+                            return Err(invalid(field(), why));
                         }
                     }
                 }
@@ -260,8 +261,8 @@ impl CommandLine {
         if let Some(stdin) = &self.stdin {
             let text = property(stdin).is_some_and(|p| p["type"] == "string");
             if !text || used.contains(stdin) {
-                let why = "its field is no property of the input of type string, or is an argument as well";
-                return Err(invalid(at("stdin".into()), why));
+                let why = "is no property of the input of type string, or is an argument as well";
+                return Err(invalid(at(format!("stdin field {stdin:?}")), why));
             }
         }
         let unused = properties.into_iter().flat_map(Map::keys);

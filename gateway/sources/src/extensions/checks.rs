@@ -12,7 +12,7 @@ use super::{
     loader,
     manifest::{
         Agreed, DeclaredCapability, DeclaredSkill, DeclaredWorkflow, ExtensionManifest, FORMAT, Io,
-        PinnedProgram, Route,
+        PinnedProgram, Route, read_part,
     },
     variables,
 };
@@ -22,7 +22,7 @@ use crate::{
     programs,
 };
 use plexus_home::inspection;
-use plexus_protocol::{Digest, SourceId, json};
+use plexus_protocol::{Digest, SourceId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
@@ -133,11 +133,10 @@ impl ExtensionManifest {
             for list in ["skills", "workflows"] {
                 sorted.as_object_mut().map(|members| members.remove(list));
             }
-            let rest = json::from_value::<Self>(sorted);
-            reasons.extend(rest.err().map(|why| why.to_string()));
+            reasons.extend(Self::of_shape(sorted).err());
             return Err(reasons);
         }
-        let read: Self = json::from_value(sorted).map_err(|why| one(why.to_string()))?;
+        let read = Self::of_shape(sorted).map_err(one)?;
         if read.manifest != FORMAT {
             reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
         }
@@ -192,6 +191,14 @@ impl ExtensionManifest {
             true => Ok(read),
             false => Err(reasons),
         }
+    }
+
+    fn of_shape(value: Value) -> Result<Self, String> {
+        read_part(value).map_err(|why| match why.starts_with("transport: unknown variant") {
+            // A manifest of that one is read elsewhere.
+            true => why + ", `mcp`",
+            false => why,
+        })
     }
 
     /// Checks the rest of what can be checked without this machine's files: that an offer can be made of it.
@@ -295,8 +302,7 @@ fn shape<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
     if !value.is_object() {
         return Err("it is no object".to_owned());
     }
-    let read = json::from_value::<T>(value.clone());
-    read.map(drop).map_err(|why| why.to_string())
+    read_part::<T>(value.clone()).map(drop)
 }
 
 impl Io {
@@ -446,20 +452,28 @@ mod tests {
         };
         let mut nameless = entry("", "read", "args");
         nameless.as_object_mut().unwrap().remove("name");
+        let mut labelled = entry("name", "read", "args");
+        labelled["label"] = object!(7);
+        let mut timed = entry("count", "read", "args");
+        timed["route"]["timeoutMs"] = object!("5s");
         let manifest = object!({"capabilities": [
             entry("sound", "read", "args"),
             entry("list", "read", "argss"),
             entry("put", "wirte", "args"),
             nameless,
             "text",
+            labelled,
+            timed,
             {"name": "guide", "transport": "skill"},
         ]});
         let odd = odd_entries(&manifest);
         let begins = [
             "capability \"list\": route: unknown field `argss`",
-            "capability \"put\": unknown variant `wirte`",
+            "capability \"put\": grants[0]: unknown variant `wirte`",
             "capability 4: missing field `name`",
             "capability 5: it is no object",
+            "capability \"name\": label: got integer `7`, expected a string",
+            "capability \"count\": route: timeoutMs: got string \"5s\", expected a whole number from 0 to 4294967295",
             "skill \"guide\": missing field",
         ];
         assert_eq!(odd.len(), begins.len(), "{odd:?}");

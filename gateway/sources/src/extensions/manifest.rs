@@ -6,8 +6,8 @@
 
 use super::rest::BaseUrl;
 use plexus_ipc::manifest::HttpMethod;
-use plexus_protocol::{Digest, Verbs, json};
-use serde::{Deserialize, Serialize};
+use plexus_protocol::{Digest, Verbs, json::Exact};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,6 +57,46 @@ impl ExtensionManifest {
     }
 }
 
+/// Reads a part of a manifest.
+///
+/// # Errors
+/// What does not fit, behind its path.
+pub(super) fn read_part<T: DeserializeOwned>(part: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(Exact(part)).map_err(|error| {
+        let path = error.path().to_string();
+        let why = error.into_inner().to_string();
+        let unknown = why.strip_prefix("unknown field `");
+        // The words name that field already.
+        let named = unknown.and_then(|rest| rest.split_once('`'));
+        let named = named.map_or("", |(name, _)| name);
+        let path = path.strip_suffix(named).unwrap_or(&path);
+        match (path.trim_end_matches('.'), in_plain_words(&why)) {
+            ("", why) => why,
+            (path, why) => format!("{path}: {why}"),
+        }
+    })
+}
+
+/// What `serde` says of a wrong type, with the types of JSON.
+fn in_plain_words(why: &str) -> String {
+    let wrong = ["invalid type: ", "invalid value: "];
+    let wrong = wrong.iter().find_map(|begins| why.strip_prefix(begins));
+    let Some((got, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
+        return why.to_owned();
+    };
+    let plain = |word: &str| match word {
+        "sequence" | "a sequence" => "a list".to_owned(),
+        "map" | "a map" => "an object".to_owned(),
+        word if word.starts_with("struct ") => "an object".to_owned(),
+        "string or map" => "a string".to_owned(),
+        "u8" => format!("a whole number from 0 to {}", u8::MAX),
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        word => word.to_owned(),
+    };
+    format!("got {}, expected {}", plain(got), plain(expected))
+}
+
 /// How a capability is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -92,10 +132,10 @@ pub enum Route {
 impl Route {
     fn read(transport: Transport, route: Value) -> Result<Self, String> {
         let read = match transport {
-            Transport::Cli => json::from_value(route).map(Self::Cli),
-            Transport::LocalRest => json::from_value(route).map(Self::Rest),
-            Transport::Stdio => json::from_value(route).map(Self::Stdio),
-            Transport::Ipc => json::from_value(route).map(Self::Ipc),
+            Transport::Cli => read_part(route).map(Self::Cli),
+            Transport::LocalRest => read_part(route).map(Self::Rest),
+            Transport::Stdio => read_part(route).map(Self::Stdio),
+            Transport::Ipc => read_part(route).map(Self::Ipc),
             Transport::Skill => return Err("a text has no route of a call".to_owned()),
             Transport::Workflow => return Err("a workflow has members and no route".to_owned()),
         };

@@ -7,11 +7,11 @@
 
 use super::{
     checks::odd_name,
-    manifest::{Access, DeclaredFolder, FORMAT},
+    manifest::{Access, DeclaredFolder, FORMAT, read_part},
     servers::ServerRequest,
 };
 use crate::{Registry, labels};
-use plexus_protocol::{SourceId, json};
+use plexus_protocol::SourceId;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,8 +92,7 @@ impl ServerRequest {
             let why = "capabilities: an MCP server says itself which tools it has; leave them out, and name those that only read in mcp.reads";
             return Err(one(why.to_owned()));
         }
-        let read: ServerManifest =
-            json::from_value(value.clone()).map_err(|why| one(why.to_string()))?;
+        let read: ServerManifest = read_part(value.clone()).map_err(one)?;
         let mut reasons = odd_name(&read.source, &read.label, registry);
         if read.manifest != FORMAT {
             reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
