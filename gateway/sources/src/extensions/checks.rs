@@ -371,10 +371,15 @@ pub(super) fn odd_name(source: &str, label: &str, registry: &Registry) -> Vec<St
     reasons
 }
 
+/// How what an interpreter runs is lent.
+const SCRIPTS: &str = "the owner lends a script that serves MCP with: plexusctl mcp add NAME --code FOLDER -- INTERPRETER SCRIPT";
+
 /// Why no extension runs such a program.
 fn interpreter(program: &Path) -> String {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
-    format!("{name} runs what its arguments or input say: name the program that does the work")
+    format!(
+        "{name} runs what its arguments or input say: name the program that does the work; {SCRIPTS}"
+    )
 }
 
 /// The file that a program's name means; never a link to it.
@@ -430,7 +435,7 @@ fn pinned(path: PathBuf) -> Result<PinnedProgram, String> {
     }
     if start.starts_with(b"#!") {
         return Err(format!(
-            "{shown} is a script, which its interpreter runs: name a compiled program"
+            "{shown} is a script, which its interpreter runs: name a compiled program; {SCRIPTS}"
         ));
     }
     let sha256 = programs::digest(&path).map_err(|error| format!("{shown}: {error}"))?;
