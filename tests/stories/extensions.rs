@@ -563,7 +563,11 @@ fn manifest_that_asks_for_more_is_refused() {
             "python3.11 runs what its arguments",
         ),
         ("a link", |m, at| bin(m, &at.join("link")), "is a link to"),
-        ("a script", |m, at| bin(m, &at.join("tool")), "is a script"),
+        (
+            "a script",
+            |m, at| bin(m, &at.join("tool")),
+            "is a script, which its interpreter runs: name a compiled program; the owner lends a script that serves MCP with: plexusctl mcp add ",
+        ),
         (
             "another user's rights",
             |m, at| bin(m, &at.join("setuid")),
@@ -607,6 +611,26 @@ fn manifest_that_asks_for_more_is_refused() {
     bin(&mut inner, &inside);
     let seen = world.preview(&inner);
     assert_contains(&seen["reasons"].to_string(), "keep programs elsewhere");
+    // A folder is wrong on the command line, not in the manifest.
+    let file = elsewhere.path().join("good.json");
+    std::fs::write(&file, good.to_string()).expect("a file");
+    let file = file.display().to_string();
+    let state = format!("files={}", world.gateway.state().display());
+    for (folder, next) in [
+        (None, "give --folder files=PATH"),
+        (Some("files="), "give --folder files=PATH"),
+        (Some(&*state), "give --folder files=PATH"),
+        (
+            Some("other=/"),
+            "name a folder of the manifest with --folder",
+        ),
+    ] {
+        let given = folder.map(|folder| ["--folder", folder]);
+        let words = ["extension", "preview", &file].into_iter();
+        let said = world.gateway.cli(words.chain(given.into_iter().flatten()));
+        assert_ne!(said.status, 0, "{folder:?}: {said}");
+        assert_contains(&said.all(), &format!("next: {next}"));
+    }
     // The same member twice, as a file and as a body.
     let twice = good
         .to_string()

@@ -130,7 +130,7 @@ async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop>
                 .split_once('=')
                 .ok_or_else(|| Stop::usage(format!("--folder {folder} is not NAME=PATH")))?;
             let path = std::path::absolute(path)
-                .map_err(|error| Stop::usage(format!("{path}: {error}")))?;
+                .map_err(|error| Stop::usage(format!("--folder {folder}: {error}")))?;
             Ok((name.to_owned(), json!(path)))
         });
         body["folders"] = Value::Object(folders.collect::<Result<Map<_, _>, Stop>>()?);

@@ -238,7 +238,14 @@ async fn previewed(desk: &Desk, draft: Draft) -> Result<(ExtensionPreview, Draft
 
 fn invalid(reasons: &str) -> Stop {
     let stop = Stop::new(Exit::Failed, "invalid_manifest", text::line(reasons));
-    stop.next("change the manifest, and preview it again")
+    // A folder is given beside the manifest.
+    stop.next(match reasons.rsplit_once(": --folder ") {
+        Some((_, given)) => format!("give --folder {}", text::line(given)),
+        None if reasons.starts_with("the manifest declares no folder") => {
+            "name a folder of the manifest with --folder".to_owned()
+        }
+        None => "change the manifest, and preview it again".to_owned(),
+    })
 }
 
 /// As much of a manifest as is looked at before the gateway does.
@@ -463,6 +470,10 @@ pub(crate) fn named_folders(named: &[String]) -> Result<BTreeMap<String, String>
         let (name, path) = folder
             .split_once('=')
             .ok_or_else(|| Stop::usage(format!("--folder {folder} is not NAME=PATH")))?;
+        if path.is_empty() {
+            let stop = Stop::usage(format!("--folder {folder} names no path"));
+            return Err(stop.next(format!("give --folder {name}=PATH")));
+        }
         let real = fs::canonicalize(path).map_err(|error| Stop::path(Path::new(path), &error))?;
         let real = real
             .to_str()

@@ -270,7 +270,17 @@ impl Drafted {
         let only = desk.registry.only(self.offer);
         let source = match surveyed(desk, &only, &whole, id).await {
             Ok(source) => source,
-            Err(why) => return one(why),
+            Err(why) => {
+                let mut folders = declared.folders.iter().map(|folder| &folder.name);
+                let odd = folders.find(|name| {
+                    let path = route.get(*name).and_then(Value::as_str);
+                    path.is_some_and(|path| why.contains(path))
+                });
+                return one(match odd {
+                    Some(name) => format!("{why}: --folder {name}=PATH"),
+                    None => why,
+                });
+            }
         };
         for folder in &declared.folders {
             let Some(place) = source.paths.get(&folder.name) else {
@@ -280,11 +290,14 @@ impl Drafted {
             if let Some(program) = programs.find(|program| program.path.starts_with(&place.path)) {
                 let (program, name) = (program.path.display(), &folder.name);
                 return one(format!(
-                    "{program} lies in the folder {name}: keep programs elsewhere"
+                    "{program} lies in the folder {name}; keep programs elsewhere, or give another: --folder {name}=PATH"
                 ));
             }
             if folder.access == Access::ReadWrite && place.path == "/" {
-                return one("a folder that is written is not the whole machine".to_owned());
+                let name = &folder.name;
+                return one(format!(
+                    "a folder that is written is not the whole machine: --folder {name}=PATH"
+                ));
             }
         }
         if let Some(program) = self.agreed.unlike(source.found()) {
