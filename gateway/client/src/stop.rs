@@ -192,6 +192,10 @@ impl fmt::Display for Stop {
             }
             Done::None => "nothing was done",
             Done::Partial => "a part of it was done; look before you repeat it",
+            // Its source did it, and failed at it or after it.
+            Done::Done if self.code == ErrorCode::TransportError.as_str() => {
+                "it ran; look before you repeat it"
+            }
             Done::Done => "it was done",
             Done::Unknown => "not known; look before you repeat it",
         };
@@ -263,6 +267,13 @@ mod tests {
         let (said, code) = word("transport_error");
         assert_eq!((&*said, &*code), ("stopped: not_found", "transport_error"));
         assert_eq!(word("rate_limited").0, "stopped: rate_limited");
+        let ran = |code: &str| {
+            let failed = json!({"error": {"code": code, "effect": "done", "message": "says that it failed"}});
+            Stop::of_reply(200, &failed).to_string()
+        };
+        let words = "done: it ran; look before you repeat it\nwhy: says that it failed";
+        assert!(ran("transport_error").contains(words));
+        assert!(ran("expired").contains("done: it was done\n"));
         let reason = json!({"ok": false, "reason": "no such path"});
         assert_eq!(Stop::of_reply(422, &reason).why, "no such path");
     }

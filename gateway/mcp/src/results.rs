@@ -201,6 +201,9 @@ impl ToolResult {
         let done = match refusal.effect {
             Effect::None => "Nothing was done.",
             Effect::Partial => "A part of it was done.",
+            Effect::Done if refusal.code == "transport_error" => {
+                "It ran: look before you repeat it."
+            }
             Effect::Done => "It was done.",
             Effect::Unknown => "It may have happened: do not repeat it; tell the owner.",
         };

@@ -90,7 +90,7 @@ pub fn so_far(effect: Option<Effect>, kept: Option<&str>) -> &'static str {
     match effect {
         Some(Effect::None | Effect::Partial) | None if kept.is_some() => "",
         Some(Effect::Partial) => ", a part of it was done",
-        Some(Effect::Done) => ", and it was done",
+        Some(Effect::Done) => ", which ran",
         Some(Effect::Unknown) => ", NOT KNOWN whether it happened",
         Some(Effect::None) | None => ", nothing was done",
     }
@@ -271,6 +271,7 @@ fn of_source(reason: &str) -> Option<&'static str> {
         "bad_answer" | "not_json" => "the answer could not be read",
         "broken_off" => "the connection broke off",
         "command_failed" => "the command failed",
+        "tool_failed" => "it says that it failed",
         "stopped" => "its worker stopped",
         "CannotStart" => "its worker could not be started",
         "CannotOpen" => "the source could not be opened",
@@ -424,6 +425,10 @@ mod tests {
             (
                 json!({"did": "failed", "capabilityId": "filing.file", "code": "transport_error", "reason": "not_found", "effect": "partial"}),
                 "failed at filing.file, a part of it was done: what it named is not there",
+            ),
+            (
+                json!({"did": "failed", "capabilityId": "tea.burn", "code": "transport_error", "reason": "tool_failed", "effect": "done"}),
+                "failed at tea.burn, which ran: it says that it failed",
             ),
             (
                 json!({"did": "failed", "capabilityId": "codex.run", "code": "cancelled", "reason": "owner", "effect": "none",
