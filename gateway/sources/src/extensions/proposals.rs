@@ -174,12 +174,22 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
                 let (was, is) = (was.get(name), is.get(name));
                 let differ = was.zip(is).map(|(was, is)| is.differences(was));
                 let mut words = differ.unwrap_or_default();
-                let old = agreed.capability(name).map(|old| &old.describe);
-                if old != Some(&capability.describe) {
-                    words.push(format!("it is described as “{description}”"));
+                let old = agreed.capability(name);
+                if old.map(|old| &old.describe) != Some(&capability.describe) {
+                    let was = old.map_or(String::new(), |old| {
+                        // Behind the line that says whose words they are.
+                        let marked = old.describe.split_once('\n');
+                        let was = marked.map_or(&*old.describe, |(_, words)| words);
+                        format!("was described as “{}” and ", whole(was))
+                    });
+                    words.push(format!("it {was}is described as “{description}”"));
                 }
-                if agreed.capability(name).map(|old| &old.input) != Some(&capability.input) {
-                    words.push(format!("its input is now: {input}"));
+                if old.map(|old| &old.input) != Some(&capability.input) {
+                    let was = old.and_then(|old| old.input.as_ref());
+                    let was = was.map_or(String::new(), |was| {
+                        format!("was {} and ", whole(&was.to_string()))
+                    });
+                    words.push(format!("its input {was}is now: {input}"));
                 }
                 if words.is_empty() {
                     words.push("what it says of its output or of its effects differs".to_owned());
@@ -378,6 +388,11 @@ mod tests {
         let asked = found.proposal.unwrap();
         let about: Vec<_> = asked.changes.iter().map(|change| &*change.about).collect();
         assert_eq!(about, ["look", "more"]);
+        let words = "it was described as “Does” and is described as “Now does”";
+        assert!(
+            asked.changes[0].words.iter().any(|said| said == words),
+            "{asked:?}"
+        );
         let proposed = Manifest::parse(&asked.manifest).unwrap();
         assert!(proposed.capability("look").unwrap().is_read());
         // Seen again, and blocked: nobody is asked.
