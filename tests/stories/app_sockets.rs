@@ -160,7 +160,7 @@ fn app_is_asked_and_a_write_waits() {
     assert_eq!(done["output"]["output"], asked("act", "go"), "{done}");
     assert_eq!(app.heard().len(), 3, "{:?}", app.heard());
     let standing = world.gateway.owner().grant("caller", "player.act", "7d");
-    assert_contains(&standing.text(), "standing_not_allowed");
+    assert_contains(&standing.text(), "is approved on its card");
     // What the owner sees.
     let shown = world.gateway.cli(["extension", "show", "player"]);
     let shown = shown.expect_ok();

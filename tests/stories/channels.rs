@@ -588,7 +588,10 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     for capability in grants {
         let standing = ["grants", "allow", "helper", capability, "--window", "1h"];
         let refused = world.gateway.cli(standing);
-        let says = refused.all().contains("standing_not_allowed");
+        let words = format!("Each call of {capability} is approved on its card");
+        let says = refused.all().contains(&words)
+            && refused.all().contains("next: plexusctl approvals watch")
+            && !refused.all().contains("standing_not_allowed");
         assert!(refused.status != 0 && says, "{capability}: {refused}");
     }
 }

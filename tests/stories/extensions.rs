@@ -144,7 +144,7 @@ fn read_writes_nothing_and_write_asks_each_time() {
     // Once was once, and no window is longer.
     agent.must_ask("box.put", json!({"name": "other", "text": ""}));
     let standing = world.gateway.owner().grant("caller", "box.put", "7d");
-    assert_contains(&standing.text(), "standing_not_allowed");
+    assert_contains(&standing.text(), "is approved on its card");
 }
 
 #[test]

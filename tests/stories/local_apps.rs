@@ -169,7 +169,7 @@ fn lamp_is_read_and_switched_with_approval() {
     // Once was once, and no window is longer.
     agent.must_ask("home.light", on);
     let standing = world.gateway.owner().grant("caller", "home.light", "7d");
-    assert_contains(&standing.text(), "standing_not_allowed");
+    assert_contains(&standing.text(), "is approved on its card");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Extensions that agents propose: read, written, proposed, seen, added, called, changed; and what is in the way of more.
 
 use crate::house::{House, READ, report};
+use nix::sys::signal::Signal;
 use plexus_tests::home_app::{HomeApp, TOKEN};
+use plexus_tests::terminal::Terminal;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway};
 use serde_json::{Value, json};
@@ -79,6 +81,17 @@ fn agent_writes_an_extension_and_the_owner_decides() {
     std::fs::write(&file, manifest.to_string()).expect("a file");
     let file = file.display().to_string();
     let pages = format!("pages={}", world.pages.path().display());
+    let line = ["extension", "propose", &file, "--folder", &pages];
+    let command =
+        gateway.plexus_command("coder", line.into_iter().chain(["--purpose", "search it"]));
+    let mut waits = Terminal::start(&command, 160, 24);
+    waits.until_shows("waiting for the owner");
+    waits.signal(Signal::SIGINT);
+    waits.until_shows("you interrupted the waiting; the request still waits");
+    assert!(!waits.end().success());
+    let item = gateway.owner().pending()[0]["pendingId"].clone();
+    let item = item.as_str().expect("it still waits");
+    gateway.plexus("coder", ["cancel", item]).expect_ok();
     let said = gateway.plexus(
         "coder",
         [

@@ -149,9 +149,20 @@ async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop>
     };
     let item = item.map_err(|why| Stop::new(Exit::Failed, "not_a_gateway", why.to_string()))?;
     let source = text::line(manifest["source"].as_str().unwrap_or_default());
-    approval::announce(&format!("add the extension {source}"), &item);
     let until = Instant::now() + proposal.patience.length();
-    match approval::wait(&mut session, &item, until).await? {
+    let waits = async {
+        approval::announce(&format!("add the extension {source}"), &item);
+        approval::wait(&mut session, &item, until).await
+    };
+    let decision = tokio::select! {
+        // Listened for before the wait is announced.
+        biased;
+        _ = tokio::signal::ctrl_c() => {
+            return Err(approval::out_of_sight(&item, "you interrupted the waiting"));
+        }
+        decision = waits => decision?,
+    };
+    match decision {
         Decision::Approved | Decision::Ran(_) | Decision::Runs(_) => {
             out::line(&format!("{source} is added: {}", command::line("list")))?;
             Ok(Exit::Ok)

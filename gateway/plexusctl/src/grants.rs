@@ -203,7 +203,8 @@ async fn allow(
         let is_of_channel = |of: &Constraint| of.is_about("channel") || of.is_about("channel_id");
         let next = match constraint.as_ref().is_some_and(is_of_channel) {
             true => "plexusctl channels list",
-            false => "plexusctl status",
+            // Where no grant is made, its calls ask.
+            false => "plexusctl approvals watch",
         };
         let refused = Stop::new(Exit::Refused, "declined", why).next(next);
         return Err(desk.meant(std::slice::from_ref(capability), refused).await);

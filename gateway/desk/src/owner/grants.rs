@@ -299,9 +299,7 @@ fn no_thing(
 }
 
 fn only_by_card(id: &CapabilityId) -> String {
-    format!(
-        "standing_not_allowed: one call of {id} is approved on its card, when the agent asks for it."
-    )
+    format!("Each call of {id} is approved on its card, when the agent asks for it.")
 }
 
 /// A token for what was granted, in a fresh session as that agent.
