@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 /// The one reason for every id that an agent may not know of (docs/protocol/agents.md#ask-for-grants): it tells
 /// nothing.
-pub const NOT_IN_VIEW: &str = "Not in your view of this gateway. List what you can use (GET /manifest); ask the owner if you need more.";
+pub const NOT_IN_VIEW: &str =
+    "Not in your view of this gateway. List what you can use; ask the owner if you need more.";
 
 /// What an agent does after a cancelled call.
 const CANCELLED_NEXT: &str = "repeat the call if it is still wanted";

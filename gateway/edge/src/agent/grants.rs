@@ -412,7 +412,7 @@ fn all_known(edge: &Edge, wanted: &GrantRequest) -> Result<(), Refused> {
     let error = ErrorBody::new(
         ErrorCode::SchemaValidationFailed,
         format!(
-            "unknown capability id(s): {} — list what there is with GET /manifest",
+            "unknown capability id(s): {}: list what there is",
             unknown.join(", ")
         ),
     );
