@@ -81,6 +81,9 @@ const NOT_HIDDEN_ON_MACOS: [&str; 3] = [
     "a new session or process group can be made",
 ];
 
+/// Where Homebrew keeps what it installs, on a Mac.
+const MACOS_ALONE: &str = "/opt/homebrew";
+
 /// The operation that maps a file as code.
 const MAPS: &str = "file-map-executable";
 
@@ -112,11 +115,11 @@ pub fn reach(
         };
         may(what, grant.origin.line)
     };
-    // A folder alone grants nothing on Linux.
+    // On Linux a folder alone grants nothing, and neither does a place of macOS that is missing.
     let here = |grant: &&PathGrant| {
+        let is_missing = grant.path.starts_with(MACOS_ALONE) && !grant.path.exists();
         system == Platform::MacOs
-            || grant.extent == Extent::Subtree
-            || grant.path.as_os_str() != "/"
+            || !is_missing && (grant.extent == Extent::Subtree || grant.path.as_os_str() != "/")
     };
     let places = |grants: &[PathGrant]| grants.iter().filter(here).map(place).collect();
     let mut reach = Reach {

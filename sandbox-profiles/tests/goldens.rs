@@ -486,3 +486,18 @@ fn what_the_base_grants_beyond_reading_is_in_the_words() {
         assert!(words.may_read.iter().any(said), "{}", case.name);
     }
 }
+
+#[test]
+fn words_for_linux_leave_out_what_a_mac_has() {
+    let is_named = |system| {
+        let named = |case: &Case| {
+            let words = reach(&case.text, &case.parameters, system).expect("in words");
+            let mut may_read = words.may_read.iter();
+            may_read.any(|may| may.what.contains("/opt/homebrew"))
+        };
+        cases().iter().any(named)
+    };
+    assert!(is_named(Platform::MacOs), "the control");
+    let is_there = std::path::Path::new("/opt/homebrew").exists();
+    assert_eq!(is_named(Platform::Linux), is_there, "the words for Linux");
+}

@@ -133,6 +133,11 @@ fn read_writes_nothing_and_write_asks_each_time() {
     ] {
         assert!(card.contains(said), "{said}: {card}");
     }
+    let reaches = format!(
+        "no network, no other program; reads and writes {}\"",
+        world.folder.path().display()
+    );
+    assert_contains(&card, &reaches);
     world.gateway.owner().approve(&item, "once");
     let done = agent.must("box.put", input);
     assert_eq!(

@@ -254,17 +254,16 @@ impl Extension {
         let named = |writable: bool| {
             let folders = command.reach.iter().filter(|(_, is)| *is == writable);
             let folders = folders.filter_map(|(name, _)| self.folders.get(name)?.as_str());
-            let folders: Vec<_> = folders.collect();
-            match folders.is_empty() {
-                true => "nothing of yours".to_owned(),
-                false => folders.join(", "),
-            }
+            folders.collect::<Vec<_>>().join(", ")
         };
-        format!(
-            "no network, no other program; reads and writes {}; only reads {}",
-            named(true),
-            named(false)
-        )
+        let (written, read) = (named(true), named(false));
+        let reaches = match (&*written, &*read) {
+            ("", "") => "reads nothing of yours".to_owned(),
+            ("", read) => format!("only reads {read}"),
+            (written, "") => format!("reads and writes {written}"),
+            (written, read) => format!("reads and writes {written}; only reads {read}"),
+        };
+        format!("no network, no other program; {reaches}")
     }
 
     async fn answer(
