@@ -2,8 +2,8 @@
 
 use super::{Draft, agents::own_row, event, on_source};
 use crate::{
-    Difference, Fact, Facts, Grant, Hide, Refusal, Reply, Source, SourceConfig, SourceSeen,
-    Stopped, Target, event::Change, moved::difference, pins,
+    Difference, Fact, Facts, Grant, Hide, Proposal, Refusal, Reply, Source, SourceConfig,
+    SourceSeen, Stopped, Target, event::Change, moved::difference, pins,
 };
 use plexus_protocol::{CapabilityId, Provenance, SourceId};
 use std::{
@@ -278,7 +278,8 @@ impl Draft<'_> {
             return Ok(Reply::Changed(false));
         }
         let fact = self.source_fact(id, "removed", Some("the source was removed"), true, 0);
-        let gone = self.void_grants(id);
+        let mut gone = self.void_grants(id);
+        gone.extend(self.void_denials(id));
         self.emit(
             event("source.install", fact)
                 .set_all(gone)
@@ -603,6 +604,19 @@ impl Draft<'_> {
             }
         }
         out
+    }
+
+    /// Ends the denials of a source's calls. That of a proposal is of what an agent sent, and stays.
+    fn void_denials(&self, id: &SourceId) -> Vec<Change> {
+        let proposed = Proposal::id(id).ok();
+        let denied = self.state.agents.values().flat_map(|agent| {
+            let keys = agent.denials.keys();
+            keys.map(move |(c, input)| (agent.id.clone(), c, *input))
+        });
+        denied
+            .filter(|(_, c, _)| on_source(id, c) && Some(*c) != proposed.as_ref())
+            .map(|(agent, c, input)| Change::DenialGone(agent, c.clone(), input))
+            .collect()
     }
 
     /// Ends the open turns on a source: the copy that they work on holds what is hidden from here on.

@@ -214,6 +214,7 @@ impl Model {
             }
             Command::RemoveSource { id } => {
                 self.moved(id.as_str());
+                self.no.retain(|no| source_of(&no.1) != id.as_str());
                 for p in self.places.iter_mut().filter(|p| p.id == id.as_str()) {
                     p.there = false;
                 }

@@ -444,6 +444,23 @@ fn a_denial_ends_after_thirty_days() {
 }
 
 #[test]
+fn a_denial_ends_with_its_source() {
+    let (mut world, who) = World::with_member(&[]);
+    for (removed, n) in [("ext", 1), ("notes", 2)] {
+        let input = json!({"n": n});
+        let item = world.ask(&who, WRITE, &input);
+        world.ok(deny(&item));
+        world.ok(remove(removed));
+        world.ok(put(removed, |_| {}));
+        world.ok(Command::SourceSeen(seen(removed)));
+        let now = world.again(&who);
+        // Another source's end is the control.
+        let is_denied = removed == "ext";
+        assert_eq!(!world.pends(&now, WRITE, &input), is_denied, "{removed}");
+    }
+}
+
+#[test]
 fn a_denial_newer_than_a_grant_wins_for_its_input() {
     let (mut world, who) = World::with_member(&[]);
     let input = json!({"n": 1});
