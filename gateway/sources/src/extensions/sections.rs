@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::Path,
 };
 
 /// A part of a surface, as the owner reads it.
@@ -111,8 +112,34 @@ pub fn sections(
     let others = others(surface, &SURFACE);
     sections.extend((!others.is_empty()).then(|| Section::new("Further", others)));
     sections.extend(sandboxes(offer, folders));
-    sections.extend(list(surface, "capabilities").iter().map(capability));
+    sections.extend(list(surface, "capabilities").iter().map(|one| {
+        let mut section = capability(one);
+        section.facts.extend(unread(one, folders));
+        section
+    }));
     sections
+}
+
+/// Where a sandbox reads some of what a program of the system comes with.
+const OF_THE_SYSTEM: [&str; 8] = [
+    "/usr", "/lib", "/lib64", "/etc", "/dev", "/bin", "/System", "/Library",
+];
+
+/// The absolute paths among the arguments that no run can read.
+fn unread(one: &Value, folders: &BTreeMap<String, Target>) -> Vec<Fact> {
+    let is_read = |path: &Path| {
+        let given = folders.values().map(|target| target.path.as_str());
+        let mut read = given.chain(OF_THE_SYSTEM);
+        read.any(|folder| path.starts_with(folder))
+    };
+    let arguments = list(one, "arguments").iter().filter_map(Value::as_str);
+    let values = arguments.map(|word| word.rsplit_once('=').map_or(word, |(_, value)| value));
+    let unread = values.filter(|value| value.starts_with('/') && !is_read(Path::new(value)));
+    let facts = unread.map(|value| {
+        let why = "as a path it lies outside of what the sandbox reads";
+        Fact::line("warning", format!("{value}: {why}"))
+    });
+    facts.collect()
 }
 
 fn programs(surface: &Value) -> Vec<Fact> {
@@ -535,6 +562,16 @@ mod tests {
         assert!(said("https://api.example.com").contains("unless this name leads to"));
         assert!(said("http://home:8123/x").contains("unless this name leads to"));
         assert!(said("http://home.local:8123").contains("nothing else resolves"));
+    }
+
+    #[test]
+    fn path_that_no_run_can_read_is_said() {
+        let words = json!({"arguments": ["-f", "/home/me/x.sed", "--file=/srv/y", "/usr/share/z", "{folder.a}/b", "a/b"]});
+        let said = unread(&words, &BTreeMap::new());
+        let named: Vec<_> = said.iter().map(|fact| format!("{:?}", fact.what)).collect();
+        assert_eq!(named.len(), 2, "{named:?}");
+        assert!(named[0].contains("/home/me/x.sed: as a path it lies outside"));
+        assert!(named[1].contains("/srv/y: "));
     }
 
     #[test]
