@@ -101,6 +101,11 @@ impl Questions {
             .collect()
     }
 
+    /// How many wait.
+    pub fn count(&self) -> usize {
+        self.open().len()
+    }
+
     /// The card of one.
     pub fn card(&self, id: &PendingId, state: &State) -> Option<Map<String, Value>> {
         Some(self.open().get(id)?.card(id, state))

@@ -51,6 +51,9 @@ pub struct ExtensionRow {
     pub unusable: Option<String>,
     /// How many capabilities it has.
     pub tools: Option<usize>,
+    /// What of it the owner is asked about, and agents do not see until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<String>,
 }
 
 impl ExtensionRow {
@@ -111,6 +114,9 @@ pub struct LentServer {
     pub unusable: Option<String>,
     /// What it lends.
     pub tools: Vec<LentTool>,
+    /// What of it the owner is asked about, and agents do not see until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<String>,
 }
 
 /// What a server is given. Values of variables may be secrets: only their names are shown, unless a manifest has them.

@@ -56,7 +56,7 @@ pub struct Status {
     pub conversations: Vec<OpenApproval>,
     /// Effects whose outcome is unknown.
     pub unsettled: Vec<UnsettledCall>,
-    /// Sources on which grants are suspended until the owner decides.
+    /// Sources on which grants are suspended, or tools hidden, until the owner decides.
     pub resting: Vec<RestingSource>,
     /// Sources whose workers run without a sandbox.
     pub unsandboxed: BTreeSet<SourceId>,
@@ -281,7 +281,7 @@ pub struct UnsettledCall {
 pub struct RestingSource {
     /// The source.
     pub source: SourceId,
-    /// How many grants.
+    /// How many grants; 0 where only tools are hidden.
     pub grants: usize,
     /// The card on which the owner decides.
     pub pending_id: Option<PendingId>,

@@ -5,7 +5,7 @@
 
 use crate::{
     sources::Stopped,
-    status::{LedgerCondition, LedgerState},
+    status::{LedgerCondition, LedgerState, RestingSource},
 };
 use plexus_protocol::{SourceId, shell};
 use std::path::Path;
@@ -89,6 +89,23 @@ pub fn stopped(source: &SourceId, stopped: &Stopped) -> Trouble {
             Some(card) => format!("plexusctl approvals show {card}"),
         },
     )
+}
+
+/// A source that changed and waits for the owner, and is not stopped.
+#[must_use]
+pub fn resting(resting: &RestingSource) -> Trouble {
+    let found = match resting.grants {
+        0 => "changed tools of it are hidden until you decide".to_owned(),
+        n => format!("grants of it that are suspended until you decide: {n}"),
+    };
+    let remedy = match &resting.pending_id {
+        None => "plexusctl approvals list".to_owned(),
+        Some(card) => format!("plexusctl approvals show {card}"),
+    };
+    Trouble {
+        fails: false,
+        ..Trouble::new(found, remedy)
+    }
 }
 
 /// The command that sets a secret of `source`, where `reason` ends with just that. A reason may have words of a worker in it:

@@ -423,7 +423,10 @@ fn rows(servers: &[ExtensionRow]) -> String {
     let rows = servers.iter().map(|server| {
         let state = match (&server.unusable, server.configured) {
             (Some(why), _) => why.clone(),
-            (None, true) => "lent".to_owned(),
+            (None, true) => match server.hidden.len() {
+                0 => "lent".to_owned(),
+                n => format!("lent; {n} hidden until you decide: plexusctl approvals"),
+            },
             (None, false) => format!(
                 "no source of it is configured: plexusctl mcp remove {}",
                 server.name

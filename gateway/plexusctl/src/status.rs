@@ -317,13 +317,10 @@ impl Snapshot {
             );
         }
         for resting in &status.resting {
-            let card = resting.pending_id.as_ref().map(ToString::to_string);
+            let trouble = troubles::resting(resting);
             need(
-                format!(
-                    "{}: grants of it that are suspended until you decide: {}",
-                    resting.source, resting.grants
-                ),
-                &format!("plexusctl approvals show {}", card.unwrap_or_default()),
+                format!("{}: {}", resting.source, trouble.found),
+                &trouble.remedy,
             );
         }
         if let n @ 1.. = status.counts.pending {

@@ -32,11 +32,14 @@ pub fn source_of<'s>(
     now: Timestamp,
 ) -> Option<&'s Source> {
     let mut sources = state.sources.values();
-    let waits =
-        |source: &Source| catalogue.proposal(&source.id).is_some() || state.asks_about(source, now);
     sources
-        .find(|source| id(source).as_ref() == Some(card) && waits(source))
+        .find(|source| id(source).as_ref() == Some(card) && waits(state, catalogue, source, now))
         .map(|source| &**source)
+}
+
+/// Whether the owner is to decide on a source: whether it has a card.
+pub fn waits(state: &State, catalogue: &Catalogue, source: &Source, now: Timestamp) -> bool {
+    catalogue.proposal(&source.id).is_some() || state.asks_about(source, now)
 }
 
 /// A card's id: made of the source and its revision, so that it stays over a restart and goes with the next change.

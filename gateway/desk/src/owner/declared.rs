@@ -241,6 +241,13 @@ pub(super) async fn kept(desk: &Arc<Desk>, id: &SourceId) -> Result<Agreed, Refu
     strict::parse_as(text.as_bytes()).map_err(|why| failed(format!("extensions/{id}.json: {why}")))
 }
 
+/// What of a lent server the owner is asked about, and agents do not see until then.
+pub(super) fn hidden(desk: &Desk, id: &SourceId) -> Vec<String> {
+    let held = desk.registry.proposal(id);
+    let changes = held.iter().flat_map(|held| &held.changes);
+    changes.map(|change| change.about.clone()).collect()
+}
+
 /// A row of the list.
 pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) -> ExtensionRow {
     let configured = known(desk, id);
@@ -268,6 +275,9 @@ pub(super) fn row(desk: &Desk, id: &str, read: Result<Arc<Registered>, String>) 
         transport: transport.to_owned(),
         name: id.to_owned(),
         configured: configured.is_some(),
+        hidden: configured
+            .as_ref()
+            .map_or_else(Vec::new, |source| hidden(desk, &source.id)),
         unusable: read.err().or_else(|| why_stopped(configured.as_deref()?)),
     }
 }

@@ -76,6 +76,7 @@ async fn show(desk: Arc<Desk>, _: Reading, call: Show) -> Result<InstalledExtens
         ok: Done,
         unusable: known(&desk, id).and_then(|source| why_stopped(&source)),
         tools: tools.collect(),
+        hidden: declared::hidden(&desk, &request.name),
     })))
 }
 

@@ -212,14 +212,8 @@ fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
     );
     all.say(
         "sources_resting",
-        "Sources whose grants are suspended until the owner decides",
-        count(
-            state
-                .sources
-                .values()
-                .filter(|source| state.asks_about(source, desk.clock.now()))
-                .count(),
-        ),
+        "Sources that changed and wait for the owner",
+        count(v1::changed(desk, &state)),
     );
     all.say(
         "effects_under_way",

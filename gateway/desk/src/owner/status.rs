@@ -65,7 +65,7 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status,
         effects_under_way: state.open_intents.len(),
         conversations: calls::conversations(&desk),
         unsettled: unsettled::all(&state),
-        resting: resting(&state, now),
+        resting: resting(&desk, &state, now),
         unsandboxed: desk.unsandboxed.clone(),
         upgrade: desk.came.as_ref().map(change_over),
     })
@@ -147,14 +147,17 @@ fn change_over(came: &LaunchOrigin) -> ChangeOver {
     }
 }
 
-/// Sources on which grants are suspended until the owner decides.
-fn resting(state: &TrustState, now: Timestamp) -> Vec<RestingSource> {
+/// Sources on which grants are suspended, or tools hidden, until the owner decides.
+fn resting(desk: &Desk, state: &TrustState, now: Timestamp) -> Vec<RestingSource> {
+    let catalogue = desk.catalogue.load();
     let sources = state.sources.values().map(|source| RestingSource {
         source: source.id.clone(),
         grants: state.resting(source, now).count(),
         pending_id: change::id(source),
     });
-    sources.filter(|resting| resting.grants > 0).collect()
+    sources
+        .filter(|of| of.grants > 0 || catalogue.proposal(&of.source).is_some())
+        .collect()
 }
 
 pub(super) fn worker_state(state: WorkerState) -> status::WorkerState {

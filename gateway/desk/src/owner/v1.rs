@@ -9,7 +9,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::finish::to_its_end;
+use plexus_calls::{approvals::change, finish::to_its_end};
 use plexus_edge::{
     reply::{Refused, ok},
     sse::{self, Opened},
@@ -68,11 +68,7 @@ pub(super) fn counts(desk: &Desk, state: &TrustState) -> Counts {
         sources: state.sources.values().filter(|s| s.config.enabled).count(),
         capabilities: desk.catalogue.load().iter().count(),
         grants: 0,
-        pending: state
-            .sources
-            .values()
-            .filter(|source| state.asks_about(source, now))
-            .count(),
+        pending: changed(desk, state) + desk.questions.count(),
         sessions: state
             .console_sessions
             .values()
@@ -94,6 +90,15 @@ pub(super) fn counts(desk: &Desk, state: &TrustState) -> Counts {
             .count();
     }
     counts
+}
+
+/// How many sources changed and wait for the owner.
+pub(super) fn changed(desk: &Desk, state: &TrustState) -> usize {
+    let (now, catalogue) = (state.time(desk.clock.now()), desk.catalogue.load());
+    let sources = state.sources.values();
+    sources
+        .filter(|source| change::waits(state, &catalogue, source, now))
+        .count()
 }
 
 /// Ends every credential, then replaces the key.

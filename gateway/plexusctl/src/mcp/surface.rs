@@ -149,6 +149,12 @@ pub(super) fn lent(server: &LentServer) -> String {
     let mut lines = given(&server.server, None);
     let unusable = server.unusable.iter();
     lines.extend(unusable.map(|why| format!("state        {}", text::line(why))));
+    if let n @ 1.. = server.hidden.len() {
+        lines.push(format!(
+            "hidden       {n} hidden until you decide (plexusctl approvals): {}",
+            text::listed(&server.hidden, ", ")
+        ));
+    }
     let none = Value::Null;
     let tools = server.tools.iter().map(|tool| ToolView {
         name: &tool.name,
