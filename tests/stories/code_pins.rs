@@ -248,7 +248,31 @@ fn granted_read_is_not_made_by_another_program() {
     let refused = read();
     assert!(!refused.text().contains("known"), "{refused}");
     refused.expect_error(503, "source_unavailable");
-    let card = place.stopped("box", &digest(&place.at("cat")));
+    let mut card = place.stopped("box", &digest(&place.at("cat")));
+    // Put back, it goes on with its grants, and nobody agrees to the other program first.
+    let swap = |program: &str| {
+        fs::remove_file(place.at("cat")).expect("it is gone");
+        fs::copy(program, place.at("cat")).expect("a copy");
+    };
+    for way in ["show", "approve", "resume"] {
+        swap("/usr/bin/cat");
+        let id = card["pendingId"].as_str().expect("an id");
+        let said = match way {
+            "show" => place.gateway.cli(["approvals", "show", id]),
+            "approve" => place.gateway.cli(["approvals", "approve", id, "--yes"]),
+            _ => place.gateway.cli(["sources", "resume", "box"]),
+        };
+        let words = match way {
+            "resume" => "box serves, and its grants count again",
+            _ => "what box runs is what you agreed to again",
+        };
+        assert_contains(&said.all(), words);
+        assert_eq!(place.gateway.owner().pending(), Vec::<Value>::new());
+        assert_eq!(read().expect_ok()["output"]["text"], "one\n", "{way}");
+        swap("/usr/bin/wc");
+        read().expect_error(503, "source_unavailable");
+        card = place.stopped("box", &digest(&place.at("cat")));
+    }
     let doctor = place.gateway.cli(["doctor"]).all();
     assert_contains(&doctor, "fail  source box: is stopped: what it runs is not");
     let explained = place.gateway.cli(["explain", "caller", "box.show"]);

@@ -56,6 +56,27 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
     ] {
         assert!(shown.expect_ok().contains(said), "{said}: {shown}");
     }
+    // Every view says so, and until it is decided.
+    let views = [
+        ("status", "waiting for you: 1 request"),
+        (
+            "status",
+            "rude: changed tools of it are hidden until you decide",
+        ),
+        (
+            "doctor",
+            "source rude: changed tools of it are hidden until you decide",
+        ),
+        ("mcp list", "hidden until you decide: plexusctl approvals"),
+        (
+            "mcp show rude",
+            "hidden until you decide (plexusctl approvals): ",
+        ),
+    ];
+    for (view, words) in views {
+        let said = gateway.cli(view.split(' '));
+        assert!(said.all().contains(words), "{view}: {said}");
+    }
     assert!(
         !agent.sees().iter().any(|id| id.starts_with("rude.")),
         "{:?}",
@@ -69,6 +90,10 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
     let id = asked["pendingId"].as_str().expect("an id");
     let approved = gateway.cli(["approvals", "approve", id, "--yes"]);
     approved.expect_ok();
+    for (view, words) in views {
+        let said = gateway.cli(view.split(' '));
+        assert!(!said.all().contains(words), "{view}: {said}");
+    }
     assert!(
         agent.sees().contains(&"rude.more".to_owned()),
         "{:?}",

@@ -393,7 +393,7 @@ pub struct Resumption {
     pub ok: Done,
     /// The source.
     pub id: SourceId,
-    /// Whether any was suspended.
+    /// Whether any was suspended, or the source was stopped.
     pub resumed: bool,
     /// The event; empty where nothing changed.
     pub audit_id: String,

@@ -256,9 +256,10 @@ fn is_brief(item: &Item) -> bool {
     matches!(item.card, Card::Brief(_))
 }
 
-/// The card of an item of the list.
+/// The card of an item of the list; code that has changed is compared again when its card is asked for.
 async fn whole(owner: &mut Owner, item: Item) -> Result<Item, Stop> {
-    match is_brief(&item) {
+    let is_of_code = matches!(&item.card, Card::Change(card) if card.is_of_code());
+    match is_brief(&item) || is_of_code {
         true => card_of(owner, &item.heading.pending_id).await,
         false => Ok(item),
     }

@@ -206,7 +206,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let reply = owner.call(&Resume { id }).await;
             let reply = of_source(&mut owner, &source, reply).await?;
             desk.show(&reply, || match reply.resumed {
-                true => format!("the grants on {source} are resumed"),
+                true => format!("{source} serves, and its grants count again"),
                 false => format!("no grant on {source} was suspended"),
             })
         }

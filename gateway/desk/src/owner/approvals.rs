@@ -6,7 +6,8 @@
 //! that changed since.
 
 use super::{
-    Acting, Narrowing, definitions, proposal_cards, proposals, questions, sources::resumed_code,
+    Acting, Narrowing, definitions, proposal_cards, proposals, questions,
+    sources::{compared_again, known, resumed_code},
 };
 use crate::{
     acts::{act, blocking, event_of, narrow},
@@ -126,13 +127,12 @@ fn length(card: &pending::Item) -> usize {
 /// One item, decided or not.
 async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending::Item, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&desk, &id))?;
-    let state = desk.ledger.snapshot();
-    let catalogue = desk.catalogue.load_full();
-    if let Some(card) = cards::question(&desk, &state, &item) {
+    if let Some(card) = cards::question(&desk, &desk.ledger.snapshot(), &item) {
         return Ok(card);
     }
-    if let Some(source) = change::source_of(&state, &catalogue, &item, desk.clock.now()) {
-        let card = cards::change(&desk, &state, &catalogue, source);
+    if let Some(source) = source_of(&desk, &item).await? {
+        let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load_full());
+        let card = cards::change(&desk, &state, &catalogue, &source);
         return card.ok_or_else(|| none_waits(&desk, &id));
     }
     if let Some(item) = proposal_of(&desk, &item) {
@@ -142,6 +142,30 @@ async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending:
         .await?
         .ok_or_else(|| none_waits(&desk, &id))?;
     Ok(shown.card)
+}
+
+/// The source whose card this is. One that is stopped is looked at first: its card is not shown, and nothing is decided on it,
+/// where it runs again what the owner agreed to.
+async fn source_of(desk: &Arc<Desk>, card: &PendingId) -> Result<Option<Source>, Refused> {
+    let found = || {
+        let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load());
+        change::source_of(&state, &catalogue, card, desk.clock.now()).cloned()
+    };
+    let Some(before) = found().filter(|source| source.stopped.is_some()) else {
+        return Ok(found());
+    };
+    compared_again(desk, &before).await;
+    if let Some(source) = found() {
+        return Ok(Some(source));
+    }
+    let id = &before.id;
+    let now = known(desk, id.as_str()).is_some_and(|now| now.stopped.is_some());
+    let why = match now {
+        true => format!("what {id} runs has changed once more, and has another card"),
+        false => format!("what {id} runs is what you agreed to again: it is stopped no more"),
+    };
+    let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
+    Err(Refused::new(error.next("plexusctl approvals list")))
 }
 
 /// Carries out a decision, of the API or of the console.
@@ -168,12 +192,9 @@ pub(crate) async fn decide_one(
     if desk.questions.waits(&item) {
         return questions::decided(&desk, narrowing, &item, action, call).await;
     }
-    let catalogue = desk.catalogue.load_full();
-    if let Some(source) =
-        change::source_of(&desk.ledger.snapshot(), &catalogue, &item, desk.clock.now())
-    {
+    if let Some(source) = source_of(&desk, &item).await? {
         let card = call.card_digest.as_deref();
-        return changed(&desk, narrowing, source, &item, action, card).await;
+        return changed(&desk, narrowing, &source, &item, action, card).await;
     }
     if action == Action::Deny {
         let reason = call.reason.as_deref().and_then(narration::clean);

@@ -12,7 +12,7 @@ use crate::{
     desk::Desk,
     table::{Reading, Served},
 };
-use plexus_calls::{approvals::change, events::Changed};
+use plexus_calls::{approvals::change, events::Changed, finish::to_its_end};
 use plexus_edge::reply::Refused;
 use plexus_ipc::manifest::{Audience, HideKind};
 use plexus_owner::{
@@ -151,6 +151,20 @@ pub(super) async fn resumed_code(desk: &Desk, before: &Source) -> Result<(), Ref
     }
     let looked = desk.look_at(&before.id).await;
     looked.map_err(|why| failed_halfway(format!("it is agreed to, and does not serve: {why}")))
+}
+
+/// Looks once more at a source that is stopped: what it runs may be again what the owner agreed to.
+pub(super) async fn compared_again(desk: &Arc<Desk>, before: &Source) {
+    let (here, id, revision) = (desk.clone(), before.id.clone(), before.revision);
+    to_its_end(async move {
+        if let Err(why) = here.look_at(&id).await {
+            tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
+        }
+        if known(&here, id.as_str()).is_none_or(|now| now.revision != revision) {
+            here.renew_catalogue(None);
+        }
+    })
+    .await;
 }
 
 pub(super) fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> ConfiguredSource {
@@ -408,8 +422,14 @@ pub(super) async fn disable(
 
 /// Lets grants that rest since the source changed be used again.
 async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumption, Refused> {
-    let source = known(&desk, &call.id).ok_or_else(|| no_such(&desk, &call.id))?;
-    let is_stopped = source.stopped.is_some();
+    let known = |desk: &Desk| known(desk, &call.id).ok_or_else(|| no_such(desk, &call.id));
+    let mut source = known(&desk)?;
+    let was_stopped = source.stopped.is_some();
+    if was_stopped {
+        compared_again(&desk, &source).await;
+        source = known(&desk)?;
+    }
+    let goes_on = was_stopped && source.stopped.is_none();
     if source.asks() {
         return Err(stopped_first(&source));
     }
@@ -423,13 +443,13 @@ async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumpt
         },
     )
     .await?;
-    if let Some(source) = known(&desk, &call.id).filter(|_| is_stopped) {
-        return Err(stopped_first(&source));
+    if source.stopped.is_some() {
+        return Err(stopped_first(&known(&desk)?));
     }
     Ok(Resumption {
         ok: Done,
         id: source.id.clone(),
-        resumed: matches!(receipt.reply, Reply::Changed(true)),
+        resumed: goes_on || matches!(receipt.reply, Reply::Changed(true)),
         audit_id: event_of(&receipt),
     })
 }

@@ -89,9 +89,10 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
             }
             findings.extend(status.sources.iter().filter_map(not_serving));
             let resting = status.resting.iter();
-            findings.extend(resting.map(|of| {
-                Finding::of(&format!("source {}", of.source), troubles::resting(of))
-            }));
+            findings
+                .extend(resting.map(|of| {
+                    Finding::of(&format!("source {}", of.source), troubles::resting(of))
+                }));
             let version = &status.versions.runtime_version;
             let what = format!("plexusd {version} answers, process {}", status.pid);
             findings.push(match version == env!("CARGO_PKG_VERSION") {

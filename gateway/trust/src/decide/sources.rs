@@ -14,6 +14,8 @@ use std::{
 
 /// How many changes of one source its cards show.
 const MAX_MOVES: usize = 8;
+/// Why grants rest on a source that can do something else, or runs something else.
+const CHANGED: &str = "what this source can do has changed since you granted it";
 
 impl Draft<'_> {
     pub(super) fn put_source(
@@ -376,7 +378,8 @@ impl Draft<'_> {
         Ok(Reply::Changed(true))
     }
 
-    /// The grants that rest from now on, and in `source` the words for it.
+    /// The grants that rest from now on, and in `source` the words for it; where nothing but its code had changed, and that is
+    /// what was agreed to again, the grants that go on.
     fn differ(
         &self,
         old: &Source,
@@ -396,14 +399,27 @@ impl Draft<'_> {
             .filter(|grant| on_source(&seen.id, &grant.capability))
             .filter(|grant| !self.has_ended(grant))
             .partition(|grant| grant.suspended.is_some());
+        let is_of_code = |known: &Difference| known.rules.iter().any(|rule| pins::is_pin(rule));
+        if old.stopped.is_some()
+            && source.stopped.is_none()
+            && !any_changed
+            && source.changed.iter().all(is_of_code)
+        {
+            source.changed.clear();
+            let of_code = |grant: &&&Arc<Grant>| grant.suspended.as_deref() == Some(CHANGED);
+            let again = resting.iter().filter(of_code).map(|grant| Grant {
+                suspended: None,
+                ..(***grant).clone()
+            });
+            return again.collect();
+        }
         if resting.is_empty() && source.stopped.is_none() {
             source.changed.clear();
         }
         let mut rest: Vec<Grant> = Vec::new();
         for grant in live.into_iter().filter(|grant| changed(&grant.capability)) {
             let mut grant = (**grant).clone();
-            grant.suspended =
-                Some("what this source can do has changed since you granted it".into());
+            grant.suspended = Some(CHANGED.into());
             rest.push(grant);
         }
         let about: BTreeSet<&CapabilityId> = rest.iter().map(|grant| &grant.capability).collect();
@@ -533,7 +549,7 @@ impl Draft<'_> {
         Reply::Changed(true)
     }
 
-    /// Puts a source in place; `void` says why its grants end, `rest` are those that rest now.
+    /// Puts a source in place; `void` says why its grants end, `rest` are those that rest now, or go on.
     pub(super) fn replace(
         &mut self,
         source: Source,
@@ -546,7 +562,8 @@ impl Draft<'_> {
         if void.is_some() {
             changes.extend(self.void_grants(&id));
         }
-        let fact = self.source_fact(&id, what, void, void.is_some(), rest.len());
+        let resting = rest.iter().filter(|grant| grant.suspended.is_some());
+        let fact = self.source_fact(&id, what, void, void.is_some(), resting.count());
         changes.extend(rest.into_iter().map(Change::Grant));
         self.emit(event("source.settings", fact).set_all(changes));
         if let Some(why) = void {
