@@ -287,6 +287,14 @@ impl Card {
         }
     }
 
+    /// Whether no longer window than one call can be chosen.
+    #[must_use]
+    pub fn is_once(&self) -> bool {
+        let is_once =
+            |choice: &Choice| choice.refused.is_some() || choice.window == TrustWindow::Once;
+        self.choices().iter().all(is_once)
+    }
+
     /// The calls that are asked for; none where it is not about calls.
     #[must_use]
     pub fn asks(&self) -> &[Ask] {

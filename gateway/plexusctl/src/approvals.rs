@@ -178,8 +178,8 @@ async fn approve(desk: &Desk, approve: Approve) -> Result<Exit, Stop> {
         crate::pause::tell(&mut owner).await;
     }
     let verdict = match &found.card {
-        Card::Register(_) => Verdict::Register {
-            folders: crate::extension::named_folders(&approve.folders)?,
+        Card::Register(card) => Verdict::Register {
+            folders: decide::folders_for(card, &approve.folders)?,
             keeps: approve.keeps,
         },
         Card::Question(card) => Verdict::Answer {

@@ -474,10 +474,16 @@ pub(crate) fn named_folders(named: &[String]) -> Result<BTreeMap<String, String>
             let stop = Stop::usage(format!("--folder {folder} names no path"));
             return Err(stop.next(format!("give --folder {name}=PATH")));
         }
-        let real = fs::canonicalize(path).map_err(|error| Stop::path(Path::new(path), &error))?;
+        // A shell leaves this as it is behind an equals sign, and a screen has none.
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let path = match (path.strip_prefix("~/"), home) {
+            (Some(below), Some(home)) => home.join(below),
+            _ => PathBuf::from(path),
+        };
+        let real = fs::canonicalize(&path).map_err(|error| Stop::path(&path, &error))?;
         let real = real
             .to_str()
-            .ok_or_else(|| Stop::usage(format!("{path} is not UTF-8")))?;
+            .ok_or_else(|| Stop::usage(format!("{} is not UTF-8", path.display())))?;
         folders.insert(name.to_owned(), real.to_owned());
     }
     Ok(folders)

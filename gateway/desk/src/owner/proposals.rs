@@ -29,7 +29,7 @@ use plexus_owner::{
         RegisterCard, Surface,
     },
 };
-use plexus_protocol::{CapabilityId, Digest, TrustWindow};
+use plexus_protocol::{CapabilityId, Digest, ErrorBody, ErrorCode, TrustWindow};
 use plexus_sources::extensions::manifest::Agreed;
 use plexus_trust::{Command, Item, ItemState, Refusal, Register};
 use serde_json::{Map, Value, json};
@@ -204,7 +204,7 @@ impl Proposed {
             words: card.if_approved.clone(),
             default: true,
             any_input: false,
-            refused: None,
+            refused: (!problems.is_empty()).then(|| problems.join("; ")),
         }];
         if problems.is_empty() {
             let digest = self.item().computed_digest();
@@ -249,7 +249,12 @@ pub(super) async fn approve(
     let keeps: BTreeSet<String> = call.keep_secrets.into_iter().collect();
     let proposed = proposal_cards::look(desk, item).await?;
     if proposed.agreed.is_none() {
-        return Err(Refusal::PlanFailed.into());
+        let problems = proposed.card.problems.unwrap_or_default();
+        let why = format!("It cannot be added: {}.", problems.join("; "));
+        let error = ErrorBody::new(ErrorCode::PlanFailed, why);
+        return Err(Refused::new(
+            error.next(format!("plexusctl approvals deny {}", item.id)),
+        ));
     }
     let shown = proposed.card.card_digest;
     let card = same_card(true, shown, call.card_digest.as_deref())?;

@@ -86,6 +86,15 @@ pub struct Surface {
     pub sections: Vec<SurfaceSection>,
 }
 
+impl Surface {
+    /// The folders that it declares; none where it was not looked at.
+    #[must_use]
+    pub fn folders(&self) -> Option<Vec<FolderToName>> {
+        let folders = self.data.get("folders")?;
+        Vec::deserialize(folders).ok()
+    }
+}
+
 /// A part of a surface in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SurfaceSection {

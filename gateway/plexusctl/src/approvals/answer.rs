@@ -58,7 +58,11 @@ fn no_field(typed: &str, fields: &[Field]) -> String {
 }
 
 /// Adds what was typed for a field; the error says why it is not taken.
-fn add(values: &mut Map<String, Value>, field: &Field, typed: &str) -> Result<(), String> {
+pub(super) fn add(
+    values: &mut Map<String, Value>,
+    field: &Field,
+    typed: &str,
+) -> Result<(), String> {
     let name = &field.name;
     let value = read(field.kind, typed).filter(|value| is_taken(field, value));
     let value = value.ok_or_else(|| {

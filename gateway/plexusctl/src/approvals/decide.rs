@@ -4,13 +4,19 @@
 //! item that was rendered, and the gateway compares it with the one that it would show now.
 
 use super::{UNKNOWN_ITEM, card::plan, card_of};
-use crate::{extension::serves, grants, owner::Owner, pause, prompt, terms::Terms};
+use crate::{
+    extension::{named_folders, serves},
+    grants,
+    owner::Owner,
+    pause, prompt,
+    terms::Terms,
+};
 use plexus_client::{Done, Exit, Stop, text};
 use plexus_owner::{
     activity::{self, CallBasis},
     pending::{
         Action, Ask, Card, Choice, Decide, Decided, DecisionOutcome, GrantCard, Heading, Item,
-        OnApproval, Show, State,
+        OnApproval, RegisterCard, Show, State,
     },
 };
 use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb};
@@ -421,6 +427,13 @@ pub(super) fn confirm(
         return Err(Stop::new(Exit::Refused, "plan_failed", why)
             .next(format!("plexusctl approvals plan {id}")));
     }
+    if let Card::Register(card) = &item.card
+        && let Some(problems) = &card.problems
+    {
+        let why = format!("it cannot be added: {}", text::listed(problems, "; "));
+        return Err(Stop::new(Exit::Refused, "plan_failed", why)
+            .next(format!("plexusctl approvals deny {id}")));
+    }
     if let (Verdict::Approve { terms, .. }, Some(card)) = (verdict, item.card.grant())
         && terms.raises(&card.asks)
     {
@@ -472,7 +485,7 @@ pub(super) fn confirm(
     };
     let question = match &item.card {
         Card::Change(card) => format!("approve: {}?", text::line(&card.if_approved)),
-        Card::Register(_) => "add this extension?".to_owned(),
+        Card::Register(_) => format!("add this extension{}?", with_folders(verdict)),
         Card::Question(_) => "send this answer?".to_owned(),
         Card::Brief(_) | Card::Grant(_) => format!("approve {window}?"),
     };
@@ -484,6 +497,53 @@ pub(super) fn confirm(
     };
     Err(Stop::new(Exit::Refused, "not_approved", why)
         .next("read the card, then run the same command again"))
+}
+
+/// The folders that the owner names for an extension, in words.
+fn with_folders(verdict: &Verdict) -> String {
+    let Verdict::Register { folders, .. } = verdict else {
+        return String::new();
+    };
+    let named = folders.iter();
+    let named: Vec<_> = named
+        .map(|(name, path)| format!("{name} = {path}"))
+        .collect();
+    match named.is_empty() {
+        true => String::new(),
+        false => format!(", with your folder {}", text::listed(&named, ", ")),
+    }
+}
+
+/// The folders that the owner names, which the extension declares, and with which none is missing.
+pub(super) fn folders_for(
+    card: &RegisterCard,
+    given: &[String],
+) -> Result<BTreeMap<String, String>, Stop> {
+    let folders = named_folders(given)?;
+    // It cannot be added: nothing is to be named.
+    if card.problems.is_some() {
+        return Ok(folders);
+    }
+    let declared = card.register.folders();
+    let is_declared = |name: &String| {
+        let mut all = declared.iter().flatten();
+        declared.is_none() || all.any(|folder| folder.name == *name)
+    };
+    if let Some(name) = folders.keys().find(|name| !is_declared(name)) {
+        return Err(Stop::usage(format!(
+            "the extension has no folder {}",
+            text::line(name)
+        )));
+    }
+    let mut missing = card.folders_to_name.iter();
+    match missing.find(|folder| !folders.contains_key(&folder.name)) {
+        Some(folder) => Err(Stop::usage(format!(
+            "the folder {0} ({1}) is not named: --folder {0}=PATH",
+            text::line(&folder.name),
+            text::line(&folder.label)
+        ))),
+        None => Ok(folders),
+    }
 }
 
 /// Why a card takes no such window or limit.
@@ -511,6 +571,9 @@ fn not_taken(terms: &Terms, card: &Card) -> Option<String> {
         return Some(text::line(&why));
     }
     let constraint = terms.constraint().ok()??;
+    if constraint.max_calls.is_some() && card.is_once() {
+        return Some("it can be approved for one call only, and takes no --max-calls".to_owned());
+    }
     let field = constraint.path_prefix?.field;
     let narrow = &card.grant()?.narrow;
     match &narrow[..] {
@@ -669,15 +732,18 @@ mod tests {
             let terms = Terms::lasting(Some(window));
             assert_eq!(refused(terms), Some("it runs code".to_owned()));
         }
-        let under = |field: &str| {
+        let under = |field: &str, most| {
             let under = Some((field.to_owned(), "A".to_owned()));
-            Terms::narrowed(TrustWindow::Once, under, Some(2))
+            Terms::narrowed(TrustWindow::Once, under, most)
         };
-        assert_eq!(refused(under("path")), None);
+        assert_eq!(refused(under("path", None)), None);
+        let once =
+            Some("it can be approved for one call only, and takes no --max-calls".to_owned());
+        assert_eq!(refused(under("path", Some(2))), once);
         let other = Some("it cannot be limited by to, but by path".to_owned());
-        assert_eq!(refused(under("to")), other);
+        assert_eq!(refused(under("to", None)), other);
         assert_eq!(
-            under("path").phrase(&[]),
+            under("path", Some(2)).phrase(&[]),
             "for this one request only, path at or below A, at most 2 calls"
         );
         let words = Terms::lasting(Some(own)).phrase(&[]);

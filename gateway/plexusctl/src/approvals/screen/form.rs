@@ -1,9 +1,15 @@
 //! The fields of an answer: for how long, where, how often; or why not.
 
-use crate::{approvals::decide::Verdict, terms::Terms};
+use crate::{
+    approvals::{answer, decide::Verdict},
+    extension::named_folders,
+    terms::Terms,
+};
 use crossterm::event::KeyCode;
 use plexus_client::Stop;
-use plexus_owner::pending::{Card, Choice};
+use plexus_owner::pending::{self, Card, Choice, FieldType};
+use plexus_sheet::values_taken;
+use serde_json::Map;
 
 /// Most characters of one field.
 const MAX_FIELD: usize = 400;
@@ -85,7 +91,49 @@ impl Denial {
     }
 }
 
-/// A yes, on terms. Rows: one for each window, then where, then how often.
+/// What a yes has to say besides: a field of a server's question, or a folder that an extension is to have.
+#[derive(Debug)]
+pub(super) struct AnswerLine {
+    name: String,
+    /// What it is.
+    pub(super) label: String,
+    /// The field; none of a folder.
+    of: Option<pending::Field>,
+    /// What was written.
+    pub(super) written: Field,
+}
+
+impl AnswerLine {
+    fn all(card: &Card) -> Vec<Self> {
+        let of_field = |field: &pending::Field| Self {
+            name: field.name.clone(),
+            label: format!(
+                "{} ({}{})",
+                field.label,
+                values_taken(field),
+                if field.required { "" } else { ", optional" }
+            ),
+            of: Some(field.clone()),
+            written: Field::default(),
+        };
+        match card {
+            Card::Question(card) => card.question.fields().iter().map(of_field).collect(),
+            Card::Register(card) => {
+                let folders = card.folders_to_name.iter();
+                let of_folder = |folder: &pending::FolderToName| Self {
+                    name: folder.name.clone(),
+                    label: format!("path of the folder {} ({})", folder.name, folder.label),
+                    of: None,
+                    written: Field::default(),
+                };
+                folders.map(of_folder).collect()
+            }
+            Card::Brief(_) | Card::Grant(_) | Card::Change(_) => Vec::new(),
+        }
+    }
+}
+
+/// A yes, on terms. Rows: one for each window, then where, then how often; or then what it has to say.
 #[derive(Debug)]
 pub(super) struct Form {
     /// The windows of the card.
@@ -100,8 +148,12 @@ pub(super) struct Form {
     pub(super) under: Field,
     /// At most so many calls.
     pub(super) most: Field,
-    /// Whether there are terms at all. A source whose grants are suspended has none: a yes or a no to all of it.
+    /// Whether there are terms at all. What grants no call has none: a yes or a no to all of it.
     pub(super) terms: bool,
+    /// Whether only this one call can be approved: its number is one.
+    is_once: bool,
+    /// What the yes has to say; nothing where there are terms.
+    answers: Vec<AnswerLine>,
 }
 
 impl Form {
@@ -114,14 +166,20 @@ impl Form {
             .position(|choice| choice.default && open(choice));
         let chosen = default.or_else(|| choices.iter().position(open))?;
         let grant = card.grant();
+        let answers = AnswerLine::all(card);
         Some(Self {
             chosen,
-            row: chosen,
+            row: match answers.is_empty() {
+                true => chosen,
+                false => choices.len(),
+            },
+            answers,
+            is_once: card.is_once(),
             narrow: grant.map_or_else(Vec::new, |card| card.narrow.clone()),
             choices,
             under: Field::default(),
             most: Field::default(),
-            terms: !matches!(card, Card::Change(_)),
+            terms: grant.is_some(),
         })
     }
 
@@ -130,10 +188,15 @@ impl Form {
         (!self.narrow.is_empty()).then_some(self.choices.len())
     }
 
-    /// Row of the field that says how often; there is none where there are no terms.
+    /// Row of the field that says how often; there is none where there are no terms, or there is one call.
     pub(super) fn most_row(&self) -> Option<usize> {
         let after = self.choices.len() + usize::from(!self.narrow.is_empty());
-        self.terms.then_some(after)
+        (self.terms && !self.is_once).then_some(after)
+    }
+
+    /// What the yes has to say, each with its row.
+    pub(super) fn answers(&self) -> impl Iterator<Item = (usize, &AnswerLine)> {
+        (self.choices.len()..).zip(&self.answers)
     }
 
     /// What a key does to it.
@@ -166,7 +229,8 @@ impl Form {
         } else if Some(self.row) == self.most_row() {
             Some(&mut self.most)
         } else {
-            None
+            let at = self.row.checked_sub(self.choices.len())?;
+            Some(&mut self.answers.get_mut(at)?.written)
         }
     }
 
@@ -182,10 +246,9 @@ impl Form {
 
     /// Goes on, or back, between the window that is chosen and the fields.
     fn stop(&mut self, by: isize) {
-        let stops: Vec<usize> = [Some(self.chosen), self.under_row(), self.most_row()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let terms = [Some(self.chosen), self.under_row(), self.most_row()];
+        let answers = self.answers().map(|(row, _)| row);
+        let stops: Vec<usize> = terms.into_iter().flatten().chain(answers).collect();
         let at = stops.iter().position(|row| *row == self.row).unwrap_or(0);
         let next = at.checked_add_signed(by).unwrap_or(stops.len() - 1);
         self.row = stops[next % stops.len()];
@@ -203,6 +266,9 @@ impl Form {
             .and_then(|row| row.refused.as_ref())
         {
             return Err(refused.clone());
+        }
+        if let Some(answered) = self.answered()? {
+            return Ok(answered);
         }
         let under = match (self.under.given(), self.narrow.first()) {
             (Some(given), Some(first)) => Some(match given.split_once('=') {
@@ -222,6 +288,32 @@ impl Form {
             any_input: choice.any_input,
         })
     }
+
+    /// The yes with what it has to say; none where that is nothing.
+    fn answered(&self) -> Result<Option<Verdict>, String> {
+        let (mut values, mut folders) = (Map::new(), Vec::new());
+        for line in &self.answers {
+            match (line.written.given(), &line.of) {
+                (Some(given), None) => folders.push(format!("{}={given}", line.name)),
+                (Some(given), Some(field)) if field.kind == FieldType::Choices => {
+                    for one in given.split(',') {
+                        answer::add(&mut values, field, one.trim())?;
+                    }
+                }
+                (Some(given), Some(field)) => answer::add(&mut values, field, given)?,
+                (None, Some(field)) if !field.required => {}
+                (None, _) => return Err(format!("{} needs a value", line.name)),
+            }
+        }
+        Ok(match self.answers.first() {
+            None => None,
+            Some(line) if line.of.is_some() => Some(Verdict::Answer { values }),
+            Some(_) => Some(Verdict::Register {
+                folders: named_folders(&folders).map_err(|stop| stop.why)?,
+                keeps: Vec::new(),
+            }),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -230,6 +322,7 @@ pub(super) mod tests {
     use crate::approvals::fixture;
     use plexus_owner::pending::Item;
     use plexus_protocol::TrustWindow;
+    use serde_json::json;
 
     pub(in super::super) fn item() -> Item {
         let mut item = fixture::waiting(fixture::ITEM);
@@ -329,6 +422,53 @@ pub(super) mod tests {
         assert_eq!(field.text, "not today[2J ");
         field.paste(&"x".repeat(1_000));
         assert_eq!(field.text.chars().count(), MAX_FIELD);
+    }
+
+    #[test]
+    fn yes_says_what_is_asked_of_it() {
+        let fields = json!([
+            {"name": "city", "label": "City", "required": true, "type": "text", "max": 4},
+            {"name": "seats", "label": "Seats", "required": false, "type": "choices",
+                "of": [{"value": "a", "label": "A"}, {"value": "b", "label": "B"}]},
+        ]);
+        let question = fixture::read(json!({
+            "pendingId": fixture::ITEM, "kind": "question", "state": "pending",
+            "createdAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-01T00:00:00.000Z", "agentId": "a",
+            "capabilities": ["s.book"], "source": {"id": "s", "label": "S"},
+            "question": {"words": "Where to?", "fields": fields},
+            "reasons": [], "pendingNarration": [], "asks": [], "narrow": [], "differs": null,
+            "choices": [{"window": "once", "words": "it goes to s", "default": true}],
+            "ifApproved": "it goes to s", "ifDenied": "s is told", "cardDigest": fixture::digest(),
+        }));
+        let mut form = Form::of(&question.card).unwrap();
+        assert_eq!(form.verdict().unwrap_err(), "city needs a value");
+        form.paste("Geneva");
+        let taken = "city takes text of up to 4 characters";
+        assert_eq!(form.verdict().unwrap_err(), taken);
+        typed(&mut form, &[KeyCode::Backspace, KeyCode::Backspace]);
+        form.key(KeyCode::Tab);
+        form.paste("a, b");
+        let Ok(Verdict::Answer { values }) = form.verdict() else {
+            panic!("{form:?}");
+        };
+        assert_eq!(values["city"], "Gene");
+        assert_eq!(values["seats"], json!(["a", "b"]));
+
+        let extension = fixture::read(json!({
+            "pendingId": fixture::ITEM, "kind": "register", "state": "pending", "agentId": "a", "capabilities": [],
+            "createdAt": "2026-01-01T00:00:00.000Z", "register": {"source": "app", "label": "App"},
+            "foldersToName": [{"name": "in", "label": "Inbox"}], "ifApproved": "it is added",
+            "choices": [{"window": "once", "words": "it is added", "default": true}], "asks": [], "narrow": [],
+            "differs": null, "cardDigest": fixture::digest(),
+        }));
+        let mut form = Form::of(&extension.card).unwrap();
+        assert_eq!(form.verdict().unwrap_err(), "in needs a value");
+        form.paste("/");
+        let Ok(Verdict::Register { folders, .. }) = form.verdict() else {
+            panic!("{form:?}");
+        };
+        assert_eq!(folders["in"], "/");
+        assert_eq!(form.most_row(), None);
     }
 
     #[test]

@@ -321,6 +321,9 @@ fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, 
     if let Some(row) = form.most_row() {
         field(row, "at most how many calls", &form.most.text);
     }
+    for (row, line) in form.answers() {
+        field(row, &text::line(&line.label), &line.written.text);
+    }
     (rows, focus)
 }
 
@@ -339,6 +342,9 @@ fn keys(model: &Model) -> &'static str {
             "a approve · d deny · ←→ next · ? help · q quit · ↑↓ scroll · v short card"
         }
         Panel::None => "a approve · d deny · ←→ next · ? help · q quit · ↑↓ scroll · v all of it",
+        Panel::Approve(form) if form.answers().nth(1).is_some() => {
+            "Enter approve · Tab next field · Esc back"
+        }
         Panel::Approve(form) if !form.terms => "Enter approve · Esc back",
         Panel::Approve(_) => "Enter approve · ↑↓ how long · Tab limits · Esc back",
         Panel::Deny(_) => "Enter deny · Esc back",
