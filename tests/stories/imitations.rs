@@ -57,6 +57,10 @@ fn label_that_imitates_another_is_refused_in_words() {
     }
     assert!(imitation["cardDigest"].is_null(), "{imitation}");
     approve(&gateway, &imitation).expect_error(409, "plan_failed");
+    // Nobody is asked about what cannot be added.
+    let id = imitation["pendingId"].as_str().expect("an id");
+    let asked = gateway.cli(["approvals", "approve", id, "--yes"]);
+    assert_contains(&asked.expect_status(77).stderr, "it cannot be added: ");
     let id = card(
         &gateway,
         &propose(&agent, &manifest("c0c0", "Other", &["Read"])),

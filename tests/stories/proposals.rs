@@ -144,6 +144,9 @@ fn agent_writes_an_extension_and_the_owner_decides() {
         json!(["journal.find", "journal.how-to"]),
         "{status}"
     );
+    // Its command says so, also where it did not wait.
+    let waited = gateway.plexus("coder", ["wait", &item]);
+    assert_contains(waited.expect_ok(), "journal is added: ");
     // Adding grants nothing.
     let input = json!({"text": "bread"});
     let refused = agent.invoke("journal.find", input.clone());
@@ -565,11 +568,21 @@ fn owner_names_the_folder_that_a_proposal_leaves_open() {
     assert_eq!(card["foldersToName"][0]["name"], "pages", "{card}");
     let refused = world.approve(item, &card);
     assert!(refused.text().contains("--folder pages=PATH"), "{refused}");
+    let listed = world.gateway.cli(["approvals", "list"]);
+    assert_contains(listed.expect_ok(), "add the extension journal");
     let pages = format!("pages={}", world.pages.path().display());
+    // Names are held against the card before anybody is asked.
+    let other = pages.replace("pages=", "texts=");
+    let stray = world
+        .gateway
+        .cli(["approvals", "approve", item, "--folder", &other]);
+    assert_contains(&stray.all(), "the extension has no folder texts");
     let added = world
         .gateway
         .cli(["approvals", "approve", item, "--folder", &pages, "--yes"]);
     assert!(added.expect_ok().contains("journal serves"), "{added}");
+    let activity = world.gateway.cli(["activity"]);
+    assert_contains(activity.expect_ok(), "asked you for the extension journal");
 }
 
 #[test]

@@ -318,7 +318,7 @@ fn the_terminal_decides_on_a_source_that_changed() {
         let picture = terminal.until_shows(words);
         for said in [
             "1 waits",
-            "fixture: suspended grants",
+            "fixture has suspended grants",
             "source: fixture",
             "agents: agent-0",
             "if you approve: ",

@@ -13,7 +13,7 @@ use plexus_protocol::{
     body::InvokeResponse,
 };
 use plexus_record::audit_id;
-use plexus_trust::{Basis, Command, Note, OutcomeKind, Refusal};
+use plexus_trust::{Basis, Command, ItemState, Note, OutcomeKind, Refusal};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -127,13 +127,31 @@ pub(crate) async fn deny<'a>(
     refusal: Refusal,
 ) -> Answer {
     let call = call.into();
-    let error = refused(&refusal, CapabilityId::parse(call.id).ok().as_ref());
+    let id = CapabilityId::parse(call.id).ok();
+    let is_ended = refusal == (Refusal::GrantRequired { constraint: None });
+    let error = match &id {
+        Some(id) if is_ended && is_of_changed(kernel, &call, id) => refusal::program_changed(id),
+        id => refused(&refusal, id.as_ref()),
+    };
     let mut answer = refuse(kernel, call, error).await;
     if refusal == Refusal::NotCallable {
         // Clients take this for the failure of a call, as the recordings have it.
         answer.status = 200;
     }
     answer
+}
+
+/// Whether it was approved, and its approval ended because its source runs something else now.
+fn is_of_changed(kernel: &Kernel, call: &RefusedCall<'_>, id: &CapabilityId) -> bool {
+    let Some(Basis::Item(item)) = &call.basis else {
+        return false;
+    };
+    let state = kernel.ledger.snapshot();
+    let source = state.sources.get(id.parts().0);
+    source.is_some_and(|source| source.stopped.is_some())
+        && state
+            .item(item)
+            .is_some_and(|item| matches!(item.state, ItemState::Void { .. }))
 }
 
 /// A skill that goes with something the agent sees is in its manifest too: it learns what it called, not that there is

@@ -21,9 +21,22 @@ const FIX: (NextKind, &str) = (NextKind::LookUp, "fix the input, then repeat the
 /// What an agent does after a call that failed when something of it was done.
 pub(crate) const PARTLY_DONE: &str = "look at what was done before you call again";
 
-/// Where a source runs something else than the owner agreed to.
-const STOPPED_NEXT: &str =
-    "stop; tell the owner: a source's program has changed (plexusctl approvals)";
+/// The reason where a source runs something else than the owner agreed to; the owner's activity has words for it.
+const CODE_CHANGED: &str = "code_changed";
+
+/// An answer where a source runs something else than the owner agreed to. The command names its card, or asks anew.
+fn code_changed(code: ErrorCode, id: &CapabilityId, then: &str) -> ErrorBody {
+    let (source, _) = id.parts();
+    let why =
+        format!("What {source} runs has changed since the owner looked at it; nothing was run.");
+    let next = format!(
+        "stop; tell the owner: what {source} runs has changed (plexusctl sources resume {source}){then}"
+    );
+    ErrorBody::new(code, why)
+        .about(id)
+        .detail(json!({"reason": CODE_CHANGED}))
+        .then(NextKind::Stop, next)
+}
 
 /// Where the gateway or a worker is at fault.
 const PRINTED: (NextKind, &str) = (
@@ -40,15 +53,7 @@ fn about(error: ErrorBody, id: Option<&CapabilityId>) -> ErrorBody {
 
 /// The program that a call runs is not the one that the owner has reviewed.
 pub(crate) fn program_changed(id: &CapabilityId) -> ErrorBody {
-    let why = format!(
-        "The program that {id} runs has changed since the owner looked at it; nothing was run."
-    );
-    ErrorBody::new(ErrorCode::GrantRequired, why)
-        .about(id)
-        .then(
-            NextKind::Stop,
-            "stop; tell the owner: a source's program has changed (plexusctl approvals); then ask again",
-        )
+    code_changed(ErrorCode::GrantRequired, id, "; then ask again")
 }
 
 /// What a refusal of the machine is on the wire.
@@ -104,11 +109,17 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
             format!("{} is a text to read, not a call.", named()),
         )
         .then(NextKind::LookUp, "GET /manifest"),
-        Refusal::SourceStopped => ErrorBody::new(
-            C::SourceUnavailable,
-            "What this source runs has changed since the owner looked at it; nothing was run.",
-        )
-        .then(NextKind::Stop, STOPPED_NEXT),
+        Refusal::SourceStopped => match id {
+            Some(id) => code_changed(C::SourceUnavailable, id, ""),
+            None => ErrorBody::new(
+                C::SourceUnavailable,
+                "What this source runs has changed since the owner looked at it; nothing was run.",
+            )
+            .then(
+                NextKind::Stop,
+                "stop; tell the owner: what a source runs has changed (plexusctl approvals)",
+            ),
+        },
         Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")
             .then(NextKind::Stop, "stop; tell the owner: Plexus is paused"),
         Refusal::Denied { reason } => {

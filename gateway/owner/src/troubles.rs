@@ -81,7 +81,10 @@ pub fn disabled(source: &SourceId) -> Trouble {
 /// A source of which nothing is started: its code changed.
 #[must_use]
 pub fn stopped(source: &SourceId, stopped: &Stopped) -> Trouble {
-    let found = stopped.found.join("; ");
+    let mut found: Vec<_> = stopped.found.iter().map(|rule| code(rule)).collect();
+    // One file may be several programs of a source.
+    found.dedup();
+    let found = found.join("; ");
     Trouble::new(
         format!("is stopped: what it runs is not what you agreed to: {found}"),
         match &stopped.pending_id {
@@ -89,6 +92,21 @@ pub fn stopped(source: &SourceId, stopped: &Stopped) -> Trouble {
             Some(card) => format!("plexusctl approvals show {card}"),
         },
     )
+}
+
+/// A rule of a source's code in words, without the name that its workers have for it.
+fn code(rule: &str) -> String {
+    let of = |kind: &str| rule.strip_prefix(kind)?.split_once(' ')?.1.rsplit_once(' ');
+    if let Some((path, digest)) = of("program ").or_else(|| of("script ")) {
+        format!("{path} with SHA-256 {digest}")
+    } else if let Some((path, digest)) = of("files ") {
+        format!("the files in {path}, together with the digest {digest}")
+    } else {
+        match rule.strip_prefix("changeable ") {
+            Some(what) => format!("agents can change {what}"),
+            None => rule.to_owned(),
+        }
+    }
 }
 
 /// A source that changed and waits for the owner, and is not stopped.
@@ -190,6 +208,27 @@ mod tests {
             let test = "plexusctl sources test home";
             assert_eq!(not_serving("home", words).remedy, test);
         }
+    }
+
+    #[test]
+    fn stopped_source_names_its_files() {
+        let stopped = Stopped {
+            at: plexus_protocol::Timestamp(0),
+            pending_id: None,
+            found: [
+                "program reader-1 /a b/wc 00",
+                "program writer-1 /a b/wc 00",
+                "files code /lib 11",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            agreed: Vec::new(),
+        };
+        let words = SourceId::parse("words").expect("an id");
+        let trouble = super::stopped(&words, &stopped);
+        let found = "what it runs is not what you agreed to: /a b/wc with SHA-256 00; the files in /lib, together with the digest 11";
+        assert_eq!(trouble.found, format!("is stopped: {found}"));
+        assert_eq!(trouble.remedy, "plexusctl sources resume words");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) enum Decision {
     Runs(RunId),
     /// Yes.
     Approved,
+    /// Yes, and the extension of this source is added.
+    Added(String),
 }
 
 #[derive(Deserialize)]
@@ -53,6 +55,13 @@ struct Status {
     reason: Option<String>,
     run: Option<RunHandle>,
     conversation: Option<Conversation>,
+    register: Option<Registered>,
+}
+
+/// The extension that a request proposes.
+#[derive(Deserialize)]
+struct Registered {
+    source: String,
 }
 
 /// Says what waits, how the owner decides, and how to go on if this command ends before that.
@@ -88,6 +97,11 @@ pub(crate) async fn look(
         .map_err(|stop| unanswered(id, stop))?;
     if let Some(run) = status.run {
         return Ok(Standing::Decided(Decision::Runs(run.run_id)));
+    }
+    if status.state == "approved"
+        && let Some(added) = status.register
+    {
+        return Ok(Standing::Decided(Decision::Added(added.source)));
     }
     match (status.state.as_str(), status.result) {
         ("approved", Some(result)) => {

@@ -15,7 +15,7 @@ use crate::{
     approval::{self, Decision, Standing},
     chat,
     cli::{Call, Cancel, Continue, Wait},
-    command,
+    command, extension,
     gateway::Route,
     input::{self, Input},
     output::{Answer, Form},
@@ -90,7 +90,8 @@ enum CallOutput {
     Answer(Answer),
     /// What it said was shown as it came.
     Followed(Answer),
-    Skill(String),
+    /// A text instead of an answer.
+    Text(String),
 }
 
 /// Calls a capability and prints what came of it.
@@ -275,7 +276,7 @@ async fn interruptible(
 fn finish(ended: Result<CallOutput, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
     match ended {
         Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) => form.show(&answer),
-        Ok(CallOutput::Skill(text)) => out::line(&text).map(|()| Exit::Ok),
+        Ok(CallOutput::Text(text)) => out::line(&text).map(|()| Exit::Ok),
         Err(stop) => {
             form.show_stop(&stop)?;
             Err(stop)
@@ -299,7 +300,7 @@ async fn perform(
             .as_ref()
             .map(|b| b.markdown.as_str())
             .filter(|m| !m.is_empty());
-        return Ok(CallOutput::Skill(
+        return Ok(CallOutput::Text(
             markdown.unwrap_or(&skill.describe).to_owned(),
         ));
     }
@@ -384,6 +385,9 @@ async fn decided(
         let run = match approval::wait(session, id, until).await? {
             Decision::Runs(run) => run,
             Decision::Approved => return Ok(Decided::Approved),
+            Decision::Added(source) => {
+                return Ok(Decided::Ran(CallOutput::Text(extension::added(&source))));
+            }
             Decision::Ran(answer) if is_followed => {
                 return Ok(Decided::Ran(CallOutput::Followed(*answer)));
             }

@@ -148,10 +148,11 @@ async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop>
         return Err(stop.next("change the manifest, and propose it again"));
     };
     let item = item.map_err(|why| Stop::new(Exit::Failed, "not_a_gateway", why.to_string()))?;
-    let source = text::line(manifest["source"].as_str().unwrap_or_default());
+    let source = manifest["source"].as_str().unwrap_or_default();
+    let wanted = format!("add the extension {}", text::line(source));
     let until = Instant::now() + proposal.patience.length();
     let waits = async {
-        approval::announce(&format!("add the extension {source}"), &item);
+        approval::announce(&wanted, &item);
         approval::wait(&mut session, &item, until).await
     };
     let decision = tokio::select! {
@@ -163,11 +164,16 @@ async fn propose(settings: &Settings, proposal: &Proposal) -> Result<Exit, Stop>
         decision = waits => decision?,
     };
     match decision {
-        Decision::Approved | Decision::Ran(_) | Decision::Runs(_) => {
-            out::line(&format!("{source} is added: {}", command::line("list")))?;
+        Decision::Added(_) | Decision::Approved | Decision::Ran(_) | Decision::Runs(_) => {
+            out::line(&added(source))?;
             Ok(Exit::Ok)
         }
     }
+}
+
+/// That the extension of this source is added.
+pub(crate) fn added(source: &str) -> String {
+    format!("{} is added: {}", text::line(source), command::line("list"))
 }
 
 fn read(path: &Path) -> Result<Value, Stop> {

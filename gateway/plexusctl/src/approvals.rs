@@ -376,7 +376,7 @@ fn as_text(items: &[Item], now: Timestamp) -> String {
     // The gateway lists the newest first.
     let rows = items.iter().rev().map(|item| {
         let heading = &item.heading;
-        let wants = match (&item.card, item.card.proposed_source()) {
+        let wants = match (&item.card, card::extension(item)) {
             (Card::Question(card), _) => {
                 format!("{}: {} asks you", wants(heading), card.source.id)
             }
@@ -384,7 +384,7 @@ fn as_text(items: &[Item], now: Timestamp) -> String {
                 let title = plexus_sheet::sheet_of(item).map_or("", |sheet| sheet.subject.title);
                 format!("{} {title}", card.source.id)
             }
-            (_, Some(source)) if heading.capabilities.is_empty() => source.to_string(),
+            (_, Some(wanted)) => wanted,
             _ => match card::about(item) {
                 Some(about) => format!("{}: {}", wants(heading), text::short(&about, ABOUT)),
                 None => wants(heading),

@@ -4,6 +4,10 @@
 
 use super::{ActivityCall, ActivityKind, CallBasis, Totals};
 use plexus_protocol::Effect;
+use std::borrow::Cow;
+
+/// The reason of a refusal where what a source runs is not what the owner agreed to.
+const CODE_CHANGED: &str = "code_changed";
 
 /// Things of one call that are named; the rest is counted.
 const NAMED: usize = 3;
@@ -59,12 +63,12 @@ pub fn said(call: &ActivityCall) -> String {
         }
         ActivityKind::UnderWay => format!("{id} is under way"),
         ActivityKind::Asked => match given(&call.agent_purpose) {
-            None => format!("asked you for {id}"),
-            Some(purpose) => format!("asked you for {id}, purpose: {purpose}"),
+            None => format!("asked you for {}", wanted(id)),
+            Some(purpose) => format!("asked you for {}, purpose: {purpose}", wanted(id)),
         },
         ActivityKind::Denied => match given(&call.reason) {
-            None => format!("was denied {id} by you"),
-            Some(reason) => format!("was denied {id} by you ({reason})"),
+            None => format!("was denied {} by you", wanted(id)),
+            Some(reason) => format!("was denied {} by you ({reason})", wanted(id)),
         },
         ActivityKind::Settled if call.in_part => {
             format!("{id}: you recorded that a part of it happened")
@@ -74,13 +78,20 @@ pub fn said(call: &ActivityCall) -> String {
         }
         ActivityKind::Settled => format!("{id}: you recorded that it did not happen"),
         ActivityKind::Expired => {
-            let wanted = if id.is_empty() {
-                "what it asked for"
-            } else {
-                id
+            let wanted = match id {
+                "" => Cow::Borrowed("what it asked for"),
+                id => wanted(id),
             };
             format!("did not get {wanted}: {}", why(call))
         }
+    }
+}
+
+/// What was asked for: a capability, or the extension that this name stands for.
+fn wanted(id: &str) -> Cow<'_, str> {
+    match id.strip_suffix(".extension") {
+        Some(source) => format!("the extension {source}").into(),
+        None => id.into(),
     }
 }
 
@@ -174,7 +185,9 @@ fn why(call: &ActivityCall) -> String {
 #[must_use]
 pub fn refusal_in_words(code: &str, reason: &str, has_grant: bool) -> String {
     match code {
-        "grant_required" if has_grant => "what you granted does not reach it".to_owned(),
+        "grant_required" if has_grant && reason != CODE_CHANGED => {
+            "what you granted does not reach it".to_owned()
+        }
         "approval_required" if reason == "outside" => {
             "it lies outside of what you granted, so you were asked".to_owned()
         }
@@ -189,6 +202,9 @@ pub fn refusal_in_words(code: &str, reason: &str, has_grant: bool) -> String {
 pub fn reason_in_words(code: &str, reason: &str) -> String {
     let plain = code.replace('_', " ");
     let words = match (code, reason) {
+        ("grant_required", CODE_CHANGED) => {
+            return "what it runs had changed: plexusctl approvals".to_owned();
+        }
         ("precondition_changed" | "transport_error" | "source_unavailable", reason)
             if let Some(words) = of_source(reason) =>
         {
@@ -246,6 +262,7 @@ fn of_source(reason: &str) -> Option<&'static str> {
         "already_undone" => "it was taken back already",
         "already_applied" => "it was applied already",
         "already_done" => "it was done already",
+        CODE_CHANGED => "what it runs is not what you agreed to, so it is stopped",
         "definition_changed" => "the tool is not the one that you agreed to",
         "not_found" => "what it named is not there",
         "path_confinement" => "its path is not inside of what you share",
@@ -460,12 +477,26 @@ mod tests {
                 "was refused w.write: you have paused all agents: a.md (approved by you)",
             ),
             (
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "tea.burn", "code": "grant_required",
+                    "reason": "code_changed", "basis": {"item": "pend_1"}}),
+                "was refused tea.burn: what it runs had changed: plexusctl approvals (approved by you)",
+            ),
+            (
+                json!({"did": "refused", "agentId": "cc", "capabilityId": "tea.burn", "code": "source_unavailable",
+                    "reason": "code_changed"}),
+                "was refused tea.burn: what it runs is not what you agreed to, so it is stopped",
+            ),
+            (
                 json!({"did": "denied", "agentId": "cc", "capabilityId": "w.write", "reason": "not now"}),
                 "was denied w.write by you (not now)",
             ),
             (
                 json!({"did": "asked", "capabilityId": "w.write", "agentPurpose": "tidy up"}),
                 "asked you for w.write, purpose: tidy up",
+            ),
+            (
+                json!({"did": "asked", "capabilityId": "diary.extension"}),
+                "asked you for the extension diary",
             ),
             (
                 json!({"did": "expired", "capabilityId": "w.write", "reason": "the request expired undecided"}),

@@ -269,7 +269,7 @@ async fn pending(session: &mut Session, id: &PendingId, seconds: u64) -> Answer 
         Ok(Standing::Waits) => Answer::GoesOn(Item::Pending(id.clone())),
         Ok(Standing::Decided(Decision::Runs(run))) => Answer::UnderWay(Item::Run(run)),
         Ok(Standing::Decided(Decision::Ran(answer))) => replied(&answer),
-        Ok(Standing::Decided(Decision::Approved)) => Answer::Approved,
+        Ok(Standing::Decided(Decision::Approved | Decision::Added(_))) => Answer::Approved,
         Err(stop) if stop.code == "expired" => Answer::Lapsed(refusal(
             stop.next("make the same call again, if it is still wanted"),
         )),

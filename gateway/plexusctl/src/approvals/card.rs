@@ -110,6 +110,16 @@ pub(super) fn about(item: &Item) -> Option<String> {
     Some(said).filter(|said| !said.is_empty())
 }
 
+/// That an extension is to be added, or changed, in words; none of every other request.
+pub(super) fn extension(item: &Item) -> Option<String> {
+    let source = item.card.proposed_source()?;
+    let act = match &item.card {
+        Card::Register(card) if card.changes.is_some() => "change",
+        _ => "add",
+    };
+    Some(format!("{act} the extension {source}"))
+}
+
 /// An item whose card was not read.
 fn brief(named: &Heading, of: &BriefCard, now: Timestamp) -> String {
     let mut card = String::new();

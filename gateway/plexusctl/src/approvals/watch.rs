@@ -296,8 +296,10 @@ impl Watch {
 fn question(item: &Item, windows: &[TrustWindow]) -> String {
     let mut keys = Vec::new();
     let is_change = matches!(item.card, Card::Change(_));
+    let has_open_folder =
+        matches!(&item.card, Card::Register(card) if !card.folders_to_name.is_empty());
     // The gateway refuses to approve what it could not compute; the key would only promise it.
-    if !plan::is_lost(item) {
+    if !plan::is_lost(item) && !has_open_folder {
         let yes = match &item.card {
             Card::Change(_) | Card::Question(_) | Card::Register(_) => "y approve",
             Card::Grant(card) if !card.asks.iter().all(Ask::is_one_call) => "y approve",
@@ -325,6 +327,10 @@ fn question(item: &Item, windows: &[TrustWindow]) -> String {
             card.source.id, item.heading.pending_id
         ),
         Card::Question(card) => format!("answer {}?", card.source.id),
+        Card::Register(_) if has_open_folder => format!(
+            "add this extension of {agent}'s? (plexusctl approvals approve {} --folder NAME=PATH)",
+            item.heading.pending_id
+        ),
         Card::Register(_) => format!("add this extension of {agent}'s?"),
         Card::Brief(_) if item.card.proposed_source().is_some() => {
             format!("add this extension of {agent}'s?")

@@ -156,12 +156,16 @@ fn list_rows(
         let mark = if place == model.at { '▸' } else { ' ' };
         let who = match (&heading.agent_id, item.card.source()) {
             (Some(agent), _) => agent.to_string(),
-            (None, Some(source)) => format!("{}: suspended grants", source.id),
+            (None, Some(source)) => {
+                let title = plexus_sheet::sheet_of(item).map_or("", |sheet| sheet.subject.title);
+                format!("{} {title}", source.id)
+            }
             (None, None) => String::new(),
         };
         let about =
             card::about(item).map_or(String::new(), |about| format!(": {}", text::line(&about)));
-        let line = format!("{mark} {who}  {age}  {}{about}", wants(heading));
+        let wanted = card::extension(item).unwrap_or_else(|| wants(heading));
+        let line = format!("{mark} {who}  {age}  {wanted}{about}");
         let line = lines::cut(&line, width.into());
         if place == model.at {
             Line::styled(line, styles.chosen())
