@@ -98,7 +98,7 @@ fn another_program_stops_the_source_until_it_is_agreed_to() {
         world.ok(found(&[program(1)]));
         world.ok(changed(|now| {
             now.pins = vec![program(3)];
-            now.profile = plexus_protocol::Digest::of(b"another");
+            now.profile = secret("another");
         }));
         assert!(of(&world).stopped.is_none());
         assert!(!world.allowed(&who, READ, &json!({})), "{granted:?}");

@@ -148,7 +148,7 @@ pub(super) struct Form {
     pub(super) under: Field,
     /// At most so many calls.
     pub(super) most: Field,
-    /// Whether there are terms at all. What grants no call has none: a yes or a no to all of it.
+    /// Whether there are terms at all. A card that is about no call has none: a yes or a no to all of it.
     pub(super) terms: bool,
     /// Whether only this one call can be approved: its number is one.
     is_once: bool,

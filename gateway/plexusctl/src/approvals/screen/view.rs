@@ -349,7 +349,9 @@ fn keys(model: &Model) -> &'static str {
         Panel::Approve(form) if form.answers().nth(1).is_some() => {
             "Enter approve · Tab next field · Esc back"
         }
-        Panel::Approve(form) if !form.terms => "Enter approve · Esc back",
+        Panel::Approve(form) if form.under_row().is_none() && form.most_row().is_none() => {
+            "Enter approve · Esc back"
+        }
         Panel::Approve(_) => "Enter approve · ↑↓ how long · Tab limits · Esc back",
         Panel::Deny(_) => "Enter deny · Esc back",
         Panel::Interrupted => "Esc: go on (no other key does anything)",
