@@ -204,6 +204,8 @@ async fn show(
         // Of a session that has ended it may have been this browser; decided with the key, or before a start, it is of none.
         Some(_) | None => "",
     };
+    // Code that is again what was agreed to has no card.
+    approvals::source_of(&desk, &id).await?;
     let proposed = proposed(&desk, &id).await?;
     let shown = desk.clone();
     let card = blocking(move || {

@@ -146,7 +146,10 @@ async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending:
 
 /// The source whose card this is. One that is stopped is looked at first: its card is not shown, and nothing is decided on it,
 /// where it runs again what the owner agreed to.
-async fn source_of(desk: &Arc<Desk>, card: &PendingId) -> Result<Option<Source>, Refused> {
+pub(crate) async fn source_of(
+    desk: &Arc<Desk>,
+    card: &PendingId,
+) -> Result<Option<Source>, Refused> {
     let found = || {
         let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load());
         change::source_of(&state, &catalogue, card, desk.clock.now()).cloned()
