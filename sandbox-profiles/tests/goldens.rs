@@ -498,6 +498,6 @@ fn words_for_linux_leave_out_what_a_mac_has() {
         cases().iter().any(named)
     };
     assert!(is_named(Platform::MacOs), "the control");
-    let is_there = std::path::Path::new("/opt/homebrew").exists();
+    let is_there = Path::new("/opt/homebrew").exists();
     assert_eq!(is_named(Platform::Linux), is_there, "the words for Linux");
 }

@@ -365,8 +365,8 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
                 "stop; tell the owner: plexusctl sources list",
             )
         }
-        DispatchError::Unavailable { told, .. } if error.is_code_changed() => {
-            ErrorBody::new(ErrorCode::SourceUnavailable, *told).then(NextKind::Stop, STOPPED_NEXT)
+        DispatchError::Unavailable { .. } if error.is_code_changed() => {
+            code_changed(ErrorCode::SourceUnavailable, id, "")
         }
         DispatchError::Unavailable { reason, told, .. } => {
             ErrorBody::new(ErrorCode::SourceUnavailable, *told)

@@ -422,12 +422,12 @@ pub(super) async fn disable(
 
 /// Lets grants that rest since the source changed be used again.
 async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumption, Refused> {
-    let known = |desk: &Desk| known(desk, &call.id).ok_or_else(|| no_such(desk, &call.id));
-    let mut source = known(&desk)?;
+    let now = || known(&desk, &call.id).ok_or_else(|| no_such(&desk, &call.id));
+    let mut source = now()?;
     let was_stopped = source.stopped.is_some();
     if was_stopped {
         compared_again(&desk, &source).await;
-        source = known(&desk)?;
+        source = now()?;
     }
     let goes_on = was_stopped && source.stopped.is_none();
     if source.asks() {
@@ -444,7 +444,8 @@ async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumpt
     )
     .await?;
     if source.stopped.is_some() {
-        return Err(stopped_first(&known(&desk)?));
+        source = now()?;
+        return Err(stopped_first(&source));
     }
     Ok(Resumption {
         ok: Done,
