@@ -363,10 +363,12 @@ fn owner_talks_from_the_terminal() {
         .parse()
         .expect("an id");
     // Another of that name is made, and named: no name means it any more.
-    let twin = world.channels(["create", "plans", "--json"]).json();
-    assert_eq!(twin["output"]["another"], json!(plans), "{twin}");
+    let twin = world.channels(["create", "plans"]);
+    let (named, another) = twin.expect_ok().trim().split_once('\n').expect("two lines");
+    let expected = format!("you have another channel of this name: {plans}");
+    assert_eq!(another, expected, "{twin}");
     assert!(made["output"]["another"].is_null(), "{made}");
-    let twin = twin["output"]["channel"].as_str().expect("an id");
+    let twin = named.rsplit(' ').next().expect("an id");
     world.channels(["leave", twin, "--yes"]).expect_ok();
     world.channels(["say", "plans", "Welcome."]).expect_ok();
     assert_eq!(world.heard(plans), ["Welcome."]);
@@ -412,6 +414,9 @@ fn relay_that_is_away_loses_and_doubles_nothing() {
         said.status != 0 && said.all().contains("relay was not reached"),
         "{said}"
     );
+    // A kept message is listed without the relay, and this one was not kept.
+    let none = world.channels(["unknown"]);
+    assert_contains(none.expect_ok(), "no message was kept");
     // The list says of a source that is away what a test of it has found.
     until_true("the reason in the list", || {
         let tested = world.gateway.cli(["sources", "test", "channels"]);
@@ -483,6 +488,17 @@ fn lost_answer_of_the_relay_doubles_no_message() {
     );
     let kept = world.gateway.owner().get(UNSENT).expect_ok();
     assert_eq!(kept["waiting"][0]["text"], "Once.", "{kept}");
+    let unknown = world.channels(["unknown"]);
+    let waits =
+        format!("waits in \"sums\" ({channel}); it is sent once the relay answers\n    Once.");
+    assert_contains(unknown.expect_ok(), &waits);
+    assert!(!unknown.all().contains("no message"), "{unknown}");
+    let waits = "channels: 1 message waits for the relay: plexusctl channels unknown";
+    assert_contains(world.channels(["list"]).expect_ok(), waits);
+    let id = kept["waiting"][0]["id"].as_str().expect("an id");
+    let forgets = world.channels(["unknown", "--forget", id]);
+    forgets.expect_status(1);
+    assert_contains(&forgets.all(), "waits; it is sent once the relay answers");
     // It had arrived; it is sent again until an answer comes, and is there once.
     way.loses_answers.store(false, Ordering::SeqCst);
     assert_eq!(world.heard(channel), ["Once."]);
@@ -548,6 +564,11 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     let left = |member: &&Value| member["left"] == true;
     let left: Vec<&Value> = members.iter().filter(left).collect();
     assert!(left.len() == 1 && left[0]["id"] == json!(id), "{members:?}");
+    for line in [&["list"][..], &["members", "sums"]] {
+        let shown = world.channels(line.iter().copied());
+        let left = "\"Quinn\" left (the next message has a new key)";
+        assert_contains(shown.expect_ok(), left);
+    }
     assert!(!reads("before Quinn"), "the control");
     world.channels(["add", "sums", "Quinn"]).expect_ok();
     assert!(reads("before Quinn"));

@@ -3,7 +3,7 @@
 //! ```text
 //! found.rs  channels and users by name      shown.rs  as text        chat.rs  on a full screen
 //! tail.rs   messages as they come           join.rs   registering with a relay
-//! unsent.rs messages that were kept and refused later
+//! unsent.rs messages that were kept: those that wait, and those refused later
 //! ```
 //! Invariant: no line of what somebody else wrote begins in column one.
 
@@ -97,12 +97,12 @@ enum Act {
         /// Text; - reads it from standing input
         text: String,
     },
-    /// List messages that were kept while the relay did not answer, and that were refused later
+    /// List messages that were kept while the relay did not answer: those that wait, and those refused later
     Unknown {
-        /// Send this one again, to the channel that it was for
+        /// Send this refused one again, to the channel that it was for
         #[arg(long, value_name = "MESSAGE", conflicts_with = "forget")]
         again: Option<String>,
-        /// List this one no more
+        /// List this refused one no more
         #[arg(long, value_name = "MESSAGE")]
         forget: Option<String>,
     },
@@ -170,7 +170,7 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
         Act::List => {
             let mut owner = desk.open().await?;
             let mut all = all(&mut owner, source).await?;
-            found::say_why_away(&mut owner, &mut all).await;
+            found::say_why_away(&mut owner, &mut all.away).await;
             desk.show(&all, || shown::listed(&all))
         }
         Act::Chat { channel } => chat::run(desk, channels.source, channel).await,
@@ -367,7 +367,14 @@ async fn create(
     let reply = owner.call(&create).await?;
     desk.show(&reply, || {
         let id = text::line(&reply.output.channel);
-        format!("made {} {id}", shown::quoted(name))
+        let made = format!("made {} {id}", shown::quoted(name));
+        match &reply.output.another {
+            Some(another) => {
+                let another = text::line(another);
+                format!("{made}\nyou have another channel of this name: {another}")
+            }
+            None => made,
+        }
     })
 }
 

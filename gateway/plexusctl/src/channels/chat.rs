@@ -177,6 +177,7 @@ async fn asked(desk: &Desk, source: Option<&SourceId>, ask: Ask) -> AnsweredAsk 
                 let mut all = super::all(&mut owner, source).await?;
                 // In those of a peer the owner does not speak.
                 all.channels.retain(|channel| !channel.peer);
+                all.away.retain(|away| !away.peer);
                 return Ok(Answer::Channels(all));
             }
             Ask::Page(key, cursor, limit) => (key, cursor, *limit),

@@ -7,10 +7,11 @@ use super::shown;
 use crate::owner::Owner;
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
-    channels::{ChannelRow, Channels, Identity, List, ListUsers, Member, Members},
+    channels::{Away, ChannelRow, Channels, Identity, List, ListUsers, Member, Members},
     sources::{self, HealthStatus},
 };
 use plexus_protocol::SourceId;
+use std::collections::BTreeSet;
 
 /// A channel that was found.
 pub(super) struct Found {
@@ -48,14 +49,14 @@ pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<
 }
 
 /// Has sources that are away say why, as the last look at their health found it: an answer for everybody says less.
-pub(super) async fn say_why_away(owner: &mut Owner, all: &mut Channels) {
-    if all.away.is_empty() {
+pub(super) async fn say_why_away(owner: &mut Owner, all: &mut [Away]) {
+    if all.is_empty() {
         return;
     }
     let Ok(listed) = owner.call(&sources::List {}).await else {
         return;
     };
-    for away in &mut all.away {
+    for away in all {
         let row = listed
             .sources
             .iter()
@@ -67,9 +68,10 @@ pub(super) async fn say_why_away(owner: &mut Owner, all: &mut Channels) {
     }
 }
 
-/// Why there is not what was asked for: a source may be away.
-fn missing(all: &Channels, why: String) -> Stop {
-    if let Some(away) = all.away.first() {
+/// Why there is not what was asked for: a source may be away. Peers count where they were looked at.
+fn missing(all: &Channels, source: Option<&SourceId>, why: String) -> Stop {
+    let own = own_alone(all, source);
+    if let Some(away) = all.away.iter().find(|away| !own || !away.peer) {
         let why = format!("{}: {}", away.source, text::line(&away.why));
         let next = format!("plexusctl sources test {}", away.source);
         return Stop::new(Exit::Failed, "source_unavailable", why).next(next);
@@ -113,7 +115,7 @@ fn choose(all: &Channels, wanted: &str, source: Option<&SourceId>) -> Result<Fou
     });
     let Some(channel) = fitting.next() else {
         let why = format!("there is no channel {}", text::line(wanted));
-        return Err(missing(all, why));
+        return Err(missing(all, source, why));
     };
     if fitting.next().is_some() {
         let why = format!("more than one channel is {}", text::line(wanted));
@@ -133,21 +135,30 @@ fn choose(all: &Channels, wanted: &str, source: Option<&SourceId>) -> Result<Fou
 /// where one is away, or a name would mean the peer's for as long.
 fn own_alone(all: &Channels, source: Option<&SourceId>) -> bool {
     let has_own = all.you.iter().any(|you| !you.peer);
-    source.is_none() && (has_own || !all.away.is_empty())
+    source.is_none() && (has_own || all.away.iter().any(|away| !away.peer))
 }
 
-/// The owner's own sources with channels, or this one.
+/// The owner's own sources with channels, those that are away too; or this one.
 pub(super) async fn sources(
     owner: &mut Owner,
     source: Option<&SourceId>,
-) -> Result<Vec<SourceId>, Stop> {
-    let all = all(owner, source).await?;
-    let own = all.you.iter().filter(|you| !you.peer);
-    let own: Vec<_> = own.map(|you| you.source.clone()).collect();
+) -> Result<BTreeSet<SourceId>, Stop> {
+    let mut all = all(owner, source).await?;
+    all.away.retain(|away| !away.peer);
+    let own = own_sources(&all);
     match own.is_empty() {
-        true => Err(missing(&all, "there is no such source".to_owned())),
+        true => Err(missing(&all, source, "there is no such source".to_owned())),
         false => Ok(own),
     }
+}
+
+/// Each once, also where a part of its answer could not be read.
+fn own_sources(all: &Channels) -> BTreeSet<SourceId> {
+    let yous = all.you.iter().filter(|you| !you.peer);
+    let away = all.away.iter().filter(|away| !away.peer);
+    let sources = yous.map(|you| &you.source);
+    let sources = sources.chain(away.map(|away| &away.source));
+    sources.cloned().collect()
 }
 
 /// The one source with channels.
@@ -163,7 +174,7 @@ pub(super) fn identity<'a>(
     let own = own_alone(all, source);
     let yous = all.you.iter().filter(|you| !own || !you.peer);
     match &*yous.collect::<Vec<_>>() {
-        [] => Err(missing(all, "there is no such source".to_owned())),
+        [] => Err(missing(all, source, "there is no such source".to_owned())),
         [you] => Ok(*you),
         more => {
             let sources: Vec<_> = more.iter().map(|you| you.source.as_str()).collect();
@@ -251,6 +262,41 @@ mod tests {
         assert_eq!(found("C").as_deref(), Ok("C"), "an id comes first");
         assert_eq!(found("twice").unwrap_err().code, "ambiguous");
         assert_eq!(found("none").unwrap_err().code, "not_found");
+    }
+
+    #[test]
+    fn own_sources_are_those_away_too_and_no_peers() {
+        let away =
+            |source: &str, peer: bool| json!({"source": source, "why": "it is", "peer": peer});
+        let with_away = |mut all: Channels, away: Value| {
+            all.away = serde_json::from_value(away).unwrap();
+            all
+        };
+        let rows = all(&[("pera", "P", "theirs")]);
+        let odd = json!([
+            away("work", false),
+            away("talk", false),
+            away("work", false),
+            away("perb", true)
+        ]);
+        let all = with_away(rows.clone(), odd);
+        let own: Vec<_> = own_sources(&all).into_iter().collect();
+        let own: Vec<_> = own.iter().map(SourceId::as_str).collect();
+        assert_eq!(own, ["talk", "work"]);
+        // A peer that is away hides no channel of the owner's, and no other peer's where the owner has none.
+        let mut all = with_away(rows, json!([away("perb", true)]));
+        let code =
+            |all: &Channels, wanted| choose(all, wanted, None).map_err(|stop| stop.code).err();
+        assert_eq!(code(&all, "none").as_deref(), Some("not_found"));
+        all.you.retain(|you| you.peer);
+        assert_eq!(code(&all, "theirs"), None);
+        assert_eq!(code(&all, "none").as_deref(), Some("source_unavailable"));
+        let all = with_away(all, json!([away("work", false)]));
+        assert_eq!(
+            code(&all, "theirs").as_deref(),
+            Some("source_unavailable"),
+            "the control"
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::{
 };
 use plexus_client::text;
 use plexus_owner::channels::{
-    ChannelRow, Channels, Device, DeviceState, Identity, KeyState, Keys, Member, Members, Message,
-    Messages, Sender, SignedKey, User, UserKind,
+    Away, ChannelRow, Channels, Device, DeviceState, Identity, KeyState, Keys, Member, Members,
+    Message, Messages, Sender, SignedKey, User, UserKind,
 };
 
 pub(super) fn listed(all: &Channels) -> String {
@@ -63,15 +63,23 @@ pub(super) fn listed(all: &Channels) -> String {
                 you.source,
             ));
         }
-    }
-    for away in &all.away {
+        let waiting = match you.waiting.unwrap_or(0) {
+            0 => continue,
+            1 => "1 message waits".to_owned(),
+            many => format!("{many} messages wait"),
+        };
         lines.push(format!(
-            "{} is away: {}",
-            away.source,
-            text::line(&away.why)
+            "{}: {waiting} for the relay: plexusctl channels unknown",
+            you.source,
         ));
     }
+    lines.extend(all.away.iter().map(away_line));
     lines.join("\n")
+}
+
+/// That a source does not answer, and why.
+pub(super) fn away_line(away: &Away) -> String {
+    format!("{} is away: {}", away.source, text::line(&away.why))
 }
 
 /// A name that somebody else has chosen, in a line of ours: where it ends is seen.
@@ -88,12 +96,21 @@ pub(super) fn channel_name(name: Option<&str>) -> String {
 pub(super) fn names(users: &[User]) -> Vec<String> {
     let name = |user: &User| {
         let same = users.iter().filter(|other| other.name == user.name);
-        match same.count() {
+        let name = match same.count() {
             0 | 1 => quoted(&user.name),
             _ => format!("{} #{}", quoted(&user.name), end_of(&user.id)),
-        }
+        };
+        with_leave(name, user)
     };
     users.iter().map(name).collect()
+}
+
+/// The name of a member; of one who left, that too.
+fn with_leave(name: String, user: &User) -> String {
+    match user.left {
+        true => format!("{name} left (the next message has a new key)"),
+        false => name,
+    }
 }
 
 /// The end of an id, for one line.
@@ -164,6 +181,7 @@ pub(super) fn people(reply: &Members) -> String {
             Some(whose) => format!("{} ({whose})", quoted(&user.name)),
             None => quoted(&user.name),
         };
+        let name = with_leave(name, user);
         let row = move |device: &Device| {
             let key = match device.state {
                 DeviceState::Pinned => "pinned",
@@ -341,11 +359,11 @@ mod tests {
 
     #[test]
     fn name_draws_no_row_and_two_of_one_name_differ() {
-        let user = |id: &str, name: &str| json!({"id": id, "kind": "human", "name": name});
+        let user = |id: &str, name: &str, left: bool| json!({"id": id, "kind": "human", "name": name, "left": left});
         let users = [
-            user("01AAAAAA", "Ana"),
-            user("02", "Pat"),
-            user("01BBBBBB", "Ana"),
+            user("01AAAAAA", "Ana", false),
+            user("02", "Pat", true),
+            user("01BBBBBB", "Ana", false),
         ];
         let row = json!({"source": "talk", "id": "C", "name": "x  01  channels  active  Ana", "status": "active",
             "keys": "authenticated", "members": users, "memberCount": 3});
@@ -354,7 +372,7 @@ mod tests {
         assert_eq!(
             listed(&all),
             "CHANNEL                         ID  SOURCE  STATUS  MEMBERS\n\
-             \"x  01  channels  active  Ana\"  C   talk    active  \"Ana\" #AAAAAA, \"Pat\", \"Ana\" #BBBBBB"
+             \"x  01  channels  active  Ana\"  C   talk    active  \"Ana\" #AAAAAA, \"Pat\" left (the next message has a new key), \"Ana\" #BBBBBB"
         );
     }
 
@@ -437,19 +455,33 @@ mod tests {
             member.starts_with("no channels: plexusctl channels create NAME"),
             "{member}"
         );
+        assert!(!member.contains("the relay"), "{member}");
+        let waiting = |many: u64| {
+            let you = json!([{"id": "01", "name": "Ana", "fingerprint": "1a2b", "relay": "https://r", "source": "talk", "waiting": many}]);
+            of(you, json!([])).lines().next_back().map(str::to_owned)
+        };
+        assert_eq!(
+            [1, 2].map(waiting).map(Option::unwrap_or_default),
+            [
+                "talk: 1 message waits for the relay: plexusctl channels unknown",
+                "talk: 2 messages wait for the relay: plexusctl channels unknown"
+            ]
+        );
     }
 
     #[test]
     fn changed_key_is_shown_as_such() {
         let device = |state: &str| json!([{"fingerprint": "1a2b", "state": state}]);
         let reply = json!({"asking": [], "more": false, "source": "talk", "members": [
-            {"id": "A", "kind": "human", "name": "Pat", "you": false, "devices": device("changed")},
+            {"id": "A", "kind": "human", "name": "Pat", "left": true, "you": false, "devices": device("changed")},
             {"id": "B", "kind": "agent", "name": "Me", "you": true, "devices": device("pinned")},
         ]});
         let shown = people(&serde_json::from_value(reply).unwrap());
         assert!(
-            shown.contains("CHANGED") && shown.contains("\"Me\" (you)"),
+            shown.contains("CHANGED") && shown.contains("\"Me\" (you)  "),
             "{shown}"
         );
+        let left = "\"Pat\" left (the next message has a new key)";
+        assert!(shown.contains(left), "{shown}");
     }
 }

@@ -418,7 +418,7 @@ mod tests {
     fn two_identities_in_one_channel_differ_and_the_way_out_is_shown() {
         let of = |source: &str, id: &str| {
             json!({"source": source, "id": id, "name": "sums", "status": "active", "memberCount": 1, "keys": "authenticated",
-                "members": [{"id": "U", "kind": "human", "name": "Pat"}], "lastMessage": null})
+                "members": [{"id": "U", "kind": "human", "name": "Pat", "left": true}], "lastMessage": null})
         };
         let rows = [of("talk", "01AAAAAA"), of("work", "01AAAAAA")];
         let all = json!({"channels": rows, "more": 0, "you": [], "away": []});
@@ -429,7 +429,7 @@ mod tests {
         for shown in [
             "#AAAAAA talk \"sums\"",
             "#AAAAAA work \"sums\"",
-            "1 member · #AAAAAA talk \"sums\" · \"Pat\"",
+            "1 member · #AAAAAA talk \"sums\" · \"Pat\" left (the next message has a new key)",
         ] {
             assert!(picture.contains(shown), "{shown}: {picture}");
         }
