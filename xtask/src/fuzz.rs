@@ -17,7 +17,11 @@ const FLAGS: [&str; 5] = [
     "-Cllvm-args=-sanitizer-coverage-level=3",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     // Programs that no oracle starts are linked with the tests, and have nobody who counts.
-    "-Clink-arg=-Wl,--unresolved-symbols=ignore-in-object-files",
+    if cfg!(target_os = "macos") {
+        "-Clink-arg=-Wl,-undefined,dynamic_lookup"
+    } else {
+        "-Clink-arg=-Wl,--unresolved-symbols=ignore-in-object-files"
+    },
     "-Cdebug-assertions=yes",
 ];
 /// For each oracle, where nobody says how many.

@@ -524,6 +524,8 @@ pub fn announce(edge: &Edge) {
         .write_private("runtime.json", text.as_bytes())
     {
         tracing::error!(name: "daemon.unannounced", %error, "runtime.json could not be written: agents find the gateway by its socket only");
+        // That of an earlier launch may name another port.
+        let _ = std::fs::remove_file(edge.state_dir.join("runtime.json"));
     }
     // Who started us may have read the line of an earlier launch of this process and gone.
     let mut out = io::stdout().lock();

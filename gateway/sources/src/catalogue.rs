@@ -71,7 +71,10 @@ impl Entry {
         let mut same = capabilities.filter(|one| one.constrainable.contains(rule));
         let fits = same.all(|one| {
             let schema = self.connector.schemas.get(&one.name);
-            schema.is_none_or(|schema| schema.follows_pattern(field, value))
+            // Below it there may be such a thing.
+            let below = format!("{value}/x");
+            let follows = |id: &str| schema.is_none_or(|schema| schema.follows_pattern(field, id));
+            follows(value) || follows(&below)
         });
         rule.touched.as_deref().filter(|_| !fits)
     }

@@ -44,9 +44,12 @@ pub(crate) fn note(ailing: &Ailing, why: Option<String>) {
     *ailing.lock().unwrap_or_else(PoisonError::into_inner) = why;
 }
 
-/// Hears what comes in, and sends what waits, whatever becomes of the other.
+/// Hears what comes in, and sends what waits, until another process holds the connection: that one sends it too.
 pub(crate) async fn listen(account: Arc<Account>, host: Host, ailing: Ailing) {
-    tokio::join!(hear(&account, &host, &ailing), send_again(&account));
+    tokio::select! {
+        () = hear(&account, &host, &ailing) => {}
+        () = send_again(&account) => {}
+    }
 }
 
 /// A message whose answer was lost is sent again, with the same bytes, also where the connection stands.

@@ -165,7 +165,9 @@ pub(crate) async fn source_of(
     let now = known(desk, id.as_str()).is_some_and(|now| now.stopped.is_some());
     let why = match now {
         true => format!("what {id} runs has changed once more, and has another card"),
-        false => format!("what {id} runs is what you agreed to again: it is stopped no more"),
+        false => format!(
+            "nothing was found that {id} runs and you did not agree to: it is stopped no more"
+        ),
     };
     let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
     Err(Refused::new(error.next("plexusctl approvals list")))
@@ -195,7 +197,15 @@ pub(crate) async fn decide_one(
     if desk.questions.waits(&item) {
         return questions::decided(&desk, narrowing, &item, action, call).await;
     }
-    if let Some(source) = source_of(&desk, &item).await? {
+    let source = match action {
+        Action::Approve => source_of(&desk, &item).await?,
+        // A no waits for no disk.
+        Action::Deny => {
+            let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load());
+            change::source_of(&state, &catalogue, &item, desk.clock.now()).cloned()
+        }
+    };
+    if let Some(source) = source {
         let card = call.card_digest.as_deref();
         return changed(&desk, narrowing, &source, &item, action, card).await;
     }

@@ -428,6 +428,95 @@ async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumpt
     if was_stopped {
         compared_again(&desk, &source).await;
         source = now()?;
+        let state = desk.ledger.snapshot();
+        let rests = state.resting(&source, desk.clock.now()).next().is_some();
+        if source.stopped.is_none() && rests {
+            return Err(on_its_card(
+                &source,
+                "is stopped no more; its grants rest until you decide on its card.",
+            ));
+        }
+    }
+    let goes_on = was_stopped && source.stopped.is_none();
+    if source.asks() {
+        return Err(stopped_first(&source));
+    }
+    let receipt = act(
+        &desk,
+        &acting,
+        Command::ResumeSource {
+            id: source.id.clone(),
+            revision: None,
+            go_on: true,
+        },
+    )
+    .await?;
+    if source.stopped.is_some() {
+        source = now()?;
+        return Err(stopped_first(&source));
+    }
+    Ok(Resumption {
+        ok: Done,
+        id: source.id.clone(),
+        resumed: goes_on || matches!(receipt.reply, Reply::Changed(true)),
+        audit_id: event_of(&receipt),
+    })
+}
+
+/// Code is agreed to on a card that shows it.
+fn stopped_first(source: &Source) -> Refused {
+    let why = "runs something else than you agreed to; it is stopped until you decide on its card.";
+    on_its_card(source, why)
+}
+
+/// What this source is, and the card that decides on it.
+fn on_its_card(source: &Source, why: &str) -> Refused {
+    let error = ErrorBody::new(
+        ErrorCode::PreconditionChanged,
+        format!("{} {why}", source.id),
+    );
+    Refused::new(match change::id(source) {
+        Some(card) => error.next(format!("plexusctl approvals show {card}")),
+        None => error.next("plexusctl approvals list"),
+    })
+}
+
+/// `ok` whether there is such a source or not (docs/protocol/owner.md#sources); `known` says which.
+pub(super) async fn disable(
+    desk: Arc<Desk>,
+    narrowing: Narrowing,
+    call: Disable,
+) -> Result<EndResult, Refused> {
+    let turn = desk.turn().await;
+    let source = known(&desk, &call.id);
+    if let Some(source) = &source {
+        let id = source.id.clone();
+        narrow(&desk, &narrowing, Command::DisableSource { id }).await?;
+        drop(turn);
+        let _ = follow(&desk, &source.id, Some(source)).await;
+    }
+    Ok(EndResult {
+        ok: Done,
+        known: source.is_some(),
+    })
+}
+
+/// Lets grants that rest since the source changed be used again.
+async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumption, Refused> {
+    let now = || known(&desk, &call.id).ok_or_else(|| no_such(&desk, &call.id));
+    let mut source = now()?;
+    let was_stopped = source.stopped.is_some();
+    if was_stopped {
+        compared_again(&desk, &source).await;
+        source = now()?;
+        let state = desk.ledger.snapshot();
+        let rests = state.resting(&source, desk.clock.now()).next().is_some();
+        if source.stopped.is_none() && rests {
+            return Err(on_its_card(
+                &source,
+                "is stopped no more; its grants rest until you decide on its card.",
+            ));
+        }
     }
     let goes_on = was_stopped && source.stopped.is_none();
     if source.asks() {

@@ -165,13 +165,13 @@ pub(super) async fn request(
         now: edge.clock.now(),
     };
     let wanted = read(&in_view, body, grants)?;
+    not_paused(&edge, &session, &wanted).await?;
     if let Some(agent) = &session.agent {
         fit(&edge, agent, &session.id, &wanted).await?;
     }
     if session.agent.is_none() {
         all_known(&edge, &wanted)?;
     }
-    not_paused(&edge, &session, &wanted).await?;
     drop(parsed);
     to_its_end(async move { decide(&edge, session, wanted).await }).await
 }

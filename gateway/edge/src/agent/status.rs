@@ -74,10 +74,16 @@ pub(super) async fn show(
                 live.as_ref()
                     .is_some_and(|s| agent.sessions.contains_key(&s.id))
             };
-            // After its credential has ended, the session that asked reads of what ended before anything was done.
             agent.is_some_and(|agent| asked_it || speaks(agent))
-                || (asked_it && item.ended_unbegun())
         });
+        // After its credential has ended, the session that asked reads how what it asked for ended, and nothing else.
+        let unbegun = item.as_ref().filter(|item| {
+            session.as_deref() == Some(item.session.as_str()) && item.ended_unbegun()
+        });
+        if let (false, false, Some(item)) = (owner, mine, unbegun) {
+            let said = state_of(&edge, item);
+            return Ok(reply::leaving(&said, None));
+        }
         if !owner && !mine {
             let (why, next) = match &live {
                 Some(_) => (
@@ -157,6 +163,26 @@ struct StatusBody {
     results: BTreeMap<String, InvokeResponse>,
 }
 
+/// The state of a request, and why it ended.
+fn state_of(edge: &Edge, item: &Item) -> StatusBody {
+    let mut said = json!({
+        "pendingId": item.id,
+        "state": item.wire_state(edge.clock.now()),
+        "expiresAt": item.expires_at,
+    });
+    match &item.state {
+        ItemState::Denied {
+            reason: Some(reason),
+        } => said["reason"] = json!(reason),
+        ItemState::Void { why } => said["reason"] = json!(why),
+        _ => {}
+    }
+    StatusBody {
+        said,
+        ..StatusBody::default()
+    }
+}
+
 async fn shown(
     edge: &Arc<Edge>,
     item: &Item,
@@ -164,24 +190,12 @@ async fn shown(
     mine: bool,
 ) -> StatusBody {
     let state = edge.ledger.snapshot();
-    let mut shown = StatusBody::default();
+    let mut shown = state_of(edge, item);
     let out = &mut shown.said;
-    *out = json!({
-        "pendingId": item.id,
-        "state": item.wire_state(edge.clock.now()),
-        "capabilities": item.asks.iter().map(|a| &a.capability).collect::<Vec<_>>(),
-        "pendingNarration": grant_reply::narrate(edge, &state, item),
-        "expiresAt": item.expires_at,
-    });
+    out["capabilities"] = item.asks.iter().map(|a| json!(a.capability)).collect();
+    out["pendingNarration"] = json!(grant_reply::narrate(edge, &state, item));
     if let Some(proposal) = &item.register {
         out["register"] = json!({"source": proposal.source, "registered": proposal.registered});
-    }
-    match &item.state {
-        ItemState::Denied {
-            reason: Some(reason),
-        } => out["reason"] = json!(reason),
-        ItemState::Void { why } => out["reason"] = json!(why),
-        _ => {}
     }
     if !mine || out["state"] != "approved" {
         return shown;

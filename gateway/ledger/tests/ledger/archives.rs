@@ -646,10 +646,10 @@ fn a_file_of_another_log_is_left_alone() {
     settle(&elsewhere, 15);
     let theirs = files(other.path()).remove(0);
     let name = theirs.file_name().expect("a name");
-    fs::create_dir(dir.path().join("archive")).expect("a folder");
+    let ledger = open_with(dir.path(), keeping(3));
+    fs::create_dir_all(dir.path().join("archive")).expect("a folder");
     let here = dir.path().join("archive").join(name);
     fs::copy(&theirs, &here).expect("copied");
-    let ledger = open_with(dir.path(), keeping(3));
     deposit_each(&ledger, 40);
     settle(&ledger, 15);
     assert_eq!(

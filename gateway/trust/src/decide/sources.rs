@@ -14,8 +14,6 @@ use std::{
 
 /// How many changes of one source its cards show.
 const MAX_MOVES: usize = 8;
-/// Why grants rest on a source that can do something else, or runs something else.
-const CHANGED: &str = "what this source can do has changed since you granted it";
 
 impl Draft<'_> {
     pub(super) fn put_source(
@@ -378,8 +376,8 @@ impl Draft<'_> {
         Ok(Reply::Changed(true))
     }
 
-    /// The grants that rest from now on, and in `source` the words for it; where nothing but its code had changed, and that is
-    /// what was agreed to again, the grants that go on.
+    /// The grants that rest from now on, and in `source` the words for it. Code that is again what was agreed to lets none of
+    /// them go on: what else changed while they rested is in no words.
     fn differ(
         &self,
         old: &Source,
@@ -399,27 +397,14 @@ impl Draft<'_> {
             .filter(|grant| on_source(&seen.id, &grant.capability))
             .filter(|grant| !self.has_ended(grant))
             .partition(|grant| grant.suspended.is_some());
-        let is_of_code = |known: &Difference| known.rules.iter().any(|rule| pins::is_pin(rule));
-        if old.stopped.is_some()
-            && source.stopped.is_none()
-            && !any_changed
-            && source.changed.iter().all(is_of_code)
-        {
-            source.changed.clear();
-            let of_code = |grant: &&&Arc<Grant>| grant.suspended.as_deref() == Some(CHANGED);
-            let again = resting.iter().filter(of_code).map(|grant| Grant {
-                suspended: None,
-                ..(***grant).clone()
-            });
-            return again.collect();
-        }
         if resting.is_empty() && source.stopped.is_none() {
             source.changed.clear();
         }
         let mut rest: Vec<Grant> = Vec::new();
         for grant in live.into_iter().filter(|grant| changed(&grant.capability)) {
             let mut grant = (**grant).clone();
-            grant.suspended = Some(CHANGED.into());
+            grant.suspended =
+                Some("what this source can do has changed since you granted it".into());
             rest.push(grant);
         }
         let about: BTreeSet<&CapabilityId> = rest.iter().map(|grant| &grant.capability).collect();
@@ -549,7 +534,7 @@ impl Draft<'_> {
         Reply::Changed(true)
     }
 
-    /// Puts a source in place; `void` says why its grants end, `rest` are those that rest now, or go on.
+    /// Puts a source in place; `void` says why its grants end, `rest` are those that rest now.
     pub(super) fn replace(
         &mut self,
         source: Source,
@@ -562,8 +547,7 @@ impl Draft<'_> {
         if void.is_some() {
             changes.extend(self.void_grants(&id));
         }
-        let resting = rest.iter().filter(|grant| grant.suspended.is_some());
-        let fact = self.source_fact(&id, what, void, void.is_some(), resting.count());
+        let fact = self.source_fact(&id, what, void, void.is_some(), rest.len());
         changes.extend(rest.into_iter().map(Change::Grant));
         self.emit(event("source.settings", fact).set_all(changes));
         if let Some(why) = void {

@@ -500,7 +500,7 @@ fn is_same_request(last: &Recorded, next: &Entry<'_>) -> bool {
         let id = entry.capability_id.as_deref()?;
         Some(id.split_once('.')?.0.to_owned())
     };
-    entry(last).is_some_and(|last| {
+    told_entry(last).is_some_and(|last| {
         last.detail.what() == next.detail.what()
             && last.detail.item.is_some()
             && last.detail.item == next.detail.item

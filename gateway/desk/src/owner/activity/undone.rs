@@ -113,6 +113,8 @@ impl LaterChange {
         let touched = call.touched.as_deref().unwrap_or_default();
         let mut things = changed(touched).peekable();
         call.undo.is_some()
+            // All that it touched is at hand.
+            && call.touched_count == Some(touched.len())
             && self.seq > call.seq
             && call.source.as_deref() == Some(&*self.source)
             && things.peek().is_some()
