@@ -268,7 +268,10 @@ impl Connect {
             (None, Some(entry)) if entry.recommended_trust_window == TrustWindow::Once => {
                 "it asks first: its usual window is once"
             }
-            (_, Some(_)) => "it asks first: it has no field that you limit",
+            (_, Some(_)) if self.terms.has_limit() => {
+                "it asks first: it has no field that you limit"
+            }
+            (_, Some(_)) => "it asks each time",
         }
     }
 
@@ -488,6 +491,7 @@ Everything else that you share asks you first. To answer: plexusctl approvals wa
         assert_eq!(cause(&["--under", "path=A"], &read), field);
         let limited = ["--standing", "o.write", "--under", "path=A"];
         assert_eq!(cause(&limited, &write), field);
+        assert_eq!(cause(&["--window", "1d"], &read), "it asks each time");
         let usual = "it asks first: its usual window is once";
         assert_eq!(cause(&[], &odd), usual);
     }

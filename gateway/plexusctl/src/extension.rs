@@ -239,8 +239,15 @@ async fn previewed(desk: &Desk, draft: Draft) -> Result<(ExtensionPreview, Draft
 fn invalid(reasons: &str) -> Stop {
     let stop = Stop::new(Exit::Failed, "invalid_manifest", text::line(reasons));
     // A folder is given beside the manifest.
-    stop.next(match reasons.rsplit_once(": --folder ") {
-        Some((_, given)) => format!("give --folder {}", text::line(given)),
+    let folder = reasons.rsplit_once(": --folder ");
+    let folder = folder.and_then(|(_, given)| given.strip_suffix("=PATH"));
+    // The rest of a reason is the manifest's: this much of it can only be a name.
+    let is_name = |name: &&str| {
+        let is_of_name = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+        !name.is_empty() && name.bytes().all(is_of_name)
+    };
+    stop.next(match folder.filter(is_name) {
+        Some(name) => format!("give --folder {name}=PATH"),
         None if reasons.starts_with("the manifest declares no folder") => {
             "name a folder of the manifest with --folder".to_owned()
         }
@@ -474,12 +481,7 @@ pub(crate) fn named_folders(named: &[String]) -> Result<BTreeMap<String, String>
             let stop = Stop::usage(format!("--folder {folder} names no path"));
             return Err(stop.next(format!("give --folder {name}=PATH")));
         }
-        // A shell leaves this as it is behind an equals sign, and a screen has none.
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        let path = match (path.strip_prefix("~/"), home) {
-            (Some(below), Some(home)) => home.join(below),
-            _ => PathBuf::from(path),
-        };
+        let path = typed_folder(path);
         let real = fs::canonicalize(&path).map_err(|error| Stop::path(&path, &error))?;
         let real = real
             .to_str()
@@ -487,6 +489,15 @@ pub(crate) fn named_folders(named: &[String]) -> Result<BTreeMap<String, String>
         folders.insert(name.to_owned(), real.to_owned());
     }
     Ok(folders)
+}
+
+/// A folder as it was typed. A shell leaves `~` as it is behind an equals sign, and a screen has none.
+pub(crate) fn typed_folder(path: &str) -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    match (path.strip_prefix("~/"), home) {
+        (Some(below), Some(home)) => home.join(below),
+        _ => PathBuf::from(path),
+    }
 }
 
 fn rows(extensions: &[ExtensionRow]) -> String {

@@ -313,7 +313,8 @@ pub(crate) async fn warn_of_missing(
     capabilities: &[CapabilityId],
     limits: Option<&Constraint>,
 ) {
-    let Some(limit) = limits.and_then(|limits| limits.path_prefix.as_ref()) else {
+    let limit = limits.and_then(|limits| limits.path_prefix.as_ref());
+    let Some(limit) = limit.filter(|limit| limit.field == "path") else {
         return;
     };
     let listed = tokio::time::timeout(PATIENCE, owner.call(&sources::List {})).await;
@@ -327,9 +328,11 @@ pub(crate) async fn warn_of_missing(
         let folders: Vec<_> = folders
             .filter(|it| it.is_absolute() && it.is_dir())
             .collect();
+        // What cannot be looked at is not known to be missing.
+        let is_absent = |at: &Path| matches!(at.try_exists(), Ok(false));
         // A source without a folder names no files.
         let is_missing = |path: &&String| {
-            !folders.is_empty() && folders.iter().all(|folder| !folder.join(path).exists())
+            !folders.is_empty() && folders.iter().all(|folder| is_absent(&folder.join(path)))
         };
         for path in limit.allow.iter().filter(is_missing) {
             let path = text::line(path);
@@ -424,7 +427,10 @@ fn as_text(all: &Listed, now: Timestamp) -> String {
     let mut text = table(
         ["agent", "capability", "verbs", "ends", "last use", "terms"],
         rows.collect(),
-        "no grants: every call asks",
+        match all.any_input.is_empty() {
+            true => "no grants: every call asks",
+            false => "no grants",
+        },
     );
     for one in &all.any_input {
         let (agent, capability) = (&one.agent_id, &one.capability_id);

@@ -6,7 +6,7 @@ use crate::{
     prompt::confirm,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, out};
+use plexus_client::{Done, Exit, Stop, out};
 use plexus_protocol::PendingId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -70,8 +70,9 @@ pub(crate) async fn run(desk: &Desk, key: Key) -> Result<Exit, Stop> {
                 .await?
                 .post("/v1/connection-key/rotate", &json!({}))
                 .await?;
-            let rotated: RotatedKey = serde_json::from_value(reply)
-                .map_err(|why| Stop::new(Exit::Failed, UNREADABLE, why.to_string()))?;
+            let rotated: RotatedKey = serde_json::from_value(reply).map_err(|why| {
+                Stop::new(Exit::Failed, UNREADABLE, why.to_string()).done(Done::Done)
+            })?;
             desk.show(&rotated, || {
                 format!(
                     "rotated: the new key is in {}. Every session, token, code and agent's credential has ended; \

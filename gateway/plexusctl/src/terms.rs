@@ -72,6 +72,11 @@ impl Terms {
         }
     }
 
+    /// Whether they name a field that is limited.
+    pub(crate) const fn has_limit(&self) -> bool {
+        !self.under.is_empty()
+    }
+
     /// The same for another window, which was given in place of this one.
     pub(crate) fn over(self, window: TrustWindow) -> Self {
         Self {

@@ -114,6 +114,8 @@ pub(super) fn about(item: &Item) -> Option<String> {
 pub(super) fn extension(item: &Item) -> Option<String> {
     let source = item.card.proposed_source()?;
     let act = match &item.card {
+        // It does not say which.
+        Card::Brief(_) => return Some(format!("an extension: {source}")),
         Card::Register(card) if card.changes.is_some() => "change",
         _ => "add",
     };

@@ -50,7 +50,10 @@ pub(super) async fn run(
         let why = "the chat needs a terminal, and prints no JSON";
         let next = channel.map_or_else(
             || "plexusctl channels list".to_owned(),
-            |channel| format!("plexusctl channels read {}", shell::quote(&channel)),
+            |channel| {
+                let of = source.map_or_else(String::new, |source| format!("--source {source} "));
+                format!("plexusctl channels {of}read {}", shell::quote(&channel))
+            },
         );
         return Err(Stop::usage(why).next(next));
     }

@@ -22,6 +22,9 @@ struct AllUnsent {
     waiting: Vec<SourcedMessage<WaitingMessage>>,
     more_waiting: u64,
     away: Vec<Away>,
+    /// Sources that are not away.
+    #[serde(skip)]
+    answered: usize,
 }
 
 #[derive(Serialize)]
@@ -40,11 +43,19 @@ pub(super) async fn run(
     let mut owner = desk.open().await?;
     let all = all(&mut owner, source).await?;
     let Some(id) = again.as_ref().or(forget.as_ref()) else {
-        return desk.show(&all, || as_text(&all));
+        let exit = desk.show(&all, || as_text(&all))?;
+        return Ok(match all.answered {
+            0 if !all.away.is_empty() => Exit::Failed,
+            _ => exit,
+        });
     };
     let mut unsent = all.unsent.iter();
     let Some(SourcedMessage { message, source }) = unsent.find(|one| one.message.id == *id) else {
         return Err(unlisted(&all, id));
+    };
+    let forget = Forget {
+        source: source.clone(),
+        message: id.clone(),
     };
     if again.is_some() {
         desk.ask_for_person::<Say>()?;
@@ -57,12 +68,16 @@ pub(super) async fn run(
             channel: message.channel.clone(),
             text,
         };
-        owner.call(&say).await?;
+        match owner.call(&say).await {
+            Ok(_) => {}
+            // Its copy waits: the first one would only be sent again.
+            Err(stop) if stop.reason.as_deref() == Some("kept") => {
+                owner.call(&forget).await?;
+                return Err(stop);
+            }
+            Err(stop) => return Err(stop),
+        }
     }
-    let forget = Forget {
-        source: source.clone(),
-        message: id.clone(),
-    };
     let reply = owner.call(&forget).await?;
     desk.show(&reply, || match again.is_some() {
         true => format!(
@@ -80,10 +95,7 @@ async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<AllUnsent, 
         let answer = owner.call(&asked).await;
         match answer {
             Ok(answer) => all.take(answer),
-            // The gateway itself, and not one source of several.
-            Err(stop) if matches!(stop.exit, Exit::Refused | Exit::Unreachable) => {
-                return Err(stop);
-            }
+            Err(stop) if is_of_gateway(&stop) => return Err(stop),
             Err(stop) => all.away.push(Away {
                 source: asked.source,
                 why: stop.why,
@@ -93,6 +105,12 @@ async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<AllUnsent, 
     }
     found::say_why_away(owner, &mut all.away).await;
     Ok(all)
+}
+
+/// Whether the gateway itself answers no more, or not this caller; else it is one source of several that does not.
+fn is_of_gateway(stop: &Stop) -> bool {
+    matches!(stop.exit, Exit::Refused | Exit::Unreachable)
+        || matches!(&*stop.code, "connection_lost" | "no_answer")
 }
 
 impl AllUnsent {
@@ -105,6 +123,7 @@ impl AllUnsent {
             more_waiting,
             source,
         } = answer;
+        self.answered += 1;
         self.more = self.more.saturating_add(more);
         self.more_waiting = self.more_waiting.saturating_add(more_waiting);
         self.unsent.extend(of_source(unsent, &source));
@@ -245,7 +264,13 @@ mod tests {
             {"id": "M", "channel": "C", "name": "Sums", "at": "2026-11-25T05:31:38.1Z", "text": "one\ntwo"},
             {"id": "N", "channel": "D", "at": "2026-11-25T05:31:39Z"},
         ]});
+        assert_eq!(all.answered, 0);
         all.take(serde_json::from_value(waiting).unwrap());
+        assert_eq!(all.answered, 1);
+        for (code, is_of_gateway) in [("no_answer", true), ("source_unavailable", false)] {
+            let stop = Stop::new(Exit::Failed, code, "w");
+            assert_eq!(super::is_of_gateway(&stop), is_of_gateway, "{code}");
+        }
         assert_eq!(
             as_text(&all),
             "2026-11-25 05:31:38  waits in \"Sums\" (C); it is sent once the relay answers\n    one\n    two\n\

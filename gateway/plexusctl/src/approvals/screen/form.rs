@@ -2,23 +2,27 @@
 
 use crate::{
     approvals::{answer, decide::Verdict},
-    extension::named_folders,
+    extension::{named_folders, typed_folder},
     terms::Terms,
 };
 use crossterm::event::KeyCode;
-use plexus_client::Stop;
-use plexus_owner::pending::{self, Card, Choice, FieldType};
+use plexus_client::{Stop, shell};
+use plexus_owner::pending::{self, Card, Choice, FieldType, Item};
+use plexus_protocol::PendingId;
 use plexus_sheet::values_taken;
 use serde_json::Map;
+use std::path::Path;
 
 /// Most characters of one field.
-const MAX_FIELD: usize = 400;
+const MAX_FIELD: usize = 4096;
 
 /// One line that is written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Field {
     /// What was written so far.
     pub(super) text: String,
+    /// Whether there was more than it holds, until it is empty again.
+    is_cut: bool,
 }
 
 impl Field {
@@ -28,6 +32,7 @@ impl Field {
             KeyCode::Char(c) => self.push(c),
             KeyCode::Backspace => {
                 self.text.pop();
+                self.is_cut &= !self.text.is_empty();
             }
             _ => {}
         }
@@ -41,8 +46,12 @@ impl Field {
     }
 
     fn push(&mut self, c: char) {
-        if !c.is_control() && self.text.chars().count() < MAX_FIELD {
-            self.text.push(c);
+        if c.is_control() {
+            return;
+        }
+        match self.text.chars().count() < MAX_FIELD {
+            true => self.text.push(c),
+            false => self.is_cut = true,
         }
     }
 
@@ -50,11 +59,24 @@ impl Field {
         let given = self.text.trim();
         (!given.is_empty()).then_some(given)
     }
+
+    /// # Errors
+    /// Not all of it is here; `command` takes all.
+    fn whole(&self, name: &str, command: &str) -> Result<(), String> {
+        match self.is_cut {
+            true => Err(format!(
+                "{name} is longer than can be written here: {command}"
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A no.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Denial {
+    /// What is denied.
+    item: PendingId,
     /// The reason; the agent is told.
     pub(super) why: Field,
     /// What the no ends, where no agent asked: then there is nobody to tell a reason to.
@@ -62,10 +84,11 @@ pub(super) struct Denial {
 }
 
 impl Denial {
-    pub(super) fn of(card: &Card) -> Self {
+    pub(super) fn of(item: &Item) -> Self {
         Self {
+            item: item.heading.pending_id.clone(),
             why: Field::default(),
-            ends: match card {
+            ends: match &item.card {
                 Card::Change(card) => Some(card.if_denied.clone()),
                 Card::Brief(_) | Card::Grant(_) | Card::Question(_) | Card::Register(_) => None,
             },
@@ -84,10 +107,16 @@ impl Denial {
         }
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
-        Verdict::Deny {
+    /// The no that this is.
+    ///
+    /// # Errors
+    /// The reason is too long for its field.
+    pub(super) fn verdict(&self) -> Result<Verdict, String> {
+        let command = format!("plexusctl approvals deny {} --reason TEXT", self.item);
+        self.why.whole("the reason", &command)?;
+        Ok(Verdict::Deny {
             reason: self.why.given().map(str::to_owned),
-        }
+        })
     }
 }
 
@@ -110,7 +139,7 @@ impl AnswerLine {
             label: format!(
                 "{} ({}{})",
                 field.label,
-                values_taken(field),
+                values_written(field),
                 if field.required { "" } else { ", optional" }
             ),
             of: Some(field.clone()),
@@ -131,11 +160,51 @@ impl AnswerLine {
             Card::Brief(_) | Card::Grant(_) | Card::Change(_) => Vec::new(),
         }
     }
+
+    /// The command that says the same, where this field cannot.
+    fn command(&self, item: &PendingId) -> String {
+        let (flag, value) = match self.of {
+            Some(_) => ("--answer", "VALUE"),
+            None => ("--folder", "PATH"),
+        };
+        let given = shell::quote(&format!("{}={value}", self.name));
+        format!("plexusctl approvals approve {item} {flag} {given}")
+    }
+
+    /// The values of a field that takes several; none where it cannot be told which are meant.
+    fn several<'t>(field: &pending::Field, given: &'t str) -> Option<Vec<&'t str>> {
+        let of = || field.of.iter().flatten().map(|one| one.value.as_str());
+        let is_one = |text: &str| of().any(|value| value == text);
+        let parts: Vec<_> = given.split(',').map(str::trim).collect();
+        let are_all = parts.len() > 1 && parts.iter().all(|part| is_one(part));
+        if is_one(given) && !are_all {
+            return Some(vec![given]);
+        }
+        let mut with_comma = of().filter(|value| value.contains(','));
+        let is_told = match are_all {
+            true => with_comma.all(|value| !given.contains(value)),
+            false => with_comma.next().is_none(),
+        };
+        is_told.then_some(parts)
+    }
+}
+
+/// Which values a field takes, as they are written in one line.
+fn values_written(field: &pending::Field) -> String {
+    let taken = values_taken(field);
+    match taken.strip_suffix(", may be given again") {
+        Some(of) if field.kind == FieldType::Choices => {
+            format!("{of}, several with commas between")
+        }
+        _ => taken,
+    }
 }
 
 /// A yes, on terms. Rows: one for each window, then where, then how often; or then what it has to say.
 #[derive(Debug)]
 pub(super) struct Form {
+    /// What is approved.
+    item: PendingId,
     /// The windows of the card.
     pub(super) choices: Vec<Choice>,
     /// The one that is chosen; never one that is refused.
@@ -158,7 +227,8 @@ pub(super) struct Form {
 
 impl Form {
     /// The form of a card; none where every window is refused.
-    pub(super) fn of(card: &Card) -> Option<Self> {
+    pub(super) fn of(item: &Item) -> Option<Self> {
+        let card = &item.card;
         let choices = card.choices().to_vec();
         let open = |choice: &Choice| choice.refused.is_none();
         let default = choices
@@ -168,6 +238,7 @@ impl Form {
         let grant = card.grant();
         let answers = AnswerLine::all(card);
         Some(Self {
+            item: item.heading.pending_id.clone(),
             chosen,
             row: match answers.is_empty() {
                 true => chosen,
@@ -254,12 +325,11 @@ impl Form {
         self.row = stops[next % stops.len()];
     }
 
-    /// The yes that this is.
+    /// The yes that this is. A folder that lies elsewhere than was written is written anew, to be read before it is given.
     ///
     /// # Errors
-    /// Words for a field that cannot be read.
-    pub(super) fn verdict(&self) -> Result<Verdict, String> {
-        let choice = &self.choices[self.chosen];
+    /// Words for a field that cannot be read, or that was written anew.
+    pub(super) fn verdict(&mut self) -> Result<Verdict, String> {
         if let Some(refused) = self
             .choices
             .get(self.row)
@@ -270,6 +340,12 @@ impl Form {
         if let Some(answered) = self.answered()? {
             return Ok(answered);
         }
+        let choice = &self.choices[self.chosen];
+        let command = format!(
+            "plexusctl approvals approve {} --under FIELD=PATH",
+            self.item
+        );
+        self.under.whole("the limit", &command)?;
         let under = match (self.under.given(), self.narrow.first()) {
             (Some(given), Some(first)) => Some(match given.split_once('=') {
                 Some((field, prefix)) if self.narrow.iter().any(|known| known == field) => {
@@ -290,14 +366,20 @@ impl Form {
     }
 
     /// The yes with what it has to say; none where that is nothing.
-    fn answered(&self) -> Result<Option<Verdict>, String> {
+    fn answered(&mut self) -> Result<Option<Verdict>, String> {
         let (mut values, mut folders) = (Map::new(), Vec::new());
         for line in &self.answers {
+            let elsewhere = line.command(&self.item);
+            line.written.whole(&line.name, &elsewhere)?;
             match (line.written.given(), &line.of) {
                 (Some(given), None) => folders.push(format!("{}={given}", line.name)),
                 (Some(given), Some(field)) if field.kind == FieldType::Choices => {
-                    for one in given.split(',') {
-                        answer::add(&mut values, field, one.trim())?;
+                    let several = AnswerLine::several(field, given).ok_or_else(|| {
+                        format!("{} has values with commas: {elsewhere}", line.name)
+                    })?;
+                    let taken = || format!("{} takes {}", line.name, values_written(field));
+                    for one in several {
+                        answer::add(&mut values, field, one).map_err(|_| taken())?;
                     }
                 }
                 (Some(given), Some(field)) => answer::add(&mut values, field, given)?,
@@ -305,14 +387,26 @@ impl Form {
                 (None, _) => return Err(format!("{} needs a value", line.name)),
             }
         }
-        Ok(match self.answers.first() {
-            None => None,
-            Some(line) if line.of.is_some() => Some(Verdict::Answer { values }),
-            Some(_) => Some(Verdict::Register {
-                folders: named_folders(&folders).map_err(|stop| stop.why)?,
-                keeps: Vec::new(),
-            }),
-        })
+        match self.answers.first() {
+            None => return Ok(None),
+            Some(line) if line.of.is_some() => return Ok(Some(Verdict::Answer { values })),
+            Some(_) => {}
+        }
+        let folders = named_folders(&folders).map_err(|stop| stop.why)?;
+        for line in &mut self.answers {
+            let real = folders.get(&line.name).map_or("", String::as_str);
+            if typed_folder(line.written.text.trim()) != Path::new(real) {
+                real.clone_into(&mut line.written.text);
+                return Err(format!(
+                    "{} lies at {real}: read it, then press Enter again",
+                    line.name
+                ));
+            }
+        }
+        Ok(Some(Verdict::Register {
+            folders,
+            keeps: Vec::new(),
+        }))
     }
 }
 
@@ -320,7 +414,6 @@ impl Form {
 pub(super) mod tests {
     use super::*;
     use crate::approvals::fixture;
-    use plexus_owner::pending::Item;
     use plexus_protocol::TrustWindow;
     use serde_json::json;
 
@@ -344,17 +437,17 @@ pub(super) mod tests {
 
     #[test]
     fn once_is_chosen_until_another_is() {
-        let mut form = Form::of(&item().card).unwrap();
-        let terms = |form: &Form| match form.verdict() {
+        let mut form = Form::of(&item()).unwrap();
+        let terms = |form: &mut Form| match form.verdict() {
             Ok(Verdict::Approve {
                 terms,
                 any_input: false,
             }) => terms,
             other => panic!("{other:?}"),
         };
-        assert_eq!(terms(&form), Terms::lasting(Some(TrustWindow::Once)));
+        assert_eq!(terms(&mut form), Terms::lasting(Some(TrustWindow::Once)));
         form.key(KeyCode::Down);
-        assert_eq!(terms(&form), Terms::lasting(Some(TrustWindow::HOUR)));
+        assert_eq!(terms(&mut form), Terms::lasting(Some(TrustWindow::HOUR)));
         form.key(KeyCode::Down);
         assert_eq!(
             form.chosen, 1,
@@ -380,10 +473,10 @@ pub(super) mod tests {
             Some(("path".into(), "n".into())),
             Some(3),
         );
-        assert_eq!(terms(&form), narrowed);
+        assert_eq!(terms(&mut form), narrowed);
         form.under.text = "to=b".into();
         let other = Terms::narrowed(TrustWindow::HOUR, Some(("to".into(), "b".into())), Some(3));
-        assert_eq!(terms(&form), other);
+        assert_eq!(terms(&mut form), other);
         form.key(KeyCode::Tab);
         assert_eq!((form.row, form.chosen), (1, 1), "back at what is chosen");
         typed(&mut form, &[KeyCode::BackTab, KeyCode::Up, KeyCode::Up]);
@@ -394,7 +487,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_cannot_be_read_approves_nothing() {
-        let mut form = Form::of(&item().card).unwrap();
+        let mut form = Form::of(&item()).unwrap();
         let number = "at most how many calls is a whole number";
         for (most, under, words) in [
             ("x", "", number),
@@ -412,7 +505,7 @@ pub(super) mod tests {
             unreachable!()
         };
         card.choices = fixture::choices(&[(TrustWindow::Once, Some("no"))]);
-        assert!(Form::of(&refused.card).is_none());
+        assert!(Form::of(&refused).is_none());
     }
 
     #[test]
@@ -420,8 +513,14 @@ pub(super) mod tests {
         let mut field = Field::default();
         field.paste("not\ntoday\u{1b}[2J\r");
         assert_eq!(field.text, "not today[2J ");
-        field.paste(&"x".repeat(1_000));
+        field.paste(&"x".repeat(MAX_FIELD - field.text.len()));
+        assert_eq!(field.whole("it", "c"), Ok(()));
+        field.paste("x");
         assert_eq!(field.text.chars().count(), MAX_FIELD);
+        let cut = "it is longer than can be written here: c";
+        assert_eq!(field.whole("it", "c").unwrap_err(), cut);
+        (0..MAX_FIELD).for_each(|_| field.key(KeyCode::Backspace));
+        assert_eq!(field.whole("it", "c"), Ok(()), "it is empty");
     }
 
     #[test]
@@ -440,7 +539,7 @@ pub(super) mod tests {
             "choices": [{"window": "once", "words": "it goes to s", "default": true}],
             "ifApproved": "it goes to s", "ifDenied": "s is told", "cardDigest": fixture::digest(),
         }));
-        let mut form = Form::of(&question.card).unwrap();
+        let mut form = Form::of(&question).unwrap();
         assert_eq!(form.verdict().unwrap_err(), "city needs a value");
         form.paste("Geneva");
         let taken = "city takes text of up to 4 characters";
@@ -453,6 +552,31 @@ pub(super) mod tests {
         };
         assert_eq!(values["city"], "Gene");
         assert_eq!(values["seats"], json!(["a", "b"]));
+        assert_eq!(
+            form.answers[1].label,
+            "Seats (a | b, several with commas between, optional)"
+        );
+        let seats = form.answers[1].of.as_mut().unwrap();
+        let values = json!(["a", "b", "c, d", "a,b"]);
+        let of = values.as_array().unwrap().iter();
+        let of: Vec<_> = of.map(|one| json!({"value": one, "label": "L"})).collect();
+        seats.of = serde_json::from_value(json!(of)).unwrap();
+        for (given, several) in [
+            ("c, d", Some(vec!["c, d"])),
+            ("b, a", Some(vec!["b", "a"])),
+            ("a, c, d", None),
+            ("a,b", None),
+        ] {
+            assert_eq!(AnswerLine::several(seats, given), several, "{given}");
+        }
+        form.answers[1].written.text = "a,b".into();
+        assert_eq!(
+            form.verdict().unwrap_err(),
+            format!(
+                "seats has values with commas: plexusctl approvals approve {} --answer seats=VALUE",
+                fixture::ITEM
+            )
+        );
 
         let extension = fixture::read(json!({
             "pendingId": fixture::ITEM, "kind": "register", "state": "pending", "agentId": "a", "capabilities": [],
@@ -461,9 +585,11 @@ pub(super) mod tests {
             "choices": [{"window": "once", "words": "it is added", "default": true}], "asks": [], "narrow": [],
             "differs": null, "cardDigest": fixture::digest(),
         }));
-        let mut form = Form::of(&extension.card).unwrap();
+        let mut form = Form::of(&extension).unwrap();
         assert_eq!(form.verdict().unwrap_err(), "in needs a value");
-        form.paste("/");
+        form.paste("/.././");
+        let anew = "in lies at /: read it, then press Enter again";
+        assert_eq!(form.verdict().unwrap_err(), anew);
         let Ok(Verdict::Register { folders, .. }) = form.verdict() else {
             panic!("{form:?}");
         };
@@ -474,14 +600,14 @@ pub(super) mod tests {
     #[test]
     fn a_source_that_changed_has_a_yes_and_a_no_and_no_terms() {
         let item = fixture::read(fixture::change());
-        let mut form = Form::of(&item.card).unwrap();
+        let mut form = Form::of(&item).unwrap();
         typed(&mut form, &[KeyCode::Tab, KeyCode::Char('3'), KeyCode::Up]);
         assert_eq!((form.row, form.most_row()), (0, None));
         assert!(form.most.text.is_empty());
-        let mut no = Denial::of(&item.card);
+        let mut no = Denial::of(&item);
         no.key(KeyCode::Char('x'));
         no.paste("because");
         assert_eq!(no.ends.as_deref(), Some("its 2 grants end"));
-        assert!(matches!(no.verdict(), Verdict::Deny { reason: None }));
+        assert!(matches!(no.verdict(), Ok(Verdict::Deny { reason: None })));
     }
 }

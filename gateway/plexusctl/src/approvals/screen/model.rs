@@ -17,7 +17,7 @@ use crate::approvals::{
     decide::{DecisionStatus, READING, Unanswered, Verdict},
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use plexus_client::{Done, Stop, text};
+use plexus_client::{Done, Exit, Stop, text};
 use plexus_owner::pending::Item;
 use plexus_protocol::{ErrorCode, PendingId};
 use std::time::Instant;
@@ -232,26 +232,27 @@ impl Model {
                 }
                 self.say(Tone::Wrong, &said);
             }
-            Err(stop) if stop.code == ErrorCode::SchemaValidationFailed.as_str() => {
-                self.say(Tone::Wrong, &text::line(&stop.why));
-                if let Some((item, form)) = sent
-                    && matches!(self.panel, Panel::None)
-                    && self.item() == Some(&item)
-                {
-                    self.panel = Panel::Approve(form);
-                }
-            }
             Err(stop) => {
                 let next = if stop.next.is_empty() {
                     String::new()
                 } else {
                     format!("; {}", text::line(&stop.next))
                 };
-                let code = text::line(&stop.code);
-                self.say(
-                    Tone::Wrong,
-                    &format!("{code}: {}{next}", text::line(&stop.why)),
-                );
+                let (code, why) = (text::line(&stop.code), text::line(&stop.why));
+                let said = match code == ErrorCode::SchemaValidationFailed.as_str() {
+                    true => why,
+                    false => format!("{code}: {why}{next}"),
+                };
+                self.say(Tone::Wrong, &said);
+                let is_answer = stop.done == Done::None && stop.exit != Exit::Unreachable;
+                if let Some((item, form)) = sent
+                    && is_answer
+                    && stop.code != ErrorCode::CardChanged.as_str()
+                    && matches!(self.panel, Panel::None)
+                    && self.item() == Some(&item)
+                {
+                    self.panel = Panel::Approve(form);
+                }
             }
         }
     }
@@ -390,7 +391,7 @@ impl Model {
         if plan::is_planning(item) {
             return self.say(Tone::Wrong, "what it would do is still being computed");
         }
-        match Form::of(&item.card) {
+        match Form::of(item) {
             Some(form) => self.panel = Panel::Approve(form),
             None => {
                 let mut choices = item.card.choices().iter();
@@ -405,7 +406,7 @@ impl Model {
         if self.is_deciding() {
             self.say(Tone::Wrong, "a decision is under way");
         } else if let Some(item) = self.item() {
-            self.panel = Panel::Deny(Denial::of(&item.card));
+            self.panel = Panel::Deny(Denial::of(item));
         }
     }
 
@@ -429,9 +430,9 @@ impl Model {
             self.say(Tone::Wrong, UNREAD);
             return ScreenAction::Nothing;
         }
-        let verdict = match &self.panel {
+        let verdict = match &mut self.panel {
             Panel::Approve(form) => form.verdict(),
-            Panel::Deny(denial) => Ok(denial.verdict()),
+            Panel::Deny(denial) => denial.verdict(),
             Panel::None | Panel::Interrupted | Panel::Help(_) => return ScreenAction::Nothing,
         };
         match verdict {
@@ -650,7 +651,7 @@ mod tests {
             ScreenAction::Decide(_)
         ));
         model.ended(Err(Stop::new(
-            plexus_client::Exit::Failed,
+            Exit::Failed,
             "card_changed",
             "not \u{1b} this",
         )
@@ -670,28 +671,35 @@ mod tests {
     #[test]
     fn limits_that_are_refused_stay_written() {
         let (mut model, read) = with_two();
-        let stop = || {
-            let code = ErrorCode::SchemaValidationFailed.as_str();
-            Stop::new(plexus_client::Exit::Failed, code, "limit it to “notes”").next("fix it")
-        };
-        for is_same in [true, false] {
+        let (schema, limit) = ("schema_validation_failed", "limit it to “notes”");
+        for (code, is_same, words) in [
+            (schema, true, limit),
+            ("paused", true, "paused: limit it to “notes”; fix it"),
+            (
+                "card_changed",
+                false,
+                "card_changed: limit it to “notes”; fix it",
+            ),
+            (schema, false, limit),
+        ] {
+            let stop = || Stop::new(Exit::Failed, code, limit).next("fix it");
             model.load(vec![item(), second()], read);
             press(&mut model, KeyCode::Char('a'), read);
             press(&mut model, KeyCode::Tab, read);
             press(&mut model, KeyCode::Char('x'), read);
             let sent = press(&mut model, KeyCode::Enter, read);
             assert!(matches!(sent, ScreenAction::Decide(_)));
-            if !is_same {
+            if !is_same && code == schema {
                 model.load(vec![second()], read);
             }
             model.ended(Err(stop()));
             let said = model.note.clone().unwrap();
-            assert_eq!(said, (Tone::Wrong, "limit it to “notes”".to_owned()));
+            assert_eq!(said, (Tone::Wrong, words.to_owned()));
             let written = match &model.panel {
                 Panel::Approve(form) => Some(form.under.text.as_str()),
                 _ => None,
             };
-            assert_eq!(written, is_same.then_some("x"));
+            assert_eq!(written, is_same.then_some("x"), "{code}");
             model.panel = Panel::None;
         }
     }
@@ -715,7 +723,7 @@ mod tests {
             press(&mut model, KeyCode::Enter, read),
             ScreenAction::Decide(_)
         ));
-        let lost = Stop::new(plexus_client::Exit::Failed, "connection_lost", "it is gone");
+        let lost = Stop::new(Exit::Failed, "connection_lost", "it is gone");
         model.ended(Err(lost.done(Done::Unknown)));
         let said = |model: &Model| model.note.clone().unwrap();
         assert_eq!(
@@ -752,7 +760,7 @@ mod tests {
             let sent = press(model, KeyCode::Enter, read);
             assert!(matches!(sent, ScreenAction::Decide(_)));
         };
-        let stop = |code| Stop::new(plexus_client::Exit::Failed, code, "no");
+        let stop = |code| Stop::new(Exit::Failed, code, "no");
         deny(&mut model);
         model.ended(Err(stop("deadline_exceeded").done(Done::Unknown)));
         let [first] = model.unanswered().try_into().unwrap();

@@ -271,11 +271,14 @@ fn panel_rows(model: &Model, styles: Styles, width: usize) -> (Vec<Line<'static>
 
 fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, usize) {
     let (mut rows, mut focus) = (Vec::new(), 0);
-    let mut add = |row: usize, line: &str, style| {
+    // `end`: what stands whole behind the line; in a row without the keys, the line is cut for it, or wrapped where too little
+    // of it would be left to say whose value this is.
+    let mut add = |row: usize, line: &str, end: &str, style| {
         let has_keys = row == form.row;
-        let wrapped = match has_keys {
-            true => lines::wrap(line, width),
-            false => vec![lines::cut(line, width)],
+        let room = width.saturating_sub(lines::columns(end));
+        let wrapped = match has_keys || room < 20.min(width) {
+            true => lines::wrap(&format!("{line}{end}"), width),
+            false => vec![format!("{}{end}", lines::cut(line, room))],
         };
         rows.extend(wrapped.into_iter().map(|line| Line::styled(line, style)));
         if has_keys {
@@ -298,18 +301,15 @@ fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, 
             (Some(_), false) => styles.quiet(),
             (None, false) => ratatui::style::Style::new(),
         };
-        add(row, &line, style);
+        add(row, &line, "", style);
     }
     let mut field = |row: usize, label: &str, written: &str| {
         let (style, end) = match row == form.row {
             true => (styles.strong(), "▏"),
             false => (ratatui::style::Style::new(), ""),
         };
-        add(
-            row,
-            &format!("    {label}: {}{end}", text::line(written)),
-            style,
-        );
+        let value = format!(": {}{end}", text::line(written));
+        add(row, &format!("    {label}"), &value, style);
     };
     if let (Some(row), Some(name)) = (form.under_row(), form.narrow.first()) {
         let others = match form.narrow.len() {

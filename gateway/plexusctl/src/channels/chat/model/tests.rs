@@ -248,6 +248,16 @@ fn named_channel_is_shown_first_and_no_other_takes_its_text() {
         (None, Some(LEFT))
     );
     assert_eq!(model.shown().map(|one| &one.key), Some(&key("E")));
+    control(&mut model, 'u');
+    model.answered(&Ask::List, Ok(listed(&all)));
+    assert_eq!(
+        model.shown().map(|one| &one.key),
+        Some(&key("E")),
+        "also empty"
+    );
+    press(&mut model, KeyCode::Tab);
+    model.answered(&Ask::List, Ok(listed(&all)));
+    assert!(model.channels.iter().all(|one| one.key != key("E")), "left");
 }
 
 #[test]
