@@ -114,7 +114,11 @@ impl Row {
         let names: Vec<_> = channel
             .members
             .iter()
-            .map(|user| format!("{}{}", user.name, if user.left { " (left)" } else { "" }))
+            .map(|user| {
+                // In quotes, so that no name is two, or says that another left.
+                let name = user.name.replace('"', "\\\"");
+                format!("\"{name}\"{}", if user.left { " (left)" } else { "" })
+            })
             .collect();
         Self {
             link: format!("/admin{}", path(&channel.source, &channel.id)),

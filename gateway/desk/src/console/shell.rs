@@ -204,8 +204,9 @@ mod tests {
             "unsettled",
             "waiting",
         ];
-        const DECLARED: [(&str, &str); 4] = [
-            // What it counts is folded below it, or listed behind it.
+        const DECLARED: [(&str, &str); 5] = [
+            // What it counts is folded below it, or listed behind it, or by the command beside it.
+            ("channels.html", "one.waiting"),
             ("connect.html", "of.count"),
             ("since.html", "count"),
             ("card.html", "before.count"),
