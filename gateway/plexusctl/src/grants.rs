@@ -493,12 +493,21 @@ mod tests {
         grant.calls_left = Some(1);
         let [.., terms] = row(&grant, now);
         assert_eq!(terms, "path at or below A; 1 call left; suspended: changed");
-        let none = Listed {
+        let mut none = Listed {
             grants: Vec::new(),
             uses_since: None,
             any_input: Vec::new(),
         };
         assert_eq!(as_text(&none, now), "no grants: every call asks");
+        none.any_input.push(plexus_owner::grants::AnyInputCall {
+            agent_id: AgentId::parse("a").unwrap(),
+            capability_id: CapabilityId::parse("w.write").unwrap(),
+            pending_id: PendingId::fresh(),
+            constraint: None,
+            expires_at: now.plus(86_400_000),
+        });
+        let one = as_text(&none, now);
+        assert!(one.starts_with("no grants\na may make one call"), "{one}");
         let then = now.plus(86_400_000);
         assert_eq!(used(LastUse::At(now), then), "24 h ago");
         assert_eq!(used(LastUse::NotSince(now), then), "not in the last 24 h");
