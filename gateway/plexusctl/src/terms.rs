@@ -73,7 +73,7 @@ impl Terms {
     }
 
     /// Whether they name a field that is limited.
-    pub(crate) const fn has_limit(&self) -> bool {
+    pub(crate) fn has_limit(&self) -> bool {
         !self.under.is_empty()
     }
 

@@ -466,12 +466,15 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// The name behind the source: no capability has it.
+    pub const NAME: &str = "extension";
+
     /// What its events, its file and its denial are named by: the source, in the form of an id.
     ///
     /// # Errors
     /// The source's id is too long for one.
     pub fn id(source: &SourceId) -> Result<CapabilityId, Malformed> {
-        CapabilityId::of(source, "extension")
+        CapabilityId::of(source, Self::NAME)
     }
 }
 

@@ -89,9 +89,10 @@ pub fn said(call: &ActivityCall) -> String {
 
 /// What was asked for: a capability, or the extension that this name stands for.
 fn wanted(id: &str) -> Cow<'_, str> {
-    match id.strip_suffix(".extension") {
-        Some(source) => format!("the extension {source}").into(),
-        None => id.into(),
+    // No source lends a capability of this name.
+    match id.split_once('.') {
+        Some((source, "extension")) => format!("the extension {source}").into(),
+        _ => id.into(),
     }
 }
 
@@ -497,6 +498,10 @@ mod tests {
             (
                 json!({"did": "asked", "capabilityId": "diary.extension"}),
                 "asked you for the extension diary",
+            ),
+            (
+                json!({"did": "asked", "capabilityId": "diary.read.extension"}),
+                "asked you for diary.read.extension",
             ),
             (
                 json!({"did": "expired", "capabilityId": "w.write", "reason": "the request expired undecided"}),

@@ -23,6 +23,7 @@ use crate::{
 };
 use plexus_home::inspection;
 use plexus_protocol::{Digest, SourceId};
+use plexus_trust::Proposal;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
@@ -174,8 +175,13 @@ impl ExtensionManifest {
             ));
         }
         for capability in &read.capabilities {
+            let name = &capability.name;
+            if name == Proposal::NAME {
+                reasons.push(format!(
+                    "capability {name:?} has the name of a request to add an extension; choose another"
+                ));
+            }
             if capability.transport != read.transport {
-                let name = &capability.name;
                 reasons.push(format!(
                     "capability {name:?} has another transport than the manifest"
                 ));
@@ -183,7 +189,7 @@ impl ExtensionManifest {
             let why = capability.io.odd().into_iter();
             let variables = capability.route.env().into_iter().flatten();
             let why = why.chain(variables.filter_map(|(name, _)| variables::refused(name)));
-            reasons.extend(why.map(|why| format!("capability {:?}: {why}", capability.name)));
+            reasons.extend(why.map(|why| format!("capability {name:?}: {why}")));
         }
         reasons.extend(read.odd_skills());
         reasons.extend(read.odd_workflows());

@@ -22,6 +22,7 @@ use plexus_ipc::{
     text::Text,
 };
 use plexus_protocol::{CapabilityId, SourceId, json};
+use plexus_trust::Proposal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json as object};
 use std::collections::{BTreeMap, BTreeSet};
@@ -398,6 +399,9 @@ impl ServerRequest {
         if [LISTING, SIGN_IN_STEP].contains(&name) {
             return Err("its name is that of Plexus's own question to the server".to_owned());
         }
+        if name == Proposal::NAME {
+            return Err("its name is that of a request to add an extension".to_owned());
+        }
         if tool["execution"]["taskSupport"] == "required" {
             return Err("it can only be called as a task, which Plexus does not offer".to_owned());
         }
@@ -712,11 +716,17 @@ mod tests {
     #[test]
     fn tool_that_fits_no_capability_is_refused() {
         let bare = object!({"name": "bare"});
-        let odd = [tool("two words"), tool(LISTING), bare, tool("do")];
+        let odd = [
+            tool("two words"),
+            tool(LISTING),
+            tool(Proposal::NAME),
+            bare,
+            tool("do"),
+        ];
         let made = request(&[]).generate(&listing(&odd), &BTreeSet::new());
         let made = made.unwrap();
         let names: Vec<_> = made.refused.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["two words", LISTING, "bare"]);
+        assert_eq!(names, ["two words", LISTING, Proposal::NAME, "bare"]);
         let of = |input: Value| object!({"name": "do", "inputSchema": input});
         let refused = |input: Value| {
             let made = request(&[]).generate(&listing(&[of(input)]), &BTreeSet::new());
