@@ -169,6 +169,10 @@ impl Owner {
         serde_json::from_value(answer).map_err(|why| {
             let why = format!("the gateway answered what this command cannot read: {why}");
             Stop::new(Exit::Failed, UNREADABLE, why)
+                .done(match wire.method {
+                    plexus_owner::Method::Get => Done::None,
+                    _ => Done::Unknown,
+                })
                 .next("plexusctl and plexusd of one build read each other: plexusctl upgrade")
         })
     }
