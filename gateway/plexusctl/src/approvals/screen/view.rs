@@ -276,7 +276,7 @@ fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, 
     let mut add = |row: usize, line: &str, end: &str, style| {
         let has_keys = row == form.row;
         let room = width.saturating_sub(lines::columns(end));
-        let wrapped = match has_keys || room < 20.min(width) {
+        let wrapped = match has_keys || room < width.min(20) {
             true => lines::wrap(&format!("{line}{end}"), width),
             false => vec![format!("{}{end}", lines::cut(line, room))],
         };
