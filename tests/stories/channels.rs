@@ -135,7 +135,7 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     let named = world.gateway.cli(line.into_iter().chain(under));
     named.expect_status(77);
     assert_contains(&named.all(), "sums is no id of a channel");
-    assert_contains(&named.all(), "next: plexusctl channels list");
+    assert_contains(&named.all(), "plexusctl channels list");
     let first = world.office.says(lent, "hello");
     world.listens(lent);
     // It waits for a message, and hears of that of its channel alone.
@@ -611,7 +611,7 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
         let refused = world.gateway.cli(standing);
         let words = format!("Each call of {capability} is approved on its card");
         let says = refused.all().contains(&words)
-            && refused.all().contains("next: plexusctl approvals watch")
+            && refused.all().contains("plexusctl approvals watch")
             && !refused.all().contains("standing_not_allowed");
         assert!(refused.status != 0 && says, "{capability}: {refused}");
     }
