@@ -1,8 +1,9 @@
 //! `plexusctl agents` (docs/protocol/owner.md#agents).
 
 use crate::{
-    connect, grants,
+    connect, ended,
     owner::{Desk, Owner, or_near},
+    standing,
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -139,7 +140,7 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
                 format!(
                     "{}What it was granted stays: plexusctl agents show {agent}{}",
                     connect::handed(&agent, &enroll, reply.expires_at, span::now()),
-                    grants::ended_items(&reply.ended)
+                    ended::ended_items(&reply.ended)
                 )
             })
         }
@@ -186,7 +187,7 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
                     "{agent} is revoked; grants revoked: {}; sessions ended: {}{}",
                     reply.grants_removed_count,
                     reply.sessions_invalidated,
-                    grants::ended(
+                    ended::ended(
                         &reply.revoked_jtis,
                         &reply.ended,
                         &reply.cancelled,
@@ -341,7 +342,7 @@ fn as_text(whole: &AgentView, now: Timestamp) -> String {
     let rows = whole
         .grants
         .iter()
-        .map(|g| grants::row(g, now))
+        .map(|g| standing::row(g, now))
         .map(|[_, id, verbs, ends, terms]| [id, verbs, ends, terms]);
     let grants = table(
         ["capability", "verbs", "ends", "terms"],

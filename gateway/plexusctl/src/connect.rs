@@ -10,6 +10,7 @@ use crate::{
     pause::PATIENCE,
     prompt,
     service::Ask,
+    standing,
     table::table,
     terms::Terms,
 };
@@ -129,7 +130,7 @@ async fn connected(
         }
         Err(refused) => return Err(refused),
     };
-    crate::grants::warn_of_missing(owner, &named, asked.constraint.as_ref()).await;
+    standing::warn_of_missing(owner, &named, asked.constraint.as_ref()).await;
     let (skipped, refused) = reply.not_granted();
     let skipped = skipped.iter();
     let skipped: Vec<_> = skipped
@@ -342,7 +343,7 @@ fn nested_as_text(agent: &NestedAgent, asks: &[[String; 2]], now: Timestamp) -> 
 fn at_once(granted: &[StandingGrant], agent: &AgentId, now: Timestamp) -> String {
     let granted = granted
         .iter()
-        .map(|grant| crate::grants::row(grant, now))
+        .map(|grant| standing::row(grant, now))
         .map(|[_, id, _, ends, terms]| [id, ends, terms]);
     table(
         ["may, without asking", "until", "terms"],

@@ -1,27 +1,26 @@
 //! `plexusctl grants`: what stands, and the owner's acts on it (docs/protocol/owner.md#grants-and-tokens).
 
 use crate::{
-    agents, approvals, calls,
+    agents, approvals,
+    ended::ended,
     owner::{Desk, Owner},
     pause::PATIENCE,
+    standing::{row, warn_of_missing},
     table::table,
     terms::{Terms, cut, window_in_words},
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, out, span, text};
+use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
     exposure,
     grants::{Give, Given, GivenToken, GrantRow, Grants as Listed, LastUse, List, Revoke},
     sources,
 };
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Constraint, PendingId, SourceId, Timestamp, TokenId,
-    TrustWindow, Verb,
-    body::{CancelledCall, Scope, StandingGrant},
-    constraint::calls_in_words,
+    AgentId, CapabilityId, Constraint, PendingId, Timestamp, TokenId, TrustWindow,
+    body::{Scope, StandingGrant},
 };
 use serde::Serialize;
-use std::path::Path;
 
 /// Grants.
 #[derive(Args)]
@@ -307,108 +306,6 @@ pub(crate) async fn still_waiting(
     }
 }
 
-/// Warns of the paths of a limit at which a folder of the capabilities' sources has nothing now.
-pub(crate) async fn warn_of_missing(
-    owner: &mut Owner,
-    capabilities: &[CapabilityId],
-    limits: Option<&Constraint>,
-) {
-    let limit = limits.and_then(|limits| limits.path_prefix.as_ref());
-    let Some(limit) = limit.filter(|limit| limit.field == "path") else {
-        return;
-    };
-    let listed = tokio::time::timeout(PATIENCE, owner.call(&sources::List {})).await;
-    let Ok(Ok(listed)) = listed else {
-        return;
-    };
-    let is_meant = |id: &SourceId| capabilities.iter().any(|one| one.parts().0 == id.as_str());
-    let rows = listed.sources.iter().filter(|row| is_meant(&row.source.id));
-    for row in rows {
-        let folders = row.source.texts().map(Path::new);
-        let folders: Vec<_> = folders
-            .filter(|it| it.is_absolute() && it.is_dir())
-            .collect();
-        // What cannot be looked at is not known to be missing.
-        let is_absent = |at: &Path| matches!(at.try_exists(), Ok(false));
-        // A source without a folder names no files.
-        let is_missing = |path: &&String| {
-            !folders.is_empty() && folders.iter().all(|folder| is_absent(&folder.join(path)))
-        };
-        for path in limit.allow.iter().filter(is_missing) {
-            let path = text::line(path);
-            out::say(&format!(
-                "warning: {} has nothing at {path} now",
-                row.source.id
-            ));
-        }
-    }
-}
-
-/// What a revoke ended besides the grant: tokens, approvals, and calls that were sent before it.
-pub(crate) fn ended(
-    tokens: &[TokenId],
-    items: &[PendingId],
-    cancelled: &[CancelledCall],
-    in_flight: &[AuditId],
-) -> String {
-    format!(
-        "; tokens ended: {}{}{}",
-        tokens.len(),
-        ended_items(items),
-        sent_before(cancelled, in_flight)
-    )
-}
-
-/// The requests and approvals that an act ended, as a line of their own.
-pub(crate) fn ended_items(items: &[PendingId]) -> String {
-    if items.is_empty() {
-        return String::new();
-    }
-    let items = text::listed(items, ", ");
-    format!("\nrequests and approvals ended: {items}")
-}
-
-/// The calls that an act has asked to stop, and those that it came too late for; each kind is a line.
-pub(crate) fn sent_before(cancelled: &[CancelledCall], in_flight: &[AuditId]) -> String {
-    let said = calls::cancelled(cancelled).map_or_else(String::new, |said| format!("\n{said}"));
-    let is_cancelled = |id: &AuditId| {
-        cancelled
-            .iter()
-            .any(|call| call.audit_id.as_ref() == Some(id))
-    };
-    let flying: Vec<_> = in_flight.iter().filter(|id| !is_cancelled(id)).collect();
-    match &flying[..] {
-        [] => said,
-        flying => {
-            let flying = text::listed(flying, ", ");
-            format!("{said}\nalready sent before this, and not stopped: {flying}")
-        }
-    }
-}
-
-/// A grant as cells: agent, capability, verbs, end, terms.
-pub(crate) fn row(grant: &StandingGrant, now: Timestamp) -> [String; 5] {
-    let verbs: Vec<_> = grant.verbs.iter().map(Verb::as_str).collect();
-    let mut terms = Vec::new();
-    terms.extend(grant.constraint.as_ref().map(Constraint::in_words));
-    if let Some(left) = grant.calls_left {
-        terms.push(format!("{} left", calls_in_words(left)));
-    }
-    if let Some(why) = &grant.suspended {
-        terms.push(format!("suspended: {why}"));
-    }
-    if grant.top_level_disabled {
-        terms.push("hidden now".to_owned());
-    }
-    [
-        grant.agent_id.to_string(),
-        grant.capability_id.to_string(),
-        verbs.join(","),
-        span::end(grant.expires_at, now),
-        terms.join("; "),
-    ]
-}
-
 /// When a grant was last used, in words.
 fn used(last: LastUse, now: Timestamp) -> String {
     match last {
@@ -449,7 +346,7 @@ fn as_text(all: &Listed, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use plexus_owner::grants::GrantRow;
-    use plexus_protocol::{Provenance, Verbs, constraint::PathPrefix};
+    use plexus_protocol::{Provenance, Verb, Verbs, constraint::PathPrefix};
 
     #[test]
     fn terms_are_shown() {
@@ -522,33 +419,5 @@ mod tests {
         };
         assert_eq!(ended(TrustWindow::WEEK), "; ends in 7 days");
         assert_eq!(ended(TrustWindow::UntilRevoked), "");
-    }
-
-    #[test]
-    fn a_revoke_names_what_it_could_not_stop() {
-        let event = |id: &str| AuditId::parse(&format!("evt_{id}")).unwrap();
-        let [one, two] = [
-            "00000000-0000-4000-8000-000000000001",
-            "00000000-0000-4000-8000-000000000002",
-        ]
-        .map(event);
-        let run = CancelledCall {
-            id: "call_1".to_owned(),
-            audit_id: Some(two.clone()),
-            capability_id: CapabilityId::parse("codex.run").unwrap(),
-        };
-        let item = PendingId::fresh();
-        assert_eq!(
-            ended(
-                &[TokenId::fresh()],
-                std::slice::from_ref(&item),
-                &[run],
-                &[one.clone(), two.clone()]
-            ),
-            format!(
-                "; tokens ended: 1\nrequests and approvals ended: {item}\nasked to stop, and perhaps done all the same: codex.run ({two})\n\
-                 already sent before this, and not stopped: {one}"
-            )
-        );
     }
 }

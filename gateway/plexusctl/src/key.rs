@@ -1,7 +1,7 @@
 //! `plexusctl key`: the owner's own credential.
 
 use crate::{
-    grants::ended_items,
+    ended::ended_items,
     owner::{Desk, UNREADABLE, json_line, read_key},
     prompt::confirm,
 };

@@ -1,7 +1,7 @@
 //! `plexusctl pause` and `plexusctl resume`: everything stops at once, and goes on.
 
 use crate::{
-    grants::sent_before,
+    ended::sent_before,
     owner::{Desk, Owner},
 };
 use plexus_client::{Exit, Stop, out};

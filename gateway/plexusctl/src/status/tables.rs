@@ -3,7 +3,7 @@
 //! Invariant: each is at most [`ROWS`] long, and says how much it leaves out.
 
 use super::Snapshot;
-use crate::{agents::word, grants, screen, sources::test::state_of, table::table};
+use crate::{agents::word, screen, sources::test::state_of, standing, table::table};
 use plexus_client::text;
 use plexus_owner::troubles;
 use plexus_protocol::{EnrollmentStatus, Timestamp};
@@ -48,7 +48,7 @@ pub(super) fn sources(seen: &Snapshot) -> String {
 pub(super) fn allowed(seen: &Snapshot, now: Timestamp) -> String {
     let mut rows: Vec<[String; 5]> = Vec::new();
     for grant in &seen.grants {
-        let [agent, id, _, ends, terms] = grants::row(grant, now);
+        let [agent, id, _, ends, terms] = standing::row(grant, now);
         let (source, name) = id.split_once('.').unwrap_or(("", &id));
         let row = [
             named(seen, agent),

@@ -250,7 +250,7 @@ mod tests {
             ids.iter().map(one).collect::<Vec<_>>().join(",")
         };
         let earlier: ActivityCall = serde_json::from_str(&format!(
-            r#"{{"auditId":"evt_0","seq":1,"at":"2026-01-01T00:00:00.000Z","did":"changed","source":"notes","undo":"x","touched":[{}]}}"#,
+            r#"{{"auditId":"evt_0","seq":1,"at":"2026-01-01T00:00:00.000Z","did":"changed","source":"notes","undo":"x","touchedCount":2,"touched":[{}]}}"#,
             touched(&["list", "a"])
         ))
         .unwrap();

@@ -1,0 +1,81 @@
+//! What an act ended, in lines: tokens, requests, approvals, and calls that were on their way.
+
+use crate::calls;
+use plexus_client::text;
+use plexus_protocol::{AuditId, PendingId, TokenId, body::CancelledCall};
+
+/// What a revoke ended besides the grant: tokens, approvals, and calls that were sent before it.
+pub(crate) fn ended(
+    tokens: &[TokenId],
+    items: &[PendingId],
+    cancelled: &[CancelledCall],
+    in_flight: &[AuditId],
+) -> String {
+    format!(
+        "; tokens ended: {}{}{}",
+        tokens.len(),
+        ended_items(items),
+        sent_before(cancelled, in_flight)
+    )
+}
+
+/// The requests and approvals that an act ended, as a line of their own.
+pub(crate) fn ended_items(items: &[PendingId]) -> String {
+    if items.is_empty() {
+        return String::new();
+    }
+    let items = text::listed(items, ", ");
+    format!("\nrequests and approvals ended: {items}")
+}
+
+/// The calls that an act has asked to stop, and those that it came too late for; each kind is a line.
+pub(crate) fn sent_before(cancelled: &[CancelledCall], in_flight: &[AuditId]) -> String {
+    let said = calls::cancelled(cancelled).map_or_else(String::new, |said| format!("\n{said}"));
+    let is_cancelled = |id: &AuditId| {
+        cancelled
+            .iter()
+            .any(|call| call.audit_id.as_ref() == Some(id))
+    };
+    let flying: Vec<_> = in_flight.iter().filter(|id| !is_cancelled(id)).collect();
+    match &flying[..] {
+        [] => said,
+        flying => {
+            let flying = text::listed(flying, ", ");
+            format!("{said}\nalready sent before this, and not stopped: {flying}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::CapabilityId;
+
+    #[test]
+    fn a_revoke_names_what_it_could_not_stop() {
+        let event = |id: &str| AuditId::parse(&format!("evt_{id}")).unwrap();
+        let [one, two] = [
+            "00000000-0000-4000-8000-000000000001",
+            "00000000-0000-4000-8000-000000000002",
+        ]
+        .map(event);
+        let run = CancelledCall {
+            id: "call_1".to_owned(),
+            audit_id: Some(two.clone()),
+            capability_id: CapabilityId::parse("codex.run").unwrap(),
+        };
+        let item = PendingId::fresh();
+        assert_eq!(
+            ended(
+                &[TokenId::fresh()],
+                std::slice::from_ref(&item),
+                &[run],
+                &[one.clone(), two.clone()]
+            ),
+            format!(
+                "; tokens ended: 1\nrequests and approvals ended: {item}\nasked to stop, and perhaps done all the same: codex.run ({two})\n\
+                 already sent before this, and not stopped: {one}"
+            )
+        );
+    }
+}
