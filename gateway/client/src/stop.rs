@@ -18,7 +18,7 @@ pub struct Stop {
     /// A word to branch on: the wire's code, or one of ours for what never reached the gateway.
     pub code: String,
     /// A source's own word for why it failed: a person reads it instead of the code.
-    pub reason: Option<String>,
+    pub reason: Option<Box<str>>,
     /// First answer: was anything done.
     pub done: Done,
     /// Second answer: why not.
@@ -28,7 +28,7 @@ pub struct Stop {
     /// The same as data, where the gateway said so.
     pub action: Option<Box<NextAction>>,
     /// The pending item or run that goes on without this command.
-    pub item: Option<String>,
+    pub item: Option<Box<str>>,
 }
 
 impl Stop {
@@ -95,7 +95,7 @@ impl Stop {
     /// Names what goes on without this command.
     #[must_use]
     pub fn item(mut self, id: impl Into<String>) -> Self {
-        self.item = Some(id.into());
+        self.item = Some(id.into().into_boxed_str());
         self
     }
 
@@ -128,13 +128,13 @@ impl Stop {
             exit: exit_of(&code),
             reason: reason
                 .filter(|_| code == ErrorCode::TransportError.as_str())
-                .map(str::to_owned),
+                .map(Into::into),
             code,
             done,
             why,
             next: said("next").unwrap_or_default(),
             action: serde_json::from_value(error["nextAction"].clone()).ok(),
-            item: said("pendingId"),
+            item: said("pendingId").map(String::into_boxed_str),
         }
     }
 }
@@ -199,7 +199,7 @@ impl fmt::Display for Stop {
             Done::Done => "it was done",
             Done::Unknown => "not known; look before you repeat it",
         };
-        let word = self.reason.as_ref().unwrap_or(&self.code);
+        let word = self.reason.as_deref().unwrap_or(&self.code);
         writeln!(f, "stopped: {}", text::line(word))?;
         writeln!(f, "done: {done}")?;
         write!(f, "why: {}", text::line(&self.why))?;

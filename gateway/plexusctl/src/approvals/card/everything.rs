@@ -281,8 +281,9 @@ card: cd
         let mut all = Vec::new();
         texts(&item, &mut all);
         // Said in other words: what kind of thing it is, its state, three moments, and what happens on approval; how a
-        // preview is to be read, and the line of a notification.
+        // preview is to be read, the line of a notification, and the field that names another thing.
         let reworded = [
+            "/path",
             "fields",
             "my-cc asks for “Write a file”",
             "grant",
