@@ -198,7 +198,7 @@ pub(crate) async fn decide_one(
         return questions::decided(&desk, narrowing, &item, action, call).await;
     }
     let source = match action {
-        Action::Approve => source_of(&desk, &item).await?,
+        Action::Approve => Box::pin(source_of(&desk, &item)).await?,
         // A no waits for no disk.
         Action::Deny => {
             let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load());
