@@ -197,7 +197,7 @@ impl ChannelsSource {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = checked.is_none();
         let is_late = checked.is_some_and(|at| at.elapsed() > CHECK_AGAIN);
-        if !is_first && !(asks_again && is_late) {
+        if !(is_first || asks_again && is_late) {
             return None;
         }
         *checked = Some(Instant::now());

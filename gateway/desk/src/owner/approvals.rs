@@ -198,7 +198,7 @@ pub(crate) async fn decide_one(
         return questions::decided(&desk, narrowing, &item, action, call).await;
     }
     let source = match action {
-        Action::Approve => Box::pin(source_of(&desk, &item)).await?,
+        Action::Approve => source_of(&desk, &item).await?,
         // A no waits for no disk.
         Action::Deny => {
             let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load());
@@ -218,7 +218,7 @@ pub(crate) async fn decide_one(
         if item.state != ItemState::Pending || now >= item.expires_at {
             return Err(none_waits(&desk, &call.id));
         }
-        return proposals::approve(&desk, narrowing, &item, call).await;
+        return Box::pin(proposals::approve(&desk, narrowing, &item, call)).await;
     }
     approve(&desk, &narrowing.wider(&desk).await?, item, call).await
 }
