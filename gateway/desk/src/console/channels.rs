@@ -116,8 +116,8 @@ impl Row {
             .iter()
             .map(|user| {
                 // In quotes, so that no name is two, or says that another left.
-                let name = user.name.replace('"', "\\\"");
-                format!("\"{name}\"{}", if user.left { " (left)" } else { "" })
+                let name = serde_json::Value::from(&*user.name);
+                format!("{name}{}", if user.left { " (left)" } else { "" })
             })
             .collect();
         Self {

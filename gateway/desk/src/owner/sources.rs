@@ -433,7 +433,7 @@ async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumpt
         if source.stopped.is_none() && rests {
             return Err(on_its_card(
                 &source,
-                "is stopped no more; its grants rest until you decide on its card.",
+                "is stopped no more. Its grants rest: look at its card, or resume it once more.",
             ));
         }
     }

@@ -167,6 +167,11 @@ impl ExtensionManifest {
             if let Some(why) = labels::refused(label) {
                 reasons.push(format!("the label of {name:?} {why}"));
             }
+            if *name == Proposal::NAME {
+                reasons.push(format!(
+                    "{name:?} is the name of a request to add an extension; choose another"
+                ));
+            }
         }
         let entries: Vec<_> = entries.iter().map(|(_, label)| label.as_str()).collect();
         if let Some((label, other)) = labels::imitation(&entries) {
@@ -176,11 +181,6 @@ impl ExtensionManifest {
         }
         for capability in &read.capabilities {
             let name = &capability.name;
-            if name == Proposal::NAME {
-                reasons.push(format!(
-                    "capability {name:?} has the name of a request to add an extension; choose another"
-                ));
-            }
             if capability.transport != read.transport {
                 reasons.push(format!(
                     "capability {name:?} has another transport than the manifest"

@@ -15,6 +15,48 @@ use std::{
 /// How many changes of one source its cards show.
 const MAX_MOVES: usize = 8;
 
+/// What is said of code that differed for a while.
+const AGAIN: &str = "it is again what you agreed to; it was something else for a while";
+
+/// Whether a difference is one of what a source runs.
+fn is_of_code(known: &Difference) -> bool {
+    let is_again = known.words.iter().any(|words| words == AGAIN);
+    is_again || known.rules.iter().any(|rule| pins::is_pin(rule))
+}
+
+/// Adds a difference to those that nobody has decided on: of a capability once in the same words, of the rules of a profile
+/// what they come to.
+fn note(known: &mut Vec<Difference>, new: Difference) {
+    let is_same = |one: &Difference| one.capability == new.capability && one.words == new.words;
+    let before = known
+        .iter()
+        .position(|one| is_same(one) && !is_of_code(one));
+    let Some(before) = before.map(|at| known.remove(at)) else {
+        known.push(new);
+        return;
+    };
+    let and = |these: Vec<String>, gone: &[String], more: Vec<String>, had: &[String]| {
+        let mut these = these;
+        these.retain(|rule| !gone.contains(rule));
+        these.extend(more.into_iter().filter(|rule| !had.contains(rule)));
+        these
+    };
+    let rules = and(
+        before.rules.clone(),
+        &new.rules_gone,
+        new.rules.clone(),
+        &before.rules_gone,
+    );
+    let rules_gone = and(before.rules_gone, &new.rules, new.rules_gone, &before.rules);
+    if !(new.words.is_empty() && rules.is_empty() && rules_gone.is_empty()) {
+        known.push(Difference {
+            rules,
+            rules_gone,
+            ..new
+        });
+    }
+}
+
 impl Draft<'_> {
     pub(super) fn put_source(
         &mut self,
@@ -340,8 +382,7 @@ impl Draft<'_> {
         };
         if let Some(stopped) = source.stopped.as_ref().filter(|_| is_stopped) {
             let difference = stopped.difference(&agreed);
-            let of_code = |known: &Difference| known.rules.iter().any(|rule| pins::is_pin(rule));
-            source.changed.retain(|known| !of_code(known));
+            source.changed.retain(|known| !is_of_code(known));
             source.changed.push(difference);
         }
         let takes_over = is_earlier && !agreed.is_empty();
@@ -376,8 +417,8 @@ impl Draft<'_> {
         Ok(Reply::Changed(true))
     }
 
-    /// The grants that rest from now on, and in `source` the words for it. Code that is again what was agreed to lets none of
-    /// them go on: what else changed while they rested is in no words.
+    /// The grants that rest from now on, and in `source` the words for it; also of what changed while they rested. Code that is
+    /// again what was agreed to lets none of them go on.
     fn differ(
         &self,
         old: &Source,
@@ -400,14 +441,6 @@ impl Draft<'_> {
         if resting.is_empty() && source.stopped.is_none() {
             source.changed.clear();
         }
-        let mut rest: Vec<Grant> = Vec::new();
-        for grant in live.into_iter().filter(|grant| changed(&grant.capability)) {
-            let mut grant = (**grant).clone();
-            grant.suspended =
-                Some("what this source can do has changed since you granted it".into());
-            rest.push(grant);
-        }
-        let about: BTreeSet<&CapabilityId> = rest.iter().map(|grant| &grant.capability).collect();
         let new = |capability, words| Difference {
             at: self.now,
             capability,
@@ -415,13 +448,28 @@ impl Draft<'_> {
             rules: Vec::new(),
             rules_gone: Vec::new(),
         };
+        if old.stopped.is_some() && source.stopped.is_none() && !resting.is_empty() {
+            source.changed.retain(|known| !is_of_code(known));
+            source.changed.push(new(None, vec![AGAIN.to_owned()]));
+        }
+        let mut rest: Vec<Grant> = Vec::new();
+        for grant in live.into_iter().filter(|grant| changed(&grant.capability)) {
+            let mut grant = (**grant).clone();
+            grant.suspended =
+                Some("what this source can do has changed since you granted it".into());
+            rest.push(grant);
+        }
+        let resting = resting.iter().map(|grant| &grant.capability);
+        let about = rest.iter().map(|grant| &grant.capability);
+        let about: BTreeSet<&CapabilityId> =
+            about.chain(resting.filter(|id| changed(*id))).collect();
         for id in &about {
             let words = match (old.capabilities.get(*id), seen.capabilities.get(*id)) {
                 (Some(was), Some(is)) if !is.same(was) => is.differences(was),
                 (Some(_), None) => vec!["it is no longer offered".to_owned()],
                 _ => continue,
             };
-            source.changed.push(new(Some((*id).clone()), words));
+            note(&mut source.changed, new(Some((*id).clone()), words));
         }
         if cage_changed && !about.is_empty() {
             // What was not kept of the base is no difference.
@@ -439,11 +487,12 @@ impl Draft<'_> {
                 true => vec!["the version before did not keep its rules".to_owned()],
                 false => Vec::new(),
             };
-            source.changed.push(Difference {
+            let difference = Difference {
                 rules: without(&is, &was),
                 rules_gone: without(&was, &is),
                 ..new(None, words)
-            });
+            };
+            note(&mut source.changed, difference);
         }
         rest
     }

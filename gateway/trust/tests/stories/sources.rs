@@ -388,9 +388,10 @@ fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() 
         s.rules = vec!["(allow network*)".into()];
     }));
     let words = kept(&world);
-    assert_eq!(words.len(), 1, "nothing more rests since: {words:?}");
+    assert_eq!(words.len(), 2, "all that changed while it rests: {words:?}");
     assert_eq!(words[0].capability, Some(cap(READ)));
     assert_eq!(words[0].words, ["`n`: maximum is 2, it was 1"]);
+    assert_eq!(words[1].rules, ["(allow network*)"]);
     // The profile changed after the owner had looked.
     let stale = Command::ResumeSource {
         id: source("notes"),
@@ -407,6 +408,29 @@ fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() 
     );
     world.ok(resume("notes", true));
     assert!(world.pends(&who, READ, &json!({})), "no way back");
+}
+
+#[test]
+fn changes_of_a_profile_while_grants_rest_are_told_as_what_they_come_to() {
+    let (mut world, who) = World::with_member(&[READ]);
+    let ruled = |world: &mut World, rule: &str| {
+        world.ok(changed(|s| {
+            s.profile = secret(rule);
+            s.rules = vec![rule.into()];
+        }));
+        let known = world.notes().changed.iter();
+        known
+            .map(|one| (one.rules.clone(), one.rules_gone.clone()))
+            .collect::<Vec<_>>()
+    };
+    let one = |rule: &str| vec![rule.to_owned()];
+    ruled(&mut world, "(a)");
+    world.ok(resume("notes", true));
+    assert!(world.allowed(&who, READ, &json!({})), "the control");
+    assert_eq!(ruled(&mut world, "(b)"), [(one("(b)"), one("(a)"))]);
+    assert_eq!(ruled(&mut world, "(c)"), [(one("(c)"), one("(a)"))]);
+    assert!(ruled(&mut world, "(a)").is_empty());
+    assert!(world.pends(&who, READ, &json!({})), "it rests all the same");
 }
 
 #[test]

@@ -16,6 +16,9 @@ use std::path::Path;
 /// Most characters of one field.
 const MAX_FIELD: usize = 4096;
 
+/// Most characters of a reason: the gateway cuts a longer one.
+const MAX_REASON: usize = 280;
+
 /// One line that is written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Field {
@@ -114,6 +117,12 @@ impl Denial {
     pub(super) fn verdict(&self) -> Result<Verdict, String> {
         let command = format!("plexusctl approvals deny {} --reason TEXT", self.item);
         self.why.whole("the reason", &command)?;
+        let length = self.why.text.chars().count();
+        if length > MAX_REASON {
+            return Err(format!(
+                "a reason has {MAX_REASON} characters at most, and this one {length}"
+            ));
+        }
         Ok(Verdict::Deny {
             reason: self.why.given().map(str::to_owned),
         })

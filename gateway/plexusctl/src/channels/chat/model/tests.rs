@@ -230,7 +230,9 @@ fn failure_is_shown_and_asked_again_at_the_next_look() {
         (1, &["talk: no relay".to_owned()][..])
     );
     model.answered(&Ask::List, Ok(listed(&[])));
-    assert!(model.channels.is_empty() && model.note.is_some());
+    assert!(model.note.is_some());
+    let left = model.shown().expect("what they type is for no other");
+    assert!(left.is_left);
 }
 
 #[test]
