@@ -81,7 +81,7 @@ pub(super) async fn show(
             session.as_deref() == Some(item.session.as_str()) && item.ended_unbegun()
         });
         if let (false, false, Some(item)) = (owner, mine, unbegun) {
-            let said = state_of(&edge, item);
+            let said = ended(&edge, item);
             return Ok(reply::leaving(&said, None));
         }
         if !owner && !mine {
@@ -163,23 +163,27 @@ struct StatusBody {
     results: BTreeMap<String, InvokeResponse>,
 }
 
-/// The state of a request, and why it ended.
-fn state_of(edge: &Edge, item: &Item) -> StatusBody {
+/// How a request ended.
+fn ended(edge: &Edge, item: &Item) -> StatusBody {
     let mut said = json!({
         "pendingId": item.id,
         "state": item.wire_state(edge.clock.now()),
         "expiresAt": item.expires_at,
     });
-    match &item.state {
-        ItemState::Denied {
-            reason: Some(reason),
-        } => said["reason"] = json!(reason),
-        ItemState::Void { why } => said["reason"] = json!(why),
-        _ => {}
+    if let Some(why) = why_over(item) {
+        said["reason"] = json!(why);
     }
     StatusBody {
         said,
         ..StatusBody::default()
+    }
+}
+
+fn why_over(item: &Item) -> Option<&str> {
+    match &item.state {
+        ItemState::Denied { reason } => reason.as_deref(),
+        ItemState::Void { why } => Some(why.as_str()),
+        _ => None,
     }
 }
 
@@ -190,12 +194,20 @@ async fn shown(
     mine: bool,
 ) -> StatusBody {
     let state = edge.ledger.snapshot();
-    let mut shown = state_of(edge, item);
+    let mut shown = StatusBody::default();
     let out = &mut shown.said;
-    out["capabilities"] = item.asks.iter().map(|a| json!(a.capability)).collect();
-    out["pendingNarration"] = json!(grant_reply::narrate(edge, &state, item));
+    *out = json!({
+        "pendingId": item.id,
+        "state": item.wire_state(edge.clock.now()),
+        "capabilities": item.asks.iter().map(|a| &a.capability).collect::<Vec<_>>(),
+        "pendingNarration": grant_reply::narrate(edge, &state, item),
+        "expiresAt": item.expires_at,
+    });
     if let Some(proposal) = &item.register {
         out["register"] = json!({"source": proposal.source, "registered": proposal.registered});
+    }
+    if let Some(why) = why_over(item) {
+        out["reason"] = json!(why);
     }
     if !mine || out["state"] != "approved" {
         return shown;
