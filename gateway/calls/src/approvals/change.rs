@@ -195,9 +195,6 @@ fn told(difference: &Difference) -> Value {
     let about = match &difference.capability {
         Some(capability) => json!(capability),
         None if difference.rules.iter().any(|rule| is_pin(rule)) => json!("what it runs"),
-        None if difference.rules.is_empty() && difference.rules_gone.is_empty() => {
-            json!("what it runs")
-        }
         None => json!("what its worker may reach"),
     };
     json!({"about": about, "words": words, "at": difference.at})

@@ -16,7 +16,7 @@ use std::{
 const MAX_MOVES: usize = 8;
 
 /// What is said of code that differed for a while.
-const AGAIN: &str = "it is again what you agreed to; it was something else for a while";
+const AGAIN: &str = "what it runs is again what you agreed to; it was something else for a while";
 
 /// Whether a difference is one of what a source runs.
 fn is_of_code(known: &Difference) -> bool {
