@@ -268,7 +268,10 @@ fn granted_read_is_not_made_by_another_program() {
         let waiting = place.gateway.owner().pending();
         let id = waiting[0]["pendingId"].as_str().expect("its card");
         let shown = place.gateway.cli(["approvals", "show", id]);
-        assert_contains(shown.expect_ok(), "what it runs is again what you agreed to");
+        assert_contains(
+            shown.expect_ok(),
+            "what it runs is again what you agreed to",
+        );
         let approved = place.gateway.cli(["approvals", "approve", id, "--yes"]);
         approved.expect_ok();
         assert_eq!(read().expect_ok()["output"]["text"], "one\n", "{way}");

@@ -462,7 +462,7 @@ impl Draft<'_> {
         let resting = resting.iter().map(|grant| &grant.capability);
         let about = rest.iter().map(|grant| &grant.capability);
         let about: BTreeSet<&CapabilityId> =
-            about.chain(resting.filter(|id| changed(*id))).collect();
+            about.chain(resting.filter(|id| changed(id))).collect();
         for id in &about {
             let words = match (old.capabilities.get(*id), seen.capabilities.get(*id)) {
                 (Some(was), Some(is)) if !is.same(was) => is.differences(was),
