@@ -115,7 +115,7 @@ fn a_new_connector_is_green_as_made() {
     if std::env::var_os("PLEXUS_TEST_LENGTH").is_some_and(|length| length != "quick") {
         cargo(&["check", "--locked", "-p", "plexusd"]);
     }
-    line("test --locked -p plexus-sandbox --test profiles".to_owned());
+    line("test --locked -p plexus-sandbox --test tests profiles::".to_owned());
     let folder = scratch.join("tried");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("a.md"), "tried\n").unwrap();
