@@ -251,7 +251,8 @@ fn granted_read_is_not_made_by_another_program() {
     assert!(!refused.text().contains("known"), "{refused}");
     refused.expect_error(503, "source_unavailable");
     let mut card = place.stopped("box", &digest(&place.at("cat")));
-    // Put back, it is stopped no more, and nobody agrees to the other program first. Its grants rest until the owner has looked.
+    // The first program again: the stop ends, and the other one was never agreed to. Grants stay suspended until the owner
+    // decides on the card.
     let swap = |program: &str| {
         fs::remove_file(place.at("cat")).expect("it is gone");
         fs::copy(program, place.at("cat")).expect("a copy");

@@ -116,7 +116,7 @@ struct Page {
     outcomes: [(&'static str, &'static str, bool); OnlyActivity::ALL.len()],
     calls: Vec<CallLine>,
     counts: Vec<Count>,
-    /// Where there is no such call: things of the newest whose names hold what was typed, each with its calls.
+    /// Without such a call: things of the newest whose names hold the typed text, each with its calls.
     similar: Vec<(ForeignText, String)>,
     /// The page of earlier calls.
     next: Option<String>,
@@ -336,7 +336,7 @@ struct CallPage {
     unsettled: bool,
     again: Option<CalledAgain>,
     difference: Option<Difference>,
-    /// What is taken back before it.
+    /// The change that is taken back before it.
     later: Option<String>,
     /// All that its agent changed.
     review: Option<String>,
@@ -383,7 +383,7 @@ impl Difference {
     }
 }
 
-/// What would become of such a call now: of its input the log keeps what it was about.
+/// The answer to such a call now. Of its input the log keeps the things that it was about.
 struct CalledAgain {
     /// Whether that is all of it.
     has_input: bool,

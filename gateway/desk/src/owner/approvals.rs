@@ -144,21 +144,24 @@ async fn show(desk: Arc<Desk>, _: Reading, Show { id }: Show) -> Result<pending:
     Ok(shown.card)
 }
 
+/// The source whose card this is, as it was seen last.
+fn source_shown(desk: &Desk, card: &PendingId) -> Option<Source> {
+    let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load());
+    change::source_of(&state, &catalogue, card, desk.clock.now()).cloned()
+}
+
 /// The source whose card this is. One that is stopped is looked at first: its card is not shown, and nothing is decided on it,
 /// where it runs again what the owner agreed to.
 pub(crate) async fn source_of(
     desk: &Arc<Desk>,
     card: &PendingId,
 ) -> Result<Option<Source>, Refused> {
-    let found = || {
-        let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load());
-        change::source_of(&state, &catalogue, card, desk.clock.now()).cloned()
+    let found = source_shown(desk, card);
+    let Some(before) = found.as_ref().filter(|source| source.stopped.is_some()) else {
+        return Ok(found);
     };
-    let Some(before) = found().filter(|source| source.stopped.is_some()) else {
-        return Ok(found());
-    };
-    compared_again(desk, &before).await;
-    if let Some(source) = found() {
+    compared_again(desk, before).await;
+    if let Some(source) = source_shown(desk, card) {
         return Ok(Some(source));
     }
     let id = &before.id;
@@ -200,10 +203,7 @@ pub(crate) async fn decide_one(
     let source = match action {
         Action::Approve => source_of(&desk, &item).await?,
         // A no waits for no disk.
-        Action::Deny => {
-            let (state, catalogue) = (desk.ledger.snapshot(), desk.catalogue.load());
-            change::source_of(&state, &catalogue, &item, desk.clock.now()).cloned()
-        }
+        Action::Deny => source_shown(&desk, &item),
     };
     if let Some(source) = source {
         let card = call.card_digest.as_deref();

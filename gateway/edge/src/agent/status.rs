@@ -63,23 +63,23 @@ pub(super) async fn show(
         let live = session
             .as_deref()
             .and_then(|s| authenticate::live_session(&edge, s));
+        let asked = |item: &Item| session.as_deref() == Some(item.session.as_str());
         let mine = item.as_ref().is_some_and(|item| {
             // Another program under the same name has not asked.
             let agent = state
                 .agent(&item.agent)
                 .filter(|agent| item.is_of(agent) && agent.status != EnrollmentStatus::Revoked);
             // The session that asked need not be live (docs/protocol/agents.md#follow-a-request); its agent must be.
-            let asked_it = session.as_deref() == Some(item.session.as_str());
             let speaks = |agent: &Agent| {
                 live.as_ref()
                     .is_some_and(|s| agent.sessions.contains_key(&s.id))
             };
-            agent.is_some_and(|agent| asked_it || speaks(agent))
+            agent.is_some_and(|agent| asked(item) || speaks(agent))
         });
         // After its credential has ended, the session that asked reads how what it asked for ended, and nothing else.
-        let unbegun = item.as_ref().filter(|item| {
-            session.as_deref() == Some(item.session.as_str()) && item.ended_unbegun()
-        });
+        let unbegun = item
+            .as_ref()
+            .filter(|item| asked(item) && item.ended_unbegun());
         if let (false, false, Some(item)) = (owner, mine, unbegun) {
             let said = ended(&edge, item);
             return Ok(reply::leaving(&said, None));

@@ -92,7 +92,7 @@ fn another_program_stops_the_source_until_it_is_agreed_to() {
         assert!(is_refused(&world, &who, WRITE));
         world.ok(found(&[program(3)]));
         assert!(world.pends(&who, WRITE, &json!({})), "it is there again");
-        // Its grants rest until the owner says so, and its card says what became of the other program.
+        // Its grants stay suspended until the owner decides, and the card says that its code differed.
         let changed = of(&world).changed.clone();
         let told = changed.iter().flat_map(|one| &one.words).count();
         assert_eq!(told, usize::from(!granted.is_empty()));
