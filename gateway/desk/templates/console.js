@@ -502,12 +502,16 @@
   }
 
   // What has just appeared takes no answer: a key or a click on its way was meant for something else.
-  // It is the time of the press that counts: a busy page hears of it later.
+  // It is the time of the press that counts: a busy page hears of it later, and paints what appears later.
   function settle(part) {
-    part.dataset.fresh = '';
-    part.ready = performance.now() + READING;
-    clearTimeout(part.settling);
-    part.settling = setTimeout(() => { delete part.dataset.fresh; }, READING);
+    const begin = () => {
+      part.dataset.fresh = '';
+      part.ready = performance.now() + READING;
+      clearTimeout(part.settling);
+      part.settling = setTimeout(() => { delete part.dataset.fresh; }, READING);
+    };
+    begin();
+    requestAnimationFrame(begin);
   }
 
   let [keyed, pressed] = [0, 0];
