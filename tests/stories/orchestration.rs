@@ -363,8 +363,9 @@ fn pause_suspends_a_board_and_revoke_ends_its_runs() {
     office.approved(RUN, &json!({"board": id, "agents": ["codex.run"]}));
     office.requests(3);
     owner.revoke_agent("caller");
-    gate.open();
     let board = seen("unfinished");
+    // Not before: the run could end by itself first, and be done.
+    gate.open();
     let error = board["tasks"][1]["error"].as_str().unwrap_or_default();
     assert!(error.contains("revoked what allowed it"), "{board}");
     assert_eq!(waits(&board), ["done", "failed", "skipped"], "{board}");

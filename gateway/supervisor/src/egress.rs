@@ -281,7 +281,7 @@ async fn start(
         },
     };
     let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(StartError::Spawn)?;
-    let stderr = stderr::follow(stderr, &spec.source, "egress", group.pid());
+    let mut stderr = stderr::follow(stderr, &spec.source, "egress", group.pid());
     let (read, write) = stream::split(stream).map_err(StartError::Spawn)?;
     let mut inbox = FrameReader::new(read, MAX_EGRESS_FRAME);
     let (out, writing) = frame::writer(write, MAX_EGRESS_FRAME);
@@ -289,7 +289,10 @@ async fn start(
     let met = timeout(context.pace.hello_within, meet(&out, start, &mut inbox));
     let failed = match met.await {
         Ok(Ok(())) => None,
-        Ok(Err(why)) => Some(why),
+        Ok(Err(why)) => {
+            stderr.at_end().await;
+            Some(why)
+        }
         Err(_) => Some("it did not come to serve in time".to_owned()),
     };
     drop(targets);

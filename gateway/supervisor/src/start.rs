@@ -329,8 +329,7 @@ async fn meet<P: Process, T>(
 }
 
 /// Ends what did not come to serve, and finds out why it ended where it did so by itself.
-async fn explained(error: StartError, process: impl Process, stderr: Stderr) -> StartError {
-    let exit = Exit(process.end(REAP_WITHIN).await);
+async fn explained(error: StartError, process: impl Process, mut stderr: Stderr) -> StartError {
     // A worker that is gone tells it by the end of its stream, or by a stream that cannot be written.
     let gone = match &error {
         StartError::Ended { .. } => true,
@@ -342,6 +341,10 @@ async fn explained(error: StartError, process: impl Process, stderr: Stderr) -> 
         }
         _ => false,
     };
+    if gone {
+        stderr.at_end().await;
+    }
+    let exit = Exit(process.end(REAP_WITHIN).await);
     if gone {
         StartError::Ended {
             exit,

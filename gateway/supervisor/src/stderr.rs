@@ -51,9 +51,16 @@ pub(super) struct Stderr {
 type Last = Arc<Mutex<Option<Line<LINE>>>>;
 
 impl Stderr {
+    /// Waits a moment for its end: who has closed the other stream may still say why, and is not killed before.
+    pub(super) async fn at_end(&mut self) {
+        if !self.task.is_finished() {
+            let _ = tokio::time::timeout(LAST_WORD, &mut self.task).await;
+        }
+    }
+
     /// What the worker said last; to be asked when it is dead.
     pub(super) async fn last_word(mut self) -> Option<Line<LINE>> {
-        let _ = tokio::time::timeout(LAST_WORD, &mut self.task).await;
+        self.at_end().await;
         self.last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
