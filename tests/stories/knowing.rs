@@ -343,6 +343,16 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     refused(agent.invoke_with(&token, READ, read()));
     refused(agent.ask(json!({READ: "allow"})));
     refused(agent.refresh(&token));
+    let text = json!({
+        "name": "how", "kind": "skill", "label": "How", "describe": "How.", "grants": [], "transport": "skill",
+        "body": {"format": "markdown", "markdown": "So."},
+    });
+    let manifest = json!({
+        "manifest": "plexus-extension/0.1", "source": "tips", "label": "Tips", "transport": "skill",
+        "capabilities": [text],
+    });
+    let proposed = json!({ "manifest": manifest });
+    refused(agent.client().post("/extensions", proposed));
     refused(plexus_tests::agent::handshake(
         &house.gateway.client(),
         &agent.pat,
@@ -359,6 +369,10 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     let refusals = refusals.expect_ok();
     assert_eq!(refusals.matches("was refused workspace.read").count(), 2);
     assert_contains(refusals, "was refused: you have paused all agents");
+    let of_no_call = |e: &&Value| e["detail"]["code"] == "paused" && e["capabilityId"].is_null();
+    let recorded = house.owner().audit(200);
+    let recorded = recorded.iter().filter(of_no_call).count();
+    assert_eq!(recorded, 3, "a refresh, a proposal and a session");
 
     house.gateway.restart();
     refused(plexus_tests::agent::handshake(

@@ -12,6 +12,7 @@ use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, NextKind, SessionId,
     body::InvokeResponse,
 };
+use plexus_ledger::SubmitError;
 use plexus_record::audit_id;
 use plexus_trust::{Basis, Command, ItemState, Note, OutcomeKind, Refusal};
 use serde_json::{Value, json};
@@ -86,7 +87,7 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
 }
 
 /// The answer of a call that the ledger does not take: nothing was done.
-pub(crate) fn unrecorded(id: &CapabilityId, why: &plexus_ledger::SubmitError<Refusal>) -> Answer {
+pub(crate) fn unrecorded(id: &CapabilityId, why: &SubmitError<Refusal>) -> Answer {
     Answer::refused(id.as_str(), refusal::not_recorded(why, Some(id)), None)
 }
 
@@ -187,6 +188,18 @@ pub async fn refuse<'a>(
     // Boxed, as is all that few calls come to: else every call would carry, and copy, a future with room for it.
     let audit = Box::pin(note_denial(kernel, call, &error)).await;
     Answer::refused(id, error, audit.as_ref())
+}
+
+/// Records that an agent was refused something other than a call because all agents are paused, as a refused call of it is.
+pub async fn note_paused<T>(
+    kernel: &Arc<Kernel>,
+    agent: &AgentId,
+    made: &Result<T, SubmitError<Refusal>>,
+) {
+    if matches!(made, Err(SubmitError::Refused(Refusal::Paused))) {
+        let error = refused(&Refusal::Paused, None);
+        refuse(kernel, (agent, ""), error).await;
+    }
 }
 
 /// Records a refused call: of its input what names the things that it is about, as of a call that is made. Not being able to

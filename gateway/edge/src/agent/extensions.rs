@@ -15,7 +15,10 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::{IntoResponse as _, Response},
 };
-use plexus_calls::proposals::{Proposed, propose};
+use plexus_calls::{
+    denial,
+    proposals::{Proposed, propose},
+};
 use plexus_home::tasks::blocking;
 use plexus_protocol::{
     AgentId, ErrorCode, SESSION_HEADER, SessionId, SourceId, extension_guide, json as strict,
@@ -63,13 +66,15 @@ pub(super) async fn register(
     };
     let content = json!({"manifest": body.get("manifest"), "folders": folders});
     let proposed = Proposed {
-        agent,
+        agent: agent.clone(),
         session,
         source: source.clone(),
         content: strict::canonical(&content).into(),
         purpose: body.get("purpose").and_then(Value::as_str).and_then(clean),
     };
-    let item = propose(&edge.kernel, proposed).await?;
+    let made = propose(&edge.kernel, proposed).await;
+    denial::note_paused(&edge.kernel, &agent, &made).await;
+    let item = made?;
     Ok(ok(&json!({
         "status": "grant_pending_user",
         "pendingId": item,

@@ -12,10 +12,10 @@ use axum::{
     http::header,
     response::Response,
 };
-use plexus_calls::{denial, refusal::refused};
-use plexus_ledger::{Lane, SubmitError};
+use plexus_calls::denial;
+use plexus_ledger::Lane;
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, NextKind, SessionId, credential::Pat};
-use plexus_trust::{Command, Refusal, Reply, SessionProof};
+use plexus_trust::{Command, Reply, SessionProof};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -92,10 +92,7 @@ pub(crate) async fn open(
         Some(agent) => {
             let opened = edge.submit_for(agent, command).await;
             // An agent of a command line opens one for each call: this was its call.
-            if matches!(opened, Err(SubmitError::Refused(Refusal::Paused))) {
-                let error = refused(&Refusal::Paused, None);
-                denial::refuse(&edge.kernel, (agent, ""), error).await;
-            }
+            denial::note_paused(&edge.kernel, agent, &opened).await;
             opened?
         }
         None => edge.ledger.submit(command, Lane::Agent).await?,

@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::call::CallerProof;
+use plexus_calls::{call::CallerProof, denial};
 use plexus_protocol::{
     ErrorBody, ErrorCode, NextKind, SESSION_HEADER, SessionId, TokenId, body::ScopedToken,
 };
@@ -90,7 +90,9 @@ pub(super) async fn exchange(
         session: session.clone(),
         fresh: fresh.clone(),
     };
-    let receipt = edge.submit_for(&caller.agent, command).await?;
+    let made = edge.submit_for(&caller.agent, command).await;
+    denial::note_paused(&edge.kernel, &caller.agent, &made).await;
+    let receipt = made?;
     let Reply::Refreshed {
         scopes,
         expires_at,

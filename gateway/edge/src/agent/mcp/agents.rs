@@ -8,6 +8,7 @@ use crate::{
     mcp_agents::{MadeView, Marks},
     reply::Refused,
 };
+use plexus_calls::denial;
 use plexus_mcp::{MAX_LISTED, Refusal, View};
 use plexus_protocol::{AgentId, Digest, Effect, SessionId};
 use plexus_sources::{catalogue::wire_entry, narration};
@@ -39,7 +40,9 @@ pub(super) async fn session(
         client: (narration::clean(client), None),
     };
     edge.admit(agent)?;
-    edge.submit_for(agent, command).await?;
+    let opened = edge.submit_for(agent, command).await;
+    denial::note_paused(&edge.kernel, agent, &opened).await;
+    opened?;
     let mut all = edge.mcp.all();
     let state = edge.ledger.snapshot();
     all.retain(|pat, _| state.agent_by_pat(pat).is_some());
