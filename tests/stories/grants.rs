@@ -112,6 +112,46 @@ fn a_purpose_is_cut_and_cannot_break_a_line() {
     );
 }
 
+/// A reason is kept whole, or refused: the request waits on, and what was to be revoked is not.
+#[test]
+fn long_reason_is_refused_and_never_cut() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let item = agent.must_ask(WRITE, note("a.md", "x"));
+    let (just, long) = ("x".repeat(280), "x".repeat(281));
+    let said = "a reason has 280 characters at most, and this one has 281";
+    let deny = |reason: &str| json!({"action": "deny", "reason": reason});
+    let of_grant = |reason: &str| json!({"agentId": "one", "capabilityId": READ, "reason": reason});
+    for (path, body) in [
+        (format!("/admin/api/pending/{item}"), deny(&long)),
+        ("/admin/api/revoke".to_owned(), of_grant(&long)),
+        (
+            "/admin/api/agents/revoke".to_owned(),
+            json!({"agentId": "one", "reason": long}),
+        ),
+    ] {
+        let refused = owner.client.post(&path, body);
+        let error = refused.expect_error(422, "schema_validation_failed");
+        assert_eq!(error["message"], said, "{path}");
+        assert_eq!(error["detail"]["field"], "reason", "{path}");
+    }
+    for line in [
+        &["approvals", "deny", &*item, "--reason"][..],
+        &["grants", "revoke", "one", READ, "--reason"],
+        &["agents", "revoke", "one", "--reason"],
+    ] {
+        let line = line.iter().copied().chain([&*long]);
+        let stopped = house.gateway.cli(line);
+        stopped.expect_status(64);
+        assert!(stopped.stderr.contains(said), "{stopped}");
+    }
+    assert_eq!(owner.pending()[0]["pendingId"], item.as_str());
+    agent.must(READ, report());
+    owner.decide(&item, deny(&just)).expect_ok();
+    assert_eq!(agent.status(&item).at("/reason"), just.as_str());
+}
+
 #[test]
 fn what_stands_is_given_beside_what_waits() {
     let house = House::open();

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use plexus_calls::{answer::Answer, limits::CallSlot, refusal};
 use plexus_home::tasks::unless_panicked;
 use plexus_ledger::SubmitError;
-use plexus_protocol::{ErrorBody, ErrorCode, NextKind, json};
+use plexus_protocol::{ErrorBody, ErrorCode, NextKind, json, words::ReasonTooLong};
 use plexus_trust::Refusal;
 use serde::Serialize;
 use serde_json::{Map, Value, json as object};
@@ -122,6 +122,13 @@ impl From<SubmitError<Refusal>> for Refused {
             SubmitError::Refused(refusal) => refusal.into(),
             other => Self::new(refusal::not_recorded(&other, None)),
         }
+    }
+}
+
+impl From<ReasonTooLong> for Refused {
+    fn from(error: ReasonTooLong) -> Self {
+        let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, error.to_string());
+        Self::new(error.next("fix the request")).about("reason")
     }
 }
 

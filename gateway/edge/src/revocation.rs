@@ -7,6 +7,7 @@ use plexus_ledger::{Receipt, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, TokenId,
     body::{CancelledCall, Revocation},
+    words,
 };
 use plexus_record::audit_id;
 use plexus_trust::{Command, Refusal, Reply};
@@ -43,12 +44,12 @@ impl RevokeRequest {
     /// Of `jti`, `agentId`, `capabilityId` and `bundleId`, and the words for the log.
     ///
     /// # Errors
-    /// 400 where nothing is named.
+    /// 400 where nothing is named; 422 of a reason that is too long.
     pub fn of(named: [Option<&str>; 4], reason: Option<&str>) -> Result<Self, Refused> {
         let mut wish = Self {
             token: None,
             grant: None,
-            reason: reason.and_then(plexus_sources::narration::clean),
+            reason: words::given_reason(reason)?,
             nothing: false,
         };
         match named {

@@ -10,7 +10,7 @@ use crate::names::{NameLength, tool_names};
 use crate::results::Refusal;
 use crate::schema;
 use crate::search::{self, MAX_LISTED, MAX_PINNED, Search};
-use plexus_protocol::{CapabilityId, Verb, Verbs, unseen::is_unseen};
+use plexus_protocol::{CapabilityId, Verb, Verbs, unseen::is_unseen, words::MAX_WORDS};
 use plexus_search::{Document, Index};
 use serde::{Deserialize, de};
 use serde_json::{Value, json, value::RawValue};
@@ -315,7 +315,7 @@ impl Entry {
         let annotations = self.annotations();
         let (mut input, alternatives) = schema::for_client(self.io.input.take());
         if tool.says_why {
-            input["properties"][PURPOSE] = json!({"type": "string", "description": "Why, in one sentence, for the owner's card."});
+            input["properties"][PURPOSE] = json!({"type": "string", "maxLength": MAX_WORDS, "description": "Why, in one sentence, for the owner's card."});
         }
         let mut listed = json!({
             "name": tool.name,

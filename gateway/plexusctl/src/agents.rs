@@ -15,7 +15,7 @@ use plexus_owner::{
     },
     grants::{GrantRow, List as ListGrants},
 };
-use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus, Timestamp};
+use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus, Timestamp, words};
 use serde::Serialize;
 
 /// Agents.
@@ -61,7 +61,7 @@ enum Act {
         #[arg(long)]
         delete: bool,
         /// Reason, for the audit log
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = words::reason)]
         reason: Option<String>,
     },
 }

@@ -21,7 +21,7 @@ use plexus_owner::{
     pending::{Card, Decide, Heading, Item, List, PlanAgain, Show, State},
     status,
 };
-use plexus_protocol::{Digest, PendingId, SourceId, Timestamp};
+use plexus_protocol::{Digest, PendingId, SourceId, Timestamp, words};
 use std::io::IsTerminal as _;
 
 /// Approvals.
@@ -50,7 +50,7 @@ enum Act {
         /// Request; six characters of its number are enough
         item: String,
         /// Reason, shown to the agent
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = words::reason)]
         reason: Option<String>,
     },
     /// Compute the preview of a request again

@@ -19,6 +19,7 @@ use plexus_owner::{
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, PendingId, Timestamp, TokenId, TrustWindow,
     body::{Scope, StandingGrant},
+    words,
 };
 use serde::Serialize;
 
@@ -52,7 +53,7 @@ enum Act {
         /// Capability
         capability: CapabilityId,
         /// Reason, for the audit log
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = words::reason)]
         reason: Option<String>,
     },
 }

@@ -23,6 +23,7 @@ pub mod state_dir;
 pub mod streamed;
 pub mod time;
 pub mod unseen;
+pub mod words;
 
 pub use agent::{EnrollmentStatus, Reach};
 pub use capability::{Provenance, Sensitivity, TrustWindow, Verb, Verbs};

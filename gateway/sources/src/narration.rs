@@ -1,12 +1,12 @@
 //! What an approval would mean, in words for the owner. The gateway writes them; the agent cannot.
 
 use super::catalogue::{Catalogue, Entry};
-use plexus_protocol::{AgentId, Provenance, Sensitivity, TrustWindow, body::Narration};
+use plexus_protocol::{
+    AgentId, Provenance, Sensitivity, TrustWindow,
+    body::Narration,
+    words::{MAX_WORDS, collapsed},
+};
 use plexus_trust::{Ask, Ceiling, Item, State, ceiling, class_default};
-
-/// Longest purpose that is kept, in characters, and the end of one that was longer.
-const PURPOSE_CHARS: usize = 280;
-const CUT: &str = "… (cut at 280 characters)";
 
 /// Each ask of an item. `once_only`: what was planned for it may be done call by call only. The agent's copy never says so: it
 /// would tell of the plan. `moves`: how its source was changed since the agent lost a grant of it, in sentences.
@@ -110,37 +110,16 @@ pub fn cut(text: &str, max: usize) -> String {
         .collect()
 }
 
-/// An agent's words as they are kept: control characters are spaces, white space collapsed, cut, which they say
-/// (docs/protocol/agents.md#ask-for-grants). Characters that turn the direction of text around go too: they could make
-/// a card say something else.
+/// An agent's words as they are kept: [`collapsed`], and cut where they are longer than [`MAX_WORDS`], which they say
+/// (docs/protocol/agents.md#ask-for-grants).
 pub fn clean(text: &str) -> Option<String> {
-    let spaced: String = text
-        .chars()
-        .map(|c| {
-            if c.is_control() || is_unseen(c) {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect();
-    let collapsed: Vec<&str> = spaced.split_whitespace().collect();
-    let mut text = collapsed.join(" ");
-    if text.chars().count() > PURPOSE_CHARS {
-        let kept = PURPOSE_CHARS - CUT.chars().count();
-        text = text.chars().take(kept).chain(CUT.chars()).collect();
+    let mut text = collapsed(text);
+    if text.chars().count() > MAX_WORDS {
+        let end = format!("… (cut at {MAX_WORDS} characters)");
+        let kept = MAX_WORDS - end.chars().count();
+        text = text.chars().take(kept).chain(end.chars()).collect();
     }
     (!text.is_empty()).then_some(text)
-}
-
-/// Characters that are not seen, and change what is: they turn direction around, join, or hide text in text
-/// (Unicode's default ignorables, line and paragraph separators, fillers that look like space).
-fn is_unseen(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -160,8 +139,8 @@ mod tests {
         );
         let long = clean(&"x".repeat(400)).unwrap();
         assert!(long.ends_with("x… (cut at 280 characters)"), "{long}");
-        assert_eq!(long.chars().count(), PURPOSE_CHARS);
-        let just = "x".repeat(PURPOSE_CHARS);
+        assert_eq!(long.chars().count(), MAX_WORDS);
+        let just = "x".repeat(MAX_WORDS);
         assert_eq!(clean(&just), Some(just));
         assert_eq!(cut("abcdef", 4), "abc…");
     }

@@ -17,7 +17,7 @@ use plexus_owner::{
     },
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode,
+    AgentId, CapabilityId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode, words,
 };
 use plexus_record::Ledger;
 use plexus_trust::{
@@ -249,10 +249,7 @@ async fn revoke(
     };
     let command = Command::RevokeAgent {
         agent,
-        reason: asked
-            .reason
-            .as_deref()
-            .and_then(plexus_sources::narration::clean),
+        reason: words::given_reason(asked.reason.as_deref())?,
         delete: asked.delete,
     };
     let taken = match take_back(&desk, &narrowing, command).await {

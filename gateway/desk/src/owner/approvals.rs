@@ -26,7 +26,7 @@ use plexus_owner::{
     },
 };
 use plexus_protocol::{
-    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SourceId, json,
+    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SourceId, json, words,
 };
 use plexus_sources::narration;
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source, State};
@@ -196,6 +196,7 @@ pub(crate) async fn decide_one(
             "`action` must be \"approve\" or \"deny\"",
         ));
     };
+    let reason = words::given_reason(call.reason.as_deref())?;
     let item = PendingId::parse(&call.id).map_err(|_| none_waits(&desk, &call.id))?;
     if desk.questions.waits(&item) {
         return questions::decided(&desk, narrowing, &item, action, call).await;
@@ -210,7 +211,6 @@ pub(crate) async fn decide_one(
         return changed(&desk, narrowing, &source, &item, action, card).await;
     }
     if action == Action::Deny {
-        let reason = call.reason.as_deref().and_then(narration::clean);
         return deny(&desk, narrowing, item, reason).await;
     }
     if let Some(item) = proposal_of(&desk, &item) {

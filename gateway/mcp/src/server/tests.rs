@@ -1024,7 +1024,7 @@ fn model_says_why_beside_the_input() {
     let tools = listed["result"]["tools"].as_array().unwrap();
     let why = |name: &str| {
         let tool = tools.iter().find(|tool| tool["name"] == name).unwrap();
-        tool["inputSchema"]["properties"]["plexus_purpose"]["type"] == "string"
+        tool["inputSchema"]["properties"]["plexus_purpose"]["maxLength"] == 280
     };
     assert!(why("workspace_write") && !why("obsidian_vault_read"));
     let arguments = json!({"path": "a.md", "plexus_purpose": "to keep it"});

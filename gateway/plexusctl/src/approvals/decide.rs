@@ -163,8 +163,9 @@ impl Verdict {
             (Self::Approve { .. }, Card::Change(card)) => {
                 format!("approved {id}: {}", text::line(&card.if_approved))
             }
-            (Self::Deny { .. }, Card::Change(card)) => {
-                format!("denied {id}: {}", text::line(&card.if_denied))
+            (Self::Deny { reason }, Card::Change(card)) => {
+                let unread = unread(reason.as_deref());
+                format!("denied {id}: {}{unread}", text::line(&card.if_denied))
             }
             (Self::Approve { .. } | Self::Register { .. }, Card::Register(card)) => {
                 let missing = match &reply.outcome {
@@ -179,8 +180,9 @@ impl Verdict {
             (Self::Answer { .. }, Card::Question(card)) => {
                 format!("answered {id}: {}", text::line(&card.if_approved))
             }
-            (Self::Deny { .. }, Card::Question(card)) => {
-                format!("denied {id}: {}", text::line(&card.if_denied))
+            (Self::Deny { reason }, Card::Question(card)) => {
+                let unread = unread(reason.as_deref());
+                format!("denied {id}: {}{unread}", text::line(&card.if_denied))
             }
             (Self::Register { .. }, _) => format!("approved {id}"),
             (Self::Answer { .. }, _) => format!("answered {id}"),
@@ -211,6 +213,14 @@ impl Verdict {
                 format!("denied {id}; the same call will not be asked again")
             }
         }
+    }
+}
+
+/// That a reason went nowhere, where no agent asked.
+fn unread(reason: Option<&str>) -> &'static str {
+    match reason {
+        Some(_) => "; nobody reads your reason: no agent asked for this",
+        None => "",
     }
 }
 
@@ -630,6 +640,14 @@ mod tests {
         assert_eq!(
             body(&deny, &item),
             Ok(json!({"action": "deny", "reason": "no"}))
+        );
+        let change = fixture::read(fixture::change());
+        let reply = json!({"ok": true, "action": "deny", "kind": "change", "source": "notes", "resumed": false, "auditId": ""});
+        let reply = serde_json::from_value(reply).unwrap();
+        let said = deny.said(&change, &reply, false);
+        assert!(
+            said.ends_with("; nobody reads your reason: no agent asked for this"),
+            "{said}"
         );
     }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 use plexus_client::{Done, Exit, Stop, events::Events, out, span, text};
 use plexus_owner::pending::{Ask, Card, Item};
-use plexus_protocol::{PendingId, TrustWindow};
+use plexus_protocol::{PendingId, TrustWindow, words};
 use std::{collections::HashSet, io::BufRead, thread, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -389,7 +389,7 @@ fn parse(line: &str, item: &Item) -> Result<Answer, String> {
     match (key, rest) {
         ("y" | "a", "") => approve(None),
         ("n" | "d", reason) => {
-            let reason = (!reason.is_empty()).then(|| reason.to_owned());
+            let reason = words::given_reason(Some(reason)).map_err(|long| long.to_string())?;
             Ok(Answer::Decide(Verdict::Deny { reason }))
         }
         ("s", "") => Ok(Answer::Skip),
@@ -481,6 +481,12 @@ mod tests {
         assert_eq!(reason("n"), Some(None));
         assert_eq!(reason("d"), Some(None), "as on the screen");
         assert_eq!(reason("n not now "), Some(Some("not now".to_owned())));
+        let long = parse(
+            &format!("n {}", "x".repeat(words::MAX_WORDS + 1)),
+            &offered(),
+        );
+        let why = long.map(|_| ()).unwrap_err();
+        assert_eq!(why, words::ReasonTooLong(281).to_string());
         for (line, fits) in [("s", true), (" q ", true), ("?", true)] {
             assert_eq!(parse(line, &offered()).is_ok(), fits);
         }

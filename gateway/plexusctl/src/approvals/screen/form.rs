@@ -8,16 +8,13 @@ use crate::{
 use crossterm::event::KeyCode;
 use plexus_client::{Stop, shell};
 use plexus_owner::pending::{self, Card, Choice, FieldType, Item};
-use plexus_protocol::PendingId;
+use plexus_protocol::{PendingId, words};
 use plexus_sheet::values_taken;
 use serde_json::Map;
 use std::path::Path;
 
 /// Most characters of one field.
 const MAX_FIELD: usize = 4096;
-
-/// Most characters of a reason: the gateway cuts a longer one.
-const MAX_REASON: usize = 280;
 
 /// One line that is written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,8 +75,6 @@ impl Field {
 /// A no.
 #[derive(Debug)]
 pub(super) struct Denial {
-    /// What is denied.
-    item: PendingId,
     /// The reason; the agent is told.
     pub(super) why: Field,
     /// What the no ends, where no agent asked: then there is nobody to tell a reason to.
@@ -89,11 +84,11 @@ pub(super) struct Denial {
 impl Denial {
     pub(super) fn of(item: &Item) -> Self {
         Self {
-            item: item.heading.pending_id.clone(),
             why: Field::default(),
             ends: match &item.card {
                 Card::Change(card) => Some(card.if_denied.clone()),
-                Card::Brief(_) | Card::Grant(_) | Card::Question(_) | Card::Register(_) => None,
+                Card::Question(card) => Some(card.if_denied.clone()),
+                Card::Brief(_) | Card::Grant(_) | Card::Register(_) => None,
             },
         }
     }
@@ -113,16 +108,9 @@ impl Denial {
     /// The no that this is.
     ///
     /// # Errors
-    /// The reason is too long for its field.
+    /// The reason is too long.
     pub(super) fn verdict(&self) -> Result<Verdict, String> {
-        let command = format!("plexusctl approvals deny {} --reason TEXT", self.item);
-        self.why.whole("the reason", &command)?;
-        let length = self.why.text.chars().count();
-        if length > MAX_REASON {
-            return Err(format!(
-                "a reason has {MAX_REASON} characters at most, and this one {length}"
-            ));
-        }
+        words::reason(&self.why.text).map_err(|long| long.to_string())?;
         Ok(Verdict::Deny {
             reason: self.why.given().map(str::to_owned),
         })
@@ -604,6 +592,20 @@ pub(super) mod tests {
         };
         assert_eq!(folders["in"], "/");
         assert_eq!(form.most_row(), None);
+    }
+
+    #[test]
+    fn reason_of_a_denial_is_whole_or_refused() {
+        let mut no = Denial::of(&item());
+        let just = "x".repeat(words::MAX_WORDS);
+        no.paste(&just);
+        let Ok(Verdict::Deny { reason }) = no.verdict() else {
+            panic!("{no:?}");
+        };
+        assert_eq!(reason, Some(just));
+        no.paste("x");
+        let long = words::ReasonTooLong(words::MAX_WORDS + 1).to_string();
+        assert_eq!(no.verdict().unwrap_err(), long);
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! A person's or an agent's own words that somebody else reads: the reason of a denial or a revocation, the purpose of a request.
+//!
+//! Must not know: where they are shown.
+
+use crate::unseen::is_unseen;
+
+/// Most characters of them, as [`collapsed`] counts.
+pub const MAX_WORDS: usize = 280;
+
+/// A reason that is longer than [`MAX_WORDS`]; it has so many characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a reason has {max} characters at most, and this one has {0}", max = MAX_WORDS)]
+pub struct ReasonTooLong(pub usize);
+
+/// Words as they are kept: control characters, and those that are not seen or turn text around, are spaces; white space is
+/// collapsed.
+#[must_use]
+pub fn collapsed(text: &str) -> String {
+    // A variation selector is seen behind an emoji alone.
+    let is_space = |c: char| c.is_whitespace() || is_unseen(c) || c == '\u{fe0f}';
+    let parts: Vec<_> = text
+        .split(is_space)
+        .filter(|part| !part.is_empty())
+        .collect();
+    parts.join(" ")
+}
+
+/// A reason as it is kept; empty where it says nothing.
+///
+/// # Errors
+/// It is too long: nobody's reason is cut.
+pub fn reason(text: &str) -> Result<String, ReasonTooLong> {
+    let reason = collapsed(text);
+    match reason.chars().count() {
+        ..=MAX_WORDS => Ok(reason),
+        length => Err(ReasonTooLong(length)),
+    }
+}
+
+/// The reason that a request gives, if it says anything.
+///
+/// # Errors
+/// As [`reason`].
+pub fn given_reason(text: Option<&str>) -> Result<Option<String>, ReasonTooLong> {
+    let given = text.map(reason).transpose()?;
+    Ok(given.filter(|reason| !reason.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_is_whole_or_refused() {
+        let just = "x".repeat(MAX_WORDS);
+        assert_eq!(reason(&just), Ok(just.clone()));
+        assert_eq!(reason(&format!(" {just}\n\u{200b} ")), Ok(just.clone()));
+        let long = reason(&format!("{just}y")).unwrap_err();
+        let said = "a reason has 280 characters at most, and this one has 281";
+        assert_eq!(long.to_string(), said);
+        assert_eq!(given_reason(Some(" \u{fe0f} ")), Ok(None));
+        assert_eq!(given_reason(Some(" a\tb ")), Ok(Some("a b".into())));
+        assert_eq!(given_reason(None), Ok(None));
+    }
+}
