@@ -40,7 +40,7 @@ fn what_would_become_of_a_call_is_told_in_words() {
     house.owner().deny(&item, "not this one");
     let denied = told(WRITE, write);
     assert_contains(&denied, "You denied this call: “not this one”");
-    assert_contains(&denied, "refused for 30 days, until ");
+    assert_contains(&denied, "refused for 30 days, which end in 30 days");
     // The printed line, typed, allows it.
     let (_, next) = denied.split_once("next: plexusctl ").expect("a command");
     house.gateway.cli(next.split_whitespace()).expect_ok();

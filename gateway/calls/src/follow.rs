@@ -111,7 +111,7 @@ fn from_record(kernel: &Arc<Kernel>, record: &Recorded) {
                 .ok()
                 .and_then(|id| state.item(&id).cloned());
             if let Some(known) = known {
-                let mut shown = card::heading(&state, &known);
+                let mut shown = card::heading(&known, state.latest);
                 shown.retain(|key, _| ADDED.contains(&key.as_str()));
                 let narration = card::narrated(&kernel.catalogue.load(), &state, &known);
                 shown.insert("pendingNarration".into(), json!(narration));

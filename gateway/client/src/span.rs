@@ -1,6 +1,6 @@
 //! Lengths of time and moments, as a person reads them.
 
-pub use plexus_protocol::time::length;
+pub use plexus_protocol::time::{ago, length};
 use plexus_protocol::{Timestamp, capability::FOREVER_MS};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,14 +22,8 @@ pub fn end(at: Timestamp, now: Timestamp) -> String {
     } else if at > now {
         format!("ends in {}", length(at.since(now)))
     } else {
-        format!("ended {} ago", length(now.since(at)))
+        format!("ended {}", ago(at, now))
     }
-}
-
-/// How long ago something was, seen from `now`.
-#[must_use]
-pub fn ago(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", length(now.since(at)))
 }
 
 /// Reads a length: a whole number and `s`, `m`, `h` or `d`; at least one second. In milliseconds.

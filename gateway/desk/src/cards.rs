@@ -8,7 +8,7 @@ use plexus_owner::{
     Done,
     pending::{self, BriefCard, Card, Client, Heading, Kind, OnApproval, ProposedSource},
 };
-use plexus_protocol::PendingId;
+use plexus_protocol::{PendingId, Timestamp};
 use plexus_sources::catalogue::Catalogue;
 use plexus_trust::{Item, Source, State};
 use serde_json::{Map, Value};
@@ -20,7 +20,13 @@ pub(crate) fn grant(
     state: &State,
     item: &Item,
 ) -> Option<pending::Item> {
-    read(card::card(&desk.approvals, catalogue, state, item))
+    read(card::card(
+        &desk.approvals,
+        catalogue,
+        state,
+        item,
+        desk.clock.now(),
+    ))
 }
 
 /// The card of a source that changed; none where nothing of it waits.
@@ -62,10 +68,10 @@ pub(crate) fn of_source(desk: &Desk, state: &State, id: &PendingId) -> Option<pe
 }
 
 /// An item whose card a list has no room for.
-pub(crate) fn brief(state: &State, item: &Item) -> pending::Item {
+pub(crate) fn brief(item: &Item, now: Timestamp) -> pending::Item {
     let proposal = item.register.as_ref();
     pending::Item {
-        heading: heading(state, item),
+        heading: heading(item, now),
         card: Card::Brief(Box::new(BriefCard {
             register: proposal.map(|proposal| ProposedSource {
                 source: proposal.source.clone(),
@@ -77,14 +83,14 @@ pub(crate) fn brief(state: &State, item: &Item) -> pending::Item {
 }
 
 /// What every item has.
-pub(crate) fn heading(state: &State, item: &Item) -> Heading {
+pub(crate) fn heading(item: &Item, now: Timestamp) -> Heading {
     Heading {
         pending_id: item.id.clone(),
         kind: match item.register {
             Some(_) => Kind::Register,
             None => Kind::Grant,
         },
-        state: match item.wire_state(state.latest) {
+        state: match item.wire_state(now) {
             "pending" => pending::State::Pending,
             "approved" => pending::State::Approved,
             "denied" => pending::State::Denied,
@@ -92,7 +98,7 @@ pub(crate) fn heading(state: &State, item: &Item) -> Heading {
         },
         created_at: item.created_at,
         expires_at: Some(item.expires_at),
-        ending: card::ending(item, state.latest),
+        ending: card::ending(item, now),
         agent_id: Some(item.agent.clone()),
         capabilities: item.asks.iter().map(|ask| ask.capability.clone()).collect(),
         agent_purpose: item.purpose.clone(),

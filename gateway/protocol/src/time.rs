@@ -31,6 +31,13 @@ pub fn length(ms: u64) -> String {
     }
 }
 
+/// How long ago something was, seen from `now`: so every moment is put that a sentence for the owner has, who need not know
+/// in which zone it was written.
+#[must_use]
+pub fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", length(now.since(at)))
+}
+
 impl Timestamp {
     /// Later by `ms` milliseconds, saturating.
     #[must_use]

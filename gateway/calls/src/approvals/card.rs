@@ -6,7 +6,7 @@ use crate::{
     approvals::store::{Approvals, Planned},
     refusal,
 };
-use plexus_protocol::{Digest, SourceId, Timestamp, body::Narration, json};
+use plexus_protocol::{Digest, SourceId, Timestamp, body::Narration, json, time::ago};
 use plexus_sources::{catalogue::Catalogue, narration};
 use plexus_trust::{Approval, Ask, Difference, Item, ItemState, Plan, State};
 use serde_json::{Map, Value, json as object};
@@ -16,15 +16,15 @@ pub const SETTLED: &str = "the preview is kept only while a request waits";
 
 /// What a list says of an item whose card it has no room for: who asks for what, and since when; nothing that can be
 /// decided on.
-pub fn heading(state: &State, item: &Item) -> Map<String, Value> {
+pub fn heading(item: &Item, now: Timestamp) -> Map<String, Value> {
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("pendingId", object!(item.id));
     put("kind", object!(kind(item)));
-    put("state", object!(item.wire_state(state.latest)));
+    put("state", object!(item.wire_state(now)));
     put("createdAt", object!(item.created_at));
     put("expiresAt", object!(item.expires_at));
-    if let Some(ending) = ending(item, state.latest) {
+    if let Some(ending) = ending(item, now) {
         put("ending", object!(ending));
     }
     put("agentId", object!(item.agent));
@@ -57,15 +57,15 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
     Some(match &item.state {
         ItemState::Pending if now < item.expires_at => return None,
         ItemState::Pending | ItemState::Lapsed if undecided => format!(
-            "expired undecided at {}: nothing was done; the agent has to ask again",
-            item.expires_at
+            "expired undecided {}: nothing was done; the agent has to ask again",
+            ago(item.expires_at, now)
         ),
         ItemState::Approved { at } if now < item.expires_at || !item.has_call_left() => {
-            format!("was approved at {at}")
+            format!("was approved {}", ago(*at, now))
         }
         ItemState::Pending | ItemState::Lapsed | ItemState::Approved { .. } => format!(
-            "was approved, and its approval expired at {}; the agent has to ask again",
-            item.expires_at
+            "was approved, and its approval expired {}; the agent has to ask again",
+            ago(item.expires_at, now)
         ),
         ItemState::Consumed => "was approved, and is being done".to_owned(),
         ItemState::Over { .. } => "was approved, and its call has ended".to_owned(),
@@ -88,8 +88,14 @@ pub(crate) fn narrated(catalogue: &Catalogue, state: &State, item: &Item) -> Vec
 }
 
 /// An item as `GET /admin/api/pending/:id` shows it.
-pub fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &Item) -> Value {
-    let mut out = heading(state, item);
+pub fn card(
+    approvals: &Approvals,
+    catalogue: &Catalogue,
+    state: &State,
+    item: &Item,
+    now: Timestamp,
+) -> Value {
+    let mut out = heading(item, state.time(now));
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put(
         "scopes",
@@ -356,17 +362,14 @@ mod tests {
             state: ItemState::Pending,
         };
         let at = item.expires_at;
-        let before = Timestamp(at.0 - 1);
+        let before = Timestamp(at.0 - 120_000);
         assert_eq!(ending(&item, before), None);
         item.state = ItemState::Approved { at: before };
-        assert_eq!(
-            ending(&item, before).unwrap(),
-            format!("was approved at {before}")
-        );
+        assert_eq!(ending(&item, before).unwrap(), "was approved 0 s ago");
         // A grant goes on when its request is over.
         item.asks = vec![ask(Approval::Granted)];
         let said = ending(&item, at).unwrap();
-        assert_eq!(said, format!("was approved at {before}"));
+        assert_eq!(said, "was approved 2 min ago");
         item.asks[0].approval = Approval::OneCall;
         let said = ending(&item, at).unwrap();
         assert!(
@@ -377,11 +380,11 @@ mod tests {
         for (state, said) in [
             (
                 ItemState::Pending,
-                "expired undecided at 2026-01-02T00:00:00.000Z: nothing was done",
+                "expired undecided 0 s ago: nothing was done",
             ),
             (
                 ItemState::Lapsed,
-                "expired undecided at 2026-01-02T00:00:00.000Z: nothing was done",
+                "expired undecided 0 s ago: nothing was done",
             ),
             (
                 ItemState::Denied {

@@ -72,7 +72,7 @@ async fn list(desk: Arc<Desk>, _: Reading, asked: List) -> Result<Listed, Refuse
                 };
                 // Made since, or one too many.
                 let Some(card) = card else {
-                    return cards::brief(&state, item);
+                    return cards::brief(item, now);
                 };
                 let long = length(&card);
                 if carried + long <= CARDS {
@@ -82,7 +82,7 @@ async fn list(desk: Arc<Desk>, _: Reading, asked: List) -> Result<Listed, Refuse
                 // The same for those after it: what is carried is the newest without a gap.
                 carried = CARDS;
             }
-            cards::brief(&state, item)
+            cards::brief(item, now)
         });
         // A call waits for each question. A source that changed comes first: whatever is asked for on it waits for that.
         let questions = cards::questions(&desk, &state);

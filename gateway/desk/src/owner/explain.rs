@@ -25,7 +25,7 @@ use plexus_protocol::{
     TrustWindow,
     constraint::{MAX_PARTS, PathPrefix, calls_in_words, is_prefix},
     json as strict, shell,
-    time::length,
+    time::{ago, length},
 };
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
@@ -322,7 +322,7 @@ fn in_session(
     };
     match authorize(&world, call, AuthPath::Session(&session), now) {
         Verdict::Permit(permit) => allowed(state, agent, facts, &permit, input, now),
-        Verdict::Refuse(refusal) => refused(&refusal, (agent, source, facts), call),
+        Verdict::Refuse(refusal) => refused(&refusal, (agent, source, facts), call, now),
         Verdict::Pend { beyond_grant } => {
             // Without an input it cannot be said whether a narrowed grant reaches it.
             if let (None, Some(grant)) = (input, standing_for(state, agent, id, now)) {
@@ -355,7 +355,7 @@ fn in_session(
                     "Your setting autoAllowReads lets reads that an agent was selected for allow themselves.",
                     "plexusctl config set autoAllowReads=false",
                 ),
-                Err(refusal) => refused(&refusal, (agent, source, facts), call),
+                Err(refusal) => refused(&refusal, (agent, source, facts), call, now),
                 Ok(_) => match standing_for(state, agent, id, now).filter(|_| beyond_grant) {
                     Some(grant) => beyond(grant, facts, input.unwrap_or(&nothing), now),
                     None => waits(agent, (source, facts), id, now),
@@ -446,10 +446,6 @@ fn allowed(
     explained(Permit, rule, why, next)
 }
 
-fn ago(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", length(now.since(at)))
-}
-
 fn stands(grant: &Grant, now: Timestamp) -> String {
     let until = match grant.window {
         TrustWindow::UntilRevoked => ", until you revoke it".to_owned(),
@@ -474,6 +470,7 @@ fn refused(
     refusal: &Refusal,
     (agent, source, facts): (&Agent, &Source, &Facts),
     call: Call<'_>,
+    now: Timestamp,
 ) -> Explanation {
     let id = call.capability;
     let said = || refusal::refused(refusal, Some(id)).message;
@@ -494,7 +491,8 @@ fn refused(
             let reason = reason.map_or_else(String::new, |why| format!(": “{why}”"));
             let denial = agent.denials.get(&(id.clone(), call.digest));
             let end = denial.map_or_else(String::new, |denial| {
-                format!(", until {}", denial.at.plus(DENIAL_MS))
+                let left = denial.at.plus(DENIAL_MS).since(now);
+                format!(", which end in {}", length(left))
             });
             let (allows, next) = match ceiling(facts, source.config.provenance) {
                 Ceiling::Once => ("", String::new()),

@@ -124,7 +124,7 @@ impl Proposed {
             sections: Vec::new(),
         };
         Ok(Self {
-            heading: cards::heading(&desk.ledger.snapshot(), item),
+            heading: cards::heading(item, desk.ledger.snapshot().time(desk.clock.now())),
             card: RegisterCard {
                 register: surface,
                 changes: None,
