@@ -2,7 +2,7 @@
 //! the key in the body.
 
 use crate::{
-    authenticate::{bearer, failed, peer},
+    authenticate::{NOT_LIVE, bearer, failed, peer},
     edge::Edge,
     reply::{self, Refused, ok},
     throttle::Kind,
@@ -49,7 +49,7 @@ pub(crate) async fn open(
         let Some(agent) = agent else {
             // Who guesses waits, and what came with the guess does not.
             drop(body);
-            let error = rejected("This is not a live agent credential.")
+            let error = rejected(NOT_LIVE)
                 .then(NextKind::Stop, plexus_protocol::NEW_CODE);
             return Err(failed(&edge, Kind::Pat, peer, error).await);
         };
