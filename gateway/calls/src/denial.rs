@@ -8,11 +8,11 @@ use crate::{
     touches,
 };
 use plexus_ipc::manifest::EntryKind;
+use plexus_ledger::SubmitError;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, NextKind, SessionId,
     body::InvokeResponse,
 };
-use plexus_ledger::SubmitError;
 use plexus_record::audit_id;
 use plexus_trust::{Basis, Command, ItemState, Note, OutcomeKind, Refusal};
 use serde_json::{Value, json};

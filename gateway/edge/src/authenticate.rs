@@ -27,7 +27,8 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// That a credential is none, the same to everybody: of one that is over no digest is kept, and whoever guesses learns of no agent.
-pub(crate) const NOT_LIVE: &str = "This is not a live agent credential: the owner ended it, or another gateway made it.";
+pub(crate) const NOT_LIVE: &str =
+    "This is not a live agent credential: the owner ended it, or another gateway made it.";
 
 /// Proof that a request carried the owner's key. Only [`owner`] makes one.
 #[derive(Clone, Copy, Debug)]

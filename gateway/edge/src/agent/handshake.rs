@@ -49,8 +49,7 @@ pub(crate) async fn open(
         let Some(agent) = agent else {
             // Who guesses waits, and what came with the guess does not.
             drop(body);
-            let error = rejected(NOT_LIVE)
-                .then(NextKind::Stop, plexus_protocol::NEW_CODE);
+            let error = rejected(NOT_LIVE).then(NextKind::Stop, plexus_protocol::NEW_CODE);
             return Err(failed(&edge, Kind::Pat, peer, error).await);
         };
         edge.admit(&agent)?;
