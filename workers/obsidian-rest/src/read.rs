@@ -68,6 +68,8 @@ pub(crate) struct Folder {
     entries: Vec<Entry>,
     #[serde(skip_serializing_if = "is_zero")]
     omitted: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Next>,
 }
@@ -172,6 +174,10 @@ impl ListInput {
             relative_path: folder,
             entries,
             omitted,
+            warnings: (omitted > 0)
+                .then_some("names_skipped")
+                .into_iter()
+                .collect(),
         }
     }
 }

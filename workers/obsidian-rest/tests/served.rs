@@ -258,6 +258,11 @@ async fn a_search_goes_on_to_its_end_and_tells_what_it_leaves_out() {
         .answer("vault.search", json!({"query": "word"}))
         .await;
     assert_eq!(page["warnings"], json!(["names_skipped"]));
+    let page = worker.answer("vault.list", json!({})).await;
+    assert_eq!(
+        json!([page["omitted"], page["warnings"]]),
+        json!([1, ["names_skipped"]])
+    );
     worker.stop().await;
 }
 

@@ -50,6 +50,15 @@ pub struct Listing {
     pub omitted: usize,
 }
 
+impl Listing {
+    /// Words for what is left out: those of a search.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let skipped = (self.omitted > 0).then_some("names_skipped");
+        skipped.into_iter().collect()
+    }
+}
+
 impl Root {
     /// Lists at most `limit` entries of a folder, those after the name `after`. `is_over` is asked at each entry.
     ///

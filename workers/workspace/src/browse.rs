@@ -53,6 +53,9 @@ pub struct FolderOutput {
     /// How many entries cannot be read here: links, special files, names with control characters or that are no UTF-8.
     #[serde(skip_serializing_if = "is_zero")]
     pub omitted: usize,
+    /// Words for what is left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<&'static str>,
     /// How to go on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
@@ -184,6 +187,7 @@ impl Workspace {
         };
         Ok(FolderOutput {
             relative_path: path,
+            warnings: listing.warnings(),
             entries: listing.entries.into_iter().map(entry).collect(),
             omitted: listing.omitted,
             next: listing.next_after.map(Next::After),

@@ -34,7 +34,7 @@ fn folders_and_files_come_back() {
     let list = |input| list(&workspace, input, PathRule::all());
     assert_eq!(
         list(json!({})).unwrap(),
-        json!({"type": "dir", "relativePath": "", "omitted": 1, "entries": [
+        json!({"type": "dir", "relativePath": "", "omitted": 1, "warnings": ["names_skipped"], "entries": [
             {"name": ".env", "relativePath": ".env", "kind": "file"},
             {"name": "a", "relativePath": "a", "kind": "dir"},
             {"name": "b.txt", "relativePath": "b.txt", "kind": "file"},
