@@ -26,7 +26,7 @@ use plexus_trust::{Note, REFRESH_GRACE_MS, Session};
 use serde_json::json;
 use std::sync::Arc;
 
-/// That a credential is none, the same to everybody: of one that is over no digest is kept, and whoever guesses learns of no agent.
+/// Why a credential is refused, the same words for everybody: no digest of an ended one is kept, and a guess learns of no agent.
 pub(crate) const NOT_LIVE: &str =
     "This is not a live agent credential: the owner ended it, or another gateway made it.";
 

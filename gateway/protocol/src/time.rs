@@ -31,8 +31,7 @@ pub fn length(ms: u64) -> String {
     }
 }
 
-/// How long ago something was, seen from `now`: so every moment is put that a sentence for the owner has, who need not know
-/// in which zone it was written.
+/// How long ago something was, seen from `now`: the form of a moment in a sentence for the owner, in no time zone.
 #[must_use]
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
     format!("{} ago", length(now.since(at)))
