@@ -2,6 +2,11 @@
 //! channels.
 
 use crate::channels::{Way, World};
+use plexus_channels::Id;
+use plexus_channels::account::{Account, AccountError};
+use plexus_channels::api::Cursor;
+use plexus_channels::crypto::Content;
+use plexus_channels::wire::Code;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
@@ -50,6 +55,45 @@ fn kept_message_refused_later_is_listed_and_sent_again() {
     assert!(none.expect_ok().contains("no message was kept"), "{none}");
     let gone = world.channels(["unknown", "--forget", &id]);
     assert!(gone.status != 0, "{gone}");
+}
+
+#[test]
+fn kept_message_goes_to_those_who_are_members_when_it_arrives() {
+    let world = World::open();
+    let way = Way::to(&world.office.address);
+    world.join(&way.address).expect_ok();
+    let (office, pat) = (&world.office, &world.office.person);
+    let [rob, quinn] = ["Rob", "Quinn"].map(|name| office.colleague(name));
+    let [left, came] = [&rob, &quinn].map(|one| one.identity().facts.agent_id);
+    let channel = office.channel("sums", &[world.me(), left], None);
+    let other = office.channel("plans", &[world.me(), left], None);
+    way.loses_messages.store(true, Ordering::SeqCst);
+    let said = world.channels(["say", "sums", "Keep me."]);
+    assert!(said.all().contains("is sent once"), "{said}");
+    office
+        .wait_for(pat.remove_member(channel, left))
+        .expect("removed");
+    office
+        .wait_for(pat.add_member(channel, came))
+        .expect("added");
+    way.loses_messages.store(false, Ordering::SeqCst);
+    // A new member reads it as all earlier ones; who was removed reads nothing of it there, nor in another channel.
+    until_true("the kept message", || world.heard(channel) == ["Keep me."]);
+    let reads = |by: &Account, channel: Id| {
+        let read = by.history(channel, Cursor::After(Id::ZERO), 200);
+        office.wait_for(read).map(|(page, _)| {
+            let texts = page.into_iter().map(|opened| opened.content.ok());
+            texts.collect::<Vec<_>>()
+        })
+    };
+    let text = Some(Content::Text("Keep me.".to_owned()));
+    assert_eq!(reads(&quinn, channel).expect("a member"), [text]);
+    let none = reads(&rob, channel).expect_err("no member");
+    assert!(
+        matches!(&none, AccountError::Relay(why) if why.code() == Some(Code::NotFound)),
+        "{none}"
+    );
+    assert!(reads(&rob, other).expect("a member").is_empty());
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(super) struct Channel {
     pub(super) is_archived: bool,
     /// What is to be said of its keys.
     pub(super) keys: Option<String>,
-    /// Whether the person is no member any more: it stays for what they wrote in it.
+    /// Whether the person is no member any more: it stays for what they wrote, and while it is shown.
     pub(super) is_left: bool,
     /// Names of the first members, as they are shown, and how many there are.
     pub(super) members: (Vec<String>, u64),

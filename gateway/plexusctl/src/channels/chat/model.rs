@@ -228,10 +228,9 @@ impl Model {
         if gone.iter().any(|left| is_shown(left) && !left.is_left) {
             self.note = Some(LEFT.to_owned());
         }
-        // What the person wrote there and nobody has is not lost with it; one that went before stays while it is shown: what they
-        // type is for no other.
-        let stays =
-            |channel: &Channel| channel.holds_words() || is_shown(channel) && channel.is_left;
+        // What the person wrote there and nobody has is not lost with it; and while it is shown it stays: what they type is for
+        // no other.
+        let stays = |channel: &Channel| channel.holds_words() || is_shown(channel);
         for mut channel in gone.into_iter().filter(stays) {
             channel.leave();
             self.channels.push(channel);

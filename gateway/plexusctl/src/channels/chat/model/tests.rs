@@ -230,7 +230,7 @@ fn failure_is_shown_and_asked_again_at_the_next_look() {
         (1, &["talk: no relay".to_owned()][..])
     );
     model.answered(&Ask::List, Ok(listed(&[])));
-    assert!(model.channels.is_empty() && model.note.is_some());
+    assert!(model.channels[0].is_left && model.note.is_some());
 }
 
 #[test]
@@ -304,9 +304,22 @@ fn words_outlive_the_channel_that_is_left() {
     model.answered(&Ask::List, Ok(back));
     control(&mut model, 'r');
     assert_eq!(model.next_send(), Some((key("C"), "one".to_owned())));
-    // One without words goes.
+    // Without words it stays while it is shown: what is typed next is for no other channel.
     model.sent(&key("C"), Ok("2".to_owned()));
     control(&mut model, 'u');
     model.answered(&Ask::List, Ok(listed(&[("D", "plans", None)])));
-    assert_eq!(model.shown().map(|channel| &channel.key), Some(&key("D")));
+    say(&mut model, "for C alone");
+    let shown = model.shown().map(|channel| &channel.key);
+    assert_eq!(
+        (shown, model.note.as_deref()),
+        (Some(&key("C")), Some(LEFT))
+    );
+    assert_eq!(model.next_send(), None);
+    // Who goes on sees it no more, and is heard where they went.
+    control(&mut model, 'u');
+    press(&mut model, KeyCode::Tab);
+    model.answered(&Ask::List, Ok(listed(&[("D", "plans", None)])));
+    assert!(model.channels.iter().all(|one| one.key == key("D")));
+    say(&mut model, "for D");
+    assert_eq!(model.next_send(), Some((key("D"), "for D".to_owned())));
 }
