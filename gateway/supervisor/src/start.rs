@@ -121,6 +121,11 @@ impl StartError {
         }
     }
 
+    /// Whether a secret that the source needs is not set.
+    pub(super) fn lacks_secret(&self) -> bool {
+        matches!(self, Self::Secrets(why) if why.kind() == io::ErrorKind::NotFound)
+    }
+
     pub(super) fn prepare(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Prepare { what, source }
     }

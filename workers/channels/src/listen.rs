@@ -11,7 +11,7 @@ use plexus_channels::chain::StateView;
 use plexus_channels::events::{EventsError, Listener, Notice};
 use plexus_channels::limits::LARGEST_PAGE;
 use plexus_channels::state::{Once, WriteStatus};
-use plexus_channels::wire::{Event, Message};
+use plexus_channels::wire::{Code, Event, Message};
 use plexus_ipc::worker::{Host, Touched, Verdict};
 use plexus_protocol::AuditId;
 use serde_json::{Value, json};
@@ -77,8 +77,13 @@ async fn hear(account: &Account, host: &Host, ailing: &Ailing) {
                 }
             }
             Ok(Notice::Event(event)) => {
-                if let Err(error) = heard(account, host, &mut unopened, event).await {
-                    tracing::warn!(%error, "what the relay pushed could not be taken in");
+                match heard(account, host, &mut unopened, event).await {
+                    // No member any more, when it was looked at: the relay says that too.
+                    Err(AccountError::Relay(gone)) if gone.code() == Some(Code::NotFound) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "what the relay pushed could not be taken in");
+                    }
+                    Ok(()) => {}
                 }
             }
             Ok(Notice::Lost(why)) => {

@@ -83,9 +83,16 @@ impl<P: Process> Actor<P> {
         self.failures += 1;
         let (message, told, refusal) = (error.to_string(), error.told(), refusal(&error));
         let lasts = error.lasts();
-        tracing::warn!(name: "worker.not_started", source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
+        // The owner sets a secret once its source is there: till then a resident worker that nobody asked for is no news.
+        let is_unasked = self.queue.is_empty() && self.probes.is_empty();
+        let is_early = is_unasked && error.lacks_secret() && self.failures < START_ATTEMPTS;
+        if is_early {
+            tracing::debug!(name: "worker.not_started", source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
+        } else {
+            tracing::warn!(name: "worker.not_started", source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
+        }
         // A failed source is reported once, until it recovers or fails for another reason.
-        if self.failures <= START_ATTEMPTS || message != self.reported {
+        if !is_early && (self.failures <= START_ATTEMPTS || message != self.reported) {
             self.reported.clone_from(&message);
             self.context.notify(Notice::StartFailed {
                 source: self.spec.source.clone(),

@@ -1,13 +1,13 @@
 //! Starts that fail, and what follows.
 
 use super::stage::{PATIENCE, Stage, call, output, pace};
-use plexus_ipc::message::Role;
+use plexus_ipc::message::{Role, Secrets};
 use plexus_supervisor::{
     Cause, DispatchError, Health, Notice, Pace, START_ATTEMPTS, StartError, Unavailable,
     WorkerState,
 };
 use serde_json::json;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What an agent is told of it.
 fn told(error: &DispatchError) -> Option<&str> {
@@ -103,6 +103,48 @@ async fn a_folder_that_is_gone_is_said_by_name() {
     stage.supervisor.shutdown().await;
 }
 
+/// A source gets its secret behind itself: only one that stays without is told of, unless somebody asks.
+#[tokio::test]
+async fn missing_secret_of_a_resident_source_is_told_late_or_to_who_asks() {
+    let stage = |pace: Pace| {
+        let stage = Stage::empty(pace);
+        let mut spec = stage.spec("tame", json!({}), 1);
+        let of = Arc::get_mut(&mut spec).expect("the only one");
+        let mut offer = (*of.offer).clone();
+        Arc::make_mut(&mut offer.manifest).resident = true;
+        of.offer = offer.into();
+        let file = stage.root.join("secret");
+        of.secrets = Box::new(move || {
+            std::fs::read(&file)?;
+            Ok(Secrets::default())
+        });
+        (stage, spec)
+    };
+    let attempts = |notice: &Notice| match notice {
+        Notice::StartFailed { attempts, .. } => Some(*attempts),
+        _ => None,
+    };
+    let (mut unset, spec) = stage(pace());
+    unset.supervisor.put(spec);
+    assert_eq!(unset.notice(attempts).await, START_ATTEMPTS);
+    unset.supervisor.shutdown().await;
+    let once = Pace {
+        backoff: Duration::from_secs(3600),
+        ..pace()
+    };
+    let (mut asked, spec) = stage(once);
+    asked.supervisor.put(spec);
+    assert_eq!(asked.probed().await.status, Health::Unavailable);
+    assert!(asked.notice(attempts).await <= 2);
+    asked.supervisor.shutdown().await;
+    // The control: what else fails is told at once. This one is no resident by its own manifest.
+    let (mut set, spec) = stage(pace());
+    set.touch("secret");
+    set.supervisor.put(spec);
+    assert_eq!(set.notice(attempts).await, 1);
+    set.supervisor.shutdown().await;
+}
+
 /// Why the first start of a worker that breaks `rule` fails.
 async fn refused(rule: &str, pace: Pace) -> (StartError, DispatchError) {
     let mut stage = Stage::rude(rule, pace);
@@ -164,9 +206,7 @@ async fn a_launcher_that_refuses_is_quoted() {
         profile: "(version 1)(deny default)(allow nonsense)".into(),
         ..(*spec.offer).clone()
     };
-    std::sync::Arc::get_mut(&mut spec)
-        .expect("the only one")
-        .offer = offer.into();
+    Arc::get_mut(&mut spec).expect("the only one").offer = offer.into();
     stage.supervisor.put(spec);
     let mut request = call("echo", json!({}));
     request.revision = 2;
