@@ -5,6 +5,7 @@ use crate::office::{Office, Running, invited, tls_file};
 use plexus_channels::Id;
 use plexus_channels::api::Cursor;
 use plexus_channels::crypto::Content;
+use plexus_tests::log_lines;
 use plexus_tests::programs::Said;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until_true;
@@ -154,9 +155,20 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     let key = world.fingerprint_of_pat();
     assert_eq!(message["sender"]["fingerprint"], json!(key));
     assert_eq!(message["sender"]["you"], false);
-    agent
-        .invoke(READ, json!({"channel": other}))
-        .expect_error(401, "approval_required");
+    // The card of a read names the channel that will be read, and who is in it.
+    let asked = agent.must_ask(READ, json!({"channel": other}));
+    let card = world.gateway.owner().card(&asked);
+    let named = format!(r#""secret plans" ({other})"#);
+    let channel = &card["asks"][0]["facts"][0];
+    assert_eq!(channel, &json!({"name": "channel", "value": named}));
+    let members = card["asks"][0]["facts"][1]["value"].to_string();
+    for name in [r#"\"Pat\""#, r#"\"Ana\""#] {
+        assert_contains(&members, name);
+    }
+    let shown = world.gateway.cli(["approvals", "show", &asked]);
+    assert_contains(shown.expect_ok(), &format!("  channel: {named}"));
+    let page = format!("/admin/console/pending/{asked}");
+    assert_contains(&world.gateway.console_page(&page), "secret plans");
     // What it wants to say is on a card with the channel, its members and all of the text.
     let text = "It is 4.\nYours, the helper";
     let input = json!({"channel": lent, "text": text});
@@ -508,7 +520,7 @@ fn lost_answer_of_the_relay_doubles_no_message() {
 
 #[test]
 fn members_come_and_go_by_the_owner_and_by_cards() {
-    let world = World::joined();
+    let mut world = World::joined();
     let channel = world.channel("sums");
     world.office.says(channel, "before Quinn");
     let quinn = world.office.colleague("Quinn");
@@ -605,6 +617,11 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     world.gateway.owner().approve(&item, "once");
     agent.must("channels.add", input);
     assert!(reads("open again"));
+    // Of two of one name the card says which one goes.
+    let input = json!({"channel": channel, "user": id});
+    let item = agent.must_ask("channels.remove", input);
+    let facts = world.gateway.owner().plan(&item)["preview"]["facts"].to_string();
+    assert_contains(&facts, &format!(r#"\"Quinn\" (person) {id}"#));
     let grants = ["channels.add", "channels.remove", "channels.archive"];
     for capability in grants {
         let standing = ["grants", "allow", "helper", capability, "--window", "1h"];
@@ -615,6 +632,25 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
             && !refused.all().contains("standing_not_allowed");
         assert!(refused.status != 0 && says, "{capability}: {refused}");
     }
+    // One who went is named where their key went.
+    world
+        .channels(["remove", "sums", "Quinn", "--yes"])
+        .expect_ok();
+    let members = world.channels(["members", "sums"]);
+    assert_contains(members.expect_ok(), "; without \"Quinn\"");
+    // In all of that no worker failed, and none was said to.
+    world.channels(["leave", "sums", "--yes"]).expect_ok();
+    world.gateway.restart();
+    world.channels(["list"]).expect_ok();
+    let refused = |event: &&Value| event["detail"]["event"] == "worker.refused";
+    let events = world.gateway.log();
+    assert_eq!(events.iter().find(refused), None);
+    let lines = log_lines::check(&world.gateway.state());
+    let warns = lines.iter().find(|line| {
+        let of = |name: &str| line[name].as_str().unwrap_or_default();
+        of("event").starts_with("worker.") && matches!(of("level"), "warn" | "error")
+    });
+    assert_eq!(warns, None);
 }
 
 #[test]

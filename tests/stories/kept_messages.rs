@@ -58,7 +58,7 @@ fn kept_message_refused_later_is_listed_and_sent_again() {
 }
 
 #[test]
-fn kept_message_goes_to_those_who_are_members_when_it_arrives() {
+fn kept_message_goes_to_members_of_its_arrival() {
     let world = World::open();
     let way = Way::to(&world.office.address);
     world.join(&way.address).expect_ok();

@@ -13,6 +13,7 @@ pub mod change;
 mod choices;
 mod differs;
 mod foreseen;
+mod names;
 pub mod planner;
 mod planning;
 pub mod run;
@@ -63,7 +64,7 @@ impl Kernel {
     ) -> Result<(), SubmitError<Refusal>> {
         let unavailable = |why: String| SubmitError::Unavailable(why);
         let places = &self.approvals.writing;
-        let _place = places
+        let place = places
             .acquire()
             .await
             .map_err(|e| unavailable(e.to_string()))?;
@@ -78,7 +79,10 @@ impl Kernel {
             tracing::error!(name: "pending.unsaved", %error, "an input could not be kept");
             self.approvals.drop_input(item);
             unavailable(error.to_string())
-        })
+        })?;
+        drop(place);
+        names::keep(self, item, id, input).await;
+        Ok(())
     }
 
     /// Why the ledger takes nothing of agents now, if it does not.
@@ -216,7 +220,7 @@ impl Approvals {
             {
                 Some(made)
             }
-            Planned::Made(..) | Planned::Failed(_) => None,
+            Planned::Made(..) | Planned::Failed(_) | Planned::Named(_) => None,
         }
     }
 
@@ -236,12 +240,16 @@ impl Approvals {
         self.preview(item, ask)?;
         match self.plan(item, id)? {
             Planned::Made(_, _, members) => Some(members),
-            Planned::Failed(_) => None,
+            Planned::Failed(_) | Planned::Named(_) => None,
         }
     }
 
-    /// In one line, what an ask's call would do, where that is known.
+    /// In one line, what an ask's call would do or read, where that is known.
     pub fn headline(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        if let Some(Planned::Named(facts)) = self.plan(item, &ask.capability) {
+            let first = facts.first()?;
+            return Some(format!("{}: {}", first.name.as_str(), first.value.as_str()));
+        }
         self.preview(item, ask)
             .map(|made| made.preview.headline.to_string())
     }

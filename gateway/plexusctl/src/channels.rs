@@ -177,17 +177,18 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
         Act::Join(join) => join.run(desk, channels.source).await,
         Act::Members { channel } => {
             let mut owner = desk.open().await?;
-            let reply = match channel {
+            let (reply, add) = match channel {
                 Some(channel) => {
                     let found = find(&mut owner, &channel, source).await?;
-                    members(&mut owner, &found).await?
+                    (members(&mut owner, &found).await?, found.command("add"))
                 }
                 None => {
                     let source = only(&mut owner, source).await?;
-                    users(&mut owner, &source).await?
+                    // Nobody asks to be added to none.
+                    (users(&mut owner, &source).await?, String::new())
                 }
             };
-            desk.show(&reply, || shown::people(&reply))
+            desk.show(&reply, || shown::people(&reply, &add))
         }
         Act::Verify { user } => verify(desk, source, &user).await,
         Act::Read {

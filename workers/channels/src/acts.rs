@@ -192,8 +192,9 @@ pub fn about(
     channel: &Channel,
     name: &str,
 ) -> Result<Preview, SourceError> {
-    let named = User::members_of(channel).take(NAMED);
-    let mut members: Vec<String> = named.map(|user| user.line()).collect();
+    let users: Vec<User> = User::members_of(channel).collect();
+    let named = users.iter().take(NAMED);
+    let mut members: Vec<String> = named.map(|user| user.line_among(&users)).collect();
     if let Some(more) = channel.members.len().checked_sub(NAMED).filter(|n| *n > 0) {
         members.push(format!("{more} more"));
     }
@@ -313,8 +314,8 @@ pub(crate) async fn plan_remove(
     };
     let headline =
         "removes a member, who keeps what they have read; the key changes before the next message";
-    let preview =
-        about(account, headline, &channel, &name)?.fact("removed", User::of(member).line());
+    let line = format!("{} {removed}", User::of(member).line());
+    let preview = about(account, headline, &channel, &name)?.fact("removed", line);
     let of = json!(["remove", id, name, ids(&channel.members), removed]);
     Ok(plan_of(Act::Remove(id, removed), &of, preview))
 }
@@ -368,8 +369,12 @@ pub(crate) fn plan_forget(
         return Err(SourceError::transport("not_found", why));
     };
     let id = unsent.channel_id;
+    let channel = match &unsent.channel_name {
+        Some(name) => format!("{} ({id})", quoted(name)),
+        None => id.to_string(),
+    };
     let preview = Preview::new("forgets a message that was kept and refused")
-        .fact("channel", id.to_string())
+        .fact("channel", channel)
         .text(unsent.text.as_deref().unwrap_or_default());
     let of = json!(["forget", id, message]);
     Ok(plan_of(Act::Forget(id, message), &of, preview))

@@ -181,7 +181,7 @@ pub async fn members(
         }
         let asked = account.api().join_requests(id).await?;
         asking = asked.iter().map(User::of).collect();
-        keys = Some(KeysView::of(account, &channel)?);
+        keys = Some(KeysView::of(account, &channel).await?);
         touched = Some(Touched::read(KIND, id.to_string(), None));
     } else {
         let mut pages = account.api().users_after(input.after.unwrap_or_default());

@@ -10,6 +10,7 @@ use plexus_channels::state::{Outgoing, Unsent};
 use plexus_channels::wire::{Channel, Kind, Member, Profile, Status};
 use plexus_channels::{Id, PublicKey};
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Members that a list of channels names one by one.
 const NAMED: usize = 20;
@@ -218,6 +219,17 @@ impl User {
         let left = if self.left { ", left" } else { "" };
         format!("{} ({kind}{left})", quoted(&self.name))
     }
+
+    /// The same among others: those of one name are told apart by the ends of their ids.
+    pub(crate) fn line_among(&self, all: &[Self]) -> String {
+        let same = all.iter().filter(|other| other.name == self.name);
+        if same.count() < 2 {
+            return self.line();
+        }
+        let id = self.id.to_string();
+        let end = id.get(id.len().saturating_sub(6)..).unwrap_or(&id);
+        format!("{} #{end}", self.line())
+    }
 }
 
 impl ChannelView {
@@ -251,10 +263,32 @@ pub(crate) fn standing(account: &Account, channel: Id) -> Result<&'static str, A
 }
 
 impl KeysView {
-    pub(crate) fn of(account: &Account, channel: &Channel) -> Result<Self, AccountError> {
+    pub(crate) async fn of(account: &Account, channel: &Channel) -> Result<Self, AccountError> {
+        let mut versions = account.versions(channel.id)?;
+        versions.drain(..versions.len().saturating_sub(VERSIONS));
+        let members = channel.members.iter();
+        let mut names: BTreeMap<Id, String> = members
+            .map(|member| (member.id, member.name.clone()))
+            .collect();
+        let (began, second) = match account.standing(channel.id)? {
+            Standing::Authenticated { began, .. } => (Some(began), None),
+            Standing::Stopped { held, second } => (Some(held), Some(second)),
+            Standing::Unauthenticated | Standing::Unsigned => (None, None),
+        };
+        let mut named = named_in(&versions);
+        named.extend(began.iter().chain(&second).map(|state| state.user_id));
+        // Those who went have names still.
+        for id in named {
+            if names.contains_key(&id) {
+                continue;
+            }
+            if let Ok(user) = account.api().user(id).await {
+                names.insert(id, user.name);
+            }
+        }
         let name = |id: Id| {
-            let known = channel.members.iter().find(|member| member.id == id);
-            known.map_or_else(|| id.to_string(), |member| member.name.clone())
+            let known = names.get(&id).cloned();
+            known.unwrap_or_else(|| id.to_string())
         };
         let signed = |state: StateView| SignedView {
             version: state.key_version,
@@ -263,13 +297,6 @@ impl KeysView {
             fingerprint: state.key.map(|key| key.to_string()),
             state: state.state.to_string(),
         };
-        let (began, second) = match account.standing(channel.id)? {
-            Standing::Authenticated { began, .. } => (Some(signed(began)), None),
-            Standing::Stopped { held, second } => (Some(signed(held)), Some(signed(second))),
-            Standing::Unauthenticated | Standing::Unsigned => (None, None),
-        };
-        let mut versions = account.versions(channel.id)?;
-        versions.drain(..versions.len().saturating_sub(VERSIONS));
         let version = |news| match news {
             KeyNews::Renewed {
                 state,
@@ -285,11 +312,29 @@ impl KeysView {
         };
         Ok(Self {
             state: standing(account, channel.id)?,
-            began,
-            second,
+            began: began.map(signed),
+            second: second.map(signed),
             versions: versions.into_iter().filter_map(version).collect(),
         })
     }
+}
+
+/// The users whom versions name.
+fn named_in(versions: &[KeyNews]) -> BTreeSet<Id> {
+    let mut named = BTreeSet::new();
+    for version in versions {
+        if let KeyNews::Renewed {
+            state,
+            added,
+            removed,
+            ..
+        } = version
+        {
+            named.insert(state.user_id);
+            named.extend(added.iter().chain(removed));
+        }
+    }
+    named
 }
 
 impl MessageView {

@@ -288,6 +288,9 @@ fn shown_ask(
             },
         },
     );
+    if let Some(Planned::Named(facts)) = approvals.plan(&item.id, &ask.capability) {
+        put("facts", object!(facts));
+    }
     if let Some(bounded) = &ask.bounded {
         match &bounded.children {
             None => put("conversation", object!(bounded.limits)),

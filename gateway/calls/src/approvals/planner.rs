@@ -9,7 +9,7 @@
 //! time; what there was no room for is made later, and has not failed; none is begun for an item that does not wait.
 
 use crate::{
-    approvals::{foreseen, store::Planned},
+    approvals::{foreseen, names, store::Planned},
     change_author::{self, ChangeAuthor},
     kernel::{Kernel, Phase},
 };
@@ -60,11 +60,12 @@ pub fn start(kernel: &Arc<Kernel>, item: &PendingId) {
     }
 }
 
-/// Plans again what waits: after a restart, and what a change over cut off.
+/// Plans again what waits, and asks again for names: after a restart, and what a change over cut off.
 pub fn resume(kernel: &Arc<Kernel>) {
     let state = kernel.ledger.snapshot();
     for agent in state.agents.values() {
         go_on(kernel, agent);
+        names::resume(kernel, agent);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is kept of pending items beside the ledger: inputs as files, plans and answers in memory.
 
 use crate::answers::{Answers, KeptAnswer};
-use plexus_ipc::message::PlanMade;
+use plexus_ipc::message::{Fact, PlanMade};
 use plexus_protocol::{
     CapabilityId, Digest, ErrorBody, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
@@ -19,6 +19,8 @@ pub(crate) enum Planned {
     /// With the digest of its preview; of a workflow, with what its members' plans assume about the world.
     Made(Arc<PlanMade>, Digest, Vec<Option<Digest>>),
     Failed(String),
+    /// Of a read, which no source plans: what that which it reads is called.
+    Named(Vec<Fact>),
 }
 
 /// In place of an answer that is not given.

@@ -363,8 +363,9 @@ impl AskView {
                 ForeignText::line(&touched.id),
             )
         });
-        let told = plan.map(|plan| plexus_sheet::telling_facts(&plan.preview));
-        let (facts, facts_more) = first(told.into_iter().flatten(), |fact| {
+        let told = plan.into_iter();
+        let told = told.flat_map(|plan| plexus_sheet::telling_facts(&plan.preview));
+        let (facts, facts_more) = first(told.chain(&ask.facts), |fact| {
             (
                 ForeignText::short(&fact.name, 80),
                 ForeignText::short(&fact.value, 400),

@@ -1,6 +1,6 @@
 //! The card of calls that an agent asks for.
 
-use super::{Choice, Preview, Touched};
+use super::{Choice, Fact, Preview, Touched};
 use plexus_protocol::{
     CapabilityId, Digest, SourceId, Timestamp, TrustWindow, Verb, Verbs,
     body::{Narration, Scope},
@@ -106,6 +106,9 @@ pub struct Ask {
     pub input: Option<Value>,
     /// What it would do.
     pub plan: Plan,
+    /// Of a read: what that which it reads is called, as its source says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<Fact>,
     /// How far it reaches, where it begins a conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Turns>,

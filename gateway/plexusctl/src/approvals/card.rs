@@ -102,9 +102,12 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
 /// The preview of the only call that a card is about; before there is one its input, in short.
 pub(super) fn about(item: &Item) -> Option<String> {
     let [ask] = item.card.asks() else { return None };
-    let said = match (&ask.plan, &ask.input) {
-        (Plan::Made(plan), _) => plan.preview.headline.clone(),
-        (_, Some(Value::Object(input))) => plexus_sheet::input_in_short(input).paint(text::line),
+    let said = match (&ask.plan, ask.facts.first(), &ask.input) {
+        (Plan::Made(plan), ..) => plan.preview.headline.clone(),
+        (_, Some(fact), _) => format!("{}: {}", fact.name, fact.value),
+        (_, None, Some(Value::Object(input))) => {
+            plexus_sheet::input_in_short(input).paint(text::line)
+        }
         _ => String::new(),
     };
     Some(said).filter(|said| !said.is_empty())
@@ -215,6 +218,10 @@ fn happens(card: &mut String, ask: &Ask, item: &PendingId) {
             heading(card, "  input", &input);
         }
         Some(input) => member(card, 1, "input", input),
+    }
+    for fact in &ask.facts {
+        let label = format!("  {}", text::short(&fact.name, 80));
+        heading(card, &label, &text::line(&fact.value));
     }
     if let Some(plan) = plan::made(card, ask) {
         planned(card, ask, plan, item);
@@ -369,6 +376,19 @@ mod tests {
 
     fn render(card: &Value, now: Timestamp) -> String {
         super::render(&read(card.clone()), now)
+    }
+
+    #[test]
+    fn channel_of_a_read_is_named_beside_its_id() {
+        let mut item = item();
+        item["asks"][0]["plan"] = Value::Null;
+        item["asks"][0]["input"] = json!({"channel": "01C"});
+        item["asks"][0]["facts"] = json!([{"name": "channel", "value": "\"sums\u{1b}\" (01C)"}]);
+        let shown = render(&item, now());
+        let named = "\n  channel: \"sums\\u{1b}\" (01C)\n";
+        assert!(shown.contains(named), "{shown}");
+        let gist = about(&read(item));
+        assert_eq!(gist.as_deref(), Some("channel: \"sums\u{1b}\" (01C)"));
     }
 
     #[test]

@@ -174,7 +174,8 @@ pub(super) fn keys(keys: &Keys) -> Vec<String> {
     lines
 }
 
-pub(super) fn people(reply: &Members) -> String {
+/// Users with their keys; those who ask are added by `add`, a command.
+pub(super) fn people(reply: &Members, add: &str) -> String {
     let rows = reply.members.iter().flat_map(|member| {
         let user = &member.user;
         let name = match whose(member.you, member.peer) {
@@ -202,7 +203,7 @@ pub(super) fn people(reply: &Members) -> String {
     let mut lines = vec![table(head, rows.collect(), "nobody")];
     for user in &reply.asking {
         lines.push(format!(
-            "asks to be added: {1} {0}; to add it: plexusctl channels add CHANNEL {1}",
+            "asks to be added: {1} {0}; to add it: {add} {1}",
             quoted(&user.name),
             text::line(&user.id)
         ));
@@ -476,7 +477,7 @@ mod tests {
             {"id": "A", "kind": "human", "name": "Pat", "left": true, "you": false, "devices": device("changed")},
             {"id": "B", "kind": "agent", "name": "Me", "you": true, "devices": device("pinned")},
         ]});
-        let shown = people(&serde_json::from_value(reply).unwrap());
+        let shown = people(&serde_json::from_value(reply).unwrap(), "");
         assert!(
             shown.contains("CHANGED") && shown.contains("\"Me\" (you)  "),
             "{shown}"

@@ -103,9 +103,9 @@ async fn a_folder_that_is_gone_is_said_by_name() {
     stage.supervisor.shutdown().await;
 }
 
-/// A source gets its secret behind itself: only one that stays without is told of, unless somebody asks.
+/// A source gets its secret once it is there: only one that stays without is told of, unless somebody asks.
 #[tokio::test]
-async fn missing_secret_of_a_resident_source_is_told_late_or_to_who_asks() {
+async fn unset_secret_is_told_late_unless_asked() {
     let stage = |pace: Pace| {
         let stage = Stage::empty(pace);
         let mut spec = stage.spec("tame", json!({}), 1);

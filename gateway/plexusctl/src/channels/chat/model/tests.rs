@@ -315,7 +315,7 @@ fn words_outlive_the_channel_that_is_left() {
         (Some(&key("C")), Some(LEFT))
     );
     assert_eq!(model.next_send(), None);
-    // Who goes on sees it no more, and is heard where they went.
+    // Once they turn to another one it is gone, and their words go there.
     control(&mut model, 'u');
     press(&mut model, KeyCode::Tab);
     model.answered(&Ask::List, Ok(listed(&[("D", "plans", None)])));
