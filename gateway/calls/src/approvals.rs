@@ -64,7 +64,7 @@ impl Kernel {
     ) -> Result<(), SubmitError<Refusal>> {
         let unavailable = |why: String| SubmitError::Unavailable(why);
         let places = &self.approvals.writing;
-        let place = places
+        let _place = places
             .acquire()
             .await
             .map_err(|e| unavailable(e.to_string()))?;
@@ -79,10 +79,7 @@ impl Kernel {
             tracing::error!(name: "pending.unsaved", %error, "an input could not be kept");
             self.approvals.drop_input(item);
             unavailable(error.to_string())
-        })?;
-        drop(place);
-        names::keep(self, item, id, input).await;
-        Ok(())
+        })
     }
 
     /// Why the ledger takes nothing of agents now, if it does not.

@@ -1,7 +1,6 @@
 //! Asking the owner: a call that nothing allows yet becomes an item, and the caller is told at once.
 //!
-//! Invariant: the reply leaves before the plan is made; nothing of a plan, nor its errors or timing, reaches the agent. For the
-//! names on a read's card its source lists all of its channels, whichever the input names.
+//! Invariant: the reply leaves before the plan is made; nothing of a plan, nor its errors or timing, reaches the agent.
 //! What it is told of an input that cannot be carried out is of another plan, within what it may read: see [`misfit`].
 
 use crate::{

@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// How long the source may take; its agent waits for so long.
+/// How long the source may take.
 const WITHIN: Duration = Duration::from_secs(2);
 /// Members that a card names one by one.
 const NAMED: usize = 20;
@@ -53,18 +53,8 @@ struct ListedMember {
     name: String,
 }
 
-/// Keeps the name of the channel that a call reads, for the card of an item that is about to exist, or waits. Of a call that
-/// reads no messages it keeps nothing.
-pub(super) async fn keep(kernel: &Kernel, item: &PendingId, id: &CapabilityId, input: &[u8]) {
-    let facts = timeout(WITHIN, Box::pin(facts(kernel, id, input))).await;
-    if let Ok(Some(facts)) = facts {
-        let approvals = &kernel.approvals;
-        approvals.keep_plan(item, id, Planned::Named(facts));
-    }
-}
-
-/// Asks again about the items of an agent that wait: an earlier launch knew, or the source did not answer.
-pub(super) fn resume(kernel: &Arc<Kernel>, agent: &Agent) {
+/// Asks for the names that the waiting items of an agent lack; each card changes once its source has answered.
+pub(super) fn begin(kernel: &Arc<Kernel>, agent: &Agent) {
     let waiting = agent.items.values();
     for item in waiting.filter(|item| item.state == ItemState::Pending) {
         let reads = item.asks.iter().filter(|ask| ask.verbs.is_read());
@@ -78,8 +68,15 @@ pub(super) fn resume(kernel: &Arc<Kernel>, agent: &Agent) {
             };
             let (kernel, item, id) = (kernel.clone(), item.id.clone(), ask.capability.clone());
             tokio::spawn(async move {
-                keep(&kernel, &item, &id, &input).await;
-                kernel.approvals.note_change();
+                let facts = timeout(WITHIN, facts(&kernel, &id, &input)).await;
+                let state = kernel.ledger.snapshot();
+                let still = state.item(&item).map(|item| item.state);
+                if let (Ok(Some(facts)), Some(ItemState::Pending)) = (facts, still) {
+                    kernel
+                        .approvals
+                        .keep_plan(&item, &id, Planned::Named(facts));
+                    kernel.approvals.note_change();
+                }
             });
         }
     }

@@ -57,6 +57,7 @@ pub fn start(kernel: &Arc<Kernel>, item: &PendingId) {
     let state = kernel.ledger.snapshot();
     if let Some(agent) = state.item(item).and_then(|item| state.agent(&item.agent)) {
         go_on(kernel, agent);
+        names::begin(kernel, agent);
     }
 }
 
@@ -65,7 +66,7 @@ pub fn resume(kernel: &Arc<Kernel>) {
     let state = kernel.ledger.snapshot();
     for agent in state.agents.values() {
         go_on(kernel, agent);
-        names::resume(kernel, agent);
+        names::begin(kernel, agent);
     }
 }
 
