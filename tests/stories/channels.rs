@@ -8,7 +8,7 @@ use plexus_channels::crypto::Content;
 use plexus_tests::log_lines;
 use plexus_tests::programs::Said;
 use plexus_tests::texts::assert_contains;
-use plexus_tests::waiting::until_true;
+use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Gateway};
 use serde_json::{Value, json};
 use std::fs;
@@ -157,7 +157,10 @@ fn agent_reads_asks_to_send_and_is_heard_once() {
     assert_eq!(message["sender"]["you"], false);
     // The card of a read names the channel that will be read, and who is in it.
     let asked = agent.must_ask(READ, json!({"channel": other}));
-    let card = world.gateway.owner().card(&asked);
+    let card = until("the names on its card", || {
+        let card = world.gateway.owner().card(&asked);
+        card["asks"][0]["facts"].is_array().then_some(card)
+    });
     let named = format!(r#""secret plans" ({other})"#);
     let channel = &card["asks"][0]["facts"][0];
     assert_eq!(channel, &json!({"name": "channel", "value": named}));
