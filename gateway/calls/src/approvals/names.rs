@@ -11,7 +11,7 @@ use crate::{
 };
 use bytes::Bytes;
 use plexus_ipc::message::{Fact, Preview, Role};
-use plexus_protocol::{CapabilityId, PendingId};
+use plexus_protocol::CapabilityId;
 use plexus_supervisor::{CallRequest, Stands};
 use plexus_trust::{Agent, ItemState};
 use serde::Deserialize;
@@ -70,7 +70,7 @@ pub(super) fn begin(kernel: &Arc<Kernel>, agent: &Agent) {
             tokio::spawn(async move {
                 let facts = timeout(WITHIN, facts(&kernel, &id, &input)).await;
                 let state = kernel.ledger.snapshot();
-                let still = state.item(&item).map(|item| item.state);
+                let still = state.item(&item).map(|item| &item.state);
                 if let (Ok(Some(facts)), Some(ItemState::Pending)) = (facts, still) {
                     kernel
                         .approvals
