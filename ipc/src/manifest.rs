@@ -311,7 +311,7 @@ pub struct KeepLimits {
     pub changes: u32,
 }
 
-/// The capabilities by which the owner sees and applies change sets.
+/// The capabilities by which the owner sees, applies and drops change sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeSets {
@@ -321,6 +321,9 @@ pub struct ChangeSets {
     pub read: String,
     /// The effect that applies one: its input is `{"changes": …, "paths"?: […]}`.
     pub apply: String,
+    /// The owner's effect that drops one: its input is `{"changes": …}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop: Option<String>,
 }
 
 /// The capabilities by which the owner takes part in conversations, or looks after an identity that speaks by itself: such

@@ -48,6 +48,8 @@ pub enum Upkeep {
     ChangeSet,
     /// The effect that applies one of them.
     Apply,
+    /// The effect that drops one of them.
+    Drop,
     /// The read that shows boards of tasks.
     Boards,
     /// A part in conversations.
@@ -115,6 +117,7 @@ impl Upkeep {
             Self::ChangeSets => sets.map(|sets| &*sets.list),
             Self::ChangeSet => sets.map(|sets| &*sets.read),
             Self::Apply => sets.map(|sets| &*sets.apply),
+            Self::Drop => sets.and_then(|sets| sets.drop.as_deref()),
             Self::Boards => manifest.boards.as_deref(),
             Self::Channels(talk) => manifest.channels.as_ref().and_then(|c| talk.named(c)),
         }
@@ -172,6 +175,7 @@ impl OwnerCapability {
                 Upkeep::ChangeSets | Upkeep::ChangeSet | Upkeep::Apply => {
                     format!("The source {source} makes no change sets.")
                 }
+                Upkeep::Drop => format!("The source {source} has no way to drop a change set."),
                 Upkeep::Boards => format!("The source {source} has no boards."),
                 Upkeep::Channels(Talk::List | Talk::Members | Talk::Read) => {
                     format!("The source {source} has no channels.")

@@ -77,11 +77,17 @@ impl Manifest {
             return Err(invalid("changes", "names no read for the owner alone"));
         }
         let named = self.channels.as_ref().map(Channels::effects);
-        let named = named.unwrap_or_default();
-        let own = |entry: &&Capability| entry.audience == Audience::Owner && effect(entry);
-        let mut own = self.capabilities.iter().filter(own);
+        let mut named = named.unwrap_or_default();
+        named.extend(
+            self.change_sets
+                .iter()
+                .filter_map(|sets| sets.drop.as_ref()),
+        );
+        let own_effect = |entry: &Capability| entry.audience == Audience::Owner && effect(entry);
+        let mut own = self.capabilities.iter().filter(|entry| own_effect(entry));
         if !own.all(|entry| named.contains(&&entry.name)) {
-            let why = "has an effect for the owner alone that `channels` does not name";
+            let why =
+                "has an effect for the owner alone that `channels` and `changeSets` do not name";
             return Err(invalid("capabilities", why));
         }
         let read = |entry: &Capability| entry.callable() && entry.is_read();
@@ -91,9 +97,10 @@ impl Manifest {
             };
             if !(names(&sets.list, &own_read)
                 && names(&sets.read, &read)
-                && names(&sets.apply, &effect))
+                && names(&sets.apply, &effect)
+                && sets.drop.iter().all(|drop| names(drop, &own_effect)))
             {
-                let why = "names no list for the owner alone, no read or no effect";
+                let why = "names no list or drop for the owner alone, no read or no effect";
                 return Err(invalid("changeSets", why));
             }
         }
