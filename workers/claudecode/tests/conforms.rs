@@ -23,6 +23,7 @@ fn conforms() {
     .elsewhere("threads.list", STORIES)
     .elsewhere("changes.list", STORIES)
     .elsewhere("changes.read", STORIES)
+    .elsewhere("changes.drop", STORIES)
     .elsewhere("apply", STORIES)
     .elsewhere("undo", STORIES)
     .conform::<ClaudeCodeSource>();

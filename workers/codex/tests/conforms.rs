@@ -25,6 +25,7 @@ fn conforms() {
     .elsewhere("session.consume", STORIES)
     .elsewhere("changes.list", STORIES)
     .elsewhere("changes.read", STORIES)
+    .elsewhere("changes.drop", STORIES)
     .elsewhere("apply", STORIES)
     .elsewhere("undo", STORIES)
     .conform::<CodexSource>();

@@ -9,6 +9,10 @@
 //!
 //! Must not know: frames, agents, grants, how a run is made.
 
+mod dropping;
+
+pub(crate) use dropping::Dropping;
+
 use crate::{
     change_set::{
         ChangeKind, ChangeSet, FileChange, KEPT, Origin, SetError, Sets, read_most, renames,
@@ -28,6 +32,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 /// Most files of one apply, and most bytes of their contents before and after.
@@ -105,6 +110,16 @@ pub(crate) enum ApplyError {
         done: usize,
         all: usize,
     },
+    #[error(
+        "it is applied, or a part of it is, and what takes that back is kept with it: take it back first (plexusctl undo {0})"
+    )]
+    IsApplied(AuditId),
+    #[error("the change set {0} builds on it: drop that first (plexusctl changes drop {0})")]
+    IsBuiltOn(String),
+    #[error(
+        "a run that is under way made it or began with it: wait for its end, or end it (plexusctl calls stop {0})"
+    )]
+    InUse(AuditId),
     #[error("what is kept for undo: {0}")]
     Io(#[from] io::Error),
 }
@@ -156,6 +171,8 @@ pub(crate) struct Folder {
     root: std::sync::Arc<Root>,
     sets: Sets,
     records: PathBuf,
+    /// Held over each apply, undo and drop.
+    changing: Mutex<()>,
 }
 
 impl Folder {
@@ -164,6 +181,7 @@ impl Folder {
             root,
             sets,
             records: scratch.join("applied"),
+            changing: Mutex::default(),
         }
     }
 
@@ -218,6 +236,29 @@ impl Folder {
         let history = self.history().ok()?;
         let last = history.into_iter().rev().find(applies);
         last.map(|(call, _)| call)
+    }
+
+    /// The calls that brought files of a change set into the folder, one for each file that nobody took back.
+    pub(crate) fn calls_of(
+        &self,
+        id: &str,
+        history: &[(AuditId, Applied)],
+    ) -> Result<Vec<AuditId>, SetError> {
+        // What the last call on each file made of it.
+        let mut last = BTreeMap::<&RelPath, (&AuditId, Option<FileFacts>)>::new();
+        for (call, applied) in history.iter().filter(|(_, applied)| applied.set == id) {
+            let files = applied.files.iter();
+            last.extend(files.map(|file| (&file.path, (call, file.after))));
+        }
+        // The files of a change set that nothing was applied of are not needed.
+        if last.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stands = |file: &FileChange| {
+            let (call, after) = last.get(&file.path)?;
+            (*after == file.after).then(|| AuditId::clone(call))
+        };
+        Ok(self.sets.get(id)?.files.iter().filter_map(stands).collect())
     }
 
     /// The change set that is to be applied first, where a file is not as the run of `origin` found it: its copy began with
@@ -364,6 +405,7 @@ impl Folder {
 
     /// Makes a change, in the order of its paths. `call` names it for an undo.
     pub(crate) fn commit(&self, plan: Plan, call: &AuditId) -> Result<Vec<FileChange>, ApplyError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let files: Vec<_> = plan
             .files
             .iter()
@@ -775,10 +817,10 @@ mod tests {
     use plexus_rooted_files::Policy;
     use std::{fs, sync::Arc, time::SystemTime};
 
-    struct Scene {
-        dir: tempfile::TempDir,
-        folder: Folder,
-        set: String,
+    pub(super) struct Scene {
+        pub(super) dir: tempfile::TempDir,
+        pub(super) folder: Folder,
+        pub(super) set: String,
     }
 
     fn write(dir: &Path, path: &str, content: &str) {
@@ -788,7 +830,7 @@ mod tests {
     }
 
     /// A folder with `before`, and a change set that makes `after` of it.
-    fn scene(before: &[(&str, &str)], after: &[(&str, &str)]) -> Scene {
+    pub(super) fn scene(before: &[(&str, &str)], after: &[(&str, &str)]) -> Scene {
         let dir = tempfile::tempdir().unwrap();
         let places = ["folder", "copy"].map(|name| dir.path().join(name));
         for (place, files) in places.iter().zip([before, after]) {
@@ -809,18 +851,22 @@ mod tests {
     }
 
     impl Scene {
-        fn apply(&self, call: &AuditId, meanwhile: impl FnOnce(&Path)) -> Result<(), ApplyError> {
+        pub(super) fn apply(
+            &self,
+            call: &AuditId,
+            meanwhile: impl FnOnce(&Path),
+        ) -> Result<(), ApplyError> {
             let plan = self.folder.plan(&self.set, None, &|| false)?;
             meanwhile(&self.dir.path().join("folder"));
             self.folder.commit(plan, call).map(drop)
         }
 
-        fn undo(&self, of: &AuditId, call: &AuditId) -> Result<(), ApplyError> {
+        pub(super) fn undo(&self, of: &AuditId, call: &AuditId) -> Result<(), ApplyError> {
             let plan = self.folder.plan_undo(of.as_str(), &|| false)?;
             self.folder.commit(plan, call).map(drop)
         }
 
-        fn read(&self, path: &str) -> Option<String> {
+        pub(super) fn read(&self, path: &str) -> Option<String> {
             fs::read_to_string(self.dir.path().join("folder").join(path)).ok()
         }
 
@@ -829,7 +875,7 @@ mod tests {
         }
     }
 
-    fn call(number: u8) -> AuditId {
+    pub(super) fn call(number: u8) -> AuditId {
         let id = format!("evt_00000000-0000-8000-8000-0000000000{number:02}");
         AuditId::parse(&id).unwrap()
     }

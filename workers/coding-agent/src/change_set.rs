@@ -6,7 +6,8 @@
 //! changes/<id>/<sha256>     a content before or after
 //! ```
 //! Invariants: a change set is never changed; a content is believed only where its digest is its name; sets go after a
-//! week, and the oldest first where together they hold more than 8 GiB.
+//! week, and the oldest first where together they hold more than 8 GiB; one without its `set.json` is none, so a drop that
+//! was cut off dropped it or did nothing.
 //!
 //! Must not know: runs, the folder that is changed.
 
@@ -138,7 +139,7 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// The change sets whose changes it has, too.
-    fn joined(&self) -> &[String] {
+    pub(crate) fn joined(&self) -> &[String] {
         match self.onto.join {
             true => &self.onto.sets,
             false => &[],
@@ -220,12 +221,20 @@ impl Counts {
 pub(crate) enum SetError {
     #[error("the run changed more than 50,000 files")]
     TooMany,
-    #[error("there is no such change set; they are kept for a week")]
+    #[error("there is no such change set; they are kept for a week, or until the owner drops them")]
     Unknown,
     #[error("a content of this change set is damaged")]
     Damaged,
     #[error("the change sets: {0}")]
     Io(#[from] io::Error),
+}
+
+/// Why a file of a change set cannot be had: without it there is none.
+fn gone(error: io::Error) -> SetError {
+    match error.kind() {
+        io::ErrorKind::NotFound => SetError::Unknown,
+        _ => error.into(),
+    }
 }
 
 impl ChangeSet {
@@ -359,11 +368,7 @@ impl Sets {
     }
 
     pub(crate) fn get(&self, id: &str) -> Result<ChangeSet, SetError> {
-        let bytes = read_most(&self.dir(id)?.join(SET), LONGEST_SET);
-        let bytes = bytes.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => SetError::Unknown,
-            _ => error.into(),
-        })?;
+        let bytes = read_most(&self.dir(id)?.join(SET), LONGEST_SET).map_err(gone)?;
         serde_json::from_slice(&bytes).map_err(|_| SetError::Damaged)
     }
 
@@ -395,16 +400,7 @@ impl Sets {
         let mut dirs = self.dirs()?;
         dirs.sort_unstable_by(|a, b| b.cmp(a));
         let more = dirs.len().saturating_sub(most);
-        let mut sets = Vec::new();
-        for (_, dir) in dirs.into_iter().take(most) {
-            let id = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
-            match self.head(id) {
-                Ok(head) => sets.push((id.to_owned(), head)),
-                // Not finished, or pruned since it was listed.
-                Err(SetError::Unknown) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let mut sets = self.heads(dirs.into_iter().take(most))?;
         let made = |set: &Head| set.origin.as_ref().map(|origin| origin.made);
         sets.sort_by_key(|(_, set)| Reverse(made(set)));
         let joined = sets.iter().filter_map(|(_, set)| set.origin.as_ref());
@@ -417,6 +413,28 @@ impl Sets {
             of.is_none_or(|of| conversations.insert(of))
         });
         Ok((sets, more))
+    }
+
+    /// All change sets with their ids, in no order.
+    pub(crate) fn all(&self) -> Result<Vec<(String, Head)>, SetError> {
+        self.heads(self.dirs()?)
+    }
+
+    fn heads(
+        &self,
+        dirs: impl IntoIterator<Item = (SystemTime, PathBuf)>,
+    ) -> Result<Vec<(String, Head)>, SetError> {
+        let mut sets = Vec::new();
+        for (_, dir) in dirs {
+            let id = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            match self.head(id) {
+                Ok(head) => sets.push((id.to_owned(), head)),
+                // Not finished, or gone since it was listed.
+                Err(SetError::Unknown) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sets)
     }
 
     /// Each change set's folder with its age; one that is not finished is as old as what was last put in it.
@@ -459,7 +477,7 @@ impl Sets {
             // A crash took a part of it along before it was synced.
             fs::remove_file(&path)?;
         }
-        Ok(write_once(&path, bytes)?.sync_all()?)
+        Ok(write_once(&path, bytes).map_err(gone)?.sync_all()?)
     }
 
     /// Has a change set be as new as now, with all that was added to it on disk: it is kept for an undo.
@@ -469,11 +487,24 @@ impl Sets {
         let set = OpenOptions::new()
             .read(true)
             .write(true)
-            .open(dir.join(SET))?;
+            .open(dir.join(SET))
+            .map_err(gone)?;
         let mut first = [0];
         set.read_exact_at(&mut first, 0)?;
         set.write_all_at(&first, 0)?;
         Ok(File::open(&dir)?.sync_all()?)
+    }
+
+    /// Has a change set be none from now on. What it holds stays until [`Self::clear`], or a later [`Self::prune`].
+    pub(crate) fn unmake(&self, id: &str) -> Result<(), SetError> {
+        let dir = self.dir(id)?;
+        fs::remove_file(dir.join(SET)).map_err(gone)?;
+        Ok(File::open(&dir)?.sync_all()?)
+    }
+
+    /// Removes what a change set held that is none any more.
+    pub(crate) fn clear(&self, id: &str) -> Result<(), SetError> {
+        Ok(fs::remove_dir_all(self.dir(id)?)?)
     }
 
     /// Lets go of what is too old, and of the oldest where all hold too much. For a writer that starts.

@@ -6,7 +6,7 @@
 
 use crate::{
     ModelServer, Program,
-    apply::{ApplyError, AtOnce, Folder, Plan, Standing},
+    apply::{ApplyError, AtOnce, Dropping, Folder, Plan, Standing},
     change_set::{
         ChangeKind, ChangeSet, Counts, FileChange, Head, Origin, SetError, Sets, renames,
     },
@@ -385,6 +385,19 @@ struct ApplyInput {
     paths: Option<Vec<String>>,
 }
 
+/// Input of `changes.drop`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DropInput {
+    changes: String,
+}
+
+/// Output of `changes.drop`.
+#[derive(Debug, Serialize)]
+struct DropOutput {
+    ok: bool,
+}
+
 /// Input of `undo`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -417,7 +430,15 @@ impl<P: Program> Source for CodingAgent<P> {
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
-        match self.folder.as_ref().map(|folder| folder.happened(&intent)) {
+        let folder = self.folder.as_ref();
+        let dropped = folder.zip(self.threads.as_ref());
+        if let Some(dropped) = dropped.and_then(|(at, noted)| at.was_dropped(&intent, noted)) {
+            return match dropped {
+                true => Verdict::Happened,
+                false => Verdict::DidNot,
+            };
+        }
+        match folder.map(|folder| folder.happened(&intent)) {
             Some(Some(true)) => Verdict::Happened,
             // Its thread, its conversation's copy or a change set has more or less of it.
             Some(Some(false))
@@ -455,6 +476,7 @@ impl<P: Program> Source for CodingAgent<P> {
             .read("threads.list", Self::list_threads)
             .read("changes.list", Self::list_changes)
             .read("changes.read", Self::changes)
+            .effect("changes.drop", Self::plan_drop, Self::commit_drop)
             .effect("apply", Self::plan_apply, Self::commit)
             .effect("undo", Self::plan_undo, Self::commit);
         P::handlers(handlers)
@@ -792,6 +814,9 @@ impl<P: Program> CodingAgent<P> {
         task: Task,
     ) -> Result<Reply<RunOutput>, SourceError> {
         self.in_place()?;
+        let threads = self.threads()?.clone();
+        // Until what it changed is applied, where it applies that.
+        let _at_work = threads.at_work(call.audit(), task.onto.sets.clone());
         let done = self.runs()?.run(&call, &task).await;
         match done {
             Ok(mut done) if task.applies && done.limit.is_some() => {
@@ -917,30 +942,9 @@ impl<P: Program> CodingAgent<P> {
             let (sets, more) = sets.map_err(|error| failed(&error.into()))?;
             let history = self.folder()?.history();
             let history = history.map_err(|error| failed(&error.into()))?;
-            // What the last call on each file of a change set made of it.
-            let mut last = BTreeMap::<&str, BTreeMap<_, _>>::new();
-            for (call, applied) in &history {
-                let of = last.entry(&applied.set).or_default();
-                of.extend(
-                    applied
-                        .files
-                        .iter()
-                        .map(|file| (&file.path, (call, file.after))),
-                );
-            }
             let listed = |(id, head): (String, Head)| {
-                let mut applied = Vec::new();
-                // The files of a change set that nothing was applied of are not needed.
-                if let Some(last) = last.get(&*id) {
-                    let set = self
-                        .sets()?
-                        .get(&id)
-                        .map_err(|error| failed(&error.into()))?;
-                    applied.extend(set.files.iter().filter_map(|file| {
-                        let (call, after) = last.get(&file.path)?;
-                        (*after == file.after).then(|| AuditId::clone(call))
-                    }));
-                }
+                let applied = self.folder()?.calls_of(&id, &history);
+                let applied = applied.map_err(|error| failed(&error.into()))?;
                 Ok(ListedSet {
                     about: About::of(head.origin),
                     counts: head.counts,
@@ -1065,6 +1069,44 @@ impl<P: Program> CodingAgent<P> {
                 next,
             };
             Ok(Reply::new(output, summary).touched(touched))
+        })
+        .await
+    }
+
+    async fn plan_drop(
+        self: Arc<Self>,
+        _: CallContext,
+        input: DropInput,
+    ) -> Result<Planned<String>, SourceError> {
+        on_file_thread(move || {
+            let planned = self.folder()?.plan_drop(&input.changes);
+            let Dropping { id, head, .. } = planned.map_err(|error| failed(&error))?;
+            let preview = Preview::new(format!("drops a change set for good: {}", head.words()));
+            // A change set is never changed.
+            let token = Digest::of(id.as_bytes());
+            let summary = format!("dropped the change set {id}");
+            Ok(Planned::new(id, token, preview, summary))
+        })
+        .await
+    }
+
+    async fn commit_drop(
+        self: Arc<Self>,
+        call: CallContext,
+        id: String,
+    ) -> Result<Reply<DropOutput>, SourceError> {
+        on_file_thread(move || {
+            let event = call
+                .audit()
+                .ok_or_else(|| SourceError::internal("a commit without an event"))?;
+            let folder = self.folder()?;
+            let dropped = folder.carry_out_drop(&id, event, self.threads()?);
+            let dropped = dropped.map_err(|error| failed(&error))?;
+            let summary = format!(
+                "dropped the change set {id}: {}",
+                dropped.head.counts.words()
+            );
+            Ok(Reply::new(DropOutput { ok: true }, summary))
         })
         .await
     }
@@ -1353,7 +1395,11 @@ fn failed(error: &ApplyError) -> SourceError {
             SourceError::changed("outdated", words)
         }
         ApplyError::ChangedSince { .. } => SourceError::changed("changed_since", words),
-        ApplyError::AlreadyApplied(_) => SourceError::changed("already_applied", words),
+        ApplyError::AlreadyApplied(_) | ApplyError::IsApplied(_) => {
+            SourceError::changed("already_applied", words)
+        }
+        ApplyError::IsBuiltOn(_) => SourceError::changed("conflict", words),
+        ApplyError::InUse(_) => SourceError::changed("busy", words),
         ApplyError::AlreadyUndone => SourceError::changed(ALREADY_UNDONE.0, words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
         ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),

@@ -3,7 +3,8 @@
 //! A thread has a folder of its own among the runs, so no run reads the sessions of another thread. The agent names a
 //! thread after it has begun; until then its folder has the name of the call.
 //!
-//! Invariants: a thread is known only when its record is on disk; two turns of one thread wait for one another.
+//! Invariants: a thread is known only when its record is on disk; two turns of one thread wait for one another; a run that
+//! is under way is known with what it needs.
 //!
 //! Must not know: what was said, beyond how it began.
 
@@ -14,11 +15,11 @@ use plexus_protocol::{AuditId, Digest, Timestamp};
 use plexus_rooted_files::RelPath;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -78,6 +79,23 @@ pub(crate) struct Threads {
     /// The folders of the runs.
     runs: PathBuf,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// The runs that are under way, by their calls, each with the change sets and the conversation that it needs.
+    at_work: Mutex<BTreeMap<AuditId, Vec<String>>>,
+}
+
+/// A run that is under way, until this goes.
+#[derive(Debug)]
+pub(crate) struct AtWork<'t> {
+    threads: &'t Threads,
+    call: Option<AuditId>,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = &self.call {
+            self.threads.runs_at_work().remove(call);
+        }
+    }
 }
 
 impl Threads {
@@ -86,6 +104,7 @@ impl Threads {
             dir: scratch.join("threads"),
             runs: scratch.join("runs/writer"),
             turns: Mutex::default(),
+            at_work: Mutex::default(),
         }
     }
 
@@ -180,6 +199,36 @@ impl Threads {
     pub(crate) fn had_turn(&self, intent: &AuditId) -> bool {
         let noted = self.turns_begun().join(intent.as_str()).try_exists();
         noted.unwrap_or(true)
+    }
+
+    /// Notes that a change set is dropped from here on: whether it was, the set itself says.
+    ///
+    /// # Errors
+    /// It may be noted, or not.
+    pub(crate) fn note_drop(&self, intent: &AuditId, set: &str) -> io::Result<()> {
+        durable::put(&self.turns_begun().join(intent.as_str()), set.as_bytes())
+    }
+
+    /// The change set that a call was to drop.
+    pub(crate) fn to_drop(&self, intent: &AuditId) -> Option<String> {
+        let noted = fs::read_to_string(self.turns_begun().join(intent.as_str()));
+        noted.ok().filter(|set| !set.is_empty())
+    }
+
+    /// Has a run be under way, which needs these change sets, or this conversation.
+    pub(crate) fn at_work(&self, call: Option<&AuditId>, needs: Vec<String>) -> AtWork<'_> {
+        if let Some(call) = call {
+            self.runs_at_work().insert(call.clone(), needs);
+        }
+        AtWork {
+            threads: self,
+            call: call.cloned(),
+        }
+    }
+
+    /// The runs that are under way; none begins or ends while this is held.
+    pub(crate) fn runs_at_work(&self) -> MutexGuard<'_, BTreeMap<AuditId, Vec<String>>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no other turn has this run's folder.

@@ -101,6 +101,7 @@ impl<P: Program> Runs<P> {
             }
         };
         let run = record.run.clone();
+        let _at_work = self.threads.at_work(call.audit(), vec![run.clone()]);
         let alone = self.turn_alone(call, &run).await?;
         // Before there is a copy: whatever becomes of this turn, the next one has the same model.
         write(&path, &record)?;
