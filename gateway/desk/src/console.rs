@@ -112,7 +112,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 }
 
 /// The calls of the owner's table that pages send: no other is made with a session.
-const ACTS: [(Method, &str); 27] = [
+const ACTS: [(Method, &str); 28] = [
     (Method::Get, "/sources"),
     (Method::Post, "/sources"),
     (Method::Delete, "/sources/{id}"),
@@ -135,6 +135,7 @@ const ACTS: [(Method, &str); 27] = [
     (Method::Post, "/pending/{id}/plan"),
     (Method::Post, "/calls/{id}/stop"),
     (Method::Post, "/boards/{id}/stop"),
+    (Method::Delete, "/changes/{id}"),
     (Method::Get, "/undo/{id}"),
     (Method::Post, "/undo/{id}"),
     (Method::Post, "/unsettled/{id}"),

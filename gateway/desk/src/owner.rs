@@ -19,6 +19,7 @@ pub(crate) mod channels;
 mod copy;
 mod declared;
 mod definitions;
+mod dropping;
 pub(crate) mod explain;
 pub(crate) mod extensions;
 pub(crate) mod grants;
@@ -113,6 +114,7 @@ pub(crate) fn served() -> Served {
         channels::serve,
         console::door::serve,
         copy::serve,
+        dropping::serve,
         explain::serve,
         extensions::serve,
         sign_ins::serve,

@@ -275,7 +275,16 @@ pub struct Apply {
     pub state_token: Digest,
 }
 
-/// What was applied.
+/// Drops it: nothing brings it back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DropSet {
+    /// Its id.
+    pub id: String,
+    /// The source that has it.
+    pub source: SourceId,
+}
+
+/// What was applied, or dropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplyOutcome {
@@ -283,7 +292,7 @@ pub struct ApplyOutcome {
     pub ok: Done,
     /// The change set.
     pub id: String,
-    /// The event of the apply.
+    /// The event of that.
     pub audit_id: AuditId,
     /// What was done, in one line.
     pub summary: Option<String>,

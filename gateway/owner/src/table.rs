@@ -98,6 +98,7 @@ table! {
 
     Get    "/changes?source"                            Reads    changes::List => changes::ChangeSets;
     Get    "/changes/{id}?path&after"                   Reads    changes::Show => changes::ChangeSet;
+    Delete "/changes/{id}?source"                       Narrows  changes::DropSet => changes::ApplyOutcome;
     Post   "/changes/{id}/apply"                        WidensAfterLook changes::Apply => changes::ApplyOutcome;
     Post   "/changes/{id}/plan"                         Reads    changes::PlanApply => changes::ApplyPlan;
 

@@ -1,4 +1,4 @@
-//! `plexusctl changes`: what runs of coding agents would change, seen and applied.
+//! `plexusctl changes`: what runs of coding agents would change, seen, applied and dropped.
 
 use crate::{
     diff::Page,
@@ -6,9 +6,9 @@ use crate::{
     prompt::confirm,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, shell::quote, span, text};
+use plexus_client::{Exit, Stop, out, shell::quote, span, text};
 use plexus_owner::changes::{
-    Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, FileChange,
+    Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, DropSet, FileChange,
     GatewayFacts, List, Origin, PlanApply, Show, Standing, UNFINISHED,
 };
 use plexus_protocol::{SourceId, Timestamp};
@@ -57,6 +57,15 @@ enum Act {
         #[arg(long)]
         yes: bool,
     },
+    /// Drop a change set of which nothing is applied, for good
+    Drop {
+        /// Change set
+        #[arg(value_name = "CHANGE_SET", value_parser = change_set)]
+        id: String,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Characters of a whole id: `cs_` and a UUID.
@@ -78,6 +87,7 @@ fn change_set(text: &str) -> Result<String, String> {
 pub(crate) async fn run(desk: &Desk, changes: Changes) -> Result<Exit, Stop> {
     match (changes.act, changes.id) {
         (Some(Act::Apply { id, paths, yes }), _) => apply(desk, &id, &paths, yes).await,
+        (Some(Act::Drop { id, yes }), _) => discard(desk, &id, yes).await,
         (Some(Act::Show { id }), _) | (None, Some(id)) => show(desk, &id).await,
         (Some(Act::List { source }), _) => list(desk, source.as_ref()).await,
         (None, None) => list(desk, changes.source.as_ref()).await,
@@ -168,6 +178,33 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
     })
 }
 
+/// Asks at a terminal, with what is lost, and drops it.
+async fn discard(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
+    let mut owner = desk.open().await?;
+    let id = named(&mut owner, id).await?;
+    let listed = owner.call(&List::default()).await?;
+    let (lost, source) = match listed.sets.into_iter().find(|set| set.id == id) {
+        Some(set) => (in_list(&set, span::now()), set.of.source),
+        // A part of a later one, beyond the list, or gone.
+        None => {
+            let set = whole(&mut owner, &id).await?;
+            let files = set.files.len();
+            let from = origin(&set.of, &set.about, span::now());
+            (format!("{id}\n  {from}\n  files: {files}"), set.of.source)
+        }
+    };
+    if !yes {
+        if desk.can_ask() {
+            out::say(&lost);
+        }
+        confirm(desk, "drop it for good", "--yes")?;
+    }
+    let done = owner.call(&DropSet { id, source }).await?;
+    desk.show(&done, || {
+        text::line(done.summary.as_deref().unwrap_or_default())
+    })
+}
+
 fn planned(set: &ChangeSet, plan: &ApplyPlan, now: Timestamp) -> Page {
     let mut page = Page::default();
     about(&mut page, set, now);
@@ -184,6 +221,10 @@ fn as_text(reply: &ChangeSets, now: Timestamp) -> String {
             let id = text::line(&set.id);
             lines.push(format!("\nto see one: plexusctl changes {id}"));
         }
+    }
+    if let Some(set) = reply.sets.iter().find(|set| is_free(set, &reply.sets)) {
+        let id = text::line(&set.id);
+        lines.push(format!("to drop one: plexusctl changes drop {id}"));
     }
     for away in &reply.away {
         lines.push(format!("{}: {}", away.source, text::line(&away.why)));
@@ -270,6 +311,11 @@ pub(crate) fn counts(counts: &Counts) -> String {
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
     words.join(", ")
+}
+
+/// Whether it can be dropped: nothing of it is applied, and none builds on it.
+fn is_free(set: &ChangeSetRow, all: &[ChangeSetRow]) -> bool {
+    set.applied == 0 && !all.iter().any(|other| other.about.onto.contains(&set.id))
 }
 
 /// Whether all of it is in its folder.

@@ -25,8 +25,8 @@ use axum::{
 };
 use plexus_edge::reply::{self, Refused, query};
 use plexus_owner::changes::{
-    Apply, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, FileChange, GatewayFacts, Origin,
-    PlanApply, Standing, UNFINISHED,
+    Apply, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, DropSet, FileChange, GatewayFacts,
+    Origin, PlanApply, Standing, UNFINISHED,
 };
 use plexus_protocol::{Digest, SourceId, Timestamp};
 use serde::Deserialize;
@@ -70,8 +70,9 @@ struct SetRow {
 #[template(path = "change_set.html")]
 struct SetPage {
     id: String,
-    /// Its own address.
+    /// Its own address, and that of the call that drops it.
     here: String,
+    discard: String,
     source: String,
     made: Option<Moment>,
     told: Vec<(&'static str, ForeignText)>,
@@ -300,6 +301,7 @@ impl SetPage {
         };
         Self {
             here,
+            discard: dropping(set),
             source: set.of.source.to_string(),
             made: made(&set.about, now),
             told: told(&set.of, &set.about, 300),
@@ -384,6 +386,12 @@ fn address(id: &str, after: Option<String>) -> String {
         after,
     })
     .path
+}
+
+/// The path of the owner's call that drops a change set.
+fn dropping(set: &ChangeSet) -> String {
+    let (id, source) = (set.id.clone(), set.of.source.clone());
+    plexus_owner::write(&DropSet { id, source }).path
 }
 
 /// Rows of the difference of a file, from one on.

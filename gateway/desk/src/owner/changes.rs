@@ -13,7 +13,7 @@ use crate::{
     plans::plan_of,
     table::{Reading, Served},
 };
-use plexus_calls::own::{self, OwnerCapability, Upkeep};
+use plexus_calls::own::{self, OwnerCapability, OwnerResult, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_ledger::EventId;
 use plexus_owner::{
@@ -184,7 +184,8 @@ pub(crate) async fn plan(
     _: Reading,
     call: PlanApply,
 ) -> Result<ApplyPlan, Refused> {
-    let (capability, input) = applying(&desk, &call.id, &call.source, call.paths).await?;
+    let (capability, input) = opened(&desk, Upkeep::Apply, &call.id, &call.source).await?;
+    let input = narrowed(input, call.paths);
     let made = own::plan(&desk, &capability, &input).await;
     let made = made.map_err(|error| told(&desk, error, &call.id))?;
     Ok(ApplyPlan {
@@ -201,34 +202,44 @@ pub(crate) async fn apply(
     narrowing: Narrowing,
     call: Apply,
 ) -> Result<ApplyOutcome, Refused> {
-    let (capability, input) = applying(&desk, &call.id, &call.source, call.paths).await?;
+    let (capability, input) = opened(&desk, Upkeep::Apply, &call.id, &call.source).await?;
+    let input = narrowed(input, call.paths);
     let acting = narrowing.wider(&desk).await?;
     let kernel = &desk.edge.kernel;
     let done = own::commit(kernel, &capability, input, call.state_token, acting).await;
     let done = done.map_err(|error| told(&desk, error, &call.id))?;
-    Ok(ApplyOutcome {
+    Ok(outcome(call.id, done))
+}
+
+/// What the owner is answered.
+pub(super) fn outcome(id: String, done: OwnerResult) -> ApplyOutcome {
+    ApplyOutcome {
         ok: Done,
-        id: call.id,
+        id,
         audit_id: done.audit,
         summary: done.summary,
         undo: done.undo,
-    })
+    }
 }
 
-/// The capability that applies a change set, and its input.
-async fn applying(
+/// A capability for a change set, and its input.
+pub(super) async fn opened(
     desk: &Desk,
+    upkeep: Upkeep,
     id: &str,
     source: &SourceId,
-    paths: Option<Vec<String>>,
 ) -> Result<(OwnerCapability, Value), Refused> {
-    let capability = OwnerCapability::open(desk, source, Upkeep::Apply).await;
+    let capability = OwnerCapability::open(desk, source, upkeep).await;
     let capability = capability.map_err(|error| Refused::new(*error))?;
-    let mut input = json!({"changes": id});
+    Ok((capability, json!({"changes": id})))
+}
+
+/// The input for these files alone.
+fn narrowed(mut input: Value, paths: Option<Vec<String>>) -> Value {
     if let Some(paths) = paths {
         input["paths"] = json!(paths);
     }
-    Ok((capability, input))
+    input
 }
 
 /// Change sets with what the gateway knows of them: the folder, and why the run of their call was asked for, as long as that
@@ -298,14 +309,15 @@ fn unknown(desk: &Desk, id: &str) -> Refused {
             "; {source} is disabled, and has its own still: plexusctl sources enable {source}"
         ),
     };
-    let why =
-        format!("No source that serves has a change set {id}: they are kept for a week{more}.");
+    let why = format!(
+        "No source that serves has a change set {id}: they are kept for a week, or until you drop them{more}."
+    );
     let error = ErrorBody::new(ErrorCode::NotFound, why);
     Refused::new(error.next("plexusctl changes"))
 }
 
 /// What a worker says, with the next step of an owner who looks at a change set.
-fn told(desk: &Desk, error: ErrorBody, id: &str) -> Refused {
+pub(super) fn told(desk: &Desk, error: ErrorBody, id: &str) -> Refused {
     if is_elsewhere(&error) {
         return unknown(desk, id);
     }
