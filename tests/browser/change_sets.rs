@@ -7,6 +7,7 @@ use serde_json::json;
 
 const PLAN: &str = "#card article:not([data-fresh]) [value=preview]";
 const APPLY: &str = "#card form:not([data-fresh]) [value=add]";
+const DROP: &str = "[data-send^='/changes/']";
 const EDITS: &str = "for n in 1 2 3 4 5; do echo more >> part-$n.txt; done; rm old.txt";
 
 /// Has codex work on a copy of a folder; the id of what it changed.
@@ -112,6 +113,25 @@ fn change_set_is_seen_and_applied_in_part() {
     browser.reads("#card", "changed by the run +1 −0");
     browser.reads("#card", "mine");
     scene.fits();
+
+    // What is applied in part stays; without that it goes, by a second press.
+    let really = || {
+        browser
+            .see(&format!("#card article:not([data-fresh]) {DROP}"))
+            .click();
+        browser.reads(DROP, "Really drop it for good");
+        browser
+            .see(&format!("{DROP}[data-sure-now]:not([data-fresh])"))
+            .click();
+    };
+    really();
+    browser.reads("#card [data-notice]", "take it back first");
+    let undone = ["undo", "--path", "part-3.txt", "--yes"];
+    scene.gateway.cli(undone).expect_ok();
+    really();
+    browser.reads("#notes", "Dropped");
+    browser.reads("#card", "No change set is kept.");
+    assert_eq!(folder.read("part-3.txt"), "one\n");
 }
 
 #[test]

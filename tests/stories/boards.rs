@@ -78,6 +78,42 @@ fn task_sees_what_the_tasks_that_it_needs_made() {
     assert_eq!(shown.expect_ok().matches("; applied").count(), 4, "{shown}");
 }
 
+/// A change set that a board under way may begin with stays; then each goes before what it builds on.
+#[test]
+fn set_that_a_board_needs_is_not_dropped() {
+    let gate = Gate::closed();
+    let office = Office::open([
+        Step::exec("echo base > base.txt"),
+        Step::say("Done."),
+        Step::Wait(gate.clone()),
+        Step::exec("echo more >> base.txt"),
+        Step::say("Done."),
+    ]);
+    let tasks = [task("base", &[]), task("next", &["base"])];
+    let id = office.approved(CREATE, &json!({"goal": "Both.", "tasks": tasks}));
+    office.approved(
+        RUN,
+        &json!({"board": id, "agents": ["codex.run"], "runs": 4}),
+    );
+    office.requests(3);
+    let set = |board: &Value, task: usize| {
+        let set = board["tasks"][task]["changes"].as_str();
+        set.unwrap_or_else(|| panic!("a change set: {board}"))
+            .to_owned()
+    };
+    let base = set(&office.board(&id), 0);
+    let drops = |set: &str| office.desk.gateway.cli(["changes", "drop", set, "--yes"]);
+    let early = drops(&base);
+    assert_contains(&early.stderr, &format!("board {id} is under way"));
+    gate.open();
+    let next = set(&office.once(&id, "done"), 1);
+    let needed = drops(&base);
+    assert_contains(&needed.stderr, &format!("plexusctl changes drop {next}"));
+    drops(&next).expect_ok();
+    drops(&base).expect_ok();
+    office.all_is_over();
+}
+
 /// Two tasks that make different things of one file: the one that needs both does not begin, and says which.
 #[test]
 fn task_that_needs_two_versions_of_a_file_fails_by_name() {

@@ -258,6 +258,75 @@ fn unknown_change_set_is_refused_with_words() {
     assert_eq!(desk.gateway.cli(["changes", "../x"]).status, 64);
 }
 
+/// What the owner does not want goes with all that it held, and its thread goes on.
+#[test]
+fn change_set_is_dropped_for_good() {
+    let steps = [Step::exec("echo more >> a.txt"), Step::say("Said more.")];
+    let mut desk = Desk::open(CODEX, steps);
+    let done = desk.run(&json!({"prompt": "Say more in a.txt."}));
+    let id = done["changes"]["id"].as_str().expect("a change set");
+    let kept = desk.gateway.state().join("workers/codex/changes").join(id);
+    let gateway = &desk.gateway;
+    let drop_line = ["changes", "drop", id, "--yes"];
+    let offered = format!("to drop one: plexusctl changes drop {id}");
+    assert_contains(gateway.cli(["changes"]).expect_ok(), &offered);
+
+    // Its undo lives in one that is applied.
+    let applied = gateway.cli(["changes", "apply", id, "--yes"]);
+    applied.expect_ok();
+    let undo = undo_of(&applied);
+    let refused = gateway.cli(drop_line);
+    assert_eq!(refused.status, 1, "{refused}");
+    assert_contains(&refused.stderr, &format!("plexusctl undo {undo}"));
+    assert_lacks(gateway.cli(["changes"]).expect_ok(), "changes drop");
+    gateway.cli(["undo", &undo, "--yes"]).expect_ok();
+    assert_eq!(desk.folder.read("a.txt"), "one\n");
+
+    // At a terminal it asks, with what is lost; no is no.
+    let line = gateway.on_terminal(["changes", "drop", id]);
+    let mut terminal = Terminal::start(&line, 160, 40);
+    let card = terminal.until_shows("drop it for good? [y/N]");
+    for word in ["Say more in a.txt.", "1 edited: a.txt", "caller", "ago"] {
+        assert_contains(&card, word);
+    }
+    terminal.keys("n\r");
+    assert!(!terminal.end().success());
+    assert!(kept.join("set.json").exists());
+
+    let dropped = gateway.cli(drop_line);
+    let said = format!("dropped the change set {id}: 0 added, 1 edited, 0 removed");
+    assert_contains(dropped.expect_ok(), &said);
+    assert!(!kept.exists(), "its room on the disk");
+    let audited = desk.owner().audited(|event| {
+        event["capabilityId"] == "codex.changes.drop" && event["detail"]["phase"] == "outcome"
+    });
+    assert_eq!(audited["agentId"], Value::Null, "{audited}");
+    assert_contains(gateway.cli(["activity"]).expect_ok(), &said);
+
+    // It stays gone, also after a kill.
+    desk.gateway.kill9();
+    desk.gateway.start_again();
+    desk.agent = desk.gateway.back(&desk.agent);
+    let gateway = &desk.gateway;
+    let none = "No source that serves keeps a change set";
+    assert_contains(gateway.cli(["changes"]).expect_ok(), none);
+    for line in [
+        &drop_line[..],
+        &["changes", id],
+        &["changes", "apply", id, "--yes"],
+    ] {
+        let gone = gateway.cli(line.iter().copied());
+        assert_eq!(gone.status, 1, "{gone}");
+        assert_contains(&gone.stderr, "or until you drop them");
+    }
+    let steps = [Step::exec("echo new > new.txt"), Step::say("Made.")];
+    desk.model.then(steps);
+    let again = json!({"prompt": "Make another.", "thread": done["thread"]});
+    let again = desk.run(&again);
+    assert_eq!(again["thread"], done["thread"], "{again}");
+    assert_eq!(again["changes"]["added"], 1, "{again}");
+}
+
 #[test]
 fn modes_are_applied_and_undone() {
     let line = "printf '#!/bin/sh\\necho hello\\n' > new.sh; chmod 4755 new.sh || chmod +x new.sh; chmod +x tool; chmod -x old-tool; \

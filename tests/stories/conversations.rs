@@ -84,6 +84,51 @@ fn answer(agent: &Agent, taken: &Value) -> Value {
     })
 }
 
+/// A conversation whose change set was dropped keeps its copy: its next turn has all of it again.
+#[test]
+fn dropped_set_comes_again_with_the_next_turn() {
+    let steps = [Step::exec("echo more >> a.txt"), Step::say("Edited.")];
+    let talk = Talk::open(CODEX, steps, &json!({"turns": 4, "minutes": 30}));
+    let desk = &talk.desk;
+    let set = |answer: &Value| {
+        let id = answer["output"]["changes"]["id"].as_str();
+        id.unwrap_or_else(|| panic!("a change set: {answer}"))
+            .to_owned()
+    };
+    let drops = |id: &str| desk.gateway.cli(["changes", "drop", id, "--yes"]);
+    let gate = Gate::closed();
+    desk.model.then([
+        Step::exec("echo new > new.txt"),
+        Step::Wait(gate.clone()),
+        Step::say("Made."),
+    ]);
+    let taken = talk.send("m2", "Make one.").expect_ok();
+    until_true("the turn's last request", || {
+        desk.model.requests().len() == 4
+    });
+    let refused = drops(&set(&talk.first));
+    assert_eq!(refused.status, 1, "{refused}");
+    assert_contains(&refused.stderr, "run that is under way");
+    gate.open();
+    let second = talk.answer(&taken);
+    // It has what the one before it has, which goes with it.
+    drops(&set(&second)).expect_ok();
+    let listed = desk.gateway.cli(["changes"]);
+    assert_contains(
+        listed.expect_ok(),
+        "No source that serves keeps a change set",
+    );
+    desk.model
+        .then([Step::exec("echo third > third.txt"), Step::say("Third.")]);
+    let third = talk.say("m3", "And a third.");
+    let changes = &third["output"]["changes"];
+    assert_eq!(
+        (&changes["added"], &changes["edited"]),
+        (&json!(2), &json!(1)),
+        "{third}"
+    );
+}
+
 #[test]
 fn codex_goes_on_in_its_copy() {
     goes_on_in_its_copy(CODEX);

@@ -203,6 +203,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("GET", "review/one", json!(null)),
         ("GET", "changes", json!(null)),
         ("GET", "changes/cs_x", json!(null)),
+        ("DELETE", "changes/cs_x", json!(null)),
         ("POST", "changes/cs_x/plan", json!({"source": "codex"})),
         (
             "POST",

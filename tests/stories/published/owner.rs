@@ -10,8 +10,9 @@ use plexus_tests::{
 use serde_json::{Value, json};
 
 /// Answers of sources that this house has not: the stories of channels, boards and coding agents meet them.
-const ELSEWHERE: [&str; 13] = [
+const ELSEWHERE: [&str; 14] = [
     "GET /admin/api/changes/{id}",
+    "DELETE /admin/api/changes/{id}",
     "POST /admin/api/changes/{id}/",
     "GET /admin/api/boards/{id}",
     "GET /admin/api/channels/{source}",
