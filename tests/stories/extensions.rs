@@ -672,10 +672,32 @@ fn manifest_that_asks_for_more_is_refused() {
         .expect_ok();
     let mut taken = good;
     (taken["source"], taken["label"]) = (json!("rude"), json!("Rude"));
-    assert_contains(
-        &world.preview(&taken)["reasons"].to_string(),
+    // An agent is refused where it sees that source, and learns nothing of one that is hidden from it.
+    let agent = world.gateway.agent_with("coder", &["rude.ask"]);
+    let propose = || {
+        let body = json!({"manifest": taken});
+        agent.client().post("/extensions", body).expect_ok()
+    };
+    let sees: Vec<String> = agent.sees();
+    let lent: Vec<&String> = sees.iter().filter(|id| id.starts_with("rude.")).collect();
+    assert!(!lent.is_empty(), "{sees:?}");
+    assert_contains(&propose()["reason"].to_string(), "a source rude already");
+    for id in lent {
+        world.gateway.owner().expose(id, false);
+    }
+    assert_eq!(propose()["status"], "grant_pending_user");
+    bin(&mut taken, Path::new("no-such-program"));
+    args(&mut taken, &["-e{text}"]);
+    set(&mut taken, "/folders/0/label", json!("Plexus"));
+    let reasons = world.preview(&taken)["reasons"].to_string();
+    for words in [
         "a source rude already",
-    );
+        "it is not in",
+        "could become an option",
+        "speaks of Plexus",
+    ] {
+        assert_contains(&reasons, words);
+    }
     let listed = world.gateway.cli(["extension", "list"]);
     assert_contains(listed.expect_ok(), "Box");
     assert_lacks(&listed.stdout, "rude");

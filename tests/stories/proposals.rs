@@ -619,6 +619,21 @@ fn proposal_tells_nothing_of_this_machine() {
     let reply = world.propose(&agent, &bad);
     assert_eq!(reply["ok"], false, "{reply}");
     assert_contains(&reply["reason"].to_string(), "could become an option");
+    // All of it, and what only a look at the machine was needed for before: its own port, and the name of an interpreter.
+    bad["label"] = json!("Checked by Plexus");
+    let reason = world.propose(&agent, &bad)["reason"].to_string();
+    assert_contains(&reason, "could become an option");
+    assert_contains(&reason, "speaks of Plexus");
+    let mut shell = world.guide();
+    shell["capabilities"][0]["route"]["bin"] = json!("bash");
+    let reply = world.propose(&agent, &shell);
+    assert_contains(&reply["reason"].to_string(), "bash runs what its arguments");
+    let own = home_at(&format!("http://127.0.0.1:{}", world.gateway.port()));
+    let own = agent.client().post("/extensions", json!({"manifest": own}));
+    let reply = own.expect_ok();
+    assert_eq!(reply["ok"], false, "{reply}");
+    assert_contains(&reply["reason"].to_string(), "this gateway's own port");
+    assert_eq!(world.gateway.owner().pending().len(), item.len());
 }
 
 /// A change of a manifest that is refused, and a part of the words for it.

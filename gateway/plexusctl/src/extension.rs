@@ -247,10 +247,10 @@ fn invalid(reasons: &str) -> Stop {
         !name.is_empty() && name.bytes().all(is_of_name)
     };
     stop.next(match folder.filter(is_name) {
-        Some(name) => format!("give --folder {name}=PATH"),
-        None if reasons.starts_with("the manifest declares no folder") => {
+        _ if reasons.starts_with("the manifest declares no folder") => {
             "name a folder of the manifest with --folder".to_owned()
         }
+        Some(name) => format!("give --folder {name}=PATH"),
         None => "change the manifest, and preview it again".to_owned(),
     })
 }

@@ -29,6 +29,7 @@ mod surface;
 mod variables;
 mod workflows;
 
+pub use checks::id_taken;
 pub(crate) use checks::runs_others;
 pub use definitions::{Definition, IDLE};
 pub use server_manifest::{NamedFolders, lends_server};

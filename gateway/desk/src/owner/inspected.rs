@@ -9,7 +9,7 @@ use super::{
     declared::kept,
     sources::known,
     stored_secrets::StoredSecrets,
-    survey::{has_worker, imitated, is_installed, surveyed},
+    survey::{has_worker, imitated, is_installed, surveyed, unfree},
 };
 use crate::{
     acts::{blocking, failed},
@@ -23,9 +23,9 @@ use plexus_owner::{
 };
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
-    Registered,
+    Registered, Registry,
     extensions::{
-        agreement, differences,
+        agreement, differences, id_taken,
         manifest::{Access, Agreed, ExtensionManifest},
         sections::{Fact, Section},
         surface, whole_surface,
@@ -71,17 +71,19 @@ pub(super) struct Drafted {
     secrets: StoredSecrets,
 }
 
+/// Judges a manifest by its own words.
+type Judge = fn(&Value, &Registry, u16) -> (Option<ExtensionManifest>, Vec<String>);
+
 impl Drafted {
     /// A manifest that the owner brings: its schemas are compiled.
     ///
     /// # Errors
-    /// Our own; the inner one: what stands against it.
+    /// Our own; the inner one: all that stands against it.
     pub(super) async fn of(
         desk: &Arc<Desk>,
         manifest: &Value,
     ) -> Result<Result<Self, Vec<String>>, Refused> {
-        let compiled = |agreed: &Agreed| agreed.registered().map_err(|why| format!("{why:#}"));
-        Self::read(desk, manifest, compiled).await
+        Self::read(desk, manifest, ExtensionManifest::judge_whole).await
     }
 
     /// One that an agent proposed: its schemas were compiled then, and will be when it is added.
@@ -92,59 +94,51 @@ impl Drafted {
         desk: &Arc<Desk>,
         manifest: &Value,
     ) -> Result<Result<Self, Vec<String>>, Refused> {
-        let drawn = |agreed: &Agreed| agreed.uncompiled().map_err(|why| format!("{why:#}"));
-        Self::read(desk, manifest, drawn).await
+        let read = Self::read(desk, manifest, ExtensionManifest::judge).await?;
+        Ok(read.and_then(|drafted| {
+            let without = desk.registry.without_worker(&drafted.offer.offer);
+            without.map_or(Ok(drafted), |why| Err(vec![why]))
+        }))
     }
 
     async fn read(
         desk: &Arc<Desk>,
         manifest: &Value,
-        offered: fn(&Agreed) -> Result<Registered, String>,
+        judge: Judge,
     ) -> Result<Result<Self, Vec<String>>, Refused> {
         let (here, manifest) = (desk.clone(), manifest.clone());
-        let read = blocking(move || ExtensionManifest::read(&manifest, &here.registry));
-        let manifest = match read.await? {
-            Ok(manifest) => manifest,
-            Err(reasons) => return Ok(Err(reasons)),
+        let judged = blocking(move || judge(&manifest, &here.registry, here.address.port()));
+        let (manifest, mut reasons) = judged.await?;
+        let Some(manifest) = manifest else {
+            return Ok(Err(reasons));
         };
-        let programs = match manifest.programs().await {
-            Ok(programs) => programs,
-            Err(reasons) => return Ok(Err(reasons)),
-        };
+        let programs = manifest.programs().await.unwrap_or_else(|odd| {
+            // One that no program can be called is judged already.
+            let new = odd.into_iter().filter(|why| !reasons.contains(why));
+            let new: Vec<_> = new.collect();
+            reasons.extend(new);
+            BTreeMap::new()
+        });
+        reasons.extend(manifest.odd_members(&desk.catalogue.load()));
+        let kind = by_manifest_kind(&manifest.source);
+        if let Ok(id) = SourceId::parse(&manifest.source) {
+            let is_left = known(desk, id.as_str()).is_none() && is_installed(desk, id.as_str());
+            let unfree = unfree(desk, &id, &kind);
+            reasons.extend(unfree.or_else(|| is_left.then(|| id_taken(&id))));
+            reasons.extend(imitated(desk, &id, &manifest.label));
+        }
+        if !reasons.is_empty() {
+            return Ok(Err(reasons));
+        }
         let agreed = Agreed { manifest, programs };
-        let offer = blocking(move || offered(&agreed).map(|offer| (agreed, offer)));
-        let (agreed, offer) = match offer.await? {
-            Ok(read) => read,
-            Err(why) => return Ok(Err(vec![why])),
+        let drawn = blocking(move || agreed.uncompiled().map(|offer| (agreed, offer)));
+        let (agreed, offer) = match drawn.await? {
+            Ok(drawn) => drawn,
+            Err(why) => return Ok(Err(vec![format!("{why:#}")])),
         };
-        let odd = agreed.manifest.odd_members(&desk.catalogue.load());
-        if !odd.is_empty() {
-            return Ok(Err(odd));
-        }
-        let hosts = offer.offer.manifest.admitted(&Value::Null);
-        let mut hosts = hosts.unwrap_or_default().into_iter();
-        let own = desk.address.port();
-        // A sandbox tells ports apart, and not every address: what may reach this port of another machine reaches ours.
-        if hosts.any(|(_, host)| host.port == own) {
-            let why = format!(
-                "{own} is this gateway's own port, and no source reaches that port of any host: let the app listen on another"
-            );
-            return Ok(Err(vec![why]));
-        }
         let declared = &agreed.manifest;
         let id = SourceId::parse(&declared.source).map_err(|why| failed(why.to_string()))?;
-        if let Some(why) = imitated(desk, &id, &declared.label) {
-            return Ok(Err(vec![why]));
-        }
-        let kind = by_manifest_kind(&declared.source);
         let there = known(desk, id.as_str());
-        let of_other = there
-            .as_ref()
-            .is_some_and(|source| source.config.kind != kind);
-        if of_other || (there.is_none() && is_installed(desk, id.as_str())) {
-            let why = format!("there is a source {id} already; choose another id");
-            return Ok(Err(vec![why]));
-        }
         let mut label = declared.label.clone();
         let before = match &there {
             Some(source) => {
@@ -242,17 +236,19 @@ impl Drafted {
         desk: &Arc<Desk>,
         given: Option<&BTreeMap<String, String>>,
     ) -> Result<Result<Inspected, Vec<String>>, Refused> {
-        let one = |why: String| Ok(Err(vec![why]));
         let declared = &self.agreed.manifest;
-        let is_declared = |name: &String| declared.folders.iter().any(|f| f.name == *name);
-        let stray = given.and_then(|given| given.keys().find(|name| !is_declared(name)));
-        if let Some(name) = stray {
-            return one(format!("the manifest declares no folder {name:?}"));
-        }
-        if let Some((name, label)) = self.missing(given).first() {
-            return one(format!(
-                "the folder {name} ({label}) is not named: --folder {name}=PATH"
-            ));
+        let is_declared = |name: &&String| declared.folders.iter().any(|f| f.name == **name);
+        let stray = given.into_iter().flat_map(BTreeMap::keys);
+        let stray = stray.filter(|name| !is_declared(name));
+        let mut reasons: Vec<String> = stray
+            .map(|name| format!("the manifest declares no folder {name:?}"))
+            .collect();
+        let missing = self.missing(given).into_iter();
+        reasons.extend(missing.map(|(name, label)| {
+            format!("the folder {name} ({label}) is not named: --folder {name}=PATH")
+        }));
+        if !reasons.is_empty() {
+            return Ok(Err(reasons));
         }
         let id = SourceId::parse(&declared.source).map_err(|why| failed(why.to_string()))?;
         let route = self.route(given);
@@ -276,35 +272,37 @@ impl Drafted {
                     let path = route.get(*name).and_then(Value::as_str);
                     path.is_some_and(|path| why.contains(path))
                 });
-                return one(match odd {
+                return Ok(Err(vec![match odd {
                     Some(name) => format!("{why}: --folder {name}=PATH"),
                     None => why,
-                });
+                }]));
             }
         };
         for folder in &declared.folders {
-            let Some(place) = source.paths.get(&folder.name) else {
-                return one(format!("there is no folder {}", route[&folder.name]));
+            let name = &folder.name;
+            let Some(place) = source.paths.get(name) else {
+                reasons.push(format!("there is no folder {}", route[name]));
+                continue;
             };
             let mut programs = self.agreed.programs.values();
             if let Some(program) = programs.find(|program| program.path.starts_with(&place.path)) {
-                let (program, name) = (program.path.display(), &folder.name);
-                return one(format!(
+                let program = program.path.display();
+                reasons.push(format!(
                     "{program} lies in the folder {name}; keep programs elsewhere, or give another: --folder {name}=PATH"
                 ));
             }
             if folder.access == Access::ReadWrite && place.path == "/" {
-                let name = &folder.name;
-                return one(format!(
+                reasons.push(format!(
                     "a folder that is written is not the whole machine: --folder {name}=PATH"
                 ));
             }
         }
         if let Some(program) = self.agreed.unlike(source.found()) {
-            return one(format!(
-                "{} is being replaced: preview it again",
-                program.display()
-            ));
+            let program = program.display();
+            reasons.push(format!("{program} is being replaced: preview it again"));
+        }
+        if !reasons.is_empty() {
+            return Ok(Err(reasons));
         }
         let Value::Object(body) = whole else {
             return Err(failed("no source"));

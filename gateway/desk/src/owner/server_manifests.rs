@@ -9,7 +9,7 @@
 use super::{
     servers::{InspectedServer, ServerAsk, given_secrets, installed},
     sources::known,
-    survey::imitated,
+    survey::{imitated, unfree},
 };
 use crate::desk::Desk;
 use plexus_edge::reply::Refused;
@@ -47,36 +47,35 @@ impl ServerAsk {
             Err(reasons) => return Ok(Err(reasons)),
         };
         let name = &request.name;
-        let one = |why: String| Ok(Err(vec![why]));
+        let mut reasons = Vec::new();
         let label = request.label.as_deref().unwrap_or(name.as_str());
-        if let Some(why) = imitated(desk, name, label) {
-            return one(why);
-        }
+        reasons.extend(imitated(desk, name, label));
         let mut before = None;
-        if let Some(there) = there {
-            if there.config.kind != kind_of(name) {
-                return one(format!(
-                    "there is a source {name} already; choose another id"
-                ));
-            }
+        if let Some(why) = unfree(desk, name, &kind_of(name)) {
+            reasons.push(why);
+        } else if there.is_some() {
             let (agreed, manifest) = installed(desk, name.as_str()).await?;
             if !request.is_same_server(&agreed) {
-                return one(format!(
+                reasons.push(format!(
                     "{name} is there with another program, URL, folders or variables, and its secrets and grants are of that one: plexusctl mcp remove {name}, and add it again"
                 ));
             }
             if !values.is_empty() {
-                return one(format!(
+                reasons.push(format!(
                     "{name} has its secrets already; to set another: plexusctl sources secret {name} SECRET"
                 ));
             }
             before = Some(manifest.mcp.unwrap_or_default());
-        } else if let Some(missing) = request.secrets.iter().find(|s| !values.contains_key(*s)) {
-            return one(format!(
+        } else {
+            let missing = request.secrets.iter().filter(|s| !values.contains_key(*s));
+            reasons.extend(missing.map(|missing| format!(
                 "the server starts with its secret {missing}, which is not given: plexusctl extension add FILE --secret {missing}=FILE"
-            ));
-        } else if let Some(stray) = values.keys().find(|s| !request.secrets.contains(*s)) {
-            return one(format!("the manifest declares no secret {stray:?}"));
+            )));
+            let stray = values.keys().filter(|s| !request.secrets.contains(*s));
+            reasons.extend(stray.map(|stray| format!("the manifest declares no secret {stray:?}")));
+        }
+        if !reasons.is_empty() {
+            return Ok(Err(reasons));
         }
         Ok(Ok(Self {
             request,

@@ -8,7 +8,7 @@
 use super::{
     sign_ins::{self, FIELD},
     sources::known,
-    survey::{has_worker, is_installed, surveyed},
+    survey::{has_worker, is_installed, surveyed, unfree},
 };
 use crate::{
     acts::{blocking, failed},
@@ -33,7 +33,7 @@ use plexus_sources::{
     Registered, Registry,
     extensions::{self, Generated, IDLE, LISTING, Listing, ServerRequest, agreement},
     let_go,
-    naming::PREVIEW,
+    naming::{PREVIEW, kind_of},
     secrets,
 };
 use plexus_supervisor::{KeepSecret, SecretsOf};
@@ -151,6 +151,9 @@ impl ServerAsk {
     fn read(desk: &Desk, draft: ServerDraft) -> Result<Self, Refused> {
         if known(desk, draft.name.as_str()).is_some() {
             return Err(taken(desk, &draft.name));
+        }
+        if let Some(why) = unfree(desk, &draft.name, &kind_of(&draft.name)) {
+            return Err(Refused::malformed(why));
         }
         let values = given_secrets(draft.secrets)?;
         let mut secrets: BTreeSet<_> = values.keys().cloned().collect();

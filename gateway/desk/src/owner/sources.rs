@@ -5,7 +5,7 @@
 //! one at a time; nobody waits for another's look. The rules of hiding change beside them: they wait for no
 //! other change, and need no look.
 
-use super::survey::has_worker;
+use super::survey::{KEPT_ID, has_worker};
 use crate::{
     acting::{Acting, Narrowing},
     acts::{act, blocking, event_of, failed_halfway, narrow},
@@ -616,8 +616,7 @@ async fn put(
             let same_kind = there.filter(|s| s.config.kind == config.kind);
             config.hide = same_kind.map(|s| s.config.hide.clone()).unwrap_or_default();
             if config.is_over() {
-                let why = "this id is kept for what was changed in a lent folder; choose another";
-                return Ok(Err(objected(desk, shown, why.to_owned())));
+                return Ok(Err(objected(desk, shown, KEPT_ID.to_owned())));
             }
             carry_out(desk, acting, turn, id, (config, pins)).await
         }

@@ -9,6 +9,7 @@ use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{
     Registry, code,
     configure::{SourceRequest, look},
+    extensions::id_taken,
     labels::are_alike,
 };
 use plexus_trust::Source;
@@ -32,6 +33,19 @@ pub(super) fn has_worker(desk: &Desk, offer: &Offer) -> Result<(), Refused> {
         )))
     })
 }
+
+/// Why nothing of `kind` is added under an id: a source of another kind has it, or it is kept.
+pub(super) fn unfree(desk: &Desk, id: &SourceId, kind: &str) -> Option<String> {
+    let there = desk.ledger.snapshot().sources.get(id).cloned()?;
+    match there.config.is_over() {
+        true => Some(KEPT_ID.to_owned()),
+        false => (there.config.kind != kind).then(|| id_taken(id)),
+    }
+}
+
+/// Why no source is added under the id of a lending that is over.
+pub(super) const KEPT_ID: &str =
+    "this id is kept for what was changed in a lent folder; choose another";
 
 /// Why a third party's `label` for the source `id` imitates another source that is there.
 pub(super) fn imitated(desk: &Desk, id: &SourceId, label: &str) -> Option<String> {

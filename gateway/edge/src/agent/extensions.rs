@@ -1,7 +1,7 @@
 //! Extensions, as agents have to do with them: the guide, and proposing one (docs/protocol/agents.md#propose-an-extension).
 //!
-//! Invariants: an agent adds and removes nothing: its proposal waits for the owner; nothing of this machine's files is told
-//! to whoever proposes, so a manifest is judged by its own words alone here.
+//! Invariants: an agent adds and removes nothing: its proposal waits for the owner; nothing of this machine's files, and of no source
+//! that the agent does not see, is told to whoever proposes, so a manifest is judged by its own words alone here.
 
 use super::super::grant_reply::status_url;
 use crate::{
@@ -23,7 +23,12 @@ use plexus_home::tasks::blocking;
 use plexus_protocol::{
     AgentId, ErrorCode, SESSION_HEADER, SessionId, SourceId, extension_guide, json as strict,
 };
-use plexus_sources::{extensions::manifest::ExtensionManifest, narration::clean};
+use plexus_sources::{
+    extensions::{id_taken, manifest::ExtensionManifest},
+    naming::by_manifest_kind,
+    narration::clean,
+};
+use plexus_trust::visible;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -112,39 +117,54 @@ async fn read(
     agent: &AgentId,
     body: &Map<String, Value>,
 ) -> Result<Result<(ExtensionManifest, Folders), Vec<String>>, Refused> {
-    let one = |why: &str| Ok(Err(vec![why.to_owned()]));
+    let mut reasons = Vec::new();
     let folders: Folders = match body.get("folders").filter(|folders| !folders.is_null()) {
         None => None,
-        Some(folders) => match serde_json::from_value(folders.clone()) {
-            Ok(folders) => Some(folders),
-            Err(_) => return one("`folders` holds a path for each name"),
-        },
+        Some(folders) => {
+            let read = serde_json::from_value(folders.clone());
+            let read = read.map_err(|_| "`folders` holds a path for each name".to_owned());
+            read.map_err(|why| reasons.push(why)).ok()
+        }
     };
     let Some(manifest) = body.get("manifest").filter(|m| m.is_object()).cloned() else {
-        return one("`manifest` is required, and an object");
+        reasons.push("`manifest` is required, and an object".to_owned());
+        return Ok(Err(reasons));
     };
     let here = edge.clone();
     let turn = edge.judging.take(agent).await?;
-    let checked = blocking(move || {
+    let judged = blocking(move || {
         // Also where the client has gone meanwhile.
         let _turn = turn;
-        let manifest = ExtensionManifest::read(&manifest, &here.registry)?;
-        manifest.check_offer()?;
-        Ok(manifest)
+        ExtensionManifest::judge_whole(&manifest, &here.registry, here.address.port())
     });
-    let checked: Result<ExtensionManifest, Vec<String>> = checked
+    let (manifest, odd) = judged
         .await
         .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
-    let manifest = match checked {
-        Ok(manifest) => manifest,
-        Err(reasons) => return Ok(Err(reasons)),
+    reasons.extend(odd);
+    let Some(manifest) = manifest else {
+        return Ok(Err(reasons));
     };
     let mut given = folders.iter().flat_map(BTreeMap::iter);
     let is_declared = |name: &str| manifest.folders.iter().any(|folder| folder.name == name);
     if given.any(|(name, path)| !is_declared(name) || !path.starts_with('/') || path.len() > 4096) {
-        return one(
-            "`folders` names a folder that is not declared, or a path that is not absolute",
-        );
+        let why = "`folders` names a folder that is not declared, or a path that is not absolute";
+        reasons.push(why.to_owned());
     }
-    Ok(Ok((manifest, folders)))
+    reasons.extend(taken(edge, agent, &manifest.source));
+    Ok(match reasons.is_empty() {
+        true => Ok((manifest, folders)),
+        false => Err(reasons),
+    })
+}
+
+/// Why a source cannot be called so, where the agent sees another one of that id.
+fn taken(edge: &Edge, agent: &AgentId, source: &str) -> Option<String> {
+    let state = edge.ledger.snapshot();
+    let now = state.time(edge.clock.now());
+    let there = state.sources.get(source)?;
+    let agent = state.agent(agent)?;
+    let is_other = there.config.kind != by_manifest_kind(source);
+    let mut ids = there.capabilities.keys();
+    let sees = is_other && ids.any(|id| visible(&state, agent, id, now));
+    sees.then(|| id_taken(&there.id))
 }

@@ -17,9 +17,11 @@ use super::{
     variables,
 };
 use crate::{
-    Registry, budget,
+    Registry,
+    budget::{self, SchemaBudget},
     labels::{self, are_alike, speaks_of_plexus},
     programs,
+    schema::{PatternHolder, Schema},
 };
 use plexus_home::inspection;
 use plexus_protocol::{Digest, SourceId};
@@ -113,42 +115,72 @@ const NO_SERVER: &str = "transport `mcp`: a server's tools are known only once i
                          none stands in a manifest of another transport; the owner types: plexusctl extension add FILE";
 
 impl ExtensionManifest {
-    /// Reads a manifest, and checks all of it that can be checked without this machine's files.
-    ///
-    /// # Errors
-    /// What stands against it.
-    pub fn read(value: &Value, registry: &Registry) -> Result<Self, Vec<String>> {
-        let one = |why: String| vec![why];
+    /// Judges a manifest by its own words, beside its [schemas](Self::odd_schemas): the manifest where it reads, and all that stands
+    /// against it. `own` is the port of this gateway.
+    #[must_use]
+    pub fn judge(value: &Value, registry: &Registry, own: u16) -> (Option<Self>, Vec<String>) {
         if value.to_string().len() > MAX_MANIFEST {
-            return Err(one("the manifest has more than 256 KiB".to_owned()));
+            return (None, vec!["the manifest has more than 256 KiB".to_owned()]);
         }
         let mut transports = value["capabilities"].as_array().into_iter().flatten();
         if value["transport"] == "mcp" || transports.any(|one| one["transport"] == "mcp") {
-            return Err(one(NO_SERVER.to_owned()));
+            return (None, vec![NO_SERVER.to_owned()]);
         }
-        let mut sorted = super::skills::sorted(value.clone()).map_err(one)?;
         let mut reasons = odd_entries(value);
-        if !reasons.is_empty() {
-            // The rest of it is judged without them.
-            sorted["capabilities"] = Value::Array(Vec::new());
-            for list in ["skills", "workflows"] {
-                sorted.as_object_mut().map(|members| members.remove(list));
+        let is_whole = reasons.is_empty();
+        // The rest of it is judged without them.
+        let mut sound = value.clone();
+        if let Some(Value::Array(entries)) = sound.get_mut("capabilities") {
+            entries.retain(|entry| odd_shape(entry).is_none());
+        }
+        let read = match super::skills::sorted(sound).and_then(Self::of_shape) {
+            Ok(read) => read,
+            Err(why) => {
+                reasons.push(why);
+                return (None, reasons);
             }
-            reasons.extend(Self::of_shape(sorted).err());
-            return Err(reasons);
+        };
+        reasons.extend(read.odd_head(registry));
+        reasons.extend(read.odd_labels());
+        reasons.extend(read.odd_capabilities());
+        if is_whole {
+            reasons.extend(read.odd_count());
+            reasons.extend(read.odd_skills());
+            reasons.extend(read.odd_workflows());
         }
-        let read = Self::of_shape(sorted).map_err(one)?;
-        if read.manifest != FORMAT {
-            reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
+        let more = read.odd_offers(&reasons, own);
+        reasons.extend(more);
+        (is_whole.then_some(read), reasons)
+    }
+
+    /// The same, with its schemas compiled.
+    #[must_use]
+    pub fn judge_whole(
+        value: &Value,
+        registry: &Registry,
+        own: u16,
+    ) -> (Option<Self>, Vec<String>) {
+        let (read, mut reasons) = Self::judge(value, registry, own);
+        reasons.extend(read.iter().flat_map(Self::odd_schemas));
+        (read, reasons)
+    }
+
+    fn of_shape(value: Value) -> Result<Self, String> {
+        read_part(value).map_err(|why| match why.starts_with("transport: unknown variant") {
+            // A manifest of that one is read elsewhere.
+            true => why + ", `mcp`",
+            false => why,
+        })
+    }
+
+    /// What stands against the manifest as a whole.
+    fn odd_head(&self, registry: &Registry) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.manifest != FORMAT {
+            reasons.push(format!("manifest is {:?}, not {FORMAT:?}", self.manifest));
         }
-        reasons.extend(odd_name(&read.source, &read.label, registry));
-        let count = read.capabilities.len() + read.skills.len() + read.workflows.len();
-        if !(1..=MAX_CAPABILITIES).contains(&count) {
-            reasons.push(format!(
-                "it has {count} capabilities, not 1 to {MAX_CAPABILITIES}"
-            ));
-        }
-        for folder in &read.folders {
+        reasons.extend(odd_name(&self.source, &self.label, registry));
+        for folder in &self.folders {
             // It stands behind a rule of a profile, and a line break in it would begin another rule.
             if let Some(why) = labels::refused(&folder.label) {
                 reasons.push(format!("the label of the folder {:?} {why}", folder.name));
@@ -157,11 +189,32 @@ impl ExtensionManifest {
                 reasons.push(format!("no folder can have the name {:?}", folder.name));
             }
         }
-        reasons.extend(read.odd_app());
-        reasons.extend(read.odd_socket());
-        let entries = read.capabilities.iter().map(|one| (&one.name, &one.label));
-        let texts = read.skills.iter().map(|one| (&one.name, &one.label));
-        let workflows = read.workflows.iter().map(|one| (&one.name, &one.label));
+        reasons.extend(self.odd_app());
+        reasons.extend(self.odd_socket());
+        let bins = self.bins();
+        if bins.len() > MAX_PROGRAMS {
+            let count = bins.len();
+            reasons.push(format!(
+                "it names {count} programs, and at most {MAX_PROGRAMS} are looked at: make several sources of it"
+            ));
+        }
+        let bins = bins.into_iter();
+        reasons.extend(bins.filter_map(|bin| Some(self.about_bin(bin, &odd_bin(bin)?))));
+        reasons
+    }
+
+    fn odd_count(&self) -> Option<String> {
+        let count = self.capabilities.len() + self.skills.len() + self.workflows.len();
+        let fits = (1..=MAX_CAPABILITIES).contains(&count);
+        (!fits).then(|| format!("it has {count} capabilities, not 1 to {MAX_CAPABILITIES}"))
+    }
+
+    /// What stands against the names and labels of its entries.
+    fn odd_labels(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let entries = self.capabilities.iter().map(|one| (&one.name, &one.label));
+        let texts = self.skills.iter().map(|one| (&one.name, &one.label));
+        let workflows = self.workflows.iter().map(|one| (&one.name, &one.label));
         let entries: Vec<_> = entries.chain(texts).chain(workflows).collect();
         for (name, label) in &entries {
             if let Some(why) = labels::refused(label) {
@@ -179,9 +232,14 @@ impl ExtensionManifest {
                 "the label {label:?} looks like {other:?} of another entry; choose another"
             ));
         }
-        for capability in &read.capabilities {
+        reasons
+    }
+
+    fn odd_capabilities(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for capability in &self.capabilities {
             let name = &capability.name;
-            if capability.transport != read.transport {
+            if capability.transport != self.transport {
                 reasons.push(format!(
                     "capability {name:?} has another transport than the manifest"
                 ));
@@ -191,44 +249,132 @@ impl ExtensionManifest {
             let why = why.chain(variables.filter_map(|(name, _)| variables::refused(name)));
             reasons.extend(why.map(|why| format!("capability {name:?}: {why}")));
         }
-        reasons.extend(read.odd_skills());
-        reasons.extend(read.odd_workflows());
-        match reasons.is_empty() {
-            true => Ok(read),
-            false => Err(reasons),
+        reasons
+    }
+
+    /// Why no offer can be made of it. An offer names its first fault alone, so each entry is offered by itself as well; of one that
+    /// the `known` reasons name, nothing more is said.
+    fn odd_offers(&self, known: &[String], own: u16) -> Vec<String> {
+        // Its id and label are judged by themselves.
+        let whole = Self {
+            source: "offered".to_owned(),
+            label: "Offered".to_owned(),
+            ..self.clone()
+        };
+        let Some(first) = whole.odd_offer(own) else {
+            return Vec::new();
+        };
+        let bare = Self {
+            capabilities: Vec::new(),
+            skills: Vec::new(),
+            workflows: Vec::new(),
+            ..whole
+        };
+        let is_named = |why: &str, name: &str| why.contains(&format!("{name:?}"));
+        let is_known = |name: &str| known.iter().any(|why| is_named(why, name));
+        let texts = self.skills.iter().map(|one| &*one.name);
+        let mut reasons: Vec<String> = Vec::new();
+        let mut is_said = false;
+        for name in self.callable().chain(texts) {
+            if is_known(name) {
+                is_said |= is_named(&first, name);
+                continue;
+            }
+            let mut alone = bare.clone();
+            let named = self.capabilities.iter().filter(|one| one.name == name);
+            alone.capabilities.extend(named.cloned());
+            let named = self.skills.iter().filter(|one| one.name == name);
+            alone.skills.extend(named.cloned());
+            let named = self.workflows.iter().filter(|one| one.name == name);
+            alone.workflows.extend(named.cloned());
+            let Some(why) = alone.odd_offer(own) else {
+                continue;
+            };
+            // Its program has no name but the capability's.
+            let of_child = why.strip_prefix("child ");
+            let why = match of_child.and_then(|why| why.split_once(": ")) {
+                Some((_, why)) => format!("capability {name:?}: {why}"),
+                None => why,
+            };
+            if !reasons.contains(&why) {
+                reasons.push(why);
+            }
+        }
+        // What is wrong between entries.
+        is_said |= first.starts_with("child ") || reasons.contains(&first);
+        if !is_said || (known.is_empty() && reasons.is_empty()) {
+            reasons.push(first);
+        }
+        reasons
+    }
+
+    /// Why no offer can be made of it, beside its schemas: the first fault.
+    fn odd_offer(&self, own: u16) -> Option<String> {
+        match self.agreed_somewhere().uncompiled() {
+            Err(why) => Some(format!("{why:#}")),
+            Ok(offer) => {
+                let hosts = offer.offer.manifest.admitted(&Value::Null);
+                let mut hosts = hosts.unwrap_or_default().into_iter();
+                // A sandbox tells ports apart, and not every address: what may reach this port of another machine reaches ours.
+                let reaches = hosts.any(|(_, host)| host.port == own);
+                reaches.then(|| format!(
+                    "{own} is this gateway's own port, and no source reaches that port of any host: let the app listen on another"
+                ))
+            }
         }
     }
 
-    fn of_shape(value: Value) -> Result<Self, String> {
-        read_part(value).map_err(|why| match why.starts_with("transport: unknown variant") {
-            // A manifest of that one is read elsewhere.
-            true => why + ", `mcp`",
-            false => why,
-        })
-    }
-
-    /// Checks the rest of what can be checked without this machine's files: that an offer can be made of it.
-    ///
-    /// # Errors
-    /// What stands against it.
-    pub fn check_offer(&self) -> Result<(), Vec<String>> {
-        let offered = self.agreed_somewhere().registered().map(|_| ());
-        offered.map_err(|why| vec![format!("{why:#}")])
+    /// Why its schemas cannot be compiled. They have one budget of memory and time.
+    #[must_use]
+    pub fn odd_schemas(&self) -> Vec<String> {
+        let capabilities = self.capabilities.iter().map(|one| (&one.name, &one.io));
+        let workflows = self.workflows.iter().map(|one| (&one.name, &one.io));
+        let named = capabilities.chain(workflows);
+        let named: Vec<_> = named.map(|(name, io)| (name, io.schema())).collect();
+        if let Err(why) = SchemaBudget::check(named.iter().map(|(_, schema)| schema)) {
+            return vec![why];
+        }
+        let odd = named.iter().filter_map(|(name, schema)| {
+            let compiled = Schema::compile(schema, PatternHolder::Gateway);
+            Some(format!("{name}: {}", compiled.err()?))
+        });
+        odd.collect()
     }
 
     /// As agreed to, with programs that are no files.
     pub(super) fn agreed_somewhere(&self) -> Agreed {
-        let bins = self
-            .capabilities
-            .iter()
-            .filter_map(|c| c.route.bin().cloned());
-        let somewhere = PinnedProgram {
-            path: PathBuf::from("/program"),
+        let somewhere = |bin: &str| PinnedProgram {
+            path: match bin.starts_with('/') {
+                true => PathBuf::from(bin),
+                false => PathBuf::from("/program"),
+            },
             sha256: Digest::of(b""),
         };
+        let bins = self.bins().into_iter();
         Agreed {
             manifest: self.clone(),
-            programs: bins.map(|bin| (bin, somewhere.clone())).collect(),
+            programs: bins.map(|bin| (bin.clone(), somewhere(bin))).collect(),
+        }
+    }
+
+    /// Its programs, by the names that it has for them.
+    fn bins(&self) -> BTreeSet<&String> {
+        let routes = self.capabilities.iter().map(|one| &one.route);
+        routes.filter_map(Route::bin).collect()
+    }
+
+    /// What stands against one of them, behind who runs it.
+    fn about_bin(&self, bin: &str, why: &str) -> String {
+        let uses = |one: &&DeclaredCapability| one.route.bin().is_some_and(|of| of == bin);
+        let names = self.capabilities.iter().filter(uses);
+        let names: Vec<_> = names.map(|one| format!("{:?}", one.name)).collect();
+        let first = names.first().map_or("", |name| name.as_str());
+        match names.len() {
+            1 => format!("capability {first}: bin {bin:?}: {why}"),
+            many => format!(
+                "capability {first} and {} more: bin {bin:?}: {why}",
+                many - 1
+            ),
         }
     }
 
@@ -238,27 +384,9 @@ impl ExtensionManifest {
     /// # Errors
     /// Why one cannot be run, or could not be looked at.
     pub async fn programs(&self) -> Result<BTreeMap<String, PinnedProgram>, Vec<String>> {
-        let routes = self.capabilities.iter().map(|c| &c.route);
-        let bins: BTreeSet<&String> = routes.filter_map(Route::bin).collect();
-        if bins.len() > MAX_PROGRAMS {
-            let count = bins.len();
-            return Err(vec![format!(
-                "it names {count} programs, and at most {MAX_PROGRAMS} are looked at: make several sources of it"
-            )]);
-        }
         let until = Instant::now() + PATIENCE;
         let (mut found, mut reasons) = (BTreeMap::new(), Vec::new());
-        let users = |bin: &String| {
-            let uses = |one: &&DeclaredCapability| one.route.bin() == Some(bin);
-            let names = self.capabilities.iter().filter(uses);
-            let names: Vec<_> = names.map(|one| format!("{:?}", one.name)).collect();
-            let first = names.first().map_or("", |name| name.as_str());
-            match names.len() {
-                1 => format!("capability {first}"),
-                many => format!("capability {first} and {} more", many - 1),
-            }
-        };
-        for bin in bins {
+        for bin in self.bins().into_iter().take(MAX_PROGRAMS) {
             let (named, of) = (PathBuf::from(bin), bin.clone());
             let placed = inspection::at(&named, move || located(&of)).await;
             let looked = match placed {
@@ -272,9 +400,12 @@ impl ExtensionManifest {
             };
             match looked {
                 Ok(Ok(program)) => _ = found.insert(bin.clone(), program),
-                Ok(Err(why)) => reasons.push(format!("{}: bin {bin:?}: {why}", users(bin))),
+                Ok(Err(why)) => reasons.push(self.about_bin(bin, &why)),
                 // Each of the others could hold a thread of its own.
-                Err(error) => return Err(vec![format!("{}: bin {bin:?}: {error}", users(bin))]),
+                Err(error) => {
+                    reasons.push(self.about_bin(bin, &error.to_string()));
+                    return Err(reasons);
+                }
             }
         }
         match reasons.is_empty() {
@@ -289,18 +420,24 @@ impl ExtensionManifest {
 fn odd_entries(manifest: &Value) -> Vec<String> {
     let entries = manifest["capabilities"].as_array().into_iter().flatten();
     let odd = |(at, entry): (usize, &Value)| {
-        let (kind, read) = match entry["transport"].as_str() {
-            Some("skill") => ("skill", shape::<DeclaredSkill>(entry)),
-            Some("workflow") => ("workflow", shape::<DeclaredWorkflow>(entry)),
-            _ => ("capability", shape::<DeclaredCapability>(entry)),
-        };
+        let (kind, why) = odd_shape(entry)?;
         let name = match entry["name"].as_str() {
             Some(name) => format!("{name:?}"),
             None => (at + 1).to_string(),
         };
-        read.err().map(|why| format!("{kind} {name}: {why}"))
+        Some(format!("{kind} {name}: {why}"))
     };
     entries.enumerate().filter_map(odd).take(MAX_ODD).collect()
+}
+
+/// What an entry is, and what stands against its shape.
+fn odd_shape(entry: &Value) -> Option<(&'static str, String)> {
+    let (kind, read) = match entry["transport"].as_str() {
+        Some("skill") => ("skill", shape::<DeclaredSkill>(entry)),
+        Some("workflow") => ("workflow", shape::<DeclaredWorkflow>(entry)),
+        _ => ("capability", shape::<DeclaredCapability>(entry)),
+    };
+    Some((kind, read.err()?))
 }
 
 /// Whether a value has the shape of a `T`.
@@ -377,6 +514,12 @@ pub(super) fn odd_name(source: &str, label: &str, registry: &Registry) -> Vec<St
     reasons
 }
 
+/// Why no source can be added under an id that another one has.
+#[must_use]
+pub fn id_taken(id: &SourceId) -> String {
+    format!("there is a source {id} already; choose another id")
+}
+
 /// How what an interpreter runs is lent.
 const SCRIPTS: &str = "the owner lends a script that serves MCP with: plexusctl mcp add NAME --code FOLDER -- INTERPRETER SCRIPT";
 
@@ -388,8 +531,20 @@ fn interpreter(program: &Path) -> String {
     )
 }
 
+/// Why no program can be named so, by the name alone.
+fn odd_bin(bin: &str) -> Option<String> {
+    let path = Path::new(bin);
+    if bin.contains('/') && !path.is_absolute() {
+        return Some("it is neither a bare name nor an absolute path".to_owned());
+    }
+    runs_others(path).then(|| interpreter(path))
+}
+
 /// The file that a program's name means; never a link to it.
 fn located(bin: &str) -> Result<PathBuf, String> {
+    if let Some(why) = odd_bin(bin) {
+        return Err(why);
+    }
     let path = match bin.contains('/') {
         true => PathBuf::from(bin),
         false => {
@@ -399,12 +554,6 @@ fn located(bin: &str) -> Result<PathBuf, String> {
         }
     };
     let shown = path.display();
-    if !path.is_absolute() {
-        return Err("it is neither a bare name nor an absolute path".to_owned());
-    }
-    if runs_others(&path) {
-        return Err(interpreter(&path));
-    }
     let real = path
         .canonicalize()
         .map_err(|error| format!("{shown}: {error}"))?;
@@ -491,6 +640,82 @@ mod tests {
         for (why, begins) in odd.iter().zip(begins) {
             assert!(why.starts_with(begins), "{why}");
         }
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let entry = |name: &str, route: Value| {
+            object!({
+                "name": name, "kind": "capability", "label": name, "describe": "Does it.", "grants": ["read"],
+                "transport": "cli", "route": route,
+            })
+        };
+        let manifest = |capabilities: Vec<Value>| {
+            object!({
+                "manifest": FORMAT, "source": "box", "label": "Box", "transport": "cli", "capabilities": capabilities,
+            })
+        };
+        let registry = Registry::read(&[]).unwrap();
+        let judge = |manifest: &Value| ExtensionManifest::judge_whole(manifest, &registry, 7777);
+        let mut ahead = entry("ahead", object!({"bin": "grep", "args": ["{text}"]}));
+        let text = object!({"type": "string", "pattern": "^(?!x)"});
+        ahead["io"]["input"] =
+            object!({"type": "object", "properties": {"text": text}, "required": ["text"]});
+        let mut bad = manifest(vec![
+            entry("sound", object!({"bin": "grep"})),
+            entry("shell", object!({"bin": "bash"})),
+            entry("near", object!({"bin": "./grep"})),
+            entry("odd", object!({"bin": "/usr/bin/../bin/grep"})),
+            entry("long", object!({"bin": "grep", "timeoutMs": 3_600_000})),
+            entry("option", object!({"bin": "grep", "args": ["-e{text}"]})),
+            ahead,
+        ]);
+        bad["source"] = object!("admin");
+        bad["label"] = object!("Checked by Plexus");
+        let (read, reasons) = judge(&bad);
+        assert!(read.is_some(), "{reasons:?}");
+        let begins = [
+            "source \"admin\" is, or looks like, an id of Plexus's own",
+            "label \"Checked by Plexus\"",
+            "capability \"near\": bin \"./grep\": it is neither",
+            "capability \"shell\": bin \"bash\": bash runs what",
+            "capability \"odd\": its path is not absolute, or not in its one spelling",
+            "capability \"long\", timeout: not 1 to 600,000 ms",
+            "capability \"option\", argument \"-e{text}\": a value could become an option",
+            "ahead: the pattern",
+        ];
+        assert_eq!(reasons.len(), begins.len(), "{reasons:?}");
+        for begins in begins {
+            let is_there = reasons.iter().any(|why| why.starts_with(begins));
+            assert!(is_there, "{begins}: {reasons:?}");
+        }
+        // What does not read keeps the rest from no judgement.
+        let misspelt = object!({"bin": "grep", "argss": []});
+        let (read, reasons) = judge(&manifest(vec![
+            entry("misspelt", misspelt),
+            entry("shell", object!({"bin": "bash"})),
+        ]));
+        assert!(read.is_none() && reasons.len() == 2, "{reasons:?}");
+        let programs = (0..40).map(|n| entry(&format!("do{n}"), object!({"bin": format!("p{n}")})));
+        let (_, reasons) = judge(&manifest(programs.collect()));
+        assert!(
+            matches!(&*reasons, [many, _] if many.starts_with("it names 40 programs")),
+            "{reasons:?}"
+        );
+        let mut app = manifest(vec![entry(
+            "state",
+            object!({"baseUrl": "http://127.0.0.1:7777", "path": "/state"}),
+        )]);
+        app["transport"] = object!("local-rest");
+        app["capabilities"][0]["transport"] = object!("local-rest");
+        let (_, reasons) = judge(&app);
+        assert!(
+            matches!(&*reasons, [why] if why.starts_with("7777 is this gateway's own port")),
+            "{reasons:?}"
+        );
+        // The control.
+        let (read, reasons) = judge(&manifest(vec![entry("sound", object!({"bin": "grep"}))]));
+        assert!(read.is_some() && reasons.is_empty(), "{reasons:?}");
     }
 
     #[test]

@@ -10,12 +10,11 @@ fn extension(bytes: &[u8]) -> Accepted {
         return false;
     };
     let registry = Registry::read(&[]).expect("no connectors");
-    let read = match ExtensionManifest::read(&value, &registry) {
-        Ok(read) => read,
-        Err(reasons) => {
-            assert!(!reasons.is_empty() && reasons.iter().all(|why| !why.is_empty()));
-            return false;
-        }
+    let (read, reasons) = ExtensionManifest::judge(&value, &registry, 7777);
+    assert!(reasons.iter().all(|why| !why.is_empty()));
+    let Some(read) = read.filter(|_| reasons.is_empty()) else {
+        assert!(!reasons.is_empty());
+        return false;
     };
     SourceId::parse(&read.source).expect("it has an id");
     let capabilities = read.capabilities.iter().map(|one| &one.label);
@@ -23,10 +22,11 @@ fn extension(bytes: &[u8]) -> Accepted {
         assert_eq!(labels::refused(label), None, "{label:?}");
     }
     let agreed = read.agreed_somewhere();
-    if let Err(reasons) = read.check_offer() {
-        assert!(!reasons.is_empty());
+    agreed.uncompiled().expect("it was judged");
+    if !read.odd_schemas().is_empty() {
         return false;
     }
+    agreed.registered().expect("so were its schemas");
     let shown = surface(&agreed, &Default::default());
     assert!(super::differences(&shown, &shown).is_empty());
     true

@@ -78,48 +78,67 @@ impl ServerRequest {
     /// What a manifest of the transport `mcp` asks for.
     ///
     /// # Errors
-    /// What stands against it.
+    /// All that stands against it.
     pub fn of_manifest(
         value: &Value,
         folders: NamedFolders<'_>,
         registry: &Registry,
     ) -> Result<Self, Vec<String>> {
-        let one = |why: String| vec![why];
         if value.to_string().len() > MAX_MANIFEST {
-            return Err(one("a manifest of a server has more than 64 KiB".to_owned()));
+            let why = "a manifest of a server has more than 64 KiB";
+            return Err(vec![why.to_owned()]);
         }
-        if value.get("capabilities").is_some() {
+        let mut reasons = Vec::new();
+        let mut value = value.clone();
+        let members = value.as_object_mut();
+        if members.is_some_and(|members| members.remove("capabilities").is_some()) {
             let why = "capabilities: an MCP server says itself which tools it has; leave them out, and name those that only read in mcp.reads";
-            return Err(one(why.to_owned()));
+            reasons.push(why.to_owned());
         }
-        let read: ServerManifest = read_part(value.clone()).map_err(one)?;
-        let mut reasons = odd_name(&read.source, &read.label, registry);
+        let read: ServerManifest = match read_part(value) {
+            Ok(read) => read,
+            Err(why) => {
+                reasons.push(why);
+                return Err(reasons);
+            }
+        };
+        reasons.extend(odd_name(&read.source, &read.label, registry));
         if read.manifest != FORMAT {
             reasons.push(format!("manifest is {:?}, not {FORMAT:?}", read.manifest));
         }
-        if (read.mcp.command.is_some()) == (read.mcp.url.is_some()) {
+        let names_one = read.mcp.command.is_some() != read.mcp.url.is_some();
+        if !names_one {
             reasons.push("mcp names either a command or a url".to_owned());
         }
         let absolute = |path: &String| path.starts_with('/');
         if !read.mcp.command.as_ref().is_none_or(absolute) {
             reasons.push("mcp.command is no absolute path".to_owned());
         }
-        let placed = read.placed(folders).map_err(|why| reasons.push(why)).ok();
-        let name = SourceId::parse(&read.source).ok();
-        let (Some((of, code, changed)), Some(name), true) = (placed, name, reasons.is_empty())
-        else {
-            return Err(reasons);
+        let placed = read.placed(folders);
+        let ((of, code, changed), name) = match (placed, SourceId::parse(&read.source)) {
+            (Ok(placed), Ok(name)) => (placed, name),
+            (placed, _) => {
+                reasons.extend(placed.err().into_iter().flatten());
+                return Err(reasons);
+            }
         };
-        let filled = |text: &String| filled(text, &of).map_err(one);
+        let mut filled = |text: &String| {
+            filled(text, &of).unwrap_or_else(|why| {
+                reasons.push(why);
+                String::new()
+            })
+        };
         let variables = read.mcp.env.iter();
-        let variables = variables.map(|(name, value)| Ok((name.clone(), filled(value)?)));
+        let variables = variables.map(|(name, value)| (name.clone(), filled(value)));
+        let environment = variables.collect();
+        let arguments = read.mcp.args.iter().map(&mut filled).collect();
         let asked = Self {
             name,
             label: Some(read.label),
             program: read.mcp.command.unwrap_or_default(),
             url: read.mcp.url,
-            arguments: read.mcp.args.iter().map(filled).collect::<Result<_, _>>()?,
-            environment: variables.collect::<Result<_, Vec<String>>>()?,
+            arguments,
+            environment,
             secrets: read.mcp.secrets,
             folders: changed,
             code,
@@ -128,8 +147,13 @@ impl ServerRequest {
             ca: None,
             reads: read.mcp.reads,
         };
-        asked.check().map_err(one)?;
-        Ok(asked)
+        if names_one {
+            reasons.extend(asked.odd());
+        }
+        match reasons.is_empty() {
+            true => Ok(asked),
+            false => Err(reasons),
+        }
     }
 
     /// Whether this asks for the same server as `other`, whatever it is called and whichever tools only read.
@@ -149,11 +173,12 @@ impl ServerRequest {
 type Placed = (BTreeMap<String, String>, Vec<String>, Vec<String>);
 
 impl ServerManifest {
-    fn placed(&self, named: NamedFolders<'_>) -> Result<Placed, String> {
+    fn placed(&self, named: NamedFolders<'_>) -> Result<Placed, Vec<String>> {
         let is_declared = |name: &&String| self.folders.iter().any(|f| f.name == **name);
-        if let Some(stray) = named.given.keys().find(|name| !is_declared(name)) {
-            return Err(format!("the manifest declares no folder {stray:?}"));
-        }
+        let stray = named.given.keys().filter(|name| !is_declared(name));
+        let mut reasons: Vec<String> = stray
+            .map(|stray| format!("the manifest declares no folder {stray:?}"))
+            .collect();
         let (mut of, mut code, mut changed) = (BTreeMap::new(), Vec::new(), Vec::new());
         for DeclaredFolder {
             name,
@@ -162,7 +187,7 @@ impl ServerManifest {
         } in &self.folders
         {
             if let Some(why) = labels::refused(label) {
-                return Err(format!("the label of the folder {name:?} {why}"));
+                reasons.push(format!("the label of the folder {name:?} {why}"));
             }
             let (paths, field) = match access {
                 Access::Read => (&mut code, "code"),
@@ -172,16 +197,20 @@ impl ServerManifest {
             let there = || named.there?[&field].as_str().map(str::to_owned);
             let path = named.given.get(name).cloned().or_else(there);
             let Some(path) = path else {
-                return Err(format!(
+                reasons.push(format!(
                     "the folder {name} ({label}) is not named: --folder {name}=PATH"
                 ));
+                continue;
             };
             paths.push(path.clone());
             if of.insert(name.clone(), path).is_some() {
-                return Err(format!("it has two folders {name:?}"));
+                reasons.push(format!("it has two folders {name:?}"));
             }
         }
-        Ok((of, code, changed))
+        match reasons.is_empty() {
+            true => Ok((of, code, changed)),
+            false => Err(reasons),
+        }
     }
 }
 

@@ -257,60 +257,68 @@ impl ServerRequest {
 
     /// Whether it names one program or one URL, with what belongs to it.
     pub(super) fn check(&self) -> Result<(), String> {
-        let url = self.url.as_deref().unwrap_or_default();
-        if self.ca.is_some() && !url.starts_with("https://") {
-            return Err("certificate authorities belong to a server at an https URL".to_owned());
+        let odd = self.odd();
+        match odd.is_empty() {
+            true => Ok(()),
+            false => Err(odd.join("; ")),
         }
-        let Some(url) = &self.url else {
-            return match self.program.is_empty() {
-                true => Err("name a program or a URL".to_owned()),
-                false => self.check_hosts(),
-            };
-        };
+    }
+
+    /// All that stands against it.
+    pub(super) fn odd(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let mut add = |why: &str| reasons.push(why.to_owned());
+        let address = self.url.as_deref().unwrap_or_default();
+        if self.ca.is_some() && !address.starts_with("https://") {
+            add("certificate authorities belong to a server at an https URL");
+        }
+        if self.url.is_none() {
+            if self.program.is_empty() {
+                add("name a program or a URL");
+            }
+            reasons.extend(self.odd_hosts());
+            return reasons;
+        }
         let of_program = [&self.arguments, &self.folders, &self.code, &self.hosts];
         let alone = self.program.is_empty()
             && self.environment.is_empty()
             && of_program.iter().all(|given| given.is_empty());
         if !alone {
-            return Err(
-                "a server at a URL has no program, arguments, variables, folders or hosts".into(),
-            );
+            add("a server at a URL has no program, arguments, variables, folders or hosts");
         }
         if self.secrets.len() > 1 {
-            return Err("one header alone is added for a URL".to_owned());
+            add("one header alone is added for a URL");
         }
-        match ["http://", "https://"]
-            .iter()
-            .any(|begin| url.starts_with(begin))
-        {
-            true => Ok(()),
-            false => Err(format!("{url} is no http or https URL")),
+        let mut schemes = ["http://", "https://"].iter();
+        if !schemes.any(|begin| address.starts_with(begin)) {
+            add(&format!("{address} is no http or https URL"));
         }
+        reasons
     }
 
-    fn check_hosts(&self) -> Result<(), String> {
+    fn odd_hosts(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
         if self.hosts.is_empty() {
-            return Ok(());
+            return reasons;
         }
         if self.hosts.len() > MAX_EGRESS {
-            return Err(format!("more than {MAX_EGRESS} hosts"));
+            reasons.push(format!("more than {MAX_EGRESS} hosts"));
         }
         let distinct: BTreeSet<_> = self.hosts.iter().collect();
         if distinct.len() < self.hosts.len() {
-            return Err("a host is named twice".to_owned());
+            reasons.push("a host is named twice".to_owned());
         }
         if let Some(read) = self.reads.first() {
-            return Err(format!(
+            reasons.push(format!(
                 "{read} can be no read: the server reaches hosts, so what it is given can leave this machine, and each call of it asks you"
             ));
         }
-        let mut given = self.environment.keys().chain(&self.secrets);
-        match given.find(|name| PROXY_VARIABLES.contains(&name.as_str())) {
-            Some(name) => Err(format!(
-                "{name} is given by Plexus to a server that reaches hosts: leave it out"
-            )),
-            None => Ok(()),
-        }
+        let given = self.environment.keys().chain(&self.secrets);
+        let given = given.filter(|name| PROXY_VARIABLES.contains(&name.as_str()));
+        reasons.extend(given.map(|name| {
+            format!("{name} is given by Plexus to a server that reaches hosts: leave it out")
+        }));
+        reasons
     }
 
     /// The manifest of what the server says. Every tool and method executes, unless the owner says that it reads. Those of
