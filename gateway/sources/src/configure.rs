@@ -1,7 +1,7 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (docs/protocol/owner.md#sources,
 //! docs/design.md#sandbox).
 
-use super::{Registry, code, naming, private, programs, sockets};
+use super::{Registry, code, extensions::file_changes, naming, private, programs, sockets};
 use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
@@ -623,6 +623,7 @@ pub async fn look(
             false => paths.extend(seen.map(|seen| (place.field, seen))),
         }
     }
+    let pins = code::seen(manifest, &source.config, &source.id).await;
     Ok(SourceSeen {
         id: source.id.clone(),
         target,
@@ -631,7 +632,8 @@ pub async fn look(
         capabilities: connector.facts(&source.id),
         rules: connector.rules.clone(),
         base: connector.base.clone(),
-        pins: code::seen(manifest, &source.config, &source.id).await,
+        file_changes: file_changes(state_dir, source, &pins).await,
+        pins,
     })
 }
 

@@ -11,6 +11,7 @@
 //! Must not know: how a server is started, who may call it.
 
 mod checks;
+mod code_files;
 mod commands;
 mod definitions;
 mod ipc;
@@ -31,6 +32,7 @@ mod workflows;
 
 pub use checks::id_taken;
 pub(crate) use checks::runs_others;
+pub(crate) use code_files::file_changes;
 pub use definitions::{Definition, IDLE};
 pub use server_manifest::{NamedFolders, lends_server};
 pub use servers::{Generated, Listing, ServerRequest, described};
@@ -208,6 +210,7 @@ impl Registry {
     /// Its file cannot be removed.
     pub fn uninstall(&self, state_dir: &StateDir, id: &SourceId) -> io::Result<bool> {
         let there = remove(&file(state_dir, id))?;
+        remove(&code_files::list(state_dir, id))?;
         self.installed.rcu(|all| {
             let mut all = BTreeMap::clone(all);
             all.remove(id.as_str());

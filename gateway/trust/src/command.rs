@@ -485,6 +485,8 @@ pub struct SourceSeen {
     pub base: Vec<String>,
     /// What its code is now, as rules ([`crate::pins`]); without what cannot be read now.
     pub pins: Vec<String>,
+    /// How folders of its code differ from what the owner agreed to, by the names of files, one sentence each. Words for a card alone.
+    pub file_changes: Vec<String>,
 }
 
 /// One entry of a grant request.

@@ -59,6 +59,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         rules: connector.rules.clone(),
         base: connector.base.clone(),
         pins: Vec::new(),
+        file_changes: Vec::new(),
     };
     act(&mut state, &Command::SourceSeen(seen));
     let connect = Connect {

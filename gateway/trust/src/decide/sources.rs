@@ -381,7 +381,10 @@ impl Draft<'_> {
             self.differ(old, seen, &mut source, cage_changed, &changed)
         };
         if let Some(stopped) = source.stopped.as_ref().filter(|_| is_stopped) {
-            let difference = stopped.difference(&agreed);
+            let difference = Difference {
+                words: seen.file_changes.clone(),
+                ..stopped.difference(&agreed)
+            };
             source.changed.retain(|known| !is_of_code(known));
             source.changed.push(difference);
         }

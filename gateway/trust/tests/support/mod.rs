@@ -141,6 +141,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
         rules: vec!["(allow file-read*)".into()],
         base: vec!["(allow file-read* (subpath \"/dev/null\"))".into()],
         pins: Vec::new(),
+        file_changes: Vec::new(),
     }
 }
 

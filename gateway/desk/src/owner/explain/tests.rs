@@ -127,6 +127,7 @@ fn seen() -> SourceSeen {
         rules: Vec::new(),
         base: Vec::new(),
         pins: Vec::new(),
+        file_changes: Vec::new(),
         capabilities: BTreeMap::from([
             (id(READ), facts(Verb::Read, Sensitivity::Low)),
             (

@@ -90,6 +90,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             rules: Vec::new(),
             base: Vec::new(),
             pins: Vec::new(),
+            file_changes: Vec::new(),
         }),
     ];
     let joins = joins(&agent, Reach::Exposed, GRANTED, &session);
@@ -280,6 +281,7 @@ fn an_input_tells_nothing_of_what_is_out_of_view() {
             rules: Vec::new(),
             base: Vec::new(),
             pins: Vec::new(),
+            file_changes: Vec::new(),
         },
         grants: vec![GrantEntry {
             capability: id("lent.read"),
