@@ -266,6 +266,9 @@ fn granted_read_is_not_made_by_another_program() {
             _ => place.gateway.cli(["sources", "resume", "box"]),
         };
         assert_contains(&said.all(), "stopped no more");
+        // Asked for again, it resumes nothing either: the card below still waits.
+        let again = place.gateway.cli(["sources", "resume", "box"]);
+        assert_contains(&again.all(), "until you decide on its card");
         let waiting = place.gateway.owner().pending();
         let id = waiting[0]["pendingId"].as_str().expect("its card");
         let shown = place.gateway.cli(["approvals", "show", id]);

@@ -428,14 +428,13 @@ async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumpt
     if was_stopped {
         compared_again(&desk, &source).await;
         source = now()?;
-        let state = desk.ledger.snapshot();
-        let rests = state.resting(&source, desk.clock.now()).next().is_some();
-        if source.stopped.is_none() && rests {
-            return Err(on_its_card(
-                &source,
-                "is stopped no more. Its grants rest: look at its card, or resume it once more.",
-            ));
-        }
+    }
+    let state = desk.ledger.snapshot();
+    let rests = state.resting(&source, desk.clock.now()).next().is_some();
+    // A look cannot tell what else changed while it was stopped: its card shows that, however often this is asked for.
+    if source.stopped.is_none() && rests && (was_stopped || source.code_differed()) {
+        let why = "is stopped no more. Its grants are suspended until you decide on its card.";
+        return Err(on_its_card(&source, why));
     }
     let goes_on = was_stopped && source.stopped.is_none();
     if source.asks() {

@@ -24,6 +24,14 @@ fn is_of_code(known: &Difference) -> bool {
     is_again || known.rules.iter().any(|rule| pins::is_pin(rule))
 }
 
+impl Source {
+    /// Whether its code is, or for a while was, something else than the owner agreed to, and nobody has decided on that.
+    #[must_use]
+    pub fn code_differed(&self) -> bool {
+        self.changed.iter().any(is_of_code)
+    }
+}
+
 /// Adds a difference to those that nobody has decided on: of a capability once in the same words, of the rules of a profile
 /// what they come to.
 fn note(known: &mut Vec<Difference>, new: Difference) {
