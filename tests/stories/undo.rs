@@ -157,6 +157,18 @@ fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
         undo(refused["auditId"].as_str().expect("an id")).expect_error(409, "precondition_changed");
     assert_eq!(error["detail"]["reason"], "not_done", "{error}");
     assert_eq!(house.workspace.read("b.md"), "old\n");
+    // Of two changes the later one is taken back first, and the refusal names it as data and as a command.
+    let (first, _) = write(&agent, "a.md", "one\n");
+    let (second, _) = write(&agent, "a.md", "two\n");
+    let error = undo(&first).expect_error(409, "precondition_changed");
+    assert_eq!(error["detail"]["reason"], "changed_since", "{error}");
+    let later = error["detail"]["later"].as_str().expect("an id");
+    assert_eq!(error["next"], format!("plexusctl undo {later}"), "{error}");
+    let intent = |id: &str| undo(id).expect_ok()["intent"].clone();
+    assert_eq!(intent(later), intent(&second), "{error}");
+    take_back(&house, &second);
+    take_back(&house, &first);
+    assert_eq!(house.workspace.read("a.md"), "old\n");
 }
 
 #[test]

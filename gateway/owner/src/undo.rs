@@ -1,8 +1,9 @@
 //! Effects that are taken back, by the audit id of the effect or of its outcome.
 
 use crate::{Done, plan::Plan};
-use plexus_protocol::{AuditId, CapabilityId, Digest, Timestamp};
+use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// What taking one back would do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,4 +57,28 @@ pub struct UndoOutcome {
     pub summary: Option<String>,
     /// By which id it can be taken back in turn.
     pub undo: Option<String>,
+}
+
+/// Why an effect is not taken back: the `detail` of the refusal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UndoRefusal {
+    /// Its source's word for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The later change that is taken back first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<AuditId>,
+    /// What else its source says of it.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl UndoRefusal {
+    /// That of a refusal; empty where it has none.
+    #[must_use]
+    pub fn of(error: &ErrorBody) -> Self {
+        let detail = error.detail.as_ref();
+        let read = detail.and_then(|detail| Self::deserialize(detail).ok());
+        read.unwrap_or_default()
+    }
 }

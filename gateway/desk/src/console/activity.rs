@@ -23,7 +23,7 @@ use plexus_owner::{
     },
     explain::Explain,
     sources::thing_below,
-    undo::{Show, UndoPlan},
+    undo::{Show, UndoPlan, UndoRefusal},
 };
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, ErrorCode, SourceId, Timestamp, constraint::is_prefix,
@@ -578,19 +578,17 @@ struct StaysPage {
     id: String,
     why: ForeignText,
     /// The change to take back first.
-    later: Option<String>,
+    later: Option<AuditId>,
     next: ForeignText,
 }
 
 impl StaysPage {
     fn of(id: String, refused: Refused) -> Self {
         let error = refused.into_error();
-        let later = error.next.strip_prefix("plexusctl undo ");
-        let later = later.filter(|later| AuditId::parse(later).is_ok());
         Self {
             id,
             why: ForeignText::short(&error.message, 400),
-            later: later.map(str::to_owned),
+            later: UndoRefusal::of(&error).later,
             next: ForeignText::short(&error.next, 200),
         }
     }

@@ -16,7 +16,7 @@ use plexus_edge::reply::Refused;
 use plexus_ledger::{EventId, Recorded, StoreError};
 use plexus_owner::{
     Done,
-    undo::{Show, TakeBack, UndoOutcome, UndoPlan},
+    undo::{Show, TakeBack, UndoOutcome, UndoPlan, UndoRefusal},
 };
 use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId};
 use plexus_record::Ledger;
@@ -107,20 +107,23 @@ async fn take_back(
 
 /// What a worker says, with the next step of an owner who wants an effect undone.
 async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
-    let detail = error.detail.as_ref();
-    let reason = detail.and_then(|d| d.get("reason")?.as_str());
-    let is = |wanted| reason == Some(wanted);
+    let mut said = UndoRefusal::of(&error);
+    let is = |wanted| said.reason.as_deref() == Some(wanted);
+    let is_gone = is("gone_already");
     let (is_undone, is_lost) = (is("already_undone"), is("not_kept"));
     let words = error.message.trim_end_matches('.').to_owned();
     let next = match error.code {
-        ErrorCode::PreconditionChanged if is("gone_already") => "nothing is left to do".to_owned(),
+        ErrorCode::PreconditionChanged if is_gone => "nothing is left to do".to_owned(),
         ErrorCode::PreconditionChanged if is_undone => {
             "nothing is left to do; an undo can itself be taken back by its own audit id".to_owned()
         }
         ErrorCode::PreconditionChanged => match activity::later_change(desk, past).await {
             Some(later) if !is_lost => {
                 error.message = format!("{words}; a later change of it is undone first");
-                format!("plexusctl undo {later}")
+                let next = format!("plexusctl undo {later}");
+                said.later = AuditId::parse(&later).ok();
+                error.detail = Some(json!(said));
+                next
             }
             _ => {
                 error.message = format!("{words}; put it right by hand");
