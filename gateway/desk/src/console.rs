@@ -206,7 +206,7 @@ async fn show(
         Some(_) | None => "",
     };
     // Code that is again what was agreed to has no card.
-    approvals::source_of(&desk, &id).await?;
+    approvals::compared_rarely(&desk, &id).await?;
     let proposed = proposed(&desk, &id).await?;
     let shown = desk.clone();
     let card = blocking(move || {

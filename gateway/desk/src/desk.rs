@@ -2,7 +2,7 @@
 
 pub use crate::console::RequestSets;
 use crate::{
-    kept_cards::ProposalCards,
+    kept_cards::{Comparisons, ProposalCards},
     upgrade::{LaunchOrigin, Upgrades},
 };
 pub use crate::{
@@ -53,6 +53,8 @@ pub struct Desk {
     pub upgrades: Upgrades,
     /// Cards of what agents propose.
     pub proposals: ProposalCards,
+    /// Comparisons of stopped sources, for their pages.
+    pub comparisons: Comparisons,
     /// Calls of the last day, for the console's pages.
     pub tally: CallTally,
     /// Which requests may be decided as a set.

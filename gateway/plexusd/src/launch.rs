@@ -277,6 +277,7 @@ async fn run(
         upgrades,
         copy: Box::new(copy_ledger),
         proposals: Default::default(),
+        comparisons: Default::default(),
         visits: Default::default(),
         past: Default::default(),
         edge: edge.clone(),

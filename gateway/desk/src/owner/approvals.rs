@@ -30,7 +30,7 @@ use plexus_protocol::{
 };
 use plexus_sources::narration;
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source, State};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 pub(super) fn serve(served: Served) -> Served {
     served.with(list).with(show).with(decide).with(plan_again)
@@ -152,10 +152,7 @@ fn source_shown(desk: &Desk, card: &PendingId) -> Option<Source> {
 
 /// The source whose card this is. One that is stopped is looked at first: its card is not shown, and nothing is decided on it,
 /// where it runs again what the owner agreed to.
-pub(crate) async fn source_of(
-    desk: &Arc<Desk>,
-    card: &PendingId,
-) -> Result<Option<Source>, Refused> {
+async fn source_of(desk: &Arc<Desk>, card: &PendingId) -> Result<Option<Source>, Refused> {
     let found = source_shown(desk, card);
     let Some(before) = found.as_ref().filter(|source| source.stopped.is_some()) else {
         return Ok(found);
@@ -174,6 +171,18 @@ pub(crate) async fn source_of(
     };
     let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
     Err(Refused::new(error.next("plexusctl approvals list")))
+}
+
+/// The same for a page, which is made again and again: compared rarely. A decision compares anyway.
+pub(crate) async fn compared_rarely(desk: &Arc<Desk>, card: &PendingId) -> Result<(), Refused> {
+    let begun = Instant::now();
+    let is_stopped = source_shown(desk, card).is_some_and(|source| source.stopped.is_some());
+    if !is_stopped || !desk.comparisons.begins(card, begun) {
+        return Ok(());
+    }
+    let compared = source_of(desk, card).await;
+    desk.comparisons.ended(card, begun, Instant::now());
+    compared.map(drop)
 }
 
 /// Carries out a decision, of the API or of the console.
