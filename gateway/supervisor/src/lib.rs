@@ -495,7 +495,8 @@ impl Supervisor {
         }
     }
 
-    /// How the source did when its reader was last heard; a writer that cannot run makes it degraded. Asks nobody.
+    /// How the source did when its reader was last heard, or its writer where the reader was not yet; a writer that cannot run makes
+    /// it degraded. Asks nobody.
     #[must_use]
     pub fn health(&self, source: &SourceId) -> SourceHealth {
         self.sources()

@@ -38,6 +38,12 @@ impl Source {
             .as_ref()
             .map_or_else(SourceHealth::unknown, Handle::health);
         let writer = self.writer.as_ref().map(Handle::health);
+        if health.status == Health::Unknown {
+            // Its reader was not asked for yet, and its writer may have served all the same.
+            let heard =
+                |writer: &SourceHealth| matches!(writer.status, Health::Ok | Health::Degraded);
+            return writer.filter(heard).unwrap_or(health);
+        }
         let writer = writer.filter(|_| health.status == Health::Ok);
         match writer {
             // What works in part may be something that the reader does not see.

@@ -7,7 +7,7 @@ use super::{
 use nix::sys::signal::Signal;
 use plexus_ipc::message::{Failure, Role, Verdict};
 use plexus_protocol::{AuditId, Effect};
-use plexus_supervisor::{CallRequest, DispatchError, Finished, Stands, WorkerState};
+use plexus_supervisor::{CallRequest, DispatchError, Finished, Health, Stands, WorkerState};
 use serde_json::json;
 use std::{
     sync::{
@@ -84,6 +84,7 @@ async fn a_commit_that_no_longer_stands_is_not_sent() {
 #[tokio::test]
 async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
     let mut stage = Stage::new();
+    assert_eq!(stage.health().status, Health::Unknown);
     let durable = proof::durable(&stage.ledger).await;
     let dies = call("append", json!({"line": "x", "die": true}));
     let lost = stage.committed(dies, terms(), &durable).await;
@@ -116,6 +117,8 @@ async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
         output(stage.commit(json!({"line": "z"})).await),
         json!("appended")
     );
+    // Nobody asked its reader: what its writer says is known all the same.
+    assert_eq!(stage.health().status, Health::Ok);
     stage.supervisor.shutdown().await;
 }
 
