@@ -1,4 +1,4 @@
-//! What is kept of looks at proposals: each one's card, and how long it is as good as new; and when stopped sources were compared.
+//! Looks at proposals that are kept: each one's card, and how long it is as good as new; and when stopped sources were compared.
 //!
 //! Invariant: looks at one proposal, and comparisons of one stopped source for its page, take a thirtieth of the time at most,
 //! however often they are asked for.

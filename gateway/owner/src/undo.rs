@@ -68,7 +68,7 @@ pub struct UndoRefusal {
     /// The later change that is taken back first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub later: Option<AuditId>,
-    /// What else its source says of it.
+    /// Further members of its source.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }

@@ -41,7 +41,7 @@ static KNOWN: LazyLock<Mutex<HashMap<Digest, Digest>>> = LazyLock::new(Mutex::de
 /// The folders that were read last.
 static LATELY: LazyLock<Mutex<VecDeque<Arc<Tree>>>> = LazyLock::new(Mutex::default);
 
-/// What lay in a folder, by name.
+/// The content of a folder, by name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tree {
     /// Over all of it.
@@ -286,7 +286,7 @@ mod tests {
         let mut kept = Vec::new();
         first.record(&mut kept);
         assert_eq!(Tree::recorded(&kept), std::slice::from_ref(&first));
-        // What does not come to its digest is not believed.
+        // A list that does not come to its digest is not believed.
         let forged = String::from_utf8_lossy(&kept).replace("a.js", "z.js");
         assert!(Tree::recorded(forged.as_bytes()).is_empty());
         assert_eq!(first.differences(&first).as_deref(), Some(""));

@@ -280,18 +280,18 @@ impl Drafted {
         };
         for folder in &declared.folders {
             let name = &folder.name;
-            let Some(place) = source.paths.get(name) else {
+            let Some(target) = source.paths.get(name) else {
                 reasons.push(format!("there is no folder {}", route[name]));
                 continue;
             };
             let mut programs = self.agreed.programs.values();
-            if let Some(program) = programs.find(|program| program.path.starts_with(&place.path)) {
+            if let Some(program) = programs.find(|program| program.path.starts_with(&target.path)) {
                 let program = program.path.display();
                 reasons.push(format!(
                     "{program} lies in the folder {name}; keep programs elsewhere, or give another: --folder {name}=PATH"
                 ));
             }
-            if folder.access == Access::ReadWrite && place.path == "/" {
+            if folder.access == Access::ReadWrite && target.path == "/" {
                 reasons.push(format!(
                     "a folder that is written is not the whole machine: --folder {name}=PATH"
                 ));

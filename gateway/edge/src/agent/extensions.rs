@@ -1,7 +1,7 @@
 //! Extensions, as agents have to do with them: the guide, and proposing one (docs/protocol/agents.md#propose-an-extension).
 //!
 //! Invariants: an agent adds and removes nothing: its proposal waits for the owner; nothing of this machine's files, and of no source
-//! that the agent does not see, is told to whoever proposes, so a manifest is judged by its own words alone here.
+//! that the agent does not see, is in an answer, so a manifest is judged by its own words alone here.
 
 use super::super::grant_reply::status_url;
 use crate::{

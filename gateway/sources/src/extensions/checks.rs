@@ -173,7 +173,7 @@ impl ExtensionManifest {
         })
     }
 
-    /// What stands against the manifest as a whole.
+    /// The faults of the manifest as a whole.
     fn odd_head(&self, registry: &Registry) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.manifest != FORMAT {
@@ -209,7 +209,7 @@ impl ExtensionManifest {
         (!fits).then(|| format!("it has {count} capabilities, not 1 to {MAX_CAPABILITIES}"))
     }
 
-    /// What stands against the names and labels of its entries.
+    /// The faults of its entries' names and labels.
     fn odd_labels(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let entries = self.capabilities.iter().map(|one| (&one.name, &one.label));
@@ -300,7 +300,7 @@ impl ExtensionManifest {
                 reasons.push(why);
             }
         }
-        // What is wrong between entries.
+        // Faults between entries.
         is_said |= first.starts_with("child ") || reasons.contains(&first);
         if !is_said || (known.is_empty() && reasons.is_empty()) {
             reasons.push(first);
@@ -363,7 +363,7 @@ impl ExtensionManifest {
         routes.filter_map(Route::bin).collect()
     }
 
-    /// What stands against one of them, behind who runs it.
+    /// A fault of one of them, behind the capabilities that run it.
     fn about_bin(&self, bin: &str, why: &str) -> String {
         let uses = |one: &&DeclaredCapability| one.route.bin().is_some_and(|of| of == bin);
         let names = self.capabilities.iter().filter(uses);
@@ -430,7 +430,7 @@ fn odd_entries(manifest: &Value) -> Vec<String> {
     entries.enumerate().filter_map(odd).take(MAX_ODD).collect()
 }
 
-/// What an entry is, and what stands against its shape.
+/// The kind of an entry, and the fault of its shape.
 fn odd_shape(entry: &Value) -> Option<(&'static str, String)> {
     let (kind, read) = match entry["transport"].as_str() {
         Some("skill") => ("skill", shape::<DeclaredSkill>(entry)),
@@ -689,7 +689,7 @@ mod tests {
             let is_there = reasons.iter().any(|why| why.starts_with(begins));
             assert!(is_there, "{begins}: {reasons:?}");
         }
-        // What does not read keeps the rest from no judgement.
+        // An entry that does not read keeps no other from being judged.
         let misspelt = object!({"bin": "grep", "argss": []});
         let (read, reasons) = judge(&manifest(vec![
             entry("misspelt", misspelt),

@@ -3,7 +3,7 @@
 //!
 //! Invariants: a list is used only where it comes to the digest that it is kept under; of what is not configured none is kept.
 //!
-//! Must not know: who is told, how a folder is read.
+//! Must not know: who reads the words, how a folder is read.
 
 use super::file;
 use crate::pinned::{MOST_LISTED, Tree};
@@ -22,15 +22,15 @@ pub(crate) async fn file_changes(
     source: &Source,
     found: &[String],
 ) -> Vec<String> {
-    let looked = Looked::of(state_dir, source, found);
-    if looked.found.is_empty() {
+    let compared = FolderComparison::of(state_dir, source, found);
+    if compared.found.is_empty() {
         return Vec::new();
     }
     // Without a thread nothing is named.
-    blocking(move || looked.words()).await.unwrap_or_default()
+    blocking(move || compared.words()).await.unwrap_or_default()
 }
 
-/// Where the names lie.
+/// The file of the names.
 pub(super) fn list(state_dir: &StateDir, id: &SourceId) -> PathBuf {
     file(state_dir, id).with_extension("files")
 }
@@ -38,32 +38,32 @@ pub(super) fn list(state_dir: &StateDir, id: &SourceId) -> PathBuf {
 /// A folder of code, as a rule has it.
 struct Folder {
     /// Its field and path.
-    place: String,
+    named: String,
     digest: Digest,
 }
 
 impl Folder {
     fn of(rule: &str) -> Option<Self> {
-        let (place, digest) = rule.strip_prefix(FILES)?.rsplit_once(' ')?;
+        let (named, digest) = rule.strip_prefix(FILES)?.rsplit_once(' ')?;
         Some(Self {
-            place: place.to_owned(),
+            named: named.to_owned(),
             digest: Digest::parse(digest)?,
         })
     }
 
     fn path(&self) -> &str {
-        self.place.split_once(' ').map_or("", |(_, path)| path)
+        self.named.split_once(' ').map_or("", |(_, path)| path)
     }
 }
 
-struct Looked {
+struct FolderComparison {
     path: PathBuf,
     agreed: Vec<Folder>,
     found: Vec<Folder>,
     is_kept: bool,
 }
 
-impl Looked {
+impl FolderComparison {
     fn of(state_dir: &StateDir, source: &Source, found: &[String]) -> Self {
         let folders = |rules: &[String]| {
             let folders = rules.iter().filter_map(|rule| Folder::of(rule));
@@ -86,7 +86,7 @@ impl Looked {
             known.or_else(|| Tree::lately(digest))
         };
         let differ = self.found.iter().filter_map(|is| {
-            let was = self.agreed.iter().find(|was| was.place == is.place)?;
+            let was = self.agreed.iter().find(|was| was.named == is.named)?;
             let differs = was.digest != is.digest;
             differs.then(|| words(is.path(), tree(was.digest), tree(is.digest)))
         });
@@ -157,8 +157,9 @@ mod tests {
         let config = json!({"kind": "mcp-notes", "label": "Notes", "enabled": true, "provenance": "extension"});
         let config: SourceConfig = serde_json::from_value(config).unwrap();
         let mut source = Source::new(id.clone(), config, 1);
-        let words =
-            |source: &Source, found: &[String]| Looked::of(&state_dir, source, found).words();
+        let words = |source: &Source, found: &[String]| {
+            FolderComparison::of(&state_dir, source, found).words()
+        };
         let none: Vec<String> = Vec::new();
         fs::write(folder.path().join("a.js"), "one").unwrap();
         let agreed = rule();
