@@ -143,13 +143,17 @@ impl ExtensionManifest {
         reasons.extend(read.odd_head(registry));
         reasons.extend(read.odd_labels());
         reasons.extend(read.odd_capabilities());
+        let count = read.odd_count();
         if is_whole {
-            reasons.extend(read.odd_count());
+            reasons.extend(count.clone());
             reasons.extend(read.odd_skills());
             reasons.extend(read.odd_workflows());
         }
-        let more = read.odd_offers(&reasons, own);
-        reasons.extend(more);
+        // An offer has no fewer and no more entries.
+        if count.is_none() {
+            let more = read.odd_offers(&reasons, own);
+            reasons.extend(more);
+        }
         (is_whole.then_some(read), reasons)
     }
 
@@ -692,10 +696,12 @@ mod tests {
         // An entry that does not read keeps no other from being judged.
         let misspelt = object!({"bin": "grep", "argss": []});
         let (read, reasons) = judge(&manifest(vec![
-            entry("misspelt", misspelt),
+            entry("misspelt", misspelt.clone()),
             entry("shell", object!({"bin": "bash"})),
         ]));
         assert!(read.is_none() && reasons.len() == 2, "{reasons:?}");
+        let (_, reasons) = judge(&manifest(vec![entry("misspelt", misspelt)]));
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
         let programs = (0..40).map(|n| entry(&format!("do{n}"), object!({"bin": format!("p{n}")})));
         let (_, reasons) = judge(&manifest(programs.collect()));
         assert!(
