@@ -60,15 +60,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let target = cargo::root().join("target/fuzz");
     // Flags for a named kind of machine leave out what cargo itself runs.
     let host = cargo::host()?;
-    for (package, tests) in held {
+    for (package, words) in held {
         let mut command = cargo::command();
         command.args(["test", "--locked", "--target", &host, "--package", &package]);
-        match tests.as_deref() {
-            None => command.args(["--lib", "--", "oracles::"]),
-            // Nothing else is in it.
-            Some("oracles") => command.args(["--test", "oracles", "--"]),
-            Some(tests) => command.args(["--test", tests, "--", "oracles::"]),
-        };
+        command.args(words);
         command
             .args(["--nocapture", "--test-threads", "1"])
             .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"))
@@ -81,8 +76,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What has oracles: a package, and its target for tests of that name; its library where there is none.
-fn targets() -> Result<Vec<(String, Option<String>)>> {
+/// What has oracles: a package, and the words for cargo by which they alone are run.
+fn targets() -> Result<Vec<(String, Vec<String>)>> {
     let metadata = cargo::members()?;
     let mut held = Vec::new();
     for package in cargo::packages(&metadata) {
@@ -90,27 +85,31 @@ fn targets() -> Result<Vec<(String, Option<String>)>> {
         if !list("dependencies").any(|one| one["name"] == DRIVER) {
             continue;
         }
-        let name = package["name"].as_str().context("no name")?;
+        let package_name = package["name"].as_str().context("no name")?;
+        let is_library = list("targets").any(|target| target["kind"][0] == "lib");
         for target in list("targets") {
             let root = Path::new(target["src_path"].as_str().context("no path")?);
-            let is_library = target["kind"][0] == "lib";
-            let has_oracles = match target["kind"][0].as_str() {
-                Some("lib") => root.parent().is_some_and(has_oracles),
-                Some("test") => {
-                    root.ends_with(ORACLES)
-                        || fs::read_to_string(root)?
-                            .lines()
-                            .any(|line| line == "mod oracles;")
-                }
-                _ => false,
+            let name = target["name"].as_str().context("no name")?;
+            let is_among = || root.parent().is_some_and(has_oracles);
+            let words: &[&str] = match target["kind"][0].as_str() {
+                Some("lib") if is_among() => &["--lib", "--", "oracles::"],
+                Some("bin") if !is_library && is_among() => &["--bin", name, "--", "oracles::"],
+                // Nothing else is in it.
+                Some("test") if root.ends_with(ORACLES) => &["--test", name, "--"],
+                Some("test") if has_module(root)? => &["--test", name, "--", "oracles::"],
+                _ => continue,
             };
-            if has_oracles {
-                let tests = target["name"].as_str().filter(|_| !is_library);
-                held.push((name.to_owned(), tests.map(str::to_owned)));
-            }
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            held.push((package_name.to_owned(), words));
         }
     }
     Ok(held)
+}
+
+/// Whether the root of tests has oracles among its modules.
+fn has_module(root: &Path) -> Result<bool> {
+    let text = fs::read_to_string(root)?;
+    Ok(text.lines().any(|line| line == "mod oracles;"))
 }
 
 /// Whether a file of oracles lies in a folder, or below it.

@@ -20,16 +20,17 @@ use plexus_client::{Exit, Stop, text};
 use plexus_protocol::Digest;
 use semver::Version;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs,
-    io::Read as _,
+    io::{self, Read},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 /// The most bytes of a tarball. One of a build without optimisation has 111 MB.
 const MOST_PACKED: u64 = 256 << 20;
-/// The most bytes of its files together.
+/// The most bytes that it unpacks to.
 const MOST_UNPACKED: u64 = 1 << 30;
 /// The folders that a release has files in.
 const TOPS: [&str; 3] = ["bin", "libexec", "share"];
@@ -63,40 +64,28 @@ fn kind() -> String {
 impl Release {
     /// The release in a tarball whose signature was checked.
     fn of_tarball(packed: &[u8]) -> Result<Self, Stop> {
-        let broken = |why: String| unusable(format!("the tarball is not a whole release: {why}"));
-        let io = |error: std::io::Error| broken(error.to_string());
-        let mut archive = tar::Archive::new(GzDecoder::new(packed));
-        let (mut tops, mut files) = (Vec::new(), BTreeMap::new());
-        let mut left = MOST_UNPACKED;
-        for entry in archive.entries().map_err(io)? {
-            let mut entry = entry.map_err(io)?;
-            let path = entry.path().map_err(io)?.into_owned();
-            if !entry.header().entry_type().is_file() || !installed::is_inside(&path) {
-                return Err(broken(format!("it holds {}", shown(&path))));
-            }
-            let mode = entry.header().mode().map_err(io)?;
-            let mut bytes = Vec::new();
-            (&mut entry)
-                .take(left + 1)
-                .read_to_end(&mut bytes)
-                .map_err(io)?;
-            left = left
-                .checked_sub(bytes.len() as u64)
-                .ok_or_else(|| broken("it is too large".to_owned()))?;
-            let mut parts = path.components();
-            tops.extend(parts.next().map(|top| top.as_os_str().to_owned()));
-            files.insert(parts.as_path().to_owned(), (bytes, mode & 0o100 != 0));
+        Self::of_archive(GzDecoder::new(packed), &kind())
+    }
+
+    /// The release in an unpacked tarball, for this kind of machine.
+    fn of_archive(unpacked: impl Read, kind: &str) -> Result<Self, Stop> {
+        // A name may be as long as a file, and is read with its entry.
+        let mut bounded = unpacked.take(MOST_UNPACKED);
+        let read = Archive::read(&mut bounded);
+        if bounded.limit() == 0 {
+            return Err(broken("it is too large"));
         }
+        let Archive { tops, mut files } = read?;
         let release = Self::listed(|path| Ok(files.remove(path)))?;
-        let name = format!("plexus-{}-{}", release.version, kind());
+        let name = format!("plexus-{}-{kind}", release.version);
         if let Some(top) = tops.iter().find(|top| **top != *name) {
             let top = shown(Path::new(top));
             return Err(unusable(format!(
                 "it is {top}, and this machine takes {name}"
             )));
         }
-        if let Some(path) = files.keys().find(|path| !path.as_os_str().is_empty()) {
-            return Err(broken(format!("{} is not on its list", shown(path))));
+        if let Some(path) = files.keys().next() {
+            return Err(broken(&format!("{} is not on its list", shown(path))));
         }
         Ok(release)
     }
@@ -106,7 +95,7 @@ impl Release {
         Self::listed(|path| {
             let path = folder.join(path);
             let mode = match fs::symlink_metadata(&path) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
                 meta => meta.map_err(|e| failed(&path, &e))?.permissions().mode(),
             };
             let bytes = fs::read(&path).map_err(|e| failed(&path, &e))?;
@@ -125,8 +114,12 @@ impl Release {
         })?;
         let version = Version::parse(&list.version)
             .map_err(|_| unusable(format!("{:?} is no version", text::line(&list.version))))?;
-        let mut files = Vec::new();
+        let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
         for file in list.files {
+            // An install that was cut off may have listed it twice.
+            if !seen.insert((file.path.clone(), file.sha256.clone())) {
+                continue;
+            }
             // What an upgrade kept is no part of the version that it was kept by.
             if file.path.starts_with(place::KEPT) {
                 continue;
@@ -151,8 +144,49 @@ impl Release {
     }
 }
 
+/// What a tarball holds, before anything is known of its list.
+#[derive(Default)]
+struct Archive {
+    /// The folders that its files lie in.
+    tops: BTreeSet<OsString>,
+    /// The bytes of each file below them, and whether it is a program.
+    files: BTreeMap<PathBuf, (Vec<u8>, bool)>,
+}
+
+impl Archive {
+    fn read(unpacked: impl Read) -> Result<Self, Stop> {
+        let io = |error: io::Error| broken(&text::line(&error.to_string()));
+        let mut archive = tar::Archive::new(unpacked);
+        let mut read = Self::default();
+        for entry in archive.entries().map_err(io)? {
+            let mut entry = entry.map_err(io)?;
+            let path = entry.path().map_err(io)?.into_owned();
+            let mut parts = path.components();
+            let top = parts.next().map(|top| top.as_os_str().to_owned());
+            let below = parts.as_path();
+            let is_file = entry.header().entry_type().is_file();
+            if !is_file || !installed::is_inside(&path) || !installed::is_inside(below) {
+                return Err(broken(&format!("it holds {}", shown(&path))));
+            }
+            let mode = entry.header().mode().map_err(io)?;
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(io)?;
+            read.tops.extend(top);
+            let file = (bytes, mode & 0o100 != 0);
+            if read.files.insert(below.to_owned(), file).is_some() {
+                return Err(broken(&format!("it holds {} twice", shown(&path))));
+            }
+        }
+        Ok(read)
+    }
+}
+
 fn shown(path: &Path) -> String {
     text::line(&path.to_string_lossy())
+}
+
+fn broken(why: &str) -> Stop {
+    unusable(format!("the tarball is not a whole release: {why}"))
 }
 
 /// A release that is not taken; nothing was changed.
@@ -160,6 +194,8 @@ fn unusable(why: String) -> Stop {
     Stop::new(Exit::Refused, "release_unusable", why)
 }
 
+#[cfg(test)]
+mod oracles;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -223,6 +259,8 @@ pub(crate) mod tests {
         );
         refused(&tarball("one", &top, &files, 3), "no version");
         refused(&tarball("1.2.3", &top, &[(".bashrc", "")], 1), ".bashrc");
+        let twice = [("bin/x", "one"), ("bin/x", "other")];
+        refused(&tarball("1.2.3", &top, &twice, 1), "bin/x twice");
         let whole = tarball("1.2.3", &top, &files, 3);
         refused(&whole[..whole.len() / 2], "");
         refused(b"", "");

@@ -77,23 +77,14 @@ impl Origin {
             let why = format!("{} is no folder of a release: {}", self.shown(), stop.why);
             Stop { why, ..stop }
         })?;
-        let sums = String::from_utf8_lossy(&sums).into_owned();
-        let end = format!("-{}.tar.gz", kind());
-        let names = sums
-            .lines()
-            .filter_map(|line| line.split_whitespace().nth(1));
-        let versions = names.filter_map(|name| {
-            let version = name.strip_prefix("plexus-")?.strip_suffix(&end)?;
-            Version::parse(version).ok()
-        });
-        let newest = versions.max().ok_or_else(|| {
+        let kind = kind();
+        let newest = newest_of(&sums, &kind).ok_or_else(|| {
             unusable(format!(
-                "there is no release for {} in {}",
-                kind(),
+                "there is no release for {kind} in {}",
                 self.shown()
             ))
         })?;
-        Ok(self.with(&format!("/plexus-{newest}{end}")))
+        Ok(self.with(&format!("/plexus-{newest}-{kind}.tar.gz")))
     }
 
     /// With more at its end.
@@ -148,6 +139,20 @@ impl Origin {
         }
         Ok(bytes)
     }
+}
+
+/// The newest version for this kind of machine that sums name.
+pub(super) fn newest_of(sums: &[u8], kind: &str) -> Option<Version> {
+    let sums = String::from_utf8_lossy(sums);
+    let end = format!("-{kind}.tar.gz");
+    let names = sums
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1));
+    let versions = names.filter_map(|name| {
+        let version = name.strip_prefix("plexus-")?.strip_suffix(&end)?;
+        Version::parse(version).ok()
+    });
+    versions.max()
 }
 
 /// Begins a download. A server that sends less than 1 kB/s for half a minute is given up.
