@@ -24,6 +24,8 @@ mod failure;
 mod fake;
 mod item;
 mod opener;
+#[cfg(test)]
+mod oracles;
 mod reads;
 mod run;
 mod script;

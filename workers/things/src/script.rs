@@ -9,9 +9,9 @@ use crate::{
     item::{Container, Project, Tag, Todo, View},
     run::Program,
 };
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
-use std::{io, sync::Mutex, time::Duration};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json, value::RawValue};
+use std::{collections::BTreeMap, io, sync::Mutex, time::Duration};
 
 /// What is asked.
 const SCRIPT: &str = include_str!("reads.js");
@@ -27,13 +27,6 @@ pub struct Script {
     /// Things answers one question after the other.
     turn: Mutex<()>,
     within: Duration,
-}
-
-#[derive(Debug, Deserialize)]
-struct Answer {
-    error: Option<i64>,
-    #[serde(flatten)]
-    rest: Value,
 }
 
 impl Script {
@@ -123,28 +116,32 @@ impl Script {
             io::ErrorKind::FileTooLarge => Failure::TooMuch("more than 32 MiB: ask for one list"),
             kind => Failure::Answer(format!("osascript does not run ({kind})")),
         })?;
-        if !ended.ok {
-            return Err(failed(&ended.errors));
-        }
-        let shape = |error: &serde_json::Error| {
-            Failure::Answer(format!("no such JSON at column {}", error.column()))
-        };
-        let mut answer: Answer =
-            serde_json::from_slice(&ended.output).map_err(|error| shape(&error))?;
-        match answer.error {
-            Some(TOO_MANY) => Err(Failure::TooMuch(
-                "more than 2,000 to-dos: ask for another list, or have the owner add the source with database",
-            )),
-            Some(number) => Err(Failure::numbered(number)),
-            None => {
-                serde_json::from_value(answer.rest[field].take()).map_err(|error| shape(&error))
-            }
+        match ended.ok {
+            true => read(&ended.output, field),
+            false => Err(failed(&ended.errors)),
         }
     }
 }
 
+/// What an answer of the script has in this field, or the failure that it names.
+pub(crate) fn read<T: DeserializeOwned>(output: &[u8], field: &str) -> Result<Vec<T>, Failure> {
+    let shape = |error: serde_json::Error| {
+        Failure::Answer(format!("no such JSON at column {}", error.column()))
+    };
+    // What is not asked for is not taken apart: an answer may have 32 MiB.
+    let answer: BTreeMap<String, &RawValue> = serde_json::from_slice(output).map_err(shape)?;
+    let member = |name: &str| answer.get(name).map_or("null", |value| value.get());
+    match serde_json::from_str(member("error")).map_err(shape)? {
+        Some(TOO_MANY) => Err(Failure::TooMuch(
+            "more than 2,000 to-dos: ask for another list, or have the owner add the source with database",
+        )),
+        Some(number) => Err(Failure::numbered(number)),
+        None => serde_json::from_str(member(field)).map_err(shape),
+    }
+}
+
 /// The number at the end of what `osascript` said, which is all that is the same in every language.
-fn failed(errors: &str) -> Failure {
+pub(crate) fn failed(errors: &str) -> Failure {
     let number = errors
         .trim_end()
         .strip_suffix(')')
