@@ -79,6 +79,18 @@ pub(crate) struct Match {
     pub(crate) context: String,
 }
 
+/// The names in a folder.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Listing {
+    pub(crate) files: Vec<String>,
+}
+
+/// Obsidian's commands.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CommandList {
+    pub(crate) commands: Vec<Command>,
+}
+
 /// One of Obsidian's commands.
 #[derive(Debug, Deserialize, serde::Serialize)]
 pub(crate) struct Command {
@@ -127,17 +139,13 @@ impl Api {
 
     /// The names in a folder, those of folders with `/` at the end; `None` where there is no such folder.
     pub(crate) async fn names(&self, folder: &RelPath) -> Result<Option<Vec<String>>, Failure> {
-        #[derive(Deserialize)]
-        struct Listing {
-            files: Vec<String>,
-        }
         let path = encoded("/vault", folder, true);
         let answer = self.send(Method::GET, &path, None, None).await?;
         // A note's path with `/` at the end is answered with the note.
         if answer.status == StatusCode::NOT_FOUND || is_file(&answer) {
             return Ok(None);
         }
-        let listing: Listing = json(&done(answer)?)?;
+        let listing: Listing = read(&done(answer)?.body)?;
         Ok(Some(listing.files))
     }
 
@@ -171,7 +179,7 @@ impl Api {
         let mut path = "/search/simple/?query=".to_owned();
         encode(query, &mut path);
         path.push_str(&format!("&contextLength={CONTEXT}"));
-        json(&done(self.send(Method::POST, &path, None, None).await?)?)
+        read(&done(self.send(Method::POST, &path, None, None).await?)?.body)
     }
 
     /// The note that is open; `None` where there is none.
@@ -189,17 +197,13 @@ impl Api {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        json(&done(answer)?).map(Some)
+        read(&done(answer)?.body).map(Some)
     }
 
     /// Obsidian's commands.
     pub(crate) async fn commands(&self) -> Result<Vec<Command>, Failure> {
-        #[derive(Deserialize)]
-        struct Commands {
-            commands: Vec<Command>,
-        }
         let answer = self.send(Method::GET, "/commands/", None, None).await?;
-        Ok(json::<Commands>(&done(answer)?)?.commands)
+        Ok(read::<CommandList>(&done(answer)?.body)?.commands)
     }
 }
 
@@ -215,7 +219,8 @@ fn done(answer: Answer) -> Result<Answer, Failure> {
     }
 }
 
-fn json<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
-    serde_json::from_slice(&answer.body)
+/// What the body of an answer says.
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body)
         .map_err(|_| Failure::Unreadable("it is not the JSON that the plugin's documentation has"))
 }

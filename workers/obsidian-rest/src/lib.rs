@@ -13,6 +13,8 @@
 //! Must not know: agents, grants, the gateway.
 
 mod api;
+#[cfg(test)]
+mod oracles;
 mod path;
 mod read;
 mod source;

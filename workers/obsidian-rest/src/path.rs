@@ -16,10 +16,15 @@ pub(crate) struct Paths(HiddenPaths);
 
 impl Paths {
     pub(crate) fn new(hide: &HideRules) -> Self {
-        Self(HiddenPaths::new(hide))
+        let plain = |rules: &[String]| rules.iter().map(|rule| spelled(rule)).collect();
+        Self(HiddenPaths::new(&HideRules {
+            folders: plain(&hide.folders),
+            globs: plain(&hide.globs),
+            tags: hide.tags.clone(),
+        }))
     }
 
-    /// Whether a path exists for agents: no dot-name, and not hidden.
+    /// Whether a path with plain blanks exists for agents: no dot-name, and not hidden.
     pub(crate) fn shows(&self, path: &RelPath) -> bool {
         !path.has_dot_component() && !self.0.hide(path)
     }
@@ -52,13 +57,13 @@ impl Paths {
 
     /// A path in an answer, where it exists for agents.
     pub(crate) fn in_answer(&self, text: &str) -> Option<RelPath> {
-        let path = RelPath::parse_file(text).ok()?;
+        let path = RelPath::parse_file(&spelled(text)).ok()?;
         self.shows(&path).then_some(path)
     }
 }
 
 /// The text with plain blanks. Obsidian puts them in place of those that do not break, so both lead to one note.
-fn spelled(text: &str) -> String {
+pub(crate) fn spelled(text: &str) -> String {
     text.replace(['\u{a0}', '\u{202f}'], " ")
 }
 
@@ -116,7 +121,7 @@ mod tests {
 
     #[test]
     fn paths_beyond_the_vault_or_hidden_are_refused() {
-        let paths = paths(&["Private", "My diary"]);
+        let paths = paths(&["Private", "My diary", "My\u{202f}notes"]);
         for (text, reason) in [
             ("../x.md", "path_confinement"),
             ("a/../../x.md", "path_confinement"),
@@ -130,6 +135,7 @@ mod tests {
             ("\u{200b}.obsidian/app.json", "not_found"),
             ("private/x.md", "not_found"),
             ("My\u{a0}diary/x.md", "not_found"),
+            ("My notes/x.md", "not_found"),
             ("a\\b.md", "not_found"),
             ("note.md/heading/A", "not_a_file"),
         ] {
@@ -147,6 +153,8 @@ mod tests {
             let shown = paths.file(text).is_ok();
             assert_eq!(shown, !text.starts_with('.'), "{text}");
         }
+        assert_eq!(paths.in_answer("My\u{a0}diary/x.md"), None);
+        assert!(paths.in_answer("My\u{a0}day/x.md").is_some());
         assert!(paths.folder("").is_ok());
         let private = paths.folder("Private/");
         assert!(

@@ -4,7 +4,7 @@
 
 use crate::{
     api::{Command, NoteMatches},
-    path::Paths,
+    path::{Paths, spelled},
 };
 use plexus_ipc::worker::SourceError;
 use plexus_protocol::Digest;
@@ -146,8 +146,8 @@ impl ListInput {
         let mut entries: Vec<Entry> = Vec::new();
         for name in names {
             let (name, kind) = match name.strip_suffix('/') {
-                Some(name) => (name.to_owned(), "dir"),
-                None => (name, "file"),
+                Some(name) => (spelled(name), "dir"),
+                None => (spelled(&name), "file"),
             };
             match folder.join(&name) {
                 Ok(path) if paths.shows(&path) => entries.push(Entry {
@@ -255,7 +255,7 @@ impl SearchInput {
             within.is_root() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         for note in found {
-            let Ok(path) = RelPath::parse_file(&note.filename) else {
+            let Ok(path) = RelPath::parse_file(&spelled(&note.filename)) else {
                 // Where it lies is not known, so nobody is told whose grant is narrower.
                 if within.is_root() && allows(within) && warnings.is_empty() {
                     warnings.push("names_skipped");
