@@ -1,9 +1,24 @@
-//! Any bytes as what a server says: messages that every reader takes, or none; and as the parameters of a sign-in.
+//! Any bytes as what a server says: messages that every reader takes, or none; and as the parameters and metadata of a sign-in.
 
-use crate::{question, sign_in::Challenge, wire::messages};
+use crate::{
+    question,
+    sign_in::{Challenge, ClientMetadata, IssuerMetadata, ResourceMetadata},
+    wire::messages,
+};
 use hyper::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use plexus_ipc::{
+    egress::{Client, ClientAuth},
+    sign_in_step::{Issuer, Resource},
+};
 use plexus_mutation::{Accepted, hold};
 use plexus_protocol::json;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// The server and the authorization server that are asked, and the longest text that each may give.
+const SERVER: &str = "https://mcp.example.com/a/mcp";
+const ISSUER: &str = "https://auth.example.com/tenant";
+const LONGEST: usize = 2_048;
 
 fn corpus(name: &str) -> String {
     format!("{}/tests/corpus/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -43,6 +58,96 @@ fn challenge(bytes: &[u8]) -> Accepted {
         assert!(!text.contains(['"', '\\', '\n', '\u{1b}']), "{text:?}");
         true
     })
+}
+
+/// What was read, as the gateway reads it; `None` where it is refused, in few words.
+fn told<T: DeserializeOwned, U: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    judged: impl FnOnce(T) -> Result<U, String>,
+) -> Option<U> {
+    let told = match judged(serde_json::from_slice(bytes).ok()?) {
+        Ok(told) => told,
+        Err(why) => {
+            assert!(!why.is_empty() && why.len() <= LONGEST, "{why}");
+            return None;
+        }
+    };
+    let written = serde_json::to_value(&told).expect("JSON");
+    let again: U = serde_json::from_value(written.clone()).expect("the gateway reads it");
+    assert_eq!(serde_json::to_value(&again).expect("JSON"), written);
+    Some(told)
+}
+
+/// A server is the one that was asked, and so is an authorization server; neither says more than is kept of it.
+fn metadata(bytes: &[u8]) -> Accepted {
+    let resource = told(bytes, |read: ResourceMetadata| {
+        read.resource_at(SERVER, None)
+    });
+    if let Some(Resource {
+        needed,
+        resource,
+        issuers,
+        scope,
+    }) = &resource
+    {
+        let named = resource.trim_end_matches('/');
+        assert!(named == SERVER || SERVER.starts_with(&format!("{named}/")));
+        assert!(named.starts_with("https://mcp.example.com"), "{named}");
+        assert!(*needed && (1..=8).contains(&issuers.len()));
+        let scope = scope.as_deref().unwrap_or_default();
+        assert!(scope.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        let mut texts = issuers
+            .iter()
+            .map(String::as_str)
+            .chain([&**resource, scope]);
+        assert!(texts.all(|text| text.len() <= LONGEST));
+    }
+    let issuer = told(bytes, |read: IssuerMetadata| read.issuer_at(ISSUER));
+    if let Some(issuer) = &issuer {
+        let Issuer {
+            issuer,
+            authorization,
+            token,
+            registration,
+            revocation,
+            ..
+        } = issuer;
+        assert_eq!(issuer.trim_end_matches('/'), ISSUER);
+        let optional = [registration, revocation].into_iter().flatten();
+        let mut texts = [issuer, authorization, token].into_iter().chain(optional);
+        assert!(texts.all(|text| text.len() <= LONGEST));
+        let all: Value = serde_json::from_slice(bytes).expect("JSON");
+        let methods = all["code_challenge_methods_supported"].as_array();
+        assert!(methods.is_some_and(|all| all.iter().any(|one| one == "S256")));
+    }
+    let client = told(bytes, ClientMetadata::client);
+    if let Some(Client { id, secret, auth }) = &client {
+        assert!(!id.is_empty() && id.len() <= LONGEST);
+        assert!(secret.expose().len() <= LONGEST);
+        assert!(!secret.expose().is_empty() || *auth == ClientAuth::None);
+    }
+    resource.is_some() || issuer.is_some() || client.is_some()
+}
+
+#[test]
+fn metadata_are_of_the_host_that_was_asked() {
+    let words: &[&[u8]] = &[
+        b"\"resource\":\"https://mcp.example.com\"",
+        b"\"authorization_servers\":[",
+        b"\"scopes_supported\":[\"a\"]",
+        b"\"issuer\":\"https://auth.example.com/tenant/\"",
+        b"\"token_endpoint\":\"https://evil.example/token\"",
+        b"\"code_challenge_methods_supported\":[\"S256\"]",
+        b"\"client_id\":\"a\",\"client_secret\":\"\"",
+        b"https://mcp.example.com@evil.example/",
+        b"https://mcp.example.com.evil.example/",
+        b"////////////////////////////////////////////////////////////////",
+        b"\\u0000",
+        b"\\u001b",
+        b"\\u202e",
+        b"null",
+    ];
+    hold(corpus("metadata"), words, metadata);
 }
 
 #[test]

@@ -97,9 +97,10 @@ async fn first<T: DeserializeOwned>(
         let answer = send(place, Method::GET, path, None).await?;
         if answer.status == StatusCode::OK {
             let read = serde_json::from_slice(&answer.body);
-            return read
-                .map(Some)
-                .map_err(|why| format!("what it says at {path} cannot be read: {why}"));
+            return read.map(Some).map_err(|why| {
+                let why = short(&why.to_string());
+                format!("what it says at {path} cannot be read: {why}")
+            });
         }
         let status = answer.status.as_u16();
         if is_busy(status) {
@@ -138,14 +139,6 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
             });
         }
     };
-    #[derive(Deserialize)]
-    struct Metadata {
-        resource: String,
-        #[serde(default)]
-        authorization_servers: Vec<String>,
-        #[serde(default)]
-        scopes_supported: Vec<String>,
-    }
     let bare = path.split('?').next().unwrap_or(path).trim_end_matches('/');
     let known = "/.well-known/oauth-protected-resource";
     let mut paths = vec![format!("{known}{bare}"), known.to_owned()];
@@ -159,65 +152,63 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
         paths.insert(0, path_of(&named).to_owned());
     }
     paths.dedup();
-    let scope = challenge.value("scope");
-    let Some(metadata) = first::<Metadata>(place, &paths).await? else {
+    let scope = challenge.value("scope").filter(|scope| is_scope(scope));
+    match first::<ResourceMetadata>(place, &paths).await? {
+        Some(metadata) => metadata.resource_at(url, scope),
         // One of the revision before it had metadata of its own.
-        return Ok(Resource {
+        None => Ok(Resource {
             needed: true,
             resource: of_itself,
             issuers: vec![origin(url).to_owned()],
             scope,
+        }),
+    }
+}
+
+/// What a server says of itself (RFC 9728), as far as it is looked at.
+#[derive(Deserialize)]
+pub(crate) struct ResourceMetadata {
+    resource: String,
+    #[serde(default)]
+    authorization_servers: Vec<String>,
+    #[serde(default)]
+    scopes_supported: Vec<String>,
+}
+
+impl ResourceMetadata {
+    /// The resource at this URL, whose challenge asked for `scope`.
+    pub(crate) fn resource_at(self, url: &str, scope: Option<String>) -> Result<Resource, String> {
+        let of = self.resource.trim_end_matches('/');
+        let is_it = url == of
+            || url
+                .strip_prefix(of)
+                .is_some_and(|rest| rest.starts_with(['/', '?', '#']));
+        if !is_it || origin(of) != origin(url) || self.resource.len() > LONGEST {
+            return Err(format!(
+                "it says that it is {}, which is not what was asked",
+                short(&self.resource)
+            ));
+        }
+        let scope = scope.or_else(|| {
+            let all = self.scopes_supported.join(" ");
+            (!all.is_empty() && is_scope(&all)).then_some(all)
         });
-    };
-    let of = metadata.resource.trim_end_matches('/');
-    let is_it = url == of
-        || url
-            .strip_prefix(of)
-            .is_some_and(|rest| rest.starts_with(['/', '?', '#']));
-    if !is_it || origin(of) != origin(url) {
-        return Err(format!(
-            "it says that it is {}, which is not what was asked",
-            short(&metadata.resource)
-        ));
+        let mut issuers = self.authorization_servers;
+        issuers.retain(|issuer| issuer.len() <= LONGEST);
+        issuers.truncate(8);
+        if issuers.is_empty() {
+            issuers.push(origin(url).to_owned());
+        }
+        Ok(Resource {
+            needed: true,
+            resource: self.resource,
+            issuers,
+            scope,
+        })
     }
-    let scope = scope.or_else(|| {
-        let all = metadata.scopes_supported.join(" ");
-        (!all.is_empty()).then_some(all)
-    });
-    let mut issuers = metadata.authorization_servers;
-    issuers.retain(|issuer| issuer.len() <= LONGEST);
-    issuers.truncate(8);
-    if issuers.is_empty() {
-        issuers.push(origin(url).to_owned());
-    }
-    Ok(Resource {
-        needed: true,
-        resource: metadata.resource,
-        issuers,
-        scope: scope.filter(|scope| scope.len() <= LONGEST),
-    })
 }
 
 async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        issuer: String,
-        authorization_endpoint: String,
-        token_endpoint: String,
-        #[serde(default)]
-        registration_endpoint: Option<String>,
-        #[serde(default)]
-        revocation_endpoint: Option<String>,
-        #[serde(default)]
-        code_challenge_methods_supported: Vec<String>,
-        #[serde(default)]
-        authorization_response_iss_parameter_supported: bool,
-        #[serde(default)]
-        token_endpoint_auth_methods_supported: Option<Vec<String>>,
-        // Some say null.
-        #[serde(default)]
-        scopes_supported: Value,
-    }
     let path = path_of(id).trim_end_matches('/');
     let (oauth, openid) = (
         "/.well-known/oauth-authorization-server",
@@ -227,68 +218,85 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
     if !path.is_empty() {
         paths.push(format!("{path}{openid}"));
     }
-    let metadata: Metadata = first(place, &paths).await?.ok_or_else(|| {
+    let metadata: IssuerMetadata = first(place, &paths).await?.ok_or_else(|| {
         format!("{} says nothing of how it signs in: {} is not there; if you have a token, give it with --secret authorization", short(id), paths.join(" or "))
     })?;
-    if metadata.issuer.trim_end_matches('/') != id.trim_end_matches('/') {
-        return Err(format!(
-            "it says that it is {}, and was asked for as {}",
-            short(&metadata.issuer),
-            short(id)
-        ));
+    metadata.issuer_at(id)
+}
+
+/// What an authorization server says of itself (RFC 8414), as far as it is looked at.
+#[derive(Deserialize)]
+pub(crate) struct IssuerMetadata {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    #[serde(default)]
+    registration_endpoint: Option<String>,
+    #[serde(default)]
+    revocation_endpoint: Option<String>,
+    #[serde(default)]
+    code_challenge_methods_supported: Vec<String>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    // Some say null.
+    #[serde(default)]
+    scopes_supported: Value,
+}
+
+impl IssuerMetadata {
+    /// The issuer that was asked for by this identifier.
+    pub(crate) fn issuer_at(self, id: &str) -> Result<Issuer, String> {
+        if self.issuer.trim_end_matches('/') != id.trim_end_matches('/') {
+            return Err(format!(
+                "it says that it is {}, and was asked for as {}",
+                short(&self.issuer),
+                short(id)
+            ));
+        }
+        let mut methods = self.code_challenge_methods_supported.iter();
+        if !methods.any(|method| method == "S256") {
+            return Err(
+                "it does not offer PKCE with S256, without which a code can be stolen".to_owned(),
+            );
+        }
+        let endpoints = [
+            Some(&self.issuer),
+            Some(&self.authorization_endpoint),
+            Some(&self.token_endpoint),
+            self.registration_endpoint.as_ref(),
+            self.revocation_endpoint.as_ref(),
+        ];
+        if endpoints
+            .into_iter()
+            .flatten()
+            .any(|url| url.len() > LONGEST)
+        {
+            return Err("an address of it is longer than one may be".to_owned());
+        }
+        let takes = |method: &str| {
+            let all = &self.token_endpoint_auth_methods_supported;
+            all.iter().flatten().any(|one| one == method)
+        };
+        Ok(Issuer {
+            // Without a list it takes a header (RFC 8414).
+            secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
+            issuer: self.issuer,
+            authorization: self.authorization_endpoint,
+            token: self.token_endpoint,
+            registration: self.registration_endpoint,
+            revocation: self.revocation_endpoint,
+            names_itself: self.authorization_response_iss_parameter_supported,
+            offers_offline_access: {
+                let all = self.scopes_supported.as_array();
+                all.is_some_and(|all| all.iter().any(|scope| scope == OFFLINE_ACCESS))
+            },
+        })
     }
-    if !metadata
-        .code_challenge_methods_supported
-        .iter()
-        .any(|method| method == "S256")
-    {
-        return Err(
-            "it does not offer PKCE with S256, without which a code can be stolen".to_owned(),
-        );
-    }
-    let endpoints = [
-        Some(&metadata.issuer),
-        Some(&metadata.authorization_endpoint),
-        Some(&metadata.token_endpoint),
-        metadata.registration_endpoint.as_ref(),
-        metadata.revocation_endpoint.as_ref(),
-    ];
-    if endpoints
-        .into_iter()
-        .flatten()
-        .any(|url| url.len() > LONGEST)
-    {
-        return Err("an address of it is longer than one may be".to_owned());
-    }
-    let takes = |method: &str| {
-        let all = &metadata.token_endpoint_auth_methods_supported;
-        all.iter().flatten().any(|one| one == method)
-    };
-    Ok(Issuer {
-        // Without a list it takes a header (RFC 8414).
-        secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
-        issuer: metadata.issuer,
-        authorization: metadata.authorization_endpoint,
-        token: metadata.token_endpoint,
-        registration: metadata.registration_endpoint,
-        revocation: metadata.revocation_endpoint,
-        names_itself: metadata.authorization_response_iss_parameter_supported,
-        offers_offline_access: {
-            let all = metadata.scopes_supported.as_array();
-            all.is_some_and(|all| all.iter().any(|scope| scope == OFFLINE_ACCESS))
-        },
-    })
 }
 
 async fn register(place: &ServerAddress, url: &str, redirect: &str) -> Result<Client, String> {
-    #[derive(Deserialize)]
-    struct Registered {
-        client_id: String,
-        #[serde(default)]
-        client_secret: Option<String>,
-        #[serde(default)]
-        token_endpoint_auth_method: Option<String>,
-    }
     let asked = json!({
         "client_name": "Plexus",
         // Its browser comes back to this machine.
@@ -307,23 +315,47 @@ async fn register(place: &ServerAddress, url: &str, redirect: &str) -> Result<Cl
             short(&words)
         ));
     }
-    let read: Registered = serde_json::from_slice(&answer.body)
-        .map_err(|why| format!("its registration cannot be read: {why}"))?;
-    let secret = read.client_secret.unwrap_or_default();
-    let auth = match read.token_endpoint_auth_method.as_deref() {
-        _ if secret.is_empty() => ClientAuth::None,
-        Some("client_secret_post") => ClientAuth::ClientSecretPost,
-        Some("none") => ClientAuth::None,
-        _ => ClientAuth::ClientSecretBasic,
-    };
-    if read.client_id.is_empty() || read.client_id.len() > LONGEST || secret.len() > LONGEST {
-        return Err("its registration has an id or a secret of no use".to_owned());
+    let read: ClientMetadata = serde_json::from_slice(&answer.body).map_err(|why| {
+        let why = short(&why.to_string());
+        format!("its registration cannot be read: {why}")
+    })?;
+    read.client()
+}
+
+/// What a registration answers (RFC 7591), as far as it is looked at.
+#[derive(Deserialize)]
+pub(crate) struct ClientMetadata {
+    client_id: String,
+    #[serde(default)]
+    client_secret: Option<String>,
+    #[serde(default)]
+    token_endpoint_auth_method: Option<String>,
+}
+
+impl ClientMetadata {
+    pub(crate) fn client(self) -> Result<Client, String> {
+        let secret = self.client_secret.unwrap_or_default();
+        let auth = match self.token_endpoint_auth_method.as_deref() {
+            _ if secret.is_empty() => ClientAuth::None,
+            Some("client_secret_post") => ClientAuth::ClientSecretPost,
+            Some("none") => ClientAuth::None,
+            _ => ClientAuth::ClientSecretBasic,
+        };
+        if self.client_id.is_empty() || self.client_id.len() > LONGEST || secret.len() > LONGEST {
+            return Err("its registration has an id or a secret of no use".to_owned());
+        }
+        Ok(Client {
+            id: self.client_id,
+            secret: Secret::new(secret),
+            auth,
+        })
     }
-    Ok(Client {
-        id: read.client_id,
-        secret: Secret::new(secret),
-        auth,
-    })
+}
+
+/// Whether a text is what a server may ask for (RFC 6749, section 3.3).
+fn is_scope(text: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    text.len() <= LONGEST && text.bytes().all(plain)
 }
 
 fn short(text: &str) -> String {

@@ -209,8 +209,6 @@ pub(crate) async fn begun(
     // Another host would hear of a token that it did not give.
     let ends = (endpoints.revocation.as_deref())
         .filter(|url| is_address(url) && place(url) == place(&endpoints.token));
-    let mut address = endpoints.authorization.clone();
-    address.push(if address.contains('?') { '&' } else { '?' });
     let asked_for = [
         ("response_type", "code"),
         ("client_id", &client.id),
@@ -221,11 +219,12 @@ pub(crate) async fn begun(
         ("resource", &found.resource),
         ("scope", scope.as_deref().unwrap_or_default()),
     ];
-    let asked_for = asked_for.iter().filter(|(_, value)| !value.is_empty());
-    let asked_for: Vec<_> = asked_for
-        .map(|(name, value)| format!("{name}={}", encoded(value)))
-        .collect();
-    address.push_str(&asked_for.join("&"));
+    let address = page_that_asks(&endpoints.authorization, &asked_for).ok_or_else(|| {
+        let page = Line::<200>::new(&endpoints.authorization);
+        Refused::malformed(format!(
+            "{issuer} names {page}, which says already what is asked there"
+        ))
+    })?;
     let begun = PendingSignIn {
         name: call.name,
         url,
@@ -408,6 +407,25 @@ fn is_address(url: &str) -> bool {
     url.contains("://") && url.bytes().all(plain) && owners_host(url, 443).is_ok()
 }
 
+/// A page with what is asked there; none where it has one of these parameters already, which its server might take instead.
+fn page_that_asks(page: &str, asked_for: &[(&str, &str)]) -> Option<String> {
+    let query = page.split_once('?').map(|(_, query)| query);
+    let says_it = |part: &str| {
+        let name = part.split('=').next().unwrap_or_default();
+        // An encoded name may be any of them.
+        name.contains('%') || asked_for.iter().any(|(asked, _)| *asked == name)
+    };
+    if query.is_some_and(|query| query.split('&').any(says_it)) {
+        return None;
+    }
+    let asked_for = asked_for.iter().filter(|(_, value)| !value.is_empty());
+    let asked_for: Vec<_> = asked_for
+        .map(|(name, value)| format!("{name}={}", encoded(value)))
+        .collect();
+    let between = if query.is_some() { '&' } else { '?' };
+    Some(format!("{page}{between}{}", asked_for.join("&")))
+}
+
 /// 256 random bits, as an address may hold them.
 fn random() -> Result<String, Refused> {
     let mut bits = [0_u8; 32];
@@ -426,6 +444,23 @@ pub(super) fn gone() -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn page_that_has_a_parameter_already_is_refused() {
+        let of = |page: &str| page_that_asks(page, &[("state", "a b"), ("scope", "")]);
+        for (page, asks) in [
+            ("https://a.example/x", "https://a.example/x?state=a%20b"),
+            (
+                "https://a.example/x?t=1",
+                "https://a.example/x?t=1&state=a%20b",
+            ),
+        ] {
+            assert_eq!(of(page).as_deref(), Some(asks));
+        }
+        for query in ["state=c", "t=1&scope=c", "%73tate=c", "state"] {
+            assert_eq!(of(&format!("https://a.example/x?{query}")), None, "{query}");
+        }
+    }
 
     #[test]
     fn owners_are_sent_over_tls_or_to_this_machine() {
