@@ -255,29 +255,8 @@ impl TokenSource {
         let told = self.post(path, &held.record.client, form, proxy, call);
         let (status, body) = told.await?;
         let told = read(status, &body)?;
-        let record = &mut held.record;
-        // What was exchanged is used up, whatever becomes of this one.
-        let before = std::mem::replace(&mut record.grant, Grant::Nothing);
-        record.grant = match (told.refresh_token, before) {
-            (Some(token), _) => Grant::Refresh(Secret::new(token)),
-            // One that is not replaced goes on.
-            (None, Grant::Refresh(token)) => Grant::Refresh(token),
-            (None, Grant::Code { .. } | Grant::Nothing) => Grant::Nothing,
-        };
-        record.access = Some(Access {
-            token: Secret::new(told.access_token),
-            expires: told.expires_in.map(|within| now().saturating_add(within)),
-        });
-        // One that is not told is what was asked for (RFC 6749, section 5.1).
-        // One that is no list is not worth a sign-in.
-        let scope = told
-            .scope
-            .as_str()
-            .and_then(|scope| Scopes::parse(scope).ok());
-        if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
-            record.scope = Some(scope);
-        }
-        let text = record.text();
+        take(&mut held.record, told, now());
+        let text = held.record.text();
         let not_kept = Refused(Verdict::Credential, NOT_KEPT);
         let text = text.ok_or(not_kept)?;
         let digest = Digest::of(text.expose().as_bytes());
@@ -375,6 +354,29 @@ fn read(status: StatusCode, body: &[u8]) -> Result<Tokens, Refused> {
     Err(Refused(Verdict::Credential, why))
 }
 
+/// Puts what a token endpoint said at a second of the Unix epoch in place of what was exchanged for it.
+fn take(record: &mut SignIn, told: Tokens, now: u64) {
+    // What was exchanged is used up, whatever becomes of this one.
+    let before = std::mem::replace(&mut record.grant, Grant::Nothing);
+    let renews = told.refresh_token.filter(|token| !token.is_empty());
+    record.grant = match (renews, before) {
+        (Some(token), _) => Grant::Refresh(Secret::new(token)),
+        // One that is not replaced goes on.
+        (None, Grant::Refresh(token)) => Grant::Refresh(token),
+        (None, Grant::Code { .. } | Grant::Nothing) => Grant::Nothing,
+    };
+    record.access = Some(Access {
+        token: Secret::new(told.access_token),
+        expires: told.expires_in.map(|within| now.saturating_add(within)),
+    });
+    // One that is not told is what was asked for (RFC 6749, section 5.1). One that is no list is not worth a sign-in.
+    let scope = told.scope.as_str();
+    let scope = scope.and_then(|scope| Scopes::parse(scope).ok());
+    if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
+        record.scope = Some(scope);
+    }
+}
+
 /// The form of the next request; none where nothing is left to ask with.
 fn form(record: &SignIn) -> Option<Zeroizing<String>> {
     let mut form = Form(Zeroizing::new(String::with_capacity(4096)));
@@ -463,6 +465,8 @@ fn now() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
+#[cfg(test)]
+mod oracles;
 #[cfg(test)]
 mod tests {
     use super::*;
