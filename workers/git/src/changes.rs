@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// Most changes that are looked at between two trees.
 pub(crate) const MAX_CHANGES: usize = 20_000;
+/// Most folders that are looked into between two trees: one object may be a folder in very many places.
+const MAX_FOLDERS: usize = 50_000;
 /// Deepest folder.
 const MAX_DEPTH: usize = 128;
 /// Most that is kept of names that differ, in all folders on the way down, in bytes.
@@ -56,6 +58,7 @@ pub(crate) fn between(
         scope,
         under,
         stop,
+        folders: 0,
         held: 0,
         found: Vec::new(),
     };
@@ -70,6 +73,7 @@ struct Differ<'a> {
     scope: &'a CallScope<'a>,
     under: Option<&'a str>,
     stop: bool,
+    folders: usize,
     /// What `trees` keeps at every level that it is in, in bytes.
     held: usize,
     found: Vec<Change>,
@@ -92,6 +96,12 @@ impl Differ<'_> {
         }
         if depth > MAX_DEPTH {
             return Err(GitError::TooLarge("folders are too deep".to_owned()));
+        }
+        self.folders += 1;
+        if self.folders > MAX_FOLDERS {
+            return Err(GitError::TooLarge(format!(
+                "more than {MAX_FOLDERS} folders differ; narrow it by path"
+            )));
         }
         let differing = self.differing(old, new, at)?;
         let weight = |(name, ..): &Differs| size_of::<Differs>() + name.capacity();
@@ -149,11 +159,12 @@ impl Differ<'_> {
     ) -> Result<Vec<Differs>, GitError> {
         let read = |tree: Option<ObjectId>| tree.map_or(Ok(Vec::new()), |id| self.reader.tree(&id));
         let mut pairs: BTreeMap<Vec<u8>, (Option<Entry>, Option<Entry>)> = BTreeMap::new();
+        // Of a name that is there twice the first counts, as where one file is asked for.
         for (name, entry) in read(old)? {
-            pairs.entry(name).or_default().0 = Some(entry);
+            pairs.entry(name).or_default().0.get_or_insert(entry);
         }
         for (name, entry) in read(new)? {
-            pairs.entry(name).or_default().1 = Some(entry);
+            pairs.entry(name).or_default().1.get_or_insert(entry);
         }
         let differs =
             |name: &[u8], old, new| old != new && self.is_on_the_way(&joined_path(at, name));

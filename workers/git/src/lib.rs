@@ -18,6 +18,8 @@ mod history;
 mod lines;
 mod log;
 mod objects;
+#[cfg(test)]
+mod oracles;
 mod reachable;
 mod refs;
 mod repository;

@@ -232,7 +232,7 @@ fn hex(digits: &[u8]) -> Result<ObjectId, GitError> {
     ObjectId::from_hex(digits).map_err(|_| GitError::Broken("an object without an id".to_owned()))
 }
 
-fn commit(id: ObjectId, bytes: &[u8]) -> Result<Commit, GitError> {
+pub(crate) fn commit(id: ObjectId, bytes: &[u8]) -> Result<Commit, GitError> {
     let end = memchr::memmem::find(bytes, b"\n\n").unwrap_or(bytes.len());
     let (head, message) = bytes.split_at(end);
     let mut commit = Commit {
@@ -301,10 +301,10 @@ fn offset(text: &str) -> Option<i32> {
 }
 
 /// The names of a folder, as git has them.
-type Entries = Vec<(Vec<u8>, Entry)>;
+pub(crate) type Entries = Vec<(Vec<u8>, Entry)>;
 
 /// The names, and whether some were left out.
-fn tree(mut bytes: &[u8]) -> Result<(Entries, bool), GitError> {
+pub(crate) fn tree(mut bytes: &[u8]) -> Result<(Entries, bool), GitError> {
     let broken = || GitError::Broken("a tree that cannot be read".to_owned());
     let (mut entries, mut skipped) = (Vec::new(), false);
     while !bytes.is_empty() {

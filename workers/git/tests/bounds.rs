@@ -223,6 +223,29 @@ async fn wide_folders_in_each_other_are_not_held_all_at_once() {
     assert_eq!(shown.unwrap()["files"][0]["path"], path);
 }
 
+/// Six objects, and a million folders.
+#[tokio::test]
+async fn folder_in_many_places_is_counted_each_time() {
+    let (_kept, folder) = fresh();
+    let mut tree = object(&folder, "tree", b"");
+    for _ in 0..6 {
+        let entry = |name| [format!("40000 {name}\0").as_bytes(), &raw(&tree)].concat();
+        let entries: Vec<_> = (0..10).flat_map(entry).collect();
+        tree = object(&folder, "tree", entries);
+    }
+    let id = git(&folder, &["commit-tree", &tree, "-m", "many"]);
+    git(&folder, &["update-ref", "refs/heads/main", id.trim()]);
+    git(&folder, &["repack", "-adq"]);
+    for (capability, input) in [
+        ("show", json!({"rev": "HEAD"})),
+        ("search", json!({"query": "x", "in": "files"})),
+    ] {
+        is_too_large(&ask(&folder, capability, input).await);
+    }
+    let shown = ask(&folder, "show", json!({"rev": "HEAD", "path": "0/1/2"})).await;
+    assert_eq!(shown.unwrap()["files"], json!([]));
+}
+
 #[tokio::test]
 async fn long_names_in_each_other_are_no_longer_than_a_path() {
     let (_kept, folder) = fresh();

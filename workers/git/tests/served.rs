@@ -439,6 +439,17 @@ async fn damaged_and_hostile_objects_are_errors() {
     let shown = ask(&folder, "show", json!({"rev": id.trim()})).await;
     assert_eq!(shown["files"], json!([]));
     assert_eq!(shown["warnings"], json!(["names_skipped"]));
+    // A name that is there twice is the same file for every question.
+    let other = git(&folder, &["hash-object", "-w", "src/new.rs"]);
+    let twice = [&blob, &other].map(|id| [b"100644 a\0".as_slice(), &raw(id)].concat());
+    let tree = object(&folder, "tree", twice.concat());
+    let id = git(&folder, &["commit-tree", &tree, "-m", "twice"]);
+    git(&folder, &["branch", "twice", id.trim()]);
+    let shown = ask(&folder, "show", json!({"rev": id.trim()})).await;
+    let changed = "@@ -0,0 +1,2 @@\n+one\n+two\n";
+    assert_eq!(texts(&shown["files"], "diff"), [changed]);
+    let input = json!({"rev": id.trim(), "path": "a", "content": true});
+    assert_eq!(ask(&folder, "show", input).await["content"], "one\ntwo\n");
     let object = damage(&folder, "HEAD");
     let mut worker = open(&folder).await;
     let broken = worker.refused("log", json!({})).await;
