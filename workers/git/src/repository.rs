@@ -77,6 +77,8 @@ impl Repository {
         confined(&folder, &objects, &mut checked)?;
         let options = init::Options {
             alloc_limit_bytes: Some(MAX_UNPACKED),
+            // It names packs by paths, which may lead anywhere; each pack has an index of its own.
+            use_multi_pack_index: false,
             current_dir: Some(folder.clone()),
             ..init::Options::default()
         };
@@ -188,14 +190,13 @@ fn confined(folder: &Path, objects: &Path, checked: &mut Vec<PathBuf>) -> Result
         ));
     }
     checked.push(found);
-    for inner in ["", "pack", "info"] {
-        let Ok(entries) = fs::read_dir(objects.join(inner)) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-                return Err(outside("some of its objects are links"));
-            }
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let inner = entries(objects).map(|entry| entry.path());
+    // Packs lie one folder down, and so do loose objects.
+    for folder in std::iter::once(objects.to_path_buf()).chain(inner) {
+        let is_link = |entry: fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        if entries(&folder).any(is_link) {
+            return Err(outside("some of its objects are links"));
         }
     }
     let Ok(alternates) = fs::read(objects.join("info/alternates")) else {

@@ -322,7 +322,7 @@ async fn a_repository_that_leads_out_of_its_folder_is_refused() {
     let (kept, folder) = fresh();
     story(&folder);
     let outer = kept.path().canonicalize().unwrap();
-    // Borrowed objects, a linked work tree, `.git` as a link, objects as a link, packs as one, no repository at all.
+    // Borrowed objects, a linked work tree, `.git` as a link, objects as a link, packs or one object as one, no repository.
     git(&outer, &["clone", "-q", "--shared", "repo", "borrows"]);
     git(
         &folder,
@@ -338,12 +338,18 @@ async fn a_repository_that_leads_out_of_its_folder_is_refused() {
         fs::remove_dir_all(other.join(part)).unwrap();
         symlink(folder.join(part), other.join(part)).unwrap();
     }
+    git(&outer, &["clone", "-q", "--no-hardlinks", "repo", "loose"]);
+    let id = git(&folder, &["rev-parse", "HEAD"]);
+    let object = format!(".git/objects/{}/{}", &id[..2], id[2..].trim());
+    fs::remove_file(outer.join("loose").join(&object)).unwrap();
+    symlink(folder.join(&object), outer.join("loose").join(&object)).unwrap();
     for (name, words) in [
         ("borrows", "alternates"),
         ("linked", "main repository"),
         ("as-link", "link"),
         ("objects", "leads out"),
         ("packs", "links"),
+        ("loose", "links"),
         ("nothing", "no repository"),
     ] {
         let why = not_opened(&outer.join(name)).await;
@@ -357,6 +363,33 @@ async fn a_repository_that_leads_out_of_its_folder_is_refused() {
     let alternates = both.join(".git/objects/info/alternates");
     fs::write(alternates, "../../store.git/objects\n").unwrap();
     assert_eq!(ids(&ask(&both, "log", json!({})).await).len(), 3);
+}
+
+/// A file of git names packs by their paths.
+#[tokio::test]
+async fn pack_that_is_named_elsewhere_is_not_read() {
+    let (kept, folder) = fresh();
+    story(&folder);
+    git(&folder, &["repack", "-adq"]);
+    git(&folder, &["multi-pack-index", "write"]);
+    let log = ask(&folder, "log", json!({})).await;
+    assert_eq!(ids(&log).len(), 3, "the control");
+    let packs = folder.join(".git/objects/pack");
+    let index = packs.join("multi-pack-index");
+    let mut named = fs::read(&index).unwrap();
+    let at = named.windows(5).position(|part| part == b"pack-").unwrap();
+    let name = &mut named[at..at + "pack-.idx".len() + 40];
+    let own = packs.join(std::str::from_utf8(name).unwrap());
+    let elsewhere = format!("../../../../{}p.idx", "./".repeat(16));
+    name.copy_from_slice(elsewhere.as_bytes());
+    fs::rename(own.with_extension("pack"), kept.path().join("p.pack")).unwrap();
+    fs::remove_file(own).unwrap();
+    fs::remove_file(&index).unwrap();
+    fs::write(&index, named).unwrap();
+    let mut worker = open(&folder).await;
+    let missing = worker.refused("log", json!({})).await;
+    assert_eq!(missing, transport("not_found"));
+    worker.stop().await;
 }
 
 #[tokio::test]
