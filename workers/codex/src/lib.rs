@@ -2,6 +2,8 @@
 //!
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
+#[cfg(test)]
+mod oracles;
 mod rollout;
 mod session;
 

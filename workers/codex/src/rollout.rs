@@ -228,6 +228,10 @@ fn empty(members: &mut Map<String, Value>, marker: &str) {
     match replaced {
         Some((member, text)) if members.contains_key(member) => {
             members.insert(member.to_owned(), text.into());
+            // Of another kind of call, and read as what this one was given too.
+            let others = members.iter_mut().filter(|(key, _)| *key != member);
+            let given = others.filter(|(key, _)| GIVEN.contains(&key.as_str()));
+            given.for_each(|(key, value)| hollow(key, value));
         }
         // An event about it: Codex reads it for its own views alone.
         _ => members.iter_mut().for_each(|(key, value)| {
