@@ -8,6 +8,9 @@
 //!
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
+#[cfg(test)]
+mod oracles;
+
 use plexus_coding_agent::{
     CodingAgent, EGRESS_HEADER, HostServer, ModelServer, NamedValues, Program, Task, Turn, TurnEnd,
     TurnProgress, Usage, list, word,
@@ -142,9 +145,11 @@ fn count(turn: &mut Turn, message: &Value) {
     let id = message["id"].as_str().map(str::to_owned);
     if id.is_some() && turn.counted != id {
         let more = usage(&message["usage"]);
-        turn.used.input_tokens += more.input_tokens;
-        turn.used.cached_input_tokens += more.cached_input_tokens;
-        turn.used.output_tokens += more.output_tokens;
+        let used = &mut turn.used;
+        used.input_tokens = used.input_tokens.saturating_add(more.input_tokens);
+        used.cached_input_tokens =
+            (used.cached_input_tokens).saturating_add(more.cached_input_tokens);
+        used.output_tokens = used.output_tokens.saturating_add(more.output_tokens);
         turn.counted = id;
     }
 }
@@ -153,7 +158,9 @@ fn usage(usage: &Value) -> Usage {
     let of = |name: &str| usage[name].as_u64().unwrap_or_default();
     let cached = of("cache_read_input_tokens");
     Usage {
-        input_tokens: of("input_tokens") + of("cache_creation_input_tokens") + cached,
+        input_tokens: of("input_tokens")
+            .saturating_add(of("cache_creation_input_tokens"))
+            .saturating_add(cached),
         cached_input_tokens: cached,
         output_tokens: of("output_tokens"),
         reasoning_tokens: 0,
