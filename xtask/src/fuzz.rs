@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What has oracles: a package, and the words for cargo by which they alone are run.
+/// Packages that have oracles, each with the words by which cargo runs them alone.
 fn targets() -> Result<Vec<(String, Vec<String>)>> {
     let metadata = cargo::members()?;
     let mut held = Vec::new();

@@ -144,7 +144,7 @@ impl Release {
     }
 }
 
-/// What a tarball holds, before anything is known of its list.
+/// The files of a tarball, before anything is known of its list.
 #[derive(Default)]
 struct Archive {
     /// The folders that its files lie in.

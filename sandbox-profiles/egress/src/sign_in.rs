@@ -354,11 +354,11 @@ fn read(status: StatusCode, body: &[u8]) -> Result<Tokens, Refused> {
     Err(Refused(Verdict::Credential, why))
 }
 
-/// Puts what a token endpoint said at a second of the Unix epoch in place of what was exchanged for it.
-fn take(record: &mut SignIn, told: Tokens, now: u64) {
+/// Replaces what was exchanged by these tokens, had at a second of the Unix epoch.
+fn take(record: &mut SignIn, tokens: Tokens, now: u64) {
     // What was exchanged is used up, whatever becomes of this one.
     let before = std::mem::replace(&mut record.grant, Grant::Nothing);
-    let renews = told.refresh_token.filter(|token| !token.is_empty());
+    let renews = tokens.refresh_token.filter(|token| !token.is_empty());
     record.grant = match (renews, before) {
         (Some(token), _) => Grant::Refresh(Secret::new(token)),
         // One that is not replaced goes on.
@@ -366,11 +366,11 @@ fn take(record: &mut SignIn, told: Tokens, now: u64) {
         (None, Grant::Code { .. } | Grant::Nothing) => Grant::Nothing,
     };
     record.access = Some(Access {
-        token: Secret::new(told.access_token),
-        expires: told.expires_in.map(|within| now.saturating_add(within)),
+        token: Secret::new(tokens.access_token),
+        expires: tokens.expires_in.map(|within| now.saturating_add(within)),
     });
-    // One that is not told is what was asked for (RFC 6749, section 5.1). One that is no list is not worth a sign-in.
-    let scope = told.scope.as_str();
+    // Without one it is what was asked for (RFC 6749, section 5.1). One that is no list is not worth a sign-in.
+    let scope = tokens.scope.as_str();
     let scope = scope.and_then(|scope| Scopes::parse(scope).ok());
     if let Some(scope) = scope.filter(|scope| !scope.is_empty()) {
         record.scope = Some(scope);

@@ -34,10 +34,10 @@ fn rollout(bytes: &[u8]) -> Accepted {
     assert_eq!(nothing.unread, found.unread);
 
     let chosen: BTreeSet<String> = found.pairs().map(|pair| pair.id.clone()).collect();
-    let (new, told) = consumed(bytes, &chosen);
+    let (new, counts) = consumed(bytes, &chosen);
     let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!(lines(&new), lines(bytes));
-    assert!(told.lines <= lines(bytes) && told.unread == found.unread);
+    assert!(counts.lines <= lines(bytes) && counts.unread == found.unread);
     let left = read(&new);
     assert_eq!(left.unread, found.unread);
     for pair in left.pairs().filter(|pair| chosen.contains(&pair.id)) {
@@ -45,7 +45,7 @@ fn rollout(bytes: &[u8]) -> Accepted {
         let output = pair.output.as_deref().unwrap_or_default();
         assert!(["", MARKER].contains(&output), "{pair:?}");
     }
-    assert_eq!(consumed(&new, &chosen), (new, told));
+    assert_eq!(consumed(&new, &chosen), (new, counts));
     found.pairs().next().is_some()
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::{cell::Cell, collections::HashSet, fs, path::Path};
 
 /// How often a call may ask whether anybody waits, until nobody does.
-const PATIENCE: usize = 20_000;
+const PATIENCE: usize = 2_000;
 /// Objects that are looked at, and the largest, in bytes.
 const MOST: (usize, u64) = (200, 1 << 20);
 
@@ -76,7 +76,7 @@ fn written(git: &Path, mut bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Objects as whoever copies a history has them; how many there are.
+/// Reads objects as a copy of a history does; how many there are.
 fn copied(folder: &Path) -> Result<usize, GitError> {
     let history = History::open(folder)?;
     let head = history.head()?.commit;
@@ -117,7 +117,7 @@ fn copied(folder: &Path) -> Result<usize, GitError> {
     Ok(read)
 }
 
-/// What a call may see.
+/// The paths that a call may see.
 fn allows(path: &str) -> bool {
     path != "." && path != "no" && !path.starts_with("no/")
 }
@@ -172,9 +172,11 @@ fn repository(bytes: &[u8]) -> Accepted {
             asked(&at, json!({"query": "one", "in": "files"}), search::run),
         ],
     };
-    let answers = answers.into_iter().map(|told| told.map_err(in_our_words));
-    let told = answers.filter(Result::is_ok).count();
-    told > 0 && copied.is_ok_and(|objects| objects > 0)
+    let answers = answers
+        .into_iter()
+        .map(|answer| answer.map_err(in_our_words));
+    let answered = answers.filter(Result::is_ok).count();
+    answered > 0 && copied.is_ok_and(|objects| objects > 0)
 }
 
 #[test]

@@ -60,27 +60,27 @@ fn challenge(bytes: &[u8]) -> Accepted {
     })
 }
 
-/// What was read, as the gateway reads it; `None` where it is refused, in few words.
-fn told<T: DeserializeOwned, U: Serialize + DeserializeOwned>(
+/// As the gateway reads it; `None` where it is refused, in few words.
+fn judged_again<T: DeserializeOwned, U: Serialize + DeserializeOwned>(
     bytes: &[u8],
     judged: impl FnOnce(T) -> Result<U, String>,
 ) -> Option<U> {
-    let told = match judged(serde_json::from_slice(bytes).ok()?) {
-        Ok(told) => told,
+    let found = match judged(serde_json::from_slice(bytes).ok()?) {
+        Ok(found) => found,
         Err(why) => {
             assert!(!why.is_empty() && why.len() <= LONGEST, "{why}");
             return None;
         }
     };
-    let written = serde_json::to_value(&told).expect("JSON");
+    let written = serde_json::to_value(&found).expect("JSON");
     let again: U = serde_json::from_value(written.clone()).expect("the gateway reads it");
     assert_eq!(serde_json::to_value(&again).expect("JSON"), written);
-    Some(told)
+    Some(found)
 }
 
 /// A server is the one that was asked, and so is an authorization server; neither says more than is kept of it.
 fn metadata(bytes: &[u8]) -> Accepted {
-    let resource = told(bytes, |read: ResourceMetadata| {
+    let resource = judged_again(bytes, |read: ResourceMetadata| {
         read.resource_at(SERVER, None)
     });
     if let Some(Resource {
@@ -102,7 +102,7 @@ fn metadata(bytes: &[u8]) -> Accepted {
             .chain([&**resource, scope]);
         assert!(texts.all(|text| text.len() <= LONGEST));
     }
-    let issuer = told(bytes, |read: IssuerMetadata| read.issuer_at(ISSUER));
+    let issuer = judged_again(bytes, |read: IssuerMetadata| read.issuer_at(ISSUER));
     if let Some(issuer) = &issuer {
         let Issuer {
             issuer,
@@ -120,7 +120,7 @@ fn metadata(bytes: &[u8]) -> Accepted {
         let methods = all["code_challenge_methods_supported"].as_array();
         assert!(methods.is_some_and(|all| all.iter().any(|one| one == "S256")));
     }
-    let client = told(bytes, ClientMetadata::client);
+    let client = judged_again(bytes, ClientMetadata::client);
     if let Some(Client { id, secret, auth }) = &client {
         assert!(!id.is_empty() && id.len() <= LONGEST);
         assert!(secret.expose().len() <= LONGEST);

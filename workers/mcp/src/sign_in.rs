@@ -165,7 +165,7 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
     }
 }
 
-/// What a server says of itself (RFC 9728), as far as it is looked at.
+/// A server in its own words (RFC 9728), as far as they are looked at.
 #[derive(Deserialize)]
 pub(crate) struct ResourceMetadata {
     resource: String,
@@ -224,7 +224,7 @@ async fn issuer(place: &ServerAddress, id: &str) -> Result<Issuer, String> {
     metadata.issuer_at(id)
 }
 
-/// What an authorization server says of itself (RFC 8414), as far as it is looked at.
+/// An authorization server in its own words (RFC 8414), as far as they are looked at.
 #[derive(Deserialize)]
 pub(crate) struct IssuerMetadata {
     issuer: String,
@@ -322,7 +322,7 @@ async fn register(place: &ServerAddress, url: &str, redirect: &str) -> Result<Cl
     read.client()
 }
 
-/// What a registration answers (RFC 7591), as far as it is looked at.
+/// The answer to a registration (RFC 7591), as far as it is looked at.
 #[derive(Deserialize)]
 pub(crate) struct ClientMetadata {
     client_id: String,
@@ -352,7 +352,7 @@ impl ClientMetadata {
     }
 }
 
-/// Whether a text is what a server may ask for (RFC 6749, section 3.3).
+/// Whether a text may be a list of scopes (RFC 6749, section 3.3).
 fn is_scope(text: &str) -> bool {
     let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     text.len() <= LONGEST && text.bytes().all(plain)

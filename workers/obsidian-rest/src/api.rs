@@ -219,7 +219,7 @@ fn done(answer: Answer) -> Result<Answer, Failure> {
     }
 }
 
-/// What the body of an answer says.
+/// The JSON of an answer.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body)
         .map_err(|_| Failure::Unreadable("it is not the JSON that the plugin's documentation has"))

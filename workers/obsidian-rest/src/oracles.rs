@@ -1,4 +1,4 @@
-//! Any bytes as what the plugin answers: an agent sees what lies in the vault and is not hidden, each of it once.
+//! Any bytes as an answer of the plugin: an agent sees what lies in the vault and is not hidden.
 
 use crate::{
     api::{CommandList, Listing, Note, NoteMatches, read},

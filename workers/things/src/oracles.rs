@@ -31,7 +31,7 @@ fn answer(bytes: &[u8]) -> Accepted {
             || shown["notes"].as_str().unwrap_or_default() != todo.notes;
         assert_eq!(shown["cut"] == true, is_cut);
     }
-    // Whatever else stands there, what ends in a number is known by it.
+    // A text that ends in a number is known by it.
     let text = String::from_utf8_lossy(bytes);
     let refused = failed(&format!("{text} (-1743)\n"));
     assert_eq!(refused, Failure::Refused(-1743));

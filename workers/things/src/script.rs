@@ -123,12 +123,12 @@ impl Script {
     }
 }
 
-/// What an answer of the script has in this field, or the failure that it names.
+/// The list in this field of an answer of the script, or the failure that it names.
 pub(crate) fn read<T: DeserializeOwned>(output: &[u8], field: &str) -> Result<Vec<T>, Failure> {
     let shape = |error: serde_json::Error| {
         Failure::Answer(format!("no such JSON at column {}", error.column()))
     };
-    // What is not asked for is not taken apart: an answer may have 32 MiB.
+    // Nobody takes apart a member that is not asked for: an answer may have 32 MiB.
     let answer: BTreeMap<String, &RawValue> = serde_json::from_slice(output).map_err(shape)?;
     let member = |name: &str| answer.get(name).map_or("null", |value| value.get());
     match serde_json::from_str(member("error")).map_err(shape)? {

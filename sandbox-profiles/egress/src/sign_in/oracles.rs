@@ -1,4 +1,4 @@
-//! Any bytes as what a token endpoint answers: a token that a request can hold and a record that is kept, or a refusal that
+//! Any bytes as an answer of a token endpoint: a token that a request can hold and a record that is kept, or a refusal that
 //! ends a sign-in only where the server says so.
 
 use super::{Refused, Tokens, Verdict, bearer, read, take};
@@ -17,11 +17,14 @@ const BEFORE: [&str; 2] = [
     r#"{"client":{"id":"p","secret":"","auth":"none"},"resource":"https://a.example/mcp","grant":{"refresh":"r"},"access":{"token":"old","expires":1},"scope":"asked"}"#,
 ];
 
-fn taken(before: &str, told: Tokens) {
+fn taken(before: &str, tokens: Tokens) {
     let mut record = SignIn::read(&Secret::new(before.to_owned())).expect("a record");
     let had = matches!(record.grant, Grant::Refresh(_));
-    let gave = told.refresh_token.clone().filter(|token| !token.is_empty());
-    take(&mut record, told, NOW);
+    let gave = tokens
+        .refresh_token
+        .clone()
+        .filter(|token| !token.is_empty());
+    take(&mut record, tokens, NOW);
     match (&record.grant, gave) {
         (Grant::Refresh(token), Some(gave)) => assert_eq!(token.expose(), gave),
         (Grant::Refresh(token), None) => assert!(had && token.expose() == "r"),
@@ -48,7 +51,7 @@ fn answer(bytes: &[u8]) -> Accepted {
     };
     for before in BEFORE {
         match read(status, body) {
-            Ok(told) => taken(before, told),
+            Ok(tokens) => taken(before, tokens),
             Err(Refused(verdict, why)) => {
                 let may_end = status.is_client_error();
                 assert!(
