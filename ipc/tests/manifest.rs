@@ -48,7 +48,10 @@ fn owners_effect_is_one_of_channels() {
     let mut manifest = good();
     manifest["capabilities"][1]["audience"] = json!("owner");
     let refused = parse(&manifest).unwrap_err().to_string();
-    assert!(refused.contains("`channels` does not name"), "{refused}");
+    assert!(
+        refused.contains("`channels` and `changeSets` do not name"),
+        "{refused}"
+    );
     let mut members = manifest["capabilities"][0].clone();
     members["name"] = json!("item.members");
     members["audience"] = json!("owner");
