@@ -132,7 +132,7 @@ async fn unset_secret_is_told_late_unless_asked() {
         backoff: Duration::from_secs(3600),
         ..pace()
     };
-    let (mut asked, spec) = stage(once);
+    let (asked, spec) = stage(once);
     asked.supervisor.put(spec);
     assert_eq!(asked.probed().await.status, Health::Unavailable);
     asked.supervisor.shutdown().await;
