@@ -288,7 +288,9 @@ fn shown_ask(
             },
         },
     );
-    if let Some(Planned::Named(facts)) = approvals.plan(&item.id, &ask.capability) {
+    if let Some(Planned::Named(facts)) = approvals.plan(&item.id, &ask.capability)
+        && !facts.is_empty()
+    {
         put("facts", object!(facts));
     }
     if let Some(bounded) = &ask.bounded {

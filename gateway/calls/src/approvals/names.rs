@@ -1,19 +1,20 @@
 //! The name of the channel that a read is about, for its card, which would show an id alone.
 //!
 //! Invariants: the name is of the id in the input that is kept, by the source that the call goes to; it is in memory alone, and
-//! the card's digest covers it. Without an answer of the source in time the card has the id.
+//! the card's digest covers it. Without an answer of the source in time the card has the id. A source is asked once for an item,
+//! and for few of an agent at a time.
 //!
 //! Must not know: how a card is shown.
 
 use crate::{
     approvals::{planner::request_of, store::Planned},
-    kernel::Kernel,
+    kernel::{Kernel, Phase},
 };
 use bytes::Bytes;
 use plexus_ipc::message::{Fact, Preview, Role};
 use plexus_protocol::CapabilityId;
 use plexus_supervisor::{CallRequest, Stands};
-use plexus_trust::{Agent, ItemState};
+use plexus_trust::{Agent, Ask, Item, ItemState};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -53,31 +54,57 @@ struct ListedMember {
     name: String,
 }
 
-/// Asks for the names that the waiting items of an agent lack; each card changes once its source has answered.
+/// Asks for the names that the waiting items of an agent lack, once for each item, for a few at a time; a card changes once its
+/// source has answered. Returns at once.
 pub(super) fn begin(kernel: &Arc<Kernel>, agent: &Agent) {
+    if kernel.phase() != Phase::Serving {
+        return;
+    }
     let waiting = agent.items.values();
     for item in waiting.filter(|item| item.state == ItemState::Pending) {
-        let reads = item.asks.iter().filter(|ask| ask.verbs.is_read());
-        for ask in reads {
-            let known = kernel.approvals.plan(&item.id, &ask.capability);
-            if known.is_some() || !reads_messages(kernel, &ask.capability) {
+        for ask in item.asks.iter().filter(|ask| ask.verbs.is_read()) {
+            let id = &ask.capability;
+            let is_asked = kernel.approvals.plan(&item.id, id).is_some();
+            if is_asked || !reads_messages(kernel, id) {
                 continue;
             }
-            let Some(input) = kernel.approvals.input(&item.id, ask) else {
+            let places = &kernel.approvals.planning;
+            let Some(place) = places.take(&item.id, &item.agent, id) else {
                 continue;
             };
-            let (kernel, item, id) = (kernel.clone(), item.id.clone(), ask.capability.clone());
+            let (kernel, item, ask) = (kernel.clone(), item.clone(), ask.clone());
             tokio::spawn(async move {
-                let facts = timeout(WITHIN, facts(&kernel, &id, &input)).await;
-                let state = kernel.ledger.snapshot();
-                let still = state.item(&item).map(|item| &item.state);
-                if let (Ok(Some(facts)), Some(ItemState::Pending)) = (facts, still) {
-                    kernel
-                        .approvals
-                        .keep_plan(&item, &id, Planned::Named(facts));
-                    kernel.approvals.note_change();
+                find(&kernel, &item, &ask).await;
+                drop(place);
+                // Its place is another's.
+                if let Some(agent) = kernel.ledger.snapshot().agent(&item.agent) {
+                    begin(&kernel, agent);
                 }
             });
+        }
+    }
+}
+
+/// Keeps what the card of a read says of its channel; nothing, where the source does not say it in time.
+async fn find(kernel: &Kernel, item: &Item, ask: &Ask) {
+    let id = &ask.capability;
+    let facts = match kernel.approvals.input(&item.id, ask) {
+        Some(input) => timeout(WITHIN, facts(kernel, id, &input))
+            .await
+            .ok()
+            .flatten(),
+        None => None,
+    };
+    let facts = facts.unwrap_or_default();
+    let state = kernel.ledger.snapshot();
+    let waits = |item: &&Arc<Item>| item.state == ItemState::Pending;
+    if state.item(&item.id).filter(waits).is_some() {
+        let is_news = !facts.is_empty();
+        kernel
+            .approvals
+            .keep_plan(&item.id, id, Planned::Named(facts));
+        if is_news {
+            kernel.approvals.note_change();
         }
     }
 }

@@ -136,12 +136,12 @@ async fn unset_secret_is_told_late_unless_asked() {
     asked.supervisor.put(spec);
     assert_eq!(asked.probed().await.status, Health::Unavailable);
     asked.supervisor.shutdown().await;
-    // The control: what else fails is told at once. This one is no resident by its own manifest.
-    let (mut set, spec) = stage(pace());
-    set.touch("secret");
-    set.supervisor.put(spec);
-    assert_eq!(set.notice(attempts).await, 1);
-    set.supervisor.shutdown().await;
+    // The control: one that cannot be read is told of at once.
+    let (mut odd, spec) = stage(pace());
+    std::fs::create_dir(odd.root.join("secret")).expect("a folder");
+    odd.supervisor.put(spec);
+    assert_eq!(odd.notice(attempts).await, 1);
+    odd.supervisor.shutdown().await;
 }
 
 /// Why the first start of a worker that breaks `rule` fails.
