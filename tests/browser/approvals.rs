@@ -226,6 +226,23 @@ fn by_keyboard_alone() {
     browser.press(key::ENTER);
     browser.reads("#notes li", "Allowed for 1 hour");
     assert_eq!(scene.state_of(&agent, &third), "approved");
+    // With nothing left to answer, the page that says so has the focus and the title; so has a card that is opened directly.
+    let is_at = |heading: &str| {
+        until_true(heading, || {
+            let at = browser.run("return document.activeElement.textContent");
+            at.as_str().is_some_and(|at| at.trim() == heading)
+        });
+    };
+    is_at("All quiet");
+    assert_eq!(browser.run("return document.title"), "Approvals · Plexus");
+    browser.press("/");
+    until_true("the field", || {
+        browser.run("return document.activeElement.id") == "find"
+    });
+    browser.press(key::ESCAPE);
+    is_at("All quiet");
+    browser.go(&format!("{}/approvals/{third}", scene.page()));
+    is_at("asked to Write a file");
     scene.all_is_well();
 }
 
@@ -255,7 +272,10 @@ fn a_request_comes_without_a_reload() {
     told("2 waiting.");
     browser.reads(".headline", "creates a.md");
     assert_eq!(browser.run("return document.activeElement.value"), "once");
-    assert_eq!(browser.run("return document.title"), "(2) Plexus");
+    assert_eq!(
+        browser.run("return document.title"),
+        "(2) my-cc: Write a file · Plexus"
+    );
     assert_eq!(
         browser.run("return window.here"),
         true,

@@ -83,7 +83,7 @@ pub fn browser<'v>(
             // The title counts what waits. However long all of it takes, it has to go on.
             let title = || browser.run("return document.title");
             let mut before = title();
-            while before != "Plexus" {
+            while before != "Approvals · Plexus" {
                 before = until("the page to go on", || {
                     Some(title()).filter(|now| *now != before)
                 });

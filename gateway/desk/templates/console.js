@@ -278,6 +278,7 @@
 
   // No state is shown as the gateway's while it does not answer.
   function away() {
+    if (!lost) say('The gateway does not answer.');
     lost ??= new Date();
     $('desk').dataset.away = '';
     const chip = document.createElement('span');
@@ -327,15 +328,15 @@
     if (['glance', 'queue'].some((id) => isPressed($(id)))) setTimeout(soon, 500);
     if (shown.glance !== view.glance && !isPressed($('glance'))) {
       const wide = $('about') && $('about').open;
-      const held = $('glance').contains(document.activeElement) && document.activeElement;
+      const held = heldIn($('glance'));
       fill($('glance'), shown.glance = view.glance);
       if (wide) $('about').open = true;
       if (held) sameAs(held, $('glance'))?.focus();
     }
     if (shown.queue !== view.queue && !isPressed($('queue'))) {
-      const held = document.activeElement && document.activeElement.dataset.id;
+      const held = heldIn($('queue'));
       fill($('queue'), shown.queue = view.queue);
-      if (held) ticket(held)?.focus();
+      if (held) (ticket(held.dataset.id) || sameAs(held, $('queue')) || heading()).focus();
     }
     aged();
     waiting = view.waiting;
@@ -351,7 +352,6 @@
       if (await load(gone) === false && !mine.has(gone)) note(`It is no longer pending: ${title}. It was decided elsewhere, or ended by itself.`);
     }
     if (!open && !at && !wanted) await next();
-    titled();
     quiet();
     mark();
   }
@@ -365,11 +365,14 @@
 
   let waiting = 0;
   function titled() {
-    const page = at && current()?.querySelector('h2')?.textContent;
+    const page = at ? current()?.querySelector('h2').textContent : open ? titleOf(current()) : 'Approvals';
     document.title = `${waiting ? `(${waiting}) ` : ''}${page ? `${page} · ` : ''}Plexus`;
   }
 
-  function quiet() { $('quiet').hidden = Boolean(open || at); }
+  function quiet() {
+    $('quiet').hidden = Boolean(open || at);
+    titled();
+  }
 
   function tell(id, waiting) {
     const row = ticket(id);
@@ -378,6 +381,9 @@
 
   const ticket = (id) => $('queue').querySelector(`[data-id="${CSS.escape(id)}"]`);
   const current = () => $('card').querySelector('article');
+  // Of what is shown: it has the focus where that which had it is gone.
+  const heading = () => (current() || $('quiet')).querySelector('h2');
+  const heldIn = (part) => part.contains(document.activeElement) && document.activeElement;
   const titleOf = (card) => `${card.querySelector('.agent').textContent}: ${card.querySelector('h2 b').textContent}`;
 
   function mark() {
@@ -422,11 +428,11 @@
     const before = open === id ? current() : null;
     const typed = [...before?.querySelectorAll(ANSWER) ?? []].filter(isTouched).map((field) => [answerOf(field), field.value]);
     const kept = before?.querySelector('[data-notice]:not([hidden])')?.textContent;
-    const inside = $('card').contains(document.activeElement);
-    const on = inside && document.activeElement.matches(ANSWER) && answerOf(document.activeElement);
+    const inside = heldIn($('card')) || heldIn($('quiet'));
+    const on = inside && inside.matches(ANSWER) && answerOf(inside);
     open = shownOf = id;
-    quiet();
     fill($('card'), text);
+    quiet();
     mark();
     const card = current();
     const form = card.querySelector('form');
@@ -436,7 +442,7 @@
       if (on) fields.get(on)?.focus();
       if ('making' in before.dataset && !('making' in card.dataset)) say('It is now clear what the request would do.');
     }
-    if (inside && !$('card').contains(document.activeElement)) card.querySelector('h2').focus();
+    if (inside && !$('card').contains(document.activeElement)) heading().focus();
     const digest = card.dataset.digest;
     const changed = digest && seen?.id === id && seen.digest && seen.digest !== digest;
     const words = (owed?.id === id && owed.why) || (changed ? CHANGED : kept);
@@ -630,7 +636,7 @@
         if (open !== id || wanted) return soon();
         open = seen = null;
         await next().catch(unanswered);
-        current()?.querySelector('h2').focus();
+        heading().focus();
         return soon();
       }
       mine.delete(id);
@@ -826,13 +832,15 @@
     const one = /^\/admin\/approvals(?:\/([^/]+))?$/.exec(path);
     if (!one) return page(path + location.search, y);
     at = said = '';
-    if (!one[1]) return next();
+    if (!one[1]) return next().then(focusLost);
     const id = wanted = decodeURIComponent(one[1]);
     const found = await load(id).finally(() => { if (wanted === id) wanted = null; });
     if (found === false) note('There is no such request any more.');
     if (found === false || found === null) await next();
     else if (y) window.scrollTo(0, y);
+    focusLost();
   }
+  function focusLost() { if (document.activeElement === document.body) focusAgain(); }
 
   // No request takes the place of a page by itself.
   async function page(path, y) {
@@ -868,7 +876,7 @@
   // What had the focus has it again, where it is there still; else the heading.
   const sameAs = (was, part) => [...part.querySelectorAll('a, button, summary, select, [tabindex]')].find((one) => nameOf(one) && nameOf(one) === nameOf(was));
   function focusAgain(was) {
-    (was && sameAs(was, $('card')) || current().querySelector('h2')).focus({ preventScroll: true });
+    (was && sameAs(was, $('card')) || heading()).focus({ preventScroll: true });
   }
 
   // A page that came, and one whose acts moved under the pointer, takes none for a moment, as a card does. Other forms only
@@ -899,6 +907,7 @@
     article.lastChild.href = HOME;
     $('card').replaceChildren(article);
     shownOf = null;
+    titled();
     article.firstChild.focus();
   }
 
@@ -985,7 +994,7 @@
       if (!answer.ok) return;
       const text = await html(answer);
       if (now !== turn || at !== mine || text === said || inHand(part)) return;
-      const focus = part.contains(document.activeElement) && document.activeElement;
+      const focus = heldIn(part);
       const wide = [...part.querySelectorAll('details[open]')].map((one) => one.id);
       const why = part.querySelector('[data-notice]:not([hidden])')?.textContent;
       place(text, true);
@@ -1441,7 +1450,7 @@
     if (!hit) return;
     if (hit.dataset.id) {
       await go(`${REQUESTS}/${encodeURIComponent(hit.dataset.id)}`).catch(unanswered);
-      current()?.querySelector('h2').focus();
+      heading().focus();
     } else if (hit.dataset.send) {
       // The second click of a double one means what the first did: it confirms nothing.
       if (event.detail > 1 || isEarly(hit)) return;
@@ -1455,7 +1464,7 @@
       await alone(row, () => act(row, hit), hit);
     } else if ('goOn' in hit.dataset) {
       await next().catch(unanswered);
-      (current()?.querySelector('h2') || $('card')).focus();
+      heading().focus();
     } else if (hit.dataset.rows) {
       await alone(hit, async () => {
         const made = document.createElement('template');
@@ -1573,7 +1582,7 @@
     else if (event.key === 'Escape') {
       $('find').value = '';
       $('found').hidden = true;
-      $('find').blur();
+      heading().focus();
     } else return;
     event.preventDefault();
   }
@@ -1593,6 +1602,10 @@
     if (event.target.closest('#finder')) return inFinder(event);
     // A key that is held presses a button once: it confirms nothing.
     if (event.repeat && event.key === 'Enter' && event.target.closest('button')) return event.preventDefault();
+    if (event.key === 'Escape' && $('about')?.open) {
+      $('about').open = false;
+      return $('about-head').focus();
+    }
     const field = event.target.closest('input, textarea, select');
     if (field) typing = /^(Enter|Escape|Tab)$/.test(event.key) || field.matches('[type=radio], [type=checkbox]') ? -PAUSE : event.timeStamp;
     else if (event.timeStamp - typing < PAUSE) {
@@ -1609,7 +1622,7 @@
       event.preventDefault();
       return;
     }
-    if (field && event.key === 'Escape') return void current()?.querySelector('h2').focus();
+    if (field && event.key === 'Escape') return heading().focus();
     if (event.ctrlKey || event.metaKey || event.altKey || (field && field.type !== 'radio') || $('desk').hidden) return;
     const form = at ? null : current()?.querySelector('form');
     const letter = event.key.toLowerCase();
