@@ -282,6 +282,29 @@ fn a_request_comes_without_a_reload() {
         "the page was not loaded anew"
     );
     assert_eq!(scene.state_of(&agent, &first), "pending");
+    // A long name makes no row wider than the list, which a low window too can be scrolled to; fingers find what they press.
+    let long = scene.agent("an-agent-whose-name-has-more-than-40-letters");
+    long.must_ask(WRITE, note("c.md", "c\n"));
+    browser.reads("#queue", "creates c.md");
+    for (width, height) in [(1440, 900), (844, 390), (390, 844)] {
+        browser.size(width, height);
+        let is_seen = browser.run(
+            "const list = document.querySelector('#queue').getBoundingClientRect();
+             return [...document.querySelectorAll('.ticket')].map((row) => {
+               row.scrollIntoView({ block: 'center', behavior: 'instant' });
+               const box = row.getBoundingClientRect();
+               const at = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+               return box.right <= list.right && row.contains(at);
+             })",
+        );
+        assert_eq!(is_seen, json!([true, true, true]), "{width}x{height}");
+    }
+    let small = browser.run(
+        "return [...document.querySelectorAll('button, select, summary, a.chip, .nav a, #find')]
+           .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 40)
+           .map((one) => one.outerHTML.slice(0, 80))",
+    );
+    assert_eq!(small, json!([]));
     scene.all_is_well();
 }
 
@@ -666,9 +689,14 @@ fn the_bar_tells_how_the_gateway_is() {
     browser.reads(".sources", "reader sandboxed");
     scene.gateway.cli(["pause"]).expect_ok();
     browser.reads("#glance", "paused: no agent is served");
+    browser.reads("#quiet", "none can ask until you resume them");
+    assert!(!browser.text("#quiet").contains("a request appears here"));
     browser.reads("#about summary", "Sources and sandboxes");
     scene.picture("paused");
     scene.gateway.cli(["resume"]).expect_ok();
     browser.reads("#glance", "running");
+    browser.reads("#quiet", "a request appears here");
+    browser.press(key::ESCAPE);
+    assert!(browser.sees("#about[open]").is_none());
     scene.all_is_well();
 }

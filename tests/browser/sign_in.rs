@@ -179,6 +179,14 @@ fn a_gateway_that_is_away_signs_nobody_out() {
     scene.browser.reads("#live", "reconnecting");
     scene.browser.reads("#glance", "no answer since ");
     assert!(!scene.browser.text("#glance").contains("running"));
+    // The bar scrolls out of sight on a phone, where the end of the window says it.
+    let below = |width, height| {
+        scene.browser.size(width, height);
+        let content = "return getComputedStyle(document.querySelector('#desk'), '::after').content";
+        scene.browser.run(content).to_string()
+    };
+    assert!(below(390, 844).contains("does not answer"));
+    assert!(!below(1440, 900).contains("does not answer"));
     assert!(scene.browser.sees("#sign-out").is_some());
 }
 
