@@ -234,6 +234,7 @@ const PROGRAM: &str =
 fn in_page(refused: Refused, typed: &[(&'static str, Vec<String>)]) -> Refused {
     let why = refused.why().to_owned();
     let of_code = "a folder of --code";
+    let of_both = "--folder names what it may change, --code what it only reads";
     let names = |values: &Vec<String>| {
         let mut values = values.iter();
         values.any(|value| value.len() > 3 && why.contains(value.as_str()))
@@ -245,15 +246,15 @@ fn in_page(refused: Refused, typed: &[(&'static str, Vec<String>)]) -> Refused {
             Some("code"),
             why.replace(of_code, "a folder with its own files"),
         )
+    } else if why.contains(of_both) {
+        // Programs mostly miss their own files, whose field may be folded away.
+        let both = "name what it may change under “Folders that it works in”, and what it only reads under “Folders with its own files”";
+        (Some("code"), why.replace(of_both, both))
     } else if why.starts_with("There is a s") && why.contains("choose another name") {
         (Some("name"), why)
     } else {
         let field = typed.iter().find(|(_, values)| names(values));
-        let words = why.replace(
-            "--folder names what it may change, --code what it only reads",
-            "name what it may change under “Folders that it works in”, and what it only reads under “Folders with its own files”",
-        );
-        (field.map(|(field, _)| *field), words)
+        (field.map(|(field, _)| *field), why)
     };
     let refused = refused.worded(words);
     match field {
@@ -533,4 +534,28 @@ async fn add_of_client(
     let added = extensions::add(desk, narrowing, form.add(&servers)?).await;
     let added = added.map_err(|refused| in_page(refused, &[]))?;
     Ok(reply::ok(&noted(added)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_names_the_field_that_helps() {
+        let typed = [("program", vec!["/usr/bin/python3".to_owned()])];
+        let shown = |why: &str| {
+            let error = in_page(Refused::malformed(why), &typed).into_error();
+            serde_json::to_string(&error).expect("JSON")
+        };
+        let missing = shown(
+            "/usr/bin/python3 ended: --folder names what it may change, --code what it only reads",
+        );
+        assert!(missing.contains(r#""field":"code""#), "{missing}");
+        assert!(
+            missing.contains("under “Folders with its own files”"),
+            "{missing}"
+        );
+        let away = shown("/usr/bin/python3 is not there");
+        assert!(away.contains(r#""field":"program""#), "{away}");
+    }
 }
