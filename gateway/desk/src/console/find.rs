@@ -64,10 +64,13 @@ fn found(desk: &Desk, sought: &str, call: Option<&ActivityCall>) -> Vec<Found> {
         name: ForeignText::short(name, 80),
         link,
     };
-    let pages = PAGES
-        .iter()
-        .filter(|page| !page.name.is_empty() && (holds(page.name) || holds(page.words)))
-        .map(|page| one("page", page.name, page.address.to_owned()));
+    let pages = |by_name: bool| {
+        let pages = PAGES.iter().filter(move |page| {
+            let is_named = holds(page.name);
+            !page.name.is_empty() && is_named == by_name && (is_named || holds(page.words))
+        });
+        pages.map(move |page| one("page", page.name, page.address.to_owned()))
+    };
     let agents = state.agents.keys().filter(|id| holds(id.as_str()));
     let agents = agents.map(|id| one("agent", id.as_str(), format!("/admin/agents/{id}")));
     let sources = state.sources.values();
@@ -94,11 +97,13 @@ fn found(desk: &Desk, sought: &str, call: Option<&ActivityCall>) -> Vec<Found> {
         one("call", &said(call), link)
     });
     let thing = [one("calls that touched", sought, links::touched(sought))];
+    // A name comes before a page that is only known by the word too.
     let all = call
         .into_iter()
-        .chain(pages)
+        .chain(pages(true))
         .chain(agents)
         .chain(sources)
+        .chain(pages(false))
         .chain(capabilities);
     all.take(SHOWN).chain(thing).collect()
 }
