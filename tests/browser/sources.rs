@@ -53,6 +53,8 @@ fn folder_is_added_changed_disabled_and_removed() {
     let folder = Folder::empty();
     folder.write("a.md", "a");
     form(browser, "workspace-dir");
+    let id = browser.run("return document.querySelector('#f-id').value");
+    assert_eq!(id, "workspace-2", "a free one");
     // What cannot be is told beside its field, and nothing is kept of it.
     fill(browser, "id", "workspace");
     fill(browser, "path", &folder.path().display().to_string());

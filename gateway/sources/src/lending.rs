@@ -133,7 +133,8 @@ fn fresh(
 }
 
 /// An id made of a name, with `noun` before it where the name alone gives none, and a number behind it where it is taken.
-pub(crate) fn free_id(
+#[must_use]
+pub fn free_id(
     name: &str,
     noun: &str,
     is_reserved: impl Fn(&SourceId) -> bool,

@@ -26,7 +26,11 @@ use axum::{
 use plexus_edge::reply::{Refused, query};
 use plexus_ipc::manifest::Manifest;
 use plexus_owner::kinds::{FormField, GrantsAfter};
-use plexus_sources::detect::{self, Detected};
+use plexus_protocol::SourceId;
+use plexus_sources::{
+    detect::{self, Detected},
+    lending::free_id,
+};
 use plexus_trust::Source;
 use serde_json::Value;
 use std::sync::Arc;
@@ -125,6 +129,10 @@ pub(super) async fn form(
         (None, Some(kind)) => {
             let connector = desk.registry.of_kind(&kind).ok_or_else(gone)?;
             let mut form = Form::of(&connector.offer.manifest, None);
+            let is_taken = |id: &SourceId| state.sources.contains_key(id);
+            if let Some(free) = free_id(&form.id, "source", |_| false, is_taken) {
+                form.id = free.to_string();
+            }
             if let Some(id) = query(&request, "found") {
                 let of = desk.clone();
                 let found = blocking(move || detected(&of)).await?;
