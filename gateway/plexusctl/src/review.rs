@@ -117,12 +117,13 @@ fn counted(files: usize) -> String {
 }
 
 fn one(page: &mut Page, source: &SourceId, file: &ReviewedFile) {
-    page.say(format!("{source}: {}", text::line(&file.summary)));
     let Some(last) = file.calls.last() else {
+        page.say(format!("{source}: {}", text::line(&file.relative_path)));
         page.say("  (every change to it was undone)");
         page.say("");
         return;
     };
+    page.say(format!("{source}: {}", text::line(&file.summary)));
     match file.present {
         Present::Same => {}
         Present::Changed => page.say("  changed since by someone else; this is the agent's part"),
@@ -199,7 +200,7 @@ mod tests {
              notes: created b.png, 9 bytes\n\
              \x20 (no difference is shown: not text, or too large)\n\
              \x20 to undo it: plexusctl undo evt_3\n\n\
-             notes: took back its changes to c.md\n\
+             notes: c.md\n\
              \x20 (every change to it was undone)\n\n\
              notes: no before-image kept:\n\
              \x20 evt_0  replaced old.md, +1 −0\n\

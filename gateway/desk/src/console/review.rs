@@ -156,7 +156,8 @@ impl Change {
             .and_then(|diff| diff.page.next.map(|next| (next, diff.page.of)));
         Self {
             source: source.to_owned(),
-            said: ForeignText::short(&file.summary, 300),
+            // The summary of one that was undone is of the undo, which another did.
+            said: ForeignText::short(last.map_or(&file.relative_path, |_| &file.summary), 300),
             notes,
             unshown: next.map_or(0, |(next, of)| of.saturating_sub(next)),
             diff,
