@@ -166,7 +166,10 @@ const ROOM: (u64, u64) = (32 << 20, 256 << 20);
 /// The free bytes of a state directory's disk in words, and the trouble where they are few.
 #[must_use]
 pub fn disk(home: &Path, free: u64) -> (String, Option<Trouble>) {
-    let found = format!("{} MB free", free >> 20);
+    let found = match free >> 20 {
+        mb @ ..10_000 => format!("{mb} MB free"),
+        mb => format!("{} GB free", mb >> 10),
+    };
     let few = (free < ROOM.1).then(|| Trouble {
         fails: free < ROOM.0,
         ..Trouble::new(found.clone(), df(home))
@@ -238,5 +241,8 @@ mod tests {
         assert_eq!(all, [Some(true), Some(false), None]);
         let few = disk(Path::new("/a home"), 1 << 20).1.expect("a trouble");
         assert_eq!(few.remedy, "df -h '/a home'");
+        let found = |free| disk(Path::new("/a home"), free).0;
+        assert_eq!(found(9_000 << 20), "9000 MB free");
+        assert_eq!(found(63_323 << 20), "61 GB free");
     }
 }

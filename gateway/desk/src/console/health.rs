@@ -241,7 +241,7 @@ mod tests {
             let row = row.unwrap_or_else(|| panic!("{found}: {page}"));
             assert!(row.contains("dot bad") && row.contains(remedy), "{row}");
         }
-        let disk = page.lines().find(|line| line.contains(" MB free"));
+        let disk = page.lines().find(|line| line.contains("B free"));
         assert!(
             disk.is_some_and(|row| row.contains("<b>Disk</b>")),
             "{page}"
