@@ -203,7 +203,7 @@ fn each_page_in_each_look() {
             "What agents see of it",
         ),
         ("extensions", "/extensions".to_owned(), "Add an MCP server"),
-        ("channels", "/channels".to_owned(), "No source of yours"),
+        ("channels", "/channels".to_owned(), "To be in one, add a source"),
         ("agents", "/agents".to_owned(), "Agents"),
         ("agent", "/agents/claude".to_owned(), "May, without asking"),
         ("connect", "/connect".to_owned(), "Connect an agent"),
@@ -436,6 +436,10 @@ fn pages_follow_what_happens() {
     browser.reads("#found", "Health");
     browser.press(key::ENTER);
     browser.reads("#card h2", "Health");
+    // A page of this name comes before one that knows the word.
+    browser.press("/");
+    browser.press("lend");
+    browser.reads("#found li:first-child", "Lend a folder");
     browser.go(&format!("{}/nowhere", scene.page()));
     browser.reads("#card h2", "There is nothing here");
     browser.reads("#card", "The console has no page at this address.");
