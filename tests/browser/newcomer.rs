@@ -203,7 +203,11 @@ fn each_page_in_each_look() {
             "What agents see of it",
         ),
         ("extensions", "/extensions".to_owned(), "Add an MCP server"),
-        ("channels", "/channels".to_owned(), "To be in one, add a source"),
+        (
+            "channels",
+            "/channels".to_owned(),
+            "To be in one, add a source",
+        ),
         ("agents", "/agents".to_owned(), "Agents"),
         ("agent", "/agents/claude".to_owned(), "May, without asking"),
         ("connect", "/connect".to_owned(), "Connect an agent"),

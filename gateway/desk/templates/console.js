@@ -381,7 +381,7 @@
 
   const ticket = (id) => $('queue').querySelector(`[data-id="${CSS.escape(id)}"]`);
   const current = () => $('card').querySelector('article');
-  // Of what is shown: it has the focus where that which had it is gone.
+  // It takes the focus when the element that had it is gone.
   const heading = () => (current() || $('quiet')).querySelector('h2');
   const heldIn = (part) => part.contains(document.activeElement) && document.activeElement;
   const titleOf = (card) => `${card.querySelector('.agent').textContent}: ${card.querySelector('h2 b').textContent}`;
