@@ -404,8 +404,8 @@ fn what_is_decided_elsewhere_says_so_and_leaves() {
     scene.all_is_well();
 }
 
-/// A source that is switched off while its card waits: the card says so, and can be approved when it is on again. In the list
-/// two reads are told apart.
+/// A source that is switched off while its card waits, a capability that is hidden, and a pause: the open card says so, and
+/// can be approved when that is over. In the list two reads are told apart.
 #[test]
 fn card_of_a_source_that_is_switched_off_says_so() {
     let scene = Scene::signed_in();
@@ -418,21 +418,46 @@ fn card_of_a_source_that_is_switched_off_says_so() {
         browser.reads("#queue", &format!("workspace.read: path={path}"));
     }
     scene.open_card(&item);
-    let switch = |word: &str| {
-        let said = scene.gateway.cli(["sources", word, "workspace"]);
+    let cli = |words: &[&str]| {
+        let said = scene.gateway.cli(words.iter().copied());
         said.expect_ok();
     };
-    switch("disable");
-    browser.go(&format!("{}/approvals/{item}", scene.page()));
-    browser.reads(
-        "[data-answer]",
-        "It can be approved when its source is on again: enable workspace",
-    );
-    assert!(browser.sees(ONCE).is_none(), "it could only fail");
-    switch("enable");
-    browser.go(&format!("{}/approvals/{item}", scene.page()));
+    for (off, on, said) in [
+        (
+            &["sources", "disable", "workspace"][..],
+            &["sources", "enable", "workspace"][..],
+            "It can be approved when its source is on again: enable workspace",
+        ),
+        (
+            &["unexpose", "workspace.read"],
+            &["expose", "workspace.read"],
+            "It can be approved when it is hidden from agents no more: show workspace.read",
+        ),
+    ] {
+        cli(off);
+        browser.reads("[data-answer]", said);
+        assert!(browser.sees(ONCE).is_none(), "it could only fail");
+        cli(on);
+        let _ = browser.see(ONCE);
+    }
     browser.see(ONCE).click();
     browser.reads("#notes", "Approved once");
+
+    // What is done by the gateway is not done before a pause ends.
+    scene.workspace.write("c.md", "c\n");
+    let run = json!({"id": "workspace.read", "input": {"path": "c.md"}, "onApproval": "run"});
+    let item = agent.invoke_body(run).text_at("/error/pendingId");
+    scene.open_card(&item);
+    browser.reads("#card header", "done by the gateway as soon as you approve");
+    cli(&["pause"]);
+    browser.reads("#card header", "done by the gateway when you resume");
+    scene.owner().approve(&item, "once");
+    browser.reads(".verdict", "it is done when you resume them");
+    cli(&["resume"]);
+    until_true("the card to say that it goes on", || {
+        let waits = "document.querySelector('.verdict').textContent.includes('you resume')";
+        browser.run(&format!("return {waits}")) == false
+    });
     scene.all_is_well();
 }
 

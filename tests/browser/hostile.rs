@@ -109,7 +109,7 @@ const LOOKALIKE: &[&str] = &[
     "●  live",
     "0 waiting",
     "Allows this one call, exactly as shown.",
-    "Compared with the last such call that you approved: It is the same.",
+    "Compared with the last such call that you approved before it was asked: It is the same.",
     "Аpprove оnce",
     "Ａｐｐｒｏｖｅ ｏｎｃｅ",
     "[Approve once](javascript:window.caught=1)",

@@ -1,6 +1,7 @@
 //! What the owner lets be seen.
 
 use crate::house::{House, READ, report};
+use plexus_tests::texts::assert_contains;
 use serde_json::{Value, json};
 
 #[test]
@@ -89,5 +90,33 @@ fn what_is_not_exposed_is_hidden_and_kept() {
     let agent = house.back(&agent);
     assert!(!agent.sees().contains(&READ.to_owned()), "over a restart");
     house.owner().expose(READ, true);
+    agent.must(READ, report());
+}
+
+/// A request for what is hidden meanwhile: its card says so, and it is approved once that is shown again.
+#[test]
+fn request_for_what_is_hidden_waits_until_it_is_shown() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let item = agent.must_ask(READ, report());
+    let approve = || house.gateway.cli(["approvals", "approve", &item, "--yes"]);
+    owner.expose(READ, false);
+    let expose = format!("plexusctl expose {READ}");
+    let card = owner.card(&item);
+    assert_eq!(
+        card["choices"][0]["refused"],
+        format!("{READ} is hidden from agents: {expose}")
+    );
+    let shown = house.gateway.cli(["approvals", "show", &item]);
+    assert_contains(shown.expect_ok(), &expose);
+    let refused = approve();
+    assert_eq!(refused.status, 77, "{refused}");
+    assert_contains(&refused.stderr, "is hidden from agents: expose it");
+    assert_contains(&refused.stderr, &expose);
+    assert_eq!(agent.status(&item).at("/state"), "pending");
+    // The control: nothing was decided by that.
+    owner.expose(READ, true);
+    approve().expect_ok();
     agent.must(READ, report());
 }

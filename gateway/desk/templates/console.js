@@ -350,7 +350,7 @@
       const [gone, title] = [open, titleOf(card)];
       // Decided elsewhere, or lapsed: the card says so, where it has one still.
       if (await load(gone) === false && !mine.has(gone)) note(`It is no longer pending: ${title}. It was decided elsewhere, or ended by itself.`);
-    }
+    } else if (open && card && !view.paused && 'held' in card.dataset) await load(open);
     if (!open && !at && !wanted) await next();
     quiet();
     mark();
@@ -380,6 +380,7 @@
   }
 
   const ticket = (id) => $('queue').querySelector(`[data-id="${CSS.escape(id)}"]`);
+  const cardAt = (id) => `${INSIDE}/pending/${encodeURIComponent(id)}`;
   const current = () => $('card').querySelector('article');
   // It takes the focus when the element that had it is gone.
   const heading = () => (current() || $('quiet')).querySelector('h2');
@@ -412,7 +413,7 @@
   async function load(id, why, over) {
     const mine = ++turn;
     if (why || over) owed = { id, why, over };
-    const answer = await call(`/admin/console/pending/${encodeURIComponent(id)}`);
+    const answer = await call(cardAt(id));
     if (mine !== turn) return;
     if (!answer.ok) {
       if (open === id) open = null;
@@ -596,7 +597,6 @@
     if ('busy' in form.dataset || isEarly(form)) return;
     const card = form.closest('article');
     const id = card.dataset.id;
-    const path = `/admin/console/pending/${encodeURIComponent(id)}`;
     const title = titleOf(card);
     let body, done;
     if (act === 'plan') {
@@ -623,7 +623,7 @@
     form.dataset.busy = '';
     try {
       mine.add(id);
-      const reply = await working(form.querySelector(`[value=${act}]`), () => call(path, body));
+      const reply = await working(form.querySelector(`[value=${act}]`), () => call(cardAt(id), body));
       const said = await reply.json();
       if (reply.ok) {
         const held = act === 'once' && 'held' in card.dataset ? ', and done when you resume all agents' : '';
@@ -719,7 +719,7 @@
 
   async function lookAfter() {
     for (const [id, one] of [...followed]) {
-      const answer = await call(`/admin/console/pending/${encodeURIComponent(id)}`);
+      const answer = await call(cardAt(id));
       if (!followed.has(id)) continue;
       const made = document.createElement('template');
       if (answer.ok) fill(made, await html(answer));

@@ -75,7 +75,9 @@ pub(super) fn narrow(approvals: &Approvals, catalogue: &Catalogue, item: &Item) 
 pub(super) fn offers(state: &State, item: &Item, ask: &Ask, entry: Option<&Entry>) -> Value {
     // A plan that is being made, or failed, stands beside these.
     let offered = |window: &TrustWindow| {
-        entry.is_some() && beyond(&state.settings, ask, entry, *window).is_none()
+        entry.is_some()
+            && state.exposed(&ask.capability)
+            && beyond(&state.settings, ask, entry, *window).is_none()
     };
     let offer =
         |window| json!({"window": window, "allows": words(state, item, ask, entry, window)});
@@ -176,6 +178,12 @@ fn replaced(state: &State, item: &Item, ask: &Ask) -> String {
 fn refused(state: &State, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> Option<String> {
     let why = match (&ask.plan, entry) {
         (_, None) => return Some(gone(state, ask)),
+        _ if !state.exposed(&ask.capability) => {
+            return Some(format!(
+                "{0} is hidden from agents: plexusctl expose {0}",
+                ask.capability
+            ));
+        }
         (Plan::Making, _) => "what it would do is still being computed",
         (Plan::Failed, _) => {
             "what it would do could not be computed: deny it, or have it planned again"

@@ -14,7 +14,7 @@ use crate::{
     desk::Desk,
     owner::{
         activity::{self, Approvals},
-        approvals::switched_off,
+        approvals::{hidden, switched_off},
     },
 };
 use askama::Template;
@@ -54,7 +54,7 @@ const EVERYTHING: usize = 40 * 1024;
 pub(super) struct Card {
     id: String,
     digest: String,
-    revision: u32,
+    revision: u64,
     /// `pending`, or how it ended.
     state: &'static str,
     /// The part of it that is hardest to take back; empty while that is not known.
@@ -83,6 +83,8 @@ pub(super) struct Card {
     lost: bool,
     /// A source that the owner has switched off.
     off: Option<String>,
+    /// A capability that the owner hides from agents, and its source.
+    hidden: Option<(String, String)>,
     any_input: bool,
     /// An approval permits further turns or child calls.
     bounded: bool,
@@ -95,6 +97,22 @@ pub(super) struct Card {
     reason: Option<ForeignText>,
     /// What was done since; empty while it waits.
     record: String,
+}
+
+/// A number that changes with what a card says: with its item, and with what the owner stopped that it stands on.
+pub(super) fn revision(state: &State, catalogue: &Catalogue, item: &Item) -> u64 {
+    let mut asks = item.asks.iter();
+    let stopped = [
+        state.paused && cards::on_approval(item) == OnApproval::Run,
+        switched_off(state, item).is_some(),
+        hidden(state, item).is_some(),
+        // The catalogue follows an act on a source.
+        asks.any(|ask| catalogue.get(&ask.capability).is_none()),
+    ];
+    let item = u64::from(item.revision);
+    stopped
+        .iter()
+        .fold(item, |number, stopped| number << 1 | u64::from(*stopped))
 }
 
 /// Of whom an agent is a part that only the gateway runs.
@@ -262,7 +280,7 @@ impl Card {
         Some(Self {
             id: item.id.to_string(),
             digest: digest.map_or_else(String::new, |digest| digest.to_string()),
-            revision: item.revision,
+            revision: revision(state, &catalogue, item),
             state: words::state(item, now),
             consequence: plexus_sheet::consequence(card)
                 .map_or_else(ForeignText::default, |line| {
@@ -289,6 +307,7 @@ impl Card {
             making,
             lost,
             off: switched_off(state, item).map(|source| source.to_string()),
+            hidden: hidden(state, item).map(|id| (id.to_string(), id.parts().0.to_owned())),
             any_input: card.asks.iter().any(|ask| ask.input.is_none()),
             bounded: !card.asks.iter().all(pending::Ask::is_one_call),
             runs,
@@ -310,7 +329,8 @@ impl Card {
         self.state == "pending"
     }
     fn can_approve(&self) -> bool {
-        self.pending() && !self.lost && !self.making && self.off.is_none()
+        let is_open = self.once().is_none_or(|once| once.refused.is_none());
+        self.pending() && !self.lost && !self.making && is_open && self.off.is_none()
     }
     fn once(&self) -> Option<&Choice> {
         self.choices.iter().find(|choice| choice.once)

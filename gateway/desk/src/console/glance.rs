@@ -1,6 +1,12 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
-use super::{card::Moment, foreign::ForeignText, sheet::Line, together::SetLine, words};
+use super::{
+    card::{self, Moment},
+    foreign::ForeignText,
+    sheet::Line,
+    together::SetLine,
+    words,
+};
 use crate::{
     cards,
     desk::Desk,
@@ -84,7 +90,7 @@ pub(super) struct Queue {
 
 pub(super) struct Row {
     pub(super) id: String,
-    revision: u32,
+    revision: u64,
     pub(super) agent: ForeignText,
     pub(super) title: ForeignText,
     pub(super) what: ForeignText,
@@ -135,7 +141,7 @@ impl Queue {
             sets: desk.sets.among(desk, state, &catalogue, &waiting),
             rows: waiting
                 .iter()
-                .map(|item| Row::of(desk, item, now))
+                .map(|item| Row::of(desk, state, item, now))
                 .collect(),
             more: all.saturating_sub(LISTED),
             all,
@@ -150,7 +156,7 @@ impl Queue {
 }
 
 impl Row {
-    fn of(desk: &Desk, item: &Item, now: Timestamp) -> Self {
+    fn of(desk: &Desk, state: &State, item: &Item, now: Timestamp) -> Self {
         let catalogue = desk.catalogue.load();
         let first = item.asks.first();
         let label = first.and_then(|ask| catalogue.get(&ask.capability));
@@ -174,7 +180,7 @@ impl Row {
         };
         Self {
             id: item.id.to_string(),
-            revision: item.revision,
+            revision: card::revision(state, &catalogue, item),
             agent: ForeignText::short(item.agent.as_str(), 60),
             title: ForeignText::short(&title, 60),
             what: ForeignText::short(&what, 90),

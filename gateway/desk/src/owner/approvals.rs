@@ -375,11 +375,19 @@ async fn approve(
     }
     let named = call.card_digest.as_deref();
     let card = same_card(shown.changes_something(), current, named)?;
-    if let Some(off) = switched_off(&desk.ledger.snapshot(), &shown.item) {
+    let state = desk.ledger.snapshot();
+    if let Some(off) = switched_off(&state, &shown.item) {
         let why = format!("{off} is switched off: enable it, and this can be approved");
         return Err(Refused::new(
             ErrorBody::new(ErrorCode::SourceUnavailable, why)
                 .next(format!("plexusctl sources enable {off}")),
+        ));
+    }
+    if let Some(id) = hidden(&state, &shown.item) {
+        let why = format!("{id} is hidden from agents: expose it, and this can be approved");
+        return Err(Refused::new(
+            ErrorBody::new(ErrorCode::CapabilityUnexposed, why)
+                .next(format!("plexusctl expose {id}")),
         ));
     }
     let constraint = call.constraint.filter(|narrowed| !narrowed.is_empty());
@@ -453,6 +461,12 @@ pub(crate) fn switched_off(state: &State, item: &Item) -> Option<SourceId> {
         let is_off = !source.config.enabled && !source.config.is_over();
         is_off.then(|| source.id.clone())
     })
+}
+
+/// A capability that an item asks for and the owner hides from agents.
+pub(crate) fn hidden<'i>(state: &State, item: &'i Item) -> Option<&'i CapabilityId> {
+    let mut asked = item.asks.iter().map(|ask| &ask.capability);
+    asked.find(|id| !state.exposed(id))
 }
 
 /// An item and its card, of one snapshot.
