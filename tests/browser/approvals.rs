@@ -96,14 +96,22 @@ fn approve_for_a_window_within_a_folder() {
     let field = browser.see("[data-narrow=path]");
     assert_eq!(field.attribute("value").as_deref(), Some("Projects"));
     browser.see("[name=window][value='1h']").click();
+    for none in ["0", "1"] {
+        browser.see("[name=calls]").fill(none);
+        browser.reads("[data-sum]", "For it alone, approve it once.");
+        let _ = browser.see("[value=window]:disabled");
+    }
     browser.see("[name=calls]").fill("2");
     browser.reads(
         "[data-sum]",
-        "for 1 hour without asking, only where path is at or below “Projects”, at most 2 calls",
+        "for 1 hour without asking, only where path is at or below “Projects”, at most 2 calls, this one included.",
     );
     scene.picture("window");
     browser.see("form:not([data-fresh]) [value=window]").click();
-    browser.reads("#notes", "Allowed for 1 hour");
+    browser.reads(
+        "#notes",
+        "Allowed for 1 hour, only where path is at or below “Projects”, at most 2 calls, this one included",
+    );
     assert_eq!(scene.state_of(&agent, &item), "approved");
 
     agent.must(WRITE, note("Projects/new.md", "one\n"));

@@ -548,8 +548,8 @@
       else if (made.allow) (made.match ??= []).push({ field: name, op: 'eq', value });
       else made.allow = { field: name, values: [value] };
     }
-    const calls = Number(form.calls?.value || 0);
-    if (calls > 0) made.maxCalls = calls;
+    const calls = Number(form.calls.value);
+    if (calls) made.maxCalls = calls;
     return Object.keys(made).length ? made : undefined;
   }
 
@@ -562,10 +562,9 @@
       const typed = field.value.trim();
       if (!typed) continue;
       const number = Number(typed);
-      // What is no number goes as it was typed: the gateway says so, and sends nothing.
-      const exact = Number.isSafeInteger(number) || (Number.isFinite(number) && !Number.isInteger(number));
       if (as === 'choices') made[name] = [...field.selectedOptions].map((one) => one.value);
-      else if (as === 'number') made[name] = exact ? number : typed;
+      // What is no number, or none that is exact, goes as it was typed: the gateway says so, and sends nothing.
+      else if (as === 'number') made[name] = Number.isSafeInteger(number) || number % 1 ? number : typed;
       else if (as === 'boolean') made[name] = typed === 'true';
       else made[name] = field.value;
     }
@@ -574,22 +573,26 @@
 
   const SPANS = { '1h': 'for 1 hour', '1d': 'for 1 day', '7d': 'for 7 days', 'until-revoked': 'until you revoke it' };
 
+  // The limits of a permission in words, behind a sentence.
+  function limits(form) {
+    const only = ({ value, dataset: { narrow, kind } }) => value.trim() && `, only where ${narrow} is ${kind === 'path' ? 'at or below ' : ''}“${value.trim()}”`;
+    const { value: calls, min } = form.calls;
+    return [...form.querySelectorAll('[data-narrow]')].map(only).join('')
+      + (calls && (calls > 1 ? `, at most ${calls} calls${min > 1 ? ', this one included' : ''}` : ', one call at most'));
+  }
+
   function sum(form) {
     const button = form.querySelector('[value=window]');
     const window = form.querySelector('[name=window]:checked')?.value;
     if (!button) return;
     const paths = [...form.querySelectorAll('[data-kind=path]')].filter((field) => field.value.trim());
-    button.disabled = !window || paths.length > 1;
+    const { validity, title } = form.calls;
+    button.disabled = !window || paths.length > 1 || !validity.valid;
     button.textContent = window ? `Allow ${SPANS[window]}` : 'Choose a length of time';
-    const only = constraint(form) || {};
-    const parts = [];
-    if (only.pathPrefix) parts.push(`only where ${only.pathPrefix.field} is at or below “${only.pathPrefix.allow[0]}”`);
-    if (only.allow) parts.push(`only where ${only.allow.field} is “${only.allow.values[0]}”`);
-    for (const { field, value } of only.match || []) parts.push(`only where ${field} is “${value}”`);
-    if (only.maxCalls) parts.push(only.maxCalls === 1 ? 'one call at most' : `at most ${only.maxCalls} calls`);
     form.querySelector('[data-sum]').textContent = paths.length > 1
       ? `A permission holds to one path: leave all but one of ${paths.map((field) => field.dataset.narrow).join(', ')} empty.`
-      : window ? `It may then do this ${SPANS[window]} without asking, ${parts.length ? parts.join(', ') : 'anywhere in this source, any number of times'}.`
+      : !validity.valid ? title
+      : window ? `It may then do this ${SPANS[window]} without asking${limits(form) || ', anywhere in this source, any number of times'}.`
       : '';
   }
 
@@ -618,7 +621,7 @@
       else if ('anyInput' in card.dataset) body.anyInput = true;
       const keeps = [...form.querySelectorAll('[data-keep]:checked')].map((box) => box.value);
       if (keeps.length) body.keepSecrets = keeps;
-      done = act === 'window' ? `Allowed ${SPANS[window]}` : card.dataset.yes || ('bounded' in card.dataset ? 'Approved' : 'Approved once');
+      done = act === 'window' ? `Allowed ${SPANS[window]}${limits(form)}` : card.dataset.yes || ('bounded' in card.dataset ? 'Approved' : 'Approved once');
     }
     form.dataset.busy = '';
     try {
