@@ -402,12 +402,17 @@ fn pages_follow_what_happens() {
     browser.see("#agents").click();
     browser.see("td a.agent").click();
     browser.see("#give summary").click();
+    assert_eq!(
+        browser.run("return document.querySelector('#give-what').value"),
+        "",
+        "nothing is chosen by the way"
+    );
     browser
         .see("#give-what option[value='workspace.write']")
         .click();
     browser.see("#give-under").fill("Notes");
     browser.see("#give [type=submit]").click();
-    browser.reads("#notes", "Granted to claude");
+    browser.reads("#notes", "Granted to claude: workspace.write");
     browser.reads("#card", "path at or below Notes");
     agent.must(WRITE, note("Notes/d.md", "d\n"));
     // What it did is taken back from its own page.

@@ -1078,7 +1078,7 @@
     if ('changes' in form.dataset && !Object.keys(made).length) return notice(form, 'Nothing is changed in this form.');
     const done = await told(form.dataset.formSend, made);
     if (!done.ok) return refused(form, done.error, done.why);
-    note(form.dataset.done);
+    note(done.said || form.dataset.done);
     done.notes?.forEach(note);
     emptied(form);
     await afresh(mine);

@@ -610,6 +610,8 @@ struct GrantForm {
 #[derive(Serialize)]
 struct Granted {
     ok: Done,
+    /// What the page notes.
+    said: String,
 }
 
 /// Grants something to an agent that did not ask for it.
@@ -672,7 +674,8 @@ pub(super) async fn give(
     let now = state.time(desk.clock.now());
     let granted = std::slice::from_ref(&capability);
     let notes = words::beside_grant(&state, &agent, granted, &also, now);
-    let done = Granted { ok: Done };
+    let said = format!("Granted to {agent}: {capability}");
+    let done = Granted { ok: Done, said };
     Ok(reply::ok(&Noted { done, notes }))
 }
 
