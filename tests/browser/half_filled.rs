@@ -213,7 +213,7 @@ fn question_answered_in_one_window_is_over_in_the_other() {
     let scene = Scene::signed_in();
     let folder = Folder::empty();
     let agent = scene.gateway.lend_rude(&folder);
-    let fields = json!({"city": {"type": "string"}});
+    let fields = json!({"city": {"type": "string", "title": "Stadt", "minLength": 2}});
     let schema = json!({"type": "object", "properties": fields, "required": ["city"]});
     let input = json!({"asked": {"message": "Where to?", "requestedSchema": schema}});
     let item = agent.must_ask("rude.ask", input.clone());
@@ -235,6 +235,13 @@ fn question_answered_in_one_window_is_over_in_the_other() {
                 .see("form:not([data-fresh]) [data-value=city]")
                 .fill(city);
         }
+        let field = browser.see("[data-value=city]");
+        field.fill("B");
+        press(browser, "form:not([data-fresh]) [value=reply]");
+        browser.reads(".field .why", "Stadt (city) takes 2 to ");
+        let focus = browser.run("return document.activeElement.dataset.value");
+        assert_eq!(focus, "city", "where it is put right");
+        field.fill("Bern");
         press(browser, "form:not([data-fresh]) [value=reply]");
         browser.loses("[data-value=city]");
         other.reads("#notes", "It is no longer pending: ");

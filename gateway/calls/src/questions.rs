@@ -52,6 +52,15 @@ pub enum Answer {
     Decline,
 }
 
+/// Why the owner's values are no answer.
+#[derive(Debug)]
+pub struct UnfitAnswer {
+    /// The first field that has none, or takes no such value.
+    pub field: Option<String>,
+    /// All that is wrong with them, in words.
+    pub why: String,
+}
+
 /// A question that was taken out to be answered. Dropped, its call goes on as if nobody had answered.
 #[derive(Debug)]
 pub struct ClaimedQuestion {
@@ -124,12 +133,15 @@ impl Questions {
         &self,
         id: &PendingId,
         given: Map<String, Value>,
-    ) -> Option<Result<Answer, String>> {
+    ) -> Option<Result<Answer, UnfitAnswer>> {
         let all = self.open();
         let checked = match &all.get(id)?.question.wants {
             Wants::Form { fields } => form::content(fields, given),
             Wants::Url { .. } if given.is_empty() => Ok(given),
-            Wants::Url { .. } => Err("a page is opened, and has no fields here".to_owned()),
+            Wants::Url { .. } => Err(UnfitAnswer {
+                field: None,
+                why: "a page is opened, and has no fields here".to_owned(),
+            }),
         };
         Some(checked.map(Answer::Accept))
     }

@@ -189,7 +189,9 @@
   function put(field, typed) {
     if (field.type === 'checkbox') field.checked = typed;
     else field.value = typed;
-    if (!isTouched(field)) return;
+    if (isTouched(field)) unfolded(field);
+  }
+  function unfolded(field) {
     for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
   }
 
@@ -489,22 +491,20 @@
   function refused(form, error, why = error?.message) {
     if (!form.isConnected) return notice(form, why);
     const named = [...form.elements].find((one) => one.name && why.includes(`\`${one.name}\``));
-    const field = form.elements[error?.detail?.field || named?.name];
+    const field = [...form.elements].find((one) => [one.name, one.dataset.value].includes(error?.detail?.field || named?.name || null));
     const label = field?.labels?.[0]?.firstChild?.textContent.trim();
     if (label) why = why.replaceAll(`\`${field.name}\``, `“${label}”`);
     const of = field instanceof Element && !field.disabled && field.type !== 'hidden' && (field.closest('div, label'));
     if (!of || !form.contains(of)) return notice(form, why);
-    let place = of.querySelector('[data-for]');
-    if (!place) {
-      place = document.createElement('p');
-      place.className = 'why';
-      place.dataset.for = field.name;
-      place.role = 'alert';
-      of.append(place);
-    }
+    // One place of a form, which goes to the field.
+    const place = form.querySelector('[data-for]') || document.createElement('p');
+    place.className = 'why';
+    place.dataset.for = field.name;
+    place.role = 'alert';
+    of.append(place);
     place.textContent = why;
     place.hidden = false;
-    for (let part = field.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
+    unfolded(field);
     field.focus();
   }
 
@@ -650,7 +650,7 @@
       if (open !== id) {
         note(reply.status === 404 ? over || `${title}. It is no longer pending.` : `${title}. ${why}`).classList.add('bad');
         soon();
-      } else if (!isChanged && reply.status !== 404) notice(form, why);
+      } else if (!isChanged && reply.status !== 404) refused(form, said.error, why);
       else {
         const there = await load(id, why, over);
         if (there === false) note(`It is no longer pending: ${title}.`);

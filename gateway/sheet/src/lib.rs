@@ -122,6 +122,8 @@ pub struct Field {
     pub takes: Untrusted,
     /// The same as a type.
     pub kind: FieldType,
+    /// Whether it takes no number below zero.
+    pub is_unsigned: bool,
     /// The values of a choice, each with its name.
     pub of: Vec<(Untrusted, Untrusted)>,
 }

@@ -63,9 +63,14 @@ impl Field {
             hint: field.hint.as_ref().map(Untrusted::of),
             takes: Untrusted::of(takes(field)),
             kind: field.kind,
+            is_unsigned: bound(&field.min).is_some_and(|min| min >= 0.0),
             of: of.map(named).collect(),
         }
     }
+}
+
+fn bound(bound: &Option<Number>) -> Option<f64> {
+    bound.as_ref().and_then(Number::as_f64)
 }
 
 /// Which values a field takes, and whether it may be left out.
@@ -77,9 +82,9 @@ fn takes(field: &pending::Field) -> String {
 /// Which values a field takes, in words. Those of a choice are the server's.
 #[must_use]
 pub fn values_taken(field: &pending::Field) -> String {
-    let bound = |bound: &Option<Number>| bound.as_ref().and_then(Number::as_f64);
     let bounds = match (bound(&field.min), bound(&field.max)) {
         (None, None) => String::new(),
+        (Some(min), None) if field.kind == FieldType::Text => format!(" at least {min}"),
         (Some(min), None) => format!(" from {min}"),
         (None, Some(max)) => format!(" up to {max}"),
         (Some(min), Some(max)) => format!(" {min} to {max}"),

@@ -2,6 +2,7 @@
 //!
 //! Must not know: who asked, and who answers.
 
+use super::UnfitAnswer;
 use plexus_ipc::message::{Field, FieldKind, Question, Wants};
 use serde_json::{Map, Value, json as object};
 
@@ -153,24 +154,37 @@ fn spoken_of(text: &str) -> Option<&'static str> {
 pub(crate) fn content(
     fields: &[Field],
     mut given: Map<String, Value>,
-) -> Result<Map<String, Value>, String> {
+) -> Result<Map<String, Value>, UnfitAnswer> {
     let mut content = Map::new();
+    let (mut first, mut wrong) = (None, Vec::new());
     for field in fields {
-        let name = field.name.as_str();
-        match given.remove(name) {
-            Some(Value::Null) => return Err(format!("{name} needs a value, or is left out")),
-            None if field.required => return Err(format!("{name} needs a value")),
-            None => {}
-            Some(value) => {
-                let fits = fitting(&field.kind, &value);
-                fits.map_err(|why| format!("{name} {why}"))?;
-                content.insert(name.to_owned(), value);
-            }
-        }
+        let (name, label) = (field.name.as_str(), field.label.as_str());
+        let why = match given.remove(name) {
+            Some(Value::Null) => "needs a value, or is left out".to_owned(),
+            None if field.required => "needs a value".to_owned(),
+            None => continue,
+            Some(value) => match fitting(&field.kind, &value) {
+                Err(why) => why,
+                Ok(()) => {
+                    content.insert(name.to_owned(), value);
+                    continue;
+                }
+            },
+        };
+        first.get_or_insert_with(|| name.to_owned());
+        wrong.push(match label.is_empty() || label == name {
+            true => format!("{name} {why}"),
+            false => format!("{label} ({name}) {why}"),
+        });
     }
-    match given.keys().next() {
-        None => Ok(content),
-        Some(unknown) => Err(format!("there is no field {unknown:?}")),
+    let unknown = given.keys().next();
+    wrong.extend(unknown.map(|unknown| format!("there is no field {unknown:?}")));
+    match wrong.is_empty() {
+        true => Ok(content),
+        false => Err(UnfitAnswer {
+            field: first,
+            why: wrong.join("; "),
+        }),
     }
 }
 
@@ -199,9 +213,11 @@ fn fitting(kind: &FieldKind, value: &Value) -> Result<(), String> {
                 return Err("takes a whole number".to_owned());
             }
             let fits = min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max);
-            match fits {
-                true => Ok(()),
-                false => Err("is out of its bounds".to_owned()),
+            match (min, max) {
+                _ if fits => Ok(()),
+                (Some(min), Some(max)) => Err(format!("takes {min} to {max}")),
+                (Some(min), None) => Err(format!("takes {min} or more")),
+                (None, _) => Err(format!("takes {} or less", max.unwrap_or(f64::MAX))),
             }
         }
         FieldKind::Flag if value.is_boolean() => Ok(()),
@@ -277,7 +293,7 @@ mod tests {
             min: Some(0.0),
             max: Some(9.0),
         };
-        let fields = vec![
+        let mut fields = vec![
             field("name", name),
             field("age", age),
             field("sure", FieldKind::Flag),
@@ -296,7 +312,7 @@ mod tests {
             (object!({"name": ""}), "1 to 3"),
             (object!({"name": 5}), "takes text"),
             (object!({"age": 1.5}), "whole"),
-            (object!({"age": 10}), "bounds"),
+            (object!({"age": 10}), "takes 0 to 9"),
             (object!({"sure": "true"}), "true or false"),
             (object!({"one": "green"}), "of its list"),
             (object!({"more": "red"}), "a list"),
@@ -304,9 +320,15 @@ mod tests {
             (object!({"sure": null}), "needs a value"),
             (object!({"other": 1}), "no field"),
         ] {
-            let why = given(bad.clone()).unwrap_err();
+            let why = given(bad.clone()).unwrap_err().why;
             assert!(why.contains(says), "{bad}: {why}");
         }
+        // All of it at once, by the names that people read too, and with the field to begin at.
+        fields[1].label = "Alter".into();
+        let all = object!({"name": "éàü", "age": 10, "one": "red", "more": ["blue"]});
+        let unfit = content(&fields, all.as_object().unwrap().clone()).unwrap_err();
+        let why = "Alter (age) takes 0 to 9; sure needs a value";
+        assert_eq!((unfit.field.as_deref(), &*unfit.why), (Some("age"), why));
     }
 
     #[test]

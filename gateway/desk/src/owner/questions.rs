@@ -37,7 +37,13 @@ pub(super) async fn decided(
         same_card(true, current.card.digest(), call.card_digest.as_deref())?;
         let given = call.answers.unwrap_or_default();
         let checked = desk.questions.check(id, given).ok_or_else(over)?;
-        answer = checked.map_err(Refused::malformed)?;
+        answer = checked.map_err(|unfit| {
+            let refused = Refused::malformed(unfit.why);
+            match &unfit.field {
+                Some(field) => refused.about(field),
+                None => refused,
+            }
+        })?;
     }
     let taken = desk.questions.take(id).ok_or_else(over)?;
     let given = taken.answer(desk, answer).await?;
