@@ -32,7 +32,7 @@ use crate::{
     permit::{Authorized, Permitted},
     read, refusal, replay,
     runs::OneRun,
-    under_way::{CallFacts, Entered, Principal},
+    under_way::{CallFacts, CallUnderWay, Entered, Principal},
     workflow::Workflow,
 };
 use plexus_protocol::{
@@ -227,7 +227,7 @@ pub(crate) async fn perform(
         // Asked for before the call: afterwards it is gone.
         let told = told(&permitted);
         let answer = read::run(kernel, &entered.call, *permitted).await;
-        ended(kernel, true, &answer, begun, told);
+        ended(kernel, &entered.call, &answer, begun, told);
         if let Some(claim) = claim {
             claim.settle(&answer);
         }
@@ -249,7 +249,7 @@ pub(crate) async fn perform(
             // Boxed: the future of a task is copied eight times between its start and its end.
             let run = effect::run(&kernel, &entered.call, *permitted, reserves, give_up);
             let answer = Box::pin(run).await;
-            ended(&kernel, false, &answer, begun, told);
+            ended(&kernel, &entered.call, &answer, begun, told);
             if let Some(agent) = keyed {
                 let state = kernel.ledger.snapshot();
                 kernel.replays.keep(&agent, &state, &answer).await;
@@ -284,12 +284,19 @@ fn told(permitted: &Permitted) -> Option<AgentId> {
 }
 
 /// Counts a call that was carried out, and logs it where somebody wants to know it that closely.
-fn ended(kernel: &Kernel, is_read: bool, answer: &Answer, begun: Instant, told: Option<AgentId>) {
+fn ended(
+    kernel: &Kernel,
+    call: &CallUnderWay,
+    answer: &Answer,
+    begun: Instant,
+    told: Option<AgentId>,
+) {
     let took = begun.elapsed();
-    kernel.metrics.called(is_read, answer, took);
+    kernel.metrics.called(call.is_read, answer, took);
     if let Ok(id) = CapabilityId::parse(answer.body.id.as_str())
         && let Ok(source) = SourceId::parse(id.parts().0)
     {
+        let took = call.without_owner(took);
         kernel.latencies.note(source, took, kernel.clock.now());
     }
     let Some(agent) = told else { return };

@@ -20,8 +20,9 @@ use std::{
     ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -128,6 +129,8 @@ pub struct CallUnderWay {
     signal: Mutex<Option<oneshot::Sender<()>>>,
     /// Made when the first piece comes or a run is kept: most calls stream nothing.
     progress: OnceLock<Arc<ProgressLog>>,
+    /// How long its source waited for the owner's answers, in ms.
+    with_owner: AtomicU64,
 }
 
 impl Deref for CallUnderWay {
@@ -149,6 +152,18 @@ impl CallUnderWay {
     /// Names it in this process, for the calls that its worker makes for it.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Its source waited so long for an answer of the owner's.
+    pub(crate) fn waited_for_owner(&self, waited: Duration) {
+        let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        self.with_owner.fetch_add(waited, Ordering::Relaxed);
+    }
+
+    /// What of `took` was not the owner's.
+    pub(crate) fn without_owner(&self, took: Duration) -> Duration {
+        let waited = Duration::from_millis(self.with_owner.load(Ordering::Relaxed));
+        took.saturating_sub(waited)
     }
 
     /// The event of its intent.
@@ -319,6 +334,7 @@ impl UnderWay {
             woken: Notify::new(),
             signal: Mutex::new(None),
             progress: OnceLock::new(),
+            with_owner: AtomicU64::new(0),
         });
         calls.by_number.insert(call.number, call.clone());
         let place = TableEntry {
@@ -393,5 +409,32 @@ impl UnderWay {
             }
             ended.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_with_the_owner_is_not_the_calls() {
+        let entered = UnderWay::default().enter(CallFacts {
+            principal: Principal::Owner,
+            capability: CapabilityId::parse("rude.ask").unwrap(),
+            is_read: false,
+            input: Digest::of(b"{}"),
+            started: Timestamp(0),
+            run: None,
+            turn_of: None,
+            workflow: None,
+        });
+        let seconds = Duration::from_secs;
+        assert_eq!(entered.call.without_owner(seconds(9)), seconds(9));
+        for waited in [3, 4] {
+            entered.call.waited_for_owner(seconds(waited));
+        }
+        assert_eq!(entered.call.without_owner(seconds(9)), seconds(2));
+        // Two may wait side by side.
+        assert_eq!(entered.call.without_owner(seconds(6)), Duration::ZERO);
     }
 }
