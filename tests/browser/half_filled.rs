@@ -252,6 +252,10 @@ fn question_answered_in_one_window_is_over_in_the_other() {
     });
     let text = over.expect_ok()["output"]["text"].to_string();
     assert!(text.contains("Bern") && !text.contains("Basel"), "{text}");
+    // The page of a lent server says what each tool does in the server's words.
+    let page = format!("{}/sources/rude", scene.page());
+    scene.browser.go(&page);
+    scene.browser.reads("#card", "Does ask");
     scene.all_is_well();
 }
 

@@ -122,7 +122,7 @@ impl Entry {
     }
     /// The first line of its description: what discovery shows. Of a tool of a lent server, the first sentence of the server's
     /// own: its mark is the provenance beside it.
-    pub(crate) fn summary(&self) -> &str {
+    pub fn summary(&self) -> &str {
         let is_lent = self.connector.offer.manifest.transport == "mcp";
         let mut lines = self.capability().describe.lines().map(str::trim);
         if !is_lent {

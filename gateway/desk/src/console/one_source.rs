@@ -116,10 +116,7 @@ impl Page {
             .map(|entry| CapabilityRow {
                 id: entry.id.to_string(),
                 label: ForeignText::short(&entry.capability().label, 80),
-                about: {
-                    let first = entry.capability().describe.lines().next();
-                    ForeignText::short(first.unwrap_or_default(), 240)
-                },
+                about: ForeignText::short(entry.summary(), 240),
                 does: words::consequence(entry),
                 exposed: trust.exposed(&entry.id),
                 grants: held.get(entry.id.as_str()).copied().unwrap_or(0),
