@@ -46,6 +46,11 @@ fn act(browser: &Browser, id: &str, act: &str) {
         .click();
 }
 
+fn change(browser: &Browser, id: &str) {
+    let form = format!("[data-source='{id}'] a[href$='source-form?id={id}']");
+    browser.see(&form).click();
+}
+
 #[test]
 fn folder_is_added_changed_disabled_and_removed() {
     let scene = Scene::signed_in();
@@ -94,7 +99,7 @@ fn folder_is_added_changed_disabled_and_removed() {
     let agent = scene.gateway.agent_with("a", &["notes.read"]);
     let read = || agent.invoke("notes.read", json!({"path": "a.md"}));
     read().expect_ok();
-    act(browser, "notes", "change");
+    change(browser, "notes");
     browser.reads("#card h2", "Change notes");
     fill(browser, "label", "<b>My notes</b>");
     browser.see(SAVE).click();
@@ -102,7 +107,7 @@ fn folder_is_added_changed_disabled_and_removed() {
     read().expect_ok();
     let other = Folder::empty();
     other.write("a.md", "another");
-    act(browser, "notes", "change");
+    change(browser, "notes");
     browser.reads("form.fields", "Another value revokes the grants on it.");
     fill(browser, "path", &other.path().display().to_string());
     // That is asked first.
@@ -185,7 +190,7 @@ fn key_and_certificate_are_tested_before_they_are_kept() {
     let read = || agent.invoke("obsidian-rest.vault.read", json!({"path": "Log.md"}));
     assert_eq!(read().expect_ok()["output"]["content"], "- one");
     // The key is in no page; a form that leaves it empty leaves it as it is.
-    act(browser, "obsidian-rest", "change");
+    change(browser, "obsidian-rest");
     browser.reads("form.fields", "stays as it is when it is empty");
     let value =
         browser.run("return document.querySelector('#f-apiKey').value + document.body.innerHTML");

@@ -4,7 +4,7 @@
 use crate::mcp_changes::card;
 use plexus_protocol::Digest;
 use plexus_tests::owner::approval;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder, Gateway, Response, binaries, waiting::until};
 use serde_json::{Value, json};
 use std::{
@@ -28,6 +28,11 @@ fn replace(path: &Path) {
     fs::write(&new, content).expect("a file");
     fs::set_permissions(&new, mode).expect("its mode");
     fs::rename(new, path).expect("it is replaced");
+}
+
+/// The page of a source in the console.
+fn page_of(source: &str) -> String {
+    format!("/admin/console/sources/{source}")
 }
 
 fn digest(path: &Path) -> String {
@@ -152,12 +157,19 @@ impl Place {
         let asked = card(&self.gateway);
         let id = asked["pendingId"].as_str().expect("an id");
         assert_eq!(row["stopped"]["pendingId"], id, "{row}");
+        assert_eq!(row["health"]["status"], "unavailable", "{row}");
         // Each view says that, and names the source.
         let tested = self.gateway.cli(["sources", "test", source]);
         let says = format!("so it is stopped: plexusctl approvals show {id}");
         assert_contains(&tested.expect_status(1).stdout, &says);
         let extensions = self.gateway.cli(["extension", "list"]);
         assert_contains(extensions.expect_ok(), &says);
+        for page in ["/admin/console/sources".to_owned(), page_of(source)] {
+            let page = self.gateway.console_page(&page);
+            assert_contains(&page, "so it is stopped");
+            assert_contains(&page, &format!("href=\"/admin/approvals/{id}\""));
+            assert_lacks(&page, "approvals show");
+        }
         let list = self.gateway.cli(["approvals", "list"]);
         assert_contains(
             list.expect_ok(),
@@ -296,6 +308,16 @@ fn granted_read_is_not_made_by_another_program() {
     let id = card["pendingId"].as_str().expect("an id");
     place.gateway.owner().deny(id, "no");
     assert_eq!(place.gateway.owner().pending(), Vec::<Value>::new());
+    // Kept stopped, it can be decided on again from its page.
+    let page = place.gateway.console_page(&page_of("box"));
+    assert_contains(&page, "data-send=\"/sources/box/resume\"");
+    let owner = place.gateway.owner();
+    let again = owner.post("/admin/api/sources/box/resume", json!({}));
+    again.expect_error(409, "precondition_changed");
+    let id = owner.pending()[0]["pendingId"].clone();
+    let id = id.as_str().expect("its card again");
+    assert_contains(&again.text(), &format!("approvals show {id}"));
+    owner.deny(id, "no");
     assert_ne!(
         place
             .insists(&agent, "box.show", &json!({"name": "known"}))

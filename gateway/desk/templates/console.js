@@ -84,6 +84,11 @@
     if (!type.startsWith('text/html')) throw new Error('no page');
     return answer.text();
   }
+  async function parsed(answer) {
+    const made = document.createElement('template');
+    fill(made, await html(answer));
+    return made.content;
+  }
 
   // --- coming and going ---
 
@@ -724,9 +729,7 @@
     for (const [id, one] of [...followed]) {
       const answer = await call(cardAt(id));
       if (!followed.has(id)) continue;
-      const made = document.createElement('template');
-      if (answer.ok) fill(made, await html(answer));
-      const card = made.content.querySelector('article');
+      const card = answer.ok && (await parsed(answer)).querySelector('article');
       const { outcome, came } = card?.dataset || {};
       if (!card || outcome || Date.now() > one.until) followed.delete(id);
       if (!outcome) continue;
@@ -1046,6 +1049,8 @@
     const mine = at;
     const done = await told(API + button.dataset.send, JSON.parse(button.dataset.body || '{}'), button.dataset.method)
       .finally(() => disarm(button));
+    const card = done.error?.next?.split('approvals show ')[1];
+    if (card) return go(`${REQUESTS}/${card}`);
     if (!done.ok) return notice(button.closest('article'), done.why);
     // What came of a sign-in at its server has words of its own.
     const of = (done.server || done.sign_out)?.cameTo;
@@ -1387,13 +1392,14 @@
   async function act(row, button) {
     const id = row.dataset.source;
     const what = button.dataset.act;
-    if (what === 'change') return go(`/admin/source-form?id=${encodeURIComponent(id)}`);
     const mine = at;
     if (what === 'test') {
       const now = await testing(button, () => tested(id));
-      const words = now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first';
+      // In place of a command the page has a way of its own.
+      const [words, does] = (now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first').split(': plexusctl ');
       row.querySelector('[data-state]').textContent = words;
-      return note(`${id}: ${words}`);
+      note(`${id}: ${words}`);
+      return does && afresh(mine);
     }
     if (asks(button)) return;
     const done = await (what === 'remove' ? told(of(id, ''), undefined, 'DELETE') : told(of(id, `/${what}`), {})).finally(() => disarm(button));
@@ -1454,27 +1460,22 @@
     if (hit.dataset.id) {
       await go(`${REQUESTS}/${encodeURIComponent(hit.dataset.id)}`).catch(unanswered);
       heading().focus();
-    } else if (hit.dataset.send) {
+    } else if (hit.dataset.send || hit.dataset.act) {
       // The second click of a double one means what the first did: it confirms nothing.
       if (event.detail > 1 || isEarly(hit)) return;
-      await alone(hit, () => sent(hit), hit);
+      const row = hit.closest('[data-source]');
+      await (hit.dataset.send ? alone(hit, () => sent(hit), hit) : alone(row, () => act(row, hit), hit));
     } else if (hit.dataset.copy) {
       await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
       hit.textContent = 'Copied';
-    } else if (hit.dataset.act) {
-      const row = hit.closest('[data-source]');
-      if (event.detail > 1 || isEarly(hit)) return;
-      await alone(row, () => act(row, hit), hit);
     } else if ('goOn' in hit.dataset) {
       await next().catch(unanswered);
       heading().focus();
     } else if (hit.dataset.rows) {
       await alone(hit, async () => {
-        const made = document.createElement('template');
         const answer = await call(hit.dataset.rows);
         if (!answer.ok) return soon();
-        fill(made, await html(answer));
-        hit.closest('tr').replaceWith(made.content);
+        hit.closest('tr').replaceWith(await parsed(answer));
       }, hit);
     } else if (hit.dataset.next) {
       await alone(hit, () => unroll(hit.parentElement, hit.dataset.next, hit), hit);
@@ -1499,10 +1500,9 @@
     try {
       const answer = await call(path);
       if (!answer.ok) return;
-      const made = document.createElement('template');
-      fill(made, await html(answer));
+      const made = await parsed(answer);
       if (button) button.remove();
-      place.append(made.content);
+      place.append(made);
     } finally { delete place.dataset.loading; }
   }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     cards,
     desk::Desk,
-    owner::{calls, sources::health},
+    owner::{calls, sources::health_now},
 };
 use askama::Template;
 use plexus_ipc::message::Role;
@@ -223,11 +223,10 @@ impl Glance {
                 .is_some_and(|report| report.checks.iter().all(|check| check.held))
         };
         let source = |source: &plexus_trust::Source| {
-            let health = health(desk, &source.id, desk.supervisor.health(&source.id));
             let out = desk.unsandboxed.contains(&source.id);
             let (class, said) = match source.config.enabled && out {
                 true => ("bad", "ITS WORKERS RUN WITHOUT A SANDBOX".to_owned()),
-                false => words::serving(source.config.enabled, &health),
+                false => words::serving(source.config.enabled, &health_now(desk, source)),
             };
             let mine = up.iter().filter(|w| w.source == source.id);
             let roles: Vec<&str> = mine

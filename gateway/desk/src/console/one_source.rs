@@ -22,7 +22,7 @@ use plexus_owner::{
     profile::{AllowedAction, Profile, RoleReach, WorkerRole},
     sources::SourceRow,
 };
-use plexus_protocol::MAX_SCOPES_TEXT;
+use plexus_protocol::{MAX_SCOPES_TEXT, PendingId};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Rules that are shown.
@@ -38,6 +38,10 @@ struct Page {
     state: ForeignText,
     enabled: bool,
     asks: bool,
+    /// What it runs is not what the owner agreed to.
+    stopped: bool,
+    /// The request that decides on that; none where the owner has.
+    card: Option<PendingId>,
     lent: Option<ForeignText>,
     route: Vec<(ForeignText, ForeignText)>,
     capabilities: Vec<CapabilityRow>,
@@ -141,6 +145,8 @@ impl Page {
             state: ForeignText::short(&state, 400),
             enabled: source.enabled,
             asks: source.approval == Some(plexus_owner::sources::Approval::Ask),
+            stopped: row.stopped.is_some(),
+            card: row.stopped.as_ref().and_then(|of| of.pending_id.clone()),
             lent: source
                 .lent
                 .as_ref()

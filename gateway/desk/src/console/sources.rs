@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     desk::Desk,
-    owner::{kinds::form_of, sources::health},
+    owner::{
+        kinds::form_of,
+        sources::{health_now, stopped},
+    },
 };
 use askama::Template;
 use axum::{
@@ -26,7 +29,7 @@ use axum::{
 use plexus_edge::reply::{Refused, query};
 use plexus_ipc::manifest::Manifest;
 use plexus_owner::kinds::{FormField, GrantsAfter};
-use plexus_protocol::SourceId;
+use plexus_protocol::{PendingId, SourceId};
 use plexus_sources::{
     detect::{self, Detected},
     lending::free_id,
@@ -62,6 +65,8 @@ struct Row {
     /// `ok`, `idle`, `bad` or `off`, for the style.
     class: &'static str,
     words: ForeignText,
+    /// The request that decides on it, where it is stopped.
+    card: Option<PendingId>,
 }
 
 struct Kind {
@@ -166,8 +171,7 @@ impl Page {
             format!("/admin/sources?from={from}")
         });
         let row = |source: &Arc<Source>| {
-            let health = health(desk, &source.id, desk.supervisor.health(&source.id));
-            let (class, words) = words::serving(source.config.enabled, &health);
+            let (class, words) = words::serving(source.config.enabled, &health_now(desk, source));
             Row {
                 id: source.id.to_string(),
                 label: ForeignText::short(&source.config.label, 60),
@@ -180,6 +184,7 @@ impl Page {
                 enabled: source.config.enabled,
                 class,
                 words: ForeignText::short(&words, 400),
+                card: stopped(source).and_then(|stopped| stopped.pending_id),
             }
         };
         let kind = |manifest: &Manifest| Kind {

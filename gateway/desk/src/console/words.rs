@@ -206,7 +206,7 @@ pub(super) fn rating(entry: &Entry) -> &'static str {
     }
 }
 
-/// How a source does: a class for the style, and words.
+/// How a source does: a class for the style, and words. A page has its own way to what a command would do.
 pub(super) fn serving(enabled: bool, health: &Health) -> (&'static str, String) {
     let class = match (enabled, health.status) {
         (false, _) => return ("off", "disabled".to_owned()),
@@ -216,7 +216,10 @@ pub(super) fn serving(enabled: bool, health: &Health) -> (&'static str, String) 
     };
     let words = health.status.in_words();
     match &health.detail {
-        Some(detail) if class == "bad" => (class, format!("{words}: {detail}")),
+        Some(detail) if class == "bad" => {
+            let found = detail.split(": plexusctl ").next().unwrap_or(detail);
+            (class, format!("{words}: {found}"))
+        }
         _ => (class, words.to_owned()),
     }
 }

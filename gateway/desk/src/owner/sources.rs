@@ -70,7 +70,7 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources
             source: configured(&desk, &source.id, &source.config),
             live: live > 0,
             live_capability_count: live,
-            health: health(&desk, &source.id, desk.supervisor.health(&source.id)),
+            health: health_now(&desk, source),
             provenance: source.config.provenance,
             suspended_grants: state.resting(source, now).count(),
             stopped: stopped(source),
@@ -82,8 +82,16 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Sources
     })
 }
 
+/// How a source does, as far as is known: one that is stopped is asked nothing.
+pub(crate) fn health_now(desk: &Desk, source: &Source) -> Health {
+    match stopped(source) {
+        Some(stopped) => health_of_stopped(&source.id, &stopped),
+        None => health(desk, &source.id, desk.supervisor.health(&source.id)),
+    }
+}
+
 /// How a source does, for the owner; one whose server wants more than its sign-in is good for serves in part.
-pub(crate) fn health(desk: &Desk, source: &SourceId, of: SourceHealth) -> Health {
+pub(super) fn health(desk: &Desk, source: &SourceId, of: SourceHealth) -> Health {
     let wanted_scope = desk.wanted_scopes.of(source);
     if let Some(wanted) = &wanted_scope
         && of.status != plexus_supervisor::Health::Unavailable
@@ -113,7 +121,7 @@ pub(crate) fn health(desk: &Desk, source: &SourceId, of: SourceHealth) -> Health
 }
 
 /// Why nothing of a source is started, where what it runs is not what the owner agreed to.
-pub(super) fn stopped(source: &Source) -> Option<Stopped> {
+pub(crate) fn stopped(source: &Source) -> Option<Stopped> {
     let stopped = source.stopped.as_ref()?;
     let (found, agreed) = stopped.differs(source.agreed());
     Some(Stopped {

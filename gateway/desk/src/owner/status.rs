@@ -3,7 +3,7 @@
 use super::{
     calls,
     profile::role,
-    sources::{health, stopped},
+    sources::{health_now, stopped},
     unsettled,
     v1::{counts, uptime_ms, versions},
 };
@@ -132,7 +132,7 @@ fn in_short(desk: &Desk, source: &Source) -> SourceState {
         label: source.config.label.clone(),
         kind: source.config.kind.clone(),
         enabled: source.config.enabled,
-        health: health(desk, &source.id, desk.supervisor.health(&source.id)),
+        health: health_now(desk, source),
         stopped: stopped(source),
     }
 }
