@@ -148,13 +148,14 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     assert_eq!(shop.live(), 2, "nothing was decided");
 
     browser.see(YES).click();
-    browser.reads("#notes", "Resumed");
+    browser.reads("#notes", "Resumed — fixture");
+    assert!(!browser.text("#notes").contains("until you decide"));
     browser.reads("#glance", "0 waiting");
     browser.reads("#queue", "Nothing waits");
     // The other browser sees it by itself.
     other.reads(
         ".verdict",
-        "Approved in another browser: its grants are resumed.",
+        "Approved in another browser: it serves as its card showed.",
     );
     other.reads("#glance", "0 waiting");
     assert_eq!(shop.live(), 3);
@@ -185,10 +186,10 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
         "a key alone decides nothing"
     );
     browser.press(key::ENTER);
-    browser.reads("#notes", "Revoked");
+    browser.reads("#notes", "Revoked — fixture");
     other.reads(
         ".verdict",
-        "Denied in another browser: its grants are revoked.",
+        "Denied in another browser: grants that its card named are revoked",
     );
     browser.reads("#queue", "Nothing waits");
     assert_eq!(shop.owner().grants(), Vec::<Value>::new());
@@ -253,7 +254,7 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
         owner.decide(item, yes).expect_error(409, "card_changed");
     }
     scene.gateway.cli(["approvals", "deny", item]).expect_ok();
-    browser.reads(".verdict", "Denied: its grants are revoked.");
+    browser.reads(".verdict", "Denied: grants that its card named are revoked");
     browser.reads("#glance", "0 waiting");
     assert!(
         browser.sees("[data-answer]").is_none(),

@@ -635,7 +635,7 @@
       const said = await reply.json();
       if (reply.ok) {
         const held = act === 'once' && 'held' in card.dataset ? ', and done when you resume all agents' : '';
-        const line = note(`${done}${held} — ${title}`);
+        const line = note(`${done}${held} — ${card.dataset.about || title}`);
         if (act === 'once' && !card.dataset.yes) follow(id, { title, line });
         said.notes.forEach(note);
         for (const one of [id, ...said.alsoAnswered || []]) known.delete(one);

@@ -18,21 +18,22 @@ pub fn changed_source(source: &NamedSource, title: &'static str) -> Subject {
 }
 
 pub(crate) fn sheet(heading: &Heading, card: &ChangeCard) -> Sheet {
+    // Each answer as its button, and as it is said when it is done.
     let (title, yes, no) = match (card.is_of_code(), card.definitions.is_some()) {
         (true, _) => (
             "is stopped until you decide",
-            "Let it run",
-            "Keep it stopped",
+            ("Let it run", "Let run"),
+            ("Keep it stopped", "Kept stopped"),
         ),
         (false, true) => (
             "has changed tools, which are hidden until you decide",
-            "Approve",
-            "Block",
+            ("Approve", "Approved"),
+            ("Block", "Blocked"),
         ),
         (false, false) => (
             "has suspended grants until you decide",
-            "Resume them",
-            "Revoke them",
+            ("Resume them", "Resumed"),
+            ("Revoke them", "Revoked"),
         ),
     };
     let changes = card.changes.iter();
@@ -60,8 +61,8 @@ pub(crate) fn sheet(heading: &Heading, card: &ChangeCard) -> Sheet {
             Block::Names("capabilities", capabilities.collect()),
         ],
         answer: Some(Answer {
-            yes: Some(Act::of("if you approve", yes, "Resumed", &card.if_approved)),
-            no: Some(Act::of("if you deny", no, "Revoked", &card.if_denied)),
+            yes: Some(Act::of("if you approve", yes.0, yes.1, &card.if_approved)),
+            no: Some(Act::of("if you deny", no.0, no.1, &card.if_denied)),
             ..Answer::default()
         }),
         ..Sheet::of(

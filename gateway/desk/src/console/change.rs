@@ -19,8 +19,11 @@ pub(super) fn decided(
     let mut sources = state.sources.values();
     let source = sources.find(|source| change::id(source).as_ref() == Some(id))?;
     let verdict = match desk.feed.decision_on(id).as_deref() {
-        Some("approve") => format!("Approved{by}: its grants are resumed."),
-        Some("deny") => format!("Denied{by}: its grants are revoked."),
+        Some("approve") => format!("Approved{by}: it serves as its card showed."),
+        Some("deny") if source.stopped.is_some() => format!("Denied{by}: it stays stopped."),
+        Some("deny") => format!(
+            "Denied{by}: grants that its card named are revoked, tools that changed stay blocked."
+        ),
         _ => "No grant on this source is suspended any more: they were resumed, or revoked one by one."
             .to_owned(),
     };
