@@ -13,7 +13,7 @@ use super::{
 use crate::{
     acts::Named,
     desk::Desk,
-    owner::{boards, calls},
+    owner::{activity, boards, calls},
     table::Reading,
 };
 use askama::Template;
@@ -191,6 +191,10 @@ struct RunPage {
 struct SpokenText {
     id: String,
     over: bool,
+    /// It was asked to end, and has not yet.
+    stops: bool,
+    /// Nobody knows whether it happened: its call.
+    unknown: Option<String>,
     error: Option<ForeignText>,
     /// The beginning is not shown, or no longer kept.
     cut: bool,
@@ -207,7 +211,7 @@ pub(super) async fn show(
         after: u64::MAX,
         wait: 0,
     };
-    let said = calls::said_of(&desk, look, false).await?;
+    let (said, _) = calls::said_of(&desk, look, false).await?;
     let call = desk.under_way.named(&id);
     let now = desk.clock.now();
     let page = RunPage {
@@ -237,8 +241,12 @@ pub(super) async fn said(
         after: 0,
         wait: 0,
     };
-    let said = calls::said_of(&desk, look, false).await?;
+    let (said, event) = calls::said_of(&desk, look, false).await?;
+    let of = desk.clone();
     let made = blocking(move || {
+        let call = event.and_then(|event| activity::named(&of, &event));
+        let unknown = call.filter(|call| call.unsettled == Some(true));
+        let under_way = of.under_way.named(&id);
         let mut text = String::new();
         for chunk in said.progress.chunks {
             match chunk {
@@ -259,6 +267,8 @@ pub(super) async fn said(
         SpokenText {
             id,
             over: said.over,
+            stops: under_way.is_some_and(|call| call.cancelled_by().is_some()),
+            unknown: unknown.map(|call| call.audit_id),
             error: said
                 .error
                 .as_deref()
@@ -491,6 +501,29 @@ mod tests {
             graph.lines
         );
         assert_eq!(graph.boxes[0].text, "T\u{fffd}");
+    }
+
+    #[test]
+    fn run_of_unknown_outcome_is_not_called_failed() {
+        let page = |unknown: Option<&str>| {
+            let said = SpokenText {
+                id: "run_1".to_owned(),
+                over: true,
+                stops: false,
+                unknown: unknown.map(str::to_owned),
+                error: Some(ForeignText::line("you stopped it")),
+                cut: false,
+                text: ForeignText::line(""),
+            };
+            said.render().unwrap()
+        };
+        let (unknown, failed) = (page(Some("evt_1")), page(None));
+        assert!(
+            unknown.contains("href=\"/admin/activity/evt_1\""),
+            "{unknown}"
+        );
+        assert!(!unknown.contains("failed"), "{unknown}");
+        assert!(failed.contains("It failed: "), "{failed}");
     }
 
     #[test]

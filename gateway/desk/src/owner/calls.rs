@@ -255,15 +255,17 @@ impl CallView {
 pub(crate) async fn said(desk: Arc<Desk>, _: Reading, call: Look) -> Result<CallProgress, Refused> {
     // The first look at it.
     let follows = call.after == 0;
-    said_of(&desk, call, follows).await
+    let (said, _) = said_of(&desk, call, follows).await?;
+    Ok(said)
 }
 
-/// The same of the call of that very name, or with `follows` of the turn of a conversation that is under way.
+/// The same of the call of that very name, or with `follows` of the turn of a conversation that is under way; and the event
+/// of a run that is over.
 pub(crate) async fn said_of(
     desk: &Arc<Desk>,
     call: Look,
     follows: bool,
-) -> Result<CallProgress, Refused> {
+) -> Result<(CallProgress, Option<String>), Refused> {
     let view = CallView::named(desk, &call.id, follows).await;
     let Some(view) = view else {
         return Err(none_of_this_name(desk, &call.id).await);
@@ -278,6 +280,7 @@ pub(crate) async fn said_of(
     let progress = view.said(call.after);
     let (capability, result) = (view.capability(), view.result());
     let made = result.as_ref().and_then(change_set_of);
+    let event = result.as_ref().map(|result| result.audit_id.clone());
     let error = result.and_then(|result| result.error);
     let is_unknown = error
         .as_ref()
@@ -289,7 +292,7 @@ pub(crate) async fn said_of(
         (false, _, false) => "plexusctl activity".to_owned(),
     };
     let conversation = RunId::parse(&call.id).ok();
-    Ok(CallProgress {
+    let said = CallProgress {
         capability_id: capability.to_owned(),
         over,
         error: error.map(|error| owners_words(&error)),
@@ -297,7 +300,8 @@ pub(crate) async fn said_of(
         turns_left: conversation.and_then(|run| turns_left(desk, &run.item())),
         next,
         progress,
-    })
+    };
+    Ok((said, event))
 }
 
 /// The turns that are left of the open conversation that an item permits.
