@@ -364,6 +364,9 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
         "#notes .bad",
         "Approved, but not done: my-cc: Write a file. It was refused before anything changed.",
     );
+    browser.see("#notes .bad a").click();
+    browser.reads(".verdict", "Why: ");
+    let _ = browser.see(".verdict a[href^='/admin/activity/']");
     // The refusal is in the browser's own log, as every answer of that kind is, and nothing else.
     let log = browser.log();
     let errors: Vec<_> = log.iter().filter(|e| e["level"] == "SEVERE").collect();

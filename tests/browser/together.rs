@@ -80,6 +80,11 @@ fn one_of_five_changes_under_the_finger() {
     browser.see("form:not([data-fresh]) [value=once]").click();
     browser.reads("#notes", "Approved once");
     assert_eq!(scene.state_of(&agent, &items[2]), "approved");
+    // What became of each names what it was about.
+    browser.go(&format!("{}/together/{}", scene.page(), items[0]));
+    let row = format!("#card .rows li:has([href$='/approvals/{}'])", items[0]);
+    browser.reads(&row, "a.md");
+    browser.reads(&row, "It was done.");
     scene.all_is_well();
 }
 

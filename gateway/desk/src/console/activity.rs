@@ -3,7 +3,9 @@
 //!
 //! Invariant: a page is bounded, and its address says all that it is of.
 
-use super::{blocking, card::Moment, foreign::ForeignText, gone, links, plan::PlanView, shell};
+use super::{
+    blocking, card::Moment, foreign::ForeignText, gone, links, plan::PlanView, shell, words::said,
+};
 use crate::{
     acting::Narrowing,
     acts::Named,
@@ -18,9 +20,7 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use plexus_owner::{
-    activity::{
-        ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals, words,
-    },
+    activity::{ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals},
     explain::Explain,
     sources::thing_below,
     undo::{Show, UndoPlan, UndoRefusal},
@@ -70,7 +70,7 @@ impl CallLine {
             agent: ForeignText::short(agent.unwrap_or("you"), 60),
             by: agent.map(|agent| format!("/admin/agents/{agent}")),
             at: Moment::ago(call.at, now),
-            words: ForeignText::short(&words::said(call), 160),
+            words: ForeignText::short(&said(call), 160),
             class: class(call.did),
             undo: call.did == ActivityKind::Changed && call.undo.is_some() && row.later().is_none(),
             undone: call.undone,

@@ -20,7 +20,7 @@ use crate::{
 use askama::Template;
 use plexus_calls::approvals::card::SETTLED;
 use plexus_owner::{
-    activity::words::said,
+    activity::ActivityKind,
     pending::{self, DifferenceForm, GrantCard, OnApproval},
 };
 use plexus_protocol::{
@@ -28,7 +28,7 @@ use plexus_protocol::{
     constraint::is_prefix,
 };
 use plexus_sources::catalogue::{Catalogue, Entry};
-use plexus_trust::{Ask, Item, ItemState, State};
+use plexus_trust::{Ask, Item, ItemState, OutcomeKind, State};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -94,6 +94,8 @@ pub(super) struct Card {
     verdict: String,
     /// The outcome of the call that was approved, in markup and in words; none while that is open.
     outcome: Option<(&'static str, &'static str)>,
+    /// Why that was not done, and its page.
+    came: Option<(ForeignText, String)>,
     reason: Option<ForeignText>,
     /// What was done since; empty while it waits.
     record: String,
@@ -259,7 +261,7 @@ impl Card {
                 AskView {
                     before,
                     takes_back: undone.map(|call| {
-                        let words = ForeignText::short(&said(&call), 300);
+                        let words = ForeignText::short(&words::said(&call), 300);
                         (words, format!("/admin/activity/{}", call.audit_id))
                     }),
                     ..AskView::of(&shown, ask, source, entry, room, &mut left)
@@ -314,6 +316,7 @@ impl Card {
             paused: state.paused,
             verdict: words::verdict(item, now, by, runs && state.paused),
             outcome: words::outcome(item),
+            came: came(desk, item),
             reason: match &item.state {
                 ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),
                 _ => None,
@@ -462,6 +465,20 @@ impl Before {
             since: approved.since.map(|since| Moment::ago(since, now)),
         })
     }
+}
+
+/// Why the call that was approved was not done, and its page.
+fn came(desk: &Desk, item: &Item) -> Option<(ForeignText, String)> {
+    if !matches!(item.state, ItemState::Over { outcome } if outcome != OutcomeKind::Ok) {
+        return None;
+    }
+    let calls = activity::since_asked(desk, item);
+    let call = calls.iter().find(|call| {
+        let was_done = matches!(call.did, ActivityKind::Read | ActivityKind::Changed);
+        activity::stood_on(call, item) && !was_done
+    })?;
+    let why = ForeignText::short(&words::why(call), 300);
+    Some((why, format!("/admin/activity/{}", call.audit_id)))
 }
 
 /// Those of the sources that a session called whose texts others wrote: of extensions and servers, and of conversations.

@@ -1,6 +1,6 @@
 //! The palette: pages, agents, sources and capabilities whose name holds what was typed, and the call of this id.
 
-use super::{blocking, foreign::ForeignText, links, pages::PAGES, shell};
+use super::{blocking, foreign::ForeignText, links, pages::PAGES, shell, words::said};
 use crate::{desk::Desk, owner::activity};
 use askama::Template;
 use axum::{
@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use plexus_edge::reply::{Refused, query};
-use plexus_owner::activity::{ActivityCall, ActivityRow, words::said};
+use plexus_owner::activity::{ActivityCall, ActivityRow};
 use std::sync::Arc;
 
 /// What is shown at most.

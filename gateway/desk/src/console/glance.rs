@@ -156,7 +156,7 @@ impl Queue {
 }
 
 impl Row {
-    fn of(desk: &Desk, state: &State, item: &Item, now: Timestamp) -> Self {
+    pub(super) fn of(desk: &Desk, state: &State, item: &Item, now: Timestamp) -> Self {
         let catalogue = desk.catalogue.load();
         let first = item.asks.first();
         let label = first.and_then(|ask| catalogue.get(&ask.capability));

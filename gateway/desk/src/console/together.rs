@@ -10,8 +10,16 @@
 //!
 //! Must not know: how a decision is carried out, which is `owner::approvals`'.
 
-use super::{blocking, card::Moment, foreign::ForeignText, gone, links, sent, shell, words};
-use crate::{acting::Narrowing, acts::Named, cards, desk::Desk, owner::approvals};
+use super::{
+    blocking, card::Moment, foreign::ForeignText, glance, gone, links, sent, shell, words,
+};
+use crate::{
+    acting::Narrowing,
+    acts::Named,
+    cards,
+    desk::Desk,
+    owner::{activity, approvals},
+};
 use askama::Template;
 use axum::{
     Extension,
@@ -251,8 +259,8 @@ struct Over {
     agent: ForeignText,
     title: ForeignText,
     capability: ForeignText,
-    /// Requests for the same, the newest first: the card of each, and what became of it.
-    rows: Vec<(String, Moment, String)>,
+    /// Requests for the same, the newest first: the card of each, what it is about, and what became of it.
+    rows: Vec<(String, ForeignText, Moment, String)>,
     record: String,
 }
 
@@ -270,14 +278,22 @@ impl Over {
         let all = state.agents.get(&item.agent)?.items.values();
         let mut alike: Vec<&Arc<Item>> = all.filter(is_alike).collect();
         alike.sort_by_key(|other| std::cmp::Reverse((other.id == *id, other.created_at)));
-        let rows = alike.into_iter().take(MOST).map(|other| {
+        alike.truncate(MOST);
+        let oldest = alike.iter().min_by_key(|other| other.created_at)?;
+        let calls = activity::since_asked(desk, oldest);
+        let rows = alike.into_iter().map(|other| {
             let runs = cards::on_approval(other) == OnApproval::Run;
             let verdict = match other.waits(now) {
                 true => "It waits for you.".to_owned(),
                 false => words::verdict(other, now, "", runs && state.paused),
             };
             let card = format!("/admin/approvals/{}", other.id);
-            (card, Moment::ago(other.created_at, now), verdict)
+            let mut made = calls.iter();
+            let about = match made.find(|call| activity::stood_on(call, other)) {
+                Some(call) => ForeignText::short(&words::said(call), 160),
+                None => glance::Row::of(desk, other, now).what,
+            };
+            (card, about, Moment::ago(other.created_at, now), verdict)
         });
         Some(Self {
             rows: rows.collect(),

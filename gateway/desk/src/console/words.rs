@@ -1,6 +1,7 @@
 //! The gateway's own words for what the console shows.
 
 use plexus_owner::{
+    activity::{ActivityCall, words as calls},
     pending::MissingSecret,
     sources::{Health, HealthStatus},
 };
@@ -52,6 +53,26 @@ pub(super) fn bytes(count: u64) -> String {
         1_024..1_048_576 => format!("{} KiB", count / 1_024),
         _ => format!("{} MiB", count / 1_048_576),
     }
+}
+
+/// A call in words. The commands that a terminal names stand for pages here.
+pub(super) fn said(call: &ActivityCall) -> String {
+    let said = calls::said(call);
+    let settle = format!(": plexusctl unknown list {}", call.audit_id);
+    without_command(said.strip_suffix(&settle).unwrap_or(&said))
+}
+
+/// Why a call came to nothing, likewise.
+pub(super) fn why(call: &ActivityCall) -> String {
+    without_command(&calls::why(call))
+}
+
+/// Only our own sentence is cut: the words around it may be another's.
+fn without_command(words: &str) -> String {
+    words.replace(
+        "what it runs had changed: plexusctl approvals",
+        "what it runs had changed",
+    )
 }
 
 /// What an item is called in markup.
@@ -115,7 +136,7 @@ fn outcome_words(outcome: OutcomeKind) -> &'static str {
         OutcomeKind::Ok => "It was done.",
         OutcomeKind::Failed => "It was tried and failed.",
         OutcomeKind::Refused => "It was refused before anything changed.",
-        OutcomeKind::Unknown => "Whether it was done is not known: see plexusctl status.",
+        OutcomeKind::Unknown => "Whether it was done is not known.",
     }
 }
 

@@ -38,7 +38,7 @@ use plexus_owner::{
 };
 use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorCode, SessionId, Timestamp};
 use plexus_record::Ledger;
-use plexus_trust::{OutcomeKind, State as TrustState};
+use plexus_trust::{Item, OutcomeKind, State as TrustState};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 use std::{
@@ -374,6 +374,26 @@ fn first_to_undo<'r>(rows: &'r [ActivityRow], past: &str, undo: &CapabilityId) -
         call.undo.is_some() && !is_undo
     });
     first.map(|call| &*call.audit_id)
+}
+
+/// The newest calls of a request's agent since it asked; of so many events as a page of the console is made of. Blocks on the
+/// disk.
+pub(crate) fn since_asked(desk: &Desk, item: &Item) -> Vec<ActivityCall> {
+    let (ledger, state) = (&desk.ledger, desk.ledger.snapshot());
+    let undos = undone::capabilities(&desk.edge.kernel.registry, &state);
+    let since = List {
+        agent: Some(item.agent.to_string()),
+        since: Some(item.created_at),
+        ..List::default()
+    };
+    let page = page(ledger, &state, &undos, &since, RECENT);
+    let calls = page.map(|page| page.calls).unwrap_or_default();
+    calls.iter().map(|row| row.call().clone()).collect()
+}
+
+/// Whether a request's approval allowed the call.
+pub(crate) fn stood_on(call: &ActivityCall, item: &Item) -> bool {
+    matches!(&call.basis, Some(CallBasis::Item(id)) if id == item.id.as_str())
 }
 
 /// The call that an undo names, as the log has it. Blocks on the disk.

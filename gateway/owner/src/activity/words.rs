@@ -169,8 +169,9 @@ fn beside(call: &ActivityCall) -> String {
     }
 }
 
-/// Why not.
-fn why(call: &ActivityCall) -> String {
+/// Why a call was not made, failed, or is not known. Not escaped, as [`said`].
+#[must_use]
+pub fn why(call: &ActivityCall) -> String {
     let code = call.code.as_deref().unwrap_or_default();
     let reason = call.reason.as_deref().unwrap_or_default();
     match call.did {
