@@ -312,7 +312,8 @@ fn granted_read_is_not_made_by_another_program() {
     let page = place.gateway.console_page(&page_of("box"));
     assert_contains(&page, "data-send=\"/sources/box/resume\"");
     let owner = place.gateway.owner();
-    let again = owner.post("/admin/api/sources/box/resume", json!({}));
+    let resume = "/admin/console/api/sources/box/resume";
+    let again = place.gateway.console().post(resume, json!({}));
     again.expect_error(409, "precondition_changed");
     let id = owner.pending()[0]["pendingId"].clone();
     let id = id.as_str().expect("its card again");

@@ -112,7 +112,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 }
 
 /// The calls of the owner's table that pages send: no other is made with a session.
-const ACTS: [(Method, &str); 28] = [
+const ACTS: [(Method, &str); 29] = [
     (Method::Get, "/sources"),
     (Method::Post, "/sources"),
     (Method::Delete, "/sources/{id}"),
@@ -120,6 +120,7 @@ const ACTS: [(Method, &str); 28] = [
     (Method::Post, "/sources/{id}/disable"),
     (Method::Post, "/sources/{id}/reconfigure"),
     (Method::Post, "/sources/{id}/hide"),
+    (Method::Post, "/sources/{id}/resume"),
     (Method::Get, "/sign-ins/{id}"),
     (Method::Delete, "/sources/{source}/sign-in"),
     (Method::Get, "/health"),

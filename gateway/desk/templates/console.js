@@ -1396,7 +1396,7 @@
     if (what === 'test') {
       const now = await testing(button, () => tested(id));
       // In place of a command the page has a way of its own.
-      const [words, does] = (now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first').split(': plexusctl ');
+      const [words, does] = (now ? now.detail || { ok: 'serves' }[now.status] || now.status : 'disabled: enable it first').split(/: plexusctl (?!upgrade)/);
       row.querySelector('[data-state]').textContent = words;
       note(`${id}: ${words}`);
       return does && afresh(mine);

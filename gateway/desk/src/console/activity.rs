@@ -389,6 +389,8 @@ struct CalledAgain {
     has_input: bool,
     decision: &'static str,
     why: ForeignText,
+    /// The page that helps; else the command.
+    page: Option<(&'static str, String)>,
     next: ForeignText,
     command: ForeignText,
 }
@@ -431,6 +433,7 @@ impl CalledAgain {
             has_input,
             decision: explained.in_words(),
             why: ForeignText::short(&explained.why, 400),
+            page: links::page_for(&next),
             next: ForeignText::short(&next, 200 + TYPED),
             command: ForeignText::short(&command, 300 + TYPED),
         }))
@@ -579,6 +582,8 @@ struct StaysPage {
     why: ForeignText,
     /// The change to take back first.
     later: Option<AuditId>,
+    /// The page that helps; else what does.
+    page: Option<(&'static str, String)>,
     next: ForeignText,
 }
 
@@ -589,6 +594,7 @@ impl StaysPage {
             id,
             why: ForeignText::short(&error.message, 400),
             later: UndoRefusal::of(&error).later,
+            page: links::page_for(&error.next),
             next: ForeignText::short(&error.next, 200),
         }
     }

@@ -76,7 +76,7 @@ pub(super) async fn page(
             unusable: row
                 .unusable
                 .as_deref()
-                .map(|why| ForeignText::short(why, 300)),
+                .map(|why| ForeignText::short(words::found(why), 300)),
         };
         let stretch = Stretch::of(at, listed.extensions.len(), |from| {
             format!("/admin/extensions?from={from}")

@@ -7,7 +7,7 @@ use super::{
     blocking,
     card::Moment,
     foreign::ForeignText,
-    links::{Begin, Stretch},
+    links::{self, Begin, Stretch},
     shell, words,
 };
 use crate::{desk::Desk, owner::status, table::Reading};
@@ -44,8 +44,8 @@ struct Check {
     what: ForeignText,
     found: ForeignText,
     remedy: Option<ForeignText>,
-    /// The form of a source that does not serve.
-    change: Option<String>,
+    /// The page that helps: a request that waits, or the form of a source that does not serve.
+    page: Option<(&'static str, String)>,
 }
 
 struct WorkerRow {
@@ -77,14 +77,18 @@ impl Check {
             what: ForeignText::short(what, 80),
             found: ForeignText::short(found, 400),
             remedy: None,
-            change: None,
+            page: None,
         }
     }
 
     fn bad(what: &str, trouble: &Trouble) -> Self {
+        let remedy = &trouble.remedy;
+        let of_cards = ["plexusctl approvals ", "plexusctl sources resume "];
+        let asked = of_cards.into_iter().any(|of| remedy.starts_with(of));
         Self {
             class: "bad",
-            remedy: Some(ForeignText::short(&trouble.remedy, 300)),
+            remedy: (!asked).then(|| ForeignText::short(remedy, 300)),
+            page: links::page_for(remedy).filter(|_| asked),
             ..Self::well(what, &trouble.found)
         }
     }
@@ -101,7 +105,7 @@ impl Check {
             HealthStatus::Degraded | HealthStatus::Unavailable => {
                 let found = format!("{how}: {}", detail.unwrap_or("no reason is known"));
                 Self {
-                    change: Some(format!("/admin/source-form?id={id}")),
+                    page: Some(("Change", format!("/admin/source-form?id={id}"))),
                     ..Self::bad(id, &troubles::not_serving(id, &found))
                 }
             }

@@ -101,6 +101,34 @@ pub(super) fn since_asked(item: &Item) -> String {
     })
 }
 
+/// The page that stands for a command of a terminal, by its name and address; none where only a terminal does it.
+pub(super) fn page_for(command: &str) -> Option<(&'static str, String)> {
+    let words: Vec<&str> = command.strip_prefix("plexusctl ")?.split(' ').collect();
+    let (name, page) = match words.as_slice() {
+        ["approvals", "show", card] => ("Decide on its card", format!("/approvals/{card}")),
+        ["approvals", ..] => ("Approvals", "/approvals".to_owned()),
+        ["grants", "allow", agent, ..] => ("Give it a grant", format!("/agents/{agent}")),
+        ["grants", "list" | "revoke", agent, ..] => ("Its grants", format!("/agents/{agent}")),
+        ["review", agent] => ("All that it changed", format!("/agents/{agent}/review")),
+        ["unknown", "list", call] | ["audit", "show", call] => {
+            ("The call", format!("/activity/{call}"))
+        }
+        ["undo", call] => ("Take it back", format!("/activity/{call}/undo")),
+        ["sources", "enable" | "resume" | "test", source] => {
+            ("The source", format!("/sources/{source}"))
+        }
+        ["sources", "secret", source, ..] => ("Change it", format!("/source-form?id={source}")),
+        ["mcp", "login", source] => ("Sign in again", format!("/sources/{source}")),
+        ["sources", "list"] => ("The sources", "/sources".to_owned()),
+        ["expose", _] => ("Capabilities", "/capabilities".to_owned()),
+        ["changes", ..] => ("Changes of coding agents", "/changes".to_owned()),
+        ["lend", "list"] => ("Lent folders", "/lend".to_owned()),
+        ["status"] => ("Health", "/health".to_owned()),
+        _ => return None,
+    };
+    Some((name, format!("/admin{page}")))
+}
+
 /// The calls that touched a thing.
 pub(super) fn touched(thing: &str) -> String {
     activity(&List {
@@ -130,6 +158,24 @@ mod tests {
         assert_eq!(at(50, 101), (50, to(0), to(100)));
         assert_eq!(at(50, 50), (0, None, None));
         assert_eq!(at(7, 0), (0, None, None));
+    }
+
+    #[test]
+    fn command_leads_to_its_page() {
+        let page = |command| page_for(command).map(|(_, page)| page);
+        for (command, at) in [
+            ("approvals show pend_1", "approvals/pend_1"),
+            ("grants allow a notes.read --window 1d", "agents/a"),
+            ("review a", "agents/a/review"),
+            ("unknown list evt_1", "activity/evt_1"),
+            ("sources enable notes", "sources/notes"),
+        ] {
+            let found = page(&format!("plexusctl {command}"));
+            assert_eq!(found, Some(format!("/admin/{at}")), "{command}");
+        }
+        for none in ["plexusctl upgrade", "df -h", "nothing is left to do"] {
+            assert_eq!(page(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -190,7 +190,11 @@ impl Page {
             unsandboxed: desk.unsandboxed.contains(&source.id),
             reach: match profile {
                 Ok(profile) => Ok(profile.roles.iter().map(RoleView::of).collect()),
-                Err(refused) => Err(ForeignText::short(&refused.into_error().message, 400)),
+                Err(refused) => {
+                    let error = refused.into_error();
+                    let message = error.message.trim_end_matches('.');
+                    Err(ForeignText::short(words::found(message), 400))
+                }
             },
         }
     }

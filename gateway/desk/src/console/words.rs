@@ -1,5 +1,6 @@
 //! The gateway's own words for what the console shows.
 
+use super::links;
 use plexus_owner::{
     activity::{ActivityCall, words as calls},
     pending::MissingSecret,
@@ -73,6 +74,14 @@ fn without_command(words: &str) -> String {
         "what it runs had changed: plexusctl approvals",
         "what it runs had changed",
     )
+}
+
+/// What is wrong, without the command behind it that a page stands for.
+pub(super) fn found(detail: &str) -> &str {
+    match detail.rsplit_once(": ") {
+        Some((found, command)) if links::page_for(command).is_some() => found,
+        _ => detail,
+    }
 }
 
 /// What an item is called in markup.
@@ -237,10 +246,21 @@ pub(super) fn serving(enabled: bool, health: &Health) -> (&'static str, String) 
     };
     let words = health.status.in_words();
     match &health.detail {
-        Some(detail) if class == "bad" => {
-            let found = detail.split(": plexusctl ").next().unwrap_or(detail);
-            (class, format!("{words}: {found}"))
-        }
+        Some(detail) if class == "bad" => (class, format!("{words}: {}", found(detail))),
         _ => (class, words.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_that_has_a_page_is_left_out() {
+        let stopped = "so it is stopped: plexusctl approvals show pend_1";
+        assert_eq!(found(stopped), "so it is stopped");
+        let old = "it is of another build; change over: plexusctl upgrade";
+        assert_eq!(found(old), old, "only a terminal does that");
+        assert_eq!(found("the app says: no"), "the app says: no");
     }
 }
