@@ -385,7 +385,7 @@ fn what_is_decided_elsewhere_says_so_and_leaves() {
     let second = agent.must_ask(WRITE, note("b.md", "b\n"));
     browser.reads(".headline", "creates a.md");
     scene.owner().deny(&first, "not today");
-    browser.reads(".verdict", "Denied.");
+    browser.reads(".verdict", "Denied in a terminal.");
     browser.reads(".verdict", "not today");
     assert!(
         browser.sees("[data-answer]").is_none(),

@@ -254,7 +254,10 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
         owner.decide(item, yes).expect_error(409, "card_changed");
     }
     scene.gateway.cli(["approvals", "deny", item]).expect_ok();
-    browser.reads(".verdict", "Denied: grants that its card named are revoked");
+    browser.reads(
+        ".verdict",
+        "Denied in a terminal: grants that its card named are revoked",
+    );
     browser.reads("#glance", "0 waiting");
     assert!(
         browser.sees("[data-answer]").is_none(),

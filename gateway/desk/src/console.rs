@@ -201,9 +201,10 @@ async fn show(
     let id = PendingId::parse(&id).map_err(|_| gone())?;
     let at = browser::present(&desk);
     let by = match desk.console.decided_in(&id, at) {
+        Some(by) if by == Visitor::TERMINAL => " in a terminal",
         Some(by) if by == who => " in this browser",
         Some(by) if desk.console.stands(by, at) => " in another browser",
-        // Of a session that has ended it may have been this browser; decided with the key, or before a start, it is of none.
+        // Of a session that has ended it may have been this browser; decided before a start, it is of none.
         Some(_) | None => "",
     };
     // Code that is again what was agreed to has no card.
@@ -248,7 +249,7 @@ async fn decide(
     let item = PendingId::parse(&call.id).map_err(|_| gone())?;
     // Before, so that whoever hears of the decision can be told whose it was.
     desk.console.decided(&item, who, browser::present(&desk));
-    let answer = Box::pin(approvals::decide(desk.clone(), narrowing, call)).await;
+    let answer = Box::pin(approvals::decide_one(desk.clone(), &narrowing, call)).await;
     if answer.is_err() {
         desk.console.undecided(&item, who, browser::present(&desk));
     }

@@ -35,6 +35,11 @@ const DECISIONS: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Visitor(Digest);
 
+impl Visitor {
+    /// The owner outside of every session: in a terminal. No cookie has this digest.
+    pub const TERMINAL: Self = Self(Digest([0; 32]));
+}
+
 /// The present, as sessions count it.
 #[derive(Clone, Copy, Debug)]
 pub struct Present {

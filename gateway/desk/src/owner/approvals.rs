@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use plexus_calls::approvals::{card, change, planner};
-use plexus_edge::reply::Refused;
+use plexus_edge::{browser, reply::Refused, sessions::Visitor};
 use plexus_owner::{
     Done,
     pending::{
@@ -185,16 +185,21 @@ pub(crate) async fn compared_rarely(desk: &Arc<Desk>, card: &PendingId) -> Resul
     compared.map(drop)
 }
 
-/// Carries out a decision, of the API or of the console.
-pub(crate) async fn decide(
-    desk: Arc<Desk>,
-    narrowing: Narrowing,
-    call: Decide,
-) -> Result<Decided, Refused> {
-    decide_one(desk, &narrowing, call).await
+/// Carries out a decision of the API, remembered as made in no browser.
+async fn decide(desk: Arc<Desk>, narrowing: Narrowing, call: Decide) -> Result<Decided, Refused> {
+    let (item, at) = (PendingId::parse(&call.id), browser::present(&desk));
+    // Before, so that whoever hears of the decision can be told whose it was.
+    if let Ok(item) = &item {
+        desk.console.decided(item, Visitor::TERMINAL, at);
+    }
+    let answer = decide_one(desk.clone(), &narrowing, call).await;
+    if let (Ok(item), Err(_)) = (&item, &answer) {
+        desk.console.undecided(item, Visitor::TERMINAL, at);
+    }
+    answer
 }
 
-/// The same for one of several decisions of one request.
+/// The same for one of the console.
 pub(crate) async fn decide_one(
     desk: Arc<Desk>,
     narrowing: &Narrowing,
