@@ -184,7 +184,7 @@ fn whole_surface_is_in_the_page_and_long_lists_are_folded() {
         "token: sent to http://127.0.0.1:8123 as Authorization: Bearer",
         "not encrypted",
         "plexusctl sources secret app token",
-        "text of at most 1048576 bytes within 30000 ms",
+        "text of at most 1 MiB within 30 s",
         "it is added as shown",
     ] {
         assert!(page.contains(part), "{part}");

@@ -253,7 +253,7 @@ fn reminder_is_shown_approved_listed_and_taken_back() {
             "list: Reminders (iCloud)",
             // What turns text round, or is no letter, is shown and obeyed by nobody.
             "title: Follow up,\u{fffd}\u{fffd} 1/2 & #3",
-            "due: 2026-06-26T09:00:00+02:00",
+            "due: 2026-06-26 09:00 +02:00",
             "priority: high (1)"
         ]
     );

@@ -231,7 +231,7 @@ fn proposed_app_is_shown_whole_and_serves_once_its_secret_is_set() {
         "brightness".to_owned(),
         format!("token: sent to {} as Authorization: Bearer", app.url()),
         "token: once it is added, plexusctl sources secret home token".to_owned(),
-        "json of at most 1048576 bytes within 30000 ms".to_owned(),
+        "json of at most 1 MiB within 30 s".to_owned(),
         "200, 201, 202, 204".to_owned(),
         "it is added as shown; nothing is granted by that".to_owned(),
     ] {

@@ -61,6 +61,8 @@ fn planned(plan: &MadePlan, narration: Option<&Narration>) -> String {
     let written = written(plan);
     if let Some(message) = message(&plan.preview, &written) {
         parts.push(message);
+    } else if let Some(act) = act(&plan.preview, &written, narration) {
+        parts.push(act.to_owned());
     } else {
         parts.extend(changes(&plan.preview, &written));
     }
@@ -81,6 +83,24 @@ fn planned(plan: &MadePlan, narration: Option<&Narration>) -> String {
         );
     }
     parts.join(", ")
+}
+
+/// Where a plan names only what holds the thing, or nothing, since the thing is not there yet: the worker's few plain words
+/// for what it does, before the title in its headline. None of a worker that others described.
+fn act<'p>(
+    preview: &'p Preview,
+    written: &BTreeMap<&str, usize>,
+    narration: Option<&Narration>,
+) -> Option<&'p str> {
+    let (act, _) = preview.headline.split_once(": ")?;
+    let is_word = |word: &str| {
+        let mut letters = word.bytes();
+        !word.is_empty() && letters.all(|b| b.is_ascii_alphabetic() || b == b'-')
+    };
+    let is_plain = act.split(' ').count() <= 4 && act.split(' ').all(is_word);
+    let is_ours = narration.is_some_and(|one| one.provenance != Provenance::Extension);
+    let is_unnamed = written.keys().all(|kind| HOLDERS.contains(kind));
+    (is_plain && is_ours && is_unnamed).then_some(act)
 }
 
 /// The things that a plan changes, by kind. What only holds another thing that changes is left out: a list of a reminder.
@@ -310,6 +330,16 @@ mod tests {
                 "Changes one event",
             ),
             (json!({}), &[("list", false)], "Changes one list"),
+            (
+                json!({"headline": "Add a to-do: deletes nothing"}),
+                &[],
+                "Add a to-do",
+            ),
+            (
+                json!({"headline": "Add an event to x: y"}),
+                &[("calendar", false)],
+                "Changes one calendar",
+            ),
             (
                 json!({}),
                 &[("todo", true), ("todo", true)],

@@ -356,7 +356,7 @@ impl Change {
         fact("title", &|content| Some(content.title.clone()), true);
         fact(
             "due",
-            &|content| content.due.map(|due| shown(clock, due)),
+            &|content| content.due.map(|due| on_card(&shown(clock, due))),
             false,
         );
         fact("priority", &|content| priority(content.priority), false);
@@ -503,5 +503,13 @@ pub(crate) fn settled(store: &dyn ReminderStore, record: &Record) -> Result<Verd
         now if now == record.after => Verdict::Happened,
         now if now == record.before => Verdict::DidNot,
         _ => Verdict::CannotTell,
+    })
+}
+
+/// A moment as a card shows it: whole seconds are left out.
+fn on_card(moment: &str) -> String {
+    let moment = moment.replacen('T', " ", 1);
+    ["+", "-"].iter().fold(moment, |moment, sign| {
+        moment.replacen(&format!(":00{sign}"), &format!(" {sign}"), 1)
     })
 }

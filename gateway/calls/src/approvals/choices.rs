@@ -144,7 +144,7 @@ fn words(
             } else {
                 "whatever it reads"
             };
-            let held = if effect && !undo {
+            let held = if effect && !undo && entry.is_some_and(names_content) {
                 "; it must have read what it replaces or edits, as it is at that moment"
             } else {
                 ""
@@ -233,6 +233,13 @@ fn beyond(
         Some(_) => return None,
     };
     Some(why.to_owned())
+}
+
+/// Whether a field names a thing with a content: a call of it is held against what its agent has read.
+fn names_content(entry: &Entry) -> bool {
+    let mut named = entry.capability().constrainable.iter();
+    let kind = named.find_map(|field| field.touched.as_deref());
+    kind.is_some_and(|kind| !matches!(kind, "list" | "calendar" | "project" | "area" | "board"))
 }
 
 fn is_undo(entry: Option<&Entry>) -> bool {

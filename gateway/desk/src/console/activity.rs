@@ -110,6 +110,8 @@ pub(super) struct Count {
 #[template(path = "activity.html")]
 struct Page {
     wanted: Filters,
+    /// The moment from which on it lists, where it does not begin at the beginning.
+    since: Option<Moment>,
     agents: Vec<String>,
     sources: Vec<String>,
     /// Outcomes of a call: as a word, for people, and whether it is asked for.
@@ -229,6 +231,7 @@ pub(super) async fn page(
     let made = blocking(move || {
         let calls = found.calls.iter();
         Page {
+            since: wanted.since.map(|since| Moment::ago(since, now)),
             agents: state.agents.keys().map(ToString::to_string).collect(),
             sources: state.sources.keys().map(ToString::to_string).collect(),
             outcomes: outcomes(wanted.only),
@@ -675,6 +678,7 @@ mod tests {
             .collect();
         let page = Page {
             wanted,
+            since: None,
             agents: Vec::new(),
             sources: Vec::new(),
             outcomes: outcomes(None),

@@ -499,9 +499,18 @@ fn answer(one: &Value) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let (Some(bytes), Some(ms)) = (one["outputBytes"].as_u64(), one["timeoutMs"].as_u64()) {
         let output = text(one, "output");
+        let size = match (bytes % 1_048_576, bytes % 1_024) {
+            (0, _) => format!("{} MiB", bytes / 1_048_576),
+            (_, 0) => format!("{} KiB", bytes / 1_024),
+            _ => format!("{bytes} bytes"),
+        };
+        let time = match ms % 1_000 {
+            0 => format!("{} s", ms / 1_000),
+            _ => format!("{ms} ms"),
+        };
         facts.push(Fact::line(
             "answers",
-            format!("{output} of at most {bytes} bytes within {ms} ms"),
+            format!("{output} of at most {size} within {time}"),
         ));
     }
     facts.extend(statuses("exitStatuses", "exit statuses that are answers"));
