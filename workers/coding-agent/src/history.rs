@@ -392,6 +392,35 @@ mod tests {
     }
 
     #[test]
+    fn history_has_files_that_cannot_be_compressed() {
+        let (_dir, path) = repository();
+        let mut state = 1_u64;
+        // Bytes of nine bits each, in the code that the level has.
+        let mut byte = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            0x90 + u8::try_from(state % 0x70).unwrap()
+        };
+        for (name, length) in [("small", 3_000), ("large", 1 << 20), ("largest", 16 << 20)] {
+            let bytes: Vec<_> = (0..length).map(|_| byte()).collect();
+            fs::write(path.join(name), bytes).unwrap();
+            git(&path, &["add", "-A"]);
+            git(&path, &["commit", "-q", "-m", name]);
+        }
+        let cases: [(&[&str], _); 2] = [(&[], None), (&["private"], Some(LeftOut::Hidden))];
+        for (hide, because) in cases {
+            let (to, why, _) = copied(&path, hide);
+            assert_eq!(why, because);
+            git(to.path(), &["fsck", "--strict"]);
+            let all = "a.txt\nlarge\nlargest\nsmall";
+            assert_eq!(git(to.path(), &["ls-files"]), all);
+            let changed = git(to.path(), &["status", "--porcelain"]);
+            assert_eq!(changed, "", "{because:?}");
+        }
+    }
+
+    #[test]
     fn copy_has_one_commit_where_something_is_hidden() {
         let (_dir, path) = repository();
         commit(&path, "private/s.txt", "heron\n");

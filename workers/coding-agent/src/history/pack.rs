@@ -82,9 +82,9 @@ impl Packs {
             self.bytes.push(more(rest) | bits);
         }
         let from = self.bytes.len();
-        // What cannot be compressed grows by five bytes in each 16 KiB.
+        // At this level a byte that cannot be compressed takes nine bits at most.
         self.bytes
-            .resize(from + bytes.len() + bytes.len() / 512 + 128, 0);
+            .resize(from + bytes.len() + bytes.len() / 8 + 128, 0);
         self.compress.reset();
         let end = self
             .compress
