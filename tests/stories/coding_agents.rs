@@ -314,6 +314,15 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
         "{changes}"
     );
     assert_eq!(changes["omitted"], 1, "the link");
+    assert_contains(
+        &output["warnings"].to_string(),
+        "second name are in no change set: ",
+    );
+    let id = changes["id"].as_str().expect("an id");
+    let left_out = "left out: 1 link, special or unreadable file of the run";
+    for line in [&["changes"][..], &["changes", id]] {
+        assert_contains(desk.gateway.cli(line.iter().copied()).expect_ok(), left_out);
+    }
     assert_eq!(Desk::listed(&desk.folder.path()), before);
     assert_eq!(desk.folder.read("a.txt"), "one\n");
 

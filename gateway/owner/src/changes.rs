@@ -44,8 +44,6 @@ pub struct ChangeSetRow {
     pub counts: Counts,
     /// The first of its files.
     pub first: Vec<String>,
-    /// Links and special files in the copy, which are never applied.
-    pub omitted: u64,
     /// Files of it that are in the folder now.
     pub applied: u64,
     /// The calls that brought them there.
@@ -89,6 +87,23 @@ pub struct Origin {
     /// Whether its run was ended before it came to its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,
+    /// Links and special files of its run, which are in no change set.
+    #[serde(default)]
+    pub omitted: u64,
+}
+
+impl Origin {
+    /// What a change set lacks of what its run made.
+    #[must_use]
+    pub fn lacks(&self) -> Option<String> {
+        match self.omitted {
+            0 => None,
+            1 => Some("1 link, special or unreadable file of the run".to_owned()),
+            more => Some(format!(
+                "{more} links, special or unreadable files of the run"
+            )),
+        }
+    }
 }
 
 /// What is said of a change set whose run was ended before it came to its end.

@@ -290,6 +290,9 @@ fn words(page: &mut Page, margin: &str, of: &GatewayFacts, about: &Origin) {
     if about.unfinished {
         page.say(format!("{margin}unfinished: {UNFINISHED}"));
     }
+    if let Some(lacks) = about.lacks() {
+        page.say(format!("{margin}left out: {lacks}"));
+    }
 }
 
 /// Adds where a change set comes from.

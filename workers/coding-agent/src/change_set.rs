@@ -609,8 +609,11 @@ mod tests {
         fs::hard_link(two.path().join("twice"), two.path().join("again")).unwrap();
         fs::remove_file(two.path().join("linked")).unwrap();
         std::os::unix::fs::symlink("a", two.path().join("linked")).unwrap();
-        let mut set =
-            ChangeSet::between(&snapshot(&before), &snapshot(&after), two.path()).unwrap();
+        let made = snapshot(&after);
+        let mut unnamed: Vec<_> = made.omitted_names.iter().map(RelPath::as_str).collect();
+        unnamed.sort_unstable();
+        assert_eq!(unnamed, ["again", "link", "linked", "twice"]);
+        let mut set = ChangeSet::between(&snapshot(&before), &made, two.path()).unwrap();
         let said: Vec<_> = set
             .files
             .iter()

@@ -490,14 +490,9 @@ impl<P: Program> Runs<P> {
             began: since.unwrap_or_else(now),
             last: now(),
         })?;
-        let (changes, id, ignored) = self.changes(call, copy, before, origin).await?;
+        let (changes, id, lacks) = self.changes(call, copy, before, origin).await?;
         *is_kept = true;
-        if !ignored.is_empty() {
-            let made = names_of(&ignored);
-            warnings.push(format!(
-                "the run made what is ignored, and no change set has it: {made}"
-            ));
-        }
+        warnings.extend(lacks);
         let said = ended.turn.warnings.iter();
         warnings.extend(said.map(|said| without_credentials(said)));
         Ok(Outcome {
@@ -674,14 +669,14 @@ impl<P: Program> Runs<P> {
         Ok((before, warnings))
     }
 
-    /// The copy as it became, kept, and what of it is ignored.
+    /// The copy as it became, kept, and words for what of it is not.
     async fn changes(
         &self,
         call: &CallContext,
         copy: PathBuf,
         before: Snapshot,
         origin: Origin,
-    ) -> Result<(ChangeSet, Option<String>, Vec<RelPath>), RunError> {
+    ) -> Result<(ChangeSet, Option<String>, Vec<String>), RunError> {
         let (root, sets, late) = (self.root.clone(), self.sets.clone(), call.clone());
         on_files(call, move |_| {
             let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
@@ -695,7 +690,7 @@ impl<P: Program> Runs<P> {
                 true => None,
                 false => Some(sets.keep(&set, &root, &made)?),
             };
-            Ok((set, id, after.ignored))
+            Ok((set, id, words_beyond(&after)))
         })
         .await
     }
@@ -1056,11 +1051,37 @@ fn words_on(copied: &Snapshot) -> Vec<String> {
             "not in the copy, because version control keeps its own there: {named}"
         ));
     }
-    let left_out = copied.left_out.iter().take(10);
-    words.extend(
-        left_out.map(|path| format!("{path} is not in the copy: too large, or not readable")),
-    );
+    words.extend(words_on_unread(copied, "the copy"));
     words
+}
+
+/// What of a copy as its run left it is in no change set.
+fn words_beyond(made: &Snapshot) -> Vec<String> {
+    let mut words = Vec::new();
+    if made.omitted > 0 {
+        let named = match &*made.omitted_names {
+            [] => String::new(),
+            names => format!(": {}", names_of(names)),
+        };
+        words.push(format!(
+            "{} links, special files, unreadable folders and files with a second name are in no change set{named}",
+            made.omitted
+        ));
+    }
+    if !made.ignored.is_empty() {
+        let ignored = names_of(&made.ignored);
+        words.push(format!(
+            "the run made what is ignored, and no change set has it: {ignored}"
+        ));
+    }
+    words.extend(words_on_unread(made, "any change set"));
+    words
+}
+
+/// The first files that are not where they would be.
+fn words_on_unread(found: &Snapshot, of: &str) -> impl Iterator<Item = String> {
+    let left_out = found.left_out.iter().take(10);
+    left_out.map(move |path| format!("{path} is not in {of}: too large, or not readable"))
 }
 
 /// The first of these ignored paths, and how many more there are.

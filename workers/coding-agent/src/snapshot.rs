@@ -53,6 +53,9 @@ pub(crate) struct Snapshot {
     pub(crate) files: BTreeMap<RelPath, FileFacts>,
     /// Links, special files, files with a second name, names that are no text, and folders that may not be read.
     pub(crate) omitted: usize,
+    /// The first of those that have a name.
+    #[serde(skip)]
+    pub(crate) omitted_names: Vec<RelPath>,
     /// Files larger than [`LARGEST`], and files and folders that may not be read.
     pub(crate) left_out: Vec<RelPath>,
     /// Ignored files and folders, [`MOST_IGNORED`] and one more at most.
@@ -280,6 +283,7 @@ impl Snapshot {
                     }
                     Err(SnapshotError::File(FileError::HardLink(_))) => {
                         found.omitted += 1;
+                        found.omitted_names.push(entry.path.clone());
                         Ok(())
                     }
                     Err(error) => Err(error),
@@ -298,6 +302,7 @@ impl Snapshot {
             None if report.bounded => Err(SnapshotError::TooLarge),
             None => {
                 found.omitted += report.omitted + report.unreadable;
+                found.omitted_names.extend(report.links);
                 (found.ignored, found.rules) = (ignored, rules.into_texts());
                 Ok(found)
             }

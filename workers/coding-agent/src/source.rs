@@ -327,7 +327,6 @@ struct ListedSet {
     counts: Counts,
     /// The first of its files.
     first: Vec<RelPath>,
-    omitted: usize,
     /// Files of it that the owner or an agent brought into the folder, and nobody took back.
     applied: usize,
     /// The calls that did.
@@ -353,11 +352,17 @@ struct About {
     /// Its run was ended before it came to its end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unfinished: bool,
+    /// Links and special files of the run, which it does not have.
+    omitted: usize,
 }
 
 impl About {
-    fn of(origin: Option<Origin>) -> Self {
-        origin.map_or_else(Self::default, |origin| Self {
+    fn of(origin: Option<Origin>, omitted: usize) -> Self {
+        let unknown = Self {
+            omitted,
+            ..Self::default()
+        };
+        origin.map_or(unknown, |origin| Self {
             agent: origin.agent,
             made: Some(origin.made),
             call: origin.call,
@@ -367,6 +372,7 @@ impl About {
                 false => origin.onto.sets,
             },
             unfinished: origin.unfinished,
+            omitted,
         })
     }
 }
@@ -946,10 +952,9 @@ impl<P: Program> CodingAgent<P> {
                 let applied = self.folder()?.calls_of(&id, &history);
                 let applied = applied.map_err(|error| failed(&error.into()))?;
                 Ok(ListedSet {
-                    about: About::of(head.origin),
+                    about: About::of(head.origin, head.omitted),
                     counts: head.counts,
                     first: head.first,
-                    omitted: head.omitted,
                     applied: applied.len(),
                     calls: applied.into_iter().collect(),
                     id,
@@ -1064,7 +1069,7 @@ impl<P: Program> CodingAgent<P> {
             let summary = format!("showed changes to {}", counted(files.len(), "file"));
             let output = ChangesOutput {
                 id: input.changes,
-                about: call.is_owners().then(|| About::of(set.origin)),
+                about: call.is_owners().then(|| About::of(set.origin, set.omitted)),
                 files,
                 next,
             };

@@ -101,6 +101,8 @@ pub(crate) struct Contents {
     pub(crate) entries: Vec<Entry>,
     /// As [`Listing::omitted`].
     pub(crate) omitted: usize,
+    /// Of those the links and special files.
+    pub(crate) links: Vec<RelPath>,
     /// Names of our own temporary files.
     pub(crate) leftovers: Vec<String>,
 }
@@ -163,7 +165,10 @@ pub(crate) fn contents_of(
         };
         match kind {
             Some(kind) => contents.entries.push(Entry { path: child, kind }),
-            None => contents.omitted += 1,
+            None => {
+                contents.omitted += 1;
+                contents.links.push(child);
+            }
         }
         Ok(())
     })?;

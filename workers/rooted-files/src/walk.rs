@@ -33,8 +33,11 @@ impl Default for WalkBounds {
     }
 }
 
+/// Most links and special files that a report names.
+const MOST_NAMED: usize = 8;
+
 /// What a walk did not show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WalkReport {
     /// A bound was met: there is more.
     pub bounded: bool,
@@ -42,6 +45,8 @@ pub struct WalkReport {
     pub too_deep: bool,
     /// Links, special files and unusable names left out.
     pub omitted: usize,
+    /// The first links and special files of those.
+    pub links: Vec<RelPath>,
     /// Folders that could not be read.
     pub unreadable: usize,
 }
@@ -221,6 +226,10 @@ impl Walk<'_> {
         depth: usize,
     ) -> ControlFlow<Option<FileError>> {
         self.report.omitted += contents.omitted;
+        let left = MOST_NAMED.saturating_sub(self.report.links.len());
+        self.report
+            .links
+            .extend(contents.links.drain(..).take(left));
         if contents.omitted > 0 {
             (self.missed)(at, Missed::Names);
         }

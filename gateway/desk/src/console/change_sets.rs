@@ -367,11 +367,13 @@ fn made(about: &Origin, now: Timestamp) -> Option<Moment> {
 /// Where a change set comes from: its folder, what its run was asked, and why; each in so many characters.
 fn told(of: &GatewayFacts, about: &Origin, most: usize) -> Vec<(&'static str, ForeignText)> {
     let prompt = Some(about.prompt.as_str()).filter(|prompt| !prompt.is_empty());
+    let lacks = about.lacks();
     let told = [
         ("folder", of.folder.as_deref()),
         ("prompt", prompt),
         ("purpose", of.purpose.as_deref()),
         ("unfinished", about.unfinished.then_some(UNFINISHED)),
+        ("left out", lacks.as_deref()),
     ];
     told.into_iter()
         .filter_map(|(label, told)| Some((label, ForeignText::short(told?, most))))
