@@ -47,6 +47,13 @@ fn server_that_refuses_is_told_in_words(kind: Kind, dropped: &str) {
         assert_eq!(error["effect"], "none", "{error}");
         assert!(error["message"].to_string().contains(words), "{error}");
     }
+    // What a run did before that is kept.
+    let half = [(desk.kind.exec)("echo half >> a.txt")];
+    let half = half.into_iter().chain(vec![Step::Refuse(500); 20]);
+    desk.model.instead(half.collect::<Vec<_>>());
+    let error = failed(&desk, &input);
+    assert_eq!(error["detail"]["reason"], "turn_failed", "{error}");
+    desk.has_half(&error);
     // The source is as good as before.
     desk.model.instead([Step::say("Hello.")]);
     assert_eq!(desk.run(&input)["text"], "Hello.");

@@ -200,7 +200,7 @@ impl Desk {
 
     /// Holds that the change set that an error names has that line.
     #[track_caller]
-    fn has_half(&self, error: &Value) {
+    pub(crate) fn has_half(&self, error: &Value) {
         let set = error["detail"]["changes"].as_str().expect("a change set");
         assert!(error["message"].to_string().contains(set), "{error}");
         let shown = self.gateway.cli(["changes", set]);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! copy ─▶ turn ─┬▶ completed ─▶ every process has ended ─▶ change set, the copy goes
-//!               ├▶ failed, or the agent went without a word ─▶ an error; the copy stays for a week
+//!               ├▶ failed, or the agent went without a word ─▶ an error that names the change set of what it did until then
 //!               ├▶ beyond its tokens or its time ─▶ interrupted, then ended ─▶ change set of what it did until then
 //!               └▶ cancelled ─▶ interrupted, then ended ─▶ an error that names the change set of what it did until then
 //! ```
@@ -177,9 +177,7 @@ pub(crate) enum RunError {
         "the time of the run was over before its program began; repeat the call, and tell the owner if it happens again"
     )]
     OutOfTime,
-    #[error(
-        "the run was ended: its processes {0}; no change set has what it did, so ask for less at once"
-    )]
+    #[error("the run was ended: its processes {0}; ask for less at once")]
     OverLimit(&'static str),
     #[error(
         "the run was ended: it filled more of the disk than the source's field disk allows; its copy and its thread are gone"
@@ -219,6 +217,9 @@ pub(crate) enum RunError {
     /// Cancelled, with the change set of what it did until then.
     #[error("what it did until then is in the change set {0}")]
     Stopped(String),
+    /// The same of a turn that failed.
+    #[error("{why}; what it did until then is in the change set {set}")]
+    Failed { why: Box<RunError>, set: String },
     #[error("{0}")]
     FileThread(String),
 }
@@ -445,16 +446,14 @@ impl<P: Program> Runs<P> {
         );
         let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
             (Some(Stop::Cancelled), _) if !has_answer => {
-                let kept = self.changes(call, copy, before, origin).await;
-                *is_kept = kept.is_ok();
-                let kept = kept.inspect_err(|error| {
-                    tracing::warn!(%error, "what a cancelled run did is not kept");
-                });
-                let id = kept.ok().and_then(|(_, id, _)| id);
-                return Err(id.map_or(RunError::Cancelled, RunError::Stopped));
+                let (why, made) = (RunError::Cancelled, (copy, before, origin));
+                return Err(self.half_done(call, why, made, is_kept).await);
             }
             (_, Some(thread)) => thread,
-            (_, None) => return Err(self.failure(ended).await),
+            (_, None) => {
+                let (why, made) = (self.failure(ended).await, (copy, before, origin));
+                return Err(self.half_done(call, why, made, is_kept).await);
+            }
         };
         let (total, limit) = match (&ended.turn.end, ended.stop) {
             (Some(TurnEnd::Completed(total)), _) => (*total, None),
@@ -465,7 +464,10 @@ impl<P: Program> Runs<P> {
                 let used = self.used(run, &thread, ended.turn.used).await?;
                 (used, Some(Limit::Seconds))
             }
-            _ => return Err(self.failure(ended).await),
+            _ => {
+                let (why, made) = (self.failure(ended).await, (copy, before, origin));
+                return Err(self.half_done(call, why, made, is_kept).await);
+            }
         };
         if let Some(limit) = limit {
             warnings.push(limit.words());
@@ -506,6 +508,29 @@ impl<P: Program> Runs<P> {
             calls,
             warnings,
         })
+    }
+
+    /// Why there is no answer, with the change set of what the run did until then, where it changed anything.
+    async fn half_done(
+        &self,
+        call: &CallContext,
+        why: RunError,
+        (copy, before, origin): (PathBuf, Snapshot, Origin),
+        is_kept: &mut bool,
+    ) -> RunError {
+        let kept = self.changes(call, copy, before, origin).await;
+        *is_kept = kept.is_ok();
+        let kept = kept.inspect_err(|error| {
+            tracing::warn!(%error, "what an unfinished run did is not kept");
+        });
+        match (kept.ok().and_then(|(_, id, _)| id), why) {
+            (None, why) => why,
+            (Some(set), RunError::Cancelled) => RunError::Stopped(set),
+            (Some(set), why) => RunError::Failed {
+                why: Box::new(why),
+                set,
+            },
+        }
     }
 
     /// Why there is no answer.
@@ -1132,6 +1157,15 @@ impl From<&RunError> for SourceError {
             RunError::Cancelled => Self::cancelled(Effect::None),
             RunError::Stopped(id) => {
                 Self::new(Failure::Cancelled, words).detail(json!({"changes": id}))
+            }
+            RunError::Failed { why, set } => {
+                let told = Self::from(&**why);
+                let words = format!(
+                    "{}; what it did until then is in the change set {set}",
+                    told.message
+                );
+                let told = Self::new(told.code, words).effect(told.effect);
+                told.detail(json!({"changes": set}))
             }
             RunError::Snapshot(SnapshotError::TooLarge | SnapshotError::TooDeep)
             | RunError::Set(SetError::TooMany) => Self::transport("too_large", words),
