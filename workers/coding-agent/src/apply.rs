@@ -22,7 +22,7 @@ use crate::{
     snapshot::FileFacts,
 };
 use plexus_ipc::worker::{ALREADY_UNDONE, durable};
-use plexus_protocol::AuditId;
+use plexus_protocol::{AuditId, shell::quote};
 use plexus_rooted_files::{
     Change, Digest, FileError, RelPath, Root, WriteError, WriteTarget, runs_unasked,
 };
@@ -40,6 +40,8 @@ const MOST_FILES: usize = 500;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// Most differences that are made for a card, which shows as much.
 const LONGEST_DIFF: usize = 256 * 1024;
+/// Most files that a refusal names.
+const NAMED: usize = 8;
 /// Has the last call whose record is gone.
 const FORGOTTEN: &str = "forgotten";
 /// Longest record, in bytes.
@@ -83,10 +85,8 @@ pub(crate) enum ApplyError {
         "more than 500 files or 64 MiB at once: apply it in parts, with paths (plexusctl: --path)"
     )]
     TooMuch,
-    #[error(
-        "it has files that tools run, and more than one card can show: apply it in parts, with paths (plexusctl: --path)"
-    )]
-    NotShown,
+    #[error("it has files that tools run, and more than one card can show: {0}")]
+    NotShown(String),
     #[error("{0} is hidden from agents: apply the other files with paths (plexusctl: --path)")]
     Hidden(RelPath),
     #[error(
@@ -129,6 +129,20 @@ fn undo_words(call: Option<&AuditId>) -> String {
     call.map_or_else(String::new, |call| {
         format!(". An undo of {call} takes it back (plexusctl undo {call})")
     })
+}
+
+/// How to apply a change set whose card would not show all files that tools run: those alone first, or one at a time.
+fn in_parts(set: &str, runs: &[&RelPath], all: bool) -> String {
+    let most = if all { 1 } else { NAMED };
+    let paths = runs.iter().take(most);
+    let paths: String = paths
+        .map(|path| format!(" --path {}", quote(path.as_str())))
+        .collect();
+    let how = match all {
+        true => "apply one at a time",
+        false => "apply those first, and then the rest",
+    };
+    format!("{how}, with paths (plexusctl changes apply {set}{paths})")
 }
 
 /// What a run brought into the folder with its own approval.
@@ -323,7 +337,7 @@ impl Folder {
             return Err(ApplyError::TooMuch);
         }
         // What tools run stands first, so that a card shows it whatever else there is.
-        files.sort_by_key(|change| runs_unasked(&change.path).is_none());
+        files.sort_by_key(is_plain);
         let moved = moved(&files);
         let removed = files.iter().filter(|change| change.after.is_none());
         let removed: BTreeSet<_> = removed.map(|change| change.path.clone()).collect();
@@ -383,7 +397,9 @@ impl Folder {
             return Err(ApplyError::Nothing);
         }
         if cut && !runs.is_empty() {
-            return Err(ApplyError::NotShown);
+            let paths: Vec<_> = runs.iter().map(|(path, _)| path).collect();
+            let words = in_parts(&set, &paths, paths.len() == planned.len());
+            return Err(ApplyError::NotShown(words));
         }
         Ok(Plan {
             set,
@@ -757,13 +773,15 @@ fn why_it_runs(change: &FileChange, place: &WriteTarget) -> Option<&'static str>
         .or(becomes.then_some("the file becomes executable"))
 }
 
+/// Whether neither tools run it nor anybody may execute it.
+fn is_plain(file: &FileChange) -> bool {
+    let mut sides = [file.before, file.after].into_iter().flatten();
+    runs_unasked(&file.path).is_none() && !sides.any(|facts| facts.executable)
+}
+
 /// What a card says of files that another name is all that they get, in place of twice their content; empty for the old name.
 /// What tools run, or may be executed, is shown whole.
 fn moved(files: &[FileChange]) -> BTreeMap<RelPath, String> {
-    let is_plain = |file: &FileChange| {
-        let facts = file.before.or(file.after);
-        runs_unasked(&file.path).is_none() && !facts.is_some_and(|facts| facts.executable)
-    };
     let mut moved = BTreeMap::new();
     let renamed = renames(files);
     for added in files.iter().filter(|file| is_plain(file)) {
@@ -815,7 +833,7 @@ mod tests {
     use super::*;
     use crate::{ignored::IgnoreTexts, snapshot::Snapshot};
     use plexus_rooted_files::Policy;
-    use std::{fs, sync::Arc, time::SystemTime};
+    use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc, time::SystemTime};
 
     pub(super) struct Scene {
         pub(super) dir: tempfile::TempDir,
@@ -826,7 +844,10 @@ mod tests {
     fn write(dir: &Path, path: &str, content: &str) {
         let path = dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        fs::write(&path, content).unwrap();
+        if content.starts_with("#!") {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
     }
 
     /// A folder with `before`, and a change set that makes `after` of it.
@@ -996,6 +1017,36 @@ mod tests {
         write(&scene.dir.path().join("folder"), "a", "mine");
         let changed = scene.apply(&call(4), |_| ()).unwrap_err();
         assert!(matches!(&changed, ApplyError::Changed(path) if path.as_str() == "a"));
+    }
+
+    #[test]
+    fn long_apply_with_an_executable_names_it() {
+        let long = "line\n".repeat(LONGEST_DIFF / 5);
+        let after = [
+            ("a.txt", &*long),
+            ("run it.py", "#!/bin/sh"),
+            ("z.py", "#!"),
+        ];
+        let scene = scene(&[], &after);
+        let planned = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
+            let paths = Some(&*paths).filter(|paths| !paths.is_empty());
+            scene.folder.plan(&scene.set, paths, &|| false)
+        };
+        let words = planned(&[]).unwrap_err().to_string();
+        let first = format!(
+            "apply those first, and then the rest, with paths (plexusctl changes apply {} --path 'run it.py' --path z.py)",
+            scene.set
+        );
+        assert!(words.ends_with(&first), "{words}");
+        let plan = planned(&["run it.py", "z.py"]).unwrap();
+        scene.folder.commit(plan, &call(1)).unwrap();
+        assert!(planned(&[]).unwrap().cut, "the rest");
+        // Those that may be executed stand first, of what a card can show.
+        let short = self::scene(&[], &[("a.txt", "a"), ("z.py", "#!")]);
+        let plan = short.folder.plan(&short.set, None, &|| false).unwrap();
+        let paths: Vec<_> = plan.files().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["z.py", "a.txt"]);
     }
 
     #[test]

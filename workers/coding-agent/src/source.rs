@@ -1407,7 +1407,7 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::InUse(_) => SourceError::changed("busy", words),
         ApplyError::AlreadyUndone => SourceError::changed(ALREADY_UNDONE.0, words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
-        ApplyError::TooMuch | ApplyError::NotShown => SourceError::transport("too_large", words),
+        ApplyError::TooMuch | ApplyError::NotShown(_) => SourceError::transport("too_large", words),
         ApplyError::Hidden(_) => SourceError::transport("hidden", words),
         ApplyError::Over => SourceError::cancelled(Effect::None),
         ApplyError::NotKept(_) => SourceError::transport("io", words).effect(Effect::Done),
