@@ -4,7 +4,8 @@
 //! system/init ─▶ assistant | user … ─▶ result ─┬▶ is_error: false, and the model ended its turn     answered
 //!                                              └▶ anything else                                      failed
 //! ```
-//! A result says `success` for a refused request too, and for an answer that was cut off: the two fields above decide.
+//! A result says `success` for a refused request too, and for an answer that was cut off: the two fields above decide, and
+//! whether the server counted any of a text that is there.
 //!
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
@@ -26,6 +27,9 @@ pub type ClaudeCodeSource = CodingAgent<ClaudeCode>;
 
 /// Its own tools that a run may use without asking anybody.
 const TOOLS: [&str; 6] = ["Bash", "Write", "Edit", "Read", "Glob", "Grep"];
+
+/// Why an answer is none that has no end.
+const CUT_OFF: &str = "the answer was cut off";
 
 /// `claude -p --output-format stream-json`.
 #[derive(Debug)]
@@ -100,7 +104,10 @@ impl Program for ClaudeCode {
                 }
             }
             ("result", _) => {
-                turn.cost = event["total_cost_usd"].as_f64();
+                // To a millionth of a US dollar: what is beyond is of adding.
+                let cost = event["total_cost_usd"].as_f64();
+                let cost = cost.map(|cost| (cost * 1e6).round() / 1e6);
+                turn.cost = cost.filter(|cost| cost.is_finite());
                 turn.end = Some(end(event));
                 None
             }
@@ -173,16 +180,25 @@ fn end(result: &Value) -> TurnEnd {
         Some("error_max_turns") => return TurnEnd::TooLong(usage(&result["usage"])),
         _ => {}
     }
-    let is_whole = result["is_error"] == false && result["stop_reason"] == "end_turn";
-    if !is_whole {
+    let used = usage(&result["usage"]);
+    let is_error = result["is_error"] != false;
+    let has_text = result["result"]
+        .as_str()
+        .is_some_and(|text| !text.is_empty());
+    // Both are known at the end of an answer alone.
+    let is_cut = result["stop_reason"].is_null() || has_text && used.output_tokens == 0;
+    if !is_error && is_cut {
+        return TurnEnd::Failed(CUT_OFF.to_owned());
+    }
+    if is_error || result["stop_reason"] != "end_turn" {
         let words = result["result"].as_str().or(result["errors"][0].as_str());
         let status = result["api_error_status"].as_u64();
         let status = status.map(|status| format!(" (status {status})"));
         let words = words.filter(|words| !words.is_empty());
-        let words = words.unwrap_or("the answer was cut off");
+        let words = words.unwrap_or(CUT_OFF);
         return TurnEnd::Failed(format!("{words}{}", status.unwrap_or_default()));
     }
-    TurnEnd::Completed(usage(&result["usage"]))
+    TurnEnd::Completed(used)
 }
 
 #[cfg(test)]
@@ -237,13 +253,21 @@ mod tests {
             reasoning_tokens: 0,
         };
         assert_eq!(result(whole), TurnEnd::Completed(usage));
-        for failed in [
+        for cut in [
             r#""is_error":false,"stop_reason":null"#,
+            r#""is_error":false,"stop_reason":"end_turn","usage":{"input_tokens":0,"output_tokens":0}"#,
+        ] {
+            assert_eq!(result(cut), TurnEnd::Failed(CUT_OFF.into()), "{cut}");
+        }
+        for failed in [
+            r#""is_error":false,"stop_reason":"refusal","usage":{"output_tokens":1}"#,
             r#""is_error":true,"stop_reason":"end_turn""#,
         ] {
-            assert_eq!(result(failed), TurnEnd::Failed("x".into()));
+            assert_eq!(result(failed), TurnEnd::Failed("x".into()), "{failed}");
         }
         let refused = r#""is_error":true,"api_error_status":401"#;
         assert_eq!(result(refused), TurnEnd::Failed("x (status 401)".into()));
+        let priced = "{\"type\":\"result\",\"total_cost_usd\":0.0022500000000000003}\n";
+        assert_eq!(read(priced).cost, Some(0.00225));
     }
 }
