@@ -44,6 +44,12 @@ fn ends_at(kind: Kind, limit: (&str, Value), card: &str) {
         .collect();
     assert_eq!(paths.len(), 1, "{output}");
     assert_eq!(paths[0]["path"], "more.txt", "{output}");
+    // The owner reads it too.
+    let set = output["changes"]["id"].as_str().expect("an id");
+    let shown = desk.gateway.cli(["changes", set]);
+    assert_contains(shown.expect_ok(), &format!("finished, at its {limit}"));
+    let told = desk.gateway.cli(["activity"]);
+    assert_contains(told.expect_ok(), &format!(", ended at its {limit}; 1 file"));
     let asked = desk.model.requests().len() - before;
     assert!((2..=6).contains(&asked), "{asked} requests of the model");
     assert!(!desk.folder.has("more.txt"), "the folder is as it was");

@@ -87,12 +87,25 @@ pub struct Origin {
     /// Whether its run was ended before it came to its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,
+    /// The limit of its run that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
     /// Links and special files of its run, which are in no change set.
     #[serde(default)]
     pub omitted: u64,
 }
 
 impl Origin {
+    /// How its run ended that did not come to its end.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<String> {
+        let limit = self.limit.as_ref().map(|limit| format!(", at its {limit}"));
+        self.unfinished.then(|| {
+            let limit = limit.unwrap_or_default();
+            format!("its run was ended before it was finished{limit}")
+        })
+    }
+
     /// What a change set lacks of what its run made.
     #[must_use]
     pub fn lacks(&self) -> Option<String> {
@@ -105,9 +118,6 @@ impl Origin {
         }
     }
 }
-
-/// What is said of a change set whose run was ended before it came to its end.
-pub const UNFINISHED: &str = "its run was ended before it was finished";
 
 /// How many files of a change set have which change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, shell::quote, span, text};
 use plexus_owner::changes::{
     Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, DropSet, FileChange,
-    GatewayFacts, List, Origin, PlanApply, Show, Standing, UNFINISHED,
+    GatewayFacts, List, Origin, PlanApply, Show, Standing,
 };
 use plexus_protocol::{SourceId, Timestamp};
 use std::collections::BTreeSet;
@@ -287,8 +287,8 @@ fn words(page: &mut Page, margin: &str, of: &GatewayFacts, about: &Origin) {
             ));
         }
     }
-    if about.unfinished {
-        page.say(format!("{margin}unfinished: {UNFINISHED}"));
+    if let Some(ended) = about.unfinished() {
+        page.say(format!("{margin}unfinished: {}", text::line(&ended)));
     }
     if let Some(lacks) = about.lacks() {
         page.say(format!("{margin}left out: {lacks}"));

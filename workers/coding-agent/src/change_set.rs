@@ -135,6 +135,34 @@ pub(crate) struct Origin {
     /// Its run was ended before it came to its end: by a stop, or at a limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unfinished: bool,
+    /// The limit that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<Limit>,
+}
+
+/// A limit of the caller's that ended a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Limit {
+    #[serde(rename = "maxTokens")]
+    Tokens,
+    #[serde(rename = "maxCost")]
+    Cost,
+    #[serde(rename = "maxTurns")]
+    Turns,
+    #[serde(rename = "maxSeconds")]
+    Seconds,
+}
+
+impl Limit {
+    /// As its field is named.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tokens => "maxTokens",
+            Self::Cost => "maxCost",
+            Self::Turns => "maxTurns",
+            Self::Seconds => "maxSeconds",
+        }
+    }
 }
 
 impl Origin {
@@ -643,6 +671,7 @@ mod tests {
             prompt: String::new(),
             onto: Onto::default(),
             unfinished: false,
+            limit: None,
         });
         let id = sets.keep(&set, &before, &after).unwrap();
         assert!(sets.has_of(&call('1')) && !sets.has_of(&call('2')));

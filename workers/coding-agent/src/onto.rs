@@ -224,6 +224,7 @@ mod tests {
                 prompt: String::new(),
                 onto: Onto::default(),
                 unfinished: false,
+                limit: None,
             });
             let (folder, made) = (self.root("folder"), self.root("made"));
             self.sets.keep(&set, &folder, &made).unwrap()

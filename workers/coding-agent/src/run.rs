@@ -15,7 +15,7 @@ mod conversation;
 
 use crate::{
     ModelServer, NamedValues, Program, ToolCall,
-    change_set::{ChangeSet, Origin, SetError, Sets},
+    change_set::{ChangeSet, Limit, Origin, SetError, Sets},
     credential::without_credentials,
     host::{Asker, HostTools, Waiting},
     ignored::Ignoring,
@@ -33,7 +33,6 @@ use plexus_ipc::worker::{
 };
 use plexus_protocol::{Effect, Timestamp};
 use plexus_rooted_files::{FileError, Policy, RelPath, Root};
-use serde::Serialize;
 use serde_json::json;
 use std::{
     fs, io,
@@ -222,19 +221,6 @@ pub(crate) enum RunError {
     Failed { why: Box<RunError>, set: String },
     #[error("{0}")]
     FileThread(String),
-}
-
-/// A limit of the caller's that ended a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) enum Limit {
-    #[serde(rename = "maxTokens")]
-    Tokens,
-    #[serde(rename = "maxCost")]
-    Cost,
-    #[serde(rename = "maxTurns")]
-    Turns,
-    #[serde(rename = "maxSeconds")]
-    Seconds,
 }
 
 /// Why a turn was interrupted.
@@ -431,7 +417,7 @@ impl<P: Program> Runs<P> {
         if let Ending::TooMuchDisk | Ending::DiskFull = ended.ending {
             return Err(self.failure(ended).await);
         }
-        let origin = Origin {
+        let mut origin = Origin {
             agent: agent.map(str::to_owned),
             made: now(),
             conversation: goes_on.then(|| run.to_owned()),
@@ -439,6 +425,7 @@ impl<P: Program> Runs<P> {
             prompt: place.prompt.chars().take(PROMPT_KEPT).collect(),
             onto: place.onto.clone(),
             unfinished: !matches!(ended.turn.end, Some(TurnEnd::Completed(_))),
+            limit: None,
         };
         let has_answer = matches!(
             ended.turn.end,
@@ -469,9 +456,8 @@ impl<P: Program> Runs<P> {
                 return Err(self.half_done(call, why, made, is_kept).await);
             }
         };
-        if let Some(limit) = limit {
-            warnings.push(limit.words());
-        }
+        origin.limit = limit;
+        warnings.extend(limit.map(Limit::words));
         let earlier = began
             .as_ref()
             .filter(|began| P::COUNTS_THREADS && began.id == thread);
@@ -900,14 +886,9 @@ impl<P: Program> Runs<P> {
 
 impl Limit {
     fn words(self) -> String {
-        let limit = match self {
-            Self::Tokens => "maxTokens",
-            Self::Cost => "maxCost",
-            Self::Turns => "maxTurns",
-            Self::Seconds => "maxSeconds",
-        };
         format!(
-            "the run was ended at its {limit}; what it did until then is in the change set, and thread goes on with it"
+            "the run was ended at its {}; what it did until then is in the change set, and thread goes on with it",
+            self.name()
         )
     }
 }

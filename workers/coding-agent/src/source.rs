@@ -8,12 +8,12 @@ use crate::{
     ModelServer, Program,
     apply::{ApplyError, AtOnce, Dropping, Folder, Plan, Standing},
     change_set::{
-        ChangeKind, ChangeSet, Counts, FileChange, Head, Origin, SetError, Sets, renames,
+        ChangeKind, ChangeSet, Counts, FileChange, Head, Limit, Origin, SetError, Sets, renames,
     },
     ignored::Ignoring,
     onto::Onto,
     program_check::ProgramCheck,
-    run::{Limit, Outcome, RunError, Runs, Task, names_of},
+    run::{Outcome, RunError, Runs, Task, names_of},
     sessions::no_thread,
     snapshot::{FileFacts, Snapshot},
     threads::{Thread, Threads, title_of},
@@ -352,6 +352,9 @@ struct About {
     /// Its run was ended before it came to its end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unfinished: bool,
+    /// The limit that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     /// Links and special files of the run, which it does not have.
     omitted: usize,
 }
@@ -372,6 +375,7 @@ impl About {
                 false => origin.onto.sets,
             },
             unfinished: origin.unfinished,
+            limit: origin.limit,
             omitted,
         })
     }
@@ -1282,9 +1286,13 @@ fn told<P: Program>(
     done: Result<Outcome, RunError>,
 ) -> Result<Reply<RunOutput>, SourceError> {
     let done = done.map_err(|error| SourceError::from(&error))?;
+    let limit = done
+        .limit
+        .map(|limit| format!(", ended at its {}", limit.name()));
     let summary = format!(
-        "{}; {} changed",
+        "{}{}; {} changed",
         had_work::<P>(prompt),
+        limit.unwrap_or_default(),
         counted(done.changes.files.len(), "file")
     );
     Ok(Reply::new(answer(done)?, summary))

@@ -26,7 +26,7 @@ use axum::{
 use plexus_edge::reply::{self, Refused, query};
 use plexus_owner::changes::{
     Apply, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, DropSet, FileChange, GatewayFacts,
-    Origin, PlanApply, Standing, UNFINISHED,
+    Origin, PlanApply, Standing,
 };
 use plexus_protocol::{Digest, SourceId, Timestamp};
 use serde::Deserialize;
@@ -367,12 +367,12 @@ fn made(about: &Origin, now: Timestamp) -> Option<Moment> {
 /// Where a change set comes from: its folder, what its run was asked, and why; each in so many characters.
 fn told(of: &GatewayFacts, about: &Origin, most: usize) -> Vec<(&'static str, ForeignText)> {
     let prompt = Some(about.prompt.as_str()).filter(|prompt| !prompt.is_empty());
-    let lacks = about.lacks();
+    let (ended, lacks) = (about.unfinished(), about.lacks());
     let told = [
         ("folder", of.folder.as_deref()),
         ("prompt", prompt),
         ("purpose", of.purpose.as_deref()),
-        ("unfinished", about.unfinished.then_some(UNFINISHED)),
+        ("unfinished", ended.as_deref()),
         ("left out", lacks.as_deref()),
     ];
     told.into_iter()

@@ -183,6 +183,7 @@ mod tests {
                 join,
             },
             unfinished: false,
+            limit: None,
         }
     }
 
