@@ -58,11 +58,13 @@ pub(crate) struct Thread {
     pub(crate) last: Timestamp,
 }
 
-/// How a thread is called that begins with `prompt`: its first line that says something, cut.
+/// How a thread is called that begins with `prompt`: its first line that says something, and whether there is more.
 pub(crate) fn title_of(prompt: &str) -> String {
     let mut lines = prompt.lines().map(str::trim);
     let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    let has_more = lines.any(|line| !line.is_empty());
     match first.char_indices().nth(TITLE) {
+        None if has_more => format!("{first} …"),
         None => first.to_owned(),
         Some(_) => first.chars().take(TITLE - 1).chain(['…']).collect(),
     }
@@ -268,7 +270,8 @@ mod tests {
             began: Timestamp(1),
             last: Timestamp(2),
         };
-        assert_eq!(thread.title, "Mend the tests.");
+        assert_eq!(thread.title, "Mend the tests. …");
+        assert_eq!(title_of("Mend one.\n\n"), "Mend one.");
         threads.put(&thread).unwrap();
         assert_eq!(threads.get("01a1").unwrap().as_ref(), Some(&thread));
         fs::write(scratch.path().join("threads/x"), "no record").unwrap();
