@@ -291,7 +291,7 @@ impl Over {
             let mut made = calls.iter();
             let about = match made.find(|call| activity::stood_on(call, other)) {
                 Some(call) => ForeignText::short(&words::said(call), 160),
-                None => glance::Row::of(desk, other, now).what,
+                None => glance::Row::of(desk, &state, other, now).what,
             };
             (card, about, Moment::ago(other.created_at, now), verdict)
         });
