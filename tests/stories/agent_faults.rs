@@ -43,9 +43,11 @@ fn server_that_refuses_is_told_in_words(kind: Kind, dropped: &str) {
     ] {
         desk.model.instead(vec![step; 20]);
         let error = failed(&desk, &input);
-        assert_eq!(error["detail"]["reason"], reason, "{error}");
-        assert_eq!(error["effect"], "none", "{error}");
+        let told = [&error["code"], &error["detail"]["reason"], &error["effect"]];
+        assert_eq!(told, ["transport_error", reason, "none"], "{error}");
         assert!(error["message"].to_string().contains(words), "{error}");
+        let outcome = desk.owner().audited(|e| e["detail"]["phase"] == "outcome");
+        assert_eq!(outcome["outcome"], "error", "{outcome}");
     }
     // What a run did before that is kept.
     let half = [(desk.kind.exec)("echo half >> a.txt")];

@@ -19,7 +19,7 @@ use crate::{
     touches,
     under_way::{CallUnderWay, CancelledBy, Principal},
 };
-use plexus_ipc::message::{Failure, Role, SERVER_REFUSED};
+use plexus_ipc::message::{Failure, Role};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SourceId};
 use plexus_record::audit_id;
@@ -302,7 +302,7 @@ fn judged(
             if let Failure::TransportError { reason } = &error.code
                 && planned
                 && error.effect == Effect::None
-                && reason.as_str() != SERVER_REFUSED
+                && refusal::is_of_the_world(reason.as_str())
             {
                 let reason = reason.clone();
                 error.code = Failure::PreconditionChanged { reason };

@@ -31,32 +31,6 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a call waits to hear that its input is wrong.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Reasons of a source that say of what the input names that it is not there, is there twice, or is not of a kind, or in a
-/// state, that can be changed so. A reason that the owner or time can take away is not among them: such a card may be
-/// approved later.
-const OF_THE_INPUT: [&str; 21] = [
-    "not_found",
-    "no_change",
-    "gone_already",
-    "not_undoable",
-    "not_kept",
-    "not_done",
-    "not_taken",
-    "not_readable",
-    "repeats",
-    "already_done",
-    "not_under_way",
-    "nothing_left",
-    "ambiguous",
-    "not_a_file",
-    "not_a_directory",
-    "not_text",
-    "too_large",
-    "symlink",
-    "hard_link",
-    "path_confinement",
-    "odd_name",
-];
 
 /// Why this input of an effect cannot be carried out, as far as the agent may know. Of one that lies outside of a narrowed
 /// grant, `beyond_grant`, a narrowed read tells as absent what the owner may allow: it says nothing then.
@@ -105,7 +79,7 @@ pub async fn misfit(
 fn is_of_the_input(code: &Failure) -> bool {
     match code {
         Failure::InvalidInput | Failure::PreconditionChanged { .. } => true,
-        Failure::TransportError { reason } => OF_THE_INPUT.contains(&reason.as_str()),
+        Failure::TransportError { reason } => refusal::OF_THE_INPUT.contains(&reason.as_str()),
         _ => false,
     }
 }

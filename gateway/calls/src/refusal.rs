@@ -431,6 +431,51 @@ pub(crate) fn failed_of_owner(error: &WorkerError, id: &CapabilityId) -> ErrorBo
     body.next(next)
 }
 
+/// Reasons of a source that say of what the input names that it is not there, is there twice, or is not of a kind, or in a
+/// state, that can be changed so. A reason that the owner or time can take away is not among them: such a card may be
+/// approved later.
+pub(crate) const OF_THE_INPUT: [&str; 21] = [
+    "not_found",
+    "no_change",
+    "gone_already",
+    "not_undoable",
+    "not_kept",
+    "not_done",
+    "not_taken",
+    "not_readable",
+    "repeats",
+    "already_done",
+    "not_under_way",
+    "nothing_left",
+    "ambiguous",
+    "not_a_file",
+    "not_a_directory",
+    "not_text",
+    "too_large",
+    "symlink",
+    "hard_link",
+    "path_confinement",
+    "odd_name",
+];
+/// Reasons of a source that say that what the input names is in a state which the owner, or time, takes away.
+const OF_ITS_STATE: [&str; 9] = [
+    "archived",
+    "changed",
+    "changing",
+    "conflict",
+    "exists",
+    "gone",
+    "hidden",
+    "not_downloaded",
+    "under_way",
+];
+
+/// Whether a reason says how the world is, and not that a server, a program or the machine failed: what could be planned
+/// and ends so finds another world than the plan's.
+pub(crate) fn is_of_the_world(reason: &str) -> bool {
+    OF_THE_INPUT.contains(&reason) || OF_ITS_STATE.contains(&reason)
+}
+
 /// What a worker's own error is on the wire.
 pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     use ErrorCode as C;
@@ -456,10 +501,15 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                     Retry,
                     "wait as long as the message says, then repeat the call",
                 ),
-                "timeout" | "server_error" | "bad_answer" => (
+                "timeout" | "timed_out" | "server_error" | "bad_answer" | "broken_off"
+                | "turn_failed" | "agent_failed" | "agent_killed" | "no_host_tools" | "io"
+                | "busy" | "out_of_time" => (
                     Retry,
                     "repeat the call after a moment; if it fails again, tell the owner",
                 ),
+                "key_refused" => (Stop, "stop; tell the owner: the message says what to do"),
+                "disk_full" => (Stop, "stop; tell the owner: the disk is full"),
+                "over_limit" => (Retry, "ask for less at once"),
                 "conflict" => (ReadFirst, "look at what is there, then repeat the call"),
                 _ => FIX,
             };
@@ -613,6 +663,9 @@ mod tests {
             ("timeout", NextKind::Retry, "tell the owner"),
             ("server_error", NextKind::Retry, "tell the owner"),
             ("bad_answer", NextKind::Retry, "tell the owner"),
+            ("turn_failed", NextKind::Retry, "tell the owner"),
+            ("key_refused", NextKind::Stop, "the message says"),
+            ("over_limit", NextKind::Retry, "ask for less"),
             ("too_large", NextKind::Retry, "ask for less"),
             ("conflict", NextKind::ReadFirst, "look at what is there"),
             ("not_text", NextKind::LookUp, "fix the input"),

@@ -464,9 +464,9 @@ mod tests {
                 "w.write: NOT KNOWN whether it happened (there was no answer): plexusctl unknown list evt_1",
             ),
             (
-                json!({"did": "refused", "agentId": "cc", "capabilityId": "codex.run", "code": "precondition_changed",
+                json!({"did": "failed", "agentId": "cc", "capabilityId": "codex.run", "code": "transport_error",
                     "reason": "agent_failed"}),
-                "was refused codex.run: the program that the source runs failed",
+                "failed at codex.run: the program that the source runs failed",
             ),
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed",
