@@ -2,7 +2,8 @@
 //!
 //! Invariants: nothing but one space between two words is lost by wrapping; a line that goes on is indented and marked, so
 //! that no text can wrap itself to the left margin, where only our own words begin; a line of a change or of a text keeps its
-//! bar. A word is cut only where a row cannot hold it, and a command at the end of a line stays in one piece where a row can.
+//! bar. A word is cut only where a row cannot hold it. A command at the end of a line stays in one piece where a row can hold
+//! it, and else its rows end as a shell goes on: pasted together they are the command.
 
 use ratatui::style::{Color, Modifier, Style};
 use unicode_width::UnicodeWidthChar;
@@ -77,6 +78,34 @@ fn row_of(line: &str, max: usize, room: usize) -> (&str, &str) {
     }
 }
 
+/// Where the command begins with which a line of our own ends, if it does.
+fn command_at_end(line: &str) -> Option<usize> {
+    let name = COMMANDS.iter().filter_map(|name| line.rfind(name)).max()?;
+    let word = line[..name].rfind(' ')? + 1;
+    let begins = line[..word].rfind("PLEXUS_HOME=").unwrap_or(word);
+    let (head, command) = line.split_at(begins);
+    let is_prose = [", ", "; "].iter().any(|between| command.contains(between));
+    // A folder's name ends so too.
+    let is_named = matches!(&line[word..name], "" | "(");
+    let is_ours = is_named && !is_prose && !head.contains('“') && !head.trim().is_empty();
+    is_ours.then_some(begins)
+}
+
+/// A command that is longer than a row, in rows that a shell reads as one line; none where a word of it is too long.
+fn command_rows(command: &str, room: usize) -> Option<Vec<String>> {
+    let (mut rows, mut rest) = (Vec::new(), command);
+    while columns(rest) > room {
+        let (row, _) = split(rest, room.saturating_sub(2));
+        let spaces = row.match_indices(' ').map(|(at, _)| at);
+        let mut between = spaces.filter(|at| row[..*at].matches('\'').count() % 2 == 0);
+        let at = between.next_back()?;
+        rows.push(format!("{} \\", &row[..at]));
+        rest = &rest[at + 1..];
+    }
+    rows.push(rest.to_owned());
+    Some(rows)
+}
+
 /// A text for standard output: where that is a terminal, each line in rows of its columns. A line that is a command or an
 /// address, which is there to be copied, is left to the terminal.
 pub(crate) fn laid(text: &str) -> String {
@@ -131,8 +160,20 @@ pub(crate) fn wrap(line: &str, max: usize) -> Vec<String> {
     } else {
         margin
     };
-    let mut rows = Vec::new();
     let room = max.saturating_sub(columns(&margin)).max(2);
+    let is_long = bar.is_none() && columns(&line) > max;
+    let ends = command_at_end(&line).filter(|at| is_long && columns(&line[*at..]) > room);
+    if let Some(at) = ends
+        && let Some(command) = command_rows(&line[at..], room)
+    {
+        let mut rows = wrap(line[..at].trim_end(), max);
+        let (first, others) = (command.iter().take(1), command.iter().skip(1));
+        rows.extend(first.map(|row| format!("{margin}{row}")));
+        let below = " ".repeat(columns(&margin));
+        rows.extend(others.map(|row| format!("{below}{row}")));
+        return rows;
+    }
+    let mut rows = Vec::new();
     let (first, mut rest) = row_of(&line, max, room);
     rows.push(first.to_owned());
     while !rest.is_empty() {
@@ -231,6 +272,18 @@ mod tests {
             laid_in(told, 40),
             "it was refused\n  ↪ (plexusctl changes cs_0123456789)"
         );
+        let told = "  it did not: plexusctl unknown settle evt_0123456789 --did-not --path 'a b'";
+        assert_eq!(
+            laid_in(told, 44),
+            "  it did not:\n    ↪ plexusctl unknown settle \\\n      evt_0123456789 --did-not --path 'a b'"
+        );
+        // Words behind a command are no part of it, and a line of a change gets nothing that it has not.
+        for other in [
+            "see plexusctl changes cs_0123456789, or plexusctl activity; then more",
+            "    ┃ +see: plexusctl unknown settle evt_0123456789 --did-not",
+        ] {
+            assert!(!laid_in(other, 30).contains('\\'), "{other}");
+        }
         // What is there to be copied is one line for the terminal.
         for copied in [
             "    plexus enroll plx_enroll_0123456789",
