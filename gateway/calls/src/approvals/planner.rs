@@ -423,7 +423,7 @@ fn tools(kernel: &Kernel, caller: &AgentId, entry: &Entry) -> Option<String> {
             "none; plexusctl connect {agent} --reach selected --allow CAPABILITY gives it some"
         ),
         false => format!(
-            "{agent} {}; plexusctl connect {agent} changes that",
+            "{agent} {}; plexusctl grants allow {agent} CAPABILITY --window 1d gives it more",
             words.join(" and ")
         ),
     })
