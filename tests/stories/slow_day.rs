@@ -425,10 +425,15 @@ fn slow_day_at_terminals() {
             "one for all, and one change set at the end",
             "the heron is due today",
             "Do build.",
+            &format!("see it: plexusctl board {board} --follow"),
         ],
     );
+    let run = named(&shown, "pend_").replace("pend_", "run_");
     day.ends("planner", &carry, carrying);
     day.second_task();
+    let goes_on = format!("it began the board, which goes on: plexusctl board {board}");
+    let followed = day.office.desk.gateway.cli(["calls", "follow", &run]);
+    has(followed.expect_ok(), &[&goes_on]);
     let shown = day.owner(&format!("board {board}"), &[]);
     has(&shown, &["under-way: 1 waiting, 1 running, 1 done"]);
     assert!(!shown.contains("changes apply"), "half of it: {shown}");

@@ -183,6 +183,9 @@ async fn follow(desk: &Desk, call: &str, streamed: &mut Streamed) -> Result<Exit
 
 /// How a call ended, and what to type next.
 fn over(error: Option<String>, turns_left: Option<u32>, next: &str) -> String {
+    if error.is_none() && next.starts_with("plexusctl board ") {
+        return format!("it began the board, which goes on: {next}");
+    }
     let end = match (error, turns_left) {
         (Some(_), _) if next == UNKNOWN => "it is not known whether it happened".to_owned(),
         // `it was cancelled by the agent`, `you stopped it`.
@@ -318,6 +321,10 @@ mod tests {
         assert_eq!(
             over(None, Some(18), "plexusctl changes"),
             "this turn is over, and the conversation waits for the next one of 18; see what was done: plexusctl changes"
+        );
+        assert_eq!(
+            over(None, None, "plexusctl board brd_1"),
+            "it began the board, which goes on: plexusctl board brd_1"
         );
         let over = over(None, Some(0), "plexusctl changes");
         assert_eq!(over, "it is over; see what was done: plexusctl changes");

@@ -281,12 +281,16 @@ pub(crate) async fn said_of(
     let (capability, result) = (view.capability(), view.result());
     let made = result.as_ref().and_then(change_set_of);
     let event = result.as_ref().map(|result| result.audit_id.clone());
+    let board = result
+        .as_ref()
+        .and_then(|result| board_that_goes_on(desk, &call.id, result));
     let error = result.and_then(|result| result.error);
     let is_unknown = error
         .as_ref()
         .is_some_and(|error| error.code == ErrorCode::OutcomeUnknown);
     let next = match (is_unknown, made, makes_change_sets(desk, capability)) {
         (true, ..) => "plexusctl unknown".to_owned(),
+        _ if let Some(board) = &board => format!("plexusctl board {board}"),
         (false, Some(set), true) => format!("plexusctl changes {set}"),
         (false, None, true) => "plexusctl changes".to_owned(),
         (false, _, false) => "plexusctl activity".to_owned(),
@@ -302,6 +306,27 @@ pub(crate) async fn said_of(
         progress,
     };
     Ok((said, event))
+}
+
+/// The board that a call began and that goes on without it, as its answer names it.
+fn board_that_goes_on(desk: &Desk, run: &str, result: &InvokeResponse) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Output {
+        board: String,
+    }
+    let item = RunId::parse(run).ok()?.item();
+    let output = result.output.as_ref()?;
+    let began: Output = serde_json::from_str(output.get()).ok()?;
+    let is_talk = conversation(&desk.ledger.snapshot(), &item).is_some();
+    let goes_on = !is_talk && may_end(desk, &item);
+    (goes_on && is_id(&began.board, "brd_")).then_some(began.board)
+}
+
+/// Whether a text is an id of this kind, and nothing that another could have written for it.
+fn is_id(text: &str, prefix: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    let id = text.strip_prefix(prefix);
+    id.is_some_and(|id| !id.is_empty() && id.bytes().all(is_plain))
 }
 
 /// The turns that are left of the open conversation that an item permits.
@@ -334,11 +359,7 @@ fn change_set_of(result: &InvokeResponse) -> Option<String> {
     let of_output = of_output.and_then(|output| Some(output.changes?.id));
     let error = result.error.as_ref();
     let of_error = error.and_then(|error| FailureDetail::of(error).changes);
-    let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-    of_output.or(of_error).filter(|id| {
-        id.strip_prefix("cs_")
-            .is_some_and(|id| !id.is_empty() && id.bytes().all(is_plain))
-    })
+    of_output.or(of_error).filter(|id| is_id(id, "cs_"))
 }
 
 /// Of the detail of a failed call, who cancelled it and what it left.

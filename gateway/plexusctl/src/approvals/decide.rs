@@ -20,6 +20,7 @@ use plexus_owner::{
     },
 };
 use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -255,13 +256,29 @@ async fn failed_at_once(owner: &mut Owner, id: &PendingId) -> Option<String> {
 
 /// That an approved call is made now; of one that runs code also what shows how it goes.
 fn being_done(id: &PendingId, ask: &Ask) -> String {
-    match ask.verbs.contains(Verb::Execute) {
-        true => format!(
+    match (ask.verbs.contains(Verb::Execute), board_of(ask)) {
+        (true, Some(board)) => {
+            format!("; it is being done, see it: plexusctl board {board} --follow")
+        }
+        (true, None) => format!(
             "; it is being done, see it: plexusctl calls follow {}",
             id.conversation()
         ),
-        false => "; it is being done".to_owned(),
+        (false, _) => "; it is being done".to_owned(),
     }
+}
+
+/// The board that a call carries, which goes on when the call is over.
+fn board_of(ask: &Ask) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Carried {
+        board: String,
+    }
+    let input = ask.input.as_ref().filter(|_| ask.children.is_some())?;
+    let board = Carried::deserialize(input).ok()?.board;
+    let id = board.strip_prefix("brd_")?;
+    let is_plain = id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    is_plain.then_some(board)
 }
 
 /// A decision that was sent and whose answer was lost: whether it was carried out is not known before the item says so.
