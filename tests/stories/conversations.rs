@@ -514,6 +514,25 @@ fn pause_suspends_a_conversation() {
     assert_eq!(second["output"]["text"], "The word is heron.", "{second}");
 }
 
+/// Another target, and what is hidden from here on, end what works on a copy; the owner reads which.
+#[test]
+fn changed_source_ends_a_conversation_and_says_so() {
+    for change in [
+        &["sources", "hide", "codex", "--folder", "private"][..],
+        &["sources", "set", "codex", "disk=1024", "--yes"],
+    ] {
+        let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
+        let ended = format!("requests and approvals ended: {}", talk.item);
+        // The control: another label ends nothing.
+        let label = ["sources", "set", "codex", "--label", "Mine", "--yes"];
+        let labelled = talk.desk.gateway.cli(label);
+        assert!(!labelled.expect_ok().contains(&ended), "{labelled}");
+        let said = talk.desk.gateway.cli(change);
+        assert_contains(said.expect_ok(), &ended);
+        talk.refused("m2", "it was ended");
+    }
+}
+
 #[test]
 fn key_rotation_and_withdrawal_end_a_conversation() {
     let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));

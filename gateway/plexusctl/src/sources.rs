@@ -15,7 +15,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 pub(crate) use dependents::confirm_removal;
-use granted::grants_on;
+use granted::{ended_since, grants_on, open_on};
 use plexus_client::{Exit, Stop, shell, text};
 use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
@@ -211,9 +211,12 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             })
         }
         Act::Hide { source, what } => {
+            let open = open_on(&mut owner, &source).await?;
             let reply = owner.call(&what.hide(&source, false)).await;
             let reply = of_source(&mut owner, &source, reply).await?;
-            desk.show(&reply, || hidden(&reply))
+            let ended = ended_since(&mut owner, &source, &open).await;
+            let ended = ended.unwrap_or_default();
+            desk.show(&reply, || format!("{}{ended}", hidden(&reply)))
         }
         Act::Unhide { source, what } => {
             let shown = what.hide(&source, true);

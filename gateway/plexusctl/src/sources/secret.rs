@@ -2,7 +2,7 @@
 //! other programs see those, and shells keep them.
 
 use super::{
-    granted::{granted_on, the_grants},
+    granted::{ended_since, granted_on, lost, open_on},
     test::{health_of, sentence},
     there,
 };
@@ -52,11 +52,12 @@ impl Secret {
 
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
         there(owner, &self.source).await?;
+        let open = open_on(owner, &self.source).await?;
         // A script has said it by running the command, and is answered with what that revoked.
         if desk.owes_yes(self.yes) {
             let granted = granted_on(owner, &self.source).await?;
-            if granted > 0 {
-                confirm(desk, &question(&self.source, &self.field, granted), "--yes")?;
+            if let Some(lost) = lost(granted, &open) {
+                confirm(desk, &question(&self.source, &self.field, &lost), "--yes")?;
             }
         }
         let value = match &self.file {
@@ -65,23 +66,24 @@ impl Secret {
             None => from_stdin()?,
         };
         let written = set(owner, &self.source, &self.field, &value).await?;
+        let ended = ended_since(owner, &self.source, &open).await;
+        let ended = ended.unwrap_or_default();
         // This starts the source with the secret. The secret is set whatever comes of it.
         let health = health_of(owner, &self.source).await.ok().flatten();
         let set = SetSecret { written, health };
         desk.show(&set, || {
             let done = is_set(&set.written);
             match &set.health {
-                Some(row) => format!("{done}\n{}", sentence(row)),
-                None => done,
+                Some(row) => format!("{done}{ended}\n{}", sentence(row)),
+                None => format!("{done}{ended}"),
             }
         })
     }
 }
 
-fn question(source: &SourceId, field: &str, granted: usize) -> String {
+fn question(source: &SourceId, field: &str, lost: &str) -> String {
     let field = text::line(field);
-    let grants = the_grants(granted);
-    format!("another value of {field} than before revokes {grants} on {source}; set it")
+    format!("another value of {field} than before {lost} on {source}; set it")
 }
 
 /// That it is set, and what that ended.
@@ -177,10 +179,9 @@ mod tests {
     fn question_says_what_another_value_revokes() {
         let source = SourceId::parse("mail").unwrap();
         assert_eq!(
-            question(&source, "token\u{202e}", 2),
+            question(&source, "token\u{202e}", "revokes the 2 grants"),
             "another value of token\\u{202e} than before revokes the 2 grants on mail; set it"
         );
-        assert!(question(&source, "token", 1).contains("revokes the grant on mail"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::{
     add::{AddedSource, Field, connector_of, field_value, fields},
-    granted::{granted_on, the_grants},
+    granted::{ended_since, granted_on, lost, open_on, the_grants},
     test::{health_of, sentence},
     there,
 };
@@ -75,23 +75,31 @@ impl Set {
             approval: turns.then_some(approval),
             ..Reconfigure::default()
         };
+        let open = open_on(owner, &self.source).await?;
         if !self.yes && (turns || !changes.is_empty()) {
             let granted = granted_on(owner, &self.source).await?;
-            if granted > 0 {
-                let pins: Vec<_> = fields(form).filter(Field::suspends).collect();
-                let is_pin = |field: &str| pins.iter().any(|pin| pin.name == field);
-                let suspends = !turns && self.label.is_none() && self.named().all(is_pin);
-                let question = question(&self.source, &changes, granted, suspends);
+            let pins: Vec<_> = fields(form).filter(Field::suspends).collect();
+            let is_pin = |field: &str| pins.iter().any(|pin| pin.name == field);
+            let suspends = !turns && self.label.is_none() && self.named().all(is_pin);
+            let lost = match suspends {
+                true => (granted > 0).then(|| format!("suspends {}", the_grants(granted))),
+                false => lost(granted, &open),
+            };
+            if let Some(lost) = lost {
+                let question = question(&self.source, &changes, &lost, suspends);
                 confirm(desk, &question, "--yes")?;
             }
         }
         let added = owner.call(&call).await?;
+        let ended = ended_since(owner, &self.source, &open).await;
+        let ended = ended.unwrap_or_default();
         let health = health_of(owner, &self.source).await?;
         let now = health.as_ref().map(sentence);
         let now = now.unwrap_or_else(|| format!("{} is disabled", self.source));
         let health = Some(health);
         desk.show(&AddedSource { added, health }, || {
-            [changes.as_slice(), &[now]].concat().join("\n")
+            let lines = [changes.as_slice(), &[now]].concat().join("\n");
+            format!("{lines}{ended}")
         })
     }
 
@@ -161,15 +169,14 @@ fn line(name: &str, old: Option<&Value>, new: Option<&Value>) -> String {
     format!("{}: {} -> {}", text::line(name), shown(old), shown(new))
 }
 
-fn question(source: &SourceId, changes: &[String], granted: usize, suspends: bool) -> String {
-    let grants = the_grants(granted);
+fn question(source: &SourceId, changes: &[String], lost: &str, suspends: bool) -> String {
     let changes: String = changes.iter().map(|line| format!("{line}\n")).collect();
-    match suspends {
-        true => {
-            format!("{changes}this suspends {grants} on {source} until you approve it; change it")
-        }
-        false => format!("{changes}this revokes {grants} on {source}; change it"),
-    }
+    let until = if suspends {
+        " until you approve it"
+    } else {
+        ""
+    };
+    format!("{changes}this {lost} on {source}{until}; change it")
 }
 
 #[cfg(test)]
