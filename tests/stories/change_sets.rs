@@ -467,8 +467,13 @@ fn direct_run_applies(kind: Kind) {
     let rest = json!({"changes": id, "paths": ["tool"]});
     let asked = desk.asked("apply", &rest);
     assert_eq!(desk.owner().plan(&asked)["rating"], "execute");
-    let event = result["undo"].as_str().expect("the way back");
-    desk.gateway.cli(["undo", event, "--yes"]).expect_ok();
+    assert!(result["undo"].is_string(), "the way back: {result}");
+    // A request that made nothing has nothing to take back.
+    let nothing = desk.gateway.cli(["undo", &asked, "--yes"]);
+    nothing.expect_status(1);
+    assert!(nothing.stderr.contains(&asked), "{nothing}");
+    let name = item.replace("pend_", "run_");
+    desk.gateway.cli(["undo", &name, "--yes"]).expect_ok();
     assert_eq!(desk.folder.tree(), before);
     assert_eq!(desk.folder.read("a.txt"), "one\n");
     assert_eq!(desk.folder.read("docs/b.txt"), "mine\n");

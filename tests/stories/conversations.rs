@@ -519,7 +519,7 @@ fn pause_suspends_a_conversation() {
 fn changed_source_ends_a_conversation_and_says_so() {
     for change in [
         &["sources", "hide", "codex", "--folder", "private"][..],
-        &["sources", "set", "codex", "disk=1024", "--yes"],
+        &["sources", "set", "codex", "disk=1024", "--yes"][..],
     ] {
         let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
         let ended = format!("requests and approvals ended: {}", talk.item);
@@ -527,7 +527,7 @@ fn changed_source_ends_a_conversation_and_says_so() {
         let label = ["sources", "set", "codex", "--label", "Mine", "--yes"];
         let labelled = talk.desk.gateway.cli(label);
         assert!(!labelled.expect_ok().contains(&ended), "{labelled}");
-        let said = talk.desk.gateway.cli(change);
+        let said = talk.desk.gateway.cli(change.iter().copied());
         assert_contains(said.expect_ok(), &ended);
         talk.refused("m2", "it was ended");
     }

@@ -11,12 +11,12 @@ use crate::{
 use clap::{ArgGroup, Args};
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
-    activity::{self, ActivityKind, ActivityRow, OnlyActivity},
+    activity::{self, ActivityKind, ActivityRow, CallBasis, OnlyActivity},
     undo::{Show, TakeBack, UndoPlan},
 };
-use plexus_protocol::AuditId;
+use plexus_protocol::{AuditId, PendingId, RunId};
 use serde::Serialize;
-use std::path::Path;
+use std::{path::Path, str::FromStr};
 
 /// How many effects are shown.
 const SHOWN: usize = 10;
@@ -27,14 +27,35 @@ const LOOKED_AT: u64 = 100;
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").args(["audit_id", "path"])))]
 pub(crate) struct Undo {
-    /// Audit id of the effect, or of its outcome [default: show what can be undone]
-    audit_id: Option<AuditId>,
+    /// Audit id of the effect, or of its outcome; or the request or the run that it was approved as [default: show what can be
+    /// undone]
+    audit_id: Option<EffectName>,
     /// The last effect that changed this item, as the source names it (Projects/Plexus.md), or by its path
     #[arg(long, value_name = "THING")]
     path: Option<String>,
     /// Do not ask for confirmation
     #[arg(long, requires = "which")]
     yes: bool,
+}
+
+/// What names an effect.
+#[derive(Clone)]
+enum EffectName {
+    /// Its event.
+    Event(AuditId),
+    /// The item whose approval it was made by.
+    Item(PendingId),
+}
+
+impl FromStr for EffectName {
+    type Err = <AuditId as FromStr>::Err;
+    fn from_str(typed: &str) -> Result<Self, Self::Err> {
+        let run = RunId::parse(typed).map(|run| run.item());
+        match run.or_else(|_| PendingId::parse(typed)) {
+            Ok(item) => Ok(Self::Item(item)),
+            Err(_) => AuditId::parse(typed).map(Self::Event),
+        }
+    }
 }
 
 /// Plans, shows, asks, does it.
@@ -47,7 +68,9 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
     let named = undo.path.clone();
     let id = match (undo.audit_id, undo.path) {
         (None, Some(path)) => newest(&mut owner, path).await?,
-        (id, _) => id.map_or_else(String::new, |id| id.to_string()),
+        (Some(EffectName::Item(item)), _) => approved_as(&mut owner, &item).await?,
+        (Some(EffectName::Event(id)), _) => id.to_string(),
+        (None, None) => String::new(),
     };
     let plan = owner.call(&Show { id: id.clone() }).await?;
     if !desk.json {
@@ -116,15 +139,34 @@ struct Undoable {
     calls: Vec<ActivityRow>,
 }
 
-async fn show(desk: &Desk) -> Result<Exit, Stop> {
+async fn undoable(owner: &mut Owner) -> Result<Vec<ActivityRow>, Stop> {
     let asked = activity::List {
         limit: Some(LOOKED_AT),
         only: Some(OnlyActivity::Changed),
         ..activity::List::default()
     };
-    let page = desk.open().await?.call(&asked).await?;
-    let mut calls = page.calls;
+    let mut calls = owner.call(&asked).await?.calls;
     calls.retain(|row| row.call().undo.is_some());
+    Ok(calls)
+}
+
+/// The last effect that this item's approval made and that can be taken back.
+async fn approved_as(owner: &mut Owner, item: &PendingId) -> Result<String, Stop> {
+    let calls = undoable(owner).await?;
+    let is_of_it = |basis: &CallBasis| match basis {
+        CallBasis::Item(id) | CallBasis::Bounded(id) => id == item.as_str(),
+        CallBasis::Grant(_) => false,
+    };
+    let mut calls = calls.iter().map(ActivityRow::call);
+    let made = calls.find(|call| call.basis.as_ref().is_some_and(is_of_it));
+    made.map(|call| call.audit_id.clone()).ok_or_else(|| {
+        let why = format!("nothing that was approved as {item} can be taken back");
+        Stop::new(Exit::Failed, "not_found", why).next("plexusctl undo")
+    })
+}
+
+async fn show(desk: &Desk) -> Result<Exit, Stop> {
+    let mut calls = undoable(&mut desk.open().await?).await?;
     calls.truncate(SHOWN);
     let found = Undoable { calls };
     desk.show(&found, || as_text(&found.calls))
