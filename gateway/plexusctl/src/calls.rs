@@ -97,7 +97,7 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                     ended(&approval.conversation, if is_runs { "run" } else { "turn" })
                 }
                 Stopping::Call { call, .. } => format!(
-                    "cancelling {}; see what was done: plexusctl activity, or plexusctl changes for a coding agent's run",
+                    "cancelling {}; see what was done: plexusctl activity",
                     call.capability_id
                 ),
             })
