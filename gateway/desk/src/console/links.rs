@@ -170,7 +170,8 @@ mod tests {
             ("unknown list evt_1", "activity/evt_1"),
             ("sources enable notes", "sources/notes"),
         ] {
-            let found = page(&format!("plexusctl {command}"));
+            let line = format!("plexusctl {command}");
+            let found = page(&line);
             assert_eq!(found, Some(format!("/admin/{at}")), "{command}");
         }
         for none in ["plexusctl upgrade", "df -h", "nothing is left to do"] {
