@@ -7,12 +7,14 @@ use crate::{
     scope::CallScope,
 };
 use gix_hash::ObjectId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Most changes that are looked at between two trees.
 pub(crate) const MAX_CHANGES: usize = 20_000;
-/// Most folders that are looked into between two trees: one object may be a folder in very many places.
-const MAX_FOLDERS: usize = 50_000;
+/// Most folders that are looked into again between two trees: one object may be a folder at very many paths.
+const MAX_AGAIN: usize = 50_000;
+/// Most folders that are kept as looked into; further ones count as such.
+const MAX_MET: usize = 1 << 19;
 /// Deepest folder.
 const MAX_DEPTH: usize = 128;
 /// Most that is kept of names that differ, in all folders on the way down, in bytes.
@@ -58,7 +60,8 @@ pub(crate) fn between(
         scope,
         under,
         stop,
-        folders: 0,
+        met: HashSet::new(),
+        again: 0,
         held: 0,
         found: Vec::new(),
     };
@@ -73,7 +76,9 @@ struct Differ<'a> {
     scope: &'a CallScope<'a>,
     under: Option<&'a str>,
     stop: bool,
-    folders: usize,
+    /// Folders that were looked into, and how often there was no new one to look into.
+    met: HashSet<ObjectId>,
+    again: usize,
     /// What `trees` keeps at every level that it is in, in bytes.
     held: usize,
     found: Vec<Change>,
@@ -97,10 +102,14 @@ impl Differ<'_> {
         if depth > MAX_DEPTH {
             return Err(GitError::TooLarge("folders are too deep".to_owned()));
         }
-        self.folders += 1;
-        if self.folders > MAX_FOLDERS {
+        let met = self.met.len();
+        if met < MAX_MET {
+            self.met.extend([old, new].into_iter().flatten());
+        }
+        self.again += usize::from(self.met.len() == met);
+        if self.again > MAX_AGAIN {
             return Err(GitError::TooLarge(format!(
-                "more than {MAX_FOLDERS} folders differ; narrow it by path"
+                "more than {MAX_AGAIN} folders are like others; narrow it by path"
             )));
         }
         let differing = self.differing(old, new, at)?;

@@ -2,7 +2,7 @@
 //! part of it, because calls stand beside each other and three ends of the worker are the end of the source.
 
 use crate::repo::{commit, fresh, git, object, raw, write};
-use plexus_conformance::served::{Worker, assert_like, output, refusal, transport};
+use plexus_conformance::served::{Worker, assert_like, output, refusal, texts, transport};
 use plexus_ipc::message::Role;
 use plexus_worker_git::{GitSource, MANIFEST};
 use serde_json::{Value, json};
@@ -223,7 +223,7 @@ async fn wide_folders_in_each_other_are_not_held_all_at_once() {
     assert_eq!(shown.unwrap()["files"][0]["path"], path);
 }
 
-/// Six objects, and a million folders.
+/// Six objects, and a million folders, most of them looked into before.
 #[tokio::test]
 async fn folder_in_many_places_is_counted_each_time() {
     let (_kept, folder) = fresh();
@@ -244,6 +244,25 @@ async fn folder_in_many_places_is_counted_each_time() {
     }
     let shown = ask(&folder, "show", json!({"rev": "HEAD", "path": "0/1/2"})).await;
     assert_eq!(shown.unwrap()["files"], json!([]));
+}
+
+#[tokio::test]
+async fn many_folders_that_differ_are_passed_by() {
+    let (_kept, folder) = fresh();
+    let empty = |path: String| format!("M 100644 inline {path}\ndata 0\n\n");
+    let unseen = (0..50_500).map(|n| empty(format!("{}/{n}/f{n}", n / 250)));
+    let commit = |name, files: String| {
+        format!("commit refs/heads/main\ncommitter A <a@b> 1 +0000\ndata 1\n{name}\n{files}\n")
+    };
+    let stream = commit("1", unseen.collect()) + &commit("2", empty("docs/a".to_owned()));
+    write(&folder, ".git/stream", stream);
+    crate::repo::import(&folder, ".git/stream", ".git/marks");
+    let constraint = json!({"pathPrefix": {"field": "path", "allow": ["docs"]}});
+    let worker = Worker::start::<GitSource>(MANIFEST, "path", &folder, Role::Reader).await;
+    let mut worker = worker.constrained(constraint);
+    let log = worker.answer("log", json!({})).await;
+    assert_eq!(texts(&log["commits"], "subject"), ["2"]);
+    worker.stop().await;
 }
 
 #[tokio::test]
