@@ -1,7 +1,7 @@
 //! Asking for grants, and where an asked-for item stands.
 
 use crate::house::{House, READ, WRITE, nobody, note, report};
-use plexus_tests::golden;
+use plexus_tests::{golden, owner::approval, texts::assert_contains};
 use serde_json::{Value, json};
 
 #[test]
@@ -112,44 +112,48 @@ fn a_purpose_is_cut_and_cannot_break_a_line() {
     );
 }
 
-/// A reason is kept whole, or refused: the request waits on, and what was to be revoked is not.
+/// A denial with a reason that is too long is refused, and the request waits on. A revocation is made all the same, and keeps the
+/// reason with a mark; an approval has no reason.
 #[test]
-fn long_reason_is_refused_and_never_cut() {
+fn long_reason_refuses_a_denial_and_no_revocation() {
     let house = House::open();
     let owner = house.owner();
     let agent = house.reader("one");
-    let item = agent.must_ask(WRITE, note("a.md", "x"));
+    let asks = |path| agent.must_ask(WRITE, note(path, "x"));
+    let [item, other] = ["a.md", "b.md"].map(asks);
     let (just, long) = ("x".repeat(280), "x".repeat(281));
     let said = "a reason has 280 characters at most, and this one has 281";
     let deny = |reason: &str| json!({"action": "deny", "reason": reason});
-    let of_grant = |reason: &str| json!({"agentId": "one", "capabilityId": READ, "reason": reason});
-    for (path, body) in [
-        (format!("/admin/api/pending/{item}"), deny(&long)),
-        ("/admin/api/revoke".to_owned(), of_grant(&long)),
-        (
-            "/admin/api/agents/revoke".to_owned(),
-            json!({"agentId": "one", "reason": long}),
-        ),
-    ] {
-        let refused = owner.client.post(&path, body);
-        let error = refused.expect_error(422, "schema_validation_failed");
-        assert_eq!(error["message"], said, "{path}");
-        assert_eq!(error["detail"]["field"], "reason", "{path}");
-    }
-    for line in [
-        &["approvals", "deny", &*item, "--reason"][..],
-        &["grants", "revoke", "one", READ, "--reason"],
-        &["agents", "revoke", "one", "--reason"],
-    ] {
-        let line = line.iter().copied().chain([&*long]);
-        let stopped = house.gateway.cli(line);
-        stopped.expect_status(64);
-        assert!(stopped.stderr.contains(said), "{stopped}");
-    }
-    assert_eq!(owner.pending()[0]["pendingId"], item.as_str());
-    agent.must(READ, report());
+    let refused = owner.decide(&item, deny(&long));
+    let error = refused.expect_error(422, "schema_validation_failed");
+    assert_eq!(error["message"], said);
+    assert_eq!(error["detail"]["field"], "reason");
+    let line = ["approvals", "deny", &*item, "--reason", &*long];
+    let stopped = house.gateway.cli(line);
+    stopped.expect_status(64);
+    assert_contains(&stopped.stderr, said);
+    assert_eq!(agent.status(&item).at("/status"), "pending");
     owner.decide(&item, deny(&just)).expect_ok();
     assert_eq!(agent.status(&item).at("/reason"), just.as_str());
+    let mut yes = approval(&owner.card(&other), "once");
+    yes["reason"] = long.as_str().into();
+    owner.decide(&other, yes).expect_ok();
+
+    let (token, hears) = (agent.token(&[READ]), agent.events());
+    let body = json!({"jti": token["jti"], "reason": long});
+    owner.client.post("/grants/revoke", body).expect_ok();
+    let kept = hears.wait_for("token_revoked")["reason"].to_string();
+    assert_contains(&kept, "x… (cut at 280 characters)");
+    let revoke = |line: &[&str]| {
+        let line = line.iter().copied().chain(["--reason", &*long]);
+        assert_contains(house.gateway.cli(line).expect_ok(), said);
+    };
+    agent.must(READ, report());
+    revoke(&["grants", "revoke", "one", READ]);
+    agent.must_ask(READ, report());
+    revoke(&["agents", "revoke", "one"]);
+    let over = agent.invoke(READ, report());
+    over.expect_error(401, "session_expired");
 }
 
 #[test]

@@ -7,9 +7,9 @@ use plexus_ledger::{Receipt, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, TokenId,
     body::{CancelledCall, Revocation},
-    words,
 };
 use plexus_record::audit_id;
+use plexus_sources::narration::clean;
 use plexus_trust::{Command, Refusal, Reply};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -44,12 +44,12 @@ impl RevokeRequest {
     /// Of `jti`, `agentId`, `capabilityId` and `bundleId`, and the words for the log.
     ///
     /// # Errors
-    /// 400 where nothing is named; 422 of a reason that is too long.
+    /// 400 where nothing is named.
     pub fn of(named: [Option<&str>; 4], reason: Option<&str>) -> Result<Self, Refused> {
         let mut wish = Self {
             token: None,
             grant: None,
-            reason: words::given_reason(reason)?,
+            reason: reason.and_then(clean),
             nothing: false,
         };
         match named {

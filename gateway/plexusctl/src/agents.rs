@@ -15,7 +15,7 @@ use plexus_owner::{
     },
     grants::{GrantRow, List as ListGrants},
 };
-use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus, Timestamp, words};
+use plexus_protocol::{AgentId, CapabilityId, EnrollmentStatus, Timestamp};
 use serde::Serialize;
 
 /// Agents.
@@ -61,7 +61,7 @@ enum Act {
         #[arg(long)]
         delete: bool,
         /// Reason, for the audit log
-        #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+        #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
 }
@@ -188,6 +188,7 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
                     reply.grants_removed_count,
                     reply.sessions_invalidated,
                     ended::ended(
+                        asked.reason.as_deref(),
                         &reply.revoked_jtis,
                         &reply.ended,
                         &reply.cancelled,

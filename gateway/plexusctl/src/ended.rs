@@ -2,20 +2,23 @@
 
 use crate::calls;
 use plexus_client::text;
-use plexus_protocol::{AuditId, PendingId, TokenId, body::CancelledCall};
+use plexus_protocol::{AuditId, PendingId, TokenId, body::CancelledCall, words};
 
-/// What a revoke ended besides the grant: tokens, approvals, and calls that were sent before it.
+/// What a revoke ended besides the grant: tokens, approvals, and calls that were sent before it; and whether its reason was cut.
 pub(crate) fn ended(
+    reason: Option<&str>,
     tokens: &[TokenId],
     items: &[PendingId],
     cancelled: &[CancelledCall],
     in_flight: &[AuditId],
 ) -> String {
+    let long = words::given_reason(reason).err();
     format!(
-        "; tokens ended: {}{}{}",
+        "; tokens ended: {}{}{}{}",
         tokens.len(),
         ended_items(items),
-        sent_before(cancelled, in_flight)
+        sent_before(cancelled, in_flight),
+        long.map_or_else(String::new, |long| format!("\nthe reason was cut: {long}"))
     )
 }
 
@@ -67,6 +70,7 @@ mod tests {
         let item = PendingId::fresh();
         assert_eq!(
             ended(
+                Some(&"x".repeat(281)),
                 &[TokenId::fresh()],
                 std::slice::from_ref(&item),
                 &[run],
@@ -74,7 +78,8 @@ mod tests {
             ),
             format!(
                 "; tokens ended: 1\nrequests and approvals ended: {item}\nasked to stop, and perhaps done all the same: codex.run ({two})\n\
-                 already sent before this, and not stopped: {one}"
+                 already sent before this, and not stopped: {one}\n\
+                 the reason was cut: a reason has 280 characters at most, and this one has 281"
             )
         );
     }

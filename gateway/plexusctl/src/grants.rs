@@ -19,7 +19,6 @@ use plexus_owner::{
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, PendingId, Timestamp, TokenId, TrustWindow,
     body::{Scope, StandingGrant},
-    words,
 };
 use serde::Serialize;
 
@@ -53,7 +52,7 @@ enum Act {
         /// Capability
         capability: CapabilityId,
         /// Reason, for the audit log
-        #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+        #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
 }
@@ -106,6 +105,7 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
             }
             desk.show(&reply, || {
                 let ended = ended(
+                    asked.reason.as_deref(),
                     &reply.revoked_jtis,
                     &reply.ended,
                     &reply.cancelled,

@@ -385,7 +385,8 @@ pub(super) async fn decide(
     request: Request,
 ) -> Result<Response, Refused> {
     let call: SetDecision = sent(request).await?;
-    plexus_protocol::words::given_reason(call.reason.as_deref())?;
+    let reason = call.reason.as_deref();
+    plexus_protocol::words::given_reason(reason.filter(|_| call.action == Action::Deny))?;
     let ids: BTreeSet<&PendingId> = call.items.iter().map(|listed| &listed.id).collect();
     if call.items.is_empty() || call.items.len() > MOST || ids.len() < call.items.len() {
         let why = format!("a set has 1 to {MOST} requests, each once");

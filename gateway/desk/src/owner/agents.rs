@@ -17,9 +17,10 @@ use plexus_owner::{
     },
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode, words,
+    AgentId, CapabilityId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode,
 };
 use plexus_record::Ledger;
+use plexus_sources::narration;
 use plexus_trust::{
     CODE_MS, Command, ItemState, Note, Refusal, Reply, State as TrustState, standing_for,
 };
@@ -249,7 +250,7 @@ async fn revoke(
     };
     let command = Command::RevokeAgent {
         agent,
-        reason: words::given_reason(asked.reason.as_deref())?,
+        reason: asked.reason.as_deref().and_then(narration::clean),
         delete: asked.delete,
     };
     let taken = match take_back(&desk, &narrowing, command).await {
@@ -294,7 +295,7 @@ async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<Revok
         agent: None,
         capability: None,
         outcome: Some("error"),
-        detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": plexus_sources::narration::cut(named, 80)}),
+        detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": narration::cut(named, 80)}),
     };
     let receipt = narrow(desk, narrowing, Command::Note(note)).await?;
     Ok(RevokedAgent {

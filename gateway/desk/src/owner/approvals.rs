@@ -210,7 +210,9 @@ pub(crate) async fn decide_one(
             "`action` must be \"approve\" or \"deny\"",
         ));
     };
-    let reason = words::given_reason(call.reason.as_deref())?;
+    // An approval has none.
+    let reason = call.reason.as_deref().filter(|_| action == Action::Deny);
+    let reason = words::given_reason(reason)?;
     let item = PendingId::parse(&call.id).map_err(|_| none_waits(&desk, &call.id))?;
     if desk.questions.waits(&item) {
         return questions::decided(&desk, narrowing, &item, action, call).await;
