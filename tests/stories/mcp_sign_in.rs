@@ -10,7 +10,7 @@ use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, waiti
 use plexus_tests::{
     Agent, Folder, Gateway, Length, Listener, Model, Step, Terminal,
     coding_agents::{self, Conversation, node},
-    mcp_web::{Era, McpWeb, http},
+    mcp_web::{Era, Heard, McpWeb, http},
     oauth_web::{Lie, OAuthWeb, OWN_CLIENT, browse},
     programs,
     texts::{assert_contains, assert_lacks},
@@ -678,7 +678,7 @@ fn a_sign_out_goes_on_when_its_owner_leaves() {
     let mut leaving = Terminal::start(&leaving, 80, 24);
     until("the server hears of it", || {
         let heard = web.heard();
-        let is_end = |one: &plexus_tests::mcp_web::Heard| one.line.contains("/revoke");
+        let is_end = |one: &Heard| one.line.contains("/revoke");
         heard.iter().any(is_end).then_some(())
     });
     leaving.keys("\u{3}");
@@ -709,6 +709,10 @@ fn what_does_not_fit_is_refused() {
             "which is no https address",
         ),
         (
+            Lie::Page("https://login.example.com/?t=1&%73tate=mine".into()),
+            "which says otherwise what is asked there",
+        ),
+        (
             Lie::Tokens("file:///etc/passwd".into()),
             "which is no https address",
         ),
@@ -728,8 +732,11 @@ fn what_does_not_fit_is_refused() {
         let web = OAuthWeb::start(lie.clone());
         let refused = begun(&gateway, &web.url());
         // The gateway itself refuses an address; the rest is the server's fault.
-        let status = if words.contains("no https") { 400 } else { 503 };
+        let is_address = words.contains("no https") || words.contains("otherwise");
+        let status = if is_address { 400 } else { 503 };
         assert_eq!(refused.status, status, "{lie:?}: {refused}");
+        let registered = |one: &Heard| one.line.contains("/register");
+        assert!(!web.heard().iter().any(registered), "{lie:?}");
         assert_contains(&refused.text(), words);
         assert_eq!(elsewhere.heard(), Vec::<String>::new(), "{lie:?}");
     }

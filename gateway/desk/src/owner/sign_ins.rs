@@ -26,6 +26,7 @@ use crate::{
 };
 use axum::{
     extract::{Query, State},
+    http::Uri,
     response::Response,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -144,33 +145,6 @@ pub(crate) async fn begun(
         }
     }
     let redirect = format!("http://{}{CAME_BACK}", authority(desk));
-    let client = match (call.client_id, endpoints.registration) {
-        (Some(id), _) => Client {
-            auth: match &call.client_secret {
-                Some(_) if endpoints.secret_in_form => ClientAuth::ClientSecretPost,
-                Some(_) => ClientAuth::ClientSecretBasic,
-                None => ClientAuth::None,
-            },
-            id,
-            secret: Secret::new(call.client_secret.unwrap_or_default()),
-        },
-        (None, Some(at)) => {
-            let step = SignInStep::Registration {
-                url: at.clone(),
-                redirect: redirect.clone(),
-            };
-            stepped(desk, &of(&at), is_owners(&at), step).await?
-        }
-        (None, None) => {
-            let why = format!(
-                "{issuer} registers no client by itself: register Plexus there, with the redirect address {redirect}, and give the id"
-            );
-            let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why);
-            return Err(Refused::new(
-                error.next(format!("plexusctl mcp login {} --client-id ID", call.name)),
-            ));
-        }
-    };
     let (state, verifier, id) = (random()?, random()?, random()?);
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(Digest::of(verifier.as_bytes()).0);
     let had = match is_there {
@@ -209,9 +183,11 @@ pub(crate) async fn begun(
     // Another host would hear of a token that it did not give.
     let ends = (endpoints.revocation.as_deref())
         .filter(|url| is_address(url) && place(url) == place(&endpoints.token));
-    let asked_for = [
+    // One that is yet to be registered has an id that no page has.
+    let client_id = call.client_id.clone().unwrap_or_else(|| state.clone());
+    let mut asked_for = [
+        ("client_id", &*client_id),
         ("response_type", "code"),
-        ("client_id", &client.id),
         ("redirect_uri", &redirect),
         ("state", &state),
         ("code_challenge", &challenge),
@@ -219,12 +195,43 @@ pub(crate) async fn begun(
         ("resource", &found.resource),
         ("scope", scope.as_deref().unwrap_or_default()),
     ];
-    let address = page_that_asks(&endpoints.authorization, &asked_for).ok_or_else(|| {
+    let says_otherwise = || {
         let page = Line::<200>::new(&endpoints.authorization);
         Refused::malformed(format!(
-            "{issuer} names {page}, which says already what is asked there"
+            "{issuer} names {page}, which says otherwise what is asked there"
         ))
-    })?;
+    };
+    page_that_asks(&endpoints.authorization, &asked_for).ok_or_else(says_otherwise)?;
+    let client = match (call.client_id, endpoints.registration) {
+        (Some(id), _) => Client {
+            auth: match &call.client_secret {
+                Some(_) if endpoints.secret_in_form => ClientAuth::ClientSecretPost,
+                Some(_) => ClientAuth::ClientSecretBasic,
+                None => ClientAuth::None,
+            },
+            id,
+            secret: Secret::new(call.client_secret.unwrap_or_default()),
+        },
+        (None, Some(at)) => {
+            let step = SignInStep::Registration {
+                url: at.clone(),
+                redirect: redirect.clone(),
+            };
+            stepped(desk, &of(&at), is_owners(&at), step).await?
+        }
+        (None, None) => {
+            let why = format!(
+                "{issuer} registers no client by itself: register Plexus there, with the redirect address {redirect}, and give the id"
+            );
+            let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why);
+            return Err(Refused::new(
+                error.next(format!("plexusctl mcp login {} --client-id ID", call.name)),
+            ));
+        }
+    };
+    asked_for[0].1 = &client.id;
+    let address =
+        page_that_asks(&endpoints.authorization, &asked_for).ok_or_else(says_otherwise)?;
     let begun = PendingSignIn {
         name: call.name,
         url,
@@ -407,23 +414,22 @@ fn is_address(url: &str) -> bool {
     url.contains("://") && url.bytes().all(plain) && owners_host(url, 443).is_ok()
 }
 
-/// A page with what is asked there; none where it has one of these parameters already, which its server might take instead.
+/// A page with what is asked there; none where it has another value of that already, which its server might take instead.
 fn page_that_asks(page: &str, asked_for: &[(&str, &str)]) -> Option<String> {
-    let query = page.split_once('?').map(|(_, query)| query);
-    let says_it = |part: &str| {
-        let name = part.split('=').next().unwrap_or_default();
-        // An encoded name may be any of them.
-        name.contains('%') || asked_for.iter().any(|(asked, _)| *asked == name)
-    };
-    if query.is_some_and(|query| query.split('&').any(says_it)) {
-        return None;
+    let query = page.split_once('?').map_or("", |(_, query)| query);
+    let query: Uri = format!("/?{query}").parse().ok()?;
+    let Query(had): Query<Vec<(String, String)>> = Query::try_from_uri(&query).ok()?;
+    let mut asks = page.to_owned();
+    for (name, value) in asked_for.iter().filter(|(_, value)| !value.is_empty()) {
+        let mut had = had.iter().filter(|(had, _)| had == name).peekable();
+        if had.peek().is_none() {
+            let between = if asks.contains('?') { '&' } else { '?' };
+            asks.push_str(&format!("{between}{name}={}", encoded(value)));
+        } else if had.any(|(_, had)| had != value) {
+            return None;
+        }
     }
-    let asked_for = asked_for.iter().filter(|(_, value)| !value.is_empty());
-    let asked_for: Vec<_> = asked_for
-        .map(|(name, value)| format!("{name}={}", encoded(value)))
-        .collect();
-    let between = if query.is_some() { '&' } else { '?' };
-    Some(format!("{page}{between}{}", asked_for.join("&")))
+    Some(asks)
 }
 
 /// 256 random bits, as an address may hold them.
@@ -446,18 +452,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn page_that_has_a_parameter_already_is_refused() {
+    fn page_that_has_another_value_already_is_refused() {
         let of = |page: &str| page_that_asks(page, &[("state", "a b"), ("scope", "")]);
-        for (page, asks) in [
-            ("https://a.example/x", "https://a.example/x?state=a%20b"),
-            (
-                "https://a.example/x?t=1",
-                "https://a.example/x?t=1&state=a%20b",
-            ),
+        for (query, asks) in [
+            ("", "?state=a%20b"),
+            ("?t=1", "?t=1&state=a%20b"),
+            ("?scope=c&t%25=%41", "?scope=c&t%25=%41&state=a%20b"),
+            ("?%73tate=a+b", "?%73tate=a+b"),
         ] {
-            assert_eq!(of(page).as_deref(), Some(asks));
+            let page = "https://a.example/x";
+            let asked = of(&format!("{page}{query}"));
+            assert_eq!(asked, Some(format!("{page}{asks}")));
         }
-        for query in ["state=c", "t=1&scope=c", "%73tate=c", "state"] {
+        for query in ["state=c", "t=1&state=a+b&state=c", "%73tate=c", "state"] {
             assert_eq!(of(&format!("https://a.example/x?{query}")), None, "{query}");
         }
     }
