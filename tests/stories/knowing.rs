@@ -357,6 +357,13 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
         &house.gateway.client(),
         &agent.pat,
     ));
+    // A client tries again with each message: the log has the first.
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let bearer = format!("Bearer {}", agent.pat);
+    let client = house.gateway.client().with("authorization", &bearer);
+    for _ in 0..3 {
+        refused(client.post("/mcp", list.clone()));
+    }
 
     let said = house.gateway.cli(["status"]);
     assert!(said.stdout.contains("PAUSED"), "{said}");
@@ -372,7 +379,7 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     let of_no_call = |e: &&Value| e["detail"]["code"] == "paused" && e["capabilityId"].is_null();
     let recorded = house.owner().audit(200);
     let recorded = recorded.iter().filter(of_no_call).count();
-    assert_eq!(recorded, 3, "a refresh, a proposal and a session");
+    assert_eq!(recorded, 4, "a refresh, a proposal and two sessions");
 
     house.gateway.restart();
     refused(plexus_tests::agent::handshake(

@@ -12,7 +12,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
+
+/// How long a refusal by a pause stands in the log for all that follow it: a client tries again with each message.
+const PAUSED: Duration = Duration::from_secs(600);
 
 /// By the digest of a credential. None leaves the gateway.
 #[derive(Default)]
@@ -40,6 +44,8 @@ impl ClientRequest {
 pub(crate) struct AgentConnection {
     pub(crate) session: Option<SessionId>,
     pub(crate) view: Option<MadeView>,
+    /// When a refusal by a pause was recorded; none once a session is open.
+    pub(crate) paused: Option<Instant>,
 }
 
 /// A list of tools, and what it was made of.
@@ -60,6 +66,17 @@ pub(crate) struct Marks {
 impl McpAgents {
     pub(crate) fn all(&self) -> MutexGuard<'_, HashMap<Digest, AgentConnection>> {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a refusal by a pause that comes now is to be recorded.
+    pub(crate) fn records_pause(&self, pat: &Digest) -> bool {
+        let mut all = self.all();
+        let paused = &mut all.entry(*pat).or_default().paused;
+        let is_due = paused.is_none_or(|at| at.elapsed() >= PAUSED);
+        if is_due {
+            *paused = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Takes a request in for as long as its caller holds it.

@@ -9,6 +9,7 @@ use crate::{
     reply::Refused,
 };
 use plexus_calls::denial;
+use plexus_ledger::SubmitError;
 use plexus_mcp::{MAX_LISTED, Refusal, View};
 use plexus_protocol::{AgentId, Digest, Effect, SessionId};
 use plexus_sources::{catalogue::wire_entry, narration};
@@ -41,12 +42,19 @@ pub(super) async fn session(
     };
     edge.admit(agent)?;
     let opened = edge.submit_for(agent, command).await;
-    denial::note_paused(&edge.kernel, agent, &opened).await;
+    let is_paused = matches!(
+        opened,
+        Err(SubmitError::Refused(plexus_trust::Refusal::Paused))
+    );
+    if is_paused && edge.mcp.records_pause(pat) {
+        denial::note_paused(&edge.kernel, agent, &opened).await;
+    }
     opened?;
     let mut all = edge.mcp.all();
     let state = edge.ledger.snapshot();
     all.retain(|pat, _| state.agent_by_pat(pat).is_some());
-    all.entry(*pat).or_default().session = Some(fresh.clone());
+    let kept = all.entry(*pat).or_default();
+    (kept.session, kept.paused) = (Some(fresh.clone()), None);
     Ok(fresh)
 }
 
