@@ -4,6 +4,7 @@ use crate::house::{House, WRITE};
 use crate::mcp::{NOTE, outcomes, played, waiting, write};
 use plexus_tests::coding_agents::{self, ask_claude, ask_codex_with};
 use plexus_tests::events::Events;
+use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Client, Gateway, Request, Response};
 use serde_json::{Value, json};
@@ -136,11 +137,17 @@ fn wrong_request_is_told_by_its_status() {
     nobody
         .post("/mcp", list.clone())
         .expect_error(401, "unauthorized");
-    for wrong in ["Bearer plx_agent_nobody", "Basic abc", "Bearer"] {
-        let wrong = nobody.with("authorization", wrong);
-        wrong
-            .post("/mcp", list.clone())
-            .expect_error(401, "unauthorized");
+    let unknown = format!("Bearer plx_agent_{}", "x".repeat(43));
+    for (wrong, why) in [
+        (&*unknown, "not a live agent credential"),
+        ("Bearer plx_agent_nobody", "one has 53 characters"),
+        ("Basic abc", "MCP needs"),
+        ("Bearer", "MCP needs"),
+    ] {
+        let refused = nobody.with("authorization", wrong);
+        let refused = refused.post("/mcp", list.clone());
+        let error = refused.expect_error(401, "unauthorized");
+        assert_contains(&error["message"].to_string(), why);
     }
     // A page in a browser is refused before its credential is looked at.
     let page = plain.client.with("origin", "https://example.com");

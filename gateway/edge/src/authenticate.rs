@@ -26,9 +26,16 @@ use plexus_trust::{Note, REFRESH_GRACE_MS, Session};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Why a credential is refused, the same words for everybody: no digest of an ended one is kept, and a guess learns of no agent.
-pub(crate) const NOT_LIVE: &str =
-    "This is not a live agent credential: the owner ended it, or another gateway made it.";
+/// Why a credential is refused, the same words for all that have its form: no digest of an ended one is kept, and a guess
+/// learns of no agent.
+pub(crate) fn not_live(has_form: bool) -> &'static str {
+    match has_form {
+        true => {
+            "This is not a live agent credential: the owner ended it, or another gateway made it."
+        }
+        false => "This is no agent credential: one has 53 characters and begins with plx_agent_.",
+    }
+}
 
 /// Proof that a request carried the owner's key. Only [`owner`] makes one.
 #[derive(Clone, Copy, Debug)]

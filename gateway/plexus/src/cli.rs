@@ -96,7 +96,7 @@ pub(crate) struct Call {
     #[command(flatten)]
     pub(crate) printing: Printing,
     /// One sentence for the owner: why you ask
-    #[arg(long, value_name = "TEXT", value_parser = plexus_protocol::words::reason)]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) purpose: Option<String>,
     #[command(flatten)]
     pub(crate) patience: Patience,
@@ -146,7 +146,7 @@ pub(crate) struct Continue {
     #[command(flatten)]
     pub(crate) printing: Printing,
     /// One sentence for the owner, where the owner is asked: why
-    #[arg(long, value_name = "TEXT", value_parser = plexus_protocol::words::reason)]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) purpose: Option<String>,
     #[command(flatten)]
     pub(crate) patience: Patience,

@@ -76,7 +76,7 @@ struct Proposal {
     #[arg(long = "folder", value_name = "NAME=PATH")]
     folders: Vec<String>,
     /// One sentence for the owner: why you ask
-    #[arg(long, value_name = "TEXT", value_parser = plexus_protocol::words::reason)]
+    #[arg(long, value_name = "TEXT")]
     purpose: Option<String>,
     #[command(flatten)]
     patience: Patience,

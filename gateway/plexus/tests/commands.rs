@@ -449,9 +449,6 @@ fn a_call_sends_what_was_meant_and_prints_what_came() {
         invoke(asked).then(|| Answer::Raw(head.into_bytes()))
     });
     let place = Place::enrolled();
-    let long = "x".repeat(281);
-    let ended = place.at(&stub, &["notes.read", "a.md", "--purpose", &long]);
-    ended.ends(64).says("280 characters at most");
     let ended = place.at(&stub, &["notes.read", "a.md", "--purpose", "to answer you"]);
     // Data stays as it is in a pipe.
     let ended = ended.prints(0, "# A\u{1b}\n");

@@ -2,7 +2,7 @@
 //! the key in the body.
 
 use crate::{
-    authenticate::{NOT_LIVE, bearer, failed, peer},
+    authenticate::{bearer, failed, not_live, peer},
     edge::Edge,
     reply::{self, Refused, ok},
     throttle::Kind,
@@ -49,7 +49,8 @@ pub(crate) async fn open(
         let Some(agent) = agent else {
             // Who guesses waits, and what came with the guess does not.
             drop(body);
-            let error = rejected(NOT_LIVE).then(NextKind::Stop, plexus_protocol::NEW_CODE);
+            let error =
+                rejected(not_live(known.is_some())).then(NextKind::Stop, plexus_protocol::NEW_CODE);
             return Err(failed(&edge, Kind::Pat, peer, error).await);
         };
         edge.admit(&agent)?;

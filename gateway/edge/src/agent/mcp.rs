@@ -16,7 +16,7 @@ mod agents;
 mod work;
 
 use crate::{
-    authenticate::{NOT_LIVE, bearer, failed, peer},
+    authenticate::{bearer, failed, not_live, peer},
     edge::Edge,
     guard::single,
     reply::{self, Refused},
@@ -69,7 +69,7 @@ pub(super) async fn message(
         (!edge.revocations.ended(&agent.id)).then(|| (agent.id.clone(), agent.epoch, pat))
     });
     let (Some((agent, epoch, pat)), Some(body)) = (known, body) else {
-        let error = rejected(NOT_LIVE);
+        let error = rejected(not_live(pat.is_some()));
         return Err(failed(&edge, Kind::Pat, peer, error).await);
     };
     let client = client_name(&headers);

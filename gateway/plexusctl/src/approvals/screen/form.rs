@@ -61,11 +61,11 @@ impl Field {
     }
 
     /// # Errors
-    /// Not all of it is here; `command` takes all.
-    fn whole(&self, name: &str, command: &str) -> Result<(), String> {
+    /// Not all of it is here; `next` helps.
+    fn whole(&self, name: &str, next: &str) -> Result<(), String> {
         match self.is_cut {
             true => Err(format!(
-                "{name} is longer than can be written here: {command}"
+                "{name} is longer than can be written here: {next}"
             )),
             false => Ok(()),
         }
@@ -110,6 +110,8 @@ impl Denial {
     /// # Errors
     /// The reason is too long.
     pub(super) fn verdict(&self) -> Result<Verdict, String> {
+        // What was cut cannot be counted.
+        self.why.whole("the reason", "clear it, and write it anew")?;
         words::reason(&self.why.text).map_err(|long| long.to_string())?;
         Ok(Verdict::Deny {
             reason: self.why.given().map(str::to_owned),
@@ -606,6 +608,10 @@ pub(super) mod tests {
         no.paste("x");
         let long = words::ReasonTooLong(words::MAX_WORDS + 1).to_string();
         assert_eq!(no.verdict().unwrap_err(), long);
+        let mut no = Denial::of(&item());
+        no.paste(&format!("a{}b", " ".repeat(MAX_FIELD)));
+        let cut = "the reason is longer than can be written here: clear it, and write it anew";
+        assert_eq!(no.verdict().unwrap_err(), cut);
     }
 
     #[test]
