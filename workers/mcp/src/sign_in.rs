@@ -152,7 +152,7 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
         paths.insert(0, path_of(&named).to_owned());
     }
     paths.dedup();
-    let scope = challenge.value("scope").filter(|scope| is_scope(scope));
+    let scope = challenge.scope();
     match first::<ResourceMetadata>(place, &paths).await? {
         Some(metadata) => metadata.resource_at(url, scope),
         // One of the revision before it had metadata of its own.
@@ -160,7 +160,7 @@ async fn resource(place: &ServerAddress, url: &str) -> Result<Resource, String> 
             needed: true,
             resource: of_itself,
             issuers: vec![origin(url).to_owned()],
-            scope,
+            scope: scope.filter(|scope| !scope.is_empty()),
         }),
     }
 }
@@ -176,22 +176,26 @@ pub(crate) struct ResourceMetadata {
 }
 
 impl ResourceMetadata {
-    /// The resource at this URL, whose challenge asked for `scope`.
+    /// The resource at this URL, whose challenge asked for `scope`: an empty one for none.
     pub(crate) fn resource_at(self, url: &str, scope: Option<String>) -> Result<Resource, String> {
         let of = self.resource.trim_end_matches('/');
         let is_it = url == of
             || url
                 .strip_prefix(of)
                 .is_some_and(|rest| rest.starts_with(['/', '?', '#']));
-        if !is_it || origin(of) != origin(url) || self.resource.len() > LONGEST {
+        if self.resource.len() > LONGEST {
+            return Err("an address of it is longer than one may be".to_owned());
+        }
+        if !is_it || origin(of) != origin(url) {
             return Err(format!(
                 "it says that it is {}, which is not what was asked",
                 short(&self.resource)
             ));
         }
-        let scope = scope.or_else(|| {
-            let all = self.scopes_supported.join(" ");
-            (!all.is_empty() && is_scope(&all)).then_some(all)
+        let scope = scope.unwrap_or_else(|| {
+            let mut all = self.scopes_supported;
+            all.retain(|one| is_scope(one) && !one.is_empty() && !one.contains(' '));
+            all.join(" ")
         });
         let mut issuers = self.authorization_servers;
         issuers.retain(|issuer| issuer.len() <= LONGEST);
@@ -203,7 +207,7 @@ impl ResourceMetadata {
             needed: true,
             resource: self.resource,
             issuers,
-            scope,
+            scope: Some(scope).filter(|scope| !scope.is_empty() && scope.len() <= LONGEST),
         })
     }
 }
@@ -387,7 +391,16 @@ impl Challenge {
         is_scope.then(|| wanted().unwrap_or_default())
     }
 
-    /// A parameter, where it is given, is not empty and not too long.
+    /// What it asks for; empty where that is no scope, which asks for none and not for all that there are.
+    fn scope(&self) -> Option<String> {
+        let mut scope = self.value("scope")?;
+        if !is_scope(&scope) {
+            scope.clear();
+        }
+        Some(scope)
+    }
+
+    /// A parameter, where it is given and not empty.
     fn value(&self, name: &str) -> Option<String> {
         let mut rest = &*self.0;
         while let Some((before, after)) = rest.split_once('=') {
@@ -398,7 +411,7 @@ impl Challenge {
             };
             if key.eq_ignore_ascii_case(name) {
                 let value = value.trim();
-                return (!value.is_empty() && value.len() <= LONGEST).then(|| value.to_owned());
+                return (!value.is_empty()).then(|| value.to_owned());
             }
             rest = next;
         }
@@ -409,6 +422,29 @@ impl Challenge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scope_that_is_none_asks_for_no_more() {
+        let url = "https://a.example/mcp";
+        let of = |url: &str| -> ResourceMetadata {
+            let all = ["a", "b c", "d\"", "", "e"];
+            let said = json!({"resource": url, "scopes_supported": all});
+            serde_json::from_value(said).unwrap()
+        };
+        let long = "x".repeat(LONGEST + 1);
+        for (challenge, asks) in [
+            (String::new(), Some("a e")),
+            (r#" scope="b""#.to_owned(), Some("b")),
+            (" scope=\"\u{1b}\"".to_owned(), None),
+            (format!(" scope={long}"), None),
+        ] {
+            let found = of(url).resource_at(url, Challenge(challenge.clone()).scope());
+            assert_eq!(found.unwrap().scope.as_deref(), asks, "{challenge}");
+        }
+        let url = format!("{url}/{long}");
+        let why = of(&url).resource_at(&url, None).unwrap_err();
+        assert_eq!(why, "an address of it is longer than one may be");
+    }
 
     #[test]
     fn challenges_and_origins_are_read() {

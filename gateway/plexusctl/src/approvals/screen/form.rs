@@ -64,9 +64,7 @@ impl Field {
     /// Not all of it is here; `next` helps.
     fn whole(&self, name: &str, next: &str) -> Result<(), String> {
         match self.is_cut {
-            true => Err(format!(
-                "{name} is longer than can be written here: {next}"
-            )),
+            true => Err(format!("{name} is longer than can be written here: {next}")),
             false => Ok(()),
         }
     }
@@ -111,7 +109,8 @@ impl Denial {
     /// The reason is too long.
     pub(super) fn verdict(&self) -> Result<Verdict, String> {
         // What was cut cannot be counted.
-        self.why.whole("the reason", "clear it, and write it anew")?;
+        self.why
+            .whole("the reason", "clear it, and write it anew")?;
         words::reason(&self.why.text).map_err(|long| long.to_string())?;
         Ok(Verdict::Deny {
             reason: self.why.given().map(str::to_owned),
