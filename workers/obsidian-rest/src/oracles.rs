@@ -29,6 +29,8 @@ fn seen(path: &Value, folder: &str) {
     assert_eq!(path.as_str(), text);
     assert!(PATHS.shows(&path), "{text}");
     let folded = text.to_lowercase();
+    let is_secret = |name: &str| name.ends_with(".secret.md");
+    assert!(!folded.split('/').any(is_secret), "{text}");
     for hidden in ["private", "my diary"] {
         let rest = folded.strip_prefix(hidden);
         assert!(rest.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/')));
