@@ -7,12 +7,12 @@ use plexus_channels::account::{Account, AccountError, KeyNews, Opened, Standing}
 use plexus_channels::chain::StateView;
 use plexus_channels::crypto::Content;
 use plexus_channels::state::{Outgoing, Unsent};
-use plexus_channels::wire::{Channel, Kind, Member, Profile, Status};
+use plexus_channels::wire::{Channel, Code, Kind, Member, Profile, Status};
 use plexus_channels::{Id, PublicKey};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Members that a list of channels names one by one.
+/// Members that a list of channels names one by one, and users who went that its keys do.
 const NAMED: usize = 20;
 /// Versions of a key that are shown.
 const VERSIONS: usize = 20;
@@ -277,13 +277,13 @@ impl KeysView {
         };
         let mut named = named_in(&versions);
         named.extend(began.iter().chain(&second).map(|state| state.user_id));
-        // Those who went have names still.
-        for id in named {
-            if names.contains_key(&id) {
-                continue;
-            }
-            if let Ok(user) = account.api().user(id).await {
-                names.insert(id, user.name);
+        // Those who went have names still, each a question to the relay: further ones are ids.
+        named.retain(|id| !names.contains_key(id));
+        for id in named.into_iter().take(NAMED) {
+            match account.api().user(id).await {
+                Ok(user) => drop(names.insert(id, user.name)),
+                Err(error) if error.code() == Some(Code::NotFound) => {}
+                Err(_) => break,
             }
         }
         let name = |id: Id| {
