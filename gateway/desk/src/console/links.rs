@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn command_leads_to_its_page() {
-        let page = |command| page_for(command).map(|(_, page)| page);
+        let page = |command: &str| page_for(command).map(|(_, page)| page);
         for (command, at) in [
             ("approvals show pend_1", "approvals/pend_1"),
             ("grants allow a notes.read --window 1d", "agents/a"),
