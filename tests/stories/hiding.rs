@@ -98,6 +98,8 @@ fn hidden_notes_do_not_exist() {
         sleep(Duration::from_millis(400));
         terminal.keys(&format!("{answer}\r"));
         assert_eq!(terminal.end().success(), decides, "{}", terminal.picture());
+        // The resumed grant answers what was asked while it was suspended.
+        assert_eq!(house.owner().pending().is_empty(), decides);
     }
     let read = one.must(VAULT_READ, json!({"path": "Projects/Secret.md"}));
     assert_contains(read["output"]["content"].as_str().expect("text"), CANARY);

@@ -267,6 +267,9 @@ async fn decide(
                 words::beside_grant(&state, agent, granted, also_answered, now)
             })
         }
+        DecisionOutcome::Resumed { also_answered, .. } => words::also_answered("", also_answered)
+            .into_iter()
+            .collect(),
         DecisionOutcome::Registered {
             secrets_missing, ..
         } => secrets_missing.iter().map(words::secret_missing).collect(),

@@ -395,6 +395,9 @@ pub struct Resumption {
     pub id: SourceId,
     /// Whether any was suspended, or the source was stopped.
     pub resumed: bool,
+    /// The requests that waited and that they answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_answered: Vec<PendingId>,
     /// The event; empty where nothing changed.
     pub audit_id: String,
 }

@@ -10,6 +10,7 @@ mod set;
 pub(crate) mod test;
 
 use crate::{
+    grants::also_answered,
     owner::{Desk, Owner, patiently},
     table::table,
 };
@@ -206,7 +207,10 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let reply = owner.call(&Resume { id }).await;
             let reply = of_source(&mut owner, &source, reply).await?;
             desk.show(&reply, || match reply.resumed {
-                true => format!("{source} serves, and its grants count again"),
+                true => format!(
+                    "{source} serves, and its grants count again{}",
+                    also_answered("\n", &reply.also_answered)
+                ),
                 false => format!("no grant on {source} was suspended"),
             })
         }

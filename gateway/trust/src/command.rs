@@ -739,6 +739,11 @@ pub enum Reply {
         /// Other requests of the agent that waited and that the new grants answered.
         also: Vec<PendingId>,
     },
+    /// A source whose suspended grants were resumed.
+    Resumed {
+        /// Requests that waited and that those grants answered.
+        also: Vec<PendingId>,
+    },
     /// An effect that may begin.
     Begun,
     /// The item of a proposal, new or joined.

@@ -149,15 +149,15 @@ fn outcome_words(outcome: OutcomeKind) -> &'static str {
     }
 }
 
-/// That a new grant answered other requests of its agent, and which need no answer of the owner's for that.
-fn also_answered(agent: &AgentId, items: &[PendingId]) -> Option<String> {
+/// That a grant answered other requests, `of` an agent, and which need no answer of the owner's for that.
+pub(super) fn also_answered(of: &str, items: &[PendingId]) -> Option<String> {
     let requests = match items.len() {
         0 => return None,
         1 => "1 other request".to_owned(),
         more => format!("{more} other requests"),
     };
     Some(format!(
-        "Also answered: {requests} of {agent}, which waited for this"
+        "Also answered: {requests}{of}, which waited for this"
     ))
 }
 
@@ -184,7 +184,7 @@ pub(super) fn beside_grant(
             "Still waiting for you: {requests} for this. {agent} may make a call that this covers again, without one"
         )
     });
-    also_answered(agent, also)
+    also_answered(&format!(" of {agent}"), also)
         .into_iter()
         .chain(waiting)
         .collect()

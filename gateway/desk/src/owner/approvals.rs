@@ -7,7 +7,7 @@
 
 use super::{
     Acting, Narrowing, definitions, proposal_cards, proposals, questions,
-    sources::{compared_again, known, resumed_code},
+    sources::{answered_by_resuming, compared_again, known, resumed_code},
 };
 use crate::{
     acts::{act, blocking, event_of, narrow},
@@ -287,8 +287,9 @@ async fn changed(
         kind: Kind::Change,
         outcome: DecisionOutcome::Resumed {
             source: source.id.clone(),
-            resumed: go_on && matches!(receipt.reply, Reply::Changed(true)),
+            resumed: matches!(receipt.reply, Reply::Resumed { .. }),
             audit_id: event_of(&receipt),
+            also_answered: answered_by_resuming(receipt.reply),
         },
     })
 }

@@ -23,7 +23,7 @@ use plexus_owner::{
         Resumption, SourceRow, Sources, Stopped,
     },
 };
-use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, SourceId};
+use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
     code,
@@ -465,9 +465,18 @@ async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumpt
     Ok(Resumption {
         ok: Done,
         id: source.id.clone(),
-        resumed: goes_on || matches!(receipt.reply, Reply::Changed(true)),
+        resumed: goes_on || matches!(receipt.reply, Reply::Resumed { .. }),
         audit_id: event_of(&receipt),
+        also_answered: answered_by_resuming(receipt.reply),
     })
+}
+
+/// The requests that resumed grants answered.
+pub(super) fn answered_by_resuming(reply: Reply) -> Vec<PendingId> {
+    match reply {
+        Reply::Resumed { also } => also,
+        _ => Vec::new(),
+    }
 }
 
 /// Code is agreed to on a card that shows it.

@@ -99,6 +99,9 @@ pub enum DecisionOutcome {
         source: SourceId,
         /// Whether its grants were resumed.
         resumed: bool,
+        /// The requests that waited and that they answered.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also_answered: Vec<PendingId>,
         /// The event of it.
         audit_id: String,
     },

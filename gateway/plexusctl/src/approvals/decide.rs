@@ -160,9 +160,15 @@ impl Verdict {
     /// What was decided, in words; `reply` is the gateway's answer, and no call is made while agents are paused.
     fn said(&self, item: &Item, reply: &Decided, is_paused: bool) -> String {
         let id = &item.heading.pending_id;
+        let answered = match &reply.outcome {
+            DecisionOutcome::Granted { also_answered, .. }
+            | DecisionOutcome::Resumed { also_answered, .. } => &**also_answered,
+            _ => &[],
+        };
         match (self, &item.card) {
             (Self::Approve { .. }, Card::Change(card)) => {
-                format!("approved {id}: {}", text::line(&card.if_approved))
+                let answered = grants::also_answered("; ", answered);
+                format!("approved {id}: {}{answered}", text::line(&card.if_approved))
             }
             (Self::Deny { reason }, Card::Change(card)) => {
                 let unread = unread(reason.as_deref());
@@ -197,21 +203,19 @@ impl Verdict {
                 };
                 let asks = card.grant().map_or(&[][..], |card| &*card.asks);
                 // A window that none of it takes is no window.
-                let (is_once, answered) = match &reply.outcome {
-                    DecisionOutcome::Granted {
-                        granted,
-                        also_answered,
-                        ..
-                    } => (granted.is_empty(), &**also_answered),
-                    _ => (false, &[][..]),
-                };
+                let is_once = matches!(
+                    &reply.outcome,
+                    DecisionOutcome::Granted { granted, .. } if granted.is_empty()
+                );
                 let terms = if is_once { &terms.once() } else { terms };
                 let answered = grants::also_answered("; ", answered);
                 let cut = terms.cut();
                 format!("approved {id} {}{cut}{then}{answered}", terms.phrase(asks))
             }
             (Self::Deny { .. }, _) => {
-                format!("denied {id}; the same call will not be asked again")
+                format!(
+                    "denied {id}; the same call is refused for 30 days, also where a grant covers it"
+                )
             }
         }
     }

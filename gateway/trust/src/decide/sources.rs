@@ -5,7 +5,7 @@ use crate::{
     Difference, Fact, Facts, Grant, Hide, Proposal, Refusal, Reply, Source, SourceConfig,
     SourceSeen, Stopped, Target, event::Change, moved::difference, pins,
 };
-use plexus_protocol::{CapabilityId, Provenance, SourceId};
+use plexus_protocol::{CapabilityId, PendingId, Provenance, SourceId};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
@@ -577,7 +577,31 @@ impl Draft<'_> {
             grants_suspended: 0,
         };
         self.emit(event("source.settings", fact).set_all(changes));
-        Ok(Reply::Changed(true))
+        Ok(match go_on {
+            true => Reply::Resumed {
+                also: self.answer_resumed(&resting),
+            },
+            false => Reply::Changed(true),
+        })
+    }
+
+    /// Answers the requests that were made while these grants were suspended, and that they cover again.
+    fn answer_resumed(&mut self, resting: &[Arc<Grant>]) -> Vec<PendingId> {
+        let state = self.state;
+        let mut also = Vec::new();
+        for agent in state.agents.values() {
+            let its = resting.iter().filter(|grant| grant.agent == agent.id);
+            let resumed: Vec<_> = its
+                .map(|grant| Grant {
+                    suspended: None,
+                    ..(**grant).clone()
+                })
+                .collect();
+            if !resumed.is_empty() {
+                also.extend(self.answer_covered(agent, None, &resumed));
+            }
+        }
+        also
     }
 
     /// Another card for what the owner has said no to.

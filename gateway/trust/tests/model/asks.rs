@@ -224,10 +224,10 @@ impl Model {
             return;
         }
         self.items[n].waits = false;
-        let new: Vec<Cap> = news
+        let new: Vec<(AgentId, Cap)> = news
             .iter()
             .filter(|new| new.2 > 0)
-            .map(|new| new.0.cap.clone())
+            .map(|new| (item.agent.clone(), new.0.cap.clone()))
             .collect();
         for (ask, limit, ms) in news {
             let gateway = item.run && ask.input.is_some();
@@ -263,7 +263,7 @@ impl Model {
                 });
             }
         }
-        self.cover(&item.agent, &new, result, t);
+        self.cover(&new, result, t);
     }
 
     fn is_made(&self, agent: &AgentId, cap: &str, input: Digest) -> bool {
@@ -278,12 +278,11 @@ impl Model {
     /// Requests that only read and wait for nothing but what stands now.
     pub(super) fn cover(
         &mut self,
-        agent: &AgentId,
-        new: &[Cap],
+        new: &[(AgentId, Cap)],
         result: &Result<Reply, Refusal>,
         t: u64,
     ) {
-        let covers = |ask: &Ask| {
+        let covers = |agent: &AgentId, ask: &Ask| {
             let held = self.standing(agent, &ask.cap, t).map(|n| self.yes[n].limit);
             self.present(&ask.cap)
                 && !self.hidden.contains(&ask.cap)
@@ -298,21 +297,24 @@ impl Model {
                 })
         };
         let covered = |i: &&Item| {
-            &i.agent == agent
-                && i.waits
+            let is_new = |ask: &Ask| new.iter().any(|(a, cap)| *a == i.agent && *cap == ask.cap);
+            i.waits
                 && t < i.until
-                && i.asks.iter().any(|ask| new.contains(&ask.cap))
-                && i.asks.iter().all(covers)
+                && i.asks.iter().any(is_new)
+                && i.asks.iter().all(|ask| covers(&i.agent, ask))
         };
         let covered: Vec<Item> = self.items.iter().filter(covered).cloned().collect();
-        let Ok(Reply::Approved { also, .. }) = result else {
-            panic!("expected an approval, got {result:?}");
+        let also = match result {
+            Ok(Reply::Approved { also, .. } | Reply::Resumed { also }) => &also[..],
+            Ok(Reply::Changed(false)) => &[],
+            other => panic!("expected an approval, got {other:?}"),
         };
         let ids: BTreeSet<_> = covered.iter().map(|item| &item.id).collect();
         assert_eq!(also.iter().collect::<BTreeSet<_>>(), ids);
         for item in &covered {
             let waiting = self.items.iter_mut().find(|i| i.id == item.id);
             waiting.unwrap().waits = false;
+            let agent = &item.agent;
             let standing = |ask: &Ask| self.standing(agent, &ask.cap, t).unwrap();
             let ends = item.asks.iter().map(|ask| self.yes[standing(ask)].until);
             let until = ends.min().unwrap().min(t + DAY);

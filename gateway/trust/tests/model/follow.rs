@@ -13,6 +13,7 @@ impl Model {
             Command::Grant { agent, entries } if done => {
                 self.grant(agent, entries, &step.result, t);
             }
+            Command::ResumeSource { id, .. } if done => self.resume(id, &step.result, t),
             Command::Refresh {
                 agent,
                 token,
@@ -220,16 +221,6 @@ impl Model {
                 }
             }
             Command::SourceSeen(seen) => self.seen(seen, t),
-            Command::ResumeSource { id, .. } => {
-                let place = self.places.iter().find(|p| p.id == id.as_str() && p.there);
-                let seen = place.and_then(|p| p.seen.as_ref());
-                let offered: Vec<_> = seen.iter().flat_map(|s| s.capabilities.keys()).collect();
-                let mine = self
-                    .yes
-                    .iter_mut()
-                    .filter(|y| offered.iter().any(|c| c.as_str() == y.cap));
-                mine.for_each(|y| y.rests &= t >= y.until);
-            }
             Command::Sweep => self.unmade(|y| t >= y.until),
             Command::Launch => {
                 self.sessions.clear();
@@ -422,6 +413,21 @@ impl Model {
         }
     }
 
+    fn resume(&mut self, id: &SourceId, result: &Result<Reply, Refusal>, t: u64) {
+        let place = self.places.iter().find(|p| p.id == id.as_str() && p.there);
+        let seen = place.and_then(|p| p.seen.as_ref());
+        let offered: Vec<_> = seen.iter().flat_map(|s| s.capabilities.keys()).collect();
+        let is_offered = |y: &&mut Yes| offered.iter().any(|c| c.as_str() == y.cap);
+        let mut new = vec![];
+        for y in self.yes.iter_mut().filter(is_offered) {
+            if y.rests && t < y.until && !y.dead && y.what == What::Standing {
+                new.push((y.agent.clone(), y.cap.clone()));
+            }
+            y.rests &= t >= y.until;
+        }
+        self.cover(&new, result, t);
+    }
+
     fn grant(
         &mut self,
         agent: &AgentId,
@@ -438,9 +444,9 @@ impl Model {
                 self.stand(agent, e.capability.as_str(), read_only, limit, t + ms);
                 let m = self.members.iter_mut().find(|m| &m.id == agent).unwrap();
                 m.selected.push(e.capability.to_string());
-                new.push(e.capability.to_string());
+                new.push((agent.clone(), e.capability.to_string()));
             }
         }
-        self.cover(agent, &new, result, t);
+        self.cover(&new, result, t);
     }
 }

@@ -8,8 +8,8 @@ use crate::support::{
     player::Step,
 };
 use plexus_protocol::{
-    AgentId, AuditId, Constraint, Digest, Effect, PendingId, SessionId, Timestamp, TokenId,
-    TrustWindow, Verbs,
+    AgentId, AuditId, Constraint, Digest, Effect, PendingId, SessionId, SourceId, Timestamp,
+    TokenId, TrustWindow, Verbs,
 };
 use plexus_trust::{
     Approve, Basis, Command, Connect, Decision, GrantEntry, OnApproval, OutcomeKind, Reach,

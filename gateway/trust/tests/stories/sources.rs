@@ -3,7 +3,7 @@
 use crate::support::*;
 use plexus_protocol::{TrustWindow, Verb, Verbs};
 use plexus_trust::{
-    Command, GrantEntry, Hide, ItemState, Lend, Lent, OutcomeKind, Refusal, SourceConfig,
+    Command, GrantEntry, Hide, ItemState, Lend, Lent, OutcomeKind, Refusal, Reply, SourceConfig,
     SourceSeen,
 };
 use serde_json::json;
@@ -454,6 +454,28 @@ fn a_source_that_shows_more_voids_the_calls_that_were_approved_on_less() {
     }
     assert!(world.pends(&who, READ, &read) && world.pends(&who, WRITE, &write));
     assert!(world.allowed(&who, EXT_READ, &json!({})), "another source");
+}
+
+#[test]
+fn resumed_grants_answer_the_reads_asked_meanwhile() {
+    let (mut world, who) = World::with_member(&[READ]);
+    let other = world.member("b", &[]);
+    world.ok(changed(|s| s.profile = secret("another")));
+    let read = world.ask(&who, READ, &json!({}));
+    let write = world.ask(&who, WRITE, &json!({}));
+    let of_other = world.ask(&other, READ, &json!({}));
+    let reply = world.ok(resume("notes", true));
+    let Reply::Resumed { also } = reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(also, std::slice::from_ref(&read));
+    assert!(matches!(
+        world.item_state(&read),
+        ItemState::Approved { .. }
+    ));
+    for item in [&write, &of_other] {
+        assert_eq!(world.item_state(item), ItemState::Pending);
+    }
 }
 
 /// Two acts at a time: one read the source before the other hid a folder of it, or switched it off.
