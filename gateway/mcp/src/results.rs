@@ -427,6 +427,11 @@ impl Conversation {
 }
 
 impl Refusal {
+    /// Whether the gateway answers and does nothing for agents before the owner acts: an item outlives that.
+    pub(crate) fn holds_off(&self) -> bool {
+        matches!(self.code.as_str(), "paused" | "audit_unavailable")
+    }
+
     /// Reads the error object of a gateway's answer.
     fn of_error(error: &Value) -> Self {
         let text = |member: &str| error[member].as_str().unwrap_or_default().to_owned();

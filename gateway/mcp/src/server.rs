@@ -759,7 +759,7 @@ impl Server {
             }
             Purpose::CancelTask => match answer {
                 Answer::Unknown => vec![Action::Send(no_task(&flight.request).line())],
-                Answer::Refused(why) if why.code == UNREACHABLE => {
+                Answer::Refused(why) if why.code == UNREACHABLE || why.holds_off() => {
                     let error =
                         RpcError::new(&flight.request, message::INTERNAL_ERROR, why.message);
                     vec![Action::Send(error.line())]
@@ -793,6 +793,7 @@ impl Server {
                 .as_ref()
                 .and_then(|item| self.known.iter().find(|k| k.item == *item)?.tool.clone()),
         };
+        let outlives = matches!(&answer, Answer::Refused(why) if why.holds_off());
         let result = match answer {
             Answer::GoesOn(item) => {
                 self.remember(&item, tool.as_ref(), now.wall);
@@ -872,7 +873,7 @@ impl Server {
             Answer::Unknown => ToolResult::bad_arguments("There is no such item of yours."),
             Answer::Cancelled => ToolResult::bad_arguments("It was cancelled."),
         };
-        if let Some(item) = known {
+        if let Some(item) = known.filter(|_| !outlives) {
             self.ended(&item);
         }
         self.finish(&flight.request, &flight.client, result)
@@ -895,7 +896,9 @@ impl Server {
         let (status, result, said) = match answer {
             Answer::GoesOn(_) => ("working", None, None),
             // The item outlives what keeps us from asking about it.
-            Answer::Refused(why) if why.code == UNREACHABLE => ("working", None, Some(why.message)),
+            Answer::Refused(why) if why.code == UNREACHABLE || why.holds_off() => {
+                ("working", None, Some(why.message))
+            }
             Answer::Unknown => return vec![Action::Send(no_task(&flight.request).line())],
             Answer::Replied(reply) => {
                 let result = self.told(reply, tool.as_deref());

@@ -6,6 +6,7 @@
 //!    │    └▶ approved without one ──▶ the caller invokes again
 //!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 75 "ask again", or 1 where the agent is not let in any more
 //!    ├─ our time is over ─▶ 75 "plexus wait …"; the item stays with the owner
+//!    ├─ all agents are paused ─▶ 75 "stop; tell the owner …"; the item stays with the owner
 //!    ├─ no word of it any more ─▶ 75 "plexus wait …"; whether anything was done is not known
 //!    └─ the agent is not let in any more ─▶ 1; the same is not known
 //! ```
@@ -225,11 +226,24 @@ pub(crate) fn is_final(stop: &Stop) -> bool {
         || matches!(stop.code.as_str(), "session_expired" | "token_revoked")
 }
 
+/// Whether the gateway answers and does nothing for agents before the owner acts: to wait on is of no use, and nothing ends
+/// by it.
+pub(crate) fn is_held_off(stop: &Stop) -> bool {
+    matches!(stop.code.as_str(), "paused" | "audit_unavailable")
+}
+
 /// What it means for the request that no word of it came.
 fn unanswered(id: &PendingId, stop: Stop) -> Stop {
     match stop.code.as_str() {
         // It knows of no such request of ours.
         "session_expired" | "unknown_capability" if stop.done == Done::None => stop,
+        _ if is_held_off(&stop) => {
+            let why = format!("{}; the request stays", stop.why.trim_end_matches('.'));
+            let exit = Exit::Waiting;
+            unheard(Stop { exit, why, ..stop }, id.as_str())
+        }
+        // It answers, and says itself when to ask again.
+        "busy" | "rate_limited" => unheard(stop, id.as_str()),
         _ if !is_final(&stop) && (stop.exit == Exit::Unreachable || stop.done == Done::Unknown) => {
             out_of_sight(id, &format!("nothing is heard of it now ({})", stop.why))
         }

@@ -752,6 +752,7 @@ fn a_wait_that_is_not_let_in_again_does_not_say_that_nothing_was_done() {
         let ended = ended.ends(exit);
         let printed: Value = serde_json::from_str(&ended.out).unwrap();
         let told = &printed["error"];
+        assert_eq!(told["code"], code, "{printed}");
         assert_eq!(told["effect"], "unknown", "{code} {printed}");
         assert_eq!(told["pendingId"], ITEM, "{code} {printed}");
     }

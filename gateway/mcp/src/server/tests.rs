@@ -674,6 +674,13 @@ fn item_out_of_sight_is_not_said_to_be_undone() {
     assert!(result.get("isError").is_none());
     assert_eq!(result["structuredContent"]["effect"], "unknown");
     assert_eq!(result["structuredContent"]["pendingId"], PEND);
+    // While agents are paused it stays, and its caller learns that at once.
+    let call = held(&mut server, 3, write(false));
+    let actions = server.answered(call, Answer::Refused(refusal("paused")), at(52));
+    let result = message(&actions)["result"].clone();
+    assert_eq!(result["structuredContent"]["code"], "paused", "{result}");
+    assert_eq!(result["isError"], true);
+    waits(&mut server);
     // What never left is said to be undone.
     let call = number(&request(&mut server, 2, "tools/call", write(false), 60));
     let actions = server.answered(call, Answer::Refused(refusal(UNREACHABLE)), at(61));
@@ -874,6 +881,9 @@ fn client_with_tasks_gets_a_task_from_pending_to_completed() {
     assert_eq!(working["createdAt"], task["createdAt"]);
     let away = get(&mut server, 3, Answer::Refused(refusal("unreachable")))["result"].clone();
     assert_eq!(away["status"], "working");
+    let paused = get(&mut server, 8, Answer::Refused(refusal("paused")))["result"].clone();
+    assert_eq!(paused["status"], "working");
+    assert_eq!(paused["statusMessage"], "because");
     let done = get(&mut server, 4, wrote())["result"].clone();
     assert_eq!(done["status"], "completed");
     assert_eq!(done["result"]["structuredContent"]["output"]["bytes"], 3);

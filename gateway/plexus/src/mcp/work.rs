@@ -283,6 +283,7 @@ fn unheard(stop: Stop) -> Answer {
         "session_expired" | "unknown_capability" if stop.done == Done::None => Answer::Unknown,
         "denied_by_owner" => Answer::Refused(refusal(stop)),
         _ if approval::is_final(&stop) => Answer::Refused(refusal(stop)),
+        _ if approval::is_held_off(&stop) => Answer::Refused(refusal(stop.done(Done::Unknown))),
         // It goes on all the same.
         _ if matches!(stop.exit, Exit::Waiting | Exit::Unreachable)
             || stop.done == Done::Unknown =>
