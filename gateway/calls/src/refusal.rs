@@ -491,7 +491,11 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
                     ReadFirst,
                     "list what is there, then repeat with a path that exists",
                 ),
-                "path_confinement" | "symlink" | "hard_link" => (
+                "path_confinement" => (
+                    NextKind::LookUp,
+                    "give the path relative to the source's folder, then repeat the call",
+                ),
+                "symlink" | "hard_link" | "leads_out" => (
                     Stop,
                     "stop; tell the owner: this path is outside what the source serves",
                 ),
@@ -669,6 +673,8 @@ mod tests {
             ("too_large", NextKind::Retry, "ask for less"),
             ("conflict", NextKind::ReadFirst, "look at what is there"),
             ("not_text", NextKind::LookUp, "fix the input"),
+            ("path_confinement", NextKind::LookUp, "relative to"),
+            ("symlink", NextKind::Stop, "outside what the source serves"),
         ] {
             let body = failed(&SourceError::transport(reason, "why"), &id);
             let next = body.next_action.map(|action| action.kind);

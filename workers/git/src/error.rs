@@ -24,6 +24,9 @@ pub enum GitError {
     /// Not text.
     #[error("{0}")]
     NotText(String),
+    /// The input names no path below the folder.
+    #[error("{0}")]
+    Path(String),
     /// The repository leads out of its folder, or is of a kind that is not read.
     #[error("{0}")]
     Refused(String),
@@ -47,7 +50,8 @@ impl From<GitError> for SourceError {
             GitError::Miss => Self::constraint_miss(FIELD),
             GitError::TooLarge(_) => Self::transport("too_large", text),
             GitError::NotText(_) => Self::transport("not_text", text),
-            GitError::Refused(_) => Self::transport("path_confinement", text),
+            GitError::Path(_) => Self::transport("path_confinement", text),
+            GitError::Refused(_) => Self::transport("leads_out", text),
             GitError::Broken(_) => Self::transport("damaged", text),
             GitError::Denied => Self::denied(text),
             GitError::Over => Self::transport("over", text),

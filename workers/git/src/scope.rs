@@ -37,7 +37,7 @@ impl CallScope<'_> {
     /// The path that an input names; `None` for the whole.
     pub(crate) fn path(&self, text: Option<&str>) -> Result<Option<String>, GitError> {
         let path = RelPath::parse(text.unwrap_or_default())
-            .map_err(|error| GitError::Refused(error.to_string()))?;
+            .map_err(|error| GitError::Path(error.to_string()))?;
         if path.is_root() {
             return Ok(None);
         }

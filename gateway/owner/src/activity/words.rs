@@ -269,6 +269,7 @@ fn of_source(reason: &str) -> Option<&'static str> {
         "not_found" => "what it named is not there",
         "path_confinement" => "its path is not inside of what you share",
         "symlink" => "its path leads through a symbolic link",
+        "leads_out" => "its repository leads out of what you share, or is not read",
         "hard_link" => "the file has a second name, which may lie elsewhere",
         "ambiguous" => "what it named is there more than once",
         "too_large" => "it is too large",
