@@ -186,7 +186,7 @@ fn round(told: &[String; 3], error: &Value) -> Option<String> {
     }
     let code = error["code"].as_str().unwrap_or_default();
     let missed = error["detail"]["constraintMiss"] == true
-        || ["path_confinement", "symlink", "hard_link"]
+        || ["symlink", "hard_link"]
             .iter()
             .any(|reason| error["detail"]["reason"] == *reason);
     let decided = DECIDED.contains(&code) || missed;
