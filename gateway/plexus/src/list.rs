@@ -283,13 +283,13 @@ mod tests {
         assert_eq!(
             view(&entries, &grants).text(),
             "\
-agent my-cc at unix:/h/agent.sock: 3 now, 1 asks, 2 off
+agent my-cc at unix:/h/agent.sock: 3 now, 2 asks, 1 off
 ends in 6 days: obsidian.vault.read workspace.read workspace.list
 now  obsidian.vault.read  path [offset] Read one note of the vault as text,…
 asks obsidian.vault.write               Write a \\u{1b}[31mnote
 off  things.list                        Things is not running
 now  workspace.how-to-use               How to
-off  workspace.read                     suspended: its manifest changed
+asks workspace.read                     suspended: its manifest changed
 now  workspace.list                     limited to path is a or b, at most 5 calls; 2 calls left
 "
         );

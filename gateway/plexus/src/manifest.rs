@@ -179,7 +179,8 @@ impl Entry {
                 (State::Off, Some("the owner does not share it now".into()))
             }
             Some(grant) => match &grant.suspended {
-                Some(why) => (State::Off, Some(format!("suspended: {}", text::line(why)))),
+                // Its call asks the owner.
+                Some(why) => (State::Asks, Some(format!("suspended: {}", text::line(why)))),
                 None => (State::Now, None),
             },
         }
