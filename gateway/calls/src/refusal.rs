@@ -434,7 +434,7 @@ pub(crate) fn failed_of_owner(error: &WorkerError, id: &CapabilityId) -> ErrorBo
 /// Reasons of a source that say of what the input names that it is not there, is there twice, or is not of a kind, or in a
 /// state, that can be changed so. A reason that the owner or time can take away is not among them: such a card may be
 /// approved later.
-pub(crate) const OF_THE_INPUT: [&str; 21] = [
+pub(crate) const OF_THE_INPUT: [&str; 22] = [
     "not_found",
     "no_change",
     "gone_already",
@@ -455,6 +455,7 @@ pub(crate) const OF_THE_INPUT: [&str; 21] = [
     "symlink",
     "hard_link",
     "path_confinement",
+    "leads_out",
     "odd_name",
 ];
 /// Reasons of a source that say that what the input names is in a state which the owner, or time, takes away.
@@ -476,47 +477,56 @@ pub(crate) fn is_of_the_world(reason: &str) -> bool {
     OF_THE_INPUT.contains(&reason) || OF_ITS_STATE.contains(&reason)
 }
 
+/// What an agent does next after its source refused a call, or failed at it, for this reason.
+fn after_failure(reason: &str) -> (NextKind, &'static str) {
+    use NextKind::{ReadFirst, Retry, Stop};
+    match reason {
+        "no_change" => (
+            Stop,
+            "give the id that `undo` of the answer to the change has",
+        ),
+        "not_kept" => (
+            Stop,
+            "stop; tell the owner: this can no longer be taken back",
+        ),
+        "not_found" => (
+            ReadFirst,
+            "list what is there, then repeat with an id or path that exists",
+        ),
+        "path_confinement" => (
+            NextKind::LookUp,
+            "give the path relative to the source's folder, then repeat the call",
+        ),
+        "symlink" | "hard_link" | "leads_out" => (
+            Stop,
+            "stop; tell the owner: this path is outside what the source serves",
+        ),
+        "too_large" => (Retry, "ask for less: a part of it, or a shorter range"),
+        // A server is at fault, and not the input.
+        "rate_limited" => (
+            Retry,
+            "wait as long as the message says, then repeat the call",
+        ),
+        "timeout" | "timed_out" | "server_error" | "bad_answer" | "broken_off" | "turn_failed"
+        | "agent_failed" | "agent_killed" | "no_host_tools" | "io" | "busy" | "out_of_time" => (
+            Retry,
+            "repeat the call after a moment; if it fails again, tell the owner",
+        ),
+        "key_refused" => (Stop, "stop; tell the owner: the message says what to do"),
+        "disk_full" => (Stop, "stop; tell the owner: the disk is full"),
+        "over_limit" => (Retry, "ask for less at once"),
+        "conflict" => (ReadFirst, "look at what is there, then repeat the call"),
+        _ => FIX,
+    }
+}
+
 /// What a worker's own error is on the wire.
 pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     use ErrorCode as C;
     use NextKind::{ReadFirst, Retry, Stop};
     let (code, reason, (kind, next)) = match &error.code {
         Failure::TransportError { reason } => {
-            let next = match reason.as_str() {
-                "no_change" => (
-                    Stop,
-                    "give the id that `undo` of the answer to the change has",
-                ),
-                "not_found" => (
-                    ReadFirst,
-                    "list what is there, then repeat with a path that exists",
-                ),
-                "path_confinement" => (
-                    NextKind::LookUp,
-                    "give the path relative to the source's folder, then repeat the call",
-                ),
-                "symlink" | "hard_link" | "leads_out" => (
-                    Stop,
-                    "stop; tell the owner: this path is outside what the source serves",
-                ),
-                "too_large" => (Retry, "ask for less: a part of it, or a shorter range"),
-                // A server is at fault, and not the input.
-                "rate_limited" => (
-                    Retry,
-                    "wait as long as the message says, then repeat the call",
-                ),
-                "timeout" | "timed_out" | "server_error" | "bad_answer" | "broken_off"
-                | "turn_failed" | "agent_failed" | "agent_killed" | "no_host_tools" | "io"
-                | "busy" | "out_of_time" => (
-                    Retry,
-                    "repeat the call after a moment; if it fails again, tell the owner",
-                ),
-                "key_refused" => (Stop, "stop; tell the owner: the message says what to do"),
-                "disk_full" => (Stop, "stop; tell the owner: the disk is full"),
-                "over_limit" => (Retry, "ask for less at once"),
-                "conflict" => (ReadFirst, "look at what is there, then repeat the call"),
-                _ => FIX,
-            };
+            let next = after_failure(reason.as_str());
             (C::TransportError, Some(reason.as_str().to_owned()), next)
         }
         Failure::PermissionDenied => (
@@ -674,6 +684,7 @@ mod tests {
             ("conflict", NextKind::ReadFirst, "look at what is there"),
             ("not_text", NextKind::LookUp, "fix the input"),
             ("path_confinement", NextKind::LookUp, "relative to"),
+            ("not_kept", NextKind::Stop, "no longer be taken back"),
             ("symlink", NextKind::Stop, "outside what the source serves"),
         ] {
             let body = failed(&SourceError::transport(reason, "why"), &id);

@@ -479,7 +479,7 @@ fn in_tools(next: &str, action: Option<&NextAction>) -> (String, Option<Value>) 
             return (format!("call {WAIT} with {arguments}"), Some(call));
         }
         NextKind::LookUp if action.id.is_some() => {
-            "read the description of the tool, and call it as that says"
+            "correct the arguments as this says (the tool's description has them), then call again"
         }
         NextKind::LookUp => "use a tool that is in the list",
         NextKind::Ask => "make the same call again; if it fails again, stop and tell the owner",
@@ -627,7 +627,7 @@ mod tests {
         assert_eq!(result["isError"], true);
         assert_eq!(
             result["content"][0]["text"],
-            "Nothing was done. No such file. (code transport_error)\nNext: read the description of the tool, and call it as that says\n\
+            "Nothing was done. No such file. (code transport_error)\nNext: correct the arguments as this says (the tool's description has them), then call again\n\
              Detail: {\"reason\":\"not_found\"}"
         );
         let structured = &result["structuredContent"];
@@ -689,7 +689,8 @@ mod tests {
             id: Some("workspace.write".parse().unwrap()),
             ..NextAction::new(NextKind::LookUp)
         });
-        let read = "read the description of the tool, and call it as that says";
+        let read =
+            "correct the arguments as this says (the tool's description has them), then call again";
         let again = "make the same call again; if it fails again, stop and tell the owner";
         let (stop, wait) = (
             "stop; tell the owner: start plexusd",

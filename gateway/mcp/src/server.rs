@@ -584,7 +584,16 @@ impl Server {
             let ids: Vec<&str> = self.view.guides.iter().map(|guide| &*guide.id).collect();
             return ToolResult::data(json!({"ok": true, "guides": ids}));
         };
-        match self.view.guides.iter().find(|guide| guide.id == wanted) {
+        // A source names its guide where it has but one.
+        let guides = &self.view.guides;
+        let of_source = |id: &str| {
+            id.split_once('.')
+                .is_some_and(|(source, _)| source == wanted)
+        };
+        let mut of_source = guides.iter().filter(|guide| of_source(&guide.id));
+        let only = of_source.next().filter(|_| of_source.next().is_none());
+        let found = guides.iter().find(|guide| guide.id == wanted);
+        match found.or(only) {
             Some(guide) => ToolResult::text(&guide.markdown),
             None => ToolResult::bad_arguments(
                 "There is no such guide; without id the guides are listed.",

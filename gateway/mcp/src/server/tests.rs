@@ -584,9 +584,13 @@ fn guide_is_listed_and_read() {
     let mut server = greeted("x");
     let listed = structured(&call(&mut server, 1, "plexus_guide", json!({})));
     assert_eq!(listed["guides"], json!(["workspace.how-to-use"]));
-    let arguments = json!({"name": "plexus_guide", "arguments": {"id": "workspace.how-to-use"}});
-    let read = ask(&mut server, 2, "tools/call", arguments);
-    assert_eq!(read["result"]["content"][0]["text"], "# Read first\n");
+    for (number, id) in [(2, "workspace.how-to-use"), (3, "workspace")] {
+        let arguments = json!({"name": "plexus_guide", "arguments": {"id": id}});
+        let read = ask(&mut server, number, "tools/call", arguments);
+        assert_eq!(read["result"]["content"][0]["text"], "# Read first\n");
+    }
+    let none = structured(&call(&mut server, 4, "plexus_guide", json!({"id": "work"})));
+    assert_eq!(none["code"], "bad_arguments");
 }
 
 #[test]
