@@ -439,7 +439,7 @@ fn what_an_agent_reads_when_something_is_not_done() {
         "waiting for what was withdrawn",
         "one",
         &["wait", &item],
-        75,
+        1,
         Words,
     );
     c.command("withdrawing it twice", "one", &["cancel", &item], 1, Words);

@@ -4,7 +4,7 @@
 //! pending ─▶ approved, under way ──▶ the caller follows its run, and comes back
 //!    │    ├▶ approved with a result ─▶ print it
 //!    │    └▶ approved without one ──▶ the caller invokes again
-//!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 75 "ask again", or 1 where the agent is not let in any more
+//!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 1 "ask again", where the agent is still let in
 //!    ├─ our time is over ─▶ 75 "plexus wait …"; the item stays with the owner
 //!    ├─ all agents are paused ─▶ 75 "stop; tell the owner …"; the item stays with the owner
 //!    ├─ no word of it any more ─▶ 75 "plexus wait …"; whether anything was done is not known
@@ -288,7 +288,7 @@ fn expired(id: &PendingId, reason: Option<String>) -> Stop {
         || format!("{id} ended without a decision that can still be used"),
         |reason| format!("{id} ended before it could be used: {reason}"),
     );
-    Stop::new(Exit::Waiting, "expired", why).next("ask again with the same command")
+    Stop::new(Exit::Failed, "expired", why).next("ask again with the same command")
 }
 
 /// The stop of a request that `ended` before anything was done: an agent that is let in no more cannot ask again.
