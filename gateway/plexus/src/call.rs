@@ -14,7 +14,7 @@
 use crate::{
     approval::{self, Decision, Standing},
     chat,
-    cli::{Call, Cancel, Continue, Wait},
+    cli::{Call, Cancel, Continue, Patience, Wait},
     command, extension,
     gateway::Route,
     input::{self, Input},
@@ -23,7 +23,7 @@ use crate::{
     session::Session,
     settings::Settings,
 };
-use plexus_client::{Done, Exit, Request, Stop, out};
+use plexus_client::{Done, Exit, Request, Stop, out, span};
 use plexus_mcp::cut::Takes;
 use plexus_protocol::{PendingId, RunId};
 use serde_json::{Map, Value, json};
@@ -205,20 +205,45 @@ async fn say(
     perform(settings, &call, &RefCell::default(), stage).await
 }
 
-/// Waits for what an earlier call left behind and prints what came of it.
+/// Waits for what an earlier call left behind and prints what came of it; where none is named, lists what waits.
 pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop> {
+    let Some(item) = wait.item else {
+        return list_waiting(settings, wait.printing.json).await;
+    };
     let stage = RefCell::new(CallStage::Opening);
     wait.printing.check()?;
-    let ended = interruptible(settings, take_up(settings, &wait, &stage), &stage).await;
+    let work = take_up(settings, &item, wait.patience, &stage);
+    let ended = interruptible(settings, work, &stage).await;
     finish(
         ended,
         &Form {
             printing: &wait.printing,
             call: None,
             is_read: false,
-            item: Some(&wait.item),
+            item: Some(&item),
         },
     )
+}
+
+/// Prints what of this agent's waits for the owner, whichever program asked.
+async fn list_waiting(settings: &Settings, as_json: bool) -> Result<Exit, Stop> {
+    let mut session = Session::open(settings).await?;
+    let waiting = session.waiting().await?;
+    if as_json {
+        out::line(&json!({"waiting": waiting}).to_string())?;
+        return Ok(Exit::Ok);
+    }
+    let now = span::now();
+    let lines = waiting.iter().map(|one| {
+        let asked = span::ago(one.created_at, now);
+        format!("{} {} asked {asked}", one.pending_id, one.capability_id)
+    });
+    let lines: Vec<_> = lines.collect();
+    out::line(&match lines.is_empty() {
+        true => "no request of yours waits for the owner".to_owned(),
+        false => lines.join("\n"),
+    })?;
+    Ok(Exit::Ok)
 }
 
 /// Cancels a run, or withdraws a request, that an earlier call left behind.
@@ -470,9 +495,10 @@ fn item_of(text: &str) -> Result<Item, Stop> {
     }
     let request = text.parse().map(Item::Request);
     request.map_err(|_| match plexus_mcp::broken_id(text) {
-        Some(why) => Stop::usage(why).next(
-            "copy the whole id from what the call printed; if that is gone, ask the owner what waits",
-        ),
+        Some(why) => Stop::usage(why).next(format!(
+            "copy the whole id from what the call printed, or see what waits: {}",
+            command::line("wait")
+        )),
         None => Stop::usage(format!(
             "{text:?} is neither a request (pend_…) nor a run (run_…)"
         )),
@@ -481,10 +507,11 @@ fn item_of(text: &str) -> Result<Item, Stop> {
 
 async fn take_up(
     settings: &Settings,
-    wait: &Wait,
+    item: &str,
+    patience: Patience,
     stage: &RefCell<CallStage>,
 ) -> Result<CallOutput, Stop> {
-    let id = match item_of(&wait.item)? {
+    let id = match item_of(item)? {
         Item::Run(run) => {
             let opened = Session::open(settings).await;
             let mut session = opened.map_err(|stop| approval::unheard(stop, run.as_str()))?;
@@ -504,12 +531,12 @@ async fn take_up(
     };
     let mut session = approval::reached(settings, &id).await?;
     stage.replace(CallStage::Waiting(id.clone()));
-    if !wait.patience.length().is_zero()
+    if !patience.length().is_zero()
         && let Standing::Waits = approval::look(&mut session, &id, 0).await?
     {
         approval::announce("an earlier call", &id);
     }
-    let until = Instant::now() + wait.patience.length();
+    let until = Instant::now() + patience.length();
     for _ in 0..RESULT_LOOKS {
         match decided(&mut session, &id, until, stage).await? {
             Decided::Ran(output) => return Ok(output),

@@ -127,8 +127,8 @@ impl Patience {
 /// Waiting for something that goes on without a command.
 #[derive(Args, Debug, PartialEq)]
 pub(crate) struct Wait {
-    /// Request (pend_…) or run (run_…), as an earlier command printed it
-    pub(crate) item: String,
+    /// Request (pend_…) or run (run_…), as an earlier command printed it [default: list the requests that wait]
+    pub(crate) item: Option<String>,
     #[command(flatten)]
     pub(crate) printing: Printing,
     #[command(flatten)]

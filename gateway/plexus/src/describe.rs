@@ -35,7 +35,7 @@ const MAX_BOUND: usize = 200;
 #[derive(Args, Debug, PartialEq)]
 pub(crate) struct Describe {
     /// Capability, as `plexus list` shows it
-    capability: CapabilityId,
+    capability: String,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -43,11 +43,17 @@ pub(crate) struct Describe {
 
 /// Asks the gateway and prints.
 pub(crate) async fn run(settings: &Settings, describe: Describe) -> Result<Exit, Stop> {
+    let word = &describe.capability;
+    let Ok(id) = CapabilityId::parse(word) else {
+        let why = format!("{word:?} is no capability (those have a dot in them)");
+        let next = command::line(format_args!("list {}", shell::quote(word)));
+        return Err(Stop::usage(why).next(next));
+    };
     let mut session = Session::open(settings).await?;
     let grants = session.grants().await?;
     let entry = session
-        .entry(&describe.capability)
-        .ok_or_else(|| session.meant(&describe.capability, unknown(&describe.capability)))?;
+        .entry(&id)
+        .ok_or_else(|| session.meant(&id, unknown(&id)))?;
     if describe.json {
         out::line(&as_json(entry, &grants, span::now()).to_string())?;
     } else {

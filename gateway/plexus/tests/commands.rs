@@ -715,6 +715,31 @@ fn a_wait_that_reaches_nobody_does_not_say_that_nothing_was_done() {
 }
 
 #[test]
+fn a_wait_for_no_item_lists_what_waits() {
+    let waiting = json!([{"pendingId": ITEM, "capabilityId": "notes.write", "createdAt": "2026-01-01T00:00:00.000Z"}]);
+    for (waiting, says) in [
+        (waiting, format!("{ITEM} notes.write asked ")),
+        (json!([]), "no request of yours waits".to_owned()),
+    ] {
+        let reply = json!({"grants": [], "waiting": waiting});
+        let stub = gateway(move |asked| {
+            (asked.path == "/grants").then(|| Answer::Json(200, reply.clone()))
+        });
+        let place = Place::enrolled();
+        let listed = place.at(&stub, &["wait"]).ends(0);
+        assert!(listed.out.starts_with(&says), "{}", listed.out);
+        let json = place.at(&stub, &["wait", "--json"]).ends(0);
+        let printed: Value = serde_json::from_str(&json.out).unwrap();
+        assert_eq!(printed["waiting"], waiting, "{printed}");
+    }
+    // A cut id is no reason to ask the owner.
+    let cut = Place::enrolled().at(&gateway(|_| None), &["wait", "pend_123"]);
+    cut.ends(64).says("or see what waits: plexus wait");
+    let word = Place::enrolled().at(&gateway(|_| None), &["describe", "notes"]);
+    word.ends(64).says("next: plexus list notes");
+}
+
+#[test]
 fn a_wait_says_what_is_waited_for_while_it_is() {
     let stub = gateway(|asked| waiting(asked, || status(json!({"state": "pending"}))));
     let ended = Place::enrolled().at(&stub, &["wait", ITEM, "--wait", "1"]);
