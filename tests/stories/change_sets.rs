@@ -258,7 +258,7 @@ fn unknown_change_set_is_refused_with_words() {
     assert_eq!(desk.gateway.cli(["changes", "../x"]).status, 64);
 }
 
-/// What the owner does not want goes with all that it held, and its thread goes on.
+/// A change set goes with its contents, and its thread goes on.
 #[test]
 fn change_set_is_dropped_for_good() {
     let steps = [Step::exec("echo more >> a.txt"), Step::say("Said more.")];

@@ -3,7 +3,7 @@
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::{mcp, mcp_http::Plain};
 use plexus_tests::events::Events;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{
     Agent, Gate, McpClient, Response, Step, Terminal, programs,
     waiting::{until, until_true},
@@ -111,13 +111,19 @@ fn dropped_set_comes_again_with_the_next_turn() {
     assert_contains(&refused.stderr, "run that is under way");
     gate.open();
     let second = talk.answer(&taken);
-    // It has what the one before it has, which goes with it.
-    drops(&set(&second)).expect_ok();
-    let listed = desk.gateway.cli(["changes"]);
+    // It goes alone: the one before it, which a list left out, is there again, and goes by itself.
+    let (first, second) = (set(&talk.first), set(&second));
+    let listed = || desk.gateway.cli(["changes"]).expect_ok().to_owned();
+    assert_lacks(&listed(), &first);
+    let dropped = drops(&second);
     assert_contains(
-        listed.expect_ok(),
-        "No source that serves keeps a change set",
+        dropped.expect_ok(),
+        &format!("{first} is in the list again"),
     );
+    assert_contains(&listed(), &first);
+    let dropped = drops(&first);
+    assert_lacks(dropped.expect_ok(), "again");
+    assert_contains(&listed(), "No source that serves keeps a change set");
     desk.model
         .then([Step::exec("echo third > third.txt"), Step::say("Third.")]);
     let third = talk.say("m3", "And a third.");

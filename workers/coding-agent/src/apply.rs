@@ -11,8 +11,6 @@
 
 mod dropping;
 
-pub(crate) use dropping::Dropping;
-
 use crate::{
     change_set::{
         ChangeKind, ChangeSet, FileChange, KEPT, Origin, SetError, Sets, read_most, renames,
@@ -111,7 +109,7 @@ pub(crate) enum ApplyError {
         all: usize,
     },
     #[error(
-        "it is applied, or a part of it is, and what takes that back is kept with it: take it back first (plexusctl undo {0})"
+        "it is applied, or a part of it is, and what takes that back is kept with it: take it back first (plexusctl undo {0}); where a file changed since, it stays for its week"
     )]
     IsApplied(AuditId),
     #[error("the change set {0} builds on it: drop that first (plexusctl changes drop {0})")]

@@ -122,7 +122,7 @@ pub(crate) struct Origin {
     /// Whose run it was; none: the owner's.
     pub(crate) agent: Option<String>,
     pub(crate) made: Timestamp,
-    /// The conversation that it is of; each change set of one has all that those before it have.
+    /// The conversation that it is of; a list has the last change set of one alone.
     pub(crate) conversation: Option<String>,
     /// The event of its run, and the beginning of what that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -422,30 +422,28 @@ impl Sets {
         dirs.map_or(true, |dirs| dirs.iter().any(|(_, dir)| is_of(dir)))
     }
 
-    /// Change sets with their ids, the newest first, of a conversation the last, and none that a later one has joined; and how
-    /// many there are beyond `most`, which are not looked at.
+    /// Change sets with their ids, as [`keep_listed`] leaves them; and how many there are beyond `most`, which are not looked
+    /// at.
     pub(crate) fn newest(&self, most: usize) -> Result<(Vec<(String, Head)>, usize), SetError> {
         let mut dirs = self.dirs()?;
         dirs.sort_unstable_by(|a, b| b.cmp(a));
         let more = dirs.len().saturating_sub(most);
         let mut sets = self.heads(dirs.into_iter().take(most))?;
-        let made = |set: &Head| set.origin.as_ref().map(|origin| origin.made);
-        sets.sort_by_key(|(_, set)| Reverse(made(set)));
-        let joined = sets.iter().filter_map(|(_, set)| set.origin.as_ref());
-        let joined: BTreeSet<String> = joined.flat_map(Origin::joined).cloned().collect();
-        sets.retain(|(id, _)| !joined.contains(id));
-        let mut conversations = BTreeSet::new();
-        sets.retain(|(_, set)| {
-            let origin = set.origin.as_ref();
-            let of = origin.and_then(|origin| origin.conversation.clone());
-            of.is_none_or(|of| conversations.insert(of))
-        });
+        keep_listed(&mut sets);
         Ok((sets, more))
     }
 
-    /// All change sets with their ids, in no order.
+    /// All change sets with their ids, in no order, but those that are damaged.
     pub(crate) fn all(&self) -> Result<Vec<(String, Head)>, SetError> {
-        self.heads(self.dirs()?)
+        let mut sets = Vec::new();
+        for dir in self.dirs()? {
+            match self.heads([dir]) {
+                Ok(head) => sets.extend(head),
+                Err(SetError::Damaged) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sets)
     }
 
     fn heads(
@@ -520,14 +518,18 @@ impl Sets {
         let mut first = [0];
         set.read_exact_at(&mut first, 0)?;
         set.write_all_at(&first, 0)?;
-        Ok(File::open(&dir)?.sync_all()?)
+        self.sync(id)
     }
 
-    /// Has a change set be none from now on. What it holds stays until [`Self::clear`], or a later [`Self::prune`].
+    /// Has a change set be none from now on, which [`Self::sync`] makes last. The rest of it stays until [`Self::clear`], or a
+    /// later [`Self::prune`].
     pub(crate) fn unmake(&self, id: &str) -> Result<(), SetError> {
-        let dir = self.dir(id)?;
-        fs::remove_file(dir.join(SET)).map_err(gone)?;
-        Ok(File::open(&dir)?.sync_all()?)
+        fs::remove_file(self.dir(id)?.join(SET)).map_err(gone)
+    }
+
+    /// Has on disk which files a change set has.
+    pub(crate) fn sync(&self, id: &str) -> Result<(), SetError> {
+        Ok(File::open(self.dir(id)?)?.sync_all()?)
     }
 
     /// Removes what a change set held that is none any more.
@@ -557,6 +559,21 @@ impl Sets {
         let uuid = Uuid::try_parse(uuid).map_err(|_| SetError::Unknown)?;
         Ok(self.0.join(format!("cs_{uuid}")))
     }
+}
+
+/// Leaves the newest first, of a conversation the last, and none that another has joined.
+pub(crate) fn keep_listed(sets: &mut Vec<(String, Head)>) {
+    let made = |set: &Head| set.origin.as_ref().map(|origin| origin.made);
+    sets.sort_by_key(|(_, set)| Reverse(made(set)));
+    let joined = sets.iter().filter_map(|(_, set)| set.origin.as_ref());
+    let joined: BTreeSet<String> = joined.flat_map(Origin::joined).cloned().collect();
+    sets.retain(|(id, _)| !joined.contains(id));
+    let mut conversations = BTreeSet::new();
+    sets.retain(|(_, set)| {
+        let origin = set.origin.as_ref();
+        let of = origin.and_then(|origin| origin.conversation.clone());
+        of.is_none_or(|of| conversations.insert(of))
+    });
 }
 
 /// Writes a file that is there afterwards, whole, or not at all; one that is there already has the same content.

@@ -6,7 +6,7 @@
 
 use crate::{
     ModelServer, Program,
-    apply::{ApplyError, AtOnce, Dropping, Folder, Plan, Standing},
+    apply::{ApplyError, AtOnce, Folder, Plan, Standing},
     change_set::{
         ChangeKind, ChangeSet, Counts, FileChange, Head, Limit, Origin, SetError, Sets, renames,
     },
@@ -1088,9 +1088,10 @@ impl<P: Program> CodingAgent<P> {
         input: DropInput,
     ) -> Result<Planned<String>, SourceError> {
         on_file_thread(move || {
-            let planned = self.folder()?.plan_drop(&input.changes);
-            let Dropping { id, head, .. } = planned.map_err(|error| failed(&error))?;
-            let preview = Preview::new(format!("drops a change set for good: {}", head.words()));
+            let id = input.changes;
+            let planned = self.folder()?.plan_drop(&id);
+            let words = planned.map_err(|error| failed(&error))?.head.words();
+            let preview = Preview::new(format!("drops a change set for good: {words}"));
             // A change set is never changed.
             let token = Digest::of(id.as_bytes());
             let summary = format!("dropped the change set {id}");
@@ -1111,10 +1112,15 @@ impl<P: Program> CodingAgent<P> {
             let folder = self.folder()?;
             let dropped = folder.carry_out_drop(&id, event, self.threads()?);
             let dropped = dropped.map_err(|error| failed(&error))?;
-            let summary = format!(
-                "dropped the change set {id}: {}",
-                dropped.head.counts.words()
-            );
+            let again = match &*dropped.again {
+                [] => String::new(),
+                [one] => format!("; {one} is in the list again"),
+                [one, more @ ..] => {
+                    format!("; {one} and {} more are in the list again", more.len())
+                }
+            };
+            let counts = dropped.head.counts.words();
+            let summary = format!("dropped the change set {id}: {counts}{again}");
             Ok(Reply::new(DropOutput { ok: true }, summary))
         })
         .await

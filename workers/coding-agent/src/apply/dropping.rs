@@ -1,89 +1,60 @@
 //! A change set that the owner does not want, dropped before its week is over.
 //!
 //! ```text
-//! what goes with it ─▶ nobody needs it? ─▶ noted which one ─▶ it is none ─▶ its contents go
+//! nobody needs it? ─▶ noted which one ─▶ it is none ─▶ its contents go
 //! ```
-//! Invariants: nothing goes that is applied, that another change set builds on, or that a run under way made or began with;
-//! what became of a drop that was cut off is known by its note and the change set itself.
+//! Invariants: one drop takes one change set; none goes that is applied, that another builds on, or that a run under way made
+//! or began with; the note of a drop that was cut off and the change set itself say how it ended.
 //!
 //! Must not know: frames, what the owner is shown.
 
-use super::{Applied, ApplyError, Folder};
+use super::{ApplyError, Folder};
 use crate::{
-    change_set::{Head, SetError},
+    change_set::{Head, SetError, keep_listed},
     threads::Threads,
 };
 use plexus_protocol::AuditId;
 use std::sync::PoisonError;
 
-/// What a drop takes away.
+/// A change set that can be dropped.
 #[derive(Debug)]
 pub(crate) struct Dropping {
-    /// The change set and its head.
-    pub(crate) id: String,
     pub(crate) head: Head,
-    /// Those whose changes it has too.
-    pub(crate) held: Vec<(String, Head)>,
+    /// Those that a list has again once it is gone: it has their changes too.
+    pub(crate) again: Vec<String>,
 }
 
 impl Folder {
-    /// Computes what goes with a change set: what it joined, and what its conversation left before it, as far as nobody
-    /// needs that for itself.
+    /// Computes what dropping a change set does.
     ///
     /// # Errors
-    /// There is none, or it is needed.
+    /// There is none; it is applied, or another one builds on it.
     pub(crate) fn plan_drop(&self, id: &str) -> Result<Dropping, ApplyError> {
-        let all = self.sets.all()?;
-        let found = all.iter().find(|(other, _)| other == id);
-        let head = found.ok_or(SetError::Unknown)?.1.clone();
-        let history = self.history()?;
-        let mut goes = vec![id];
-        let mut at = 0;
-        while let Some(one) = goes.get(at).copied() {
-            for held in held_by(one, &all) {
-                if !goes.contains(&held) {
-                    goes.push(held);
-                }
-            }
-            at += 1;
-        }
-        self.unneeded(id, &goes, &all, &history)?;
-        let is_held = |(other, _): &&(String, Head)| other != id && goes.contains(&&**other);
-        let mut held = Vec::new();
-        for one in all.iter().filter(is_held) {
-            match self.unneeded(&one.0, &goes, &all, &history) {
-                Ok(()) => held.push(one.clone()),
-                Err(ApplyError::IsApplied(_) | ApplyError::IsBuiltOn(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Dropping {
-            id: id.to_owned(),
-            head,
-            held,
-        })
-    }
-
-    /// Holds that nothing of a change set is applied, and that none builds on it but those that go.
-    fn unneeded(
-        &self,
-        id: &str,
-        goes: &[&str],
-        all: &[(String, Head)],
-        history: &[(AuditId, Applied)],
-    ) -> Result<(), ApplyError> {
-        if let Some(call) = self.calls_of(id, history)?.pop() {
+        let mut all = self.sets.all()?;
+        let Some((_, head)) = all.iter().find(|(other, _)| other == id) else {
+            // One that is damaged is none of them.
+            let error = self.sets.head(id).err();
+            return Err(error.unwrap_or(SetError::Unknown).into());
+        };
+        let head = head.clone();
+        if let Some(call) = self.calls_of(id, &self.history()?)?.pop() {
             return Err(ApplyError::IsApplied(call));
         }
-        let builds = |(other, head): &&(String, Head)| {
+        let builds = |(_, head): &&(String, Head)| {
             let onto = head.origin.as_ref().map(|origin| &origin.onto);
-            !goes.contains(&&**other)
-                && onto.is_some_and(|onto| !onto.join && onto.sets.iter().any(|set| set == id))
+            onto.is_some_and(|onto| !onto.join && onto.sets.iter().any(|set| set == id))
         };
-        match all.iter().find(builds) {
-            None => Ok(()),
-            Some((other, _)) => Err(ApplyError::IsBuiltOn(other.clone())),
+        if let Some((other, _)) = all.iter().find(builds) {
+            return Err(ApplyError::IsBuiltOn(other.clone()));
         }
+        let mut before = all.clone();
+        keep_listed(&mut before);
+        all.retain(|(other, _)| other != id);
+        keep_listed(&mut all);
+        let is_new = |other: &String| !before.iter().any(|(listed, _)| listed == other);
+        let again = all.into_iter().map(|(other, _)| other).filter(is_new);
+        let again = again.collect();
+        Ok(Dropping { head, again })
     }
 
     /// Drops a change set as it is planned now. `call` names it for [`Self::was_dropped`].
@@ -99,36 +70,27 @@ impl Folder {
         // An apply that is under way ends first, and counts then.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let dropping = self.plan_drop(id)?;
-        let held = dropping.held.iter().map(|(id, head)| (&**id, head));
-        // The one that was named comes last: where it is none, all of them are.
-        let sets: Vec<_> = held.chain([(id, &dropping.head)]).collect();
+        let of = dropping.head.origin.as_ref();
+        let made_by = of.and_then(|of| of.call.as_ref());
+        let conversation = of.and_then(|of| of.conversation.as_deref());
+        // Its run has made something, also where that can be seen no more.
+        threads.note_turn(made_by)?;
+        threads.note_drop(call, id)?;
         {
-            // No run begins meanwhile.
+            // No run begins meanwhile, and each run waits for this: nothing here waits for the disk.
             let at_work = threads.runs_at_work();
-            for (id, head) in &sets {
-                let of = head.origin.as_ref();
-                let conversation = of.and_then(|of| of.conversation.as_deref());
-                let mut runs = at_work.iter();
-                let user = runs.find(|(run, needs)| {
-                    let mut needs = needs.iter().map(String::as_str);
-                    of.is_some_and(|of| of.call.as_ref() == Some(*run))
-                        || needs.any(|need| need == *id || Some(need) == conversation)
-                });
-                if let Some((run, _)) = user {
-                    return Err(ApplyError::InUse(run.clone()));
-                }
-                // Its run has made something, also where that can be seen no more.
-                threads.note_turn(of.and_then(|of| of.call.as_ref()))?;
+            let user = at_work.iter().find(|(run, needs)| {
+                let mut needs = needs.iter().map(String::as_str);
+                made_by == Some(*run) || needs.any(|need| need == id || Some(need) == conversation)
+            });
+            if let Some((run, _)) = user {
+                return Err(ApplyError::InUse(run.clone()));
             }
-            threads.note_drop(call, id)?;
-            for (id, _) in &sets {
-                self.sets.unmake(id)?;
-            }
+            self.sets.unmake(id)?;
         }
-        for (id, _) in &sets {
-            if let Err(error) = self.sets.clear(id) {
-                tracing::warn!(%error, "what a dropped change set held goes later");
-            }
+        self.sets.sync(id)?;
+        if let Err(error) = self.sets.clear(id) {
+            tracing::warn!(%error, "what a dropped change set held goes later");
         }
         Ok(dropping)
     }
@@ -141,20 +103,6 @@ impl Folder {
             Err(_) => None,
         }
     }
-}
-
-/// The change sets that a change set joined, and those before it of its conversation: it has what they have.
-fn held_by<'a>(id: &str, all: &'a [(String, Head)]) -> impl Iterator<Item = &'a str> {
-    let found = all.iter().find(|(other, _)| other == id);
-    let origin = found.and_then(|(_, head)| head.origin.as_ref());
-    let is_held = move |(other, head): &&(String, Head)| {
-        let pair = origin.zip(head.origin.as_ref());
-        pair.is_some_and(|(origin, of)| {
-            let is_earlier = of.conversation == origin.conversation && of.made < origin.made;
-            origin.joined().contains(other) || (of.conversation.is_some() && is_earlier)
-        })
-    };
-    all.iter().filter(is_held).map(|(id, _)| &**id)
 }
 
 #[cfg(test)]
@@ -219,25 +167,38 @@ mod tests {
         assert_eq!(folder.was_dropped(&call(2), &threads), None, "not begun");
         scene.undo(&call(1), &call(3)).unwrap();
 
-        // One that another builds on, and one that a run under way made or began with.
-        let later = kept(folder, top, origin(2, None, &[&scene.set], false));
+        // One that another builds on, and one that a run under way made or began with, or whose conversation goes on.
+        let run = call(5);
+        let later = Origin {
+            call: Some(run.clone()),
+            ..origin(2, Some("chat"), &[&scene.set], false)
+        };
+        let later = kept(folder, top, later);
         let refused = drops(&scene.set, 4);
         assert!(
             matches!(&refused, Err(ApplyError::IsBuiltOn(by)) if *by == later),
             "{refused:?}"
         );
-        let run = call(5);
-        let at_work = threads.at_work(Some(&run), vec![later.clone()]);
-        let refused = drops(&later, 6);
-        assert!(
-            matches!(&refused, Err(ApplyError::InUse(by)) if *by == run),
-            "{refused:?}"
-        );
-        assert!(is_there(&later) && is_there(&scene.set));
-        drop(at_work);
+        for (user, needs) in [
+            (5, vec![]),
+            (10, vec![later.clone()]),
+            (10, vec!["chat".to_owned()]),
+        ] {
+            let at_work = threads.at_work(Some(&call(user)), needs);
+            let refused = drops(&later, 6);
+            assert!(
+                matches!(&refused, Err(ApplyError::InUse(by)) if *by == call(user)),
+                "{refused:?}"
+            );
+            assert!(is_there(&later) && is_there(&scene.set));
+            assert_eq!(folder.was_dropped(&call(6), &threads), Some(false));
+            drop(at_work);
+        }
 
         // The controls: each goes, and an apply that was planned before finds none.
+        let _at_work = threads.at_work(Some(&call(10)), vec!["another chat".to_owned()]);
         drops(&later, 7).unwrap();
+        assert!(threads.had_turn(&run), "it has made something");
         let planned = folder.plan(&scene.set, None, &|| false).unwrap();
         drops(&scene.set, 8).unwrap();
         assert!(!is_there(&later) && !is_there(&scene.set));
@@ -255,28 +216,37 @@ mod tests {
     }
 
     #[test]
-    fn set_goes_with_those_that_it_holds() {
+    fn set_goes_alone_and_a_list_has_what_it_held() {
         let scene = scene(&[("a", "1")], &[("a", "2")]);
         let (folder, top) = (&scene.folder, scene.dir.path());
         let threads = Threads::in_folder(top);
-        let first = kept(folder, top, origin(1, Some("chat-1"), &[], false));
-        let second = kept(folder, top, origin(2, Some("chat-1"), &[], false));
-        let other = kept(folder, top, origin(1, Some("chat-2"), &[], false));
-        let joined = kept(folder, top, origin(3, None, &[&second], true));
-        let needed = kept(folder, top, origin(4, None, &[&first], false));
-        let left = |folder: &Folder| {
-            let all = folder.sets.all().unwrap().into_iter();
-            let mut ids: Vec<_> = all.map(|(id, _)| id).collect();
-            ids.sort();
-            ids
+        let first = kept(folder, top, origin(1, Some("chat"), &[], false));
+        let second = kept(folder, top, origin(2, Some("chat"), &[], false));
+        let joined = kept(folder, top, origin(3, None, &[&scene.set, &second], true));
+        // One that cannot be read keeps none from going.
+        let damaged = kept(folder, top, origin(4, None, &[], false));
+        for file in ["head.json", "set.json"] {
+            fs::write(top.join("changes").join(&damaged).join(file), "x").unwrap();
+        }
+        let refused = folder.carry_out_drop(&damaged, &call(1), &threads);
+        assert!(
+            matches!(refused, Err(ApplyError::Set(SetError::Damaged))),
+            "{refused:?}"
+        );
+        let drops = |id: &str, number| {
+            let dropped = folder.carry_out_drop(id, &call(number), &threads).unwrap();
+            let mut again = dropped.again;
+            again.sort();
+            again
         };
-        let sorted = |mut ids: Vec<String>| {
-            ids.sort();
-            ids
-        };
-        folder.carry_out_drop(&joined, &call(1), &threads).unwrap();
-        let there = vec![scene.set.clone(), first, other, needed];
-        assert_eq!(left(folder), sorted(there));
+        let mut held = vec![scene.set.clone(), second.clone()];
+        held.sort();
+        assert_eq!(drops(&joined, 2), held);
+        assert_eq!(drops(&second, 3), std::slice::from_ref(&first));
+        assert_eq!(drops(&first, 4), Vec::<String>::new());
+        let left = folder.sets.all().unwrap().into_iter();
+        let left: Vec<_> = left.map(|(id, _)| id).collect();
+        assert_eq!(left, [scene.set]);
     }
 
     /// Cut off between its note and its end, a drop is settled by what is there.
