@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Gate, Step, waiting::until_true};
 use serde_json::{Value, json};
+use std::fs;
 
 /// Each task has its own change set and sees those of the tasks that it needs; they are applied in their order.
 #[test]
@@ -109,6 +110,15 @@ fn set_that_a_board_needs_is_not_dropped() {
     let next = set(&office.once(&id, "done"), 1);
     let needed = drops(&base);
     assert_contains(&needed.stderr, &format!("plexusctl changes drop {next}"));
+    // Boards that do not answer may need it.
+    let boards = office.desk.gateway.state().join("workers/cc-master/boards");
+    let away = boards.with_extension("away");
+    fs::rename(&boards, &away).expect("a folder");
+    fs::write(&boards, "").expect("a file");
+    let silent = drops(&next);
+    assert_contains(&silent.stderr, "cc-master does not say now");
+    fs::remove_file(&boards).expect("a file");
+    fs::rename(&away, &boards).expect("a folder");
     drops(&next).expect_ok();
     drops(&base).expect_ok();
     office.all_is_over();

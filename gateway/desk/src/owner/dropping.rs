@@ -9,10 +9,10 @@ use crate::{
 use plexus_calls::own::{self, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
-    boards::{BoardState, List, Show},
+    boards::{BoardState, List, Show, Unread},
     changes::{ApplyOutcome, DropSet},
 };
-use plexus_protocol::{ErrorBody, ErrorCode};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use std::sync::Arc;
 
 pub(super) fn serve(served: Served) -> Served {
@@ -30,21 +30,29 @@ async fn discard(
     let (capability, input) = opened.await?;
     let plan = own::plan(&desk, &capability, &input).await;
     let plan = plan.map_err(failed)?;
-    if let Some(board) = board_with(&desk, &call.id).await {
-        let why =
-            format!("The board {board} is under way, and its further tasks may begin with it.");
-        let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
-        return Err(Refused::new(error.next(format!("plexusctl board {board}"))));
-    }
+    not_on_board(&desk, &call.id).await?;
     let kernel = &desk.edge.kernel;
     let done = own::commit(kernel, &capability, input, plan.state_token, narrowing).await;
     let done = done.map_err(failed)?;
     Ok(changes::outcome(call.id, done))
 }
 
-/// The board under way that has a task which left this change set.
-async fn board_with(desk: &Arc<Desk>, set: &str) -> Option<String> {
-    let all = boards::list(desk.clone(), Reading, List {}).await.ok()?;
+/// Holds that no board under way has a task which left this change set. A source that does not answer may have one.
+async fn not_on_board(desk: &Arc<Desk>, set: &str) -> Result<(), Refused> {
+    let all = boards::list(desk.clone(), Reading, List {}).await?;
+    let state = desk.ledger.snapshot();
+    let serves = |source: &SourceId| {
+        let known = state.sources.get(source);
+        known.is_some_and(|known| known.config.enabled && !known.config.is_over())
+    };
+    for unread in all.unread {
+        // No run begins of a board that cannot be read, or whose source is disabled.
+        if let Unread::Source { source, why } = unread
+            && serves(&source)
+        {
+            return Err(cannot_tell(&source, &why));
+        }
+    }
     for row in all.boards {
         let state = row.facts.state;
         if state == BoardState::New || state.is_over() {
@@ -53,16 +61,23 @@ async fn board_with(desk: &Arc<Desk>, set: &str) -> Option<String> {
         let id = row.facts.id;
         let show = Show {
             id: id.clone(),
-            source: Some(row.source),
+            source: Some(row.source.clone()),
         };
-        // One that cannot be read now holds up none: a run of it says what it misses.
-        let Ok(shown) = boards::show(desk.clone(), Reading, show).await else {
-            continue;
-        };
+        let shown = boards::show(desk.clone(), Reading, show).await;
+        let shown = shown.map_err(|_| cannot_tell(&row.source, &format!("its board {id}")))?;
         let mut tasks = shown.board.tasks.iter();
         if tasks.any(|task| task.changes.as_deref() == Some(set)) {
-            return Some(id);
+            let why =
+                format!("The board {id} is under way, and its further tasks may begin with it.");
+            let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
+            return Err(Refused::new(error.next(format!("plexusctl board {id}"))));
         }
     }
-    None
+    Ok(())
+}
+
+fn cannot_tell(source: &SourceId, why: &str) -> Refused {
+    let why = format!("{source} does not say now whether a board under way needs it: {why}");
+    let error = ErrorBody::new(ErrorCode::SourceUnavailable, why);
+    Refused::new(error.next("plexusctl board"))
 }
