@@ -385,7 +385,7 @@ fn replaced_server_leaves_no_trace_until_it_is_agreed_to() {
             let id = card["pendingId"].as_str().expect("an id");
             let shown = place.gateway.cli(["approvals", "show", id]);
             assert!(shown.expect_ok().contains(&sha), "{shown}");
-            let named = format!("of the files in {lib}: changed a.js");
+            let named = format!("of the files in {lib}: changed \"a.js\"");
             assert_eq!(shown.stdout.contains(&named), what != "server", "{shown}");
             place.agrees(&card);
             write(&place, &agent, &after).expect_ok();

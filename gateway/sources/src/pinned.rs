@@ -155,7 +155,8 @@ fn names(entries: &Entries, differs: impl Fn(&OsString, &(u8, Digest)) -> bool) 
         .iter()
         .filter(|(path, kind)| *kind != b'd' || !folders.contains(path));
     named
-        .map(|(path, _)| Line::<256>::new(path.to_string_lossy()).to_string())
+        // Quoted: a name can have all that this sentence has.
+        .map(|(path, _)| format!("{:?}", Line::<256>::new(path.to_string_lossy())))
         .collect()
 }
 
@@ -295,20 +296,23 @@ mod tests {
         fs::remove_dir_all(path.join("lib")).unwrap();
         fs::create_dir_all(path.join("new/empty")).unwrap();
         fs::write(path.join("new/\u{202e}.js"), "").unwrap();
+        fs::write(path.join("q, r; removed \"s"), "").unwrap();
         let second = read();
         let words = second.differences(&first).unwrap();
         assert!(
-            words.starts_with("changed a.js; added new/empty, new/"),
+            words.starts_with(r#"changed "a.js"; added "new/empty", "new/"#),
             "{words}"
         );
-        assert!(words.ends_with("; removed lib/b.js, lib/c.js"), "{words}");
+        let ends = r#", "q, r; removed \"s"; removed "lib/b.js", "lib/c.js""#;
+        assert!(words.ends_with(ends), "{words}");
         assert!(!words.contains('\u{202e}'), "{words}");
         for n in 0..20 {
             fs::write(path.join(format!("many-{n:02}")), "").unwrap();
         }
         let words = read().differences(&second).unwrap();
         assert!(
-            words.starts_with("added many-00, ") && words.ends_with("many-07; and 12 more"),
+            words.starts_with(r#"added "many-00", "#)
+                && words.ends_with(r#""many-07"; and 12 more"#),
             "{words}"
         );
         for n in 0..=MOST_LISTED {

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(words(&source, &agreed), none);
         fs::write(folder.path().join("a.js"), "two").unwrap();
         let found = rule();
-        let changed = format!("of the files in {at}: changed a.js");
+        let changed = format!("of the files in {at}: changed \"a.js\"");
         assert_eq!(words(&source, &found), [changed]);
         // Both lie on the disk: after a start nothing else knows the one before.
         let kept = fs::read(list(&state_dir, &id)).unwrap();
