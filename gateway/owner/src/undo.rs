@@ -2,7 +2,7 @@
 
 use crate::{Done, plan::Plan};
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// What taking one back would do.
@@ -66,7 +66,11 @@ pub struct UndoRefusal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The later change that is taken back first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub later: Option<AuditId>,
     /// Further members of its source.
     #[serde(flatten)]
@@ -80,5 +84,35 @@ impl UndoRefusal {
         let detail = error.detail.as_ref();
         let read = detail.and_then(|detail| Self::deserialize(detail).ok());
         read.unwrap_or_default()
+    }
+}
+
+/// An id; none where a source names something else, which costs no other member.
+fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AuditId>, D::Error> {
+    let value = Value::deserialize(from)?;
+    Ok(value.as_str().and_then(|id| AuditId::parse(id).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::ErrorCode;
+    use serde_json::json;
+
+    #[test]
+    fn refusal_with_an_odd_later_keeps_its_reason() {
+        let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
+        for (later, read) in [
+            (json!(id), AuditId::parse(id).ok()),
+            (json!("rm"), None),
+            (json!(7), None),
+        ] {
+            let detail = json!({"reason": "gone_already", "later": later, "path": "a"});
+            let error = ErrorBody::new(ErrorCode::PreconditionChanged, "no").detail(detail);
+            let said = UndoRefusal::of(&error);
+            assert_eq!(said.reason.as_deref(), Some("gone_already"), "{later}");
+            assert_eq!(said.later, read, "{later}");
+            assert_eq!(said.rest.len(), 1, "{later}");
+        }
     }
 }

@@ -108,6 +108,8 @@ async fn take_back(
 /// What a worker says, with the next step of an owner who wants an effect undone.
 async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
     let mut said = UndoRefusal::of(&error);
+    // Which change is the later one is not the worker's to say.
+    said.later = None;
     let is = |wanted| said.reason.as_deref() == Some(wanted);
     let is_gone = is("gone_already");
     let (is_undone, is_lost) = (is("already_undone"), is("not_kept"));
@@ -122,7 +124,6 @@ async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
                 error.message = format!("{words}; a later change of it is undone first");
                 let next = format!("plexusctl undo {later}");
                 said.later = AuditId::parse(&later).ok();
-                error.detail = Some(json!(said));
                 next
             }
             _ => {
@@ -137,6 +138,9 @@ async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
         ErrorCode::OutcomeUnknown => "look at what is there; do not repeat it unseen".to_owned(),
         _ => "look at what is there, and put it right by hand".to_owned(),
     };
+    if error.detail.is_some() || said.later.is_some() {
+        error.detail = Some(json!(said));
+    }
     worker_refused(error, next)
 }
 
