@@ -453,7 +453,8 @@ async fn resume(desk: Arc<Desk>, acting: Acting, call: Resume) -> Result<Resumpt
         &acting,
         Command::ResumeSource {
             id: source.id.clone(),
-            revision: None,
+            // One that is stopped is asked about again: with a revision, its code would be agreed to.
+            revision: source.stopped.is_none().then_some(source.revision),
             go_on: true,
         },
     )
