@@ -40,8 +40,9 @@ use std::{
 /// Largest manifest, in bytes, and most capabilities.
 const MAX_MANIFEST: usize = 262_144;
 const MAX_CAPABILITIES: usize = 256;
-/// Most entries whose shape is said to be wrong at once.
+/// Most reasons that are named at once, and most offers that are made to find them.
 const MAX_ODD: usize = 32;
+const MAX_OFFERS: usize = 128;
 /// Longest id, in bytes.
 const MAX_ID: usize = 60;
 /// Parameters of a command's profile, beside those that no path field may have.
@@ -119,6 +120,11 @@ impl ExtensionManifest {
     /// against it. `own` is the port of this gateway.
     #[must_use]
     pub fn judge(value: &Value, registry: &Registry, own: u16) -> (Option<Self>, Vec<String>) {
+        let (read, reasons) = Self::judged(value, registry, own);
+        (read, first_of(reasons))
+    }
+
+    fn judged(value: &Value, registry: &Registry, own: u16) -> (Option<Self>, Vec<String>) {
         if value.to_string().len() > MAX_MANIFEST {
             return (None, vec!["the manifest has more than 256 KiB".to_owned()]);
         }
@@ -164,9 +170,9 @@ impl ExtensionManifest {
         registry: &Registry,
         own: u16,
     ) -> (Option<Self>, Vec<String>) {
-        let (read, mut reasons) = Self::judge(value, registry, own);
+        let (read, mut reasons) = Self::judged(value, registry, own);
         reasons.extend(read.iter().flat_map(Self::odd_schemas));
-        (read, reasons)
+        (read, first_of(reasons))
     }
 
     fn of_shape(value: Value) -> Result<Self, String> {
@@ -256,8 +262,8 @@ impl ExtensionManifest {
         reasons
     }
 
-    /// Why no offer can be made of it. An offer names its first fault alone, so each entry is offered by itself as well; of one that
-    /// the `known` reasons name, nothing more is said.
+    /// Why no offer can be made of it. An offer names its first fault alone, so of what is refused each half is offered by itself, down
+    /// to one entry; of one that the `known` reasons name, nothing more is said.
     fn odd_offers(&self, known: &[String], own: u16) -> Vec<String> {
         // Its id and label are judged by themselves.
         let whole = Self {
@@ -276,22 +282,36 @@ impl ExtensionManifest {
         };
         let is_named = |why: &str, name: &str| why.contains(&format!("{name:?}"));
         let is_known = |name: &str| known.iter().any(|why| is_named(why, name));
+        let offer_of = |names: &[&str]| {
+            let is_of = |name: &str| names.contains(&name);
+            let mut part = bare.clone();
+            let named = self.capabilities.iter().filter(|one| is_of(&one.name));
+            part.capabilities.extend(named.cloned());
+            let named = self.skills.iter().filter(|one| is_of(&one.name));
+            part.skills.extend(named.cloned());
+            let named = self.workflows.iter().filter(|one| is_of(&one.name));
+            part.workflows.extend(named.cloned());
+            part.odd_offer(own)
+        };
         let texts = self.skills.iter().map(|one| &*one.name);
+        let (named, unnamed): (Vec<&str>, Vec<&str>) = self
+            .callable()
+            .chain(texts)
+            .partition(|name| is_known(name));
+        let mut is_said = named.iter().any(|name| is_named(&first, name));
         let mut reasons: Vec<String> = Vec::new();
-        let mut is_said = false;
-        for name in self.callable().chain(texts) {
-            if is_known(name) {
-                is_said |= is_named(&first, name);
-                continue;
+        let (mut parts, mut offers) = (vec![&*unnamed], 0);
+        while let Some(part) = parts.pop() {
+            if part.is_empty() || reasons.len() >= MAX_ODD || offers >= MAX_OFFERS {
+                break;
             }
-            let mut alone = bare.clone();
-            let named = self.capabilities.iter().filter(|one| one.name == name);
-            alone.capabilities.extend(named.cloned());
-            let named = self.skills.iter().filter(|one| one.name == name);
-            alone.skills.extend(named.cloned());
-            let named = self.workflows.iter().filter(|one| one.name == name);
-            alone.workflows.extend(named.cloned());
-            let Some(why) = alone.odd_offer(own) else {
+            offers += 1;
+            let Some(why) = offer_of(part) else {
+                continue;
+            };
+            let [name] = part else {
+                let (front, rest) = part.split_at(part.len() / 2);
+                parts.extend([rest, front]);
                 continue;
             };
             // Its program has no name but the capability's.
@@ -417,6 +437,16 @@ impl ExtensionManifest {
             false => Err(reasons),
         }
     }
+}
+
+/// The first [`MAX_ODD`] reasons, and how many more there are.
+fn first_of(mut reasons: Vec<String>) -> Vec<String> {
+    let more = reasons.len().saturating_sub(MAX_ODD);
+    if more > 0 {
+        reasons.truncate(MAX_ODD);
+        reasons.push(format!("and {more} more"));
+    }
+    reasons
 }
 
 /// What stands against the shape of each entry of `capabilities`, with its name, or its number where it has none; the first
@@ -706,6 +736,27 @@ mod tests {
         let (_, reasons) = judge(&manifest(programs.collect()));
         assert!(
             matches!(&*reasons, [many, _] if many.starts_with("it names 40 programs")),
+            "{reasons:?}"
+        );
+        // As many as can be read, each by its own name; and one among many sound ones.
+        let fast = object!({"bin": "grep", "timeoutMs": 3_600_000});
+        let bad = |n: usize| entry(&format!("bad{n}"), fast.clone());
+        let (_, reasons) = judge(&manifest((0..200).map(bad).collect()));
+        assert_eq!(reasons.len(), MAX_ODD, "{reasons:?}");
+        assert!(reasons[0].starts_with("capability \"bad0\""), "{reasons:?}");
+        let shells = |n: usize| entry(&format!("sh{n}"), object!({"bin": format!("./{n}")}));
+        let (_, reasons) = judge(&manifest((0..MAX_ODD + 7).map(shells).collect()));
+        assert_eq!(reasons.len(), MAX_ODD + 1, "{reasons:?}");
+        let last = &reasons[MAX_ODD];
+        assert!(
+            last.starts_with("and ") && last.ends_with(" more"),
+            "{last}"
+        );
+        let sound = |n: usize| entry(&format!("do{n}"), object!({"bin": "grep"}));
+        let one = (0..250).map(|n| if n == 170 { bad(n) } else { sound(n) });
+        let (_, reasons) = judge(&manifest(one.collect()));
+        assert!(
+            matches!(&*reasons, [why] if why.starts_with("capability \"bad170\"")),
             "{reasons:?}"
         );
         let mut app = manifest(vec![entry(
