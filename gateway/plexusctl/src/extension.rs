@@ -231,28 +231,40 @@ async fn previewed(desk: &Desk, draft: Draft) -> Result<(ExtensionPreview, Draft
     let preview = Preview { draft };
     let mut owner = desk.open().await?;
     match owner.call_within(&preview, mcp::LOOK).await? {
-        ExtensionPreview::Invalid(manifest) => Err(invalid(&manifest.reasons.join("; "))),
+        ExtensionPreview::Invalid(manifest) => Err(invalid(&manifest.reasons)),
         seen => Ok((seen, preview.draft)),
     }
 }
 
-fn invalid(reasons: &str) -> Stop {
-    let stop = Stop::new(Exit::Failed, "invalid_manifest", text::line(reasons));
-    // A folder is given beside the manifest.
-    let folder = reasons.rsplit_once(": --folder ");
-    let folder = folder.and_then(|(_, given)| given.strip_suffix("=PATH"));
-    // The rest of a reason is the manifest's: this much of it can only be a name.
-    let is_name = |name: &&str| {
-        let is_of_name = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-        !name.is_empty() && name.bytes().all(is_of_name)
-    };
-    stop.next(match folder.filter(is_name) {
-        _ if reasons.starts_with("the manifest declares no folder") => {
-            "name a folder of the manifest with --folder".to_owned()
+fn invalid(reasons: &[impl AsRef<str>]) -> Stop {
+    let reasons: Vec<&str> = reasons.iter().map(AsRef::as_ref).collect();
+    let why = text::line(&reasons.join("; "));
+    let stop = Stop::new(Exit::Failed, "invalid_manifest", why);
+    let mut folders: Vec<String> = reasons
+        .iter()
+        .filter_map(|why| folder_to_give(why))
+        .collect();
+    let asked = folders.len();
+    folders.dedup();
+    let is_stray = |why: &&&str| why.starts_with("the manifest declares no folder");
+    let stray = reasons.iter().filter(is_stray).count();
+    stop.next(match (asked, stray) {
+        (asked, stray) if asked + stray < reasons.len() => {
+            "change the manifest, and preview it again".to_owned()
         }
-        Some(name) => format!("give --folder {name}=PATH"),
-        None => "change the manifest, and preview it again".to_owned(),
+        (_, 0) => format!("give {}", folders.join(" ")),
+        (_, _) => "name a folder of the manifest with --folder".to_owned(),
     })
+}
+
+/// The folder that a reason asks for: it is given beside the manifest.
+fn folder_to_give(why: &str) -> Option<String> {
+    let (_, given) = why.rsplit_once(": --folder ")?;
+    let name = given.strip_suffix("=PATH")?;
+    // The rest of a reason is the manifest's: this much of it can only be a name.
+    let is_of_name = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+    let is_name = !name.is_empty() && name.bytes().all(is_of_name);
+    is_name.then(|| format!("--folder {given}"))
 }
 
 /// As much of a manifest as is looked at before the gateway does.
@@ -284,7 +296,7 @@ impl ManifestSketch {
         let declared = draft.manifest.as_ref().map(Self::deserialize);
         declared
             .unwrap_or_else(|| Ok(Self::default()))
-            .map_err(|why| invalid(&why.to_string()))
+            .map_err(|why| invalid(&[why.to_string()]))
     }
 
     fn has_secret(&self, name: &str) -> bool {
@@ -346,7 +358,7 @@ async fn add(
     let mut added = match owner.call_within(&add, mcp::LOOK).await? {
         InstallResult::Extension(added) => added,
         InstallResult::Server(_) => {
-            return Err(invalid("the gateway took it for a server without one"));
+            return Err(invalid(&["the gateway took it for a server without one"]));
         }
     };
     for (field, value) in secrets.iter().filter(|_| !is_of_server) {
@@ -522,4 +534,30 @@ fn rows(extensions: &[ExtensionRow]) -> String {
         rows.collect(),
         "no extension is added: plexusctl extension new NAME",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_asked_for_where_nothing_else_is_wrong() {
+        let [one, two] = ["a", "b"].map(|name| format!("no folder: --folder {name}=PATH"));
+        let stray = "the manifest declares no folder \"c\"".to_owned();
+        let change = "change the manifest, and preview it again";
+        let other = "name a folder of the manifest with --folder";
+        for (reasons, next) in [
+            (vec![one.clone()], "give --folder a=PATH"),
+            (
+                vec![one.clone(), two],
+                "give --folder a=PATH --folder b=PATH",
+            ),
+            (vec![stray.clone()], other),
+            (vec!["label \"x\" is odd".to_owned(), one.clone()], change),
+            (vec![stray, one], other),
+            (vec!["no: --folder a b=PATH".to_owned()], change),
+        ] {
+            assert_eq!(invalid(&reasons).next, next, "{reasons:?}");
+        }
+    }
 }
