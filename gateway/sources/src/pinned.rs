@@ -28,8 +28,9 @@ const MOST_ENTRIES: usize = 50_000;
 const MOST_BYTES: u64 = 512 << 20;
 /// Folders whose digests are kept.
 const KEPT: usize = 64;
-/// Entries of a folder whose names are listed.
+/// Entries of a folder whose names are listed, and bytes of those names.
 pub(crate) const MOST_LISTED: usize = 5_000;
+const MOST_NAME_BYTES: usize = 1 << 20;
 /// Folders that were read last, whose names are kept.
 const LISTED: usize = 8;
 /// Names of files that a card shows.
@@ -46,7 +47,7 @@ static LATELY: LazyLock<Mutex<VecDeque<Arc<Tree>>>> = LazyLock::new(Mutex::defau
 pub(crate) struct Tree {
     /// Over all of it.
     pub(crate) digest: Digest,
-    /// None where there are more than [`MOST_LISTED`].
+    /// None where there are more than [`MOST_LISTED`], or their names are longer than [`MOST_NAME_BYTES`].
     entries: Option<Entries>,
 }
 
@@ -66,6 +67,17 @@ impl Tree {
     pub(crate) fn lately(digest: Digest) -> Option<Arc<Self>> {
         let lately = LATELY.lock().unwrap_or_else(PoisonError::into_inner);
         lately.iter().find(|tree| tree.digest == digest).cloned()
+    }
+
+    /// A folder that comes to this digest now. Reads all of it, where it can be listed.
+    pub(crate) fn read(folder: &Path, digest: Digest) -> Option<Arc<Self>> {
+        let all = tree(folder).ok()?;
+        if !can_be_listed(&all) {
+            let entries = None;
+            return Some(Arc::new(Self { digest, entries }));
+        }
+        let tree = read(folder, identity(folder).ok()?).ok()?;
+        Some(tree).filter(|tree| tree.digest == digest)
     }
 
     /// Whether its names are listed.
@@ -170,9 +182,20 @@ pub(crate) fn digest(folder: &Path) -> io::Result<Digest> {
     if let Some(digest) = known().get(&key).copied() {
         return Ok(digest);
     }
+    let digest = read(folder, key)?.digest;
+    let mut known = known();
+    if known.len() >= KEPT {
+        known.clear();
+    }
+    known.insert(key, digest);
+    Ok(digest)
+}
+
+/// Reads a folder with this identity.
+fn read(folder: &Path, key: Digest) -> io::Result<Arc<Tree>> {
     let mut hasher = Sha256::new();
     let all = tree(folder)?;
-    let mut entries = (all.len() <= MOST_LISTED).then(BTreeMap::new);
+    let mut entries = can_be_listed(&all).then(BTreeMap::new);
     for (name, about) in all {
         let path = || folder.join(&name);
         let (kind, content) = match about.file_type() {
@@ -193,17 +216,17 @@ pub(crate) fn digest(folder: &Path) -> io::Result<Digest> {
         return Err(io::Error::other("it is being written"));
     }
     let digest = Digest(hasher.finalize().into());
+    let read = Arc::new(Tree { digest, entries });
     let mut lately = LATELY.lock().unwrap_or_else(PoisonError::into_inner);
     lately.retain(|tree| tree.digest != digest);
-    lately.push_front(Arc::new(Tree { digest, entries }));
+    lately.push_front(read.clone());
     lately.truncate(LISTED);
-    drop(lately);
-    let mut known = known();
-    if known.len() >= KEPT {
-        known.clear();
-    }
-    known.insert(key, digest);
-    Ok(digest)
+    Ok(read)
+}
+
+fn can_be_listed(all: &BTreeMap<OsString, fs::Metadata>) -> bool {
+    let bytes: usize = all.keys().map(|name| name.len()).sum();
+    all.len() <= MOST_LISTED && bytes <= MOST_NAME_BYTES
 }
 
 /// All that lies in a folder, by its path below it.

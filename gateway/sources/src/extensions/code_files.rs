@@ -13,7 +13,16 @@ use plexus_home::{
 };
 use plexus_protocol::{Digest, SourceId, state_dir::make_folder};
 use plexus_trust::{Source, pins::FILES};
-use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What is read of a file of names, in bytes.
+const LARGEST: u64 = 16 << 20;
 
 /// How folders of code, by the rules that were found now, differ from what the owner agreed to: one sentence for each that does.
 /// The names of what is there are kept for the next time.
@@ -79,11 +88,18 @@ impl FolderComparison {
 
     /// Blocks on the disk.
     fn words(&self) -> Vec<String> {
-        let kept = fs::read(&self.path).unwrap_or_default();
+        let mut kept = Vec::new();
+        if let Ok(file) = File::open(&self.path) {
+            // A list that is cut off comes to another digest.
+            let _ = file.take(LARGEST).read_to_end(&mut kept);
+        }
         let kept = Tree::recorded(&kept);
         let tree = |digest: Digest| {
             let known = kept.iter().find(|tree| tree.digest == digest).cloned();
-            known.or_else(|| Tree::lately(digest))
+            let known = known.or_else(|| Tree::lately(digest));
+            let is_there = || self.found.iter().find(|is| is.digest == digest);
+            // One that others were read after, and whose digest is known still.
+            known.or_else(|| Tree::read(Path::new(is_there()?.path()), digest))
         };
         let differ = self.found.iter().filter_map(|is| {
             let was = self.agreed.iter().find(|was| was.named == is.named)?;
@@ -126,13 +142,15 @@ fn words(path: &str, was: Option<Arc<Tree>>, is: Option<Arc<Tree>>) -> String {
         .any(|tree| !tree.is_listed());
     if is_large {
         return format!(
-            "of the files in {path}, more than {MOST_LISTED}, those that changed are not listed"
+            "of the files in {path}, more than {MOST_LISTED} or with long names, those that changed are not listed"
         );
     }
-    let named = was.zip(is).and_then(|(was, is)| is.differences(&was));
-    match named {
+    let Some(was) = was else {
+        return format!("of the files in {path} no list of the agreed ones is kept");
+    };
+    match is.and_then(|is| is.differences(&was)) {
         Some(names) => format!("of the files in {path}: {names}"),
-        None => format!("of the files in {path} no list of the agreed ones is kept"),
+        None => format!("of the files in {path} those that are there now could not be listed"),
     }
 }
 
@@ -142,6 +160,7 @@ mod tests {
     use crate::pinned;
     use plexus_trust::SourceConfig;
     use serde_json::json;
+    use std::fs;
 
     #[test]
     fn names_are_those_of_the_agreed_digest() {
@@ -179,5 +198,16 @@ mod tests {
         source.pins = Some(vec![format!("{FILES}code1 {at} {older}")]);
         let unknown = format!("of the files in {at} no list of the agreed ones is kept");
         assert_eq!(words(&source, &found), [unknown]);
+        // Of what is there now a list is made again, where others were read after it.
+        fs::remove_file(list(&state_dir, &id)).unwrap();
+        source.pins = Some(found.clone());
+        for n in 0..16 {
+            let other = tempfile::tempdir().unwrap();
+            fs::write(other.path().join("n"), n.to_string()).unwrap();
+            pinned::digest(other.path()).unwrap();
+        }
+        assert_eq!(words(&source, &rule()), none);
+        let kept = fs::read(list(&state_dir, &id)).unwrap();
+        assert_eq!(Tree::recorded(&kept).len(), 1);
     }
 }
