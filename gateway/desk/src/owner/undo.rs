@@ -108,7 +108,7 @@ async fn take_back(
 /// What a worker says, with the next step of an owner who wants an effect undone.
 async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
     let mut said = UndoRefusal::of(&error);
-    // Which change is the later one is not the worker's to say.
+    // The log alone names the later change.
     said.later = None;
     let is = |wanted| said.reason.as_deref() == Some(wanted);
     let is_gone = is("gone_already");
