@@ -676,7 +676,7 @@ fn manifest_that_asks_for_more_is_refused() {
     let agent = world.gateway.agent_with("coder", &["rude.ask"]);
     let propose = || {
         let body = json!({"manifest": taken});
-        agent.client().post("/extensions", body).expect_ok()
+        agent.client().post("/extensions", body).json()
     };
     let sees: Vec<String> = agent.sees();
     let lent: Vec<&String> = sees.iter().filter(|id| id.starts_with("rude.")).collect();

@@ -630,7 +630,7 @@ fn proposal_tells_nothing_of_this_machine() {
     assert_contains(&reply["reason"].to_string(), "bash runs what its arguments");
     let own = home_at(&format!("http://127.0.0.1:{}", world.gateway.port()));
     let own = agent.client().post("/extensions", json!({"manifest": own}));
-    let reply = own.expect_ok();
+    let reply = own.expect_status(200).json();
     assert_eq!(reply["ok"], false, "{reply}");
     assert_contains(&reply["reason"].to_string(), "this gateway's own port");
     assert_eq!(world.gateway.owner().pending().len(), item.len());
