@@ -5,7 +5,7 @@
 //!                                              └▶ anything else                                      failed
 //! ```
 //! A result says `success` for a refused request too, and for an answer that was cut off: the two fields above decide, and
-//! whether the server counted any of a text that is there.
+//! whether a text that has a price has tokens.
 //!
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
@@ -185,8 +185,10 @@ fn end(result: &Value) -> TurnEnd {
     let has_text = result["result"]
         .as_str()
         .is_some_and(|text| !text.is_empty());
-    // Both are known at the end of an answer alone.
-    let is_cut = result["stop_reason"].is_null() || has_text && used.output_tokens == 0;
+    // Both are known at the end of an answer alone. Of a server that counts nothing there is no price either.
+    let is_priced = result["total_cost_usd"].as_f64() > Some(0.0);
+    let is_uncounted = has_text && used.output_tokens == 0 && is_priced;
+    let is_cut = result["stop_reason"].is_null() || is_uncounted;
     if !is_error && is_cut {
         return TurnEnd::Failed(CUT_OFF.to_owned());
     }
@@ -255,10 +257,12 @@ mod tests {
         assert_eq!(result(whole), TurnEnd::Completed(usage));
         for cut in [
             r#""is_error":false,"stop_reason":null"#,
-            r#""is_error":false,"stop_reason":"end_turn","usage":{"input_tokens":0,"output_tokens":0}"#,
+            r#""is_error":false,"stop_reason":"end_turn","total_cost_usd":0.00075,"usage":{"output_tokens":0}"#,
         ] {
             assert_eq!(result(cut), TurnEnd::Failed(CUT_OFF.into()), "{cut}");
         }
+        let uncounted = r#""is_error":false,"stop_reason":"end_turn","total_cost_usd":0"#;
+        assert_eq!(result(uncounted), TurnEnd::Completed(Usage::default()));
         for failed in [
             r#""is_error":false,"stop_reason":"refusal","usage":{"output_tokens":1}"#,
             r#""is_error":true,"stop_reason":"end_turn""#,
