@@ -7,7 +7,10 @@
 //! Must not know: how a card is shown.
 
 use crate::{
-    approvals::{planner::request_of, store::Planned},
+    approvals::{
+        planner::{go_on, request_of},
+        store::Planned,
+    },
     kernel::{Kernel, Phase},
 };
 use bytes::Bytes;
@@ -21,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// How long the source may take.
-const WITHIN: Duration = Duration::from_secs(2);
+const WITHIN: Duration = Duration::from_secs(5);
 /// Members that a card names one by one.
 const NAMED: usize = 20;
 /// Characters of an id that tell members of one name apart.
@@ -77,9 +80,7 @@ pub(super) fn begin(kernel: &Arc<Kernel>, agent: &Agent) {
                 find(&kernel, &item, &ask).await;
                 drop(place);
                 // Its place is another's.
-                if let Some(agent) = kernel.ledger.snapshot().agent(&item.agent) {
-                    begin(&kernel, agent);
-                }
+                go_on(&kernel, &item.agent);
             });
         }
     }

@@ -55,22 +55,29 @@ enum NotMade {
 /// Plans what has to be planned of an item, and of others of its agent that wait for that longer. Returns at once.
 pub fn start(kernel: &Arc<Kernel>, item: &PendingId) {
     let state = kernel.ledger.snapshot();
-    if let Some(agent) = state.item(item).and_then(|item| state.agent(&item.agent)) {
-        go_on(kernel, agent);
-        names::begin(kernel, agent);
+    if let Some(item) = state.item(item) {
+        go_on(kernel, &item.agent);
     }
 }
 
 /// Plans again what waits, and asks again for names: after a restart, and what a change over cut off.
 pub fn resume(kernel: &Arc<Kernel>) {
     let state = kernel.ledger.snapshot();
-    for agent in state.agents.values() {
+    for agent in state.agents.keys() {
         go_on(kernel, agent);
+    }
+}
+
+/// Takes the places of an agent that are left: for plans first, then for the names of what is read.
+pub(super) fn go_on(kernel: &Arc<Kernel>, agent: &AgentId) {
+    let state = kernel.ledger.snapshot();
+    if let Some(agent) = state.agent(agent) {
+        plan_all(kernel, agent);
         names::begin(kernel, agent);
     }
 }
 
-fn go_on(kernel: &Arc<Kernel>, agent: &Agent) {
+fn plan_all(kernel: &Arc<Kernel>, agent: &Agent) {
     let waits = |item: &&Arc<Item>| item.state == ItemState::Pending;
     let mut items: Vec<_> = agent.items.values().filter(waits).collect();
     items.sort_by_key(|item| item.created_at);
@@ -85,9 +92,7 @@ fn go_on(kernel: &Arc<Kernel>, agent: &Agent) {
                 plan(&kernel, &item, &ask).await;
                 drop(place);
                 // Its place is another's.
-                if let Some(agent) = kernel.ledger.snapshot().agent(&item.agent) {
-                    go_on(&kernel, agent);
-                }
+                go_on(&kernel, &item.agent);
             });
         }
     }
