@@ -256,6 +256,9 @@ impl Form<'_> {
                 out::say(&format!("all of it: {whole}"));
             }
         }
+        for note in self.beside(&output) {
+            out::say(&note);
+        }
         for note in self.notes(&output) {
             out::say(&note);
         }
@@ -403,6 +406,25 @@ impl Form<'_> {
         }
         let id = self.call.map_or("", |(id, ..)| id.as_str());
         out::line(&json!({"id": id, "ok": false, "error": error, "auditId": ""}).to_string())
+    }
+
+    /// What stands beside a text that is printed alone: which note or file it is of, and the digest that writes it back.
+    fn beside(&self, output: &Value) -> Vec<String> {
+        if !output["content"].is_string() {
+            return Vec::new();
+        }
+        let asked = self.call.and_then(|(_, input, _)| input.get("path"));
+        let mut notes = Vec::new();
+        if output["relativePath"].is_string() && asked != Some(&output["relativePath"]) {
+            let others = output["alsoFits"].as_array().into_iter().flatten();
+            let paths = std::iter::once(&output["relativePath"]).chain(others);
+            let paths: Vec<_> = paths.filter_map(Value::as_str).collect();
+            notes.push(format!("note: {}", text::listed(&paths, "; also ")));
+        }
+        if let Some(digest) = output["digest"].as_str() {
+            notes.push(format!("digest: {}", text::line(digest)));
+        }
+        notes
     }
 
     /// What the printed part does not say: warnings, and how to get the rest.
@@ -596,6 +618,13 @@ mod tests {
             "there is more: the same call with {\"offset\":1048576}"
         );
         assert!(form.notes(&json!({"content": "x"})).is_empty());
+        let mut note = json!({"content": "x", "relativePath": "a/N.md", "alsoFits": ["b/N.md"], "digest": "sha256:1"});
+        let beside = ["note: a/N.md; also b/N.md", "digest: sha256:1"];
+        assert_eq!(form.beside(&note), beside);
+        note["relativePath"] = "My Note.md".into();
+        assert_eq!(form.beside(&note), beside[1..], "the path that was asked");
+        note["content"] = json!([]);
+        assert!(form.beside(&note).is_empty(), "all of it is printed");
     }
 
     #[test]

@@ -56,12 +56,12 @@ impl File {
 }
 
 /// What a name resolved to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedName<'a> {
     /// The file.
     pub path: &'a RelPath,
-    /// Another file was as good; this is the first in code-unit order.
-    pub is_ambiguous: bool,
+    /// The other files that the name fits by the same rule.
+    pub others: Vec<&'a RelPath>,
 }
 
 impl NoteIndex {
@@ -93,7 +93,11 @@ impl NoteIndex {
                 let wanted = fold(literal);
                 let fit = self.namesakes(&wanted).iter();
                 let fit: Vec<&File> = fit.filter(|file| file.folded() == wanted).collect();
-                best(&fit, literal)
+                let mut found = best(&fit, literal)?;
+                if found.path.as_str() == literal.as_str() {
+                    found.others.clear();
+                }
+                Some(found)
             })
     }
 
@@ -137,7 +141,7 @@ impl NoteIndex {
     }
 }
 
-/// The shortest, then the one that is spelled so, then the first; ambiguous where another is as short and as spelled.
+/// The shortest, then the one that is spelled so, then the first.
 fn best<'a>(candidates: &[&'a File], literal: &str) -> Option<ResolvedName<'a>> {
     let rank = |file: &File| (file.length, !ends_with_path(file.path.as_str(), literal));
     let first = candidates.iter().min_by(|a, b| {
@@ -145,10 +149,10 @@ fn best<'a>(candidates: &[&'a File], literal: &str) -> Option<ResolvedName<'a>> 
             .cmp(&rank(b))
             .then_with(|| code_unit_order(a.path.as_str(), b.path.as_str()))
     })?;
-    let is_as_good = |file: &&File| rank(file) == rank(first) && file.path != first.path;
+    let paths = candidates.iter().map(|file| &file.path);
     Some(ResolvedName {
         path: &first.path,
-        is_ambiguous: candidates.iter().copied().any(|file| is_as_good(&file)),
+        others: paths.filter(|path| **path != first.path).collect(),
     })
 }
 
@@ -173,7 +177,7 @@ mod tests {
     fn found(index: &NoteIndex, target: &str) -> Option<(String, bool)> {
         index
             .find(target, &RelPath::root())
-            .map(|found| (found.path.to_string(), found.is_ambiguous))
+            .map(|found| (found.path.to_string(), !found.others.is_empty()))
     }
 
     #[test]
@@ -201,8 +205,8 @@ mod tests {
         assert_eq!(found(&index, "x/b/plan"), some("x/b/Plan.md", false));
         assert_eq!(
             found(&index, "Note"),
-            some("Deep/Note.md", false),
-            "shortest"
+            some("Deep/Note.md", true),
+            "the shortest of two"
         );
         assert_eq!(
             found(&index, "er/Note"),

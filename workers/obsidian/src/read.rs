@@ -57,12 +57,18 @@ pub enum ReadOutput {
     Dir(FolderOutput),
 }
 
+/// The most of the other notes that a name fits.
+const MAX_OTHERS: usize = 10;
+
 /// The text of a note, with what Obsidian would know about it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NoteOutput {
     /// Its path as resolved.
     pub relative_path: RelPath,
+    /// Other notes that the name fits; ten at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_fits: Vec<RelPath>,
     /// The text, front matter included; at most 1 MiB of it.
     pub content: String,
     /// Size of the file on disk.
@@ -142,7 +148,8 @@ pub enum Next {
 /// What an input came to: there, and allowed.
 struct Resolved<'v> {
     found: Found<'v>,
-    is_ambiguous: bool,
+    /// The other notes that the name fits and the rule allows.
+    others: Vec<RelPath>,
     /// The index that the name was found in.
     index: Option<Arc<NoteIndex>>,
 }
@@ -168,7 +175,7 @@ impl Vault {
                 let note = Note {
                     file: read_text_file(&resolved.found)?,
                     path: resolved.found.path(),
-                    is_ambiguous: resolved.is_ambiguous,
+                    others: resolved.others,
                 };
                 let index = || match resolved.index.clone() {
                     Some(index) => Ok(Recent {
@@ -201,7 +208,7 @@ impl Vault {
         let note = Note {
             file: self.root.read_at_hand(&path)?,
             path: &path,
-            is_ambiguous: false,
+            others: Vec::new(),
         };
         let index = || {
             self.names
@@ -226,7 +233,7 @@ impl Vault {
                     Ok(found) if rule.allows(found.path()) => {
                         return Ok(Resolved {
                             found,
-                            is_ambiguous: false,
+                            others: Vec::new(),
                             index: None,
                         });
                     }
@@ -266,7 +273,11 @@ impl Vault {
             .find(name, &RelPath::root())
             .or_else(|| index.find(&Reference::parse(name).path, &RelPath::root()))
             .ok_or_else(|| FileError::NotFound(RelPath::root()))?;
-        let is_ambiguous = entry.is_ambiguous;
+        let others = entry.others.iter().filter(|path| rule.allows(path));
+        let others = others
+            .take(MAX_OTHERS)
+            .map(|path| (*path).clone())
+            .collect();
         let found = match self.root.find(entry.path) {
             // Listed, but gone: nothing is said of it until a new index was asked.
             Err(FileError::NotFound(path)) => return Err(FileError::NotFound(path).into()),
@@ -278,7 +289,7 @@ impl Vault {
         }
         Ok(Resolved {
             found,
-            is_ambiguous,
+            others,
             index: Some(index),
         })
     }
@@ -316,8 +327,8 @@ impl Vault {
 struct Note<'p> {
     path: &'p RelPath,
     file: FileBytes,
-    /// Whether the name that was asked for could be another note's.
-    is_ambiguous: bool,
+    /// The other notes that the name asked for fits.
+    others: Vec<RelPath>,
 }
 
 impl Note<'_> {
@@ -338,13 +349,13 @@ impl Note<'_> {
         })?;
         let mut output = NoteOutput {
             relative_path: (*path).clone(),
+            also_fits: self.others.clone(),
             content: page.content.to_owned(),
             bytes: file.meta.size,
             modified_at: file.meta.modified_at(),
             frontmatter: None,
             links: Vec::new(),
-            warnings: self
-                .is_ambiguous
+            warnings: (!self.others.is_empty())
                 .then_some("ambiguous_link")
                 .into_iter()
                 .chain(text.warning)
@@ -410,7 +421,8 @@ fn add_links(
         let Some(index) = &index else {
             return Err(VaultError::WalkBroken);
         };
-        let (target, is_ambiguous) = resolve_link(index, &output.relative_path, &to.path);
+        let (target, others) = resolve_link(index, &output.relative_path, &to.path);
+        let is_ambiguous = others.iter().any(|path| rule.allows(path));
         let target = target.filter(|target| rule.allows(target));
         if is_ambiguous && target.is_some() && !output.warnings.contains(&"ambiguous_link") {
             output.warnings.push("ambiguous_link");
@@ -444,16 +456,20 @@ fn media_type_of(path: &RelPath) -> Option<&'static str> {
 }
 
 /// Where a link of the note `from` leads.
-fn resolve_link(index: &NoteIndex, from: &RelPath, target: &str) -> (Option<RelPath>, bool) {
+fn resolve_link<'i>(
+    index: &'i NoteIndex,
+    from: &RelPath,
+    target: &str,
+) -> (Option<RelPath>, Vec<&'i RelPath>) {
     if target.is_empty() {
-        return (Some(from.clone()), false); // `[[#Heading]]`
+        return (Some(from.clone()), Vec::new()); // `[[#Heading]]`
     }
     let folder = from
         .split_last()
         .map_or_else(RelPath::root, |(folder, _)| folder);
     match index.find(target, &folder) {
-        Some(found) => (Some(found.path.clone()), found.is_ambiguous),
-        None => (None, false),
+        Some(found) => (Some(found.path.clone()), found.others),
+        None => (None, Vec::new()),
     }
 }
 

@@ -54,8 +54,6 @@ fn names_and_links_find_their_note() {
         ("./Top.md", "Top.md"),
         ("Top", "Top.md"),
         ("top", "Top.md"),
-        ("Plexus", "Deep/er/Plexus.md"),
-        ("plexus.md", "Deep/er/Plexus.md"),
         ("er/Plexus", "Deep/er/Plexus.md"),
         ("[[Top]]", "Top.md"),
         ("[[Top|shown]]", "Top.md"),
@@ -67,9 +65,16 @@ fn names_and_links_find_their_note() {
         assert_eq!(answer.relative_path.as_str(), path, "{asked}");
         assert_eq!(answer.warnings, [""; 0], "{asked}");
     }
-    let tie = note(read(&vault, "Twin").unwrap());
-    assert_eq!(tie.relative_path.as_str(), "a/Twin.md");
-    assert_eq!(tie.warnings, ["ambiguous_link"]);
+    for (asked, path, other) in [
+        ("Twin", "a/Twin.md", "b/Twin.md"),
+        ("Plexus", "Deep/er/Plexus.md", "Projects/Plexus.md"),
+        ("plexus.md", "Deep/er/Plexus.md", "Projects/Plexus.md"),
+    ] {
+        let tie = note(read(&vault, asked).unwrap());
+        assert_eq!(tie.relative_path.as_str(), path, "{asked}");
+        assert_eq!(json!(tie.also_fits), json!([other]), "{asked}");
+        assert_eq!(tie.warnings, ["ambiguous_link"], "{asked}");
+    }
     for missing in ["Nope", "[[Nope]]", "Projects/Top", "lexus", "x/Top.md"] {
         assert_eq!(reason(read(&vault, missing)), "not_found", "{missing}");
     }
