@@ -11,7 +11,7 @@ use crate::{
     time::{Bound, CalendarTime, Range},
     zone::Definitions,
 };
-use chrono::{TimeDelta, Utc};
+use chrono::{Local, TimeDelta};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -165,11 +165,11 @@ impl EventsInput {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn range(&self) -> Result<Range, &'static str> {
-        let typed = |text: &String| Bound::typed(text);
+        let typed = |text: &String| Bound::typed(text, &Local);
         let from = match &self.start {
             Some(text) => typed(text).ok_or("start is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)")?,
             None => {
-                let today = Utc::now().date_naive().to_string();
+                let today = Local::now().date_naive().to_string();
                 typed(&today).ok_or("the clock of this machine is off")?
             }
         };
@@ -185,7 +185,8 @@ impl EventsInput {
         if length <= TimeDelta::zero() {
             return Err("end is not after start");
         }
-        if length > TimeDelta::days(MOST_DAYS) {
+        // Where clocks change, days are an hour longer or shorter.
+        if length.min(to.local - from.local) > TimeDelta::days(MOST_DAYS) {
             return Err("more than 366 days; ask for a year at a time");
         }
         Ok(Range { from, to })
@@ -239,19 +240,13 @@ impl EventsInput {
         };
         let (events, next) = page(found, self.limit, self.next.as_deref(), size)?;
         Ok(Events {
-            from: shown(&range.from),
-            to: shown(&range.to),
+            from: range.from.shown(),
+            to: range.to.shown(),
             events,
             warnings: unread.warnings(&answered.failed),
             next,
         })
     }
-}
-
-fn shown(bound: &Bound) -> String {
-    bound
-        .instant
-        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 impl TodosInput {
@@ -261,7 +256,7 @@ impl TodosInput {
     /// Where it is no moment.
     pub(crate) fn before(&self) -> Result<Option<Bound>, &'static str> {
         let typed = |text: &String| {
-            Bound::typed(text).ok_or("dueBefore is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)")
+            Bound::typed(text, &Local).ok_or("dueBefore is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)")
         };
         self.due_before.as_ref().map(typed).transpose()
     }

@@ -200,8 +200,8 @@ mod tests {
         let text = format!("BEGIN:VCALENDAR\nBEGIN:VEVENT\n{event}\nEND:VEVENT\nEND:VCALENDAR\n");
         let items = ical::items(&text, false, &mut Definitions::default()).unwrap();
         let range = Range {
-            from: Bound::typed(from).unwrap(),
-            to: Bound::typed(to).unwrap(),
+            from: Bound::typed(from, &Utc).unwrap(),
+            to: Bound::typed(to, &Utc).unwrap(),
         };
         let (found, mut flaws) = occurrences(&items, &range, &mut BUDGET.clone());
         flaws.extend(items.iter().flat_map(|item| &item.flaws));

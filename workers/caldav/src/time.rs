@@ -14,7 +14,8 @@
 use crate::zone::{Found, Zone, Zones};
 use calcard::common::{PartialDateTime, timezone::Tz};
 use chrono::{
-    DateTime, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc,
+    DateTime, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, SecondsFormat,
+    TimeDelta, TimeZone, Utc,
 };
 
 /// A moment as a calendar has it.
@@ -227,8 +228,8 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// A day, which begins at midnight in UTC, or a time with its offset: nobody knows whose clock another one is of.
-    pub(crate) fn typed(text: &str) -> Option<Self> {
+    /// A day, which begins at midnight in the zone of the person, or a time with its offset.
+    pub(crate) fn typed(text: &str, here: &impl TimeZone) -> Option<Self> {
         if let Some(time) = with_offset(text) {
             return Some(Self {
                 instant: time.to_utc(),
@@ -236,10 +237,22 @@ impl Bound {
             });
         }
         let day = CalendarTime::typed(text, None).filter(|when| when.day)?;
+        // A midnight that the clocks leave out.
+        let later = day.local.checked_add_signed(TimeDelta::hours(1))?;
+        let mut shown = [day.local, later].into_iter();
+        let begins = shown.find_map(|local| here.from_local_datetime(&local).earliest());
         Some(Self {
-            instant: day.local.and_utc(),
+            instant: begins.map_or(day.local.and_utc(), |begins| begins.to_utc()),
             local: day.local,
         })
+    }
+
+    /// As answers tell it, on its own clock.
+    pub(crate) fn shown(&self) -> String {
+        let ahead = (self.local - self.instant.naive_utc()).num_seconds();
+        let offset = i32::try_from(ahead).ok().and_then(FixedOffset::east_opt);
+        let at = self.instant.with_timezone(&offset.unwrap_or(Utc.fix()));
+        at.to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 
     pub(crate) fn later(&self, by: TimeDelta) -> Option<Self> {
@@ -379,10 +392,40 @@ mod tests {
     }
 
     #[test]
+    fn day_begins_at_the_persons_midnight() {
+        for (zone, text, begins) in [
+            ("Europe/Berlin", "2026-11-22", "2026-11-22T00:00:00+01:00"),
+            ("Europe/Berlin", "2026-07-01", "2026-07-01T00:00:00+02:00"),
+            ("Europe/Berlin", "2026-11-22T09:00Z", "2026-11-22T09:00:00Z"),
+            // Its clocks go forward at midnight.
+            ("Africa/Cairo", "2026-04-24", "2026-04-24T01:00:00+03:00"),
+        ] {
+            let here: Tz = zone.parse().unwrap();
+            let instant = Bound::typed(text, &here).unwrap().instant;
+            assert_eq!(
+                instant,
+                DateTime::parse_from_rfc3339(begins).unwrap(),
+                "{zone} {text}"
+            );
+        }
+        let here: Tz = "Europe/Berlin".parse().unwrap();
+        let begins = Bound::typed("2026-11-22", &here).unwrap().shown();
+        assert_eq!(begins, "2026-11-22T00:00:00+01:00");
+        assert_eq!(
+            Bound::typed("2026-11-22", &Utc).unwrap().shown(),
+            "2026-11-22T00:00:00Z"
+        );
+        assert!(
+            Bound::typed("2026-11-22T09:00", &Utc).is_none(),
+            "no offset"
+        );
+    }
+
+    #[test]
     fn range_compares_days_by_the_clock_and_times_by_the_line() {
         let range = Range {
-            from: Bound::typed("2026-11-22T00:00:00+13:00").unwrap(),
-            to: Bound::typed("2026-11-23T00:00:00+13:00").unwrap(),
+            from: Bound::typed("2026-11-22T00:00:00+13:00", &Utc).unwrap(),
+            to: Bound::typed("2026-11-23T00:00:00+13:00", &Utc).unwrap(),
         };
         let holds = |start: &str, end: &str| {
             range.holds(
