@@ -124,6 +124,8 @@ fn added_todo_is_shown_approved_and_read_back() {
         (&todo["id"], &todo["title"]),
         (&added["output"]["id"], &json!(title))
     );
+    assert!(todo["day"].is_string(), "{todo}");
+    assert_eq!(todo["day"], added["output"]["day"], "what was set");
     assert_eq!(
         (&todo["heading"], &todo["checklist"], &todo["tags"]),
         (&json!("Spring"), &json!(2), &json!(["Shop"]))

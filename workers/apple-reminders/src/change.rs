@@ -76,6 +76,9 @@ pub(crate) struct Output {
     pub(crate) ok: bool,
     pub(crate) id: String,
     pub(crate) list: String,
+    /// What the change set it to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) completed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,10 +110,10 @@ pub(crate) enum Act {
 pub(crate) type Misfit = (&'static str, &'static str);
 
 fn typed(clock: &Clock, text: &str) -> Result<Due, Misfit> {
-    match clock
-        .typed(text)
-        .ok_or(("due", "due is no date and no time"))?
-    {
+    match clock.typed(text).ok_or((
+        "due",
+        "due is no date (2026-12-04) and no time (2026-12-04T09:00)",
+    ))? {
         Typed::Day(day) => Ok(Due::Day(day)),
         Typed::At(at) => Ok(Due::At(at)),
     }
@@ -184,6 +187,15 @@ impl UpdateInput {
 }
 
 impl Change {
+    /// Whether it says when the reminder is due.
+    pub(crate) fn sets_due(&self) -> bool {
+        match &self.act {
+            Act::Add(new) => self.takes_back.is_none() && new.due.is_some(),
+            Act::Update(old, new) => new.due.is_some() && new.due != old.content.due,
+            Act::Complete(_) | Act::Remove(_) | Act::Restore(..) => false,
+        }
+    }
+
     pub(crate) fn new(list: List, act: Act) -> Self {
         Self {
             list,

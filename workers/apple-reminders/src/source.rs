@@ -397,10 +397,12 @@ impl AppleRemindersSource {
         let completed = made
             .completed
             .filter(|_| matches!(change.act, Act::Complete(_)));
+        let due = made.content.due.filter(|_| change.sets_due());
         let output = Output {
             ok: true,
             id: made.id,
             list: made.list,
+            due: due.map(|due| list::due(&clock, due)),
             completed: completed.map(|at| clock.shown(at, None)),
             removed: change.takes_back.is_some().then_some(removed),
         };

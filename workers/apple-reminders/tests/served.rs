@@ -177,6 +177,7 @@ async fn created_reminder_is_in_the_default_list_and_taken_back() {
     let input = json!({"title": title, "due": "2026-06-26T09:00", "notes": "n", "priority": 1});
     let made = home.done(1, "reminders.create", input).await;
     assert_eq!(made["list"], "reminders");
+    assert_eq!(made["due"], "2026-06-26T09:00:00+02:00");
     let from = json!({"dueAfter": "2026-06-26", "list": "reminders"});
     let expected = json!({"id": made["id"], "list": "reminders", "title": title, "due": "2026-06-26T09:00:00+02:00", "notes": "n", "priority": 1});
     assert_eq!(home.listed(from).await[0], expected);

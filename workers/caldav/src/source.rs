@@ -589,11 +589,16 @@ impl CaldavSource {
             true => (Some(calendar), None),
             false => (None, Some(calendar)),
         };
+        let (start, end) = change.act.times();
+        let (due, end) = if todo { (end, None) } else { (None, end) };
         let output = Output {
             ok: true,
             id: made.id,
             list,
             calendar,
+            due,
+            start,
+            end,
             completed: made
                 .at
                 .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),

@@ -99,6 +99,23 @@ pub(crate) enum Planned {
     Again(String, String),
 }
 
+impl Planned {
+    /// When what it adds begins, and when it ends or is due.
+    pub(crate) fn times(&self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Add(draft) => {
+                let shown = [&draft.start, &draft.end];
+                shown
+                    .map(|time| time.as_ref().map(CalendarTime::shown))
+                    .into()
+            }
+            Self::Complete(_) | Self::Remove(_) | Self::Restore(..) | Self::Again(..) => {
+                (None, None)
+            }
+        }
+    }
+}
+
 /// What a change came to.
 #[derive(Debug)]
 pub(crate) struct ChangeResult {
@@ -567,6 +584,12 @@ pub(crate) struct Output {
     pub(crate) list: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) calendar: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) end: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) completed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

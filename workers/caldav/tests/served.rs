@@ -238,6 +238,7 @@ async fn change_is_made_seen_settled_and_taken_back() {
     let input =
         json!({"list": "home", "title": "Bread", "due": "2026-11-23", "notes": "rye\nor oats"});
     let made = desk.done(1, "todos.create", input).await;
+    assert_eq!(made["due"], "2026-11-23");
     let id = made["id"].as_str().unwrap();
     assert_eq!(id, format!("home/plexus-{}.ics", intent(1).as_str()));
     let there = server.get(id).body;
@@ -444,7 +445,8 @@ async fn card_of_an_undo_shows_what_comes_back() {
         .await;
     let holiday =
         json!({"calendar": "home", "title": "Off", "start": "2026-12-24", "end": "2026-12-25"});
-    desk.done(2, "events.create", holiday).await;
+    let made = desk.done(2, "events.create", holiday).await;
+    assert_like(&made, &json!({"start": "2026-12-24", "end": "2026-12-25"}));
     desk.undo(3, 2).await.unwrap();
     let mut worker = Worker::set_up::<CaldavSource>(MANIFEST, &desk.setting(), Role::Reader).await;
     let undo = |of: u32| json!({"id": intent(of).as_str()});

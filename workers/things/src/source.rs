@@ -116,6 +116,11 @@ struct Tags {
 struct Output {
     ok: bool,
     id: String,
+    /// The day that it was set to, where the change set one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<NaiveDate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<NaiveDate>,
 }
 
 impl Source for ThingsSource {
@@ -541,6 +546,8 @@ impl ThingsSource {
         let output = Output {
             ok: true,
             id: todo.id,
+            day: record.fields.when.and(todo.day),
+            deadline: record.fields.deadline.and(todo.deadline),
         };
         let reply = Reply::new(output, change.summary()).touched(touched);
         Ok(match is_kept && record.act != Act::Undo {
