@@ -503,11 +503,32 @@ pub struct Capability {
     /// The text of a skill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub markdown: Option<String>,
-    /// Of an effect: the read that shows what its plan looks at. An agent is told at once, and the owner is not asked,
-    /// where its input cannot be carried out: with a standing grant of that read in the source's words, else only what
-    /// the input alone shows. A grant that is narrowed by a field that the effect has not counts as none.
+    /// Of an effect: the reads of which each shows what its plan looks at. An agent is told at once, and the owner is not
+    /// asked, where its input cannot be carried out: with a standing grant of one of them in the source's words, else
+    /// only what the input alone shows. A grant that is narrowed by a field that the effect has not counts as none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shown_by: Option<String>,
+    pub shown_by: Option<ShowingReads>,
+}
+
+/// The names of reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ShowingReads {
+    /// One.
+    One(String),
+    /// Several, of which each is enough.
+    Any(Vec<String>),
+}
+
+impl ShowingReads {
+    /// Their names.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Any(names) => names,
+        }
+    }
 }
 
 /// How an effect is a conversation: its approval permits up to so many calls within so many minutes. The first has the

@@ -96,6 +96,26 @@ fn a_manifest_is_read_as_it_is_written() {
     assert_eq!(again.capabilities, manifest.capabilities);
 }
 
+#[test]
+fn shown_by_is_one_read_or_a_list_of_them() {
+    let with = |shown_by: Value| {
+        let mut manifest = good();
+        manifest["capabilities"][1]["shownBy"] = shown_by;
+        parse(&manifest)
+    };
+    for shown_by in [json!("item.read"), json!(["item.read"])] {
+        let manifest = with(shown_by).unwrap();
+        let write = manifest.capability("item.write").unwrap();
+        let reads = write.shown_by.as_ref().unwrap();
+        assert_eq!(reads.names(), ["item.read"]);
+        assert_eq!(again(&manifest).capabilities, manifest.capabilities);
+    }
+    for wrong in [json!([]), json!("item.write"), json!(["item.read", "item"])] {
+        let why = with(wrong).unwrap_err().to_string();
+        assert!(why.contains("shownBy names reads for agents"), "{why}");
+    }
+}
+
 /// A write whose message is a text of its input.
 fn conversation(change: impl FnOnce(&mut Value)) -> Value {
     let mut manifest = good();

@@ -310,6 +310,17 @@ fn reminder_that_fits_nowhere_is_told_at_once() {
     // The control, and one of which only who may read the list is told.
     agent.must_ask(CREATE, json!({"title": "Call", "due": "2026-12-01"}));
     agent.must_ask(update, json!({"id": "none", "title": "Call"}));
+    agent.must_ask(CREATE, json!({"list": "Groceries", "title": "Call"}));
+    // Ids of lists stand in every answer of either read.
+    for (id, read) in [("one", REMINDERS), ("two", "apple-reminders.lists.list")] {
+        let reader = desk.gateway.agent_with(id, &[read]);
+        for (list, reason) in [("Groceries", "ambiguous"), ("Nowhere", "not_found")] {
+            let reply = reader.invoke(CREATE, json!({"list": list, "title": "Call"}));
+            let error = reply.expect_error(400, "transport_error");
+            assert_eq!(error["detail"]["reason"], reason, "{id}: {reply}");
+            assert!(error["pendingId"].is_null(), "{reply}");
+        }
+    }
 }
 
 #[test]

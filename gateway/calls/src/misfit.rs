@@ -1,7 +1,7 @@
 //! Inputs that no approval could carry out: told to the agent at once, and the owner is not asked.
 //!
 //! ```text
-//! an effect that says `shownBy` ─ may the agent read by that? ─┬ yes ▸ planned within that grant's constraint ▸ the source's words
+//! an effect that says `shownBy` ─ may the agent read by one? ──┬ yes ▸ planned within that grant's constraint ▸ the source's words
 //!                                                              └ no  ▸ planned within nothing ▸ the gateway's words
 //! ```
 //! What becomes of such a plan is told only where the source says that the input is wrong. Else the owner is asked as ever.
@@ -42,8 +42,8 @@ pub async fn misfit(
     beyond_grant: bool,
 ) -> Option<ErrorBody> {
     let capability = entry.capability();
-    let shown_by = capability.shown_by.as_deref()?;
-    let seen = seen(kernel, agent, entry, shown_by, input);
+    let mut reads = capability.shown_by.as_ref()?.names().iter();
+    let seen = reads.find_map(|read| seen(kernel, agent, entry, read, input));
     let may_read = seen.is_some();
     if let (false, Some(field)) = (may_read, no_path(capability, input)) {
         return Some(in_our_words(capability, Some(field)).about(&entry.id));

@@ -2,7 +2,7 @@
 
 use super::{
     Audience, Capability, Channels, EntryKind, Field, FieldKind, FieldTarget, Limits, MAX_ENTRIES,
-    MAX_MARKDOWN, MAX_OUTPUT, Manifest, ManifestError, invalid, place::RESERVED,
+    MAX_MARKDOWN, MAX_OUTPUT, Manifest, ManifestError, ShowingReads, invalid, place::RESERVED,
 };
 use crate::message::{MAX_SECRETS, Role};
 use plexus_protocol::{CapabilityId, Sensitivity, Verb};
@@ -279,10 +279,10 @@ impl Manifest {
                     if !self.roles.contains(&entry.role()) {
                         return Err(invalid(at(), "an effect needs the role writer"));
                     }
-                    if let Some(read) = &entry.shown_by
-                        && !self.shows(read, entry)
+                    if let Some(reads) = entry.shown_by.as_ref().map(ShowingReads::names)
+                        && (reads.is_empty() || !reads.iter().all(|read| self.shows(read, entry)))
                     {
-                        let why = "shownBy names a read for agents, narrowed by no field that the effect lacks";
+                        let why = "shownBy names reads for agents, of an effect";
                         return Err(invalid(at(), why));
                     }
                 }
