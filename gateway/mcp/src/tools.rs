@@ -315,7 +315,7 @@ impl Entry {
         let annotations = self.annotations();
         let (mut input, alternatives) = schema::for_client(self.io.input.take());
         if tool.says_why {
-            input["properties"][PURPOSE] = json!({"type": "string", "maxLength": MAX_WORDS, "description": "Why, in one sentence, for the owner's card."});
+            input["properties"][PURPOSE] = json!({"type": "string", "maxLength": MAX_WORDS, "description": format!("Why, in one sentence of at most {MAX_WORDS} characters, for the owner's card.")});
         }
         let mut listed = json!({
             "name": tool.name,
@@ -349,7 +349,7 @@ impl Entry {
         if !alternatives.is_empty() {
             let _ = write!(text, "\n{alternatives}");
         }
-        if !self.grants.is_read() {
+        if !(self.grants.is_read() && self.standing) {
             text.push_str("\nThe owner may have to approve the call before it happens.");
         }
         cut(&text, MAX_DESCRIPTION)
@@ -663,6 +663,24 @@ pub(crate) mod tests {
         assert!(!kept.contains("sess_secret"));
         let again = View::of_manifest(kept.as_bytes()).unwrap();
         assert_eq!(again.list, view().list);
+    }
+
+    #[test]
+    fn what_no_grant_covers_says_that_the_owner_may_be_asked() {
+        let mut manifest = manifest();
+        let asks = |manifest: &Value, name: &str| {
+            let tools = all(&View::of_manifest(manifest.to_string().as_bytes()).unwrap());
+            let tool = tools.iter().find(|tool| tool["name"] == name).unwrap();
+            let description = tool["description"].as_str().unwrap();
+            description.contains("may have to approve")
+        };
+        assert!(asks(&manifest, "obsidian_vault_read"));
+        let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
+        for entry in entries {
+            entry["standing"] = true.into();
+        }
+        assert!(!asks(&manifest, "obsidian_vault_read"));
+        assert!(asks(&manifest, "workspace_write"), "by a grant or not");
     }
 
     #[test]
