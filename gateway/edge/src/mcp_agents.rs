@@ -56,7 +56,7 @@ pub(crate) struct MadeView {
     pub(crate) view: Arc<View>,
 }
 
-/// What decides whether a list that is too long names a capability.
+/// What decides how a list shows a capability, and whether one that is too long names it.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Marks {
     pub(crate) standing: bool,

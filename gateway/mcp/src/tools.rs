@@ -674,13 +674,14 @@ pub(crate) mod tests {
             let description = tool["description"].as_str().unwrap();
             description.contains("may have to approve")
         };
-        assert!(asks(&manifest, "obsidian_vault_read"));
-        let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
-        for entry in entries {
-            entry["standing"] = true.into();
+        for standing in [false, true] {
+            let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
+            for entry in entries {
+                entry["standing"] = standing.into();
+            }
+            assert_eq!(asks(&manifest, "obsidian_vault_read"), !standing);
+            assert!(asks(&manifest, "workspace_write"), "by a grant or not");
         }
-        assert!(!asks(&manifest, "obsidian_vault_read"));
-        assert!(asks(&manifest, "workspace_write"), "by a grant or not");
     }
 
     #[test]

@@ -65,18 +65,16 @@ pub(super) fn view(edge: &Edge, agent: &AgentId, pat: &Digest) -> Arc<View> {
     let known = state.agent(agent);
     let seen = known.map_or_else(Vec::new, |agent| catalogue.view(&state, agent, now));
     let revision = catalogue.revision;
-    // A short list names all, whatever their marks.
-    let marks: Vec<Marks> = match known.filter(|_| seen.len() > MAX_LISTED) {
-        None => Vec::new(),
-        Some(known) => {
-            let lately = edge.lately.of(agent);
-            let marks = seen.iter().map(|entry| Marks {
-                standing: standing_for(&state, known, &entry.id, now).is_some(),
-                lately: lately.contains(&entry.id),
-            });
-            marks.collect()
-        }
-    };
+    // A short list names all, whatever was called lately.
+    let is_long = seen.len() > MAX_LISTED;
+    let marks: Vec<Marks> = known.map_or_else(Vec::new, |known| {
+        let lately = edge.lately.of(agent);
+        let marks = seen.iter().map(|entry| Marks {
+            standing: standing_for(&state, known, &entry.id, now).is_some(),
+            lately: is_long && lately.contains(&entry.id),
+        });
+        marks.collect()
+    });
     let is_same = |made: &&MadeView| {
         made.revision == revision
             && made.marks == marks
