@@ -147,7 +147,10 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
         let skill = command::line(text::line(&skill.id));
         let _ = writeln!(text, "guidance: {skill}");
     }
-    let _ = writeln!(text, "example: {}", example(entry));
+    // The source's own is a call that works.
+    if !entry.describe.contains("Example") {
+        let _ = writeln!(text, "example: {}", example(entry));
+    }
     text
 }
 
@@ -194,9 +197,9 @@ mod tests {
 
     #[test]
     fn everything_that_a_call_needs() {
-        let entry: Entry = serde_json::from_value(json!({
+        let mut entry: Entry = serde_json::from_value(json!({
             "id": "workspace.write", "kind": "capability", "label": "Write a file",
-            "describe": "Write a text file.\nParents are made. Example: path=a", "grants": ["write"],
+            "describe": "Write a text file.\nParents are made.", "grants": ["write"],
             "provenance": "managed", "sensitivity": "elevated",
             "skills": [{"id": "workspace.how-to-use", "label": "x"}],
             "io": {"input": {"properties": {
@@ -212,7 +215,7 @@ mod tests {
             "\
 workspace.write (Write a file)
   Write a text file.
-  Parents are made. Example: path=a
+  Parents are made.
 state: asks
 verbs: write (managed, elevated)
 input:
@@ -225,5 +228,9 @@ example: plexus workspace.write 'path=<path>' content=tea times=2
 "
         );
         assert_eq!(as_json(&entry, &[], Timestamp(0))["state"], "asks");
+        entry.describe.push_str("\nExample: path=a");
+        let text = as_text(&entry, &[], Timestamp(0));
+        assert!(text.contains("  Example: path=a\n"), "{text}");
+        assert!(!text.contains("example: "), "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! `plexus list`: what can be called, one line each, for a reader who pays by the word.
 
 use crate::{
+    command,
     manifest::{Entry, State},
     session::Session,
     settings::Settings,
@@ -49,10 +50,20 @@ pub(crate) async fn run(settings: &Settings, list: List) -> Result<Exit, Stop> {
     };
     if list.json {
         out::line(&view.json().to_string())?;
+    } else if view.entries.is_empty() && !list.query.is_empty() {
+        out::line(&none_fits())?;
     } else {
         out::line(&view.text())?;
     }
     Ok(Exit::Ok)
+}
+
+/// In place of a list of nothing.
+fn none_fits() -> String {
+    let all = command::line("list");
+    format!(
+        "no capability fits these words; they are not looked for in notes or files\nnext: {all}"
+    )
 }
 
 /// What to show: with a query what fits it, best first, else all in the gateway's order.
@@ -126,7 +137,13 @@ impl View<'_> {
         for (((state, why), entry), fields) in rows.iter().zip(&fields) {
             let last = match (why, entry.limits(self.grants, self.now)) {
                 (Some(why), _) => text::short(why, 60),
-                (None, Some(limits)) => text::short(&format!("limited to {limits}"), 60),
+                (None, Some(limits)) => {
+                    format!(
+                        "{} (limited to {})",
+                        summary(entry),
+                        text::short(&limits, 60)
+                    )
+                }
                 (None, None) => summary(entry),
             };
             let line = format!(
@@ -290,7 +307,7 @@ asks obsidian.vault.write               Write a \\u{1b}[31mnote
 off  things.list                        Things is not running
 now  workspace.how-to-use               How to
 asks workspace.read                     suspended: its manifest changed
-now  workspace.list                     limited to path is a or b, at most 5 calls; 2 calls left
+now  workspace.list                     List a folder (limited to path is a or b, at most 5 calls; 2 calls left)
 "
         );
     }
@@ -319,6 +336,12 @@ now  workspace.list                     limited to path is a or b, at most 5 cal
         late.now = serde_json::from_str("\"2026-01-07T00:00:00.000Z\"").unwrap();
         let text = late.text();
         assert!(text.contains("1 now, 4 asks, 1 off"), "{text}");
+    }
+
+    #[test]
+    fn list_of_nothing_names_the_whole_one() {
+        let said = none_fits();
+        assert!(said.ends_with("\nnext: plexus list"), "{said}");
     }
 
     #[test]
