@@ -214,7 +214,11 @@ impl ToolResult {
         if !next.is_empty() {
             text.push_str(&format!("\nNext: {next}"));
         }
-        if let Some(detail) = detail.filter(|detail| !detail.is_null()) {
+        let says = |detail: &&Value| match detail {
+            Value::Object(members) => members.values().any(|member| !member.is_null()),
+            detail => !detail.is_null(),
+        };
+        if let Some(detail) = detail.filter(says) {
             structured["detail"] = detail.clone();
             text.push_str(&format!("\nDetail: {detail}"));
         }
@@ -633,11 +637,12 @@ mod tests {
         let structured = &result["structuredContent"];
         assert_eq!(structured["effect"], "none");
         assert_eq!(structured["detail"]["reason"], "not_found");
-        let silent = json!({"ok": false, "error": {"code": "x"}});
+        let silent = json!({"ok": false, "error": {"code": "x", "detail": {"reason": null}}});
         let silent = of(silent, "workspace_write");
         assert_eq!(silent["structuredContent"]["effect"], "unknown");
         let said = silent["content"][0]["text"].as_str().unwrap();
         assert!(said.contains("do not repeat"), "{said}");
+        assert!(!said.contains("Detail"), "{said}");
     }
 
     #[test]

@@ -268,12 +268,17 @@ pub(crate) fn unheard(stop: Stop, item: &str) -> Stop {
 }
 
 fn denied(reason: Option<String>) -> Stop {
-    let why = reason.map_or_else(
-        || "the owner denied it".to_owned(),
-        |r| format!("the owner denied it: {r}"),
-    );
-    Stop::new(Exit::Refused, "denied_by_owner", why)
-        .next("stop; do something else, or ask the owner why")
+    let (why, next) = match reason {
+        Some(reason) => (
+            format!("the owner denied it: {reason}"),
+            "stop; do something else",
+        ),
+        None => (
+            "the owner denied it".to_owned(),
+            "stop; do something else, or ask the owner why",
+        ),
+    };
+    Stop::new(Exit::Refused, "denied_by_owner", why).next(next)
 }
 
 fn expired(id: &PendingId, reason: Option<String>) -> Stop {

@@ -92,8 +92,12 @@ impl Schema {
             if let Some(declared) = declared
                 && !is_a(value, declared)
             {
+                let article = match declared {
+                    "array" | "integer" | "object" => "an",
+                    _ => "a",
+                };
                 return Err(format!(
-                    "Input field '{key}' must be a {declared} (got {}).",
+                    "Input field '{key}' must be {article} {declared} (got {}).",
                     type_of(value)
                 ));
             }
@@ -103,8 +107,13 @@ impl Schema {
                 .keys()
                 .find(|key| !self.properties.contains_key(*key))
         {
+            let mut names = self.properties.keys();
+            let alike = |name: &&String| key.starts_with(*name) || name.starts_with(key);
+            let meant = names.find(|name| !key.is_empty() && alike(name));
+            let meant = meant.map(|name| format!("; did you mean '{name}'?"));
+            let meant = meant.as_deref().unwrap_or(".");
             return Err(format!(
-                "Unknown input field '{key}' (additionalProperties:false)."
+                "Unknown input field '{key}' (additionalProperties:false){meant}"
             ));
         }
         match self.whole.validate(input) {
@@ -328,7 +337,11 @@ mod tests {
             ),
             (
                 json!({"path": "x", "n": 1.5}),
-                "Input field 'n' must be a integer (got number).",
+                "Input field 'n' must be an integer (got number).",
+            ),
+            (
+                json!({"path": "x", "paths": 1}),
+                "Unknown input field 'paths' (additionalProperties:false); did you mean 'path'?",
             ),
             (
                 json!({"path": "x", "y": 1}),

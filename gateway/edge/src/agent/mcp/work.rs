@@ -303,15 +303,18 @@ fn decided(edge: &Edge, item: &plexus_trust::Item, waits: bool) -> Answer {
             told_of.map_or(Answer::Approved, |result| told(&result))
         }
         (ItemState::Denied { reason }, _) => {
-            let why = match reason {
-                Some(reason) => format!("The owner denied it: {reason}"),
-                None => "The owner denied it.".to_owned(),
+            let (why, next) = match reason {
+                Some(reason) => (
+                    format!("The owner denied it: {reason}"),
+                    "stop; do something else",
+                ),
+                None => (
+                    "The owner denied it.".to_owned(),
+                    "stop; do something else, or ask the owner why",
+                ),
             };
             let error = ErrorBody::new(ErrorCode::DeniedByOwner, why);
-            Answer::Refused(refusal(error.then(
-                NextKind::Stop,
-                "stop; do something else, or ask the owner why",
-            )))
+            Answer::Refused(refusal(error.then(NextKind::Stop, next)))
         }
         (
             ItemState::Void {
