@@ -97,7 +97,7 @@ fn a_manifest_is_read_as_it_is_written() {
 }
 
 #[test]
-fn shown_by_is_one_read_or_a_list_of_them() {
+fn shown_by_is_one_read_or_several() {
     let with = |shown_by: Value| {
         let mut manifest = good();
         manifest["capabilities"][1]["shownBy"] = shown_by;

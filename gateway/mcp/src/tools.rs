@@ -666,7 +666,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_no_grant_covers_says_that_the_owner_may_be_asked() {
+    fn uncovered_read_says_that_it_may_ask() {
         let mut manifest = manifest();
         let asks = |manifest: &Value, name: &str| {
             let tools = all(&View::of_manifest(manifest.to_string().as_bytes()).unwrap());

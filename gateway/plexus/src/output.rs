@@ -408,7 +408,7 @@ impl Form<'_> {
         out::line(&json!({"id": id, "ok": false, "error": error, "auditId": ""}).to_string())
     }
 
-    /// What stands beside a text that is printed alone: which note or file it is of, and the digest that writes it back.
+    /// The notes beside a text that is printed alone: which note or file it is of, and the digest that writes it back.
     fn beside(&self, output: &Value) -> Vec<String> {
         if !output["content"].is_string() {
             return Vec::new();

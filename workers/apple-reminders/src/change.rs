@@ -76,7 +76,7 @@ pub(crate) struct Output {
     pub(crate) ok: bool,
     pub(crate) id: String,
     pub(crate) list: String,
-    /// What the change set it to.
+    /// The date that the change set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) due: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

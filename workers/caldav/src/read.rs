@@ -185,7 +185,7 @@ impl EventsInput {
         if length <= TimeDelta::zero() {
             return Err("end is not after start");
         }
-        // Where clocks change, days are an hour longer or shorter.
+        // Days are an hour longer or shorter as clocks change.
         if length.min(to.local - from.local) > TimeDelta::days(MOST_DAYS) {
             return Err("more than 366 days; ask for a year at a time");
         }

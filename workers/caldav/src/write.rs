@@ -100,7 +100,7 @@ pub(crate) enum Planned {
 }
 
 impl Planned {
-    /// When what it adds begins, and when it ends or is due.
+    /// The begin of an addition, and its end or due date.
     pub(crate) fn times(&self) -> (Option<String>, Option<String>) {
         match self {
             Self::Add(draft) => {
