@@ -1,4 +1,4 @@
-//! What an act ended, in lines: tokens, requests, approvals, and calls that were on their way.
+//! What an act ended, in lines: tokens, requests, approvals, and calls that were on their way; and the requests it answered.
 
 use crate::calls;
 use plexus_client::text;
@@ -29,6 +29,17 @@ pub(crate) fn ended_items(items: &[PendingId]) -> String {
     }
     let items = text::listed(items, ", ");
     format!("\nrequests and approvals ended: {items}")
+}
+
+/// The requests that waited and that a new grant answered, behind `before`; nothing where there are none.
+pub(crate) fn also_answered(before: &str, items: &[PendingId]) -> String {
+    match items {
+        [] => String::new(),
+        items => format!(
+            "{before}requests that waited for this and need no answer of yours: {}",
+            text::listed(items, ", ")
+        ),
+    }
 }
 
 /// The calls that an act has asked to stop, and those that it came too late for; each kind is a line.

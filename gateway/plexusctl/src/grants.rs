@@ -2,7 +2,7 @@
 
 use crate::{
     agents, approvals,
-    ended::ended,
+    ended::{also_answered, ended},
     owner::{Desk, Owner},
     pause::PATIENCE,
     standing::{row, warn_of_missing},
@@ -266,17 +266,6 @@ fn replaced(held: &StandingGrant, now: Timestamp) -> String {
         false => text::line(&terms),
     };
     format!("\nin place of the grant before it: {terms}; {end}")
-}
-
-/// The requests that waited and that a new grant answered, behind `before`; nothing where there are none.
-pub(crate) fn also_answered(before: &str, items: &[PendingId]) -> String {
-    match items {
-        [] => String::new(),
-        items => format!(
-            "{before}requests that waited for this and need no answer of yours: {}",
-            text::listed(items, ", ")
-        ),
-    }
 }
 
 /// The requests for capabilities that wait although those were granted now, behind `before`; nothing where there are none, or

@@ -10,7 +10,7 @@ mod set;
 pub(crate) mod test;
 
 use crate::{
-    grants::also_answered,
+    ended::also_answered,
     owner::{Desk, Owner, patiently},
     table::table,
 };

@@ -5,6 +5,7 @@
 
 use super::{UNKNOWN_ITEM, card::plan, card_of};
 use crate::{
+    ended::also_answered,
     extension::{named_folders, serves},
     grants,
     owner::Owner,
@@ -167,7 +168,7 @@ impl Verdict {
         };
         match (self, &item.card) {
             (Self::Approve { .. }, Card::Change(card)) => {
-                let answered = grants::also_answered("; ", answered);
+                let answered = also_answered("; ", answered);
                 format!("approved {id}: {}{answered}", text::line(&card.if_approved))
             }
             (Self::Deny { reason }, Card::Change(card)) => {
@@ -208,7 +209,7 @@ impl Verdict {
                     DecisionOutcome::Granted { granted, .. } if granted.is_empty()
                 );
                 let terms = if is_once { &terms.once() } else { terms };
-                let answered = grants::also_answered("; ", answered);
+                let answered = also_answered("; ", answered);
                 let cut = terms.cut();
                 format!("approved {id} {}{cut}{then}{answered}", terms.phrase(asks))
             }
