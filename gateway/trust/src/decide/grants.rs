@@ -114,7 +114,7 @@ impl Draft<'_> {
         {
             last.changes.push(Change::Agent(Box::new(row)));
         }
-        let also = self.answer_covered(agent, None, &standing);
+        let also = self.answer_covered(agent, None, &standing, None);
         Ok(Reply::Approved {
             granted,
             once,

@@ -9,7 +9,7 @@ use crate::{
     event::Change, grantable, standing_for, visible,
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, Timestamp, TokenId,
+    AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, SourceId, Timestamp, TokenId,
     TrustWindow, Verb, body::Scope,
 };
 use std::{borrow::Cow, collections::BTreeSet};
@@ -618,7 +618,7 @@ impl<'a> Draft<'a> {
                 last.changes.push(Change::Agent(Box::new(row)));
             }
         }
-        let also = self.answer_covered(agent, Some(&item.id), &standing);
+        let also = self.answer_covered(agent, Some(&item.id), &standing, None);
         Ok(Reply::Approved {
             granted,
             once,
@@ -638,12 +638,13 @@ impl<'a> Draft<'a> {
 
     /// Answers the requests that wait and that the owner's `new` grants cover whole: those that only read. What changes
     /// something keeps its card, which shows what it would do. Of a narrowed grant it is not known what an input reaches, and
-    /// one that counts its calls is left to those that come first. Gives the requests.
+    /// one that counts its calls is left to those that come first. The `resumed` source is stopped no more. Gives the requests.
     pub(super) fn answer_covered(
         &mut self,
         agent: &Agent,
         but: Option<&PendingId>,
         new: &[Grant],
+        resumed: Option<&SourceId>,
     ) -> Vec<PendingId> {
         let is_new = |ask: &Ask| new.iter().any(|grant| grant.capability == ask.capability);
         let may_be = |item: &Item| {
@@ -655,7 +656,7 @@ impl<'a> Draft<'a> {
         let items = agent.items.values().filter(|item| may_be(item));
         let covered = items.filter_map(|item| {
             let asks = item.asks.iter();
-            let grants = asks.map(|ask| self.grant_covering(agent, new, ask));
+            let grants = asks.map(|ask| self.grant_covering(agent, new, resumed, ask));
             Some((item, grants.collect::<Option<Vec<_>>>()?))
         });
         let covered: Vec<_> = covered.collect();
@@ -690,6 +691,7 @@ impl<'a> Draft<'a> {
         &self,
         agent: &'g Agent,
         new: &'g [Grant],
+        resumed: Option<&SourceId>,
         ask: &Ask,
     ) -> Option<&'g Grant> {
         let (source, facts) = self.state.capability(&ask.capability)?;
@@ -704,7 +706,7 @@ impl<'a> Draft<'a> {
         let covers = facts.verbs.is_read()
             && ask.bounded.is_none()
             && self.state.exposed(&ask.capability)
-            && source.stopped.is_none()
+            && (source.stopped.is_none() || resumed == Some(&source.id))
             && stands(grant, source, facts, self.now)
             && grant.calls_left().is_none()
             && reaches;

@@ -579,14 +579,14 @@ impl Draft<'_> {
         self.emit(event("source.settings", fact).set_all(changes));
         Ok(match go_on {
             true => Reply::Resumed {
-                also: self.answer_resumed(&resting),
+                also: self.answer_resumed(id, &resting),
             },
             false => Reply::Changed(true),
         })
     }
 
     /// Answers the requests that were made while these grants were suspended, and that they cover again.
-    fn answer_resumed(&mut self, resting: &[Arc<Grant>]) -> Vec<PendingId> {
+    fn answer_resumed(&mut self, source: &SourceId, resting: &[Arc<Grant>]) -> Vec<PendingId> {
         let state = self.state;
         let mut also = Vec::new();
         for agent in state.agents.values() {
@@ -598,7 +598,7 @@ impl Draft<'_> {
                 })
                 .collect();
             if !resumed.is_empty() {
-                also.extend(self.answer_covered(agent, None, &resumed));
+                also.extend(self.answer_covered(agent, None, &resumed, Some(source)));
             }
         }
         also

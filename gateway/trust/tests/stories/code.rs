@@ -1,7 +1,7 @@
 //! The code of a source: held against what the owner agreed to, never against what was seen last.
 
 use crate::support::*;
-use plexus_trust::{Command, Refusal, Source, SourceConfig, Verdict};
+use plexus_trust::{Command, ItemState, Refusal, Source, SourceConfig, Verdict};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -82,7 +82,11 @@ fn another_program_stops_the_source_until_it_is_agreed_to() {
             (&kept[0].rules, &kept[0].rules_gone),
             (&vec![program(3)], &vec![program(1)])
         );
+        // A read that is asked for meanwhile is answered by the grants that go on, and by nothing else.
+        let read = world.ask(&who, READ, &json!({}));
         agrees(&mut world);
+        let is_answered = matches!(world.item_state(&read), ItemState::Approved { .. });
+        assert_eq!(is_answered, !granted.is_empty(), "{granted:?}");
         assert_eq!(world.allowed(&who, READ, &json!({})), !granted.is_empty());
         assert!(world.pends(&who, WRITE, &json!({})));
         // What was agreed to before is agreed to no more; what is missing for now is no difference.
