@@ -52,10 +52,14 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Boards,
                     match of_source::<BoardRow>(item, &source) {
                         Ok(board) => boards.push(board),
                         // It costs itself, never the list.
-                        Err(error) => unread.push(Unread::Source {
-                            source: source.clone(),
-                            why: no_board(&error),
-                        }),
+                        Err(error) => {
+                            let id = item.get("id").and_then(Value::as_str);
+                            unread.push(Unread::Board {
+                                board: id.unwrap_or("a board").to_owned(),
+                                why: no_board(&error),
+                                source: source.clone(),
+                            });
+                        }
                     }
                 }
             }
