@@ -216,8 +216,8 @@ pub(crate) enum RunError {
     /// Cancelled, with the change set of what it did until then.
     #[error("what it did until then is in the change set {0}")]
     Stopped(String),
-    /// The same of a turn that failed.
-    #[error("{why}; what it did until then is in the change set {set}")]
+    /// The same of a turn that failed. The set comes first: a message that is too long is cut at its end.
+    #[error("what it did until then is in the change set {set}: {why}")]
     Failed { why: Box<RunError>, set: String },
     #[error("{0}")]
     FileThread(String),
@@ -1142,7 +1142,7 @@ impl From<&RunError> for SourceError {
             RunError::Failed { why, set } => {
                 let told = Self::from(&**why);
                 let words = format!(
-                    "{}; what it did until then is in the change set {set}",
+                    "what it did until then is in the change set {set}: {}",
                     told.message
                 );
                 let told = Self::new(told.code, words).effect(told.effect);
@@ -1196,6 +1196,23 @@ impl From<&RunError> for SourceError {
                 Self::transport("io", words)
             }
             RunError::FileThread(_) => Self::internal(words),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_failure_names_its_change_set() {
+        let failed = || RunError::Failed {
+            why: Box::new(RunError::Turn("why ".repeat(1000))),
+            set: "cs_1".to_owned(),
+        };
+        for error in [failed(), failed().cut_off()] {
+            let error = SourceError::from(&error);
+            assert!(error.message.to_string().contains("cs_1"), "{error:?}");
         }
     }
 }
