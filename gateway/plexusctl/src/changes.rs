@@ -6,7 +6,7 @@ use crate::{
     prompt::confirm,
 };
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop, out, shell::quote, span, text};
+use plexus_client::{Exit, Stop, out, shell, span, text};
 use plexus_owner::changes::{
     Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, DropSet, FileChange,
     GatewayFacts, List, Origin, PlanApply, Show, Standing,
@@ -376,7 +376,7 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
         (_, 0) => page.say(format!("to apply it: plexusctl changes apply {id}")),
         (_, _) => {
             let named: String = in_state(Standing::Waits)
-                .map(|file| format!(" --path {}", quote(&text::line(&file.path))))
+                .map(|file| shell::option("path", &text::line(&file.path)))
                 .collect();
             page.say(format!(
                 "to apply what waits: plexusctl changes apply {id}{named}"

@@ -13,6 +13,13 @@ pub fn quote(word: &str) -> String {
     }
 }
 
+/// An option with its value, behind a command line; a value that begins with `-` would be read as an option of its own.
+#[must_use]
+pub fn option(name: &str, value: &str) -> String {
+    let between = if value.starts_with('-') { '=' } else { ' ' };
+    format!(" --{name}{between}{}", quote(value))
+}
+
 /// The beginning of a command line that reaches the gateway with this state directory: `PLEXUS_HOME=… `, or empty where
 /// that is the usual one of a user whose home directory is `user`.
 #[must_use]
@@ -43,5 +50,7 @@ mod tests {
         assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
         assert_eq!(quote(""), "''");
         assert_eq!(quote("~"), "'~'");
+        assert_eq!(option("path", "a b"), " --path 'a b'");
+        assert_eq!(option("path", "-a b"), " --path='-a b'");
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     snapshot::FileFacts,
 };
 use plexus_ipc::worker::{ALREADY_UNDONE, durable};
-use plexus_protocol::{AuditId, shell::quote};
+use plexus_protocol::{AuditId, shell::option};
 use plexus_rooted_files::{
     Change, Digest, FileError, RelPath, Root, WriteError, WriteTarget, runs_unasked,
 };
@@ -133,9 +133,7 @@ fn undo_words(call: Option<&AuditId>) -> String {
 fn in_parts(set: &str, runs: &[&RelPath], all: bool) -> String {
     let most = if all { 1 } else { NAMED };
     let paths = runs.iter().take(most);
-    let paths: String = paths
-        .map(|path| format!(" --path {}", quote(path.as_str())))
-        .collect();
+    let paths: String = paths.map(|path| option("path", path.as_str())).collect();
     let how = match all {
         true => "apply one at a time",
         false => "apply those first, and then the rest",
@@ -396,7 +394,12 @@ impl Folder {
         }
         if cut && !runs.is_empty() {
             let paths: Vec<_> = runs.iter().map(|(path, _)| path).collect();
-            let words = in_parts(&set, &paths, paths.len() == planned.len());
+            let words = match &*planned {
+                [_] => {
+                    "one file alone is too long for a card, so bring that over by hand".to_owned()
+                }
+                _ => in_parts(&set, &paths, paths.len() == planned.len()),
+            };
             return Err(ApplyError::NotShown(words));
         }
         Ok(Plan {
@@ -1040,6 +1043,11 @@ mod tests {
         let plan = planned(&["run it.py", "z.py"]).unwrap();
         scene.folder.commit(plan, &call(1)).unwrap();
         assert!(planned(&[]).unwrap().cut, "the rest");
+        // One that no card can show whole, however it is named.
+        let large = self::scene(&[], &[("-z.py", &*"#!\n".repeat(LONGEST_DIFF))]);
+        let refused = large.folder.plan(&large.set, None, &|| false);
+        let words = refused.unwrap_err().to_string();
+        assert!(words.ends_with("bring that over by hand"), "{words}");
         // Those that may be executed stand first, of what a card can show.
         let short = self::scene(&[], &[("a.txt", "a"), ("z.py", "#!")]);
         let plan = short.folder.plan(&short.set, None, &|| false).unwrap();

@@ -187,7 +187,7 @@ pub(super) async fn preview(
     }
     let mut command = format!("plexusctl changes apply {id}");
     for path in &form.paths {
-        command.push_str(&format!(" --path {}", plexus_protocol::shell::quote(path)));
+        command.push_str(&plexus_protocol::shell::option("path", path));
     }
     let call = PlanApply {
         id,
