@@ -118,6 +118,8 @@ pub(crate) enum ApplyError {
         "a run that is under way made it or began with it: wait for its end, or end it (plexusctl calls stop {0})"
     )]
     InUse(AuditId),
+    #[error("it is dropped, but it may be there again after a power cut: {0}")]
+    NotSynced(SetError),
     #[error("what is kept for undo: {0}")]
     Io(#[from] io::Error),
 }

@@ -1425,6 +1425,7 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::Hidden(_) => SourceError::transport("hidden", words),
         ApplyError::Over => SourceError::cancelled(Effect::None),
         ApplyError::NotKept(_) => SourceError::transport("io", words).effect(Effect::Done),
+        ApplyError::NotSynced(_) => SourceError::transport("io", words).effect(Effect::Unknown),
         ApplyError::Partly { done: 0, .. } => SourceError::transport("io", words),
         ApplyError::Partly { .. } => SourceError::transport("io", words).effect(Effect::Partial),
         ApplyError::File(FileError::Permission(_)) => SourceError::denied(words),

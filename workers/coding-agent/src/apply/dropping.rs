@@ -88,7 +88,7 @@ impl Folder {
             }
             self.sets.unmake(id)?;
         }
-        self.sets.sync(id)?;
+        self.sets.sync(id).map_err(ApplyError::NotSynced)?;
         if let Err(error) = self.sets.clear(id) {
             tracing::warn!(%error, "what a dropped change set held goes later");
         }
