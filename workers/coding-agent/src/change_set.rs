@@ -422,8 +422,8 @@ impl Sets {
         dirs.map_or(true, |dirs| dirs.iter().any(|(_, dir)| is_of(dir)))
     }
 
-    /// Change sets with their ids, as [`keep_listed`] leaves them; and how many there are beyond `most`, which are not looked
-    /// at.
+    /// Change sets with their ids, as [`keep_listed`] leaves them, but those that are damaged; and how many there are beyond
+    /// `most`, which are not looked at.
     pub(crate) fn newest(&self, most: usize) -> Result<(Vec<(String, Head)>, usize), SetError> {
         let mut dirs = self.dirs()?;
         dirs.sort_unstable_by(|a, b| b.cmp(a));
@@ -435,15 +435,7 @@ impl Sets {
 
     /// All change sets with their ids, in no order, but those that are damaged.
     pub(crate) fn all(&self) -> Result<Vec<(String, Head)>, SetError> {
-        let mut sets = Vec::new();
-        for dir in self.dirs()? {
-            match self.heads([dir]) {
-                Ok(head) => sets.extend(head),
-                Err(SetError::Damaged) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(sets)
+        self.heads(self.dirs()?)
     }
 
     fn heads(
@@ -455,8 +447,8 @@ impl Sets {
             let id = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
             match self.head(id) {
                 Ok(head) => sets.push((id.to_owned(), head)),
-                // Not finished, or gone since it was listed.
-                Err(SetError::Unknown) => {}
+                // Not finished, or gone since it was listed; one that is damaged costs itself, never the list.
+                Err(SetError::Unknown | SetError::Damaged) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -716,7 +708,8 @@ mod tests {
             (set.head().counts.words(), 0)
         );
         fs::remove_file(kept.join(HEAD)).unwrap();
-        assert!(matches!(sets.newest(1), Err(SetError::Damaged)));
+        assert!(sets.newest(1).unwrap().0.is_empty(), "damaged");
+        assert!(matches!(sets.head(&id), Err(SetError::Damaged)));
         fs::write(kept.join(SET), whole).unwrap();
         assert_eq!(sets.newest(1).unwrap().0.len(), 1, "of an earlier version");
         let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
