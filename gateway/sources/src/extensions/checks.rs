@@ -43,6 +43,8 @@ const MAX_CAPABILITIES: usize = 256;
 /// Most reasons that are named at once, and most offers that are made to find them.
 const MAX_ODD: usize = 32;
 const MAX_OFFERS: usize = 128;
+/// Stands last among reasons where not every entry was looked at.
+const PERHAPS_MORE: &str = "and perhaps more";
 /// Longest id, in bytes.
 const MAX_ID: usize = 60;
 /// Parameters of a command's profile, beside those that no path field may have.
@@ -301,8 +303,10 @@ impl ExtensionManifest {
         let mut is_said = named.iter().any(|name| is_named(&first, name));
         let mut reasons: Vec<String> = Vec::new();
         let (mut parts, mut offers) = (vec![&*unnamed], 0);
-        while let Some(part) = parts.pop() {
-            if part.is_empty() || reasons.len() >= MAX_ODD || offers >= MAX_OFFERS {
+        let mut is_cut = false;
+        while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+            is_cut = reasons.len() >= MAX_ODD || offers >= MAX_OFFERS;
+            if is_cut {
                 break;
             }
             offers += 1;
@@ -329,6 +333,7 @@ impl ExtensionManifest {
         if !is_said || (known.is_empty() && reasons.is_empty()) {
             reasons.push(first);
         }
+        reasons.extend(is_cut.then(|| PERHAPS_MORE.to_owned()));
         reasons
     }
 
@@ -439,12 +444,16 @@ impl ExtensionManifest {
     }
 }
 
-/// The first [`MAX_ODD`] reasons, and how many more there are.
+/// The first [`MAX_ODD`] reasons, and how many more there are, as far as that is known.
 fn first_of(mut reasons: Vec<String>) -> Vec<String> {
+    let is_cut = reasons.iter().any(|why| why == PERHAPS_MORE);
+    reasons.retain(|why| why != PERHAPS_MORE);
     let more = reasons.len().saturating_sub(MAX_ODD);
-    if more > 0 {
-        reasons.truncate(MAX_ODD);
-        reasons.push(format!("and {more} more"));
+    reasons.truncate(MAX_ODD);
+    match (is_cut, more) {
+        (true, _) => reasons.push(PERHAPS_MORE.to_owned()),
+        (false, 0) => {}
+        (false, _) => reasons.push(format!("and {more} more")),
     }
     reasons
 }
@@ -742,7 +751,8 @@ mod tests {
         let fast = object!({"bin": "grep", "timeoutMs": 3_600_000});
         let bad = |n: usize| entry(&format!("bad{n}"), fast.clone());
         let (_, reasons) = judge(&manifest((0..200).map(bad).collect()));
-        assert_eq!(reasons.len(), MAX_ODD, "{reasons:?}");
+        assert_eq!(reasons.len(), MAX_ODD + 1, "{reasons:?}");
+        assert_eq!(reasons[MAX_ODD], PERHAPS_MORE);
         assert!(reasons[0].starts_with("capability \"bad0\""), "{reasons:?}");
         let shells = |n: usize| entry(&format!("sh{n}"), object!({"bin": format!("./{n}")}));
         let (_, reasons) = judge(&manifest((0..MAX_ODD + 7).map(shells).collect()));
