@@ -377,9 +377,19 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     assert_eq!(refusals.matches("was refused workspace.read").count(), 2);
     assert_contains(refusals, "was refused: you have paused all agents");
     let of_no_call = |e: &&Value| e["detail"]["code"] == "paused" && e["capabilityId"].is_null();
-    let recorded = house.owner().audit(200);
-    let recorded = recorded.iter().filter(of_no_call).count();
-    assert_eq!(recorded, 4, "a refresh, a proposal and two sessions");
+    let recorded = || {
+        let events = house.owner().audit(200);
+        events.iter().filter(of_no_call).count()
+    };
+    assert_eq!(recorded(), 4, "a refresh, a proposal and two sessions");
+    // The next pause has a first one of its own.
+    for line in ["resume", "pause"] {
+        house.gateway.cli([line]).expect_ok();
+    }
+    for _ in 0..2 {
+        refused(client.post("/mcp", list.clone()));
+    }
+    assert_eq!(recorded(), 5);
 
     house.gateway.restart();
     refused(plexus_tests::agent::handshake(
@@ -395,7 +405,7 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     let events = house.owner().audit(200);
     for on in [true, false] {
         let paused = |e: &&Value| e["detail"]["event"] == "pause" && e["detail"]["on"] == on;
-        assert_eq!(events.iter().filter(paused).count(), 1);
+        assert_eq!(events.iter().filter(paused).count(), 2);
     }
 }
 

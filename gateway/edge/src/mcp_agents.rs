@@ -44,7 +44,7 @@ impl ClientRequest {
 pub(crate) struct AgentConnection {
     pub(crate) session: Option<SessionId>,
     pub(crate) view: Option<MadeView>,
-    /// When a refusal by a pause was recorded; none once a session is open.
+    /// When a refusal by a pause was recorded; none once it ended.
     pub(crate) paused: Option<Instant>,
 }
 
@@ -77,6 +77,13 @@ impl McpAgents {
             *paused = Some(Instant::now());
         }
         is_due
+    }
+
+    /// A pause has ended: the first refusal by the next one is recorded too.
+    pub fn end_pause(&self) {
+        for kept in self.all().values_mut() {
+            kept.paused = None;
+        }
     }
 
     /// Takes a request in for as long as its caller holds it.

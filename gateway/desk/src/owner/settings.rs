@@ -170,6 +170,7 @@ async fn pause(desk: Arc<Desk>, narrowing: Narrowing, asked: Pause) -> Result<Pa
     } else {
         let acting = narrowing.wider(&desk).await?;
         let receipt = act(&desk, &acting, Command::Pause(on)).await?;
+        desk.edge.mcp.end_pause();
         // What was approved meanwhile.
         run::resume(&desk.edge.kernel);
         (receipt, Vec::new())
