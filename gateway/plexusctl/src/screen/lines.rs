@@ -97,7 +97,9 @@ fn command_rows(command: &str, room: usize) -> Option<Vec<String>> {
     while columns(rest) > room {
         let (row, _) = split(rest, room.saturating_sub(2));
         let spaces = row.match_indices(' ').map(|(at, _)| at);
-        let mut between = spaces.filter(|at| row[..*at].matches('\'').count() % 2 == 0);
+        // An apostrophe within a quoted word is written so, and ends no word.
+        let quotes = |at: usize| row[..at].replace(r"'\''", "").matches('\'').count();
+        let mut between = spaces.filter(|at| quotes(*at) % 2 == 0);
         let at = between.next_back()?;
         rows.push(format!("{} \\", &row[..at]));
         rest = &rest[at + 1..];
@@ -276,6 +278,16 @@ mod tests {
         assert_eq!(
             laid_in(told, 44),
             "  it did not:\n    ↪ plexusctl unknown settle \\\n      evt_0123456789 --did-not --path 'a b'"
+        );
+        let told = r"  it did not: plexusctl unknown settle evt_0123456789 --path 'it'\''s a folder'";
+        assert_eq!(
+            laid_in(told, 44),
+            concat!(
+                "  it did not:\n    ↪ plexusctl unknown settle \\\n",
+                r"      evt_0123456789 --path \",
+                "\n",
+                r"      'it'\''s a folder'"
+            )
         );
         // Words behind a command are no part of it, and a line of a change gets nothing that it has not.
         for other in [
