@@ -131,9 +131,15 @@ fn folder_is_added_changed_disabled_and_removed() {
     act(browser, "notes", "disable");
     browser.reads("[data-source=notes]", "disabled");
     assert_eq!(source(&scene, "notes")["enabled"], false);
+    // Its own page, where commands that enable it lead to, does so too.
+    browser.see("#card a[href='/admin/sources/notes']").click();
+    let _ = browser.see("[data-page=one-source]");
     act(browser, "notes", "enable");
     browser.reads("#notes", "Enabled — notes");
-    let _ = browser.see("[data-source=notes] [data-act=disable]");
+    let _ = browser.see("[data-page=one-source] [data-act=disable]");
+    assert_eq!(source(&scene, "notes")["enabled"], true);
+    browser.see("#card a[href='/admin/sources']").click();
+    let _ = browser.see("[data-page=sources] [data-source=notes] [data-act=disable]");
     act(browser, "notes", "test");
     browser.reads("[data-source=notes] [data-state]", "serves");
     // Once is not enough.
