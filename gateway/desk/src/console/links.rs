@@ -120,7 +120,7 @@ pub(super) fn page_for(command: &str) -> Option<(&'static str, String)> {
         ["sources", "secret", source, ..] => ("Change it", format!("/source-form?id={source}")),
         ["mcp", "login", source] => ("Sign in again", format!("/sources/{source}")),
         ["sources", "list"] => ("The sources", "/sources".to_owned()),
-        ["expose", _] => ("Capabilities", "/capabilities".to_owned()),
+        ["expose", _] => ("Hidden capabilities", "/capabilities?show=hidden".to_owned()),
         ["changes", ..] => ("Changes of coding agents", "/changes".to_owned()),
         ["lend", "list"] => ("Lent folders", "/lend".to_owned()),
         ["status"] => ("Health", "/health".to_owned()),
@@ -169,6 +169,7 @@ mod tests {
             ("review a", "agents/a/review"),
             ("unknown list evt_1", "activity/evt_1"),
             ("sources enable notes", "sources/notes"),
+            ("expose notes.read", "capabilities?show=hidden"),
         ] {
             let line = format!("plexusctl {command}");
             let found = page(&line);
