@@ -937,6 +937,8 @@ fn page_of_a_call_says_where_its_difference_is() {
     assert!(browser.sees(&undo(&earlier)).is_none());
     browser.go(&format!("{}/undo", page(&earlier)));
     browser.reads("#card h2", "Cannot be taken back");
+    let twice = format!("{0} ~ {0}", undo(&later));
+    assert!(browser.sees(&twice).is_none(), "one way, once");
     browser.see(&undo(&later)).click();
     browser.reads(".diff .del", "five");
     scene.all_is_well();

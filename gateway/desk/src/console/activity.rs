@@ -585,7 +585,7 @@ struct StaysPage {
     why: ForeignText,
     /// The change to take back first.
     later: Option<AuditId>,
-    /// The page that helps; else what does.
+    /// The page that helps; else what does. Shown where no change comes first.
     page: Option<(&'static str, String)>,
     next: ForeignText,
 }

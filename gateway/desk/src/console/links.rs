@@ -120,7 +120,10 @@ pub(super) fn page_for(command: &str) -> Option<(&'static str, String)> {
         ["sources", "secret", source, ..] => ("Change it", format!("/source-form?id={source}")),
         ["mcp", "login", source] => ("Sign in again", format!("/sources/{source}")),
         ["sources", "list"] => ("The sources", "/sources".to_owned()),
-        ["expose", _] => ("Hidden capabilities", "/capabilities?show=hidden".to_owned()),
+        ["expose", _] => (
+            "Hidden capabilities",
+            "/capabilities?show=hidden".to_owned(),
+        ),
         ["changes", ..] => ("Changes of coding agents", "/changes".to_owned()),
         ["lend", "list"] => ("Lent folders", "/lend".to_owned()),
         ["status"] => ("Health", "/health".to_owned()),
