@@ -471,7 +471,9 @@ fn direct_run_applies(kind: Kind) {
     // A request that made nothing has nothing to take back.
     let nothing = desk.gateway.cli(["undo", &asked, "--yes"]);
     nothing.expect_status(1);
-    assert!(nothing.stderr.contains(&asked), "{nothing}");
+    let of_newest = "of the newest 100 changes, none that was approved as";
+    assert_contains(&nothing.stderr, &format!("{of_newest} {asked}"));
+    assert_contains(&nothing.stderr, "plexusctl activity --changed");
     let name = item.replace("pend_", "run_");
     desk.gateway.cli(["undo", &name, "--yes"]).expect_ok();
     assert_eq!(desk.folder.tree(), before);

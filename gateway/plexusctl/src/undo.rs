@@ -160,8 +160,10 @@ async fn approved_as(owner: &mut Owner, item: &PendingId) -> Result<String, Stop
     let mut calls = calls.iter().map(ActivityRow::call);
     let made = calls.find(|call| call.basis.as_ref().is_some_and(is_of_it));
     made.map(|call| call.audit_id.clone()).ok_or_else(|| {
-        let why = format!("nothing that was approved as {item} can be taken back");
-        Stop::new(Exit::Failed, "not_found", why).next("plexusctl undo")
+        let why = format!(
+            "of the newest {LOOKED_AT} changes, none that was approved as {item} can be taken back"
+        );
+        Stop::new(Exit::Failed, "not_found", why).next("plexusctl activity --changed")
     })
 }
 
@@ -184,8 +186,8 @@ fn as_text(calls: &[ActivityRow]) -> String {
             call.audit_id.clone(),
         ]
     });
-    let none = "nothing that agents changed can be taken back";
-    let shown = table(["when", "who", "did", "id"], rows.collect(), none);
+    let none = format!("of the newest {LOOKED_AT} changes, none can be taken back");
+    let shown = table(["when", "who", "did", "id"], rows.collect(), &none);
     match calls {
         [] => shown,
         _ => {
