@@ -3,7 +3,8 @@
 //! Invariants: nothing but one space between two words is lost by wrapping; a line that goes on is indented and marked, so
 //! that no text can wrap itself to the left margin, where only our own words begin; a line of a change or of a text keeps its
 //! bar. A word is cut only where a row cannot hold it. A command at the end of a line stays in one piece where a row can hold
-//! it, and else its rows end as a shell goes on: pasted together they are the command.
+//! it. Else, behind a colon or a bracket, its rows end as a shell goes on, and the later ones are indented without a mark:
+//! pasted together they are the command.
 
 use ratatui::style::{Color, Modifier, Style};
 use unicode_width::UnicodeWidthChar;
@@ -78,7 +79,7 @@ fn row_of(line: &str, max: usize, room: usize) -> (&str, &str) {
     }
 }
 
-/// Where the command begins with which a line of our own ends, if it does.
+/// Where the command begins with which a line of our own ends, if it does: behind what leads to it, and no row of a table.
 fn command_at_end(line: &str) -> Option<usize> {
     let name = COMMANDS.iter().filter_map(|name| line.rfind(name)).max()?;
     let word = line[..name].rfind(' ')? + 1;
@@ -87,8 +88,14 @@ fn command_at_end(line: &str) -> Option<usize> {
     let is_prose = [", ", "; "].iter().any(|between| command.contains(between));
     // A folder's name ends so too.
     let is_named = matches!(&line[word..name], "" | "(");
+    let is_led = head.ends_with(": ") || head.ends_with('(') || command.starts_with('(');
+    let unquoted = command.replace(r"'\''", "");
+    let is_table = unquoted
+        .split('\'')
+        .step_by(2)
+        .any(|part| part.contains("  "));
     let is_ours = is_named && !is_prose && !head.contains('“') && !head.trim().is_empty();
-    is_ours.then_some(begins)
+    (is_ours && is_led && !is_table).then_some(begins)
 }
 
 /// A command that is longer than a row, in rows that a shell reads as one line; none where a word of it is too long.
@@ -279,7 +286,8 @@ mod tests {
             laid_in(told, 44),
             "  it did not:\n    ↪ plexusctl unknown settle \\\n      evt_0123456789 --did-not --path 'a b'"
         );
-        let told = r"  it did not: plexusctl unknown settle evt_0123456789 --path 'it'\''s a folder'";
+        let told =
+            r"  it did not: plexusctl unknown settle evt_0123456789 --path 'it'\''s a folder'";
         assert_eq!(
             laid_in(told, 44),
             concat!(
@@ -293,6 +301,8 @@ mod tests {
         for other in [
             "see plexusctl changes cs_0123456789, or plexusctl activity; then more",
             "    ┃ +see: plexusctl unknown settle evt_0123456789 --did-not",
+            "an app said plexusctl unknown settle evt_0123456789 --did-not",
+            "notes: plexusctl approvals show pend_0123456789  waits since 10:00",
         ] {
             assert!(!laid_in(other, 30).contains('\\'), "{other}");
         }
