@@ -533,7 +533,8 @@ fn answer_under_way_stays_over_a_look_at_its_card() {
     let scene = Scene::signed_in();
     let browser = &scene.browser;
     let agent = scene.agent("my-cc");
-    let item = agent.must_ask(WRITE, note("Projects/a.md", "a\n"));
+    let asked = json!({"id": WRITE, "input": note("Projects/a.md", "a\n"), "onApproval": "run"});
+    let item = agent.invoke_body(asked).text_at("/error/pendingId");
     scene.open_card(&item);
     let revision =
         || browser.run("return document.querySelector('#card article').dataset.revision");
@@ -545,13 +546,28 @@ fn answer_under_way_stays_over_a_look_at_its_card() {
     };
     settled(&Value::Null);
     press(browser, "#card .longer summary");
+    let long = "x".repeat(281);
     for (field, text) in [
         ("[data-narrow=path]", "Projects/only"),
         ("[name=calls]", "3"),
-        ("#reason", "not now"),
+        ("#reason", &long),
     ] {
         browser.see(field).fill(text);
     }
+    browser.see("[name=window][value='1h']").click();
+    press(browser, "form:not([data-fresh]) [value=deny]");
+    let refused = "Nothing was decided: ";
+    browser.reads("#card form", refused);
+    // The same card: what was chosen stays too, and why it was refused.
+    for act in ["pause", "resume"] {
+        let before = revision();
+        scene.gateway.cli([act]).expect_ok();
+        settled(&before);
+        let _ = browser.see("[name=window][value='1h']:checked");
+        browser.reads("[value=window]:enabled", "Allow for 1 hour");
+        browser.reads("#card form", refused);
+    }
+    browser.see("#reason").fill("not now");
     let before = revision();
     let again = format!("/admin/api/pending/{item}/plan");
     scene.owner().post(&again, json!({})).expect_ok();

@@ -435,7 +435,9 @@
     if (mine !== turn) return;
     const before = open === id ? current() : null;
     const typed = [...before?.querySelectorAll(ANSWER) ?? []].filter(isTouched).map((field) => [answerOf(field), field.value]);
-    const kept = before?.querySelector('[data-notice]:not([hidden])')?.textContent;
+    const kept = before?.querySelector(':is([data-notice], [data-for]):not([hidden])')?.textContent;
+    const pickOf = ({ name, value }) => `${name} ${value}`;
+    const picked = [...before?.querySelectorAll('[data-keep]:checked, [name=window]:checked') ?? []].map(pickOf);
     const inside = heldIn($('card')) || heldIn($('quiet'));
     const on = inside && inside.matches(ANSWER) && answerOf(inside);
     open = shownOf = id;
@@ -444,14 +446,20 @@
     mark();
     const card = current();
     const form = card.querySelector('form');
+    const digest = card.dataset.digest;
     if (before && form) {
       const fields = new Map([...form.querySelectorAll(ANSWER)].map((field) => [answerOf(field), field]));
       for (const [name, text] of typed) if (fields.has(name)) put(fields.get(name), text);
+      if (digest && digest === before.dataset.digest) for (const one of form.querySelectorAll('[data-keep], [name=window]:enabled')) {
+        if (!picked.includes(pickOf(one))) continue;
+        one.checked = true;
+        unfolded(one);
+      }
+      sum(form);
       if (on) fields.get(on)?.focus();
       if ('making' in before.dataset && !('making' in card.dataset)) say('It is now clear what the request would do.');
     }
     if (inside && !$('card').contains(document.activeElement)) heading().focus();
-    const digest = card.dataset.digest;
     const changed = digest && seen?.id === id && seen.digest && seen.digest !== digest;
     const words = (owed?.id === id && owed.why) || (changed ? CHANGED : kept);
     const ended = !form && owed?.id === id && owed.over;
@@ -467,7 +475,7 @@
   }
 
   // What the owner types into a card's answer stays over a look at the same card: what answers, what narrows, and why not. How
-  // long it is allowed for is chosen anew.
+  // long it is allowed for, and which secrets are kept, is chosen anew where the card has another digest.
   const ANSWER = '#reason, [data-value]:not([multiple]), [data-narrow], [name=calls]';
   const answerOf = (field) => `${field.id} ${field.dataset.value ?? field.dataset.narrow ?? field.name}`;
 
