@@ -14,7 +14,7 @@ use plexus_protocol::{PendingId, SourceId, json};
 use plexus_supervisor::HostCaller;
 use plexus_trust::Refusal;
 use serde_json::{Value, json as object};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Asks the owner, and waits for the answer: `{"action": "accept", "content"}`, or `decline`, or `cancel` where nobody
@@ -80,14 +80,13 @@ pub(crate) async fn asked(
     if kernel.unasked(of_ours(with(&about, event))).await.is_err() {
         return cancelled("it could not be recorded");
     }
-    let begun = Instant::now();
+    let with_owner = call.wait_for_owner();
     let told = tokio::select! {
         told = answered => told.ok(),
         () = tokio::time::sleep(wait) => None,
         () = kernel.ending() => None,
     };
-    call.waited_for_owner(begun.elapsed());
-    drop(waits);
+    drop((with_owner, waits));
     match told {
         Some(Answer::Accept(content)) => object!({"action": "accept", "content": content}),
         Some(Answer::Decline) => object!({"action": "decline"}),

@@ -22,7 +22,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -140,6 +140,19 @@ impl Deref for CallUnderWay {
     }
 }
 
+/// A wait for the owner's answer, which counts as the owner's time when it goes: also where its caller has gone.
+pub(crate) struct OwnerWait<'c> {
+    call: &'c CallUnderWay,
+    begun: Instant,
+}
+
+impl Drop for OwnerWait<'_> {
+    fn drop(&mut self) {
+        let waited = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.call.with_owner.fetch_add(waited, Ordering::Relaxed);
+    }
+}
+
 impl CallUnderWay {
     /// How it failed: of a workflow, what its members answered too.
     pub(crate) fn failure(&self, error: ErrorBody) -> ErrorBody {
@@ -154,10 +167,12 @@ impl CallUnderWay {
         self.number
     }
 
-    /// Its source waited so long for an answer of the owner's.
-    pub(crate) fn waited_for_owner(&self, waited: Duration) {
-        let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        self.with_owner.fetch_add(waited, Ordering::Relaxed);
+    /// Until the guard goes its source waits for an answer of the owner's.
+    pub(crate) fn wait_for_owner(&self) -> OwnerWait<'_> {
+        OwnerWait {
+            call: self,
+            begun: Instant::now(),
+        }
     }
 
     /// What of `took` was not the owner's.
@@ -431,9 +446,11 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(entered.call.without_owner(seconds(9)), seconds(9));
         for waited in [3, 4] {
-            entered.call.waited_for_owner(seconds(waited));
+            let mut wait = entered.call.wait_for_owner();
+            wait.begun = wait.begun.checked_sub(seconds(waited)).unwrap();
         }
-        assert_eq!(entered.call.without_owner(seconds(9)), seconds(2));
+        let rest = entered.call.without_owner(seconds(9));
+        assert!(rest <= seconds(2) && rest > seconds(1), "{rest:?}");
         // Two may wait side by side.
         assert_eq!(entered.call.without_owner(seconds(6)), Duration::ZERO);
     }
