@@ -215,7 +215,8 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             })
         }
         Act::Hide { source, what } => {
-            let open = open_on(&mut owner, &source).await?;
+            // It takes away, and waits for no other answer.
+            let open = open_on(&mut owner, &source).await.unwrap_or_default();
             let reply = owner.call(&what.hide(&source, false)).await;
             let reply = of_source(&mut owner, &source, reply).await?;
             let ended = ended_since(&mut owner, &source, &open).await;

@@ -768,6 +768,9 @@ fn secret_comes_from_stdin_or_file_and_is_not_printed() {
             }
             Some(Answer::Json(200, json!({"sources": [mail], "revision": 1})))
         }
+        ("GET", "/admin/api/calls") => {
+            Some(Answer::Json(200, json!({"calls": [], "conversations": []})))
+        }
         ("POST", "/admin/api/secrets/mail.token") => {
             Some(Answer::Json(200, json!({"ok": true, "name": "mail.token"})))
         }

@@ -467,7 +467,7 @@ mod tests {
             (
                 json!({"did": "failed", "agentId": "cc", "capabilityId": "codex.run", "code": "transport_error",
                     "reason": "agent_failed"}),
-                "failed at codex.run: the program that the source runs failed",
+                "failed at codex.run, nothing was done: the program that the source runs failed",
             ),
             (
                 json!({"did": "refused", "agentId": "cc", "capabilityId": "w.write", "code": "precondition_changed",
