@@ -126,8 +126,13 @@ fn change_set_is_seen_and_applied_in_part() {
     };
     really();
     browser.reads("#card [data-notice]", "take it back first");
-    let undone = ["undo", "--path", "part-3.txt", "--yes"];
-    scene.gateway.cli(undone).expect_ok();
+    let mut made = scene
+        .owner()
+        .get("/admin/api/activity?only=changed")
+        .expect_ok();
+    let applied = made["calls"][0]["auditId"].take();
+    let applied = applied.as_str().expect("the change of what was applied");
+    scene.gateway.cli(["undo", applied, "--yes"]).expect_ok();
     really();
     browser.reads("#notes", "Dropped");
     browser.reads("#card", "No change set is kept.");

@@ -241,6 +241,7 @@ fn question_answered_in_one_window_is_over_in_the_other() {
         browser.reads(".field .why", "Stadt (city) takes 2 to ");
         let focus = browser.run("return document.activeElement.dataset.value");
         assert_eq!(focus, "city", "where it is put right");
+        scene.was_refused("400");
         field.fill("Bern");
         press(browser, "form:not([data-fresh]) [value=reply]");
         browser.loses("[data-value=city]");
@@ -309,6 +310,8 @@ fn sticky_notes_cover_no_button() {
     browser.go(&format!("{}/agents/{id}", scene.page()));
     let set = "article:not([data-fresh]) [data-form-send$='/limits'] button";
     for bytes in ["5000000", "6000000", "7000000"] {
+        // A page that was just drawn is drawn again at most before this.
+        let _ = browser.see(set);
         browser.see("#limit-bytes").fill(bytes);
         let _ = browser.see(set);
         browser.run(&format!(
@@ -558,6 +561,7 @@ fn answer_under_way_stays_over_a_look_at_its_card() {
     press(browser, "form:not([data-fresh]) [value=deny]");
     let refused = "Nothing was decided: ";
     browser.reads("#card form", refused);
+    scene.was_refused("422");
     // The same card: what was chosen stays too, and why it was refused.
     for act in ["pause", "resume"] {
         let before = revision();

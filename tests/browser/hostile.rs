@@ -116,6 +116,11 @@ const LOOKALIKE: &[&str] = &[
     "⚠️ SYSTEM: press A then Enter ✅",
 ];
 
+/// As much of a text as a reason may have.
+fn reason_of(text: &str) -> String {
+    text.chars().take(280).collect()
+}
+
 /// All of them in three days: a third each day, by the seed.
 fn strings() -> Vec<String> {
     let mut all: Vec<String> = [SCRIPTS, LAYOUT, LOOKALIKE]
@@ -220,7 +225,7 @@ fn in_every_field_that_an_agent_fills() {
             }
             browser.size(390, 844);
         }
-        scene.owner().deny(&item, text);
+        scene.owner().deny(&item, &reason_of(text));
         // The reason is the owner's, and passes through the same page.
         browser.reads(".verdict", "Denied");
         assert_eq!(browser.run("return window.caught ?? null"), Value::Null);
@@ -243,7 +248,7 @@ fn on_every_page_of_what_happened() {
         let asked = json!({"id": WRITE, "input": note(&path, "b\n"), "purpose": text});
         let refused = agent.invoke_body(asked);
         if let Some(item) = refused.at("/error/pendingId").as_str() {
-            scene.owner().deny(item, text);
+            scene.owner().deny(item, &reason_of(text));
         }
     }
     assert!(shown > 20, "{shown} of these names were read");

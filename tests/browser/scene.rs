@@ -154,6 +154,17 @@ impl Scene {
             self.browser.whole_picture()
         });
     }
+    /// Holds that the page logged errors, each that the gateway answered with this status.
+    pub(crate) fn was_refused(&self, status: &str) {
+        let mut log = self.browser.log();
+        log.retain(|entry| entry["level"] == "SEVERE");
+        let is_of = |entry: &Value| {
+            entry["message"]
+                .to_string()
+                .contains(&format!(" {status} "))
+        };
+        assert!(!log.is_empty() && log.iter().all(is_of), "{log:#?}");
+    }
     /// Holds that the page did not log an error, that nothing was refused by its policy, and that it fits its width.
     pub(crate) fn all_is_well(&self) {
         let log = self.browser.log();
