@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(words(&source, &found), [unknown]);
         // Of what is there now a list is made again, where others were read after it.
         fs::remove_file(list(&state_dir, &id)).unwrap();
-        source.pins = Some(found.clone());
+        source.pins = Some(found);
         for n in 0..16 {
             let other = tempfile::tempdir().unwrap();
             fs::write(other.path().join("n"), n.to_string()).unwrap();
