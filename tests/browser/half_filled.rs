@@ -41,6 +41,8 @@ fn press(browser: &Browser, selector: &str) {
 fn limits_typed(scene: &Scene) {
     let browser = &scene.browser;
     browser.go(&format!("{}/agents/my-cc", scene.page()));
+    // A page that has just come may be drawn once more.
+    let _ = browser.see("article:not([data-fresh]) [data-form-send$='/limits'] button");
     browser.see("#limit-bytes").fill("5000000");
 }
 
@@ -310,7 +312,7 @@ fn sticky_notes_cover_no_button() {
     browser.go(&format!("{}/agents/{id}", scene.page()));
     let set = "article:not([data-fresh]) [data-form-send$='/limits'] button";
     for bytes in ["5000000", "6000000", "7000000"] {
-        // A page that was just drawn is drawn again at most before this.
+        // A page that has just come may be drawn once more.
         let _ = browser.see(set);
         browser.see("#limit-bytes").fill(bytes);
         let _ = browser.see(set);
