@@ -904,7 +904,7 @@ fn page_of_a_call_says_where_its_difference_is() {
         browser.reads(".calls span.dim", "taken back");
         assert!(browser.sees(&offered).is_none(), "{at}");
     }
-    // A refused one names what it asked for; what would allow it allows no more.
+    // A refused one names what it asked for, and leads to the form that could allow it.
     let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
     owner.deny(&denied, "no");
     agent
@@ -913,7 +913,7 @@ fn page_of_a_call_says_where_its_difference_is() {
     browser.go(&page(&call("refused")));
     browser.reads("#card", "What it asked for");
     browser.reads("#card .names", "c.md");
-    browser.reads("#again", "workspace.write --window 1d --under path=c.md");
+    browser.reads("#again a[href='/admin/agents/my-cc']", "Give it a grant");
     // A read has none, and says nothing of it.
     browser.go(&page(&call("read")));
     browser.reads("#card h2", "read b.md");

@@ -188,7 +188,7 @@ fn an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes() {
     model.finish();
     let results = model.results();
     assert_contains(&results[1], "No such tool");
-    assert_contains(&results[2], "outside");
+    assert_contains(&results[2], "must not contain");
     assert_contains(&results[6], "no tracker");
     assert!(!home.path("plexus-pomodoro/tracker.js").exists());
     assert_eq!(home.read(".bashrc"), "", "nothing outside the folder");
