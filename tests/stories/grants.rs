@@ -132,7 +132,7 @@ fn long_reason_refuses_a_denial_and_no_revocation() {
     let stopped = house.gateway.cli(line);
     stopped.expect_status(64);
     assert_contains(&stopped.stderr, said);
-    assert_eq!(agent.status(&item).at("/status"), "pending");
+    assert_eq!(agent.status(&item).at("/state"), "pending");
     owner.decide(&item, deny(&just)).expect_ok();
     assert_eq!(agent.status(&item).at("/reason"), just.as_str());
     let mut yes = approval(&owner.card(&other), "once");

@@ -30,7 +30,7 @@ fn refusals_say_what_next_as_data() {
     let missing = agent.invoke(READ, json!({"path": "nobody.md"}));
     assert_eq!(action(&missing), json!({"kind": "read_first", "id": READ}));
     let outside = agent.invoke(READ, json!({"path": "../etc/passwd"}));
-    assert_eq!(action(&outside), json!({"kind": "stop", "id": READ}));
+    assert_eq!(action(&outside), json!({"kind": "look_up", "id": READ}));
 
     let input = json!({"path": "new.md", "content": "first line"});
     let body = json!({"id": WRITE, "input": input});

@@ -306,7 +306,7 @@ fn proposed_program_that_speaks_json_is_shown_with_its_sandbox() {
     for part in [
         "COLOUR=none",
         "all fields, as one line of JSON",
-        "within 20000 ms",
+        "within 20 s",
     ] {
         assert!(act.contains(part), "{part}: {act}");
     }
