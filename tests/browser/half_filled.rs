@@ -41,9 +41,7 @@ fn press(browser: &Browser, selector: &str) {
 fn limits_typed(scene: &Scene) {
     let browser = &scene.browser;
     browser.go(&format!("{}/agents/my-cc", scene.page()));
-    // A page that has just come may be drawn once more.
-    let _ = browser.see("article:not([data-fresh]) [data-form-send$='/limits'] button");
-    browser.see("#limit-bytes").fill("5000000");
+    browser.fill("#limit-bytes", "5000000");
 }
 
 /// Each other form comes back as a whole: a grant has all of its limits.
@@ -147,7 +145,7 @@ fn page_left_while_its_form_is_on_its_way() {
         ("6000000", "Of a page that you left: "),
     ] {
         limits_typed(&scene);
-        browser.see("#limit-bytes").fill(bytes);
+        browser.fill("#limit-bytes", bytes);
         hold(browser, "/limits");
         press(
             browser,
@@ -312,9 +310,7 @@ fn sticky_notes_cover_no_button() {
     browser.go(&format!("{}/agents/{id}", scene.page()));
     let set = "article:not([data-fresh]) [data-form-send$='/limits'] button";
     for bytes in ["5000000", "6000000", "7000000"] {
-        // A page that has just come may be drawn once more.
-        let _ = browser.see(set);
-        browser.see("#limit-bytes").fill(bytes);
+        browser.fill("#limit-bytes", bytes);
         let _ = browser.see(set);
         browser.run(&format!(
             "document.querySelector({}).scrollIntoView({{ block: 'end', behavior: 'instant' }});

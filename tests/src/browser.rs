@@ -239,6 +239,11 @@ impl Browser {
     pub fn see(&self, selector: &str) -> Element<'_> {
         until(selector, || self.sees(selector))
     }
+    /// Types into the first element of a selector, once it is shown: anew where the page was drawn meanwhile.
+    #[track_caller]
+    pub fn fill(&self, selector: &str, text: &str) {
+        until(selector, || self.sees(selector)?.try_fill(text).ok());
+    }
     /// The first element of a selector, if it is shown now.
     #[must_use]
     #[track_caller]
@@ -487,6 +492,12 @@ impl Element<'_> {
             .ask("POST", &self.path("/clear"), Some(json!({})));
         self.browser
             .ask("POST", &self.path("/value"), Some(json!({"text": text})));
+    }
+    fn try_fill(&self, text: &str) -> Result<Value, Value> {
+        let (clear, value) = (self.path("/clear"), self.path("/value"));
+        self.browser.try_ask("POST", &clear, Some(json!({})))?;
+        let text = json!({ "text": text });
+        self.browser.try_ask("POST", &value, Some(text))
     }
     fn try_text(&self) -> Option<String> {
         let text = self
