@@ -247,13 +247,7 @@ async fn decide(
 ) -> Result<Response, Refused> {
     let call: Decide = table::read(&desk, &in_path, request).await?;
     let item = PendingId::parse(&call.id).map_err(|_| gone())?;
-    // Before, so that whoever hears of the decision can be told whose it was.
-    desk.console.decided(&item, who, browser::present(&desk));
-    let answer = Box::pin(approvals::decide_one(desk.clone(), &narrowing, call)).await;
-    if answer.is_err() {
-        desk.console.undecided(&item, who, browser::present(&desk));
-    }
-    let done = answer?;
+    let done = approvals::decide_as(&desk, &narrowing, call, who).await?;
     let notes = match &done.outcome {
         DecisionOutcome::Granted {
             granted,

@@ -27,7 +27,6 @@ use axum::{
     response::Response,
 };
 use plexus_edge::{
-    browser,
     reply::{self, Refused},
     sessions::Visitor,
 };
@@ -412,13 +411,9 @@ pub(super) async fn decide(
             reason: call.reason.clone(),
             ..Decide::default()
         };
-        desk.console
-            .decided(&listed.id, who, browser::present(&desk));
-        match approvals::decide_one(desk.clone(), &narrowing, decision).await {
+        match approvals::decide_as(&desk, &narrowing, decision, who).await {
             Ok(_) => decided.push(listed.id),
             Err(why) => {
-                desk.console
-                    .undecided(&listed.id, who, browser::present(&desk));
                 let why = match why.code() {
                     ErrorCode::CardChanged => CHANGED.to_owned(),
                     _ => why.into_error().message,

@@ -185,23 +185,32 @@ pub(crate) async fn compared_rarely(desk: &Arc<Desk>, card: &PendingId) -> Resul
     compared.map(drop)
 }
 
-/// Carries out a decision of the API, remembered as made in no browser.
+/// Carries out a decision of the API, which is made in no browser.
 async fn decide(desk: Arc<Desk>, narrowing: Narrowing, call: Decide) -> Result<Decided, Refused> {
-    let (item, at) = (PendingId::parse(&call.id), browser::present(&desk));
+    decide_as(&desk, &narrowing, call, Visitor::TERMINAL).await
+}
+
+/// Carries out a decision, remembered as made by `who`.
+pub(crate) async fn decide_as(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    call: Decide,
+    who: Visitor,
+) -> Result<Decided, Refused> {
+    let item = PendingId::parse(&call.id);
     // Before, so that whoever hears of the decision can be told whose it was.
     if let Ok(item) = &item {
-        desk.console.decided(item, Visitor::TERMINAL, at);
+        desk.console.decided(item, who, browser::present(desk));
     }
-    let answer = decide_one(desk.clone(), &narrowing, call).await;
+    let answer = Box::pin(decide_one(desk, narrowing, call)).await;
     if let (Ok(item), Err(_)) = (&item, &answer) {
-        desk.console.undecided(item, Visitor::TERMINAL, at);
+        desk.console.undecided(item, who, browser::present(desk));
     }
     answer
 }
 
-/// The same for one of the console.
-pub(crate) async fn decide_one(
-    desk: Arc<Desk>,
+async fn decide_one(
+    desk: &Arc<Desk>,
     narrowing: &Narrowing,
     call: Decide,
 ) -> Result<Decided, Refused> {
@@ -213,30 +222,30 @@ pub(crate) async fn decide_one(
     // An approval has none.
     let reason = call.reason.as_deref().filter(|_| action == Action::Deny);
     let reason = words::given_reason(reason)?;
-    let item = PendingId::parse(&call.id).map_err(|_| none_waits(&desk, &call.id))?;
+    let item = PendingId::parse(&call.id).map_err(|_| none_waits(desk, &call.id))?;
     if desk.questions.waits(&item) {
-        return questions::decided(&desk, narrowing, &item, action, call).await;
+        return questions::decided(desk, narrowing, &item, action, call).await;
     }
     let source = match action {
-        Action::Approve => source_of(&desk, &item).await?,
+        Action::Approve => source_of(desk, &item).await?,
         // A no waits for no disk.
-        Action::Deny => source_shown(&desk, &item),
+        Action::Deny => source_shown(desk, &item),
     };
     if let Some(source) = source {
         let card = call.card_digest.as_deref();
-        return changed(&desk, narrowing, &source, &item, action, card).await;
+        return changed(desk, narrowing, &source, &item, action, card).await;
     }
     if action == Action::Deny {
-        return deny(&desk, narrowing, item, reason).await;
+        return deny(desk, narrowing, item, reason).await;
     }
-    if let Some(item) = proposal_of(&desk, &item) {
+    if let Some(item) = proposal_of(desk, &item) {
         let now = desk.ledger.snapshot().time(desk.clock.now());
         if item.state != ItemState::Pending || now >= item.expires_at {
-            return Err(none_waits(&desk, &call.id));
+            return Err(none_waits(desk, &call.id));
         }
-        return Box::pin(proposals::approve(&desk, narrowing, &item, call)).await;
+        return Box::pin(proposals::approve(desk, narrowing, &item, call)).await;
     }
-    approve(&desk, &narrowing.wider(&desk).await?, item, call).await
+    approve(desk, &narrowing.wider(desk).await?, item, call).await
 }
 
 /// Decides on a source that has changed. A yes names the card that was seen.
