@@ -430,12 +430,14 @@ impl Conversation {
     }
 }
 
-impl Refusal {
-    /// Whether the gateway answers and does nothing for agents before the owner acts: an item outlives that.
-    pub(crate) fn holds_off(&self) -> bool {
-        matches!(self.code.as_str(), "paused" | "audit_unavailable")
-    }
+/// Whether by this code the gateway answers and does nothing for agents before the owner acts: to wait on is of no use, and an
+/// item outlives that.
+#[must_use]
+pub fn holds_off(code: &str) -> bool {
+    matches!(code, "paused" | "audit_unavailable")
+}
 
+impl Refusal {
     /// Reads the error object of a gateway's answer.
     fn of_error(error: &Value) -> Self {
         let text = |member: &str| error[member].as_str().unwrap_or_default().to_owned();

@@ -14,7 +14,7 @@ use crate::cut;
 use crate::heard::{CallNews, LastWords};
 use crate::host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting};
 use crate::message::{self, Incoming, RpcError};
-use crate::results::{LongText, MAX_OUTPUT, Refusal, Standing, ToolResult};
+use crate::results::{LongText, MAX_OUTPUT, Refusal, Standing, ToolResult, holds_off};
 use crate::search::{CALL, DESCRIBE, READ, SEARCH};
 use crate::tools::{CONTINUE, MAX_WAIT_S, MORE, PURPOSE, SETUP, Tool, View, WAIT};
 use plexus_protocol::{CapabilityId, Digest, Effect, RunId, Timestamp};
@@ -768,7 +768,7 @@ impl Server {
             }
             Purpose::CancelTask => match answer {
                 Answer::Unknown => vec![Action::Send(no_task(&flight.request).line())],
-                Answer::Refused(why) if why.code == UNREACHABLE || why.holds_off() => {
+                Answer::Refused(why) if why.code == UNREACHABLE || holds_off(&why.code) => {
                     let error =
                         RpcError::new(&flight.request, message::INTERNAL_ERROR, why.message);
                     vec![Action::Send(error.line())]
@@ -802,7 +802,7 @@ impl Server {
                 .as_ref()
                 .and_then(|item| self.known.iter().find(|k| k.item == *item)?.tool.clone()),
         };
-        let outlives = matches!(&answer, Answer::Refused(why) if why.holds_off());
+        let outlives = matches!(&answer, Answer::Refused(why) if holds_off(&why.code));
         let result = match answer {
             Answer::GoesOn(item) => {
                 self.remember(&item, tool.as_ref(), now.wall);
@@ -905,7 +905,7 @@ impl Server {
         let (status, result, said) = match answer {
             Answer::GoesOn(_) => ("working", None, None),
             // The item outlives what keeps us from asking about it.
-            Answer::Refused(why) if why.code == UNREACHABLE || why.holds_off() => {
+            Answer::Refused(why) if why.code == UNREACHABLE || holds_off(&why.code) => {
                 ("working", None, Some(why.message))
             }
             Answer::Unknown => return vec![Action::Send(no_task(&flight.request).line())],

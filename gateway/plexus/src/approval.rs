@@ -21,6 +21,7 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Reply, Request, Stop, out};
+use plexus_mcp::holds_off;
 use plexus_protocol::{
     PendingId, RunId,
     body::{Conversation, VoidReason},
@@ -226,18 +227,12 @@ pub(crate) fn is_final(stop: &Stop) -> bool {
         || matches!(stop.code.as_str(), "session_expired" | "token_revoked")
 }
 
-/// Whether the gateway answers and does nothing for agents before the owner acts: to wait on is of no use, and nothing ends
-/// by it.
-pub(crate) fn is_held_off(stop: &Stop) -> bool {
-    matches!(stop.code.as_str(), "paused" | "audit_unavailable")
-}
-
 /// What it means for the request that no word of it came.
 fn unanswered(id: &PendingId, stop: Stop) -> Stop {
     match stop.code.as_str() {
         // It knows of no such request of ours.
         "session_expired" | "unknown_capability" if stop.done == Done::None => stop,
-        _ if is_held_off(&stop) => {
+        code if holds_off(code) => {
             let why = format!("{}; the request stays", stop.why.trim_end_matches('.'));
             let exit = Exit::Waiting;
             unheard(Stop { exit, why, ..stop }, id.as_str())

@@ -12,7 +12,7 @@ use crate::{
     settings::Settings,
 };
 use plexus_client::{Done, Exit, Stop};
-use plexus_mcp::{Answer, Call, CallNews, Item, Message, NameLength, Waiting};
+use plexus_mcp::{Answer, Call, CallNews, Item, Message, NameLength, Waiting, holds_off};
 use plexus_protocol::{PendingId, RunId, body::ProgressChunk};
 use serde_json::json;
 use std::{cell::RefCell, rc::Rc};
@@ -283,7 +283,7 @@ fn unheard(stop: Stop) -> Answer {
         "session_expired" | "unknown_capability" if stop.done == Done::None => Answer::Unknown,
         "denied_by_owner" => Answer::Refused(refusal(stop)),
         _ if approval::is_final(&stop) => Answer::Refused(refusal(stop)),
-        _ if approval::is_held_off(&stop) => Answer::Refused(refusal(stop.done(Done::Unknown))),
+        code if holds_off(code) => Answer::Refused(refusal(stop.done(Done::Unknown))),
         // It goes on all the same.
         _ if matches!(stop.exit, Exit::Waiting | Exit::Unreachable)
             || stop.done == Done::Unknown =>
