@@ -11,7 +11,7 @@ use plexus_owner::changes::{
     Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, DropSet, FileChange,
     GatewayFacts, List, Origin, PlanApply, Show, Standing,
 };
-use plexus_protocol::{SourceId, Timestamp};
+use plexus_protocol::{SourceId, Timestamp, id::has_id_form};
 use std::collections::BTreeSet;
 
 /// Change sets.
@@ -73,9 +73,7 @@ const LENGTH: usize = 39;
 
 /// Reads the id of a change set, which becomes a part of a path.
 fn change_set(text: &str) -> Result<String, String> {
-    let id = text.strip_prefix("cs_").unwrap_or(text);
-    let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-    match !id.is_empty() && id.bytes().all(is_plain) {
+    match has_id_form(text.strip_prefix("cs_").unwrap_or(text), "") {
         true => Ok(text.to_owned()),
         false => {
             Err("no change set has such an id; plexusctl changes lists those that there are".into())

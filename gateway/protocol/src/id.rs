@@ -10,6 +10,15 @@ use std::{fmt, str::FromStr, sync::Arc};
 #[error("not {0}")]
 pub struct Malformed(pub &'static str);
 
+/// Whether a text has the form of an id that a source gives to a thing of its own, such as a board or a change set: this prefix,
+/// then hexadecimal digits and hyphens. It may be a part of a path or of a command.
+#[must_use]
+pub fn has_id_form(text: &str, prefix: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    let id = text.strip_prefix(prefix);
+    id.is_some_and(|id| !id.is_empty() && id.bytes().all(is_plain))
+}
+
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $form:literal, $valid:expr) => {
         $(#[$doc])*

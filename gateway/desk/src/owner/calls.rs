@@ -25,6 +25,7 @@ use plexus_owner::{
 use plexus_protocol::{
     ErrorBody, ErrorCode, PendingId, RunId, Timestamp,
     body::{InvokeResponse, Progress},
+    id::has_id_form,
 };
 use plexus_trust::{Bounded, Command, State as TrustState};
 use serde::Deserialize;
@@ -319,14 +320,7 @@ fn board_that_goes_on(desk: &Desk, run: &str, result: &InvokeResponse) -> Option
     let began: Output = serde_json::from_str(output.get()).ok()?;
     let is_talk = conversation(&desk.ledger.snapshot(), &item).is_some();
     let goes_on = !is_talk && may_end(desk, &item);
-    (goes_on && is_id(&began.board, "brd_")).then_some(began.board)
-}
-
-/// Whether a text is an id of this kind, and nothing that another could have written for it.
-fn is_id(text: &str, prefix: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-    let id = text.strip_prefix(prefix);
-    id.is_some_and(|id| !id.is_empty() && id.bytes().all(is_plain))
+    (goes_on && has_id_form(&began.board, "brd_")).then_some(began.board)
 }
 
 /// The turns that are left of the open conversation that an item permits.
@@ -359,7 +353,7 @@ fn change_set_of(result: &InvokeResponse) -> Option<String> {
     let of_output = of_output.and_then(|output| Some(output.changes?.id));
     let error = result.error.as_ref();
     let of_error = error.and_then(|error| FailureDetail::of(error).changes);
-    of_output.or(of_error).filter(|id| is_id(id, "cs_"))
+    of_output.or(of_error).filter(|id| has_id_form(id, "cs_"))
 }
 
 /// Of the detail of a failed call, who cancelled it and what it left.

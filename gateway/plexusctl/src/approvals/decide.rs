@@ -20,7 +20,7 @@ use plexus_owner::{
         OnApproval, RegisterCard, Show, State,
     },
 };
-use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb};
+use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb, id::has_id_form};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, time::Duration};
@@ -281,9 +281,7 @@ fn board_of(ask: &Ask) -> Option<String> {
     }
     let input = ask.input.as_ref().filter(|_| ask.children.is_some())?;
     let board = Carried::deserialize(input).ok()?.board;
-    let id = board.strip_prefix("brd_")?;
-    let is_plain = id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    is_plain.then_some(board)
+    has_id_form(&board, "brd_").then_some(board)
 }
 
 /// A decision that was sent and whose answer was lost: whether it was carried out is not known before the item says so.
