@@ -220,7 +220,6 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let reply = owner.call(&what.hide(&source, false)).await;
             let reply = of_source(&mut owner, &source, reply).await?;
             let ended = ended_since(&mut owner, &source, &open).await;
-            let ended = ended.unwrap_or_default();
             desk.show(&reply, || format!("{}{ended}", hidden(&reply)))
         }
         Act::Unhide { source, what } => {

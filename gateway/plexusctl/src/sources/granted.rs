@@ -1,4 +1,4 @@
-//! The grants and the open approvals on one source, counted for a question.
+//! The grants and the open approvals on one source: counted for a question, and those that an act ended.
 
 use crate::{ended::ended_items, owner::Owner};
 use plexus_client::Stop;
@@ -41,20 +41,22 @@ pub(super) async fn open_on(
     Ok(open)
 }
 
-/// Which of those that were open an act has ended, as a line of their own.
+/// Which of those that were open an act has ended, as a line of their own; nothing, where that is not heard.
 pub(super) async fn ended_since(
     owner: &mut Owner,
     source: &SourceId,
     before: &[OpenApproval],
-) -> Result<String, Stop> {
+) -> String {
     if before.is_empty() {
-        return Ok(String::new());
+        return String::new();
     }
-    let now = open_on(owner, source).await?;
+    let Ok(now) = open_on(owner, source).await else {
+        return String::new();
+    };
     let goes_on = |one: &&OpenApproval| now.iter().any(|open| open.pending_id == one.pending_id);
     let ended = before.iter().filter(|one| !goes_on(one));
     let ended: Vec<_> = ended.map(|one| one.pending_id.clone()).collect();
-    Ok(ended_items(&ended))
+    ended_items(&ended)
 }
 
 /// What another target or secret takes from agents, in words; none where that is nothing.
