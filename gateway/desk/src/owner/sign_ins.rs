@@ -185,23 +185,25 @@ pub(crate) async fn begun(
         .filter(|url| is_address(url) && place(url) == place(&endpoints.token));
     // One that is yet to be registered has an id that no page has.
     let client_id = call.client_id.clone().unwrap_or_else(|| state.clone());
-    let mut asked_for = [
-        ("client_id", &*client_id),
-        ("response_type", "code"),
-        ("redirect_uri", &redirect),
-        ("state", &state),
-        ("code_challenge", &challenge),
-        ("code_challenge_method", "S256"),
-        ("resource", &found.resource),
-        ("scope", scope.as_deref().unwrap_or_default()),
-    ];
-    let says_otherwise = || {
-        let page = Line::<200>::new(&endpoints.authorization);
-        Refused::malformed(format!(
-            "{issuer} names {page}, which says otherwise what is asked there"
-        ))
+    let page_for = |client_id: &str| {
+        let asked_for = [
+            ("client_id", client_id),
+            ("response_type", "code"),
+            ("redirect_uri", &redirect),
+            ("state", &state),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+            ("resource", &found.resource),
+            ("scope", scope.as_deref().unwrap_or_default()),
+        ];
+        page_that_asks(&endpoints.authorization, &asked_for).ok_or_else(|| {
+            let page = Line::<200>::new(&endpoints.authorization);
+            Refused::malformed(format!(
+                "{issuer} names {page}, which says otherwise what is asked there"
+            ))
+        })
     };
-    page_that_asks(&endpoints.authorization, &asked_for).ok_or_else(says_otherwise)?;
+    page_for(&client_id)?;
     let client = match (call.client_id, endpoints.registration) {
         (Some(id), _) => Client {
             auth: match &call.client_secret {
@@ -229,9 +231,7 @@ pub(crate) async fn begun(
             ));
         }
     };
-    asked_for[0].1 = &client.id;
-    let address =
-        page_that_asks(&endpoints.authorization, &asked_for).ok_or_else(says_otherwise)?;
+    let address = page_for(&client.id)?;
     let begun = PendingSignIn {
         name: call.name,
         url,
