@@ -32,7 +32,7 @@ use plexus_ipc::worker::{
     on_file_thread,
 };
 use plexus_protocol::{Effect, Timestamp};
-use plexus_rooted_files::{FileError, Policy, RelPath, Root};
+use plexus_rooted_files::{FileError, MOST_NAMED, Policy, RelPath, Root};
 use serde_json::json;
 use std::{
     fs, io,
@@ -1065,9 +1065,12 @@ fn words_on(copied: &Snapshot) -> Vec<String> {
 fn words_beyond(made: &Snapshot) -> Vec<String> {
     let mut words = Vec::new();
     if made.omitted > 0 {
-        let named = match &*made.omitted_names {
-            [] => String::new(),
-            names => format!(": {}", names_of(names)),
+        let named = &made.omitted_names;
+        let more = made.omitted.saturating_sub(named.len());
+        let named = match (named.is_empty(), more) {
+            (true, _) => String::new(),
+            (false, 0) => format!(": {}", names_of(named)),
+            (false, more) => format!(": {} and {more} more", names_of(named)),
         };
         words.push(format!(
             "{} links, special files, unreadable folders and files with a second name are in no change set{named}",
@@ -1092,7 +1095,7 @@ fn words_on_unread(found: &Snapshot, of: &str) -> impl Iterator<Item = String> {
 
 /// The first of these ignored paths, and how many more there are.
 pub(crate) fn names_of(paths: &[RelPath]) -> String {
-    let named: Vec<_> = paths.iter().take(8).map(RelPath::as_str).collect();
+    let named: Vec<_> = paths.iter().take(MOST_NAMED).map(RelPath::as_str).collect();
     match paths.len() - named.len() {
         0 => named.join(", "),
         _ if paths.len() > MOST_IGNORED => {

@@ -12,8 +12,8 @@ use crate::{
 };
 use plexus_ipc::worker::children::KEEP_FREE;
 use plexus_rooted_files::{
-    Digest, FileBytes, FileError, Kind, Meta, RelPath, Root, WalkBounds, WalkEntry, WalkReport,
-    WalkStep,
+    Digest, FileBytes, FileError, Kind, MOST_NAMED, Meta, RelPath, Root, WalkBounds, WalkEntry,
+    WalkReport, WalkStep,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -53,7 +53,7 @@ pub(crate) struct Snapshot {
     pub(crate) files: BTreeMap<RelPath, FileFacts>,
     /// Links, special files, files with a second name, names that are no text, and folders that may not be read.
     pub(crate) omitted: usize,
-    /// The first of those that have a name.
+    /// The first of those that have a name, [`MOST_NAMED`] at most.
     #[serde(skip)]
     pub(crate) omitted_names: Vec<RelPath>,
     /// Files larger than [`LARGEST`], and files and folders that may not be read.
@@ -283,7 +283,9 @@ impl Snapshot {
                     }
                     Err(SnapshotError::File(FileError::HardLink(_))) => {
                         found.omitted += 1;
-                        found.omitted_names.push(entry.path.clone());
+                        if found.omitted_names.len() < MOST_NAMED {
+                            found.omitted_names.push(entry.path.clone());
+                        }
                         Ok(())
                     }
                     Err(error) => Err(error),
@@ -302,7 +304,10 @@ impl Snapshot {
             None if report.bounded => Err(SnapshotError::TooLarge),
             None => {
                 found.omitted += report.omitted + report.unreadable;
-                found.omitted_names.extend(report.links);
+                let left = MOST_NAMED - found.omitted_names.len();
+                found
+                    .omitted_names
+                    .extend(report.links.into_iter().take(left));
                 (found.ignored, found.rules) = (ignored, rules.into_texts());
                 Ok(found)
             }

@@ -52,5 +52,5 @@ pub use read::{FileBytes, MAX_FILE_BYTES, Meta};
 pub use rel_path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
 pub use root::{Identity, Policy, Root};
 pub use runs_unasked::{root_runs_unasked, runs_unasked};
-pub use walk::{Missed, WalkBounds, WalkEntry, WalkReport, WalkStep};
+pub use walk::{MOST_NAMED, Missed, WalkBounds, WalkEntry, WalkReport, WalkStep};
 pub use write::{Ready, is_leftover_name};

@@ -34,7 +34,7 @@ impl Default for WalkBounds {
 }
 
 /// Most links and special files that a report names.
-const MOST_NAMED: usize = 8;
+pub const MOST_NAMED: usize = 8;
 
 /// What a walk did not show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
