@@ -34,13 +34,13 @@ struct Office {
 }
 
 impl Office {
-    /// A gateway without sources, and a server with two calendars.
+    /// A gateway without sources, of an owner in Berlin, and a server with two calendars.
     fn open() -> Self {
         let server = Radicale::tls(&tls("server.pem"), &tls("server.key"), &tls("ca.pem"));
         server.calendar("work", "Work", &["VEVENT", "VTODO"]);
         server.calendar("home", "Home & garden", &["VEVENT", "VTODO"]);
         Self {
-            gateway: Gateway::start(),
+            gateway: Gateway::builder().env("TZ", "Europe/Berlin").start(),
             server,
             folder: Folder::empty(),
         }
@@ -171,6 +171,13 @@ fn granted_read_lists_events_of_a_real_server() {
     assert!(read.to_string().contains("work/standup.ics"), "{read}");
     let log = json!(office.gateway.owner().audit(1000)).to_string();
     assert!(!log.contains("Stand-up") && !log.contains(PASSWORD));
+    // Dates are days of the owner's zone, also where the clocks change between them.
+    let autumn = agent.must(EVENTS, json!({"start": "2026-10-10"}));
+    let ends = [&autumn["output"]["from"], &autumn["output"]["to"]];
+    assert_eq!(
+        ends,
+        ["2026-10-10T00:00:00+02:00", "2026-11-10T00:00:00+01:00"]
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     time::{Bound, CalendarTime, Range},
     zone::Definitions,
 };
-use chrono::{Local, TimeDelta};
+use chrono::{Local, NaiveDate, TimeDelta, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -160,26 +160,32 @@ pub(crate) enum NoList {
 }
 
 impl EventsInput {
-    /// The range that is asked for.
+    /// The range that is asked for, by a person whose days are those of `here`.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn range(&self) -> Result<Range, &'static str> {
-        let typed = |text: &String| Bound::typed(text, &Local);
-        let from = match &self.start {
-            Some(text) => typed(text).ok_or("start is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)")?,
-            None => {
-                let today = Local::now().date_naive().to_string();
-                typed(&today).ok_or("the clock of this machine is off")?
-            }
-        };
+    pub(crate) fn range(&self, here: &impl TimeZone) -> Result<Range, &'static str> {
+        let typed = |text: &str| Bound::typed(text, here);
+        let today = || Utc::now().with_timezone(here).date_naive().to_string();
+        let start = self.start.clone().unwrap_or_else(today);
+        let from = typed(&start).ok_or(
+            "start is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)",
+        )?;
         let to = match &self.end {
             Some(text) => typed(text).ok_or(
                 "end is no date (2026-11-22) and no time with its offset (2026-11-22T09:00+01:00)",
             )?,
-            None => from
-                .later(TimeDelta::days(DAYS))
-                .ok_or("start is too late")?,
+            None => {
+                let days = TimeDelta::days(DAYS);
+                // The clocks may change between two days of the person; a time keeps its offset.
+                let to = match start.parse::<NaiveDate>() {
+                    Ok(day) => day
+                        .checked_add_signed(days)
+                        .and_then(|day| typed(&day.to_string())),
+                    Err(_) => from.later(days),
+                };
+                to.ok_or("start is too late")?
+            }
         };
         let length = to.instant - from.instant;
         if length <= TimeDelta::zero() {
@@ -499,5 +505,39 @@ impl<'a> Unread<'a> {
         };
         let failed = failed.iter().cloned();
         failed.chain(self.0.iter().map(line)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use calcard::common::timezone::Tz;
+    use serde_json::json;
+
+    #[test]
+    fn range_without_end_is_31_days_of_the_person() {
+        let here: Tz = "Europe/Berlin".parse().unwrap();
+        for (start, from, to) in [
+            (
+                "2026-03-10",
+                "2026-03-10T00:00:00+01:00",
+                "2026-04-10T00:00:00+02:00",
+            ),
+            (
+                "2026-10-10",
+                "2026-10-10T00:00:00+02:00",
+                "2026-11-10T00:00:00+01:00",
+            ),
+            (
+                "2026-03-10T09:00+01:00",
+                "2026-03-10T09:00:00+01:00",
+                "2026-04-10T09:00:00+01:00",
+            ),
+        ] {
+            let input: EventsInput = serde_json::from_value(json!({"start": start})).unwrap();
+            let range = input.range(&here).unwrap();
+            let shown = (range.from.shown(), range.to.shown());
+            assert_eq!(shown, (from.to_owned(), to.to_owned()), "{start}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     store::{Act, Record, Store},
     write::{Change, EventInput, IdInput, Misfit, Output, Planned, TodoInput, UndoInput, settled},
 };
-use chrono::Utc;
+use chrono::{Local, Utc};
 use hyper::StatusCode;
 use plexus_ipc::text::counted;
 use plexus_ipc::worker::{
@@ -417,7 +417,7 @@ impl CaldavSource {
         call: CallContext,
         input: EventsInput,
     ) -> Result<Reply<Events>, SourceError> {
-        let range = input.range().map_err(SourceError::invalid)?;
+        let range = input.range(&Local).map_err(SourceError::invalid)?;
         let wanted = input.calendars.clone();
         for id in wanted.iter().flatten() {
             call.require(OF_EVENTS, id)?;
