@@ -351,18 +351,20 @@ fn addition_that_fits_nowhere_is_told_at_once() {
     blind.must_ask(event, nowhere.clone());
     blind.must_ask(event, meeting.clone());
     let lister = office.agent(&["caldav.calendars.list"]);
-    lister
+    let unknown = lister
         .invoke(event, nowhere)
         .expect_error(400, "transport_error");
     lister.must_ask(event, meeting.clone());
-    // That a list of to-dos takes no events is seen in the list of calendars.
+    // An agent that may list events hears of a list of to-dos as of one that does not exist.
     office.server.calendar("chores", "Chores", &["VTODO"]);
     let mut chore = meeting;
     chore["calendar"] = json!("chores");
     blind.must_ask(event, chore.clone());
-    let refused = lister.invoke(event, chore);
+    let events = office.gateway.agent_with("events", &[EVENTS]);
+    let refused = events.invoke(event, chore);
     let error = refused.expect_error(400, "transport_error");
-    assert_eq!(error["detail"]["reason"], "not_taken", "{refused}");
+    assert_eq!(error["detail"]["reason"], "not_found", "{refused}");
+    assert_eq!(error["message"], unknown["message"]);
 }
 
 #[test]

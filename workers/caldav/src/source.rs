@@ -292,28 +292,30 @@ impl CaldavSource {
         Ok((all, lost))
     }
 
-    /// The calendar with this id.
+    /// The calendar with this id, of things of this kind, as [`one_of`] has it.
     async fn calendar(
         &self,
         call: &CallContext,
         field: &str,
         id: &str,
+        kind: &str,
     ) -> Result<Calendar, SourceError> {
         call.require(field, id)?;
-        one_of(self.visible(call, field).await?.0, id)
+        one_of(self.visible(call, field).await?.0, id, kind)
     }
 
-    /// The calendar that an object's id names, and that object.
+    /// The calendar that an object's id names, of things of this kind, and that object.
     async fn object(
         &self,
         call: &CallContext,
         field: &str,
         id: &str,
+        kind: &str,
     ) -> Result<(Calendar, Option<Object>), SourceError> {
         let (calendar, _) = id
             .rsplit_once('/')
             .ok_or_else(|| SourceError::invalid("an id has the list's id, a / and a name"))?;
-        let calendar = self.calendar(call, field, calendar).await?;
+        let calendar = self.calendar(call, field, calendar, kind).await?;
         let object = self.heard(self.server.object(&calendar, id).await)?;
         Ok((calendar, object))
     }
@@ -471,7 +473,7 @@ impl CaldavSource {
         }
         let (calendars, lost) = self.readable(&call, OF_TODOS).await?;
         let (calendars, lost) = match &input.list {
-            Some(id) => (vec![one_of(calendars, id)?], Vec::new()),
+            Some(id) => (vec![one_of(calendars, id, TODO)?], Vec::new()),
             None => (calendars, lost),
         };
         let calendars: Vec<_> = calendars.into_iter().filter(|c| c.todos).collect();
@@ -498,8 +500,8 @@ impl CaldavSource {
         input: TodoInput,
     ) -> Result<Plan<Change>, SourceError> {
         let draft = input.draft().map_err(misfit)?;
-        let calendar = self.calendar(&call, OF_TODOS, &input.list).await?;
-        Ok(planned(Change::add(takes(calendar, TODO)?, draft)))
+        let list = self.calendar(&call, OF_TODOS, &input.list, TODO).await?;
+        Ok(planned(Change::add(writable(list)?, draft)))
     }
 
     async fn plan_event(
@@ -508,8 +510,10 @@ impl CaldavSource {
         input: EventInput,
     ) -> Result<Plan<Change>, SourceError> {
         let draft = input.draft().map_err(misfit)?;
-        let calendar = self.calendar(&call, OF_EVENT, &input.calendar).await?;
-        Ok(planned(Change::add(takes(calendar, EVENT)?, draft)))
+        let calendar = self
+            .calendar(&call, OF_EVENT, &input.calendar, EVENT)
+            .await?;
+        Ok(planned(Change::add(writable(calendar)?, draft)))
     }
 
     async fn plan_complete(
@@ -518,9 +522,9 @@ impl CaldavSource {
         input: IdInput,
     ) -> Result<Plan<Change>, SourceError> {
         call.require(OF_ONE, &input.id)?;
-        let (calendar, object) = self.object(&call, JUDGED, &input.id).await?;
+        let (calendar, object) = self.object(&call, JUDGED, &input.id, TODO).await?;
         let missing = || SourceError::transport("not_found", "there is no to-do with this id");
-        let (calendar, object) = (takes(calendar, TODO)?, object.ok_or_else(missing)?);
+        let (calendar, object) = (writable(calendar)?, object.ok_or_else(missing)?);
         Change::complete(calendar, object)
             .map(planned)
             .map_err(|why| cannot(&why))
@@ -545,7 +549,9 @@ impl CaldavSource {
                 "the change of this id is in another list",
             ));
         }
-        let (calendar, now) = self.object(&call, OF_TODOS, &record.object).await?;
+        let (calendar, now) = self
+            .object(&call, OF_TODOS, &record.object, CALENDAR)
+            .await?;
         Change::undo(calendar, intent, (record, is_undone), now)
             .map(planned)
             .map_err(|why| cannot(&why))
@@ -669,29 +675,25 @@ fn absent_words(only: &[String], found: &Calendars, source: &str) -> Option<Stri
     ))
 }
 
-/// The calendar with this id among `all`.
-fn one_of(all: Vec<Calendar>, id: &str) -> Result<Calendar, SourceError> {
-    let found = all.into_iter().find(|calendar| calendar.id == id);
+/// The calendar with this id among `all` that has things of `kind`; of any, for [`CALENDAR`]. One without them is refused as
+/// one that does not exist: an agent that may list only events cannot tell which lists of to-dos there are, nor the reverse.
+fn one_of(all: Vec<Calendar>, id: &str, kind: &str) -> Result<Calendar, SourceError> {
+    let (has, what): (fn(&Calendar) -> bool, _) = match kind {
+        TODO => (|c| c.todos, "list of to-dos"),
+        EVENT => (|c| c.events, "calendar of events"),
+        _ => (|_| true, "calendar or list"),
+    };
+    let found = all.into_iter().find(|c| c.id == id && has(c));
     found.ok_or_else(|| {
         SourceError::transport(
             "not_found",
-            "there is no calendar or list with this id; calendars.list has them",
+            format!("there is no {what} with this id; calendars.list has them"),
         )
     })
 }
 
-/// `calendar`, where agents may add to it what `kind` names.
-fn takes(calendar: Calendar, kind: &str) -> Result<Calendar, SourceError> {
-    let (takes, what) = match kind {
-        TODO => (calendar.todos, "to-dos"),
-        _ => (calendar.events, "events"),
-    };
-    if !takes {
-        return Err(SourceError::transport(
-            "not_taken",
-            format!("this calendar takes no {what}"),
-        ));
-    }
+/// `calendar`, where the account may change it.
+fn writable(calendar: Calendar) -> Result<Calendar, SourceError> {
     match calendar.writable {
         true => Ok(calendar),
         false => Err(SourceError::denied(

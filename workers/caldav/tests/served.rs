@@ -82,10 +82,11 @@ async fn calendars_of_one_name_are_told_apart_by_id() {
     let todos = json!({"list": "a%20%26%20b%25"});
     let todos = worker.answer("todos.list", todos).await;
     assert_eq!(todos["todos"][0]["id"], "a%20%26%20b%25/x%23y.ics");
-    let none = worker
-        .refused("todos.list", json!({"list": "nowhere"}))
-        .await;
-    assert_eq!(none, transport("not_found"));
+    // A calendar of events is as none.
+    for list in ["nowhere", "work"] {
+        let none = worker.refused("todos.list", json!({"list": list})).await;
+        assert_eq!(none, transport("not_found"), "{list}");
+    }
     worker.stop().await;
     // The owner's own list of calendars, by id or by name.
     for (only, ids) in [
@@ -332,6 +333,11 @@ async fn wrong_input_of_a_change_is_refused_in_words() {
     let (day, next, ten) = ("2026-11-23", "2026-11-24", "2026-11-23T10:00:00");
     let mut elsewhere = event(day, next, None);
     elsewhere["calendar"] = json!("home");
+    let mut nowhere = elsewhere.clone();
+    nowhere["calendar"] = json!("nowhere");
+    // One of the other kind is refused in the words for none.
+    let no_list = "there is no list of to-dos with this id; calendars.list has them";
+    let no_calendar = "there is no calendar of events with this id; calendars.list has them";
     for (why, input) in [
         ("the day after the last", event(day, day, None)),
         (
@@ -358,8 +364,10 @@ async fn wrong_input_of_a_change_is_refused_in_words() {
         ),
         ("offset", json!({"list": "home", "title": "x", "due": ten})),
         ("title is empty", json!({"list": "home", "title": " \n"})),
-        ("takes no to-dos", json!({"list": "work", "title": "x"})),
-        ("takes no events", elsewhere),
+        (no_list, json!({"list": "work", "title": "x"})),
+        (no_list, json!({"list": "nowhere", "title": "x"})),
+        (no_calendar, elsewhere),
+        (no_calendar, nowhere),
     ] {
         let is_event = input["start"].is_string();
         let capability = if is_event {
@@ -369,6 +377,10 @@ async fn wrong_input_of_a_change_is_refused_in_words() {
         };
         let error = worker.plan(capability, input).await.unwrap_err();
         assert!(error.message.contains(why), "{why}: {error:?}");
+    }
+    for id in ["work/x.ics", "nowhere/x.ics"] {
+        let refused = worker.unplanned("todos.complete", json!({"id": id})).await;
+        assert_eq!(refused, transport("not_found"), "{id}");
     }
     worker.stop().await;
 }
