@@ -164,8 +164,14 @@ impl EventInput {
             None => None,
         };
         let typed = |text: &str| CalendarTime::typed(text, zone);
-        let start = typed(&self.start).ok_or(("start", "start is no date and no time"))?;
-        let end = typed(&self.end).ok_or(("end", "end is no date and no time"))?;
+        let start = typed(&self.start).ok_or((
+            "start",
+            "start is no date (2026-11-22) and no time (2026-11-22T09:00, or with its offset 2026-11-22T09:00+01:00)",
+        ))?;
+        let end = typed(&self.end).ok_or((
+            "end",
+            "end is no date (2026-11-22) and no time (2026-11-22T09:00, or with its offset 2026-11-22T09:00+01:00)",
+        ))?;
         if start.day != end.day || start.floats() != end.floats() {
             let why = "start and end are of different kinds: both dates, or both times with or without an offset";
             return Err(("end", why));

@@ -339,6 +339,14 @@ async fn wrong_input_of_a_change_is_refused_in_words() {
     let no_list = "there is no list of to-dos with this id; calendars.list has them";
     let no_calendar = "there is no calendar of events with this id; calendars.list has them";
     for (why, input) in [
+        (
+            "start is no date (2026-11-22) and no time (2026-11-22T09:00, or with its offset",
+            event("tomorrow", next, None),
+        ),
+        (
+            "end is no date (2026-11-22) and no time (2026-11-22T09:00, or with its offset",
+            event(day, "2026-11-24 10:00", None),
+        ),
         ("the day after the last", event(day, day, None)),
         (
             "start does not exist",
