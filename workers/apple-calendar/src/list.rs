@@ -77,9 +77,15 @@ impl Input {
             let typed = text.as_deref().map(|text| clock.typed(text).ok_or(why));
             typed.transpose()
         };
-        let start = typed(&self.start, "start is no date and no time")?;
+        let start = typed(
+            &self.start,
+            "start is no date (2026-06-25) and no time (2026-06-25T09:00)",
+        )?;
         let start = start.unwrap_or_else(|| Typed::Day(clock.today()));
-        let end = typed(&self.end, "end is no date and no time")?;
+        let end = typed(
+            &self.end,
+            "end is no date (2026-06-25) and no time (2026-06-25T09:00)",
+        )?;
         let from = clock.moment(start).ok_or("start is out of range")?;
         let to = match end {
             Some(end) => clock.moment(end),

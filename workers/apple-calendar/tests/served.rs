@@ -1,7 +1,7 @@
 //! The apple-calendar worker behind the harness, on its fake: what this connector promises beyond every connector.
 #![cfg(not(target_os = "macos"))]
 
-use plexus_conformance::served::{Setting, Worker, assert_like, texts, transport};
+use plexus_conformance::served::{Setting, Worker, assert_like, code, texts, transport};
 use plexus_ipc::message::Role;
 use plexus_worker_apple_calendar::{AppleCalendarSource, MANIFEST};
 use serde_json::{Value, json};
@@ -92,14 +92,16 @@ async fn range_without_end_is_31_days_and_beyond_a_year_is_refused() {
         let found = events(&mut worker, input.clone()).await;
         assert_eq!(found.as_array().unwrap().len(), count, "{input}");
     }
-    for (start, end) in [
-        ("2026-01-01", "2027-01-03"),
-        ("2026-06-25", "2026-06-25"),
-        ("2026-06-25", "yesterday"),
-        ("25.6.2026", "2026-06-26"),
+    for (start, end, why) in [
+        ("2026-01-01", "2027-01-03", "more than 366 days"),
+        ("2026-06-25", "2026-06-25", "end is not after start"),
+        ("2026-06-25", "yesterday", "end is no date (2026-06-25)"),
+        ("25.6.2026", "2026-06-26", "start is no date (2026-06-25)"),
     ] {
         let range = json!({"start": start, "end": end});
-        assert_eq!(worker.refused("events.list", range).await, "invalid_input");
+        let error = worker.read("events.list", range).await.0.unwrap_err();
+        assert_eq!(code(&error), "invalid_input");
+        assert!(error.message.contains(why), "{why}: {error:?}");
     }
     worker.stop().await;
 }

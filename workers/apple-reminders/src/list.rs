@@ -70,8 +70,14 @@ impl Input {
             let bound = text.as_deref().map(|text| moment(text).ok_or(why));
             bound.transpose().map_err(NoList::Invalid)
         };
-        let after = bound(&self.due_after, "dueAfter is no date and no time")?;
-        let before = bound(&self.due_before, "dueBefore is no date and no time")?;
+        let after = bound(
+            &self.due_after,
+            "dueAfter is no date (2026-12-04) and no time (2026-12-04T09:00)",
+        )?;
+        let before = bound(
+            &self.due_before,
+            "dueBefore is no date (2026-12-04) and no time (2026-12-04T09:00)",
+        )?;
         let in_time = |due: Option<Timestamp>| match due {
             Some(due) => {
                 after.is_none_or(|after| due >= after) && before.is_none_or(|before| due < before)

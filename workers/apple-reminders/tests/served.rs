@@ -161,6 +161,12 @@ async fn reminders_are_listed_by_due_date_with_days_and_moments() {
     let ambiguous = json!({"list": "Groceries"});
     let ambiguous = worker.refused("reminders.list", ambiguous).await;
     assert_eq!(ambiguous, transport("ambiguous"));
+    for field in ["dueAfter", "dueBefore"] {
+        let soon = worker.read("reminders.list", json!({field: "soon"})).await;
+        let error = soon.0.unwrap_err();
+        let why = format!("{field} is no date (2026-12-04) and no time (2026-12-04T09:00)");
+        assert!(error.message.contains(&*why), "{error:?}");
+    }
     worker.stop().await;
     let lists = home.read("lists.list", json!({})).await;
     assert_eq!(
