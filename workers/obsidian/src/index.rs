@@ -62,6 +62,8 @@ pub struct ResolvedName<'a> {
     pub path: &'a RelPath,
     /// The other files that the name fits by the same rule.
     pub others: Vec<&'a RelPath>,
+    /// Those of the others that only the code-unit order puts after the file.
+    pub as_good: Vec<&'a RelPath>,
 }
 
 impl NoteIndex {
@@ -149,10 +151,12 @@ fn best<'a>(candidates: &[&'a File], literal: &str) -> Option<ResolvedName<'a>> 
             .cmp(&rank(b))
             .then_with(|| code_unit_order(a.path.as_str(), b.path.as_str()))
     })?;
-    let paths = candidates.iter().map(|file| &file.path);
+    let others = candidates.iter().filter(|file| file.path != first.path);
+    let as_good = others.clone().filter(|file| rank(file) == rank(first));
     Some(ResolvedName {
         path: &first.path,
-        others: paths.filter(|path| **path != first.path).collect(),
+        as_good: as_good.map(|file| &file.path).collect(),
+        others: others.map(|file| &file.path).collect(),
     })
 }
 

@@ -421,8 +421,8 @@ fn add_links(
         let Some(index) = &index else {
             return Err(VaultError::WalkBroken);
         };
-        let (target, others) = resolve_link(index, &output.relative_path, &to.path);
-        let is_ambiguous = others.iter().any(|path| rule.allows(path));
+        let (target, as_good) = resolve_link(index, &output.relative_path, &to.path);
+        let is_ambiguous = as_good.iter().any(|path| rule.allows(path));
         let target = target.filter(|target| rule.allows(target));
         if is_ambiguous && target.is_some() && !output.warnings.contains(&"ambiguous_link") {
             output.warnings.push("ambiguous_link");
@@ -455,7 +455,7 @@ fn media_type_of(path: &RelPath) -> Option<&'static str> {
     path.extension().as_deref().and_then(attachment_type)
 }
 
-/// Where a link of the note `from` leads.
+/// Where a link of the note `from` leads, and the other files that fit it equally well.
 fn resolve_link<'i>(
     index: &'i NoteIndex,
     from: &RelPath,
@@ -468,7 +468,7 @@ fn resolve_link<'i>(
         .split_last()
         .map_or_else(RelPath::root, |(folder, _)| folder);
     match index.find(target, &folder) {
-        Some(found) => (Some(found.path.clone()), found.others),
+        Some(found) => (Some(found.path.clone()), found.as_good),
         None => (None, Vec::new()),
     }
 }

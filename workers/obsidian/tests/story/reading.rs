@@ -131,9 +131,11 @@ fn links_lead_where_obsidian_leads_them() {
     ];
     for (from, link, leads) in cases {
         vault.file(from, link);
-        let links = note(read(&vault.open(), from).unwrap()).links;
-        let target = links[0].target.as_ref().map(ToString::to_string);
+        let answer = note(read(&vault.open(), from).unwrap());
+        let target = answer.links[0].target.as_ref().map(ToString::to_string);
         assert_eq!(target.as_deref(), *leads, "{link} of {from}");
+        let warns = answer.warnings.contains(&"ambiguous_link");
+        assert_eq!(warns, *link == "[[tie]]", "{link} of {from}");
         std::fs::remove_file(vault.path().join(from)).unwrap();
     }
 }
