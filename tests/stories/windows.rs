@@ -1,6 +1,7 @@
 //! For how long, and within which bounds.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
+use crate::mcp_http::Plain;
 use plexus_tests::{owner::approval, texts::assert_contains, waiting::until_true};
 use serde_json::{Value, json};
 
@@ -184,6 +185,17 @@ fn a_constraint_holds() {
         .expect_ok();
     let item = reply["pendingId"].as_str().expect("it pends");
     owner.approve(item, "1h");
+    // A tool whose grant covers a part of its inputs says that a call may ask.
+    let list = "workspace.list";
+    owner.grant("one", list, "1h").expect_ok();
+    let tools = Plain::at(&house.gateway, &agent).ask("tools/list", json!({}));
+    let tools = tools["result"]["tools"].as_array().expect("tools");
+    for (id, asks) in [(READ, true), (list, false)] {
+        assert_eq!(agent.entry(id).get("narrowed").is_some(), asks, "{id}");
+        let mut tool = tools.iter().filter(|t| t["_meta"]["dev.plexus/id"] == id);
+        let words = tool.next().expect(id)["description"].to_string();
+        assert_eq!(words.contains("may have to approve"), asks, "{id}: {words}");
+    }
 
     let token = agent.token(&[READ]);
     assert_eq!(

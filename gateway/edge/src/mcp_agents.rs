@@ -60,6 +60,7 @@ pub(crate) struct MadeView {
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Marks {
     pub(crate) standing: bool,
+    pub(crate) narrowed: bool,
     pub(crate) lately: bool,
 }
 

@@ -135,6 +135,9 @@ struct Entry {
     /// A grant stands behind it.
     #[serde(default)]
     standing: bool,
+    /// The grant has a constraint: another call asks the owner.
+    #[serde(default)]
+    narrowed: bool,
     /// The agent called it in this launch of the gateway.
     #[serde(default)]
     lately: bool,
@@ -349,7 +352,7 @@ impl Entry {
         if !alternatives.is_empty() {
             let _ = write!(text, "\n{alternatives}");
         }
-        if !(self.grants.is_read() && self.standing) {
+        if !(self.grants.is_read() && self.standing && !self.narrowed) {
             text.push_str("\nThe owner may have to approve the call before it happens.");
         }
         cut(&text, MAX_DESCRIPTION)
@@ -674,12 +677,14 @@ pub(crate) mod tests {
             let description = tool["description"].as_str().unwrap();
             description.contains("may have to approve")
         };
-        for standing in [false, true] {
+        for (standing, narrowed) in [(false, false), (true, false), (true, true)] {
             let entries = manifest["manifest"]["entries"].as_array_mut().unwrap();
             for entry in entries {
                 entry["standing"] = standing.into();
+                entry["narrowed"] = narrowed.into();
             }
-            assert_eq!(asks(&manifest, "obsidian_vault_read"), !standing);
+            let is_covered = standing && !narrowed;
+            assert_eq!(asks(&manifest, "obsidian_vault_read"), !is_covered);
             assert!(asks(&manifest, "workspace_write"), "by a grant or not");
         }
     }

@@ -311,9 +311,12 @@ pub fn wire_entry(
         )),
     );
     if let Some((agent, now)) = agent
-        && standing_for(state, agent, &entry.id, now).is_some()
+        && let Some(grant) = standing_for(state, agent, &entry.id, now)
     {
         put("standing", json!(true));
+        if grant.constraint.is_some() {
+            put("narrowed", json!(true));
+        }
     }
     if let Some(health) = health {
         put("health", health);

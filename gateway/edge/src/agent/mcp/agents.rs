@@ -69,9 +69,13 @@ pub(super) fn view(edge: &Edge, agent: &AgentId, pat: &Digest) -> Arc<View> {
     let is_long = seen.len() > MAX_LISTED;
     let marks: Vec<Marks> = known.map_or_else(Vec::new, |known| {
         let lately = edge.lately.of(agent);
-        let marks = seen.iter().map(|entry| Marks {
-            standing: standing_for(&state, known, &entry.id, now).is_some(),
-            lately: is_long && lately.contains(&entry.id),
+        let marks = seen.iter().map(|entry| {
+            let grant = standing_for(&state, known, &entry.id, now);
+            Marks {
+                standing: grant.is_some(),
+                narrowed: grant.is_some_and(|grant| grant.constraint.is_some()),
+                lately: is_long && lately.contains(&entry.id),
+            }
         });
         marks.collect()
     });
@@ -93,9 +97,9 @@ pub(super) fn view(edge: &Edge, agent: &AgentId, pat: &Digest) -> Arc<View> {
         .iter()
         .enumerate()
         .map(|(at, entry)| {
-            let mut shown = wire_entry(entry, &state, None, None);
+            let agent = known.map(|known| (known, now));
+            let mut shown = wire_entry(entry, &state, agent, None);
             if let Some(marks) = marks.get(at) {
-                shown["standing"] = marks.standing.into();
                 shown["lately"] = marks.lately.into();
             }
             shown
