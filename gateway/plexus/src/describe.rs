@@ -147,11 +147,17 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
         let skill = command::line(text::line(&skill.id));
         let _ = writeln!(text, "guidance: {skill}");
     }
-    // The source's own is a call that works.
-    if !entry.describe.contains("Example") {
+    if !gives_example(entry) {
         let _ = writeln!(text, "example: {}", example(entry));
     }
     text
+}
+
+/// Whether a shipped connector describes it with a call that works. Third-party text hides no example of ours.
+fn gives_example(entry: &Entry) -> bool {
+    let is_ours = matches!(entry.provenance.as_str(), "managed" | "first-party");
+    let is_example = |line: &str| line.starts_with("Example: ") || line.starts_with("Examples: ");
+    is_ours && entry.describe.lines().any(is_example)
 }
 
 /// The rules of a field's schema and their bounds, as a refusal names them.
@@ -228,9 +234,17 @@ example: plexus workspace.write 'path=<path>' content=tea times=2
 "
         );
         assert_eq!(as_json(&entry, &[], Timestamp(0))["state"], "asks");
-        entry.describe.push_str("\nExample: path=a");
-        let text = as_text(&entry, &[], Timestamp(0));
-        assert!(text.contains("  Example: path=a\n"), "{text}");
-        assert!(!text.contains("example: "), "{text}");
+        let mut shows = |provenance: &str, line: &str| {
+            entry.provenance = provenance.to_owned();
+            entry.describe = format!("Write a text file.\n{line}");
+            let text = as_text(&entry, &[], Timestamp(0));
+            assert!(text.contains(&format!("  {line}\n")), "{text}");
+            text.contains("\nexample: plexus workspace.write ")
+        };
+        assert!(!shows("managed", "Example: path=a"));
+        assert!(!shows("managed", "Examples: path=a; path=b"));
+        assert!(shows("managed", "Examples are in the guide."));
+        assert!(shows("managed", "See Example: path=a"));
+        assert!(shows("extension", "Example: path=a"));
     }
 }
