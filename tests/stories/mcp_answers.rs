@@ -474,6 +474,12 @@ fn blocks_arrive_as_what_they_are() {
     let without = lent.typed(&agent, words.into_iter().take(3));
     without.expect_ok();
     assert_contains(&without.stderr, "--out FOLDER");
+    let beside = Folder::empty();
+    let path = beside.path().display().to_string();
+    let input = input.to_string();
+    let words = ["odd.say", "--input", &input, "--json", "--out", &path];
+    lent.typed(&agent, words).expect_ok();
+    assert_eq!(beside.read("file-1.pdf"), "%PDF-");
 }
 
 #[test]

@@ -92,6 +92,8 @@ enum CallOutput {
     Followed(Answer),
     /// A text instead of an answer.
     Text(String),
+    /// A text that has the form that was asked for.
+    Formed(String),
 }
 
 /// Calls a capability and prints what came of it.
@@ -207,31 +209,35 @@ async fn say(
 
 /// Waits for what an earlier call left behind and prints what came of it; where none is named, lists what waits.
 pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop> {
-    let Some(item) = wait.item else {
-        return list_waiting(settings, wait.printing.json).await;
-    };
     let stage = RefCell::new(CallStage::Opening);
     wait.printing.check()?;
-    let work = take_up(settings, &item, wait.patience, &stage);
-    let ended = interruptible(settings, work, &stage).await;
+    let ended = match &wait.item {
+        Some(item) => {
+            let work = take_up(settings, item, wait.patience, &stage);
+            interruptible(settings, work, &stage).await
+        }
+        None => {
+            let listed = list_waiting(settings, wait.printing.json).await;
+            listed.map(CallOutput::Formed)
+        }
+    };
     finish(
         ended,
         &Form {
             printing: &wait.printing,
             call: None,
             is_read: false,
-            item: Some(&item),
+            item: wait.item.as_deref(),
         },
     )
 }
 
-/// Prints what of this agent's waits for the owner, whichever program asked.
-async fn list_waiting(settings: &Settings, as_json: bool) -> Result<Exit, Stop> {
+/// The requests of this agent that wait for the owner, whichever program asked.
+async fn list_waiting(settings: &Settings, as_json: bool) -> Result<String, Stop> {
     let mut session = Session::open(settings).await?;
     let waiting = session.waiting().await?;
     if as_json {
-        out::line(&json!({"waiting": waiting}).to_string())?;
-        return Ok(Exit::Ok);
+        return Ok(json!({"waiting": waiting}).to_string());
     }
     let now = span::now();
     let lines = waiting.iter().map(|one| {
@@ -239,11 +245,10 @@ async fn list_waiting(settings: &Settings, as_json: bool) -> Result<Exit, Stop> 
         format!("{} {} asked {asked}", one.pending_id, one.capability_id)
     });
     let lines: Vec<_> = lines.collect();
-    out::line(&match lines.is_empty() {
+    Ok(match lines.is_empty() {
         true => "no request of yours waits for the owner".to_owned(),
         false => lines.join("\n"),
-    })?;
-    Ok(Exit::Ok)
+    })
 }
 
 /// Cancels a run, or withdraws a request, that an earlier call left behind.
@@ -301,7 +306,8 @@ async fn interruptible(
 fn finish(ended: Result<CallOutput, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
     match ended {
         Ok(CallOutput::Answer(answer) | CallOutput::Followed(answer)) => form.show(&answer),
-        Ok(CallOutput::Text(text)) => out::line(&text).map(|()| Exit::Ok),
+        Ok(CallOutput::Text(text)) => form.show_text(&text).map(|()| Exit::Ok),
+        Ok(CallOutput::Formed(text)) => form.print(&text).map(|()| Exit::Ok),
         Err(stop) => {
             form.show_stop(&stop)?;
             Err(stop)

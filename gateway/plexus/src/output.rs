@@ -226,6 +226,11 @@ impl Form<'_> {
             out::say(plexus_mcp::REPLAYED);
         }
         if self.printing.json {
+            if self.printing.out.is_some() {
+                for note in self.files(&mut answer.read.output.clone())? {
+                    out::say(&note);
+                }
+            }
             // The cut is in the JSON.
             for note in self.notes(&answer.read.output) {
                 out::say(&note);
@@ -268,8 +273,18 @@ impl Form<'_> {
         Ok(Exit::Ok)
     }
 
+    /// Prints a text that is no answer of the gateway; as JSON it has the form of one.
+    pub(crate) fn show_text(&self, text: &str) -> Result<(), Stop> {
+        if !self.printing.json {
+            return self.print(text);
+        }
+        let id = self.call.map_or("", |(id, ..)| id.as_str());
+        let output = json!({"content": text});
+        self.print(&json!({"id": id, "ok": true, "output": output, "auditId": ""}).to_string())
+    }
+
     /// Prints it, or writes it to the file that was named.
-    fn print(&self, text: &str) -> Result<(), Stop> {
+    pub(crate) fn print(&self, text: &str) -> Result<(), Stop> {
         let Some(path) = &self.printing.output else {
             return out::line(text);
         };

@@ -471,8 +471,14 @@ fn a_call_sends_what_was_meant_and_prints_what_came() {
 #[test]
 fn a_skill_is_printed_without_a_call() {
     let stub = gateway(|_| None);
-    let ended = Place::enrolled().at(&stub, &["notes.how-to"]);
-    ended.prints(0, "# How\n");
+    let place = Place::enrolled();
+    place.at(&stub, &["notes.how-to"]).prints(0, "# How\n");
+    let file = place.dir.path().join("text");
+    let into = ["notes.how-to", "--output", file.to_str().unwrap()];
+    place.at(&stub, &into).prints(0, "");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "# How");
+    let json = "{\"id\":\"notes.how-to\",\"ok\":true,\"output\":{\"content\":\"# How\"},\"auditId\":\"\"}\n";
+    place.at(&stub, &["notes.how-to", "--json"]).prints(0, json);
     never(&stub, invoke);
 }
 
@@ -731,7 +737,17 @@ fn a_wait_for_no_item_lists_what_waits() {
         let json = place.at(&stub, &["wait", "--json"]).ends(0);
         let printed: Value = serde_json::from_str(&json.out).unwrap();
         assert_eq!(printed["waiting"], waiting, "{printed}");
+        let file = place.dir.path().join("list");
+        let into = ["wait", "--json", "--output", file.to_str().unwrap()];
+        place.at(&stub, &into).prints(0, "");
+        assert_eq!(fs::read_to_string(&file).unwrap(), json.out.trim_end());
+        let again = place.at(&stub, &into).ends(64);
+        again.says("--output writes a new file");
     }
+    let refused = gateway(|asked| at(asked, "/grants", 403, error("paused", "no")));
+    let ended = Place::enrolled().at(&refused, &["wait", "--json"]);
+    let printed: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(printed["error"]["code"], "paused", "{ended:?}");
     // A cut id is no reason to ask the owner.
     let cut = Place::enrolled().at(&gateway(|_| None), &["wait", "pend_123"]);
     cut.ends(64).says("or see what waits: plexus wait");
