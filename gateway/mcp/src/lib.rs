@@ -19,6 +19,7 @@
 
 mod client;
 pub mod cut;
+mod example;
 mod heard;
 mod host;
 mod http;

@@ -5,6 +5,7 @@
 //! none. Of many capabilities a few are listed, and the others are found ([search mode](crate::search)).
 
 use crate::cut::Takes;
+use crate::example;
 use crate::message;
 use crate::names::{NameLength, tool_names};
 use crate::results::Refusal;
@@ -316,6 +317,9 @@ impl Entry {
     /// The tool as a client lists it.
     fn listed(mut self, tool: &Tool) -> Value {
         let annotations = self.annotations();
+        if self.provenance != "extension" {
+            self.describe = example::in_json(&self.describe, &self.io.input);
+        }
         let (mut input, alternatives) = schema::for_client(self.io.input.take());
         if tool.says_why {
             input["properties"][PURPOSE] = json!({"type": "string", "maxLength": MAX_WORDS, "description": format!("Why, in one sentence of at most {MAX_WORDS} characters, for the owner's card.")});
@@ -687,6 +691,22 @@ pub(crate) mod tests {
             assert_eq!(asks(&manifest, "obsidian_vault_read"), !is_covered);
             assert!(asks(&manifest, "workspace_write"), "by a grant or not");
         }
+    }
+
+    #[test]
+    fn example_is_arguments_except_in_third_party_text() {
+        let mut manifest = manifest();
+        for entry in manifest["manifest"]["entries"].as_array_mut().unwrap() {
+            entry["describe"] = "Does it.\nExample: path=a".into();
+        }
+        let tools = all(&View::of_manifest(manifest.to_string().as_bytes()).unwrap());
+        let says = |name: &str, words: &str| {
+            let tool = tools.iter().find(|tool| tool["name"] == name).unwrap();
+            let description = tool["description"].as_str().unwrap();
+            assert!(description.contains(words), "{description}");
+        };
+        says("workspace_write", "\nExample: {\"path\":\"a\"}\n");
+        says("extra_run", "\nExample: path=a\n");
     }
 
     #[test]
