@@ -110,9 +110,23 @@ fn shown_by_is_one_read_or_several() {
         assert_eq!(reads.names(), ["item.read"]);
         assert_eq!(again(&manifest).capabilities, manifest.capabilities);
     }
-    for wrong in [json!([]), json!("item.write"), json!(["item.read", "item"])] {
-        let why = with(wrong).unwrap_err().to_string();
-        assert!(why.contains("shownBy names reads for agents"), "{why}");
+    let at = "capability \"item.write\"";
+    for (wrong, says) in [
+        (json!([]), ": shownBy names reads for agents, of an effect"),
+        (
+            json!("item.write"),
+            ", shownBy \"item.write\": names no read for agents",
+        ),
+        (
+            json!(["item.read", "item"]),
+            ", shownBy \"item\": names no read for agents",
+        ),
+        (
+            json!(["item.read", "item.read"]),
+            ", shownBy \"item.read\": twice",
+        ),
+    ] {
+        assert_eq!(with(wrong).unwrap_err().to_string(), format!("{at}{says}"));
     }
 }
 

@@ -279,11 +279,8 @@ impl Manifest {
                     if !self.roles.contains(&entry.role()) {
                         return Err(invalid(at(), "an effect needs the role writer"));
                     }
-                    if let Some(reads) = entry.shown_by.as_ref().map(ShowingReads::names)
-                        && (reads.is_empty() || !reads.iter().all(|read| self.shows(read, entry)))
-                    {
-                        let why = "shownBy names reads for agents, of an effect";
-                        return Err(invalid(at(), why));
+                    if let Some(reads) = entry.shown_by.as_ref().map(ShowingReads::names) {
+                        self.check_shown_by(entry, reads)?;
                     }
                 }
             }
@@ -313,10 +310,24 @@ pub(super) fn plain_name(text: &str) -> bool {
 }
 
 impl Manifest {
-    /// Whether a grant of the read `name` says what of the source an effect's plan may look at.
-    fn shows(&self, name: &str, effect: &Capability) -> bool {
-        let read = self.capability(name).filter(|read| read.is_read());
-        !effect.is_read() && read.is_some_and(|read| read.audience.is_agents())
+    /// An effect is shown by reads for agents, each named once: a list is no longer than `capabilities`.
+    fn check_shown_by(&self, entry: &Capability, reads: &[String]) -> Result<(), ManifestError> {
+        let at = format!("capability {:?}", entry.name);
+        if entry.is_read() || reads.is_empty() {
+            return Err(invalid(at, "shownBy names reads for agents, of an effect"));
+        }
+        let mut names = BTreeSet::new();
+        for name in reads {
+            let at = || format!("{at}, shownBy {name:?}");
+            let read = self.capability(name).filter(|read| read.is_read());
+            if !read.is_some_and(|read| read.audience.is_agents()) {
+                return Err(invalid(at(), "names no read for agents"));
+            }
+            if !names.insert(name) {
+                return Err(invalid(at(), "twice"));
+            }
+        }
+        Ok(())
     }
 }
 
