@@ -101,6 +101,11 @@ fn hidden_notes_do_not_exist() {
         // The resumed grant answers what was asked while it was suspended.
         assert_eq!(house.owner().pending().is_empty(), decides);
     }
+    let again = house.gateway.cli(["sources", "resume", "obsidian"]);
+    assert_contains(
+        again.expect_ok(),
+        "nothing to resume: obsidian is not stopped",
+    );
     let read = one.must(VAULT_READ, json!({"path": "Projects/Secret.md"}));
     assert_contains(read["output"]["content"].as_str().expect("text"), CANARY);
 }

@@ -211,7 +211,9 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                     "{source} serves, and its grants count again{}",
                     also_answered("\n", &reply.also_answered)
                 ),
-                false => format!("no grant on {source} was suspended"),
+                false => format!(
+                    "nothing to resume: {source} is not stopped, and no grant on it is suspended"
+                ),
             })
         }
         Act::Hide { source, what } => {
