@@ -1,6 +1,9 @@
 //! `plexusctl expose` and `plexusctl unexpose` (docs/protocol/owner.md#exposure).
 
-use crate::owner::{Desk, did_you_mean};
+use crate::{
+    owner::{Desk, did_you_mean},
+    pause::PATIENCE,
+};
 use clap::Args;
 use plexus_client::{Exit, Stop};
 use plexus_owner::exposure::{Expose, List};
@@ -22,12 +25,19 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
     };
     desk.ask_for_person_by(&asked)?;
     let mut owner = desk.open().await?;
-    // Without a list it is tried: hiding above all.
-    let listed = owner.call(&List {}).await;
+    // Without a list it is tried: hiding above all, which waits no longer than this for one.
+    let asked_for_list = owner.call(&List {});
+    let listed = match enabled {
+        true => asked_for_list.await.ok(),
+        false => {
+            let listed = tokio::time::timeout(PATIENCE, asked_for_list).await;
+            listed.ok().and_then(Result::ok)
+        }
+    };
     let all = listed
         .as_ref()
         .map_or(&[][..], |listed| &listed.capabilities);
-    let is_there = listed.is_err() || all.iter().any(|one| one.id == id);
+    let is_there = listed.is_none() || all.iter().any(|one| one.id == id);
     let meant = did_you_mean(std::slice::from_ref(&id), all);
     if enabled && !is_there {
         let why = format!("no source offers {id}{meant}");

@@ -91,7 +91,8 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 let why = format!("{agent} holds no grant of {capability}");
                 Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
             };
-            if is_slip(&mut owner, &capability).await {
+            let slip = tokio::time::timeout(PATIENCE, is_slip(&mut owner, &capability));
+            if slip.await.unwrap_or(false) {
                 return Err(desk
                     .meant(std::slice::from_ref(&capability), nothing())
                     .await);

@@ -12,6 +12,7 @@ pub(crate) mod test;
 use crate::{
     ended::also_answered,
     owner::{Desk, Owner, patiently},
+    pause::PATIENCE,
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -30,6 +31,7 @@ use plexus_owner::{
 use plexus_protocol::SourceId;
 pub(crate) use secret::{from_file, from_stdin};
 use std::collections::BTreeSet;
+use tokio::time::timeout;
 
 /// Sources.
 #[derive(Args)]
@@ -217,8 +219,9 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             })
         }
         Act::Hide { source, what } => {
-            // It takes away, and waits for no other answer.
-            let open = open_on(&mut owner, &source).await.unwrap_or_default();
+            // It takes away, and waits no longer than this for a list.
+            let open = timeout(PATIENCE, open_on(&mut owner, &source)).await;
+            let open = open.ok().and_then(Result::ok).unwrap_or_default();
             let reply = owner.call(&what.hide(&source, false)).await;
             let reply = of_source(&mut owner, &source, reply).await?;
             let ended = ended_since(&mut owner, &source, &open).await;
@@ -262,10 +265,11 @@ impl HiddenArgs {
     }
 }
 
-/// Refuses where it is found out that there is no such source; a gateway that does not say so stands in no way.
+/// Refuses where it is found out that there is no such source; a gateway that does not say so within
+/// [`PATIENCE`] stands in no way.
 async fn is_there(owner: &mut Owner, source: &SourceId) -> Result<(), Stop> {
-    match there(owner, source).await {
-        Err(stop) if stop.code == "not_found" => Err(stop),
+    match timeout(PATIENCE, there(owner, source)).await {
+        Ok(Err(stop)) if stop.code == "not_found" => Err(stop),
         _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 const KEY: &str = "plx_live_000000000000000000000000000000000000000000000000";
@@ -192,21 +193,50 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         &["pause"],
     ];
     for line in narrowing {
-        // What each of them is answered, in one.
         let id = match line[0] {
             "sources" => "w",
             _ => "w.write",
         };
-        let done = json!({"ok": true, "events": 1, "head": "", "sequence": 1, "checkpoints": 0, "rows": 0, "heads": 0,
-            "archives": 0, "first": 1, "auditId": "", "inFlight": [], "agentId": "a", "source": "w", "id": id,
-            "enrollmentRevoked": true, "sessionsInvalidated": 0, "grantsRemoved": true, "grantsRemovedCount": 1,
-            "grantRemoved": true, "revokedJtis": [], "enabled": false, "revision": 1, "paused": true, "changed": true, "known": true,
-            "hide": {"folders": [], "globs": [], "tags": []}, "suspendedGrants": 0, "grants": [], "capabilities": [exposed()]});
+        let done = narrowed(id);
         let place = Place::with(move |_| Some(Answer::Json(200, done.clone())));
         let mut command = place.command(line);
         command.env("CLAUDECODE", "1");
         let ended = Ended::of(command.output().unwrap());
         assert_eq!(ended.code, 0, "{line:?} {ended:?}");
+    }
+}
+
+/// What each of the narrowing acts is answered, in one.
+fn narrowed(id: &str) -> Value {
+    json!({"ok": true, "events": 1, "head": "", "sequence": 1, "checkpoints": 0, "rows": 0, "heads": 0,
+        "archives": 0, "first": 1, "auditId": "", "inFlight": [], "agentId": "a", "source": "w", "id": id,
+        "enrollmentRevoked": true, "sessionsInvalidated": 0, "grantsRemoved": true, "grantsRemovedCount": 1,
+        "grantRemoved": true, "revokedJtis": [], "enabled": false, "revision": 1, "paused": true, "changed": true, "known": true,
+        "hide": {"folders": [], "globs": [], "tags": []}, "suspendedGrants": 0, "grants": [], "capabilities": [exposed()]})
+}
+
+#[test]
+fn narrowing_act_waits_for_no_list() {
+    let lines: [(&[&str], &str); 3] = [
+        (&["grants", "revoke", "a", "w.write"], "w.write"),
+        (&["hide", "w.write"], "w.write"),
+        (&["sources", "hide", "w", "--folder", "x"], "w"),
+    ];
+    for (line, id) in lines {
+        let done = narrowed(id);
+        let place = Place::with(move |asked| {
+            Some(match asked.method.as_str() {
+                "GET" => Answer::Silence,
+                _ => Answer::Json(200, done.clone()),
+            })
+        });
+        let begun = Instant::now();
+        let ended = place.run(line);
+        assert_eq!(ended.code, 0, "{line:?} {ended:?}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{line:?} {ended:?}"
+        );
     }
 }
 
