@@ -4,7 +4,7 @@ use crate::coding_agents::{CODEX, Desk};
 use nix::sys::signal::Signal;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{
-    Agent, Gate, Step,
+    Agent, Gate, Step, Terminal,
     waiting::{until, until_true},
 };
 use serde_json::{Value, json};
@@ -394,6 +394,8 @@ fn owner_follows_a_board_and_stops_it() {
     };
     requests(1);
     let mut follow = office.desk.gateway.on_terminal(["board", &id, "--follow"]);
+    let mut person = Terminal::start(&follow, 120, 40);
+    person.until_shows("following; Ctrl-C ends this");
     let follow = follow.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut follow = follow.spawn().expect("the command");
     let mut shown = BufReader::new(follow.stdout.take().expect("its output")).lines();
@@ -417,6 +419,7 @@ fn owner_follows_a_board_and_stops_it() {
     // It ends by itself once the board is over.
     shows("unfinished: 1 done, 1 failed, 1 skipped");
     assert!(follow.wait().expect("its end").success());
+    assert!(person.end().success(), "{}", person.picture());
     let board = office.board(&id);
     assert_eq!(
         ["one", "two", "three"].map(|task| state(&board, task)),

@@ -191,6 +191,9 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
         .iter()
         .filter_map(|event| event.head().id.clone())
         .collect();
+    if events.is_some() {
+        desk.say_following();
+    }
     while let Some(stream) = &mut events {
         let event = tokio::select! {
             event = stream.next() => event?.ok_or_else(ended)?,

@@ -57,6 +57,9 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     }
     let mut feed = Feed::new();
     let mut is_lost = false;
+    if !shown.board.facts.state.is_over() {
+        desk.say_following();
+    }
     while !shown.board.facts.state.is_over() {
         let now = match feed.next(&desk.home).await {
             Ok(()) => looked(desk, &asked).await,

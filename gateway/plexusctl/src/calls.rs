@@ -143,10 +143,15 @@ async fn follow(desk: &Desk, call: &str, streamed: &mut Streamed) -> Result<Exit
         };
         let is_news = !said.progress.chunks.is_empty();
         let is_first = known.is_none();
-        if is_first && !is_news && !said.over && !desk.json {
+        if is_first && !said.over && !desk.json && (!is_news || desk.is_read_along()) {
             let capability = text::line(&said.capability_id);
+            let silent = if is_news {
+                ""
+            } else {
+                ", and has said nothing yet"
+            };
             out::say(&format!(
-                "{capability} is under way, and has said nothing yet; Ctrl-C leaves, and the call goes on"
+                "{capability} is under way{silent}; Ctrl-C leaves, and the call goes on"
             ));
         }
         if !said.id.is_empty() {

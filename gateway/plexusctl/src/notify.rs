@@ -57,6 +57,7 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
     let mut known = Vec::new();
     // The one that was shown last: another takes its place.
     let mut _offer = None;
+    desk.say_following();
     loop {
         let now = Instant::now();
         let until = calm

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
+    io::{IsTerminal, stderr},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -95,6 +96,18 @@ impl Desk {
     /// with the flag.
     pub(crate) fn owes_yes(&self, yes: bool) -> bool {
         self.caller.terminal && !self.caller.sworn && !yes
+    }
+
+    /// Whether a person reads what is said beside the output.
+    pub(crate) fn is_read_along(&self) -> bool {
+        !self.json && stderr().is_terminal()
+    }
+
+    /// Says to a person that the command stays: nothing else is shown until there is news.
+    pub(crate) fn say_following(&self) {
+        if self.is_read_along() {
+            out::say("following; Ctrl-C ends this");
+        }
     }
 
     /// Prints `value` as it is, or as `text` says it to a person.
