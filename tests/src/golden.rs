@@ -210,6 +210,9 @@ pub fn check_told(page: &str, name: &str, told: &str, may_be: impl Fn(&str) -> b
                 .map(word)
                 .collect::<Vec<_>>()
                 .join(" ")
+                // What took a second took none elsewhere.
+                .replace("just now", "# s ago")
+                .replace("for # s", "# s ago")
         };
         let lines = text.lines().filter(|line| !may_be(line)).map(words);
         let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();

@@ -20,7 +20,10 @@ pub fn end(at: Timestamp, now: Timestamp) -> String {
     if at.since(now) > FOREVER_MS / 2 {
         "until revoked".to_owned()
     } else if at > now {
-        format!("ends in {}", length(at.since(now)))
+        match at.since(now) {
+            ..1_000 => "ends now".to_owned(),
+            ms => format!("ends in {}", length(ms)),
+        }
     } else {
         format!("ended {}", ago(at, now))
     }
@@ -98,5 +101,8 @@ mod tests {
         assert_eq!(end(Timestamp(now.0 - 180_000), now), "ended 3 min ago");
         assert_eq!(end(now.plus(FOREVER_MS), now), "until revoked");
         assert_eq!(ago(Timestamp(now.0 - 5_000), now), "5 s ago");
+        assert_eq!(ago(Timestamp(now.0 - 999), now), "just now");
+        assert_eq!(end(Timestamp(now.0 - 999), now), "ended just now");
+        assert_eq!(end(now.plus(999), now), "ends now");
     }
 }

@@ -229,8 +229,10 @@ fn drawn(shown: &BoardView, now: Timestamp) -> String {
             format!("{}{}", "· ".repeat(depth), task.id),
             task.agent.to_string(),
             match (task.since, task.ended) {
-                (Some(since), _) => format!("for {}", span::length(now.since(since))),
-                (None, Some(ended)) => span::ago(ended, now),
+                (Some(since), _) if now.since(since) >= 1_000 => {
+                    format!("for {}", span::length(now.since(since)))
+                }
+                (Some(at), _) | (None, Some(at)) => span::ago(at, now),
                 (None, None) => String::new(),
             },
             task.needs.join(" "),
@@ -403,6 +405,12 @@ mod tests {
              a said: “Did\\u{1b} it.”\n\
              a: 3 edited; plexusctl changes apply cs_1\n\
              waits for you: codex.apply of my-cc: plexusctl approvals show pend_1"
+        );
+        let at = serde_json::from_value(json!(at)).unwrap();
+        let begun = drawn(&shown, at);
+        assert!(
+            begun.contains("codex.run       just now         Do c"),
+            "{begun}"
         );
         let ends_with = |unsettled: Vec<AuditId>, words: &str| {
             let mut tasks = shown.board.tasks.clone();

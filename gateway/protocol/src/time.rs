@@ -31,10 +31,14 @@ pub fn length(ms: u64) -> String {
     }
 }
 
-/// How long ago something was, seen from `now`: the form of a moment in a sentence for the owner, in no time zone.
+/// How long ago something was, seen from `now`: the form of a moment in a sentence for the owner, in no time zone. Below a second
+/// it is `just now`.
 #[must_use]
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", length(now.since(at)))
+    match now.since(at) {
+        ..1_000 => "just now".to_owned(),
+        ms => format!("{} ago", length(ms)),
+    }
 }
 
 impl Timestamp {

@@ -370,7 +370,7 @@ mod tests {
         let before = Timestamp(at.0 - 120_000);
         assert_eq!(ending(&item, before), None);
         item.state = ItemState::Approved { at: before };
-        assert_eq!(ending(&item, before).unwrap(), "was approved 0 s ago");
+        assert_eq!(ending(&item, before).unwrap(), "was approved just now");
         // A grant goes on when its request is over.
         item.asks = vec![ask(Approval::Granted)];
         let said = ending(&item, at).unwrap();
@@ -385,11 +385,11 @@ mod tests {
         for (state, said) in [
             (
                 ItemState::Pending,
-                "expired undecided 0 s ago: nothing was done",
+                "expired undecided just now: nothing was done",
             ),
             (
                 ItemState::Lapsed,
-                "expired undecided 0 s ago: nothing was done",
+                "expired undecided just now: nothing was done",
             ),
             (
                 ItemState::Denied {

@@ -351,7 +351,7 @@ fn events_of_the_machine_tell_which_grant_ended() {
     assert_eq!(
         words,
         format!(
-            "You granted {READ} to a 0 s ago; that grant ended 0 s ago, when you connected a anew."
+            "You granted {READ} to a just now; that grant ended just now, when you connected a anew."
         )
     );
     assert_eq!(told(id(NAMED)), None, "the control: it was granted anew");
@@ -376,7 +376,7 @@ fn grant_that_was_used_up_is_not_called_taken_away() {
         let end = found.unwrap();
         (end.rule(), end.in_words(&agent, &id, NOW))
     };
-    let ended = format!("You granted {READ} to a 0 s ago; that grant ended 0 s ago");
+    let ended = format!("You granted {READ} to a just now; that grant ended just now");
     let used = format!("{ended}: every call that it allowed was made.");
     assert_eq!(told(1), ("grant.used-up", used));
     let left = format!("{ended}, when you connected a anew.");
