@@ -86,7 +86,7 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
     answers::before(&mut card, of, now);
     answers::differs(&mut card, of, now);
     if !of.has_failed() {
-        answers::offers(&mut card, &of.choices);
+        answers::offers(&mut card, of);
     }
     object(&mut card, 0, &of.rest);
     if let Some(window) = of.requested_trust_window {
@@ -172,9 +172,7 @@ fn request(card: &mut String, of: &Heading, now: Timestamp) {
 /// What a yes sets off.
 fn on_approval(card: &mut String, label: &str, then: OnApproval) {
     let said = match then {
-        OnApproval::Run => {
-            "the gateway makes the call now, once, whether or not the agent still waits"
-        }
+        OnApproval::Run => "the gateway makes the call now, whether or not the agent still waits",
         OnApproval::Wait => "the agent may call it; nothing happens until it does",
     };
     heading(card, label, said);
@@ -430,10 +428,25 @@ differs: from the call that you approved 4 min ago, in
   1h, 1d: every call for that long, without asking; and every read for that long
   not until-revoked: your settings
 the agent would like it: for up to 1 day
-if you approve: the gateway makes the call now, once, whether or not the agent still waits
+if you approve: the gateway makes the call now, whether or not the agent still waits
 request: pend_1, 5 min ago, ends in 24 h
 "
         );
+    }
+
+    #[test]
+    fn permitted_calls_are_named_once() {
+        let calls = "at most 5 calls of codex.run within 240 minutes";
+        let mut item = item();
+        item["asks"][0]["children"] = json!({"capabilities": ["codex.run"], "runs": 5, "minutes": 240, "parallel": 1,
+            "words": calls});
+        let words =
+            format!("this call, exactly as shown, and {calls}; you do not see their inputs first");
+        item["choices"] = json!([{"window": "once", "words": words, "default": true}]);
+        let card = render(&item, now());
+        assert_eq!(card.matches(calls).count(), 1, "{card}");
+        let once = "  once: this call, exactly as shown, and the calls that it permits; you do not see their inputs first\n";
+        assert!(card.contains(once), "{card}");
     }
 
     #[test]

@@ -18,14 +18,24 @@ pub(in super::super) fn windows(choices: &[Choice]) -> Vec<TrustWindow> {
 }
 
 /// Windows and what each allows; those that differ in nothing but their length share a line, and so do those that
-/// cannot be chosen for one reason.
-pub(super) fn offers(card: &mut String, choices: &[Choice]) {
+/// cannot be chosen for one reason. What an approval permits beside its call has a line of its own, and is not repeated.
+pub(super) fn offers(card: &mut String, of: &GrantCard) {
+    let children = of.asks.iter().filter_map(|ask| ask.children.as_ref());
+    let permitted: Vec<_> = children
+        .map(|calls| calls.words.as_str())
+        .filter(|words| !words.is_empty())
+        .collect();
+    let once = |words: &str| {
+        permitted.iter().fold(words.to_owned(), |said, calls| {
+            said.replace(*calls, "the calls that it permits")
+        })
+    };
     let mut lines: Vec<(bool, String, String)> = Vec::new();
-    for choice in choices {
+    for choice in &of.choices {
         let kind = choice.window.kind();
         let (open, said) = match &choice.refused {
             Some(why) => (false, why.clone()),
-            None if choice.window == TrustWindow::Once => (true, choice.words.clone()),
+            None if choice.window == TrustWindow::Once => (true, once(&choice.words)),
             None => {
                 let phrase = choice.window.phrase();
                 (true, choice.words.replace(phrase, "for that long"))

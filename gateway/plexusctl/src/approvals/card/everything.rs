@@ -184,7 +184,7 @@ differs: from the call that you approved 4 min ago, in
   another path (was old.md)
 you may choose: once (this one call, exactly as shown)
 you may not choose: 1h (every call): it runs code
-when you approve: the gateway makes the call now, once, whether or not the agent still waits
+when you approve: the gateway makes the call now, whether or not the agent still waits
 reasons: [\"changes something\"]
 requestedTrustWindow:
   kind: 1d
