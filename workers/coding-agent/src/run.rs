@@ -35,7 +35,7 @@ use plexus_protocol::{Effect, Timestamp};
 use plexus_rooted_files::{FileError, MOST_NAMED, Policy, RelPath, Root};
 use serde_json::json;
 use std::{
-    fs, io,
+    fmt, fs, io,
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
@@ -216,11 +216,16 @@ pub(crate) enum RunError {
     /// Cancelled, with the change set of what it did until then.
     #[error("what it did until then is in the change set {0}")]
     Stopped(String),
-    /// The same of a turn that failed. The set comes first: a message that is too long is cut at its end.
-    #[error("what it did until then is in the change set {set}: {why}")]
+    /// The same of a turn that failed.
+    #[error("{}", until_then(.set, .why))]
     Failed { why: Box<RunError>, set: String },
     #[error("{0}")]
     FileThread(String),
+}
+
+/// Why a turn failed that left a change set. The set comes first: a message that is too long is cut at its end.
+fn until_then(set: &str, why: &dyn fmt::Display) -> String {
+    format!("what it did until then is in the change set {set}: {why}")
 }
 
 /// Why a turn was interrupted.
@@ -1144,10 +1149,7 @@ impl From<&RunError> for SourceError {
             }
             RunError::Failed { why, set } => {
                 let told = Self::from(&**why);
-                let words = format!(
-                    "what it did until then is in the change set {set}: {}",
-                    told.message
-                );
+                let words = until_then(set, &told.message);
                 let told = Self::new(told.code, words).effect(told.effect);
                 told.detail(json!({"changes": set}))
             }

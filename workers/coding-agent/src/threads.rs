@@ -180,7 +180,7 @@ impl Threads {
         self.dir.with_file_name("conversations")
     }
 
-    /// The folder of what [`Self::note_turn`] notes.
+    /// The folder of what [`Self::note_turn`] and [`Self::note_drop`] note: a file for each call, of a drop with its set.
     pub(crate) fn turns_begun(&self) -> PathBuf {
         self.dir.with_file_name("turns")
     }
