@@ -258,6 +258,40 @@ fn unknown_change_set_is_refused_with_words() {
     assert_eq!(desk.gateway.cli(["changes", "../x"]).status, 64);
 }
 
+#[test]
+fn damaged_change_set_is_named_and_the_others_listed() {
+    let steps = [
+        Step::exec("echo more >> a.txt"),
+        Step::say("Said more."),
+        Step::exec("echo new > new.txt"),
+        Step::say("Made."),
+    ];
+    let desk = Desk::open(CODEX, steps);
+    let damaged = made(&desk, "Say more in a.txt.");
+    let whole = made(&desk, "Make another.");
+    let gateway = &desk.gateway;
+    let input = json!({"changes": damaged});
+    let item = desk.asked("apply", &input);
+    gateway
+        .cli(["approvals", "approve", &item, "--yes"])
+        .expect_ok();
+    desk.agent.must(&desk.kind.of("apply"), input);
+    let kept = gateway.state().join("workers/codex/changes").join(&damaged);
+    let unread = format!("codex: {damaged} cannot be read: this change set is damaged");
+    // With its head, which alone is read of one that is not applied, and without.
+    for file in ["set.json", "head.json"] {
+        std::fs::write(kept.join(file), "{").expect("written");
+        let listed = gateway.cli(["changes"]);
+        let listed = listed.expect_ok();
+        assert_contains(listed, &unread);
+        assert_contains(listed, &format!("to see one: plexusctl changes {whole}"));
+    }
+    assert_contains(&gateway.console_page("/admin/console/changes"), &damaged);
+    // It no longer says which calls hold files of it in the folder.
+    let reviewed = gateway.cli(["review", "caller"]);
+    assert_lacks(reviewed.expect_ok(), "taken back");
+}
+
 /// A change set goes with its contents, and its thread goes on.
 #[test]
 fn change_set_is_dropped_for_good() {

@@ -16,10 +16,24 @@ pub struct List {
 pub struct ChangeSets {
     /// Each in short.
     pub sets: Vec<ChangeSetRow>,
+    /// Those that cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<UnreadSet>,
     /// Sources that did not say.
     pub away: Vec<AwaySource>,
     /// How many older ones there are beyond these.
     pub more: u64,
+}
+
+/// A change set that its source cannot read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnreadSet {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub why: String,
+    /// The source that has it.
+    pub source: SourceId,
 }
 
 /// A source that does not answer, or with what cannot be read.

@@ -214,6 +214,7 @@ fn planned(set: &ChangeSet, plan: &ApplyPlan, now: Timestamp) -> Page {
 fn as_text(reply: &ChangeSets, now: Timestamp) -> String {
     let mut lines: Vec<String> = reply.sets.iter().map(|set| in_list(set, now)).collect();
     match reply.sets.first() {
+        None if !reply.unread.is_empty() => {}
         None => lines.push("No source that serves keeps a change set; one that is disabled or removed has its own still.".to_owned()),
         Some(set) => {
             let id = text::line(&set.id);
@@ -223,6 +224,13 @@ fn as_text(reply: &ChangeSets, now: Timestamp) -> String {
     if let Some(set) = reply.sets.iter().find(|set| is_free(set, &reply.sets)) {
         let id = text::line(&set.id);
         lines.push(format!("to drop one: plexusctl changes drop {id}"));
+    }
+    for unread in &reply.unread {
+        let line = format!(
+            "{}: {} cannot be read: {}",
+            unread.source, unread.id, unread.why
+        );
+        lines.push(text::line(&line));
     }
     for away in &reply.away {
         lines.push(format!("{}: {}", away.source, text::line(&away.why)));

@@ -251,7 +251,7 @@ pub(crate) enum SetError {
     TooMany,
     #[error("there is no such change set; they are kept for a week, or until the owner drops them")]
     Unknown,
-    #[error("a content of this change set is damaged")]
+    #[error("this change set is damaged")]
     Damaged,
     #[error("the change sets: {0}")]
     Io(#[from] io::Error),
@@ -325,6 +325,15 @@ impl ChangeSet {
         let bytes = serde_json::to_vec(&changes).map_err(io::Error::other)?;
         Ok(Digest::of(&bytes))
     }
+}
+
+/// Change sets as a list has them.
+#[derive(Debug, Default)]
+pub(crate) struct FoundSets {
+    /// With their ids.
+    pub(crate) sets: Vec<(String, Head)>,
+    /// The ids of those that are damaged.
+    pub(crate) damaged: Vec<String>,
 }
 
 /// The folder of all change sets.
@@ -422,37 +431,38 @@ impl Sets {
         dirs.map_or(true, |dirs| dirs.iter().any(|(_, dir)| is_of(dir)))
     }
 
-    /// Change sets with their ids, as [`keep_listed`] leaves them, but those that are damaged; and how many there are beyond
-    /// `most`, which are not looked at.
-    pub(crate) fn newest(&self, most: usize) -> Result<(Vec<(String, Head)>, usize), SetError> {
+    /// Change sets as [`keep_listed`] leaves them; and how many there are beyond `most`, which are not looked at.
+    pub(crate) fn newest(&self, most: usize) -> Result<(FoundSets, usize), SetError> {
         let mut dirs = self.dirs()?;
         dirs.sort_unstable_by(|a, b| b.cmp(a));
         let more = dirs.len().saturating_sub(most);
-        let mut sets = self.heads(dirs.into_iter().take(most))?;
-        keep_listed(&mut sets);
-        Ok((sets, more))
+        let mut found = self.heads(dirs.into_iter().take(most))?;
+        keep_listed(&mut found.sets);
+        Ok((found, more))
     }
 
-    /// All change sets with their ids, in no order, but those that are damaged.
-    pub(crate) fn all(&self) -> Result<Vec<(String, Head)>, SetError> {
+    /// All change sets, in no order.
+    pub(crate) fn all(&self) -> Result<FoundSets, SetError> {
         self.heads(self.dirs()?)
     }
 
     fn heads(
         &self,
         dirs: impl IntoIterator<Item = (SystemTime, PathBuf)>,
-    ) -> Result<Vec<(String, Head)>, SetError> {
-        let mut sets = Vec::new();
+    ) -> Result<FoundSets, SetError> {
+        let mut found = FoundSets::default();
         for (_, dir) in dirs {
             let id = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
             match self.head(id) {
-                Ok(head) => sets.push((id.to_owned(), head)),
-                // Not finished, or gone since it was listed; one that is damaged costs itself, never the list.
-                Err(SetError::Unknown | SetError::Damaged) => {}
+                Ok(head) => found.sets.push((id.to_owned(), head)),
+                // Not finished, or gone since it was listed.
+                Err(SetError::Unknown) => {}
+                // It costs itself, never the list.
+                Err(SetError::Damaged) => found.damaged.push(id.to_owned()),
                 Err(error) => return Err(error),
             }
         }
-        Ok(sets)
+        Ok(found)
     }
 
     /// Each change set's folder with its age; one that is not finished is as old as what was last put in it.
@@ -704,14 +714,18 @@ mod tests {
         fs::write(kept.join(SET), "not read").unwrap();
         let (listed, more) = sets.newest(1).unwrap();
         assert_eq!(
-            (listed[0].1.counts.words(), more),
+            (listed.sets[0].1.counts.words(), more),
             (set.head().counts.words(), 0)
         );
         fs::remove_file(kept.join(HEAD)).unwrap();
-        assert!(sets.newest(1).unwrap().0.is_empty(), "damaged");
+        let (listed, _) = sets.newest(1).unwrap();
+        assert!(listed.sets.is_empty(), "damaged");
+        assert_eq!(listed.damaged, std::slice::from_ref(&id));
         assert!(matches!(sets.head(&id), Err(SetError::Damaged)));
         fs::write(kept.join(SET), whole).unwrap();
-        assert_eq!(sets.newest(1).unwrap().0.len(), 1, "of an earlier version");
+        let (listed, _) = sets.newest(1).unwrap();
+        let counts = (listed.sets.len(), listed.damaged.len());
+        assert_eq!(counts, (1, 0), "of an earlier version");
         let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
         let file = File::options().write(true).open(kept.join(SET)).unwrap();
         file.set_modified(long_ago).unwrap();

@@ -8,7 +8,8 @@ use crate::{
     ModelServer, Program,
     apply::{ApplyError, AtOnce, Folder, Plan, Standing},
     change_set::{
-        ChangeKind, ChangeSet, Counts, FileChange, Head, Limit, Origin, SetError, Sets, renames,
+        ChangeKind, ChangeSet, Counts, FileChange, FoundSets, Limit, Origin, SetError, Sets,
+        renames,
     },
     ignored::Ignoring,
     onto::Onto,
@@ -313,6 +314,8 @@ struct ChangesOutput {
 #[derive(Debug, Serialize)]
 struct ListOutput {
     sets: Vec<ListedSet>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<UnreadSet>,
     #[serde(skip_serializing_if = "Option::is_none")]
     more: Option<usize>,
 }
@@ -331,6 +334,13 @@ struct ListedSet {
     applied: usize,
     /// The calls that did.
     calls: BTreeSet<AuditId>,
+}
+
+/// A change set that cannot be read.
+#[derive(Debug, Serialize)]
+struct UnreadSet {
+    id: String,
+    why: String,
 }
 
 /// Where a change set comes from, as the owner reads it.
@@ -949,24 +959,41 @@ impl<P: Program> CodingAgent<P> {
     ) -> Result<Reply<ListOutput>, SourceError> {
         on_file_thread(move || {
             let sets = self.sets()?.newest(MOST_SETS);
-            let (sets, more) = sets.map_err(|error| failed(&error.into()))?;
-            let history = self.folder()?.history();
+            let (FoundSets { sets, mut damaged }, more) =
+                sets.map_err(|error| failed(&error.into()))?;
+            let folder = self.folder()?;
+            let history = folder.history();
             let history = history.map_err(|error| failed(&error.into()))?;
-            let listed = |(id, head): (String, Head)| {
-                let applied = self.folder()?.calls_of(&id, &history);
-                let applied = applied.map_err(|error| failed(&error.into()))?;
-                Ok(ListedSet {
+            let mut listed = Vec::new();
+            for (id, head) in sets {
+                let applied = match folder.calls_of(&id, &history) {
+                    Ok(applied) => applied,
+                    // Gone since it was listed.
+                    Err(SetError::Unknown) => continue,
+                    // Its head alone can be read.
+                    Err(SetError::Damaged) => {
+                        damaged.push(id);
+                        continue;
+                    }
+                    Err(error) => return Err(failed(&error.into())),
+                };
+                listed.push(ListedSet {
                     about: About::of(head.origin, head.omitted),
                     counts: head.counts,
                     first: head.first,
                     applied: applied.len(),
                     calls: applied.into_iter().collect(),
                     id,
-                })
-            };
-            let listed: Result<Vec<_>, SourceError> = sets.into_iter().map(listed).collect();
+                });
+            }
+            let why = SetError::Damaged.to_string();
+            let unread = damaged.into_iter().map(|id| UnreadSet {
+                id,
+                why: why.clone(),
+            });
             let output = ListOutput {
-                sets: listed?,
+                sets: listed,
+                unread: unread.collect(),
                 more: Some(more).filter(|more| *more > 0),
             };
             let summary = format!("listed {} change sets", output.sets.len());

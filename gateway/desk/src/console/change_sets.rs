@@ -52,6 +52,7 @@ const ROOM_OF_ALL: Room = Room {
 struct Sets {
     sets: Vec<SetRow>,
     more: u64,
+    /// The change sets that cannot be read and the sources that did not say, and why.
     away: Vec<(ForeignText, ForeignText)>,
 }
 
@@ -239,14 +240,15 @@ pub(super) async fn rows(
 
 impl Sets {
     fn of(listed: &ChangeSets, now: Timestamp) -> Self {
-        let beyond = listed.sets.len().saturating_sub(LISTED) as u64;
+        let beyond = |all: usize| all.saturating_sub(LISTED) as u64;
+        let beyond = beyond(listed.sets.len()) + beyond(listed.unread.len());
         let sets = listed.sets.iter().take(LISTED);
-        let away = listed.away.iter().map(|away| {
-            (
-                ForeignText::short(away.source.as_str(), 60),
-                ForeignText::short(&away.why, 300),
-            )
-        });
+        let unread = listed.unread.iter().take(LISTED);
+        let unread = unread.map(|set| (set.id.as_str(), &set.why));
+        let away = listed.away.iter();
+        let away = away.map(|away| (away.source.as_str(), &away.why));
+        let away = unread.chain(away);
+        let away = away.map(|(of, why)| (ForeignText::short(of, 60), ForeignText::short(why, 300)));
         Self {
             sets: sets.map(|set| SetRow::of(set, now)).collect(),
             more: listed.more.saturating_add(beyond),

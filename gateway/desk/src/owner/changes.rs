@@ -20,7 +20,7 @@ use plexus_owner::{
     Done,
     changes::{
         Apply, ApplyOutcome, ApplyPlan, AwaySource, ChangeSet, ChangeSetRow, ChangeSets,
-        GatewayFacts, List, PlanApply, Show,
+        GatewayFacts, List, PlanApply, Show, UnreadSet,
     },
 };
 use plexus_protocol::{AuditId, ErrorBody, ErrorCode, PendingId, SourceId};
@@ -48,6 +48,8 @@ async fn list(desk: Arc<Desk>, _: Reading, call: List) -> Result<ChangeSets, Ref
 struct Answer {
     #[serde(default)]
     sets: Vec<Value>,
+    #[serde(default)]
+    unread: Vec<Value>,
     #[serde(default)]
     more: u64,
 }
@@ -81,10 +83,11 @@ pub(crate) async fn listed(
         asked.remove(&source);
         match one {
             Ok(one) => {
-                if one.more == 0 && one.away.is_empty() {
+                if one.more == 0 && one.away.is_empty() && one.unread.is_empty() {
                     heard.insert(source);
                 }
                 all.sets.extend(one.sets);
+                all.unread.extend(one.unread);
                 all.away.extend(one.away);
                 all.more = all.more.saturating_add(one.more);
             }
@@ -99,6 +102,8 @@ pub(crate) async fn listed(
         why: NOT_TOLD.to_owned(),
     }));
     all.away.sort_by(|one, other| one.source.cmp(&other.source));
+    all.unread
+        .sort_by(|one, other| (&one.source, &one.id).cmp(&(&other.source, &other.id)));
     all.sets.sort_by(|one, other| {
         let newest_first = other.about.made.cmp(&one.about.made);
         newest_first.then_with(|| one.of.source.cmp(&other.of.source))
@@ -124,6 +129,12 @@ async fn of_one(desk: &Desk, source: &SourceId) -> ChangeSets {
     for set in &answer.sets {
         match of_source::<ChangeSetRow>(set, source) {
             Ok(set) => found.push(set),
+            Err(_) => all.away.push(away(NO_ITEM.to_owned())),
+        }
+    }
+    for set in &answer.unread {
+        match of_source::<UnreadSet>(set, source) {
+            Ok(set) => all.unread.push(set),
             Err(_) => all.away.push(away(NO_ITEM.to_owned())),
         }
     }

@@ -30,7 +30,7 @@ impl Folder {
     /// # Errors
     /// There is none; it is applied, or another one builds on it.
     pub(crate) fn plan_drop(&self, id: &str) -> Result<Dropping, ApplyError> {
-        let mut all = self.sets.all()?;
+        let mut all = self.sets.all()?.sets;
         let Some((_, head)) = all.iter().find(|(other, _)| other == id) else {
             // One that is damaged is none of them.
             let error = self.sets.head(id).err();
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(drops(&joined, 2), held);
         assert_eq!(drops(&second, 3), std::slice::from_ref(&first));
         assert_eq!(drops(&first, 4), Vec::<String>::new());
-        let left = folder.sets.all().unwrap().into_iter();
+        let left = folder.sets.all().unwrap().sets.into_iter();
         let left: Vec<_> = left.map(|(id, _)| id).collect();
         assert_eq!(left, [scene.set]);
     }
