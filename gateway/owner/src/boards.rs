@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub struct List {}
 
 /// All boards, and what cannot be read.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Boards {
     /// Each in short.
     pub boards: Vec<BoardRow>,

@@ -38,38 +38,57 @@ struct Answer {
 
 /// All boards of all sources, in short.
 pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Boards, Refused> {
-    let (mut boards, mut unread) = (Vec::new(), Vec::new());
-    for source in sources(&desk) {
-        match own::ask::<Answer>(&desk, &source, Upkeep::Boards, &json!({})).await {
-            Ok(answer) => {
-                unread.extend(
-                    answer
-                        .unread
-                        .iter()
-                        .filter_map(|item| of_source(item, &source).ok()),
-                );
-                for item in &answer.boards {
-                    match of_source::<BoardRow>(item, &source) {
-                        Ok(board) => boards.push(board),
-                        // It costs itself, never the list.
-                        Err(error) => {
-                            let id = item.get("id").and_then(Value::as_str);
-                            unread.push(Unread::Board {
-                                board: id.unwrap_or("a board").to_owned(),
-                                why: no_board(&error),
-                                source: source.clone(),
-                            });
-                        }
-                    }
-                }
+    Ok(listed(&desk).await.all)
+}
+
+/// All boards, and which sources may carry one that is not among them.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) all: Boards,
+    /// Each such source, and why: it did not answer, or the gateway alone cannot read a board of it. No run begins of a board
+    /// that its source cannot read.
+    pub(super) unclear: Vec<(SourceId, String)>,
+}
+
+/// All boards of all sources, in short.
+pub(super) async fn listed(desk: &Desk) -> Listed {
+    let mut listed = Listed::default();
+    for source in sources(desk) {
+        match own::ask::<Answer>(desk, &source, Upkeep::Boards, &json!({})).await {
+            Ok(answer) => listed.add(&answer, &source),
+            Err(error) => {
+                let why = error.message;
+                listed.unclear.push((source.clone(), why.clone()));
+                listed.all.unread.push(Unread::Source { source, why });
             }
-            Err(error) => unread.push(Unread::Source {
-                source,
-                why: error.message.clone(),
-            }),
         }
     }
-    Ok(Boards { boards, unread })
+    listed
+}
+
+impl Listed {
+    fn add(&mut self, answer: &Answer, source: &SourceId) {
+        let unread = answer.unread.iter();
+        let unread = unread.filter_map(|item| of_source::<Unread>(item, source).ok());
+        self.all.unread.extend(unread);
+        for item in &answer.boards {
+            match of_source::<BoardRow>(item, source) {
+                Ok(board) => self.all.boards.push(board),
+                // It costs itself, never the list.
+                Err(error) => {
+                    let id = item.get("id").and_then(Value::as_str);
+                    let (board, why) = (id.unwrap_or("a board").to_owned(), no_board(&error));
+                    self.unclear
+                        .push((source.clone(), format!("{board}: {why}")));
+                    self.all.unread.push(Unread::Board {
+                        board,
+                        why,
+                        source: source.clone(),
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// One board with its tasks.
@@ -163,4 +182,30 @@ fn sources(desk: &Desk) -> Vec<SourceId> {
     };
     let sources = state.sources.values().filter(has_boards);
     sources.map(|source| source.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A source of a later version carries boards that this gateway cannot read.
+    #[test]
+    fn board_of_a_newer_form_is_unclear() {
+        let row = |id: &str, state: &str| json!({"id": id, "goal": "g", "made": "2026-01-02T03:04:05Z", "state": state, "changeSets": "each", "counts": {}});
+        let answer = json!({
+            "boards": [row("known", "under-way"), row("newer", "paused")],
+            "unread": [{"board": "cut", "why": "damaged"}],
+        });
+        let source = SourceId::parse("cc-master").unwrap();
+        let mut listed = Listed::default();
+        listed.add(&serde_json::from_value(answer).unwrap(), &source);
+        let boards = listed.all.boards.iter().map(|row| row.facts.id.as_str());
+        assert_eq!(boards.collect::<Vec<_>>(), ["known"]);
+        assert_eq!(listed.all.unread.len(), 2);
+        let unclear = match &*listed.unclear {
+            [(of, why)] if *of == source => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(unclear.starts_with("newer: "), "{unclear}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
 use plexus_calls::own::{self, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
-    boards::{BoardState, List, Show, Unread},
+    boards::{BoardState, Show},
     changes::{ApplyOutcome, DropSet},
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
@@ -37,23 +37,22 @@ async fn discard(
     Ok(changes::outcome(call.id, done))
 }
 
-/// Holds that no board under way has a task which left this change set. A source that does not answer may have one.
+/// Holds that no board under way has a task which left this change set. A source that does not answer may have one, and so
+/// may one with a board that the gateway alone cannot read.
 async fn not_on_board(desk: &Arc<Desk>, set: &str) -> Result<(), Refused> {
-    let all = boards::list(desk.clone(), Reading, List {}).await?;
+    let listed = boards::listed(desk).await;
     let state = desk.ledger.snapshot();
     let serves = |source: &SourceId| {
         let known = state.sources.get(source);
         known.is_some_and(|known| known.config.enabled && !known.config.is_over())
     };
-    for unread in all.unread {
-        // No run begins of a board that cannot be read, or whose source is disabled.
-        if let Unread::Source { source, why } = unread
-            && serves(&source)
-        {
+    for (source, why) in listed.unclear {
+        // No run begins of a board whose source is disabled.
+        if serves(&source) {
             return Err(cannot_tell(&source, &why));
         }
     }
-    for row in all.boards {
+    for row in listed.all.boards {
         let state = row.facts.state;
         if state == BoardState::New || state.is_over() {
             continue;
