@@ -85,7 +85,7 @@ fn change_set(text: &str) -> Result<String, String> {
 pub(crate) async fn run(desk: &Desk, changes: Changes) -> Result<Exit, Stop> {
     match (changes.act, changes.id) {
         (Some(Act::Apply { id, paths, yes }), _) => apply(desk, &id, &paths, yes).await,
-        (Some(Act::Drop { id, yes }), _) => discard(desk, &id, yes).await,
+        (Some(Act::Drop { id, yes }), _) => drop_set(desk, &id, yes).await,
         (Some(Act::Show { id }), _) | (None, Some(id)) => show(desk, &id).await,
         (Some(Act::List { source }), _) => list(desk, source.as_ref()).await,
         (None, None) => list(desk, changes.source.as_ref()).await,
@@ -177,7 +177,7 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
 }
 
 /// Asks at a terminal, with what is lost, and drops it.
-async fn discard(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
+async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let id = named(&mut owner, id).await?;
     let listed = owner.call(&List::default()).await?;

@@ -73,7 +73,7 @@ struct SetPage {
     id: String,
     /// Its own address, and that of the call that drops it.
     here: String,
-    discard: String,
+    drop_path: String,
     source: String,
     made: Option<Moment>,
     told: Vec<(&'static str, ForeignText)>,
@@ -303,7 +303,7 @@ impl SetPage {
         };
         Self {
             here,
-            discard: dropping(set),
+            drop_path: drop_path(set),
             source: set.of.source.to_string(),
             made: made(&set.about, now),
             told: told(&set.of, &set.about, 300),
@@ -393,7 +393,7 @@ fn address(id: &str, after: Option<String>) -> String {
 }
 
 /// The path of the owner's call that drops a change set.
-fn dropping(set: &ChangeSet) -> String {
+fn drop_path(set: &ChangeSet) -> String {
     let (id, source) = (set.id.clone(), set.of.source.clone());
     plexus_owner::write(&DropSet { id, source }).path
 }

@@ -16,11 +16,11 @@ use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
 use std::sync::Arc;
 
 pub(super) fn serve(served: Served) -> Served {
-    served.with(discard)
+    served.with(drop_set)
 }
 
 /// Drops a change set: an act that only takes away.
-async fn discard(
+async fn drop_set(
     desk: Arc<Desk>,
     narrowing: Narrowing,
     call: DropSet,

@@ -18,7 +18,7 @@ use std::sync::PoisonError;
 
 /// A change set that can be dropped.
 #[derive(Debug)]
-pub(crate) struct Dropping {
+pub(crate) struct PlannedDrop {
     pub(crate) head: Head,
     /// Those that a list has again once it is gone: it has their changes too.
     pub(crate) again: Vec<String>,
@@ -29,7 +29,7 @@ impl Folder {
     ///
     /// # Errors
     /// There is none; it is applied, or another one builds on it.
-    pub(crate) fn plan_drop(&self, id: &str) -> Result<Dropping, ApplyError> {
+    pub(crate) fn plan_drop(&self, id: &str) -> Result<PlannedDrop, ApplyError> {
         let mut all = self.sets.all()?.sets;
         let Some((_, head)) = all.iter().find(|(other, _)| other == id) else {
             // One that is damaged is none of them.
@@ -54,7 +54,7 @@ impl Folder {
         let is_new = |other: &String| !before.iter().any(|(listed, _)| listed == other);
         let again = all.into_iter().map(|(other, _)| other).filter(is_new);
         let again = again.collect();
-        Ok(Dropping { head, again })
+        Ok(PlannedDrop { head, again })
     }
 
     /// Drops a change set as it is planned now. `call` names it for [`Self::was_dropped`].
@@ -66,11 +66,11 @@ impl Folder {
         id: &str,
         call: &AuditId,
         threads: &Threads,
-    ) -> Result<Dropping, ApplyError> {
+    ) -> Result<PlannedDrop, ApplyError> {
         // An apply that is under way ends first, and counts then.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let dropping = self.plan_drop(id)?;
-        let of = dropping.head.origin.as_ref();
+        let planned = self.plan_drop(id)?;
+        let of = planned.head.origin.as_ref();
         let made_by = of.and_then(|of| of.call.as_ref());
         let conversation = of.and_then(|of| of.conversation.as_deref());
         // Its run has made something, also where that can be seen no more.
@@ -92,7 +92,7 @@ impl Folder {
         if let Err(error) = self.sets.clear(id) {
             tracing::warn!(%error, "what a dropped change set held goes later");
         }
-        Ok(dropping)
+        Ok(planned)
     }
 
     /// Whether a call has dropped a change set; none where it was to drop none, or nobody can tell.
