@@ -155,6 +155,13 @@ fn task_that_needs_two_versions_of_a_file_fails_by_name() {
     );
     let error = board["tasks"][2]["error"].as_str().expect("an error");
     assert!(error.contains("make different things of a.txt"), "{error}");
+    // So does the owner's apply of the second one.
+    let [left, right] = [0, 1].map(|task| board["tasks"][task]["changes"].as_str().expect("a set"));
+    assert!(error.contains(left) && error.contains(right), "{error}");
+    let apply = |set: &str| office.desk.gateway.cli(["changes", "apply", set, "--yes"]);
+    apply(left).expect_ok();
+    let refused = apply(right);
+    assert_contains(&refused.stderr, &format!("as the change set {left} has it"));
     assert_eq!(office.desk.model.requests().len(), 4, "it never asked");
     office.all_is_over();
 }

@@ -72,6 +72,14 @@ pub(crate) enum ApplyError {
     )]
     Changed(RelPath),
     #[error(
+        "{path} changed since: it is as the change set {set} has it; nothing was done. Run again, or take that back first (plexusctl undo {call})"
+    )]
+    ChangedBy {
+        path: RelPath,
+        set: String,
+        call: AuditId,
+    },
+    #[error(
         "{path} changed since it was applied, and an undo takes back all or nothing; nothing was done. The change set {set} shows what they held before (plexusctl changes {set})"
     )]
     ChangedSince { path: RelPath, set: String },
@@ -88,9 +96,9 @@ pub(crate) enum ApplyError {
     #[error("{0} is hidden from agents: apply the other files with paths (plexusctl: --path)")]
     Hidden(RelPath),
     #[error(
-        "{0} takes the place of a file that this change set removes: apply that removal first, with paths (plexusctl: --path)"
+        "{path} takes the place of {file}, which this change set removes: apply that removal first, with paths (plexusctl: --path)"
     )]
-    InPlaceOf(RelPath),
+    InPlaceOf { path: RelPath, file: RelPath },
     #[error("cancelled")]
     Over,
     #[error("every file is changed, but what an undo needs could not be put in place: {0}")]
@@ -231,7 +239,10 @@ impl Folder {
         planned.map_err(|error| match error {
             ApplyError::Changed(path) => match self.builds_on(origin.as_ref(), &path) {
                 Some(set) => ApplyError::BuildsOn { path, set },
-                None => ApplyError::Changed(path),
+                None => match self.changed_by(origin.as_ref(), &path) {
+                    Some((call, set)) => ApplyError::ChangedBy { path, set, call },
+                    None => ApplyError::Changed(path),
+                },
             },
             error => error,
         })
@@ -283,6 +294,24 @@ impl Folder {
             same.any(|file| matches!(self.standing(file), Ok((Standing::Waits, _))))
         };
         onto.find(waits).cloned()
+    }
+
+    /// The change set that a file is from now, and the call that applied it. One of another agent than `origin` has is not
+    /// this one's to know.
+    fn changed_by(&self, origin: Option<&Origin>, path: &RelPath) -> Option<(AuditId, String)> {
+        let mut history = self.history().ok()?.into_iter().rev();
+        let (call, file, set) = history.find_map(|(call, applied)| {
+            let mut files = applied.files.into_iter();
+            let file = files.find(|file| file.path == *path)?;
+            Some((call, file, applied.set))
+        })?;
+        let other = self.sets.get(&set).ok()?;
+        let agent = |origin: &Origin| origin.agent.clone();
+        let is_own = other.origin.as_ref().map(agent) == origin.map(agent);
+        // An undo has the same set, and its files the other way round.
+        let is_there = other.files.contains(&file)
+            && matches!(self.standing(&file), Ok((Standing::Applied, _)));
+        (is_own && is_there).then_some((call, set))
     }
 
     /// Computes what taking back a call's change would do.
@@ -350,7 +379,8 @@ impl Folder {
                 // A path that is there for nobody: one without a file is a place all the same.
                 FileError::NotFound(path) => ApplyError::Hidden(path),
                 FileError::NotADirectory(file) if removed.contains(&file) => {
-                    ApplyError::InPlaceOf(change.path.clone())
+                    let path = change.path.clone();
+                    ApplyError::InPlaceOf { path, file }
                 }
                 error => error.into(),
             })?;
@@ -1020,6 +1050,43 @@ mod tests {
         write(&scene.dir.path().join("folder"), "a", "mine");
         let changed = scene.apply(&call(4), |_| ()).unwrap_err();
         assert!(matches!(&changed, ApplyError::Changed(path) if path.as_str() == "a"));
+    }
+
+    #[test]
+    fn file_of_two_change_sets_names_the_applied_one() {
+        let scene = scene(&[("a", "1")], &[("a", "2")]);
+        let top = scene.dir.path();
+        write(&top.join("copy"), "a", "3");
+        let [root, copy] =
+            ["folder", "copy"].map(|name| Root::open(&top.join(name), Policy::default()).unwrap());
+        let snapshot = |root| Snapshot::of_copy(root, &IgnoreTexts::default(), &|| false).unwrap();
+        let copied = top.join("copy");
+        let set = ChangeSet::between(&snapshot(&root), &snapshot(&copy), &copied).unwrap();
+        let other = scene.folder.sets.keep(&set, &root, &copy).unwrap();
+        let plan = || scene.folder.plan(&other, None, &|| false);
+        scene.apply(&call(1), |_| ()).unwrap();
+        scene.undo(&call(1), &call(2)).unwrap();
+        plan().unwrap();
+        scene.apply(&call(3), |_| ()).unwrap();
+        let refused = plan().unwrap_err().to_string();
+        for named in ["a changed since", &scene.set, call(3).as_str()] {
+            assert!(refused.contains(named), "{named}: {refused}");
+        }
+        // It is applied by the newest call, whose undo is named.
+        let again = scene.apply(&call(4), |_| ()).unwrap_err();
+        assert!(matches!(&again, ApplyError::AlreadyApplied(Some(by)) if *by == call(3)));
+        write(&top.join("folder"), "a", "mine");
+        assert!(matches!(plan(), Err(ApplyError::Changed(_))));
+    }
+
+    #[test]
+    fn file_in_place_of_another_names_both() {
+        let scene = scene(&[("top", "1")], &[("top/in", "2")]);
+        let refused = scene.apply(&call(1), |_| ()).unwrap_err().to_string();
+        assert!(
+            refused.contains("top/in takes the place of top, which"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -1433,11 +1433,11 @@ fn failed(error: &ApplyError) -> SourceError {
     let words = error.to_string();
     match error {
         ApplyError::Set(SetError::Unknown) => SourceError::transport("not_found", words),
-        ApplyError::NotInSet(_) | ApplyError::Nothing | ApplyError::InPlaceOf(_) => {
+        ApplyError::NotInSet(_) | ApplyError::Nothing | ApplyError::InPlaceOf { .. } => {
             SourceError::invalid(words)
         }
         // The same call would be refused again: the words say which other one helps.
-        ApplyError::Changed(_) | ApplyError::BuildsOn { .. } => {
+        ApplyError::Changed(_) | ApplyError::ChangedBy { .. } | ApplyError::BuildsOn { .. } => {
             SourceError::changed("outdated", words)
         }
         ApplyError::ChangedSince { .. } => SourceError::changed("changed_since", words),
