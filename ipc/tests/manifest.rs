@@ -481,12 +481,12 @@ fn every_rule_refuses() {
         (
             "/capabilities/0/skills",
             json!(["item.write"]),
-            "names a skill that is not here",
+            "skills names an entry that is no skill of this manifest",
         ),
         (
             "/capabilities/0/skills",
             json!(["nowhere"]),
-            "names a skill that is not here",
+            "skills names an entry that is no skill of this manifest",
         ),
         (
             "/capabilities/0/limits/callMs",

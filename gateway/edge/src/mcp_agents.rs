@@ -16,7 +16,7 @@ use std::{
 };
 
 /// How long a refusal by a pause stands in the log for all that follow it: a client tries again with each message.
-const PAUSED: Duration = Duration::from_secs(600);
+const PAUSE_RECORD_INTERVAL: Duration = Duration::from_secs(600);
 
 /// By the digest of a credential. None leaves the gateway.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl McpAgents {
     pub(crate) fn records_pause(&self, pat: &Digest) -> bool {
         let mut all = self.all();
         let paused = &mut all.entry(*pat).or_default().paused;
-        let is_due = paused.is_none_or(|at| at.elapsed() >= PAUSED);
+        let is_due = paused.is_none_or(|at| at.elapsed() >= PAUSE_RECORD_INTERVAL);
         if is_due {
             *paused = Some(Instant::now());
         }

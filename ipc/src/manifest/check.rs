@@ -293,7 +293,7 @@ impl Manifest {
                 {
                     return Err(invalid(
                         format!("capability {:?}", entry.name),
-                        "names a skill that is not here",
+                        "skills names an entry that is no skill of this manifest",
                     ));
                 }
             }

@@ -32,7 +32,7 @@ pub(super) fn actor(event: &Event) -> &str {
     }
 }
 
-/// The same without the capability.
+/// The event in words, without its capability. An act of the owner begins with "you ", by which [`actor`] knows it.
 fn happened(event: &Event) -> String {
     let head = event.head();
     // The ledger's own, which have no detail.

@@ -43,8 +43,6 @@ const MAX_CAPABILITIES: usize = 256;
 /// Most reasons that are named at once, and most offers that are made to find them.
 const MAX_ODD: usize = 32;
 const MAX_OFFERS: usize = 128;
-/// Stands last among reasons where not every entry was looked at.
-const PERHAPS_MORE: &str = "and perhaps more";
 /// Longest id, in bytes.
 const MAX_ID: usize = 60;
 /// Parameters of a command's profile, beside those that no path field may have.
@@ -117,22 +115,53 @@ pub(crate) fn runs_others(program: &Path) -> bool {
 const NO_SERVER: &str = "transport `mcp`: a server's tools are known only once it was started, so no agent proposes one, and \
                          none stands in a manifest of another transport; the owner types: plexusctl extension add FILE";
 
+/// The reasons against a manifest, and whether some of its entries were not checked, so that there may be more.
+#[derive(Default)]
+struct Reasons {
+    found: Vec<String>,
+    is_cut: bool,
+}
+
+impl Reasons {
+    /// All that there are.
+    fn whole(found: Vec<String>) -> Self {
+        Self {
+            found,
+            is_cut: false,
+        }
+    }
+
+    /// The first [`MAX_ODD`] reasons, and how many more there are, as far as that is known.
+    fn first(self) -> Vec<String> {
+        let mut reasons = self.found;
+        let more = reasons.len().saturating_sub(MAX_ODD);
+        reasons.truncate(MAX_ODD);
+        match (self.is_cut, more) {
+            (true, _) => reasons.push("and perhaps more".to_owned()),
+            (false, 0) => {}
+            (false, _) => reasons.push(format!("and {more} more")),
+        }
+        reasons
+    }
+}
+
 impl ExtensionManifest {
     /// Judges a manifest by its own words, beside its [schemas](Self::odd_schemas): the manifest where it reads, and all that stands
     /// against it. `own` is the port of this gateway.
     #[must_use]
     pub fn judge(value: &Value, registry: &Registry, own: u16) -> (Option<Self>, Vec<String>) {
         let (read, reasons) = Self::judged(value, registry, own);
-        (read, first_of(reasons))
+        (read, reasons.first())
     }
 
-    fn judged(value: &Value, registry: &Registry, own: u16) -> (Option<Self>, Vec<String>) {
+    fn judged(value: &Value, registry: &Registry, own: u16) -> (Option<Self>, Reasons) {
         if value.to_string().len() > MAX_MANIFEST {
-            return (None, vec!["the manifest has more than 256 KiB".to_owned()]);
+            let why = "the manifest has more than 256 KiB".to_owned();
+            return (None, Reasons::whole(vec![why]));
         }
         let mut transports = value["capabilities"].as_array().into_iter().flatten();
         if value["transport"] == "mcp" || transports.any(|one| one["transport"] == "mcp") {
-            return (None, vec![NO_SERVER.to_owned()]);
+            return (None, Reasons::whole(vec![NO_SERVER.to_owned()]));
         }
         let mut reasons = odd_entries(value);
         let is_whole = reasons.is_empty();
@@ -145,7 +174,7 @@ impl ExtensionManifest {
             Ok(read) => read,
             Err(why) => {
                 reasons.push(why);
-                return (None, reasons);
+                return (None, Reasons::whole(reasons));
             }
         };
         reasons.extend(read.odd_head(registry));
@@ -158,10 +187,15 @@ impl ExtensionManifest {
             reasons.extend(read.odd_workflows());
         }
         // An offer has no fewer and no more entries.
-        if count.is_none() {
-            let more = read.odd_offers(&reasons, own);
-            reasons.extend(more);
-        }
+        let offers = match count {
+            None => read.odd_offers(&reasons, own),
+            Some(_) => Reasons::default(),
+        };
+        reasons.extend(offers.found);
+        let reasons = Reasons {
+            found: reasons,
+            is_cut: offers.is_cut,
+        };
         (is_whole.then_some(read), reasons)
     }
 
@@ -173,8 +207,9 @@ impl ExtensionManifest {
         own: u16,
     ) -> (Option<Self>, Vec<String>) {
         let (read, mut reasons) = Self::judged(value, registry, own);
-        reasons.extend(read.iter().flat_map(Self::odd_schemas));
-        (read, first_of(reasons))
+        let odd = read.iter().flat_map(Self::odd_schemas);
+        reasons.found.extend(odd);
+        (read, reasons.first())
     }
 
     fn of_shape(value: Value) -> Result<Self, String> {
@@ -266,7 +301,7 @@ impl ExtensionManifest {
 
     /// Why no offer can be made of it. An offer names its first fault alone, so of what is refused each half is offered by itself, down
     /// to one entry; of one that the `known` reasons name, nothing more is said.
-    fn odd_offers(&self, known: &[String], own: u16) -> Vec<String> {
+    fn odd_offers(&self, known: &[String], own: u16) -> Reasons {
         // Its id and label are judged by themselves.
         let whole = Self {
             source: "offered".to_owned(),
@@ -274,7 +309,7 @@ impl ExtensionManifest {
             ..self.clone()
         };
         let Some(first) = whole.odd_offer(own) else {
-            return Vec::new();
+            return Reasons::default();
         };
         let bare = Self {
             capabilities: Vec::new(),
@@ -333,8 +368,10 @@ impl ExtensionManifest {
         if !is_said || (known.is_empty() && reasons.is_empty()) {
             reasons.push(first);
         }
-        reasons.extend(is_cut.then(|| PERHAPS_MORE.to_owned()));
-        reasons
+        Reasons {
+            found: reasons,
+            is_cut,
+        }
     }
 
     /// Why no offer can be made of it, beside its schemas: the first fault.
@@ -442,20 +479,6 @@ impl ExtensionManifest {
             false => Err(reasons),
         }
     }
-}
-
-/// The first [`MAX_ODD`] reasons, and how many more there are, as far as that is known.
-fn first_of(mut reasons: Vec<String>) -> Vec<String> {
-    let is_cut = reasons.iter().any(|why| why == PERHAPS_MORE);
-    reasons.retain(|why| why != PERHAPS_MORE);
-    let more = reasons.len().saturating_sub(MAX_ODD);
-    reasons.truncate(MAX_ODD);
-    match (is_cut, more) {
-        (true, _) => reasons.push(PERHAPS_MORE.to_owned()),
-        (false, 0) => {}
-        (false, _) => reasons.push(format!("and {more} more")),
-    }
-    reasons
 }
 
 /// What stands against the shape of each entry of `capabilities`, with its name, or its number where it has none; the first
@@ -752,7 +775,7 @@ mod tests {
         let bad = |n: usize| entry(&format!("bad{n}"), fast.clone());
         let (_, reasons) = judge(&manifest((0..200).map(bad).collect()));
         assert_eq!(reasons.len(), MAX_ODD + 1, "{reasons:?}");
-        assert_eq!(reasons[MAX_ODD], PERHAPS_MORE);
+        assert_eq!(reasons[MAX_ODD], "and perhaps more");
         assert!(reasons[0].starts_with("capability \"bad0\""), "{reasons:?}");
         let shells = |n: usize| entry(&format!("sh{n}"), object!({"bin": format!("./{n}")}));
         let (_, reasons) = judge(&manifest((0..MAX_ODD + 7).map(shells).collect()));
