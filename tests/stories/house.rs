@@ -174,6 +174,17 @@ pub(crate) fn note(path: &str, content: &str) -> Value {
     json!({"path": path, "content": content})
 }
 
+/// The manifest of an extension that is one text.
+pub(crate) fn tips() -> Value {
+    json!({
+        "manifest": "plexus-extension/0.1", "source": "tips", "label": "Tips", "transport": "skill",
+        "capabilities": [{
+            "name": "how", "kind": "skill", "label": "How", "describe": "How.", "grants": [], "transport": "skill",
+            "body": {"format": "markdown", "markdown": "So."},
+        }],
+    })
+}
+
 /// An id of the right form that was never given out.
 pub(crate) fn nobody(prefix: &str) -> String {
     format!("{prefix}00000000-0000-4000-8000-000000000000")

@@ -1,6 +1,6 @@
 //! What the owner can know: what agents did, what nobody knows, and that a pause is one.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, note, report};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note, report, tips};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -343,15 +343,7 @@ fn a_pause_refuses_every_agent_and_not_the_owner() {
     refused(agent.invoke_with(&token, READ, read()));
     refused(agent.ask(json!({READ: "allow"})));
     refused(agent.refresh(&token));
-    let text = json!({
-        "name": "how", "kind": "skill", "label": "How", "describe": "How.", "grants": [], "transport": "skill",
-        "body": {"format": "markdown", "markdown": "So."},
-    });
-    let manifest = json!({
-        "manifest": "plexus-extension/0.1", "source": "tips", "label": "Tips", "transport": "skill",
-        "capabilities": [text],
-    });
-    let proposed = json!({ "manifest": manifest });
+    let proposed = json!({ "manifest": tips() });
     refused(agent.client().post("/extensions", proposed));
     refused(plexus_tests::agent::handshake(
         &house.gateway.client(),

@@ -1,6 +1,6 @@
 //! Extensions that agents propose: read, written, proposed, seen, added, called, changed; and what is in the way of more.
 
-use crate::house::{House, READ, report};
+use crate::house::{House, READ, report, tips};
 use nix::sys::signal::Signal;
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::terminal::Terminal;
@@ -824,13 +824,7 @@ type Sent = (&'static str, fn(&mut Value), &'static str);
 fn proposing_answers_as_the_wire_has_it() {
     let world = World::new();
     let agent = world.gateway.agent_with("coder", &[]);
-    let tip = json!({
-        "manifest": "plexus-extension/0.1", "source": "tips", "label": "Tips", "transport": "skill",
-        "capabilities": [{
-            "name": "note.how", "kind": "skill", "label": "Tip", "describe": "A tip.", "grants": [],
-            "transport": "skill", "body": {"format": "markdown", "markdown": "Do this."},
-        }],
-    });
+    let tip = tips();
     let anyone = world.gateway.client();
     let send = |manifest: &Value| {
         let body = json!({"sessionId": agent.session, "manifest": manifest});
@@ -1071,25 +1065,18 @@ fn owner_routes_answer_as_the_wire_has_them() {
 fn agent_takes_over_and_removes_no_source() {
     let house = House::open();
     let agent = house.reader("one");
-    let tip = |source: &str| {
-        json!({
-            "manifest": "plexus-extension/0.1", "source": source, "label": "Tips", "transport": "skill",
-            "capabilities": [{
-                "name": "note.how", "kind": "skill", "label": "Tip", "describe": "A tip.", "grants": [],
-                "transport": "skill", "body": {"format": "markdown", "markdown": "Do this."},
-            }],
-        })
-    };
+    let mut shipped = tips();
+    shipped["source"] = json!("workspace");
     let register = |manifest: Value| {
         let body = json!({"sessionId": agent.session, "manifest": manifest});
         agent.client().post("/extensions", body).json()
     };
     let seen = agent.sees();
-    for refused in [tip("workspace"), json!({})] {
+    for refused in [shipped, json!({})] {
         assert_eq!(register(refused)["ok"], false);
     }
     assert_eq!(house.owner().pending(), Vec::<Value>::new());
-    let waits = register(tip("tips"));
+    let waits = register(tips());
     assert_eq!(waits["status"], "grant_pending_user", "{waits}");
     for source in ["tips", "workspace"] {
         let kept = agent

@@ -7,7 +7,7 @@
 mod owner;
 
 use crate::credentials::OPEN;
-use crate::house::{House, READ, WRITE, nobody, note};
+use crate::house::{House, READ, WRITE, nobody, note, tips};
 use plexus_protocol::ErrorCode;
 use plexus_tests::{Client, golden, routes};
 use serde_json::{Map, Value, json};
@@ -313,15 +313,7 @@ fn answers_fit_the_published_schemas() {
     published.send(&owner.client, "POST", "/grants/revoke", &stranger);
 
     // An extension that waits, and one that says nothing.
-    let text = json!({
-        "name": "how", "kind": "skill", "label": "How", "describe": "How.", "grants": [], "transport": "skill",
-        "body": {"format": "markdown", "markdown": "So."},
-    });
-    let manifest = json!({
-        "manifest": "plexus-extension/0.1", "source": "tips", "label": "Tips", "transport": "skill",
-        "capabilities": [text],
-    });
-    let proposed = json!({"manifest": manifest, "purpose": "a story"});
+    let proposed = json!({"manifest": tips(), "purpose": "a story"});
     let waits = published.send(&agent, "POST", "/extensions", &proposed);
     assert_eq!(waits["status"], "grant_pending_user", "{waits}");
     let withdrawn = json!({"pendingId": waits["pendingId"]});

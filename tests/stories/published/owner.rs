@@ -1,7 +1,7 @@
 //! The answers that the owner gets, each held against its published schema (`docs/protocol/openapi.json`).
 
 use super::Published;
-use crate::house::{House, READ, WRITE, note};
+use crate::house::{House, READ, WRITE, note, tips};
 use plexus_tests::{
     Agent, Client, Folder,
     oauth_web::{Lie, OAuthWeb, browse},
@@ -215,13 +215,7 @@ fn sources(reader: &mut Reader) {
 }
 
 fn extensions(reader: &mut Reader) {
-    let manifest = json!({
-        "manifest": "plexus-extension/0.1", "source": "tips", "label": "Tips", "transport": "skill",
-        "capabilities": [{
-            "name": "how", "kind": "skill", "label": "How", "describe": "How.", "grants": [], "transport": "skill",
-            "body": {"format": "markdown", "markdown": "So."},
-        }],
-    });
+    let manifest = tips();
     let refused = reader.post("extensions/preview", json!({"manifest": {}}));
     assert_eq!(refused["valid"], false, "{refused}");
     let seen = reader.post("extensions/preview", json!({"manifest": manifest}));
