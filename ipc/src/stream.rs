@@ -3,7 +3,7 @@
 //! A runtime is told when the peer has written, and is not told each time the peer has read: what is written has room
 //! almost always, and to hear of it cost each side a wake-up for every message. Only who met a full stream asks to be told.
 //!
-//! Invariant: both ends are close-on-exec; whoever starts the worker puts its end at [`WORKER_FD`] on purpose.
+//! Invariant: both ends are close-on-exec; the starter of the worker puts its end at [`WORKER_FD`] on purpose.
 
 mod os;
 

@@ -324,7 +324,7 @@ fn targets(arguments: &mut impl Iterator<Item = OsString>) -> Result<ChildTarget
     })
 }
 
-/// A bare name would be looked up in PATH, which is whoever set it.
+/// A bare name would be looked up in PATH, which its caller set.
 fn absolute(path: OsString) -> Result<PathBuf, Refusal> {
     if Path::new(&path).is_absolute() {
         Ok(path.into())

@@ -282,7 +282,7 @@ pub enum Ending {
     TooManyThreads,
     /// All of it was ended for holding more on the disk than declared.
     TooMuchDisk,
-    /// All of it was ended because less than [`KEEP_FREE`] of the disk is free, whoever filled it.
+    /// All of it was ended because less than [`KEEP_FREE`] of the disk is free, also if others filled it.
     DiskFull,
 }
 

@@ -39,7 +39,7 @@ pub enum RunEvent {
     EndAsked,
     /// A person wants to stop what the program does.
     Interrupted,
-    /// Whoever started the monitor has ended.
+    /// The monitor's starter has ended.
     KeeperGone,
 }
 

@@ -148,7 +148,7 @@ fn enter_with(ruleset: &Ruleset, limits: &Limits, duty: Duty) -> Result<(), Cage
         Duty::None => None,
         duty => Some(monitor::stay_outside(ruleset, duty)?),
     };
-    // Not of whoever stayed outside: it hands its own on to what it starts.
+    // Not of a process that stayed outside: it hands its own on to what it starts.
     rights::limit(limits)?;
     let signals = if hold.stands_in() {
         Signals::own_process()

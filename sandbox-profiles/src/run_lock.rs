@@ -44,7 +44,7 @@ impl RunLock {
         (&self.0).write_all(entry(process)?.as_bytes())
     }
 
-    /// Nobody is left. The lock goes with whoever holds it.
+    /// Nobody is left. The lock goes with its holder.
     pub(crate) fn over(&self) -> io::Result<()> {
         self.0.set_len(0)
     }

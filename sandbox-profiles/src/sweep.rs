@@ -44,7 +44,7 @@ pub struct Process {
     pub unique: u64,
     /// The number of its parent: 1 for an orphan.
     pub parent: i32,
-    /// The id of whoever made it, or of its parent at its last exec.
+    /// The id of its maker, or of its parent at its last exec.
     pub parent_unique: u64,
     /// The number of its group.
     pub group: i32,
@@ -81,7 +81,7 @@ pub trait ProcessTable {
     /// The system does not say.
     fn scan(&mut self) -> io::Result<Vec<Process>>;
 
-    /// The id of whoever has this number now.
+    /// The id of the process that has this number now.
     fn unique(&mut self, pid: i32) -> Option<u64>;
 
     /// Sends a signal. One that has ended meanwhile is no error.
@@ -122,7 +122,7 @@ impl Sweep {
     }
 
     /// The living members in `scan`, whom later scans know by their ids. To be called now and then while the run goes on, so that
-    /// whoever loses every other sign has been seen.
+    /// a process that loses every other sign has been seen.
     pub fn members(&mut self, scan: &[Process]) -> Vec<Process> {
         let may_be = |process: &&Process| process.pid > 1 && process.pid != self.spared;
         let mut others: Vec<&Process> = scan.iter().filter(may_be).collect();
@@ -150,7 +150,7 @@ impl Sweep {
         members
     }
 
-    /// Kills the living members once, and says whether there were none. For whoever comes again.
+    /// Kills the living members once, and says whether there were none. For a caller that comes again.
     /// # Errors
     /// As [`Sweep::end`].
     pub fn kill_once(&mut self, table: &mut impl ProcessTable) -> io::Result<bool> {

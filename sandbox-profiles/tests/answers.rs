@@ -129,7 +129,7 @@ fn ports_are_those_of_the_host_and_the_protocol() {
     }
     let own = ask(rules, &tcp(Address::OwnHost, 80));
     assert_eq!(own, Answer::Allowed(Decider::Rule(3), Evidence::Assumed));
-    // A connection has a local end, whoever it goes to.
+    // A connection has a local end, whatever its peer.
     let local = "(allow network-outbound (local ip \"localhost:*\"))";
     assert!(ask(local, &tcp(Address::Elsewhere, 443)).allows());
 }
@@ -527,7 +527,7 @@ fn answers_under_each_profile_are_those_that_were_reviewed() {
     hold(&folder.join(TABLE), &table);
 }
 
-/// Whoever reviews a table of thousands sees no single letter: what must never be is said here too.
+/// A reviewer of a table of thousands sees no single letter: what must never be is said here too.
 #[test]
 fn no_profile_reaches_what_is_not_its_own() {
     let mut seen = 0;

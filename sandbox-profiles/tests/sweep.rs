@@ -159,7 +159,7 @@ impl World {
             let Some(entry) = self.entries.get_mut(&pid) else {
                 continue;
             };
-            // Whoever is told to stop comes to it after what is under way.
+            // A process that is asked to stop comes to it after what is under way.
             let stops = std::mem::take(&mut entry.stopping);
             if entry.process.state == ProcessState::Running {
                 let habit = entry.habit;
@@ -394,7 +394,7 @@ fn process_that_disclaims_itself_is_ended_if_it_was_seen() {
 
 #[test]
 fn sweep_without_an_end_says_so() {
-    /// Whoever is killed is there again.
+    /// A killed process is there again.
     struct Endless;
     impl ProcessTable for Endless {
         fn scan(&mut self) -> io::Result<Vec<Process>> {
@@ -412,7 +412,7 @@ fn sweep_without_an_end_says_so() {
     assert_eq!(ending.expect("it is read"), Ending::Unproven(1));
 }
 
-/// Whoever did not start the program cannot keep its entry: the number is another's after its end.
+/// A process that did not start the program cannot keep its entry: the number is another's after its end.
 #[test]
 fn number_that_another_has_is_no_sign() {
     let stranger = Process {

@@ -1,4 +1,4 @@
-//! A network share that has gone, for one process: loaded before a daemon, whoever resolves a path on it hangs for as long
+//! A network share that has gone, for one process: loaded before a daemon, a call that resolves a path on it hangs for as long
 //! as the file is there that `PLEXUS_TEST_DEAD_SHARE` names. The share is the folder `share` beside that file; the file
 //! `asked` appears there when somebody hangs.
 

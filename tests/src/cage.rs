@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
 
-/// What is there to be attacked, all of it real and open to whoever is not caged.
+/// What is there to be attacked, all of it real and open to a program outside of a cage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Targets {
     /// The source's folder.

@@ -186,7 +186,7 @@ pub fn terminal(terminal: &mut Terminal, waiting: usize) -> View<'_> {
     }
 }
 
-/// Lets the views decide at once, and holds that each item was decided exactly once, that whoever was told so is right,
+/// Lets the views decide at once, and holds that each item was decided exactly once, that each that was answered so is right,
 /// and that each view tried. Gives what became of each item.
 ///
 /// # Panics

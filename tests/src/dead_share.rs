@@ -24,7 +24,7 @@ impl DeadShare {
     pub fn path(&self) -> PathBuf {
         self.0.path().join("share")
     }
-    /// From here on whoever looks at it hangs.
+    /// From here on a look at it hangs.
     ///
     /// # Panics
     /// Where the switch cannot be set.

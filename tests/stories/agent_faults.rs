@@ -308,7 +308,7 @@ fn files_of_odd_kinds_and_names_are_kept_or_left_out() {
                 && printf z > $'line\\nfeed' && mkdir A && echo 1 > A/Case && echo 2 > A/case && ln -s / out \
                 && (mknod device c 1 3 2>/dev/null || echo NO-DEVICE); mkfifo made 2>/dev/null || echo NO-PIPE";
     let desk = Desk::open(CODEX, [Step::exec(line), Step::say("Made.")]);
-    // Whoever opened a pipe of the owner's to read it would wait for ever.
+    // An open of a pipe of the owner's to read it would wait for ever.
     let pipe = desk.folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     let made = desk.run(&json!({"prompt": "Make odd files."}));

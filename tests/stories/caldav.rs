@@ -524,7 +524,7 @@ fn source_is_tested_before_it_is_kept() {
     let added = add(PASSWORD, &[]);
     assert!(added.expect_ok().contains("caldav serves: "), "{added:?}");
     owner.cli(["sources", "test", "caldav"]).expect_ok();
-    // Another server is another source to whoever was granted this one.
+    // Another server is another source to an agent that was granted this one.
     let agent = office.agent(&[TODOS]);
     agent.must(TODOS, json!({}));
     let elsewhere = ["sources", "set", "caldav", "url=https://127.0.0.1:9/"];

@@ -516,7 +516,7 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
     agent.must(COUNT, json!({"line": "new"}));
 }
 
-/// A call, and one that nobody waits for: both end before the change, and whoever asks for the second is answered.
+/// A call, and one that nobody waits for: both end before the change, and a request for the second is answered.
 #[test]
 fn what_runs_ends_first() {
     let installed = Installed::open();

@@ -1,5 +1,5 @@
 //! What a source runs is held against what the owner agreed to: a program, a script or a folder of code that is replaced leaves
-//! no trace, whoever was granted what, and whether the gateway ran meanwhile; and code that agents can change is shown as that.
+//! no trace, with and without grants, and whether the gateway ran meanwhile; and code that agents can change is shown as that.
 
 use crate::mcp_changes::card;
 use plexus_protocol::Digest;

@@ -7,7 +7,7 @@ use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The file with the plugin's key and private key. A pipe: whoever opened it would wait for ever.
+/// The file with the plugin's key and private key. A pipe: an open of it would wait for ever.
 const PLUGIN: &str = ".obsidian/plugins/obsidian-local-rest-api";
 
 fn detected(gateway: &Gateway) -> String {

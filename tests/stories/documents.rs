@@ -203,7 +203,7 @@ pub(crate) fn plexusctl_commands(text: &str) -> (BTreeSet<String>, usize) {
     (commands, options)
 }
 
-/// Whoever is woken at night types what the pages say: commands and their options are there.
+/// A person who is woken at night types what the pages say: commands and their options are there.
 #[test]
 fn the_commands_of_the_owners_pages_are_there() {
     let page: String = OWNERS_PAGES.map(page).concat();

@@ -393,7 +393,7 @@ fn tunnel_goes_to_listed_hosts_only() {
         format!("127.0.0.2:{echo}"),
         format!("localhost:{echo}"),
         format!("[::1]:{echo}"),
-        // The secret's host: whoever gets there by himself could read what is added.
+        // The secret's host: a worker that got there by itself could read what is added.
         format!("localhost:{}", net.https.port),
     ] {
         says(&net.connect(&to), "403", "does not list");
@@ -521,7 +521,7 @@ fn missing_secret_or_authority_refuses_the_start() {
     assert!(refused.text().contains("route.server"), "{refused}");
 }
 
-/// Whoever could reach that port of another machine could reach it of this one: a sandbox tells ports apart alone.
+/// A worker that could reach that port of another machine could reach it of this one: a sandbox tells ports apart alone.
 #[test]
 fn own_port_of_the_gateway_is_reached_by_no_source() {
     let net = Net::open();

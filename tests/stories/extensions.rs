@@ -800,7 +800,7 @@ fn owner_adds_one_by_the_agents_program_too_and_an_agent_does_not() {
             command
         })
     };
-    // Whoever is no person at a terminal is told so by `plexusctl`; an agent's own command does not even ask it.
+    // `plexusctl` refuses a caller that is no person at a terminal; an agent's own command does not even ask it.
     let refused = agents(&["add", &file, "--folder", &files], "");
     assert_contains(&refused.expect_status(77).all(), "owner_only");
     let pinned = agents(&["list"], "1");

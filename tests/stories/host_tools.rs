@@ -175,7 +175,7 @@ fn nested_write_waits_for_the_owner_and_is_done_once(kind: Kind) {
     assert!(!other.has("new.txt"));
     let card = desk.owner().card(&item);
     assert_eq!(card["agentId"], agent, "{card}");
-    // Whoever follows the run sees that it waits.
+    // A follower of the run sees that it waits.
     let path = format!("/invoke/status?runId={run}&after=0");
     until_true("word of the waiting call", || {
         let going = desk.agent.client().get(&path).expect_ok();

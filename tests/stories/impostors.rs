@@ -102,7 +102,7 @@ fn guesses_are_slowed_by_kind_and_nobody_is_locked_out() {
     }
 }
 
-/// Any page can let a browser ask without a credential: that guesses nothing, and whoever comes with a session that is
+/// Any page can let a browser ask without a credential: that guesses nothing, and a caller with a session that is
 /// over is still told so.
 #[test]
 fn asking_without_a_session_is_no_guess() {

@@ -215,7 +215,7 @@ fn who_may_fetch_what() {
     material(&house, "cc").expect_error(404, "unknown_agent");
 }
 
-/// Whoever reaches the gateway may fetch these, and learns of no name from them.
+/// A peer that reaches the gateway may fetch these, and learns of no name from them.
 #[test]
 fn scripts_and_command_are_the_same_for_every_name() {
     let house = House::open();
@@ -268,7 +268,7 @@ fn held(pid: u32) -> usize {
     kib.parse::<usize>().expect("a number") << 10
 }
 
-/// Whoever reaches the gateway may fetch the command, and be slow about it.
+/// A peer that reaches the gateway may fetch the command, and be slow about it.
 #[cfg(target_os = "linux")]
 #[test]
 fn those_who_fetch_the_command_at_once_share_one_copy() {
@@ -468,7 +468,7 @@ fn the_script_writes_through_no_link_that_a_project_holds() {
     );
 }
 
-/// Whoever holds a leaked key and hammers gets no code that outlives its rotation.
+/// A holder of a leaked key that hammers gets no code that outlives its rotation.
 #[test]
 fn code_delivered_during_rotation_is_dead_after_it() {
     let house = House::open();

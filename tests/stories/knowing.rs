@@ -453,7 +453,7 @@ fn an_approved_run_waits_for_the_end_of_the_pause() {
     assert_eq!(house.workspace.read("later.md"), "x");
 }
 
-/// A signal pauses too, for whoever has no command at hand; it does not end the daemon, and is in the record.
+/// A signal pauses too, for an owner without a command at hand; it does not end the daemon, and is in the record.
 #[test]
 fn a_signal_pauses() {
     let house = House::open();

@@ -119,7 +119,7 @@ fn since(client: &Client, id: &str) -> Events {
     Events::open(&client.with("last-event-id", id), "/v1/events")
 }
 
-/// Whoever leaves and comes back at any frame has each frame once, in order.
+/// A listener that leaves and comes back at any frame has each frame once, in order.
 #[test]
 fn a_stream_that_is_taken_up_has_no_gap_and_no_double() {
     let house = House::open();

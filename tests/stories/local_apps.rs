@@ -209,7 +209,7 @@ fn listens_on(pid: u32) -> u16 {
     u16::from_str_radix(port, 16).expect("a port")
 }
 
-/// The port of the egress, and the credential that whoever has taken over the reader of an extension holds.
+/// The port of the egress, and the credential that a compromised reader of an extension holds.
 pub(crate) fn way_of_the_reader(gateway: &Gateway) -> (u16, String) {
     let process = |name: &str| {
         until(name, || {
@@ -226,7 +226,7 @@ pub(crate) fn way_of_the_reader(gateway: &Gateway) -> (u16, String) {
     (port, String::from_utf8_lossy(credential).into_owned())
 }
 
-/// What the egress answers to a request of whoever has taken over the reader, and holds its credential.
+/// What the egress answers to a request of a compromised reader, with its credential.
 fn as_the_reader(world: &World, request: &str) -> String {
     let (port, credential) = way_of_the_reader(&world.gateway);
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the egress");

@@ -214,7 +214,7 @@ fn a_filter_that_is_none_logs_as_without_one() {
     }
 }
 
-/// Text of the same events for whoever reads standard error.
+/// Text of the same events for a reader of standard error.
 #[test]
 fn standard_error_has_the_warnings_as_text() {
     let workshop = Workshop::open();

@@ -136,7 +136,7 @@ impl Lies for Eve {
                 json!({"code": "stale_key_version", "message": "another", "detail": detail});
             return Turn::Taken(409, json!({"error": error}).to_string());
         }
-        // Whoever sends under her key is read.
+        // A sender under her key is read.
         let read = [None, Some(self.hash)].into_iter().find_map(|state| {
             let context = self.context(self.victim, (post.client_message_id, post.seq), state);
             let opened = self

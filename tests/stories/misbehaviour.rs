@@ -163,7 +163,7 @@ fn an_effect_past_its_deadline_is_recorded_as_it_ended() {
     let told = agent.invoke_body(call.clone());
     let error = told.expect_error(200, "outcome_unknown");
     assert_eq!(error["effect"], "unknown");
-    // It is not made again while it goes on, whoever asks in whatever way.
+    // It is not made again while it goes on, for any caller in any way.
     for again in [call.clone(), json!({"id": BOTH, "input": slow})] {
         let again = agent.invoke_body(again);
         assert_eq!(again.at("/error/code"), "outcome_unknown", "{again}");

@@ -127,7 +127,7 @@ fn changed_download_is_refused_and_leaves_no_trace() {
         });
         refused(&other, "SHA-256 is another");
     }
-    // Whoever changes the tarball and the script's list as well has not the key.
+    // An attacker who changes the tarball and the script's list as well has not the key.
     let mut other = offer.with_flipped(&signature);
     other = other.with_script(|script| {
         let digest = other.digest(&signature);

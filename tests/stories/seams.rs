@@ -76,7 +76,7 @@ fn a_body_that_comes_after_the_rotation_does_nothing() {
         .expect_ok();
 }
 
-/// Whoever holds a leaked key and hammers gets nothing that outlives its rotation.
+/// A holder of a leaked key that hammers gets nothing that outlives its rotation.
 #[test]
 fn nothing_that_is_begun_during_a_rotation_outlives_it() {
     let house = House::open();
@@ -435,7 +435,7 @@ fn a_revoke_that_cannot_be_saved_holds() {
 }
 
 /// A key gives again what a read brought, on the terms on which it was read: not past a narrower grant, and not to
-/// whoever has the agent's name next.
+/// the next agent of that name.
 #[test]
 fn a_kept_answer_is_no_way_round_a_narrower_grant() {
     let house = House::open();

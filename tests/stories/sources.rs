@@ -531,7 +531,7 @@ fn a_profile_is_told_in_words() {
     house.gateway.cli(none).expect_status(64);
 }
 
-/// A network share that has gone holds up whoever names it, for a moment, and nobody else.
+/// A network share that has gone holds up a caller that names it, for a moment, and nobody else.
 #[cfg(target_os = "linux")]
 #[test]
 fn dead_share_holds_no_other_act() {

@@ -116,7 +116,7 @@ fn a_file_that_cannot_be_read_is_not_guessed_at() {
     gateway.start_again();
 }
 
-/// Whoever can put a program in a folder of PATH does not become the launcher.
+/// A program that is put in a folder of PATH does not become the launcher.
 #[cfg(target_os = "linux")]
 #[test]
 fn programs_are_looked_for_in_one_place_only() {

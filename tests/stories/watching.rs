@@ -750,7 +750,7 @@ fn pass_on(
                 Some(Fault::Late(until)) => {
                     let _ = here.shutdown(Shutdown::Both);
                     let _ = until.recv();
-                    // Whoever reads the answer ends the connection.
+                    // The reader of the answer ends the connection.
                     let _ = there.write_all(&bytes[..count]);
                     return;
                 }

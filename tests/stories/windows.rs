@@ -541,7 +541,7 @@ fn what_was_read_ends_with_the_credential() {
         let error = reply.expect_error(200, "precondition_changed");
         assert_eq!(error["detail"]["reason"], "unread");
     };
-    // A code is made for an agent that has none redeemed: whoever comes with it has read nothing.
+    // A code is made for an agent that has none redeemed: the program that comes with it has read nothing.
     let session = by_key(&key);
     read(&session);
     let made = house.owner().get("/integration/w?as=generic").expect_ok();
@@ -550,7 +550,7 @@ fn what_was_read_ends_with_the_credential() {
     unread(&write(&agent, "unseen\n"));
     read(&agent);
     write(&agent, "seen\n").expect_ok();
-    // The key is another: so is whoever comes with it.
+    // The key is another: so is its program.
     let rotated = house
         .owner()
         .post("/v1/connection-key/rotate", json!({}))

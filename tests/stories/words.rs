@@ -161,7 +161,7 @@ const DECIDED: &[&str] = &[
     "unauthorized",
 ];
 
-/// Where `next` leads round a decision, whoever made it.
+/// Where `next` leads round a decision of any of its makers.
 fn round(told: &[String; 3], error: &Value) -> Option<String> {
     let next = &told[2];
     for way in [

@@ -292,7 +292,7 @@ fn workflow_of_reads_is_a_read() {
     let read = agent.must(FILE, input.clone());
     let answers = &read["output"]["members"];
     assert_eq!(answers[1]["output"]["relativePath"], "Ideas.md", "{read}");
-    // Whoever has no grant of the member has nothing of the workflow.
+    // An agent without a grant of the member has nothing of the workflow.
     let other = office.gateway.agent_with("other", &[FILE]);
     let refused = other.invoke(FILE, input.clone());
     assert_eq!(

@@ -155,7 +155,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let folders = layout::folders(&parts);
     let list = layout::list(&release.version, &layout::digests(&parts), &folders);
-    // Last, for whoever unpacks it somewhere can take all of it back by this list.
+    // Last, so that a person who unpacks it somewhere can take all of it back by this list.
     parts.push(layout::Part {
         path: layout::LIST.to_owned(),
         bytes: list,

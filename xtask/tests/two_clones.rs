@@ -1,5 +1,5 @@
-//! A release that is made again from its commit, in another folder, is the same to the last byte: whoever doubts a tarball
-//! builds it.
+//! A release that is made again from its commit, in another folder, is the same to the last byte: a person who doubts a
+//! tarball builds it.
 
 use std::{
     fs,

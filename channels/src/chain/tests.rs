@@ -49,7 +49,7 @@ fn successor_is_taken_from_a_member_alone() {
     let first = signed(&chain, &ann, &[&ann, &bob]);
     assert_eq!(chain.take(first.clone()), Ok(Taken::Next));
     assert_eq!(chain.take(first), Ok(Taken::Known));
-    // Whoever is no member: also where the state names them as one.
+    // One that is no member: also where the state names them as one.
     for members in [vec![&ann, &bob], vec![&ann, &bob, &eve]] {
         let injected = signed(&chain, &eve, &members);
         assert_refused(&mut chain, injected);

@@ -257,7 +257,7 @@ impl Kernel {
 
     /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.
     pub fn renew_catalogue(&self, changed: Option<Changed>) {
-        // Whoever is overtaken builds again, from what is recorded then.
+        // A builder that is overtaken builds again, from what is recorded then.
         let before = self.catalogue.rcu(|now| {
             let state = self.ledger.snapshot();
             Catalogue::build(&state, &self.registry, now.revision + 1)
@@ -316,7 +316,7 @@ pub async fn follow_lendings(kernel: &Kernel, before: &State) {
     let was = was.filter(|s| s.config.lent.is_some() && !state.sources.contains_key(&s.id));
     for source in was {
         kernel.supervisor.remove(&source.id).await;
-        // One rename, whatever its writer has put there; the sweep removes it, away from whoever waits.
+        // One rename, whatever its writer has put there; the sweep removes it, away from waiting calls.
         if let Err(error) = let_go::put_aside(kernel.state_dir.path(), source.id.as_str()) {
             tracing::warn!(name: "lending.left_behind", source = %source.id, %error, "what was kept for a lending cannot be put aside; it is yours to remove");
         }

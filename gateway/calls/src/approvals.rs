@@ -121,7 +121,7 @@ impl Approvals {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// A call was recorded: whoever waits for the run of an approved item looks again.
+    /// A call was recorded: each waiter for the run of an approved item looks again.
     pub(crate) fn note_change_of_calls(&self, record: &plexus_ledger::Recorded) {
         if is_of_an_item(record) {
             self.note_change();

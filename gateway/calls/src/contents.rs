@@ -67,7 +67,7 @@ impl Contents {
         );
     }
 
-    /// A code was made: whoever redeems it may be another program, also where no credential ended with it.
+    /// A code was made: another program may redeem it, also where no credential ended with it.
     pub fn forget(&self, agent: &AgentId) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.remove(agent);

@@ -28,7 +28,7 @@ const LAG: usize = 1_024;
 /// Frames kept for a reader that comes back.
 const KEPT: usize = 1_024;
 
-/// The frame that stands where others were lost: whoever reads it reads anew what frames tell of.
+/// The frame that stands where others were lost: its reader reads anew what frames tell of.
 pub(crate) const MISSED: &str = "missed";
 
 /// That a run streams. Not kept: the run's own log is there to read.
@@ -72,7 +72,7 @@ pub(crate) enum Notice {
     SourceStatus {
         /// The one agent that may hear of it, where it is lent, and its epoch.
         borrower: Option<(AgentId, u64)>,
-        /// What the source offers and the owner exposes: whoever may know of none of it hears nothing.
+        /// What the source offers and the owner exposes: a listener that may know of none of it hears nothing.
         capabilities: Vec<CapabilityId>,
         source: SourceId,
         available: bool,
@@ -357,7 +357,7 @@ impl Feed {
         narrowed: Option<Narrowed>,
     ) {
         data["type"] = json!(kind);
-        // Numbered, kept and sent in one step: whoever begins to listen has each frame from one side or the other.
+        // Numbered, kept and sent in one step: a new listener has each frame from one side or the other.
         let mut kept = self.kept();
         kept.last += 1;
         let told = Arc::new(QueuedEvent {

@@ -94,7 +94,7 @@ fn from_record(kernel: &Arc<Kernel>, record: &Recorded) {
         }
         if let (Some(decision), Some(agent)) = (decision, agent) {
             let data = json!({"pendingId": item, "decision": decision});
-            // Whoever asked is told, also where the item ended with its credential.
+            // The caller is notified, also where the item ended with its credential.
             let state = kernel.ledger.snapshot();
             let known = PendingId::parse(&item).ok();
             let known = known.and_then(|id| state.item(&id));

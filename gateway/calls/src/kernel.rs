@@ -1,6 +1,6 @@
 //! What the routes reach, and the few ways in which they and the daemon submit commands.
 //!
-//! `launch` builds it. Whoever submits for an agent charges it what the log grows by.
+//! `launch` builds it. A caller that submits for an agent charges it what the log grows by.
 
 use crate::{
     answers::Answers,

@@ -1,4 +1,4 @@
-//! The life of a call, whoever asks: parsed, authorized, waiting for the owner or not, recorded, dispatched, answered.
+//! The life of a call, of every caller: parsed, authorized, waiting for the owner or not, recorded, dispatched, answered.
 //!
 //! [`kernel::Kernel`] holds what every call needs. `life` carries a call from a body to an answer; `read`, `effect` and
 //! `own` are its three kinds, and `commit` is what the last two share; `under_way` lists the calls that run, with their

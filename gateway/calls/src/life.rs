@@ -90,7 +90,7 @@ pub async fn invoke(
         return invalid(kernel, &asked, &why).await;
     }
     kernel.lately.note(&asked.caller.agent, asked.id());
-    // What may be read anyway is read: what was read before is for whoever has nothing else.
+    // What may be read anyway is read: what was read before is for a caller that has nothing else.
     let reads = is_read && matches!(authorized, Some(Authorized::Yes(_)));
     if key.is_some_and(|key| kernel.approvals.is_of_another_call(kernel, &asked, key)) {
         return key_reuse(kernel, &asked).await;
@@ -242,7 +242,7 @@ pub(crate) async fn perform(
             let keyed = reserves.map(|_| permitted.asked().caller.agent.clone());
             let mut claim = claim;
             let give_up = |answer| {
-                // Whoever repeats it is told the same, as the ledger has it.
+                // A repeated call has the same answer, as the ledger has it.
                 claim = None;
                 drop(late.send(answer));
             };
@@ -254,7 +254,7 @@ pub(crate) async fn perform(
                 let state = kernel.ledger.snapshot();
                 kernel.replays.keep(&agent, &state, &answer).await;
             }
-            // Whoever repeated it meanwhile now finds what became of it.
+            // A call that repeated it meanwhile now finds what became of it.
             drop(claim);
             drop(entered);
             answer

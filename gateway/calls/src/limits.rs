@@ -250,7 +250,7 @@ impl Limits {
         Noted { upto, agents }
     }
 
-    /// What was noted last. Whoever notes holds it until it is done.
+    /// What was noted last. A writer holds it until it is done.
     pub(crate) fn last_noted(&self) -> MutexGuard<'_, Noted> {
         self.last_noted
             .lock()

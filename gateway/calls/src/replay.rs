@@ -7,7 +7,7 @@
 //!                        │                   └─ free ─▶ reserved by the intent, in its transaction
 //!                        └─ read: reads
 //! ```
-//! Invariants: an effect is never begun twice for one key, whatever dies in between; whoever repeats a call is authorized
+//! Invariants: an effect is never begun twice for one key, whatever dies in between; a caller that repeats a call is authorized
 //! anew before anything is given again. What a read brought is held in memory, 1 000 keys an agent, and given again only
 //! on the terms on which it was read: another narrowing, more that is hidden, another folder behind the source, or
 //! another credential of the agent, reads anew, and so does a restart.

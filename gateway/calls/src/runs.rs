@@ -73,7 +73,7 @@ impl OneRun {
             .as_ref()
             .is_some_and(|call| call.intent().is_none())
     }
-    /// A copy of the answer, once there is one: for whoever is to have it, not for a look.
+    /// A copy of the answer, once there is one: for its caller, not for a look.
     pub fn result(&self) -> Option<(Timestamp, InvokeResponse)> {
         self.over.borrow().clone()
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// How a command ended, for whoever started it.
+/// How a command ended, for the program that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0: it did what was asked.

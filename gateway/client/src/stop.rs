@@ -13,7 +13,7 @@ pub type Done = Effect;
 /// The end of a command that did not do what was asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stop {
-    /// For whoever started the command.
+    /// For the program that started the command.
     pub exit: Exit,
     /// A word to branch on: the wire's code, or one of ours for what never reached the gateway.
     pub code: String,

@@ -40,7 +40,7 @@ use std::{
 
 /// The program that other machines fetch.
 const ENGINE: &str = "plexus";
-/// It, once somebody has fetched it: whoever reaches the gateway may, on as many connections as there are.
+/// It, once somebody has fetched it: any peer that reaches the gateway may, on as many connections as there are.
 static DOWNLOADED: OnceLock<Bytes> = OnceLock::new();
 
 /// For the owner.
@@ -299,7 +299,7 @@ async fn setup(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Respons
 }
 
 /// A script for this name, as plain text; so are the refusals, because a shell reads them. Whether an agent is called so
-/// is not looked up: without the owner's code a script lets nobody in, and whoever may fetch it may not learn of names.
+/// is not looked up: without the owner's code a script lets nobody in, and a peer that may fetch it may not learn of names.
 fn scripted(desk: &Desk, id: &str, text: fn(&Script) -> String) -> Response {
     match AgentId::parse(id) {
         Ok(agent) => plain(StatusCode::OK, text(&script(desk, &agent))),

@@ -882,7 +882,7 @@
     fillAgain(halves);
     titled();
     if (!again || y) window.scrollTo(0, y || 0);
-    // Whoever looks for something meanwhile goes on with that.
+    // An owner who looks for something meanwhile goes on with that.
     if (!$('finder').contains(document.activeElement)) focusAgain(stays ? was : null);
     await renew();
   }
@@ -1126,7 +1126,7 @@
     // The ticks are of the tools that are shown: they go with no look at another server.
     const server = JSON.stringify([body.program, body.arguments, body.url, body.ca, body.block, body.server]);
     if (step !== 'add' && !(by?.closest('#reads') && seen.server === server)) delete body.reads;
-    // Whoever does not wait for a sign-in begins another.
+    // An owner who does not wait for a sign-in begins another.
     if (seen.querySelector('[data-awaits]') && !isBack) delete body.signIn;
     if (step !== 'add') {
       const [all, end] = [[...seen.childNodes], seen.querySelector('[name=server]') ? seen.querySelector('[value=preview]') : null];

@@ -35,7 +35,7 @@ impl KeptDiscovery {
     }
 }
 
-/// Everything in the document that can change within a launch. Whoever makes it is given nothing else of the state, so a
+/// Everything in the document that can change within a launch. Its maker is given nothing else of the state, so a
 /// document that was made of the very same parts is the same document.
 pub(crate) struct MadeOf {
     pub(crate) catalogue: Arc<Catalogue>,

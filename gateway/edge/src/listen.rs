@@ -60,7 +60,7 @@ const TAKEN_TIME: Duration = Duration::from_secs(15);
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long open answers get at the stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// How long a connection may be without a request before it is closed, once connections end: whoever is at work sends
+/// How long a connection may be without a request before it is closed, once connections end: a client at work sends
 /// its next request sooner and is told in the answer, so that none is sent into a connection that is being closed.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
@@ -241,7 +241,7 @@ impl Serving {
         while self.accepting.join_next().await.is_some() {}
     }
 
-    /// The sockets, for whoever listens next. Where nobody asks for them they are gone with this.
+    /// The sockets, for the next listener. Unless they are asked for, they are gone with this.
     pub fn into_sockets(mut self) -> Vec<OwnedFd> {
         self.names.0.clear();
         self.sockets

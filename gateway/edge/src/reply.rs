@@ -21,7 +21,7 @@ use std::time::Duration;
 pub(crate) const BODY: usize = 1024 * 1024;
 /// Largest body of enroll and handshake.
 pub const SMALL_BODY: usize = 4 * 1024;
-/// What is kept of the body of somebody whose head shows no live credential: whoever can connect may send one, on each of
+/// What is kept of the body of somebody whose head shows no live credential: any peer that can connect may send one, on each of
 /// a thousand connections.
 pub(crate) const STRANGERS_BODY: usize = 32 * 1024;
 /// What most answers fit in, and what stands around an output, in bytes.
@@ -31,7 +31,7 @@ const LIGHT: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(15);
 
-/// The code of the error that a response is about, for whoever counts: an extension of the response.
+/// The code of the error that a response is about, for the counters: an extension of the response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplyCode(pub(crate) ErrorCode);
 
@@ -197,7 +197,7 @@ pub fn accepted(body: &impl Serialize) -> Response {
     with_status(202, body)
 }
 
-/// 200 with a JSON body that may hold an output, and the place of whoever asks for it.
+/// 200 with a JSON body that may hold an output, and the slot of the call that asks for it.
 pub(crate) fn leaving(body: &impl Serialize, place: Option<CallSlot>) -> Response {
     sized(200, body, ROOM, place)
 }

@@ -110,7 +110,7 @@ impl Sessions {
             .is_some_and(|link| self.inner(at).links.remove(&link.digest()).is_some())
     }
 
-    /// Signs in whoever has proven to be the owner. A browser that is signed in gets one more tab.
+    /// Signs in a browser that has proven to be the owner's. A browser that is signed in gets one more tab.
     ///
     /// # Errors
     /// Where the system gives no randomness.

@@ -19,7 +19,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Every address of this machine is one peer: whoever is here may send from any of 127.0.0.0/8.
+    /// Every address of this machine is one peer: a program on it may send from any of 127.0.0.0/8.
     pub(crate) fn from_address(address: std::net::IpAddr) -> Self {
         let address = address.to_canonical();
         if address.is_loopback() {

@@ -1,6 +1,6 @@
 //! A look at a folder of the owner's, which may lie on a disk that does not answer: a network share that has gone.
 //!
-//! Invariants: whoever asks waits a bounded time, also for many folders at once; for one folder at most one look is
+//! Invariants: a caller waits a bounded time, also for many folders at once; for one folder at most one look is
 //! under way, so what hangs in the kernel holds one thread, however often it is asked for.
 //!
 //! Must not know: what is looked for, who asks.
@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
-/// How long a disk may take. One that spins up goes on meanwhile, and answers whoever asks next.
+/// How long a disk may take. One that spins up goes on meanwhile, and answers the next caller.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who looks at which folder: of the whole process, because it is its threads that are kept.

@@ -6,7 +6,7 @@
 //! ```
 //! An archive has an export's lines: whatever reads exports reads it. What chains them is kept twice, in a table of the
 //! ledger and in the event that says so: first and last event, the hash before and at the end, the file's digest, and the
-//! digest of the archive before. `archives.jsonl` in the same folder repeats the table for whoever has the files alone.
+//! digest of the archive before. `archives.jsonl` in the same folder repeats the table for a reader of the files alone.
 //!
 //! Invariants: an event leaves the ledger only after the commit that names its archive, whose bytes and name were on
 //! disk before. Each archive begins where the one before ended, and ends with a checkpoint, at least one event before the

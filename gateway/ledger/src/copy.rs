@@ -129,7 +129,7 @@ fn bring(view: &View, archives: &[Archive], folder: &Path) -> io::Result<()> {
             linked => linked,
         };
         match linked {
-            // Whoever checks the copy says so, and which.
+            // The check of the copy says so, and which.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             linked => linked?,
         }

@@ -1,4 +1,4 @@
-//! What a check of the ledger can find wrong, in words for whoever has to act on it.
+//! What a check of the ledger can find wrong, in words for the person who has to act on it.
 //!
 //! Must not know: how it is found.
 

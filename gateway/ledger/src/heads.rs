@@ -44,7 +44,7 @@ pub(crate) struct Heads {
 pub(crate) struct Noted {
     pub(crate) seq: u64,
     pub(crate) hash: String,
-    /// When it was recorded; for whoever reads the file.
+    /// When it was recorded; for a person who reads the file.
     #[serde(default)]
     time: String,
 }
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(seqs(&aside).len(), full);
         heads.write(&head(4));
         assert_eq!(seqs(&path), [5, 3, 4]);
-        // It is so as often as it is full; whoever moved it away is given a new one.
+        // It is so as often as it is full; an owner who moved it away gets a new one.
         std::fs::remove_file(&path).expect("moved away");
         heads.bytes = KEEP_BYTES;
         heads.write(&head(6));

@@ -39,7 +39,7 @@ pub(crate) const LEDGER_FILE: &str = "ledger.redb";
 pub(crate) const HEADS_FILE: &str = "audit-heads.jsonl";
 const BALLAST_FILE: &str = "ledger.ballast";
 
-/// What one commit took, for whoever measures.
+/// What one commit took, for measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// Events in it.
@@ -158,7 +158,7 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("the ledger is in use: another plexusd runs on this state directory; stop it first")]
     InUse,
-    /// A daemon has ended before it had made up for a failed flush. Only an opening settles that; whoever copies would
+    /// A daemon has ended before it had made up for a failed flush. Only an opening settles that; a copy would
     /// trust what may be on no disk.
     #[error(
         "a flush of the ledger has failed, and its daemon ended before it had made up for that (ledger.unsure lies \
@@ -578,7 +578,7 @@ impl<M: Machine> Ledger<M> {
         {
             let forgets = self.shared().forgets.lock();
             let mut forgets = forgets.unwrap_or_else(PoisonError::into_inner);
-            // Whoever closes the queue empties the list after that.
+            // The closer of the queue empties the list after that.
             if !self.shared().queue.nudge() {
                 return Err(gone());
             }

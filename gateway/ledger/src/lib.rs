@@ -13,7 +13,7 @@
 //! what it does not know ([`OpenError::Later`]) instead of losing it.
 //!
 //! Generic over a [`Machine`]: this crate knows no grant, no agent's right, no HTTP. Truncation since the last line of
-//! `audit-heads.jsonl`, and whoever recomputes the whole unkeyed chain, are not found.
+//! `audit-heads.jsonl`, and one who recomputes the whole unkeyed chain, are not found.
 
 mod archive;
 mod ballast;

@@ -2,7 +2,7 @@
 //!
 //! Rows are taken from the table in portions, one thread after the other, and hashed and read where they were taken; a
 //! small table is one portion and starts no thread. Nothing is kept of a row but what it says.
-//! Invariant: what a row says is handed out only together with the digests of what was read. Whoever uses it has compared
+//! Invariant: what a row says is handed out only together with the digests of what was read. A caller that uses it has compared
 //! them.
 
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ impl Portion {
     }
 }
 
-/// The table, for whoever comes next.
+/// The table, for the next reader.
 struct Source<'v> {
     rows: RowsInOrder<'v>,
     /// Portions that were taken.

@@ -242,7 +242,7 @@ impl Store {
         self.walked.load(Ordering::Relaxed)
     }
 
-    /// Closes the file and gives up its lock, whoever still reads.
+    /// Closes the file and gives up its lock, also under readers.
     pub(crate) fn close(&self) {
         let db = self.slot().take();
         drop(db);

@@ -295,7 +295,7 @@ impl Server {
             return Vec::new();
         };
         match (flight.purpose, &flight.stage) {
-            // It is on its way: the gateway carries it to its end and records it, whoever listens.
+            // It is on its way: the gateway carries it to its end and records it, also without a listener.
             (Purpose::Tool { call, tool }, FlightState::Calling | FlightState::CallingAgain(_))
                 if !call.read =>
             {
@@ -834,7 +834,7 @@ impl Server {
                 return self.finish(&flight.request, &flight.client, result);
             }
             Answer::Approved => {
-                // Whoever looks once may come before the approved call has ended.
+                // A single look may come before the approved call has ended.
                 if let Some(item) = flight.looked_at() {
                     let result = ToolResult::goes_on(item, Standing::Unknown);
                     return self.finish(&flight.request, &flight.client, result);

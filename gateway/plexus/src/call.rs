@@ -556,7 +556,7 @@ async fn take_up(
         "approved",
         format!("{id} is approved; it has no result yet"),
     )
-    // Its run may be under way, or have been made for whoever asked first.
+    // Its run may be under way, or have been made for the first caller.
     .done(Done::Unknown)
     .next("run the same call again: it is answered from the approval, and nothing is done twice")
     .item(id.as_str()))

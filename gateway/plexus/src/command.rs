@@ -1,6 +1,6 @@
 //! How this caller types this command, for everything that names a next one.
 //!
-//! Invariant: a command that is printed can be run by whoever reads it, as it is. So it begins with what this caller
+//! Invariant: a command that is printed can be run by its reader, as it is. So it begins with what this caller
 //! types: an agent's own command by its name where the caller's PATH has it, else by its path; any other as it was typed,
 //! with the flags that say where the gateway is and who calls.
 //!

@@ -89,7 +89,7 @@ impl Session {
         }
         match self.reopen().await {
             Ok(()) => self.exchange(request).await,
-            // Why that failed is told by whoever opens it next; this is what was answered.
+            // The next opener says why that failed; this is what was answered.
             Err(_) => Ok(reply),
         }
     }

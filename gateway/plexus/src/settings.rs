@@ -119,7 +119,7 @@ impl Settings {
 
 /// Whether this may run where a proxy is the only way out: in a sandbox that keeps the owner's key from being opened, as
 /// the profile does that `plexusctl connect` writes. Who can open it reaches the gateway directly, and a variable that
-/// names a proxy then comes from whoever set the environment: it would be handed the agent's credential.
+/// names a proxy then comes from the environment's author: it would be handed the agent's credential.
 fn is_confined(home: &Home) -> bool {
     let key = fs::File::open(home.connection_key()).and_then(|key| key.metadata());
     // Some sandboxes put an empty file in the place of one that they hide.

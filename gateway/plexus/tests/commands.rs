@@ -425,7 +425,7 @@ fn a_stopped_gateways_port_gets_no_credential() {
         }
     }
     assert!(taken.asked().is_empty(), "{:?}", taken.asked());
-    // Whoever names it means it.
+    // A caller that names it means it.
     place.at(&taken, &["list"]).ends(0);
     assert_eq!(taken.asked().len(), 3);
 }

@@ -1,7 +1,7 @@
 //! Who does an act that gives agents more (docs/design.md#who-can-be-the-owner).
 //!
 //! Such an act needs a terminal on stdin and an environment without an agent's mark. This stops an agent that is eager
-//! to help itself, not one that is hostile: whoever runs as the owner's user can set an environment and make a
+//! to help itself, not one that is hostile: a program of the owner's user can set an environment and make a
 //! terminal. Acts that take something away need nothing.
 
 use plexus_client::{Exit, Stop};
@@ -85,7 +85,7 @@ persons_calls! {
     unsettled::Settle => "settling a call",
 }
 
-/// What is known of whoever acts.
+/// The known facts of a caller.
 pub(crate) struct CallerContext {
     /// Whether they said on the command line that they are the owner.
     pub(crate) sworn: bool,

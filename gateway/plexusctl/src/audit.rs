@@ -197,7 +197,7 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
     while let Some(stream) = &mut events {
         let event = tokio::select! {
             event = stream.next() => event?.ok_or_else(ended)?,
-            // Whoever follows ends it so.
+            // A follower ends it so.
             _ = tokio::signal::ctrl_c() => break,
         };
         if event.kind == "missed" {

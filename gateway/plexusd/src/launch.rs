@@ -69,7 +69,7 @@ use tokio::{
 /// Serves until a signal says stop.
 #[expect(
     clippy::print_stderr,
-    reason = "a start that fails says so to whoever started it"
+    reason = "a start that fails says so to its starter"
 )]
 pub(crate) fn serve(arguments: Arguments, connectors: &[Connector]) -> ExitCode {
     let log = log::start();
@@ -123,7 +123,7 @@ async fn run(
     let began = Instant::now();
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
-    // From the first moment on: whoever wants all agents paused must not end the daemon instead.
+    // From the first moment on: an owner who wants all agents paused must not end the daemon instead.
     let pause_signal = signal(SignalKind::user_defined1())?;
     // What was sent while the programs changed has waited. Before the first thread and the first worker, because they
     // have what this thread has.

@@ -82,7 +82,7 @@ pub(crate) fn start() -> Log {
 }
 
 impl Log {
-    /// Writes to files in `dir` from now on, what was kept first. To be called by whoever holds the ledger.
+    /// Writes to files in `dir` from now on, what was kept first. To be called by the holder of the ledger.
     pub(crate) fn attach(&self, dir: &Path) {
         let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sink.dir = Some(dir.to_owned());

@@ -47,7 +47,7 @@ pub(crate) fn upgrades(program: Arc<Program>) -> (Upgrades, mpsc::Receiver<Accep
         let to = candidate.to.clone();
         let asked = asked.clone();
         let begin = Box::new(move |one: OwnedMutexGuard<()>| {
-            // There is room for one, and `one` is held by whoever put it there.
+            // There is room for one, and `one` is held by its sender.
             let _ = asked.try_send(AcceptedUpgrade {
                 candidate,
                 _one: one,

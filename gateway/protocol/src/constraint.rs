@@ -174,7 +174,7 @@ impl Constraint {
             && self.max_calls.is_none()
     }
 
-    /// What it allows, as a person reads it: "path at or below A or B, at most 3 calls". Values are as they came: whoever
+    /// What it allows, as a person reads it: "path at or below A or B, at most 3 calls". Values are as they came: a caller that
     /// shows the words escapes them.
     #[must_use]
     pub fn in_words(&self) -> String {
@@ -412,7 +412,7 @@ impl Constraint {
         Ok(())
     }
 
-    /// Whoever reads a card reads all of it, and two constraints are compared part by part.
+    /// A reader of a card reads all of it, and two constraints are compared part by part.
     fn is_small(&self) -> Result<(), String> {
         let listed = |list: Option<&Vec<Value>>| list.map_or(0, Vec::len);
         let prefixes = self.path_prefix.as_ref().map_or(0, |rule| rule.allow.len());

@@ -458,7 +458,7 @@ mod tests {
             }
         }
 
-        /// Whoever reads what was accepted reads the same.
+        /// Each reader of an accepted text reads the same.
         #[test]
         fn another_reader_takes_it_as_we_do(
             key in prop_oneof![Just("$serde_json::private::RawValue".to_owned()), "[$a-z:_]{0,4}"],

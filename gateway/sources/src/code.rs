@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Endings of files that are code whoever runs them.
+/// Endings of files that are code for some interpreter.
 const SCRIPTS: &[&str] = &[
     "awk", "bash", "cjs", "clj", "cts", "erb", "exs", "jar", "js", "jsx", "lua", "mjs", "mts",
     "php", "pl", "pm", "ps1", "py", "pyc", "pyz", "rb", "sed", "sh", "ts", "wasm",

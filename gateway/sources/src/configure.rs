@@ -236,7 +236,7 @@ fn route(
             Some(FieldTarget::Route) => {
                 return Err(Objection::to(key, format!("route.{key} is a text")));
             }
-            // The value is not repeated: whoever typed it here meant it to be kept.
+            // The value is not repeated: the owner may have meant it as a secret.
             Some(FieldTarget::Secret) => {
                 let why = format!(
                     "{key} is a secret, and a route is none: plexusctl sources secret {source} {key}"

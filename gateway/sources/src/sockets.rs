@@ -1,4 +1,4 @@
-//! Unix sockets that no source reaches: whoever speaks to one of these has more rights than an app gives.
+//! Unix sockets that no source reaches: a program that speaks to one of these has more rights than an app gives.
 //!
 //! Invariants: a socket is judged by where it really lies, so a path through a link is refused; one that is not there yet
 //! is judged by its path alone, and again by `plexus-egress` at each connection.

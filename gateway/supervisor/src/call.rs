@@ -1,7 +1,7 @@
 //! What callers hand in and get back, and the ticket that a waiting caller holds.
 //!
 //! Invariants: every accepted call gets exactly one answer; dropping the ticket of a read cancels it, dropping that of
-//! a commit changes nothing. What a worker says of a commit after its deadline goes to whoever asked to hear it.
+//! a commit changes nothing. What a worker says of a commit after its deadline goes to the caller that asked to hear it.
 //!
 //! Must not know: processes, states of a worker.
 

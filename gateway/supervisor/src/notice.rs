@@ -1,4 +1,4 @@
-//! What the supervisor tells about workers: as events, and to whoever looks.
+//! What the supervisor tells about workers: as events, and on request.
 //!
 //! Must not know: the audit log, HTTP.
 

@@ -10,7 +10,7 @@
 //! [`Process`] is what an actor needs of a worker's process; [`Group`] is the one that there is outside of tests.
 //!
 //! Invariants: a worker's environment is built from nothing; it inherits its stream as descriptor 3, a pipe as stderr,
-//! and nothing else; its group is killed before it is reaped, so the number still means that group; whoever drops a
+//! and nothing else; its group is killed before it is reaped, so the number still means that group; a drop of a
 //! [`Group`] kills it and leaves the reaping to the thread.
 //!
 //! Must not know: what is said on the stream.
@@ -272,7 +272,7 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
                 what,
                 reply,
             }) => {
-                // A panic of whoever gives the secrets must not end this thread, and all workers with it.
+                // A panic of the giver of secrets must not end this thread, and all workers with it.
                 let attempt = AssertUnwindSafe(|| spawn(&context, &spec, what, &mut records));
                 let panicked = |_| Err(StartError::Spawn(io::Error::other("the start panicked")));
                 let spawned = catch_unwind(attempt).unwrap_or_else(panicked);

@@ -1289,7 +1289,7 @@ impl State {
             .values()
             .find_map(|a| a.sessions.get(session).map(|s| (&**a, s)))
     }
-    /// An item, whoever's it is.
+    /// An item of any agent.
     #[must_use]
     pub fn item(&self, id: &PendingId) -> Option<&Arc<Item>> {
         self.agents.values().find_map(|a| a.items.get(id))

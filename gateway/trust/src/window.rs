@@ -6,7 +6,7 @@ use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb, capability::Wi
 /// The longest that a grant of a capability may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ceiling {
-    /// One call at a time, whoever asks (docs/design.md#ceilings).
+    /// One call at a time, for every caller (docs/design.md#ceilings).
     Once,
     /// Any window that the owner chooses.
     Owner,

@@ -22,7 +22,7 @@ fn id(n: usize) -> AuditId {
     AuditId::parse(&format!("evt_00000000-{n:04x}-8000-8000-000000000000")).expect("an id")
 }
 
-/// Lines of a type, a space and the members of an event. Whoever can write the file can write any of them and a chain
+/// Lines of a type, a space and the members of an event. A program that can write the file can write any of them and a chain
 /// that fits: then the rows must say the same as the fold, or be refused; and nothing ends the daemon.
 fn fold(bytes: &[u8]) -> Accepted {
     let (mut state, mut rows) = BEGUN.clone();

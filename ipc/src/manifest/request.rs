@@ -277,8 +277,8 @@ pub fn admits_whole(line: &str, method: &str, path: &str) -> bool {
     of == method && pattern.matches('/').count() == path.matches('/').count() && fits
 }
 
-/// Takes each text between two `*` where it is found first, so that it looks at a sign once for each of them: whoever
-/// sends the request chooses the segment.
+/// Takes each text between two `*` where it is found first, so that it looks at a sign once for each of them: the
+/// sender of the request chooses the segment.
 fn segment_fits(pattern: &str, segment: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else {
         return pattern == segment;

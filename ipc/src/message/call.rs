@@ -206,7 +206,7 @@ pub struct PlanMade {
     pub warnings: Vec<Line<256>>,
 }
 
-/// A plan as the owner sees it. All of it is text from the source: whoever shows it shows it as text.
+/// A plan as the owner sees it. All of it is text from the source: to be shown as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preview {

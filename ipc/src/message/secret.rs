@@ -20,7 +20,7 @@ impl Secret {
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
-    /// The secret itself. Whoever calls this sends it to the app it belongs to and nowhere else.
+    /// The secret itself. The caller sends it to the app it belongs to and nowhere else.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

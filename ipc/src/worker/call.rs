@@ -213,8 +213,8 @@ impl CallContext {
         self.0.over.is_set()
     }
 
-    /// Whether an effect that has begun is not wanted any more. Whoever heeds it answers [`SourceError::cancelled`] with
-    /// what was done by then; whoever does not carries the effect to its end.
+    /// Whether an effect that has begun is not wanted any more. A worker that heeds it answers [`SourceError::cancelled`] with
+    /// what was done by then; one that does not carries the effect to its end.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.is_set()
@@ -230,7 +230,7 @@ impl CallContext {
         self.0.stopped.wait().await;
     }
 
-    /// Streams `text` to whoever follows the call, in pieces if it is long. Waits while the gateway takes no more: who
+    /// Streams `text` to followers of the call, in pieces if it is long. Waits while the gateway takes no more: who
     /// reads slowly slows the worker. What a read or a plan streams is shown to nobody, and lost where it is much.
     pub async fn progress(&self, text: impl AsRef<str>) {
         let mut rest = text.as_ref();

@@ -259,7 +259,7 @@ impl Shared {
         let Some(waiting) = waiting.as_mut() else {
             return;
         };
-        // Whoever does not wait any more has asked for the end of it.
+        // A caller that waits no more has asked for the end of it.
         match tell {
             Tell::Started { id } => {
                 let waits = waiting.get_mut(&id).and_then(|waits| waits.started.take());

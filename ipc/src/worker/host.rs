@@ -245,7 +245,7 @@ impl Host {
         let unsent = Unsent { host: self, id };
         self.say(&FromWorker::HostCall(HostCall { id, call, ask }))
             .await?;
-        // The gateway counts it from here on, whoever still waits.
+        // The gateway counts it from here on, also without a waiter.
         std::mem::forget(unsent);
         let response = answered.await.map_err(|_| gone())?;
         serde_json::from_slice(&response)

@@ -100,7 +100,7 @@ impl Proxy {
         }))
     }
 
-    /// Serves whoever connects.
+    /// Serves each client that connects.
     pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
         let places = Places::new();
         loop {

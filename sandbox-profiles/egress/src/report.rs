@@ -96,7 +96,7 @@ impl Report {
             })
             .collect();
         if !lines.is_empty() {
-            // Where the gateway is gone, so is whoever would read it.
+            // A gateway that is gone reads none.
             let _ = out.send(&FromEgress::Connections(lines)).await;
         }
     }

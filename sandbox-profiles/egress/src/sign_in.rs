@@ -6,7 +6,7 @@
 //!                          └─invalid_grant─▶ ended: every request is refused, until the owner signs in again
 //! the owner signs out ─▶ ended ─▶ revocation endpoint: refresh token, token
 //! ```
-//! Invariants: one renewal at a time, whoever waits for it; one that is begun goes to its end, also where its callers have
+//! Invariants: one renewal at a time, for all that wait; one that is begun goes to its end, also where its callers have
 //! left: what it is had for is good for once; no token is used before its record is durable; a token goes to the
 //! host, and what renews it to the token endpoint, and neither to anybody else; what has ended is not asked for again.
 //!

@@ -29,7 +29,7 @@ pub(super) fn refuse(errno: Errno) -> io::Result<()> {
     install(&program, 0).map(drop)
 }
 
-/// The question for the version is put to whoever holds the descriptor that this returns.
+/// The question for the version is put to the holder of the descriptor that this returns.
 pub(super) fn notify() -> io::Result<OwnedFd> {
     let program = [
         load(NUMBER),
@@ -84,7 +84,7 @@ fn install(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<li
     Ok(Errno::result(answer)?)
 }
 
-/// Says `version` to whoever asks at the filter's other end, which is stdin, until `asker` has gone.
+/// Says `version` to each asker at the filter's other end, which is stdin, until `asker` has gone.
 pub(super) fn answer(version: u32, asker: u32) -> io::Result<()> {
     // Nobody's child: a program that waits until it has none must not wait for this.
     // SAFETY: this process has one thread, so no lock is held by a thread that the child lacks.
@@ -114,7 +114,7 @@ pub(super) fn answer(version: u32, asker: u32) -> io::Result<()> {
         };
         match Errno::result(got) {
             Ok(_) => {}
-            // Whoever asked has gone.
+            // The asker has gone.
             Err(Errno::ENOENT | Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),
         }

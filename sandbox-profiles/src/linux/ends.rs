@@ -29,7 +29,7 @@ impl Ends {
         Ok(())
     }
 
-    /// Never: the kernel kills a keeper with whoever started it.
+    /// Never: the kernel kills a keeper with its starter.
     pub(crate) fn is_starter_gone(&self) -> bool {
         false
     }

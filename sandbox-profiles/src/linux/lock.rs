@@ -12,7 +12,7 @@ use crate::run_lock::holders;
 const FILTERS: i32 = 4;
 
 /// What is left of a run whose helper has ended: what descends from its monitor. Where that has ended too, all that could be of
-/// it: whoever has the filters of a cage, which nobody sheds, and descends from no monitor of a run.
+/// it: a process that has the filters of a cage, which nobody sheds, and descends from no monitor of a run.
 ///
 /// # Errors
 /// The system's.

@@ -17,7 +17,7 @@
 //! A leaf that has a monitor and may write has locks decided as well.
 //!
 //! A coding agent's tools may leave its group and session. A helper between monitor and program ends all of them at once: when
-//! the program has ended, at SIGTERM, and at the end of whoever started the monitor (see `scope`). Orphans come back to the
+//! the program has ended, at SIGTERM, and at the end of the monitor's starter (see `scope`). Orphans come back to the
 //! helper, then to the monitor (subreapers). Both hold the run's lock until nobody is left (see `lock`).
 //!
 //! Invariants: the kernel never goes on with the caller's own arguments, so rewriting them while a call waits changes
@@ -128,7 +128,7 @@ pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, Ca
     }
     let (mut lock, mut canary) = (None, None);
     if let Duty::EndTree(path) = &duty {
-        // Whoever started this ends it by this signal, where it ends itself. Until here it was SIGKILL or none.
+        // The starter ends it by this signal, where it ends itself. Until here it was SIGKILL or none.
         prctl::set_pdeathsig(Signal::SIGTERM).map_err(failed("hear of the starter's end"))?;
         let taken = path.as_deref().map(RunLock::take).transpose();
         lock = taken.map_err(failed("lock the run"))?;
@@ -182,7 +182,7 @@ pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, Ca
             };
             let Err(error) = monitor.watch(&below, ours, duty, control);
             say(&error);
-            // Whoever cannot be watched must not go on. A helper ends all of it; a program dies with this process as well.
+            // A program that cannot be watched must not go on. A helper ends all of it; a program dies with this process as well.
             _ = kill(below.process, below.end());
             exit(FAILED)
         }

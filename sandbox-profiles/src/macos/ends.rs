@@ -1,4 +1,4 @@
-//! How a keeper hears that a child, or whoever started it, has ended.
+//! How a keeper hears that a child, or its own starter, has ended.
 //!
 //! Type-checked alone; no Mac has run it.
 
@@ -10,7 +10,7 @@ use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-/// Readable when a child has ended. The kernel ends no keeper with whoever started it, so that end is told as well.
+/// Readable when a child has ended. The kernel ends no keeper with its starter, so that end is reported as well.
 pub(crate) struct Ends {
     queue: Kqueue,
     is_starter_gone: bool,
@@ -57,7 +57,7 @@ impl Ends {
         Ok(())
     }
 
-    /// Whether whoever started this process has ended.
+    /// Whether this process's starter has ended.
     pub(crate) fn is_starter_gone(&self) -> bool {
         self.is_starter_gone
     }

@@ -94,7 +94,7 @@ pub(super) fn watch(
 /// Follows the run to its end, and ends as its program did.
 fn end(mut run: Run, mut sweep: Sweep, lock: Option<&RunLock>) -> Result<Infallible, Refusal> {
     let ended = follow(&mut run, &mut sweep).inspect_err(|_| {
-        // Whoever cannot be watched must not go on.
+        // A program that cannot be watched must not go on.
         _ = killpg(run.program, Signal::SIGKILL);
     });
     let ended = ended.map_err(failed("end the run"))?;

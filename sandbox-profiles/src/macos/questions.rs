@@ -138,7 +138,7 @@ fn program_starts_suspended_disclaimed_and_in_its_own_session() {
     assert_eq!((entry.group, entry.responsible), (pid, Some(pid)));
     program.begin().unwrap();
     assert_eq!(root.number(), 7);
-    // The control: who is started in the ordinary way answers to whoever answers for this test.
+    // The control: who is started in the ordinary way answers to the process that answers for this test.
     let mut cat = Command::new("/bin/cat");
     let cat = cat.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
     let mut cat = cat.unwrap();

@@ -1,7 +1,7 @@
 //! Text to nested lists: the outermost layer of a profile, which knows parentheses, strings and symbols and
 //! nothing of what they mean.
 //!
-//! Invariant: the result is at most [`MAX_DEPTH`] deep, so whoever walks it may recurse.
+//! Invariant: the result is at most [`MAX_DEPTH`] deep, so a walk over it may recurse.
 
 use super::{ProfileError, Reason};
 

@@ -221,7 +221,7 @@ fn descendants_end_with_their_agent() {
     kill(left.process(), Signal::SIGTERM).expect("a process of the test's own");
     assert_eq!(left.rest(), "");
     assert_eq!(left.status().signal(), Some(Signal::SIGTERM as i32));
-    // Whoever started it is killed.
+    // Its starter is killed.
     let line = cage.command(&["fork-twice-and-stay"]);
     let mut starter = Command::new("/bin/sh");
     starter.args(["-c", "exec 3<&0; \"$@\" <&3 3<&- & wait", "sh"]);
@@ -339,7 +339,7 @@ fn modes_and_times_change_in_granted_trees_only() {
     cage.refuses(&["chmod", &cage.in_root("missing")], &[Errno::ENOENT]);
 }
 
-/// Whoever exchanges the file for a link while a change waits gets nothing outside changed.
+/// An exchange of the file for a link while a change waits changes nothing outside.
 #[test]
 fn exchanged_file_changes_nothing_outside() {
     let cage = Cage::new(AGENT, "writer");

@@ -121,7 +121,7 @@ fn a_signal_goes_to_the_worker_itself_and_to_nobody_else() {
         cage.denies(&["signal", &pid]);
         cage.denies(&["signal-thread", &pid]);
         cage.allows(&["signal-self"]);
-        // The group is whoever started the launcher, unless the launcher leads one.
+        // The group is that of the launcher's starter, unless the launcher leads one.
         cage.denies(&["signal-group"]);
         let mut leads = cage.command(&["signal-group"]);
         leads.process_group(0);

@@ -169,7 +169,7 @@ fn monitored_worker_proves_its_cage() {
     let cage = cage.with(&format!(
         "(allow network-outbound (remote tcp \"localhost:{port}\"))"
     ));
-    // Whoever takes the launcher for itself sees that its parent is somebody else.
+    // A process that takes the launcher for itself sees that its parent is somebody else.
     let report = cage.allows(&targets.act());
     assert_eq!(
         failures(&report),

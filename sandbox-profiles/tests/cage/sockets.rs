@@ -95,7 +95,7 @@ fn no_descriptor_is_sent() {
     }
 }
 
-/// Of its stream a worker asks what it is and how it is. Whoever asks who is there holds that process.
+/// Of its stream a worker asks what it is and how it is. A worker that asks who is there holds that process.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_other_side_of_a_stream_is_not_held() {
@@ -147,7 +147,7 @@ fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
     }
 }
 
-/// Whoever may accept on the socket that it was given may make none: not even on the port that the rule names.
+/// A worker that may accept on the socket that it was given may make none: not even on the port that the rule names.
 #[test]
 fn accepting_is_no_right_to_listen() {
     let rule = "(allow network-inbound (local tcp \"localhost:7077\"))";

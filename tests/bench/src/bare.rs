@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 
-/// The token's key: the same for whoever signs and whoever verifies, and worth nothing elsewhere.
+/// The token's key: the same to sign and to verify, and worth nothing elsewhere.
 const KEY: &[u8] = b"the bench signs and verifies itself";
 /// The records of the bare path.
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");

@@ -60,7 +60,7 @@ pub fn inherited(number: i32) -> io::Result<std::os::fd::OwnedFd> {
     os::duplicate(number)
 }
 
-/// A hold on a process by which its end is heard of, whoever its parent is. `None` where it is gone.
+/// A hold on a process by which its end is heard of, whatever its parent. `None` where it is gone.
 #[cfg(target_os = "linux")]
 #[must_use]
 pub fn hold(process: i32) -> Option<std::os::fd::OwnedFd> {

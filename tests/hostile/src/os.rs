@@ -44,7 +44,7 @@ pub(crate) fn fork_and_wait() -> io::Result<()> {
     }
 }
 
-/// What daemons do: a child in a session of its own makes the process that stays, and ends. Whoever ends the group of
+/// What daemons do: a child in a session of its own makes the process that stays, and ends. A kill of the group of
 /// this process does not end that one.
 ///
 /// It says on its standard output what it hears on its standard input, and ends with that; so it outlives no test.

@@ -1,7 +1,7 @@
 //! A PID namespace for a whole test binary, entered before its first line.
 //!
 //! The helper of a run ends all of its scope with `kill(-1, SIGKILL)`. Were its proof of that scope broken, by a change or a
-//! mutation, the signal would end the session of whoever runs the test. In a namespace it ends the test.
+//! mutation, the signal would end the session of the person who runs the test. In a namespace it ends the test.
 //!
 //! Invariant: nothing of the binary runs outside; where there is no namespace to be had, it fails.
 

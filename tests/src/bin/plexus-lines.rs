@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    // Whoever asked may have had enough.
+    // The caller may have had enough.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 

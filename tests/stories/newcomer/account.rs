@@ -51,7 +51,7 @@ fn keep_times(before: &Path, now: &Path) {
     }
 }
 
-/// A variable of this process, or a folder in the home of whoever runs the tests.
+/// A variable of this process, or a folder in the home of the person who runs the tests.
 fn tools(variable: &str, folder: &str) -> PathBuf {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     std::env::var_os(variable).map_or_else(|| home.join(folder), PathBuf::from)

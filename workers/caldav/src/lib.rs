@@ -1,4 +1,4 @@
-//! The CalDAV connector: calendars and to-do lists of one account, whoever's server it is on.
+//! The CalDAV connector: calendars and to-do lists of one account, on any server.
 //!
 //! ```text
 //! source.rs    calls in, answers out; what a failure means to an agent and to the owner

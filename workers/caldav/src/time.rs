@@ -220,7 +220,7 @@ pub(crate) struct Range {
     pub(crate) to: Bound,
 }
 
-/// One end of a [`Range`]: on the time line, and on the clock of whoever asked.
+/// One end of a [`Range`]: on the time line, and on the asker's clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     pub(crate) instant: DateTime<Utc>,

@@ -206,7 +206,7 @@ impl<G: Gateway> Walker<G> {
         Ok(changed)
     }
 
-    /// A board was stopped: whoever walks it is to see that.
+    /// A board was stopped: its walk is to see that.
     pub(crate) fn wake(&self) {
         self.stopped.notify_waiters();
     }

@@ -166,7 +166,7 @@ impl Subject {
         self
     }
 
-    /// Examines these rules only: for whoever mends one of them.
+    /// Examines these rules only: to fix one of them.
     #[must_use]
     pub fn only(mut self, rules: &[Rule]) -> Self {
         self.only = rules.to_vec();

@@ -149,7 +149,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tells whoever follows the call. An event that cannot be sent ends nothing: the answer says the same.
+    /// Notifies the followers of the call. An event that cannot be sent ends nothing: the answer says the same.
     async fn report(&self, call: &CallContext, member: &Member, mut event: Value) {
         event["member"] = json!(self.outputs.len() + 1);
         event["of"] = json!(self.workflow.members.len());

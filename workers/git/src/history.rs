@@ -1,4 +1,4 @@
-//! [`History`]: what the refs of a repository lead to, for whoever makes another repository of it.
+//! [`History`]: what the refs of a repository lead to, to make another repository of it.
 //!
 //! Invariants: as of this crate; a ref that is no branch, tag or branch of a remote is none.
 //!
@@ -128,7 +128,7 @@ impl History {
     }
 }
 
-/// Whoever may see everything, and waits.
+/// A reader that may see everything, and waits.
 const ANYBODY: CallScope<'static> = CallScope {
     allows: &|_| true,
     is_over: &|| false,

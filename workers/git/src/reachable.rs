@@ -5,7 +5,7 @@
 //!         └─────────changed─────────────▶ begin anew
 //! walk: newest first, until the id is found, the history ends, or MAX_WALK commits were read
 //! ```
-//! Invariants: what was amended away, reset or stashed is not there, whoever knows its id; it, an id that no object has
+//! Invariants: what was amended away, reset or stashed is not there, also for one who knows its id; it, an id that no object has
 //! and one beyond the bound are one answer. A walk that its caller's deadline ended is kept and gone on with.
 
 use crate::{
@@ -153,7 +153,7 @@ impl WalkState {
             let read = || reader.commit(&id).map_or(Vec::new(), |c| c.parents);
             for parent in kept.clone().unwrap_or_else(read) {
                 if let Err(over) = scope.go_on() {
-                    // Whoever asks next begins with it again.
+                    // The next caller begins with it again.
                     self.due.push((at, id, kept));
                     return Err(over);
                 }
@@ -253,7 +253,7 @@ mod tests {
         let reachable = Reachable::default();
         let mut known = reachable.now(&repository, &reader, &scope).unwrap();
         assert!(known.due.iter().all(|(_, _, kept)| kept.is_none()));
-        // Whoever waited gives up in between: nothing of the merge is lost.
+        // The waiter gives up in between: nothing of the merge is lost.
         waits.set(false);
         let ended = known.step(&repository, &reader, &scope, MAX_WALK);
         assert!(matches!(ended, Err(GitError::Over)));

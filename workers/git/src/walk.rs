@@ -17,7 +17,7 @@ pub(crate) const MAX_WALK: usize = 200_000;
 /// Most that is kept of commits that are due, in bytes. What has no room is read again when it is its turn.
 const MAX_KEPT: usize = 16 << 20;
 
-/// A walk over the history. Whoever walks says after each commit by which parents to go on.
+/// A walk over the history. The caller says after each commit by which parents to go on.
 pub(crate) struct Walk<'a> {
     repository: &'a Repository,
     reader: &'a Reader,

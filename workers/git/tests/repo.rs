@@ -1,4 +1,4 @@
-//! Real repositories, made by the `git` program, away from the configuration of whoever runs the tests.
+//! Real repositories, made by the `git` program, away from the configuration of the person who runs the tests.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
 use std::{

@@ -63,7 +63,7 @@ struct State {
     is_watched: bool,
 }
 
-/// Gives an answer to whoever waits for it.
+/// Gives an answer to its waiter.
 type Answer = Box<dyn FnOnce() + Send>;
 
 struct Piece {

@@ -12,14 +12,14 @@
 //!   pause; given a patience it takes the old index after that, marked so.
 //! - [`Names::renewed`] is from a walk that began after the call did: what was in the vault before the call is in it. A
 //!   name that is not found, or is found but gone, is asked for there.
-//! - One walk at a time, whoever asks. It rests three times as long as it took, one second at most, so misses cost at
+//! - One walk at a time, for all callers. It rests three times as long as it took, one second at most, so misses cost at
 //!   most a quarter of a core.
 //! - At most 200,000 entries and 32 MiB of paths are kept; what lies beyond has no name, only a path. Twice that for the
 //!   time of a walk.
 //!
 //! A walk has a thread of its own, so that readers who wait on all file threads cannot keep it from running.
 //!
-//! Must not know: rules. The index has every name; whoever takes one out judges it.
+//! Must not know: rules. The index has every name; the code that takes one out judges it.
 
 use std::{
     fmt,

@@ -21,7 +21,7 @@ use std::time::Duration;
 use std::{os::fd::AsFd, sync::Mutex, time::Instant};
 
 /// Largest file that is read at hand, in bytes. What is done with a file's content afterwards takes a multiple of the
-/// reading, and all of it holds up whoever else waits for the thread: well under a millisecond for this much.
+/// reading, and all of it holds up others that wait for the thread: well under a millisecond for this much.
 pub const MAX_AT_HAND: u64 = 32 * 1024;
 
 /// How long what was found about a folder is taken to hold: well below the time that a person, or another program on

@@ -114,7 +114,7 @@ impl FileError {
     }
 }
 
-/// Why a planned change was not made. Exhaustive: whoever handles it must say for each kind whether anything was done.
+/// Why a planned change was not made. Exhaustive: a caller must say for each kind whether anything was done.
 #[derive(Debug, Error)]
 pub enum WriteError {
     /// The place is not what the plan saw (content, mode, kind, or the folder it lies in); nothing was done.

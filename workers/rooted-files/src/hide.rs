@@ -188,7 +188,7 @@ impl From<&FileStat> for Stamp {
 }
 
 impl Root {
-    /// A look at a file for whoever decides what is hidden: its stamp, and its content unless `known` has it. Asks no
+    /// A look at a file to decide what is hidden: its stamp, and its content unless `known` has it. Asks no
     /// rule about the file itself. `None` where no file can be read there.
     ///
     /// # Errors

@@ -86,7 +86,7 @@ impl Root {
         self.put_noting(planned, content, |_| Ok(()))
     }
 
-    /// As [`Root::put`]; whoever may read the file may execute it afterwards, or nobody may.
+    /// As [`Root::put`]; a user who may read the file may execute it afterwards, or nobody may.
     ///
     /// # Errors
     /// As [`Root::put`].
@@ -489,7 +489,7 @@ impl Drop for Temporary<'_> {
 static MASK: RwLock<()> = RwLock::new(());
 
 /// Makes a file that has its mode from the first moment: in the sandbox none can be set later. It is `keep`, or what the mask
-/// leaves, with marks of a program for whoever may read it, or none, where that is said.
+/// leaves, with marks of a program for its readers, or none, where that is said.
 fn create_new(
     dir: BorrowedFd<'_>,
     name: &str,

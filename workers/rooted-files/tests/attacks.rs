@@ -443,7 +443,7 @@ fn a_file_swapped_after_it_was_found_is_refused() {
     assert_eq!(a.read().unwrap().bytes, INSIDE.as_bytes());
 }
 
-/// Whoever asked has gone: the rest of a folder is not looked at, however large, and nothing is made of the part.
+/// The caller has gone: the rest of a folder is not looked at, however large, and nothing is made of the part.
 #[test]
 fn list_and_walk_end_at_the_next_entry_when_over() {
     let tree = Tree::new();

@@ -1,4 +1,4 @@
-//! Hands a URL to whoever opens it. That it was handed over says nothing about what became of it.
+//! Hands a URL to its opener. That it was handed over says nothing about what became of it.
 //!
 //! Must not know: what is in a URL.
 

@@ -27,7 +27,7 @@ const LONGEST: usize = 100_000;
 pub(crate) struct Url(Zeroizing<String>);
 
 impl Url {
-    /// The text. Whoever calls this hands it to the system's opener and keeps it nowhere.
+    /// The text. The caller hands it to the system's opener and keeps it nowhere.
     #[must_use]
     pub(crate) fn expose(&self) -> &str {
         &self.0

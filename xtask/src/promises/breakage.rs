@@ -70,7 +70,7 @@ impl Breakage {
     /// Reads one.
     ///
     /// # Errors
-    /// In words, for whoever wrote it.
+    /// In words, for its author.
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self> {
         let (mut promise, mut broken, mut guard) = (None, None, Guard::Tests);
         let (mut red, mut changes) = (Vec::new(), Vec::<Change>::new());

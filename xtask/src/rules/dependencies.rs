@@ -96,7 +96,7 @@ pub(crate) fn resolved(metadata: &Value) -> impl Iterator<Item = &Value> {
             Some((id, deps.collect()))
         })
         .collect();
-    // From whoever nobody depends on, along what is turned on.
+    // From packages that nobody depends on, along what is turned on.
     let dependencies: BTreeSet<&str> = edges.values().flatten().map(|(to, _)| *to).collect();
     let roots = edges.keys().filter(|id| !dependencies.contains(**id));
     let mut open: Vec<&str> = roots.copied().collect();

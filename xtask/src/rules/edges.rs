@@ -41,7 +41,7 @@ const EDGES: &[(&str, Uses)] = &[
     ("plexus-channels", Uses::Only(&["plexus-protocol"])),
     // A program beside the gateway: it knows nothing of it.
     ("plexus-relay", Uses::Only(&["plexus-channels"])),
-    // An agent as a member of channels, whoever starts it.
+    // An agent as a member of channels, of any starter.
     (
         "plexus-participant",
         Uses::Only(&["plexus-channels", "plexus-protocol"]),
@@ -57,7 +57,7 @@ const EDGES: &[(&str, Uses)] = &[
             "plexus-protocol",
         ]),
     ),
-    // What a coding agent says in a turn: whoever starts one reads it.
+    // What a coding agent says in a turn: its starter reads it.
     ("plexus-agent-lines", Uses::Only(&[])),
     // What the workers for Apple's apps share: failures are told in the harness's words.
     (
@@ -119,7 +119,7 @@ const EDGES: &[(&str, Uses)] = &[
             "plexus-client",
         ]),
     ),
-    // The core of an MCP server: no I/O, whoever hosts it.
+    // The core of an MCP server: no I/O, for any host.
     // Which capabilities fit a query: texts in, an order out.
     ("plexus-search", Uses::Only(&[])),
     (
@@ -235,7 +235,7 @@ const WORKER: Uses = Uses::Only(&[
     "plexus-channels",
     "plexus-participant",
     "plexus-apple",
-    // One identity at a relay, whoever speaks as it.
+    // One identity at a relay, for each that speaks as it.
     "plexus-worker-channels",
     // A copy of a folder has the history that refs lead to, read as the git connector reads it.
     "plexus-worker-git",

@@ -246,7 +246,7 @@ fn is_undo(entry: Option<&Entry>) -> bool {
     entry.is_some_and(Entry::is_undo)
 }
 
-/// Why each call of this is approved by itself, whoever asks (docs/design.md#ceilings).
+/// Why each call of this is approved by itself, for every caller (docs/design.md#ceilings).
 fn once_only(entry: &Entry) -> &'static str {
     if entry.facts.verbs.contains(Verb::Execute) {
         "it runs code, so each call is approved by itself"

@@ -59,7 +59,7 @@ fn is_due(item: &Item) -> bool {
 }
 
 async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
-    // Read only now: whoever ran it before us may have ended since our caller looked.
+    // Read only now: a runner before us may have ended since our caller looked.
     let Some(item) = kernel
         .ledger
         .snapshot()
@@ -92,7 +92,7 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
             }
             _ => {
                 tracing::error!(name: "pending.input_lost", pendingId = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
-                // Whoever waits for it is told, instead of waiting for what does not come.
+                // Its waiters are notified, instead of waiting for what does not come.
                 crate::denial::lost(&ask.capability)
             }
         };

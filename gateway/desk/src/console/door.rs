@@ -204,7 +204,7 @@ pub(super) async fn sign_out(
     Ok(response)
 }
 
-/// For whoever holds the key.
+/// For a holder of the key.
 pub(crate) fn serve(served: Served) -> Served {
     served.with(link)
 }

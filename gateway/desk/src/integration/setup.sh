@@ -18,7 +18,7 @@ block=$(cat <<'PLEXUS_END_OF_FILE'
 )
 block="${block//@PLEXUS@/"$launcher"}"
 touch "$file"
-# Not beside it: whoever made this folder could have put a link there that leads anywhere.
+# Not beside it: the maker of this folder could have put a link there that leads anywhere.
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 if grep -q '^{begin}' "$file"; then

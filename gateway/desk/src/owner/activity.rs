@@ -1,6 +1,6 @@
 //! What agents did, call by call, out of the audit log: for `plexusctl activity` and the console's pages.
 //!
-//! A page is made of a bounded number of events, newest first, however long the log is; whoever wants more goes on at
+//! A page is made of a bounded number of events, newest first, however long the log is; a reader that wants more goes on at
 //! `next`. Its totals are those of the events that the page was made of, so that pages add up.
 //!
 //! Invariant: an effect is one call, told by its outcome (by its intent, while it is under way), and `auditId` is its

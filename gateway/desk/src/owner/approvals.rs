@@ -198,7 +198,7 @@ pub(crate) async fn decide_as(
     who: Visitor,
 ) -> Result<Decided, Refused> {
     let item = PendingId::parse(&call.id);
-    // Before, so that whoever hears of the decision can be told whose it was.
+    // Before, so that a listener to the decision can learn whose it was.
     if let Ok(item) = &item {
         desk.console.decided(item, who, browser::present(desk));
     }

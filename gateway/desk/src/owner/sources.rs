@@ -1,7 +1,7 @@
 //! Sources: what the owner configured, and changing it (docs/protocol/owner.md#sources, docs/design.md#re-gating).
 //!
 //! Invariant: each change in this order: the machine records it (and voids what must not survive it), the source is
-//! looked at, its workers are put in place, the catalogue is built anew and whoever listens is told. Changes are recorded
+//! looked at, its workers are put in place, the catalogue is built anew and listeners are notified. Changes are recorded
 //! one at a time; nobody waits for another's look. The rules of hiding change beside them: they wait for no
 //! other change, and need no look.
 

@@ -176,7 +176,7 @@ pub(super) async fn request(
     to_its_end(async move { decide(&edge, session, wanted).await }).await
 }
 
-/// What whoever asks may know of: an agent what it sees, the owner's nameless session all that there is.
+/// What the caller may know of: an agent what it sees, the owner's nameless session all that there is.
 struct InView<'a> {
     catalogue: &'a Catalogue,
     state: &'a TrustState,

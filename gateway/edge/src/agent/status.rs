@@ -224,7 +224,7 @@ async fn shown(
             .is_some()
             .then(|| edge.approvals.results(edge, item, true));
         if let Some(results) = results.flatten() {
-            // Of several, whoever reads only one is told of the first that was not done.
+            // Of several, a reader of only one learns of the first that was not done.
             let told = results.iter().find(|result| !result.ok);
             shown.result = told.or(results.last()).cloned();
             if results.len() > 1 {

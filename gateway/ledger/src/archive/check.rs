@@ -115,7 +115,7 @@ pub(crate) fn held_against(list: &[Archive], said: &[Recorded]) -> Result<(), Fi
         said.iter()
             .any(|e| e.event_type() == FORGOTTEN && e.members() == members.as_bytes())
     };
-    // Whoever gives one up gives up all before it, and what was said of those may have gone with it. What was said of the
+    // An owner who gives one up gives up all before it, and what was said of those may have gone with it. What was said of the
     // last lies after it, and so is there.
     match list.iter().rfind(|a| a.forgotten) {
         Some(archive) if !given_up(archive) => {

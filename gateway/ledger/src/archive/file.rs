@@ -62,7 +62,7 @@ impl Line<'_> {
         std::str::from_utf8(self.0).unwrap_or("")
     }
 
-    /// Whether the text has `needle` in it; true of what is no text, for whoever reads it to say so.
+    /// Whether the text has `needle` in it; true of what is no text, for its reader to say so.
     pub(super) fn contains(&self, needle: &str) -> bool {
         std::str::from_utf8(self.0).map_or(true, |text| text.contains(needle))
     }

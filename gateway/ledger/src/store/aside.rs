@@ -2,7 +2,7 @@
 //!
 //! redb writes to what it opens: a file that was not closed is repaired at once, one whose last commit is torn goes
 //! back to the one before, and each is closed as one in which nothing is amiss. That is the daemon's to do, which knows
-//! what a failed flush has left; whoever only looks must leave the evidence as it lies. What redb writes stays in
+//! what a failed flush has left; a mere reader must leave the evidence as it lies. What redb writes stays in
 //! memory here, over what the file says: a few pages for each opening, however long the file is.
 //!
 //! Invariant: the file is open for reading only.
@@ -105,7 +105,7 @@ impl StorageBackend for Aside {
     fn close(&self) -> io::Result<()> {
         self.file.close()
     }
-    /// Shared, because the file is open for reading only: it keeps out whoever would write.
+    /// Shared, because the file is open for reading only: it keeps out writers.
     fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<bool, BackendError> {
         self.file.try_lock_shared_range(from, to)
     }

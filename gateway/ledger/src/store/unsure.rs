@@ -4,13 +4,13 @@
 //! written ─flush─┬ ok ─────▶ on disk
 //!                └ failed ─▶ unsure ─file opened again─▶ written again, flushed ─▶ on disk
 //! ```
-//! After a failed flush Linux forgets which pages it could not write: it shows them to whoever reads, calls them clean, and
+//! After a failed flush Linux forgets which pages it could not write: it shows them to readers, calls them clean, and
 //! the next flush says that all is well. What rests on such pages is gone after a power cut, although later commits were
 //! acknowledged. So nothing is trusted that a failed flush was to bring to the disk until it was written once more.
 //! A process that ends in between leaves a mark beside the file; it need not survive a power cut, after which reads tell
-//! the truth. Whoever finds it does not know the places, and writes all of the file again. So does one whose first flush
+//! the truth. A process that finds it does not know the places, and writes all of the file again. So does one whose first flush
 //! fails: what a process before it wrote and did not flush is on no list.
-//! Invariant: a place leaves the list only after a flush that succeeded, whoever opened the file meanwhile: redb may take a
+//! Invariant: a place leaves the list only after a flush that succeeded, also if the file was opened meanwhile: redb may take a
 //! commit for whole whose last write failed half-way, and rests on all that was written before.
 //! Invariant: once a flush has failed, only [`Unsure::settle`] makes the list empty, and removes the mark. Until it has, redb
 //! reads and writes nothing: it would go by pages that are on no disk, and close the file as one in which nothing is amiss.

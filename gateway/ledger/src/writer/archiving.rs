@@ -133,7 +133,7 @@ impl<M: Machine> Writer<M> {
         let forgets = self.shared.forgets.lock();
         let forgets = std::mem::take(&mut *forgets.unwrap_or_else(PoisonError::into_inner));
         for Forget { through, ack } in forgets {
-            // Whoever asked may have gone; what was recorded stays recorded.
+            // The caller may have gone; what was recorded stays recorded.
             let _ = ack.send(self.forget_through(&through));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! It is as unkind as Linux and its file systems are allowed to be: a write that fails may have left its first half; a
 //! flush that fails may have brought some of the writes to the disk, and the kernel forgets the others, which are seen by
-//! whoever reads and come to the disk with no later flush, unless they are written again.
+//! readers and come to the disk with no later flush, unless they are written again.
 
 use std::io;
 use std::path::Path;

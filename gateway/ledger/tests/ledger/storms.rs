@@ -296,7 +296,7 @@ fn whatever_was_answered_is_so_after_any_trouble_and_any_power_cut() {
     );
 }
 
-/// A flush that failed has left bytes that whoever reads sees and that are on no disk. What is acknowledged afterwards
+/// A flush that failed has left bytes that readers see and that are on no disk. What is acknowledged afterwards
 /// must not rest on them; nor what another daemon acknowledges that found the file so.
 #[test]
 fn what_a_failed_flush_left_in_memory_only_is_written_again() {

@@ -328,7 +328,7 @@ impl Unanswered {
         let id = self.item.to_string();
         match owner.call(&Show { id }).await {
             Ok(item) => Ok(self.fate(item.heading.state)),
-            // The card of a source that changed is gone with the decision on it, whoever made it.
+            // The card of a source that changed is gone with any decision on it.
             Err(stop) if stop.code == ErrorCode::UnknownCapability.as_str() => {
                 Ok(DecisionStatus::Over)
             }

@@ -180,7 +180,7 @@ impl Watch {
                     match self.decide(lines, item).await? {
                         QuestionEnd::Decided => seen.forget(item),
                         QuestionEnd::Aside => {}
-                        // Whoever sent a decision on it and heard nothing is told by the item, at the next round.
+                        // An owner who sent a decision on it and heard nothing learns it from the item, at the next round.
                         QuestionEnd::Gone if seen.is_unanswered(item) => {}
                         QuestionEnd::Gone => {
                             let id = &item.heading.pending_id;

@@ -298,7 +298,7 @@ impl Plan {
         missing
     }
 
-    /// Checks that every file is as it was shown: whoever was asked may have taken their time.
+    /// Checks that every file is as it was shown: the person may have taken their time.
     ///
     /// # Errors
     /// A stop that names the first one that is not.

@@ -50,7 +50,7 @@ pub(super) enum Notifier {
     Send { program: PathBuf, offers: bool },
     /// Nothing but a line.
     Line,
-    /// JSON lines on stdout, for whoever wants to know what would be told.
+    /// JSON lines on stdout, for a person who wants to see what would be sent.
     Json,
 }
 

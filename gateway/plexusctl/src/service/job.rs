@@ -1,4 +1,4 @@
-//! What is run as a service, whoever keeps it.
+//! What is run as a service, of any service manager.
 
 use super::plain;
 use plexus_client::Stop;

@@ -1,4 +1,4 @@
-//! `plexusctl sources set`: changes what a source was configured with. Another target is another source to whoever was
+//! `plexusctl sources set`: changes what a source was configured with. Another target is another source to agents that were
 //! granted it, so the grants on it are revoked; that is asked first.
 
 use super::{

@@ -17,7 +17,7 @@ impl Integration {
     /// Takes it back; gives what a person edited since, which stays.
     pub(super) fn undo(&self, home: &Home) -> Result<Vec<String>, Stop> {
         let left = self.installation.undo(home)?;
-        // The credential that came with it; whoever held it has no gateway any more.
+        // The credential that came with it; its holder has no gateway any more.
         let pat = home.pat(&self.installation.agent);
         match std::fs::remove_file(&pat) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(&pat, &e)),

@@ -83,7 +83,7 @@ pub(crate) async fn has_come(signal: &mut Signal) -> bool {
         .is_ok()
 }
 
-/// SIGUSR1 pauses all agents, for whoever has no `plexusctl` at hand. Nothing but the owner's command ends a pause.
+/// SIGUSR1 pauses all agents, for an owner without `plexusctl` at hand. Nothing but the owner's command ends a pause.
 async fn pause_on_signal(
     app: Arc<Kernel>,
     mut asked: Signal,

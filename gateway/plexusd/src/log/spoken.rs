@@ -1,9 +1,9 @@
 //! The log as text on standard error: a line each, nothing in it that a terminal would obey.
 //!
 //! At a terminal all of it. Under systemd's journal with the priority that it reads (`sd-daemon(3)`), and without the
-//! time, which it has. Anywhere else (launchd, a pipe) warnings and errors: whoever keeps those keeps them unbounded.
+//! time, which it has. Anywhere else (launchd, a pipe) warnings and errors: their reader keeps them unbounded.
 //!
-//! Invariant: whoever stops reading (a full pipe, a terminal at Ctrl-S) loses lines, and holds up nothing.
+//! Invariant: a reader that stops (a full pipe, a terminal at Ctrl-S) loses lines, and holds up nothing.
 
 use super::{Line, level};
 use nix::{
@@ -54,7 +54,7 @@ impl Spoken {
 }
 
 /// Whether standard error is the stream that `JOURNAL_STREAM` (device and inode) speaks of: the variable is inherited
-/// by whoever is started with other streams, too.
+/// by a process with other streams, too.
 fn is_journal(stream: Option<&str>) -> bool {
     let named = stream.and_then(|s| s.split_once(':'));
     let here = fstat(io::stderr()).ok();
@@ -70,7 +70,7 @@ impl<S: Subscriber> Layer<S> for Spoken {
     }
 }
 
-/// Writes a line for whoever reads on; who does not, or no longer, is told nothing: the files have it.
+/// Writes a line for a reader that goes on; one that does not loses it: the files have it.
 fn say(to: &mut (impl Write + AsFd), line: &str) {
     let mut room = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
     // What cannot be asked (an old macOS, of a terminal) is written to.

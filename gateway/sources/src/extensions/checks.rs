@@ -52,7 +52,7 @@ const MAX_PROGRAMS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How much of a program is looked at for what sort of file it is: loaders are smaller.
 const LARGEST: u64 = 16 << 20;
-/// Where a bare name is looked for; `PATH` is whoever set it.
+/// Where a bare name is looked for; a caller can set `PATH`.
 const PLACES: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 /// Programs that run what their arguments or input say. Their names may end in a version.
 const RUNS_OTHERS: [&str; 46] = [

@@ -463,7 +463,7 @@ pub enum Format {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SkillRoute {
-    /// Ids of capabilities of the same source: whoever sees one of them sees the text.
+    /// Ids of capabilities of the same source: an agent that sees one of them sees the text.
     #[serde(default)]
     pub attach_to: Vec<String>,
 }

@@ -91,7 +91,7 @@ impl ExtensionManifest {
 }
 
 impl DeclaredSkill {
-    /// As the offer has it: whoever reads it is told first whose words they are.
+    /// As the offer has it: it begins with whose words they are.
     pub(super) fn entry(&self, of: &str) -> Value {
         let of = Line::<100>::new(of);
         let marked = format!(

@@ -19,7 +19,7 @@ fn main() {
         let mut stdout = std::io::stdout();
         writeln!(stdout, "{}", stage.pid(Role::Reader)).expect("a reader");
         stdout.flush().expect("a reader");
-        // Until whoever started it is gone, should it not be killed.
+        // Until its starter is gone, should it not be killed.
         let _ = std::io::stdin().read(&mut [0]);
     });
 }

@@ -411,7 +411,7 @@ impl<P: Process> Live<P> {
         self.answer(planned.id, Reply::Planned(planned.result.map(Box::new)))
     }
 
-    /// Tells of a failure that is the owner's to put right, whoever called.
+    /// Tells of a failure that is the owner's to put right, for any caller.
     fn heed(&self, error: Option<&WorkerError>) {
         if let Some(Failure::ScopeMissing { wanted }) = error.map(|error| &error.code) {
             self.context.notify(self.unasked.scope_missing(wanted));

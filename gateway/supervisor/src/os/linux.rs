@@ -11,7 +11,7 @@ pub(crate) fn held_by_group(leader: u32) -> Option<ProcessUsage> {
     let mut all = held(leader)?;
     let mut left: Vec<u32> = children(leader).collect();
     while let Some(pid) = left.pop() {
-        // Whoever ended meanwhile holds nothing. A program that the worker has had started leads a group of its own, and its
+        // One that ended meanwhile holds nothing. A program that the worker has had started leads a group of its own, and its
         // launcher's keeper counts it.
         let (Some(held), Some(group)) = (held(pid), group(pid)) else {
             continue;

@@ -143,7 +143,7 @@ pub(super) enum Act {
     Ask(Ask),
     /// The same, so many times at once.
     Burst(Ask, u16),
-    /// Whoever asked this long ago, in calls, hangs up.
+    /// A caller that asked this long ago, in calls, hangs up.
     HangUp(usize),
     Probe,
     Replace,

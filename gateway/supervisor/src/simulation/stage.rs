@@ -46,7 +46,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// All of it, to be read by whoever looks for the mistake.
+    /// All of it, to be read in search of the mistake.
     pub(super) fn told(&self) -> String {
         let mut text = format!("broken: {:#?}\n", self.broken);
         for (at, fact) in &self.log {

@@ -1,6 +1,6 @@
 //! The machine that the puppets live on, and the record of what happened on it.
 //!
-//! Invariant: every fact is recorded at the moment it becomes true, by whoever makes it true; what breaks a law on the
+//! Invariant: every fact is recorded at the moment it becomes true, by the code that makes it true; what breaks a law on the
 //! spot is noted on the spot.
 
 use super::{
@@ -42,7 +42,7 @@ const PIPE: usize = 64 * 1024;
 /// protocol.
 pub(super) const REAPED_WITHIN: Duration = super::super::start::REAP_WITHIN;
 
-/// Something that happened. What no law asks is there for whoever reads a history.
+/// Something that happened. What no law asks is there for a reader of a history.
 #[expect(dead_code, reason = "shown by Debug")]
 #[derive(Clone, Debug)]
 pub(super) enum Fact {

@@ -122,7 +122,7 @@ async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
     stage.supervisor.shutdown().await;
 }
 
-/// The caller is told at the deadline. What became of it is heard by whoever records it: the worker's word, or its end.
+/// The caller is told at the deadline. What became of it is heard by its recorder: the worker's word, or its end.
 #[tokio::test]
 async fn what_a_worker_says_after_the_deadline_is_heard() {
     let mut stage = Stage::new();

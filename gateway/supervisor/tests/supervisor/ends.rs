@@ -133,7 +133,7 @@ async fn a_daemon_that_is_killed_takes_its_workers_along() {
     eventually("its worker is gone", || !runs(pid)).await;
 }
 
-/// Whether the process is more than a zombie: an orphan is reaped by whoever adopted it, in its own time.
+/// Whether the process is more than a zombie: an orphan is reaped by the process that adopted it, in its own time.
 #[cfg(target_os = "linux")]
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

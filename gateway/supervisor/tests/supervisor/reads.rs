@@ -245,7 +245,7 @@ async fn health_is_the_apps_and_restarts_nothing() {
     stage.supervisor.shutdown().await;
 }
 
-/// Whoever looks at a source on a folder that hangs may come after the owner has changed it.
+/// A look at a source on a folder that hangs may come after the owner has changed it.
 #[tokio::test]
 async fn what_a_source_was_is_not_put_in_the_place_of_what_it_is() {
     let stage = Stage::empty(pace());

@@ -153,7 +153,7 @@ impl Draft<'_> {
             }
             self.emit(delivered.set(Change::Agent(Box::new(row))));
             if enrolled && d.reissue {
-                // Whoever redeems it may be another program, which has not asked for what waits.
+                // Another program may redeem it, which has not asked for what waits.
                 self.void_items(agent, "the agent was given a new code", |_| true);
             }
         }
@@ -486,7 +486,7 @@ impl Draft<'_> {
                 .set(Change::Agent(Box::new(row)))
                 .set_all(Self::end_sessions(agent)),
         );
-        // Whoever redeems it may be another program, which has not asked for what waits.
+        // Another program may redeem it, which has not asked for what waits.
         let items = self.void_items(agent, "the agent was given a new code", |_| true);
         Ok(Reply::Coded {
             code_expires_at,

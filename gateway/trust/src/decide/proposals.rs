@@ -1,6 +1,6 @@
 //! Extensions that agents propose: asked for, added, denied (docs/design.md#extensions).
 //!
-//! Invariants: a proposal gives nothing to whoever made it; the same content waits once; what the owner denied is not
+//! Invariants: a proposal gives nothing to its agent; the same content waits once; what the owner denied is not
 //! asked again.
 
 use super::{Draft, boxed, event};

@@ -33,7 +33,7 @@ pub(in super::super) fn split() -> nix::Result<Option<Pid>> {
 }
 
 /// From now on each call by this process, and by what descends from it, that `filter` notifies of waits for the answer of
-/// whoever holds what this returns. A signal that does not end the caller does not interrupt it, so that no call is made
+/// the holder of what this returns. A signal that does not end the caller does not interrupt it, so that no call is made
 /// twice.
 pub(in super::super) fn notify_of(filter: &BpfProgram) -> io::Result<OwnedFd> {
     let program = libc::sock_fprog {

@@ -256,7 +256,7 @@ pub(in super::super) fn io_priority(pid: i32) -> io::Result<()> {
 }
 
 /// The place of all of a user's processes, without naming one. It is a place that there is not, so nothing changes and
-/// whoever is let through hears EINVAL.
+/// a caller that is let through gets EINVAL.
 pub(in super::super) fn io_priority_of_user() -> io::Result<()> {
     // SAFETY: takes numbers.
     let answer =

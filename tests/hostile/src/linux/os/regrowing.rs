@@ -79,7 +79,7 @@ fn fill(place: usize, own: i32) -> bool {
     }
     let end = STACKS.load(Ordering::SeqCst) + (place + 1) * STACK;
     let flags = libc::CLONE_VM | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
-    // SAFETY: the stack is this place's alone: whoever had it has ended, or its number would stand here. The number's own
+    // SAFETY: the stack is this place's alone: its former process has ended, or its number would stand here. The number's own
     // place lives as long as the memory.
     let made = unsafe {
         libc::clone(

@@ -181,7 +181,7 @@ fn own_permissions_refuse(path: &Path) -> bool {
     if path.is_dir() {
         std::fs::read_dir(path).err().is_some_and(refused)
     } else {
-        // A device or a FIFO may hang whoever opens it.
+        // A device or a FIFO may hang its opener.
         path.is_file() && std::fs::File::open(path).err().is_some_and(refused)
     }
 }
