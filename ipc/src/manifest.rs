@@ -175,7 +175,7 @@ pub struct Field {
     pub required: bool,
     /// Where its value goes.
     pub target: FieldTarget,
-    /// Of a secret: the field of the route that replaces it. Where that one has a value, the secret is neither needed nor
+    /// Of a secret: the field of the route that replaces it. If that one has a value, the secret is neither needed nor
     /// given to anybody, and the forwarder leaves the credential that a request brings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unless: Option<String>,

@@ -1,6 +1,6 @@
 //! The launcher's command line on both systems: that of `sandbox-exec -p`, with four limits in front.
 //!
-//! Where the worker may have programs started, `--runs` and `--state` follow, and for each program `--child NAME` with its
+//! If the worker may have programs started, `--runs` and `--state` follow, and for each program `--child NAME` with its
 //! own limits, profile, parameters and what else is said of it. A keeper starts such a program by this command line too.
 //!
 //! Exit statuses, beyond which the status is the worker's: 64 usage, 65 the profile is refused, 69 the kernel

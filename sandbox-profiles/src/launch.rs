@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::os;
 
-/// Linux writes no file of less than a page, and pipes nothing where the limit is exactly this. Where it is 0, a
+/// Linux writes no file of less than a page, and pipes nothing where the limit is exactly this. If it is 0, a
 /// `core_pattern` that is a pipe gets the whole memory all the same.
 #[cfg(target_os = "linux")]
 const NO_CORE: rlim_t = 1;

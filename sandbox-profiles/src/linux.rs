@@ -131,7 +131,7 @@ pub fn kernel_support() -> Result<Support, Unsupported> {
 
 /// Takes from this process, for good, all that `ruleset` does not grant. Exec stays: the caller is about to.
 ///
-/// Where a rule names a port of this machine, and for a coding agent, this returns in a child of the calling process. That
+/// If a rule names a port of this machine, and for a coding agent, this returns in a child of the calling process. That
 /// process itself stays outside of the cage as its monitor, passes the child's end on and never returns.
 /// # Errors
 /// Any. The process may then be half caged and must end.

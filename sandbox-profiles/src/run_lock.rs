@@ -6,7 +6,7 @@
 //! ```
 //!
 //! On Linux monitor and helper hold it together, on macOS the monitor alone. The program never does: it is closed before the
-//! program begins. Where all who held it were killed, the file is free and still has the numbers.
+//! program begins. If all who held it were killed, the file is free and still has the numbers.
 //!
 //! Invariants: a file lies where no worker and no program writes; an empty file that is free means that nobody is left; a
 //! process is signalled only where its number *and* its start are those in the file.

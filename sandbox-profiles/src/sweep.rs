@@ -20,7 +20,7 @@
 //! and strangers get none; [`Sweep::end`] says [`Ending::Over`] only after two scans without a living member.
 //!
 //! The caller keeps the program's own entry in the table, as a zombie at the last: its number is the group's and the
-//! responsible one's, and would otherwise be given to a stranger. Where the caller did not start the program and could not keep
+//! responsible one's, and would otherwise be given to a stranger. If the caller did not start the program and could not keep
 //! it, the number counts only while nobody else has it.
 //!
 //! Must not know: what the program was, and how a table is read.

@@ -872,7 +872,7 @@ fn page_of_a_call_says_where_its_difference_is() {
     browser.go(&page(&change));
     browser.see("#difference [href$='/review']").click();
     browser.reads(".diff .add", "two");
-    // Where an agent asks to take it back, the card says so in words, and leads to it.
+    // If an agent asks to take it back, the card says so in words, and leads to it.
     let undo = agent.must_ask("workspace.undo", json!({"id": change}));
     scene.open_card(&undo);
     let takes_back = format!("#card dd [href$='/activity/{change}']");

@@ -58,7 +58,7 @@ pub struct Targets {
     /// The worker's own program.
     pub program: PathBuf,
     /// Programs to be opened for writing: the worker's own, and the launcher's, which has become the worker and may not run
-    /// any more. Where there is no cage, one beside them that is nobody's, because the kernel lets nobody write to one that
+    /// any more. If there is no cage, one beside them that is nobody's, because the kernel lets nobody write to one that
     /// runs.
     pub written: [PathBuf; 2],
     /// Open descriptors that the manifest allows.

@@ -484,7 +484,7 @@ pub(crate) fn viewer(source: &str) -> Value {
     })
 }
 
-/// What `cargo xtask install` puts under a prefix is all that Plexus has: each kind of thing works from there. Where a
+/// What `cargo xtask install` puts under a prefix is all that Plexus has: each kind of thing works from there. If a
 /// worker's program is gone, the owner is told so, and what to type, before anything is said to serve.
 #[test]
 fn installed_box_is_whole_and_a_missing_worker_is_told() {

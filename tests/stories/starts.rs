@@ -156,7 +156,7 @@ fn a_folder_that_is_too_much_is_refused() {
         .env("HOME", &person.path().to_string_lossy())
         .refused(home.path());
     says(&said, &["--workspace", "home directory itself"]);
-    // Where the state lies elsewhere, what holds the home holds nothing of ours, and is more than the home.
+    // If the state lies elsewhere, what holds the home holds nothing of ours, and is more than the home.
     person.write("me/.profile", "");
     let said = again()
         .workspace(&person.path())

@@ -355,7 +355,7 @@ fn the_terminal_is_given_back_however_it_ends() {
         terminal.end();
         assert!(is_given_back(&terminal), "{signal}");
     }
-    // Where the key does not fit any more, the reason is read on the screen that stays.
+    // If the key does not fit any more, the reason is read on the screen that stays.
     let agent = house.gateway.agent("one");
     let mut terminal = watch(&house, 80, 24);
     terminal.until_shows("nothing waits");

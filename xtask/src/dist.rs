@@ -500,7 +500,7 @@ mod tests {
         let named = format!("url \"https://example.invalid/p/{}\"\n", linux.file);
         assert!(of_linux.contains(&named), "{of_linux}");
         assert!(of_linux.contains(&format!("sha256 \"{}\"\n", linux.digest)));
-        // Where there is a Ruby, it reads them.
+        // If there is a Ruby, it reads them.
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plexus.rb");
         for text in [text, of_linux] {

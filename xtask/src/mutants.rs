@@ -131,7 +131,7 @@ fn installed() -> Result<PathBuf> {
 }
 
 /// What a run found. A mutant is known by file, function and change in the tool's words, without line and column, which do
-/// not outlive the next edit. Where a function has the same change in several places, they are counted as the tool makes them: `(2 of 3)`.
+/// not outlive the next edit. If a function has the same change in several places, they are counted as the tool makes them: `(2 of 3)`.
 #[derive(Default)]
 struct Found {
     survivors: BTreeSet<String>,

@@ -125,7 +125,7 @@ fn pass_on(output: impl Read, failures: &mpsc::Sender<String>) {
     let mut more = 0;
     while let Some(Ok(line)) = lines.next() {
         let mut stdout = std::io::stdout().lock();
-        // Where nobody reads any more, the tests go on.
+        // If nobody reads any more, the tests go on.
         let _ = stdout
             .write_all(&line)
             .and_then(|()| stdout.write_all(b"\n"));

@@ -178,7 +178,7 @@ async fn send_kept(account: Arc<Account>, roster: Arc<Roster>, news: mpsc::Sende
     let mut known: Vec<Id> = Vec::new();
     loop {
         sleep(SEND_AGAIN).await;
-        // Where the relay judges nothing, the next round tries.
+        // If the relay judges nothing, the next round tries.
         let _ = account.flush().await;
         let (mut told, unsent) = (Vec::new(), account.unsent());
         for unsent in unsent.iter().filter(|unsent| !known.contains(&unsent.id)) {
@@ -193,7 +193,7 @@ async fn send_kept(account: Arc<Account>, roster: Arc<Roster>, news: mpsc::Sende
             }
         }
         known = unsent.iter().map(|unsent| unsent.id).collect();
-        // Where the disk refuses, the next round tries.
+        // If the disk refuses, the next round tries.
         let _ = account.forget_unsent(&known);
     }
 }

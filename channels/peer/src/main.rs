@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let flags = match Flags::try_parse() {
         Ok(flags) => flags,
         Err(why) => {
-            // Where the stream is closed nobody listens, here and below.
+            // If the stream is closed nobody listens, here and below.
             let _ = why.print();
             return if why.use_stderr() {
                 ExitCode::from(USAGE)

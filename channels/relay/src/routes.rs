@@ -58,7 +58,7 @@ async fn route(
     let ["v1", rest @ ..] = segments.as_slice() else {
         return Err(Refusal::not_found());
     };
-    // Where several relays share a store, its health tells a balancer to choose another one.
+    // If several relays share a store, its health tells a balancer to choose another one.
     if !relay.store.is_current() {
         return Err(Refusal::no_store());
     }

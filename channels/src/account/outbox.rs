@@ -351,7 +351,7 @@ impl Account {
             why: why.in_short(),
             may_be_there: fate == WriteStatus::Doubtful,
         });
-        // Where the disk refuses, the next change saves it, and none goes out before that. What the relay said stays true.
+        // If the disk refuses, the next change saves it, and none goes out before that. What the relay said stays true.
         let _ = state.settle(id, fate, unsent);
         drop(state);
         delivered

@@ -34,7 +34,7 @@ pub struct Chains {
 }
 
 impl Chains {
-    /// The chains in an identity's folder. Where there are none yet, `known` are the channels that this client has used before.
+    /// The chains in an identity's folder. If there are none yet, `known` are the channels that this client has used before.
     ///
     /// # Errors
     /// Where a file is not private or damaged, or the disk refuses.

@@ -435,7 +435,7 @@ impl Approvals {
         Some(KeptAnswer::of(&answer))
     }
 
-    /// The answers of an item's runs, in the order of its asks, once there is one for each. Where they are `given` to the
+    /// The answers of an item's runs, in the order of its asks, once there is one for each. If they are `given` to the
     /// agent, the same calls are new wishes from then on; by its id the item has them as long as they are kept.
     pub fn results(
         &self,

@@ -169,6 +169,6 @@ fn of_token(state: &State, event: &Value, agent: &AgentId) -> Epoch {
         None if gone => changes().find_map(|change| change["serial"].as_u64()),
         _ => return Epoch::Is(epoch_now(state, agent)),
     };
-    // Where the record does not say it, nobody is told.
+    // If the record does not say it, nobody is told.
     Epoch::Before(next.unwrap_or_default())
 }

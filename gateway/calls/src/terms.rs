@@ -62,7 +62,7 @@ pub(crate) fn digest(
 /// The same of what `permit` allows.
 pub(super) fn of_permit(kernel: &Kernel, permit: &Permit) -> Digest {
     let (epoch, revision) = (permit.agent_epoch(), permit.source_revision());
-    // Where a member's grant is not valid now, nothing is given on these terms: no later list of members is empty.
+    // If a member's grant is not valid now, nothing is given on these terms: no later list of members is empty.
     let members =
         member_reads::read_on(kernel, &permit.agent, &permit.capability).unwrap_or_default();
     digest(epoch, revision, permit.constraint.as_ref(), &members)
@@ -77,7 +77,7 @@ mod tests {
         let on = |serial: u64| digest(1, 1, None, &[json!(["notes.read", serial, null, 1])]);
         assert_eq!(on(1), on(1));
         assert_ne!(on(1), on(2));
-        // Where a member could not be read, nothing is given on those terms later.
+        // If a member could not be read, nothing is given on those terms later.
         assert_ne!(on(1), digest(1, 1, None, &[]));
         // A capability without members keeps the digest that an earlier version wrote.
         let before = json::digest(&json!([1, (1, None::<Constraint>)]));

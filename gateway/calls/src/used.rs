@@ -4,7 +4,7 @@
 //! sweep, stop: noted up to a sequence ─start─▶ read ▸ the calls that the log has beyond it are charged
 //! ```
 //! Invariant: a file that is missing or cannot be read refuses nothing: counting begins with what the end of the log says.
-//! Where the ledger is older than the note (it was put back), what the note says was used all the same.
+//! If the ledger is older than the note (it was put back), what the note says was used all the same.
 
 use crate::{kernel::Kernel, limits::Noted};
 use plexus_ledger::Recorded;

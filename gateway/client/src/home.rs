@@ -58,7 +58,7 @@ impl Home {
     pub fn agent_socket(&self) -> PathBuf {
         self.0.join("run/agent/agent.sock")
     }
-    /// Whether a gateway keeps its state here, running or not. Where that cannot be seen, one does.
+    /// Whether a gateway keeps its state here, running or not. If that cannot be seen, one does.
     #[must_use]
     pub fn is_a_gateways(&self) -> bool {
         self.0.join("run/agent").try_exists().unwrap_or(true)

@@ -219,7 +219,7 @@ impl AsRef<[u8]> for Leaving {
     }
 }
 
-/// The same for a body of about `room` bytes: one that is larger costs a copy or two. Where it is no [`LIGHT`] one, `place`
+/// The same for a body of about `room` bytes: one that is larger costs a copy or two. If it is no [`LIGHT`] one, `place`
 /// is given back when the last of it was taken: an agent has so many places, and with them so much memory.
 fn sized(status: u16, body: &impl Serialize, room: usize, place: Option<CallSlot>) -> Response {
     let mut bytes = Vec::with_capacity(room);

@@ -61,7 +61,7 @@ impl ListenerService {
         self.edge.metrics.clone()
     }
 
-    /// Answers one request of `peer`; there is always an answer. Where slots are scarce, `place` learns whether the
+    /// Answers one request of `peer`; there is always an answer. If slots are scarce, `place` learns whether the
     /// peer shows who it is.
     pub(crate) async fn answer(
         self,

@@ -58,7 +58,7 @@ pub async fn unless_panicked<T>(work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-/// Goes on until what `begin` gives has ended by itself. Where that panics, it is begun again after 1 s, later after 60 s at
+/// Goes on until what `begin` gives has ended by itself. If that panics, it is begun again after 1 s, later after 60 s at
 /// most. `name` is for the log.
 pub async fn until_ended<F: Future<Output = ()>>(name: &'static str, mut begin: impl FnMut() -> F) {
     let mut pause = BACKOFF.0;

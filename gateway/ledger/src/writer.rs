@@ -92,7 +92,7 @@ pub(crate) struct Terms {
     pub(crate) audience: Audience,
 }
 
-/// Who was there when a slow commit ended. Where a flush is slow, callers that were just answered come back a moment later;
+/// Who was there when a slow commit ended. If a flush is slow, callers that were just answered come back a moment later;
 /// if nobody waited, they and those who had come meanwhile would for ever miss each other's flush.
 struct Crowd {
     /// Those that it answered, and those that had come meanwhile.

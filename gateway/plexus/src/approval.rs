@@ -214,7 +214,7 @@ pub(crate) fn out_of_sight(id: &PendingId, why: &str) -> Stop {
     .item(id.as_str())
 }
 
-/// The session for what an earlier call left behind. Where none is opened, no word of it came.
+/// The session for what an earlier call left behind. If none is opened, no word of it came.
 pub(crate) async fn reached(settings: &Settings, id: &PendingId) -> Result<Session, Stop> {
     let opened = Session::open(settings).await;
     opened.map_err(|stop| unanswered(id, stop.done(Done::Unknown)))

@@ -67,7 +67,7 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
         enrolled.agent_id,
         path.display()
     ))?;
-    // Where others are enrolled too, the next command has to say who calls.
+    // If others are enrolled too, the next command has to say who calls.
     let is_known = settings.agent.is_some() || credential::enrolled(&settings.home).len() == 1;
     let next = match is_known {
         true => command::line("list"),

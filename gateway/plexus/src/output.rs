@@ -407,7 +407,7 @@ impl Form<'_> {
         }
     }
 
-    /// Where the answer is JSON, so is its failure to come.
+    /// If the answer is JSON, so is its failure to come.
     pub(crate) fn show_stop(&self, stop: &Stop) -> Result<(), Stop> {
         if !self.printing.json {
             return Ok(());

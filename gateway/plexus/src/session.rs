@@ -80,7 +80,7 @@ impl Session {
         Ok(())
     }
 
-    /// One exchange in this session. Where the gateway knows the session no more, because it was restarted or changed
+    /// One exchange in this session. If the gateway knows the session no more, because it was restarted or changed
     /// over to another build, nothing was done: the session is opened anew and the request sent again, once.
     pub(crate) async fn send(&mut self, request: Request) -> Result<Reply, Failure> {
         let reply = self.exchange(request.clone()).await?;

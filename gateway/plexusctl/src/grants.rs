@@ -204,7 +204,7 @@ async fn allow(
         let is_of_channel = |of: &Constraint| of.is_about("channel") || of.is_about("channel_id");
         let next = match constraint.as_ref().is_some_and(is_of_channel) {
             true => "plexusctl channels list",
-            // Where no grant is made, its calls ask.
+            // If no grant is made, its calls ask.
             false => "plexusctl approvals watch",
         };
         let refused = Stop::new(Exit::Refused, "declined", why).next(next);

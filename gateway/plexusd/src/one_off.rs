@@ -109,7 +109,7 @@ fn of_the_state(
         (Ok(registry), None) => registry,
         (Err(why), _) => return vec![format!("{why:#}")],
     };
-    // Where there is none yet, a start makes it.
+    // If there is none yet, a start makes it.
     let Ok(state_dir) = StateDir::as_it_is(arguments.home.clone()) else {
         return Vec::new();
     };

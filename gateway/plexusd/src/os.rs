@@ -4,7 +4,7 @@
 
 /// Lets go of the pages of this program's own code that the start has brought in: reading arguments, compiling schemas,
 /// checking the log are most of the code and are not needed again. What is needed comes back page by page, from the
-/// system's cache. Where the system has no such thing, nothing happens.
+/// system's cache. If the system has no such thing, nothing happens.
 ///
 /// It changes what the system charges this process with (16 to 17 MB without it, 9 to 12 with), and that the system may use
 /// the memory otherwise without asking; it frees nothing at once.

@@ -306,7 +306,7 @@ pub(super) fn config(state_dir: &Path, spec: &Spec) -> Value {
     let Some(child) = children.find(|child| named_tools(spec, child).next().is_some()) else {
         return config;
     };
-    // Where they cannot be used, the worker does not start.
+    // If they cannot be used, the worker does not start.
     let found = resolved(state_dir).and_then(|dir| tools(spec, child, Path::new(&dir)));
     let shown = found.unwrap_or_default().into_iter();
     let shown = shown.map(|(named, folder)| match named == folder {

@@ -133,7 +133,7 @@ impl Egress {
         told.unwrap_or(Revocation::Failed { until: None })
     }
 
-    /// Lets go of it. Where that was the last hold, waits until the process has ended and reported, or does not.
+    /// Lets go of it. If that was the last hold, waits until the process has ended and reported, or does not.
     pub(super) async fn release(self: Arc<Self>) {
         let (mut gone, patience) = (self.gone.clone(), self.patience);
         if Arc::into_inner(self).is_some() {
@@ -200,7 +200,7 @@ async fn start(
     socket: Option<AdmittedSocket>,
 ) -> Result<Egress, StartError> {
     let authorities = read_authorities(spec, hosts, Entry::is_forwarded).await?;
-    // Where no secret is added, TLS is the worker's, and the egress sees nothing of it.
+    // If no secret is added, TLS is the worker's, and the egress sees nothing of it.
     let of_workers = read_authorities(spec, hosts, |entry| !entry.is_forwarded()).await?;
     let of_workers = String::from_utf8(of_workers)
         .map_err(io::Error::other)

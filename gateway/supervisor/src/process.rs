@@ -276,7 +276,7 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
                 let attempt = AssertUnwindSafe(|| spawn(&context, &spec, what, &mut records));
                 let panicked = |_| Err(StartError::Spawn(io::Error::other("the start panicked")));
                 let spawned = catch_unwind(attempt).unwrap_or_else(panicked);
-                // Where nobody waits any more, dropping it ends it.
+                // If nobody waits any more, dropping it ends it.
                 drop(reply.send(spawned));
             }
             Ok(Order::Forget(pid)) => records.remove(pid),

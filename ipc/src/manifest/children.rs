@@ -75,7 +75,7 @@ pub struct ChildProgram {
     pub limits: ChildLimits,
 }
 
-/// A file with the owner's own sign-in. Where the owner says so, each run has a copy of it while it lasts.
+/// A file with the owner's own sign-in. If the owner says so, each run has a copy of it while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {

@@ -95,7 +95,7 @@ pub struct Egress {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<String>,
     /// The text field that names a PEM file with further certificate authorities, for a host of the owner's own. The
-    /// gateway reads it: it is no folder of the source, and the worker has no way to it. Where no secret is added, the
+    /// gateway reads it: it is no folder of the source, and the worker has no way to it. If no secret is added, the
     /// worker makes TLS itself and is told what the file holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,

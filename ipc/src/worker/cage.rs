@@ -28,7 +28,7 @@ pub(super) fn give_up_exec_and_fork() -> Result<(), plexus_sandbox::GiveUpError>
     plexus_sandbox::give_up_exec_and_fork()
 }
 
-/// Attacks the cage from inside. Where the configuration lacks a path that the manifest requires, the report says so
+/// Attacks the cage from inside. If the configuration lacks a path that the manifest requires, the report says so
 /// and is not sound: a cage around the wrong folder proves nothing.
 pub(super) fn attack(start: &Start, manifest: &Manifest) -> CageReport {
     let config: serde_json::Value = serde_json::from_slice(&start.config).unwrap_or_default();

@@ -165,7 +165,7 @@ impl CallContext {
         self.0.constraint.as_ref()
     }
 
-    /// Whether the constraint lets `resolved`, the value that the input's `field` came to, pass. Where the input lacks
+    /// Whether the constraint lets `resolved`, the value that the input's `field` came to, pass. If the input lacks
     /// the field (a search), a handler leaves out what this says no to.
     #[must_use]
     pub fn allows(&self, field: &str, resolved: &str) -> bool {

@@ -173,7 +173,7 @@ impl Host {
 
     /// How the run of the child call `name` stands, as `{"ok": true, "state": "running" | "over" | "unknown"}`, once it is
     /// over with its `answer`; its end is waited for as long as `wait` says, 20 s at most. It is unknown where the gateway
-    /// or its answer is gone: this name does not make it again. Where the owner is to say what became of it, the answer says so.
+    /// or its answer is gone: this name does not make it again. If the owner is to say what became of it, the answer says so.
     ///
     /// # Errors
     /// As of [`Host::child`].

@@ -44,7 +44,7 @@ enum Failed {
 }
 
 /// Runs a worker for the connector `S`, whose manifest file is `manifest`, and returns the process's exit status: 0
-/// after `Stop`, else 1. Where the gateway is gone, the whole process group is ended and this may not return.
+/// after `Stop`, else 1. If the gateway is gone, the whole process group is ended and this may not return.
 ///
 /// To be called first in `main`, in a process with one thread whose descriptor 3 is the worker's end of a
 /// [`stream::pair`]. Logs go to stderr.

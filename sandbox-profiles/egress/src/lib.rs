@@ -134,7 +134,7 @@ async fn serve(stream: OwnedFd, authorities: &'static [u8]) -> Result<(), Failed
         () = Arc::clone(&proxy).accept(listener) => {}
         () = proxy.report.keep_sending(&out) => {}
         () = proxy.ask_for_names(&out) => {}
-        // Where the gateway is gone, its stream ends.
+        // If the gateway is gone, its stream ends.
         _ = &mut writing => return Ok(()),
         () = hear(&mut inbox, &proxy, &out) => {}
     }

@@ -11,7 +11,7 @@ use crate::run_lock::holders;
 /// Filters that a program in a cage has at least, and whatever descends from it: see `syscalls`.
 const FILTERS: i32 = 4;
 
-/// What is left of a run whose helper has ended: what descends from its monitor. Where that has ended too, all that could be of
+/// What is left of a run whose helper has ended: what descends from its monitor. If that has ended too, all that could be of
 /// it: a process that has the filters of a cage, which nobody sheds, and descends from no monitor of a run.
 ///
 /// # Errors

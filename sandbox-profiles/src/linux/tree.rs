@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 /// Makes this process the one that its descendants come back to when their own parents end.
 ///
 /// # Errors
-/// Where the kernel does not say who descends from whom, nothing could be ended.
+/// If the kernel does not say who descends from whom, nothing could be ended.
 pub(super) fn adopt_orphans() -> io::Result<()> {
     std::fs::read_to_string(format!(
         "/proc/self/task/{}/children",

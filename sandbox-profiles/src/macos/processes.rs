@@ -45,7 +45,7 @@ pub(crate) struct SystemProcesses {
 }
 
 impl SystemProcesses {
-    /// The table. Where the system does not tell who is responsible, that sign is missing.
+    /// The table. If the system does not tell who is responsible, that sign is missing.
     pub(crate) fn new() -> Self {
         let found = symbol(c"responsibility_get_pid_responsible_for_pid");
         // SAFETY: the symbol is a function of libquarantine, which libSystem loads for the life of the process; in every release

@@ -1,5 +1,5 @@
 //! What the evaluator of Seatbelt says, beside what this kernel does: the same operations under the same profiles, in the
-//! real cage. Where the two differ, the reason is in a table here, or the test fails.
+//! real cage. If the two differ, the reason is in a table here, or the test fails.
 //!
 //! The kernel is Linux's, so this says nothing of Apple's. It holds that both readings of a profile are of one profile: a rule
 //! that the evaluator takes for more, or for less, than the launcher does is found.

@@ -566,7 +566,7 @@ fn run_beyond_its_disk_is_ended_and_removed() {
     let said = keeping.have(&["shell", "two", &large]);
     assert!(said.ends_with("TooMuchDisk"), "{said}");
     assert!(!keeping.runs.join("two").exists());
-    // Where nothing bounds it, it stays.
+    // If nothing bounds it, it stays.
     let mut unbounded = keeping;
     unbounded.kept.programs[3].disk = None;
     let large = large.replace("sleep 1000", "sleep 2; echo kept");

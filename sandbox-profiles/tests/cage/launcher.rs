@@ -137,7 +137,7 @@ fn no_core_file_is_left() {
     let limit = |script| limit_in_a_cage("Max core file size", script);
     // 1, because with 0 the kernel still writes to a `core_pattern` that is a pipe.
     assert_eq!(limit("exec \"$@\""), ["1", "1"]);
-    // Where a gateway was started with none, nothing can be raised, and the worker starts.
+    // If a gateway was started with none, nothing can be raised, and the worker starts.
     assert_eq!(limit("ulimit -c 0; exec \"$@\""), ["0", "0"]);
 }
 

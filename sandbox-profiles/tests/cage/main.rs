@@ -188,7 +188,7 @@ impl Cage {
         }
     }
 
-    /// The kernel ends a process that does this inside, and outside it works. Where the kernel does not have it, it says so by
+    /// The kernel ends a process that does this inside, and outside it works. If the kernel does not have it, it says so by
     /// SIGSEGV, inside and outside.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     #[track_caller]

@@ -22,7 +22,7 @@ const BESIDE: usize = 8;
 const FOLDERS: usize = 100;
 const FILES: usize = 100;
 const FILE: usize = 20_000;
-/// What stands in for Codex. Where it is told to, it edits 1,000 files.
+/// What stands in for Codex. If it is told to, it edits 1,000 files.
 const PROGRAM: &str = r#"#!/bin/bash
 began=$EPOCHREALTIME
 case "$*" in *edit*) for file in d?/*; do echo more >> "$file"; done;; esac

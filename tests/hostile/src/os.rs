@@ -31,7 +31,7 @@ pub(crate) fn mask() -> u32 {
 
 /// From here on, what this process makes has the modes that it asks for; or not, and nothing is said of it.
 pub(crate) fn mask_no_modes() {
-    // SAFETY: takes a number. Where it is refused, what comes back is no mask, and nobody looks at it.
+    // SAFETY: takes a number. If it is refused, what comes back is no mask, and nobody looks at it.
     unsafe { libc::umask(0) };
 }
 

@@ -104,7 +104,7 @@ impl Queue {
             .map_err(|failure| failure.told(self.app))
     }
 
-    /// What is known of the app. Where it did not answer, `check` is asked again from time to time.
+    /// What is known of the app. If it did not answer, `check` is asked again from time to time.
     pub fn health<T: Send + 'static>(
         &self,
         check: impl FnOnce() -> Result<T, Failure> + Send + 'static,

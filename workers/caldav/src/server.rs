@@ -302,7 +302,7 @@ impl Server {
         for mut resource in found {
             let path = self.resolve(&calendar.path, &resource.href)?;
             let name = path.strip_prefix(&calendar.path);
-            // The calendar itself has no text. Where it is said to have failed, the answer was cut short.
+            // The calendar itself has no text. If it is said to have failed, the answer was cut short.
             if name.is_some_and(str::is_empty) && !resource.properties.is_empty() {
                 continue;
             }

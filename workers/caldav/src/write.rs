@@ -392,7 +392,7 @@ impl Change {
         }
     }
 
-    /// Makes it. Where the answer never came, or says nothing of what was done, the server is asked what is there.
+    /// Makes it. If the answer never came, or says nothing of what was done, the server is asked what is there.
     ///
     /// # Errors
     /// Why not, and what was done. A request without an answer may be carried out later: that it was not yet is no proof.

@@ -308,7 +308,7 @@ impl<G: Gateway> Walker<G> {
                 }
                 let now = now();
                 self.change(id, move |board| {
-                    // Where nothing can start, its tasks say why.
+                    // If nothing can start, its tasks say why.
                     let is_told = is_stopped || !board.ready().is_empty();
                     board.end(why.filter(|_| is_told).map(str::to_owned), now)
                 })
@@ -337,7 +337,7 @@ impl<G: Gateway> Walker<G> {
                 input["join"] = (board.change_sets == ChangeSets::One).into();
             }
             let capability = task.draft.agent.as_str();
-            // Where the last process ended in between, the name finds the run that it made.
+            // If the last process ended in between, the name finds the run that it made.
             let made = loop {
                 if self.is_stopping(id).await?
                     && self.gateway.run(approval, &name).await?["ok"] != true

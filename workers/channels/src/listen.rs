@@ -56,7 +56,7 @@ pub(crate) async fn listen(account: Arc<Account>, host: Host, ailing: Ailing) {
 async fn send_again(account: &Account) {
     loop {
         sleep(SEND_AGAIN).await;
-        // Where the relay is still away, the next round tries.
+        // If the relay is still away, the next round tries.
         let _ = flush(account).await;
     }
 }
@@ -200,7 +200,7 @@ async fn newest(
             None => newest = newest.or(page.pop()),
         }
         match last {
-            // Where nothing opens, a relay could go on for ever.
+            // If nothing opens, a relay could go on for ever.
             Some(last) if more && proven.is_some() => after = last,
             _ => return Ok(newest),
         }
@@ -211,7 +211,7 @@ async fn newest(
 pub async fn settled(account: &Account, intent: &AuditId) -> Verdict {
     let call = Once::call(intent.as_str());
     if account.fate(&call) == Some(WriteStatus::Waiting) {
-        // Where the relay stays away, the next connection sends it.
+        // If the relay stays away, the next connection sends it.
         let _ = flush(account).await;
     }
     match account.fate(&call) {

@@ -69,7 +69,7 @@ impl Notes {
             sender.clone()
         };
         if let Some(sender) = sender {
-            // Where its work has just ended, the digest of the next shows how things stand.
+            // If its work has just ended, the digest of the next shows how things stand.
             let _ = sender.send(note).await;
         }
     }

@@ -413,7 +413,7 @@ impl PeerSource {
             tools.complete_turn().await;
         }
         let channels: BTreeSet<Id> = shows.iter().map(|(channel, _)| *channel).collect();
-        // Where nobody waits for it any more, the messages are shown again.
+        // If nobody waits for it any more, the messages are shown again.
         let _ = done.send(taken);
         if let Some(failed) = failed {
             return Err(failed);

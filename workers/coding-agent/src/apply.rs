@@ -485,7 +485,7 @@ impl Folder {
         let noted = noted.map_err(ApplyError::from);
         let noted = noted.and_then(|()| Ok(self.sets.renew(&applied.set)?));
         if let Err(error) = noted.and_then(|()| Ok(File::open(&self.records)?.sync_all()?)) {
-            // Nothing was changed. Where this fails too, the files themselves say so.
+            // Nothing was changed. If this fails too, the files themselves say so.
             let _ = fs::remove_file(&begun);
             return Err(error);
         }

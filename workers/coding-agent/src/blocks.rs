@@ -73,7 +73,7 @@ mod tests {
     use plexus_rooted_files::{Policy, RelPath, Root, WalkBounds};
     use std::{fs, ops::ControlFlow, os::unix::fs::PermissionsExt as _};
 
-    /// Where the disk shares nothing, the kernel copies.
+    /// If the disk shares nothing, the kernel copies.
     #[test]
     fn copy_of_the_kernel_holds_the_file_and_its_mode() {
         let (folder, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -195,7 +195,7 @@ impl Serving {
     /// Takes no more calls, withdraws what waits, and waits for the rest, while no stop ends `call`. Answers whether the agent
     /// has asked for the list of tools, without which it had none.
     pub async fn end(self, call: &CallContext) -> bool {
-        // Where it has ended by itself, nobody hears this.
+        // If it has ended by itself, nobody hears this.
         let _ = self.end.send(());
         let stopped = async {
             call.stopped().await;
@@ -476,7 +476,7 @@ async fn made(asker: &Asker, waiting: &RunItems, asked: Call) -> Answer {
         Asker::Source(_, pended) => {
             let capability = asked.capability.to_string();
             let input = asked.input;
-            // Where nobody follows it, it waits for the same call again.
+            // If nobody follows it, it waits for the same call again.
             let _ = pended.send(Pended {
                 item,
                 capability,

@@ -378,7 +378,7 @@ fn resolved(path: &Path) -> io::Result<String> {
     text.map_err(|path| io::Error::other(format!("{} is not UTF-8", path.display())))
 }
 
-/// `plexus-sandbox-exec` beside `worker`. Where a build of one package has not made it, cargo is asked to.
+/// `plexus-sandbox-exec` beside `worker`. If a build of one package has not made it, cargo is asked to.
 ///
 /// # Panics
 /// Where it is not there and cannot be built.

@@ -476,7 +476,7 @@ fn reply(part: Part) -> Result<Reply<Part>, SourceError> {
     Ok(Reply::new(part, summary).touched([touched]))
 }
 
-/// A plan with its difference, which takes long for a long note. Where the input `names` the note, a standing grant covers
+/// A plan with its difference, which takes long for a long note. If the input `names` the note, a standing grant covers
 /// the note as the agent last read or wrote it; an undo without a path is held against what its change left.
 async fn plan(change: Planned, names: bool) -> Result<Plan<Planned>, SourceError> {
     on_file_thread(move || {

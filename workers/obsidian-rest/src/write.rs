@@ -255,7 +255,7 @@ impl Planned {
     }
 
     /// Sends it, if the note is still what the plan saw. The text that is there afterwards; none where there is no note.
-    /// Where the plugin does not answer that it has done it, the note tells.
+    /// If the plugin does not answer that it has done it, the note tells.
     ///
     /// # Errors
     /// Why not, and what was done. A request without an answer may be carried out later: that it was not yet is no proof.

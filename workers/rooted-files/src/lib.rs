@@ -10,7 +10,7 @@
 //! - [`Root::find`] looks once: the caller judges what it found, and reads it from the same folder handle.
 //! - Only regular files are opened, and never in a way that can block. [`Root::read_at_hand`] does not even wait for a
 //!   disk: it is the same walk for what the kernel has in memory.
-//! - A name is opened with exactly the bytes given. Where the file system itself folds case or normal forms
+//! - A name is opened with exactly the bytes given. If the file system itself folds case or normal forms
 //!   (APFS, ext4 `casefold`), it finds the entry it takes for the same, and [`Root::spelling`] says how that entry
 //!   is really written; elsewhere only the exact name opens, and [`Root::namesake`] says what was nearly met.
 //! - A file changes by one rename within its parent's handle: readers see the old content or the new, never a mix.

@@ -521,7 +521,7 @@ fn create_new(
     made
 }
 
-/// A second handle on the file that holds its lock. Where the system has no locks, cleaning up leaves the file alone.
+/// A second handle on the file that holds its lock. If the system has no locks, cleaning up leaves the file alone.
 fn lock_of(file: &File) -> Option<Flock<File>> {
     Flock::lock(file.try_clone().ok()?, FlockArg::LockExclusiveNonblock).ok()
 }
@@ -548,7 +548,7 @@ enum NotRenamed {
     Doubled(Errno),
 }
 
-/// Gives `from` the name `to`, which must not exist. Where the file system cannot do that in one rename, a link and an
+/// Gives `from` the name `to`, which must not exist. If the file system cannot do that in one rename, a link and an
 /// unlink do it, which no profile of macOS allows: a kill between the two leaves the complete file under both names, which [`Root::happened`] ends.
 fn rename_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), NotRenamed> {
     match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {

@@ -220,7 +220,7 @@ impl Workspace {
         let done = done.map_err(WorkspaceError::from);
         if let Some(Keeping { store, call, .. }) = &keeping {
             match &done {
-                // Where it cannot be noted, the next writer finds out what happened.
+                // If it cannot be noted, the next writer finds out what happened.
                 Ok(()) | Err(WorkspaceError::Unconfirmed(_)) => drop(store.finish(call)),
                 Err(_) => store.discard(call),
             }

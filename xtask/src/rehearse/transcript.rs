@@ -99,7 +99,7 @@ impl Transcript {
         self.hear_each(command, Self::line)
     }
 
-    /// The same with another use of each line. Where `hear` shows and keeps it, this need not: it may be a person's own.
+    /// The same with another use of each line. If `hear` shows and keeps it, this need not: it may be a person's own.
     ///
     /// # Errors
     /// The same.

@@ -197,7 +197,7 @@ pub(crate) fn allow_many_files() -> usize {
     let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return usize::MAX;
     };
-    // Where it is refused, connecting fails with a sentence.
+    // If it is refused, connecting fails with a sentence.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     usize::try_from(hard)
         .unwrap_or(usize::MAX)

@@ -169,7 +169,7 @@ pub fn digest(card: &Map<String, Value>) -> Digest {
     json::digest(&Value::Object(card))
 }
 
-/// What the calls of an item differ in from those that were approved last. Where it asks for several capabilities each
+/// What the calls of an item differ in from those that were approved last. If it asks for several capabilities each
 /// change says which it is about, and `since` is the earliest of the calls that were compared.
 fn differs(approvals: &Approvals, item: &Item) -> Value {
     let mut all = Value::Null;

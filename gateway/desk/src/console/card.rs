@@ -523,7 +523,7 @@ fn first<I: Iterator, T>(mut all: I, show: impl FnMut(I::Item) -> T) -> (Vec<T>,
     (shown, all.count())
 }
 
-/// The members of an input, those first that its schema names, in its order; and how many are left out. Where a change is
+/// The members of an input, those first that its schema names, in its order; and how many are left out. If a change is
 /// shown, long texts of it are only measured.
 fn members(
     input: Option<&Value>,

@@ -67,7 +67,7 @@ impl ForeignText {
 
     /// One line of at most `most` characters; the last is `…` where something was cut.
     ///
-    /// Where much of it has to be written out it is shorter, so that a page stays small whatever it shows.
+    /// If much of it has to be written out it is shorter, so that a page stays small whatever it shows.
     pub(super) fn short(text: &str, most: usize) -> Self {
         let mut characters = most;
         loop {

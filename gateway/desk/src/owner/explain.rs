@@ -69,7 +69,7 @@ pub(crate) async fn explain(
     if let (Permit | Pend, Some(known)) = (judged.decision, state.agent(&agent)) {
         judged.why.push_str(without_credential(known));
     }
-    // Where the call would go on, its input is looked at next.
+    // If the call would go on, its input is looked at next.
     let catalogue = desk.catalogue.load();
     if let Some(entry) = catalogue.get(&id)
         && entry.is_undo()

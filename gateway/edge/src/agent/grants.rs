@@ -483,7 +483,7 @@ async fn decide(
     )?))
 }
 
-/// Mints the token that a call with a session alone is answered with, where it was allowed by a standing grant. Where that
+/// Mints the token that a call with a session alone is answered with, where it was allowed by a standing grant. If that
 /// grant has ended with this call there is none to give, and the owner is asked for nothing.
 pub(crate) async fn token_for(edge: &Arc<Edge>, asked: &Asked) -> Option<ScopedToken> {
     let session = asked.caller.by.session()?.clone();

@@ -362,7 +362,7 @@ fn after_a_fault(at: u64, is_killed: bool) -> bool {
     was_lost
 }
 
-/// Where writing it again fails as well, the file is left as it is: redb, which would have seen no error, would have closed
+/// If writing it again fails as well, the file is left as it is: redb, which would have seen no error, would have closed
 /// it as one in which nothing is amiss.
 #[test]
 fn a_file_that_could_not_be_written_again_is_left_alone() {

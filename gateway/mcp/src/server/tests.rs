@@ -788,7 +788,7 @@ fn item_that_only_the_gateway_knows_is_listed() {
     // Known from then on, and once.
     waits(&mut server);
     let list = number(&call(&mut server, 9, "plexus_wait", json!({})));
-    // Where the gateway is away, what is known here is more than nothing; what it does not name has been decided.
+    // If the gateway is away, what is known here is more than nothing; what it does not name has been decided.
     let away = Answer::Refused(refusal("unreachable"));
     let told = structured(&server.answered(list, away, at(3)));
     assert_eq!(told["waiting"][0]["status"], "waiting_for_owner", "{told}");

@@ -163,7 +163,7 @@ pub(crate) fn wrap(line: &str, max: usize) -> Vec<String> {
         Some(bar) => format!("{indent}{bar} {}{GOES_ON}", sign.unwrap_or(' ')),
         None => format!("{indent}  {GOES_ON}"),
     };
-    // Where hardly anything would fit beside it, the margin is the mark alone.
+    // If hardly anything would fit beside it, the margin is the mark alone.
     let margin = if columns(&margin) + 8 > max {
         format!(" {GOES_ON}")
     } else {

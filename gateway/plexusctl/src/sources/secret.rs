@@ -100,7 +100,7 @@ fn is_set(written: &WriteResult) -> String {
     }
 }
 
-/// Whether this person may make such a call. Where a secret is `piped` in, standing input is no terminal; the one that is written
+/// Whether this person may make such a call. If a secret is `piped` in, standing input is no terminal; the one that is written
 /// to counts.
 pub(crate) fn judge_piped<C: PersonsCall>(desk: &Desk, piped: bool) -> Result<(), Stop> {
     let caller = CallerContext {

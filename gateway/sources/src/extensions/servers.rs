@@ -228,7 +228,7 @@ impl ServerRequest {
         registered(&self.text(Vec::new(), None)).map_err(|why| format!("{why:#}"))
     }
 
-    /// The manifest that is good for one step of a sign-in, at the host of this URL alone. Where the owner has not named that
+    /// The manifest that is good for one step of a sign-in, at the host of this URL alone. If the owner has not named that
     /// host, it leads to public addresses.
     ///
     /// # Errors

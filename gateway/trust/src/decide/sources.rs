@@ -361,7 +361,7 @@ impl Draft<'_> {
         let profile_changed = old.profile.is_some_and(|was| was != seen.profile);
         source.profile = Some(seen.profile);
         source.rules.clone_from(&seen.rules);
-        // What is imported is as much a part of the cage. Where it was not kept, it is what it was: no release changed it.
+        // What is imported is as much a part of the cage. If it was not kept, it is what it was: no release changed it.
         let base = pins::without(&old.base);
         let base_changed = !base.is_empty() && base != seen.base;
         source.base.clone_from(&seen.base);

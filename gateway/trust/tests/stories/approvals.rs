@@ -244,7 +244,7 @@ fn run_is_the_gateways_and_once() {
     );
 }
 
-/// Where the owner named a number of calls, the one that the gateway makes is the first of them.
+/// If the owner named a number of calls, the one that the gateway makes is the first of them.
 #[test]
 fn a_run_counts_among_the_calls_that_were_allowed() {
     for (most, left) in [(1, 0), (2, 1)] {

@@ -96,7 +96,7 @@ fn whole_requests_admit_nothing_below() {
         assert_eq!(forwarder.admits(&method, path), admitted, "{method} {path}");
         assert_eq!(forwarder.reads_by(&method, path), reads, "{method} {path}");
     }
-    // Where no request is a read, a reader sends none.
+    // If no request is a read, a reader sends none.
     forwarder.reads.clear();
     assert!(!forwarder.reads_by(&Method::GET, "/api/states/lamp"));
 }

@@ -364,7 +364,7 @@ fn lock_range(file: &OwnedFd, range: &libc::flock) -> nix::Result<()> {
     fcntl(file, FcntlArg::F_OFD_SETLK(range)).map(drop)
 }
 
-/// Another opening of the same file, for locks of either kind. Where the file does not let itself be opened so, or would do
+/// Another opening of the same file, for locks of either kind. If the file does not let itself be opened so, or would do
 /// something, the caller's own one serves.
 fn open_again(file: &OwnedFd) -> nix::Result<OwnedFd> {
     let kind = SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT;

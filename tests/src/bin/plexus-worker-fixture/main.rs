@@ -2,7 +2,7 @@
 //! worker uses.
 //!
 //! Effects append one line to `effects.log` in the source's folder, `<audit id> <line>`, so that a test counts what was
-//! really done. Where `honest` lies beside it, the source answers `Settle` from that file; else it cannot tell.
+//! really done. If `honest` lies beside it, the source answers `Settle` from that file; else it cannot tell.
 //!
 //! Must not know: anything of the daemon but its protocol.
 

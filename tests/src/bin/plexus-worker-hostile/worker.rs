@@ -171,7 +171,7 @@ impl Worker {
         let outcome = if let Some(attack) = attack(WHILE_SERVING, &name) {
             let mut wire = self.wire(id, commit);
             (attack.run)(&mut wire);
-            // Where it was not ended for that, it is as it was.
+            // If it was not ended for that, it is as it was.
             Outcome::Through(String::new())
         } else if name == cage::BE_STUBBORN {
             self.orders.stays = true;
