@@ -178,7 +178,10 @@ pub(crate) fn check_id(id: &str, what: &str, list: &str) -> Result<(), Stop> {
 /// The fewest characters of an id's number that stand for it.
 const SHORTEST: usize = 6;
 
-/// The one of these ids that is what was typed, or whose number begins so; what was typed where it is none's.
+/// The one of these ids that is what was typed, or whose number begins so; what was typed if it begins none.
+///
+/// # Errors
+/// It begins several, or is shorter than [`SHORTEST`].
 pub(crate) fn whole_id<'i>(
     typed: &str,
     ids: impl Iterator<Item = &'i str>,
@@ -188,20 +191,24 @@ pub(crate) fn whole_id<'i>(
     fn number(id: &str) -> &str {
         id.split_once('_').map_or(id, |(_, number)| number)
     }
-    let is_long = number(typed).len() >= SHORTEST;
-    let begins = |id: &&str| {
-        *id == typed || is_long && (id.starts_with(typed) || number(id).starts_with(typed))
-    };
+    let begins = |id: &&str| id.starts_with(typed) || number(id).starts_with(typed);
     let found: BTreeSet<_> = ids.filter(begins).collect();
-    let mut found = found.into_iter();
-    match (found.next(), found.next()) {
-        (Some(_), Some(_)) => {
-            let why = format!("more than one {what} begins with {:?}", text::line(typed));
-            Err(Stop::usage(why).next(list))
-        }
-        (Some(id), None) => Ok(id.to_owned()),
-        (None, _) => Ok(typed.to_owned()),
+    if found.contains(typed) {
+        return Ok(typed.to_owned());
     }
+    let is_long = number(typed).len() >= SHORTEST;
+    let mut found = found.into_iter();
+    let why = match (found.next(), found.next()) {
+        (None, _) => return Ok(typed.to_owned()),
+        (Some(id), None) if is_long => return Ok(id.to_owned()),
+        (Some(_), _) if !is_long => {
+            format!(
+                "a {what} is named by its id, or by at least {SHORTEST} characters of its number"
+            )
+        }
+        _ => format!("more than one {what} begins with {:?}", text::line(typed)),
+    };
+    Err(Stop::usage(why).next(list))
 }
 
 pub(crate) fn is_digest(value: &str) -> bool {
@@ -229,8 +236,12 @@ mod tests {
         for typed in ["run_123456", "123456", "run_123456-1"] {
             assert_eq!(whole(typed).unwrap(), "run_123456-1");
         }
-        for none in ["12345", "evt_123456", "1234567"] {
+        for none in ["654321", "evt_123456", "1234567"] {
             assert_eq!(whole(none).unwrap(), none);
+        }
+        for short in ["12345", "run_1"] {
+            let why = whole(short).unwrap_err().why;
+            assert!(why.contains("at least 6 characters"), "{why}");
         }
         let twice = ["run_123456-1", "run_123456-2"].into_iter();
         let refused = whole_id("123456", twice, "call", "plexusctl calls list");
