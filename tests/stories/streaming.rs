@@ -108,6 +108,17 @@ fn the_owner_sees_what_a_call_says() {
         "{shown:?}"
     );
     assert_eq!(shown.stderr, "0 ho\n1 ho\n", "{shown:?}");
+    // One that waits for the owner is not over.
+    let asks = workshop
+        .owner()
+        .connect_as(json!({"agentId": "two", "capabilities": [STREAM]}))
+        .expect_ok();
+    let code = asks["code"].as_str().expect("a code");
+    let asks = Agent::enroll(&workshop.gateway.client(), code);
+    let item = asks.must_ask(STREAM, json!({"text": "ha", "pieces": 1}));
+    let waits = workshop.gateway.cli(["calls", "follow", &item]);
+    assert_contains(&waits.stderr, "it waits for you");
+    assert_contains(&waits.stderr, &format!("plexusctl approvals show {item}"));
 }
 
 /// Waits until a run has streamed something.

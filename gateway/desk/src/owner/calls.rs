@@ -387,21 +387,28 @@ fn owners_words(error: &ErrorBody) -> String {
 
 /// That no call of this name is under way; of one that is known, how to see it.
 async fn none_of_this_name(desk: &Arc<Desk>, name: &str) -> Refused {
-    let run = RunId::parse(name).ok();
-    let is_run = run.is_some_and(|run| desk.ledger.snapshot().item(&run.item()).is_some());
+    let item = RunId::parse(name).map(|run| run.item());
+    let item = item.or_else(|_| PendingId::parse(name)).ok();
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let waits = item.and_then(|id| Some((state.item(&id)?.waits(now), id)));
     let event = name.parse::<EventId>().ok();
     let ledger = desk.ledger.clone();
     let found = blocking(move || event.and_then(|id| ledger.event(&id).ok()?).is_some()).await;
-    let (why, next) = match (found.unwrap_or_default(), is_run) {
+    let (why, next) = match (found.unwrap_or_default(), waits) {
         (true, _) => (
             "This call is not under way.",
             format!("plexusctl audit show {name}"),
         ),
-        (false, true) => (
+        (false, Some((true, id))) => (
+            "This run has not begun: it waits for you.",
+            format!("plexusctl approvals show {id}"),
+        ),
+        (false, Some(_)) => (
             "This run is not under way.",
             "plexusctl activity".to_owned(),
         ),
-        (false, false) => (
+        (false, None) => (
             "No call of this id is under way: it is over, or there was none.",
             "plexusctl activity".to_owned(),
         ),
