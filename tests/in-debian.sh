@@ -1,7 +1,8 @@
 #!/bin/sh
-# A release from its install.sh to the first approved write, in a bare Debian without a compiler; a changed byte is refused.
+# A release to the first approved write, in a bare Debian without a compiler: by its install.sh, then by its package. A changed
+# byte is refused, and both ways take away all that they brought.
 # Usage, as root: sh tests/in-debian.sh SUITE DIST, where DIST is what `cargo xtask dist --key FILE --url http://127.0.0.1:8099`
-# made. Takes mmdebstrap, curl, python3 and a mirror of Debian. Prints the time from the script to the write, which may be 60 s.
+# made. Takes mmdebstrap, curl, python3 and a mirror of Debian. Prints the time to each write, which may be 60 s.
 set -eu
 suite=$1 dist=$(cd "$2" && pwd) port=8099
 tree=$(mktemp -d) web=
@@ -20,10 +21,10 @@ cat >"$tree/root/home/anna/day" <<'DAY'
 set -eu
 cd
 began=$(date +%s%N)
-sh install.sh --yes
-bin=$HOME/.local/bin
+bin=${1-$HOME/.local/bin}
+[ $# -gt 0 ] || sh install.sh --yes
 owner="$bin/plexusctl --i-am-the-owner"
-mkdir shared
+mkdir -p shared
 "$bin/plexusd" --port 0 >ready 2>said &
 gateway=$!
 goes_on() { kill -0 "$gateway" && [ $((($(date +%s%N) - began) / 1000000)) -le 60000 ] || { cat said >&2; exit 1; }; }
@@ -42,8 +43,9 @@ goes_on
 took=$((($(date +%s%N) - began) / 1000000))
 kill "$gateway" && wait "$gateway" || :
 "$bin/plexusctl" uninstall --yes
-[ -z "$(find "$HOME/.local" -type f)" ]
-echo "approved write after $took ms"
+[ ! -d "$HOME/.local" ] || [ -z "$(find "$HOME/.local" -type f)" ]
+rm -r shared .plexus
+echo "approved write after $took ms, by $bin"
 DAY
 as_anna() {
     unshare --mount --pid --fork --kill-child sh -c "mount --rbind /dev '$tree/root/dev' && mount -t proc proc '$tree/root/proc' &&
@@ -66,3 +68,10 @@ for tarball in "$tree/web"/*.tar.gz; do
     cp "$dist/${tarball##*/}" "$tarball"
 done
 as_anna sh /home/anna/day
+
+cp "$dist"/plexus_*.deb "$tree/root/plexus.deb"
+find "$tree/root/usr" -not -type d | sort >"$tree/before"
+chroot "$tree/root" dpkg --install /plexus.deb
+as_anna sh /home/anna/day /usr/bin
+chroot "$tree/root" dpkg --remove plexus
+find "$tree/root/usr" -not -type d | sort | diff "$tree/before" -
