@@ -2,34 +2,32 @@
 //!
 //! Must not know: whose description it is.
 
+use crate::value;
 use serde_json::{Map, Value};
 
 /// Begins the line of one example, or of several with `; ` between them.
 const BEGINNINGS: [&str; 2] = ["Example: ", "Examples: "];
 
-/// `describe` with its examples as JSON; an example that is no call with fields of `schema` is left out.
+/// `describe` with its examples as JSON; one that `plexus` would not read as a call that fits `schema` is left out.
 pub(crate) fn in_json(describe: &str, schema: &Value) -> String {
     let line = |line: &str| {
-        let mut beginnings = BEGINNINGS.iter();
-        let example = beginnings.find_map(|begins| Some((begins, line.strip_prefix(*begins)?)));
-        let Some((begins, calls)) = example else {
+        let Some((begins, calls)) = example(line, schema) else {
             return Some(line.to_owned());
         };
-        let calls = calls.split("; ");
-        let calls: Vec<_> = calls.filter_map(|call| arguments(call, schema)).collect();
+        let calls: Vec<_> = calls.into_iter().flatten().collect();
         (!calls.is_empty()).then(|| format!("{begins}{}", calls.join("; ")))
     };
     let lines: Vec<_> = describe.lines().filter_map(line).collect();
     lines.join("\n")
 }
 
-/// The arguments that `field=value …` stands for; a space within quotation marks ends no value.
-fn arguments(call: &str, schema: &Value) -> Option<String> {
-    if call == "(no input)" {
-        return Some("{}".to_owned());
-    }
+/// How a line of examples begins, and the arguments of each; there are none where a quotation mark stays open.
+fn example<'l>(line: &'l str, schema: &Value) -> Option<(&'l str, Vec<Option<String>>)> {
+    let mut beginnings = BEGINNINGS.iter();
+    let (begins, words) =
+        beginnings.find_map(|begins| Some((*begins, line.strip_prefix(*begins)?)))?;
     let mut open = None;
-    let words = call.split(|c: char| {
+    let words = words.split(|c: char| {
         match open {
             Some(mark) if c == mark => open = None,
             None if matches!(c, '\'' | '"') => open = Some(c),
@@ -37,20 +35,40 @@ fn arguments(call: &str, schema: &Value) -> Option<String> {
         }
         c == ' ' && open.is_none()
     });
+    let words: Vec<_> = words.collect();
+    let calls = words.split_inclusive(|word| word.ends_with(';'));
+    let calls = calls.map(|call| arguments(call, schema));
+    Some((begins, calls.filter(|_| open.is_none()).collect()))
+}
+
+/// The arguments that `field=value …` stands for, with all that `schema` requires.
+fn arguments(call: &[&str], schema: &Value) -> Option<String> {
+    let words: &[&str] = match call {
+        ["(no", "input)"] => &[],
+        words => words,
+    };
     let mut arguments = Map::new();
     for word in words {
-        let (name, value) = word.split_once('=')?;
-        let about = schema["properties"].get(name)?;
-        let marks = ['\'', '"'].into_iter();
-        let mut bare = marks.filter_map(|mark| value.strip_prefix(mark)?.strip_suffix(mark));
-        let text = bare.next().unwrap_or(value);
-        let value: Option<Value> = match about["type"] == "string" {
-            true => None,
-            false => serde_json::from_str(text).ok(),
+        let (name, value) = word.strip_suffix(';').unwrap_or(word).split_once('=')?;
+        let quoted = ['\'', '"']
+            .into_iter()
+            .find(|mark| value.starts_with(*mark));
+        let text = match quoted {
+            Some(mark) => {
+                let text = value.strip_prefix(mark)?.strip_suffix(mark)?;
+                (!text.contains(mark)).then_some(text)?
+            }
+            None => value,
         };
-        arguments.insert(name.to_owned(), value.unwrap_or_else(|| text.into()));
+        let value = value::of_text(text, schema["properties"].get(name)?).ok()?;
+        if arguments.insert(name.to_owned(), value).is_some() {
+            return None;
+        }
     }
-    Some(Value::Object(arguments).to_string())
+    let required = schema["required"].as_array().into_iter().flatten();
+    let mut required = required.filter_map(Value::as_str);
+    let is_whole = required.all(|name| arguments.contains_key(name));
+    is_whole.then(|| Value::Object(arguments).to_string())
 }
 
 #[cfg(test)]
@@ -62,8 +80,10 @@ mod tests {
     fn examples_become_arguments_of_the_schema() {
         let schema = json!({"properties": {
             "title": {"type": "string"}, "limit": {"type": "integer"}, "mode": {"enum": ["each", "one"]},
-            "tasks": {"type": "array"}, "property": {"type": "object"},
+            "tasks": {"type": "array"}, "property": {"type": "object"}, "tags": {"type": "array", "items": {"type": "string"}},
+            "note": {"type": ["string", "null"]},
         }});
+        let needs = json!({"properties": schema["properties"], "required": ["title"]});
         for (words, says) in [
             ("Example: (no input)", "Example: {}"),
             ("Example: (made by the source alone)", ""),
@@ -81,13 +101,46 @@ mod tests {
                 r#"Example: {"tasks":[{"id":"a b"}]}"#,
             ),
             (
-                r#"Examples: title="a b"; property={"name":"a b"}"#,
-                r#"Examples: {"title":"a b"}; {"property":{"name":"a b"}}"#,
+                r#"Examples: title="a; b"; property={"name":"a b"}"#,
+                r#"Examples: {"title":"a; b"}; {"property":{"name":"a b"}}"#,
             ),
+            ("Example: tags=a", r#"Example: {"tags":["a"]}"#),
+            ("Example: note=42", r#"Example: {"note":"42"}"#),
+            ("Example: tags=a tags=b", ""),
+            ("Example: title=It's mode=one", ""),
+            ("Example: title=\"a\"b\"c\"", ""),
+            ("Examples: limit=many; limit=2", r#"Examples: {"limit":2}"#),
             ("See Example: title=a", "See Example: title=a"),
         ] {
             let rest = in_json(&format!("Does it.\n{words}"), &schema);
             assert_eq!(rest, format!("Does it.\n{says}").trim_end(), "{words}");
         }
+        let rest = in_json("Examples: limit=1; title=a; (no input)", &needs);
+        assert_eq!(rest, r#"Examples: {"title":"a"}"#);
+    }
+
+    #[test]
+    fn shipped_examples_are_calls_that_fit() {
+        let workers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workers");
+        let mut seen = 0;
+        for worker in std::fs::read_dir(workers).unwrap() {
+            let Ok(manifest) = std::fs::read(worker.unwrap().path().join("manifest.json")) else {
+                continue;
+            };
+            let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+            for capability in manifest["capabilities"].as_array().unwrap() {
+                let lines = capability["describe"].as_str().unwrap_or_default().lines();
+                for line in lines.filter(|line| *line != "Example: (made by the source alone)") {
+                    if let Some((_, calls)) = example(line, &capability["input"]) {
+                        assert!(
+                            !calls.is_empty() && calls.iter().all(Option::is_some),
+                            "{line}"
+                        );
+                        seen += 1;
+                    }
+                }
+            }
+        }
+        assert!(seen > 50, "{seen} examples");
     }
 }

@@ -30,6 +30,7 @@ mod schema;
 mod search;
 mod server;
 mod tools;
+pub mod value;
 
 pub use client::LEGACY;
 pub use heard::CallNews;

@@ -6,6 +6,7 @@
 
 use crate::command;
 use plexus_client::Stop;
+use plexus_mcp::value::{of_text, types};
 use plexus_protocol::json;
 use serde_json::{Map, Value};
 use std::io::Read;
@@ -120,7 +121,7 @@ fn set(
                 .next(format!("if the word is a value, write {}=…", order[0])),
         );
     }
-    let value = coerce(text, about)
+    let value = of_text(text, about)
         .map_err(|want| Stop::usage(format!("{name} must be {want}, not {text:?}")))?;
     match (input.get_mut(name), value) {
         (None, value) => {
@@ -133,48 +134,6 @@ fn set(
         (Some(_), _) => return Err(Stop::usage(format!("the field {name} is given twice"))),
     }
     Ok(())
-}
-
-fn types(about: &Value) -> Vec<&str> {
-    match &about["type"] {
-        Value::String(one) => vec![one],
-        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// `text` as what `about` says, or what it would have to be.
-fn coerce(text: &str, about: &Value) -> Result<Value, &'static str> {
-    let types = types(about);
-    let literal = json::parse_wide(text.as_bytes()).ok();
-    if types.is_empty() {
-        return Ok(literal.unwrap_or_else(|| text.into()));
-    }
-    // Text that is allowed to be text stays text: "42" may be the name of a note.
-    let only_if_needed = types.contains(&"string");
-    let fits = |value: &Value| {
-        types.iter().any(|t| match *t {
-            "integer" => value.as_f64().is_some_and(|n| n.fract() == 0.0),
-            "number" => value.is_number(),
-            "boolean" => value.is_boolean(),
-            "null" => value.is_null(),
-            "array" => value.is_array(),
-            "object" => value.is_object(),
-            _ => false,
-        })
-    };
-    match literal.filter(|value| fits(value)) {
-        Some(value) if !only_if_needed || value.is_array() || value.is_object() => Ok(value),
-        _ if only_if_needed => Ok(text.into()),
-        _ if types.contains(&"array") => Ok(Value::Array(vec![coerce(text, &about["items"])?])),
-        _ => Err(match types[0] {
-            "integer" => "a whole number",
-            "number" => "a number",
-            "boolean" => "true or false",
-            "object" => "a JSON object",
-            _ => "null",
-        }),
-    }
 }
 
 /// `input` as words that give it again: `field=value` where every value is one word, else `--input` with JSON.
