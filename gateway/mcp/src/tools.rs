@@ -11,7 +11,7 @@ use crate::names::{NameLength, tool_names};
 use crate::results::Refusal;
 use crate::schema;
 use crate::search::{self, MAX_LISTED, MAX_PINNED, Search};
-use plexus_protocol::{CapabilityId, Verb, Verbs, unseen::is_unseen, words::MAX_WORDS};
+use plexus_protocol::{CapabilityId, Provenance, Verb, Verbs, unseen::is_unseen, words::MAX_WORDS};
 use plexus_search::{Document, Index};
 use serde::{Deserialize, de};
 use serde_json::{Value, json, value::RawValue};
@@ -136,7 +136,7 @@ struct Entry {
     /// A grant stands behind it.
     #[serde(default)]
     standing: bool,
-    /// The grant has a constraint: another call asks the owner.
+    /// The grant has a constraint: it does not permit a call outside of it.
     #[serde(default)]
     narrowed: bool,
     /// The agent called it in this launch of the gateway.
@@ -317,7 +317,7 @@ impl Entry {
     /// The tool as a client lists it.
     fn listed(mut self, tool: &Tool) -> Value {
         let annotations = self.annotations();
-        if self.provenance != "extension" {
+        if Provenance::is_ours(&self.provenance) {
             self.describe = example::in_json(&self.describe, &self.io.input);
         }
         let (mut input, alternatives) = schema::for_client(self.io.input.take());
@@ -349,17 +349,18 @@ impl Entry {
             &self.describe
         };
         let whose = format!("Third-party tool of {}:", seen(&self.source));
-        if self.provenance == "extension" && !said.starts_with(&whose) {
+        if !Provenance::is_ours(&self.provenance) && !said.starts_with(&whose) {
             let _ = writeln!(text, "{whose}");
         }
         text.push_str(&seen(said));
         if !alternatives.is_empty() {
             let _ = write!(text, "\n{alternatives}");
         }
-        if !(self.grants.is_read() && self.standing && !self.narrowed) {
-            text.push_str("\nThe owner may have to approve the call before it happens.");
-        }
-        cut(&text, MAX_DESCRIPTION)
+        let asks = match self.grants.is_read() && self.standing && !self.narrowed {
+            true => "",
+            false => "\nThe owner may have to approve the call before it happens.",
+        };
+        format!("{}{asks}", cut(&text, MAX_DESCRIPTION - asks.len()))
     }
 
     /// What a client may take for true of every call, from the manifest's verbs and rating. What the manifest does not
@@ -546,23 +547,23 @@ pub(crate) mod tests {
     /// A vault, a workspace, a calendar over the network and an extension.
     pub(crate) fn manifest() -> Value {
         json!({"manifest": {"sessionId": "sess_secret", "entries": [
-            {"id": "calendar.events.create", "source": "calendar", "kind": "capability", "label": "Create an event",
+            {"id": "calendar.events.create", "source": "calendar", "provenance": "managed", "kind": "capability", "label": "Create an event",
              "describe": "Create an event.", "grants": ["write"], "sensitivity": "high", "network": true,
              "io": {"input": {"type": "object", "properties": {"title": {"type": "string"}}}}},
-            {"id": "calendar.events.list", "source": "calendar", "kind": "capability", "label": "List events",
+            {"id": "calendar.events.list", "source": "calendar", "provenance": "managed", "kind": "capability", "label": "List events",
              "describe": "List events.", "grants": ["read"], "sensitivity": "low", "network": true},
             {"id": "extra.run", "source": "extra", "kind": "capability", "label": "Ru\u{202e}n", "grants": ["execute"],
              "describe": "Run\u{200b} it.", "provenance": "extension", "sensitivity": "high", "longRunning": true},
-            {"id": "obsidian.vault.read", "source": "obsidian", "kind": "capability", "label": "Read a note",
+            {"id": "obsidian.vault.read", "source": "obsidian", "provenance": "managed", "kind": "capability", "label": "Read a note",
              "describe": "Read a note.", "grants": ["read"], "sensitivity": "low", "network": false,
              "io": {"input": {"type": "object", "properties": {"path": {"type": "string", "maxLength": 9},
                                                                "offset": {"type": "integer"}}},
                     "output": {"properties": {"content": {"type": "string"}}}}},
             {"id": "workspace.how-to-use", "source": "workspace", "kind": "skill", "label": "How to", "describe": "",
              "body": {"format": "markdown", "markdown": "# Read first\n"}},
-            {"id": "workspace.undo", "source": "workspace", "kind": "capability", "label": "Undo", "describe": "Undo.",
+            {"id": "workspace.undo", "source": "workspace", "provenance": "managed", "kind": "capability", "label": "Undo", "describe": "Undo.",
              "grants": ["write"], "sensitivity": "elevated", "network": false},
-            {"id": "workspace.write", "source": "workspace", "kind": "capability", "label": "Write a file",
+            {"id": "workspace.write", "source": "workspace", "provenance": "managed", "kind": "capability", "label": "Write a file",
              "describe": "Write a file.", "grants": ["write"], "sensitivity": "elevated", "network": false,
              "io": {"input": {"type": "object", "properties": {"path": {"type": "string"},
                                                                "ifDigest": {"type": "string"}},
@@ -650,11 +651,22 @@ pub(crate) mod tests {
 
     #[test]
     fn third_party_text_is_marked_and_holds_nothing_unseen() {
-        let tool = listed("extra_run");
-        let description = tool["description"].as_str().unwrap();
-        let said = "Third-party tool of extra:\nRun it.";
-        assert!(description.starts_with(said), "{description}");
-        assert_eq!(tool["title"], "Run");
+        let mut manifest = manifest();
+        // A word that is not known is no word of ours.
+        for provenance in [json!("extension"), json!("another"), Value::Null] {
+            let entry = &mut manifest["manifest"]["entries"][2];
+            match provenance {
+                Value::Null => drop(entry.as_object_mut().unwrap().remove("provenance")),
+                word => entry["provenance"] = word,
+            }
+            let tools = all(&View::of_manifest(manifest.to_string().as_bytes()).unwrap());
+            let tool = tools.iter().find(|tool| tool["name"] == "extra_run");
+            let tool = tool.unwrap();
+            let description = tool["description"].as_str().unwrap();
+            let said = "Third-party tool of extra:\nRun it.";
+            assert!(description.starts_with(said), "{description}");
+            assert_eq!(tool["title"], "Run");
+        }
     }
 
     #[test]
@@ -716,5 +728,7 @@ pub(crate) mod tests {
         let tools = all(&View::of_manifest(manifest.to_string().as_bytes()).unwrap());
         let shown = tools[2]["description"].as_str().unwrap();
         assert_eq!(shown.chars().count(), MAX_DESCRIPTION + 1);
+        let end = "…\nThe owner may have to approve the call before it happens.";
+        assert!(shown.ends_with(end), "{shown}");
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, shell, span, text};
-use plexus_protocol::{CapabilityId, Timestamp, body::StandingGrant};
+use plexus_protocol::{CapabilityId, Provenance, Timestamp, body::StandingGrant};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -155,9 +155,8 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
 
 /// Whether a shipped connector describes it with a call that works. Third-party text hides no example of ours.
 fn gives_example(entry: &Entry) -> bool {
-    let is_ours = matches!(entry.provenance.as_str(), "managed" | "first-party");
     let is_example = |line: &str| line.starts_with("Example: ") || line.starts_with("Examples: ");
-    is_ours && entry.describe.lines().any(is_example)
+    Provenance::is_ours(&entry.provenance) && entry.describe.lines().any(is_example)
 }
 
 /// The rules of a field's schema and their bounds, as a refusal names them.

@@ -147,6 +147,14 @@ impl Provenance {
             Self::Extension => "extension",
         }
     }
+
+    /// Whether a shipped connector has a capability of this wire word; an unknown word is another's.
+    #[must_use]
+    pub fn is_ours(word: &str) -> bool {
+        [Self::FirstParty, Self::Managed]
+            .iter()
+            .any(|ours| ours.as_str() == word)
+    }
 }
 
 /// For how long a grant lasts. On the wire `{"kind": …, "ms"?: …}` (docs/protocol/agents.md#trust-windows).
