@@ -676,7 +676,8 @@ fn absent_words(only: &[String], found: &Calendars, source: &str) -> Option<Stri
 }
 
 /// The calendar with this id among `all` that has things of `kind`; of any, for [`CALENDAR`]. One without them is refused as
-/// one that does not exist: an agent that may list only events cannot tell which lists of to-dos there are, nor the reverse.
+/// one that does not exist: an agent that may list only events cannot tell which lists of to-dos there are, nor the reverse,
+/// except that a warning names each that cannot be listed, whose kind is not known.
 fn one_of(all: Vec<Calendar>, id: &str, kind: &str) -> Result<Calendar, SourceError> {
     let (has, what): (fn(&Calendar) -> bool, _) = match kind {
         TODO => (|c| c.todos, "list of to-dos"),

@@ -62,7 +62,7 @@ pub struct ResolvedName<'a> {
     pub path: &'a RelPath,
     /// The other files that the name fits by the same rule.
     pub others: Vec<&'a RelPath>,
-    /// Those of the others that only the code-unit order puts after the file.
+    /// Those of the others whose paths are as long as that of the file.
     pub as_good: Vec<&'a RelPath>,
 }
 
@@ -98,6 +98,7 @@ impl NoteIndex {
                 let mut found = best(&fit, literal)?;
                 if found.path.as_str() == literal.as_str() {
                     found.others.clear();
+                    found.as_good.clear();
                 }
                 Some(found)
             })
@@ -110,7 +111,8 @@ impl NoteIndex {
     /// 3. of the files whose paths end so, those in or below the folder; where there are none, the others. Of these the
     ///    one with the shortest path, of equals the first in code-unit order.
     ///
-    /// What a name comes to without `.md` goes before what it comes to with it. Case and normal forms do not count.
+    /// What a name comes to without `.md` goes before what it comes to with it. Case and normal forms count among
+    /// equals alone.
     #[must_use]
     pub fn find(&self, target: &str, folder: &RelPath) -> Option<ResolvedName<'_>> {
         let target = target.trim();
@@ -152,7 +154,7 @@ fn best<'a>(candidates: &[&'a File], literal: &str) -> Option<ResolvedName<'a>> 
             .then_with(|| code_unit_order(a.path.as_str(), b.path.as_str()))
     })?;
     let others = candidates.iter().filter(|file| file.path != first.path);
-    let as_good = others.clone().filter(|file| rank(file) == rank(first));
+    let as_good = others.clone().filter(|file| file.length == first.length);
     Some(ResolvedName {
         path: &first.path,
         as_good: as_good.map(|file| &file.path).collect(),
