@@ -476,9 +476,15 @@ fn blocks_arrive_as_what_they_are() {
     assert_contains(&without.stderr, "--out FOLDER");
     let beside = Folder::empty();
     let path = beside.path().display().to_string();
-    let input = input.to_string();
+    // Bytes that are written to a file count for nothing in a long answer.
+    let mut long = blocks;
+    long["content"][1]["data"] = "AAAA".repeat(8_000).into();
+    let input = json!({"result": long.to_string()}).to_string();
     let words = ["odd.say", "--input", &input, "--json", "--out", &path];
-    lent.typed(&agent, words).expect_ok();
+    let said = lent.typed(&agent, words);
+    let answer: Value = serde_json::from_str(said.expect_ok()).expect("JSON");
+    assert_eq!(answer["output"]["text"], "a picture", "{said}");
+    assert!(answer["output"].get("images").is_none(), "{said}");
     assert_eq!(beside.read("file-1.pdf"), "%PDF-");
 }
 

@@ -410,12 +410,18 @@ fn undo_is_offered_as_its_agent_may_call_it() {
     for (agent, reach, standing, offered) in [
         ("asks", "exposed", &[WRITE][..], Some("undo (asks): ")),
         ("holds", "exposed", &[WRITE, UNDO], Some("undo: ")),
+        ("may", "exposed", &[WRITE, UNDO], Some("undo (may ask): ")),
         ("blind", "selected", &[WRITE], None),
     ] {
         let body = json!({"agentId": agent, "capabilities": standing, "standing": standing, "reach": reach});
         let connected = house.owner().connect_as(body).expect_ok();
         let code = connected["code"].as_str().expect("a code");
         house.gateway.plexus(agent, ["enroll", code]).expect_ok();
+        if agent == "may" {
+            let line = ["grants", "allow", agent, UNDO, "--window", "1h"];
+            let line = line.into_iter().chain(["--under", "path=docs"]);
+            house.gateway.cli(line).expect_ok();
+        }
         let path = format!("path={agent}.md");
         let said = house.gateway.plexus(agent, [WRITE, &path, "content=a"]);
         said.expect_ok();

@@ -114,6 +114,11 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// Whether a flag sets it.
+    pub(crate) fn is_set(self) -> bool {
+        self.no_wait || self.wait.is_some()
+    }
+
     /// The time to wait.
     pub(crate) fn length(self) -> std::time::Duration {
         let seconds = match self.no_wait {

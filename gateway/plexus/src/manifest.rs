@@ -48,6 +48,9 @@ pub(crate) struct Entry {
     /// Whether a grant lets this agent call it without a card.
     #[serde(default)]
     pub(crate) standing: bool,
+    /// Whether that grant has a constraint.
+    #[serde(default)]
+    pub(crate) narrowed: bool,
 }
 
 /// Schemas; a missing one is `Null`.

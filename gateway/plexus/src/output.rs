@@ -9,7 +9,7 @@ use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_mcp::cut::{self, Cut, Takes};
 use plexus_protocol::{AuditId, CapabilityId, body::Conversation};
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -67,8 +67,8 @@ pub(crate) struct Answer {
     raw: Box<RawValue>,
     status: u16,
     read: Members,
-    /// Whether the undo of its source is granted; none where this agent may not see it.
-    undo_granted: Option<bool>,
+    /// How the undo of its source is offered; none where this agent may not see it.
+    undo_label: Option<&'static str>,
 }
 
 #[derive(Deserialize)]
@@ -114,7 +114,7 @@ impl Answer {
             raw,
             status,
             read,
-            undo_granted: None,
+            undo_label: None,
         })
     }
 
@@ -123,7 +123,11 @@ impl Answer {
         let undo = self.capability().map(|id| format!("{}.undo", id.parts().0));
         let undo = undo.and_then(|undo| undo.parse().ok());
         let entry = undo.and_then(|undo: CapabilityId| session.entry(&undo));
-        self.undo_granted = entry.map(|entry| entry.standing);
+        self.undo_label = entry.map(|entry| match (entry.standing, entry.narrowed) {
+            (true, false) => "undo",
+            (true, true) => "undo (may ask)",
+            (false, _) => "undo (asks)",
+        });
         self
     }
 
@@ -131,10 +135,7 @@ impl Answer {
     fn undo(&self) -> Option<String> {
         let (id, undo) = self.capability().zip(self.read.undo.as_ref())?;
         let undo = command::line(format!("{}.undo id={undo}", id.parts().0));
-        Some(match self.undo_granted? {
-            true => format!("undo: {undo}"),
-            false => format!("undo (asks): {undo}"),
-        })
+        Some(format!("{}: {undo}", self.undo_label?))
     }
 
     /// All of it.
@@ -227,7 +228,7 @@ impl Form<'_> {
         }
         if self.printing.json {
             if self.printing.out.is_some() {
-                for note in self.files(&mut answer.read.output.clone())? {
+                for note in self.files(&take_files(&mut answer.read.output.clone()))? {
                     out::say(&note);
                 }
             }
@@ -238,7 +239,7 @@ impl Form<'_> {
             return Ok(Exit::Ok);
         }
         let mut output = answer.read.output.clone();
-        for note in self.files(&mut output)? {
+        for note in self.files(&take_files(&mut output))? {
             out::say(&note);
         }
         let whole = wanted(&output);
@@ -278,9 +279,19 @@ impl Form<'_> {
         if !self.printing.json {
             return self.print(text);
         }
-        let id = self.call.map_or("", |(id, ..)| id.as_str());
-        let output = json!({"content": text});
-        self.print(&json!({"id": id, "ok": true, "output": output, "auditId": ""}).to_string())
+        self.print(&self.own(true, "output", json!({"content": text})))
+    }
+
+    /// An answer in the gateway's form that is the command's own.
+    fn own(&self, ok: bool, member: &str, value: Value) -> String {
+        let mut own = Map::new();
+        if let Some((id, ..)) = self.call {
+            own.insert("id".into(), json!(id));
+        }
+        own.insert("ok".into(), json!(ok));
+        own.insert(member.into(), value);
+        own.insert("auditId".into(), json!(""));
+        Value::Object(own).to_string()
     }
 
     /// Prints it, or writes it to the file that was named.
@@ -297,19 +308,11 @@ impl Form<'_> {
         Ok(())
     }
 
-    /// Takes the bytes out of the output of a lent tool, and says of each what it is, or where it was written.
-    fn files(&self, output: &mut Value) -> Result<Vec<String>, Stop> {
+    /// Writes the files where a folder is named; says of each what it is, or where it was written.
+    fn files(&self, taken: &[(&str, Vec<Value>)]) -> Result<Vec<String>, Stop> {
         let mut notes = Vec::new();
-        for (member, name) in [("images", "image"), ("audio", "audio"), ("files", "file")] {
-            let is_lent = output[member]
-                .as_array()
-                .is_some_and(|all| all.iter().all(is_file));
-            let found = match output.as_object_mut() {
-                Some(members) if is_lent => members.shift_remove(member),
-                _ => None,
-            };
-            let found = found.as_ref().and_then(Value::as_array);
-            for (at, file) in found.into_iter().flatten().enumerate() {
+        for (name, files) in taken {
+            for (at, file) in files.iter().enumerate() {
                 let word = |key: &str| file[key].as_str().unwrap_or_default();
                 let data = if word("data").is_empty() {
                     word("blob")
@@ -360,6 +363,12 @@ impl Form<'_> {
             return None;
         }
         let mut short: Value = serde_json::from_str(answer.raw.get()).ok()?;
+        if self.printing.out.is_some()
+            && !take_files(&mut short["output"]).is_empty()
+            && short.to_string().len() <= MOST
+        {
+            return Some(short);
+        }
         let output = &mut short["output"];
         let next = match self.cut(output) {
             Some(_) => self.rest(output),
@@ -419,8 +428,7 @@ impl Form<'_> {
             Some(item) => error["pendingId"] = json!(item),
             None => {}
         }
-        let id = self.call.map_or("", |(id, ..)| id.as_str());
-        out::line(&json!({"id": id, "ok": false, "error": error, "auditId": ""}).to_string())
+        out::line(&self.own(false, "error", error))
     }
 
     /// The notes beside a text that is printed alone: which note or file it is of, and the digest that writes it back.
@@ -487,6 +495,25 @@ fn written(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
             .done(Done::Done)
             .next("stop; tell the owner: the call is done, and only its output was not kept")
     })
+}
+
+/// Takes the files out of the output of a lent tool: those of a member, with the word for one.
+fn take_files(output: &mut Value) -> Vec<(&'static str, Vec<Value>)> {
+    let mut take = |member: &str| {
+        let all = output.as_object_mut()?;
+        if !all.get(member)?.as_array()?.iter().all(is_file) {
+            return None;
+        }
+        match all.shift_remove(member)? {
+            Value::Array(files) => Some(files),
+            _ => None,
+        }
+    };
+    let members = [("images", "image"), ("audio", "audio"), ("files", "file")];
+    let taken = members.into_iter();
+    taken
+        .filter_map(|(member, name)| Some((name, take(member)?)))
+        .collect()
 }
 
 /// Whether it is a file in the output of a lent tool.

@@ -743,11 +743,18 @@ fn a_wait_for_no_item_lists_what_waits() {
         assert_eq!(fs::read_to_string(&file).unwrap(), json.out.trim_end());
         let again = place.at(&stub, &into).ends(64);
         again.says("--output writes a new file");
+        let folder = place.dir.path().to_str().unwrap();
+        for of_an_answer in [&["--out", folder][..], &["--full"], &["--wait", "1"]] {
+            let line = [&["wait"][..], of_an_answer].concat();
+            let refused = place.at(&stub, &line).ends(64);
+            refused.says("are for one request or run");
+        }
     }
     let refused = gateway(|asked| at(asked, "/grants", 403, error("paused", "no")));
     let ended = Place::enrolled().at(&refused, &["wait", "--json"]);
     let printed: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(printed["error"]["code"], "paused", "{ended:?}");
+    assert!(printed.get("id").is_none(), "{ended:?}");
     // A cut id is no reason to ask the owner.
     let cut = Place::enrolled().at(&gateway(|_| None), &["wait", "pend_123"]);
     cut.ends(64).says("or see what waits: plexus wait");
