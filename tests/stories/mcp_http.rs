@@ -1,6 +1,6 @@
 //! An agent whose client speaks MCP over HTTP: `POST /mcp`, with a plain client and with the real ones.
 
-use crate::house::{House, WRITE};
+use crate::house::{House, READ, WRITE};
 use crate::mcp::{NOTE, outcomes, played, waiting, write};
 use plexus_tests::coding_agents::{self, ask_claude, ask_codex_with};
 use plexus_tests::events::Events;
@@ -283,8 +283,11 @@ fn subscription_tells_of_changes_and_ends_with_its_credential() {
         begun["params"]["notifications"]["toolsListChanged"], true,
         "{begun}"
     );
+    let changed = || stream.wait_until("message", is("notifications/tools/list_changed"));
+    house.owner().revoke("watcher", READ);
+    changed();
     house.owner().expose(WRITE, false);
-    let changed = stream.wait_until("message", is("notifications/tools/list_changed"));
+    let changed = changed();
     let subscription = &changed["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"];
     assert_eq!(subscription, 1, "{changed}");
     house.owner().revoke_agent("watcher");

@@ -1,8 +1,9 @@
 //! For how long, and within which bounds.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
+use crate::mcp::server;
 use crate::mcp_http::Plain;
-use plexus_tests::{owner::approval, texts::assert_contains, waiting::until_true};
+use plexus_tests::{McpClient, owner::approval, texts::assert_contains, waiting::until_true};
 use serde_json::{Value, json};
 
 #[test]
@@ -196,6 +197,21 @@ fn a_constraint_holds() {
         let words = tool.next().expect(id)["description"].to_string();
         assert_eq!(words.contains("may have to approve"), asks, "{id}: {words}");
     }
+    let mut client = McpClient::greeted(server(&house.gateway, &agent), "plain").served();
+    let asks = |client: &mut McpClient| {
+        let tools = client.tools();
+        let mut tool = tools.iter().filter(|t| t["_meta"]["dev.plexus/id"] == list);
+        let words = tool.next().expect(list)["description"].to_string();
+        words.contains("may have to approve")
+    };
+    assert!(!asks(&mut client));
+    let line = ["grants", "allow", "one", list, "--window", "1h"];
+    let line = line.into_iter().chain(["--under", "path=notes"]);
+    house.gateway.cli(line).expect_ok();
+    client.hear("a change of the list", |message| {
+        message["method"] == "notifications/tools/list_changed"
+    });
+    assert!(asks(&mut client));
 
     let token = agent.token(&[READ]);
     assert_eq!(

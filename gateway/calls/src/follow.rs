@@ -9,9 +9,12 @@ use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, PendingId};
 use plexus_trust::State;
 use serde_json::{Value, json};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::sync::broadcast;
 
@@ -124,6 +127,7 @@ fn from_record(kernel: &Arc<Kernel>, record: &Recorded) {
             }
         }
     }
+    grants_changed(kernel, &event);
     for change in event
         .get("changes")
         .and_then(Value::as_array)
@@ -150,6 +154,24 @@ fn from_record(kernel: &Arc<Kernel>, record: &Recorded) {
             let epoch = of_token(&kernel.ledger.snapshot(), &event, &of);
             feed.tell(Audience::Agent(of, epoch), "token_revoked", data, None);
         }
+    }
+}
+
+/// Notifies each agent of whose grants a record sets or removes one: its manifest names them.
+fn grants_changed(kernel: &Kernel, event: &Value) {
+    let changes = event["changes"].as_array().into_iter().flatten();
+    let agents = changes.filter_map(|change| {
+        let set = change.pointer("/grant/agent");
+        let agent = set.or_else(|| change.pointer("/grantGone/0"))?;
+        AgentId::parse(agent.as_str()?).ok()
+    });
+    let agents: BTreeSet<_> = agents.collect();
+    let state = kernel.ledger.snapshot();
+    for agent in agents {
+        let epoch = Epoch::Is(epoch_now(&state, &agent));
+        let data = json!({"revision": kernel.catalogue.load().revision});
+        let audience = Audience::Agent(agent, epoch);
+        kernel.feed.tell(audience, "manifest_changed", data, None);
     }
 }
 

@@ -36,7 +36,7 @@ const UNREACHABLE: &str = "unreachable";
 const LIST_CHANGED: &str = "notifications/tools/list_changed";
 
 /// How long a client may keep a list, in milliseconds: as long as the gateway says of its manifest.
-const LIST_TTL_MS: u64 = 300_000;
+pub(crate) const LIST_TTL_MS: u64 = 300_000;
 /// How often a client that waits is told so.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// The least time between two tellings of what it says.

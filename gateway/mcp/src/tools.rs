@@ -11,6 +11,7 @@ use crate::names::{NameLength, tool_names};
 use crate::results::Refusal;
 use crate::schema;
 use crate::search::{self, MAX_LISTED, MAX_PINNED, Search};
+use crate::server::LIST_TTL_MS;
 use plexus_protocol::{CapabilityId, Provenance, Verb, Verbs, unseen::is_unseen, words::MAX_WORDS};
 use plexus_search::{Document, Index};
 use serde::{Deserialize, de};
@@ -18,6 +19,7 @@ use serde_json::{Value, json, value::RawValue};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most characters of a tool's description: Claude Code cuts at 4,096.
 const MAX_DESCRIPTION: usize = 4_000;
@@ -92,6 +94,8 @@ pub struct View {
     pub(crate) search: Option<Search>,
     /// What the list was made of, as JSON.
     entries: String,
+    /// How long the gateway lets it be kept, in milliseconds.
+    ttl_ms: u64,
 }
 
 /// A manifest as the gateway answers it, or what was kept of one.
@@ -107,6 +111,8 @@ struct Answer<'a> {
 struct Entries<'a> {
     #[serde(borrow)]
     entries: &'a RawValue,
+    #[serde(rename = "ttlMs")]
+    ttl_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -177,13 +183,17 @@ impl View {
     /// [`NotAManifest`].
     pub fn named(bytes: &[u8], length: NameLength) -> Result<Self, NotAManifest> {
         let answer: Answer<'_> = serde_json::from_slice(bytes).map_err(NotAManifest)?;
-        let entries = match (answer.manifest, answer.entries) {
-            (Some(manifest), _) => manifest.entries,
-            (None, Some(entries)) => entries,
+        let (entries, ttl_ms) = match (answer.manifest, answer.entries) {
+            (Some(manifest), _) => (manifest.entries, manifest.ttl_ms),
+            (None, Some(entries)) => (entries, None),
             (None, None) => return Err(NotAManifest(de::Error::missing_field("entries"))),
         };
         let read = serde_json::from_str(entries.get()).map_err(NotAManifest)?;
-        Ok(Self::of(read, entries.get().to_owned(), length))
+        let view = Self::of(read, entries.get().to_owned(), length);
+        Ok(Self {
+            ttl_ms: ttl_ms.unwrap_or(LIST_TTL_MS),
+            ..view
+        })
     }
 
     /// The view of who cannot have a manifest now, and has no earlier one: one tool that says what is missing.
@@ -206,7 +216,14 @@ impl View {
             own: HashMap::from([with_fields(&tool)]),
             search: None,
             entries: String::new(),
+            ttl_ms: LIST_TTL_MS,
         }
+    }
+
+    /// How long it counts unless an event says otherwise (docs/protocol/agents.md#read-the-manifest).
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl_ms)
     }
 
     /// What may be kept on disk for a start without a gateway: the entries, and nothing of the session.
@@ -269,6 +286,7 @@ impl View {
             own: own.iter().map(with_fields).collect(),
             search: search.map(|(index, pinned)| Search::new(index, listed, pinned)),
             entries,
+            ttl_ms: LIST_TTL_MS,
         }
     }
 
@@ -656,7 +674,7 @@ pub(crate) mod tests {
         for provenance in [json!("extension"), json!("another"), Value::Null] {
             let entry = &mut manifest["manifest"]["entries"][2];
             match provenance {
-                Value::Null => drop(entry.as_object_mut().unwrap().remove("provenance")),
+                Value::Null => drop(entry.as_object_mut().unwrap().shift_remove("provenance")),
                 word => entry["provenance"] = word,
             }
             let tools = all(&View::of_manifest(manifest.to_string().as_bytes()).unwrap());

@@ -31,7 +31,7 @@ use std::{
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, LocalSet},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use work::Pool;
 
@@ -47,6 +47,9 @@ const FIRST_WORD_KEPT: Duration = Duration::from_millis(35);
 const RECONNECT: Duration = Duration::from_secs(1);
 /// The longest pause where the gateway refuses: each refusal of a credential is on record.
 const MAX_RECONNECT: Duration = Duration::from_secs(60);
+
+/// The longest that a list counts: its stream of events ends by then (docs/protocol/events.md).
+const MAX_TTL: Duration = Duration::from_secs(3_600);
 
 /// What to do where no gateway answers.
 const START: &str = "stop; tell the owner: start plexusd";
@@ -325,6 +328,7 @@ async fn listen(pool: &Pool, tell: &mpsc::Sender<News>, known: &mut String) -> R
     // What changes from here on is told by the stream.
     loop {
         let view = manifest(pool).await?;
+        let due = Instant::now() + view.ttl().clamp(RECONNECT, MAX_TTL);
         let kept = view.kept();
         if kept != *known {
             kept::write(&pool.settings, session.agent.as_ref(), &kept);
@@ -334,7 +338,10 @@ async fn listen(pool: &Pool, tell: &mpsc::Sender<News>, known: &mut String) -> R
             return Ok(());
         }
         loop {
-            match events.next().await? {
+            let Ok(event) = timeout_at(due, events.next()).await else {
+                break;
+            };
+            match event? {
                 None => return Ok(()),
                 Some(event) if matches!(event.kind.as_str(), "manifest_changed" | "missed") => {
                     break;

@@ -4,7 +4,7 @@ use plexus_client::stub::{Answer, Stub, StubRequest};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -760,6 +760,46 @@ fn a_wait_for_no_item_lists_what_waits() {
     cut.ends(64).says("or see what waits: plexus wait");
     let word = Place::enrolled().at(&gateway(|_| None), &["describe", "notes"]);
     word.ends(64).says("next: plexus list notes");
+}
+
+#[test]
+fn mcp_list_is_read_again_after_its_ttl() {
+    let read = AtomicUsize::new(0);
+    let stub = gateway(move |asked| match asked.path.as_str() {
+        "/events" => Some(Answer::Stream(b"HTTP/1.1 200 X\r\n\r\n: hello\n\n".into())),
+        "/manifest" => {
+            let narrowed = read.fetch_add(1, Ordering::Relaxed) > 0;
+            let entry = json!({"id": "notes.read", "kind": "capability", "grants": ["read"],
+                "standing": true, "narrowed": narrowed});
+            let manifest = json!({"ttlMs": 1, "entries": [entry]});
+            Some(Answer::Json(200, json!({ "manifest": manifest })))
+        }
+        _ => None,
+    });
+    let url = stub.address.to_string();
+    let place = Place::enrolled();
+    let mut command = place.command(&["--url", &url, "mcp"]);
+    let mut server = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = server.stdin.take().unwrap();
+    let mut ask = |method: &str, params: Value| {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        writeln!(stdin, "{message}").unwrap();
+    };
+    ask(
+        "initialize",
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}),
+    );
+    // No event says that the list changed.
+    for line in BufReader::new(server.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.contains("notifications/tools/list_changed") {
+            ask("tools/list", json!({}));
+        } else if line.contains("may have to approve") {
+            break;
+        }
+    }
+    drop(stdin);
+    assert!(server.wait().unwrap().success());
 }
 
 #[test]
