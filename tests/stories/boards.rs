@@ -162,6 +162,17 @@ fn task_that_needs_two_versions_of_a_file_fails_by_name() {
     apply(left).expect_ok();
     let refused = apply(right);
     assert_contains(&refused.stderr, &format!("as the change set {left} has it"));
+    // No agent learns of that one, its own or not.
+    let other = &["codex.changes.read"];
+    let other = office.desk.gateway.agent_with("other", other);
+    for agent in [&other, office.agent()] {
+        let reply = agent.invoke("codex.apply", json!({"changes": right}));
+        let error = reply.expect_error(409, "precondition_changed");
+        let message = error["message"].to_string();
+        assert_contains(&message, "a.txt changed since;");
+        assert!(!message.contains("evt_"), "{reply}");
+        assert!(!reply.text().contains(left), "{reply}");
+    }
     assert_eq!(office.desk.model.requests().len(), 4, "it never asked");
     office.all_is_over();
 }

@@ -239,13 +239,22 @@ impl Folder {
         planned.map_err(|error| match error {
             ApplyError::Changed(path) => match self.builds_on(origin.as_ref(), &path) {
                 Some(set) => ApplyError::BuildsOn { path, set },
-                None => match self.changed_by(origin.as_ref(), &path) {
-                    Some((call, set)) => ApplyError::ChangedBy { path, set, call },
-                    None => ApplyError::Changed(path),
-                },
+                None => ApplyError::Changed(path),
             },
             error => error,
         })
+    }
+
+    /// The refusal of a plan of a change set in words for the owner, which name the change set that a file is from now. An
+    /// agent learns of none: who knows its id can read it.
+    pub(crate) fn for_owner(&self, id: &str, refusal: ApplyError) -> ApplyError {
+        let ApplyError::Changed(path) = refusal else {
+            return refusal;
+        };
+        match self.changed_by(id, &path) {
+            Some((call, set)) => ApplyError::ChangedBy { path, set, call },
+            None => ApplyError::Changed(path),
+        }
     }
 
     /// The last call that brought these files of a change set into the folder, and no others; none where several did.
@@ -296,18 +305,16 @@ impl Folder {
         onto.find(waits).cloned()
     }
 
-    /// The change set that a file is from now, and the call that applied it. One of another agent than `origin` has is not
-    /// this one's to know.
-    fn changed_by(&self, origin: Option<&Origin>, path: &RelPath) -> Option<(AuditId, String)> {
+    /// The change set of the same agent as `id` that a file is from now, and the call that applied it.
+    fn changed_by(&self, id: &str, path: &RelPath) -> Option<(AuditId, String)> {
         let mut history = self.history().ok()?.into_iter().rev();
         let (call, file, set) = history.find_map(|(call, applied)| {
             let mut files = applied.files.into_iter();
             let file = files.find(|file| file.path == *path)?;
             Some((call, file, applied.set))
         })?;
-        let other = self.sets.get(&set).ok()?;
-        let agent = |origin: &Origin| origin.agent.clone();
-        let is_own = other.origin.as_ref().map(agent) == origin.map(agent);
+        let (own, other) = (self.sets.head(id).ok()?, self.sets.get(&set).ok()?);
+        let is_own = own.origin?.agent == other.origin?.agent;
         // An undo has the same set, and its files the other way round.
         let is_there = other.files.contains(&file)
             && matches!(self.standing(&file), Ok((Standing::Applied, _)));
@@ -864,7 +871,8 @@ fn chosen(files: &[FileChange], paths: &[String]) -> Result<Vec<FileChange>, App
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ignored::IgnoreTexts, snapshot::Snapshot};
+    use crate::{ignored::IgnoreTexts, onto::Onto, snapshot::Snapshot};
+    use plexus_protocol::Timestamp;
     use plexus_rooted_files::Policy;
     use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc, time::SystemTime};
 
@@ -893,15 +901,46 @@ mod tests {
                 write(place, path, text);
             }
         }
-        let [root, copy] = places
-            .each_ref()
-            .map(|at| Root::open(at, Policy::default()).unwrap());
-        let snapshot = |root| Snapshot::of_copy(root, &IgnoreTexts::default(), &|| false).unwrap();
-        let set = ChangeSet::between(&snapshot(&root), &snapshot(&copy), &places[1]).unwrap();
+        let root = Root::open(&places[0], Policy::default()).unwrap();
         let sets = Sets::in_folder(dir.path());
-        let set = sets.keep(&set, &root, &copy).unwrap();
         let folder = Folder::new(Arc::new(root), sets, dir.path());
+        let set = kept(&folder, dir.path(), None::<Origin>);
         Scene { dir, folder, set }
+    }
+
+    pub(super) fn origin(
+        made: u64,
+        conversation: Option<&str>,
+        onto: &[&str],
+        join: bool,
+    ) -> Origin {
+        Origin {
+            agent: None,
+            made: Timestamp(made),
+            conversation: conversation.map(str::to_owned),
+            call: None,
+            prompt: String::new(),
+            onto: Onto {
+                sets: onto.iter().copied().map(str::to_owned).collect(),
+                join,
+            },
+            unfinished: false,
+            limit: None,
+        }
+    }
+
+    /// A change set of the folder `top/folder` to `top/copy`.
+    pub(super) fn kept(folder: &Folder, top: &Path, origin: impl Into<Option<Origin>>) -> String {
+        let [before, after] =
+            ["folder", "copy"].map(|name| Root::open(&top.join(name), Policy::default()).unwrap());
+        let snapshot = |root| Snapshot::of_copy(root, &IgnoreTexts::default(), &|| false).unwrap();
+        let copy = top.join("copy");
+        let set = ChangeSet::between(&snapshot(&before), &snapshot(&after), &copy).unwrap();
+        let set = ChangeSet {
+            origin: origin.into(),
+            ..set
+        };
+        folder.sets.keep(&set, &before, &after).unwrap()
     }
 
     impl Scene {
@@ -1053,30 +1092,44 @@ mod tests {
     }
 
     #[test]
-    fn file_of_two_change_sets_names_the_applied_one() {
-        let scene = scene(&[("a", "1")], &[("a", "2")]);
-        let top = scene.dir.path();
-        write(&top.join("copy"), "a", "3");
-        let [root, copy] =
-            ["folder", "copy"].map(|name| Root::open(&top.join(name), Policy::default()).unwrap());
-        let snapshot = |root| Snapshot::of_copy(root, &IgnoreTexts::default(), &|| false).unwrap();
-        let copied = top.join("copy");
-        let set = ChangeSet::between(&snapshot(&root), &snapshot(&copy), &copied).unwrap();
-        let other = scene.folder.sets.keep(&set, &root, &copy).unwrap();
-        let plan = || scene.folder.plan(&other, None, &|| false);
+    fn owner_alone_learns_which_set_changed_a_file() {
+        let mut scene = scene(&[("a", "1")], &[("a", "2")]);
+        let (folder, top) = (&scene.folder, scene.dir.path());
+        let keep = |text: &str, agent: Option<&str>| {
+            write(&top.join("copy"), "a", text);
+            let origin = agent.map(|agent| Origin {
+                agent: Some(agent.to_owned()),
+                ..origin(1, None, &[], false)
+            });
+            kept(folder, top, origin)
+        };
+        let (applied, other) = (keep("3", Some("one")), keep("4", Some("one")));
+        let (strange, nameless) = (keep("5", Some("two")), keep("6", None));
+        let unknown = std::mem::replace(&mut scene.set, applied);
+        let folder = &scene.folder;
+        let plan = |set: &str| folder.plan(set, None, &|| false);
         scene.apply(&call(1), |_| ()).unwrap();
         scene.undo(&call(1), &call(2)).unwrap();
-        plan().unwrap();
+        plan(&other).unwrap();
         scene.apply(&call(3), |_| ()).unwrap();
-        let refused = plan().unwrap_err().to_string();
-        for named in ["a changed since", &scene.set, call(3).as_str()] {
-            assert!(refused.contains(named), "{named}: {refused}");
-        }
         // It is applied by the newest call, whose undo is named.
         let again = scene.apply(&call(4), |_| ()).unwrap_err();
         assert!(matches!(&again, ApplyError::AlreadyApplied(Some(by)) if *by == call(3)));
-        write(&top.join("folder"), "a", "mine");
-        assert!(matches!(plan(), Err(ApplyError::Changed(_))));
+        for set in [&other, &strange, &unknown] {
+            // As an agent has it, of another one or not.
+            let refused = plan(set).unwrap_err();
+            let words = refused.to_string();
+            assert!(words.starts_with("a changed since; "), "{words}");
+            let words = folder.for_owner(set, refused).to_string();
+            for named in [&*scene.set, call(3).as_str()] {
+                assert_eq!(words.contains(named), *set == other, "{named}: {words}");
+            }
+        }
+        // Two whose agents are not known are not of one.
+        scene.undo(&call(3), &call(5)).unwrap();
+        folder.commit(plan(&unknown).unwrap(), &call(6)).unwrap();
+        let refused = folder.for_owner(&nameless, plan(&nameless).unwrap_err());
+        assert!(matches!(refused, ApplyError::Changed(_)), "{refused:?}");
     }
 
     #[test]

@@ -1160,10 +1160,12 @@ impl<P: Program> CodingAgent<P> {
     ) -> Result<Planned<Plan>, SourceError> {
         on_file_thread(move || {
             self.in_place()?;
-            let plan = self
-                .folder()?
-                .plan(&input.changes, input.paths.as_deref(), &|| call.is_over());
-            let plan = plan.map_err(|error| failed(&error))?;
+            let folder = self.folder()?;
+            let plan = folder.plan(&input.changes, input.paths.as_deref(), &|| call.is_over());
+            let plan = plan.map_err(|error| match call.is_owners() {
+                true => failed(&folder.for_owner(&input.changes, error)),
+                false => failed(&error),
+            })?;
             Ok(self.planned(plan, "applies a change set", "applied a change set"))
         })
         .await

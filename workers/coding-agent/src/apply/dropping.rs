@@ -107,47 +107,11 @@ impl Folder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{call, scene};
+    use super::super::tests::{call, kept, origin, scene};
     use super::*;
-    use crate::{
-        change_set::{ChangeSet, Origin, Sets},
-        ignored::IgnoreTexts,
-        onto::Onto,
-        snapshot::Snapshot,
-    };
-    use plexus_protocol::Timestamp;
+    use crate::change_set::{Origin, Sets};
     use plexus_rooted_files::{Policy, Root};
     use std::{fs, path::Path, sync::Arc};
-
-    fn origin(made: u64, conversation: Option<&str>, onto: &[&str], join: bool) -> Origin {
-        Origin {
-            agent: None,
-            made: Timestamp(made),
-            conversation: conversation.map(str::to_owned),
-            call: None,
-            prompt: String::new(),
-            onto: Onto {
-                sets: onto.iter().copied().map(str::to_owned).collect(),
-                join,
-            },
-            unfinished: false,
-            limit: None,
-        }
-    }
-
-    /// Another change set of the folder `top/folder` to `top/copy`.
-    fn kept(folder: &Folder, top: &Path, origin: Origin) -> String {
-        let [before, after] =
-            ["folder", "copy"].map(|name| Root::open(&top.join(name), Policy::default()).unwrap());
-        let snapshot = |root| Snapshot::of_copy(root, &IgnoreTexts::default(), &|| false).unwrap();
-        let copy = top.join("copy");
-        let set = ChangeSet::between(&snapshot(&before), &snapshot(&after), &copy).unwrap();
-        let set = ChangeSet {
-            origin: Some(origin),
-            ..set
-        };
-        folder.sets.keep(&set, &before, &after).unwrap()
-    }
 
     #[test]
     fn only_what_nobody_needs_is_dropped() {
