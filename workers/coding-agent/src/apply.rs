@@ -120,6 +120,10 @@ pub(crate) enum ApplyError {
         "it is applied, or a part of it is, and what takes that back is kept with it: take it back first (plexusctl undo {0}); where a file changed since, it stays for its week"
     )]
     IsApplied(AuditId),
+    #[error(
+        "it cannot be read, and it was applied, or a part of it was: what takes that back is kept with it. It goes by itself after its week"
+    )]
+    WasApplied,
     #[error("the change set {0} builds on it: drop that first (plexusctl changes drop {0})")]
     IsBuiltOn(String),
     #[error(
@@ -456,7 +460,7 @@ impl Folder {
 
     fn content(&self, set: &str, facts: &FileFacts) -> Result<Vec<u8>, ApplyError> {
         let content = self.sets.content(set, &facts.digest)?;
-        Ok(content.ok_or(SetError::Damaged)?)
+        Ok(content.ok_or(SetError::DamagedContent)?)
     }
 
     /// Makes a change, in the order of its paths. `call` names it for an undo.

@@ -253,6 +253,8 @@ pub(crate) enum SetError {
     Unknown,
     #[error("this change set is damaged")]
     Damaged,
+    #[error("a content of this change set is damaged")]
+    DamagedContent,
     #[error("the change sets: {0}")]
     Io(#[from] io::Error),
 }
@@ -332,8 +334,8 @@ impl ChangeSet {
 pub(crate) struct FoundSets {
     /// With their ids.
     pub(crate) sets: Vec<(String, Head)>,
-    /// The ids of those that are damaged.
-    pub(crate) damaged: Vec<String>,
+    /// The ids of those that cannot be read, and why.
+    pub(crate) unread: Vec<(String, String)>,
 }
 
 /// The folder of all change sets.
@@ -412,7 +414,7 @@ impl Sets {
     /// A change set without its files. One of an earlier version, or whose head a crash took along, is read whole.
     pub(crate) fn head(&self, id: &str) -> Result<Head, SetError> {
         let dir = self.dir(id)?;
-        if !dir.join(SET).exists() {
+        if !dir.join(SET).try_exists()? {
             return Err(SetError::Unknown);
         }
         let head = read_most(&dir.join(HEAD), LONGEST_SET).ok();
@@ -431,25 +433,20 @@ impl Sets {
         dirs.map_or(true, |dirs| dirs.iter().any(|(_, dir)| is_of(dir)))
     }
 
-    /// Change sets as [`keep_listed`] leaves them; and how many there are beyond `most`, which are not looked at.
+    /// The newest, in no order; and how many there are beyond `most`, which are not looked at.
     pub(crate) fn newest(&self, most: usize) -> Result<(FoundSets, usize), SetError> {
         let mut dirs = self.dirs()?;
         dirs.sort_unstable_by(|a, b| b.cmp(a));
         let more = dirs.len().saturating_sub(most);
-        let mut found = self.heads(dirs.into_iter().take(most))?;
-        keep_listed(&mut found.sets);
-        Ok((found, more))
+        Ok((self.heads(dirs.into_iter().take(most)), more))
     }
 
     /// All change sets, in no order.
     pub(crate) fn all(&self) -> Result<FoundSets, SetError> {
-        self.heads(self.dirs()?)
+        Ok(self.heads(self.dirs()?))
     }
 
-    fn heads(
-        &self,
-        dirs: impl IntoIterator<Item = (SystemTime, PathBuf)>,
-    ) -> Result<FoundSets, SetError> {
+    fn heads(&self, dirs: impl IntoIterator<Item = (SystemTime, PathBuf)>) -> FoundSets {
         let mut found = FoundSets::default();
         for (_, dir) in dirs {
             let id = dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -458,11 +455,10 @@ impl Sets {
                 // Not finished, or gone since it was listed.
                 Err(SetError::Unknown) => {}
                 // It costs itself, never the list.
-                Err(SetError::Damaged) => found.damaged.push(id.to_owned()),
-                Err(error) => return Err(error),
+                Err(error) => found.unread.push((id.to_owned(), error.to_string())),
             }
         }
-        Ok(found)
+        found
     }
 
     /// Each change set's folder with its age; one that is not finished is as old as what was last put in it.
@@ -492,7 +488,7 @@ impl Sets {
     pub(crate) fn content(&self, id: &str, digest: &Digest) -> Result<Option<Vec<u8>>, SetError> {
         match read_most(&self.dir(id)?.join(digest.to_string()), LARGEST) {
             Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Some(bytes)),
-            Ok(_) => Err(SetError::Damaged),
+            Ok(_) => Err(SetError::DamagedContent),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -501,7 +497,7 @@ impl Sets {
     /// Keeps a further content with a change set.
     pub(crate) fn add(&self, id: &str, digest: &Digest, bytes: &[u8]) -> Result<(), SetError> {
         let path = self.dir(id)?.join(digest.to_string());
-        if matches!(self.content(id, digest), Err(SetError::Damaged)) {
+        if matches!(self.content(id, digest), Err(SetError::DamagedContent)) {
             // A crash took a part of it along before it was synced.
             fs::remove_file(&path)?;
         }
@@ -702,7 +698,7 @@ mod tests {
         fs::write(kept.join(Digest::of(b"d").to_string()), "evil").unwrap();
         assert!(matches!(
             sets.content(&id, &Digest::of(b"d")),
-            Err(SetError::Damaged)
+            Err(SetError::DamagedContent)
         ));
         for no_id in ["", "cs_", "cs_../../x", "../cs_x"] {
             assert!(matches!(sets.get(no_id), Err(SetError::Unknown)), "{no_id}");
@@ -720,11 +716,22 @@ mod tests {
         fs::remove_file(kept.join(HEAD)).unwrap();
         let (listed, _) = sets.newest(1).unwrap();
         assert!(listed.sets.is_empty(), "damaged");
-        assert_eq!(listed.damaged, std::slice::from_ref(&id));
+        let damaged = (id.clone(), SetError::Damaged.to_string());
+        assert_eq!(listed.unread, [damaged]);
         assert!(matches!(sets.head(&id), Err(SetError::Damaged)));
+        // So does one that cannot be read at all, a folder here.
+        fs::remove_file(kept.join(SET)).unwrap();
+        fs::create_dir(kept.join(SET)).unwrap();
+        let (listed, _) = sets.newest(1).unwrap();
+        assert!(listed.sets.is_empty(), "not readable");
+        let [(of, why)] = &*listed.unread else {
+            panic!("{:?}", listed.unread);
+        };
+        assert!(*of == id && why.starts_with("the change sets: "), "{why}");
+        fs::remove_dir(kept.join(SET)).unwrap();
         fs::write(kept.join(SET), whole).unwrap();
         let (listed, _) = sets.newest(1).unwrap();
-        let counts = (listed.sets.len(), listed.damaged.len());
+        let counts = (listed.sets.len(), listed.unread.len());
         assert_eq!(counts, (1, 0), "of an earlier version");
         let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
         let file = File::options().write(true).open(kept.join(SET)).unwrap();

@@ -79,7 +79,7 @@ impl Onto {
                     None => removed(copy, &at)?,
                     Some(after) => {
                         let content = sets.content(set, &after.digest)?;
-                        written(copy, &at, &content.ok_or(SetError::Damaged)?, after)?;
+                        written(copy, &at, &content.ok_or(SetError::DamagedContent)?, after)?;
                     }
                 }
             }

@@ -9,7 +9,7 @@ use crate::{
     apply::{ApplyError, AtOnce, Folder, Plan, Standing},
     change_set::{
         ChangeKind, ChangeSet, Counts, FileChange, FoundSets, Limit, Origin, SetError, Sets,
-        renames,
+        keep_listed, renames,
     },
     ignored::Ignoring,
     onto::Onto,
@@ -49,6 +49,8 @@ const MOST_SETS: usize = 200;
 const MOST_WARNINGS: usize = 8;
 /// What is said of a run with `mode=direct` that ended at a limit: its files may be cut in the middle.
 const HALF_DONE: &str = "nothing was applied, because the run ended at its limit: look at its change set, and apply what is good of it";
+/// In place of the words for a change set that cannot be read.
+const UNREAD: &str = "its contents cannot be shown";
 /// What the card of an apply says of a run that did not come to its end.
 const UNFINISHED: &str =
     "Its run was ended before it was finished: what it changes may be half done.";
@@ -959,41 +961,45 @@ impl<P: Program> CodingAgent<P> {
     ) -> Result<Reply<ListOutput>, SourceError> {
         on_file_thread(move || {
             let sets = self.sets()?.newest(MOST_SETS);
-            let (FoundSets { sets, mut damaged }, more) =
-                sets.map_err(|error| failed(&error.into()))?;
+            let (found, more) = sets.map_err(|error| failed(&error.into()))?;
+            let FoundSets {
+                mut sets,
+                mut unread,
+            } = found;
             let folder = self.folder()?;
             let history = folder.history();
             let history = history.map_err(|error| failed(&error.into()))?;
-            let mut listed = Vec::new();
-            for (id, head) in sets {
-                let applied = match folder.calls_of(&id, &history) {
-                    Ok(applied) => applied,
-                    // Gone since it was listed.
-                    Err(SetError::Unknown) => continue,
-                    // Its head alone can be read.
-                    Err(SetError::Damaged) => {
-                        damaged.push(id);
-                        continue;
-                    }
-                    Err(error) => return Err(failed(&error.into())),
-                };
-                listed.push(ListedSet {
+            let mut calls = BTreeMap::new();
+            // First of all: one that cannot be read takes none out of the list.
+            sets.retain(|(id, _)| match folder.calls_of(id, &history) {
+                Ok(applied) => {
+                    calls.insert(id.clone(), applied);
+                    true
+                }
+                // Gone since it was listed.
+                Err(SetError::Unknown) => false,
+                // Its head alone can be read.
+                Err(error) => {
+                    unread.push((id.clone(), error.to_string()));
+                    false
+                }
+            });
+            keep_listed(&mut sets);
+            let sets = sets.into_iter().map(|(id, head)| {
+                let applied = calls.remove(&id).unwrap_or_default();
+                ListedSet {
                     about: About::of(head.origin, head.omitted),
                     counts: head.counts,
                     first: head.first,
                     applied: applied.len(),
                     calls: applied.into_iter().collect(),
                     id,
-                });
-            }
-            let why = SetError::Damaged.to_string();
-            let unread = damaged.into_iter().map(|id| UnreadSet {
-                id,
-                why: why.clone(),
+                }
             });
+            let unread = unread.into_iter();
             let output = ListOutput {
-                sets: listed,
-                unread: unread.collect(),
+                sets: sets.collect(),
+                unread: unread.map(|(id, why)| UnreadSet { id, why }).collect(),
                 more: Some(more).filter(|more| *more > 0),
             };
             let summary = format!("listed {} change sets", output.sets.len());
@@ -1117,7 +1123,8 @@ impl<P: Program> CodingAgent<P> {
         on_file_thread(move || {
             let id = input.changes;
             let planned = self.folder()?.plan_drop(&id);
-            let words = planned.map_err(|error| failed(&error))?.head.words();
+            let head = planned.map_err(|error| failed(&error))?.head;
+            let words = head.map_or_else(|| UNREAD.to_owned(), |head| head.words());
             let preview = Preview::new(format!("drops a change set for good: {words}"));
             // A change set is never changed.
             let token = Digest::of(id.as_bytes());
@@ -1146,7 +1153,8 @@ impl<P: Program> CodingAgent<P> {
                     format!("; {one} and {} more are in the list again", more.len())
                 }
             };
-            let counts = dropped.head.counts.words();
+            let counts = dropped.head.map(|head| head.counts.words());
+            let counts = counts.unwrap_or_else(|| UNREAD.to_owned());
             let summary = format!("dropped the change set {id}: {counts}{again}");
             Ok(Reply::new(DropOutput { ok: true }, summary))
         })
@@ -1443,7 +1451,7 @@ fn failed(error: &ApplyError) -> SourceError {
             SourceError::changed("outdated", words)
         }
         ApplyError::ChangedSince { .. } => SourceError::changed("changed_since", words),
-        ApplyError::AlreadyApplied(_) | ApplyError::IsApplied(_) => {
+        ApplyError::AlreadyApplied(_) | ApplyError::IsApplied(_) | ApplyError::WasApplied => {
             SourceError::changed("already_applied", words)
         }
         ApplyError::IsBuiltOn(_) => SourceError::changed("conflict", words),

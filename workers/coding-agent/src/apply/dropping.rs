@@ -19,7 +19,8 @@ use std::sync::PoisonError;
 /// A change set that can be dropped.
 #[derive(Debug)]
 pub(crate) struct PlannedDrop {
-    pub(crate) head: Head,
+    /// None: it is damaged.
+    pub(crate) head: Option<Head>,
     /// Those that a list has again once it is gone: it has their changes too.
     pub(crate) again: Vec<String>,
 }
@@ -28,17 +29,23 @@ impl Folder {
     /// Computes what dropping a change set does.
     ///
     /// # Errors
-    /// There is none; it is applied, or another one builds on it.
+    /// There is none; it is applied, or another one builds on it; it is damaged, and was applied.
     pub(crate) fn plan_drop(&self, id: &str) -> Result<PlannedDrop, ApplyError> {
-        let mut all = self.sets.all()?.sets;
-        let Some((_, head)) = all.iter().find(|(other, _)| other == id) else {
-            // One that is damaged is none of them.
-            let error = self.sets.head(id).err();
-            return Err(error.unwrap_or(SetError::Unknown).into());
+        let head = match self.sets.head(id) {
+            Ok(head) => Some(head),
+            Err(SetError::Damaged) => None,
+            Err(error) => return Err(error.into()),
         };
-        let head = head.clone();
-        if let Some(call) = self.calls_of(id, &self.history()?)?.pop() {
-            return Err(ApplyError::IsApplied(call));
+        let mut all = self.sets.all()?.sets;
+        match self.calls_of(id, &self.history()?) {
+            Ok(mut calls) => {
+                if let Some(call) = calls.pop() {
+                    return Err(ApplyError::IsApplied(call));
+                }
+            }
+            Err(SetError::Unknown) => return Err(SetError::Unknown.into()),
+            // Which of its files are in the folder nobody can say.
+            Err(_) => return Err(ApplyError::WasApplied),
         }
         let builds = |(_, head): &&(String, Head)| {
             let onto = head.origin.as_ref().map(|origin| &origin.onto);
@@ -70,7 +77,8 @@ impl Folder {
         // An apply that is under way ends first, and counts then.
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = self.plan_drop(id)?;
-        let of = planned.head.origin.as_ref();
+        let head = planned.head.as_ref();
+        let of = head.and_then(|head| head.origin.as_ref());
         let made_by = of.and_then(|of| of.call.as_ref());
         let conversation = of.and_then(|of| of.conversation.as_deref());
         // Its run has made something, also where that can be seen no more.
@@ -98,7 +106,7 @@ impl Folder {
     /// Whether a call has dropped a change set; none where it was to drop none, or nobody can tell.
     pub(crate) fn was_dropped(&self, call: &AuditId, threads: &Threads) -> Option<bool> {
         match self.sets.head(&threads.to_drop(call)?) {
-            Ok(_) => Some(false),
+            Ok(_) | Err(SetError::Damaged) => Some(false),
             Err(SetError::Unknown) => Some(true),
             Err(_) => None,
         }
@@ -187,14 +195,22 @@ mod tests {
         let first = kept(folder, top, origin(1, Some("chat"), &[], false));
         let second = kept(folder, top, origin(2, Some("chat"), &[], false));
         let joined = kept(folder, top, origin(3, None, &[&scene.set, &second], true));
-        // One that cannot be read keeps none from going.
-        let damaged = kept(folder, top, origin(4, None, &[], false));
-        for file in ["head.json", "set.json"] {
-            fs::write(top.join("changes").join(&damaged).join(file), "x").unwrap();
+        // Two that cannot be read keep none from going; one that was applied stays.
+        let damaged = [4, 5].map(|made| kept(folder, top, origin(made, None, &[], false)));
+        let [applied, unread] = &damaged;
+        let plan = folder.plan(applied, None, &|| false).unwrap();
+        folder.commit(plan, &call(7)).unwrap();
+        scene.undo(&call(7), &call(8)).unwrap();
+        for (set, file) in [
+            (applied, "set.json"),
+            (unread, "head.json"),
+            (unread, "set.json"),
+        ] {
+            fs::write(top.join("changes").join(set).join(file), "x").unwrap();
         }
-        let refused = folder.carry_out_drop(&damaged, &call(1), &threads);
+        let refused = folder.carry_out_drop(applied, &call(1), &threads);
         assert!(
-            matches!(refused, Err(ApplyError::Set(SetError::Damaged))),
+            matches!(refused, Err(ApplyError::WasApplied)),
             "{refused:?}"
         );
         let drops = |id: &str, number| {
@@ -208,9 +224,16 @@ mod tests {
         assert_eq!(drops(&joined, 2), held);
         assert_eq!(drops(&second, 3), std::slice::from_ref(&first));
         assert_eq!(drops(&first, 4), Vec::<String>::new());
-        let left = folder.sets.all().unwrap().sets.into_iter();
-        let left: Vec<_> = left.map(|(id, _)| id).collect();
-        assert_eq!(left, [scene.set]);
+        threads.note_drop(&call(5), unread).unwrap();
+        assert_eq!(folder.was_dropped(&call(5), &threads), Some(false));
+        assert_eq!(drops(unread, 6), Vec::<String>::new());
+        let left = folder.sets.all().unwrap();
+        assert!(left.unread.is_empty());
+        let mut left: Vec<_> = left.sets.iter().map(|(id, _)| id).collect();
+        left.sort();
+        let mut stay = [&scene.set, applied];
+        stay.sort();
+        assert_eq!(left, stay);
     }
 
     /// Cut off between its note and its end, a drop is settled by what is there.
