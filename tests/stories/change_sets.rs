@@ -261,14 +261,17 @@ fn unknown_change_set_is_refused_with_words() {
 #[test]
 fn damaged_change_set_is_named_and_the_others_listed() {
     let steps = [
-        Step::exec("echo more >> a.txt"),
-        Step::say("Said more."),
         Step::exec("echo new > new.txt"),
         Step::say("Made."),
+        Step::exec("echo more >> a.txt"),
+        Step::say("Said more."),
     ];
     let desk = Desk::open(CODEX, steps);
-    let damaged = made(&desk, "Say more in a.txt.");
     let whole = made(&desk, "Make another.");
+    // It has the changes of the other one too, which a list leaves out.
+    let joined = json!({"prompt": "Say more in a.txt.", "onto": [whole], "join": true});
+    let damaged = desk.run(&joined)["changes"]["id"].clone();
+    let damaged = damaged.as_str().expect("a change set");
     let gateway = &desk.gateway;
     let input = json!({"changes": damaged});
     let item = desk.asked("apply", &input);
@@ -276,20 +279,50 @@ fn damaged_change_set_is_named_and_the_others_listed() {
         .cli(["approvals", "approve", &item, "--yes"])
         .expect_ok();
     desk.agent.must(&desk.kind.of("apply"), input);
-    let kept = gateway.state().join("workers/codex/changes").join(&damaged);
+    let changes = gateway.state().join("workers/codex/changes");
     let unread = format!("codex: {damaged} cannot be read: this change set is damaged");
     // With its head, which alone is read of one that is not applied, and without.
     for file in ["set.json", "head.json"] {
-        std::fs::write(kept.join(file), "{").expect("written");
+        std::fs::write(changes.join(damaged).join(file), "{").expect("written");
         let listed = gateway.cli(["changes"]);
         let listed = listed.expect_ok();
         assert_contains(listed, &unread);
         assert_contains(listed, &format!("to see one: plexusctl changes {whole}"));
     }
-    assert_contains(&gateway.console_page("/admin/console/changes"), &damaged);
+    assert_contains(&gateway.console_page("/admin/console/changes"), damaged);
+    // It goes by itself, and no refusal names its own command as the way on.
+    for (line, why) in [
+        (
+            &["changes", &damaged[3..11]][..],
+            "this change set is damaged",
+        ),
+        (
+            &["changes", "drop", &damaged[3..11], "--yes"][..],
+            "after its week",
+        ),
+    ] {
+        let refused = gateway.cli(line.iter().copied());
+        assert_contains(&refused.stderr, why);
+        assert_contains(&refused.stderr, "next: plexusctl changes");
+        assert_lacks(&refused.stderr, "plexusctl changes cs_");
+    }
     // It no longer says which calls hold files of it in the folder.
     let reviewed = gateway.cli(["review", "caller"]);
     assert_lacks(reviewed.expect_ok(), "taken back");
+    // One of which nothing was applied goes, unseen.
+    for file in ["set.json", "head.json"] {
+        std::fs::write(changes.join(&whole).join(file), "{").expect("written");
+    }
+    let line = gateway.on_terminal(["changes", "drop", &whole]);
+    let mut terminal = Terminal::start(&line, 160, 40);
+    let card = terminal.until_shows("drop it for good? [y/N]");
+    assert_contains(
+        &card,
+        "its contents cannot be shown: this change set is damaged",
+    );
+    terminal.keys("y\r");
+    assert!(terminal.end().success());
+    assert!(!changes.join(&whole).exists());
 }
 
 /// A change set goes with its contents, and its thread goes on.

@@ -70,6 +70,7 @@ fn nonsense_of_a_worker_fails_no_list() {
         r#"{"sets": [7], "boards": [7], "channels": [7], "you": 7}"#,
         r#"{"sets": [{"id": 7}], "boards": [{"id": 7}], "channels": [{"id": 7}], "you": [7]}"#,
         r#"{"sets": [[]], "boards": [[]], "channels": [[]], "you": [], "more": 18446744073709551615}"#,
+        r#"{"sets": [7, 7], "unread": [7, {}], "boards": [7, 7], "channels": [7, 7], "you": 7}"#,
     ];
     for answer in nonsense {
         workshop.folder.write("listed.json", answer);
@@ -83,6 +84,9 @@ fn nonsense_of_a_worker_fails_no_list() {
             let away = items(&list[unread]);
             let own = away.iter().all(|source| source == "fixture");
             assert!(own && !away.is_empty(), "{answer}: {list}");
+            if of == "sets" {
+                assert_eq!(away.len(), 1, "{answer}: {list}");
+            }
             // A row that is no board is one of its boards: the source itself has answered.
             if of == "boards" && answer.contains(r#"{"id": 7}"#) {
                 assert_eq!(list[unread][0]["board"], "a board", "{list}");

@@ -106,7 +106,8 @@ async fn named(owner: &mut Owner, typed: &str) -> Result<String, Stop> {
         return Ok(typed.to_owned());
     }
     let listed = owner.call(&List::default()).await?;
-    let ids = listed.sets.iter().map(|set| set.id.as_str());
+    let unread = listed.unread.iter().map(|set| set.id.as_str());
+    let ids = listed.sets.iter().map(|set| set.id.as_str()).chain(unread);
     whole_id(typed, ids, "change set", "plexusctl changes")
 }
 
@@ -181,10 +182,17 @@ async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let id = named(&mut owner, id).await?;
     let listed = owner.call(&List::default()).await?;
-    let (lost, source) = match listed.sets.into_iter().find(|set| set.id == id) {
-        Some(set) => (in_list(&set, span::now()), set.of.source),
+    let unread = listed.unread.into_iter().find(|set| set.id == id);
+    let (lost, source) = match (listed.sets.into_iter().find(|set| set.id == id), unread) {
+        (Some(set), _) => (in_list(&set, span::now()), set.of.source),
+        (None, Some(set)) => {
+            let why = text::line(&set.why);
+            let source = set.source;
+            let lost = format!("{id}\n  {source}\n  its contents cannot be shown: {why}");
+            (lost, source)
+        }
         // A part of a later one, beyond the list, or gone.
-        None => {
+        (None, None) => {
             let set = whole(&mut owner, &id).await?;
             let files = set.files.len();
             let from = origin(&set.of, &set.about, span::now());
@@ -214,7 +222,7 @@ fn planned(set: &ChangeSet, plan: &ApplyPlan, now: Timestamp) -> Page {
 fn as_text(reply: &ChangeSets, now: Timestamp) -> String {
     let mut lines: Vec<String> = reply.sets.iter().map(|set| in_list(set, now)).collect();
     match reply.sets.first() {
-        None if !reply.unread.is_empty() => {}
+        None if !reply.unread.is_empty() || !reply.away.is_empty() => {}
         None => lines.push("No source that serves keeps a change set; one that is disabled or removed has its own still.".to_owned()),
         Some(set) => {
             let id = text::line(&set.id);
@@ -231,6 +239,12 @@ fn as_text(reply: &ChangeSets, now: Timestamp) -> String {
             unread.source, unread.id, unread.why
         );
         lines.push(text::line(&line));
+    }
+    if let Some(unread) = reply.unread.first() {
+        let id = text::line(&unread.id);
+        lines.push(format!(
+            "to drop one that cannot be read: plexusctl changes drop {id}"
+        ));
     }
     for away in &reply.away {
         lines.push(format!("{}: {}", away.source, text::line(&away.why)));

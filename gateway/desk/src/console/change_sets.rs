@@ -245,7 +245,7 @@ impl Sets {
         let sets = listed.sets.iter().take(LISTED);
         let unread = listed.unread.iter().take(LISTED);
         let unread = unread.map(|set| (set.id.as_str(), &set.why));
-        let away = listed.away.iter();
+        let away = listed.away.iter().take(LISTED);
         let away = away.map(|away| (away.source.as_str(), &away.why));
         let away = unread.chain(away);
         let away = away.map(|(of, why)| (ForeignText::short(of, 60), ForeignText::short(why, 300)));

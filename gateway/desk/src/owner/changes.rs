@@ -126,17 +126,22 @@ async fn of_one(desk: &Desk, source: &SourceId) -> ChangeSets {
         }
     };
     let mut found = Vec::new();
+    let mut is_odd = false;
     for set in &answer.sets {
         match of_source::<ChangeSetRow>(set, source) {
             Ok(set) => found.push(set),
-            Err(_) => all.away.push(away(NO_ITEM.to_owned())),
+            Err(_) => is_odd = true,
         }
     }
     for set in &answer.unread {
         match of_source::<UnreadSet>(set, source) {
             Ok(set) => all.unread.push(set),
-            Err(_) => all.away.push(away(NO_ITEM.to_owned())),
+            Err(_) => is_odd = true,
         }
+    }
+    // Once, however many there are.
+    if is_odd {
+        all.away.push(away(NO_ITEM.to_owned()));
     }
     match told_of(desk, source, found, |set| {
         (set.about.call.clone(), &mut set.of)
@@ -186,7 +191,11 @@ pub(crate) async fn shown(
             Err(error) => away = Some(error),
         }
     }
-    Err(away.map_or_else(|| unknown(desk, id), |error| told(desk, error, id)))
+    // One that cannot be shown leads to the list.
+    Err(away.map_or_else(
+        || unknown(desk, id),
+        |error| told(desk, error, id, "plexusctl changes".to_owned()),
+    ))
 }
 
 /// What applying a change set does, and the token that stands for that.
@@ -198,7 +207,7 @@ pub(crate) async fn plan(
     let (capability, input) = opened(&desk, Upkeep::Apply, &call.id, &call.source).await?;
     let input = narrowed(input, call.paths);
     let made = own::plan(&desk, &capability, &input).await;
-    let made = made.map_err(|error| told(&desk, error, &call.id))?;
+    let made = made.map_err(|error| told(&desk, error, &call.id, look_at(&call.id)))?;
     Ok(ApplyPlan {
         id: call.id,
         source: call.source,
@@ -218,7 +227,7 @@ pub(crate) async fn apply(
     let acting = narrowing.wider(&desk).await?;
     let kernel = &desk.edge.kernel;
     let done = own::commit(kernel, &capability, input, call.state_token, acting).await;
-    let done = done.map_err(|error| told(&desk, error, &call.id))?;
+    let done = done.map_err(|error| told(&desk, error, &call.id, look_at(&call.id)))?;
     Ok(outcome(call.id, done))
 }
 
@@ -327,15 +336,19 @@ fn unknown(desk: &Desk, id: &str) -> Refused {
     Refused::new(error.next("plexusctl changes"))
 }
 
-/// What a worker says, with the next step of an owner who looks at a change set.
-pub(super) fn told(desk: &Desk, error: ErrorBody, id: &str) -> Refused {
+fn look_at(id: &str) -> String {
+    format!("plexusctl changes {id}")
+}
+
+/// What a worker says of a change set, with the next step of an owner: `next`, as far as the source serves.
+pub(super) fn told(desk: &Desk, error: ErrorBody, id: &str, next: String) -> Refused {
     if is_elsewhere(&error) {
         return unknown(desk, id);
     }
     let next = match error.code {
         ErrorCode::SourceUnavailable | ErrorCode::Busy => "plexusctl status".to_owned(),
         ErrorCode::OutcomeUnknown => "plexusctl unknown".to_owned(),
-        _ => format!("plexusctl changes {id}"),
+        _ => next,
     };
     // What a worker found out is no bad request of the owner's.
     let status = match error.code {

@@ -25,7 +25,7 @@ async fn drop_set(
     narrowing: Narrowing,
     call: DropSet,
 ) -> Result<ApplyOutcome, Refused> {
-    let failed = |error| changes::told(&desk, error, &call.id);
+    let failed = |error| changes::told(&desk, error, &call.id, "plexusctl changes".to_owned());
     let opened = changes::opened(&desk, Upkeep::Drop, &call.id, &call.source);
     let (capability, input) = opened.await?;
     let plan = own::plan(&desk, &capability, &input).await;
