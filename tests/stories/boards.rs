@@ -121,6 +121,12 @@ fn set_that_a_board_needs_is_not_dropped() {
     }
     fs::remove_file(&boards).expect("a file");
     fs::rename(&away, &boards).expect("a folder");
+    // So may one that cannot be read until its file is repaired.
+    let kept = boards.join(format!("{id}.json"));
+    let whole = fs::read(&kept).expect("a board");
+    fs::write(&kept, "{").expect("written");
+    assert_contains(&drops(&next).stderr, &format!("its board {id}: "));
+    fs::write(&kept, whole).expect("written");
     drops(&next).expect_ok();
     drops(&base).expect_ok();
     office.all_is_over();

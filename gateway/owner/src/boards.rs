@@ -79,6 +79,13 @@ impl BoardState {
             Self::Unfinished => "unfinished",
         }
     }
+
+    /// Whether no task of it begins with a change set as it is now.
+    #[must_use]
+    pub const fn needs_no_set(self) -> bool {
+        matches!(self, Self::New) || self.is_over()
+    }
+
     /// Whether nothing of it changes by itself any more.
     #[must_use]
     pub const fn is_over(self) -> bool {

@@ -14,7 +14,7 @@ use plexus_calls::{
 };
 use plexus_edge::reply::Refused;
 use plexus_owner::{
-    boards::{Board, BoardRow, Boards, List, Show, ShownBoard, Stop, Unread},
+    boards::{Board, BoardRow, BoardState, Boards, List, Show, ShownBoard, Stop, Unread},
     calls::EndedConversation,
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
@@ -45,8 +45,8 @@ pub(crate) async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Boards,
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     pub(super) all: Boards,
-    /// Each such source, and why: it did not answer, or the gateway alone cannot read a board of it. No run begins of a board
-    /// that its source cannot read.
+    /// Each such source, and why: it did not answer, or a board of it cannot be read. One that its source cannot read may be
+    /// under way again once its file can be.
     pub(super) unclear: Vec<(SourceId, String)>,
 }
 
@@ -56,11 +56,10 @@ pub(super) async fn listed(desk: &Desk) -> Listed {
     for source in sources(desk) {
         match own::ask::<Answer>(desk, &source, Upkeep::Boards, &json!({})).await {
             Ok(answer) => listed.add(&answer, &source),
-            Err(error) => {
-                let why = error.message;
-                listed.unclear.push((source.clone(), why.clone()));
-                listed.all.unread.push(Unread::Source { source, why });
-            }
+            Err(error) => listed.cannot_read(Unread::Source {
+                source,
+                why: error.message,
+            }),
         }
     }
     listed
@@ -68,26 +67,43 @@ pub(super) async fn listed(desk: &Desk) -> Listed {
 
 impl Listed {
     fn add(&mut self, answer: &Answer, source: &SourceId) {
-        let unread = answer.unread.iter();
-        let unread = unread.filter_map(|item| of_source::<Unread>(item, source).ok());
-        self.all.unread.extend(unread);
+        for item in &answer.unread {
+            let unread = of_source::<Unread>(item, source);
+            self.cannot_read(unread.unwrap_or_else(|error| Unread::Source {
+                source: source.clone(),
+                why: no_board(&error),
+            }));
+        }
         for item in &answer.boards {
             match of_source::<BoardRow>(item, source) {
                 Ok(board) => self.all.boards.push(board),
                 // It costs itself, never the list.
                 Err(error) => {
                     let id = item.get("id").and_then(Value::as_str);
-                    let (board, why) = (id.unwrap_or("a board").to_owned(), no_board(&error));
-                    self.unclear
-                        .push((source.clone(), format!("{board}: {why}")));
-                    self.all.unread.push(Unread::Board {
-                        board,
-                        why,
+                    let unread = Unread::Board {
+                        board: id.unwrap_or("a board").to_owned(),
+                        why: no_board(&error),
                         source: source.clone(),
-                    });
+                    };
+                    let state = item.get("state");
+                    let state = state.and_then(|state| BoardState::deserialize(state).ok());
+                    match state.is_some_and(BoardState::needs_no_set) {
+                        true => self.all.unread.push(unread),
+                        false => self.cannot_read(unread),
+                    }
                 }
             }
         }
+    }
+
+    fn cannot_read(&mut self, unread: Unread) {
+        self.unclear.push(match &unread {
+            Unread::Board { board, why, source } => {
+                (source.clone(), format!("its board {board}: {why}"))
+            }
+            Unread::Source { source, why } => (source.clone(), why.clone()),
+        });
+        self.all.unread.push(unread);
     }
 }
 
@@ -188,24 +204,36 @@ fn sources(desk: &Desk) -> Vec<SourceId> {
 mod tests {
     use super::*;
 
-    /// A source of a later version carries boards that this gateway cannot read.
+    /// Where nobody can read a board, it may be under way; one that says that it is not is none of these.
     #[test]
-    fn board_of_a_newer_form_is_unclear() {
+    fn board_that_cannot_be_read_is_unclear() {
         let row = |id: &str, state: &str| json!({"id": id, "goal": "g", "made": "2026-01-02T03:04:05Z", "state": state, "changeSets": "each", "counts": {}});
+        let mut over = row("over", "done");
+        over["counts"] = json!({"resting": 1});
         let answer = json!({
-            "boards": [row("known", "under-way"), row("newer", "paused")],
-            "unread": [{"board": "cut", "why": "damaged"}],
+            "boards": [row("known", "under-way"), row("newer", "paused"), over],
+            "unread": [{"board": "cut", "why": "damaged"}, {"id": "later", "why": "another form"}, 7],
         });
         let source = SourceId::parse("cc-master").unwrap();
         let mut listed = Listed::default();
         listed.add(&serde_json::from_value(answer).unwrap(), &source);
         let boards = listed.all.boards.iter().map(|row| row.facts.id.as_str());
         assert_eq!(boards.collect::<Vec<_>>(), ["known"]);
-        assert_eq!(listed.all.unread.len(), 2);
-        let unclear = match &*listed.unclear {
-            [(of, why)] if *of == source => why,
-            other => panic!("{other:?}"),
-        };
-        assert!(unclear.starts_with("newer: "), "{unclear}");
+        assert_eq!(listed.all.unread.len(), 5);
+        let unclear = listed.unclear.iter().map(|(of, why)| {
+            assert_eq!(*of, source);
+            why.as_str()
+        });
+        let unclear: Vec<_> = unclear.collect();
+        let begin = [
+            "its board cut: damaged",
+            "another form",
+            "the source",
+            "its board newer: ",
+        ];
+        assert_eq!(unclear.len(), begin.len(), "{unclear:?}");
+        for (why, begin) in unclear.iter().zip(begin) {
+            assert!(why.starts_with(begin), "{unclear:?}");
+        }
     }
 }

@@ -9,10 +9,11 @@ use crate::{
 use plexus_calls::own::{self, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
-    boards::{BoardState, Show},
+    boards::Show,
     changes::{ApplyOutcome, DropSet},
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
+use plexus_sources::narration::cut;
 use std::sync::Arc;
 
 pub(super) fn serve(served: Served) -> Served {
@@ -38,7 +39,7 @@ async fn drop_set(
 }
 
 /// Holds that no board under way has a task which left this change set. A source that does not answer may have one, and so
-/// may one with a board that the gateway alone cannot read.
+/// may one with a board that cannot be read.
 async fn not_on_board(desk: &Arc<Desk>, set: &str) -> Result<(), Refused> {
     let listed = boards::listed(desk).await;
     let state = desk.ledger.snapshot();
@@ -53,8 +54,7 @@ async fn not_on_board(desk: &Arc<Desk>, set: &str) -> Result<(), Refused> {
         }
     }
     for row in listed.all.boards {
-        let state = row.facts.state;
-        if state == BoardState::New || state.is_over() {
+        if row.facts.state.needs_no_set() {
             continue;
         }
         let id = row.facts.id;
@@ -66,6 +66,7 @@ async fn not_on_board(desk: &Arc<Desk>, set: &str) -> Result<(), Refused> {
         let shown = shown.map_err(|_| cannot_tell(&row.source, &format!("its board {id}")))?;
         let mut tasks = shown.board.tasks.iter();
         if tasks.any(|task| task.changes.as_deref() == Some(set)) {
+            let id = cut(&id, 80);
             let why =
                 format!("The board {id} is under way, and its further tasks may begin with it.");
             let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
@@ -75,7 +76,9 @@ async fn not_on_board(desk: &Arc<Desk>, set: &str) -> Result<(), Refused> {
     Ok(())
 }
 
+/// A source says `why`, as long as it likes.
 fn cannot_tell(source: &SourceId, why: &str) -> Refused {
+    let why = cut(why, 300);
     let why = format!(
         "{source} does not say now whether a board under way needs it: {why}. To drop it all the same, disable that source first (plexusctl sources disable {source})"
     );
