@@ -104,10 +104,18 @@ fn hidden_notes_do_not_exist() {
     let again = house.gateway.cli(["sources", "resume", "obsidian"]);
     assert_contains(
         again.expect_ok(),
-        "nothing to resume: obsidian is not stopped",
+        "nothing to resume: obsidian waits for no decision of yours",
     );
     let read = one.must(VAULT_READ, json!({"path": "Projects/Secret.md"}));
     assert_contains(read["output"]["content"].as_str().expect("text"), CANARY);
+    // The grants of one that is disabled are suspended, and come back with it alone.
+    let cli = |line: &[&str]| house.gateway.cli(line.iter().copied());
+    cli(&["sources", "disable", "obsidian"]).expect_ok();
+    let disabled = cli(&["sources", "resume", "obsidian"]);
+    assert_contains(
+        disabled.expect_ok(),
+        "obsidian is disabled: plexusctl sources enable obsidian",
+    );
 }
 
 /// A secret's file is a pipe that nobody writes into: the change of that secret holds its turn as long as the test likes.

@@ -34,12 +34,11 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
             listed.ok().and_then(Result::ok)
         }
     };
-    let all = listed
-        .as_ref()
-        .map_or(&[][..], |listed| &listed.capabilities);
-    let is_there = listed.is_none() || all.iter().any(|one| one.id == id);
+    let all = listed.as_ref().map(|listed| &*listed.capabilities);
+    let is_there = all.map(|all| all.iter().any(|one| one.id == id));
+    let all = all.unwrap_or_default();
     let meant = did_you_mean(std::slice::from_ref(&id), all);
-    if enabled && !is_there {
+    if enabled && is_there == Some(false) {
         let why = format!("no source offers {id}{meant}");
         let refused = Stop::new(Exit::Failed, ErrorCode::UnknownCapability.as_str(), why);
         return Err(refused.next("plexusctl status"));
@@ -47,8 +46,9 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
     let reply = owner.call(&asked).await?;
     let said = match (enabled, is_there) {
         (true, _) => "agents can see it and ask for it".to_owned(),
-        (false, true) => "hidden from all agents; its grants are suspended".to_owned(),
-        (false, false) => {
+        (false, Some(true)) => "hidden from all agents; its grants are suspended".to_owned(),
+        (false, None) => "hidden from all agents, should a source offer it; whether one does was not heard: plexusctl status".to_owned(),
+        (false, Some(false)) => {
             format!("no source offers it now; should one, it is hidden from all agents{meant}")
         }
     };

@@ -92,7 +92,8 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
             };
             let slip = tokio::time::timeout(PATIENCE, is_slip(&mut owner, &capability));
-            if slip.await.unwrap_or(false) {
+            let slip = slip.await.ok().flatten();
+            if slip == Some(true) {
                 return Err(desk
                     .meant(std::slice::from_ref(&capability), nothing())
                     .await);
@@ -114,35 +115,36 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 );
                 match reply.grant_removed {
                     true => format!("{agent} no longer has {capability}{ended}"),
-                    false => format!(
-                        "{agent} held no grant of {capability}, and gets none without your yes{ended}"
-                    ),
+                    false => {
+                        let unheard = slip.map_or_else(
+                            || format!("; whether a source offers {capability} was not heard: plexusctl status"),
+                            |_| String::new(),
+                        );
+                        format!(
+                            "{agent} held no grant of {capability}, and gets none without your yes{unheard}{ended}"
+                        )
+                    }
                 }
             })
         }
     }
 }
 
-/// Whether nobody knows of this capability. A revocation also bars what nobody has granted: so it is made wherever that cannot be
-/// found out, as of a source that offers nothing now.
-async fn is_slip(owner: &mut Owner, capability: &CapabilityId) -> bool {
-    let known = owner.call(&exposure::List {}).await;
-    let held = owner.call(&List {}).await;
-    let sources = owner.call(&sources::List {}).await;
-    let (Ok(known), Ok(held), Ok(sources)) = (known, held, sources) else {
-        return false;
-    };
+/// Whether nobody knows of this capability; none where that is not heard. A revocation also bars what nobody has granted: so it
+/// is made wherever that cannot be found out, as of a source that offers nothing now.
+async fn is_slip(owner: &mut Owner, capability: &CapabilityId) -> Option<bool> {
+    let known = owner.call(&exposure::List {}).await.ok()?;
+    let held = owner.call(&List {}).await.ok()?;
+    let sources = owner.call(&sources::List {}).await.ok()?;
     let source = capability.parts().0;
     let mut rows = sources.sources.iter();
     let is_listed = rows
         .find(|row| row.source.id.as_str() == source)
         .is_none_or(|row| row.live);
-    is_listed
-        && known.capabilities.iter().all(|one| one.id != *capability)
-        && held
-            .grants
-            .iter()
-            .all(|one| one.capability_id != *capability)
+    let is_offered = known.capabilities.iter().any(|one| one.id == *capability);
+    let mut held = held.grants.iter();
+    let is_held = held.any(|one| one.capability_id == *capability);
+    Some(is_listed && !is_offered && !is_held)
 }
 
 /// A grant, without the token that comes with it (docs/protocol/owner.md#grants-and-tokens): nobody here uses it, so nobody

@@ -208,23 +208,33 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let id = source.to_string();
             let reply = owner.call(&Resume { id }).await;
             let reply = of_source(&mut owner, &source, reply).await?;
-            desk.show(&reply, || match reply.resumed {
-                true => format!(
+            let is_disabled = match reply.resumed {
+                true => false,
+                false => {
+                    let row = timeout(PATIENCE, there(&mut owner, &source)).await;
+                    row.is_ok_and(|row| row.is_ok_and(|row| !row.source.enabled))
+                }
+            };
+            desk.show(&reply, || match (reply.resumed, is_disabled) {
+                (true, _) => format!(
                     "{source} serves, and its grants count again{}",
                     also_answered("\n", &reply.also_answered)
                 ),
-                false => format!(
-                    "nothing to resume: {source} is not stopped, and no grant on it is suspended"
+                (false, false) => {
+                    format!("nothing to resume: {source} waits for no decision of yours")
+                }
+                (false, true) => format!(
+                    "nothing to resume: {source} is disabled: plexusctl sources enable {source}"
                 ),
             })
         }
         Act::Hide { source, what } => {
             // It takes away, and waits no longer than this for a list.
             let open = timeout(PATIENCE, open_on(&mut owner, &source)).await;
-            let open = open.ok().and_then(Result::ok).unwrap_or_default();
+            let open = open.ok().and_then(Result::ok);
             let reply = owner.call(&what.hide(&source, false)).await;
             let reply = of_source(&mut owner, &source, reply).await?;
-            let ended = ended_since(&mut owner, &source, &open).await;
+            let ended = ended_since(&mut owner, &source, open.as_deref()).await;
             desk.show(&reply, || format!("{}{ended}", hidden(&reply)))
         }
         Act::Unhide { source, what } => {

@@ -217,15 +217,29 @@ fn narrowed(id: &str) -> Value {
 
 #[test]
 fn narrowing_act_waits_for_no_list() {
-    let lines: [(&[&str], &str); 3] = [
-        (&["grants", "revoke", "a", "w.write"], "w.write"),
-        (&["hide", "w.write"], "w.write"),
-        (&["sources", "hide", "w", "--folder", "x"], "w"),
+    let offered = "whether a source offers w.write was not heard";
+    let hidden = "hidden from all agents, should a source offer it";
+    let ended_by_it = "which approvals this ended was not heard";
+    let hides: &[&str] = &["sources", "hide", "w", "--folder", "x"];
+    let revokes: &[&str] = &["grants", "revoke", "a", "w.write"];
+    // How many lists are heard, and how many asked for.
+    let lines: [(&[&str], &str, [usize; 2], &str); 4] = [
+        (revokes, "w.write", [0, 1], offered),
+        (&["hide", "w.write"], "w.write", [0, 1], hidden),
+        (hides, "w", [0, 1], ended_by_it),
+        (hides, "w", [1, 2], ended_by_it),
     ];
-    for (line, id) in lines {
-        let done = narrowed(id);
+    let open = json!({"calls": [], "conversations": [{"id": ITEM.replace("pend", "run"), "pendingId": ITEM,
+        "agentId": "a", "capabilityId": "w.chat", "turn": 1, "turnsLeft": 1, "expiresAt": null, "underWay": false}]});
+    for (line, id, [heard, looks], words) in lines {
+        let (mut done, open) = (narrowed(id), open.clone());
+        done["grantRemoved"] = json!(false);
+        let asked_for = AtomicUsize::new(0);
         let place = Place::with(move |asked| {
             Some(match asked.method.as_str() {
+                "GET" if asked_for.fetch_add(1, Ordering::Relaxed) < heard => {
+                    Answer::Json(200, open.clone())
+                }
                 "GET" => Answer::Silence,
                 _ => Answer::Json(200, done.clone()),
             })
@@ -237,6 +251,10 @@ fn narrowing_act_waits_for_no_list() {
             begun.elapsed() < Duration::from_secs(10),
             "{line:?} {ended:?}"
         );
+        assert!(ended.out.contains(words), "{line:?} {ended:?}");
+        let asked = place.asked();
+        let asked = asked.iter().filter(|asked| asked.method == "GET");
+        assert_eq!(asked.count(), looks, "{line:?}");
     }
 }
 

@@ -50,7 +50,6 @@ pub(super) async fn confirm_disabling(
 }
 
 impl Dependents {
-    /// By a connection of its own: one that was left in the middle is no good for the act.
     async fn of(desk: &Desk, source: &SourceId) -> Self {
         let mut found = Self::default();
         let _ = timeout(LOOK, found.look(desk, source)).await;

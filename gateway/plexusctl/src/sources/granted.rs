@@ -1,12 +1,13 @@
 //! The grants and the open approvals on one source: counted for a question, and those that an act ended.
 
-use crate::{ended::ended_items, owner::Owner};
+use crate::{ended::ended_items, owner::Owner, pause::PATIENCE};
 use plexus_client::Stop;
 use plexus_owner::{
     calls::{self, OpenApproval},
     grants::{GrantRow, List},
 };
 use plexus_protocol::SourceId;
+use tokio::time::timeout;
 
 /// The grants on a source.
 pub(super) fn grants_on<'g>(
@@ -41,17 +42,20 @@ pub(super) async fn open_on(
     Ok(open)
 }
 
-/// Which of those that were open an act has ended, as a line of their own; nothing, where that is not heard.
+/// Which of those that were open `before` an act has ended, as a line of their own; that it was not heard, where it was not, or
+/// not within [`PATIENCE`].
 pub(super) async fn ended_since(
     owner: &mut Owner,
     source: &SourceId,
-    before: &[OpenApproval],
+    before: Option<&[OpenApproval]>,
 ) -> String {
-    if before.is_empty() {
-        return String::new();
-    }
-    let Ok(now) = open_on(owner, source).await else {
-        return String::new();
+    let now = match before {
+        Some([]) => return String::new(),
+        Some(_) => timeout(PATIENCE, open_on(owner, source)).await.ok(),
+        None => None,
+    };
+    let (Some(before), Some(Ok(now))) = (before, now) else {
+        return "\nwhich approvals this ended was not heard: plexusctl calls".to_owned();
     };
     let goes_on = |one: &&OpenApproval| now.iter().any(|open| open.pending_id == one.pending_id);
     let ended = before.iter().filter(|one| !goes_on(one));

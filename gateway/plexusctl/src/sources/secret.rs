@@ -66,7 +66,7 @@ impl Secret {
             None => from_stdin()?,
         };
         let written = set(owner, &self.source, &self.field, &value).await?;
-        let ended = ended_since(owner, &self.source, &open).await;
+        let ended = ended_since(owner, &self.source, Some(&open)).await;
         // This starts the source with the secret. The secret is set whatever comes of it.
         let health = health_of(owner, &self.source).await.ok().flatten();
         let set = SetSecret { written, health };

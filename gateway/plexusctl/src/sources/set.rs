@@ -91,7 +91,7 @@ impl Set {
             }
         }
         let added = owner.call(&call).await?;
-        let ended = ended_since(owner, &self.source, &open).await;
+        let ended = ended_since(owner, &self.source, Some(&open)).await;
         let health = health_of(owner, &self.source).await?;
         let now = health.as_ref().map(sentence);
         let now = now.unwrap_or_else(|| format!("{} is disabled", self.source));
