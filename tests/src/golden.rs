@@ -206,13 +206,13 @@ pub fn check_told(page: &str, name: &str, told: &str, may_be: impl Fn(&str) -> b
             word => word.to_owned(),
         };
         let words = |line: &str| {
-            line.split_whitespace()
-                .map(word)
-                .collect::<Vec<_>>()
-                .join(" ")
-                // What took a second took none elsewhere.
-                .replace("just now", "# s ago")
-                .replace("for # s", "# s ago")
+            let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+            // What took some seconds took none elsewhere.
+            let line = (0..10).fold(line, |line, s| {
+                let line = line.replace(&format!(" {s} s ago"), " just now");
+                line.replace(&format!(" for {s} s "), " began just now ")
+            });
+            line.split(' ').map(word).collect::<Vec<_>>().join(" ")
         };
         let lines = text.lines().filter(|line| !may_be(line)).map(words);
         let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();

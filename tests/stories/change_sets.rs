@@ -356,6 +356,8 @@ fn change_set_is_dropped_for_good() {
     for word in ["Say more in a.txt.", "1 edited: a.txt", "caller"] {
         assert_contains(&card, word);
     }
+    let is_of_age = ["just now", " s ago"].iter().any(|age| card.contains(age));
+    assert!(is_of_age, "{card}");
     terminal.keys("n\r");
     assert!(!terminal.end().success());
     assert!(kept.join("set.json").exists());

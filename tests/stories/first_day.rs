@@ -308,7 +308,9 @@ fn readme_is_typed_from_an_installed_prefix() {
 /// The screen without what the moment makes of it: the request's name, and how long ago it was asked.
 fn without_clock(picture: &str) -> String {
     let mut lines = Vec::new();
-    for line in picture.replace("just now", "1 s ago").lines() {
+    let picture = picture.replace("  just now  ", "  1 s ago  ");
+    // On the card: of the request, and of the call that it differs from.
+    for line in picture.replace(" just now, ", " 1 s ago, ").lines() {
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         for at in 0..words.len() {
             if words[at].starts_with("pend_") {

@@ -395,7 +395,7 @@ fn owner_follows_a_board_and_stops_it() {
     requests(1);
     let mut follow = office.desk.gateway.on_terminal(["board", &id, "--follow"]);
     let mut person = Terminal::start(&follow, 120, 40);
-    person.until_shows("following; Ctrl-C ends this");
+    person.until_shows("following; Ctrl-C leaves, and the board goes on");
     let follow = follow.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut follow = follow.spawn().expect("the command");
     let mut shown = BufReader::new(follow.stdout.take().expect("its output")).lines();

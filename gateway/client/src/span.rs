@@ -1,7 +1,7 @@
 //! Lengths of time and moments, as a person reads them.
 
-pub use plexus_protocol::time::{ago, length};
-use plexus_protocol::{Timestamp, capability::FOREVER_MS};
+use plexus_protocol::Timestamp;
+pub use plexus_protocol::time::{ago, end, length};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// This moment by the machine's clock. For display only: every decision about time is the gateway's.
@@ -11,22 +11,6 @@ pub fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// When something ends, seen from `now`: `ends in 6 days`, `ended 3 min ago`, `until revoked`.
-#[must_use]
-pub fn end(at: Timestamp, now: Timestamp) -> String {
-    // `until-revoked` travels as a moment a century away (docs/protocol/agents.md#trust-windows).
-    if at.since(now) > FOREVER_MS / 2 {
-        "until revoked".to_owned()
-    } else if at > now {
-        match at.since(now) {
-            ..1_000 => "ends now".to_owned(),
-            ms => format!("ends in {}", length(ms)),
-        }
-    } else {
-        format!("ended {}", ago(at, now))
-    }
 }
 
 /// Reads a length: a whole number and `s`, `m`, `h` or `d`; at least one second. In milliseconds.
@@ -55,6 +39,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_protocol::capability::FOREVER_MS;
 
     #[test]
     fn lengths() {

@@ -192,7 +192,7 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
         .filter_map(|event| event.head().id.clone())
         .collect();
     if events.is_some() {
-        desk.say_following();
+        desk.say_following("ends this");
     }
     while let Some(stream) = &mut events {
         let event = tokio::select! {

@@ -58,7 +58,11 @@ pub(crate) async fn run(desk: &Desk, board: Board) -> Result<Exit, Stop> {
     let mut feed = Feed::new();
     let mut is_lost = false;
     if !shown.board.facts.state.is_over() {
-        desk.say_following();
+        let id = &shown.board.facts.id;
+        desk.say_following(&format!(
+            "leaves, and the board goes on (to end it: plexusctl board {} --stop)",
+            text::line(id)
+        ));
     }
     while !shown.board.facts.state.is_over() {
         let now = match feed.next(&desk.home).await {
@@ -229,10 +233,11 @@ fn drawn(shown: &BoardView, now: Timestamp) -> String {
             format!("{}{}", "· ".repeat(depth), task.id),
             task.agent.to_string(),
             match (task.since, task.ended) {
-                (Some(since), _) if now.since(since) >= 1_000 => {
-                    format!("for {}", span::length(now.since(since)))
-                }
-                (Some(at), _) | (None, Some(at)) => span::ago(at, now),
+                (Some(since), _) => match now.since(since) {
+                    ..1_000 => "began just now".to_owned(),
+                    ms => format!("for {}", span::length(ms)),
+                },
+                (None, Some(at)) => span::ago(at, now),
                 (None, None) => String::new(),
             },
             task.needs.join(" "),
@@ -409,7 +414,7 @@ mod tests {
         let at = serde_json::from_value(json!(at)).unwrap();
         let begun = drawn(&shown, at);
         assert!(
-            begun.contains("codex.run       just now         Do c"),
+            begun.contains("codex.run       began just now         Do c"),
             "{begun}"
         );
         let ends_with = |unsettled: Vec<AuditId>, words: &str| {

@@ -81,7 +81,7 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     if !logs.follow {
         return Ok(Exit::Ok);
     }
-    desk.say_following();
+    desk.say_following("ends this");
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -53,11 +53,10 @@ pub(crate) async fn run(desk: &Desk, notify: Notify) -> Result<Exit, Stop> {
 
 async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exit, Stop> {
     let mut feed = Feed::new();
-    let mut lost = false;
+    let (mut lost, mut is_said) = (false, false);
     let mut known = Vec::new();
     // The one that was shown last: another takes its place.
     let mut _offer = None;
-    desk.say_following();
     loop {
         let now = Instant::now();
         let until = calm
@@ -73,6 +72,10 @@ async fn follow(desk: &Desk, notifier: &Notifier, calm: &mut Calm) -> Result<Exi
                     Ok(waiting) => {
                         if lost {
                             out::say("connected again");
+                        }
+                        if !is_said {
+                            desk.say_following("ends this");
+                            is_said = true;
                         }
                         (known, lost) = (waiting, false);
                     }

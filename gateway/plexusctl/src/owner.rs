@@ -103,10 +103,10 @@ impl Desk {
         !self.json && stderr().is_terminal()
     }
 
-    /// Says to a person that the command stays: nothing else is shown until there is news.
-    pub(crate) fn say_following(&self) {
+    /// Says to a person that the command stays, and what Ctrl-C does: nothing else is shown until there is news.
+    pub(crate) fn say_following(&self, does: &str) {
         if self.is_read_along() {
-            out::say("following; Ctrl-C ends this");
+            out::say(&format!("following; Ctrl-C {does}"));
         }
     }
 

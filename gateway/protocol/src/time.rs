@@ -1,5 +1,6 @@
 //! Points in time as the wire writes them.
 
+use crate::capability::FOREVER_MS;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use std::fmt;
 
@@ -38,6 +39,22 @@ pub fn ago(at: Timestamp, now: Timestamp) -> String {
     match now.since(at) {
         ..1_000 => "just now".to_owned(),
         ms => format!("{} ago", length(ms)),
+    }
+}
+
+/// When something ends, seen from `now`: `ends in 6 days`, `ended 3 min ago`, `until revoked`.
+#[must_use]
+pub fn end(at: Timestamp, now: Timestamp) -> String {
+    // `until-revoked` travels as a moment a century away (docs/protocol/agents.md#trust-windows).
+    if at.since(now) > FOREVER_MS / 2 {
+        "until revoked".to_owned()
+    } else if at > now {
+        match at.since(now) {
+            ..1_000 => "ends now".to_owned(),
+            ms => format!("ends in {}", length(ms)),
+        }
+    } else {
+        format!("ended {}", ago(at, now))
     }
 }
 

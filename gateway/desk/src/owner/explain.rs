@@ -25,7 +25,7 @@ use plexus_protocol::{
     TrustWindow,
     constraint::{MAX_PARTS, PathPrefix, calls_in_words, is_prefix},
     json as strict, shell,
-    time::{ago, length},
+    time::{ago, end, length},
 };
 use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
@@ -449,7 +449,7 @@ fn allowed(
 fn stands(grant: &Grant, now: Timestamp) -> String {
     let until = match grant.window {
         TrustWindow::UntilRevoked => ", until you revoke it".to_owned(),
-        _ => format!("; it ends in {}", length(grant.expires_at.since(now))),
+        _ => format!("; it {}", end(grant.expires_at, now)),
     };
     let left = grant
         .calls_left()

@@ -447,6 +447,15 @@ request: pend_1, 5 min ago, ends in 24 h
         assert_eq!(card.matches(calls).count(), 1, "{card}");
         let once = "  once: this call, exactly as shown, and the calls that it permits; you do not see their inputs first\n";
         assert!(card.contains(once), "{card}");
+        // What a workflow is, its calls alone say; so does what a call permits that nobody sees.
+        for words in [
+            format!("this call, exactly as shown: {calls}"),
+            format!("one call, with any input: you do not see it first; with it {calls}"),
+        ] {
+            item["choices"][0]["words"] = words.clone().into();
+            let card = render(&item, now());
+            assert!(card.contains(&format!("  once: {words}\n")), "{card}");
+        }
     }
 
     #[test]

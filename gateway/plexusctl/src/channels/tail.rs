@@ -61,7 +61,7 @@ pub(super) async fn tail(
     }
     let (mut feed, mut is_lost) = (Feed::new(), false);
     let mut keys = key_lines(&mut owner, &found).await?;
-    desk.say_following();
+    desk.say_following("ends this");
     loop {
         // A frame only says that there is a reason to look.
         let _ = timeout(LOOK_EVERY, feed.next(&desk.home)).await;

@@ -303,6 +303,8 @@ fn moments_of_a_grant_are_lengths() {
         let anew = format!("--window {window} --under path=A --under path=B.md");
         assert!(next.ends_with(&anew), "{next}");
     }
+    let why = judged("A/a.md", 7 * 86_400_000 - 500).why;
+    assert!(why.contains("; it ends now."), "{why}");
     let why = judged("A/a.md", 7 * 86_400_000 + 5_000).why;
     assert!(why.starts_with("Your grant ended 5 s ago."), "{why}");
 }

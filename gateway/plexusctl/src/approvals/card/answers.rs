@@ -18,7 +18,8 @@ pub(in super::super) fn windows(choices: &[Choice]) -> Vec<TrustWindow> {
 }
 
 /// Windows and what each allows; those that differ in nothing but their length share a line, and so do those that
-/// cannot be chosen for one reason. What an approval permits beside its call has a line of its own, and is not repeated.
+/// cannot be chosen for one reason. The calls that an approval permits beside its own have a line of their own, and are not
+/// repeated.
 pub(super) fn offers(card: &mut String, of: &GrantCard) {
     let children = of.asks.iter().filter_map(|ask| ask.children.as_ref());
     let permitted: Vec<_> = children
@@ -27,7 +28,10 @@ pub(super) fn offers(card: &mut String, of: &GrantCard) {
         .collect();
     let once = |words: &str| {
         permitted.iter().fold(words.to_owned(), |said, calls| {
-            said.replace(*calls, "the calls that it permits")
+            said.replace(
+                &format!(", and {calls};"),
+                ", and the calls that it permits;",
+            )
         })
     };
     let mut lines: Vec<(bool, String, String)> = Vec::new();
