@@ -345,6 +345,12 @@ fn change_set_is_dropped_for_good() {
     let refused = gateway.cli(drop_line);
     assert_eq!(refused.status, 1, "{refused}");
     assert_contains(&refused.stderr, &format!("plexusctl undo {undo}"));
+    // Nor is it asked first.
+    let asked = gateway.on_terminal(["changes", "drop", id]);
+    let mut asked = Terminal::start(&asked, 160, 40);
+    let shown = asked.until_shows("take that back first");
+    assert_lacks(&shown, "[y/N]");
+    assert!(!asked.end().success());
     assert_lacks(gateway.cli(["changes"]).expect_ok(), "changes drop");
     gateway.cli(["undo", &undo, "--yes"]).expect_ok();
     assert_eq!(desk.folder.read("a.txt"), "one\n");

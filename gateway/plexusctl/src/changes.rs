@@ -184,6 +184,12 @@ async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
     let listed = owner.call(&List::default()).await?;
     let unread = listed.unread.into_iter().find(|set| set.id == id);
     let (lost, source) = match (listed.sets.into_iter().find(|set| set.id == id), unread) {
+        // Its source would refuse, after the question.
+        (Some(set), _) if set.applied > 0 && !yes => {
+            let why = "it is applied, or a part of it is: take that back first";
+            let stop = Stop::new(Exit::Failed, "precondition_changed", why);
+            return Err(stop.next("plexusctl undo"));
+        }
         (Some(set), _) => (in_list(&set, span::now()), set.of.source),
         (None, Some(set)) => {
             let why = text::line(&set.why);
