@@ -779,6 +779,26 @@ fn change_suspends_until_it_is_agreed_to() {
 }
 
 #[test]
+fn capabilities_that_go_and_come_back_are_added_each_time() {
+    let world = World::new();
+    let put = capability("put", "write", &tee());
+    let route = json!({"bin": "cat", "args": ["--", "{folder.files}/{name}"]});
+    let both = manifest(&[capability("show", "read", &route), put.clone()]);
+    let one = manifest(&[put]);
+    world.add(&both);
+    let agent = world.agent(&["show", "put"]);
+    for (turn, next) in [&one, &both, &one, &both].into_iter().enumerate() {
+        world.add(next);
+        let waiting = world.gateway.owner().pending();
+        assert_eq!(waiting, Vec::<Value>::new());
+        let input = json!({"name": format!("made-{turn}"), "text": "one\n"});
+        world.approved(&agent, "box.put", &input).expect_ok();
+    }
+    let shown = agent.must("box.show", json!({"name": "made-0"}));
+    assert_eq!(shown["output"]["text"], "one\n");
+}
+
+#[test]
 fn owner_adds_one_by_the_agents_program_too_and_an_agent_does_not() {
     let world = World::new();
     let draft = manifest(&[capability(

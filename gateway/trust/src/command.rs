@@ -140,6 +140,15 @@ pub enum Command {
         /// Whether they go on.
         go_on: bool,
     },
+    /// Agrees to a source as a whole: its suspended grants are resumed, and of its code just what was shown is agreed to.
+    AgreeToSource {
+        /// Which.
+        id: SourceId,
+        /// The source's revision that the owner's act put in force.
+        revision: u64,
+        /// All that was shown of its code, as rules ([`crate::pins`]).
+        pins: Vec<String>,
+    },
     /// Replaces the owner's settings.
     Configure(Settings),
     /// The connection key was replaced: every session, token, code and PAT ends.

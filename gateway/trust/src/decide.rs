@@ -68,7 +68,10 @@ pub fn decide(
             id,
             revision,
             go_on,
-        } => draft.resume_source(id, *revision, *go_on),
+        } => draft.resume_source(id, *revision, *go_on, None),
+        Command::AgreeToSource { id, revision, pins } => {
+            draft.resume_source(id, Some(*revision), true, Some(pins))
+        }
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),
         Command::SecretChanged { name } => draft.secret_changed(name),

@@ -2,7 +2,8 @@
 //! SHA-256; and which of them lies where agents may write. One rule each.
 //!
 //! Invariants: what was found is held against what the owner agreed to, never against what was found before; a file that is
-//! missing for now is no difference; what the owner agreed to for one name is gone once another file is agreed to for it.
+//! missing for now is no difference; what the owner agreed to for one name is gone once another file is agreed to for it; where the
+//! owner is shown all that a source runs and agrees, nothing else of it is agreed to.
 //!
 //! Must not know: files, how a digest is made.
 
@@ -146,6 +147,16 @@ impl Source {
     #[must_use]
     pub fn agreed(&self) -> &[String] {
         self.pins.as_deref().unwrap_or_default()
+    }
+
+    /// Whether its code, as far as it was looked at, is what these rules say. What of them is missing for now is no difference.
+    #[must_use]
+    pub fn is_as_shown(&self, rules: &[String]) -> bool {
+        match &self.stopped {
+            Some(stopped) => stopped.found.iter().all(|is| rules.contains(is)),
+            // What was found is among what is agreed to, which has one rule for each name.
+            None => rules.iter().all(|rule| self.agreed().contains(rule)),
+        }
     }
 
     /// Whether the owner is to decide on its code.

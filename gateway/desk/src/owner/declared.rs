@@ -124,7 +124,6 @@ impl Inspected {
         keeps: &BTreeSet<String>,
     ) -> Result<Vec<String>, Refused> {
         self.secrets.check(keeps)?;
-        let shown = self.digest(&self.source);
         let id = self.source.id.clone();
         drop(narrowing.wider(desk).await?);
         // Before anything can be sent to the new host.
@@ -154,25 +153,34 @@ impl Inspected {
             })?;
         }
         let source = known(desk, id.as_str()).ok_or_else(|| failed("the source is gone"))?;
-        if self.digest(&source) != shown {
+        let shown = self.source.found();
+        if !source.is_as_shown(shown) || source.paths != self.source.paths {
             // A program or folder was replaced in the meantime: nothing goes on, or begins, on what nobody saw.
             if is_new {
                 removed(desk, narrowing, id.as_str()).await?;
                 uninstall(desk, &id).await?;
             }
-            let why =
-                format!("a program or folder of {id} was replaced meanwhile; preview it again.");
-            let error = ErrorBody::new(ErrorCode::PreconditionChanged, why);
+            let replaced = format!("a program or folder of {id} was replaced meanwhile");
+            let (why, effect) = match is_new {
+                true => (format!("{replaced}; preview it again."), Effect::None),
+                false => (
+                    format!(
+                        "{id} is changed, and {replaced}: its grants stay suspended until you decide on its card, or preview and add it again."
+                    ),
+                    Effect::Done,
+                ),
+            };
+            let error = ErrorBody::new(ErrorCode::PreconditionChanged, why).effect(effect);
             return Err(Refused::new(error.next("plexusctl extension preview FILE")));
         }
         if !is_new || source.stopped.is_some() {
             let acting = narrowing.wider(desk).await?;
-            let resumed = Command::ResumeSource {
+            let agreed = Command::AgreeToSource {
                 id: id.clone(),
-                revision: Some(source.revision),
-                go_on: true,
+                revision: source.revision,
+                pins: shown.to_vec(),
             };
-            act(desk, &acting, resumed).await?;
+            act(desk, &acting, agreed).await?;
             drop(acting);
             resumed_code(desk, &source).await?;
         }
@@ -181,7 +189,7 @@ impl Inspected {
             // It does not start, and its status says why.
             desk.supervisor.probe(&id).await;
         }
-        desk.remark(json!({"event": "extension.agreed", "source": id, "digest": shown}))
+        desk.remark(json!({"event": "extension.agreed", "source": id, "digest": self.agreement()}))
             .await;
         Ok(capabilities(&self.agreed))
     }

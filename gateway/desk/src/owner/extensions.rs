@@ -11,7 +11,7 @@
 
 use super::{
     Narrowing, declared,
-    servers::{InspectedServer, ServerAsk, facts, files, installed, taken},
+    servers::{InspectedServer, ServerAsk, facts, installed, taken},
     sign_ins::{self, FIELD},
     sources::{added, configured, known, members, removed, restart, resumed_code, why_stopped},
     survey::is_installed,
@@ -256,15 +256,15 @@ async fn resumed(
     name: &SourceId,
 ) -> Result<(), Refused> {
     let source = known(desk, name.as_str()).ok_or_else(|| failed("the source is gone"))?;
-    if files(&source) != looked.files || source.paths != looked.folders {
+    if !source.is_as_shown(&looked.files) || source.paths != looked.folders {
         return Ok(());
     }
-    let resumed = Command::ResumeSource {
+    let agreed = Command::AgreeToSource {
         id: name.clone(),
-        revision: Some(source.revision),
-        go_on: true,
+        revision: source.revision,
+        pins: looked.files.clone(),
     };
-    act(desk, &narrowing.wider(desk).await?, resumed).await?;
+    act(desk, &narrowing.wider(desk).await?, agreed).await?;
     resumed_code(desk, &source).await
 }
 

@@ -346,7 +346,7 @@ impl Inspected {
 
     /// What the owner agrees to.
     pub(super) fn agreement(&self) -> String {
-        self.digest(&self.source)
+        agreement(&self.agreed.text(), self.source.found(), &self.source.paths).to_string()
     }
 
     pub(super) fn surface(&self) -> Value {
@@ -386,11 +386,6 @@ impl Inspected {
         }
         let dropped = self.secrets.drops(keeps);
         dropped.then_some("a stored secret is deleted")
-    }
-
-    /// What the owner agrees to, where the source's programs and folders are those of `source`.
-    pub(super) fn digest(&self, source: &Source) -> String {
-        agreement(&self.agreed.text(), source.found(), &source.paths).to_string()
     }
 }
 

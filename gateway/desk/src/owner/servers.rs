@@ -445,7 +445,7 @@ impl InspectedServer {
         let agreed = blocking(move || extensions::stored(&here.state_dir, &of)).await?;
         Ok(!is_due
             && agreed.is_ok_and(|agreed| agreed == self.generated.text)
-            && files(&source) == self.files
+            && source.is_as_shown(&self.files)
             && source.paths == self.folders)
     }
 }
@@ -470,6 +470,6 @@ pub(super) fn facts(request: &ServerRequest) -> ServerFacts {
 }
 
 /// The rules of a source that say which files its programs and its own code are, and which of them agents can change.
-pub(super) fn files(source: &Source) -> Vec<String> {
+fn files(source: &Source) -> Vec<String> {
     source.found().to_vec()
 }

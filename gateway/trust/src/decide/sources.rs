@@ -509,15 +509,18 @@ impl Draft<'_> {
     }
 
     /// Carries out the owner's word on the grants that rest, and on code that is not what was agreed to. What is not offered now goes on resting: it could come back
-    /// as something that nobody has looked at.
+    /// as something that nobody has looked at. `shown`: all of its code that the owner agrees to; what it does not hold is agreed to
+    /// no more.
     pub(super) fn resume_source(
         &mut self,
         id: &SourceId,
         revision: Option<u64>,
         go_on: bool,
+        shown: Option<&[String]>,
     ) -> Result<Reply, Refusal> {
         let source = self.state.sources.get(id).ok_or(Refusal::NoSuchSource)?;
-        if revision.is_some_and(|seen| seen != source.revision) {
+        let is_other = shown.is_some_and(|shown| !source.is_as_shown(shown));
+        if is_other || revision.is_some_and(|seen| seen != source.revision) {
             return Err(Refusal::CardChanged);
         }
         let resting: Vec<_> = self.state.resting(source, self.now).cloned().collect();
@@ -529,7 +532,9 @@ impl Draft<'_> {
                 false => Err(Refusal::SourceStopped),
             };
         }
-        if resting.is_empty() && !source.asks() && (stopped.is_none() || !go_on) {
+        let is_agreed = shown.is_none_or(|shown| source.agreed() == shown);
+        let is_settled = !source.asks() && (stopped.is_none() || !go_on);
+        if resting.is_empty() && is_settled && is_agreed {
             return Ok(Reply::Changed(false));
         }
         let mut changes = Vec::new();
@@ -564,6 +569,9 @@ impl Draft<'_> {
                 ..stopped
             }),
         };
+        if let Some(shown) = shown {
+            known.pins = Some(shown.to_vec());
+        }
         changes.push(Change::Source(known));
         let (what, ended) = match go_on {
             true => ("resumed", 0),

@@ -148,6 +148,39 @@ fn act_that_names_no_program_agrees_to_none() {
 }
 
 #[test]
+fn code_that_is_shown_is_all_that_is_agreed_to() {
+    let mut world = world();
+    let who = world.member("a", &[READ]);
+    // Its manifest has another name for its program, and the card keeps what is missing for now.
+    let shown = [program(1).replace("turn", "other")];
+    world.ok(found(&shown));
+    agrees(&mut world);
+    assert_eq!(of(&world).agreed(), [shown[0].clone(), program(1)]);
+    let agree = |world: &World, pins: &[String]| Command::AgreeToSource {
+        id: source("notes"),
+        revision: of(world).revision,
+        pins: pins.to_vec(),
+    };
+    let to_all = agree(&world, &shown);
+    world.ok(to_all.clone());
+    assert_eq!(of(&world).agreed(), shown);
+    let events = world.log.len();
+    world.ok(to_all);
+    assert_eq!(world.log.len(), events, "nothing more is agreed to");
+    // What went by that stops the source where it is back.
+    world.ok(found(&[program(1)]));
+    assert!(is_refused(&world, &who, WRITE));
+    // What was found otherwise than shown is not agreed to.
+    let unlike = agree(&world, &[program(2)]);
+    assert_eq!(world.run(unlike).unwrap_err(), Refusal::CardChanged);
+    assert!(is_refused(&world, &who, READ));
+    let alike = agree(&world, &[program(1)]);
+    world.ok(alike);
+    assert_eq!(of(&world).agreed(), [program(1)]);
+    assert!(world.allowed(&who, READ, &json!({})));
+}
+
+#[test]
 fn row_of_an_earlier_version_is_agreed_to_once() {
     let base = seen("notes").base;
     for (now, stops) in [(program(1), false), (program(2), true)] {
