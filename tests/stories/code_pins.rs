@@ -239,6 +239,12 @@ fn replaced_program_leaves_no_trace_until_it_is_agreed_to() {
             let read = agent.invoke("box.show", json!({"name": "known"}));
             assert_ne!(read.json()["ok"], true, "{how}: {read}");
             place.agrees(&card);
+            // From here on, this is what another program differs from.
+            let folders = json!({"files": place.traces.path()});
+            let seen = place.preview(&place.manifest(), &folders);
+            assert_eq!(seen["changes"], json!([]), "{how}");
+            let shown = place.gateway.cli(["extension", "show", "box"]);
+            assert_lacks(shown.expect_ok(), "sha256 was");
             place.put(&agent, &after).expect_ok();
             assert!(place.has(&after), "{how}");
             if granted {

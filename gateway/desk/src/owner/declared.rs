@@ -197,7 +197,7 @@ impl Inspected {
 
 /// What the owner agreed to, and what is otherwise now.
 pub(super) async fn show(desk: &Arc<Desk>, source: &Source) -> Result<AgreedExtension, Refused> {
-    let agreed = kept(desk, &source.id).await?;
+    let agreed = kept(desk, &source.id).await?.as_pinned(source.agreed());
     let offer = desk.registry.of_source(&source.config);
     let offer = offer.ok_or_else(|| failed("this build has no such extension"))?;
     let then = whole_surface(&agreed, &offer.offer, &source.paths);

@@ -130,7 +130,11 @@ impl Drafted {
         if !reasons.is_empty() {
             return Ok(Err(reasons));
         }
-        let agreed = Agreed { manifest, programs };
+        let agreed = Agreed {
+            manifest,
+            programs,
+            stable_names: true,
+        };
         let drawn = blocking(move || agreed.uncompiled().map(|offer| (agreed, offer)));
         let (agreed, offer) = match drawn.await? {
             Ok(drawn) => drawn,
@@ -142,7 +146,7 @@ impl Drafted {
         let mut label = declared.label.clone();
         let before = match &there {
             Some(source) => {
-                let kept = kept(desk, &id).await?;
+                let kept = kept(desk, &id).await?.as_pinned(source.agreed());
                 if source.config.label != kept.manifest.label {
                     label.clone_from(&source.config.label);
                 }

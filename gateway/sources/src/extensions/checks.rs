@@ -420,6 +420,7 @@ impl ExtensionManifest {
         Agreed {
             manifest: self.clone(),
             programs: bins.map(|bin| (bin.clone(), somewhere(bin))).collect(),
+            stable_names: true,
         }
     }
 

@@ -13,16 +13,20 @@ use super::{
     },
     with_folders,
 };
-use crate::{Registered, naming::by_manifest_kind};
+use crate::{Registered, code::programs_of, naming::by_manifest_kind};
 use plexus_ipc::{
     manifest::{ARGUMENTS, Manifest},
     message::Role,
     offer::Offer,
     text::{Line, Text},
 };
-use plexus_protocol::Verb;
+use plexus_protocol::{Digest, Verb};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 const COMMAND: &str = include_str!("../../../../sandbox-profiles/children/command.sb");
 /// What a call may take beyond its run, in milliseconds: the wait for a slot, the start, the end.
@@ -98,14 +102,41 @@ impl Agreed {
             .map(|program| &*program.path)
     }
 
-    fn children(&self) -> Vec<ChildKey<'_>> {
-        let mut children = Vec::new();
+    /// The same, with each program as the owner last agreed to it: by these rules of its source, which a card renews.
+    #[must_use]
+    pub fn as_pinned(mut self, rules: &[String]) -> Self {
+        let pinned = programs_of(rules);
+        let children = self.children().into_iter();
+        let agreed: Vec<_> = children
+            .filter_map(|(name, (bin, ..))| {
+                let (path, digest) = pinned.get(&*name)?;
+                let path = PathBuf::from(path);
+                let sha256 = Digest::parse(digest)?;
+                Some((bin.to_owned(), PinnedProgram { path, sha256 }))
+            })
+            .collect();
+        self.programs.extend(agreed);
+        self
+    }
+
+    /// Its programs, each with its name for workers and for the rules of the source.
+    fn children(&self) -> Vec<(String, ChildKey<'_>)> {
+        let mut children: Vec<(String, ChildKey<'_>)> = Vec::new();
         for key in self.manifest.capabilities.iter().filter_map(key) {
-            if !children.contains(&key) {
-                children.push(key);
+            if !children.iter().any(|(_, known)| *known == key) {
+                children.push((self.child_name(children.len(), key), key));
             }
         }
         children
+    }
+
+    /// Another program that comes or goes changes no name.
+    fn child_name(&self, at: usize, (bin, environment, role): ChildKey<'_>) -> String {
+        if !self.stable_names {
+            return format!("{role}-{}", at + 1);
+        }
+        let digest = Digest::of(json!([bin, environment]).to_string().as_bytes()).to_string();
+        format!("{role}-{}", digest.get(..16).unwrap_or(&digest))
     }
 
     /// The manifest of the offer.
@@ -113,13 +144,13 @@ impl Agreed {
         let declared = &self.manifest;
         let children = self.children();
         let mut programs = Vec::new();
-        for (at, (bin, environment, role)) in children.iter().enumerate() {
+        for (name, (bin, environment, role)) in &children {
             let program = self.programs.get(*bin);
             let program = program.ok_or_else(|| anyhow::anyhow!("no program {bin:?}"))?;
             let mut with = BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]);
             with.extend((*environment).clone());
             programs.push(json!({
-                "name": child_name(*role, at), "program": {"path": program.path}, "role": role, "tools": true,
+                "name": name, "program": {"path": program.path}, "role": role, "tools": true,
                 "discard": true, "arguments": [{"list": ARGUMENTS}], "environment": with,
                 "limits": {"openFiles": 256, "fileBytes": 268_435_456, "memoryMiB": 512, "processes": 4},
             }));
@@ -134,10 +165,10 @@ impl Agreed {
         let mut capabilities = Vec::new();
         for capability in &declared.capabilities {
             let child = || {
-                let at = children
-                    .iter()
-                    .position(|known| Some(known) == key(capability).as_ref());
-                child_name(role(capability), at.unwrap_or(children.len()))
+                let key = key(capability);
+                let mut named = children.iter();
+                let found = named.find(|(_, known)| Some(*known) == key);
+                found.map(|(name, _)| name.clone()).unwrap_or_default()
             };
             let mut entry = entry(capability, child);
             entry["skills"] = declared.skills_of(&capability.name).into();
@@ -269,6 +300,62 @@ fn key(capability: &DeclaredCapability) -> Option<ChildKey<'_>> {
     Some((bin, env, role(capability)))
 }
 
-fn child_name(role: Role, at: usize) -> String {
-    format!("{role}-{}", at + 1)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::json as strict;
+
+    /// One capability of each verb, all by one program.
+    fn agreed(verbs: &[&str], stable: bool) -> Agreed {
+        let capability = |verb: &&str| {
+            json!({
+                "name": format!("{verb}s"), "kind": "capability", "label": verb, "describe": "Does it.", "grants": [verb],
+                "transport": "cli", "route": {"bin": "cat", "args": []},
+            })
+        };
+        let capabilities: Vec<_> = verbs.iter().map(capability).collect();
+        let mut whole = json!({
+            "manifest": {
+                "manifest": "plexus-extension/0.1", "source": "box", "label": "Box", "transport": "cli",
+                "capabilities": capabilities,
+            },
+            "programs": {"cat": {"path": "/usr/bin/cat", "sha256": Digest::of(b"")}},
+        });
+        if stable {
+            whole["stableNames"] = json!(true);
+        }
+        strict::parse_as(whole.to_string().as_bytes()).unwrap()
+    }
+
+    fn names(agreed: &Agreed) -> Vec<String> {
+        let children = agreed.children().into_iter();
+        children.map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn program_keeps_its_name_when_another_goes() {
+        let both = agreed(&["read", "write"], true);
+        both.uncompiled().unwrap();
+        let both = names(&both);
+        assert_eq!(both.len(), 2);
+        assert_eq!(names(&agreed(&["write"], true)), &both[1..]);
+        // What an earlier version kept has the names that were granted upon.
+        let earlier = agreed(&["read", "write"], false);
+        assert_eq!(names(&earlier), ["reader-1", "writer-2"]);
+        assert!(!earlier.text().contains("stableNames"));
+    }
+
+    #[test]
+    fn program_is_the_one_its_owner_last_agreed_to() {
+        let (kept, other) = (agreed(&["read"], true), Digest::of(b"other"));
+        let sha256 = |rule: String| kept.clone().as_pinned(&[rule]).programs["cat"].sha256;
+        let name = names(&kept).concat();
+        assert_eq!(
+            sha256(format!("program {name} /usr/bin/cat {other}")),
+            other
+        );
+        // The control: a rule about a program that is no longer there.
+        let gone = format!("program writer-2 /usr/bin/cat {other}");
+        assert_eq!(sha256(gone), Digest::of(b""));
+    }
 }

@@ -315,6 +315,13 @@ pub struct Agreed {
     pub manifest: ExtensionManifest,
     /// Its programs, by the names that it has for them.
     pub programs: BTreeMap<String, PinnedProgram>,
+    /// Whether its workers name each program by itself. Earlier versions counted them, and what is granted on those stays as it is.
+    #[serde(
+        default,
+        rename = "stableNames",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub stable_names: bool,
 }
 
 /// One exchange with a program.
