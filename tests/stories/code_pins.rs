@@ -233,7 +233,11 @@ fn replaced_program_leaves_no_trace_until_it_is_agreed_to() {
             assert_ne!(refused.json()["ok"], true, "{how}: {refused}");
             refused.expect_error(503, "source_unavailable");
             // Its agent names the source, and what helps whatever the owner has done since.
+            assert_contains(&refused.text(), "plexusctl approvals; where it has no card");
             assert_contains(&refused.text(), "plexusctl sources resume box");
+            let health = &agent.entry("box.put")["health"];
+            assert_eq!(health["status"], "unavailable", "{how}: {health}");
+            assert_contains(&health["detail"].to_string(), "what it runs has changed");
             let card = place.stopped("box", &digest(&tee));
             // The whole source: also what runs the program that nobody replaced.
             let read = agent.invoke("box.show", json!({"name": "known"}));

@@ -24,13 +24,14 @@ pub(crate) const PARTLY_DONE: &str = "look at what was done before you call agai
 /// The reason where a source runs something else than the owner agreed to; the owner's activity has words for it.
 const CODE_CHANGED: &str = "code_changed";
 
-/// An answer where a source runs something else than the owner agreed to. The command names its card, or asks anew.
+/// An answer where a source runs something else than the owner agreed to. Its card waits, or another one is asked for where the owner
+/// has denied it.
 fn code_changed(code: ErrorCode, id: &CapabilityId, then: &str) -> ErrorBody {
     let (source, _) = id.parts();
     let why =
         format!("What {source} runs has changed since the owner looked at it; nothing was run.");
     let next = format!(
-        "stop; tell the owner: what {source} runs has changed (plexusctl sources resume {source}){then}"
+        "stop; tell the owner: what {source} runs has changed (plexusctl approvals; where it has no card: plexusctl sources resume {source}){then}"
     );
     ErrorBody::new(code, why)
         .about(id)

@@ -251,6 +251,18 @@ impl SourceHealth {
         Self { detail, ..self }
     }
 
+    /// That of a source of which nothing is started since `at`: what it runs is not what the owner agreed to.
+    #[must_use]
+    pub fn stopped(self, at: Timestamp) -> Self {
+        let why = "what it runs has changed since the owner looked at it";
+        Self {
+            status: Health::Unavailable,
+            detail: Some(why.to_owned()),
+            checked_at: Some(at),
+            ..self
+        }
+    }
+
     pub(super) fn differs(&self, other: &Self) -> bool {
         (self.status, &self.detail) != (other.status, &other.detail)
     }

@@ -91,7 +91,11 @@ impl<'a> Visible<'a> {
     pub(super) fn shown(&self, edge: &Edge, entry: &Entry) -> Value {
         let agent = self.agent.and_then(|agent| self.state.agent(agent));
         let agent = agent.map(|agent| (agent, self.now));
-        let health = edge.supervisor.health(&entry.source).for_agents();
+        let mut health = edge.supervisor.health(&entry.source).for_agents();
+        let source = self.state.sources.get(&entry.source);
+        if let Some(stopped) = source.and_then(|source| source.stopped.as_ref()) {
+            health = health.stopped(stopped.at);
+        }
         let mut shown = wire_entry(entry, &self.state, agent, Some(json!(health)));
         if self.lately.contains(&entry.id) {
             shown["lately"] = true.into();
