@@ -70,6 +70,12 @@ pub fn words(rule: &str) -> String {
         let start = digest.get(..8).unwrap_or(digest);
         return format!("ask the kernel for: (what the list {start}… of system calls says)");
     }
+    if let Some((child, digest)) = rule.strip_prefix("child ").and_then(|r| r.split_once(' ')) {
+        let start = digest.get(..8).unwrap_or(digest);
+        return format!(
+            "run its program {child} as the digest {start}… of its sandbox, limits and arguments says"
+        );
+    }
     if let Some(command) = rule.strip_prefix("command ") {
         return format!("run the command {command}");
     }
@@ -195,6 +201,10 @@ mod tests {
             ("(allow odd-thing)", "odd-thing: anything"),
             (writer, "start processes: anything (only the writer)"),
             (path, "read: (all below its path LIBRARY) (just its path X)"),
+            (
+                "child turn cf74b74fa16b0000",
+                "run its program turn as the digest cf74b74f… of its sandbox, limits and arguments says",
+            ),
             ("(version 1)", "(version 1)"),
         ] {
             assert_eq!(words(rule), said);

@@ -15,6 +15,12 @@ use std::{
 /// How many changes of one source its cards show.
 const MAX_MOVES: usize = 8;
 
+/// What is said of a capability that is gone.
+const GONE: &str = "it is no longer offered";
+
+/// What is said of one that is there again: nobody knows what it was before.
+const BACK: &str = "it is offered again; it was not for a while";
+
 /// What is said of code that differed for a while.
 const AGAIN: &str = "what it runs is again what you agreed to; it was something else for a while";
 
@@ -472,12 +478,23 @@ impl Draft<'_> {
         }
         let resting = resting.iter().map(|grant| &grant.capability);
         let about = rest.iter().map(|grant| &grant.capability);
-        let about: BTreeSet<&CapabilityId> =
-            about.chain(resting.filter(|id| changed(id))).collect();
+        let is_back = |id: &CapabilityId| {
+            !old.capabilities.contains_key(id) && seen.capabilities.contains_key(id)
+        };
+        let about: BTreeSet<&CapabilityId> = about
+            .chain(resting.filter(|id| changed(id) || is_back(id)))
+            .collect();
         for id in &about {
             let words = match (old.capabilities.get(*id), seen.capabilities.get(*id)) {
                 (Some(was), Some(is)) if !is.same(was) => is.differences(was),
-                (Some(_), None) => vec!["it is no longer offered".to_owned()],
+                (Some(_), None) => vec![GONE.to_owned()],
+                (None, Some(_)) => {
+                    let of_it = |known: &Difference| known.capability.as_ref() == Some(*id);
+                    source
+                        .changed
+                        .retain(|known| !of_it(known) || known.words != [GONE]);
+                    vec![BACK.to_owned()]
+                }
                 _ => continue,
             };
             note(&mut source.changed, new(Some((*id).clone()), words));

@@ -369,6 +369,23 @@ fn what_a_profile_imports_is_a_part_of_it() {
 }
 
 #[test]
+fn capability_that_comes_back_is_not_called_gone() {
+    let (mut world, who) = World::with_member(&[READ]);
+    let words = |world: &World| -> Vec<String> {
+        let changed = world.notes().changed.iter();
+        changed.flat_map(|one| one.words.clone()).collect()
+    };
+    world.ok(changed(|s| s.capabilities.retain(|id, _| *id != cap(READ))));
+    assert_eq!(words(&world), ["it is no longer offered"]);
+    world.ok(changed(|_| {}));
+    assert_eq!(
+        words(&world),
+        ["it is offered again; it was not for a while"]
+    );
+    assert!(world.pends(&who, READ, &json!({})));
+}
+
+#[test]
 fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() {
     let (mut world, who) = World::with_member(&[READ]);
     let kept = |world: &World| world.notes().changed.clone();
