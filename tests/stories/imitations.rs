@@ -46,10 +46,20 @@ fn label_that_imitates_another_is_refused_in_words() {
         &propose(&agent, &manifest("coco", "Coco", &["Read"])),
     );
     approve(&gateway, &first).expect_ok();
+    // An agent that sees the other source has the answer at once.
+    for (source, label) in [("other", "Сосо"), ("c0c0", "Other")] {
+        let refused = propose(&agent, &manifest(source, label, &["Read"]));
+        assert_eq!(refused["ok"], false, "{refused}");
+        let why = refused["reason"].to_string();
+        assert_contains(&why, "looks like the source coco: choose another");
+    }
+    let stranger = gateway.agent_as(json!({
+        "agentId": "stranger", "capabilities": [], "reach": "selected",
+    }));
     // All of it Cyrillic, which only this machine's sources tell from an honest label: the owner's card does.
     let imitation = card(
         &gateway,
-        &propose(&agent, &manifest("other", "Сосо", &["Read"])),
+        &propose(&stranger, &manifest("other", "Сосо", &["Read"])),
     );
     let why = imitation["problems"].to_string();
     for part in ["looks like the source coco", "choose another"] {
@@ -63,7 +73,7 @@ fn label_that_imitates_another_is_refused_in_words() {
     assert_contains(&asked.expect_status(77).stderr, "it cannot be added: ");
     let id = card(
         &gateway,
-        &propose(&agent, &manifest("c0c0", "Other", &["Read"])),
+        &propose(&stranger, &manifest("c0c0", "Other", &["Read"])),
     );
     assert_contains(&id["problems"].to_string(), "looks like the source coco");
     // Mixed scripts, and two labels of one manifest, are seen without it.

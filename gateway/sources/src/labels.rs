@@ -33,9 +33,15 @@ pub(crate) fn speaks_of_plexus(text: &str) -> bool {
 }
 
 /// Whether two labels or ids read the same.
-#[must_use]
-pub fn are_alike(one: &str, other: &str) -> bool {
+pub(crate) fn are_alike(one: &str, other: &str) -> bool {
     skeleton(one) == skeleton(other)
+}
+
+/// Whether one of these names, the label and id of a source, reads like one of `others`.
+#[must_use]
+pub fn imitate(names: [&str; 2], others: [&str; 2]) -> bool {
+    let reads_so = |name: &str| others.into_iter().any(|other| are_alike(other, name));
+    names.into_iter().any(reads_so)
 }
 
 /// The first of `labels` that reads like an earlier one and is not spelled like it, with that one.

@@ -10,7 +10,7 @@ use plexus_sources::{
     Registry, code,
     configure::{SourceRequest, look},
     extensions::id_taken,
-    labels::are_alike,
+    labels::imitate,
 };
 use plexus_trust::Source;
 use serde_json::{Map, Value};
@@ -53,8 +53,7 @@ pub(super) fn imitated(desk: &Desk, id: &SourceId, label: &str) -> Option<String
     let mut others = state.sources.values();
     let other = others.find(|other| {
         let names = [other.config.label.as_str(), other.id.as_str()];
-        let reads_so = |name: &str| names.into_iter().any(|of| are_alike(of, name));
-        other.id != *id && !other.config.is_over() && (reads_so(label) || reads_so(id.as_str()))
+        other.id != *id && !other.config.is_over() && imitate([label, id.as_str()], names)
     })?;
     Some(format!(
         "its label {label:?} or its id {id} looks like the source {} ({:?}) that is there: choose another, or give that one another label: plexusctl sources set {} --label LABEL",

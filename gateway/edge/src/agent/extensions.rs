@@ -25,10 +25,11 @@ use plexus_protocol::{
 };
 use plexus_sources::{
     extensions::{id_taken, manifest::ExtensionManifest},
+    labels::imitate,
     naming::by_manifest_kind,
     narration::clean,
 };
-use plexus_trust::visible;
+use plexus_trust::{Source, visible};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -150,21 +151,35 @@ async fn read(
         let why = "`folders` names a folder that is not declared, or a path that is not absolute";
         reasons.push(why.to_owned());
     }
-    reasons.extend(taken(edge, agent, &manifest.source));
+    reasons.extend(taken(edge, agent, &manifest));
     Ok(match reasons.is_empty() {
         true => Ok((manifest, folders)),
         false => Err(reasons),
     })
 }
 
-/// Why a source cannot be called so, where the agent sees another one of that id.
-fn taken(edge: &Edge, agent: &AgentId, source: &str) -> Option<String> {
+/// Why a source cannot be called so, where the agent sees another one of that id, or one that reads like it.
+fn taken(edge: &Edge, agent: &AgentId, manifest: &ExtensionManifest) -> Option<String> {
     let state = edge.ledger.snapshot();
     let now = state.time(edge.clock.now());
-    let there = state.sources.get(source)?;
     let agent = state.agent(agent)?;
-    let is_other = there.config.kind != by_manifest_kind(source);
-    let mut ids = there.capabilities.keys();
-    let sees = is_other && ids.any(|id| visible(&state, agent, id, now));
-    sees.then(|| id_taken(&there.id))
+    let sees = |there: &Source| {
+        let mut ids = there.capabilities.keys();
+        ids.any(|id| visible(&state, agent, id, now))
+    };
+    let (id, label) = (manifest.source.as_str(), manifest.label.as_str());
+    let there = state.sources.get(id).filter(|there| sees(there));
+    if let Some(there) = there.filter(|there| there.config.kind != by_manifest_kind(id)) {
+        return Some(id_taken(&there.id));
+    }
+    let mut seen = state.sources.values().filter(|other| sees(other));
+    let other = seen.find(|other| {
+        let names = [other.config.label.as_str(), other.id.as_str()];
+        other.id.as_str() != id && imitate([label, id], names)
+    })?;
+    // How the owner labels it is not for agents.
+    Some(format!(
+        "its label {label:?} or its id {id} looks like the source {}: choose another",
+        other.id
+    ))
 }
