@@ -24,8 +24,8 @@ pub(crate) const PARTLY_DONE: &str = "look at what was done before you call agai
 /// The reason where a source runs something else than the owner agreed to; the owner's activity has words for it.
 const CODE_CHANGED: &str = "code_changed";
 
-/// An answer where a source runs something else than the owner agreed to. Its card waits, or another one is asked for where the owner
-/// has denied it.
+/// An answer where a source runs something else than the owner agreed to. Its card waits; where the owner has denied that, the
+/// second command asks for another one.
 fn code_changed(code: ErrorCode, id: &CapabilityId, then: &str) -> ErrorBody {
     let (source, _) = id.parts();
     let why =

@@ -315,7 +315,8 @@ pub struct Agreed {
     pub manifest: ExtensionManifest,
     /// Its programs, by the names that it has for them.
     pub programs: BTreeMap<String, PinnedProgram>,
-    /// Whether its workers name each program by itself. Earlier versions counted them, and what is granted on those stays as it is.
+    /// Whether its workers name each program by itself. Earlier versions counted them, and what is granted on those stays as
+    /// it is.
     #[serde(
         default,
         rename = "stableNames",

@@ -525,9 +525,9 @@ impl Draft<'_> {
         rest
     }
 
-    /// Carries out the owner's word on the grants that rest, and on code that is not what was agreed to. What is not offered now goes on resting: it could come back
-    /// as something that nobody has looked at. `shown`: all of its code that the owner agrees to; what it does not hold is agreed to
-    /// no more.
+    /// Carries out the owner's word on the grants that rest, and on code that is not what was agreed to. What is not offered now
+    /// goes on resting: it could come back as something that nobody has looked at. `shown`: all of its code that the owner agrees
+    /// to; what it does not hold is agreed to no more.
     pub(super) fn resume_source(
         &mut self,
         id: &SourceId,
