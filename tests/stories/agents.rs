@@ -326,7 +326,7 @@ fn second_connect_at_a_terminal_names_what_ends_and_asks() {
     let asked = agent.must_ask(WRITE, note("a.txt", "x"));
     let line = ["connect", "one", "--allow", "workspace.list"];
     let mut terminal = Terminal::start(&house.gateway.on_terminal(line), 120, 40);
-    terminal.until_shows("connect it anew? [y/N]");
+    terminal.until_shows("connect one anew? [y/N]");
     let picture = terminal.picture();
     let ends = |verb: &str| {
         format!(

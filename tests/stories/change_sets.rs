@@ -315,7 +315,7 @@ fn damaged_change_set_is_named_and_the_others_listed() {
     }
     let line = gateway.on_terminal(["changes", "drop", &whole]);
     let mut terminal = Terminal::start(&line, 160, 40);
-    let card = terminal.until_shows("drop it for good? [y/N]");
+    let card = terminal.until_shows("for good? [y/N]");
     assert_contains(
         &card,
         "its contents cannot be shown: this change set is damaged",
@@ -358,7 +358,7 @@ fn change_set_is_dropped_for_good() {
     // At a terminal it asks, with what is lost; no is no.
     let line = gateway.on_terminal(["changes", "drop", id]);
     let mut terminal = Terminal::start(&line, 160, 40);
-    let card = terminal.until_shows("drop it for good? [y/N]");
+    let card = terminal.until_shows("for good? [y/N]");
     for word in ["Say more in a.txt.", "1 edited: a.txt", "caller"] {
         assert_contains(&card, word);
     }

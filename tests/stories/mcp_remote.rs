@@ -38,8 +38,8 @@ fn secret_goes_to_the_server_of_a_manifest_after_a_yes() {
     let line = ["extension", "add", &file, "--secret", &secret];
     let terminal = || {
         let terminal = Terminal::start(&gateway.on_terminal(line), 120, 60);
-        terminal.until_shows("start this server with its secret authorization? [y/N]");
-        assert!(terminal.picture().contains(&web.url()));
+        let question = format!("start {} with its secret authorization? [y/N]", web.url());
+        terminal.until_shows(&question);
         assert!(web.heard().is_empty(), "before the yes");
         terminal
     };

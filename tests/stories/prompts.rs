@@ -150,7 +150,7 @@ fn commands_at_one_gateway() {
         });
         all.spawn(|| {
             let add = ["extension", "add", &manifest, "--secret", &authorization];
-            let start = "start this server with its secret authorization? [y/N]";
+            let start = "with its secret authorization? [y/N]";
             slow(&add, &[(start, "y"), ("add web as shown? [y/N]", "y")]);
         });
         all.spawn(|| {
@@ -238,7 +238,7 @@ fn question_of_a_server() {
     let (agent, asked) = (gateway.lend_rude(&folder), form("Tell me", "city"));
     let over = meanwhile(&gateway, &agent, "rude.ask", &asked, |card| {
         let id = card["pendingId"].as_str().expect("an id");
-        let answers = [("city: ", "Bern"), ("send this answer? [y/N]", "y")];
+        let answers = [("city: ", "Bern"), ("send this answer to rude? [y/N]", "y")];
         slowly(gateway.on_terminal(["approvals", "approve", id]), &answers);
     });
     assert_eq!(told(&over)["content"]["city"], "Bern");

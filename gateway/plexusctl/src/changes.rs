@@ -159,7 +159,8 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
         planned(&set, &plan, span::now()).print()?;
     }
     if !yes {
-        confirm(desk, "apply this", "--yes")?;
+        let from = origin(&set.of, &set.about, span::now());
+        confirm(desk, &format!("apply this: {from}"), "--yes")?;
     }
     let call = Apply {
         id: id.to_owned(),
@@ -209,7 +210,7 @@ async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
         if desk.can_ask() {
             out::say(&lost);
         }
-        confirm(desk, "drop it for good", "--yes")?;
+        confirm(desk, &format!("drop {} for good", text::line(&id)), "--yes")?;
     }
     let done = owner.call(&DropSet { id, source }).await?;
     desk.show(&done, || {
@@ -220,7 +221,8 @@ async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
 fn planned(set: &ChangeSet, plan: &ApplyPlan, now: Timestamp) -> Page {
     let mut page = Page::default();
     about(&mut page, set, now);
-    page.plan(&plan.plan);
+    let rest = format!("plexusctl changes {}", text::line(&set.id));
+    page.plan(&plan.plan, Some(&rest));
     page.say(text::line(&plan.plan.preview.headline));
     page
 }

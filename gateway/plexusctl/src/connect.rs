@@ -96,7 +96,7 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
         && !connect.ask.yes
     {
         out::say(&ended.before());
-        prompt::confirm(desk, "connect it anew", "--yes")?;
+        prompt::confirm(desk, &format!("connect {agent} anew"), "--yes")?;
     }
     let mut owner = desk.open().await?;
     let (reply, asks) = connected(desk, &mut owner, &connect, &asked).await?;

@@ -16,6 +16,9 @@ const BAR: &str = "  │ ";
 /// The same of a text, whose lines have no colours.
 const TEXT_BAR: &str = "  ┊ ";
 
+/// How many lines are shown of a change that another command shows whole; a card shows as many.
+const SHORT: usize = 200;
+
 /// Colours of a difference.
 pub(crate) const ADDED: &str = "\x1b[32m";
 pub(crate) const REMOVED: &str = "\x1b[31m";
@@ -57,26 +60,35 @@ impl Page {
 
     /// Adds a difference; `cut` says that the rest is not here.
     pub(crate) fn diff(&mut self, diff: &str, cut: bool) {
-        self.content(BAR, diff, cut);
+        self.content(BAR, diff, cut, None);
     }
 
-    fn content(&mut self, bar: &str, content: &str, cut: bool) {
-        self.0
-            .extend(text::lines(content).map(|line| format!("{bar}{line}")));
+    fn content(&mut self, bar: &str, content: &str, cut: bool, rest: Option<&str>) {
+        let mut lines = text::lines(content);
+        let most = rest.map_or(usize::MAX, |_| SHORT);
+        let shown = lines.by_ref().take(most);
+        self.0.extend(shown.map(|line| format!("{bar}{line}")));
+        match (lines.count(), rest) {
+            (0, _) | (_, None) => {}
+            // Of a part nobody knows how many lines the whole has.
+            (_, Some(rest)) if cut => self.say(format!("    … more lines: {rest}")),
+            (more, Some(rest)) => self.say(format!("    … {more} more lines: {rest}")),
+        }
         if cut {
             self.say("    (not all of it is shown)");
         }
     }
 
-    /// Adds the warnings and the difference of a plan, or what it says in its place.
-    pub(crate) fn plan(&mut self, plan: &Plan) {
+    /// Adds the warnings and the difference of a plan, or what it says in its place. `rest` is the command that shows all of a
+    /// long one; without it, all is shown.
+    pub(crate) fn plan(&mut self, plan: &Plan, rest: Option<&str>) {
         for warning in &plan.warnings {
             self.say(format!("warning: {}", text::line(warning)));
         }
         let preview = &plan.preview;
         match (&preview.diff, preview.form) {
-            (Some(diff), Form::Diff) => self.diff(diff, preview.cut),
-            (Some(text), _) => self.content(TEXT_BAR, text, preview.cut),
+            (Some(diff), Form::Diff) => self.content(BAR, diff, preview.cut, rest),
+            (Some(text), _) => self.content(TEXT_BAR, text, preview.cut, rest),
             (None, _) => self.facts(preview),
         }
     }
@@ -121,6 +133,21 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_plan_names_what_shows_the_rest() {
+        let shown = |cut, rest| {
+            let mut page = Page::default();
+            page.content(BAR, &"+x\n".repeat(203), cut, rest);
+            page.text()
+        };
+        let more = "\n  │ +x\n    … 3 more lines: plexusctl undo --all evt_1";
+        let rest = Some("plexusctl undo --all evt_1");
+        assert!(shown(false, rest).ends_with(more));
+        assert_eq!(shown(false, rest).lines().count(), SHORT + 1);
+        assert!(shown(true, rest).contains("\n    … more lines: plexusctl"));
+        assert_eq!(shown(false, None).lines().count(), 203);
+    }
 
     #[test]
     fn content_imitates_nothing() {

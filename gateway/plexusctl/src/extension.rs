@@ -381,11 +381,11 @@ async fn add(
 /// There is nobody to ask, or the answer is no.
 fn agree_to_start(desk: &Desk, server: &DeclaredServer, given: &[SecretFrom]) -> Result<(), Stop> {
     let names: Vec<_> = given.iter().map(|from| text::line(&from.name)).collect();
+    let program = server.command.as_deref().unwrap_or_default();
     if desk.can_ask() {
         let words = match &server.url {
             Some(url) => vec![format!("url          {}", text::line(url))],
             None => {
-                let program = server.command.as_deref().unwrap_or_default();
                 let arguments = server.args.iter();
                 let variables = server.env.iter().map(|(name, value)| {
                     format!("variable     {}", text::line(&format!("{name}={value}")))
@@ -399,7 +399,8 @@ fn agree_to_start(desk: &Desk, server: &DeclaredServer, given: &[SecretFrom]) ->
         };
         out::say(&words.join("\n"));
     }
-    let question = format!("start this server with its secret {}", names.join(", "));
+    let server = text::short(server.url.as_deref().unwrap_or(program), prompt::NAMED);
+    let question = format!("start {server} with its secret {}", names.join(", "));
     prompt::confirm(desk, &question, "--digest")
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what the answers are for.
 
-use crate::owner::Desk;
+use crate::{owner::Desk, screen::lines::laid};
 use plexus_client::{Exit, Stop, out, text};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
@@ -10,7 +10,11 @@ use rustix::termios::{
 use std::io;
 use zeroize::Zeroizing;
 
-/// Asks for a yes before something is done. `question` ends without a question mark; `flag` gives the yes beforehand.
+/// How many characters of a text of others a question holds.
+pub(crate) const NAMED: usize = 200;
+
+/// Asks for a yes before something is done. `question` ends without a question mark, and names what it is about: the page
+/// above it may be longer than the screen. `flag` gives the yes beforehand.
 ///
 /// # Errors
 /// There is nobody to ask, or the answer is no.
@@ -29,7 +33,7 @@ pub(crate) fn confirm(desk: &Desk, question: &str, flag: &str) -> Result<(), Sto
 /// Shows a question and reads the answer: `y` and `yes` are yes; `n`, `no`, nothing and a closed standard input are no. Another
 /// answer is asked for again.
 pub(crate) fn is_yes(question: &str) -> bool {
-    out::say(&format!("{question} [y/N]"));
+    out::say(&laid(&format!("{question} [y/N]")));
     loop {
         let mut answer = String::new();
         let read = io::stdin().read_line(&mut answer);

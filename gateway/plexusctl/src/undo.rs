@@ -5,7 +5,7 @@ use crate::{
     diff::Page,
     moment,
     owner::{Desk, Owner},
-    prompt::confirm,
+    prompt::{NAMED, confirm},
     table::table,
 };
 use clap::{ArgGroup, Args};
@@ -33,6 +33,9 @@ pub(crate) struct Undo {
     /// The last effect that changed this item, as the source names it (Projects/Plexus.md), or by its path
     #[arg(long, value_name = "THING")]
     path: Option<String>,
+    /// Show all of a long change
+    #[arg(long, requires = "which")]
+    all: bool,
     /// Do not ask for confirmation
     #[arg(long, requires = "which")]
     yes: bool,
@@ -74,13 +77,15 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
     };
     let plan = owner.call(&Show { id: id.clone() }).await?;
     if !desk.json {
-        let mut page = page(&plan);
+        let rest = format!("plexusctl undo --all {}", plan.intent);
+        let mut page = page(&plan, (!undo.all).then_some(&*rest));
         let beside = named.and_then(|thing| beside(&plan, &thing));
         beside.into_iter().for_each(|line| page.say(line));
         page.print()?;
     }
     if !undo.yes {
-        confirm(desk, "do this", "--yes")?;
+        let question = format!("{}; do this", in_short(&plan, NAMED));
+        confirm(desk, &question, "--yes")?;
     }
     let call = TakeBack {
         id,
@@ -215,7 +220,7 @@ fn beside(plan: &UndoPlan, thing: &str) -> Option<String> {
     (!others.is_empty()).then(|| format!("this also takes back {}", text::listed(&others, ", ")))
 }
 
-fn page(plan: &UndoPlan) -> Page {
+fn page(plan: &UndoPlan, rest: Option<&str>) -> Page {
     let mut page = Page::default();
     let who = plan.agent_id.as_deref().unwrap_or("you");
     page.say(format!(
@@ -225,14 +230,19 @@ fn page(plan: &UndoPlan) -> Page {
         plan.capability_id,
         moment::read(plan.at, &moment::now()),
     ));
-    // A summary says what was done, for the log.
-    let headline = &plan.plan.preview.headline;
-    page.say(match headline.is_empty() {
-        true => format!("afterwards: {}", text::line(&plan.plan.summary)),
-        false => format!("undo: {}", text::line(headline)),
-    });
-    page.plan(&plan.plan);
+    page.say(in_short(plan, usize::MAX));
+    page.plan(&plan.plan, rest);
     page
+}
+
+/// What it does, in one line of at most `max` characters of the source's own.
+fn in_short(plan: &UndoPlan, max: usize) -> String {
+    let headline = &plan.plan.preview.headline;
+    // A summary says what was done, for the log.
+    match headline.is_empty() {
+        true => format!("afterwards: {}", text::short(&plan.plan.summary, max)),
+        false => format!("undo: {}", text::short(headline, max)),
+    }
 }
 
 #[cfg(test)]
@@ -253,18 +263,19 @@ mod tests {
         let mut plan: UndoPlan = serde_json::from_value(plan).unwrap();
         let then = moment::read(plan.at, &moment::now());
         assert_eq!(
-            page(&plan).text().replace(&then, "then"),
+            page(&plan, None).text().replace(&then, "then"),
             "my-cc: replaced a\\u{1b}.md, +1 −1 (workspace.write, then)\n\
              afterwards: restored a.md, +1 −1\n\
              warning: This amounts to running code\n  │ --- a.md\n  │ +++ a.md\n  │ -new\n  │ +old"
         );
+        assert_eq!(in_short(&plan, 9), "afterwards: restored…");
         let named = |value: &str| json!({"name": "file", "value": value});
         let files =
             json!({"headline": "takes changes back", "facts": [named("a/b.md"), named("c.md")]});
         let mut of_files = plan.clone();
         of_files.plan.preview = serde_json::from_value(files).unwrap();
         assert!(
-            page(&of_files)
+            page(&of_files, None)
                 .text()
                 .contains("\nundo: takes changes back\n")
         );
@@ -272,10 +283,10 @@ mod tests {
         assert_eq!(beside(&of_files, "/home/me/a/b.md"), also);
         // A note of somebody's is no difference, whatever it looks like.
         plan.plan.preview.form = Form::Text;
-        assert!(page(&plan).text().ends_with("\n  ┊ -new\n  ┊ +old"));
+        assert!(page(&plan, None).text().ends_with("\n  ┊ -new\n  ┊ +old"));
         // An entry of an app has no lines to compare.
         let facts = json!([{"name": "title", "value": "Milk"}, {"name": "path", "value": "a/b"}]);
         plan.plan.preview = serde_json::from_value(json!({"facts": facts})).unwrap();
-        assert!(page(&plan).text().ends_with("code\n  title: Milk"));
+        assert!(page(&plan, None).text().ends_with("code\n  title: Milk"));
     }
 }

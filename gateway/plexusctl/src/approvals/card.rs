@@ -26,6 +26,8 @@ struct Room<'i> {
     characters: usize,
     /// Whose whole card shows the rest.
     item: Option<&'i PendingId>,
+    /// Whether the text itself is a part of a longer one.
+    is_part: bool,
 }
 
 /// All of it: a yes allows all of it.
@@ -33,6 +35,7 @@ const WHOLE: Room<'static> = Room {
     lines: usize::MAX,
     characters: usize::MAX,
     item: None,
+    is_part: false,
 };
 
 impl<'i> Room<'i> {
@@ -42,6 +45,7 @@ impl<'i> Room<'i> {
             lines: 200,
             characters: 2_000,
             item: Some(item),
+            is_part: false,
         }
     }
 }
@@ -237,7 +241,8 @@ fn change_of(card: &mut String, preview: &Preview, room: &Room<'_>) {
             Form::Diff => CHANGE,
             Form::Text | Form::Fields => TEXT,
         };
-        block(card, "  ", bar, diff, room);
+        let is_part = preview.cut;
+        block(card, "  ", bar, diff, &Room { is_part, ..*room });
     }
     if preview.cut {
         heading(card, "    note", "this is a part of the change only");
@@ -347,7 +352,12 @@ fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room<'_>
     }
     let rest = lines.count();
     if rest > 0 {
-        let _ = writeln!(card, "{indent}  … {rest} more lines{shown_by}");
+        // Of a part nobody knows how many lines the whole has.
+        let count = match room.is_part {
+            true => String::new(),
+            false => format!("{rest} "),
+        };
+        let _ = writeln!(card, "{indent}  … {count}more lines{shown_by}");
     }
     if !said.ends_with('\n') && said.contains('\n') {
         let _ = writeln!(card, "{indent}  (no line break at the end)");

@@ -3,7 +3,11 @@
 //! Invariant: what is approved is the card that was shown: the digest that is sent was computed here from the very
 //! item that was rendered, and the gateway compares it with the one that it would show now.
 
-use super::{UNKNOWN_ITEM, card::plan, card_of};
+use super::{
+    UNKNOWN_ITEM,
+    card::{self, plan},
+    card_of,
+};
 use crate::{
     ended::also_answered,
     extension::{named_folders, serves},
@@ -515,9 +519,12 @@ pub(super) fn confirm(
     };
     let question = match &item.card {
         Card::Change(card) => format!("approve: {}?", text::line(&card.if_approved)),
-        Card::Register(_) => format!("add this extension{}?", with_folders(verdict)),
-        Card::Question(_) => "send this answer?".to_owned(),
-        Card::Brief(_) | Card::Grant(_) => format!("approve {window}?"),
+        Card::Register(_) => {
+            let what = card::extension(item).unwrap_or_else(|| "add this extension".to_owned());
+            format!("{what}{}?", with_folders(verdict))
+        }
+        Card::Question(card) => format!("send this answer to {}?", card.source.id),
+        Card::Brief(_) | Card::Grant(_) => format!("approve {window} ({})?", named(item)),
     };
     let asked = Instant::now();
     let why = match prompt::is_yes(&question) {
@@ -527,6 +534,17 @@ pub(super) fn confirm(
     };
     Err(Stop::new(Exit::Refused, "not_approved", why)
         .next("read the card, then run the same command again"))
+}
+
+/// Whose request it is, and what it is about, for a question below a card that may have left the screen.
+fn named(item: &Item) -> String {
+    let about = card::about(item);
+    let about = about.unwrap_or_else(|| text::listed(&item.heading.capabilities, ", "));
+    let about = text::short(&about, prompt::NAMED);
+    match &item.heading.agent_id {
+        Some(agent) => format!("{agent}: {about}"),
+        None => about,
+    }
 }
 
 /// The folders that the owner names for an extension, in words.
@@ -735,6 +753,15 @@ mod tests {
         let mut without = fixture::grant();
         without.as_object_mut().unwrap().shift_remove("cardDigest");
         assert_eq!(card_digest(&fixture::read(without)), Ok(None));
+    }
+
+    #[test]
+    fn question_names_whose_request_it_is_and_what_it_does() {
+        assert_eq!(named(&item()), "my-cc: replace a.md");
+        let mut several = fixture::grant();
+        several["asks"][0]["plan"] = Value::Null;
+        several["asks"][0]["input"] = Value::Null;
+        assert_eq!(named(&fixture::read(several)), "my-cc: workspace.write");
     }
 
     #[test]

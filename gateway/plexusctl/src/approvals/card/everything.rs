@@ -327,6 +327,11 @@ card: cd
         let long = "y".repeat(3_000);
         item["asks"][0]["plan"]["preview"]["diff"] =
             format!("{long}\n{}", "x\n".repeat(600)).into();
+        // Nobody knows how many lines are missing from a part.
+        let part = super::super::render(&read(item.clone()), now());
+        let rest = "  … more lines: plexusctl approvals show --all pend_";
+        assert!(part.contains(rest), "{part}");
+        item["asks"][0]["plan"]["preview"]["cut"] = false.into();
         let card = render(&item, now());
         assert!(card.contains(&long), "{}", &card[..200]);
         assert_eq!(card.matches("┃ x\n").count(), 600);
