@@ -536,12 +536,21 @@ fn source_is_tested_before_it_is_kept() {
     let said = changed.expect_ok();
     assert_contains(said, &format!("url: {url} -> https://127.0.0.1:9/"));
     assert_contains(said, "caldav does not serve");
-    agent
-        .invoke(TODOS, json!({}))
-        .expect_error(401, "approval_required");
+    assert_contains(said, "grants revoked: 1");
+    let asks = || {
+        let refused = agent.invoke(TODOS, json!({}));
+        refused.expect_error(401, "approval_required");
+    };
+    asks();
     let back = format!("url={url}");
     let back = owner.cli(["sources", "set", "caldav", &back]);
     assert!(back.expect_ok().contains("caldav serves"), "{back:?}");
+    let ended = "requests and approvals ended: pend_";
+    assert_contains(back.expect_ok(), ended);
+    // So does the end of the source.
+    asks();
+    let removed = owner.cli(["sources", "remove", "caldav"]);
+    assert_contains(removed.expect_ok(), ended);
 }
 
 /// An account under an id that is there, a capability that is mistyped: neither takes anything away. A server that is away is no

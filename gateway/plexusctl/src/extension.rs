@@ -6,7 +6,7 @@ use crate::{
     mcp,
     owner::Desk,
     prompt,
-    sources::{confirm_removal, secret},
+    sources::{confirm_removal, ended_since, heard_open_on, secret},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -199,6 +199,7 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
         Act::Remove { name, yes } => {
             let mut owner = desk.open().await?;
             confirm_removal(desk, &name, yes).await?;
+            let open = heard_open_on(&mut owner, &name).await;
             let id = name.to_string();
             let reply = owner.call(&Remove { id }).await?;
             if !reply.known {
@@ -206,8 +207,9 @@ pub(crate) async fn run(desk: &Desk, extension: Extension) -> Result<Exit, Stop>
                 let stop = Stop::new(Exit::Failed, "not_found", why);
                 return Err(stop.next("plexusctl extension list"));
             }
+            let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {
-                format!("{name} is removed, and every grant on it")
+                format!("{name} is removed, and every grant on it{ended}")
             })
         }
         Act::New { name, example } => new(desk, &name, &example),

@@ -10,7 +10,7 @@ pub(crate) use install::servers;
 use crate::{
     owner::{Desk, Owner, UNREADABLE, patiently},
     prompt,
-    sources::{confirm_removal, from_file, from_stdin, there},
+    sources::{confirm_removal, ended_since, from_file, from_stdin, heard_open_on, there},
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -199,18 +199,20 @@ pub(crate) async fn run(desk: &Desk, mcp: Mcp) -> Result<Exit, Stop> {
         Act::Remove { name, yes } => {
             let mut owner = desk.open().await?;
             confirm_removal(desk, &name, yes).await?;
+            let open = heard_open_on(&mut owner, &name).await;
             let id = name.to_string();
             let reply = owner.call_within(&Remove { id }, LOOK).await?;
             if !reply.known {
                 let why = format!("no MCP server {name} is lent");
                 return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl mcp list"));
             }
+            let ended = ended_since(&mut owner, &name, open.as_ref()).await;
             desk.show(&reply, || {
                 let removed = format!("{name} is removed, and every grant on it");
                 match reply.sign_out {
-                    None => removed,
+                    None => format!("{removed}{ended}"),
                     told => format!(
-                        "{removed}; of your sign-in: {}",
+                        "{removed}; of your sign-in: {}{ended}",
                         sign_in::there(told, span::now())
                     ),
                 }

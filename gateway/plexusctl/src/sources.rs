@@ -17,7 +17,8 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 pub(crate) use dependents::confirm_removal;
-use granted::{ended_since, grants_on, open_on};
+use granted::grants_on;
+pub(crate) use granted::{ended_since, heard_open_on};
 use plexus_client::{Exit, Stop, shell, text};
 use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
@@ -229,12 +230,10 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             })
         }
         Act::Hide { source, what } => {
-            // It takes away, and waits no longer than this for a list.
-            let open = timeout(PATIENCE, open_on(&mut owner, &source)).await;
-            let open = open.ok().and_then(Result::ok);
+            let open = heard_open_on(&mut owner, &source).await;
             let reply = owner.call(&what.hide(&source, false)).await;
             let reply = of_source(&mut owner, &source, reply).await?;
-            let ended = ended_since(&mut owner, &source, open.as_deref()).await;
+            let ended = ended_since(&mut owner, &source, open.as_ref()).await;
             desk.show(&reply, || format!("{}{ended}", hidden(&reply)))
         }
         Act::Unhide { source, what } => {
@@ -244,20 +243,24 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                     "name what to show again: --folder, --glob or --tag",
                 ));
             }
+            let open = heard_open_on(&mut owner, &source).await;
             let reply = owner.call(&shown).await;
             let reply = of_source(&mut owner, &source, reply).await?;
-            desk.show(&reply, || hidden(&reply))
+            let ended = ended_since(&mut owner, &source, open.as_ref()).await;
+            desk.show(&reply, || format!("{}{ended}", hidden(&reply)))
         }
         Act::Remove { source, yes } => {
             if desk.asks(yes) {
                 is_there(&mut owner, &source).await?;
             }
             confirm_removal(desk, &source, yes).await?;
+            let open = heard_open_on(&mut owner, &source).await;
             let id = source.to_string();
             let reply = owner.call(&Remove { id }).await?;
             known(&mut owner, &reply, &source).await?;
+            let ended = ended_since(&mut owner, &source, open.as_ref()).await;
             desk.show(&reply, || {
-                format!("{source} is removed, and every grant on it")
+                format!("{source} is removed, and every grant on it{ended}")
             })
         }
     }

@@ -1,12 +1,13 @@
-//! The grants and the open approvals on one source: counted for a question, and those that an act ended.
+//! The grants, the open approvals and the waiting requests on one source: counted for a question, and those that an act ended.
 
-use crate::{ended::ended_items, owner::Owner, pause::PATIENCE};
+use crate::{approvals, ended::ended_items, owner::Owner, pause::PATIENCE};
 use plexus_client::Stop;
 use plexus_owner::{
     calls::{self, OpenApproval},
     grants::{GrantRow, List},
+    pending::Kind,
 };
-use plexus_protocol::SourceId;
+use plexus_protocol::{CapabilityId, PendingId, SourceId};
 use tokio::time::timeout;
 
 /// The grants on a source.
@@ -32,41 +33,69 @@ pub(super) fn the_grants(count: usize) -> String {
     }
 }
 
-/// The conversations and orchestrations on a source that are open.
-pub(super) async fn open_on(
-    owner: &mut Owner,
-    source: &SourceId,
-) -> Result<Vec<OpenApproval>, Stop> {
-    let mut open = owner.call(&calls::List {}).await?.conversations;
-    open.retain(|one| one.capability_id.parts().0 == source.as_str());
-    Ok(open)
+/// What is open on a source, and ends with it.
+pub(crate) struct OpenItems {
+    /// Its conversations and orchestrations.
+    pub(super) approvals: Vec<OpenApproval>,
+    /// The requests that wait.
+    pub(super) requests: Vec<PendingId>,
 }
 
-/// Which of those that were open `before` an act has ended, as a line of their own; that it was not heard, where it was not, or
+impl OpenItems {
+    fn ids(&self) -> impl Iterator<Item = &PendingId> {
+        let approvals = self.approvals.iter().map(|open| &open.pending_id);
+        approvals.chain(&self.requests)
+    }
+}
+
+/// What is open on a source.
+pub(super) async fn open_on(owner: &mut Owner, source: &SourceId) -> Result<OpenItems, Stop> {
+    let is_on = |id: &CapabilityId| id.parts().0 == source.as_str();
+    let mut approvals = owner.call(&calls::List {}).await?.conversations;
+    approvals.retain(|one| is_on(&one.capability_id));
+    let waiting = approvals::pending(owner).await?.into_iter();
+    let waiting = waiting.map(|item| item.heading);
+    let requests = waiting
+        .filter(|item| item.kind == Kind::Grant && item.capabilities.iter().any(is_on))
+        .map(|item| item.pending_id)
+        .collect();
+    Ok(OpenItems {
+        approvals,
+        requests,
+    })
+}
+
+/// The same for an act that takes away, and waits for a list no longer than [`PATIENCE`].
+pub(crate) async fn heard_open_on(owner: &mut Owner, source: &SourceId) -> Option<OpenItems> {
+    let open = timeout(PATIENCE, open_on(owner, source)).await;
+    open.ok()?.ok()
+}
+
+/// What of that which was open `before` an act has ended, as a line of its own; that it was not heard, where it was not, or
 /// not within [`PATIENCE`].
-pub(super) async fn ended_since(
+pub(crate) async fn ended_since(
     owner: &mut Owner,
     source: &SourceId,
-    before: Option<&[OpenApproval]>,
+    before: Option<&OpenItems>,
 ) -> String {
     let now = match before {
-        Some([]) => return String::new(),
-        Some(_) => timeout(PATIENCE, open_on(owner, source)).await.ok(),
+        Some(before) if before.ids().next().is_none() => return String::new(),
+        Some(_) => heard_open_on(owner, source).await,
         None => None,
     };
-    let (Some(before), Some(Ok(now))) = (before, now) else {
-        return "\nwhich approvals this ended was not heard: plexusctl calls".to_owned();
+    let (Some(before), Some(now)) = (before, now) else {
+        return "\nwhich requests and approvals this ended was not heard: plexusctl calls"
+            .to_owned();
     };
-    let goes_on = |one: &&OpenApproval| now.iter().any(|open| open.pending_id == one.pending_id);
-    let ended = before.iter().filter(|one| !goes_on(one));
-    let ended: Vec<_> = ended.map(|one| one.pending_id.clone()).collect();
-    ended_items(&ended)
+    let ended = before.ids().filter(|id| !now.ids().any(|open| open == *id));
+    ended_items(&ended.cloned().collect::<Vec<_>>())
 }
 
 /// What another target or secret takes from agents, in words; none where that is nothing.
-pub(super) fn lost(granted: usize, open: &[OpenApproval]) -> Option<String> {
+pub(super) fn lost(granted: usize, open: &OpenItems) -> Option<String> {
     let ended = |is_runs: bool, what: &str, unit: &str| {
-        let of = open.iter().filter(|one| one.children.is_some() == is_runs);
+        let of = open.approvals.iter();
+        let of = of.filter(|one| one.children.is_some() == is_runs);
         let left: Vec<u32> = of.map(|one| one.turns_left).collect();
         let s = |many: bool| if many { "s" } else { "" };
         let (count, sum) = (left.len(), left.iter().sum::<u32>());
@@ -78,8 +107,18 @@ pub(super) fn lost(granted: usize, open: &[OpenApproval]) -> Option<String> {
         ended(false, "conversation", "turn"),
         ended(true, "orchestration", "run"),
     );
-    let lost: Vec<_> = [grants, talks, runs].into_iter().flatten().collect();
+    let parts = [grants, talks, runs, requests_ended(open)];
+    let lost: Vec<_> = parts.into_iter().flatten().collect();
     (!lost.is_empty()).then(|| lost.join(" and "))
+}
+
+/// So many waiting requests, in words.
+pub(super) fn requests_ended(open: &OpenItems) -> Option<String> {
+    match open.requests.len() {
+        0 => None,
+        1 => Some("ends 1 waiting request".to_owned()),
+        many => Some(format!("ends {many} waiting requests")),
+    }
 }
 
 #[cfg(test)]
@@ -95,13 +134,30 @@ mod tests {
                 "turn": 1, "turnsLeft": left, "expiresAt": null, "underWay": false, "children": children});
             serde_json::from_value::<OpenApproval>(row).expect("an open approval")
         };
-        assert_eq!(lost(0, &[]), None);
-        assert_eq!(lost(2, &[]).as_deref(), Some("revokes the 2 grants"));
+        let lost = |granted, approvals: Vec<OpenApproval>, requests: &[PendingId]| {
+            let requests = requests.to_vec();
+            let open = OpenItems {
+                approvals,
+                requests,
+            };
+            lost(granted, &open)
+        };
+        assert_eq!(lost(0, vec![], &[]), None);
+        let grants = lost(2, vec![], &[]);
+        assert_eq!(grants.as_deref(), Some("revokes the 2 grants"));
+        let both = vec![open(6, json!(null)), open(1, json!(["codex.run"]))];
         assert_eq!(
-            lost(1, &[open(6, json!(null)), open(1, json!(["codex.run"]))]).as_deref(),
+            lost(1, both, &[]).as_deref(),
             Some(
                 "revokes the grant and ends 1 conversation with 6 turns left and ends 1 orchestration with 1 run left"
             )
         );
+        let waits = [item.clone(), item.clone()];
+        assert_eq!(
+            lost(1, vec![], &waits[..1]).as_deref(),
+            Some("revokes the grant and ends 1 waiting request")
+        );
+        let requests = lost(0, vec![], &waits);
+        assert_eq!(requests.as_deref(), Some("ends 2 waiting requests"));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     add::{AddedSource, Field, connector_of, field_value, fields},
-    granted::{ended_since, granted_on, lost, open_on, the_grants},
+    granted::{ended_since, granted_on, lost, open_on, requests_ended, the_grants},
     test::{health_of, sentence},
     there,
 };
@@ -76,29 +76,41 @@ impl Set {
             ..Reconfigure::default()
         };
         let open = open_on(owner, &self.source).await?;
+        let granted = granted_on(owner, &self.source).await?;
         if !self.yes && (turns || !changes.is_empty()) {
-            let granted = granted_on(owner, &self.source).await?;
             let pins: Vec<_> = fields(form).filter(Field::suspends).collect();
             let is_pin = |field: &str| pins.iter().any(|pin| pin.name == field);
             let suspends = !turns && self.label.is_none() && self.named().all(is_pin);
             let lost = match suspends {
-                true => (granted > 0).then(|| format!("suspends {}", the_grants(granted))),
+                true => {
+                    let grants = (granted > 0).then(|| format!("suspends {}", the_grants(granted)));
+                    let parts = [grants, requests_ended(&open)];
+                    let lost: Vec<_> = parts.into_iter().flatten().collect();
+                    (!lost.is_empty()).then(|| lost.join(" and "))
+                }
                 false => lost(granted, &open),
             };
-            if let Some(lost) = lost {
+            // No script fails because an agent has asked for something just now.
+            let is_asked = granted > 0 || !open.approvals.is_empty() || desk.can_ask();
+            if let Some(lost) = lost.filter(|_| is_asked) {
                 let question = question(&self.source, &changes, &lost, suspends);
                 confirm(desk, &question, "--yes")?;
             }
         }
         let added = owner.call(&call).await?;
         let ended = ended_since(owner, &self.source, Some(&open)).await;
+        let left = granted_on(owner, &self.source).await.unwrap_or(granted);
+        let revoked = match granted.saturating_sub(left) {
+            0 => String::new(),
+            revoked => format!("\ngrants revoked: {revoked}"),
+        };
         let health = health_of(owner, &self.source).await?;
         let now = health.as_ref().map(sentence);
         let now = now.unwrap_or_else(|| format!("{} is disabled", self.source));
         let health = Some(health);
         desk.show(&AddedSource { added, health }, || {
             let lines = [changes.as_slice(), &[now]].concat().join("\n");
-            format!("{lines}{ended}")
+            format!("{lines}{revoked}{ended}")
         })
     }
 
