@@ -94,6 +94,8 @@ fn hidden_notes_do_not_exist() {
         let mut terminal = Terminal::start(&resume, 100, 60);
         terminal.until_shows("[y/N]");
         assert_contains(&terminal.picture(), "its 2 grants on obsidian are resumed");
+        let shows = "it shows glob Secret*, which it hid when this was granted";
+        assert_contains(&terminal.picture(), shows);
         // Nobody reads a card faster.
         sleep(Duration::from_millis(400));
         terminal.keys(&format!("{answer}\r"));

@@ -1107,6 +1107,21 @@ impl Hide {
             && self.globs.is_superset(&other.globs)
             && self.tags.is_superset(&other.tags)
     }
+    /// The rules of this that `other` does not have, in words: `folder Daily`.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Vec<String> {
+        [
+            ("folder", &self.folders, &other.folders),
+            ("glob", &self.globs, &other.globs),
+            ("tag", &self.tags, &other.tags),
+        ]
+        .into_iter()
+        .flat_map(|(sort, own, others)| {
+            let beyond = own.difference(others);
+            beyond.map(move |rule| format!("{sort} {rule}"))
+        })
+        .collect()
+    }
 }
 
 /// A lending: the source exists for one agent, for a time. What it kept of changes stays a while longer, for the owner.

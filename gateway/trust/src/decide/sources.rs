@@ -222,7 +222,8 @@ impl Draft<'_> {
         }
         let rest = self.suspended(&old.id, "this source shows more than when you granted it");
         if !rest.is_empty() {
-            let words = "it shows what it hid when this was granted".to_owned();
+            let shown = old.config.hide.beyond(&config.hide).join(", ");
+            let words = format!("it shows {shown}, which it hid when this was granted");
             source.changed.push(self.told(vec![words]));
         }
         rest
