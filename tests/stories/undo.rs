@@ -1,8 +1,8 @@
 //! Taking effects back: by the agent, through the same asking as any write, and by the owner, by audit id.
 
 use crate::house::{House, READ, WRITE, note};
-use plexus_tests::Agent;
 use plexus_tests::texts::assert_contains;
+use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
 
 const UNDO: &str = "workspace.undo";
@@ -166,9 +166,26 @@ fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
     assert_eq!(error["next"], format!("plexusctl undo {later}"), "{error}");
     let intent = |id: &str| undo(id).expect_ok()["intent"].clone();
     assert_eq!(intent(later), intent(&second), "{error}");
+    // Not where that would be refused too.
+    house.workspace.write("a.md", "by hand\n");
+    let error = undo(&first).expect_error(409, "precondition_changed");
+    assert!(error["detail"]["later"].is_null(), "{error}");
+    assert_eq!(error["next"], "plexusctl review one", "{error}");
+    house.workspace.write("a.md", "two\n");
     take_back(&house, &second);
     take_back(&house, &first);
     assert_eq!(house.workspace.read("a.md"), "old\n");
+
+    // Of a source that points elsewhere the refusal says so: the file is not gone.
+    let (third, _) = write(&agent, "a.md", "three\n");
+    let other = Folder::empty();
+    let path = format!("path={}", other.path().display());
+    let set = ["sources", "set", "workspace", &path, "--yes"];
+    house.gateway.cli(set).expect_ok();
+    let error = undo(&third).expect_error(409, "precondition_changed");
+    let said = error["message"].as_str().expect("words");
+    let moved = "the settings of workspace changed since this change: path is ";
+    assert_contains(said, moved);
 }
 
 #[test]

@@ -18,9 +18,10 @@ use plexus_owner::{
     Done,
     undo::{Show, TakeBack, UndoOutcome, UndoPlan, UndoRefusal},
 };
-use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId};
+use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId, Timestamp};
 use plexus_record::Ledger;
 use plexus_trust::State as TrustState;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -111,16 +112,23 @@ async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
     // The log alone names the later change.
     said.later = None;
     let is = |wanted| said.reason.as_deref() == Some(wanted);
-    let is_gone = is("gone_already");
     let (is_undone, is_lost) = (is("already_undone"), is("not_kept"));
-    let words = error.message.trim_end_matches('.').to_owned();
+    let moved = moved_since(&desk.ledger.snapshot(), past).filter(|_| !is_undone);
+    let is_gone = is("gone_already") && moved.is_none();
+    let mut words = error.message.trim_end_matches('.').to_owned();
+    if let Some(moved) = moved {
+        let source = &past.source;
+        words.push_str(&format!(
+            "; the settings of {source} changed since this change: {moved}"
+        ));
+    }
     let next = match error.code {
         ErrorCode::PreconditionChanged if is_gone => "nothing is left to do".to_owned(),
         ErrorCode::PreconditionChanged if is_undone => {
             "nothing is left to do; an undo can itself be taken back by its own audit id".to_owned()
         }
         ErrorCode::PreconditionChanged => match activity::later_change(desk, past).await {
-            Some(later) if !is_lost => {
+            Some(later) if !is_lost && is_undoable(desk, &later).await => {
                 error.message = format!("{words}; a later change of it is undone first");
                 let next = format!("plexusctl undo {later}");
                 said.later = AuditId::parse(&later).ok();
@@ -142,6 +150,28 @@ async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
         error.detail = Some(json!(said));
     }
     worker_refused(error, next)
+}
+
+/// Whether an undo of this effect can be planned, as far as its source says: one whose source is away may be.
+async fn is_undoable(desk: &Desk, id: &str) -> bool {
+    let Ok(later) = past(desk, id).await else {
+        return false;
+    };
+    let Ok((capability, input)) = undo_of(desk, &later).await else {
+        return false;
+    };
+    let refused = own::plan(desk, &capability, &input).await.err();
+    refused.is_none_or(|error| error.code != ErrorCode::PreconditionChanged)
+}
+
+/// How the settings of its source changed after a past effect, as far as the ledger still has it: its worker looks where the
+/// source points now.
+fn moved_since(state: &TrustState, past: &Past) -> Option<String> {
+    let at = Timestamp::deserialize(&past.at).ok()?;
+    let moves = state.sources.get(&past.source)?.moved.iter();
+    let words = moves.filter(|moved| moved.at >= at);
+    let words: Vec<_> = words.flat_map(|moved| &moved.words).cloned().collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// The capability that takes a past effect back, and its input.
@@ -322,7 +352,7 @@ pub(super) fn of(intent: &Value, outcome: Option<&Value>) -> Option<Past> {
 mod tests {
     use super::*;
     use plexus_protocol::{Digest, Provenance, Sensitivity, Verb, Verbs};
-    use plexus_trust::{Facts, Source, SourceConfig};
+    use plexus_trust::{Difference, Facts, Source, SourceConfig};
 
     /// A source whose `run` works on a copy, and whose `write` does not.
     fn state() -> TrustState {
@@ -356,6 +386,30 @@ mod tests {
         let mut state = TrustState::default();
         Arc::make_mut(&mut state.sources).insert(id, Arc::new(source));
         state
+    }
+
+    #[test]
+    fn refusal_names_where_its_source_pointed_then() {
+        let mut state = state();
+        let id = SourceId::parse("desk").unwrap();
+        let sources = Arc::make_mut(&mut state.sources);
+        let source = Arc::make_mut(sources.get_mut(&id).unwrap());
+        let moved = |at: &str, words: &str| -> Difference {
+            serde_json::from_value(json!({"at": at, "words": [words]})).unwrap()
+        };
+        let [first, second] = ["2026-01-01T00:00:00.000Z", "2026-01-03T00:00:00.000Z"];
+        source.moved = vec![
+            moved(first, "path is /b, it was /a"),
+            moved(second, "path is /c, it was /b"),
+        ];
+        let moved_since = |time: &str| {
+            let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
+            let intent = json!({"id": id, "capabilityId": "desk.write", "time": time});
+            moved_since(&state, &of(&intent, None).unwrap())
+        };
+        let between = moved_since("2026-01-02T00:00:00.000Z");
+        assert_eq!(between.as_deref(), Some("path is /c, it was /b"));
+        assert_eq!(moved_since("2026-01-04T00:00:00.000Z"), None);
     }
 
     #[test]
