@@ -343,9 +343,10 @@ async fn perform(
         ));
     }
     let schema = entry.as_ref().map_or(&Value::Null, |e| &e.io.input);
+    let read = entry.as_ref().is_some_and(|e| e.grants.is_read());
     let mut input = match whole {
         Some(input) => input,
-        None => input::from_words(&call.words, schema)?,
+        None => input::from_words(&call.words, schema, read)?,
     };
     if let Some(talk) = entry.as_ref().and_then(|entry| entry.conversation.as_ref())
         && !input.contains_key(&talk.message)
@@ -354,7 +355,6 @@ async fn perform(
     {
         input.insert(talk.message.clone(), first.into());
     }
-    let read = entry.as_ref().is_some_and(|e| e.grants.is_read());
     built.replace(BuiltCall {
         input: input.clone(),
         takes: Takes::of(schema),

@@ -5,7 +5,7 @@
 //! says nothing takes a JSON literal as such and anything else as text.
 
 use crate::command;
-use plexus_client::Stop;
+use plexus_client::{Stop, near};
 use plexus_mcp::value::{of_text, types};
 use plexus_protocol::json;
 use serde_json::{Map, Value};
@@ -64,15 +64,22 @@ pub(crate) fn whole(text: &str) -> Result<Input, Stop> {
     }
 }
 
-/// Builds an input from `words` for `schema`, which is `Null` where nothing is known.
-pub(crate) fn from_words(words: &[String], schema: &Value) -> Result<Input, Stop> {
+/// Builds an input from `words` for `schema`, which is `Null` where nothing is known, of a read or of another call.
+pub(crate) fn from_words(words: &[String], schema: &Value, is_read: bool) -> Result<Input, Stop> {
     let (required, others) = fields(schema);
     let order: Vec<&str> = required.into_iter().chain(others).collect();
+    let closed = !order.is_empty() && is_closed(schema, is_read);
+    let set = |input: &mut Input, name: &str, text: &str| match closed
+        && schema["properties"][name].is_null()
+    {
+        true => Err(no_field(name, &order)),
+        false => set(input, name, text, &schema["properties"][name]),
+    };
     let mut input = Input::new();
     let mut bare = Vec::new();
     for word in words {
         match word.split_once('=').filter(|(name, _)| is_name(name)) {
-            Some((name, value)) => set(&mut input, name, value, schema, &order)?,
+            Some((name, value)) => set(&mut input, name, value)?,
             None => bare.push(word),
         }
     }
@@ -89,7 +96,7 @@ pub(crate) fn from_words(words: &[String], schema: &Value) -> Result<Input, Stop
                     .next("write field=value, or --input with a JSON object"),
             );
         };
-        set(&mut input, name, word, schema, &order)?;
+        set(&mut input, name, word)?;
     }
     Ok(input)
 }
@@ -106,21 +113,30 @@ fn listed(order: &[&str]) -> String {
     format!("fields: {}", order.join(", "))
 }
 
-fn set(
-    input: &mut Input,
-    name: &str,
-    text: &str,
-    schema: &Value,
-    order: &[&str],
-) -> Result<(), Stop> {
-    let about = &schema["properties"][name];
-    if about.is_null() && !order.is_empty() && schema["additionalProperties"] == Value::Bool(false)
-    {
-        return Err(
-            Stop::usage(format!("there is no field {name:?} ({})", listed(order)))
-                .next(format!("if the word is a value, write {}=…", order[0])),
-        );
-    }
+/// Whether a field that the schema does not have is a slip. A worker ignores such a field of a read, which then answers
+/// another question.
+fn is_closed(schema: &Value, is_read: bool) -> bool {
+    const OPEN: [&str; 6] = [
+        "additionalProperties",
+        "patternProperties",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "$ref",
+    ];
+    schema["additionalProperties"] == Value::Bool(false)
+        || is_read && OPEN.iter().all(|word| schema[word].is_null())
+}
+
+fn no_field(name: &str, order: &[&str]) -> Stop {
+    let meant = near(name, order.iter().copied());
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    let why = format!("there is no field {name:?} ({}){meant}", listed(order));
+    let first = order.first().copied().unwrap_or("FIELD");
+    Stop::usage(why).next(format!("if the word is a value, write {first}=…"))
+}
+
+fn set(input: &mut Input, name: &str, text: &str, about: &Value) -> Result<(), Stop> {
     let value = of_text(text, about)
         .map_err(|want| Stop::usage(format!("{name} must be {want}, not {text:?}")))?;
     match (input.get_mut(name), value) {
@@ -180,7 +196,7 @@ mod tests {
 
     fn build(words: &[&str]) -> Result<Value, String> {
         let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-        let read = from_words(&words, &schema()).map(Value::Object);
+        let read = from_words(&words, &schema(), false).map(Value::Object);
         read.map_err(|stop| {
             assert_eq!(stop.exit, plexus_client::Exit::Usage);
             stop.why
@@ -247,12 +263,19 @@ mod tests {
         let unknown = build(&["pth=a.md"]).unwrap_err();
         let words = "there is no field \"pth\" (fields: path, content";
         assert!(unknown.starts_with(words), "{unknown}");
+        assert!(unknown.ends_with("; did you mean path?"), "{unknown}");
         let open = json!({"properties": {"path": {"type": "string"}}});
+        let mut wide = open.clone();
+        wide["additionalProperties"] = json!({"type": "integer"});
         let words = ["other=1".to_owned()];
-        for schema in [&open, &Value::Null] {
-            let read = Value::Object(from_words(&words, schema).unwrap());
+        for (schema, is_read) in [(&open, false), (&wide, true), (&Value::Null, true)] {
+            let read = Value::Object(from_words(&words, schema, is_read).unwrap());
             assert_eq!(read, json!({"other": 1}));
         }
+        // Its worker would ignore it and answer.
+        let refused = from_words(&words, &open, true).unwrap_err();
+        assert_eq!(refused.why, "there is no field \"other\" (fields: path)");
+        assert_eq!(refused.exit, plexus_client::Exit::Usage);
     }
 
     #[test]
@@ -274,7 +297,7 @@ mod tests {
             let again = to_words(&input);
             let back = match again.first().map(String::as_str) {
                 Some("--input") => whole(&again[1]).unwrap(),
-                _ => from_words(&again, &schema()).unwrap(),
+                _ => from_words(&again, &schema(), false).unwrap(),
             };
             assert_eq!(back, input);
         }
