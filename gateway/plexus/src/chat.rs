@@ -20,6 +20,7 @@ use crate::{
     run,
     session::{Session, refusal},
     settings::Settings,
+    warning,
 };
 use plexus_client::{Done, Exit, Request, Stop, out, text};
 use plexus_protocol::{CapabilityId, RunId, body::Conversation};
@@ -310,10 +311,7 @@ fn show(answer: &Answer, streamed: bool) -> Result<(), Stop> {
         None => out::line(&output.to_string())?,
     }
     for warning in output["warnings"].as_array().into_iter().flatten() {
-        out::say(&format!(
-            "warning: {}",
-            text::line(warning.as_str().unwrap_or_default())
-        ));
+        out::say(&warning::line(warning));
     }
     let changes = &output["changes"];
     if let (Some(id), Some(added), Some(edited), Some(removed)) = (

@@ -25,6 +25,7 @@ mod output;
 mod run;
 mod session;
 mod settings;
+mod warning;
 mod watch;
 mod whoami;
 

@@ -3,6 +3,7 @@
 use crate::command;
 use crate::input::{self, Input};
 use crate::session::Session;
+use crate::warning;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
@@ -453,14 +454,7 @@ impl Form<'_> {
     /// What the printed part does not say: warnings, and how to get the rest.
     fn notes(&self, output: &Value) -> Vec<String> {
         let warnings = output["warnings"].as_array().into_iter().flatten();
-        let mut notes: Vec<_> = warnings
-            .map(|w| {
-                format!(
-                    "warning: {}",
-                    text::line(&w.as_str().map_or_else(|| w.to_string(), str::to_owned))
-                )
-            })
-            .collect();
+        let mut notes: Vec<_> = warnings.map(warning::line).collect();
         if let Some(next) = self.next(output) {
             let more = self.rest(output).unwrap_or_else(|| {
                 format!(
