@@ -11,6 +11,7 @@ mod watch;
 
 use crate::{
     owner::{Desk, Owner},
+    pause,
     table::table,
     terms::Terms,
 };
@@ -114,7 +115,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 let waits = reply.pending.as_deref().unwrap_or_default();
                 let waits = as_text(waits, span::now());
                 match status.paused {
-                    true => format!("{}\n{waits}", crate::pause::PAUSED),
+                    true => format!("{}\n{waits}", pause::PAUSED),
                     false => waits,
                 }
             })
@@ -130,8 +131,9 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             } else {
                 card::render
             };
-            card::print(&render(&found, span::now()))?;
-            crate::pause::tell(&mut owner).await;
+            let is_paused = pause::is_on(&mut owner).await;
+            card::print(&render(&found, span::now(), is_paused))?;
+            pause::tell(is_paused);
             Ok(Exit::Ok)
         }
         Act::Approve(terms) => approve(desk, terms).await,
@@ -174,8 +176,9 @@ async fn approve(desk: &Desk, approve: Approve) -> Result<Exit, Stop> {
     let found = find(&mut owner, approve.item.as_deref()).await?;
     let found = decide::planned(&mut owner, found).await?;
     if !desk.json {
-        card::print(&card::render(&found, span::now()))?;
-        crate::pause::tell(&mut owner).await;
+        let is_paused = pause::is_on(&mut owner).await;
+        card::print(&card::render(&found, span::now(), is_paused))?;
+        pause::tell(is_paused);
     }
     let verdict = match &found.card {
         Card::Register(card) => Verdict::Register {

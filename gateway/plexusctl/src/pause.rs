@@ -29,9 +29,9 @@ pub(crate) async fn is_on(owner: &mut Owner) -> bool {
     look(owner).await.unwrap_or(false)
 }
 
-/// Says below a card that what it promises waits for the end of a pause.
-pub(crate) async fn tell(owner: &mut Owner) {
-    if is_on(owner).await {
+/// Says below a card that agents are paused.
+pub(crate) fn tell(is_paused: bool) {
+    if is_paused {
         out::say(PAUSED);
     }
 }

@@ -55,11 +55,11 @@ fn shows_all(item: &PendingId) -> String {
     format!("plexusctl approvals show --all {item}")
 }
 
-/// The card of `item`.
-pub(super) fn render(item: &Item, now: Timestamp) -> String {
+/// The card of `item`, as long as agents are paused or not.
+pub(super) fn render(item: &Item, now: Timestamp, is_paused: bool) -> String {
     match &item.card {
         Card::Brief(card) => brief(&item.heading, card, now),
-        Card::Grant(card) => grant(item, card, now),
+        Card::Grant(card) => grant(item, card, now, is_paused),
         Card::Change(_) | Card::Question(_) | Card::Register(_) => {
             let sheet = plexus_sheet::sheet_of(item);
             sheet.map_or_else(String::new, |sheet| sheet::card(&sheet, now))
@@ -68,7 +68,7 @@ pub(super) fn render(item: &Item, now: Timestamp) -> String {
 }
 
 /// The card of calls that an agent asks for.
-fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
+fn grant(item: &Item, of: &GrantCard, now: Timestamp, is_paused: bool) -> String {
     let mut card = String::new();
     let all = named(item);
     consequence(&mut card, of);
@@ -97,7 +97,7 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp) -> String {
         heading(&mut card, "the agent would like it", window.phrase());
     }
     if !of.has_failed() {
-        on_approval(&mut card, "if you approve", of.on_approval);
+        on_approval(&mut card, "if you approve", of.on_approval, is_paused);
     }
     request(&mut card, &item.heading, now);
     card
@@ -174,8 +174,11 @@ fn request(card: &mut String, of: &Heading, now: Timestamp) {
 }
 
 /// What a yes sets off.
-fn on_approval(card: &mut String, label: &str, then: OnApproval) {
+fn on_approval(card: &mut String, label: &str, then: OnApproval, is_paused: bool) {
     let said = match then {
+        OnApproval::Run if is_paused => {
+            "the gateway makes the call when you resume: plexusctl resume"
+        }
         OnApproval::Run => "the gateway makes the call now, whether or not the agent still waits",
         OnApproval::Wait => "the agent may call it; nothing happens until it does",
     };
@@ -383,7 +386,7 @@ mod tests {
     use serde_json::json;
 
     fn render(card: &Value, now: Timestamp) -> String {
-        super::render(&read(card.clone()), now)
+        super::render(&read(card.clone()), now, false)
     }
 
     #[test]
@@ -397,6 +400,13 @@ mod tests {
         assert!(shown.contains(named), "{shown}");
         let gist = about(&read(item));
         assert_eq!(gist.as_deref(), Some("channel: \"sums\u{1b}\" (01C)"));
+    }
+
+    #[test]
+    fn paused_card_promises_no_call_before_you_resume() {
+        let shown = super::render(&read(item()), now(), true);
+        let then = "if you approve: the gateway makes the call when you resume: plexusctl resume\n";
+        assert!(shown.contains(then), "{shown}");
     }
 
     #[test]

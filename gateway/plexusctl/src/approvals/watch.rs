@@ -173,8 +173,9 @@ impl Watch {
                     out::line(&json_line(item)?)?;
                 } else {
                     out::line("")?;
-                    card::print(&card::render(item, span::now()))?;
-                    pause::tell(&mut self.owner).await;
+                    let is_paused = pause::is_on(&mut self.owner).await;
+                    card::print(&card::render(item, span::now(), is_paused))?;
+                    pause::tell(is_paused);
                 }
                 if lines.is_some() {
                     match self.decide(lines, item).await? {
@@ -243,7 +244,8 @@ impl Watch {
                     return Ok(QuestionEnd::Aside);
                 }
                 Ok(Answer::All) => {
-                    card::print(&card::everything::render(item, span::now()))?;
+                    let is_paused = pause::is_on(&mut self.owner).await;
+                    card::print(&card::everything::render(item, span::now(), is_paused))?;
                     out::say(&question);
                 }
                 Ok(Answer::Decide(verdict)) => match verdict.carry_out(&mut self.owner, item).await

@@ -34,7 +34,7 @@ const PLACED: [&str; 17] = [
 const PLACED_IN_ASK: [&str; 5] = ["id", "verbs", "label", "plan", "windows"];
 
 /// The card of `item`.
-pub(in super::super) fn render(item: &Item, now: Timestamp) -> String {
+pub(in super::super) fn render(item: &Item, now: Timestamp, is_paused: bool) -> String {
     let mut card = String::new();
     if let Some(of) = item.card.grant() {
         consequence(&mut card, of);
@@ -61,7 +61,7 @@ pub(in super::super) fn render(item: &Item, now: Timestamp) -> String {
         }
     }
     if let Some(of) = grant {
-        on_approval(&mut card, "when you approve", of.on_approval);
+        on_approval(&mut card, "when you approve", of.on_approval, is_paused);
     }
     for (name, value) in &item.members() {
         if !PLACED.contains(&name.as_str()) {
@@ -137,7 +137,7 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     fn render(card: &Value, now: Timestamp) -> String {
-        super::render(&read(card.clone()), now)
+        super::render(&read(card.clone()), now, false)
     }
 
     #[test]
@@ -328,14 +328,14 @@ card: cd
         item["asks"][0]["plan"]["preview"]["diff"] =
             format!("{long}\n{}", "x\n".repeat(600)).into();
         // Nobody knows how many lines are missing from a part.
-        let part = super::super::render(&read(item.clone()), now());
+        let part = super::super::render(&read(item.clone()), now(), false);
         let rest = "  … more lines: plexusctl approvals show --all pend_";
         assert!(part.contains(rest), "{part}");
         item["asks"][0]["plan"]["preview"]["cut"] = false.into();
         let card = render(&item, now());
         assert!(card.contains(&long), "{}", &card[..200]);
         assert_eq!(card.matches("┃ x\n").count(), 600);
-        let short = super::super::render(&read(item), now());
+        let short = super::super::render(&read(item), now(), false);
         for said in ["… 1000 more characters", "… 401 more lines"] {
             let said = format!("{said}: plexusctl approvals show --all pend_");
             assert!(short.contains(&said), "{said}: {short}");

@@ -189,8 +189,8 @@ fn card_rows(
         return String::new();
     };
     let rendered = match model.whole {
-        true => everything::render(item, now),
-        false => card::render(item, now),
+        true => everything::render(item, now, model.paused),
+        false => card::render(item, now, model.paused),
     };
     let id = text::short(item.heading.pending_id.as_str(), 18);
     let rows = rows_of(&rendered, area.width.into(), styles);
