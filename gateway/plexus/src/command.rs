@@ -8,7 +8,7 @@
 
 use crate::settings::{Settings, Target};
 use plexus_client::{Stop, shell::quote, text};
-use plexus_protocol::{AgentId, NextAction, NextKind};
+use plexus_protocol::{NextAction, NextKind};
 use std::{env, ffi::OsStr, path::Path, sync::OnceLock};
 
 /// What is left where a credential or a session ended on the way.
@@ -35,15 +35,16 @@ pub(crate) fn line(words: impl std::fmt::Display) -> String {
     format!("{} {words}", name())
 }
 
-/// The line that was typed, as this agent; where it is long or has more than one line, a short one.
-pub(crate) fn again_as(agent: &AgentId) -> String {
+/// The line that was typed, with the id left to its caller; where it is long or has more than one line, a short one.
+pub(crate) fn again_by_id() -> String {
     let words = env::args_os().skip(1);
     let words = words.map(|word| quote(&word.to_string_lossy()));
     let words = words.collect::<Vec<_>>().join(" ");
     let is_plain = words.len() <= 200 && !words.chars().any(char::is_control);
     let words = if is_plain { &*words } else { "list" };
     let program = env::args_os().next().unwrap_or_else(|| "plexus".into());
-    format!("{} --agent {agent} {words}", shown(Path::new(&program)))
+    let program = shown(Path::new(&program));
+    format!("with your own id for ID: {program} --agent ID {words}")
 }
 
 /// Puts a gateway's advice, which is in the words of HTTP, into lines of this command.

@@ -72,7 +72,7 @@ fn only_agent(home: &Home) -> Result<AgentId, Stop> {
                 "several agents are enrolled here ({}): name the one that you are",
                 text::line(&names.join(", "))
             ))
-            .next(command::again_as(&agents[0])))
+            .next(command::again_by_id()))
         }
     }
 }

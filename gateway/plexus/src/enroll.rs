@@ -8,7 +8,7 @@ use crate::{
     settings::Settings,
 };
 use clap::Args;
-use plexus_client::{Exit, Request, Stop, out};
+use plexus_client::{Exit, Request, Stop, out, text};
 use plexus_protocol::{
     AgentId, NEW_CODE,
     credential::{EnrollmentCode, Pat},
@@ -67,9 +67,15 @@ pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Sto
         enrolled.agent_id,
         path.display()
     ))?;
-    // If others are enrolled too, the next command has to say who calls.
-    let is_known = settings.agent.is_some() || credential::enrolled(&settings.home).len() == 1;
-    let next = match is_known {
+    // If others are enrolled too, each command has to say who calls.
+    let agents = credential::enrolled(&settings.home);
+    if agents.len() > 1 {
+        let agents = text::listed(&agents, ", ");
+        out::say(&format!(
+            "several agents are enrolled here now ({agents}): each has to name itself, with --agent or PLEXUS_AGENT_ID"
+        ));
+    }
+    let next = match settings.agent.is_some() || agents.len() == 1 {
         true => command::line("list"),
         false => command::line(format_args!("--agent {} list", enrolled.agent_id)),
     };

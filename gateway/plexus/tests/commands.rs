@@ -242,6 +242,11 @@ fn a_code_becomes_a_private_credential() {
     let asked = stub.asked();
     assert_eq!(asked.last().unwrap().body, json!({"code": CODE}));
     place.at(&stub, &["list"]).ends(0);
+    // From a second agent on, the first one's bare commands are refused: both hear it when that begins.
+    assert!(!ended.err.contains("several agents"), "{ended:?}");
+    place.keep("agents/other.pat", "");
+    let second = place.at(&stub, &["enroll", CODE]).ends(0);
+    second.says("several agents are enrolled here now (my-cc, other): each has to name itself");
 }
 
 #[test]
@@ -404,7 +409,9 @@ fn one_of_several_agents_is_named_by_a_whole_command() {
     let ended = place.run(&["list"]).ends(64);
     let program = env!("CARGO_BIN_EXE_plexus");
     ended.says("(my-cc, other): name the one that you are\n");
-    ended.says(&format!("next: {program} --agent my-cc list\n"));
+    ended.says(&format!(
+        "next: with your own id for ID: {program} --agent ID list\n"
+    ));
 }
 
 /// While a gateway is down, anybody on its machine can take its port.
