@@ -40,22 +40,24 @@ fn what_would_become_of_a_call_is_told_in_words() {
     house.owner().deny(&item, "not this one");
     let denied = told(WRITE, write);
     assert_contains(&denied, "You denied this call: “not this one”");
-    assert_contains(&denied, "refused for 30 days, which end in 30 days");
-    // The printed line, typed, allows it.
-    let (_, next) = denied.split_once("next: plexusctl ").expect("a command");
-    house.gateway.cli(next.split_whitespace()).expect_ok();
+    assert_contains(
+        &denied,
+        &format!(
+            "refused for 30 days more, also where an existing grant covers it. A new grant of {WRITE} for any input ends that."
+        ),
+    );
+    assert!(!denied.contains("next: "), "it was decided: {denied}");
+    // A narrowed grant leaves the denial, of which a digest is known; a wide one ends it, and says so.
+    let allow = |more: &[&str]| {
+        let line = [&["grants", "allow", "my-cc", WRITE, "--window", "1h"], more].concat();
+        house.gateway.cli(line).expect_ok().to_owned()
+    };
+    let narrow = ["--under", "path=notes"];
+    assert!(!allow(&narrow).contains("denials ended"));
+    assert_contains(&told(WRITE, write), "You denied this call");
+    assert_contains(&allow(&[]), "\ndenials ended: 1");
     assert_contains(&told(WRITE, write), "it would run: ");
-    let allow = [
-        "grants",
-        "allow",
-        "my-cc",
-        WRITE,
-        "--window",
-        "1h",
-        "--under",
-        "path=notes",
-    ];
-    house.gateway.cli(allow).expect_ok();
+    allow(&narrow);
     let elsewhere = r#"{"path": "notes/b.md", "content": "x"}"#;
     assert_contains(&told(WRITE, elsewhere), "it would run: ");
     house.gateway.cli(["pause"]).expect_ok();

@@ -252,13 +252,14 @@ async fn decide(
         DecisionOutcome::Granted {
             granted,
             also_answered,
+            denials_ended,
             ..
         } => {
             let state = desk.ledger.snapshot();
             let now = state.time(desk.clock.now());
             let agent = state.item(&item).map(|item| &item.agent);
             agent.map_or_else(Vec::new, |agent| {
-                words::beside_grant(&state, agent, granted, also_answered, now)
+                words::beside_grant(&state, agent, granted, (also_answered, *denials_ended), now)
             })
         }
         DecisionOutcome::Resumed { also_answered, .. } => words::also_answered("", also_answered)

@@ -140,6 +140,9 @@ pub struct GivenToken {
     /// The agent's requests that waited and that the new grants answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_answered: Vec<PendingId>,
+    /// How many denials the new grants ended; the others refuse their calls as before.
+    #[serde(default, skip_serializing_if = "crate::review::is_zero")]
+    pub denials_ended: usize,
 }
 
 /// A request that named no agent.

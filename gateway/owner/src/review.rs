@@ -75,7 +75,7 @@ impl SourceReview {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"
 )]
-const fn is_zero(number: &usize) -> bool {
+pub(crate) const fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 

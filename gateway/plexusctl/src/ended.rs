@@ -42,6 +42,14 @@ pub(crate) fn also_answered(before: &str, items: &[PendingId]) -> String {
     }
 }
 
+/// How many calls that the owner had denied may be made or asked for again, behind `before`.
+pub(crate) fn denials_ended(before: &str, count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => format!("{before}denials ended: {count}"),
+    }
+}
+
 /// The calls that an act has asked to stop, and those that it came too late for; each kind is a line.
 pub(crate) fn sent_before(cancelled: &[CancelledCall], in_flight: &[AuditId]) -> String {
     let said = calls::cancelled(cancelled).map_or_else(String::new, |said| format!("\n{said}"));

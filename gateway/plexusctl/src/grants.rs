@@ -2,7 +2,7 @@
 
 use crate::{
     agents, approvals,
-    ended::{also_answered, ended},
+    ended::{also_answered, denials_ended, ended},
     owner::{Desk, Owner},
     pause::PATIENCE,
     standing::{row, warn_of_missing},
@@ -161,6 +161,8 @@ struct GivenView {
     trust_window: Option<TrustWindow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     also_answered: Vec<PendingId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denials_ended: Option<usize>,
 }
 
 async fn allow(
@@ -189,6 +191,7 @@ async fn allow(
         Given::Token(GivenToken {
             token,
             also_answered,
+            denials_ended,
         }) => {
             let given = GivenView {
                 scopes: token.scopes,
@@ -197,6 +200,7 @@ async fn allow(
                 grant_expires_at: token.grant_expires_at,
                 trust_window: token.trust_window,
                 also_answered,
+                denials_ended: Some(denials_ended).filter(|count| *count > 0),
             };
             (token.declined, Some(given))
         }
@@ -217,6 +221,7 @@ async fn allow(
     let window = window.unwrap_or(asked_for);
     let ends = given.as_ref().and_then(|given| given.grant_expires_at);
     let answered = given.as_ref().map(|given| &*given.also_answered);
+    let denials = given.as_ref().and_then(|given| given.denials_ended);
     let ends = ending_of(window, ends, span::now());
     warn_of_missing(
         &mut owner,
@@ -233,10 +238,11 @@ async fn allow(
         let only = only.map_or_else(String::new, |only| format!(", {}", text::line(&only)));
         let before = before.map(|held| replaced(&held, span::now()));
         format!(
-            "{agent} may use {capability} {}{only}{ends}{}{}{}{waiting}",
+            "{agent} may use {capability} {}{only}{ends}{}{}{}{}{waiting}",
             window_in_words(window),
             cut(asked_for, window),
             before.unwrap_or_default(),
+            denials_ended("\n", denials.unwrap_or_default()),
             also_answered("\n", answered.unwrap_or_default())
         )
     })

@@ -747,6 +747,8 @@ pub enum Reply {
         once: Vec<CapabilityId>,
         /// Other requests of the agent that waited and that the new grants answered.
         also: Vec<PendingId>,
+        /// How many calls that the owner had denied may be asked for again.
+        denials_ended: usize,
     },
     /// A source whose suspended grants were resumed.
     Resumed {

@@ -663,9 +663,13 @@ pub(super) async fn give(
         window(&form.window)?,
         constraint.as_ref(),
     );
-    let (declined, also) = match owner_grants::give(desk.clone(), acting, wish).await? {
-        Given::Token(given) => (given.token.declined, given.also_answered),
-        Given::Nothing(nothing) => (nothing.declined, Vec::new()),
+    let (declined, also, denials) = match owner_grants::give(desk.clone(), acting, wish).await? {
+        Given::Token(given) => (
+            given.token.declined,
+            given.also_answered,
+            given.denials_ended,
+        ),
+        Given::Nothing(nothing) => (nothing.declined, Vec::new(), 0),
     };
     if let Some(declined) = declined.into_iter().next() {
         return Err(refused(declined.reason));
@@ -673,7 +677,7 @@ pub(super) async fn give(
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
     let granted = std::slice::from_ref(&capability);
-    let notes = words::beside_grant(&state, &agent, granted, &also, now);
+    let notes = words::beside_grant(&state, &agent, granted, (&also, denials), now);
     let said = format!("Granted to {agent}: {capability}");
     let done = Granted { ok: Done, said };
     Ok(reply::ok(&Noted { done, notes }))

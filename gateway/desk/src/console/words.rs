@@ -161,12 +161,13 @@ pub(super) fn also_answered(of: &str, items: &[PendingId]) -> Option<String> {
     ))
 }
 
-/// The notes beside a new grant: the requests that it answered, and those for it that wait all the same.
+/// The notes beside a new grant: the requests that it answered, how many denials it ended, and the requests for it that wait all
+/// the same.
 pub(super) fn beside_grant(
     state: &State,
     agent: &AgentId,
     granted: &[CapabilityId],
-    also: &[PendingId],
+    (also, denials_ended): (&[PendingId], usize),
     now: Timestamp,
 ) -> Vec<String> {
     let items = state.agent(agent).map(|agent| agent.items.values());
@@ -184,8 +185,10 @@ pub(super) fn beside_grant(
             "Still waiting for you: {requests} for this. {agent} may make a call that this covers again, without one"
         )
     });
+    let denials = (denials_ended > 0).then(|| format!("Denials ended: {denials_ended}"));
     also_answered(&format!(" of {agent}"), also)
         .into_iter()
+        .chain(denials)
         .chain(waiting)
         .collect()
 }

@@ -431,12 +431,13 @@ async fn approve(
     })
     .await?;
     let audit = event_of(&receipt);
-    let (granted, once, also) = match receipt.reply {
+    let (granted, once, also, denials_ended) = match receipt.reply {
         Reply::Approved {
             granted,
             once,
             also,
-        } => (granted, once, also),
+            denials_ended,
+        } => (granted, once, also, denials_ended),
         _ => Default::default(),
     };
     Ok(Decided {
@@ -447,6 +448,7 @@ async fn approve(
             granted,
             once,
             also_answered: also,
+            denials_ended,
             on_approval: cards::on_approval(&shown.item),
             audit_id: audit,
         },

@@ -490,18 +490,18 @@ fn refused(
             let reason = reason.as_ref();
             let reason = reason.map_or_else(String::new, |why| format!(": “{why}”"));
             let denial = agent.denials.get(&(id.clone(), call.digest));
-            let end = denial.map_or_else(String::new, |denial| {
-                let left = denial.at.plus(DENIAL_MS).since(now);
-                format!(", which end in {}", length(left))
-            });
-            let (allows, next) = match ceiling(facts, source.config.provenance) {
-                Ceiling::Once => ("", String::new()),
-                _ => (", unless you grant it", allow(&agent.id, id)),
+            let left = denial.map(|denial| denial.at.plus(DENIAL_MS).since(now));
+            let left = left.map_or_else(String::new, |left| format!(" for {} more", length(left)));
+            let ends = match ceiling(facts, source.config.provenance) {
+                Ceiling::Once => String::new(),
+                _ => format!(
+                    ", also where an existing grant covers it. A new grant of {id} for any input ends that"
+                ),
             };
-            let why = format!(
-                "You denied this call{reason}. The same call is refused for 30 days{end}{allows}."
-            );
-            ("denied", why, next)
+            let why =
+                format!("You denied this call{reason}. The same call is refused{left}{ends}.");
+            // The owner has decided it: no command is the next one.
+            ("denied", why, String::new())
         }
         Refusal::OutcomeUnknown { intent } => {
             let next = format!("plexusctl unknown list {intent}");

@@ -172,7 +172,7 @@ pub(crate) async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<
         return Err(unknown(named));
     }
     let (entries, mut declined) = sort(&state, &desk.catalogue.load(), asked);
-    let (given, also_answered) = if entries.is_empty() {
+    let (given, also_answered, denials_ended) = if entries.is_empty() {
         Default::default()
     } else {
         let receipt = act(
@@ -189,12 +189,13 @@ pub(crate) async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<
                 granted,
                 once,
                 also,
+                denials_ended,
             } => {
                 declined.extend(once.into_iter().map(|id| Declined {
                     reason: only_by_card(&id),
                     id: id.to_string(),
                 }));
-                (granted, also)
+                (granted, also, denials_ended)
             }
             _ => return Err(failed("a grant was answered with something else")),
         }
@@ -207,6 +208,7 @@ pub(crate) async fn give(desk: Arc<Desk>, acting: Acting, body: Give) -> Result<
     Ok(Given::Token(GivenToken {
         token: ScopedToken { declined, ..token },
         also_answered,
+        denials_ended,
     }))
 }
 

@@ -88,6 +88,9 @@ pub enum DecisionOutcome {
         /// The agent's other requests that waited and that the new grants answered.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         also_answered: Vec<PendingId>,
+        /// How many denials the approval ended; the others refuse their calls as before.
+        #[serde(default, skip_serializing_if = "crate::review::is_zero")]
+        denials_ended: usize,
         /// Whether the gateway makes the call.
         on_approval: OnApproval,
         /// The event of it.

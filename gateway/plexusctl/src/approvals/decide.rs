@@ -9,7 +9,7 @@ use super::{
     card_of,
 };
 use crate::{
-    ended::also_answered,
+    ended::{also_answered, denials_ended},
     extension::{named_folders, serves},
     grants,
     owner::Owner,
@@ -214,12 +214,20 @@ impl Verdict {
                 );
                 let terms = if is_once { &terms.once() } else { terms };
                 let answered = also_answered("; ", answered);
+                let denials = match &reply.outcome {
+                    DecisionOutcome::Granted { denials_ended, .. } => *denials_ended,
+                    _ => 0,
+                };
+                let denials = denials_ended("; ", denials);
                 let cut = terms.cut();
-                format!("approved {id} {}{cut}{then}{answered}", terms.phrase(asks))
+                format!(
+                    "approved {id} {}{cut}{then}{denials}{answered}",
+                    terms.phrase(asks)
+                )
             }
             (Self::Deny { .. }, _) => {
                 format!(
-                    "denied {id}; the same call is refused for 30 days, also where a grant covers it"
+                    "denied {id}; the same call is refused for 30 days, also where an existing grant covers it"
                 )
             }
         }

@@ -93,7 +93,8 @@ impl Draft<'_> {
             self.void_items(old, "the agent was connected anew", |_| true);
         }
         for grant in grants {
-            let forgiven = self.forget_denials(&c.agent, &grant.capability, None);
+            let narrowed = grant.constraint.as_ref();
+            let forgiven = self.forget_denials(&c.agent, &grant.capability, narrowed, (None, true));
             let fact = Fact::Allowed {
                 policy: Cow::Borrowed("connect"),
                 trust_window: grant.window,

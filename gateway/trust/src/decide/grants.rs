@@ -31,20 +31,23 @@ impl Draft<'_> {
         }
     }
 
-    /// A yes makes what was denied before worth asking again: all of it, or `only` what the yes names.
+    /// The denials that an approval within `constraint` ends: that of `input`, and every other one if it is `for_any`
+    /// input. A denial keeps only the digest of its input, which does not tell whether a narrowing covers it: it stays.
     pub(super) fn forget_denials(
         &self,
         agent: &AgentId,
         id: &CapabilityId,
-        only: Option<Digest>,
+        constraint: Option<&Constraint>,
+        (input, for_any): (Option<Digest>, bool),
     ) -> Vec<Change> {
         let Some(known) = self.state.agent(agent) else {
             return Vec::new();
         };
+        let all = for_any && constraint.is_none_or(|narrow| narrow.fields().next().is_none());
         let denied = known
             .denials
             .keys()
-            .filter(|(c, input)| c == id && only.is_none_or(|only| *input == only));
+            .filter(|(c, denied)| c == id && (all || input == Some(*denied)));
         denied
             .map(|(c, d)| Change::DenialGone(agent.clone(), c.clone(), *d))
             .collect()
@@ -53,6 +56,7 @@ impl Draft<'_> {
     pub(super) fn grant(&mut self, id: &AgentId, entries: &[GrantEntry]) -> Result<Reply, Refusal> {
         let agent = self.known(id)?;
         let (mut granted, mut once, mut standing) = (vec![], vec![], vec![]);
+        let mut denials_ended = 0;
         for entry in entries {
             let (source, facts) = with_capability(self.state, &entry.capability)?;
             let elsewhere = source.config.lent.as_ref().filter(|lent| lent.agent != *id);
@@ -100,7 +104,9 @@ impl Draft<'_> {
                 .agent(id)
                 .about(&entry.capability);
             allowed.verbs = Some(verbs);
-            let forgiven = self.forget_denials(id, &entry.capability, None);
+            let narrowed = entry.constraint.as_ref();
+            let forgiven = self.forget_denials(id, &entry.capability, narrowed, (None, true));
+            denials_ended += forgiven.len();
             standing.push(grant.clone());
             self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
             granted.push(entry.capability.clone());
@@ -119,6 +125,7 @@ impl Draft<'_> {
             granted,
             once,
             also,
+            denials_ended,
         })
     }
 

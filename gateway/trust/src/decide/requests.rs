@@ -534,6 +534,7 @@ impl<'a> Draft<'a> {
         let mut next = (**item).clone();
         Self::lower_turns(&mut next, a)?;
         let (mut granted, mut once, mut standing) = (vec![], vec![], vec![]);
+        let mut denials_ended = 0;
         for ask in &mut next.asks {
             let (source, facts) = with_capability(self.state, &ask.capability)?;
             let provenance = source.config.provenance;
@@ -578,8 +579,14 @@ impl<'a> Draft<'a> {
                 _ => Approval::Granted,
             };
             // One call with one input says nothing of another that was denied.
-            let only = ask.input.filter(|_| window == TrustWindow::Once);
-            let forgiven = self.forget_denials(&item.agent, &ask.capability, only);
+            let for_any = window != TrustWindow::Once || ask.input.is_none();
+            let forgiven = self.forget_denials(
+                &item.agent,
+                &ask.capability,
+                ask.constraint.as_ref(),
+                (ask.input, for_any),
+            );
+            denials_ended += forgiven.len();
             if window == TrustWindow::Once {
                 once.push(ask.capability.clone());
                 let answered = answered("user-confirm", item, ask, window, Some(a.card));
@@ -623,6 +630,7 @@ impl<'a> Draft<'a> {
             granted,
             once,
             also,
+            denials_ended,
         })
     }
 

@@ -238,11 +238,16 @@ impl Model {
                     standing.used = 1;
                 }
             }
+            match ask.input {
+                Some(input) => {
+                    let mine = |n: &(AgentId, Cap, Digest, u64)| {
+                        n.0 == item.agent && n.1 == ask.cap && n.2 == input
+                    };
+                    self.no.retain(|n| !mine(n));
+                }
+                None => self.forgive(&item.agent, &ask.cap, limit),
+            }
             if ms == 0 || gateway {
-                let mine = |n: &(AgentId, Cap, Digest, u64)| {
-                    n.0 == item.agent && n.1 == ask.cap && ask.input.is_none_or(|i| i == n.2)
-                };
-                self.no.retain(|n| !mine(n));
                 if ask.cap == RUN && ask.input.is_some() {
                     let what = What::Turns {
                         item: item.id.clone(),

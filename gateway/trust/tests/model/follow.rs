@@ -380,9 +380,16 @@ impl Model {
         until: u64,
     ) {
         self.end(|y| &y.agent == agent && y.cap == cap && y.what == What::Standing);
-        self.no.retain(|n| !(&n.0 == agent && n.1 == cap));
+        self.forgive(agent, cap, limit);
         let standing = Yes::new(agent, cap, What::Standing, read_only, limit, until);
         self.yes.push(standing);
+    }
+
+    /// An approval for any input ends every denial; one of some inputs, which are not known, ends none.
+    pub(super) fn forgive(&mut self, agent: &AgentId, cap: &str, limit: Option<Limit>) {
+        if !matches!(limit, Some(Limit::Everywhere | Limit::A | Limit::AB)) {
+            self.no.retain(|n| !(&n.0 == agent && n.1 == cap));
+        }
     }
 
     pub(super) fn connect(&mut self, c: &Connect, t: u64) {

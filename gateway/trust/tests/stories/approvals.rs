@@ -429,6 +429,24 @@ fn a_denial_is_remembered_for_its_input_until_time_or_a_grant_ends_it() {
     assert!(world.state.agent(&who.agent).unwrap().denials.is_empty());
 }
 
+/// A denial keeps a digest: whether a narrowing covers its input, nobody can tell. A limit of calls covers every input.
+#[test]
+fn narrowed_grant_ends_no_denial_and_counts_those_ended() {
+    let (mut world, who) = World::with_member(&[]);
+    let input = json!({"path": "notes/a.md"});
+    let item = world.ask(&who, WRITE, &input);
+    world.ok(deny(&item));
+    let calls = constraint(json!({"maxCalls": 2}));
+    for (narrowing, ends) in [(below("notes"), 0), (calls, 1)] {
+        let reply = world.ok(grant(&who, WRITE, TrustWindow::DAY, Some(narrowing)));
+        let Reply::Approved { denials_ended, .. } = reply else {
+            panic!("{reply:?}");
+        };
+        assert_eq!(denials_ended, ends);
+        assert_eq!(world.allowed(&who, WRITE, &input), ends == 1);
+    }
+}
+
 #[test]
 fn a_denial_ends_after_thirty_days() {
     let (mut world, who) = World::with_member(&[]);
