@@ -1,7 +1,7 @@
 //! Asking for grants, and where an asked-for item stands.
 
 use crate::house::{House, READ, WRITE, nobody, note, report};
-use plexus_tests::{golden, owner::approval, texts::assert_contains};
+use plexus_tests::{Terminal, golden, owner::approval, texts::assert_contains};
 use serde_json::{Value, json};
 
 #[test]
@@ -138,6 +138,23 @@ fn long_reason_refuses_a_denial_and_no_revocation() {
     let mut yes = approval(&owner.card(&other), "once");
     yes["reason"] = long.as_str().into();
     owner.decide(&other, yes).expect_ok();
+    // Without a name the only one is meant, where a person can be asked.
+    let only = asks("c.md");
+    let unasked = house.gateway.cli(["approvals", "deny"]);
+    unasked.expect_status(64);
+    assert_contains(
+        &unasked.stderr,
+        "nobody can confirm here: add the request's id",
+    );
+    for (answer, state) in [("n", "pending"), ("y", "denied")] {
+        let deny = house.gateway.on_terminal(["approvals", "deny"]);
+        let mut terminal = Terminal::start(&deny, 100, 30);
+        terminal.until_shows("[y/N]");
+        assert_contains(&terminal.picture(), &format!("deny {only} ({WRITE})?"));
+        terminal.keys(&format!("{answer}\r"));
+        assert_eq!(terminal.end().success(), state == "denied");
+        assert_eq!(agent.status(&only).at("/state"), state);
+    }
 
     let (token, hears) = (agent.token(&[READ]), agent.events());
     let body = json!({"jti": token["jti"], "reason": long});

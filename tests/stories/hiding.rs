@@ -89,7 +89,7 @@ fn hidden_notes_do_not_exist() {
     let asks = one.invoke(VAULT_READ, json!({"path": "Open.md"}));
     asks.expect_error(401, "approval_required");
     // At a terminal its card is shown first, and the question is about that card.
-    for (answer, decides) in [("n", false), ("y", true)] {
+    for (answer, decides) in [("n", false), ("\u{3}", false), ("y", true)] {
         let resume = house.gateway.on_terminal(["sources", "resume", "obsidian"]);
         let mut terminal = Terminal::start(&resume, 100, 60);
         terminal.until_shows("[y/N]");
@@ -100,6 +100,11 @@ fn hidden_notes_do_not_exist() {
         sleep(Duration::from_millis(400));
         terminal.keys(&format!("{answer}\r"));
         assert_eq!(terminal.end().success(), decides, "{}", terminal.picture());
+        if !decides {
+            let picture = terminal.picture();
+            assert_contains(&picture, "you did not confirm; the request still waits");
+            assert_contains(&picture, "next: to deny it: ");
+        }
         // The resumed grant answers what was asked while it was suspended.
         assert_eq!(house.owner().pending().is_empty(), decides);
     }

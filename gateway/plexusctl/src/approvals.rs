@@ -11,7 +11,7 @@ mod watch;
 
 use crate::{
     owner::{Desk, Owner},
-    pause,
+    pause, prompt,
     table::table,
     terms::Terms,
 };
@@ -48,8 +48,8 @@ enum Act {
     Approve(Approve),
     /// Deny one request; the same call is then refused without asking you
     Deny {
-        /// Request; six characters of its number are enough
-        item: String,
+        /// Request; six characters of its number are enough [default where you are asked: the only pending one]
+        item: Option<String>,
         /// Reason, shown to the agent
         #[arg(long, value_name = "TEXT", value_parser = words::reason)]
         reason: Option<String>,
@@ -139,7 +139,16 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
         Act::Approve(terms) => approve(desk, terms).await,
         Act::Deny { item, reason } => {
             let mut owner = desk.open().await?;
-            let found = named(&mut owner, Some(&item)).await?;
+            let found = named(&mut owner, item.as_deref()).await?;
+            if item.is_none() {
+                let of = match wants(&found.heading) {
+                    // A changed source, an extension.
+                    none if none.is_empty() => String::new(),
+                    ids => format!(" ({ids})"),
+                };
+                let question = format!("deny {}{of}", found.heading.pending_id);
+                prompt::confirm(desk, &question, "the request's id")?;
+            }
             let verdict = Verdict::Deny { reason };
             let (reply, said) = verdict.carry_out(&mut owner, &found).await?;
             desk.show(&reply, || said)

@@ -4,8 +4,9 @@
 
 use crate::{owner::Desk, screen::lines::laid};
 use plexus_client::{Exit, Stop, out, text};
-use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+use rustix::{
+    io::retry_on_intr,
+    termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr},
 };
 use std::io;
 use zeroize::Zeroizing;
@@ -30,15 +31,15 @@ pub(crate) fn confirm(desk: &Desk, question: &str, flag: &str) -> Result<(), Sto
     Err(Stop::new(Exit::Refused, "not_confirmed", why))
 }
 
-/// Shows a question and reads the answer: `y` and `yes` are yes; `n`, `no`, nothing and a closed standard input are no. Another
-/// answer is asked for again.
+/// Shows a question and reads the answer: `y` and `yes` are yes; `n`, `no`, nothing, Ctrl-C and a closed standard input are no.
+/// Another answer is asked for again.
 pub(crate) fn is_yes(question: &str) -> bool {
     out::say(&laid(&format!("{question} [y/N]")));
     loop {
-        let mut answer = String::new();
-        let read = io::stdin().read_line(&mut answer);
+        let Some(answer) = typed() else {
+            return false;
+        };
         match answer.trim().to_ascii_lowercase().as_str() {
-            _ if !matches!(read, Ok(1..)) => return false,
             "y" | "yes" => return true,
             "" | "n" | "no" => return false,
             _ => out::say("type y for yes, or n for no"),
@@ -49,15 +50,13 @@ pub(crate) fn is_yes(question: &str) -> bool {
 /// Asks for one line that is not empty.
 ///
 /// # Errors
-/// Standing input ends.
+/// Standard input ends, or the person leaves with Ctrl-C.
 pub(crate) fn line(label: &str) -> Result<String, Stop> {
     loop {
         ask(label);
-        let mut answer = String::new();
-        match io::stdin().read_line(&mut answer) {
-            Ok(0) | Err(_) => return Err(left()),
-            Ok(_) if answer.trim().is_empty() => {}
-            Ok(_) => return Ok(answer.trim().to_owned()),
+        let answer = typed().ok_or_else(left)?;
+        if !answer.trim().is_empty() {
+            return Ok(answer.trim().to_owned());
         }
     }
 }
@@ -65,15 +64,40 @@ pub(crate) fn line(label: &str) -> Result<String, Stop> {
 /// Asks for one line; an empty one is `default`.
 ///
 /// # Errors
-/// Standing input ends.
+/// Standard input ends, or the person leaves with Ctrl-C.
 pub(crate) fn line_or(label: &str, default: &str) -> Result<String, Stop> {
     ask(&format!("{label} [{default}]"));
-    let mut answer = String::new();
-    match io::stdin().read_line(&mut answer) {
-        Ok(0) | Err(_) => Err(left()),
-        Ok(_) if answer.trim().is_empty() => Ok(default.to_owned()),
-        Ok(_) => Ok(answer.trim().to_owned()),
+    let answer = typed().ok_or_else(left)?;
+    Ok(match answer.trim() {
+        "" => default.to_owned(),
+        answer => answer.to_owned(),
+    })
+}
+
+/// A line that is typed; none where standard input ends. At a terminal Ctrl-C is none too, so that the caller says what was not
+/// done.
+fn typed() -> Option<String> {
+    let stdin = io::stdin();
+    let Ok(before) = tcgetattr(&stdin) else {
+        let mut line = String::new();
+        let read = stdin.read_line(&mut line);
+        return matches!(read, Ok(1..)).then_some(line);
+    };
+    // Ctrl-C ends the line and is a part of it; Ctrl-Z stays as it is.
+    let mut caught = before.clone();
+    let interrupt = before.special_codes[SpecialCodeIndex::VINTR];
+    caught.special_codes[SpecialCodeIndex::VEOL] = interrupt;
+    caught.special_codes[SpecialCodeIndex::VINTR] = NO_KEY;
+    tcsetattr(&stdin, OptionalActions::Now, &caught).ok()?;
+    let mut line = [0; MAX_LINE];
+    let read = retry_on_intr(|| rustix::io::read(&stdin, &mut line[..]));
+    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
+    let line = line.get(..read.ok()?).filter(|line| !line.is_empty())?;
+    if interrupt != NO_KEY && line.contains(&interrupt) {
+        out::say("");
+        return None;
     }
+    std::str::from_utf8(line).ok().map(str::to_owned)
 }
 
 /// Asks for a secret, which is not shown. Ctrl-C leaves, and the terminal is as it was.
@@ -90,8 +114,7 @@ pub(crate) fn secret(label: &str) -> Result<Zeroizing<String>, Stop> {
     let _restored = Restored(&stdin, before);
     tcsetattr(&stdin, OptionalActions::Flush, &silent).map_err(unusable)?;
     ask(label);
-    // As much as a terminal gives in a line.
-    let mut line = Zeroizing::new([0; 4_096]);
+    let mut line = Zeroizing::new([0; MAX_LINE]);
     let length = rustix::io::read(&stdin, &mut line[..]).map_err(unusable)?;
     let line = line[..length]
         .strip_suffix(b"\n")
@@ -106,6 +129,12 @@ pub(crate) fn secret(label: &str) -> Result<Zeroizing<String>, Stop> {
 }
 
 const CTRL_C: u8 = 3;
+
+/// As much as a terminal gives in a line, in bytes.
+const MAX_LINE: usize = 4_096;
+
+/// What stands in a terminal's settings for no key (`_POSIX_VDISABLE`).
+const NO_KEY: u8 = if cfg!(target_os = "macos") { 0xff } else { 0 };
 
 fn ask(label: &str) {
     out::murmur(&format!("{}: ", text::line(label)));

@@ -535,13 +535,18 @@ pub(super) fn confirm(
         Card::Brief(_) | Card::Grant(_) => format!("approve {window} ({})?", named(item)),
     };
     let asked = Instant::now();
-    let why = match prompt::is_yes(&question) {
+    let (why, next) = match prompt::is_yes(&question) {
         true if asked.elapsed() >= READING => return Ok(()),
-        true => "that was typed before you could read the card; the request still waits",
-        false => "you did not confirm; the request still waits",
+        true => (
+            "that was typed before you could read the card; the request still waits",
+            "read the card, then run the same command again".to_owned(),
+        ),
+        false => (
+            "you did not confirm; the request still waits",
+            format!("to deny it: plexusctl approvals deny {id}"),
+        ),
     };
-    Err(Stop::new(Exit::Refused, "not_approved", why)
-        .next("read the card, then run the same command again"))
+    Err(Stop::new(Exit::Refused, "not_approved", why).next(next))
 }
 
 /// Whose request it is, and what it is about, for a question below a card that may have left the screen.
