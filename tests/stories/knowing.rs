@@ -60,6 +60,10 @@ fn what_would_become_of_a_call_is_told_in_words() {
     allow(&narrow);
     let elsewhere = r#"{"path": "notes/b.md", "content": "x"}"#;
     assert_contains(&told(WRITE, elsewhere), "it would run: ");
+    // In a hurry the wrong word names the right one.
+    let stopped = house.gateway.cli(["stop", "my-cc"]);
+    stopped.expect_status(64);
+    assert_contains(&stopped.stderr, "`pause` suspends every agent");
     house.gateway.cli(["pause"]).expect_ok();
     let paused = told(READ, note);
     assert_contains(&paused, "it would be refused: ");

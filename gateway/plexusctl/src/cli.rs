@@ -52,7 +52,7 @@ struct Global {
 #[derive(Subcommand)]
 enum Command {
     /// Show sources, agents, pending requests and health
-    #[command(after_help = "Exit status 1: something needs you")]
+    #[command(after_help = "Exit status 1: something needs you, such as a request that waits")]
     Status,
     /// Enroll an agent: print its one-time code, and grant what it may do from the start
     Connect(connect::Connect),
@@ -75,6 +75,13 @@ enum Command {
     Unexpose(exposure::CapabilityArgs),
     /// Suspend every agent until you resume
     Pause,
+    // Else the nearest word is `restore`.
+    /// Name the commands that stop something
+    #[command(hide = true)]
+    Stop {
+        /// Whatever is to be stopped
+        of: Vec<String>,
+    },
     /// Serve agents again after a pause
     Resume,
     /// Show, add and change sources: what agents can reach
@@ -188,6 +195,10 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Expose(it) => exposure::run(&desk, it, true).await,
         Command::Unexpose(it) => exposure::run(&desk, it, false).await,
         Command::Pause => pause::run(&desk, true).await,
+        Command::Stop { .. } => {
+            let why = "say which: `pause` suspends every agent, `calls stop CALL` one call, and `service stop` stops the gateway";
+            Err(Stop::usage(why).next("plexusctl pause"))
+        }
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => {
             // The question is its card's.
