@@ -359,6 +359,22 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
             1,
             "why: unknown capability id(s): workspace.nothing\nnext: ",
         ),
+        (
+            "connect two --allow notes.write",
+            1,
+            "why: unknown capability id(s): notes.write; did you mean workspace.write?\nnext: ",
+        ),
+        // What does not exist asks nobody: there is nothing to watch for.
+        (
+            "grants allow one workspace.raed --window 1h",
+            77,
+            " status\n",
+        ),
+        (
+            "sources set workspace folder=/tmp",
+            64,
+            "has no field \"folder\" (fields: path)\nnext: ",
+        ),
     ] {
         let said = gateway.cli(line.split(' '));
         assert_contains(&said.expect_status(status).all(), says);

@@ -209,9 +209,8 @@ async fn allow(
         let why = format!("{capability} was not granted: {}", declined.reason);
         let is_of_channel = |of: &Constraint| of.is_about("channel") || of.is_about("channel_id");
         let next = match constraint.as_ref().is_some_and(is_of_channel) {
-            true => "plexusctl channels list",
-            // If no grant is made, its calls ask.
-            false => "plexusctl approvals watch",
+            true => "plexusctl channels list".to_owned(),
+            false => way_on(&mut owner, capability).await,
         };
         let refused = Stop::new(Exit::Refused, "declined", why).next(next);
         return Err(desk.meant(std::slice::from_ref(capability), refused).await);
@@ -246,6 +245,24 @@ async fn allow(
             also_answered("\n", answered.unwrap_or_default())
         )
     })
+}
+
+/// The next command where a capability is not granted.
+async fn way_on(owner: &mut Owner, capability: &CapabilityId) -> String {
+    let listed = tokio::time::timeout(PATIENCE, owner.call(&exposure::List {})).await;
+    let mut known = listed
+        .into_iter()
+        .flatten()
+        .flat_map(|all| all.capabilities);
+    let enabled = known
+        .find(|one| one.id == *capability)
+        .map(|one| one.enabled);
+    match enabled {
+        // Each of its calls asks.
+        Some(true) => "plexusctl approvals watch".to_owned(),
+        Some(false) => format!("plexusctl expose {capability}"),
+        None => "plexusctl status".to_owned(),
+    }
 }
 
 /// The end of a new grant, behind a sentence that names its window; nothing where that says all of it.

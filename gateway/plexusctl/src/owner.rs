@@ -144,11 +144,20 @@ pub(crate) fn did_you_mean(typed: &[CapabilityId], listed: &[ExposedCapability])
     let names = || listed.iter().map(|one| one.id.as_str());
     let unknown = typed.iter().map(CapabilityId::as_str);
     let unknown = unknown.filter(|id| names().all(|name| name != *id));
-    let meant: Vec<_> = unknown.filter_map(|id| near(id, names())).collect();
+    let meant = unknown.filter_map(|id| near(id, names()).or_else(|| namesake(id, names())));
+    let meant: Vec<_> = meant.collect();
     match meant.is_empty() {
         true => String::new(),
         false => format!("; did you mean {}?", meant.join(", ")),
     }
+}
+
+/// The only capability of that name of any source; a source is often typed by its kind.
+fn namesake<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let (_, wanted) = typed.split_once('.')?;
+    let mut same = names.filter(|id| id.split_once('.').is_some_and(|(_, name)| name == wanted));
+    let only = same.next()?;
+    same.next().is_none().then_some(only)
 }
 
 /// A value as one line of JSON.

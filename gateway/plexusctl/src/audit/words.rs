@@ -144,7 +144,7 @@ enum KnownDetail {
     #[serde(rename = "agent.revoke")]
     AgentRevoked { reason: Word },
     #[serde(rename = "session.open")]
-    SessionOpened { client: Word },
+    SessionOpened { client: Word, auth: Word },
     #[serde(rename = "credential.refused")]
     CredentialRefused {
         count: Count,
@@ -412,9 +412,11 @@ impl KnownDetail {
                 _ => because("an enrollment code is refused", reason),
             },
             Self::AgentRevoked { reason } => because("you revoke it", reason),
-            Self::SessionOpened { client } => match client {
-                None => "opens a session".to_owned(),
-                Some(client) => format!("opens a session with {client}"),
+            // The client's name is its own word; how it proved itself is the gateway's.
+            Self::SessionOpened { client, auth } => match (client, auth.as_deref()) {
+                (_, Some("connection-key")) => "you open a session".to_owned(),
+                (None, _) => "opens a session".to_owned(),
+                (Some(client), _) => format!("opens a session with {client}"),
             },
             Self::CredentialRefused {
                 count,
@@ -723,6 +725,15 @@ mod tests {
         ] {
             let event = json!({"type": "invoke", "capabilityId": "w.write", "outcome": "denied", "detail": detail});
             assert_eq!(said(&event), words);
+        }
+        // An agent may call itself "owner".
+        for (auth, words) in [
+            ("pat", "opens a session with owner"),
+            ("connection-key", "you open a session"),
+        ] {
+            let opened = json!({"agentId": "cc",
+                "detail": {"event": "session.open", "client": "owner", "auth": auth}});
+            assert_eq!(said(&opened), words);
         }
         let worker = json!({"detail": {"event": "worker.start", "source": "w", "role": "reader",
             "cage": {"checks": [{"held": true}, {"held": false}]}}});

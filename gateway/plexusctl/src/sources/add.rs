@@ -569,9 +569,10 @@ pub(super) fn fields(form: &Form) -> impl Iterator<Item = Field<'_>> {
 fn field_of<'c>(kind: &str, form: &'c Form, name: &str) -> Result<Field<'c>, Stop> {
     let field = fields(form).find(|field| field.name == name);
     field.ok_or_else(|| {
-        Stop::usage(format!(
-            "a source of kind {kind:?} has no field {name:?}: plexusctl sources kinds"
-        ))
+        let names: Vec<_> = fields(form).map(|field| field.name).collect();
+        let names = text::listed(&names, ", ");
+        let why = format!("a source of kind {kind:?} has no field {name:?} (fields: {names})");
+        Stop::usage(why).next("plexusctl sources kinds")
     })
 }
 
