@@ -56,6 +56,15 @@ fn hidden_notes_do_not_exist() {
         reply["suspendedGrants"], 0,
         "what becomes narrower asks nobody"
     );
+    // A slip is seen by who makes it: the rule is kept for what may come, and nothing is there now.
+    let slip = hide(&house, "obsidian", json!({"folders": ["Dayli"]}));
+    assert_eq!(slip["absentFolders"], json!(["Dayli"]), "{slip}");
+    let listed = house.gateway.cli(["sources", "hide", "obsidian"]);
+    let said = "folder Dayli\n  glob Secret*\n  tag work\nnothing is there now: folder Dayli";
+    assert_contains(listed.expect_ok(), said);
+    let bare = house.gateway.cli(["sources", "hide", "obsidian", "Daily"]);
+    bare.expect_status(64);
+    assert_contains(&bare.stderr, "sources hide obsidian --folder Daily\n");
     for hidden in [
         "Projects/Secret.md",
         "Projects/Plexus.md",

@@ -116,6 +116,9 @@ struct HiddenArgs {
     /// Tag of notes, with those nested below it; may be given again
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    // Refused with the flags that say what it is.
+    #[arg(hide = true, value_name = "PATH")]
+    bare: Vec<String>,
 }
 
 impl Sources {
@@ -230,14 +233,15 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             })
         }
         Act::Hide { source, what } => {
+            let rules = what.hide(&source, false)?;
             let open = heard_open_on(&mut owner, &source).await;
-            let reply = owner.call(&what.hide(&source, false)).await;
+            let reply = owner.call(&rules).await;
             let reply = of_source(&mut owner, &source, reply).await?;
             let ended = ended_since(&mut owner, &source, open.as_ref()).await;
             desk.show(&reply, || format!("{}{ended}", hidden(&reply)))
         }
         Act::Unhide { source, what } => {
-            let shown = what.hide(&source, true);
+            let shown = what.hide(&source, true)?;
             if shown.is_empty() {
                 return Err(Stop::usage(
                     "name what to show again: --folder, --glob or --tag",
@@ -267,14 +271,21 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
 }
 
 impl HiddenArgs {
-    fn hide(self, source: &SourceId, remove: bool) -> Hide {
-        Hide {
+    fn hide(self, source: &SourceId, remove: bool) -> Result<Hide, Stop> {
+        if let Some(bare) = self.bare.first() {
+            let act = if remove { "unhide" } else { "hide" };
+            let why = "say with --folder, --glob or --tag what is named";
+            let named = text::line(&shell::quote(bare));
+            let next = format!("plexusctl sources {act} {source} --folder {named}");
+            return Err(Stop::usage(why).next(next));
+        }
+        Ok(Hide {
             id: source.to_string(),
             folders: self.folders,
             globs: self.globs,
             tags: self.tags,
             remove,
-        }
+        })
     }
 }
 
@@ -368,6 +379,10 @@ fn hidden(reply: &HideResult) -> String {
             rules.join("\n")
         )
     };
+    if !reply.absent_folders.is_empty() {
+        let absent = text::listed(&reply.absent_folders, ", folder ");
+        said.push_str(&format!("\nnothing is there now: folder {absent}"));
+    }
     if reply.suspended_grants > 0 {
         said.push_str(&format!(
             "\ngrants on {source} are suspended; to resume them: plexusctl sources resume {source}"
