@@ -1,7 +1,7 @@
 //! The one table from our errors to what the wire says: code, and the three answers (was anything done, why, what next).
 
 use crate::under_way::CancelledBy;
-use plexus_ipc::message::{Failure, WorkerError};
+use plexus_ipc::message::{Failure, SERVER_REFUSED, WorkerError};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode, NextKind};
 use plexus_supervisor::DispatchError;
@@ -18,6 +18,11 @@ const CANCELLED_NEXT: &str = "repeat the call if it is still wanted";
 
 /// Where the input does not fit.
 const FIX: (NextKind, &str) = (NextKind::LookUp, "fix the input, then repeat the call");
+/// Where the source alone knows whether another input helps: a client that reads no sentences does not loop.
+const FIX_IF_NAMED: (NextKind, &str) = (
+    NextKind::Stop,
+    "fix the input if the message names it, or stop and tell the owner",
+);
 /// What an agent does after a call that failed when something of it was done.
 pub(crate) const PARTLY_DONE: &str = "look at what was done before you call again";
 
@@ -482,6 +487,17 @@ pub(crate) fn is_of_the_world(reason: &str) -> bool {
 fn after_failure(reason: &str) -> (NextKind, &'static str) {
     use NextKind::{ReadFirst, Retry, Stop};
     match reason {
+        "ambiguous" | "not_a_file" | "not_a_directory" | "odd_name" | "exists" | SERVER_REFUSED => {
+            FIX
+        }
+        // No input changes it.
+        "not_json" | "redirected" | "app_unauthorized" | "app_forbidden" | "permission"
+        | "damaged" | "archived" | "hidden" | "repeats" | "not_done" | "not_taken"
+        | "not_readable" | "not_downloaded" | "not_offered" | "not_safe" | "no_turn"
+        | "not_under_way" | "nothing_left" | "unknown_caller" => {
+            (Stop, "stop; tell the owner: the message says why")
+        }
+        "already_done" => (Stop, "stop; tell the owner: this was done already"),
         "no_change" => (
             Stop,
             "give the id that `undo` of the answer to the change has",
@@ -502,14 +518,18 @@ fn after_failure(reason: &str) -> (NextKind, &'static str) {
             Stop,
             "stop; tell the owner: this path is outside what the source serves",
         ),
-        "too_large" => (Retry, "ask for less: a part of it, or a shorter range"),
+        "too_large" => (
+            Retry,
+            "ask for less: a part of it, or a shorter range; where no input says so, tell the owner",
+        ),
         // A server is at fault, and not the input.
         "rate_limited" => (
             Retry,
-            "wait as long as the message says, then repeat the call",
+            "wait a minute, or as long as the answer says, then repeat the call",
         ),
         "timeout" | "timed_out" | "server_error" | "bad_answer" | "broken_off" | "turn_failed"
-        | "agent_failed" | "agent_killed" | "no_host_tools" | "io" | "busy" | "out_of_time" => (
+        | "agent_failed" | "agent_killed" | "no_host_tools" | "io" | "busy" | "out_of_time"
+        | "app_failed" | "changing" | "under_way" | "over" => (
             Retry,
             "repeat the call after a moment; if it fails again, tell the owner",
         ),
@@ -517,7 +537,7 @@ fn after_failure(reason: &str) -> (NextKind, &'static str) {
         "disk_full" => (Stop, "stop; tell the owner: the disk is full"),
         "over_limit" => (Retry, "ask for less at once"),
         "conflict" => (ReadFirst, "look at what is there, then repeat the call"),
-        _ => FIX,
+        _ => FIX_IF_NAMED,
     }
 }
 
@@ -612,8 +632,11 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     }
     let mut body = ErrorBody::new(code, error.message.as_str())
         .about(id)
-        .effect(error.effect)
-        .then(kind, next);
+        .effect(error.effect);
+    if let Some(seconds) = detail.get("retryAfterSeconds").and_then(Value::as_u64) {
+        body = body.with("retryAfterMs", seconds.saturating_mul(1_000));
+    }
+    body = body.then(kind, next);
     if detail.as_object().is_some_and(|d| !d.is_empty()) {
         body = body.detail(detail);
     }
@@ -674,7 +697,7 @@ mod tests {
     fn failed_server_is_no_fault_of_the_input() {
         let id: CapabilityId = "caldav.events.list".parse().expect("an id");
         for (reason, kind, words) in [
-            ("rate_limited", NextKind::Retry, "wait as long"),
+            ("rate_limited", NextKind::Retry, "wait a minute"),
             ("timeout", NextKind::Retry, "tell the owner"),
             ("server_error", NextKind::Retry, "tell the owner"),
             ("bad_answer", NextKind::Retry, "tell the owner"),
@@ -683,7 +706,18 @@ mod tests {
             ("over_limit", NextKind::Retry, "ask for less"),
             ("too_large", NextKind::Retry, "ask for less"),
             ("conflict", NextKind::ReadFirst, "look at what is there"),
-            ("not_text", NextKind::LookUp, "fix the input"),
+            ("not_a_file", NextKind::LookUp, "fix the input, then"),
+            ("server_refused", NextKind::LookUp, "fix the input, then"),
+            ("command_failed", NextKind::Stop, "if the message names it"),
+            ("tool_failed", NextKind::Stop, "if the message names it"),
+            ("refused", NextKind::Stop, "if the message names it"),
+            ("not_text", NextKind::Stop, "if the message names it"),
+            ("not_json", NextKind::Stop, "the message says why"),
+            ("redirected", NextKind::Stop, "the message says why"),
+            ("app_unauthorized", NextKind::Stop, "the message says why"),
+            ("app_forbidden", NextKind::Stop, "the message says why"),
+            ("already_done", NextKind::Stop, "done already"),
+            ("changing", NextKind::Retry, "tell the owner"),
             ("path_confinement", NextKind::LookUp, "relative to"),
             ("not_kept", NextKind::Stop, "no longer be taken back"),
             ("symlink", NextKind::Stop, "outside what the source serves"),
@@ -693,6 +727,10 @@ mod tests {
             assert_eq!(next, Some(kind), "{reason}");
             assert!(body.next.contains(words), "{reason}: {}", body.next);
         }
+        let waits = SourceError::transport("rate_limited", "why");
+        let waits = failed(&waits.detail(json!({"retryAfterSeconds": 30})), &id);
+        let after = waits.next_action.and_then(|action| action.after_ms);
+        assert_eq!(after, Some(30_000));
         for (reason, words) in [
             ("changed", "repeat the call"),
             ("outdated", "do what the message says"),
