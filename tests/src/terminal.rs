@@ -54,7 +54,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts `command` on a terminal of so many columns and rows.
+    /// Starts `command` on a terminal of so many columns and rows; where it says 0 columns, its picture has 400.
     ///
     /// # Panics
     /// Where the system has no pseudo-terminals.
@@ -87,8 +87,9 @@ impl Terminal {
         started.stdin(other()).stdout(other()).stderr(other());
         let child = started.spawn().expect("the program starts");
         drop(started);
+        let wide = some(400);
         let shown = Arc::new(Mutex::new(Shown {
-            picture: vt100::Parser::new(some(rows), some(columns), 0),
+            picture: vt100::Parser::new(some(rows), NonZeroU16::new(columns).unwrap_or(wide), 0),
             bytes: Vec::new(),
             drawn: 0,
         }));

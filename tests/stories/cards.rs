@@ -276,6 +276,11 @@ fn no_text_reaches_the_left_margin_of_a_narrow_window() {
     assert!(shown.end().success());
     assert_ne!(forged_rows(&shown), 0, "{}", shown.picture());
 
+    // A terminal that does not know its columns breaks no row.
+    let command = house.gateway.on_terminal(["approvals", "show", &item]);
+    let unknown = Terminal::start(&command, 0, 400);
+    unknown.until_shows(&format!("request: {item}"));
+
     let command = house.gateway.on_terminal(["approvals", "approve", &item]);
     let mut terminal = Terminal::start(&command, COLUMNS, 400);
     let card = terminal.until_shows("[y/N]");

@@ -23,7 +23,6 @@ use plexus_owner::{
     status,
 };
 use plexus_protocol::{Digest, PendingId, SourceId, Timestamp, words};
-use std::io::IsTerminal as _;
 
 /// Approvals.
 #[derive(Args)]
@@ -164,7 +163,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             })
         }
         Act::Watch { lines } => {
-            let screen = desk.caller.terminal && std::io::stdout().is_terminal() && !desk.json;
+            let screen = desk.caller.terminal && crate::screen::columns().is_some() && !desk.json;
             let simple =
                 std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
             // Who may not decide reads lines: a screen of keys that do nothing would promise too much.

@@ -17,12 +17,13 @@ use tokio::{
     sync::mpsc,
 };
 
-/// The columns of the terminal that standard output is; none where it is none.
+/// The columns of the terminal that standard output is; none where it is none, or does not know them.
 pub(crate) fn columns() -> Option<usize> {
     let size = std::io::stdout()
         .is_terminal()
         .then(crossterm::terminal::size)?;
-    size.ok().map(|(columns, _)| columns.into())
+    let columns = size.ok().map(|(columns, _)| usize::from(columns));
+    columns.filter(|columns| *columns > 0)
 }
 
 /// Work beside the keys, where there is any.
