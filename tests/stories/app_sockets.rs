@@ -158,6 +158,19 @@ fn app_is_asked_and_a_write_waits() {
         .invoke("player.act", json!({"how": "go"}))
         .json();
     assert_eq!(done["output"]["output"], asked("act", "go"), "{done}");
+    // Each progress that is a text is a line of what the call streams.
+    let input = json!({"how": "progress"});
+    let item = world.agent.must_ask("player.act", input.clone());
+    world.gateway.owner().approve(&item, "once");
+    let body = json!({"id": "player.act", "input": input, "async": true});
+    let run = world.agent.invoke_body(body).text_at("/run/runId");
+    let path = format!("/invoke/status?runId={run}&after=0&wait=20");
+    let ended = until("the end of the run", || {
+        let status = world.agent.client().get(&path).expect_ok();
+        (status["status"] != "running").then_some(status)
+    });
+    let streamed = json!([{"text": "half\n"}, {"json": {"n": 2}}]);
+    assert_eq!(ended["progress"]["chunks"], streamed, "{ended}");
     assert_eq!(app.heard().len(), 3, "{:?}", app.heard());
     let standing = world.gateway.owner().grant("caller", "player.act", "7d");
     assert_contains(&standing.text(), "is approved on its card");

@@ -119,7 +119,13 @@ pub(crate) async fn ask(
                 return Ok(Ok(with(object!({"output": output}), warnings)));
             }
             ExchangeLine::Error(failure) => return Ok(Err(failure)),
-            ExchangeLine::Progress(Value::String(text)) => call.progress(text).await,
+            ExchangeLine::Progress(Value::String(mut text)) => {
+                // Each is a line of its own, also to a follower that joins the pieces.
+                if !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                call.progress(text).await;
+            }
             // One that is too large is lost; its answer is not.
             ExchangeLine::Progress(event) => drop(call.progress_event(&event).await),
         }
