@@ -204,6 +204,11 @@ fn what_an_agent_may_not_know_of_is_unknown() {
         "obsidian.vault.read",
     );
     assert_eq!(unknown, foreign);
+    // A call that names none is told so.
+    let unnamed = agent.invoke_body(json!({"input": {"path": "a"}}));
+    let error = unnamed.expect_error(404, "unknown_capability");
+    let why = error["message"].as_str().expect("a message");
+    assert!(why.contains("`id`"), "{why}");
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl View<'_> {
         let inputs = width(&mut fields.iter().map(|f| f.chars().count()), 32);
         for (((state, why), entry), fields) in rows.iter().zip(&fields) {
             let last = match (why, entry.limits(self.grants, self.now)) {
-                (Some(why), _) => text::short(why, 60),
+                (Some(why), _) => text::short(why, 120),
                 (None, Some(limits)) => {
                     format!(
                         "{} (limited to {})",
@@ -263,7 +263,8 @@ mod tests {
     }
 
     fn grants() -> Vec<StandingGrant> {
-        let suspended = json!({"suspended": "its manifest changed"});
+        let suspended =
+            json!({"suspended": "what this source can do has changed since you granted it"});
         let grant = |id: &str, more: Value| {
             let mut grant = json!({
                 "agentId": "my-cc", "capabilityId": id, "verbs": ["read"], "provenance": "first-party",
@@ -306,7 +307,7 @@ now  obsidian.vault.read  path [offset] Read one note of the vault as text,…
 asks obsidian.vault.write               Write a \\u{1b}[31mnote
 off  things.list                        Things is not running
 now  workspace.how-to-use               How to
-asks workspace.read                     suspended: its manifest changed
+asks workspace.read                     suspended: what this source can do has changed since you granted it
 now  workspace.list                     List a folder (limited to path is a or b, at most 5 calls; 2 calls left)
 "
         );

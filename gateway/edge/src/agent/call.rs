@@ -223,6 +223,11 @@ fn asked(edge: &Edge, caller: &Caller, wish: &InvokeRequest) -> Option<plexus_ca
 }
 
 fn wish(id: &str, mut body: Map<String, Value>) -> Result<InvokeRequest, Refused> {
+    if id.is_empty() {
+        let why = "`id` must be the id of a capability.";
+        let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
+        return Err(Refused::new(error.then(NextKind::LookUp, "GET /manifest")));
+    }
     let input = match body.remove("input") {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(input) => input,

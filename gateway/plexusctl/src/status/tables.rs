@@ -10,6 +10,8 @@ use plexus_protocol::{EnrollmentStatus, Timestamp};
 
 /// Rows of a table, so that both fit on a screen.
 const ROWS: usize = 12;
+/// Characters of a state in a file or a pipe; whole it stands among what needs the owner.
+const PIPED: usize = 60;
 
 /// Each source with what of it agents can ask for.
 pub(super) fn sources(seen: &Snapshot) -> String {
@@ -32,8 +34,11 @@ pub(super) fn sources(seen: &Snapshot) -> String {
         [
             id.to_string(),
             source.label.clone(),
-            cut(state_of(&source.health)),
-            cut(format!("{}{hidden}", seen.capabilities(id, true).join(" "))),
+            cut(state_of(&source.health), PIPED),
+            cut(
+                format!("{}{hidden}", seen.capabilities(id, true).join(" ")),
+                usize::MAX,
+            ),
         ]
     });
     short(
@@ -68,7 +73,7 @@ pub(super) fn allowed(seen: &Snapshot, now: Timestamp) -> String {
         }
     }
     for row in &mut rows {
-        row[2] = cut(std::mem::take(&mut row[2]));
+        row[2] = cut(std::mem::take(&mut row[2]), usize::MAX);
     }
     short(
         ["agent", "of", "may, without asking", "until", "terms"],
@@ -78,11 +83,13 @@ pub(super) fn allowed(seen: &Snapshot, now: Timestamp) -> String {
     )
 }
 
-/// A cell as wide as a third of the terminal at most: one long cell would lay the whole table out in lines.
-fn cut(cell: String) -> String {
-    match screen::columns() {
-        Some(width) => text::short(&cell, (width / 3).max(24)),
-        None => cell,
+/// A cell as wide as a third of the terminal at most: one long cell would lay the whole table out in lines. Elsewhere it is as
+/// wide as `piped`.
+fn cut(cell: String, piped: usize) -> String {
+    let width = screen::columns().map_or(piped, |width| (width / 3).max(24));
+    match width {
+        usize::MAX => cell,
+        width => text::short(&cell, width),
     }
 }
 

@@ -165,4 +165,11 @@ fn a_large_home_stays_on_a_screen() {
     let said = text(&seen);
     assert!(said.lines().count() < 24, "{said}");
     assert!(said.ends_with("and 488 more: plexusctl grants"), "{said}");
+    // The state of one source makes no row of another wide.
+    let health = &mut seen.health.sources[0].health;
+    health.status = HealthStatus::Unavailable;
+    health.detail = Some("what it runs has changed ".repeat(8));
+    let said = text(&seen);
+    let mut rows = said.lines().filter(|line| line.starts_with("obsidian"));
+    assert!(rows.all(|row| row.chars().count() < 120), "{said}");
 }
