@@ -237,6 +237,47 @@ fn a_lost_answer_is_no_second_effect() {
     assert_eq!(workshop.effects(), ["one"]);
 }
 
+fn to_settle(intent: &str) -> String {
+    format!("stop; tell the owner: plexusctl unknown list {intent}")
+}
+
+/// The gateway died over a call that it made: the item and its run say the same, and name what the owner settles.
+#[test]
+fn run_cut_off_by_a_crash_names_its_intent() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let input = json!({"line": "one", "wait": 60_000});
+    let item = ask(
+        &agent,
+        &json!({"id": COUNT, "input": input, "onApproval": "run"}),
+    );
+    workshop.owner().approve(&item, "once");
+    let run = item.replace("pend_", "run_");
+    let kept = workshop.gateway.state().join(format!("pending/{run}.run"));
+    until_true("the call to be under way", || {
+        workshop.folder.has("begun") && kept.is_file()
+    });
+    workshop.gateway.kill9();
+    workshop.gateway.start_again();
+    let agent = workshop.back(&agent);
+    let intent = workshop.calls(COUNT, "intent")[0]["id"].clone();
+    let intent = intent.as_str().expect("an id");
+    let status = agent.status(&item).expect_ok();
+    let path = format!("/invoke/status?runId={run}");
+    let run = agent.client().get(&path).expect_ok();
+    assert_eq!(run["status"], "failed", "{run}");
+    for said in [&status["result"], &run["result"]] {
+        assert_eq!(said["error"]["code"], "outcome_unknown", "{said}");
+        assert_eq!(said["error"]["next"], to_settle(intent), "{said}");
+        assert_eq!(said["auditId"], intent, "{said}");
+    }
+    let settle = ["unknown", "settle", intent, "--happened"];
+    workshop.gateway.cli(settle).expect_ok();
+    let run = agent.client().get(&path).expect_ok();
+    assert_eq!(run["status"], "succeeded", "{run}");
+    assert_eq!(run["result"]["outputOmitted"], true, "{run}");
+}
+
 /// What one program was told stays its own when another one is connected under its name.
 #[test]
 fn what_was_told_ends_with_the_credential() {
@@ -343,6 +384,8 @@ fn what_the_owner_settles_is_told_to_whoever_asked() {
             let status = agent.status_after(&item, 20).expect_ok();
             let told = &status["result"]["error"];
             assert_eq!(told["code"], "outcome_unknown", "{status}");
+            let intent = status["result"]["auditId"].as_str().expect("an id");
+            assert_eq!(told["next"], to_settle(intent), "{status}");
             assert_eq!(workshop.effects().len(), lines, "the control");
             // Nor may it be asked for meanwhile.
             let again = agent.invoke_body(call.clone());

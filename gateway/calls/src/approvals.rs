@@ -36,8 +36,8 @@ use plexus_home::{
 use plexus_ipc::message::{Form, PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, Timestamp,
-    body::InvokeResponse,
+    AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, RunId, SessionId,
+    Timestamp, body::InvokeResponse,
 };
 use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
 use serde_json::Value;
@@ -410,7 +410,11 @@ impl Approvals {
         let ran = self
             .ran(&item.id, &ask.capability)
             .filter(|ran| !is_known_since(ran, ask))
-            .or_else(|| (!under_way).then(|| self.lost_answer(item, ask)).flatten())?;
+            .or_else(|| {
+                (!under_way)
+                    .then(|| self.lost_answer(kernel, item, ask))
+                    .flatten()
+            })?;
         Some(match withheld(kernel, item, ask, &ran) {
             Some(error) => withheld_answer(&ask.capability, error),
             None => ran,
@@ -418,7 +422,7 @@ impl Approvals {
     }
 
     /// What is known of a call whose answer was lost: in a crash before it was kept, or because it could not be.
-    fn lost_answer(&self, item: &Item, ask: &Ask) -> Option<KeptAnswer> {
+    fn lost_answer(&self, kernel: &Kernel, item: &Item, ask: &Ask) -> Option<KeptAnswer> {
         if !item.runs(ask) || !matches!(ask.approval, Approval::Used | Approval::Ended) {
             return None;
         }
@@ -431,7 +435,9 @@ impl Approvals {
             }
             (None, _) => OutcomeKind::Unknown,
         };
-        let answer = crate::denial::of_outcome(&ask.capability, outcome);
+        let state = kernel.ledger.snapshot();
+        let intent = unsettled(&state, item, ask);
+        let answer = crate::denial::of_outcome(&ask.capability, outcome, intent);
         Some(KeptAnswer::of(&answer))
     }
 
@@ -450,6 +456,19 @@ impl Approvals {
             .filter(|_| given)
             .for_each(|ask| self.collect_one(kernel, item, ask));
         (!results.is_empty()).then_some(results)
+    }
+
+    /// What is known of an approved call, by its run.
+    pub(crate) fn of_run(
+        &self,
+        kernel: &Kernel,
+        run: &RunId,
+        id: &CapabilityId,
+    ) -> Option<InvokeResponse> {
+        let state = kernel.ledger.snapshot();
+        let item = state.item(&run.item())?;
+        let ask = item.asks.iter().find(|ask| ask.capability == *id)?;
+        Some(self.answer(kernel, item, ask)?.response)
     }
 
     fn collect_one(&self, kernel: &Kernel, item: &Item, ask: &Ask) {
@@ -636,6 +655,15 @@ fn is_known_since(ran: &KeptAnswer, ask: &Ask) -> bool {
         && ask
             .outcome
             .is_some_and(|outcome| outcome != OutcomeKind::Unknown)
+}
+
+/// The intent of an item's call of which nobody knows whether it happened.
+fn unsettled<'s>(state: &'s State, item: &Item, ask: &Ask) -> Option<&'s AuditId> {
+    let unknown = &state.agent(&item.agent)?.unknown;
+    let intents = &unknown.get(&(ask.capability.clone(), ask.input?))?.items;
+    intents
+        .iter()
+        .find_map(|(intent, of)| (*of == item.id).then_some(intent))
 }
 
 /// Whether the owner approved it, and did not take that back.

@@ -89,6 +89,24 @@ impl OneRun {
     }
 }
 
+impl Kernel {
+    /// A run that has not been forgotten. That of an approved call whose outcome was not known has what is known now.
+    pub async fn find_run(&self, id: &str) -> Option<Arc<OneRun>> {
+        let run = self.runs.get(id, self.clock.now()).await?;
+        let code = run.over.borrow().as_ref().map(|(_, answer)| {
+            let error = answer.error.as_ref();
+            error.map(|error| error.code)
+        });
+        if code.flatten() == Some(ErrorCode::OutcomeUnknown)
+            && let Some(known) = self.approvals.of_run(self, &run.id, &run.facts.capability)
+        {
+            run.over
+                .send_modify(|over| *over = over.take().map(|(at, _)| (at, known)));
+        }
+        Some(run)
+    }
+}
+
 /// Waits for the end of a run. Once its intent is recorded an effect has an answer on the disk, which says that its outcome
 /// is not known: what a gateway that ends with the run leaves.
 async fn begun_first(
@@ -102,7 +120,7 @@ async fn begun_first(
             () = call.begun() => {}
         }
         let id = &run.facts.capability;
-        let mut error = refusal::unknown_outcome(id);
+        let mut error = refusal::unknown_outcome(id, call.intent());
         error.message = "The gateway ended while this run was under way. It is not known what it did. Do not repeat it.".into();
         let body = InvokeResponse::refused(id.as_str(), error, call.intent());
         let facts = RunFacts {
@@ -116,6 +134,47 @@ async fn begun_first(
         kernel.answers.keep_aside(Key::Run(&run.id), kept).await;
     }
     performed.await
+}
+
+/// Carries a run to its end, and keeps its answer: when it ended, and the answer.
+pub(crate) async fn carry(
+    kernel: &Arc<Kernel>,
+    run: &OneRun,
+    permitted: Box<Permitted>,
+    entered: Entered,
+    reserves: Option<Digest>,
+) -> (Timestamp, Answer) {
+    // A run has no caller that could go away, so even a read is carried through in a task of its own.
+    let mut performed = tokio::spawn({
+        let kernel = kernel.clone();
+        async move { perform(&kernel, permitted, entered, None, reserves).await }
+    });
+    let answer = match begun_first(kernel, run, &mut performed).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::error!(name: "call.task_failed", %error, runId = %run.id, "a run ended badly");
+            let (id, call) = (&run.facts.capability, run.call.as_ref());
+            let intent = call.and_then(|call| call.intent());
+            let body = refusal::unknown_outcome(id, intent);
+            Answer::dispatched(InvokeResponse::refused(id.as_str(), body, intent))
+        }
+    };
+    let facts = RunFacts {
+        ended: kernel.clock.now(),
+        ..run.facts.clone()
+    };
+    let ended = facts.ended;
+    // What a single approval let it read has no grant whose end would be seen after a restart. An approved call that has
+    // not begun is made later.
+    let is_kept = !facts.is_read || facts.grant.is_some();
+    if is_kept && !(run.is_approved && run.began_nothing()) {
+        let kept = KeptAnswer {
+            run: Some(facts),
+            ..KeptAnswer::of(&answer)
+        };
+        kernel.answers.keep_aside(Key::Run(&run.id), kept).await;
+    }
+    (ended, answer)
 }
 
 /// Begins a call in the background; an effect `reserves` its idempotency key.
@@ -142,33 +201,8 @@ pub(crate) fn start(
     let handle = run.handle(&kernel.base, kernel.clock.now());
     let kernel = kernel.clone();
     tokio::spawn(async move {
-        let capability = permitted.asked().id().clone();
-        // A run has no caller that could go away, so even a read is carried through in a task of its own.
-        let mut performed = tokio::spawn({
-            let kernel = kernel.clone();
-            async move { perform(&kernel, permitted, entered, None, reserves).await }
-        });
-        let answer = match begun_first(&kernel, &run, &mut performed).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                tracing::error!(name: "call.task_failed", %error, runId = %run.id, "a run ended badly");
-                let body = refusal::unknown_outcome(&capability);
-                Answer::dispatched(InvokeResponse::refused(capability.as_str(), body, None))
-            }
-        };
-        let (ok, ended) = (answer.body.ok, kernel.clock.now());
-        let facts = RunFacts {
-            ended,
-            ..run.facts.clone()
-        };
-        // What a single approval let it read has no grant whose end would be seen after a restart.
-        if !facts.is_read || facts.grant.is_some() {
-            let kept = KeptAnswer {
-                run: Some(facts),
-                ..KeptAnswer::of(&answer)
-            };
-            kernel.answers.keep_aside(Key::Run(&run.id), kept).await;
-        }
+        let (ended, answer) = carry(&kernel, &run, permitted, entered, reserves).await;
+        let ok = answer.body.ok;
         run.over.send_replace(Some((ended, answer.body)));
         kernel.feed.publish(Notice::InvokeResolved {
             agent: run.facts.agent.clone(),

@@ -91,8 +91,12 @@ pub(crate) fn unrecorded(id: &CapabilityId, why: &SubmitError<Refusal>) -> Answe
     Answer::refused(id.as_str(), refusal::not_recorded(why, Some(id)), None)
 }
 
-/// The answer of an approved call of which only the outcome is known.
-pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
+/// The answer of an approved call of which only the outcome is known; `intent` is what the owner settles it by.
+pub(crate) fn of_outcome(
+    id: &CapabilityId,
+    outcome: OutcomeKind,
+    intent: Option<&AuditId>,
+) -> Answer {
     let error = match outcome {
         OutcomeKind::Ok => {
             return Answer::dispatched(InvokeResponse {
@@ -100,7 +104,7 @@ pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
                 ..InvokeResponse::ok(id.as_str(), None)
             });
         }
-        OutcomeKind::Unknown => refusal::unknown_outcome(id),
+        OutcomeKind::Unknown => refusal::unknown_outcome(id, intent),
         OutcomeKind::Failed => ErrorBody::new(
             ErrorCode::TransportError,
             "A part of the approved call may have been done; its answer was lost.",
@@ -118,7 +122,7 @@ pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
         .about(id)
         .then(NextKind::Retry, "ask again"),
     };
-    Answer::dispatched(InvokeResponse::refused(id.as_str(), error, None))
+    Answer::dispatched(InvokeResponse::refused(id.as_str(), error, intent))
 }
 
 /// A refusal before dispatch, recorded.

@@ -55,7 +55,7 @@ pub(super) async fn run(
         _ => None,
     };
     let unknown = |intent: &AuditId| {
-        let error = refusal::unknown_outcome(&id);
+        let error = refusal::unknown_outcome(&id, Some(intent));
         Answer::dispatched(InvokeResponse::refused(id.as_str(), error, Some(intent)))
     };
     let commit = Commit {
@@ -126,7 +126,7 @@ pub(super) async fn run(
             })
         }
         Err(failed) => {
-            let error = call.failure(failed.error);
+            let error = refusal::settled_by(call.failure(failed.error), &over.intent);
             let body = InvokeResponse::refused(id.as_str(), error, Some(&over.intent));
             let status = failed.status.unwrap_or(200);
             Answer { status, body }
@@ -200,7 +200,7 @@ async fn beyond(kernel: &Arc<Kernel>, asked: crate::call::Asked, event: String) 
                 None => {
                     return Answer::refused(
                         asked.id().as_str(),
-                        refusal::unknown_outcome(asked.id()),
+                        refusal::unknown_outcome(asked.id(), None),
                         None,
                     );
                 }

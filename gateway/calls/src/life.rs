@@ -271,7 +271,7 @@ pub(crate) async fn perform(
             tracing::error!(name: "call.task_failed", %error, capability = %id, "an effect's task ended badly");
             Answer::dispatched(InvokeResponse::refused(
                 id.as_str(),
-                refusal::unknown_outcome(&id),
+                refusal::unknown_outcome(&id, None),
                 None,
             ))
         }
@@ -328,9 +328,8 @@ pub(crate) async fn run_approved(
             let run = Arc::new(run);
             kernel.runs.enter(&run);
             kernel.approvals.note_change();
-            let answer = perform(kernel, permitted, entered, None, key).await;
-            let over = (kernel.clock.now(), answer.body.clone());
-            run.over.send_replace(Some(over));
+            let (ended, answer) = background::carry(kernel, &run, permitted, entered, key).await;
+            run.over.send_replace(Some((ended, answer.body.clone())));
             answer
         }
         Ok(Authorized::Pend { .. }) => {

@@ -277,7 +277,7 @@ pub async fn commit(
     let (kernel, capability) = (kernel.clone(), capability.clone());
     let (late, is_late) = oneshot::channel();
     let done = to_its_end(async move {
-        let late = |_: &AuditId| drop(late.send(refusal::unknown_outcome(&capability.id)));
+        let late = |_: &AuditId| drop(late.send(refusal::unknown_outcome(&capability.id, None)));
         carried(&kernel, &capability, &input, (state_token, guard), late).await
     });
     tokio::select! {
@@ -333,10 +333,10 @@ async fn carried(
         Ok(over) => over,
         Err(NoOutcome::ProgramChanged) => return Err(refusal::program_changed(id)),
         Err(NoOutcome::NotIntended(error)) => return Err(refusal::not_recorded(&error, Some(id))),
-        Err(NoOutcome::Open(_)) => return Err(refusal::unknown_outcome(id)),
+        Err(NoOutcome::Open(_)) => return Err(refusal::unknown_outcome(id, None)),
     };
     if !over.recorded {
-        return Err(refusal::unknown_outcome(id));
+        return Err(refusal::unknown_outcome(id, None));
     }
     let output = over.result.map_err(|failed| failed.error)?;
     Ok(OwnerResult {

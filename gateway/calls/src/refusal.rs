@@ -3,7 +3,7 @@
 use crate::under_way::CancelledBy;
 use plexus_ipc::message::{Failure, SERVER_REFUSED, WorkerError};
 use plexus_ledger::SubmitError;
-use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode, NextKind};
+use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, NextKind};
 use plexus_supervisor::DispatchError;
 use plexus_trust::Refusal;
 use serde_json::{Value, json};
@@ -156,10 +156,7 @@ pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
         )
         .effect(Effect::Unknown)
         .detail(json!({"intent": intent}))
-        .then(
-            NextKind::Stop,
-            format!("stop; tell the owner: plexusctl unknown list {intent}"),
-        ),
+        .then(NextKind::Stop, settle(intent)),
         // Reached only past the look that comes before it.
         Refusal::KeyUsed { intent } => ErrorBody::new(
             C::OutcomeUnknown,
@@ -287,9 +284,9 @@ pub fn held(error: &SubmitError<Refusal>) -> ErrorBody {
     .next("plexusctl status")
 }
 
-/// The outcome of an effect that nobody knows.
-pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
-    ErrorBody::new(
+/// The outcome of an effect that nobody knows; `intent` is what the owner settles it by, where it is known.
+pub(crate) fn unknown_outcome(id: &CapabilityId, intent: Option<&AuditId>) -> ErrorBody {
+    let error = ErrorBody::new(
         ErrorCode::OutcomeUnknown,
         "It is not known whether this happened. Do not repeat it.",
     )
@@ -298,7 +295,23 @@ pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
     .then(
         NextKind::Stop,
         "stop; tell the owner: look whether it happened, then settle it",
-    )
+    );
+    match intent {
+        Some(intent) => settled_by(error, intent),
+        None => error,
+    }
+}
+
+/// An error of a call that was begun by `intent`: where it is not known what was done, the owner settles it by that.
+pub(crate) fn settled_by(error: ErrorBody, intent: &AuditId) -> ErrorBody {
+    match error.effect {
+        Effect::Unknown => error.then(NextKind::Stop, settle(intent)),
+        Effect::None | Effect::Partial | Effect::Done => error,
+    }
+}
+
+fn settle(intent: &AuditId) -> String {
+    format!("stop; tell the owner: plexusctl unknown list {intent}")
 }
 
 /// A call that was cancelled before anything was done.
@@ -355,7 +368,7 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
         DispatchError::Died { dispatched: true } | DispatchError::Deadline { dispatched: true }
             if effect =>
         {
-            return unknown_outcome(id);
+            return unknown_outcome(id, None);
         }
         DispatchError::Busy { retry_after } => {
             ErrorBody::new(ErrorCode::Busy, "Too many calls wait for this source.")
@@ -423,12 +436,23 @@ pub(crate) fn to_owner(words: &str) -> String {
         .replace("tell the owner to ", "")
 }
 
+/// How an advice ends that sends an agent to the owner.
+const FOR_THE_OWNER: [&str; 3] = [
+    ", or stop and tell the owner",
+    "; if it fails again, tell the owner",
+    "; where no input says so, tell the owner",
+];
+
 /// The same as [`failed`] for the owner, who is told by nobody.
 pub(crate) fn failed_of_owner(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     let mut body = failed(error, id);
     body.message = to_owner(&body.message);
     let Some(theirs) = body.next.strip_prefix("stop; tell the owner: ") else {
-        return body;
+        let ours = FOR_THE_OWNER
+            .iter()
+            .find_map(|end| body.next.strip_suffix(*end));
+        let next = ours.unwrap_or(&body.next).to_owned();
+        return body.next(next);
     };
     let next = match error.code {
         Failure::SourceUnavailable => "plexusctl logs".to_owned(),
@@ -664,6 +688,11 @@ mod tests {
             ("no", "no"),
         ] {
             assert_eq!(to_owner(theirs), owners);
+        }
+        let id: CapabilityId = "notes.write".parse().expect("an id");
+        for reason in ["command_failed", "timeout", "too_large", "not_json"] {
+            let body = failed_of_owner(&SourceError::transport(reason, "why"), &id);
+            assert!(!body.next.contains("tell the owner"), "{}", body.next);
         }
     }
 

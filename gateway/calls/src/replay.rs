@@ -99,7 +99,7 @@ impl Replays {
             })
         };
         if matches!(result, None | Some(OutcomeKind::Unknown)) {
-            return refused(refusal::unknown_outcome(id));
+            return refused(refusal::unknown_outcome(id, Some(intent)));
         }
         let (answers, of) = (self.answers.clone(), intent.clone());
         let read = blocking(move || answers.get(answers::Key::Intent(&of)));

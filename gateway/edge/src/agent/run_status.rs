@@ -114,7 +114,7 @@ async fn run_of(
 ) -> Result<(Arc<OneRun>, Asker), Refused> {
     // Who asks comes first: for nobody nothing is looked for.
     let asker = Asker::of(edge, headers).ok_or_else(no_such_run)?;
-    let run = edge.runs.get(id, edge.clock.now()).await;
+    let run = edge.find_run(id).await;
     let run = run.filter(|run| asker.may_see(run));
     Ok((run.ok_or_else(unknown_run)?, asker))
 }

@@ -380,7 +380,7 @@ async fn run(edge: &Edge, who: &McpCaller, id: &RunId, tell: Option<&Tell>) -> W
 
 /// A run of this agent, in the epoch that asked.
 async fn run_of(edge: &Edge, who: &McpCaller, id: &RunId) -> Option<Arc<OneRun>> {
-    let run = edge.runs.get(id.as_str(), edge.clock.now()).await?;
+    let run = edge.find_run(id.as_str()).await?;
     (run.whose() == (who.caller.agent.clone(), who.epoch)).then_some(run)
 }
 
