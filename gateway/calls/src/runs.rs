@@ -1,6 +1,6 @@
 //! Asynchronous calls: accepted, run without the caller, asked for by their id (docs/protocol/agents.md#follow-a-run).
 //!
-//! A call that the gateway makes for an approved item is one too, as long as it lasts: by the name of its item.
+//! A call that the gateway makes for an approved item is one too, by the name of its item.
 //!
 //! Invariant: at most 8 run for one agent, beside those that the gateway makes; an answer is kept 24 hours after its end, over a
 //! restart too, but for what was
@@ -14,7 +14,7 @@ use crate::{
 use plexus_home::tasks::blocking;
 use plexus_protocol::{
     AgentId, RunId, Timestamp,
-    body::{InvokeResponse, Progress, Run},
+    body::{InvokeResponse, Progress, Run, RunningCall},
 };
 use std::{
     collections::BTreeMap,
@@ -170,6 +170,22 @@ impl Runs {
         for run in runs {
             run.finished().await;
         }
+    }
+
+    /// Those of an agent, in its epoch, that are under way, the oldest first.
+    pub fn under_way(&self, agent: &AgentId, epoch: u64) -> Vec<RunningCall> {
+        let table = self.table();
+        let is_mine = |run: &&Arc<OneRun>| run.facts.agent == *agent && run.facts.epoch == epoch;
+        let running = table.values().filter(is_mine).filter(|run| !run.is_over());
+        let mut running: Vec<_> = running
+            .map(|run| RunningCall {
+                run_id: run.id.clone(),
+                capability_id: run.facts.capability.clone(),
+                started_at: run.facts.started,
+            })
+            .collect();
+        running.sort_by_key(|run| run.started_at);
+        running
     }
 
     /// Withholds what the runs of this launch read that `concerns` says yes to, also those that are over.

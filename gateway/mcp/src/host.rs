@@ -1,7 +1,10 @@
 //! What passes between the core and its host.
 
 use crate::results::Refusal;
-use plexus_protocol::{CapabilityId, PendingId, RunId, Timestamp, body::WaitingRequest};
+use plexus_protocol::{
+    CapabilityId, PendingId, RunId, Timestamp,
+    body::{RunningCall, WaitingRequest},
+};
 use serde_json::{Map, Value};
 use std::str::FromStr;
 use std::time::Duration;
@@ -98,6 +101,16 @@ impl From<WaitingRequest> for Waiting {
     }
 }
 
+impl From<RunningCall> for Waiting {
+    fn from(running: RunningCall) -> Self {
+        Self {
+            item: Item::Run(running.run_id),
+            capability: running.capability_id,
+            since: running.started_at,
+        }
+    }
+}
+
 /// A call of a capability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
@@ -139,7 +152,7 @@ pub enum Action {
     Look(CallNumber, Item),
     /// Withdraw a pending item, or cancel a run.
     Cancel(CallNumber, Item),
-    /// Tell what of this agent's waits for the owner.
+    /// Tell what of this agent's waits for the owner, and what is under way.
     List(CallNumber),
     /// Stop working on this: nobody waits for it. What was asked of the gateway is not taken back.
     Drop(CallNumber),
@@ -162,7 +175,7 @@ pub enum Answer {
     Unknown,
     /// A pending item was withdrawn, or the run is being cancelled.
     Cancelled,
-    /// What waits, the oldest first.
+    /// What waits and what is under way, each the oldest first.
     Listed(Vec<Waiting>),
     /// It was refused, or could not be asked.
     Refused(Refusal),

@@ -667,12 +667,29 @@ impl Server {
         })
     }
 
+    /// Whether it is the run of a request that is known: one call is listed once.
+    fn has_request_of(&self, item: &Item) -> bool {
+        let Item::Run(run) = item else { return false };
+        let request = run.item();
+        let mut known = self.known.iter();
+        known.any(|known| known.item.as_str() == request.as_str())
+    }
+
     /// What this agent has waiting and running; `said`: what the gateway says that waits, if it was reached.
     fn waiting(&self, said: Option<&[Waiting]>) -> ToolResult {
         let waits = |item: &Item| said.is_none_or(|said| said.iter().any(|one| one.item == *item));
+        let run_of = |item: &Item| {
+            let Item::Pending(request) = item else {
+                return None;
+            };
+            let run = request.conversation();
+            let mut said = said?.iter();
+            said.any(|one| one.item.as_str() == run.as_str())
+                .then_some(run)
+        };
         let known = self.known.iter();
         let waiting: Vec<Value> = known
-            .map(|known| known.listed(waits(&known.item)))
+            .map(|known| known.listed(waits(&known.item), run_of(&known.item)))
             .collect();
         ToolResult::data(json!({"ok": true, "waiting": waiting}))
     }
@@ -863,7 +880,11 @@ impl Server {
                 self.told(reply, tool.as_deref())
             }
             Answer::Listed(waiting) => {
-                waiting.iter().for_each(|waiting| self.know(waiting));
+                for waiting in &waiting {
+                    if !self.has_request_of(&waiting.item) {
+                        self.know(waiting);
+                    }
+                }
                 self.waiting(Some(&waiting))
             }
             Answer::Refused(why)
@@ -1098,15 +1119,20 @@ impl Flight {
 }
 
 impl TrackedItem {
-    /// `waits`: unless the gateway, asked just now, does not name it among what waits.
-    fn listed(&self, waits: bool) -> Value {
+    /// `waits`: unless the gateway, asked just now, does not name it among what waits; `run`: where it names that of its
+    /// approved call.
+    fn listed(&self, waits: bool, run: Option<RunId>) -> Value {
         let status = match (&self.item, self.ended) {
+            _ if run.is_some() => "running",
             (_, true) => "ended",
             (Item::Pending(_), false) if !waits => "no_longer_waits",
             (Item::Pending(_), false) => "waiting_for_owner",
             (Item::Run(_), false) => "running",
         };
         let mut listed = json!({self.item.member(): self.item.as_str(), "status": status});
+        if let Some(run) = run {
+            listed["runId"] = run.as_str().into();
+        }
         if let Some(tool) = &self.tool {
             listed["tool"] = tool.name.as_str().into();
         }

@@ -11,7 +11,7 @@ use hyper::{Response, body::Incoming};
 use plexus_client::{Exit, Failure, Reply, Request, Stop, near};
 use plexus_protocol::{
     AgentId, CapabilityId, ErrorCode, NEW_CODE, SESSION_HEADER, SessionId, Timestamp,
-    body::{StandingGrant, WaitingRequest},
+    body::{RunningCall, StandingGrant, WaitingRequest},
     credential::Pat,
 };
 use serde::Deserialize;
@@ -41,12 +41,16 @@ pub(crate) struct Opened {
     agent_id: Option<AgentId>,
 }
 
+/// What an agent has: grants, requests that wait, calls that are under way.
 #[derive(Deserialize)]
-struct Grants {
+pub(crate) struct Grants {
     grants: Vec<StandingGrant>,
     /// A gateway of an earlier version does not list them.
     #[serde(default)]
-    waiting: Vec<WaitingRequest>,
+    pub(crate) waiting: Vec<WaitingRequest>,
+    /// Nor these.
+    #[serde(default)]
+    pub(crate) running: Vec<RunningCall>,
 }
 
 impl Session {
@@ -119,7 +123,8 @@ impl Session {
         Ok(self.listed().await?.waiting)
     }
 
-    async fn listed(&mut self) -> Result<Grants, Stop> {
+    /// The same with its grants and the calls that are under way.
+    pub(crate) async fn listed(&mut self) -> Result<Grants, Stop> {
         let request = Request::get(self.gateway.path(Route::GrantsList));
         let reply = self.send(request).await?;
         if !reply.is_success() {

@@ -154,6 +154,18 @@ pub struct WaitingRequest {
     pub created_at: Timestamp,
 }
 
+/// A call of an agent's that is under way, as its own list shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningCall {
+    /// Its run.
+    pub run_id: RunId,
+    /// What was called.
+    pub capability_id: CapabilityId,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
 /// What a revocation ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -54,7 +54,11 @@ pub(super) async fn list(
         .unwrap_or_default();
     let waiting = agent.map(|agent| grant_reply::waiting(&edge, agent));
     let waiting = waiting.unwrap_or_default();
-    Ok(ok(&json!({"grants": grants, "waiting": waiting})))
+    let running = agent.map(|agent| edge.runs.under_way(&agent.id, agent.epoch));
+    let running = running.unwrap_or_default();
+    Ok(ok(
+        &json!({"grants": grants, "waiting": waiting, "running": running}),
+    ))
 }
 
 /// Bundles do not exist in this version: their contexts are as unknown as any other.

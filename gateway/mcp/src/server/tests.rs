@@ -797,6 +797,25 @@ fn item_that_only_the_gateway_knows_is_listed() {
 }
 
 #[test]
+fn call_that_was_given_up_is_listed_with_its_run() {
+    let running = || Waiting {
+        item: item(RUN),
+        ..written()
+    };
+    let mut server = greeted("x");
+    held(&mut server, 2, write(false));
+    cancel(&mut server, 2);
+    let told = structured(&listed(&mut server, vec![running()]));
+    let known =
+        json!([{"pendingId": PEND, "runId": RUN, "status": "running", "tool": "workspace_write"}]);
+    assert_eq!(told["waiting"], known);
+    // Its client, or a program before it, gave it up: the gateway alone knows of it.
+    let told = structured(&listed(&mut greeted("x"), vec![running()]));
+    let unknown = json!([{"runId": RUN, "status": "running", "tool": "workspace_write"}]);
+    assert_eq!(told["waiting"], unknown);
+}
+
+#[test]
 fn wait_follows_an_item_within_its_seconds() {
     let mut server = greeted("codex-mcp-client");
     let params = json!({"name": "plexus_wait", "arguments": {"pendingId": PEND, "seconds": 20}});

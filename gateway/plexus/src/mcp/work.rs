@@ -220,10 +220,12 @@ async fn listed(pool: &Pool) -> Answer {
         Ok(session) => session,
         Err(stop) => return Answer::Refused(refusal(stop)),
     };
-    match session.waiting().await {
-        Ok(waiting) => {
+    match session.listed().await {
+        Ok(listed) => {
             pool.give_back(session);
-            Answer::Listed(waiting.into_iter().map(Waiting::from).collect())
+            let running = listed.running.into_iter().map(Waiting::from);
+            let waiting = listed.waiting.into_iter().map(Waiting::from);
+            Answer::Listed(waiting.chain(running).collect())
         }
         Err(stop) => Answer::Refused(refusal(stop)),
     }

@@ -408,14 +408,16 @@ pub(super) async fn cancel(edge: Arc<Edge>, who: McpCaller, item: Item) -> WorkR
     answer.into()
 }
 
-/// What of this agent's waits for the owner, the oldest first.
+/// What of this agent's waits for the owner, and then what is under way, each the oldest first.
 pub(super) fn waiting(edge: &Edge, who: &McpCaller) -> Vec<Waiting> {
     let state = edge.ledger.snapshot();
     let Some(agent) = state.agent(&who.caller.agent) else {
         return Vec::new();
     };
     let waiting = grant_reply::waiting(edge, agent).into_iter();
-    waiting.map(Waiting::from).collect()
+    let running = edge.runs.under_way(&agent.id, who.epoch).into_iter();
+    let running = running.map(Waiting::from);
+    waiting.map(Waiting::from).chain(running).collect()
 }
 
 fn refusal(error: ErrorBody) -> Refusal {
