@@ -295,6 +295,17 @@ fn answers_fit_the_published_schemas() {
     published.send(&agent, "GET", "/grants", &none);
     published.send(&agent, "GET", "/grants/context?bundle=bnd_x", &none);
 
+    // All is declined: the published document says so too where unknown fields are let through.
+    let wish = json!({"grants": {"no.such": {"decision": "allow"}}});
+    let declined = published.send(&agent, "PUT", "/grants", &wish);
+    let open = Published {
+        document: document(),
+        seen: BTreeSet::new(),
+    };
+    let answers = &open.document["paths"]["/grants"]["put"]["responses"]["200"];
+    let answer = &answers["content"]["application/json"]["schema"];
+    open.fits(answer, &declined, "all is declined");
+
     // A token, and what it opens.
     let wish = json!({"grants": {READ: "allow", "no.such": {"decision": "allow"}}});
     let token = published.send(&agent, "PUT", "/grants", &wish);
@@ -302,6 +313,8 @@ fn answers_fit_the_published_schemas() {
     let answer = published.send(&bearing(&token["token"]), "POST", "/invoke", &call);
     assert_eq!(answer["ok"], true, "{answer}");
     published.send(&anyone, "POST", "/invoke", &call);
+    let elsewhere = agent.with("origin", "http://elsewhere.example");
+    published.send(&elsewhere, "POST", "/invoke", &call);
     let answer = published.send(&agent, "POST", "/invoke", &call);
     assert!(answer["grant"].is_object(), "{answer}");
     let again = json!({"sessionId": session, "jti": token["jti"]});
