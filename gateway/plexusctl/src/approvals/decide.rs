@@ -457,7 +457,7 @@ pub(super) async fn planned(owner: &mut Owner, mut item: Item) -> Result<Item, S
 /// Makes sure that the owner means this card: by its digest, by `--yes`, or, where somebody was shown it, by asking.
 pub(super) fn confirm(
     item: &Item,
-    named: Option<Digest>,
+    expected: Option<Digest>,
     yes: bool,
     can_ask: bool,
     verdict: &Verdict,
@@ -499,8 +499,8 @@ pub(super) fn confirm(
                 .next(format!("plexusctl approvals approve {id} --any-input")));
         }
     }
-    if let Some(named) = named {
-        if card_digest(item)? == Some(named) {
+    if let Some(expected) = expected {
+        if card_digest(item)? == Some(expected) {
             return Ok(());
         }
         return Err(Stop::new(

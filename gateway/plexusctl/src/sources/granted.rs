@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn open_approvals_are_counted_with_the_grants() {
-        let item = plexus_protocol::PendingId::fresh();
+        let item = PendingId::fresh();
         let open = |left: u32, children: serde_json::Value| {
             let row = json!({"id": item.conversation(), "pendingId": item, "agentId": "cc", "capabilityId": "codex.chat",
                 "turn": 1, "turnsLeft": left, "expiresAt": null, "underWay": false, "children": children});
