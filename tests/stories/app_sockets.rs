@@ -171,7 +171,7 @@ fn app_is_asked_and_a_write_waits() {
     });
     let streamed = json!([{"text": "half\n"}, {"json": {"n": 2}}]);
     assert_eq!(ended["progress"]["chunks"], streamed, "{ended}");
-    assert_eq!(app.heard().len(), 3, "{:?}", app.heard());
+    assert_eq!(app.heard().len(), 4, "{:?}", app.heard());
     let standing = world.gateway.owner().grant("caller", "player.act", "7d");
     assert_contains(&standing.text(), "is approved on its card");
     // What the owner sees.
