@@ -437,6 +437,16 @@ fn replaced_script_of_an_argument_leaves_no_trace() {
     place.agrees(&card);
     place.insists(&agent, "box.put", &input).expect_ok();
     assert!(place.has("other"));
+    // Agreed to anew without it: its workers compare with just that, so that it stops the source where it is back.
+    for file in [scripts.path().join("code.sed"), traces.join("other")] {
+        fs::remove_file(file).expect("it is gone");
+    }
+    place.add(&manifest, &json!({"files": traces, "lib": scripts.path()}));
+    script("other");
+    let refused = place.insists(&agent, "box.put", &input);
+    assert!(!place.has("other"), "{refused}");
+    refused.expect_error(503, "source_unavailable");
+    place.stopped("box", &digest(&scripts.path().join("code.sed")));
 }
 
 /// The workspace whose folder agents may write.

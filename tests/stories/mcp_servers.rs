@@ -7,6 +7,8 @@ use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, Listener, McpClient, programs};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -432,13 +434,15 @@ fn installed_file_that_does_not_read_stops_its_source_alone() {
 
 #[test]
 fn what_was_not_shown_is_not_added() {
-    let (gateway, folder) = (Gateway::start(), Folder::empty());
+    let (gateway, folder, code) = (Gateway::start(), Folder::empty(), Folder::empty());
     folder.write("words", "Does");
+    code.write("a.js", "one");
     let path = folder.path().display().to_string();
     let program = plexus_tests::binaries::path("plexus-mcp-rude");
     let owner = gateway.owner();
-    let mut body =
-        json!({"name": "rude", "program": program, "arguments": [path], "folders": [path]});
+    let mut body = json!({
+        "name": "rude", "program": program, "arguments": [path], "folders": [path], "code": [code.path()],
+    });
     let shown = owner
         .post("/admin/api/extensions/preview", body.clone())
         .expect_ok();
@@ -454,8 +458,30 @@ fn what_was_not_shown_is_not_added() {
         "precondition_changed",
         "{refused:?}"
     );
+    // A file of its own is another one from the comparison on, while it is still asked for its tools.
+    let words = folder.path().join("words");
+    let unlink = || std::fs::remove_file(&words).expect("it is gone");
+    unlink();
+    nix::unistd::mkfifo(&words, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let refused = std::thread::scope(|scope| {
+        let adding = scope.spawn(|| owner.post("/admin/api/extensions", body.clone()));
+        let mut pipe = until("the server at its words", || {
+            let mut pipe = std::fs::OpenOptions::new();
+            let pipe = pipe.write(true).custom_flags(nix::libc::O_NONBLOCK);
+            pipe.open(&words).ok()
+        });
+        code.write("a.js", "two");
+        unlink();
+        folder.write("words", "Does");
+        pipe.write_all(b"Does").expect("its words");
+        drop(pipe);
+        adding.join().expect("an answer")
+    });
+    refused.expect_error(409, "precondition_changed");
+    assert_contains(&refused.text(), "replaced meanwhile");
+    assert!(!gateway.state().join("extensions/rude.json").exists());
     // The control.
-    folder.write("words", "Does");
+    code.write("a.js", "one");
     owner.post("/admin/api/extensions", body).expect_ok();
 }
 

@@ -94,7 +94,7 @@ pub enum Command {
         id: SourceId,
         /// What the owner configured.
         config: SourceConfig,
-        /// What its code is at that moment: agreed to where the owner names it now.
+        /// What its code is at that moment, or was when it was shown: agreed to where the owner names it now.
         pins: Vec<String>,
     },
     /// Hides more of a source, or shows it again; the rest of it stays, whatever another act changes meanwhile.

@@ -85,6 +85,13 @@ pub(crate) fn of_an_earlier_version(base: &[String], found: &[String]) -> Vec<St
     [kept, new].concat()
 }
 
+/// Whether these are the same rules, in whatever order.
+#[must_use]
+pub fn same(these: &[String], those: &[String]) -> bool {
+    let holds = |all: &[String], some: &[String]| some.iter().all(|rule| all.contains(rule));
+    holds(these, those) && holds(those, these)
+}
+
 /// Rules without those of code.
 pub(crate) fn without(rules: &[String]) -> Vec<String> {
     rules.iter().filter(|rule| !is_pin(rule)).cloned().collect()
@@ -154,7 +161,7 @@ impl Source {
     pub fn is_as_shown(&self, rules: &[String]) -> bool {
         match &self.stopped {
             Some(stopped) => stopped.found.iter().all(|is| rules.contains(is)),
-            // What was found is among what is agreed to, which has one rule for each name.
+            // Its code is among all that is agreed to, which may be more than these rules: a look once they alone are finds that.
             None => rules.iter().all(|rule| self.agreed().contains(rule)),
         }
     }

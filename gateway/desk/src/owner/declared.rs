@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! preview: manifest, folders ─▶ programs and folders as they are now ─▶ surface, digest ─▶ shown
-//! add: the same again ─▶ the digest that was shown? ─▶ extensions/<id>.json ─▶ source, still the same? ─▶ grants resumed
+//! add: the same again ─▶ the digest that was shown? ─▶ extensions/<id>.json ─▶ source, still the same? ─▶ grants resumed ─▶ look
 //! ```
 //! Invariants: a preview starts no program and changes nothing; what is added is what was shown; grants are resumed only on
 //! what the owner agreed to.
@@ -11,12 +11,12 @@
 
 use super::{
     Narrowing,
-    extensions::{not_added, undigested, uninstall},
+    extensions::{not_added, replaced, undigested, uninstall},
     inspected::{Inspected, NO_MANIFEST, surface_of},
-    sources::{added, known, removed, restart, resumed_code, why_stopped},
+    sources::{added, agreed_as_shown, known, restart, why_stopped},
 };
 use crate::{
-    acts::{act, blocking, failed, failed_halfway, unsaved},
+    acts::{blocking, failed, failed_halfway, unsaved},
     desk::Desk,
 };
 use plexus_calls::approvals::change;
@@ -34,7 +34,7 @@ use plexus_sources::{
     extensions::{differences, manifest::Agreed, stored, surface, whole_surface},
     naming::is_by_manifest,
 };
-use plexus_trust::{Command, Source};
+use plexus_trust::Source;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -137,7 +137,8 @@ impl Inspected {
         if let Some(file) = self.secrets.reference(keeps) {
             body.insert("secretRef".into(), json!(file));
         }
-        let answer = added(desk, narrowing, body).await;
+        let (code, folders) = (self.source.found(), &self.source.paths);
+        let answer = added(desk, narrowing, body, code).await;
         if known(desk, id.as_str()).is_none() {
             uninstall(desk, &id).await?;
             answer??;
@@ -152,40 +153,13 @@ impl Inspected {
                 failed_halfway(format!("it is changed, and does not serve: {why}"))
             })?;
         }
-        let source = known(desk, id.as_str()).ok_or_else(|| failed("the source is gone"))?;
-        let shown = self.source.found();
-        if !source.is_as_shown(shown) || source.paths != self.source.paths {
-            // A program or folder was replaced in the meantime: nothing goes on, or begins, on what nobody saw.
-            if is_new {
-                removed(desk, narrowing, id.as_str()).await?;
-                uninstall(desk, &id).await?;
-            }
-            let replaced = format!("a program or folder of {id} was replaced meanwhile");
-            let (why, effect) = match is_new {
-                true => (format!("{replaced}; preview it again."), Effect::None),
-                false => (
-                    format!(
-                        "{id} is changed, and {replaced}: its grants stay suspended until you decide on its card, or preview and add it again."
-                    ),
-                    Effect::Done,
-                ),
-            };
-            let error = ErrorBody::new(ErrorCode::PreconditionChanged, why).effect(effect);
+        if !agreed_as_shown(desk, narrowing, &id, (code, folders)).await? {
+            let error = replaced(desk, narrowing, &id, is_new).await?;
             return Err(Refused::new(error.next("plexusctl extension preview FILE")));
         }
-        if !is_new || source.stopped.is_some() {
-            let acting = narrowing.wider(desk).await?;
-            let agreed = Command::AgreeToSource {
-                id: id.clone(),
-                revision: source.revision,
-                pins: shown.to_vec(),
-            };
-            act(desk, &acting, agreed).await?;
-            drop(acting);
-            resumed_code(desk, &source).await?;
-        }
         desk.renew_catalogue(Some(Default::default()));
-        if source.config.enabled && !self.secrets.missing(keeps).is_empty() {
+        let is_enabled = known(desk, id.as_str()).is_some_and(|source| source.config.enabled);
+        if is_enabled && !self.secrets.missing(keeps).is_empty() {
             // It does not start, and its status says why.
             desk.supervisor.probe(&id).await;
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! preview: a worker of the server in its cage ─▶ what it says ─▶ manifest, digest ─▶ shown
-//! add: the same again ─▶ the digest that was shown? ─▶ extensions/<id>.json ─▶ registry ─▶ source
+//! add: the same again ─▶ the digest that was shown? ─▶ extensions/<id>.json ─▶ registry ─▶ source, still the same? ─▶ look
 //! ```
 //! Invariants: the server runs in its cage and nowhere else; a preview changes nothing; what is added is what was shown.
 //!
@@ -13,11 +13,11 @@ use super::{
     Narrowing, declared,
     servers::{InspectedServer, ServerAsk, facts, installed, taken},
     sign_ins::{self, FIELD},
-    sources::{added, configured, known, members, removed, restart, resumed_code, why_stopped},
+    sources::{added, agreed_as_shown, configured, known, members, removed, restart, why_stopped},
     survey::is_installed,
 };
 use crate::{
-    acts::{act, blocking, failed, failed_halfway, unsaved},
+    acts::{blocking, failed, failed_halfway, unsaved},
     desk::Desk,
     table::{Reading, Served},
 };
@@ -36,7 +36,6 @@ use plexus_owner::{
 };
 use plexus_protocol::{Effect, ErrorBody, ErrorCode, SourceId};
 use plexus_sources::{extensions::LISTING, let_go, naming::is_by_manifest, secrets};
-use plexus_trust::Command;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -208,7 +207,7 @@ pub(crate) async fn add(
         source = members(&configured(&desk, &name, &there.config));
         source.extend(route.map(|route| ("route".to_owned(), route)));
     }
-    let answer = added(&desk, &narrowing, source).await;
+    let answer = added(&desk, &narrowing, source, &looked.files).await;
     let is_there = known(&desk, name.as_str()).is_some();
     if !is_there {
         uninstall(&desk, &name).await?;
@@ -216,15 +215,24 @@ pub(crate) async fn add(
         let forgotten = blocking(move || secrets::forget(&here.state_dir, &of)).await?;
         forgotten
             .map_err(|error| failed(format!("secrets/{name}.* cannot be deleted: {error}")))?;
-    } else if asked.before.is_some() {
-        // Its workers still have the manifest of before.
-        let restarted = restart(&desk, &name).await;
-        restarted
-            .map_err(|why| failed_halfway(format!("it is changed, and does not serve: {why}")))?;
-        resumed(&desk, &narrowing, &looked, &name).await?;
-    } else if known(&desk, name.as_str()).is_some_and(|source| source.stopped.is_some()) {
-        // It was shown that agents can change its code.
-        resumed(&desk, &narrowing, &looked, &name).await?;
+    } else {
+        let is_new = asked.before.is_none();
+        if !is_new {
+            // Its workers still have the manifest of before.
+            let restarted = restart(&desk, &name).await;
+            restarted.map_err(|why| {
+                failed_halfway(format!("it is changed, and does not serve: {why}"))
+            })?;
+        }
+        let shown = (&*looked.files, &looked.folders);
+        if !agreed_as_shown(&desk, &narrowing, &name, shown).await? {
+            let error = replaced(&desk, &narrowing, &name, is_new).await?;
+            return Err(Refused::new(match (&by_manifest, is_new) {
+                (Some(_), _) => error.next("plexusctl extension preview FILE"),
+                (None, true) => error.next("plexusctl mcp list"),
+                (None, false) => error.next(format!("plexusctl mcp refresh {name}")),
+            }));
+        }
     }
     desk.renew_catalogue(Some(Default::default()));
     let about = json!({"event": "extension.agreed", "source": name, "digest": digest});
@@ -247,25 +255,32 @@ pub(crate) async fn add(
     Ok(InstallResult::Server(Box::new(answer??)))
 }
 
-/// Lets the grants go on that were suspended for what the owner has now agreed to, unless a program or a folder was replaced
-/// since it was shown.
-async fn resumed(
+/// The error of one whose program or folder was replaced since it was shown: a new one is removed again.
+///
+/// # Errors
+/// It cannot be removed.
+pub(super) async fn replaced(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
-    looked: &InspectedServer,
-    name: &SourceId,
-) -> Result<(), Refused> {
-    let source = known(desk, name.as_str()).ok_or_else(|| failed("the source is gone"))?;
-    if !source.is_as_shown(&looked.files) || source.paths != looked.folders {
-        return Ok(());
-    }
-    let agreed = Command::AgreeToSource {
-        id: name.clone(),
-        revision: source.revision,
-        pins: looked.files.clone(),
+    id: &SourceId,
+    is_new: bool,
+) -> Result<ErrorBody, Refused> {
+    let replaced = format!("a program or folder of {id} was replaced meanwhile");
+    let (why, effect) = match is_new {
+        true => {
+            removed(desk, narrowing, id.as_str()).await?;
+            uninstall(desk, id).await?;
+            (format!("{replaced}; preview it again."), Effect::None)
+        }
+        false => {
+            desk.renew_catalogue(Some(Default::default()));
+            let why = format!(
+                "{id} is changed, and {replaced}: its grants stay suspended until you decide on its card, or preview and add it again."
+            );
+            (why, Effect::Done)
+        }
     };
-    act(desk, &narrowing.wider(desk).await?, agreed).await?;
-    resumed_code(desk, &source).await
+    Ok(ErrorBody::new(ErrorCode::PreconditionChanged, why).effect(effect))
 }
 
 async fn remove(

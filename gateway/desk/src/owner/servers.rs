@@ -445,7 +445,7 @@ impl InspectedServer {
         let agreed = blocking(move || extensions::stored(&here.state_dir, &of)).await?;
         Ok(!is_due
             && agreed.is_ok_and(|agreed| agreed == self.generated.text)
-            && source.is_as_shown(&self.files)
+            && pins::same(source.agreed(), &self.files)
             && source.paths == self.folders)
     }
 }

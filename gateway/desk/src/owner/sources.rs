@@ -8,7 +8,7 @@
 use super::survey::{KEPT_ID, has_worker};
 use crate::{
     acting::{Acting, Narrowing},
-    acts::{act, blocking, event_of, failed_halfway, narrow},
+    acts::{act, blocking, event_of, failed, failed_halfway, narrow},
     desk::Desk,
     table::{Reading, Served},
 };
@@ -32,10 +32,10 @@ use plexus_sources::{
     secrets,
 };
 use plexus_supervisor::SourceHealth;
-use plexus_trust::{Command, Hide, Reply, Source, SourceConfig};
+use plexus_trust::{Command, Hide, Reply, Source, SourceConfig, Target};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::MutexGuard, time::timeout};
 
 /// Members of a ConfiguredSource (docs/protocol/owner.md#sources), in the wire's order.
@@ -153,13 +153,45 @@ pub(super) fn health_of_stopped(source: &SourceId, stopped: &Stopped) -> Health 
     }
 }
 
-/// Puts workers of a source in place whose code the owner has agreed to.
+/// Puts workers of a source in place whose code the owner has agreed to: those of `before` compare it with what was agreed to
+/// then.
 pub(super) async fn resumed_code(desk: &Desk, before: &Source) -> Result<(), Refused> {
-    if before.stopped.is_none() {
+    let is_same = known(desk, before.id.as_str()).is_some_and(|now| now.pins == before.pins);
+    if before.stopped.is_none() && is_same {
         return Ok(());
     }
     let looked = desk.look_at(&before.id).await;
     looked.map_err(|why| failed_halfway(format!("it is agreed to, and does not serve: {why}")))
+}
+
+/// Agrees to a source with the code and the folders that were shown, and to no other code; then looks at it with that in force.
+/// False where it is otherwise: what differs is not agreed to.
+///
+/// # Errors
+/// The source is gone, the act cannot be recorded, or it does not serve.
+pub(super) async fn agreed_as_shown(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    id: &SourceId,
+    (code, folders): (&[String], &BTreeMap<String, Target>),
+) -> Result<bool, Refused> {
+    let is_shown = |source: &Source| source.is_as_shown(code) && source.paths == *folders;
+    let acting = narrowing.wider(desk).await?;
+    // Under `turn` no look changes it between the comparison and the act.
+    let turn = desk.turn().await;
+    let source = known(desk, id.as_str()).ok_or_else(|| failed("the source is gone"))?;
+    if !is_shown(&source) {
+        return Ok(false);
+    }
+    let agreed = Command::AgreeToSource {
+        id: id.clone(),
+        revision: source.revision,
+        pins: code.to_vec(),
+    };
+    act(desk, &acting, agreed).await?;
+    drop((turn, acting));
+    resumed_code(desk, &source).await?;
+    Ok(known(desk, id.as_str()).is_some_and(|now| is_shown(&now)))
 }
 
 /// Looks once more at a source that is stopped: what it runs may be again what the owner agreed to.
@@ -226,16 +258,17 @@ pub(super) async fn add(
     }
     let mut whole = members(&call);
     let only_new = whole.remove("onlyNew") == Some(Value::Bool(true));
-    Ok(placed(&desk, &narrowing, whole, only_new).await??)
+    Ok(placed(&desk, &narrowing, whole, None, only_new).await??)
 }
 
-/// Adds a source, or puts it in place of the one of its id.
+/// Adds a source whose code was `shown`, or puts it in place of the one of its id.
 pub(super) async fn added(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     whole: Map<String, Value>,
+    shown: &[String],
 ) -> Result<Result<AddResult, AddRefusal>, Refused> {
-    placed(desk, narrowing, whole, false).await
+    placed(desk, narrowing, whole, Some(shown), false).await
 }
 
 /// The same; where it is to be `only_new`, it takes the id of none that is there.
@@ -243,9 +276,10 @@ async fn placed(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     whole: Map<String, Value>,
+    shown: Option<&[String]>,
     only_new: bool,
 ) -> Result<Result<AddResult, AddRefusal>, Refused> {
-    let checked = Checked::of(desk, whole).await;
+    let checked = Checked::of(desk, whole, shown).await;
     let acting = narrowing.wider(desk).await?;
     let turn = desk.turn().await;
     if let Ok((id, _)) = &checked.wanted
@@ -284,7 +318,7 @@ pub(super) async fn reconfigured(
         };
         let mut whole = members(&configured(desk, &source.id, &source.config));
         whole.extend(members(call));
-        let checked = Checked::of(desk, whole).await;
+        let checked = Checked::of(desk, whole, None).await;
         let acting = narrowing.wider(desk).await?;
         let turn = desk.turn().await;
         // Changed while it was checked: what stays is read anew.
@@ -588,12 +622,16 @@ fn objected(desk: &Desk, source: Value, objection: impl Into<Objection>) -> AddR
 struct Checked {
     shown: Value,
     wanted: Result<(SourceId, SourceConfig), Objection>,
-    /// What it runs, as that is now.
+    /// What it runs, as that was shown, or is now.
     pins: Vec<String>,
 }
 
 impl Checked {
-    async fn of(desk: &Arc<Desk>, mut whole: Map<String, Value>) -> Self {
+    async fn of(
+        desk: &Arc<Desk>,
+        mut whole: Map<String, Value>,
+        code_shown: Option<&[String]>,
+    ) -> Self {
         let enabled = match whole.get("enabled") {
             None | Some(Value::Null) => Ok(true),
             Some(Value::Bool(enabled)) => Ok(*enabled),
@@ -612,12 +650,13 @@ impl Checked {
         let wanted = SourceRequest { body: &whole };
         let checked = wanted.inspect(&desk.registry, &desk.state_dir).await;
         let wanted = enabled.and(checked);
-        let pins = match &wanted {
-            Ok((id, config)) => match desk.registry.of_source(config) {
+        let pins = match (code_shown, &wanted) {
+            (Some(shown), _) => shown.to_vec(),
+            (None, Ok((id, config))) => match desk.registry.of_source(config) {
                 Some(connector) => code::seen(&connector.offer.manifest, config, id).await,
                 None => Vec::new(),
             },
-            Err(_) => Vec::new(),
+            (None, Err(_)) => Vec::new(),
         };
         Self {
             shown: Value::Object(shown),

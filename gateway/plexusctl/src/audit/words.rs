@@ -349,6 +349,7 @@ fn owners_act(what: &str) -> Option<&'static str> {
         "hides more" => "hide more of",
         "shows more" => "hide less of",
         "has another secret" => "set a secret of",
+        "agreed to as shown" => "agree to the code of",
         "resumed" => "resume the grants on",
         "not resumed" => "revoke the suspended grants on",
         _ => return None,

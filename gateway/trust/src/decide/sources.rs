@@ -550,7 +550,7 @@ impl Draft<'_> {
                 false => Err(Refusal::SourceStopped),
             };
         }
-        let is_agreed = shown.is_none_or(|shown| source.agreed() == shown);
+        let is_agreed = shown.is_none_or(|shown| pins::same(source.agreed(), shown));
         let is_settled = !source.asks() && (stopped.is_none() || !go_on);
         if resting.is_empty() && is_settled && is_agreed {
             return Ok(Reply::Changed(false));
@@ -587,13 +587,16 @@ impl Draft<'_> {
                 ..stopped
             }),
         };
-        if let Some(shown) = shown {
+        if let Some(shown) = shown.filter(|_| !is_agreed) {
+            // Code that was compared with what was agreed to before is handed to no worker from here on.
+            known.revision = self.next();
             known.pins = Some(shown.to_vec());
         }
         changes.push(Change::Source(known));
-        let (what, ended) = match go_on {
-            true => ("resumed", 0),
-            false => ("not resumed", resting.len()),
+        let (what, ended) = match (go_on, shown) {
+            (true, Some(_)) => ("agreed to as shown", 0),
+            (true, None) => ("resumed", 0),
+            (false, _) => ("not resumed", resting.len()),
         };
         let fact = Fact::Source {
             source: id.clone(),

@@ -164,9 +164,25 @@ fn code_that_is_shown_is_all_that_is_agreed_to() {
     let to_all = agree(&world, &shown);
     world.ok(to_all.clone());
     assert_eq!(of(&world).agreed(), shown);
-    let events = world.log.len();
+    // Code that was compared with all of that before is handed to no worker any more.
+    assert_eq!(world.run(to_all).unwrap_err(), Refusal::CardChanged);
+    let (script, named) = ("script turn.1 /srv/a.js 1", shown[0].clone());
+    let two = [script.to_owned(), named.clone()];
+    let to_two = agree(&world, &two);
+    assert_eq!(world.run(to_two).unwrap_err(), Refusal::CardChanged);
+    world.ok(found(&two));
+    for (rules, is_new) in [
+        (vec![named.clone(), script.to_owned()], true),
+        (two.to_vec(), false),
+    ] {
+        let events = world.log.len();
+        let again = agree(&world, &rules);
+        world.ok(again);
+        assert_eq!(world.log.len() > events, is_new, "{rules:?}");
+    }
+    let to_all = agree(&world, &shown);
     world.ok(to_all);
-    assert_eq!(world.log.len(), events, "nothing more is agreed to");
+    assert_eq!(of(&world).agreed(), shown);
     // What went by that stops the source where it is back.
     world.ok(found(&[program(1)]));
     assert!(is_refused(&world, &who, WRITE));
