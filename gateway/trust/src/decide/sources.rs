@@ -387,7 +387,8 @@ impl Draft<'_> {
             cage_changed || is_stopped || !old.capabilities.get(id).is_none_or(is_same)
         };
         let any_changed = cage_changed || old.capabilities.keys().any(changed);
-        if any_changed || moved || code_changed {
+        let is_back = self.offers_suspended_again(old, seen);
+        if any_changed || is_back || moved || code_changed {
             source.revision = self.next();
         }
         let rest = if moved {
@@ -412,7 +413,7 @@ impl Draft<'_> {
             "stopped: its code is not what you agreed to"
         } else if old.profile.is_none() {
             "found"
-        } else if any_changed {
+        } else if any_changed || is_back {
             "manifest or profile changed"
         } else if code_changed {
             "its code is what you agreed to again"
@@ -435,6 +436,17 @@ impl Draft<'_> {
         Ok(Reply::Changed(true))
     }
 
+    /// Whether a capability is offered again on which a grant is suspended: nobody has looked at what it is now.
+    fn offers_suspended_again(&self, old: &Source, seen: &SourceSeen) -> bool {
+        let offered = seen.capabilities.keys();
+        let mut back = offered.filter(|id| !old.capabilities.contains_key(*id));
+        back.any(|id| {
+            let agents = self.state.agents.values();
+            let mut grants = agents.filter_map(|agent| agent.grants.get(id));
+            grants.any(|grant| grant.suspended.is_some() && !self.has_ended(grant))
+        })
+    }
+
     /// The grants that rest from now on, and in `source` the words for it; also of what changed while they rested. Code that is
     /// again what was agreed to lets none of them go on.
     fn differ(
@@ -448,7 +460,8 @@ impl Draft<'_> {
         // A start looks at every source, and almost always nothing has changed: then no grant is looked at.
         let any_changed = cage_changed || old.capabilities.keys().any(changed);
         let old_base = pins::without(&old.base);
-        if !any_changed && source.changed.is_empty() {
+        let is_settled = source.changed.is_empty() && !self.offers_suspended_again(old, seen);
+        if !any_changed && is_settled {
             return Vec::new();
         }
         let grants = self.state.agents.values().flat_map(|a| a.grants.values());

@@ -383,6 +383,31 @@ fn capability_that_comes_back_is_not_called_gone() {
         ["it is offered again; it was not for a while"]
     );
     assert!(world.pends(&who, READ, &json!({})));
+
+    // Back as something else, after a decision that left it suspended: another card, which nothing before decides on.
+    let (mut world, who) = World::with_member(&[READ, WRITE]);
+    world.ok(changed(|s| {
+        s.profile = secret("another");
+        s.capabilities.retain(|id, _| *id != cap(READ));
+    }));
+    let decided = Command::ResumeSource {
+        id: source("notes"),
+        revision: Some(world.notes().revision),
+        go_on: true,
+    };
+    world.ok(decided.clone());
+    assert_eq!(words(&world), Vec::<String>::new());
+    world.ok(changed(|s| {
+        s.profile = secret("another");
+        let back = s.capabilities.get_mut(&cap(READ)).unwrap();
+        back.shape = secret("something else");
+    }));
+    assert_eq!(world.run(decided).unwrap_err(), Refusal::CardChanged);
+    assert_eq!(
+        words(&world),
+        ["it is offered again; it was not for a while"]
+    );
+    assert!(world.pends(&who, READ, &json!({})));
 }
 
 #[test]
