@@ -1,6 +1,6 @@
 //! Labels that imitate what is there: an owner tells sources and capabilities apart by them.
 
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Gateway};
 use serde_json::{Value, json};
 
@@ -106,4 +106,18 @@ fn label_that_imitates_another_is_refused_in_words() {
     changed["capabilities"][0]["describe"] = json!("Works well.");
     let changed = card(&gateway, &propose(&agent, &changed));
     approve(&gateway, &changed).expect_ok();
+    // The owner's own label is compared on the owner's card alone.
+    let set = ["sources", "set", "coco", "--label", "Lawyer", "--yes"];
+    gateway.cli(set).expect_ok();
+    let reply = propose(&agent, &manifest("other", "Lawyer", &["Read"]));
+    let problems = card(&gateway, &reply)["problems"].to_string();
+    assert_contains(&problems, "looks like the source coco");
+    // A proposal that is refused anyway is not compared.
+    for label in ["Lawyer", "Coco"] {
+        let faulty = manifest("another", label, &["Read"]);
+        let body = json!({"manifest": faulty, "folders": {"undeclared": "/"}});
+        let refused = agent.client().post("/extensions", body).json();
+        assert_eq!(refused["ok"], false, "{refused}");
+        assert_lacks(&refused["reason"].to_string(), "looks like");
+    }
 }

@@ -37,11 +37,23 @@ pub(crate) fn are_alike(one: &str, other: &str) -> bool {
     skeleton(one) == skeleton(other)
 }
 
-/// Whether one of these names, the label and id of a source, reads like one of `others`.
-#[must_use]
-pub fn imitate(names: [&str; 2], others: [&str; 2]) -> bool {
-    let reads_so = |name: &str| others.into_iter().any(|other| are_alike(other, name));
-    names.into_iter().any(reads_so)
+/// The label and id of a source, as they read.
+#[derive(Debug)]
+pub struct NamesRead([String; 2]);
+
+impl NamesRead {
+    /// How the label and id of a source read.
+    #[must_use]
+    pub fn of(names: [&str; 2]) -> Self {
+        Self(names.map(skeleton))
+    }
+
+    /// Whether one of them reads like one of `others`.
+    #[must_use]
+    pub fn imitate(&self, others: [&str; 2]) -> bool {
+        let mut others = others.into_iter().map(skeleton);
+        others.any(|other| self.0.contains(&other))
+    }
 }
 
 /// The first of `labels` that reads like an earlier one and is not spelled like it, with that one.

@@ -10,7 +10,7 @@ use plexus_sources::{
     Registry, code,
     configure::{SourceRequest, look},
     extensions::id_taken,
-    labels::imitate,
+    labels::NamesRead,
 };
 use plexus_trust::Source;
 use serde_json::{Map, Value};
@@ -51,9 +51,10 @@ pub(super) const KEPT_ID: &str =
 pub(super) fn imitated(desk: &Desk, id: &SourceId, label: &str) -> Option<String> {
     let state = desk.ledger.snapshot();
     let mut others = state.sources.values();
+    let read = NamesRead::of([label, id.as_str()]);
     let other = others.find(|other| {
         let names = [other.config.label.as_str(), other.id.as_str()];
-        other.id != *id && !other.config.is_over() && imitate([label, id.as_str()], names)
+        other.id != *id && !other.config.is_over() && read.imitate(names)
     })?;
     Some(format!(
         "its label {label:?} or its id {id} looks like the source {} ({:?}) that is there: choose another, or give that one another label: plexusctl sources set {} --label LABEL",

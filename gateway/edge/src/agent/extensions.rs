@@ -25,7 +25,7 @@ use plexus_protocol::{
 };
 use plexus_sources::{
     extensions::{id_taken, manifest::ExtensionManifest},
-    labels::imitate,
+    labels::NamesRead,
     naming::by_manifest_kind,
     narration::clean,
 };
@@ -151,7 +151,10 @@ async fn read(
         let why = "`folders` names a folder that is not declared, or a path that is not absolute";
         reasons.push(why.to_owned());
     }
-    reasons.extend(taken(edge, agent, &manifest));
+    // A refused label may be long; and with a fault of its own, a manifest costs nobody a card, however often it is sent.
+    if reasons.is_empty() {
+        reasons.extend(taken(edge, agent, &manifest));
+    }
     Ok(match reasons.is_empty() {
         true => Ok((manifest, folders)),
         false => Err(reasons),
@@ -173,11 +176,14 @@ fn taken(edge: &Edge, agent: &AgentId, manifest: &ExtensionManifest) -> Option<S
         return Some(id_taken(&there.id));
     }
     let mut seen = state.sources.values().filter(|other| sees(other));
+    let read = NamesRead::of([label, id]);
     let other = seen.find(|other| {
-        let names = [other.config.label.as_str(), other.id.as_str()];
-        other.id.as_str() != id && imitate([label, id], names)
+        // The owner's own label is not for agents: the owner's card compares with that.
+        let offer = edge.registry.of_source(&other.config);
+        let other_id = other.id.as_str();
+        let label = offer.as_ref().map_or(other_id, |c| &c.offer.manifest.label);
+        other_id != id && read.imitate([label, other_id])
     })?;
-    // How the owner labels it is not for agents.
     Some(format!(
         "its label {label:?} or its id {id} looks like the source {}: choose another",
         other.id
