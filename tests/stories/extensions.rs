@@ -765,6 +765,19 @@ fn change_suspends_until_it_is_agreed_to() {
     let unchanged = world.preview(&second);
     assert_eq!(unchanged["changes"], json!([]));
 
+    // Kept by a later version: this one reads nothing of it, and shows all of it as new.
+    let file = world.gateway.state().join("extensions/box.json");
+    let kept = std::fs::read_to_string(&file).expect("it is kept");
+    let later = kept.replacen('{', "{\"later\": 1,", 1);
+    std::fs::write(&file, later).expect("it is written");
+    world.gateway.restart();
+    let agent = world.gateway.back(&agent);
+    let changes = world.add(&second)["changes"].to_string();
+    for said in ["agreed to before cannot be read", "box.show is new"] {
+        assert_contains(&changes, said);
+    }
+    assert_eq!(text(&agent), "one\n");
+
     // It is there after a restart, and gone with all that it kept when it is removed.
     world.gateway.restart();
     let agent = world.gateway.back(&agent);

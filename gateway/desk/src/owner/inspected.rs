@@ -146,11 +146,13 @@ impl Drafted {
         let mut label = declared.label.clone();
         let before = match &there {
             Some(source) => {
-                let kept = kept(desk, &id).await?.as_pinned(source.agreed());
-                if source.config.label != kept.manifest.label {
+                let kept = kept(desk, &id).await;
+                let kept = kept.map(|kept| kept.as_pinned(source.agreed())).ok();
+                if kept.as_ref().map(|kept| &kept.manifest.label) != Some(&source.config.label) {
                     label.clone_from(&source.config.label);
                 }
-                Some(surface(&kept, &source.paths))
+                // One that cannot be read, such as that of a later version, is compared as one that had nothing.
+                Some(kept.map_or(Value::Null, |kept| surface(&kept, &source.paths)))
             }
             None => None,
         };

@@ -160,11 +160,13 @@ fn request(agreed: &Agreed, route: &RestRoute) -> Value {
     })
 }
 
-/// What the second surface has otherwise than the first, each as one sentence.
+/// What the second surface has otherwise than the first, each as one sentence; all that it has, where the first is null.
 #[must_use]
 pub fn differences(before: &Value, after: &Value) -> Vec<String> {
     let mut words = Vec::new();
-    if before["label"] != after["label"] {
+    if before.is_null() {
+        words.push("what you agreed to before cannot be read: all of it is new".to_owned());
+    } else if before["label"] != after["label"] {
         words.push(format!(
             "its label {} is now {}",
             before["label"], after["label"]
