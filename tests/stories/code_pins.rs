@@ -180,6 +180,15 @@ impl Place {
         asked
     }
 
+    /// The revision of the owner's catalogue, and its entry of what writes.
+    fn listed(&self) -> (Value, Value) {
+        let all = self.gateway.owner().get("/admin/api/capabilities");
+        let all = all.expect_ok();
+        let mut entries = all["entries"].as_array().expect("entries").iter();
+        let put = entries.find(|entry| entry["id"] == "box.put");
+        (all["revision"].clone(), put.expect("an entry").clone())
+    }
+
     fn agrees(&self, card: &Value) {
         let id = card["pendingId"].as_str().expect("an id");
         self.gateway
@@ -239,10 +248,14 @@ fn replaced_program_leaves_no_trace_until_it_is_agreed_to() {
             assert_eq!(health["status"], "unavailable", "{how}: {health}");
             assert_contains(&health["detail"].to_string(), "what it runs has changed");
             let card = place.stopped("box", &digest(&tee));
+            let listed = place.listed();
+            assert_eq!(listed.1["health"]["status"], "unavailable", "{how}");
             // The whole source: also what runs the program that nobody replaced.
             let read = agent.invoke("box.show", json!({"name": "known"}));
             assert_ne!(read.json()["ok"], true, "{how}: {read}");
             place.agrees(&card);
+            // Also to an agent without a grant that is resumed.
+            assert_ne!(place.listed().0, listed.0, "another catalogue: {how}");
             // From here on, this is what another program differs from.
             let folders = json!({"files": place.traces.path()});
             let seen = place.preview(&place.manifest(), &folders);

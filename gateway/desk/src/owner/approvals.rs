@@ -285,7 +285,8 @@ async fn changed(
     if go_on {
         resumed_code(desk, source).await?;
     }
-    if proposal.is_some() {
+    // The catalogue calls a source that is stopped unavailable.
+    if proposal.is_some() || go_on && source.stopped.is_some() {
         desk.renew_catalogue(Some(Default::default()));
     }
     let decision = if go_on { "approve" } else { "deny" };

@@ -36,8 +36,13 @@ async fn capabilities(desk: Arc<Desk>, _: Reading, _: ListEntries) -> Result<Ent
     let state = desk.ledger.snapshot();
     let catalogue = desk.catalogue.load();
     let entries = catalogue.iter().map(|e| {
-        let health = json!(desk.supervisor.health(&e.source));
-        wire_entry(e, &state, None, Some(health))
+        let mut health = match state.sources.get(&e.source) {
+            Some(source) => sources::health_now(&desk, source),
+            None => sources::health(&desk, &e.source, desk.supervisor.health(&e.source)),
+        };
+        // That is for the list of sources.
+        health.wanted_scope = None;
+        wire_entry(e, &state, None, Some(json!(health)))
     });
     Ok(Entries {
         gateway: discovery::gateway(&desk),
