@@ -273,21 +273,34 @@ fn damaged_change_set_is_named_and_the_others_listed() {
     let damaged = desk.run(&joined)["changes"]["id"].clone();
     let damaged = damaged.as_str().expect("a change set");
     let gateway = &desk.gateway;
+    let changes = gateway.state().join("workers/codex/changes");
+    let is_unread = || {
+        let listed = gateway.cli(["changes"]);
+        let listed = listed.expect_ok();
+        for words in [
+            format!("codex: {damaged} cannot be read: this change set is damaged"),
+            format!("to see one: plexusctl changes {whole}"),
+            format!("that cannot be read and was not applied: plexusctl changes drop {damaged}"),
+        ] {
+            assert_contains(listed, &words);
+        }
+    };
+    // With its head, before anything of it is applied.
+    let file = changes.join(damaged).join("set.json");
+    let kept = std::fs::read(&file).expect("a change set");
+    std::fs::write(&file, "{").expect("written");
+    is_unread();
+    std::fs::write(&file, kept).expect("written");
     let input = json!({"changes": damaged});
     let item = desk.asked("apply", &input);
     gateway
         .cli(["approvals", "approve", &item, "--yes"])
         .expect_ok();
     desk.agent.must(&desk.kind.of("apply"), input);
-    let changes = gateway.state().join("workers/codex/changes");
-    let unread = format!("codex: {damaged} cannot be read: this change set is damaged");
-    // With its head, which alone is read of one that is not applied, and without.
+    // And afterwards, with its head and without.
     for file in ["set.json", "head.json"] {
         std::fs::write(changes.join(damaged).join(file), "{").expect("written");
-        let listed = gateway.cli(["changes"]);
-        let listed = listed.expect_ok();
-        assert_contains(listed, &unread);
-        assert_contains(listed, &format!("to see one: plexusctl changes {whole}"));
+        is_unread();
     }
     assert_contains(&gateway.console_page("/admin/console/changes"), damaged);
     // It goes by itself, and no refusal names its own command as the way on.
@@ -320,6 +333,8 @@ fn damaged_change_set_is_named_and_the_others_listed() {
         &card,
         "its contents cannot be shown: this change set is damaged",
     );
+    let other = format!("{damaged} cannot be read, and may build on it");
+    assert_contains(&card, &other);
     terminal.keys("y\r");
     assert!(terminal.end().success());
     assert!(!changes.join(&whole).exists());

@@ -183,8 +183,10 @@ async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     let id = named(&mut owner, id).await?;
     let listed = owner.call(&List::default()).await?;
-    let unread = listed.unread.into_iter().find(|set| set.id == id);
-    let (lost, source) = match (listed.sets.into_iter().find(|set| set.id == id), unread) {
+    let (mut unread, others): (Vec<_>, Vec<_>) =
+        listed.unread.into_iter().partition(|set| set.id == id);
+    let set = listed.sets.into_iter().find(|set| set.id == id);
+    let (mut lost, source) = match (set, unread.pop()) {
         // Its source would refuse, after the question.
         (Some(set), _) if set.applied > 0 && !yes => {
             let why = "it is applied, or a part of it is: take that back first";
@@ -206,6 +208,10 @@ async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
             (format!("{id}\n  {from}\n  files: {files}"), set.of.source)
         }
     };
+    for other in others.iter().filter(|other| other.source == source) {
+        let other = text::line(&other.id);
+        lost.push_str(&format!("\n  {other} cannot be read, and may build on it"));
+    }
     if !yes {
         if desk.can_ask() {
             out::say(&lost);
@@ -251,7 +257,7 @@ fn as_text(reply: &ChangeSets, now: Timestamp) -> String {
     if let Some(unread) = reply.unread.first() {
         let id = text::line(&unread.id);
         lines.push(format!(
-            "to drop one that cannot be read: plexusctl changes drop {id}"
+            "to drop one that cannot be read and was not applied: plexusctl changes drop {id}"
         ));
     }
     for away in &reply.away {

@@ -127,6 +127,10 @@ pub(crate) enum ApplyError {
     #[error("the change set {0} builds on it: drop that first (plexusctl changes drop {0})")]
     IsBuiltOn(String),
     #[error(
+        "the change set {0} may build on it and cannot be read now: make it readable, or drop that first (plexusctl changes drop {0})"
+    )]
+    PerhapsBuiltOn(String),
+    #[error(
         "a run that is under way made it or began with it: wait for its end, or end it (plexusctl calls stop {0})"
     )]
     InUse(AuditId),

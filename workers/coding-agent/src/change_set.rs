@@ -335,7 +335,7 @@ pub(crate) struct FoundSets {
     /// With their ids.
     pub(crate) sets: Vec<(String, Head)>,
     /// The ids of those that cannot be read, and why.
-    pub(crate) unread: Vec<(String, String)>,
+    pub(crate) unread: Vec<(String, SetError)>,
 }
 
 /// The folder of all change sets.
@@ -455,7 +455,7 @@ impl Sets {
                 // Not finished, or gone since it was listed.
                 Err(SetError::Unknown) => {}
                 // It costs itself, never the list.
-                Err(error) => found.unread.push((id.to_owned(), error.to_string())),
+                Err(error) => found.unread.push((id.to_owned(), error)),
             }
         }
         found
@@ -541,12 +541,16 @@ impl Sets {
         dirs.sort_unstable_by(|a, b| b.cmp(a));
         let mut held = 0;
         for (made, dir) in dirs {
-            let bytes = fs::read_dir(&dir)?
+            // One that cannot be read or removed keeps no older one.
+            let files = fs::read_dir(&dir).into_iter().flatten();
+            let bytes = files
                 .filter_map(|file| file.and_then(|file| file.metadata()).ok())
                 .map(|meta| meta.len());
             held += bytes.sum::<u64>();
-            if held > MOST_BYTES || made.elapsed().is_ok_and(|age| age > KEPT) {
-                fs::remove_dir_all(dir)?;
+            if (held > MOST_BYTES || made.elapsed().is_ok_and(|age| age > KEPT))
+                && let Err(error) = fs::remove_dir_all(dir)
+            {
+                tracing::warn!(%error, "an old change set cannot be removed");
             }
         }
         Ok(())
@@ -572,6 +576,24 @@ pub(crate) fn keep_listed(sets: &mut Vec<(String, Head)>) {
         let of = origin.and_then(|origin| origin.conversation.clone());
         of.is_none_or(|of| conversations.insert(of))
     });
+}
+
+/// The ids of those that may take others out of a list: one that has joined some, or shares a conversation.
+pub(crate) fn may_hide(sets: &[(String, Head)]) -> BTreeSet<String> {
+    fn conversation(set: &Head) -> Option<&str> {
+        set.origin.as_ref()?.conversation.as_deref()
+    }
+    let mut turns = BTreeMap::<&str, usize>::new();
+    for of in sets.iter().filter_map(|(_, set)| conversation(set)) {
+        *turns.entry(of).or_default() += 1;
+    }
+    let hides = |(_, set): &&(String, Head)| {
+        let origin = set.origin.as_ref();
+        let turns = conversation(set).and_then(|of| turns.get(of));
+        origin.is_some_and(|origin| !origin.joined().is_empty()) || turns > Some(&1)
+    };
+    let hiding = sets.iter().filter(hides);
+    hiding.map(|(id, _)| id.clone()).collect()
 }
 
 /// Writes a file that is there afterwards, whole, or not at all; one that is there already has the same content.
@@ -609,6 +631,7 @@ pub(crate) fn read_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use plexus_rooted_files::Policy;
+    use std::os::unix::fs::PermissionsExt as _;
 
     type Folder = (tempfile::TempDir, Root);
 
@@ -716,18 +739,20 @@ mod tests {
         fs::remove_file(kept.join(HEAD)).unwrap();
         let (listed, _) = sets.newest(1).unwrap();
         assert!(listed.sets.is_empty(), "damaged");
-        let damaged = (id.clone(), SetError::Damaged.to_string());
-        assert_eq!(listed.unread, [damaged]);
+        assert!(
+            matches!(&*listed.unread, [(of, SetError::Damaged)] if *of == id),
+            "{listed:?}"
+        );
         assert!(matches!(sets.head(&id), Err(SetError::Damaged)));
         // So does one that cannot be read at all, a folder here.
         fs::remove_file(kept.join(SET)).unwrap();
         fs::create_dir(kept.join(SET)).unwrap();
         let (listed, _) = sets.newest(1).unwrap();
         assert!(listed.sets.is_empty(), "not readable");
-        let [(of, why)] = &*listed.unread else {
-            panic!("{:?}", listed.unread);
-        };
-        assert!(*of == id && why.starts_with("the change sets: "), "{why}");
+        assert!(
+            matches!(&*listed.unread, [(of, SetError::Io(_))] if *of == id),
+            "{listed:?}"
+        );
         fs::remove_dir(kept.join(SET)).unwrap();
         fs::write(kept.join(SET), whole).unwrap();
         let (listed, _) = sets.newest(1).unwrap();
@@ -739,7 +764,12 @@ mod tests {
         // What somebody put beside it stays, and is no reason to keep it.
         let stray = scratch.path().join("changes/.DS_Store");
         fs::write(&stray, "x").unwrap();
+        // Nor is a newer one that cannot be read.
+        let closed = sets.dir(&format!("cs_{}", Uuid::new_v4())).unwrap();
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
         sets.prune().unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
         assert!(stray.exists());
         assert!(matches!(sets.get(&id), Err(SetError::Unknown)));
     }

@@ -9,7 +9,7 @@ use crate::{
     apply::{ApplyError, AtOnce, Folder, Plan, Standing},
     change_set::{
         ChangeKind, ChangeSet, Counts, FileChange, FoundSets, Limit, Origin, SetError, Sets,
-        keep_listed, renames,
+        keep_listed, may_hide, renames,
     },
     ignored::Ignoring,
     onto::Onto,
@@ -970,18 +970,27 @@ impl<P: Program> CodingAgent<P> {
             let history = folder.history();
             let history = history.map_err(|error| failed(&error.into()))?;
             let mut calls = BTreeMap::new();
+            let (stored, hiding) = (self.sets()?, may_hide(&sets));
             // First of all: one that cannot be read takes none out of the list.
-            sets.retain(|(id, _)| match folder.calls_of(id, &history) {
-                Ok(applied) => {
-                    calls.insert(id.clone(), applied);
-                    true
-                }
-                // Gone since it was listed.
-                Err(SetError::Unknown) => false,
-                // Its head alone can be read.
-                Err(error) => {
-                    unread.push((id.clone(), error.to_string()));
-                    false
+            sets.retain(|(id, _)| {
+                let applied = folder.calls_of(id, &history);
+                // No other one is read whole for a list.
+                let applied = applied.and_then(|applied| match hiding.contains(id) {
+                    true => stored.get(id).map(|_| applied),
+                    false => Ok(applied),
+                });
+                match applied {
+                    Ok(applied) => {
+                        calls.insert(id.clone(), applied);
+                        true
+                    }
+                    // Gone since it was listed.
+                    Err(SetError::Unknown) => false,
+                    // Its head alone can be read.
+                    Err(error) => {
+                        unread.push((id.clone(), error));
+                        false
+                    }
                 }
             });
             keep_listed(&mut sets);
@@ -996,10 +1005,13 @@ impl<P: Program> CodingAgent<P> {
                     id,
                 }
             });
-            let unread = unread.into_iter();
+            let unread = unread.into_iter().map(|(id, why)| UnreadSet {
+                id,
+                why: why.to_string(),
+            });
             let output = ListOutput {
                 sets: sets.collect(),
-                unread: unread.map(|(id, why)| UnreadSet { id, why }).collect(),
+                unread: unread.collect(),
                 more: Some(more).filter(|more| *more > 0),
             };
             let summary = format!("listed {} change sets", output.sets.len());
@@ -1454,7 +1466,9 @@ fn failed(error: &ApplyError) -> SourceError {
         ApplyError::AlreadyApplied(_) | ApplyError::IsApplied(_) | ApplyError::WasApplied => {
             SourceError::changed("already_applied", words)
         }
-        ApplyError::IsBuiltOn(_) => SourceError::changed("conflict", words),
+        ApplyError::IsBuiltOn(_) | ApplyError::PerhapsBuiltOn(_) => {
+            SourceError::changed("conflict", words)
+        }
         ApplyError::InUse(_) => SourceError::changed("busy", words),
         ApplyError::AlreadyUndone => SourceError::changed(ALREADY_UNDONE.0, words),
         ApplyError::NotUndoable => SourceError::transport("not_undoable", words),

@@ -3,8 +3,8 @@
 //! ```text
 //! nobody needs it? ─▶ noted which one ─▶ it is none ─▶ its contents go
 //! ```
-//! Invariants: one drop takes one change set; none goes that is applied, that another builds on, or that a run under way made
-//! or began with; the note of a drop that was cut off and the change set itself say how it ended.
+//! Invariants: one drop takes one change set; none goes that is applied, that another builds on as far as that is whole, or that
+//! a run under way made or began with; the note of a drop that was cut off and the change set itself say how it ended.
 //!
 //! Must not know: frames, what the owner is shown.
 
@@ -19,7 +19,7 @@ use std::sync::PoisonError;
 /// A change set that can be dropped.
 #[derive(Debug)]
 pub(crate) struct PlannedDrop {
-    /// None: it is damaged.
+    /// None: it cannot be read.
     pub(crate) head: Option<Head>,
     /// Those that a list has again once it is gone: it has their changes too.
     pub(crate) again: Vec<String>,
@@ -29,14 +29,15 @@ impl Folder {
     /// Computes what dropping a change set does.
     ///
     /// # Errors
-    /// There is none; it is applied, or another one builds on it; it is damaged, and was applied.
+    /// There is none; it is applied, or another one builds on it, or may; it cannot be read, and was applied.
     pub(crate) fn plan_drop(&self, id: &str) -> Result<PlannedDrop, ApplyError> {
         let head = match self.sets.head(id) {
             Ok(head) => Some(head),
-            Err(SetError::Damaged) => None,
-            Err(error) => return Err(error.into()),
+            Err(SetError::Unknown) => return Err(SetError::Unknown.into()),
+            Err(_) => None,
         };
-        let mut all = self.sets.all()?.sets;
+        let found = self.sets.all()?;
+        let mut all = found.sets;
         match self.calls_of(id, &self.history()?) {
             Ok(mut calls) => {
                 if let Some(call) = calls.pop() {
@@ -53,6 +54,12 @@ impl Folder {
         };
         if let Some((other, _)) = all.iter().find(builds) {
             return Err(ApplyError::IsBuiltOn(other.clone()));
+        }
+        // The owner sees which are damaged; any other one may be there again, whole.
+        let comes_back =
+            |(other, why): &&(String, SetError)| other != id && !matches!(why, SetError::Damaged);
+        if let Some((other, _)) = found.unread.iter().find(comes_back) {
+            return Err(ApplyError::PerhapsBuiltOn(other.clone()));
         }
         let mut before = all.clone();
         keep_listed(&mut before);
@@ -195,12 +202,30 @@ mod tests {
         let first = kept(folder, top, origin(1, Some("chat"), &[], false));
         let second = kept(folder, top, origin(2, Some("chat"), &[], false));
         let joined = kept(folder, top, origin(3, None, &[&scene.set, &second], true));
-        // Two that cannot be read keep none from going; one that was applied stays.
+        // Two that are damaged keep none from going; one that was applied stays.
         let damaged = [4, 5].map(|made| kept(folder, top, origin(made, None, &[], false)));
         let [applied, unread] = &damaged;
         let plan = folder.plan(applied, None, &|| false).unwrap();
         folder.commit(plan, &call(7)).unwrap();
         scene.undo(&call(7), &call(8)).unwrap();
+        // One that may be there again keeps each other one; to drop it does so or says why not.
+        let file = top.join("changes").join(unread).join("set.json");
+        let away = file.with_extension("away");
+        fs::rename(&file, &away).unwrap();
+        fs::remove_file(file.with_file_name("head.json")).unwrap();
+        fs::create_dir(&file).unwrap();
+        let refused = folder.carry_out_drop(&joined, &call(9), &threads);
+        assert!(
+            matches!(&refused, Err(ApplyError::PerhapsBuiltOn(by)) if by == unread),
+            "{refused:?}"
+        );
+        let refused = folder.carry_out_drop(unread, &call(9), &threads);
+        assert!(
+            matches!(refused, Err(ApplyError::Set(SetError::Io(_)))),
+            "{refused:?}"
+        );
+        fs::remove_dir(&file).unwrap();
+        fs::rename(&away, &file).unwrap();
         for (set, file) in [
             (applied, "set.json"),
             (unread, "head.json"),
