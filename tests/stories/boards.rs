@@ -68,6 +68,16 @@ fn task_sees_what_the_tasks_that_it_needs_made() {
     assert!(shown.expect_ok().contains(&first), "{shown}");
     let early = cli(&["changes", "apply", set(3), "--yes"]);
     assert_contains(&early.stderr, &format!("builds on {}", set(0)));
+    // No agent learns of that one.
+    let input = json!({"changes": set(3)});
+    let other = &["codex.changes.read"];
+    let other = office.desk.gateway.agent_with("other", other);
+    let read = other.must("codex.changes.read", input.clone());
+    assert_lacks(&read.to_string(), set(0));
+    let early = other.invoke("codex.apply", input);
+    let error = early.expect_error(409, "precondition_changed");
+    assert_contains(&error.to_string(), "builds on another change set, ");
+    assert_lacks(&early.text(), set(0));
     assert!(!office.desk.folder.has("base.txt"));
     for task in [0, 1, 2, 3] {
         cli(&["changes", "apply", set(task), "--yes"]).expect_ok();

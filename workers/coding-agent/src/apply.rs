@@ -85,8 +85,8 @@ pub(crate) enum ApplyError {
     ChangedSince { path: RelPath, set: String },
     #[error("all of it is applied already; nothing was done{}", undo_words(.0.as_ref()))]
     AlreadyApplied(Option<AuditId>),
-    #[error("{path} builds on {set}: apply that first; nothing was done")]
-    BuildsOn { path: RelPath, set: String },
+    #[error("{path} builds on {}: apply that first; nothing was done", named(.set.as_ref()))]
+    BuildsOn { path: RelPath, set: Option<String> },
     #[error(
         "more than 500 files or 64 MiB at once: apply it in parts, with paths (plexusctl: --path)"
     )]
@@ -145,6 +145,11 @@ fn undo_words(call: Option<&AuditId>) -> String {
     call.map_or_else(String::new, |call| {
         format!(". An undo of {call} takes it back (plexusctl undo {call})")
     })
+}
+
+/// Another change set, by its id where a refusal has that.
+fn named(set: Option<&String>) -> &str {
+    set.map_or("another change set, which is not applied", String::as_str)
 }
 
 /// How to apply a change set whose card would not show all files that tools run: those alone first, or one at a time.
@@ -240,28 +245,47 @@ impl Folder {
             }
         }
         if waiting.is_empty() && !files.is_empty() {
-            return Err(ApplyError::AlreadyApplied(self.applied_by(id, &files)));
+            return Err(ApplyError::AlreadyApplied(None));
         }
         let files = waiting;
         let planned = self.planned(id.to_owned(), files, is_over);
         planned.map_err(|error| match error {
             ApplyError::Changed(path) => match self.builds_on(origin.as_ref(), &path) {
-                Some(set) => ApplyError::BuildsOn { path, set },
+                Some(_) => ApplyError::BuildsOn { path, set: None },
                 None => ApplyError::Changed(path),
             },
             error => error,
         })
     }
 
-    /// The refusal of a plan of a change set in words for the owner, which name the change set that a file is from now. An
-    /// agent learns of none: who knows its id can read it.
-    pub(crate) fn for_owner(&self, id: &str, refusal: ApplyError) -> ApplyError {
-        let ApplyError::Changed(path) = refusal else {
-            return refusal;
-        };
-        match self.changed_by(id, &path) {
-            Some((call, set)) => ApplyError::ChangedBy { path, set, call },
-            None => ApplyError::Changed(path),
+    /// A refusal of [`Self::plan`] in words for the owner, which name other change sets and calls. An agent learns of none: who
+    /// knows the id of a change set can read it.
+    pub(crate) fn for_owner(
+        &self,
+        id: &str,
+        paths: Option<&[String]>,
+        refusal: ApplyError,
+    ) -> ApplyError {
+        match refusal {
+            ApplyError::Changed(path) => match self.changed_by(&path) {
+                Some((call, set)) => ApplyError::ChangedBy { path, set, call },
+                None => ApplyError::Changed(path),
+            },
+            ApplyError::BuildsOn { path, .. } => {
+                let origin = self.sets.get(id).ok().and_then(|set| set.origin);
+                let set = self.builds_on(origin.as_ref(), &path);
+                ApplyError::BuildsOn { path, set }
+            }
+            ApplyError::AlreadyApplied(_) => {
+                let files = self.sets.get(id).ok().map(|set| set.files);
+                let files = files.and_then(|files| match paths {
+                    None => Some(files),
+                    Some(paths) => chosen(&files, paths).ok(),
+                });
+                let by = files.and_then(|files| self.applied_by(id, &files));
+                ApplyError::AlreadyApplied(by)
+            }
+            refusal => refusal,
         }
     }
 
@@ -313,20 +337,19 @@ impl Folder {
         onto.find(waits).cloned()
     }
 
-    /// The change set of the same agent as `id` that a file is from now, and the call that applied it.
-    fn changed_by(&self, id: &str, path: &RelPath) -> Option<(AuditId, String)> {
+    /// The change set that a file is from now, and the call that applied it.
+    fn changed_by(&self, path: &RelPath) -> Option<(AuditId, String)> {
         let mut history = self.history().ok()?.into_iter().rev();
         let (call, file, set) = history.find_map(|(call, applied)| {
             let mut files = applied.files.into_iter();
             let file = files.find(|file| file.path == *path)?;
             Some((call, file, applied.set))
         })?;
-        let (own, other) = (self.sets.head(id).ok()?, self.sets.get(&set).ok()?);
-        let is_own = own.origin?.agent == other.origin?.agent;
+        let other = self.sets.get(&set).ok()?;
         // An undo has the same set, and its files the other way round.
         let is_there = other.files.contains(&file)
             && matches!(self.standing(&file), Ok((Standing::Applied, _)));
-        (is_own && is_there).then_some((call, set))
+        is_there.then_some((call, set))
     }
 
     /// Computes what taking back a call's change would do.
@@ -1076,26 +1099,30 @@ mod tests {
     #[test]
     fn apply_skips_what_is_applied_and_names_its_undo() {
         let scene = scene(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "2")]);
-        let named = |path: &str| {
-            let paths = [path.to_owned()];
-            scene.folder.plan(&scene.set, Some(&paths), &|| false)
+        let a = ["a".to_owned()];
+        let a = Some(a.as_slice());
+        let plan = |paths| scene.folder.plan(&scene.set, paths, &|| false);
+        let refused = |paths| {
+            let refused = plan(paths).unwrap_err();
+            // As an agent has it.
+            assert!(!refused.to_string().contains("undo"), "{refused}");
+            scene.folder.for_owner(&scene.set, paths, refused)
         };
-        scene.folder.commit(named("a").unwrap(), &call(1)).unwrap();
-        let again = named("a").unwrap_err();
+        scene.folder.commit(plan(a).unwrap(), &call(1)).unwrap();
+        let again = refused(a);
         assert!(matches!(&again, ApplyError::AlreadyApplied(Some(by)) if *by == call(1)));
         assert!(again.to_string().contains(call(1).as_str()), "{again}");
-        let rest = scene.folder.plan(&scene.set, None, &|| false).unwrap();
+        let rest = plan(None).unwrap();
         let rest: Vec<_> = rest.files().map(|file| file.path.as_str()).collect();
         assert_eq!(rest, ["b"]);
         scene.apply(&call(2), |_| ()).unwrap();
-        let whole = scene.apply(&call(3), |_| ()).unwrap_err();
         // No one call's undo takes both back.
-        assert!(matches!(&whole, ApplyError::AlreadyApplied(None)));
-        let again = named("a").unwrap_err();
+        assert!(matches!(refused(None), ApplyError::AlreadyApplied(None)));
+        let again = refused(a);
         assert!(matches!(&again, ApplyError::AlreadyApplied(Some(by)) if *by == call(1)));
         // Somebody's own change is no apply.
         write(&scene.dir.path().join("folder"), "a", "mine");
-        let changed = scene.apply(&call(4), |_| ()).unwrap_err();
+        let changed = refused(None);
         assert!(matches!(&changed, ApplyError::Changed(path) if path.as_str() == "a"));
     }
 
@@ -1103,41 +1130,43 @@ mod tests {
     fn owner_alone_learns_which_set_changed_a_file() {
         let mut scene = scene(&[("a", "1")], &[("a", "2")]);
         let (folder, top) = (&scene.folder, scene.dir.path());
-        let keep = |text: &str, agent: Option<&str>| {
+        let keep = |text: &str, agent: &str, onto: &[&str]| {
             write(&top.join("copy"), "a", text);
-            let origin = agent.map(|agent| Origin {
-                agent: Some(agent.to_owned()),
-                ..origin(1, None, &[], false)
-            });
-            kept(folder, top, origin)
+            let agent = Some(agent.to_owned());
+            let origin = origin(1, None, onto, false);
+            kept(folder, top, Origin { agent, ..origin })
         };
-        let (applied, other) = (keep("3", Some("one")), keep("4", Some("one")));
-        let (strange, nameless) = (keep("5", Some("two")), keep("6", None));
+        let applied = keep("3", "one", &[]);
+        let (other, strange) = (keep("4", "one", &[]), keep("5", "two", &[]));
         let unknown = std::mem::replace(&mut scene.set, applied);
-        let folder = &scene.folder;
         let plan = |set: &str| folder.plan(set, None, &|| false);
+        let refused = |set: &str| {
+            let refused = plan(set).unwrap_err();
+            // As an agent has it, of its own or not.
+            let words = refused.to_string();
+            let names = words.contains(&*scene.set) || words.contains(call(3).as_str());
+            assert!(words.starts_with("a ") && !names, "{words}");
+            folder.for_owner(set, None, refused).to_string()
+        };
         scene.apply(&call(1), |_| ()).unwrap();
         scene.undo(&call(1), &call(2)).unwrap();
         plan(&other).unwrap();
         scene.apply(&call(3), |_| ()).unwrap();
         // It is applied by the newest call, whose undo is named.
         let again = scene.apply(&call(4), |_| ()).unwrap_err();
+        let again = folder.for_owner(&scene.set, None, again);
         assert!(matches!(&again, ApplyError::AlreadyApplied(Some(by)) if *by == call(3)));
         for set in [&other, &strange, &unknown] {
-            // As an agent has it, of another one or not.
-            let refused = plan(set).unwrap_err();
-            let words = refused.to_string();
-            assert!(words.starts_with("a changed since; "), "{words}");
-            let words = folder.for_owner(set, refused).to_string();
-            for named in [&*scene.set, call(3).as_str()] {
-                assert_eq!(words.contains(named), *set == other, "{named}: {words}");
+            let words = refused(set);
+            for named in ["a changed since: ", &*scene.set, call(3).as_str()] {
+                assert!(words.contains(named), "{named}: {words}");
             }
         }
-        // Two whose agents are not known are not of one.
+        let later = keep("6", "two", &[&scene.set]);
         scene.undo(&call(3), &call(5)).unwrap();
-        folder.commit(plan(&unknown).unwrap(), &call(6)).unwrap();
-        let refused = folder.for_owner(&nameless, plan(&nameless).unwrap_err());
-        assert!(matches!(refused, ApplyError::Changed(_)), "{refused:?}");
+        let words = refused(&later);
+        let first = format!("a builds on {}: ", scene.set);
+        assert!(words.starts_with(&first), "{words}");
     }
 
     #[test]

@@ -1084,7 +1084,7 @@ impl<P: Program> CodingAgent<P> {
                         .filter(|(_, after)| *after == change.after)
                         .map(|(call, _)| call.clone());
                 }
-                if state == Standing::Changed && file.applied.is_none() {
+                if call.is_owners() && state == Standing::Changed && file.applied.is_none() {
                     let origin = set.origin.as_ref();
                     file.on = self.folder()?.builds_on(origin, &change.path);
                 }
@@ -1183,7 +1183,10 @@ impl<P: Program> CodingAgent<P> {
             let folder = self.folder()?;
             let plan = folder.plan(&input.changes, input.paths.as_deref(), &|| call.is_over());
             let plan = plan.map_err(|error| match call.is_owners() {
-                true => failed(&folder.for_owner(&input.changes, error)),
+                true => {
+                    let paths = input.paths.as_deref();
+                    failed(&folder.for_owner(&input.changes, paths, error))
+                }
                 false => failed(&error),
             })?;
             Ok(self.planned(plan, "applies a change set", "applied a change set"))
