@@ -126,7 +126,10 @@ fn set_that_a_board_needs_is_not_dropped() {
     fs::rename(&boards, &away).expect("a folder");
     fs::write(&boards, "").expect("a file");
     let silent = drops(&next);
-    for words in ["cc-master does not say now", "sources disable cc-master"] {
+    for words in [
+        "cc-master does not say whether",
+        "sources disable cc-master",
+    ] {
         assert_contains(&silent.stderr, words);
     }
     fs::remove_file(&boards).expect("a file");
@@ -135,7 +138,8 @@ fn set_that_a_board_needs_is_not_dropped() {
     let kept = boards.join(format!("{id}.json"));
     let whole = fs::read(&kept).expect("a board");
     fs::write(&kept, "{").expect("written");
-    assert_contains(&drops(&next).stderr, &format!("its board {id}: "));
+    let unread = format!("its board {id} cannot be read, until you repair or remove its file: ");
+    assert_contains(&drops(&next).stderr, &unread);
     fs::write(&kept, whole).expect("written");
     drops(&next).expect_ok();
     drops(&base).expect_ok();

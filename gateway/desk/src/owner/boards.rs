@@ -98,9 +98,12 @@ impl Listed {
 
     fn cannot_read(&mut self, unread: Unread) {
         self.unclear.push(match &unread {
-            Unread::Board { board, why, source } => {
-                (source.clone(), format!("its board {board}: {why}"))
-            }
+            Unread::Board { board, why, source } => (
+                source.clone(),
+                format!(
+                    "its board {board} cannot be read, until you repair or remove its file: {why}"
+                ),
+            ),
             Unread::Source { source, why } => (source.clone(), why.clone()),
         });
         self.all.unread.push(unread);
@@ -226,10 +229,10 @@ mod tests {
         });
         let unclear: Vec<_> = unclear.collect();
         let begin = [
-            "its board cut: damaged",
+            "its board cut cannot be read, until you repair or remove its file: damaged",
             "another form",
             "the source",
-            "its board newer: ",
+            "its board newer cannot be read, ",
         ];
         assert_eq!(unclear.len(), begin.len(), "{unclear:?}");
         for (why, begin) in unclear.iter().zip(begin) {

@@ -80,7 +80,7 @@ async fn not_on_board(desk: &Arc<Desk>, set: &str) -> Result<(), Refused> {
 fn cannot_tell(source: &SourceId, why: &str) -> Refused {
     let why = cut(why, 300);
     let why = format!(
-        "{source} does not say now whether a board under way needs it: {why}. To drop it all the same, disable that source first (plexusctl sources disable {source})"
+        "{source} does not say whether a board under way needs it: {why}. To drop it all the same, disable that source first (plexusctl sources disable {source})"
     );
     let error = ErrorBody::new(ErrorCode::SourceUnavailable, why);
     Refused::new(error.next("plexusctl board"))
