@@ -115,10 +115,19 @@ fn the_owner_sees_what_a_call_says() {
         .expect_ok();
     let code = asks["code"].as_str().expect("a code");
     let asks = Agent::enroll(&workshop.gateway.client(), code);
-    let item = asks.must_ask(STREAM, json!({"text": "ha", "pieces": 1}));
-    let waits = workshop.gateway.cli(["calls", "follow", &item]);
-    assert_contains(&waits.stderr, "it waits for you");
-    assert_contains(&waits.stderr, &format!("plexusctl approvals show {item}"));
+    let input = |text: &str| json!({"text": text, "pieces": 1});
+    let run = json!({"id": STREAM, "input": input("ha"), "onApproval": "run"});
+    let run = asks.invoke_body(run).text_at("/error/pendingId");
+    // A call that is left to the agent is no run.
+    let left = asks.must_ask(STREAM, input("hi"));
+    for (item, why) in [
+        (run, "This run has not begun: it waits for you."),
+        (left, "This request waits for you: no call comes of it"),
+    ] {
+        let waits = workshop.gateway.cli(["calls", "follow", &item]);
+        assert_contains(&waits.stderr, why);
+        assert_contains(&waits.stderr, &format!("plexusctl approvals show {item}"));
+    }
 }
 
 /// Waits until a run has streamed something.

@@ -391,24 +391,32 @@ async fn none_of_this_name(desk: &Arc<Desk>, name: &str) -> Refused {
     let item = item.or_else(|_| PendingId::parse(name)).ok();
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
-    let waits = item.and_then(|id| Some((state.item(&id)?.waits(now), id)));
+    let asked = item.and_then(|id| {
+        let item = state.item(&id)?;
+        let is_run = item.asks.iter().any(|ask| item.runs(ask));
+        Some((is_run, item.waits(now), id))
+    });
     let event = name.parse::<EventId>().ok();
     let ledger = desk.ledger.clone();
     let found = blocking(move || event.and_then(|id| ledger.event(&id).ok()?).is_some()).await;
-    let (why, next) = match (found.unwrap_or_default(), waits) {
+    let (why, next) = match (found.unwrap_or_default(), asked) {
         (true, _) => (
             "This call is not under way.",
             format!("plexusctl audit show {name}"),
         ),
-        (false, Some((true, id))) => (
+        (false, Some((true, true, id))) => (
             "This run has not begun: it waits for you.",
             format!("plexusctl approvals show {id}"),
         ),
-        (false, Some(_)) => (
+        (false, Some((false, true, id))) => (
+            "This request waits for you: no call comes of it by itself.",
+            format!("plexusctl approvals show {id}"),
+        ),
+        (false, Some((true, false, _))) => (
             "This run is not under way.",
             "plexusctl activity".to_owned(),
         ),
-        (false, None) => (
+        (false, Some((false, false, _)) | None) => (
             "No call of this id is under way: it is over, or there was none.",
             "plexusctl activity".to_owned(),
         ),
