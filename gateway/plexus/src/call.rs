@@ -211,12 +211,11 @@ async fn say(
 pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop> {
     let stage = RefCell::new(CallStage::Opening);
     wait.printing.check()?;
-    let of_an_answer = wait.printing.out.is_some() || wait.printing.full || wait.patience.is_set();
+    // A list is never cut, and waits for nobody.
+    let of_an_answer = wait.printing.out.is_some() || wait.patience.is_timed();
     if wait.item.is_none() && of_an_answer {
-        return Err(
-            Stop::usage("--out, --full and --wait are for one request or run")
-                .next("name it: pend_… or run_…"),
-        );
+        return Err(Stop::usage("--out and --wait are for one request or run")
+            .next("name it: pend_… or run_…"));
     }
     let ended = match &wait.item {
         Some(item) => {

@@ -114,9 +114,9 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Whether a flag sets it.
-    pub(crate) fn is_set(self) -> bool {
-        self.no_wait || self.wait.is_some()
+    /// Whether a time to wait is given.
+    pub(crate) fn is_timed(self) -> bool {
+        self.wait.is_some()
     }
 
     /// The time to wait.

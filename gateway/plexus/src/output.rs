@@ -286,7 +286,9 @@ impl Form<'_> {
     /// An answer in the gateway's form that is the command's own.
     fn own(&self, ok: bool, member: &str, value: Value) -> String {
         let mut own = Map::new();
-        if let Some((id, ..)) = self.call {
+        let id = self.call.map(|(id, ..)| id.as_str());
+        // Scripts know a refusal by it, also one of no call.
+        if let Some(id) = id.or((!ok).then_some("")) {
             own.insert("id".into(), json!(id));
         }
         own.insert("ok".into(), json!(ok));
