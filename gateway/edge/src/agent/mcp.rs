@@ -129,6 +129,7 @@ pub(super) async fn message(
         work: None,
         heard: mpsc::channel(ON_THE_WAY),
         listening: None,
+        list_due: began,
         ready: VecDeque::new(),
         slot: None,
     };
@@ -173,6 +174,8 @@ struct Exchange {
     heard: (work::Tell, mpsc::Receiver<CallNews>),
     /// Where the client wants to hear of changes.
     listening: Option<Listening>,
+    /// When the list counts no more: a grant that ends or is used up sends no event.
+    list_due: Instant,
     ready: VecDeque<String>,
     slot: Option<CallSlot>,
 }
@@ -265,6 +268,9 @@ impl Exchange {
                     if !self.who.stands(&self.edge) {
                         return None;
                     }
+                    if Instant::now() >= self.list_due {
+                        self.look_again();
+                    }
                 }
             }
         }
@@ -272,6 +278,7 @@ impl Exchange {
 
     fn look_again(&mut self) {
         let view = agents::view(&self.edge, &self.who.caller.agent, &self.who.pat);
+        self.list_due = Instant::now() + view.ttl();
         let actions = self.server.show(view);
         self.act(actions);
     }
