@@ -192,32 +192,34 @@ pub fn check_section(page: &str, name: &str, section: &str) {
     hold_section(page, name, section, str::to_owned);
 }
 
-/// The same for what happened on one day: words that have a digit in them, units of time, and how far words and lines are
-/// apart, are that day's, and so are the lines that `may_be`.
+/// The same for what happened on one day: words that have a digit in them, `ms` and `s`, less than a minute ago, and how far
+/// words and lines are apart, are that day's, and so are the lines that `may_be`.
 ///
 /// # Panics
 /// When the other words differ, with the lines that do; where the page has no such place.
 #[track_caller]
 pub fn check_told(page: &str, name: &str, told: &str, may_be: impl Fn(&str) -> bool) {
     hold_section(page, name, told, |text| {
-        let word = |word: &str| match word {
-            "ms" | "s" | "min" => "s".to_owned(),
-            word if word.contains(|c: char| c.is_ascii_digit()) => "#".to_owned(),
-            word => word.to_owned(),
-        };
-        let words = |line: &str| {
-            let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-            // What took some seconds took none elsewhere.
-            let line = (0..10).fold(line, |line, s| {
-                let line = line.replace(&format!(" {s} s ago"), " just now");
-                line.replace(&format!(" for {s} s "), " began just now ")
-            });
-            line.split(' ').map(word).collect::<Vec<_>>().join(" ")
-        };
-        let lines = text.lines().filter(|line| !may_be(line)).map(words);
+        let lines = text.lines().filter(|line| !may_be(line));
+        let lines = lines.map(of_any_day);
         let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
         lines.join("\n")
     });
+}
+
+fn of_any_day(line: &str) -> String {
+    let word = |word: &str| match word {
+        "ms" | "s" => "s".to_owned(),
+        word if word.contains(|c: char| c.is_ascii_digit()) => "#".to_owned(),
+        word => word.to_owned(),
+    };
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    // What took some seconds took none elsewhere.
+    let line = (0..60).fold(line, |line, s| {
+        let line = line.replace(&format!(" {s} s ago"), " just now");
+        line.replace(&format!(" for {s} s "), " began just now ")
+    });
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[track_caller]
@@ -271,6 +273,20 @@ fn differs(path: &Path, kept: &str, seen: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn lines_of_two_days_differ_by_more_than_seconds() {
+        for (one, other, is_same) in [
+            ("for writer, 17 s ago", "for writer, just now", true),
+            ("done  1 s ago  spec", "done  11 s ago  spec", true),
+            ("build  for 12 s  spec", "build  began just now  spec", true),
+            ("took 300 ms", "took 2 s", true),
+            ("for writer, 17 s ago", "for writer, 5 min ago", false),
+            ("within 30 s", "within 30 min", false),
+        ] {
+            assert_eq!(of_any_day(one) == of_any_day(other), is_same, "{one}");
+        }
+    }
 
     #[test]
     fn what_differs_is_replaced_and_nothing_else() {
