@@ -346,7 +346,8 @@ fn failure_of_the_app_has_a_code_and_words() {
         ("429", "rate_limited", "none"),
         ("302", "redirected", "unknown"),
         ("500", "server_error", "unknown"),
-        ("503", "rate_limited", "none"),
+        // Without a word of when to come back it may be a proxy's.
+        ("503", "rate_limited", "unknown"),
         ("half", "broken_off", "unknown"),
         ("stall", "timed_out", "unknown"),
         ("big", "too_large", "unknown"),

@@ -26,6 +26,9 @@ const FIX_IF_NAMED: (NextKind, &str) = (
 /// What an agent does after a call that failed when something of it was done.
 pub(crate) const PARTLY_DONE: &str = "look at what was done before you call again";
 
+/// The member of a worker's `detail` that says when to come back.
+pub(crate) const RETRY_AFTER: &str = "retryAfterSeconds";
+
 /// The reason where a source runs something else than the owner agreed to; the owner's activity has words for it.
 const CODE_CHANGED: &str = "code_changed";
 
@@ -337,7 +340,7 @@ pub(crate) fn stopped(
     id: &CapabilityId,
 ) -> ErrorBody {
     let mut told = cancelled(by, id).effect(error.effect);
-    if let (Some(theirs), Some(Value::Object(facts))) = (&error.detail, &mut told.detail) {
+    if let (Some(theirs), Some(Value::Object(facts))) = (detail_of(error), &mut told.detail) {
         let by = told.message.trim_end_matches('.');
         told.message = format!("{by}: {}", error.message.as_str());
         let ours = std::mem::replace(facts, theirs.as_object().cloned().unwrap_or_default());
@@ -565,6 +568,18 @@ fn after_failure(reason: &str) -> (NextKind, &'static str) {
     }
 }
 
+/// The facts that a worker's error has beside its words. What may have happened is not done again, whatever the app says of
+/// when to come back.
+fn detail_of(error: &WorkerError) -> Option<Value> {
+    let mut detail = error.detail.clone()?;
+    if error.effect != Effect::None
+        && let Some(members) = detail.as_object_mut()
+    {
+        members.remove(RETRY_AFTER);
+    }
+    Some(detail)
+}
+
 /// What a worker's own error is on the wire.
 pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
     use ErrorCode as C;
@@ -650,14 +665,14 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         }
         Failure::Internal => (C::InternalError, None, PRINTED),
     };
-    let mut detail = error.detail.clone().unwrap_or_else(|| json!({}));
+    let mut detail = detail_of(error).unwrap_or_else(|| json!({}));
     if let (Some(reason), Some(members)) = (reason, detail.as_object_mut()) {
         members.insert("reason".into(), reason.into());
     }
     let mut body = ErrorBody::new(code, error.message.as_str())
         .about(id)
         .effect(error.effect);
-    if let Some(seconds) = detail.get("retryAfterSeconds").and_then(Value::as_u64) {
+    if let Some(seconds) = detail.get(RETRY_AFTER).and_then(Value::as_u64) {
         body = body.with("retryAfterMs", seconds.saturating_mul(1_000));
     }
     body = body.then(kind, next);
@@ -757,9 +772,20 @@ mod tests {
             assert!(body.next.contains(words), "{reason}: {}", body.next);
         }
         let waits = SourceError::transport("rate_limited", "why");
-        let waits = failed(&waits.detail(json!({"retryAfterSeconds": 30})), &id);
-        let after = waits.next_action.and_then(|action| action.after_ms);
+        let waits = waits.detail(json!({"retryAfterSeconds": 30}));
+        let body = failed(&waits, &id);
+        let after = body.next_action.and_then(|action| action.after_ms);
         assert_eq!(after, Some(30_000));
+        // What may have happened is not done again after a while.
+        for effect in [Effect::Unknown, Effect::Partial, Effect::Done] {
+            let error = waits.clone().effect(effect);
+            let body = failed(&error, &id);
+            for body in [stopped(body.clone(), &error, CancelledBy::Agent, &id), body] {
+                let said = serde_json::to_string(&body).expect("JSON");
+                assert!(!said.contains("retryAfter"), "{said}");
+                assert!(!said.contains("afterMs"), "{said}");
+            }
+        }
         for (reason, words) in [
             ("changed", "repeat the call"),
             ("outdated", "do what the message says"),

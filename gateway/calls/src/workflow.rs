@@ -4,7 +4,7 @@
 //!
 //! Must not know: how a member is called, and what it may.
 
-use crate::refusal::PARTLY_DONE;
+use crate::refusal::{PARTLY_DONE, RETRY_AFTER};
 use plexus_protocol::{Digest, Effect, ErrorBody, NextKind, body::InvokeResponse, json};
 use plexus_sources::catalogue::Entry;
 use serde_json::{Value, json};
@@ -112,6 +112,9 @@ impl Workflow {
         if told.effect != Effect::None {
             // What its member says of a next call would do the others again.
             told.more.remove("retryAfterMs");
+            if let Some(members) = detail.as_object_mut() {
+                members.remove(RETRY_AFTER);
+            }
             told = told.then(NextKind::ReadFirst, PARTLY_DONE);
         }
         told.detail(detail)

@@ -106,11 +106,12 @@ impl AppRequest {
             None => "it wants a secret, and the manifest names none".to_owned(),
         };
         let status = answer.status;
-        let may_have_run = status.is_server_error() || status.is_redirection();
+        // A 503 that does not say when to come back may be a proxy's, after the app did it.
+        let is_turned_away =
+            status == StatusCode::SERVICE_UNAVAILABLE && answer.retry_after().is_some();
+        let may_have_run = (status.is_server_error() && !is_turned_away) || status.is_redirection();
         let effect = match role {
-            Role::Writer if may_have_run && status != StatusCode::SERVICE_UNAVAILABLE => {
-                Effect::Unknown
-            }
+            Role::Writer if may_have_run => Effect::Unknown,
             Role::Reader | Role::Writer => Effect::None,
         };
         let (reason, what) = match status {
