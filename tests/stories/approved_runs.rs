@@ -61,6 +61,10 @@ fn a_run_that_was_refused_is_not_made_later() {
     assert_eq!(workshop.effects(), ["two"]);
     let still = agent.status(&item).expect_ok();
     assert_eq!(still["result"], status["result"], "{still}");
+    // By its run too.
+    let path = format!("/invoke/status?runId={}", item.replace("pend_", "run_"));
+    let run = agent.client().get(&path).expect_ok();
+    assert_eq!(run["result"]["error"], still["result"]["error"], "{run}");
 }
 
 /// The owner's yes can be recorded, the intent of the call can not: nobody is told an end of it before it has one.
@@ -253,10 +257,7 @@ fn run_cut_off_by_a_crash_names_its_intent() {
     );
     workshop.owner().approve(&item, "once");
     let run = item.replace("pend_", "run_");
-    let kept = workshop.gateway.state().join(format!("pending/{run}.run"));
-    until_true("the call to be under way", || {
-        workshop.folder.has("begun") && kept.is_file()
-    });
+    until_true("the call to be under way", || workshop.folder.has("begun"));
     workshop.gateway.kill9();
     workshop.gateway.start_again();
     let agent = workshop.back(&agent);
@@ -264,8 +265,11 @@ fn run_cut_off_by_a_crash_names_its_intent() {
     let intent = intent.as_str().expect("an id");
     let status = agent.status(&item).expect_ok();
     let path = format!("/invoke/status?runId={run}");
+    let follow = ["calls", "follow", run.as_str(), "--json"];
     let run = agent.client().get(&path).expect_ok();
     assert_eq!(run["status"], "failed", "{run}");
+    let followed = workshop.gateway.cli(follow).json();
+    assert_eq!(followed["next"], "plexusctl unknown", "{followed}");
     for said in [&status["result"], &run["result"]] {
         assert_eq!(said["error"]["code"], "outcome_unknown", "{said}");
         assert_eq!(said["error"]["next"], to_settle(intent), "{said}");
@@ -276,6 +280,12 @@ fn run_cut_off_by_a_crash_names_its_intent() {
     let run = agent.client().get(&path).expect_ok();
     assert_eq!(run["status"], "succeeded", "{run}");
     assert_eq!(run["result"]["outputOmitted"], true, "{run}");
+    let followed = workshop.gateway.cli(follow).json();
+    assert_eq!(followed["error"], Value::Null, "{followed}");
+    // Its answer is kept once, with its item.
+    let kept = std::fs::read_dir(workshop.gateway.state().join("pending")).expect("a folder");
+    let mut names = kept.map(|file| file.expect("a file").file_name());
+    assert!(!names.any(|name| name.to_string_lossy().ends_with(".run")));
 }
 
 /// What one program was told stays its own when another one is connected under its name.

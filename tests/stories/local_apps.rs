@@ -383,6 +383,25 @@ fn failure_of_the_app_has_a_code_and_words() {
         read("data", "words").json()["error"]["detail"]["reason"],
         "not_json"
     );
+    // The owner settles what it did, and its agent learns that by the item and by the run.
+    let input = json!({"what": "503"});
+    let asked = agent.invoke_body(json!({"id": "app.send", "input": input, "onApproval": "run"}));
+    let item = asked.text_at("/error/pendingId");
+    world.gateway.owner().approve(&item, "once");
+    let run = format!("/invoke/status?runId={}", item.replace("pend_", "run_"));
+    let of_item = || agent.status_after(&item, 20).expect_ok()["result"].clone();
+    let of_run = || agent.client().get(&run).expect_ok()["result"].clone();
+    for told in [of_item(), of_run()] {
+        assert_eq!(told["error"]["code"], "transport_error", "{told}");
+        assert_eq!(told["error"]["effect"], "unknown", "{told}");
+        assert_eq!(told["error"]["nextAction"]["kind"], "stop", "{told}");
+    }
+    let event = of_item()["auditId"].as_str().expect("an event").to_owned();
+    let settle = ["unknown", "settle", event.as_str(), "--did-not"];
+    world.gateway.cli(settle).expect_ok();
+    for told in [of_item(), of_run()] {
+        assert_eq!(told["error"]["effect"], "none", "{told}");
+    }
     // A redirect is not followed.
     let followed = world
         .app

@@ -28,6 +28,8 @@ use std::{
 const MOST: u64 = 256 * 1024 * 1024;
 /// How long the answer of a run is kept.
 pub(crate) const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// The same in milliseconds.
+pub(crate) const KEPT_MS: u64 = KEPT.as_secs() * 1_000;
 
 /// The key of a kept answer.
 #[derive(Clone, Copy)]

@@ -20,12 +20,13 @@ pub mod run;
 pub mod store;
 use crate::{
     answer::Answer,
-    answers::{Answers, KeptAnswer, Key},
+    answers::{Answers, KEPT_MS, KeptAnswer, Key, RunFacts},
     approvals::store::{Approvals, INPUTS_AT_ONCE, Planned, TOKENS_OF_AN_ITEM, withheld_answer},
     call::Asked,
     given::{self, may_still_be_given},
     kernel::{Kernel, Phase},
-    member_reads,
+    member_reads, refusal,
+    runs::OneRun,
     terms::Terms,
 };
 use bytes::Bytes;
@@ -36,8 +37,8 @@ use plexus_home::{
 use plexus_ipc::message::{Form, PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, RunId, SessionId,
-    Timestamp, body::InvokeResponse,
+    AgentId, AuditId, CapabilityId, Digest, ErrorBody, PendingId, RunId, SessionId, Timestamp,
+    body::InvokeResponse,
 };
 use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
 use serde_json::Value;
@@ -471,6 +472,35 @@ impl Approvals {
         Some(self.answer(kernel, item, ask)?.response)
     }
 
+    /// The run of an approved effect as its item tells it, where no run of this launch does. Of several calls it is the first
+    /// that was not done, else the last, as in the answer of the item.
+    pub(crate) fn run_of_item(&self, kernel: &Kernel, run: &RunId) -> Option<OneRun> {
+        let state = kernel.ledger.snapshot();
+        let item = state.item(&run.item())?;
+        let effects = item.asks.iter().filter(|ask| !ask.verbs.is_read());
+        let answered: Vec<_> = effects
+            .filter_map(|ask| Some((ask, self.answer(kernel, item, ask)?.response)))
+            .collect();
+        let undone = answered.iter().find(|(_, answer)| !answer.ok);
+        let (ask, answer) = undone.or(answered.last())?.clone();
+        // An approval makes the call, and the item lapses a day after it.
+        let at = Timestamp(item.expires_at.0.saturating_sub(KEPT_MS));
+        let agent = state.agent(&item.agent);
+        let facts = RunFacts {
+            agent: item.agent.clone(),
+            epoch: item.agent_epoch.or(agent.map(|agent| agent.epoch))?,
+            capability: ask.capability.clone(),
+            is_read: false,
+            started: at,
+            ended: at,
+            constraint: None,
+            // It read nothing.
+            read: Digest::of(b""),
+            grant: None,
+        };
+        Some(OneRun::kept(run.clone(), facts, answer))
+    }
+
     fn collect_one(&self, kernel: &Kernel, item: &Item, ask: &Ask) {
         let uncollected = |ran: &KeptAnswer| !ran.collected;
         if let Some(ran) = self.answer(kernel, item, ask).filter(uncollected) {
@@ -650,8 +680,7 @@ fn is_open(state: &State, item: &PendingId, session: &SessionId) -> bool {
 
 /// Whether an answer says that nobody knows, and it is known since: the owner has settled it, or its outcome came late.
 fn is_known_since(ran: &KeptAnswer, ask: &Ask) -> bool {
-    let code = ran.response.error.as_ref().map(|error| error.code);
-    code == Some(ErrorCode::OutcomeUnknown)
+    refusal::is_unsettled(&ran.response)
         && ask
             .outcome
             .is_some_and(|outcome| outcome != OutcomeKind::Unknown)

@@ -90,14 +90,19 @@ impl OneRun {
 }
 
 impl Kernel {
-    /// A run that has not been forgotten. That of an approved call whose outcome was not known has what is known now.
+    /// A run that has not been forgotten. That of an approved call whose outcome was not known has what is known now, and that
+    /// of an earlier launch what is kept with its item.
     pub async fn find_run(&self, id: &str) -> Option<Arc<OneRun>> {
-        let run = self.runs.get(id, self.clock.now()).await?;
-        let code = run.over.borrow().as_ref().map(|(_, answer)| {
-            let error = answer.error.as_ref();
-            error.map(|error| error.code)
-        });
-        if code.flatten() == Some(ErrorCode::OutcomeUnknown)
+        let Some(run) = self.runs.get(id, self.clock.now()).await else {
+            let id: RunId = id.parse().ok()?;
+            return self.approvals.run_of_item(self, &id).map(Arc::new);
+        };
+        let over = run.over.borrow();
+        let is_unsettled = over
+            .as_ref()
+            .is_some_and(|(_, answer)| refusal::is_unsettled(answer));
+        drop(over);
+        if is_unsettled
             && let Some(known) = self.approvals.of_run(self, &run.id, &run.facts.capability)
         {
             run.over
@@ -114,7 +119,8 @@ async fn begun_first(
     run: &OneRun,
     performed: &mut JoinHandle<Answer>,
 ) -> Result<Answer, JoinError> {
-    if let Some(call) = run.call.as_ref().filter(|_| !run.facts.is_read) {
+    let keeps = !run.facts.is_read && !run.is_approved;
+    if let Some(call) = run.call.as_ref().filter(|_| keeps) {
         tokio::select! {
             over = &mut *performed => return over,
             () = call.begun() => {}
@@ -164,10 +170,9 @@ pub(crate) async fn carry(
         ..run.facts.clone()
     };
     let ended = facts.ended;
-    // What a single approval let it read has no grant whose end would be seen after a restart. An approved call that has
-    // not begun is made later.
-    let is_kept = !facts.is_read || facts.grant.is_some();
-    if is_kept && !(run.is_approved && run.began_nothing()) {
+    // What a single approval let it read has no grant whose end would be seen after a restart. The answer of an approved call
+    // is kept with its item.
+    if !run.is_approved && (!facts.is_read || facts.grant.is_some()) {
         let kept = KeptAnswer {
             run: Some(facts),
             ..KeptAnswer::of(&answer)

@@ -217,7 +217,7 @@ async fn run(
         return Err(Box::new(error.next("make it")));
     }
     let id = RunId::of_message(&held.item.id, &name);
-    let Some(run) = kernel.runs.get(id.as_str(), kernel.clock.now()).await else {
+    let Some(run) = kernel.find_run(id.as_str()).await else {
         return Ok(json!({"ok": true, "state": "unknown"}));
     };
     let wait = Duration::from_secs(seconds.min(MAX_ITEM_WAIT).into());
@@ -238,14 +238,13 @@ async fn run(
 
 /// Whether an answer says that nobody knows what a call did, and the ledger does.
 fn is_known_since(kernel: &Kernel, held: &Approved, answer: &InvokeResponse) -> bool {
-    let code = answer.error.as_ref().map(|error| error.code);
     let Ok(intent) = AuditId::parse(&answer.audit_id) else {
         return false;
     };
     let state = kernel.ledger.snapshot();
     let agent = state.agent(&held.agent);
     let mut unknown = agent.into_iter().flat_map(|agent| agent.unknown.values());
-    code == Some(ErrorCode::OutcomeUnknown)
+    refusal::is_unsettled(answer)
         && !state.open_intents.contains_key(&intent)
         && !unknown.any(|unknown| unknown.names(&intent))
 }

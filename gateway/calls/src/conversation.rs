@@ -168,7 +168,7 @@ pub(crate) async fn turn_of(kernel: &Kernel, item: &Item, message: &Digest) -> O
     let turn = turn_in(item, message)?;
     let now = kernel.clock.now();
     let run = RunId::of_message(&item.id, message);
-    let run = kernel.runs.get(run.as_str(), now).await;
+    let run = kernel.find_run(run.as_str()).await;
     let run = run.map(|run| run.handle(&kernel.base, now));
     Some(Turn { run, ..turn })
 }

@@ -3,7 +3,9 @@
 use crate::under_way::CancelledBy;
 use plexus_ipc::message::{Failure, SERVER_REFUSED, WorkerError};
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, NextKind};
+use plexus_protocol::{
+    AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, NextKind, body::InvokeResponse,
+};
 use plexus_supervisor::DispatchError;
 use plexus_trust::Refusal;
 use serde_json::{Value, json};
@@ -311,6 +313,12 @@ pub(crate) fn settled_by(error: ErrorBody, intent: &AuditId) -> ErrorBody {
         Effect::Unknown => error.then(NextKind::Stop, settle(intent)),
         Effect::None | Effect::Partial | Effect::Done => error,
     }
+}
+
+/// Whether an answer says that it is not known what was done, whatever its code: the owner settles it.
+pub(crate) fn is_unsettled(answer: &InvokeResponse) -> bool {
+    let error = answer.error.as_ref();
+    error.is_some_and(|error| error.effect == Effect::Unknown)
 }
 
 fn settle(intent: &AuditId) -> String {

@@ -7,7 +7,7 @@
 //! read by a single approval. What was read is given to its agent while that may still have it (`given`).
 
 use crate::{
-    answers::{self, Answers, Key, RunFacts},
+    answers::{Answers, KEPT_MS, Key, RunFacts},
     progress::ProgressLog,
     under_way::{CallUnderWay, CancelledBy},
 };
@@ -24,8 +24,6 @@ use tokio::sync::watch;
 
 /// Runs that one agent may have under way.
 pub(crate) const AT_ONCE: usize = 8;
-/// How long an answer is kept, in milliseconds.
-const KEPT_MS: u64 = answers::KEPT.as_secs() * 1_000;
 /// Finished runs of one agent that are held in memory; the oldest go first.
 const KEPT: usize = 256;
 /// Bytes of output of them that are held in memory for one agent; beside them the newest always is.
@@ -51,6 +49,17 @@ pub struct OneRun {
 }
 
 impl OneRun {
+    /// One of an earlier launch, with its answer.
+    pub(crate) fn kept(id: RunId, facts: RunFacts, answer: InvokeResponse) -> Self {
+        Self {
+            id,
+            is_approved: false,
+            over: watch::Sender::new(Some((facts.ended, answer))),
+            facts,
+            call: None,
+            progress: Arc::default(),
+        }
+    }
     /// Its agent, in the epoch that asked: what it brings is told to no other program of that name.
     pub fn whose(&self) -> (AgentId, u64) {
         (self.facts.agent.clone(), self.facts.epoch)
@@ -66,12 +75,6 @@ impl OneRun {
     /// Whether there is an answer.
     pub fn is_over(&self) -> bool {
         self.over.borrow().is_some()
-    }
-    /// Whether it was made in this launch and has no intent.
-    pub(crate) fn began_nothing(&self) -> bool {
-        self.call
-            .as_ref()
-            .is_some_and(|call| call.intent().is_none())
     }
     /// A copy of the answer, once there is one: for its caller, not for a look.
     pub fn result(&self) -> Option<(Timestamp, InvokeResponse)> {
@@ -211,8 +214,8 @@ impl Runs {
         table.get(id).cloned()
     }
 
-    /// A run that has not been forgotten.
-    pub async fn get(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
+    /// A run that is in memory or has a file of its own.
+    pub(crate) async fn get(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
         if let Some(run) = self.in_memory(id, now) {
             return Some(run);
         }
@@ -221,14 +224,6 @@ impl Runs {
         let read = blocking(move || answers.get(Key::Run(&of)));
         let kept = read.await.ok().flatten()?;
         let facts = kept.run.filter(|facts| now.since(facts.ended) < KEPT_MS)?;
-        let over = watch::Sender::new(Some((facts.ended, kept.response)));
-        Some(Arc::new(OneRun {
-            id,
-            is_approved: false,
-            facts,
-            call: None,
-            progress: Arc::default(),
-            over,
-        }))
+        Some(Arc::new(OneRun::kept(id, facts, kept.response)))
     }
 }

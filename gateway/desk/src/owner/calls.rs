@@ -23,7 +23,7 @@ use plexus_owner::{
     },
 };
 use plexus_protocol::{
-    ErrorBody, ErrorCode, PendingId, RunId, Timestamp,
+    Effect, ErrorBody, ErrorCode, PendingId, RunId, Timestamp,
     body::{InvokeResponse, Progress},
     id::has_id_form,
 };
@@ -193,7 +193,7 @@ impl CallView {
         };
         for run in [run.as_ref().map(RunId::as_str), Some(name)] {
             if let Some(run) = run
-                && let Some(run) = desk.edge.runs.get(run, desk.clock.now()).await
+                && let Some(run) = desk.edge.find_run(run).await
             {
                 return Some(Self::Run(run));
             }
@@ -288,7 +288,7 @@ pub(crate) async fn said_of(
     let error = result.and_then(|result| result.error);
     let is_unknown = error
         .as_ref()
-        .is_some_and(|error| error.code == ErrorCode::OutcomeUnknown);
+        .is_some_and(|error| error.effect == Effect::Unknown);
     let next = match (is_unknown, made, makes_change_sets(desk, capability)) {
         (true, ..) => "plexusctl unknown".to_owned(),
         _ if let Some(board) = &board => format!("plexusctl board {board}"),
