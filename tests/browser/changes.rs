@@ -231,7 +231,7 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
     );
     browser.reads(
         ".differs",
-        "it shows folder private, which it hid when this was granted",
+        "it shows folder private, which it hid before",
     );
     browser.reads(".names", "my-cc");
     browser.reads("#glance", "1 waiting");

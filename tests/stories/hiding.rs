@@ -103,7 +103,7 @@ fn hidden_notes_do_not_exist() {
         let mut terminal = Terminal::start(&resume, 100, 60);
         terminal.until_shows("[y/N]");
         assert_contains(&terminal.picture(), "its 2 grants on obsidian are resumed");
-        let shows = "it shows glob Secret*, which it hid when this was granted";
+        let shows = "it shows glob Secret*, which it hid before";
         assert_contains(&terminal.picture(), shows);
         // Nobody reads a card faster.
         sleep(Duration::from_millis(400));

@@ -215,16 +215,26 @@ impl Draft<'_> {
     }
 
     /// The grants that rest because the owner hides less: what was granted was granted on less. The words for it go into
-    /// `source`.
+    /// `source`, and those go out of it that are of what is hidden again.
     fn shows_more(&self, old: &Source, config: &SourceConfig, source: &mut Source) -> Vec<Grant> {
-        if config.hide.covers(&old.config.hide) {
+        let words = |rules: Vec<String>| -> Vec<String> {
+            let rules = rules.iter();
+            rules
+                .map(|rule| format!("it shows {rule}, which it hid before"))
+                .collect()
+        };
+        let hidden = words(config.hide.beyond(&old.config.hide));
+        source.changed.retain_mut(|known| {
+            known.words.retain(|words| !hidden.contains(words));
+            !(known.words.is_empty() && known.rules.is_empty() && known.rules_gone.is_empty())
+        });
+        let shown = words(old.config.hide.beyond(&config.hide));
+        if shown.is_empty() {
             return Vec::new();
         }
         let rest = self.suspended(&old.id, "this source shows more than when you granted it");
-        if !rest.is_empty() {
-            let shown = old.config.hide.beyond(&config.hide).join(", ");
-            let words = format!("it shows {shown}, which it hid when this was granted");
-            source.changed.push(self.told(vec![words]));
+        if !rest.is_empty() || self.state.resting(old, self.now).next().is_some() {
+            source.changed.push(self.told(shown));
         }
         rest
     }

@@ -499,6 +499,28 @@ fn a_source_that_shows_more_voids_the_calls_that_were_approved_on_less() {
 }
 
 #[test]
+fn card_of_a_source_names_all_that_it_shows_and_hid() {
+    let (mut world, _) = World::with_member(&[READ]);
+    let folders = ["daily", "private"];
+    for folder in folders {
+        world.ok(hide(folder, false));
+    }
+    let shown = |world: &mut World, folder: &str, remove: bool| {
+        world.ok(hide(folder, remove));
+        let changed = world.notes().changed.iter();
+        changed
+            .flat_map(|one| one.words.clone())
+            .collect::<Vec<_>>()
+    };
+    let says = |folder: &str| format!("it shows folder {folder}, which it hid before");
+    assert_eq!(shown(&mut world, "daily", true), [says("daily")]);
+    // The grant rests already.
+    assert_eq!(shown(&mut world, "private", true), folders.map(says));
+    assert_eq!(shown(&mut world, "daily", false), [says("private")]);
+    assert!(shown(&mut world, "private", false).is_empty());
+}
+
+#[test]
 fn resumed_grants_answer_the_reads_asked_meanwhile() {
     let (mut world, who) = World::with_member(&[READ]);
     let other = world.member("b", &[]);
