@@ -175,7 +175,7 @@ impl Runs {
         }
     }
 
-    /// Those of an agent, in its epoch, that are under way, the oldest first.
+    /// Those of an agent, in its epoch, that are under way, the oldest first; no call that a client waits for is a run.
     pub fn under_way(&self, agent: &AgentId, epoch: u64) -> Vec<RunningCall> {
         let table = self.table();
         let is_mine = |run: &&Arc<OneRun>| run.facts.agent == *agent && run.facts.epoch == epoch;

@@ -688,9 +688,21 @@ impl Server {
                 .then_some(run)
         };
         let known = self.known.iter();
-        let waiting: Vec<Value> = known
+        let mut waiting: Vec<Value> = known
             .map(|known| known.listed(waits(&known.item), run_of(&known.item)))
             .collect();
+        // More than are remembered.
+        let others = said.unwrap_or_default().iter();
+        let others = others.filter(|one| !self.knows(&one.item) && !self.has_request_of(&one.item));
+        waiting.extend(others.map(|one| {
+            let tracked = TrackedItem {
+                item: one.item.clone(),
+                tool: self.view.tool_of(&one.capability).cloned(),
+                since: one.since,
+                ended: false,
+            };
+            tracked.listed(true, None)
+        }));
         ToolResult::data(json!({"ok": true, "waiting": waiting}))
     }
 
@@ -969,12 +981,19 @@ impl Server {
         task
     }
 
+    fn knows(&self, item: &Item) -> bool {
+        self.known.iter().any(|known| known.item == *item)
+    }
+
     fn remember(&mut self, item: &Item, tool: Option<&Arc<Tool>>, since: Timestamp) {
-        if self.known.iter().any(|known| known.item == *item) {
+        if self.knows(item) {
             return;
         }
         if self.known.len() == MAX_KNOWN {
-            self.known.pop_front();
+            // The oldest, and a request that waits last.
+            let is_over = |known: &TrackedItem| known.ended || matches!(known.item, Item::Run(_));
+            let old = self.known.iter().position(is_over);
+            self.known.remove(old.unwrap_or(0));
         }
         self.known.push_back(TrackedItem {
             item: item.clone(),
@@ -1119,14 +1138,15 @@ impl Flight {
 }
 
 impl TrackedItem {
-    /// `waits`: unless the gateway, asked just now, does not name it among what waits; `run`: where it names that of its
-    /// approved call.
+    /// `waits`: unless the gateway, asked just now, does not name it among what waits or runs; `run`: where it names that of
+    /// its approved call.
     fn listed(&self, waits: bool, run: Option<RunId>) -> Value {
         let status = match (&self.item, self.ended) {
             _ if run.is_some() => "running",
             (_, true) => "ended",
             (Item::Pending(_), false) if !waits => "no_longer_waits",
             (Item::Pending(_), false) => "waiting_for_owner",
+            (Item::Run(_), false) if !waits => "ended",
             (Item::Run(_), false) => "running",
         };
         let mut listed = json!({self.item.member(): self.item.as_str(), "status": status});

@@ -810,9 +810,32 @@ fn call_that_was_given_up_is_listed_with_its_run() {
         json!([{"pendingId": PEND, "runId": RUN, "status": "running", "tool": "workspace_write"}]);
     assert_eq!(told["waiting"], known);
     // Its client, or a program before it, gave it up: the gateway alone knows of it.
-    let told = structured(&listed(&mut greeted("x"), vec![running()]));
+    let mut server = greeted("x");
+    let told = structured(&listed(&mut server, vec![running()]));
     let unknown = json!([{"runId": RUN, "status": "running", "tool": "workspace_write"}]);
     assert_eq!(told["waiting"], unknown);
+    // It ended, and nobody waited for it by its id.
+    let told = structured(&listed(&mut server, Vec::new()));
+    assert_eq!(told["waiting"][0]["status"], "ended", "{told}");
+}
+
+#[test]
+fn list_holds_all_that_the_gateway_names() {
+    let named = |kind: &str, number: usize| Waiting {
+        item: item(&format!("{kind}_00000000-0000-4000-8000-{number:012}")),
+        ..written()
+    };
+    let requests = (0..64).map(|number| named("pend", number));
+    let runs = (64..72).map(|number| named("run", number));
+    let mut server = greeted("x");
+    let all = || requests.clone().chain(runs.clone()).collect::<Vec<_>>();
+    for said in [runs.clone().collect(), all(), all()] {
+        let told = structured(&listed(&mut server, said.clone()));
+        let waiting = told["waiting"].as_array().expect("a list");
+        assert_eq!(waiting.len(), said.len(), "{told}");
+        let over = |one: &&Value| one["status"] == "no_longer_waits" || one["status"] == "ended";
+        assert_eq!(waiting.iter().filter(over).count(), 0, "{told}");
+    }
 }
 
 #[test]
