@@ -55,7 +55,10 @@ fn what_would_become_of_a_call_is_told_in_words() {
     let narrow = ["--under", "path=notes"];
     assert!(!allow(&narrow).contains("denials ended"));
     assert_contains(&told(WRITE, write), "You denied this call");
-    assert_contains(&allow(&[]), "\ndenials ended: 1");
+    assert_contains(
+        &allow(&[]),
+        "\ndenials ended: 1 (calls that you had denied are refused no more)",
+    );
     assert_contains(&told(WRITE, write), "it would run: ");
     allow(&narrow);
     let elsewhere = r#"{"path": "notes/b.md", "content": "x"}"#;

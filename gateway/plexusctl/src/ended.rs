@@ -46,7 +46,9 @@ pub(crate) fn also_answered(before: &str, items: &[PendingId]) -> String {
 pub(crate) fn denials_ended(before: &str, count: usize) -> String {
     match count {
         0 => String::new(),
-        count => format!("{before}denials ended: {count}"),
+        count => format!(
+            "{before}denials ended: {count} (calls that you had denied are refused no more)"
+        ),
     }
 }
 

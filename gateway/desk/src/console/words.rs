@@ -185,7 +185,9 @@ pub(super) fn beside_grant(
             "Still waiting for you: {requests} for this. {agent} may make a call that this covers again, without one"
         )
     });
-    let denials = (denials_ended > 0).then(|| format!("Denials ended: {denials_ended}"));
+    let denials = (denials_ended > 0).then(|| {
+        format!("Denials ended: {denials_ended} (calls that you had denied are refused no more)")
+    });
     also_answered(&format!(" of {agent}"), also)
         .into_iter()
         .chain(denials)

@@ -227,7 +227,7 @@ impl Verdict {
             }
             (Self::Deny { .. }, _) => {
                 format!(
-                    "denied {id}; the same call is refused for 30 days, also where an existing grant covers it"
+                    "denied {id}; the same call is refused for 30 days, also where a grant covers it, until you grant it for any input"
                 )
             }
         }
