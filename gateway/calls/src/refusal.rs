@@ -522,9 +522,7 @@ pub(crate) fn is_of_the_world(reason: &str) -> bool {
 fn after_failure(reason: &str) -> (NextKind, &'static str) {
     use NextKind::{ReadFirst, Retry, Stop};
     match reason {
-        "ambiguous" | "not_a_file" | "not_a_directory" | "odd_name" | "exists" | SERVER_REFUSED => {
-            FIX
-        }
+        "ambiguous" | "not_a_file" | "not_a_directory" | "odd_name" | SERVER_REFUSED => FIX,
         // No input changes it.
         "not_json" | "redirected" | "app_unauthorized" | "app_forbidden" | "permission"
         | "damaged" | "archived" | "hidden" | "repeats" | "not_done" | "not_taken"
@@ -532,7 +530,11 @@ fn after_failure(reason: &str) -> (NextKind, &'static str) {
         | "not_under_way" | "nothing_left" | "unknown_caller" => {
             (Stop, "stop; tell the owner: the message says why")
         }
-        "already_done" => (Stop, "stop; tell the owner: this was done already"),
+        "already_done" | "exists" => (Stop, "stop; tell the owner: this was done already"),
+        "under_way" => (
+            Stop,
+            "wait for it to end, and look at what it did before you call again",
+        ),
         "no_change" => (
             Stop,
             "give the id that `undo` of the answer to the change has",
@@ -564,7 +566,7 @@ fn after_failure(reason: &str) -> (NextKind, &'static str) {
         ),
         "timeout" | "timed_out" | "server_error" | "bad_answer" | "broken_off" | "turn_failed"
         | "agent_failed" | "agent_killed" | "no_host_tools" | "io" | "busy" | "out_of_time"
-        | "app_failed" | "changing" | "under_way" | "over" => (
+        | "app_failed" | "changing" | "over" => (
             Retry,
             "repeat the call after a moment; if it fails again, tell the owner",
         ),
@@ -769,6 +771,8 @@ mod tests {
             ("app_unauthorized", NextKind::Stop, "the message says why"),
             ("app_forbidden", NextKind::Stop, "the message says why"),
             ("already_done", NextKind::Stop, "done already"),
+            ("exists", NextKind::Stop, "done already"),
+            ("under_way", NextKind::Stop, "look at what it did"),
             ("changing", NextKind::Retry, "tell the owner"),
             ("path_confinement", NextKind::LookUp, "relative to"),
             ("not_kept", NextKind::Stop, "no longer be taken back"),
