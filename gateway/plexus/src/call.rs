@@ -25,7 +25,7 @@ use crate::{
 };
 use plexus_client::{Done, Exit, Request, Stop, out, span};
 use plexus_mcp::cut::Takes;
-use plexus_protocol::{PendingId, RunId};
+use plexus_protocol::{PendingId, Provenance, RunId};
 use serde_json::{Map, Value, json};
 use std::{
     cell::RefCell,
@@ -343,9 +343,12 @@ async fn perform(
     }
     let schema = entry.as_ref().map_or(&Value::Null, |e| &e.io.input);
     let read = entry.as_ref().is_some_and(|e| e.grants.is_read());
+    // Somebody else's server may take more than its schema names.
+    let provenance = entry.as_ref().map(|e| &e.provenance);
+    let ours = provenance.is_some_and(|word| Provenance::is_ours(word));
     let mut input = match whole {
         Some(input) => input,
-        None => input::from_words(&call.words, schema, read)?,
+        None => input::from_words(&call.words, schema, read && ours)?,
     };
     if let Some(talk) = entry.as_ref().and_then(|entry| entry.conversation.as_ref())
         && !input.contains_key(&talk.message)

@@ -64,11 +64,12 @@ pub(crate) fn whole(text: &str) -> Result<Input, Stop> {
     }
 }
 
-/// Builds an input from `words` for `schema`, which is `Null` where nothing is known, of a read or of another call.
-pub(crate) fn from_words(words: &[String], schema: &Value, is_read: bool) -> Result<Input, Stop> {
+/// Builds an input from `words` for `schema`, which is `Null` where nothing is known; `ignores`: its worker ignores a
+/// field that the schema does not have, as ours do of a read.
+pub(crate) fn from_words(words: &[String], schema: &Value, ignores: bool) -> Result<Input, Stop> {
     let (required, others) = fields(schema);
     let order: Vec<&str> = required.into_iter().chain(others).collect();
-    let closed = !order.is_empty() && is_closed(schema, is_read);
+    let closed = !order.is_empty() && is_closed(schema, ignores);
     let set = |input: &mut Input, name: &str, text: &str| match closed
         && schema["properties"][name].is_null()
     {
@@ -113,9 +114,8 @@ fn listed(order: &[&str]) -> String {
     format!("fields: {}", order.join(", "))
 }
 
-/// Whether a field that the schema does not have is a slip. A worker ignores such a field of a read, which then answers
-/// another question.
-fn is_closed(schema: &Value, is_read: bool) -> bool {
+/// Whether a field that the schema does not have is a slip. Where it is ignored, the answer is to another question.
+fn is_closed(schema: &Value, ignores: bool) -> bool {
     const OPEN: [&str; 6] = [
         "additionalProperties",
         "patternProperties",
@@ -125,7 +125,7 @@ fn is_closed(schema: &Value, is_read: bool) -> bool {
         "$ref",
     ];
     schema["additionalProperties"] == Value::Bool(false)
-        || is_read && OPEN.iter().all(|word| schema[word].is_null())
+        || ignores && OPEN.iter().all(|word| schema[word].is_null())
 }
 
 fn no_field(name: &str, order: &[&str]) -> Stop {
@@ -133,7 +133,9 @@ fn no_field(name: &str, order: &[&str]) -> Stop {
     let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
     let why = format!("there is no field {name:?} ({}){meant}", listed(order));
     let first = order.first().copied().unwrap_or("FIELD");
-    Stop::usage(why).next(format!("if the word is a value, write {first}=…"))
+    Stop::usage(why).next(format!(
+        "if the word is a value, write {first}=…; or give the whole input with --input"
+    ))
 }
 
 fn set(input: &mut Input, name: &str, text: &str, about: &Value) -> Result<(), Stop> {
@@ -268,14 +270,15 @@ mod tests {
         let mut wide = open.clone();
         wide["additionalProperties"] = json!({"type": "integer"});
         let words = ["other=1".to_owned()];
-        for (schema, is_read) in [(&open, false), (&wide, true), (&Value::Null, true)] {
-            let read = Value::Object(from_words(&words, schema, is_read).unwrap());
+        for (schema, ignores) in [(&open, false), (&wide, true), (&Value::Null, true)] {
+            let read = Value::Object(from_words(&words, schema, ignores).unwrap());
             assert_eq!(read, json!({"other": 1}));
         }
         // Its worker would ignore it and answer.
         let refused = from_words(&words, &open, true).unwrap_err();
         assert_eq!(refused.why, "there is no field \"other\" (fields: path)");
         assert_eq!(refused.exit, plexus_client::Exit::Usage);
+        assert!(refused.next.ends_with("--input"), "{}", refused.next);
     }
 
     #[test]
