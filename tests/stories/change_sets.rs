@@ -316,7 +316,7 @@ fn damaged_change_set_is_named_and_the_others_listed() {
     ] {
         let refused = gateway.cli(line.iter().copied());
         assert_contains(&refused.stderr, why);
-        assert_contains(&refused.stderr, "next: plexusctl changes");
+        assert_contains(&refused.stderr, "plexusctl changes\n");
         assert_lacks(&refused.stderr, "plexusctl changes cs_");
     }
     // It no longer says which calls hold files of it in the folder.
