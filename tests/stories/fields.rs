@@ -1,5 +1,6 @@
 //! Sources by their fields: folders beside or without a root, secrets by name, systems that a kind serves on.
 
+use nix::sys::signal::Signal;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{
     Agent, Builder, Folder, Gateway, Owner, Response, Terminal, binaries, not_run, programs,
@@ -471,14 +472,23 @@ fn person_is_asked_for_missing_fields_and_secrets() {
     let library = format!("library={}", office.at("library").display());
     let line = line.into_iter().chain(["--set", &library]);
     let command = office.gateway.on_terminal(line);
-    // Left at the secret: nothing is added, and the terminal shows again what is typed.
-    let mut left = Terminal::start(&command, 120, 40);
-    left.until_shows("Out tray (such as /srv/folder)");
-    left.keys(&format!("{}\r", office.at("out").display()));
-    left.until_shows("Token");
-    left.keys("\u{3}");
-    assert!(!left.end().success());
-    assert!(left.is_cooked(), "{}", left.picture());
+    // Left at the secret, by Ctrl-C, Ctrl-\\, Ctrl-Z or a signal from elsewhere: nothing is added, and the terminal shows again
+    // what is typed.
+    let keys = ["\u{3}", "\u{1c}", "\u{1a}"].map(Ok);
+    let signals = [Signal::SIGTERM, Signal::SIGHUP].map(Err);
+    for end in keys.into_iter().chain(signals) {
+        let mut left = Terminal::start(&command, 120, 40);
+        left.until_shows("Out tray (such as /srv/folder)");
+        left.keys(&format!("{}\r", office.at("out").display()));
+        left.until_shows("Token");
+        match end {
+            Ok(keys) => left.keys(keys),
+            Err(signal) => left.signal(signal),
+        }
+        assert!(!left.end().success(), "{end:?}");
+        assert!(left.is_cooked(), "{end:?}: {}", left.picture());
+        assert_contains(&left.picture(), "nothing was changed");
+    }
     let sources = office.gateway.cli(["sources", "list"]);
     assert!(!sources.expect_ok().contains("cabinet"), "{sources:?}");
 

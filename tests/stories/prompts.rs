@@ -280,7 +280,15 @@ fn uninstall() {
     let mut command = plexus_tests::programs::command(&program, &home);
     command.env("PLEXUS_HOME", &state).arg("uninstall");
     command.arg("--prefix").arg(&prefix);
-    let answers = [("go ahead? [y/N]", "y"), ("remove the state as well", "y")];
-    slowly(command, &answers);
+    let state_too = "remove the state as well";
+    let mut left = Terminal::start(&command, 120, 80);
+    left.until_shows("go ahead? [y/N]");
+    left.keys("y\r");
+    left.until_shows(state_too);
+    left.keys("\u{3}");
+    assert!(!left.end().success(), "{}", left.picture());
+    assert_contains(&left.picture(), "nothing was removed");
+    assert!(state.exists() && left.is_cooked());
+    slowly(command, &[("go ahead? [y/N]", "y"), (state_too, "y")]);
     assert!(!state.exists());
 }

@@ -1,18 +1,33 @@
 //! Questions to the person at the terminal, on standard error: what a command prints stays apart.
 //!
+//! Invariant: a signal at a question, such as Ctrl-C, is no answer: it ends the command, which says first what was not done.
+//!
 //! Must not know: what the answers are for.
 
 use crate::{owner::Desk, screen::lines::laid};
-use plexus_client::{Exit, Stop, out, text};
-use rustix::{
-    io::retry_on_intr,
-    termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr},
+use nix::sys::{
+    pthread::pthread_kill,
+    signal::{SigSet, SigmaskHow, Signal, raise},
 };
-use std::io;
+use plexus_client::{Exit, Stop, out, text};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use std::{
+    io,
+    os::unix::thread::JoinHandleExt as _,
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 use zeroize::Zeroizing;
 
 /// How many characters of a text of others a question holds.
 pub(crate) const NAMED: usize = 200;
+
+/// The words of a command that ends at a question, where no others are given.
+pub(crate) const UNCHANGED: &str = "nothing was changed";
 
 /// Asks for a yes before something is done. `question` ends without a question mark, and names what it is about: the page
 /// above it may be longer than the screen. `flag` gives the yes beforehand.
@@ -24,102 +39,130 @@ pub(crate) fn confirm(desk: &Desk, question: &str, flag: &str) -> Result<(), Sto
         let why = format!("nobody can confirm here: add {flag}");
         return Err(Stop::usage(why));
     }
-    if is_yes(&format!("{question}?")) {
+    if is_yes(&format!("{question}?"), UNCHANGED) {
         return Ok(());
     }
     let why = "you did not confirm; nothing was changed";
     Err(Stop::new(Exit::Refused, "not_confirmed", why))
 }
 
-/// Shows a question and reads the answer: `y` and `yes` are yes; `n`, `no`, nothing, Ctrl-C and a closed standard input are no.
-/// Another answer is asked for again.
-pub(crate) fn is_yes(question: &str) -> bool {
-    out::say(&laid(&format!("{question} [y/N]")));
-    loop {
-        let Some(answer) = typed() else {
-            return false;
-        };
-        match answer.trim().to_ascii_lowercase().as_str() {
-            "y" | "yes" => return true,
-            "" | "n" | "no" => return false,
-            _ => out::say("type y for yes, or n for no"),
+/// Shows a question and reads the answer: `y` and `yes` are yes; `n`, `no`, nothing and a closed standard input are no. Another
+/// answer is asked for again. `undone` says after Ctrl-C what was not done.
+pub(crate) fn is_yes(question: &str, undone: &'static str) -> bool {
+    unless_ended(undone, None, || {
+        out::say(&laid(&format!("{question} [y/N]")));
+        loop {
+            let answer = typed().unwrap_or_default();
+            match answer.trim().to_ascii_lowercase().as_str() {
+                "y" | "yes" => return true,
+                "" | "n" | "no" => return false,
+                _ => out::say("type y for yes, or n for no"),
+            }
         }
-    }
+    })
 }
 
 /// Asks for one line that is not empty.
 ///
 /// # Errors
-/// Standard input ends, or the person leaves with Ctrl-C.
+/// Standard input ends.
 pub(crate) fn line(label: &str) -> Result<String, Stop> {
-    loop {
-        ask(label);
-        let answer = typed().ok_or_else(left)?;
-        if !answer.trim().is_empty() {
-            return Ok(answer.trim().to_owned());
+    unless_ended(UNCHANGED, None, || {
+        loop {
+            ask(label);
+            let answer = typed().ok_or_else(left)?;
+            if !answer.trim().is_empty() {
+                return Ok(answer.trim().to_owned());
+            }
         }
-    }
+    })
 }
 
 /// Asks for one line; an empty one is `default`.
 ///
 /// # Errors
-/// Standard input ends, or the person leaves with Ctrl-C.
+/// Standard input ends.
 pub(crate) fn line_or(label: &str, default: &str) -> Result<String, Stop> {
-    ask(&format!("{label} [{default}]"));
-    let answer = typed().ok_or_else(left)?;
+    let answer = unless_ended(UNCHANGED, None, || {
+        ask(&format!("{label} [{default}]"));
+        typed().ok_or_else(left)
+    })?;
     Ok(match answer.trim() {
         "" => default.to_owned(),
         answer => answer.to_owned(),
     })
 }
 
-/// A line that is typed; none where standard input ends. At a terminal Ctrl-C is none too, so that the caller says what was not
-/// done.
+/// A line that is typed; none where standard input ends.
 fn typed() -> Option<String> {
-    let stdin = io::stdin();
-    let Ok(before) = tcgetattr(&stdin) else {
-        let mut line = String::new();
-        let read = stdin.read_line(&mut line);
-        return matches!(read, Ok(1..)).then_some(line);
-    };
-    // Ctrl-C ends the line and is a part of it; Ctrl-Z stays as it is.
-    let mut caught = before.clone();
-    let interrupt = before.special_codes[SpecialCodeIndex::VINTR];
-    caught.special_codes[SpecialCodeIndex::VEOL] = interrupt;
-    caught.special_codes[SpecialCodeIndex::VINTR] = NO_KEY;
-    tcsetattr(&stdin, OptionalActions::Now, &caught).ok()?;
-    let mut line = [0; MAX_LINE];
-    let read = retry_on_intr(|| rustix::io::read(&stdin, &mut line[..]));
-    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
-    let line = line.get(..read.ok()?).filter(|line| !line.is_empty())?;
-    if interrupt != NO_KEY && line.contains(&interrupt) {
-        out::say("");
-        return None;
-    }
-    std::str::from_utf8(line).ok().map(str::to_owned)
+    let mut line = String::new();
+    let read = io::stdin().read_line(&mut line);
+    matches!(read, Ok(1..)).then_some(line)
 }
 
-/// Asks for a secret, which is not shown. Ctrl-C leaves, and the terminal is as it was.
+/// Asks, and reads the answer. A signal that ends a command does so here as well, after one line that says what was not done. Where the
+/// terminal does not show what is typed, `shown` are its settings before; Ctrl-Z ends the command too there.
+fn unless_ended<T>(undone: &'static str, shown: Option<Termios>, asks: impl FnOnce() -> T) -> T {
+    let ends = [
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+    ];
+    let mut ends: SigSet = ends.into_iter().collect();
+    if shown.is_some() {
+        ends.add(Signal::SIGTSTP);
+    }
+    let Ok(before) = ends.thread_swap_mask(SigmaskHow::SIG_BLOCK) else {
+        return asks();
+    };
+    let is_over = Arc::new(AtomicBool::new(false));
+    let is_answered = Arc::clone(&is_over);
+    let watcher = thread::spawn(move || {
+        let signal = ends.wait();
+        if is_answered.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(shown) = shown {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &shown);
+        }
+        out::say(&format!("\n{undone}"));
+        // A shell sees that a signal ended this, and leaves its loop.
+        let _ = ends.thread_unblock();
+        let _ = signal.and_then(raise);
+        process::exit(INTERRUPTED)
+    });
+    let answer = asks();
+    if !is_over.swap(true, Ordering::Relaxed) {
+        let _ = pthread_kill(watcher.as_pthread_t(), Signal::SIGINT);
+    }
+    // Where a signal came first, this does not return.
+    let _ = watcher.join();
+    let _ = before.thread_set_mask();
+    answer
+}
+
+/// Asks for a secret, which is not shown.
 ///
 /// # Errors
-/// Standing input is no terminal, or the person leaves.
+/// Standard input is no terminal, or nothing is typed.
 pub(crate) fn secret(label: &str) -> Result<Zeroizing<String>, Stop> {
     let stdin = io::stdin();
     let before = tcgetattr(&stdin).map_err(unusable)?;
     let mut silent = before.clone();
-    // Ctrl-C ends the line and is a part of it, so that this process sees it and puts the terminal back.
-    silent.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
-    silent.special_codes[SpecialCodeIndex::VEOL] = CTRL_C;
-    let _restored = Restored(&stdin, before);
-    tcsetattr(&stdin, OptionalActions::Flush, &silent).map_err(unusable)?;
-    ask(label);
+    silent.local_modes -= LocalModes::ECHO;
     let mut line = Zeroizing::new([0; MAX_LINE]);
-    let length = rustix::io::read(&stdin, &mut line[..]).map_err(unusable)?;
+    let read = unless_ended(UNCHANGED, Some(before.clone()), || {
+        let _restored = Restored(&stdin, before);
+        tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
+        ask(label);
+        rustix::io::read(&stdin, &mut line[..])
+    });
+    let length = read.map_err(unusable)?;
     let line = line[..length]
         .strip_suffix(b"\n")
         .unwrap_or(&line[..length]);
-    if line.is_empty() || line.contains(&CTRL_C) {
+    if line.is_empty() {
         return Err(left());
     }
     match std::str::from_utf8(line) {
@@ -128,13 +171,11 @@ pub(crate) fn secret(label: &str) -> Result<Zeroizing<String>, Stop> {
     }
 }
 
-const CTRL_C: u8 = 3;
+/// The exit status of a command that Ctrl-C ended, as shells have it.
+const INTERRUPTED: i32 = 130;
 
 /// As much as a terminal gives in a line, in bytes.
 const MAX_LINE: usize = 4_096;
-
-/// What stands in a terminal's settings for no key (`_POSIX_VDISABLE`).
-const NO_KEY: u8 = if cfg!(target_os = "macos") { 0xff } else { 0 };
 
 fn ask(label: &str) {
     out::murmur(&format!("{}: ", text::line(label)));

@@ -98,7 +98,7 @@ impl Ask {
             };
             return Err(Stop::usage(why).next(format!("{line} --yes")));
         }
-        Ok(prompt::is_yes(question))
+        Ok(prompt::is_yes(question, prompt::UNCHANGED))
     }
 }
 

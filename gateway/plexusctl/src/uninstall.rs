@@ -164,7 +164,7 @@ impl Uninstall {
             "remove the state as well, with all decisions, the audit log and credentials, in {}?",
             text::line(&home.display().to_string())
         );
-        Ok(match prompt::is_yes(&question) {
+        Ok(match prompt::is_yes(&question, "nothing was removed") {
             true => State::Delete,
             false => State::Keep,
         })

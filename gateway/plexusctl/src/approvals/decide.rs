@@ -535,16 +535,24 @@ pub(super) fn confirm(
         Card::Brief(_) | Card::Grant(_) => format!("approve {window} ({})?", named(item)),
     };
     let asked = Instant::now();
-    let (why, next) = match prompt::is_yes(&question) {
+    let undone = "nothing was decided; the request still waits";
+    let (why, next) = match prompt::is_yes(&question, undone) {
         true if asked.elapsed() >= READING => return Ok(()),
         true => (
             "that was typed before you could read the card; the request still waits",
             "read the card, then run the same command again".to_owned(),
         ),
-        false => (
-            "you did not confirm; the request still waits",
-            format!("to deny it: plexusctl approvals deny {id}"),
-        ),
+        false => {
+            // To deny a change is no "not now": it revokes grants.
+            let denies = match &item.card {
+                Card::Change(card) => format!(" ({})", text::line(&card.if_denied)),
+                _ => String::new(),
+            };
+            (
+                "you did not confirm; the request still waits",
+                format!("to deny it{denies}: plexusctl approvals deny {id}"),
+            )
+        }
     };
     Err(Stop::new(Exit::Refused, "not_approved", why).next(next))
 }
