@@ -1093,7 +1093,6 @@
     if (!done.ok) return refused(form, done.error, done.why);
     note(done.said || form.dataset.done);
     done.notes?.forEach(note);
-    if (done.absentFolders) note(`Nothing is there now: ${done.absentFolders.join(', ')}`);
     emptied(form);
     await afresh(mine);
   }

@@ -445,9 +445,6 @@ pub struct HideResult {
     pub id: SourceId,
     /// All that is hidden.
     pub hide: HiddenParts,
-    /// The hidden folders of a source with a folder where nothing is now; they are hidden if they come.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub absent_folders: Vec<String>,
     /// How many grants on it are suspended.
     pub suspended_grants: usize,
 }

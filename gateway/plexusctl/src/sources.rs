@@ -1,5 +1,6 @@
 //! `plexusctl sources`: what agents can reach (docs/protocol/owner.md#sources).
 
+mod absent;
 pub(crate) mod add;
 mod dependents;
 mod find;
@@ -13,13 +14,15 @@ use crate::{
     ended::also_answered,
     owner::{Desk, Owner, patiently},
     pause::PATIENCE,
+    screen::lines::laid,
     table::table,
 };
+use absent::absent_folders;
 use clap::{Args, Subcommand};
 pub(crate) use dependents::confirm_removal;
 use granted::grants_on;
 pub(crate) use granted::{ended_since, heard_open_on};
-use plexus_client::{Exit, Stop, shell, text};
+use plexus_client::{Exit, Stop, out, shell, text};
 use plexus_owner::{
     grants::{GrantRow, List as ListGrants},
     kinds::{self, Detect, DetectedSource},
@@ -234,11 +237,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
         }
         Act::Hide { source, what } => {
             let rules = what.hide(&source, false)?;
-            let open = heard_open_on(&mut owner, &source).await;
-            let reply = owner.call(&rules).await;
-            let reply = of_source(&mut owner, &source, reply).await?;
-            let ended = ended_since(&mut owner, &source, open.as_ref()).await;
-            desk.show(&reply, || format!("{}{ended}", hidden(&reply)))
+            hide(desk, &mut owner, &source, &rules).await
         }
         Act::Unhide { source, what } => {
             let shown = what.hide(&source, true)?;
@@ -247,11 +246,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                     "name what to show again: --folder, --glob or --tag",
                 ));
             }
-            let open = heard_open_on(&mut owner, &source).await;
-            let reply = owner.call(&shown).await;
-            let reply = of_source(&mut owner, &source, reply).await?;
-            let ended = ended_since(&mut owner, &source, open.as_ref()).await;
-            desk.show(&reply, || format!("{}{ended}", hidden(&reply)))
+            hide(desk, &mut owner, &source, &shown).await
         }
         Act::Remove { source, yes } => {
             if desk.asks(yes) {
@@ -272,11 +267,22 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
 
 impl HiddenArgs {
     fn hide(self, source: &SourceId, remove: bool) -> Result<Hide, Stop> {
-        if let Some(bare) = self.bare.first() {
+        if !self.bare.is_empty() {
             let act = if remove { "unhide" } else { "hide" };
             let why = "say with --folder, --glob or --tag what is named";
-            let named = text::line(&shell::quote(bare));
-            let next = format!("plexusctl sources {act} {source} --folder {named}");
+            let mut next = format!("plexusctl sources {act} {source}");
+            let mut add = |flag, value: &str| next += &shell::option(flag, &text::line(value));
+            self.folders.iter().for_each(|folder| add("folder", folder));
+            self.globs.iter().for_each(|glob| add("glob", glob));
+            self.tags.iter().for_each(|tag| add("tag", tag));
+            for bare in &self.bare {
+                let flag = match bare.contains(['*', '?']) {
+                    true => "glob",
+                    false if bare.starts_with('#') => "tag",
+                    false => "folder",
+                };
+                add(flag, bare);
+            }
             return Err(Stop::usage(why).next(next));
         }
         Ok(Hide {
@@ -287,6 +293,30 @@ impl HiddenArgs {
             remove,
         })
     }
+}
+
+/// Hides parts of a source or shows them again, then compares the hidden folders with the disk.
+async fn hide(
+    desk: &Desk,
+    owner: &mut Owner,
+    source: &SourceId,
+    rules: &Hide,
+) -> Result<Exit, Stop> {
+    let open = heard_open_on(owner, source).await;
+    let reply = owner.call(rules).await;
+    let reply = of_source(owner, source, reply).await?;
+    let ended = ended_since(owner, source, open.as_ref()).await;
+    desk.show(&reply, || format!("{}{ended}", hidden(&reply)))?;
+    let folders = &reply.hide.folders;
+    if desk.json || folders.is_empty() {
+        return Ok(Exit::Ok);
+    }
+    let absent = absent_folders(owner, source, folders).await;
+    if !absent.is_empty() {
+        let absent = text::listed(&absent, ", folder ");
+        out::line(&laid(&format!("nothing is there now: folder {absent}")))?;
+    }
+    Ok(Exit::Ok)
 }
 
 /// Refuses where it is found out that there is no such source; a gateway that does not say so within
@@ -379,10 +409,6 @@ fn hidden(reply: &HideResult) -> String {
             rules.join("\n")
         )
     };
-    if !reply.absent_folders.is_empty() {
-        let absent = text::listed(&reply.absent_folders, ", folder ");
-        said.push_str(&format!("\nnothing is there now: folder {absent}"));
-    }
     if reply.suspended_grants > 0 {
         said.push_str(&format!(
             "\ngrants on {source} are suspended; to resume them: plexusctl sources resume {source}"

@@ -4,7 +4,6 @@
 //! docs page.
 //! Rights come from the manifest embedded in `plexusd`, never from a worker.
 
-pub mod absent;
 mod budget;
 pub mod catalogue;
 pub mod code;

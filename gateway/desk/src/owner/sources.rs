@@ -25,7 +25,6 @@ use plexus_owner::{
 };
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId, SourceId};
 use plexus_sources::{
-    absent::absent_folders,
     catalogue::Catalogue,
     code,
     configure::{Objection, SourceRequest, repinned, shown_route},
@@ -35,8 +34,8 @@ use plexus_supervisor::SourceHealth;
 use plexus_trust::{Command, Hide, Reply, Source, SourceConfig, Target};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{sync::MutexGuard, time::timeout};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use tokio::sync::MutexGuard;
 
 /// Members of a ConfiguredSource (docs/protocol/owner.md#sources), in the wire's order.
 const MEMBERS: &[&str] = &[
@@ -402,22 +401,8 @@ async fn hide(
         ok: Done,
         id: source.id.clone(),
         hide: parts(&now.config.hide),
-        absent_folders: absent(&desk, &now).await,
         suspended_grants: resting(&desk),
     })
-}
-
-/// How long a disk may take to say what is on it, beside an act that is done.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// The hidden folders where nothing is now; none where that is not known within [`LOOK`].
-async fn absent(desk: &Desk, source: &Source) -> Vec<String> {
-    let named: Vec<_> = source.config.hide.folders.iter().cloned().collect();
-    let Some(root) = folder_of(desk, &source.config).filter(|_| !named.is_empty()) else {
-        return Vec::new();
-    };
-    let looked = timeout(LOOK, blocking(move || absent_folders(&root, named))).await;
-    looked.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 /// Rules of one sort that a source may have.
@@ -753,16 +738,13 @@ async fn carry_out(
     }))
 }
 
-/// The folder that a source opens, of a kind that has one.
-fn folder_of(desk: &Desk, config: &SourceConfig) -> Option<PathBuf> {
-    let connector = desk.registry.of_source(config)?;
-    let root = connector.offer.manifest.root.as_deref()?;
-    config.route.get(root)?.as_str().map(PathBuf::from)
-}
-
 /// The other sources that open the folder of this one, a folder within it or one around it.
 fn sharing(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Vec<SourceId> {
-    let folder_of = |config: &SourceConfig| folder_of(desk, config);
+    let folder_of = |config: &SourceConfig| {
+        let connector = desk.registry.of_source(config)?;
+        let root = connector.offer.manifest.root.as_deref()?;
+        config.route.get(root)?.as_str().map(PathBuf::from)
+    };
     let Some(folder) = folder_of(config) else {
         return Vec::new();
     };
