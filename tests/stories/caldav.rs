@@ -547,7 +547,16 @@ fn source_is_tested_before_it_is_kept() {
     assert!(back.expect_ok().contains("caldav serves"), "{back:?}");
     let ended = "requests and approvals ended: pend_";
     assert_contains(back.expect_ok(), ended);
-    // So does the end of the source.
+    // A request alone holds up no script that sets a secret, at a terminal either.
+    asks();
+    office.folder.write("password", "another\n");
+    let file = office.folder.path().join("password");
+    let file = file.display().to_string();
+    let secret = ["--json", "sources", "secret", "caldav", "password"];
+    let secret = secret.into_iter().chain(["--file", &file]);
+    let mut set = Terminal::start(&owner.on_terminal(secret), 200, 24);
+    assert!(set.end().success(), "{}", set.picture());
+    // The end of the source ends one too.
     asks();
     let removed = owner.cli(["sources", "remove", "caldav"]);
     assert_contains(removed.expect_ok(), ended);

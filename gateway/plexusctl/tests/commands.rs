@@ -219,15 +219,17 @@ fn narrowed(id: &str) -> Value {
 fn narrowing_act_waits_for_no_list() {
     let offered = "whether a source offers w.write was not heard";
     let hidden = "hidden from all agents, should a source offer it";
-    let ended_by_it = "which approvals this ended was not heard";
+    let ended_by_it = "which requests and approvals this ended was not heard";
     let hides: &[&str] = &["sources", "hide", "w", "--folder", "x"];
     let revokes: &[&str] = &["grants", "revoke", "a", "w.write"];
     // How many lists are heard, and how many asked for.
-    let lines: [(&[&str], &str, [usize; 2], &str); 4] = [
+    let lines: [(&[&str], &str, [usize; 2], &str); 5] = [
         (revokes, "w.write", [0, 1], offered),
         (&["hide", "w.write"], "w.write", [0, 1], hidden),
         (hides, "w", [0, 1], ended_by_it),
         (hides, "w", [1, 2], ended_by_it),
+        // After the act.
+        (hides, "w", [2, 3], ended_by_it),
     ];
     let open = json!({"calls": [], "conversations": [{"id": ITEM.replace("pend", "run"), "pendingId": ITEM,
         "agentId": "a", "capabilityId": "w.chat", "turn": 1, "turnsLeft": 1, "expiresAt": null, "underWay": false}]});

@@ -1,6 +1,11 @@
 //! The grants, the open approvals and the waiting requests on one source: counted for a question, and those that an act ended.
 
-use crate::{approvals, ended::ended_items, owner::Owner, pause::PATIENCE};
+use crate::{
+    approvals,
+    ended::ended_items,
+    owner::{Desk, Owner},
+    pause::PATIENCE,
+};
 use plexus_client::Stop;
 use plexus_owner::{
     calls::{self, OpenApproval},
@@ -84,7 +89,7 @@ pub(crate) async fn ended_since(
         None => None,
     };
     let (Some(before), Some(now)) = (before, now) else {
-        return "\nwhich requests and approvals this ended was not heard: plexusctl calls"
+        return "\nwhich requests and approvals this ended was not heard: plexusctl approvals, plexusctl calls"
             .to_owned();
     };
     let ended = before.ids().filter(|id| !now.ids().any(|open| open == *id));
@@ -112,8 +117,23 @@ pub(super) fn lost(granted: usize, open: &OpenItems) -> Option<String> {
     (!lost.is_empty()).then(|| lost.join(" and "))
 }
 
+/// Whether a loss is asked about. No script fails because an agent has asked for something just now.
+pub(super) fn is_asked(desk: &Desk, granted: usize, open: &OpenItems) -> bool {
+    granted > 0 || !open.approvals.is_empty() || desk.can_ask()
+}
+
+/// What a field that suspends takes from agents, in words; none where that is nothing.
+pub(super) fn suspended(source: &SourceId, granted: usize, open: &OpenItems) -> Option<String> {
+    let requests = requests_ended(open).map(|ends| format!("{ends} on {source}"));
+    let grants = the_grants(granted);
+    let grants = format!("suspends {grants} on {source} until you approve it");
+    let parts = [requests, (granted > 0).then_some(grants)];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
 /// So many waiting requests, in words.
-pub(super) fn requests_ended(open: &OpenItems) -> Option<String> {
+fn requests_ended(open: &OpenItems) -> Option<String> {
     match open.requests.len() {
         0 => None,
         1 => Some("ends 1 waiting request".to_owned()),
@@ -159,5 +179,23 @@ mod tests {
         );
         let requests = lost(0, vec![], &waits);
         assert_eq!(requests.as_deref(), Some("ends 2 waiting requests"));
+        // Only a grant comes back by an approval.
+        let suspended = |granted| {
+            let requests = waits[..1].to_vec();
+            let approvals = vec![];
+            let open = OpenItems {
+                approvals,
+                requests,
+            };
+            suspended(&SourceId::parse("web").unwrap(), granted, &open)
+        };
+        let ends = "ends 1 waiting request on web";
+        assert_eq!(suspended(0).as_deref(), Some(ends));
+        assert_eq!(
+            suspended(1),
+            Some(format!(
+                "{ends} and suspends the grant on web until you approve it"
+            ))
+        );
     }
 }

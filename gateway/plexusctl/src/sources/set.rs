@@ -3,7 +3,7 @@
 
 use super::{
     add::{AddedSource, Field, connector_of, field_value, fields},
-    granted::{ended_since, granted_on, lost, open_on, requests_ended, the_grants},
+    granted::{ended_since, granted_on, is_asked, lost, open_on, suspended},
     test::{health_of, sentence},
     there,
 };
@@ -82,19 +82,12 @@ impl Set {
             let is_pin = |field: &str| pins.iter().any(|pin| pin.name == field);
             let suspends = !turns && self.label.is_none() && self.named().all(is_pin);
             let lost = match suspends {
-                true => {
-                    let grants = (granted > 0).then(|| format!("suspends {}", the_grants(granted)));
-                    let parts = [grants, requests_ended(&open)];
-                    let lost: Vec<_> = parts.into_iter().flatten().collect();
-                    (!lost.is_empty()).then(|| lost.join(" and "))
-                }
-                false => lost(granted, &open),
+                true => suspended(&self.source, granted, &open),
+                false => lost(granted, &open).map(|lost| format!("{lost} on {}", self.source)),
             };
-            // No script fails because an agent has asked for something just now.
-            let is_asked = granted > 0 || !open.approvals.is_empty() || desk.can_ask();
+            let is_asked = is_asked(desk, granted, &open);
             if let Some(lost) = lost.filter(|_| is_asked) {
-                let question = question(&self.source, &changes, &lost, suspends);
-                confirm(desk, &question, "--yes")?;
+                confirm(desk, &question(&changes, &lost), "--yes")?;
             }
         }
         let added = owner.call(&call).await?;
@@ -180,14 +173,9 @@ fn line(name: &str, old: Option<&Value>, new: Option<&Value>) -> String {
     format!("{}: {} -> {}", text::line(name), shown(old), shown(new))
 }
 
-fn question(source: &SourceId, changes: &[String], lost: &str, suspends: bool) -> String {
+fn question(changes: &[String], lost: &str) -> String {
     let changes: String = changes.iter().map(|line| format!("{line}\n")).collect();
-    let until = if suspends {
-        " until you approve it"
-    } else {
-        ""
-    };
-    format!("{changes}this {lost} on {source}{until}; change it")
+    format!("{changes}this {lost}; change it")
 }
 
 #[cfg(test)]
