@@ -1,7 +1,7 @@
 //! Taking effects back: by the agent, through the same asking as any write, and by the owner, by audit id.
 
 use crate::house::{House, READ, WRITE, note};
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
 
@@ -186,6 +186,14 @@ fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
     let said = error["message"].as_str().expect("words");
     let moved = "the settings of workspace changed since this change: path is ";
     assert_contains(said, moved);
+    // A file of the same name there is another one: no later change of the first.
+    let allow = ["grants", "allow", "one", WRITE, "--window", "1h"];
+    house.gateway.cli(allow).expect_ok();
+    write(&agent, "a.md", "elsewhere\n");
+    assert_eq!(other.read("a.md"), "elsewhere\n");
+    let error = undo(&third).expect_error(409, "precondition_changed");
+    assert!(error["detail"]["later"].is_null(), "{error}");
+    assert_eq!(error["next"], "plexusctl review one", "{error}");
 }
 
 #[test]
@@ -250,6 +258,17 @@ fn the_command_shows_asks_and_does() {
     }
     let none = house.gateway.cli(["undo", "--path", "A.txt", "--yes"]);
     assert_contains(&none.stderr, "recorded names like it: a.md");
+
+    // Of a long change the first lines are shown, and the command that shows the others.
+    let lines: String = (1..=250).map(|line| format!("line {line}\n")).collect();
+    house.workspace.write("long.md", "old\n");
+    let (long, _) = write(&agent, "long.md", &lines);
+    let cut = house.gateway.cli(["undo", &long]).stdout;
+    assert_contains(&cut, " more lines: plexusctl undo --all evt_");
+    assert_lacks(&cut, "line 250");
+    let whole = house.gateway.cli(["undo", "--all", &long]).stdout;
+    assert_contains(&whole, "line 250");
+    assert_lacks(&whole, "more lines");
 }
 
 #[test]

@@ -114,7 +114,8 @@ async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
     let is = |wanted| said.reason.as_deref() == Some(wanted);
     let (is_undone, is_lost) = (is("already_undone"), is("not_kept"));
     let moved = moved_since(&desk.ledger.snapshot(), past).filter(|_| !is_undone);
-    let is_gone = is("gone_already") && moved.is_none();
+    let is_moved = moved.is_some();
+    let is_gone = is("gone_already") && !is_moved;
     let mut words = error.message.trim_end_matches('.').to_owned();
     if let Some(moved) = moved {
         let source = &past.source;
@@ -128,7 +129,8 @@ async fn told(desk: &Desk, mut error: ErrorBody, past: &Past) -> Refused {
             "nothing is left to do; an undo can itself be taken back by its own audit id".to_owned()
         }
         ErrorCode::PreconditionChanged => match activity::later_change(desk, past).await {
-            Some(later) if !is_lost && is_undoable(desk, &later).await => {
+            // Of the same name in another folder it is a change of another thing.
+            Some(later) if !is_moved && !is_lost && is_undoable(desk, &later).await => {
                 error.message = format!("{words}; a later change of it is undone first");
                 let next = format!("plexusctl undo {later}");
                 said.later = AuditId::parse(&later).ok();
@@ -164,13 +166,23 @@ async fn is_undoable(desk: &Desk, id: &str) -> bool {
     refused.is_none_or(|error| error.code != ErrorCode::PreconditionChanged)
 }
 
-/// How the settings of its source changed after a past effect, as far as the ledger still has it: its worker looks where the
+/// Settings of a source that lead to no other thing, as they begin in a difference.
+const NO_ADDRESS: [&str; 4] = [
+    "asking for each read ",
+    "where it comes from ",
+    "its secret ",
+    "the name of its secret ",
+];
+
+/// How the settings of its source that lead to what it changed differ after a past effect, as far as the ledger still has it: its worker looks where the
 /// source points now.
 fn moved_since(state: &TrustState, past: &Past) -> Option<String> {
     let at = Timestamp::deserialize(&past.at).ok()?;
     let moves = state.sources.get(&past.source)?.moved.iter();
     let words = moves.filter(|moved| moved.at >= at);
-    let words: Vec<_> = words.flat_map(|moved| &moved.words).cloned().collect();
+    let leads = |words: &&String| !NO_ADDRESS.iter().any(|begin| words.starts_with(begin));
+    let words = words.flat_map(|moved| &moved.words).filter(leads);
+    let words: Vec<_> = words.cloned().collect();
     (!words.is_empty()).then(|| words.join("; "))
 }
 
@@ -401,6 +413,7 @@ mod tests {
         source.moved = vec![
             moved(first, "path is /b, it was /a"),
             moved(second, "path is /c, it was /b"),
+            moved(second, "asking for each read is on, it was off"),
         ];
         let moved_since = |time: &str| {
             let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
