@@ -364,6 +364,12 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
             1,
             "why: unknown capability id(s): notes.write; did you mean workspace.write?\nnext: ",
         ),
+        // A source that is there has it or not: no other one is suggested.
+        (
+            "connect two --allow workspace.vault.read",
+            1,
+            "why: unknown capability id(s): workspace.vault.read\nnext: ",
+        ),
         // What does not exist asks nobody: there is nothing to watch for.
         (
             "grants allow one workspace.raed --window 1h",

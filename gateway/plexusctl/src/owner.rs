@@ -152,9 +152,13 @@ pub(crate) fn did_you_mean(typed: &[CapabilityId], listed: &[ExposedCapability])
     }
 }
 
-/// The only capability of that name of any source; a source is often typed by its kind.
-fn namesake<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let (_, wanted) = typed.split_once('.')?;
+/// The only capability of that name of any source, where the typed source has none at all; it is often typed by its kind.
+fn namesake<'n>(typed: &str, names: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
+    let (source, wanted) = typed.split_once('.')?;
+    let mut parts = names.clone().filter_map(|id| id.split_once('.'));
+    if parts.any(|(of, _)| of == source) {
+        return None;
+    }
     let mut same = names.filter(|id| id.split_once('.').is_some_and(|(_, name)| name == wanted));
     let only = same.next()?;
     same.next().is_none().then_some(only)
