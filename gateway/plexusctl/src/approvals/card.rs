@@ -90,7 +90,7 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp, is_paused: bool) -> String
     answers::before(&mut card, of, now);
     answers::differs(&mut card, of, now);
     if !of.has_failed() {
-        answers::offers(&mut card, of);
+        answers::offers(&mut card, of, is_paused);
     }
     object(&mut card, 0, &of.rest);
     if let Some(window) = of.requested_trust_window {
@@ -404,9 +404,19 @@ mod tests {
 
     #[test]
     fn paused_card_promises_no_call_before_you_resume() {
-        let shown = super::render(&read(item()), now(), true);
+        let mut item = item();
+        let words = "this call now, and every call for up to 1 hour";
+        item["choices"] = json!([{"window": "1h", "words": words, "default": true}]);
+        let item = read(item);
+        let shown = super::render(&item, now(), true);
         let then = "if you approve: the gateway makes the call when you resume: plexusctl resume\n";
         assert!(shown.contains(then), "{shown}");
+        let all = everything::render(&item, now(), true);
+        for shown in [shown, all] {
+            let then = "this call when you resume, and every";
+            assert!(shown.contains(then), "{shown}");
+            assert!(!shown.contains("call now"), "{shown}");
+        }
     }
 
     #[test]

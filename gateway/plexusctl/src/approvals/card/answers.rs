@@ -17,10 +17,19 @@ pub(in super::super) fn windows(choices: &[Choice]) -> Vec<TrustWindow> {
     offered.map(|choice| choice.window).collect()
 }
 
+/// The words of a choice. The call that it begins with is made at the end of a pause.
+pub(in super::super) fn words(choice: &Choice, is_paused: bool) -> String {
+    let [now, then] = ["this call now, and ", "this call when you resume, and "];
+    match is_paused {
+        true => choice.words.replacen(now, then, 1),
+        false => choice.words.clone(),
+    }
+}
+
 /// Windows and what each allows; those that differ in nothing but their length share a line, and so do those that
 /// cannot be chosen for one reason. The calls that an approval permits beside its own have a line of their own, and are not
 /// repeated.
-pub(super) fn offers(card: &mut String, of: &GrantCard) {
+pub(super) fn offers(card: &mut String, of: &GrantCard, is_paused: bool) {
     let children = of.asks.iter().filter_map(|ask| ask.children.as_ref());
     let permitted: Vec<_> = children
         .map(|calls| calls.words.as_str())
@@ -42,7 +51,8 @@ pub(super) fn offers(card: &mut String, of: &GrantCard) {
             None if choice.window == TrustWindow::Once => (true, once(&choice.words)),
             None => {
                 let phrase = choice.window.phrase();
-                (true, choice.words.replace(phrase, "for that long"))
+                let words = words(choice, is_paused);
+                (true, words.replace(phrase, "for that long"))
             }
         };
         match lines

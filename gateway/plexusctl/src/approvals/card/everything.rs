@@ -51,7 +51,8 @@ pub(in super::super) fn render(item: &Item, now: Timestamp, is_paused: bool) -> 
         answers::differs(&mut card, of, now);
     }
     for choice in item.card.choices() {
-        let said = format!("{} ({})", choice.window.kind(), text::line(&choice.words));
+        let words = answers::words(choice, is_paused);
+        let said = format!("{} ({})", choice.window.kind(), text::line(&words));
         match &choice.refused {
             None => heading(&mut card, "you may choose", &said),
             Some(why) => {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     approvals::{
-        card::{self, everything},
+        card::{self, answers, everything},
         wants,
     },
     screen::lines::{self, CHANGE, Styles},
@@ -249,7 +249,7 @@ fn rows_of(card: &str, max: usize, styles: Styles) -> Vec<Line<'static>> {
 /// The rows of a panel, and the last row of what has the keys.
 fn panel_rows(model: &Model, styles: Styles, width: usize) -> (Vec<Line<'static>>, usize) {
     match &model.panel {
-        Panel::Approve(form) => form_rows(form, styles, width),
+        Panel::Approve(form) => form_rows(form, styles, width, model.paused),
         Panel::Deny(denial) => {
             let said = match &denial.ends {
                 Some(ends) => format!("  {}", text::line(ends)),
@@ -269,7 +269,12 @@ fn panel_rows(model: &Model, styles: Styles, width: usize) -> (Vec<Line<'static>
     }
 }
 
-fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, usize) {
+fn form_rows(
+    form: &Form,
+    styles: Styles,
+    width: usize,
+    is_paused: bool,
+) -> (Vec<Line<'static>>, usize) {
     let (mut rows, mut focus) = (Vec::new(), 0);
     // `end`: what stands whole behind the line; in a row without the keys, the line is cut for it, or wrapped where too little
     // of it would be left to say whose value this is.
@@ -291,7 +296,8 @@ fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, 
             (None, true) => "(•)",
             (None, false) => "( )",
         };
-        let said = choice.refused.as_ref().unwrap_or(&choice.words);
+        let words = answers::words(choice, is_paused);
+        let said = choice.refused.as_ref().unwrap_or(&words);
         let line = match form.terms {
             true => format!("{mark} {}: {}", choice.window.kind(), text::line(said)),
             false => format!("{mark} {}", text::line(said)),
