@@ -3,7 +3,7 @@
 use crate::{
     diff::Page,
     owner::{Desk, Owner, whole_id},
-    prompt::confirm,
+    prompt::{NAMED, confirm},
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, shell, span, text};
@@ -53,6 +53,9 @@ enum Act {
         /// Only this file; may be repeated
         #[arg(long = "path", value_name = "FILE")]
         paths: Vec<String>,
+        /// Show all of a long change
+        #[arg(long)]
+        all: bool,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
@@ -84,7 +87,15 @@ fn change_set(text: &str) -> Result<String, String> {
 /// Runs the sub-command.
 pub(crate) async fn run(desk: &Desk, changes: Changes) -> Result<Exit, Stop> {
     match (changes.act, changes.id) {
-        (Some(Act::Apply { id, paths, yes }), _) => apply(desk, &id, &paths, yes).await,
+        (
+            Some(Act::Apply {
+                id,
+                paths,
+                all,
+                yes,
+            }),
+            _,
+        ) => apply(desk, &id, &paths, all, yes).await,
         (Some(Act::Drop { id, yes }), _) => drop_set(desk, &id, yes).await,
         (Some(Act::Show { id }), _) | (None, Some(id)) => show(desk, &id).await,
         (Some(Act::List { source }), _) => list(desk, source.as_ref()).await,
@@ -138,7 +149,13 @@ async fn whole(owner: &mut Owner, id: &str) -> Result<ChangeSet, Stop> {
     Ok(set)
 }
 
-async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exit, Stop> {
+async fn apply(
+    desk: &Desk,
+    id: &str,
+    paths: &[String],
+    all: bool,
+    yes: bool,
+) -> Result<Exit, Stop> {
     desk.ask_for_person::<Apply>()?;
     let mut owner = desk.open().await?;
     let id = &named(&mut owner, id).await?;
@@ -148,6 +165,10 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
         after: None,
     };
     let set = owner.call(&shown).await?;
+    let only: String = paths
+        .iter()
+        .map(|path| shell::option("path", &text::line(path)))
+        .collect();
     let paths = (!paths.is_empty()).then(|| paths.to_vec());
     let asked = PlanApply {
         id: id.to_owned(),
@@ -156,11 +177,14 @@ async fn apply(desk: &Desk, id: &str, paths: &[String], yes: bool) -> Result<Exi
     };
     let plan = owner.call(&asked).await?;
     if !desk.json {
-        planned(&set, &plan, span::now()).print()?;
+        let rest = format!("plexusctl changes apply --all {}{only}", text::line(id));
+        let rest = (!all).then_some(&*rest);
+        planned(&set, &plan, rest, span::now()).print()?;
     }
     if !yes {
         let from = origin(&set.of, &set.about, span::now());
-        confirm(desk, &format!("apply this: {from}"), "--yes")?;
+        let sum = text::short(&plan.plan.preview.headline, NAMED);
+        confirm(desk, &format!("{sum}; apply this: {from}"), "--yes")?;
     }
     let call = Apply {
         id: id.to_owned(),
@@ -224,11 +248,10 @@ async fn drop_set(desk: &Desk, id: &str, yes: bool) -> Result<Exit, Stop> {
     })
 }
 
-fn planned(set: &ChangeSet, plan: &ApplyPlan, now: Timestamp) -> Page {
+fn planned(set: &ChangeSet, plan: &ApplyPlan, rest: Option<&str>, now: Timestamp) -> Page {
     let mut page = Page::default();
     about(&mut page, set, now);
-    let rest = format!("plexusctl changes {}", text::line(&set.id));
-    page.plan(&plan.plan, Some(&rest));
+    page.plan(&plan.plan, rest);
     page.say(text::line(&plan.plan.preview.headline));
     page
 }

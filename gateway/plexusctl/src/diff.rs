@@ -18,6 +18,8 @@ const TEXT_BAR: &str = "  ┊ ";
 
 /// How many lines are shown of a change that another command shows whole; a card shows as many.
 const SHORT: usize = 200;
+/// How many characters of a line of such a change.
+const LINE: usize = 2_000;
 
 /// Colours of a difference.
 pub(crate) const ADDED: &str = "\x1b[32m";
@@ -66,9 +68,18 @@ impl Page {
     fn content(&mut self, bar: &str, content: &str, cut: bool, rest: Option<&str>) {
         let mut lines = text::lines(content);
         let most = rest.map_or(usize::MAX, |_| SHORT);
-        let shown = lines.by_ref().take(most);
-        self.0.extend(shown.map(|line| format!("{bar}{line}")));
+        let mut has_long = false;
+        for mut line in lines.by_ref().take(most) {
+            let end = line.char_indices().nth(LINE).filter(|_| rest.is_some());
+            if let Some((end, _)) = end {
+                line.truncate(end);
+                line.push('…');
+                has_long = true;
+            }
+            self.say(format!("{bar}{line}"));
+        }
         match (lines.count(), rest) {
+            (0, Some(rest)) if has_long => self.say(format!("    … longer lines: {rest}")),
             (0, _) | (_, None) => {}
             // Of a part nobody knows how many lines the whole has.
             (_, Some(rest)) if cut => self.say(format!("    … more lines: {rest}")),
@@ -147,6 +158,11 @@ mod tests {
         assert_eq!(shown(false, rest).lines().count(), SHORT + 1);
         assert!(shown(true, rest).contains("\n    … more lines: plexusctl"));
         assert_eq!(shown(false, None).lines().count(), 203);
+        let mut page = Page::default();
+        page.content(BAR, &format!("+{}\n", "é".repeat(LINE)), false, rest);
+        let end = "é…\n    … longer lines: plexusctl undo --all evt_1";
+        assert!(page.text().ends_with(end));
+        assert!(page.text().chars().count() < LINE + 100);
     }
 
     #[test]
