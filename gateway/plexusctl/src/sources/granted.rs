@@ -1,7 +1,6 @@
 //! The grants, the open approvals and the waiting requests on one source: counted for a question, and those that an act ended.
 
 use crate::{
-    approvals,
     ended::ended_items,
     owner::{Desk, Owner},
     pause::PATIENCE,
@@ -10,7 +9,7 @@ use plexus_client::Stop;
 use plexus_owner::{
     calls::{self, OpenApproval},
     grants::{GrantRow, List},
-    pending::Kind,
+    pending::{self, Kind},
 };
 use plexus_protocol::{CapabilityId, PendingId, SourceId};
 use tokio::time::timeout;
@@ -58,8 +57,8 @@ pub(super) async fn open_on(owner: &mut Owner, source: &SourceId) -> Result<Open
     let is_on = |id: &CapabilityId| id.parts().0 == source.as_str();
     let mut approvals = owner.call(&calls::List {}).await?.conversations;
     approvals.retain(|one| is_on(&one.capability_id));
-    let waiting = approvals::pending(owner).await?.into_iter();
-    let waiting = waiting.map(|item| item.heading);
+    let waiting = owner.call(&pending::List::default()).await?.pending;
+    let waiting = waiting.into_iter().flatten().map(|item| item.heading);
     let requests = waiting
         .filter(|item| item.kind == Kind::Grant && item.capabilities.iter().any(is_on))
         .map(|item| item.pending_id)
