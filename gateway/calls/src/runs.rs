@@ -76,6 +76,12 @@ impl OneRun {
     pub fn is_over(&self) -> bool {
         self.over.borrow().is_some()
     }
+    /// Whether it was made in this launch and has no intent.
+    pub(crate) fn began_nothing(&self) -> bool {
+        self.call
+            .as_ref()
+            .is_some_and(|call| call.intent().is_none())
+    }
     /// A copy of the answer, once there is one: for its caller, not for a look.
     pub fn result(&self) -> Option<(Timestamp, InvokeResponse)> {
         self.over.borrow().clone()
