@@ -229,10 +229,7 @@ fn a_source_that_shows_more_comes_and_goes_by_itself() {
         "#card .ask",
         "this source shows more than when you granted it",
     );
-    browser.reads(
-        ".differs",
-        "it shows folder private, which it hid before",
-    );
+    browser.reads(".differs", "it shows folder private, which it hid before");
     browser.reads(".names", "my-cc");
     browser.reads("#glance", "1 waiting");
     let title = browser.run("return document.title");

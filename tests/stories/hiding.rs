@@ -245,7 +245,7 @@ fn the_command_says_what_is_hidden_and_refuses_what_it_cannot_hide() {
     ]);
     assert_eq!(
         said.expect_ok(),
-        "for agents these do not exist in workspace:\n  folder private\n  glob *.key\n"
+        "for agents these do not exist in workspace:\n  folder private\n  glob *.key\nnothing is there now: folder private\n"
     );
     assert_eq!(cli(&["sources", "hide", "workspace"]).stdout, said.stdout);
     for (arguments, why) in [

@@ -187,8 +187,11 @@ fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
     let moved = "the settings of workspace changed since this change: path is ";
     assert_contains(said, moved);
     // A file of the same name there is another one: no later change of the first.
-    let allow = ["grants", "allow", "one", WRITE, "--window", "1h"];
-    house.gateway.cli(allow).expect_ok();
+    other.write("a.md", "there\n");
+    for id in [READ, WRITE] {
+        let allow = ["grants", "allow", "one", id, "--window", "1h"];
+        house.gateway.cli(allow).expect_ok();
+    }
     write(&agent, "a.md", "elsewhere\n");
     assert_eq!(other.read("a.md"), "elsewhere\n");
     let error = undo(&third).expect_error(409, "precondition_changed");

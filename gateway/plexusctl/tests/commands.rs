@@ -821,6 +821,7 @@ fn secret_comes_from_stdin_or_file_and_is_not_printed() {
         ("GET", "/admin/api/calls") => {
             Some(Answer::Json(200, json!({"calls": [], "conversations": []})))
         }
+        ("GET", "/admin/api/pending") => Some(Answer::Json(200, json!({"pending": []}))),
         ("POST", "/admin/api/secrets/mail.token") => {
             Some(Answer::Json(200, json!({"ok": true, "name": "mail.token"})))
         }

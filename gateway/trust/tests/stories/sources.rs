@@ -385,9 +385,12 @@ fn capability_that_comes_back_is_not_called_gone() {
     assert!(world.pends(&who, READ, &json!({})));
 
     // Back as something else, after a decision that left it suspended: another card, which nothing before decides on.
-    let (mut world, who) = World::with_member(&[READ, WRITE]);
+    let (mut world, who) = World::with_member(&[READ, SEARCH]);
+    let another = |s: &mut SourceSeen| {
+        s.capabilities.get_mut(&cap(SEARCH)).unwrap().shape = secret("another");
+    };
     world.ok(changed(|s| {
-        s.profile = secret("another");
+        another(s);
         s.capabilities.retain(|id, _| *id != cap(READ));
     }));
     let decided = Command::ResumeSource {
@@ -398,7 +401,7 @@ fn capability_that_comes_back_is_not_called_gone() {
     world.ok(decided.clone());
     assert_eq!(words(&world), Vec::<String>::new());
     world.ok(changed(|s| {
-        s.profile = secret("another");
+        another(s);
         let back = s.capabilities.get_mut(&cap(READ)).unwrap();
         back.shape = secret("something else");
     }));
