@@ -767,7 +767,7 @@ mod tests {
         // Nor is a newer one that cannot be read.
         let closed = sets.dir(&format!("cs_{}", Uuid::new_v4())).unwrap();
         fs::create_dir(&closed).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         sets.prune().unwrap();
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
         assert!(stray.exists());

@@ -87,6 +87,7 @@ mod tests {
             assert_eq!(absent(none), Some(true), "{none}");
         }
         // A disk that is away says nothing of what is on it.
-        assert!(is_absent(&root.path().join("gone"), "a").is_err());
+        let away = is_absent(&root.path().join("gone"), "a").map_err(|error| error.kind());
+        assert_eq!(away, Err(io::ErrorKind::NotFound));
     }
 }

@@ -172,7 +172,7 @@ fn code_that_is_shown_is_all_that_is_agreed_to() {
     assert_eq!(world.run(to_two).unwrap_err(), Refusal::CardChanged);
     world.ok(found(&two));
     for (rules, is_new) in [
-        (vec![named.clone(), script.to_owned()], true),
+        (vec![named, script.to_owned()], true),
         (two.to_vec(), false),
     ] {
         let events = world.log.len();
