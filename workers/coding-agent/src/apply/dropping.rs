@@ -124,9 +124,8 @@ impl Folder {
 mod tests {
     use super::super::tests::{call, kept, origin, scene};
     use super::*;
-    use crate::change_set::{Origin, Sets};
-    use plexus_rooted_files::{Policy, Root};
-    use std::{fs, path::Path, sync::Arc};
+    use crate::change_set::Origin;
+    use std::fs;
 
     #[test]
     fn only_what_nobody_needs_is_dropped() {
@@ -280,6 +279,10 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn drop_survives_a_power_cut() {
+        use crate::change_set::Sets;
+        use plexus_rooted_files::{Policy, Root};
+        use std::{path::Path, sync::Arc};
+
         let open = |top: &Path| {
             let root = Root::open(&top.join("folder"), Policy::default()).unwrap();
             Folder::new(Arc::new(root), Sets::in_folder(top), top)
