@@ -1,7 +1,7 @@
 //! MCP servers from registries: installed once by a lock file with hashes, pinned, and run in their cage.
 
 use crate::mcp_changes::card;
-use plexus_tests::{Folder, Gateway, McpClient, coding_agents, programs, registry};
+use plexus_tests::{Folder, Gateway, McpClient, Terminal, coding_agents, programs, registry};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -149,9 +149,20 @@ fn server_of_npm_is_locked_runs_no_script_and_is_pinned() {
     let base = npm_registry(&folder.path());
     let registry = ["npm_config_registry", &base];
     install(&gateway, registry, "npm:plexus-tiny@latest", &[]).expect_status(64);
-    let installed = install(&gateway, registry, "npm:plexus-tiny@1.0.0", &[]);
-    assert!(installed.expect_ok().contains("tiny.hello"), "{installed}");
     let place = place(&gateway);
+    // Ctrl-C once it is shown: the next install begins anew.
+    let package = "npm:plexus-tiny@1.0.0";
+    let mut line = gateway.on_terminal(["mcp", "install", "tiny", package, "--read", "hello"]);
+    line.env(registry[0], registry[1]);
+    let mut terminal = Terminal::start(&line, 120, 40);
+    terminal.until_shows("install npm:plexus-tiny@1.0.0? [y/N]");
+    terminal.keys("y\r");
+    terminal.until_shows("add tiny as shown? [y/N]");
+    terminal.keys("\u{3}");
+    assert!(!terminal.end().success());
+    assert!(place.join("package-lock.json").exists());
+    let installed = install(&gateway, registry, package, &[]);
+    assert!(installed.expect_ok().contains("tiny.hello"), "{installed}");
     let lock = fs::read_to_string(place.join("package-lock.json")).expect("a lock file");
     assert!(lock.contains("sha512-"), "{lock}");
     assert!(!place.join("node_modules/plexus-tiny/was-run").exists());

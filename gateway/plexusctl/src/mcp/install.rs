@@ -5,12 +5,13 @@
 //! npm:NAME@VERSION    package.json ─npm install --package-lock-only─▶ lock ─npm ci─▶ node_modules
 //! pypi:NAME==VERSION  pip install --dry-run --report ─▶ requirements.lock ─pip install --require-hashes─▶ site
 //! ```
-//! Invariants: no script of a package runs; a package without a hash is not installed; what is not lent in the end is removed.
+//! Invariants: no script of a package runs; a package without a hash is not installed; what is not lent in the end is removed, at the
+//! next install where a signal ended this one.
 //!
 //! Must not know: what a server does.
 
 use super::{Given, LOOK, agree, utf8};
-use crate::{owner::Desk, prompt};
+use crate::{owner::Desk, prompt, sources::there};
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
 use plexus_owner::extensions::{Draft, Preview};
@@ -121,6 +122,16 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
     let mut draft = asked.given.draft(desk, &asked.name)?;
     let all = servers(desk);
     let folder = all.join(asked.name.as_str());
+    let unfinished = all.join(format!("{}.unfinished", asked.name));
+    if unfinished.exists() && !is_there(desk, &asked.name).await? {
+        // The install was ended before its server was lent.
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&format!("{}: {error}", folder.display())));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
     if folder.exists() {
         let why = format!("{} is there already", folder.display());
         let next = format!(
@@ -149,10 +160,9 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
             "--yes",
         )?;
     }
-    let made = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&all);
+    let made = made.and_then(|()| fs::write(&unfinished, ""));
+    let made = made.and_then(|()| DirBuilder::new().mode(0o700).create(&folder));
     made.map_err(|error| failed(&format!("{}: {error}", folder.display())))?;
     let lent = async {
         let folder = folder
@@ -172,7 +182,16 @@ pub(super) async fn run(desk: &Desk, asked: Install) -> Result<Exit, Stop> {
         // Nothing is lent from it.
         drop(fs::remove_dir_all(&folder));
     }
+    drop(fs::remove_file(&unfinished));
     lent
+}
+
+async fn is_there(desk: &Desk, name: &SourceId) -> Result<bool, Stop> {
+    match there(&mut desk.open().await?, name).await {
+        Ok(_) => Ok(true),
+        Err(stop) if stop.code == "not_found" => Ok(false),
+        Err(stop) => Err(stop),
+    }
 }
 
 impl Package {
