@@ -110,6 +110,8 @@ fn unless_ended<T>(undone: &'static str, shown: Option<Termios>, asks: impl FnOn
         Signal::SIGHUP,
     ];
     let mut ends: SigSet = ends.into_iter().collect();
+    // A signal of the others that is ignored here would not wake the watcher on macOS.
+    ends.add(WAKES);
     if shown.is_some() {
         ends.add(Signal::SIGTSTP);
     }
@@ -134,7 +136,7 @@ fn unless_ended<T>(undone: &'static str, shown: Option<Termios>, asks: impl FnOn
     });
     let answer = asks();
     if !is_over.swap(true, Ordering::Relaxed) {
-        let _ = pthread_kill(watcher.as_pthread_t(), Signal::SIGINT);
+        let _ = pthread_kill(watcher.as_pthread_t(), WAKES);
     }
     // Where a signal came first, this does not return.
     let _ = watcher.join();
@@ -170,6 +172,9 @@ pub(crate) fn secret(label: &str) -> Result<Zeroizing<String>, Stop> {
         Err(_) => Err(Stop::usage("what was typed is no text")),
     }
 }
+
+/// Tells the watcher that the answer is there. From elsewhere it ends the command, as it would without a question.
+const WAKES: Signal = Signal::SIGUSR1;
 
 /// The exit status of a command that Ctrl-C ended, as shells have it.
 const INTERRUPTED: i32 = 130;

@@ -8,11 +8,13 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
 };
 use tokio::time::timeout;
 
 /// The hidden folders that are certainly not there; none where the gateway does not say within [`PATIENCE`] which folder the
-/// source opens. Blocks on the disk.
+/// source opens, or its disk what is in it.
 pub(super) async fn absent_folders(
     owner: &mut Owner,
     source: &SourceId,
@@ -22,8 +24,14 @@ pub(super) async fn absent_folders(
     let Some(root) = root.ok().flatten() else {
         return Vec::new();
     };
-    let is_absent = |folder: &&String| is_absent(&root, folder).unwrap_or(false);
-    hidden.iter().filter(is_absent).cloned().collect()
+    let (found, heard) = mpsc::channel();
+    let hidden = hidden.clone();
+    // A disk that is away may never answer: the command does not wait for this thread.
+    thread::spawn(move || {
+        let is_absent = |folder: &String| is_absent(&root, folder).unwrap_or(false);
+        let _ = found.send(hidden.into_iter().filter(is_absent).collect());
+    });
+    heard.recv_timeout(PATIENCE).unwrap_or_default()
 }
 
 /// The folder that a source opens, of a kind that has one.
