@@ -372,7 +372,11 @@ fn what_was_told_ends_with_the_credential() {
 /// for again.
 #[test]
 fn what_the_owner_settles_is_told_to_whoever_asked() {
-    for (how, moment, lines) in [("--happened", "after", 1), ("--did-not", "before", 0)] {
+    for (how, moment, lines) in [
+        ("--happened", "after", 1),
+        ("--did-not", "before", 0),
+        ("--in-part", "after", 1),
+    ] {
         // Alone, or one of two calls in an item.
         for restarted in [false, true] {
             let mut workshop = Workshop::open();
@@ -421,6 +425,7 @@ fn what_the_owner_settles_is_told_to_whoever_asked() {
                 assert_eq!(said["ok"], how == "--happened", "{said}");
                 match how {
                     "--happened" => assert_eq!(said["outputOmitted"], true, "{said}"),
+                    "--in-part" => assert_eq!(said["error"]["effect"], "unknown", "{said}"),
                     _ => assert_eq!(said["error"]["effect"], "none", "{said}"),
                 }
             }

@@ -678,12 +678,15 @@ fn is_open(state: &State, item: &PendingId, session: &SessionId) -> bool {
     agent.is_some_and(|agent| agent.sessions.contains_key(session))
 }
 
-/// Whether an answer says that nobody knows, and it is known since: the owner has settled it, or its outcome came late.
+/// Whether an answer says that nobody knows, and more is known since: the owner has settled it, or its outcome came late. Of a
+/// call of which a part was done no more will be known than the answer to just that says.
 fn is_known_since(ran: &KeptAnswer, ask: &Ask) -> bool {
-    refusal::is_unsettled(&ran.response)
-        && ask
-            .outcome
-            .is_some_and(|outcome| outcome != OutcomeKind::Unknown)
+    let Some(outcome) = ask.outcome.filter(|is| *is != OutcomeKind::Unknown) else {
+        return false;
+    };
+    let words = |answer: &InvokeResponse| Some(answer.error.as_ref()?.message.clone());
+    let last = crate::denial::of_outcome(&ask.capability, outcome, None);
+    refusal::is_unsettled(&ran.response) && words(&ran.response) != words(&last.body)
 }
 
 /// The intent of an item's call of which nobody knows whether it happened.
