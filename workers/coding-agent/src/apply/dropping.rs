@@ -55,10 +55,12 @@ impl Folder {
         if let Some((other, _)) = all.iter().find(builds) {
             return Err(ApplyError::IsBuiltOn(other.clone()));
         }
-        // The owner sees which are damaged; any other one may be there again, whole.
+        // The owner sees which are damaged; any other one may be there again, whole. Of two that cannot be read neither keeps the other.
         let comes_back =
             |(other, why): &&(String, SetError)| other != id && !matches!(why, SetError::Damaged);
-        if let Some((other, _)) = found.unread.iter().find(comes_back) {
+        if head.is_some()
+            && let Some((other, _)) = found.unread.iter().find(comes_back)
+        {
             return Err(ApplyError::PerhapsBuiltOn(other.clone()));
         }
         let mut before = all.clone();
