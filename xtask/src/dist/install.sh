@@ -102,6 +102,6 @@ main() {
     *) say "" "Add to your shell's start file:" "  export PATH=$(quoted "$bin"):\"\$PATH\"" ;;
     esac
     say "" "To start the gateway now and with your login:" "  $plexusctl service install" "To take everything back:" "  $plexusctl uninstall" ""
-    [ -z "$asks" ] || [ -n "$yes" ] || "$bin/plexusctl" service install </dev/tty || true
+    [ -z "$asks" ] || [ -n "$yes" ] || { trap : INT; "$bin/plexusctl" service install </dev/tty || true; }
 }
 main "$@"
