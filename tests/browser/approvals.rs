@@ -232,7 +232,8 @@ fn by_keyboard_alone() {
     browser.press(key::TAB);
     focus("window");
     browser.press(key::ENTER);
-    browser.reads("#notes li", "Allowed for 1 hour");
+    browser.reads("#notes", "Allowed for 1 hour");
+    browser.reads("#notes", "Denials ended: 1");
     assert_eq!(scene.state_of(&agent, &third), "approved");
     // With nothing left to answer, the page that says so has the focus and the title; so has a card that is opened directly.
     let is_at = |heading: &str| {
