@@ -8,6 +8,12 @@ use serde_json::{Map, Value};
 /// Begins the line of one example, or of several with `; ` between them.
 const BEGINNINGS: [&str; 2] = ["Example: ", "Examples: "];
 
+/// Whether a line of a description is one of examples.
+#[must_use]
+pub fn is_example(line: &str) -> bool {
+    BEGINNINGS.iter().any(|begins| line.starts_with(begins))
+}
+
 /// `describe` with its examples as JSON. One that `plexus` would not read as input with the types and the required fields of
 /// `schema` is left out; nothing else of the schema is looked at.
 pub(crate) fn in_json(describe: &str, schema: &Value) -> String {

@@ -33,6 +33,7 @@ mod tools;
 pub mod value;
 
 pub use client::LEGACY;
+pub use example::is_example;
 pub use heard::CallNews;
 pub use host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting, broken_id};
 pub use http::{Headers, Posted};

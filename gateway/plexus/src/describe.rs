@@ -8,6 +8,7 @@ use crate::{
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, shell, span, text};
+use plexus_mcp::is_example;
 use plexus_protocol::{CapabilityId, Provenance, Timestamp, body::StandingGrant};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -155,7 +156,6 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
 
 /// Whether a shipped connector describes it with a call that works. Third-party text hides no example of ours.
 fn gives_example(entry: &Entry) -> bool {
-    let is_example = |line: &str| line.starts_with("Example: ") || line.starts_with("Examples: ");
     Provenance::is_ours(&entry.provenance) && entry.describe.lines().any(is_example)
 }
 
