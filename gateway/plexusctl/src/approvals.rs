@@ -10,7 +10,7 @@ mod screen;
 mod watch;
 
 use crate::{
-    owner::{Desk, Owner},
+    owner::{Desk, Owner, SHORTEST},
     pause, prompt,
     table::table,
     terms::Terms,
@@ -225,9 +225,6 @@ pub(crate) async fn approve_change(desk: &Desk, source: &SourceId) -> Result<Opt
     };
     approve(desk, named).await.map(Some)
 }
-
-/// The fewest characters of an id's number that stand for it.
-const SHORTEST: usize = 6;
 
 /// The code of what waits no longer, or never did.
 const UNKNOWN_ITEM: &str = "unknown_item";

@@ -189,7 +189,7 @@ pub(crate) fn check_id(id: &str, what: &str, list: &str) -> Result<(), Stop> {
 }
 
 /// The fewest characters of an id's number that stand for it.
-const SHORTEST: usize = 6;
+pub(crate) const SHORTEST: usize = 6;
 
 /// The one of these ids that is what was typed, or whose number begins so; what was typed if it begins none.
 ///
