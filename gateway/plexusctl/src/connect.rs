@@ -7,7 +7,7 @@ pub(crate) use here::{EditView, edit_views, not_agreed, shown};
 
 use crate::{
     owner::{Desk, Owner},
-    pause::PATIENCE,
+    pause::heard,
     prompt,
     service::Ask,
     standing,
@@ -159,10 +159,10 @@ struct CatalogueEntry {
     recommended_trust_window: TrustWindow,
 }
 
-/// The catalogue; empty where it is not heard within [`PATIENCE`].
+/// The catalogue; empty where it is not heard in time.
 async fn catalogue(owner: &mut Owner) -> Vec<CatalogueEntry> {
-    let listed = tokio::time::timeout(PATIENCE, owner.call(&ListEntries {})).await;
-    let entries = listed.into_iter().flatten().flat_map(|all| all.entries);
+    let listed = heard(owner.call(&ListEntries {})).await;
+    let entries = listed.into_iter().flat_map(|all| all.entries);
     entries
         .filter_map(|entry| CatalogueEntry::deserialize(entry).ok())
         .collect()

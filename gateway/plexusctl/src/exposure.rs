@@ -2,7 +2,7 @@
 
 use crate::{
     owner::{Desk, did_you_mean},
-    pause::PATIENCE,
+    pause::heard,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop};
@@ -29,10 +29,7 @@ pub(crate) async fn run(desk: &Desk, which: CapabilityArgs, enabled: bool) -> Re
     let asked_for_list = owner.call(&List {});
     let listed = match enabled {
         true => asked_for_list.await.ok(),
-        false => {
-            let listed = tokio::time::timeout(PATIENCE, asked_for_list).await;
-            listed.ok().and_then(Result::ok)
-        }
+        false => heard(asked_for_list).await,
     };
     let all = listed.as_ref().map(|listed| &*listed.capabilities);
     let is_there = all.map(|all| all.iter().any(|one| one.id == id));

@@ -4,7 +4,7 @@ use crate::{
     agents, approvals,
     ended::{also_answered, denials_ended, ended},
     owner::{Desk, Owner},
-    pause::PATIENCE,
+    pause::heard,
     standing::{row, warn_of_missing},
     table::table,
     terms::{Terms, cut, window_in_words},
@@ -91,8 +91,7 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
                 let why = format!("{agent} holds no grant of {capability}");
                 Stop::new(Exit::Failed, "nothing_to_revoke", why).next("plexusctl grants list")
             };
-            let slip = tokio::time::timeout(PATIENCE, is_slip(&mut owner, &capability));
-            let slip = slip.await.ok().flatten();
+            let slip = heard(is_slip(&mut owner, &capability)).await;
             if slip == Some(true) {
                 return Err(desk
                     .meant(std::slice::from_ref(&capability), nothing())
@@ -130,12 +129,12 @@ pub(crate) async fn run(desk: &Desk, grants: Grants) -> Result<Exit, Stop> {
     }
 }
 
-/// Whether nobody knows of this capability; none where that is not heard. A revocation also bars what nobody has granted: so it
+/// Whether nobody knows of this capability. A revocation also bars what nobody has granted: so it
 /// is made wherever that cannot be found out, as of a source that offers nothing now.
-async fn is_slip(owner: &mut Owner, capability: &CapabilityId) -> Option<bool> {
-    let known = owner.call(&exposure::List {}).await.ok()?;
-    let held = owner.call(&List {}).await.ok()?;
-    let sources = owner.call(&sources::List {}).await.ok()?;
+async fn is_slip(owner: &mut Owner, capability: &CapabilityId) -> Result<bool, Stop> {
+    let known = owner.call(&exposure::List {}).await?;
+    let held = owner.call(&List {}).await?;
+    let sources = owner.call(&sources::List {}).await?;
     let source = capability.parts().0;
     let mut rows = sources.sources.iter();
     let is_listed = rows
@@ -144,7 +143,7 @@ async fn is_slip(owner: &mut Owner, capability: &CapabilityId) -> Option<bool> {
     let is_offered = known.capabilities.iter().any(|one| one.id == *capability);
     let mut held = held.grants.iter();
     let is_held = held.any(|one| one.capability_id == *capability);
-    Some(is_listed && !is_offered && !is_held)
+    Ok(is_listed && !is_offered && !is_held)
 }
 
 /// A grant, without the token that comes with it (docs/protocol/owner.md#grants-and-tokens): nobody here uses it, so nobody
@@ -249,11 +248,8 @@ async fn allow(
 
 /// The next command where a capability is not granted.
 async fn way_on(owner: &mut Owner, capability: &CapabilityId) -> String {
-    let listed = tokio::time::timeout(PATIENCE, owner.call(&exposure::List {})).await;
-    let mut known = listed
-        .into_iter()
-        .flatten()
-        .flat_map(|all| all.capabilities);
+    let listed = heard(owner.call(&exposure::List {})).await;
+    let mut known = listed.into_iter().flat_map(|all| all.capabilities);
     let enabled = known
         .find(|one| one.id == *capability)
         .map(|one| one.enabled);
@@ -273,14 +269,13 @@ fn ending_of(window: TrustWindow, at: Option<Timestamp>, now: Timestamp) -> Stri
     }
 }
 
-/// An agent's grant of a capability, for words alone: none where that is not heard within [`PATIENCE`].
+/// An agent's grant of a capability, for words alone: none where that is not heard in time.
 pub(crate) async fn held(
     owner: &mut Owner,
     agent: &AgentId,
     capability: &CapabilityId,
 ) -> Option<GrantRow> {
-    let listed = tokio::time::timeout(PATIENCE, owner.call(&List {})).await;
-    let mut grants = listed.ok()?.ok()?.grants.into_iter();
+    let mut grants = heard(owner.call(&List {})).await?.grants.into_iter();
     grants.find(|one| one.agent_id == *agent && one.capability_id == *capability)
 }
 
@@ -295,19 +290,15 @@ fn replaced(held: &StandingGrant, now: Timestamp) -> String {
 }
 
 /// The requests for capabilities that wait although those were granted now, behind `before`; nothing where there are none, or
-/// where that is not heard within [`PATIENCE`].
+/// where that is not heard in time.
 pub(crate) async fn still_waiting(
     before: &str,
     owner: &mut Owner,
     agent: &AgentId,
     granted: &[CapabilityId],
 ) -> String {
-    let listed = tokio::time::timeout(PATIENCE, approvals::pending(owner)).await;
-    let headings = listed
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|item| item.heading);
+    let listed = heard(approvals::pending(owner)).await;
+    let headings = listed.into_iter().flatten().map(|item| item.heading);
     let waiting: Vec<PendingId> = headings
         .filter(|one| one.agent_id.as_ref() == Some(agent))
         .filter(|one| one.capabilities.iter().any(|id| granted.contains(id)))

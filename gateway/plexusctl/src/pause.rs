@@ -17,11 +17,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// What is said of a paused gateway wherever its owner looks.
 pub(crate) const PAUSED: &str = "PAUSED: no agent is served until: plexusctl resume";
 
-/// Whether agents are paused; none where that is not heard within [`PATIENCE`].
+/// What is answered within [`PATIENCE`]; none where that is an error or late.
+pub(crate) async fn heard<T>(asked: impl Future<Output = Result<T, Stop>>) -> Option<T> {
+    tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
+}
+
+/// Whether agents are paused; none where that is not heard.
 pub(crate) async fn look(owner: &mut Owner) -> Option<bool> {
-    let asked = owner.call(&status::Show {});
-    let status = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
-    Some(status.paused)
+    Some(heard(owner.call(&status::Show {})).await?.paused)
 }
 
 /// The same: what is not known is not said.

@@ -13,7 +13,7 @@ pub(crate) mod test;
 use crate::{
     ended::also_answered,
     owner::{Desk, Owner, patiently},
-    pause::PATIENCE,
+    pause::{PATIENCE, heard},
     screen::lines::laid,
     table::table,
 };
@@ -218,8 +218,8 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let is_disabled = match reply.resumed {
                 true => false,
                 false => {
-                    let row = timeout(PATIENCE, there(&mut owner, &source)).await;
-                    row.is_ok_and(|row| row.is_ok_and(|row| !row.source.enabled))
+                    let row = heard(there(&mut owner, &source)).await;
+                    row.is_some_and(|row| !row.source.enabled)
                 }
             };
             desk.show(&reply, || match (reply.resumed, is_disabled) {

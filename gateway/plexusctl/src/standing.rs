@@ -1,6 +1,6 @@
 //! A grant that stands, and its limits, as several commands print them.
 
-use crate::{owner::Owner, pause::PATIENCE};
+use crate::{owner::Owner, pause::heard};
 use plexus_client::{out, span, text};
 use plexus_owner::sources;
 use plexus_protocol::{
@@ -42,8 +42,7 @@ pub(crate) async fn warn_of_missing(
     let Some(limit) = limit.filter(|limit| limit.field == "path") else {
         return;
     };
-    let listed = tokio::time::timeout(PATIENCE, owner.call(&sources::List {})).await;
-    let Ok(Ok(listed)) = listed else {
+    let Some(listed) = heard(owner.call(&sources::List {})).await else {
         return;
     };
     let is_meant = |id: &SourceId| capabilities.iter().any(|one| one.parts().0 == id.as_str());

@@ -3,7 +3,7 @@
 use crate::{
     ended::ended_items,
     owner::{Desk, Owner},
-    pause::PATIENCE,
+    pause::heard,
 };
 use plexus_client::Stop;
 use plexus_owner::{
@@ -12,7 +12,6 @@ use plexus_owner::{
     pending::{self, Kind},
 };
 use plexus_protocol::{CapabilityId, PendingId, SourceId};
-use tokio::time::timeout;
 
 /// The grants on a source.
 pub(super) fn grants_on<'g>(
@@ -69,14 +68,13 @@ pub(super) async fn open_on(owner: &mut Owner, source: &SourceId) -> Result<Open
     })
 }
 
-/// The same for an act that takes away, and waits for a list no longer than [`PATIENCE`].
+/// The same for an act that takes away, and waits for a list only so long.
 pub(crate) async fn heard_open_on(owner: &mut Owner, source: &SourceId) -> Option<OpenItems> {
-    let open = timeout(PATIENCE, open_on(owner, source)).await;
-    open.ok()?.ok()
+    heard(open_on(owner, source)).await
 }
 
 /// What of that which was open `before` an act has ended, as a line of its own; that it was not heard, where it was not, or
-/// not within [`PATIENCE`].
+/// not in time.
 pub(crate) async fn ended_since(
     owner: &mut Owner,
     source: &SourceId,
