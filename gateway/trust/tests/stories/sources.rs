@@ -517,7 +517,7 @@ fn card_of_a_source_names_all_that_it_shows_and_hid() {
     };
     let says = |folder: &str| format!("it shows folder {folder}, which it hid before");
     assert_eq!(shown(&mut world, "daily", true), [says("daily")]);
-    // The grant rests already.
+    // The grant is suspended already.
     assert_eq!(shown(&mut world, "private", true), folders.map(says));
     assert_eq!(shown(&mut world, "daily", false), [says("private")]);
     assert!(shown(&mut world, "private", false).is_empty());
