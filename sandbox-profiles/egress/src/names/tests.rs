@@ -2,7 +2,11 @@
 
 use super::*;
 use simple_dns::{ResourceRecord, rdata};
+use std::net::Ipv4Addr;
 use tokio::net::TcpListener;
+
+/// Nothing listens there: the system gives this port to nobody who asks for a free one.
+const GONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// A resolver that answers each question by `answer`, and counts them.
 async fn resolver(
@@ -91,13 +95,8 @@ async fn a_name_that_is_not_there_is_told_from_resolvers_that_are_not() {
         asking(&[denies]).addresses("cal.example").await,
         Err(NotFound::NoAddress)
     );
-    let gone = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
     assert_eq!(
-        asking(&[gone]).addresses("cal.example").await,
+        asking(&[GONE]).addresses("cal.example").await,
         Err(NotFound::NoAnswer)
     );
     assert_eq!(
@@ -108,11 +107,6 @@ async fn a_name_that_is_not_there_is_told_from_resolvers_that_are_not() {
 
 #[tokio::test]
 async fn a_resolver_that_refuses_or_is_gone_hands_on_to_the_next() {
-    let gone = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
     let (refuses, _asked) = resolver(2, |question| {
         let mut reply = reply(question, vec![]);
         *reply.rcode_mut() = RCODE::Refused;
@@ -129,7 +123,7 @@ async fn a_resolver_that_refuses_or_is_gone_hands_on_to_the_next() {
         )
     })
     .await;
-    let found = asking(&[gone, refuses, brief])
+    let found = asking(&[GONE, refuses, brief])
         .addresses("cal.example")
         .await;
     assert_eq!(found.unwrap(), ["1.2.3.4".parse::<IpAddr>().unwrap()]);
