@@ -169,9 +169,14 @@ fn deny_with_a_reason() {
     assert_eq!(scene.state_of(&agent, &item), "denied");
     assert_eq!(agent.status(&item).at("/reason"), "not in this folder");
     agent
-        .invoke(WRITE, input)
+        .invoke(WRITE, input.clone())
         .expect_error(403, "denied_by_owner");
     assert!(!scene.workspace.has("Projects/new.md"));
+    // A slip is taken back on its page, and asked for anew.
+    let denial = format!("[data-send='/pending/{item}/denial']");
+    browser.see(&denial).click();
+    browser.reads("#notes", "It may be asked for again");
+    assert_ne!(agent.must_ask(WRITE, input), item);
     scene.all_is_well();
 }
 

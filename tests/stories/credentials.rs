@@ -228,6 +228,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
             routes.push((Owner, "POST", one.clone(), json!({"action": action})));
         }
         routes.push((Owner, "POST", format!("{one}/plan"), json!({})));
+        routes.push((Owner, "DELETE", format!("{one}/denial"), Value::Null));
         routes.push((Owner, "GET", one, Value::Null));
     }
     routes.push((Owner, "POST", "/v1/connection-key/rotate".into(), json!({})));

@@ -148,12 +148,12 @@ fn long_reason_refuses_a_denial_and_no_revocation() {
     );
     for (answer, state) in [("n", "pending"), ("y", "denied")] {
         let deny = house.gateway.on_terminal(["approvals", "deny"]);
-        let mut terminal = Terminal::start(&deny, 200, 30);
+        let mut terminal = Terminal::start(&deny, 300, 30);
         terminal.until_shows("[y/N]");
         assert_contains(&terminal.picture(), &format!("deny {only} ({WRITE})?"));
         terminal.keys(&format!("{answer}\r"));
         assert_eq!(terminal.end().success(), state == "denied");
-        let ends = "also where a grant covers it, until you grant it for any input";
+        let ends = "also where a grant covers it, until you grant it for any input, or take that back: plexusctl approvals undeny pend_";
         assert_eq!(terminal.picture().contains(ends), state == "denied");
         assert_eq!(agent.status(&only).at("/state"), state);
     }

@@ -46,7 +46,14 @@ fn what_would_become_of_a_call_is_told_in_words() {
             "refused for 30 days more, also where an existing grant covers it. A new grant of {WRITE} for any input ends that."
         ),
     );
-    assert!(!denied.contains("next: "), "it was decided: {denied}");
+    let back = format!("plexusctl approvals undeny {item}");
+    assert_contains(&denied, &format!("next: {back}"));
+    // Its agent asks anew, and is denied anew.
+    house.gateway.cli(back.split(' ').skip(1)).expect_ok();
+    assert_contains(&told(WRITE, write), "it would wait for you: ");
+    let again = agent.must_ask(WRITE, json!({"path": "a.md", "content": "two\n"}));
+    assert_ne!(again, item);
+    house.owner().deny(&again, "not this one either");
     // A narrowed grant leaves the denial, of which a digest is known; a wide one ends it, and says so.
     let allow = |more: &[&str]| {
         let line = [&["grants", "allow", "my-cc", WRITE, "--window", "1h"], more].concat();

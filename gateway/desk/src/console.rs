@@ -112,7 +112,7 @@ pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
 }
 
 /// The calls of the owner's table that pages send: no other is made with a session.
-const ACTS: [(Method, &str); 29] = [
+const ACTS: [(Method, &str); 30] = [
     (Method::Get, "/sources"),
     (Method::Post, "/sources"),
     (Method::Delete, "/sources/{id}"),
@@ -133,6 +133,7 @@ const ACTS: [(Method, &str); 29] = [
     (Method::Get, "/grants"),
     (Method::Post, "/revoke"),
     (Method::Post, "/pause"),
+    (Method::Delete, "/pending/{id}/denial"),
     (Method::Post, "/pending/{id}/plan"),
     (Method::Post, "/calls/{id}/stop"),
     (Method::Post, "/boards/{id}/stop"),

@@ -11,7 +11,10 @@ mod register;
 
 pub use crate::plan::{Fact, Form, Preview, Touched};
 pub use change::{ChangeCard, SourceDifference};
-pub use decision::{Action, Decide, Decided, DecisionOutcome, MissingSecret, PlanAgain, Planning};
+pub use decision::{
+    Action, Decide, Decided, DecisionOutcome, DenialEnded, EndDenial, MissingSecret, PlanAgain,
+    Planning,
+};
 pub use grant::{
     Ask, ChildCalls, Client, DeniedBefore, DifferenceForm, Differs, FailedPlan, GrantCard,
     MadePlan, MemberDifference, Offer, OnApproval, Plan, SourceChange, Turns,

@@ -153,6 +153,7 @@ table! {
     Get    "/pending?begins"                            Reads    pending::List => pending::Listed;
     Get    "/pending/{id}"                              Reads    pending::Show => pending::Item;
     Post   "/pending/{id}"                              Either   pending::Decide => pending::Decided;
+    Delete "/pending/{id}/denial"                       Widens   pending::EndDenial => pending::DenialEnded;
     Post   "/pending/{id}/plan"                         Widens   pending::PlanAgain => pending::Planning;
 
     Get    "/review/{agent}?since&source"               Reads    review::Show => review::Review;

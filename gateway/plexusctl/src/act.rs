@@ -73,6 +73,7 @@ persons_calls! {
     network::Change => "changing where the gateway listens",
     pause::Pause => "ending the pause",
     pending::Decide => "approving a request",
+    pending::EndDenial => "taking a denial back",
     secrets::Write => "setting a secret",
     sign_ins::Begin => "signing in at a server",
     sign_ins::Renew => "signing in at a server",

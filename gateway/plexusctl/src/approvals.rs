@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
 use plexus_owner::{
-    pending::{Card, Decide, Heading, Item, List, PlanAgain, Show, State},
+    pending::{Card, Decide, EndDenial, Heading, Item, List, PlanAgain, Show, State},
     status,
 };
 use plexus_protocol::{Digest, PendingId, SourceId, Timestamp, words};
@@ -52,6 +52,11 @@ enum Act {
         /// Reason, shown to the agent
         #[arg(long, value_name = "TEXT", value_parser = words::reason)]
         reason: Option<String>,
+    },
+    /// Take a denial back; the agent may then ask for that call again
+    Undeny {
+        /// Request that you denied; six characters of its number are enough for a day
+        item: String,
     },
     /// Compute the preview of a request again
     Plan {
@@ -151,6 +156,20 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             let verdict = Verdict::Deny { reason };
             let (reply, said) = verdict.carry_out(&mut owner, &found).await?;
             desk.show(&reply, || said)
+        }
+        Act::Undeny { item } => {
+            desk.ask_for_person::<EndDenial>()?;
+            let mut owner = desk.open().await?;
+            let id = match PendingId::parse(&item) {
+                Ok(id) => id,
+                Err(_) => decided(&mut owner, &item).await?,
+            };
+            let ended = owner.call(&EndDenial { id: id.to_string() }).await?;
+            desk.show(&ended, || {
+                let of: Vec<_> = ended.capabilities.iter().map(|id| id.as_str()).collect();
+                let (of, agent) = (of.join(" "), &ended.agent_id);
+                format!("no longer denied: {agent} may ask for {of} again, and you decide then")
+            })
         }
         Act::Plan { item } => {
             let mut owner = desk.open().await?;
@@ -316,6 +335,27 @@ async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Item, Stop> {
     }
 }
 
+/// The one kept item whose id begins with `name`.
+async fn decided(owner: &mut Owner, name: &str) -> Result<PendingId, Stop> {
+    let begins = beginning(name)?;
+    let kept = owner
+        .call(&List {
+            begins: Some(begins),
+        })
+        .await?
+        .kept;
+    match kept.unwrap_or_default().as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Stop::new(
+            Exit::Failed,
+            UNKNOWN_ITEM,
+            format!("no request {name:?} is kept: name it by its whole id"),
+        )
+        .next("plexusctl activity --only denied")),
+        _ => Err(several(name)),
+    }
+}
+
 /// That no request of this name waits; of one that is kept, how it ended.
 async fn kept(owner: &mut Owner, name: &str, none: Stop) -> Stop {
     let begins = Some(whole_name(name));
@@ -348,7 +388,8 @@ fn several(named: &str) -> Stop {
     Stop::usage(format!("several requests begin with {named:?}")).next("plexusctl approvals list")
 }
 
-fn choose<'i>(items: &'i [Item], named: &str) -> Result<&'i Item, Stop> {
+/// The same, where enough was typed to name one.
+fn beginning(named: &str) -> Result<String, Stop> {
     let beginning = whole_name(named);
     if beginning.len() < "pend_".len() + SHORTEST {
         let why = format!(
@@ -356,6 +397,11 @@ fn choose<'i>(items: &'i [Item], named: &str) -> Result<&'i Item, Stop> {
         );
         return Err(Stop::usage(why).next("plexusctl approvals list"));
     }
+    Ok(beginning)
+}
+
+fn choose<'i>(items: &'i [Item], named: &str) -> Result<&'i Item, Stop> {
+    let beginning = beginning(named)?;
     let mut fitting = items
         .iter()
         .filter(|item| item.heading.pending_id.as_str().starts_with(&beginning));

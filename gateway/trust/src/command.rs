@@ -42,6 +42,11 @@ pub enum Command {
         /// In the owner's words.
         reason: Option<String>,
     },
+    /// Takes a denial back: the calls that it refuses may be asked for again.
+    EndDenial {
+        /// The request that was denied.
+        item: PendingId,
+    },
     /// The extension that an item proposes is added, by the owner's approval.
     Register(Register),
     /// Ends a bounded approval before its turns and its time are over.

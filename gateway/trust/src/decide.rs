@@ -44,6 +44,7 @@ pub fn decide(
         } => draft.revoke_agent(agent, reason.as_ref(), *delete),
         Command::Approve(approve) => draft.approve(approve),
         Command::Deny { item, reason } => draft.deny(item, reason.as_ref()),
+        Command::EndDenial { item } => draft.end_denial(item),
         Command::EndTurns { item, by_source } => draft.end_turns(item, *by_source),
         Command::Grant { agent, entries } => draft.grant(agent, entries),
         Command::RevokeGrant {

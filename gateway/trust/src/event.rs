@@ -175,6 +175,9 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// The owner takes a denial back.
+    #[serde(rename = "denial.end")]
+    DenialEnded { item: PendingId },
     /// An extension that an agent proposed is added.
     #[serde(rename = "extension.register")]
     Registered {

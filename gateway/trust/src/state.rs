@@ -811,6 +811,9 @@ impl ItemState {
 pub struct Denial {
     /// When.
     pub at: Timestamp,
+    /// The request that was denied; none: an earlier version kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<PendingId>,
     /// In the owner's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -1308,6 +1311,21 @@ impl State {
     #[must_use]
     pub fn item(&self, id: &PendingId) -> Option<&Arc<Item>> {
         self.agents.values().find_map(|a| a.items.get(id))
+    }
+
+    /// The calls that the denial of a request refuses at `now`: whose, of which capability, with which input.
+    pub fn denied_by<'s>(
+        &'s self,
+        item: &'s PendingId,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&'s AgentId, &'s CapabilityId, &'s Digest)> {
+        let refuses = move |denial: &Denial| {
+            denial.item.as_ref() == Some(item) && now.since(denial.at) < crate::DENIAL_MS
+        };
+        self.agents.values().flat_map(move |agent| {
+            let denied = agent.denials.iter().filter(move |(_, d)| refuses(d));
+            denied.map(|((capability, input), _)| (&agent.id, capability, input))
+        })
     }
 
     /// The intents that were begun under this item's approval and have no outcome yet: of the approved call, of turns and

@@ -121,6 +121,8 @@ fn requests(house: &House, reader: &mut Reader, agent: &Agent) -> String {
     );
     let denied = reader.get(&format!("pending/{item}"));
     assert_eq!(denied["ending"], "was denied: not now");
+    let back = reader.delete(&format!("pending/{item}/denial"));
+    assert_eq!(back["capabilities"], json!([WRITE]));
     let input = note("yes.txt", "yes\n");
     let asked = json!({"id": WRITE, "input": input, "onApproval": "run", "purpose": "a story"});
     let refused = agent.invoke_body(asked).json();

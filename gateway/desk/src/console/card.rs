@@ -96,6 +96,8 @@ pub(super) struct Card {
     outcome: Option<(&'static str, &'static str)>,
     /// Why that was not done, and its page.
     came: Option<(ForeignText, String)>,
+    /// Whether it was denied, and that refuses its calls now.
+    denies: bool,
     reason: Option<ForeignText>,
     /// What was done since; empty while it waits.
     record: String,
@@ -317,6 +319,7 @@ impl Card {
             verdict: words::verdict(item, now, by, runs && state.paused),
             outcome: words::outcome(item),
             came: came(desk, item),
+            denies: state.denied_by(&item.id, now).next().is_some(),
             reason: match &item.state {
                 ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),
                 _ => None,

@@ -21,19 +21,25 @@ use plexus_edge::{browser, reply::Refused, sessions::Visitor};
 use plexus_owner::{
     Done,
     pending::{
-        self, Action, Decide, Decided, DecisionOutcome, Kind, List, Listed, PlanAgain, Planning,
-        Show,
+        self, Action, Decide, Decided, DecisionOutcome, DenialEnded, EndDenial, Kind, List, Listed,
+        PlanAgain, Planning, Show,
     },
 };
 use plexus_protocol::{
-    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SourceId, json, words,
+    AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SourceId, json,
+    words,
 };
 use plexus_sources::narration;
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source, State};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 pub(super) fn serve(served: Served) -> Served {
-    served.with(list).with(show).with(decide).with(plan_again)
+    served
+        .with(list)
+        .with(show)
+        .with(decide)
+        .with(end_denial)
+        .with(plan_again)
 }
 
 /// How many bytes of cards the list carries; what else waits it only names. Inputs and previews make a card megabytes;
@@ -326,6 +332,38 @@ async fn deny(
             audit_id: event_of(&receipt),
             reason,
         },
+    })
+}
+
+/// Takes a denial back. What it refused is asked for anew, with a card of its own.
+async fn end_denial(
+    desk: Arc<Desk>,
+    acting: Acting,
+    EndDenial { id }: EndDenial,
+) -> Result<DenialEnded, Refused> {
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&desk, &id))?;
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let mut agent: Option<AgentId> = None;
+    let mut capabilities = Vec::new();
+    for (of, capability, _) in state.denied_by(&item, now) {
+        agent = Some(of.clone());
+        capabilities.push(capability.clone());
+    }
+    let Some(agent_id) = agent else {
+        let why = format!("no denial of {item} refuses anything now");
+        let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
+        return Err(Refused::new(error.next("plexusctl activity --only denied")));
+    };
+    let command = Command::EndDenial { item: item.clone() };
+    let receipt = act(&desk, &acting, command)
+        .await
+        .map_err(|refused| named_item(&desk, refused, &item))?;
+    Ok(DenialEnded {
+        ok: Done,
+        agent_id,
+        capabilities,
+        audit_id: event_of(&receipt),
     })
 }
 

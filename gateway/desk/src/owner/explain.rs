@@ -500,8 +500,10 @@ fn refused(
             };
             let why =
                 format!("You denied this call{reason}. The same call is refused{left}{ends}.");
-            // The owner has decided it: no command is the next one.
-            ("denied", why, String::new())
+            // The owner has decided it: a next step is only one that takes the decision back.
+            let item = denial.and_then(|denial| denial.item.as_ref());
+            let next = item.map(|item| format!("plexusctl approvals undeny {item}"));
+            ("denied", why, next.unwrap_or_default())
         }
         Refusal::OutcomeUnknown { intent } => {
             let next = format!("plexusctl unknown list {intent}");

@@ -2,7 +2,7 @@
 
 use super::{Kind, OnApproval};
 use crate::{Done, MayWiden, wire};
-use plexus_protocol::{CapabilityId, Constraint, PendingId, SourceId, TrustWindow};
+use plexus_protocol::{AgentId, CapabilityId, Constraint, PendingId, SourceId, TrustWindow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -136,6 +136,27 @@ pub struct MissingSecret {
     pub name: String,
     /// The command that sets it.
     pub next: String,
+}
+
+/// Takes the denial of an item back, so that its calls may be asked for again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EndDenial {
+    /// Its id.
+    pub id: String,
+}
+
+/// What may be asked for again.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DenialEnded {
+    /// It is done.
+    pub ok: Done,
+    /// By whom.
+    pub agent_id: AgentId,
+    /// Of what.
+    pub capabilities: Vec<CapabilityId>,
+    /// The event of it.
+    pub audit_id: String,
 }
 
 /// Has the preview of an item computed again.

@@ -225,11 +225,18 @@ impl Verdict {
                     terms.phrase(asks)
                 )
             }
-            (Self::Deny { .. }, _) => {
-                format!(
-                    "denied {id}; the same call is refused for 30 days, also where a grant covers it, until you grant it for any input"
-                )
+            (Self::Deny { .. }, Card::Register(_)) => format!(
+                "denied {id}; the same extension is refused for 30 days, until you take that back: plexusctl approvals undeny {id}"
+            ),
+            // A denial is of an input.
+            (Self::Deny { .. }, Card::Grant(card))
+                if card.asks.iter().all(|ask| ask.input.is_none()) =>
+            {
+                format!("denied {id}; its agent may ask again")
             }
+            (Self::Deny { .. }, _) => format!(
+                "denied {id}; the same call is refused for 30 days, also where a grant covers it, until you grant it for any input, or take that back: plexusctl approvals undeny {id}"
+            ),
         }
     }
 }

@@ -113,6 +113,8 @@ enum KnownDetail {
     },
     #[serde(rename = "grant.deny")]
     Denied { reason: Word },
+    #[serde(rename = "denial.end")]
+    DenialEnded {},
     #[serde(rename = "grant.revoke")]
     Revoked { reason: Word },
     #[serde(rename = "extension.register")]
@@ -383,6 +385,7 @@ impl KnownDetail {
                 constrained,
             } => allowed(policy.as_deref(), trust_window, constrained == Some(true)),
             Self::Denied { reason } => because("you denied it", reason),
+            Self::DenialEnded {} => "you take a denial back: it may be asked for again".to_owned(),
             Self::Revoked { reason } => because("revoked", reason),
             Self::Registered { source } => {
                 format!("you add the extension {source} that it proposed")

@@ -102,6 +102,7 @@ impl Draft<'_> {
         };
         let denial = Denial {
             at: self.now,
+            item: Some(item.id.clone()),
             reason: reason.cloned(),
         };
         let denial = Change::Denial(item.agent.clone(), about.clone(), proposal.content, denial);

@@ -742,6 +742,7 @@ impl<'a> Draft<'a> {
             if let Some(input) = ask.input {
                 let denial = Denial {
                     at: self.now,
+                    item: Some(id.clone()),
                     reason: reason.cloned(),
                 };
                 denied = denied.set(Change::Denial(
@@ -762,6 +763,20 @@ impl<'a> Draft<'a> {
             last.changes.push(change);
         }
         Ok(Reply::Done)
+    }
+
+    pub(super) fn end_denial(&mut self, id: &PendingId) -> Result<Reply, Refusal> {
+        for (agent, capability, input) in self.state.denied_by(id, self.now) {
+            let ended = event("grant.allow", Fact::DenialEnded { item: id.clone() })
+                .agent(agent)
+                .about(capability);
+            let gone = Change::DenialGone(agent.clone(), capability.clone(), *input);
+            self.emit(ended.set(gone));
+        }
+        match self.events.is_empty() {
+            true => Err(Refusal::NoSuchItem),
+            false => Ok(Reply::Done),
+        }
     }
 
     pub(super) fn withdraw(&mut self, id: &AgentId, item: &PendingId) -> Result<Reply, Refusal> {

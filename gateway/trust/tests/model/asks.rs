@@ -240,10 +240,8 @@ impl Model {
             }
             match ask.input {
                 Some(input) => {
-                    let mine = |n: &(AgentId, Cap, Digest, u64)| {
-                        n.0 == item.agent && n.1 == ask.cap && n.2 == input
-                    };
-                    self.no.retain(|n| !mine(n));
+                    self.no
+                        .retain(|n| !(n.0 == item.agent && n.1 == ask.cap && n.2 == input));
                 }
                 None => self.forgive(&item.agent, &ask.cap, limit),
             }

@@ -132,12 +132,23 @@ impl Model {
                 item.waits = false;
                 for ask in &item.asks {
                     if let Some(input) = ask.input {
-                        let no = (item.agent.clone(), ask.cap.clone(), input, t);
+                        let no = (
+                            item.agent.clone(),
+                            ask.cap.clone(),
+                            input,
+                            t,
+                            item.id.clone(),
+                        );
                         self.no
                             .retain(|n| (&n.0, &n.1, n.2) != (&no.0, &no.1, no.2));
                         self.no.push(no);
                     }
                 }
+            }
+            Command::EndDenial { item } => {
+                let refuses = self.no.iter().any(|n| &n.4 == item && t < n.3 + 30 * DAY);
+                assert!(refuses, "only one that refuses something");
+                self.no.retain(|n| &n.4 != item);
             }
             Command::Withdraw { agent, item } => {
                 let own = self

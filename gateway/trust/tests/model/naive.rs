@@ -282,7 +282,7 @@ pub(crate) struct Model {
     sessions: Vec<Session>,
     tokens: Vec<Token>,
     yes: Vec<Yes>,
-    no: Vec<(AgentId, Cap, Digest, u64)>,
+    no: Vec<(AgentId, Cap, Digest, u64, PendingId)>,
     unknown: Vec<(AgentId, Cap, Digest, AuditId)>,
     begun: Vec<(AgentId, Cap, Digest, AuditId)>,
     /// By which yes each call began, and in which life of its agent.

@@ -429,6 +429,33 @@ fn a_denial_is_remembered_for_its_input_until_time_or_a_grant_ends_it() {
     assert!(world.state.agent(&who.agent).unwrap().denials.is_empty());
 }
 
+#[test]
+fn one_denial_is_taken_back_by_its_request() {
+    let (mut world, who) = World::with_member(&[]);
+    let (slip, meant) = (json!({"n": 1}), json!({"n": 2}));
+    let [slip_item, meant_item] = [&slip, &meant].map(|input| {
+        let item = world.ask(&who, WRITE, input);
+        world.ok(deny(&item));
+        item
+    });
+    let end = |item: &PendingId| Command::EndDenial { item: item.clone() };
+    // Long after the request is forgotten.
+    world.later(2 * ITEM_MS);
+    world.ok(Command::Sweep);
+    let now = world.again(&who);
+    world.ok(end(&slip_item));
+    assert!(world.pends(&now, WRITE, &slip), "it has a new card");
+    let refused = refused(world.call(&now, WRITE, &meant));
+    assert_eq!(refused, Refusal::Denied { reason: None });
+    // Once, and only while it refuses something.
+    assert_eq!(world.run(end(&slip_item)).unwrap_err(), Refusal::NoSuchItem);
+    world.later(DENIAL_MS);
+    assert_eq!(
+        world.run(end(&meant_item)).unwrap_err(),
+        Refusal::NoSuchItem
+    );
+}
+
 /// A denial keeps a digest: whether a narrowing covers its input, nobody can tell. A limit of calls covers every input.
 #[test]
 fn narrowed_grant_ends_no_denial_and_counts_those_ended() {

@@ -78,6 +78,8 @@ fn denied_proposal_is_remembered_for_its_agent_and_content() {
     assert_eq!(world.run(register(&item)).unwrap_err(), Refusal::NoSuchItem);
     proposed(&mut world, &who, "two").unwrap();
     proposed(&mut world, &other, "one").unwrap();
+    world.ok(Command::EndDenial { item });
+    proposed(&mut world, &who, "one").unwrap();
     world.later(DENIAL_MS);
     let who = world.again(&who);
     proposed(&mut world, &who, "one").unwrap();

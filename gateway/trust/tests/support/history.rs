@@ -148,6 +148,7 @@ pub(crate) enum Act {
     },
     /// A further turn of what an item permits.
     Turn(u8, u8),
+    EndDenial(u8),
     EndTurns(u8),
     Use(u8),
     End(u8, u8),
@@ -279,6 +280,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0u8..9, rarely()).prop_map(|(c, hide)| Act::Expose(c, !hide)),
         2 => rarely().prop_map(Act::Pause),
         4 => n().prop_map(Act::Deny),
+        2 => n().prop_map(Act::EndDenial),
         1 => n().prop_map(Act::EndTurns),
         4 => (n(), n()).prop_map(|(a, i)| Act::Settle(a, i)),
     ];

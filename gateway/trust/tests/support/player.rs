@@ -446,6 +446,10 @@ impl Player {
                 self.keep(verdict);
                 return vec![];
             }
+            Act::EndDenial(item) => match pick(&self.items, *item) {
+                None => return vec![],
+                Some((_, item)) => Command::EndDenial { item },
+            },
             Act::EndTurns(item) => match pick(&self.items, *item) {
                 None => return vec![],
                 Some((_, item)) => Command::EndTurns {
