@@ -408,9 +408,14 @@ impl Approvals {
     fn answer(&self, kernel: &Kernel, item: &Item, ask: &Ask) -> Option<KeptAnswer> {
         // Looked up first: a run that ends meanwhile has kept its answer by then.
         let under_way = self.under_way().contains(&item.id);
+        // A call without an outcome has no better answer than the kept one.
+        let is_known_since = |ran: &KeptAnswer| {
+            let state = kernel.ledger.snapshot();
+            ask.outcome.is_some() && refusal::is_known_since(&state, &item.agent, &ran.response)
+        };
         let ran = self
             .ran(&item.id, &ask.capability)
-            .filter(|ran| !is_known_since(ran, ask))
+            .filter(|ran| !is_known_since(ran))
             .or_else(|| {
                 (!under_way)
                     .then(|| self.lost_answer(kernel, item, ask))
@@ -676,17 +681,6 @@ impl Approvals {
 fn is_open(state: &State, item: &PendingId, session: &SessionId) -> bool {
     let agent = state.item(item).and_then(|item| state.agent(&item.agent));
     agent.is_some_and(|agent| agent.sessions.contains_key(session))
-}
-
-/// Whether an answer says that nobody knows, and more is known since: the owner has settled it, or its outcome came late. Of a
-/// call of which a part was done no more will be known than the answer to just that says.
-fn is_known_since(ran: &KeptAnswer, ask: &Ask) -> bool {
-    let Some(outcome) = ask.outcome.filter(|is| *is != OutcomeKind::Unknown) else {
-        return false;
-    };
-    let words = |answer: &InvokeResponse| Some(answer.error.as_ref()?.message.clone());
-    let last = crate::denial::of_outcome(&ask.capability, outcome, None);
-    refusal::is_unsettled(&ran.response) && words(&ran.response) != words(&last.body)
 }
 
 /// The intent of an item's call of which nobody knows whether it happened.

@@ -19,8 +19,7 @@ use crate::{
 use plexus_ipc::message::{ChildAsk, MAX_ITEM_WAIT};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, NextKind, PendingId, RunId,
-    SourceId, body::InvokeResponse, json,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, NextKind, PendingId, RunId, SourceId, json,
 };
 use plexus_supervisor::HostCaller;
 use plexus_trust::{Bounded, BoundedState, Command, Item, Refusal};
@@ -228,23 +227,12 @@ async fn run(
     }
     Ok(match run.given(kernel) {
         // The gateway ended with it, or it took too long; what it did is on record since.
-        Some((_, answer)) if is_known_since(kernel, held, &answer) => {
+        Some((_, answer))
+            if refusal::is_known_since(&kernel.ledger.snapshot(), &held.agent, &answer) =>
+        {
             json!({"ok": true, "state": "unknown"})
         }
         Some((_, answer)) => json!({"ok": true, "state": "over", "answer": answer}),
         None => json!({"ok": true, "state": "running"}),
     })
-}
-
-/// Whether an answer says that nobody knows what a call did, and the ledger does.
-fn is_known_since(kernel: &Kernel, held: &Approved, answer: &InvokeResponse) -> bool {
-    let Ok(intent) = AuditId::parse(&answer.audit_id) else {
-        return false;
-    };
-    let state = kernel.ledger.snapshot();
-    let agent = state.agent(&held.agent);
-    let mut unknown = agent.into_iter().flat_map(|agent| agent.unknown.values());
-    refusal::is_unsettled(answer)
-        && !state.open_intents.contains_key(&intent)
-        && !unknown.any(|unknown| unknown.names(&intent))
 }

@@ -4,10 +4,10 @@ use crate::under_way::CancelledBy;
 use plexus_ipc::message::{Failure, SERVER_REFUSED, WorkerError};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{
-    AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, NextKind, body::InvokeResponse,
+    AgentId, AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, NextKind, body::InvokeResponse,
 };
 use plexus_supervisor::DispatchError;
-use plexus_trust::Refusal;
+use plexus_trust::{Refusal, State};
 use serde_json::{Value, json};
 
 /// The one reason for every id that an agent may not know of (docs/protocol/agents.md#ask-for-grants): it tells
@@ -319,6 +319,19 @@ pub(crate) fn settled_by(error: ErrorBody, intent: &AuditId) -> ErrorBody {
 pub(crate) fn is_unsettled(answer: &InvokeResponse) -> bool {
     let error = answer.error.as_ref();
     error.is_some_and(|error| error.effect == Effect::Unknown)
+}
+
+/// Whether an answer to a call of `agent` says that it is not known what was done, and more is known since: the owner has
+/// settled its intent, or its outcome came late. An answer that names no intent is the last word.
+pub(crate) fn is_known_since(state: &State, agent: &AgentId, answer: &InvokeResponse) -> bool {
+    let Ok(intent) = AuditId::parse(&answer.audit_id) else {
+        return false;
+    };
+    let agent = state.agent(agent);
+    let mut unknown = agent.into_iter().flat_map(|agent| agent.unknown.values());
+    is_unsettled(answer)
+        && !state.open_intents.contains_key(&intent)
+        && !unknown.any(|unknown| unknown.names(&intent))
 }
 
 fn settle(intent: &AuditId) -> String {
