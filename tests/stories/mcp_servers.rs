@@ -435,13 +435,16 @@ fn installed_file_that_does_not_read_stops_its_source_alone() {
 #[test]
 fn what_was_not_shown_is_not_added() {
     let (gateway, folder, code) = (Gateway::start(), Folder::empty(), Folder::empty());
+    let others = Folder::empty();
     folder.write("words", "Does");
     code.write("a.js", "one");
+    others.write("pages/a.md", "a");
+    let [pages, aside] = ["pages", "aside"].map(|name| others.path().join(name));
     let path = folder.path().display().to_string();
     let program = plexus_tests::binaries::path("plexus-mcp-rude");
     let owner = gateway.owner();
     let mut body = json!({
-        "name": "rude", "program": program, "arguments": [path], "folders": [path], "code": [code.path()],
+        "name": "rude", "program": program, "arguments": [path], "folders": [path, pages], "code": [code.path()],
     });
     let shown = owner
         .post("/admin/api/extensions/preview", body.clone())
@@ -458,30 +461,42 @@ fn what_was_not_shown_is_not_added() {
         "precondition_changed",
         "{refused:?}"
     );
-    // A file of its own is another one from the comparison on, while it is still asked for its tools.
     let words = folder.path().join("words");
     let unlink = || std::fs::remove_file(&words).expect("it is gone");
-    unlink();
-    nix::unistd::mkfifo(&words, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-    let refused = std::thread::scope(|scope| {
-        let adding = scope.spawn(|| owner.post("/admin/api/extensions", body.clone()));
-        let mut pipe = until("the server at its words", || {
-            let mut pipe = std::fs::OpenOptions::new();
-            let pipe = pipe.write(true).custom_flags(nix::libc::O_NONBLOCK);
-            pipe.open(&words).ok()
-        });
-        code.write("a.js", "two");
+    // The comparison is over once it is asked for its tools.
+    let refused_after = |meanwhile: &dyn Fn()| {
         unlink();
-        folder.write("words", "Does");
-        pipe.write_all(b"Does").expect("its words");
-        drop(pipe);
-        adding.join().expect("an answer")
+        nix::unistd::mkfifo(&words, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let refused = std::thread::scope(|scope| {
+            let adding = scope.spawn(|| owner.post("/admin/api/extensions", body.clone()));
+            let mut pipe = until("the server at its words", || {
+                let mut pipe = std::fs::OpenOptions::new();
+                let pipe = pipe.write(true).custom_flags(nix::libc::O_NONBLOCK);
+                pipe.open(&words).ok()
+            });
+            meanwhile();
+            unlink();
+            folder.write("words", "Does");
+            pipe.write_all(b"Does").expect("its words");
+            drop(pipe);
+            adding.join().expect("an answer")
+        });
+        refused.expect_error(409, "precondition_changed");
+        assert!(!gateway.state().join("extensions/rude.json").exists());
+        refused.text()
+    };
+    // A file of its own is another one.
+    let why = refused_after(&|| {
+        code.write("a.js", "two");
     });
-    refused.expect_error(409, "precondition_changed");
-    assert_contains(&refused.text(), "replaced meanwhile");
-    assert!(!gateway.state().join("extensions/rude.json").exists());
-    // The control.
+    assert_contains(&why, "replaced meanwhile");
     code.write("a.js", "one");
+    // A folder is gone.
+    let rename = |from, to| std::fs::rename(from, to).expect("a folder");
+    let why = refused_after(&|| rename(&pages, &aside));
+    assert_contains(&why, "pages is missing");
+    rename(&aside, &pages);
+    // The control.
     owner.post("/admin/api/extensions", body).expect_ok();
 }
 

@@ -11,7 +11,7 @@
 
 use super::{
     Narrowing,
-    extensions::{not_added, replaced, undigested, uninstall},
+    extensions::{not_added, not_as_shown, undigested, uninstall},
     inspected::{Inspected, NO_MANIFEST, surface_of},
     sources::{added, agreed_as_shown, known, restart, why_stopped},
 };
@@ -116,7 +116,7 @@ impl Inspected {
     /// Adds just this, or puts it in place of what the owner agreed to before. The capabilities that are there then.
     ///
     /// # Errors
-    /// A program or folder was replaced meanwhile, and others.
+    /// It is not as it was shown, and others.
     pub(super) async fn put(
         &self,
         desk: &Arc<Desk>,
@@ -145,7 +145,7 @@ impl Inspected {
             return Err(failed("the source is gone"));
         }
         // One that cannot be used now is there all the same.
-        let _ = answer?;
+        let unusable = answer?.err();
         if !is_new {
             // Its workers still have the manifest of before.
             let restarted = restart(desk, &id).await;
@@ -153,8 +153,9 @@ impl Inspected {
                 failed_halfway(format!("it is changed, and does not serve: {why}"))
             })?;
         }
-        if !agreed_as_shown(desk, narrowing, &id, (code, folders)).await? {
-            let error = replaced(desk, narrowing, &id, is_new).await?;
+        if let Err(why) = agreed_as_shown(desk, narrowing, &id, (code, folders)).await? {
+            let why = unusable.map_or(why, |refusal| refusal.why);
+            let error = not_as_shown(desk, narrowing, &id, is_new, &why).await?;
             return Err(Refused::new(error.next("plexusctl extension preview FILE")));
         }
         desk.renew_catalogue(Some(Default::default()));

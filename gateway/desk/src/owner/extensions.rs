@@ -225,8 +225,9 @@ pub(crate) async fn add(
             })?;
         }
         let shown = (&*looked.files, &looked.folders);
-        if !agreed_as_shown(&desk, &narrowing, &name, shown).await? {
-            let error = replaced(&desk, &narrowing, &name, is_new).await?;
+        if let Err(why) = agreed_as_shown(&desk, &narrowing, &name, shown).await? {
+            let why = answer?.err().map_or(why, |refusal| refusal.why);
+            let error = not_as_shown(&desk, &narrowing, &name, is_new, &why).await?;
             return Err(Refused::new(match (&by_manifest, is_new) {
                 (Some(_), _) => error.next("plexusctl extension preview FILE"),
                 (None, true) => error.next("plexusctl mcp list"),
@@ -255,27 +256,28 @@ pub(crate) async fn add(
     Ok(InstallResult::Server(Box::new(answer??)))
 }
 
-/// The error of one whose program or folder was replaced since it was shown: a new one is removed again.
+/// The error of one that is not as it was shown: a new one is removed again.
 ///
 /// # Errors
 /// It cannot be removed.
-pub(super) async fn replaced(
+pub(super) async fn not_as_shown(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     id: &SourceId,
     is_new: bool,
+    why: &str,
 ) -> Result<ErrorBody, Refused> {
-    let replaced = format!("a program or folder of {id} was replaced meanwhile");
     let (why, effect) = match is_new {
         true => {
             removed(desk, narrowing, id.as_str()).await?;
             uninstall(desk, id).await?;
-            (format!("{replaced}; preview it again."), Effect::None)
+            let why = format!("{id} is not added: {why}; preview it again.");
+            (why, Effect::None)
         }
         false => {
             desk.renew_catalogue(Some(Default::default()));
             let why = format!(
-                "{id} is changed, and {replaced}: its grants stay suspended until you decide on its card, or preview and add it again."
+                "{id} is changed, and {why}: its grants stay suspended until you decide on its card, or preview and add it again."
             );
             (why, Effect::Done)
         }

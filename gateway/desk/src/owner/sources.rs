@@ -164,23 +164,34 @@ pub(super) async fn resumed_code(desk: &Desk, before: &Source) -> Result<(), Ref
 }
 
 /// Agrees to a source with the code and the folders that were shown, and to no other code; then looks at it with that in force.
-/// False where it is otherwise: what differs is not agreed to.
 ///
 /// # Errors
-/// The source is gone, the act cannot be recorded, or it does not serve.
+/// The source is gone, the act cannot be recorded, or it does not serve; the inner one: why it is not as it was shown. What
+/// differs is not agreed to.
 pub(super) async fn agreed_as_shown(
     desk: &Arc<Desk>,
     narrowing: &Narrowing,
     id: &SourceId,
     (code, folders): (&[String], &BTreeMap<String, Target>),
-) -> Result<bool, Refused> {
-    let is_shown = |source: &Source| source.is_as_shown(code) && source.paths == *folders;
+) -> Result<Result<(), String>, Refused> {
+    let as_shown = |source: &Source| {
+        let mut folders_shown = folders.iter();
+        let unseen = folders_shown.find(|(field, _)| !source.paths.contains_key(*field));
+        if let Some((_, folder)) = unseen {
+            let why = format!("{} is missing, or its disk does not answer", folder.path);
+            return Err(why);
+        }
+        match source.is_as_shown(code) && source.paths == *folders {
+            true => Ok(()),
+            false => Err("a program or folder of it was replaced meanwhile".to_owned()),
+        }
+    };
     let acting = narrowing.wider(desk).await?;
     // Under `turn` no look changes it between the comparison and the act.
     let turn = desk.turn().await;
     let source = known(desk, id.as_str()).ok_or_else(|| failed("the source is gone"))?;
-    if !is_shown(&source) {
-        return Ok(false);
+    if let Err(why) = as_shown(&source) {
+        return Ok(Err(why));
     }
     let agreed = Command::AgreeToSource {
         id: id.clone(),
@@ -190,7 +201,10 @@ pub(super) async fn agreed_as_shown(
     act(desk, &acting, agreed).await?;
     drop((turn, acting));
     resumed_code(desk, &source).await?;
-    Ok(known(desk, id.as_str()).is_some_and(|now| is_shown(&now)))
+    Ok(match known(desk, id.as_str()) {
+        Some(now) => as_shown(&now),
+        None => Err("it was removed meanwhile".to_owned()),
+    })
 }
 
 /// Looks once more at a source that is stopped: what it runs may be again what the owner agreed to.
@@ -579,11 +593,15 @@ pub(super) fn known(desk: &Desk, id: &str) -> Option<Arc<Source>> {
 }
 
 /// Why a source is not in place, or is and does not serve: the AddResult that says so.
-pub(super) struct AddRefusal(Value);
+pub(super) struct AddRefusal {
+    result: Value,
+    /// The reason alone, whether it is saved or not.
+    pub(super) why: String,
+}
 
 impl From<AddRefusal> for Refused {
-    fn from(AddRefusal(result): AddRefusal) -> Self {
-        Self::result(422, result)
+    fn from(refusal: AddRefusal) -> Self {
+        Self::result(422, refusal.result)
     }
 }
 
@@ -600,7 +618,7 @@ fn objected(desk: &Desk, source: Value, objection: impl Into<Objection>) -> AddR
     if let Some(field) = field {
         out["field"] = json!(field);
     }
-    AddRefusal(out)
+    AddRefusal { result: out, why }
 }
 
 /// A whole ConfiguredSource, looked at.
@@ -715,8 +733,9 @@ async fn carry_out(
     let looked = follow(desk, &id, before.as_deref()).await;
     let source = configured(desk, &id, &config);
     if let Err(why) = looked {
-        let why = format!("saved, but it cannot be used now: {why}");
-        return Ok(Err(objected(desk, json!(source), why)));
+        let said = format!("saved, but it cannot be used now: {why}");
+        let refusal = objected(desk, json!(source), said);
+        return Ok(Err(AddRefusal { why, ..refusal }));
     }
     // In the manifest's order; the same for a source that is switched off for now.
     let names = desk
