@@ -105,6 +105,7 @@ pub(crate) fn line(warning: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::{collections::BTreeSet, fs, path::PathBuf};
 
     #[test]
     fn code_is_said_with_its_meaning_and_sentence_as_it_is() {
@@ -112,5 +113,44 @@ mod tests {
         assert_eq!(line(&json!("names_skipped")), skipped);
         assert_eq!(line(&json!("a \u{1b} b")), "warning: a \\u{1b} b");
         assert_eq!(line(&json!({"a": 1})), "warning: {\"a\":1}");
+    }
+
+    /// A literal in a worker is a code by the call that it is given to, or by its end.
+    #[test]
+    fn codes_with_meaning_are_those_of_workers() {
+        let (mut literals, mut codes) = (BTreeSet::new(), BTreeSet::new());
+        let mut open = vec![PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../workers"
+        ))];
+        while let Some(path) = open.pop() {
+            if path.is_dir() && !path.ends_with("tests") {
+                open.extend(fs::read_dir(path).unwrap().map(|of| of.unwrap().path()));
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let text = fs::read_to_string(path).unwrap();
+                let pieces: Vec<_> = text.split('"').collect();
+                for (before, word) in pieces.iter().zip(pieces.iter().skip(1)) {
+                    let is_given = ["warn(", "warnings.push(", "then_some("]
+                        .iter()
+                        .any(|call| before.ends_with(call));
+                    let is_named = ["_bounded", "_skipped", "_truncated", "_unreadable"]
+                        .iter()
+                        .any(|end| word.ends_with(end));
+                    let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+                    if word.bytes().all(is_word) {
+                        literals.insert((*word).to_owned());
+                        if is_named || (is_given && word.contains('_')) {
+                            codes.insert((*word).to_owned());
+                        }
+                    }
+                }
+            }
+        }
+        let known = MEANINGS.map(|(code, _)| code.to_owned());
+        let without_meaning: Vec<_> = codes.iter().filter(|c| !known.contains(c)).collect();
+        let of_no_worker: Vec<_> = known.iter().filter(|c| !literals.contains(*c)).collect();
+        let none: [&String; 0] = [];
+        assert_eq!(without_meaning, none, "codes of workers that need words");
+        assert_eq!(of_no_worker, none, "words for no code");
     }
 }
