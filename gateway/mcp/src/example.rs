@@ -126,28 +126,58 @@ mod tests {
         assert_eq!(rest, r#"Examples: {"title":"a"}"#);
     }
 
+    /// The capabilities and skills of every worker.
+    fn shipped() -> Vec<Value> {
+        let workers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workers");
+        let workers = std::fs::read_dir(workers).unwrap();
+        let manifests = workers
+            .filter_map(|worker| std::fs::read(worker.unwrap().path().join("manifest.json")).ok());
+        let entries = manifests.flat_map(|manifest| {
+            let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+            manifest["capabilities"].as_array().unwrap().clone()
+        });
+        entries.collect()
+    }
+
     #[test]
     fn shipped_examples_have_types_and_required_fields() {
-        let workers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../workers");
         let mut seen = 0;
-        for worker in std::fs::read_dir(workers).unwrap() {
-            let Ok(manifest) = std::fs::read(worker.unwrap().path().join("manifest.json")) else {
-                continue;
-            };
-            let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-            for capability in manifest["capabilities"].as_array().unwrap() {
-                let lines = capability["describe"].as_str().unwrap_or_default().lines();
-                let lines = lines.filter(|line| line.starts_with("Example"));
-                for line in lines.filter(|line| *line != "Example: (made by the source alone)") {
-                    let (_, calls) = example(line, &capability["input"]).expect(line);
-                    assert!(
-                        !calls.is_empty() && calls.iter().all(Option::is_some),
-                        "{line}"
-                    );
-                    seen += 1;
-                }
+        for capability in shipped() {
+            let lines = capability["describe"].as_str().unwrap_or_default().lines();
+            let lines = lines.filter(|line| line.starts_with("Example"));
+            for line in lines.filter(|line| *line != "Example: (made by the source alone)") {
+                let (_, calls) = example(line, &capability["input"]).expect(line);
+                assert!(
+                    !calls.is_empty() && calls.iter().all(Option::is_some),
+                    "{line}"
+                );
+                seen += 1;
             }
         }
         assert!(seen > 80, "{seen} examples");
+    }
+
+    /// A client of tools has neither a shell nor HTTP. The person's `plexusctl` is named to the person.
+    #[test]
+    fn shipped_texts_name_no_request_and_no_command() {
+        let (mut skills, of_others) = (0, ["POST /", "GET /", "PUT /", "curl ", "with async"]);
+        for entry in shipped() {
+            let text = |member: &str| entry[member].as_str().unwrap_or_default().to_owned();
+            skills += usize::from(entry["kind"] == "skill");
+            let (describe, markdown) = (text("describe"), text("markdown"));
+            let says = describe.lines().filter(|line| !is_example(line));
+            let input = entry["input"].to_string();
+            for said in says.chain([&*markdown, &*input]) {
+                let names = of_others.iter().find(|word| said.contains(**word));
+                assert_eq!(names, None, "{said}");
+                // What stands in a pair of backquotes: a name or a value, and no line to type.
+                let mut quoted = said.split('`').skip(1).step_by(2);
+                let typed = quoted.find(|words| {
+                    words.starts_with("plexus ") || (words.contains(' ') && words.contains('='))
+                });
+                assert_eq!(typed, None, "{said}");
+            }
+        }
+        assert!(skills > 10, "{skills} skills");
     }
 }
