@@ -468,7 +468,7 @@ impl OrUnknown for Effect {
 }
 
 /// A gateway's advice in the words of tools, with the call that it stands for.
-fn in_tools(next: &str, action: Option<&NextAction>) -> (String, Option<Value>) {
+pub(crate) fn in_tools(next: &str, action: Option<&NextAction>) -> (String, Option<Value>) {
     let Some(action) = action else {
         return (next.to_owned(), None);
     };

@@ -8,7 +8,7 @@ use crate::cut::Takes;
 use crate::example;
 use crate::message;
 use crate::names::{NameLength, tool_names};
-use crate::results::Refusal;
+use crate::results::{Refusal, in_tools};
 use crate::schema;
 use crate::search::{self, MAX_LISTED, MAX_PINNED, Search};
 use crate::server::LIST_TTL_MS;
@@ -199,9 +199,10 @@ impl View {
     /// The view of who cannot have a manifest now, and has no earlier one: one tool that says what is missing.
     #[must_use]
     pub fn without_manifest(why: Refusal) -> Self {
+        let (next, _) = in_tools(&why.next, why.action.as_ref());
         let describe = format!(
-            "Plexus is not ready: {} Next: {}. Call this tool to look again.",
-            why.message, why.next
+            "Plexus is not ready: {} Next: {next}. Call this tool to look again.",
+            why.message
         );
         let tool = json!({
             "name": SETUP, "title": "Set Plexus up", "description": describe,

@@ -371,8 +371,18 @@ fn refusal(mut stop: Stop) -> Refusal {
         Exit::Unreachable => "unreachable".to_owned(),
         _ => stop.code,
     };
-    if stop.exit == Exit::Unreachable && stop.next.is_empty() {
-        stop.next = START.to_owned();
+    match stop.exit {
+        Exit::Unreachable if stop.next.is_empty() => stop.next = START.to_owned(),
+        // It is about the command line, which stands in the settings of the client.
+        Exit::Unreachable | Exit::Usage
+            if stop.item.is_none() && !stop.next.starts_with("stop; ") =>
+        {
+            stop.next = format!(
+                "stop; tell the owner: start this server otherwise ({})",
+                stop.next
+            );
+        }
+        _ => {}
     }
     Refusal {
         code,
@@ -417,6 +427,23 @@ mod tests {
                 Line::TooLong => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn words_to_type_otherwise_are_the_owners() {
+        let flags = Stop::usage("flags").next("run it again without them");
+        let address = Stop::new(Exit::Unreachable, "unreachable", "why").next("give --url");
+        for (stop, says) in [
+            (flags, "run it again without them"),
+            (address, "give --url"),
+        ] {
+            let next = format!("stop; tell the owner: start this server otherwise ({says})");
+            assert_eq!(refusal(stop).next, next);
+        }
+        let away = Stop::new(Exit::Unreachable, "unreachable", "why");
+        assert_eq!(refusal(away).next, START);
+        let waits = Stop::new(Exit::Unreachable, "unreachable", "why").next("as it was");
+        assert_eq!(refusal(waits.item("run_1")).next, "as it was");
     }
 
     #[test]

@@ -1004,6 +1004,17 @@ fn view_without_manifest_offers_the_setup_tool() {
     assert!(said.contains("stop; tell the owner: so"), "{said}");
     let setup = structured(&call(&mut server, 2, "plexus_setup", json!({})));
     assert_eq!(setup["code"], "not_enrolled");
+    // A line of the command is in the words of tools here too.
+    let ended = Refusal {
+        next: "run the same command again".into(),
+        action: Some(plexus_protocol::NextAction::new(
+            plexus_protocol::NextKind::Ask,
+        )),
+        ..refusal("session_expired")
+    };
+    let list = View::without_manifest(ended).list;
+    assert!(list.contains("make the same call again"), "{list}");
+    assert!(!list.contains("command"), "{list}");
     fails(
         &mut server,
         "tools/call",
