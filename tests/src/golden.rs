@@ -215,6 +215,7 @@ fn of_any_day(line: &str) -> String {
     };
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     // What took some seconds took none elsewhere.
+    let line = line.replace("< 1 s", "0 s");
     let line = (0..60).fold(line, |line, s| {
         let line = line.replace(&format!(" {s} s ago"), " just now");
         line.replace(&format!(" for {s} s "), " began just now ")
@@ -281,6 +282,7 @@ mod tests {
             ("done  1 s ago  spec", "done  11 s ago  spec", true),
             ("build  for 12 s  spec", "build  began just now  spec", true),
             ("took 300 ms", "took 2 s", true),
+            ("up < 1 s, process", "up 3 s, process", true),
             ("for writer, 17 s ago", "for writer, 5 min ago", false),
             ("within 30 s", "within 30 min", false),
         ] {

@@ -230,7 +230,7 @@
   function span(ms) {
     const minutes = Math.floor((ms + 1000) / 60000);
     const hours = Math.round(ms / 3600000);
-    if (minutes < 1) return `${Math.floor(ms / 1000)} s`;
+    if (minutes < 1) return ms < 1000 ? '< 1 s' : `${Math.floor(ms / 1000)} s`;
     if (minutes < 120) return `${minutes} min`;
     return hours < 48 ? `${hours} h` : `${Math.round(ms / 86400000)} days`;
   }

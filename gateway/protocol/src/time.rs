@@ -11,8 +11,9 @@ pub struct Timestamp(pub u64);
 /// The last moment that the wire form can write (9999-12-31); later ones are written as this one.
 const LAST_MS: u64 = 253_402_207_200_000;
 
-/// A length of time for a person, in its largest unit: `45 s`, `12 min`, `3 h`, `6 days`. Hours and days are rounded to the
-/// nearest: a week that began a while ago is a week, and not six days. A whole number of minutes below 600, or of hours below 240, stays that: `90 h`.
+/// A length of time for a person, in its largest unit: `< 1 s`, `45 s`, `12 min`, `3 h`, `6 days`. Hours and days are rounded to
+/// the nearest: a week that began a while ago is a week, and not six days. A whole number of minutes below 600, or of hours
+/// below 240, stays that: `90 h`.
 /// A day is 24 hours.
 #[must_use]
 pub fn length(ms: u64) -> String {
@@ -23,6 +24,7 @@ pub fn length(ms: u64) -> String {
     let days = soon.saturating_add(43_200_000) / 86_400_000;
     let whole = |unit: u64, most: u64| soon % unit <= 1_000 && soon / unit < most;
     match (minutes, hours) {
+        _ if ms < 1_000 => "< 1 s".to_owned(),
         (0, _) => format!("{} s", ms / 1_000),
         (..120, _) => format!("{minutes} min"),
         _ if whole(60_000, 600) && !whole(3_600_000, 10) => format!("{minutes} min"),

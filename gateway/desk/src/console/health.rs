@@ -20,7 +20,7 @@ use plexus_owner::{
     status::{Show, SourceState, Status, WorkerState},
     troubles::{self, Trouble},
 };
-use plexus_protocol::Timestamp;
+use plexus_protocol::{Timestamp, time::ago};
 use std::{path::Path, sync::Arc};
 
 #[derive(Template)]
@@ -140,8 +140,8 @@ impl Page {
         let log = troubles::log(ledger, home);
         let mut checks = vec![Check::unless(log, "Audit log", "takes every event")];
         let checked = format!(
-            "compared with the state {} ago: {}",
-            words::span(now.since(ledger.checked.at)),
+            "compared with the state {}: {}",
+            ago(ledger.checked.at, now),
             if ledger.checked.holds {
                 "nothing is wrong"
             } else {
