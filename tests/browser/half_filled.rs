@@ -343,7 +343,7 @@ fn sticky_notes_cover_no_button() {
     scene.fits();
 }
 
-/// It counts by the gateway's clock, and ends at “expired”.
+/// It counts by the gateway's clock, and ends at “expired”. An age is counted up by the same.
 #[test]
 fn time_left_is_counted_down_to_lapsed() {
     let scene = Scene::signed_in();
@@ -391,6 +391,11 @@ fn time_left_is_counted_down_to_lapsed() {
             "{read:?}"
         );
     }
+    let asked = "header time:not([data-ends])";
+    browser.run(&format!(
+        "document.querySelector('{asked}').dateTime = new Date(Date.now() - 36e6 - 425e3).toISOString();"
+    ));
+    browser.reads(asked, "7 min ago");
     scene.all_is_well();
 }
 

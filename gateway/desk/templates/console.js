@@ -225,7 +225,7 @@
     if (!$('desk').hidden && [...$('card').querySelectorAll(WRITTEN)].some(isTouched)) event.preventDefault();
   });
 
-  // --- what ends is counted down, in the words that it came with ---
+  // --- what ends is counted down, and ages from a minute on are counted up, in the words that they came with ---
 
   function span(ms) {
     const minutes = Math.floor((ms + 1000) / 60000);
@@ -235,12 +235,15 @@
     return hours < 48 ? `${hours} h` : `${Math.round(ms / 86400000)} days`;
   }
   setInterval(() => {
-    for (const time of $('card').querySelectorAll('time[data-ends]')) {
+    const isRead = !window.getSelection().isCollapsed;
+    for (const time of $('desk').querySelectorAll('time')) {
+      const { ends, ended } = time.dataset;
       const ms = Date.parse(time.dateTime) - Date.now() - ahead;
-      const words = ms > 0 ? `${time.dataset.ends} ${span(ms)}` : time.dataset.ended;
+      if (!ends && (isRead || ms > -60000 || !/^just now$| ago$/.test(time.textContent))) continue;
+      const words = !ends ? `${span(-ms)} ago` : ms > 0 ? `${ends} ${span(ms)}` : ended;
       if (words === time.textContent) continue;
       time.textContent = words;
-      if (ms <= 0) soon();
+      if (ends && ms <= 0) soon();
     }
   }, 1000);
 
