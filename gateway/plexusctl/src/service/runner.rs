@@ -2,6 +2,7 @@
 
 use plexus_client::{Exit, Stop, programs, text};
 use std::{
+    io,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -40,7 +41,7 @@ impl Runner {
             .program
             .to_str()
             .and_then(programs::of_the_system)
-            .ok_or(std::io::ErrorKind::NotFound.into());
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is not found by PATH"));
         let output = program
             .and_then(|program| {
                 Command::new(program)
@@ -48,7 +49,7 @@ impl Runner {
                     .stdin(Stdio::null())
                     .output()
             })
-            .map_err(|e: std::io::Error| {
+            .map_err(|e| {
                 let why = format!("{} cannot be run: {e}", self.name());
                 Stop::new(Exit::Failed, "no_service_manager", why).next(
                     "start the gateway yourself: plexusd (or write the files alone: plexusctl service install \
