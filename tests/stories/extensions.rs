@@ -839,20 +839,28 @@ fn owner_adds_one_by_the_agents_program_too_and_an_agent_does_not() {
     let pinned = agents(&["list"], "1");
     assert_contains(&pinned.expect_status(77).all(), "extension propose FILE");
 
-    let mut owner = Shell::open(world.gateway.home(), "owner$ ", 120, 60);
+    let mut owner = Shell::open(world.gateway.home(), "owner$ ", 120, 200);
     owner.runs(&format!(
         "export PATH={}:$PATH",
         binaries::folder().display()
     ));
-    owner.types(&format!(
-        "plexus --home {} extension add {file} --folder {files}",
-        state.display()
-    ));
+    let plexus = format!("plexus --home {} extension", state.display());
+    let stored = state.join("extensions/box.json");
+    let seen = owner.runs(&format!("{plexus} preview {file} --folder {files}"));
+    assert_contains(&seen, "\ndigest       ");
+    assert!(!stored.exists(), "a preview adds nothing");
+    owner.types(&format!("{plexus} add {file} --folder {files}"));
     owner.terminal.until_shows("[y/N]");
     owner.types("y");
-    owner.until_ready("the extension", |shown| shown.contains("box"));
-    let listed = owner.runs(&format!("plexus --home {} extension list", state.display()));
-    assert_contains(&listed, "box");
+    owner.until_ready("the extension", |shown| shown.contains("box serves"));
+    assert!(stored.exists());
+    let listed = owner.runs(&format!("{plexus} list"));
+    assert_contains(&listed, "box     Box ");
+    owner.types(&format!("{plexus} remove box"));
+    owner.terminal.until_shows("remove box with its secrets");
+    owner.types("y");
+    owner.until_ready("the removal", |shown| shown.contains("box is removed"));
+    assert!(!stored.exists());
 
     // The seeds' word for the owner's key, with the same guard.
     let mut without = programs::command(&binaries::path("plexusd"), world.gateway.home());

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use offer::{Account, Offer};
 use plexus_tests::editions::{self, BUILD};
 use plexus_tests::small_disk::SmallDisk;
+use plexus_tests::terminal::Terminal;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Folder, Gateway};
@@ -102,16 +103,52 @@ fn release_installs_to_an_approved_write_and_upgrades_and_returns() {
     assert_eq!(account.tree(), [".local"]);
 }
 
+/// The script ends with `word`, and leaves nothing in the account.
+#[track_caller]
+fn refuses_to_install(account: &Account, offer: &Offer, word: &str) {
+    let said = account.install(offer, &[]);
+    assert_contains(&said.expect_status(1).stderr, word);
+    assert_eq!(account.tree(), Vec::<String>::new());
+}
+
+/// The digests are checked on every machine, and the signature on one that can; the script says which.
+#[test]
+fn signature_is_checked_by_what_the_machine_has() {
+    let offer = Offer::light(BUILD);
+    let changed = offer.with_flipped(&offer.tarball());
+    let forged = offer.forged();
+    let unsent = offer.without(&format!("{}.minisig", offer.tarball()));
+    let too_old = Account::with_checkers(&[]);
+    too_old.script("openssl", "#!/bin/sh\necho 'OpenSSL 1.1.1w  11 Sep 2023'\n");
+    let unchecked = "The signature is not checked: that takes minisign or OpenSSL 3";
+    for (account, check) in [
+        (
+            Account::with_checkers(&["minisign"]),
+            "the signature with minisign",
+        ),
+        (
+            Account::with_checkers(&["openssl"]),
+            "the signature with OpenSSL",
+        ),
+        (too_old, unchecked),
+        (Account::with_checkers(&[]), unchecked),
+    ] {
+        refuses_to_install(&account, &changed, "SHA-256 is another");
+        refuses_to_install(&account, &unsent, ".minisig cannot be had");
+        if check != unchecked {
+            refuses_to_install(&account, &forged, "not made with the key");
+        }
+        assert_contains(account.install(&offer, &[]).expect_ok(), check);
+        assert!(account.prefix().join("bin/plexusctl").is_file(), "{check}");
+    }
+}
+
 /// What is refused leaves the account as it was; the same without the change installs.
 #[test]
 fn changed_download_is_refused_and_leaves_no_trace() {
     let offer = Offer::light(BUILD);
     let account = Account::new();
-    let refused = |with: &Offer, word: &str| {
-        let said = account.install(with, &[]);
-        assert_contains(&said.expect_status(1).stderr, word);
-        assert_eq!(account.tree(), Vec::<String>::new());
-    };
+    let refused = |with: &Offer, word: &str| refuses_to_install(&account, with, word);
     refused(&offer.with_flipped(&offer.tarball()), "SHA-256 is another");
     let signature = format!("{}.minisig", offer.tarball());
     refused(&offer.with_flipped(&signature), "SHA-256 is another");
@@ -128,13 +165,7 @@ fn changed_download_is_refused_and_leaves_no_trace() {
         refused(&other, "SHA-256 is another");
     }
     // An attacker who changes the tarball and the script's list as well has not the key.
-    let mut other = offer.with_flipped(&signature);
-    other = other.with_script(|script| {
-        let digest = other.digest(&signature);
-        let known = offer.digest(&signature);
-        *script = script.replace(&known, &digest);
-    });
-    refused(&other, "not made with the key");
+    refused(&offer.forged(), "not made with the key");
     refused(&offer.without(&offer.tarball()), "cannot be had");
     refused(&offer.for_glibc("2.99"), "glibc 2.99 or newer");
     refused(
@@ -271,4 +302,56 @@ fn installer_asks_first_and_refuses_root() {
     fs::write(account.home().join("half.sh"), &script[..half]).expect("a file");
     assert_eq!(account.sh("sh half.sh --yes --root").expect_ok(), "");
     assert_eq!(account.tree(), ["half.sh"]);
+}
+
+/// The script asks a person at a terminal before the download, and plexusctl asks again before it installs the service.
+#[test]
+fn installer_offers_the_service_at_a_terminal() {
+    let offer = Offer::light(BUILD);
+    let account = Account::new();
+    let install = |answers: &[(&str, &str)]| {
+        let mut terminal = Terminal::start(&account.asking(&offer), 200, 150);
+        for (question, answer) in answers {
+            terminal.until_shows(question);
+            terminal.keys(&format!("{answer}\r"));
+        }
+        (terminal.end().code(), terminal.picture())
+    };
+    let (first, service) = ("Go on? [y/N]", "go ahead? [y/N]");
+
+    let (status, said) = install(&[(first, "n")]);
+    assert_contains(&said, "nothing was installed");
+    assert_eq!((status, account.tree()), (Some(77), Vec::new()));
+    // Without a service manager Plexus is installed all the same.
+    let (status, said) = install(&[(first, "y")]);
+    assert_contains(&said, "systemctl cannot be run: it is not found by PATH");
+    assert_contains(&said, "start the gateway yourself: plexusd");
+    assert_eq!(status, Some(0));
+    let installed = account.tree();
+    assert!(account.prefix().join("bin/plexusctl").is_file());
+
+    account.script(
+        "systemctl",
+        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> \"$0.asked\"\n",
+    );
+    let (status, said) = install(&[(first, "y"), (service, "n")]);
+    assert_contains(&said, "you did not confirm");
+    assert_eq!((status, account.tree()), (Some(0), installed));
+    let (status, said) = install(&[(first, "y"), (service, "y")]);
+    assert_contains(&said, "the gateway runs, and starts with your login");
+    assert_eq!(status, Some(0));
+    let unit = account.home().join(".config/systemd/user/plexusd.service");
+    assert!(unit.is_file());
+    let asked = account.programs().join("systemctl.asked");
+    let asked = fs::read_to_string(asked).expect("it was asked");
+    assert_eq!(
+        asked.lines().collect::<Vec<_>>(),
+        [
+            "--user show --property=Version",
+            "--user show --property=Version",
+            "--user daemon-reload",
+            "--user enable plexusd.service plexus-notify.service",
+            "--user restart plexusd.service plexus-notify.service",
+        ]
+    );
 }

@@ -45,6 +45,12 @@ const OPENSSL: Package = Package {
     sign: "openssl",
     purpose: "tests of releases have their installer check a signature with it",
 };
+/// The other program that the installer of a release checks its signature with.
+const MINISIGN: Package = Package {
+    name: "minisign",
+    sign: "minisign",
+    purpose: "tests of releases have their installer check a signature with it",
+};
 /// Installs the coding agents.
 pub(crate) const NPM: Package = Package {
     name: "npm",
@@ -100,10 +106,11 @@ const DBUS: Package = Package {
     purpose: "tests of the tray have a desktop's bus from it",
 };
 /// What the tests need beside [`NPM`] and [`PIP`], which come with the coding agents.
-pub(crate) const TESTS: [&Package; 12] = [
+pub(crate) const TESTS: [&Package; 13] = [
     &FAKETIME,
     &CURL,
     &OPENSSL,
+    &MINISIGN,
     &GIT,
     &RADICALE,
     &RECURRING,

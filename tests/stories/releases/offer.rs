@@ -109,7 +109,7 @@ impl Offer {
         names.find(|name| name.ends_with(".tar.gz")).expect("it")
     }
     /// The digest of one of its files.
-    pub(super) fn digest(&self, name: &str) -> String {
+    fn digest(&self, name: &str) -> String {
         let bytes = fs::read(self.out.path().join(name)).expect("a file");
         let digest = sha2::Sha256::digest(bytes);
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -155,6 +155,13 @@ impl Offer {
         change(&mut script);
         fs::write(&file, script).expect("the script");
         copy
+    }
+    /// The same with a signature that the script's list has and the key did not make.
+    pub(super) fn forged(&self) -> Self {
+        let signature = format!("{}.minisig", self.tarball());
+        let other = self.with_flipped(&signature);
+        let (known, digest) = (self.digest(&signature), other.digest(&signature));
+        other.with_script(|script| *script = script.replace(&known, &digest))
     }
     pub(super) fn for_glibc(&self, version: &str) -> Self {
         self.with_value("glibc='", version)
@@ -214,15 +221,42 @@ impl Account {
         Self::at(folder())
     }
     pub(super) fn at(home: TempDir) -> Self {
-        let programs = folder();
+        let account = Self {
+            home,
+            programs: folder(),
+        };
         for name in SYSTEM {
-            let all = std::env::var_os("PATH").unwrap_or_default();
-            let mut found = std::env::split_paths(&all).map(|folder| folder.join(name));
-            if let Some(program) = found.find(|path| path.is_file()) {
-                symlink(program, programs.path().join(name)).expect("a link");
-            }
+            account.link(name);
         }
-        Self { home, programs }
+        account
+    }
+    /// One on a system whose only programs that check a signature are these.
+    pub(super) fn with_checkers(checkers: &[&str]) -> Self {
+        let account = Self::new();
+        fs::remove_file(account.programs().join("openssl")).expect("openssl was there");
+        for name in checkers {
+            account.link(name);
+            let is_there = account.programs().join(name).is_file();
+            assert!(
+                is_there,
+                "{name} is missing; type: sudo apt-get install {name}"
+            );
+        }
+        account
+    }
+    /// Gives its system a program of this one, if there is one.
+    fn link(&self, name: &str) {
+        let all = std::env::var_os("PATH").unwrap_or_default();
+        let mut found = std::env::split_paths(&all).map(|folder| folder.join(name));
+        if let Some(program) = found.find(|path| path.is_file()) {
+            symlink(program, self.programs().join(name)).expect("a link");
+        }
+    }
+    /// Gives its system a program that is a script.
+    pub(super) fn script(&self, name: &str, text: &str) {
+        let path = self.programs().join(name);
+        fs::write(&path, text).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
     }
     pub(super) fn home(&self) -> &Path {
         self.home.path()
@@ -244,13 +278,16 @@ impl Account {
     }
     /// The release's script, without a question; from its own folder, unless `line` says otherwise.
     pub(super) fn installing(&self, offer: &Offer, line: &[&str]) -> Command {
+        let mut command = self.asking(offer);
+        command.arg("--yes").args(line);
+        command
+    }
+    /// The release's script, from its own folder; it asks.
+    pub(super) fn asking(&self, offer: &Offer) -> Command {
         let mut command = programs::command(&self.programs.path().join("sh"), self.home.path());
         command.env("PATH", self.programs.path());
         command.arg(offer.out.path().join("install.sh"));
-        command
-            .args(["--yes", "--root", "--from"])
-            .arg(offer.out.path());
-        command.args(line);
+        command.args(["--root", "--from"]).arg(offer.out.path());
         command
     }
     pub(super) fn install(&self, offer: &Offer, line: &[&str]) -> Said {
