@@ -29,7 +29,7 @@ fn look(house: &House, line: &[&str]) -> Value {
     for finding in seen["findings"].as_array().expect("findings") {
         let well = finding["level"] == "ok";
         assert_eq!(
-            finding["remedy"].is_null(),
+            finding["remedy"].as_str().is_none_or(str::is_empty),
             well,
             "each has its remedy: {finding}"
         );
@@ -64,6 +64,34 @@ fn a_healthy_gateway_is_well_and_so_is_one_that_rests() {
     let said = well(&house, &[]);
     names(&said, "gateway", "ok", "answers");
     names(&said, "ports", "ok", "is the gateway's");
+    // A key that cannot be used says nothing of the gateway.
+    let file = house.gateway.state().join("connection-key");
+    let key = fs::read(&file).expect("the key");
+    let with = |key: &[u8], mode: u32| {
+        fs::write(&file, key).expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    let another = format!("plx_live_{}", "0".repeat(48));
+    for (text, mode, words) in [
+        (key.as_slice(), 0o644, "chmod 600"),
+        ("garbage".as_bytes(), 0o600, "put the file back"),
+        (
+            another.as_bytes(),
+            0o600,
+            "does not accept the connection key",
+        ),
+        ("".as_bytes(), 0, "put the file back"),
+    ] {
+        match mode {
+            0 => fs::remove_file(&file).expect("removed"),
+            mode => with(text, mode),
+        }
+        let said = look(&house, &[]);
+        names(&said, "gateway", "warn", words);
+        names(&said, "ports", "ok", "is the gateway's");
+        assert!(found(&said, "leftovers").is_empty(), "{said:#}");
+    }
+    with(&key, 0o600);
     assert!(house.gateway.stop().success());
     let said = well(&house, DOWN);
     names(&said, "gateway", "warn", "plexusd");

@@ -23,6 +23,9 @@ const SLOW: Duration = Duration::from_secs(3);
 /// How much later than it was to wait the gateway may answer.
 const SLACK: Duration = Duration::from_secs(10);
 
+/// The next step where the key that a gateway has is not in its file.
+const PUT_BACK: &str = "put the file back, or move it away: without one, the next start of the gateway makes a new key";
+
 /// Reads the connection key of this state directory.
 ///
 /// # Errors
@@ -30,6 +33,10 @@ const SLACK: Duration = Duration::from_secs(10);
 pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
     let path = home.connection_key();
     let text = private_file::read(&path).map_err(|why| match why {
+        Unusable::Missing(_) if home.runtime().exists() => {
+            let why = format!("{} is gone", path.display());
+            Stop::new(Exit::Unreachable, "unreachable", why).next(PUT_BACK)
+        }
         Unusable::Missing(_) => {
             let why = format!(
                 "there is no connection key in {}: no gateway has run with it",
@@ -40,7 +47,7 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
         Unusable::Open { .. } => Stop::new(Exit::Refused, "key_not_private", why.to_string()).next(
             format!("chmod 600 {}; then: plexusctl key rotate", path.display()),
         ),
-        other => Stop::new(Exit::Refused, "key_unusable", other.to_string()),
+        other => Stop::new(Exit::Refused, "key_unusable", other.to_string()).next(PUT_BACK),
     })?;
     ConnectionKey::parse(&text).ok_or_else(|| {
         Stop::new(
@@ -48,6 +55,7 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
             "key_unusable",
             format!("{} holds no connection key", path.display()),
         )
+        .next(PUT_BACK)
     })
 }
 

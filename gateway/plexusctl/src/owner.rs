@@ -4,7 +4,7 @@ use crate::{
     act::{self, CallerContext, PersonsCall},
     screen::{is_taken, lines::laid},
 };
-use plexus_client::{Exit, Home, Stop, near, out, text};
+use plexus_client::{Address, Connection, Exit, Home, Stop, near, out, text};
 use plexus_owner::{
     Act,
     exposure::{ExposedCapability, List},
@@ -44,6 +44,12 @@ impl Desk {
                 out::say("the gateway has not answered yet; it is waited for…");
             }
         }))
+    }
+
+    /// Whether a gateway accepts connections for this state directory. No key is needed.
+    pub(crate) async fn accepts(&self) -> bool {
+        let socket = Address::Unix(self.home.owner_socket());
+        Connection::open(socket).await.is_ok()
     }
 
     /// Says of a refused call which capabilities may have been meant by those that were typed and are none.

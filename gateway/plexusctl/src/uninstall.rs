@@ -17,7 +17,7 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use integrations::{Integration, integrations};
-use plexus_client::{Address, Connection, Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, out, text};
 use plexus_owner::sources::List;
 use serde_json::{Value, json};
 use std::{
@@ -93,7 +93,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         shared: shared(desk).await,
         servers: crate::mcp::servers(desk),
     };
-    let runs_by_hand = found.services.is_empty() && runs(desk).await;
+    let runs_by_hand = found.services.is_empty() && desk.accepts().await;
     let (removes, in_short) = (found.removes(), found.removes_in_short());
     let mut report = json!({"ok": true, "dryRun": uninstall.ask.dry_run, "removes": removes});
     if uninstall.ask.dry_run {
@@ -129,7 +129,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
 
     found.services.carry_out()?;
     let began = Instant::now();
-    while runs(desk).await {
+    while desk.accepts().await {
         if began.elapsed() > GONE_WITHIN {
             return Err(still_runs(desk));
         }
@@ -241,13 +241,6 @@ async fn shared(desk: &Desk) -> Option<BTreeSet<String>> {
         .flat_map(|row| row.source.texts())
         .filter(|value| Path::new(value).is_absolute() && !Path::new(value).is_file());
     Some(folders.map(str::to_owned).collect())
-}
-
-/// Whether a gateway answers for this state directory.
-async fn runs(desk: &Desk) -> bool {
-    Connection::open(Address::Unix(desk.home.owner_socket()))
-        .await
-        .is_ok()
 }
 
 fn still_runs(desk: &Desk) -> Stop {

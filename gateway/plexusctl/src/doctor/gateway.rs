@@ -25,6 +25,8 @@ pub(super) struct Daemon {
     pub(super) status: Option<Status>,
     /// Why it does not answer, and what to do.
     silent: Option<(String, String)>,
+    /// Whether one serves that takes no call, because this command has not its key.
+    refuses: bool,
     /// Its sources, in the shape that `plexusd examine --sources` takes.
     pub(super) sources: Vec<SourceRow>,
     /// Time of the newest record.
@@ -38,6 +40,7 @@ impl Daemon {
         let mut seen = Self {
             status: None,
             silent: None,
+            refuses: false,
             sources: Vec::new(),
             latest: None,
             verified: None,
@@ -45,13 +48,17 @@ impl Daemon {
         let mut owner = match desk.open().await {
             Ok(owner) => owner,
             Err(stop) => {
+                seen.refuses = desk.accepts().await;
                 seen.silent = Some((stop.why, stop.next));
                 return seen;
             }
         };
         match owner.call(&Show {}).await {
             Ok(status) => seen.status = Some(status),
-            Err(stop) => seen.silent = Some((stop.why, stop.next)),
+            Err(stop) => {
+                seen.refuses = stop.code == "unauthorized";
+                seen.silent = Some((stop.why, stop.next));
+            }
         }
         if let Ok(reply) = owner.call(&List {}).await {
             seen.sources = reply.sources;
@@ -69,6 +76,11 @@ impl Daemon {
 
     pub(super) fn answers(&self) -> bool {
         self.status.is_some()
+    }
+
+    /// Whether it serves, be it that it does not answer this command.
+    pub(super) fn serves(&self) -> bool {
+        self.answers() || self.refuses
     }
 
     pub(super) fn port(&self) -> Option<u16> {
@@ -115,7 +127,9 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
                 .strip_prefix("start it: ")
                 .map_or(next.as_str(), |_| start);
             findings.push(Finding::warn("gateway", why, next));
-            findings.extend(left_behind(desk, start));
+            if !daemon.refuses {
+                findings.extend(left_behind(desk, start));
+            }
         }
     }
     findings.push(match service::is_installed() {
@@ -224,7 +238,7 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
         return Finding::fail("ledger", "it could not be checked", "plexusctl doctor");
     };
-    match daemon.answers() {
+    match daemon.serves() {
         true if text_of(seen, "state") == "inUse" => Finding::fail(
             "ledger",
             "the gateway cannot check it now",

@@ -26,9 +26,9 @@ pub(super) fn look(
     daemon: &Daemon,
     examined: Option<&Value>,
 ) -> Vec<Finding> {
-    let running = daemon.port();
-    let known = doctor.port.or(running).or_else(|| last_port(home));
-    let port = known.unwrap_or(DEFAULT_PORT);
+    let last = last_port(home);
+    let running = daemon.port().or(last.filter(|_| daemon.serves()));
+    let port = doctor.port.or(running).or(last).unwrap_or(DEFAULT_PORT);
     let mut findings = Vec::new();
     for address in [
         IpAddr::from(Ipv4Addr::LOCALHOST),
