@@ -296,6 +296,8 @@ fn an_uninstall_leaves_what_it_says_and_nothing_else() {
     fs::create_dir_all(prefix.join("bin")).expect("a folder");
     installed(&prefix);
     fs::write(prefix.join("bin/other"), "of somebody else").expect("a file");
+    let aside = ".plexus.before-20261119T104200000Z";
+    fs::create_dir(account.path(aside)).expect("a state");
     let plexusctl = prefix.join("bin/plexusctl");
     let before = tree(account.home.path());
     account
@@ -325,14 +327,22 @@ fn an_uninstall_leaves_what_it_says_and_nothing_else() {
     let done = account.command(&plexusctl, &["--json", "uninstall", "--yes"]);
     done.expect_ok();
     let leaves = done.json()["leaves"].to_string();
-    assert!(leaves.contains("bin/plexus:"), "{leaves}");
+    for word in ["bin/plexus:", aside] {
+        assert!(leaves.contains(word), "{word}: {leaves}");
+    }
     let mut left = tree(account.home.path());
     left.retain(|path| {
         !path.starts_with("fakes") && path != "asked" && !path.starts_with(".config")
     });
     assert_eq!(
         left,
-        ["local", "local/bin", "local/bin/other", "local/bin/plexus"]
+        [
+            aside,
+            "local",
+            "local/bin",
+            "local/bin/other",
+            "local/bin/plexus"
+        ]
     );
 }
 

@@ -212,6 +212,13 @@ impl Installation {
         if state == State::Keep && self.home.exists() {
             lines.push(format!("the state: {}", self.home.display()));
         }
+        let kept = put_aside(&self.home).into_iter();
+        lines.extend(kept.map(|state| {
+            format!(
+                "a state that a restore put aside, yours to remove: {}",
+                state.display()
+            )
+        }));
         match &self.shared {
             Some(shared) => lines.extend(shared.iter().map(|folder| {
                 match Path::new(folder).starts_with(&self.servers) {
@@ -230,6 +237,19 @@ impl Installation {
         lines.extend(stayed.iter().cloned());
         lines
     }
+}
+
+/// The states that a restore has put aside beside this one; they hold its credentials.
+fn put_aside(home: &Path) -> BTreeSet<PathBuf> {
+    let (Some(parent), Some(name)) = (home.parent(), home.file_name()) else {
+        return BTreeSet::new();
+    };
+    let begin = format!("{}.before-", name.to_string_lossy());
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&begin))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// Folders that agents were let into, each once; none where no gateway answers. A program that a source runs is none.
