@@ -75,11 +75,27 @@ fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
     let found = verify_copy(&house.gateway, &copy);
     assert_eq!(found.status, 1, "{found}");
     assert!(found.stderr.contains(&key), "{found}");
+    assert!(found.stderr.starts_with("not sound: "), "{found}");
+    assert!(!found.stderr.contains("plexusd verify"), "{found}");
     fs::write(&file, good).expect("a good one");
     house.gateway.start_again();
     let agent = house.back(&agent);
     agent.must(READ, report());
     house.gateway.cli(["audit", "verify"]).expect_ok();
+    // Of a file that could not be checked nothing is known.
+    let backup = house.gateway.home().join("backup");
+    let line = ["backup", backup.to_str().expect("a path")];
+    house.gateway.cli(line).expect_ok();
+    for (path, words) in [
+        (file, "the ledger is in use"),
+        (backup, "it is a backup"),
+        (house.gateway.home().join("none"), "none: No such file"),
+    ] {
+        let found = verify_copy(&house.gateway, &path);
+        assert_eq!(found.status, 1, "{found}");
+        let begins = found.stderr.starts_with("not checked: ");
+        assert!(begins && found.stderr.contains(words), "{found}");
+    }
 }
 
 /// An older ledger would bring back what was revoked since. It is served, and every look at the gateway says what it is.

@@ -160,6 +160,8 @@ fn each_thing_that_is_broken_is_named() {
     }
     // And one that is cut short names what helps.
     fs::write(&ledger, &sound[..9_000]).expect("written");
+    let said = look(&house, &[]);
+    names(&said, "ledger", "fail", "plexusctl restore --replace FILE");
     let refused = Gateway::builder().refused(house.gateway.home());
     assert_eq!(refused.status, 78, "{refused}");
     for words in [

@@ -2,8 +2,8 @@
 //!
 //! Must not know: how a result is printed beyond its one sentence and its JSON.
 
-use crate::hex;
-use plexus_ledger::{Head, Verified, VerifiedArchives, VerifiedExport};
+use crate::{MAGIC, hex};
+use plexus_ledger::{CheckError, Head, OpenError, Verified, VerifiedArchives, VerifiedExport};
 use plexus_protocol::Timestamp;
 use plexus_record::Trust;
 use serde_json::{Value, json};
@@ -25,40 +25,88 @@ pub enum Verification {
     Archives(VerifiedArchives),
 }
 
+/// Why a file or folder is not known to hold together.
+#[derive(Debug)]
+pub struct VerifyError {
+    /// One sentence: the first thing that does not hold, or why it could not be checked.
+    pub why: String,
+    /// Whether it was checked; if not, nothing is known of its content.
+    pub is_checked: bool,
+}
+
+impl VerifyError {
+    fn unchecked(why: impl Into<String>) -> Self {
+        let (why, is_checked) = (why.into(), false);
+        Self { why, is_checked }
+    }
+}
+
+impl From<CheckError> for VerifyError {
+    fn from(error: CheckError) -> Self {
+        Self {
+            why: error.to_string(),
+            is_checked: !matches!(error, CheckError::Later(_)),
+        }
+    }
+}
+
+impl From<OpenError> for VerifyError {
+    fn from(error: OpenError) -> Self {
+        let is_checked = match &error {
+            OpenError::Damaged(_) | OpenError::Gone { .. } => true,
+            OpenError::Store(_) => !error.is_the_systems(),
+            _ => false,
+        };
+        let why = match error {
+            // Its own words advise to verify it.
+            OpenError::Damaged(found) => format!("the ledger does not hold together: {found}"),
+            other => other.to_string(),
+        };
+        Self { why, is_checked }
+    }
+}
+
 /// Verifies `path`: a copy of the ledger (with its archives in `archive` beside it), an export or an archive, or a folder:
 /// a copy of a state directory, or of archives alone.
 ///
 /// # Errors
-/// One sentence: the first thing that does not hold, or why it cannot be read.
-pub fn verify(path: &Path) -> Result<Verification, String> {
+/// Something does not hold, or it cannot be checked.
+pub fn verify(path: &Path) -> Result<Verification, VerifyError> {
+    let unread = |error: io::Error| VerifyError::unchecked(format!("{}: {error}", path.display()));
     let within = path.join("ledger.redb");
     if path.is_dir() && !within.is_file() {
-        return match plexus_ledger::verify_archives(path) {
-            Ok(Some(archives)) => Ok(Verification::Archives(archives)),
-            Ok(None) => Err("there is neither a ledger.redb nor an archives.jsonl in it".into()),
-            Err(error) => Err(error.to_string()),
-        };
+        let archives = plexus_ledger::verify_archives(path)?;
+        return archives.map(Verification::Archives).ok_or_else(|| {
+            VerifyError::unchecked("there is neither a ledger.redb nor an archives.jsonl in it")
+        });
     }
     let file = if path.is_dir() { &within } else { path };
-    if is_export(file).map_err(|error| error.to_string())? {
-        let lines = BufReader::new(File::open(file).map_err(|error| error.to_string())?);
-        return plexus_ledger::verify_export(lines)
-            .map(Verification::Export)
-            .map_err(|error| error.to_string());
+    let start = start_of(file).map_err(unread)?;
+    if start.starts_with(MAGIC.as_bytes()) {
+        let why = "it is a backup: restore it to another folder (plexusctl --home DIR restore FILE), and verify that";
+        return Err(VerifyError::unchecked(why));
+    }
+    if is_export(&start) {
+        let lines = BufReader::new(File::open(file).map_err(unread)?);
+        return Ok(Verification::Export(plexus_ledger::verify_export(lines)?));
     }
     // A copy may come with the heads that were noted beside it.
     let heads = Some(file.with_file_name("audit-heads.jsonl")).filter(|heads| heads.is_file());
-    plexus_ledger::verify_file::<Trust>(file, heads.as_deref())
-        .map(Verification::Ledger)
-        .map_err(|error| error.to_string())
+    let verified = plexus_ledger::verify_file::<Trust>(file, heads.as_deref())?;
+    Ok(Verification::Ledger(verified))
+}
+
+/// As much of a file as tells its kind.
+fn start_of(file: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    File::open(file)?.take(65).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 /// Whether a file begins as an export line does: a hash in hex and a space.
-fn is_export(file: &Path) -> io::Result<bool> {
-    let mut start = Vec::new();
-    File::open(file)?.take(65).read_to_end(&mut start)?;
-    Ok(matches!(start.split_last(), Some((b' ', hash))
-        if hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit)))
+fn is_export(start: &[u8]) -> bool {
+    matches!(start.split_last(), Some((b' ', hash))
+        if hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Which events, and what the last one's hash is.

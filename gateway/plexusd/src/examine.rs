@@ -184,6 +184,7 @@ fn at_rest(home: &Path, place: &Path) -> LedgerAtRest {
                 OpenError::Gone { .. } => "gone",
                 // No room for a copy says nothing of the ledger.
                 error if error.is_the_systems() => "unseen",
+                OpenError::Store(_) => "unreadable",
                 _ => "damaged",
             };
             LedgerAtRest::only(json!({"state": state, "why": error.to_string()}))
@@ -257,6 +258,6 @@ mod tests {
             "left behind"
         );
         fs::write(&file, vec![b'x'; 20_000]).unwrap();
-        assert_eq!(state(place.path()), "damaged");
+        assert_eq!(state(place.path()), "unreadable");
     }
 }

@@ -66,12 +66,16 @@ pub(crate) fn verify(path: &Path, json: bool) -> ExitCode {
     match (plexus_keep::verify::verify(path), json) {
         (Ok(verified), true) => println!("{}", verified.to_json()),
         (Ok(verified), false) => println!("sound: {verified}"),
-        (Err(why), true) => {
-            println!("{}", json!({"ok": false, "why": why}));
+        (Err(error), true) => {
+            println!("{}", json!({"ok": false, "why": error.why}));
             return ExitCode::FAILURE;
         }
-        (Err(why), false) => {
-            eprintln!("not sound: {why}");
+        (Err(error), false) => {
+            let found = match error.is_checked {
+                true => "not sound",
+                false => "not checked",
+            };
+            eprintln!("{found}: {}", error.why);
             return ExitCode::FAILURE;
         }
     }

@@ -269,7 +269,7 @@ fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
             format!("it could not be checked: {}", text_of(seen, "why")),
             format!("df -h {} \"${{TMPDIR:-/tmp}}\"", quoted(home)),
         ),
-        "gone" => Finding::fail(
+        "gone" | "unreadable" => Finding::fail(
             "ledger",
             text_of(seen, "why"),
             "plexusctl restore --replace FILE",
@@ -297,6 +297,7 @@ mod tests {
             ("inUse", Level::Warn, "does not answer", "plexusctl logs"),
             ("unsure", Level::Fail, "the reason", "plexusd"),
             ("gone", Level::Fail, "the reason", "plexusctl restore"),
+            ("unreadable", Level::Fail, "the reason", "plexusctl restore"),
             (
                 "unseen",
                 Level::Fail,
