@@ -5,7 +5,7 @@ use plexus_tests::Response;
 use plexus_tests::agent::handshake;
 use plexus_tests::folders::SAFE_WORD;
 use plexus_tests::owner::sequence;
-use plexus_tests::texts::assert_lacks;
+use plexus_tests::texts::{assert_contains, assert_lacks};
 use serde_json::json;
 
 #[test]
@@ -189,4 +189,11 @@ fn the_log_verifies_and_exports() {
         lines += 1;
     }
     assert!(lines > 5);
+    let dash = house.gateway.cli(["audit", "export", "-"]);
+    assert!(dash.expect_ok().lines().count() >= lines, "{dash}");
+    let file = house.gateway.home().join("export");
+    let line = ["audit", "export", file.to_str().expect("text")];
+    house.gateway.cli(line).expect_ok();
+    let again = house.gateway.cli(line);
+    assert_contains(&again.expect_status(64).stderr, "choose another name");
 }

@@ -125,6 +125,11 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         read(&other).expect_error(503, "audit_unavailable");
         // What the last refused write gave back is any program's.
         let filler = disk.fill();
+        // A part of an export is not left: it would pass for the whole.
+        let part = disk.path().join("export");
+        let line = ["audit", "export", part.to_str().expect("text")];
+        let export = full.gateway.cli(line);
+        assert!(export.status != 0 && !part.exists(), "{export}");
         // Nor does an agent that has to ask leave anything there, before the owner's room is given back or after.
         let pending = full.gateway.state().join("pending");
         let waiting = kept(&pending);

@@ -16,7 +16,7 @@ use plexus_owner::audit::{
 };
 use plexus_protocol::{AuditId, state_dir};
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -341,13 +341,24 @@ fn verdict(reply: &Verdict) -> String {
     format!("the audit log is NOT consistent: {event}{what}")
 }
 
+/// Makes the export, or prints it; `-` is standard output, as with other commands.
 async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
+    let file = file.filter(|path| *path != Path::new("-"));
+    let made = match file {
+        Some(path) => Some((path, create(path).map_err(|e| Stop::path(path, &e))?)),
+        None => None,
+    };
+    let written = write_export(owner, made).await;
+    if let (Err(_), Some(path)) = (&written, file) {
+        // The chain of a part holds too: it would pass for the whole.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+async fn write_export(owner: &mut Owner, mut made: Option<(&Path, File)>) -> Result<Exit, Stop> {
     let failed = |path: &Path, e: io::Error| {
         Stop::new(Exit::Failed, "output", format!("{}: {e}", path.display()))
-    };
-    let mut made = match file {
-        Some(path) => Some((path, create(path).map_err(|e| failed(path, e))?)),
-        None => None,
     };
     let mut body = owner.stream("/admin/api/audit/export").await?.into_body();
     while let Some(frame) = body.frame().await {

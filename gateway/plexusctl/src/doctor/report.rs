@@ -7,7 +7,7 @@
 
 use super::{Finding, gateway::Daemon};
 use crate::owner::{Desk, list_of, text_of};
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Stop, out, text};
 use plexus_protocol::Digest;
 use serde_json::Value;
 use std::{
@@ -137,7 +137,7 @@ pub(super) fn write(file: &Path, report: &str) -> Result<(), Stop> {
         .mode(0o600)
         .open(file)
         .and_then(|mut to| writeln!(to, "{report}"));
-    made.map_err(|e| Stop::new(Exit::Failed, "output", format!("{}: {e}", file.display())))?;
+    made.map_err(|e| Stop::path(file, &e))?;
     out::say(&format!(
         "written: {}; read it before you send it",
         file.display()
