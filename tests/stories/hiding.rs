@@ -108,6 +108,7 @@ fn hidden_notes_do_not_exist() {
         assert_contains(&terminal.picture(), "its 2 grants on obsidian are resumed");
         let shows = "it shows glob Secret*, which it hid before";
         assert_contains(&terminal.picture(), shows);
+        assert_lacks(&terminal.picture(), "what its worker may reach");
         // Nobody reads a card faster.
         sleep(Duration::from_millis(400));
         terminal.keys(&format!("{answer}\r"));

@@ -193,9 +193,10 @@ fn told(difference: &Difference) -> Value {
     words.extend(rules(&difference.rules, "its worker may now"));
     words.extend(rules(&difference.rules_gone, "its worker may no longer"));
     let about = match &difference.capability {
-        Some(capability) => json!(capability),
-        None if difference.rules.iter().any(|rule| is_pin(rule)) => json!("what it runs"),
-        None => json!("what its worker may reach"),
+        Some(capability) => capability.as_str(),
+        None if difference.rules.iter().any(|rule| is_pin(rule)) => "what it runs",
+        None if difference.rules.is_empty() && difference.rules_gone.is_empty() => "the source",
+        None => "what its worker may reach",
     };
     json!({"about": about, "words": words, "at": difference.at})
 }
