@@ -241,6 +241,7 @@ impl Prepared {
             _ => Path::new("."),
         };
         let io = |e| BackupError::io(to, e);
+        fs::metadata(folder).map_err(|e| BackupError::io(folder, e))?;
         // 0600, and without its name until it is whole.
         let part = tempfile::Builder::new()
             .prefix(".plexus-backup-")
