@@ -644,13 +644,16 @@ impl Connection {
             None => host,
             Some(call) => format!("{host} for {call}"),
         };
-        let count = self.count;
+        let count = match self.count {
+            1 => "once".to_owned(),
+            many => format!("{many} times"),
+        };
         match &*self.verdict {
             "admitted" => format!(
-                "{host} ({count} times, {} bytes in, {} out)",
+                "{host} ({count}, {} bytes in, {} out)",
                 self.bytes_in, self.bytes_out
             ),
-            verdict => format!("{host} in vain ({count} times: {verdict})"),
+            verdict => format!("{host} in vain ({count}: {verdict})"),
         }
     }
 }
@@ -757,7 +760,7 @@ mod tests {
         ]}});
         assert_eq!(
             said(&hosts),
-            "w reaches a.example:443 (2 times, 10 bytes in, 3 out), b.example:25 in vain (1 times: unlisted)"
+            "w reaches a.example:443 (2 times, 10 bytes in, 3 out), b.example:25 in vain (once: unlisted)"
         );
         let cage = json!({"detail": {"event": "run.cage", "source": "w", "call": "evt_1", "hosts": ["a.example:443"],
             "programs": [{"name": "turn", "program": "/usr/bin/codex", "profile": "0123456789abcdef"}]}});
