@@ -414,7 +414,7 @@ mod tests {
             file.write_all(b"an event").unwrap();
             on_disk(&file, &path).unwrap();
         };
-        let done = |top: &Path| std::fs::read(top.join("log")).is_ok_and(|log| log == b"an event");
+        let done = |top: &Path| fs::read(top.join("log")).is_ok_and(|log| log == b"an event");
         plexus_power_cut::holds(|_| (), act, done, &[]);
     }
 
@@ -504,7 +504,7 @@ mod tests {
         let path = dir.path().join("audit.txt");
         create(&path).unwrap();
         assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
             0o600
         );
         let again = create(&path).unwrap_err();
