@@ -175,7 +175,7 @@ fn deny_with_a_reason() {
     // A slip is taken back on its page, and asked for anew.
     let denial = format!("[data-send='/pending/{item}/denial']");
     browser.see(&denial).click();
-    browser.reads("#notes", "It may be asked for again");
+    browser.reads("#notes", "No longer denied");
     assert_ne!(agent.must_ask(WRITE, input), item);
     scene.all_is_well();
 }

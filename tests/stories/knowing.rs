@@ -49,11 +49,23 @@ fn what_would_become_of_a_call_is_told_in_words() {
     let back = format!("plexusctl approvals undeny {item}");
     assert_contains(&denied, &format!("next: {back}"));
     // Its agent asks anew, and is denied anew.
-    house.gateway.cli(back.split(' ').skip(1)).expect_ok();
+    let undeny = |id: &str| house.gateway.cli(["approvals", "undeny", id]);
+    let number = item.strip_prefix("pend_").expect("an id");
+    assert_contains(
+        undeny(&number[..8]).expect_ok(),
+        "no longer denied: you are asked",
+    );
     assert_contains(&told(WRITE, write), "it would wait for you: ");
+    let twice = undeny(&item);
+    assert_contains(&twice.stderr, "no denial of");
     let again = agent.must_ask(WRITE, json!({"path": "a.md", "content": "two\n"}));
     assert_ne!(again, item);
+    assert_contains(&undeny(&again).stderr, "waits: nobody denied it");
     house.owner().deny(&again, "not this one either");
+    assert_contains(
+        &undeny(&item).stderr,
+        &format!("next: plexusctl approvals undeny {again}"),
+    );
     // A narrowed grant leaves the denial, of which a digest is known; a wide one ends it, and says so.
     let allow = |more: &[&str]| {
         let line = [&["grants", "allow", "my-cc", WRITE, "--window", "1h"], more].concat();

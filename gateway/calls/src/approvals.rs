@@ -408,10 +408,11 @@ impl Approvals {
     fn answer(&self, kernel: &Kernel, item: &Item, ask: &Ask) -> Option<KeptAnswer> {
         // Looked up first: a run that ends meanwhile has kept its answer by then.
         let under_way = self.under_way().contains(&item.id);
-        // A call without an outcome has no better answer than the kept one.
+        // A call without an outcome that is known, as it was read here, has no better answer than the kept one.
         let is_known_since = |ran: &KeptAnswer| {
             let state = kernel.ledger.snapshot();
-            ask.outcome.is_some() && refusal::is_known_since(&state, &item.agent, &ran.response)
+            ask.outcome.is_some_and(|is| is != OutcomeKind::Unknown)
+                && refusal::is_known_since(&state, &item.agent, &ran.response)
         };
         let ran = self
             .ran(&item.id, &ask.capability)

@@ -235,6 +235,7 @@ pub(crate) async fn perform(
     }
     let id = permitted.asked().id().clone();
     let (late, is_late) = oneshot::channel();
+    let call = Arc::clone(&entered.call);
     let effect = tokio::spawn({
         let kernel = kernel.clone();
         async move {
@@ -271,8 +272,8 @@ pub(crate) async fn perform(
             tracing::error!(name: "call.task_failed", %error, capability = %id, "an effect's task ended badly");
             Answer::dispatched(InvokeResponse::refused(
                 id.as_str(),
-                refusal::unknown_outcome(&id, None),
-                None,
+                refusal::unknown_outcome(&id, call.intent()),
+                call.intent(),
             ))
         }
     }

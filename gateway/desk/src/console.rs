@@ -222,7 +222,8 @@ async fn show(
         let Some(item) = proposed.or_else(|| cards::of_source(&shown, &state, &id)) else {
             return change::decided(&shown, &state, &id, by, now);
         };
-        sheet::of_item(&item, now)
+        let denies = state.denied_by(&id, now).next().is_some();
+        sheet::of_item(&item, denies, now)
     })
     .await?
     .ok_or_else(gone)?;

@@ -53,7 +53,7 @@ enum Act {
         #[arg(long, value_name = "TEXT", value_parser = words::reason)]
         reason: Option<String>,
     },
-    /// Take a denial back; the agent may then ask for that call again
+    /// Take a denial back; you are asked for that call again, where nothing allows it
     Undeny {
         /// Request that you denied; six characters of its number are enough for a day
         item: String,
@@ -168,7 +168,9 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             desk.show(&ended, || {
                 let of: Vec<_> = ended.capabilities.iter().map(|id| id.as_str()).collect();
                 let (of, agent) = (of.join(" "), &ended.agent_id);
-                format!("no longer denied: {agent} may ask for {of} again, and you decide then")
+                format!(
+                    "no longer denied: you are asked when {agent} calls {of} so again, where nothing allows it"
+                )
             })
         }
         Act::Plan { item } => {
@@ -346,13 +348,16 @@ async fn decided(owner: &mut Owner, name: &str) -> Result<PendingId, Stop> {
         .kept;
     match kept.unwrap_or_default().as_slice() {
         [only] => Ok(only.clone()),
-        [] => Err(Stop::new(
-            Exit::Failed,
-            UNKNOWN_ITEM,
-            format!("no request {name:?} is kept: name it by its whole id"),
-        )
-        .next("plexusctl activity --only denied")),
-        _ => Err(several(name)),
+        found => {
+            let number = if found.is_empty() {
+                "no request"
+            } else {
+                "several requests"
+            };
+            let why = format!("{number} that are kept begin with {name:?}: give the whole id");
+            let next = "plexusctl activity --only denied --since 30d --json";
+            Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next(next))
+        }
     }
 }
 

@@ -140,10 +140,13 @@ fn restored_text(restored: &Value) -> String {
     };
     let (agents, sources, lendings) = (names("agents"), names("sources"), names("lendings"));
     let mut lines = vec![format!(
-        "restored to {}: the state of {}, {} ago (event #{})",
+        "restored to {}: the state of {}, {} (event #{})",
         text::line(text_of(restored, "home")),
         text::line(&at),
-        span::length(restored["ageMs"].as_u64().unwrap_or(0)),
+        span::ago(
+            Timestamp(0),
+            Timestamp(restored["ageMs"].as_u64().unwrap_or(0))
+        ),
         restored["sequence"],
     )];
     if let Some(kept) = restored["kept"].as_str() {

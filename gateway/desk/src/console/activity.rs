@@ -392,6 +392,8 @@ struct CalledAgain {
     has_input: bool,
     decision: &'static str,
     why: ForeignText,
+    /// The request whose denial refuses it.
+    denied: Option<String>,
     /// The page that helps; else the command.
     page: Option<(&'static str, String)>,
     next: ForeignText,
@@ -436,6 +438,9 @@ impl CalledAgain {
             has_input,
             decision: explained.in_words(),
             why: ForeignText::short(&explained.why, 400),
+            denied: next
+                .strip_prefix("plexusctl approvals undeny ")
+                .map(str::to_owned),
             page: links::page_for(&next),
             next: ForeignText::short(&next, 200 + TYPED),
             command: ForeignText::short(&command, 300 + TYPED),

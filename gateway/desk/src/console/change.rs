@@ -42,5 +42,5 @@ pub(super) fn decided(
         blocks: Vec::new(),
         answer: None,
     };
-    sheet::page(&sheet, 0, Some(verdict), now).ok()
+    sheet::page(&sheet, 0, (Some(verdict), false), now).ok()
 }

@@ -106,6 +106,8 @@ pub(super) fn page_for(command: &str) -> Option<(&'static str, String)> {
     let words: Vec<&str> = command.strip_prefix("plexusctl ")?.split(' ').collect();
     let (name, page) = match words.as_slice() {
         ["approvals", "show", card] => ("Decide on its card", format!("/approvals/{card}")),
+        // A button stands for it.
+        ["approvals", "undeny", _] => return None,
         ["approvals", ..] => ("Approvals", "/approvals".to_owned()),
         ["grants", "allow", agent, ..] => ("Give it a grant", format!("/agents/{agent}")),
         ["grants", "list" | "revoke", agent, ..] => ("Its grants", format!("/agents/{agent}")),

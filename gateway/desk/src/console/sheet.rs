@@ -34,10 +34,12 @@ struct Page<'s> {
     ends: Option<Moment>,
     /// How it was decided, where it waits no longer.
     verdict: Option<ForeignText>,
+    denies: bool,
 }
 
-/// The page of an item's card; none of one that has a page of another form.
-pub(super) fn of_item(item: &Item, now: Timestamp) -> Option<String> {
+/// The page of an item's card; none of one that has a page of another form. `denies`: it was denied, and that refuses
+/// something now.
+pub(super) fn of_item(item: &Item, denies: bool, now: Timestamp) -> Option<String> {
     let sheet = sheet_of(item)?;
     let ending = item.heading.ending.as_deref();
     let verdict = match (sheet.state, ending) {
@@ -50,14 +52,14 @@ pub(super) fn of_item(item: &Item, now: Timestamp) -> Option<String> {
         Card::Register(_) => 0,
         _ => revision(sheet.digest),
     };
-    page(&sheet, revision, verdict, now).ok()
+    page(&sheet, revision, (verdict, denies), now).ok()
 }
 
-/// The page of a card; `verdict` says how it was decided, where it waits no longer.
+/// The page of a card; `verdict` says how it was decided, where it waits no longer, and `denies` is as above.
 pub(super) fn page(
     sheet: &Sheet,
     revision: u64,
-    verdict: Option<String>,
+    (verdict, denies): (Option<String>, bool),
     now: Timestamp,
 ) -> Result<String, askama::Error> {
     let page = Page {
@@ -70,6 +72,7 @@ pub(super) fn page(
         since: Moment::ago(sheet.since, now),
         ends: sheet.ends.map(|ends| Moment::left(ends, now)),
         verdict: verdict.as_deref().map(ForeignText::line),
+        denies,
     };
     page.render()
 }
@@ -290,7 +293,7 @@ mod tests {
             }
             serde_json::from_value(card).unwrap()
         };
-        let page = |ending| of_item(&item(ending), Timestamp(0)).unwrap();
+        let page = |ending| of_item(&item(ending), false, Timestamp(0)).unwrap();
         let (said, unsaid) = (page(Some("is void: <withdrawn>")), page(None));
         assert!(said.contains("It is void: &#60;withdrawn&#62;."), "{said}");
         assert!(unsaid.contains("It is expired."), "{unsaid}");
@@ -311,7 +314,7 @@ mod tests {
             let more = more.as_object().cloned().unwrap();
             card.as_object_mut().unwrap().extend(more);
             let item: Item = serde_json::from_value(card).unwrap();
-            of_item(&item, item.heading.created_at).unwrap()
+            of_item(&item, false, item.heading.created_at).unwrap()
         };
         let field = |kind: &str| {
             json!({"name": evil, "label": evil, "hint": evil, "required": false, "type": kind,

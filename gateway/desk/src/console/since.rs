@@ -147,13 +147,12 @@ pub(super) async fn page(
                     agent,
                     capability,
                     item,
-                    is_allowed,
+                    did,
                 } => page.others.push(OtherLine {
                     at: Moment::ago(at, now),
-                    words: match (kind, is_allowed) {
-                        (PastKind::Agents, _) => "connected",
-                        (_, true) => "was allowed",
-                        (_, false) => "was denied",
+                    words: match kind {
+                        PastKind::Agents => "connected",
+                        _ => did,
                     },
                     by: format!("/admin/agents/{agent}"),
                     agent: ForeignText::short(&agent, 60),

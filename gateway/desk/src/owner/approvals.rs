@@ -26,8 +26,8 @@ use plexus_owner::{
     },
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SourceId, json,
-    words,
+    AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SourceId,
+    Timestamp, json, words,
 };
 use plexus_sources::narration;
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source, State};
@@ -335,7 +335,7 @@ async fn deny(
     })
 }
 
-/// Takes a denial back. What it refused is asked for anew, with a card of its own.
+/// Takes a denial back. What it refused is a call like another then: a grant or an open approval may allow it, or it has a new card.
 async fn end_denial(
     desk: Arc<Desk>,
     acting: Acting,
@@ -351,9 +351,7 @@ async fn end_denial(
         capabilities.push(capability.clone());
     }
     let Some(agent_id) = agent else {
-        let why = format!("no denial of {item} refuses anything now");
-        let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
-        return Err(Refused::new(error.next("plexusctl activity --only denied")));
+        return Err(denies_nothing(&state, &item, now));
     };
     let command = Command::EndDenial { item: item.clone() };
     let receipt = act(&desk, &acting, command)
@@ -365,6 +363,37 @@ async fn end_denial(
         capabilities,
         audit_id: event_of(&receipt),
     })
+}
+
+/// That a request has no denial to take back, and which one refuses its calls in its stead.
+fn denies_nothing(state: &State, item: &PendingId, now: Timestamp) -> Refused {
+    let refused = |why: String, next: String| {
+        Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next(next))
+    };
+    let kept = state.item(item);
+    if kept.is_some_and(|kept| kept.waits(now)) {
+        let next = format!("plexusctl approvals show {item}");
+        return refused(format!("the request {item} waits: nobody denied it"), next);
+    }
+    // The same call was asked for twice, and the newer denial is remembered.
+    let other = kept.and_then(|kept| {
+        let denials = &state.agent(&kept.agent)?.denials;
+        let mut asked = kept.asks.iter().filter_map(|ask| {
+            let denial = denials.get(&(ask.capability.clone(), ask.input?))?;
+            denial.item.as_ref()
+        });
+        asked.next()
+    });
+    match other {
+        Some(other) => refused(
+            format!("its call is refused by the denial of {other}, which is newer"),
+            format!("plexusctl approvals undeny {other}"),
+        ),
+        None => refused(
+            format!("no denial of {item} refuses anything now"),
+            "plexusctl activity --only denied --since 30d --json".to_owned(),
+        ),
+    }
 }
 
 /// Refuses limits that a call which waits lies outside of, and names those that it lies within.

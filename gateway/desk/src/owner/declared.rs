@@ -154,7 +154,8 @@ impl Inspected {
             })?;
         }
         if let Err(why) = agreed_as_shown(desk, narrowing, &id, (code, folders)).await? {
-            let why = unusable.map_or(why, |refusal| refusal.why);
+            let why =
+                unusable.map_or_else(|| why.clone(), |refusal| format!("{why}; {}", refusal.why));
             let error = not_as_shown(desk, narrowing, &id, is_new, &why).await?;
             return Err(Refused::new(error.next("plexusctl extension preview FILE")));
         }

@@ -226,7 +226,9 @@ pub(crate) async fn add(
         }
         let shown = (&*looked.files, &looked.folders);
         if let Err(why) = agreed_as_shown(&desk, &narrowing, &name, shown).await? {
-            let why = answer?.err().map_or(why, |refusal| refusal.why);
+            let unusable = answer.ok().and_then(Result::err);
+            let why =
+                unusable.map_or_else(|| why.clone(), |refusal| format!("{why}; {}", refusal.why));
             let error = not_as_shown(&desk, &narrowing, &name, is_new, &why).await?;
             return Err(Refused::new(match (&by_manifest, is_new) {
                 (Some(_), _) => error.next("plexusctl extension preview FILE"),

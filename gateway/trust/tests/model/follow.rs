@@ -10,6 +10,15 @@ impl Model {
         match &step.command {
             Command::Request(r) => self.request(r, &step.result, t),
             Command::Approve(a) => self.approve(a, &step.result, t),
+            Command::EndDenial { item } => {
+                let refuses = |n: &No| &n.4 == item && t < n.3 + 30 * DAY;
+                assert_eq!(
+                    done,
+                    self.no.iter().any(refuses),
+                    "while it refuses something"
+                );
+                self.no.retain(|n| !refuses(n));
+            }
             Command::Grant { agent, entries } if done => {
                 self.grant(agent, entries, &step.result, t);
             }
@@ -144,11 +153,6 @@ impl Model {
                         self.no.push(no);
                     }
                 }
-            }
-            Command::EndDenial { item } => {
-                let refuses = self.no.iter().any(|n| &n.4 == item && t < n.3 + 30 * DAY);
-                assert!(refuses, "only one that refuses something");
-                self.no.retain(|n| &n.4 != item);
             }
             Command::Withdraw { agent, item } => {
                 let own = self

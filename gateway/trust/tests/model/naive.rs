@@ -22,6 +22,8 @@ mod asks;
 mod follow;
 
 type Cap = String;
+/// A denial: whose call of what with which input was denied when, by which request.
+type No = (AgentId, Cap, Digest, u64, PendingId);
 
 /// How a capability of the test's world may be held.
 #[derive(Clone, Copy, PartialEq)]
@@ -282,7 +284,7 @@ pub(crate) struct Model {
     sessions: Vec<Session>,
     tokens: Vec<Token>,
     yes: Vec<Yes>,
-    no: Vec<(AgentId, Cap, Digest, u64, PendingId)>,
+    no: Vec<No>,
     unknown: Vec<(AgentId, Cap, Digest, AuditId)>,
     begun: Vec<(AgentId, Cap, Digest, AuditId)>,
     /// By which yes each call began, and in which life of its agent.

@@ -439,14 +439,19 @@ fn one_denial_is_taken_back_by_its_request() {
         item
     });
     let end = |item: &PendingId| Command::EndDenial { item: item.clone() };
+    let other = world.member("other", &[]);
+    let others = world.ask(&other, WRITE, &slip);
+    world.ok(deny(&others));
     // Long after the request is forgotten.
     world.later(2 * ITEM_MS);
     world.ok(Command::Sweep);
     let now = world.again(&who);
     world.ok(end(&slip_item));
     assert!(world.pends(&now, WRITE, &slip), "it has a new card");
-    let refused = refused(world.call(&now, WRITE, &meant));
-    assert_eq!(refused, Refusal::Denied { reason: None });
+    let denied = Refusal::Denied { reason: None };
+    assert_eq!(refused(world.call(&now, WRITE, &meant)), denied);
+    let other = world.again(&other);
+    assert_eq!(refused(world.call(&other, WRITE, &slip)), denied);
     // Once, and only while it refuses something.
     assert_eq!(world.run(end(&slip_item)).unwrap_err(), Refusal::NoSuchItem);
     world.later(DENIAL_MS);
@@ -472,6 +477,13 @@ fn narrowed_grant_ends_no_denial_and_counts_those_ended() {
         assert_eq!(denials_ended, ends);
         assert_eq!(world.allowed(&who, WRITE, &input), ends == 1);
     }
+    // One that is taken back leaves what the grant allows.
+    let item = world.ask(&who, EDIT, &input);
+    world.ok(deny(&item));
+    world.ok(grant(&who, EDIT, TrustWindow::DAY, Some(below("notes"))));
+    assert!(!world.allowed(&who, EDIT, &input));
+    world.ok(Command::EndDenial { item });
+    assert!(world.allowed(&who, EDIT, &input));
 }
 
 #[test]

@@ -102,7 +102,8 @@ pub(crate) enum PastEvent {
         capability: Option<String>,
         /// The item that was decided.
         item: Option<String>,
-        is_allowed: bool,
+        /// How it was decided.
+        did: &'static str,
     },
 }
 
@@ -174,7 +175,9 @@ impl OtherEvent<'_> {
             "grant.allow" if matches!(detail.policy.as_deref(), Some("owner" | "user-confirm")) => {
                 Some(PastKind::Decided)
             }
-            "grant.deny" | "extension.register" if detail.item.is_some() => Some(PastKind::Decided),
+            "grant.deny" | "denial.end" | "extension.register" if detail.item.is_some() => {
+                Some(PastKind::Decided)
+            }
             "agent.enroll" if detail.outcome.as_deref() != Some("rejected") => {
                 Some(PastKind::Agents)
             }
@@ -220,7 +223,11 @@ fn past_event(ledger: &Ledger, state: &TrustState, event: &Recorded) -> Option<P
         at: Timestamp(event.at()),
         agent: other.agent_id?.into_owned(),
         capability: other.capability_id.map(Cow::into_owned),
-        is_allowed: other.detail.event != "grant.deny",
+        did: match &*other.detail.event {
+            "grant.deny" => "was denied",
+            "denial.end" => "is no longer denied",
+            _ => "was allowed",
+        },
         item: other
             .detail
             .via_approval
