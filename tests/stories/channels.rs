@@ -378,10 +378,13 @@ fn owner_talks_from_the_terminal() {
         .parse()
         .expect("an id");
     // Another of that name is made, and named: no name means it any more.
-    let twin = world.channels(["create", "plans"]);
-    let (named, another) = twin.expect_ok().trim().split_once('\n').expect("two lines");
+    let twin = world.channels(["create", "plans", "--with", "Pat"]);
+    let mut said = twin.expect_ok().lines();
+    let named = said.next().expect("its name");
     let expected = format!("you have another channel of this name: {plans}");
-    assert_eq!(another, expected, "{twin}");
+    assert_eq!(said.next(), Some(&*expected), "{twin}");
+    let compare = said.next().expect("how to compare keys");
+    assert_contains(compare, "compare keys: plexusctl channels verify ");
     assert!(made["output"]["another"].is_null(), "{made}");
     let twin = named.rsplit(' ').next().expect("an id");
     world.channels(["leave", twin, "--yes"]).expect_ok();
@@ -553,6 +556,12 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     let next = format!("plexusctl channels --source channels leave {channel}");
     assert_contains(&leaving.all(), &next);
     world.channels(["say", "sums", "still here"]).expect_ok();
+    // A source that is none is not taken for one without channels.
+    for act in ["list", "members", "unknown"] {
+        let none = world.channels([act, "--source", "nosuch"]);
+        none.expect_status(1);
+        assert_contains(&none.all(), "no source nosuch has channels");
+    }
     let own = world.channels(["verify", "Ana"]);
     assert_contains(own.expect_ok(), "you are \"Ana\"");
     let key = quinn.identity().key.public().shown_fingerprint();

@@ -185,11 +185,12 @@ fn chat_needs_a_person_at_a_terminal() {
     // A text goes to no other channel than the one that was named.
     world.channel("twice");
     world.channel("twice");
-    for (name, why) in [
-        ("nosuch", "there is no channel nosuch"),
-        ("twice", "more than one channel is twice"),
+    for (more, why) in [
+        (&["nosuch"][..], "there is no channel nosuch"),
+        (&["twice"][..], "more than one channel is twice"),
+        (&["--source", "nosuch"][..], "no source nosuch has channels"),
     ] {
-        let line = ["channels", "chat", name];
+        let line = ["channels", "chat"].into_iter().chain(more.iter().copied());
         let mut terminal = Terminal::start(&world.gateway.on_terminal(line), 100, 24);
         assert_eq!(terminal.end().code(), Some(1), "{}", terminal.picture());
         assert_contains(&terminal.picture(), why);

@@ -268,17 +268,23 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
                 let question = match (found.peer, found.alone) {
                     (true, false) => {
                         let peer = &found.source;
-                        format!("have the peer {peer} leave {name}; only a member can add it again")
+                        format!(
+                            "only a member can add the peer {peer} to {name} again; have it leave"
+                        )
                     }
                     (true, true) => {
                         let peer = &found.source;
                         format!(
-                            "have the peer {peer} leave {name}; it is its only member: nobody can read it again"
+                            "the peer {peer} is the only member of {name}: nobody can read it again; have it leave"
                         )
                     }
-                    (false, false) => format!("leave {name}; only a member can add you again"),
+                    (false, false) => {
+                        format!("only a member can add you to {name} again; leave it")
+                    }
                     (false, true) => {
-                        format!("leave {name}; you are its only member: nobody can read it again")
+                        format!(
+                            "you are the only member of {name}: nobody can read it again; leave it"
+                        )
                     }
                 };
                 confirm(desk, &question, "--yes")?;
@@ -368,14 +374,17 @@ async fn create(
     let reply = owner.call(&create).await?;
     desk.show(&reply, || {
         let id = text::line(&reply.output.channel);
-        let made = format!("made {} {id}", shown::quoted(name));
-        match &reply.output.another {
-            Some(another) => {
-                let another = text::line(another);
-                format!("{made}\nyou have another channel of this name: {another}")
-            }
-            None => made,
+        let mut made = format!("made {} {id}", shown::quoted(name));
+        if let Some(another) = &reply.output.another {
+            let another = text::line(another);
+            made.push_str(&format!(
+                "\nyou have another channel of this name: {another}"
+            ));
         }
+        for user in &create.members {
+            made.push_str(&format!("\ncompare keys: plexusctl channels verify {user}"));
+        }
+        made
     })
 }
 
@@ -402,7 +411,7 @@ async fn remove(
     }
     let user = &member.user;
     if !yes {
-        let question = format!("remove {who} from {name}; they keep what they have read");
+        let question = format!("{who} keeps what they have read; remove them from {name}");
         confirm(desk, &question, "--yes")?;
     }
     let remove = Remove {

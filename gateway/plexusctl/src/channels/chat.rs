@@ -13,7 +13,7 @@ mod model;
 mod read;
 mod view;
 
-use super::{find, shown};
+use super::{find, found::sources, shown};
 use crate::{
     owner::{Desk, Owner},
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
@@ -61,7 +61,11 @@ pub(super) async fn run(
     let mut owner = desk.open().await?;
     let wanted = match channel {
         Some(channel) => Some(own(&mut owner, &channel, source.as_ref()).await?),
-        None => None,
+        // An empty screen would not say why there is nobody to speak as.
+        None => {
+            sources(&mut owner, source.as_ref()).await?;
+            None
+        }
     };
     drop(owner);
     let mut model = Model::new(wanted, read::load(&desk.home)?);

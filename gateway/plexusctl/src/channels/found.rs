@@ -44,6 +44,11 @@ pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<
         all.channels.retain(|one| one.source == *source);
         all.you.retain(|one| one.source == *source);
         all.away.retain(|one| one.source == *source);
+        // One with channels says who it is, or is away.
+        if all.you.is_empty() && all.away.is_empty() {
+            let why = format!("no source {source} has channels");
+            return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl sources list"));
+        }
     }
     Ok(all)
 }
@@ -147,7 +152,10 @@ pub(super) async fn sources(
     all.away.retain(|away| !away.peer);
     let own = own_sources(&all);
     match own.is_empty() {
-        true => Err(missing(&all, source, "there is no such source".to_owned())),
+        true => {
+            let why = "these channels are a peer's, which speaks by itself".to_owned();
+            Err(missing(&all, source, why))
+        }
         false => Ok(own),
     }
 }
@@ -222,11 +230,15 @@ pub(super) fn person<'p>(
                     format!("{wanted} is no member of {}", channel.shown())
                 }
             };
-            let next = match within {
+            let list = match within {
                 None => "plexusctl channels members".to_owned(),
                 Some(channel) => channel.command("members"),
             };
-            Err(Stop::new(Exit::Failed, "not_found", why).next(next))
+            let (code, next) = match is_many {
+                true => ("ambiguous", format!("name the id: {list}")),
+                false => ("not_found", list),
+            };
+            Err(Stop::new(Exit::Failed, code, why).next(next))
         }
     }
 }
@@ -303,6 +315,8 @@ mod tests {
     fn user_who_is_no_member_is_not_called_unknown() {
         let members = json!({"asking": [], "more": false, "source": "talk", "members": [
             {"id": "A", "kind": "human", "name": "Ana", "you": true, "devices": []},
+            {"id": "B", "kind": "human", "name": "Eve", "you": false, "devices": []},
+            {"id": "C", "kind": "human", "name": "Eve", "you": false, "devices": []},
         ]});
         let members: Members = serde_json::from_value(members).unwrap();
         let channel = choose(&all(&[("talk", "C", "p")]), "p", None).ok();
@@ -312,5 +326,10 @@ mod tests {
         assert_eq!(none.next, "plexusctl channels --source talk members C");
         let no_user = person(&members, "Pat", None).unwrap_err();
         assert_eq!(no_user.why, "no user is Pat");
+        // There is one, and more: the id says which.
+        let two = person(&members, "Eve", None).unwrap_err();
+        assert_eq!(two.code, "ambiguous");
+        assert_eq!(two.next, "name the id: plexusctl channels members");
+        assert!(person(&members, "C", None).is_ok());
     }
 }
