@@ -213,7 +213,7 @@ fn restored_text(restored: &Value) -> String {
     lines.push(
         match restored["secrets"] == true {
             true => "the connection key is the backup's; if somebody may have read the file: plexusctl key rotate",
-            false => "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it",
+            false => "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: copy workers/SOURCE of the state before, then set its invitation to any text",
         }
         .to_owned(),
     );
@@ -237,7 +237,7 @@ mod tests {
             "  plexusctl sources resume notes",
             "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
             "start the gateway: plexusctl service start (or plexusd --home /h)",
-            "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it",
+            "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: copy workers/SOURCE of the state before, then set its invitation to any text",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
