@@ -278,6 +278,8 @@ fn turn_waits_until_the_owner_allows_it() {
     ] {
         assert!(facts.contains(words), "{facts}");
     }
+    let card = world.gateway.cli(["approvals", "show", item]);
+    assert_contains(card.expect_ok(), "does: Gives Codex one turn\n");
     world.owner().approve(item, "until-revoked");
     // What it wants to say is a card too, with all of the text.
     let item = peer.waits("reply");

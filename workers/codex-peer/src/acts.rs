@@ -31,7 +31,8 @@ pub(crate) struct Act {
 
 /// A turn: what it will do and reach.
 pub(crate) fn turn(input: TurnInput, model: &str) -> Plan<Id> {
-    let preview = Preview::new("lets Codex take a turn for its channels; a window lets it take all turns by itself")
+    // Of at most four words before the colon: they are the card's first line.
+    let preview = Preview::new("gives Codex one turn: in its channels; a window gives it all turns without asking")
         .fact("messages", input.messages.to_string())
         .fact("model", model)
         .fact("who can write to it", "everybody in its organization at the relay: what they write is a request, never your word")
