@@ -30,7 +30,9 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// Not a scheme and a host.
-    #[error("a relay's address is https://HOST[:PORT], without path, user and query")]
+    #[error(
+        "a relay's address is https://HOST[:PORT], or http:// on this machine, without path, user and query"
+    )]
     Form,
     /// Unencrypted beyond this machine.
     #[error("http is for a relay on this machine; elsewhere the address is https")]

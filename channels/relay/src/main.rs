@@ -301,7 +301,7 @@ async fn remove(removal: Removal) -> Result<(), Box<dyn Error>> {
         let text = |at: &serde_json::Value| at.as_str().unwrap_or_default().to_owned();
         let (name, of) = (text(&answer["user"]["name"]), text(&answer["organization"]));
         let channels = &answer["channels"];
-        format!("removed {name:?} from {of:?}; channels left: {channels}")
+        format!("removed {name:?} from {of:?}, and from {channels} of its channels")
     };
     writeln!(std::io::stdout(), "{line}")?;
     Ok(())
