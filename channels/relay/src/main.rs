@@ -91,7 +91,7 @@ struct Invitation {
     /// Days until it expires
     #[arg(long, default_value_t = 7)]
     days: u32,
-    /// Print {"invitation_key": …} instead of the key alone
+    /// Print {"invitation_key", "founded"} instead of the key alone
     #[arg(long)]
     json: bool,
 }
@@ -288,6 +288,11 @@ async fn invite(invitation: Invitation) -> Result<(), Box<dyn Error>> {
     } else {
         key.to_owned()
     };
+    // A misspelt name makes one too, in which nobody else is.
+    if answer["founded"] == true {
+        let name = &ask.organization;
+        writeln!(std::io::stderr(), "the organization {name:?} is new")?;
+    }
     writeln!(std::io::stdout(), "{line}")?;
     Ok(())
 }

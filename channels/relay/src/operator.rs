@@ -138,7 +138,8 @@ async fn invite(relay: &Relay, asked: Invite) -> Result<Value, Refusal> {
     }
     let valid = Duration::from_secs(u64::from(asked.days) * DAY);
     let made = relay.invite(&asked.organization, asked.kind, asked.uses, valid);
-    Ok(json!({"invitation_key": made.await?}))
+    let (key, founded) = made.await?;
+    Ok(json!({"invitation_key": key, "founded": founded}))
 }
 
 async fn remove(relay: &Relay, asked: Remove) -> Result<Value, Refusal> {

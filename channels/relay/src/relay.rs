@@ -98,7 +98,8 @@ impl Relay {
         self.hub.left().await;
     }
 
-    /// A new invitation to the organization of that name, which is made where there is none. What it returns is a secret.
+    /// A new invitation to the organization of that name, a secret; and whether the organization was made for it, since there
+    /// was none.
     ///
     /// # Errors
     /// Where the store fails.
@@ -108,7 +109,7 @@ impl Relay {
         kind: Kind,
         uses: u32,
         valid: Duration,
-    ) -> Result<String, Refusal> {
+    ) -> Result<(String, bool), Refusal> {
         let row = [b"n", organization.as_bytes()].concat();
         let found = match self.row(row.clone()).await? {
             Some(found) => Some(found),
@@ -135,7 +136,7 @@ impl Relay {
         };
         let decide = |_: &Organization| Ok(Some((act.clone(), Rows::new())));
         self.act_of(id, now, decide, |_| ()).await?;
-        Ok(key)
+        Ok((key, found.is_none()))
     }
 
     pub(crate) async fn register(

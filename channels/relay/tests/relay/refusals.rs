@@ -475,6 +475,12 @@ fn register_and_login_refuse_in_one_answer() {
 fn expired_invitation_is_refused_like_an_unknown_one() {
     story(async {
         let mut relay = Relay::start();
+        // An organization of another name is made, and that is said: the name may be misspelt.
+        let founded = ["Acme", "Acme", "Acm"].map(|name| {
+            let said = relay.invite(&["--organization", name, "--json"]);
+            serde_json::from_str::<Value>(&said).expect("JSON")["founded"] == true
+        });
+        assert_eq!(founded, [true, false, true]);
         let [week, month, unknown] =
             ["7", "30", "7"].map(|days| relay.invite(&["--organization", "Acme", "--days", days]));
         relay.kill();
