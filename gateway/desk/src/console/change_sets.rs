@@ -383,7 +383,7 @@ fn told(of: &GatewayFacts, about: &Origin, most: usize) -> Vec<(&'static str, Fo
 }
 
 /// The path of a change set's page, which is what the owner's call for it is.
-fn address(id: &str, after: Option<String>) -> String {
+pub(super) fn address(id: &str, after: Option<String>) -> String {
     plexus_owner::write(&plexus_owner::changes::Show {
         id: id.to_owned(),
         path: None,

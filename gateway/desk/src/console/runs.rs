@@ -6,6 +6,7 @@
 use super::{
     blocking,
     card::Moment,
+    change_sets,
     foreign::ForeignText,
     links::{Begin, Stretch},
     shell,
@@ -308,6 +309,7 @@ struct TaskRow {
     needs: ForeignText,
     message: Option<ForeignText>,
     error: Option<ForeignText>,
+    /// The pages of its run, while that goes on, and of its change set.
     run: Option<String>,
     changes: Option<String>,
 }
@@ -348,9 +350,13 @@ impl BoardPage {
                 .map(|said| ForeignText::short(said, 240)),
             run: task
                 .run
-                .clone()
-                .filter(|_| task.state == TaskState::Running),
-            changes: task.changes.clone(),
+                .as_deref()
+                .filter(|_| task.state == TaskState::Running)
+                .map(|run| format!("/admin/runs/{}", plexus_owner::encoded(run))),
+            changes: task
+                .changes
+                .as_deref()
+                .map(|id| format!("/admin{}", change_sets::address(id, None))),
         };
         Self {
             id: ForeignText::short(&board.facts.id, 120),
@@ -501,6 +507,27 @@ mod tests {
             graph.lines
         );
         assert_eq!(graph.boxes[0].text, "T\u{fffd}");
+    }
+
+    #[test]
+    fn task_links_to_its_run_and_change_set() {
+        let at = "2026-01-01T00:00:00.000Z";
+        let board = json!({
+            "id": "brd_1", "source": "cc-master", "goal": "Ship", "state": "under-way", "made": at, "changeSets": "each",
+            "counts": {"done": 1, "running": 1},
+            "tasks": [
+                {"id": "a", "title": "A", "agent": "codex.run", "needs": [], "state": "done", "attempts": 1, "ended": at,
+                 "run": "run_1", "changes": "cs_1", "files": 1},
+                {"id": "b", "title": "B", "agent": "codex.run", "needs": ["a"], "state": "running", "attempts": 1,
+                 "since": at, "run": "run_2"},
+            ],
+        });
+        let board: Board = serde_json::from_value(board).expect("a board");
+        let page = BoardPage::of(&board, 0, board.facts.made).render().unwrap();
+        for link in ["/admin/changes/cs_1", "/admin/runs/run_2"] {
+            assert!(page.contains(&format!("href=\"{link}\"")), "{page}");
+        }
+        assert!(!page.contains("run_1"), "{page}");
     }
 
     #[test]
