@@ -97,7 +97,7 @@ pub(crate) async fn go_on(
     conversation: RunId,
 ) -> Result<Exit, Stop> {
     let mut session = Session::open(settings).await?;
-    let mut changes = changes_of(first.answer);
+    let mut changes = first.answer.change_set().map(str::to_owned);
     let talked = talk(settings, &mut session, &first, &conversation, &mut changes).await;
     if let Err(stop) = talked {
         bring(capability, changes.as_deref());
@@ -119,7 +119,7 @@ pub(crate) async fn go_on(
 pub(crate) fn show_turn(turn: &First<'_>, open: &Conversation) -> Result<Exit, Stop> {
     show(turn.answer, turn.is_shown)?;
     if let Some(capability) = turn.answer.capability() {
-        bring(&capability, changes_of(turn.answer).as_deref());
+        bring(&capability, turn.answer.change_set());
     }
     out::say(&match open.turns_left {
         0 => "that was its last turn".to_owned(),
@@ -202,7 +202,7 @@ async fn talk(
             Ok(TurnOutcome::Left) => break,
             Ok(TurnOutcome::Answer(answer)) => {
                 show(&answer, true)?;
-                *changes = changes_of(&answer).or(changes.take());
+                *changes = answer.change_set().map(str::to_owned).or(changes.take());
                 left = answer.conversation().map_or(left, |open| open.turns_left);
             }
         }
@@ -326,11 +326,6 @@ fn show(answer: &Answer, streamed: bool) -> Result<(), Stop> {
         ));
     }
     Ok(())
-}
-
-fn changes_of(answer: &Answer) -> Option<String> {
-    let id = answer.output()["changes"]["id"].as_str();
-    id.map(str::to_owned)
 }
 
 fn tell(left: u32) {

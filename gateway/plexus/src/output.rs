@@ -164,6 +164,12 @@ impl Answer {
         &self.read.output
     }
 
+    /// The change set that it left, which a call that was cut off has too.
+    pub(crate) fn change_set(&self) -> Option<&str> {
+        let of_output = self.read.output["changes"]["id"].as_str();
+        of_output.or_else(|| self.read.error["detail"]["changes"].as_str())
+    }
+
     /// The end that a failed call stands for.
     pub(crate) fn failure(&self) -> Option<Stop> {
         (!self.read.ok).then(|| self.stop())
@@ -583,6 +589,20 @@ fn wanted(output: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn change_set_is_named_by_a_failure_too() {
+        let named = |answer: Value| {
+            let raw = RawValue::from_string(answer.to_string()).unwrap();
+            let answer = Answer::of_raw(200, raw).unwrap();
+            answer.change_set().map(str::to_owned)
+        };
+        let done = json!({"ok": true, "output": {"changes": {"id": "cs_1"}}});
+        let stopped = json!({"ok": false, "error": {"detail": {"changes": "cs_2"}}});
+        assert_eq!(named(done).as_deref(), Some("cs_1"));
+        assert_eq!(named(stopped).as_deref(), Some("cs_2"));
+        assert_eq!(named(json!({"ok": true, "output": "text"})), None);
+    }
 
     #[test]
     fn a_reader_gets_the_text() {
