@@ -258,6 +258,13 @@ mod tests {
         builds(&["tags=[\"a\",\"b\"]"], json!({"tags": ["a", "b"]}));
         let twice = build(&["path=a", "path=b"]).unwrap_err();
         assert_eq!(twice, "the field path is given twice");
+        let tasks =
+            json!({"properties": {"tasks": {"type": "array", "items": {"type": "object"}}}});
+        let file = from_words(&["tasks=@a.json".to_owned()], &tasks, false).unwrap_err();
+        assert_eq!(
+            file.why,
+            "tasks must be a JSON array of objects, or one such object, not \"@a.json\""
+        );
     }
 
     #[test]
