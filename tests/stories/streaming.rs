@@ -335,7 +335,9 @@ fn owner_lists_and_stops_calls() {
     let call = &calls["calls"][0];
     assert_eq!(call["runId"], run.as_str());
     let id = call["auditId"].as_str().expect("the event of its intent");
-    workshop.gateway.cli(["calls", "stop", id]).expect_ok();
+    let stopping = workshop.gateway.cli(["calls", "stop", id]);
+    let next = format!("see what was done: plexusctl calls follow {run}");
+    assert_contains(stopping.expect_ok(), &next);
     let (_, ended) = follow(&agent, &run);
     assert_eq!(ended["result"]["error"]["message"], "The owner stopped it.");
     let gone = workshop.gateway.cli(["calls", "stop", id]);

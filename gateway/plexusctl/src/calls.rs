@@ -96,13 +96,22 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                     let is_runs = asks.any(|ask| ask.children.is_some());
                     ended(&approval.conversation, if is_runs { "run" } else { "turn" })
                 }
-                Stopping::Call { call, .. } => format!(
-                    "cancelling {}; see what was done: plexusctl activity",
-                    call.capability_id
-                ),
+                Stopping::Call { call, .. } => cancelling(call),
             })
         }
     }
+}
+
+/// How a stop begins, and what shows its end: of a run, what it did until then as well.
+fn cancelling(call: &CallUnderWay) -> String {
+    let next = call.run_id.as_ref().map_or_else(
+        || "plexusctl activity".to_owned(),
+        |run| format!("plexusctl calls follow {run}"),
+    );
+    format!(
+        "cancelling {}; see what was done: {next}",
+        call.capability_id
+    )
 }
 
 /// The call or approval that is listed and begins with what was typed. A whole id is looked up nowhere.
