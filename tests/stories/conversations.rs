@@ -494,7 +494,9 @@ fn revoke_in_the_middle_ends_turn_and_conversation() {
     talk.refused("m3", "under way");
     let other = desk.gateway.agent_with("other", &["codex.changes.read"]);
     let foreign = send(&other, &talk.run, "m4", "Mine now.");
-    foreign.expect_error(403, "session_expired");
+    let error = foreign.expect_error(403, "session_expired");
+    let why = "No such conversation of yours. A single run takes no further message";
+    assert!(error["message"].to_string().contains(why), "{error}");
     desk.owner().revoke_agent("caller");
     until_true("the end of the turn", || {
         let calls = desk.owner().get("/admin/api/calls").expect_ok();

@@ -1,7 +1,7 @@
 //! `POST /invoke/input {runId, messageId, text}`: a further message of a conversation
 //! (docs/protocol/agents.md#conversations). Missing, unknown and foreign conversations are one answer.
 
-use super::run_status::{asking, no_such_run, unknown_run};
+use super::run_status::{asking, no_such_run};
 use crate::{
     authenticate::bearer,
     edge::Edge,
@@ -62,7 +62,7 @@ pub(super) async fn say(
     };
     let said = Box::pin(conversation::say(&edge.kernel, &message)).await;
     let turn = said
-        .ok_or_else(unknown_run)?
+        .ok_or_else(no_such_conversation)?
         .map_err(|e| Refused::new(*e))?;
     Ok(ok(&json!({
         "ok": true,
@@ -70,4 +70,13 @@ pub(super) async fn say(
         "turnsLeft": turn.turns_left,
         "run": turn.run,
     })))
+}
+
+/// Of an agent that is known. Its own run that is no conversation may be there all the same.
+fn no_such_conversation() -> Refused {
+    let why = "No such conversation of yours. A single run takes no further message: call its capability again, with its \
+               thread where it takes one.";
+    let error = ErrorBody::new(ErrorCode::SessionExpired, why);
+    let next = "stop; tell the owner: plexusctl activity";
+    Refused::new(error.then(NextKind::Stop, next)).status(403)
 }

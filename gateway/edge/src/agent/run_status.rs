@@ -125,7 +125,7 @@ pub(super) fn no_such_run() -> Refused {
 }
 
 /// The same to an agent that is known: another session finds the run no better. A run is forgotten when the gateway ends.
-pub(super) fn unknown_run() -> Refused {
+fn unknown_run() -> Refused {
     let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
     let next = "stop; tell the owner: plexusctl activity";
     Refused::new(error.then(NextKind::Stop, next)).status(403)
