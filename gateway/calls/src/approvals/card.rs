@@ -68,11 +68,21 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
             ago(item.expires_at, now)
         ),
         ItemState::Consumed => "was approved, and is being done".to_owned(),
+        ItemState::Over { .. } if permits_more(item, now) => format!(
+            "was approved, and permits further calls (to end that: plexusctl calls stop {})",
+            item.id
+        ),
         ItemState::Over { .. } => "was approved, and its call has ended".to_owned(),
         ItemState::Denied { reason: None } => "was denied".to_owned(),
         ItemState::Denied { reason: Some(why) } => format!("was denied: {why}"),
         ItemState::Void { why } => format!("is void: {why}"),
     })
+}
+
+/// Whether its approval permits further turns or child calls.
+fn permits_more(item: &Item, now: Timestamp) -> bool {
+    let mut bounded = item.asks.iter().filter_map(|ask| ask.bounded.as_deref());
+    bounded.any(|bounded| bounded.is_open(now))
 }
 
 /// How an item's asks are told to the owner.
@@ -326,7 +336,7 @@ fn without_nulls(value: Value) -> Value {
 mod tests {
     use super::*;
     use plexus_protocol::{AgentId, CapabilityId, PendingId, SessionId};
-    use plexus_trust::OnApproval;
+    use plexus_trust::{Bounded, BoundedState, OnApproval, OutcomeKind, TurnLimits};
 
     /// A read of a file, with what the owner's approval left of it.
     fn ask(approval: Approval) -> Ask {
@@ -381,6 +391,23 @@ mod tests {
             said.starts_with("was approved, and its approval expired"),
             "{said}"
         );
+        let mut bounded = Bounded::asked(
+            TurnLimits {
+                turns: 2,
+                minutes: 1,
+            },
+            None,
+        );
+        bounded.state = BoundedState::Open { until: at };
+        item.asks[0].bounded = Some(Box::new(bounded));
+        item.state = ItemState::Over {
+            outcome: OutcomeKind::Ok,
+        };
+        let open = ending(&item, before).unwrap();
+        let stop = format!("(to end that: plexusctl calls stop {})", item.id);
+        assert!(open.ends_with(&stop), "{open}");
+        let over = ending(&item, at).unwrap();
+        assert_eq!(over, "was approved, and its call has ended");
         item.asks.clear();
         for (state, said) in [
             (
