@@ -321,11 +321,11 @@ fn left(shown: &BoardView) -> Vec<String> {
         match applied(set).as_str() {
             "all" => format!("{}: {files}; applied", text::line(task)),
             "no" => format!(
-                "{}: {files}; plexusctl changes apply {id}",
+                "{}: {files}; to apply: plexusctl changes apply {id}",
                 text::line(task)
             ),
             some => format!(
-                "{}: {files}, {some} applied; plexusctl changes {id}",
+                "{}: {files}, {some} applied; to see: plexusctl changes {id}",
                 text::line(task)
             ),
         }
@@ -408,7 +408,7 @@ mod tests {
              b: turn_failed: no\n\
              c is run again: a pause ended its run\n\
              a said: “Did\\u{1b} it.”\n\
-             a: 3 edited; plexusctl changes apply cs_1\n\
+             a: 3 edited; to apply: plexusctl changes apply cs_1\n\
              waits for you: codex.apply of my-cc: plexusctl approvals show pend_1"
         );
         let at = serde_json::from_value(json!(at)).unwrap();
