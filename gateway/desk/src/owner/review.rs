@@ -75,7 +75,8 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
         // A run on a copy changed nothing of the owner's: its change set is looked at and applied, not taken back.
         let is_heard = heard.contains(&source);
         let logged = effects.len();
-        effects.retain(|one| !one.past.is_on_copy(&state));
+        let registry = &desk.edge.kernel.registry;
+        effects.retain(|one| !one.past.is_on_copy(&state, registry));
         let logged = logged - effects.len();
         let of_source = sets.iter().filter(|set| set.of.source == source);
         let of_source: Vec<_> = of_source.collect();

@@ -20,6 +20,7 @@ use plexus_owner::{
 };
 use plexus_protocol::{AuditId, CapabilityId, ErrorBody, ErrorCode, SourceId, Timestamp};
 use plexus_record::Ledger;
+use plexus_sources::Registry;
 use plexus_trust::State as TrustState;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -50,12 +51,24 @@ pub(super) struct Past {
 
 impl Past {
     /// Whether it worked on a copy and changed nothing of the owner's. One that was asked to apply what it made names what
-    /// takes it back; of one whose answer is lost nobody knows that it applied nothing.
-    pub(super) fn is_on_copy(&self, state: &TrustState) -> bool {
-        let facts = state.capability(&self.capability);
-        self.undo.is_none()
-            && self.result.as_deref() == Some("ok")
-            && facts.is_some_and(|(_, facts)| facts.staged)
+    /// takes it back; of one whose answer is lost nobody knows that it applied nothing. No turn of a conversation applies
+    /// anything, so one that was cut off did not either.
+    pub(super) fn is_on_copy(&self, state: &TrustState, registry: &Registry) -> bool {
+        let Some((source, facts)) = state.capability(&self.capability) else {
+            return false;
+        };
+        let is_turn = || {
+            let connector = registry.of_source(&source.config)?;
+            let manifest = &connector.offer.manifest;
+            let turn = manifest.capability(self.capability.parts().1)?;
+            Some(turn.conversation.is_some() && manifest.change_sets.is_some())
+        };
+        let is_copy = match self.result.as_deref() {
+            Some("ok") => facts.staged || is_turn() == Some(true),
+            Some("failed") => is_turn() == Some(true),
+            _ => false,
+        };
+        self.undo.is_none() && is_copy
     }
 }
 
@@ -212,7 +225,7 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(OwnerCapability, Value), R
         None => return Err(not("under_way", "It has no outcome yet.".into())),
     }
     let state = desk.ledger.snapshot();
-    if past.is_on_copy(&state) {
+    if past.is_on_copy(&state, &desk.edge.kernel.registry) {
         let why = "It worked on a copy and changed nothing of yours: its change set says what it would change.";
         let next = format!("plexusctl changes --source {}", past.source);
         return Err(Refused::new(
@@ -364,13 +377,14 @@ pub(super) fn of(intent: &Value, outcome: Option<&Value>) -> Option<Past> {
 mod tests {
     use super::*;
     use plexus_protocol::{Digest, Provenance, Sensitivity, Verb, Verbs};
+    use plexus_sources::Connector;
     use plexus_trust::{Difference, Facts, Source, SourceConfig};
 
-    /// A source whose `run` works on a copy, and whose `write` does not.
+    /// A source whose `run` and `chat` work on copies, and whose `write` does not.
     fn state() -> TrustState {
         let id = SourceId::parse("desk").unwrap();
         let config = SourceConfig {
-            kind: "codex".into(),
+            kind: "claudecode-folder".into(),
             label: "Desk".into(),
             enabled: true,
             hide: Default::default(),
@@ -391,7 +405,7 @@ mod tests {
             staged,
         };
         let mut source = Source::new(id.clone(), config, 1);
-        for (name, staged) in [("run", true), ("write", false)] {
+        for (name, staged) in [("run", true), ("chat", false), ("write", false)] {
             let capability = CapabilityId::of(&id, name).unwrap();
             source.capabilities.insert(capability, facts(staged));
         }
@@ -427,17 +441,30 @@ mod tests {
 
     #[test]
     fn only_an_answered_run_without_undo_was_on_its_copy() {
+        const CHILD: &str = include_str!("../../../../sandbox-profiles/children/claude.sb");
+        const CLAUDE: Connector = Connector {
+            name: "claudecode",
+            manifest: include_str!("../../../../workers/claudecode/manifest.json"),
+            profile: include_str!("../../../../sandbox-profiles/claudecode.sb"),
+            children: &[("turn", CHILD), ("resumed-turn", CHILD), ("version", CHILD)],
+        };
+        let registry = Registry::read(&[CLAUDE]).unwrap();
         let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
         let on_copy = |name: &str, result: &str, undo: Option<&str>| {
             let intent = json!({"id": id, "capabilityId": format!("desk.{name}"), "time": "t"});
             let outcome = json!({"detail": {"intent": id, "result": result, "undo": undo}});
-            of(&intent, Some(&outcome)).unwrap().is_on_copy(&state())
+            let past = of(&intent, Some(&outcome)).unwrap();
+            past.is_on_copy(&state(), &registry)
         };
-        assert!(on_copy("run", "ok", None));
+        for (name, result) in [("run", "ok"), ("chat", "ok"), ("chat", "failed")] {
+            assert!(on_copy(name, result, None), "{name} {result}");
+        }
         for (name, result, undo) in [
             ("run", "ok", Some("cs_1")),
             // Whatever the owner has found since: its answer is lost.
             ("run", "unknown", None),
+            ("chat", "unknown", None),
+            ("run", "failed", None),
             ("write", "ok", None),
         ] {
             assert!(!on_copy(name, result, undo), "{name} {result} {undo:?}");
