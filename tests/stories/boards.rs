@@ -66,6 +66,7 @@ fn task_sees_what_the_tasks_that_it_needs_made() {
     let shown = cli(&["changes", set(3)]);
     let first = format!("begin with: plexusctl changes apply {}", set(0));
     assert!(shown.expect_ok().contains(&first), "{shown}");
+    assert_contains(&shown.stdout, "\n  builds on: cs_");
     let early = cli(&["changes", "apply", set(3), "--yes"]);
     assert_contains(&early.stderr, &format!("builds on {}", set(0)));
     // No agent learns of that one.

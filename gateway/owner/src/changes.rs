@@ -3,6 +3,7 @@
 use crate::{Done, plan::Plan};
 use plexus_protocol::{AuditId, CapabilityId, Digest, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// All that are kept.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -130,6 +131,15 @@ impl Origin {
                 "{more} links, special or unreadable files of the run"
             )),
         }
+    }
+}
+
+/// The first line of a prompt or a purpose, which says what it is for; `…` stands for the lines after it.
+#[must_use]
+pub fn first_line(words: &str) -> Cow<'_, str> {
+    match words.trim().split_once('\n') {
+        Some((first, _)) => format!("{first} …").into(),
+        None => words.trim().into(),
     }
 }
 
@@ -337,4 +347,21 @@ pub struct ApplyOutcome {
     pub summary: Option<String>,
     /// By which id it can be taken back.
     pub undo: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_line_stands_for_a_prompt() {
+        for (words, first) in [
+            ("Fix it.", "Fix it."),
+            ("Fix it.\n", "Fix it."),
+            ("\nFix it.\n\nAll of it.", "Fix it. …"),
+            ("", ""),
+        ] {
+            assert_eq!(first_line(words), first);
+        }
+    }
 }

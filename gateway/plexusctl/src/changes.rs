@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, shell, span, text};
 use plexus_owner::changes::{
     Apply, ApplyPlan, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, Counts, DropSet, FileChange,
-    GatewayFacts, List, Origin, PlanApply, Show, Standing,
+    GatewayFacts, List, Origin, PlanApply, Show, Standing, first_line,
 };
 use plexus_protocol::{SourceId, Timestamp, id::has_id_form};
 use std::collections::BTreeSet;
@@ -308,10 +308,6 @@ fn in_list(set: &ChangeSetRow, now: Timestamp) -> String {
         files.push_str(&format!(" and {more} more"));
     }
     page.say(format!("  {files}"));
-    let onto: Vec<_> = set.about.onto.iter().map(|id| text::line(id)).collect();
-    if !onto.is_empty() {
-        page.say(format!("  builds on: {}", onto.join(", ")));
-    }
     page.say(format!("  applied: {}", applied(set)));
     page.text()
 }
@@ -335,13 +331,8 @@ fn words(page: &mut Page, margin: &str, of: &GatewayFacts, about: &Origin) {
     let prompt = Some(&about.prompt).filter(|prompt| !prompt.is_empty());
     for (label, told) in [("prompt", prompt), ("purpose", of.purpose.as_ref())] {
         if let Some(told) = told {
-            // Its first line says what it is for.
-            let (first, rest) = told.split_once('\n').unwrap_or((told, ""));
-            let more = if rest.is_empty() { "" } else { " …" };
-            page.say(format!(
-                "{margin}{label}: “{}{more}”",
-                text::short(first, 200)
-            ));
+            let first = text::short(&first_line(told), 200);
+            page.say(format!("{margin}{label}: “{first}”"));
         }
     }
     if let Some(ended) = about.unfinished() {
@@ -349,6 +340,10 @@ fn words(page: &mut Page, margin: &str, of: &GatewayFacts, about: &Origin) {
     }
     if let Some(lacks) = about.lacks() {
         page.say(format!("{margin}left out: {lacks}"));
+    }
+    if !about.onto.is_empty() {
+        let onto = text::line(&about.onto.join(", "));
+        page.say(format!("{margin}builds on: {onto}"));
     }
 }
 

@@ -26,7 +26,7 @@ use axum::{
 use plexus_edge::reply::{self, Refused, query};
 use plexus_owner::changes::{
     Apply, ChangeKind, ChangeSet, ChangeSetRow, ChangeSets, DropSet, FileChange, GatewayFacts,
-    Origin, PlanApply, Standing,
+    Origin, PlanApply, Standing, first_line,
 };
 use plexus_protocol::{Digest, SourceId, Timestamp};
 use serde::Deserialize;
@@ -368,14 +368,17 @@ fn made(about: &Origin, now: Timestamp) -> Option<Moment> {
 
 /// Where a change set comes from: its folder, what its run was asked, and why; each in so many characters.
 fn told(of: &GatewayFacts, about: &Origin, most: usize) -> Vec<(&'static str, ForeignText)> {
-    let prompt = Some(about.prompt.as_str()).filter(|prompt| !prompt.is_empty());
+    let prompt = Some(first_line(&about.prompt)).filter(|prompt| !prompt.is_empty());
+    let purpose = of.purpose.as_deref().map(first_line);
     let (ended, lacks) = (about.unfinished(), about.lacks());
+    let onto = Some(about.onto.join(", ")).filter(|onto| !onto.is_empty());
     let told = [
         ("folder", of.folder.as_deref()),
-        ("prompt", prompt),
-        ("purpose", of.purpose.as_deref()),
+        ("prompt", prompt.as_deref()),
+        ("purpose", purpose.as_deref()),
         ("unfinished", ended.as_deref()),
         ("left out", lacks.as_deref()),
+        ("builds on", onto.as_deref()),
     ];
     told.into_iter()
         .filter_map(|(label, told)| Some((label, ForeignText::short(told?, most))))
