@@ -53,7 +53,7 @@ fn what_would_become_of_a_call_is_told_in_words() {
     let number = item.strip_prefix("pend_").expect("an id");
     assert_contains(
         undeny(&number[..8]).expect_ok(),
-        "no longer denied: you are asked",
+        &format!("no longer denied: {WRITE} by my-cc"),
     );
     assert_contains(&told(WRITE, write), "it would wait for you: ");
     let twice = undeny(&item);

@@ -489,7 +489,7 @@ fn what_was_not_shown_is_not_added() {
     let why = refused_after(&|| {
         code.write("a.js", "two");
     });
-    assert_contains(&why, "replaced meanwhile");
+    assert_contains(&why, "is not as it was shown");
     code.write("a.js", "one");
     // A folder is gone.
     let rename = |from, to| std::fs::rename(from, to).expect("a folder");

@@ -272,7 +272,8 @@ pub(crate) async fn perform(
             tracing::error!(name: "call.task_failed", %error, capability = %id, "an effect's task ended badly");
             Answer::dispatched(InvokeResponse::refused(
                 id.as_str(),
-                refusal::unknown_outcome(&id, call.intent()),
+                // Its intent is open, and listed for the owner once that is over.
+                refusal::unknown_outcome(&id, None),
                 call.intent(),
             ))
         }

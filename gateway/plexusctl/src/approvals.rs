@@ -53,7 +53,7 @@ enum Act {
         #[arg(long, value_name = "TEXT", value_parser = words::reason)]
         reason: Option<String>,
     },
-    /// Take a denial back; you are asked for that call again, where nothing allows it
+    /// Take a denial back; you are asked for that call again where no grant covers it
     Undeny {
         /// Request that you denied; six characters of its number are enough for a day
         item: String,
@@ -169,7 +169,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 let of: Vec<_> = ended.capabilities.iter().map(|id| id.as_str()).collect();
                 let (of, agent) = (of.join(" "), &ended.agent_id);
                 format!(
-                    "no longer denied: you are asked when {agent} calls {of} so again, where nothing allows it"
+                    "no longer denied: {of} by {agent}; you are asked for the same again where no grant covers it"
                 )
             })
         }
@@ -349,12 +349,11 @@ async fn decided(owner: &mut Owner, name: &str) -> Result<PendingId, Stop> {
     match kept.unwrap_or_default().as_slice() {
         [only] => Ok(only.clone()),
         found => {
-            let number = if found.is_empty() {
-                "no request"
-            } else {
-                "several requests"
+            let begin = match found {
+                [] => "no kept request begins",
+                _ => "several kept requests begin",
             };
-            let why = format!("{number} that are kept begin with {name:?}: give the whole id");
+            let why = format!("{begin} with {name:?}: give the whole id");
             let next = "plexusctl activity --only denied --since 30d --json";
             Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next(next))
         }

@@ -42,7 +42,7 @@ pub enum Command {
         /// In the owner's words.
         reason: Option<String>,
     },
-    /// Takes a denial back: the calls that it refuses may be asked for again.
+    /// Takes a denial back: it refuses no call any more.
     EndDenial {
         /// The request that was denied.
         item: PendingId,
@@ -752,7 +752,7 @@ pub enum Reply {
         once: Vec<CapabilityId>,
         /// Other requests of the agent that waited and that the new grants answered.
         also: Vec<PendingId>,
-        /// How many calls that the owner had denied may be asked for again.
+        /// How many denials it ended.
         denials_ended: usize,
     },
     /// A source whose suspended grants were resumed.

@@ -297,6 +297,10 @@ mod tests {
         let (said, unsaid) = (page(Some("is void: <withdrawn>")), page(None));
         assert!(said.contains("It is void: &#60;withdrawn&#62;."), "{said}");
         assert!(unsaid.contains("It is expired."), "{unsaid}");
+        let back = "data-send=\"/pending/pend_00000000-0000-4000-8000-000000000001/denial\"";
+        assert!(!said.contains(back), "{said}");
+        let denied = of_item(&item(Some("was denied")), true, Timestamp(0)).unwrap();
+        assert!(denied.contains(back), "{denied}");
     }
 
     /// In every place of a card that is another's, there is text and no markup.

@@ -30,7 +30,9 @@ use plexus_protocol::{
     Timestamp, json, words,
 };
 use plexus_sources::narration;
-use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source, State};
+use plexus_trust::{
+    Approve, Command, DENIAL_MS, Item, ItemState, Plan, Refusal, Reply, Source, State,
+};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 pub(super) fn serve(served: Served) -> Served {
@@ -335,7 +337,8 @@ async fn deny(
     })
 }
 
-/// Takes a denial back. What it refused is a call like another then: a grant or an open approval may allow it, or it has a new card.
+/// Takes a denial back. What it refused is a call like another then: a grant or an open approval may allow it, or it has
+/// a new card.
 async fn end_denial(
     desk: Arc<Desk>,
     acting: Acting,
@@ -380,7 +383,8 @@ fn denies_nothing(state: &State, item: &PendingId, now: Timestamp) -> Refused {
         let denials = &state.agent(&kept.agent)?.denials;
         let mut asked = kept.asks.iter().filter_map(|ask| {
             let denial = denials.get(&(ask.capability.clone(), ask.input?))?;
-            denial.item.as_ref()
+            let refuses = now.since(denial.at) < DENIAL_MS;
+            denial.item.as_ref().filter(|_| refuses)
         });
         asked.next()
     });

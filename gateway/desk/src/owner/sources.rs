@@ -183,7 +183,7 @@ pub(super) async fn agreed_as_shown(
         }
         match source.is_as_shown(code) && source.paths == *folders {
             true => Ok(()),
-            false => Err("a program or folder of it was replaced meanwhile".to_owned()),
+            false => Err("a program or folder of it is not as it was shown".to_owned()),
         }
     };
     let acting = narrowing.wider(desk).await?;

@@ -138,14 +138,14 @@ pub struct MissingSecret {
     pub next: String,
 }
 
-/// Takes the denial of an item back, so that its calls may be asked for again.
+/// Takes the denial of an item back: it refuses no call any more.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EndDenial {
     /// Its id.
     pub id: String,
 }
 
-/// What may be asked for again.
+/// What is not denied any more.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DenialEnded {

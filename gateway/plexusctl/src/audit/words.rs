@@ -385,7 +385,7 @@ impl KnownDetail {
                 constrained,
             } => allowed(policy.as_deref(), trust_window, constrained == Some(true)),
             Self::Denied { reason } => because("you denied it", reason),
-            Self::DenialEnded {} => "you take a denial back: it may be asked for again".to_owned(),
+            Self::DenialEnded {} => "you take the denial back".to_owned(),
             Self::Revoked { reason } => because("revoked", reason),
             Self::Registered { source } => {
                 format!("you add the extension {source} that it proposed")
