@@ -255,6 +255,8 @@ impl Account {
     /// Gives its system a program that is a script.
     pub(super) fn script(&self, name: &str, text: &str) {
         let path = self.programs().join(name);
+        // A link there is the machine's own program.
+        let _ = fs::remove_file(&path);
         fs::write(&path, text).expect("a script");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
     }
