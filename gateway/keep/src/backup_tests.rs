@@ -84,12 +84,17 @@ fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
     assert_eq!(copies.map_or(0, Iterator::count), 0);
     let again = backed_up(home.path(), false, &out.path().join("false"));
     assert!(matches!(again, Err(BackupError::Exists(_))));
-    let astray = backed_up(home.path(), false, &out.path().join("none/file"));
-    let why = astray.err().unwrap().to_string();
-    assert!(
-        why.contains("/none: No such file") && !why.contains(".plexus-backup"),
-        "{why}"
-    );
+    for (to, words) in [
+        ("none/file", "/none: No such file"),
+        ("false/file", "/false: not a directory"),
+    ] {
+        let astray = backed_up(home.path(), false, &out.path().join(to));
+        let why = astray.err().unwrap().to_string();
+        assert!(
+            why.contains(words) && !why.contains(".plexus-backup"),
+            "{why}"
+        );
+    }
 }
 
 /// A worker writes them while a backup is made, and may write what is none.

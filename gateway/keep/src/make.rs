@@ -241,7 +241,11 @@ impl Prepared {
             _ => Path::new("."),
         };
         let io = |e| BackupError::io(to, e);
-        fs::metadata(folder).map_err(|e| BackupError::io(folder, e))?;
+        let about = fs::metadata(folder).map_err(|e| BackupError::io(folder, e))?;
+        if !about.is_dir() {
+            let no_folder = io::ErrorKind::NotADirectory.into();
+            return Err(BackupError::io(folder, no_folder));
+        }
         // 0600, and without its name until it is whole.
         let part = tempfile::Builder::new()
             .prefix(".plexus-backup-")
