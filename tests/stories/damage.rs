@@ -86,7 +86,10 @@ fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
     let backup = house.gateway.home().join("backup");
     let line = ["backup", backup.to_str().expect("a path")];
     house.gateway.cli(line).expect_ok();
+    let unread = house.gateway.home().join("unread");
+    fs::create_dir_all(unread.join("archives.jsonl")).expect("a folder");
     for (path, words) in [
+        (unread, "Is a directory"),
         (file, "the ledger is in use"),
         (backup, "it is a backup"),
         (house.gateway.home().join("none"), "none: No such file"),
@@ -95,6 +98,9 @@ fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
         assert_eq!(found.status, 1, "{found}");
         let begins = found.stderr.starts_with("not checked: ");
         assert!(begins && found.stderr.contains(words), "{found}");
+        let mut command = programs::command(&binaries::path("plexusd"), house.gateway.home());
+        command.args(["verify", "--json"]).arg(&path);
+        assert_eq!(programs::run(command).json()["checked"], false);
     }
 }
 

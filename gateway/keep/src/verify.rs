@@ -45,7 +45,8 @@ impl From<CheckError> for VerifyError {
     fn from(error: CheckError) -> Self {
         Self {
             why: error.to_string(),
-            is_checked: !matches!(error, CheckError::Later(_)),
+            // What cannot be read is not checked, nor what a later version wrote.
+            is_checked: matches!(error, CheckError::Found(_)),
         }
     }
 }

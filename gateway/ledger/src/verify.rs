@@ -75,7 +75,7 @@ pub struct VerifiedExport {
 pub fn verify_export(export: impl BufRead) -> Result<Option<VerifiedExport>, CheckError> {
     let mut so_far: Option<VerifiedExport> = None;
     for line in export.lines() {
-        let line = line.map_err(read_failed)?;
+        let line = line.map_err(|e| read_failed(e, "the export"))?;
         let expected = so_far.map_or(1, |v| v.head.seq + 1);
         let bad = |why: &str| Finding::Event {
             seq: expected,
@@ -129,10 +129,9 @@ pub struct VerifiedArchives {
 /// # Errors
 /// [`CheckError::Found`] with the first thing that is wrong.
 pub fn verify_archives(folder: &Path) -> Result<Option<VerifiedArchives>, CheckError> {
-    let io = |e: io::Error| StoreError::from(redb::Error::Io(e));
     let text = match std::fs::read_to_string(folder.join(LIST)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(io)?,
+        text => text.map_err(|e| read_failed(e, LIST))?,
     };
     let mut list = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -189,9 +188,9 @@ fn is_one_object(text: &str) -> bool {
     once && reader.end().is_ok()
 }
 
-fn read_failed(error: io::Error) -> CheckError {
+fn read_failed(error: io::Error, what: &str) -> CheckError {
     if error.kind() == io::ErrorKind::InvalidData {
-        let why = "the export is not text".to_owned();
+        let why = format!("{what} is not text");
         return Finding::Pages { why }.into();
     }
     StoreError::from(redb::Error::Io(error)).into()

@@ -67,7 +67,11 @@ pub(crate) fn verify(path: &Path, json: bool) -> ExitCode {
         (Ok(verified), true) => println!("{}", verified.to_json()),
         (Ok(verified), false) => println!("sound: {verified}"),
         (Err(error), true) => {
-            println!("{}", json!({"ok": false, "why": error.why}));
+            let checked = error.is_checked;
+            println!(
+                "{}",
+                json!({"ok": false, "checked": checked, "why": error.why})
+            );
             return ExitCode::FAILURE;
         }
         (Err(error), false) => {
