@@ -288,12 +288,13 @@ async fn invite(invitation: Invitation) -> Result<(), Box<dyn Error>> {
     } else {
         key.to_owned()
     };
+    // First: the key is shown only once.
+    writeln!(std::io::stdout(), "{line}")?;
     // A misspelt name makes one too, in which nobody else is.
     if answer["founded"] == true {
         let name = &ask.organization;
-        writeln!(std::io::stderr(), "the organization {name:?} is new")?;
+        let _ = writeln!(std::io::stderr(), "the organization {name:?} is new");
     }
-    writeln!(std::io::stdout(), "{line}")?;
     Ok(())
 }
 
