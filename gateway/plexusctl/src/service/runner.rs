@@ -41,7 +41,12 @@ impl Runner {
             .program
             .to_str()
             .and_then(programs::of_the_system)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is not found by PATH"));
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "it is not there, or it is not found by PATH",
+                )
+            });
         let output = program
             .and_then(|program| {
                 Command::new(program)
