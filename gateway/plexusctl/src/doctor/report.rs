@@ -7,11 +7,11 @@
 
 use super::{Finding, gateway::Daemon};
 use crate::owner::{Desk, list_of, text_of};
-use plexus_client::{Stop, out, text};
+use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::Digest;
 use serde_json::Value;
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -45,7 +45,7 @@ pub(super) fn text(
         let mut texts = route.filter_map(|(_, value)| value.as_str());
         hide(text_of(source, "id"), text_of(source, "kind"), &mut texts);
     }
-    let files = std::fs::read_dir(desk.home.path().join("agents"))
+    let files = fs::read_dir(desk.home.path().join("agents"))
         .into_iter()
         .flatten();
     for file in files.flatten() {
@@ -131,13 +131,18 @@ pub(super) fn write(file: &Path, report: &str) -> Result<(), Stop> {
     if file == Path::new("-") {
         return out::data(format!("{report}\n").as_bytes());
     }
-    let made = OpenOptions::new()
+    let mut made = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(file)
-        .and_then(|mut to| writeln!(to, "{report}"));
-    made.map_err(|e| Stop::path(file, &e))?;
+        .map_err(|e| Stop::path(file, &e))?;
+    if let Err(error) = writeln!(made, "{report}") {
+        // A part would pass for the whole.
+        let _ = fs::remove_file(file);
+        let why = format!("{}: {error}", file.display());
+        return Err(Stop::new(Exit::Failed, "output", why));
+    }
     out::say(&format!(
         "written: {}; read it before you send it",
         file.display()
