@@ -29,10 +29,11 @@ fn look(house: &House, line: &[&str]) -> Value {
     for finding in seen["findings"].as_array().expect("findings") {
         let well = finding["level"] == "ok";
         assert_eq!(
-            finding["remedy"].as_str().is_none_or(str::is_empty),
+            finding["remedy"].is_null(),
             well,
             "each has its remedy: {finding}"
         );
+        assert_ne!(finding["remedy"], "", "it can be typed: {finding}");
     }
     seen
 }
@@ -72,15 +73,21 @@ fn a_healthy_gateway_is_well_and_so_is_one_that_rests() {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
     };
     let another = format!("plx_live_{}", "0".repeat(48));
-    for (text, mode, words) in [
-        (key.as_slice(), 0o644, "chmod 600"),
-        ("garbage".as_bytes(), 0o600, "put the file back"),
+    for (text, mode, words, run) in [
+        (key.as_slice(), 0o644, "others can use it", "chmod 600 /"),
+        (
+            "garbage".as_bytes(),
+            0o600,
+            "put the file back, or move it away",
+            "ls -l /",
+        ),
         (
             another.as_bytes(),
             0o600,
             "does not accept the connection key",
+            "ls -l /",
         ),
-        ("".as_bytes(), 0, "put the file back"),
+        ("".as_bytes(), 0, "restart the gateway", "ls -l /"),
     ] {
         match mode {
             0 => fs::remove_file(&file).expect("removed"),
@@ -88,6 +95,12 @@ fn a_healthy_gateway_is_well_and_so_is_one_that_rests() {
         }
         let said = look(&house, &[]);
         names(&said, "gateway", "warn", words);
+        let remedy = found(&said, "gateway")[0]["remedy"].clone();
+        assert!(
+            remedy.as_str().is_some_and(|typed| typed.starts_with(run)),
+            "{said:#}"
+        );
+        names(&said, "ledger", "warn", "has not the gateway's key");
         names(&said, "ports", "ok", "is the gateway's");
         assert!(found(&said, "leftovers").is_empty(), "{said:#}");
     }

@@ -23,7 +23,7 @@ const SLOW: Duration = Duration::from_secs(3);
 /// How much later than it was to wait the gateway may answer.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// The next step where the key that a gateway has is not in its file.
+/// The next step where what is in the key's file is no key.
 const PUT_BACK: &str = "put the file back, or move it away: without one, the next start of the gateway makes a new key";
 
 /// Reads the connection key of this state directory.
@@ -35,7 +35,8 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
     let text = private_file::read(&path).map_err(|why| match why {
         Unusable::Missing(_) if home.runtime().exists() => {
             let why = format!("{} is gone", path.display());
-            Stop::new(Exit::Unreachable, "unreachable", why).next(PUT_BACK)
+            let next = "put the file back, or restart the gateway: it makes a new key";
+            Stop::new(Exit::Unreachable, "unreachable", why).next(next)
         }
         Unusable::Missing(_) => {
             let why = format!(
@@ -47,7 +48,14 @@ pub fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
         Unusable::Open { .. } => Stop::new(Exit::Refused, "key_not_private", why.to_string()).next(
             format!("chmod 600 {}; then: plexusctl key rotate", path.display()),
         ),
-        other => Stop::new(Exit::Refused, "key_unusable", other.to_string()).next(PUT_BACK),
+        other => {
+            let stop = Stop::new(Exit::Refused, "key_unusable", other.to_string());
+            match other {
+                Unusable::Foreign { .. } => stop.next("run it as that user"),
+                Unusable::Strange(_) => stop.next(PUT_BACK),
+                _ => stop,
+            }
+        }
     })?;
     ConnectionKey::parse(&text).ok_or_else(|| {
         Stop::new(

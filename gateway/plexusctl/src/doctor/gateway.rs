@@ -8,7 +8,7 @@ use crate::{
     sources::test::state_of,
 };
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
-use plexus_client::shell;
+use plexus_client::{Stop, shell};
 use plexus_owner::{
     audit::{self, Verdict, Verify},
     sources::{HealthStatus, List, SourceRow},
@@ -24,7 +24,7 @@ pub(super) struct Daemon {
     /// Its state.
     pub(super) status: Option<Status>,
     /// Why it does not answer, and what to do.
-    silent: Option<(String, String)>,
+    silent: Option<Stop>,
     /// Whether one serves that takes no call, because this command has not its key.
     refuses: bool,
     /// Its sources, in the shape that `plexusd examine --sources` takes.
@@ -49,7 +49,7 @@ impl Daemon {
             Ok(owner) => owner,
             Err(stop) => {
                 seen.refuses = desk.accepts().await;
-                seen.silent = Some((stop.why, stop.next));
+                seen.silent = Some(stop);
                 return seen;
             }
         };
@@ -57,7 +57,7 @@ impl Daemon {
             Ok(status) => seen.status = Some(status),
             Err(stop) => {
                 seen.refuses = stop.code == "unauthorized";
-                seen.silent = Some((stop.why, stop.next));
+                seen.silent = Some(stop);
             }
         }
         if let Ok(reply) = owner.call(&List {}).await {
@@ -122,11 +122,8 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
             findings.extend(log.map(|trouble| Finding::of("ledger", trouble)));
         }
         None => {
-            let (why, next) = daemon.silent.clone().unwrap_or_default();
-            let next = next
-                .strip_prefix("start it: ")
-                .map_or(next.as_str(), |_| start);
-            findings.push(Finding::warn("gateway", why, next));
+            let silent = daemon.silent.iter();
+            findings.extend(silent.map(|stop| no_answer(stop, desk, start)));
             if !daemon.refuses {
                 findings.extend(left_behind(desk, start));
             }
@@ -142,6 +139,27 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
     });
     findings.push(ledger(daemon, examined, desk, start));
     findings
+}
+
+/// That it does not answer. A next step that is no command is said; the command is then the one that shows why.
+fn no_answer(stop: &Stop, desk: &Desk, start: &str) -> Finding {
+    let (why, next) = (&stop.why, stop.next.as_str());
+    let key = shell::quote(&desk.home.connection_key().to_string_lossy());
+    let shows = match stop.code.as_str() {
+        "unreachable" | "key_unusable" | "unauthorized" => format!("ls -l {key}"),
+        "key_not_private" => format!("chmod 600 {key}"),
+        _ => "plexusctl logs --level warn".to_owned(),
+    };
+    if next.starts_with("start it: ") {
+        return Finding::warn("gateway", why, start);
+    }
+    if next.starts_with("plexusctl ") {
+        return Finding::warn("gateway", why, next);
+    }
+    match next {
+        "" => Finding::warn("gateway", why, shows),
+        next => Finding::warn("gateway", format!("{why}; next: {next}"), shows),
+    }
 }
 
 /// A source that serves no more: it is disabled, or what it runs changed. Its cage may hold all the same.
@@ -238,11 +256,16 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
         return Finding::fail("ledger", "it could not be checked", "plexusctl doctor");
     };
-    match daemon.serves() {
-        true if text_of(seen, "state") == "inUse" => Finding::fail(
+    match text_of(seen, "state") {
+        "inUse" if daemon.answers() => Finding::fail(
             "ledger",
             "the gateway cannot check it now",
             "plexusctl status",
+        ),
+        "inUse" if daemon.refuses => Finding::warn(
+            "ledger",
+            "not checked: this command has not the gateway's key",
+            "plexusctl doctor",
         ),
         _ => at_rest(seen, desk.home.path(), start),
     }
