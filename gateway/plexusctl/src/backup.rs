@@ -210,13 +210,20 @@ fn restored_text(restored: &Value) -> String {
         "what agents may know of and what is hidden is as it was then: plexusctl unexpose ID, plexusctl sources hide SOURCE"
             .to_owned(),
     );
-    lines.push(
-        match restored["secrets"] == true {
-            true => "the connection key is the backup's; if somebody may have read the file: plexusctl key rotate",
-            false => "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: copy workers/SOURCE of the state before, then set its invitation to any text",
+    lines.push(match (restored["secrets"] == true, restored["kept"].is_string()) {
+        (true, _) => {
+            "the connection key is the backup's; if somebody may have read the file: plexusctl key rotate".to_owned()
         }
-        .to_owned(),
-    );
+        (false, is_kept) => {
+            let identities = match is_kept {
+                true => "first copy workers/SOURCE of the state before, then set its invitation to any text; or join anew",
+                false => "join anew",
+            };
+            format!(
+                "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: {identities}: plexusctl channels join RELAY --name NAME --source OTHER"
+            )
+        }
+    });
     lines.join("\n")
 }
 
@@ -237,11 +244,19 @@ mod tests {
             "  plexusctl sources resume notes",
             "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
             "start the gateway: plexusctl service start (or plexusd --home /h)",
-            "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: copy workers/SOURCE of the state before, then set its invitation to any text",
+            "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: first copy workers/SOURCE of the state before, then set its invitation to any text; or join anew: plexusctl channels join RELAY --name NAME --source OTHER",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
         let nothing = json!({"home": "/h", "madeAt": "2026-01-01T00:00:00.000Z", "sequence": 1, "agents": [], "sources": []});
-        assert!(!restored_text(&nothing).contains("agents code"));
+        let text = restored_text(&nothing);
+        assert!(
+            !text.contains("agents code") && !text.contains("workers/"),
+            "{text}"
+        );
+        assert!(
+            text.contains("are not in it: join anew: plexusctl channels join"),
+            "{text}"
+        );
     }
 }
