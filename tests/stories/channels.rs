@@ -384,7 +384,7 @@ fn owner_talks_from_the_terminal() {
     let expected = format!("you have another channel of this name: {plans}");
     assert_eq!(said.next(), Some(&*expected), "{twin}");
     let compare = said.next().expect("how to compare keys");
-    assert_contains(compare, "compare keys: plexusctl channels verify ");
+    assert_contains(compare, "compare keys: plexusctl channels --source channels verify ");
     assert!(made["output"]["another"].is_null(), "{made}");
     let twin = named.rsplit(' ').next().expect("an id");
     world.channels(["leave", twin, "--yes"]).expect_ok();

@@ -242,7 +242,8 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
             let reply = owner.call(&add).await?;
             desk.show(&reply, || {
                 let who = shown::quoted(&user.name);
-                format!("{who} is in {name} now; compare keys: plexusctl channels verify {id}")
+                let verify = found::command(&add.source, &format!("verify {id}"));
+                format!("{who} is in {name} now; compare keys: {verify}")
             })
         }
         Act::Remove { channel, user, yes } => remove(desk, source, &channel, &user, yes).await,
@@ -382,7 +383,8 @@ async fn create(
             ));
         }
         for user in &create.members {
-            made.push_str(&format!("\ncompare keys: plexusctl channels verify {user}"));
+            let verify = found::command(&create.source, &format!("verify {user}"));
+            made.push_str(&format!("\ncompare keys: {verify}"));
         }
         made
     })

@@ -32,9 +32,14 @@ impl Found {
 
     /// A command about it.
     pub(super) fn command(&self, act: &str) -> String {
-        let (source, id) = (&self.source, text::line(&self.channel));
-        format!("plexusctl channels --source {source} {act} {id}")
+        let id = text::line(&self.channel);
+        command(&self.source, &format!("{act} {id}"))
     }
+}
+
+/// A command of a source, which there may be more of.
+pub(super) fn command(source: &SourceId, act: &str) -> String {
+    format!("plexusctl channels --source {source} {act}")
 }
 
 /// All channels, or those of one source.
@@ -231,7 +236,7 @@ pub(super) fn person<'p>(
                 }
             };
             let list = match within {
-                None => "plexusctl channels members".to_owned(),
+                None => command(&people.source, "members"),
                 Some(channel) => channel.command("members"),
             };
             let (code, next) = match is_many {
@@ -329,7 +334,10 @@ mod tests {
         // There is one, and more: the id says which.
         let two = person(&members, "Eve", None).unwrap_err();
         assert_eq!(two.code, "ambiguous");
-        assert_eq!(two.next, "name the id: plexusctl channels members");
+        assert_eq!(
+            two.next,
+            "name the id: plexusctl channels --source talk members"
+        );
         assert!(person(&members, "C", None).is_ok());
     }
 }
