@@ -15,7 +15,12 @@ use plexus_owner::audit::{
     ShownEvent, Verdict, Verify,
 };
 use plexus_protocol::{AuditId, state_dir};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -350,8 +355,7 @@ async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
     };
     let written = write_export(owner, made).await;
     if let (Err(_), Some(path)) = (&written, file) {
-        // The chain of a part holds too: it would pass for the whole.
-        let _ = fs::remove_file(path);
+        let _ = fs::remove_file(part_of(path));
     }
     written
 }
@@ -385,19 +389,38 @@ async fn write_export(owner: &mut Owner, mut made: Option<(&Path, File)>) -> Res
     Ok(Exit::Ok)
 }
 
-/// Brings a new file and its name to the disk.
+/// Where an export lies until it is whole. The chain of a part holds too: under the final name it would pass for the whole.
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.part", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Brings a new file to the disk, and then to its name, which is nobody else's.
 fn on_disk(file: &File, path: &Path) -> io::Result<()> {
     file.sync_all()?;
+    let part = part_of(path);
+    match renameat_with(CWD, &part, CWD, path, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            fs::hard_link(&part, path)?;
+            fs::remove_file(&part)?;
+        }
+        renamed => renamed?,
+    }
     state_dir::sync_name(path)
 }
 
-/// A new file for us alone; an export names agents and files.
+/// A new file for us alone, without its name; an export names agents and files.
 fn create(path: &Path) -> io::Result<File> {
+    if path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
+        .open(part_of(path))
 }
 
 #[cfg(test)]
@@ -412,6 +435,7 @@ mod tests {
             let path = disk.path().join("log");
             let mut file = create(&path).unwrap();
             file.write_all(b"an event").unwrap();
+            assert!(!path.exists(), "a part has not the name");
             on_disk(&file, &path).unwrap();
         };
         let done = |top: &Path| fs::read(top.join("log")).is_ok_and(|log| log == b"an event");
