@@ -384,7 +384,10 @@ fn owner_talks_from_the_terminal() {
     let expected = format!("you have another channel of this name: {plans}");
     assert_eq!(said.next(), Some(&*expected), "{twin}");
     let compare = said.next().expect("how to compare keys");
-    assert_contains(compare, "compare keys: plexusctl channels --source channels verify ");
+    assert_contains(
+        compare,
+        "compare keys: plexusctl channels --source channels verify ",
+    );
     assert!(made["output"]["another"].is_null(), "{made}");
     let twin = named.rsplit(' ').next().expect("an id");
     world.channels(["leave", twin, "--yes"]).expect_ok();
@@ -663,6 +666,10 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
         of("event").starts_with("worker.") && matches!(of("level"), "warn" | "error")
     });
     assert_eq!(warns, None);
+    let disable = ["sources", "disable", "channels"];
+    world.gateway.cli(disable).expect_ok();
+    let disabled = world.channels(["list", "--source", "channels"]);
+    assert_contains(&disabled.all(), "plexusctl sources enable channels");
 }
 
 #[test]

@@ -51,6 +51,13 @@ pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<
         all.away.retain(|one| one.source == *source);
         // One with channels says who it is, or is away.
         if all.you.is_empty() && all.away.is_empty() {
+            let listed = owner.call(&sources::List {}).await?;
+            let row = listed.sources.iter().find(|row| row.source.id == *source);
+            if row.is_some_and(|row| !row.source.enabled) {
+                let why = format!("the source {source} is disabled");
+                let next = format!("plexusctl sources enable {source}");
+                return Err(Stop::new(Exit::Failed, "not_found", why).next(next));
+            }
             let why = format!("no source {source} has channels");
             return Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl sources list"));
         }
@@ -159,7 +166,13 @@ pub(super) async fn sources(
     match own.is_empty() {
         true => {
             let why = "these channels are a peer's, which speaks by itself".to_owned();
-            Err(missing(&all, source, why))
+            // One that is named has channels, or is away.
+            Err(match source {
+                Some(_) => {
+                    Stop::new(Exit::Failed, "not_found", why).next("plexusctl channels list")
+                }
+                None => missing(&all, source, why),
+            })
         }
         false => Ok(own),
     }
