@@ -29,6 +29,7 @@ use plexus_protocol::{
     AgentId, AuditId, CapabilityId, ErrorCode, SourceId, Timestamp, constraint::is_prefix,
     shell::quote,
 };
+use plexus_sources::Registry;
 use plexus_trust::{Source, State as TrustState};
 use serde_json::{Map, Value};
 use std::{
@@ -360,22 +361,24 @@ enum Difference {
 
 impl Difference {
     /// None of a call that changed nothing, or of which nobody knows, unless it worked on a copy.
-    fn of(found: &ActivityRow, state: &TrustState) -> Option<Self> {
-        let call = found.call();
+    fn of(call: &ActivityCall, state: &TrustState, registry: &Registry) -> Option<Self> {
         let capability = call.capability_id.as_deref();
         let capability = capability.and_then(|id| CapabilityId::parse(id).ok());
-        let facts = capability.and_then(|id| Some(state.capability(&id)?.1.staged));
+        let on_copy = capability.and_then(|id| {
+            let (_, facts) = state.capability(&id)?;
+            Some(facts.staged || undo::is_turn(state, registry, &id))
+        });
         match (call.did, call.code.as_deref()) {
             (ActivityKind::Changed, _) => {}
             // Its changes until then may be kept.
             (ActivityKind::Failed, Some("cancelled")) | (ActivityKind::Unknown, _)
-                if facts == Some(true) =>
+                if on_copy == Some(true) =>
             {
                 return Some(Self::ChangeSet);
             }
             _ => return None,
         }
-        match (call.undo.is_some(), call.undone, facts) {
+        match (call.undo.is_some(), call.undone, on_copy) {
             (true, ..) => Some(Self::Undo),
             (false, true, _) => Some(Self::Undone),
             (false, false, Some(true)) => Some(Self::ChangeSet),
@@ -493,7 +496,7 @@ pub(super) async fn show(
     let again = CalledAgain::of(&desk, narrowing, found.call()).await?;
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
-    let difference = Difference::of(&found, &state);
+    let difference = Difference::of(found.call(), &state, &desk.registry);
     let made = blocking(move || CallPage::of(&found, again, difference, now).render()).await?;
     shell::made(&desk, made)
 }
@@ -643,6 +646,27 @@ impl UndoPage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::owner::undo::tests::{registry, state};
+
+    #[test]
+    fn turn_of_a_conversation_has_its_change_set() {
+        let of = |name: &str, did, code: Option<&str>| {
+            let call = ActivityCall {
+                capability_id: Some(format!("desk.{name}")),
+                did,
+                code: code.map(str::to_owned),
+                ..ActivityCall::default()
+            };
+            Difference::of(&call, &state(), &registry())
+        };
+        for name in ["run", "chat"] {
+            let stopped = of(name, ActivityKind::Failed, Some("cancelled"));
+            for found in [of(name, ActivityKind::Changed, None), stopped] {
+                assert!(found == Some(Difference::ChangeSet), "{name}");
+            }
+        }
+        assert!(of("write", ActivityKind::Changed, None) == Some(Difference::NotKept));
+    }
 
     /// Under the same filters, and from where the page began that counts.
     #[test]

@@ -54,22 +54,29 @@ impl Past {
     /// takes it back; of one whose answer is lost nobody knows that it applied nothing. No turn of a conversation applies
     /// anything, so one that was cut off did not either.
     pub(super) fn is_on_copy(&self, state: &TrustState, registry: &Registry) -> bool {
-        let Some((source, facts)) = state.capability(&self.capability) else {
+        let Some((_, facts)) = state.capability(&self.capability) else {
             return false;
         };
-        let is_turn = || {
-            let connector = registry.of_source(&source.config)?;
-            let manifest = &connector.offer.manifest;
-            let turn = manifest.capability(self.capability.parts().1)?;
-            Some(turn.conversation.is_some() && manifest.change_sets.is_some())
-        };
+        let is_turn = || is_turn(state, registry, &self.capability);
         let is_copy = match self.result.as_deref() {
-            Some("ok") => facts.staged || is_turn() == Some(true),
-            Some("failed") => is_turn() == Some(true),
+            Some("ok") => facts.staged || is_turn(),
+            Some("failed") => is_turn(),
             _ => false,
         };
         self.undo.is_none() && is_copy
     }
+}
+
+/// Whether a capability is a turn of a conversation, which works on a copy and applies nothing.
+pub(crate) fn is_turn(state: &TrustState, registry: &Registry, capability: &CapabilityId) -> bool {
+    let found = || {
+        let (source, _) = state.capability(capability)?;
+        let connector = registry.of_source(&source.config)?;
+        let manifest = &connector.offer.manifest;
+        let turn = manifest.capability(capability.parts().1)?;
+        Some(turn.conversation.is_some() && manifest.change_sets.is_some())
+    };
+    found() == Some(true)
 }
 
 pub(super) fn serve(served: Served) -> Served {
@@ -374,14 +381,25 @@ pub(super) fn of(intent: &Value, outcome: Option<&Value>) -> Option<Past> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use plexus_protocol::{Digest, Provenance, Sensitivity, Verb, Verbs};
     use plexus_sources::Connector;
     use plexus_trust::{Difference, Facts, Source, SourceConfig};
 
+    pub(crate) fn registry() -> Registry {
+        const CHILD: &str = include_str!("../../../../sandbox-profiles/children/claude.sb");
+        const CLAUDE: Connector = Connector {
+            name: "claudecode",
+            manifest: include_str!("../../../../workers/claudecode/manifest.json"),
+            profile: include_str!("../../../../sandbox-profiles/claudecode.sb"),
+            children: &[("turn", CHILD), ("resumed-turn", CHILD), ("version", CHILD)],
+        };
+        Registry::read(&[CLAUDE]).unwrap()
+    }
+
     /// A source whose `run` and `chat` work on copies, and whose `write` does not.
-    fn state() -> TrustState {
+    pub(crate) fn state() -> TrustState {
         let id = SourceId::parse("desk").unwrap();
         let config = SourceConfig {
             kind: "claudecode-folder".into(),
@@ -440,15 +458,8 @@ mod tests {
     }
 
     #[test]
-    fn only_an_answered_run_without_undo_was_on_its_copy() {
-        const CHILD: &str = include_str!("../../../../sandbox-profiles/children/claude.sb");
-        const CLAUDE: Connector = Connector {
-            name: "claudecode",
-            manifest: include_str!("../../../../workers/claudecode/manifest.json"),
-            profile: include_str!("../../../../sandbox-profiles/claudecode.sb"),
-            children: &[("turn", CHILD), ("resumed-turn", CHILD), ("version", CHILD)],
-        };
-        let registry = Registry::read(&[CLAUDE]).unwrap();
+    fn only_answered_turns_and_finished_runs_were_on_copies() {
+        let registry = registry();
         let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
         let on_copy = |name: &str, result: &str, undo: Option<&str>| {
             let intent = json!({"id": id, "capabilityId": format!("desk.{name}"), "time": "t"});
