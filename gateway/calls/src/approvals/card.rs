@@ -72,6 +72,10 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
             "was approved, and permits further calls (to end that: plexusctl calls stop {})",
             item.id
         ),
+        // What it permitted may be under way still.
+        ItemState::Over { .. } if item.asks.iter().any(|ask| ask.bounded.is_some()) => {
+            "was approved, and its own call has ended".to_owned()
+        }
         ItemState::Over { .. } => "was approved, and its call has ended".to_owned(),
         ItemState::Denied { reason: None } => "was denied".to_owned(),
         ItemState::Denied { reason: Some(why) } => format!("was denied: {why}"),
@@ -407,7 +411,10 @@ mod tests {
         let stop = format!("(to end that: plexusctl calls stop {})", item.id);
         assert!(open.ends_with(&stop), "{open}");
         let over = ending(&item, at).unwrap();
-        assert_eq!(over, "was approved, and its call has ended");
+        assert_eq!(over, "was approved, and its own call has ended");
+        item.asks[0].bounded = None;
+        let single = ending(&item, at).unwrap();
+        assert_eq!(single, "was approved, and its call has ended");
         item.asks.clear();
         for (state, said) in [
             (
