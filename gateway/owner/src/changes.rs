@@ -138,7 +138,7 @@ impl Origin {
 #[must_use]
 pub fn first_line(words: &str) -> Cow<'_, str> {
     match words.trim().split_once('\n') {
-        Some((first, _)) => format!("{first} …").into(),
+        Some((first, _)) => format!("{} …", first.trim_end()).into(),
         None => words.trim().into(),
     }
 }
@@ -359,6 +359,7 @@ mod tests {
             ("Fix it.", "Fix it."),
             ("Fix it.\n", "Fix it."),
             ("\nFix it.\n\nAll of it.", "Fix it. …"),
+            ("Fix it.\r\nAll of it.", "Fix it. …"),
             ("", ""),
         ] {
             assert_eq!(first_line(words), first);
