@@ -41,11 +41,14 @@ pub fn of_text(text: &str, about: &Value) -> Result<Value, &'static str> {
     match literal.filter(|value| fits(value)) {
         Some(value) if !only_if_needed || value.is_array() || value.is_object() => Ok(value),
         _ if only_if_needed => Ok(text.into()),
-        _ if types.contains(&"array") => match of_text(text, &about["items"]) {
-            Ok(item) => Ok(Value::Array(vec![item])),
-            Err("a JSON object") => Err("a JSON array of objects, or one such object"),
-            Err(want) => Err(want),
-        },
+        _ if types.contains(&"array") => {
+            let items = &about["items"];
+            let item = of_text(text, items).map_err(|want| match self::types(items).first() {
+                Some(&"object") => "a JSON array of objects, or one such object",
+                _ => want,
+            });
+            Ok(Value::Array(vec![item?]))
+        }
         _ => Err(match types[0] {
             "integer" => "a whole number",
             "number" => "a number",
