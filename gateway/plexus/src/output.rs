@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_mcp::cut::{self, Cut, Takes};
-use plexus_protocol::{AuditId, CapabilityId, body::Conversation};
+use plexus_protocol::{AuditId, CapabilityId, body::Conversation, id::has_id_form};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use std::{
@@ -164,10 +164,12 @@ impl Answer {
         &self.read.output
     }
 
-    /// The change set that it left, which a call that was cut off has too.
+    /// The change set that it left, which a call that was cut off has too; none where that is no id of one: it stands in a
+    /// command that is copied.
     pub(crate) fn change_set(&self) -> Option<&str> {
         let of_output = self.read.output["changes"]["id"].as_str();
-        of_output.or_else(|| self.read.error["detail"]["changes"].as_str())
+        let id = of_output.or_else(|| self.read.error["detail"]["changes"].as_str());
+        id.filter(|id| has_id_form(id, "cs_"))
     }
 
     /// The end that a failed call stands for.
@@ -602,6 +604,12 @@ mod tests {
         assert_eq!(named(done).as_deref(), Some("cs_1"));
         assert_eq!(named(stopped).as_deref(), Some("cs_2"));
         assert_eq!(named(json!({"ok": true, "output": "text"})), None);
+        for answer in [
+            json!({"ok": true, "output": {"changes": {"id": "cs_1; rm -r ."}}}),
+            json!({"ok": false, "error": {"detail": {"changes": "$(id)"}}}),
+        ] {
+            assert_eq!(named(answer), None);
+        }
     }
 
     #[test]
