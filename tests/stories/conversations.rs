@@ -10,6 +10,9 @@ use plexus_tests::{
 };
 use serde_json::{Value, json};
 
+const NO_CONVERSATION: &str =
+    "No such conversation of yours. A single run takes no further message";
+
 /// A desk where a conversation was approved and its first turn is over.
 struct Talk {
     desk: Desk,
@@ -368,6 +371,7 @@ fn conversation_goes_on_over_mcp() {
         theirs["structuredContent"]["code"], "bad_arguments",
         "{theirs}"
     );
+    assert_contains(&theirs["structuredContent"].to_string(), NO_CONVERSATION);
     for refused in [
         stdio.call("plexus_continue", more.clone()),
         http.call("plexus_continue", more),
@@ -495,8 +499,7 @@ fn revoke_in_the_middle_ends_turn_and_conversation() {
     let other = desk.gateway.agent_with("other", &["codex.changes.read"]);
     let foreign = send(&other, &talk.run, "m4", "Mine now.");
     let error = foreign.expect_error(403, "session_expired");
-    let why = "No such conversation of yours. A single run takes no further message";
-    assert!(error["message"].to_string().contains(why), "{error}");
+    assert_contains(&error["message"].to_string(), NO_CONVERSATION);
     desk.owner().revoke_agent("caller");
     until_true("the end of the turn", || {
         let calls = desk.owner().get("/admin/api/calls").expect_ok();
@@ -666,6 +669,15 @@ fn approved_run_is_followed_over_mcp_by_http() {
         answer["result"]["structuredContent"]["ok"], true,
         "{answer}"
     );
+    // It is the agent's own, and no conversation.
+    let run = format!("run_{}", item.trim_start_matches("pend_"));
+    let more = http.call("plexus_continue", json!({"runId": run, "text": "More."}));
+    let refused = &more["structuredContent"];
+    assert_eq!(refused["code"], "bad_arguments", "{more}");
+    assert_contains(&refused.to_string(), NO_CONVERSATION);
+    let more = send(&desk.agent, &run, "m2", "More.");
+    let error = more.expect_error(403, "session_expired");
+    assert_contains(&error["message"].to_string(), NO_CONVERSATION);
     desk.model.finish();
 }
 

@@ -33,6 +33,9 @@ const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
 const UNDER_WAY: &str = "approved, and under way";
 /// The code of a host that reaches no gateway.
 const UNREACHABLE: &str = "unreachable";
+/// A message names no conversation of its agent; a single run of it may be there all the same.
+const NO_CONVERSATION: &str = "No such conversation of yours. A single run takes no further message: call its tool again, \
+                               with its thread where it takes one.";
 const LIST_CHANGED: &str = "notifications/tools/list_changed";
 
 /// How long a client may keep a list, in milliseconds: as long as the gateway says of its manifest.
@@ -912,6 +915,14 @@ impl Server {
                 }
                 _ => ToolResult::refused(&why, None),
             },
+            Answer::Unknown
+                if matches!(
+                    (&flight.purpose, &flight.stage),
+                    (Purpose::Turn, FlightState::Calling)
+                ) =>
+            {
+                ToolResult::bad_arguments(NO_CONVERSATION)
+            }
             Answer::Unknown => ToolResult::bad_arguments("There is no such item of yours."),
             Answer::Cancelled => ToolResult::bad_arguments("It was cancelled."),
         };
