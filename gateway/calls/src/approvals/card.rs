@@ -84,7 +84,8 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
 }
 
 /// Whether its approval permits further turns or child calls.
-fn permits_more(item: &Item, now: Timestamp) -> bool {
+#[must_use]
+pub fn permits_more(item: &Item, now: Timestamp) -> bool {
     let mut bounded = item.asks.iter().filter_map(|ask| ask.bounded.as_deref());
     bounded.any(|bounded| bounded.is_open(now))
 }

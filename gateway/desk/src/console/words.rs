@@ -1,6 +1,7 @@
 //! The gateway's own words for what the console shows.
 
 use super::links;
+use plexus_calls::approvals::card::permits_more;
 use plexus_owner::{
     activity::{ActivityCall, words as calls},
     pending::MissingSecret,
@@ -108,7 +109,13 @@ pub(super) fn verdict(item: &Item, now: Timestamp, by: &str, held: bool) -> Stri
         }
         ItemState::Approved { .. } => format!("Approved{by}."),
         ItemState::Consumed => format!("Approved{by}. It is being done now."),
-        ItemState::Over { outcome } => format!("Approved{by}. {}", outcome_words(*outcome)),
+        ItemState::Over { outcome } => {
+            let more = match permits_more(item, now) {
+                true => " It permits further calls; you end that under Runs and boards.",
+                false => "",
+            };
+            format!("Approved{by}. {}{more}", outcome_words(*outcome))
+        }
         ItemState::Denied { .. } => format!("Denied{by}."),
         ItemState::Lapsed if item.asks.iter().any(|ask| ask.approval != Approval::Open) => {
             "It was approved, and that ended before it could be made.".into()
@@ -259,6 +266,56 @@ pub(super) fn serving(enabled: bool, health: &Health) -> (&'static str, String) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plexus_protocol::SessionId;
+    use plexus_trust::{Ask, Bounded, BoundedState, OnApproval, Plan, TurnLimits};
+
+    #[test]
+    fn verdict_says_that_further_calls_are_permitted() {
+        let limits = TurnLimits {
+            turns: 2,
+            minutes: 1,
+        };
+        let mut bounded = Bounded::asked(limits, None);
+        let until = Timestamp(60_000);
+        bounded.state = BoundedState::Open { until };
+        let ask = Ask {
+            capability: CapabilityId::parse("codex.chat").unwrap(),
+            verbs: Verbs::of([Verb::Execute]),
+            constraint: None,
+            wish: None,
+            input: None,
+            input_bytes: 0,
+            key: None,
+            plan: Plan::None,
+            approval: Approval::OneCall,
+            denied: 0,
+            voided: None,
+            outcome: None,
+            bounded: Some(Box::new(bounded)),
+            counted: None,
+            covered_by: None,
+        };
+        let item = Item {
+            id: PendingId::fresh(),
+            agent: AgentId::parse("a").unwrap(),
+            session: SessionId::fresh(),
+            agent_epoch: None,
+            created_at: Timestamp(0),
+            expires_at: Timestamp(86_400_000),
+            asks: vec![ask],
+            purpose: None,
+            on_approval: OnApproval::Run,
+            register: None,
+            client: (None, None),
+            revision: 0,
+            state: ItemState::Over {
+                outcome: OutcomeKind::Ok,
+            },
+        };
+        let open = verdict(&item, Timestamp(0), "", false);
+        assert!(open.starts_with("Approved. It was done. It permits further calls"));
+        assert_eq!(verdict(&item, until, "", false), "Approved. It was done.");
+    }
 
     #[test]
     fn command_that_has_a_page_is_left_out() {
