@@ -526,7 +526,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.txt");
-        create(&path).unwrap();
+        let file = create(&path).unwrap();
+        assert!(!path.exists(), "it is not whole");
+        on_disk(&file, &path).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
             0o600
