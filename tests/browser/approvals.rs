@@ -173,6 +173,7 @@ fn deny_with_a_reason() {
         .expect_error(403, "denied_by_owner");
     assert!(!scene.workspace.has("Projects/new.md"));
     // A slip is taken back on its page, and asked for anew.
+    browser.go(&format!("{}/approvals/{item}", scene.page()));
     let denial = format!("[data-send='/pending/{item}/denial']");
     browser.see(&denial).click();
     browser.reads("#notes", "No longer denied");

@@ -64,7 +64,7 @@ fn what_would_become_of_a_call_is_told_in_words() {
     house.owner().deny(&again, "not this one either");
     assert_contains(
         &undeny(&item).stderr,
-        &format!("next: plexusctl approvals undeny {again}"),
+        &format!("plexusctl approvals undeny {again}"),
     );
     // A narrowed grant leaves the denial, of which a digest is known; a wide one ends it, and says so.
     let allow = |more: &[&str]| {

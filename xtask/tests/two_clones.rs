@@ -25,11 +25,15 @@ fn two_clones_of_one_commit_give_the_same_release() {
     // target/debug/deps/two_clones-…
     let scratch = test.ancestors().nth(3).unwrap().join("two-clones");
     let _ = fs::remove_dir_all(&scratch);
-    let releases = CLONES.map(|name| {
+    // Both before either is built: the workspace may have a newer commit by then.
+    let clones = CLONES.map(|name| {
         let clone = scratch.join(name);
         let mut cloning = Command::new("git");
         cloning.args(["clone", "--quiet", "--no-hardlinks"]);
         ends_well(cloning.arg(workspace).arg(&clone));
+        clone
+    });
+    let releases = clones.map(|clone| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut making = Command::new(cargo);
         making.args(["xtask", "dist", "--out", "dist"]);
