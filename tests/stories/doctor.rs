@@ -101,6 +101,7 @@ fn a_healthy_gateway_is_well_and_so_is_one_that_rests() {
             "{said:#}"
         );
         names(&said, "ledger", "warn", "has not the gateway's key");
+        names(&said, "cages", "warn", "did not say which sources");
         names(&said, "ports", "ok", "is the gateway's");
         assert!(found(&said, "leftovers").is_empty(), "{said:#}");
     }

@@ -64,6 +64,15 @@ impl Stop {
         Self::usage(format!("{shown}: {error}")).next(next)
     }
 
+    /// The same of a file that was to be made there.
+    #[must_use]
+    pub fn new_file(path: &Path, error: &io::Error) -> Self {
+        let folder = path
+            .parent()
+            .filter(|_| error.kind() == io::ErrorKind::NotFound);
+        Self::path(folder.unwrap_or(path), error)
+    }
+
     /// A file that the command line names holds what cannot be read: `why`, with the line where that is known.
     #[must_use]
     pub fn content(path: &Path, why: &str) -> Self {

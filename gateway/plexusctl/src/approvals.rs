@@ -164,7 +164,8 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 Ok(id) => id,
                 Err(_) => decided(&mut owner, &item).await?,
             };
-            let ended = owner.call(&EndDenial { id: id.to_string() }).await?;
+            let ended = owner.call(&EndDenial { id: id.to_string() }).await;
+            let ended = ended.map_err(decide::gone)?;
             desk.show(&ended, || {
                 let of: Vec<_> = ended.capabilities.iter().map(|id| id.as_str()).collect();
                 let (of, agent) = (of.join(" "), &ended.agent_id);

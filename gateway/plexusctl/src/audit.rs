@@ -350,7 +350,7 @@ fn verdict(reply: &Verdict) -> String {
 async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
     let file = file.filter(|path| *path != Path::new("-"));
     let made = match file {
-        Some(path) => Some((path, create(path).map_err(|e| Stop::path(path, &e))?)),
+        Some(path) => Some((path, create(path).map_err(|e| Stop::new_file(path, &e))?)),
         None => None,
     };
     let written = write_export(owner, made).await;

@@ -143,7 +143,7 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     findings.extend(programs::look(&daemon));
     findings.extend(agents::agent_settings(&desk.home));
     match &examined {
-        Ok(seen) => findings.extend(cages::look(seen)),
+        Ok(seen) => findings.extend(cages::look(seen, !daemon.refuses())),
         Err(why) => {
             let (what, remedy) = tried(why.clone());
             findings.push(Finding::fail("cages", what, remedy));

@@ -448,7 +448,7 @@ fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
         1,
     );
     let written = File::create_new(&path).and_then(|mut file| file.write_all(manifest.as_bytes()));
-    written.map_err(|error| Stop::path(&path, &error))?;
+    written.map_err(|error| Stop::new_file(&path, &error))?;
     let written = WrittenManifest {
         ok: true,
         file: &path,

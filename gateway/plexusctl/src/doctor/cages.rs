@@ -7,14 +7,20 @@ use plexus_client::shell;
 use plexus_owner::troubles::{self, secret_command};
 use serde_json::Value;
 
-pub(super) fn look(examined: &Value) -> Vec<Finding> {
+/// `knows_sources`: what was examined is all sources that there are.
+pub(super) fn look(examined: &Value, knows_sources: bool) -> Vec<Finding> {
     let problem = text_of(&examined["programs"], "problem");
     if !problem.is_empty() {
         return vec![Finding::fail("workers", problem, install())];
     }
     let cages = list_of(examined, "cages");
     if cages.is_empty() {
-        return vec![Finding::ok("cages", "no source is configured")];
+        let none = "no source is configured";
+        let unknown = "not looked at: the gateway did not say which sources there are";
+        return vec![match knows_sources {
+            true => Finding::ok("cages", none),
+            false => Finding::warn("cages", unknown, "plexusctl doctor"),
+        }];
     }
     cages.iter().flat_map(cage).collect()
 }
@@ -131,12 +137,12 @@ mod tests {
     fn the_rule_is_named_by_file_and_line() {
         let seen = |steps: Value| json!({"cages": [{"source": "notes", "profile": "sandbox-profiles/obsidian.sb", "steps": steps}]});
         let well = seen(json!([{"step": "proof", "ok": true, "role": "reader"}]));
-        assert_eq!(look(&well)[0].level, Level::Ok);
+        assert_eq!(look(&well, true)[0].level, Level::Ok);
         let broken = seen(
             json!([{"step": "base", "ok": true}, {"step": "whole", "ok": false, "role": "reader",
             "why": "exit status: 1", "line": 17, "rule": "(deny file-read* (subpath \"/usr\"))"}]),
         );
-        let found = &look(&broken)[0];
+        let found = &look(&broken, true)[0];
         assert!(
             found
                 .what
@@ -148,7 +154,7 @@ mod tests {
             json!([{"step": "proof", "ok": true, "role": "reader"}, {"step": "lint", "ok": true},
             {"step": "source", "ok": false, "role": "reader", "why": "the server is away"}]),
         );
-        let [held, behind] = &look(&away)[..] else {
+        let [held, behind] = &look(&away, true)[..] else {
             panic!("{away}")
         };
         assert_eq!((held.level, behind.level), (Level::Ok, Level::Fail));
@@ -159,10 +165,13 @@ mod tests {
         );
         let gone = seen(json!([{"step": "programs", "ok": false, "why": "/notes is not there"}]));
         assert_eq!(
-            look(&gone)[0].remedy.as_deref(),
+            look(&gone, true)[0].remedy.as_deref(),
             Some("plexusctl sources disable notes")
         );
         let none = json!({"programs": {"problem": "plexus-sandbox-exec is not in /x"}});
-        assert_eq!(look(&none)[0].remedy.as_deref(), Some(install().as_str()));
+        assert_eq!(
+            look(&none, true)[0].remedy.as_deref(),
+            Some(install().as_str())
+        );
     }
 }

@@ -78,6 +78,11 @@ impl Daemon {
         self.status.is_some()
     }
 
+    /// Whether one serves that takes no call, because this command has not its key.
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses
+    }
+
     /// Whether it serves, be it that it does not answer this command.
     pub(super) fn serves(&self) -> bool {
         self.answers() || self.refuses

@@ -136,7 +136,7 @@ pub(super) fn write(file: &Path, report: &str) -> Result<(), Stop> {
         .create_new(true)
         .mode(0o600)
         .open(file)
-        .map_err(|e| Stop::path(file, &e))?;
+        .map_err(|e| Stop::new_file(file, &e))?;
     if let Err(error) = writeln!(made, "{report}") {
         // A part would pass for the whole.
         let _ = fs::remove_file(file);
