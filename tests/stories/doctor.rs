@@ -100,8 +100,13 @@ fn a_healthy_gateway_is_well_and_so_is_one_that_rests() {
             remedy.as_str().is_some_and(|typed| typed.starts_with(run)),
             "{said:#}"
         );
-        names(&said, "ledger", "warn", "has not the gateway's key");
-        names(&said, "cages", "warn", "did not say which sources");
+        for (name, words) in [
+            ("ledger", "could not ask it"),
+            ("cages", "not known which sources"),
+        ] {
+            names(&said, name, "warn", words);
+            assert_eq!(found(&said, name)[0]["remedy"], remedy, "{said:#}");
+        }
         names(&said, "ports", "ok", "is the gateway's");
         assert!(found(&said, "leftovers").is_empty(), "{said:#}");
     }
@@ -163,6 +168,9 @@ fn each_thing_that_is_broken_is_named() {
     fs::write(&ledger, &broken).expect("written");
     let said = look(&house, &[]);
     assert_eq!(found(&said, "ledger")[0]["level"], "fail", "{said:#}");
+    names(&said, "cages", "warn", "not known which sources");
+    let remedy = |name: &str| found(&said, name)[0]["remedy"].clone();
+    assert_eq!(remedy("cages"), remedy("ledger"), "{said:#}");
     // One that is gone is not made anew: its grants and denials would be gone too.
     fs::remove_file(&ledger).expect("removed");
     let said = look(&house, &[]);

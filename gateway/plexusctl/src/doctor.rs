@@ -16,7 +16,7 @@ mod report;
 pub(crate) use home::free_bytes;
 
 use crate::{
-    owner::Desk,
+    owner::{Desk, text_of},
     programs::{beside, install},
     sources::test::{health, sentence},
 };
@@ -143,7 +143,15 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     findings.extend(programs::look(&daemon));
     findings.extend(agents::agent_settings(&desk.home));
     match &examined {
-        Ok(seen) => findings.extend(cages::look(seen, !daemon.refuses())),
+        Ok(seen) => {
+            let is_read = matches!(text_of(&seen["ledger"], "state"), "sound" | "absent");
+            let hidden = (!daemon.is_listed && !is_read).then(|| {
+                let mut ledger = findings.iter().filter(|found| found.name == "ledger");
+                let remedy = ledger.find_map(|found| found.remedy.clone());
+                remedy.unwrap_or_else(|| "plexusctl status".to_owned())
+            });
+            findings.extend(cages::look(seen, hidden));
+        }
         Err(why) => {
             let (what, remedy) = tried(why.clone());
             findings.push(Finding::fail("cages", what, remedy));
@@ -230,7 +238,7 @@ fn examine(desk: &Desk, doctor: &Doctor, daemon: &gateway::Daemon) -> Result<Val
     for profile in &doctor.profile {
         arguments.extend(["--profile".to_owned(), profile.clone()]);
     }
-    if daemon.answers() {
+    if daemon.is_listed {
         let sources = json!(daemon.sources).to_string();
         arguments.extend(["--sources".to_owned(), sources]);
     }

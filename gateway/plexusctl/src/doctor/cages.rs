@@ -7,8 +7,8 @@ use plexus_client::shell;
 use plexus_owner::troubles::{self, secret_command};
 use serde_json::Value;
 
-/// `knows_sources`: what was examined is all sources that there are.
-pub(super) fn look(examined: &Value, knows_sources: bool) -> Vec<Finding> {
+/// `hidden`: it is not known which sources there are, and this shows why; `None`: all that there are were examined.
+pub(super) fn look(examined: &Value, hidden: Option<String>) -> Vec<Finding> {
     let problem = text_of(&examined["programs"], "problem");
     if !problem.is_empty() {
         return vec![Finding::fail("workers", problem, install())];
@@ -16,10 +16,10 @@ pub(super) fn look(examined: &Value, knows_sources: bool) -> Vec<Finding> {
     let cages = list_of(examined, "cages");
     if cages.is_empty() {
         let none = "no source is configured";
-        let unknown = "not looked at: the gateway did not say which sources there are";
-        return vec![match knows_sources {
-            true => Finding::ok("cages", none),
-            false => Finding::warn("cages", unknown, "plexusctl doctor"),
+        let unknown = "not looked at: it is not known which sources there are";
+        return vec![match hidden {
+            None => Finding::ok("cages", none),
+            Some(remedy) => Finding::warn("cages", unknown, remedy),
         }];
     }
     cages.iter().flat_map(cage).collect()
@@ -137,12 +137,12 @@ mod tests {
     fn the_rule_is_named_by_file_and_line() {
         let seen = |steps: Value| json!({"cages": [{"source": "notes", "profile": "sandbox-profiles/obsidian.sb", "steps": steps}]});
         let well = seen(json!([{"step": "proof", "ok": true, "role": "reader"}]));
-        assert_eq!(look(&well, true)[0].level, Level::Ok);
+        assert_eq!(look(&well, None)[0].level, Level::Ok);
         let broken = seen(
             json!([{"step": "base", "ok": true}, {"step": "whole", "ok": false, "role": "reader",
             "why": "exit status: 1", "line": 17, "rule": "(deny file-read* (subpath \"/usr\"))"}]),
         );
-        let found = &look(&broken, true)[0];
+        let found = &look(&broken, None)[0];
         assert!(
             found
                 .what
@@ -154,7 +154,7 @@ mod tests {
             json!([{"step": "proof", "ok": true, "role": "reader"}, {"step": "lint", "ok": true},
             {"step": "source", "ok": false, "role": "reader", "why": "the server is away"}]),
         );
-        let [held, behind] = &look(&away, true)[..] else {
+        let [held, behind] = &look(&away, None)[..] else {
             panic!("{away}")
         };
         assert_eq!((held.level, behind.level), (Level::Ok, Level::Fail));
@@ -165,12 +165,12 @@ mod tests {
         );
         let gone = seen(json!([{"step": "programs", "ok": false, "why": "/notes is not there"}]));
         assert_eq!(
-            look(&gone, true)[0].remedy.as_deref(),
+            look(&gone, None)[0].remedy.as_deref(),
             Some("plexusctl sources disable notes")
         );
         let none = json!({"programs": {"problem": "plexus-sandbox-exec is not in /x"}});
         assert_eq!(
-            look(&none, true)[0].remedy.as_deref(),
+            look(&none, None)[0].remedy.as_deref(),
             Some(install().as_str())
         );
     }

@@ -25,10 +25,12 @@ pub(super) struct Daemon {
     pub(super) status: Option<Status>,
     /// Why it does not answer, and what to do.
     silent: Option<Stop>,
-    /// Whether one serves that takes no call, because this command has not its key.
-    refuses: bool,
+    /// Whether one accepts connections, be it that it does not answer this command.
+    serves: bool,
     /// Its sources, in the shape that `plexusd examine --sources` takes.
     pub(super) sources: Vec<SourceRow>,
+    /// Whether it said which those are.
+    pub(super) is_listed: bool,
     /// Time of the newest record.
     pub(super) latest: Option<Timestamp>,
     verified: Option<Verdict>,
@@ -40,28 +42,28 @@ impl Daemon {
         let mut seen = Self {
             status: None,
             silent: None,
-            refuses: false,
+            serves: false,
             sources: Vec::new(),
+            is_listed: false,
             latest: None,
             verified: None,
         };
         let mut owner = match desk.open().await {
             Ok(owner) => owner,
             Err(stop) => {
-                seen.refuses = desk.accepts().await;
+                seen.serves = desk.accepts().await;
                 seen.silent = Some(stop);
                 return seen;
             }
         };
+        seen.serves = true;
         match owner.call(&Show {}).await {
             Ok(status) => seen.status = Some(status),
-            Err(stop) => {
-                seen.refuses = stop.code == "unauthorized";
-                seen.silent = Some(stop);
-            }
+            Err(stop) => seen.silent = Some(stop),
         }
         if let Ok(reply) = owner.call(&List {}).await {
             seen.sources = reply.sources;
+            seen.is_listed = true;
         }
         let newest = audit::List {
             limit: Some(1),
@@ -78,14 +80,9 @@ impl Daemon {
         self.status.is_some()
     }
 
-    /// Whether one serves that takes no call, because this command has not its key.
-    pub(super) fn refuses(&self) -> bool {
-        self.refuses
-    }
-
     /// Whether it serves, be it that it does not answer this command.
     pub(super) fn serves(&self) -> bool {
-        self.answers() || self.refuses
+        self.serves
     }
 
     pub(super) fn port(&self) -> Option<u16> {
@@ -129,7 +126,7 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
         None => {
             let silent = daemon.silent.iter();
             findings.extend(silent.map(|stop| no_answer(stop, desk, start)));
-            if !daemon.refuses {
+            if !daemon.serves {
                 findings.extend(left_behind(desk, start));
             }
         }
@@ -261,17 +258,17 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
         return Finding::fail("ledger", "it could not be checked", "plexusctl doctor");
     };
-    match text_of(seen, "state") {
-        "inUse" if daemon.answers() => Finding::fail(
+    match (text_of(seen, "state"), &daemon.silent) {
+        ("inUse", None) if daemon.answers() => Finding::fail(
             "ledger",
             "the gateway cannot check it now",
             "plexusctl status",
         ),
-        "inUse" if daemon.refuses => Finding::warn(
-            "ledger",
-            "not checked: this command has not the gateway's key",
-            "plexusctl doctor",
-        ),
+        ("inUse", Some(stop)) if daemon.serves => Finding {
+            name: "ledger".to_owned(),
+            what: "not checked: the gateway holds it, and this command could not ask it".to_owned(),
+            ..no_answer(stop, desk, start)
+        },
         _ => at_rest(seen, desk.home.path(), start),
     }
 }
@@ -313,8 +310,44 @@ fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Level;
+    use crate::{act::CallerContext, doctor::Level};
+    use plexus_client::{Exit, Home};
     use serde_json::json;
+
+    /// One that accepts connections is not to be killed, whatever the end of a call was.
+    #[test]
+    fn a_gateway_that_serves_and_does_not_answer_is_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let note = json!({"port": 1, "pid": std::process::id()}).to_string();
+        std::fs::write(home.path().join("runtime.json"), note).unwrap();
+        let desk = Desk {
+            home: Home::at(home.path()),
+            json: true,
+            caller: CallerContext::look(true),
+        };
+        let mut daemon = Daemon {
+            status: None,
+            silent: Some(Stop::new(Exit::Failed, "no_answer", "late")),
+            serves: true,
+            sources: Vec::new(),
+            is_listed: false,
+            latest: None,
+            verified: None,
+        };
+        let seen = json!({"ledger": {"state": "inUse"}});
+        let remedy = |daemon: &Daemon, name: &str| {
+            let findings = look(&desk, daemon, Some(&seen));
+            let named = findings.into_iter().find(|found| found.name == name);
+            named.and_then(|found| found.remedy)
+        };
+        let logs = Some("plexusctl logs --level warn".to_owned());
+        assert_eq!(remedy(&daemon, "leftovers"), None);
+        assert_eq!(remedy(&daemon, "gateway"), logs);
+        assert_eq!(remedy(&daemon, "ledger"), logs);
+        daemon.serves = false;
+        let kill = format!("kill {}", std::process::id());
+        assert_eq!(remedy(&daemon, "leftovers"), Some(kill), "the control");
+    }
 
     /// A ledger that could not be looked at is neither well nor damaged.
     #[test]
