@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::programs::install;
 use crate::{
-    owner::{Desk, text_of},
+    owner::{Desk, UNREADABLE, text_of},
     service,
     sources::test::state_of,
 };
@@ -154,6 +154,11 @@ fn no_answer(stop: &Stop, desk: &Desk, start: &str) -> Finding {
     };
     if next.starts_with("start it: ") {
         return Finding::warn("gateway", why, start);
+    }
+    if stop.code == UNREADABLE
+        && let Some((rest, command)) = next.rsplit_once(": ")
+    {
+        return Finding::warn("gateway", format!("{why}; {rest}"), command);
     }
     if next.starts_with("plexusctl ") {
         return Finding::warn("gateway", why, next);
@@ -344,6 +349,11 @@ mod tests {
         assert_eq!(remedy(&daemon, "leftovers"), None);
         assert_eq!(remedy(&daemon, "gateway"), logs);
         assert_eq!(remedy(&daemon, "ledger"), logs);
+        let next = "plexusctl and plexusd of one build read each other: plexusctl upgrade";
+        daemon.silent = Some(Stop::new(Exit::Failed, UNREADABLE, "odd").next(next));
+        for name in ["gateway", "ledger"] {
+            assert_eq!(remedy(&daemon, name).as_deref(), Some("plexusctl upgrade"));
+        }
         daemon.serves = false;
         let kill = format!("kill {}", std::process::id());
         assert_eq!(remedy(&daemon, "leftovers"), Some(kill), "the control");
