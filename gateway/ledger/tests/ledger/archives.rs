@@ -312,6 +312,11 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
     // What does not lie in it is there, and the ledger goes on.
     assert!(!ledger.tail(10, None).expect("readable").is_empty());
     deposit_each(&ledger, 3);
+    // Of one that the system does not open nothing is known.
+    std::os::unix::fs::symlink(&path, &path).expect("a loop");
+    let alone = verify_archives(&folder);
+    assert!(matches!(alone, Err(CheckError::Store(_))), "{alone:?}");
+    fs::remove_file(&path).expect("removed");
 
     let mut bytes = good.clone();
     *bytes.last_mut().expect("some") = b' ';
