@@ -70,7 +70,12 @@ impl Stop {
         let folder = path
             .parent()
             .filter(|_| error.kind() == io::ErrorKind::NotFound);
-        Self::path(folder.unwrap_or(path), error)
+        let named = match folder {
+            // A bare name is one in the working directory.
+            Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+            folder => folder.unwrap_or(path),
+        };
+        Self::path(named, error)
     }
 
     /// A file that the command line names holds what cannot be read: `why`, with the line where that is known.
@@ -233,6 +238,13 @@ mod tests {
         assert!(next(io::ErrorKind::NotFound).starts_with("name one that exists"));
         let taken = next(io::ErrorKind::AlreadyExists);
         assert_eq!(taken, "choose another name, or remove box.json");
+        for (file, folder) in [("box.json", "."), ("away/box.json", "away")] {
+            let stop = Stop::new_file(Path::new(file), &io::ErrorKind::NotFound.into());
+            assert_eq!(
+                stop.next,
+                format!("name one that exists: {folder} does not")
+            );
+        }
         let line = Stop::content(path, "expected `,` or `}` at line 4 column 9");
         assert_eq!(line.next, "correct line 4 of box.json");
         assert_eq!(line.exit, Exit::Usage);
