@@ -492,7 +492,12 @@ fn written(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
         .write(true)
         .create_new(true)
         .open(path)
-        .and_then(|mut file| file.write_all(bytes));
+        .and_then(|mut file| {
+            file.write_all(bytes).inspect_err(|_| {
+                // A part would pass for the whole.
+                let _ = std::fs::remove_file(path);
+            })
+        });
     written.map_err(|why| {
         let why = format!("{} could not be written: {why}", path.display());
         Stop::new(Exit::Failed, "output", why)

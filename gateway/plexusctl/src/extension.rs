@@ -447,8 +447,16 @@ fn new(desk: &Desk, name: &SourceId, of: &Example) -> Result<Exit, Stop> {
         &format!("\"source\": \"{name}\""),
         1,
     );
-    let written = File::create_new(&path).and_then(|mut file| file.write_all(manifest.as_bytes()));
-    written.map_err(|error| Stop::new_file(&path, &error))?;
+    let mut file = File::create_new(&path).map_err(|error| Stop::new_file(&path, &error))?;
+    file.write_all(manifest.as_bytes()).map_err(|error| {
+        // A part would pass for the whole.
+        let _ = fs::remove_file(&path);
+        Stop::new(
+            Exit::Failed,
+            "output",
+            format!("{}: {error}", path.display()),
+        )
+    })?;
     let written = WrittenManifest {
         ok: true,
         file: &path,
