@@ -579,7 +579,9 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     assert!(
         again.status != 0
             && again.all().contains("a member already")
-            && again.all().contains("plexusctl channels members"),
+            && again.all().contains(&format!(
+                "plexusctl channels members {channel} --source channels"
+            )),
         "{again}"
     );
     // Who left has the key until it is renewed, and can come back at once.
@@ -613,9 +615,9 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     assert!(
         archived.status != 0
             && archived.all().contains("archived")
-            && archived
-                .all()
-                .contains(&format!("plexusctl channels unarchive {channel}")),
+            && archived.all().contains(&format!(
+                "plexusctl channels unarchive {channel} --source channels"
+            )),
         "{archived}"
     );
     world.channels(["unarchive", "sums"]).expect_ok();

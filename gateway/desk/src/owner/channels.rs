@@ -291,8 +291,12 @@ fn refused(error: ErrorBody, source: &SourceId, input: &Value) -> Refused {
             format!("wait {seconds} s, and run it again")
         }
         (_, Some("not_found"), _) => "plexusctl channels list".to_owned(),
-        (_, Some("archived"), Some(channel)) => format!("plexusctl channels unarchive {channel}"),
-        (_, Some("exists"), Some(channel)) => format!("plexusctl channels members {channel}"),
+        (_, Some("archived"), Some(channel)) => {
+            format!("plexusctl channels unarchive {channel} --source {source}")
+        }
+        (_, Some("exists"), Some(channel)) => {
+            format!("plexusctl channels members {channel} --source {source}")
+        }
         _ => format!("plexusctl sources test {source}"),
     };
     worker_refused(error, next)
