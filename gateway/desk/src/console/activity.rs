@@ -368,12 +368,10 @@ impl Difference {
             let (_, facts) = state.capability(&id)?;
             Some(facts.staged || undo::is_turn(state, registry, &id))
         });
-        match (call.did, call.code.as_deref()) {
-            (ActivityKind::Changed, _) => {}
+        match call.did {
+            ActivityKind::Changed => {}
             // Its changes until then may be kept.
-            (ActivityKind::Failed, Some("cancelled")) | (ActivityKind::Unknown, _)
-                if on_copy == Some(true) =>
-            {
+            ActivityKind::Failed | ActivityKind::Unknown if on_copy == Some(true) => {
                 return Some(Self::ChangeSet);
             }
             _ => return None,
@@ -660,12 +658,14 @@ mod tests {
             Difference::of(&call, &state(), &registry())
         };
         for name in ["run", "chat"] {
-            let stopped = of(name, ActivityKind::Failed, Some("cancelled"));
-            for found in [of(name, ActivityKind::Changed, None), stopped] {
+            let failed = |code| of(name, ActivityKind::Failed, Some(code));
+            let changed = of(name, ActivityKind::Changed, None);
+            for found in [changed, failed("cancelled"), failed("transport_error")] {
                 assert!(found == Some(Difference::ChangeSet), "{name}");
             }
         }
         assert!(of("write", ActivityKind::Changed, None) == Some(Difference::NotKept));
+        assert!(of("write", ActivityKind::Failed, Some("transport_error")).is_none());
     }
 
     /// Under the same filters, and from where the page began that counts.
