@@ -672,6 +672,16 @@ fn members_come_and_go_by_the_owner_and_by_cards() {
     world.gateway.cli(disable).expect_ok();
     let disabled = world.channels(["list", "--source", "channels"]);
     assert_contains(&disabled.all(), "plexusctl sources enable channels");
+    // A source of a kind without channels has none when it is enabled either.
+    let notes = world.gateway.home().join("notes");
+    fs::create_dir(&notes).expect("a folder");
+    let notes = notes.to_str().expect("text");
+    let add = ["sources", "add", "workspace-dir", notes, "--id", "notes"];
+    world.gateway.cli(add).expect_ok();
+    let disable = ["sources", "disable", "notes"];
+    world.gateway.cli(disable).expect_ok();
+    let none = world.channels(["list", "--source", "notes"]);
+    assert_contains(&none.all(), "no source notes has channels");
 }
 
 #[test]

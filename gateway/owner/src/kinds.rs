@@ -39,6 +39,9 @@ pub struct Connector {
     pub wireable: bool,
     /// What agents could do with it.
     pub exposes_summary: String,
+    /// Whether its sources have channels.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_channels: bool,
     /// Its fields, as its manifest has them.
     pub fields: Vec<Value>,
     /// The same for who fills it in.

@@ -76,6 +76,7 @@ async fn list(desk: Arc<Desk>, _: Reading, _: List) -> Result<Kinds, Refused> {
             detectable: manifest.detect.is_some(),
             wireable: reason.is_none(),
             exposes_summary: offers.join(" · "),
+            has_channels: manifest.channels.is_some(),
             fields: manifest.fields.iter().map(|field| json!(field)).collect(),
             form: form_of(manifest),
             root: manifest.root.clone(),

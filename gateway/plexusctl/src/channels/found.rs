@@ -8,6 +8,7 @@ use crate::owner::Owner;
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
     channels::{Away, ChannelRow, Channels, Identity, List, ListUsers, Member, Members},
+    kinds,
     sources::{self, HealthStatus},
 };
 use plexus_protocol::SourceId;
@@ -53,7 +54,14 @@ pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<
         if all.you.is_empty() && all.away.is_empty() {
             let listed = owner.call(&sources::List {}).await?;
             let row = listed.sources.iter().find(|row| row.source.id == *source);
-            if row.is_some_and(|row| !row.source.enabled) {
+            if let Some(row) = row.filter(|row| !row.source.enabled)
+                && owner
+                    .call(&kinds::List {})
+                    .await?
+                    .connectors
+                    .iter()
+                    .any(|kind| kind.has_channels && kind.kind == row.source.kind)
+            {
                 let why = format!("the source {source} is disabled");
                 let next = format!("plexusctl sources enable {source}");
                 return Err(Stop::new(Exit::Failed, "not_found", why).next(next));
