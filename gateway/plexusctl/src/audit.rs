@@ -16,7 +16,7 @@ use plexus_owner::audit::{
 };
 use plexus_protocol::{AuditId, state_dir};
 use rustix::{
-    fs::{CWD, RenameFlags, renameat_with},
+    fs::{CWD, RenameFlags, link, renameat_with},
     io::Errno,
 };
 use std::{
@@ -350,10 +350,16 @@ fn verdict(reply: &Verdict) -> String {
 async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
     let file = file.filter(|path| *path != Path::new("-"));
     let made = match file {
-        Some(path) => Some((path, create(path).map_err(|e| Stop::new_file(path, &e))?)),
+        Some(path) => Some((path, create(path)?)),
         None => None,
     };
-    let written = write_export(owner, made).await;
+    let written = tokio::select! {
+        written = write_export(owner, made) => written,
+        // One to standard output leaves nothing, and is ended by the signal itself.
+        _ = tokio::signal::ctrl_c(), if file.is_some() => {
+            Err(Stop::new(Exit::Failed, "interrupted", "you interrupted it"))
+        }
+    };
     if let (Err(_), Some(path)) = (&written, file) {
         let _ = fs::remove_file(part_of(path));
     }
@@ -361,9 +367,6 @@ async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
 }
 
 async fn write_export(owner: &mut Owner, mut made: Option<(&Path, File)>) -> Result<Exit, Stop> {
-    let failed = |path: &Path, e: io::Error| {
-        Stop::new(Exit::Failed, "output", format!("{}: {e}", path.display()))
-    };
     let mut body = owner.stream("/admin/api/audit/export").await?.into_body();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| {
@@ -378,12 +381,12 @@ async fn write_export(owner: &mut Owner, mut made: Option<(&Path, File)>) -> Res
             continue;
         };
         match &mut made {
-            Some((path, file)) => file.write_all(&data).map_err(|e| failed(path, e))?,
+            Some((path, file)) => file.write_all(&data).map_err(|e| failed(path, &e))?,
             None => out::data(&data)?,
         }
     }
     if let Some((path, file)) = made {
-        on_disk(&file, path).map_err(|e| failed(path, e))?;
+        on_disk(&file, path)?;
         out::say(&format!("written: {}", path.display()));
     }
     Ok(Exit::Ok)
@@ -397,30 +400,67 @@ fn part_of(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Brings a new file to the disk, and then to its name, which is nobody else's.
-fn on_disk(file: &File, path: &Path) -> io::Result<()> {
-    file.sync_all()?;
-    let part = part_of(path);
-    match renameat_with(CWD, &part, CWD, path, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            fs::hard_link(&part, path)?;
-            fs::remove_file(&part)?;
-        }
-        renamed => renamed?,
-    }
-    state_dir::sync_name(path)
+fn failed(path: &Path, error: &io::Error) -> Stop {
+    let why = format!("{}: {error}", path.display());
+    Stop::new(Exit::Failed, "output", why)
 }
 
-/// A new file for us alone, without its name; an export names agents and files.
-fn create(path: &Path) -> io::Result<File> {
-    if path.symlink_metadata().is_ok() {
-        return Err(io::ErrorKind::AlreadyExists.into());
+/// Brings a new file to the disk, and then to its name, which is nobody else's.
+fn on_disk(file: &File, path: &Path) -> Result<(), Stop> {
+    let named = file.sync_all().and_then(|()| name(&part_of(path), path));
+    named.map_err(|e| failed(path, &e))?;
+    // The whole has its name by now.
+    state_dir::sync_name(path).map_err(|e| failed(path, &e).done(Done::Unknown))
+}
+
+/// Gives a part its name, which is nobody else's. Not each file system can do so in one step, nor has links.
+fn name(part: &Path, path: &Path) -> io::Result<()> {
+    match renameat_with(CWD, part, CWD, path, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        renamed => return Ok(renamed?),
     }
+    match link(part, path) {
+        // Two numbers on some systems, and one on others.
+        Err(e) if [Errno::PERM, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP].contains(&e) => {
+            copy(part, path)?;
+        }
+        linked => linked?,
+    }
+    let _ = fs::remove_file(part);
+    Ok(())
+}
+
+/// Copies a part into a new file.
+fn copy(part: &Path, path: &Path) -> io::Result<()> {
+    let (mut part, mut whole) = (File::open(part)?, create_private(path)?);
+    let copied = io::copy(&mut part, &mut whole).and_then(|_| whole.sync_all());
+    if copied.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    copied
+}
+
+/// The part of a new file; without its name until it is whole.
+fn create(path: &Path) -> Result<File, Stop> {
+    if path.symlink_metadata().is_ok() {
+        let taken = io::ErrorKind::AlreadyExists.into();
+        return Err(Stop::new_file(path, &taken));
+    }
+    let part = part_of(path);
+    create_private(&part).map_err(|e| match e.kind() {
+        // Left by a process of this number that was killed.
+        io::ErrorKind::AlreadyExists => Stop::new_file(&part, &e),
+        _ => Stop::new_file(path, &e),
+    })
+}
+
+/// A new file for us alone; an export names agents and files.
+fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(part_of(path))
+        .open(path)
 }
 
 #[cfg(test)]
@@ -440,6 +480,23 @@ mod tests {
         };
         let done = |top: &Path| fs::read(top.join("log")).is_ok_and(|log| log == b"an event");
         plexus_power_cut::holds(|_| (), act, done, &[]);
+    }
+
+    #[test]
+    fn copied_export_replaces_nothing() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("log");
+        create(&path).unwrap().write_all(b"an event").unwrap();
+        // The same process has it already.
+        let part = part_of(&path);
+        let stop = create(&path).unwrap_err();
+        assert_eq!(
+            stop.next,
+            Stop::new_file(&part, &io::ErrorKind::AlreadyExists.into()).next
+        );
+        copy(&part, &path).unwrap();
+        assert!(copy(&part, &path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"an event");
     }
 
     #[test]

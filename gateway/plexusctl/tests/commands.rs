@@ -978,6 +978,33 @@ fn the_record_is_verified_exported_and_followed() {
 }
 
 #[test]
+fn interrupted_export_leaves_no_part() {
+    let place = Place::with(|asked| {
+        let head = b"HTTP/1.1 200 X\r\ncontent-type: text/plain\r\n\r\naa {}\n";
+        (asked.path == "/admin/api/audit/export").then(|| Answer::Stream(head.to_vec()))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.txt");
+    let line = ["audit", "export", file.to_str().unwrap()];
+    let child = place.command(&line).spawn().unwrap();
+    let part = folder
+        .path()
+        .join(format!(".audit.txt.{}.part", child.id()));
+    let until = Instant::now() + Duration::from_secs(20);
+    // It is written to after it can be interrupted.
+    while fs::read(&part).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < until, "the control");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let ended = Ended::of(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("stopped: interrupted"), "{ended:?}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn printed_key_is_json_where_that_is_asked() {
     let place = Place::without_gateway();
     let ended = place.owner(&["--json", "key", "print"]);
