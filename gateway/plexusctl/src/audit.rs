@@ -495,7 +495,8 @@ mod tests {
             Stop::new_file(&part, &io::ErrorKind::AlreadyExists.into()).next
         );
         copy(&part, &path).unwrap();
-        assert!(copy(&part, &path).is_err());
+        let again = copy(&part, &path).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"an event");
     }
 
