@@ -393,7 +393,7 @@ fn several(named: &str) -> Stop {
     Stop::usage(format!("several requests begin with {named:?}")).next("plexusctl approvals list")
 }
 
-/// The same, where enough was typed to name one.
+/// The beginning of an id, where enough of it was typed to name one.
 fn beginning(named: &str) -> Result<String, Stop> {
     let beginning = whole_name(named);
     if beginning.len() < "pend_".len() + SHORTEST {
