@@ -45,7 +45,7 @@ impl From<CheckError> for VerifyError {
     fn from(error: CheckError) -> Self {
         Self {
             why: error.to_string(),
-            // What cannot be read is not checked, nor what a later version wrote.
+            // An error of reading checks nothing, nor does one of a later version's file.
             is_checked: matches!(error, CheckError::Found(_)),
         }
     }

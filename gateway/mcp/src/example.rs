@@ -170,7 +170,7 @@ mod tests {
             for said in says.chain([&*markdown, &*input]) {
                 let names = of_others.iter().find(|word| said.contains(**word));
                 assert_eq!(names, None, "{said}");
-                // What stands in a pair of backquotes: a name or a value, and no line to type.
+                // A pair of backquotes holds a name or a value, and no line to type.
                 let mut quoted = said.split('`').skip(1).step_by(2);
                 let typed = quoted.find(|words| {
                     words.starts_with("plexus ") || (words.contains(' ') && words.contains('='))

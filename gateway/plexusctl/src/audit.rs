@@ -392,7 +392,7 @@ async fn write_export(owner: &mut Owner, mut made: Option<(&Path, File)>) -> Res
     Ok(Exit::Ok)
 }
 
-/// Where an export lies until it is whole. The chain of a part holds too: under the final name it would pass for the whole.
+/// The file that an export lies in until it is whole. The chain of a part holds too: under the final name it would pass for the whole.
 fn part_of(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// What is said of a paused gateway wherever its owner looks.
 pub(crate) const PAUSED: &str = "PAUSED: no agent is served until: plexusctl resume";
 
-/// What is answered within [`PATIENCE`]; none where that is an error or late.
+/// An answer within [`PATIENCE`]; none where it is an error or late.
 pub(crate) async fn heard<T>(asked: impl Future<Output = Result<T, Stop>>) -> Option<T> {
     tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
 }

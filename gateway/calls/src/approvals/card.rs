@@ -72,7 +72,7 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
             "was approved, and permits further calls (to end that: plexusctl calls stop {})",
             item.id
         ),
-        // What it permitted may be under way still.
+        // A run that it permitted may be under way still.
         ItemState::Over { .. } if item.asks.iter().any(|ask| ask.bounded.is_some()) => {
             "was approved, and its own call has ended".to_owned()
         }

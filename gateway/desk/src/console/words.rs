@@ -267,7 +267,8 @@ pub(super) fn serving(enabled: bool, health: &Health) -> (&'static str, String) 
 mod tests {
     use super::*;
     use plexus_protocol::SessionId;
-    use plexus_trust::{Ask, Bounded, BoundedState, OnApproval, Plan, TurnLimits};
+    use plexus_trust::{Bounded, BoundedState, OnApproval, Plan, TurnLimits};
+    use serde_json::json;
 
     #[test]
     fn verdict_says_that_further_calls_are_permitted() {
@@ -278,40 +279,11 @@ mod tests {
         let mut bounded = Bounded::asked(limits, None);
         let until = Timestamp(60_000);
         bounded.state = BoundedState::Open { until };
-        let ask = Ask {
-            capability: CapabilityId::parse("codex.chat").unwrap(),
-            verbs: Verbs::of([Verb::Execute]),
-            constraint: None,
-            wish: None,
-            input: None,
-            input_bytes: 0,
-            key: None,
-            plan: Plan::None,
-            approval: Approval::OneCall,
-            denied: 0,
-            voided: None,
-            outcome: None,
-            bounded: Some(Box::new(bounded)),
-            counted: None,
-            covered_by: None,
-        };
-        let item = Item {
-            id: PendingId::fresh(),
-            agent: AgentId::parse("a").unwrap(),
-            session: SessionId::fresh(),
-            agent_epoch: None,
-            created_at: Timestamp(0),
-            expires_at: Timestamp(86_400_000),
-            asks: vec![ask],
-            purpose: None,
-            on_approval: OnApproval::Run,
-            register: None,
-            client: (None, None),
-            revision: 0,
-            state: ItemState::Over {
-                outcome: OutcomeKind::Ok,
-            },
-        };
+        let ask = json!({"capability": "codex.chat", "verbs": ["execute"], "plan": Plan::None, "bounded": bounded});
+        let item = json!({"id": PendingId::fresh(), "agent": "a", "session": SessionId::fresh(), "created_at": Timestamp(0),
+            "expires_at": Timestamp(86_400_000), "asks": [ask], "on_approval": OnApproval::Run, "revision": 0,
+            "state": ItemState::Over { outcome: OutcomeKind::Ok }});
+        let item: Item = serde_json::from_value(item).unwrap();
         let open = verdict(&item, Timestamp(0), "", false);
         assert!(open.starts_with("Approved. It was done. It permits further calls"));
         assert_eq!(verdict(&item, until, "", false), "Approved. It was done.");

@@ -337,7 +337,7 @@ async fn deny(
     })
 }
 
-/// Takes a denial back. What it refused is a call like another then: a grant or an open approval may allow it, or it has
+/// Takes a denial back. A call that it refused is like another then: a grant or an open approval may allow it, or it has
 /// a new card.
 async fn end_denial(
     desk: Arc<Desk>,

@@ -1,7 +1,7 @@
 //! `POST /invoke/input {runId, messageId, text}`: a further message of a conversation
 //! (docs/protocol/agents.md#conversations). Missing, unknown and foreign conversations are one answer.
 
-use super::run_status::{asking, no_such_run};
+use super::run_status::{asking, no_such_run, not_yours};
 use crate::{
     authenticate::bearer,
     edge::Edge,
@@ -76,7 +76,5 @@ pub(super) async fn say(
 fn no_such_conversation() -> Refused {
     let why = "No such conversation of yours. A single run takes no further message: call its capability again, with its \
                thread where it takes one.";
-    let error = ErrorBody::new(ErrorCode::SessionExpired, why);
-    let next = "stop; tell the owner: plexusctl activity";
-    Refused::new(error.then(NextKind::Stop, next)).status(403)
+    not_yours(why)
 }

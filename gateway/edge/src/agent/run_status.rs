@@ -116,7 +116,10 @@ async fn run_of(
     let asker = Asker::of(edge, headers).ok_or_else(no_such_run)?;
     let run = edge.find_run(id).await;
     let run = run.filter(|run| asker.may_see(run));
-    Ok((run.ok_or_else(unknown_run)?, asker))
+    Ok((
+        run.ok_or_else(|| not_yours("No such run of yours."))?,
+        asker,
+    ))
 }
 
 pub(super) fn no_such_run() -> Refused {
@@ -124,9 +127,10 @@ pub(super) fn no_such_run() -> Refused {
     Refused::new(error.then(NextKind::Ask, "open a session: POST /link/handshake")).status(403)
 }
 
-/// The same to an agent that is known: another session finds the run no better. A run is forgotten when the gateway ends.
-fn unknown_run() -> Refused {
-    let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
+/// The same to an agent that is known, in words of its own: another session finds the run no better. A run is forgotten when
+/// the gateway ends.
+pub(super) fn not_yours(why: &str) -> Refused {
+    let error = ErrorBody::new(ErrorCode::SessionExpired, why);
     let next = "stop; tell the owner: plexusctl activity";
     Refused::new(error.then(NextKind::Stop, next)).status(403)
 }

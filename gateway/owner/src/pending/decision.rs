@@ -145,7 +145,7 @@ pub struct EndDenial {
     pub id: String,
 }
 
-/// What is not denied any more.
+/// The calls that are not denied any more.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DenialEnded {

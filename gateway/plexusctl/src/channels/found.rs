@@ -53,15 +53,13 @@ pub(super) async fn all(owner: &mut Owner, source: Option<&SourceId>) -> Result<
         // One with channels says who it is, or is away.
         if all.you.is_empty() && all.away.is_empty() {
             let listed = owner.call(&sources::List {}).await?;
-            let row = listed.sources.iter().find(|row| row.source.id == *source);
-            if let Some(row) = row.filter(|row| !row.source.enabled)
-                && owner
-                    .call(&kinds::List {})
-                    .await?
-                    .connectors
-                    .iter()
-                    .any(|kind| kind.has_channels && kind.kind == row.source.kind)
-            {
+            let mut rows = listed.sources.iter().map(|row| &row.source);
+            let kinds = owner.call(&kinds::List {}).await?.connectors;
+            let has_channels = |kind: &str| {
+                let mut kinds = kinds.iter();
+                kinds.any(|of| of.has_channels && of.kind == kind)
+            };
+            if rows.any(|row| row.id == *source && !row.enabled && has_channels(&row.kind)) {
                 let why = format!("the source {source} is disabled");
                 let next = format!("plexusctl sources enable {source}");
                 return Err(Stop::new(Exit::Failed, "not_found", why).next(next));

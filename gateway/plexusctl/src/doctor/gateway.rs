@@ -26,7 +26,7 @@ pub(super) struct Daemon {
     /// Why it does not answer, and what to do.
     silent: Option<Stop>,
     /// Whether one accepts connections, be it that it does not answer this command.
-    serves: bool,
+    pub(super) serves: bool,
     /// Its sources, in the shape that `plexusd examine --sources` takes.
     pub(super) sources: Vec<SourceRow>,
     /// Whether it said which those are.
@@ -78,11 +78,6 @@ impl Daemon {
 
     pub(super) fn answers(&self) -> bool {
         self.status.is_some()
-    }
-
-    /// Whether it serves, be it that it does not answer this command.
-    pub(super) fn serves(&self) -> bool {
-        self.serves
     }
 
     pub(super) fn port(&self) -> Option<u16> {

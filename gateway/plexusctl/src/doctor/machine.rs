@@ -27,7 +27,7 @@ pub(super) fn look(
     examined: Option<&Value>,
 ) -> Vec<Finding> {
     let last = last_port(home);
-    let running = daemon.port().or(last.filter(|_| daemon.serves()));
+    let running = daemon.port().or(last.filter(|_| daemon.serves));
     let port = doctor.port.or(running).or(last).unwrap_or(DEFAULT_PORT);
     let mut findings = Vec::new();
     for address in [

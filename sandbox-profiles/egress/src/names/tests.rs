@@ -5,7 +5,7 @@ use simple_dns::{ResourceRecord, rdata};
 use std::net::Ipv4Addr;
 use tokio::net::TcpListener;
 
-/// Nothing listens there: the system gives this port to nobody who asks for a free one.
+/// No server listens there: the system gives this port to nobody who asks for a free one.
 const GONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// A resolver that answers each question by `answer`, and counts them.
