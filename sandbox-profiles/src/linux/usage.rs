@@ -58,17 +58,22 @@ fn measure(root: Pid) -> (Count, u64) {
     let mut memory = 0;
     let mut open = OpenFiles::new();
     let count = walk(root, |process, threads| {
-        // A process that ended meanwhile holds nothing.
-        let held = threads.iter().find_map(|thread| {
+        // A thread that ended meanwhile holds nothing, and another one of its process may.
+        for thread in threads {
             let folder = PathBuf::from(format!("/proc/{process}/task/{thread}"));
-            let status = fs::read_to_string(folder.join("status")).ok()?;
-            field(&status, "VmRSS:").map(|_| (folder, status))
-        });
-        if let Some((folder, status)) = held {
+            let Some(status) = status_with_memory(&folder) else {
+                continue;
+            };
             let kib = |name| field(&status, name).unwrap_or(0);
             let pages = ["VmRSS:", "VmSwap:", "VmPTE:", "HugetlbPages:"];
+            let added = open.add(&folder.join("fd"), kib("FDSize:"));
+            // The kernel hides from a user also what an ending one has open: it has no memory by then.
+            if added.is_err() && status_with_memory(&folder).is_none() {
+                continue;
+            }
+            open.bytes += added.err().unwrap_or(0);
             memory += pages.into_iter().map(kib).sum::<u64>() * 1024;
-            open.add(&folder.join("fd"), kib("FDSize:"));
+            break;
         }
     });
     (count, memory + open.bytes)
@@ -90,6 +95,12 @@ fn walk(root: Pid, mut on: impl FnMut(Pid, &[Pid])) -> Count {
         }
     }
     count
+}
+
+/// What the kernel says of a thread. One that has no memory has ended, or is about to.
+fn status_with_memory(thread: &Path) -> Option<String> {
+    let status = fs::read_to_string(thread.join("status")).ok()?;
+    field(&status, "VmRSS:").map(|_| status)
 }
 
 /// The number that a line of `status` has, which is in KiB where it is one of memory.
@@ -121,15 +132,16 @@ impl OpenFiles {
     }
 
     /// Adds a process's; `most` is how many they are at most.
-    fn add(&mut self, folder: &Path, most: u64) {
+    ///
+    /// # Errors
+    /// The bytes that they hold at most, of which none is added: they are hidden, as those of a program that nobody may read.
+    fn add(&mut self, folder: &Path, most: u64) -> Result<(), u64> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
-            // A program that nobody may read hides them.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                self.bytes += most * self.socket;
-                return;
+                return Err(most * self.socket);
             }
-            Err(_) => return,
+            Err(_) => return Ok(()),
         };
         for entry in entries.flatten() {
             if self.left == 0 {
@@ -150,6 +162,7 @@ impl OpenFiles {
                 FILE
             };
         }
+        Ok(())
     }
 }
 
@@ -158,4 +171,50 @@ pub(crate) fn size_of_machine() -> Option<u64> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     let (_running, all) = load.split_ascii_whitespace().nth(3)?.split_once('/')?;
     all.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use nix::unistd::{Uid, setuid};
+
+    use super::*;
+
+    /// Says that the test is run by itself as an ordinary user: root sees what an ending process has open.
+    const ORDINARY: &str = "PLEXUS_TEST_ORDINARY";
+
+    #[test]
+    fn ending_process_does_not_count_as_one_that_hides_its_files() {
+        let name = "linux::usage::tests::ending_process_does_not_count_as_one_that_hides_its_files";
+        if std::env::var_os(ORDINARY).is_some() {
+            setuid(Uid::from_raw(65534)).expect("root may be anybody");
+        } else if Uid::effective().is_root() {
+            let mut itself = Command::new(std::env::current_exe().expect("this test"));
+            itself.args(["--exact", name]).env(ORDINARY, "1");
+            let ran = itself.output().expect("this test");
+            let said = String::from_utf8_lossy(&ran.stdout);
+            assert!(said.contains("1 passed"), "{said}");
+            return;
+        }
+        let mut short = Command::new("bash");
+        short.args([
+            "-c",
+            "echo; for i in {1..400}; do /usr/bin/true & wait; done",
+        ]);
+        short.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut short = short.spawn().expect("a shell");
+        // A copy of this process, which changed its user, hides its files until it is the shell.
+        let mut said = short.stdout.take().expect("piped");
+        said.read_exact(&mut [0]).expect("what the shell says");
+        let root = Pid::from_raw(short.id() as i32);
+        let (mut most, mut count) = (0, 0);
+        while short.try_wait().expect("our child").is_none() {
+            let (now, memory) = measure(root);
+            (most, count) = (most.max(memory), count.max(now.processes));
+        }
+        assert!(count > 1 && most > 0, "it was seen: {count}, {most} bytes");
+        assert!(most < 64 << 20, "{most} bytes");
+    }
 }
