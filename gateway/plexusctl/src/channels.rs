@@ -177,18 +177,17 @@ pub(crate) async fn run(desk: &Desk, channels: Channels) -> Result<Exit, Stop> {
         Act::Join(join) => join.run(desk, channels.source).await,
         Act::Members { channel } => {
             let mut owner = desk.open().await?;
-            let (reply, add) = match channel {
+            let (reply, found) = match channel {
                 Some(channel) => {
                     let found = find(&mut owner, &channel, source).await?;
-                    (members(&mut owner, &found).await?, found.command("add"))
+                    (members(&mut owner, &found).await?, Some(found))
                 }
                 None => {
                     let source = only(&mut owner, source).await?;
-                    // Nobody asks to be added to none.
-                    (users(&mut owner, &source).await?, String::new())
+                    (users(&mut owner, &source).await?, None)
                 }
             };
-            desk.show(&reply, || shown::people(&reply, &add))
+            desk.show(&reply, || shown::people(&reply, found.as_ref()))
         }
         Act::Verify { user } => verify(desk, source, &user).await,
         Act::Read {
@@ -401,7 +400,8 @@ async fn remove(
     let (mut owner, found) = at(desk, channel, source).await?;
     let people = members(&mut owner, &found).await?;
     let member = person(&people, user, Some(&found))?;
-    let (name, who) = (found.shown(), shown::quoted(&member.user.name));
+    let others = people.members.iter().map(|other| &other.user);
+    let (name, who) = (found.shown(), shown::name_among(&member.user, others));
     // Leaving has a warning of its own.
     if member.you || member.peer {
         let who = match member.you {

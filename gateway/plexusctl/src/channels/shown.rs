@@ -3,7 +3,7 @@
 //! Invariant: a message begins in column one with a moment and a key that this gateway knows; no line of what somebody
 //! else wrote does, also where the terminal would have to wrap it.
 
-use super::tail::Cursor;
+use super::{found::Found, tail::Cursor};
 use crate::{
     screen::{self, lines},
     table::table,
@@ -92,17 +92,20 @@ pub(super) fn channel_name(name: Option<&str>) -> String {
     name.map_or_else(|| "(its name does not open)".to_owned(), quoted)
 }
 
-/// The names of users; those of one name are told apart by what nobody can choose.
+/// The names of users.
 pub(super) fn names(users: &[User]) -> Vec<String> {
-    let name = |user: &User| {
-        let same = users.iter().filter(|other| other.name == user.name);
-        let name = match same.count() {
-            0 | 1 => quoted(&user.name),
-            _ => format!("{} #{}", quoted(&user.name), end_of(&user.id)),
-        };
-        with_leave(name, user)
-    };
+    let name = |user| with_leave(name_among(user, users), user);
     users.iter().map(name).collect()
+}
+
+/// The name of one of these users; two of one name are told apart by what nobody can choose.
+pub(super) fn name_among<'u>(user: &User, users: impl IntoIterator<Item = &'u User>) -> String {
+    let name = quoted(&user.name);
+    let mut users = users.into_iter();
+    match users.any(|other| other.name == user.name && other.id != user.id) {
+        true => format!("{name} #{}", end_of(&user.id)),
+        false => name,
+    }
 }
 
 /// The name of a member; of one who left, that too.
@@ -132,8 +135,8 @@ pub(super) fn warning(keys: KeyState) -> Option<String> {
     (keys != KeyState::Authenticated).then(|| keys.as_str().to_uppercase())
 }
 
-/// How the keys of a channel came about: what to compare, and who made each version.
-pub(super) fn keys(keys: &Keys) -> Vec<String> {
+/// How the keys of a channel came about: what to compare, and who made each version. `rotate` is the command that renews them.
+pub(super) fn keys(keys: &Keys, rotate: &str) -> Vec<String> {
     let signed = |key: &SignedKey| {
         format!(
             "version {} by {}, key {} (state {})",
@@ -155,12 +158,13 @@ pub(super) fn keys(keys: &Keys) -> Vec<String> {
             one(&keys.began),
             one(&keys.second),
         ),
-        KeyState::Unauthenticated => "keys: UNAUTHENTICATED: made by a client of before; the relay could have made them. \
-             Renew them once: plexusctl channels rotate CHANNEL"
-            .to_owned(),
-        KeyState::Unsigned => "keys: UNSIGNED: the relay shows a channel whose key nobody signed. It is not used; if a member with a client of \
-             before made it: plexusctl channels rotate CHANNEL"
-            .to_owned(),
+        KeyState::Unauthenticated => format!(
+            "keys: UNAUTHENTICATED: made by a client of before; the relay could have made them. Renew them once: {rotate}"
+        ),
+        KeyState::Unsigned => format!(
+            "keys: UNSIGNED: the relay shows a channel whose key nobody signed. It is not used; if a member with a client of \
+             before made it: {rotate}"
+        ),
     }];
     for version in &keys.versions {
         let mut line = format!("  {}", signed(&version.signed));
@@ -174,13 +178,17 @@ pub(super) fn keys(keys: &Keys) -> Vec<String> {
     lines
 }
 
-/// Users with their keys; those who ask are added by `add`, a command.
-pub(super) fn people(reply: &Members, add: &str) -> String {
+/// Users with their keys: those of the channel, where one is given.
+pub(super) fn people(reply: &Members, channel: Option<&Found>) -> String {
+    let command = |act| channel.map_or_else(String::new, |channel| channel.command(act));
+    // Nobody asks to be added to none, which has no keys.
+    let (add, rotate) = (command("add"), command("rotate"));
     let rows = reply.members.iter().flat_map(|member| {
         let user = &member.user;
+        let name = name_among(user, reply.members.iter().map(|other| &other.user));
         let name = match whose(member.you, member.peer) {
-            Some(whose) => format!("{} ({whose})", quoted(&user.name)),
-            None => quoted(&user.name),
+            Some(whose) => format!("{name} ({whose})"),
+            None => name,
         };
         let name = with_leave(name, user);
         let row = move |device: &Device| {
@@ -208,7 +216,7 @@ pub(super) fn people(reply: &Members, add: &str) -> String {
             text::line(&user.id)
         ));
     }
-    lines.extend(reply.keys.iter().flat_map(keys));
+    lines.extend(reply.keys.iter().flat_map(|of| keys(of, &rotate)));
     lines.join("\n")
 }
 
@@ -477,12 +485,40 @@ mod tests {
             {"id": "A", "kind": "human", "name": "Pat", "left": true, "you": false, "devices": device("changed")},
             {"id": "B", "kind": "agent", "name": "Me", "you": true, "devices": device("pinned")},
         ]});
-        let shown = people(&serde_json::from_value(reply).unwrap(), "");
+        let shown = people(&serde_json::from_value(reply).unwrap(), None);
         assert!(
             shown.contains("CHANGED") && shown.contains("\"Me\" (you)  "),
             "{shown}"
         );
         let left = "\"Pat\" left (the next message has a new key)";
         assert!(shown.contains(left), "{shown}");
+    }
+
+    #[test]
+    fn members_of_one_name_differ_and_keys_are_renewed_where_they_are() {
+        let device = |key: &str| json!({"fingerprint": key, "state": "pinned"});
+        let user = |id: &str, name: &str, devices: Value| json!({"id": id, "kind": "human", "name": name, "you": false, "devices": devices});
+        let reply = json!({"asking": [], "more": false, "source": "work", "keys": {"state": "unauthenticated", "versions": []},
+        "members": [
+            user("01AAAAAA", "Ana", json!([device("1a2b"), device("3c4d")])),
+            user("01BBBBBB", "Ana", json!([device("5e6f")])),
+            user("01CCCCCC", "Pat", json!([device("7a8b")])),
+        ]});
+        let channel = Found {
+            source: plexus_protocol::SourceId::parse("work").unwrap(),
+            channel: "C".to_owned(),
+            name: "sums".to_owned(),
+            peer: false,
+            alone: false,
+        };
+        let shown = people(&serde_json::from_value(reply).unwrap(), Some(&channel));
+        let rows = |name: &str| shown.lines().filter(|row| row.starts_with(name)).count();
+        assert_eq!(
+            ["\"Ana\" #AAAAAA  ", "\"Ana\" #BBBBBB  ", "\"Pat\"  "].map(rows),
+            [2, 1, 1],
+            "{shown}"
+        );
+        let rotate = "Renew them once: plexusctl channels --source work rotate C";
+        assert!(shown.ends_with(rotate), "{shown}");
     }
 }

@@ -111,8 +111,9 @@ async fn further(
 }
 
 async fn key_lines(owner: &mut Owner, found: &Found) -> Result<Vec<String>, Stop> {
-    let keys = members(owner, found).await?.keys;
-    Ok(keys.iter().flat_map(shown::keys).collect())
+    let (keys, rotate) = (members(owner, found).await?.keys, found.command("rotate"));
+    let lines = keys.iter().flat_map(|of| shown::keys(of, &rotate));
+    Ok(lines.collect())
 }
 
 /// Prints messages, as JSON one a line; the last one's id.
