@@ -264,6 +264,12 @@ fn turn_waits_until_the_owner_allows_it() {
     let channel = world.office.channel("sums", &[peer.id], None);
     let asked = world.office.says(channel, "What is 2 + 2?");
     peer.when_told("2 + 2", [peer.reply(channel, "It is 4.")]);
+    until_true("the command that connects it", || {
+        let tested = world.gateway.cli(["sources", "test", "pera"]);
+        tested
+            .all()
+            .contains("plexusctl connect via.pera --allow pera.turn")
+    });
     // Connected to nothing that stands: its first turn is a card that says what turns are.
     peer.connect(&[]);
     let item = peer.waits("turn");

@@ -21,7 +21,10 @@ use serde_json::{Value, json};
 use std::{
     future::pending,
     ops::ControlFlow,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -41,6 +44,9 @@ const REST: Duration = Duration::from_secs(60);
 
 /// What is wrong with the member; `None` while all is well.
 pub(crate) type Ailing = Arc<Mutex<Option<String>>>;
+
+/// Whether a turn waits that the source may not even ask for: the owner has not connected it, or not with its turns.
+pub(crate) type Unconnected = Arc<AtomicBool>;
 
 /// A turn that waits to be taken.
 #[derive(Debug)]
@@ -73,6 +79,7 @@ pub(crate) struct Member {
     pub(crate) slot: Slot,
     /// The capability of turns.
     pub(crate) own: String,
+    pub(crate) unconnected: Unconnected,
 }
 
 /// What keeps a turn from beginning.
@@ -161,6 +168,7 @@ impl Member {
             let told = self.host.capabilities().await?;
             let entries = told["capabilities"].as_array();
             let entry = entries.and_then(|all| all.iter().find(|entry| entry["id"] == *self.own));
+            self.unconnected.store(entry.is_none(), Ordering::Relaxed);
             if is_so(entry.unwrap_or(&Value::Null)) {
                 return Ok(());
             }
@@ -177,6 +185,7 @@ pub(crate) struct Work {
     pub(crate) own: String,
     pub(crate) notes: Notes,
     pub(crate) ailing: Ailing,
+    pub(crate) unconnected: Unconnected,
 }
 
 impl Work {
@@ -187,6 +196,7 @@ impl Work {
                 host: self.host.clone(),
                 slot: self.slot.clone(),
                 own: self.own.clone(),
+                unconnected: Arc::clone(&self.unconnected),
             };
             let connection = |now| {
                 self.note(match now {

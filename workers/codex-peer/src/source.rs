@@ -3,7 +3,7 @@
 //! Must not know: what a message says.
 
 use crate::acts::{self, Act, TurnInput};
-use crate::member::{Ailing, Due, Slot, Work};
+use crate::member::{Ailing, Due, Slot, Unconnected, Work};
 use crate::pended::{Apart, Notes, follow};
 use crate::turn::{Codex, TurnError};
 use plexus_channels::Id;
@@ -25,7 +25,7 @@ use std::{
     collections::BTreeSet,
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 use tokio::{sync::mpsc, task::AbortHandle};
 
@@ -66,6 +66,9 @@ pub struct PeerSource {
     account: Option<Arc<Account>>,
     tools: Option<Arc<Tools>>,
     ailing: Ailing,
+    unconnected: Unconnected,
+    /// Its id.
+    name: String,
     /// In a writer.
     works: Option<Works>,
 }
@@ -120,9 +123,10 @@ impl Source for PeerSource {
             account: None,
             tools: None,
             ailing: Arc::default(),
+            unconnected: Arc::default(),
+            name: given.name(),
             works: None,
         };
-        let name = given.name();
         let (Some(scratch), Some(egress)) = (given.scratch, given.egress) else {
             return Ok(source);
         };
@@ -138,7 +142,7 @@ impl Source for PeerSource {
             &mut given.secrets,
             given.role,
             Arc::clone(&egress),
-            &name,
+            &source.name,
         );
         let account = account.await?;
         let tools = Arc::new(Tools::new(Arc::clone(&account)));
@@ -168,6 +172,7 @@ impl Source for PeerSource {
                 own,
                 notes,
                 ailing: Arc::clone(&source.ailing),
+                unconnected: Arc::clone(&source.unconnected),
             };
             let working = tokio::spawn(member.work());
             source.works = Some(Works {
@@ -187,8 +192,15 @@ impl Source for PeerSource {
     async fn health(&self) -> Health {
         let ailing = self.ailing.lock().unwrap_or_else(PoisonError::into_inner);
         match &*ailing {
-            None => Health::Well,
             Some(why) => Health::Unavailable(why.as_str().into()),
+            None if self.unconnected.load(Ordering::Relaxed) => {
+                let name = &self.name;
+                let why = format!(
+                    "it takes no turn before you connect it: plexusctl connect via.{name} --allow {name}.{TURN}"
+                );
+                Health::Degraded(why.as_str().into())
+            }
+            None => Health::Well,
         }
     }
 
