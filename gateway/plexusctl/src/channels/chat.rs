@@ -18,7 +18,7 @@ use crate::{
     owner::{Desk, Owner},
     screen::{Ends, Pending, Screen, keys, lines::Styles, polled, system},
 };
-use channel::{Channel, TextStatus};
+use channel::{Channel, OwnText, TextStatus};
 use crossterm::event::{Event, KeyEventKind};
 use model::{Answer, Ask, ChatAction, Key, Model};
 use plexus_client::{Done, Exit, Stop, out, shell, text};
@@ -246,31 +246,65 @@ async fn leave(model: &mut Model, mut saying: Pending<'_, SentText>) -> Result<(
     }
     let mut wrong = None;
     for (channel, own) in model.unsent() {
-        let (name, (source, id)) = (name_of(channel), &channel.key);
-        let begins = text::short(&own.text, 40);
-        let (done, said) = match &own.fate {
-            TextStatus::Taken(_) => continue,
-            TextStatus::Waiting => (Done::None, "it was not sent".to_owned()),
-            TextStatus::NotSent(why) => {
-                (Done::None, format!("it was not sent: {}", text::line(why)))
-            }
-            TextStatus::UnderWay => (Done::Unknown, "no answer came".to_owned()),
-            TextStatus::Doubt(why) => (Done::Unknown, text::line(why)),
+        let Some(stop) = stop_of(channel, own) else {
+            continue;
         };
-        let why = format!("your message to {name}, \"{begins}\": {said}");
-        if let Some(before) = wrong.replace(
-            Stop::new(Exit::Failed, "not_sent", why)
-                .done(done)
-                .next(format!("plexusctl channels --source {source} read {id}")),
-        ) {
+        if let Some(before) = wrong.replace(stop) {
             out::say(&before.to_string());
         }
     }
     wrong.map_or(Ok(()), Err)
 }
 
+/// The end of a text that the relay is not known to have; none where it has it.
+fn stop_of(channel: &Channel, own: &OwnText) -> Option<Stop> {
+    let (name, (source, id)) = (name_of(channel), &channel.key);
+    let begins = text::short(&own.text, 40);
+    let (code, done, said) = match &own.fate {
+        TextStatus::Taken(_) => return None,
+        TextStatus::Waiting => ("not_sent", Done::None, "it was not sent".to_owned()),
+        TextStatus::NotSent(why) => {
+            let said = format!("it was not sent: {}", text::line(why));
+            ("not_sent", Done::None, said)
+        }
+        TextStatus::UnderWay => ("no_answer", Done::Unknown, "no answer came".to_owned()),
+        TextStatus::Doubt(why) => ("no_answer", Done::Unknown, text::line(why)),
+    };
+    let why = format!("your message to {name}, \"{begins}\": {said}");
+    let stop = Stop::new(Exit::Failed, code, why).done(done);
+    Some(stop.next(format!("plexusctl channels --source {source} read {id}")))
+}
+
 /// Its name, in a line that stays.
 fn name_of(channel: &Channel) -> String {
     let name = channel.name.as_deref();
     name.map_or_else(|| "(a channel)".to_owned(), shown::quoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_without_an_answer_is_not_called_unsent() {
+        let source = SourceId::parse("talk").unwrap();
+        let mut channel = Channel::new((source, "C".to_owned()));
+        channel.draft.push_str("hello");
+        channel.say();
+        let lost = || "lost".to_owned();
+        for (fate, end) in [
+            (TextStatus::Waiting, Some(("not_sent", Done::None))),
+            (TextStatus::NotSent(lost()), Some(("not_sent", Done::None))),
+            (TextStatus::UnderWay, Some(("no_answer", Done::Unknown))),
+            (
+                TextStatus::Doubt(lost()),
+                Some(("no_answer", Done::Unknown)),
+            ),
+            (TextStatus::Taken(lost()), None),
+        ] {
+            channel.own[0].fate = fate;
+            let stop = stop_of(&channel, &channel.own[0]);
+            assert_eq!(stop.as_ref().map(|stop| (&*stop.code, stop.done)), end);
+        }
+    }
 }
