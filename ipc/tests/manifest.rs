@@ -344,6 +344,7 @@ fn every_rule_refuses() {
             "unknown variant `windows`",
         ),
         ("/fields/1/default", json!("x"), "a secret has no default"),
+        ("/fields/0/once", json!(true), "once belongs to a secret"),
         (
             "/root",
             json!("key"),

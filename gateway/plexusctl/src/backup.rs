@@ -216,7 +216,7 @@ fn restored_text(restored: &Value) -> String {
         }
         (false, is_kept) => {
             let identities = match is_kept {
-                true => "first copy workers/SOURCE of the state before, then set its invitation to any text; or join anew",
+                true => "first copy workers/SOURCE of the state before; or join anew",
                 false => "join anew",
             };
             format!(
@@ -244,7 +244,7 @@ mod tests {
             "  plexusctl sources resume notes",
             "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
             "start the gateway: plexusctl service start (or plexusd --home /h)",
-            "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: first copy workers/SOURCE of the state before, then set its invitation to any text; or join anew: plexusctl channels join RELAY --name NAME --source OTHER",
+            "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: first copy workers/SOURCE of the state before; or join anew: plexusctl channels join RELAY --name NAME --source OTHER",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

@@ -32,6 +32,8 @@ pub struct SecretFile {
     pub name: String,
     /// Whether the source cannot do without.
     pub required: bool,
+    /// Whether its worker uses it once, and says by itself whether it still needs it.
+    pub once: bool,
     /// Whether it is the owner's sign-in at a server.
     pub is_sign_in: bool,
 }
@@ -47,6 +49,7 @@ pub fn of_source(manifest: &Manifest, id: &SourceId, config: &SourceConfig) -> V
         },
         field: field.name.clone(),
         required: field.required,
+        once: field.once,
         is_sign_in: manifest
             .hosts()
             .any(|host| host.sign_in.is_some() && host.secret.as_ref() == Some(&field.name)),
@@ -79,7 +82,7 @@ pub fn read(state_dir: &StateDir, source: &SourceId, files: &[SecretFile]) -> io
         match read_one(state_dir, &file.name) {
             Ok(secret) => secrets.push((field.clone(), secret)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if file.required {
+                if file.required && !file.once {
                     let why = match file.is_sign_in {
                         true => format!("nobody is signed in: plexusctl mcp login {source}"),
                         false => {
@@ -159,6 +162,7 @@ mod tests {
             field: field.to_owned(),
             name: name.to_owned(),
             required,
+            once: false,
             is_sign_in: false,
         }
     }
@@ -174,6 +178,11 @@ mod tests {
         let wanted = [file("mail.token", true), file("mail.spare", false)];
         let why = read(&home, &mail, &wanted).unwrap_err().to_string();
         assert!(why.contains("plexusctl sources secret mail token"), "{why}");
+        let used = SecretFile {
+            once: true,
+            ..file("mail.token", true)
+        };
+        assert!(read(&home, &mail, &[used]).unwrap().get("token").is_none());
         for name in ["mail.token", "mail-2.token", "plain"] {
             home.write_private(&format!("secrets/{name}"), name.as_bytes())
                 .unwrap();

@@ -156,6 +156,9 @@ impl Manifest {
                     "unless belongs to a secret, and names a field of type text and target route",
                 ));
             }
+            if field.once && field.target != FieldTarget::Secret {
+                return Err(invalid(at(), "once belongs to a secret"));
+            }
             if field.kind == FieldKind::Path && field.target != FieldTarget::Route {
                 return Err(invalid(at(), "a path goes to the route"));
             }
