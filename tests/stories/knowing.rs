@@ -676,7 +676,7 @@ fn the_log_is_kept_and_holds_no_credential() {
 /// What a worker says is told under its source's name, and only there.
 #[test]
 fn a_worker_has_a_log_of_its_own() {
-    let workshop = Workshop::open();
+    let mut workshop = Workshop::open();
     let agent = workshop.reader("one");
     assert_eq!(agent.invoke("fixture.crash", json!({})).at("/ok"), false);
     let said = until("the worker's last word", || {
@@ -689,6 +689,13 @@ fn a_worker_has_a_log_of_its_own() {
         let line: Value = serde_json::from_str(line).expect("an object");
         assert_eq!(line["source"], "fixture");
     }
+    // A name that is mistyped is no source without lines.
+    let unknown = workshop.gateway.cli(["logs", "obsidian"]);
+    let there = "there is no source obsidian; there are: fixture";
+    assert_contains(&unknown.expect_status(1).stderr, there);
+    assert!(workshop.gateway.stop().success());
     let others = workshop.gateway.cli(["logs", "obsidian"]);
     assert_eq!(others.expect_ok(), "");
+    let there = "no line is about obsidian; there are lines about: fixture";
+    assert_contains(&others.stderr, there);
 }

@@ -5,6 +5,7 @@ mod files;
 use crate::{
     moment::{self, End, Moment},
     owner::{Desk, text_of},
+    sources,
 };
 use clap::{Args, ValueEnum};
 use files::Follower;
@@ -12,7 +13,12 @@ use jiff::{Zoned, tz::TimeZone};
 use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::{SourceId, Timestamp};
 use serde_json::Value;
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Which lines.
 #[derive(Args)]
@@ -51,12 +57,14 @@ fn source(text: &str) -> Result<SourceId, String> {
 /// How often files are looked at for more.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+const NONE: &str = "no line matches";
+
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     let now = moment::now();
     let wanted = LogFilter::new(&logs, &now);
-    let failed = |e: std::io::Error| Stop::new(Exit::Failed, "logs", e.to_string());
-    let mut follower = Follower::new(desk.home.path().join("logs"));
+    let folder = desk.home.path().join("logs");
+    let mut follower = Follower::new(folder.clone());
     let most = usize::try_from(logs.lines).unwrap_or(usize::MAX);
     let mut last: VecDeque<LogLine> = VecDeque::new();
     follower
@@ -75,8 +83,14 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     for said in last.iter().skip(last.len().saturating_sub(most)) {
         out::line(&said.shown(desk.json, now.time_zone()))?;
     }
-    if last.is_empty() && !logs.follow && !desk.json {
-        out::say("no line matches");
+    if last.is_empty() {
+        let none = match &logs.source {
+            Some(source) => none_about(desk, source, folder).await?,
+            None => NONE.to_owned(),
+        };
+        if !logs.follow && !desk.json {
+            out::say(&none);
+        }
     }
     if !logs.follow {
         return Ok(Exit::Ok);
@@ -96,6 +110,37 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
             out::line(&said.shown(desk.json, now.time_zone()))?;
         }
     }
+}
+
+fn failed(error: io::Error) -> Stop {
+    Stop::new(Exit::Failed, "logs", error.to_string())
+}
+
+/// Why no line is shown. Refuses a source that no line is about and the gateway does not have; while the gateway is down,
+/// names the sources that lines are about.
+async fn none_about(desk: &Desk, source: &SourceId, folder: PathBuf) -> Result<String, Stop> {
+    let mut known = BTreeSet::new();
+    let about = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap_or_default();
+        known.insert(text_of(&line, "source").to_owned());
+    };
+    Follower::new(folder).begin(about).map_err(failed)?;
+    known.remove("");
+    if known.contains(source.as_str()) {
+        return Ok(NONE.to_owned());
+    }
+    if let Ok(mut owner) = desk.open().await {
+        sources::is_there(&mut owner, source).await?;
+        return Ok(NONE.to_owned());
+    }
+    let known: Vec<_> = known.into_iter().collect();
+    Ok(match &known[..] {
+        [] => "no line is about a source".to_owned(),
+        known => format!(
+            "no line is about {source}; there are lines about: {}",
+            text::listed(known, ", ")
+        ),
+    })
 }
 
 struct LogFilter {

@@ -321,7 +321,7 @@ async fn hide(
 
 /// Refuses where it is found out that there is no such source; a gateway that does not say so within
 /// [`PATIENCE`] stands in no way.
-async fn is_there(owner: &mut Owner, source: &SourceId) -> Result<(), Stop> {
+pub(crate) async fn is_there(owner: &mut Owner, source: &SourceId) -> Result<(), Stop> {
     match timeout(PATIENCE, there(owner, source)).await {
         Ok(Err(stop)) if stop.code == "not_found" => Err(stop),
         _ => Ok(()),
