@@ -14,7 +14,7 @@ use std::{
 
 pub(super) fn look(_: &Daemon) -> Vec<Finding> {
     let mut findings: Vec<_> = ["plexus", "plexusctl"].map(ours).into();
-    findings.extend(prefix().ok().and_then(|prefix| installed(&prefix)));
+    findings.extend(prefix().ok().map(|prefix| installed(&prefix)));
     findings.push(agent("claude", ".claude/.credentials.json", "claude"));
     findings.push(agent("codex", ".codex/auth.json", "codex login"));
     findings
@@ -52,14 +52,18 @@ fn ours(name: &str) -> Finding {
     }
 }
 
-/// Whether all is there that was installed under a prefix; none where nothing was.
-fn installed(prefix: &Path) -> Option<Finding> {
+/// Whether all is there that was installed under a prefix; nothing is under that of a checkout.
+fn installed(prefix: &Path) -> Finding {
     let installed = match Installed::read(prefix) {
-        Ok(installed) => installed?,
+        Ok(Some(installed)) => installed,
+        Ok(None) => {
+            let said = format!("nothing is installed under {}", prefix.display());
+            return Finding::ok("programs", said);
+        }
         Err(stop) => {
             let remedy = Some(stop.next).filter(|next| !next.is_empty());
             let remedy = remedy.unwrap_or_else(install);
-            return Some(Finding::fail("programs", stop.why, remedy));
+            return Finding::fail("programs", stop.why, remedy);
         }
     };
     let missing: Vec<_> = installed
@@ -67,7 +71,7 @@ fn installed(prefix: &Path) -> Option<Finding> {
         .filter(|path| !path.exists())
         .map(|path| path.display().to_string())
         .collect();
-    Some(match &missing[..] {
+    match &missing[..] {
         [] => {
             let said = format!("all of {} is installed", installed.list.version);
             Finding::ok("programs", said)
@@ -77,7 +81,7 @@ fn installed(prefix: &Path) -> Option<Finding> {
             format!("not there: {}", missing.join(", ")),
             install(),
         ),
-    })
+    }
 }
 
 /// An agent's program: whether it is there, of which version, and whether the file is there that a sign-in leaves. The
@@ -124,7 +128,14 @@ mod tests {
     fn lost_program_of_an_install_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let prefix = folder.path();
-        assert!(installed(prefix).is_none(), "nothing is installed");
+        let none = installed(prefix);
+        assert_eq!(
+            (none.what, none.remedy),
+            (
+                format!("nothing is installed under {}", prefix.display()),
+                None
+            )
+        );
         let path = PathBuf::from("bin/plexus-relay");
         let file = ListedFile {
             path: path.clone(),
@@ -136,16 +147,15 @@ mod tests {
             std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
         }
         std::fs::write(prefix.join(LIST), list.bytes().expect("bytes")).expect("the list");
-        let lost = installed(prefix).expect("a finding");
+        let lost = installed(prefix);
         assert_eq!(lost.what, format!("not there: {}", program.display()));
         assert_eq!(lost.remedy, Some(install()));
         std::fs::write(prefix.join(LIST), "{").expect("no list");
-        let unread = installed(prefix).and_then(|finding| finding.remedy);
-        let unread = unread.expect("a remedy");
+        let unread = installed(prefix).remedy.expect("a remedy");
         assert!(unread.starts_with("remove that file, then"), "{unread}");
         std::fs::write(prefix.join(LIST), list.bytes().expect("bytes")).expect("the list");
         std::fs::write(&program, "").expect("a program");
-        let whole = installed(prefix).expect("a finding");
+        let whole = installed(prefix);
         assert_eq!(
             (whole.what.as_str(), whole.remedy),
             ("all of 1.2.3 is installed", None)
