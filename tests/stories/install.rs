@@ -319,17 +319,19 @@ fn an_uninstall_leaves_what_it_says_and_nothing_else() {
         tree(account.home.path()).len() > before.len(),
         "and did nothing"
     );
+    let dry = account.command(&plexusctl, &["uninstall", "--dry-run"]);
+    assert_contains(dry.expect_ok(), "would do:\n  ");
     let unasked = account.command(&plexusctl, &["uninstall"]);
     unasked.expect_status(64);
 
     // One that was replaced since by something else is not ours any more.
     fs::write(prefix.join("bin/plexus"), "another program").expect("a file");
-    let done = account.command(&plexusctl, &["--json", "uninstall", "--yes"]);
-    done.expect_ok();
-    let leaves = done.json()["leaves"].to_string();
+    let done = account.command(&plexusctl, &["uninstall", "--yes"]);
+    let (_, leaves) = done.expect_ok().split_once("\nleft:\n").expect("both");
     for word in ["bin/plexus:", aside] {
         assert!(leaves.contains(word), "{word}: {leaves}");
     }
+    assert_contains(&done.stderr, "stopping the services; that may take");
     let mut left = tree(account.home.path());
     left.retain(|path| {
         !path.starts_with("fakes") && path != "asked" && !path.starts_with(".config")

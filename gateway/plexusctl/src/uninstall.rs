@@ -102,14 +102,14 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
             report["before"] = still_runs(desk).next.into();
         }
         return desk.show(&report, || {
-            as_text(&report, ("would remove", &in_short), "would leave")
+            as_text(&report, ("would do", &in_short), "would leave")
         });
     }
     if runs_by_hand {
         return Err(still_runs(desk));
     }
     if !desk.json {
-        out::say(&format!("to be removed:\n{}", indented(&in_short)));
+        out::say(&format!("to do:\n{}", indented(&in_short)));
     }
     if !uninstall
         .ask
@@ -127,6 +127,10 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         check_state(&found.home)?;
     }
 
+    if !found.services.is_empty() && !desk.json {
+        let most = GONE_WITHIN.as_secs();
+        out::say(&format!("stopping the services; that may take {most} s…"));
+    }
     found.services.carry_out()?;
     let began = Instant::now();
     while desk.accepts().await {
@@ -149,7 +153,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         report["stateRemoved"] = true.into();
     }
     report["leaves"] = json!(found.leaves(state, &stayed));
-    desk.show(&report, || as_text(&report, ("removed", &in_short), "left"))
+    desk.show(&report, || as_text(&report, ("done", &in_short), "left"))
 }
 
 impl Uninstall {
@@ -315,16 +319,16 @@ fn indented<T: AsRef<str>>(lines: &[T]) -> String {
     lines.join("\n")
 }
 
-fn as_text(report: &Value, (removed, removes): (&str, &[String]), left: &str) -> String {
+fn as_text(report: &Value, (done, steps): (&str, &[String]), left: &str) -> String {
     let lines = |member: &str| -> Vec<&str> {
         list_of(report, member)
             .iter()
             .filter_map(Value::as_str)
             .collect()
     };
-    let mut said = format!("{removed}:\n{}", indented(removes));
+    let mut said = format!("{done}:\n{}", indented(steps));
     if report["stateRemoved"] == true {
-        said.push_str("\n  the state");
+        said.push_str("\n  remove the state");
     }
     said.push_str(&format!("\n{left}:\n{}", indented(&lines("leaves"))));
     if let Some(before) = report["before"].as_str() {
