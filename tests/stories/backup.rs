@@ -140,6 +140,7 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
     restored.expect_status(0);
     let restored = restored.json();
     assert_eq!(restored["agents"], json!(["a", "gone", "w"]), "{restored}");
+    assert_eq!(restored["requests"], 1, "{restored}");
     assert!(
         restored["sources"]
             .as_array()

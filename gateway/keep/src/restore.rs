@@ -41,6 +41,8 @@ pub struct Restored {
     agents: Vec<AgentId>,
     /// How many grants rest.
     grants: usize,
+    /// How many requests, and approvals that were not used, are void.
+    requests: usize,
     /// Sources with grants that rest.
     sources: Vec<SourceId>,
     /// Sources that were lent when the backup was made; each has ended.
@@ -90,6 +92,7 @@ pub fn run(file: &Path, home: &Path, replace: bool) -> Result<Restored, BackupEr
         secrets: header.secrets,
         agents: restoration.agents,
         grants: restoration.grants,
+        requests: restoration.requests,
         sources: restoration.suspended,
         lendings: restoration.lendings,
         network,

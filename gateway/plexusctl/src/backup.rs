@@ -186,6 +186,11 @@ fn restored_text(restored: &Value) -> String {
                 .map(|source| format!("  plexusctl sources resume {source}")),
         );
     }
+    if let Some(requests @ 1..) = restored["requests"].as_u64() {
+        lines.push(format!(
+            "void requests, and approvals that were not used: {requests}; agents ask again"
+        ));
+    }
     if let Some(network) = restored.get("network") {
         let mut again = "plexusctl network set".to_owned();
         for (member, flag) in [
@@ -235,13 +240,14 @@ mod tests {
     #[test]
     fn what_is_left_to_do_after_a_restore() {
         let restored = json!({"home": "/h", "madeAt": "2026-01-01T00:00:00.000Z", "ageMs": 172_800_000_u64,
-            "sequence": 7, "secrets": false, "agents": ["a"], "grants": 2, "sources": ["notes"], "lendings": ["diary"], "kept": "/h.before-x"});
+            "sequence": 7, "secrets": false, "agents": ["a"], "grants": 2, "requests": 3, "sources": ["notes"], "lendings": ["diary"], "kept": "/h.before-x"});
         let text = restored_text(&restored);
         for line in [
             "restored to /h: the state of 2026-01-01T00:00:00.000Z, 2 days ago (event #7)",
             "the state that was there is kept: /h.before-x",
             "  plexusctl agents code a",
             "  plexusctl sources resume notes",
+            "void requests, and approvals that were not used: 3; agents ask again",
             "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
             "start the gateway: plexusctl service start (or plexusd --home /h)",
             "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: first copy workers/SOURCE of the state before; or join anew: plexusctl channels join RELAY --name NAME --source OTHER",

@@ -2,7 +2,7 @@
 
 use plexus_ledger::{DecodeError, EventId, IndexTerm, Lane, Machine, Restored, Rows};
 use plexus_protocol::{AgentId, AuditId, SourceId, Timestamp};
-use plexus_trust::{Command, Event, Fact, Refusal, Reply, State};
+use plexus_trust::{Command, Event, Fact, ItemState, Refusal, Reply, State};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -34,6 +34,8 @@ pub struct Restoration {
     pub agents: Vec<AgentId>,
     /// How many grants are suspended until the owner resumes them.
     pub grants: usize,
+    /// How many requests, and approvals that were not used, are void.
+    pub requests: usize,
     /// Sources whose lending ended.
     pub lendings: Vec<SourceId>,
     /// Sources with suspended grants.
@@ -48,6 +50,7 @@ pub async fn record_restoration(
     ledger: &Ledger,
     made_at: Timestamp,
 ) -> Result<Restoration, String> {
+    let void_before = void_items(&ledger.snapshot());
     let command = Command::Restored { made_at };
     let receipt = ledger
         .submit(command, Lane::Owner)
@@ -72,9 +75,17 @@ pub async fn record_restoration(
     Ok(Restoration {
         agents,
         grants,
+        requests: void_items(&state).saturating_sub(void_before),
         lendings,
         suspended: suspended.into_iter().collect(),
     })
+}
+
+fn void_items(state: &State) -> usize {
+    let items = state.agents.values().flat_map(|agent| agent.items.values());
+    items
+        .filter(|item| matches!(item.state, ItemState::Void { .. }))
+        .count()
 }
 
 impl Machine for Trust {
