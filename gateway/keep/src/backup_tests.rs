@@ -171,6 +171,11 @@ fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
     }
     fs::write(&bad, &whole).unwrap();
     assert!(Backup::open(&bad).is_ok(), "the control");
+    // Nothing lies at the first address: what cannot be read is not called torn.
+    if cfg!(target_os = "linux") {
+        let unread = Backup::open(Path::new("/proc/self/mem"));
+        assert!(matches!(unread, Err(BackupError::Io { .. })), "{unread:?}");
+    }
 }
 
 /// The seal has no key: a backup that is written by hand can have one that fits.

@@ -38,9 +38,10 @@ impl Backup {
         let mut reader = BufReader::new(&file);
 
         let mut magic = vec![0; MAGIC.len()];
-        reader
-            .read_exact(&mut magic)
-            .map_err(|_| torn("it is too short"))?;
+        reader.read_exact(&mut magic).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => torn("it is too short"),
+            _ => io(e),
+        })?;
         if magic != MAGIC.as_bytes() {
             return Err(torn("it does not begin as a backup of this version does"));
         }
@@ -72,7 +73,10 @@ impl Backup {
         let mut seal = String::new();
         reader
             .read_to_string(&mut seal)
-            .map_err(|_| torn("its last line cannot be read"))?;
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::InvalidData => torn("its last line is not text"),
+                _ => io(e),
+            })?;
         if seal != format!("{SEAL}{digest}\n") {
             return Err(torn("its digest is not that of its content"));
         }
@@ -113,7 +117,9 @@ impl Backup {
             let mut rest = (&mut reader).take(entry.bytes);
             let mut chunk = vec![0; 1 << 16];
             loop {
-                let read = rest.read(&mut chunk).map_err(io)?;
+                let read = rest
+                    .read(&mut chunk)
+                    .map_err(|e| BackupError::io(Path::new(&self.name), e))?;
                 if read == 0 {
                     break;
                 }

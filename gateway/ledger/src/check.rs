@@ -50,10 +50,10 @@ pub(crate) struct Loaded<M: Machine> {
     pub(crate) verified: Verified,
 }
 
-/// The first thing that a check of everything finds, if that is not an archive: no start needs one.
+/// The first thing that a check of everything finds, if that is not an archive or its reading: no start needs one.
 pub(crate) fn named<M: Machine>(view: &View) -> Result<(), CheckError> {
     match full::<M>(view) {
-        Ok(_) | Err(CheckError::Found(Finding::Archive { .. })) => Ok(()),
+        Ok(_) | Err(CheckError::Found(Finding::Archive { .. }) | CheckError::Store(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }

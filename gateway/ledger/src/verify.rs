@@ -56,8 +56,7 @@ pub fn verify_file<M: Machine>(path: &Path, heads: Option<&Path>) -> Result<Veri
         })?,
         None => Vec::new(),
     };
-    verify_view::<M>(&view, &noted, true)
-        .map_err(|error| OpenError::found(unopened(error, view.archive_folder()), &view))
+    verify_view::<M>(&view, &noted, true).map_err(|error| OpenError::found(error, &view))
 }
 
 /// What an export that holds together contains.
@@ -128,7 +127,7 @@ pub struct VerifiedArchives {
 /// Checks the archives in `folder` without their ledger, by the list beside them.
 ///
 /// # Errors
-/// [`CheckError::Found`] with the first thing that is wrong; [`CheckError::Store`] when a file cannot be opened.
+/// [`CheckError::Found`] with the first thing that is wrong; [`CheckError::Store`] when a file cannot be read.
 pub fn verify_archives(folder: &Path) -> Result<Option<VerifiedArchives>, CheckError> {
     let text = match std::fs::read_to_string(folder.join(LIST)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -141,11 +140,11 @@ pub fn verify_archives(folder: &Path) -> Result<Option<VerifiedArchives>, CheckE
         })?;
         list.push(archive);
     }
-    let archives = archive::sound(folder, &list).map_err(|error| unopened(error, folder))?;
+    let archives = archive::sound(folder, &list)?;
     let mut found: Option<VerifiedArchives> = None;
     for archive in list.iter().filter(|a| !a.forgotten) {
         let file =
-            File::open(folder.join(&archive.file)).map_err(|e| archive::unread(archive, e))?;
+            File::open(folder.join(&archive.file)).map_err(|e| archive::unread(archive, &e))?;
         let checked = verify_export(BufReader::with_capacity(1 << 16, file))?
             .ok_or_else(|| archive::wrong(archive, "it is empty"))?;
         if checked.first != archive.first
@@ -187,26 +186,6 @@ fn is_one_object(text: &str) -> bool {
     let mut reader = serde_json::Deserializer::from_str(text);
     let once = reader.deserialize_map(Members).unwrap_or(false);
     once && reader.end().is_ok()
-}
-
-/// An archive that the system does not open for this process was not checked: nothing is known of its content.
-fn unopened(error: CheckError, folder: &Path) -> CheckError {
-    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
-    let CheckError::Found(Finding::Archive { file, .. }) = &error else {
-        return error;
-    };
-    let path = folder.join(file);
-    let opened = std::fs::metadata(&path).and_then(|about| match about.is_file() {
-        true => File::open(&path).map(drop),
-        false => Ok(()),
-    });
-    match opened {
-        Err(e) if !matches!(e.kind(), InvalidInput | NotADirectory | NotFound) => {
-            let named = io::Error::new(e.kind(), format!("archive {file}: {e}"));
-            StoreError::from(redb::Error::Io(named)).into()
-        }
-        _ => error,
-    }
 }
 
 fn read_failed(error: io::Error, what: &str) -> CheckError {

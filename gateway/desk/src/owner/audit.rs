@@ -349,10 +349,8 @@ pub(super) fn unreadable(error: &StoreError) -> Refused {
         let error = ErrorBody::new(ErrorCode::AuditUnavailable, what);
         return Refused::new(error.next("plexusctl audit archives"));
     }
-    let error = ErrorBody::new(
-        ErrorCode::AuditUnavailable,
-        "The audit log cannot be read now.",
-    );
+    let what = format!("The audit log cannot be read now: {error}.");
+    let error = ErrorBody::new(ErrorCode::AuditUnavailable, what);
     Refused::new(error.next("plexusctl status"))
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Archive, ArchiveState, digest_text, is_exhausted};
+use super::{Archive, digest_text};
 use crate::event::{GENESIS, Recorded};
 use crate::finding::{CheckError, Finding};
 use crate::machine::{FORGOTTEN, SEALED};
@@ -44,14 +44,11 @@ pub(crate) fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> 
             continue;
         }
         let path = folder.join(&archive.file);
-        match ArchiveState::of(folder, archive) {
-            ArchiveState::Missing => return Err(wrong(archive, "it is missing").into()),
-            ArchiveState::Changed => {
-                return Err(wrong(archive, "it has another length than when it was sealed").into());
-            }
-            ArchiveState::There | ArchiveState::Forgotten => {}
+        let about = std::fs::metadata(&path).map_err(|e| unread(archive, &e))?;
+        if !about.is_file() || about.len() != archive.bytes {
+            return Err(wrong(archive, "it has another length than when it was sealed").into());
         }
-        let digest = digest(&path).map_err(|e| unread(archive, e))?;
+        let digest = digest(&path).map_err(|e| unread(archive, &e))?;
         if digest != archive.sha256 {
             return Err(wrong(archive, "its content is not what was sealed").into());
         }
@@ -60,11 +57,15 @@ pub(crate) fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> 
     Ok(read)
 }
 
-pub(crate) fn unread(archive: &Archive, error: io::Error) -> CheckError {
-    if is_exhausted(&error) {
-        return StoreError::from(redb::Error::Io(error)).into();
+/// One that is not there is a finding; of one that the system does not read nothing is known.
+pub(crate) fn unread(archive: &Archive, error: &io::Error) -> CheckError {
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
+    if matches!(error.kind(), InvalidInput | NotADirectory | NotFound) {
+        return wrong(archive, "it is missing").into();
     }
-    wrong(archive, format!("it cannot be read: {error}")).into()
+    let named = format!("archive {}: {error}", archive.file);
+    let named = io::Error::new(error.kind(), named);
+    StoreError::from(redb::Error::Io(named)).into()
 }
 
 fn digest(path: &Path) -> io::Result<String> {
