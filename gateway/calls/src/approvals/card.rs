@@ -74,7 +74,10 @@ pub fn ending(item: &Item, now: Timestamp) -> Option<String> {
         ),
         // A run that it permitted may be under way still.
         ItemState::Over { .. } if item.asks.iter().any(|ask| ask.bounded.is_some()) => {
-            "was approved, and its own call has ended".to_owned()
+            format!(
+                "was approved, and its own call has ended (to end what of it goes on: plexusctl calls stop {})",
+                item.id
+            )
         }
         ItemState::Over { .. } => "was approved, and its call has ended".to_owned(),
         ItemState::Denied { reason: None } => "was denied".to_owned(),
@@ -412,7 +415,11 @@ mod tests {
         let stop = format!("(to end that: plexusctl calls stop {})", item.id);
         assert!(open.ends_with(&stop), "{open}");
         let over = ending(&item, at).unwrap();
-        assert_eq!(over, "was approved, and its own call has ended");
+        let stop = format!(
+            "ended (to end what of it goes on: plexusctl calls stop {})",
+            item.id
+        );
+        assert!(over.ends_with(&stop), "{over}");
         item.asks[0].bounded = None;
         let single = ending(&item, at).unwrap();
         assert_eq!(single, "was approved, and its call has ended");
