@@ -52,6 +52,9 @@ pub struct SourceReview {
     /// How many change sets runs of it made: what these would change is no effect here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub copies: usize,
+    /// How many runs and turns on a copy the log has, where the source does not say which change sets they made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub runs: usize,
 }
 
 impl SourceReview {
@@ -67,6 +70,7 @@ impl SourceReview {
             why: None,
             undoes: false,
             copies: 0,
+            runs: 0,
         }
     }
 }

@@ -82,6 +82,12 @@ fn page(reply: &Reviewed) -> Page {
                 "{name}: {sets}, shown by: plexusctl changes --source {name}"
             ));
         }
+        if source.runs > 0 {
+            page.say(format!(
+                "{name}: runs and turns on a copy: {}; the source does not say now which change sets they made: plexusctl changes --source {name}",
+                source.runs
+            ));
+        }
         for one in &source.unknown {
             page.say(format!(
                 "{name}: the outcome of this is unknown: {}",
@@ -213,6 +219,13 @@ mod tests {
         assert_eq!(
             text_of(copies),
             "codex: 2 change sets, shown by: plexusctl changes --source codex\na changed nothing since then."
+        );
+        let away = json!({"agentId": "a", "since": "2026-01-01T00:00:00.000Z", "cut": false, "sources": [
+            {"source": "codex", "effects": 0, "files": [], "notKept": [], "unknown": [], "runs": 2}]});
+        assert_eq!(
+            text_of(away),
+            "codex: runs and turns on a copy: 2; the source does not say now which change sets they made: plexusctl changes --source codex\n\
+             a changed nothing since then."
         );
         let none = json!({"agentId": "a", "since": "2026-01-01T00:00:00.000Z", "sources": [], "cut": false});
         assert_eq!(text_of(none), "a changed nothing since then.");

@@ -101,10 +101,10 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, asked: Show) -> Result<Rev
         };
         let made = of_source.iter().filter(|set| is_of(set, &agent, since));
         // Of a source that did not answer the log has the runs.
-        review.copies = match is_heard {
-            true => made.count(),
-            false => logged,
-        };
+        match is_heard {
+            true => review.copies = made.count(),
+            false => review.runs = logged,
+        }
         for one in &mut review.not_kept {
             if gone.contains(&one.audit_id) {
                 let did = one.summary.as_deref().unwrap_or("applied files");
@@ -266,6 +266,7 @@ async fn review_of(desk: &Desk, source: SourceId, effects: &[Effect]) -> SourceR
         why,
         undoes,
         copies: 0,
+        runs: 0,
     }
 }
 
