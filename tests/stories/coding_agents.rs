@@ -553,6 +553,12 @@ fn cancelled_run_keeps_its_changes_in_a_set() {
     }
     let page = format!("/admin/console/changes/{set}");
     assert_contains(&desk.gateway.console_page(&page), unfinished);
+    // Another run goes on with its thread, which the error names.
+    let thread = error["detail"]["thread"].as_str().expect("its thread");
+    assert_contains(&error["message"].to_string(), thread);
+    desk.model.instead([Step::say("Going on.")]);
+    let again = desk.run(&json!({"prompt": "Go on.", "thread": thread}));
+    assert_eq!(again["thread"], thread, "{again}");
     let item = desk.asked("apply", &json!({"changes": set}));
     let warnings = desk.owner().plan(&item)["warnings"].to_string();
     assert_contains(&warnings, "may be half done");

@@ -205,6 +205,9 @@ pub(crate) enum RunError {
     NoConversation,
     #[error("the first turn of this conversation never began; ask for a new conversation")]
     NotBegun,
+    /// The thread of the turn is known, and another one can go on with it.
+    #[error("{why}; {}", go_on(.thread))]
+    Begun { why: Box<RunError>, thread: String },
     /// The turn had begun.
     #[error("{0}; its thread has the message, and its next turn goes on from there")]
     CutOff(Box<RunError>),
@@ -226,6 +229,11 @@ pub(crate) enum RunError {
 /// Why a turn failed that left a change set. The set comes first: a message that is too long is cut at its end.
 fn until_then(set: &str, why: &dyn fmt::Display) -> String {
     format!("what it did until then is in the change set {set}: {why}")
+}
+
+/// How to take up what a turn began.
+fn go_on(thread: &str) -> String {
+    format!("to go on, name its thread {thread}")
 }
 
 /// Why a turn was interrupted.
@@ -432,57 +440,59 @@ impl<P: Program> Runs<P> {
             unfinished: !matches!(ended.turn.end, Some(TurnEnd::Completed(_))),
             limit: None,
         };
-        let has_answer = matches!(
-            ended.turn.end,
-            Some(TurnEnd::Completed(_) | TurnEnd::TooDear(_) | TurnEnd::TooLong(_))
-        );
-        let thread = match (ended.stop, ended.turn.thread().map(str::to_owned)) {
-            (Some(Stop::Cancelled), _) if !has_answer => {
-                let (why, made) = (RunError::Cancelled, (copy, before, origin));
-                return Err(self.half_done(call, why, made, is_kept).await);
-            }
-            (_, Some(thread)) => thread,
-            (_, None) => {
-                let (why, made) = (self.failure(ended).await, (copy, before, origin));
-                return Err(self.half_done(call, why, made, is_kept).await);
-            }
+        let Some(thread) = ended.turn.thread().map(str::to_owned) else {
+            let why = self.no_answer(ended).await;
+            let made = (copy, before, origin);
+            return Err(self.half_done(call, why, made, is_kept).await);
         };
-        let (total, limit) = match (&ended.turn.end, ended.stop) {
-            (Some(TurnEnd::Completed(total)), _) => (*total, None),
-            (Some(TurnEnd::TooDear(total)), _) => (*total, Some(Limit::Cost)),
-            (Some(TurnEnd::TooLong(total)), _) => (*total, Some(Limit::Turns)),
-            (_, Some(Stop::Spent)) => (ended.used, Some(Limit::Tokens)),
-            (_, Some(Stop::OutOfTime)) => {
-                let used = self.used(run, &thread, ended.turn.used).await?;
-                (used, Some(Limit::Seconds))
-            }
-            _ => {
-                let (why, made) = (self.failure(ended).await, (copy, before, origin));
-                return Err(self.half_done(call, why, made, is_kept).await);
-            }
+        let total = match (&ended.turn.end, ended.stop) {
+            (
+                Some(TurnEnd::Completed(total) | TurnEnd::TooDear(total) | TurnEnd::TooLong(total)),
+                _,
+            ) => *total,
+            (_, Some(Stop::Spent)) => ended.used,
+            _ => self.used(run, &thread, ended.turn.used).await?,
         };
-        origin.limit = limit;
-        warnings.extend(limit.map(Limit::words));
         let earlier = began
             .as_ref()
             .filter(|began| P::COUNTS_THREADS && began.id == thread);
         let usage = total.since(earlier.map(|began| began.usage).unwrap_or_default());
-        if limit == Some(Limit::Seconds) && usage.total() == 0 {
-            warnings.push(NO_ANSWER.into());
-        }
-        let calls = self.recorded(call, run, &thread, from).await?;
         let since = began.as_ref().map(|began| began.began);
-        let title = began.map_or_else(|| title_of(place.prompt), |began| began.title);
-        self.threads.put(&Thread {
+        let noted = Thread {
             id: thread.clone(),
             run: run.to_owned(),
             cwd: cwd.cloned(),
-            title,
+            title: began.map_or_else(|| title_of(place.prompt), |began| began.title),
             usage: total,
             agent: agent.map(str::to_owned),
             began: since.unwrap_or_else(now),
             last: now(),
-        })?;
+        };
+        let limit = match (&ended.turn.end, ended.stop) {
+            (Some(TurnEnd::Completed(_)), _) => None,
+            (Some(TurnEnd::TooDear(_)), _) => Some(Limit::Cost),
+            (Some(TurnEnd::TooLong(_)), _) => Some(Limit::Turns),
+            (_, Some(Stop::Spent)) => Some(Limit::Tokens),
+            (_, Some(Stop::OutOfTime)) => Some(Limit::Seconds),
+            _ => {
+                let (why, made) = (self.no_answer(ended).await, (copy, before, origin));
+                let why = Box::new(self.half_done(call, why, made, is_kept).await);
+                return Err(match self.threads.put(&noted) {
+                    Ok(()) => RunError::Begun { why, thread },
+                    Err(error) => {
+                        tracing::warn!(%error, "the thread of an unfinished run is not kept");
+                        *why
+                    }
+                });
+            }
+        };
+        origin.limit = limit;
+        warnings.extend(limit.map(Limit::words));
+        if limit == Some(Limit::Seconds) && usage.total() == 0 {
+            warnings.push(NO_ANSWER.into());
+        }
+        let calls = self.recorded(call, run, &thread, from).await?;
+        self.threads.put(&noted)?;
         let (changes, id, lacks) = self.changes(call, copy, before, origin).await?;
         *is_kept = true;
         warnings.extend(lacks);
@@ -525,6 +535,14 @@ impl<P: Program> Runs<P> {
     }
 
     /// Why there is no answer.
+    async fn no_answer(&self, ended: EndedTurn) -> RunError {
+        match ended.stop {
+            Some(Stop::Cancelled) => RunError::Cancelled,
+            _ => self.failure(ended).await,
+        }
+    }
+
+    /// The same of a turn that nobody cancelled.
     async fn failure(&self, ended: EndedTurn) -> RunError {
         match ended.failure(self.versions()).await {
             // It may have tried to renew what it has, which no run can.
@@ -1123,6 +1141,10 @@ impl RunError {
         match self {
             Self::Child(_) => self,
             Self::OverDisk | Self::DiskFull => Self::ThreadGone(Box::new(self)),
+            Self::Begun { why, thread } => Self::Begun {
+                why: Box::new(why.cut_off()),
+                thread,
+            },
             _ => Self::CutOff(Box::new(self)),
         }
     }
@@ -1142,6 +1164,17 @@ impl From<&RunError> for SourceError {
                 };
                 let told = Self::new(told.code, words).effect(Effect::Partial);
                 Self { detail, ..told }
+            }
+            RunError::Begun { why, thread } => {
+                let told = Self::from(&**why);
+                let words = match **why {
+                    RunError::Cancelled => without_credentials(&go_on(thread)),
+                    _ => without_credentials(&format!("{}; {}", told.message, go_on(thread))),
+                };
+                let mut detail = told.detail.unwrap_or_else(|| json!({}));
+                detail["thread"] = without_credentials(thread).into();
+                let told = Self::new(told.code, words).effect(told.effect);
+                told.detail(detail)
             }
             RunError::Cancelled => Self::cancelled(Effect::None),
             RunError::Stopped(id) => {
@@ -1218,6 +1251,31 @@ mod tests {
         for error in [failed(), failed().cut_off()] {
             let error = SourceError::from(&error);
             assert!(error.message.to_string().contains("cs_1"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn cancelled_run_names_its_thread() {
+        let begun = |why| RunError::Begun {
+            why: Box::new(why),
+            thread: "t1".to_owned(),
+        };
+        let set = || RunError::Stopped("cs_1".to_owned());
+        let kept = json!({"changes": "cs_1", "thread": "t1"});
+        for (error, effect, detail) in [
+            (begun(set()), Effect::None, kept.clone()),
+            (begun(set()).cut_off(), Effect::Partial, kept),
+            (
+                begun(RunError::Cancelled),
+                Effect::None,
+                json!({"thread": "t1"}),
+            ),
+        ] {
+            let error = SourceError::from(&error);
+            assert_eq!(error.code, Failure::Cancelled, "{error:?}");
+            assert_eq!((error.effect, error.detail), (effect, Some(detail)));
+            let words = "to go on, name its thread t1";
+            assert!(error.message.to_string().ends_with(words));
         }
     }
 }

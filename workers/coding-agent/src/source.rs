@@ -847,7 +847,8 @@ impl<P: Program> CodingAgent<P> {
             }
             Ok(done) if task.applies && call.is_cancelled() => {
                 let stopped = done.id.map_or(RunError::Cancelled, RunError::Stopped);
-                Err((&stopped).into())
+                let (why, thread) = (Box::new(stopped), done.thread);
+                Err((&RunError::Begun { why, thread }).into())
             }
             Ok(done) if task.applies => self.apply_at_once(call, &task.prompt, done).await,
             done => told::<P>(&task.prompt, done),
