@@ -114,26 +114,26 @@ fn change_set_is_seen_and_applied_in_part() {
     browser.reads("#card", "mine");
     scene.fits();
 
-    // What is applied in part stays; without that it goes, by a second press.
-    let really = || {
-        browser
-            .see(&format!("#card article:not([data-fresh]) {DROP}"))
-            .click();
-        browser.reads(DROP, "Really drop it for good");
-        browser
-            .see(&format!("{DROP}[data-sure-now]:not([data-fresh])"))
-            .click();
-    };
-    really();
-    browser.reads("#card [data-notice]", "take it back first");
+    // What is applied in part names its call, which takes it back; without that it goes, by a second press.
+    browser.reads("#card", "To drop it, first take back what is applied of it");
+    browser.loses(DROP);
     let mut made = scene
         .owner()
         .get("/admin/api/activity?only=changed")
         .expect_ok();
     let applied = made["calls"][0]["auditId"].take();
     let applied = applied.as_str().expect("the change of what was applied");
+    browser.see(&format!("#card .acts [href='/admin/activity/{applied}']"));
     scene.gateway.cli(["undo", applied, "--yes"]).expect_ok();
-    really();
+    browser.see("#changes").click();
+    browser.see(&format!("[data-set='{id}']")).click();
+    browser
+        .see(&format!("#card article:not([data-fresh]) {DROP}"))
+        .click();
+    browser.reads(DROP, "Really drop it for good");
+    browser
+        .see(&format!("{DROP}[data-sure-now]:not([data-fresh])"))
+        .click();
     browser.reads("#notes", "Dropped");
     browser.reads("#card", "No change set is kept.");
     assert_eq!(folder.read("part-3.txt"), "one\n");

@@ -79,6 +79,8 @@ struct SetPage {
     told: Vec<(&'static str, ForeignText)>,
     files: Vec<FileView>,
     waits: bool,
+    /// The last call that applied some of it: with that it cannot be dropped.
+    applied: Option<String>,
     next: Option<String>,
 }
 
@@ -151,8 +153,11 @@ pub(super) async fn show(
     drop(request);
     let here = format!("/admin{}", address(&id, after.clone()));
     let set = changes::shown(&desk, &id, None, after).await?;
+    let (listed, _) = changes::listed(&desk, Some(set.of.source.as_str())).await;
+    let row = listed.sets.into_iter().find(|row| row.id == id);
+    let applied = row.and_then(|row| Some(row.calls.last()?.to_string()));
     let now = desk.clock.now();
-    let made = blocking(move || SetPage::of(&set, here, now).render()).await?;
+    let made = blocking(move || SetPage::of(&set, applied, here, now).render()).await?;
     shell::made(&desk, made)
 }
 
@@ -284,7 +289,7 @@ impl SetRow {
 }
 
 impl SetPage {
-    fn of(set: &ChangeSet, here: String, now: Timestamp) -> Self {
+    fn of(set: &ChangeSet, applied: Option<String>, here: String, now: Timestamp) -> Self {
         let mut size = 0;
         let is_listed = |file: &&FileChange| {
             let before = size;
@@ -308,6 +313,7 @@ impl SetPage {
             made: made(&set.about, now),
             told: told(&set.of, &set.about, 300),
             waits: shown.iter().any(|file| file.waits),
+            applied,
             files: shown,
             next: next.map(|after| format!("/admin{}", address(&set.id, Some(after)))),
             id: set.id.clone(),
