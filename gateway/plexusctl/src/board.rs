@@ -311,23 +311,23 @@ fn left(shown: &BoardView) -> Vec<String> {
         // One that a later one has joined, or that is kept no more, is not in the list.
         let changes = task.changes.as_deref()?;
         let set = sets.iter().find(|set| set.id == changes)?;
-        Some((task.id.as_str(), set))
+        Some((*task, set))
     });
     let mut of_tasks: Vec<_> = of_tasks.collect();
     of_tasks.sort_by_key(|(_, set)| set.about.made);
     let told = of_tasks.iter().map(|(task, set)| {
+        let (task, is_done) = (text::line(&task.id), task.state == TaskState::Done);
         let id = text::line(&set.id);
         let files = counts(&set.counts);
         match applied(set).as_str() {
-            "all" => format!("{}: {files}; applied", text::line(task)),
-            "no" => format!(
-                "{}: {files}; to apply: plexusctl changes apply {id}",
-                text::line(task)
-            ),
-            some => format!(
-                "{}: {files}, {some} applied; to see: plexusctl changes {id}",
-                text::line(task)
-            ),
+            "all" => format!("{task}: {files}; applied"),
+            "no" if is_done => {
+                format!("{task}: {files}; to apply: plexusctl changes apply {id}")
+            }
+            "no" => {
+                format!("{task}: {files}, by a run that failed; to see: plexusctl changes {id}")
+            }
+            some => format!("{task}: {files}, {some} applied; to see: plexusctl changes {id}"),
         }
     });
     let mut lines: Vec<String> = told.collect();
@@ -375,7 +375,7 @@ mod tests {
                 {"id": "a", "title": "Do a", "agent": "codex.run", "needs": [], "state": "done", "attempts": 1,
                  "ended": at, "changes": "cs_1", "files": 3, "message": "Did\u{1b} it."},
                 {"id": "b", "title": "Do b", "agent": "claudecode.run", "needs": ["a"], "state": "failed",
-                 "attempts": 1, "ended": at, "error": "turn_failed: no"},
+                 "attempts": 1, "ended": at, "error": "turn_failed: no", "changes": "cs_2"},
                 {"id": "c", "title": "Do c", "agent": "codex.run", "needs": [], "state": "running", "attempts": 2,
                  "since": at, "again": "a pause ended its run"},
             ],
@@ -390,6 +390,9 @@ mod tests {
             sets: serde_json::from_value(json!([{
                 "id": "cs_1", "made": at, "added": 0, "edited": 3, "removed": 0, "modes": 0,
                 "first": [], "omitted": 0, "applied": 0, "calls": [], "source": "codex",
+            }, {
+                "id": "cs_2", "made": at, "added": 1, "edited": 0, "removed": 0, "modes": 0,
+                "first": [], "omitted": 0, "applied": 0, "calls": [], "source": "claudecode",
             }]))
             .unwrap(),
             waits: vec![item("my-cc", "codex.apply")],
@@ -409,6 +412,7 @@ mod tests {
              c is run again: a pause ended its run\n\
              a said: “Did\\u{1b} it.”\n\
              a: 3 edited; to apply: plexusctl changes apply cs_1\n\
+             b: 1 added, by a run that failed; to see: plexusctl changes cs_2\n\
              waits for you: codex.apply of my-cc: plexusctl approvals show pend_1"
         );
         let at = serde_json::from_value(json!(at)).unwrap();

@@ -219,6 +219,13 @@ pub enum TaskResult {
     },
     /// It failed, or was refused.
     Failed(String),
+    /// It failed, and left a change set of what it did until then. No run begins with that one.
+    HalfDone {
+        /// Why.
+        why: String,
+        /// The change set's id.
+        changes: String,
+    },
     /// Nobody knows what became of it.
     Unknown(String),
 }
@@ -476,7 +483,7 @@ impl Board {
                 TaskStage::Running { .. } => TaskState::Running,
                 TaskStage::Ended { result, .. } => match result {
                     TaskResult::Done { .. } => TaskState::Done,
-                    TaskResult::Failed(_) => TaskState::Failed,
+                    TaskResult::Failed(_) | TaskResult::HalfDone { .. } => TaskState::Failed,
                     TaskResult::Unknown(_) => TaskState::Unknown,
                 },
                 TaskStage::Waiting => {
@@ -760,6 +767,7 @@ impl Board {
     ) -> Result<(), BoardError> {
         let (TaskResult::Done { message: text, .. }
         | TaskResult::Failed(text)
+        | TaskResult::HalfDone { why: text, .. }
         | TaskResult::Unknown(text)) = &mut result;
         text.truncate(text.floor_char_boundary(MAX_MESSAGE));
         let (run, share) = self.run_of(id)?;

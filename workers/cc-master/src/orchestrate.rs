@@ -520,8 +520,7 @@ fn result_of(answer: &Value) -> TaskResult {
         let output = &answer["output"];
         let changes = &output["changes"];
         if let Some(limit) = output["limit"].as_str() {
-            let made = changes["id"].as_str().unwrap_or("no change set");
-            return TaskResult::Failed(format!("ended at its {limit}; what it did is in {made}"));
+            return failed(format!("ended at its {limit}"), &changes["id"]);
         }
         let files = ["added", "edited", "removed", "modes"];
         let files = files.map(|kind| changes[kind].as_u64().unwrap_or_default());
@@ -535,7 +534,18 @@ fn result_of(answer: &Value) -> TaskResult {
     }
     match error["effect"].as_str() {
         Some("unknown") => TaskResult::Unknown(words_of(error)),
-        _ => TaskResult::Failed(words_of(error)),
+        _ => failed(words_of(error), &error["detail"]["changes"]),
+    }
+}
+
+/// A run that failed, and the id of the change set that it left, if there is one.
+fn failed(why: String, changes: &Value) -> TaskResult {
+    match changes.as_str() {
+        Some(id) => TaskResult::HalfDone {
+            why,
+            changes: id.to_owned(),
+        },
+        None => TaskResult::Failed(why),
     }
 }
 

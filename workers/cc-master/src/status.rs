@@ -172,6 +172,10 @@ fn shown(task: &Task, state: TaskState, is_whole: bool) -> TaskView {
                 TaskResult::Failed(error) | TaskResult::Unknown(error) => {
                     shown.error = Some(error.clone());
                 }
+                TaskResult::HalfDone { why, changes } => {
+                    shown.error = Some(why.clone());
+                    shown.changes = Some(changes.clone());
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::{
 use plexus_calls::own::{self, Upkeep};
 use plexus_edge::reply::Refused;
 use plexus_owner::{
-    boards::Show,
+    boards::{Show, Task, TaskState},
     changes::{ApplyOutcome, DropSet},
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
@@ -64,7 +64,9 @@ async fn not_on_board(desk: &Arc<Desk>, set: &str) -> Result<(), Refused> {
         };
         let shown = boards::show(desk.clone(), Reading, show).await;
         let shown = shown.map_err(|_| cannot_tell(&row.source, &format!("its board {id}")))?;
-        let mut tasks = shown.board.tasks.iter();
+        // No task begins with what a failed one left.
+        let is_done = |task: &&Task| task.state == TaskState::Done;
+        let mut tasks = shown.board.tasks.iter().filter(is_done);
         if tasks.any(|task| task.changes.as_deref() == Some(set)) {
             let id = cut(&id, 80);
             let why =

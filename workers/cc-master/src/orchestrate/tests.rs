@@ -308,6 +308,18 @@ fn answers_are_read_as_what_they_say() {
     let answer = |error: Value| result_of(&json!({"ok": false, "error": error}));
     let failed = answer(json!({"code": "transport_error", "message": "no", "effect": "none"}));
     assert_eq!(failed, TaskResult::Failed("transport_error: no".into()));
+    let half = |why: &str| TaskResult::HalfDone {
+        why: why.into(),
+        changes: "cs_1".into(),
+    };
+    let stopped = answer(
+        json!({"code": "cancelled", "message": "The owner stopped it", "effect": "none",
+        "detail": {"reason": "owner", "changes": "cs_1"}}),
+    );
+    assert_eq!(stopped, half("cancelled: The owner stopped it"));
+    let spent = json!({"limit": "maxTokens", "changes": {"id": "cs_1", "added": 1}});
+    let spent = result_of(&json!({"ok": true, "output": spent}));
+    assert_eq!(spent, half("ended at its maxTokens"));
     let unknown = answer(json!({"code": "outcome_unknown", "message": "?", "effect": "unknown"}));
     assert_eq!(unknown, TaskResult::Unknown("outcome_unknown: ?".into()));
     for lost in [Value::Null, json!({"ok": true, "outputOmitted": true})] {
