@@ -578,6 +578,23 @@ pub(crate) fn keep_listed(sets: &mut Vec<(String, Head)>) {
     });
 }
 
+/// The newest that goes on from a change set: one that has joined it, or of a later turn of its conversation.
+pub(crate) fn superseding<'s>(id: &str, sets: &'s [(String, Head)]) -> Option<&'s str> {
+    let made = |set: &Head| set.origin.as_ref().map(|origin| origin.made);
+    let (_, own) = sets.iter().find(|(one, _)| one == id)?;
+    let talk = own.origin.as_ref().filter(|own| own.conversation.is_some());
+    let goes_on = |(_, set): &&(String, Head)| {
+        set.origin.as_ref().is_some_and(|later| {
+            let is_turn =
+                |own: &Origin| own.conversation == later.conversation && own.made < later.made;
+            later.joined().iter().any(|set| set == id) || talk.is_some_and(is_turn)
+        })
+    };
+    let later = sets.iter().filter(goes_on);
+    let newest = later.max_by_key(|(_, set)| made(set));
+    newest.map(|(id, _)| id.as_str())
+}
+
 /// The ids of those that may take others out of a list: one that has joined some, or shares a conversation.
 pub(crate) fn may_hide(sets: &[(String, Head)]) -> BTreeSet<String> {
     fn conversation(set: &Head) -> Option<&str> {

@@ -9,7 +9,7 @@ use crate::{
     apply::{ApplyError, AtOnce, Folder, Plan, Standing},
     change_set::{
         ChangeKind, ChangeSet, Counts, FileChange, FoundSets, Limit, Origin, SetError, Sets,
-        keep_listed, may_hide, renames,
+        keep_listed, may_hide, renames, superseding,
     },
     ignored::Ignoring,
     onto::Onto,
@@ -1266,6 +1266,12 @@ impl<P: Program> CodingAgent<P> {
                 None => "prompt of its run",
             };
             preview = preview.fact(whose, title_of(&origin.prompt));
+        }
+        let all = self.sets.as_ref().filter(|_| !plan.takes_back);
+        let all = all.and_then(|sets| sets.all().ok()).unwrap_or_default();
+        if let Some(later) = superseding(&plan.set, &all.sets) {
+            let words = format!("{later}, which goes on from it (plexusctl changes {later})");
+            preview = preview.fact("superseded by", words);
         }
         for file in plan.files() {
             preview = preview.fact("file", file.path.as_str());

@@ -126,7 +126,7 @@ impl Folder {
 mod tests {
     use super::super::tests::{call, kept, origin, scene};
     use super::*;
-    use crate::change_set::Origin;
+    use crate::change_set::{Origin, superseding};
     use std::fs;
 
     #[test]
@@ -203,6 +203,12 @@ mod tests {
         let first = kept(folder, top, origin(1, Some("chat"), &[], false));
         let second = kept(folder, top, origin(2, Some("chat"), &[], false));
         let joined = kept(folder, top, origin(3, None, &[&scene.set, &second], true));
+        let all = folder.sets.all().unwrap().sets;
+        let later = [&scene.set, &first, &second, &joined].map(|set| superseding(set, &all));
+        assert_eq!(
+            later,
+            [Some(&*joined), Some(&*second), Some(&*joined), None]
+        );
         // Two that are damaged keep none from going; one that was applied stays.
         let damaged = [4, 5].map(|made| kept(folder, top, origin(made, None, &[], false)));
         let [applied, unread] = &damaged;
