@@ -405,6 +405,10 @@ fn owner_follows_a_board_and_stops_it() {
     };
     shows("In a row.");
     shows("under-way: 2 waiting, 1 running");
+    let named = format!(" is task one: plexusctl board {id}");
+    until_true("the call's task", || {
+        cli(&["calls", "list"]).expect_ok().contains(&named)
+    });
     gates[0].open();
     requests(2);
     shows("under-way: 1 waiting, 1 running, 1 done");

@@ -7,6 +7,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, out, span, streamed::Streamed, text};
 use plexus_owner::{
+    boards,
     calls::{
         CallProgress, CallUnderWay, Calls as UnderWay, CancelledCall, EndedApproval, List, Look,
         OpenApproval, Stop as StopCall, Stopping,
@@ -56,10 +57,16 @@ enum Act {
 pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
     match calls.act.unwrap_or(Act::List) {
         Act::List => {
-            let reply = desk.open().await?.call(&List {}).await?;
+            let mut owner = desk.open().await?;
+            let reply = owner.call(&List {}).await?;
+            let has_runs = reply.conversations.iter().any(|it| it.children.is_some());
+            let tasks = match has_runs && !desk.json {
+                true => tasks_of(&mut owner, &reply.calls).await,
+                false => None,
+            };
             desk.show(&reply, || {
                 let open = open(&reply.conversations, span::now());
-                let tables = std::iter::once(as_text(&reply)).chain(open);
+                let tables = [Some(as_text(&reply)), tasks, open].into_iter().flatten();
                 tables.collect::<Vec<_>>().join("\n\n")
             })
         }
@@ -100,6 +107,35 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
             })
         }
     }
+}
+
+/// Which calls are runs of which tasks of boards, as far as their sources say so; none where none is.
+async fn tasks_of(owner: &mut Owner, calls: &[CallUnderWay]) -> Option<String> {
+    let mut lines = Vec::new();
+    for row in owner.call(&boards::List {}).await.ok()?.boards {
+        if row.facts.state.needs_no_set() {
+            continue;
+        }
+        let show = boards::Show {
+            id: row.facts.id,
+            source: Some(row.source),
+        };
+        let Ok(shown) = owner.call(&show).await else {
+            continue;
+        };
+        for call in calls {
+            let Some(run) = &call.run_id else { continue };
+            let mut tasks = shown.board.tasks.iter();
+            if let Some(task) = tasks.find(|task| task.run.as_deref() == Some(run.as_str())) {
+                let line = format!(
+                    "{} is task {}: plexusctl board {}",
+                    call.id, task.id, show.id
+                );
+                lines.push(text::line(&line));
+            }
+        }
+    }
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// How a stop begins, and what shows its end: of a run, what it did until then as well.
