@@ -108,8 +108,7 @@ fn a_chain_made_anew_is_revealed_by_an_export_that_was_kept() {
 fn the_script_in_the_documentation_agrees() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/verify-export.py");
     let run = |text: &str| {
-        let mut python = Process::new("python3")
-            .arg(script)
+        let mut python = Process::new(script)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
