@@ -1,11 +1,12 @@
 //! The same findings as a text that can be shown to strangers.
 //!
 //! What is left out: the home folder's path (`~`), the folders of sources (`<folder of ID>`), agents' names and sources'
-//! ids, which are made of folders' names (a short hash, so that two lines about one of them can be told to be; a source
-//! that is called as its connector keeps that), anything that looks like a credential of ours. Findings name no note and
-//! no file of a source.
+//! ids, which are made of folders' names (a short hash, so that two lines about one of them can be told to be; an agent
+//! that is called as its type and a source that is called as its connector keep that), anything that looks like a
+//! credential of ours. Findings name no note and no file of a source.
 
 use super::{Finding, gateway::Daemon};
+use crate::integration::Kind;
 use crate::owner::{Desk, list_of, text_of};
 use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::Digest;
@@ -51,7 +52,7 @@ pub(super) fn text(
     for file in files.flatten() {
         let name = file.file_name().to_string_lossy().into_owned();
         if let Some((agent, _)) = name.split_once('.') {
-            hidden.push((agent.to_owned(), format!("agent-{}", short(agent))));
+            hidden.push((agent.to_owned(), agent_shown(agent)));
         }
     }
     hidden.push((
@@ -82,6 +83,14 @@ pub(super) fn text(
         .iter()
         .map(|line| text::line(&redacted(line, &hidden)));
     told.collect::<Vec<_>>().join("\n")
+}
+
+/// A type names nobody's agent, and stands in the rows of programs too.
+fn agent_shown(agent: &str) -> String {
+    match Kind::of(agent) {
+        Some(_) => agent.to_owned(),
+        None => format!("agent-{}", short(agent)),
+    }
 }
 
 fn short(name: &str) -> String {
@@ -153,6 +162,12 @@ pub(super) fn write(file: &Path, report: &str) -> Result<(), Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn agent_called_as_its_type_keeps_that() {
+        assert_eq!(agent_shown("codex"), "codex");
+        assert!(agent_shown("my-codex").starts_with("agent-"));
+    }
 
     #[test]
     fn nothing_private_is_left() {
