@@ -132,7 +132,7 @@ impl ProgramCheck {
     }
 }
 
-/// How much of a program's last line is said.
+/// How many characters of a program's last line are said: its end, which names the reason.
 const LAST: usize = 160;
 /// How the launcher ends that cannot execute a program.
 const NOT_EXECUTED: i32 = 126;
@@ -153,10 +153,11 @@ fn how(ending: Ending, last: &str) -> String {
         Ending::Signaled(signal) => format!("was ended by signal {signal}"),
         other => format!("was ended ({other:?})"),
     };
-    match last.char_indices().nth(LAST) {
-        _ if last.is_empty() => format!("{why}; run it yourself to see more"),
-        Some((end, _)) => format!("{why}; it said last: {}…", &last[..end]),
-        None => format!("{why}; it said last: {last}"),
+    let over = last.chars().count().saturating_sub(LAST);
+    match last.char_indices().nth(over) {
+        None => format!("{why}; run it yourself to see more"),
+        Some((0, _)) => format!("{why}; it said last: {last}"),
+        Some((start, _)) => format!("{why}; it said last: …{}", &last[start..]),
     }
 }
 
@@ -191,6 +192,11 @@ mod tests {
                 "ended with status 1; it said last: Error: No such file",
             ),
             (3, "", "ended with status 3; run it yourself"),
+            (
+                65,
+                "plexus-sandbox-exec: line 17: (allow file-read* process-exec* (literal (string-append (param \"PROGRAM\") \"-code-mode-host\"))): /home/you/codex-code-mode-host: No such file or directory (os error 2)",
+                "/home/you/codex-code-mode-host: No such file or directory (os error 2)",
+            ),
         ] {
             let told = how(Ending::Exited(ending), last);
             assert!(told.contains(words), "{told}");
