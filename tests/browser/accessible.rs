@@ -52,9 +52,7 @@ fn no_page_keeps_anybody_out() {
     let agent = scene.agent("my-cc");
     scene.workspace.write("a.md", "one\n");
     agent.must("workspace.read", json!({"path": "a.md"}));
-    let item = agent.must_ask(WRITE, note("b.md", "two\n"));
-    scene.owner().approve(&item, "once");
-    agent.must(WRITE, note("b.md", "two\n"));
+    agent.must_approved(&scene.owner(), WRITE, note("b.md", "two\n"));
     let waits = agent.must_ask(WRITE, note("c.md", "<b>three</b>\n"));
     agent.must_ask(WRITE, note("d.md", "four\n"));
     let folder = Folder::empty();

@@ -286,9 +286,7 @@ fn first_page_tells_what_happened_meanwhile() {
     assert!(scene.browser.sees("#lately").is_none(), "the first visit");
     scene.browser.see("#sign-out").click();
     let _ = scene.browser.see("#key");
-    let item = agent.must_ask(WRITE, note("b.md", "two\n"));
-    scene.owner().approve(&item, "once");
-    agent.must(WRITE, note("b.md", "two\n"));
+    agent.must_approved(&scene.owner(), WRITE, note("b.md", "two\n"));
     let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
     scene.owner().deny(&denied, "not now");
     agent.must("workspace.read", json!({"path": "a.md"}));
@@ -686,9 +684,7 @@ fn first_page_and_palette_tell_of_an_agent() {
     }
     let gone = agent.invoke("workspace.read", json!({"path": "gone.md"}));
     assert_eq!(gone.at("/ok"), false, "{gone}");
-    let item = agent.must_ask(WRITE, note("b.md", "two\n"));
-    scene.owner().approve(&item, "once");
-    agent.must(WRITE, note("b.md", "two\n"));
+    agent.must_approved(&scene.owner(), WRITE, note("b.md", "two\n"));
     let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
     scene.owner().deny(&denied, "not now");
     browser.see("#overview").click();

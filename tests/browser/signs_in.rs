@@ -48,9 +48,7 @@ fn signs_in(keys: bool) {
     browser.reads("#card", "Your sign-in at its server");
     assert_eq!(web.tokens(), (1, 0));
     let agent = scene.gateway.agent_with("a", &["notes.act"]);
-    let item = agent.must_ask("notes.act", json!({"what": "tea"}));
-    scene.owner().approve(&item, "once");
-    agent.must("notes.act", json!({"what": "tea"}));
+    agent.must_approved(&scene.owner(), "notes.act", json!({"what": "tea"}));
     // The page holds no token, also not where none is seen.
     let page = browser.run("return document.documentElement.outerHTML");
     let page = page.as_str().expect("text");

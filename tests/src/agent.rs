@@ -2,6 +2,7 @@
 
 use crate::events::Events;
 use crate::http::{Client, Response};
+use crate::owner::Owner;
 use serde_json::{Value, json};
 
 /// A token: its text, or the answer that it came in.
@@ -162,6 +163,18 @@ impl Agent {
             .as_str()
             .unwrap_or_else(|| panic!("no pendingId: {reply}"))
             .to_owned()
+    }
+    /// Asks, has the owner approve that once, and calls.
+    #[track_caller]
+    pub fn approved(&self, owner: &Owner, id: &str, input: Value) -> Response {
+        let item = self.must_ask(id, input.clone());
+        owner.approve(&item, "once");
+        self.invoke(id, input)
+    }
+    /// As [`Agent::approved`], and expects that the call succeeds; gives the body of its answer.
+    #[track_caller]
+    pub fn must_approved(&self, owner: &Owner, id: &str, input: Value) -> Value {
+        self.approved(owner, id, input).expect_ok()
     }
     /// Where an item stands.
     #[track_caller]

@@ -141,9 +141,9 @@ impl ScriptedCodex {
         };
         let tasks: Vec<_> = titles.iter().enumerate().map(task).collect();
         let input = json!({"goal": goal, "tasks": tasks});
-        let item = self.agent.must_ask("cc-master.board.create", input.clone());
-        gateway.owner().approve(&item, "once");
-        let made = self.agent.must("cc-master.board.create", input);
+        let made = self
+            .agent
+            .must_approved(&gateway.owner(), "cc-master.board.create", input);
         let id = made["output"]["board"].as_str().expect("a board");
         id.to_owned()
     }

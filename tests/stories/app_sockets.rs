@@ -126,9 +126,9 @@ impl World {
     /// Asks, has the owner approve, and calls.
     fn act(&self, how: &str) -> Value {
         let input = json!({"how": how});
-        let item = self.agent.must_ask("player.act", input.clone());
-        self.gateway.owner().approve(&item, "once");
-        self.agent.invoke("player.act", input).json()
+        self.agent
+            .approved(&self.gateway.owner(), "player.act", input)
+            .json()
     }
 }
 

@@ -155,10 +155,8 @@ fn fakes_are_sources_from_the_start() {
         let listed = reply["output"][list].as_array().expect("a list");
         assert!(!listed.is_empty(), "{reply}");
     }
-    let item = agent.must_ask(CREATE, json!({"title": "Follow up"}));
-    gateway.owner().approve(&item, "once");
     agent
-        .invoke(CREATE, json!({"title": "Follow up"}))
+        .approved(&gateway.owner(), CREATE, json!({"title": "Follow up"}))
         .expect_ok();
     // What the owner decided of one holds at the next start, and one under another id is not joined by a second.
     gateway
@@ -330,9 +328,7 @@ fn completion_of_what_somebody_changed_is_refused() {
     let input = json!({"id": "milk"});
     // A first change, so that the fake's lists are on the disk.
     let other = json!({"id": "dentist"});
-    let item = agent.must_ask(COMPLETE, other.clone());
-    desk.gateway.owner().approve(&item, "once");
-    agent.must(COMPLETE, other);
+    agent.must_approved(&desk.gateway.owner(), COMPLETE, other);
 
     let item = agent.must_ask(COMPLETE, input.clone());
     let _seen = desk.gateway.owner().card(&item);
@@ -353,9 +349,7 @@ fn completion_of_what_somebody_changed_is_refused() {
     let open = json!({"list": "groceries"});
     assert_eq!(titles(&agent, open.clone()), ["Buy oat milk"]);
     // The control: seen as it is now, it is completed; and the owner takes that back.
-    let item = agent.must_ask(COMPLETE, input.clone());
-    desk.gateway.owner().approve(&item, "once");
-    let done = agent.must(COMPLETE, input);
+    let done = agent.must_approved(&desk.gateway.owner(), COMPLETE, input);
     assert!(titles(&agent, open.clone()).is_empty());
     let path = format!(
         "/admin/api/undo/{}",
@@ -384,9 +378,7 @@ fn standing_completion_covers_what_the_agent_has_listed() {
 fn missing_consent_tells_agent_and_owner_where_to_give_it() {
     let desk = Desk::open();
     let agent = desk.agent(&[REMINDERS]);
-    let item = agent.must_ask(COMPLETE, json!({"id": "dentist"}));
-    desk.gateway.owner().approve(&item, "once");
-    agent.must(COMPLETE, json!({"id": "dentist"}));
+    agent.must_approved(&desk.gateway.owner(), COMPLETE, json!({"id": "dentist"}));
     desk.edit(|world| world["fails"] = json!("consent_denied"));
     let pane = "System Settings > Privacy & Security > Reminders";
     let refused = agent.invoke(REMINDERS, json!({}));

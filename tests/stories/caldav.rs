@@ -217,9 +217,7 @@ fn todo_is_shown_approved_seen_by_another_client_and_taken_back() {
     // Once is once.
     agent.must_ask(CREATE, input);
     let undo = done["undo"].as_str().expect("an id").to_owned();
-    let item = agent.must_ask(UNDO, json!({"id": undo}));
-    office.gateway.owner().approve(&item, "once");
-    let undone = agent.must(UNDO, json!({"id": undo}));
+    let undone = agent.must_approved(&office.gateway.owner(), UNDO, json!({"id": undo}));
     assert_eq!(undone["output"]["removed"], true);
     assert_eq!(office.server.get(&id).status, 404);
 }
@@ -247,9 +245,7 @@ fn completion_of_what_somebody_changed_is_refused() {
     assert_eq!(refused["effect"], "none", "{refused}");
     assert_lacks(&office.server.get("home/bread.ics").body, "COMPLETED");
     // The control: seen as it is now, it is completed; and the owner takes that back.
-    let item = agent.must_ask(COMPLETE, input.clone());
-    office.gateway.owner().approve(&item, "once");
-    let done = agent.must(COMPLETE, input);
+    let done = agent.must_approved(&office.gateway.owner(), COMPLETE, input);
     assert_contains(
         &office.server.get("home/bread.ics").body,
         "STATUS:COMPLETED",

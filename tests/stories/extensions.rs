@@ -97,9 +97,7 @@ impl World {
 
     /// Asks, has the owner approve, and calls.
     fn approved(&self, agent: &Agent, id: &str, input: &Value) -> Response {
-        let item = agent.must_ask(id, input.clone());
-        self.gateway.owner().approve(&item, "once");
-        agent.invoke(id, input.clone())
+        agent.approved(&self.gateway.owner(), id, input.clone())
     }
 }
 

@@ -565,9 +565,7 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
     let shown = agent.must("viewer.show", json!({"name": "a.md"}));
     assert_eq!(shown["output"]["text"], "shown\n");
     let made = json!({"path": folder.path().join("made")});
-    let item = agent.must_ask("server.write", made.clone());
-    gateway.owner().approve(&item, "once");
-    agent.must("server.write", made);
+    agent.must_approved(&gateway.owner(), "server.write", made);
     assert_eq!(folder.read("made"), "written by a tool\n");
 
     let findings = || owner(&["--json", "doctor"]).json()["findings"].clone();

@@ -107,9 +107,7 @@ fn what_an_agent_did_is_told_in_words() {
     cc.must(READ, json!({"path": hidden}));
     other.must(READ, report());
     let input = note("notes/today.md", "one\ntwo\n");
-    let item = cc.must_ask(WRITE, input.clone());
-    house.owner().approve(&item, "once");
-    cc.must(WRITE, input);
+    cc.must_approved(&house.owner(), WRITE, input);
     let no = note("notes/no.md", "x");
     let item = cc.must_ask(WRITE, no.clone());
     house.owner().deny(&item, "not this one");

@@ -113,9 +113,7 @@ impl World {
 
     /// Asks, has the owner approve, and calls.
     fn approved(&self, agent: &Agent, id: &str, input: &Value) -> Response {
-        let item = agent.must_ask(id, input.clone());
-        self.gateway.owner().approve(&item, "once");
-        agent.invoke(id, input.clone())
+        agent.approved(&self.gateway.owner(), id, input.clone())
     }
 
     fn process(&self, name: &str) -> Process {
@@ -845,9 +843,7 @@ fn program_is_asked_and_answers_in_lines() {
     );
     assert_eq!(folder.tree(), Vec::<String>::new());
     let input = json!({"how": "write"});
-    let item = agent.must_ask("lines.act", input.clone());
-    gateway.owner().approve(&item, "once");
-    let done = agent.must("lines.act", input);
+    let done = agent.must_approved(&gateway.owner(), "lines.act", input);
     assert_eq!(done["output"]["output"], "written", "{done}");
     assert_eq!(folder.tree(), ["made"]);
     // Nothing of it stays.

@@ -56,9 +56,9 @@ impl Lent {
 
     /// Asks for the effect, has the owner approve, and calls.
     fn done(&self, agent: &Agent, input: &Value) -> Value {
-        let item = agent.must_ask("odd.do", input.clone());
-        self.gateway.owner().approve(&item, "once");
-        agent.invoke("odd.do", input.clone()).json()
+        agent
+            .approved(&self.gateway.owner(), "odd.do", input.clone())
+            .json()
     }
 }
 

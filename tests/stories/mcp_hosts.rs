@@ -68,9 +68,8 @@ impl Fetching {
     /// Asks, has the owner approve, and calls.
     fn call(&self, tool: &str, input: &Value) -> plexus_tests::Response {
         let id = format!("net.{tool}");
-        let item = self.agent.must_ask(&id, input.clone());
-        self.gateway.owner().approve(&item, "once");
-        self.agent.invoke(&id, input.clone())
+        self.agent
+            .approved(&self.gateway.owner(), &id, input.clone())
     }
 
     fn fetch(&self, tool: &str, port: u16) -> plexus_tests::Response {

@@ -242,9 +242,7 @@ fn server_of_pypi_is_locked_caged_and_pinned() {
     assert!(!may.has("read"));
     // The control: the same write of a call that the owner approved, in the folder that the server may change.
     let approved = |input: &Value| {
-        let item = agent.must_ask("tiny.leave", input.clone());
-        gateway.owner().approve(&item, "once");
-        agent.must("tiny.leave", input.clone())["output"]["text"].take()
+        agent.must_approved(&gateway.owner(), "tiny.leave", input.clone())["output"]["text"].take()
     };
     assert_eq!(approved(&at("made")), "you written");
     assert_eq!(may.read("made"), "hello\n");
@@ -293,11 +291,7 @@ fn filesystem_server_writes_in_two_folders_and_nowhere_else() {
         "files.move_file",
     ];
     let agent = gateway.agent_with("caller", &tools);
-    let approved = |tool: &str, input: Value| {
-        let item = agent.must_ask(tool, input.clone());
-        gateway.owner().approve(&item, "once");
-        agent.invoke(tool, input)
-    };
+    let approved = |tool: &str, input: Value| agent.approved(&gateway.owner(), tool, input);
     let input = json!({"path": path(&one, "note.md"), "content": "tea\n"});
     approved("files.write_file", input).expect_ok();
     assert_eq!(one.read("note.md"), "tea\n");

@@ -44,9 +44,8 @@ impl Lent {
 
     /// Asks, has the owner approve, and calls.
     fn approved(&self, id: &str, input: &Value) -> Response {
-        let item = self.agent.must_ask(id, input.clone());
-        self.gateway.owner().approve(&item, "once");
-        self.agent.invoke(id, input.clone())
+        self.agent
+            .approved(&self.gateway.owner(), id, input.clone())
     }
 }
 

@@ -193,9 +193,7 @@ fn what_looks_like_a_secret_is_asked_of_nobody() {
             "cancel",
         ),
     ] {
-        let item = agent.must_ask("rude.ask", asked.clone());
-        gateway.owner().approve(&item, "once");
-        let over = agent.invoke("rude.ask", asked.clone());
+        let over = agent.approved(&gateway.owner(), "rude.ask", asked.clone());
         assert_eq!(told(&over)["action"], action, "{asked}");
     }
     let refused = gateway

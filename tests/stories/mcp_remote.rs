@@ -296,9 +296,7 @@ fn words_of_a_status_reach_the_agent_and_odd_answers_are_read() {
         let looked = agent.invoke("web.look", input.clone()).json();
         assert_contains(&looked["error"]["message"].to_string(), says);
         assert_eq!(looked["error"]["effect"], "none", "{what}: {looked}");
-        let item = agent.must_ask("web.act", input.clone());
-        gateway.owner().approve(&item, "once");
-        let acted = agent.invoke("web.act", input).json();
+        let acted = agent.approved(&gateway.owner(), "web.act", input).json();
         assert_contains(&acted["error"]["message"].to_string(), says);
         assert_eq!(acted["error"]["effect"], effect, "{what}: {acted}");
     }
@@ -340,9 +338,7 @@ fn server_that_forgot_its_session_is_greeted_anew() {
             .filter(|one| one.body["method"] == "initialize")
             .count()
     };
-    let first = agent.must_ask("web.act", json!({}));
-    gateway.owner().approve(&first, "once");
-    agent.must("web.act", json!({}));
+    agent.must_approved(&gateway.owner(), "web.act", json!({}));
     for forgot in [Some(404), Some(400), Some(503), None] {
         let input = json!({"what": format!("{forgot:?}")});
         let item = agent.must_ask("web.act", input.clone());

@@ -289,9 +289,7 @@ fn answers_of_resources_and_prompts_come_as_what_they_are() {
     let input = json!({"uri": "a://2"});
     let read = |files: &[(&str, &str)]| {
         odd.says(files);
-        let item = agent.must_ask("odd.resources.read", input.clone());
-        odd.gateway.owner().approve(&item, "once");
-        agent.invoke("odd.resources.read", input.clone())
+        agent.approved(&odd.gateway.owner(), "odd.resources.read", input.clone())
     };
     let missing = r#""error":{"code":-32002,"message":"no such thing"}"#;
     refused(&read(&[("resources.read", missing)]), "no such thing");

@@ -54,9 +54,7 @@ impl Lent {
     /// Asks, has the owner approve, and calls.
     fn approved(&self, agent: &Agent, tool: &str, input: &Value) -> plexus_tests::Response {
         let id = format!("{NAME}.{tool}");
-        let item = agent.must_ask(&id, input.clone());
-        self.gateway.owner().approve(&item, "once");
-        agent.invoke(&id, input.clone())
+        agent.approved(&self.gateway.owner(), &id, input.clone())
     }
 
     /// Has the lent server connect, and holds that nobody was reached.

@@ -223,9 +223,7 @@ fn owner_signs_in_by_a_browser_and_stays_signed_in() {
     assert_contains(&browse(&address), "No sign-in waits for this");
     let agent = gateway.agent_with("caller", &["notes.look", "notes.act"]);
     looks(&agent);
-    let item = agent.must_ask("notes.act", json!({"what": "tea"}));
-    gateway.owner().approve(&item, "once");
-    agent.must("notes.act", json!({"what": "tea"}));
+    agent.must_approved(&gateway.owner(), "notes.act", json!({"what": "tea"}));
     // A token that the server does not take any more is renewed, and the call is made.
     web.expire();
     looks(&agent);
@@ -519,9 +517,9 @@ fn logged_in_with(gateway: &Gateway, more: &[&str]) -> String {
 
 /// Asks for `act`, has it approved, and calls it.
 fn acted(gateway: &Gateway, agent: &Agent) -> Value {
-    let item = agent.must_ask("notes.act", json!({"what": "tea"}));
-    gateway.owner().approve(&item, "once");
-    agent.invoke("notes.act", json!({"what": "tea"})).json()
+    agent
+        .approved(&gateway.owner(), "notes.act", json!({"what": "tea"}))
+        .json()
 }
 
 /// A call needs more than the sign-in is good for: nothing is done, the owner sees what is wanted, and only the owner gets it.

@@ -63,9 +63,7 @@ fn an_edit_that_cannot_apply_is_told_at_once() {
     });
     assert_eq!(audited["capabilityId"], WRITE);
     // The control: what fits is asked for.
-    let item = agent.must_ask(WRITE, edit("twice.md", "same\nsame"));
-    house.owner().approve(&item, "once");
-    agent.must(WRITE, edit("twice.md", "same\nsame"));
+    agent.must_approved(&house.owner(), WRITE, edit("twice.md", "same\nsame"));
     assert_eq!(house.workspace.read("twice.md"), "another\n");
 }
 

@@ -259,17 +259,13 @@ fn write_is_shown_as_a_difference_approved_and_taken_back() {
     assert_eq!(desk.app.text(path).as_deref(), Some("# Plexus\nplan\n"));
     // An agent takes its own back, under a card: the note that it made goes.
     let input = json!({"path": "Inbox/new & odd #1.md", "content": "new"});
-    let item = agent.must_ask(WRITE, input.clone());
-    owner.approve(&item, "once");
-    let done = agent.must(WRITE, input);
+    let done = agent.must_approved(&owner, WRITE, input);
     assert_eq!(
         desk.app.text("Inbox/new & odd #1.md").as_deref(),
         Some("new")
     );
     let input = json!({"id": done["undo"]});
-    let item = agent.must_ask(UNDO, input.clone());
-    owner.approve(&item, "once");
-    let undone = agent.must(UNDO, input);
+    let undone = agent.must_approved(&owner, UNDO, input);
     assert_eq!(undone["output"]["removed"], true);
     assert_eq!(desk.app.text("Inbox/new & odd #1.md"), None);
 }
@@ -287,9 +283,7 @@ fn note_edited_after_the_card_is_left_alone() {
     assert_eq!(refused["effect"], "none", "{refused}");
     assert_eq!(desk.app.text("Log.md").as_deref(), Some("- one and a half"));
     // The control: seen as it is now, it is done.
-    let item = agent.must_ask(APPEND, input.clone());
-    desk.gateway.owner().approve(&item, "once");
-    agent.must(APPEND, input);
+    agent.must_approved(&desk.gateway.owner(), APPEND, input);
     assert_eq!(
         desk.app.text("Log.md").as_deref(),
         Some("- one and a half\n- two")

@@ -42,9 +42,9 @@ impl Office {
 
     /// Has the owner approve a call, and makes it; the board that it answers.
     pub(crate) fn approved(&self, capability: &str, input: &Value) -> String {
-        let item = self.agent().must_ask(capability, input.clone());
-        self.desk.owner().approve(&item, "once");
-        let done = self.agent().must(capability, input.clone());
+        let done = self
+            .agent()
+            .must_approved(&self.desk.owner(), capability, input.clone());
         let board = done["output"]["board"].as_str();
         board
             .unwrap_or_else(|| panic!("a board: {done}"))

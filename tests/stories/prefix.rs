@@ -145,9 +145,7 @@ impl Apps {
         self.adds(kind, &words);
         let (id, input) = (format!("{kind}.run"), json!({"prompt": "Say it."}));
         let agent = self.world.gateway.agent(kind);
-        let item = agent.must_ask(&id, input.clone());
-        self.world.owner().approve(&item, "once");
-        agent.must(&id, input)["output"].to_string()
+        agent.must_approved(&self.world.owner(), &id, input)["output"].to_string()
     }
 
     /// Adds a source of this kind and makes one call that reaches its app: the answer, and what only the app knows.

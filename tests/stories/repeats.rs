@@ -85,9 +85,7 @@ fn same_write_after_the_owner_changed_the_file_asks_again() {
     let agent = house.reader("one");
     let mut client = McpClient::greeted(server(&house.gateway, &agent), "claude-code").served();
     let input = note("a.md", "one\n");
-    let item = agent.must_ask(WRITE, input.clone());
-    house.owner().approve(&item, "once");
-    agent.must(WRITE, input.clone());
+    agent.must_approved(&house.owner(), WRITE, input.clone());
     assert_eq!(house.workspace.read("a.md"), "one\n");
     house.workspace.write("a.md", "mine\n");
     let told = thread::scope(|scope| {

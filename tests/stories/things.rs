@@ -58,9 +58,7 @@ fn facts(plan: &Value) -> Vec<String> {
 
 /// Approves what the agent asks for and has it done.
 fn done(gateway: &Gateway, agent: &Agent, capability: &str, input: Value) -> Value {
-    let item = agent.must_ask(capability, input.clone());
-    gateway.owner().approve(&item, "once");
-    agent.must(capability, input)
+    agent.must_approved(&gateway.owner(), capability, input)
 }
 
 #[test]
@@ -152,9 +150,7 @@ fn completion_needs_the_token_and_is_taken_back() {
     assert_contains(&said, "these grants are revoked:");
     assert_contains(&said, "planner: things.todos.list");
     let agent = gateway.agent_with("planner-2", &[TODOS]);
-    let item = agent.must_ask(COMPLETE, input.clone());
-    gateway.owner().approve(&item, "once");
-    let unknown = agent.invoke(COMPLETE, input.clone());
+    let unknown = agent.approved(&gateway.owner(), COMPLETE, input.clone());
     assert!(unknown.text().contains("sent, not verified"), "{unknown}");
     assert_eq!(unknown.at("/error/effect"), "unknown", "{unknown}");
     assert_eq!(titles(&agent, json!({"project": GARDEN})), ["Buy seeds"]);
@@ -267,9 +263,7 @@ fn named_database_is_read_while_the_app_writes_it() {
     }
     // Nobody carries the URL out: what was sent is not called done.
     let input = json!({"title": "Never there"});
-    let item = agent.must_ask(ADD, input.clone());
-    gateway.owner().approve(&item, "once");
-    let unknown = agent.invoke(ADD, input);
+    let unknown = agent.approved(&gateway.owner(), ADD, input);
     assert_eq!(
         (
             unknown.at("/error/effect"),

@@ -163,9 +163,7 @@ fn thread_is_shown_to_the_agent_that_began_it_alone() {
     // It cannot go on with it either.
     desk.model.then([Step::say("Who are you?")]);
     let input = json!({"prompt": "Go on.", "thread": run["thread"]});
-    let item = other.must_ask("codex.run", input.clone());
-    owner.approve(&item, "once");
-    let begun = other.must("codex.run", input);
+    let begun = other.must_approved(&owner, "codex.run", input);
     assert_ne!(begun["output"]["thread"], run["thread"], "{begun}");
     assert_contains(
         begun["output"]["warnings"][0].as_str().unwrap(),

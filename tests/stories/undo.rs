@@ -48,9 +48,7 @@ fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
 
     // And the undo of the undo.
     let again = done["undo"].as_str().expect("an id").to_owned();
-    let item = agent.must_ask(UNDO, json!({ "id": again }));
-    house.owner().approve(&item, "once");
-    agent.must(UNDO, json!({ "id": again }));
+    agent.must_approved(&house.owner(), UNDO, json!({ "id": again }));
     assert_eq!(house.workspace.read("a.md"), "new\n");
 }
 

@@ -218,9 +218,7 @@ fn workflow_reads_what_its_caller_may_read() {
     assert_eq!(missed["error"]["code"], "grant_required", "{missed}");
     assert!(!office.workspace.has("notes/ideas.md"));
     let day = json!({"note": "Daily/2026-01-31.md", "to": "notes/day.md"});
-    let item = agent.must_ask(FILE, day.clone());
-    owner.approve(&item, "once");
-    agent.must(FILE, day);
+    agent.must_approved(&owner, FILE, day);
     assert!(office.workspace.has("notes/day.md"));
 }
 
@@ -272,9 +270,7 @@ fn failed_member_ends_it_and_says_what_was_done() {
 
     // The control: with a note that is there, all three are made; a.md is replaced as the card shows.
     let input = json!({"note": "Ideas.md"});
-    let item = agent.must_ask(FILE, input.clone());
-    owner.approve(&item, "once");
-    let done = agent.must(FILE, input);
+    let done = agent.must_approved(&owner, FILE, input);
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(office.workspace.read("a.md"), "from Ideas.md");
     assert!(office.workspace.has("b.md"));
@@ -377,9 +373,7 @@ fn approved_workflow_is_refused_when_its_member_plans_are_lost() {
     // Asked for again, it is planned and made.
     let body = json!({"pendingId": item});
     agent.client().post("/grants/cancel", body).expect_ok();
-    let item = agent.must_ask(FILE, note());
-    office.gateway.owner().approve(&item, "once");
-    agent.must(FILE, note());
+    agent.must_approved(&office.gateway.owner(), FILE, note());
     assert!(office.workspace.has("notes/ideas.md"));
 }
 
@@ -545,16 +539,12 @@ fn member_is_made_as_its_card_shows_it() {
     );
     assert_eq!(office.workspace.read("report.txt"), "changed meanwhile\n");
     // The control.
-    let item = agent.must_ask(FILE, input.clone());
-    owner.approve(&item, "once");
-    assert_eq!(agent.must(FILE, input)["ok"], true);
+    assert_eq!(agent.must_approved(&owner, FILE, input)["ok"], true);
     assert_eq!(office.workspace.read("report.txt"), "new\n");
 
     // What programs of the owner's run is more than a write: it waits for a card of its own.
     let input = json!({"to": ".envrc"});
-    let item = agent.must_ask(FILE, input.clone());
-    owner.approve(&item, "once");
-    let beyond = agent.invoke(FILE, input).json();
+    let beyond = agent.approved(&owner, FILE, input).json();
     let error = &beyond["error"];
     assert_eq!(
         json!([error["code"], error["effect"]]),
@@ -709,9 +699,10 @@ fn manifest_that_asks_for_more_is_refused() {
     let agent = workshop
         .gateway
         .agent_with("clerk", &[FILE, "fixture.echo"]);
-    let item = agent.must_ask(FILE, json!({"text": "x"}));
-    workshop.owner().approve(&item, "once");
-    assert_eq!(agent.must(FILE, json!({"text": "x"}))["ok"], true);
+    assert_eq!(
+        agent.must_approved(&workshop.owner(), FILE, json!({"text": "x"}))["ok"],
+        true
+    );
     workshop
         .owner()
         .post("/admin/api/sources/fixture/disable", json!({}))
