@@ -1,6 +1,6 @@
 //! What the owner does with a request, by pointer and by keyboard.
 
-use crate::scene::{LOOKS, ONCE, Scene, WRITE, note};
+use crate::scene::{ONCE, Scene, WRITE, note};
 use plexus_tests::browser::key;
 use plexus_tests::waiting::{until, until_true};
 use serde_json::json;
@@ -566,12 +566,7 @@ fn what_came_before_a_request() {
         "Earlier in this session it called what holds texts of others: ",
     );
     browser.reads(".approved-before", "3 times");
-    for (dark, width, height, look) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("before-{look}"));
-    }
+    scene.pictures("before");
     // What it called, and what was approved, are a press away.
     browser.see(".others a").click();
     browser.reads("#card h2", "Activity");
@@ -674,12 +669,7 @@ fn it_fits_every_width_in_both_lights() {
         "Projects/Plexus.md",
         "# Plexus\n\nA gateway between agents and me.\n\n## Next\n\n- write the console\n- rest\n",
     );
-    for (dark, width, height, name) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.picture(&format!("empty-{name}"));
-        scene.fits();
-    }
+    scene.pictures("empty");
     let agent = scene.agent("claude-code");
     let asked = json!({"id": WRITE, "input": note("Projects/Plexus.md",
         "# Plexus\n\nA gateway between agents and me.\n\n## Done\n\n- write the console\n\n## Next\n\n- rest\n"),
@@ -695,20 +685,10 @@ fn it_fits_every_width_in_both_lights() {
         .agent("codex")
         .must_ask(WRITE, note("notes/build.log", "ok\n"));
     browser.reads(".headline", "replaces Projects/Plexus.md");
-    for (dark, width, height, name) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("card-{name}"));
-    }
+    scene.pictures("card");
     browser.see(".longer summary").click();
     browser.see("[name=window][value='1d']").click();
-    for (dark, width, height, name) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("longer-{name}"));
-    }
+    scene.pictures("longer");
     scene.all_is_well();
 }
 

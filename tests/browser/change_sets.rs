@@ -1,7 +1,7 @@
 //! A change set in the console: seen as a difference, applied in part, refused by name where a file changed.
 
 use crate::accessible::keeps_nobody_out;
-use crate::scene::{LOOKS, Scene};
+use crate::scene::Scene;
 use plexus_tests::{Folder, Model, Step, coding_agents::codex};
 use serde_json::json;
 
@@ -62,12 +62,7 @@ fn change_set_is_seen_and_applied_in_part() {
     assert_eq!(count("#card tr.add"), 5);
     assert_eq!(count("#card tr.del"), 1);
     assert_eq!(count("#card [name=path]:checked"), 6);
-    for (dark, width, height, name) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("change-set-{name}"));
-    }
+    scene.pictures("change-set");
 
     // Two of them stay out.
     for path in ["part-4.txt", "part-5.txt"] {

@@ -1,7 +1,7 @@
 //! An extension that an agent proposes, in the console: all that it may touch is in the page, with long lists folded.
 
 use crate::accessible::keeps_nobody_out;
-use crate::scene::{LOOKS, Scene};
+use crate::scene::Scene;
 use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
 
@@ -65,12 +65,7 @@ fn pasted_manifest_is_looked_at_before_it_is_added() {
         &format!("{form} [data-previewed]"),
         &pages.path().display().to_string(),
     );
-    for (dark, width, height, look) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("extension-add-{look}"));
-    }
+    scene.pictures("extension-add");
     keeps_nobody_out(browser, "a preview of a manifest");
     let added = || scene.owner().get("/admin/api/extensions").expect_ok()["extensions"].clone();
     assert_eq!(added(), json!([]));
@@ -189,12 +184,7 @@ fn whole_surface_is_in_the_page_and_long_lists_are_folded() {
     ] {
         assert!(page.contains(part), "{part}");
     }
-    for (dark, width, height, name) in LOOKS {
-        browser.size(width, height);
-        browser.dark(dark);
-        scene.picture(&format!("extension-{name}"));
-        scene.fits();
-    }
+    scene.pictures("extension");
     keeps_nobody_out(browser, "a card of an extension");
     // What is folded says how much it is, and opens.
     let is_seen = |words: &str| {

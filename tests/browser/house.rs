@@ -4,20 +4,11 @@
 
 use crate::accessible::keeps_nobody_out;
 use crate::hands::Hands;
-use crate::scene::{LOOKS, Scene, WRITE, note};
+use crate::scene::{Scene, WRITE, note};
 use plexus_tests::browser::key;
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
-
-fn pictures(scene: &Scene, name: &str) {
-    for (dark, width, height, look) in LOOKS {
-        scene.browser.dark(dark);
-        scene.browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("{name}-{look}"));
-    }
-}
 
 /// A refusal of the gateway is an error for the browser's log, and no other is there.
 fn refused(scene: &Scene) {
@@ -53,7 +44,7 @@ fn lends(keys: bool) {
     browser.reads(seen, "The folder holds 3 files now");
     browser.reads(seen, "It may not reach anything outside of that folder");
     if !keys {
-        pictures(&scene, "lend");
+        scene.pictures("lend");
         keeps_nobody_out(browser, "a preview of a lent folder");
     }
     assert_eq!(lent(), json!([]), "nothing before it is agreed to");
@@ -183,7 +174,7 @@ fn adds_servers(keys: bool) {
     hands.press(&format!("{form} [data-previewed] [value=preview]"));
     browser.reads(&seen, "What you would add: rude-one");
     if !keys {
-        pictures(&scene, "client-servers");
+        scene.pictures("client-servers");
         keeps_nobody_out(browser, "a preview of a client's server");
     }
     // The value of a secret is in what was pasted, and nowhere else.
@@ -229,7 +220,7 @@ fn changes_settings(keys: bool) {
     let told = browser.run("return document.querySelector('#card').textContent");
     assert!(!told.as_str().expect("text").contains(&scene.gateway.key()));
     if !keys {
-        pictures(&scene, "settings");
+        scene.pictures("settings");
     }
     let choose = |field: &str, value: &str, letter: &str| {
         if keys {
@@ -315,7 +306,7 @@ fn first_page_tells_what_happened_meanwhile() {
     agent.must("workspace.read", json!({"path": "a.md"}));
     browser.see("#overview").click();
     browser.reads(".latency", "workspace");
-    pictures(&scene, "overview");
+    scene.pictures("overview");
     browser.see("#lately [href$='what=done']").click();
     browser.reads("#card h2", "Changes that were made");
     browser.reads("#card .calls", "b.md");

@@ -9,7 +9,7 @@ mod radicale;
 use crate::accessible::keeps_nobody_out;
 use crate::film::{self, Told};
 use crate::hands::Hands;
-use crate::scene::{LOOKS, Scene, WRITE, note};
+use crate::scene::{Scene, WRITE, note};
 use plexus_tests::browser::key;
 use plexus_tests::programs::{self, Said};
 use plexus_tests::terminal::Shell;
@@ -223,12 +223,7 @@ fn each_page_in_each_look() {
     for (name, path, words) in pages {
         browser.go(&format!("{}{path}", scene.page()));
         browser.reads("#card", words);
-        for (dark, width, height, look) in LOOKS {
-            browser.dark(dark);
-            browser.size(width, height);
-            scene.fits();
-            scene.picture(&format!("{name}-{look}"));
-        }
+        scene.pictures(name);
         browser.dark(false);
         browser.size(1440, 900);
     }

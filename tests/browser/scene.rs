@@ -154,6 +154,15 @@ impl Scene {
             self.browser.whole_picture()
         });
     }
+    /// Holds in each look that the page fits, and keeps a picture of it.
+    pub(crate) fn pictures(&self, name: &str) {
+        for (dark, width, height, look) in LOOKS {
+            self.browser.dark(dark);
+            self.browser.size(width, height);
+            self.fits();
+            self.picture(&format!("{name}-{look}"));
+        }
+    }
     /// Holds that the page logged errors, each that the gateway answered with this status.
     pub(crate) fn was_refused(&self, status: &str) {
         let mut log = self.browser.log();

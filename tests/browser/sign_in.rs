@@ -1,7 +1,7 @@
 //! Coming in and going out.
 
 use crate::accessible::keeps_nobody_out;
-use crate::scene::{LOOKS, Scene, WRITE, note};
+use crate::scene::{Scene, WRITE, note};
 use plexus_tests::browser::{Browser, key};
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Folder, programs};
@@ -14,12 +14,7 @@ fn by_the_key() {
     let browser = &scene.browser;
     browser.go(&scene.page().replace("localhost", "127.0.0.1"));
     assert_eq!(browser.address(), scene.page(), "it lives at one name");
-    for (dark, width, height, name) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("door-{name}"));
-    }
+    scene.pictures("door");
     keeps_nobody_out(browser, "the door");
     browser
         .see("#key")

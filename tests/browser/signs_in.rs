@@ -2,7 +2,7 @@
 //! of the form goes on by itself.
 
 use crate::hands::Hands;
-use crate::scene::{LOOKS, Scene};
+use crate::scene::Scene;
 use plexus_tests::oauth_web::{Lie, OAuthWeb};
 use serde_json::json;
 
@@ -33,12 +33,7 @@ fn signs_in(keys: bool) {
         browser.reads(&seen, words);
     }
     if !keys {
-        for (dark, width, height, look) in LOOKS {
-            browser.dark(dark);
-            browser.size(width, height);
-            scene.fits();
-            scene.picture(&format!("sign-in-{look}"));
-        }
+        scene.pictures("sign-in");
     }
     assert_eq!((web.tokens(), added()), ((0, 0), json!([])));
     hands.press(&format!("{seen} a[target=_blank]"));

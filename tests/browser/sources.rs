@@ -3,7 +3,7 @@
 #[path = "../stories/obsidian_rest/app.rs"]
 mod app;
 
-use crate::scene::{LOOKS, Scene};
+use crate::scene::Scene;
 use app::plugin::{KEY, Plugin};
 use app::{fingerprint, tls};
 use plexus_tests::waiting::until_true;
@@ -74,12 +74,7 @@ fn folder_is_added_changed_disabled_and_removed() {
     browser.see(SAVE).click();
     browser.reads("[data-for=path]", "Not added:");
     assert_eq!(source(&scene, "notes"), Value::Null);
-    for (dark, width, height, name) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("source-{name}"));
-    }
+    scene.pictures("source");
     fill(browser, "path", &folder.path().display().to_string());
     browser.see(SAVE).click();
     browser.reads("#notes", "Added — notes");
@@ -88,12 +83,7 @@ fn folder_is_added_changed_disabled_and_removed() {
         source(&scene, "notes")["route"],
         json!({"path": folder.path()})
     );
-    for (dark, width, height, name) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("sources-{name}"));
-    }
+    scene.pictures("sources");
 
     // It is used, also after another name; another folder ends what was granted.
     let agent = scene.gateway.agent_with("a", &["notes.read"]);

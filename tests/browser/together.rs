@@ -1,6 +1,6 @@
 //! Requests that are alike, decided as a set: each by its own card, and none that is not alike.
 
-use crate::scene::{LOOKS, Scene, WRITE, note};
+use crate::scene::{Scene, WRITE, note};
 use plexus_tests::waiting::until;
 use serde_json::{Value, json};
 
@@ -39,12 +39,7 @@ fn one_of_five_changes_under_the_finger() {
     );
     let line = |name: &str| format!("Changes one file: replaces {name}, +1 −1");
     assert_eq!(lines, json!(names.map(line)));
-    for (dark, width, height, look) in LOOKS {
-        browser.dark(dark);
-        browser.size(width, height);
-        scene.fits();
-        scene.picture(&format!("together-{look}"));
-    }
+    scene.pictures("together");
     browser.reads(APPROVE, "Approve these 5");
     // The file of the third is another one now, and so is its card.
     let owner = scene.owner();
