@@ -13,6 +13,13 @@
 //!
 //! Must not know: how a worker is started.
 
+/// A probe that is one act, by how a cage takes it: `probe!(refused "open the ledger", |at| "open", &at.state("ledger.redb"))`.
+macro_rules! probe {
+    ($caged:ident $name:literal, |$at:tt| $($word:expr),+) => {
+        Probe::$caged($name, |$at| act(&[$($word),+]))
+    };
+}
+
 mod exhaustion;
 mod files;
 mod kernel;

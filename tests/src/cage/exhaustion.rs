@@ -10,17 +10,13 @@ const BEYOND_ANY_MAP: u64 = 128 << 30;
 pub(super) const FAMILY: Family = Family {
     title: "Exhaustion",
     probes: &[
-        Probe::refused("eight children", |_| act(&["fork-many", "8"])),
+        probe!(refused "eight children", |_| "fork-many", "8"),
         Probe::refused("more open files than its manifest allows", |at| {
             act(&["open-many", "/dev/null", &(at.open_files + 1).to_string()])
         })
         .or(&[Errno::EMFILE]),
-        Probe::refused("a thread with open files of its own", |_| {
-            act(&["thread-apart", "descriptors"])
-        }),
-        Probe::refused("open files of its own without a thread", |_| {
-            act(&["descriptors-apart"])
-        }),
+        probe!(refused "a thread with open files of its own", |_| "thread-apart", "descriptors"),
+        probe!(refused "open files of its own without a thread", |_| "descriptors-apart"),
         Probe::refused("a longer file than its manifest allows", |at| {
             let path = at.inside("long");
             let filled = act(&["fill", &path, &(at.file_bytes + 1).to_string()]);
@@ -36,26 +32,14 @@ pub(super) const FAMILY: Family = Family {
             act(&["memory", &(at.memory + (1 << 30)).to_string()])
         })
         .or(&[Errno::ENOMEM]),
-        Probe::refused("memory that counts as nobody's", |_| {
-            act(&["memory-shared"])
-        }),
-        Probe::refused("memory that counts as a stack", |_| {
-            act(&["memory-as-stack"])
-        }),
-        Probe::refused("memory of huge pages, which nothing counts as held", |_| {
-            act(&["memory-huge"])
-        })
-        .where_offered(&[]),
-        Probe::refused("more of memory that is there (mremap)", |_| {
-            act(&["memory-moved"])
-        }),
-        Probe::refused("one more set of watches (epoll)", |_| {
-            act(&["epoll", "new"])
-        }),
-        Probe::refused("256 signals that wait for it", |_| {
-            act(&["signal-self-queued", "256"])
-        })
-        .or(&[Errno::EAGAIN]),
+        probe!(refused "memory that counts as nobody's", |_| "memory-shared"),
+        probe!(refused "memory that counts as a stack", |_| "memory-as-stack"),
+        probe!(refused "memory of huge pages, which nothing counts as held", |_| "memory-huge")
+            .where_offered(&[]),
+        probe!(refused "more of memory that is there (mremap)", |_| "memory-moved"),
+        probe!(refused "one more set of watches (epoll)", |_| "epoll", "new"),
+        probe!(refused "256 signals that wait for it", |_| "signal-self-queued", "256")
+            .or(&[Errno::EAGAIN]),
         Probe::refused(
             "128 GiB of memory, piece by piece, each no longer writable when the next is asked for",
             |_| act(&["memory-hidden", &BEYOND_ANY_MAP.to_string()]),
@@ -66,11 +50,7 @@ pub(super) const FAMILY: Family = Family {
             |_| act(&["addresses", &BEYOND_ANY_MAP.to_string()]),
         )
         .or(&[Errno::ENOMEM]),
-        Probe::writer_may("sixteen small files: there is no quota", |at| {
-            act(&["litter", &at.inside(""), "16"])
-        }),
-        Probe::open("sixteen threads: they are counted from outside", |_| {
-            act(&["thread-many", "16"])
-        }),
+        probe!(writer_may "sixteen small files: there is no quota", |at| "litter", &at.inside(""), "16"),
+        probe!(open "sixteen threads: they are counted from outside", |_| "thread-many", "16"),
     ],
 };

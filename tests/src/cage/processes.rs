@@ -41,72 +41,42 @@ fn gateway(at: &Targets) -> String {
 pub(super) const FAMILY: Family = Family {
     title: "Processes",
     probes: &[
-        Probe::refused("signal the gateway", |at| act(&["signal", &gateway(at)])),
-        Probe::refused("signal another process", |at| {
-            act(&["signal-urgent", &at.bystander()])
-        }),
-        Probe::refused("signal it with a message", |at| {
-            act(&["signal-queued", &at.bystander()])
-        }),
-        Probe::refused("signal one of its threads", |at| {
-            act(&["signal-thread", &at.bystander()])
-        }),
-        Probe::refused("signal it by a pidfd", |at| {
-            act(&["signal-pidfd", &at.bystander()])
-        }),
-        Probe::refused("hold it by a pidfd", |at| act(&["pidfd", &at.bystander()])),
-        Probe::refused("take a descriptor out of it", |at| {
-            act(&["take-descriptor", &at.bystander()])
-        }),
-        Probe::refused("trace it", |at| act(&["trace", &at.bystander()])),
-        Probe::refused("be traced", |_| act(&["be-traced"])),
-        Probe::refused("read its memory", |at| {
-            act(&["read-memory", &at.bystander()])
-        }),
-        Probe::refused("write its memory", |at| {
-            act(&["write-memory", &at.bystander()])
-        }),
-        Probe::refused("say that it needs none of its memory", |at| {
-            act(&["advise-memory", &at.bystander()])
-        })
+        probe!(refused "signal the gateway", |at| "signal", &gateway(at)),
+        probe!(refused "signal another process", |at| "signal-urgent", &at.bystander()),
+        probe!(refused "signal it with a message", |at| "signal-queued", &at.bystander()),
+        probe!(refused "signal one of its threads", |at| "signal-thread", &at.bystander()),
+        probe!(refused "signal it by a pidfd", |at| "signal-pidfd", &at.bystander()),
+        probe!(refused "hold it by a pidfd", |at| "pidfd", &at.bystander()),
+        probe!(refused "take a descriptor out of it", |at| "take-descriptor", &at.bystander()),
+        probe!(refused "trace it", |at| "trace", &at.bystander()),
+        probe!(refused "be traced", |_| "be-traced"),
+        probe!(refused "read its memory", |at| "read-memory", &at.bystander()),
+        probe!(refused "write its memory", |at| "write-memory", &at.bystander()),
+        probe!(refused "say that it needs none of its memory", |at| "advise-memory", &at.bystander())
         .where_offered(&[]),
-        Probe::refused("compare with it", |at| act(&["compare", &at.bystander()])),
-        Probe::refused("read its environment", |at| {
-            act(&["read", &format!("/proc/{}/environ", at.bystander)])
-        }),
-        Probe::refused("read its limits", |at| act(&["limits-of", &at.bystander()])),
-        Probe::refused("read its priority", |at| {
-            act(&["priority-of", &at.bystander()])
-        }),
-        Probe::refused("make it give way", |at| act(&["renice", &at.bystander()])),
-        Probe::refused("say on which processors it runs", |at| {
-            act(&["pin", &at.bystander()])
-        }),
-        Probe::refused("ask for its group", |at| {
-            act(&["group-of", &at.bystander()])
-        }),
-        Probe::refused("ask for its session", |at| {
-            act(&["session-of", &at.bystander()])
-        }),
-        Probe::refused("fork", |_| act(&["fork"])),
+        probe!(refused "compare with it", |at| "compare", &at.bystander()),
+        probe!(refused "read its environment", |at| "read", &format!("/proc/{}/environ", at.bystander)),
+        probe!(refused "read its limits", |at| "limits-of", &at.bystander()),
+        probe!(refused "read its priority", |at| "priority-of", &at.bystander()),
+        probe!(refused "make it give way", |at| "renice", &at.bystander()),
+        probe!(refused "say on which processors it runs", |at| "pin", &at.bystander()),
+        probe!(refused "ask for its group", |at| "group-of", &at.bystander()),
+        probe!(refused "ask for its session", |at| "session-of", &at.bystander()),
+        probe!(refused "fork", |_| "fork"),
         Probe::refused("fork twice, to be away from its group", |_| away()),
-        Probe::refused("clone into a user namespace", |_| act(&["clone-user"]))
+        probe!(refused "clone into a user namespace", |_| "clone-user")
             .where_offered(offered::NAMESPACES),
         Probe::refused("leave the session (pretended)", |_| same_session()),
         Probe::refused("leave the group (pretended)", |_| another_group()),
-        Probe::refused("live on when the gateway dies", |_| act(&["death-signal"])),
-        Probe::refused("become the parent of orphans", |_| act(&["subreaper"])),
-        Probe::refused("become dumpable", |_| act(&["dumpable"])),
-        Probe::refused("raise its own limits", |_| act(&["raise-limits"])),
-        Probe::refused("set its user", |_| act(&["set-user"])),
-        Probe::refused("set its capabilities", |_| act(&["capabilities"])),
-        Probe::refused("find a descriptor that was left open", |_| {
-            act(&["stray-descriptor"])
-        })
+        probe!(refused "live on when the gateway dies", |_| "death-signal"),
+        probe!(refused "become the parent of orphans", |_| "subreaper"),
+        probe!(refused "become dumpable", |_| "dumpable"),
+        probe!(refused "raise its own limits", |_| "raise-limits"),
+        probe!(refused "set its user", |_| "set-user"),
+        probe!(refused "set its capabilities", |_| "capabilities"),
+        probe!(refused "find a descriptor that was left open", |_| "stray-descriptor")
         .or(&[nix::errno::Errno::EBADF]),
-        Probe::open("make a thread", |_| act(&["thread"])),
-        Probe::open("ask on which processors another process may run", |at| {
-            act(&["affinity-of", &at.bystander()])
-        }),
+        probe!(open "make a thread", |_| "thread"),
+        probe!(open "ask on which processors another process may run", |at| "affinity-of", &at.bystander()),
     ],
 };

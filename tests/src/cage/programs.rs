@@ -26,20 +26,12 @@ fn left_in() -> Attempt {
 pub(super) const FAMILY: Family = Family {
     title: "Programs",
     probes: &[
-        Probe::refused("execute a program of the system", |_| {
-            act(&["exec-in-vain", "/usr/bin/true"])
-        }),
-        Probe::refused("start one as a child", |_| act(&["spawn", "/usr/bin/true"])),
-        Probe::refused("execute a program in the source's folder", |at| {
-            act(&["exec-in-vain", &at.inside("program")])
-        }),
-        Probe::refused("execute its own program again", |at| {
-            act(&["exec-in-vain", &at.program.display().to_string()])
-        }),
-        Probe::refused("execute the loader", |_| act(&["exec-in-vain", LOADER])),
-        Probe::refused("open its own program for writing", |at| {
-            act(&["open-to-write", &at.written[0].display().to_string()])
-        })
+        probe!(refused "execute a program of the system", |_| "exec-in-vain", "/usr/bin/true"),
+        probe!(refused "start one as a child", |_| "spawn", "/usr/bin/true"),
+        probe!(refused "execute a program in the source's folder", |at| "exec-in-vain", &at.inside("program")),
+        probe!(refused "execute its own program again", |at| "exec-in-vain", &at.program.display().to_string()),
+        probe!(refused "execute the loader", |_| "exec-in-vain", LOADER),
+        probe!(refused "open its own program for writing", |at| "open-to-write", &at.written[0].display().to_string())
         .or(RUNNING),
         Probe::refused("open the launcher's program for writing", |at| {
             act(&["open-to-write", &at.written[1].display().to_string()])
@@ -51,33 +43,24 @@ pub(super) const FAMILY: Family = Family {
             act(&["create", &path]).and_then(|_| act(&["unlink", &path]))
         }),
         Probe::refused("find itself in a folder that was left to it", |_| left_in()),
-        Probe::refused("make a file in memory", |_| act(&["memfd"])),
-        Probe::open("map a file inside as code, without executing it", |at| {
-            act(&["map-code", &at.inside("program")])
-        }),
-        Probe::open("have memory that is written and run", |_| {
-            act(&["map-both"])
-        }),
+        probe!(refused "make a file in memory", |_| "memfd"),
+        probe!(open "map a file inside as code, without executing it", |at| "map-code", &at.inside("program")),
+        probe!(open "have memory that is written and run", |_| "map-both"),
     ],
 };
 
 pub(super) const BORN_HOSTILE: Family = Family {
     title: "A program that was hostile before it gave up exec (the launcher's cage alone)",
     probes: &[
-        Probe::refused("execute a program of the system, from the start", |_| {
-            act(&["exec-in-vain", "/usr/bin/true"])
-        }),
+        probe!(refused "execute a program of the system, from the start", |_| "exec-in-vain", "/usr/bin/true"),
         Probe::refused(
             "execute a program in the source's folder, from the start",
             |at| act(&["exec-in-vain", &at.inside("program")]),
         ),
-        Probe::refused("start a child, from the start", |_| act(&["fork"])),
+        probe!(refused "start a child, from the start", |_| "fork"),
         Probe::open("execute its own program again, from the start", |at| {
             act(&["exec-in-vain", &at.program.display().to_string()])
         }),
-        Probe::open(
-            "execute the loader, from the start, and stay in the cage",
-            |_| act(&["exec-in-vain", LOADER]),
-        ),
+        probe!(open "execute the loader, from the start, and stay in the cage", |_| "exec-in-vain", LOADER),
     ],
 };
