@@ -77,9 +77,7 @@ fn no_page_keeps_anybody_out() {
         .cli(["channels", "create", "plans", "--json"])
         .json();
     let channel = made["output"]["channel"].as_str().expect("an id");
-    gateway
-        .cli(["channels", "say", "plans", "Hello."])
-        .expect_ok();
+    gateway.must_cli(["channels", "say", "plans", "Hello."]);
     // The second visit has something to look back on.
     browser.see("#sign-out").click();
     browser.go(&scene.link());

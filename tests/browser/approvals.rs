@@ -344,8 +344,7 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
     // What the card offers changes without a word to the page: the approval of the old card is refused, with the new one.
     scene
         .owner()
-        .put("/v1/config", json!({"allowUntilRevoked": false}))
-        .expect_ok();
+        .must_put("/v1/config", json!({"allowUntilRevoked": false}));
     browser.see(ONCE).click();
     browser.reads(
         "[data-notice]",
@@ -416,8 +415,7 @@ fn what_is_decided_elsewhere_says_so_and_leaves() {
     browser.reads(".headline", "creates c.md");
     agent
         .client()
-        .post("/grants/cancel", json!({"pendingId": third}))
-        .expect_ok();
+        .must_post("/grants/cancel", json!({"pendingId": third}));
     browser.reads(".verdict", "Nothing will come of it");
     scene.all_is_well();
 }
@@ -536,10 +534,7 @@ fn what_came_before_a_request() {
     let card = &scene.owner().card(&item)["cardDigest"];
     let yes = json!({"action": "approve", "cardDigest": card});
     scene.owner().decide(&item, yes).expect_ok();
-    scene
-        .owner()
-        .grant("my-cc", "journal.find", "1h")
-        .expect_ok();
+    scene.owner().must_grant("my-cc", "journal.find", "1h");
     for (number, words) in [
         "have not approved this for my-cc yet",
         "approved this for my-cc once",

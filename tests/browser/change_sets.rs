@@ -112,13 +112,11 @@ fn change_set_is_seen_and_applied_in_part() {
     // What is applied in part names its call, which takes it back; without that it goes, by a second press.
     browser.reads("#card", "To drop it, first take back what is applied of it");
     browser.loses(DROP);
-    let mut made = scene
-        .owner()
-        .get("/admin/api/activity?only=changed")
-        .expect_ok();
+    let mut made = scene.owner().must_get("/admin/api/activity?only=changed");
     let applied = made["calls"][0]["auditId"].take();
     let applied = applied.as_str().expect("the change of what was applied");
-    browser.see(&format!("#card .acts [href='/admin/activity/{applied}']"));
+    let link = format!("#card .acts [href='/admin/activity/{applied}']");
+    let _ = browser.see(&link);
     scene.gateway.cli(["undo", applied, "--yes"]).expect_ok();
     browser.see("#changes").click();
     browser.see(&format!("[data-set='{id}']")).click();

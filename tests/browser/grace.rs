@@ -233,10 +233,7 @@ fn page_that_appears_under_the_finger_takes_no_act() {
         );
         let file = format!("{tried}-{late}.md");
         agent.must(WRITE, note(&file, "text\n"));
-        let calls = scene
-            .owner()
-            .get("/admin/api/activity?only=changed")
-            .expect_ok();
+        let calls = scene.owner().must_get("/admin/api/activity?only=changed");
         let call = calls["calls"][0]["auditId"]
             .as_str()
             .expect("a call")

@@ -252,10 +252,7 @@ fn on_every_page_of_what_happened() {
         }
     }
     assert!(shown > 20, "{shown} of these names were read");
-    let event = scene
-        .owner()
-        .get("/admin/api/activity?limit=200")
-        .expect_ok();
+    let event = scene.owner().must_get("/admin/api/activity?limit=200");
     let calls = event["calls"].as_array().expect("calls");
     let reads = calls.iter().filter(|call| call["did"] == "read");
     let reads: Vec<_> = reads
@@ -564,10 +561,7 @@ impl Work {
             scene.owner().post(&path, json!({"text": text})).expect_ok();
         }
         let writer = scene.agent("undone");
-        scene
-            .owner()
-            .grant("undone", WRITE, "until-revoked")
-            .expect_ok();
+        scene.owner().must_grant("undone", WRITE, "until-revoked");
         for (number, some) in strings[130..190].chunks(20).enumerate() {
             writer.must(
                 WRITE,
@@ -726,10 +720,7 @@ fn made_strings_on_every_page() {
 
     let work = Work::of(&scene, &strings, &names);
     let _folders = foreign_names(&scene, &names[200..]);
-    let calls = scene
-        .owner()
-        .get("/admin/api/activity?limit=200")
-        .expect_ok();
+    let calls = scene.owner().must_get("/admin/api/activity?limit=200");
     let of = |did: &str| -> Vec<String> {
         let calls = calls["calls"].as_array().expect("calls").iter();
         let calls = calls.filter(|call| call["did"] == did);

@@ -804,9 +804,7 @@ fn pages_say_what_is_allowed_and_used() {
     assert!(of("fixture.run").ends_with("asks each time"));
 
     // Each rule of the sandbox is on the page of its source, and no other's folder.
-    let profile = owner
-        .get("/admin/api/sources/workspace/profile")
-        .expect_ok();
+    let profile = owner.must_get("/admin/api/sources/workspace/profile");
     browser.go(&format!("{}/sources/workspace", scene.page()));
     let _ = browser.see("[id^=role-]");
     let reach = texts("[id^=role-]").join("\n");

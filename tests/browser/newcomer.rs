@@ -253,10 +253,7 @@ fn what_is_in_hand_stays_and_nobody_is_replaced_by_the_way() {
     other.reads("#card", "May, without asking");
     // What happened since is seen on the next page, and not by taking this one away.
     let _ = read();
-    scene
-        .owner()
-        .grant("claude", "workspace.undo", "1h")
-        .expect_ok();
+    scene.owner().must_grant("claude", "workspace.undo", "1h");
     // Another page of the same has it by then: the control.
     other.reads("#card", "workspace.undo");
     let filled = browser.run("return document.querySelector('#give-under').value + document.querySelector('#give-what').value");
@@ -368,10 +365,7 @@ fn pages_follow_what_happens() {
     // One that is chosen stays chosen, whatever happens meanwhile.
     browser.see("[name=many]").click();
     let _ = read("b.md");
-    scene
-        .owner()
-        .grant("claude", "workspace.write", "1h")
-        .expect_ok();
+    scene.owner().must_grant("claude", "workspace.write", "1h");
     browser.see("#activity").click();
     browser.reads(".calls", "claude read b.md");
     browser.see("#grants").click();

@@ -72,9 +72,7 @@ fn long_names_fit_and_two_windows_agree() {
     other.see("#say").click();
     other.press("Half a mess");
     let id = made["output"]["channel"].as_str().expect("an id");
-    gateway
-        .cli(["channels", "say", id, "While you type."])
-        .expect_ok();
+    gateway.must_cli(["channels", "say", id, "While you type."]);
     other.reads(".calls", "While you type.");
     let typed = other.run("return document.getElementById('say').value");
     assert_eq!(typed, "Half a mess");
@@ -219,15 +217,11 @@ fn page_of_a_channel_that_is_gone_says_so() {
         let _ = browser.see("#say");
     };
     begin("left");
-    gateway
-        .cli(["channels", "leave", "left", "--yes"])
-        .expect_ok();
+    gateway.must_cli(["channels", "leave", "left", "--yes"]);
     browser.reads("#card h2", "There is nothing here");
     assert!(browser.sees("#say").is_none());
     begin("removed");
-    gateway
-        .cli(["sources", "remove", "channels", "--yes"])
-        .expect_ok();
+    gateway.must_cli(["sources", "remove", "channels", "--yes"]);
     browser.reads("#card h2", "There is nothing here");
     assert!(browser.sees("#say").is_none());
     scene.fits();

@@ -301,8 +301,7 @@ fn guesses_are_slowed_and_counted() {
     // A right one never waits.
     let link = scene.link();
     let link = link.split_once('#').expect("a link").1;
-    page.post("/admin/console/sign-in", json!({"link": link}))
-        .expect_ok();
+    page.must_post("/admin/console/sign-in", json!({"link": link}));
     for wrong in [
         json!({}),
         json!({"key": "x", "link": "y"}),
@@ -339,8 +338,7 @@ fn links_are_made_with_the_key_alone() {
     }
     let link = scene
         .owner()
-        .post("/admin/api/console/link", json!({}))
-        .expect_ok();
+        .must_post("/admin/api/console/link", json!({}));
     assert!(
         link["url"]
             .as_str()

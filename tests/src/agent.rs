@@ -47,9 +47,7 @@ impl Agent {
     /// Redeems a code and opens a session.
     #[track_caller]
     pub fn enroll(client: &Client, code: &str) -> Self {
-        let reply = client
-            .post("/agents/enroll", json!({"code": code}))
-            .expect_ok();
+        let reply = client.must_post("/agents/enroll", json!({"code": code}));
         let text = |name: &str| reply[name].as_str().expect("a string").to_owned();
         Self::with_pat(client, &text("agentId"), &text("pat"))
     }

@@ -212,10 +212,7 @@ pub fn decided_once(
     let events = owner.audit(1000);
     let mut states = BTreeMap::new();
     for item in items {
-        let card = owner
-            .client
-            .get(&format!("/admin/api/pending/{item}"))
-            .expect_ok();
+        let card = owner.client.must_get(&format!("/admin/api/pending/{item}"));
         let state = card["state"].as_str().expect("a state").to_owned();
         let decisions = events.iter().filter(|event| {
             let of = |member: &str| event["detail"][member] == item.as_str();

@@ -329,6 +329,11 @@ impl Gateway {
             .args(arguments);
         programs::run(command)
     }
+    /// As [`Gateway::cli`], and holds that it succeeded.
+    #[track_caller]
+    pub fn must_cli<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) {
+        self.cli(arguments).expect_ok();
+    }
     /// An owner's command, to be started on a terminal: with colours, and with nothing that swears for its owner.
     #[must_use]
     #[track_caller]

@@ -88,6 +88,21 @@ impl Client {
     pub fn put(&self, path: &str, body: Value) -> Response {
         self.request("PUT", path).json(body).send()
     }
+    /// As [`Client::get`], and holds that it succeeded; gives the body, as the next two do.
+    #[track_caller]
+    pub fn must_get(&self, path: &str) -> Value {
+        self.get(path).expect_ok()
+    }
+    /// As [`Client::post`], and holds that it succeeded.
+    #[track_caller]
+    pub fn must_post(&self, path: &str, body: Value) -> Value {
+        self.post(path, body).expect_ok()
+    }
+    /// As [`Client::put`], and holds that it succeeded.
+    #[track_caller]
+    pub fn must_put(&self, path: &str, body: Value) -> Value {
+        self.put(path, body).expect_ok()
+    }
     /// A DELETE.
     #[track_caller]
     pub fn delete(&self, path: &str) -> Response {

@@ -38,6 +38,21 @@ impl Owner {
     pub fn put(&self, path: &str, body: Value) -> Response {
         self.client.put(path, body)
     }
+    /// As [`Owner::get`], and holds that it succeeded; gives the body, as the next two do.
+    #[track_caller]
+    pub fn must_get(&self, path: &str) -> Value {
+        self.client.must_get(path)
+    }
+    /// As [`Owner::post`], and holds that it succeeded.
+    #[track_caller]
+    pub fn must_post(&self, path: &str, body: Value) -> Value {
+        self.client.must_post(path, body)
+    }
+    /// As [`Owner::put`], and holds that it succeeded.
+    #[track_caller]
+    pub fn must_put(&self, path: &str, body: Value) -> Value {
+        self.client.must_put(path, body)
+    }
     /// A DELETE with the key.
     #[track_caller]
     pub fn delete(&self, path: &str) -> Response {
@@ -120,6 +135,11 @@ impl Owner {
             "/admin/api/grants",
             json!({"agentId": agent, "grants": {capability: "allow"}, "trustWindow": {"kind": window}}),
         )
+    }
+    /// As [`Owner::grant`], and holds that it succeeded.
+    #[track_caller]
+    pub fn must_grant(&self, agent: &str, capability: &str, window: &str) {
+        self.grant(agent, capability, window).expect_ok();
     }
     /// Takes one grant back.
     #[track_caller]

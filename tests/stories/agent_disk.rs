@@ -74,8 +74,7 @@ fn bound_on_the_disk_is_a_number() {
         assert_contains(&said.stderr, "route.disk is no number of MiB");
     }
     desk.gateway
-        .cli(["sources", "set", "codex", "disk=64", "--yes"])
-        .expect_ok();
+        .must_cli(["sources", "set", "codex", "disk=64", "--yes"]);
 }
 
 #[test]

@@ -70,8 +70,7 @@ fn model_server_that_stalls_is_told_in_words() {
     let server = |at: &str| {
         let server = format!("server={at}");
         desk.gateway
-            .cli(["sources", "set", "codex", &server, "--yes"])
-            .expect_ok();
+            .must_cli(["sources", "set", "codex", &server, "--yes"]);
     };
     server(&silent);
     let error = failed(&desk, &json!({"prompt": "Hello."}));
@@ -292,9 +291,7 @@ fn credential_of_the_egress_is_in_no_answer() {
     let told = desk.agent.client().get(&path).expect_ok();
     assert!(told.to_string().contains("[credential]"), "{told}");
     let thread = json!({"thread": done["result"]["output"]["thread"]});
-    desk.owner()
-        .grant("caller", "codex.thread.read", "1d")
-        .expect_ok();
+    desk.owner().must_grant("caller", "codex.thread.read", "1d");
     let read = desk.agent.must("codex.thread.read", thread);
     assert!(read.to_string().contains("echo [credential]"), "{read}");
     for answer in [done, told, read] {

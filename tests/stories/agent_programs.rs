@@ -35,8 +35,7 @@ fn program_replaced_after_the_approval_is_not_run() {
     let agent = speaking("", "");
     set_program(&desk, &agent);
     desk.owner()
-        .grant("caller", "codex.changes.read", "1d")
-        .expect_ok();
+        .must_grant("caller", "codex.changes.read", "1d");
     let run = || desk.run(&json!({"prompt": "Speak."}));
     assert_eq!(run()["text"], "Here.", "the control: its worker is up");
     let input = json!({"prompt": "Speak once more."});
@@ -85,9 +84,7 @@ fn program_replaced_after_the_approval_is_not_run() {
     assert_ne!(before, after);
     let card = crate::mcp_changes::card(&desk.gateway);
     let id = card["pendingId"].as_str().expect("an id");
-    desk.gateway
-        .cli(["approvals", "approve", id, "--yes"])
-        .expect_ok();
+    desk.gateway.must_cli(["approvals", "approve", id, "--yes"]);
     let answered = until("a run of the other program", || {
         let item = desk.asked("run", &json!({"prompt": "Speak anew."}));
         let plan = desk.owner().plan(&item).to_string();

@@ -211,9 +211,7 @@ fn sign_in_replaces_the_key_and_is_spelled_right() {
         without.contains("it needs a secret"),
         "the control: {without}"
     );
-    desk.gateway
-        .cli(["sources", "remove", "second"])
-        .expect_ok();
+    desk.gateway.must_cli(["sources", "remove", "second"]);
     let added = add(&["--set", "login=copy"]);
     let said = added.expect_ok();
     assert_contains(said, "second serves");

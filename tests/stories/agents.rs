@@ -341,10 +341,7 @@ fn second_connect_at_a_terminal_names_what_ends_and_asks() {
     assert_eq!(agent.status(&asked).json()["state"], "pending");
 
     // Nobody is asked, and what was taken away is said: not what is granted anew.
-    house
-        .owner()
-        .grant("one", "workspace.list", "7d")
-        .expect_ok();
+    house.owner().must_grant("one", "workspace.list", "7d");
     let said = house.gateway.cli(line);
     assert_contains(
         said.expect_ok(),

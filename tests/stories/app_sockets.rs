@@ -101,9 +101,7 @@ impl World {
         let socket = apps.path().join("app.sock");
         let manifest = manifest(&socket.display().to_string());
         let owner = gateway.owner();
-        let seen = owner
-            .post(PREVIEW, json!({"manifest": manifest}))
-            .expect_ok();
+        let seen = owner.must_post(PREVIEW, json!({"manifest": manifest}));
         let body = json!({"manifest": manifest, "digest": seen["digest"]});
         let added = owner.post(EXTENSIONS, body).expect_ok();
         assert_eq!(added["ok"], true, "{seen} {added}");
@@ -346,9 +344,7 @@ fn manifest_of_a_socket_that_asks_for_more_is_refused() {
     let good = manifest("/nowhere/app.sock");
     let preview = |manifest: &Value| {
         let client = world.gateway.owner().client;
-        client
-            .post(PREVIEW, json!({"manifest": manifest}))
-            .expect_ok()
+        client.must_post(PREVIEW, json!({"manifest": manifest}))
     };
     let table: &[Bad] = &[
         ("no path", |m| both(m, "app.sock"), "no absolute path"),

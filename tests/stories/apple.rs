@@ -159,12 +159,8 @@ fn fakes_are_sources_from_the_start() {
         .approved(&gateway.owner(), CREATE, json!({"title": "Follow up"}))
         .expect_ok();
     // What the owner decided of one holds at the next start, and one under another id is not joined by a second.
-    gateway
-        .cli(["sources", "disable", "apple-reminders"])
-        .expect_ok();
-    gateway
-        .cli(["sources", "remove", "apple-calendar"])
-        .expect_ok();
+    gateway.must_cli(["sources", "disable", "apple-reminders"]);
+    gateway.must_cli(["sources", "remove", "apple-calendar"]);
     let other = ["sources", "add", "apple-calendar", "--id", "days"];
     gateway.cli(other).expect_ok();
     gateway.restart();

@@ -178,22 +178,16 @@ fn what_lies_in_archives_is_shown_searched_exported_and_taken_back_like_the_rest
     assert_eq!(said["archives"], list.len());
 
     let client = house.owner().client;
-    let shown = client
-        .get(&format!("/admin/api/audit/{written}"))
-        .expect_ok();
+    let shown = client.must_get(&format!("/admin/api/audit/{written}"));
     assert_eq!(shown["event"]["id"], written.as_str());
     let listed = |query: &str| -> Vec<u64> {
-        let reply = client
-            .get(&format!("/admin/api/audit?limit=1000{query}"))
-            .expect_ok();
+        let reply = client.must_get(&format!("/admin/api/audit?limit=1000{query}"));
         let events = reply["events"].as_array().expect("a list").iter();
         events.filter_map(|event| event["seq"].as_u64()).collect()
     };
     assert_eq!(listed("").last(), Some(&1));
     // Who has read this note?
-    let readers = client
-        .get("/admin/api/activity?touched=report.txt")
-        .expect_ok();
+    let readers = client.must_get("/admin/api/activity?touched=report.txt");
     assert_eq!(readers["calls"][0]["agentId"], "one", "{readers}");
     assert_eq!(readers["totals"]["read"], 1);
     assert_eq!(listed("&touched=report.txt&agent=one").len(), 1);
@@ -203,9 +197,7 @@ fn what_lies_in_archives_is_shown_searched_exported_and_taken_back_like_the_rest
     // What an archived event did can be taken back.
     let undo = format!("/admin/api/undo/{written}");
     let plan = client.get(&undo).expect_ok();
-    client
-        .post(&undo, json!({"stateToken": plan["stateToken"]}))
-        .expect_ok();
+    client.must_post(&undo, json!({"stateToken": plan["stateToken"]}));
     assert!(!house.workspace.has("made.md"));
 
     // With nothing of ours: the archives and the rest, one after the other, are one export.
@@ -338,9 +330,7 @@ fn a_backup_holds_the_archives_and_a_restore_puts_them_back() {
     );
     assert_eq!(export(&house)[..before.len()], before);
     let client = house.owner().client;
-    client
-        .get(&format!("/admin/api/audit/{written}"))
-        .expect_ok();
+    client.must_get(&format!("/admin/api/audit/{written}"));
 }
 
 #[test]
@@ -369,8 +359,7 @@ fn what_the_owner_deletes_is_deleted_and_the_record_says_so() {
     let file = house.gateway.home().join("backup");
     house
         .gateway
-        .cli(["backup", file.to_str().expect("a path")])
-        .expect_ok();
+        .must_cli(["backup", file.to_str().expect("a path")]);
 }
 
 #[test]
@@ -381,8 +370,7 @@ fn how_much_stays_is_the_owners_to_say() {
     assert_eq!(kept(), 250_000);
     house
         .gateway
-        .cli(["config", "set", "auditKeepEvents=5000"])
-        .expect_ok();
+        .must_cli(["config", "set", "auditKeepEvents=5000"]);
     assert_eq!(kept(), 5_000);
     let said = house.gateway.cli(["audit", "archives"]);
     assert!(said.expect_ok().contains("no archives yet"), "{said}");

@@ -24,9 +24,7 @@ fn events_are_listed_newest_first() {
     );
     assert_eq!(owner.audit(3).len(), 3);
     for limit in ["abc", "0", "", "1.5"] {
-        let list = owner
-            .get(&format!("/admin/api/audit?limit={limit}"))
-            .expect_ok();
+        let list = owner.must_get(&format!("/admin/api/audit?limit={limit}"));
         assert!(
             list["events"]
                 .as_array()
@@ -83,10 +81,7 @@ fn refusals_are_in_the_log() {
     let refused = agent.invoke_with(&token, "workspace.list", json!({}));
     refused.expect_error(401, "grant_required");
     let id = refused.text_at("/auditId");
-    let event = house
-        .owner()
-        .get(&format!("/admin/api/audit/{id}"))
-        .expect_ok();
+    let event = house.owner().must_get(&format!("/admin/api/audit/{id}"));
     assert_eq!(event["event"]["outcome"], "denied");
     assert_eq!(event["event"]["detail"]["code"], "grant_required");
 }

@@ -188,10 +188,7 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
     let back = Agent::enroll(&house.gateway.client(), &code);
     let resting = back.invoke(READ, report());
     assert_eq!(resting.status, 401, "{resting}");
-    house
-        .gateway
-        .cli(["sources", "resume", "workspace"])
-        .expect_ok();
+    house.gateway.must_cli(["sources", "resume", "workspace"]);
     back.must(READ, report());
 }
 
@@ -259,10 +256,7 @@ fn what_was_lent_at_the_backup_is_lent_to_nobody_after_a_restore() {
         code["code"].as_str().expect("a code"),
     );
     // All that a restore leaves to the owner to say is said, and it is lent to nobody all the same.
-    house
-        .gateway
-        .cli(["sources", "resume", "workspace"])
-        .expect_ok();
+    house.gateway.must_cli(["sources", "resume", "workspace"]);
     back.invoke("my-notes.read", a.clone())
         .expect_error(404, "unknown_capability");
     let lent = house.owner().get("/admin/api/lend").expect_ok();

@@ -257,9 +257,7 @@ fn completion_of_what_somebody_changed_is_refused() {
     );
     let client = office.gateway.owner().client;
     let plan = client.get(&path).expect_ok();
-    client
-        .post(&path, json!({"stateToken": plan["stateToken"]}))
-        .expect_ok();
+    client.must_post(&path, json!({"stateToken": plan["stateToken"]}));
     assert_lacks(&office.server.get("home/bread.ics").body, "COMPLETED");
     assert_eq!(todos(&agent), ["Bread and butter"]);
 }

@@ -77,9 +77,7 @@ fn every_card_says_what_each_answer_would_allow() {
     assert_lacks(&hour, "must have read");
 
     // A window that the owner's settings do not have.
-    owner
-        .put("/v1/config", json!({"allowUntilRevoked": false}))
-        .expect_ok();
+    owner.must_put("/v1/config", json!({"allowUntilRevoked": false}));
     let card = owner.card(item.as_str().expect("an item"));
     assert!(
         choice(&card, "until-revoked")["refused"]
@@ -234,8 +232,7 @@ fn a_start_makes_every_plan_again() {
         let item = agent.must_ask(COUNT, json!({"line": format!("withdrawn {n}")}));
         agent
             .client()
-            .post("/grants/cancel", json!({"pendingId": item}))
-            .expect_ok();
+            .must_post("/grants/cancel", json!({"pendingId": item}));
     }
     let asked: Vec<_> = (0..20)
         .map(|n| agent.must_ask(COUNT, json!({"line": n.to_string()})))

@@ -114,9 +114,7 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
     // An agent's own apply is marked once it was taken back.
     let input = json!({"changes": id, "paths": ["part-1.txt", "part-2.txt"]});
     let item = desk.asked("apply", &input);
-    gateway
-        .cli(["approvals", "approve", &item, "--yes"])
-        .expect_ok();
+    gateway.must_cli(["approvals", "approve", &item, "--yes"]);
     let reviewed = || gateway.cli(["review", "caller"]).expect_ok().to_owned();
     let counts = format!("{}: 1 change set, shown by", desk.kind.id);
     desk.agent.must(&desk.kind.of("apply"), input.clone());
@@ -131,9 +129,7 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
     // A source that is disabled is named with the command.
     let enable = format!("plexusctl sources enable {}", desk.kind.id);
     let asked = desk.asked("apply", &input);
-    gateway
-        .cli(["sources", "disable", desk.kind.id])
-        .expect_ok();
+    gateway.must_cli(["sources", "disable", desk.kind.id]);
     for line in [
         &["changes"][..],
         &["changes", &id],
@@ -234,9 +230,7 @@ fn renamed_file_is_named_in_answer_command_and_card() {
     applied.expect_ok();
     assert_eq!(desk.folder.read(new), "old\n");
     assert!(!desk.folder.has(old));
-    desk.gateway
-        .cli(["undo", &undo_of(&applied), "--yes"])
-        .expect_ok();
+    desk.gateway.must_cli(["undo", &undo_of(&applied), "--yes"]);
     assert_eq!(desk.folder.tree(), before);
     // The control: half of a rename is a new file.
     let half = json!({"changes": id, "paths": [new]});
@@ -295,9 +289,7 @@ fn damaged_change_set_is_named_and_the_others_listed() {
     std::fs::write(&file, kept).expect("written");
     let input = json!({"changes": damaged});
     let item = desk.asked("apply", &input);
-    gateway
-        .cli(["approvals", "approve", &item, "--yes"])
-        .expect_ok();
+    gateway.must_cli(["approvals", "approve", &item, "--yes"]);
     desk.agent.must(&desk.kind.of("apply"), input);
     // And afterwards, with its head and without.
     for file in ["set.json", "head.json"] {

@@ -763,10 +763,7 @@ fn invitation_that_is_refused_adds_no_source() {
 fn removed_identity_joins_as_another_source() {
     let world = World::joined();
     world.office.removes(world.me());
-    world
-        .gateway
-        .cli(["sources", "remove", "channels"])
-        .expect_ok();
+    world.gateway.must_cli(["sources", "remove", "channels"]);
     // The identity stays in the state directory, and another invitation does not bring it back.
     let refused = world.join(&world.office.address);
     assert!(

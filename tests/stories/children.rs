@@ -442,9 +442,7 @@ fn changed_program_stops_the_source() {
     );
     let card = crate::mcp_changes::card(&gateway);
     let id = card["pendingId"].as_str().expect("an id");
-    gateway
-        .cli(["approvals", "approve", id, "--yes"])
-        .expect_ok();
+    gateway.must_cli(["approvals", "approve", id, "--yes"]);
     until("a run of the other program", || {
         let reply = run();
         (reply.status == 200).then(|| reply.expect_ok())

@@ -540,12 +540,10 @@ fn a_client_of_the_first_dialect() {
             .as_array()
             .is_some_and(|all| !all.is_empty())
     );
-    let opened = client
-        .post(
-            "/link/handshake",
-            json!({"connectionKey": house.gateway.key(), "client": {"name": "old", "version": "1"}}),
-        )
-        .expect_ok();
+    let opened = client.must_post(
+        "/link/handshake",
+        json!({"connectionKey": house.gateway.key(), "client": {"name": "old", "version": "1"}}),
+    );
     let ids: Vec<&str> = opened["manifest"]["entries"]
         .as_array()
         .expect("entries")
@@ -565,11 +563,10 @@ fn a_client_of_the_first_dialect() {
     // Once it is, the key opens a session as that agent, and a session in the body goes the whole way.
     house.owner().connect("old", &[READ]);
     let opened = client
-        .post(
+        .must_post(
             "/link/handshake",
             json!({"connectionKey": house.gateway.key(), "client": {"name": "old", "version": "1", "agentId": "old"}}),
-        )
-        .expect_ok();
+        );
     let session = &opened["sessionId"];
     let body = json!({"sessionId": session, "grants": {READ: "allow"}});
     let granted = client.put("/grants", body).expect_ok();
@@ -600,11 +597,9 @@ fn a_tray_application() {
     );
     let list = owner.get("/v1/admin/api/pending").expect_ok();
     assert_eq!(list["pending"][0]["pendingId"], item.as_str());
-    owner
-        .post(
-            &format!("/v1/admin/api/pending/{item}"),
-            json!({"action": "deny"}),
-        )
-        .expect_ok();
+    owner.must_post(
+        &format!("/v1/admin/api/pending/{item}"),
+        json!({"action": "deny"}),
+    );
     stream.wait_for("pending_resolved");
 }

@@ -191,9 +191,7 @@ impl Place {
 
     fn agrees(&self, card: &Value) {
         let id = card["pendingId"].as_str().expect("an id");
-        self.gateway
-            .cli(["approvals", "approve", id, "--yes"])
-            .expect_ok();
+        self.gateway.must_cli(["approvals", "approve", id, "--yes"]);
     }
 
     fn meet(&mut self, how: &str, agent: Agent, change: impl FnOnce(&Self)) -> Agent {
@@ -467,8 +465,7 @@ fn workspace(place: &Place, folder: &Path) {
     let folder = folder.display().to_string();
     place
         .gateway
-        .cli(["sources", "add", "workspace-dir", &folder, "--id", "desk"])
-        .expect_ok();
+        .must_cli(["sources", "add", "workspace-dir", &folder, "--id", "desk"]);
 }
 
 #[test]
@@ -556,8 +553,7 @@ fn server_whose_script_its_own_calls_change_is_shown_as_that() {
     });
     let seen = gateway
         .owner()
-        .post(&format!("{EXTENSIONS}/preview"), body)
-        .expect_ok();
+        .must_post(&format!("{EXTENSIONS}/preview"), body);
     let expected = format!("changeable {script} by its own calls in {words}");
     assert_eq!(seen["changeable"], json!([expected]), "{seen}");
     assert!(

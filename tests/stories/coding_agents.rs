@@ -586,8 +586,7 @@ fn run_whose_source_changes_keeps_its_changes() {
     let run = begun(&desk, &json!({"prompt": "Wait."}));
     until_true("the command", || desk.model.requests().len() == 2);
     desk.gateway
-        .cli(["sources", "set", "codex", "disk=1024", "--yes"])
-        .expect_ok();
+        .must_cli(["sources", "set", "codex", "disk=1024", "--yes"]);
     let error = ended(&desk, &run)["result"]["error"].clone();
     gate.open();
     assert_eq!(error["code"], "cancelled", "{error}");

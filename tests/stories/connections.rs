@@ -597,9 +597,7 @@ fn thousands_of_idle_connections_lock_nobody_out() {
     silent.take_all();
 
     let pause = |owner: &Owner, on: bool| {
-        owner
-            .post("/admin/api/pause", json!({"on": on}))
-            .expect_ok();
+        owner.must_post("/admin/api/pause", json!({"on": on}));
     };
     pause(&silent.owner, true);
     pause(&silent.owner, false);

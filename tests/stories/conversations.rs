@@ -222,9 +222,7 @@ fn goes_on_in_its_copy(kind: Kind) {
 
     // No run works on the conversation's copy: that is said at once, and the owner is not asked.
     let threads = desk.kind.of("threads.list");
-    desk.owner()
-        .grant(&desk.agent.id, &threads, "1h")
-        .expect_ok();
+    desk.owner().must_grant(&desk.agent.id, &threads, "1h");
     let beside = json!({"prompt": "Go on.", "thread": first["output"]["thread"]});
     let refused = desk.agent.invoke(&desk.kind.of("run"), beside);
     assert_eq!(
@@ -556,11 +554,7 @@ fn changed_source_ends_a_conversation_and_says_so() {
 fn key_rotation_and_withdrawal_end_a_conversation() {
     let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
     let cancel = json!({"pendingId": talk.item});
-    talk.desk
-        .agent
-        .client()
-        .post("/grants/cancel", cancel)
-        .expect_ok();
+    talk.desk.agent.client().must_post("/grants/cancel", cancel);
     talk.refused("m2", "it was ended");
     let talk = Talk::open(CODEX, [Step::say("Remembered.")], &json!({}));
     let owner = talk.desk.owner();

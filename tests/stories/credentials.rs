@@ -573,13 +573,9 @@ fn the_owners_command_stops_an_eager_agent() {
         said.expect_status(77);
         assert!(!said.all().contains("plx_enroll_"), "{said}");
     }
-    let rows = house
-        .owner()
-        .get("/admin/api/agents/enrollments")
-        .expect_ok();
+    let rows = house.owner().must_get("/admin/api/agents/enrollments");
     assert_eq!(rows["agents"], json!([]));
     house
         .gateway
-        .cli(["connect", "invited", "--allow", READ])
-        .expect_ok();
+        .must_cli(["connect", "invited", "--allow", READ]);
 }

@@ -65,11 +65,7 @@ fn the_document_has_what_clients_of_all_dialects_read() {
 #[test]
 fn capabilities_are_summaries_on_loopback() {
     let house = House::open();
-    let document = house
-        .gateway
-        .client()
-        .get("/.well-known/plexus")
-        .expect_ok();
+    let document = house.gateway.client().must_get("/.well-known/plexus");
     let summaries = document["capabilities"]
         .as_array()
         .expect("old clients read its length");
@@ -89,11 +85,7 @@ fn capabilities_are_summaries_on_loopback() {
         );
     }
     house.owner().expose("obsidian.vault.read", false);
-    let document = house
-        .gateway
-        .client()
-        .get("/.well-known/plexus")
-        .expect_ok();
+    let document = house.gateway.client().must_get("/.well-known/plexus");
     assert!(
         !document.to_string().contains("obsidian.vault.read"),
         "unexposed is hidden everywhere"
@@ -103,11 +95,7 @@ fn capabilities_are_summaries_on_loopback() {
 #[test]
 fn capabilities_are_hidden_behind_a_public_name() {
     let house = House::with(|builder| builder.env("PLEXUS_PUBLIC_HOSTNAME", "gw.example.com"));
-    let document = house
-        .gateway
-        .client()
-        .get("/.well-known/plexus")
-        .expect_ok();
+    let document = house.gateway.client().must_get("/.well-known/plexus");
     assert_eq!(document["capabilities"], json!([]));
     assert_eq!(document["gateway"]["baseUrl"], "https://gw.example.com");
     assert_eq!(
@@ -122,8 +110,7 @@ fn the_document_shows_no_path_and_no_secret() {
     let text = house
         .gateway
         .client()
-        .get("/.well-known/plexus")
-        .expect_ok()
+        .must_get("/.well-known/plexus")
         .to_string();
     for private in [
         house.vault.path().to_string_lossy().into_owned(),

@@ -117,12 +117,10 @@ fn an_agent_hears_its_own() {
     // The control: that is how a token begins, and this one is there to be had.
     assert_eq!(token["token"].as_str().map(|jwt| &jwt[..3]), Some("eyJ"));
     assert_lacks(&resolved.to_string(), "eyJ");
-    owner
-        .post(
-            "/grants/revoke",
-            json!({"jti": token["jti"], "reason": "done"}),
-        )
-        .expect_ok();
+    owner.must_post(
+        "/grants/revoke",
+        json!({"jti": token["jti"], "reason": "done"}),
+    );
     let revoked = hears_one.wait_for("token_revoked");
     assert_eq!(revoked["jti"], token["jti"]);
     assert_eq!(revoked["reason"], "done");
@@ -236,9 +234,7 @@ fn the_ends_of_tokens_have_reasons() {
     let tokens = [one.token(&[READ]), two.token(&[READ])];
     let (first, second) = (one.events(), two.events());
     owner.revoke_agent("one");
-    owner
-        .post("/v1/connection-key/rotate", json!({}))
-        .expect_ok();
+    owner.must_post("/v1/connection-key/rotate", json!({}));
     for (stream, token, reason) in [
         (first, &tokens[0], "agent revoked"),
         (second, &tokens[1], "connection-key rotated"),

@@ -45,11 +45,7 @@ fn sessions_end_after_an_hour() {
         .expect_error(401, "session_expired");
     let late = agent.invoke_with(&token, READ, report());
     late.expect_error(401, "session_expired");
-    agent
-        .another_session()
-        .client()
-        .get("/manifest")
-        .expect_ok();
+    agent.another_session().client().must_get("/manifest");
 }
 
 /// A PAT does not end.
@@ -58,11 +54,7 @@ fn a_credential_outlives_a_year() {
     let (house, clock) = house();
     let agent = house.reader("one");
     clock.show("+400d");
-    agent
-        .another_session()
-        .client()
-        .get("/manifest")
-        .expect_ok();
+    agent.another_session().client().must_get("/manifest");
 }
 
 #[test]

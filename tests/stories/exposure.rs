@@ -66,12 +66,10 @@ fn bodies_that_are_none() {
 fn a_default_grant_is_a_tick() {
     let house = House::open();
     let owner = house.owner();
-    owner
-        .post(
-            "/admin/api/default-grant/workspace.read",
-            json!({"defaultGrant": true}),
-        )
-        .expect_ok();
+    owner.must_post(
+        "/admin/api/default-grant/workspace.read",
+        json!({"defaultGrant": true}),
+    );
     let agent = house.gateway.agent("new");
     agent.must_ask(READ, report());
 }

@@ -662,12 +662,9 @@ fn manifest_that_asks_for_more_is_refused() {
     let rude = Folder::empty();
     rude.write("words", "Does");
     let path = rude.path().display().to_string();
-    world
-        .gateway
-        .cli([
-            "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
-        ])
-        .expect_ok();
+    world.gateway.must_cli([
+        "mcp", "add", "rude", "--folder", &path, "--yes", "--", &program, &path,
+    ]);
     let mut taken = good;
     (taken["source"], taken["label"]) = (json!("rude"), json!("Rude"));
     // An agent is refused where it sees that source, and learns nothing of one that is hidden from it.
@@ -780,10 +777,7 @@ fn change_suspends_until_it_is_agreed_to() {
     world.gateway.restart();
     let agent = world.gateway.back(&agent);
     assert_eq!(text(&agent), "one\n");
-    world
-        .gateway
-        .cli(["extension", "remove", "box"])
-        .expect_ok();
+    world.gateway.must_cli(["extension", "remove", "box"]);
     assert!(!agent.sees().iter().any(|id| id.starts_with("box.")));
     assert!(!world.gateway.state().join("extensions/box.json").exists());
     assert_eq!(world.folder.tree(), ["a"]);

@@ -209,10 +209,7 @@ fn path_fields_bound_what_a_worker_reads_and_writes() {
     let office = Office::open();
     office.cabinet("cab", TOKEN);
     let agent = office.reader("one", "cab");
-    office
-        .owner()
-        .grant("one", "cab.put", "until-revoked")
-        .expect_ok();
+    office.owner().must_grant("one", "cab.put", "until-revoked");
     for own in ["library", "out"] {
         let read = look(&agent, &office.at(&format!("{own}/note.txt")));
         assert_eq!(read.expect_ok()["output"]["text"], own);

@@ -487,8 +487,7 @@ fn what_waits_reaches_the_owner_however_large_it_is() {
     });
     house
         .gateway
-        .cli(["approvals", "approve", oldest, "--yes"])
-        .expect_ok();
+        .must_cli(["approvals", "approve", oldest, "--yes"]);
     agents[0].must(WRITE, note(path, &large));
     assert_eq!(house.workspace.read(path), large);
     let gone = house.gateway.cli(["approvals", "show", oldest]);

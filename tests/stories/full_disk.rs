@@ -203,8 +203,7 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         filler.remove().expect("a file");
         std::fs::remove_file(taken).expect("a file");
         full.owner()
-            .post("/admin/api/pause", json!({"on": false}))
-            .expect_ok();
+            .must_post("/admin/api/pause", json!({"on": false}));
         let other = full.back(&other);
         read(&other).expect_ok();
         assert_eq!(full.condition(), "open");

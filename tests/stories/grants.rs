@@ -360,9 +360,7 @@ fn the_owners_session_without_an_agent_is_granted_nothing() {
         )
         .expect_error(400, "schema_validation_failed");
     assert_eq!(error["detail"]["unknownCapabilities"], json!(["nope.read"]));
-    let reply = client
-        .put("/grants", json!({"grants": {READ: "allow"}}))
-        .expect_ok();
+    let reply = client.must_put("/grants", json!({"grants": {READ: "allow"}}));
     assert_eq!(reply["declined"][0]["id"], READ);
 }
 
@@ -434,8 +432,7 @@ fn who_may_read_a_status() {
     one.another_session().status(&item).expect_ok();
     house
         .owner()
-        .get(&format!("/grants/status?pendingId={item}"))
-        .expect_ok();
+        .must_get(&format!("/grants/status?pendingId={item}"));
 
     let client = house.gateway.client();
     let path = format!("/grants/status?pendingId={item}");

@@ -271,12 +271,10 @@ fn the_command_says_what_is_hidden_and_refuses_what_it_cannot_hide() {
     cli(&["sources", "unhide", "workspace", "--folder", "private"]).expect_ok();
     // It outlives a change of everything else.
     let client = house.owner().client;
-    client
-        .post(
-            "/admin/api/sources/workspace/reconfigure",
-            json!({"label": "Mine"}),
-        )
-        .expect_ok();
+    client.must_post(
+        "/admin/api/sources/workspace/reconfigure",
+        json!({"label": "Mine"}),
+    );
     let listed = client.get("/admin/api/sources").expect_ok();
     let of = listed["sources"]
         .as_array()

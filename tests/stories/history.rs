@@ -44,9 +44,7 @@ fn with_a_history() -> (Gateway, Folder) {
     let gateway = Gateway::start();
     let folder = repository();
     let path = folder.path().to_string_lossy().into_owned();
-    gateway
-        .cli(["sources", "add", "git-repository", &path, "--id", "git"])
-        .expect_ok();
+    gateway.must_cli(["sources", "add", "git-repository", &path, "--id", "git"]);
     (gateway, folder)
 }
 
@@ -99,18 +97,16 @@ fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
     let (gateway, _folder) = with_a_history();
     let agent = gateway.agent("narrow");
     for id in ["git.log", "git.show", "git.search"] {
-        gateway
-            .cli([
-                "grants",
-                "allow",
-                "narrow",
-                id,
-                "--window",
-                "1h",
-                "--under",
-                "path=docs",
-            ])
-            .expect_ok();
+        gateway.must_cli([
+            "grants",
+            "allow",
+            "narrow",
+            id,
+            "--window",
+            "1h",
+            "--under",
+            "path=docs",
+        ]);
     }
     let log = agent.must("git.log", json!({}));
     let subjects: Vec<&str> = log["output"]["commits"]
@@ -138,17 +134,15 @@ fn a_repository_that_leads_elsewhere_is_refused_in_words() {
     let path = folder.path().to_string_lossy().into_owned();
     git(&borrower.path(), &["clone", "-q", "--shared", &path, "."]);
     let borrower_path = borrower.path().to_string_lossy().into_owned();
-    gateway
-        .cli([
-            "sources",
-            "add",
-            "git-repository",
-            &borrower_path,
-            "--id",
-            "borrows",
-            "--keep",
-        ])
-        .expect_ok();
+    gateway.must_cli([
+        "sources",
+        "add",
+        "git-repository",
+        &borrower_path,
+        "--id",
+        "borrows",
+        "--keep",
+    ]);
     let agent = gateway.agent_with("one", &["borrows.log"]);
     let refused = agent
         .invoke("borrows.log", json!({}))

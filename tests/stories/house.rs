@@ -96,10 +96,7 @@ impl Workshop {
         folder.write("state", "0");
         let workshop = Self { gateway, folder };
         let source = json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": {"path": workshop.folder.path()}});
-        workshop
-            .owner()
-            .post("/admin/api/sources", source)
-            .expect_ok();
+        workshop.owner().must_post("/admin/api/sources", source);
         workshop
     }
     pub(crate) fn owner(&self) -> Owner {

@@ -143,10 +143,7 @@ fn forged_tokens_open_nothing() {
             .expect("a token")
             .to_owned()
     };
-    house
-        .owner()
-        .grant("two", "workspace.list", "1d")
-        .expect_ok();
+    house.owner().must_grant("two", "workspace.list", "1d");
     let good = token(&one);
     let other = two.token(&["workspace.list"])["token"]
         .as_str()
@@ -260,10 +257,7 @@ fn a_token_stays_with_its_agent_and_its_sources() {
     let reply = mixed.post("/invoke", call.clone());
     let id = reply.text_at("/auditId");
     reply.expect_ok();
-    let event = house
-        .owner()
-        .get(&format!("/admin/api/audit/{id}"))
-        .expect_ok();
+    let event = house.owner().must_get(&format!("/admin/api/audit/{id}"));
     assert_eq!(event["event"]["agentId"], "one");
     // And what it does not open, the session beside it does not open either, though it could by itself.
     let vault = json!({"id": "obsidian.vault.search", "input": {"query": "x"}});
@@ -362,10 +356,7 @@ fn a_clock_that_goes_back_and_forth_brings_nothing_back() {
         );
     }
     // What is granted while the clock is back counts from the latest time that was seen, not from then.
-    house
-        .owner()
-        .grant("one", "workspace.list", "1h")
-        .expect_ok();
+    house.owner().must_grant("one", "workspace.list", "1h");
     clock.show("+61m");
     assert_eq!(allowed(&house, &agent), 401, "over");
     for (n, offset) in ["+0", "-30d", "+59m", "-1m", "+30m"]

@@ -208,9 +208,7 @@ fn who_may_fetch_what() {
         );
     }
     // A script that is fetched ends no code (E25).
-    client
-        .post("/agents/enroll", json!({"code": waits["code"]}))
-        .expect_ok();
+    client.must_post("/agents/enroll", json!({"code": waits["code"]}));
     house.owner().revoke_agent("cc");
     material(&house, "cc").expect_error(404, "unknown_agent");
 }

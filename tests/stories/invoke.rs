@@ -440,10 +440,7 @@ fn every_answer_has_its_record() {
             .is_some_and(|text| text.contains(SAFE_WORD))
     );
     let id = reply["auditId"].as_str().expect("an id");
-    let event = house
-        .owner()
-        .get(&format!("/admin/api/audit/{id}"))
-        .expect_ok();
+    let event = house.owner().must_get(&format!("/admin/api/audit/{id}"));
     let event = &event["event"];
     assert_eq!(event["type"], "invoke");
     assert_eq!(event["agentId"], "one");

@@ -296,8 +296,7 @@ fn what_nobody_knows_is_listed_and_settled() {
 
     workshop
         .gateway
-        .cli(["unknown", "settle", &event, "--did-not"])
-        .expect_ok();
+        .must_cli(["unknown", "settle", &event, "--did-not"]);
     // It is found under what the owner said of it.
     assert_eq!(
         ["unknown", "failed", "settled"].map(of),
@@ -345,8 +344,7 @@ fn an_intent_names_what_it_is_about() {
     }
     let touched = house
         .owner()
-        .get("/admin/api/audit?touched=report.txt")
-        .expect_ok();
+        .must_get("/admin/api/audit?touched=report.txt");
     assert!(touched.to_string().contains(&before.to_string()));
 }
 
@@ -621,12 +619,10 @@ fn the_log_is_kept_and_holds_no_credential() {
     agent.must(READ, report());
     let wrong = format!("plx_agent_{}", "Q".repeat(43));
     plexus_tests::agent::handshake(&house.gateway.client(), &wrong).expect_status(401);
-    owner
-        .post(
-            "/admin/api/secrets/my-key",
-            json!({"value": "canary-secret"}),
-        )
-        .expect_ok();
+    owner.must_post(
+        "/admin/api/secrets/my-key",
+        json!({"value": "canary-secret"}),
+    );
     let code = owner.connect("two", &[READ])["code"]
         .as_str()
         .expect("a code")

@@ -167,24 +167,12 @@ fn it_ends_by_itself_also_while_the_gateway_is_down_and_leaves_the_owner_what_wa
     until_true("the lending to be swept", || {
         lent(&house)[0]["endedAt"].is_string()
     });
-    let sources = house
-        .owner()
-        .get("/admin/api/sources")
-        .expect_ok()
-        .to_string();
+    let sources = house.owner().must_get("/admin/api/sources").to_string();
     assert!(!sources.contains("my-notes"), "{sources}");
-    let grants = house
-        .owner()
-        .get("/admin/api/grants")
-        .expect_ok()
-        .to_string();
+    let grants = house.owner().must_get("/admin/api/grants").to_string();
     assert!(!grants.contains("my-notes"), "{grants}");
     until_true("no worker of it to be left", || {
-        let status = house
-            .owner()
-            .get("/admin/api/status")
-            .expect_ok()
-            .to_string();
+        let status = house.owner().must_get("/admin/api/status").to_string();
         !status.contains("\"my-notes\"")
     });
 
@@ -197,8 +185,7 @@ fn it_ends_by_itself_also_while_the_gateway_is_down_and_leaves_the_owner_what_wa
     let plan = house.owner().get(&path).expect_ok();
     house
         .owner()
-        .post(&path, json!({"stateToken": plan["stateToken"]}))
-        .expect_ok();
+        .must_post(&path, json!({"stateToken": plan["stateToken"]}));
     assert_eq!(above.read("My Notes/a.md"), "one\n");
     assert_eq!(
         uniform(&one, "my-notes.read"),
@@ -471,12 +458,10 @@ fn what_another_source_hides_is_not_lent() {
     let (above, path) = notes();
     above.write("My Notes/Diary/d.md", "private\n");
     let id = "kept";
-    owner
-        .post(
-            "/admin/api/sources",
-            json!({"id": id, "kind": "workspace-dir", "label": "Kept", "route": {"path": path}}),
-        )
-        .expect_ok();
+    owner.must_post(
+        "/admin/api/sources",
+        json!({"id": id, "kind": "workspace-dir", "label": "Kept", "route": {"path": path}}),
+    );
     let hide = format!("/admin/api/sources/{id}/hide");
     owner.post(&hide, json!({"folders": ["Diary"]})).expect_ok();
     let all = above.path().canonicalize().expect("a path");
@@ -489,8 +474,6 @@ fn what_another_source_hides_is_not_lent() {
         assert_contains(&refused.json().to_string(), "sources unhide kept");
         refused.expect_status(400);
     }
-    owner
-        .post(&hide, json!({"folders": ["Diary"], "remove": true}))
-        .expect_ok();
+    owner.must_post(&hide, json!({"folders": ["Diary"], "remove": true}));
     lend(&house, json!({"agentId": "one", "path": path}));
 }

@@ -734,10 +734,7 @@ fn other_host_is_shown_and_suspends_until_agreed() {
     // Removed, its secret goes.
     let secret = world.gateway.state().join("secrets/home.token");
     assert!(secret.exists());
-    world
-        .gateway
-        .cli(["extension", "remove", "home"])
-        .expect_ok();
+    world.gateway.must_cli(["extension", "remove", "home"]);
     assert!(!secret.exists());
 }
 

@@ -136,10 +136,7 @@ fn claude_has_an_answer_to_bad_arguments() {
     let (desk, folder) = (claude_desk(), Folder::empty());
     let gateway = &desk.house.gateway;
     add(gateway, &folder).expect_ok();
-    desk.house
-        .owner()
-        .grant("my-cc", "odd.say", "7d")
-        .expect_ok();
+    desk.house.owner().must_grant("my-cc", "odd.say", "7d");
     let deep = (0..70).fold(json!(1), |deep, _| json!([deep]));
     let calls = [
         ("odd_say", json!({"n": (1_u64 << 63) + 1})),

@@ -174,9 +174,7 @@ fn secret_of_a_server_is_on_no_command_line() {
     // Another value ends what was granted with the one before.
     folder.write("key", "louder");
     let key = folder.path().join("key").display().to_string();
-    gateway
-        .cli(["sources", "secret", "rude", "API_KEY", "--file", &key])
-        .expect_ok();
+    gateway.must_cli(["sources", "secret", "rude", "API_KEY", "--file", &key]);
     agent
         .invoke("rude.variable", json!({"name": "API_KEY"}))
         .expect_status(401);
@@ -243,11 +241,9 @@ fn servers_of_a_client_are_listed_and_added() {
     assert_eq!(shown["servers"][1]["source"], "other", "{shown}");
     let refused = gateway.cli(["mcp", "add", "other", "--from", &file, "--yes"]);
     refused.expect_status(64);
-    gateway
-        .cli([
-            "mcp", "add", "--from", &file, "--all", "--read", "variable", "--yes",
-        ])
-        .expect_ok();
+    gateway.must_cli([
+        "mcp", "add", "--from", &file, "--all", "--read", "variable", "--yes",
+    ]);
     let agent = gateway.agent_with("caller", &["rude-one.variable"]);
     let value = agent.must("rude-one.variable", json!({"name": "API_KEY"}));
     assert_eq!(value["output"]["text"], "hush-hush", "{value}");

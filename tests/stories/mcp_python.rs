@@ -119,8 +119,6 @@ fn server_that_looks_for_git_is_told_what_to_do() {
     let refused = gateway.cli([&add[..], &python].concat());
     assert_contains(&refused.all(), "give it --env GIT_PYTHON_REFRESH=quiet");
     let quiet = ["--env", "GIT_PYTHON_REFRESH=quiet"];
-    gateway
-        .cli([&add[..], &quiet, &python].concat())
-        .expect_ok();
+    gateway.must_cli([&add[..], &quiet, &python].concat());
     assert_eq!(hello(&gateway, "history"), "beside site");
 }

@@ -223,9 +223,7 @@ fn what_looks_like_a_secret_is_asked_of_nobody() {
     let over = meanwhile(&gateway, &agent, "rude.ask", &there, |card| {
         assert_eq!(card["question"]["host"], "bank.example", "{card}");
         let id = card["pendingId"].as_str().expect("an id");
-        gateway
-            .cli(["approvals", "approve", id, "--yes"])
-            .expect_ok();
+        gateway.must_cli(["approvals", "approve", id, "--yes"]);
     });
     assert_eq!(told(&over), json!({"action": "accept"}));
 }
@@ -280,9 +278,7 @@ fn server_without_a_handshake_asks_in_place_of_an_answer() {
         &json!({"ask": true}),
         |card| {
             let id = card["pendingId"].as_str().expect("an id");
-            gateway
-                .cli(["approvals", "approve", id, "--yes", "--answer", "city=Bern"])
-                .expect_ok();
+            gateway.must_cli(["approvals", "approve", id, "--yes", "--answer", "city=Bern"]);
         },
     );
     let answer = json!({"where": {"action": "accept", "content": {"city": "Bern"}}});

@@ -228,9 +228,7 @@ fn what_a_server_only_could_have_is_not_lent() {
     // One that was agreed to stays, though it has none for a while.
     odd.says(&[none]);
     let agent = odd.gateway.agent_with("other", &["odd.prompts.list"]);
-    odd.gateway
-        .cli(["mcp", "refresh", "odd", "--yes"])
-        .expect_ok();
+    odd.gateway.must_cli(["mcp", "refresh", "odd", "--yes"]);
     let listed = agent.must("odd.prompts.list", json!({}));
     assert_eq!(listed["output"], json!({"structured": {"prompts": []}}));
 }
@@ -256,9 +254,7 @@ fn new_resources_of_a_lent_server_wait_for_its_card() {
     assert_eq!(about, ["resources.list", "resources.read"], "{card}");
     assert_eq!(methods(&agent, "odd"), Vec::<String>::new());
     let id = card["pendingId"].as_str().expect("an id");
-    odd.gateway
-        .cli(["approvals", "approve", id, "--yes"])
-        .expect_ok();
+    odd.gateway.must_cli(["approvals", "approve", id, "--yes"]);
     assert_eq!(methods(&agent, "odd"), ["resources.list", "resources.read"]);
     agent.must("odd.say", json!({}));
 }

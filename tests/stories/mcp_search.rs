@@ -230,8 +230,7 @@ fn query_finds_best_first_and_nothing_out_of_view() {
     let narrow = house.narrow("narrow", &["workspace.read"]);
     let found = narrow
         .client()
-        .get("/capabilities?q=note%20vault%20file")
-        .expect_ok();
+        .must_get("/capabilities?q=note%20vault%20file");
     let found = ids(&found["capabilities"]);
     assert!(
         !found.is_empty() && found.iter().all(|id| id.starts_with("workspace.")),

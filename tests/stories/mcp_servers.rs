@@ -194,8 +194,7 @@ fn read_changes_no_mode_and_takes_no_lock() {
     assert_eq!(mode(), before);
     // The control: the same by the writer, in the folder that is its own to change.
     lent.gateway
-        .cli(["mcp", "refresh", "rude", "--read", "peek", "--yes"])
-        .expect_ok();
+        .must_cli(["mcp", "refresh", "rude", "--read", "peek", "--yes"]);
     let agent = lent.gateway.agent_with("other", &["rude.mode"]);
     let done = lent.approved(&agent, "mode", &input).expect_ok();
     assert_eq!(done["output"]["text"], "done done", "{done}");
@@ -444,9 +443,7 @@ fn what_was_not_shown_is_not_added() {
     let mut body = json!({
         "name": "rude", "program": program, "arguments": [path], "folders": [path, pages], "code": [code.path()],
     });
-    let shown = owner
-        .post("/admin/api/extensions/preview", body.clone())
-        .expect_ok();
+    let shown = owner.must_post("/admin/api/extensions/preview", body.clone());
     assert!(
         !gateway.state().join("extensions").exists(),
         "a preview adds nothing"

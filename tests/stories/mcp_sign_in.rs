@@ -134,10 +134,7 @@ fn lend_by(gateway: &Gateway, url: &str, id: &str) -> Value {
         .post("/admin/api/extensions/preview", draft.clone());
     let seen = seen.expect_ok();
     draft["digest"] = seen["digest"].clone();
-    gateway
-        .owner()
-        .post("/admin/api/extensions", draft)
-        .expect_ok();
+    gateway.owner().must_post("/admin/api/extensions", draft);
     seen
 }
 
@@ -239,9 +236,7 @@ fn owner_signs_in_by_a_browser_and_stays_signed_in() {
     assert_contains(shown.expect_ok(), "sign-in      yours");
     // What it is now is compared by its own workers: nobody else renews the sign-in.
     web.expire();
-    gateway
-        .cli(["mcp", "refresh", "notes", "--yes"])
-        .expect_ok();
+    gateway.must_cli(["mcp", "refresh", "notes", "--yes"]);
     looks(&agent);
     assert_eq!(web.tokens(), (1, 3));
 }
@@ -329,10 +324,7 @@ fn sign_in_asks_for_offline_access_where_it_is_listed() {
     let gateway = Gateway::start();
     let scope = |web: &OAuthWeb, typed: Option<&str>| {
         let asked = json!({"name": "notes", "url": web.url(), "scope": typed});
-        let begun = gateway
-            .owner()
-            .post("/admin/api/sign-ins", asked)
-            .expect_ok();
+        let begun = gateway.owner().must_post("/admin/api/sign-ins", asked);
         let of = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
         let address = of("address");
         assert_lacks(&address, "prompt=");
@@ -482,10 +474,7 @@ fn sign_in_survives_a_kill_or_says_that_it_does_not() {
         );
         ended += 1;
         let asked = json!({"name": "notes"});
-        let begun = gateway
-            .owner()
-            .post("/admin/api/sign-ins", asked)
-            .expect_ok();
+        let begun = gateway.owner().must_post("/admin/api/sign-ins", asked);
         let text = |name: &str| begun["sign_in"][name].as_str().expect("a text").to_owned();
         drop(browse(&text("address")));
         let path = format!("/admin/api/sign-ins/{}/renew", text("id"));
@@ -750,8 +739,7 @@ fn what_does_not_fit_is_refused() {
         assert_contains(&page, words);
         let stage = gateway
             .owner()
-            .get(&format!("/admin/api/sign-ins/{id}"))
-            .expect_ok();
+            .must_get(&format!("/admin/api/sign-ins/{id}"));
         assert_eq!(stage["stage"], "refused");
         let draft = json!({"name": "notes", "url": web.url(), "sign_in": id});
         let refused = gateway.owner().post("/admin/api/extensions/preview", draft);
@@ -995,10 +983,7 @@ fn used(desk: &Desk, ask: impl Fn(&Model, &Desk) -> Conversation + Sync) {
         .owner()
         .post("/admin/api/extensions/preview", draft.clone());
     draft["digest"] = seen.expect_ok()["digest"].clone();
-    gateway
-        .owner()
-        .post("/admin/api/extensions", draft)
-        .expect_ok();
+    gateway.owner().must_post("/admin/api/extensions", draft);
     let model = Model::start([
         Step::mcp("plexus", "notes_greet", json!({"name": "Ada"})),
         Step::say("That is all."),

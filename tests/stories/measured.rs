@@ -242,8 +242,7 @@ fn each_figure_moves() {
     assert!(statuses.contains(&429), "{statuses:?}");
     workshop
         .owner()
-        .post("/admin/api/pause", json!({"on": true}))
-        .expect_ok();
+        .must_post("/admin/api/pause", json!({"on": true}));
     let last = look(&workshop, &mut moved, &last);
     assert!(last.value("plexus_agent_limited_total{bound=\"calls\"}") > 0.0);
     assert!(last.value("plexus_credential_failures_total{credential=\"pat\"}") >= 80.0);
@@ -266,8 +265,7 @@ fn each_figure_moves() {
     // A source that does not open, and another launch, without a cage for it.
     workshop
         .owner()
-        .post("/admin/api/pause", json!({"on": false}))
-        .expect_ok();
+        .must_post("/admin/api/pause", json!({"on": false}));
     workshop.folder.write("unopenable", "");
     assert!(workshop.gateway.stop().success());
     let builder = Gateway::builder().fixture();

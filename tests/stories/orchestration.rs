@@ -30,9 +30,7 @@ impl Office {
         let desk = Desk::open(CODEX, steps);
         let added = desk.gateway.cli(["sources", "add", "cc-master"]);
         assert!(added.expect_ok().contains("cc-master serves"), "{added:?}");
-        desk.owner()
-            .grant("caller", STATUS, "until-revoked")
-            .expect_ok();
+        desk.owner().must_grant("caller", STATUS, "until-revoked");
         Self { desk }
     }
 

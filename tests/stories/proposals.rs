@@ -151,10 +151,7 @@ fn agent_writes_an_extension_and_the_owner_decides() {
     let input = json!({"text": "bread"});
     let refused = agent.invoke("journal.find", input.clone());
     assert_eq!(refused.status, 401, "{refused}");
-    gateway
-        .owner()
-        .grant("coder", "journal.find", "1d")
-        .expect_ok();
+    gateway.owner().must_grant("coder", "journal.find", "1d");
     let found = agent.must("journal.find", input.clone());
     assert_contains(&found["output"]["text"].to_string(), "buy bread");
     // The text is there without asking, and says whose it is.
@@ -198,10 +195,7 @@ fn agent_writes_an_extension_and_the_owner_decides() {
     // Another folder is another reach: what was granted before has ended.
     let ended = agent.invoke("journal.find", input.clone());
     assert_eq!(ended.status, 401, "{ended}");
-    gateway
-        .owner()
-        .grant("coder", "journal.find", "1d")
-        .expect_ok();
+    gateway.owner().must_grant("coder", "journal.find", "1d");
     let found = agent.must("journal.find", input);
     assert_contains(&found["output"]["text"].to_string(), "bread again");
 }
@@ -249,9 +243,7 @@ fn proposed_app_is_shown_whole_and_serves_once_its_secret_is_set() {
     assert!(health["detail"].to_string().contains(command), "{health}");
     let token = json!({"value": TOKEN});
     let owner = gateway.owner();
-    owner
-        .post("/admin/api/secrets/home.token", token)
-        .expect_ok();
+    owner.must_post("/admin/api/secrets/home.token", token);
     owner.grant("coder", "home.state", "1d").expect_ok();
     let state = agent.invoke("home.state", json!({"entity": "light.kitchen"}));
     assert_eq!(state.expect_ok()["output"]["json"]["state"], "off");
@@ -314,8 +306,7 @@ fn proposed_program_that_speaks_json_is_shown_with_its_sandbox() {
     world
         .gateway
         .owner()
-        .grant("coder", "lines.look", "1d")
-        .expect_ok();
+        .must_grant("coder", "lines.look", "1d");
     let look = agent.must("lines.look", json!({"how": "progress"}));
     assert_eq!(look["output"]["output"], "all of it", "{look}");
 }
@@ -599,8 +590,7 @@ fn proposal_tells_nothing_of_this_machine() {
     for (manifest, path) in [(&manifest, "/no/such/folder"), (&there, "/etc")] {
         let reply = agent
             .client()
-            .post("/extensions", body(manifest, path))
-            .expect_ok();
+            .must_post("/extensions", body(manifest, path));
         assert_eq!(reply["status"], "grant_pending_user", "{reply}");
     }
     // The owner is told, and cannot add it.
@@ -711,9 +701,7 @@ fn text_and_words_of_an_author_are_bounded() {
         let mut bad = world.guide();
         change(&mut bad);
         let body = json!({"manifest": bad, "folders": {"pages": world.pages.path()}});
-        let seen = owner
-            .post("/admin/api/extensions/preview", body)
-            .expect_ok();
+        let seen = owner.must_post("/admin/api/extensions/preview", body);
         assert_eq!(seen["valid"], false, "{what}: {seen}");
         let reasons = seen["reasons"].to_string();
         assert!(reasons.contains(words), "{what}: {reasons}");
@@ -729,9 +717,7 @@ fn text_and_words_of_an_author_are_bounded() {
     bad["capabilities"][0]["route"]["bin"] = json!(tool);
     let preview = |manifest: &Value, pages: &std::path::Path| {
         let body = json!({"manifest": manifest, "folders": {"pages": pages}});
-        owner
-            .post("/admin/api/extensions/preview", body)
-            .expect_ok()
+        owner.must_post("/admin/api/extensions/preview", body)
     };
     let seen = preview(&bad, &world.pages.path());
     assert_contains(&seen["reasons"].to_string(), "a library or a loader");
@@ -757,9 +743,7 @@ fn private_folder_is_given_by_no_way() {
     .expect("a link");
     let preview = |pages: &std::path::Path| {
         let body = json!({"manifest": world.guide(), "folders": {"pages": pages}});
-        owner
-            .post("/admin/api/extensions/preview", body)
-            .expect_ok()
+        owner.must_post("/admin/api/extensions/preview", body)
     };
     for folder in ["inner", "inner/.ssh", "inner/.ssh/deep", "link"] {
         let seen = preview(&keys.path().join(folder));
@@ -792,17 +776,13 @@ fn source_that_is_off_stays_off_through_a_change() {
     let owner = world.gateway.owner();
     let agree = |manifest: &Value| {
         let mut body = json!({"manifest": manifest, "folders": {"pages": world.pages.path()}});
-        let seen = owner
-            .post("/admin/api/extensions/preview", body.clone())
-            .expect_ok();
+        let seen = owner.must_post("/admin/api/extensions/preview", body.clone());
         body["digest"] = seen["digest"].clone();
         owner.post("/admin/api/extensions", body).expect_ok()
     };
     let manifest = world.guide();
     agree(&manifest);
-    owner
-        .post("/admin/api/sources/journal/disable", json!({}))
-        .expect_ok();
+    owner.must_post("/admin/api/sources/journal/disable", json!({}));
     let mut changed = manifest;
     changed["capabilities"][0]["describe"] = json!("Prints lines.");
     assert_eq!(agree(&changed)["ok"], true);

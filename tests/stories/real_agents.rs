@@ -69,8 +69,7 @@ fn approve_elsewhere(house: &House, item: &str) {
     let digest = card["cardDigest"].as_str().expect("a digest");
     house
         .gateway
-        .cli(["approvals", "approve", item, "--card", digest])
-        .expect_ok();
+        .must_cli(["approvals", "approve", item, "--card", digest]);
 }
 
 const NOTE: &str = "path=Projects/Plexus.md";
@@ -239,8 +238,7 @@ fn claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials()
     // The control: without our rules each of them works.
     desk.house
         .gateway
-        .cli(["disconnect", "claude-code", "--keep-agent", "--yes"])
-        .expect_ok();
+        .must_cli(["disconnect", "claude-code", "--keep-agent", "--yes"]);
     let model = Model::start(with_read(temptations(&desk, Step::bash)));
     let went = desk.claude(&model, &everything);
     model.finish();
@@ -373,8 +371,7 @@ fn forbade(desk: &Desk, outside: &Path, results: &[String], secrets: &[&str]) {
 fn codex_alone_reads(desk: &Desk, key: &str, pat: &str) {
     desk.house
         .gateway
-        .cli(["disconnect", "codex", "--keep-agent", "--yes"])
-        .expect_ok();
+        .must_cli(["disconnect", "codex", "--keep-agent", "--yes"]);
     let model = Model::start(temptations(desk, Step::exec));
     desk.codex(&model, &[]).expect_ok();
     model.finish();

@@ -139,9 +139,7 @@ fn unknown_and_wrong() {
         .post("/grants/revoke", json!({"jti": token["jti"]}))
         .expect_error(401, "session_expired");
     read(&agent, &token).expect_ok();
-    owner
-        .post("/grants/revoke", json!({"jti": token["jti"]}))
-        .expect_ok();
+    owner.must_post("/grants/revoke", json!({"jti": token["jti"]}));
     read(&agent, &token).expect_error(401, "token_revoked");
 }
 
@@ -153,12 +151,10 @@ fn a_whole_agent() {
     let second = agent.another_session();
     let tokens = [agent.token(&[READ]), second.token(&[READ])];
     let item = agent.must_ask(WRITE, note("a.txt", "a"));
-    let answer = owner
-        .post(
-            "/admin/api/agents/revoke",
-            json!({"agentId": " one ", "reason": "offboarding"}),
-        )
-        .expect_ok();
+    let answer = owner.must_post(
+        "/admin/api/agents/revoke",
+        json!({"agentId": " one ", "reason": "offboarding"}),
+    );
     assert_eq!(answer["agentId"], "one");
     assert_eq!(
         answer["sessionsInvalidated"], 2,
@@ -194,9 +190,7 @@ fn rotating_the_key_ends_everything() {
     let waiting = owner.connect("two", &[])["code"].clone();
     let token = agent.token(&[READ]);
     let asked = agent.must_ask(WRITE, note("x.md", "x\n"));
-    let rotated = owner
-        .post("/v1/connection-key/rotate", json!({}))
-        .expect_ok();
+    let rotated = owner.must_post("/v1/connection-key/rotate", json!({}));
     assert_eq!(rotated["ended"], json!([asked]), "{rotated}");
     let key = rotated["connectionKey"].as_str().expect("a key");
     assert!(key.starts_with("plx_live_") && key.len() == 57 && key != owner.key);

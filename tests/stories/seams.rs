@@ -44,8 +44,7 @@ fn a_body_that_comes_after_the_rotation_does_nothing() {
     stolen.client.get("/admin/api/status").expect_ok();
     let rotated = stolen
         .client
-        .post("/v1/connection-key/rotate", json!({}))
-        .expect_ok();
+        .must_post("/v1/connection-key/rotate", json!({}));
     for (path, mut stream, body) in begun {
         stream.write_all(&body).expect("the body is taken");
         let mut answer = Vec::new();
@@ -101,9 +100,7 @@ fn nothing_that_is_begun_during_a_rotation_outlives_it() {
             until_true("sessions of the thief", || {
                 opened.load(Ordering::Relaxed) > 8
             });
-            owner
-                .post("/v1/connection-key/rotate", json!({}))
-                .expect_ok();
+            owner.must_post("/v1/connection-key/rotate", json!({}));
             let lists = thieves.into_iter().map(|t| t.join().expect("a list"));
             lists.flatten().collect()
         });
@@ -425,9 +422,7 @@ fn a_revoke_that_cannot_be_saved_holds() {
     plexus_tests::agent::handshake(&one.anonymous, &one.pat).expect_status(401);
     echo(&two).expect_error(401, "grant_required");
     // Any act of the owner saves it first.
-    owner
-        .post("/admin/api/pause", json!({"on": false}))
-        .expect_ok();
+    owner.must_post("/admin/api/pause", json!({"on": false}));
     let _ = owner
         .audited(|event| event["detail"]["event"] == "agent.revoke" && event["agentId"] == "one");
     let two_again = workshop.reader("two");
@@ -450,11 +445,10 @@ fn a_kept_answer_is_no_way_round_a_narrower_grant() {
     call(&agent).expect_ok();
     assert_eq!(call(&agent).expect_ok()["replayed"], true, "the control");
     let narrower = json!({"pathPrefix": {"field": "path", "allow": ["docs"]}});
-    owner.put(
-            "/admin/api/grants",
-            json!({"agentId": "one", "grants": {READ: {"decision": "allow", "constraint": narrower}}}),
-        )
-        .expect_ok();
+    owner.must_put(
+        "/admin/api/grants",
+        json!({"agentId": "one", "grants": {READ: {"decision": "allow", "constraint": narrower}}}),
+    );
     let reply = call(&agent);
     reply.expect_error(401, "approval_required");
     let next = house.reader("one");
@@ -511,9 +505,7 @@ fn a_crowd_does_not_lock_the_owner_out() {
     let crowd: Vec<_> = (0..1_100).map(|_| client.connect()).collect();
     let began = std::time::Instant::now();
     let owner = plexus_tests::Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
-    owner
-        .post("/admin/api/pause", json!({"on": true}))
-        .expect_ok();
+    owner.must_post("/admin/api/pause", json!({"on": true}));
     owner.connect("two", &[READ]);
     assert_eq!(crowd.len(), 1_100);
     // Not only when the silent ones were sent away, which takes ten seconds.

@@ -145,10 +145,7 @@ fn a_clock_set_back_while_the_gateway_is_stopped_lengthens_nothing() {
     let (mut house, machine) = house();
     let agent: Agent = house.gateway.agent("one");
     house.owner().grant("one", READ, "1h").expect_ok();
-    house
-        .owner()
-        .grant("one", "workspace.list", "1d")
-        .expect_ok();
+    house.owner().must_grant("one", "workspace.list", "1d");
     assert!(house.gateway.stop().success(), "a clean stop");
     machine.set_clock(-8 * HOUR);
     machine.sleep(2 * HOUR);

@@ -57,8 +57,7 @@ fn a_folder_is_added_and_used_at_once() {
     other.write("hello.txt", "hello");
     let reply = house
         .owner()
-        .post("/admin/api/sources", folder("notes", &other.path()))
-        .expect_ok();
+        .must_post("/admin/api/sources", folder("notes", &other.path()));
     assert_eq!(reply["source"]["enabled"], true);
     let registered = reply["registered"].as_array().expect("registered");
     assert!(registered.contains(&json!("notes.read")), "{reply}");
@@ -72,8 +71,7 @@ fn a_folder_is_added_and_used_at_once() {
     // The same id again is no second source.
     house
         .owner()
-        .post("/admin/api/sources", folder("notes", &other.path()))
-        .expect_ok();
+        .must_post("/admin/api/sources", folder("notes", &other.path()));
     let list = house.owner().get("/admin/api/sources").expect_ok();
     let count = list["sources"]
         .as_array()
@@ -162,9 +160,7 @@ fn a_source_that_asks_for_everything() {
         body["approval"] = asks;
         owner.post("/admin/api/sources", body).expect_ok();
     }
-    owner
-        .put("/v1/config", json!({"autoAllowReads": true}))
-        .expect_ok();
+    owner.must_put("/v1/config", json!({"autoAllowReads": true}));
     let selected = json!({"agentId": "one", "capabilities": ["careful.read", "easy.read"], "trustWindow": {"kind": "once"}});
     let agent = house.gateway.agent_as(selected);
     // The control: in the same selection, what another source reads is allowed by itself.
@@ -180,9 +176,7 @@ fn a_changed_target_voids_what_was_granted() {
     first.write("a.txt", "first");
     second.write("a.txt", "second");
     let owner = house.owner();
-    owner
-        .post("/admin/api/sources", folder("notes", &first.path()))
-        .expect_ok();
+    owner.must_post("/admin/api/sources", folder("notes", &first.path()));
     let agent = house.gateway.agent_with("one", &["notes.read"]);
     let token = agent.token(&["notes.read"]);
     let item = agent.must_ask("notes.write", json!({"path": "b.txt", "content": "b"}));
@@ -218,8 +212,7 @@ fn a_replaced_folder_voids_what_was_granted() {
     let root = parent.path().join("notes");
     house
         .owner()
-        .post("/admin/api/sources", folder("notes", &root))
-        .expect_ok();
+        .must_post("/admin/api/sources", folder("notes", &root));
     let agent = house.gateway.agent_with("one", &["notes.read"]);
     agent.must("notes.read", json!({"path": "a.txt"}));
     std::fs::rename(&root, parent.path().join("old")).expect("a rename");
@@ -245,8 +238,7 @@ fn a_folder_replaced_while_no_worker_runs_is_not_served() {
     let agent = house.gateway.agent_with("one", &reads);
     house
         .owner()
-        .grant("one", "written.write", "until-revoked")
-        .expect_ok();
+        .must_grant("one", "written.write", "until-revoked");
     // Restarted: they were looked at, and nobody has called since. The control: another source is served.
     house.gateway.restart();
     let agent = house.back(&agent);
@@ -316,9 +308,7 @@ fn disable_enable_remove() {
     act("enable").expect_ok();
     agent.must("obsidian.vault.read", json!({"path": "Ideas.md"}));
 
-    let nope = owner
-        .post("/admin/api/sources/nope/disable", json!({}))
-        .expect_ok();
+    let nope = owner.must_post("/admin/api/sources/nope/disable", json!({}));
     assert_eq!(nope["known"], false);
     for verb in ["enable", "reconfigure"] {
         let reply = owner.post(
@@ -328,18 +318,14 @@ fn disable_enable_remove() {
         reply.expect_status(422);
     }
     let other = Folder::empty();
-    owner
-        .post("/admin/api/sources", folder("notes", &other.path()))
-        .expect_ok();
+    owner.must_post("/admin/api/sources", folder("notes", &other.path()));
     let second = house.gateway.agent_with("two", &["notes.read"]);
     for known in [true, false] {
         let gone = owner.delete("/admin/api/sources/notes").expect_ok();
         assert_eq!(gone["known"], known);
     }
     assert!(second.ledger().is_empty());
-    owner
-        .post("/admin/api/sources", folder("notes", &other.path()))
-        .expect_ok();
+    owner.must_post("/admin/api/sources", folder("notes", &other.path()));
     second.must_ask("notes.list", json!({}));
     assert!(source(&house, "notes")["live"] == true);
     house.gateway.restart();

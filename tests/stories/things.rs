@@ -75,11 +75,9 @@ fn granted_read_lists_today() {
     agent.must_ask("things.tags.list", json!({}));
     let narrow = gateway.agent("narrow");
     let under = format!("project={GARDEN}");
-    gateway
-        .cli([
-            "grants", "allow", "narrow", TODOS, "--window", "1h", "--under", &under,
-        ])
-        .expect_ok();
+    gateway.must_cli([
+        "grants", "allow", "narrow", TODOS, "--window", "1h", "--under", &under,
+    ]);
     assert_eq!(titles(&narrow, json!({})), ["Buy seeds"]);
     narrow
         .invoke(TODOS, json!({"project": "Another"}))
@@ -279,11 +277,7 @@ fn named_database_is_read_while_the_app_writes_it() {
         .expect("another version");
     let refused = agent.invoke(TODOS, json!({}));
     assert!(refused.text().contains("version 99"), "{refused}");
-    let health = gateway
-        .owner()
-        .get("/admin/api/health")
-        .expect_ok()
-        .to_string();
+    let health = gateway.owner().must_get("/admin/api/health").to_string();
     assert!(health.contains("update Plexus"), "{health}");
 }
 

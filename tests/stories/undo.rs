@@ -21,9 +21,7 @@ fn take_back(house: &House, audit: &str) -> Value {
     let path = format!("/admin/api/undo/{audit}");
     let client = house.owner().client;
     let plan = client.get(&path).expect_ok();
-    client
-        .post(&path, json!({"stateToken": plan["stateToken"]}))
-        .expect_ok()
+    client.must_post(&path, json!({"stateToken": plan["stateToken"]}))
 }
 
 #[test]
@@ -282,12 +280,11 @@ fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
     let (_, outside) = write(&agent, "private/b.md", "new\n");
     let client = house.owner().client;
     client
-        .put(
+        .must_put(
             "/admin/api/grants",
             json!({"agentId": "one", "trustWindow": {"kind": "1h"},
                    "grants": {UNDO: {"decision": "allow", "constraint": {"pathPrefix": {"field": "path", "allow": ["docs"]}}}}}),
-        )
-        .expect_ok();
+        );
     agent
         .invoke(UNDO, json!({ "id": outside }))
         .expect_error(401, "approval_required");

@@ -112,9 +112,7 @@ fn sources_of_an_earlier_home_are_managed_and_keep_their_grants() {
     // A later word of the owner's on it stands, and a change of the source is no other source.
     let word = json!({"defaultTrustWindows": {"managed:read": "1d"}});
     gateway.owner().put("/v1/config", word).expect_ok();
-    gateway
-        .cli(["sources", "set", "workspace", "--label", "Papers", "--yes"])
-        .expect_ok();
+    gateway.must_cli(["sources", "set", "workspace", "--label", "Papers", "--yes"]);
     gateway.restart();
     assert_eq!(windows(&gateway)["managed:read"], "1d");
     assert_eq!(standing(&gateway), 3);

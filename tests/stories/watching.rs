@@ -226,9 +226,7 @@ fn a_card_that_changed_under_the_cursor_is_not_approved() {
     terminal.keys("a");
     terminal.until_shows("(•) once");
     // The card now says something else, and nothing on the feed told of it.
-    owner
-        .put("/v1/config", json!({"allowUntilRevoked": false}))
-        .expect_ok();
+    owner.must_put("/v1/config", json!({"allowUntilRevoked": false}));
     terminal.keys(ENTER);
     terminal.until_fits("that it changed", |picture| {
         picture.contains("card_changed") || picture.contains("has changed")

@@ -266,13 +266,10 @@ fn call_outside_of_a_narrowed_grant_asks() {
     line(WRITE, "path=notes");
     line("obsidian.vault.read", "path=Projects");
     let only = json!({"decision": "allow", "constraint": {"allow": {"field": "query", "values": ["plan"]}}});
-    owner
-        .client
-        .put(
-            "/admin/api/grants",
-            json!({"agentId": "one", "grants": {search: only}, "trustWindow": {"kind": "1h"}}),
-        )
-        .expect_ok();
+    owner.client.must_put(
+        "/admin/api/grants",
+        json!({"agentId": "one", "grants": {search: only}, "trustWindow": {"kind": "1h"}}),
+    );
     let narrowed = owner.grants();
 
     // The controls: within them nobody is asked.
@@ -569,8 +566,7 @@ fn what_was_read_ends_with_the_credential() {
     // The key is another: so is its program.
     let rotated = house
         .owner()
-        .post("/v1/connection-key/rotate", json!({}))
-        .expect_ok();
+        .must_post("/v1/connection-key/rotate", json!({}));
     let session = by_key(rotated["connectionKey"].as_str().expect("a key"));
     unread(&write(&session, "unseen\n"));
     assert_eq!(house.workspace.read("report.txt"), "seen\n");
@@ -631,12 +627,10 @@ fn settings_apply_at_once() {
     let house = House::open();
     let owner = house.owner();
     let agent = house.reader("one");
-    let reply = owner
-        .put(
-            "/v1/config",
-            json!({"tokenLifetimeMs": 5, "maxTrustWindowMs": 1, "allowUntilRevoked": false}),
-        )
-        .expect_ok();
+    let reply = owner.must_put(
+        "/v1/config",
+        json!({"tokenLifetimeMs": 5, "maxTrustWindowMs": 1, "allowUntilRevoked": false}),
+    );
     assert_eq!(reply["config"]["tokenLifetimeMs"], 60_000, "clamped");
     assert_eq!(reply["config"]["maxTrustWindowMs"], 86_400_000);
     let config = owner.get("/v1/config").expect_ok();
@@ -675,8 +669,7 @@ fn reads_may_allow_themselves_only_by_setting() {
     fresh.must_ask(READ, report());
     house
         .owner()
-        .put("/v1/config", json!({"autoAllowReads": true}))
-        .expect_ok();
+        .must_put("/v1/config", json!({"autoAllowReads": true}));
     // In its selection, and not granted at connect.
     let connected = house
         .owner()

@@ -204,11 +204,10 @@ fn newest(house: &House) -> String {
 
 fn fixture(house: &House, folder: &plexus_tests::Folder) {
     house
-        .owner().post(
+        .owner().must_post(
             "/admin/api/sources",
             json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": {"path": folder.path()}}),
-        )
-        .expect_ok();
+        );
 }
 
 /// Lets an agent in as a person would.
@@ -452,12 +451,11 @@ fn what_an_agent_reads_when_something_is_not_done() {
     );
 
     // What the owner narrowed.
-    owner.put(
+    owner.must_put(
             "/admin/api/grants",
             json!({"agentId": "one", "grants": {WRITE: {"decision": "allow", "constraint":
                 {"pathPrefix": {"field": "path", "allow": ["inside"]}, "maxCalls": 20}}}, "trustWindow": {"kind": "1h"}}),
-        )
-        .expect_ok();
+        );
     let beyond = [WRITE, "path=outside.txt", "content=a", "--wait", "0"];
     house.gateway.plexus("one", beyond).expect_status(75);
     let item = newest(&house);

@@ -206,14 +206,13 @@ fn workflow_reads_what_its_caller_may_read() {
     assert!(!office.workspace.has("notes/ideas.md"));
 
     // A grant that reaches less is held to: the control is the note that it reaches.
-    owner.put(
+    owner.must_put(
             "/admin/api/grants",
             json!({
                 "agentId": "clerk", "trustWindow": {"kind": "1d"},
                 "grants": {READ: {"decision": "allow", "constraint": {"pathPrefix": {"field": "path", "allow": ["Daily"]}}}},
             }),
-        )
-        .expect_ok();
+        );
     let missed = agent.invoke(FILE, note()).json();
     assert_eq!(missed["error"]["code"], "grant_required", "{missed}");
     assert!(!office.workspace.has("notes/ideas.md"));
@@ -452,9 +451,7 @@ fn what_the_owner_takes_back_stops_the_next_member() {
     assert_eq!(whole.over()["ok"], true);
     assert_eq!(whole.workshop.effects(), ["end"]);
     let status = whole.agent.client();
-    let status = status
-        .get(&format!("/invoke/status?runId={}&after=0", whole.run))
-        .expect_ok();
+    let status = status.must_get(&format!("/invoke/status?runId={}&after=0", whole.run));
     let told = status["progress"]["chunks"].to_string();
     for said in [
         "\"state\":\"begun\"",
@@ -705,8 +702,7 @@ fn manifest_that_asks_for_more_is_refused() {
     );
     workshop
         .owner()
-        .post("/admin/api/sources/fixture/disable", json!({}))
-        .expect_ok();
+        .must_post("/admin/api/sources/fixture/disable", json!({}));
     let gone = agent.invoke(FILE, json!({"text": "x"}));
     let error = gone.expect_error(404, "unknown_capability");
     assert!(

@@ -59,9 +59,7 @@ impl Desk {
         let set = ["--secret", &secret, "--set", &binary, "--set", &server];
         // The model of the bare command.
         let model_of = ["--set", "model=gpt-5.5"];
-        gateway
-            .cli([&words[..], &set, &model_of].concat())
-            .expect_ok();
+        gateway.must_cli([&words[..], &set, &model_of].concat());
         let agent = gateway.agent_with("bench", &["codex.changes.read"]);
         Self {
             gateway,

@@ -185,9 +185,7 @@ impl House {
         let mut world = World::new(&[])?;
         // The visit before this one: what happened since is counted.
         let earlier = world.gateway.console();
-        earlier
-            .post("/admin/console/sign-out", json!({}))
-            .expect_ok();
+        earlier.must_post("/admin/console/sign-out", json!({}));
         let codex = ScriptedCodex::added_to(&world.gateway);
         extend(&world);
         let relay = Relay::start();

@@ -85,11 +85,7 @@ pub(crate) fn idle(
 ) -> Result<()> {
     ensure!(world.gateway.stop().success(), "a clean stop");
     world.gateway.start_again();
-    world
-        .gateway
-        .client()
-        .get("/.well-known/plexus")
-        .expect_ok();
+    world.gateway.client().must_get("/.well-known/plexus");
     std::thread::sleep(AT_REST);
     let pid = world.gateway.pid();
     into.set(&format!("memory/{home}-idle/MB"), resident(pid)?);

@@ -249,9 +249,7 @@ fn server_at_a_url(into: &mut Figures) -> Result<()> {
     let secret = format!("authorization={}", folder.path().join("token").display());
     let url = web.url();
     let add = ["mcp", "add", "web", "--url", &url, "--secret", &secret];
-    gateway
-        .cli([&add[..], &["--read", "look", "--yes"]].concat())
-        .expect_ok();
+    gateway.must_cli([&add[..], &["--read", "look", "--yes"]].concat());
     let agent = gateway.agent_with("bench", &["web.look"]);
     unbounded(&gateway, &agent);
     let direct = Client::tcp(web.port()).with("authorization", &format!("Bearer {TOKEN}"));
@@ -281,9 +279,7 @@ fn image(into: &mut Figures) -> Result<()> {
     let secret = format!("authorization={}", folder.path().join("token").display());
     let url = format!("{}?checks=big", web.url());
     let add = ["mcp", "add", "big", "--url", &url, "--secret", &secret];
-    gateway
-        .cli([&add[..], &["--read", BIG_IMAGE.0, "--yes"]].concat())
-        .expect_ok();
+    gateway.must_cli([&add[..], &["--read", BIG_IMAGE.0, "--yes"]].concat());
     let agent = gateway.agent_with("bench", &["big.image"]);
     unbounded(&gateway, &agent);
     let call = posted(&gateway, &agent, &tool_call("big_image", json!({}))).bytes(0);

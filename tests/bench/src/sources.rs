@@ -144,9 +144,7 @@ impl Desk {
                 &key,
             ],
         ] {
-            gateway
-                .cli([&["sources", "add"], line].concat())
-                .expect_ok();
+            gateway.must_cli([&["sources", "add"], line].concat());
         }
         let mut reads = READS.map(|(_, read)| read).to_vec();
         reads.extend(["caldav.events.list", "obsidian-rest.vault.read"]);

@@ -98,8 +98,7 @@ impl World {
         // Longer than any run of the bench.
         owner
             .client
-            .put("/v1/config", json!({"tokenLifetimeMs": 3_600_000}))
-            .expect_ok();
+            .must_put("/v1/config", json!({"tokenLifetimeMs": 3_600_000}));
         let agent = enter(&gateway)?;
         let mut world = Self {
             gateway,
@@ -260,10 +259,7 @@ fn builder(vault: &Folder, free: &Path, environment: &[(String, String)]) -> Bui
 fn enter(gateway: &Gateway) -> Result<Agent> {
     let agent = gateway.agent_with("bench", &[READ]);
     for effect in [COUNT, WRITE] {
-        gateway
-            .owner()
-            .grant("bench", effect, "until-revoked")
-            .expect_ok();
+        gateway.owner().must_grant("bench", effect, "until-revoked");
     }
     // What one agent may do is no part of what is measured.
     let most = json!({"callsPerSecond": 1_000_000, "ledgerBytesPerDay": 1_u64 << 40});
