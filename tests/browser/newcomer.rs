@@ -15,7 +15,7 @@ use plexus_tests::programs::{self, Said};
 use plexus_tests::terminal::Shell;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until_true;
-use plexus_tests::{Agent, Folder, McpClient, binaries};
+use plexus_tests::{Agent, Folder, McpClient, binaries, tls};
 use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -85,11 +85,6 @@ fn connects_an_agent(scene: &Scene, hands: &Hands<'_>, person: &TempDir) -> (Age
 }
 
 fn adds_a_calendar(scene: &Scene, hands: &Hands<'_>) {
-    let tls = |name: &str| {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("fixture/tls")
-            .join(name)
-    };
     let server = Radicale::tls(&tls("server.pem"), &tls("server.key"), &tls("ca.pem"));
     server.calendar("work", "Work", &["VEVENT", "VTODO"]);
     hands.page("#sources", "s");

@@ -3,6 +3,14 @@
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+/// A file of `tests/fixture/tls`.
+#[must_use]
+pub fn tls(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixture/tls")
+        .join(name)
+}
+
 /// A temporary folder that belongs to the person.
 pub struct Folder(TempDir);
 

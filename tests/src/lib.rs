@@ -62,7 +62,7 @@ pub use agent::Agent;
 pub use clock::{Clock, Machine};
 pub use dead_share::DeadShare;
 pub use failing_disk::FailingDisk;
-pub use folders::{Folder, vault, workspace};
+pub use folders::{Folder, tls, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Request, Response};
 pub use listener::Listener;

@@ -8,24 +8,16 @@ use nix::sys::signal::Signal;
 use plexus_tests::owner::approval;
 use plexus_tests::terminal::Terminal;
 use plexus_tests::texts::{assert_contains, assert_lacks};
-use plexus_tests::{Agent, Folder, Gateway, programs::Said};
+use plexus_tests::{Agent, Folder, Gateway, programs::Said, tls};
 use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 
 const EVENTS: &str = "caldav.events.list";
 const TODOS: &str = "caldav.todos.list";
 const CREATE: &str = "caldav.todos.create";
 const COMPLETE: &str = "caldav.todos.complete";
 const UNDO: &str = "caldav.undo";
-
-/// A file of `tests/fixture/tls`.
-fn tls(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixture/tls")
-        .join(name)
-}
 
 struct Office {
     gateway: Gateway,

@@ -21,10 +21,15 @@ pub(crate) struct Lent {
 
 impl Lent {
     pub(crate) fn odd() -> Self {
-        let (gateway, folder) = (Gateway::start(), Folder::empty());
-        let lent = Self { gateway, folder };
+        let lent = Self::unlent();
         lent.add().expect_ok();
         lent
+    }
+
+    /// One that does not lend it yet.
+    pub(crate) fn unlent() -> Self {
+        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        Self { gateway, folder }
     }
 
     /// Has its owner lend it as it now is.
@@ -524,10 +529,7 @@ fn long_text_is_cut_and_goes_on() {
 
 #[test]
 fn bad_tool_costs_no_other() {
-    let lent = Lent {
-        gateway: Gateway::start(),
-        folder: Folder::empty(),
-    };
+    let lent = Lent::unlent();
     let many: Vec<String> = (0..300)
         .map(|n| format!(r#"{{"name":"t{n}","inputSchema":{{"type":"object"}}}}"#))
         .collect();
@@ -576,10 +578,7 @@ fn bad_tool_costs_no_other() {
 /// Names and schemas as servers write them: lent, or named with the reason.
 #[test]
 fn names_and_schemas_of_others_are_lent_or_named() {
-    let lent = Lent {
-        gateway: Gateway::start(),
-        folder: Folder::empty(),
-    };
+    let lent = Lent::unlent();
     let of =
         |name: &str, what: &str| format!(r#"{{"type":"object","properties":{{"{name}":{what}}}}}"#);
     let object = r#"{"type":"object"}"#;
@@ -705,10 +704,7 @@ fn names_and_schemas_of_others_are_lent_or_named() {
 
 #[test]
 fn failed_start_says_why_and_what_to_do() {
-    let lent = Lent {
-        gateway: Gateway::start(),
-        folder: Folder::empty(),
-    };
+    let lent = Lent::unlent();
     for (words, advice) in [
         (
             "Error: Cannot find module 'zod'\n    at require\n",
@@ -1019,10 +1015,7 @@ fn start_of_others_is_heard() {
 /// A server whose folder is the owner's may write there in a call, and at each start in its home alone.
 #[test]
 fn server_that_writes_at_its_start_has_its_home() {
-    let lent = Lent {
-        gateway: Gateway::start(),
-        folder: Folder::empty(),
-    };
+    let lent = Lent::unlent();
     let lock = lent.folder.path().join("lock");
     lent.folder.write("writes", lock.display().to_string());
     let refused = lent.add();
@@ -1046,10 +1039,7 @@ fn server_that_writes_at_its_start_has_its_home() {
 
 #[test]
 fn lists_have_the_words_of_a_server_and_mark_them_once() {
-    let lent = Lent {
-        gateway: Gateway::start(),
-        folder: Folder::empty(),
-    };
+    let lent = Lent::unlent();
     let tool = |name: &str| {
         json!({
             "name": name, "title": "Say things", "description": "Says it. And then some more of it.\nNever mind.",
@@ -1083,10 +1073,7 @@ fn lists_have_the_words_of_a_server_and_mark_them_once() {
 /// An output schema is the server's word about its own answers.
 #[test]
 fn answers_that_do_not_fit_their_own_schema_are_told_all_the_same() {
-    let lent = Lent {
-        gateway: Gateway::start(),
-        folder: Folder::empty(),
-    };
+    let lent = Lent::unlent();
     let tool = |name: &str, output: Value| json!({"name": name, "inputSchema": {"type": "object"}, "outputSchema": output});
     let dangling = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/Missing"}}});
     let number =
@@ -1120,10 +1107,7 @@ fn slow_servers_are_waited_for() {
     };
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let lent = Lent {
-                gateway: Gateway::start(),
-                folder: Folder::empty(),
-            };
+            let lent = Lent::unlent();
             lent.folder.write("slow", "");
             std::thread::scope(|scope| {
                 let add = scope.spawn(|| lent.add());

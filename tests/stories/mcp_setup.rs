@@ -4,7 +4,7 @@ use crate::house::House;
 use crate::mcp::NOTE;
 use crate::mcp_answers::Lent;
 use plexus_tests::texts::assert_contains;
-use plexus_tests::{Folder, Gateway, McpClient, programs, waiting::until_true};
+use plexus_tests::{McpClient, programs, waiting::until_true};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -139,10 +139,7 @@ fn further_way_of_a_coding_agent_is_taken_back_to_the_byte() {
 /// Models take names of 64 characters, and Claude Code puts 36 before those of this plugin.
 #[test]
 fn plugin_of_claude_code_keeps_names_short_enough_for_models() {
-    let lent = Lent {
-        gateway: Gateway::start(),
-        folder: Folder::empty(),
-    };
+    let lent = Lent::unlent();
     let ends = ["one", "two"];
     let names =
         ends.map(|end| format!("a-tool-whose-name-takes-all-that-a-model-may-have-of-it-{end}"));

@@ -1,13 +1,14 @@
 //! Telling the owner's desktop that something waits: `plexusctl notify`, with a program of the test's as the desktop.
 
 use crate::house::{House, WRITE, note};
+use crate::office::Running;
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, binaries, programs};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// A desktop: a program that writes down each text that it is given.
 struct Desktop {
@@ -50,16 +51,6 @@ fn notify(house: &House, arguments: &[&str]) -> Command {
         .arg("notify")
         .args(arguments);
     command
-}
-
-/// Ends what was started, by its own pid.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn asks(agent: &Agent, name: &str) -> String {

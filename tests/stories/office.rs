@@ -82,8 +82,7 @@ impl Drop for Running {
 
 /// A file of the tests' certificate authority.
 pub(crate) fn tls_file(name: &str) -> String {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixture/tls");
-    fixture.join(name).display().to_string()
+    plexus_tests::tls(name).display().to_string()
 }
 
 /// A relay with its store in a folder, or on servers of NATS.

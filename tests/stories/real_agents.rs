@@ -2,9 +2,10 @@
 //! rules keep them from the owner's command and from credentials.
 
 use crate::house::{House, WRITE};
+use crate::mcp::waiting;
 use plexus_tests::coding_agents::{Conversation, ask_claude, ask_codex};
 use plexus_tests::texts::assert_contains;
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Gate, Listener, Model, Step, programs};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -52,14 +53,6 @@ impl Desk {
         let path = self.house.gateway.state().join(path);
         path.display().to_string()
     }
-}
-
-/// The one item that waits, once it does.
-fn waiting(house: &House) -> String {
-    until("a request of the agent", || {
-        let items = house.owner().pending();
-        items.first()?["pendingId"].as_str().map(str::to_owned)
-    })
 }
 
 /// The owner, in a terminal of their own, looks at the card and approves it by its digest.

@@ -1,29 +1,23 @@
 //! The hosts that a source reaches: one with TLS, which remembers what it was asked, and one that echoes.
 
+use plexus_tests::tls;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// A file of `tests/fixture/tls`.
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixture/tls")
-        .join(name)
-}
-
 /// The authority that signed the server's certificate.
 pub(crate) fn authority() -> PathBuf {
-    file("ca.pem")
+    tls("ca.pem")
 }
 
 /// One that signed nothing but itself.
 pub(crate) fn other_authority() -> PathBuf {
-    file("app.pem")
+    tls("app.pem")
 }
 
 /// `https://localhost:<port>`: a path that ends in `moved` is answered with a redirect, any other with a cookie.
@@ -35,8 +29,8 @@ pub(crate) struct Https {
 /// TLS with the certificate and the key of this name.
 fn shows(name: &str) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls_graviola::default_provider());
-    let certificate = CertificateDer::from_pem_file(file(&format!("{name}.pem")));
-    let key = PrivateKeyDer::from_pem_file(file(&format!("{name}.key")));
+    let certificate = CertificateDer::from_pem_file(tls(&format!("{name}.pem")));
+    let key = PrivateKeyDer::from_pem_file(tls(&format!("{name}.key")));
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")

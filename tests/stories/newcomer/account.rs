@@ -1,12 +1,13 @@
 //! The empty account of the newcomer, the clone, and cargo in it.
 
+use crate::office::Running;
 use plexus_tests::coding_agents::claude;
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, binaries, vault, workspace};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// An empty account, and what the person shares.
@@ -159,26 +160,10 @@ impl Newcomer {
     }
 }
 
-/// A gateway that runs; a story that fails leaves none behind.
-pub(super) struct Running(Child);
-
 impl Running {
     /// Ends it as a person does, and holds that it ends well.
     pub(super) fn stop(mut self) {
-        let pid = i32::try_from(self.0.id()).expect("a pid");
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(pid),
-            nix::sys::signal::Signal::SIGTERM,
-        )
-        .expect("our child");
+        self.signal(nix::sys::signal::Signal::SIGTERM);
         assert!(self.0.wait().expect("our child").success());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Of one that was stopped nothing is left to kill, and the child knows it.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

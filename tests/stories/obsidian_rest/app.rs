@@ -8,18 +8,10 @@ use plugin::Stream;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file of `tests/fixture/tls`.
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixture/tls")
-        .join(name)
-}
-
 fn certificate(name: &str) -> CertificateDer<'static> {
-    CertificateDer::from_pem_file(file(name)).expect("a certificate")
+    CertificateDer::from_pem_file(plexus_tests::tls(name)).expect("a certificate")
 }
 
 /// What the owner compares.
@@ -33,7 +25,7 @@ pub(crate) fn tls(
     key: &str,
 ) -> impl Fn(TcpStream) -> Option<Box<dyn Stream>> + Send + Sync + 'static {
     let provider = Arc::new(rustls_graviola::default_provider());
-    let key = PrivateKeyDer::from_pem_file(file(key)).expect("a key");
+    let key = PrivateKeyDer::from_pem_file(plexus_tests::tls(key)).expect("a key");
     let chain = chain.iter().map(|name| certificate(name)).collect();
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
