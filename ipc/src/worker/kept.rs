@@ -9,7 +9,7 @@
 //!
 //! Must not know: what a change is.
 
-use super::durable;
+use super::{SourceError, durable, on_file_thread};
 use crate::manifest::KeepLimits;
 use plexus_protocol::AuditId;
 use serde::{Serialize, de::DeserializeOwned};
@@ -109,6 +109,52 @@ impl<R> KeptChanges<R> {
             self.mark_undone(intent, of);
         }
         Ok(())
+    }
+
+    /// As [`KeptChanges::put_done`] on a file thread; nothing where the source keeps none.
+    ///
+    /// # Errors
+    /// As [`KeptChanges::put`], in words.
+    pub async fn keep(
+        kept: Option<&Self>,
+        intent: &AuditId,
+        record: &R,
+        of: Option<&AuditId>,
+    ) -> Result<(), SourceError>
+    where
+        R: Serialize + Clone + Send + 'static,
+    {
+        let Some(kept) = kept.cloned() else {
+            return Ok(());
+        };
+        let (intent, record, of) = (intent.clone(), record.clone(), of.cloned());
+        let put = move || Ok(kept.put_done(&intent, &record, of.as_ref()));
+        on_file_thread(put).await?.map_err(|error| {
+            SourceError::internal(format!("the change cannot be kept for undo: {error}"))
+        })
+    }
+
+    /// The change of the intent `id`, and whether it is taken back, for an undo; `None` where none is kept. A mark that cannot
+    /// be read says nothing.
+    ///
+    /// # Errors
+    /// Where looking panicked.
+    pub async fn find(
+        kept: Option<&Self>,
+        id: &str,
+    ) -> Result<Option<(AuditId, R, bool)>, SourceError>
+    where
+        R: DeserializeOwned + Send + 'static,
+    {
+        let (Some(kept), Ok(intent)) = (kept.cloned(), id.parse::<AuditId>()) else {
+            return Ok(None);
+        };
+        let look = move || {
+            let record = kept.get(&intent).ok().flatten();
+            let is_undone = kept.is_undone(&intent).unwrap_or(false);
+            Ok(record.map(|record| (intent, record, is_undone)))
+        };
+        on_file_thread(look).await
     }
 
     /// Marks the change `of` as taken back by the undo of this intent, which happened. A mark that cannot be written is

@@ -352,14 +352,8 @@ impl AppleRemindersSource {
         input: IdInput,
     ) -> Result<Plan<Change>, SourceError> {
         let unknown = || SourceError::transport("not_undoable", "no change of this id is kept");
-        let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
-        let kept = self.kept.clone().ok_or_else(unknown)?;
-        let of = intent.clone();
-        let read = move || Ok((kept.get(&of), kept.is_undone(&of)));
-        let (record, is_undone) = on_file_thread(read).await?;
-        let record = record.ok().flatten().ok_or_else(unknown)?;
-        // A mark that cannot be read says nothing.
-        let is_undone = is_undone.unwrap_or(false);
+        let kept = KeptChanges::find(self.kept.as_ref(), &input.id).await?;
+        let (intent, record, is_undone) = kept.ok_or_else(unknown)?;
         let list = self.list(&call, Some(&record.list)).await?;
         self.is_of(&call, &list, input.list.as_deref()).await?;
         let id = record.id.clone().unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::{
     http::{Failure, Http},
     read::{Answered, Events, EventsInput, NoList, Todos, TodosInput, warnings},
     server::{Calendar, Calendars, LeftOut, Listing, Object, Server},
-    store::{Act, Record, Store},
+    store::{Act, Store},
     write::{Change, EventInput, IdInput, Misfit, Output, Planned, TodoInput, UndoInput, settled},
 };
 use chrono::{Local, Utc};
@@ -536,14 +536,8 @@ impl CaldavSource {
         input: UndoInput,
     ) -> Result<Plan<Change>, SourceError> {
         let unknown = || SourceError::transport("not_undoable", "no change of this id is kept");
-        let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
-        let store = self.store.clone().ok_or_else(unknown)?;
-        let of = intent.clone();
-        let read = move || Ok((store.get(&of), store.is_undone(&of)));
-        let (kept, is_undone) = on_file_thread(read).await?;
-        let record = kept.ok().flatten().ok_or_else(unknown)?;
-        // A mark that cannot be read says nothing.
-        let is_undone = is_undone.unwrap_or(false);
+        let kept = Store::find(self.store.as_ref(), &input.id).await?;
+        let (intent, record, is_undone) = kept.ok_or_else(unknown)?;
         if input.list.is_some_and(|list| list != record.calendar) {
             return Err(SourceError::invalid(
                 "the change of this id is in another list",
@@ -566,7 +560,7 @@ impl CaldavSource {
         let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
         let now = Utc::now();
         let mut record = change.record(&intent, now);
-        self.keep(&intent, &record, None).await?;
+        Store::keep(self.store.as_ref(), &intent, &record, None).await?;
         let made = change.make(&self.server, &intent, &record, now).await;
         let made = match made {
             Ok(made) => {
@@ -582,7 +576,8 @@ impl CaldavSource {
         record.version.clone_from(&made.version);
         record.done = true;
         let is_undo = change.takes_back.is_some();
-        let kept = self.keep(&intent, &record, change.takes_back.clone()).await;
+        let of = change.takes_back.as_ref();
+        let kept = Store::keep(self.store.as_ref(), &intent, &record, of).await;
         let is_kept = kept.is_ok();
         let undoable = is_kept && (made.version.is_some() || matches!(record.act, Act::Remove));
         let (todo, calendar) = (kind(&change) == TODO, change.calendar.id.clone());
@@ -615,24 +610,6 @@ impl CaldavSource {
             reply.undo(intent.as_str())
         } else {
             reply
-        })
-    }
-
-    /// Keeps a change; `of` is what it took back.
-    async fn keep(
-        &self,
-        intent: &AuditId,
-        record: &Record,
-        of: Option<AuditId>,
-    ) -> Result<(), SourceError> {
-        let Some(store) = self.store.clone() else {
-            return Ok(());
-        };
-        let (intent, record) = (intent.clone(), record.clone());
-        let put = move || store.put_done(&intent, &record, of.as_ref());
-        let kept = on_file_thread(move || Ok(put())).await?;
-        kept.map_err(|error| {
-            SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })
     }
 }

@@ -354,13 +354,8 @@ impl ObsidianRestSource {
         input: UndoInput,
     ) -> Result<Plan<Planned>, SourceError> {
         let unknown = || SourceError::transport("not_undoable", "no change of this id is kept");
-        let id: AuditId = input.id.parse().map_err(|_| unknown())?;
-        let (kept, intent) = (self.kept.clone().ok_or_else(unknown)?, id.clone());
-        let read = move || Ok((kept.get(&intent), kept.is_undone(&intent)));
-        let (record, is_undone) = on_file_thread(read).await?;
-        let record = record.ok().flatten().ok_or_else(unknown)?;
-        // A mark that cannot be read says nothing.
-        let is_undone = is_undone.unwrap_or(false);
+        let kept = KeptChanges::find(self.kept.as_ref(), &input.id).await?;
+        let (id, record, is_undone) = kept.ok_or_else(unknown)?;
         // What is hidden since does not exist, changes of it included.
         let path = allowed(&call, self.paths.file(record.path.as_str()))?;
         if input
@@ -423,7 +418,7 @@ impl ObsidianRestSource {
         let intent = call.audit().cloned();
         let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
         let mut record = change.record();
-        self.keep(&intent, &record, None).await?;
+        KeptChanges::keep(self.kept.as_ref(), &intent, &record, None).await?;
         let made = match change.make(&self.api, &record).await {
             Ok(made) => made,
             Err(NotMade::Moved) => return Err(no_change(&change.path, NoChange::Changed)),
@@ -437,27 +432,10 @@ impl ObsidianRestSource {
         };
         note(&self.app, &Ok(()));
         record.done = true;
-        let kept = self.keep(&intent, &record, change.takes_back.clone()).await;
+        let of = change.takes_back.as_ref();
+        let kept = KeptChanges::keep(self.kept.as_ref(), &intent, &record, of).await;
         let is_kept = kept.is_ok();
         Ok((made, (is_kept && self.kept.is_some()).then_some(intent)))
-    }
-
-    /// Keeps a change; `of` is what it took back.
-    async fn keep(
-        &self,
-        intent: &AuditId,
-        record: &Record,
-        of: Option<AuditId>,
-    ) -> Result<(), SourceError> {
-        let Some(kept) = self.kept.clone() else {
-            return Ok(());
-        };
-        let (intent, record) = (intent.clone(), record.clone());
-        let put = move || kept.put_done(&intent, &record, of.as_ref());
-        let put = on_file_thread(move || Ok(put())).await?;
-        put.map_err(|error| {
-            SourceError::internal(format!("the change cannot be kept for undo: {error}"))
-        })
     }
 }
 

@@ -495,14 +495,8 @@ impl ThingsSource {
                 "no change of this id is kept, or it was never read back",
             )
         };
-        let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
-        let store = self.store.clone().ok_or_else(unknown)?;
-        let of = intent.clone();
-        let read = move || Ok((store.get(&of), store.is_undone(&of)));
-        let (kept, is_undone) = on_file_thread(read).await?;
-        let record = kept.ok().flatten().ok_or_else(unknown)?;
-        // A mark that cannot be read says nothing.
-        let is_undone = is_undone.unwrap_or(false);
+        let kept = Store::find(self.store.as_ref(), &input.id).await?;
+        let (intent, record, is_undone) = kept.ok_or_else(unknown)?;
         let id = record
             .id
             .clone()
@@ -522,7 +516,7 @@ impl ThingsSource {
         let intent = call.audit().cloned();
         let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
         let mut record = change.record(Utc::now().timestamp());
-        self.keep(&intent, &record, None).await?;
+        Store::keep(self.store.as_ref(), &intent, &record, None).await?;
         let (id, fields, second) = (record.id.clone(), record.fields.clone(), record.second);
         let opened = self.ask(move |source| {
             let url = match (&id, &source.token) {
@@ -540,7 +534,8 @@ impl ThingsSource {
         let todo = self.verified(&record).await?;
         let version = todo.version();
         (record.id, record.version) = (Some(todo.id.clone()), Some(version));
-        let kept = self.keep(&intent, &record, change.takes_back.clone()).await;
+        let of = change.takes_back.as_ref();
+        let kept = Store::keep(self.store.as_ref(), &intent, &record, of).await;
         let is_kept = kept.is_ok() && self.store.is_some();
         let touched = change.touched(Some(&todo.id), Some(version));
         let output = Output {
@@ -575,24 +570,6 @@ impl ThingsSource {
         tokio::time::timeout(VERIFY, look).await.map_err(|_| {
             let why = "sent, not verified: reading back did not show it within 5 s. Things may not run, may ask the owner to enable its URLs, or may have refused; do not repeat it";
             SourceError::transport("not_verified", why).effect(Effect::Unknown)
-        })
-    }
-
-    /// Keeps a change; `of` is what it took back.
-    async fn keep(
-        &self,
-        intent: &AuditId,
-        record: &Record,
-        of: Option<AuditId>,
-    ) -> Result<(), SourceError> {
-        let Some(store) = self.store.clone() else {
-            return Ok(());
-        };
-        let (intent, record) = (intent.clone(), record.clone());
-        let put = move || store.put_done(&intent, &record, of.as_ref());
-        let kept = on_file_thread(move || Ok(put())).await?;
-        kept.map_err(|error| {
-            SourceError::internal(format!("the change cannot be kept for undo: {error}"))
         })
     }
 }
