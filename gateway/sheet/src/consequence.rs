@@ -32,7 +32,9 @@ pub fn may_delete(plan: &MadePlan) -> bool {
     written.iter().any(of_files)
 }
 
-fn capital(words: &str) -> String {
+/// Our own words at the beginning of a line.
+#[must_use]
+pub fn capital(words: &str) -> String {
     let mut rest = words.chars();
     let first = rest.next().map(|first| first.to_ascii_uppercase());
     first.into_iter().chain(rest).collect()

@@ -18,7 +18,7 @@ mod server;
 mod untrusted;
 
 pub use change::changed_source;
-pub use consequence::{consequence, may_delete};
+pub use consequence::{capital, consequence, may_delete};
 pub use grant::{input_in_short, permits, telling_facts, warnings};
 pub use question::values_taken;
 pub use register::{surface, to_approve};

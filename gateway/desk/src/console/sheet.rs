@@ -12,7 +12,7 @@ use plexus_owner::{
     pending::{Card, FieldType, Item, State},
 };
 use plexus_protocol::{Digest, Timestamp};
-use plexus_sheet::{Block, Fact, Field, Sheet, Untrusted, sheet_of, to_approve};
+use plexus_sheet::{Block, Fact, Field, Sheet, Untrusted, capital, sheet_of, to_approve};
 
 /// Facts of a section, words of a difference: how many stand open.
 const OPEN: usize = 12;
@@ -194,13 +194,6 @@ impl Line {
 pub(super) fn revision(digest: Option<Digest>) -> u64 {
     let bytes = digest.iter().flat_map(|digest| digest.0).take(6);
     bytes.fold(0, |number, byte| number << 8 | u64::from(byte))
-}
-
-/// Our own words at the beginning of a line.
-fn capital(words: &str) -> String {
-    let mut rest = words.chars();
-    let first = rest.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(rest).collect()
 }
 
 impl Page<'_> {

@@ -4,6 +4,7 @@ use super::{
     job::{MARK, Names},
     runner::{ProgramOutput, Runner},
 };
+use crate::installed::failed;
 use plexus_client::{Done, Exit, Stop, shell};
 use plexus_protocol::state_dir::{make_folder, sync_name};
 use serde_json::{Value, json};
@@ -153,14 +154,6 @@ impl Run {
             .done(Done::Unknown)
             .next(next)
     }
-}
-
-fn failed(path: &Path, error: &io::Error) -> Stop {
-    Stop::new(
-        Exit::Failed,
-        "system",
-        format!("{}: {error}", path.display()),
-    )
 }
 
 /// Refuses a file that somebody else wrote.

@@ -299,7 +299,7 @@ fn anonymous(bytes: usize, how: i32) -> io::Result<()> {
     unmap(map_anonymous(bytes, how)?, bytes)
 }
 
-fn map_anonymous(bytes: usize, how: i32) -> io::Result<*mut libc::c_void> {
+pub(super) fn map_anonymous(bytes: usize, how: i32) -> io::Result<*mut libc::c_void> {
     // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to.
     let mapped = unsafe {
         libc::mmap(

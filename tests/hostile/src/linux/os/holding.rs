@@ -6,8 +6,8 @@
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::ptr::null_mut;
 
+use super::files::map_anonymous;
 use nix::errno::Errno;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::socket::{setsockopt, sockopt::SndBuf};
@@ -32,7 +32,7 @@ pub(crate) fn hold(what: &str, count: usize) -> io::Result<()> {
     }
     match what {
         "memory" => {
-            touch(map(count * MIB, libc::MAP_PRIVATE)?, count * MIB);
+            touch(map_anonymous(count * MIB, libc::MAP_PRIVATE)?, count * MIB);
             stay()
         }
         "shared" => stay_after(given_back(count, libc::MAP_SHARED)),
@@ -56,24 +56,6 @@ fn stay() -> io::Result<()> {
     io::stdin().read_to_end(&mut Vec::new()).map(drop)
 }
 
-fn map(bytes: usize, how: i32) -> io::Result<*mut libc::c_void> {
-    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to.
-    let mapped = unsafe {
-        libc::mmap(
-            null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            how | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if mapped == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(mapped)
-}
-
 fn touch(mapped: *mut libc::c_void, bytes: usize) {
     // SAFETY: all of it was mapped to be written, and nothing else refers to it.
     unsafe { std::ptr::write_bytes(mapped.cast::<u8>(), 1, bytes) };
@@ -83,7 +65,7 @@ fn touch(mapped: *mut libc::c_void, bytes: usize) {
 /// stays whole.
 fn given_back(mib: usize, how: i32) -> io::Result<()> {
     let bytes = mib * MIB;
-    let mapped = map(bytes + PIECE, how)?;
+    let mapped = map_anonymous(bytes + PIECE, how)?;
     let mapped = mapped.wrapping_byte_add(mapped.cast::<u8>().align_offset(PIECE));
     // SAFETY: exactly what was mapped; a machine without huge pages refuses it, and nothing depends on it.
     unsafe { libc::madvise(mapped, bytes, libc::MADV_HUGEPAGE) };
@@ -100,7 +82,7 @@ fn given_back(mib: usize, how: i32) -> io::Result<()> {
 /// Whether the pages of memory for which huge ones are asked are huge: one fault gives all of such a page.
 pub(crate) fn pages() -> io::Result<String> {
     const BYTES: usize = 4 * PIECE;
-    let mapped = map(BYTES + PIECE, libc::MAP_PRIVATE)?;
+    let mapped = map_anonymous(BYTES + PIECE, libc::MAP_PRIVATE)?;
     let mapped = mapped.wrapping_byte_add(mapped.cast::<u8>().align_offset(PIECE));
     // SAFETY: exactly what was mapped; a machine without huge pages refuses it, and nothing depends on it.
     unsafe { libc::madvise(mapped, BYTES, libc::MADV_HUGEPAGE) };
@@ -120,7 +102,8 @@ pub(crate) fn pages_again_huge() -> io::Result<String> {
 /// Memory of a process whose first thread has ended: what the kernel says of the process is what it says of that thread.
 fn behind_leader(mib: usize) -> io::Result<()> {
     std::thread::Builder::new().spawn(move || {
-        let held = map(mib * MIB, libc::MAP_PRIVATE).map(|mapped| touch(mapped, mib * MIB));
+        let held =
+            map_anonymous(mib * MIB, libc::MAP_PRIVATE).map(|mapped| touch(mapped, mib * MIB));
         _ = stay_after(held);
         std::process::exit(0);
     })?;
