@@ -36,8 +36,6 @@ pub const LARGEST_PAGE: usize = 200;
 pub const TOKEN: Duration = Duration::from_secs(3_600);
 /// How long a challenge may be answered.
 pub const CHALLENGE: Duration = Duration::from_secs(60);
-/// How long an invitation is valid, unless made otherwise.
-pub const INVITATION: Duration = Duration::from_secs(7 * 86_400);
 /// Messages under one version of a channel's key. Random nonces of 96 bits allow 2^32 of them.
 pub const MESSAGES_PER_KEY: u64 = 1 << 30;
 /// The greatest number of a message that a client takes from a relay for its own last one. Each whole number up to it is one

@@ -150,7 +150,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 pub fn attack(targets: &ProbeTargets) -> CageReport {
     let mut report = CageReport { checks: Vec::new() };
     attack_files(&mut report, targets);
-    attack_sockets(&mut report, targets);
+    attack_addresses(&mut report, targets.tcp_port, &targets.unix_socket);
     attack_processes(&mut report, targets);
     let places = targets.places.iter();
     let places: Vec<&ProbedFolder> = places.filter(|place| !lacks_consent(&place.path)).collect();
@@ -238,10 +238,6 @@ fn attack_files(report: &mut CageReport, targets: &ProbeTargets) {
         "list the state directory",
         std::fs::read_dir(&targets.state_dir),
     );
-}
-
-fn attack_sockets(report: &mut CageReport, targets: &ProbeTargets) {
-    attack_addresses(report, targets.tcp_port, &targets.unix_socket);
 }
 
 fn attack_addresses(report: &mut CageReport, tcp_port: u16, unix_socket: &Path) {

@@ -44,8 +44,6 @@ pub mod key {
     pub const SPACE: &str = " ";
     /// Down.
     pub const DOWN: &str = "\u{e015}";
-    /// Shift, held for the rest of the keys.
-    pub const SHIFT: &str = "\u{e008}";
 }
 
 /// A driver and its port; none where it ended before it had one.
@@ -336,18 +334,6 @@ impl Browser {
         self.post(
             "/actions",
             json!({"actions": [{"type": "pointer", "id": "mouse", "parameters": pointer, "actions": acts}]}),
-        );
-    }
-    /// Presses a key while shift is held.
-    #[track_caller]
-    pub fn press_shifted(&self, pressed: &str) {
-        let strokes = json!([
-            {"type": "keyDown", "value": key::SHIFT}, {"type": "keyDown", "value": pressed},
-            {"type": "keyUp", "value": pressed}, {"type": "keyUp", "value": key::SHIFT},
-        ]);
-        self.post(
-            "/actions",
-            json!({"actions": [{"type": "key", "id": "keys", "actions": strokes}]}),
         );
     }
     /// What is seen, as PNG.

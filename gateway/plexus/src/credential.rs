@@ -107,7 +107,7 @@ impl CredentialSlot {
 
     /// Keeps `pat` as the credential of `agent`. An older one is replaced: a new code has already ended it.
     pub(crate) fn keep(self, agent: &AgentId, pat: &Pat) -> Result<PathBuf, Stop> {
-        let line = zeroizing_line(pat);
+        let line = zeroize::Zeroizing::new(format!("{}\n", pat.expose()));
         self.0.name(&format!("{agent}.pat"), &line).map_err(|why| {
             Stop::new(
                 Exit::Failed,
@@ -118,10 +118,6 @@ impl CredentialSlot {
             .next("stop; tell the owner: my credential could not be saved; connect me again")
         })
     }
-}
-
-fn zeroizing_line(pat: &Pat) -> zeroize::Zeroizing<String> {
-    zeroize::Zeroizing::new(format!("{}\n", pat.expose()))
 }
 
 #[cfg(test)]
