@@ -168,9 +168,7 @@ fn deny_with_a_reason() {
     browser.reads("#notes", "Denied");
     assert_eq!(scene.state_of(&agent, &item), "denied");
     assert_eq!(agent.status(&item).at("/reason"), "not in this folder");
-    agent
-        .invoke(WRITE, input.clone())
-        .expect_error(403, "denied_by_owner");
+    agent.must_fail(WRITE, input.clone(), 403, "denied_by_owner");
     assert!(!scene.workspace.has("Projects/new.md"));
     // A slip is taken back on its page, and asked for anew.
     browser.go(&format!("{}/approvals/{item}", scene.page()));
@@ -363,9 +361,7 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
     assert_eq!(scene.state_of(&agent, &item), "approved");
     // An approved call that comes to nothing is not left as approved alone.
     scene.workspace.write("a.md", "a third\n");
-    agent
-        .invoke(WRITE, note("a.md", "new\n"))
-        .expect_error(200, "precondition_changed");
+    agent.must_fail(WRITE, note("a.md", "new\n"), 200, "precondition_changed");
     browser.reads(
         "#notes .bad",
         "Approved, but not done: my-cc: Write a file. It was refused before anything changed.",

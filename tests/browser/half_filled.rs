@@ -88,9 +88,7 @@ fn act_leaves_half_filled_forms_as_they_are() {
         typed(browser, &["give-under", "give-calls", "limit-bytes"]) == json!(["", "", "5000000"])
     });
     agent.must(WRITE, note("Projects/a.md", "a\n"));
-    agent
-        .invoke(WRITE, note("elsewhere.md", "a\n"))
-        .expect_error(401, "approval_required");
+    agent.must_fail(WRITE, note("elsewhere.md", "a\n"), 401, "approval_required");
     scene.all_is_well();
 }
 

@@ -281,9 +281,7 @@ fn first_page_tells_what_happened_meanwhile() {
     let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
     scene.owner().deny(&denied, "not now");
     agent.must("workspace.read", json!({"path": "a.md"}));
-    agent
-        .invoke(WRITE, note("c.md", "three\n"))
-        .expect_error(403, "denied_by_owner");
+    agent.must_fail(WRITE, note("c.md", "three\n"), 403, "denied_by_owner");
     let _newcomer = scene.agent("newcomer");
     scene.gateway.restart();
     let browser = &*scene.browser;
@@ -441,8 +439,7 @@ fn activity_is_filtered_and_keeps_its_place() {
     two.must("obsidian.vault.read", json!({"path": "Ideas.md"}));
     let item = two.must_ask(WRITE, note("no.md", "no\n"));
     scene.owner().deny(&item, "not now");
-    two.invoke(WRITE, note("no.md", "no\n"))
-        .expect_error(403, "denied_by_owner");
+    two.must_fail(WRITE, note("no.md", "no\n"), 403, "denied_by_owner");
     scene.owner().grant("two", WRITE, "1h").expect_ok();
     two.must(WRITE, note("yes.md", "yes\n"));
     two.must("workspace.read", json!({"path": "a.md"}));
@@ -589,9 +586,7 @@ fn troubles_stand_on_the_first_page() {
     browser.reads("#role-1", "this system does not hide");
     browser.see("#overview").click();
     let lost = json!({"line": "lost", "die": "after"});
-    agent
-        .invoke(COUNT, lost.clone())
-        .expect_error(200, "outcome_unknown");
+    agent.must_fail(COUNT, lost.clone(), 200, "outcome_unknown");
     let unknown = ".needs .bad a[href^='/admin/activity/']";
     browser.reads(
         unknown,
@@ -892,9 +887,7 @@ fn page_of_a_call_says_where_its_difference_is() {
     // A refused one names what it asked for, and leads to the form that could allow it.
     let denied = agent.must_ask(WRITE, note("c.md", "three\n"));
     owner.deny(&denied, "no");
-    agent
-        .invoke(WRITE, note("c.md", "three\n"))
-        .expect_error(403, "denied_by_owner");
+    agent.must_fail(WRITE, note("c.md", "three\n"), 403, "denied_by_owner");
     browser.go(&page(&call("refused")));
     browser.reads("#card", "What it asked for");
     browser.reads("#card .names", "c.md");

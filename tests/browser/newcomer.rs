@@ -375,9 +375,7 @@ fn pages_follow_what_happens() {
     browser.see("#overview").click();
     browser.see("#pause").click();
     browser.reads("#card", "All agents are paused");
-    agent
-        .invoke("workspace.read", json!({"path": "a.md"}))
-        .expect_error(503, "paused");
+    agent.must_fail("workspace.read", json!({"path": "a.md"}), 503, "paused");
     browser.see("article:not([data-fresh]) #pause").click();
     browser.reads("#notes", "Agents are served again");
     assert!(!browser.text("#notes").contains("Paused"), "it is over");

@@ -134,6 +134,11 @@ impl Agent {
     pub fn must(&self, id: &str, input: Value) -> Value {
         self.invoke(id, input).expect_ok()
     }
+    /// Calls with the session alone, and expects this refusal; gives the error object.
+    #[track_caller]
+    pub fn must_fail(&self, id: &str, input: Value, status: u16, code: &str) -> Value {
+        self.invoke(id, input).expect_error(status, code)
+    }
     /// Calls with the session and any body.
     #[track_caller]
     pub fn invoke_body(&self, body: Value) -> Response {

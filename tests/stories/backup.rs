@@ -257,8 +257,7 @@ fn what_was_lent_at_the_backup_is_lent_to_nobody_after_a_restore() {
     );
     // All that a restore leaves to the owner to say is said, and it is lent to nobody all the same.
     house.gateway.must_cli(["sources", "resume", "workspace"]);
-    back.invoke("my-notes.read", a.clone())
-        .expect_error(404, "unknown_capability");
+    back.must_fail("my-notes.read", a.clone(), 404, "unknown_capability");
     let lent = house.owner().get("/admin/api/lend").expect_ok();
     assert!(lent["lent"][0]["endedAt"].is_string(), "{lent}");
     house.gateway.cli(["audit", "verify"]).expect_ok();

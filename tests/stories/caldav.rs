@@ -231,9 +231,7 @@ fn completion_of_what_somebody_changed_is_refused() {
         "VTODO",
         "UID:bread\nSUMMARY:Bread and butter",
     );
-    let refused = agent
-        .invoke(COMPLETE, input.clone())
-        .expect_error(200, "precondition_changed");
+    let refused = agent.must_fail(COMPLETE, input.clone(), 200, "precondition_changed");
     assert_eq!(refused["effect"], "none", "{refused}");
     assert_lacks(&office.server.get("home/bread.ics").body, "COMPLETED");
     // The control: seen as it is now, it is completed; and the owner takes that back.
@@ -337,9 +335,7 @@ fn addition_that_fits_nowhere_is_told_at_once() {
     blind.must_ask(event, nowhere.clone());
     blind.must_ask(event, meeting.clone());
     let lister = office.agent(&["caldav.calendars.list"]);
-    let unknown = lister
-        .invoke(event, nowhere)
-        .expect_error(400, "transport_error");
+    let unknown = lister.must_fail(event, nowhere, 400, "transport_error");
     lister.must_ask(event, meeting.clone());
     // An agent that may list events hears of a list of to-dos as of one that does not exist.
     office.server.calendar("chores", "Chores", &["VTODO"]);

@@ -434,9 +434,7 @@ fn relay_that_is_away_loses_and_doubles_nothing() {
         listed["away"][0]
             == json!({"source": "channels", "why": listed["away"][0]["why"], "peer": false})
     });
-    agent
-        .invoke(READ, json!({"channel": channel}))
-        .expect_error(200, "source_unavailable");
+    agent.must_fail(READ, json!({"channel": channel}), 200, "source_unavailable");
     let said = world.channels(["say", "sums", "Anybody?"]);
     assert!(
         said.status != 0 && said.all().contains("relay was not reached"),

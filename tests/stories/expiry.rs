@@ -123,9 +123,7 @@ fn denials_are_forgotten_after_a_month() {
     house.owner().deny(&item, "not now");
     clock.show("+29d");
     let agent = agent.another_session();
-    agent
-        .invoke(WRITE, note("a.txt", "a"))
-        .expect_error(403, "denied_by_owner");
+    agent.must_fail(WRITE, note("a.txt", "a"), 403, "denied_by_owner");
     clock.show("+31d");
     agent.another_session().must_ask(WRITE, note("a.txt", "a"));
 }

@@ -428,8 +428,7 @@ fn secrets_stay_with_their_source_and_field() {
     assert_eq!(left, ["cab-2.token"]);
     office.post(office.body("cab")).expect_ok();
     let one = office.reader("one", "cab");
-    one.invoke("cab.about", json!({}))
-        .expect_error(503, "source_unavailable");
+    one.must_fail("cab.about", json!({}), 503, "source_unavailable");
     about(&two, "cab-2");
     // As another kind under its id, it keeps none of them either.
     office.set("cab.token", TOKEN).expect_ok();

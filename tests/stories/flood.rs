@@ -265,9 +265,7 @@ fn an_ask_too_many_does_not_touch_the_disk() {
     );
     for n in 20..40 {
         let line = json!({"line": n.to_string()});
-        agent
-            .invoke(COUNT, line.clone())
-            .expect_error(429, "rate_limited");
+        agent.must_fail(COUNT, line.clone(), 429, "rate_limited");
         agent.ask_to(COUNT, line).expect_error(429, "rate_limited");
     }
     assert_eq!(moved(), before);

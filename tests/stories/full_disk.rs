@@ -135,9 +135,7 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         let waiting = kept(&pending);
         let asks = |size: usize| {
             let big = note("big.md", &"x".repeat(size));
-            asking
-                .invoke(WRITE, big)
-                .expect_error(503, "audit_unavailable");
+            asking.must_fail(WRITE, big, 503, "audit_unavailable");
             let there = kept(&pending);
             assert!(there.is_subset(&waiting), "{there:?}");
         };
@@ -209,9 +207,7 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         assert_eq!(full.condition(), "open");
         assert!(full.gateway.state().join("ledger.ballast").exists());
         let asking = full.back(&asking);
-        asking
-            .invoke(WRITE, asked)
-            .expect_error(403, "denied_by_owner");
+        asking.must_fail(WRITE, asked, 403, "denied_by_owner");
         full.gateway.cli(["audit", "verify"]).expect_ok();
     });
 }

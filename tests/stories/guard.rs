@@ -452,9 +452,7 @@ fn an_input_that_reads_differently_elsewhere_is_refused() {
         json!({key: "{\"path\":\"other.txt\"}"}),
         json!({"path": "report.txt", "more": {key: "1"}}),
     ] {
-        agent
-            .invoke(READ, input)
-            .expect_error(400, "internal_error");
+        agent.must_fail(READ, input, 400, "internal_error");
     }
     assert_eq!(house.owner().pending(), Vec::<Value>::new());
     agent.must_ask(READ, json!({"path": "report.txt", "RawValue": "1"}));

@@ -84,9 +84,7 @@ fn a_history_is_added_and_asked() {
     git(&path, &["commit", "-q", "--allow-empty", "-m", "one more"]);
     let log = agent.must("git.log", json!({"limit": 1}));
     assert_eq!(log["output"]["commits"][0]["subject"], "one more");
-    agent
-        .invoke("git.log", json!({"rev": "nowhere"}))
-        .expect_error(200, "transport_error");
+    agent.must_fail("git.log", json!({"rev": "nowhere"}), 200, "transport_error");
     agent
         .invoke("git.log", json!({"limit": 0}))
         .expect_error(422, "schema_validation_failed");
@@ -116,9 +114,7 @@ fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
         .filter_map(|commit| commit["subject"].as_str())
         .collect();
     assert_eq!(subjects, ["finish the plan", "begin"]);
-    agent
-        .invoke("git.show", json!({"rev": "HEAD"}))
-        .expect_error(401, "approval_required");
+    agent.must_fail("git.show", json!({"rev": "HEAD"}), 401, "approval_required");
     let begin = agent.must("git.show", json!({"rev": "HEAD~2"}));
     assert_eq!(begin["output"]["files"].as_array().map(Vec::len), Some(1));
     let found = agent.must("git.search", json!({"query": "KEY", "in": "changes"}));
@@ -144,9 +140,7 @@ fn a_repository_that_leads_elsewhere_is_refused_in_words() {
         "--keep",
     ]);
     let agent = gateway.agent_with("one", &["borrows.log"]);
-    let refused = agent
-        .invoke("borrows.log", json!({}))
-        .expect_error(503, "source_unavailable");
+    let refused = agent.must_fail("borrows.log", json!({}), 503, "source_unavailable");
     // The words are the owner's: what a worker says of its folder is no agent's.
     assert!(!refused.to_string().contains("leads out"), "{refused}");
     let health = gateway.owner().get("/admin/api/health").expect_ok();

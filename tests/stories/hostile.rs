@@ -260,9 +260,7 @@ fn no_field_of_a_request_is_obeyed_in_any_view() {
             }
             views.until_nothing_waits();
             // Refused with that reason: the record now has it.
-            agent
-                .invoke(READ, input)
-                .expect_error(403, "denied_by_owner");
+            agent.must_fail(READ, input, 403, "denied_by_owner");
         }
     }
     assert!(
@@ -357,9 +355,7 @@ fn no_name_of_a_place_is_obeyed() {
         only_text(&gateway.cli(["approvals", "show", &item]));
         let _ = owner.card(&item);
         owner.approve(&item, "once");
-        agent
-            .invoke(count, input.clone())
-            .expect_error(200, "outcome_unknown");
+        agent.must_fail(count, input.clone(), 200, "outcome_unknown");
     }
     let said = only_text(&gateway.cli(["unknown"]));
     only_ours_begin(&said, &["evt_"]);

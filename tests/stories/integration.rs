@@ -153,9 +153,7 @@ fn codes_are_made_where_they_are_needed_and_end_nothing_unasked() {
         (&again["alreadyEnrolled"], &again["reissued"]),
         (&json!(true), &json!(true))
     );
-    agent
-        .invoke(READ, report())
-        .expect_error(401, "session_expired");
+    agent.must_fail(READ, report(), 401, "session_expired");
     plexus_tests::agent::handshake(&client, pat).expect_error(401, "session_expired");
     let fresh = redeem(&again["enrollCode"]).expect_ok();
     let fresh = Agent::with_pat(

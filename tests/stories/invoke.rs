@@ -168,9 +168,7 @@ fn sessions_that_do_not_live() {
     agent
         .invoke_body(json!({}))
         .expect_error(404, "unknown_capability");
-    agent
-        .invoke("nope.read", json!({}))
-        .expect_error(404, "unknown_capability");
+    agent.must_fail("nope.read", json!({}), 404, "unknown_capability");
 }
 
 /// Ids outside of an agent's view answer alike, whether they exist or not (E26).
@@ -222,9 +220,7 @@ fn what_is_not_exposed_is_refused() {
     agent
         .invoke_with(&token, READ, report())
         .expect_error(403, "capability_unexposed");
-    agent
-        .invoke(READ, report())
-        .expect_error(404, "unknown_capability");
+    agent.must_fail(READ, report(), 404, "unknown_capability");
     house.owner().expose(READ, true);
     agent.invoke_with(&token, READ, report()).expect_ok();
 }
@@ -275,9 +271,7 @@ fn more_than_a_read_asks_for() {
     }
     let mut misspelt = note("a.txt", "a");
     misspelt["ifDigset"] = json!("absent");
-    agent
-        .invoke(WRITE, misspelt)
-        .expect_error(422, "schema_validation_failed");
+    agent.must_fail(WRITE, misspelt, 422, "schema_validation_failed");
 }
 
 /// The owner's own session, which is no agent's, calls nothing; it is told what is switched off.
@@ -364,9 +358,7 @@ fn no_write_leaves_the_root_through_a_link() {
 fn a_skill_is_read_and_not_called() {
     let house = House::open();
     let agent = house.reader("one");
-    agent
-        .invoke("workspace.how-to-use", json!({}))
-        .expect_error(200, "transport_error");
+    agent.must_fail("workspace.how-to-use", json!({}), 200, "transport_error");
     // The same for a skill that the agent sees only because something it was connected to brings it along.
     let chosen = house.narrow("two", &[READ]);
     let token = token(&chosen, &[READ]);

@@ -440,9 +440,7 @@ fn what_the_owner_does_under_a_flood_is_there_when_it_is_answered() {
     let go_on = json!({"on": false});
     owner.post("/admin/api/pause", go_on).expect_ok();
     let asking = workshop.back(&asking);
-    asking
-        .invoke(COUNT, json!({"line": "may I?"}))
-        .expect_error(403, "denied_by_owner");
+    asking.must_fail(COUNT, json!({"line": "may I?"}), 403, "denied_by_owner");
     workshop.back(&flooding[0]);
 }
 

@@ -112,8 +112,7 @@ fn what_an_agent_did_is_told_in_words() {
     let item = cc.must_ask(WRITE, no.clone());
     house.owner().deny(&item, "not this one");
     cc.invoke(WRITE, no).expect_error(403, "denied_by_owner");
-    cc.invoke("no.such", json!({}))
-        .expect_error(404, "unknown_capability");
+    cc.must_fail("no.such", json!({}), 404, "unknown_capability");
 
     let said = house.gateway.cli(["activity", "my-cc"]);
     let said = said.expect_ok();
@@ -205,9 +204,7 @@ fn no_refusal_goes_uncounted() {
     let mut house = House::open();
     let agent = house.reader("one");
     for n in 0..150 {
-        agent
-            .invoke("no.such", json!({"n": n}))
-            .expect_error(404, "unknown_capability");
+        agent.must_fail("no.such", json!({"n": n}), 404, "unknown_capability");
     }
     // The body is refused before it is a call of anything; who sent it is known.
     let refused = agent.invoke_body(json!({"id": READ, "input": {}, "onApproval": "later"}));
@@ -260,9 +257,7 @@ fn what_nobody_knows_is_listed_and_settled() {
     let workshop = Workshop::open();
     let agent = workshop.writer("one");
     let lost = json!({"line": "lost", "die": "after"});
-    agent
-        .invoke(COUNT, lost.clone())
-        .expect_error(200, "outcome_unknown");
+    agent.must_fail(COUNT, lost.clone(), 200, "outcome_unknown");
     let listed = workshop.gateway.cli(["unknown", "list", "--json"]).json();
     let event = listed["unsettled"][0]["auditId"]
         .as_str()
@@ -314,9 +309,7 @@ fn what_nobody_knows_is_listed_and_settled() {
         assert!(told.expect_ok().contains(words), "{words:?}:\n{told}");
     }
     // Settled: it may be tried again.
-    agent
-        .invoke(COUNT, lost)
-        .expect_error(200, "outcome_unknown");
+    agent.must_fail(COUNT, lost, 200, "outcome_unknown");
 }
 
 /// An intent says what it is about to change, and what was there.

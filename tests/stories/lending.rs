@@ -27,17 +27,13 @@ fn lent(house: &House) -> Vec<Value> {
 
 /// What an agent is told of something that does not exist.
 fn nothing(agent: &Agent) -> String {
-    let mut error = agent
-        .invoke("my-notes.nothing", json!({}))
-        .expect_error(404, "unknown_capability");
+    let mut error = agent.must_fail("my-notes.nothing", json!({}), 404, "unknown_capability");
     error["capabilityId"].take();
     error.to_string()
 }
 
 fn uniform(agent: &Agent, id: &str) -> String {
-    let mut error = agent
-        .invoke(id, json!({"path": "a.md"}))
-        .expect_error(404, "unknown_capability");
+    let mut error = agent.must_fail(id, json!({"path": "a.md"}), 404, "unknown_capability");
     error["capabilityId"].take();
     error.to_string()
 }

@@ -205,9 +205,7 @@ fn near_repeats_of_what_was_denied_are_counted_on_the_card() {
     let first = ask("a");
     assert_eq!(owner.card(&first).get("deniedBefore"), None);
     owner.deny(&first, "no");
-    agent
-        .invoke(COUNT, json!({"line": "a"}))
-        .expect_error(403, "denied_by_owner");
+    agent.must_fail(COUNT, json!({"line": "a"}), 403, "denied_by_owner");
     let second = ask("a ");
     owner.deny(&second, "no");
     let third = ask("a  ");

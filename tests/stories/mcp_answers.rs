@@ -204,9 +204,7 @@ fn large_id_goes_to_a_lent_tool_and_back() {
     );
     lent.gateway.owner().approve(&item, "once");
     let other = json!({"channel": LARGE - 1, "least": i64::MIN, "most": u64::MAX});
-    agent
-        .invoke("odd.do", other)
-        .expect_error(401, "approval_required");
+    agent.must_fail("odd.do", other, 401, "approval_required");
     let done = agent.must("odd.do", input);
     assert_contains(done["output"]["text"].as_str().expect("a text"), &canonical);
 

@@ -50,13 +50,9 @@ fn an_edit_that_cannot_apply_is_told_at_once() {
         let error = reply.expect_error(400, "schema_validation_failed");
         assert!(error["message"].to_string().contains(words), "{reply}");
     }
-    agent
-        .invoke(WRITE, edit("nowhere.md", "a"))
-        .expect_error(400, "transport_error");
+    agent.must_fail(WRITE, edit("nowhere.md", "a"), 400, "transport_error");
     let stale = json!({"path": "twice.md", "content": "x", "ifDigest": "absent"});
-    agent
-        .invoke(WRITE, stale)
-        .expect_error(409, "precondition_changed");
+    agent.must_fail(WRITE, stale, 409, "precondition_changed");
     assert_eq!(house.owner().pending().len(), 0, "no card");
     let audited = house.owner().audited(|event| {
         event["type"] == "invoke" && event["detail"]["code"] == "schema_validation_failed"

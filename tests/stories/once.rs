@@ -306,9 +306,7 @@ fn a_denial_is_remembered() {
     let agent = workshop.reader("one");
     let item = agent.must_ask(COUNT, line("one"));
     workshop.owner().deny(&item, "never this");
-    let refused = agent
-        .invoke(COUNT, line("one"))
-        .expect_error(403, "denied_by_owner");
+    let refused = agent.must_fail(COUNT, line("one"), 403, "denied_by_owner");
     assert!(
         refused["message"]
             .as_str()
@@ -335,9 +333,7 @@ fn a_denial_is_remembered() {
 
     workshop.gateway.restart();
     let agent = workshop.back(&agent);
-    agent
-        .invoke(COUNT, line("one"))
-        .expect_error(403, "denied_by_owner");
+    agent.must_fail(COUNT, line("one"), 403, "denied_by_owner");
     // Until the owner grants it.
     workshop.owner().grant("one", COUNT, "1h").expect_ok();
     agent.must(COUNT, line("one"));

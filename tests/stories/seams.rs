@@ -351,9 +351,7 @@ fn one_decision_of_many() {
             let status = agent.status_after(&item, 20).expect_ok();
             assert_eq!(status["result"]["ok"], true, "{status}");
         } else {
-            agent
-                .invoke(COUNT, line(&text))
-                .expect_error(403, "denied_by_owner");
+            agent.must_fail(COUNT, line(&text), 403, "denied_by_owner");
         }
         assert_eq!(workshop.effects().contains(&text), decided[0].0);
     }

@@ -27,9 +27,7 @@ fn eight_hours_of_sleep_end_what_counts_wall_time() {
 
     machine.sleep(8 * HOUR);
 
-    agent
-        .invoke(READ, report())
-        .expect_error(401, "session_expired");
+    agent.must_fail(READ, report(), 401, "session_expired");
     let late = agent.invoke_with(&token, READ, report());
     assert_eq!(late.status, 401, "{late}");
     house
@@ -92,9 +90,7 @@ fn a_clock_set_back_lengthens_nothing_while_the_gateway_runs() {
     machine.set_clock(-24 * HOUR);
     agent.must(READ, report());
     machine.sleep(HOUR + 5);
-    agent
-        .invoke(READ, report())
-        .expect_error(401, "session_expired");
+    agent.must_fail(READ, report(), 401, "session_expired");
     let agent = agent.another_session();
     agent.must_ask(READ, report());
 }

@@ -285,9 +285,7 @@ fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
             json!({"agentId": "one", "trustWindow": {"kind": "1h"},
                    "grants": {UNDO: {"decision": "allow", "constraint": {"pathPrefix": {"field": "path", "allow": ["docs"]}}}}}),
         );
-    agent
-        .invoke(UNDO, json!({ "id": outside }))
-        .expect_error(401, "approval_required");
+    agent.must_fail(UNDO, json!({ "id": outside }), 401, "approval_required");
     assert_eq!(house.workspace.read("private/b.md"), "new\n");
     let done = agent.must(UNDO, json!({ "id": inside }));
     assert_eq!(done["ok"], true, "{done}");

@@ -68,9 +68,7 @@ fn a_home_of_the_format_before_goes_on_as_it_was() {
         agent.must("workspace.write", new);
         // The narrowing came over as well.
         let beyond = json!({"path": format!("{launch}.txt"), "content": "new"});
-        agent
-            .invoke("workspace.write", beyond)
-            .expect_error(401, "approval_required");
+        agent.must_fail("workspace.write", beyond, 401, "approval_required");
         gateway.cli(["audit", "verify"]).expect_status(0);
         gateway.restart();
     }

@@ -598,9 +598,7 @@ fn a_standing_write_is_held_against_what_was_read() {
     agent.must(WRITE, note("brand/new.txt", "new\n"));
     // The digest may come with the input.
     let wrong = json!({"path": "report.txt", "content": "x", "ifDigest": "absent"});
-    agent
-        .invoke(WRITE, wrong)
-        .expect_error(200, "precondition_changed");
+    agent.must_fail(WRITE, wrong, 200, "precondition_changed");
 }
 
 /// What the owner's tools execute is never a plain write.

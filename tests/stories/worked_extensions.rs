@@ -52,7 +52,5 @@ fn ripgrep_searches_its_folder_and_no_value_is_an_option() {
     );
     // A folder is no part of any input.
     let elsewhere = json!({"expression": "fn main", "folder": other.path()});
-    agent
-        .invoke("search.find", elsewhere)
-        .expect_error(422, "schema_validation_failed");
+    agent.must_fail("search.find", elsewhere, 422, "schema_validation_failed");
 }

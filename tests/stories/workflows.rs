@@ -167,13 +167,9 @@ fn one_approval_carries_all_members() {
     );
 
     // Neither the workflow nor its members are granted by that.
-    agent
-        .invoke(FILE, note())
-        .expect_error(401, "approval_required");
+    agent.must_fail(FILE, note(), 401, "approval_required");
     let direct = json!({"path": "notes/ideas.md", "content": "mine"});
-    agent
-        .invoke(WRITE, direct)
-        .expect_error(401, "approval_required");
+    agent.must_fail(WRITE, direct, 401, "approval_required");
     assert_eq!(
         office.workspace.read("notes/ideas.md"),
         "# Ideas\n\n- one word, one meaning #work\n"
@@ -188,9 +184,7 @@ fn workflow_reads_what_its_caller_may_read() {
     owner.approve(&item, "once");
     owner.revoke("clerk", READ);
     let agent = agent.another_session();
-    let refused = agent
-        .invoke(FILE, note())
-        .expect_error(401, "grant_required");
+    let refused = agent.must_fail(FILE, note(), 401, "grant_required");
     assert_eq!(refused["capabilityId"], READ, "{refused}");
     assert_eq!(refused["effect"], "none", "{refused}");
     assert_contains(
@@ -199,9 +193,7 @@ fn workflow_reads_what_its_caller_may_read() {
     );
     // It does not even ask; and nothing of the approval is used.
     let other = json!({"note": "Ideas.md", "to": "other.md"});
-    agent
-        .invoke(FILE, other)
-        .expect_error(401, "grant_required");
+    agent.must_fail(FILE, other, 401, "grant_required");
     assert_eq!(owner.pending().len(), 0);
     assert!(!office.workspace.has("notes/ideas.md"));
 
@@ -311,9 +303,7 @@ fn workflow_of_reads_is_a_read() {
     );
     owner.expose(READ, true);
     office.gateway.cli(["pause"]).expect_ok();
-    agent
-        .invoke(FILE, input.clone())
-        .expect_error(503, "paused");
+    agent.must_fail(FILE, input.clone(), 503, "paused");
     office.gateway.cli(["resume"]).expect_ok();
     assert_eq!(agent.must(FILE, input)["ok"], true);
 }
