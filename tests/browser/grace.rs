@@ -2,6 +2,7 @@
 
 use crate::scene::{Scene, WRITE, note};
 use plexus_tests::browser::key;
+use plexus_tests::texts::text_of;
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Length};
 use serde_json::json;
@@ -234,10 +235,7 @@ fn page_that_appears_under_the_finger_takes_no_act() {
         let file = format!("{tried}-{late}.md");
         agent.must(WRITE, note(&file, "text\n"));
         let calls = scene.owner().must_get("/admin/api/activity?only=changed");
-        let call = calls["calls"][0]["auditId"]
-            .as_str()
-            .expect("a call")
-            .to_owned();
+        let call = text_of(&calls["calls"][0]["auditId"]);
         browser.go(&format!("{}/activity/{call}", scene.page()));
         let _ = browser.see("a[href$='/undo']");
         browser.run(WATCH);

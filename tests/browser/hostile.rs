@@ -3,6 +3,7 @@
 use crate::scene::{LOOKS, Scene, WRITE, addresses, note};
 use plexus_tests::relay::Relay;
 use plexus_tests::scripted_codex::ScriptedCodex;
+use plexus_tests::texts::text_of;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Length};
 use serde_json::{Value, json};
@@ -310,10 +311,7 @@ fn in_the_names_that_an_agent_chooses() {
                 "/link/handshake",
                 json!({"client": {"name": client, "version": client}}),
             );
-        let session = opened.expect_ok()["sessionId"]
-            .as_str()
-            .expect("a session")
-            .to_owned();
+        let session = text_of(&opened.expect_ok()["sessionId"]);
         let asker = agent.anonymous.with("x-plexus-session", &session);
         // A read ignores what it does not know, and the card shows it.
         let asked = asker.post("/invoke", json!({"id": "workspace.read", "input": {"path": "a.md", &client: {"deep": [text]}}, "purpose": "names"}));
@@ -552,10 +550,7 @@ impl Work {
         let _ = joined.expect_ok();
         let name = begins(&strings[82], 60);
         let made = gateway.cli(["channels", "create", &name, "--json"]).json();
-        let channel = made["output"]["channel"]
-            .as_str()
-            .expect("an id")
-            .to_owned();
+        let channel = text_of(&made["output"]["channel"]);
         for text in &strings[100..130] {
             let path = format!("/admin/api/channels/channels/{channel}/messages");
             scene.owner().post(&path, json!({"text": text})).expect_ok();

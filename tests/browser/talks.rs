@@ -4,6 +4,7 @@
 use crate::scene::Scene;
 use plexus_tests::relay::Relay;
 use plexus_tests::scripted_codex::ScriptedCodex;
+use plexus_tests::texts::text_of;
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Response};
 use serde_json::{Value, json};
@@ -279,10 +280,7 @@ fn conversation_and_board_are_ended() {
         "cc-master.board.create",
         json!({"goal": "In a row.", "tasks": tasks}),
     );
-    let board = made["result"]["output"]["board"]
-        .as_str()
-        .expect("a board")
-        .to_owned();
+    let board = text_of(&made["result"]["output"]["board"]);
     approved(
         "cc-master.orchestration.run",
         json!({"board": board, "agents": ["codex.run"], "runs": 3}),

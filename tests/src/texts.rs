@@ -1,5 +1,30 @@
 //! What a text holds, said with the text where it is not so.
 
+use serde_json::Value;
+
+/// The text that a value is.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+#[track_caller]
+pub fn text_of(value: &Value) -> String {
+    let text = value.as_str();
+    text.unwrap_or_else(|| panic!("no text: {value}"))
+        .to_owned()
+}
+
+/// The list that a value is.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+#[track_caller]
+pub fn list_of(value: &Value) -> &Vec<Value> {
+    let list = value.as_array();
+    list.unwrap_or_else(|| panic!("no list: {value}"))
+}
+
 /// Holds that `whole` has `part` in it.
 ///
 /// # Panics

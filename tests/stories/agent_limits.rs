@@ -3,7 +3,7 @@
 use crate::agent_faults::{failed, set_program, speaking};
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::host_tools::begun;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, list_of};
 use plexus_tests::{
     Step,
     waiting::{until, until_true},
@@ -37,11 +37,7 @@ fn ends_at(kind: Kind, limit: (&str, Value), card: &str) {
     for words in [&*format!("ended at its {limit}"), "nothing was applied"] {
         assert!(warnings.contains(words), "{output}");
     }
-    let paths: Vec<_> = output["changes"]["files"]
-        .as_array()
-        .expect("files")
-        .iter()
-        .collect();
+    let paths: Vec<_> = list_of(&output["changes"]["files"]).iter().collect();
     assert_eq!(paths.len(), 1, "{output}");
     assert_eq!(paths[0]["path"], "more.txt", "{output}");
     // The owner reads it too.

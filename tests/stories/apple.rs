@@ -3,7 +3,7 @@
 #![cfg(not(target_os = "macos"))]
 
 use plexus_tests::coding_agents::{ask_claude, ask_codex, claude};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, Model, Step, binaries, programs};
 use serde_json::{Value, json};
@@ -103,10 +103,7 @@ impl Desk {
 
 fn titles(agent: &Agent, input: Value) -> Vec<String> {
     let reply = agent.must(REMINDERS, input);
-    let all = reply["output"]["reminders"]
-        .as_array()
-        .expect("reminders")
-        .clone();
+    let all = list_of(&reply["output"]["reminders"]).clone();
     let title = |one: &Value| one["title"].as_str().expect("a title").to_owned();
     all.iter().map(title).collect()
 }

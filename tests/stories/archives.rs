@@ -3,7 +3,7 @@
 use crate::house::{House, READ, WRITE, note, report};
 use plexus_ledger::{Lane, Ledger, Options};
 use plexus_record::Trust;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, list_of};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{binaries, programs};
 use plexus_trust::Command;
@@ -308,9 +308,7 @@ fn a_backup_holds_the_archives_and_a_restore_puts_them_back() {
     let path = file.to_str().expect("a path");
     let made = house.gateway.cli(["--json", "backup", path]);
     made.expect_ok();
-    let held: Vec<_> = made.json()["files"]
-        .as_array()
-        .expect("a list")
+    let held: Vec<_> = list_of(&made.json()["files"])
         .iter()
         .filter_map(|file| file["name"].as_str().map(str::to_owned))
         .collect();

@@ -7,7 +7,7 @@ pub(crate) mod radicale;
 use nix::sys::signal::Signal;
 use plexus_tests::owner::approval;
 use plexus_tests::terminal::Terminal;
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{Agent, Folder, Gateway, programs::Said, tls};
 use radicale::{PASSWORD, Radicale, USER};
 use serde_json::{Value, json};
@@ -119,9 +119,7 @@ fn granted_read_lists_events_of_a_real_server() {
     let agent = office.agent(&["caldav.calendars.list", EVENTS]);
     let asked = json!({"start": "2026-11-22", "end": "2026-12-01"});
     let reply = agent.must(EVENTS, asked.clone());
-    let starts: Vec<_> = reply["output"]["events"]
-        .as_array()
-        .expect("events")
+    let starts: Vec<_> = list_of(&reply["output"]["events"])
         .iter()
         .map(|e| e["start"].clone())
         .collect();

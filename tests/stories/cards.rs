@@ -2,7 +2,7 @@
 //! last one that the owner approved.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{Agent, Owner, Terminal, waiting::until_true};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,9 +27,7 @@ fn every_card_says_what_each_answer_would_allow() {
     let owner = house.owner();
     let agent = house.gateway.agent("one");
     let card = write(&agent, &owner, "x");
-    let windows: Vec<_> = card["choices"]
-        .as_array()
-        .expect("choices")
+    let windows: Vec<_> = list_of(&card["choices"])
         .iter()
         .map(|c| &c["window"])
         .collect();

@@ -1,6 +1,7 @@
 //! Clients that were written for another gateway: what they do step by step, and what makes them stop.
 
 use crate::house::{House, READ, WRITE, Workshop, note, report};
+use plexus_tests::texts::list_of;
 use plexus_tests::waiting::until;
 use plexus_tests::{Client, Response};
 use serde_json::{Value, json};
@@ -133,9 +134,7 @@ fn the_example_agent() {
     for name in ["name", "version", "protocol"] {
         assert!(library.document["gateway"][name].is_string());
     }
-    let summaries = library.document["capabilities"]
-        .as_array()
-        .expect("it reads the length without a guard");
+    let summaries = list_of(&library.document["capabilities"]);
     assert!(!summaries.is_empty());
     for summary in summaries {
         for name in ["id", "kind", "transport", "summary"] {
@@ -544,9 +543,7 @@ fn a_client_of_the_first_dialect() {
         "/link/handshake",
         json!({"connectionKey": house.gateway.key(), "client": {"name": "old", "version": "1"}}),
     );
-    let ids: Vec<&str> = opened["manifest"]["entries"]
-        .as_array()
-        .expect("entries")
+    let ids: Vec<&str> = list_of(&opened["manifest"]["entries"])
         .iter()
         .filter_map(|entry| entry["id"].as_str())
         .collect();

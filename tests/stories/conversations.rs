@@ -3,7 +3,7 @@
 use crate::coding_agents::{CLAUDE, CODEX, Desk, Kind};
 use crate::{mcp, mcp_http::Plain};
 use plexus_tests::events::Events;
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, text_of};
 use plexus_tests::{
     Agent, Gate, McpClient, Response, Step, Terminal, programs,
     waiting::{until, until_true},
@@ -586,10 +586,7 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     let command = desk.gateway.plexus_command("person", words);
     let mut terminal = Terminal::start(&command, 60, 40);
     terminal.until_shows("waiting for the owner");
-    let item = desk.owner().pending()[0]["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned();
+    let item = text_of(&desk.owner().pending()[0]["pendingId"]);
     desk.owner().approve(&item, "once");
     terminal.until_shows("approved; it begins");
     terminal.until_shows("echo more >> a.txt");
@@ -616,10 +613,7 @@ fn approved_run_is_followed_as_it_goes(kind: Kind) {
     desk.model
         .then([Step::Wait(Gate::closed()), Step::say("never")]);
     let requests = desk.model.requests().len();
-    let waiting = desk.owner().pending()[0]["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned();
+    let waiting = text_of(&desk.owner().pending()[0]["pendingId"]);
     assert_ne!(waiting, item);
     let command = desk.gateway.plexus_command("person", ["wait", &waiting]);
     let mut terminal = Terminal::start(&command, 60, 40);
@@ -705,10 +699,7 @@ fn person_talks_with_codex_at_a_terminal() {
     terminal.until_shows("what is it about?");
     terminal.keys("Add a line\r");
     terminal.until_shows("waiting for the owner");
-    let item = desk.owner().pending()[0]["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned();
+    let item = text_of(&desk.owner().pending()[0]["pendingId"]);
     desk.owner().approve(&item, "once");
     terminal.until_shows("Which file?");
     terminal.until_shows("(19 turns left");

@@ -6,6 +6,7 @@ use crate::chatting::{ENTER, TAB, chat, ends_well};
 use crate::office::{Seat, reply, turn_of};
 use nix::sys::signal::Signal;
 use plexus_tests::narration::tell;
+use plexus_tests::texts::text_of;
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Gate, Step, Terminal};
 use serde_json::{Value, json};
@@ -86,10 +87,7 @@ fn the_demo_of_channels() {
         "create", "release", "--with", &with_ana, "--with", &with_bob,
     ];
     let made = world.channels(create.into_iter().chain(["--json"])).json();
-    let in_plan = made["output"]["channel"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let in_plan = text_of(&made["output"]["channel"]);
     answers(
         &bob,
         [

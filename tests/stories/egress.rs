@@ -4,7 +4,7 @@ pub(crate) mod hosts;
 
 use hosts::{Https, authority, echo};
 use plexus_tests::processes::{self, Process};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, text_of};
 use plexus_tests::{
     Agent, Builder, Folder, Gateway,
     waiting::{until, until_true},
@@ -674,10 +674,7 @@ fn worker_reaches_one_address_and_port() {
     let echo = net.echo.to_string();
     let attack = |act: &[&str]| {
         let reply = net.agent.invoke("fixture.attack", json!({"act": act}));
-        reply.expect_ok()["output"]
-            .as_str()
-            .expect("an answer")
-            .to_owned()
+        text_of(&reply.expect_ok()["output"])
     };
     let refused = |act: &[&str]| {
         let answer = attack(act);

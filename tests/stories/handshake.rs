@@ -2,7 +2,7 @@
 
 use crate::house::House;
 use plexus_tests::agent::handshake;
-use plexus_tests::texts::assert_lacks;
+use plexus_tests::texts::{assert_lacks, list_of};
 use plexus_tests::{Response, golden};
 use serde_json::{Value, json};
 
@@ -34,9 +34,7 @@ fn a_pat_opens_a_session() {
     );
     assert_eq!(body["manifest"]["ttlMs"], 300_000);
 
-    let ids: Vec<&str> = body["manifest"]["entries"]
-        .as_array()
-        .expect("entries")
+    let ids: Vec<&str> = list_of(&body["manifest"]["entries"])
         .iter()
         .filter_map(|entry| entry["id"].as_str())
         .collect();
@@ -89,9 +87,7 @@ fn the_key_opens_the_owners_session() {
     };
     let all = with_body(&house, None, &body(None).replace(r#","agentId":null"#, "")).expect_ok();
     let ids = |body: &Value| -> Vec<String> {
-        body["manifest"]["entries"]
-            .as_array()
-            .expect("entries")
+        list_of(&body["manifest"]["entries"])
             .iter()
             .map(|entry| entry["id"].as_str().expect("an id").to_owned())
             .collect()

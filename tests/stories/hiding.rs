@@ -1,7 +1,7 @@
 //! What the owner hides of a source does not exist for agents, and coming back is the owner's to confirm.
 
 use crate::house::{House, READ, WRITE, note};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{
     Agent, Terminal,
     folders::{CANARY, SAFE_WORD},
@@ -79,9 +79,7 @@ fn hidden_notes_do_not_exist() {
     let found = one.must(SEARCH, json!({"query": SAFE_WORD}));
     assert_eq!(found["output"]["hits"], json!([]), "{found}");
     let listed = one.must(VAULT_READ, json!({}));
-    let names: Vec<&str> = listed["output"]["entries"]
-        .as_array()
-        .expect("entries")
+    let names: Vec<&str> = list_of(&listed["output"]["entries"])
         .iter()
         .filter_map(|e| e["name"].as_str())
         .collect();
@@ -276,9 +274,7 @@ fn the_command_says_what_is_hidden_and_refuses_what_it_cannot_hide() {
         json!({"label": "Mine"}),
     );
     let listed = client.get("/admin/api/sources").expect_ok();
-    let of = listed["sources"]
-        .as_array()
-        .expect("a list")
+    let of = list_of(&listed["sources"])
         .iter()
         .find(|s| s["id"] == "workspace");
     assert_eq!(of.expect("it")["hide"]["globs"], json!(["*.key"]));

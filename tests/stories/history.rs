@@ -1,6 +1,6 @@
 //! A repository's history, from the owner who adds it to the agent that asks it: the real commands, a real repository.
 
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, list_of};
 use plexus_tests::{Folder, Gateway};
 use serde_json::json;
 use std::{path::Path, process::Command};
@@ -107,9 +107,7 @@ fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
         ]);
     }
     let log = agent.must("git.log", json!({}));
-    let subjects: Vec<&str> = log["output"]["commits"]
-        .as_array()
-        .expect("commits")
+    let subjects: Vec<&str> = list_of(&log["output"]["commits"])
         .iter()
         .filter_map(|commit| commit["subject"].as_str())
         .collect();

@@ -4,7 +4,7 @@
 use crate::house::{House, READ, report};
 use plexus_tests::coding_agents::{ask_claude, claude};
 use plexus_tests::programs::{self, Said};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, Model, Response, Step, binaries};
 use serde_json::{Value, json};
@@ -49,9 +49,7 @@ fn each_form_has_its_material() {
         (&first["alreadyEnrolled"], &first["reissued"]),
         (&json!(false), &json!(false))
     );
-    let files: Vec<(&str, u64)> = first["files"]
-        .as_array()
-        .expect("files")
+    let files: Vec<(&str, u64)> = list_of(&first["files"])
         .iter()
         .map(|file| {
             (

@@ -3,7 +3,7 @@
 use crate::house::{House, READ, WRITE, nobody, note, report};
 use plexus_tests::folders::{CANARY, SAFE_WORD};
 use plexus_tests::owner::approval;
-use plexus_tests::texts::assert_lacks;
+use plexus_tests::texts::{assert_lacks, list_of};
 use plexus_tests::{Agent, golden};
 use serde_json::{Value, json};
 
@@ -46,9 +46,7 @@ fn listings_and_searches() {
     let agent = house.reader("one");
     let list = agent.must("workspace.list", json!({}));
     assert_eq!(list["output"]["type"], "dir");
-    let names: Vec<&Value> = list["output"]["entries"]
-        .as_array()
-        .expect("entries")
+    let names: Vec<&Value> = list_of(&list["output"]["entries"])
         .iter()
         .map(|entry| &entry["name"])
         .collect();

@@ -7,7 +7,7 @@ use plexus_channels::account::{Account, AccountError};
 use plexus_channels::api::Cursor;
 use plexus_channels::crypto::Content;
 use plexus_channels::wire::Code;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, text_of};
 use plexus_tests::waiting::{until, until_true};
 use serde_json::{Value, json};
 use std::fs;
@@ -39,10 +39,7 @@ fn kept_message_refused_later_is_listed_and_sent_again() {
     let all = world.channels(["list"]);
     assert!(all.all().contains("plexusctl channels unknown"), "{all}");
     let unsent = world.channels(["unknown", "--json"]).json();
-    let id = unsent["unsent"][0]["id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let id = text_of(&unsent["unsent"][0]["id"]);
     let refused = world.channels(["unknown", "--again", &id]);
     assert!(refused.status != 0, "{refused}");
     let unsent = world.channels(["unknown", "--json"]).json();

@@ -6,7 +6,7 @@ use nix::{
     unistd::Pid,
 };
 use plexus_tests::owner::approval;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, list_of, text_of};
 use plexus_tests::{
     folders::SAFE_WORD,
     golden,
@@ -259,10 +259,7 @@ fn what_nobody_knows_is_listed_and_settled() {
     let lost = json!({"line": "lost", "die": "after"});
     agent.must_fail(COUNT, lost.clone(), 200, "outcome_unknown");
     let listed = workshop.gateway.cli(["unknown", "list", "--json"]).json();
-    let event = listed["unsettled"][0]["auditId"]
-        .as_str()
-        .expect("an event")
-        .to_owned();
+    let event = text_of(&listed["unsettled"][0]["auditId"]);
     let said = workshop.gateway.cli(["unknown"]);
     for words in [
         event.as_str(),
@@ -499,11 +496,7 @@ fn last_use_of_a_grant_is_known() {
     let listed = |house: &House| {
         let all = house.owner().get("/admin/api/grants").expect_ok();
         assert_eq!(all["usesSince"], Value::Null, "{all}");
-        let mut rows = all["grants"]
-            .as_array()
-            .expect("grants")
-            .clone()
-            .into_iter();
+        let mut rows = list_of(&all["grants"]).clone().into_iter();
         let row = rows.find(|row| row["capabilityId"] == READ);
         row.expect("a grant")["lastUsedAt"].clone()
     };

@@ -5,7 +5,7 @@ use crate::mcp::{claude_desk, server};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use plexus_tests::coding_agents::{self, ask_claude_at};
 use plexus_tests::mcp_web::{Era, McpWeb, TOKEN};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, McpClient, Model, Step, programs};
 use serde_json::{Value, json};
@@ -448,9 +448,7 @@ fn blocks_arrive_as_what_they_are() {
         blocks["content"].as_array().expect("blocks")[..]
     );
     assert!(result.get("structuredContent").is_none());
-    let texts: Vec<_> = result["content"]
-        .as_array()
-        .expect("blocks")
+    let texts: Vec<_> = list_of(&result["content"])
         .iter()
         .filter_map(|block| block["text"].as_str())
         .collect();

@@ -2,7 +2,7 @@
 
 use crate::mcp::{Desk, claude_asked, claude_desk, codex_asked, codex_desk, server, waiting};
 use crate::mcp_servers::packages;
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{
     Agent, Folder, Gateway, McpClient, Model, Step, coding_agents::Conversation, programs,
     waiting::until,
@@ -245,11 +245,7 @@ fn new_resources_of_a_lent_server_wait_for_its_card() {
         let cards = odd.gateway.owner().pending();
         cards.into_iter().find(|card| card["kind"] == "change")
     });
-    let about: Vec<_> = card["changes"]
-        .as_array()
-        .expect("changes")
-        .iter()
-        .collect();
+    let about: Vec<_> = list_of(&card["changes"]).iter().collect();
     let about: Vec<_> = about.iter().map(|change| &change["about"]).collect();
     assert_eq!(about, ["resources.list", "resources.read"], "{card}");
     assert_eq!(methods(&agent, "odd"), Vec::<String>::new());
@@ -303,10 +299,7 @@ fn answers_of_resources_and_prompts_come_as_what_they_are() {
     let many = format!(r#""result":{{"resources":[{}]}}"#, many.join(","));
     odd.says(&[("resources.list", &many)]);
     let listed = agent.must("odd.resources.list", json!({}))["output"].clone();
-    let kept = listed["structured"]["resources"]
-        .as_array()
-        .expect("a list")
-        .len();
+    let kept = list_of(&listed["structured"]["resources"]).len();
     assert!((1..20_000).contains(&kept), "{kept}");
     let warning = listed["warnings"][0].as_str().expect("a warning");
     assert_contains(

@@ -2,7 +2,7 @@
 
 use crate::house::{House, WRITE, note};
 use crate::office::Running;
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, text_of};
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, binaries, programs};
 use serde_json::json;
@@ -56,10 +56,7 @@ fn notify(house: &House, arguments: &[&str]) -> Command {
 fn asks(agent: &Agent, name: &str) -> String {
     let body = json!({"id": WRITE, "input": note(name, "content of the note"), "purpose": "purpose of mine"});
     let reply = agent.invoke_body(body).json();
-    reply["error"]["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned()
+    text_of(&reply["error"]["pendingId"])
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! for the daemon and whatever it starts.
 
 use crate::house::{COUNT, House, Workshop};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{Gateway, binaries, programs, vault, waiting::until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -120,9 +120,7 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
         assert!(told.expect_ok().contains(words), "{told}");
     }
     // It attacked all the same, and what it found is on record.
-    let checks = start["detail"]["cage"]["checks"]
-        .as_array()
-        .expect("checks");
+    let checks = list_of(&start["detail"]["cage"]["checks"]);
     assert!(checks.iter().any(|check| check["held"] == false), "{start}");
 
     // It ends with the flag.

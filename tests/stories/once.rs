@@ -2,6 +2,7 @@
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
 use plexus_tests::owner::approval;
+use plexus_tests::texts::text_of;
 use plexus_tests::waiting::until_true;
 use serde_json::{Value, json};
 
@@ -36,10 +37,7 @@ fn the_same_input_otherwise_spelled() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
     agent.must_ask(COUNT, json!({"line": "é", "wait": 1}));
-    let item = workshop.owner().pending()[0]["pendingId"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let item = text_of(&workshop.owner().pending()[0]["pendingId"]);
     workshop.owner().approve(&item, "once");
     let spelled = r#"{"id": "fixture.count", "input": {"wait": 1.0, "line": "\u00e9"}}"#;
     agent

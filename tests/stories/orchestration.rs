@@ -2,7 +2,7 @@
 
 use crate::coding_agents::{CODEX, Desk};
 use nix::sys::signal::Signal;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, text_of};
 use plexus_tests::{
     Agent, Gate, Step, Terminal,
     waiting::{until, until_true},
@@ -150,10 +150,7 @@ fn orchestration_survives_a_killed_gateway() {
     );
     office.desk.owner().approve(&item, "once");
     let made = office.agent().must(CREATE, create);
-    let id = made["output"]["board"]
-        .as_str()
-        .expect("a board")
-        .to_owned();
+    let id = text_of(&made["output"]["board"]);
     assert_eq!(office.board(&id)["state"], "new");
 
     // One approval, and the second run is under way.

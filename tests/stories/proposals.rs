@@ -4,7 +4,7 @@ use crate::house::{House, READ, report, tips};
 use nix::sys::signal::Signal;
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::terminal::Terminal;
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, text_of};
 use plexus_tests::{Agent, Folder, Gateway};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -131,10 +131,7 @@ fn agent_writes_an_extension_and_the_owner_decides() {
         shown.contains(&world.pages.path().display().to_string()),
         "{shown}"
     );
-    let item = gateway.owner().pending()[0]["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned();
+    let item = text_of(&gateway.owner().pending()[0]["pendingId"]);
     let added = gateway.cli(["approvals", "approve", &item, "--yes"]);
     assert!(added.expect_ok().contains("journal serves"), "{added}");
     let status = agent.status(&item).expect_ok();

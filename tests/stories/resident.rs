@@ -3,7 +3,7 @@
 use crate::house::{House, READ, WRITE, note, report};
 use plexus_tests::events::Frame;
 use plexus_tests::processes::Process;
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, list_of, text_of};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Builder, Folder};
 use serde_json::{Value, json};
@@ -265,9 +265,7 @@ fn worker_calls_other_sources_as_a_nested_agent() {
     assert_eq!(recorded["agentId"], "cc.via.beacon");
     assert_eq!(recorded["capabilityId"], READ);
     let listed = agent.must(ASK, json!({}))["output"].take();
-    let ids = listed["capabilities"]
-        .as_array()
-        .expect("a list")
+    let ids = list_of(&listed["capabilities"])
         .iter()
         .map(|one| one["id"].clone());
     assert!(
@@ -304,9 +302,7 @@ fn worker_calls_other_sources_as_a_nested_agent() {
     // Revoking the caller revokes it.
     owner.revoke_agent("cc");
     let agents = owner.get("/admin/api/agents").expect_ok();
-    let nested = agents["agents"]
-        .as_array()
-        .expect("a list")
+    let nested = list_of(&agents["agents"])
         .iter()
         .find(|one| one["agentId"] == "cc.via.beacon");
     assert_eq!(
@@ -343,10 +339,7 @@ fn nested_effect_pends_and_happens_once_it_is_approved() {
     };
     let waits = pass();
     assert_eq!(waits["error"]["code"], "approval_required", "{waits}");
-    let item = waits["error"]["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned();
+    let item = text_of(&waits["error"]["pendingId"]);
     let card = owner.card(&item);
     assert_eq!(card["agentId"], "cc.via.beacon");
     assert!(!tower.house.workspace.has("passed.txt"));

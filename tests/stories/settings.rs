@@ -1,7 +1,7 @@
 //! The owner's settings: secrets, network, the thin runtime surface, and routes that exist for compatibility.
 
 use crate::house::{House, report};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{Gateway, not_run};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -280,9 +280,7 @@ fn what_is_not_built_is_unknown_to_the_owner_too() {
 fn the_owners_view_of_the_catalogue() {
     let house = House::open();
     let catalogue = house.owner().get("/admin/api/capabilities").expect_ok();
-    let ids: Vec<&str> = catalogue["entries"]
-        .as_array()
-        .expect("entries")
+    let ids: Vec<&str> = list_of(&catalogue["entries"])
         .iter()
         .filter_map(|entry| entry["id"].as_str())
         .collect();

@@ -2,7 +2,7 @@
 
 use crate::house::House;
 use plexus_tests::Terminal;
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -173,9 +173,7 @@ fn what_is_taken_back_is_what_was_written_to_the_byte() {
     .expect("JSON");
     assert_eq!(record["agent"], "claude-code");
     assert_eq!(record["type"], "claude-code");
-    let kinds: Vec<&str> = record["changes"]
-        .as_array()
-        .expect("changes")
+    let kinds: Vec<&str> = list_of(&record["changes"])
         .iter()
         .map(|change| change["kind"].as_str().expect("a kind"))
         .collect();

@@ -3,6 +3,7 @@
 
 use crate::mcp;
 use crate::orchestration::{Office, task};
+use plexus_tests::texts::text_of;
 use plexus_tests::{
     Agent, Gate, McpClient, Model, Step, Terminal, binaries, coding_agents, golden, programs,
     waiting::until,
@@ -650,10 +651,7 @@ fn slow_day_over_mcp() {
     let id = planner.sends(&mut day, "cc-master_board_create", &create);
     day.owner("approvals approve", YES);
     let made = planner.hears(&mut day, id);
-    let board = made["output"]["board"]
-        .as_str()
-        .expect("a board")
-        .to_owned();
+    let board = text_of(&made["output"]["board"]);
     assert_eq!(day.office.desk.owner().pending(), Vec::<Value>::new());
 
     // The board outlives a kill, and the clients do.

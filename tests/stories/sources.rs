@@ -3,7 +3,7 @@
 use crate::house::House;
 #[cfg(target_os = "linux")]
 use plexus_tests::DeadShare;
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{
     Folder, Response, golden,
     waiting::{until, until_true},
@@ -33,16 +33,12 @@ fn sources_and_connectors_are_listed() {
     assert_eq!(vault["route"]["vaultPath"], json!(house.vault.path()));
     let connectors = house.owner().get("/admin/api/connectors").expect_ok();
     // Which connectors there are is no promise of the wire; how one is described is.
-    let described: Vec<&Value> = connectors["connectors"]
-        .as_array()
-        .expect("connectors")
+    let described: Vec<&Value> = list_of(&connectors["connectors"])
         .iter()
         .filter(|one| one["kind"] == "obsidian-fs" || one["kind"] == "workspace-dir")
         .collect();
     golden::check("connectors", &json!(described));
-    let kinds: Vec<&Value> = connectors["connectors"]
-        .as_array()
-        .expect("connectors")
+    let kinds: Vec<&Value> = list_of(&connectors["connectors"])
         .iter()
         .map(|one| &one["kind"])
         .collect();
@@ -73,9 +69,7 @@ fn a_folder_is_added_and_used_at_once() {
         .owner()
         .must_post("/admin/api/sources", folder("notes", &other.path()));
     let list = house.owner().get("/admin/api/sources").expect_ok();
-    let count = list["sources"]
-        .as_array()
-        .expect("sources")
+    let count = list_of(&list["sources"])
         .iter()
         .filter(|one| one["id"] == "notes")
         .count();

@@ -1,7 +1,7 @@
 //! Taking effects back: by the agent, through the same asking as any write, and by the owner, by audit id.
 
 use crate::house::{House, READ, WRITE, note};
-use plexus_tests::texts::{assert_contains, assert_lacks};
+use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{Agent, Folder};
 use serde_json::{Value, json};
 
@@ -361,9 +361,7 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
             warning.contains("two did not make") && warning.contains(whose),
             "{card}"
         );
-        let offered: Vec<_> = card["choices"]
-            .as_array()
-            .expect("choices")
+        let offered: Vec<_> = list_of(&card["choices"])
             .iter()
             .filter(|c| c["refused"].is_null())
             .map(|c| c["window"].clone())

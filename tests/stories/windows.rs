@@ -3,6 +3,7 @@
 use crate::house::{COUNT, House, READ, WRITE, Workshop, line, note, report};
 use crate::mcp::server;
 use crate::mcp_http::Plain;
+use plexus_tests::texts::text_of;
 use plexus_tests::{McpClient, owner::approval, texts::assert_contains, waiting::until_true};
 use serde_json::{Value, json};
 
@@ -387,10 +388,7 @@ fn call_outside_of_a_narrowed_grant_asks() {
         .invoke_with(&status["token"], READ, third())
         .expect_ok();
     agent.must_ask(READ, third());
-    let item = owner.pending()[0]["pendingId"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let item = text_of(&owner.pending()[0]["pendingId"]);
     // Nor does a yes that would exclude its own call.
     for window in ["once", "1h"] {
         let mut narrow = approval(&owner.card(&item), window);

@@ -6,6 +6,7 @@
 
 use crate::house::{House, READ, WRITE, nobody, note, report};
 use plexus_tests::programs::Said;
+use plexus_tests::texts::{list_of, text_of};
 use plexus_tests::{Agent, Client, Response, binaries, golden};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
@@ -196,10 +197,7 @@ fn round(told: &[String; 3], error: &Value) -> Option<String> {
 /// The item that waits last.
 #[track_caller]
 fn newest(house: &House) -> String {
-    house.owner().pending()[0]["pendingId"]
-        .as_str()
-        .expect("an id")
-        .to_owned()
+    text_of(&house.owner().pending()[0]["pendingId"])
 }
 
 fn fixture(house: &House, folder: &plexus_tests::Folder) {
@@ -669,9 +667,7 @@ fn the_skill_and_thirty_capabilities_are_fifteen_hundred_tokens() {
     }
     enroll(&house, &owner.connect("all", &[READ]));
     let listed = house.gateway.plexus("all", ["list", "--json"]).json();
-    let ids: Vec<String> = listed["capabilities"]
-        .as_array()
-        .expect("a list")
+    let ids: Vec<String> = list_of(&listed["capabilities"])
         .iter()
         .filter_map(|row| row["id"].as_str().map(str::to_owned))
         .collect();

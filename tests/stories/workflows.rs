@@ -1,7 +1,7 @@
 //! Workflows of extensions: one card for the calls of several capabilities, each a call of its own; and what stops them.
 
 use crate::house::{COUNT, Workshop};
-use plexus_tests::texts::assert_contains;
+use plexus_tests::texts::{assert_contains, text_of};
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, vault, workspace};
 use serde_json::{Value, json};
@@ -863,10 +863,7 @@ fn agent_proposes_a_workflow_and_the_owner_sees_its_calls() {
         "/extensions",
         json!({"sessionId": agent.session, "manifest": proposed}),
     );
-    let item = reply.expect_ok()["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned();
+    let item = text_of(&reply.expect_ok()["pendingId"]);
     let shown = office.gateway.cli(["approvals", "show", &item]);
     let shown = shown.expect_ok();
     for said in [
@@ -883,10 +880,7 @@ fn agent_proposes_a_workflow_and_the_owner_sees_its_calls() {
         "/extensions",
         json!({"sessionId": agent.session, "manifest": proposed}),
     );
-    let item = reply.expect_ok()["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned();
+    let item = text_of(&reply.expect_ok()["pendingId"]);
     let path = format!("/admin/api/pending/{item}");
     let card = office.gateway.owner().get(&path).expect_ok();
     assert_contains(

@@ -2,6 +2,7 @@
 
 use super::Published;
 use crate::house::{House, READ, WRITE, note, tips};
+use plexus_tests::texts::text_of;
 use plexus_tests::{
     Agent, Client, Folder,
     oauth_web::{Lie, OAuthWeb, browse},
@@ -126,18 +127,12 @@ fn requests(house: &House, reader: &mut Reader, agent: &Agent) -> String {
     let input = note("yes.txt", "yes\n");
     let asked = json!({"id": WRITE, "input": input, "onApproval": "run", "purpose": "a story"});
     let refused = agent.invoke_body(asked).json();
-    let item = refused["error"]["pendingId"]
-        .as_str()
-        .expect("an item")
-        .to_owned();
+    let item = text_of(&refused["error"]["pendingId"]);
     let digest = house.owner().card(&item)["cardDigest"].clone();
     let once = json!({"action": "approve", "cardDigest": digest, "trustWindow": {"kind": "once"}});
     reader.post(&format!("pending/{item}"), once);
     let done = agent.status_after(&item, 60).json();
-    let effect = done["result"]["auditId"]
-        .as_str()
-        .expect("an effect")
-        .to_owned();
+    let effect = text_of(&done["result"]["auditId"]);
     let asked = json!({"agentId": "one", "capabilityId": WRITE, "input": note("more.txt", "more")});
     reader.post("explain", asked);
     effect
