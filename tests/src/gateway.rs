@@ -293,6 +293,13 @@ impl Gateway {
     pub fn agent_with(&self, id: &str, capabilities: &[&str]) -> Agent {
         self.agent_as(json!({"agentId": id, "capabilities": capabilities}))
     }
+    /// As [`Gateway::agent_with`], for capabilities of one source.
+    #[must_use]
+    #[track_caller]
+    pub fn agent_of(&self, id: &str, source: &str, names: &[&str]) -> Agent {
+        let names = names.iter().map(|name| format!("{source}.{name}"));
+        self.agent_as(json!({"agentId": id, "capabilities": names.collect::<Vec<_>>()}))
+    }
     /// Lends the server that does what it is asked to, as `rude`, and connects an agent that has its questions.
     #[must_use]
     #[track_caller]

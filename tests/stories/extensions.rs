@@ -90,9 +90,7 @@ impl World {
     }
 
     fn agent(&self, names: &[&str]) -> Agent {
-        let ids: Vec<String> = names.iter().map(|name| format!("box.{name}")).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        self.gateway.agent_with("caller", &ids)
+        self.gateway.agent_of("caller", "box", names)
     }
 
     /// Asks, has the owner approve, and calls.

@@ -71,9 +71,7 @@ impl Office {
         self.set(&format!("{id}.token"), token).expect_ok();
     }
     fn reader(&self, agent: &str, source: &str) -> Agent {
-        let reads = [format!("{source}.about"), format!("{source}.look")];
-        let reads: Vec<&str> = reads.iter().map(String::as_str).collect();
-        self.gateway.agent_with(agent, &reads)
+        self.gateway.agent_of(agent, source, &["about", "look"])
     }
     /// The files of the state directory that hold `text`.
     fn holding(&self, text: &str) -> Vec<PathBuf> {

@@ -103,12 +103,7 @@ impl World {
     }
 
     fn agent(&self, names: &[&str]) -> Agent {
-        let ids: Vec<String> = names
-            .iter()
-            .map(|name| format!("{}.{name}", self.source))
-            .collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        self.gateway.agent_with("caller", &ids)
+        self.gateway.agent_of("caller", &self.source, names)
     }
 
     /// Asks, has the owner approve, and calls.

@@ -942,11 +942,10 @@ fn lists_of_others_are_read_to_their_end() {
         ),
         (vec![("", page(&[], json!(null)))], None, "no tool"),
     ] {
-        let (gateway, folder) = (Gateway::start(), Folder::empty());
+        let lending = Lent::unlent();
         for (name, text) in files {
-            folder.write(&format!("tools.list{name}"), text);
+            lending.folder.write(&format!("tools.list{name}"), text);
         }
-        let lending = Lent { gateway, folder };
         let added = lending.add();
         match lent {
             Some(names) => {
@@ -970,39 +969,31 @@ fn lists_of_others_are_read_to_their_end() {
 #[test]
 fn start_of_others_is_heard() {
     // Words of either stream, and members that are null, are no reason not to begin.
-    let lent = {
-        let (gateway, folder) = (Gateway::start(), Folder::empty());
-        folder.write("says", "Starting…\n[1/2] cache\n");
-        folder.write("floods", "20000");
-        folder.write("initialize", r#""result":{"protocolVersion":"2025-06-18","capabilities":{"tools":null},"serverInfo":null,"instructions":null,"_meta":null}"#);
-        Lent { gateway, folder }
-    };
+    let lent = Lent::unlent();
+    lent.folder.write("says", "Starting…\n[1/2] cache\n");
+    lent.folder.write("floods", "20000");
+    lent.folder.write("initialize", r#""result":{"protocolVersion":"2025-06-18","capabilities":{"tools":null},"serverInfo":null,"instructions":null,"_meta":null}"#);
     lent.add().expect_ok();
     lent.agent().must("odd.say", json!({}));
     // One that asks before it greets is answered, or told that nobody answers that.
     let asks = |id: Value, method: &str| {
         json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {}}).to_string()
     };
-    let lent = {
-        let (gateway, folder) = (Gateway::start(), Folder::empty());
-        let asked = [
-            ("srv-1", "ping"),
-            ("9", "roots/list"),
-            ("0", "sampling/createMessage"),
-        ];
-        let asked: Vec<_> = asked.map(|(id, method)| asks(json!(id), method)).into();
-        folder.write("says", asked.join("\n") + "\n");
-        Lent { gateway, folder }
-    };
+    let asked = [
+        ("srv-1", "ping"),
+        ("9", "roots/list"),
+        ("0", "sampling/createMessage"),
+    ];
+    let asked: Vec<_> = asked.map(|(id, method)| asks(json!(id), method)).into();
+    let lent = Lent::unlent();
+    lent.folder.write("says", asked.join("\n") + "\n");
     lent.add().expect_ok();
     lent.agent().must("odd.say", json!({}));
     // One that says on its standard output why it ends has said it.
-    let lent = {
-        let (gateway, folder) = (Gateway::start(), Folder::empty());
-        folder.write("says", "usage: odd FOLDER\nno such folder\n");
-        folder.write("dies", "");
-        Lent { gateway, folder }
-    };
+    let lent = Lent::unlent();
+    lent.folder
+        .write("says", "usage: odd FOLDER\nno such folder\n");
+    lent.folder.write("dies", "");
     let added = lent.add();
     assert_ne!(added.status, 0, "{added}");
     assert_contains(&added.to_string(), "no such folder");

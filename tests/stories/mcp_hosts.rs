@@ -54,9 +54,7 @@ impl Fetching {
             assert_contains(&shown, &said);
         }
         assert_lacks(&shown, TOKEN);
-        let ids: Vec<String> = tools.iter().map(|tool| format!("net.{tool}")).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let agent = gateway.agent_with("caller", &ids);
+        let agent = gateway.agent_of("caller", "net", tools);
         Self {
             gateway,
             https,

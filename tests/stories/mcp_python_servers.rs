@@ -36,9 +36,7 @@ impl Lent {
 
     /// A server that is lent as `name`, and an agent of its tools.
     fn of(gateway: Gateway, name: &str, tools: &[&str]) -> Self {
-        let ids: Vec<String> = tools.iter().map(|tool| format!("{name}.{tool}")).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let agent = gateway.agent_with("caller", &ids);
+        let agent = gateway.agent_of("caller", name, tools);
         Self { gateway, agent }
     }
 

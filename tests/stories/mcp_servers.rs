@@ -46,9 +46,7 @@ impl Lent {
     }
 
     fn agent(&self, tools: &[&str]) -> Agent {
-        let ids: Vec<String> = tools.iter().map(|tool| format!("{NAME}.{tool}")).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        self.gateway.agent_with("caller", &ids)
+        self.gateway.agent_of("caller", NAME, tools)
     }
 
     /// Asks, has the owner approve, and calls.
