@@ -6,87 +6,31 @@ use plexus_client::text;
 use serde_json::Value;
 
 /// The codes of the workers that come with Plexus, each with what it means. Other sources warn in sentences of their own.
+#[rustfmt::skip]
 const MEANINGS: [(&str, &str); 23] = [
-    (
-        "ambiguous_link",
-        "a name or a link fits several notes; the paths say which was taken",
-    ),
+    ("ambiguous_link", "a name or a link fits several notes; the paths say which was taken"),
     ("bad_frontmatter", "its front matter cannot be read"),
-    (
-        "bad_frontmatter_skipped",
-        "notes whose front matter cannot be read are left out",
-    ),
-    (
-        "binary_files_match",
-        "a binary file has the text, and is not shown",
-    ),
-    (
-        "bom_removed",
-        "a byte order mark at its beginning is left out",
-    ),
-    (
-        "damaged_files_skipped",
-        "files that the repository holds damaged are left out",
-    ),
-    (
-        "decoded_utf16be",
-        "its bytes are UTF-16 (big-endian), shown as text",
-    ),
-    (
-        "decoded_utf16le",
-        "its bytes are UTF-16 (little-endian), shown as text",
-    ),
+    ("bad_frontmatter_skipped", "notes whose front matter cannot be read are left out"),
+    ("binary_files_match", "a binary file has the text, and is not shown"),
+    ("bom_removed", "a byte order mark at its beginning is left out"),
+    ("damaged_files_skipped", "files that the repository holds damaged are left out"),
+    ("decoded_utf16be", "its bytes are UTF-16 (big-endian), shown as text"),
+    ("decoded_utf16le", "its bytes are UTF-16 (little-endian), shown as text"),
     ("files_unreadable", "files that cannot be read are left out"),
-    (
-        "folders_unreadable",
-        "folders that cannot be read are left out",
-    ),
-    (
-        "hits_bounded",
-        "a file or commit has more hits than are shown",
-    ),
-    (
-        "large_files_skipped",
-        "files that are too large are left out",
-    ),
-    (
-        "links_may_be_old",
-        "its links were looked up in an index that may be old",
-    ),
-    (
-        "links_not_read",
-        "its links were not looked for: the text is too large",
-    ),
+    ("folders_unreadable", "folders that cannot be read are left out"),
+    ("hits_bounded", "a file or commit has more hits than are shown"),
+    ("large_files_skipped", "files that are too large are left out"),
+    ("links_may_be_old", "its links were looked up in an index that may be old"),
+    ("links_not_read", "its links were not looked for: the text is too large"),
     ("links_truncated", "only its first links are listed"),
-    (
-        "merge_against_first_parent",
-        "the commit is a merge, compared with its first parent",
-    ),
-    (
-        "names_bounded",
-        "the vault has more names than are known; some links may not be found",
-    ),
-    (
-        "names_skipped",
-        "entries are left out: links, special files, or names that cannot be used",
-    ),
-    (
-        "not_in_this_clone",
-        "files that this clone does not hold are left out",
-    ),
+    ("merge_against_first_parent", "the commit is a merge, compared with its first parent"),
+    ("names_bounded", "the vault has more names than are known; some links may not be found"),
+    ("names_skipped", "entries are left out: links, special files, or names that cannot be used"),
+    ("not_in_this_clone", "files that this clone does not hold are left out"),
     ("not_text_skipped", "files that are no text are left out"),
-    (
-        "refs_skipped",
-        "branches or tags are left out: too many, or unreadable",
-    ),
-    (
-        "search_bounded",
-        "the search ended at a bound: there may be more",
-    ),
-    (
-        "shallow",
-        "the clone is shallow: the history ends early here",
-    ),
+    ("refs_skipped", "branches or tags are left out: too many, or unreadable"),
+    ("search_bounded", "the search ended at a bound: there may be more"),
+    ("shallow", "the clone is shallow: the history ends early here"),
 ];
 
 /// A warning as a line: a code with what it means, a sentence as it is.

@@ -10,105 +10,36 @@ use crate::profile::{Clause, Profile, ProfileError};
 /// text. What is said of it otherwise is assumed; the rehearsal asks each such answer that has a place among its questions.
 type BaseRule = (&'static str, Evidence, &'static str);
 
+#[rustfmt::skip]
 const RULES: &[BaseRule] = &[
     // A stat passes, the same file's content does not.
     ("(allow file-read-metadata)", Evidence::Measured, STAT),
     // No child where it is denied, and children where only the base speaks of them.
     ("(allow process-fork)", Evidence::Measured, "tya5/reyn#1930"),
     // Threads of Rust abort without.
-    (
-        "(allow sysctl-read)",
-        Evidence::Measured,
-        "avalan-ai/avalan#1060",
-    ),
-    (
-        "(allow file-read* (subpath \"/System\") (subpath \"/usr/lib\") (subpath \"/usr/share\"))",
-        Evidence::Measured,
-        AUDIT,
-    ),
-    (
-        "(allow file-read* (subpath \"/private/var/db/dyld\"))",
-        Evidence::Assumed,
-        FIREFOX,
-    ),
-    (
-        "(allow file-map-executable (subpath \"/System/Library\") (subpath \"/usr/lib\"))",
-        Evidence::Measured,
-        AUDIT,
-    ),
-    (
-        "(allow file-read* (literal \"/dev/random\") (literal \"/dev/urandom\"))",
-        Evidence::Measured,
-        AUDIT,
-    ),
+    ("(allow sysctl-read)", Evidence::Measured, "avalan-ai/avalan#1060"),
+    ("(allow file-read* (subpath \"/System\") (subpath \"/usr/lib\") (subpath \"/usr/share\"))", Evidence::Measured, AUDIT),
+    ("(allow file-read* (subpath \"/private/var/db/dyld\"))", Evidence::Assumed, FIREFOX),
+    ("(allow file-map-executable (subpath \"/System/Library\") (subpath \"/usr/lib\"))", Evidence::Measured, AUDIT),
+    ("(allow file-read* (literal \"/dev/random\") (literal \"/dev/urandom\"))", Evidence::Measured, AUDIT),
     // The audit has its metadata alone: it is a link.
-    (
-        "(allow file-read* (literal \"/private/etc/localtime\"))",
-        Evidence::Assumed,
-        FIREFOX,
-    ),
-    (
-        "(allow file-read* file-write-data (literal \"/dev/null\") (literal \"/dev/zero\"))",
-        Evidence::Measured,
-        AUDIT,
-    ),
-    (
-        "(allow file-read* file-write-data file-ioctl (literal \"/dev/dtracehelper\"))",
-        Evidence::Measured,
-        AUDIT,
-    ),
-    (
-        "(allow file-read* (literal \"/private/etc/passwd\") (literal \"/private/etc/master.passwd\"))",
-        Evidence::Assumed,
-        AUDIT,
-    ),
-    (
-        "(allow file-read* (subpath \"/private/var/db/timezone\") (subpath \"/usr/share/zoneinfo\"))",
-        Evidence::Measured,
-        AUDIT,
-    ),
+    ("(allow file-read* (literal \"/private/etc/localtime\"))", Evidence::Assumed, FIREFOX),
+    ("(allow file-read* file-write-data (literal \"/dev/null\") (literal \"/dev/zero\"))", Evidence::Measured, AUDIT),
+    ("(allow file-read* file-write-data file-ioctl (literal \"/dev/dtracehelper\"))", Evidence::Measured, AUDIT),
+    ("(allow file-read* (literal \"/private/etc/passwd\") (literal \"/private/etc/master.passwd\"))", Evidence::Assumed, AUDIT),
+    ("(allow file-read* (subpath \"/private/var/db/timezone\") (subpath \"/usr/share/zoneinfo\"))", Evidence::Measured, AUDIT),
     // macOS 26: the loader aborts without; whether the base had it before is not said.
-    (
-        "(allow file-read* (literal \"/\"))",
-        Evidence::Assumed,
-        AUDIT,
-    ),
-    (
-        "(allow network-outbound (literal \"/private/var/run/syslog\"))",
-        Evidence::Measured,
-        AUDIT,
-    ),
-    (
-        "(allow network-outbound (literal \"/private/var/run/asl_input\"))",
-        Evidence::Assumed,
-        FIREFOX,
-    ),
+    ("(allow file-read* (literal \"/\"))", Evidence::Assumed, AUDIT),
+    ("(allow network-outbound (literal \"/private/var/run/syslog\"))", Evidence::Measured, AUDIT),
+    ("(allow network-outbound (literal \"/private/var/run/asl_input\"))", Evidence::Assumed, FIREFOX),
     // Core files; the limit of their size is 0 for a worker.
-    (
-        "(allow file-write-create (prefix \"/cores/\"))",
-        Evidence::Assumed,
-        AUDIT,
-    ),
-    (
-        "(allow mach-lookup (global-name \"com.apple.system.notification_center\") (global-name \"com.apple.system.logger\") (global-name \"com.apple.logd\") (global-name \"com.apple.system.opendirectoryd.libinfo\"))",
-        Evidence::Measured,
-        AUDIT,
-    ),
-    (
-        "(allow mach-lookup (global-name \"com.apple.system.opendirectoryd.membership\") (global-name \"com.apple.bsd.dirhelper\") (global-name \"com.apple.diagnosticd\"))",
-        Evidence::Assumed,
-        AUDIT,
-    ),
-    (
-        "(allow mach-lookup (global-name \"com.apple.cfprefsd.agent\") (global-name \"com.apple.cfprefsd.daemon\"))",
-        Evidence::Assumed,
-        AUDIT,
-    ),
-    (
-        "(allow mach-lookup (global-name \"com.apple.trustd\") (global-name \"com.apple.trustd.agent\"))",
-        Evidence::Assumed,
-        AUDIT,
-    ),
+    ("(allow file-write-create (prefix \"/cores/\"))", Evidence::Assumed, AUDIT),
+    ("(allow mach-lookup (global-name \"com.apple.system.notification_center\") (global-name \"com.apple.system.logger\") (global-name \"com.apple.logd\") (global-name \"com.apple.system.opendirectoryd.libinfo\"))",
+     Evidence::Measured, AUDIT),
+    ("(allow mach-lookup (global-name \"com.apple.system.opendirectoryd.membership\") (global-name \"com.apple.bsd.dirhelper\") (global-name \"com.apple.diagnosticd\"))",
+     Evidence::Assumed, AUDIT),
+    ("(allow mach-lookup (global-name \"com.apple.cfprefsd.agent\") (global-name \"com.apple.cfprefsd.daemon\"))", Evidence::Assumed, AUDIT),
+    ("(allow mach-lookup (global-name \"com.apple.trustd\") (global-name \"com.apple.trustd.agent\"))", Evidence::Assumed, AUDIT),
 ];
 
 /// The text of macOS 26.3, listed line by line.

@@ -9,208 +9,67 @@ enum Uses {
     Anything,
 }
 
+#[rustfmt::skip]
 const EDGES: &[(&str, Uses)] = &[
     ("plexus-protocol", Uses::Only(&[])),
     // The owner's protocol: its server and its clients share the types, and nothing else.
     ("plexus-owner", Uses::Only(&["plexus-protocol"])),
     // The owner's cards as blocks: what paints them is its clients' and the console's.
-    (
-        "plexus-sheet",
-        Uses::Only(&["plexus-owner", "plexus-protocol"]),
-    ),
+    ("plexus-sheet", Uses::Only(&["plexus-owner", "plexus-protocol"])),
     ("plexus-trust", Uses::Only(&["plexus-protocol"])),
     // Generic over the machine: the daemon brings it together with the trust core.
     ("plexus-ledger", Uses::Only(&[])),
     ("plexus-sandbox", Uses::Only(&[])),
-    (
-        "plexus-ipc",
-        Uses::Only(&["plexus-protocol", "plexus-sandbox"]),
-    ),
+    ("plexus-ipc", Uses::Only(&["plexus-protocol", "plexus-sandbox"])),
     // What workers reach of the network; started by the supervisor, linked by nobody.
-    (
-        "plexus-egress",
-        Uses::Only(&["plexus-ipc", "plexus-sandbox"]),
-    ),
+    ("plexus-egress", Uses::Only(&["plexus-ipc", "plexus-sandbox"])),
     // The worker's end of it, for connectors whose host has a secret.
-    (
-        "plexus-egress-client",
-        Uses::Only(&["plexus-ipc", "plexus-protocol"]),
-    ),
+    ("plexus-egress-client", Uses::Only(&["plexus-ipc", "plexus-protocol"])),
     ("plexus-rooted-files", Uses::Only(&[])),
     // Ids, wire types, cryptography and client; a worker may be one of its hosts.
     ("plexus-channels", Uses::Only(&["plexus-protocol"])),
     // A program beside the gateway: it knows nothing of it.
     ("plexus-relay", Uses::Only(&["plexus-channels"])),
     // An agent as a member of channels, of any starter.
-    (
-        "plexus-participant",
-        Uses::Only(&["plexus-channels", "plexus-protocol"]),
-    ),
+    ("plexus-participant", Uses::Only(&["plexus-channels", "plexus-protocol"])),
     // A program beside the gateway: Codex as a member of channels.
-    (
-        "plexus-peer",
-        Uses::Only(&[
-            "plexus-agent-lines",
-            "plexus-channels",
-            "plexus-mcp",
-            "plexus-participant",
-            "plexus-protocol",
-        ]),
-    ),
+    ("plexus-peer", Uses::Only(&["plexus-agent-lines", "plexus-channels", "plexus-mcp", "plexus-participant", "plexus-protocol"])),
     // What a coding agent says in a turn: its starter reads it.
     ("plexus-agent-lines", Uses::Only(&[])),
     // What the workers for Apple's apps share: failures are told in the harness's words.
-    (
-        "plexus-apple",
-        Uses::Only(&["plexus-ipc", "plexus-protocol"]),
-    ),
+    ("plexus-apple", Uses::Only(&["plexus-ipc", "plexus-protocol"])),
     ("plexus-coding-agent", WORKER),
     // Holds connectors to the rules from their own tests; nothing of it ships.
-    (
-        "plexus-conformance",
-        Uses::Only(&["plexus-ipc", "plexus-protocol", "plexus-sandbox"]),
-    ),
+    ("plexus-conformance", Uses::Only(&["plexus-ipc", "plexus-protocol", "plexus-sandbox"])),
     ("plexus-home", Uses::Only(&["plexus-protocol"])),
-    (
-        "plexus-record",
-        Uses::Only(&["plexus-trust", "plexus-ledger", "plexus-protocol"]),
-    ),
-    (
-        "plexus-sources",
-        Uses::Only(&[
-            "plexus-ipc",
-            "plexus-sandbox",
-            "plexus-trust",
-            "plexus-home",
-            "plexus-protocol",
-        ]),
-    ),
-    (
-        "plexus-supervisor",
-        Uses::Only(&[
-            "plexus-ipc",
-            "plexus-sandbox",
-            "plexus-ledger",
-            "plexus-home",
-            "plexus-protocol",
-        ]),
-    ),
-    (
-        "plexus-keep",
-        Uses::Only(&[
-            "plexus-record",
-            "plexus-ledger",
-            "plexus-home",
-            "plexus-protocol",
-        ]),
-    ),
+    ("plexus-record", Uses::Only(&["plexus-trust", "plexus-ledger", "plexus-protocol"])),
+    ("plexus-sources", Uses::Only(&["plexus-ipc", "plexus-sandbox", "plexus-trust", "plexus-home", "plexus-protocol"])),
+    ("plexus-supervisor", Uses::Only(&["plexus-ipc", "plexus-sandbox", "plexus-ledger", "plexus-home", "plexus-protocol"])),
+    ("plexus-keep", Uses::Only(&["plexus-record", "plexus-ledger", "plexus-home", "plexus-protocol"])),
     ("plexus-client", Uses::Only(&["plexus-protocol"])),
     // The owner's end of it: `plexusctl` and the tray ask, hear and open alike.
-    (
-        "plexus-owner-client",
-        Uses::Only(&["plexus-protocol", "plexus-owner", "plexus-client"]),
-    ),
-    (
-        "plexus-tray",
-        Uses::Only(&[
-            "plexus-protocol",
-            "plexus-owner",
-            "plexus-owner-client",
-            "plexus-client",
-        ]),
-    ),
+    ("plexus-owner-client", Uses::Only(&["plexus-protocol", "plexus-owner", "plexus-client"])),
+    ("plexus-tray", Uses::Only(&["plexus-protocol", "plexus-owner", "plexus-owner-client", "plexus-client"])),
     // The core of an MCP server: no I/O, for any host.
     // Which capabilities fit a query: texts in, an order out.
     ("plexus-search", Uses::Only(&[])),
-    (
-        "plexus-mcp",
-        Uses::Only(&["plexus-protocol", "plexus-search"]),
-    ),
-    (
-        "plexus-calls",
-        Uses::Only(&[
-            "plexus-record",
-            "plexus-trust",
-            "plexus-ledger",
-            "plexus-supervisor",
-            "plexus-sources",
-            "plexus-ipc",
-            "plexus-home",
-            "plexus-protocol",
-        ]),
-    ),
+    ("plexus-mcp", Uses::Only(&["plexus-protocol", "plexus-search"])),
+    ("plexus-calls",
+     Uses::Only(&["plexus-record", "plexus-trust", "plexus-ledger", "plexus-supervisor", "plexus-sources", "plexus-ipc",
+         "plexus-home", "plexus-protocol"])),
     // Knows no route of the owner's: they come to it as routers.
-    (
-        "plexus-edge",
-        Uses::Only(&[
-            "plexus-mcp",
-            "plexus-search",
-            "plexus-calls",
-            "plexus-record",
-            "plexus-trust",
-            "plexus-ledger",
-            "plexus-supervisor",
-            "plexus-sources",
-            "plexus-ipc",
-            "plexus-home",
-            "plexus-protocol",
-        ]),
-    ),
-    (
-        "plexus-desk",
-        Uses::Only(&[
-            "plexus-owner",
-            "plexus-sheet",
-            "plexus-edge",
-            "plexus-calls",
-            "plexus-record",
-            "plexus-trust",
-            "plexus-ledger",
-            "plexus-supervisor",
-            "plexus-sources",
-            "plexus-ipc",
-            "plexus-sandbox",
-            "plexus-home",
-            "plexus-protocol",
-        ]),
-    ),
-    (
-        "plexusd",
-        Uses::Only(&[
-            "plexus-desk",
-            "plexus-edge",
-            "plexus-calls",
-            "plexus-keep",
-            "plexus-record",
-            "plexus-trust",
-            "plexus-ledger",
-            "plexus-supervisor",
-            "plexus-sources",
-            "plexus-ipc",
-            "plexus-sandbox",
-            "plexus-home",
-            "plexus-protocol",
-        ]),
-    ),
-    (
-        "plexusctl",
-        Uses::Only(&[
-            "plexus-protocol",
-            "plexus-owner",
-            "plexus-sheet",
-            "plexus-owner-client",
-            "plexus-client",
-        ]),
-    ),
-    (
-        "plexus",
-        Uses::Only(&[
-            "plexus-protocol",
-            "plexus-client",
-            "plexus-mcp",
-            "plexus-search",
-        ]),
-    ),
+    ("plexus-edge",
+     Uses::Only(&["plexus-mcp", "plexus-search", "plexus-calls", "plexus-record", "plexus-trust", "plexus-ledger",
+         "plexus-supervisor", "plexus-sources", "plexus-ipc", "plexus-home", "plexus-protocol"])),
+    ("plexus-desk",
+     Uses::Only(&["plexus-owner", "plexus-sheet", "plexus-edge", "plexus-calls", "plexus-record", "plexus-trust",
+         "plexus-ledger", "plexus-supervisor", "plexus-sources", "plexus-ipc", "plexus-sandbox", "plexus-home",
+         "plexus-protocol"])),
+    ("plexusd",
+     Uses::Only(&["plexus-desk", "plexus-edge", "plexus-calls", "plexus-keep", "plexus-record", "plexus-trust", "plexus-ledger",
+         "plexus-supervisor", "plexus-sources", "plexus-ipc", "plexus-sandbox", "plexus-home", "plexus-protocol"])),
+    ("plexusctl", Uses::Only(&["plexus-protocol", "plexus-owner", "plexus-sheet", "plexus-owner-client", "plexus-client"])),
+    ("plexus", Uses::Only(&["plexus-protocol", "plexus-client", "plexus-mcp", "plexus-search"])),
     // Of every crate's tests; nothing of it ships.
     ("plexus-mutation", Uses::Only(&[])),
     // Acts of a worker that was taken over; nothing of it ships.
