@@ -58,6 +58,10 @@ fn hidden_notes_do_not_exist() {
     );
     // A slip is seen by who makes it: the rule is kept for what may come, and nothing is there now.
     hide(&house, "obsidian", json!({"folders": ["Dayli"]}));
+    // One text in place of a list would hide nothing, and say `ok`.
+    let slip = json!({"folders": "Projects", "tags": ["home"]});
+    let refused = house.owner().post("/admin/api/sources/obsidian/hide", slip);
+    refused.expect_error(400, "internal_error");
     let listed = house.gateway.cli(["sources", "hide", "obsidian"]);
     let said = "folder Dayli\n  glob Secret*\n  tag work\nnothing is there now: folder Dayli";
     assert_contains(listed.expect_ok(), said);

@@ -557,11 +557,7 @@ pub struct Add {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// The stored secrets that may go to another host.
-    #[serde(
-        default,
-        deserialize_with = "wire::strings",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep_secrets: Vec<String>,
 }
 

@@ -408,13 +408,13 @@ pub struct Hide {
     /// Its id.
     pub id: String,
     /// Folders, with all they hold.
-    #[serde(default, deserialize_with = "wire::strings")]
+    #[serde(default)]
     pub folders: Vec<String>,
     /// Patterns of paths.
-    #[serde(default, deserialize_with = "wire::strings")]
+    #[serde(default)]
     pub globs: Vec<String>,
     /// Tags of notes.
-    #[serde(default, deserialize_with = "wire::strings")]
+    #[serde(default)]
     pub tags: Vec<String>,
     /// Whether they are shown again.
     #[serde(default)]

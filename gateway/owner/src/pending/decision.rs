@@ -35,11 +35,7 @@ pub struct Decide {
     /// Folders of an extension, by name.
     pub folders: Option<BTreeMap<String, String>>,
     /// The stored secrets that may go to another host.
-    #[serde(
-        default,
-        deserialize_with = "wire::strings",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep_secrets: Vec<String>,
     /// The answer to a question, by field.
     pub answers: Option<Map<String, Value>>,

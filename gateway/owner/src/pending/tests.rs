@@ -204,13 +204,20 @@ fn card_of_no_kind_or_form_is_refused() {
 
 #[test]
 fn decision_says_whether_it_widens() {
-    let decide = |action: Value| {
-        let body = json!({"action": action, "cardDigest": "ab", "keepSecrets": ["a", 1, "a"], "anyInput": null});
+    let keeping = |action: Value, keeps: Value| {
+        let body =
+            json!({"action": action, "cardDigest": "ab", "keepSecrets": keeps, "anyInput": null});
         let Value::Object(body) = body else {
             unreachable!()
         };
-        crate::read::<Decide>([("id".to_owned(), ITEM.to_owned())], &[], body).unwrap()
+        crate::read::<Decide>([("id".to_owned(), ITEM.to_owned())], &[], body)
     };
+    // A secret that it does not name is deleted.
+    for wrong in [json!("a"), json!(["a", 1])] {
+        let why = keeping(json!("approve"), wrong).unwrap_err().to_string();
+        assert!(why.starts_with("`keepSecrets"), "{why}");
+    }
+    let decide = |action: Value| keeping(action, json!(["a"])).unwrap();
     let yes = decide(json!("approve"));
     assert_eq!(
         (yes.action, yes.keep_secrets.len()),
