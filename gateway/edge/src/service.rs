@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use percent_encoding::percent_decode_str;
 use plexus_calls::{kernel::Phase, metrics::Metrics};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use std::{convert::Infallible, sync::Arc};
@@ -85,6 +86,10 @@ impl ListenerService {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(self.serves);
         let uri = request.uri().clone();
+        // No name here is other than UTF-8, and the router would refuse such a path in words of its own.
+        if percent_decode_str(uri.path()).decode_utf8().is_err() {
+            return unknown(self.edge, request).await.into_response();
+        }
         let routed = self.routes.oneshot(request);
         let mut answer = match reply::or_panicked(uri.path(), routed).await {
             Ok(answer) => answer,
