@@ -110,6 +110,11 @@ fn agents(house: &House, reader: &mut Reader) -> Agent {
 
 /// One request denied, one approved; gives the audit id of the effect.
 fn requests(house: &House, reader: &mut Reader, agent: &Agent) -> String {
+    agent
+        .invoke("no.such", json!({}))
+        .expect_error(404, "unknown_capability");
+    let refused = reader.get("activity?only=refused");
+    assert_eq!(refused["calls"][0]["asked"], "no.such", "{refused}");
     let item = agent.must_ask(WRITE, note("no.txt", "no"));
     assert_eq!(house.owner().plan(&item)["rating"], "write");
     reader.get("pending");
@@ -195,6 +200,7 @@ fn sources(reader: &mut Reader) {
     let refused = reader.post("sources/other/reconfigure", nowhere);
     assert_eq!(refused["field"], "path", "{refused}");
     reader.post("sources/none/enable", json!({}));
+    reader.post("sources/none/hide", json!({}));
     reader.post("sources/other/resume", json!({}));
     reader.post("sources/other/disable", json!({}));
     reader.post("sources/other/enable", json!({}));
@@ -220,6 +226,7 @@ fn extensions(reader: &mut Reader) {
     assert_eq!(reader.post("extensions", added)["ok"], true);
     let empty = json!({"manifest": {"capabilities": []}});
     assert_eq!(reader.post("extensions", empty)["ok"], false);
+    assert_eq!(reader.post("extensions", json!({}))["ok"], false);
     reader.get("extensions");
     reader.get("extensions/tips");
     reader.delete("extensions/tips");
