@@ -11,6 +11,7 @@ use crate::host::{Action, Moment};
 use crate::message::{self, Incoming, RpcError};
 use crate::server::Server;
 use serde_json::{Map, Value, json};
+use std::iter;
 
 /// Headers of one request. A header that is there and no text is `""`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,7 +129,8 @@ fn is_spoken(version: &str) -> bool {
 }
 
 fn unsupported(id: &Value, version: &str) -> RpcError {
-    let data = json!({"supported": [MODERN], "requested": version});
+    let spoken: Vec<&str> = iter::once(MODERN).chain(LEGACY).collect();
+    let data = json!({"supported": spoken, "requested": version});
     let why = "This protocol version is not spoken here.";
     RpcError::with_data(id, message::UNSUPPORTED_VERSION, why, Some(data))
 }
@@ -238,7 +240,8 @@ mod tests {
         refused(of(MODERN), &modern("prompts/list", None), 404, -32601);
         let bare = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
         let answer = refused(of("1900-01-01"), &bare, 400, -32022);
-        assert_eq!(answer["error"]["data"]["supported"][0], MODERN);
+        let spoken = json!([MODERN, "2025-11-25", "2025-06-18"]);
+        assert_eq!(answer["error"]["data"]["supported"], spoken);
         assert_eq!(posted(Headers::default(), &json!([])).0, 400);
         // A request of the stateless era says in its body too what it is, and what its client can do.
         let mut bare = modern("tools/list", None);

@@ -508,6 +508,10 @@ impl Server {
         if let Some(why) = own.and_then(|fields| unknown_field(fields, &arguments)) {
             return Ok(self.finish(id, &client, ToolResult::bad_arguments(&why)));
         }
+        if tool.is_none() {
+            // Models give null for what they leave out.
+            arguments.retain(|_, value| !value.is_null());
+        }
         if matches!(name.as_str(), READ | CALL) {
             match self.view.called_by_id(&name, arguments) {
                 Ok((found, own)) => (tool, arguments) = (Some(found), own),
@@ -583,9 +587,13 @@ impl Server {
             (DESCRIBE, Some(search)) => return self.view.describe(search, arguments),
             _ => {}
         }
-        let Some(wanted) = arguments.get("id").and_then(Value::as_str) else {
-            let ids: Vec<&str> = self.view.guides.iter().map(|guide| &*guide.id).collect();
-            return ToolResult::data(json!({"ok": true, "guides": ids}));
+        let wanted = match arguments.get("id").map(Value::as_str) {
+            Some(Some(wanted)) => wanted,
+            Some(None) => return ToolResult::bad_arguments("id is a text."),
+            None => {
+                let ids: Vec<&str> = self.view.guides.iter().map(|guide| &*guide.id).collect();
+                return ToolResult::data(json!({"ok": true, "guides": ids}));
+            }
         };
         // A source names its guide where it has but one.
         let guides = &self.view.guides;
@@ -718,13 +726,13 @@ impl Server {
     ) -> Vec<Action> {
         let named = arguments
             .get("pendingId")
-            .filter(|id| !id.is_null())
             .or_else(|| arguments.get("runId"));
         let Some(named) = named else {
             // A call that was cancelled on its way is known to the gateway alone.
             return self.start(id, client, Purpose::List, now, Action::List);
         };
-        let item = match named.as_str().unwrap_or_default().parse::<Item>() {
+        let named = named.as_str().ok_or("A pendingId and a runId are texts");
+        let item = match named.map_err(str::to_owned).and_then(str::parse::<Item>) {
             Ok(item) => item,
             Err(why) => return self.finish(id, &client, ToolResult::no_item(&why)),
         };

@@ -288,6 +288,7 @@ fn search_answers_with_schemas_best_first() {
     assert_eq!(first["id"], "workspace.write");
     assert_eq!(first["call"], "plexus_call");
     assert_eq!(first["inputSchema"]["required"], json!(["path"]));
+    assert_eq!(ask(json!({"query": "write a file", "limit": null})), found);
     let books = ask(json!({"query": "book 7", "limit": 20}));
     assert_eq!(books["found"][0]["id"], "shelf.book-7");
     assert_eq!(books["found"][0]["call"], "plexus_read");
@@ -520,6 +521,7 @@ fn unknown_tool_is_an_error_bad_argument_a_result() {
         json!({"name": "plexus_wait", "arguments": {"pendingId": "nonsense"}}),
         json!({"name": "plexus_wait", "arguments": {"pendingId": PEND, "seconds": 601}}),
         json!({"name": "plexus_guide", "arguments": {"id": "nobody"}}),
+        json!({"name": "plexus_guide", "arguments": {"id": ["workspace"]}}),
     ] {
         let reply = ask(&mut server, 1, "tools/call", params);
         assert_eq!(reply["result"]["isError"], true);
@@ -534,6 +536,7 @@ fn part_of_an_id_is_called_that() {
         (json!({"pendingId": "pend_x"}), "not a whole id: pend_ and"),
         (json!({"runId": &RUN[..20]}), "not a whole id: run_ and"),
         (json!({"pendingId": "evt_1"}), "neither a pendingId"),
+        (json!({"pendingId": 5}), "are texts."),
     ] {
         let refused = structured(&call(&mut server, 1, "plexus_wait", arguments));
         assert_eq!(refused["code"], "bad_arguments", "{refused}");
