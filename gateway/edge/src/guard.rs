@@ -83,9 +83,8 @@ fn host(request: &Request) -> Result<&str, Refused> {
             .authority()
             .is_some_and(|a| a.as_str() != text)
     {
-        return Err(forbidden(format!(
-            "Host '{text}' is not an accepted authority"
-        )));
+        let why = "The request names more than one host, or one more than once";
+        return Err(forbidden(why.into()));
     }
     Ok(text)
 }
