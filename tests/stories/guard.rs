@@ -416,6 +416,7 @@ fn wrong_types_are_no_crash() {
         ("POST", "/admin/api/secrets/x", owner.clone()),
         ("POST", "/admin/api/network", owner.clone()),
         ("POST", "/admin/api/pending/pend_x", owner.clone()),
+        ("POST", "/v1/connection-key/rotate", owner.clone()),
         ("PUT", "/v1/config", owner),
     ];
     for (method, path, client) in clients {

@@ -24,7 +24,7 @@ use plexus_edge::reply::{self, Refused};
 use plexus_owner::{
     Act, Either, Method, Narrows, OwnerCall, Reads, Tabled, Widens, WidensAfterLook,
 };
-use serde_json::Map;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// The guard of a call that changes nothing: the layer before it has asked for the credential.
@@ -155,16 +155,24 @@ pub(crate) async fn read<C: OwnerCall>(
     let in_query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
     let in_query = in_query.map_or_else(|_| Vec::new(), |query| query.0);
     let body = match C::METHOD {
-        // A call may need no member, and come without a body.
-        Method::Post | Method::Put if !request.body().is_end_stream() => {
-            reply::object_body(request).await?
-        }
-        _ => Map::new(),
+        Method::Post | Method::Put => optional_body(request).await?,
+        Method::Get | Method::Delete => Map::new(),
     };
     let call: C = plexus_owner::read(in_path, &in_query, body)
         .map_err(|why| Refused::malformed(why.to_string()))?;
     presence(desk, call.act())?;
     Ok(call)
+}
+
+/// The members of a body. A call may need none, and come without a body.
+///
+/// # Errors
+/// As [`reply::object_body`].
+pub(crate) async fn optional_body(request: Request) -> Result<Map<String, Value>, Refused> {
+    match request.body().is_end_stream() {
+        true => Ok(Map::new()),
+        false => reply::object_body(request).await,
+    }
 }
 
 /// Whether the owner is there for an act, as its class asks: everybody who has the key is, for now.

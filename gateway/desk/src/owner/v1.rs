@@ -4,6 +4,7 @@ use super::Narrowing;
 use crate::{
     acts::{act, failed, record, unsaved},
     desk::Desk,
+    table::optional_body,
 };
 use axum::{
     extract::{Request, State},
@@ -110,7 +111,10 @@ pub(super) fn changed(desk: &Desk, state: &TrustState) -> usize {
 pub(super) async fn rotate(
     State(desk): State<Arc<Desk>>,
     narrowing: Narrowing,
+    request: Request,
 ) -> Result<Response, Refused> {
+    // A request that is not of its form must not end every credential.
+    optional_body(request).await?;
     to_its_end(async move { rotated(&desk, narrowing).await }).await
 }
 
