@@ -237,6 +237,23 @@ impl Site {
         })
     }
 
+    /// What is left of such a run whose helper was killed, and then its gateway; `meanwhile` comes before the next one begins.
+    fn left_of(&mut self, run: &str, meanwhile: impl FnOnce(i32)) -> i32 {
+        let input = json!({"child": "shell", "run": run, "arguments": {"a": LEAVES}});
+        let call = self.asked(run, input);
+        let numbers = self.numbers(run);
+        let all = processes::below(self.workshop.gateway.pid());
+        let number = |process: &&processes::Process| process.pid.cast_signed() == numbers[0];
+        let helper = all.iter().find(number).expect("the program").parent;
+        let helper = all.iter().find(|process| process.pid == helper);
+        helper.expect("its helper").signal(Signal::SIGKILL);
+        self.workshop.gateway.kill9_alone();
+        meanwhile(numbers[1]);
+        self.workshop.gateway.start_again();
+        call.join().expect("its end");
+        numbers[1]
+    }
+
     /// The input of a run that goes on, and of a line of processes that grows again as it is killed.
     fn line(&self, run: &str) -> Value {
         let root = self.run(run).join("root");
@@ -265,24 +282,14 @@ fn until_whole() {
 #[test]
 fn start_is_refused_while_a_run_is_left() {
     let mut site = Site::open();
-    let input = json!({"child": "shell", "run": "one", "arguments": {"a": LEAVES}});
-    let call = site.asked("one", input);
-    let numbers = site.numbers("one");
-    let all = processes::below(site.workshop.gateway.pid());
-    let number = |process: &&processes::Process| process.pid.cast_signed() == numbers[0];
-    let helper = all.iter().find(number).expect("the program").parent;
-    let helper = all.iter().find(|process| process.pid == helper);
-    helper.expect("its helper").signal(Signal::SIGKILL);
-    let left = hold(numbers[1]).expect("it is there");
-    site.workshop.gateway.kill9_alone();
-    site.workshop.gateway.start_again();
-    call.join().expect("its end");
+    let number = site.left_of("one", |_| {});
+    let left = hold(number).expect("it is there");
 
     let agent = site.agent("b");
     let input = json!({"child": "shell", "run": "two", "arguments": {"a": "echo here"}});
     let refused = agent.invoke(CHILD, input.clone());
     refused.expect_error(503, "source_unavailable");
-    let command = format!("kill -9 {}", numbers[1]);
+    let command = format!("kill -9 {number}");
     let told = site.workshop.gateway.cli(["status"]);
     assert!(told.stdout.contains(&command), "{told}");
     assert!(!has_ended(&left, std::time::Duration::ZERO), "by nobody");
@@ -295,6 +302,19 @@ fn start_is_refused_while_a_run_is_left() {
         drop(site.workshop.gateway.cli(["sources", "test", "fixture"]));
         agent.invoke(CHILD, input.clone()).status == 200
     });
+
+    // One that is ending as well is waited for.
+    let mut ending = None;
+    site.left_of("three", |left| {
+        let line = format!("sleep 1; kill -9 {left}");
+        ending = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .spawn()
+            .ok();
+    });
+    site.agent("c").invoke(CHILD, input).expect_ok();
+    let ended = ending.expect("a shell").wait();
+    assert!(ended.expect("our child").success());
 }
 
 fn line_is_gone(when: &str) {

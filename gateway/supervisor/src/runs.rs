@@ -3,7 +3,7 @@
 //! ```text
 //! a lock in run/runs/ ─ free and empty ─▶ over
 //!                     ─ held ─▶ wait ▸ ask its helper to end ▸ wait ─▶ over, or the source does not start
-//!                     ─ free, with numbers ─▶ its helper was killed: is anybody left?
+//!                     ─ free, with numbers ─▶ its helper was killed: is anybody left? ▸ wait ─▶ over, or the same
 //! ```
 //!
 //! Invariant: nothing is killed from here. Who holds a lock is asked, by number and start; all else is the owner's to end, who is
@@ -27,6 +27,8 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a lock is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often all processes are, of which there may be thousands.
+const LOOK_AT_ALL: Duration = Duration::from_millis(200);
 /// How many processes are named.
 const NAMED: usize = 16;
 
@@ -108,6 +110,10 @@ pub(super) async fn over(locks: &Path, living: &Living) -> io::Result<()> {
                 state => match os::left_of_run(&lock)?.as_slice() {
                     // All who could be of it are gone.
                     [] if state == RunState::Unknown => break,
+                    // Whatever killed their helper may have killed them as well.
+                    _ if state == RunState::Unknown && began.elapsed() < PATIENCE => {
+                        sleep(LOOK_AT_ALL).await;
+                    }
                     left => return Err(io::Error::other(words(left))),
                 },
             }

@@ -152,16 +152,26 @@ pub(super) fn keep_pages_small() -> nix::Result<()> {
     }
 }
 
+/// What a process of a run has in `oom_score_adj` at least; only a privileged one could lower it.
+const RUN: i32 = 500;
+
 /// Makes the kernel end a run before anything of the owner's, when memory runs out. For the program alone.
 pub(super) fn go_first() -> io::Result<()> {
     const ADJUSTED: &str = "/proc/self/oom_score_adj";
-    const RUN: i32 = 500;
     let now = std::fs::read_to_string(ADJUSTED)?;
     let now = now.trim().parse().unwrap_or(0);
     if now < RUN {
         std::fs::write(ADJUSTED, RUN.to_string())?;
     }
     Ok(())
+}
+
+/// Whether the kernel ends a process so early. One of which it does not say may be of a run.
+pub(super) fn goes_first(process: i32) -> bool {
+    let Ok(adjusted) = std::fs::read_to_string(format!("/proc/{process}/oom_score_adj")) else {
+        return true;
+    };
+    adjusted.trim().parse().is_ok_and(|now: i32| now >= RUN)
 }
 
 #[cfg(test)]
