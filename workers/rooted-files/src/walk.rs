@@ -33,7 +33,7 @@ impl Default for WalkBounds {
     }
 }
 
-/// Most links and special files that a report names.
+/// Most links, special files and unreadable folders that a report names.
 pub const MOST_NAMED: usize = 8;
 
 /// What a walk did not show.
@@ -45,7 +45,7 @@ pub struct WalkReport {
     pub too_deep: bool,
     /// Links, special files and unusable names left out.
     pub omitted: usize,
-    /// The first links and special files of those.
+    /// The first links and special files of those, and folders that could not be read.
     pub links: Vec<RelPath>,
     /// Folders that could not be read.
     pub unreadable: usize,
@@ -113,8 +113,8 @@ impl WalkEntry<'_> {
 
 impl Root {
     /// Shows every entry below `start` to `visit`, ordered by full path in code units, until it breaks. A folder is
-    /// shown before what it holds. `is_over` is asked at each entry. What vanishes or denies itself meanwhile is counted,
-    /// not an error.
+    /// shown before what it holds. `is_over` is asked at each entry. What denies itself meanwhile is counted, not an error; a
+    /// folder that vanishes is neither.
     ///
     /// # Errors
     /// As [`Root::list`], for `start` itself; [`FileError::Over`] anywhere.
@@ -273,8 +273,13 @@ impl Walk<'_> {
                         self.folder(inner.as_fd(), &path, contents, depth + 1)?;
                     }
                     Err(FileError::Over) => return ControlFlow::Break(Some(FileError::Over)),
+                    // Gone since it was listed.
+                    Err(FileError::NotFound(_)) => {}
                     Err(_) => {
                         self.report.unreadable += 1;
+                        if self.report.links.len() < MOST_NAMED {
+                            self.report.links.push(path.clone());
+                        }
                         (self.missed)(&path, Missed::Folder);
                     }
                 }

@@ -477,3 +477,25 @@ fn list_and_walk_end_at_the_next_entry_when_over() {
     assert_eq!(walk(76), Err(FileError::Over), "in a folder further down");
     assert_eq!((list(1000), walk(1000)), (Ok(()), Ok(0)), "control");
 }
+
+#[test]
+fn walk_counts_no_folder_that_vanished_as_unreadable() {
+    let tree = Tree::new();
+    tree.file("gone/note.md", "");
+    tree.file("replaced/note.md", "");
+    let shown = |entry: &WalkEntry<'_>| {
+        let name = entry.path.as_str();
+        if ["gone", "replaced"].contains(&name) {
+            fs::remove_dir_all(tree.at(name)).unwrap();
+        }
+        if name == "replaced" {
+            tree.link(tree.outside(), name);
+        }
+        ControlFlow::Continue(())
+    };
+    let root = tree.open();
+    let report = root.walk(&RelPath::root(), WalkBounds::default(), &|| false, shown);
+    let report = report.unwrap();
+    assert_eq!(report.unreadable, 1, "{report:?}");
+    assert_eq!(report.links, [RelPath::parse("replaced").unwrap()]);
+}
