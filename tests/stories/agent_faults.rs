@@ -308,12 +308,21 @@ fn files_of_odd_kinds_and_names_are_kept_or_left_out() {
     // An open of a pipe of the owner's to read it would wait for ever.
     let pipe = desk.folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let closed = desk.folder.path().join("closed");
+    std::fs::create_dir(&closed).expect("a folder");
+    let mode = |mode| std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(mode));
+    mode(0).expect("its mode");
     let made = desk.run(&json!({"prompt": "Make odd files."}));
     let results = desk.model.results();
     let refused = ["NO-DEVICE", "NO-PIPE"].map(|words| results[0].contains(words));
     assert_eq!(refused, [true, true], "{results:?}");
     let warnings = made["warnings"].to_string();
-    assert!(warnings.contains("1 links, special files"), "{made}");
+    mode(0o700).expect("its mode");
+    assert!(
+        warnings.contains("2 links, special files, unreadable folders"),
+        "{made}"
+    );
+    assert_contains(&warnings, "are not in the copy: pipe, closed");
     let changes = &made["changes"];
     let paths: Vec<_> = changes["files"].as_array().expect("files").iter().collect();
     let paths: Vec<_> = paths.iter().map(|file| file["path"].as_str()).collect();

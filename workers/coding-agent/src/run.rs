@@ -1060,13 +1060,7 @@ async fn on_files<T: Send + 'static>(
 
 /// What a copy lacks.
 fn words_on(copied: &Snapshot) -> Vec<String> {
-    let mut words = Vec::new();
-    if copied.omitted > 0 {
-        words.push(format!(
-            "{} links, special files and files with a second name are not in the copy",
-            copied.omitted
-        ));
-    }
+    let mut words = words_on_omitted(copied, "not in the copy");
     if !copied.ignored.is_empty() {
         let ignored = names_of(&copied.ignored);
         words.push(format!("not in the copy, because it is ignored: {ignored}"));
@@ -1086,20 +1080,7 @@ fn words_on(copied: &Snapshot) -> Vec<String> {
 
 /// What of a copy as its run left it is in no change set.
 fn words_beyond(made: &Snapshot) -> Vec<String> {
-    let mut words = Vec::new();
-    if made.omitted > 0 {
-        let named = &made.omitted_names;
-        let more = made.omitted.saturating_sub(named.len());
-        let named = match (named.is_empty(), more) {
-            (true, _) => String::new(),
-            (false, 0) => format!(": {}", names_of(named)),
-            (false, more) => format!(": {} and {more} more", names_of(named)),
-        };
-        words.push(format!(
-            "{} links, special files, unreadable folders and files with a second name are in no change set{named}",
-            made.omitted
-        ));
-    }
+    let mut words = words_on_omitted(made, "in no change set");
     if !made.ignored.is_empty() {
         let ignored = names_of(&made.ignored);
         words.push(format!(
@@ -1108,6 +1089,24 @@ fn words_beyond(made: &Snapshot) -> Vec<String> {
     }
     words.extend(words_on_unread(made, "any change set"));
     words
+}
+
+/// What is no file that could be read: how much, and the first that has a name.
+fn words_on_omitted(found: &Snapshot, are: &str) -> Vec<String> {
+    if found.omitted == 0 {
+        return Vec::new();
+    }
+    let named = &found.omitted_names;
+    let more = found.omitted.saturating_sub(named.len());
+    let named = match (named.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(": {}", names_of(named)),
+        (false, more) => format!(": {} and {more} more", names_of(named)),
+    };
+    vec![format!(
+        "{} links, special files, unreadable folders, files with a second name and names that cannot be used are {are}{named}",
+        found.omitted
+    )]
 }
 
 /// The first files that are not where they would be.

@@ -187,7 +187,11 @@ impl<P: Program> Runs<P> {
                 let mut found: Option<(SystemTime, Option<Snapshot>)> = None;
                 for entry in fs::read_dir(conversations)? {
                     let entry = entry?;
-                    let used = entry.metadata()?.modified()?;
+                    let used = match entry.metadata() {
+                        // A record that its writer has just put in its place.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        meta => meta?.modified()?,
+                    };
                     let is_later = found.as_ref().is_none_or(|(latest, _)| used > *latest);
                     let record = read(&entry.path()).ok().flatten();
                     if let Some(record) = record.filter(|record| is_later && record.run == run) {
