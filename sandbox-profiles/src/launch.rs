@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::sys::resource::{Resource, setrlimit};
 #[cfg(target_os = "linux")]
-use nix::sys::resource::{getrlimit, rlim_t};
+use nix::sys::resource::rlim_t;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
 use crate::os;
@@ -53,40 +53,44 @@ impl Limits {
         given.flatten().collect()
     }
 
-    /// Applies the limits to this process, for good. Our launcher does this. A worker on macOS has Apple's:
-    /// `give_up_inherited` does it there.
+    /// Applies the limits to this process, for good; an inherited limit that is lower stays. Our launcher does this. A
+    /// worker on macOS has Apple's: `give_up_inherited` does it there.
     /// # Errors
-    /// What `setrlimit` says: a limit above the inherited one, for example.
+    /// The system's, of `getrlimit` or `setrlimit`.
     pub fn apply(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         for (limit, most) in [
             (Resource::RLIMIT_CORE, NO_CORE),
             (Resource::RLIMIT_SIGPENDING, WAITING_SIGNALS),
         ] {
-            // What was inherited may be less, and nothing goes above it.
-            let most = getrlimit(limit)?.1.min(most);
-            setrlimit(limit, most, most)?;
+            lower(limit, most)?;
         }
         #[cfg(not(target_os = "linux"))]
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
         // A write beyond the limit is an error the worker can report, not a signal that ends it.
         os::ignore_file_size_signal()?;
         if let Some(most) = self.files {
-            setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+            lower(Resource::RLIMIT_NOFILE, most)?;
         }
         if let Some(most) = self.file_size {
-            setrlimit(Resource::RLIMIT_FSIZE, most, most)?;
+            lower(Resource::RLIMIT_FSIZE, most)?;
         }
         #[cfg(target_os = "linux")]
         if let Some(most) = self.memory {
-            setrlimit(Resource::RLIMIT_DATA, most, most)?;
+            lower(Resource::RLIMIT_DATA, most)?;
         }
         #[cfg(target_os = "linux")]
         if let Some(most) = self.addresses {
-            setrlimit(Resource::RLIMIT_AS, most, most)?;
+            lower(Resource::RLIMIT_AS, most)?;
         }
         Ok(())
     }
+}
+
+/// Only root could set one above the inherited one.
+fn lower(limit: Resource, most: u64) -> io::Result<()> {
+    let most = getrlimit(limit)?.1.min(most);
+    Ok(setrlimit(limit, most, most)?)
 }
 
 /// The gateway's stream: the only descriptor beside the standard three that a worker keeps. Whatever is open at

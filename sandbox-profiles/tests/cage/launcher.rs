@@ -141,6 +141,14 @@ fn no_core_file_is_left() {
     assert_eq!(limit("ulimit -c 0; exec \"$@\""), ["0", "0"]);
 }
 
+/// An ordinary user cannot raise it again.
+#[test]
+fn inherited_limit_that_is_lower_stays() {
+    let limit = |script| limit_in_a_cage("Max open files", script);
+    assert_eq!(limit("exec \"$@\""), ["256", "256"]);
+    assert_eq!(limit("ulimit -n 40; exec \"$@\""), ["40", "40"]);
+}
+
 #[test]
 fn few_signals_wait() {
     let limit = limit_in_a_cage("Max pending signals", "exec \"$@\"");
@@ -152,7 +160,8 @@ fn few_signals_wait() {
 
 /// A limit, soft and hard, of a caged process whose launcher is started by `script`.
 fn limit_in_a_cage(name: &str, script: &str) -> [String; 2] {
-    let cage = Cage::reader();
+    let mut cage = Cage::reader();
+    cage.limits.files = Some(256);
     let caged = cage.command(&["stay"]);
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", script, "sh"]).arg(caged.get_program());
