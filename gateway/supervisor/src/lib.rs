@@ -97,6 +97,8 @@ struct Inner {
 pub enum TrialFailure {
     /// It did not start, or its cage is not sound.
     Worker(String),
+    /// It was not started, because the system refuses a folder of the source: its cage is not known.
+    Folder(String),
     /// Its cage held, and what is behind its source did not answer, or refused.
     Source(String),
 }
@@ -174,6 +176,7 @@ impl Supervisor {
         match Arc::clone(&self.0.actors).try_start(spec, role).await {
             Ok(()) => Ok(()),
             Err(error) if error.is_of_the_source() => Err(TrialFailure::Source(error.to_string())),
+            Err(error @ StartError::Denied { .. }) => Err(TrialFailure::Folder(error.to_string())),
             Err(StartError::Unsound(report)) => {
                 let open = report.checks.iter().filter(|check| !check.held);
                 let open: Vec<_> = open.map(|check| check.name.as_str()).collect();

@@ -27,7 +27,11 @@ use super::{
     stderr::{self, Stderr},
 };
 use command_fds::{CommandFdExt, FdMapping};
-use nix::sys::signal::{Signal, killpg};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, killpg},
+    unistd::{AccessFlags, access},
+};
 use plexus_home::inspection;
 use plexus_ipc::{
     egress::Revocation,
@@ -207,7 +211,10 @@ impl Spawner {
         }
         let mut folders = Vec::new();
         for folder in &spec.folders {
-            folders.push((folder.parameter.clone(), found(folder).await?));
+            let mut paths = spec.offer.manifest.paths();
+            let writes = role == Role::Writer
+                && paths.any(|(field, named)| field.writable && named == folder.parameter);
+            folders.push((folder.parameter.clone(), found(folder, writes).await?));
         }
         let what = ProcessKind::Worker {
             role,
@@ -446,27 +453,47 @@ fn parameters(
 
 /// A source's folder, resolved. Found out before the thread is asked: on a disk that does not answer it would keep the
 /// thread from every other source.
-async fn found(folder: &Folder) -> Result<String, StartError> {
+async fn found(folder: &Folder, writes: bool) -> Result<String, StartError> {
     let (path, is_target) = (folder.path.clone(), folder.is_target.clone());
     let look = move || {
         let found = resolved(&path)?;
         let same = is_target.map_or(Ok(true), |is_target| is_target(Path::new(&found)))?;
-        Ok((found, same))
+        let denied = denied(&found, writes);
+        Ok((found, same, denied))
     };
-    let found = inspection::at(&folder.path, look).await;
-    let (found, same) = found
-        .and_then(|found| found)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StartError::Gone(folder.path.clone()),
-            _ => StartError::prepare("the source's folder")(error),
-        })?;
+    let looked = inspection::at(&folder.path, look).await;
+    let looked = looked.and_then(|found| found);
+    let (found, same, denied) = looked.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => StartError::Gone(folder.path.clone()),
+        _ => StartError::prepare("the source's folder")(error),
+    })?;
     if Path::new(&found) != folder.path {
         return Err(StartError::Moved(folder.path.clone()));
     }
     if !same {
         return Err(StartError::Replaced(folder.path.clone()));
     }
-    Ok(found)
+    match denied {
+        Some(act) => Err(StartError::Denied {
+            act,
+            folder: folder.path.clone(),
+        }),
+        None => Ok(found),
+    }
+}
+
+/// An act of its workers that the system refuses this account in `folder`. Left to the controls of a cage, it would be the
+/// cage that is blamed. On macOS the owner's consent may be missing for a read, and the source says so itself.
+fn denied(folder: &str, writes: bool) -> Option<&'static str> {
+    let read = AccessFlags::R_OK | AccessFlags::X_OK;
+    let acts = [
+        ("read", !cfg!(target_os = "macos"), read),
+        ("write in", writes, AccessFlags::W_OK),
+    ];
+    let refusal = [Errno::EACCES, Errno::EPERM, Errno::EROFS];
+    let refused = |may| access(folder, may).is_err_and(|error| refusal.contains(&error));
+    let mut due = acts.into_iter().filter(|(_, is_due, _)| *is_due);
+    due.find_map(|(act, _, may)| refused(may).then_some(act))
 }
 
 /// The same for people, whatever is there: nothing is made and nothing is refused.

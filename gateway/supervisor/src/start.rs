@@ -45,6 +45,14 @@ pub enum StartError {
     /// Another folder lies where the source's folder was.
     #[error("{} is another folder than the one that was granted on", .0.display())]
     Replaced(PathBuf),
+    /// The account that the gateway runs as may not use the source's folder as its worker must.
+    #[error("the system does not let Plexus {act} the folder {}", folder.display())]
+    Denied {
+        /// What it may not do there.
+        act: &'static str,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Something else lies where a program or code of the source's was.
     #[error("{} is not what the owner agreed to", .0.display())]
     Program(PathBuf),
@@ -114,9 +122,7 @@ impl StartError {
     /// Whether its cage was proven before: what failed is the opening of its source.
     pub(super) fn is_of_the_source(&self) -> bool {
         match self {
-            Self::Open(error) => {
-                matches!(error.reason, OpenFailure::Config | OpenFailure::Unavailable)
-            }
+            Self::Open(error) => !matches!(error.reason, OpenFailure::Internal),
             other => matches!(other, Self::Late(OPENED)),
         }
     }
@@ -143,6 +149,7 @@ impl StartError {
                 "The source cannot be made ready."
             }
             Self::Gone(_) | Self::Moved(_) | Self::Replaced(_) => "The source is not where it was.",
+            Self::Denied { .. } => "The system does not let Plexus use the source's folder.",
             Self::Program(_) => {
                 "What the source runs has changed since the owner looked at it; nothing was run."
             }
@@ -169,7 +176,7 @@ impl StartError {
     pub(super) fn lasts(&self) -> bool {
         match self {
             Self::Prepare { .. } | Self::Gone(_) => true,
-            Self::Moved(_) | Self::Replaced(_) => true,
+            Self::Moved(_) | Self::Replaced(_) | Self::Denied { .. } => true,
             Self::Program(_) | Self::Secrets(_) | Self::Build { .. } => true,
             Self::Unsound(_) | Self::Manifest | Self::Open(_) => true,
             Self::Spawn(_) | Self::Ended { .. } | Self::Late(_) | Self::Egress(_) => false,

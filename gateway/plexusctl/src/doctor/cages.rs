@@ -4,7 +4,7 @@ use super::{Finding, tried};
 use crate::owner::{list_of, text_of};
 use crate::programs::install;
 use plexus_client::shell;
-use plexus_owner::troubles::{self, secret_command};
+use plexus_owner::troubles::{self, Trouble, secret_command};
 use serde_json::Value;
 
 /// `hidden`: it is not known which sources there are, and this shows why; `None`: all that there are were examined.
@@ -37,9 +37,11 @@ fn cage(cage: &Value) -> Vec<Finding> {
             .filter(|step| text_of(step, "step") == "proof")
             .map(|step| text_of(step, "role"))
             .collect();
-        let held = Finding::ok(&name, format!("proved just now: {}", proven.join(", ")));
+        // None of a source whose folder the system refuses.
+        let held = (!proven.is_empty())
+            .then(|| Finding::ok(&name, format!("proved just now: {}", proven.join(", "))));
         let away = steps.iter().find(|step| text_of(step, "step") == "source");
-        return [held]
+        return held
             .into_iter()
             .chain(away.map(|step| behind(source, step)))
             .collect();
@@ -71,13 +73,16 @@ fn cage(cage: &Value) -> Vec<Finding> {
     vec![Finding::fail(&name, what, remedy)]
 }
 
-/// A source whose cage holds, and which does not serve.
+/// A source whose cage holds, and which does not serve, or lets nothing be written.
 fn behind(source: &str, step: &Value) -> Finding {
-    let found = format!("does not serve: {}", text_of(step, "why"));
-    Finding::of(
-        &format!("source {source}"),
-        troubles::not_serving(source, &found),
-    )
+    let fails = text_of(step, "role") != "writer";
+    let lacks = match fails {
+        true => "does not serve",
+        false => "nothing can be written",
+    };
+    let found = format!("{lacks}: {}", text_of(step, "why"));
+    let trouble = troubles::not_serving(source, &found);
+    Finding::of(&format!("source {source}"), Trouble { fails, ..trouble })
 }
 
 /// What the kernel wrote of denied operations.
@@ -163,6 +168,22 @@ mod tests {
             behind.remedy.as_deref(),
             Some("plexusctl sources test notes")
         );
+        let of_another = seen(json!([{"step": "proof", "ok": true, "role": "reader"},
+            {"step": "source", "ok": false, "role": "writer", "why": "the system does not let Plexus write there"}]));
+        let [_, partly] = &look(&of_another, None)[..] else {
+            panic!("{of_another}")
+        };
+        assert_eq!(partly.level, Level::Warn);
+        assert_eq!(
+            partly.what,
+            "nothing can be written: the system does not let Plexus write there"
+        );
+        let closed =
+            seen(json!([{"step": "source", "ok": false, "role": "reader", "why": "it is closed"}]));
+        let [only] = &look(&closed, None)[..] else {
+            panic!("{closed}")
+        };
+        assert_eq!(only.name, "source notes");
         let gone = seen(json!([{"step": "programs", "ok": false, "why": "/notes is not there"}]));
         assert_eq!(
             look(&gone, None)[0].remedy.as_deref(),

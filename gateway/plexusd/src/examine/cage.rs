@@ -104,12 +104,18 @@ async fn take(
         let role = *role;
         parsed(Some(role))?;
         steps.push(passed("parameters", Some(role)));
-        match prove(subject, &stage, text, role).await {
+        let tried = prove(subject, &stage, text, role).await;
+        let is_proven = !matches!(tried, Err(TrialFailure::Folder(_)));
+        match tried {
             Ok(()) => {}
             Err(TrialFailure::Worker(why)) => return Err(failed("proof", Some(role), &why)),
-            Err(TrialFailure::Source(why)) => away = Some(failed("source", Some(role), &why)),
+            Err(TrialFailure::Source(why) | TrialFailure::Folder(why)) => {
+                away.get_or_insert(failed("source", Some(role), &why));
+            }
         }
-        steps.push(passed("proof", Some(role)));
+        if is_proven {
+            steps.push(passed("proof", Some(role)));
+        }
     }
     // Last: what breaks a cage comes before what makes one hard to judge.
     let paths: Vec<String> = subject

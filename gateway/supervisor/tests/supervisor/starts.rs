@@ -3,8 +3,8 @@
 use super::stage::{PATIENCE, Stage, call, output, pace};
 use plexus_ipc::message::{Role, Secrets};
 use plexus_supervisor::{
-    Cause, DispatchError, Health, Notice, Pace, START_ATTEMPTS, StartError, Unavailable,
-    WorkerState,
+    Cause, DispatchError, Health, Notice, Pace, START_ATTEMPTS, StartError, TrialFailure,
+    Unavailable, WorkerState,
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -100,6 +100,40 @@ async fn a_folder_that_is_gone_is_said_by_name() {
     let (_, message) = cannot(&error).expect("a reason");
     assert!(message.contains("leads elsewhere"), "{message}");
     assert_eq!(told(&error), Some("The source is not where it was."));
+    stage.supervisor.shutdown().await;
+}
+
+/// Its cage is not blamed for it. Root is refused nothing.
+#[tokio::test]
+async fn folder_that_the_system_refuses_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let stage = Stage::new();
+    let set = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&stage.root, mode).expect("its mode");
+    };
+    set(0o500);
+    stage.echoes().await;
+    let spec = || stage.spec("tame", json!({}), 1);
+    let refused = |act: &str| {
+        let folder = stage.root.display();
+        format!("the system does not let Plexus {act} the folder {folder}")
+    };
+    let tried = stage.supervisor.try_start(spec(), Role::Writer).await;
+    assert!(
+        matches!(&tried, Err(TrialFailure::Folder(why)) if *why == refused("write in")),
+        "{tried:?}"
+    );
+    set(0o000);
+    let tried = stage.supervisor.try_start(spec(), Role::Reader).await;
+    assert!(
+        matches!(&tried, Err(TrialFailure::Folder(why)) if *why == refused("read")),
+        "{tried:?}"
+    );
+    set(0o700);
     stage.supervisor.shutdown().await;
 }
 
