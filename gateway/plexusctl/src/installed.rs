@@ -7,6 +7,10 @@
 //! Paths are relative to the prefix. `folders` are those that the install made, outer ones first. Invariant: a list that
 //! was tampered with leads nowhere outside of the prefix.
 
+use nix::{
+    errno::Errno,
+    unistd::{AccessFlags, access},
+};
 use plexus_client::{Exit, Stop};
 use plexus_protocol::{Digest, installation};
 use serde::{Deserialize, Serialize};
@@ -134,6 +138,15 @@ impl Installed {
         files.chain(std::iter::once(self.prefix.join(LIST)))
     }
 
+    /// Whether the system lets this account remove the files: an administrator may have installed them for all.
+    pub(crate) fn is_removable(&self) -> bool {
+        let refusal = [Errno::EACCES, Errno::EPERM, Errno::EROFS];
+        let refused = |folder: &Path| {
+            access(folder, AccessFlags::W_OK).is_err_and(|error| refusal.contains(&error))
+        };
+        !self.paths().any(|path| path.parent().is_some_and(refused))
+    }
+
     /// Removes what is still as it was installed, then folders that are empty; gives what stays.
     pub(crate) fn remove(&self) -> Result<Vec<PathBuf>, Stop> {
         let mut stayed = Vec::new();
@@ -204,8 +217,25 @@ mod tests {
         for (path, text) in [("a", "old"), ("b", "theirs"), (LIST, "")] {
             fs::write(folder.path().join(path), text).expect("a file");
         }
+        assert!(installed.is_removable());
         let theirs = folder.path().join("b");
         assert_eq!(installed.remove().expect("it goes"), [theirs]);
         assert!(!folder.path().join("a").exists());
+    }
+
+    /// Root is refused nothing.
+    #[test]
+    fn files_of_another_account_are_not_removable() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let installed = Installed {
+            prefix: folder.path().to_owned(),
+            list: List::new("1", Vec::new(), Vec::new()),
+        };
+        let parent = folder.path().join("libexec/plexus");
+        fs::create_dir_all(&parent).expect("a folder");
+        assert!(installed.is_removable(), "the control");
+        fs::set_permissions(&parent, fs::Permissions::from_mode(0o500)).expect("its mode");
+        assert_eq!(installed.is_removable(), nix::unistd::geteuid().is_root());
     }
 }

@@ -66,6 +66,8 @@ struct Installation {
     services: Removal,
     integrations: Vec<Integration>,
     programs: Option<Installed>,
+    /// The prefix of programs that this account may not remove.
+    of_another: Option<PathBuf>,
     /// The application that this program lies in.
     app: Option<PathBuf>,
     home: PathBuf,
@@ -83,10 +85,15 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         Some(prefix) => std::path::absolute(prefix).map_err(|error| Stop::path(prefix, &error))?,
         None => programs::prefix()?,
     };
+    let (programs, of_another) = match Installed::read(&prefix)? {
+        Some(programs) if !programs.is_removable() => (None, Some(prefix)),
+        programs => (programs, None),
+    };
     let found = Installation {
         services: Removal::plan()?,
         integrations: integrations(&desk.home)?,
-        programs: Installed::read(&prefix)?,
+        programs,
+        of_another,
         app: programs::app()?,
         home: desk.home.path().to_owned(),
         has_state: desk.home.path().exists(),
@@ -233,10 +240,11 @@ impl Installation {
             None if self.has_state => lines.push(UNLISTED.to_owned()),
             None => {}
         }
-        match (&self.programs, &self.app) {
-            (Some(_), _) => {}
-            (None, Some(app)) => lines.push(format!("the application, yours to move to the Trash: {}", app.display())),
-            (None, None) => lines.push("programs: there is no list of what was installed; remove them as you put them there".to_owned()),
+        match (&self.programs, &self.of_another, &self.app) {
+            (Some(_), ..) => {}
+            (None, Some(prefix), _) => lines.push(format!("programs that this account may not remove: {}", prefix.display())),
+            (None, None, Some(app)) => lines.push(format!("the application, yours to move to the Trash: {}", app.display())),
+            (None, None, None) => lines.push("programs: there is no list of what was installed; remove them as you put them there".to_owned()),
         }
         lines.extend(stayed.iter().cloned());
         lines

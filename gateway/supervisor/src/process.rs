@@ -213,6 +213,7 @@ impl Spawner {
         for folder in &spec.folders {
             let mut paths = spec.offer.manifest.paths();
             let writes = role == Role::Writer
+                && !spec.uncaged
                 && paths.any(|(field, named)| field.writable && named == folder.parameter);
             folders.push((folder.parameter.clone(), found(folder, writes).await?));
         }
