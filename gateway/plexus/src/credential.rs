@@ -7,7 +7,7 @@ use plexus_client::{
     text,
 };
 use plexus_protocol::{AgentId, credential::Pat};
-use std::{fs, path::PathBuf};
+use std::{fs, io::ErrorKind, path::PathBuf};
 
 /// The next step of an agent that has no credential. A code keeps the grants of an agent that is connected.
 fn how_to_enroll(agent: Option<&AgentId>) -> String {
@@ -62,10 +62,17 @@ fn only_agent(home: &Home) -> Result<AgentId, Stop> {
     let mut agents = enrolled(home);
     match (agents.pop(), agents.is_empty()) {
         (Some(agent), true) => Ok(agent),
-        (None, _) => Err(not_enrolled(
-            None,
-            format!("no agent is enrolled in {}", home.path().display()),
-        )),
+        (None, _) => Err(match fs::read_dir(home.agents()) {
+            Err(why) if why.kind() != ErrorKind::NotFound => {
+                let why = format!("{}: {why}", home.agents().display());
+                Stop::new(Exit::NotEnrolled, "credential_unusable", why)
+                    .next("stop; tell the owner: the system refuses me that folder")
+            }
+            _ => {
+                let why = format!("no agent is enrolled in {}", home.path().display());
+                not_enrolled(None, why)
+            }
+        }),
         (Some(last), false) => {
             let names: Vec<_> = agents.iter().chain([&last]).map(AgentId::as_str).collect();
             Err(Stop::usage(format!(
@@ -145,7 +152,13 @@ mod tests {
     fn one_file_needs_no_name_two_do() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path().join("home"));
-        assert_eq!(load(&settings(&home)).unwrap_err().exit, Exit::NotEnrolled);
+        assert_eq!(load(&settings(&home)).unwrap_err().code, "not_enrolled");
+        // As any folder that cannot be listed.
+        let odd = Home::at(dir.path().join("odd"));
+        fs::create_dir(odd.path()).unwrap();
+        fs::write(odd.agents(), "").unwrap();
+        let stop = load(&settings(&odd)).unwrap_err();
+        assert_eq!(stop.code, "credential_unusable", "{stop}");
 
         let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
         let pat = Pat::fresh().unwrap();

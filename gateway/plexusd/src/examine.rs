@@ -171,7 +171,8 @@ impl LedgerAtRest {
 /// read and not touched.
 fn at_rest(home: &Path, place: &Path) -> LedgerAtRest {
     let present = plexus_ledger::check_present(home);
-    if present.is_ok() && !home.join("ledger.redb").exists() {
+    // A folder that cannot be searched is not one without a ledger.
+    if present.is_ok() && matches!(home.join("ledger.redb").try_exists(), Ok(false)) {
         return LedgerAtRest::only(json!({"state": "absent"}));
     }
     match present.and_then(|()| copied(home, place)) {
@@ -245,6 +246,7 @@ mod tests {
         fs::remove_file(home.path().join("ledger.unsure")).unwrap();
         let no_place = place.path().join("none");
         assert_eq!(state(&no_place), "unseen");
+        assert_eq!(at_rest(&file, place.path()).said["state"], "unseen");
         let heads = home.path().join("audit-heads.jsonl");
         fs::write(&heads, "{\"seq\":1,\"hash\":\"\"}\n").unwrap();
         fs::rename(&file, home.path().join("aside")).unwrap();

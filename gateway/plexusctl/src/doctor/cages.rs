@@ -64,6 +64,7 @@ fn cage(cage: &Value) -> Vec<Finding> {
         secret_command(text_of(broken, "why"), source),
     ) {
         (_, _, Some(command)) => (what, command.to_owned()),
+        ("TMPDIR", ..) => (what, "df -h \"${TMPDIR:-/tmp}\"".to_owned()),
         ("programs", false, None) => {
             let disable = format!("plexusctl sources disable {}", shell::quote(source));
             (what, disable)
@@ -188,6 +189,11 @@ mod tests {
         assert_eq!(
             look(&gone, None)[0].remedy.as_deref(),
             Some("plexusctl sources disable notes")
+        );
+        let no_room = seen(json!([{"step": "TMPDIR", "ok": false, "why": "/nope is not there"}]));
+        assert_eq!(
+            look(&no_room, None)[0].remedy.as_deref(),
+            Some("df -h \"${TMPDIR:-/tmp}\"")
         );
         let none = json!({"programs": {"problem": "plexus-sandbox-exec is not in /x"}});
         assert_eq!(

@@ -122,12 +122,18 @@ fn entry(path: &Path, kind: Kind) -> Option<Finding> {
     let wanted = match kind {
         Kind::Folder => 0o700,
         Kind::File => 0o600,
-        Kind::Command => 0o7777,
+        Kind::Command => return None,
     };
-    (mode & !wanted != 0).then(|| {
-        let what = format!("{named} has mode {mode:04o}: others may reach it");
-        Finding::fail("modes", what, format!("chmod {wanted:o} {}", quoted(path)))
-    })
+    let fault = if mode & !wanted != 0 {
+        "others may reach it"
+    } else if mode & 0o400 == 0 {
+        "Plexus cannot read it"
+    } else {
+        return None;
+    };
+    let what = format!("{named} has mode {mode:04o}: {fault}");
+    let remedy = format!("chmod {wanted:o} {}", quoted(path));
+    Some(Finding::fail("modes", what, remedy))
 }
 
 fn quoted(path: &Path) -> String {
@@ -169,6 +175,19 @@ mod tests {
                 format!("chmod 600 {state}/secrets/a")
             ]
         );
+        set(&home.join("secrets/a"), 0o600);
+        set(&home, 0o100);
+        let [closed] = &entries(&home)[..] else {
+            panic!("one is wrong")
+        };
+        assert!(
+            closed
+                .what
+                .ends_with("has mode 0100: Plexus cannot read it"),
+            "{closed:?}"
+        );
+        assert_eq!(closed.remedy, Some(format!("chmod 700 {state}/")));
+        set(&home, 0o700);
         fs::create_dir(home.join("agents/cc.pat")).unwrap();
         fs::remove_dir_all(home.join("agents/cc")).unwrap();
         std::os::unix::fs::symlink("/tmp", home.join("agents/cc")).unwrap();

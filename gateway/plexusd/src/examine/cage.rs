@@ -73,9 +73,9 @@ async fn take(
     }
     steps.push(passed("programs", None));
 
-    let scratch = tempfile::tempdir().map_err(|e| failed("programs", None, &e.to_string()))?;
-    let place = scratch.path().canonicalize();
-    let place = place.map_err(|e| failed("programs", None, &e.to_string()))?;
+    let no_room = |e: std::io::Error| failed("TMPDIR", None, &e.to_string());
+    let scratch = tempfile::tempdir().map_err(no_room)?;
+    let place = scratch.path().canonicalize().map_err(no_room)?;
     let stage = Trial {
         programs,
         worker: &worker,
