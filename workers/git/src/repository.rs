@@ -49,10 +49,7 @@ impl Repository {
             allow_hard_links: true,
             hide_dot_files: false,
         };
-        let root = Root::open(&folder, policy).map_err(|error| match error {
-            FileError::Permission(_) => GitError::Denied,
-            other => broken(other),
-        })?;
+        let root = Root::open(&folder, policy).map_err(broken)?;
         let identity = root.identity().map_err(broken)?;
         let dir = git_dir(&folder, &root)?;
         let git = Root::open(&dir, policy).map_err(broken)?;
@@ -223,6 +220,7 @@ fn outside(what: &str) -> GitError {
 
 fn broken(error: FileError) -> GitError {
     match error {
+        FileError::Permission(_) => GitError::Denied,
         FileError::Symlink(_) | FileError::Path(_) => GitError::Refused(error.to_string()),
         FileError::NotFound(_) => GitError::NotFound(error.to_string()),
         FileError::TooLarge { .. } => GitError::TooLarge(error.to_string()),
@@ -238,5 +236,16 @@ fn file(git: &Root, path: &str) -> Result<Option<String>, GitError> {
             Ok(None)
         }
         Err(error) => Err(broken(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_of_the_system_is_no_damage() {
+        let refused = FileError::Permission(RelPath::parse(".git").unwrap());
+        assert_eq!(broken(refused), GitError::Denied);
     }
 }
