@@ -95,6 +95,13 @@ fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
             "{why}"
         );
     }
+    // The system makes no file there, for root neither.
+    let astray = backed_up(home.path(), false, "/proc/backup".as_ref());
+    let why = astray.err().unwrap().to_string();
+    assert!(
+        why.starts_with("/proc: ") && !why.contains(".plexus-backup"),
+        "{why}"
+    );
 }
 
 /// A worker writes them while a backup is made, and may write what is none.

@@ -250,7 +250,8 @@ impl Prepared {
         let part = tempfile::Builder::new()
             .prefix(".plexus-backup-")
             .tempfile_in(folder)
-            .map_err(io)?;
+            // Its own words name a file that the owner never named.
+            .map_err(|e| BackupError::io(folder, e.kind().into()))?;
         let mut out = Sealing {
             file: io::BufWriter::new(part.as_file()),
             digest: Sha256::new(),

@@ -163,7 +163,7 @@ fn restored_text(restored: &Value) -> String {
     );
     let home = shell::quote(&text::line(text_of(restored, "home")));
     lines.push(format!(
-        "start the gateway: plexusctl service start (or plexusd --home {home})"
+        "start the gateway: plexusd --home {home} (or, if a service is installed for it: plexusctl service start)"
     ));
     if !agents.is_empty() {
         lines.push(
@@ -249,7 +249,7 @@ mod tests {
             "  plexusctl sources resume notes",
             "void requests, and approvals that were not used: 3; agents ask again",
             "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
-            "start the gateway: plexusctl service start (or plexusd --home /h)",
+            "start the gateway: plexusd --home /h (or, if a service is installed for it: plexusctl service start)",
             "a new connection key is made at the start; secrets of sources are to be set again (plexusctl sources test names each), and identities in channels are not in it: first copy workers/SOURCE of the state before; or join anew: plexusctl channels join RELAY --name NAME --source OTHER",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -24,6 +24,8 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     }
     if error.chain().any(is_for_room) {
         told.push_str("; make room: `df -h` shows which disk is full");
+    } else if error.chain().any(is_for_files) {
+        told.push_str("; allow more open files: `ulimit -n 1024`");
     } else if error.chain().any(is_unreadable) {
         told.push_str("; put a backup back: plexusctl restore --replace FILE");
     }
@@ -43,6 +45,11 @@ fn is_for_room(cause: &(dyn std::error::Error + 'static)) -> bool {
         || cause
             .downcast_ref::<OpenError>()
             .is_some_and(OpenError::is_full)
+}
+
+fn is_for_files(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let io = cause.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.raw_os_error() == Some(nix::libc::EMFILE))
 }
 
 /// Whether the reason for a refused start lasts.
@@ -72,6 +79,8 @@ mod tests {
         let full = why(nix::libc::ENOSPC);
         assert!(full.starts_with("the key: No space left"), "{full}");
         assert!(full.contains("df -h"), "{full}");
+        let few = why(nix::libc::EMFILE);
+        assert!(few.ends_with("`ulimit -n 1024`"), "{few}");
         let other = why(nix::libc::EACCES);
         assert!(!other.contains("df -h"), "the control: {other}");
     }
