@@ -266,6 +266,14 @@ fn run_goes_first_where_memory_runs_out() {
     }
     assert!(watching > 2, "{watching} above the program");
     staying.ends(|staying| drop(staying.keeper.stdin.take()));
+
+    // The kernel lets a process take back what it raised itself; the cage does not.
+    let lower = "echo 0 2>/dev/null > /proc/self/oom_score_adj && echo lowered || echo stays";
+    let said = keeping.have(&["shell", "two", &format!("a={lower}")]);
+    assert_eq!(said, "stays\nExited(0)");
+    let raised = format!("echo 500 > /proc/self/oom_score_adj; {lower}");
+    let control = Command::new("bash").args(["-c", &raised]).output();
+    assert_eq!(control.expect("a shell").stdout, b"lowered\n");
 }
 
 #[test]
