@@ -56,15 +56,16 @@ impl Processes {
                 let line = status.lines().find_map(|line| line.strip_prefix(name))?;
                 line.split_ascii_whitespace().next()
             };
-            // One that has ended is waited for by its parent.
-            if field("Uid:") != Some(user.as_str()) || field("State:") == Some("Z") {
-                continue;
-            }
-            let number_in = |name| {
+            let number_in = |name: &str| -> i32 {
                 field(name)
                     .and_then(|value| value.parse().ok())
                     .unwrap_or(0)
             };
+            // One that has ended is waited for by its parent. One whose first thread alone has ended goes on.
+            let has_ended = field("State:") == Some("Z") && number_in("Threads:") < 2;
+            if field("Uid:") != Some(user.as_str()) || has_ended {
+                continue;
+            }
             let (parent, filters) = (number_in("PPid:"), number_in("Seccomp_filters:"));
             let process = Process {
                 parent,

@@ -467,6 +467,24 @@ fn run_ends_whole() {
     }
 }
 
+/// The kernel shows a process whose first thread has ended as one that has ended.
+#[test]
+fn process_behind_an_ended_leader_is_left_of_its_run() {
+    let mut keeping = Keeping::new();
+    keeping.add_wide(None, Some(64));
+    keeping.with_attack("one");
+    let behind = "a=sleep 1000 | ./attack hold behind-leader 1 >/dev/null & echo $$ $!; wait";
+    let staying = keeping.stay(&["wide", "one", behind]);
+    let left = staying.processes()[1];
+    let status = || std::fs::read_to_string(format!("/proc/{left}/status")).unwrap_or_default();
+    within_patience("the end of its first thread", || {
+        status().contains("State:\tZ")
+    });
+    let all = plexus_sandbox::left_of_run(&keeping.kept.lock("one")).expect("processes");
+    assert!(all.contains(&left.as_raw()), "{left} is not of {all:?}");
+    staying.ends(|staying| drop(staying.keeper.stdin.take()));
+}
+
 /// How many processes the attack has at a time.
 const LINE: usize = 150;
 
