@@ -50,7 +50,10 @@ pub use linux::{die_with_this_thread, started};
 use macos as platform;
 #[cfg(target_os = "macos")]
 pub use macos::{footprint, give_up_inherited, threads};
-pub use platform::{base_rules, give_up_exec_and_fork, kernel_support, left_of_run, system_calls};
+pub use platform::{
+    base_rules, give_up_exec_and_fork, kernel_support, left_of_run, system_calls,
+    without_capabilities,
+};
 pub use run_lock::{end_run, state_of_run};
 
 /// What this kernel offers; returned by [`kernel_support`] for `status` and `doctor`.

@@ -30,6 +30,7 @@ mod tree;
 pub(crate) mod usage;
 
 use std::io;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 
 use seccompiler::{BpfProgram, apply_filter, apply_filter_all_threads};
@@ -170,6 +171,17 @@ fn enter_with(ruleset: &Ruleset, limits: &Limits, duty: Duty) -> Result<(), Cage
 pub fn go_without(limits: &Limits) -> Result<(), CageError> {
     rights::give_up()?;
     rights::limit(limits)
+}
+
+/// Answers with `ask`, asked as a worker would be, which has no capabilities: by a thread of its own, which gives them up.
+/// # Errors
+/// The system's: then nobody asked.
+pub fn without_capabilities<T: Send>(ask: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let asking = || os::drop_capabilities().map(|()| ask());
+        let asking = std::thread::Builder::new().spawn_scoped(scope, asking)?;
+        asking.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// Takes from this process, for good, exec, every way to a second process, and the making of an epoll. A leaf worker's

@@ -73,6 +73,13 @@ pub fn system_calls(_profile: &Profile) -> Result<Vec<u8>, FilterError> {
     Ok(Vec::new())
 }
 
+/// Answers with `ask`: there are no capabilities.
+/// # Errors
+/// None; the signature is that of Linux.
+pub fn without_capabilities<T: Send>(ask: impl FnOnce() -> T + Send) -> io::Result<T> {
+    Ok(ask())
+}
+
 /// What our launcher does on Linux and Apple's does not: closes inherited descriptors above the gateway's stream, and above the
 /// keeper's where the worker has one, applies `limits`, keeps others from writing what this process will make. To be called by
 /// the worker's harness before it opens anything.

@@ -122,14 +122,15 @@ impl SmallDisk {
         mount(kind, folder, kind, MsFlags::empty(), Some(room.as_str())).expect("a mount");
     }
 
-    /// While `story` runs, nobody can write `file`, not even root.
+    /// While `story` runs, nobody can write `file`, or what is in it where it is a folder, not even root.
     pub fn read_only(&self, file: &Path, story: impl FnOnce()) {
         let none = None::<&str>;
         mount(Some(file), file, none, MsFlags::MS_BIND, none).expect("a mount of the file");
         let again = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         mount(none, file, none, again, none).expect("a mount that is read only");
         story();
-        nix::mount::umount(file).expect("nobody has it open");
+        // Workers may still have it open.
+        nix::mount::umount2(file, nix::mount::MntFlags::MNT_DETACH).expect("the mount");
     }
 }
 

@@ -332,6 +332,24 @@ fn a_ledger_on_a_read_only_file_refuses_the_start_and_says_so() {
     });
 }
 
+/// A source on a disk that is only for reading is read, and its writer starts: a run of it may leave the folder as it is.
+#[test]
+fn folder_on_a_read_only_disk_keeps_its_writer() {
+    let test = "full_disk::folder_on_a_read_only_disk_keeps_its_writer";
+    SmallDisk::with(test, SIZE, |disk| {
+        let full = Full::on(disk);
+        let agent = full.writer("one");
+        disk.read_only(&full.workspace.path(), || {
+            let said = full.gateway.cli(["doctor"]);
+            let proven = "cage of workspace: proved just now: reader, writer";
+            assert!(said.all().contains(proven), "{said}");
+            read(&agent).expect_ok();
+            let reply = agent.invoke(WRITE, note("new.md", "new"));
+            assert_eq!(reply.at("/ok"), false, "the control: {reply}");
+        });
+    });
+}
+
 /// A secret that cannot be written leaves the one before it in place, and the log says that the change failed.
 #[test]
 fn a_secret_that_cannot_be_written_leaves_the_old_one() {

@@ -39,7 +39,9 @@ use plexus_ipc::{
     message::{Probe, Role, Secrets},
     stream::{self, ReadHalf, WORKER_FD},
 };
-use plexus_sandbox::{children::keeper_command, launcher_command, uncaged_command};
+use plexus_sandbox::{
+    children::keeper_command, launcher_command, uncaged_command, without_capabilities,
+};
 use std::{
     fmt,
     fs::{self, OpenOptions},
@@ -483,18 +485,22 @@ async fn found(folder: &Folder, writes: bool) -> Result<String, StartError> {
     }
 }
 
-/// An act of its workers that the system refuses this account in `folder`. Left to the controls of a cage, it would be the
-/// cage that is blamed. On macOS the owner's consent may be missing for a read, and the source says so itself.
+/// An act of its workers that the system refuses this account in `folder`, also where it is root: a worker has no capabilities.
+/// Left to the controls of a cage, it would be the cage that is blamed. On macOS the owner's consent may be missing (EPERM),
+/// and the source says so itself. A disk that is only for reading keeps no worker from its start: a write there says so.
 fn denied(folder: &str, writes: bool) -> Option<&'static str> {
+    let is_mac = cfg!(target_os = "macos");
     let read = AccessFlags::R_OK | AccessFlags::X_OK;
     let acts = [
-        ("read", !cfg!(target_os = "macos"), read),
+        ("read", !is_mac, read),
         ("write in", writes, AccessFlags::W_OK),
     ];
-    let refusal = [Errno::EACCES, Errno::EPERM, Errno::EROFS];
-    let refused = |may| access(folder, may).is_err_and(|error| refusal.contains(&error));
+    let is_refusal = |error: Errno| error == Errno::EACCES || !is_mac && error == Errno::EPERM;
+    let refused = |may| access(folder, may).is_err_and(is_refusal);
     let mut due = acts.into_iter().filter(|(_, is_due, _)| *is_due);
-    due.find_map(|(act, _, may)| refused(may).then_some(act))
+    let ask = || due.find_map(|(act, _, may)| refused(may).then_some(act));
+    // If nobody could ask, the cage's controls do.
+    without_capabilities(ask).ok().flatten()
 }
 
 /// The same for people, whatever is there: nothing is made and nothing is refused.
