@@ -179,7 +179,8 @@ pub struct Field {
     /// given to anybody, and the forwarder leaves the credential that a request brings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unless: Option<String>,
-    /// Of a secret: whether the worker uses it once. A source starts without it, and its worker says whether it still needs it.
+    /// Of a secret: whether the worker uses it once. A source that has started before starts without it, and its worker says
+    /// whether it still needs it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
     /// Of a path: whether the writer may change what lies in that folder. Otherwise no worker may.

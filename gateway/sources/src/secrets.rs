@@ -32,7 +32,7 @@ pub struct SecretFile {
     pub name: String,
     /// Whether the source cannot do without.
     pub required: bool,
-    /// Whether its worker uses it once, and says by itself whether it still needs it.
+    /// Whether its worker uses it once: one that has started before says by itself whether it still needs it.
     pub once: bool,
     /// Whether it is the owner's sign-in at a server.
     pub is_sign_in: bool,
@@ -77,12 +77,13 @@ pub fn users(registry: &Registry, state: &State, name: &str) -> Vec<(SourceId, S
 /// One that the source needs is not set; one that is set cannot be read.
 pub fn read(state_dir: &StateDir, source: &SourceId, files: &[SecretFile]) -> io::Result<Secrets> {
     let mut secrets = Vec::new();
+    let has_started = || state_dir.join("workers").join(source.as_str()).exists();
     for file in files {
         let field = &file.field;
         match read_one(state_dir, &file.name) {
             Ok(secret) => secrets.push((field.clone(), secret)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if file.required && !file.once {
+                if file.required && !(file.once && has_started()) {
                     let why = match file.is_sign_in {
                         true => format!("nobody is signed in: plexusctl mcp login {source}"),
                         false => {
@@ -182,6 +183,9 @@ mod tests {
             once: true,
             ..file("mail.token", true)
         };
+        // What has never started has used none: it waits for it as for any other.
+        assert!(read(&home, &mail, std::slice::from_ref(&used)).is_err());
+        fs::create_dir_all(home.join("workers/mail")).unwrap();
         assert!(read(&home, &mail, &[used]).unwrap().get("token").is_none());
         for name in ["mail.token", "mail-2.token", "plain"] {
             home.write_private(&format!("secrets/{name}"), name.as_bytes())
