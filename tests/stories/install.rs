@@ -387,6 +387,17 @@ fn an_uninstall_does_not_pull_the_floor_from_under_a_gateway_and_keeps_the_state
     };
     delete(&other).expect_status(77);
     assert!(plexusctl.is_file(), "and nothing else went");
+    // One that ends in the middle does not say that nothing was done.
+    let odd = prefix.join("bin/plexus");
+    fs::remove_file(&odd).expect("removed");
+    fs::create_dir(&odd).expect("a folder");
+    let at = prefix.to_string_lossy().into_owned();
+    let mut of_prefix = line.to_vec();
+    of_prefix.extend(["--prefix", at.as_str()]);
+    let ended = account.plexusctl(&of_prefix);
+    assert_lacks(&ended.expect_status(1).stderr, "nothing was done");
+    fs::remove_dir(&odd).expect("removed");
+    installed(&prefix);
     delete(&state).expect_ok();
     assert!(!Path::new(&state).exists());
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use integrations::{Integration, integrations};
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Done, Exit, Stop, out, text};
 use plexus_owner::sources::List;
 use serde_json::{Value, json};
 use std::{
@@ -138,25 +138,10 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         let most = GONE_WITHIN.as_secs();
         out::say(&format!("stopping the services; that may take {most} s…"));
     }
-    found.services.carry_out()?;
-    let began = Instant::now();
-    while desk.accepts().await {
-        if began.elapsed() > GONE_WITHIN {
-            return Err(still_runs(desk));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    let mut stayed = Vec::new();
-    for integration in &found.integrations {
-        stayed.extend(integration.undo(&desk.home)?);
-    }
-    if let Some(programs) = &found.programs {
-        let others = programs.remove()?.into_iter();
-        stayed
-            .extend(others.map(|path| format!("{}: it is not what was installed", path.display())));
-    }
-    if state == State::Delete && found.home.exists() {
-        fs::remove_dir_all(&found.home).map_err(|e| failed(&found.home, &e))?;
+    // What goes before the step that fails is gone.
+    let taken = found.take_back(desk, state).await;
+    let stayed = taken.map_err(|stop| stop.done(Done::Unknown))?;
+    if state == State::Delete && found.has_state {
         report["stateRemoved"] = true.into();
     }
     report["leaves"] = json!(found.leaves(state, &stayed));
@@ -183,6 +168,32 @@ impl Uninstall {
 }
 
 impl Installation {
+    /// Removes it, the state as well where that is said; gives what stays.
+    async fn take_back(&self, desk: &Desk, state: State) -> Result<Vec<String>, Stop> {
+        self.services.carry_out()?;
+        let began = Instant::now();
+        while desk.accepts().await {
+            if began.elapsed() > GONE_WITHIN {
+                return Err(still_runs(desk));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let mut stayed = Vec::new();
+        for integration in &self.integrations {
+            stayed.extend(integration.undo(&desk.home)?);
+        }
+        if let Some(programs) = &self.programs {
+            let others = programs.remove()?.into_iter();
+            stayed.extend(
+                others.map(|path| format!("{}: it is not what was installed", path.display())),
+            );
+        }
+        if state == State::Delete && self.home.exists() {
+            fs::remove_dir_all(&self.home).map_err(|e| failed(&self.home, &e))?;
+        }
+        Ok(stayed)
+    }
+
     fn removes(&self) -> Vec<String> {
         let mut lines = self.before_programs();
         let paths = self.programs.iter().flat_map(Installed::paths);
