@@ -87,10 +87,14 @@ impl ListenerService {
         request.extensions_mut().insert(self.serves);
         let uri = request.uri().clone();
         // No name here is other than UTF-8, and the router would refuse such a path in words of its own.
-        if percent_decode_str(uri.path()).decode_utf8().is_err() {
-            return unknown(self.edge, request).await.into_response();
-        }
-        let routed = self.routes.oneshot(request);
+        let is_text = percent_decode_str(uri.path()).decode_utf8().is_ok();
+        let (routes, edge) = (self.routes, self.edge.clone());
+        let routed = async move {
+            match is_text {
+                true => routes.oneshot(request).await,
+                false => Ok(unknown(edge, request).await.into_response()),
+            }
+        };
         let mut answer = match reply::or_panicked(uri.path(), routed).await {
             Ok(answer) => answer,
             Err(never) => match never {},
