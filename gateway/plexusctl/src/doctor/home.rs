@@ -119,14 +119,14 @@ fn entry(path: &Path, kind: Kind) -> Option<Finding> {
         return Some(Finding::fail("owner", what, remedy));
     }
     let mode = meta.permissions().mode() & 0o7777;
-    let wanted = match kind {
-        Kind::Folder => 0o700,
-        Kind::File => 0o600,
+    let (wanted, least) = match kind {
+        Kind::Folder => (0o700, 0o500),
+        Kind::File => (0o600, 0o400),
         Kind::Command => return None,
     };
     let fault = if mode & !wanted != 0 {
         "others may reach it"
-    } else if mode & 0o400 == 0 {
+    } else if mode & least != least {
         "Plexus cannot read it"
     } else {
         return None;
@@ -176,17 +176,15 @@ mod tests {
             ]
         );
         set(&home.join("secrets/a"), 0o600);
-        set(&home, 0o100);
-        let [closed] = &entries(&home)[..] else {
-            panic!("one is wrong")
-        };
-        assert!(
-            closed
-                .what
-                .ends_with("has mode 0100: Plexus cannot read it"),
-            "{closed:?}"
-        );
-        assert_eq!(closed.remedy, Some(format!("chmod 700 {state}/")));
+        for mode in [0o100, 0o600] {
+            set(&home, mode);
+            let [closed] = &entries(&home)[..] else {
+                panic!("one is wrong")
+            };
+            let said = format!("has mode {mode:04o}: Plexus cannot read it");
+            assert!(closed.what.ends_with(&said), "{closed:?}");
+            assert_eq!(closed.remedy, Some(format!("chmod 700 {state}/")));
+        }
         set(&home, 0o700);
         fs::create_dir(home.join("agents/cc.pat")).unwrap();
         fs::remove_dir_all(home.join("agents/cc")).unwrap();
