@@ -52,12 +52,12 @@ fn ours(name: &str) -> Finding {
     }
 }
 
-/// Whether all is there that was installed under a prefix; nothing is under that of a checkout.
+/// Whether all is there that was installed under a prefix; a checkout and an application have no list.
 fn installed(prefix: &Path) -> Finding {
     let installed = match Installed::read(prefix) {
         Ok(Some(installed)) => installed,
         Ok(None) => {
-            let said = format!("nothing is installed under {}", prefix.display());
+            let said = format!("no list of an install is under {}", prefix.display());
             return Finding::ok("programs", said);
         }
         Err(stop) => {
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(
             (none.what, none.remedy),
             (
-                format!("nothing is installed under {}", prefix.display()),
+                format!("no list of an install is under {}", prefix.display()),
                 None
             )
         );
