@@ -2,6 +2,7 @@
 
 use crate::{
     owner::{Desk, Owner, check_id, json_line, whole_id},
+    pause::PATIENCE,
     table::table,
 };
 use clap::{Args, Subcommand};
@@ -16,7 +17,7 @@ use plexus_owner::{
 };
 use plexus_protocol::{AuditId, PendingId, RunId, Timestamp, body::Progress};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The command that shows the ids of calls.
 const LIST: &str = "plexusctl calls list";
@@ -61,7 +62,11 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
             let reply = owner.call(&List {}).await?;
             let has_runs = reply.conversations.iter().any(|it| it.children.is_some());
             let tasks = match has_runs && !desk.json {
-                true => tasks_of(&mut owner, &reply.calls).await,
+                // A source that does not answer keeps nobody from what is under way.
+                true => {
+                    let tasks = timeout(PATIENCE, tasks_of(&mut owner, &reply.calls)).await;
+                    tasks.ok().flatten()
+                }
                 false => None,
             };
             desk.show(&reply, || {
