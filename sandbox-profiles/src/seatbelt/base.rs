@@ -34,11 +34,14 @@ const RULES: &[BaseRule] = &[
     ("(allow network-outbound (literal \"/private/var/run/asl_input\"))", Evidence::Assumed, FIREFOX),
     // Core files; the limit of their size is 0 for a worker.
     ("(allow file-write-create (prefix \"/cores/\"))", Evidence::Assumed, AUDIT),
-    ("(allow mach-lookup (global-name \"com.apple.system.notification_center\") (global-name \"com.apple.system.logger\") (global-name \"com.apple.logd\") (global-name \"com.apple.system.opendirectoryd.libinfo\"))",
+    ("(allow mach-lookup (global-name \"com.apple.system.notification_center\") (global-name \"com.apple.system.logger\") \
+      (global-name \"com.apple.logd\") (global-name \"com.apple.system.opendirectoryd.libinfo\"))",
      Evidence::Measured, AUDIT),
-    ("(allow mach-lookup (global-name \"com.apple.system.opendirectoryd.membership\") (global-name \"com.apple.bsd.dirhelper\") (global-name \"com.apple.diagnosticd\"))",
+    ("(allow mach-lookup (global-name \"com.apple.system.opendirectoryd.membership\") (global-name \"com.apple.bsd.dirhelper\") \
+      (global-name \"com.apple.diagnosticd\"))",
      Evidence::Assumed, AUDIT),
-    ("(allow mach-lookup (global-name \"com.apple.cfprefsd.agent\") (global-name \"com.apple.cfprefsd.daemon\"))", Evidence::Assumed, AUDIT),
+    ("(allow mach-lookup (global-name \"com.apple.cfprefsd.agent\") (global-name \"com.apple.cfprefsd.daemon\"))",
+     Evidence::Assumed, AUDIT),
     ("(allow mach-lookup (global-name \"com.apple.trustd\") (global-name \"com.apple.trustd.agent\"))", Evidence::Assumed, AUDIT),
 ];
 

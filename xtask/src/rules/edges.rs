@@ -33,7 +33,8 @@ const EDGES: &[(&str, Uses)] = &[
     // An agent as a member of channels, of any starter.
     ("plexus-participant", Uses::Only(&["plexus-channels", "plexus-protocol"])),
     // A program beside the gateway: Codex as a member of channels.
-    ("plexus-peer", Uses::Only(&["plexus-agent-lines", "plexus-channels", "plexus-mcp", "plexus-participant", "plexus-protocol"])),
+    ("plexus-peer",
+     Uses::Only(&["plexus-agent-lines", "plexus-channels", "plexus-mcp", "plexus-participant", "plexus-protocol"])),
     // What a coding agent says in a turn: its starter reads it.
     ("plexus-agent-lines", Uses::Only(&[])),
     // What the workers for Apple's apps share: failures are told in the harness's words.
