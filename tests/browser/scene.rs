@@ -155,6 +155,7 @@ impl Scene {
         });
     }
     /// Holds in each look that the page fits, and keeps a picture of it.
+    #[track_caller]
     pub(crate) fn pictures(&self, name: &str) {
         for (dark, width, height, look) in LOOKS {
             self.browser.dark(dark);
@@ -184,6 +185,7 @@ impl Scene {
         assert!(errors.is_empty(), "{errors:#?}");
         self.fits();
     }
+    #[track_caller]
     pub(crate) fn fits(&self) {
         let wide = self.browser.run(
             "const e = document.documentElement; return [e.scrollWidth, window.innerWidth, \

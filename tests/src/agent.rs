@@ -96,8 +96,10 @@ impl Agent {
     pub fn entry(&self, id: &str) -> Value {
         let manifest = self.manifest();
         let entries = manifest["entries"].as_array().expect("entries");
-        let entry = entries.iter().find(|entry| entry["id"] == id).cloned();
-        entry.unwrap_or_else(|| panic!("{id} is not in the manifest"))
+        let Some(entry) = entries.iter().find(|entry| entry["id"] == id) else {
+            panic!("{id} is not in the manifest");
+        };
+        entry.clone()
     }
     /// Asks for grants: `{"<id>": "allow" | {…}}`.
     #[track_caller]
@@ -162,10 +164,10 @@ impl Agent {
     pub fn must_ask(&self, id: &str, input: Value) -> String {
         let reply = self.invoke(id, input);
         let error = reply.expect_error(401, "approval_required");
-        error["pendingId"]
-            .as_str()
-            .unwrap_or_else(|| panic!("no pendingId: {reply}"))
-            .to_owned()
+        let Some(item) = error["pendingId"].as_str() else {
+            panic!("no pendingId: {reply}");
+        };
+        item.to_owned()
     }
     /// Asks, has the owner approve that once, and calls.
     #[track_caller]

@@ -244,15 +244,19 @@ impl Conversation {
     #[must_use]
     #[track_caller]
     pub fn result(&self) -> &Value {
-        let result = self.events.iter().find(|event| event["type"] == "result");
-        result.unwrap_or_else(|| panic!("no result: {self:#?}"))
+        let Some(result) = self.events.iter().find(|event| event["type"] == "result") else {
+            panic!("no result: {self:#?}");
+        };
+        result
     }
     /// Claude Code's first facts about the session.
     #[must_use]
     #[track_caller]
     pub fn init(&self) -> &Value {
-        let init = self.events.iter().find(|event| event["subtype"] == "init");
-        init.unwrap_or_else(|| panic!("no init: {self:#?}"))
+        let Some(init) = self.events.iter().find(|event| event["subtype"] == "init") else {
+            panic!("no init: {self:#?}");
+        };
+        init
     }
     /// The commands that Claude Code's own rules did not let run.
     #[must_use]

@@ -43,8 +43,10 @@ impl Folder {
     #[must_use]
     #[track_caller]
     pub fn read(&self, path: &str) -> String {
-        std::fs::read_to_string(self.0.path().join(path))
-            .unwrap_or_else(|error| panic!("{path}: {error}"))
+        match std::fs::read_to_string(self.0.path().join(path)) {
+            Ok(text) => text,
+            Err(error) => panic!("{path}: {error}"),
+        }
     }
     /// Whether there is something of that name.
     #[must_use]

@@ -191,10 +191,11 @@ impl Gateway {
     #[must_use]
     #[track_caller]
     pub fn port(&self) -> u16 {
-        let port = self.ready["port"]
-            .as_u64()
-            .and_then(|port| u16::try_from(port).ok());
-        port.unwrap_or_else(|| panic!("no port in {}", self.ready))
+        let port = self.ready["port"].as_u64().map(u16::try_from);
+        let Some(Ok(port)) = port else {
+            panic!("no port in {}", self.ready);
+        };
+        port
     }
     /// The advertised address.
     #[must_use]
@@ -221,7 +222,10 @@ impl Gateway {
     #[track_caller]
     pub fn state_file(&self, name: &str) -> String {
         let path = self.state().join(name);
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
     }
     /// Speaks TCP without a credential.
     #[must_use]

@@ -303,7 +303,10 @@ impl Response {
     #[must_use]
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{self}: {error}"))
+        match serde_json::from_slice(&self.body) {
+            Ok(body) => body,
+            Err(error) => panic!("{self}: {error}"),
+        }
     }
     /// A value by JSON pointer; `null` where there is none.
     #[must_use]

@@ -160,10 +160,10 @@ impl McpClient {
     #[track_caller]
     pub fn tools(&mut self) -> Vec<Value> {
         let reply = self.ask("tools/list", json!({}));
-        reply["result"]["tools"]
-            .as_array()
-            .unwrap_or_else(|| panic!("{reply}"))
-            .clone()
+        let Value::Array(tools) = &reply["result"]["tools"] else {
+            panic!("{reply}");
+        };
+        tools.clone()
     }
 
     /// The names of the tools that are listed.

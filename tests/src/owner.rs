@@ -196,8 +196,10 @@ impl Owner {
     #[track_caller]
     pub fn audited(&self, fits: impl Fn(&Value) -> bool) -> Value {
         let events = self.audit(200);
-        let found = events.iter().find(|event| fits(event)).cloned();
-        found.unwrap_or_else(|| panic!("no such event among {events:#?}"))
+        let Some(found) = events.iter().find(|event| fits(event)) else {
+            panic!("no such event among {events:#?}");
+        };
+        found.clone()
     }
     /// All grants that stand.
     #[must_use]

@@ -34,7 +34,10 @@ impl Said {
     #[must_use]
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{self}\n{error}"))
+        match serde_json::from_str(&self.stdout) {
+            Ok(value) => value,
+            Err(error) => panic!("{self}\n{error}"),
+        }
     }
     /// Both outputs.
     #[must_use]

@@ -86,9 +86,10 @@ impl ScriptedCodex {
         self.approved(gateway, &input, purpose);
         let asked = json!({"id": "codex.run", "input": input, "purpose": purpose});
         let done = self.agent.invoke_body(asked).expect_ok();
-        let id = done["output"]["changes"]["id"].as_str();
-        id.unwrap_or_else(|| panic!("a change set: {done}"))
-            .to_owned()
+        let Some(id) = done["output"]["changes"]["id"].as_str() else {
+            panic!("a change set: {done}");
+        };
+        id.to_owned()
     }
 
     /// A run that goes on; its id among the calls that are under way.

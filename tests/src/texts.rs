@@ -9,9 +9,10 @@ use serde_json::Value;
 #[must_use]
 #[track_caller]
 pub fn text_of(value: &Value) -> String {
-    let text = value.as_str();
-    text.unwrap_or_else(|| panic!("no text: {value}"))
-        .to_owned()
+    let Value::String(text) = value else {
+        panic!("no text: {value}");
+    };
+    text.clone()
 }
 
 /// The list that a value is.
@@ -21,8 +22,10 @@ pub fn text_of(value: &Value) -> String {
 #[must_use]
 #[track_caller]
 pub fn list_of(value: &Value) -> &Vec<Value> {
-    let list = value.as_array();
-    list.unwrap_or_else(|| panic!("no list: {value}"))
+    let Value::Array(list) = value else {
+        panic!("no list: {value}");
+    };
+    list
 }
 
 /// Holds that `whole` has `part` in it.

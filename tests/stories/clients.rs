@@ -134,6 +134,7 @@ fn the_example_agent() {
     for name in ["name", "version", "protocol"] {
         assert!(library.document["gateway"][name].is_string());
     }
+    // It reads the length without a guard.
     let summaries = list_of(&library.document["capabilities"]);
     assert!(!summaries.is_empty());
     for summary in summaries {

@@ -67,6 +67,7 @@ fn the_document_has_what_clients_of_all_dialects_read() {
 fn capabilities_are_summaries_on_loopback() {
     let house = House::open();
     let document = house.gateway.client().must_get("/.well-known/plexus");
+    // Old clients read its length.
     let summaries = list_of(&document["capabilities"]);
     assert!(
         summaries

@@ -78,8 +78,10 @@ impl Scrape {
     /// The value of a series.
     #[track_caller]
     pub(crate) fn value(&self, series: &str) -> f64 {
-        let found = self.series.get(series);
-        *found.unwrap_or_else(|| panic!("no {series} in {:#?}", self.series))
+        let Some(found) = self.series.get(series) else {
+            panic!("no {series} in {:#?}", self.series);
+        };
+        *found
     }
 
     fn family(&self, series: &str) -> String {

@@ -65,8 +65,10 @@ fn shell(house: &House, path: &str, line: &str) -> Said {
 #[track_caller]
 fn next(said: &Said) -> String {
     let mut lines = said.stderr.lines();
-    let line = lines.find_map(|line| line.strip_prefix("next: "));
-    line.unwrap_or_else(|| panic!("{said}")).to_owned()
+    let Some(line) = lines.find_map(|line| line.strip_prefix("next: ")) else {
+        panic!("{said}");
+    };
+    line.to_owned()
 }
 
 /// Two agents with launchers, so that the bare command is nobody's: Claude Code has its own on the PATH, Codex knows its

@@ -200,9 +200,10 @@ impl Published {
             .keys()
             .filter(fits)
             .min_by_key(|route| route.matches('{').count());
-        found
-            .unwrap_or_else(|| panic!("{path} is not published"))
-            .clone()
+        let Some(found) = found else {
+            panic!("{path} is not published");
+        };
+        found.clone()
     }
 
     /// Sends a request that fits its schema, and holds the answer against its own.

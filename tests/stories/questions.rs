@@ -244,8 +244,9 @@ fn commands_of_answers_do_what_is_asked() {
 fn command_of((page, heading): (&str, &str), begin: &str, here: &[(&str, &str)]) -> String {
     let text = fs::read_to_string(root().join(page)).expect("a page");
     let section = section(&text, heading).expect("its section");
-    let at = section.find(begin);
-    let at = at.unwrap_or_else(|| panic!("{page} has no {begin:?} under {heading:?}"));
+    let Some(at) = section.find(begin) else {
+        panic!("{page} has no {begin:?} under {heading:?}");
+    };
     let line = section[at..].split(['\n', '`', '#']).next();
     let mut line = line.unwrap_or_default().trim().to_owned();
     for (said, is) in here {

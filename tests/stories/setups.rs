@@ -27,7 +27,10 @@ impl Person {
     }
     #[track_caller]
     fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+        match std::fs::read_to_string(self.path(name)) {
+            Ok(text) => text,
+            Err(error) => panic!("{name}: {error}"),
+        }
     }
     fn has(&self, name: &str) -> bool {
         self.path(name).exists()

@@ -92,9 +92,9 @@ fn play(model: &Model, gate: Gate, chat: Gate, killed: Arc<AtomicBool>) {
 /// The id with this prefix that a text names first.
 #[track_caller]
 fn named(text: &str, prefix: &str) -> String {
-    let at = text
-        .find(prefix)
-        .unwrap_or_else(|| panic!("{prefix}: {text}"));
+    let Some(at) = text.find(prefix) else {
+        panic!("{prefix}: {text}");
+    };
     programs::id_at(&text[at..]).to_owned()
 }
 
@@ -593,8 +593,9 @@ impl AgentClient {
             });
             let Some(progress) = heard["params"]["message"].as_str() else {
                 let result = heard["result"].clone();
-                let text = result["content"][0]["text"].as_str();
-                let text = text.unwrap_or_else(|| panic!("{heard}"));
+                let Some(text) = result["content"][0]["text"].as_str() else {
+                    panic!("{heard}");
+                };
                 day.tell(&format!("{} ◂ {text}", self.who), "");
                 return result["structuredContent"].clone();
             };
