@@ -16,14 +16,8 @@ fn a_connect_grants_reads_and_skips_effects() {
         .expect_ok();
     golden::check("connect", &reply);
     let base = house.gateway.base();
-    assert_eq!(reply["agentType"], "claude-code");
     assert_eq!(reply["enrollUrl"], format!("{base}/agents/enroll"));
     assert_eq!(reply["handshakeUrl"], format!("{base}/link/handshake"));
-    assert_eq!(reply["skipped"], json!([WRITE]));
-    let granted = reply["granted"].as_array().expect("granted");
-    assert_eq!(granted.len(), 1);
-    assert_eq!(granted[0]["capabilityId"], READ);
-    assert_eq!(granted[0]["trustWindow"]["kind"], "7d");
 }
 
 #[test]

@@ -1,89 +1,20 @@
 //! What anybody may read: the discovery document, the signpost, and how everything else is refused.
 
 use crate::house::House;
-use plexus_tests::texts::list_of;
+use plexus_tests::texts::assert_lacks;
 use plexus_tests::{Gateway, golden};
 use serde_json::json;
 
 #[test]
 fn the_document_has_what_clients_of_all_dialects_read() {
     let house = House::open();
-    let base = house.gateway.base();
-    let reply = house.gateway.client().get("/.well-known/plexus");
-    let document = reply.expect_ok();
-    golden::check("discovery", &document);
-
-    assert_eq!(document["gateway"]["name"], "plexus");
-    assert_eq!(document["gateway"]["protocol"], "0.1");
-    assert_eq!(document["gateway"]["baseUrl"], base);
-    for (name, path) in [
-        ("handshakeUrl", "/link/handshake"),
-        ("grantsUrl", "/grants"),
-        ("grantRequestUrl", "/grants"),
-        ("consoleUrl", "/admin"),
-        ("refreshUrl", "/grants/refresh"),
-        ("revokeUrl", "/grants/revoke"),
-        ("grantStatusUrl", "/grants/status"),
-        ("invokeUrl", "/invoke"),
-        ("invokeStatusUrl", "/invoke/status"),
-        ("manifestUrl", "/manifest"),
-        ("eventsUrl", "/events"),
-        ("grantsListUrl", "/grants"),
-        ("enrollmentUrl", "/agents/enroll"),
-    ] {
-        assert_eq!(document["auth"][name], format!("{base}{path}"), "{name}");
-    }
-    for (name, word) in [
-        ("grantRequestMethod", "PUT"),
-        ("sessionHeader", "X-Plexus-Session"),
-        ("connectionKeyDelivery", "user-paste"),
-        ("tokenScheme", "plexus-scoped-jwt"),
-    ] {
-        assert_eq!(document["auth"][name], word);
-    }
-    let enrollment = &document["auth"]["enrollment"];
-    assert_eq!(enrollment["method"], "POST");
-    assert_eq!(enrollment["url"], format!("{base}/agents/enroll"));
-    assert_eq!(
-        enrollment["errorCodes"],
-        json!([
-            "malformed",
-            "unknown_code",
-            "code_expired",
-            "code_consumed",
-            "persist_failed"
-        ])
-    );
-    let shapes = &document["auth"]["requestShapes"];
-    assert_eq!(shapes["handshake"]["auth"], "bearer(pat)");
-    for shape in ["handshake", "grantRequest", "invoke", "invokeStatus"] {
-        for part in ["url", "method", "auth"] {
-            assert!(shapes[shape][part].is_string(), "{shape}.{part}");
-        }
-    }
-}
-
-#[test]
-fn capabilities_are_summaries_on_loopback() {
-    let house = House::open();
     let document = house.gateway.client().must_get("/.well-known/plexus");
-    // Old clients read its length.
-    let summaries = list_of(&document["capabilities"]);
-    assert!(
-        summaries
-            .iter()
-            .any(|summary| summary["id"] == "obsidian.vault.read")
-    );
-    for summary in summaries {
-        for name in ["id", "source", "kind", "label", "summary", "transport"] {
-            assert!(summary[name].is_string(), "{name} of {summary}");
-        }
-        assert!(summary["grants"].is_array(), "{summary}");
-        assert!(
-            !summary["summary"].as_str().unwrap_or("\n").contains('\n'),
-            "one line: {summary}"
-        );
-    }
+    // Old clients read the length of its capabilities without a guard.
+    golden::check("discovery", &document);
+    // Each address in it is this gateway's own, whose port the golden file leaves out.
+    let rest = document.to_string().replace(&house.gateway.base(), "");
+    assert_lacks(&rest, "127.0.0.1");
+
     house.owner().expose("obsidian.vault.read", false);
     let document = house.gateway.client().must_get("/.well-known/plexus");
     assert!(

@@ -62,26 +62,10 @@ fn an_effect_pends_with_words_for_the_owner() {
     golden::check("grants-pending", &reply);
     let base = house.gateway.base();
     let item = reply["pendingId"].as_str().expect("an id");
-    assert!(item.starts_with("pend_"));
-    assert_eq!(reply["status"], "grant_pending_user");
-    assert_eq!(reply["pending"], json!([WRITE]));
     assert_eq!(
         reply["statusUrl"],
         format!("{base}/grants/status?pendingId={item}")
     );
-    assert!(
-        reply["approvalUrl"]
-            .as_str()
-            .is_some_and(|url| url.contains("/admin"))
-    );
-    assert!(reply.get("partialToken").is_none());
-    let told = &reply["pendingNarration"][0];
-    assert_eq!(told["id"], WRITE);
-    assert_eq!(told["sensitivity"], "elevated");
-    let line = told["notificationLine"].as_str().expect("a line");
-    assert!(line.starts_with("one asks for “Write a file”"), "{line}");
-    assert!(line.contains("Save the weekly report"), "{line}");
-    assert!(line.chars().count() <= 120);
     let card = house.owner().card(item);
     assert_eq!(card["agentPurpose"], "Save the weekly report");
 }
@@ -398,8 +382,6 @@ fn the_life_of_an_item() {
     let item = reply["pendingId"].as_str().expect("an id");
     let status = agent.status(item).expect_ok();
     golden::check("status-pending", &status);
-    assert_eq!(status["state"], "pending");
-    assert_eq!(status["capabilities"], json!([WRITE]));
 
     assert_eq!(owner.approve(item, "once")["action"], "approve");
     let approved = agent.status(item).expect_ok();

@@ -22,16 +22,6 @@ fn a_read_returns_what_is_there() {
     let reply = agent.invoke_with(&token, READ, report());
     let body = reply.expect_ok();
     golden::check("invoke-read", &body);
-    assert_eq!(body["output"]["type"], "file");
-    assert_eq!(body["output"]["relativePath"], "report.txt");
-    assert_eq!(body["output"]["content"], "first line\n");
-    assert_eq!(body["output"]["bytes"], 11);
-    assert!(
-        body["auditId"]
-            .as_str()
-            .is_some_and(|id| id.starts_with("evt_"))
-    );
-
     let by_session = agent.must(READ, report());
     assert_eq!(by_session["output"], body["output"]);
     assert!(
@@ -78,9 +68,6 @@ fn without_credentials() {
         error["grantRequestUrl"],
         format!("{}/grants", house.gateway.base())
     );
-    assert_eq!(error["sessionHeader"], "X-Plexus-Session");
-    assert_eq!(reply.at("/ok"), false);
-    assert_eq!(reply.at("/auditId"), "");
     client
         .post("/invoke", json!({}))
         .expect_error(401, "grant_required");
@@ -369,7 +356,6 @@ fn a_skill_is_read_and_not_called() {
     chosen
         .invoke("obsidian.vault.how-to-cite", json!({}))
         .expect_error(404, "unknown_capability");
-    assert!(agent.entry("workspace.how-to-use")["body"]["markdown"].is_string());
 }
 
 #[test]
@@ -379,7 +365,6 @@ fn an_effect_asks_and_says_so() {
     let reply = agent.invoke(WRITE, note("a.txt", "a"));
     let error = reply.expect_error(401, "approval_required");
     golden::check("invoke-approval-required", &reply.json());
-    assert_eq!(error["effect"], "none");
     assert!(
         error["grantStatusUrl"]
             .as_str()

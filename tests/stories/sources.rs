@@ -25,12 +25,8 @@ fn source(house: &House, id: &str) -> Value {
 }
 
 #[test]
-fn sources_and_connectors_are_listed() {
+fn connectors_are_described() {
     let house = House::open();
-    let vault = source(&house, "obsidian");
-    assert_eq!(vault["kind"], "obsidian-fs");
-    assert_eq!(vault["live"], true);
-    assert_eq!(vault["route"]["vaultPath"], json!(house.vault.path()));
     let connectors = house.owner().get("/admin/api/connectors").expect_ok();
     // Which connectors there are is no promise of the wire; how one is described is.
     let described: Vec<&Value> = list_of(&connectors["connectors"])
@@ -38,12 +34,6 @@ fn sources_and_connectors_are_listed() {
         .filter(|one| one["kind"] == "obsidian-fs" || one["kind"] == "workspace-dir")
         .collect();
     golden::check("connectors", &json!(described));
-    let kinds: Vec<&Value> = list_of(&connectors["connectors"])
-        .iter()
-        .map(|one| &one["kind"])
-        .collect();
-    assert!(kinds.contains(&&json!("workspace-dir")) && kinds.contains(&&json!("obsidian-fs")));
-    house.owner().get("/admin/api/sources/detect").expect_ok();
 }
 
 #[test]
