@@ -36,11 +36,6 @@ impl Desk {
         said.expect_status(0);
         said.all()
     }
-    /// The person's home, and the project.
-    fn places(&self) -> (PathBuf, PathBuf) {
-        let home = self.house.gateway.home().to_owned();
-        (home, self.project.path())
-    }
     fn claude(&self, model: &Model, more: &[&str]) -> Conversation {
         let home = self.house.gateway.home();
         ask_claude(model, home, &self.project.path(), more, "Use Plexus.")
@@ -48,6 +43,20 @@ impl Desk {
     fn codex(&self, model: &Model, more: &[&str]) -> Conversation {
         let home = self.house.gateway.home();
         ask_codex(model, home, &self.project.path(), more, "Use Plexus.")
+    }
+    /// Has an agent write a note, of which nothing is there before its owner approves it elsewhere.
+    #[track_caller]
+    fn writes(&self, model: &Model, ask: impl FnOnce() -> Conversation + Send) -> Conversation {
+        let went = std::thread::scope(|scope| {
+            let talking = scope.spawn(ask);
+            let item = waiting(&self.house);
+            assert!(!self.house.workspace.has("notes/new.md"));
+            approve_elsewhere(&self.house, &item);
+            talking.join().expect("a conversation")
+        });
+        went.expect_ok();
+        model.finish();
+        went
     }
     fn state(&self, path: &str) -> String {
         let path = self.house.gateway.state().join(path);
@@ -133,16 +142,7 @@ fn claude_code_lists_reads_asks_and_writes_without_a_prompt_of_its_own() {
     programs::run(validate).expect_ok();
 
     let model = Model::start(story("plexus-claude-code", Step::bash));
-    let (home, folder) = desk.places();
-    let went = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| ask_claude(&model, &home, &folder, &[], "Use Plexus."));
-        let item = waiting(&desk.house);
-        assert!(!desk.house.workspace.has("notes/new.md"));
-        approve_elsewhere(&desk.house, &item);
-        talking.join().expect("a conversation")
-    });
-    went.expect_ok();
-    model.finish();
+    let went = desk.writes(&model, || desk.claude(&model, &[]));
     held(&model.results());
     assert_eq!(desk.house.workspace.read("notes/new.md"), "first line");
     assert_eq!(
@@ -403,16 +403,7 @@ fn codex_has_its_tools_and_its_commands_reach_no_port() {
         Step::exec(&format!("cat {}", desk.state("agents/codex.pat"))),
     );
     let model = Model::start(steps);
-    let (home, folder) = desk.places();
-    let went = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| ask_codex(&model, &home, &folder, &[], "Use Plexus."));
-        let item = waiting(&desk.house);
-        assert!(!desk.house.workspace.has("notes/new.md"));
-        approve_elsewhere(&desk.house, &item);
-        talking.join().expect("a conversation")
-    });
-    went.expect_ok();
-    model.finish();
+    desk.writes(&model, || desk.codex(&model, &[]));
     let results = model.results();
     assert!(results[0].contains("A gateway. See"), "{results:#?}");
     assert!(results[1].contains("\"ok\":true"), "{results:#?}");
@@ -447,16 +438,7 @@ fn codex_by_commands_reaches_what_its_owner_was_told() {
     let (outside, more) = forbidden(&desk);
     steps.extend(more);
     let model = Model::start(steps);
-    let (home, folder) = desk.places();
-    let went = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| ask_codex(&model, &home, &folder, &[], "Use Plexus."));
-        let item = waiting(&desk.house);
-        assert!(!desk.house.workspace.has("notes/new.md"));
-        approve_elsewhere(&desk.house, &item);
-        talking.join().expect("a conversation")
-    });
-    went.expect_ok();
-    model.finish();
+    desk.writes(&model, || desk.codex(&model, &[]));
     let results = model.results();
     held(&results[..10]);
     assert_eq!(desk.house.workspace.read("notes/new.md"), "first line");
@@ -528,9 +510,8 @@ fn codex_in_a_sandbox_that_its_person_chose() {
     steps.extend(ways());
     steps.push(Step::say("done"));
     let model = Model::start(steps);
-    let (home, folder) = desk.places();
     let went = std::thread::scope(|scope| {
-        let talking = scope.spawn(|| ask_codex(&model, &home, &folder, &[], "Use Plexus."));
+        let talking = scope.spawn(|| desk.codex(&model, &[]));
         until_true("the second request", || model.requests().len() > 1);
         gate.open();
         talking.join().expect("a conversation")
