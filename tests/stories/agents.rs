@@ -1,6 +1,7 @@
 //! Connecting agents: names, selections, and what a second connect takes away.
 
 use crate::house::{House, READ, READS, WRITE, Workshop, note, report};
+use plexus_tests::agent::handshake;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::{Terminal, golden};
 use serde_json::{Value, json};
@@ -229,13 +230,14 @@ fn revoked_rows_stay_until_they_are_deleted() {
     house.reader("one");
 }
 
-/// E13: what a narrower connect leaves out is gone, and so are the sessions.
+/// E13: what a narrower connect leaves out is gone, and so are the credential and the sessions.
 #[test]
 fn a_narrower_connect_narrows() {
     let house = House::open();
     let agent = house.reader("one");
     let token = agent.token(&["obsidian.vault.read"]);
     house.owner().connect("one", &[READ]);
+    handshake(&house.gateway.client(), &agent.pat).expect_error(401, "session_expired");
     agent
         .client()
         .get("/manifest")

@@ -437,30 +437,6 @@ fn the_peers_command_follows_a_run() {
     assert_eq!(reply["id"], "fixture.long");
 }
 
-/// `enroll <code>`: the method and the URL come from the document; the credential must look like one.
-#[test]
-fn the_peers_command_enrolls() {
-    let house = House::open();
-    let connected = house.owner().connect("cli", &[READ]);
-    let client = house.gateway.client();
-    let document = client.get("/.well-known/plexus").expect_ok();
-    let how = &document["auth"]["enrollment"];
-    assert_eq!(how["method"], "POST");
-    assert_eq!(how["url"], document["auth"]["enrollmentUrl"]);
-    let code = json!({"code": connected["code"]});
-    let enrolled = client.post("/agents/enroll", code.clone()).expect_ok();
-    assert_eq!(enrolled["agentId"], "cli");
-    assert!(
-        enrolled["pat"]
-            .as_str()
-            .is_some_and(|pat| pat.starts_with("plx_agent_"))
-    );
-    let error = client
-        .post("/agents/enroll", code)
-        .expect_error(401, "code_consumed");
-    assert!(error["message"].as_str().is_some_and(|why| !why.is_empty()));
-}
-
 #[test]
 fn the_peers_command_lists_and_reads() {
     let house = House::open();

@@ -90,10 +90,7 @@ fn same_write_after_the_owner_changed_the_file_asks_again() {
     house.workspace.write("a.md", "mine\n");
     let told = thread::scope(|scope| {
         let calling = scope.spawn(|| client.call("workspace_write", input.clone()));
-        let item = until("a request of the agent", || {
-            let items = house.owner().pending();
-            items.first()?["pendingId"].as_str().map(str::to_owned)
-        });
+        let item = crate::mcp::waiting(&house);
         assert_eq!(house.workspace.read("a.md"), "mine\n", "before the card");
         let plan = house.owner().plan(&item);
         assert!(plan["preview"].to_string().contains("-mine"), "{plan}");
