@@ -210,6 +210,15 @@ impl Owner {
             other => panic!("grants is {other}"),
         }
     }
+    /// The request that waits first in the list, once one does.
+    #[must_use]
+    #[track_caller]
+    pub fn waiting(&self) -> String {
+        until("a request of the agent", || {
+            let items = self.pending();
+            items.first()?["pendingId"].as_str().map(str::to_owned)
+        })
+    }
     /// Opens the owner's event stream.
     #[must_use]
     #[track_caller]

@@ -4,7 +4,7 @@
 
 use plexus_tests::coding_agents::{ask_claude, ask_codex, claude};
 use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, Gateway, Model, Step, binaries, programs};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
@@ -90,10 +90,7 @@ impl Desk {
     }
     /// The one item that waits, once it does; approved by another process, which looked at the card.
     fn approve_elsewhere(&self) {
-        let item = until("a request of the agent", || {
-            let items = self.gateway.owner().pending();
-            items.first()?["pendingId"].as_str().map(str::to_owned)
-        });
+        let item = self.gateway.owner().waiting();
         let card = self.gateway.owner().card(&item);
         let digest = card["cardDigest"].as_str().expect("a digest");
         let line = ["approvals", "approve", &item, "--card", digest];

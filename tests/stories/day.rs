@@ -10,7 +10,6 @@ use crate::obsidian_rest::app::{
 };
 use plexus_tests::programs::{self, Said};
 use plexus_tests::texts::assert_contains;
-use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::Value;
 use std::path::Path;
@@ -83,10 +82,7 @@ impl Day {
         let owner = self.gateway.owner();
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| self.typed(line));
-            let item = until("a request", || {
-                let pending = owner.pending();
-                Some(pending.first()?["pendingId"].as_str()?.to_owned())
-            });
+            let item = owner.waiting();
             let plan = owner.plan(&item);
             owner.approve(&item, "once");
             let said = waits.join().expect("a command");

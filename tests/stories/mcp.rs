@@ -27,11 +27,9 @@ pub(crate) fn write(path: &str) -> Value {
 }
 
 /// The one item that waits, once it does.
+#[track_caller]
 pub(crate) fn waiting(house: &House) -> String {
-    until("a request of the agent", || {
-        let items = house.owner().pending();
-        items.first()?["pendingId"].as_str().map(str::to_owned)
-    })
+    house.owner().waiting()
 }
 
 fn text(result: &Value) -> &str {

@@ -6,7 +6,7 @@ use crate::mcp::server;
 use crate::mcp_answers::{LARGE, Lent, reads_a_long_text};
 use plexus_tests::coding_agents::{node, node_packages, python_packages};
 use plexus_tests::texts::assert_contains;
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::until_true;
 use plexus_tests::{Agent, Folder, McpClient, programs};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -156,19 +156,13 @@ fn has_decisions(client: &mut McpClient, lent: &Lent, agent: &Agent) {
             json!({"name": "odd_do", "arguments": arguments}),
         )
     };
-    let waiting = || {
-        until("a request of the agent", || {
-            let items = lent.gateway.owner().pending();
-            items.first()?["pendingId"].as_str().map(str::to_owned)
-        })
-    };
     let approved = begin(client, json!({"n": 1}));
-    owner.approve(&waiting(), "once");
+    owner.approve(&owner.waiting(), "once");
     let said = client.reply(approved)["result"].clone();
     assert_contains(text(&said), r#"got {"n":1}"#);
 
     let denied = begin(client, json!({"n": 2}));
-    owner.deny(&waiting(), "not today");
+    owner.deny(&owner.waiting(), "not today");
     let said = client.reply(denied)["result"].clone();
     assert_eq!(said["isError"], true, "{said}");
     assert_contains(text(&said), "not today");
@@ -177,10 +171,10 @@ fn has_decisions(client: &mut McpClient, lent: &Lent, agent: &Agent) {
     for (n, is_repeated) in [(3, false), (5, true)] {
         let input = json!({ "n": n });
         let given_up = begin(client, input.clone());
-        let item = waiting();
+        let item = owner.waiting();
         client.notify("notifications/cancelled", json!({"requestId": given_up}));
         assert_eq!(client.reply(given_up)["cancelled"], true);
-        assert_eq!(waiting(), item);
+        assert_eq!(owner.waiting(), item);
         owner.approve(&item, "once");
         let said = match is_repeated {
             true => client.call("odd_do", input),
@@ -190,7 +184,7 @@ fn has_decisions(client: &mut McpClient, lent: &Lent, agent: &Agent) {
     }
 
     let hangs = begin(client, json!({"hang": true}));
-    owner.approve(&waiting(), "once");
+    owner.approve(&owner.waiting(), "once");
     until_true("the call at the server", || lent.folder.has("hangs"));
     let progress = client.hear("progress", |message| {
         message["method"] == "progress" && message["params"]["id"] == hangs

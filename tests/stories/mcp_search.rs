@@ -147,11 +147,7 @@ fn stdio_client_finds_and_calls_what_is_not_listed() {
     let params = json!({"name": "plexus_call", "arguments": arguments});
     let held = client.send("tools/call", params);
     let owner = library.workshop.owner();
-    let item = until("a request of the agent", || {
-        let items = owner.pending();
-        items.first()?["pendingId"].as_str().map(str::to_owned)
-    });
-    owner.approve(&item, "once");
+    owner.approve(&owner.waiting(), "once");
     let done = client.reply(held)["result"].clone();
     assert_eq!(done["structuredContent"]["ok"], true, "{done}");
     assert!(library.folders[3].read("effects.log").ends_with("once\n"));

@@ -192,10 +192,7 @@ impl Day {
 
     /// The one request that waits for the owner, once it does.
     fn asked(&self) -> String {
-        until("a request", || {
-            let pending = self.office.desk.owner().pending();
-            pending.first()?["pendingId"].as_str().map(str::to_owned)
-        })
+        self.office.desk.owner().waiting()
     }
 
     /// Waits until the second task of the board is under way: it has made its first command.
