@@ -112,7 +112,10 @@ impl Agent for Member {
         tokio::select! {
             begun = self.begun(id, &asked) => begun.map_err(TurnError::Gateway)?,
             // A turn that has begun hears of it too.
-            _ = async { stop.wait_for(|stop| *stop).await.is_ok() } => drop(self.slot.take(id)),
+            _ = async { stop.wait_for(|stop| *stop).await.is_ok() } => {
+                drop(self.slot.take(id));
+                self.unconnected.store(false, Ordering::Relaxed);
+            }
         }
         over.await.unwrap_or(Err(TurnError::Stopped))
     }
