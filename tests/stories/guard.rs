@@ -388,6 +388,54 @@ except (BrokenPipeError, ConnectionResetError):
     });
 }
 
+/// A link to the console is an argument of the program that opens it, which other users may read in the list of processes.
+#[test]
+fn console_link_is_refused_to_another_user() {
+    const NOBODY: u32 = 65_534;
+    // Signs in with a link, and gives back the status and the answer.
+    const ASK: &str = "\
+import http.client, sys
+address, port, link = sys.argv[1:]
+peer = http.client.HTTPConnection(address, int(port), timeout=20)
+own = 'localhost:' + port
+form = {'host': own, 'origin': 'http://' + own, 'content-type': 'application/json'}
+peer.request('POST', '/admin/console/sign-in', '{\"link\": \"' + link + '\"}', form)
+answer = peer.getresponse()
+print(answer.status, answer.read().decode())
+";
+    let root = nix::unistd::geteuid().is_root();
+    if !cfg!(target_os = "linux") || !root {
+        let test = "console_link_is_refused_to_another_user";
+        return not_run::say(
+            test,
+            "only root on Linux can start a program of another user",
+        );
+    }
+    let house = House::open();
+    let port = house.gateway.port().to_string();
+    for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+        let made = house.owner().post("/admin/api/console/link", json!({}));
+        let url = made.text_at("/url");
+        let (_, link) = url.split_once('#').expect("a link");
+        let came = |uid: u32| {
+            let mut ask = Command::new("python3");
+            ask.args(["-c", ASK, address, &port, link]);
+            let said = ask.uid(uid).current_dir("/").output().expect("python3");
+            assert!(said.status.success(), "as {uid}, {address}: {said:?}");
+            String::from_utf8_lossy(&said.stdout).trim().to_owned()
+        };
+        let refused = came(NOBODY);
+        let is_refused = refused.starts_with("401 ") && refused.contains("own user");
+        assert!(is_refused, "{address}: {refused}");
+        // The control: the link is still good for the user that it was made for.
+        let own = came(0);
+        assert!(own.starts_with("200 "), "{address}: {own}");
+    }
+    let log = house.gateway.log();
+    let of_nobody = |event: &&Value| event.to_string().contains("uid 65534");
+    assert_eq!(log.iter().filter(of_nobody).count(), 3);
+}
+
 /// Wrong JSON types are refused in the shape of the route, everywhere (E1).
 #[test]
 fn wrong_types_are_no_crash() {

@@ -16,6 +16,7 @@ pub mod browser;
 pub mod connection_key;
 mod connections;
 pub mod edge;
+pub mod ends;
 pub mod grant_reply;
 pub mod guard;
 pub mod kept_discovery;

@@ -10,8 +10,9 @@ mod inherited;
 
 use super::{
     connections::{ConnectionLimiter, ConnectionSlot},
+    ends::Ends,
     guard::Serves,
-    service::{ListenerService, OwnerRoutes},
+    service::{Client, ListenerService, OwnerRoutes},
     throttle::Peer,
 };
 use crate::edge::Edge;
@@ -312,7 +313,7 @@ trait Door: Send + Sync {
     fn kind(&self) -> ListenerKind;
 
     /// The next connection, and whose it is; none where that may not connect.
-    fn next(&self) -> impl Future<Output = io::Result<Option<(Self::Stream, Peer)>>> + Send;
+    fn next(&self) -> impl Future<Output = io::Result<Option<(Self::Stream, Client)>>> + Send;
 }
 
 impl Door for TcpListener {
@@ -322,10 +323,14 @@ impl Door for TcpListener {
         ListenerKind::Tcp
     }
 
-    async fn next(&self) -> io::Result<Option<(TcpStream, Peer)>> {
-        let (stream, from) = self.accept().await?;
+    async fn next(&self) -> io::Result<Option<(TcpStream, Client)>> {
+        let (stream, theirs) = self.accept().await?;
         let _ = stream.set_nodelay(true);
-        Ok(Some((stream, Peer::from_address(from.ip()))))
+        let client = Client {
+            peer: Peer::from_address(theirs.ip()),
+            ends: stream.local_addr().ok().map(|ours| Ends { theirs, ours }),
+        };
+        Ok(Some((stream, client)))
     }
 }
 
@@ -338,9 +343,10 @@ impl Door for LocalDoor {
         self.1
     }
 
-    async fn next(&self) -> io::Result<Option<(UnixStream, Peer)>> {
+    async fn next(&self) -> io::Result<Option<(UnixStream, Client)>> {
         let (stream, _) = self.0.accept().await?;
-        Ok(own_user(&stream).map(|peer| (stream, peer)))
+        let client = own_user(&stream).map(|peer| Client { peer, ends: None });
+        Ok(client.map(|client| (stream, client)))
     }
 }
 
@@ -369,7 +375,7 @@ async fn accept(
             accepted = door.next() => accepted,
             () = told_to_stop(&mut stopped) => break,
         };
-        let (stream, peer) = match accepted {
+        let (stream, client) = match accepted {
             Ok(Some(accepted)) => accepted,
             Ok(None) => continue,
             Err(error) => {
@@ -385,7 +391,7 @@ async fn accept(
             break;
         };
         let counted = metrics.connected(door.kind());
-        let serving = connection(stream, service.clone(), peer, place, stopped.clone());
+        let serving = connection(stream, service.clone(), client, place, stopped.clone());
         open.spawn(async move {
             serving.await;
             drop(counted);
@@ -463,7 +469,7 @@ async fn unused(stopped: &mut watch::Receiver<Ending>) {
 async fn connection<S>(
     stream: S,
     listener_service: ListenerService,
-    peer: Peer,
+    client: Client,
     place: ConnectionSlot,
     mut stopped: watch::Receiver<Ending>,
 ) where
@@ -475,7 +481,7 @@ async fn connection<S>(
         let (listener_service, place) = (listener_service.clone(), asked.clone());
         async move {
             listener_service
-                .answer(peer, &place, request.map(Body::new))
+                .answer(client, &place, request.map(Body::new))
                 .await
         }
     });

@@ -3,6 +3,7 @@
 use crate::{
     agent, authenticate, connections,
     edge::Edge,
+    ends::Ends,
     guard::{self, Serves},
     reply::{self, Refused},
     throttle,
@@ -27,6 +28,14 @@ pub(crate) struct ListenerService {
     edge: Arc<Edge>,
     serves: Serves,
     routes: Router,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Client {
+    pub(crate) peer: throttle::Peer,
+    /// None over a Unix socket.
+    pub(crate) ends: Option<Ends>,
 }
 
 /// The owner's routes, made elsewhere, by which listener serves them.
@@ -62,28 +71,31 @@ impl ListenerService {
         self.edge.metrics.clone()
     }
 
-    /// Answers one request of `peer`; there is always an answer. If slots are scarce, `place` learns whether the
+    /// Answers one request of `client`; there is always an answer. If slots are scarce, `place` learns whether the
     /// peer shows who it is.
     pub(crate) async fn answer(
         self,
-        peer: throttle::Peer,
+        client: Client,
         place: &connections::ConnectionSlot,
         request: Request,
     ) -> Result<Response, Infallible> {
         place.asked(|| authenticate::proves(&self.edge, request.headers()));
         let metrics = self.edge.metrics.clone();
-        let response = self.answered(peer, request).await;
+        let response = self.answered(client, request).await;
         if let Some(reply::ReplyCode(code)) = response.extensions().get() {
             metrics.refused(*code);
         }
         Ok(response)
     }
 
-    async fn answered(self, peer: throttle::Peer, mut request: Request) -> Response {
+    async fn answered(self, client: Client, mut request: Request) -> Response {
         if let Err(refused) = guard::judge(&self.edge, self.serves, &request) {
             return refused.into_response();
         }
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(client.peer);
+        if let Some(ends) = client.ends {
+            request.extensions_mut().insert(ends);
+        }
         request.extensions_mut().insert(self.serves);
         let uri = request.uri().clone();
         // No name here is other than UTF-8, and the router would refuse such a path in words of its own.

@@ -21,6 +21,7 @@ use plexus_calls::finish::to_its_end;
 pub(crate) use plexus_edge::{
     authenticate::{carry, failed, peer},
     browser::{authority, cookie_name, entered, known, present, signed_out},
+    ends::Ends,
     guard::single,
     reply::{self, Refused},
     sessions::{self, Visitor},
@@ -128,15 +129,26 @@ async fn touched(desk: &Arc<Desk>) {
     }
 }
 
-/// Signs in with the key or with a link.
+/// Signs in with the key or with a link. Other users of this machine may see a link, among the arguments of the program
+/// that opens it: where their program brings one it stays good, and opens nothing for them.
 pub(super) async fn sign_in(
     State(desk): State<Arc<Desk>>,
     request: Request,
 ) -> Result<Response, Refused> {
     at_home(&desk, request.method(), request.headers())?;
     let (peer, headers) = (peer(&request), request.headers().clone());
+    let ends = request.extensions().get::<Ends>().copied();
     let body = reply::json_body(request, reply::SMALL_BODY, ErrorCode::InternalError).await?;
     let given = |member: &str| body.get(member).and_then(Value::as_str);
+    if let (Some(_), Some(ends)) = (given("link"), ends)
+        && let Some(user) = blocking(move || ends.other_user()).await?
+    {
+        drop(body);
+        let why = "This link opens the console for programs of the gateway's own user.";
+        let error = ErrorBody::new(ErrorCode::Unauthorized, why);
+        let error = error.next("sign in with the connection key: plexusctl key print");
+        return Err(failed(&desk.edge, Kind::Link, Peer::User(user), error).await);
+    }
     let acting = desk.key_lock.begin().await;
     let (kind, by, good) = match (given("key"), given("link")) {
         (Some(key), None) => (Kind::Key, "key", desk.key.accepts(key)),
