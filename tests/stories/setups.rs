@@ -4,6 +4,7 @@ use crate::house::House;
 use plexus_tests::Terminal;
 use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// A person with a home folder and files of their own in it.
@@ -62,6 +63,25 @@ const BY_COMMANDS: [&str; 6] = [
     "--commands",
     "--yes",
 ];
+
+/// Another user who can write in a folder of programs replaces them.
+#[test]
+fn folders_are_closed_to_others_under_an_open_mask() {
+    let person = Person::new();
+    let gateway = &person.house.gateway;
+    let mut open = plexus_tests::programs::command(Path::new("/bin/sh"), gateway.home());
+    open.env("PLEXUS_HOME", gateway.state())
+        .args(["-c", "umask 000; exec \"$0\" \"$@\""])
+        .arg(plexus_tests::binaries::path("plexusctl"))
+        .args(["--i-am-the-owner", "connect", "--type", "claude-code"])
+        .args(["--here", "--yes"]);
+    plexus_tests::programs::run(open).expect_status(0);
+    for folder in [".claude", ".claude/skills/plexus-claude-code/bin"] {
+        let about = std::fs::metadata(person.path(folder)).expect(folder);
+        let mode = about.permissions().mode();
+        assert_eq!(mode & 0o022, 0, "{folder}: {mode:o}");
+    }
+}
 
 #[test]
 fn everything_is_shown_and_nothing_is_written_without_a_yes() {

@@ -374,7 +374,7 @@ fn put(edit: &Edit) -> Result<(), Stop> {
         return removed.map_err(fail);
     };
     let folder = edit.path.parent().unwrap_or(Path::new("/"));
-    make_folder(folder, 0o777).map_err(fail)?;
+    make_folder(folder, 0o755).map_err(fail)?;
     let name = edit.path.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder.join(format!(".{name}.{}.new", std::process::id()));
     let mut file = fs::OpenOptions::new()

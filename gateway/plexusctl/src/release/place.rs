@@ -25,12 +25,14 @@ use std::{
     collections::BTreeSet,
     fs, io,
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 /// Where the version before lies, below the prefix, with the same layout.
 pub(super) const KEPT: &str = "libexec/plexus/previous";
+/// Of folders, however wide the person's mask is: who can write in one replaces its programs.
+const FOLDER_MODE: u32 = 0o755;
 /// How many files of others a refusal names.
 const NAMED: usize = 5;
 
@@ -182,8 +184,8 @@ fn stage_all(
         folders.make(file.path.parent().unwrap_or(&file.path))?;
         let to = at.join("new").join(&file.path);
         let written = make_parent(&to).and_then(|()| {
-            let mut new = fs::File::create(&to)?;
             let mode = if file.is_program { 0o755 } else { 0o644 };
+            let mut new = create(&to, mode)?;
             new.set_permissions(fs::Permissions::from_mode(mode))?;
             new.write_all(&file.bytes)?;
             new.sync_all()
@@ -223,8 +225,16 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop))
 }
 
+/// A file that has its mode from the first moment: another user who opened it for writing would keep it open.
+fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    options.open(path)
+}
+
 fn make_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
+    path.parent()
+        .map_or(Ok(()), |folder| make_folder(folder, FOLDER_MODE))
 }
 
 /// Everything is staged: exchanges the versions, and writes the list of what is there then.
@@ -274,7 +284,7 @@ fn swap(
     let changed = changed_folders(&files, folders);
     let list = List::new(&release.version.to_string(), folders.ours(), files);
     let (beside, to) = (at.join("list"), prefix.join(LIST));
-    let written = fs::File::create(&beside).and_then(|mut file| {
+    let written = create(&beside, 0o644).and_then(|mut file| {
         file.write_all(&list.bytes().map_err(|stop| io::Error::other(stop.why))?)?;
         file.sync_all()
     });
@@ -337,12 +347,12 @@ impl<'l> Folders<'l> {
 
     /// Makes a folder and those above it, and the prefix.
     fn make(&mut self, below: &Path) -> Result<(), Stop> {
-        make_folder(self.prefix, 0o777).map_err(|e| failed(self.prefix, &e))?;
+        make_folder(self.prefix, FOLDER_MODE).map_err(|e| failed(self.prefix, &e))?;
         let mut at = PathBuf::new();
         for part in below.components() {
             at.push(part);
             let path = self.prefix.join(&at);
-            match fs::create_dir(&path) {
+            match fs::DirBuilder::new().mode(FOLDER_MODE).create(&path) {
                 Ok(()) => self.note(&at),
                 Err(_) if path.is_dir() => {}
                 Err(e) => return Err(failed(&path, &e)),

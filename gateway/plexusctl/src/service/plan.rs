@@ -87,7 +87,7 @@ impl Plan {
         for step in &self.steps {
             match step {
                 Step::Write { path, text } => write(path, text).map_err(|e| failed(path, &e))?,
-                Step::Folder(path) => make_folder(path, 0o777)
+                Step::Folder(path) => make_folder(path, 0o755)
                     // A file of that name is no folder.
                     .and_then(|()| fs::read_dir(path).map(drop))
                     .map_err(|e| failed(path, &e))?,
@@ -174,16 +174,19 @@ pub(super) fn ours(path: &Path) -> Result<(), Stop> {
 
 /// Whole or not at all, under its name at once and durably.
 fn write(path: &Path, text: &str) -> io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    make_folder(folder, 0o777)?;
+    make_folder(folder, 0o755)?;
     let beside = folder.join(format!(
         ".{}.{}.new",
         path.file_name().unwrap_or_default().to_string_lossy(),
         std::process::id()
     ));
-    let written = fs::File::create(&beside)
+    let mut options = fs::OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o644);
+    let written = options
+        .open(&beside)
         .and_then(|mut file| {
-            use std::os::unix::fs::PermissionsExt as _;
             // launchd refuses what others can write; systemd warns.
             file.set_permissions(fs::Permissions::from_mode(0o644))?;
             file.write_all(text.as_bytes())?;
