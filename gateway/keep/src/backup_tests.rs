@@ -178,6 +178,13 @@ fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
     }
     fs::write(&bad, &whole).unwrap();
     assert!(Backup::open(&bad).is_ok(), "the control");
+    // Only root can give a file away.
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&bad, Some(65_534), None).unwrap();
+        let opened = Backup::open(&bad);
+        let is_refused = matches!(opened, Err(BackupError::Foreign { uid: 65_534, .. }));
+        assert!(is_refused, "{opened:?}");
+    }
     // Nothing lies at the first address: what cannot be read is not called torn.
     if cfg!(target_os = "linux") {
         let unread = Backup::open(Path::new("/proc/self/mem"));

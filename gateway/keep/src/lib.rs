@@ -84,6 +84,10 @@ pub enum BackupError {
     Exists(String),
     #[error("{file} is no whole backup: {why}")]
     Torn { file: String, why: String },
+    #[error(
+        "{file} belongs to another user (uid {uid}): a key in it would make them the owner here"
+    )]
+    Foreign { file: String, uid: u32 },
     #[error("{home} is not empty")]
     Occupied { home: String },
     #[error("another restore to {home} is under way")]
@@ -124,6 +128,7 @@ impl BackupError {
             Self::Io { .. } | Self::Other(_) => "system",
             Self::Exists(_) => "file_exists",
             Self::Torn { .. } => "backup_damaged",
+            Self::Foreign { .. } => "backup_untrusted",
             Self::Occupied { .. } => "home_not_empty",
             Self::UnderWay { .. } => "busy",
             Self::NoState { .. } => "no_state",
@@ -151,6 +156,9 @@ impl BackupError {
             Self::Io { .. } | Self::Other(_) => "fix what the system reports, then run it again",
             Self::Exists(_) => "name another file",
             Self::Torn { .. } => "use another copy of the backup; nothing of this one was restored",
+            Self::Foreign { .. } => {
+                "if you made it, make it yours with a copy (cp FILE ~/) and restore that"
+            }
             Self::Occupied { .. } => {
                 "choose an empty folder with --home, or pass --replace: the old state is then kept beside the new one"
             }

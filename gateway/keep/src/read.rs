@@ -8,8 +8,12 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::Path,
 };
+
+/// The user that can be every other one.
+const ROOT: u32 = 0;
 
 /// A backup whose every byte was checked.
 #[derive(Debug)]
@@ -25,7 +29,7 @@ impl Backup {
     /// Opens and checks a backup.
     ///
     /// # Errors
-    /// [`BackupError::Torn`] for a byte too many, too few or changed.
+    /// [`BackupError::Foreign`] for another user's; [`BackupError::Torn`] for a byte too many, too few or changed.
     pub(crate) fn open(path: &Path) -> Result<Self, BackupError> {
         let name = path.display().to_string();
         let io = |e| BackupError::io(path, e);
@@ -34,7 +38,12 @@ impl Backup {
             why: why.to_owned(),
         };
         let file = File::open(path).map_err(io)?;
-        let length = file.metadata().map_err(io)?.len();
+        let about = file.metadata().map_err(io)?;
+        if ![nix::unistd::geteuid().as_raw(), ROOT].contains(&about.uid()) {
+            let uid = about.uid();
+            return Err(BackupError::Foreign { file: name, uid });
+        }
+        let length = about.len();
         let mut reader = BufReader::new(&file);
 
         let mut magic = vec![0; MAGIC.len()];

@@ -11,7 +11,7 @@ use super::{BackupError, HEADS, LEDGER, read::Backup};
 use nix::fcntl::{Flock, FlockArg};
 use plexus_home::{clock::Clock, network::Network, state_dir::StateDir};
 use plexus_ledger::Options;
-use plexus_protocol::{AgentId, SourceId, Timestamp};
+use plexus_protocol::{AgentId, SourceId, Timestamp, state_dir::make_folder};
 use plexus_record::{Restoration, Trust};
 use serde::Serialize;
 use std::{
@@ -127,7 +127,7 @@ fn real(home: &Path) -> Result<PathBuf, BackupError> {
             absolute.display()
         )));
     };
-    fs::create_dir_all(parent).map_err(|e| BackupError::io(parent, e))?;
+    make_folder(parent, 0o755).map_err(|e| BackupError::io(parent, e))?;
     let parent = parent
         .canonicalize()
         .map_err(|e| BackupError::io(parent, e))?;

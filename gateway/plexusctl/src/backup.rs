@@ -96,6 +96,7 @@ fn plexusd(desk: &Desk, line: &[String]) -> Result<Value, Stop> {
         "gateway_runs",
         "home_not_empty",
         "backup_damaged",
+        "backup_untrusted",
         "busy",
         "file_exists",
     ]
