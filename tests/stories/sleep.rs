@@ -1,7 +1,7 @@
 //! Eight hours of sleep, and a clock that is set: what counts wall time ends, what counts awake time goes on.
 
 use crate::house::{House, READ, WRITE, Workshop, note, report};
-use plexus_tests::{Agent, Gateway, Machine};
+use plexus_tests::{Agent, Gateway, Machine, texts::assert_contains};
 use serde_json::json;
 
 const HOUR: i64 = 3_600;
@@ -110,6 +110,9 @@ fn a_clock_set_forward_and_back_revives_nothing() {
         .get("/manifest")
         .expect_error(401, "session_expired");
     machine.set_clock(0);
+    // The owner sees the hour that they give, and not the two more that the gateway is ahead.
+    owner.grant("one", "workspace.list", "1h").expect_ok();
+    assert_contains(house.gateway.cli(["grants"]).expect_ok(), " min ");
     for restarted in [false, true] {
         if restarted {
             machine.set_clock(-30 * 24 * HOUR);

@@ -7,7 +7,7 @@
 //! as a prompt does, writes into the closed connection before that task runs, and the request counts as lost. Such a
 //! program opens a connection for each request.
 
-use crate::Address;
+use crate::{Address, span};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -17,6 +17,7 @@ use hyper::{
     header::{HOST, HeaderName, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
+use plexus_protocol::time::TIME_HEADER;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{fmt, io, time::Duration};
@@ -264,6 +265,8 @@ impl Connection {
                 None => return Err(lost(failed.into_error())),
             },
         };
+        let time = response.headers().get(TIME_HEADER);
+        span::learn(time.and_then(|time| time.to_str().ok()));
         if response.status().is_redirection() {
             return Err(Failure::Foreign(format!(
                 "it redirects ({})",

@@ -2,11 +2,31 @@
 
 use plexus_protocol::Timestamp;
 pub use plexus_protocol::time::{ago, end, length};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-/// This moment by the machine's clock. For display only: every decision about time is the gateway's.
+/// How far the gateway's time is ahead of this machine's clock, by its last answer; in milliseconds.
+static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+/// This moment as the gateway counts, by its last answer; before one by the machine's clock. For display only: every
+/// decision about time is the gateway's.
 #[must_use]
 pub fn now() -> Timestamp {
+    machine_now().plus(AHEAD.load(Ordering::Relaxed))
+}
+
+/// Learns what [`TIME_HEADER`](plexus_protocol::time::TIME_HEADER) of an answer says; without one the clocks agree.
+pub(crate) fn learn(time: Option<&str>) {
+    let time = time.and_then(|text| serde_json::from_value::<Timestamp>(text.into()).ok());
+    let ahead = time.map_or(0, |at| at.since(machine_now()));
+    AHEAD.store(ahead, Ordering::Relaxed);
+}
+
+/// This moment by the machine's clock.
+#[must_use]
+pub fn machine_now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -3,6 +3,7 @@
 use plexus_client::{
     Address, Connection, Failure, Request,
     events::Events,
+    span,
     stub::{Answer, Stub},
 };
 use serde_json::{Value, json};
@@ -39,6 +40,26 @@ async fn one_connection_serves_many_requests_on_both_kinds_of_address() {
         assert_eq!((&*asked.method, &*asked.path), ("POST", "/x?y=1"));
         assert_eq!(asked.header("host"), Some(host.as_str()));
         assert_eq!(asked.header("x-plexus-session"), Some("sess_1"));
+    }
+}
+
+#[tokio::test]
+async fn now_is_the_gateways_where_its_time_is_ahead() {
+    let hour = 3_600_000;
+    let time = format!("x-plexus-time: {}\r\n", span::machine_now().plus(hour));
+    let stub = Stub::tcp(move |asked| {
+        let time = if asked.path == "/ahead" { &*time } else { "" };
+        Answer::Raw(format!("HTTP/1.1 200 OK\r\n{time}content-length: 0\r\n\r\n").into_bytes())
+    });
+    // The clock agrees again once an answer says nothing of it.
+    for (path, least, most) in [
+        ("/ahead", hour - 60_000, hour + 60_000),
+        ("/agrees", 0, 60_000),
+    ] {
+        open(&stub).await.send(Request::get(path)).await.unwrap();
+        let before = span::machine_now();
+        let ahead = span::now().since(before);
+        assert!((least..=most).contains(&ahead), "{path}: {ahead}");
     }
 }
 

@@ -16,7 +16,7 @@ use axum::{
 };
 use percent_encoding::percent_decode_str;
 use plexus_calls::{kernel::Phase, metrics::Metrics};
-use plexus_protocol::{ErrorBody, ErrorCode};
+use plexus_protocol::{ErrorBody, ErrorCode, time::TIME_HEADER};
 use std::{convert::Infallible, sync::Arc};
 use tower::ServiceExt;
 
@@ -80,10 +80,15 @@ impl ListenerService {
         request: Request,
     ) -> Result<Response, Infallible> {
         place.asked(|| authenticate::proves(&self.edge, request.headers()));
-        let metrics = self.edge.metrics.clone();
-        let response = self.answered(client, request).await;
+        let edge = self.edge.clone();
+        let mut response = self.answered(client, request).await;
         if let Some(reply::ReplyCode(code)) = response.extensions().get() {
-            metrics.refused(*code);
+            edge.metrics.refused(*code);
+        }
+        // By the machine's clock a client would show an hour's grant as one of a year.
+        let ahead = edge.clock.now_ahead_of_wall();
+        if let Some(Ok(now)) = ahead.map(|now| HeaderValue::from_str(&now.to_string())) {
+            response.headers_mut().insert(TIME_HEADER, now);
         }
         Ok(response)
     }

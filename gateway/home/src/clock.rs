@@ -136,6 +136,12 @@ impl Clock {
         *anchor = Anchor { at: now, boot };
         Timestamp(now)
     }
+
+    /// [`Clock::now`] where the wall clock is more than a second behind it.
+    pub fn now_ahead_of_wall(&self) -> Option<Timestamp> {
+        let now = self.now();
+        (now.0 > wall_ms().saturating_add(1_000)).then_some(now)
+    }
 }
 
 impl Mark {
@@ -153,9 +159,11 @@ mod tests {
     fn a_clock_set_back_lengthens_nothing() {
         let clock = Clock::start();
         let future = Timestamp(wall_ms() + 3_600_000);
+        assert_eq!(clock.now_ahead_of_wall(), None);
         clock.not_before(future);
         // The record counts, not the wall clock.
         assert!(clock.now() >= future);
+        assert!(clock.now_ahead_of_wall() >= Some(future));
         let first = clock.now();
         assert!(clock.now() >= first);
     }

@@ -11,6 +11,9 @@ pub struct Timestamp(pub u64);
 /// The last moment that the wire form can write (9999-12-31); later ones are written as this one.
 const LAST_MS: u64 = 253_402_207_200_000;
 
+/// The header of an answer that has the gateway's time, sent while the machine's clock is behind it.
+pub const TIME_HEADER: &str = "x-plexus-time";
+
 /// A length of time for a person, in its largest unit: `< 1 s`, `45 s`, `12 min`, `3 h`, `6 days`. Hours and days are rounded to
 /// the nearest: a week that began a while ago is a week, and not six days. A whole number of minutes below 600, or of hours
 /// below 240, stays that: `90 h`.

@@ -39,10 +39,11 @@ pub(super) fn look(
     let latest = daemon
         .latest
         .or_else(|| serde_json::from_value(examined?["ledger"]["latest"].clone()).ok());
-    findings.push(clock(latest, span::now()));
+    let now = span::machine_now();
+    findings.push(clock(latest, now));
     let mark = std::fs::read_to_string(home.join("clock.json"));
     let mark = mark.ok().and_then(|text| marked(&text));
-    findings.extend(mark.and_then(|at| ahead(home, at, latest, span::now())));
+    findings.extend(mark.and_then(|at| ahead(home, at, latest, now)));
     findings.push(descriptors());
     if let Some(seen) = examined {
         findings.push(kernel(&seen["kernel"]));
