@@ -163,6 +163,9 @@ fn what_an_agent_did_is_told_in_words() {
     }
     assert_eq!(json(&["--source", "obsidian"])["totals"]["read"], 3);
     assert_eq!(json(&["--until", "1h"])["totals"]["read"], 0);
+    let reversed = ["activity", "--since", "1h", "--until", "2h"];
+    let reversed = house.gateway.cli(reversed);
+    assert_contains(&reversed.expect_status(1).all(), "is later than `until`");
     let two = json(&["--limit", "2"]);
     assert_eq!(
         (&two["more"], &two["totals"]),

@@ -21,7 +21,7 @@ use serde::Serialize;
 pub(crate) struct Activity {
     /// Only this agent's [default: all agents]
     agent: Option<AgentId>,
-    /// Since: yesterday, today, 2h, 10:42, 2026-11-19, 2026-11-19T10:42 [default: 24h; with --touched, all]
+    /// Since: yesterday, today, 2h, 10:42, 2026-11-19, 2026-11-19T10:42 [default: 24h before --until; with --touched, all]
     #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
     since: Option<Moment>,
     /// Until; a day counts to its end
@@ -148,16 +148,20 @@ impl Activity {
 
     /// What is asked for, but for the page.
     fn asked(&self, now: &Zoned) -> List {
+        let until = self.until.as_ref().map(|until| until.at(End::Last, now));
         let since = match (&self.since, &self.touched) {
             (Some(since), _) => Some(since.at(End::First, now)),
             (None, Some(_)) => None,
-            (None, None) => Some(Moment::Ago(86_400_000).at(End::First, now)),
+            (None, None) => {
+                let last = until.unwrap_or_else(|| Moment::Ago(0).at(End::Last, now));
+                Some(Timestamp(last.0.saturating_sub(86_400_000)))
+            }
         };
         List {
             limit: None,
             agent: self.agent.as_ref().map(ToString::to_string),
             since,
-            until: self.until.as_ref().map(|until| until.at(End::Last, now)),
+            until,
             source: self.source.clone(),
             touched: self.touched.clone(),
             only: match (self.changed, self.refused) {
@@ -316,6 +320,10 @@ mod tests {
                     "--changed",
                 ],
                 "limit=9&agent=cc&since=2026-11-19T00%3A00%3A00.000Z&until=2026-11-20T00%3A00%3A00.000Z&only=changed",
+            ),
+            (
+                &["--until", "2026-11-01"],
+                "limit=9&since=2026-11-01T00%3A00%3A00.000Z&until=2026-11-02T00%3A00%3A00.000Z",
             ),
             (
                 &["--touched", "a b&c#é.md", "--source", "w", "--refused"],

@@ -48,10 +48,18 @@ pub(crate) fn parse(text: &str) -> Result<Moment, String> {
     if let Ok(day) = civil::Date::strptime("%Y-%m-%d", text) {
         return Ok(Moment::Day(day));
     }
-    if let Ok(at) = civil::Time::strptime("%H:%M", text) {
+    let mut times = ["%H:%M", "%H:%M:%S"].iter();
+    if let Some(at) = times.find_map(|form| civil::Time::strptime(form, text).ok()) {
         return Ok(Moment::Today(at));
     }
-    ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S"]
+    // The last one is as `plexusctl logs` shows it.
+    let forms = [
+        "%Y-%m-%dT%H:%M",
+        "%Y-%m-%d %H:%M",
+        "%Y-%m-%dT%H:%M:%S",
+        "%Y-%m-%d %H:%M:%S",
+    ];
+    forms
         .iter()
         .find_map(|form| civil::DateTime::strptime(form, text).ok())
         .map(Moment::Local)
@@ -63,20 +71,24 @@ pub(crate) fn parse(text: &str) -> Result<Moment, String> {
 }
 
 impl Moment {
-    /// The moment that is meant, seen from `now`. A wall time that a change of clocks skips or repeats is taken as jiff
-    /// takes it: the later, or the earlier one.
+    /// The moment that is meant, seen from `now`. Of a wall time that a change of clocks skips or repeats it is the one with
+    /// the longer span: the earlier as the first end, the later as the last. Beyond what can be written it is the nearest.
     pub(crate) fn at(&self, end: End, now: &Zoned) -> Timestamp {
         let beginning = |day: civil::Date| {
             let day = match end {
                 End::First => day,
                 End::Last => day.saturating_add(1.day()),
             };
-            day.to_zoned(now.time_zone().clone())
-                .map_or(Instant::UNIX_EPOCH, |at| at.timestamp())
+            let at = day.to_zoned(now.time_zone().clone());
+            at.map_or(beyond(day.year()), |at| at.timestamp())
         };
         let local = |at: civil::DateTime| {
-            at.to_zoned(now.time_zone().clone())
-                .map_or(Instant::UNIX_EPOCH, |at| at.timestamp())
+            let ambiguous = now.time_zone().to_ambiguous_zoned(at);
+            let zoned = match end {
+                End::First => ambiguous.earlier(),
+                End::Last => ambiguous.later(),
+            };
+            zoned.map_or(beyond(at.year()), |at| at.timestamp())
         };
         let at = match self {
             Self::Ago(ms) => return Timestamp(milliseconds(now.timestamp()).saturating_sub(*ms)),
@@ -90,13 +102,22 @@ impl Moment {
     }
 }
 
+/// The end of time that a moment of this year lies beyond.
+fn beyond(year: i16) -> Instant {
+    match year {
+        ..1970 => Instant::UNIX_EPOCH,
+        _ => Instant::MAX,
+    }
+}
+
 fn milliseconds(at: Instant) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
 
 /// This moment, in the zone of this machine (`TZ`, `/etc/localtime`; UTC where neither can be read).
 pub(crate) fn now() -> Zoned {
-    Zoned::now()
+    // Not `Zoned::now`, which panics beyond the year 9999.
+    local(span::machine_now(), &TimeZone::system())
 }
 
 /// `at` in `zone`.
@@ -165,6 +186,27 @@ mod tests {
                 "2026-11-19T10:42",
                 "2026-11-19T09:42:00.000Z",
                 "2026-11-19T09:42:00.000Z",
+            ),
+            // The clock skips 02:00 to 03:00, and shows it twice.
+            (
+                "2026-03-29 02:30:00",
+                "2026-03-29T00:30:00.000Z",
+                "2026-03-29T01:30:00.000Z",
+            ),
+            (
+                "2026-10-25T02:30",
+                "2026-10-25T00:30:00.000Z",
+                "2026-10-25T01:30:00.000Z",
+            ),
+            (
+                "10:42:07",
+                "2026-11-20T09:42:07.000Z",
+                "2026-11-20T09:42:07.000Z",
+            ),
+            (
+                "9999-12-31",
+                "9999-12-30T22:00:00.000Z",
+                "9999-12-30T22:00:00.000Z",
             ),
             (
                 "2026-11-19T10:42:00Z",

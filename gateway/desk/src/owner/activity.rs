@@ -64,6 +64,12 @@ pub(super) fn serve(served: Served) -> Served {
 }
 
 async fn list(desk: Arc<Desk>, _: Reading, wanted: List) -> Result<Activity, Refused> {
+    if let (Some(since), Some(until)) = (wanted.since, wanted.until)
+        && since > until
+    {
+        let why = format!("`since` ({since}) is later than `until` ({until})");
+        return Err(Refused::malformed(why));
+    }
     far(&desk, wanted).await
 }
 
