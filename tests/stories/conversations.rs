@@ -704,10 +704,15 @@ fn person_talks_with_codex_at_a_terminal() {
     terminal.until_shows("Which file?");
     terminal.until_shows("(19 turns left");
 
+    // The lines of a paste are one message, with what stands after its last line break.
     desk.model
         .then([exec("echo more >> a.txt"), Step::say("Added it.")]);
-    terminal.keys("a.txt\r");
+    terminal.keys("a.txt\rand\r\rno other");
+    terminal.until_shows("Enter sends it");
+    terminal.keys("\r");
     terminal.until_shows("Added it.");
+    let sent = desk.model.requests().last().map(Value::to_string);
+    assert_contains(&sent.unwrap_or_default(), r"a.txt\nand\n\nno other");
     terminal.until_shows("1 edited");
     terminal.until_shows("(18 turns left");
 
@@ -734,6 +739,34 @@ fn person_talks_with_codex_at_a_terminal() {
     let open = desk.owner().get("/admin/api/calls").expect_ok();
     assert_eq!(open["conversations"], json!([]), "{open}");
     assert_eq!(desk.folder.read("a.txt"), "one\n");
+}
+
+/// A line that came during the last turn is no message, and no command of the shell behind.
+#[test]
+fn line_typed_during_the_last_turn_is_dropped() {
+    let desk = Desk::open(CODEX, [Step::say("Which file?")]);
+    let connected = desk.owner().connect("person", &["codex.changes.read"]);
+    let code = connected["code"].as_str().expect("a code").to_owned();
+    desk.gateway.plexus("person", ["enroll", &code]).expect_ok();
+    let words = ["codex.chat", "prompt=Add a line", "turns=2"];
+    let command = desk.gateway.plexus_command("person", words);
+    let mut terminal = Terminal::start(&command, 100, 40);
+    terminal.until_shows("waiting for the owner");
+    let item = text_of(&desk.owner().pending()[0]["pendingId"]);
+    desk.owner().approve(&item, "once");
+    terminal.until_shows("(1 turn left");
+    let gate = Gate::closed();
+    desk.model
+        .then([Step::Wait(gate.clone()), Step::say("Added it.")]);
+    let requests = desk.model.requests().len();
+    terminal.keys("a.txt\r");
+    until_true("the turn", || desk.model.requests().len() > requests);
+    terminal.keys("touch ran\r");
+    terminal.until_shows("touch ran");
+    gate.open();
+    terminal.until_shows("were not sent: 1");
+    terminal.until_shows("the conversation is over");
+    assert_eq!(terminal.end().code(), Some(0), "{}", terminal.picture());
 }
 
 /// A run makes no special file, no file that others may write, and none that runs as its owner: the copy of a conversation

@@ -1,4 +1,5 @@
-//! A conversation at a terminal: after the first turn, which is a call like any other, each line is a further message.
+//! A conversation at a terminal: after the first turn, which is a call like any other, each line is a further message, and so
+//! are all lines of a paste together.
 //!
 //! ```text
 //! first turn ─▶ line ─▶ sent ─▶ its run, as it streams ─▶ what came of it ─▶ line …
@@ -9,7 +10,7 @@
 //! ```
 //! Invariants: a message is sent under one id until the gateway has answered, so that it becomes one turn; a person who
 //! leaves ends the conversation, for what is open and forgotten is nobody's wish; a failure ends no conversation, for the
-//! owner's approval is still good for it.
+//! owner's approval is still good for it; a line that became no message is dropped here, and never left to the shell.
 //!
 //! Must not know: what a turn does.
 
@@ -34,9 +35,11 @@ use std::{
 };
 use tokio::{
     sync::{Mutex, mpsc},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
+/// How long a line is waited for that came at once with the one before it: in a paste, or typed while a turn went on.
+const AT_ONCE: Duration = Duration::from_millis(200);
 /// How long a second Ctrl-C is waited for.
 const SECOND_PRESS: Duration = Duration::from_secs(3);
 /// How long the gateway has to record a turn.
@@ -77,7 +80,7 @@ pub(crate) async fn ask(capability: &CapabilityId) -> Option<String> {
     out::murmur("> ");
     let mut lines = lines().lock().await;
     tokio::select! {
-        line = lines.recv() => line.filter(|line| !line.trim().is_empty()),
+        words = message(&mut lines) => words.filter(|words| !words.trim().is_empty()),
         _ = tokio::signal::ctrl_c() => None,
     }
 }
@@ -99,6 +102,7 @@ pub(crate) async fn go_on(
     let mut session = Session::open(settings).await?;
     let mut changes = first.answer.change_set().map(str::to_owned);
     let talked = talk(settings, &mut session, &first, &conversation, &mut changes).await;
+    drop_unsent().await;
     if let Err(stop) = talked {
         bring(capability, changes.as_deref());
         return Err(kept_open(stop, &conversation));
@@ -228,14 +232,48 @@ fn lines() -> &'static Mutex<mpsc::Receiver<String>> {
     })
 }
 
+/// One line, or all lines that came at once: those are sent with a further Enter, which also ends the last line of a paste. None
+/// at the end of input, also where lines wait for that Enter.
+async fn message(lines: &mut mpsc::Receiver<String>) -> Option<String> {
+    let mut words = lines.recv().await?;
+    loop {
+        let mut is_alone = true;
+        while let Ok(Some(line)) = timeout(AT_ONCE, lines.recv()).await {
+            is_alone = false;
+            words.push('\n');
+            words.push_str(&line);
+        }
+        if is_alone {
+            return Some(words.trim_end_matches('\n').to_owned());
+        }
+        out::murmur("\n(these lines are one message: Enter sends it, Ctrl-C drops it) ");
+        words.push('\n');
+        words.push_str(&lines.recv().await?);
+    }
+}
+
+/// Drops the lines that came too late to be a message, which the shell would run as commands.
+async fn drop_unsent() {
+    let mut lines = lines().lock().await;
+    let mut dropped = 0_usize;
+    while let Ok(Some(_)) = timeout(AT_ONCE, lines.recv()).await {
+        dropped += 1;
+    }
+    if dropped > 0 {
+        out::say(&format!(
+            "lines that came too late and were not sent: {dropped}"
+        ));
+    }
+}
+
 /// The next message; none where the person leaves.
 async fn next_line(lines: &mut mpsc::Receiver<String>) -> Option<String> {
     loop {
         out::murmur("> ");
         tokio::select! {
-            line = lines.recv() => match line {
+            words = message(lines) => match words {
                 Some(words) if words.trim().is_empty() => {}
-                line => return line,
+                words => return words,
             },
             _ = tokio::signal::ctrl_c() => {
                 out::say("\npress Ctrl-C again to leave; the conversation ends then");
