@@ -562,6 +562,18 @@ fn cancelled_run_keeps_its_changes_in_a_set() {
     let item = desk.asked("apply", &json!({"changes": set}));
     let warnings = desk.owner().plan(&item)["warnings"].to_string();
     assert_contains(&warnings, "may be half done");
+    // The undo of it is whole.
+    desk.owner().approve(&item, "once");
+    let apply = json!({"changes": set});
+    let applied = desk.agent.must(&desk.kind.of("apply"), apply);
+    let undo = [
+        "undo",
+        applied["auditId"].as_str().expect("its event"),
+        "--yes",
+    ];
+    let undone = desk.gateway.cli(undo);
+    assert_lacks(undone.expect_ok(), "may be half done");
+    assert_contains(&undone.stdout, "-half");
 }
 
 #[test]

@@ -196,13 +196,17 @@ fn goes_on_in_its_copy(kind: Kind) {
     assert_eq!(again["run"]["runId"], taken["run"]["runId"]);
     assert_eq!(desk.model.requests().len(), requests);
 
-    // The card of an earlier one names the set that goes on from it.
+    // The plan of an earlier one names the set that goes on from it: on the card, and where the owner applies it.
     let early = json!({"changes": first["output"]["changes"]["id"]});
     let item = desk.asked("apply", &early);
-    let facts = desk.owner().plan(&item)["preview"]["facts"].to_string();
+    let warnings = desk.owner().plan(&item)["warnings"].to_string();
     let later = changes["id"].as_str().expect("an id");
-    assert_contains(&facts, &format!("{later}, which goes on from it"));
+    let newer = format!("Superseded by {later}, which goes on from it");
+    assert_contains(&warnings, &newer);
     desk.owner().deny(&item, "not now");
+    let early = text_of(&early["changes"]);
+    let asked = desk.gateway.cli(["changes", "apply", &early]);
+    assert_contains(&asked.stdout, &newer);
 
     // What was applied is no change any more; what comes after it is one to what was applied.
     let all = json!({"changes": changes["id"]});

@@ -1256,7 +1256,9 @@ impl<P: Program> CodingAgent<P> {
             .as_ref()
             .and_then(|sets| sets.head(&plan.set).ok());
         let origin = head.and_then(|head| head.origin);
-        let unfinished = origin.as_ref().is_some_and(|origin| origin.unfinished);
+        // An undo leaves nothing half done that the apply did not.
+        let unfinished =
+            !plan.takes_back && origin.as_ref().is_some_and(|origin| origin.unfinished);
         if let Some(origin) = origin
             && !origin.prompt.is_empty()
         {
@@ -1269,10 +1271,10 @@ impl<P: Program> CodingAgent<P> {
         }
         let all = self.sets.as_ref().filter(|_| !plan.takes_back);
         let all = all.and_then(|sets| sets.all().ok()).unwrap_or_default();
-        if let Some(later) = superseding(&plan.set, &all.sets) {
-            let words = format!("{later}, which goes on from it (plexusctl changes {later})");
-            preview = preview.fact("superseded by", words);
-        }
+        // A warning, because it stands wherever a plan is shown; a fact does not beside a difference.
+        let later = superseding(&plan.set, &all.sets).map(|later| {
+            format!("Superseded by {later}, which goes on from it: plexusctl changes {later}")
+        });
         for file in plan.files() {
             preview = preview.fact("file", file.path.as_str());
         }
@@ -1294,6 +1296,9 @@ impl<P: Program> CodingAgent<P> {
         let runs = plan.runs.clone();
         let mut planned =
             Planned::new(plan, token, preview, format!("{did}: {counts}")).touched(all);
+        if let Some(later) = later {
+            planned = planned.warning(later);
+        }
         if unfinished {
             planned = planned.warning(UNFINISHED);
         }
