@@ -20,7 +20,7 @@ use plexus_ipc::{
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, Digest, PendingId, Verb, constraint::Miss, json,
+    AgentId, CapabilityId, Constraint, Digest, PendingId, SourceId, Verb, constraint::Miss, json,
 };
 use plexus_sources::{catalogue::Entry, code};
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
@@ -387,8 +387,17 @@ fn tools_of_runs(kernel: &Kernel, caller: &AgentId, entry: &Entry, ask: &Ask) ->
     let told: BTreeMap<_, _> = entries
         .filter_map(|entry| Some((&entry.source, tools(kernel, caller, entry)?)))
         .collect();
-    let told: Vec<String> = told.into_values().collect();
-    (!told.is_empty()).then(|| told.join("; "))
+    by_source(told)
+}
+
+/// The words about each source; of several, each begins with the name of its source.
+fn by_source(words: BTreeMap<&SourceId, String>) -> Option<String> {
+    let is_one = words.len() == 1;
+    let words = words.into_iter().map(|(source, words)| match is_one {
+        true => words,
+        false => format!("of {source}: {words}"),
+    });
+    words.reduce(|all, next| format!("{all}; {next}"))
 }
 
 /// What a program that this call runs may do at other sources, and how the owner changes that; `None` where it runs none,
@@ -455,6 +464,18 @@ mod tests {
         assert!(mark(&mut made, Some(ChangeAuthor::Owner), &agent));
         assert_eq!(made.warnings.len(), 1);
         assert_eq!(made.preview.facts.len(), 2);
+    }
+
+    #[test]
+    fn tools_of_several_sources_are_told_apart() {
+        let [claude, codex] = ["claudecode", "codex"].map(|id| SourceId::parse(id).expect("an id"));
+        let none = || "none".to_owned();
+        assert_eq!(by_source(BTreeMap::new()), None);
+        let one = by_source(BTreeMap::from([(&codex, none())]));
+        assert_eq!(one.as_deref(), Some("none"));
+        let both = by_source(BTreeMap::from([(&codex, none()), (&claude, none())]));
+        let told = "of claudecode: none; of codex: none";
+        assert_eq!(both.as_deref(), Some(told));
     }
 
     #[test]
