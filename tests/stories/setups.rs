@@ -161,6 +161,12 @@ fn what_changed_between_the_look_and_the_yes_is_not_written_over() {
     yes_to(&["disconnect", "claude-code"]);
     assert!(person.has(".claude/skills"));
     assert_eq!(agents()[0]["status"], "active");
+    // A revoked agent's setup is there still, and its owner hears how it is removed.
+    let revoked = person
+        .house
+        .gateway
+        .cli(["agents", "revoke", "claude-code"]);
+    assert_contains(revoked.expect_ok(), "plexusctl disconnect claude-code");
     let again = person.answer(&["disconnect", "claude-code", "--yes"]);
     assert_eq!(again["written"], true);
     assert_eq!(person.read(SETTINGS), other);

@@ -2,6 +2,7 @@
 
 use crate::{
     connect, ended,
+    integration::Installation,
     owner::{Desk, Owner, or_near},
     standing,
     table::table,
@@ -183,8 +184,11 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
                 return desk.show(&reply, || format!("{agent} was revoked before"));
             }
             desk.show(&reply, || {
+                let here = Installation::of(&desk.home, &agent).map(|_| {
+                    format!("\nto remove its setup on this machine: plexusctl disconnect {agent}")
+                });
                 format!(
-                    "{agent} is revoked; grants revoked: {}; sessions ended: {}{}",
+                    "{agent} is revoked; grants revoked: {}; sessions ended: {}{}{}",
                     reply.grants_removed_count,
                     reply.sessions_invalidated,
                     ended::ended(
@@ -193,7 +197,8 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
                         &reply.ended,
                         &reply.cancelled,
                         &reply.in_flight
-                    )
+                    ),
+                    here.unwrap_or_default()
                 )
             })
         }
