@@ -335,7 +335,7 @@ fn left(shown: &BoardView) -> Vec<String> {
     if lines.len() > 1 && builds {
         lines.insert(
             0,
-            "apply them in this order, each builds on those before it:".to_owned(),
+            "apply them in this order, later ones build on earlier ones:".to_owned(),
         );
     }
     lines
