@@ -4,7 +4,7 @@ use crate::{
     approvals, calls,
     changes::{applied, counts},
     owner::{Desk, check_id},
-    table::table,
+    table::table_of_words,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, span, text};
@@ -188,7 +188,7 @@ fn listed(reply: &Boards, now: Timestamp) -> String {
         "made",
         "goal (the agent's words)",
     ];
-    let mut out = table(head, rows.collect(), "no board was made yet");
+    let mut out = table_of_words(head, rows.collect(), "no board was made yet");
     for unread in &reply.unread {
         let line = match unread {
             Unread::Board { board, why, source } => {
@@ -252,7 +252,7 @@ fn drawn(shown: &BoardView, now: Timestamp) -> String {
         "after",
         "title (the agent's words)",
     ];
-    lines.push(table(head, rows.collect(), "it has no tasks"));
+    lines.push(table_of_words(head, rows.collect(), "it has no tasks"));
     for task in tasks {
         if let Some(error) = &task.error {
             lines.push(text::line(&format!("{}: {error}", task.id)));

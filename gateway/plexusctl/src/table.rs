@@ -5,12 +5,56 @@ use crate::screen::{self, lines};
 use comfy_table::{ContentArrangement, Table, presets};
 use plexus_client::text;
 
+/// Columns between two columns.
+const GAP: u16 = 2;
+/// Columns of words by which a person still recognises them.
+const FEWEST: usize = 16;
+
 /// A table with `head` and `rows`; `none` where there are no rows.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>, none: &str) -> String {
     if rows.is_empty() {
         return none.to_owned();
     }
     laid_out(head.map(str::to_uppercase), &rows, screen::columns())
+}
+
+/// As [`table`], and the last column, which has words and no id, is cut to the room that a terminal leaves it.
+pub(crate) fn table_of_words<const N: usize>(
+    head: [&str; N],
+    rows: Vec<[String; N]>,
+    none: &str,
+) -> String {
+    let width = screen::columns();
+    let mut rows = rows;
+    let mut head = head.map(str::to_uppercase);
+    if let Some(width) = width {
+        cut_last(&mut head, &mut rows, width);
+    }
+    match rows.is_empty() {
+        true => none.to_owned(),
+        false => laid_out(head, &rows, width),
+    }
+}
+
+/// Cuts the last cells to what the others leave of `width`; where that is less than [`FEWEST`] columns, they stay whole.
+fn cut_last<const N: usize>(head: &mut [String; N], rows: &mut [[String; N]], width: usize) {
+    let mut widths = [0; N];
+    for row in rows.iter().chain([&*head]) {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = lines::columns(&text::line(cell)).max(*widest);
+        }
+    }
+    let others = widths.split_last().map_or(&[][..], |(_, others)| others);
+    let used: usize = others.iter().map(|widest| widest + usize::from(GAP)).sum();
+    let room = width.saturating_sub(used);
+    if room < FEWEST {
+        return;
+    }
+    for row in rows.iter_mut().chain([head]) {
+        if let Some(last) = row.last_mut() {
+            *last = lines::cut(&text::line(last), room);
+        }
+    }
 }
 
 fn laid_out<const N: usize>(
@@ -31,7 +75,7 @@ fn laid_out<const N: usize>(
         table.add_row(row);
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, GAP));
     }
     let shown: Vec<_> = table
         .lines()
@@ -64,6 +108,21 @@ mod tests {
         let shown = table(["id", "what"], rows, "none");
         assert_eq!(shown, "ID      WHAT\na       x\\u{1b}[2J\\ny\nlonger  z");
         assert_eq!(table(["id"], vec![], "nothing here"), "nothing here");
+    }
+
+    #[test]
+    fn last_column_is_cut_to_its_room() {
+        let cut = |width| {
+            let mut head = ["TASK", "TITLE (ITS WORDS)"].map(str::to_owned);
+            let mut rows = [["one", "寬寬 a title of many words"].map(str::to_owned)];
+            cut_last(&mut head, &mut rows, width);
+            laid_out(head, &rows, Some(width))
+        };
+        assert_eq!(cut(22), "TASK  TITLE (ITS WORD…\none   寬寬 a title of…");
+        assert_eq!(
+            cut(21),
+            "TASK one\nTITLE (ITS WORDS) 寬寬 a title of many words"
+        );
     }
 
     #[test]
