@@ -139,8 +139,6 @@ fn seen_applied_in_part_and_undone(kind: Kind) {
     ] {
         assert_contains(&gateway.cli(line.iter().copied()).all(), &enable);
     }
-    // The log has its runs; which change sets they made it does not know.
-    assert_contains(&reviewed(), "runs and turns on a copy: ");
     let card = desk
         .owner()
         .client

@@ -111,10 +111,10 @@ fn agents(house: &House, reader: &mut Reader) -> Agent {
 /// One request denied, one approved; gives the audit id of the effect.
 fn requests(house: &House, reader: &mut Reader, agent: &Agent) -> String {
     agent
-        .invoke("no.such", json!({}))
+        .invoke("such", json!({}))
         .expect_error(404, "unknown_capability");
     let refused = reader.get("activity?only=refused");
-    assert_eq!(refused["calls"][0]["asked"], "no.such", "{refused}");
+    assert_eq!(refused["calls"][0]["asked"], "such", "{refused}");
     let item = agent.must_ask(WRITE, note("no.txt", "no"));
     assert_eq!(house.owner().plan(&item)["rating"], "write");
     reader.get("pending");
