@@ -316,7 +316,7 @@ fn run_changes_nothing_until_it_is_applied(kind: Kind) {
     assert_eq!(changes["omitted"], 1, "the link");
     assert_contains(
         &output["warnings"].to_string(),
-        "second name are in no change set: ",
+        "names that cannot be used are in no change set: link",
     );
     let id = changes["id"].as_str().expect("an id");
     let left_out = "left out: 1 link, special or unreadable file of the run";

@@ -233,8 +233,10 @@ fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {
+    let mut folders = fs::DirBuilder::new();
+    folders.recursive(true).mode(FOLDER_MODE);
     path.parent()
-        .map_or(Ok(()), |folder| make_folder(folder, FOLDER_MODE))
+        .map_or(Ok(()), |folder| folders.create(folder))
 }
 
 /// Everything is staged: exchanges the versions, and writes the list of what is there then.
