@@ -65,7 +65,8 @@
       if (error.name === 'TimeoutError') note('The gateway did not answer. If other windows show this page, close some of them.');
       throw error;
     });
-    ahead = (Date.parse(answer.headers.get('date')) || Date.now()) - Date.now();
+    const time = answer.headers.get('x-plexus-time') || answer.headers.get('date');
+    ahead = (Date.parse(time) || Date.now()) - Date.now();
     if (answer.status === 401 && path !== '/admin/console/sign-in') {
       if (!leaving && !$('desk').hidden) {
         keepDraft();
