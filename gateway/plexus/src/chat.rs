@@ -247,8 +247,12 @@ async fn message(lines: &mut mpsc::Receiver<String>) -> Option<String> {
             return Some(words.trim_end_matches('\n').to_owned());
         }
         out::murmur("\n(these lines are one message: Enter sends it, Ctrl-C drops it) ");
+        let Some(line) = lines.recv().await else {
+            out::say("\nthe input ended: these lines were not sent");
+            return None;
+        };
         words.push('\n');
-        words.push_str(&lines.recv().await?);
+        words.push_str(&line);
     }
 }
 
