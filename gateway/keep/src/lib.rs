@@ -157,7 +157,7 @@ impl BackupError {
             Self::Exists(_) => "name another file",
             Self::Torn { .. } => "use another copy of the backup; nothing of this one was restored",
             Self::Foreign { .. } => {
-                "if you made it, make it yours with a copy (cp FILE ~/) and restore that"
+                "if you made it, make it yours with a copy (cp FILE COPY) and restore that"
             }
             Self::Occupied { .. } => {
                 "choose an empty folder with --home, or pass --replace: the old state is then kept beside the new one"

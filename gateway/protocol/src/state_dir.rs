@@ -45,6 +45,8 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     };
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Some file systems refuse before they look, and macOS calls `/` a directory.
+        Err(_) if path.is_dir() => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && above != Path::new(".") => {
             make_folder(above, mode)?;
             make_folder(path, mode)
