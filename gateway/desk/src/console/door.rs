@@ -130,7 +130,8 @@ async fn touched(desk: &Arc<Desk>) {
 }
 
 /// Signs in with the key or with a link. Other users of this machine may see a link, among the arguments of the program
-/// that opens it: where their program brings one it stays good, and opens nothing for them.
+/// that opens it: where their program brings one, it opens nothing for them. It stays good, unless that program hung up before
+/// we looked: a closed socket has no user, and nobody reads that answer.
 pub(super) async fn sign_in(
     State(desk): State<Arc<Desk>>,
     request: Request,
