@@ -103,6 +103,7 @@ mod mcp_python_servers;
 mod mcp_questions;
 mod mcp_remote;
 mod mcp_resources;
+#[cfg(target_os = "linux")]
 mod mcp_sdk_clients;
 mod mcp_search;
 mod mcp_servers;

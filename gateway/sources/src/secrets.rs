@@ -184,7 +184,8 @@ mod tests {
             ..file("mail.token", true)
         };
         // What has never started has used none: it waits for it as for any other.
-        assert!(read(&home, &mail, std::slice::from_ref(&used)).is_err());
+        let once = read(&home, &mail, std::slice::from_ref(&used)).unwrap_err();
+        assert_eq!(once.to_string(), why);
         fs::create_dir_all(home.join("workers/mail")).unwrap();
         assert!(read(&home, &mail, &[used]).unwrap().get("token").is_none());
         for name in ["mail.token", "mail-2.token", "plain"] {
