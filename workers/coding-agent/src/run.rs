@@ -451,7 +451,7 @@ impl<P: Program> Runs<P> {
                 _,
             ) => *total,
             (_, Some(Stop::Spent)) => ended.used,
-            _ => self.used(run, &thread, ended.turn.used).await?,
+            _ => self.used(run, &thread, ended.turn.used).await,
         };
         let earlier = began
             .as_ref()
@@ -627,14 +627,15 @@ impl<P: Program> Runs<P> {
         Ok(end.await?)
     }
 
-    /// What a thread is known to have used: as its record says, else as the lines of its turn do.
-    async fn used(&self, run: &str, thread: &str, lines: Usage) -> Result<Usage, RunError> {
+    /// What a thread is known to have used: as its record says, else as the lines of its turn do. A record that cannot be read
+    /// costs no change set.
+    async fn used(&self, run: &str, thread: &str, lines: Usage) -> Usage {
         let (id, path) = (thread.to_owned(), self.threads.scratch_of(run));
         let used = on_file_thread(move || {
             let folder = ThreadFolder::open(&id, path);
             Ok(folder.ok().and_then(|folder| P::used(&folder)))
         });
-        Ok(used.await?.unwrap_or(lines))
+        used.await.ok().flatten().unwrap_or(lines)
     }
 
     /// What the agent recorded of the turn's calls; each is an event.
@@ -802,7 +803,7 @@ impl<P: Program> Runs<P> {
         let mut last_words = Vec::new();
         let mut stop = None;
         let before = match (most, asked) {
-            (Some(_), Some(thread)) => self.used(place.run, &thread.id, Usage::default()).await?,
+            (Some(_), Some(thread)) => self.used(place.run, &thread.id, Usage::default()).await,
             _ => Usage::default(),
         };
         let mut used = before;
@@ -824,7 +825,7 @@ impl<P: Program> Runs<P> {
                     show(call, shown).await;
                     let counts = most.filter(|_| has_more && turn.end.is_none());
                     if let (Some(most), Some(thread), None) = (counts, turn.thread(), stop) {
-                        used = self.used(place.run, thread, turn.used).await?;
+                        used = self.used(place.run, thread, turn.used).await;
                         if used.since(before).total() > most {
                             stop = Some(Stop::Spent);
                             until = Instant::now() + GRACE;
