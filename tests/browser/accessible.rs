@@ -207,7 +207,7 @@ fn no_page_of_a_form_keeps_anybody_out() {
         let _ = browser.see(&form);
         let form = format!(":is({form})");
         for (name, text) in fields {
-            browser.see(&format!("{form} [name={name}]")).fill(text);
+            browser.fill(&format!("{form} [name={name}]"), text);
         }
         browser
             .see(&format!("{form} > .acts [type=submit]"))

@@ -93,15 +93,15 @@ fn approve_for_a_window_within_a_folder() {
     browser.see(".longer summary").click();
     // The words are the gateway's, and the place of this call is the first suggestion.
     browser.reads(".longer", "every call of “Write a file” for up to 1 hour");
-    let field = browser.see("[data-narrow=path]");
-    assert_eq!(field.attribute("value").as_deref(), Some("Projects"));
+    let place = browser.attribute("[data-narrow=path]", "value");
+    assert_eq!(place.as_deref(), Some("Projects"));
     browser.see("[name=window][value='1h']").click();
     for none in ["0", "1"] {
-        browser.see("[name=calls]").fill(none);
+        browser.fill("[name=calls]", none);
         browser.reads("[data-sum]", "For it alone, approve it once.");
         let _ = browser.see("[value=window]:disabled");
     }
-    browser.see("[name=calls]").fill("2");
+    browser.fill("[name=calls]", "2");
     browser.reads(
         "[data-sum]",
         "for 1 hour without asking, only where path is at or below “Projects”, at most 2 calls, this one included.",
@@ -161,9 +161,7 @@ fn deny_with_a_reason() {
     let input = note("Projects/new.md", "one\n");
     let item = agent.must_ask(WRITE, input.clone());
     let browser = &scene.browser;
-    browser
-        .see("article:not([data-making]) #reason")
-        .fill("not in this folder");
+    browser.fill("article:not([data-making]) #reason", "not in this folder");
     browser.see("form:not([data-fresh]) [value=deny]").click();
     browser.reads("#notes", "Denied");
     assert_eq!(scene.state_of(&agent, &item), "denied");

@@ -142,7 +142,7 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
         "[data-notice]",
         "This request changed while you were looking at it.",
     );
-    let digest = browser.see("#card article").attribute("data-digest");
+    let digest = browser.attribute("#card article", "data-digest");
     assert_eq!(digest.as_deref(), shop.card()["cardDigest"].as_str());
     assert_ne!(shop.card()["cardDigest"], card["cardDigest"]);
     assert_eq!(shop.live(), 2, "nothing was decided");

@@ -49,13 +49,11 @@ fn pasted_manifest_is_looked_at_before_it_is_added() {
     browser.reads("#card", "None is installed.");
     let form = "[data-steps$='/manifest']";
     // What is no manifest is told in the page, and nothing is added.
-    browser.see("#m-manifest").fill("{\"source\": 7}");
+    browser.fill("#m-manifest", "{\"source\": 7}");
     browser.see(&format!("{form} [value=preview]")).click();
     browser.reads("#card", "It cannot be added");
-    browser.see("#m-manifest").fill(JOURNAL);
-    browser
-        .see("#m-folders")
-        .fill(&format!("pages={}", pages.path().display()));
+    browser.fill("#m-manifest", JOURNAL);
+    browser.fill("#m-folders", &format!("pages={}", pages.path().display()));
     browser.see(&format!("{form} [value=preview]")).click();
     browser.reads(
         &format!("{form} [data-previewed]"),
@@ -71,17 +69,13 @@ fn pasted_manifest_is_looked_at_before_it_is_added() {
     assert_eq!(added(), json!([]));
     // Another folder than the one that was shown: the digest is not of this.
     let other = Folder::empty();
-    browser
-        .see("#m-folders")
-        .fill(&format!("pages={}", other.path().display()));
+    browser.fill("#m-folders", &format!("pages={}", other.path().display()));
     browser
         .see(&format!("{form}:not([data-fresh]) [value=add]"))
         .click();
     let _ = browser.see(&format!("{form} [data-notice]"));
     assert_eq!(added(), json!([]));
-    browser
-        .see("#m-folders")
-        .fill(&format!("pages={}", pages.path().display()));
+    browser.fill("#m-folders", &format!("pages={}", pages.path().display()));
     browser.see(&format!("{form} [value=preview]")).click();
     browser
         .see(&format!("{form}:not([data-fresh]) [value=add]"))
@@ -116,10 +110,10 @@ fn server_is_looked_at_before_it_is_lent() {
     );
     browser.see("#extensions").click();
     let form = "[data-steps$='/server']";
-    browser.see("#s-name").fill("rude");
-    browser.see("#s-program").fill(&program);
-    browser.see("#s-arguments").fill(&path);
-    browser.see("#s-folders").fill(&path);
+    browser.fill("#s-name", "rude");
+    browser.fill("#s-program", &program);
+    browser.fill("#s-arguments", &path);
+    browser.fill("#s-folders", &path);
     browser.see(&format!("{form} [value=preview]")).click();
     let seen = format!("{form} [data-previewed]");
     browser.reads(&seen, "What you would add: rude");

@@ -55,8 +55,8 @@ fn act_leaves_half_filled_forms_as_they_are() {
     let what = format!("#give-what [value='{WRITE}']");
     press(browser, &what);
     press(browser, "#give-long [value='1d']");
-    browser.see("#give-under").fill("Projects");
-    browser.see("#give-calls").fill("3");
+    browser.fill("#give-under", "Projects");
+    browser.fill("#give-calls", "3");
     press(browser, "[name=many][value*='workspace.list']");
     press(
         browser,
@@ -108,10 +108,10 @@ fn no_secret_comes_back_over_an_act() {
     let yes = json!({"action": "approve", "cardDigest": digest});
     scene.owner().decide(&item, yes).expect_ok();
     browser.go(&format!("{}/extensions", scene.page()));
-    browser.see("#s-name").fill("travel");
+    browser.fill("#s-name", "travel");
     press(browser, "#s-more summary");
-    browser.see("#s-environment").fill("A=hush");
-    browser.see("#s-client-secret").fill("hush");
+    browser.fill("#s-environment", "A=hush");
+    browser.fill("#s-client-secret", "hush");
     let remove = "article:not([data-fresh]) button.no:not([data-fresh])";
     press(browser, remove);
     browser.reads(remove, "Really remove it");
@@ -193,7 +193,7 @@ fn card_opened_while_another_is_answered_stays() {
     browser.see(ONCE).click();
     browser.see(&format!(".ticket[data-id='{third}']")).click();
     let reason = format!("article[data-id='{third}']:not([data-making]) #reason");
-    browser.see(&reason).fill("not in this");
+    browser.fill(&reason, "not in this");
     browser.run("window.release()");
     browser.reads("#notes", "Approved once — my-cc: Write a file");
     until_true("the approval", || {
@@ -229,9 +229,7 @@ fn question_answered_in_one_window_is_over_in_the_other() {
             window.go(&format!("{}/approvals/{asked}", scene.page()));
             window.reads("#card", "Where to?");
             keeps_nobody_out(window, "a card of a question");
-            window
-                .see("form:not([data-fresh]) [data-value=city]")
-                .fill(city);
+            window.fill("form:not([data-fresh]) [data-value=city]", city);
         }
         let field = browser.see("[data-value=city]");
         field.fill("B");
@@ -573,7 +571,7 @@ fn answer_under_way_stays_over_a_look_at_its_card() {
         ("[name=calls]", "3"),
         ("#reason", &long),
     ] {
-        browser.see(field).fill(text);
+        browser.fill(field, text);
     }
     browser.see("[name=window][value='1h']").click();
     press(browser, "form:not([data-fresh]) [value=deny]");
@@ -589,7 +587,7 @@ fn answer_under_way_stays_over_a_look_at_its_card() {
         browser.reads("[value=window]:enabled", "Allow for 1 hour");
         browser.reads("#card form", refused);
     }
-    browser.see("#reason").fill("not now");
+    browser.fill("#reason", "not now");
     let before = revision();
     let again = format!("/admin/api/pending/{item}/plan");
     scene.owner().post(&again, json!({})).expect_ok();

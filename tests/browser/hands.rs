@@ -87,7 +87,7 @@ impl<'b> Hands<'b> {
         }
         // A click puts the pointer into the field.
         self.activations.set(self.activations.get() + 1);
-        self.browser.see(selector).fill(text);
+        self.browser.fill(selector, text);
     }
 
     /// Ends a task: it took no more than it may.

@@ -104,12 +104,10 @@ fn folder_that_cannot_be_lent_says_why() {
     let browser = &*scene.browser;
     let _agent = scene.agent("my-cc");
     browser.see("#lend").click();
-    browser
-        .see("#l-path")
-        .fill(&scene.gateway.state().display().to_string());
+    browser.fill("#l-path", &scene.gateway.state().display().to_string());
     browser.see("[data-steps] [value=preview]").click();
     let _ = browser.see("[data-steps] [data-notice]");
-    browser.see("#l-path").fill("/no/such/folder");
+    browser.fill("#l-path", "/no/such/folder");
     browser.see("[data-steps] [value=preview]").click();
     browser.reads("[data-steps] [data-notice]", "/no/such/folder");
     assert!(browser.sees("[data-steps] [value=add]").is_none());
@@ -464,7 +462,7 @@ fn activity_is_filtered_and_keeps_its_place() {
         whole.display()
     ));
     browser.reads(".calls", "two created yes.md");
-    let typed = browser.see("#a-touched").attribute("value");
+    let typed = browser.attribute("#a-touched", "value");
     assert_eq!(typed.as_deref(), Some("yes.md"));
     browser.see("#activity").click();
     let all = |of: &str| {
@@ -645,7 +643,7 @@ fn troubles_stand_on_the_first_page() {
 fn found(scene: &Scene, sought: &str, what: &str, heading: &str) {
     let browser = &*scene.browser;
     browser.press("/");
-    browser.see("#find:focus").fill(sought);
+    browser.fill("#find:focus", sought);
     browser.reads("#found", what);
     let link = format!(
         "return [...document.querySelectorAll('#found a')].find((link) => link.textContent.includes({})).getAttribute('href')",
@@ -709,7 +707,7 @@ fn first_page_and_palette_tell_of_an_agent() {
     browser.reads("#card code", &call);
     // Enter opens the first for the words that were typed, however soon it comes.
     browser.press("/");
-    browser.see("#find:focus").fill("b.md");
+    browser.fill("#find:focus", "b.md");
     browser.press(key::ENTER);
     browser.reads("#card h2", "Activity");
     browser.reads(".calls", "created b.md");

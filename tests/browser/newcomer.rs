@@ -241,7 +241,7 @@ fn what_is_in_hand_stays_and_nobody_is_replaced_by_the_way() {
     browser
         .see("#give-what option[value='workspace.write']")
         .click();
-    browser.see("#give-under").fill("Notes");
+    browser.fill("#give-under", "Notes");
     browser.see("#card section:last-of-type h3").click();
     let other = scene.another_browser();
     other.go(&format!("{}/agents/claude", scene.page()));
@@ -258,7 +258,7 @@ fn what_is_in_hand_stays_and_nobody_is_replaced_by_the_way() {
     // Another of the same name.
     browser.see("#agents").click();
     browser.see("a.button.main").click();
-    browser.see("#c-id").fill("claude");
+    browser.fill("#c-id", "claude");
     browser.see("[data-form-page] [type=submit]").click();
     browser.reads("[data-for=id]", "claude is connected already");
     let _ = read();
@@ -392,7 +392,7 @@ fn pages_follow_what_happens() {
     browser
         .see("#give-what option[value='workspace.write']")
         .click();
-    browser.see("#give-under").fill("Notes");
+    browser.fill("#give-under", "Notes");
     browser.see("#give [type=submit]").click();
     browser.reads("#notes", "Granted to claude: workspace.write");
     browser.reads("#card", "path at or below Notes");
@@ -453,7 +453,7 @@ fn each_kind_works_by_what_is_printed() {
         let id = format!("my-{kind}");
         browser.go(&format!("{}/connect", scene.page()));
         browser.see(&format!("[name=kind][value='{kind}']")).click();
-        browser.see("#c-id").fill(&id);
+        browser.fill("#c-id", &id);
         browser.see("#c-2 summary").click();
         // What each may do is said before it is chosen.
         for (capability, words) in [

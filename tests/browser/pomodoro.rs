@@ -178,9 +178,7 @@ fn an_agent_without_a_shell_builds_a_timer_under_its_owners_eyes() {
         }
         tell("The owner did not ask for tracker.js, and denies it with a word why.");
         browser.reads("article:not([data-making]) .headline", "tracker.js");
-        browser
-            .see("article:not([data-making]) #reason")
-            .fill("no tracker");
+        browser.fill("article:not([data-making]) #reason", "no tracker");
         browser.see("form:not([data-fresh]) [value=deny]").click();
         building.join().expect("a conversation")
     });

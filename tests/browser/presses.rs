@@ -42,9 +42,7 @@ fn rest_of_a_sentence_decides_no_other_request() {
         let item = writer.must_ask(WRITE, note("a.md", "text\n"));
         for window in [browser, &other] {
             window.go(&format!("{}/approvals/{asked}", scene.page()));
-            window
-                .see("form:not([data-fresh]) [data-value=city]")
-                .fill("B");
+            window.fill("form:not([data-fresh]) [data-value=city]", "B");
         }
         let reply = other.see("form:not([data-fresh]) [value=reply]");
         scope.spawn(move || until_true("an answer", || reply.pressed()));
@@ -78,7 +76,7 @@ fn enter_of_an_input_method_denies_nothing() {
     let agent = scene.agent("my-cc");
     let item = agent.must_ask(WRITE, note("a.md", "text\n"));
     scene.open_card(&item);
-    browser.see("form:not([data-fresh]) #reason").fill("いい");
+    browser.fill("form:not([data-fresh]) #reason", "いい");
     scene.count_posts();
     browser.run(
         "document.getElementById('reason').dispatchEvent(new KeyboardEvent('keydown',
@@ -138,7 +136,7 @@ fn settings_of_two_windows_both_hold() {
     browser.see(send).click();
     browser.reads("#card", "Nothing is changed in this form.");
     browser.run("document.querySelector('#set-token').value = ''");
-    browser.see("#set-token").fill("20");
+    browser.fill("#set-token", "20");
     browser.see(send).click();
     browser.reads("#notes", "Settings changed");
     let now = config();
@@ -184,7 +182,7 @@ fn two_narrowings_are_both_of_the_grant() {
         ("project", "ProjectGarden000000001"),
         ("area", "AreaHome00000000000001"),
     ] {
-        browser.see(&format!("[data-narrow={field}]")).fill(value);
+        browser.fill(&format!("[data-narrow={field}]"), value);
     }
     let sum = "only where project is “ProjectGarden000000001”, only where area is “AreaHome00000000000001”";
     browser.reads("[data-sum]", sum);

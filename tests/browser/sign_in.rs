@@ -16,14 +16,15 @@ fn by_the_key() {
     assert_eq!(browser.address(), scene.page(), "it lives at one name");
     scene.pictures("door");
     keeps_nobody_out(browser, "the door");
-    browser
-        .see("#key")
-        .fill("plx_live_000000000000000000000000000000000000000000000000");
+    browser.fill(
+        "#key",
+        "plx_live_000000000000000000000000000000000000000000000000",
+    );
     browser.see("#key-form button").click();
     browser.reads("#door-why", "That is not the connection key.");
     assert!(browser.sees("#desk").is_none());
     assert!(browser.cookies().is_empty());
-    browser.see("#key").fill(&scene.gateway.key());
+    browser.fill("#key", &scene.gateway.key());
     browser.press(key::ENTER);
     browser.reads("#calm", "Nothing needs you.");
 
@@ -161,7 +162,7 @@ fn rotating_the_key_ends_it() {
     browser.go(&unused);
     browser.reads("#door-why", "This link was used already, or is too old.");
     // Positive control: the new key opens it.
-    browser.see("#key").fill(&scene.gateway.key());
+    browser.fill("#key", &scene.gateway.key());
     browser.press(key::ENTER);
     browser.reads("#calm", "Nothing needs you.");
 }
@@ -192,7 +193,7 @@ fn half_typed_denial_survives_the_end_of_its_session() {
     let agent = scene.agent("my-cc");
     agent.must_ask(WRITE, note("a.md", "a\n"));
     let reason = "article:not([data-making]) #reason";
-    browser.see(reason).fill("not in this");
+    browser.fill(reason, "not in this");
     let first = browser.new_tab();
     browser.go(&scene.link());
     browser.see("#sign-out").click();
@@ -203,7 +204,7 @@ fn half_typed_denial_survives_the_end_of_its_session() {
         "you signed out in another tab. What you typed is back",
     );
     assert_eq!(left(browser), "");
-    browser.see("#key").fill(&scene.gateway.key());
+    browser.fill("#key", &scene.gateway.key());
     browser.press(key::ENTER);
     let _ = browser.see(reason);
     let typed = browser.run("return document.querySelector('#reason').value");

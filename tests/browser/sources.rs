@@ -22,7 +22,7 @@ fn source(scene: &Scene, id: &str) -> Value {
 }
 
 fn fill(browser: &Browser, field: &str, text: &str) {
-    browser.see(&format!("#f-{field}")).fill(text);
+    browser.fill(&format!("#f-{field}"), text);
 }
 
 fn form(browser: &Browser, kind: &str) {
@@ -230,13 +230,13 @@ fn folder_is_hidden_from_agents() {
     browser.see("[data-source=workspace] a").click();
     browser.reads("#card", "No part of it is hidden from agents.");
     let hide = "article:not([data-fresh]) [data-form-send$='/hide'] button";
-    browser.see("#hide-folder").fill("../up");
+    browser.fill("#hide-folder", "../up");
     browser.see(hide).click();
     browser.reads(
         "[data-form-send$='/hide'] [data-notice]",
         "within the source",
     );
-    browser.see("#hide-folder").fill("Mine");
+    browser.fill("#hide-folder", "Mine");
     browser.see(hide).click();
     browser.reads("#notes", "Hidden");
     browser.reads("#card .facts", "Mine");

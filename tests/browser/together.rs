@@ -122,7 +122,7 @@ fn sets_mix_no_agents_and_leave_alone_what_asks_each_time() {
     // No to both, with a reason; what another decided meanwhile is said.
     browser.see("a.alike").click();
     browser.reads("#card h2", "asks 2 times");
-    browser.see("#reason").fill("not today");
+    browser.fill("#reason", "not today");
     scene.owner().approve(&of_one[1], "once");
     browser.see(DENY).click();
     browser.reads("#notes", "Denied 1, and 1 not — one: Write a file");

@@ -242,6 +242,12 @@ impl Browser {
     pub fn fill(&self, selector: &str, text: &str) {
         until(selector, || self.sees(selector)?.try_fill(text).ok());
     }
+    /// An attribute of the first element of a selector, once it is shown: anew where the page was drawn meanwhile.
+    #[must_use]
+    #[track_caller]
+    pub fn attribute(&self, selector: &str, name: &str) -> Option<String> {
+        until(selector, || self.sees(selector)?.try_attribute(name))
+    }
     /// The first element of a selector, if it is shown now.
     #[must_use]
     #[track_caller]
@@ -492,13 +498,9 @@ impl Element<'_> {
             .ok()?;
         text.as_str().map(str::to_owned)
     }
-    /// An attribute.
-    #[must_use]
-    #[track_caller]
-    pub fn attribute(&self, name: &str) -> Option<String> {
-        let value = self
-            .browser
-            .ask("GET", &self.path(&format!("/attribute/{name}")), None);
-        value.as_str().map(str::to_owned)
+    fn try_attribute(&self, name: &str) -> Option<Option<String>> {
+        let path = self.path(&format!("/attribute/{name}"));
+        let value = self.browser.try_ask("GET", &path, None).ok()?;
+        Some(value.as_str().map(str::to_owned))
     }
 }
