@@ -288,6 +288,10 @@ fn token_that_soon_ends_is_renewed_ahead() {
     web.lives(30);
     lend(&gateway, &web.url());
     let agent = gateway.agent_with("caller", &["notes.look"]);
+    // One that is good for a little while is used while no other is to be had.
+    web.is_away(true);
+    looks(&agent);
+    web.is_away(false);
     web.lives(3_600);
     let before = web.tokens();
     looks(&agent);
@@ -306,12 +310,14 @@ fn token_that_soon_ends_is_renewed_ahead() {
         "one that is good is not renewed"
     );
     assert!(unasked(&web) > asked);
-    // One that is good for a little while is used while no other is to be had.
+    // One that lives for so long alone is not renewed by each request.
     web.lives(30);
     web.expire();
     looks(&agent);
-    web.is_away(true);
+    let before = web.tokens();
     looks(&agent);
+    assert_eq!(web.tokens(), before);
+    web.is_away(true);
     web.expire();
     let refused = agent.invoke("notes.look", json!({}));
     assert_contains(&refused.text(), "gives none now; try again");

@@ -47,7 +47,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-/// A token that ends sooner is renewed first.
+/// A token that ends sooner is renewed first; one that lives for less than twice as long, in the second half of its life. Else each
+/// of two requests at once would renew it, and a server that takes one token at a time would refuse the other.
 const AHEAD: u64 = 60;
 /// How long a renewal may take, its record kept.
 const RENEW_WITHIN: Duration = Duration::from_secs(20);
@@ -81,6 +82,8 @@ struct Held {
     /// Of its text, as it lies with the gateway.
     digest: Digest,
     ended: Option<&'static str>,
+    /// So many seconds before its end the token is renewed.
+    ahead: u64,
 }
 
 /// Records on their way to the gateway.
@@ -128,6 +131,7 @@ impl TokenSource {
                 record,
                 digest,
                 ended: None,
+                ahead: AHEAD,
             })),
             kept: Keeping {
                 queue,
@@ -178,7 +182,7 @@ impl TokenSource {
         });
         match there {
             Some((value, None)) => return Ok(value),
-            Some((value, Some(expires))) if expires > now + AHEAD => return Ok(value),
+            Some((value, Some(expires))) if expires > now + held.ahead => return Ok(value),
             // Nothing renews it: it is used until it ends.
             Some((value, Some(expires)))
                 if expires > now && matches!(held.record.grant, Grant::Nothing) =>
@@ -255,7 +259,11 @@ impl TokenSource {
         let told = self.post(path, &held.record.client, form, proxy, call);
         let (status, body) = told.await?;
         let told = read(status, &body)?;
-        take(&mut held.record, told, now());
+        let now = now();
+        take(&mut held.record, told, now);
+        let expires = held.record.access.as_ref().and_then(|token| token.expires);
+        let life = expires.map(|expires| expires.saturating_sub(now));
+        held.ahead = life.map_or(AHEAD, |life| AHEAD.min(life / 2));
         let text = held.record.text();
         let not_kept = Refused(Verdict::Credential, NOT_KEPT);
         let text = text.ok_or(not_kept)?;
