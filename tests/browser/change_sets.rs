@@ -109,7 +109,7 @@ fn change_set_is_seen_and_applied_in_part() {
     browser.reads("#card", "mine");
     scene.fits();
 
-    // What is applied in part names its call, which takes it back; without that it goes, by a second press.
+    // A set that is applied in part names its call, which takes it back; without that it goes, by a second press.
     browser.reads("#card", "To drop it, first take back what is applied of it");
     browser.loses(DROP);
     let mut made = scene.owner().must_get("/admin/api/activity?only=changed");

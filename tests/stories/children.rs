@@ -237,7 +237,7 @@ impl Site {
         })
     }
 
-    /// What is left of such a run whose helper was killed, and then its gateway; `meanwhile` comes before the next one begins.
+    /// The process left of such a run whose helper was killed, and then its gateway; `meanwhile` comes before the next one begins.
     fn left_of(&mut self, run: &str, meanwhile: impl FnOnce(i32)) -> i32 {
         let input = json!({"child": "shell", "run": run, "arguments": {"a": LEAVES}});
         let call = self.asked(run, input);

@@ -16,6 +16,7 @@ use plexus_protocol::{Digest, installation};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Component, Path, PathBuf},
 };
 
@@ -169,6 +170,13 @@ impl Installed {
         }
         Ok(stayed)
     }
+}
+
+/// A file that has its mode from the first moment: another user who opened it for writing would keep it open.
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    options.open(path)
 }
 
 /// A file that could not be read or written.

@@ -138,7 +138,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         let most = GONE_WITHIN.as_secs();
         out::say(&format!("stopping the services; that may take {most} s…"));
     }
-    // What goes before the step that fails is gone.
+    // All that goes before the step that fails is gone.
     let taken = found.take_back(desk, state).await;
     let stayed = taken.map_err(|stop| stop.done(Done::Unknown))?;
     if state == State::Delete && found.has_state {

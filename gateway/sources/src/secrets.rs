@@ -183,7 +183,7 @@ mod tests {
             once: true,
             ..file("mail.token", true)
         };
-        // What has never started has used none: it waits for it as for any other.
+        // A source that has never started has used none: it waits for it as for any other.
         let once = read(&home, &mail, std::slice::from_ref(&used)).unwrap_err();
         assert_eq!(once.to_string(), why);
         fs::create_dir_all(home.join("workers/mail")).unwrap();

@@ -48,7 +48,7 @@ pub enum StartError {
     /// The account that the gateway runs as may not use the source's folder as its worker must.
     #[error("the system does not let Plexus {act} the folder {}", folder.display())]
     Denied {
-        /// What it may not do there.
+        /// The act that it may not do there.
         act: &'static str,
         /// The folder.
         folder: PathBuf,

@@ -138,7 +138,7 @@ impl<R> KeptChanges<R> {
     /// be read says nothing.
     ///
     /// # Errors
-    /// Where looking panicked.
+    /// If looking panicked.
     pub async fn find(
         kept: Option<&Self>,
         id: &str,

@@ -152,7 +152,7 @@ pub(super) fn keep_pages_small() -> nix::Result<()> {
     }
 }
 
-/// What a process of a run has in `oom_score_adj` at least: its cage lets it write nothing below `/proc`.
+/// The least `oom_score_adj` of a process of a run: its cage lets it write nothing below `/proc`.
 const RUN: i32 = 500;
 
 /// Makes the kernel end a run before anything of the owner's, when memory runs out. For the program alone.

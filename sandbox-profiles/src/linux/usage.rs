@@ -97,7 +97,7 @@ fn walk(root: Pid, mut on: impl FnMut(Pid, &[Pid])) -> Count {
     count
 }
 
-/// What the kernel says of a thread. One that has no memory has ended, or is about to.
+/// The kernel's words on a thread. One that has no memory has ended, or is about to.
 fn status_with_memory(thread: &Path) -> Option<String> {
     let status = fs::read_to_string(thread.join("status")).ok()?;
     field(&status, "VmRSS:").map(|_| status)

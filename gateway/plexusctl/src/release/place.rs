@@ -11,7 +11,7 @@
 
 use super::{File, Release, shown};
 use crate::{
-    installed::{FoundFile, Installed, LIST, List, ListedFile, failed},
+    installed::{FoundFile, Installed, LIST, List, ListedFile, create, failed},
     owner::Desk,
     programs,
 };
@@ -25,7 +25,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -223,13 +223,6 @@ fn stage_all(
 /// The same file under a second name; where the file system has no such thing, a copy.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop))
-}
-
-/// A file that has its mode from the first moment: another user who opened it for writing would keep it open.
-fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
-    options.open(path)
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {

@@ -4,7 +4,7 @@ use super::{
     job::{MARK, Names},
     runner::{ProgramOutput, Runner},
 };
-use crate::installed::failed;
+use crate::installed::{create, failed};
 use plexus_client::{Done, Exit, Stop, shell};
 use plexus_protocol::state_dir::{make_folder, sync_name};
 use serde_json::{Value, json};
@@ -174,7 +174,7 @@ pub(super) fn ours(path: &Path) -> Result<(), Stop> {
 
 /// Whole or not at all, under its name at once and durably.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     make_folder(folder, 0o755)?;
     let beside = folder.join(format!(
@@ -182,10 +182,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         path.file_name().unwrap_or_default().to_string_lossy(),
         std::process::id()
     ));
-    let mut options = fs::OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o644);
-    let written = options
-        .open(&beside)
+    let written = create(&beside, 0o644)
         .and_then(|mut file| {
             // launchd refuses what others can write; systemd warns.
             file.set_permissions(fs::Permissions::from_mode(0o644))?;
