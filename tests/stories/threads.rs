@@ -302,7 +302,11 @@ fn link_in_place_of_a_home_leads_nowhere() {
     let desk = Desk::open(CODEX, []);
     let folder = desk.folder.path().display().to_string();
     desk.folder.write("config.toml", "the owner's\n");
-    let line = format!("mv $HOME/agent $HOME/old && ln -s {folder} $HOME/agent && ls -la $HOME");
+    // Codex writes to its home meanwhile, and may make it anew between the two.
+    let line = format!(
+        "until [ -L $HOME/agent ]; do mv $HOME/agent $HOME/old.$((n += 1)); \
+         ln -s {folder} $HOME/agent; done; ls -la $HOME"
+    );
     desk.model.then([Step::exec(&line), Step::say("Linked.")]);
     let item = desk.asked("run", &json!({"prompt": "Link."}));
     desk.owner().approve(&item, "once");
@@ -312,7 +316,8 @@ fn link_in_place_of_a_home_leads_nowhere() {
         .json();
     assert!(
         run_folder(&desk).join("scratch/agent").is_symlink(),
-        "{first}"
+        "{first}\n{:?}",
+        desk.model.requests().last()
     );
     let thread = std::fs::read_to_string(run_folder(&desk).join(".plexum-codex-session"));
     let thread = thread.expect("a mirror");
