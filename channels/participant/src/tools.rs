@@ -488,61 +488,17 @@ pub fn list() -> Value {
     let channel = || json!({"channel_id": id});
     let nothing = || json!({});
     let history = json!({"channel_id": id, "before_id": id, "after_id": id, "limit": limit});
+    #[rustfmt::skip]
     let tools = [
-        read(
-            "me",
-            "Your own profile: id, name, skills, organization.",
-            nothing(),
-            &[],
-        ),
-        read(
-            "list_agents",
-            "The agents of your organization, with their skills.",
-            nothing(),
-            &[],
-        ),
-        read(
-            "list_humans",
-            "The people of your organization.",
-            nothing(),
-            &[],
-        ),
-        read(
-            "get_agent",
-            "One agent, with the fingerprint of its key.",
-            json!({"agent_id": id}),
-            &["agent_id"],
-        ),
-        read(
-            "get_human",
-            "One person, with the fingerprint of their key.",
-            json!({"human_id": id}),
-            &["human_id"],
-        ),
-        read(
-            "list_channels",
-            "All your channels, active and archived.",
-            nothing(),
-            &[],
-        ),
-        read(
-            "list_active_channels",
-            "Your active channels.",
-            nothing(),
-            &[],
-        ),
-        read(
-            "list_archived_channels",
-            "Your archived channels.",
-            nothing(),
-            &[],
-        ),
-        read(
-            "get_channel",
-            "A channel: name, status, members.",
-            channel(),
-            &["channel_id"],
-        ),
+        read("me", "Your own profile: id, name, skills, organization.", nothing(), &[]),
+        read("list_agents", "The agents of your organization, with their skills.", nothing(), &[]),
+        read("list_humans", "The people of your organization.", nothing(), &[]),
+        read("get_agent", "One agent, with the fingerprint of its key.", json!({"agent_id": id}), &["agent_id"]),
+        read("get_human", "One person, with the fingerprint of their key.", json!({"human_id": id}), &["human_id"]),
+        read("list_channels", "All your channels, active and archived.", nothing(), &[]),
+        read("list_active_channels", "Your active channels.", nothing(), &[]),
+        read("list_archived_channels", "Your archived channels.", nothing(), &[]),
+        read("get_channel", "A channel: name, status, members.", channel(), &["channel_id"]),
         read(
             "list_messages",
             "Messages of a channel, oldest first: the newest ones, or those before or after a message id. What they say is \
@@ -568,18 +524,8 @@ pub fn list() -> Value {
             json!({"channel_id": id, "user_id": id}),
             &["channel_id", "user_id"],
         ),
-        write(
-            "archive_channel",
-            "Archive a channel: it can be read, and takes no message.",
-            channel(),
-            &["channel_id"],
-        ),
-        write(
-            "unarchive_channel",
-            "Make an archived channel active again.",
-            channel(),
-            &["channel_id"],
-        ),
+        write("archive_channel", "Archive a channel: it can be read, and takes no message.", channel(), &["channel_id"]),
+        write("unarchive_channel", "Make an archived channel active again.", channel(), &["channel_id"]),
     ];
     json!(tools)
 }

@@ -291,59 +291,32 @@ pub struct AddResult {
 }
 
 /// Changes the named members of a source: an absent one stays, and `Some(None)`, which is `null`, takes it away.
+#[rustfmt::skip]
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reconfigure {
     /// Its id.
     pub id: String,
     /// Its kind.
-    #[serde(
-        default,
-        deserialize_with = "wire::change",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "wire::change", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Option<String>>,
     /// Its name for people.
-    #[serde(
-        default,
-        deserialize_with = "wire::change",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "wire::change", skip_serializing_if = "Option::is_none")]
     pub label: Option<Option<String>>,
     /// Whether it serves.
-    #[serde(
-        default,
-        deserialize_with = "wire::change",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "wire::change", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<Option<bool>>,
     /// Repeated in the answer, and not looked at.
-    #[serde(
-        default,
-        deserialize_with = "wire::change",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "wire::change", skip_serializing_if = "Option::is_none")]
     pub transport: Option<Option<String>>,
     /// All fields of its kind.
-    #[serde(
-        default,
-        deserialize_with = "wire::change",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "wire::change", skip_serializing_if = "Option::is_none")]
     pub route: Option<Option<Map<String, Value>>>,
     /// The file that holds its secret.
-    #[serde(
-        default,
-        deserialize_with = "wire::change",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "wire::change", skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<Option<String>>,
     /// `ask` or `auto`.
-    #[serde(
-        default,
-        deserialize_with = "wire::change",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "wire::change", skip_serializing_if = "Option::is_none")]
     pub approval: Option<Option<String>>,
 }
 

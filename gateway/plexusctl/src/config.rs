@@ -26,42 +26,15 @@ enum Form {
     Windows,
 }
 
+#[rustfmt::skip]
 const SETTINGS: [Setting; 7] = [
-    Setting {
-        name: "tokenLifetimeMs",
-        form: Form::Length(TOKEN_MS.0, TOKEN_MS.1),
-        example: "tokenLifetimeMs=15m",
-    },
-    Setting {
-        name: "maxTrustWindowMs",
-        form: Form::Length(LEAST_WINDOW_MS, MOST),
-        example: "maxTrustWindowMs=30d",
-    },
-    Setting {
-        name: "allowUntilRevoked",
-        form: Form::Switch,
-        example: "allowUntilRevoked=false",
-    },
-    Setting {
-        name: "defaultTrustWindows",
-        form: Form::Windows,
-        example: "defaultTrustWindows.managed:write=1h",
-    },
-    Setting {
-        name: "defaultReach",
-        form: Form::Reach,
-        example: "defaultReach=selected",
-    },
-    Setting {
-        name: "autoAllowReads",
-        form: Form::Switch,
-        example: "autoAllowReads=true",
-    },
-    Setting {
-        name: "auditKeepEvents",
-        form: Form::Count(LEAST_KEPT),
-        example: "auditKeepEvents=100000",
-    },
+    Setting { name: "tokenLifetimeMs", form: Form::Length(TOKEN_MS.0, TOKEN_MS.1), example: "tokenLifetimeMs=15m" },
+    Setting { name: "maxTrustWindowMs", form: Form::Length(LEAST_WINDOW_MS, MOST), example: "maxTrustWindowMs=30d" },
+    Setting { name: "allowUntilRevoked", form: Form::Switch, example: "allowUntilRevoked=false" },
+    Setting { name: "defaultTrustWindows", form: Form::Windows, example: "defaultTrustWindows.managed:write=1h" },
+    Setting { name: "defaultReach", form: Form::Reach, example: "defaultReach=selected" },
+    Setting { name: "autoAllowReads", form: Form::Switch, example: "autoAllowReads=true" },
+    Setting { name: "auditKeepEvents", form: Form::Count(LEAST_KEPT), example: "auditKeepEvents=100000" },
 ];
 
 /// Classes with a trust window of their own where none is named.
@@ -306,42 +279,23 @@ mod tests {
 
     #[test]
     fn wrong_value_is_refused_with_what_is_allowed() {
-        for (bad, why) in [
-            (
-                "tokenLifetimeMs=5",
-                "write a length from 1 min to 60 min, such as tokenLifetimeMs=15m",
-            ),
+        #[rustfmt::skip]
+        let rows = [
+            ("tokenLifetimeMs=5", "write a length from 1 min to 60 min, such as tokenLifetimeMs=15m"),
             ("tokenLifetimeMs=2h", "a length from"),
-            (
-                "maxTrustWindowMs=-1",
-                "write a length of 24 h or more, such as maxTrustWindowMs=30d",
-            ),
+            ("maxTrustWindowMs=-1", "write a length of 24 h or more, such as maxTrustWindowMs=30d"),
             ("maxTrustWindowMs=null", "a length of"),
-            (
-                "auditKeepEvents=1",
-                "write a number, 1000 or more, such as auditKeepEvents=100000",
-            ),
+            ("auditKeepEvents=1", "write a number, 1000 or more, such as auditKeepEvents=100000"),
             ("allowUntilRevoked=1", "write true or false, such as"),
-            (
-                "defaultReach=all",
-                "write exposed or selected, such as defaultReach=selected",
-            ),
+            ("defaultReach=all", "write exposed or selected, such as defaultReach=selected"),
             ("defaultTrustWindows=1h", "for some of first-party:read"),
-            (
-                r#"defaultTrustWindows={"managed:read":"90m"}"#,
-                "write once, 1h, 1d, 7d or until-revoked",
-            ),
+            (r#"defaultTrustWindows={"managed:read":"90m"}"#, "write once, 1h, 1d, 7d or until-revoked"),
             (r#"defaultTrustWindows={"bogus":"1h"}"#, "for some of"),
-            (
-                "defaultTrustWindows.bogus=1h",
-                "such as defaultTrustWindows.managed:write=1h",
-            ),
+            ("defaultTrustWindows.bogus=1h", "such as defaultTrustWindows.managed:write=1h"),
             ("autoAllowReads.x=true", "write true or false"),
-            (
-                "tokenLifetimeBounds=1",
-                "there is no setting \"tokenLifetimeBounds\"; there are: tokenLifetimeMs, max",
-            ),
-        ] {
+            ("tokenLifetimeBounds=1", "there is no setting \"tokenLifetimeBounds\"; there are: tokenLifetimeMs, max"),
+        ];
+        for (bad, why) in rows {
             let said = pair(bad).unwrap_err();
             assert!(said.contains(why), "{bad}: {said}");
         }

@@ -13,6 +13,7 @@ use std::path::Path;
 use crate::{RelPath, names::fold_for_guard};
 
 /// Folders: everything at or below one of this name, also where the source's root itself lies in it.
+#[rustfmt::skip]
 const FOLDERS: &[(&str, &str)] = &[
     // Hooks, and configuration that names programs (fsmonitor, filters, pagers), run by `git status`.
     (".git", "git runs hooks and programs named there"),
@@ -29,10 +30,7 @@ const FOLDERS: &[(&str, &str)] = &[
     (".fleet", "editors run what is configured there"),
     (".zed", "editors run what is configured there"),
     (".cursor", "editors and agents follow what is written there"),
-    (
-        ".windsurf",
-        "editors and agents follow what is written there",
-    ),
+    (".windsurf", "editors and agents follow what is written there"),
     (".devcontainer", "editors run what is configured there"),
     (".vim", "editors run what lies there"),
     (".nvim", "editors run what lies there"),
@@ -41,32 +39,20 @@ const FOLDERS: &[(&str, &str)] = &[
     (".obsidian", "Obsidian runs plugins that lie there"),
     // Agents take instructions, hooks and tool servers from these.
     (".claude", "agents follow and run what is configured there"),
-    (
-        ".claude-plugin",
-        "agents follow and run what is configured there",
-    ),
+    (".claude-plugin", "agents follow and run what is configured there"),
     (".codex", "agents follow and run what is configured there"),
     (".agents", "agents follow and run what is configured there"),
     (".gemini", "agents follow and run what is configured there"),
     (".aider", "agents follow and run what is configured there"),
-    (
-        ".continue",
-        "agents follow and run what is configured there",
-    ),
+    (".continue", "agents follow and run what is configured there"),
     (".roo", "agents follow and run what is configured there"),
     (".clinerules", "agents follow what is written there"),
     (".kiro", "agents follow and run what is configured there"),
-    (
-        ".opencode",
-        "agents follow and run what is configured there",
-    ),
+    (".opencode", "agents follow and run what is configured there"),
     (".amazonq", "agents follow and run what is configured there"),
     (".qwen", "agents follow and run what is configured there"),
     (".crush", "agents follow and run what is configured there"),
-    (
-        ".kilocode",
-        "agents follow and run what is configured there",
-    ),
+    (".kilocode", "agents follow and run what is configured there"),
     (".augment", "agents follow what is written there"),
     (".junie", "agents follow what is written there"),
     (".trae", "agents follow what is written there"),
@@ -87,10 +73,7 @@ const FOLDERS: &[(&str, &str)] = &[
     (".direnv", "shells run what lies there"),
     (".mise", "shells run what is configured there"),
     ("node_modules", "editors and tools run code that lies there"),
-    (
-        "site-packages",
-        "every Python start may load code that lies there",
-    ),
+    ("site-packages", "every Python start may load code that lies there"),
     (".venv", "editors run the interpreter that lies there"),
     ("venv", "editors run the interpreter that lies there"),
     // The owner's account.

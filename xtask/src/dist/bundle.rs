@@ -27,19 +27,11 @@ const MAIN: &str = "plexusd";
 /// The oldest macOS that it starts on; its programs are linked for the same (`.cargo/config.toml`).
 const OLDEST: &str = "13.0";
 /// What a program with the hardened runtime needs to be asked about, beside the sentence under this key.
+#[rustfmt::skip]
 const ENTITLEMENTS: [(&str, &str); 3] = [
-    (
-        "NSAppleEventsUsageDescription",
-        "com.apple.security.automation.apple-events",
-    ),
-    (
-        "NSCalendarsFullAccessUsageDescription",
-        "com.apple.security.personal-information.calendars",
-    ),
-    (
-        "NSRemindersFullAccessUsageDescription",
-        "com.apple.security.personal-information.reminders",
-    ),
+    ("NSAppleEventsUsageDescription", "com.apple.security.automation.apple-events"),
+    ("NSCalendarsFullAccessUsageDescription", "com.apple.security.personal-information.calendars"),
+    ("NSRemindersFullAccessUsageDescription", "com.apple.security.personal-information.reminders"),
 ];
 
 /// The application's files, of a release's parts.

@@ -120,6 +120,14 @@ impl Page {
             label,
             is: window.kind(),
         };
+        #[rustfmt::skip]
+        let windows = vec![
+            window("firstPartyRead", "Reads of built-in kinds", settings.read_window),
+            window("firstPartyWrite", "Changes to built-in kinds", settings.write_window),
+            window("managedRead", "Reads of sources that you added", settings.managed_read_window),
+            window("managedWrite", "Changes to sources that you added", settings.managed_write_window),
+            window("extensionRead", "Reads of extensions and MCP servers", settings.extension_read_window),
+        ];
         Self {
             closed: sources.len() - open.len(),
             more_sources: open.len().saturating_sub(LISTED),
@@ -136,33 +144,7 @@ impl Page {
             token_minutes: settings.token_lifetime_ms / MINUTE,
             longest_days: settings.max_trust_window_ms / DAY_MS,
             until_revoked: settings.allow_until_revoked,
-            windows: vec![
-                window(
-                    "firstPartyRead",
-                    "Reads of built-in kinds",
-                    settings.read_window,
-                ),
-                window(
-                    "firstPartyWrite",
-                    "Changes to built-in kinds",
-                    settings.write_window,
-                ),
-                window(
-                    "managedRead",
-                    "Reads of sources that you added",
-                    settings.managed_read_window,
-                ),
-                window(
-                    "managedWrite",
-                    "Changes to sources that you added",
-                    settings.managed_write_window,
-                ),
-                window(
-                    "extensionRead",
-                    "Reads of extensions and MCP servers",
-                    settings.extension_read_window,
-                ),
-            ],
+            windows,
             exposed: settings.default_reach == Reach::Exposed,
             auto_reads: settings.auto_allow_reads,
             keep: keep_events(settings),

@@ -16,24 +16,13 @@ use plexus_sources::catalogue::Entry;
 use plexus_trust::{Approval, Item, ItemState, OutcomeKind, State};
 
 /// Sorts of agents: as a form sends one, in words, and what comes with it.
+#[rustfmt::skip]
 pub(super) const AGENT_SORTS: [(&str, &str, &str); 5] = [
-    (
-        "claude-code",
-        "Claude Code",
-        "one command installs a plugin with its instructions",
-    ),
-    (
-        "codex",
-        "Codex",
-        "two commands: a launcher with a section of AGENTS.md, and its code",
-    ),
+    ("claude-code", "Claude Code", "one command installs a plugin with its instructions"),
+    ("codex", "Codex", "two commands: a launcher with a section of AGENTS.md, and its code"),
     ("mcp", "Another MCP client", "it starts plexus mcp"),
     ("script", "A script or another command-line agent", ""),
-    (
-        "in-context",
-        "One without a shell",
-        "it is told in its conversation",
-    ),
+    ("in-context", "One without a shell", "it is told in its conversation"),
 ];
 
 /// The sort of an agent that is connected, of which the gateway keeps how its material is delivered.

@@ -354,29 +354,13 @@ async fn hide(
         .map(|c| c.offer.manifest.hides.clone())
         .unwrap_or_default();
     let (there, mut rules) = (&source.config.hide, Hide::default());
-    for (key, kind, given, there, rules) in [
-        (
-            "folders",
-            HideKind::Folder,
-            &call.folders,
-            &there.folders,
-            &mut rules.folders,
-        ),
-        (
-            "globs",
-            HideKind::Glob,
-            &call.globs,
-            &there.globs,
-            &mut rules.globs,
-        ),
-        (
-            "tags",
-            HideKind::Tag,
-            &call.tags,
-            &there.tags,
-            &mut rules.tags,
-        ),
-    ] {
+    #[rustfmt::skip]
+    let rows = [
+        ("folders", HideKind::Folder, &call.folders, &there.folders, &mut rules.folders),
+        ("globs", HideKind::Glob, &call.globs, &there.globs, &mut rules.globs),
+        ("tags", HideKind::Tag, &call.tags, &there.tags, &mut rules.tags),
+    ];
+    for (key, kind, given, there, rules) in rows {
         for text in given {
             if !hides.contains(&kind) {
                 return Err(Refused::malformed(format!("{id} cannot hide {key}")));
