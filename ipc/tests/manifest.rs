@@ -111,21 +111,14 @@ fn shown_by_is_one_read_or_several() {
         assert_eq!(again(&manifest).capabilities, manifest.capabilities);
     }
     let at = "capability \"item.write\"";
-    for (wrong, says) in [
+    #[rustfmt::skip]
+    let rows = [
         (json!([]), ": shownBy names reads for agents, of an effect"),
-        (
-            json!("item.write"),
-            ", shownBy \"item.write\": names no read for agents",
-        ),
-        (
-            json!(["item.read", "item"]),
-            ", shownBy \"item\": names no read for agents",
-        ),
-        (
-            json!(["item.read", "item.read"]),
-            ", shownBy \"item.read\": twice",
-        ),
-    ] {
+        (json!("item.write"), ", shownBy \"item.write\": names no read for agents"),
+        (json!(["item.read", "item"]), ", shownBy \"item\": names no read for agents"),
+        (json!(["item.read", "item.read"]), ", shownBy \"item.read\": twice"),
+    ];
+    for (wrong, says) in rows {
         assert_eq!(with(wrong).unwrap_err().to_string(), format!("{at}{says}"));
     }
 }
@@ -230,23 +223,12 @@ fn child_calls_that_cannot_be_are_refused() {
 fn conversation_that_cannot_be_is_refused() {
     let of_its_input = "a conversation is an effect whose message is a text of its input";
     let bounds = "a conversation has at least one turn and lasts at least a minute";
+    #[rustfmt::skip]
     let refused: [Breach; 5] = [
-        (
-            |m| m["capabilities"][1]["conversation"]["message"] = json!("other"),
-            of_its_input,
-        ),
-        (
-            |m| m["capabilities"][1]["conversation"]["message"] = json!("n"),
-            of_its_input,
-        ),
-        (
-            |m| m["capabilities"][1]["conversation"]["turns"] = json!(0),
-            bounds,
-        ),
-        (
-            |m| m["capabilities"][1]["conversation"]["minutes"] = json!(0),
-            bounds,
-        ),
+        (|m| m["capabilities"][1]["conversation"]["message"] = json!("other"), of_its_input),
+        (|m| m["capabilities"][1]["conversation"]["message"] = json!("n"), of_its_input),
+        (|m| m["capabilities"][1]["conversation"]["turns"] = json!(0), bounds),
+        (|m| m["capabilities"][1]["conversation"]["minutes"] = json!(0), bounds),
         (
             |m| {
                 m["capabilities"][0]["conversation"] =
@@ -293,12 +275,9 @@ fn with(pointer: &str, value: Value) -> Value {
 #[test]
 fn every_rule_refuses() {
     let (huge, field) = (json!(MAX_OUTPUT + 1), json!({"field": "a"}));
-    for (pointer, value, why) in [
-        (
-            "/connector",
-            json!("Obsidian"),
-            "not 1 to 64 of a-z, 0-9 and '-'",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        ("/connector", json!("Obsidian"), "not 1 to 64 of a-z, 0-9 and '-'"),
         ("/connector", json!(""), "not 1 to 64 of a-z, 0-9 and '-'"),
         ("/kind", json!("a b"), "not 1 to 64 of a-z, 0-9 and '-'"),
         ("/transport", Value::Null, "missing field `transport`"),
@@ -307,132 +286,44 @@ fn every_rule_refuses() {
         ("/provenance", json!("mine"), "unknown variant `mine`"),
         ("/surprise", json!(1), "unknown field `surprise`"),
         ("/fields/0/name", json!("key"), "twice"),
-        (
-            "/fields/0/name",
-            json!("a-b"),
-            "not 1 to 64 letters and digits",
-        ),
-        (
-            "/fields/0/type",
-            json!("folder"),
-            "unknown variant `folder`",
-        ),
-        (
-            "/fields/0/target",
-            json!("secret"),
-            "a password goes to the secret store, and nothing else does",
-        ),
-        (
-            "/fields/0/required",
-            json!(false),
-            "names no required field of type path and target route",
-        ),
-        (
-            "/fields/1/target",
-            json!("route"),
-            "a password goes to the secret store, and nothing else does",
-        ),
+        ("/fields/0/name", json!("a-b"), "not 1 to 64 letters and digits"),
+        ("/fields/0/type", json!("folder"), "unknown variant `folder`"),
+        ("/fields/0/target", json!("secret"), "a password goes to the secret store, and nothing else does"),
+        ("/fields/0/required", json!(false), "names no required field of type path and target route"),
+        ("/fields/1/target", json!("route"), "a password goes to the secret store, and nothing else does"),
         ("/fields/1/writable", json!(true), "only a path is writable"),
-        (
-            "/fields/0/target",
-            json!("label"),
-            "a path goes to the route",
-        ),
-        (
-            "/platforms",
-            json!(["windows"]),
-            "unknown variant `windows`",
-        ),
+        ("/fields/0/target", json!("label"), "a path goes to the route"),
+        ("/platforms", json!(["windows"]), "unknown variant `windows`"),
         ("/fields/1/default", json!("x"), "a secret has no default"),
         ("/fields/0/once", json!(true), "once belongs to a secret"),
-        (
-            "/root",
-            json!("key"),
-            "names no required field of type path and target route",
-        ),
-        (
-            "/root",
-            json!("nowhere"),
-            "names no required field of type path and target route",
-        ),
+        ("/root", json!("key"), "names no required field of type path and target route"),
+        ("/root", json!("nowhere"), "names no required field of type path and target route"),
         ("/roles", json!([]), "a connector needs at least one"),
         ("/roles", json!(["reader", "reader"]), "the same role twice"),
-        (
-            "/roles",
-            json!(["writer"]),
-            "reads and plans need the role reader",
-        ),
-        (
-            "/roles",
-            json!(["reader"]),
-            "an effect needs the role writer",
-        ),
+        ("/roles", json!(["writer"]), "reads and plans need the role reader"),
+        ("/roles", json!(["reader"]), "an effect needs the role writer"),
         ("/roles", json!(["owner"]), "unknown variant `owner`"),
-        (
-            "/limits/frameBytes",
-            json!(0),
-            "frameBytes is not 1 to 10 MiB",
-        ),
-        (
-            "/limits/frameBytes",
-            huge.clone(),
-            "frameBytes is not 1 to 10 MiB",
-        ),
-        (
-            "/limits/openFiles",
-            json!(0),
-            "openFiles is below 16: no worker can start with that",
-        ),
+        ("/limits/frameBytes", json!(0), "frameBytes is not 1 to 10 MiB"),
+        ("/limits/frameBytes", huge.clone(), "frameBytes is not 1 to 10 MiB"),
+        ("/limits/openFiles", json!(0), "openFiles is below 16: no worker can start with that"),
         ("/limits/callMs", json!(0), "callMs or memoryMiB is 0"),
         ("/limits/memoryMiB", json!(0), "callMs or memoryMiB is 0"),
-        (
-            "/limits/fileBytes",
-            json!(-1),
-            "invalid value: integer `-1`",
-        ),
+        ("/limits/fileBytes", json!(-1), "invalid value: integer `-1`"),
         ("/limits/callMs", Value::Null, "missing field `callMs`"),
         ("/capabilities", json!([]), "not 1 to 256"),
         ("/capabilities/0/name", json!("item.write"), "twice"),
-        (
-            "/capabilities/0/name",
-            json!(""),
-            "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end",
-        ),
-        (
-            "/capabilities/0/name",
-            json!(".read"),
-            "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end",
-        ),
-        (
-            "/capabilities/0/name",
-            json!("a b"),
-            "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end",
-        ),
+        ("/capabilities/0/name", json!(""), "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end"),
+        ("/capabilities/0/name", json!(".read"), "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end"),
+        ("/capabilities/0/name", json!("a b"), "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end"),
         (
             "/capabilities/0/name",
             json!("x".repeat(129)),
             "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end",
         ),
-        (
-            "/capabilities/0/kind",
-            json!("workflow"),
-            "unknown variant `workflow`",
-        ),
-        (
-            "/capabilities/0/label",
-            json!(""),
-            "no label, or no describe",
-        ),
-        (
-            "/capabilities/0/describe",
-            json!(""),
-            "no label, or no describe",
-        ),
-        (
-            "/capabilities/0/keywords",
-            json!([""]),
-            "keywords are at most 16, each of 1 to 40 characters without spaces around it",
-        ),
+        ("/capabilities/0/kind", json!("workflow"), "unknown variant `workflow`"),
+        ("/capabilities/0/label", json!(""), "no label, or no describe"),
+        ("/capabilities/0/describe", json!(""), "no label, or no describe"),
+        ("/capabilities/0/keywords", json!([""]), "keywords are at most 16, each of 1 to 40 characters without spaces around it"),
         (
             "/capabilities/0/keywords",
             json!([" note"]),
@@ -444,117 +335,30 @@ fn every_rule_refuses() {
             "keywords are at most 16, each of 1 to 40 characters without spaces around it",
         ),
         ("/capabilities/0/verbs", json!([]), "no verb"),
-        (
-            "/capabilities/0/verbs",
-            json!(["delete"]),
-            "unknown variant `delete`",
-        ),
-        (
-            "/capabilities/0/verbs",
-            json!(["read", "write"]),
-            "an effect is at least of elevated sensitivity",
-        ),
-        (
-            "/capabilities/0/verbs",
-            json!(["execute"]),
-            "what executes is of high sensitivity",
-        ),
-        (
-            "/capabilities/0/input",
-            Value::Null,
-            "the input schema is missing, or a schema is no object",
-        ),
-        (
-            "/capabilities/0/input",
-            json!(true),
-            "the input schema is missing, or a schema is no object",
-        ),
-        (
-            "/capabilities/0/output",
-            json!([]),
-            "the input schema is missing, or a schema is no object",
-        ),
-        (
-            "/capabilities/0/markdown",
-            json!("# no"),
-            "markdown belongs to a skill",
-        ),
-        (
-            "/capabilities/0/skills",
-            json!(["item.write"]),
-            "skills names an entry that is no skill of this manifest",
-        ),
-        (
-            "/capabilities/0/skills",
-            json!(["nowhere"]),
-            "skills names an entry that is no skill of this manifest",
-        ),
-        (
-            "/capabilities/0/limits/callMs",
-            json!(0),
-            "callMs or memoryMiB is 0",
-        ),
-        (
-            "/capabilities/0/limits/frameBytes",
-            huge,
-            "frameBytes is not 1 to 10 MiB",
-        ),
-        (
-            "/capabilities/0/limits/memoryMiB",
-            json!(1),
-            "unknown field `memoryMiB`",
-        ),
-        (
-            "/capabilities/0/constrainable/0/field",
-            json!(""),
-            "a constrainable without a name, or with a kind beyond 64 bytes",
-        ),
-        (
-            "/capabilities/0/constrainable/0/touched",
-            json!(""),
-            "a constrainable without a name, or with a kind beyond 64 bytes",
-        ),
-        (
-            "/capabilities/0/constrainable",
-            json!([field, field]),
-            "the same constrainable field twice",
-        ),
-        (
-            "/capabilities/1/sensitivity",
-            json!("low"),
-            "an effect is at least of elevated sensitivity",
-        ),
-        (
-            "/capabilities/2/markdown",
-            Value::Null,
-            "a skill needs markdown",
-        ),
-        (
-            "/capabilities/2/markdown",
-            json!(" "),
-            "a skill needs markdown",
-        ),
-        (
-            "/capabilities/2/markdown",
-            json!("x".repeat(66_561)),
-            "markdown beyond 65 KiB",
-        ),
-        (
-            "/capabilities/2/verbs",
-            json!(["read"]),
-            "a skill has markdown and nothing that belongs to calls",
-        ),
-        (
-            "/capabilities/2/input",
-            json!({}),
-            "a skill has markdown and nothing that belongs to calls",
-        ),
-        (
-            "/capabilities/2/longRunning",
-            json!(true),
-            "a skill has markdown and nothing that belongs to calls",
-        ),
-    ] {
+        ("/capabilities/0/verbs", json!(["delete"]), "unknown variant `delete`"),
+        ("/capabilities/0/verbs", json!(["read", "write"]), "an effect is at least of elevated sensitivity"),
+        ("/capabilities/0/verbs", json!(["execute"]), "what executes is of high sensitivity"),
+        ("/capabilities/0/input", Value::Null, "the input schema is missing, or a schema is no object"),
+        ("/capabilities/0/input", json!(true), "the input schema is missing, or a schema is no object"),
+        ("/capabilities/0/output", json!([]), "the input schema is missing, or a schema is no object"),
+        ("/capabilities/0/markdown", json!("# no"), "markdown belongs to a skill"),
+        ("/capabilities/0/skills", json!(["item.write"]), "skills names an entry that is no skill of this manifest"),
+        ("/capabilities/0/skills", json!(["nowhere"]), "skills names an entry that is no skill of this manifest"),
+        ("/capabilities/0/limits/callMs", json!(0), "callMs or memoryMiB is 0"),
+        ("/capabilities/0/limits/frameBytes", huge, "frameBytes is not 1 to 10 MiB"),
+        ("/capabilities/0/limits/memoryMiB", json!(1), "unknown field `memoryMiB`"),
+        ("/capabilities/0/constrainable/0/field", json!(""), "a constrainable without a name, or with a kind beyond 64 bytes"),
+        ("/capabilities/0/constrainable/0/touched", json!(""), "a constrainable without a name, or with a kind beyond 64 bytes"),
+        ("/capabilities/0/constrainable", json!([field, field]), "the same constrainable field twice"),
+        ("/capabilities/1/sensitivity", json!("low"), "an effect is at least of elevated sensitivity"),
+        ("/capabilities/2/markdown", Value::Null, "a skill needs markdown"),
+        ("/capabilities/2/markdown", json!(" "), "a skill needs markdown"),
+        ("/capabilities/2/markdown", json!("x".repeat(66_561)), "markdown beyond 65 KiB"),
+        ("/capabilities/2/verbs", json!(["read"]), "a skill has markdown and nothing that belongs to calls"),
+        ("/capabilities/2/input", json!({}), "a skill has markdown and nothing that belongs to calls"),
+        ("/capabilities/2/longRunning", json!(true), "a skill has markdown and nothing that belongs to calls"),
+    ];
+    for (pointer, value, why) in rows {
         let refused = parse(&with(pointer, value.clone())).expect_err(pointer);
         let refused = refused.to_string();
         assert!(refused.contains(why), "{pointer} = {value}: {refused}");

@@ -338,24 +338,13 @@ const OF_PLACES: &[(&str, OfPlace)] = &[
     ("map code", Operation::MapCode),
 ];
 /// What is done to a few.
+#[rustfmt::skip]
 const OF_SOME: &[(&str, OfPlace, &[&str])] = &[
-    (
-        "metadata",
-        Operation::ReadMetadata,
-        &["$ROOT/a.md", "/Users/me/.ssh/id_ed25519"],
-    ),
+    ("metadata", Operation::ReadMetadata, &["$ROOT/a.md", "/Users/me/.ssh/id_ed25519"]),
     ("mode", Operation::SetMode, &["$ROOT/a.md", "$SCRATCH/kept"]),
     ("set-id", Operation::SetId, &["$ROOT/a.md", "$SCRATCH/kept"]),
-    (
-        "attribute",
-        Operation::SetAttribute,
-        &["$ROOT/a.md", "$SCRATCH/kept"],
-    ),
-    (
-        "control",
-        Operation::Control,
-        &["/dev/ttys001", "/dev/disk0"],
-    ),
+    ("attribute", Operation::SetAttribute, &["$ROOT/a.md", "$SCRATCH/kept"]),
+    ("control", Operation::Control, &["/dev/ttys001", "/dev/disk0"]),
 ];
 const SERVICES: &[&str] = &[
     "com.apple.CalendarAgent",

@@ -148,37 +148,13 @@ fn what_is_missing_and_what_mends_it_are_named() {
         version: LOWEST,
         because: None,
     };
+    #[rustfmt::skip]
     let cases = [
-        (
-            kernel(Landlock::Missing),
-            Unsupported::NoLandlock,
-            "CONFIG_SECURITY_LANDLOCK",
-        ),
+        (kernel(Landlock::Missing), Unsupported::NoLandlock, "CONFIG_SECURITY_LANDLOCK"),
         (kernel(Landlock::Off), Unsupported::LandlockOff, "lsm="),
-        (
-            version(0),
-            Unsupported::BelowFloor {
-                found: 0,
-                floor: LOWEST,
-            },
-            "Linux 6.7 or newer",
-        ),
-        (
-            version(3),
-            Unsupported::BelowFloor {
-                found: 3,
-                floor: LOWEST,
-            },
-            "Linux 6.7 or newer",
-        ),
-        (
-            Kernel {
-                seccomp: false,
-                ..version(NEWEST)
-            },
-            Unsupported::NoSeccomp,
-            "CONFIG_SECCOMP_FILTER",
-        ),
+        (version(0), Unsupported::BelowFloor { found: 0, floor: LOWEST }, "Linux 6.7 or newer"),
+        (version(3), Unsupported::BelowFloor { found: 3, floor: LOWEST }, "Linux 6.7 or newer"),
+        (Kernel { seccomp: false, ..version(NEWEST) }, Unsupported::NoSeccomp, "CONFIG_SECCOMP_FILTER"),
     ];
     for (kernel, why, remedy) in cases {
         assert_eq!(decide(kernel, leaf), Err(why), "{kernel:?}");

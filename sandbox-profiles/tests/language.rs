@@ -67,22 +67,15 @@ fn conditions_choose_rules() {
         "(allow file-read* (subpath \"/a\"))",
         "(allow file-read* (subpath \"/b\") (subpath \"/c\"))",
     );
-    for (rules, reads) in [
-        (
-            format!("(if (string=? (param \"ROLE\") \"reader\") {a})"),
-            1,
-        ),
-        (
-            format!("(if (string=? (param \"ROLE\") \"writer\") {a})"),
-            0,
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        (format!("(if (string=? (param \"ROLE\") \"reader\") {a})"), 1),
+        (format!("(if (string=? (param \"ROLE\") \"writer\") {a})"), 0),
         (format!("(if (param \"ROOT\") {a})"), 1),
-        (
-            "(if (param \"OTHER\") (allow file-read* (subpath (param \"OTHER\"))))".to_owned(),
-            0,
-        ),
+        ("(if (param \"OTHER\") (allow file-read* (subpath (param \"OTHER\"))))".to_owned(), 0),
         (format!("(if (param \"OTHER\") {a} {b_and_c})"), 2),
-    ] {
+    ];
+    for (rules, reads) in rows {
         assert_eq!(evaluated(&rules).reads.len(), reads, "{rules}");
     }
     let missing = Reason::MissingParameter("OTHER".to_owned());

@@ -84,11 +84,9 @@ fn no_page_keeps_anybody_out() {
     let _ = browser.see("#lately");
     let none = Vec::new;
     let of = |page: &str| vec![page.to_owned()];
+    #[rustfmt::skip]
     let mut pages = addresses(&[
-        (
-            "/since",
-            [of("/since?what=decided"), of("/since?what=done")].concat(),
-        ),
+        ("/since", [of("/since?what=decided"), of("/since?what=done")].concat()),
         ("/source-form", of("/source-form?kind=caldav-account")),
         ("/sources/{id}", of("/sources/workspace")),
         ("/agents/{id}", of("/agents/my-cc")),
@@ -105,15 +103,9 @@ fn no_page_keeps_anybody_out() {
         ("/changes/{id}/rows", none()),
         ("/find", none()),
         ("/runs/{id}", of(&format!("/runs/{run}"))),
-        (
-            "/boards/{id}",
-            of(&format!("/boards/{board}?source=cc-master")),
-        ),
+        ("/boards/{id}", of(&format!("/boards/{board}?source=cc-master"))),
         ("/changes/{id}", of(&format!("/changes/{changes}"))),
-        (
-            "/channels/{source}/{channel}",
-            of(&format!("/channels/channels/{channel}")),
-        ),
+        ("/channels/{source}/{channel}", of(&format!("/channels/channels/{channel}"))),
     ]);
     pages.extend(["/approvals".to_owned(), format!("/approvals/{waits}")]);
     let looks = match length() {
@@ -159,13 +151,9 @@ fn no_page_of_a_form_keeps_anybody_out() {
     let manifest = include_str!("../../docs/extensions/journal.json");
     let pages = format!("pages={path}");
     type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], &'c str);
+    #[rustfmt::skip]
     let cases: [Case<'_>; 7] = [
-        (
-            "/connect",
-            "/connect",
-            &[("id", "newest")],
-            "newest is connected",
-        ),
+        ("/connect", "/connect", &[("id", "newest")], "newest is connected"),
         ("/lend/preview", "/lend", &[("path", &path)], "What follows"),
         ("/changes/{id}/preview", &set, &[], "Plan"),
         (
@@ -174,24 +162,9 @@ fn no_page_of_a_form_keeps_anybody_out() {
             &[("manifest", manifest), ("folders", &pages)],
             "What you would add: journal",
         ),
-        (
-            "/extensions/client/preview",
-            "/extensions",
-            &[("block", &block)],
-            "npx downloads it at each start",
-        ),
-        (
-            "/extensions/server/preview",
-            "/extensions",
-            &[("name", "notes"), ("url", &url)],
-            "Sign in for notes",
-        ),
-        (
-            "/sources/{id}/sign-in/preview",
-            "/sources/notes",
-            &[],
-            "Sign in for notes",
-        ),
+        ("/extensions/client/preview", "/extensions", &[("block", &block)], "npx downloads it at each start"),
+        ("/extensions/server/preview", "/extensions", &[("name", "notes"), ("url", &url)], "Sign in for notes"),
+        ("/sources/{id}/sign-in/preview", "/sources/notes", &[], "Sign in for notes"),
     ];
     let known: BTreeSet<String> = cases.iter().map(|(form, ..)| (*form).to_owned()).collect();
     assert_eq!(known, form_pages());

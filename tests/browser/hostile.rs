@@ -732,42 +732,17 @@ fn made_strings_on_every_page() {
     let mut looked_at: Vec<String> = (0..4).map(earlier).collect();
     looked_at.push("/activity".to_owned());
     let none: Vec<String> = Vec::new();
+    #[rustfmt::skip]
     let pages = addresses(&[
         ("/together/{id}", vec![format!("/together/{}", waiting[0])]),
-        (
-            "/since",
-            ["done", "read", "refused", "failed", "agents", "asked"]
-                .map(|kind| format!("/since?what={kind}"))
-                .into(),
-        ),
-        (
-            "/source-form",
-            vec!["/source-form?kind=workspace-dir".to_owned()],
-        ),
-        (
-            "/sources/{id}",
-            ["workspace", "app", "rude", "named", "broken"]
-                .map(|id| format!("/sources/{id}"))
-                .into(),
-        ),
-        (
-            "/agents/{id}",
-            vec!["/agents/my-cc".to_owned(), "/agents/writer".to_owned()],
-        ),
+        ("/since", ["done", "read", "refused", "failed", "agents", "asked"].map(|kind| format!("/since?what={kind}")).into()),
+        ("/source-form", vec!["/source-form?kind=workspace-dir".to_owned()]),
+        ("/sources/{id}", ["workspace", "app", "rude", "named", "broken"].map(|id| format!("/sources/{id}")).into()),
+        ("/agents/{id}", vec!["/agents/my-cc".to_owned(), "/agents/writer".to_owned()]),
         ("/agents/{id}/review", vec![REVIEW.to_owned()]),
         ("/activity", looked_at),
-        (
-            "/activity/{id}",
-            of("read").into_iter().step_by(6).collect(),
-        ),
-        (
-            "/activity/{id}/undo",
-            of("changed")
-                .iter()
-                .take(3)
-                .map(|call| format!("{call}/undo"))
-                .collect(),
-        ),
+        ("/activity/{id}", of("read").into_iter().step_by(6).collect()),
+        ("/activity/{id}/undo", of("changed").iter().take(3).map(|call| format!("{call}/undo")).collect()),
         ("/runs/{id}", vec![work.run()]),
         ("/boards/{id}", vec![work.board()]),
         ("/changes/{id}", vec![work.changes()]),

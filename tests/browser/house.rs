@@ -353,38 +353,15 @@ fn grants_are_filtered_sorted_and_many_revoked() {
         ("two", READ),
     );
     lists(&[one, three, vault, two]);
-    for (field, option, at, rows) in [
-        (
-            "sort",
-            "[value=ends]",
-            "?sort=ends",
-            &[vault, one, three, two][..],
-        ),
-        (
-            "sort",
-            ":nth-child(2)",
-            "?sort=capability",
-            &[vault, one, three, two],
-        ),
-        (
-            "source",
-            ":nth-child(2)",
-            "?source=obsidian&sort=capability",
-            &[vault],
-        ),
-        (
-            "source",
-            ":nth-child(1)",
-            "?sort=capability",
-            &[vault, one, three, two],
-        ),
-        (
-            "agent",
-            ":last-child",
-            "?agent=two&sort=capability",
-            &[vault, two],
-        ),
-    ] {
+    #[rustfmt::skip]
+    let choices = [
+        ("sort", "[value=ends]", "?sort=ends", &[vault, one, three, two][..]),
+        ("sort", ":nth-child(2)", "?sort=capability", &[vault, one, three, two]),
+        ("source", ":nth-child(2)", "?source=obsidian&sort=capability", &[vault]),
+        ("source", ":nth-child(1)", "?sort=capability", &[vault, one, three, two]),
+        ("agent", ":last-child", "?agent=two&sort=capability", &[vault, two]),
+    ];
+    for (field, option, at, rows) in choices {
         browser.see(&format!("#g-{field} option{option}")).click();
         until_true(at, || browser.address().ends_with(&format!("/grants{at}")));
         lists(rows);
@@ -485,31 +462,15 @@ fn activity_is_filtered_and_keeps_its_place() {
         .see("#card p.acts a.button[href='/admin/activity']")
         .click();
     browser.loses("#card p.acts a.button[href='/admin/activity']");
-    for (field, option, at, of, lacks) in [
+    #[rustfmt::skip]
+    let rows = [
         ("agent", ":last-child", "?agent=two", "two", "one"),
-        (
-            "source",
-            ":nth-child(2)",
-            "?agent=two&source=obsidian",
-            "Ideas.md",
-            "yes.md",
-        ),
+        ("source", ":nth-child(2)", "?agent=two&source=obsidian", "Ideas.md", "yes.md"),
         ("source", ":first-child", "?agent=two", "two", "one"),
-        (
-            "only",
-            "[value=refused]",
-            "?agent=two&only=refused",
-            "denied",
-            "yes.md",
-        ),
-        (
-            "only",
-            "[value=changed]",
-            "?agent=two&only=changed",
-            "yes.md",
-            "denied",
-        ),
-    ] {
+        ("only", "[value=refused]", "?agent=two&only=refused", "denied", "yes.md"),
+        ("only", "[value=changed]", "?agent=two&only=changed", "yes.md", "denied"),
+    ];
+    for (field, option, at, of, lacks) in rows {
         browser.see(&format!("#a-{field} option{option}")).click();
         until_true(at, || {
             browser.address().ends_with(&format!("/activity{at}"))

@@ -113,19 +113,11 @@ fn run_is_followed_as_it_speaks_and_stopped() {
         begun.expect_status(202);
         begun.text_at("/run/runId")
     };
+    #[rustfmt::skip]
     let runs = [
-        begins(
-            &agents[0],
-            json!({"text": "x", "pieces": 100_000, "timed": true}),
-        ),
-        begins(
-            &agents[1],
-            json!({"text": "no end", "pieces": 1, "until": "never"}),
-        ),
-        begins(
-            &agents[2],
-            json!({"text": "an end", "pieces": 1, "until": "end"}),
-        ),
+        begins(&agents[0], json!({"text": "x", "pieces": 100_000, "timed": true})),
+        begins(&agents[1], json!({"text": "no end", "pieces": 1, "until": "never"})),
+        begins(&agents[2], json!({"text": "an end", "pieces": 1, "until": "end"})),
     ];
     let under_way = || {
         let calls = scene.owner().get("/admin/api/calls").expect_ok();

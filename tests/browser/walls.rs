@@ -55,31 +55,12 @@ fn every_part_of_the_credential_is_needed() {
     let other = session(&scene);
     let port = scene.gateway.port();
 
+    #[rustfmt::skip]
     let refused: &[(&str, Client, u16, &str)] = &[
-        (
-            "no tab",
-            own.whole.without("x-plexus-tab"),
-            401,
-            "unauthorized",
-        ),
-        (
-            "the tab of another session",
-            own.whole.with("x-plexus-tab", &other.tab),
-            401,
-            "unauthorized",
-        ),
-        (
-            "no cookie",
-            own.whole.without("cookie"),
-            401,
-            "unauthorized",
-        ),
-        (
-            "a cookie of another port's name",
-            own.whole.with("cookie", &cookie_of(&own, port, 1)),
-            401,
-            "unauthorized",
-        ),
+        ("no tab", own.whole.without("x-plexus-tab"), 401, "unauthorized"),
+        ("the tab of another session", own.whole.with("x-plexus-tab", &other.tab), 401, "unauthorized"),
+        ("no cookie", own.whole.without("cookie"), 401, "unauthorized"),
+        ("a cookie of another port's name", own.whole.with("cookie", &cookie_of(&own, port, 1)), 401, "unauthorized"),
         (
             "the key instead",
             own.whole
@@ -89,67 +70,16 @@ fn every_part_of_the_credential_is_needed() {
             401,
             "unauthorized",
         ),
-        (
-            "no origin",
-            own.whole.without("origin"),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "another port's origin",
-            own.whole.with("origin", "http://localhost:1"),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "another name's origin",
-            own.whole
-                .with("origin", &format!("http://127.0.0.1:{port}")),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "a foreign origin",
-            own.whole.with("origin", "https://evil.example"),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "no page's origin",
-            own.whole.with("origin", "null"),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "another name",
-            own.whole.with("host", &format!("127.0.0.1:{port}")),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "another port",
-            own.whole.with("host", "localhost:1"),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "no port",
-            own.whole.with("host", "localhost"),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "from another site",
-            own.whole.with("sec-fetch-site", "cross-site"),
-            403,
-            "host_forbidden",
-        ),
-        (
-            "from another port",
-            own.whole.with("sec-fetch-site", "same-site"),
-            403,
-            "host_forbidden",
-        ),
+        ("no origin", own.whole.without("origin"), 403, "host_forbidden"),
+        ("another port's origin", own.whole.with("origin", "http://localhost:1"), 403, "host_forbidden"),
+        ("another name's origin", own.whole.with("origin", &format!("http://127.0.0.1:{port}")), 403, "host_forbidden"),
+        ("a foreign origin", own.whole.with("origin", "https://evil.example"), 403, "host_forbidden"),
+        ("no page's origin", own.whole.with("origin", "null"), 403, "host_forbidden"),
+        ("another name", own.whole.with("host", &format!("127.0.0.1:{port}")), 403, "host_forbidden"),
+        ("another port", own.whole.with("host", "localhost:1"), 403, "host_forbidden"),
+        ("no port", own.whole.with("host", "localhost"), 403, "host_forbidden"),
+        ("from another site", own.whole.with("sec-fetch-site", "cross-site"), 403, "host_forbidden"),
+        ("from another port", own.whole.with("sec-fetch-site", "same-site"), 403, "host_forbidden"),
     ];
     for (what, client, status, code) in refused {
         let answer = client.post(&at, yes.clone());

@@ -149,28 +149,13 @@ fn program_that_cannot_run_is_told_when_it_is_added() {
     let mut foreign = [0_u8; 64];
     foreign[..7].copy_from_slice(b"\x7fELF\x02\x02\x01");
     foreign[16..24].copy_from_slice(&[0, 2, 0, 22, 0, 0, 0, 1]);
+    #[rustfmt::skip]
     let scripts: [(&[u8], u32, &str); 6] = [
-        (
-            b"#!/bin/bash\nexit 0\n",
-            0o644,
-            "make it executable (chmod +x)",
-        ),
+        (b"#!/bin/bash\nexit 0\n", 0o644, "make it executable (chmod +x)"),
         (&foreign, 0o755, "it was made for another one"),
-        (
-            b"#!/nowhere/ruby\n",
-            0o755,
-            "the interpreter that its first line names",
-        ),
-        (
-            b"#!/bin/bash\necho no config >&2\nexit 3\n",
-            0o755,
-            "ended with status 3; it said last: no config",
-        ),
-        (
-            b"#!/bin/bash\nkill -SEGV $$\n",
-            0o755,
-            "was ended by signal 11",
-        ),
+        (b"#!/nowhere/ruby\n", 0o755, "the interpreter that its first line names"),
+        (b"#!/bin/bash\necho no config >&2\nexit 3\n", 0o755, "ended with status 3; it said last: no config"),
+        (b"#!/bin/bash\nkill -SEGV $$\n", 0o755, "was ended by signal 11"),
         (b"#!/bin/bash\nsleep 60\n", 0o755, "it may only be slow"),
     ];
     let put = |content: &[u8], mode: u32| {

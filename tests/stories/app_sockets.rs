@@ -346,64 +346,21 @@ fn manifest_of_a_socket_that_asks_for_more_is_refused() {
         let client = world.gateway.owner().client;
         client.must_post(PREVIEW, json!({"manifest": manifest}))
     };
+    #[rustfmt::skip]
     let table: &[Bad] = &[
         ("no path", |m| both(m, "app.sock"), "no absolute path"),
-        (
-            "a path that climbs",
-            |m| both(m, "/nowhere/../app.sock"),
-            "no absolute path",
-        ),
-        (
-            "a container engine",
-            |m| both(m, "/run/docker.sock"),
-            "container engine",
-        ),
-        (
-            "a message bus",
-            |m| both(m, "/run/user/1000/bus"),
-            "message bus",
-        ),
-        (
-            "keys",
-            |m| both(m, "/tmp/ssh-a/agent.1"),
-            "signs for whoever asks",
-        ),
-        (
-            "a gateway",
-            |m| both(m, "/nowhere/run/owner/owner.sock"),
-            "Plexus gateway",
-        ),
-        (
-            "a folder of keys",
-            |m| both(m, "/nowhere/.gnupg/app.sock"),
-            "keys or settings",
-        ),
+        ("a path that climbs", |m| both(m, "/nowhere/../app.sock"), "no absolute path"),
+        ("a container engine", |m| both(m, "/run/docker.sock"), "container engine"),
+        ("a message bus", |m| both(m, "/run/user/1000/bus"), "message bus"),
+        ("keys", |m| both(m, "/tmp/ssh-a/agent.1"), "signs for whoever asks"),
+        ("a gateway", |m| both(m, "/nowhere/run/owner/owner.sock"), "Plexus gateway"),
+        ("a folder of keys", |m| both(m, "/nowhere/.gnupg/app.sock"), "keys or settings"),
         ("no socket", |m| both(m, "/dev/null"), "is no socket"),
-        (
-            "two sockets",
-            |m| m["capabilities"][0]["route"]["socket"] = json!("/nowhere/b.sock"),
-            "more than one socket",
-        ),
-        (
-            "a program as well",
-            |m| m.pointer_mut(ROUTE).expect("a route")["bin"] = json!("cat"),
-            "unknown field `bin`",
-        ),
-        (
-            "no end",
-            |m| m.pointer_mut(ROUTE).expect("a route")["timeoutMs"] = json!(3_600_000),
-            "not 1 to 600,000 ms",
-        ),
-        (
-            "a folder",
-            |m| m["folders"] = json!([{"name": "f", "label": "F", "access": "read"}]),
-            "no folders",
-        ),
-        (
-            "a secret",
-            |m| m["secrets"] = json!([{"name": "token", "attach": "bearer"}]),
-            "are for the transport local-rest",
-        ),
+        ("two sockets", |m| m["capabilities"][0]["route"]["socket"] = json!("/nowhere/b.sock"), "more than one socket"),
+        ("a program as well", |m| m.pointer_mut(ROUTE).expect("a route")["bin"] = json!("cat"), "unknown field `bin`"),
+        ("no end", |m| m.pointer_mut(ROUTE).expect("a route")["timeoutMs"] = json!(3_600_000), "not 1 to 600,000 ms"),
+        ("a folder", |m| m["folders"] = json!([{"name": "f", "label": "F", "access": "read"}]), "no folders"),
+        ("a secret", |m| m["secrets"] = json!([{"name": "token", "attach": "bearer"}]), "are for the transport local-rest"),
     ];
     for (what, change, words) in table {
         let mut bad = good.clone();

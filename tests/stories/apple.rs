@@ -490,32 +490,18 @@ fn entries_are_those_of_recorded_gateways() {
     let desk = Desk::open();
     let document = desk.gateway.client().get("/.well-known/plexus").expect_ok();
     let listed = document["capabilities"].as_array().expect("entries");
-    for (id, label, verb) in [
+    #[rustfmt::skip]
+    let rows = [
         (CALENDARS, "List Apple Calendar calendars", Some("read")),
-        (
-            EVENTS,
-            "List Apple Calendar events in a date window",
-            Some("read"),
-        ),
-        (
-            "apple-calendar.how-to-use",
-            "How to use Apple Calendar (read-only)",
-            None,
-        ),
-        (
-            "apple-reminders.lists.list",
-            "List Apple Reminders lists",
-            Some("read"),
-        ),
+        (EVENTS, "List Apple Calendar events in a date window", Some("read")),
+        ("apple-calendar.how-to-use", "How to use Apple Calendar (read-only)", None),
+        ("apple-reminders.lists.list", "List Apple Reminders lists", Some("read")),
         (REMINDERS, "List Apple Reminders", Some("read")),
         (CREATE, "Create an Apple Reminder", Some("write")),
         (COMPLETE, "Complete an Apple Reminder", Some("write")),
-        (
-            "apple-reminders.skill.how-to-use",
-            "How to use Apple Reminders",
-            None,
-        ),
-    ] {
+        ("apple-reminders.skill.how-to-use", "How to use Apple Reminders", None),
+    ];
+    for (id, label, verb) in rows {
         let entry = listed.iter().find(|entry| entry["id"] == id);
         let entry = entry.unwrap_or_else(|| panic!("{id} is not listed"));
         let (sensitivity, days) = match verb {

@@ -379,14 +379,9 @@ fn completion_that_cannot_be_is_told_at_once() {
 fn account_that_does_not_serve_says_what_is_wrong() {
     let office = Office::open();
     let clear = Radicale::start();
-    for (id, url, trusted, password, why) in [
-        (
-            "clear",
-            clear.url().replace("http://", "https://"),
-            true,
-            PASSWORD,
-            "the server speaks no TLS at this port",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        ("clear", clear.url().replace("http://", "https://"), true, PASSWORD, "the server speaks no TLS at this port"),
         (
             "closed",
             // The system gives this port to nobody who asks for a free one.
@@ -395,21 +390,10 @@ fn account_that_does_not_serve_says_what_is_wrong() {
             PASSWORD,
             "the server cannot be reached: the host does not answer",
         ),
-        (
-            "unknown",
-            office.server.url(),
-            false,
-            PASSWORD,
-            "the server's certificate is not accepted",
-        ),
-        (
-            "refused",
-            office.server.url(),
-            true,
-            "wrong",
-            "does not accept user and password (401)",
-        ),
-    ] {
+        ("unknown", office.server.url(), false, PASSWORD, "the server's certificate is not accepted"),
+        ("refused", office.server.url(), true, "wrong", "does not accept user and password (401)"),
+    ];
+    for (id, url, trusted, password, why) in rows {
         let said = office.add(id, &url, trusted, password);
         assert_contains(&said, &format!("{id} does not serve: "));
         assert_contains(&said, why);

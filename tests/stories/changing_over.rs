@@ -368,27 +368,16 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
         script(&format!("echo '{other}'"))
     };
     let install = |bytes: &[u8]| editions::put(installed.folder(), DAEMON, bytes);
+    #[rustfmt::skip]
     let cases: [(&str, &dyn Fn(), &str); 9] = [
-        (
-            "an older version",
-            &|| editions::ship(installed.folder(), DAEMON, &editions::earlier()),
-            "older than",
-        ),
+        ("an older version", &|| editions::ship(installed.folder(), DAEMON, &editions::earlier()), "older than"),
         (
             "an older format of the ledger",
             &|| install(&said_otherwise("ledgerFormats", json!([1]))),
             "does not know format 3 of the ledger, only [1]",
         ),
-        (
-            "one that cannot take over",
-            &|| install(&said_otherwise("handovers", json!([]))),
-            "cannot take over",
-        ),
-        (
-            "one that would not start",
-            &|| install(&said_otherwise("problems", json!(["no cages here"]))),
-            "no cages here",
-        ),
+        ("one that cannot take over", &|| install(&said_otherwise("handovers", json!([]))), "cannot take over"),
+        ("one that would not start", &|| install(&said_otherwise("problems", json!(["no cages here"]))), "no cages here"),
         ("garbage", &|| install(&[0x7f; 4096]), "it cannot be run"),
         ("nothing", &|| install(b""), "is not changed over to"),
         (
@@ -396,11 +385,7 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
             &|| install(&script("echo 'cannot start: no library' >&2; exit 3")),
             "cannot start: no library",
         ),
-        (
-            "one that talks of something else",
-            &|| install(&script("echo hello")),
-            "does not say what it is",
-        ),
+        ("one that talks of something else", &|| install(&script("echo hello")), "does not say what it is"),
         (
             "no file at all",
             &|| {

@@ -142,24 +142,14 @@ fn child_runs_in_a_cage_of_its_own() {
 fn undeclared_child_is_refused() {
     let site = Site::open();
     let agent = site.agent("a");
-    for (input, words) in [
-        (
-            json!({"child": "other", "run": "one", "arguments": {}}),
-            "no such program",
-        ),
-        (
-            json!({"child": "shell", "run": "../one", "arguments": {"a": "true"}}),
-            "no name",
-        ),
-        (
-            json!({"child": "shell", "run": "one", "arguments": {}}),
-            "has no value",
-        ),
-        (
-            json!({"child": "shell", "run": "one", "arguments": {"a": "true"}, "environment": {"PATH": "/"}}),
-            "without a value",
-        ),
-    ] {
+    #[rustfmt::skip]
+    let rows = [
+        (json!({"child": "other", "run": "one", "arguments": {}}), "no such program"),
+        (json!({"child": "shell", "run": "../one", "arguments": {"a": "true"}}), "no name"),
+        (json!({"child": "shell", "run": "one", "arguments": {}}), "has no value"),
+        (json!({"child": "shell", "run": "one", "arguments": {"a": "true"}, "environment": {"PATH": "/"}}), "without a value"),
+    ];
+    for (input, words) in rows {
         let reply = agent.invoke(CHILD, input.clone());
         assert!(reply.text().contains(words), "{input}: {}", reply.text());
     }

@@ -234,25 +234,14 @@ fn a_body_is_never_read_as_a_request() {
     let inner = format!(
         "POST /admin/api/pause HTTP/1.1\r\nhost: localhost\r\nx-plexus-connection-key: {key}\r\ncontent-length: 11\r\n\r\n{{\"on\":true}}"
     );
+    #[rustfmt::skip]
     let heads = [
         // Refused before it is read.
-        format!(
-            "POST /link/handshake HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
-            2 << 20
-        ),
-        format!(
-            "POST /v1/health HTTP/1.1\r\nhost: evil.example.com\r\ncontent-length: {}\r\n\r\n",
-            inner.len()
-        ),
-        format!(
-            "GET /v1/health HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
-            inner.len()
-        ),
+        format!("POST /link/handshake HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", 2 << 20),
+        format!("POST /v1/health HTTP/1.1\r\nhost: evil.example.com\r\ncontent-length: {}\r\n\r\n", inner.len()),
+        format!("GET /v1/health HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", inner.len()),
         // Lengths that two readers could take differently.
-        format!(
-            "POST /nope HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\ncontent-length: 0\r\n\r\n",
-            inner.len()
-        ),
+        format!("POST /nope HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\ncontent-length: 0\r\n\r\n", inner.len()),
         format!(
             "POST /nope HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\ncontent-length: {}\r\n\r\n",
             inner.len()
@@ -423,22 +412,14 @@ fn bytes_that_are_no_text_are_refused() {
         [&host[..], name.as_bytes(), b": ", value, b"\r\n"].concat()
     };
     let status = |answer: Option<Response>| answer.map(|answer| answer.status);
-    for (line, name, good, status_of_bad) in [
+    #[rustfmt::skip]
+    let rows = [
         ("GET /v1/health", "host", format!("localhost:{port}"), 403),
         ("GET /v1/health", "origin", house.gateway.base(), 403),
-        (
-            "GET /manifest",
-            "x-plexus-session",
-            agent.session.clone(),
-            401,
-        ),
-        (
-            "GET /admin/api/pending",
-            "x-plexus-connection-key",
-            key.clone(),
-            401,
-        ),
-    ] {
+        ("GET /manifest", "x-plexus-session", agent.session.clone(), 401),
+        ("GET /admin/api/pending", "x-plexus-connection-key", key.clone(), 401),
+    ];
+    for (line, name, good, status_of_bad) in rows {
         assert_eq!(
             status(send(line, &with(name, good.as_bytes()), b"")),
             Some(200),
@@ -458,22 +439,11 @@ fn bytes_that_are_no_text_are_refused() {
 
     let session = [with("x-plexus-session", agent.session.as_bytes())].concat();
     let owner = with("x-plexus-connection-key", key.as_bytes());
+    #[rustfmt::skip]
     let bodies: [(&str, &[u8], &str); 3] = [
-        (
-            "POST /invoke",
-            &session,
-            r#"{"id":"workspace.read","input":{"path":"report.txt"}}"#,
-        ),
-        (
-            "PUT /grants",
-            &session,
-            r#"{"grants":{"workspace.read":"allow"}}"#,
-        ),
-        (
-            "POST /admin/api/exposure/workspace.read",
-            &owner,
-            r#"{"enabled":true,"x":"y"}"#,
-        ),
+        ("POST /invoke", &session, r#"{"id":"workspace.read","input":{"path":"report.txt"}}"#),
+        ("PUT /grants", &session, r#"{"grants":{"workspace.read":"allow"}}"#),
+        ("POST /admin/api/exposure/workspace.read", &owner, r#"{"enabled":true,"x":"y"}"#),
     ];
     for (line, headers, good) in bodies {
         assert_eq!(

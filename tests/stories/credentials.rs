@@ -21,49 +21,21 @@ enum Whose {
 /// The routes behind a credential: method, path, a body that is in order.
 fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
     use Whose::{Maker, Owner, Session, Token};
+    #[rustfmt::skip]
     let mut routes = vec![
         (Session, "GET", "/manifest".to_owned(), Value::Null),
         (Session, "GET", "/grants".into(), Value::Null),
         (Session, "GET", "/events".into(), Value::Null),
-        (
-            Session,
-            "PUT",
-            "/grants".into(),
-            json!({"grants": {READ: "allow"}}),
-        ),
-        (
-            Session,
-            "POST",
-            "/extensions".into(),
-            json!({"manifest": {}}),
-        ),
+        (Session, "PUT", "/grants".into(), json!({"grants": {READ: "allow"}})),
+        (Session, "POST", "/extensions".into(), json!({"manifest": {}})),
         (Session, "DELETE", "/extensions/x".into(), Value::Null),
-        (
-            Token,
-            "POST",
-            "/grants/refresh".into(),
-            json!({"sessionId": nobody("sess_"), "jti": nobody("tok_")}),
-        ),
-        (
-            Token,
-            "POST",
-            "/grants/revoke".into(),
-            json!({"jti": nobody("tok_")}),
-        ),
-        (
-            Maker,
-            "GET",
-            format!("/grants/status?pendingId={item}"),
-            Value::Null,
-        ),
-        (
-            Maker,
-            "GET",
-            format!("/invoke/status?runId={run}"),
-            Value::Null,
-        ),
+        (Token, "POST", "/grants/refresh".into(), json!({"sessionId": nobody("sess_"), "jti": nobody("tok_")})),
+        (Token, "POST", "/grants/revoke".into(), json!({"jti": nobody("tok_")})),
+        (Maker, "GET", format!("/grants/status?pendingId={item}"), Value::Null),
+        (Maker, "GET", format!("/invoke/status?runId={run}"), Value::Null),
     ];
-    for (method, path, body) in [
+    #[rustfmt::skip]
+    let rows = [
         ("GET", "activity", json!(null)),
         ("GET", "agents", json!(null)),
         ("GET", "agents/enrollments", json!(null)),
@@ -84,11 +56,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("POST", "channels/talk/ch/messages", json!({"text": "x"})),
         ("POST", "channels/talk/ch/members", json!({"user": "x"})),
         ("DELETE", "channels/talk/ch/members/x", json!(null)),
-        (
-            "POST",
-            "channels/talk/ch/archive",
-            json!({"archived": true}),
-        ),
+        ("POST", "channels/talk/ch/archive", json!({"archived": true})),
         ("POST", "channels/talk/ch/leave", json!({})),
         ("PUT", "channels/talk/ch/name", json!({"name": "x"})),
         ("GET", "channels/talk/unsent", json!(null)),
@@ -114,71 +82,31 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("GET", "tokens", json!(null)),
         ("GET", "unsettled", json!(null)),
         ("GET", "no-such-route", json!(null)),
-        (
-            "POST",
-            "agents/connect",
-            json!({"agentId": "intruder", "capabilities": [READ]}),
-        ),
+        ("POST", "agents/connect", json!({"agentId": "intruder", "capabilities": [READ]})),
         ("POST", "agents/revoke", json!({"agentId": "one"})),
         ("POST", "agents/one/code", json!({})),
         ("GET", "agents/one/limits", json!(null)),
-        (
-            "POST",
-            "agents/one/limits",
-            json!({"callsPerSecond": 1_000_000}),
-        ),
+        ("POST", "agents/one/limits", json!({"callsPerSecond": 1_000_000})),
         ("POST", "audit/archives/forget", json!({"through": "x"})),
         ("POST", "backup/copy", json!({})),
         ("POST", "calls/evt_x/stop", json!({})),
         ("POST", "console/link", json!({})),
-        (
-            "POST",
-            "default-grant/workspace.read",
-            json!({"defaultGrant": true}),
-        ),
-        (
-            "POST",
-            "explain",
-            json!({"agentId": "one", "capabilityId": READ}),
-        ),
+        ("POST", "default-grant/workspace.read", json!({"defaultGrant": true})),
+        ("POST", "explain", json!({"agentId": "one", "capabilityId": READ})),
         ("POST", "exposure/workspace.read", json!({"enabled": false})),
         ("POST", "network", json!({"bindAddresses": ["0.0.0.0"]})),
         ("POST", "pause", json!({"on": true})),
-        (
-            "POST",
-            "revoke",
-            json!({"agentId": "one", "capabilityId": READ}),
-        ),
+        ("POST", "revoke", json!({"agentId": "one", "capabilityId": READ})),
         ("POST", "secrets/stolen", json!({"value": "x"})),
-        (
-            "POST",
-            "sign-ins",
-            json!({"name": "x", "url": "http://localhost:9/mcp"}),
-        ),
+        ("POST", "sign-ins", json!({"name": "x", "url": "http://localhost:9/mcp"})),
         ("POST", "sign-ins/x/renew", json!({})),
         ("DELETE", "sources/x/sign-in", Value::Null),
-        (
-            "POST",
-            "sources",
-            json!({"id": "x", "kind": "workspace-dir", "label": "x", "route": {"path": "/tmp"}}),
-        ),
-        (
-            "PUT",
-            "source-settings/workspace",
-            json!({"realLaunch": false}),
-        ),
+        ("POST", "sources", json!({"id": "x", "kind": "workspace-dir", "label": "x", "route": {"path": "/tmp"}})),
+        ("PUT", "source-settings/workspace", json!({"realLaunch": false})),
         ("POST", "sources/workspace/disable", json!({})),
         ("POST", "sources/workspace/enable", json!({})),
-        (
-            "POST",
-            "sources/workspace/reconfigure",
-            json!({"label": "x"}),
-        ),
-        (
-            "POST",
-            "sources/workspace/hide",
-            json!({"folders": ["notes"]}),
-        ),
+        ("POST", "sources/workspace/reconfigure", json!({"label": "x"})),
+        ("POST", "sources/workspace/hide", json!({"folders": ["notes"]})),
         ("POST", "sources/workspace/resume", json!({})),
         ("POST", "unsettled/evt_x", json!({"happened": false})),
         // On the owner's socket alone: over TCP it is no route, and those want the key as well. It would only look.
@@ -187,16 +115,8 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("POST", "lend", json!({"agentId": "one", "path": "/tmp"})),
         ("DELETE", "lend/workspace", json!(null)),
         ("GET", "extensions", json!(null)),
-        (
-            "POST",
-            "extensions",
-            json!({"name": "x", "program": "/usr/bin/true"}),
-        ),
-        (
-            "POST",
-            "extensions/preview",
-            json!({"name": "x", "program": "/usr/bin/true"}),
-        ),
+        ("POST", "extensions", json!({"name": "x", "program": "/usr/bin/true"})),
+        ("POST", "extensions/preview", json!({"name": "x", "program": "/usr/bin/true"})),
         ("GET", "extensions/authoring-guide", json!(null)),
         ("GET", "extensions/x", json!(null)),
         ("DELETE", "extensions/x", json!(null)),
@@ -205,20 +125,13 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("GET", "changes/cs_x", json!(null)),
         ("DELETE", "changes/cs_x", json!(null)),
         ("POST", "changes/cs_x/plan", json!({"source": "codex"})),
-        (
-            "POST",
-            "changes/cs_x/apply",
-            json!({"source": "codex", "stateToken": "0".repeat(64)}),
-        ),
+        ("POST", "changes/cs_x/apply", json!({"source": "codex", "stateToken": "0".repeat(64)})),
         ("GET", "undo/evt_x", json!(null)),
         ("POST", "undo/evt_x", json!({"stateToken": "0".repeat(64)})),
         ("DELETE", "sources/workspace", json!(null)),
-        (
-            "PUT",
-            "grants",
-            json!({"agentId": "one", "grants": {WRITE: "allow"}, "trustWindow": {"kind": "1d"}}),
-        ),
-    ] {
+        ("PUT", "grants", json!({"agentId": "one", "grants": {WRITE: "allow"}, "trustWindow": {"kind": "1d"}})),
+    ];
+    for (method, path, body) in rows {
         routes.push((Owner, method, format!("/admin/api/{path}"), body.clone()));
         routes.push((Owner, method, format!("/v1/admin/api/{path}"), body));
     }

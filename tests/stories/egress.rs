@@ -482,26 +482,13 @@ fn one_egress_serves_both_workers_and_ends_with_their_source() {
 fn missing_secret_or_authority_refuses_the_start() {
     let net = Net::open();
     let owner = net.gateway.owner();
-    for (id, route, secret, why) in [
-        (
-            "none",
-            json!({"server": "localhost"}),
-            Value::Null,
-            "token is not set",
-        ),
-        (
-            "gone",
-            json!({"server": "localhost", "ca": "/nowhere/ca.pem"}),
-            json!("token"),
-            "certificate authorities",
-        ),
-        (
-            "empty",
-            json!({"server": "localhost", "ca": "/dev/null"}),
-            json!("token"),
-            "certificate authorities",
-        ),
-    ] {
+    #[rustfmt::skip]
+    let rows = [
+        ("none", json!({"server": "localhost"}), Value::Null, "token is not set"),
+        ("gone", json!({"server": "localhost", "ca": "/nowhere/ca.pem"}), json!("token"), "certificate authorities"),
+        ("empty", json!({"server": "localhost", "ca": "/dev/null"}), json!("token"), "certificate authorities"),
+    ];
+    for (id, route, secret, why) in rows {
         let folder = Folder::empty();
         let mut route = route;
         route["path"] = json!(folder.path());

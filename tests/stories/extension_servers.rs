@@ -154,32 +154,13 @@ type Bad = (&'static str, fn(&mut Value), &'static str);
 #[test]
 fn manifest_that_lends_no_server_is_refused() {
     let memory = Memory::new();
+    #[rustfmt::skip]
     let table: &[Bad] = &[
-        (
-            "no server",
-            |m| m["mcp"] = json!({}),
-            "either a command or a url",
-        ),
-        (
-            "two servers",
-            |m| m["mcp"]["url"] = json!("https://mcp.example.com/"),
-            "either a command or a url",
-        ),
-        (
-            "tools",
-            |m| m["capabilities"] = json!([{"name": "t.call", "transport": "mcp"}]),
-            "says itself which tools it has",
-        ),
-        (
-            "a bare name",
-            |m| m["mcp"]["command"] = json!("node"),
-            "no absolute path",
-        ),
-        (
-            "a folder that is none",
-            |m| m["mcp"]["args"] = json!(["{folder.keys}/x"]),
-            "names a folder that is none",
-        ),
+        ("no server", |m| m["mcp"] = json!({}), "either a command or a url"),
+        ("two servers", |m| m["mcp"]["url"] = json!("https://mcp.example.com/"), "either a command or a url"),
+        ("tools", |m| m["capabilities"] = json!([{"name": "t.call", "transport": "mcp"}]), "says itself which tools it has"),
+        ("a bare name", |m| m["mcp"]["command"] = json!("node"), "no absolute path"),
+        ("a folder that is none", |m| m["mcp"]["args"] = json!(["{folder.keys}/x"]), "names a folder that is none"),
         (
             "a folder that is not named",
             |m| {
@@ -188,36 +169,12 @@ fn manifest_that_lends_no_server_is_refused() {
             },
             "--folder more=PATH",
         ),
-        (
-            "a folder less",
-            |m| _ = m["folders"].as_array_mut().expect("folders").pop(),
-            "declares no folder \"notes\"",
-        ),
-        (
-            "a shipped source",
-            |m| m["source"] = json!("workspace"),
-            "looks like, an id of",
-        ),
-        (
-            "a label of ours",
-            |m| m["label"] = json!("Plexus notes"),
-            "speaks of Plexus",
-        ),
-        (
-            "an unknown member",
-            |m| m["mcp"]["shell"] = json!("sh"),
-            "unknown field `shell`",
-        ),
-        (
-            "another format",
-            |m| m["manifest"] = json!("plexus-extension/9"),
-            "not \"plexus-ext",
-        ),
-        (
-            "a secret that is not given",
-            |m| m["mcp"]["secrets"] = json!(["TOKEN"]),
-            "--secret TOKEN=FILE",
-        ),
+        ("a folder less", |m| _ = m["folders"].as_array_mut().expect("folders").pop(), "declares no folder \"notes\""),
+        ("a shipped source", |m| m["source"] = json!("workspace"), "looks like, an id of"),
+        ("a label of ours", |m| m["label"] = json!("Plexus notes"), "speaks of Plexus"),
+        ("an unknown member", |m| m["mcp"]["shell"] = json!("sh"), "unknown field `shell`"),
+        ("another format", |m| m["manifest"] = json!("plexus-extension/9"), "not \"plexus-ext"),
+        ("a secret that is not given", |m| m["mcp"]["secrets"] = json!(["TOKEN"]), "--secret TOKEN=FILE"),
         (
             "a server at a URL with folders",
             |m| m["mcp"] = json!({"url": "https://mcp.example.com/"}),

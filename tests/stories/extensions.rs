@@ -287,22 +287,11 @@ fn manifest_that_asks_for_more_is_refused() {
     fn args(manifest: &mut Value, args: &[&str]) {
         set(manifest, &format!("{ROUTE}/args"), json!(args));
     }
+    #[rustfmt::skip]
     let table: &[Bad] = &[
-        (
-            "format",
-            |m, _| set(m, "/manifest", json!("plexus-extension/9")),
-            "not \"plexus-extension/0.1\"",
-        ),
-        (
-            "unknown member",
-            |m, _| set(m, "/install", json!("x")),
-            "unknown field `install`",
-        ),
-        (
-            "unknown in a route",
-            |m, _| set(m, "/capabilities/0/route/shell", json!(true)),
-            "unknown field `shell`",
-        ),
+        ("format", |m, _| set(m, "/manifest", json!("plexus-extension/9")), "not \"plexus-extension/0.1\""),
+        ("unknown member", |m, _| set(m, "/install", json!("x")), "unknown field `install`"),
+        ("unknown in a route", |m, _| set(m, "/capabilities/0/route/shell", json!(true)), "unknown field `shell`"),
         (
             "unknown in a route, with its capability",
             |m, _| {
@@ -311,16 +300,8 @@ fn manifest_that_asks_for_more_is_refused() {
             },
             "capability \"odd\": route: unknown field `shell`",
         ),
-        (
-            "another transport",
-            |m, _| set(m, "/transport", json!("mesh")),
-            "unknown variant `mesh`",
-        ),
-        (
-            "an MCP server",
-            |m, _| set(m, "/transport", json!("mcp")),
-            "says itself which tools it has",
-        ),
+        ("another transport", |m, _| set(m, "/transport", json!("mesh")), "unknown variant `mesh`"),
+        ("an MCP server", |m, _| set(m, "/transport", json!("mcp")), "says itself which tools it has"),
         (
             "a tool of an MCP server",
             |m, _| set(m, "/capabilities/0/transport", json!("mcp")),
@@ -358,11 +339,7 @@ fn manifest_that_asks_for_more_is_refused() {
             },
             "more than 64 KiB",
         ),
-        (
-            "a transport of its own",
-            |m, _| set(m, "/transport", json!("local-rest")),
-            "another transport than the manifest",
-        ),
+        ("a transport of its own", |m, _| set(m, "/transport", json!("local-rest")), "another transport than the manifest"),
         (
             "a secret of a command",
             |m, _| {
@@ -374,46 +351,14 @@ fn manifest_that_asks_for_more_is_refused() {
             },
             "are for the transport local-rest",
         ),
-        (
-            "no id",
-            |m, _| set(m, "/source", json!("Two Words")),
-            "not a source id",
-        ),
-        (
-            "first-party id",
-            |m, _| set(m, "/source", json!("workspace")),
-            "looks like, an id of",
-        ),
-        (
-            "imitated id",
-            |m, _| set(m, "/source", json!("w0rk-space")),
-            "looks like, an id of",
-        ),
-        (
-            "reserved id",
-            |m, _| set(m, "/source", json!("admin")),
-            "Plexus's own",
-        ),
-        (
-            "id of Plexus",
-            |m, _| set(m, "/source", json!("plexus-notes")),
-            "Plexus's own",
-        ),
-        (
-            "imitated label",
-            |m, _| set(m, "/label", json!("0bsidian vault")),
-            "one of Plexus's own sources",
-        ),
-        (
-            "label of two lines",
-            |m, _| set(m, "/label", json!("Box\nowner: yes")),
-            "is not one line",
-        ),
-        (
-            "no capability",
-            |m, _| set(m, "/capabilities", json!([])),
-            "0 capabilities",
-        ),
+        ("no id", |m, _| set(m, "/source", json!("Two Words")), "not a source id"),
+        ("first-party id", |m, _| set(m, "/source", json!("workspace")), "looks like, an id of"),
+        ("imitated id", |m, _| set(m, "/source", json!("w0rk-space")), "looks like, an id of"),
+        ("reserved id", |m, _| set(m, "/source", json!("admin")), "Plexus's own"),
+        ("id of Plexus", |m, _| set(m, "/source", json!("plexus-notes")), "Plexus's own"),
+        ("imitated label", |m, _| set(m, "/label", json!("0bsidian vault")), "one of Plexus's own sources"),
+        ("label of two lines", |m, _| set(m, "/label", json!("Box\nowner: yes")), "is not one line"),
+        ("no capability", |m, _| set(m, "/capabilities", json!([])), "0 capabilities"),
         (
             "300 capabilities",
             |m, _| {
@@ -436,41 +381,13 @@ fn manifest_that_asks_for_more_is_refused() {
             },
             "twice",
         ),
-        (
-            "no verb",
-            |m, _| set(m, "/capabilities/0/grants", json!([])),
-            "no verb",
-        ),
-        (
-            "a rule in a label",
-            |m, _| set(m, "/folders/0/label", json!("Files\n(allow network*)")),
-            "label of the folder",
-        ),
-        (
-            "a folder named as a parameter",
-            |m, _| set(m, "/folders/0/name", json!("program")),
-            "no folder can have the name",
-        ),
-        (
-            "a folder that is not declared",
-            |m, _| args(m, &["--regexp={text}", "{folder.other}"]),
-            "folder that is not declared",
-        ),
-        (
-            "a value among options",
-            |m, _| args(m, &["-e{text}"]),
-            "could become an option",
-        ),
-        (
-            "a value as the option",
-            |m, _| args(m, &["--{text}=x"]),
-            "could become an option",
-        ),
-        (
-            "a field that is not there",
-            |m, _| args(m, &["--", "{text}", "{more}"]),
-            "field \"more\": is no property of the input",
-        ),
+        ("no verb", |m, _| set(m, "/capabilities/0/grants", json!([])), "no verb"),
+        ("a rule in a label", |m, _| set(m, "/folders/0/label", json!("Files\n(allow network*)")), "label of the folder"),
+        ("a folder named as a parameter", |m, _| set(m, "/folders/0/name", json!("program")), "no folder can have the name"),
+        ("a folder that is not declared", |m, _| args(m, &["--regexp={text}", "{folder.other}"]), "folder that is not declared"),
+        ("a value among options", |m, _| args(m, &["-e{text}"]), "could become an option"),
+        ("a value as the option", |m, _| args(m, &["--{text}=x"]), "could become an option"),
+        ("a field that is not there", |m, _| args(m, &["--", "{text}", "{more}"]), "field \"more\": is no property of the input"),
         (
             "a list as arguments",
             |m, _| {
@@ -490,11 +407,7 @@ fn manifest_that_asks_for_more_is_refused() {
             },
             "make it required",
         ),
-        (
-            "a field that nothing uses",
-            |m, _| args(m, &["x"]),
-            "no argument uses it",
-        ),
+        ("a field that nothing uses", |m, _| args(m, &["x"]), "no argument uses it"),
         (
             "an open input",
             |m, _| {
@@ -517,11 +430,7 @@ fn manifest_that_asks_for_more_is_refused() {
             },
             "no property of the input",
         ),
-        (
-            "a brace alone",
-            |m, _| args(m, &["{text}", "{"]),
-            "a brace stands alone",
-        ),
+        ("a brace alone", |m, _| args(m, &["{text}", "{"]), "a brace stands alone"),
         (
             "a variable of the loader",
             |m, _| {
@@ -533,62 +442,22 @@ fn manifest_that_asks_for_more_is_refused() {
             },
             "run other code than its own",
         ),
-        (
-            "a status of the sandbox",
-            |m, _| set(m, "/capabilities/0/route/exitStatuses", json!([64])),
-            "above 63",
-        ),
-        (
-            "a run without an end",
-            |m, _| set(m, "/capabilities/0/route/timeoutMs", json!(3_600_000)),
-            "not 1 to 600,000 ms",
-        ),
-        (
-            "a shell",
-            |m, _| bin(m, Path::new("sh")),
-            "sh runs what its arguments",
-        ),
-        (
-            "a shell by its file",
-            |m, _| bin(m, Path::new("/usr/bin/dash")),
-            "runs what its arguments",
-        ),
-        (
-            "an interpreter",
-            |m, at| bin(m, &at.join("python3.11")),
-            "runs what its arguments",
-        ),
-        (
-            "a link to an interpreter",
-            |m, at| bin(m, &at.join("py")),
-            "python3.11 runs what its arguments",
-        ),
+        ("a status of the sandbox", |m, _| set(m, "/capabilities/0/route/exitStatuses", json!([64])), "above 63"),
+        ("a run without an end", |m, _| set(m, "/capabilities/0/route/timeoutMs", json!(3_600_000)), "not 1 to 600,000 ms"),
+        ("a shell", |m, _| bin(m, Path::new("sh")), "sh runs what its arguments"),
+        ("a shell by its file", |m, _| bin(m, Path::new("/usr/bin/dash")), "runs what its arguments"),
+        ("an interpreter", |m, at| bin(m, &at.join("python3.11")), "runs what its arguments"),
+        ("a link to an interpreter", |m, at| bin(m, &at.join("py")), "python3.11 runs what its arguments"),
         ("a link", |m, at| bin(m, &at.join("link")), "is a link to"),
         (
             "a script",
             |m, at| bin(m, &at.join("tool")),
             "is a script, which its interpreter runs: name a compiled program; the owner lends a script that serves MCP with: plexusctl mcp add ",
         ),
-        (
-            "another user's rights",
-            |m, at| bin(m, &at.join("setuid")),
-            "another user's rights",
-        ),
-        (
-            "no program",
-            |m, at| bin(m, &at.join("data")),
-            "is no program",
-        ),
-        (
-            "a relative path",
-            |m, _| bin(m, Path::new("./grep")),
-            "neither a bare name",
-        ),
-        (
-            "a missing program",
-            |m, _| bin(m, Path::new("no-such-program")),
-            "it is not in",
-        ),
+        ("another user's rights", |m, at| bin(m, &at.join("setuid")), "another user's rights"),
+        ("no program", |m, at| bin(m, &at.join("data")), "is no program"),
+        ("a relative path", |m, _| bin(m, Path::new("./grep")), "neither a bare name"),
+        ("a missing program", |m, _| bin(m, Path::new("no-such-program")), "it is not in"),
     ];
     for (what, change, words) in table {
         let mut bad = good.clone();

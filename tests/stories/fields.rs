@@ -280,33 +280,23 @@ fn path_fields_are_judged_as_a_root_is() {
     let state = office.gateway.state();
     fs::create_dir(office.at("out/inner")).expect("a folder");
     std::os::unix::fs::symlink(office.at("out"), office.at("link")).expect("a link");
-    for (why, route) in [
-        (
-            "is a path from the root of the disk",
-            json!({"library": "library"}),
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        ("is a path from the root of the disk", json!({"library": "library"})),
         ("is required", json!({"library": ""})),
         ("is required", json!({"outTray": null})),
         ("is a text", json!({"library": 7})),
-        (
-            "is not a folder",
-            json!({"archive": office.at("library/note.txt")}),
-        ),
-        (
-            "the gateway's own state",
-            json!({"archive": state.join("run")}),
-        ),
+        ("is not a folder", json!({"archive": office.at("library/note.txt")})),
+        ("the gateway's own state", json!({"archive": state.join("run")})),
         ("the gateway's own state", json!({"library": state})),
         ("the gateway's own state", json!({"outTray": "/"})),
         ("is not a field of", json!({"shelf": "x"})),
         // What is read may not lie in what is written, however it is spelled, nor hold it.
-        (
-            "may not overlap",
-            json!({"library": office.at("out/inner")}),
-        ),
+        ("may not overlap", json!({"library": office.at("out/inner")})),
         ("may not overlap", json!({"archive": office.at("link")})),
         ("may not overlap", json!({"library": office.folder.path()})),
-    ] {
+    ];
+    for (why, route) in rows {
         let refused = office.post_with("cab", route.clone());
         assert_eq!(refused.status, 422, "{route}: {refused}");
         assert!(

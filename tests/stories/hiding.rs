@@ -251,20 +251,13 @@ fn the_command_says_what_is_hidden_and_refuses_what_it_cannot_hide() {
         "for agents these do not exist in workspace:\n  folder private\n  glob *.key\nnothing is there now: folder private\n"
     );
     assert_eq!(cli(&["sources", "hide", "workspace"]).stdout, said.stdout);
-    for (arguments, why) in [
-        (
-            &["sources", "hide", "workspace", "--tag", "x"][..],
-            "cannot hide tags",
-        ),
-        (
-            &["sources", "hide", "workspace", "--folder", "../up"][..],
-            "within the source",
-        ),
-        (
-            &["sources", "unhide", "workspace", "--folder", "other"][..],
-            "does not hide",
-        ),
-    ] {
+    #[rustfmt::skip]
+    let rows = [
+        (&["sources", "hide", "workspace", "--tag", "x"][..], "cannot hide tags"),
+        (&["sources", "hide", "workspace", "--folder", "../up"][..], "within the source"),
+        (&["sources", "unhide", "workspace", "--folder", "other"][..], "does not hide"),
+    ];
+    for (arguments, why) in rows {
         let said = cli(arguments);
         assert_ne!(said.status, 0, "{said:?}");
         assert!(said.stderr.contains(why), "{said:?}");

@@ -267,35 +267,19 @@ fn what_cannot_be_lent_is_refused_with_the_reason() {
     );
     let home = house.gateway.home().to_str().expect("UTF-8").to_owned();
     let state = house.gateway.state();
-    for (body, why) in [
+    #[rustfmt::skip]
+    let rows = [
         (json!({"agentId": "one", "path": home}), "overlaps"),
         (json!({"agentId": "one", "path": state}), "overlaps"),
-        (
-            json!({"agentId": "one", "path": state.join("run")}),
-            "overlaps",
-        ),
-        (
-            json!({"agentId": "one", "path": "relative"}),
-            "root of the disk",
-        ),
-        (
-            json!({"agentId": "one", "path": format!("{path}/a.md")}),
-            "not a folder",
-        ),
-        (
-            json!({"agentId": "one", "path": format!("{path}/gone")}),
-            "gone",
-        ),
-        (
-            json!({"agentId": "one", "path": path, "maxWrites": 3}),
-            "maxWrites",
-        ),
+        (json!({"agentId": "one", "path": state.join("run")}), "overlaps"),
+        (json!({"agentId": "one", "path": "relative"}), "root of the disk"),
+        (json!({"agentId": "one", "path": format!("{path}/a.md")}), "not a folder"),
+        (json!({"agentId": "one", "path": format!("{path}/gone")}), "gone"),
+        (json!({"agentId": "one", "path": path, "maxWrites": 3}), "maxWrites"),
         (json!({"agentId": "one", "path": path, "forMs": 1}), "forMs"),
-        (
-            json!({"agentId": "one", "path": path, "forMs": 99_999_999_999_u64}),
-            "forMs",
-        ),
-    ] {
+        (json!({"agentId": "one", "path": path, "forMs": 99_999_999_999_u64}), "forMs"),
+    ];
+    for (body, why) in rows {
         let error = refused(body.clone()).expect_error(400, "internal_error");
         assert!(
             error["message"].as_str().expect("why").contains(why),

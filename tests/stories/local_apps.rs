@@ -449,6 +449,7 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
             &json!({"baseUrl": "http://127.0.0.1:8123", "method": "PUT", "path": "/y"}),
         ),
     ]);
+    #[rustfmt::skip]
     let table: &[Bad] = &[
         (
             "a public address",
@@ -490,11 +491,7 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
             },
             "no URL with http",
         ),
-        (
-            "two hosts",
-            |m| route(m, "baseUrl", json!("http://127.0.0.2:8123")),
-            "more than one host",
-        ),
+        ("two hosts", |m| route(m, "baseUrl", json!("http://127.0.0.2:8123")), "more than one host"),
         (
             "two fields side by side",
             |m| {
@@ -526,86 +523,22 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
             },
             "or frames the message",
         ),
-        (
-            "a read that writes",
-            |m| route(m, "method", json!("POST")),
-            "a read sends GET or HEAD",
-        ),
-        (
-            "an odd method",
-            |m| route(m, "method", json!("BREW")),
-            "unknown variant `BREW`",
-        ),
-        (
-            "a path that climbs",
-            |m| route(m, "path", json!("/../{what}")),
-            "does not begin with /, or is no plain path",
-        ),
-        (
-            "a path with a query",
-            |m| route(m, "path", json!("/x?a={what}")),
-            "not a plain path",
-        ),
-        (
-            "a pattern",
-            |m| route(m, "path", json!("/*/{what}")),
-            "not a plain path",
-        ),
-        (
-            "a relative path",
-            |m| route(m, "path", json!("x/{what}")),
-            "does not begin with /, or is no plain path",
-        ),
-        (
-            "a field that is not there",
-            |m| route(m, "path", json!("/x/{what}/{other}")),
-            "is no property of the input",
-        ),
-        (
-            "a field that nothing uses",
-            |m| route(m, "path", json!("/x")),
-            "no part of the request uses it",
-        ),
-        (
-            "a part that may be left out",
-            |m| set(m, "/capabilities/0/io/input/required", json!([])),
-            "make it required",
-        ),
-        (
-            "a body of a read",
-            |m| route(m, "body", json!({"a": 1})),
-            "GET and HEAD have none",
-        ),
-        (
-            "a header in a name",
-            |m| route(m, "query", json!({"a\r\nb": "{what}"})),
-            "more than 32 names, or one",
-        ),
-        (
-            "a redirect as an answer",
-            |m| route(m, "statuses", json!([302])),
-            "not 200 to 299",
-        ),
-        (
-            "a request without an end",
-            |m| route(m, "timeoutMs", json!(3_600_000)),
-            "not 1 to 600,000 ms",
-        ),
-        (
-            "a header of its own",
-            |m| route(m, "headers", json!({"a": "b"})),
-            "unknown field `headers`",
-        ),
-        (
-            "another transport",
-            |m| set(m, "/capabilities/0/transport", json!("cli")),
-            "unknown field `baseUrl`",
-        ),
-        (
-            "a secret by a header without a name",
-            |m| set(m, "/secrets/0/attach", json!("header")),
-            "`as` is the header's name",
-        ),
+        ("a read that writes", |m| route(m, "method", json!("POST")), "a read sends GET or HEAD"),
+        ("an odd method", |m| route(m, "method", json!("BREW")), "unknown variant `BREW`"),
+        ("a path that climbs", |m| route(m, "path", json!("/../{what}")), "does not begin with /, or is no plain path"),
+        ("a path with a query", |m| route(m, "path", json!("/x?a={what}")), "not a plain path"),
+        ("a pattern", |m| route(m, "path", json!("/*/{what}")), "not a plain path"),
+        ("a relative path", |m| route(m, "path", json!("x/{what}")), "does not begin with /, or is no plain path"),
+        ("a field that is not there", |m| route(m, "path", json!("/x/{what}/{other}")), "is no property of the input"),
+        ("a field that nothing uses", |m| route(m, "path", json!("/x")), "no part of the request uses it"),
+        ("a part that may be left out", |m| set(m, "/capabilities/0/io/input/required", json!([])), "make it required"),
+        ("a body of a read", |m| route(m, "body", json!({"a": 1})), "GET and HEAD have none"),
+        ("a header in a name", |m| route(m, "query", json!({"a\r\nb": "{what}"})), "more than 32 names, or one"),
+        ("a redirect as an answer", |m| route(m, "statuses", json!([302])), "not 200 to 299"),
+        ("a request without an end", |m| route(m, "timeoutMs", json!(3_600_000)), "not 1 to 600,000 ms"),
+        ("a header of its own", |m| route(m, "headers", json!({"a": "b"})), "unknown field `headers`"),
+        ("another transport", |m| set(m, "/capabilities/0/transport", json!("cli")), "unknown field `baseUrl`"),
+        ("a secret by a header without a name", |m| set(m, "/secrets/0/attach", json!("header")), "`as` is the header's name"),
         (
             "a header that is none",
             |m| {
@@ -628,11 +561,7 @@ fn manifest_of_requests_that_asks_for_more_is_refused() {
             },
             "more than one secret",
         ),
-        (
-            "a certificate without TLS",
-            |m| set(m, "/certificate", json!("ab".repeat(32))),
-            "not an https URL",
-        ),
+        ("a certificate without TLS", |m| set(m, "/certificate", json!("ab".repeat(32))), "not an https URL"),
         (
             "a folder",
             |m| {

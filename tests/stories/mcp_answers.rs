@@ -232,34 +232,16 @@ fn answer_of_others_is_repaired_and_not_refused() {
         .map(|n| json!({"id": n, "name": format!("n{n}"), "v": n}))
         .collect();
     let deep = format!("{}1{}", r#"{"c":"#.repeat(80), "}".repeat(80));
-    for (structured, told, warns) in [
-        (
-            r#"{"mean":NaN,"most":-Infinity}"#,
-            json!({"mean": null, "most": null}),
-            "NaN",
-        ),
+    #[rustfmt::skip]
+    let answers = [
+        (r#"{"mean":NaN,"most":-Infinity}"#, json!({"mean": null, "most": null}), "NaN"),
         (r#"{"a":1,"a":2}"#, json!({"a": 2}), "twice"),
-        (
-            r#"{"w":"\ud83d!"}"#,
-            json!({"w": "\u{fffd}!"}),
-            "half a character",
-        ),
-        (
-            r#"{"n":123456789012345678901,"h":1E400}"#,
-            json!({"n": "123456789012345678901", "h": "1E400"}),
-            "as a text",
-        ),
-        (
-            r#"{"n":6.02e23,"t":0.10,"z":-0.0}"#,
-            json!({"n": 6.02e23, "t": 0.1, "z": -0.0}),
-            "",
-        ),
-        (
-            &json!({ "rows": rows }).to_string(),
-            json!({ "rows": rows }),
-            "",
-        ),
-    ] {
+        (r#"{"w":"\ud83d!"}"#, json!({"w": "\u{fffd}!"}), "half a character"),
+        (r#"{"n":123456789012345678901,"h":1E400}"#, json!({"n": "123456789012345678901", "h": "1E400"}), "as a text"),
+        (r#"{"n":6.02e23,"t":0.10,"z":-0.0}"#, json!({"n": 6.02e23, "t": 0.1, "z": -0.0}), ""),
+        (&json!({ "rows": rows }).to_string(), json!({ "rows": rows }), ""),
+    ];
+    for (structured, told, warns) in answers {
         let result =
             json!({"result": format!(r#"{{"content":[],"structuredContent":{structured}}}"#)});
         let output = agent.must("odd.say", result.clone())["output"].clone();
@@ -579,45 +561,22 @@ fn names_and_schemas_of_others_are_lent_or_named() {
         |name: &str, what: &str| format!(r#"{{"type":"object","properties":{{"{name}":{what}}}}}"#);
     let object = r#"{"type":"object"}"#;
     let long = "n".repeat(129);
+    #[rustfmt::skip]
     let taken = [
         ("empty", "{}"),
         ("untyped", r#"{"properties":{"a":{"type":"string"}}}"#),
-        (
-            "lookahead",
-            &of(
-                "k",
-                r#"{"type":"string","pattern":"^(?!undefined$|null$)"}"#,
-            ),
-        ),
-        (
-            "reference",
-            &of("k", r#"{"type":"string","pattern":"^(a)\\1$"}"#),
-        ),
-        (
-            "escapes",
-            &of(
-                "k",
-                r#"{"type":"string","pattern":"^[\\u0041-\\u005a]+\\/$"}"#,
-            ),
-        ),
-        (
-            "formats",
-            &of("k", r#"{"type":"string","format":"my-format"}"#),
-        ),
+        ("lookahead", &of("k", r#"{"type":"string","pattern":"^(?!undefined$|null$)"}"#)),
+        ("reference", &of("k", r#"{"type":"string","pattern":"^(a)\\1$"}"#)),
+        ("escapes", &of("k", r#"{"type":"string","pattern":"^[\\u0041-\\u005a]+\\/$"}"#)),
+        ("formats", &of("k", r#"{"type":"string","format":"my-format"}"#)),
         ("nullable", &of("k", r#"{"type":"string","nullable":true}"#)),
         ("choice", &of("k", r#"{"enum":["a",null,3]}"#)),
-        (
-            "closed",
-            r#"{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}"#,
-        ),
+        ("closed", r#"{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}"#),
         (
             "draft2020",
             r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"t":{"type":"array","prefixItems":[{"type":"string"}],"items":false}}}"#,
         ),
-        (
-            "anchor",
-            r##"{"type":"object","$defs":{"A":{"$anchor":"aa","type":"string"}},"properties":{"a":{"$ref":"#aa"}}}"##,
-        ),
+        ("anchor", r##"{"type":"object","$defs":{"A":{"$anchor":"aa","type":"string"}},"properties":{"a":{"$ref":"#aa"}}}"##),
         ("dotted.name-1", object),
         // The server checks it.
         ("regex", &of("k", r#"{"type":"string","pattern":"["}"#)),
@@ -626,19 +585,12 @@ fn names_and_schemas_of_others_are_lent_or_named() {
             r#"{"$schema":"http://json-schema.org/draft-04/schema#","type":"object","properties":{"n":{"type":"number","minimum":0,"exclusiveMinimum":true}}}"#,
         ),
     ];
+    #[rustfmt::skip]
     let refused = [
         ("yes", "true", "no object"),
         ("nothing", "null", "no object"),
-        (
-            "list",
-            r#"{"type":"array","items":{"type":"string"}}"#,
-            "takes no object",
-        ),
-        (
-            "dangling",
-            &of("a", r##"{"$ref":"#/$defs/Missing"}"##),
-            "schema",
-        ),
+        ("list", r#"{"type":"array","items":{"type":"string"}}"#, "takes no object"),
+        ("dangling", &of("a", r##"{"$ref":"#/$defs/Missing"}"##), "schema"),
         (
             "remote",
             &of("a", r#"{"$ref":"https://example.com/x.json"}"#),
@@ -655,11 +607,7 @@ fn names_and_schemas_of_others_are_lent_or_named() {
             r#"{"$schema":"https://example.com/my-dialect","type":"object"}"#,
             "my-dialect",
         ),
-        (
-            "null-members",
-            r#"{"type":"object","properties":null,"required":null}"#,
-            "null is not",
-        ),
+        ("null-members", r#"{"type":"object","properties":null,"required":null}"#, "null is not"),
         (&long, object, "name"),
         ("", object, "name"),
         ("a b", object, "name"),
@@ -701,25 +649,15 @@ fn names_and_schemas_of_others_are_lent_or_named() {
 #[test]
 fn failed_start_says_why_and_what_to_do() {
     let lent = Lent::unlent();
-    for (words, advice) in [
-        (
-            "Error: Cannot find module 'zod'\n    at require\n",
-            "--code",
-        ),
-        (
-            "  File \"x.py\"\nModuleNotFoundError: No module named 'mcp'\n",
-            "--code",
-        ),
-        (
-            "Error: getaddrinfo EAI_AGAIN api.example.com\n",
-            "wants the network",
-        ),
-        (
-            "Error: EACCES: permission denied, open '/etc/x'\n",
-            "--folder",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        ("Error: Cannot find module 'zod'\n    at require\n", "--code"),
+        ("  File \"x.py\"\nModuleNotFoundError: No module named 'mcp'\n", "--code"),
+        ("Error: getaddrinfo EAI_AGAIN api.example.com\n", "wants the network"),
+        ("Error: EACCES: permission denied, open '/etc/x'\n", "--folder"),
         ("SyntaxError: Unexpected token '?'\n", "another version"),
-    ] {
+    ];
+    for (words, advice) in rows {
         lent.folder
             .write("dies", format!("first line of many\n{words}"));
         let refused = lent.add();
@@ -914,7 +852,8 @@ fn lists_of_others_are_read_to_their_end() {
         )
     };
     let both: &[&str] = &["say", "do"];
-    for (files, lent, says) in [
+    #[rustfmt::skip]
+    let rows = [
         (
             vec![
                 ("", page(&["say"], json!("p2"))),
@@ -924,24 +863,13 @@ fn lists_of_others_are_read_to_their_end() {
             Some(&["say", "do", "more"][..]),
             "",
         ),
-        (
-            vec![("", page(both, json!(""))), (".", page(both, json!("")))],
-            Some(both),
-            "",
-        ),
+        (vec![("", page(both, json!(""))), (".", page(both, json!("")))], Some(both), ""),
         (vec![("", page(both, json!(null)))], Some(both), ""),
-        (
-            vec![("", page(both, json!("8"))), (".8", page(both, json!("8")))],
-            None,
-            "a list without an end",
-        ),
-        (
-            vec![("", r#""result":{"tools":null}"#.to_owned())],
-            None,
-            "a list that is none",
-        ),
+        (vec![("", page(both, json!("8"))), (".8", page(both, json!("8")))], None, "a list without an end"),
+        (vec![("", r#""result":{"tools":null}"#.to_owned())], None, "a list that is none"),
         (vec![("", page(&[], json!(null)))], None, "no tool"),
-    ] {
+    ];
+    for (files, lent, says) in rows {
         let lending = Lent::unlent();
         for (name, text) in files {
             lending.folder.write(&format!("tools.list{name}"), text);

@@ -57,21 +57,13 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
         assert!(shown.expect_ok().contains(said), "{said}: {shown}");
     }
     // Every view says so, and until it is decided.
+    #[rustfmt::skip]
     let views = [
         ("status", "waiting for you: 1 request"),
-        (
-            "status",
-            "rude: changed tools of it are hidden until you decide",
-        ),
-        (
-            "doctor",
-            "source rude: changed tools of it are hidden until you decide",
-        ),
+        ("status", "rude: changed tools of it are hidden until you decide"),
+        ("doctor", "source rude: changed tools of it are hidden until you decide"),
         ("mcp list", "hidden until you decide: plexusctl approvals"),
-        (
-            "mcp show rude",
-            "hidden until you decide (plexusctl approvals): ",
-        ),
+        ("mcp show rude", "hidden until you decide (plexusctl approvals): "),
     ];
     for (view, words) in views {
         let said = gateway.cli(view.split(' '));

@@ -82,49 +82,23 @@ const TOOL_DIFFERENCES: [(&str, &str); 5] = [
 ];
 
 /// Those that are not run, by their beginnings, each with its reason.
+#[rustfmt::skip]
 const LEFT_OUT: [(&str, &str); 15] = [
-    (
-        "caching",
-        "tools/list has the hints that it wants; its other lists are no methods here",
-    ),
-    (
-        "completion-complete",
-        "no completion: arguments of prompts are those of a capability, with a schema",
-    ),
-    (
-        "elicitation-sep",
-        "a question of a lent server goes to the owner, and to no client",
-    ),
+    ("caching", "tools/list has the hints that it wants; its other lists are no methods here"),
+    ("completion-complete", "no completion: arguments of prompts are those of a capability, with a schema"),
+    ("elicitation-sep", "a question of a lent server goes to the owner, and to no client"),
     ("tools-call-elicitation", "the same"),
     ("input-required-result-", "the same"),
-    (
-        "tools-call-sampling",
-        "no lent server has the words of a client's model",
-    ),
-    (
-        "tools-call-with-logging",
-        "log messages of a lent server are passed over: they are no part of an answer",
-    ),
+    ("tools-call-sampling", "no lent server has the words of a client's model"),
+    ("tools-call-with-logging", "log messages of a lent server are passed over: they are no part of an answer"),
     ("logging-set-level", "the same"),
-    (
-        "resources-",
-        "resources are capabilities that a model calls, and not those of a client (0135)",
-    ),
+    ("resources-", "resources are capabilities that a model calls, and not those of a client (0135)"),
     ("sep-2164-resource-not-found", "the same"),
     ("prompts-", "prompts are, too"),
     ("sep-2640-", "skills are not carried"),
-    (
-        "http-custom-header-server-validation",
-        "no argument of a call becomes a header",
-    ),
-    (
-        "server-s",
-        "no session and no stream that outlives a request: a client asks anew",
-    ),
-    (
-        "tasks-",
-        "an extension; how its tasks are followed is in mcp_tasks",
-    ),
+    ("http-custom-header-server-validation", "no argument of a call becomes a header"),
+    ("server-s", "no session and no stream that outlives a request: a client asks anew"),
+    ("tasks-", "an extension; how its tasks are followed is in mcp_tasks"),
 ];
 
 /// The checks of one scenario, each with its `id` and its `status`.

@@ -266,32 +266,22 @@ fn words_of_a_status_reach_the_agent_and_odd_answers_are_read() {
     let web = McpWeb::with_manners(Era::Handshake, mannered);
     add(&gateway, &folder, &web.url(), TOKEN).expect_ok();
     let agent = gateway.agent_with("caller", &["web.look", "web.act"]);
-    for (what, says, effect) in [
+    #[rustfmt::skip]
+    let rows = [
         ("500 with an error", "database down", "done"),
         ("406 without an id", "no such kind", "none"),
         ("200 without an id", "not read", "none"),
-        (
-            "429",
-            "to be asked again in 7 s, and says “slow down”",
-            "none",
-        ),
-        (
-            "503",
-            "it answered 503 over HTTP, and says “in maintenance”",
-            "unknown",
-        ),
+        ("429", "to be asked again in 7 s, and says “slow down”", "none"),
+        ("503", "it answered 503 over HTTP, and says “in maintenance”", "unknown"),
         ("403", "its secret or sign-in is not good for this", "none"),
         ("a page", "with text/html, which is no message", "unknown"),
-        (
-            "accepted",
-            "it answered 202 over HTTP and sent no message",
-            "unknown",
-        ),
+        ("accepted", "it answered 202 over HTTP and sent no message", "unknown"),
         ("an end", "", "unknown"),
         ("a refusal once it began", "state expired", "unknown"),
         ("502 of somebody between", "busy", "unknown"),
         ("no events", "", "unknown"),
-    ] {
+    ];
+    for (what, says, effect) in rows {
         let input = json!({ "what": what });
         let looked = agent.invoke("web.look", input.clone()).json();
         assert_contains(&looked["error"]["message"].to_string(), says);

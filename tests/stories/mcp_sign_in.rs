@@ -608,24 +608,14 @@ fn sign_out_is_told_to_the_server() {
     let elsewhere = Listener::start();
     let there = format!("http://localhost:{}/x", elsewhere.port());
     for act in ["logout", "remove"] {
-        for (lie, is_away, words) in [
+        #[rustfmt::skip]
+        let rows = [
             (Lie::None, false, "its server ended it too"),
-            (
-                Lie::None,
-                true,
-                "its server could not be reached, and may take its token for 60 min",
-            ),
-            (
-                Lie::Endless,
-                false,
-                "offers no way to end it, and may take its token for 60 min",
-            ),
-            (
-                Lie::Revocation(there.clone()),
-                false,
-                "offers no way to end it",
-            ),
-        ] {
+            (Lie::None, true, "its server could not be reached, and may take its token for 60 min"),
+            (Lie::Endless, false, "offers no way to end it, and may take its token for 60 min"),
+            (Lie::Revocation(there.clone()), false, "offers no way to end it"),
+        ];
+        for (lie, is_away, words) in rows {
             let web = OAuthWeb::start(lie.clone());
             // An hour, whenever in the next half minute somebody reads it.
             web.lives(3_630);
@@ -690,38 +680,22 @@ fn what_does_not_fit_is_refused() {
     let elsewhere = Listener::start();
     let there = format!("http://localhost:{}/x", elsewhere.port());
     let inward = format!("https://127.0.0.2:{}/x", elsewhere.port());
-    for (lie, words) in [
+    #[rustfmt::skip]
+    let rows = [
         (Lie::Issuer, "and was asked for as"),
         (Lie::NoPkce, "does not offer PKCE with S256"),
-        (
-            Lie::Page("javascript:alert(1)".into()),
-            "which is no https address",
-        ),
-        (
-            Lie::Page("http://login.example.com/".into()),
-            "which is no https address",
-        ),
-        (
-            Lie::Page("https://login.example.com/?t=1&%73tate=mine".into()),
-            "which says otherwise what is asked there",
-        ),
-        (
-            Lie::Tokens("file:///etc/passwd".into()),
-            "which is no https address",
-        ),
+        (Lie::Page("javascript:alert(1)".into()), "which is no https address"),
+        (Lie::Page("http://login.example.com/".into()), "which is no https address"),
+        (Lie::Page("https://login.example.com/?t=1&%73tate=mine".into()), "which says otherwise what is asked there"),
+        (Lie::Tokens("file:///etc/passwd".into()), "which is no https address"),
         (Lie::Resource, "which is not what was asked"),
         (Lie::Metadata(there.clone()), "which is another host"),
         (Lie::Server(there.clone()), "is no https URL"),
-        (
-            Lie::Server(inward.clone()),
-            "the host leads into this machine or network",
-        ),
+        (Lie::Server(inward.clone()), "the host leads into this machine or network"),
         (Lie::Registration(there.clone()), "is no https URL"),
-        (
-            Lie::Registration(inward),
-            "the host leads into this machine or network",
-        ),
-    ] {
+        (Lie::Registration(inward), "the host leads into this machine or network"),
+    ];
+    for (lie, words) in rows {
         let web = OAuthWeb::start(lie.clone());
         let refused = begun(&gateway, &web.url());
         // The gateway itself refuses an address; the rest is the server's fault.

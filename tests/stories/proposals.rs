@@ -809,27 +809,12 @@ fn proposing_answers_as_the_wire_has_it() {
         assert_eq!(reply.status, 200, "{reply}");
         reply.json()
     };
+    #[rustfmt::skip]
     let table: &[Sent] = &[
-        (
-            "a shipped source",
-            |m| m["source"] = json!("workspace"),
-            "looks like, an id of",
-        ),
-        (
-            "another shipped one",
-            |m| m["source"] = json!("obsidian"),
-            "looks like, an id of",
-        ),
-        (
-            "another format",
-            |m| m["manifest"] = json!("plexus-extension/9"),
-            "not \"plexus-extension/0.1\"",
-        ),
-        (
-            "no source",
-            |m| *m = json!({"manifest": "plexus-extension/0.1"}),
-            "missing field",
-        ),
+        ("a shipped source", |m| m["source"] = json!("workspace"), "looks like, an id of"),
+        ("another shipped one", |m| m["source"] = json!("obsidian"), "looks like, an id of"),
+        ("another format", |m| m["manifest"] = json!("plexus-extension/9"), "not \"plexus-extension/0.1\""),
+        ("no source", |m| *m = json!({"manifest": "plexus-extension/0.1"}), "missing field"),
         (
             "a secret of a path",
             |m| {
@@ -837,11 +822,7 @@ fn proposing_answers_as_the_wire_has_it() {
             },
             "secrets and certificate are for",
         ),
-        (
-            "300 kB",
-            |m| m["label"] = json!("x".repeat(300_000)),
-            "more than 256 KiB",
-        ),
+        ("300 kB", |m| m["label"] = json!("x".repeat(300_000)), "more than 256 KiB"),
         (
             "257 capabilities",
             |m| {
@@ -862,11 +843,7 @@ fn proposing_answers_as_the_wire_has_it() {
             },
             "70000 bytes",
         ),
-        (
-            "no capabilities",
-            |m| _ = m.as_object_mut().expect("members").remove("capabilities"),
-            "missing field",
-        ),
+        ("no capabilities", |m| _ = m.as_object_mut().expect("members").remove("capabilities"), "missing field"),
         (
             "another source's capability",
             |m| {

@@ -320,66 +320,36 @@ fn value_that_is_not_taken_is_told_at_the_terminal() {
     let house = House::open();
     let gateway = &house.gateway;
     let _ = gateway.agent("one");
-    for (line, status, says) in [
+    #[rustfmt::skip]
+    let rows = [
         (
             "grants allow one workspace.write --window 400d",
             0,
             "one may use workspace.write for up to 30 days; ends in 30 days; 400 days was asked for: your setting maxTrustWindowMs",
         ),
-        (
-            "grants allow one workspace.read --window until-revoked",
-            0,
-            "one may use workspace.read until you revoke it\n",
-        ),
-        (
-            "config set maxTrustWindowMs=1",
-            64,
-            "write a length of 24 h or more, such as maxTrustWindowMs=30d",
-        ),
+        ("grants allow one workspace.read --window until-revoked", 0, "one may use workspace.read until you revoke it\n"),
+        ("config set maxTrustWindowMs=1", 64, "write a length of 24 h or more, such as maxTrustWindowMs=30d"),
         ("config set maxTrustWindowMs=1d", 0, "86400000 (24 h)"),
-        (
-            "config set defaultTrustWindows.managed:write=1h",
-            0,
-            "\ndefaultTrustWindows.managed:write  1h",
-        ),
-        (
-            "grants allow one workspace.write --window 7d",
-            0,
-            "one may use workspace.write for up to 24 h; ends in 24 h",
-        ),
+        ("config set defaultTrustWindows.managed:write=1h", 0, "\ndefaultTrustWindows.managed:write  1h"),
+        ("grants allow one workspace.write --window 7d", 0, "one may use workspace.write for up to 24 h; ends in 24 h"),
         (
             "sources add workspace-dir /etc/passwd --id etc",
             1,
             "stopped: value_not_allowed\ndone: nothing was done\nwhy: /etc/passwd is not a folder\nnext: correct",
         ),
-        (
-            "connect two --allow workspace.nothing",
-            1,
-            "why: unknown capability id(s): workspace.nothing\nnext: ",
-        ),
+        ("connect two --allow workspace.nothing", 1, "why: unknown capability id(s): workspace.nothing\nnext: "),
         (
             "connect two --allow notes.write",
             1,
             "why: unknown capability id(s): notes.write; did you mean workspace.write?\nnext: ",
         ),
         // A source that is there has it or not: no other one is suggested.
-        (
-            "connect two --allow workspace.vault.read",
-            1,
-            "why: unknown capability id(s): workspace.vault.read\nnext: ",
-        ),
+        ("connect two --allow workspace.vault.read", 1, "why: unknown capability id(s): workspace.vault.read\nnext: "),
         // What does not exist asks nobody: there is nothing to watch for.
-        (
-            "grants allow one workspace.raed --window 1h",
-            77,
-            " status\n",
-        ),
-        (
-            "sources set workspace folder=/tmp",
-            64,
-            "has no field \"folder\" (fields: path)\nnext: ",
-        ),
-    ] {
+        ("grants allow one workspace.raed --window 1h", 77, " status\n"),
+        ("sources set workspace folder=/tmp", 64, "has no field \"folder\" (fields: path)\nnext: "),
+    ];
+    for (line, status, says) in rows {
         let said = gateway.cli(line.split(' '));
         assert_contains(&said.expect_status(status).all(), says);
     }

@@ -76,43 +76,21 @@ fn sources_that_cannot_be() {
     std::fs::create_dir(other.path().join("bell\u{7}")).expect("a folder");
     std::os::unix::fs::symlink(other.path().join("bell\u{7}"), other.path().join("plain"))
         .expect("a link");
-    for (body, why) in [
-        (
-            json!({"id": "q", "kind": "nope", "label": "Q"}),
-            "unknown kind",
-        ),
-        (
-            json!({"id": "q", "kind": "workspace-dir", "label": "Q", "route": {"path": "./x"}}),
-            "relative path",
-        ),
-        (
-            json!({"id": "q", "kind": "workspace-dir", "label": "Q", "route": {}}),
-            "no path",
-        ),
-        (
-            json!({"kind": "workspace-dir", "label": "Q", "route": {"path": other.path()}}),
-            "no id",
-        ),
-        (
-            folder("obsidian", &other.path()),
-            "an id of another connector",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        (json!({"id": "q", "kind": "nope", "label": "Q"}), "unknown kind"),
+        (json!({"id": "q", "kind": "workspace-dir", "label": "Q", "route": {"path": "./x"}}), "relative path"),
+        (json!({"id": "q", "kind": "workspace-dir", "label": "Q", "route": {}}), "no path"),
+        (json!({"kind": "workspace-dir", "label": "Q", "route": {"path": other.path()}}), "no id"),
+        (folder("obsidian", &other.path()), "an id of another connector"),
         (folder("q", &state), "the state directory"),
-        (
-            folder("q", &state.join("run")),
-            "inside of the state directory",
-        ),
+        (folder("q", &state.join("run")), "inside of the state directory"),
         (folder("q", &home), "around the state directory"),
         (folder("q", std::path::Path::new("/")), "everything"),
-        (
-            folder("q", &other.path().join("a\nb")),
-            "a control character",
-        ),
-        (
-            folder("q", &other.path().join("plain")),
-            "a link to a name with a control character",
-        ),
-    ] {
+        (folder("q", &other.path().join("a\nb")), "a control character"),
+        (folder("q", &other.path().join("plain")), "a link to a name with a control character"),
+    ];
+    for (body, why) in rows {
         let reply = add(body);
         assert_eq!(reply.status, 422, "{why}: {reply}");
         assert_eq!(reply.at("/ok"), false, "{why}");
@@ -392,31 +370,16 @@ fn changes_are_audited() {
             .count()
     };
     let post = |path: &str, body: Value| owner.post(&format!("/admin/api/{path}"), body);
+    #[rustfmt::skip]
     let acts: [(&str, &dyn Fn() -> Response); 8] = [
-        ("source.change", &|| {
-            post("sources", folder("notes", &other.path()))
-        }),
-        ("source.change", &|| {
-            post("sources/notes/disable", json!({}))
-        }),
-        ("source.change", &|| {
-            owner.delete("/admin/api/sources/notes")
-        }),
-        ("secret.set", &|| {
-            post("secrets/k", json!({"value": "v-secret"}))
-        }),
-        ("network.set", &|| {
-            post("network", json!({"bindAddresses": ["127.0.0.1"]}))
-        }),
-        ("settings.change", &|| {
-            owner.put("/v1/config", json!({"tokenLifetimeMs": 60_000}))
-        }),
-        ("exposure.set", &|| {
-            post("exposure/workspace.list", json!({"enabled": false}))
-        }),
-        ("key.rotate", &|| {
-            owner.post("/v1/connection-key/rotate", json!({}))
-        }),
+        ("source.change", &|| post("sources", folder("notes", &other.path()))),
+        ("source.change", &|| post("sources/notes/disable", json!({}))),
+        ("source.change", &|| owner.delete("/admin/api/sources/notes")),
+        ("secret.set", &|| post("secrets/k", json!({"value": "v-secret"}))),
+        ("network.set", &|| post("network", json!({"bindAddresses": ["127.0.0.1"]}))),
+        ("settings.change", &|| owner.put("/v1/config", json!({"tokenLifetimeMs": 60_000}))),
+        ("exposure.set", &|| post("exposure/workspace.list", json!({"enabled": false}))),
+        ("key.rotate", &|| owner.post("/v1/connection-key/rotate", json!({}))),
     ];
     for (kind, act) in acts {
         let before = count(kind);

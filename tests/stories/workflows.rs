@@ -606,11 +606,9 @@ fn manifest_that_asks_for_more_is_refused() {
     let one =
         |verb: &str, members: &[Value]| manifest(&[workflow("file", verb, &["text"], members)]);
     let in_file = |id: &str| member(id, "read", json!({"text": "{text}"}));
-    for (manifest, why) in [
-        (
-            one("read", &[in_file(FILE)]),
-            "workflow cycle detected: filing.file → filing.file",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        (one("read", &[in_file(FILE)]), "workflow cycle detected: filing.file → filing.file"),
         (
             manifest(&[
                 workflow("file", "read", &["text"], &[in_file("filing.other")]),
@@ -618,52 +616,20 @@ fn manifest_that_asks_for_more_is_refused() {
             ]),
             "which is a workflow",
         ),
-        (
-            one("read", &[in_file("filing.nope")]),
-            "calls filing.nope, which is not there",
-        ),
-        (
-            one("read", &[in_file("nope.x")]),
-            "calls nope.x, which is not there",
-        ),
-        (
-            one("write", &[alone]),
-            "belongs to another source (fixture)",
-        ),
-        (
-            one("read", std::slice::from_ref(&count)),
-            "a member has a stronger verb than the workflow",
-        ),
-        (
-            one("read", &[member(COUNT, "read", json!({"line": "x"}))]),
-            "has the verbs [\"write\"], not [\"read\"]",
-        ),
-        (
-            one("write", &[echo(json!({"text": "x"}))]),
-            "a workflow of reads alone is a read",
-        ),
+        (one("read", &[in_file("filing.nope")]), "calls filing.nope, which is not there"),
+        (one("read", &[in_file("nope.x")]), "calls nope.x, which is not there"),
+        (one("write", &[alone]), "belongs to another source (fixture)"),
+        (one("read", std::slice::from_ref(&count)), "a member has a stronger verb than the workflow"),
+        (one("read", &[member(COUNT, "read", json!({"line": "x"}))]), "has the verbs [\"write\"], not [\"read\"]"),
+        (one("write", &[echo(json!({"text": "x"}))]), "a workflow of reads alone is a read"),
         (one("read", &[]), "has no members"),
-        (
-            one("write", &vec![count.clone(); 300]),
-            "more than 16 members",
-        ),
-        (
-            one("read", &[echo(json!({"text": "{nope}"}))]),
-            "no property of the workflow's input",
-        ),
-        (
-            one("read", &[echo(json!({"text": "{1.text}"}))]),
-            "a member that is not before it",
-        ),
-        (
-            one("read", &[echo(json!({"text": "{text"}))]),
-            "a brace stands alone",
-        ),
-        (
-            one("read", &[echo(json!("{text}"))]),
-            "its input is no object",
-        ),
-    ] {
+        (one("write", &vec![count.clone(); 300]), "more than 16 members"),
+        (one("read", &[echo(json!({"text": "{nope}"}))]), "no property of the workflow's input"),
+        (one("read", &[echo(json!({"text": "{1.text}"}))]), "a member that is not before it"),
+        (one("read", &[echo(json!({"text": "{text"}))]), "a brace stands alone"),
+        (one("read", &[echo(json!("{text}"))]), "its input is no object"),
+    ];
+    for (manifest, why) in rows {
         let seen = preview(&workshop.gateway, &manifest);
         assert_eq!(seen["valid"], false, "{why}: {seen}");
         assert!(

@@ -133,65 +133,31 @@ mod tests {
         let trusted = trusted.map(|text| text.parse().expect(text));
         let proxies = Proxies(trusted.to_vec());
         let (plain, named) = ("x-forwarded-for", "forwarded");
-        for (peer, headers, client) in [
+        #[rustfmt::skip]
+        let rows = [
             // Who is no proxy is believed nothing.
             ("192.0.2.1", &[(plain, "198.51.100.7")][..], "192.0.2.1"),
             ("10.1.1.1", &[], "10.1.1.1"),
-            (
-                "::ffff:10.1.1.1",
-                &[(plain, "198.51.100.7")],
-                "198.51.100.7",
-            ),
+            ("::ffff:10.1.1.1", &[(plain, "198.51.100.7")], "198.51.100.7"),
             // What a client wrote stands further left, in the same line or in one before.
-            (
-                "10.1.1.1",
-                &[(plain, "6.6.6.6, 198.51.100.7")],
-                "198.51.100.7",
-            ),
-            (
-                "10.1.1.1",
-                &[(plain, "6.6.6.6"), (plain, "198.51.100.7")],
-                "198.51.100.7",
-            ),
-            (
-                "10.1.1.1",
-                &[(plain, "6.6.6.6, 198.51.100.7, 10.2.2.2")],
-                "198.51.100.7",
-            ),
+            ("10.1.1.1", &[(plain, "6.6.6.6, 198.51.100.7")], "198.51.100.7"),
+            ("10.1.1.1", &[(plain, "6.6.6.6"), (plain, "198.51.100.7")], "198.51.100.7"),
+            ("10.1.1.1", &[(plain, "6.6.6.6, 198.51.100.7, 10.2.2.2")], "198.51.100.7"),
             ("127.0.0.1", &[(plain, "10.3.3.3, 10.2.2.2")], "10.3.3.3"),
             ("10.1.1.1", &[(plain, "[2001:db8::9]:443")], "2001:db8::9"),
             ("10.1.1.1", &[(plain, "198.51.100.7:5000")], "198.51.100.7"),
-            (
-                "2001:db8:1::2",
-                &[(plain, "2001:db8:2::2")],
-                "2001:db8:2::2",
-            ),
+            ("2001:db8:1::2", &[(plain, "2001:db8:2::2")], "2001:db8:2::2"),
             // What cannot be read ends it.
             ("10.1.1.1", &[(plain, "198.51.100.7, unknown")], "10.1.1.1"),
             ("10.1.1.1", &[(plain, "6.6.6.6, , 10.2.2.2")], "10.2.2.2"),
-            (
-                "10.1.1.1",
-                &[(named, "for=6.6.6.6, for=\"[2001:db8::9]:80\";proto=https")],
-                "2001:db8::9",
-            ),
-            (
-                "10.1.1.1",
-                &[(named, "proto=https;For=198.51.100.7")],
-                "198.51.100.7",
-            ),
+            ("10.1.1.1", &[(named, "for=6.6.6.6, for=\"[2001:db8::9]:80\";proto=https")], "2001:db8::9"),
+            ("10.1.1.1", &[(named, "proto=https;For=198.51.100.7")], "198.51.100.7"),
             ("10.1.1.1", &[(named, "for=_hidden")], "10.1.1.1"),
             // A proxy writes one of the two; the other one is its client's, and may say anything.
-            (
-                "10.1.1.1",
-                &[(plain, "198.51.100.7"), (named, "for=6.6.6.6")],
-                "10.1.1.1",
-            ),
-            (
-                "10.1.1.1",
-                &[(plain, "198.51.100.7"), (named, "for=198.51.100.7")],
-                "198.51.100.7",
-            ),
-        ] {
+            ("10.1.1.1", &[(plain, "198.51.100.7"), (named, "for=6.6.6.6")], "10.1.1.1"),
+            ("10.1.1.1", &[(plain, "198.51.100.7"), (named, "for=198.51.100.7")], "198.51.100.7"),
+        ];
+        for (peer, headers, client) in rows {
             let mut map = HeaderMap::new();
             for (name, value) in headers {
                 let value = HeaderValue::from_static(value);

@@ -219,24 +219,14 @@ fn header_is_checked_under_a_seal_that_fits() {
     };
     let ledger = ("ledger.redb", "content");
     let mail = ("secrets/mail", "content");
-    for (secrets, files, why) in [
-        (
-            false,
-            &[ledger, ("../ledger.redb", "content")][..],
-            "names a file that no backup holds",
-        ),
-        (
-            false,
-            &[ledger, ledger],
-            "names a file that no backup holds",
-        ),
-        (
-            false,
-            &[ledger, mail],
-            "holds credentials and does not say so",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        (false, &[ledger, ("../ledger.redb", "content")][..], "names a file that no backup holds"),
+        (false, &[ledger, ledger], "names a file that no backup holds"),
+        (false, &[ledger, mail], "holds credentials and does not say so"),
         (true, &[mail], "there is no ledger in it"),
-    ] {
+    ];
+    for (secrets, files, why) in rows {
         let refused = sealed(secrets, files).unwrap_err().to_string();
         assert!(refused.contains(why), "{refused}");
     }

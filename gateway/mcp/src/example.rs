@@ -91,26 +91,15 @@ mod tests {
             "note": {"type": ["string", "null"]},
         }});
         let needs = json!({"properties": schema["properties"], "required": ["title"]});
-        for (words, says) in [
+        #[rustfmt::skip]
+        let rows = [
             ("Example: (no input)", "Example: {}"),
             ("Example: (made by the source alone)", ""),
             ("Example: other=1", ""),
-            (
-                "Example: title=\"It's here\" limit=20 mode=one",
-                r#"Example: {"title":"It's here","limit":20,"mode":"one"}"#,
-            ),
-            (
-                "Example: title=2026-06-25",
-                r#"Example: {"title":"2026-06-25"}"#,
-            ),
-            (
-                r#"Example: tasks='[{"id":"a b"}]'"#,
-                r#"Example: {"tasks":[{"id":"a b"}]}"#,
-            ),
-            (
-                r#"Examples: title="a; b"; property={"name":"a b"}"#,
-                r#"Examples: {"title":"a; b"}; {"property":{"name":"a b"}}"#,
-            ),
+            ("Example: title=\"It's here\" limit=20 mode=one", r#"Example: {"title":"It's here","limit":20,"mode":"one"}"#),
+            ("Example: title=2026-06-25", r#"Example: {"title":"2026-06-25"}"#),
+            (r#"Example: tasks='[{"id":"a b"}]'"#, r#"Example: {"tasks":[{"id":"a b"}]}"#),
+            (r#"Examples: title="a; b"; property={"name":"a b"}"#, r#"Examples: {"title":"a; b"}; {"property":{"name":"a b"}}"#),
             ("Example: tags=a", r#"Example: {"tags":["a"]}"#),
             ("Example: note=42", r#"Example: {"note":"42"}"#),
             ("Example: tags=a tags=b", ""),
@@ -118,7 +107,8 @@ mod tests {
             ("Example: title=\"a\"b\"c\"", ""),
             ("Examples: limit=many; limit=2", r#"Examples: {"limit":2}"#),
             ("See Example: title=a", "See Example: title=a"),
-        ] {
+        ];
+        for (words, says) in rows {
             let rest = in_json(&format!("Does it.\n{words}"), &schema);
             assert_eq!(rest, format!("Does it.\n{says}").trim_end(), "{words}");
         }

@@ -234,41 +234,19 @@ mod tests {
     #[test]
     fn malformed_message_gets_its_code() {
         let none = Value::Null;
-        for (text, code, id) in [
+        #[rustfmt::skip]
+        let rows = [
             ("{", PARSE_ERROR, &none),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
-                PARSE_ERROR,
-                &none,
-            ),
+            (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, PARSE_ERROR, &none),
             ("[]", INVALID_REQUEST, &none),
-            (
-                r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
-                INVALID_REQUEST,
-                &none,
-            ),
+            (r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#, INVALID_REQUEST, &none),
             (r#"{"id":1,"method":"ping"}"#, INVALID_REQUEST, &json!(1)),
-            (
-                r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
-                INVALID_REQUEST,
-                &none,
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":"a","method":7}"#,
-                INVALID_REQUEST,
-                &json!("a"),
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":"a"}"#,
-                INVALID_REQUEST,
-                &json!("a"),
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":3,"method":"ping","params":[]}"#,
-                INVALID_PARAMS,
-                &json!(3),
-            ),
-        ] {
+            (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, INVALID_REQUEST, &none),
+            (r#"{"jsonrpc":"2.0","id":"a","method":7}"#, INVALID_REQUEST, &json!("a")),
+            (r#"{"jsonrpc":"2.0","id":"a"}"#, INVALID_REQUEST, &json!("a")),
+            (r#"{"jsonrpc":"2.0","id":3,"method":"ping","params":[]}"#, INVALID_PARAMS, &json!(3)),
+        ];
+        for (text, code, id) in rows {
             let line = read(text.as_bytes()).unwrap_err().line();
             let error: Value = serde_json::from_str(&line).unwrap();
             assert_eq!(error["error"]["code"], code, "{text}");

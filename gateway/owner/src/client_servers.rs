@@ -456,20 +456,13 @@ mod tests {
             other.code,
             paths(&["/opt/py/lib/python3.13", "/q/lib/python3.13/site-packages"])
         );
-        for (server, says) in [
-            (
-                json!({"command": ".venv/bin/python", "args": []}),
-                "there is no program",
-            ),
-            (
-                json!({"command": "/p/.venv/bin/python", "cwd": "p"}),
-                "no folder with an absolute path",
-            ),
-            (
-                json!({"command": "/p/.venv/bin/python", "env": {"PYTHONPATH": "lib"}}),
-                "no folder with an absolute path",
-            ),
-        ] {
+        #[rustfmt::skip]
+        let rows = [
+            (json!({"command": ".venv/bin/python", "args": []}), "there is no program"),
+            (json!({"command": "/p/.venv/bin/python", "cwd": "p"}), "no folder with an absolute path"),
+            (json!({"command": "/p/.venv/bin/python", "env": {"PYTHONPATH": "lib"}}), "no folder with an absolute path"),
+        ];
+        for (server, says) in rows {
             let why = of(server.clone()).err().unwrap();
             assert!(why.contains(says), "{server}: {why}");
         }
@@ -526,33 +519,17 @@ mod tests {
         assert!(
             program.secrets.contains_key("API_KEY") && program.environment.contains_key("LEVEL")
         );
-        for (server, says) in [
-            (
-                json!({"command": "npx", "args": ["-y", "@a/b"]}),
-                "mcp install NAME npm:@a/b@VERSION",
-            ),
-            (
-                json!({"command": "uvx", "args": ["b"]}),
-                "mcp install NAME pypi:b==VERSION",
-            ),
-            (
-                json!({"command": "docker", "args": ["run"]}),
-                "starts other programs",
-            ),
+        #[rustfmt::skip]
+        let rows = [
+            (json!({"command": "npx", "args": ["-y", "@a/b"]}), "mcp install NAME npm:@a/b@VERSION"),
+            (json!({"command": "uvx", "args": ["b"]}), "mcp install NAME pypi:b==VERSION"),
+            (json!({"command": "docker", "args": ["run"]}), "starts other programs"),
             (json!({"command": "no-such-program"}), "there is no program"),
-            (
-                json!({"url": "https://a.example", "type": "sse"}),
-                "two endpoints",
-            ),
-            (
-                json!({"url": "https://a.example", "headers": {"A": "1", "B": "2"}}),
-                "more than one header",
-            ),
-            (
-                json!({"command": "env", "env": {"KEY": "${KEY}"}}),
-                "only its client knows",
-            ),
-        ] {
+            (json!({"url": "https://a.example", "type": "sse"}), "two endpoints"),
+            (json!({"url": "https://a.example", "headers": {"A": "1", "B": "2"}}), "more than one header"),
+            (json!({"command": "env", "env": {"KEY": "${KEY}"}}), "only its client knows"),
+        ];
+        for (server, says) in rows {
             let why = of(server.clone()).err().unwrap();
             assert!(why.contains(says), "{server}: {why}");
         }

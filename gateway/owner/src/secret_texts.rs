@@ -115,30 +115,23 @@ mod tests {
 
     #[test]
     fn secret_is_found_wherever_a_client_keeps_it() {
-        for (arguments, says) in [
+        #[rustfmt::skip]
+        let rows = [
             (vec!["--api-key", "hush"], "its argument --api-key"),
-            (
-                vec!["--level=AbCd1234efGH5678ijKL90"],
-                "its argument --level",
-            ),
+            (vec!["--level=AbCd1234efGH5678ijKL90"], "its argument --level"),
             (vec!["--level", KEY], "its argument --level"),
             (vec!["API_TOKEN=hush"], "its argument API_TOKEN"),
             (vec![KEY], "an argument of it"),
             (vec!["ghp_0123456789"], "an argument of it"),
-            (
-                vec!["--header", "Authorization: Bearer ghp_0123456789"],
-                "its argument --header",
-            ),
+            (vec!["--header", "Authorization: Bearer ghp_0123456789"], "its argument --header"),
             (vec!["Authorization: Bearer abc=="], "an argument of it"),
             (vec!["host=db password=hush"], "its argument host"),
             (vec!["{\"token\":\"hush\"}"], "an argument of it"),
             (vec!["AbCd1234efGH5678ijKL90=="], "an argument of it"),
             (vec!["postgresql://me:hush@db/x"], "an argument of it"),
-            (
-                vec!["x", "--db=postgresql://me:hush@db/x"],
-                "its argument --db",
-            ),
-        ] {
+            (vec!["x", "--db=postgresql://me:hush@db/x"], "its argument --db"),
+        ];
+        for (arguments, says) in rows {
             let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
             assert_eq!(
                 argument_with_secret(&arguments).as_deref(),
@@ -146,21 +139,14 @@ mod tests {
                 "{arguments:?}"
             );
         }
-        for (url, says) in [
-            (
-                "https://a.example/mcp?x=AbCd1234efGH5678ijKL90",
-                "its parameter x",
-            ),
+        #[rustfmt::skip]
+        let rows = [
+            ("https://a.example/mcp?x=AbCd1234efGH5678ijKL90", "its parameter x"),
             ("https://a.example/mcp?token=hush", "its parameter token"),
-            (
-                "https://me:hush@a.example/",
-                "its user name with a password",
-            ),
-            (
-                "https://a.example/s/AbCd1234efGH5678ijKL90/mcp",
-                "a part of its path",
-            ),
-        ] {
+            ("https://me:hush@a.example/", "its user name with a password"),
+            ("https://a.example/s/AbCd1234efGH5678ijKL90/mcp", "a part of its path"),
+        ];
+        for (url, says) in rows {
             assert_eq!(url_part_with_secret(url).as_deref(), Some(says), "{url}");
         }
         assert!(looks_secret("Bearer eyJhbGciOiJIUzI1NiJ9"));

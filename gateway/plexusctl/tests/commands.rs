@@ -1088,38 +1088,20 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
                     .then(|| Answer::Json(200, json!({"pending": [item(ITEM)]})))
             })
     });
-    for (line, path, body) in [
-        (
-            &["pause"][..],
-            "/admin/api/pause".to_owned(),
-            json!({"on": true}),
-        ),
-        (
-            &["resume"],
-            "/admin/api/pause".to_owned(),
-            json!({"on": false}),
-        ),
-        (
-            &["unknown", "settle", EVENT, "--happened"],
-            format!("/admin/api/unsettled/{EVENT}"),
-            json!({"happened": true}),
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        (&["pause"][..], "/admin/api/pause".to_owned(), json!({"on": true})),
+        (&["resume"], "/admin/api/pause".to_owned(), json!({"on": false})),
+        (&["unknown", "settle", EVENT, "--happened"], format!("/admin/api/unsettled/{EVENT}"), json!({"happened": true})),
         (
             &["unknown", "settle", EVENT, "--in-part"],
             format!("/admin/api/unsettled/{EVENT}"),
             json!({"happened": true, "inPart": true}),
         ),
-        (
-            &["approvals", "plan", ITEM],
-            format!("/admin/api/pending/{ITEM}/plan"),
-            json!({}),
-        ),
-        (
-            &["sources", "resume", "w"],
-            "/admin/api/sources/w/resume".to_owned(),
-            json!({}),
-        ),
-    ] {
+        (&["approvals", "plan", ITEM], format!("/admin/api/pending/{ITEM}/plan"), json!({})),
+        (&["sources", "resume", "w"], "/admin/api/sources/w/resume".to_owned(), json!({})),
+    ];
+    for (line, path, body) in rows {
         let ended = place.owner(line);
         assert_eq!(ended.code, 0, "{line:?} {ended:?}");
         let asked = place.asked();

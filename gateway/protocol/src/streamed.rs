@@ -84,46 +84,24 @@ mod tests {
 
     #[test]
     fn events_read_as_words() {
-        for (event, line) in [
+        #[rustfmt::skip]
+        let rows = [
             (r#"{"kind": "command", "command": "ls docs"}"#, "$ ls docs"),
-            (
-                r#"{"kind": "command", "command": "ls", "status": "in_progress", "exitCode": null}"#,
-                "$ ls",
-            ),
-            (
-                r#"{"kind": "command", "command": "ls", "status": "completed", "exitCode": 0}"#,
-                "",
-            ),
-            (
-                r#"{"kind": "command", "command": "ls x", "status": "failed", "exitCode": 2}"#,
-                "ls x ended with 2",
-            ),
-            (
-                r#"{"kind": "files", "paths": ["a.txt", "b.txt"]}"#,
-                "changes a.txt, b.txt",
-            ),
+            (r#"{"kind": "command", "command": "ls", "status": "in_progress", "exitCode": null}"#, "$ ls"),
+            (r#"{"kind": "command", "command": "ls", "status": "completed", "exitCode": 0}"#, ""),
+            (r#"{"kind": "command", "command": "ls x", "status": "failed", "exitCode": 2}"#, "ls x ended with 2"),
+            (r#"{"kind": "files", "paths": ["a.txt", "b.txt"]}"#, "changes a.txt, b.txt"),
             (r#"{"kind": "tool", "tool": "Read"}"#, "uses Read"),
-            (
-                r#"{"kind": "tool", "server": "notes", "tool": "read", "status": "failed"}"#,
-                "notes: read: failed",
-            ),
+            (r#"{"kind": "tool", "server": "notes", "tool": "read", "status": "failed"}"#, "notes: read: failed"),
             (r#"{"kind": "reasoning", "status": "started"}"#, "thinks"),
             (r#"{"kind": "reasoning", "status": "completed"}"#, ""),
-            (
-                r#"{"kind": "error", "message": "no route"}"#,
-                "error: no route",
-            ),
-            (
-                r#"{"state": "done", "auditId": "evt_1", "member": 1, "of": 3, "id": "notes.read"}"#,
-                "1 of 3: notes.read done",
-            ),
-            (
-                r#"{"kind": "call", "id": "call_1", "name": "exec_command", "output": "too\n"}"#,
-                "",
-            ),
+            (r#"{"kind": "error", "message": "no route"}"#, "error: no route"),
+            (r#"{"state": "done", "auditId": "evt_1", "member": 1, "of": 3, "id": "notes.read"}"#, "1 of 3: notes.read done"),
+            (r#"{"kind": "call", "id": "call_1", "name": "exec_command", "output": "too\n"}"#, ""),
             (r#"{"step": "two"}"#, "step: two"),
             ("7", "7"),
-        ] {
+        ];
+        for (event, line) in rows {
             let event: Value = serde_json::from_str(event).unwrap();
             let told = Some(line).filter(|line| !line.is_empty());
             assert_eq!(words(&event).as_deref(), told, "{event}");

@@ -3,33 +3,14 @@
 use super::*;
 use proptest::prelude::*;
 
+#[rustfmt::skip]
 const ENTRIES: [(&str, &str, &str); 6] = [
-    (
-        "calendar.events.list",
-        "List events",
-        "List the events of a day or a week.",
-    ),
+    ("calendar.events.list", "List events", "List the events of a day or a week."),
     ("git.log", "Show the log", "Commits, the newest first."),
-    (
-        "obsidian.vault.read",
-        "Read a note",
-        "Read one note of the vault, with its links and tasks.",
-    ),
-    (
-        "obsidian.vault.search",
-        "Search notes",
-        "Find notes by text, tag or property.",
-    ),
-    (
-        "things.list",
-        "List to-dos",
-        "To-dos of a list or a project.",
-    ),
-    (
-        "workspace.write",
-        "Write a file",
-        "Create or replace a file of the workspace. Not for notes.",
-    ),
+    ("obsidian.vault.read", "Read a note", "Read one note of the vault, with its links and tasks."),
+    ("obsidian.vault.search", "Search notes", "Find notes by text, tag or property."),
+    ("things.list", "List to-dos", "To-dos of a list or a project."),
+    ("workspace.write", "Write a file", "Create or replace a file of the workspace. Not for notes."),
 ];
 
 fn index() -> Index {

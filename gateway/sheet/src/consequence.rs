@@ -295,7 +295,8 @@ mod tests {
         let diff = "--- a\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n--- b\n+++ b\n@@ -1,2 +1 @@\n--- c\n \
                     y\n--- /dev/null\n+++ d\n@@ -0,0 +1 @@\n+z\n\\ No newline at end of file\n";
         let files = [("file", true), ("file", true), ("file", true)];
-        for (preview, touched, line) in [
+        #[rustfmt::skip]
+        let rows = [
             (
                 json!({"facts": [{"name": "before", "value": "absent"}, {"name": "after", "value": "x"}]}),
                 &[("file", false)][..],
@@ -306,64 +307,25 @@ mod tests {
                 &[("note", true)],
                 "Deletes one note",
             ),
-            (
-                json!({"diff": diff, "form": "diff"}),
-                &files,
-                "Deletes one file, changes one, creates one",
-            ),
-            (
-                json!({"diff": diff, "form": "diff", "cut": true}),
-                &files,
-                "Changes or deletes 3 files",
-            ),
-            (
-                json!({"diff": diff, "form": "diff"}),
-                &files[..2],
-                "Changes or deletes 2 files",
-            ),
-            (
-                json!({"diff": "renames a to b\n", "form": "diff"}),
-                &files[..2],
-                "Changes or deletes 2 files",
-            ),
-            (
-                json!({}),
-                &[("calendar", false), ("event", true)],
-                "Changes one event",
-            ),
+            (json!({"diff": diff, "form": "diff"}), &files, "Deletes one file, changes one, creates one"),
+            (json!({"diff": diff, "form": "diff", "cut": true}), &files, "Changes or deletes 3 files"),
+            (json!({"diff": diff, "form": "diff"}), &files[..2], "Changes or deletes 2 files"),
+            (json!({"diff": "renames a to b\n", "form": "diff"}), &files[..2], "Changes or deletes 2 files"),
+            (json!({}), &[("calendar", false), ("event", true)], "Changes one event"),
             (json!({}), &[("list", false)], "Changes one list"),
-            (
-                json!({"headline": "Add a to-do: deletes nothing"}),
-                &[],
-                "Add a to-do",
-            ),
-            (
-                json!({"headline": "Add an event to x: y"}),
-                &[("calendar", false)],
-                "Changes one calendar",
-            ),
-            (
-                json!({}),
-                &[("todo", true), ("todo", true)],
-                "Changes 2 to-dos",
-            ),
+            (json!({"headline": "Add a to-do: deletes nothing"}), &[], "Add a to-do"),
+            (json!({"headline": "Add an event to x: y"}), &[("calendar", false)], "Changes one calendar"),
+            (json!({}), &[("todo", true), ("todo", true)], "Changes 2 to-dos"),
             (json!({}), &[("\u{202e}x", true)], "Changes one thing"),
             (
                 json!({"facts": [{"name": "channel", "value": "“x” (1)"}], "diff": "hello", "form": "text"}),
                 &[("channel", false)],
                 "Sends one message to “x” (1)",
             ),
-            (
-                json!({"facts": [{"name": "channel", "value": "“x” (1)"}]}),
-                &[("channel", false)],
-                "Changes one channel",
-            ),
-            (
-                json!({}),
-                &[],
-                "Changes something that its source does not name",
-            ),
-        ] {
+            (json!({"facts": [{"name": "channel", "value": "“x” (1)"}]}), &[("channel", false)], "Changes one channel"),
+            (json!({}), &[], "Changes something that its source does not name"),
+        ];
+        for (preview, touched, line) in rows {
             assert_eq!(write(preview.clone(), touched), line, "{preview}");
         }
     }

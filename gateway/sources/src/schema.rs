@@ -329,34 +329,21 @@ mod tests {
             "additionalProperties": false
         });
         let schema = Schema::compile(&schema, PatternHolder::Gateway).unwrap();
-        for (input, says) in [
+        #[rustfmt::skip]
+        let rows = [
             (json!({}), "Missing required input field(s): path."),
-            (
-                json!({"path": null}),
-                "Input field 'path' must be a string (got null).",
-            ),
-            (
-                json!({"path": "x", "n": 1.5}),
-                "Input field 'n' must be an integer (got number).",
-            ),
-            (
-                json!({"path": "x", "paths": 1}),
-                "Unknown input field 'paths' (additionalProperties:false); did you mean 'path'?",
-            ),
-            (
-                json!({"path": "x", "y": 1}),
-                "Unknown input field 'y' (additionalProperties:false).",
-            ),
-            (
-                json!({"path": ""}),
-                "The input does not fit the schema at '/path' (minLength: 1).",
-            ),
+            (json!({"path": null}), "Input field 'path' must be a string (got null)."),
+            (json!({"path": "x", "n": 1.5}), "Input field 'n' must be an integer (got number)."),
+            (json!({"path": "x", "paths": 1}), "Unknown input field 'paths' (additionalProperties:false); did you mean 'path'?"),
+            (json!({"path": "x", "y": 1}), "Unknown input field 'y' (additionalProperties:false)."),
+            (json!({"path": ""}), "The input does not fit the schema at '/path' (minLength: 1)."),
             (
                 json!({"path": "x", "act": "burn"}),
                 "The input does not fit the schema at '/act' (enum: [\"steep\",\"pour\\u{202e}\"]).",
             ),
             (json!([]), "The input must be an object (got array)."),
-        ] {
+        ];
+        for (input, says) in rows {
             assert_eq!(schema.check(&input).unwrap_err(), says);
         }
         assert!(schema.check(&json!({"path": "x", "n": 2.0})).is_ok());

@@ -499,39 +499,17 @@ mod tests {
             |status: StatusCode, body: &str| read(status, body.as_bytes()).err().map(|why| why.0);
         let good = r#"{"access_token":"t","token_type":"bearer","expires_in":60,"scope":"x"}"#;
         assert_eq!(verdict(StatusCode::OK, good), None);
-        for (status, body, expected) in [
+        #[rustfmt::skip]
+        let rows = [
             (StatusCode::OK, "{}", Verdict::Unreachable),
-            (
-                StatusCode::OK,
-                r#"{"access_token":"t\n","token_type":"bearer"}"#,
-                Verdict::Unreachable,
-            ),
-            (
-                StatusCode::OK,
-                r#"{"access_token":"t","token_type":"mac"}"#,
-                Verdict::Unreachable,
-            ),
-            (
-                StatusCode::BAD_REQUEST,
-                r#"{"error":"invalid_grant"}"#,
-                Verdict::Credential,
-            ),
-            (
-                StatusCode::UNAUTHORIZED,
-                r#"{"error":"invalid_client"}"#,
-                Verdict::Credential,
-            ),
-            (
-                StatusCode::BAD_REQUEST,
-                r#"{"error":"temporarily_unavailable"}"#,
-                Verdict::Unreachable,
-            ),
-            (
-                StatusCode::BAD_GATEWAY,
-                r#"{"error":"invalid_grant"}"#,
-                Verdict::Unreachable,
-            ),
-        ] {
+            (StatusCode::OK, r#"{"access_token":"t\n","token_type":"bearer"}"#, Verdict::Unreachable),
+            (StatusCode::OK, r#"{"access_token":"t","token_type":"mac"}"#, Verdict::Unreachable),
+            (StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#, Verdict::Credential),
+            (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#, Verdict::Credential),
+            (StatusCode::BAD_REQUEST, r#"{"error":"temporarily_unavailable"}"#, Verdict::Unreachable),
+            (StatusCode::BAD_GATEWAY, r#"{"error":"invalid_grant"}"#, Verdict::Unreachable),
+        ];
+        for (status, body, expected) in rows {
             assert_eq!(verdict(status, body), Some(expected), "{body}");
         }
     }

@@ -20,58 +20,24 @@ use crate::{Bystander, Cage, Outcome, hostile, listener, ran};
 const REFUSALS: [Errno; 4] = [Errno::EPERM, Errno::EACCES, Errno::EXDEV, Errno::EOPNOTSUPP];
 
 /// Where the two differ: the operation, in which sandboxes, which of the two allows it, and why.
+#[rustfmt::skip]
 const EXPLAINED: &[(&str, Sandboxes, Allows, &str)] = {
     use Allows::{Linux, Seatbelt};
     use Sandboxes::{All, OfRuns, OfWorkers};
     &[
-        (
-            "list /",
-            All,
-            Seatbelt,
-            "macOS 26 needs it to start a program; a folder by itself grants nothing on Linux",
-        ),
-        (
-            "list /usr/lib",
-            OfWorkers,
-            Seatbelt,
-            "Apple's base reads all of it, Linux's a list of libraries",
-        ),
-        (
-            "list /usr/share",
-            OfWorkers,
-            Seatbelt,
-            "Apple's base reads all of it, Linux's the time zones",
-        ),
-        (
-            "execute /loader",
-            All,
-            Linux,
-            "Linux's base lets the kernel start the loader of every dynamic program",
-        ),
-        (
-            "mode of root",
-            OfWorkers,
-            Seatbelt,
-            "Linux's filter for a worker cannot tell its own files from others by their path",
-        ),
+        ("list /", All, Seatbelt, "macOS 26 needs it to start a program; a folder by itself grants nothing on Linux"),
+        ("list /usr/lib", OfWorkers, Seatbelt, "Apple's base reads all of it, Linux's a list of libraries"),
+        ("list /usr/share", OfWorkers, Seatbelt, "Apple's base reads all of it, Linux's the time zones"),
+        ("execute /loader", All, Linux, "Linux's base lets the kernel start the loader of every dynamic program"),
+        ("mode of root", OfWorkers, Seatbelt, "Linux's filter for a worker cannot tell its own files from others by their path"),
         (
             "mode of scratch",
             OfWorkers,
             Seatbelt,
             "Linux's filter for a worker cannot tell its own files from others by their path",
         ),
-        (
-            "attribute of root",
-            OfRuns,
-            Seatbelt,
-            "Linux answers as a disk without extended attributes would",
-        ),
-        (
-            "attribute of scratch",
-            OfRuns,
-            Seatbelt,
-            "Linux answers as a disk without extended attributes would",
-        ),
+        ("attribute of root", OfRuns, Seatbelt, "Linux answers as a disk without extended attributes would"),
+        ("attribute of scratch", OfRuns, Seatbelt, "Linux answers as a disk without extended attributes would"),
     ]
 };
 

@@ -24,24 +24,14 @@ fn refused(cage: &Cage) -> String {
 
 #[test]
 fn a_kernel_below_the_floor_is_refused_with_what_is_missing() {
-    for (kernel, words) in [
-        (
-            "missing",
-            "Landlock is not available; workers need Linux 6.7 or newer",
-        ),
-        (
-            "off",
-            "Landlock is switched off; add it to the kernel's lsm= parameter",
-        ),
-        (
-            "1",
-            "Landlock is version 1, workers need version 4 (Linux 6.7 or newer)",
-        ),
-        (
-            "3",
-            "Landlock is version 3, workers need version 4 (Linux 6.7 or newer)",
-        ),
-    ] {
+    #[rustfmt::skip]
+    let rows = [
+        ("missing", "Landlock is not available; workers need Linux 6.7 or newer"),
+        ("off", "Landlock is switched off; add it to the kernel's lsm= parameter"),
+        ("1", "Landlock is version 1, workers need version 4 (Linux 6.7 or newer)"),
+        ("3", "Landlock is version 3, workers need version 4 (Linux 6.7 or newer)"),
+    ];
+    for (kernel, words) in rows {
         let said = refused(&Cage::reader().on(kernel));
         assert!(said.contains(words), "{kernel}: {said}");
     }

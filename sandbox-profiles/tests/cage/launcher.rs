@@ -181,67 +181,23 @@ fn each_refusal_has_its_status_and_says_why() {
     let worker = format!("WORKER={own}");
     let regex = "(version 1)(deny default)\n\n(allow file-read* (regex \"^/\"))";
     let root = |root| vec!["-p", OBSIDIAN, "-D", &worker, "-D", root];
+    #[rustfmt::skip]
     let cases: &[(&[&str], &str, i32, &str)] = &[
         (&[], "", 64, "no worker given"),
         (&[], &own, 64, "no profile given"),
-        (
-            &["-p", WORKSPACE, "--without-a-cage"],
-            &own,
-            64,
-            "a profile and --without-a-cage",
-        ),
+        (&["-p", WORKSPACE, "--without-a-cage"], &own, 64, "a profile and --without-a-cage"),
         (&["-p", WORKSPACE, "--"], "hostile", 64, "absolute path"),
         (&["-p", WORKSPACE, "-x"], &own, 64, "unknown option -x"),
-        (
-            &["-p", WORKSPACE, "-p", WORKSPACE],
-            &own,
-            64,
-            "-p is given twice",
-        ),
+        (&["-p", WORKSPACE, "-p", WORKSPACE], &own, 64, "-p is given twice"),
         (&["-p", WORKSPACE, "-D", "ROOT"], &own, 64, "not KEY=VALUE"),
-        (
-            &["-p", WORKSPACE, "-D", "A=1", "-DA=2"],
-            &own,
-            64,
-            "A is given twice",
-        ),
-        (
-            &["--limit-files", "many", "-p", WORKSPACE],
-            &own,
-            64,
-            "a limit needs a number",
-        ),
-        (
-            &["-p", "(version 1)\n(allow default)"],
-            &own,
-            65,
-            "line 1: a profile begins",
-        ),
-        (
-            &["-p", regex],
-            &own,
-            65,
-            "line 3: (allow file-read* (regex \"^/\"))",
-        ),
-        (
-            &["-p", OBSIDIAN, "-D", &worker],
-            &own,
-            65,
-            "parameter ROOT was not given",
-        ),
+        (&["-p", WORKSPACE, "-D", "A=1", "-DA=2"], &own, 64, "A is given twice"),
+        (&["--limit-files", "many", "-p", WORKSPACE], &own, 64, "a limit needs a number"),
+        (&["-p", "(version 1)\n(allow default)"], &own, 65, "line 1: a profile begins"),
+        (&["-p", regex], &own, 65, "line 3: (allow file-read* (regex \"^/\"))"),
+        (&["-p", OBSIDIAN, "-D", &worker], &own, 65, "parameter ROOT was not given"),
         (&root("ROOT=/nowhere"), &own, 65, "/nowhere: No such file"),
-        (
-            &root("ROOT=/proc/self"),
-            &own,
-            65,
-            "Too many levels of symbolic links",
-        ),
-        (
-            &root("ROOT=/tmp"),
-            "/usr/bin/true",
-            126,
-            "cannot execute /usr/bin/true",
-        ),
+        (&root("ROOT=/proc/self"), &own, 65, "Too many levels of symbolic links"),
+        (&root("ROOT=/tmp"), "/usr/bin/true", 126, "cannot execute /usr/bin/true"),
     ];
     for (options, worker, status, words) in cases {
         let line = options

@@ -249,6 +249,7 @@ impl House {
         let half = read["seq"].as_u64().unwrap_or_default() / 2;
         let one = |path: String| vec![path];
         let file = self.first_file();
+        #[rustfmt::skip]
         let instances = [
             (
                 "/since",
@@ -258,34 +259,13 @@ impl House {
                 .map(|what| format!("/since?what={what}"))
                 .to_vec(),
             ),
-            (
-                "/source-form",
-                one("/source-form?kind=caldav-account".into()),
-            ),
-            (
-                "/sources/{id}",
-                ["app", "workspace", "codex"]
-                    .map(|id| format!("/sources/{id}"))
-                    .to_vec(),
-            ),
-            (
-                "/agents/{id}",
-                ["agent-3", "much", "much?from=100", "agent-3?of=app"]
-                    .map(|id| format!("/agents/{id}"))
-                    .to_vec(),
-            ),
+            ("/source-form", one("/source-form?kind=caldav-account".into())),
+            ("/sources/{id}", ["app", "workspace", "codex"].map(|id| format!("/sources/{id}")).to_vec()),
+            ("/agents/{id}", ["agent-3", "much", "much?from=100", "agent-3?of=app"].map(|id| format!("/agents/{id}")).to_vec()),
             ("/connect/of", one("/connect/of?source=folder-20".into())),
-            (
-                "/agents/{id}/arrival",
-                one("/agents/agent-3/arrival".into()),
-            ),
+            ("/agents/{id}/arrival", one("/agents/agent-3/arrival".into())),
             ("/agents/{id}/review", one("/agents/bench/review".into())),
-            (
-                "/grants",
-                ["/grants", "/grants?sort=ends&from=200"]
-                    .map(str::to_owned)
-                    .to_vec(),
-            ),
+            ("/grants", ["/grants", "/grants?sort=ends&from=200"].map(str::to_owned).to_vec()),
             (
                 "/activity",
                 vec![
@@ -297,43 +277,16 @@ impl House {
                     format!("/activity?before={half}"),
                 ],
             ),
-            (
-                "/activity/{id}",
-                vec![
-                    format!("/activity/{}", id(&read)),
-                    format!("/activity/{change}"),
-                ],
-            ),
-            (
-                "/activity/{id}/undo",
-                one(format!("/activity/{change}/undo")),
-            ),
+            ("/activity/{id}", vec![format!("/activity/{}", id(&read)), format!("/activity/{change}")]),
+            ("/activity/{id}/undo", one(format!("/activity/{change}/undo"))),
             ("/runs/{id}", one(format!("/runs/{}", self.run))),
             ("/runs/{id}/said", one(format!("/runs/{}/said", self.run))),
-            (
-                "/boards/{id}",
-                one(format!("/boards/{}?source=cc-master", self.board)),
-            ),
+            ("/boards/{id}", one(format!("/boards/{}?source=cc-master", self.board))),
             ("/changes/{id}", one(format!("/changes/{}", self.changes))),
-            (
-                "/changes/{id}/rows",
-                one(format!(
-                    "/changes/{}/rows?path={file}&of=diff&from=0",
-                    self.changes
-                )),
-            ),
-            (
-                "/channels/{source}/{channel}",
-                one(format!("/channels/channels/{}", self.channel)),
-            ),
-            (
-                "/channels/{source}/{channel}/said",
-                one(format!("/channels/channels/{}/said", self.channel)),
-            ),
-            (
-                "/channels/{source}/{channel}/members",
-                one(format!("/channels/channels/{}/members", self.channel)),
-            ),
+            ("/changes/{id}/rows", one(format!("/changes/{}/rows?path={file}&of=diff&from=0", self.changes))),
+            ("/channels/{source}/{channel}", one(format!("/channels/channels/{}", self.channel))),
+            ("/channels/{source}/{channel}/said", one(format!("/channels/channels/{}/said", self.channel))),
+            ("/channels/{source}/{channel}/members", one(format!("/channels/channels/{}/members", self.channel))),
             ("/together/{id}", one(format!("/together/{}", self.pending))),
             ("/find", one("/find?q=agent".into())),
         ];

@@ -119,31 +119,15 @@ impl Desk {
         let base = format!("baseUrl=https://127.0.0.1:{}", app.port);
         let pin = format!("certificate={}", app::fingerprint("app.pem"));
         let (password, key) = (secret("password", "password"), secret("apiKey", "key"));
-        for line in [
+        #[rustfmt::skip]
+        let rows = [
             &["apple-calendar"][..],
             &["apple-reminders"],
             &["things-app", "--id", "things"],
-            &[
-                "caldav-account",
-                "--id",
-                "caldav",
-                "--set",
-                &url,
-                "--set",
-                &user,
-                "--secret",
-                &password,
-            ],
-            &[
-                "obsidian-rest",
-                "--set",
-                &base,
-                "--set",
-                &pin,
-                "--secret",
-                &key,
-            ],
-        ] {
+            &["caldav-account", "--id", "caldav", "--set", &url, "--set", &user, "--secret", &password],
+            &["obsidian-rest", "--set", &base, "--set", &pin, "--secret", &key],
+        ];
+        for line in rows {
             gateway.must_cli([&["sources", "add"], line].concat());
         }
         let mut reads = READS.map(|(_, read)| read).to_vec();

@@ -250,37 +250,19 @@ async fn reminder_without_a_title_is_listed_and_completed() {
 async fn what_cannot_be_changed_says_why() {
     let home = Home::new();
     let [complete, update, create] = ["complete", "update", "create"];
-    for (act, input, expected) in [
+    #[rustfmt::skip]
+    let rows = [
         (complete, json!({"id": "plants"}), "repeats"),
-        (
-            update,
-            json!({"id": "plants", "due": "2026-07-01"}),
-            "repeats",
-        ),
+        (update, json!({"id": "plants", "due": "2026-07-01"}), "repeats"),
         (complete, json!({"id": "nowhere"}), "not_found"),
         (complete, json!({"id": "eggs"}), "permission_denied"),
-        (
-            create,
-            json!({"list": "groceries-2", "title": "x"}),
-            "permission_denied",
-        ),
-        (
-            create,
-            json!({"list": "nowhere", "title": "x"}),
-            "not_found",
-        ),
+        (create, json!({"list": "groceries-2", "title": "x"}), "permission_denied"),
+        (create, json!({"list": "nowhere", "title": "x"}), "not_found"),
         (create, json!({"title": " "}), "invalid_input"),
-        (
-            create,
-            json!({"title": "x", "due": "soon"}),
-            "invalid_input",
-        ),
-        (
-            complete,
-            json!({"id": "milk", "list": "reminders"}),
-            "invalid_input",
-        ),
-    ] {
+        (create, json!({"title": "x", "due": "soon"}), "invalid_input"),
+        (complete, json!({"id": "milk", "list": "reminders"}), "invalid_input"),
+    ];
+    for (act, input, expected) in rows {
         let refused = home
             .change(1, &format!("reminders.{act}"), input.clone())
             .await;

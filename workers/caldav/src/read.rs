@@ -517,23 +517,13 @@ mod tests {
     #[test]
     fn range_without_end_is_31_days_of_the_person() {
         let here: Tz = "Europe/Berlin".parse().unwrap();
-        for (start, from, to) in [
-            (
-                "2026-03-10",
-                "2026-03-10T00:00:00+01:00",
-                "2026-04-10T00:00:00+02:00",
-            ),
-            (
-                "2026-10-10",
-                "2026-10-10T00:00:00+02:00",
-                "2026-11-10T00:00:00+01:00",
-            ),
-            (
-                "2026-03-10T09:00+01:00",
-                "2026-03-10T09:00:00+01:00",
-                "2026-04-10T09:00:00+01:00",
-            ),
-        ] {
+        #[rustfmt::skip]
+        let rows = [
+            ("2026-03-10", "2026-03-10T00:00:00+01:00", "2026-04-10T00:00:00+02:00"),
+            ("2026-10-10", "2026-10-10T00:00:00+02:00", "2026-11-10T00:00:00+01:00"),
+            ("2026-03-10T09:00+01:00", "2026-03-10T09:00:00+01:00", "2026-04-10T09:00:00+01:00"),
+        ];
+        for (start, from, to) in rows {
             let input: EventsInput = serde_json::from_value(json!({"start": start})).unwrap();
             let range = input.range(&here).unwrap();
             let shown = (range.from.shown(), range.to.shown());

@@ -310,33 +310,15 @@ mod tests {
 
     #[test]
     fn each_form_is_told_and_written_as_what_it_is() {
-        for (when, shown, written) in [
-            (
-                CalendarTime::typed("2026-11-22", None).unwrap(),
-                "2026-11-22",
-                ";VALUE=DATE:20261122",
-            ),
-            (
-                CalendarTime::typed("2026-11-22T09:00", None).unwrap(),
-                "2026-11-22T09:00:00",
-                ":20261122T090000",
-            ),
-            (
-                berlin("2026-11-22T09:00:00"),
-                "2026-11-22T09:00:00+01:00",
-                ";TZID=Europe/Berlin:20261122T090000",
-            ),
-            (
-                berlin("2026-07-01T09:00:00"),
-                "2026-07-01T09:00:00+02:00",
-                ";TZID=Europe/Berlin:20260701T090000",
-            ),
-            (
-                CalendarTime::typed("2026-11-22T09:00:00+01:00", None).unwrap(),
-                "2026-11-22T08:00:00Z",
-                ":20261122T080000Z",
-            ),
-        ] {
+        #[rustfmt::skip]
+        let rows = [
+            (CalendarTime::typed("2026-11-22", None).unwrap(), "2026-11-22", ";VALUE=DATE:20261122"),
+            (CalendarTime::typed("2026-11-22T09:00", None).unwrap(), "2026-11-22T09:00:00", ":20261122T090000"),
+            (berlin("2026-11-22T09:00:00"), "2026-11-22T09:00:00+01:00", ";TZID=Europe/Berlin:20261122T090000"),
+            (berlin("2026-07-01T09:00:00"), "2026-07-01T09:00:00+02:00", ";TZID=Europe/Berlin:20260701T090000"),
+            (CalendarTime::typed("2026-11-22T09:00:00+01:00", None).unwrap(), "2026-11-22T08:00:00Z", ":20261122T080000Z"),
+        ];
+        for (when, shown, written) in rows {
             assert_eq!(
                 (when.shown().as_str(), when.written().as_str()),
                 (shown, written)

@@ -338,45 +338,24 @@ async fn wrong_input_of_a_change_is_refused_in_words() {
     // One of the other kind is refused in the words for none.
     let no_list = "there is no list of to-dos with this id; calendars.list has them";
     let no_calendar = "there is no calendar of events with this id; calendars.list has them";
-    for (why, input) in [
-        (
-            "start is no date (2026-11-22) and no time (2026-11-22T09:00, or with its offset",
-            event("tomorrow", next, None),
-        ),
-        (
-            "end is no date (2026-11-22) and no time (2026-11-22T09:00, or with its offset",
-            event(day, "2026-11-24 10:00", None),
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        ("start is no date (2026-11-22) and no time (2026-11-22T09:00, or with its offset", event("tomorrow", next, None)),
+        ("end is no date (2026-11-22) and no time (2026-11-22T09:00, or with its offset", event(day, "2026-11-24 10:00", None)),
         ("the day after the last", event(day, day, None)),
-        (
-            "start does not exist",
-            event(
-                "2027-03-28T02:30",
-                "2027-03-28T03:00",
-                Some("Europe/Berlin"),
-            ),
-        ),
-        (
-            "end does not exist",
-            event(
-                "2027-03-28T01:30",
-                "2027-03-28T02:00",
-                Some("Europe/Berlin"),
-            ),
-        ),
+        ("start does not exist", event("2027-03-28T02:30", "2027-03-28T03:00", Some("Europe/Berlin"))),
+        ("end does not exist", event("2027-03-28T01:30", "2027-03-28T02:00", Some("Europe/Berlin"))),
         ("different kinds", event(day, "2026-11-24T10:00:00", None)),
         ("different kinds", event(ten, "2026-11-24T10:00:00Z", None)),
-        (
-            "no name of a time zone",
-            event(ten, "2026-11-23T11:00:00", Some("Berlin")),
-        ),
+        ("no name of a time zone", event(ten, "2026-11-23T11:00:00", Some("Berlin"))),
         ("offset", json!({"list": "home", "title": "x", "due": ten})),
         ("title is empty", json!({"list": "home", "title": " \n"})),
         (no_list, json!({"list": "work", "title": "x"})),
         (no_list, json!({"list": "nowhere", "title": "x"})),
         (no_calendar, elsewhere),
         (no_calendar, nowhere),
-    ] {
+    ];
+    for (why, input) in rows {
         let is_event = input["start"].is_string();
         let capability = if is_event {
             "events.create"

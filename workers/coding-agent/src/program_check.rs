@@ -167,37 +167,23 @@ mod tests {
 
     #[test]
     fn each_failure_is_told_with_what_to_do() {
-        for (ending, last, words) in [
-            (
-                126,
-                "x: No such file or directory (os error 2)",
-                "finds no such file",
-            ),
+        #[rustfmt::skip]
+        let rows = [
+            (126, "x: No such file or directory (os error 2)", "finds no such file"),
             (126, "x: Permission denied (os error 13)", "chmod +x"),
-            (
-                126,
-                "x: Exec format error (os error 8)",
-                "made for another one",
-            ),
+            (126, "x: Exec format error (os error 8)", "made for another one"),
             (127, "/a: 1: \u{7f}ELF: not found", "made for another one"),
-            (
-                3,
-                "no config",
-                "ended with status 3; it said last: no config",
-            ),
+            (3, "no config", "ended with status 3; it said last: no config"),
             // A program's own words are not the launcher's.
-            (
-                1,
-                "Error: No such file or directory (os error 2)",
-                "ended with status 1; it said last: Error: No such file",
-            ),
+            (1, "Error: No such file or directory (os error 2)", "ended with status 1; it said last: Error: No such file"),
             (3, "", "ended with status 3; run it yourself"),
             (
                 65,
                 "plexus-sandbox-exec: line 17: (allow file-read* process-exec* (literal (string-append (param \"PROGRAM\") \"-code-mode-host\"))): /home/you/codex-code-mode-host: No such file or directory (os error 2)",
                 "/home/you/codex-code-mode-host: No such file or directory (os error 2)",
             ),
-        ] {
+        ];
+        for (ending, last, words) in rows {
             let told = how(Ending::Exited(ending), last);
             assert!(told.contains(words), "{told}");
         }

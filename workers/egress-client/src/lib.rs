@@ -326,41 +326,15 @@ mod tests {
             NoAnswer::of(&HeaderValue::from_static(kind), body.as_bytes())
         };
         let (met, pinned) = (Digest::of(b"met"), Digest::of(b"pinned"));
-        for (kind, body, expected, effect) in [
-            (
-                "broken",
-                "the host broke off".into(),
-                NoAnswer::Broken,
-                Effect::Unknown,
-            ),
-            (
-                "refused",
-                "no such path".into(),
-                NoAnswer::NoWay("no such path".into()),
-                Effect::None,
-            ),
-            (
-                "certificate",
-                met.to_string(),
-                NoAnswer::Certificate { met, pinned: None },
-                Effect::None,
-            ),
-            (
-                "certificate",
-                format!("{met} {pinned}"),
-                NoAnswer::Certificate {
-                    met,
-                    pinned: Some(pinned),
-                },
-                Effect::None,
-            ),
-            (
-                "certificate",
-                "nothing".into(),
-                NoAnswer::NoWay("nothing".into()),
-                Effect::None,
-            ),
-        ] {
+        #[rustfmt::skip]
+        let rows = [
+            ("broken", "the host broke off".into(), NoAnswer::Broken, Effect::Unknown),
+            ("refused", "no such path".into(), NoAnswer::NoWay("no such path".into()), Effect::None),
+            ("certificate", met.to_string(), NoAnswer::Certificate { met, pinned: None }, Effect::None),
+            ("certificate", format!("{met} {pinned}"), NoAnswer::Certificate { met, pinned: Some(pinned) }, Effect::None),
+            ("certificate", "nothing".into(), NoAnswer::NoWay("nothing".into()), Effect::None),
+        ];
+        for (kind, body, expected, effect) in rows {
             let body: String = body;
             let found = of(kind, &body);
             assert_eq!((found.effect(), found), (effect, expected), "{kind} {body}");
@@ -415,34 +389,16 @@ mod tests {
             (whole.status, whole.body.len(), whole.retry_after()),
             (StatusCode::OK, mib, Some(86_400))
         );
-        for (what, bytes, hangs_up, expected) in [
-            (
-                "more than that",
-                of("content-length: 1048577", mib + 1),
-                false,
-                NoAnswer::TooLarge(1),
-            ),
-            (
-                "half of it",
-                of("content-length: 1048576", mib / 2),
-                true,
-                NoAnswer::Broken,
-            ),
-            (
-                "half, and silence",
-                of("content-length: 1048576", mib / 2),
-                false,
-                NoAnswer::Stalled,
-            ),
+        #[rustfmt::skip]
+        let rows = [
+            ("more than that", of("content-length: 1048577", mib + 1), false, NoAnswer::TooLarge(1)),
+            ("half of it", of("content-length: 1048576", mib / 2), true, NoAnswer::Broken),
+            ("half, and silence", of("content-length: 1048576", mib / 2), false, NoAnswer::Stalled),
             ("nothing", Vec::new(), true, NoAnswer::Broken),
             ("silence", Vec::new(), false, NoAnswer::Stalled),
-            (
-                "another protocol",
-                b"SSH-2.0-x\r\n".to_vec(),
-                true,
-                NoAnswer::Broken,
-            ),
-        ] {
+            ("another protocol", b"SSH-2.0-x\r\n".to_vec(), true, NoAnswer::Broken),
+        ];
+        for (what, bytes, hangs_up, expected) in rows {
             let refused = asked(bytes, hangs_up).await.unwrap_err();
             assert_eq!(
                 (&refused, refused.effect()),

@@ -223,46 +223,18 @@ mod tests {
     #[test]
     fn words_of_a_status_are_told_in_one_line() {
         let json = "application/json; charset=utf-8";
-        for (status, kind, again, body, words) in [
-            (
-                429,
-                json,
-                "7",
-                r#"{"error":"slow down"}"#,
-                ", is to be asked again in 7 s, and says “slow down”",
-            ),
-            (
-                503,
-                "text/plain",
-                "after “lunch”",
-                "at\n ”rest",
-                ", and says “at \"rest”",
-            ),
+        #[rustfmt::skip]
+        let rows = [
+            (429, json, "7", r#"{"error":"slow down"}"#, ", is to be asked again in 7 s, and says “slow down”"),
+            (503, "text/plain", "after “lunch”", "at\n ”rest", ", and says “at \"rest”"),
             (500, "text/html", "", "<html>", ""),
-            (
-                500,
-                json,
-                "",
-                r#"{"error":{"message":"deep"}}"#,
-                ", and says “deep”",
-            ),
+            (500, json, "", r#"{"error":{"message":"deep"}}"#, ", and says “deep”"),
             (502, "", "", "", ""),
             (202, "", "", "", " and sent no message"),
-            (
-                200,
-                "text/plain. Nothing was done",
-                "",
-                "",
-                " and sent no message",
-            ),
-            (
-                200,
-                "Text/HTML;a=b",
-                "",
-                "<html>",
-                " with text/html, which is no message: is an MCP server at this URL?",
-            ),
-        ] {
+            (200, "text/plain. Nothing was done", "", "", " and sent no message"),
+            (200, "Text/HTML;a=b", "", "<html>", " with text/html, which is no message: is an MCP server at this URL?"),
+        ];
+        for (status, kind, again, body, words) in rows {
             let told = told(status, kind, again, body).to_string();
             assert_eq!(told, format!("it answered {status} over HTTP{words}"));
         }

@@ -163,27 +163,20 @@ fn database_is_found_in_its_folder_and_above() {
 
 #[test]
 fn unknown_tables_give_no_rows() {
-    for (change, words) in [
-        (
-            "UPDATE Meta SET value = '<plist><integer>27</integer></plist>'",
-            "version 27",
-        ),
-        (
-            "UPDATE Meta SET value = '<plist><integer>23</integer></plist>'",
-            "version 23",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        ("UPDATE Meta SET value = '<plist><integer>27</integer></plist>'", "version 27"),
+        ("UPDATE Meta SET value = '<plist><integer>23</integer></plist>'", "version 23"),
         ("UPDATE Meta SET value = 'new'", "no version"),
         ("DELETE FROM Meta", "no version"),
         ("DROP TABLE Meta", "other tables"),
-        (
-            "ALTER TABLE TMTask RENAME COLUMN startDate TO startsOn",
-            "other tables",
-        ),
+        ("ALTER TABLE TMTask RENAME COLUMN startDate TO startsOn", "other tables"),
         ("ALTER TABLE TMTaskTag RENAME TO TMTaskTags", "other tables"),
         ("UPDATE TMTask SET startDate = 'soon'", "other tables"),
         ("UPDATE TMTask SET startDate = 5", "other tables"),
         ("UPDATE TMTask SET deadline = 1", "other tables"),
-    ] {
+    ];
+    for (change, words) in rows {
         let (folder, base) = filled(1);
         assert!(titles(folder.path()).is_ok(), "the control");
         base.execute_batch(change).expect("a change");

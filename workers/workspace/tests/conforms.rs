@@ -6,6 +6,7 @@ use serde_json::json;
 use std::fs;
 
 #[test]
+#[rustfmt::skip]
 fn conforms() {
     Subject::new(
         MANIFEST,
@@ -20,24 +21,12 @@ fn conforms() {
     .moves(|root| fs::write(root.join("a.md"), "moved\n").unwrap())
     .example("list", json!({"path": "notes"}), &["notes"])
     .example("list", json!({}), &["."])
-    .example(
-        "read",
-        json!({"path": "notes/today.md"}),
-        &["notes/today.md"],
-    )
-    .example(
-        "write",
-        json!({"path": "a.md", "content": "b\n"}),
-        &["a.md"],
-    )
+    .example("read", json!({"path": "notes/today.md"}), &["notes/today.md"])
+    .example("write", json!({"path": "a.md", "content": "b\n"}), &["a.md"])
     .elsewhere("undo", "it needs a change: the stories `undo`")
     .elsewhere("changes", "it needs changes: the stories `lending`")
     .outside("read", json!({"path": "a.md"}), "notes")
     .outside("read", json!({"path": "notes/../a.md"}), "notes")
-    .outside(
-        "write",
-        json!({"path": "notes2/a.md", "content": "x"}),
-        "notes",
-    )
+    .outside("write", json!({"path": "notes2/a.md", "content": "x"}), "notes")
     .conform::<WorkspaceSource>();
 }

@@ -157,6 +157,7 @@ fn long(length: usize) -> String {
 }
 
 /// How a path is written: true of reads, lists and writes alike.
+#[rustfmt::skip]
 fn spellings() -> Vec<Case> {
     let confined = |words| Refused("path_confinement", words);
     vec![
@@ -176,26 +177,14 @@ fn spellings() -> Vec<Case> {
         same("..", ABOVE),
         same("../outside.md", ABOVE),
         same("docs/../README.md", ABOVE),
-        same(
-            "/README.md",
-            confined("relative to the folder: no leading \"/\""),
-        ),
+        same("/README.md", confined("relative to the folder: no leading \"/\"")),
         same("//README.md", confined("no leading \"/\"")),
-        same(
-            "docs//plan.md",
-            confined("contains an empty component (\"//\")"),
-        ),
+        same("docs//plan.md", confined("contains an empty component (\"//\")")),
         same("README.md//", confined("an empty component")),
         same("docs/plan\n.md", confined("a control character")),
         same("README.md\0", confined("a control character")),
-        same(
-            &long(256),
-            confined("a component of the path is longer than 255 bytes"),
-        ),
-        same(
-            &format!("{}x", "a/".repeat(512)),
-            confined("the path is longer than 1024 bytes"),
-        ),
+        same(&long(256), confined("a component of the path is longer than 255 bytes")),
+        same(&format!("{}x", "a/".repeat(512)), confined("the path is longer than 1024 bytes")),
         // Letters count in bytes.
         same(&"\u{e9}".repeat(128), confined("longer than 255 bytes")),
         // Nothing is decoded.
@@ -218,51 +207,31 @@ fn path_of_a_read_meets_one_file_or_says_why_not() {
     let temp = folder();
     let workspace = open(&temp);
     let mut cases = spellings();
-    cases.extend([
+    #[rustfmt::skip]
+    let own = [
         same("nothing.md", ABSENT),
         same(&long(255), ABSENT),
         same("README.md/x", ABSENT),
         same("%2e%2e/outside.md", ABSENT),
         differs("readme.md", CASE, Is("README.md")),
-        differs(
-            "DOCS/Plan.md",
-            Refused("not_found", "\"docs/plan.md\" is there"),
-            Is("docs/plan.md"),
-        ),
+        differs("DOCS/Plan.md", Refused("not_found", "\"docs/plan.md\" is there"), Is("docs/plan.md")),
         same("DOCS/nothing.md", ABSENT),
         same(NFD, Is(NFD)),
         differs(NFC, FORM, Is(NFD)),
         differs("CAF\u{c9}.md", Refused("not_found", "upper"), Is(NFD)),
         // APFS looks at such characters.
-        same(
-            "READ\u{ad}ME.md",
-            Refused("not_found", "in characters that nobody sees"),
-        ),
+        same("READ\u{ad}ME.md", Refused("not_found", "in characters that nobody sees")),
         same("tail.md.", Is("tail.md.")),
-        same(
-            "tail.md",
-            Refused("not_found", "differs only in dots or spaces at its end"),
-        ),
-        same(
-            "README.md ",
-            Refused("not_found", "dots or spaces at its end"),
-        ),
+        same("tail.md", Refused("not_found", "differs only in dots or spaces at its end")),
+        same("README.md ", Refused("not_found", "dots or spaces at its end")),
         same("README.md.", Refused("not_found", "dots or spaces")),
         same(" README.md", ABSENT),
         same("space .md", Is("space .md")),
-        same(
-            "docs\\plan.md",
-            Refused("not_found", "folders are divided by \"/\""),
-        ),
-        same(
-            "..\\outside.md",
-            Refused("not_found", "folders are divided by \"/\""),
-        ),
-        same(
-            "~/README.md",
-            Refused("not_found", "\"~\" is no home folder"),
-        ),
-    ]);
+        same("docs\\plan.md", Refused("not_found", "folders are divided by \"/\"")),
+        same("..\\outside.md", Refused("not_found", "folders are divided by \"/\"")),
+        same("~/README.md", Refused("not_found", "\"~\" is no home folder")),
+    ];
+    cases.extend(own);
     if cfg!(target_os = "linux") {
         // Each of two names that differ only so is met by its own bytes.
         cases.extend([
@@ -328,7 +297,8 @@ fn path_of_a_write_meets_one_file_or_makes_one_that_cannot_be_mistaken() {
     let workspace = open(&temp);
     let odd = |words| Refused("odd_name", words);
     let mut cases = spellings();
-    cases.extend([
+    #[rustfmt::skip]
+    let own = [
         same("new.md", Is("new.md")),
         same("new/folder/new.md", Is("new/folder/new.md")),
         same("docs/README.md", Is("docs/README.md")),
@@ -338,16 +308,8 @@ fn path_of_a_write_meets_one_file_or_makes_one_that_cannot_be_mistaken() {
             odd("\"README.md\" is there, whose name differs only in upper and lower case; choose the name that you mean"),
             Is("README.md"),
         ),
-        differs(
-            "Docs/new.md",
-            odd("\"docs\" is there"),
-            Is("docs/new.md"),
-        ),
-        differs(
-            NFC,
-            odd("\"cafe\\u0301.md\" is there, whose name differs only in how its letters are composed"),
-            Is(NFD),
-        ),
+        differs("Docs/new.md", odd("\"docs\" is there"), Is("docs/new.md")),
+        differs(NFC, odd("\"cafe\\u0301.md\" is there, whose name differs only in how its letters are composed"), Is(NFD)),
         same("READ\u{ad}ME.md", odd("characters that nobody sees")),
         same("README.md ", odd("dots or spaces at its end")),
         same("README.md.", odd("dots or spaces at its end")),
@@ -360,13 +322,11 @@ fn path_of_a_write_meets_one_file_or_makes_one_that_cannot_be_mistaken() {
         same("new\\new.md", odd("folders are divided by \"/\"")),
         same("~/new.md", odd("\"~\" is no home folder")),
         same("docs/~", Is("docs/~")),
-        same(
-            ".plexus-1-2-3.tmp",
-            Refused("path_confinement", "are reserved"),
-        ),
+        same(".plexus-1-2-3.tmp", Refused("path_confinement", "are reserved")),
         // Of what is hidden nothing is told, neither beside it.
         same("Private", ABSENT),
-    ]);
+    ];
+    cases.extend(own);
     if cfg!(target_os = "linux") {
         cases.extend([
             same("twins/Note.md", Is("twins/Note.md")),

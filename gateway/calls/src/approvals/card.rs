@@ -424,28 +424,14 @@ mod tests {
         let single = ending(&item, at).unwrap();
         assert_eq!(single, "was approved, and its call has ended");
         item.asks.clear();
-        for (state, said) in [
-            (
-                ItemState::Pending,
-                "expired undecided just now: nothing was done",
-            ),
-            (
-                ItemState::Lapsed,
-                "expired undecided just now: nothing was done",
-            ),
-            (
-                ItemState::Denied {
-                    reason: Some("no".into()),
-                },
-                "was denied: no",
-            ),
-            (
-                ItemState::Void {
-                    why: "withdrawn".into(),
-                },
-                "is void: withdrawn",
-            ),
-        ] {
+        #[rustfmt::skip]
+        let rows = [
+            (ItemState::Pending, "expired undecided just now: nothing was done"),
+            (ItemState::Lapsed, "expired undecided just now: nothing was done"),
+            (ItemState::Denied { reason: Some("no".into()) }, "was denied: no"),
+            (ItemState::Void { why: "withdrawn".into() }, "is void: withdrawn"),
+        ];
+        for (state, said) in rows {
             item.state = state;
             let ended = ending(&item, at).unwrap();
             assert!(ended.starts_with(said), "{ended}");

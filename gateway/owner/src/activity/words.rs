@@ -525,24 +525,14 @@ mod tests {
                 assert!(!words.contains('_'), "{code}, {reason}: {words}");
             }
         }
-        for (code, reason, words) in [
-            (
-                "precondition_changed",
-                "plan_changed",
-                "it would no longer do what you saw",
-            ),
-            (
-                "source_unavailable",
-                "CannotOpen",
-                "the source could not be opened",
-            ),
+        #[rustfmt::skip]
+        let rows = [
+            ("precondition_changed", "plan_changed", "it would no longer do what you saw"),
+            ("source_unavailable", "CannotOpen", "the source could not be opened"),
             // The owner's own word.
-            (
-                "denied_by_owner",
-                "not_now",
-                "you denied this before (not_now)",
-            ),
-        ] {
+            ("denied_by_owner", "not_now", "you denied this before (not_now)"),
+        ];
+        for (code, reason, words) in rows {
             assert_eq!(reason_in_words(code, reason), words);
         }
     }

@@ -720,31 +720,17 @@ mod tests {
     #[test]
     fn a_lost_answer_is_known_only_from_the_item() {
         let no = Verdict::Deny { reason: None };
-        for (verdict, state, fate) in [
-            (
-                &approve(Terms::default(), false),
-                State::Approved,
-                DecisionStatus::Done,
-            ),
-            (
-                &approve(Terms::default(), false),
-                State::Denied,
-                DecisionStatus::Otherwise,
-            ),
-            (
-                &approve(Terms::default(), false),
-                State::Expired,
-                DecisionStatus::Over,
-            ),
-            (
-                &approve(Terms::default(), false),
-                State::Pending,
-                DecisionStatus::Waits,
-            ),
+        #[rustfmt::skip]
+        let rows = [
+            (&approve(Terms::default(), false), State::Approved, DecisionStatus::Done),
+            (&approve(Terms::default(), false), State::Denied, DecisionStatus::Otherwise),
+            (&approve(Terms::default(), false), State::Expired, DecisionStatus::Over),
+            (&approve(Terms::default(), false), State::Pending, DecisionStatus::Waits),
             (&no, State::Denied, DecisionStatus::Done),
             (&no, State::Approved, DecisionStatus::Otherwise),
             (&no, State::Expired, DecisionStatus::Over),
-        ] {
+        ];
+        for (verdict, state, fate) in rows {
             let lost = Unanswered::of(verdict, &item());
             assert_eq!(lost.fate(state), fate, "{verdict:?} {state:?}");
         }

@@ -694,7 +694,8 @@ mod tests {
 
     #[test]
     fn events_in_words() {
-        for (detail, words) in [
+        #[rustfmt::skip]
+        let rows = [
             (
                 json!({"event": "call.outcome", "result": "ok", "summary": "replaced a.md, +1 −1"}),
                 "w.write: replaced a.md, +1 −1",
@@ -703,33 +704,19 @@ mod tests {
                 json!({"event": "call.outcome", "result": "refused", "code": "precondition_changed", "reason": "unread"}),
                 "w.write: refused, nothing was done (it had not read what it would replace)",
             ),
-            (
-                json!({"event": "call.outcome", "result": "unknown"}),
-                "w.write: NOT KNOWN whether it happened",
-            ),
+            (json!({"event": "call.outcome", "result": "unknown"}), "w.write: NOT KNOWN whether it happened"),
             (json!({"event": "call.intent"}), "w.write: begins"),
             (
                 json!({"event": "grant.allow", "policy": "owner", "trustWindow": {"kind": "1h", "ms": 3_600_000},
                     "constrained": true}),
                 "w.write: you allow it for up to 1 hour, narrowed",
             ),
-            (
-                json!({"event": "grant.deny", "reason": "not now"}),
-                "w.write: you denied it: not now",
-            ),
-            (
-                json!({"event": "exposure.set", "enabled": false}),
-                "w.write: you hide it",
-            ),
-            (
-                json!({"code": "rate_limited"}),
-                "w.write: refused: too much at once",
-            ),
-            (
-                json!({"event": "unheard.of"}),
-                "w.write: unheard.of: denied",
-            ),
-        ] {
+            (json!({"event": "grant.deny", "reason": "not now"}), "w.write: you denied it: not now"),
+            (json!({"event": "exposure.set", "enabled": false}), "w.write: you hide it"),
+            (json!({"code": "rate_limited"}), "w.write: refused: too much at once"),
+            (json!({"event": "unheard.of"}), "w.write: unheard.of: denied"),
+        ];
+        for (detail, words) in rows {
             let event = json!({"type": "invoke", "capabilityId": "w.write", "outcome": "denied", "detail": detail});
             assert_eq!(said(&event), words);
         }

@@ -25,7 +25,8 @@ fn words(world: &World, item: &plexus_protocol::PendingId) -> Vec<String> {
 
 #[test]
 fn each_kind_of_change_is_on_the_card_in_words() {
-    for (command, expected) in [
+    #[rustfmt::skip]
+    let rows = [
         (route("/srv/b"), "path is /srv/b, it was /srv/notes"),
         (
             put("notes", |c| {
@@ -33,27 +34,13 @@ fn each_kind_of_change_is_on_the_card_in_words() {
             }),
             "port is 1, it was not set",
         ),
-        (
-            put("notes", |c| c.secret_ref = Some("key".into())),
-            "the name of its secret is key, it was not set",
-        ),
-        (
-            put("notes", |c| c.ask = true),
-            "asking for each read is on, it was off",
-        ),
-        (
-            secret_changed("notes.token"),
-            "its secret token was changed",
-        ),
-        (
-            target(|t| t.path.push('x')),
-            "its folder is /srv/notesx, it was /srv/notes",
-        ),
-        (
-            target(|t| t.inode += 1),
-            "its folder is another one than it was, in the same place, /srv/notes",
-        ),
-    ] {
+        (put("notes", |c| c.secret_ref = Some("key".into())), "the name of its secret is key, it was not set"),
+        (put("notes", |c| c.ask = true), "asking for each read is on, it was off"),
+        (secret_changed("notes.token"), "its secret token was changed"),
+        (target(|t| t.path.push('x')), "its folder is /srv/notesx, it was /srv/notes"),
+        (target(|t| t.inode += 1), "its folder is another one than it was, in the same place, /srv/notes"),
+    ];
+    for (command, expected) in rows {
         let (mut world, who) = World::with_member(&[READ]);
         let never = world.member("b", &[]);
         world.ok(command);

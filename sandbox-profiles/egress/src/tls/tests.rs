@@ -73,28 +73,15 @@ async fn pinned_certificate_passes_whatever_its_name_and_chain() {
 #[tokio::test]
 async fn another_certificate_is_refused_with_both_fingerprints() {
     let of = |name| Digest::of(&certificate(name));
-    for (what, pinned, chain, key) in [
+    #[rustfmt::skip]
+    let rows = [
         ("another one", "app.pem", &["other.pem"][..], "other.key"),
         ("the same key", "app.pem", &["app-again.pem"], "app.key"),
-        (
-            "a chain",
-            "app.pem",
-            &["server.pem", "ca.pem"],
-            "server.key",
-        ),
-        (
-            "its authority",
-            "ca.pem",
-            &["server.pem", "ca.pem"],
-            "server.key",
-        ),
-        (
-            "the pinned one behind",
-            "app.pem",
-            &["other.pem", "app.pem"],
-            "other.key",
-        ),
-    ] {
+        ("a chain", "app.pem", &["server.pem", "ca.pem"], "server.key"),
+        ("its authority", "ca.pem", &["server.pem", "ca.pem"], "server.key"),
+        ("the pinned one behind", "app.pem", &["other.pem", "app.pem"], "other.key"),
+    ];
+    for (what, pinned, chain, key) in rows {
         let refused = met(&pin(pinned), "127.0.0.1", chain, key).await;
         let refused = Unpinned::of(&refused.unwrap_err());
         let expected = Unpinned {
@@ -147,48 +134,15 @@ async fn a_host_that_signs_itself_is_taken_as_exactly_the_owners_file() {
     let given = |name: &str| Proof::Name(std::fs::read(file(name)).unwrap().into());
     let (own, chain) = (given("app.pem"), &["app.pem"][..]);
     assert!(met(&own, "127.0.0.1", chain, "app.key").await.is_ok());
-    for (what, proof, host, chain, key, why) in [
-        (
-            "another name",
-            &own,
-            "elsewhere.example",
-            chain,
-            "app.key",
-            "not valid for name",
-        ),
-        (
-            "without its key",
-            &own,
-            "127.0.0.1",
-            chain,
-            "other.key",
-            "BadSignature",
-        ),
-        (
-            "the same key again",
-            &own,
-            "127.0.0.1",
-            &["app-again.pem"],
-            "app.key",
-            "invalid peer certificate",
-        ),
-        (
-            "behind another",
-            &own,
-            "127.0.0.1",
-            &["other.pem", "app.pem"],
-            "other.key",
-            "invalid peer certificate",
-        ),
-        (
-            "not given",
-            &given("ca.pem"),
-            "127.0.0.1",
-            chain,
-            "app.key",
-            "invalid peer certificate",
-        ),
-    ] {
+    #[rustfmt::skip]
+    let rows = [
+        ("another name", &own, "elsewhere.example", chain, "app.key", "not valid for name"),
+        ("without its key", &own, "127.0.0.1", chain, "other.key", "BadSignature"),
+        ("the same key again", &own, "127.0.0.1", &["app-again.pem"], "app.key", "invalid peer certificate"),
+        ("behind another", &own, "127.0.0.1", &["other.pem", "app.pem"], "other.key", "invalid peer certificate"),
+        ("not given", &given("ca.pem"), "127.0.0.1", chain, "app.key", "invalid peer certificate"),
+    ];
+    for (what, proof, host, chain, key, why) in rows {
         let refused = met(proof, host, chain, key).await.unwrap_err().to_string();
         assert!(refused.contains(why), "{what}: {refused}");
     }

@@ -15,19 +15,11 @@ use serde_json::{Value, json};
 use std::{io::Read, os::unix::net::UnixStream, path::PathBuf, process::ExitCode};
 
 /// What the connectors' names are, and their manifests.
+#[rustfmt::skip]
 const MANIFESTS: [(&str, &str); 3] = [
-    (
-        "plexus-worker-obsidian",
-        include_str!("../../../../workers/obsidian/manifest.json"),
-    ),
-    (
-        "plexus-worker-workspace",
-        include_str!("../../../../workers/workspace/manifest.json"),
-    ),
-    (
-        "plexus-worker-git",
-        include_str!("../../../../workers/git/manifest.json"),
-    ),
+    ("plexus-worker-obsidian", include_str!("../../../../workers/obsidian/manifest.json")),
+    ("plexus-worker-workspace", include_str!("../../../../workers/workspace/manifest.json")),
+    ("plexus-worker-git", include_str!("../../../../workers/git/manifest.json")),
 ];
 
 pub(crate) fn main() -> ExitCode {

@@ -247,28 +247,18 @@ mod tests {
     async fn tools_are_read_page_by_page() {
         let (one, two) = (tools([1]), tools([2]));
         let three = tools([1, 2]);
-        for (pages, count) in [
+        #[rustfmt::skip]
+        let rows = [
             (json!({"-": {"tools": one}}), 1),
             (json!({"-": {"tools": one, "nextCursor": null}}), 1),
-            (
-                json!({"-": {"tools": one, "nextCursor": "b"}, "b": {"tools": two}}),
-                2,
-            ),
+            (json!({"-": {"tools": one, "nextCursor": "b"}, "b": {"tools": two}}), 2),
             // A page without an entry is no end of the list, and an entry that comes again is no end either.
-            (
-                json!({"-": {"tools": [], "nextCursor": "b"}, "b": {"tools": one, "nextCursor": "c"}, "c": {"tools": three}}),
-                3,
-            ),
+            (json!({"-": {"tools": [], "nextCursor": "b"}, "b": {"tools": one, "nextCursor": "c"}, "c": {"tools": three}}), 3),
             // An empty cursor ends the list, unless there is a page of that name.
-            (
-                json!({"-": {"tools": one, "nextCursor": ""}, "": {"tools": one, "nextCursor": ""}}),
-                1,
-            ),
-            (
-                json!({"-": {"tools": one, "nextCursor": ""}, "": {"tools": three}}),
-                3,
-            ),
-        ] {
+            (json!({"-": {"tools": one, "nextCursor": ""}, "": {"tools": one, "nextCursor": ""}}), 1),
+            (json!({"-": {"tools": one, "nextCursor": ""}, "": {"tools": three}}), 3),
+        ];
+        for (pages, count) in rows {
             let session = with_pages(pages.clone()).await;
             let session = session.unwrap_or_else(|why| panic!("{pages}: {why}"));
             assert_eq!(session.defined.tools.len(), count, "{pages}");

@@ -92,54 +92,33 @@ fn tags_in_every_spelling() {
 
 #[test]
 fn tags_and_properties() {
+    #[rustfmt::skip]
     let vault = TestVault::new(&[
-        (
-            "front.md",
-            "---\nstatus: Open\ntags:\n  - x\n  - Work/Plan\n---\nbody",
-        ),
-        (
-            "inline.md",
-            "text\n#work and #WORK/deep\n`#work`\nagain #work",
-        ),
-        (
-            "string.md",
-            "---\ntags: work, home\npriority: 3\n---\nzebra",
-        ),
+        ("front.md", "---\nstatus: Open\ntags:\n  - x\n  - Work/Plan\n---\nbody"),
+        ("inline.md", "text\n#work and #WORK/deep\n`#work`\nagain #work"),
+        ("string.md", "---\ntags: work, home\npriority: 3\n---\nzebra"),
         ("list.md", "---\nstatus: [done, open]\n---\n"),
-        (
-            "not.md",
-            "---\nworkload: 1\n---\nworking [[#work]] #workshop ```#work```",
-        ),
+        ("not.md", "---\nworkload: 1\n---\nworking [[#work]] #workshop ```#work```"),
     ]);
     let vault = vault.open();
     let work = &["front.md:5", "inline.md:2", "inline.md:4", "string.md:2"][..];
     let status = &["front.md:2", "list.md:2"][..];
-    for (input, hits) in [
+    #[rustfmt::skip]
+    let rows = [
         (json!({"tag": "work"}), work),
         (json!({"tag": "#Work"}), work),
         (json!({"tag": "work/"}), work),
         (json!({"tag": "work/plan"}), &["front.md:5"]),
         (json!({"property": {"name": "status"}}), status),
-        (
-            json!({"property": {"name": "STATUS", "value": "open"}}),
-            status,
-        ),
-        (
-            json!({"property": {"name": "priority", "value": 3}}),
-            &["string.md:3"],
-        ),
-        (
-            json!({"property": {"name": "priority", "value": "3"}}),
-            &["string.md:3"],
-        ),
-        (
-            json!({"property": {"name": "status", "value": "closed"}}),
-            &[],
-        ),
+        (json!({"property": {"name": "STATUS", "value": "open"}}), status),
+        (json!({"property": {"name": "priority", "value": 3}}), &["string.md:3"]),
+        (json!({"property": {"name": "priority", "value": "3"}}), &["string.md:3"]),
+        (json!({"property": {"name": "status", "value": "closed"}}), &[]),
         // All must hold.
         (json!({"query": "zebra", "tag": "home"}), &["string.md:5"]),
         (json!({"query": "zebra", "tag": "plan"}), &[]),
-    ] {
+    ];
+    for (input, hits) in rows {
         assert_eq!(found(&vault, input.clone()), hits, "{input}");
     }
     for nothing in [

@@ -212,32 +212,16 @@ mod tests {
 
     #[test]
     fn rules_are_narrow_and_speak_of_parameters() {
-        for (act, rule) in [
-            (
-                Act::Read("/opt/x y".into()),
-                "(allow file-read* (literal \"/opt/x y\")) ; why: ...",
-            ),
-            (
-                Act::List("/opt".into()),
-                "(allow file-read* (subpath \"/opt\")) ; why: ...",
-            ),
-            (
-                Act::Read("/home/me/notes/a.md".into()),
-                "(allow file-read* (subpath (param \"ROOT\"))) ; why: ...",
-            ),
-            (
-                Act::Read("/home/me/library/a.md".into()),
-                "(allow file-read* (subpath (param \"LIBRARY\"))) ; why: ...",
-            ),
-            (
-                Act::Write("/scratch/undo".into()),
-                "(allow file-write* (subpath (param \"SCRATCH\"))) ; why: ...",
-            ),
-            (
-                Act::Connect(27124),
-                "(allow network-outbound (remote tcp \"localhost:27124\")) ; why: ...",
-            ),
-        ] {
+        #[rustfmt::skip]
+        let rows = [
+            (Act::Read("/opt/x y".into()), "(allow file-read* (literal \"/opt/x y\")) ; why: ..."),
+            (Act::List("/opt".into()), "(allow file-read* (subpath \"/opt\")) ; why: ..."),
+            (Act::Read("/home/me/notes/a.md".into()), "(allow file-read* (subpath (param \"ROOT\"))) ; why: ..."),
+            (Act::Read("/home/me/library/a.md".into()), "(allow file-read* (subpath (param \"LIBRARY\"))) ; why: ..."),
+            (Act::Write("/scratch/undo".into()), "(allow file-write* (subpath (param \"SCRATCH\"))) ; why: ..."),
+            (Act::Connect(27124), "(allow network-outbound (remote tcp \"localhost:27124\")) ; why: ..."),
+        ];
+        for (act, rule) in rows {
             assert_eq!(advice(act, true), Advice::Rule(rule.to_owned()));
         }
     }
