@@ -3,9 +3,7 @@
 //!
 //! Invariant: a page is bounded, and its address says all that it is of.
 
-use super::{
-    blocking, card::Moment, foreign::ForeignText, gone, links, plan::PlanView, shell, words::said,
-};
+use super::{card::Moment, foreign::ForeignText, gone, links, plan::PlanView, shell, words::said};
 use crate::{
     acting::Narrowing,
     acts::Named,
@@ -229,7 +227,7 @@ pub(super) async fn page(
         false => Vec::new(),
     };
     let now = state.time(desk.clock.now());
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let calls = found.calls.iter();
         Page {
             since: wanted.since.map(|since| Moment::ago(since, now)),
@@ -247,8 +245,7 @@ pub(super) async fn page(
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 async fn similar(desk: &Desk, wanted: &Filters) -> Result<Vec<(ForeignText, String)>, Refused> {
@@ -495,8 +492,10 @@ pub(super) async fn show(
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
     let difference = Difference::of(found.call(), &state, &desk.registry);
-    let made = blocking(move || CallPage::of(&found, again, difference, now).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || {
+        CallPage::of(&found, again, difference, now).render()
+    })
+    .await
 }
 
 impl CallPage {
@@ -579,8 +578,7 @@ pub(super) async fn take_back(
         Err(refused) => return shell::made(&desk, StaysPage::of(id, refused).render()),
     };
     let now = desk.ledger.snapshot().time(desk.clock.now());
-    let made = blocking(move || UndoPage::of(id, &planned, now).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || UndoPage::of(id, &planned, now).render()).await
 }
 
 /// A change that cannot be taken back, or not as things are.

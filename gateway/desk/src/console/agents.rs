@@ -10,7 +10,6 @@
 use super::{
     Noted,
     activity::CallLine,
-    blocking,
     card::Moment,
     foreign::ForeignText,
     gone, grants,
@@ -85,7 +84,7 @@ pub(super) async fn page(
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
     let tally = activity::tally(&desk, now).await?;
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let today = |agent: &AgentId| tally.agents.get(agent.as_str()).map(|hours| sum(hours));
         let stretch = Stretch::of(from, listed.agents.len(), |from| {
             format!("/admin/agents?from={from}")
@@ -99,8 +98,7 @@ pub(super) async fn page(
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 /// All hours together.
@@ -227,7 +225,7 @@ pub(super) async fn show(
     .await?;
     let tally = activity::tally(&desk, now).await?;
     let shown = desk.clone();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let state = shown.ledger.snapshot();
         let own = granted
             .grants
@@ -274,8 +272,7 @@ pub(super) async fn show(
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 /// What an agent sees without a grant for it, by source.
@@ -361,7 +358,7 @@ struct Choice {
 /// The form that connects an agent.
 pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let shown = desk.clone();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let state = shown.ledger.snapshot();
         let sources = by_source(&shown, |entry| Choice::of(entry, &state));
         let all: usize = sources.iter().map(|(_, list)| list.len()).sum();
@@ -384,8 +381,7 @@ pub(super) async fn form(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 /// What `?source=` offers to a new agent.
@@ -396,7 +392,7 @@ pub(super) async fn offered(
     let wanted = query(&request, "source").unwrap_or_default();
     drop(request);
     let shown = desk.clone();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let state = shown.ledger.snapshot();
         let mut sources = by_source(&shown, |entry| {
             let is_wanted = entry.source.as_str() == wanted;
@@ -405,8 +401,7 @@ pub(super) async fn offered(
         let list = sources.pop().map_or_else(Vec::new, |(_, list)| list);
         Choices { list }.render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 impl Choice {

@@ -1,7 +1,6 @@
 //! Capabilities as a page: those that agents see, or those that they do not, each with its switch.
 
 use super::{
-    blocking,
     foreign::ForeignText,
     links::{Begin, Stretch},
     shell, words,
@@ -39,7 +38,7 @@ pub(super) async fn page(
     let is_hidden = query(&request, "show").as_deref() == Some("hidden");
     drop(request);
     let shown = desk.clone();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let state = shown.ledger.snapshot();
         let catalogue = shown.catalogue.load();
         let of = |id: &_| state.exposed(id) != is_hidden;
@@ -55,8 +54,7 @@ pub(super) async fn page(
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 impl Row {

@@ -139,8 +139,7 @@ impl Difference {
 pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let now = desk.clock.now();
     let (listed, _) = changes::listed(&desk, None).await;
-    let made = blocking(move || Sets::of(&listed, now).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || Sets::of(&listed, now).render()).await
 }
 
 /// One of them; `?after=` goes on behind a file.
@@ -157,8 +156,10 @@ pub(super) async fn show(
     let row = listed.sets.into_iter().find(|row| row.id == id);
     let applied = row.and_then(|row| Some(row.calls.last()?.to_string()));
     let now = desk.clock.now();
-    let made = blocking(move || SetPage::of(&set, applied, here, now).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || {
+        SetPage::of(&set, applied, here, now).render()
+    })
+    .await
 }
 
 /// The body that the form of a change set sends.

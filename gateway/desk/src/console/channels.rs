@@ -3,7 +3,7 @@
 //! Invariant: what the relay shows (names, times) is text of others; whether a key is the one that was compared is said
 //! beside it.
 
-use super::{blocking, card::Moment, foreign::ForeignText, shell};
+use super::{card::Moment, foreign::ForeignText, shell};
 use crate::{desk::Desk, owner::channels, table::Reading};
 use askama::Template;
 use axum::{
@@ -56,7 +56,7 @@ struct Row {
 /// All channels.
 pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let listed = channels::list(desk.clone(), Reading, List {}).await?;
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let beyond = listed.channels.len().saturating_sub(LISTED) as u64;
         Page {
             you: listed.you.iter().map(IdentityRow::of).collect(),
@@ -73,8 +73,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 impl IdentityRow {
@@ -225,8 +224,7 @@ pub(super) async fn show(
         messages: said.messages,
         earlier: said.earlier,
     };
-    let made = blocking(move || page.render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || page.render()).await
 }
 
 /// The last messages of a channel, for its page.
@@ -235,8 +233,7 @@ pub(super) async fn said(
     Path((source, channel)): Address,
 ) -> Result<Response, Refused> {
     let said = SaidPart::of(&desk, &source, &channel).await?;
-    let made = blocking(move || said.render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || said.render()).await
 }
 
 /// The members of a channel, for its page.
@@ -245,8 +242,7 @@ pub(super) async fn members(
     Path((source, channel)): Address,
 ) -> Result<Response, Refused> {
     let members = MembersPart::of(&desk, &source, &channel).await?;
-    let made = blocking(move || members.render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || members.render()).await
 }
 
 /// A channel that was left, or whose source was removed, is at no address any more: 404.

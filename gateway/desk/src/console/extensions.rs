@@ -63,7 +63,7 @@ pub(super) async fn page(
     Begin(at): Begin,
 ) -> Result<Response, Refused> {
     let listed = extensions::list(desk.clone(), Reading, List {}).await?;
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let row = |row: &ExtensionRow| Row {
             source: row.source.clone(),
             label: ForeignText::short(&row.label, 80),
@@ -87,8 +87,7 @@ pub(super) async fn page(
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 /// The form of an MCP server. No `Debug`: it holds secrets.

@@ -1,6 +1,6 @@
 //! The palette: pages, agents, sources and capabilities whose name holds what was typed, and the call of this id.
 
-use super::{blocking, foreign::ForeignText, links, pages::PAGES, shell, words::said};
+use super::{foreign::ForeignText, links, pages::PAGES, shell, words::said};
 use crate::{desk::Desk, owner::activity};
 use askama::Template;
 use axum::{
@@ -42,14 +42,13 @@ pub(super) async fn page(
         false => None,
     };
     let shown = desk.clone();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         Page {
             found: found(&shown, &sought, call.as_ref().map(ActivityRow::call)),
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 fn found(desk: &Desk, sought: &str, call: Option<&ActivityCall>) -> Vec<Found> {

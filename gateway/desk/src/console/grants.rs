@@ -2,7 +2,6 @@
 //! address, revoked one by one or many at once.
 
 use super::{
-    blocking,
     card::Moment,
     foreign::ForeignText,
     links::{Begin, Stretch},
@@ -141,7 +140,7 @@ pub(super) async fn page(
     let listed = grants::list(desk.clone(), Reading, List {}).await?;
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let mut found: Vec<_> = listed
             .grants
             .iter()
@@ -174,6 +173,5 @@ pub(super) async fn page(
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }

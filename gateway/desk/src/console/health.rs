@@ -4,7 +4,6 @@
 //! the words of `plexus_owner::troubles`.
 
 use super::{
-    blocking,
     card::Moment,
     foreign::ForeignText,
     links::{self, Begin, Stretch},
@@ -66,8 +65,7 @@ pub(super) async fn page(
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let status = status::show(desk.clone(), Reading, Show {}).await?;
     let home = desk.state_dir.path().to_owned();
-    let made = blocking(move || Page::of(&status, &home, from, now).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || Page::of(&status, &home, from, now).render()).await
 }
 
 impl Check {

@@ -8,7 +8,6 @@
 //! Must not know: how a folder is looked at or lent.
 
 use super::{
-    blocking,
     card::Moment,
     foreign::ForeignText,
     links::{Begin, Stretch},
@@ -96,7 +95,7 @@ pub(super) async fn page(
     let listed = lend::list(desk.clone(), Reading, List {}).await?;
     let state = desk.ledger.snapshot();
     let now = state.time(desk.clock.now());
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let agents = state.agents.values();
         let longest = state.settings.max_trust_window_ms;
         let stretch = Stretch::of(from, listed.lent.len(), |from| {
@@ -122,8 +121,7 @@ pub(super) async fn page(
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 #[derive(Deserialize)]

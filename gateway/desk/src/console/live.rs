@@ -3,7 +3,7 @@
 //!
 //! The server draws it; the page asks for it again when something happens.
 
-use super::{activity::CallLine, blocking, links, runs::drawn, shell};
+use super::{activity::CallLine, links, runs::drawn, shell};
 use crate::{desk::Desk, owner::activity};
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -67,7 +67,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
             Some((agent, call.capability.parts().0.to_owned()))
         })
         .collect();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let waits: BTreeSet<(String, String)> = state
             .agents
             .values()
@@ -88,8 +88,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         let calls = calls.map(|row| CallLine::of(row, now)).collect();
         draw(&state, pairs, &under_way, &waits, calls).render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 fn draw(

@@ -2,7 +2,6 @@
 //! reach.
 
 use super::{
-    blocking,
     foreign::ForeignText,
     gone,
     links::{Begin, Stretch},
@@ -85,15 +84,14 @@ pub(super) async fn page(
     let granted = grants::list(desk.clone(), Reading, plexus_owner::grants::List {}).await?;
     let profile = profile::show(desk.clone(), Reading, plexus_owner::profile::Show { id }).await;
     let shown = desk.clone();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let mut held: BTreeMap<&str, usize> = BTreeMap::new();
         for grant in &granted.grants {
             *held.entry(grant.capability_id.as_str()).or_default() += 1;
         }
         Page::of(&shown, &row, &held, profile, from).render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 impl Page {

@@ -6,7 +6,6 @@
 use super::{
     activity::CallLine,
     agents::{did, sum},
-    blocking,
     card::Moment,
     foreign::ForeignText,
     glance, health, links, shell,
@@ -105,7 +104,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let lately = since::lately(&desk, now).await?;
     let latencies = desk.latencies.of_day(now);
     let shown = desk.clone();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let state = shown.ledger.snapshot();
         let catalogue = shown.catalogue.load();
         let hidden = catalogue
@@ -148,8 +147,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 fn is_lent(source: &Source) -> bool {

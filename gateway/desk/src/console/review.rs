@@ -3,7 +3,6 @@
 //! Invariant: a page is bounded; what it has no room for is said, with the command that shows it.
 
 use super::{
-    blocking,
     card::Diff,
     diff::{self, Room},
     foreign::ForeignText,
@@ -81,8 +80,10 @@ pub(super) async fn page(
         source: None,
     };
     let reviewed = review::show(desk.clone(), Reading, asked).await?;
-    let made = blocking(move || Page::of(&agent, &reviewed, name, from).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || {
+        Page::of(&agent, &reviewed, name, from).render()
+    })
+    .await
 }
 
 impl Page {

@@ -4,7 +4,6 @@
 //! Invariant: what a run says and what a board is called is text of others.
 
 use super::{
-    blocking,
     card::Moment,
     change_sets,
     foreign::ForeignText,
@@ -83,7 +82,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let now = desk.clock.now();
     let under_way = calls::list(desk.clone(), Reading, plexus_owner::calls::List {}).await?;
     let listed = boards::list(desk.clone(), Reading, plexus_owner::boards::List {}).await?;
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let all = under_way.calls.len();
         let shown = under_way.calls.iter().take(LISTED);
         Page {
@@ -146,8 +145,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 /// The page of a board, whose id is its source's to choose.
@@ -244,7 +242,7 @@ pub(super) async fn said(
     };
     let (said, event) = calls::said_of(&desk, look, false).await?;
     let of = desk.clone();
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let call = event.and_then(|event| activity::named(&of, &event));
         let unknown = call.filter(|call| call.unsettled == Some(true));
         let under_way = of.under_way.named(&id);
@@ -279,8 +277,7 @@ pub(super) async fn said(
         }
         .render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }
 
 #[derive(Template)]
@@ -325,8 +322,10 @@ pub(super) async fn board(
     drop(request);
     let shown = boards::show(desk.clone(), Reading, Show { id, source }).await?;
     let now = desk.clock.now();
-    let made = blocking(move || BoardPage::of(&shown.board, from, now).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || {
+        BoardPage::of(&shown.board, from, now).render()
+    })
+    .await
 }
 
 impl BoardPage {

@@ -6,7 +6,7 @@
 //!
 //! Must not know: how a setting is held to.
 
-use super::{blocking, foreign::ForeignText, sent, shell, words};
+use super::{foreign::ForeignText, sent, shell, words};
 use crate::{
     acting::Acting,
     desk::Desk,
@@ -97,8 +97,7 @@ struct LimitRow {
 pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let network = network::show(desk.clone(), Reading, Show {}).await?;
     let shown = desk.clone();
-    let made = blocking(move || Page::of(&shown, &network).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || Page::of(&shown, &network).render()).await
 }
 
 impl Page {

@@ -5,7 +5,7 @@
 
 use super::{
     assets::{SERVED_SCRIPT, STYLE, digest},
-    door,
+    blocking, door,
 };
 use crate::desk::Desk;
 use askama::Template;
@@ -123,6 +123,14 @@ struct CameBack {
 /// What a browser shows that is back from the sign-in at a server.
 pub(crate) fn came_back(desk: &Desk, why: Option<String>) -> Result<Response, Refused> {
     made(desk, CameBack { why }.render())
+}
+
+/// A page or a part of one that is made where waiting for the disk holds nobody up.
+pub(super) async fn rendered(
+    desk: &Desk,
+    page: impl FnOnce() -> Result<String, askama::Error> + Send + 'static,
+) -> Result<Response, Refused> {
+    made(desk, blocking(page).await?)
 }
 
 /// A page that a template made.

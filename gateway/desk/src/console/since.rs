@@ -2,7 +2,6 @@
 
 use super::{
     activity::CallLine,
-    blocking,
     card::Moment,
     foreign::ForeignText,
     links::{Begin, Stretch},
@@ -120,7 +119,7 @@ pub(super) async fn page(
         Some(before) => Some(activity::happened(&desk, before, Some(kind)).await?),
         None => None,
     };
-    let made = blocking(move || {
+    shell::rendered(&desk, move || {
         let (count, cut) = found
             .as_ref()
             .map_or((0, false), |found| (found.counts[kind as usize], found.cut));
@@ -163,6 +162,5 @@ pub(super) async fn page(
         }
         page.render()
     })
-    .await?;
-    shell::made(&desk, made)
+    .await
 }

@@ -115,8 +115,7 @@ pub(super) async fn page(
     Begin(at): Begin,
 ) -> Result<Response, Refused> {
     let of = desk.clone();
-    let made = blocking(move || Page::of(&of, at).render()).await?;
-    shell::made(&desk, made)
+    shell::rendered(&desk, move || Page::of(&of, at).render()).await
 }
 
 /// The form of the source `?id=`, or of `?kind=`: empty, or filled with what was `&found=` under an id.
