@@ -1,10 +1,11 @@
 //! The real coding agents in the cage of their runs: what their tools do every day works there, and what lies outside is
 //! out of reach.
 
-use plexus_tests::coding_agents::{ask_caged_claude, ask_caged_codex};
+use plexus_tests::coding_agents::{Conversation, ask_caged_claude, ask_caged_codex};
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Folder, Model, Step};
 use serde_json::json;
+use std::path::Path;
 
 /// What developers' tools ask of a system, each line ending in a word that only its success says. The first lines are for
 /// the ones after them.
@@ -102,58 +103,55 @@ fn controls(attempts: &[String]) {
     }
 }
 
-#[test]
-fn caged_claude_runs_its_tools() {
-    let place = Place::new();
+/// Runs the commands, the attempts and the steps of its own; gives the results of those, with what they made.
+#[track_caller]
+fn run(
+    place: &Place,
+    line: fn(&str) -> Step,
+    own: impl IntoIterator<Item = Step>,
+    ask: fn(&Model, &Path, &Path, &str) -> Conversation,
+) -> (Vec<String>, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let attempts = place.attempts(port);
-    let mut steps: Vec<Step> = COMMANDS.map(Step::bash).into();
-    steps.extend(attempts.iter().map(|attempt| Step::bash(attempt)));
+    let mut steps: Vec<Step> = COMMANDS.map(line).into();
+    steps.extend(attempts.iter().map(|attempt| line(attempt)));
+    steps.extend(own);
+    steps.push(Step::say("done"));
+    let model = Model::start(steps);
+    let went = ask(&model, &place.root.path(), &place.scratch.path(), "Work.");
+    went.expect_ok();
+    model.finish();
+    let results = model.results();
+    let (commands, own) = results.split_at(COMMANDS.len() + attempts.len());
+    place.holds(commands);
+    controls(&attempts);
+    (own.to_vec(), place.root.read("made.txt"))
+}
+
+#[test]
+fn caged_claude_runs_its_tools() {
+    let place = Place::new();
     let file = place.root.path().join("made.txt").display().to_string();
     let call = |tool: &str, input| Step::Call(tool.into(), input);
-    steps.extend([
+    let steps = [
         call("Write", json!({"file_path": file, "content": "first"})),
         call("Read", json!({"file_path": file})),
         call(
             "Edit",
             json!({"file_path": file, "old_string": "first", "new_string": "second"}),
         ),
-        Step::say("done"),
-    ]);
-    let model = Model::start(steps);
-    let went = ask_caged_claude(&model, &place.root.path(), &place.scratch.path(), "Work.");
-    went.expect_ok();
-    model.finish();
-    let results = model.results();
-    let (commands, own) = results.split_at(COMMANDS.len() + attempts.len());
-    place.holds(commands);
+    ];
+    let (own, made) = run(&place, Step::bash, steps, ask_caged_claude);
     assert_eq!(own.len(), 3, "{own:?}");
-    assert_eq!(place.root.read("made.txt"), "second", "{own:?}");
-    controls(&attempts);
+    assert_eq!(made, "second", "{own:?}");
 }
 
 #[test]
 fn caged_codex_runs_its_tools() {
+    let patch =
+        "apply_patch <<'EOF'\n*** Begin Patch\n*** Add File: made.txt\n+second\n*** End Patch\nEOF";
     let place = Place::new();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let attempts = place.attempts(port);
-    let mut steps: Vec<Step> = COMMANDS.map(Step::exec).into();
-    steps.extend(attempts.iter().map(|attempt| Step::exec(attempt)));
-    steps.extend([
-        Step::exec(
-            "apply_patch <<'EOF'\n*** Begin Patch\n*** Add File: made.txt\n+second\n*** End Patch\nEOF",
-        ),
-        Step::say("done"),
-    ]);
-    let model = Model::start(steps);
-    let went = ask_caged_codex(&model, &place.root.path(), &place.scratch.path(), "Work.");
-    went.expect_ok();
-    model.finish();
-    let results = model.results();
-    let (commands, own) = results.split_at(COMMANDS.len() + attempts.len());
-    place.holds(commands);
-    assert_eq!(place.root.read("made.txt"), "second\n", "{own:?}");
-    controls(&attempts);
+    let (own, made) = run(&place, Step::exec, [Step::exec(patch)], ask_caged_codex);
+    assert_eq!(made, "second\n", "{own:?}");
 }
