@@ -74,6 +74,12 @@ impl Agent {
     pub fn client(&self) -> Client {
         self.anonymous.with("x-plexus-session", &self.session)
     }
+    /// Its session has ended.
+    #[track_caller]
+    pub fn must_be_signed_out(&self) {
+        let reply = self.client().get("/manifest");
+        reply.expect_error(401, "session_expired");
+    }
     /// What it sees.
     #[track_caller]
     pub fn manifest(&self) -> Value {

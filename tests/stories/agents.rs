@@ -238,10 +238,7 @@ fn a_narrower_connect_narrows() {
     let token = agent.token(&["obsidian.vault.read"]);
     house.owner().connect("one", &[READ]);
     handshake(&house.gateway.client(), &agent.pat).expect_error(401, "session_expired");
-    agent
-        .client()
-        .get("/manifest")
-        .expect_error(401, "session_expired");
+    agent.must_be_signed_out();
     let late = agent.invoke_with(&token, "obsidian.vault.read", json!({}));
     assert_eq!(late.status, 401, "{late}");
     let grants = house.owner().grants();

@@ -39,10 +39,7 @@ fn sessions_end_after_an_hour() {
     agent.client().get("/manifest").expect_ok();
     let token = agent.token(&[READ]);
     clock.show("+60m1s");
-    agent
-        .client()
-        .get("/manifest")
-        .expect_error(401, "session_expired");
+    agent.must_be_signed_out();
     let late = agent.invoke_with(&token, READ, report());
     late.expect_error(401, "session_expired");
     agent.another_session().client().must_get("/manifest");

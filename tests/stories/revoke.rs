@@ -163,10 +163,7 @@ fn a_whole_agent() {
     let jtis = answer["revokedJtis"].as_array().expect("a list");
     for (session, token) in [&agent, &second].into_iter().zip(&tokens) {
         assert!(jtis.contains(&token["jti"]), "{answer}");
-        session
-            .client()
-            .get("/manifest")
-            .expect_error(401, "session_expired");
+        session.must_be_signed_out();
         read(session, token).expect_error(401, "token_revoked");
     }
     handshake(&house.gateway.client(), &agent.pat).expect_error(401, "session_expired");
@@ -200,10 +197,7 @@ fn rotating_the_key_ends_everything() {
         .get("/admin/api/pending")
         .expect_error(401, "unauthorized");
     house.owner().get("/admin/api/pending").expect_ok();
-    agent
-        .client()
-        .get("/manifest")
-        .expect_error(401, "session_expired");
+    agent.must_be_signed_out();
     read(&agent, &token).expect_error(401, "token_revoked");
     for restarted in [false, true] {
         if restarted {

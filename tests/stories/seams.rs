@@ -412,9 +412,7 @@ fn a_revoke_that_cannot_be_saved_holds() {
     until_true("the ledger to record", || echo(&bystander).status == 200);
     refused("held or saved");
     echo(&one).expect_error(401, "session_expired");
-    one.client()
-        .get("/manifest")
-        .expect_error(401, "session_expired");
+    one.must_be_signed_out();
     let called = one.invoke_with(&token, "fixture.echo", json!({"text": "x"}));
     assert_eq!(called.status, 401, "{called}");
     plexus_tests::agent::handshake(&one.anonymous, &one.pat).expect_status(401);
