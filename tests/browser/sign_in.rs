@@ -5,8 +5,6 @@ use crate::scene::{Scene, WRITE, note};
 use plexus_tests::browser::{Browser, key};
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::{Folder, programs};
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
 fn by_the_key() {
@@ -94,9 +92,7 @@ fn by_a_link_that_works_once() {
     browser.reads(".needs", "creates a.md");
     // `--open` hands it to the desktop's browser, and `--json` says the same for programs.
     let desktop = Folder::empty();
-    desktop.write("xdg-open", "#!/bin/sh\nprintf %s \"$1\" > \"$0.kept\"\n");
-    let opener = desktop.path().join("xdg-open");
-    std::fs::set_permissions(&opener, Permissions::from_mode(0o755)).expect("a mode");
+    desktop.program("xdg-open", "#!/bin/sh\nprintf %s \"$1\" > \"$0.kept\"\n");
     let mut open = scene
         .gateway
         .on_terminal(["--i-am-the-owner", "console", "--open"]);

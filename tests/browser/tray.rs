@@ -4,8 +4,7 @@ use crate::scene::{Scene, WRITE, note};
 use plexus_tests::desktop::Desktop;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, binaries, programs};
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 
 #[test]
 fn tray_opens_card_and_console_signed_in() {
@@ -15,12 +14,10 @@ fn tray_opens_card_and_console_signed_in() {
     let item = agent.must_ask(WRITE, note("a.md", "a\n"));
     // What the tray hands to the desktop's browser.
     let folder = Folder::empty();
-    folder.write(
+    folder.program(
         "xdg-open",
         "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\" && mv \"$0.new\" \"$0.kept\"\n",
     );
-    let opener = folder.path().join("xdg-open");
-    fs::set_permissions(&opener, Permissions::from_mode(0o755)).expect("a mode");
     let opened = || {
         let kept = folder.path().join("xdg-open.kept");
         let url = until("an address", || fs::read_to_string(&kept).ok());

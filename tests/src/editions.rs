@@ -5,7 +5,6 @@
 
 use crate::binaries;
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The variable that names the edition to `plexusd-fixture`.
@@ -224,8 +223,7 @@ pub fn ship(folder: &Path, name: &str, build: &str) {
 #[track_caller]
 pub fn put(folder: &Path, name: &str, bytes: &[u8]) {
     let new = folder.join(format!(".{name}.new"));
-    std::fs::write(&new, bytes).expect("a file");
-    std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).expect("a mode");
+    crate::folders::write_program(&new, bytes);
     std::fs::rename(&new, folder.join(name)).expect("a new file in its place");
 }
 

@@ -1,5 +1,6 @@
 //! The person's files: a small vault and a workspace with known contents.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -39,6 +40,14 @@ impl Folder {
         std::fs::write(&path, content).expect("a file");
         self
     }
+    /// Writes a program, and gives its path.
+    #[track_caller]
+    pub fn program(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        self.write(name, "");
+        let path = self.path().join(name);
+        write_program(&path, content);
+        path
+    }
     /// The text of a file.
     #[must_use]
     #[track_caller]
@@ -61,6 +70,17 @@ impl Folder {
         found.sort();
         found
     }
+}
+
+/// Writes a file that may be run.
+///
+/// # Panics
+/// When it cannot be written.
+#[track_caller]
+pub fn write_program(path: &Path, content: impl AsRef<[u8]>) {
+    std::fs::write(path, content).expect("a program");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(path, mode).expect("its mode");
 }
 
 fn collect(root: &Path, folder: &Path, found: &mut Vec<String>) {

@@ -4,7 +4,6 @@ use crate::folders::Folder;
 use crate::gateway::Gateway;
 use crate::{Agent, Model};
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt as _;
 
 /// Asked to edit, it puts the file `more` at the end of each file of `parts`. Asked to talk, it says what the file `said` has, and
 /// goes on until it is stopped.
@@ -39,9 +38,7 @@ impl ScriptedCodex {
     pub fn added_to(gateway: &Gateway) -> Self {
         let (folder, programs, secrets) = (Folder::empty(), Folder::empty(), Folder::empty());
         for name in ["agent", "agent-code-mode-host"] {
-            programs.write(name, PROGRAM);
-            let mode = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(programs.path().join(name), mode).expect("its mode");
+            programs.program(name, PROGRAM);
         }
         secrets.write("key", "sk-script\n");
         let model = Model::start([]);

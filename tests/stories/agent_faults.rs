@@ -347,9 +347,7 @@ pub(crate) fn speaking(lines: &str, last: &str) -> Folder {
          printf '{{\"type\":\"turn.completed\",\"usage\":{{}}}}\\n'\n{last}\n"
     );
     for name in ["agent", "agent-code-mode-host"] {
-        programs.write(name, &script);
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(programs.path().join(name), mode).expect("its mode");
+        programs.program(name, &script);
     }
     programs
 }

@@ -52,15 +52,8 @@ fn program_replaced_after_the_approval_is_not_run() {
     let marker = desk.gateway.home().join("ran");
     let evil = format!("#!/bin/bash\ntouch {}\n", marker.display());
     let text = std::fs::read_to_string(&path).expect("a script");
-    agent.write(
-        "new",
-        evil + text
-            .trim_start_matches("#!/bin/bash\n")
-            .replace("Here.", "Evil.")
-            .as_str(),
-    );
-    let new = agent.path().join("new");
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+    let text = text.trim_start_matches("#!/bin/bash\n");
+    let new = agent.program("new", evil + &text.replace("Here.", "Evil."));
     std::fs::rename(&new, &path).expect("it is replaced");
     let refused = desk.agent.invoke("codex.run", input);
     assert_ne!(refused.at("/ok"), json!(true), "{refused}");
@@ -103,9 +96,7 @@ fn program_of_another_version_is_named_with_it() {
     let programs = Folder::empty();
     let script = "#!/bin/bash\n[ \"$1\" = --version ] && echo codex-cli 0.42.0 && exit\necho a line of another time\n";
     for name in ["agent", "agent-code-mode-host"] {
-        programs.write(name, script);
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(programs.path().join(name), mode).expect("its mode");
+        programs.program(name, script);
     }
     set_program(&desk, &programs);
     let error = failed(&desk, &json!({"prompt": "Hello."}));

@@ -478,9 +478,7 @@ fn direct_run_applies(kind: Kind) {
         Step::say("Changed."),
     ];
     let desk = Desk::open(kind, steps);
-    desk.folder.write("run.py", "one\n");
-    let executable = PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(desk.folder.path().join("run.py"), executable).expect("set");
+    desk.folder.program("run.py", "one\n");
     let before = desk.folder.tree();
     let run = desk.kind.of("run");
     let input = json!({"prompt": "Change.", "mode": "direct"});

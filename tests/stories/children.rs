@@ -8,7 +8,6 @@ use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::{PATIENCE, until, until_true};
 use plexus_tests::{Agent, Folder, Gateway, binaries, editions, processes};
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -421,13 +420,8 @@ fn changed_program_stops_the_source() {
     // Somebody puts another program in its place.
     let mut other = std::fs::read("/usr/bin/cat").expect("it is there");
     other.extend(b"another");
-    std::fs::write(programs.path().join("new"), other).expect("it is written");
-    std::fs::set_permissions(
-        programs.path().join("new"),
-        PermissionsExt::from_mode(0o755),
-    )
-    .expect("its mode");
-    std::fs::rename(programs.path().join("new"), &tool).expect("it is replaced");
+    let new = programs.program("new", other);
+    std::fs::rename(new, &tool).expect("it is replaced");
     let ended = gateway.workers();
     for worker in &ended {
         worker.signal(Signal::SIGKILL);

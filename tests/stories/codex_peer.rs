@@ -10,7 +10,6 @@ use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Folder, Gate, Gateway, Listener, Model, Owner, Step, coding_agents};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 const KEY: &str = "sk-story-5e11a0";
@@ -490,9 +489,7 @@ fn program_of_turn_reaches_the_model_and_not_the_relay() {
     );
     let programs = Folder::empty();
     for name in ["codex", "codex-code-mode-host"] {
-        programs.write(name, &script);
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(programs.path().join(name), mode).expect("its mode");
+        programs.program(name, &script);
     }
     let binary = format!("binary={}", programs.path().join("codex").display());
     let set = ["sources", "set", "pera", &binary, "--yes"];

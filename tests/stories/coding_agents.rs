@@ -10,7 +10,6 @@ use plexus_tests::{
     waiting::until_true,
 };
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const KEY: &str = "sk-story-7f41c0de";
@@ -705,9 +704,7 @@ fn edited_script_is_rated_as_running_code() {
             Step::say("edited"),
         ],
     );
-    desk.folder.write("tool", "#!/bin/sh\n");
-    let tool = desk.folder.path().join("tool");
-    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("its mode");
+    desk.folder.program("tool", "#!/bin/sh\n");
     let id = desk.run(&json!({"prompt": "Edit."}))["changes"]["id"].clone();
     let item = desk.asked("apply", &json!({"changes": id, "paths": ["a.txt"]}));
     assert_eq!(desk.owner().plan(&item)["rating"], "write");
@@ -817,13 +814,8 @@ fn ignored_build_folder_is_neither_copied_nor_applied() {
 /// A run with a program of the owner's outside `/usr`, called by `command` of its path; another one beside it stays closed.
 fn uses_further_programs(kind: Kind, command: fn(&Path) -> String) {
     let (tools, other) = (Folder::empty(), Folder::empty());
-    let [heron, beside] = [&tools, &other].map(|folder| {
-        folder.write("heron", "#!/bin/sh\necho found a heron\n");
-        let program = folder.path().join("heron");
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&program, mode).expect("executable");
-        program
-    });
+    let script = "#!/bin/sh\necho found a heron\n";
+    let [heron, beside] = [&tools, &other].map(|folder| folder.program("heron", script));
     let [named, beside] = [command(&heron), beside.display().to_string()];
     let exec = kind.exec;
     let steps = [

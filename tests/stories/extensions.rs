@@ -267,14 +267,9 @@ fn manifest_that_asks_for_more_is_refused() {
     symlink("python3.11", elsewhere.path().join("py")).expect("a link");
     copied("setuid", 0o4755);
     copied("data", 0o644);
-    elsewhere.write("tool", "#!/bin/sh\n");
-    let script = elsewhere.path().join("tool");
-    std::fs::set_permissions(script, PermissionsExt::from_mode(0o755)).expect("a mode");
-    world
-        .folder
-        .write("grep", std::fs::read("/usr/bin/grep").expect("a program"));
-    let inside = world.folder.path().join("grep");
-    std::fs::set_permissions(&inside, PermissionsExt::from_mode(0o755)).expect("a mode");
+    elsewhere.program("tool", "#!/bin/sh\n");
+    let grep = std::fs::read("/usr/bin/grep").expect("a program");
+    let inside = world.folder.program("grep", grep);
 
     const ROUTE: &str = "/capabilities/0/route";
     fn set(manifest: &mut Value, at: &str, value: Value) {

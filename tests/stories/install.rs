@@ -1,12 +1,13 @@
 //! The service and the removal, as a person types them: with a service manager that writes down what it is asked.
 
+use plexus_tests::folders::write_program;
 use plexus_tests::programs::{self, Said};
 use plexus_tests::texts::{assert_contains, assert_lacks};
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -35,10 +36,9 @@ impl Account {
         self.home.path().join(name)
     }
     fn program(&self, name: &str, text: &str) {
-        let path = self.path("fakes").join(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        fs::write(&path, text).expect("a program");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        let fakes = self.path("fakes");
+        fs::create_dir_all(&fakes).expect("a folder");
+        write_program(&fakes.join(name), text);
     }
     fn command(&self, program: &Path, line: &[&str]) -> Said {
         let mut command = programs::command(program, self.home.path());
@@ -465,8 +465,7 @@ fn a_worker_of_another_build_is_refused_and_the_reason_says_to_restart() {
     assert!(found > 0, "the build's name is in the program");
     let replace = |bytes: &[u8]| {
         let new = prefix.join("new");
-        fs::write(&new, bytes).expect("a file");
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("a mode");
+        write_program(&new, bytes);
         fs::rename(&new, &worker).expect("a new file in its place");
     };
     let workspace = plexus_tests::workspace();

@@ -7,7 +7,6 @@ use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Gateway, programs};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
 use std::{fs, thread};
 
 /// A scenario, the version of the protocol that it is run in, and the tools that an agent calls in it.
@@ -175,8 +174,7 @@ fn checks((scenario, version, calls): Scenario) -> Vec<Value> {
 fn checks_of(scenario: &str, version: &str, act: impl FnOnce(&str, &Value)) -> Vec<Value> {
     let folder = Folder::empty();
     let path = folder.path();
-    folder.write("client", CLIENT);
-    fs::set_permissions(path.join("client"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    folder.program("client", CLIENT);
     nix::unistd::mkfifo(&path.join("end"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
     let mut command = protocol_checker("conformance", &path);
     let client = path.join("client").display().to_string();

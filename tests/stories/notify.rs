@@ -2,11 +2,11 @@
 
 use crate::house::{House, WRITE, note};
 use crate::office::Running;
+use plexus_tests::folders::write_program;
 use plexus_tests::texts::{assert_contains, assert_lacks, text_of};
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, binaries, programs};
 use serde_json::json;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -26,8 +26,7 @@ impl Desktop {
             "#!/bin/sh\nprintf '%s|%s\\n' \"$#\" \"$1\" >> '{}'\n",
             told.display()
         );
-        std::fs::write(&program, script).expect("a program");
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).expect("that runs");
+        write_program(&program, script);
         Self { program, told }
     }
     fn told(&self) -> Vec<String> {
@@ -136,8 +135,7 @@ fn what_would_be_told_can_be_had_as_lines() {
         desktop.told.display()
     );
     let send = folder.join("notify-send");
-    std::fs::write(&send, script).expect("a program");
-    std::fs::set_permissions(&send, PermissionsExt::from_mode(0o700)).expect("that runs");
+    write_program(&send, script);
     if cfg!(target_os = "linux") {
         let mut with = notify(&house, &[]);
         with.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
@@ -158,9 +156,7 @@ fn button_of_a_notification_opens_the_card() {
     let folder = house.gateway.home().join("bin");
     std::fs::create_dir(&folder).expect("a folder");
     let write = |name: &str, script: &str| {
-        let program = folder.join(name);
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a program");
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).expect("that runs");
+        write_program(&folder.join(name), format!("#!/bin/sh\n{script}\n"));
     };
     let desktop = Desktop::of(&house);
     let told = desktop.told.display();

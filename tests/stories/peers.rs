@@ -3,13 +3,13 @@
 use crate::office::{Office, Seat, reply, turn_of};
 use nix::sys::signal::Signal;
 use plexus_channels::{Base64Url, Id, wire};
+use plexus_tests::folders::write_program;
 use plexus_tests::programs::Said;
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Gate, Length, Step, coding_agents, length};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -38,6 +38,18 @@ impl World {
     /// What the peer said in a channel, as the person reads it.
     fn heard(&self, channel: Id) -> Vec<String> {
         self.office.heard(channel, self.seat.id)
+    }
+
+    /// Starts the peer on the `codex` of a folder.
+    #[track_caller]
+    fn first_turn_fails(&self, programs: &Path) -> Said {
+        let mut command = self.seat.command();
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", programs.display()));
+        let said = plexus_tests::programs::run(command);
+        said.expect_status(1);
+        assert!(said.stderr.contains("the first turn failed"), "{said}");
+        said
     }
 
     #[track_caller]
@@ -436,15 +448,9 @@ fn turn_without_tools_is_a_failed_turn() {
         lines[1],
         left = folder.join("left").display(),
     );
-    fs::write(&codex, script).expect("written");
-    fs::set_permissions(&codex, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let mut command = world.seat.command();
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{}:{path}", folder.display()));
-    let said = plexus_tests::programs::run(command);
-    said.expect_status(1);
+    write_program(&codex, script);
+    let said = world.first_turn_fails(&folder);
     assert_contains(&said.stderr, "had no tools to answer with");
-    assert!(said.stderr.contains("the first turn failed"), "{said}");
     let left = fs::read_to_string(folder.join("left")).expect("a number");
     assert!(!Path::new("/proc").join(left.trim()).exists());
 }
@@ -460,16 +466,10 @@ fn tools_that_refuse_the_agent_make_a_failed_turn() {
         "#!/bin/sh\nAGENT_CHATHAM_MCP_TOKEN=another exec {} \"$@\"\n",
         real.display()
     );
-    fs::write(&codex, script).expect("written");
-    fs::set_permissions(&codex, fs::Permissions::from_mode(0o755)).expect("a mode");
+    write_program(&codex, script);
     world.seat.model.then([Step::say("All is well.")]);
-    let mut command = world.seat.command();
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{}:{path}", folder.display()));
-    let said = plexus_tests::programs::run(command);
-    said.expect_status(1);
+    let said = world.first_turn_fails(&folder);
     assert_contains(&said.stderr, "ended without completing its turn");
-    assert!(said.stderr.contains("the first turn failed"), "{said}");
     assert!(
         world.seat.model.requests().is_empty(),
         "the model was not asked"

@@ -9,13 +9,13 @@ use crate::house::{House, WRITE, note};
 use crate::obsidian_rest::app::plugin::{KEY, Plugin};
 use crate::obsidian_rest::app::{fingerprint, tls};
 use crate::office::{Office, Running, invited, reply};
+use plexus_tests::folders::write_program;
 use plexus_tests::home_app::{HomeApp, TOKEN};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Folder, Gateway, Model, Step, binaries, coding_agents, processes, programs};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -426,8 +426,7 @@ fn relay_peer_and_notifier_run_from_a_prefix() {
         "#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{}'\n",
         shown.display()
     );
-    std::fs::write(&send, script).expect("a program");
-    std::fs::set_permissions(&send, PermissionsExt::from_mode(0o700)).expect("that runs");
+    write_program(&send, script);
     let mut notify = programs::command(Path::new("/bin/sh"), home);
     notify.env("PATH", format!("{}:/usr/bin:/bin", home.display()));
     notify.args(["-c", &line]);

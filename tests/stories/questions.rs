@@ -340,7 +340,6 @@ fn certificate_of_ones_own_is_taken_as_it_is_made() {
 #[test]
 #[cfg(target_os = "linux")]
 fn gateway_is_stopped_as_the_page_says() {
-    use std::os::unix::fs::PermissionsExt as _;
     let stop_of = |begin: &str, here: &[(&str, &str)]| command_for("stop everything", begin, here);
     let mut house = House::open();
     house.reader("one").must(READ, crate::house::report());
@@ -373,9 +372,7 @@ fn gateway_is_stopped_as_the_page_says() {
         "#!/bin/sh\necho \"$*\" >> \"$HOME/asked\"\ncase \"$2\" in stop) kill -TERM {};; esac\n",
         house.gateway.pid()
     );
-    fs::write(home.join("systemctl"), manager).expect("a program");
-    let mode = fs::Permissions::from_mode(0o700);
-    fs::set_permissions(home.join("systemctl"), mode).expect("a mode");
+    plexus_tests::folders::write_program(&home.join("systemctl"), manager);
     let words = stop.split(' ').skip(1);
     let mut typed = house.gateway.on_terminal(words);
     let path = std::env::var("PATH").unwrap_or_default();

@@ -36,11 +36,8 @@ fn packages(desk: &Desk) {
     desk.folder.write(".gitignore", "node_modules/\n");
     let module = "module.exports = 'a heron'\n";
     desk.folder.write("node_modules/heron/index.js", module);
-    desk.folder
-        .write("node_modules/heron/run.sh", "#!/bin/sh\necho it flies\n");
-    let program = folder.join("node_modules/heron/run.sh");
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(program, mode).expect("executable");
+    let script = "#!/bin/sh\necho it flies\n";
+    desk.folder.program("node_modules/heron/run.sh", script);
     desk.folder.write("node_modules/.bin/none", "");
     let link = folder.join("node_modules/.bin/heron");
     symlink("../heron/run.sh", link).expect("a link");

@@ -18,7 +18,7 @@ use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::until_true;
 use plexus_tests::{Folder, Model, Step, binaries};
 use serde_json::json;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -129,9 +129,7 @@ impl Person {
         self.house.gateway.home().to_owned()
     }
     fn program(&self, name: &str, text: &str) {
-        self.programs.write(name, text);
-        let path = self.programs.path().join(name);
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("a mode");
+        self.programs.program(name, text);
     }
     /// What is typed, for this gateway and with the code of the latest answer.
     fn typed(&self, script: &str) -> String {

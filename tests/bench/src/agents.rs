@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, ensure};
 use plexus_tests::coding_agents::{codex, codex_arguments};
 use plexus_tests::{Agent, Folder, Gateway, Model, Step};
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime};
@@ -178,9 +177,7 @@ fn copied_bare(folder: &Path) -> Result<f64> {
 fn large(into: &mut Figures) -> Result<()> {
     let programs = Folder::empty();
     for name in ["agent", "agent-code-mode-host"] {
-        programs.write(name, PROGRAM);
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(programs.path().join(name), mode)?;
+        programs.program(name, PROGRAM);
     }
     let folder = Folder::empty();
     let desk = Desk::open(&folder, &programs.path().join("agent"));

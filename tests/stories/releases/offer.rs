@@ -2,11 +2,12 @@
 
 use plexus_tests::binaries;
 use plexus_tests::editions::{self, BUILD};
+use plexus_tests::folders::write_program;
 use plexus_tests::programs::{self, Said};
 use sha2::Digest as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -257,8 +258,7 @@ impl Account {
         let path = self.programs().join(name);
         // A link there is the machine's own program.
         let _ = fs::remove_file(&path);
-        fs::write(&path, text).expect("a script");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        write_program(&path, text);
     }
     pub(super) fn home(&self) -> &Path {
         self.home.path()
@@ -324,6 +324,5 @@ fn stand_in(to: &Path, build: &str) {
     let script = format!(
         "#!/bin/sh\n[ \"$1\" != edition ] || echo '{{\"version\":\"{version}\"}}'\n[ \"$1\" = edition ] || echo help\nexit\n\0GLIBC_2.17\0"
     );
-    fs::write(to, script).expect("a script");
-    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("a mode");
+    write_program(to, script);
 }
