@@ -220,11 +220,8 @@ fn question_answered_in_one_window_is_over_in_the_other() {
     let over = std::thread::scope(|scope| {
         let call = scope.spawn(|| agent.invoke("rude.ask", input.clone()));
         let browser = &*scene.browser;
-        let asked = until("the question", || {
-            let mut waiting = scene.owner().pending();
-            waiting.retain(|card| card["kind"] == "question");
-            Some(waiting.pop()?["pendingId"].as_str()?.to_owned())
-        });
+        let asked = scene.owner().waits("question");
+        let asked = asked["pendingId"].as_str().expect("an id");
         for (window, city) in [(&other, "Basel"), (browser, "Bern")] {
             window.go(&format!("{}/approvals/{asked}", scene.page()));
             window.reads("#card", "Where to?");

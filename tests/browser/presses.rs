@@ -3,7 +3,7 @@
 use crate::scene::{Scene, WRITE, note};
 use plexus_tests::Folder;
 use plexus_tests::browser::{Browser, key};
-use plexus_tests::waiting::{until, until_true};
+use plexus_tests::waiting::until_true;
 use serde_json::{Value, json};
 
 /// Has the focus.
@@ -34,11 +34,8 @@ fn rest_of_a_sentence_decides_no_other_request() {
     std::thread::scope(|scope| {
         let call = scope.spawn(|| caller.invoke("rude.ask", input.clone()));
         let browser = &*scene.browser;
-        let asked = until("the question", || {
-            let mut waiting = scene.owner().pending();
-            waiting.retain(|card| card["kind"] == "question");
-            Some(waiting.pop()?["pendingId"].as_str()?.to_owned())
-        });
+        let asked = scene.owner().waits("question");
+        let asked = asked["pendingId"].as_str().expect("an id");
         let item = writer.must_ask(WRITE, note("a.md", "text\n"));
         for window in [browser, &other] {
             window.go(&format!("{}/approvals/{asked}", scene.page()));

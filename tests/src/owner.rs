@@ -219,6 +219,15 @@ impl Owner {
             items.first()?["pendingId"].as_str().map(str::to_owned)
         })
     }
+    /// The card of a kind that waits, once one does.
+    #[must_use]
+    #[track_caller]
+    pub fn waits(&self, kind: &str) -> Value {
+        until("a card of this kind", || {
+            let mut cards = self.pending().into_iter();
+            cards.find(|card| card["kind"] == kind)
+        })
+    }
     /// Opens the owner's event stream.
     #[must_use]
     #[track_caller]

@@ -182,14 +182,6 @@ fn the_example_agent_waits_for_the_owner() {
     let mut library = Library::discover(house.gateway.port());
     library.handshake(&agent.pat).expect("a session");
     let owner = house.owner();
-    let next_item = || {
-        until("an item", || {
-            owner
-                .pending()
-                .first()
-                .and_then(|card| card["pendingId"].as_str().map(str::to_owned))
-        })
-    };
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             library
@@ -197,7 +189,7 @@ fn the_example_agent_waits_for_the_owner() {
                 .expect("a token");
             library.invoke(WRITE, note("from-the-library.txt", "hello"))
         });
-        owner.approve(&next_item(), "1h");
+        owner.approve(&owner.waiting(), "1h");
         let written = asking.join().expect("an answer");
         assert_eq!(written["ok"], true, "{written}");
     });
@@ -208,7 +200,7 @@ fn the_example_agent_waits_for_the_owner() {
     library.handshake(&second.pat).expect("a session");
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| library.request_grants(json!({READ: "allow"})));
-        owner.deny(&next_item(), "no");
+        owner.deny(&owner.waiting(), "no");
         assert_eq!(
             asking.join().expect("an end"),
             Err(Thrown("refused".into()))

@@ -296,10 +296,9 @@ fn over_is_taken_up_again(kind: Kind) {
         .then([exec("cat a.txt"), Step::say("The word is heron.")]);
     let third = std::thread::scope(|scope| {
         let going = scope.spawn(|| go_on("Which word?"));
-        let card = until("a request", || desk.owner().pending().first().cloned());
-        let item = card["pendingId"].as_str().expect("an id");
-        let plan = desk.owner().plan(item);
-        desk.owner().approve(item, "once");
+        let item = desk.owner().waiting();
+        let plan = desk.owner().plan(&item);
+        desk.owner().approve(&item, "once");
         (plan.to_string(), going.join().expect("an end"))
     });
     let (plan, third) = third;
@@ -654,10 +653,7 @@ fn approved_run_is_followed_over_mcp_by_http() {
         "name": "codex_run", "arguments": {"prompt": "Add a line."}, "_meta": {"progressToken": "p"},
     });
     let stream = Events::of(&http.request("tools/call", params));
-    let item = until("a request", || {
-        let item = desk.owner().pending().first()?["pendingId"].clone();
-        item.as_str().map(str::to_owned)
-    });
+    let item = desk.owner().waiting();
     desk.owner().approve(&item, "once");
     let says = |words: &'static str| {
         move |event: &Value| event["params"]["message"].to_string().contains(words)

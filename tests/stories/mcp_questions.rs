@@ -33,15 +33,6 @@ server.registerTool("book", { description: "Books a journey" }, async () => {
 await server.connect(new StdioServerTransport());
 "#;
 
-/// The question that waits, once there is one.
-fn question(gateway: &Gateway) -> Value {
-    until("a question", || {
-        let mut waiting = gateway.owner().pending();
-        waiting.retain(|card| card["kind"] == "question");
-        waiting.pop()
-    })
-}
-
 /// Has an approved call made, and does something while it is under way.
 pub(crate) fn meanwhile(
     gateway: &Gateway,
@@ -54,7 +45,7 @@ pub(crate) fn meanwhile(
     gateway.owner().approve(&item, "once");
     std::thread::scope(|scope| {
         let call = scope.spawn(|| agent.invoke(id, input.clone()));
-        does(question(gateway));
+        does(gateway.owner().waits("question"));
         call.join().expect("a call")
     })
 }
@@ -236,7 +227,7 @@ fn question_ends_with_its_call() {
     let item = agent.must_ask("rude.ask", asked.clone());
     gateway.owner().approve(&item, "once");
     let started = agent.invoke_body(json!({"id": "rude.ask", "input": asked, "async": true}));
-    let card = question(&gateway);
+    let card = gateway.owner().waits("question");
     let run = started.at("/run/runId");
     agent
         .client()

@@ -27,13 +27,6 @@ fn enroll_list_call_and_wait() {
             command
         };
         let run = |words: &[&str]| programs::run(command(words));
-        let item = || {
-            until("a request", || {
-                let waiting = owner.pending();
-                let item = waiting.first().map(|card| card["pendingId"].clone());
-                item.and_then(|item| item.as_str().map(str::to_owned))
-            })
-        };
         run(&["call"]).expect_status(64);
         run(&["enroll", "plx_enroll_wrong"]).expect_status(77);
         let connected = owner.connect("small", &[READ]);
@@ -57,7 +50,7 @@ fn enroll_list_call_and_wait() {
             let input = note(name, "hello").to_string();
             std::thread::scope(|scope| {
                 let calling = scope.spawn(|| run(&["call", WRITE, &input]));
-                decide(&item());
+                decide(&owner.waiting());
                 let said = calling.join().expect("an end");
                 said.expect_status(status);
                 assert!(said.stderr.contains("waiting for the owner"), "{said}");
@@ -80,7 +73,7 @@ fn enroll_list_call_and_wait() {
             .process_group(0)
             .spawn()
             .expect("a client");
-        let asked = item();
+        let asked = owner.waiting();
         // With what it has started, as a terminal does.
         let group = Pid::from_raw(killed.id().cast_signed());
         killpg(group, Signal::SIGKILL).expect("our child");
@@ -93,7 +86,7 @@ fn enroll_list_call_and_wait() {
         let calling = || run(&["call", WRITE, &input, "a-key"]);
         let made = std::thread::scope(|scope| {
             let calling = scope.spawn(calling);
-            owner.approve(&item(), "once");
+            owner.approve(&owner.waiting(), "once");
             calling.join().expect("an end")
         });
         assert!(!made.stderr.contains("again"), "{made}");
