@@ -14,7 +14,10 @@ use plexus_client::{Stop, span, text};
 use plexus_owner::pending::{
     Ask, BriefCard, Card, Form, GrantCard, Heading, Item, Kind, MadePlan, OnApproval, Plan, Preview,
 };
-use plexus_protocol::{CapabilityId, PendingId, Timestamp, Verb};
+use plexus_protocol::{
+    CapabilityId, PendingId, Timestamp, Verb,
+    body::{Narration, Scope},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
@@ -185,21 +188,24 @@ fn on_approval(card: &mut String, label: &str, then: OnApproval, is_paused: bool
     heading(card, label, said);
 }
 
+/// The verbs of a capability that is asked for and its rating, in brackets; empty where nothing says them.
+fn rated(scope: Option<&Scope>, narration: Option<&Narration>) -> String {
+    let verbs = scope.into_iter().flat_map(|scope| scope.verbs.iter());
+    let rating = narration.map(|one| [one.provenance.as_str(), one.sensitivity.as_str()]);
+    let words = verbs.map(Verb::as_str).chain(rating.into_iter().flatten());
+    let words: Vec<_> = words.collect();
+    match words.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", words.join(", ")),
+    }
+}
+
 /// What is asked for: one line, and one more where it is narrowed.
 fn wanted(card: &mut String, of: &GrantCard, id: &CapabilityId) {
     let scope = of.scopes.iter().find(|scope| scope.id == *id);
     let ask = of.asks.iter().find(|ask| ask.id == *id);
     let narration = of.pending_narration.iter().find(|one| one.id == *id);
-    let verbs = scope.into_iter().flat_map(|scope| scope.verbs.iter());
-    let rating = narration.map(|one| [one.provenance.as_str(), one.sensitivity.as_str()]);
-    let told: Vec<_> = verbs
-        .map(Verb::as_str)
-        .chain(rating.into_iter().flatten())
-        .collect();
-    let mut line = text::line(id.as_str());
-    if !told.is_empty() {
-        line.push_str(&format!(" ({})", told.join(", ")));
-    }
+    let mut line = text::line(id.as_str()) + &rated(scope, narration);
     if let Some(label) = ask
         .and_then(|ask| ask.label.as_ref())
         .filter(|l| !l.is_empty())

@@ -4,11 +4,11 @@
 
 use super::{
     WHOLE, answers, change_of, consequence, heading, member, members_of, named, on_approval, plan,
-    purpose, request, who,
+    purpose, rated, request, who,
 };
 use plexus_client::text;
 use plexus_owner::pending::Item;
-use plexus_protocol::{CapabilityId, Timestamp, Verb};
+use plexus_protocol::{CapabilityId, Timestamp};
 
 /// Members of an item that have a place of their own in the card.
 const PLACED: [&str; 17] = [
@@ -85,17 +85,7 @@ fn wanted(card: &mut String, item: &Item, id: &CapabilityId) {
     let scope = scopes.find(|scope| scope.id == *id);
     let ask = item.card.asks().iter().find(|ask| ask.id == *id);
     let narration = item.card.narration().iter().find(|one| one.id == *id);
-    let verbs = scope.into_iter().flat_map(|scope| scope.verbs.iter());
-    let rating = narration.map(|one| [one.provenance.as_str(), one.sensitivity.as_str()]);
-    let told: Vec<_> = verbs
-        .map(Verb::as_str)
-        .chain(rating.into_iter().flatten())
-        .collect();
-    let told = match told.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", told.join(", ")),
-    };
-    heading(card, "wants", &format!("{id}{told}"));
+    heading(card, "wants", &format!("{id}{}", rated(scope, narration)));
     let label = ask.and_then(|ask| ask.label.as_ref());
     let means = narration.map(|one| &one.summary);
     for (label, said) in [("  label", label), ("  means", means)] {
