@@ -202,17 +202,8 @@ fn granted_read_lists_events_and_a_constraint_narrows_it() {
         .invoke("apple-calendar.events.create", json!({}))
         .expect_error(404, "unknown_capability");
     let narrow = desk.gateway.agent("narrow");
-    let line = [
-        "grants",
-        "allow",
-        "narrow",
-        EVENTS,
-        "--window",
-        "1h",
-        "--under",
-        "calendars=home",
-    ];
-    desk.gateway.cli(line).expect_ok();
+    let line = format!("grants allow narrow {EVENTS} --window 1h --under calendars=home");
+    desk.gateway.must_cli(line.split(' '));
     let reply = narrow.must(EVENTS, day);
     let events = reply["output"]["events"].as_array().expect("events");
     assert_eq!(events.len(), 1, "{reply}");

@@ -136,16 +136,8 @@ fn granted_read_lists_events_of_a_real_server() {
     // What the agent was not granted it has to ask for, and a constraint leaves the other calendar out.
     agent.must_ask(TODOS, json!({}));
     let narrow = office.gateway.agent("narrow");
-    let granted = office.gateway.cli([
-        "grants",
-        "allow",
-        "narrow",
-        EVENTS,
-        "--window",
-        "1h",
-        "--under",
-        "calendars=home",
-    ]);
+    let granted = format!("grants allow narrow {EVENTS} --window 1h --under calendars=home");
+    let granted = office.gateway.cli(granted.split(' '));
     assert_eq!(granted.status, 0, "{granted:?} {}", office.gateway.stderr());
     let reply = narrow.must(EVENTS, asked);
     assert_eq!(reply["output"]["events"].as_array().map(Vec::len), Some(1));
@@ -398,17 +390,8 @@ fn account_that_does_not_serve_says_what_is_wrong() {
         assert_contains(&said, &format!("{id} does not serve: "));
         assert_contains(&said, why);
     }
-    let plain = office.gateway.cli([
-        "sources",
-        "add",
-        "caldav-account",
-        "--id",
-        "plain",
-        "--set",
-        "url=http://cal.example/",
-        "--set",
-        "user=me",
-    ]);
+    let plain = "sources add caldav-account --id plain --set url=http://cal.example/ --set user=me";
+    let plain = office.gateway.cli(plain.split(' '));
     assert_contains(&plain.all(), "nothing else is encrypted");
     // Set right, it serves.
     office.folder.write("password", PASSWORD);

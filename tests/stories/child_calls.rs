@@ -221,17 +221,8 @@ fn card_says_what_may_be_called_and_owner_lowers_it() {
     assert!(shown.contains(said), "{shown}");
     assert_contains(&shown, "changes nothing in its folder until");
     cli(&["approvals", "approve", &item, "--yes", "--runs", "7"]).expect_status(1);
-    let fewer = [
-        "approvals",
-        "approve",
-        &item,
-        "--yes",
-        "--runs",
-        "1",
-        "--minutes",
-        "5",
-    ];
-    cli(&fewer).expect_ok();
+    let fewer = format!("approvals approve {item} --yes --runs 1 --minutes 5");
+    workshop.gateway.must_cli(fewer.split(' '));
     let first = agent.must(ORCHESTRATE, input);
     assert_eq!(first["children"]["runsLeft"], 1, "{first}");
     let listed = cli(&["calls", "list"]);

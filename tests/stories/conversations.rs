@@ -408,17 +408,8 @@ fn card_says_its_bounds_and_owner_lowers_them() {
     assert!(shown.contains("8 further turns"), "{shown}");
     let more = ["approvals", "approve", &item, "--yes", "--turns", "10"];
     desk.gateway.cli(more).expect_status(1);
-    let fewer = [
-        "approvals",
-        "approve",
-        &item,
-        "--yes",
-        "--turns",
-        "2",
-        "--minutes",
-        "5",
-    ];
-    desk.gateway.cli(fewer).expect_ok();
+    let fewer = format!("approvals approve {item} --yes --turns 2 --minutes 5");
+    desk.gateway.must_cli(fewer.split(' '));
     let first = desk.agent.must("codex.chat", input);
     let left = &first["conversation"];
     assert_eq!(left["turnsLeft"], 1, "{first}");

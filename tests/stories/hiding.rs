@@ -237,15 +237,8 @@ fn hidden_files_cannot_be_written_or_brought_back_and_say_nothing_of_themselves(
 fn the_command_says_what_is_hidden_and_refuses_what_it_cannot_hide() {
     let house = House::open();
     let cli = |arguments: &[&str]| house.gateway.cli(arguments.iter().copied());
-    let said = cli(&[
-        "sources",
-        "hide",
-        "workspace",
-        "--folder",
-        "private/",
-        "--glob",
-        "*.key",
-    ]);
+    let line = "sources hide workspace --folder private/ --glob *.key";
+    let said = house.gateway.cli(line.split(' '));
     assert_eq!(
         said.expect_ok(),
         "for agents these do not exist in workspace:\n  folder private\n  glob *.key\nnothing is there now: folder private\n"

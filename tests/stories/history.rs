@@ -95,16 +95,8 @@ fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
     let (gateway, _folder) = with_a_history();
     let agent = gateway.agent("narrow");
     for id in ["git.log", "git.show", "git.search"] {
-        gateway.must_cli([
-            "grants",
-            "allow",
-            "narrow",
-            id,
-            "--window",
-            "1h",
-            "--under",
-            "path=docs",
-        ]);
+        let line = format!("grants allow narrow {id} --window 1h --under path=docs");
+        gateway.must_cli(line.split(' '));
     }
     let log = agent.must("git.log", json!({}));
     let subjects: Vec<&str> = list_of(&log["output"]["commits"])

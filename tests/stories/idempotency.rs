@@ -236,15 +236,8 @@ fn the_same_key_at_the_same_time_is_one_effect() {
 fn a_refused_effect_leaves_its_key_free() {
     let house = House::open();
     let agent = house.reader("one");
-    house.gateway.must_cli([
-        "grants",
-        "allow",
-        "one",
-        WRITE,
-        "--window",
-        "1h",
-        "--i-am-the-owner",
-    ]);
+    let line = format!("grants allow one {WRITE} --window 1h");
+    house.gateway.must_cli(line.split(' '));
     let write = || {
         agent.invoke_body(json!({
             "id": WRITE, "input": note("report.txt", "new"), "idempotencyKey": "k",

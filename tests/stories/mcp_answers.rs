@@ -704,16 +704,7 @@ fn tool_that_appears_or_changes_raises_its_card_by_itself() {
 #[test]
 fn server_that_says_nothing_at_its_start_is_told_of() {
     let gateway = Gateway::start();
-    let add = [
-        "mcp",
-        "add",
-        "silent",
-        "--yes",
-        "--",
-        "/usr/bin/sleep",
-        "600",
-    ];
-    let said = gateway.cli(add);
+    let said = gateway.cli("mcp add silent --yes -- /usr/bin/sleep 600".split(' '));
     said.expect_status(1);
     assert_contains(&said.stderr, "it did not answer within 30 s of its start");
     let none = gateway.cli(["mcp", "list"]);

@@ -119,18 +119,9 @@ fn real_server_asks_and_the_owner_answers() {
             .owner()
             .decide(id, stale)
             .expect_error(409, "card_changed");
-        let answer = gateway.cli([
-            "approvals",
-            "approve",
-            id,
-            "--yes",
-            "--answer",
-            "city=Bern",
-            "--answer",
-            "seats=2",
-            "--answer",
-            "flexible=yes",
-        ]);
+        let answers = "--answer city=Bern --answer seats=2 --answer flexible=yes";
+        let answer = format!("approvals approve {id} --yes {answers}");
+        let answer = gateway.cli(answer.split(' '));
         assert!(answer.expect_ok().contains("answered"), "{answer}");
     });
     let content = json!({"city": "Bern", "seats": 2, "flexible": true});

@@ -78,17 +78,8 @@ fn a_note_that_may_not_be_read_is_not_probed() {
     assert_eq!(heard(&house, &blind, edit("secret/none.md", "x")), hit);
     // With a grant for another folder it is the same there, and not here.
     let narrow = house.gateway.agent("narrow");
-    let words = [
-        "grants",
-        "allow",
-        "narrow",
-        READ,
-        "--window",
-        "1h",
-        "--under",
-        "path=open",
-    ];
-    house.gateway.cli(words).expect_ok();
+    let line = format!("grants allow narrow {READ} --window 1h --under path=open");
+    house.gateway.must_cli(line.split(' '));
     let hit = heard(&house, &narrow, edit("secret/a.md", "zebra"));
     for guess in ["horse", "e"] {
         let heard = heard(&house, &narrow, edit("secret/a.md", guess));

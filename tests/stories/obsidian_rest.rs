@@ -296,17 +296,8 @@ fn constraint_and_hide_narrow_what_the_app_shows() {
     let agent = desk.gateway.agent("narrow");
     let search = "obsidian-rest.vault.search";
     for capability in [READ, search] {
-        let granted = [
-            "grants",
-            "allow",
-            "narrow",
-            capability,
-            "--window",
-            "1h",
-            "--under",
-            "path=Projects",
-        ];
-        let granted = desk.gateway.cli(granted);
+        let granted = format!("grants allow narrow {capability} --window 1h --under path=Projects");
+        let granted = desk.gateway.cli(granted.split(' '));
         assert_eq!(granted.status, 0, "{granted:?}");
     }
     let found = agent.must(search, json!({"query": "plan"}));

@@ -365,14 +365,8 @@ fn secret_goes_to_another_host_by_an_act_of_the_owner_alone() {
     owner.grant("coder", "home.state", "1d").expect_ok();
     let item = propose(&home_at(&first.url()));
     let before = first.heard().len();
-    let added = gateway.cli([
-        "approvals",
-        "approve",
-        &item,
-        "--keep-secret",
-        "token",
-        "--yes",
-    ]);
+    let line = format!("approvals approve {item} --keep-secret token --yes");
+    let added = gateway.cli(line.split(' '));
     assert!(added.expect_ok().contains("home serves"), "{added}");
     agent.must("home.state", lamp);
     assert_eq!(first.heard().len(), before + 1);

@@ -244,15 +244,8 @@ fn worker_calls_other_sources_as_a_nested_agent() {
     let text = connected.expect_ok();
     assert!(text.contains("there is no code to hand over"), "{text}");
     assert_eq!(ask(READ, report())["error"]["code"], "unknown_capability");
-    let connected = gateway.cli([
-        "--json",
-        "connect",
-        "cc.via.beacon",
-        "--reach",
-        "selected",
-        "--allow",
-        READ,
-    ]);
+    let connected = format!("--json connect cc.via.beacon --reach selected --allow {READ}");
+    let connected = gateway.cli(connected.split(' '));
     let connected: Value = serde_json::from_str(connected.expect_ok()).expect("JSON");
     assert!(
         connected.get("code").is_none() && connected.get("enrollCommand").is_none(),

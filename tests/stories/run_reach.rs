@@ -170,14 +170,8 @@ fn folder_that_cannot_be_shared_is_refused_in_words() {
     let plan = desk.owner().plan(&item).to_string();
     assert!(plan.contains("something may be hidden"), "{plan}");
     // The control: one that is missing is said, and no reason not to run.
-    let unhide = [
-        "sources",
-        "unhide",
-        "codex",
-        "--folder",
-        "node_modules/heron",
-    ];
-    desk.gateway.cli(unhide).expect_ok();
+    let unhide = "sources unhide codex --folder node_modules/heron";
+    desk.gateway.must_cli(unhide.split(' '));
     share(&desk, "missing");
     let input = json!({"prompt": "Go on without."});
     let item = desk.asked("run", &input);

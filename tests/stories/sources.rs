@@ -443,15 +443,8 @@ fn a_profile_is_told_in_words() {
     ] {
         assert!(said.stdout.contains(words), "{words:?} is not in {said}");
     }
-    let line = [
-        "--json",
-        "sources",
-        "profile",
-        "workspace",
-        "--role",
-        "writer",
-    ];
-    let one = house.gateway.cli(line).json();
+    let line = "--json sources profile workspace --role writer";
+    let one = house.gateway.cli(line.split(' ')).json();
     assert_eq!(one["roles"].as_array().map(Vec::len), Some(1));
     let text = house
         .gateway

@@ -436,17 +436,8 @@ fn call_outside_of_a_narrowed_grant_asks() {
     );
     house.workspace.write("other.txt", "there");
     let other = json!({"path": "other.txt"});
-    let once = [
-        "connect",
-        "two",
-        "--standing",
-        WRITE,
-        "--allow",
-        READ,
-        "--window",
-        "once",
-    ];
-    let said = house.gateway.cli(once);
+    let once = format!("connect two --standing {WRITE} --allow {READ} --window once");
+    let said = house.gateway.cli(once.split(' '));
     for id in [READ, WRITE] {
         let row = format!("{id:<15}  a window of once grants nothing in advance\n");
         assert_contains(said.expect_ok(), &row);
@@ -459,17 +450,8 @@ fn call_outside_of_a_narrowed_grant_asks() {
     // A yes for a time names it too, and what it covers would run.
     let mine = json!({"path": "notes/mine.md"});
     let item = agent.must_ask(READ, mine.clone());
-    let yes = [
-        "approvals",
-        "approve",
-        &item,
-        "--window",
-        "1h",
-        "--under",
-        "path=notes",
-        "--yes",
-    ];
-    assert_contains(house.gateway.cli(yes).expect_ok(), &named);
+    let yes = format!("approvals approve {item} --window 1h --under path=notes --yes");
+    assert_contains(house.gateway.cli(yes.split(' ')).expect_ok(), &named);
     let input = mine.to_string();
     let explain = ["explain", "one", READ, "--input", &input];
     let would = house.gateway.cli(explain);
