@@ -56,6 +56,17 @@ pub(crate) fn ends_well(mut terminal: Terminal) {
     assert!(is_given_back(&terminal));
 }
 
+fn quits(mut terminal: Terminal) {
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+/// Opens the answers of the card, of which once is chosen.
+fn opens_answers(terminal: &mut Terminal) {
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+}
+
 fn is_given_back(terminal: &Terminal) -> bool {
     !terminal.has_other_screen() && !terminal.hides_cursor() && terminal.is_cooked()
 }
@@ -115,8 +126,7 @@ fn a_card_is_read_and_approved_once() {
     asks(&agent, "other.txt", "first\nfourth\n");
     let picture = terminal.until_shows("another path (was fresh.txt)");
     assert_lacks(&picture, "/content:");
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 }
 
 #[test]
@@ -147,13 +157,11 @@ fn a_window_is_chosen_and_narrowed() {
     let item = asks(&agent, "notes/a.txt", "x");
     let mut terminal = watch(&house, 100, 30);
     terminal.until_shows("creates notes/a.txt");
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     // Escape goes back and decides nothing.
     terminal.keys(ESCAPE);
     terminal.until_fits("the card alone", |picture| !picture.contains("(•)"));
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     terminal.keys(DOWN);
     terminal.until_shows("(•) 1h: every call of");
     terminal.keys(DOWN);
@@ -179,8 +187,7 @@ fn a_window_is_chosen_and_narrowed() {
         grants[0]["constraint"],
         json!({"pathPrefix": {"field": "path", "allow": ["notes"]}, "maxCalls": 2})
     );
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 }
 
 /// What cannot be chosen says why, and Enter on it approves nothing.
@@ -192,8 +199,7 @@ fn a_window_above_the_ceiling_cannot_be_chosen() {
     let mut terminal = watch(&house, 120, 40);
     let picture = terminal.until_shows("creates .envrc");
     assert_eq!(picture.matches("WARNING").count(), 1, "{picture}");
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     terminal.keys(DOWN);
     terminal.until_shows("×  1h: what this would write is run or obeyed");
     answer(&mut terminal, ENTER, "run or obeyed by programs of yours");
@@ -201,8 +207,7 @@ fn a_window_above_the_ceiling_cannot_be_chosen() {
     terminal.keys(UP);
     terminal.until_fits("once again", |picture| picture.contains("(•) once"));
     answer(&mut terminal, ENTER, "approved pend_");
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 }
 
 /// Leaves the answer that was interrupted, and reads what came.
@@ -223,8 +228,7 @@ fn a_card_that_changed_under_the_cursor_is_not_approved() {
     let item = asks(&agent, "a.txt", "x");
     let mut terminal = watch(&house, 100, 30);
     terminal.until_shows("creates a.txt");
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     // The card now says something else, and nothing on the feed told of it.
     owner.must_put("/v1/config", json!({"allowUntilRevoked": false}));
     terminal.keys(ENTER);
@@ -236,11 +240,9 @@ fn a_card_that_changed_under_the_cursor_is_not_approved() {
     // Read again, it can be decided.
     terminal.until_shows("not until-revoked: your settings");
     read_again(&mut terminal);
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     answer(&mut terminal, ENTER, "approved pend_");
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 }
 
 #[test]
@@ -251,8 +253,7 @@ fn what_was_decided_elsewhere_goes_from_the_screen() {
     let (first, second) = (asks(&agent, "a.txt", "x"), asks(&agent, "b.txt", "x"));
     let mut terminal = watch(&house, 100, 30);
     terminal.until_shows("creates a.txt");
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     owner.deny(&first, "no");
     // The panel that was open was about the other one: it closes, and Enter decides nothing.
     terminal.until_fits("the other card alone", |picture| {
@@ -268,8 +269,7 @@ fn what_was_decided_elsewhere_goes_from_the_screen() {
     assert_eq!(agent.status(&second).json()["state"], "pending");
     terminal.keys("?");
     terminal.until_shows("1 waits");
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 }
 
 #[test]
@@ -338,8 +338,7 @@ fn a_small_terminal_has_all_of_it_by_scrolling_and_a_resize_keeps_it() {
     assert_contains(&panel, "does: Creates one file");
     answer(&mut terminal, ENTER, "approved pend_");
     assert_eq!(agent.status(&item).json()["state"], "approved");
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 }
 
 #[test]
@@ -375,8 +374,7 @@ fn without_colours_and_without_a_screen() {
     let mut terminal = Terminal::start(&plain, 80, 24);
     terminal.until_shows("creates a.txt");
     assert!(!terminal.is_coloured());
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 
     // Line by line, as it is for scripts, and on a terminal that has no screen.
     for (arguments, term) in [
@@ -419,11 +417,9 @@ fn run_approved_while_paused_waits_for_resume() {
     let resumes = "it is done when you resume";
     let mut terminal = watch(&house, 160, 40);
     terminal.until_shows("creates a.txt");
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     answer(&mut terminal, ENTER, resumes);
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 
     let lines = house.gateway.on_terminal(["approvals", "watch", "--lines"]);
     let mut terminal = Terminal::start(&lines, 160, 40);
@@ -448,7 +444,7 @@ fn run_approved_while_paused_waits_for_resume() {
 fn a_gateway_that_restarts_is_found_again() {
     let mut house = House::open();
     let agent = house.gateway.agent("one");
-    let mut terminal = watch(&house, 100, 30);
+    let terminal = watch(&house, 100, 30);
     terminal.until_shows("nothing waits");
     house.gateway.stop();
     terminal.until_shows("NOT CONNECTED");
@@ -457,8 +453,7 @@ fn a_gateway_that_restarts_is_found_again() {
     asks(&agent, "a.txt", "x");
     let picture = terminal.until_shows("creates a.txt");
     assert!(!picture.contains("NOT CONNECTED"), "{picture}");
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 }
 
 /// Line by line as well: the card that waited is asked anew, and a yes decides it.
@@ -563,17 +558,14 @@ fn the_screen_does_not_call_its_own_decision_somebody_elses() {
     let relay = Relay::to(&house, [Fault::Request, Fault::Answer]);
     let mut terminal = Terminal::start(&relay.watch(&house, &[]), 120, 40);
     terminal.until_shows("creates a.txt");
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     answer(&mut terminal, ENTER, "still waits: your decision");
     assert_eq!(agent.status(&item).json()["state"], "pending");
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     answer(&mut terminal, ENTER, "is approved, as you decided");
     assert_eq!(agent.status(&item).json()["state"], "approved");
     terminal.until_shows("nothing waits");
-    terminal.keys("q");
-    ends_well(terminal);
+    quits(terminal);
 }
 
 /// Who leaves right after Enter is told what became of it, on the screen that stays.
@@ -585,8 +577,7 @@ fn leaving_waits_for_the_decision_under_way() {
         let item = asks(&agent, name, "x");
         let mut terminal = watch(&house, 120, 40);
         terminal.until_shows(&format!("creates {name}"));
-        terminal.keys("a");
-        terminal.until_shows("(•) once");
+        opens_answers(&mut terminal);
         // A number that is none is complained of only where the card was there long enough to be decided.
         terminal.keys("\x1b[Z");
         terminal.keys("x");
@@ -612,8 +603,7 @@ fn leaving_ends_although_no_answer_comes() {
     let relay = Relay::to(&house, [Fault::Held(held)]);
     let mut terminal = Terminal::start(&relay.watch(&house, &[]), 120, 40);
     terminal.until_shows("creates a.txt");
-    terminal.keys("a");
-    terminal.until_shows("(•) once");
+    opens_answers(&mut terminal);
     answer(&mut terminal, ENTER, "sending …");
     terminal.keys("q");
     let status = terminal.end();
