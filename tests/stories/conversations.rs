@@ -706,6 +706,11 @@ fn person_talks_with_codex_at_a_terminal() {
     assert_contains(&sent.unwrap_or_default(), r"a.txt\nand\n\nno other");
     terminal.until_shows("1 edited");
     terminal.until_shows("(18 turns left");
+    // A line that the terminal cuts is no message.
+    if cfg!(target_os = "linux") {
+        terminal.keys(&format!("{}\r", "x".repeat(5_000)));
+        terminal.until_shows("not sent: the terminal cuts a line");
+    }
 
     // Once stops the turn, and the conversation goes on.
     let gate = Gate::closed();

@@ -40,6 +40,8 @@ use tokio::{
 
 /// How long a line is waited for that came at once with the one before it: in a paste, or typed while a turn went on.
 const AT_ONCE: Duration = Duration::from_millis(200);
+/// Bytes at which a terminal of Linux cuts a line, without a word (`N_TTY_BUF_SIZE`, less the line break).
+const CUT_AT: usize = 4095;
 /// How long a second Ctrl-C is waited for.
 const SECOND_PRESS: Duration = Duration::from_secs(3);
 /// How long the gateway has to record a turn.
@@ -232,8 +234,8 @@ fn lines() -> &'static Mutex<mpsc::Receiver<String>> {
     })
 }
 
-/// One line, or all lines that came at once: those are sent with a further Enter, which also ends the last line of a paste. None
-/// at the end of input, also where lines wait for that Enter.
+/// One line, or all lines that came at once: those are sent with a further Enter, which also ends the last line of a paste. Empty
+/// where the terminal may have cut a line of it. None at the end of input, also where lines wait for that Enter.
 async fn message(lines: &mut mpsc::Receiver<String>) -> Option<String> {
     let mut words = lines.recv().await?;
     loop {
@@ -242,6 +244,12 @@ async fn message(lines: &mut mpsc::Receiver<String>) -> Option<String> {
             is_alone = false;
             words.push('\n');
             words.push_str(&line);
+        }
+        if is_alone && words.lines().any(|line| line.len() >= CUT_AT) {
+            out::say(
+                "not sent: the terminal cuts a line at 4,095 bytes; break long lines, and send all of it again",
+            );
+            return Some(String::new());
         }
         if is_alone {
             return Some(words.trim_end_matches('\n').to_owned());
