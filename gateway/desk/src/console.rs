@@ -77,7 +77,7 @@ use plexus_owner::{
     Method,
     pending::{self, Decide, DecisionOutcome},
 };
-use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
+use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId, json};
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
@@ -326,7 +326,7 @@ async fn everything(
 /// What a form of a page sends. A member that it does not have is refused.
 async fn sent<T: DeserializeOwned>(request: Request) -> Result<T, Refused> {
     let members = reply::object_body(request).await?;
-    serde_json::from_value(members.into()).map_err(|why| Refused::malformed(why.to_string()))
+    json::read_value(members.into()).map_err(|why| Refused::malformed(why.to_string()))
 }
 
 async fn fragment(

@@ -662,7 +662,7 @@ mod tests {
         );
         assert_eq!(
             why(json!({"name": "time", "arguments": "x"})),
-            "`arguments`: invalid type: string \"x\", expected a sequence"
+            "`arguments`: got string \"x\", expected a list"
         );
         // A limit that is misspelt would limit nothing.
         assert!(why(json!({"name": "time", "folder": []})).contains("unknown field `folder`"));

@@ -2,7 +2,7 @@
 
 use crate::{Method, OwnerCall};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use plexus_protocol::json::Exact;
+use plexus_protocol::json::{Exact, in_plain_words};
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeOwned},
@@ -137,8 +137,8 @@ pub fn of_members<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T,
         Malformed(match (missing, path.as_str()) {
             (Some(name), "." | "") => format!("`{name}` is required"),
             (Some(name), path) => format!("`{path}.{name}` is required"),
-            (None, "." | "") => why,
-            (None, path) => format!("`{path}`: {why}"),
+            (None, "." | "") => in_plain_words(&why),
+            (None, path) => format!("`{path}`: {}", in_plain_words(&why)),
         })
     })
 }
@@ -299,7 +299,8 @@ mod tests {
         // It would be a narrowing that narrows nothing.
         let why = read(json!({"agentId": "a", "constraint": []})).unwrap_err();
         assert!(
-            why.0.starts_with("`constraint`: invalid type: sequence"),
+            why.0
+                .starts_with("`constraint`: got a list, expected an object"),
             "{why}"
         );
         let lenient = read(json!({"capabilities": ["x", 5, "x", "y"], "standing": "x"})).unwrap();

@@ -87,7 +87,7 @@ pub fn parse_as<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, NotStrict> {
 /// # Errors
 /// The first mismatch with `T`.
 pub fn read_value<T: de::DeserializeOwned>(value: Value) -> Result<T, NotStrict> {
-    from_value(value).map_err(|e| NotStrict(e.to_string()))
+    from_value(value).map_err(|e| NotStrict(in_plain_words(&e.to_string())))
 }
 
 /// Reads a value into a type. An array is never taken for an object, as `serde_json::from_value` would: `[]` is not a
@@ -97,6 +97,30 @@ pub fn read_value<T: de::DeserializeOwned>(value: Value) -> Result<T, NotStrict>
 /// The first mismatch with `T`.
 pub fn from_value<T: de::DeserializeOwned>(value: Value) -> Result<T, serde_json::Error> {
     T::deserialize(Exact(value))
+}
+
+/// The words of `serde` for a value of a wrong type, with the types of JSON in the place of Rust's; other words stay.
+#[must_use]
+pub fn in_plain_words(why: &str) -> String {
+    let wrong = ["invalid type: ", "invalid value: "];
+    let wrong = wrong.iter().find_map(|begins| why.strip_prefix(begins));
+    let Some((got, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
+        return why.to_owned();
+    };
+    let plain = |word: &str| match word {
+        "sequence" | "a sequence" => "a list".to_owned(),
+        "map" | "a map" => "an object".to_owned(),
+        word if word.starts_with("struct ") || word.contains("tagged enum ") => "an object".into(),
+        "string or map" => "a string".to_owned(),
+        "u8" => format!("a whole number from 0 to {}", u8::MAX),
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" | "usize" => "a whole number, 0 or more".to_owned(),
+        "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        word => word.to_owned(),
+    };
+    format!("got {}, expected {}", plain(got), plain(expected))
 }
 
 /// The canonical bytes (RFC 8785) of a value that [`parse`] accepted or that we made. An integer beyond ±(2^53−1), of which
@@ -430,6 +454,17 @@ mod tests {
             wide_integer(&parse(b"[1,9007199254740991,1.5]").unwrap()),
             None
         );
+    }
+
+    #[test]
+    fn wrong_type_is_named_without_a_type_of_rust() {
+        fn why<T: de::DeserializeOwned + fmt::Debug>(text: &str) -> String {
+            parse_as::<T>(text.as_bytes()).unwrap_err().to_string()
+        }
+        let (count, list) = ("expected a whole number, 0 or more", "expected a list");
+        assert_eq!(why::<u64>("\"5\""), format!("got string \"5\", {count}"));
+        assert_eq!(why::<usize>("-1"), format!("got integer `-1`, {count}"));
+        assert_eq!(why::<Vec<u8>>("{}"), format!("got an object, {list}"));
     }
 
     proptest! {

@@ -385,7 +385,7 @@ impl GrantDecision {
                 decision: word.clone(),
                 ..Self::default()
             },
-            value => strict::from_value::<Self>(value.clone()).map_err(|e| format!("{id}: {e}"))?,
+            value => strict::read_value::<Self>(value.clone()).map_err(|e| format!("{id}: {e}"))?,
         };
         read.is_allow = match read.decision.as_str() {
             "allow" => true,

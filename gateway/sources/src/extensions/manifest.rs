@@ -6,7 +6,10 @@
 
 use super::rest::BaseUrl;
 use plexus_ipc::manifest::HttpMethod;
-use plexus_protocol::{Digest, Verbs, json::Exact};
+use plexus_protocol::{
+    Digest, Verbs,
+    json::{Exact, in_plain_words},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
@@ -75,26 +78,6 @@ pub(super) fn read_part<T: DeserializeOwned>(part: Value) -> Result<T, String> {
             (path, why) => format!("{path}: {why}"),
         }
     })
-}
-
-/// What `serde` says of a wrong type, with the types of JSON.
-fn in_plain_words(why: &str) -> String {
-    let wrong = ["invalid type: ", "invalid value: "];
-    let wrong = wrong.iter().find_map(|begins| why.strip_prefix(begins));
-    let Some((got, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
-        return why.to_owned();
-    };
-    let plain = |word: &str| match word {
-        "sequence" | "a sequence" => "a list".to_owned(),
-        "map" | "a map" => "an object".to_owned(),
-        word if word.starts_with("struct ") => "an object".to_owned(),
-        "string or map" => "a string".to_owned(),
-        "u8" => format!("a whole number from 0 to {}", u8::MAX),
-        "u16" => format!("a whole number from 0 to {}", u16::MAX),
-        "u32" => format!("a whole number from 0 to {}", u32::MAX),
-        word => word.to_owned(),
-    };
-    format!("got {}, expected {}", plain(got), plain(expected))
 }
 
 /// How a capability is reached.
