@@ -310,7 +310,11 @@ pub(crate) async fn read(
     };
     match tokio::time::timeout(BODY_TIME, reading).await {
         Ok(read) => read.map(|()| (came <= kept).then(|| bytes.freeze())),
-        Err(_) => Err(Refused::malformed("the body did not arrive in time").status(408)),
+        Err(_) => {
+            let why = "the body did not arrive in time";
+            let late = ErrorBody::new(ErrorCode::InternalError, why);
+            Err(Refused::new(late.then(NextKind::Retry, "send it again")).status(408))
+        }
     }
 }
 
@@ -405,7 +409,7 @@ mod tests {
     use std::task::Poll;
     use std::{pin::Pin, task::Context};
 
-    /// So many pieces of a body that are still to come.
+    /// So many pieces of a body that are still to come; with the most that there can be, they never come.
     struct Pieces(usize);
 
     impl HttpBody for Pieces {
@@ -415,6 +419,9 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if self.0 == usize::MAX {
+                return Poll::Pending;
+            }
             let left = self.0.checked_sub(1);
             self.0 = left.unwrap_or_default();
             Poll::Ready(left.map(|_| Ok(Frame::data(Bytes::from(vec![b' '; 16 * 1024])))))
@@ -434,6 +441,14 @@ mod tests {
         }
         let refused = kept(65).await.unwrap_err();
         assert_eq!(refused.code(), ErrorCode::PayloadTooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_body_is_to_be_sent_again() {
+        let late = Request::new(Body::new(Pieces(usize::MAX)));
+        let refused = body(late, BODY).await.unwrap_err();
+        assert_eq!(refused.status_code(), 408);
+        assert_eq!(refused.into_error().next, "send it again");
     }
 
     #[tokio::test]
