@@ -508,7 +508,8 @@ impl Supervisor {
     }
 
     /// Asks the reader how the app behind the source does, and starts it if need be; a writer that was not well when it
-    /// was last heard is asked too.
+    /// was last heard is asked too. A writer that was not heard yet is not started: whether it may write in its folders is found
+    /// out without it.
     pub async fn probe(&self, source: &SourceId) -> SourceHealth {
         let probed: Vec<_> = {
             let sources = self.sources();
@@ -529,7 +530,21 @@ impl Supervisor {
             // A source that was removed meanwhile drops the question.
             let _ = answered.await;
         }
-        self.health(source)
+        let health = self.health(source);
+        let spec = {
+            let sources = self.sources();
+            let written = sources.get(source).filter(|source| source.writer.is_some());
+            written.map(|source| Arc::clone(&source.spec))
+        };
+        match spec.filter(|_| health.status == Health::Ok) {
+            Some(spec) => match process::folders(&spec, Role::Writer).await {
+                Err(denied @ StartError::Denied { .. }) => {
+                    health.without_writer(Some(denied.to_string()))
+                }
+                _ => health,
+            },
+            None => health,
+        }
     }
 
     /// The parameters of the profile that a worker would be started with. Looks at nothing but links on the way to

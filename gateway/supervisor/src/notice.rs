@@ -245,6 +245,16 @@ impl SourceHealth {
         }
     }
 
+    /// That of a source that reads, and whose writer cannot run.
+    pub(super) fn without_writer(self, why: Option<String>) -> Self {
+        Self {
+            status: Health::Degraded,
+            detail: why.map(|why| format!("nothing can be written: {why}")),
+            told: Some("Nothing can be written."),
+            ..self
+        }
+    }
+
     /// As an agent sees it. The owner's words may name paths, and may be the worker's own.
     pub fn for_agents(self) -> Self {
         let detail = self.told.map(str::to_owned);

@@ -211,14 +211,7 @@ impl Spawner {
             let over = runs::over(&locks, &self.living).await;
             over.map_err(StartError::prepare("the end of its earlier runs"))?;
         }
-        let mut folders = Vec::new();
-        for folder in &spec.folders {
-            let mut paths = spec.offer.manifest.paths();
-            let writes = role == Role::Writer
-                && !spec.uncaged
-                && paths.any(|(field, named)| field.writable && named == folder.parameter);
-            folders.push((folder.parameter.clone(), found(folder, writes).await?));
-        }
+        let folders = folders(spec, role).await?;
         let what = ProcessKind::Worker {
             role,
             code: spec.compared(role).await?,
@@ -452,6 +445,19 @@ fn parameters(
     parameters.extend(folders);
     parameters.extend(egress.map(|port| ("EGRESS_PORT".to_owned(), port.to_string())));
     Ok(parameters)
+}
+
+/// The folders of a source, each resolved and behind its parameter, where a worker of this role may use all of them.
+pub(super) async fn folders(spec: &Spec, role: Role) -> Result<Vec<(String, String)>, StartError> {
+    let mut folders = Vec::new();
+    for folder in &spec.folders {
+        let mut paths = spec.offer.manifest.paths();
+        let writes = role == Role::Writer
+            && !spec.uncaged
+            && paths.any(|(field, named)| field.writable && named == folder.parameter);
+        folders.push((folder.parameter.clone(), found(folder, writes).await?));
+    }
+    Ok(folders)
 }
 
 /// A source's folder, resolved. Found out before the thread is asked: on a disk that does not answer it would keep the

@@ -33,7 +33,7 @@ impl Source {
     }
 
     pub(super) fn health(&self) -> SourceHealth {
-        let mut health = self
+        let health = self
             .reader
             .as_ref()
             .map_or_else(SourceHealth::unknown, Handle::health);
@@ -47,17 +47,12 @@ impl Source {
         let writer = writer.filter(|_| health.status == Health::Ok);
         match writer {
             // What works in part may be something that the reader does not see.
-            Some(writer) if writer.status == Health::Degraded => return writer,
+            Some(writer) if writer.status == Health::Degraded => writer,
             Some(writer) if writer.status == Health::Unavailable => {
-                health.status = Health::Degraded;
-                health.detail = writer
-                    .detail
-                    .map(|why| format!("nothing can be written: {why}"));
-                health.told = Some("Nothing can be written.");
+                health.without_writer(writer.detail)
             }
-            _ => {}
+            _ => health,
         }
-        health
     }
 
     /// The largest output that the job's capability may have, in bytes.

@@ -124,6 +124,11 @@ async fn folder_that_the_system_refuses_is_named() {
         matches!(&tried, Err(TrialFailure::Folder(why)) if *why == refused("write in")),
         "{tried:?}"
     );
+    // It is known before the first change.
+    let probed = stage.probed().await;
+    let why = format!("nothing can be written: {}", refused("write in"));
+    assert_eq!(probed.status, Health::Degraded);
+    assert_eq!(probed.detail, Some(why));
     set(0o000);
     let tried = stage.supervisor.try_start(spec(), Role::Reader).await;
     assert!(
