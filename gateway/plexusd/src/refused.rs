@@ -25,7 +25,9 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     if error.chain().any(is_for_room) {
         told.push_str("; make room: `df -h` shows which disk is full");
     } else if error.chain().any(is_for_files) {
-        told.push_str("; allow more open files: `ulimit -n 1024`");
+        told.push_str(
+            "; allow more open files: `ulimit -n 1024`, or `LimitNOFILE=1024` in the unit of systemd",
+        );
     } else if error.chain().any(is_unreadable) {
         told.push_str("; put a backup back: plexusctl restore --replace FILE");
     }
@@ -80,7 +82,8 @@ mod tests {
         assert!(full.starts_with("the key: No space left"), "{full}");
         assert!(full.contains("df -h"), "{full}");
         let few = why(nix::libc::EMFILE);
-        assert!(few.ends_with("`ulimit -n 1024`"), "{few}");
+        assert!(few.contains("`ulimit -n 1024`"), "{few}");
+        assert!(few.contains("`LimitNOFILE=1024`"), "{few}");
         let other = why(nix::libc::EACCES);
         assert!(!other.contains("df -h"), "the control: {other}");
     }

@@ -1,6 +1,7 @@
 //! The machine: ports, clock, limits, what the kernel can do.
 
 use super::{Doctor, Finding, gateway::Daemon};
+use crate::service;
 use nix::sys::resource::{Resource, getrlimit};
 use plexus_client::{shell, span};
 use plexus_owner::troubles;
@@ -44,7 +45,7 @@ pub(super) fn look(
     let mark = std::fs::read_to_string(home.join("clock.json"));
     let mark = mark.ok().and_then(|text| marked(&text));
     findings.extend(mark.and_then(|at| ahead(home, at, latest, now)));
-    findings.push(descriptors());
+    findings.push(descriptors(service::is_installed()));
     if let Some(seen) = examined {
         findings.push(kernel(&seen["kernel"]));
     }
@@ -182,16 +183,21 @@ fn ahead(
     })
 }
 
-fn descriptors() -> Finding {
+fn descriptors(is_service: bool) -> Finding {
     match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) => limit(soft),
+        Ok((soft, _)) => limit(soft, is_service),
         Err(error) => Finding::warn("limits", format!("they are unknown: {error}"), "ulimit -a"),
     }
 }
 
-fn limit(soft: u64) -> Finding {
+/// The limit of this shell, which a gateway has that is started by hand.
+fn limit(soft: u64, is_service: bool) -> Finding {
     let what = format!("{soft} open files at once");
     match soft < DESCRIPTORS {
+        true if is_service => Finding::ok(
+            "limits",
+            format!("{what} here; the service has its own limit"),
+        ),
         true => Finding::warn("limits", what, "ulimit -n 4096"),
         false => Finding::ok("limits", what),
     }
@@ -260,8 +266,10 @@ mod tests {
         assert_eq!(clock(at(7_200_000), Timestamp(0)).level, Level::Warn);
         assert_eq!(clock(at(1_000), Timestamp(0)).level, Level::Ok);
         assert_eq!(clock(None, Timestamp(0)).level, Level::Ok);
-        assert_eq!(limit(256).level, Level::Warn);
-        assert_eq!(limit(1_024).level, Level::Ok);
+        assert_eq!(limit(256, false).level, Level::Warn);
+        // Its unit has the limit, and no command in a shell changes that.
+        assert_eq!(limit(256, true).level, Level::Ok);
+        assert_eq!(limit(1_024, false).level, Level::Ok);
         let none = json!({"supported": false, "reason": "Landlock is switched off"});
         assert!(kernel(&none).what.contains("switched off"));
         assert_eq!(
