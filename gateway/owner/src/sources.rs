@@ -80,6 +80,19 @@ impl ConfiguredSource {
     }
 }
 
+/// A route for people: paths and addresses as they are, any other text behind the name of its field.
+#[must_use]
+pub fn route_in_words(route: Option<&Map<String, Value>>) -> String {
+    let shown = route.into_iter().flatten().filter_map(|(name, value)| {
+        let value = value.as_str().filter(|value| !value.is_empty())?;
+        Some(match value.starts_with('/') || value.contains("://") {
+            true => value.to_owned(),
+            false => format!("{name}={value}"),
+        })
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
 /// The thing of a source that a path names: the part below one of the source's folders, as its calls name it.
 pub fn thing_below<F: AsRef<Path>>(
     path: &Path,

@@ -28,7 +28,7 @@ use plexus_owner::{
     kinds::{self, Detect, DetectedSource},
     sources::{
         Approval, Disable, Enable, EndResult, Hide, HideResult, List, Reconfigure, Remove, Resume,
-        SourceRow,
+        SourceRow, route_in_words,
     },
     troubles,
 };
@@ -433,7 +433,7 @@ fn as_text(sources: &[SourceRow]) -> String {
             source.kind.clone(),
             state,
             source.approval.map_or("", Approval::as_str).to_owned(),
-            source.texts().collect::<Vec<_>>().join(" "),
+            route_in_words(source.route.as_ref()),
         ]
     });
     table(
@@ -521,13 +521,13 @@ mod tests {
         let sources = [
             json!({"id": "notes", "kind": "workspace-dir", "enabled": true, "approval": "auto",
                 "route": {"path": "/srv/\u{202e}notes"}}),
-            json!({"id": "old", "kind": "obsidian-fs", "enabled": false, "route": {"vaultPath": "/v"}}),
+            json!({"id": "old", "kind": "obsidian-fs", "enabled": false, "route": {"vaultPath": "/v", "disk": "8192"}}),
         ];
         assert_eq!(
             as_text(&sources.map(|source| row(source, "ok"))),
             "SOURCE  KIND           STATE     ASKS  WHERE\n\
              notes   workspace-dir  serves    auto  /srv/\\u{202e}notes\n\
-             old     obsidian-fs    disabled        /v"
+             old     obsidian-fs    disabled        /v disk=8192"
         );
     }
 }

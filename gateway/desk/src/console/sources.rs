@@ -28,7 +28,10 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use plexus_ipc::manifest::Manifest;
-use plexus_owner::kinds::{FormField, GrantsAfter};
+use plexus_owner::{
+    kinds::{FormField, GrantsAfter},
+    sources::route_in_words,
+};
 use plexus_protocol::{PendingId, SourceId};
 use plexus_sources::{
     detect::{self, Detected},
@@ -175,11 +178,7 @@ impl Page {
                 id: source.id.to_string(),
                 label: ForeignText::short(&source.config.label, 60),
                 kind: source.config.kind.clone(),
-                points: {
-                    let route = source.config.route.as_object().into_iter().flatten();
-                    let texts: Vec<_> = route.filter_map(|(_, value)| value.as_str()).collect();
-                    ForeignText::short(&texts.join(" "), 300)
-                },
+                points: ForeignText::short(&route_in_words(source.config.route.as_object()), 300),
                 enabled: source.config.enabled,
                 class,
                 words: ForeignText::short(&words, 400),
