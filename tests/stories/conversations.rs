@@ -207,6 +207,10 @@ fn goes_on_in_its_copy(kind: Kind) {
     let early = text_of(&early["changes"]);
     let asked = desk.gateway.cli(["changes", "apply", &early]);
     assert_contains(&asked.stdout, &newer);
+    let shown = desk.gateway.cli(["changes", &early]);
+    assert_contains(&shown.stdout, &newer.replace('S', "s"));
+    let shown = desk.gateway.cli(["changes", later]);
+    assert!(!shown.stdout.contains("superseded"), "{shown}");
 
     // What was applied is no change any more; what comes after it is one to what was applied.
     let all = json!({"changes": changes["id"]});

@@ -105,6 +105,13 @@ pub struct Origin {
     /// The limit of its run that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
+    /// The newest change set that goes on from it; a list has none.
+    #[serde(
+        default,
+        rename = "supersededBy",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub superseded_by: Option<String>,
     /// Links and special files of its run, which are in no change set.
     #[serde(default)]
     pub omitted: u64,

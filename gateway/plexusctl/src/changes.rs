@@ -416,6 +416,12 @@ fn page(set: &ChangeSet, now: Timestamp) -> Page {
             behind => format!(", {behind} after another change set"),
         },
     ));
+    if let Some(later) = &set.about.superseded_by {
+        let later = text::line(later);
+        page.say(format!(
+            "superseded by {later}, which goes on from it: plexusctl changes {later}"
+        ));
+    }
     if let Some(on) = files.iter().find_map(|file| file.on.as_ref()) {
         page.say(format!(
             "to apply it, begin with: plexusctl changes apply {}",

@@ -367,6 +367,9 @@ struct About {
     /// The limit that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Limit>,
+    /// The newest change set that goes on from it, where it is shown alone.
+    #[serde(rename = "supersededBy", skip_serializing_if = "Option::is_none")]
+    superseded_by: Option<String>,
     /// Links and special files of the run, which it does not have.
     omitted: usize,
 }
@@ -389,6 +392,7 @@ impl About {
             unfinished: origin.unfinished,
             limit: origin.limit,
             omitted,
+            ..Self::default()
         })
     }
 }
@@ -1117,9 +1121,16 @@ impl<P: Program> CodingAgent<P> {
                 .map(|file| Touched::read(KIND, file.path.as_str(), None))
                 .collect();
             let summary = format!("showed changes to {}", counted(files.len(), "file"));
+            let about = call.is_owners().then(|| {
+                let all = sets.all().unwrap_or_default();
+                About {
+                    superseded_by: superseding(&input.changes, &all.sets).map(str::to_owned),
+                    ..About::of(set.origin, set.omitted)
+                }
+            });
             let output = ChangesOutput {
                 id: input.changes,
-                about: call.is_owners().then(|| About::of(set.origin, set.omitted)),
+                about,
                 files,
                 next,
             };

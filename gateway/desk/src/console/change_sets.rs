@@ -386,6 +386,7 @@ fn told(of: &GatewayFacts, about: &Origin, most: usize) -> Vec<(&'static str, Fo
         ("unfinished", ended.as_deref()),
         ("left out", lacks.as_deref()),
         ("builds on", onto.as_deref()),
+        ("superseded by", about.superseded_by.as_deref()),
     ];
     told.into_iter()
         .filter_map(|(label, told)| Some((label, ForeignText::short(told?, most))))
