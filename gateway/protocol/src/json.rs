@@ -102,6 +102,9 @@ pub fn from_value<T: de::DeserializeOwned>(value: Value) -> Result<T, serde_json
 /// The words of `serde` for a value of a wrong type, with the types of JSON in the place of Rust's; other words stay.
 #[must_use]
 pub fn in_plain_words(why: &str) -> String {
+    if why.starts_with("data did not match any variant of untagged enum") {
+        return "it has none of the forms that it may have".to_owned();
+    }
     let wrong = ["invalid type: ", "invalid value: "];
     let wrong = wrong.iter().find_map(|begins| why.strip_prefix(begins));
     let Some((got, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
@@ -458,6 +461,11 @@ mod tests {
 
     #[test]
     fn wrong_type_is_named_without_a_type_of_rust() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Nothing,
+        }
         fn why<T: de::DeserializeOwned + fmt::Debug>(text: &str) -> String {
             parse_as::<T>(text.as_bytes()).unwrap_err().to_string()
         }
@@ -465,6 +473,11 @@ mod tests {
         assert_eq!(why::<u64>("\"5\""), format!("got string \"5\", {count}"));
         assert_eq!(why::<usize>("-1"), format!("got integer `-1`, {count}"));
         assert_eq!(why::<Vec<u8>>("{}"), format!("got an object, {list}"));
+        assert_eq!(
+            why::<Form>("5"),
+            "it has none of the forms that it may have"
+        );
+        assert!(matches!(parse_as(b"null"), Ok(Form::Nothing)));
     }
 
     proptest! {
