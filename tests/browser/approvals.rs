@@ -403,6 +403,9 @@ fn what_is_decided_elsewhere_says_so_and_leaves() {
     other.reads("#notes", "Approved once");
     browser.reads(".verdict", "Approved in another browser.");
     assert_eq!(scene.state_of(&agent, &second), "approved");
+    // The open card goes on to say what comes of it.
+    agent.must(WRITE, note("b.md", "b\n"));
+    browser.reads(".verdict", "It was done.");
     // What the agent takes back goes too.
     let third = agent.must_ask(WRITE, note("c.md", "c\n"));
     browser.see("[data-go-on]").click();

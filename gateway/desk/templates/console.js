@@ -471,8 +471,11 @@
     if (form && words) notice(form, words);
     if (ended) note(ended).classList.add('bad');
     if (digest || seen?.id !== id) seen = { id, digest: digest || undefined };
-    if (!form) say(card.querySelector('.verdict').textContent.trim());
-    else settle(form);
+    if (form) settle(form);
+    else {
+      say(card.querySelector('.verdict').textContent.trim());
+      if (card.matches('.approved:not([data-outcome])') && !followed.has(id)) follow(id, {});
+    }
     aged();
     bringBack();
     return true;
@@ -724,7 +727,7 @@
   const FOLLOWED = 300000; // ms: an agent that waits calls within seconds
   const followed = new Map(); // id -> its note, what that is of, and until when its end is looked for
 
-  // `one`: its title, and either its note or the batch that it is of.
+  // `one`: its title, and either its note or the batch that it is of; nothing where its card alone says it.
   function follow(id, one) {
     followed.set(id, { ...one, until: Date.now() + FOLLOWED });
     while (followed.size > 40) followed.delete(followed.keys().next().value);
@@ -743,10 +746,11 @@
       if (!followed.has(id)) continue;
       const card = answer.ok && (await parsed(answer)).querySelector('article');
       const { outcome, came } = card?.dataset || {};
-      if (!card || outcome || Date.now() > one.until) followed.delete(id);
+      if (!card || outcome || (Date.now() > one.until && open !== id)) followed.delete(id);
       if (!outcome) continue;
       if (one.batch) oneEnded(one.batch, id, outcome);
-      else if (outcome !== 'done') ended(id, one, outcome, came);
+      else if (one.title && outcome !== 'done') ended(id, one, outcome, came);
+      if (open === id && !wanted) await load(id);
     }
   }
 
