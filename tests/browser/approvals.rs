@@ -211,6 +211,15 @@ fn by_keyboard_alone() {
     browser.reads(".headline", "creates b.md");
     browser.press("j");
     browser.reads(".headline", "creates c.md");
+    // The heading that has the focus is named by what the card says before it too.
+    until_true("its name", || {
+        let named = browser.run(
+            "const by = document.activeElement.getAttribute('aria-labelledby') ?? '';
+             return by.split(' ').map((id) => document.getElementById(id)?.textContent.trim()).join(', ')",
+        );
+        let named = named.as_str().expect("words");
+        named.starts_with("Creates one file, my-cc") && named.ends_with(", asks to Write a file")
+    });
     browser.press("k");
     browser.reads(".headline", "creates b.md");
     let _ = browser.see("#card form:not([data-fresh])");
