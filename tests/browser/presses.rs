@@ -134,8 +134,14 @@ fn settings_of_two_windows_both_hold() {
     browser.reads("#card", "Nothing is changed in this form.");
     browser.run("document.querySelector('#set-token').value = ''");
     browser.fill("#set-token", "20");
+    browser.run("window.article = document.querySelector('#card article')");
     browser.see(send).click();
     browser.reads("#notes", "Settings changed");
+    until_true("the focus where it was, on the page as it is now", || {
+        browser
+            .run("return !window.article.isConnected && document.activeElement.type === 'submit'")
+            == true
+    });
     let now = config();
     assert_eq!(
         [

@@ -120,6 +120,12 @@ fn folder_is_added_changed_disabled_and_removed() {
 
     act(browser, "notes", "disable");
     browser.reads("[data-source=notes]", "disabled");
+    // Who goes by keys goes on in its row, whose name describes each act.
+    until_true("the focus in its row", || {
+        browser.run("return document.activeElement.id") == "of-notes"
+    });
+    let of = browser.attribute("[data-source=notes] [data-act=remove]", "aria-describedby");
+    assert_eq!(of.as_deref(), Some("of-notes"));
     assert_eq!(source(&scene, "notes")["enabled"], false);
     // Its own page, where commands that enable it lead to, does so too.
     browser.see("#card a[href='/admin/sources/notes']").click();

@@ -895,10 +895,13 @@
     await renew();
   }
 
-  // What had the focus has it again, where it is there still; else the heading.
+  // What had the focus has it again, where it is there still; else its row, or the one that came for it; else the heading.
   const sameAs = (was, part) => [...part.querySelectorAll('a, button, summary, select, [tabindex]')].find((one) => nameOf(one) && nameOf(one) === nameOf(was));
+  const rowsOf = (part) => [...part?.querySelectorAll('li, tr') ?? []];
   function focusAgain(was) {
-    (was && sameAs(was, $('card')) || heading()).focus({ preventScroll: true });
+    const at = rowsOf(was?.closest('article')).indexOf(was?.closest('li, tr'));
+    const row = rowsOf($('card')).slice(0, at + 1).pop();
+    (was && sameAs(was, $('card')) || row?.querySelector('a') || heading()).focus({ preventScroll: true });
   }
 
   // A page that came, and one whose acts moved under the pointer, takes none for a moment, as a card does. Other forms only
@@ -956,7 +959,7 @@
     return field.type === 'checkbox' || field.type === 'radio' ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
   }
   const actOf = (part) => (part.dataset.send || '') + (part.dataset.body || '');
-  const nameOf = (part) => part.id || part.getAttribute('href') || actOf(part);
+  const nameOf = (part) => part.id || part.getAttribute('href') || actOf(part) || part.form?.dataset.formSend;
 
   // The words of a run are looked at each second while it goes on.
   const SPEAKS = '[data-live$="/said"] [data-send$="/stop"]';
