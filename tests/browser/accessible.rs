@@ -27,6 +27,13 @@ const FOUND: &str = "
     return found.violations.filter((one) => ['serious', 'critical'].includes(one.impact))
       .map((one) => [one.id, one.nodes.slice(0, 4).map((node) => node.html.slice(0, 160) + ' | ' + node.failureSummary)]);";
 
+/// Acts of rows that neither their names nor what describes them tell apart.
+const TWINS: &str = "
+    const of = (id) => document.getElementById(id)?.textContent ?? '';
+    return [...document.querySelectorAll('#card :is(li, tr) :is([data-send], [data-act])')]
+      .map((one) => [one.ariaLabel ?? one.textContent, of(one.getAttribute('aria-describedby'))].join())
+      .filter((named, at, all) => all.indexOf(named) !== at);";
+
 /// Holds it of a state that no address has, dark on a telephone and light on a desk; a story calls it where it has the page
 /// so.
 #[track_caller]
@@ -117,6 +124,7 @@ fn no_page_keeps_anybody_out() {
         browser.go(&format!("{}{page}", scene.page()));
         // A button that takes no press yet is drawn so.
         let _ = browser.see("#card article:not([data-fresh], :has([data-fresh])) h2");
+        assert_eq!(browser.run(TWINS), json!([]), "{page}");
         browser.run(&axe);
         for (dark, width, height) in LOOKS.into_iter().take(looks) {
             browser.dark(dark);
