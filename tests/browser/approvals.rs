@@ -184,9 +184,13 @@ fn by_keyboard_alone() {
     browser.go(&scene.page());
     // The key's field has the focus: typing and Enter sign in.
     let _ = browser.see("#key");
+    // There is no page yet to skip to.
+    let skips = "return document.querySelector('.skip').checkVisibility()";
+    assert_eq!(browser.run(skips), false);
     browser.press(&scene.gateway.key());
     browser.press(key::ENTER);
     browser.reads("#queue", "Nothing waits");
+    assert_eq!(browser.run(skips), true);
     browser.press("g");
     browser.press("p");
     browser.reads("#quiet", "All quiet");

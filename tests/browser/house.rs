@@ -606,6 +606,8 @@ fn found(scene: &Scene, sought: &str, what: &str, heading: &str) {
     browser.press("/");
     browser.fill("#find:focus", sought);
     browser.reads("#found", what);
+    let said = browser.run("return document.getElementById('announce').textContent");
+    assert!(said.to_string().contains("Found: "), "{said}");
     let link = format!(
         "return [...document.querySelectorAll('#found a')].find((link) => link.textContent.includes({})).getAttribute('href')",
         json!(what)

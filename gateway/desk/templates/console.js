@@ -1287,6 +1287,7 @@
     if (!answer.ok || sought !== $('find').value.trim()) return;
     fill($('found'), await html(answer));
     $('found').hidden = !$('found').firstElementChild;
+    say(`Found: ${$('found').childElementCount}`);
     if (opens) $('found').querySelector('a')?.click();
   }
 
@@ -1444,13 +1445,15 @@
     }
   }
 
+  const hush = (part) => part?.querySelectorAll('[data-notice], [data-for]').forEach((old) => { old.hidden = true; });
+
   // One act at a time; whether an unanswered one happened, the list tells.
   async function alone(place, work, button) {
     if ('busy' in place.dataset) return say('Not taken: what you asked for before is still under way.');
     place.dataset.busy = '';
     place.shownOf = shownOf;
     place.sent = new Map([...place.querySelectorAll(HALF)].map((field) => [field, draftOf(field)]));
-    for (const old of (place.closest('article') || place).querySelectorAll('[data-notice], [data-for]')) old.hidden = true;
+    hush(place.closest('article') || place);
     try { await working(button, work); } catch (error) {
       if (error.message === 'signed out') keepLeft(place);
       else notice(place.matches('form') ? place : place.closest('article'), 'The gateway did not answer. Whether this was done is not known; see the list.');
@@ -1486,7 +1489,7 @@
       await (hit.dataset.send ? alone(hit, () => sent(hit), hit) : alone(row, () => act(row, hit), hit));
     } else if (hit.dataset.copy) {
       await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
-      hit.textContent = 'Copied';
+      say(hit.textContent = 'Copied');
     } else if ('goOn' in hit.dataset) {
       await next().catch(unanswered);
       heading().focus();
@@ -1587,8 +1590,7 @@
   });
   // A refusal is of what was sent: it goes as soon as that is another, or the browser has a check of its own to say.
   function outdated(event) {
-    const form = event.target.closest('form:not([data-answer])');
-    for (const old of form?.closest('article')?.querySelectorAll('[data-notice], [data-for]') || []) old.hidden = true;
+    hush(event.target.closest('form:not([data-answer])')?.closest('article'));
   }
   document.addEventListener('invalid', outdated, true);
 
