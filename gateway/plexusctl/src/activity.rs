@@ -153,7 +153,8 @@ impl Activity {
             (Some(since), _) => Some(since.at(End::First, now)),
             (None, Some(_)) => None,
             (None, None) => {
-                let last = until.unwrap_or_else(|| Moment::Ago(0).at(End::Last, now));
+                let now = Moment::Ago(0).at(End::Last, now);
+                let last = until.map_or(now, |until| until.min(now));
                 Some(Timestamp(last.0.saturating_sub(86_400_000)))
             }
         };
@@ -324,6 +325,11 @@ mod tests {
             (
                 &["--until", "2026-11-01"],
                 "limit=9&since=2026-11-01T00%3A00%3A00.000Z&until=2026-11-02T00%3A00%3A00.000Z",
+            ),
+            // Nothing was done yet in the day before such an end.
+            (
+                &["--until", "2026-12-31"],
+                "limit=9&since=2026-11-19T12%3A00%3A00.000Z&until=2027-01-01T00%3A00%3A00.000Z",
             ),
             (
                 &["--touched", "a b&c#é.md", "--source", "w", "--refused"],
