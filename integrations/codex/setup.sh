@@ -6,6 +6,7 @@
 # It changes nothing before you have said yes: each file that Codex would get is shown first. The same command again says what is
 # there. `plexusctl disconnect codex` takes it back; the links in ~/.local/bin are yours to remove.
 set -eu
+umask go-w
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 # From your PATH, as the front door installs them; else what this repository has built.

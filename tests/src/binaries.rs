@@ -11,8 +11,8 @@ thread_local! {
     static PREFIX: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
 }
 
-/// Installs this build under `prefix` as a person does, and has this story take from there all that ships; the tests' own
-/// programs stay where they are.
+/// Installs this build under `prefix` as a person with an open mask does, and has this story take from there all that ships;
+/// the tests' own programs stay where they are.
 ///
 /// # Panics
 /// When it cannot be installed.
@@ -21,8 +21,10 @@ pub fn install(prefix: &Path) {
     for name in shipped() {
         let _built = path(&name);
     }
-    let mut install = Command::new(path("xtask"));
-    install.arg("install").arg("--binaries").arg(folder());
+    let mut install = Command::new("/bin/sh");
+    install.args(["-c", "umask 000; exec \"$0\" \"$@\""]);
+    install.arg(path("xtask")).arg("install");
+    install.arg("--binaries").arg(folder());
     install.arg("--prefix").arg(prefix);
     programs::run(install).expect_ok();
     PREFIX.set(Some(prefix.to_owned()));

@@ -513,6 +513,12 @@ fn installed_box_is_whole_and_a_missing_worker_is_told() {
     let account = Account::new();
     let prefix = account.path("local");
     binaries::install(&prefix);
+    // Another user who can write in a folder of programs replaces them.
+    for folder in ["", "bin", "libexec", "libexec/plexus"] {
+        let about = fs::metadata(prefix.join(folder)).expect(folder);
+        let mode = about.permissions().mode();
+        assert_eq!(mode & 0o022, 0, "{folder}: {mode:o}");
+    }
     let bin = |name: &str| prefix.join("bin").join(name);
     for page in [
         "plexusctl-extension-add.1",

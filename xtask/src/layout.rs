@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -108,10 +108,19 @@ pub(crate) fn folders(parts: &[Part]) -> Vec<String> {
 pub(crate) fn put(prefix: &Path, path: &str, bytes: &[u8], mode: u32) -> Result<PathBuf> {
     let to = prefix.join(path);
     let folder = to.parent().context("a file lies in a folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    // However wide the mask is: another user who can write in a folder replaces its programs, and who has opened a file for
+    // writing keeps it open.
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(folder);
+    made.with_context(|| format!("making {}", folder.display()))?;
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder.join(format!(".{name}.{}.new", std::process::id()));
-    let placed = fs::File::create(&beside)
+    let mut new = fs::OpenOptions::new();
+    new.write(true).create(true).truncate(true).mode(mode);
+    let placed = new
+        .open(&beside)
         .and_then(|mut file| {
             file.set_permissions(fs::Permissions::from_mode(mode))?;
             file.write_all(bytes)?;
