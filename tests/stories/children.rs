@@ -226,7 +226,8 @@ impl Site {
         })
     }
 
-    /// The process left of such a run whose helper was killed, and then its gateway; `meanwhile` comes before the next one begins.
+    /// The process left of such a run whose helper was killed, and then its gateway; `meanwhile` comes before the next one
+    /// begins.
     fn left_of(&mut self, run: &str, meanwhile: impl FnOnce(i32)) -> i32 {
         let input = json!({"child": "shell", "run": run, "arguments": {"a": LEAVES}});
         let call = self.asked(run, input);

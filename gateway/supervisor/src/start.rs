@@ -243,8 +243,9 @@ pub(super) async fn start<P: Process>(
 }
 
 /// Starts a worker, hears what its cage is worth, and ends it. A reader comes as far as it would to serve, but where it
-/// answers from what a resident writer has made: apart from that one it has nothing to open. A writer opens nothing: on the folder of a source whose own writer is at work, or was killed, it would take away what that one needs
-/// to tell whether its last change happened.
+/// answers from what a resident writer has made: apart from that one it has nothing to open. A writer opens nothing: on the
+/// folder of a source whose own writer is at work, or was killed, it would take away what that one needs to tell whether its
+/// last change happened.
 pub(super) async fn prove<P: Process>(
     context: Arc<Context<P>>,
     spec: Arc<Spec>,

@@ -47,8 +47,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-/// A token that ends sooner is renewed first; one that lives for less than twice as long, in the second half of its life. Else each
-/// of two requests at once would renew it, and a server that takes one token at a time would refuse the other.
+/// A token that ends sooner is renewed first; one that lives for less than twice as long, in the second half of its life.
+/// Else each of two requests at once would renew it, and a server that takes one token at a time would refuse the other.
 const AHEAD: u64 = 60;
 /// How long a renewal may take, its record kept.
 const RENEW_WITHIN: Duration = Duration::from_secs(20);

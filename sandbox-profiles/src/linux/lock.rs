@@ -77,8 +77,8 @@ impl Processes {
         Ok(Self(all))
     }
 
-    /// The processes left of the run that `own` held; `others` hold other runs, and a cage has so many filters. A holder that has ended
-    /// and is not reaped yet holds none: what descended from it does so no more.
+    /// The processes left of the run that `own` held; `others` hold other runs, and a cage has so many filters. A holder that
+    /// has ended and is not reaped yet holds none: what descended from it does so no more.
     fn left(&self, own: &[Pid], others: &[Pid], filters: i32) -> Vec<i32> {
         let living = |holders: &[Pid]| -> Vec<Pid> {
             let is_there = |holder: &&Pid| self.0.contains_key(&holder.as_raw());
