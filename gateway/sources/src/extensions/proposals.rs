@@ -39,10 +39,25 @@ const MOST: usize = 65_536;
 pub struct Proposal {
     /// The manifest.
     pub manifest: String,
+    /// The manifest before anything of it was held back; an earlier version did not keep it.
+    pub agreed: Option<String>,
     /// What differs from what is agreed to.
     pub changes: Vec<DefinitionChange>,
     /// When it was first seen.
     pub at: Timestamp,
+}
+
+impl Proposal {
+    /// Its tools that the owner has classed as reads.
+    #[must_use]
+    pub fn reads(&self) -> Vec<String> {
+        let manifest = Manifest::parse(&self.manifest);
+        let all = manifest.map_or_else(|_| Vec::new(), |manifest| manifest.capabilities);
+        let reads = all
+            .into_iter()
+            .filter(|c| c.is_read() && c.name != super::LISTING);
+        reads.map(|read| read.name).collect()
+    }
 }
 
 /// What differs of one tool, or of the instructions.
@@ -100,7 +115,7 @@ pub fn compare(
     let generate = |withheld: &BTreeSet<String>| {
         let mut request = request.clone();
         // A read is one by the owner's word, also while it is held back.
-        let reads = before.iter().flat_map(|before| reads_of(&before.manifest));
+        let reads = before.into_iter().flat_map(Proposal::reads);
         request.reads.extend(reads);
         let lent = |name: &String| now.tools.contains_key(name) && !withheld.contains(name);
         request.reads.retain(lent);
@@ -108,12 +123,15 @@ pub fn compare(
     };
     let in_force = generate(&withheld)?;
     let proposed = generate(&blocked)?;
-    let changes = changes(agreed, &proposed.text, listing, told);
+    let kept = before.and_then(|before| before.agreed.as_deref());
+    let base = kept.unwrap_or(agreed);
+    let changes = changes(base, &pins, &proposed.text, listing);
     let news = changes.iter().any(|change| !change.words.is_empty());
     Ok(Some(Compared {
         in_force,
         proposal: news.then_some(Proposal {
             manifest: proposed.text,
+            agreed: Some(base.to_owned()),
             changes,
             at: before.map_or(at, |before| before.at),
         }),
@@ -131,21 +149,19 @@ fn pins_of(listing: &Listing) -> McpPins {
     }
 }
 
-fn reads_of(manifest: &str) -> Vec<String> {
-    let manifest = Manifest::parse(manifest);
-    let all = manifest.map_or_else(|_| Vec::new(), |manifest| manifest.capabilities);
-    let reads = all
-        .into_iter()
-        .filter(|c| c.is_read() && c.name != super::LISTING);
-    reads.map(|read| read.name).collect()
-}
-
-/// What of `proposed` is not in force in `agreed`, in words.
-fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<DefinitionChange> {
+/// What of `proposed` is otherwise than in `before`, or as there and held back since; in words.
+fn changes(
+    before: &str,
+    in_force: &McpPins,
+    proposed: &str,
+    listing: &Listing,
+) -> Vec<DefinitionChange> {
     let (Ok(agreed), Ok(manifest)) = (Manifest::parse(before), Manifest::parse(proposed)) else {
         return Vec::new();
     };
     let mut changes = Vec::new();
+    let pins = agreed.mcp.as_ref();
+    let told = pins_of(listing).instructions != pins.and_then(|pins| pins.instructions);
     if told {
         let instructions = listing.instructions.as_deref().unwrap_or("(none)");
         changes.push(DefinitionChange {
@@ -154,7 +170,6 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
         });
     }
     let (was, is) = (facts(before), facts(proposed));
-    let pins = agreed.mcp.as_ref();
     for definition in listing.definitions() {
         let name = definition.name;
         let Some(capability) = manifest.capability(name) else {
@@ -165,7 +180,12 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
         let input = whole(&definition.input.to_string());
         let before = pins.and_then(|pins| pins.tools.get(name));
         let mut words = match before {
-            Some(before) if *before == digest => continue,
+            Some(before) if *before == digest => {
+                if told || in_force.tools.get(name) == Some(&digest) {
+                    continue;
+                }
+                vec!["it is again what you agreed to".to_owned()]
+            }
             None => vec![
                 format!("a new tool, described as “{description}”"),
                 format!("its input: {input}"),
@@ -210,7 +230,7 @@ fn changes(before: &str, proposed: &str, listing: &Listing, told: bool) -> Vec<D
 
 /// Third-party text as one line, with nothing left out: agents are told all of it.
 fn whole(text: &str) -> String {
-    Line::<MOST>::new(text).to_string()
+    Line::<MOST>::new(&text.replace('\n', "⏎")).to_string()
 }
 
 /// What decisions depend on, by the tool's name.
@@ -395,6 +415,27 @@ mod tests {
         );
         let proposed = Manifest::parse(&asked.manifest).unwrap();
         assert!(proposed.capability("look").unwrap().is_read());
+        // Another change is asked about with the first one, as it was before both.
+        changed.tools[1]["description"] = "Acts\nat once".into();
+        let both = at(&in_force, Some(&asked), &changed).unwrap();
+        let both = both.proposal.unwrap();
+        let said: Vec<_> = both
+            .changes
+            .iter()
+            .map(|change| &*change.words[0])
+            .collect();
+        let act = "it was described as “Does” and is described as “Acts⏎at once”";
+        assert_eq!(said[..2], [words, act], "{both:?}");
+        // As they were: they are lent by the owner's word alone, so the owner is asked.
+        let held = at(&in_force, Some(&asked), &changed).unwrap().in_force.text;
+        let first = listing("Does", &["look", "act"]);
+        let back = at(&held, Some(&both), &first).unwrap().proposal.unwrap();
+        let again = |change: &DefinitionChange| change.words[0] == "it is again what you agreed to";
+        assert!(
+            back.changes.len() == 2 && back.changes.iter().all(again),
+            "{back:?}"
+        );
+        changed.tools[1]["description"] = "Does".into();
         // Seen again, and blocked: nobody is asked.
         assert!(at(&in_force, Some(&asked), &changed).is_none());
         assert!(at(&in_force, None, &changed).is_none());
