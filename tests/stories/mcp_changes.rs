@@ -94,6 +94,22 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
     // The grants of before go on, and nobody is asked again.
     agent.must("rude.peek", json!({"path": "/tmp/none"}));
     assert_eq!(gateway.owner().pending(), Vec::<Value>::new());
+    // The owner's own comparison leaves a read one, too.
+    folder.write("words", "Does yet more");
+    notices(&gateway, &agent);
+    let compared = gateway.cli(["mcp", "refresh", "rude", "--yes"]);
+    assert!(
+        compared.expect_ok().contains("tool peek: a read"),
+        "{compared}"
+    );
+    agent.must("rude.peek", json!({"path": "/tmp/none"}));
+    // A grant of less than the tool does now is not called one without a source.
+    gateway.must_cli(["mcp", "refresh", "rude", "--read", "sample", "--yes"]);
+    let grants = gateway.cli(["grants"]).all();
+    assert!(
+        grants.contains("does more now than you granted"),
+        "{grants}"
+    );
 }
 
 #[test]

@@ -36,8 +36,11 @@ pub fn standing(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant>
             calls_left: grant.calls_left(),
             suspended: grant.suspended.clone().or_else(|| {
                 let usable = standing_for(state, agent, &grant.capability, now).is_some();
-                (!usable && state.exposed(&grant.capability))
-                    .then(|| "its source is not available".to_owned())
+                let why = match state.capability(&grant.capability) {
+                    Some(_) => "its capability does more now than you granted",
+                    None => "its source is not available",
+                };
+                (!usable && state.exposed(&grant.capability)).then(|| why.to_owned())
             }),
             top_level_disabled: !state.exposed(&grant.capability),
         })

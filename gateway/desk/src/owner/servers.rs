@@ -136,9 +136,13 @@ impl ServerAsk {
 
     async fn refreshed(desk: &Arc<Desk>, refresh: Refresh) -> Result<Self, Refused> {
         let (mut request, manifest) = installed(desk, &refresh.name).await?;
-        // A read is one by the owner's word for the tool as it was; one that is gone is none any more.
-        if let Some(reads) = refresh.reads {
-            request.reads = reads;
+        // A read is one by the owner's word, also while it is held back; one that is gone is none any more.
+        let held = desk.registry.proposal(&request.name);
+        match refresh.reads {
+            Some(reads) => request.reads = reads,
+            None => request
+                .reads
+                .extend(held.iter().flat_map(|held| held.reads())),
         }
         Ok(Self {
             request,
@@ -396,7 +400,11 @@ impl InspectedServer {
             pinned: rules(&[pins::FILES, pins::SCRIPT]),
             changeable: rules(&[pins::CHANGEABLE]),
             server_info: self.listing.server_info.clone(),
-            instructions: self.listing.instructions.clone(),
+            instructions: self
+                .listing
+                .instructions
+                .clone()
+                .filter(|words| !words.is_empty()),
             tools: tools.collect(),
             as_extension: None,
             changes: None,
