@@ -3,6 +3,7 @@
 //! Invariants: nothing that the server gave is dropped without a name; no bytes are in a text; what is said twice is told once.
 
 use crate::session::{Response, taken};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use plexus_ipc::manifest::ServerMethod;
 use plexus_protocol::json;
 use serde::Serialize;
@@ -191,9 +192,14 @@ impl ToolOutput {
             }
             return Some(text);
         }
+        // A client sends bytes on to a model as they are, and the model's server refuses the conversation for wrong ones.
+        let is_bytes = |value: &Value| {
+            let text = value.as_str();
+            text.is_some_and(|text| BASE64_STANDARD.decode(text).is_ok())
+        };
         let kind = word(&block, "type").unwrap_or_default();
         match &*kind {
-            "image" | "audio" if block["data"].is_string() => {
+            "image" | "audio" if is_bytes(&block["data"]) => {
                 let bytes = kept(&mut block, &["mimeType", "data"]);
                 match &*kind {
                     "image" => self.images.push(bytes),
@@ -208,7 +214,7 @@ impl ToolOutput {
             }
             "resource" => {
                 let resource = &mut block["resource"];
-                if resource["blob"].is_string() {
+                if is_bytes(&resource["blob"]) {
                     self.files
                         .push(kept(resource, &["uri", "mimeType", "blob"]));
                     return None;
@@ -259,13 +265,15 @@ mod tests {
                 {"type": "text", "text": "one"},
                 {"type": "resource_link", "name": "a", "uri": "file:///a", "icons": []},
                 {"type": "image", "mimeType": "image/png", "data": "AA=="},
-                {"type": "audio", "mimeType": "audio/wav", "data": "BB=="},
-                {"type": "resource", "resource": {"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "CC=="}},
+                {"type": "audio", "mimeType": "audio/wav", "data": "BA=="},
+                {"type": "resource", "resource": {"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "CA=="}},
                 {"type": "resource", "resource": {"uri": "file:///t.txt", "text": "two"}},
                 {"type": "hologram"},
                 {"type": "image"},
+                {"type": "image", "mimeType": "image/png", "data": "no bytes"},
                 {"type": "resource_link", "name": "no address"},
                 {"type": "resource", "resource": {"uri": "file:///x"}},
+                {"type": "resource", "resource": {"uri": "file:///y", "blob": "no bytes"}},
                 {"type": "text", "text": 7},
                 7,
                 "bare",
@@ -277,14 +285,16 @@ mod tests {
             "text": "one\n\ntwo\n\nbare",
             "structured": {"n": 1},
             "images": [{"mimeType": "image/png", "data": "AA=="}],
-            "audio": [{"mimeType": "audio/wav", "data": "BB=="}],
-            "files": [{"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "CC=="}],
+            "audio": [{"mimeType": "audio/wav", "data": "BA=="}],
+            "files": [{"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "CA=="}],
             "links": [{"uri": "file:///a", "name": "a"}, {"uri": "file:///t.txt"}],
             "warnings": [
                 "a block hologram that cannot be read is left out",
                 "a block image that cannot be read is left out",
+                "a block image that cannot be read is left out",
                 "a block resource_link that cannot be read is left out",
                 "a block resource, file:///x that cannot be read is left out",
+                "a block resource, file:///y that cannot be read is left out",
                 "a block text that cannot be read is left out",
                 "a block without a type that cannot be read is left out",
             ],
