@@ -384,9 +384,7 @@ impl McpServer {
         let next = match error {
             // One that is not added yet has no pins.
             SessionError::Unauthorized(_) if self.pins.tools.is_empty() => {
-                format!(
-                    "; added without a secret, it asks you to sign in; where it is lent already: plexusctl mcp login {source}, or plexusctl sources secret {source} NAME"
-                )
+                "; added without a secret, it asks you to sign in; where it is lent already: plexusctl mcp login SOURCE, or plexusctl sources secret SOURCE NAME".to_owned()
             }
             SessionError::Unauthorized(_) => format!(
                 "; the owner signs in with plexusctl mcp login {source}, or sets a secret with plexusctl sources secret {source} NAME"
