@@ -2,7 +2,8 @@
 //!
 //! Invariants: a token stays in memory and is never printed; a request that met an expired token is sent once more after
 //! a login; an answer is bounded in bytes and time. A request on a connection that was kept open, and that died before an
-//! answer came, is sent once more on a fresh one: every act of the protocol may be repeated.
+//! answer came, is sent once more on a fresh one: every act of the protocol may be repeated. One that the relay refuses as one
+//! too many waits for as long as it says, up to 5 s: many at once are no failure.
 //!
 //! Must not know: what is encrypted in what it carries.
 
@@ -26,7 +27,7 @@ use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
 
 /// How long a relay may take to begin its answer: half of what a client waits for the gateway, so that the client hears of it.
@@ -40,6 +41,8 @@ const LOGINS: usize = 4;
 /// Of a relay with a certificate.
 const NO_HTTP: &str =
     "it does not speak plain HTTP: the address of a relay with a certificate begins with https://";
+/// How long a request waits that the relay takes later.
+const WAITS: Duration = Duration::from_secs(5);
 /// Connections that are kept.
 const KEPT: usize = 4;
 /// Requests at once; further ones wait. With those kept and that of the events they are fewer than a worker may have open.
@@ -520,7 +523,26 @@ impl Api {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ApiError> {
-        let body = encoded(body)?;
+        let (body, began) = (encoded(body)?, Instant::now());
+        loop {
+            let sent = self.send_now(method.clone(), path, body.clone()).await;
+            let Err(ApiError::RateLimited(pause)) = sent else {
+                return sent;
+            };
+            let pause = pause.max(Duration::from_secs(1));
+            if began.elapsed().saturating_add(pause) > WAITS {
+                return sent;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn send_now<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ApiError> {
         let token = self.token().await?;
         let sent = self
             .exchange(method.clone(), path, body.clone(), Some(&token))

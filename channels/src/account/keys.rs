@@ -14,8 +14,8 @@ use crate::api::ApiError;
 use crate::chain::{Chain, Members, StateView};
 use crate::crypto::{ChannelKey, StateHash};
 use crate::identity::IdentityError;
-use crate::wire::{Channel, HeldKey, KeyState, Member, StateDevice, Status};
-use std::collections::BTreeSet;
+use crate::wire::{Channel, HeldKey, KeyState, Member, Profile, StateDevice, Status};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far the keys of a channel can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,9 +151,9 @@ impl Account {
     /// # Errors
     /// As [`channel`](Self::channel).
     pub async fn channels(&self, status: Option<Status>) -> Result<Vec<Channel>, AccountError> {
-        let mut channels = self.api.channels(status).await?;
+        let (mut channels, mut asked) = (self.api.channels(status).await?, BTreeMap::new());
         for channel in &mut channels {
-            self.sign(channel).await?;
+            self.sign_asked(channel, &mut asked).await?;
         }
         Ok(channels)
     }
@@ -164,6 +164,15 @@ impl Account {
     /// # Errors
     /// Where the relay refuses or is away.
     pub async fn sign(&self, channel: &mut Channel) -> Result<(), AccountError> {
+        self.sign_asked(channel, &mut BTreeMap::new()).await
+    }
+
+    /// The same; a user is asked for once, however many of the channels they left.
+    async fn sign_asked(
+        &self,
+        channel: &mut Channel,
+        asked: &mut BTreeMap<Id, Option<Member>>,
+    ) -> Result<(), AccountError> {
         let id = channel.id;
         if self.with_chain(id, Chain::newest)? < Some(channel.key_version) && !self.is_earlier(id) {
             self.look_at_keys(id).await?;
@@ -175,14 +184,18 @@ impl Account {
         let mut users: BTreeSet<Id> = members.values().map(|(user, _)| *user).collect();
         channel.members.retain(|member| users.remove(&member.id));
         channel.left.clone_from(&users);
-        for user in users {
-            let profile = match self.api.user(user).await {
-                Ok(profile) => profile,
+        for id in users {
+            if let Some(known) = asked.get(&id) {
+                channel.members.extend(known.clone());
+                continue;
+            }
+            let member = match self.api.user(id).await {
+                Ok(Profile { kind, name, .. }) => Some(Member { id, kind, name }),
                 Err(passing) if passing.is_passing() => return Err(passing.into()),
-                Err(_) => continue,
+                Err(_) => None,
             };
-            let (id, kind, name) = (user, profile.kind, profile.name);
-            channel.members.push(Member { id, kind, name });
+            channel.members.extend(member.clone());
+            asked.insert(id, member);
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use plexus_channels::{DeviceKey, Id};
 use plexus_participant::Tools;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -128,6 +129,31 @@ fn relay_that_is_slow_to_take_a_message_holds_up_nothing_else() {
         gate.notify_one();
         sending.await.expect("it ends").expect("sent");
         assert_eq!(texts(&ann, channel).await, ["one", "two"]);
+    });
+}
+
+#[test]
+fn who_left_many_channels_is_asked_for_once() {
+    story(async {
+        let relay = Relay::start();
+        let (ann, liar) = account(&relay, "Ann").await;
+        let eve = relay.account("Eve").await;
+        for _ in 0..3 {
+            made(&ann, &[&eve], None).await;
+        }
+        relay.remove(id_of(&eve));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        liar.lies(move |line, _| {
+            if line.contains("/v1/agents/") {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Lied::Truth
+        });
+        let channels = ann.channels(None).await.expect("listed");
+        let mut left = channels.iter().map(|channel| &channel.left);
+        assert!(left.all(|left| left.contains(&id_of(&eve))));
+        assert_eq!((channels.len(), asked.load(Ordering::Relaxed)), (3, 1));
     });
 }
 

@@ -503,6 +503,11 @@ fn requests_beyond_the_rate_are_told_when_to_come_back() {
         let relay = Relay::start_with(&["--device-rate", "2", "--address-rate", "3"]);
         let wire = Wire(&relay);
         let a = user(&relay, "Acme").await;
+        // A client comes back by itself.
+        let (patient, ..) = relay.stranger("Acme").await;
+        for _ in 0..8 {
+            patient.me().await.expect("answered later");
+        }
         let mut limited = 0;
         for _ in 0..8 {
             let own = raw(&relay.endpoint, "GET", "/v1/me", Some(&a.token), b"");
