@@ -85,9 +85,16 @@ pub(super) async fn tail(
     }
 }
 
-/// Whether who follows stays: the gateway or the relay is away, or went while it was asked.
+/// Whether who follows stays: the gateway or the relay is away or busy, or went while it was asked.
 fn may_come_back(stop: &Stop) -> bool {
-    let away = ["source_unavailable", "connection_lost", "no_answer"];
+    let away = [
+        // So a gateway answers that stops or changes over.
+        "busy",
+        "connection_lost",
+        "no_answer",
+        "rate_limited",
+        "source_unavailable",
+    ];
     stop.exit == Exit::Unreachable || away.contains(&&*stop.code)
 }
 
@@ -146,7 +153,8 @@ mod tests {
     #[test]
     fn who_follows_outlives_the_gateway_and_no_refusal() {
         let stop = |exit, code| Stop::new(exit, code, "x").done(Done::Unknown);
-        for code in ["connection_lost", "no_answer", "source_unavailable"] {
+        let passing = ["busy", "connection_lost", "no_answer", "rate_limited"];
+        for code in passing.into_iter().chain(["source_unavailable"]) {
             assert!(may_come_back(&stop(Exit::Failed, code)), "{code}");
         }
         assert!(may_come_back(&stop(Exit::Unreachable, "unreachable")));
