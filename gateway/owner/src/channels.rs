@@ -274,10 +274,19 @@ pub struct KeyVersion {
     /// Who signed it.
     #[serde(flatten)]
     pub signed: SignedKey,
-    /// Names of those who came.
-    pub added: Vec<String>,
-    /// Names of those who went.
-    pub removed: Vec<String>,
+    /// Those who came.
+    pub added: Vec<KeyUser>,
+    /// Those who went.
+    pub removed: Vec<KeyUser>,
+}
+
+/// A user whom a version names; several may have one name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyUser {
+    /// The id.
+    pub id: String,
+    /// As the relay names them; the id where it does not.
+    pub name: String,
 }
 
 /// Messages of a channel: the newest, or those on one side of another.

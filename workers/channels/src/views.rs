@@ -85,8 +85,15 @@ struct SignedView {
 struct VersionView {
     #[serde(flatten)]
     signed: SignedView,
-    added: Vec<String>,
-    removed: Vec<String>,
+    added: Vec<NamedView>,
+    removed: Vec<NamedView>,
+}
+
+/// A user whom a version names; several may have one name.
+#[derive(Debug, Serialize)]
+struct NamedView {
+    id: Id,
+    name: String,
 }
 
 /// A message.
@@ -290,6 +297,7 @@ impl KeysView {
             let known = names.get(&id).cloned();
             known.unwrap_or_else(|| id.to_string())
         };
+        let user = |id: Id| NamedView { id, name: name(id) };
         let signed = |state: StateView| SignedView {
             version: state.key_version,
             by: state.user_id,
@@ -305,8 +313,8 @@ impl KeysView {
                 ..
             } => Some(VersionView {
                 signed: signed(state),
-                added: added.into_iter().map(name).collect(),
-                removed: removed.into_iter().map(name).collect(),
+                added: added.into_iter().map(user).collect(),
+                removed: removed.into_iter().map(user).collect(),
             }),
             KeyNews::Began(..) | KeyNews::Refused(..) => None,
         };

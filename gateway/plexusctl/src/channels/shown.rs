@@ -170,7 +170,9 @@ pub(super) fn keys(keys: &Keys, rotate: &str) -> Vec<String> {
         let mut line = format!("  {}", signed(&version.signed));
         for (how, users) in [("with", &version.added), ("without", &version.removed)] {
             for user in users {
-                line.push_str(&format!("; {how} {}", quoted(user)));
+                // One who went and one who came may have one name.
+                let (name, end) = (quoted(&user.name), end_of(&user.id));
+                line.push_str(&format!("; {how} {name} #{end}"));
             }
         }
         lines.push(line);
