@@ -555,6 +555,9 @@ fn peer_killed_in_mid_turn_loses_and_doubles_nothing() {
     let later = world.office.says(channel, "And then?");
     peer.consumed(channel, later);
     assert_eq!(peer.heard(channel), ["Once."]);
+    // The list of acts has no second message.
+    let told = world.gateway.cli(["activity"]);
+    assert_contains(told.expect_ok(), "via.pera found it done already");
     // The turn that was cut off has an outcome: it did not happen, so nothing waits for the owner.
     let unknown = world.gateway.cli(["unknown"]).expect_ok().to_owned();
     assert!(!unknown.contains("pera.turn"), "{unknown}");

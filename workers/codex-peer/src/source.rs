@@ -321,9 +321,12 @@ impl PeerSource {
         let output = answered.map_err(|error| failed(&error, lost))?;
         let id = id.or_else(|| output["channel_id"].as_str().map(str::to_owned));
         let touched = id.map(|id| Touched::write(KIND, id, None));
-        let summary = match output["queued"] == true {
-            true => "kept a message that the relay has not taken yet",
-            false => acts::summary(&tool),
+        let summary = if output["duplicate"] == true {
+            "found it done already"
+        } else if output["queued"] == true {
+            "kept a message that the relay has not taken yet"
+        } else {
+            acts::summary(&tool)
         };
         Ok(Reply::new(output, summary).touched(touched))
     }
