@@ -3,7 +3,10 @@
 //! Invariants: nothing that the server gave is dropped without a name; no bytes are in a text; what is said twice is told once.
 
 use crate::session::{Response, taken};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
+};
 use plexus_ipc::manifest::ServerMethod;
 use plexus_protocol::json;
 use serde::Serialize;
@@ -172,6 +175,21 @@ fn says(text: &str, structured: &RawValue) -> bool {
             .is_ok_and(|said| said.text == structured.get())
 }
 
+/// Whether it is bytes in base64, which it then is without line breaks and with its padding: a client sends them on to a model
+/// as they are, and the model's server refuses the conversation for others.
+fn is_bytes(value: &mut Value) -> bool {
+    let text: Option<String> = value.as_str().map(|text| text.split_whitespace().collect());
+    let bytes = text.and_then(|text| {
+        BASE64_STANDARD_NO_PAD
+            .decode(text.trim_end_matches('='))
+            .ok()
+    });
+    bytes.is_some_and(|bytes| {
+        *value = BASE64_STANDARD.encode(bytes).into();
+        true
+    })
+}
+
 impl ToolOutput {
     /// Takes one block; what of it is a text.
     fn take(&mut self, mut block: Value) -> Option<String> {
@@ -192,14 +210,9 @@ impl ToolOutput {
             }
             return Some(text);
         }
-        // A client sends bytes on to a model as they are, and the model's server refuses the conversation for wrong ones.
-        let is_bytes = |value: &Value| {
-            let text = value.as_str();
-            text.is_some_and(|text| BASE64_STANDARD.decode(text).is_ok())
-        };
         let kind = word(&block, "type").unwrap_or_default();
         match &*kind {
-            "image" | "audio" if is_bytes(&block["data"]) => {
+            "image" | "audio" if block.get_mut("data").is_some_and(is_bytes) => {
                 let bytes = kept(&mut block, &["mimeType", "data"]);
                 match &*kind {
                     "image" => self.images.push(bytes),
@@ -214,7 +227,7 @@ impl ToolOutput {
             }
             "resource" => {
                 let resource = &mut block["resource"];
-                if is_bytes(&resource["blob"]) {
+                if resource.get_mut("blob").is_some_and(is_bytes) {
                     self.files
                         .push(kept(resource, &["uri", "mimeType", "blob"]));
                     return None;
@@ -265,15 +278,16 @@ mod tests {
                 {"type": "text", "text": "one"},
                 {"type": "resource_link", "name": "a", "uri": "file:///a", "icons": []},
                 {"type": "image", "mimeType": "image/png", "data": "AA=="},
-                {"type": "audio", "mimeType": "audio/wav", "data": "BA=="},
+                {"type": "audio", "mimeType": "audio/wav", "data": "BA\n"},
                 {"type": "resource", "resource": {"uri": "file:///r.pdf", "mimeType": "application/pdf", "blob": "CA=="}},
                 {"type": "resource", "resource": {"uri": "file:///t.txt", "text": "two"}},
                 {"type": "hologram"},
                 {"type": "image"},
-                {"type": "image", "mimeType": "image/png", "data": "no bytes"},
+                {"type": "image", "mimeType": "image/png", "data": "no bytes!"},
                 {"type": "resource_link", "name": "no address"},
                 {"type": "resource", "resource": {"uri": "file:///x"}},
-                {"type": "resource", "resource": {"uri": "file:///y", "blob": "no bytes"}},
+                {"type": "resource", "resource": {"uri": "file:///y", "blob": "no bytes!"}},
+                {"type": "resource", "resource": "file:///z"},
                 {"type": "text", "text": 7},
                 7,
                 "bare",
@@ -295,6 +309,7 @@ mod tests {
                 "a block resource_link that cannot be read is left out",
                 "a block resource, file:///x that cannot be read is left out",
                 "a block resource, file:///y that cannot be read is left out",
+                "a block resource that cannot be read is left out",
                 "a block text that cannot be read is left out",
                 "a block without a type that cannot be read is left out",
             ],
