@@ -343,6 +343,17 @@ impl Add {
                 format!("{program} is no absolute path; your shell knows it: command -v {program}");
             return Err(Stop::usage(why));
         }
+        let here =
+            |argument: &&String| Path::new(argument).is_relative() && Path::new(argument).is_file();
+        if let Some(argument) = arguments.iter().find(here) {
+            let file = std::path::absolute(argument)
+                .map_err(|error| Stop::path(Path::new(argument), &error))?;
+            let why = format!(
+                "{argument} is a file in this folder, and the server runs in another; name it {}",
+                file.display()
+            );
+            return Err(Stop::usage(why));
+        }
         draft.program = Some(program.clone());
         draft.arguments = arguments.to_vec();
         let program = Path::new(program);
