@@ -29,6 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most tools: with the listing, as many as a manifest has room for.
 const MAX_TOOLS: usize = plexus_ipc::manifest::MAX_ENTRIES - 1;
+/// How many of its tools a refusal names.
+const NAMED: usize = 20;
 /// How long a call may take, in milliseconds: what the worker gives the server, and what the owner may take to answer a
 /// question of the server's.
 const CALL_MS: u32 = 740_000;
@@ -388,7 +390,19 @@ impl ServerRequest {
             .iter()
             .find(|read| !pins.tools.contains_key(*read))
         {
-            return Err(format!("it has no tool {unknown:?} that could be a read"));
+            let mut has: Vec<_> = pins
+                .tools
+                .keys()
+                .take(NAMED)
+                .map(|name| shown_line(name))
+                .collect();
+            if pins.tools.len() > NAMED {
+                has.push("…".to_owned());
+            }
+            return Err(format!(
+                "it has no tool {unknown:?} that could be a read; its tools: {}",
+                has.join(", ")
+            ));
         }
         let text = self.text(entries, Some(pins));
         registered(&text).map_err(|why| format!("{why:#}"))?;
@@ -760,6 +774,10 @@ mod tests {
         let task = request(&[]).generate(&listing(&[task]), &BTreeSet::new());
         assert!(task.unwrap().refused[0].1.contains("as a task"));
         let unknown = request(&["no"]).generate(&listing(&[tool("do")]), &BTreeSet::new());
-        assert!(unknown.unwrap_err().contains("no tool \"no\""));
+        assert!(
+            unknown
+                .unwrap_err()
+                .contains("could be a read; its tools: do")
+        );
     }
 }
