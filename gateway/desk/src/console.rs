@@ -52,6 +52,7 @@ pub use together::RequestSets;
 
 use crate::{
     acting::Narrowing,
+    acts::failed,
     cards,
     desk::Desk,
     owner::{self, approvals, calls, proposal_cards, sign_ins},
@@ -174,7 +175,7 @@ fn pages() -> Router<Arc<Desk>> {
 /// The list and the state of the gateway.
 async fn view(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
     let made = blocking(move || glance::view(&desk, &desk.ledger.snapshot())).await?;
-    let view = made.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+    let view = made.map_err(|error| failed(error.to_string()))?;
     Ok(reply::ok(&view))
 }
 
@@ -353,7 +354,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refused> {
     tasks::blocking(work).await.map_err(|error| {
         tracing::error!(name: "console.page_failed", %error, "a page could not be made");
-        Refused::malformed("The page could not be made.").status(500)
+        failed("The page could not be made.")
     })
 }
 

@@ -12,7 +12,10 @@
 mod scripts;
 
 use super::acting::{Acting, Narrowing};
-use crate::{acts::act, desk::Desk};
+use crate::{
+    acts::{act, failed},
+    desk::Desk,
+};
 use axum::{
     Router,
     body::Body,
@@ -133,8 +136,7 @@ async fn delivery(
     form: Option<Form>,
     reissue: bool,
 ) -> Result<Delivery, Refused> {
-    let code =
-        EnrollmentCode::fresh().map_err(|e| Refused::malformed(e.to_string()).status(500))?;
+    let code = EnrollmentCode::fresh().map_err(|e| failed(e.to_string()))?;
     let receipt = act(
         desk,
         acting,
@@ -156,7 +158,7 @@ async fn delivery(
         enrolled,
     } = receipt.reply
     else {
-        return Err(Refused::malformed("a delivery was answered with something else").status(500));
+        return Err(failed("a delivery was answered with something else"));
     };
     if code_expires_at.is_some() {
         desk.contents.forget(&agent);

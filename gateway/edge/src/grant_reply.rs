@@ -127,7 +127,7 @@ pub(crate) fn decided(
             })
         }
     };
-    shown.map_err(|e| Refused::malformed(e.to_string()).status(500))
+    shown.map_err(|e| Refused::failed(e.to_string()))
 }
 
 pub(crate) fn declined(decision: &Decision) -> Vec<Declined> {

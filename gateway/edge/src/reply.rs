@@ -79,6 +79,12 @@ impl Refused {
     pub fn malformed(why: impl Into<String>) -> Self {
         Self::new(ErrorBody::new(ErrorCode::InternalError, why).next("fix the request"))
     }
+    /// Our own failure, as an agent is told of it: 500 `internal_error`.
+    pub fn failed(why: impl Into<String>) -> Self {
+        let error = ErrorBody::new(ErrorCode::InternalError, why);
+        let next = "stop; tell the owner: look at what plexusd printed";
+        Self::new(error.then(NextKind::Stop, next)).status(500)
+    }
     /// 400 with another code.
     pub fn bad(code: ErrorCode, why: impl Into<String>) -> Self {
         Self::new(ErrorBody::new(code, why).next("fix the request")).status(400)

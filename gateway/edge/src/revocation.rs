@@ -151,9 +151,9 @@ fn revoked(
         ..
     } = receipt.reply
     else {
-        return Err(
-            Refused::malformed("a revocation was answered with something else").status(500),
-        );
+        return Err(Refused::failed(
+            "a revocation was answered with something else",
+        ));
     };
     let cancelled = cancelled_calls(cancelled);
     Ok(Revocation {

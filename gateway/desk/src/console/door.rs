@@ -7,7 +7,7 @@
 use super::assets::digest;
 use crate::{
     acting::{Acting, Narrowing},
-    acts::blocking,
+    acts::{self, blocking},
     desk::Desk,
     table::Served,
 };
@@ -178,7 +178,7 @@ pub(super) async fn sign_in(
         let entered = desk
             .console
             .enter(known(&desk.console, &cookie_name(&desk), &headers, at), at)
-            .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+            .map_err(|error| acts::failed(error.to_string()))?;
         drop(acting);
         touched(&desk).await;
         let mut response =
@@ -228,7 +228,7 @@ async fn link(desk: Arc<Desk>, _: Acting, _: MakeLink) -> Result<SignInLink, Ref
     let link = desk
         .console
         .link(present(&desk))
-        .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+        .map_err(|error| acts::failed(error.to_string()))?;
     Ok(SignInLink {
         ok: Done,
         url: format!("http://{}/admin#{}", authority(&desk), link.expose()),

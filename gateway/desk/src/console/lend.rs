@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     acting::Narrowing,
+    acts::failed,
     desk::Desk,
     owner::lend::{self, PlannedLending},
     table::Reading,
@@ -178,7 +179,7 @@ fn digest(call: &Lend, planned: &PlannedLending) -> Result<Digest, Refused> {
         was: replaced(planned).map(|was| (was.write, was.until)),
     };
     let bytes = serde_json::to_vec(&shown);
-    let bytes = bytes.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+    let bytes = bytes.map_err(|error| failed(error.to_string()))?;
     Ok(Digest::of(&bytes))
 }
 

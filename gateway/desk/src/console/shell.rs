@@ -7,7 +7,7 @@ use super::{
     assets::{SERVED_SCRIPT, STYLE, digest},
     blocking, door,
 };
-use crate::desk::Desk;
+use crate::{acts::failed, desk::Desk};
 use askama::Template;
 use axum::{
     body::Body,
@@ -74,9 +74,9 @@ pub(super) async fn page(
                 digest: digest(),
                 navigation,
             };
-            let page = shell.render().map_err(|error| {
-                Refused::malformed(format!("the page cannot be made: {error}")).status(500)
-            })?;
+            let page = shell
+                .render()
+                .map_err(|error| failed(format!("the page cannot be made: {error}")))?;
             Ok(typed(&desk, page.into(), "text/html; charset=utf-8"))
         }
         _ => Err(Refused::new(
@@ -135,7 +135,7 @@ pub(super) async fn rendered(
 
 /// A page that a template made.
 pub(super) fn made(desk: &Desk, made: Result<String, askama::Error>) -> Result<Response, Refused> {
-    let made = made.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+    let made = made.map_err(|error| failed(error.to_string()))?;
     Ok(typed(desk, made.into(), "text/html; charset=utf-8"))
 }
 

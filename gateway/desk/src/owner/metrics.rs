@@ -3,7 +3,10 @@
 //! `measured` holds it against this route.
 
 use super::{status::worker_state, v1};
-use crate::{acts::blocking, desk::Desk};
+use crate::{
+    acts::{blocking, failed},
+    desk::Desk,
+};
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -41,7 +44,7 @@ pub(super) async fn show(
         .and_then(|()| encode_registry(&mut text, &process(&seen, &desk)))
         .and_then(|()| encode_eof(&mut text));
     if written.is_err() {
-        return Err(Refused::malformed("The metrics could not be written.").status(500));
+        return Err(failed("The metrics could not be written."));
     }
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();

@@ -140,7 +140,7 @@ async fn read(
     });
     let (manifest, odd) = judged
         .await
-        .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+        .map_err(|error| Refused::failed(error.to_string()))?;
     reasons.extend(odd);
     let Some(manifest) = manifest else {
         return Ok(Err(reasons));

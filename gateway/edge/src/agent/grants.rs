@@ -471,7 +471,9 @@ async fn decide(
         }
     };
     let Reply::Decided(decision) = reply else {
-        return Err(Refused::malformed("a request was answered with something else").status(500));
+        return Err(Refused::failed(
+            "a request was answered with something else",
+        ));
     };
     if decision.item.as_ref() == Some(&item) {
         planner::start(&edge.kernel, &item);

@@ -99,7 +99,9 @@ pub(crate) async fn open(
     };
     drop(acting);
     let Reply::Session { expires_at } = receipt.reply else {
-        return Err(Refused::malformed("a session was answered with something else").status(500));
+        return Err(Refused::failed(
+            "a session was answered with something else",
+        ));
     };
     let manifest = super::manifest::manifest(&edge, agent.as_ref(), &session, expires_at);
     Ok(ok(&json!({

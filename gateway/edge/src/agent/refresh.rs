@@ -99,13 +99,15 @@ pub(super) async fn exchange(
         grant_expires_at,
     } = receipt.reply
     else {
-        return Err(Refused::malformed("a refresh was answered with something else").status(500));
+        return Err(Refused::failed(
+            "a refresh was answered with something else",
+        ));
     };
     let times = (edge.clock.now(), expires_at, Some(grant_expires_at));
     let token = edge
         .tokens
         .sign(&caller.agent, &session, &fresh, &scopes, times);
-    let token = token.map_err(|e| Refused::malformed(e.to_string()).status(500))?;
+    let token = token.map_err(|e| Refused::failed(e.to_string()))?;
     Ok(ok(&ScopedToken {
         token,
         scopes,
