@@ -198,10 +198,11 @@ impl EventsInput {
         Ok(Range { from, to })
     }
 
-    /// The answer, from what the calendars answered that were asked.
+    /// The answer, from what the calendars answered that were asked, in the order of a day of `here`.
     pub(crate) fn answer(
         &self,
         range: &Range,
+        here: &impl TimeZone,
         answered: &Answered,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Events, NoList> {
@@ -229,7 +230,7 @@ impl EventsInput {
                 wanted.as_ref().is_none_or(holds)
             };
             let occurrences = occurrences.into_iter().filter(|o| said(o.item));
-            found.extend(occurrences.map(|o| (o.start.instant().timestamp(), one, o)));
+            found.extend(occurrences.map(|o| (o.start.instant_in(here).timestamp(), one, o)));
             if found.len() > MOST {
                 return Err(NoList::TooMany);
             }
@@ -267,10 +268,11 @@ impl TodosInput {
         self.due_before.as_ref().map(typed).transpose()
     }
 
-    /// The answer, from what the lists answered that were asked.
+    /// The answer, from what the lists answered that were asked, in the order of a day of `here`.
     pub(crate) fn answer(
         &self,
         before: Option<&Bound>,
+        here: &impl TimeZone,
         answered: &Answered,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Todos, NoList> {
@@ -282,7 +284,7 @@ impl TodosInput {
                 let due_in_time = before
                     .is_none_or(|before| item.due.as_ref().is_some_and(|due| before.is_after(due)));
                 if item.is_done() == self.completed && due_in_time {
-                    let due = item.due.as_ref().map(CalendarTime::instant);
+                    let due = item.due.as_ref().map(|due| due.instant_in(here));
                     found.push((due.map_or(i64::MAX, |due| due.timestamp()), one, item));
                 }
             }
@@ -529,5 +531,54 @@ mod tests {
             let shown = (range.from.shown(), range.to.shown());
             assert_eq!(shown, (from.to_owned(), to.to_owned()), "{start}");
         }
+    }
+
+    #[test]
+    fn days_and_floating_times_are_ordered_where_the_person_is() {
+        let object = |(id, lines): (&str, &str)| Object {
+            id: format!("work/{id}"),
+            etag: String::new(),
+            text: format!("BEGIN:VCALENDAR\n{lines}\nEND:VCALENDAR\n"),
+        };
+        let answered = |objects: [(&str, &str); 4]| Answered {
+            objects: vec![("work".to_owned(), objects.map(object).into())],
+            ..Answered::default()
+        };
+        let events = answered([
+            (
+                "day",
+                "BEGIN:VEVENT\nDTSTART;VALUE=DATE:20270401\nEND:VEVENT",
+            ),
+            (
+                "floating",
+                "BEGIN:VEVENT\nDTSTART:20270401T093000\nEND:VEVENT",
+            ),
+            (
+                "nine",
+                "BEGIN:VEVENT\nDTSTART;TZID=Pacific/Auckland:20270401T090000\nEND:VEVENT",
+            ),
+            (
+                "ten",
+                "BEGIN:VEVENT\nDTSTART;TZID=Pacific/Auckland:20270401T100000\nEND:VEVENT",
+            ),
+        ]);
+        let todos = answered([
+            ("day", "BEGIN:VTODO\nDUE;VALUE=DATE:20270401\nEND:VTODO"),
+            ("floating", "BEGIN:VTODO\nDUE:20270401T093000\nEND:VTODO"),
+            ("nine", "BEGIN:VTODO\nDUE:20270331T200000Z\nEND:VTODO"),
+            ("ten", "BEGIN:VTODO\nDUE:20270331T210000Z\nEND:VTODO"),
+        ]);
+        let here: Tz = "Pacific/Auckland".parse().unwrap();
+        let input = json!({"start": "2027-04-01", "end": "2027-04-02"});
+        let input: EventsInput = serde_json::from_value(input).unwrap();
+        let range = input.range(&here).unwrap();
+        let listed = input.answer(&range, &here, &events, &|| false).unwrap();
+        let order: Vec<_> = listed.events.iter().map(|e| e.id.as_str()).collect();
+        let expected = ["work/day", "work/nine", "work/floating", "work/ten"];
+        assert_eq!(order, expected);
+        let input: TodosInput = serde_json::from_value(json!({})).unwrap();
+        let listed = input.answer(None, &here, &todos, &|| false).unwrap();
+        let order: Vec<_> = listed.todos.iter().map(|t| t.id.as_str()).collect();
+        assert_eq!(order, expected);
     }
 }

@@ -443,7 +443,7 @@ impl CaldavSource {
         answered.left_out.extend(lost);
         on_file_thread(move || {
             let output = input
-                .answer(&range, &answered, &|| call.is_over())
+                .answer(&range, &Local, &answered, &|| call.is_over())
                 .map_err(no_list)?;
             let mut ids: Vec<&str> = output
                 .events
@@ -481,7 +481,7 @@ impl CaldavSource {
         answered.left_out.extend(lost);
         on_file_thread(move || {
             let output = input
-                .answer(before.as_ref(), &answered, &|| call.is_over())
+                .answer(before.as_ref(), &Local, &answered, &|| call.is_over())
                 .map_err(no_list)?;
             let todos = output
                 .todos

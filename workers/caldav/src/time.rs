@@ -117,6 +117,14 @@ impl CalendarTime {
         moment.unwrap_or_else(|| with(before)).and_utc()
     }
 
+    /// The moment for a person in `here`, on whose clock days begin and floating times are.
+    pub(crate) fn instant_in(&self, here: &impl TimeZone) -> DateTime<Utc> {
+        match self.floats() {
+            true => first_shown(self.local, here),
+            false => self.instant(),
+        }
+    }
+
     /// Whether the clock of its zone leaves this time out, as it goes forward.
     pub(crate) fn is_left_out(&self) -> bool {
         let shown = self.instant().naive_utc();
@@ -213,6 +221,14 @@ fn with_offset(text: &str) -> Option<DateTime<FixedOffset>> {
     })
 }
 
+/// When clocks of `here` show this time first, or the time an hour later where they leave it out.
+fn first_shown(local: NaiveDateTime, here: &impl TimeZone) -> DateTime<Utc> {
+    let later = local.checked_add_signed(TimeDelta::hours(1));
+    let mut shown = [Some(local), later].into_iter().flatten();
+    let first = shown.find_map(|local| here.from_local_datetime(&local).earliest());
+    first.map_or(local.and_utc(), |first| first.to_utc())
+}
+
 /// From one moment to before another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Range {
@@ -237,12 +253,8 @@ impl Bound {
             });
         }
         let day = CalendarTime::typed(text, None).filter(|when| when.day)?;
-        // A midnight that the clocks leave out.
-        let later = day.local.checked_add_signed(TimeDelta::hours(1))?;
-        let mut shown = [day.local, later].into_iter();
-        let begins = shown.find_map(|local| here.from_local_datetime(&local).earliest());
         Some(Self {
-            instant: begins.map_or(day.local.and_utc(), |begins| begins.to_utc()),
+            instant: first_shown(day.local, here),
             local: day.local,
         })
     }

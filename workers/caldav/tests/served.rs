@@ -124,7 +124,7 @@ async fn events_come_in_order_page_by_page() {
         ),
         (
             "c",
-            "DTSTART;TZID=America/New_York:20261024T180000\nDTEND;TZID=Europe/Berlin:20261025T080000\nSUMMARY:Flight",
+            "DTSTART;TZID=America/New_York:20261023T180000\nDTEND;TZID=Europe/Berlin:20261025T080000\nSUMMARY:Flight",
         ),
         ("late", "DTSTART:20270101T000000Z\nSUMMARY:Next year"),
     ] {
@@ -151,7 +151,7 @@ async fn events_come_in_order_page_by_page() {
         told,
         [
             "Daily 2026-10-23T09:00:00+02:00 2026-10-23T09:30:00+02:00 Europe/Berlin",
-            "Flight 2026-10-24T18:00:00-04:00 2026-10-25T08:00:00+01:00 America/New_York",
+            "Flight 2026-10-23T18:00:00-04:00 2026-10-25T08:00:00+01:00 America/New_York",
             "Two days 2026-10-25 2026-10-27 -",
             "Daily 2026-10-25T09:00:00+01:00 2026-10-25T09:30:00+01:00 Europe/Berlin",
             "Daily 2026-10-26T09:00:00+01:00 2026-10-26T09:30:00+01:00 Europe/Berlin",
