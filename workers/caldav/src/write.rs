@@ -349,8 +349,9 @@ impl Change {
                     None => preview,
                 }
             }
-            Planned::Restore(_, before) | Planned::Again(_, before) => shown(preview, before),
-            Planned::Remove(_) => preview,
+            Planned::Remove(Object { text, .. })
+            | Planned::Restore(_, text)
+            | Planned::Again(_, text) => shown(preview, text),
         }
     }
 
@@ -550,7 +551,7 @@ fn spanned(preview: Preview, start: &CalendarTime, end: &CalendarTime) -> Previe
     }
 }
 
-/// What an undo puts back: the to-do with its state, or the event; as it is written where it is neither.
+/// What an undo removes or puts back: the to-do with its state, or the event; as it is written where it is neither.
 fn shown(preview: Preview, text: &str) -> Preview {
     if let Some(todo) = ical::todos(text).unwrap_or_default().first() {
         let state = if todo.is_done() { "done" } else { "open" };

@@ -431,7 +431,7 @@ async fn card_names_whole_days_and_floating_times() {
 }
 
 #[tokio::test]
-async fn card_of_an_undo_shows_what_comes_back() {
+async fn card_of_an_undo_shows_its_object() {
     let desk = Desk::new();
     let server = &desk.server;
     server.calendar("home", "Home", &["VTODO", "VEVENT"]);
@@ -446,9 +446,11 @@ async fn card_of_an_undo_shows_what_comes_back() {
         json!({"calendar": "home", "title": "Off", "start": "2026-12-24", "end": "2026-12-25"});
     let made = desk.done(2, "events.create", holiday).await;
     assert_like(&made, &json!({"start": "2026-12-24", "end": "2026-12-25"}));
-    desk.undo(3, 2).await.unwrap();
     let mut worker = Worker::set_up::<CaldavSource>(MANIFEST, &desk.setting(), Role::Reader).await;
     let undo = |of: u32| json!({"id": intent(of).as_str()});
+    let (removed, _) = card(&mut worker, "undo", undo(2)).await;
+    assert_eq!(removed[1..], ["title: Off", "day: 2026-12-24 (all day)"]);
+    desk.undo(3, 2).await.unwrap();
     let (facts, notes) = card(&mut worker, "undo", undo(1)).await;
     assert_eq!(
         facts[1..],
