@@ -198,7 +198,7 @@ impl Search<'_> {
             searched += 1;
             last = Some(commit.id.to_string());
             if input.r#in == SearchScope::Changes {
-                // A merge brings what its sides brought.
+                // A merge brings what its sides brought; how it resolved their conflicts is not looked into.
                 if parents.len() < 2 {
                     let before = parents
                         .first()
