@@ -182,11 +182,15 @@ impl CalendarTime {
         local.to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 
-    /// As the owner is shown it: a floating time says that it is one.
-    pub(crate) fn on_card(&self) -> String {
-        match self.floats() && !self.day {
-            true => format!("{} (in no time zone)", self.shown()),
-            false => self.shown(),
+    /// As the owner is shown it, who is `here`: a floating time says that it is one, one of no place is on the owner's clock.
+    pub(crate) fn on_card(&self, here: &impl TimeZone) -> String {
+        match &self.zone {
+            Zone::Floating if !self.day => format!("{} (in no time zone)", self.shown()),
+            Zone::Known(zone) if zone.is_utc() => {
+                let local = self.instant().with_timezone(here).fixed_offset();
+                local.to_rfc3339_opts(SecondsFormat::Secs, true)
+            }
+            _ => self.shown(),
         }
     }
 
@@ -336,6 +340,20 @@ mod tests {
                 (shown, written)
             );
         }
+        // On a card, who reads it is spared the sum.
+        let auckland: Tz = "Pacific/Auckland".parse().unwrap();
+        for (when, shown) in [
+            ("2026-11-22T09:00+01:00", "2026-11-22T21:00:00+13:00"),
+            ("2026-11-22T09:00", "2026-11-22T09:00:00 (in no time zone)"),
+            ("2026-11-22", "2026-11-22"),
+        ] {
+            let when = CalendarTime::typed(when, None).unwrap();
+            assert_eq!(when.on_card(&auckland), shown);
+        }
+        assert_eq!(
+            berlin("2026-11-22T09:00").on_card(&auckland),
+            "2026-11-22T09:00:00+01:00"
+        );
         for (text, shown) in [
             ("2026-11-22T09:00+01:00", "2026-11-22T08:00:00Z"),
             ("2026-11-22T15:00Z", "2026-11-22T15:00:00Z"),

@@ -20,7 +20,7 @@ use crate::{
     zone::Definitions,
 };
 use calcard::common::timezone::Tz;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Local, Utc};
 use plexus_ipc::worker::{ALREADY_UNDONE, Preview, Verdict};
 use plexus_protocol::{AuditId, Digest, Effect};
 use serde::{Deserialize, Serialize};
@@ -345,7 +345,7 @@ impl Change {
             Planned::Complete(object) => {
                 let items = ical::todos(&object.text).unwrap_or_default();
                 match items.first().and_then(|item| item.due.as_ref()) {
-                    Some(due) => preview.fact("due", due.on_card()),
+                    Some(due) => preview.fact("due", due.on_card(&Local)),
                     None => preview,
                 }
             }
@@ -512,7 +512,7 @@ impl Draft {
     fn told(&self, mut preview: Preview) -> Preview {
         preview = match (&self.start, &self.end) {
             (Some(start), Some(end)) => spanned(preview, start, end),
-            (None, Some(due)) => preview.fact("due", due.on_card()),
+            (None, Some(due)) => preview.fact("due", due.on_card(&Local)),
             (_, None) => preview,
         };
         let further = [
@@ -543,8 +543,8 @@ fn spanned(preview: Preview, start: &CalendarTime, end: &CalendarTime) -> Previe
         };
     }
     let preview = preview
-        .fact("start", start.on_card())
-        .fact("end", end.on_card());
+        .fact("start", start.on_card(&Local))
+        .fact("end", end.on_card(&Local));
     match start.zone_name() {
         Some(zone) => preview.fact("time_zone", zone),
         None => preview,
@@ -556,7 +556,7 @@ fn shown(preview: Preview, text: &str) -> Preview {
     if let Some(todo) = ical::todos(text).unwrap_or_default().first() {
         let state = if todo.is_done() { "done" } else { "open" };
         let preview = match &todo.due {
-            Some(due) => preview.fact("due", due.on_card()),
+            Some(due) => preview.fact("due", due.on_card(&Local)),
             None => preview,
         };
         return noted(preview.fact("state", state), todo.notes.as_deref());

@@ -9,6 +9,7 @@ use crate::{
     scope::{Answer, CallScope},
     walk::Walk,
 };
+use chrono::{Local, NaiveDate, TimeZone};
 use gix_hash::ObjectId;
 use jiff::Timestamp;
 use plexus_ipc::text::counted;
@@ -107,21 +108,25 @@ impl Span {
     }
 }
 
-/// RFC 3339, or a day, which begins in UTC.
+/// RFC 3339, or a day, which begins as it does for the person.
 fn moment(text: &str) -> Result<i64, GitError> {
-    let whole = if text.len() == 10 {
-        format!("{text}T00:00:00Z")
-    } else {
-        text.to_owned()
+    let day = text.parse().ok().filter(|_| text.len() == 10);
+    let moment = match day {
+        Some(day) => beginning(day, &Local),
+        None => text.parse::<Timestamp>().ok().map(Timestamp::as_second),
     };
-    whole
-        .parse::<Timestamp>()
-        .map(Timestamp::as_second)
-        .map_err(|_| {
-            GitError::Invalid(format!(
-                "{text:?} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z"
-            ))
-        })
+    moment.ok_or_else(|| {
+        GitError::Invalid(format!(
+            "{text:?} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z"
+        ))
+    })
+}
+
+/// When clocks of `here` show the day first, some of which leave out its midnight, in seconds since 1970.
+fn beginning(day: NaiveDate, here: &impl TimeZone) -> Option<i64> {
+    let mut hours = (0..24).filter_map(|hour| day.and_hms_opt(hour, 0, 0));
+    let first = hours.find_map(|shown| here.from_local_datetime(&shown).earliest());
+    first.map(|first| first.timestamp())
 }
 
 pub(crate) fn run(
@@ -247,4 +252,20 @@ pub(crate) fn touches(
     )?;
     let paths: Vec<String> = seen.into_iter().map(|change| change.path).collect();
     Ok((!paths.is_empty(), parents.to_vec(), paths))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::FixedOffset;
+
+    #[test]
+    fn day_begins_where_the_person_is() {
+        let day = "2026-04-05".parse().unwrap();
+        let auckland = FixedOffset::east_opt(12 * 3600).unwrap();
+        let moment = |text| moment(text).unwrap();
+        let expected = moment("2026-04-04T12:00:00Z");
+        assert_eq!(beginning(day, &auckland), Some(expected));
+        assert_eq!(beginning(day, &Local), Some(moment("2026-04-05")));
+    }
 }
