@@ -439,11 +439,15 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
     let owner = workshop.owner();
     let allow = json!({"agentId": "reader", "grants": {COUNT: {"decision": "allow"}}});
     let reply = owner.put("/admin/api/grants", allow);
-    reply.expect_error(503, "audit_unavailable");
+    let error = reply.expect_error(503, "audit_unavailable");
+    assert_eq!(error["next"], "plexusctl status", "{reply}");
     let taken = owner.post("/admin/api/agents/revoke", json!({"agentId": "doomed"}));
     let error = taken.expect_error(503, "audit_unavailable");
     assert_eq!(error["held"], true, "{taken}");
     echo(&doomed).expect_error(401, "session_expired");
+    let unsaved = "what you took back is not saved";
+    let said = condition();
+    assert!(said.to_string().contains(unsaved), "{said}");
     assert_eq!(workshop.effects(), done, "nothing without its intent");
 
     disk.work_again();
@@ -480,4 +484,18 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
         workshop.gateway.kill9();
         workshop.gateway.start_again();
     }
+
+    // A stop meanwhile loses what is held, and says so.
+    disk.turn_read_only();
+    let pause = json!({"on": true});
+    let taken = workshop.owner().post("/admin/api/pause", pause);
+    taken.expect_error(503, "audit_unavailable");
+    let status = workshop.owner().get("/admin/api/status").expect_ok();
+    assert_eq!(status["paused"], true, "{status}");
+    let pid = i32::try_from(workshop.gateway.pid()).expect("a pid");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the gateway");
+    until_true("the stop to name what it loses", || {
+        workshop.gateway.stderr().contains("lost with this stop")
+    });
+    assert!(!workshop.gateway.ended().success());
 }

@@ -282,7 +282,7 @@ pub fn held(error: &SubmitError<Refusal>) -> ErrorBody {
     }
     ErrorBody::new(
         ErrorCode::AuditUnavailable,
-        "It could not be saved. It is revoked in memory, until the gateway ends or saves it.",
+        "It could not be saved. It holds in memory alone, until the gateway ends or saves it.",
     )
     .effect(Effect::Done)
     .with("held", true)

@@ -95,6 +95,16 @@ impl Revocations {
             .map(|held| held.what.refusal())
     }
 
+    /// Whether something is held that the owner took back.
+    pub fn holds_the_owners(&self) -> bool {
+        self.all_held().iter().any(|held| held.agent.is_none())
+    }
+
+    /// Whether a pause is held.
+    pub fn paused(&self) -> bool {
+        self.holds(|what| matches!(what, RevocationScope::Everything))
+    }
+
     /// Whether the end of an agent is held.
     pub fn ended(&self, agent: &AgentId) -> bool {
         self.holds(|what| matches!(what, RevocationScope::Agent(whom) if whom == agent))
@@ -174,7 +184,8 @@ mod tests {
         };
         let held = (0..HELD + 10).filter(|_| hold(Some(&a))).count();
         assert_eq!(held, HELD);
-        assert!(hold(Some(&b)) && hold(None), "the control");
+        assert!(hold(Some(&b)) && !taken.holds_the_owners());
+        assert!(hold(None) && taken.holds_the_owners(), "the control");
     }
 
     #[test]
@@ -209,5 +220,8 @@ mod tests {
         assert!(taken.ended_token(&token) && !taken.ended_token(&TokenId::fresh()));
         taken.let_go(&what);
         assert_eq!(taken.refuses(&a, &read, None), None);
+        assert!(!taken.paused());
+        hold(RevocationScope::Everything, Command::Pause(true));
+        assert!(taken.paused());
     }
 }

@@ -107,6 +107,13 @@ async fn submit(desk: &Desk, command: Command) -> Result<Receipt<Reply>, Refused
                         .next("plexusctl status"),
                 )
             }
+            SubmitError::Unavailable(_) => Refused::new(
+                ErrorBody::new(
+                    ErrorCode::AuditUnavailable,
+                    "It could not be recorded, so nothing was done.",
+                )
+                .next("plexusctl status"),
+            ),
             other => other.into(),
         })
 }

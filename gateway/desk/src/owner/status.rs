@@ -47,7 +47,7 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status,
         pid: std::process::id(),
         port: desk.address.port(),
         uptime_ms: uptime_ms(&desk),
-        paused: state.paused,
+        paused: state.paused || desk.revocations.paused(),
         started_by: desk.started_by.to_owned(),
         stopping: desk.phase() != Phase::Serving,
         build: own_build().build,
@@ -76,12 +76,16 @@ async fn ledger(desk: &Arc<Desk>) -> Result<LedgerState, Refused> {
     let read = move || Some((reader.head().ok()?, reader.last_checkpoint().ok()?));
     let log = blocking(read).await?;
     let (condition, queued) = desk.ledger.condition();
+    let held = desk.revocations.holds_the_owners();
+    let lost = "what you took back is not saved, and ends with the gateway";
     let (condition, reason) = match condition {
         Condition::Open => (LedgerCondition::Open, None),
+        Condition::DiskFull if held => (LedgerCondition::DiskFull, Some(lost.to_owned())),
         Condition::DiskFull => {
             let reason = "only acts of the owner are recorded".to_owned();
             (LedgerCondition::DiskFull, Some(reason))
         }
+        Condition::Closed(why) if held => (LedgerCondition::Closed, Some(format!("{why}; {lost}"))),
         Condition::Closed(why) => (LedgerCondition::Closed, Some(why)),
     };
     let checked = desk.checked.lock().unwrap_or_else(PoisonError::into_inner);

@@ -116,6 +116,10 @@ impl Serving {
         if next.is_none() {
             let _ = std::fs::remove_file(&runtime);
         }
+        app.save_held().await;
+        if app.revocations.holds_the_owners() {
+            tracing::error!(name: "revoke.held", "what you took back is lost with this stop, as it could not be saved: take it back again");
+        }
         super::sweep::leave_mark(&app);
         plexus_calls::used::note(&app);
         let ledger = app.ledger.clone();
