@@ -245,6 +245,21 @@ fn a_start_makes_every_plan_again() {
     whole(&workshop.owner());
     workshop.gateway.restart();
     whole(&workshop.owner());
+
+    // One whose input was lost is whole again once its agent asks the same again.
+    let input = format!("pending/{}.{COUNT}.input", asked[0]);
+    std::fs::write(workshop.gateway.state().join(input), "").expect("the input");
+    workshop.gateway.restart();
+    let owner = workshop.owner();
+    let lost = owner.card(&asked[0]).to_string();
+    assert!(
+        lost.contains("until its agent asks the same again"),
+        "{lost}"
+    );
+    let back = workshop.gateway.back(&agent);
+    assert_eq!(back.must_ask(COUNT, json!({"line": "0"})), asked[0]);
+    owner.must_post(&format!("/admin/api/pending/{}/plan", asked[0]), json!({}));
+    whole(&owner);
 }
 
 /// A narrow window, and an agent whose lines are as long as it takes for their ends to begin a row of it.

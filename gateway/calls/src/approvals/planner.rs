@@ -195,7 +195,7 @@ async fn make(
     let input = kernel
         .approvals
         .input(&item.id, ask)
-        .ok_or_else(|| failed("the input was not kept, or is not the one that was asked with"))?;
+        .ok_or_else(|| failed("its input is lost, until its agent asks the same again"))?;
     let undoes = change_author::change(kernel, &item.agent, &entry, &input).await;
     // Withdrawn while it stood in line: not sent.
     let stands = Stands::while_so({
