@@ -118,6 +118,8 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         let asked = note("asked.md", "may I?");
         let item = asking.must_ask(WRITE, asked.clone());
         let _ = full.owner().card(&item);
+        let late = asking.must_ask(WRITE, note("late.md", "late"));
+        let _ = full.owner().card(&late);
         let token = other.token(&[READ]);
 
         // Everything that a standing write can take, to the last byte; then what reads can.
@@ -159,6 +161,9 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         act("/admin/api/agents/revoke", json!({"agentId": "greedy"}));
         owner.deny(&item, "not now");
         asks(3_000);
+        let approved = full.gateway.cli(["approvals", "approve", &late, "--yes"]);
+        let said = approved.expect_ok();
+        assert!(said.contains("once the audit log records again"), "{said}");
         act("/admin/api/pause", json!({"on": true}));
         // Acts as small as these may fit into pages that the ledger has; what needs new ones has the room set aside.
         let mut newcomers = 0;
@@ -206,6 +211,9 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         read(&other).expect_ok();
         assert_eq!(full.condition(), "open");
         assert!(full.gateway.state().join("ledger.ballast").exists());
+        until_true("the call that was approved meanwhile", || {
+            full.workspace.has("late.md")
+        });
         let asking = full.back(&asking);
         asking.must_fail(WRITE, asked, 403, "denied_by_owner");
         full.gateway.cli(["audit", "verify"]).expect_ok();

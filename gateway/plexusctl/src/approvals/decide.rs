@@ -23,6 +23,7 @@ use plexus_owner::{
         Action, Ask, Card, Choice, Decide, Decided, DecisionOutcome, GrantCard, Heading, Item,
         OnApproval, RegisterCard, Show, State,
     },
+    status::{self, LedgerCondition, Status},
 };
 use plexus_protocol::{Digest, ErrorCode, PendingId, TrustWindow, Verb, id::has_id_form};
 use serde::Deserialize;
@@ -85,9 +86,13 @@ impl Verdict {
         let reply = owner.call(&self.request(item)?).await.map_err(gone)?;
         let runs = |card: &GrantCard| card.on_approval == OnApproval::Run;
         let runs = matches!(self, Self::Approve { .. }) && item.card.grant().is_some_and(runs);
-        let is_paused = runs && pause::is_on(owner).await;
+        let status = match runs {
+            true => pause::heard(owner.call(&status::Show {})).await,
+            false => None,
+        };
+        let later = status.as_ref().and_then(until);
         let given = self.given(owner, item).await;
-        let mut said = given.as_ref().unwrap_or(self).said(item, &reply, is_paused);
+        let mut said = given.as_ref().unwrap_or(self).said(item, &reply, later);
         let waiting = match (&reply.outcome, &item.heading.agent_id) {
             (DecisionOutcome::Granted { granted, .. }, Some(agent)) if !granted.is_empty() => {
                 grants::still_waiting("; ", owner, agent, granted).await
@@ -97,7 +102,7 @@ impl Verdict {
         let at_once =
             tokio::time::timeout(AT_ONCE, failed_at_once(owner, &item.heading.pending_id));
         if runs
-            && !is_paused
+            && later.is_none()
             && let Ok(Some(why)) = at_once.await
         {
             said = format!("approved {}, and it {why}", item.heading.pending_id);
@@ -162,8 +167,8 @@ impl Verdict {
         })
     }
 
-    /// What was decided, in words; `reply` is the gateway's answer, and no call is made while agents are paused.
-    fn said(&self, item: &Item, reply: &Decided, is_paused: bool) -> String {
+    /// What was decided, in words; `reply` is the gateway's answer, and no call is made before `later`.
+    fn said(&self, item: &Item, reply: &Decided, later: Option<&str>) -> String {
         let id = &item.heading.pending_id;
         let answered = match &reply.outcome {
             DecisionOutcome::Granted { also_answered, .. }
@@ -200,10 +205,11 @@ impl Verdict {
             (Self::Answer { .. }, _) => format!("answered {id}"),
             (Self::Approve { terms, .. }, card) => {
                 let then = match card.grant().map(|card| (card.on_approval, &*card.asks)) {
-                    Some((OnApproval::Run, _)) if is_paused => {
-                        "; it is done when you resume: plexusctl resume".to_owned()
-                    }
-                    Some((OnApproval::Run, [ask])) => being_done(id, ask),
+                    Some((OnApproval::Run, asks)) => match (later, asks) {
+                        (Some(later), _) => format!("; it is done {later}"),
+                        (None, [ask]) => being_done(id, ask),
+                        (None, _) => String::new(),
+                    },
                     _ => String::new(),
                 };
                 let asks = card.grant().map_or(&[][..], |card| &*card.asks);
@@ -276,6 +282,15 @@ async fn failed_at_once(owner: &mut Owner, id: &PendingId) -> Option<String> {
             _ => return None,
         }
     }
+}
+
+/// Before when no approved call is made, in words; none where it is made at once.
+fn until(status: &Status) -> Option<&'static str> {
+    if status.paused {
+        return Some("when you resume: plexusctl resume");
+    }
+    let records = status.ledger.condition == LedgerCondition::Open;
+    (!records).then_some("once the audit log records again: plexusctl status")
 }
 
 /// That an approved call is made now; of one that runs code also what shows how it goes.
@@ -710,7 +725,7 @@ mod tests {
         let change = fixture::read(fixture::change());
         let reply = json!({"ok": true, "action": "deny", "kind": "change", "source": "notes", "resumed": false, "auditId": ""});
         let reply = serde_json::from_value(reply).unwrap();
-        let said = deny.said(&change, &reply, false);
+        let said = deny.said(&change, &reply, None);
         assert!(
             said.ends_with("; nobody reads your reason: no agent asked for this"),
             "{said}"
