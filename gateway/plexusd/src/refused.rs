@@ -23,11 +23,15 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         told.push_str(&cause);
     }
     if error.chain().any(is_for_room) {
-        told.push_str("; make room: `df -h` shows which disk is full");
+        told.push_str(
+            "; make room: `df -h` shows which disk is full, `df -i` which has too many files",
+        );
     } else if error.chain().any(is_for_files) {
         told.push_str(
             "; allow more open files: `ulimit -n 1024`, or `LimitNOFILE=1024` in the unit of systemd",
         );
+    } else if error.chain().any(is_denied) {
+        told.push_str("; `plexusctl doctor` checks owners and modes");
     } else if error.chain().any(is_unreadable) {
         told.push_str("; put a backup back: plexusctl restore --replace FILE");
     }
@@ -40,18 +44,33 @@ fn is_unreadable(cause: &(dyn std::error::Error + 'static)) -> bool {
     open.is_some_and(|error| matches!(error, OpenError::Store(_)) && error.lasts())
 }
 
+/// The system's own error, which these two have no source for.
+fn io_of(cause: &(dyn std::error::Error + 'static)) -> Option<&std::io::Error> {
+    if let Some(StateDirError::Io { error, .. }) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(OpenError::Io { error, .. }) = cause.downcast_ref() {
+        return Some(error);
+    }
+    cause.downcast_ref()
+}
+
 fn is_for_room(cause: &(dyn std::error::Error + 'static)) -> bool {
     use ErrorKind::{QuotaExceeded, StorageFull};
-    let io = cause.downcast_ref::<std::io::Error>();
-    io.is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+    io_of(cause).is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
         || cause
             .downcast_ref::<OpenError>()
             .is_some_and(OpenError::is_full)
 }
 
 fn is_for_files(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let io = cause.downcast_ref::<std::io::Error>();
-    io.is_some_and(|error| error.raw_os_error() == Some(nix::libc::EMFILE))
+    io_of(cause).is_some_and(|error| error.raw_os_error() == Some(nix::libc::EMFILE))
+}
+
+/// Whether a file of ours cannot be used. A port can be denied as well.
+fn is_denied(cause: &(dyn std::error::Error + 'static)) -> bool {
+    !cause.is::<std::io::Error>()
+        && io_of(cause).is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// Whether the reason for a refused start lasts.
@@ -86,5 +105,8 @@ mod tests {
         assert!(few.contains("`LimitNOFILE=1024`"), "{few}");
         let other = why(nix::libc::EACCES);
         assert!(!other.contains("df -h"), "the control: {other}");
+        let (path, error) = ("ledger.redb".into(), ErrorKind::PermissionDenied.into());
+        let denied = told(&StateDirError::Io { path, error }.into());
+        assert!(denied.ends_with("checks owners and modes"), "{denied}");
     }
 }

@@ -289,11 +289,14 @@ fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
         ),
         "format" => Finding::fail("ledger", text_of(seen, "why"), install()),
         "unsure" => Finding::fail("ledger", text_of(seen, "why"), start),
-        "unseen" => Finding::fail(
-            "ledger",
-            format!("it could not be checked: {}", text_of(seen, "why")),
-            format!("df -h {} \"${{TMPDIR:-/tmp}}\"", quoted(home)),
-        ),
+        "unseen" => {
+            let why = text_of(seen, "why");
+            let remedy = match why.contains("Permission denied") || why.contains("Is a directory") {
+                true => format!("ls -la {}", quoted(home)),
+                false => format!("df -h {} \"${{TMPDIR:-/tmp}}\"", quoted(home)),
+            };
+            Finding::fail("ledger", format!("it could not be checked: {why}"), remedy)
+        }
         "gone" | "unreadable" => Finding::fail(
             "ledger",
             text_of(seen, "why"),
@@ -388,5 +391,8 @@ mod tests {
                 "{said}"
             );
         }
+        let denied = json!({"state": "unseen", "why": "opening it: Permission denied"});
+        let remedy = at_rest(&denied, Path::new("/a home"), "plexusd").remedy;
+        assert_eq!(remedy.as_deref(), Some("ls -la '/a home'"));
     }
 }
