@@ -163,9 +163,27 @@ pub fn unsound(found: &str) -> Trouble {
 /// Room below which something is said, in bytes: what the ledger sets aside, twice; and some days of use.
 const ROOM: (u64, u64) = (32 << 20, 256 << 20);
 
-/// The free bytes of a state directory's disk in words, and the trouble where they are few.
+/// Files below which something is said: what a start and some requests make.
+const FEW_FILES: u64 = 100;
+
+/// What a disk has left.
+#[derive(Clone, Copy)]
+pub struct Free {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files that can be made; none where the disk does not count them.
+    pub files: Option<u64>,
+}
+
+/// What the disk of a state directory has left in words, and the trouble where that is little.
 #[must_use]
-pub fn disk(home: &Path, free: u64) -> (String, Option<Trouble>) {
+pub fn disk(home: &Path, free: Free) -> (String, Option<Trouble>) {
+    if let Some(files) = free.files.filter(|files| *files < FEW_FILES) {
+        let found = format!("{files} more files can be made");
+        let remedy = format!("df -i {}", shell::quote(&home.to_string_lossy()));
+        return (found.clone(), Some(Trouble::new(found, remedy)));
+    }
+    let free = free.bytes;
     let found = match free >> 20 {
         mb @ ..10_000 => format!("{mb} MB free"),
         mb => format!("{} GB free", mb >> 10),
@@ -236,12 +254,15 @@ mod tests {
 
     #[test]
     fn little_room_is_said() {
-        let fails = |free| disk(Path::new("/a home"), free).1.map(|few| few.fails);
+        let disk = |bytes, files| super::disk(Path::new("/a home"), Free { bytes, files });
+        let fails = |bytes| disk(bytes, None).1.map(|few| few.fails);
         let all = [1 << 20, 100 << 20, 1 << 30].map(fails);
         assert_eq!(all, [Some(true), Some(false), None]);
-        let few = disk(Path::new("/a home"), 1 << 20).1.expect("a trouble");
+        let few = disk(1 << 20, Some(FEW_FILES)).1.expect("a trouble");
         assert_eq!(few.remedy, "df -h '/a home'");
-        let found = |free| disk(Path::new("/a home"), free).0;
+        let none = disk(1 << 30, Some(0)).1.expect("a trouble");
+        assert_eq!(none.remedy, "df -i '/a home'");
+        let found = |bytes| disk(bytes, None).0;
         assert_eq!(found(9_000 << 20), "9000 MB free");
         assert_eq!(found(63_323 << 20), "61 GB free");
     }

@@ -13,7 +13,7 @@ mod machine;
 mod programs;
 mod report;
 
-pub(crate) use home::free_bytes;
+pub(crate) use home::free;
 
 use crate::{
     owner::{Desk, text_of},

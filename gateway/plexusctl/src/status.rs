@@ -6,8 +6,7 @@
 mod tables;
 
 use crate::{
-    calls,
-    doctor::free_bytes,
+    calls, doctor,
     owner::{Desk, Owner, json_line},
     pause::PAUSED,
     screen::lines::laid,
@@ -88,7 +87,7 @@ impl Snapshot {
             grants: owner.call(&grants::List {}).await?.grants,
             agents: owner.call(&ListEnrollments {}).await?.agents,
             home: home.to_owned(),
-            disk: free_bytes(home)
+            disk: doctor::free(home)
                 .ok()
                 .and_then(|free| troubles::disk(home, free).1),
         })

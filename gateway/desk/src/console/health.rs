@@ -17,7 +17,7 @@ use plexus_edge::reply::Refused;
 use plexus_owner::{
     sources::HealthStatus,
     status::{Show, SourceState, Status, WorkerState},
-    troubles::{self, Trouble},
+    troubles::{self, Free, Trouble},
 };
 use plexus_protocol::{Timestamp, time::ago};
 use std::{path::Path, sync::Arc};
@@ -119,13 +119,16 @@ impl Check {
     }
 }
 
-/// Free bytes of a folder's disk in words, and the trouble where they are few. Blocks on the disk.
+/// What a folder's disk has left in words, and the trouble where that is little. Blocks on the disk.
 pub(super) fn room(home: &Path) -> (String, Option<Trouble>) {
     #[allow(
         clippy::unnecessary_cast,
-        reason = "the two counts are of other widths on macOS"
+        reason = "the counts are of other widths on macOS"
     )]
-    let free = statvfs(home).map(|d| d.blocks_available() as u64 * d.fragment_size() as u64);
+    let free = statvfs(home).map(|d| Free {
+        bytes: d.blocks_available() as u64 * d.fragment_size() as u64,
+        files: (d.files() > 0).then(|| d.files_available() as u64),
+    });
     match free {
         Ok(free) => troubles::disk(home, free),
         Err(error) => (format!("its free space is unknown: {error}"), None),

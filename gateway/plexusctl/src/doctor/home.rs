@@ -3,7 +3,7 @@
 use super::Finding;
 use nix::{sys::statvfs::statvfs, unistd::geteuid};
 use plexus_client::shell;
-use plexus_owner::troubles;
+use plexus_owner::troubles::{self, Free};
 use plexus_protocol::{
     AgentId,
     state_dir::{FILES, FOLDERS},
@@ -29,8 +29,8 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
     if wrong.is_empty() {
         wrong.push(Finding::ok("home", "no other user can read or change it"));
     }
-    wrong.push(match free_bytes(home) {
-        Ok(bytes) => room(home, bytes),
+    wrong.push(match free(home) {
+        Ok(free) => room(home, free),
         Err(error) => Finding::warn(
             "disk",
             format!("its free space is unknown: {error}"),
@@ -40,17 +40,20 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
     wrong
 }
 
-/// Free bytes of a folder's disk.
+/// What a folder's disk has left.
 #[allow(
     clippy::unnecessary_cast,
-    reason = "the two counts are of other widths on macOS"
+    reason = "the counts are of other widths on macOS"
 )]
-pub(crate) fn free_bytes(home: &Path) -> nix::Result<u64> {
-    statvfs(home).map(|d| d.blocks_available() as u64 * d.fragment_size() as u64)
+pub(crate) fn free(home: &Path) -> nix::Result<Free> {
+    statvfs(home).map(|d| Free {
+        bytes: d.blocks_available() as u64 * d.fragment_size() as u64,
+        files: (d.files() > 0).then(|| d.files_available() as u64),
+    })
 }
 
-fn room(home: &Path, bytes: u64) -> Finding {
-    match troubles::disk(home, bytes) {
+fn room(home: &Path, free: Free) -> Finding {
+    match troubles::disk(home, free) {
         (_, Some(few)) => Finding::of("disk", few),
         (free, None) => Finding::ok("disk", free),
     }

@@ -139,15 +139,20 @@ fn what_is_wrong_is_said_and_needs_the_owner() {
 #[test]
 fn full_disk_is_named_with_its_folder() {
     let mut seen = seen();
-    let said = |seen: &mut Snapshot, free: u64| {
-        seen.disk = troubles::disk(&seen.home, free).1;
+    let said = |seen: &mut Snapshot, bytes: u64, files| {
+        seen.disk = troubles::disk(&seen.home, troubles::Free { bytes, files }).1;
         text(seen)
     };
-    assert!(!said(&mut seen, 200 << 20).contains("! disk"));
+    for files in [None, Some(100)] {
+        assert!(!said(&mut seen, 200 << 20, files).contains("! disk"));
+    }
+    let line = "\n! disk: 0 more files can be made at /a home: df -i '/a home'\n";
+    let none = said(&mut seen, 200 << 20, Some(0));
+    assert!(none.contains(line), "{none}");
     let health = &mut seen.health.sources[0].health;
     health.status = HealthStatus::Unavailable;
     health.detail = Some("the cage's test: No space left on device".to_owned());
-    let said = said(&mut seen, 5 << 10);
+    let said = said(&mut seen, 5 << 10, None);
     for line in [
         "\n! disk: 0 MB free at /a home: df -h '/a home'\n",
         "the cage's test: No space left on device: df -h '/a home'\n",
