@@ -149,8 +149,8 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         let error = back.expect_error(503, "audit_unavailable");
         assert_eq!(error["held"], true, "{back}");
         let input = json!({"path": "small.md"});
-        let late = other.invoke_with(&token, READ, input);
-        late.expect_error(401, "token_revoked");
+        let refused = other.invoke_with(&token, READ, input);
+        refused.expect_error(401, "token_revoked");
 
         let owner = full.owner();
         let act = |path: &str, body: Value| {

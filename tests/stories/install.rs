@@ -7,7 +7,7 @@ use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Gateway, binaries};
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 

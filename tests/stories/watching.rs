@@ -371,7 +371,7 @@ fn without_colours_and_without_a_screen() {
     asks(&agent, "a.txt", "x");
     let mut plain = house.gateway.on_terminal(["approvals", "watch"]);
     plain.env("NO_COLOR", "1");
-    let mut terminal = Terminal::start(&plain, 80, 24);
+    let terminal = Terminal::start(&plain, 80, 24);
     terminal.until_shows("creates a.txt");
     assert!(!terminal.is_coloured());
     quits(terminal);

@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn little_room_is_said() {
-        let disk = |bytes, files| super::disk(Path::new("/a home"), Free { bytes, files });
+        let disk = |bytes, files| disk(Path::new("/a home"), Free { bytes, files });
         let fails = |bytes| disk(bytes, None).1.map(|few| few.fails);
         let all = [1 << 20, 100 << 20, 1 << 30].map(fails);
         assert_eq!(all, [Some(true), Some(false), None]);

@@ -45,7 +45,7 @@ fn is_unreadable(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// The system's own error, which these two have no source for.
-fn io_of(cause: &(dyn std::error::Error + 'static)) -> Option<&std::io::Error> {
+fn io_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
     if let Some(StateDirError::Io { error, .. }) = cause.downcast_ref() {
         return Some(error);
     }
