@@ -308,7 +308,7 @@ fn every_rule_refuses() {
         ("/limits/openFiles", json!(0), "openFiles is below 16: no worker can start with that"),
         ("/limits/callMs", json!(0), "callMs or memoryMiB is 0"),
         ("/limits/memoryMiB", json!(0), "callMs or memoryMiB is 0"),
-        ("/limits/fileBytes", json!(-1), "invalid value: integer `-1`"),
+        ("/limits/fileBytes", json!(-1), "got integer `-1`, expected a whole number"),
         ("/limits/callMs", Value::Null, "missing field `callMs`"),
         ("/capabilities", json!([]), "not 1 to 256"),
         ("/capabilities/0/name", json!("item.write"), "twice"),
@@ -680,7 +680,7 @@ fn socket_is_one_path_with_what_is_asked_there() {
         ),
         ("reads names what is not in asks", unasked),
         ("unknown field `host`", host),
-        ("invalid type: sequence", json!(["unix"])),
+        ("got a list, expected an object", json!(["unix"])),
     ] {
         let refused = with(entry).expect_err(why).to_string();
         assert!(refused.contains(why), "{refused}");

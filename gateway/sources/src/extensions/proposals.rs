@@ -230,7 +230,7 @@ fn changes(
 
 /// Third-party text as one line, with nothing left out: agents are told all of it.
 fn whole(text: &str) -> String {
-    Line::<MOST>::new(&text.replace('\n', "⏎")).to_string()
+    Line::<MOST>::new(text.replace('\n', "⏎")).to_string()
 }
 
 /// What decisions depend on, by the tool's name.
