@@ -118,7 +118,8 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         let asked = note("asked.md", "may I?");
         let item = asking.must_ask(WRITE, asked.clone());
         let _ = full.owner().card(&item);
-        let late = asking.must_ask(WRITE, note("late.md", "late"));
+        let late = json!({"id": WRITE, "input": note("late.md", "late"), "onApproval": "run"});
+        let late = asking.invoke_body(late).text_at("/error/pendingId");
         let _ = full.owner().card(&late);
         let token = other.token(&[READ]);
 

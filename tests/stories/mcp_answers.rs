@@ -707,11 +707,12 @@ fn server_that_says_nothing_at_its_start_is_told_of() {
     let said = gateway.cli("mcp add silent --yes -- /usr/bin/sleep 600".split(' '));
     said.expect_status(1);
     assert_contains(&said.stderr, "it did not answer within 30 s of its start");
-    // These tests run in the folder of their package.
-    let relative = gateway.cli("mcp add near --yes -- /usr/bin/cat Cargo.toml".split(' '));
+    // Commands run in the person's home.
+    std::fs::write(gateway.home().join("near.py"), "").expect("a file");
+    let relative = gateway.cli("mcp add near --yes -- /usr/bin/cat near.py".split(' '));
     relative.expect_status(64);
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    assert_contains(&relative.stderr, &format!("in another; name it {file}"));
+    let named = format!("in another; name it {}/near.py", gateway.home().display());
+    assert_contains(&relative.stderr, &named);
     let none = gateway.cli(["mcp", "list"]);
     assert_contains(none.expect_ok(), "no MCP server is lent");
 }

@@ -52,7 +52,7 @@ pub use together::RequestSets;
 
 use crate::{
     acting::Narrowing,
-    acts::failed,
+    acts::{blocking, failed},
     cards,
     desk::Desk,
     owner::{self, approvals, calls, proposal_cards, sign_ins},
@@ -73,7 +73,6 @@ use plexus_edge::{
     sessions::Visitor,
     sse::{self, Opened},
 };
-use plexus_home::tasks;
 use plexus_owner::{
     Method,
     pending::{self, Decide, DecisionOutcome},
@@ -347,15 +346,6 @@ fn gone() -> Refused {
         )
         .next("/admin"),
     )
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refused> {
-    tasks::blocking(work).await.map_err(|error| {
-        tracing::error!(name: "console.page_failed", %error, "a page could not be made");
-        failed("The page could not be made.")
-    })
 }
 
 #[cfg(test)]

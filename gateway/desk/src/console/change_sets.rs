@@ -9,7 +9,6 @@
 //! Must not know: how a change set is read or applied.
 
 use super::{
-    blocking,
     card::{Diff, Moment, Rows},
     diff::{self, Room},
     foreign::ForeignText,
@@ -17,7 +16,13 @@ use super::{
     plan::PlanView,
     sent, shell,
 };
-use crate::{acting::Narrowing, acts::Named, desk::Desk, owner::changes, table::Reading};
+use crate::{
+    acting::Narrowing,
+    acts::{Named, blocking},
+    desk::Desk,
+    owner::changes,
+    table::Reading,
+};
 use askama::Template;
 use axum::{
     extract::{Request, State},

@@ -9,7 +9,7 @@
 //! Must not know: how a manifest is read, or a server looked at.
 
 use super::{
-    Noted, blocking,
+    Noted,
     foreign::ForeignText,
     gone,
     links::{Begin, Stretch},
@@ -17,7 +17,7 @@ use super::{
     sign_in::{self, OwnClient},
     words,
 };
-use crate::{acting::Narrowing, desk::Desk, owner::extensions, table::Reading};
+use crate::{acting::Narrowing, acts::blocking, desk::Desk, owner::extensions, table::Reading};
 use askama::Template;
 use axum::{
     Router,

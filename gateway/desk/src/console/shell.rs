@@ -5,9 +5,12 @@
 
 use super::{
     assets::{SERVED_SCRIPT, STYLE, digest},
-    blocking, door,
+    door,
 };
-use crate::{acts::failed, desk::Desk};
+use crate::{
+    acts::{blocking, failed},
+    desk::Desk,
+};
 use askama::Template;
 use axum::{
     body::Body,

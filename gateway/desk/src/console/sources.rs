@@ -8,13 +8,13 @@
 //! Must not know: how a source is checked or put in place.
 
 use super::{
-    blocking,
     foreign::ForeignText,
     gone,
     links::{Begin, Stretch},
     shell, words,
 };
 use crate::{
+    acts::blocking,
     desk::Desk,
     owner::{
         kinds::form_of,

@@ -10,12 +10,10 @@
 //!
 //! Must not know: how a decision is carried out, which is `owner::approvals`'.
 
-use super::{
-    blocking, card::Moment, foreign::ForeignText, glance, gone, links, sent, shell, words,
-};
+use super::{card::Moment, foreign::ForeignText, glance, gone, links, sent, shell, words};
 use crate::{
     acting::Narrowing,
-    acts::Named,
+    acts::{Named, blocking},
     cards,
     desk::Desk,
     owner::{activity, approvals},
