@@ -53,7 +53,7 @@ fn rest_of_a_sentence_decides_no_other_request() {
         browser.press("d yes");
         browser.press(key::ENTER);
         assert_eq!(scene.state_of(&writer, &item), "pending");
-        assert_eq!(focused(browser), "H2");
+        assert_eq!(focused(browser), "asks", "the heading");
         // The control: after a pause the same keys are what they are on any card.
         pause(browser);
         browser.press("a");
