@@ -212,7 +212,10 @@ impl ToolOutput {
         }
         let kind = word(&block, "type").unwrap_or_default();
         match &*kind {
-            "image" | "audio" if block.get_mut("data").is_some_and(is_bytes) => {
+            // One of no bytes is refused as wrong ones are.
+            "image" | "audio"
+                if block.get_mut("data").is_some_and(is_bytes) && block["data"] != "" =>
+            {
                 let bytes = kept(&mut block, &["mimeType", "data"]);
                 match &*kind {
                     "image" => self.images.push(bytes),
@@ -284,6 +287,7 @@ mod tests {
                 {"type": "hologram"},
                 {"type": "image"},
                 {"type": "image", "mimeType": "image/png", "data": "no bytes!"},
+                {"type": "image", "mimeType": "image/png", "data": "\n"},
                 {"type": "resource_link", "name": "no address"},
                 {"type": "resource", "resource": {"uri": "file:///x"}},
                 {"type": "resource", "resource": {"uri": "file:///y", "blob": "no bytes!"}},
@@ -304,6 +308,7 @@ mod tests {
             "links": [{"uri": "file:///a", "name": "a"}, {"uri": "file:///t.txt"}],
             "warnings": [
                 "a block hologram that cannot be read is left out",
+                "a block image that cannot be read is left out",
                 "a block image that cannot be read is left out",
                 "a block image that cannot be read is left out",
                 "a block resource_link that cannot be read is left out",
