@@ -87,6 +87,10 @@ fn act_leaves_half_filled_forms_as_they_are() {
     until_true("an empty form", || {
         typed(browser, &["give-under", "give-calls", "limit-bytes"]) == json!(["", "", "5000000"])
     });
+    // Its button lies in what is folded now.
+    until_true("the focus on the page's heading", || {
+        browser.run("return document.activeElement.matches('#card h2')") == true
+    });
     agent.must(WRITE, note("Projects/a.md", "a\n"));
     agent.must_fail(WRITE, note("elsewhere.md", "a\n"), 401, "approval_required");
     scene.all_is_well();

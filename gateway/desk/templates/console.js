@@ -902,6 +902,8 @@
     const at = rowsOf(was?.closest('article')).indexOf(was?.closest('li, tr'));
     const row = rowsOf($('card')).slice(0, at + 1).pop();
     (was && sameAs(was, $('card')) || row?.querySelector('a') || heading()).focus({ preventScroll: true });
+    // None lies in what is folded.
+    if (was) focusLost();
   }
 
   // A page that came, and one whose acts moved under the pointer, takes none for a moment, as a card does. Other forms only
