@@ -1493,6 +1493,7 @@
       await navigator.clipboard.writeText($(hit.dataset.copy).textContent);
       say(hit.textContent = 'Copied');
     } else if ('goOn' in hit.dataset) {
+      open = null; // what comes of the card that is left draws it no more
       await next().catch(unanswered);
       heading().focus();
     } else if (hit.dataset.rows) {
