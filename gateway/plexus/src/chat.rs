@@ -223,8 +223,10 @@ fn lines() -> &'static Mutex<mpsc::Receiver<String>> {
     LINES.get_or_init(|| {
         let (line, typed) = mpsc::channel(1);
         std::thread::spawn(move || {
-            for words in io::stdin().lock().lines() {
+            for words in io::stdin().lock().split(b'\n') {
                 let Ok(words) = words else { return };
+                // A terminal cuts a line within a letter, too.
+                let words = String::from_utf8_lossy(&words).into_owned();
                 if line.blocking_send(words).is_err() {
                     return;
                 }
@@ -234,8 +236,8 @@ fn lines() -> &'static Mutex<mpsc::Receiver<String>> {
     })
 }
 
-/// One line, or all lines that came at once: those are sent with a further Enter, which also ends the last line of a paste. Empty
-/// where the terminal may have cut a line of it. None at the end of input, also where lines wait for that Enter.
+/// One line, or all lines that came at once: those are sent with a further Enter, which also ends the last line of a paste. It
+/// is asked for again where the terminal may have cut a line. None at the end of input, also where lines wait for that Enter.
 async fn message(lines: &mut mpsc::Receiver<String>) -> Option<String> {
     let mut words = lines.recv().await?;
     loop {
@@ -249,7 +251,9 @@ async fn message(lines: &mut mpsc::Receiver<String>) -> Option<String> {
             out::say(
                 "not sent: the terminal cuts a line at 4,095 bytes; break long lines, and send all of it again",
             );
-            return Some(String::new());
+            out::murmur("> ");
+            words = lines.recv().await?;
+            continue;
         }
         if is_alone {
             return Some(words.trim_end_matches('\n').to_owned());
