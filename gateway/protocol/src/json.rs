@@ -110,10 +110,15 @@ pub fn in_plain_words(why: &str) -> String {
     let Some((got, expected)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) else {
         return why.to_owned();
     };
+    let objects = [
+        "struct ",
+        "internally tagged enum ",
+        "adjacently tagged enum ",
+    ];
     let plain = |word: &str| match word {
         "sequence" | "a sequence" => "a list".to_owned(),
         "map" | "a map" => "an object".to_owned(),
-        word if word.starts_with("struct ") || word.contains("tagged enum ") => "an object".into(),
+        word if objects.iter().any(|kind| word.starts_with(kind)) => "an object".to_owned(),
         "string or map" => "a string".to_owned(),
         "u8" => format!("a whole number from 0 to {}", u8::MAX),
         "u16" => format!("a whole number from 0 to {}", u16::MAX),
@@ -473,6 +478,8 @@ mod tests {
         assert_eq!(why::<u64>("\"5\""), format!("got string \"5\", {count}"));
         assert_eq!(why::<usize>("-1"), format!("got integer `-1`, {count}"));
         assert_eq!(why::<Vec<u8>>("{}"), format!("got an object, {list}"));
+        let text = "\"a tagged enum , expected u8\"";
+        assert_eq!(why::<Vec<u8>>(text), format!("got string {text}, {list}"));
         assert_eq!(
             why::<Form>("5"),
             "it has none of the forms that it may have"
