@@ -21,7 +21,7 @@ use serde::Serialize;
 pub(crate) struct Activity {
     /// Only this agent's [default: all agents]
     agent: Option<AgentId>,
-    /// Since: yesterday, today, 2h, 10:42, 2026-11-19, 2026-11-19T10:42 [default: 24h before --until; with --touched, all]
+    /// Since: yesterday, today, 2h, 10:42, 2026-11-19, 2026-11-19T10:42 [default: 24h to --until or now; with --touched, all]
     #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
     since: Option<Moment>,
     /// Until; a day counts to its end
