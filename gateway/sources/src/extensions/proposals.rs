@@ -48,13 +48,13 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// Its tools that the owner has classed as reads.
+    /// Its tools that the owner has classed as reads, also those that are gone meanwhile.
     #[must_use]
     pub fn reads(&self) -> Vec<String> {
-        let manifest = Manifest::parse(&self.manifest);
-        let all = manifest.map_or_else(|_| Vec::new(), |manifest| manifest.capabilities);
-        let reads = all
-            .into_iter()
+        let manifests = self.agreed.iter().chain([&self.manifest]);
+        let manifests = manifests.filter_map(|text| Manifest::parse(text).ok());
+        let reads = manifests
+            .flat_map(|manifest| manifest.capabilities)
             .filter(|c| c.is_read() && c.name != super::LISTING);
         reads.map(|read| read.name).collect()
     }
@@ -109,8 +109,12 @@ pub fn compare(
         tools.map(|(name, _): (&String, _)| name.clone()).collect()
     };
     let mut blocked = names(&mut now.tools.iter().filter(is_blocked));
-    // Nobody is asked about what has nothing to give.
-    blocked.extend(listing.idle(Some(&pins)));
+    let kept = before.and_then(|before| before.agreed.as_deref());
+    let kept = kept.filter(|kept| Manifest::parse(kept).is_ok());
+    let base = kept.unwrap_or(agreed);
+    // Nobody is asked about what has nothing to give, and was not agreed to.
+    let held = Manifest::parse(base).ok().and_then(|base| base.mcp);
+    blocked.extend(listing.idle(held.as_ref()));
     let withheld = names(&mut now.tools.iter().filter(|tool| !is_agreed(tool)));
     let generate = |withheld: &BTreeSet<String>| {
         let mut request = request.clone();
@@ -123,8 +127,6 @@ pub fn compare(
     };
     let in_force = generate(&withheld)?;
     let proposed = generate(&blocked)?;
-    let kept = before.and_then(|before| before.agreed.as_deref());
-    let base = kept.unwrap_or(agreed);
     let changes = changes(base, &pins, &proposed.text, listing);
     let news = changes.iter().any(|change| !change.words.is_empty());
     Ok(Some(Compared {
@@ -435,6 +437,21 @@ mod tests {
             back.changes.len() == 2 && back.changes.iter().all(again),
             "{back:?}"
         );
+        // A read that was gone for a while comes back as one, and one that cannot be lent holds nothing up.
+        let gone = at(&held, Some(&both), &listing("Does", &["act"])).unwrap();
+        let asked_then = gone.proposal.unwrap();
+        let mut bare = request.clone();
+        bare.reads.clear();
+        let (gone, at_last) = (gone.in_force.text, Timestamp(2));
+        let back = compare(&bare, &gone, Some(&asked_then), &first, at_last).unwrap();
+        let back = back.unwrap().proposal.unwrap();
+        let back = Manifest::parse(&back.manifest).unwrap();
+        assert!(back.capability("look").unwrap().is_read(), "{back:?}");
+        let mut broken = listing("Does", &["look", "act", "more"]);
+        broken.tools[0]["inputSchema"] = object!(1);
+        let broken = at(&agreed, None, &broken).unwrap();
+        assert!(!lent(&broken.in_force.text, "look") && lent(&broken.in_force.text, "act"));
+        assert_eq!(broken.proposal.unwrap().changes[0].about, "more");
         changed.tools[1]["description"] = "Does".into();
         // Seen again, and blocked: nobody is asked.
         assert!(at(&in_force, Some(&asked), &changed).is_none());

@@ -385,11 +385,11 @@ impl ServerRequest {
                 }
             }
         }
-        if let Some(unknown) = self
-            .reads
-            .iter()
-            .find(|read| !pins.tools.contains_key(*read))
-        {
+        // One that is refused is no read, and its refusal says why.
+        let is_one = |read: &str| {
+            pins.tools.contains_key(read) || names.contains(&read) && !withheld.contains(read)
+        };
+        if let Some(unknown) = self.reads.iter().find(|read| !is_one(read)) {
             let mut has: Vec<_> = pins
                 .tools
                 .keys()
@@ -773,6 +773,9 @@ mod tests {
         task["execution"] = object!({"taskSupport": "required"});
         let task = request(&[]).generate(&listing(&[task]), &BTreeSet::new());
         assert!(task.unwrap().refused[0].1.contains("as a task"));
+        let blank = object!({"name": "blank", "inputSchema": 1});
+        let refused = request(&["blank"]).generate(&listing(&[blank]), &BTreeSet::new());
+        assert_eq!(refused.unwrap().refused[0].0, "blank");
         let unknown = request(&["no"]).generate(&listing(&[tool("do")]), &BTreeSet::new());
         assert!(
             unknown
