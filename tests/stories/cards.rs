@@ -246,19 +246,29 @@ fn a_start_makes_every_plan_again() {
     workshop.gateway.restart();
     whole(&workshop.owner());
 
-    // One whose input was lost is whole again once its agent asks the same again.
-    let input = format!("pending/{}.{COUNT}.input", asked[0]);
-    std::fs::write(workshop.gateway.state().join(input), "").expect("the input");
+    // One whose input was lost is whole again once its agent asks the same again, by a call or for a grant.
+    let by_grant =
+        json!({"grants": {COUNT: "allow"}, "intents": {COUNT: {"input": {"line": "1"}}}});
+    for item in &asked[..2] {
+        let input = format!("pending/{item}.{COUNT}.input");
+        std::fs::write(workshop.gateway.state().join(input), "").expect("the input");
+    }
     workshop.gateway.restart();
     let owner = workshop.owner();
-    let lost = owner.card(&asked[0]).to_string();
-    assert!(
-        lost.contains("until its agent asks the same again"),
-        "{lost}"
-    );
+    for item in &asked[..2] {
+        let lost = owner.card(item).to_string();
+        assert!(
+            lost.contains("until its agent asks the same again"),
+            "{lost}"
+        );
+    }
     let back = workshop.gateway.back(&agent);
     assert_eq!(back.must_ask(COUNT, json!({"line": "0"})), asked[0]);
-    owner.must_post(&format!("/admin/api/pending/{}/plan", asked[0]), json!({}));
+    let joined = back.client().put("/grants", by_grant);
+    assert_eq!(joined.text_at("/pendingId"), asked[1]);
+    for item in &asked[..2] {
+        owner.must_post(&format!("/admin/api/pending/{item}/plan"), json!({}));
+    }
     whole(&owner);
 }
 

@@ -31,7 +31,7 @@ use crate::{
 };
 use bytes::Bytes;
 use plexus_home::{
-    state_dir::{StateDir, create_private},
+    state_dir::{StateDir, write_private},
     tasks::blocking,
 };
 use plexus_ipc::message::{Form, PlanMade, Touched};
@@ -63,6 +63,43 @@ impl Kernel {
         id: &CapabilityId,
         input: &Bytes,
     ) -> Result<(), SubmitError<Refusal>> {
+        let kept = self.put_input(item, agent, id, input).await;
+        kept.inspect_err(|_| self.approvals.drop_input(item))
+    }
+
+    /// Keeps the input again of an item that waits and has lost it: it could only be denied. What else is kept for it stays.
+    ///
+    /// # Errors
+    /// [`SubmitError::Unavailable`], as where it is kept first.
+    pub async fn keep_lost_input(
+        &self,
+        item: &PendingId,
+        agent: Option<&AgentId>,
+        id: &CapabilityId,
+        input: &Bytes,
+    ) -> Result<(), SubmitError<Refusal>> {
+        let digest = Digest::of(input);
+        let is_lost = |ask: &Ask| {
+            ask.capability == *id
+                && ask.input == Some(digest)
+                && self.approvals.input(item, ask).is_none()
+        };
+        let state = self.ledger.snapshot();
+        let held = state.item(item);
+        let waits = held.filter(|held| held.state == ItemState::Pending);
+        if waits.is_some_and(|held| held.asks.iter().any(is_lost)) {
+            self.put_input(item, agent, id, input).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_input(
+        &self,
+        item: &PendingId,
+        agent: Option<&AgentId>,
+        id: &CapabilityId,
+        input: &Bytes,
+    ) -> Result<(), SubmitError<Refusal>> {
         let unavailable = |why: String| SubmitError::Unavailable(why);
         let places = &self.approvals.writing;
         let _place = places
@@ -78,7 +115,6 @@ impl Kernel {
         let kept = kept.await;
         kept.map_err(|error| {
             tracing::error!(name: "pending.unsaved", %error, "an input could not be kept");
-            self.approvals.drop_input(item);
             unavailable(error.to_string())
         })
     }
@@ -151,9 +187,9 @@ impl Approvals {
             let differs =
                 agent.and_then(|agent| differs::compared(&dir, &agent, &id, &input, &things));
             if let Some(differs) = differs {
-                create_private(&beside, &serde_json::to_vec(&differs)?)?;
+                write_private(&beside, &serde_json::to_vec(&differs)?)?;
             }
-            create_private(&path, &input)
+            write_private(&path, &input)
         };
         blocking(keep).await?
     }

@@ -183,7 +183,9 @@ async fn put(
     // An item that waits already.
     if let Some(Reply::Decided(decision)) = kernel.foresee(&request)? {
         if let Some(waiting) = &decision.item {
-            keep_anew(kernel, asked, waiting).await?;
+            let agent = Some(&asked.caller.agent);
+            let kept = kernel.keep_lost_input(waiting, agent, asked.id(), &asked.canonical);
+            kept.await?;
         }
         return Ok(decision);
     }
@@ -209,32 +211,6 @@ async fn put(
         _ => kernel.approvals.drop_input(&item),
     }
     decision
-}
-
-/// Keeps the input again of an item that waits and has lost it: it could only be denied.
-async fn keep_anew(
-    kernel: &Arc<Kernel>,
-    asked: &Asked,
-    item: &PendingId,
-) -> Result<(), SubmitError<Refusal>> {
-    let is_lost = |ask: &Ask| {
-        ask.capability == *asked.id()
-            && ask.input == Some(asked.digest)
-            && kernel.approvals.input(item, ask).is_none()
-    };
-    let state = kernel.ledger.snapshot();
-    let waits = state
-        .item(item)
-        .filter(|held| held.state == ItemState::Pending);
-    if waits.is_some_and(|held| held.asks.iter().any(is_lost)) {
-        let agent = Some(&asked.caller.agent);
-        // What is left of it may be a damaged file.
-        kernel.approvals.drop_input(item);
-        kernel
-            .keep_input(item, agent, asked.id(), &asked.canonical)
-            .await?;
-    }
-    Ok(())
 }
 
 async fn refuse(kernel: &Arc<Kernel>, asked: &Asked, error: SubmitError<Refusal>) -> Answer {

@@ -455,7 +455,18 @@ async fn decide(
         item: item.clone(),
     });
     let reply = match edge.foresee(&command).map_err(refused)? {
-        Some(reply) => reply,
+        Some(reply) => {
+            if let Reply::Decided(decision) = &reply
+                && let Some(waiting) = &decision.item
+            {
+                for (id, input) in &wanted.inputs {
+                    edge.keep_lost_input(waiting, session.agent.as_ref(), id, input)
+                        .await
+                        .map_err(refused)?;
+                }
+            }
+            reply
+        }
         None => {
             for (id, input) in &wanted.inputs {
                 edge.keep_input(&item, session.agent.as_ref(), id, input)
