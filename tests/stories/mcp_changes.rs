@@ -107,7 +107,7 @@ fn changed_and_new_tools_are_hidden_until_one_card_is_decided() {
     gateway.must_cli(["mcp", "refresh", "rude", "--read", "sample", "--yes"]);
     let grants = gateway.cli(["grants"]).all();
     assert!(
-        grants.contains("does more now than you granted"),
+        grants.contains("does more now than was granted"),
         "{grants}"
     );
 }

@@ -37,7 +37,7 @@ pub fn standing(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant>
             suspended: grant.suspended.clone().or_else(|| {
                 let usable = standing_for(state, agent, &grant.capability, now).is_some();
                 let why = match state.capability(&grant.capability) {
-                    Some(_) => "its capability does more now than you granted",
+                    Some(_) => "its capability does more now than was granted",
                     None => "its source is not available",
                 };
                 (!usable && state.exposed(&grant.capability)).then(|| why.to_owned())
