@@ -178,7 +178,9 @@ pub struct Free {
 /// What the disk of a state directory has left in words, and the trouble where that is little.
 #[must_use]
 pub fn disk(home: &Path, free: Free) -> (String, Option<Trouble>) {
-    if let Some(files) = free.files.filter(|files| *files < FEW_FILES) {
+    // A disk that makes room for files as it goes has few of them wherever it is full.
+    let few_files = free.files.filter(|files| *files < FEW_FILES);
+    if let Some(files) = few_files.filter(|_| free.bytes >= ROOM.0) {
         let found = format!("{files} more files can be made");
         let remedy = format!("df -i {}", shell::quote(&home.to_string_lossy()));
         return (found.clone(), Some(Trouble::new(found, remedy)));
@@ -258,8 +260,10 @@ mod tests {
         let fails = |bytes| disk(bytes, None).1.map(|few| few.fails);
         let all = [1 << 20, 100 << 20, 1 << 30].map(fails);
         assert_eq!(all, [Some(true), Some(false), None]);
-        let few = disk(1 << 20, Some(FEW_FILES)).1.expect("a trouble");
-        assert_eq!(few.remedy, "df -h '/a home'");
+        for files in [0, FEW_FILES] {
+            let few = disk(1 << 20, Some(files)).1.expect("a trouble");
+            assert_eq!(few.remedy, "df -h '/a home'");
+        }
         let none = disk(1 << 30, Some(0)).1.expect("a trouble");
         assert_eq!(none.remedy, "df -i '/a home'");
         let found = |bytes| disk(bytes, None).0;
