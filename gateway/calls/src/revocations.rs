@@ -128,7 +128,11 @@ impl Revocations {
     /// Whether it is held now: of an agent's own only so much is.
     pub(crate) fn hold(&self, new: UnsavedRevocation) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.iter().any(|known| known.what == new.what) {
+        if let Some(known) = held.iter_mut().find(|known| known.what == new.what) {
+            // The owner's word for it stays the owner's.
+            if new.agent.is_none() {
+                *known = new;
+            }
             return true;
         }
         let own = held.iter().filter(|known| known.agent == new.agent);
@@ -186,6 +190,19 @@ mod tests {
         assert_eq!(held, HELD);
         assert!(hold(Some(&b)) && !taken.holds_the_owners());
         assert!(hold(None) && taken.holds_the_owners(), "the control");
+        // What its agent gave back first is the owner's once the owner takes it.
+        let (taken, token) = (Revocations::default(), TokenId::fresh());
+        for agent in [Some(a), None] {
+            taken.hold(UnsavedRevocation {
+                what: RevocationScope::Token(token.clone()),
+                command: Command::RevokeToken {
+                    token: token.clone(),
+                    reason: None,
+                },
+                agent,
+            });
+        }
+        assert!(taken.holds_the_owners() && taken.all_held().len() == 1);
     }
 
     #[test]

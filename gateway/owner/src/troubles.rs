@@ -143,10 +143,9 @@ pub fn log(ledger: &LedgerState, home: &Path) -> Option<Trouble> {
     let why = ledger.reason.as_deref().unwrap_or("no reason is known");
     match ledger.condition {
         LedgerCondition::Open => None,
-        LedgerCondition::DiskFull => Some(Trouble::new(
-            "the disk is full: only your own acts are recorded, and agents change nothing",
-            df(home),
-        )),
+        LedgerCondition::DiskFull => {
+            Some(Trouble::new(format!("the disk is full: {why}"), df(home)))
+        }
         LedgerCondition::Closed => Some(Trouble::new(
             format!("it takes no event: {why}"),
             "plexusctl logs --level warn",

@@ -201,25 +201,16 @@ fn troubles(status: &Status, few: Option<troubles::Trouble>) -> Vec<Trouble> {
         });
     };
     let health = || "/admin/health".to_owned();
+    let reason = status.ledger.reason.as_deref();
+    let why = reason.unwrap_or("no reason is known");
     match status.ledger.condition {
         LedgerCondition::Open => {
             if let Some(few) = few {
                 tell(format!("The disk is nearly full: {}", few.found), health());
             }
         }
-        LedgerCondition::DiskFull => tell(
-            "The disk is full: only your own acts are recorded, and agents change nothing."
-                .to_owned(),
-            health(),
-        ),
-        LedgerCondition::Closed => {
-            let why = status
-                .ledger
-                .reason
-                .as_deref()
-                .unwrap_or("no reason is known");
-            tell(format!("The audit log is closed: {why}"), health());
-        }
+        LedgerCondition::DiskFull => tell(format!("The disk is full: {why}"), health()),
+        LedgerCondition::Closed => tell(format!("The audit log is closed: {why}"), health()),
     }
     for source in &status.unsandboxed {
         tell(

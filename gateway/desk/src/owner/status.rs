@@ -25,6 +25,9 @@ use plexus_supervisor::{WorkerState, WorkerStatus};
 use plexus_trust::{Source, State as TrustState, standing_for};
 use std::sync::{Arc, PoisonError};
 
+/// What becomes of what is held in memory alone.
+pub(crate) const UNSAVED: &str = "what you took back is not saved, and ends with the gateway";
+
 pub(super) fn serve(served: Served) -> Served {
     served.with(show)
 }
@@ -77,15 +80,17 @@ async fn ledger(desk: &Arc<Desk>) -> Result<LedgerState, Refused> {
     let log = blocking(read).await?;
     let (condition, queued) = desk.ledger.condition();
     let held = desk.revocations.holds_the_owners();
-    let lost = "what you took back is not saved, and ends with the gateway";
     let (condition, reason) = match condition {
         Condition::Open => (LedgerCondition::Open, None),
-        Condition::DiskFull if held => (LedgerCondition::DiskFull, Some(lost.to_owned())),
+        Condition::DiskFull if held => (LedgerCondition::DiskFull, Some(UNSAVED.to_owned())),
         Condition::DiskFull => {
             let reason = "only acts of the owner are recorded".to_owned();
             (LedgerCondition::DiskFull, Some(reason))
         }
-        Condition::Closed(why) if held => (LedgerCondition::Closed, Some(format!("{why}; {lost}"))),
+        Condition::Closed(why) if held => {
+            let reason = format!("{why}; {UNSAVED}");
+            (LedgerCondition::Closed, Some(reason))
+        }
         Condition::Closed(why) => (LedgerCondition::Closed, Some(why)),
     };
     let checked = desk.checked.lock().unwrap_or_else(PoisonError::into_inner);
