@@ -704,11 +704,13 @@ fn tool_that_appears_or_changes_raises_its_card_by_itself() {
 #[test]
 fn server_that_says_nothing_at_its_start_is_told_of() {
     let gateway = Gateway::start();
+    // Commands run in the person's home. A file that is named like a word is none that is meant.
+    for file in ["600", "near.py"] {
+        std::fs::write(gateway.home().join(file), "").expect("a file");
+    }
     let said = gateway.cli("mcp add silent --yes -- /usr/bin/sleep 600".split(' '));
     said.expect_status(1);
     assert_contains(&said.stderr, "it did not answer within 30 s of its start");
-    // Commands run in the person's home.
-    std::fs::write(gateway.home().join("near.py"), "").expect("a file");
     let relative = gateway.cli("mcp add near --yes -- /usr/bin/cat near.py".split(' '));
     relative.expect_status(64);
     let named = format!("in another; name it {}/near.py", gateway.home().display());

@@ -343,8 +343,11 @@ impl Add {
                 format!("{program} is no absolute path; your shell knows it: command -v {program}");
             return Err(Stop::usage(why));
         }
-        let here =
-            |argument: &&String| Path::new(argument).is_relative() && Path::new(argument).is_file();
+        // A bare word may be an act of the program that a file is named like.
+        let here = |argument: &&String| {
+            let path = Path::new(argument);
+            argument.contains(['.', '/']) && path.is_relative() && path.is_file()
+        };
         if let Some(argument) = arguments.iter().find(here) {
             let file = std::path::absolute(argument)
                 .map_err(|error| Stop::path(Path::new(argument), &error))?;
