@@ -1,8 +1,7 @@
 #!/bin/sh
 # Installs Plexus for one person, without a compiler and without root. `sh install.sh --help` says how.
 # Made by `cargo xtask dist`. The download has to have the digests below, or nothing is installed.
-set -eu
-umask go-w # another user who can write in a folder of programs replaces them
+set -eu; umask go-w # another user who can write in a folder of programs replaces them
 version='@VERSION@' kind='@KIND@' glibc='@GLIBC@'
 from='@URL@'
 sha256='@SHA256@'
