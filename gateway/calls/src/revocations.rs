@@ -8,7 +8,7 @@
 //! took back is saved before any later act of the owner. A token that an agent gives back takes no place of the owner's.
 
 use plexus_protocol::{AgentId, CapabilityId, TokenId};
-use plexus_trust::{Command, Refusal};
+use plexus_trust::{Command, Refusal, State};
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
@@ -100,9 +100,9 @@ impl Revocations {
         self.all_held().iter().any(|held| held.agent.is_none())
     }
 
-    /// Whether a pause is held.
-    pub fn paused(&self) -> bool {
-        self.holds(|what| matches!(what, RevocationScope::Everything))
+    /// Whether the owner has paused all agents, on record or held.
+    pub fn paused(&self, state: &State) -> bool {
+        state.paused || self.holds(|what| matches!(what, RevocationScope::Everything))
     }
 
     /// Whether the end of an agent is held.
@@ -237,8 +237,8 @@ mod tests {
         assert!(taken.ended_token(&token) && !taken.ended_token(&TokenId::fresh()));
         taken.let_go(&what);
         assert_eq!(taken.refuses(&a, &read, None), None);
-        assert!(!taken.paused());
+        assert!(!taken.paused(&State::default()));
         hold(RevocationScope::Everything, Command::Pause(true));
-        assert!(taken.paused());
+        assert!(taken.paused(&State::default()));
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     cards,
     desk::Desk,
-    owner::{calls, sources::health_now, status::UNSAVED},
+    owner::{calls, sources::health_now, status::unsaved},
 };
 use askama::Template;
 use plexus_ipc::message::Role;
@@ -111,7 +111,7 @@ pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
     let glance = Glance::of(desk, state, queue.all);
     Ok(json!({
         "waiting": queue.all,
-        "paused": state.paused || desk.revocations.paused(),
+        "paused": desk.revocations.paused(state),
         "items": items,
         "glance": glance.render()?,
         "queue": queue.render()?,
@@ -204,17 +204,17 @@ fn sent(desk: &Desk, item: &Item) -> Option<String> {
 
 impl Glance {
     fn of(desk: &Desk, state: &State, waiting: usize) -> Self {
-        let held = desk.revocations.holds_the_owners();
+        let lost = unsaved(desk);
         let ledger = match desk.ledger.condition().0 {
             Condition::Open => None,
-            Condition::DiskFull if held => Some(format!("The disk is full: {UNSAVED}.")),
             Condition::DiskFull => {
-                Some("The disk is full: only your own acts are recorded.".to_owned())
+                let why = lost.unwrap_or("only your own acts are recorded");
+                Some(format!("The disk is full: {why}."))
             }
-            Condition::Closed(why) if held => {
-                Some(format!("The ledger is closed: {why}; {UNSAVED}"))
-            }
-            Condition::Closed(why) => Some(format!("The ledger is closed: {why}")),
+            Condition::Closed(why) => Some(match lost {
+                Some(lost) => format!("The ledger is closed: {why}; {lost}"),
+                None => format!("The ledger is closed: {why}"),
+            }),
         };
         let workers = desk.supervisor.workers();
         let up: Vec<_> = workers
@@ -268,7 +268,7 @@ impl Glance {
         Self {
             machine: ForeignText::short(&machine(desk), 60),
             port: desk.address.port(),
-            paused: state.paused || desk.revocations.paused(),
+            paused: desk.revocations.paused(state),
             stopping: desk.phase() != plexus_calls::kernel::Phase::Serving,
             waiting,
             sound: ledger.is_none()

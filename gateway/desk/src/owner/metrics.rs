@@ -191,7 +191,7 @@ fn now(desk: &Desk, seen: &StorageFigures) -> Registry {
     all.say(
         "paused",
         "1 while the owner has paused all agents",
-        is(state.paused || desk.revocations.paused()),
+        is(desk.revocations.paused(&state)),
     );
     all.say("agents", "Agents that are known", count(state.agents.len()));
     all.say("sessions", "Open sessions", count(counts.sessions));

@@ -25,9 +25,6 @@ use plexus_supervisor::{WorkerState, WorkerStatus};
 use plexus_trust::{Source, State as TrustState, standing_for};
 use std::sync::{Arc, PoisonError};
 
-/// What becomes of what is held in memory alone.
-pub(crate) const UNSAVED: &str = "what you took back is not saved, and ends with the gateway";
-
 pub(super) fn serve(served: Served) -> Served {
     served.with(show)
 }
@@ -50,7 +47,7 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status,
         pid: std::process::id(),
         port: desk.address.port(),
         uptime_ms: uptime_ms(&desk),
-        paused: state.paused || desk.revocations.paused(),
+        paused: desk.revocations.paused(&state),
         started_by: desk.started_by.to_owned(),
         stopping: desk.phase() != Phase::Serving,
         build: own_build().build,
@@ -74,24 +71,31 @@ pub(crate) async fn show(desk: Arc<Desk>, _: Reading, _: Show) -> Result<Status,
     })
 }
 
+/// That something of the owner's is held in memory alone, in words.
+pub(crate) fn unsaved(desk: &Desk) -> Option<&'static str> {
+    let held = desk.revocations.holds_the_owners();
+    held.then_some("what you took back is not saved, and ends with the gateway")
+}
+
 async fn ledger(desk: &Arc<Desk>) -> Result<LedgerState, Refused> {
     let reader = desk.ledger.clone();
     let read = move || Some((reader.head().ok()?, reader.last_checkpoint().ok()?));
     let log = blocking(read).await?;
     let (condition, queued) = desk.ledger.condition();
-    let held = desk.revocations.holds_the_owners();
+    let lost = unsaved(desk);
     let (condition, reason) = match condition {
         Condition::Open => (LedgerCondition::Open, None),
-        Condition::DiskFull if held => (LedgerCondition::DiskFull, Some(UNSAVED.to_owned())),
         Condition::DiskFull => {
-            let reason = "only acts of the owner are recorded".to_owned();
-            (LedgerCondition::DiskFull, Some(reason))
+            let reason = lost.unwrap_or("only acts of the owner are recorded");
+            (LedgerCondition::DiskFull, Some(reason.to_owned()))
         }
-        Condition::Closed(why) if held => {
-            let reason = format!("{why}; {UNSAVED}");
+        Condition::Closed(why) => {
+            let reason = match lost {
+                Some(lost) => format!("{why}; {lost}"),
+                None => why,
+            };
             (LedgerCondition::Closed, Some(reason))
         }
-        Condition::Closed(why) => (LedgerCondition::Closed, Some(why)),
     };
     let checked = desk.checked.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(LedgerState {
