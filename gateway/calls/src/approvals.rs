@@ -67,7 +67,7 @@ impl Kernel {
         kept.inspect_err(|_| self.approvals.drop_input(item))
     }
 
-    /// Keeps the input again of an item that waits and has lost it: it could only be denied. What else is kept for it stays.
+    /// Keeps the input again of an item that waits and has lost it: it could only be denied. All else that is kept for it stays.
     ///
     /// # Errors
     /// [`SubmitError::Unavailable`], as where it is kept first.

@@ -180,17 +180,16 @@ async fn put(
         token: TokenId::fresh(),
         item: item.clone(),
     });
+    let agent = Some(&asked.caller.agent);
     // An item that waits already.
     if let Some(Reply::Decided(decision)) = kernel.foresee(&request)? {
         if let Some(waiting) = &decision.item {
-            let agent = Some(&asked.caller.agent);
             let kept = kernel.keep_lost_input(waiting, agent, asked.id(), &asked.canonical);
             kept.await?;
         }
         return Ok(decision);
     }
     // The input is on disk before the item that names it.
-    let agent = Some(&asked.caller.agent);
     kernel
         .keep_input(&item, agent, asked.id(), &asked.canonical)
         .await?;

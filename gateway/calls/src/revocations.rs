@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(held, HELD);
         assert!(hold(Some(&b)) && !taken.holds_the_owners());
         assert!(hold(None) && taken.holds_the_owners(), "the control");
-        // What its agent gave back first is the owner's once the owner takes it.
+        // A token that its agent gave back is the owner's once the owner takes it.
         let (taken, token) = (Revocations::default(), TokenId::fresh());
         for agent in [Some(a), None] {
             taken.hold(UnsavedRevocation {

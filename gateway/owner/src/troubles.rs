@@ -165,7 +165,7 @@ const ROOM: (u64, u64) = (32 << 20, 256 << 20);
 /// Files below which something is said: what a start and some requests make.
 const FEW_FILES: u64 = 100;
 
-/// What a disk has left.
+/// The room on a disk.
 #[derive(Clone, Copy)]
 pub struct Free {
     /// Bytes.
@@ -174,7 +174,7 @@ pub struct Free {
     pub files: Option<u64>,
 }
 
-/// What the disk of a state directory has left in words, and the trouble where that is little.
+/// The room on the disk of a state directory in words, and the trouble where it is little.
 #[must_use]
 pub fn disk(home: &Path, free: Free) -> (String, Option<Trouble>) {
     // A disk that makes room for files as it goes has few of them wherever it is full.

@@ -326,7 +326,7 @@ mod tests {
                 &["--until", "2026-11-01"],
                 "limit=9&since=2026-11-01T00%3A00%3A00.000Z&until=2026-11-02T00%3A00%3A00.000Z",
             ),
-            // Nothing was done yet in the day before such an end.
+            // The day before such an end is yet to come: it has no calls.
             (
                 &["--until", "2026-12-31"],
                 "limit=9&since=2026-11-19T12%3A00%3A00.000Z&until=2027-01-01T00%3A00%3A00.000Z",

@@ -119,7 +119,7 @@ impl Check {
     }
 }
 
-/// What a folder's disk has left in words, and the trouble where that is little. Blocks on the disk.
+/// The room on a folder's disk in words, and the trouble where it is little. Blocks on the disk.
 pub(super) fn room(home: &Path) -> (String, Option<Trouble>) {
     #[allow(
         clippy::unnecessary_cast,

@@ -167,7 +167,7 @@ impl Verdict {
         })
     }
 
-    /// What was decided, in words; `reply` is the gateway's answer, and no call is made before `later`.
+    /// The decision in words; `reply` is the gateway's answer, and no call is made before `later`.
     fn said(&self, item: &Item, reply: &Decided, later: Option<&str>) -> String {
         let id = &item.heading.pending_id;
         let answered = match &reply.outcome {

@@ -40,7 +40,7 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
     wrong
 }
 
-/// What a folder's disk has left.
+/// The room on a folder's disk.
 #[allow(
     clippy::unnecessary_cast,
     reason = "the counts are of other widths on macOS"

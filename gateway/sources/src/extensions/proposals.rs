@@ -151,7 +151,7 @@ fn pins_of(listing: &Listing) -> McpPins {
     }
 }
 
-/// What of `proposed` is otherwise than in `before`, or as there and held back since; in words.
+/// How `proposed` differs from `before`, and which of its tools are as there and held back since; in words.
 fn changes(
     before: &str,
     in_force: &McpPins,
