@@ -459,7 +459,7 @@ impl Keeper {
 
     fn measure(&mut self) {
         for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
-            let (count, memory) = run.meter.measure();
+            let (count, memory) = run.meter.measure(run.memory);
             run.usage.memory = run.usage.memory.max(memory);
             run.hold_to_count(count);
             let held = run.disk.as_ref().map_or(0, |(_, held)| held.bytes());

@@ -13,6 +13,7 @@ use std::io;
 use std::ptr;
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 /// From `linux/landlock.h`.
 const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
@@ -120,6 +121,14 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
     } else {
         Err(io::Error::other("capabilities are left"))
     }
+}
+
+/// Whether two processes have all of their memory in common, as far as the kernel says so to this one.
+pub(super) fn same_memory(one: Pid, other: Pid) -> bool {
+    /// From `linux/kcmp.h`.
+    const KCMP_VM: libc::c_int = 1;
+    // SAFETY: the call takes numbers, and compares what the kernel knows of two processes.
+    unsafe { libc::syscall(libc::SYS_kcmp, one.as_raw(), other.as_raw(), KCMP_VM, 0, 0) == 0 }
 }
 
 /// What the kernel says to an exec of `program` that cannot succeed: its arguments lie in unmapped memory, which

@@ -2,12 +2,12 @@
 //!
 //! | of each process | counts as |
 //! |---|---|
-//! | its pages | what the kernel says of the first of its threads that has memory: a process whose first thread has ended shows none |
+//! | its pages | what the kernel says of the first of its threads that has memory: a process whose first thread has ended shows none. If that would be beyond the run's bound, a page that several of them share counts once |
 //! | an open socket | the most that its buffers hold; a pipe, [`PIPE`]; each once, however many have it open |
 //! | any other open file | [`FILE`] |
 //!
 //! Invariants: only processes of the run are looked at; a count goes on to [`MAX_THREADS`] and looks at [`MOST_DESCRIPTORS`] open
-//! files at most, and what is not looked at counts as a socket.
+//! files at most, and what is not looked at counts as a socket. What the kernel does not show of shared pages counts for each.
 //!
 //! Not counted: descriptors that are under way in a socket, and what the kernel keeps in small pieces (decision 0117).
 //!
@@ -16,12 +16,13 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::tree;
+use super::{os, tree};
 use crate::children::MAX_THREADS;
 use crate::keeper::Count;
 
@@ -33,6 +34,8 @@ const FILE: u64 = 8 * 1024;
 const SEND_BUFFER: u64 = 212_992;
 /// How many open files a measurement looks at: a few hundredths of a second.
 const MOST_DESCRIPTORS: u32 = 16_384;
+/// A run whose processes show more than this many times its bound is looked at no closer: that takes 12 ms for each GiB.
+const CLOSER: u64 = 4;
 
 /// Measures the run of one monitor.
 pub(crate) struct Meter(Pid);
@@ -48,35 +51,86 @@ impl Meter {
         walk(self.0, |_, _| {})
     }
 
-    /// The same, with the bytes of memory that all of them hold. Pages that several of them share count for each.
-    pub(crate) fn measure(&mut self) -> (Count, u64) {
-        measure(self.0)
+    /// The same, with the bytes of memory that all of them hold. Pages that several of them share count for each, and once if the
+    /// sum would be more than `most`: a program shares all of its own with one that it is about to start.
+    pub(crate) fn measure(&mut self, most: Option<u64>) -> (Count, u64) {
+        measure(self.0, most)
     }
 }
 
-fn measure(root: Pid) -> (Count, u64) {
-    let mut memory = 0;
+/// A process that has memory.
+struct Member {
+    process: Pid,
+    /// What the kernel says of the thread that it is known by.
+    thread: PathBuf,
+    /// In bytes: pages in memory and in swap, of which others may have a share.
+    pages: u64,
+    /// In bytes: what is its own, whatever it shares.
+    beside: u64,
+}
+
+fn measure(root: Pid, most: Option<u64>) -> (Count, u64) {
+    let mut members = Vec::new();
     let mut open = OpenFiles::new();
     let count = walk(root, |process, threads| {
         // A thread that ended meanwhile holds nothing, and another one of its process may.
         for thread in threads {
-            let folder = PathBuf::from(format!("/proc/{process}/task/{thread}"));
-            let Some(status) = status_with_memory(&folder) else {
+            let thread = PathBuf::from(format!("/proc/{process}/task/{thread}"));
+            let Some(status) = status_with_memory(&thread) else {
                 continue;
             };
             let kib = |name| field(&status, name).unwrap_or(0);
-            let pages = ["VmRSS:", "VmSwap:", "VmPTE:", "HugetlbPages:"];
-            let added = open.add(&folder.join("fd"), kib("FDSize:"));
+            let added = open.add(&thread.join("fd"), kib("FDSize:"));
             // The kernel hides from a user also what an ending one has open: it has no memory by then.
-            if added.is_err() && status_with_memory(&folder).is_none() {
+            if added.is_err() && status_with_memory(&thread).is_none() {
                 continue;
             }
             open.bytes += added.err().unwrap_or(0);
-            memory += pages.into_iter().map(kib).sum::<u64>() * 1024;
+            members.push(Member {
+                process,
+                thread,
+                pages: (kib("VmRSS:") + kib("VmSwap:")) * 1024,
+                beside: (kib("VmPTE:") + kib("HugetlbPages:")) * 1024,
+            });
             break;
         }
     });
-    (count, memory + open.bytes)
+    let each = members.iter().map(|member| member.pages + member.beside);
+    let each = each.sum::<u64>() + open.bytes;
+    let closer = most.is_some_and(|most| each > most && each / CLOSER <= most);
+    (
+        count,
+        if closer {
+            once(&members) + open.bytes
+        } else {
+            each
+        },
+    )
+}
+
+/// What they hold, with each page once.
+fn once(members: &[Member]) -> u64 {
+    let mut bytes = 0;
+    for (place, member) in members.iter().enumerate() {
+        let is_same = |other: &Member| os::same_memory(other.process, member.process);
+        if members[..place].iter().any(is_same) {
+            continue;
+        }
+        bytes += member.beside
+            + match fs::read_to_string(member.thread.join("smaps_rollup")) {
+                Ok(sums) => {
+                    let kib = |name| field(&sums, name).unwrap_or(0);
+                    (kib("Pss:") + kib("SwapPss:")) * 1024
+                }
+                Err(error) if has_ended(&error) => 0,
+                Err(_) => member.pages,
+            };
+    }
+    bytes
+}
+
+fn has_ended(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
 /// Shows each process with its threads.
@@ -103,7 +157,7 @@ fn status_with_memory(thread: &Path) -> Option<String> {
     field(&status, "VmRSS:").map(|_| status)
 }
 
-/// The number that a line of `status` has, which is in KiB where it is one of memory.
+/// The number that a line of the kernel's has, which is in KiB where it is one of memory.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches(" kB").parse().ok()
@@ -211,10 +265,33 @@ mod tests {
         let root = Pid::from_raw(short.id() as i32);
         let (mut most, mut count) = (0, 0);
         while short.try_wait().expect("our child").is_none() {
-            let (now, memory) = measure(root);
+            let (now, memory) = measure(root, None);
             (most, count) = (most.max(memory), count.max(now.processes));
         }
         assert!(count > 1 && most > 0, "it was seen: {count}, {most} bytes");
         assert!(most < 64 << 20, "{most} bytes");
+    }
+
+    /// A bound, and what this process has beside what is the test's.
+    const BOUND: u64 = 96 << 20;
+
+    #[test]
+    fn memory_lent_to_a_program_that_is_about_to_start_counts_once() {
+        let held = vec![1_u8; 64 << 20];
+        let own = Pid::this();
+        let starting = std::thread::spawn(|| {
+            for _ in 0..400 {
+                Command::new("/usr/bin/true").status().expect("a program");
+            }
+        });
+        let (mut each, mut once) = (0, 0);
+        while !starting.is_finished() {
+            each = each.max(measure(own, None).1);
+            once = once.max(measure(own, Some(BOUND)).1);
+        }
+        starting.join().expect("programs");
+        assert!(each > 128 << 20, "it was seen twice: {each} bytes");
+        assert!(once < BOUND, "{once} bytes");
+        drop(std::hint::black_box(held));
     }
 }

@@ -572,6 +572,10 @@ fn run_beyond_its_limits_is_ended() {
     assert!(said.ends_with("TooManyProcesses"), "{said}");
     let said = ran("two", "printf -v x %090000000d 0; sleep 1000; echo ${#x}");
     assert!(said.ends_with("TooMuchMemory"), "{said}");
+    // Copies of it that have changed nothing yet hold what it holds: 30 MB, of which four would be too much.
+    let copies =
+        "printf -v x %04000000d 0; printf %s \"$x\" > x; (((sleep 2; :); :); :); echo ${#x}";
+    assert_eq!(ran("copies", copies), "4000000\nExited(0)");
     let said = ran("three", "for i in 1 2 3; do sleep 0.1 & done; wait");
     assert_eq!(said, "Exited(0)");
 }
