@@ -1,12 +1,13 @@
 //! What is not well with a gateway, and the command that helps: `plexusctl doctor` and the console's Health say it in these
 //! words.
 //!
-//! Must not know: how it is found out.
+//! Must not know: how it is found out, other than [`Free::at`].
 
 use crate::{
     sources::Stopped,
     status::{LedgerCondition, LedgerState, RestingSource},
 };
+use nix::sys::statvfs::statvfs;
 use plexus_protocol::{SourceId, shell};
 use std::path::Path;
 
@@ -172,6 +173,23 @@ pub struct Free {
     pub bytes: u64,
     /// Files that can be made; none where the disk does not count them.
     pub files: Option<u64>,
+}
+
+impl Free {
+    /// The room on a folder's disk. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The folder is not there, or the disk does not answer.
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the counts are of other widths on macOS"
+    )]
+    pub fn at(folder: &Path) -> nix::Result<Self> {
+        statvfs(folder).map(|disk| Self {
+            bytes: disk.blocks_available() as u64 * disk.fragment_size() as u64,
+            files: (disk.files() > 0).then(|| disk.files_available() as u64),
+        })
+    }
 }
 
 /// The room on the disk of a state directory in words, and the trouble where it is little.

@@ -13,8 +13,6 @@ mod machine;
 mod programs;
 mod report;
 
-pub(crate) use home::free;
-
 use crate::{
     owner::{Desk, text_of},
     programs::{beside, install},

@@ -6,7 +6,7 @@
 mod tables;
 
 use crate::{
-    calls, doctor,
+    calls,
     owner::{Desk, Owner, json_line},
     pause::PAUSED,
     screen::lines::laid,
@@ -18,7 +18,7 @@ use plexus_owner::{
     grants::{self, GrantRow},
     sources::{HealthReport, HealthStatus, Probe, ProbedSource},
     status::{LedgerCondition, Show, Status, Worker, WorkerState},
-    troubles::{self, Trouble, secret_command},
+    troubles::{self, Free, Trouble, secret_command},
 };
 use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
@@ -87,7 +87,7 @@ impl Snapshot {
             grants: owner.call(&grants::List {}).await?.grants,
             agents: owner.call(&ListEnrollments {}).await?.agents,
             home: home.to_owned(),
-            disk: doctor::free(home)
+            disk: Free::at(home)
                 .ok()
                 .and_then(|free| troubles::disk(home, free).1),
         })

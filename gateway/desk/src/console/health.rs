@@ -12,7 +12,6 @@ use super::{
 use crate::{desk::Desk, owner::status, table::Reading};
 use askama::Template;
 use axum::{extract::State, response::Response};
-use nix::sys::statvfs::statvfs;
 use plexus_edge::reply::Refused;
 use plexus_owner::{
     sources::HealthStatus,
@@ -121,15 +120,7 @@ impl Check {
 
 /// The room on a folder's disk in words, and the trouble where it is little. Blocks on the disk.
 pub(super) fn room(home: &Path) -> (String, Option<Trouble>) {
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the counts are of other widths on macOS"
-    )]
-    let free = statvfs(home).map(|d| Free {
-        bytes: d.blocks_available() as u64 * d.fragment_size() as u64,
-        files: (d.files() > 0).then(|| d.files_available() as u64),
-    });
-    match free {
+    match Free::at(home) {
         Ok(free) => troubles::disk(home, free),
         Err(error) => (format!("its free space is unknown: {error}"), None),
     }

@@ -1,7 +1,7 @@
 //! The state directory: whose it is, who may read it, whether there is room.
 
 use super::Finding;
-use nix::{sys::statvfs::statvfs, unistd::geteuid};
+use nix::unistd::geteuid;
 use plexus_client::shell;
 use plexus_owner::troubles::{self, Free};
 use plexus_protocol::{
@@ -29,7 +29,7 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
     if wrong.is_empty() {
         wrong.push(Finding::ok("home", "no other user can read or change it"));
     }
-    wrong.push(match free(home) {
+    wrong.push(match Free::at(home) {
         Ok(free) => room(home, free),
         Err(error) => Finding::warn(
             "disk",
@@ -38,18 +38,6 @@ pub(super) fn look(home: &Path) -> Vec<Finding> {
         ),
     });
     wrong
-}
-
-/// The room on a folder's disk.
-#[allow(
-    clippy::unnecessary_cast,
-    reason = "the counts are of other widths on macOS"
-)]
-pub(crate) fn free(home: &Path) -> nix::Result<Free> {
-    statvfs(home).map(|d| Free {
-        bytes: d.blocks_available() as u64 * d.fragment_size() as u64,
-        files: (d.files() > 0).then(|| d.files_available() as u64),
-    })
 }
 
 fn room(home: &Path, free: Free) -> Finding {
