@@ -102,19 +102,7 @@ impl CalendarTime {
     /// The moment; of a day or a floating time as if in UTC. A time that is left out when clocks go forward is read with
     /// the offset before (RFC 5545, 3.3.5), one that comes twice is the first, unless it is known to be the second.
     pub(crate) fn instant(&self) -> DateTime<Utc> {
-        let near = |day: Option<NaiveDateTime>| self.zone.offset_at(day.unwrap_or(self.local));
-        let before = near(self.local.checked_sub_days(Days::new(1)));
-        let after = near(self.local.checked_add_days(Days::new(1)));
-        let with = |offset| self.local.checked_sub_offset(offset).unwrap_or(self.local);
-        let is_shown = |moment: &NaiveDateTime| {
-            moment.checked_add_offset(self.zone.offset_at(*moment)) == Some(self.local)
-        };
-        let shown = [before, after].map(with).into_iter().filter(is_shown);
-        let moment = match self.second {
-            true => shown.max(),
-            false => shown.min(),
-        };
-        moment.unwrap_or_else(|| with(before)).and_utc()
+        moment_of(self.local, self.second, |utc| self.zone.offset_at(utc))
     }
 
     /// The moment for a person in `here`, on whose clock days begin and floating times are.
@@ -225,12 +213,32 @@ fn with_offset(text: &str) -> Option<DateTime<FixedOffset>> {
     })
 }
 
-/// When clocks of `here` show this time first, or the time an hour later where they leave it out.
+/// The moment at which a clock with these offsets shows this time, as [`CalendarTime::instant`] says.
+fn moment_of(
+    local: NaiveDateTime,
+    is_second: bool,
+    offset_at: impl Fn(NaiveDateTime) -> FixedOffset,
+) -> DateTime<Utc> {
+    let near = |day: Option<NaiveDateTime>| offset_at(day.unwrap_or(local));
+    let before = near(local.checked_sub_days(Days::new(1)));
+    let after = near(local.checked_add_days(Days::new(1)));
+    let with = |offset| local.checked_sub_offset(offset).unwrap_or(local);
+    let is_shown =
+        |moment: &NaiveDateTime| moment.checked_add_offset(offset_at(*moment)) == Some(local);
+    let shown = [before, after].map(with).into_iter().filter(is_shown);
+    let moment = match is_second {
+        true => shown.max(),
+        false => shown.min(),
+    };
+    moment.unwrap_or_else(|| with(before)).and_utc()
+}
+
+/// When clocks of `here` show this time first. Not by chrono's own search, which for this machine's zone takes the moment at
+/// which clocks go back for one that still shows the time before.
 fn first_shown(local: NaiveDateTime, here: &impl TimeZone) -> DateTime<Utc> {
-    let later = local.checked_add_signed(TimeDelta::hours(1));
-    let mut shown = [Some(local), later].into_iter().flatten();
-    let first = shown.find_map(|local| here.from_local_datetime(&local).earliest());
-    first.map_or(local.and_utc(), |first| first.to_utc())
+    moment_of(local, false, |utc| {
+        here.offset_from_utc_datetime(&utc).fix()
+    })
 }
 
 /// From one moment to before another.
@@ -411,6 +419,9 @@ mod tests {
             ("Europe/Berlin", "2026-11-22T09:00Z", "2026-11-22T09:00:00Z"),
             // Its clocks go forward at midnight.
             ("Africa/Cairo", "2026-04-24", "2026-04-24T01:00:00+03:00"),
+            // They go back at the end of the day before; in Havana this day begins twice.
+            ("Africa/Cairo", "2026-10-30", "2026-10-30T00:00:00+02:00"),
+            ("America/Havana", "2026-11-01", "2026-11-01T00:00:00-04:00"),
         ] {
             let here: Tz = zone.parse().unwrap();
             let instant = Bound::typed(text, &here).unwrap().instant;

@@ -9,9 +9,8 @@ use crate::{
     scope::{Answer, CallScope},
     walk::Walk,
 };
-use chrono::{Local, NaiveDate, TimeZone};
 use gix_hash::ObjectId;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use plexus_ipc::text::counted;
 use serde::{Deserialize, Serialize};
 
@@ -108,25 +107,23 @@ impl Span {
     }
 }
 
-/// RFC 3339, or a day, which begins as it does for the person.
+/// RFC 3339, or a day, which begins as it does for the person, in seconds since 1970.
 fn moment(text: &str) -> Result<i64, GitError> {
-    let day = text.parse().ok().filter(|_| text.len() == 10);
-    let moment = match day {
-        Some(day) => beginning(day, &Local),
-        None => text.parse::<Timestamp>().ok().map(Timestamp::as_second),
-    };
-    moment.ok_or_else(|| {
+    moment_in(&TimeZone::system(), text).ok_or_else(|| {
         GitError::Invalid(format!(
             "{text:?} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z"
         ))
     })
 }
 
-/// When clocks of `here` show the day first, some of which leave out its midnight, in seconds since 1970.
-fn beginning(day: NaiveDate, here: &impl TimeZone) -> Option<i64> {
-    let mut hours = (0..24).filter_map(|hour| day.and_hms_opt(hour, 0, 0));
-    let first = hours.find_map(|shown| here.from_local_datetime(&shown).earliest());
-    first.map(|first| first.timestamp())
+fn moment_in(here: &TimeZone, text: &str) -> Option<i64> {
+    // The parser of dates takes the date of a time as well.
+    let day = text.parse::<Date>().ok().filter(|_| text.len() == 10);
+    let moment = match day {
+        Some(day) => day.to_zoned(here.clone()).ok()?.timestamp(),
+        None => text.parse().ok()?,
+    };
+    Some(moment.as_second())
 }
 
 pub(crate) fn run(
@@ -257,15 +254,19 @@ pub(crate) fn touches(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::FixedOffset;
 
     #[test]
     fn day_begins_where_the_person_is() {
-        let day = "2026-04-05".parse().unwrap();
-        let auckland = FixedOffset::east_opt(12 * 3600).unwrap();
-        let moment = |text| moment(text).unwrap();
-        let expected = moment("2026-04-04T12:00:00Z");
-        assert_eq!(beginning(day, &auckland), Some(expected));
-        assert_eq!(beginning(day, &Local), Some(moment("2026-04-05")));
+        // In Santiago the hour before a midnight comes twice where clocks go back; the one after it is left out in spring.
+        let zone = |rules| TimeZone::posix(rules).unwrap();
+        let santiago = zone("<-04>4<-03>,M9.1.6/24,M4.1.6/24");
+        for (here, day, begins) in [
+            (&zone("<+12>-12"), "2026-04-05", "2026-04-04T12:00:00Z"),
+            (&santiago, "2026-04-05", "2026-04-05T04:00:00Z"),
+            (&santiago, "2026-09-06", "2026-09-06T04:00:00Z"),
+        ] {
+            let begins = moment_in(here, begins);
+            assert!(begins.is_some() && moment_in(here, day) == begins, "{day}");
+        }
     }
 }
