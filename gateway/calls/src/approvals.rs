@@ -79,18 +79,17 @@ impl Kernel {
         input: &Bytes,
     ) -> Result<(), SubmitError<Refusal>> {
         let digest = Digest::of(input);
-        let is_lost = |ask: &Ask| {
-            ask.capability == *id
-                && ask.input == Some(digest)
-                && self.approvals.input(item, ask).is_none()
-        };
+        let is_it = |ask: &Ask| ask.capability == *id && ask.input == Some(digest);
+        let waits = |held: &Item| held.state == ItemState::Pending && held.asks.iter().any(is_it);
         let state = self.ledger.snapshot();
-        let held = state.item(item);
-        let waits = held.filter(|held| held.state == ItemState::Pending);
-        if waits.is_some_and(|held| held.asks.iter().any(is_lost)) {
-            self.put_input(item, agent, id, input).await?;
+        if !state.item(item).is_some_and(|held| waits(held)) {
+            return Ok(());
         }
-        Ok(())
+        let (file, same) = (self.approvals.input_file(item, id), input.clone());
+        match blocking(move || fs::read(file).is_ok_and(|kept| kept == same)).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => self.put_input(item, agent, id, input).await,
+        }
     }
 
     async fn put_input(
