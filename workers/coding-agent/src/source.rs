@@ -1122,9 +1122,13 @@ impl<P: Program> CodingAgent<P> {
                 .collect();
             let summary = format!("showed changes to {}", counted(files.len(), "file"));
             let about = call.is_owners().then(|| {
-                let all = sets.all().unwrap_or_default();
+                // The first stretch says it; the others need not read all sets again.
+                let all = match input.after {
+                    None => sets.all().unwrap_or_default().sets,
+                    Some(_) => Vec::new(),
+                };
                 About {
-                    superseded_by: superseding(&input.changes, &all.sets).map(str::to_owned),
+                    superseded_by: superseding(&input.changes, &all).map(str::to_owned),
                     ..About::of(set.origin, set.omitted)
                 }
             });
