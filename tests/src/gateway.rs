@@ -8,9 +8,7 @@
 use crate::agent::Agent;
 use crate::binaries;
 use crate::clock::{Clock, Machine};
-use crate::dead_share::DeadShare;
-use crate::failing_disk::FailingDisk;
-use crate::held_flush::HeldFlush;
+use crate::fault::Fault;
 use crate::http::Client;
 use crate::log_lines;
 use crate::owner::Owner;
@@ -81,25 +79,11 @@ impl Builder {
         self.environment.extend(machine.variables());
         self
     }
-    /// Lets the daemon keep its state on a disk that a test makes read-only.
+    /// Lets the daemon live with a fault that a test begins.
     #[must_use]
     #[track_caller]
-    pub fn disk(mut self, disk: &FailingDisk) -> Self {
-        self.environment.extend(disk.variables());
-        self
-    }
-    /// Lets the daemon keep its secrets on a disk that takes no flush while a test says so.
-    #[must_use]
-    #[track_caller]
-    pub fn flush(mut self, flush: &HeldFlush) -> Self {
-        self.environment.extend(flush.variables());
-        self
-    }
-    /// Lets the daemon live with a network share that a test makes go away.
-    #[must_use]
-    #[track_caller]
-    pub fn share(mut self, share: &DeadShare) -> Self {
-        self.environment.extend(share.variables());
+    pub fn fault(mut self, fault: &Fault) -> Self {
+        self.environment.extend(fault.variables());
         self
     }
     /// Adds an argument.

@@ -23,17 +23,15 @@ pub mod clock;
 pub mod coding_agents;
 pub mod console;
 pub mod crowd;
-pub mod dead_share;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod earlier;
 pub mod editions;
 pub mod events;
-pub mod failing_disk;
+pub mod fault;
 pub mod folders;
 pub mod gateway;
 pub mod golden;
-pub mod held_flush;
 pub mod home_app;
 pub mod http;
 pub mod kept;
@@ -60,8 +58,7 @@ pub mod waiting;
 
 pub use agent::Agent;
 pub use clock::{Clock, Machine};
-pub use dead_share::DeadShare;
-pub use failing_disk::FailingDisk;
+pub use fault::Fault;
 pub use folders::{Folder, tls, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Request, Response};

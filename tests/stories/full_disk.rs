@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::small_disk::SmallDisk;
 use plexus_tests::waiting::until_true;
-use plexus_tests::{Agent, FailingDisk, Folder, Gateway, Owner};
+use plexus_tests::{Agent, Fault, Folder, Gateway, Owner};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -390,8 +390,8 @@ fn a_secret_that_cannot_be_written_leaves_the_old_one() {
 /// back holds, and when the disk works again everything goes on by itself, with all that was answered.
 #[test]
 fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
-    let disk = FailingDisk::new();
-    let mut workshop = Workshop::with(Gateway::builder().fixture().disk(&disk));
+    let disk = Fault::read_only_disk();
+    let mut workshop = Workshop::with(Gateway::builder().fixture().fault(&disk));
     let (writer, reader) = (workshop.writer("writer"), workshop.reader("reader"));
     let doomed = workshop.reader("doomed");
     let echo = |agent: &Agent| agent.invoke("fixture.echo", json!({"text": "x"}));
@@ -420,7 +420,7 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
             until_true("the effect to be under way", || {
                 workshop.folder.has("begun")
             });
-            disk.turn_read_only();
+            disk.begin();
             call.join().expect("an answer")
         });
         if reply.at("/error/effect") == "unknown" {
@@ -428,7 +428,7 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
         }
         // It ended before the disk failed: a slow machine.
         tell(&reply);
-        disk.work_again();
+        disk.end();
         std::fs::remove_file(workshop.folder.path().join("begun")).expect("its sign");
         took *= 2;
         assert!(took < 20_000, "the disk never fails in time");
@@ -459,7 +459,7 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
     assert!(said.to_string().contains(unsaved), "{said}");
     assert_eq!(workshop.effects(), done, "nothing without its intent");
 
-    disk.work_again();
+    disk.end();
     until_true("the ledger to record", || echo(&reader).status == 200);
     assert_eq!(condition()["condition"], "open");
     tell(&count("after"));
@@ -495,7 +495,7 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
     }
 
     // A stop meanwhile loses what is held, and says so.
-    disk.turn_read_only();
+    disk.begin();
     let pause = json!({"on": true});
     let taken = workshop.owner().post("/admin/api/pause", pause);
     taken.expect_error(503, "audit_unavailable");

@@ -2,7 +2,7 @@
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note, report};
 #[cfg(target_os = "linux")]
-use plexus_tests::FailingDisk;
+use plexus_tests::Fault;
 use plexus_tests::waiting::{until, until_true};
 use plexus_tests::{Agent, Client, Clock, Gateway};
 use serde_json::{Value, json};
@@ -368,15 +368,15 @@ fn revoked_once_run_result_is_withheld() {
 #[cfg(target_os = "linux")]
 #[test]
 fn unsaved_revoke_withholds_run_result() {
-    let disk = FailingDisk::new();
-    let house = House::with(|builder| builder.disk(&disk));
+    let disk = Fault::read_only_disk();
+    let house = House::with(|builder| builder.fault(&disk));
     let agent = house.reader("one");
     let input = report();
     let reply = agent.invoke_body(json!({"id": READ, "input": input, "async": true}));
     reply.expect_status(202);
     let result = || finished(&agent.client(), &reply.at("/run"))["result"].clone();
     assert_eq!(result()["ok"], true, "the control");
-    disk.turn_read_only();
+    disk.begin();
     let revoked = house.owner().post(
         "/admin/api/revoke",
         json!({"agentId": "one", "capabilityId": READ}),

@@ -2,7 +2,7 @@
 
 use crate::house::House;
 #[cfg(target_os = "linux")]
-use plexus_tests::DeadShare;
+use plexus_tests::Fault;
 use plexus_tests::texts::{assert_contains, assert_lacks, list_of};
 use plexus_tests::{
     Folder, Response, golden,
@@ -461,11 +461,11 @@ fn a_profile_is_told_in_words() {
 #[cfg(target_os = "linux")]
 #[test]
 fn dead_share_holds_no_other_act() {
-    let share = DeadShare::new();
-    let house = House::with(|builder| builder.share(&share));
+    let share = Fault::dead_share();
+    let house = House::with(|builder| builder.fault(&share));
     let owner = house.owner();
     let _agent = house.reader("one");
-    let far = share.path();
+    let far = share.folder();
     let post = |path: &str, body: Value| owner.post(path, body);
     post("/admin/api/sources", folder("far", &far)).expect_ok();
     for (path, body) in [
@@ -479,7 +479,7 @@ fn dead_share_holds_no_other_act() {
     ] {
         // Again where this machine was so slow that the share was given up before the other acts were made.
         let answer = until("other acts while one waits for the share", || {
-            share.die();
+            share.begin();
             let answer = std::thread::scope(|scope| {
                 let slow = scope.spawn(|| post(path, body.clone()));
                 share.wait_until_asked();
@@ -493,7 +493,7 @@ fn dead_share_holds_no_other_act() {
                 let answer = slow.join().expect("an answer");
                 meanwhile.then_some(answer)
             });
-            share.come_back();
+            share.end();
             answer
         });
         if path.ends_with("enable") {

@@ -2,7 +2,7 @@
 //! The owner's list answers, and shows an honest proposal beside them.
 
 use plexus_tests::texts::assert_contains;
-use plexus_tests::{Agent, DeadShare, Folder, Gateway, processes::peak_memory};
+use plexus_tests::{Agent, Fault, Folder, Gateway, processes::peak_memory};
 use serde_json::{Value, json};
 use std::{
     fs::File,
@@ -84,8 +84,8 @@ fn find<'v>(cards: &'v [Value], item: &str) -> &'v Value {
 
 #[test]
 fn list_answers_at_once_beside_the_worst_proposals() {
-    let share = DeadShare::new();
-    let gateway = Gateway::builder().share(&share).start();
+    let share = Fault::dead_share();
+    let gateway = Gateway::builder().fault(&share).start();
     let (bad, good) = (
         gateway.agent_with("bad", &[]),
         gateway.agent_with("good", &[]),
@@ -113,9 +113,9 @@ fn list_answers_at_once_beside_the_worst_proposals() {
     assert!(made.expect("mkfifo").success());
     let piped = manifest("piped", &[capability("run", &pipe, &no_input())]);
     worst.push((item(&bad, &piped), "is no program"));
-    share.die();
+    share.begin();
     for at in 0..3 {
-        let lost = share.path().join(format!("lost-{at}"));
+        let lost = share.folder().join(format!("lost-{at}"));
         let lost = manifest(
             &format!("lost-{at}"),
             &[capability("run", &lost, &no_input())],

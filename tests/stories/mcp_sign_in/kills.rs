@@ -7,8 +7,7 @@
 use super::{lend, logged_in, looks};
 use nix::sys::signal::Signal;
 use plexus_tests::{
-    Gateway,
-    held_flush::{HeldFlush, SecretFlush},
+    Fault, Gateway,
     oauth_web::{Lie, OAuthWeb, RenewalPoint},
     processes::Process,
     texts::assert_contains,
@@ -20,8 +19,8 @@ use serde_json::json;
 enum Point {
     /// At the server.
     Server(RenewalPoint),
-    /// In the gateway, which writes the record.
-    Write(SecretFlush),
+    /// In the gateway, which writes the record: at the flush of the file, or of its folder.
+    Write(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +37,8 @@ const POINTS: [(Point, [bool; 2]); 5] = [
     // What renews it is good for once, and nobody here knows the next.
     (Point::Server(RenewalPoint::Spent), [false, false]),
     // The gateway has the record, and lives on where the egress alone has ended.
-    (Point::Write(SecretFlush::File), [false, true]),
-    (Point::Write(SecretFlush::Folder), [true, true]),
+    (Point::Write("file"), [false, true]),
+    (Point::Write("folder"), [true, true]),
     (Point::Server(RenewalPoint::Used), [true, true]),
 ];
 
@@ -54,8 +53,8 @@ fn renewal_that_is_cut_short_survives_or_says_that_it_does_not() {
 
 fn cut_short(point: Point, victim: Victim, survives: bool) {
     let case = format!("{point:?} {victim:?}");
-    let (web, flush) = (OAuthWeb::start(Lie::None), HeldFlush::new());
-    let mut gateway = Gateway::builder().flush(&flush).start();
+    let (web, flush) = (OAuthWeb::start(Lie::None), Fault::held_flush());
+    let mut gateway = Gateway::builder().fault(&flush).start();
     lend(&gateway, &web.url());
     let mut agent = gateway.agent_with("caller", &["notes.look"]);
     looks(&agent);
@@ -67,7 +66,7 @@ fn cut_short(point: Point, victim: Victim, survives: bool) {
         let stopped = match point {
             Point::Server(at) => Some(web.stops(at)),
             Point::Write(at) => {
-                flush.hold(at);
+                flush.begin_at(at);
                 None
             }
         };
@@ -98,7 +97,7 @@ fn cut_short(point: Point, victim: Victim, survives: bool) {
         let may_be = point == Point::Server(RenewalPoint::Used);
         assert_eq!(used, may_be, "{case}");
         drop(stopped);
-        flush.let_go();
+        flush.end();
         calling.join().expect("it is caught");
         until_true("the end of its workers too", || {
             ends.iter().all(|process| !process.alive())
