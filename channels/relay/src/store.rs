@@ -21,6 +21,17 @@ use std::sync::Weak;
 pub use jetstream::{Address, JetStream};
 pub use redb_file::RedbFile;
 
+/// Ends the process where a store's thread panics: nobody would answer its callers. The next process begins with what is stored.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// Whose acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {

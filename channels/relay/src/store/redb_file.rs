@@ -11,7 +11,7 @@
 //! "not known", and the same act again finds out.
 
 use super::tables::{self, Change, Commit, Tables, failed};
-use super::{Append, Full, Outcome, Snapshot, Store, StoreError, Subject};
+use super::{AbortOnPanic, Append, Full, Outcome, Snapshot, Store, StoreError, Subject};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -134,15 +134,6 @@ impl Store for RedbFile {
 
 /// The writer thread, until nobody can append any more.
 fn write(shared: &Shared, jobs: &Receiver<Append>) {
-    /// Nobody would answer the callers; the next process believes what it reads.
-    struct AbortOnPanic;
-    impl Drop for AbortOnPanic {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                std::process::abort();
-            }
-        }
-    }
     let _abort = AbortOnPanic;
     let mut crowd: Option<(usize, Instant)> = None;
     let (mut acts, mut commits) = (0_u64, 0_u64);

@@ -6,7 +6,7 @@ use super::stream::digest_of;
 use super::tail::StreamMessage;
 use super::{APPLIED, DIGEST, Entry, Pending, Shared, lock};
 use crate::store::tables::{Change, Commit};
-use crate::store::{Outcome, Rows, Snapshot, Subject};
+use crate::store::{AbortOnPanic, Outcome, Rows, Snapshot, Subject};
 use plexus_channels::Id;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -33,15 +33,6 @@ struct Read {
 
 /// Applies messages until the store is dropped.
 pub(super) fn run(shared: &Shared, mut queue: Receiver<Option<StreamMessage>>) {
-    /// Nobody would answer the callers; the next process reads the stream again.
-    struct AbortOnPanic;
-    impl Drop for AbortOnPanic {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                std::process::abort();
-            }
-        }
-    }
     let _abort = AbortOnPanic;
     let mut kept: Option<StreamMessage> = None;
     let mut snapshots: Vec<(Subject, Snapshot)> = Vec::new();
