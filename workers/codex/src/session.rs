@@ -229,20 +229,9 @@ fn take_out(
     plan: &Consumption,
     is_over: &dyn Fn() -> bool,
 ) -> Result<(rollout::Consumed, u64, u64), SourceError> {
-    let path = find(folder)?.ok_or_else(no_rollout)?;
-    let (file, meta) = folder
-        .files
-        .open_file(&path)
-        .map_err(|error| failed(&error))?;
-    if meta.size > LARGEST {
-        return Err(too_large());
-    }
+    let (path, file, size) = opened(folder)?;
     let path = path_in(folder, &path);
-    let rewritten = rewrite(file, &path, plan, is_over);
-    let (consumed, bytes_after) = rewritten.map_err(|error| match error.kind() {
-        io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
-        _ => SourceError::transport("io", format!("the record of the thread: {error}")),
-    })?;
+    let (consumed, bytes_after) = rewrite(file, &path, plan, is_over).map_err(unread)?;
     let synced = path.parent().map(File::open).transpose();
     let synced = synced.and_then(|dir| dir.map_or(Ok(()), |dir| dir.sync_all()));
     synced.map_err(|error| {
@@ -253,7 +242,7 @@ fn take_out(
         let words = format!("the record is rewritten; a copy of it stays: {error}");
         SourceError::transport("io", words).effect(Effect::Partial)
     })?;
-    Ok((consumed, meta.size, bytes_after))
+    Ok((consumed, size, bytes_after))
 }
 
 /// Where the rollout of a thread ends now.
@@ -296,25 +285,32 @@ pub(crate) fn calls(folder: &ThreadFolder, from: u64, is_over: &dyn Fn() -> bool
 }
 
 fn whole(folder: &ThreadFolder, is_over: &dyn Fn() -> bool) -> Result<Rollout, SourceError> {
-    let path = find(folder)?.ok_or_else(no_rollout)?;
-    let (file, meta) = folder
-        .files
-        .open_file(&path)
-        .map_err(|error| failed(&error))?;
-    if meta.size > LARGEST {
-        return Err(too_large());
-    }
-    let found =
-        Rollout::read(BufReader::new(file), is_over).map_err(|error| match error.kind() {
-            io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
-            _ => SourceError::transport("io", format!("the record of the thread: {error}")),
-        })?;
-    match found.entries.is_empty() && found.unread > 0 && meta.size > 0 {
+    let (_, file, size) = opened(folder)?;
+    let found = Rollout::read(BufReader::new(file), is_over).map_err(unread)?;
+    match found.entries.is_empty() && found.unread > 0 && size > 0 {
         true => Err(SourceError::transport(
             "damaged",
             "the record of this thread is none that this version of Plexus can read",
         )),
         false => Ok(found),
+    }
+}
+
+/// A thread's rollout: its path, its file and its bytes.
+fn opened(folder: &ThreadFolder) -> Result<(RelPath, File, u64), SourceError> {
+    let path = find(folder)?.ok_or_else(no_rollout)?;
+    let opened = folder.files.open_file(&path);
+    let (file, meta) = opened.map_err(|error| failed(&error))?;
+    match meta.size > LARGEST {
+        true => Err(too_large()),
+        false => Ok((path, file, meta.size)),
+    }
+}
+
+fn unread(error: io::Error) -> SourceError {
+    match error.kind() {
+        io::ErrorKind::Interrupted => SourceError::cancelled(Effect::None),
+        _ => SourceError::transport("io", format!("the record of the thread: {error}")),
     }
 }
 
