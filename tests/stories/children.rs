@@ -2,7 +2,6 @@
 
 use crate::house::Workshop;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use plexus_hostile::{has_ended, hold};
 use plexus_tests::texts::assert_contains;
 use plexus_tests::waiting::{PATIENCE, until, until_true};
@@ -309,37 +308,6 @@ fn start_is_refused_while_a_run_is_left() {
 
 fn line_is_gone(when: &str) {
     until_true(when, || processes::named(REGROW).is_empty());
-}
-
-/// The control of the stories below: what the attack is for. Killed one generation after the other, it stays.
-#[test]
-fn regrowing_line_outlives_a_kill_by_generations() {
-    nix::sys::prctl::set_child_subreaper(true).expect("this process's own");
-    let own = std::process::id();
-    // On a machine that is busy elsewhere a generation may be the last one by luck.
-    for _ in 0..5 {
-        let mut first = std::process::Command::new(binaries::path(REGROW))
-            .arg(LINE.to_string())
-            .spawn()
-            .expect("it starts");
-        until_whole();
-        for _ in 0..2 * LINE {
-            let all = processes::named(REGROW);
-            let children = all.iter().filter(|process| process.parent == own);
-            children.for_each(|process| process.signal(Signal::SIGKILL));
-            while let Ok(ended) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                if ended == WaitStatus::StillAlive {
-                    break;
-                }
-            }
-        }
-        drop(first.try_wait());
-        if !processes::named(REGROW).is_empty() {
-            // It is as long as before, a moment later.
-            return until_whole();
-        }
-    }
-    panic!("it was ended five times, and is no attack");
 }
 
 #[test]
