@@ -246,7 +246,7 @@ pub(crate) async fn note_denial<'a>(
         about["basis"] = json!(basis);
     }
     if capability.is_none() && !id.is_empty() {
-        about["asked"] = plexus_sources::narration::cut(id, 80).into();
+        about["asked"] = plexus_protocol::words::cut(id, 80).into();
     }
     let note = Note {
         kind: "invoke",

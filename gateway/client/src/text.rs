@@ -4,7 +4,10 @@
 //! hides, or starts an escape sequence, nor more marks on one letter than any language needs, which would grow over the
 //! lines above; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
 
-use plexus_protocol::unseen::{self, Glyph};
+use plexus_protocol::{
+    unseen::{self, Glyph},
+    words::cut,
+};
 
 /// One line: line breaks and tabs are escaped too.
 #[must_use]
@@ -33,13 +36,7 @@ pub fn block(text: &str) -> String {
 /// At most `max` characters of one line, the last of them `…` where something was cut.
 #[must_use]
 pub fn short(text: &str, max: usize) -> String {
-    let whole = line(text);
-    if whole.chars().count() <= max {
-        return whole;
-    }
-    let mut cut: String = whole.chars().take(max.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
+    cut(&line(text), max)
 }
 
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {

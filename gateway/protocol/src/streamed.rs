@@ -4,6 +4,7 @@
 //!
 //! Must not know: who shows it.
 
+use crate::words::cut;
 use serde_json::Value;
 
 /// Longest value that is shown, in characters.
@@ -72,10 +73,7 @@ fn shown(value: &Value) -> String {
         Value::Array(all) => all.iter().map(shown).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    match whole.char_indices().nth(LONGEST) {
-        None => whole,
-        Some(_) => whole.chars().take(LONGEST - 1).chain(['…']).collect(),
-    }
+    cut(&whole, LONGEST)
 }
 
 #[cfg(test)]

@@ -25,6 +25,18 @@ pub fn collapsed(text: &str) -> String {
     parts.join(" ")
 }
 
+/// At most `max` characters; the last is `…` where something was cut.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    text.chars()
+        .take(max.saturating_sub(1))
+        .chain(['…'])
+        .collect()
+}
+
 /// A reason as it is kept; empty where it says nothing.
 ///
 /// # Errors
@@ -61,5 +73,9 @@ mod tests {
         assert_eq!(given_reason(Some(" \u{fe0f} ")), Ok(None));
         assert_eq!(given_reason(Some(" a\tb ")), Ok(Some("a b".into())));
         assert_eq!(given_reason(None), Ok(None));
+        assert_eq!(
+            (cut("abcd", 4), cut("abcdef", 4)),
+            ("abcd".into(), "abc…".into())
+        );
     }
 }

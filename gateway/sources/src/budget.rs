@@ -131,7 +131,7 @@ fn mib(bytes: usize) -> String {
 }
 
 fn shown(pattern: &str) -> String {
-    crate::narration::cut(pattern, 60)
+    plexus_protocol::words::cut(pattern, 60)
 }
 
 fn members(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {

@@ -4,7 +4,7 @@ use super::catalogue::{Catalogue, Entry};
 use plexus_protocol::{
     AgentId, Provenance, Sensitivity, TrustWindow,
     body::Narration,
-    words::{MAX_WORDS, collapsed},
+    words::{MAX_WORDS, collapsed, cut},
 };
 use plexus_trust::{Ask, Ceiling, Item, State, ceiling, class_default};
 
@@ -99,17 +99,6 @@ fn narrate(
     }
 }
 
-/// At most `max` characters; the last is `…` where something was cut.
-pub fn cut(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    text.chars()
-        .take(max.saturating_sub(1))
-        .chain(['…'])
-        .collect()
-}
-
 /// An agent's words as they are kept: [`collapsed`], and cut where they are longer than [`MAX_WORDS`], which they say
 /// (docs/protocol/agents.md#ask-for-grants).
 pub fn clean(text: &str) -> Option<String> {
@@ -142,6 +131,5 @@ mod tests {
         assert_eq!(long.chars().count(), MAX_WORDS);
         let just = "x".repeat(MAX_WORDS);
         assert_eq!(clean(&just), Some(just));
-        assert_eq!(cut("abcdef", 4), "abc…");
     }
 }

@@ -4,7 +4,7 @@
 //! decides on every change.
 
 use crate::Facts;
-use plexus_protocol::Verb;
+use plexus_protocol::{Verb, words::cut};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -125,9 +125,5 @@ fn members<'s>(
 
 /// A value on one line, cut where it is long.
 fn brief(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= 80 {
-        return text;
-    }
-    text.chars().take(79).chain(['…']).collect()
+    cut(&value.to_string(), 80)
 }

@@ -83,7 +83,7 @@ pub fn card(
             sensitivity: facts.map_or(Sensitivity::High, |f| f.sensitivity),
             default_trust_window: TrustWindow::Once,
             summary: format!("Approving resumes the grants of {label}, with what it can do now."),
-            notification_line: plexus_sources::narration::cut(
+            notification_line: plexus_protocol::words::cut(
                 &format!("Grants of {label} are suspended until you decide"),
                 120,
             ),

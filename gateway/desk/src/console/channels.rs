@@ -335,7 +335,7 @@ impl MessageRow {
             sender: ForeignText::short(&message.sender.name, 80),
             you: message.sender.you,
             text: match text {
-                Some(text) => ForeignText::text(&plexus_sources::narration::cut(text, 1_000)),
+                Some(text) => ForeignText::text(&plexus_protocol::words::cut(text, 1_000)),
                 None => ForeignText::short(why, 200),
             },
             unreadable: text.is_none(),

@@ -71,7 +71,7 @@ impl ForeignText {
     pub(super) fn short(text: &str, most: usize) -> Self {
         let mut characters = most;
         loop {
-            let line = Self::line(&plexus_sources::narration::cut(text, characters));
+            let line = Self::line(&plexus_protocol::words::cut(text, characters));
             if line.len() <= most * WIDEST || characters < SHORTEST {
                 return line;
             }

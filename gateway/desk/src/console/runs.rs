@@ -475,7 +475,7 @@ pub(super) fn drawn(text: &str, most: usize) -> String {
         false => c,
     };
     let text: String = text.chars().map(plain).collect();
-    plexus_sources::narration::cut(&text, most)
+    plexus_protocol::words::cut(&text, most)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use plexus_owner::{
     },
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode,
+    AgentId, CapabilityId, ErrorBody, ErrorCode, Timestamp, credential::EnrollmentCode, words,
 };
 use plexus_record::Ledger;
 use plexus_sources::narration;
@@ -295,7 +295,7 @@ async fn nobody(desk: &Desk, narrowing: &Narrowing, named: &str) -> Result<Revok
         agent: None,
         capability: None,
         outcome: Some("error"),
-        detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": narration::cut(named, 80)}),
+        detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": words::cut(named, 80)}),
     };
     let receipt = narrow(desk, narrowing, Command::Note(note)).await?;
     Ok(RevokedAgent {

@@ -632,7 +632,7 @@ fn none_waits(desk: &Desk, id: &str) -> Refused {
     let ended = kept.and_then(|item| card::ending(item, state.time(desk.clock.now())));
     let why = match ended {
         Some(ending) => format!("the request {id} {ending}"),
-        None => format!("no request '{}' waits", narration::cut(id, 80)),
+        None => format!("no request '{}' waits", words::cut(id, 80)),
     };
     Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"))
 }

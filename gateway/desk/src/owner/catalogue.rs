@@ -76,10 +76,7 @@ async fn exposure(desk: Arc<Desk>, _: Reading, _: List) -> Result<Exposure, Refu
 
 fn capability(id: &str) -> Result<CapabilityId, Refused> {
     CapabilityId::parse(id).map_err(|e| {
-        Refused::malformed(format!(
-            "{:?} is {e}",
-            plexus_sources::narration::cut(id, 80)
-        ))
+        Refused::malformed(format!("{:?} is {e}", plexus_protocol::words::cut(id, 80)))
     })
 }
 

@@ -12,8 +12,7 @@ use plexus_owner::{
     boards::{Show, Task, TaskState},
     changes::{ApplyOutcome, DropSet},
 };
-use plexus_protocol::{ErrorBody, ErrorCode, SourceId};
-use plexus_sources::narration::cut;
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId, words::cut};
 use std::sync::Arc;
 
 pub(super) fn serve(served: Served) -> Served {

@@ -116,7 +116,7 @@ fn client_of(body: &Value) -> (Option<String>, Option<String>) {
     let text = |key: &str| {
         let text = body.pointer(&format!("/client/{key}"))?.as_str()?;
         plexus_sources::narration::clean(text)
-            .map(|t| plexus_sources::narration::cut(&t, CLIENT_CHARS))
+            .map(|t| plexus_protocol::words::cut(&t, CLIENT_CHARS))
     };
     (text("name"), text("version"))
 }
