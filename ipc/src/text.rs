@@ -50,6 +50,18 @@ pub fn counted(count: usize, noun: &str) -> String {
     }
 }
 
+/// Appends `text` as a part of a URL, in which only unreserved characters (RFC 3986) stand for themselves.
+pub fn percent_encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+}
+
 /// `text` with each character that is not allowed replaced, cut to `max` bytes.
 fn fitted(text: &str, max: usize, allowed: fn(char) -> bool) -> Box<str> {
     if text.len() <= max && text.chars().all(allowed) {

@@ -14,6 +14,7 @@ use super::{
     command::{MAX_TIMEOUT, Part, parts},
     invalid, is_path,
 };
+use crate::text::percent_encode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +126,7 @@ impl RequestTemplate {
                             "the value for {name} holds '/', '\\', ';' or a zero byte, and would be more than one part of the path"
                         ));
                     }
-                    encode(&value, &mut target);
+                    percent_encode(&value, &mut target);
                 }
             }
         }
@@ -139,9 +140,9 @@ impl RequestTemplate {
         for (name, template) in &self.query {
             if let Some(value) = filled(template, input)? {
                 target.push(separator);
-                encode(name, &mut target);
+                percent_encode(name, &mut target);
                 target.push('=');
-                encode(&value, &mut target);
+                percent_encode(&value, &mut target);
                 separator = '&';
             }
         }
@@ -369,18 +370,6 @@ fn each_text(
         Value::Array(items) => items.iter().try_for_each(|v| each_text(v, depth + 1, of)),
         Value::Object(all) => all.values().try_for_each(|v| each_text(v, depth + 1, of)),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-    }
-}
-
-/// Appends a text in which only unreserved signs (RFC 3986) stand for themselves.
-fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
     }
 }
 

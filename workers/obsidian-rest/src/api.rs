@@ -4,13 +4,14 @@
 //!
 //! Must not know: calls, what is hidden.
 
-use crate::path::{encode, encoded};
+use crate::path::encoded;
 use bytes::Bytes;
 use hyper::{
     Method, Request, StatusCode,
     header::{self, HeaderValue},
 };
 use plexus_egress_client::{Answer, EgressClient, NoAnswer};
+use plexus_ipc::text::percent_encode;
 use plexus_protocol::Effect;
 use plexus_rooted_files::RelPath;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -177,7 +178,7 @@ impl Api {
     /// The notes that fit, the best first.
     pub(crate) async fn search(&self, query: &str) -> Result<Vec<NoteMatches>, Failure> {
         let mut path = "/search/simple/?query=".to_owned();
-        encode(query, &mut path);
+        percent_encode(query, &mut path);
         path.push_str(&format!("&contextLength={CONTEXT}"));
         read(&done(self.send(Method::POST, &path, None, None).await?)?.body)
     }

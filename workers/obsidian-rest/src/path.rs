@@ -5,6 +5,7 @@
 //!
 //! Must not know: requests, calls.
 
+use plexus_ipc::text::percent_encode;
 use plexus_rooted_files::{FileError, HiddenPaths, HideRules, RelPath};
 
 /// The plugin takes `note.md/heading/…` for a part of a note.
@@ -72,24 +73,12 @@ pub(crate) fn encoded(prefix: &str, path: &RelPath, folder: bool) -> String {
     let mut out = prefix.to_owned();
     for component in path.components() {
         out.push('/');
-        encode(component, &mut out);
+        percent_encode(component, &mut out);
     }
     if folder {
         out.push('/');
     }
     out
-}
-
-/// Appends a text in which only unreserved characters (RFC 3986) stand for themselves.
-pub(crate) fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
 }
 
 #[cfg(test)]
