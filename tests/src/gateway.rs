@@ -14,7 +14,7 @@ use crate::log_lines;
 use crate::owner::Owner;
 use crate::processes::{self, Process};
 use crate::programs::{self, Said};
-use crate::waiting::{PATIENCE, until_true};
+use crate::waiting::{PATIENCE, until, until_true};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -380,6 +380,21 @@ impl Gateway {
     #[track_caller]
     pub fn workers(&self) -> Vec<Process> {
         processes::below(self.pid())
+    }
+    /// Those of them that run this program.
+    #[must_use]
+    #[track_caller]
+    pub fn processes(&self, program: &str) -> Vec<Process> {
+        let mut all = self.workers();
+        // The system keeps the beginning of a name.
+        all.retain(|process| program.starts_with(&process.name));
+        all
+    }
+    /// The newest of them, once it is there.
+    #[must_use]
+    #[track_caller]
+    pub fn process(&self, program: &str) -> Process {
+        until(program, || self.processes(program).pop())
     }
     /// Asks it to stop and waits; holds that nothing it started is left.
     #[track_caller]

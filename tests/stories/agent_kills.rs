@@ -197,11 +197,9 @@ impl Talk {
                 self.desk.agent = Agent::with_pat(&client, &agent.id, &agent.pat);
             }
             Victim::Worker => {
-                let all = self.desk.gateway.workers();
-                let workers = all
-                    .iter()
-                    .filter(|process| "plexus-worker-codex".starts_with(&process.name));
-                workers.for_each(|worker| worker.signal(Signal::SIGKILL));
+                for worker in self.desk.gateway.processes("plexus-worker-codex") {
+                    worker.signal(Signal::SIGKILL);
+                }
             }
             Victim::Codex => {
                 let codex = self.codex().expect("Codex runs");

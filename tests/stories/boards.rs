@@ -213,12 +213,8 @@ fn killed_run_is_made_again_by_itself() {
         &json!({"board": id, "agents": ["codex.run"], "runs": 9}),
     );
     let killed = |name: &str| {
-        let processes = office.desk.gateway.workers();
-        let found: Vec<_> = processes
-            .iter()
-            .filter(|process| name.starts_with(&process.name))
-            .collect();
-        assert!(!found.is_empty(), "{name}: {processes:?}");
+        let found = office.desk.gateway.processes(name);
+        assert!(!found.is_empty(), "{name}");
         found
             .iter()
             .for_each(|process| process.signal(Signal::SIGKILL));

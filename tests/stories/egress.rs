@@ -3,7 +3,6 @@
 pub(crate) mod hosts;
 
 use hosts::{Https, authority, echo};
-use plexus_tests::processes::{self, Process};
 use plexus_tests::texts::{assert_contains, assert_lacks, text_of};
 use plexus_tests::{
     Agent, Builder, Folder, Gateway,
@@ -83,13 +82,6 @@ impl Net {
             "CONNECT {to} HTTP/1.1\r\nhost: {to}\r\nproxy-authorization: Bearer {{credential}}\r\n\r\n"
         );
         answer(&self.send(json!({"head": head, "tunnelled": "over and out"})))
-    }
-
-    fn process(&self, name: &str) -> Process {
-        until(name, || {
-            let mut all = processes::below(self.gateway.pid()).into_iter();
-            all.rfind(|process| name.starts_with(&process.name))
-        })
     }
 
     /// The detail of an event of the audit log, once it is there.
@@ -175,8 +167,8 @@ fn secret_is_added_outside_of_the_worker() {
 fn secret_is_in_no_memory_of_the_worker() {
     let net = Net::open();
     says(&net.get("/dav/notes", ""), "200", "this is");
-    let worker = net.process("plexus-worker-fixture");
-    let egress = net.process("plexus-egress");
+    let worker = net.gateway.process("plexus-worker-fixture");
+    let egress = net.gateway.process("plexus-egress");
     for file in ["environ", "cmdline"] {
         for process in [&worker, &egress] {
             let text =
@@ -447,13 +439,13 @@ fn worker_starts_again_with_a_new_egress() {
     let peer = format!("127.0.0.1:{}", net.echo);
     says(&net.connect(&peer), "200", "over and out");
     let (egress, worker) = (
-        net.process("plexus-egress"),
-        net.process("plexus-worker-fixture"),
+        net.gateway.process("plexus-egress"),
+        net.gateway.process("plexus-worker-fixture"),
     );
     egress.signal(nix::sys::signal::Signal::SIGKILL);
     until_true("the end of both", || !egress.alive() && !worker.alive());
     says(&net.connect(&peer), "200", "over and out");
-    assert_ne!(net.process("plexus-egress"), egress);
+    assert_ne!(net.gateway.process("plexus-egress"), egress);
     let ended = net.recorded("worker.end", |detail| {
         detail["cause"] == "its way to the network ended"
     });
@@ -468,11 +460,10 @@ fn one_egress_serves_both_workers_and_ends_with_their_source() {
     let wanted = json!({"agentId": "two", "capabilities": [write], "standing": [write]});
     let writer = net.gateway.agent_as(wanted);
     writer.must(write, json!({"line": "x"}));
-    let all = processes::below(net.gateway.pid());
-    let named = |name: &str| all.iter().filter(|one| name.starts_with(&one.name)).count();
-    assert_eq!(named("plexus-worker-fixture"), 2, "{all:?}");
-    assert_eq!(named("plexus-egress"), 1, "{all:?}");
-    let egress = net.process("plexus-egress");
+    let named = |program: &str| net.gateway.processes(program).len();
+    let counts = [named("plexus-worker-fixture"), named("plexus-egress")];
+    assert_eq!(counts, [2, 1], "{:?}", net.gateway.workers());
+    let egress = net.gateway.process("plexus-egress");
     let client = net.gateway.owner().client;
     client.delete("/admin/api/sources/fixture").expect_ok();
     until_true("its end", || !egress.alive());

@@ -2,12 +2,8 @@
 
 use crate::egress::{found_in_memory, memory_holds};
 use plexus_tests::home_app::{HomeApp, TOKEN};
-use plexus_tests::processes::{self, Process};
 use plexus_tests::texts::assert_contains;
-use plexus_tests::{
-    Agent, Folder, Gateway, Response,
-    waiting::{until, until_true},
-};
+use plexus_tests::{Agent, Folder, Gateway, Response, waiting::until_true};
 use serde_json::{Value, json};
 use std::{
     io::{Read as _, Write as _},
@@ -110,13 +106,6 @@ impl World {
     fn approved(&self, agent: &Agent, id: &str, input: &Value) -> Response {
         agent.approved(&self.gateway.owner(), id, input.clone())
     }
-
-    fn process(&self, name: &str) -> Process {
-        until(name, || {
-            let mut all = processes::below(self.gateway.pid()).into_iter();
-            all.rfind(|process| name.starts_with(&process.name))
-        })
-    }
 }
 
 #[test]
@@ -170,8 +159,8 @@ fn secret_stays_out_of_worker_log_and_audit() {
     let world = World::home();
     let agent = world.agent(&["state"]);
     agent.must("home.state", json!({"entity": "light.kitchen"}));
-    let worker = world.process("plexus-worker-extension");
-    let egress = world.process("plexus-egress");
+    let worker = world.gateway.process("plexus-worker-extension");
+    let egress = world.gateway.process("plexus-egress");
     assert!(!memory_holds(worker.pid, TOKEN.as_bytes()));
     // The controls: the same look finds it where it is, and finds what is the worker's.
     assert!(memory_holds(egress.pid, TOKEN.as_bytes()));
@@ -204,14 +193,8 @@ fn listens_on(pid: u32) -> u16 {
 
 /// The port of the egress, and the credential that a compromised reader of an extension holds.
 pub(crate) fn way_of_the_reader(gateway: &Gateway) -> (u16, String) {
-    let process = |name: &str| {
-        until(name, || {
-            let mut all = processes::below(gateway.pid()).into_iter();
-            all.rfind(|process| name.starts_with(&process.name))
-        })
-    };
-    let port = listens_on(process("plexus-egress").pid);
-    let worker = process("plexus-worker-extension");
+    let port = listens_on(gateway.process("plexus-egress").pid);
+    let worker = gateway.process("plexus-worker-extension");
     let credentials = found_in_memory(worker.pid, b"plx_egress_", 64);
     let hex = |found: &&Vec<u8>| found[11..].iter().all(u8::is_ascii_hexdigit);
     let credential = credentials.iter().find(hex);
@@ -769,8 +752,7 @@ fn program_is_asked_and_answers_in_lines() {
     assert_eq!(folder.tree(), ["made"]);
     // Nothing of it stays.
     until_true("no program", || {
-        let mut all = processes::below(gateway.pid()).into_iter();
-        !all.any(|process| process.name == "plexus-lines")
+        gateway.processes("plexus-lines").is_empty()
     });
 }
 

@@ -39,9 +39,7 @@ impl Lent {
 
     /// How many processes of it there are.
     fn servers(&self) -> usize {
-        let all = self.gateway.workers().into_iter();
-        all.filter(|process| "plexus-mcp-odd".starts_with(&process.name))
-            .count()
+        self.gateway.processes("plexus-mcp-odd").len()
     }
 
     pub(crate) fn agent(&self) -> Agent {

@@ -258,20 +258,18 @@ fn tokens_are_in_no_memory_of_a_worker() {
         assert_eq!(acted(&gateway, &agent)["ok"], true);
         let good = web.good();
         assert_eq!(good.len(), 2, "a token, and what renews it");
-        let all = gateway.workers();
-        let named = |program: &str| {
-            let all = all.iter();
-            let named = all.filter(|process| program.starts_with(&process.name));
-            named.map(|process| process.pid).collect::<Vec<_>>()
-        };
-        let (workers, egress) = (named("plexus-worker-mcp"), named("plexus-egress"));
-        assert_eq!((workers.len(), egress.len()), (2, 1), "{all:?}");
+        let workers = gateway.processes("plexus-worker-mcp");
+        let egress = gateway.processes("plexus-egress");
+        assert_eq!((workers.len(), egress.len()), (2, 1));
         for token in &good {
             for worker in &workers {
-                assert!(!memory_holds(*worker, token.as_bytes()), "{is_renewed}");
+                assert!(!memory_holds(worker.pid, token.as_bytes()), "{is_renewed}");
             }
             // The control: the same look finds it where it is.
-            assert!(memory_holds(egress[0], token.as_bytes()), "{is_renewed}");
+            assert!(
+                memory_holds(egress[0].pid, token.as_bytes()),
+                "{is_renewed}"
+            );
         }
         // And it finds what is the worker's.
         for worker in workers {

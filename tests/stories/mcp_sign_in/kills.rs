@@ -127,13 +127,9 @@ fn cut_short(point: Point, victim: Victim, survives: bool) {
 
 /// The egress of the source, and its workers.
 fn of_source(gateway: &Gateway) -> Vec<Process> {
-    let all = gateway.workers();
-    let named = |program: &str| {
-        let named = all.iter().filter(|one| program.starts_with(&one.name));
-        named.cloned().collect::<Vec<_>>()
-    };
-    let (egress, workers) = (named("plexus-egress"), named("plexus-worker-mcp"));
-    assert_eq!((egress.len(), workers.len()), (1, 1), "{all:?}");
+    let egress = gateway.processes("plexus-egress");
+    let workers = gateway.processes("plexus-worker-mcp");
+    assert_eq!((egress.len(), workers.len()), (1, 1));
     [egress, workers].concat()
 }
 
