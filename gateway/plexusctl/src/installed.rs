@@ -12,11 +12,15 @@ use nix::{
     unistd::{AccessFlags, access},
 };
 use plexus_client::{Exit, Stop};
-use plexus_protocol::{Digest, installation};
+use plexus_protocol::{
+    Digest, installation,
+    state_dir::{make_folder, sync_name},
+};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
-    os::unix::fs::OpenOptionsExt as _,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -177,6 +181,38 @@ pub(crate) fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(mode);
     options.open(path)
+}
+
+/// Writes a file of exactly this mode: whole or not at all, under its name at once and durably, if `still` holds just before.
+pub(crate) fn replace(
+    path: &Path,
+    text: &str,
+    mode: u32,
+    failed: impl Fn(io::Error) -> Stop,
+    still: impl FnOnce() -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    make_folder(folder, 0o755).map_err(&failed)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.join(format!(".{name}.{}.new", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    // No link that somebody else made of this name is followed.
+    options.write(true).create_new(true).mode(mode);
+    let write = |mut file: fs::File| {
+        file.write_all(text.as_bytes())?;
+        // The mask of this process may have narrowed the mode.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.sync_all()
+    };
+    let written = options.open(&beside).and_then(write).map_err(&failed);
+    let written = written
+        .and_then(|()| still())
+        .and_then(|()| fs::rename(&beside, path).map_err(&failed))
+        .and_then(|()| sync_name(path).map_err(&failed));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }
 
 /// A file that could not be read or written.

@@ -5,16 +5,13 @@ use super::{
     change::{Change, ChangeKind, Removed, block_of},
     json_text, toml_text,
 };
+use crate::installed::replace;
 use plexus_client::{Exit, Stop};
-use plexus_protocol::{
-    Digest,
-    state_dir::{make_folder, sync_name},
-};
+use plexus_protocol::{Digest, state_dir::sync_name};
 use similar::TextDiff;
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -373,30 +370,8 @@ fn put(edit: &Edit) -> Result<(), Stop> {
         let removed = fs::remove_file(&edit.path).and_then(|()| sync_name(&edit.path));
         return removed.map_err(fail);
     };
-    let folder = edit.path.parent().unwrap_or(Path::new("/"));
-    make_folder(folder, 0o755).map_err(fail)?;
-    let name = edit.path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.join(format!(".{name}.{}.new", std::process::id()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(edit.mode)
-        .open(&beside)
-        .map_err(fail)?;
-    let written = file
-        .write_all(text.as_bytes())
-        // The mask of this process may have narrowed the mode.
-        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(edit.mode)))
-        .and_then(|()| file.sync_all())
-        .map_err(fail)
-        // As late as can be: an agent writes into its own files too.
-        .and_then(|()| edit.unchanged())
-        .and_then(|()| fs::rename(&beside, &edit.path).map_err(fail))
-        .and_then(|()| sync_name(&edit.path).map_err(fail));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
+    // As late as can be: an agent writes into its own files too.
+    replace(&edit.path, text, edit.mode, fail, || edit.unchanged())
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -4,13 +4,12 @@ use super::{
     job::{MARK, Names},
     runner::{ProgramOutput, Runner},
 };
-use crate::installed::{create, failed};
+use crate::installed::{failed, replace};
 use plexus_client::{Done, Exit, Stop, shell};
 use plexus_protocol::state_dir::{make_folder, sync_name};
 use serde_json::{Value, json};
 use std::{
     fs, io,
-    io::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -86,7 +85,10 @@ impl Plan {
     pub(super) fn carry_out(&self, runner: &Runner) -> Result<(), Stop> {
         for step in &self.steps {
             match step {
-                Step::Write { path, text } => write(path, text).map_err(|e| failed(path, &e))?,
+                // launchd refuses what others can write; systemd warns.
+                Step::Write { path, text } => {
+                    replace(path, text, 0o644, |e| failed(path, &e), || Ok(()))?;
+                }
                 Step::Folder(path) => make_folder(path, 0o755)
                     // A file of that name is no folder.
                     .and_then(|()| fs::read_dir(path).map(drop))
@@ -170,31 +172,6 @@ pub(super) fn ours(path: &Path) -> Result<(), Stop> {
         ))),
         _ => Ok(()),
     }
-}
-
-/// Whole or not at all, under its name at once and durably.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    make_folder(folder, 0o755)?;
-    let beside = folder.join(format!(
-        ".{}.{}.new",
-        path.file_name().unwrap_or_default().to_string_lossy(),
-        std::process::id()
-    ));
-    let written = create(&beside, 0o644)
-        .and_then(|mut file| {
-            // launchd refuses what others can write; systemd warns.
-            file.set_permissions(fs::Permissions::from_mode(0o644))?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&beside, path))
-        .and_then(|()| sync_name(path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }
 
 #[cfg(all(test, target_os = "linux"))]
