@@ -163,6 +163,7 @@ fn program_that_cannot_run_is_told_when_it_is_added() {
             let programs = put(content, mode);
             let told = add(kind, "agent", &programs.path().join("agent"));
             assert_contains(told.expect_ok(), "agent serves in part: ");
+            assert_lacks(told.expect_ok(), "agent serves: ");
             assert_contains(&told.all(), words);
             assert_contains(&told.all(), "plexusctl sources test");
         }

@@ -238,12 +238,12 @@ impl Supervisor {
             return;
         }
         let Some(source) = sources.get_mut(&spec.source) else {
-            let (reader, writer) = (None, None);
             let id = spec.source.clone();
             let mut source = Source {
                 spec,
-                reader,
-                writer,
+                reader: None,
+                writer: None,
+                unwritable: None,
             };
             self.set_up(&mut source);
             sources.insert(id, source);
@@ -271,6 +271,9 @@ impl Supervisor {
     fn exchange(&self, source: &mut Source, spec: Arc<Spec>) {
         for (_, actor) in source.actors() {
             drop(actor.commands.send(Command::Replace(Arc::clone(&spec))));
+        }
+        if spec.revision != source.spec.revision {
+            source.unwritable = None;
         }
         source.spec = spec;
         self.set_up(source);
@@ -498,8 +501,8 @@ impl Supervisor {
         }
     }
 
-    /// How the source did when its reader was last heard, or its writer where the reader was not yet; a writer that cannot run makes
-    /// it degraded. Asks nobody.
+    /// How the source did when its reader was last heard, or its writer where the reader was not yet; a writer that cannot run, or
+    /// may not write as the last probe found, makes it degraded. Asks nobody.
     #[must_use]
     pub fn health(&self, source: &SourceId) -> SourceHealth {
         self.sources()
@@ -530,21 +533,25 @@ impl Supervisor {
             // A source that was removed meanwhile drops the question.
             let _ = answered.await;
         }
-        let health = self.health(source);
         let spec = {
             let sources = self.sources();
             let written = sources.get(source).filter(|source| source.writer.is_some());
-            written.map(|source| Arc::clone(&source.spec))
+            let reads = written.filter(|source| source.heard().status == Health::Ok);
+            reads.map(|source| Arc::clone(&source.spec))
         };
-        match spec.filter(|_| health.status == Health::Ok) {
+        let unwritable = match spec {
             Some(spec) => match process::folders(&spec, Role::Writer).await {
                 Err(denied @ StartError::Denied { .. }) => {
-                    health.without_writer(Some(denied.to_string()))
+                    Some((notice::now(), denied.to_string()))
                 }
-                _ => health,
+                _ => None,
             },
-            None => health,
+            None => None,
+        };
+        if let Some(source) = self.sources().get_mut(source) {
+            source.unwritable = unwritable;
         }
+        self.health(source)
     }
 
     /// The parameters of the profile that a worker would be started with. Looks at nothing but links on the way to

@@ -9,6 +9,7 @@ use super::{
     setup::Spec,
 };
 use plexus_ipc::message::Role;
+use plexus_protocol::Timestamp;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Source {
     pub(super) spec: Arc<Spec>,
     pub(super) reader: Option<Handle>,
     pub(super) writer: Option<Handle>,
+    /// When the last check found that its writer may not write, and why.
+    pub(super) unwritable: Option<(Timestamp, String)>,
 }
 
 impl Source {
@@ -32,7 +35,21 @@ impl Source {
         reader.chain(self.writer.iter().map(|handle| (Role::Writer, handle)))
     }
 
+    /// As its workers said last, and the last check of its folders, unless its writer was heard since.
     pub(super) fn health(&self) -> SourceHealth {
+        let health = self.heard();
+        let writer = self.writer.as_ref();
+        let heard_at = writer.and_then(|writer| writer.health().checked_at);
+        match &self.unwritable {
+            Some((at, why)) if health.status == Health::Ok && heard_at <= Some(*at) => {
+                health.without_writer(Some(why.clone()))
+            }
+            _ => health,
+        }
+    }
+
+    /// As its workers said last.
+    pub(super) fn heard(&self) -> SourceHealth {
         let health = self
             .reader
             .as_ref()

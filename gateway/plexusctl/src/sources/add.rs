@@ -644,7 +644,7 @@ fn registered(added: &AddedSource, id: &SourceId, open: &[Field<'_>]) -> String 
     let health = added.health.iter().flatten().next();
     let now = match health {
         Some(row) if is_away(row) => "is kept, with",
-        Some(_) => "serves",
+        Some(row) => row.health.status.in_words(),
         None => "is added, and not tested yet, with",
     };
     let mut lines = vec![

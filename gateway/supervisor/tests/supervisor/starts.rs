@@ -129,6 +129,11 @@ async fn folder_that_the_system_refuses_is_named() {
     let why = format!("nothing can be written: {}", refused("write in"));
     assert_eq!(probed.status, Health::Degraded);
     assert_eq!(probed.detail, Some(why));
+    // And stays known, until a later probe finds otherwise.
+    assert_eq!(stage.health().detail, probed.detail);
+    set(0o700);
+    assert_eq!(stage.probed().await.status, Health::Ok);
+    assert_eq!(stage.health().status, Health::Ok);
     set(0o000);
     let tried = stage.supervisor.try_start(spec(), Role::Reader).await;
     assert!(
