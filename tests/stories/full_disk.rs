@@ -457,6 +457,16 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
     let unsaved = "what you took back is not saved";
     let said = condition();
     assert!(said.to_string().contains(unsaved), "{said}");
+    let listed = owner.get("/admin/api/grants").expect_ok();
+    let mut grants = listed["grants"].as_array().expect("grants").iter();
+    let of = |grant: &&Value, agent: &str| grant["agentId"] == agent;
+    let ended = grants.clone().find(|grant| of(grant, "doomed"));
+    let suspended = &ended.expect("its grant")["suspended"];
+    assert_eq!(*suspended, "it was revoked, which is not saved yet");
+    let valid = grants.find(|grant| of(grant, "reader")).expect("a grant");
+    assert_eq!(valid["suspended"], Value::Null, "the control: {valid}");
+    let tokens = owner.get("/admin/api/tokens").expect_ok().to_string();
+    assert!(!tokens.contains("doomed"), "{tokens}");
     assert_eq!(workshop.effects(), done, "nothing without its intent");
 
     disk.end();
@@ -495,12 +505,15 @@ fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
     }
 
     // A stop meanwhile loses what is held, and says so.
+    let reader = workshop.back(&reader);
     disk.begin();
     let pause = json!({"on": true});
     let taken = workshop.owner().post("/admin/api/pause", pause);
     taken.expect_error(503, "audit_unavailable");
     let status = workshop.owner().get("/admin/api/status").expect_ok();
     assert_eq!(status["paused"], true, "{status}");
+    let asked = reader.ask(json!({COUNT: "allow"}));
+    asked.expect_error(503, "paused");
     let pid = i32::try_from(workshop.gateway.pid()).expect("a pid");
     kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the gateway");
     until_true("the stop to name what it loses", || {

@@ -116,7 +116,7 @@ fn approved(kernel: &Kernel, source: &SourceId, approval: &Digest) -> Option<App
         (is_own && name_of(&item.id) == *approval).then(|| Approved {
             agent: agent.id.clone(),
             item: item.clone(),
-            suspended: state.paused || !state.exposed(&ask.capability),
+            suspended: kernel.revocations.paused(&state) || !state.exposed(&ask.capability),
             is_of_agent: item.is_of(agent),
         })
     })

@@ -110,6 +110,11 @@ impl Revocations {
         self.holds(|what| matches!(what, RevocationScope::Agent(whom) if whom == agent))
     }
 
+    /// Whether the end of an agent, or of its grant of a capability, is held.
+    pub fn ended_grant(&self, agent: &AgentId, id: &CapabilityId) -> bool {
+        self.holds(|what| *what != RevocationScope::Everything && what.concerns(agent, id, None))
+    }
+
     /// Whether the end of a token is held.
     pub fn ended_token(&self, token: &TokenId) -> bool {
         self.holds(|what| matches!(what, RevocationScope::Token(which) if which == token))
@@ -231,6 +236,8 @@ mod tests {
         let grant = RevocationScope::Grant(b.clone(), read.clone());
         hold(grant, Command::Pause(true));
         assert!(taken.refuses(&b, &read, None).is_some());
+        assert!(taken.ended_grant(&b, &read) && !taken.ended_grant(&b, &write));
+        assert!(taken.ended_grant(&a, &write), "its agent has ended");
         assert_eq!(taken.refuses(&b, &write, None), None);
         let token = TokenId::fresh();
         hold(RevocationScope::Token(token.clone()), Command::Pause(true));
@@ -240,5 +247,6 @@ mod tests {
         assert!(!taken.paused(&State::default()));
         hold(RevocationScope::Everything, Command::Pause(true));
         assert!(taken.paused(&State::default()));
+        assert!(!taken.ended_grant(&b, &write), "a pause ends no grant");
     }
 }

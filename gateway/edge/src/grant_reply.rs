@@ -8,7 +8,7 @@ use plexus_protocol::{
     body::{Declined, Narration, PendingReply, ScopedToken, StandingGrant, WaitingRequest},
 };
 use plexus_sources::narration;
-use plexus_trust::{Agent, Ask, Decision, Item, State, standing_for};
+use plexus_trust::{Agent, Ask, Decision, Grant, Item, State, standing_for};
 use serde_json::{Value, to_value};
 
 /// The agent's standing grants that have not ended.
@@ -18,6 +18,11 @@ pub fn standing(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant>
         .grants
         .values()
         .filter(|g| now < g.expires_at && g.calls_left() != Some(0));
+    let known = |grant: &Grant| {
+        let ended = edge.revocations.ended_grant(&agent.id, &grant.capability);
+        let unsaved = ended.then(|| "it was revoked, which is not saved yet".to_owned());
+        unsaved.or_else(|| grant.suspended.clone())
+    };
     shown
         .map(|grant| StandingGrant {
             agent_id: agent.id.clone(),
@@ -34,7 +39,7 @@ pub fn standing(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant>
             standing: true,
             constraint: grant.constraint.clone(),
             calls_left: grant.calls_left(),
-            suspended: grant.suspended.clone().or_else(|| {
+            suspended: known(grant).or_else(|| {
                 let usable = standing_for(state, agent, &grant.capability, now).is_some();
                 let why = match state.capability(&grant.capability) {
                     Some(_) => "its capability does more now than was granted",

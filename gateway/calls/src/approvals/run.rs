@@ -26,7 +26,7 @@ pub fn start(kernel: &Arc<Kernel>, item: &PendingId) {
     let state = kernel.ledger.snapshot();
     // While all agents are paused nothing is run for them; the end of the pause takes it up.
     let due = state.item(item).filter(|item| is_due(item));
-    let Some(item) = due.filter(|_| !state.paused).cloned() else {
+    let Some(item) = due.filter(|_| !kernel.revocations.paused(&state)).cloned() else {
         return;
     };
     if !kernel.approvals.begin_run(&item.id) {

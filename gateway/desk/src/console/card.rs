@@ -104,10 +104,10 @@ pub(super) struct Card {
 }
 
 /// A number that changes with what a card says: with its item, and with what the owner stopped that it stands on.
-pub(super) fn revision(state: &State, catalogue: &Catalogue, item: &Item) -> u64 {
+pub(super) fn revision(desk: &Desk, state: &State, catalogue: &Catalogue, item: &Item) -> u64 {
     let mut asks = item.asks.iter();
     let stopped = [
-        state.paused && cards::on_approval(item) == OnApproval::Run,
+        desk.revocations.paused(state) && cards::on_approval(item) == OnApproval::Run,
         switched_off(state, item).is_some(),
         hidden(state, item).is_some(),
         // The catalogue follows an act on a source.
@@ -279,12 +279,13 @@ impl Card {
             !making && card.card_digest.is_none() || card.has_failed() || inputs.any(is_gone);
         let wish = card.requested_trust_window;
         let runs = card.on_approval == OnApproval::Run;
+        let paused = desk.revocations.paused(state);
         let digest = card.card_digest;
         let agent = heading.agent_id.as_ref();
         Some(Self {
             id: item.id.to_string(),
             digest: digest.map_or_else(String::new, |digest| digest.to_string()),
-            revision: revision(state, &catalogue, item),
+            revision: revision(desk, state, &catalogue, item),
             state: words::state(item, now),
             consequence: plexus_sheet::consequence(card)
                 .map_or_else(ForeignText::default, |line| {
@@ -315,8 +316,8 @@ impl Card {
             any_input: card.asks.iter().any(|ask| ask.input.is_none()),
             bounded: !card.asks.iter().all(pending::Ask::is_one_call),
             runs,
-            paused: state.paused,
-            verdict: words::verdict(item, now, by, runs && state.paused),
+            paused,
+            verdict: words::verdict(item, now, by, runs && paused),
             outcome: words::outcome(item),
             came: came(desk, item),
             denies: state.denied_by(&item.id, now).next().is_some(),

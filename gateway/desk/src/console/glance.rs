@@ -180,7 +180,7 @@ impl Row {
         };
         Self {
             id: item.id.to_string(),
-            revision: card::revision(state, &catalogue, item),
+            revision: card::revision(desk, state, &catalogue, item),
             agent: ForeignText::short(item.agent.as_str(), 60),
             title: ForeignText::short(&title, 60),
             what: ForeignText::short(&what, 90),

@@ -278,11 +278,12 @@ impl Over {
         alike.truncate(MOST);
         let oldest = alike.iter().min_by_key(|other| other.created_at)?;
         let calls = activity::since_asked(desk, oldest);
+        let paused = desk.revocations.paused(&state);
         let rows = alike.into_iter().map(|other| {
             let runs = cards::on_approval(other) == OnApproval::Run;
             let verdict = match other.waits(now) {
                 true => "It waits for you.".to_owned(),
-                false => words::verdict(other, now, "", runs && state.paused),
+                false => words::verdict(other, now, "", runs && paused),
             };
             let card = format!("/admin/approvals/{}", other.id);
             let mut made = calls.iter();
@@ -339,7 +340,7 @@ impl Page {
             rows: rows.collect(),
             more: alike.len().saturating_sub(MOST),
             runs: likeness.on_approval == OnApproval::Run,
-            paused: state.paused,
+            paused: desk.revocations.paused(&state),
         })
     }
 }

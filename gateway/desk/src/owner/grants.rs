@@ -90,7 +90,8 @@ async fn tokens(desk: Arc<Desk>, _: Reading, _: ListTokens) -> Result<Tokens, Re
     let mut tokens = Vec::new();
     for agent in state.agents.values() {
         let live = agent.tokens.iter();
-        let live = live.filter(|(_, token)| is_live(agent, token, now));
+        let ended = |jti| desk.revocations.ended(&agent.id) || desk.revocations.ended_token(jti);
+        let live = live.filter(|(jti, token)| is_live(agent, token, now) && !ended(jti));
         tokens.extend(live.map(|(jti, token)| LiveToken {
             jti: jti.clone(),
             session_id: token.session.clone(),

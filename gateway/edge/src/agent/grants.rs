@@ -332,7 +332,7 @@ async fn not_paused(
     session: &InSession,
     wanted: &GrantRequest,
 ) -> Result<(), Refused> {
-    let paused = edge.ledger.snapshot().paused;
+    let paused = edge.revocations.paused(&edge.ledger.snapshot());
     let Some(agent) = session.agent.clone().filter(|_| paused) else {
         return Ok(());
     };
