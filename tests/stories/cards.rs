@@ -266,9 +266,6 @@ fn a_start_makes_every_plan_again() {
     assert_eq!(back.must_ask(COUNT, json!({"line": "0"})), asked[0]);
     let joined = back.client().put("/grants", by_grant);
     assert_eq!(joined.text_at("/pendingId"), asked[1]);
-    for item in &asked[..2] {
-        owner.must_post(&format!("/admin/api/pending/{item}/plan"), json!({}));
-    }
     whole(&owner);
 }
 

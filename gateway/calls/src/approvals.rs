@@ -35,12 +35,12 @@ use plexus_home::{
     tasks::blocking,
 };
 use plexus_ipc::message::{Form, PlanMade, Touched};
-use plexus_ledger::{Condition, SubmitError};
+use plexus_ledger::{Condition, Lane, SubmitError};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, ErrorBody, PendingId, RunId, SessionId, Timestamp,
     body::InvokeResponse,
 };
-use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
+use plexus_trust::{Approval, Ask, Command, Item, ItemState, OutcomeKind, Plan, Refusal, State};
 use serde_json::Value;
 use std::{
     collections::HashSet,
@@ -67,12 +67,13 @@ impl Kernel {
         kept.inspect_err(|_| self.approvals.drop_input(item))
     }
 
-    /// Keeps the input again of an item that waits and has lost it: it could only be denied. All else that is kept for it stays.
+    /// Keeps the input again of an item that waits and has lost it: it could only be denied. All else that is kept for it stays;
+    /// a plan that failed for want of it is made again.
     ///
     /// # Errors
     /// [`SubmitError::Unavailable`], as where it is kept first.
     pub async fn keep_lost_input(
-        &self,
+        self: &Arc<Self>,
         item: &PendingId,
         agent: Option<&AgentId>,
         id: &CapabilityId,
@@ -80,16 +81,29 @@ impl Kernel {
     ) -> Result<(), SubmitError<Refusal>> {
         let digest = Digest::of(input);
         let is_it = |ask: &Ask| ask.capability == *id && ask.input == Some(digest);
-        let waits = |held: &Item| held.state == ItemState::Pending && held.asks.iter().any(is_it);
         let state = self.ledger.snapshot();
-        if !state.item(item).is_some_and(|held| waits(held)) {
+        let held = state.item(item);
+        let waits = held.filter(|held| held.state == ItemState::Pending);
+        let Some(ask) = waits.and_then(|held| held.asks.iter().find(|ask| is_it(ask))) else {
+            return Ok(());
+        };
+        let (file, same) = (self.approvals.input_file(item, id), input.clone());
+        if let Ok(true) = blocking(move || fs::read(file).is_ok_and(|kept| kept == same)).await {
             return Ok(());
         }
-        let (file, same) = (self.approvals.input_file(item, id), input.clone());
-        match blocking(move || fs::read(file).is_ok_and(|kept| kept == same)).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => self.put_input(item, agent, id, input).await,
+        self.put_input(item, agent, id, input).await?;
+        if ask.plan == Plan::Failed {
+            let again = Command::PlanAgain { item: item.clone() };
+            let submitted = match agent {
+                Some(agent) => self.submit_for(agent, again).await,
+                None => self.ledger.submit(again, Lane::Agent).await,
+            };
+            // Where that is not recorded, the owner can have it planned.
+            if submitted.is_ok() {
+                planner::start(self, item);
+            }
         }
+        Ok(())
     }
 
     async fn put_input(

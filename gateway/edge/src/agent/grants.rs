@@ -460,7 +460,8 @@ async fn decide(
                 && let Some(waiting) = &decision.item
             {
                 for (id, input) in &wanted.inputs {
-                    edge.keep_lost_input(waiting, session.agent.as_ref(), id, input)
+                    edge.kernel
+                        .keep_lost_input(waiting, session.agent.as_ref(), id, input)
                         .await
                         .map_err(refused)?;
                 }
