@@ -10,6 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::{fmt, marker::PhantomData, ops::Deref};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// One line of at most `MAX` bytes of UTF-8.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -59,6 +60,16 @@ pub fn percent_encode(text: &str, out: &mut String) {
             }
             other => out.push_str(&format!("%{other:02X}")),
         }
+    }
+}
+
+/// The text in lower case and Unicode normal form C, in which a search compares texts.
+#[must_use]
+pub fn folded(text: &str) -> String {
+    let lower = text.to_lowercase();
+    match lower.is_ascii() {
+        true => lower,
+        false => lower.nfc().collect(),
     }
 }
 
@@ -388,6 +399,14 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_fold_whatever_their_case_and_form() {
+        for text in ["CAFÉ", "Cafe\u{301}", "caf\u{e9}"] {
+            assert_eq!(folded(text), "caf\u{e9}");
+        }
+        assert_ne!(folded("cafe"), folded("café"), "the control");
+    }
 
     #[test]
     fn a_line_is_made_to_fit_and_refused_when_it_does_not() {

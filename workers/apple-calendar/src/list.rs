@@ -10,6 +10,7 @@ use plexus_apple::{
     NOTES, NoList, Page, TITLE, first_few, is_false, shortened,
     time::{Clock, Typed},
 };
+use plexus_ipc::text::folded;
 use serde::{Deserialize, Serialize};
 
 /// How long a range is where no end is given, and at most, in days.
@@ -117,7 +118,7 @@ impl Input {
     ) -> Result<Output, NoList> {
         let (from, to) = self.range(clock).map_err(NoList::Invalid)?;
         let mut page = Page::new(self.limit, self.next.as_deref()).map_err(NoList::Invalid)?;
-        let text = self.text.as_ref().map(|text| text.to_lowercase());
+        let text = self.text.as_deref().map(folded);
         let wanted = EventQuery {
             from,
             to,
@@ -163,7 +164,7 @@ fn says(event: &Event, text: &str) -> bool {
         event.notes.as_ref(),
     ];
     let mut texts = texts.into_iter().flatten();
-    texts.any(|one| one.to_lowercase().contains(text))
+    texts.any(|one| folded(one).contains(text))
 }
 
 /// Bytes of text that it takes in an answer, at most.

@@ -12,6 +12,7 @@ use crate::{
     zone::Definitions,
 };
 use chrono::{Local, NaiveDate, TimeDelta, TimeZone, Utc};
+use plexus_ipc::text::folded;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -208,7 +209,7 @@ impl EventsInput {
     ) -> Result<Events, NoList> {
         let mut unread = Unread::of(&answered.left_out);
         let parsed = parse(answered, false, &mut unread, is_over)?;
-        let wanted = self.text.as_ref().map(|text| text.to_lowercase());
+        let wanted = self.text.as_deref().map(folded);
         let mut budget = repeat::BUDGET;
         let mut found = Vec::new();
         for one in &parsed {
@@ -222,10 +223,8 @@ impl EventsInput {
             let said = |item: &Item| {
                 let texts = [Some(&item.title), item.place.as_ref(), item.notes.as_ref()];
                 let holds = |word: &String| {
-                    texts
-                        .iter()
-                        .flatten()
-                        .any(|t| t.to_lowercase().contains(word))
+                    let mut texts = texts.iter().flatten();
+                    texts.any(|text| folded(text).contains(word))
                 };
                 wanted.as_ref().is_none_or(holds)
             };

@@ -3,6 +3,7 @@
 //! Must not know: how they are read, who asks.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat};
+use plexus_ipc::text::folded;
 use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -210,11 +211,11 @@ impl Todo {
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// Whether `text`, in lower case, is in its title or its notes.
+    /// Whether `text`, [`folded`], is in its title or its notes.
     pub(crate) fn says(&self, text: &str) -> bool {
         [&self.title, &self.notes]
             .iter()
-            .any(|field| field.to_lowercase().contains(text))
+            .any(|field| folded(field).contains(text))
     }
 
     /// The id of its project; empty without one.

@@ -20,7 +20,7 @@ use crate::{
     store::{Act, Record, Store},
 };
 use chrono::{Local, NaiveDate, Utc};
-use plexus_ipc::text::counted;
+use plexus_ipc::text::{counted, folded};
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, NoInput, OpenError, Plan, Reply, Role, Secret, Secrets, Source,
     SourceContext, SourceError, Touched, Verdict, on_file_thread,
@@ -592,7 +592,7 @@ const TODO_FIELD: &str = "id";
 
 impl TodosInput {
     fn answer(&self, call: &CallContext, all: &[Todo]) -> Result<Reply<Todos>, SourceError> {
-        let text = self.text.as_ref().map(|text| text.to_lowercase());
+        let text = self.text.as_deref().map(folded);
         let wanted = |todo: &&Todo| {
             self.project
                 .as_ref()
