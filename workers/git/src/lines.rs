@@ -3,7 +3,7 @@
 use crate::error::GitError;
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -44,8 +44,74 @@ pub(crate) fn difference(old: &[&[u8]], new: &[&[u8]]) -> Vec<DiffOp> {
     }
     let mut known = HashMap::new();
     let (old, new) = (numbered(old, &mut known), numbered(new, &mut known));
-    let deadline = Some(Instant::now() + PATIENCE);
-    capture_diff_slices_deadline(Algorithm::Myers, &old, &new, deadline)
+    let until = Instant::now() + PATIENCE;
+    let ops = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, Some(until));
+    if Instant::now() < until {
+        return ops;
+    }
+    let size = |ops: &[DiffOp]| {
+        let (added, removed) = counted(ops);
+        added + removed
+    };
+    let shared = difference_of_shared(&old, &new);
+    match size(&shared) < size(&ops) {
+        true => shared,
+        false => ops,
+    }
+}
+
+/// The same, found without the lines that only one of them has, as git does: no difference keeps those, and what is left
+/// takes less time.
+fn difference_of_shared(old: &[usize], new: &[usize]) -> Vec<DiffOp> {
+    let set = |lines: &[usize]| lines.iter().copied().collect::<HashSet<_>>();
+    let shared = |lines: &[usize], others: &HashSet<usize>| -> (Vec<usize>, Vec<usize>) {
+        let lines = lines.iter().copied().enumerate();
+        lines.filter(|(_, line)| others.contains(line)).unzip()
+    };
+    let (old_at, old_shared) = shared(old, &set(new));
+    let (new_at, new_shared) = shared(new, &set(old));
+    let until = Some(Instant::now() + PATIENCE);
+    let ops = capture_diff_slices_deadline(Algorithm::Myers, &old_shared, &new_shared, until);
+    let equal = ops.iter().filter(|op| matches!(op, DiffOp::Equal { .. }));
+    let pairs = equal.flat_map(|op| op.old_range().zip(op.new_range()));
+    let pairs = pairs.filter_map(|(a, b)| Some((*old_at.get(a)?, *new_at.get(b)?)));
+    let mut whole = Vec::new();
+    let (mut old_index, mut new_index) = (0, 0);
+    for (a, b) in pairs.chain([(old.len(), new.len())]) {
+        let (old_len, new_len) = (a - old_index, b - new_index);
+        match (old_len, new_len) {
+            (0, 0) => {}
+            (0, _) => whole.push(DiffOp::Insert {
+                old_index,
+                new_index,
+                new_len,
+            }),
+            (_, 0) => whole.push(DiffOp::Delete {
+                old_index,
+                old_len,
+                new_index,
+            }),
+            (_, _) => whole.push(DiffOp::Replace {
+                old_index,
+                old_len,
+                new_index,
+                new_len,
+            }),
+        }
+        if a == old.len() {
+            break;
+        }
+        match whole.last_mut() {
+            Some(DiffOp::Equal { len, .. }) => *len += 1,
+            _ => whole.push(DiffOp::Equal {
+                old_index: a,
+                new_index: b,
+                len: 1,
+            }),
+        }
+        (old_index, new_index) = (a + 1, b + 1);
+    }
+    whole
 }
 
 /// The share of lines that two files have in common, counted as in a heap: 0 to 1. None of too many lines.
@@ -120,4 +186,38 @@ pub(crate) fn unified(old: &[&[u8]], new: &[&[u8]], ops: &[DiffOp], most: usize)
         }
     }
     (text, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_other_line_changed_is_counted_exactly() {
+        let file = |word: &str| -> String {
+            let line = |n| match n % 2 {
+                0 => format!("{word} {n}\n"),
+                _ => format!("same {n}\n"),
+            };
+            (0..150_000).map(line).collect()
+        };
+        let (old, new) = (file("old"), file("new"));
+        let (old, new) = (of(old.as_bytes()).unwrap(), of(new.as_bytes()).unwrap());
+        assert_eq!(counted(&difference(&old, &new)), (75_000, 75_000));
+    }
+
+    #[test]
+    fn shared_lines_make_a_whole_difference() {
+        let (old, new) = ([1, 2, 3, 4, 5, 6], [9, 2, 3, 7, 8, 5, 4]);
+        let (mut rest, mut made) = (old.iter(), Vec::new());
+        for op in difference_of_shared(&old, &new) {
+            let gone: Vec<_> = rest.by_ref().take(op.old_range().len()).collect();
+            match op {
+                DiffOp::Equal { .. } => made.extend(gone),
+                _ => made.extend(&new[op.new_range()]),
+            }
+        }
+        assert!(rest.next().is_none());
+        assert_eq!(made, new.iter().collect::<Vec<_>>());
+    }
 }
