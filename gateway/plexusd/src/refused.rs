@@ -28,7 +28,7 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
         );
     } else if error.chain().any(is_for_files) {
         told.push_str(
-            "; allow more open files: `ulimit -n 1024`, or `LimitNOFILE=1024` in the unit of systemd",
+            "; allow more open files: `ulimit -n 1792`, or `LimitNOFILE=1792` in the unit of systemd",
         );
     } else if error.chain().any(is_denied) {
         told.push_str("; `plexusctl doctor` checks owners and modes");
@@ -101,8 +101,8 @@ mod tests {
         assert!(full.starts_with("the key: No space left"), "{full}");
         assert!(full.contains("df -h"), "{full}");
         let few = why(nix::libc::EMFILE);
-        assert!(few.contains("`ulimit -n 1024`"), "{few}");
-        assert!(few.contains("`LimitNOFILE=1024`"), "{few}");
+        assert!(few.contains("`ulimit -n 1792`"), "{few}");
+        assert!(few.contains("`LimitNOFILE=1792`"), "{few}");
         let other = why(nix::libc::EACCES);
         assert!(!other.contains("df -h"), "the control: {other}");
         let (path, error) = ("ledger.redb".into(), ErrorKind::PermissionDenied.into());
