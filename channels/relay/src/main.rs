@@ -321,8 +321,12 @@ async fn asked(
 ) -> Result<serde_json::Value, Box<dyn Error>> {
     let socket = operator_socket(store.file()?);
     let stream = UnixStream::connect(&socket).await.map_err(|why| {
+        let same = match store.cache {
+            Some(_) => "--store and --cache",
+            None => "--store",
+        };
         let socket = socket.display();
-        format!("no relay serves from this store: {socket}: {why}\nrun: plexus-relay serve, with the same --store and --cache")
+        format!("no relay serves from this store: {socket}: {why}\nrun: plexus-relay serve, with the same {same}")
     })?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
