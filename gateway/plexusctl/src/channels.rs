@@ -70,10 +70,10 @@ enum Act {
         /// Channel, by name or id
         channel: String,
         /// Only those after this message
-        #[arg(long, value_name = "MESSAGE", conflicts_with = "before")]
+        #[arg(long, value_name = "MESSAGE", conflicts_with = "before", value_parser = message)]
         after: Option<String>,
         /// Only the last ones before this message
-        #[arg(long, value_name = "MESSAGE")]
+        #[arg(long, value_name = "MESSAGE", value_parser = message)]
         before: Option<String>,
         /// At most so many messages
         #[arg(long, value_name = "MESSAGES", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
@@ -336,6 +336,18 @@ async fn at(desk: &Desk, channel: &str, source: Option<&SourceId>) -> Result<(Ow
     let mut owner = desk.open().await?;
     let found = find(&mut owner, channel, source).await?;
     Ok((owner, found))
+}
+
+/// Reads the id of a message, a ULID.
+fn message(id: &str) -> Result<String, String> {
+    let is_digit = |c: u8| matches!(c, b'0'..=b'9' | b'A'..=b'Z') && !b"ILOU".contains(&c);
+    match id.len() == 26 && id.bytes().all(is_digit) {
+        true => Ok(id.to_owned()),
+        false => Err(
+            "no message has such an id; plexusctl --json channels read CHANNEL shows their ids"
+                .into(),
+        ),
+    }
 }
 
 async fn read(

@@ -111,7 +111,9 @@ impl Origin {
         let mut bytes = Vec::new();
         match self {
             Self::Path(path) => {
-                let file = fs::File::open(path).map_err(|e| failed(path, &e))?;
+                let file = fs::File::open(path).map_err(|e| {
+                    failed(path, &e).next("check the path: a tarball of a release, or the folder that it lies in with its SHA256SUMS")
+                })?;
                 let read = file.take(most + 1).read_to_end(&mut bytes);
                 read.map_err(|e| failed(path, &e))?;
             }
@@ -215,6 +217,15 @@ untrusted comment: signature from minisign secret key\n\
 RUQ2ZeFPdnl0GOA/CuPIMfU3IwP1yep/XPsxxMttRnUFvoA3IJYq4VTxChLWiF5cK6pfYnXhir5n3IESi84gGGZEuzLMdGkSqQI=\n\
 trusted comment: file:r\n\
 /VIu4UkzKqM7NcKUO7BJFSdiUwcatSxK+oeBkQqd3sObjvcQtLjhqPEeZ3TehCy1wrdt66jQsOkt1zjkUMVpCg==\n";
+
+    #[test]
+    fn missing_file_names_what_to_give() {
+        for missing in ["/nowhere/plexus.tar.gz", "/nowhere"] {
+            let missing = Origin::from_str(missing).expect("a path");
+            let stop = missing.read(1).expect_err("nothing is there");
+            assert!(stop.next.starts_with("check the path"), "{stop}");
+        }
+    }
 
     #[test]
     fn one_other_byte_is_another_release() {
