@@ -32,7 +32,7 @@ pub(crate) fn of(bytes: &[u8]) -> Result<Vec<&[u8]>, GitError> {
     Ok(bytes.split_inclusive(|byte| *byte == b'\n').collect())
 }
 
-/// How the lines of one become those of the other.
+/// How the lines of one become those of the other; a replacement may have no lines on one side.
 pub(crate) fn difference(old: &[&[u8]], new: &[&[u8]]) -> Vec<DiffOp> {
     // Numbers compare faster than lines, and each line is hashed once.
     fn numbered<'a>(lines: &[&'a [u8]], known: &mut HashMap<&'a [u8], usize>) -> Vec<usize> {
@@ -44,33 +44,15 @@ pub(crate) fn difference(old: &[&[u8]], new: &[&[u8]]) -> Vec<DiffOp> {
     }
     let mut known = HashMap::new();
     let (old, new) = (numbered(old, &mut known), numbered(new, &mut known));
-    let until = Instant::now() + PATIENCE;
-    let ops = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, Some(until));
-    if Instant::now() < until {
-        return ops;
-    }
-    let size = |ops: &[DiffOp]| {
-        let (added, removed) = counted(ops);
-        added + removed
-    };
-    let shared = difference_of_shared(&old, &new);
-    match size(&shared) < size(&ops) {
-        true => shared,
-        false => ops,
-    }
-}
-
-/// The same, found without the lines that only one of them has, as git does: no difference keeps those, and what is left
-/// takes less time.
-fn difference_of_shared(old: &[usize], new: &[usize]) -> Vec<DiffOp> {
     let set = |lines: &[usize]| lines.iter().copied().collect::<HashSet<_>>();
     let shared = |lines: &[usize], others: &HashSet<usize>| -> (Vec<usize>, Vec<usize>) {
         let lines = lines.iter().copied().enumerate();
         lines.filter(|(_, line)| others.contains(line)).unzip()
     };
-    let (old_at, old_shared) = shared(old, &set(new));
-    let (new_at, new_shared) = shared(new, &set(old));
+    let (old_at, old_shared) = shared(&old, &set(&new));
+    let (new_at, new_shared) = shared(&new, &set(&old));
     let until = Some(Instant::now() + PATIENCE);
+    // No difference keeps a line that only one of them has, and without those it takes less time.
     let ops = capture_diff_slices_deadline(Algorithm::Myers, &old_shared, &new_shared, until);
     let equal = ops.iter().filter(|op| matches!(op, DiffOp::Equal { .. }));
     let pairs = equal.flat_map(|op| op.old_range().zip(op.new_range()));
@@ -78,30 +60,17 @@ fn difference_of_shared(old: &[usize], new: &[usize]) -> Vec<DiffOp> {
     let mut whole = Vec::new();
     let (mut old_index, mut new_index) = (0, 0);
     for (a, b) in pairs.chain([(old.len(), new.len())]) {
-        let (old_len, new_len) = (a - old_index, b - new_index);
-        match (old_len, new_len) {
-            (0, 0) => {}
-            (0, _) => whole.push(DiffOp::Insert {
+        if (old_index, new_index) != (a, b) {
+            whole.push(DiffOp::Replace {
                 old_index,
+                old_len: a - old_index,
                 new_index,
-                new_len,
-            }),
-            (_, 0) => whole.push(DiffOp::Delete {
-                old_index,
-                old_len,
-                new_index,
-            }),
-            (_, _) => whole.push(DiffOp::Replace {
-                old_index,
-                old_len,
-                new_index,
-                new_len,
-            }),
-        }
-        if a == old.len() {
-            break;
+                new_len: b - new_index,
+            });
         }
         match whole.last_mut() {
+            // The end of both.
+            _ if a == old.len() => {}
             Some(DiffOp::Equal { len, .. }) => *len += 1,
             _ => whole.push(DiffOp::Equal {
                 old_index: a,
@@ -207,10 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn shared_lines_make_a_whole_difference() {
-        let (old, new) = ([1, 2, 3, 4, 5, 6], [9, 2, 3, 7, 8, 5, 4]);
-        let (mut rest, mut made) = (old.iter(), Vec::new());
-        for op in difference_of_shared(&old, &new) {
+    fn lines_that_both_have_make_a_whole_difference() {
+        let (old, new) = (
+            [1_u8, 2, 3, 4, 5, 6].map(|n| [n]),
+            [9_u8, 2, 3, 7, 8, 5, 4].map(|n| [n]),
+        );
+        let old: Vec<&[u8]> = old.iter().map(|line| line.as_slice()).collect();
+        let new: Vec<&[u8]> = new.iter().map(|line| line.as_slice()).collect();
+        let (mut rest, mut made) = (old.iter().copied(), Vec::new());
+        for op in difference(&old, &new) {
             let gone: Vec<_> = rest.by_ref().take(op.old_range().len()).collect();
             match op {
                 DiffOp::Equal { .. } => made.extend(gone),
@@ -218,6 +192,6 @@ mod tests {
             }
         }
         assert!(rest.next().is_none());
-        assert_eq!(made, new.iter().collect::<Vec<_>>());
+        assert_eq!(made, new);
     }
 }
