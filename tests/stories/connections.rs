@@ -236,7 +236,7 @@ fn a_body_is_never_read_as_a_request() {
     );
     #[rustfmt::skip]
     let heads = [
-        // Refused before it is read.
+        // Refused by its length.
         format!("POST /link/handshake HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", 2 << 20),
         format!("POST /v1/health HTTP/1.1\r\nhost: evil.example.com\r\ncontent-length: {}\r\n\r\n", inner.len()),
         format!("GET /v1/health HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", inner.len()),
@@ -298,6 +298,23 @@ fn bodies_are_bounded_however_they_come() {
     let answer = |padding| Response::parse("chunks", &send(padding)).expect("an answer");
     answer(512).expect_ok();
     assert_eq!(answer(1_024).status, 413);
+    // A client that sends all of a body before it reads finds the refusal, and not a broken connection.
+    let mut stream = tcp(&house);
+    let large = 8 << 20;
+    let head = format!(
+        "POST /invoke HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-plexus-session: {}\r\ncontent-length: {large}\r\n\r\n",
+        agent.session
+    );
+    stream.write_all(head.as_bytes()).expect("taken");
+    stream.write_all(&vec![b' '; large]).expect("taken");
+    let refused = Response::parse("a large body", &rest(&mut stream)).expect("an answer");
+    refused.expect_error(413, "payload_too_large");
+    // One that asks first is refused before it has sent it.
+    let asks = head.replace("connection: close", "expect: 100-continue");
+    let mut stream = tcp(&house);
+    stream.write_all(asks.as_bytes()).expect("taken");
+    let refused = Response::parse("asked first", &rest(&mut stream)).expect("an answer");
+    refused.expect_error(413, "payload_too_large");
     // Less than was announced is no body.
     let mut stream = tcp(&house);
     let short = agent
