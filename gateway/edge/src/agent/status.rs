@@ -11,7 +11,7 @@ use crate::{
 };
 use axum::{
     extract::{Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, Method},
     response::Response,
 };
 use plexus_calls::{
@@ -119,7 +119,9 @@ pub(super) async fn show(
                 true => Some(edge.place(&item.agent).map_err(|e| Refused::new(*e))?),
                 false => None,
             };
-            let mut shown = shown(&edge, &item, live.map(|s| s.id), mine).await;
+            // A HEAD brings nobody the result.
+            let given = *request.method() != Method::HEAD;
+            let mut shown = shown(&edge, &item, live.map(|s| s.id), mine, given).await;
             if let Some(run) = run {
                 shown.said["run"] = json!(run);
             }
@@ -192,6 +194,7 @@ async fn shown(
     item: &Item,
     session: Option<SessionId>,
     mine: bool,
+    given: bool,
 ) -> StatusBody {
     let state = edge.ledger.snapshot();
     let mut shown = StatusBody::default();
@@ -222,7 +225,7 @@ async fn shown(
         // Content is for a live session only.
         let results = session
             .is_some()
-            .then(|| edge.approvals.results(edge, item, true));
+            .then(|| edge.approvals.results(edge, item, given));
         if let Some(results) = results.flatten() {
             // Of several, a reader of only one learns of the first that was not done.
             let told = results.iter().find(|result| !result.ok);
