@@ -256,7 +256,7 @@ impl Published {
 
 /// Answers that the first story does not meet: of streams, and of a conversation, which has a story of its own.
 const ELSEWHERE: [&str; 3] = [
-    "POST /mcp",
+    "POST /mcp 200",
     "POST /invoke/input 200",
     "DELETE /extensions/{source} 200",
 ];
@@ -279,6 +279,10 @@ fn answers_fit_the_published_schemas() {
         let token = token.as_str().expect("a token");
         anyone.with("authorization", &format!("Bearer {token}"))
     };
+    let no_version = json!({"id": 1, "method": "ping"});
+    let pat = bearing(&enrolled["pat"]);
+    let refused = published.send(&pat, "POST", "/mcp", &no_version);
+    assert_eq!(refused["error"]["code"], -32600, "{refused}");
     let hello = json!({"client": {"name": "story", "version": "1"}});
     published.send(&anyone, "POST", "/link/handshake", &hello);
     let opened = published.send(

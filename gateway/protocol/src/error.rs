@@ -110,7 +110,7 @@ codes! {
     NotAcceptingInput = "not_accepting_input", 409;
     /// The program that was to take over is not fit for it; the old one serves on.
     UpgradeRefused = "upgrade_refused", 409;
-    /// A body, header or URL larger than allowed.
+    /// A body larger than allowed.
     PayloadTooLarge = "payload_too_large", 413;
 }
 
