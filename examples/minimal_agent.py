@@ -51,6 +51,15 @@ def credential():
         return file.read().strip()
 
 
+def open_session():
+    """The header of a new session, and what the agent may see."""
+    greeting = {"client": {"name": "minimal-agent"}}
+    answer = send("POST", "/link/handshake", {"authorization": f"Bearer {credential()}"}, greeting)
+    if "sessionId" not in answer:
+        sys.exit(json.dumps(answer, indent=2))
+    return {"x-plexus-session": answer["sessionId"]}, answer["manifest"]
+
+
 def call(session, capability, value, purpose):
     """One call. Where the owner has to decide, their approval makes it; this only waits for what comes of it."""
     body = {"id": capability, "input": value, "purpose": purpose, "onApproval": "run", "token": False}
@@ -63,17 +72,16 @@ def call(session, capability, value, purpose):
         status = send("GET", f"/grants/status?pendingId={error['pendingId']}&wait=60", session)
         if "result" in status:
             return status["result"]
-        if status.get("state") not in ("pending", "approved"):
+        if status.get("state") == "approved":
+            # A session lasts an hour: the one that asked has ended, and a live one is given the result.
+            session.update(open_session()[0])
+        elif status.get("state") != "pending":
             return {"ok": False, "error": status}
 
 
 def main():
-    greeting = {"client": {"name": "minimal-agent"}}
-    answer = send("POST", "/link/handshake", {"authorization": f"Bearer {credential()}"}, greeting)
-    if "sessionId" not in answer:
-        sys.exit(json.dumps(answer, indent=2))
-    session = {"x-plexus-session": answer["sessionId"]}
-    print("I may ask for:", ", ".join(entry["id"] for entry in answer["manifest"]["entries"]))
+    session, manifest = open_session()
+    print("I may ask for:", ", ".join(entry["id"] for entry in manifest["entries"]))
 
     listed = call(session, "workspace.list", {"path": ""}, "to see what is there")
     print("There is:", json.dumps(listed.get("output", listed.get("error"))))

@@ -86,7 +86,9 @@ def call(capability, text="{}", key=None):
             if "result" in status:
                 answer = status["result"]
                 break
-            if status.get("state") not in ("pending", "approved"):
+            if status.get("state") == "approved":
+                session, _ = open_session()  # the one that asked has ended: a live one is given the result
+            elif status.get("state") != "pending":
                 return refused(status)
         else:
             return 75

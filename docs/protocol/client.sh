@@ -71,7 +71,9 @@ case "${1-} $#" in
         status=$(send GET "/grants/status?pendingId=$item&wait=60" "$session")
         case $status in
         *'"state":"approved"'*'"result":'*) finish "$status" '"result":' ;;
-        *'"state":"pending"'* | *'"state":"approved"'*) ;;
+        *'"state":"pending"'*) ;;
+        # The session that asked has ended: a live one is given the result.
+        *'"state":"approved"'*) open_session ;;
         *) printf '%s\n' "$status" >&2; exit 77 ;;
         esac
     done

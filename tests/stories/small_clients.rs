@@ -7,8 +7,18 @@ use plexus_tests::{
     programs,
     waiting::{until, until_true},
 };
+use serde_json::json;
 use std::os::unix::{fs::PermissionsExt, process::CommandExt as _};
 use std::process::Stdio;
+
+/// Opens as many sessions as an agent has at most: those before end.
+fn end_sessions(house: &House, pat: &str) {
+    let client = house.gateway.client();
+    let client = client.with("authorization", &format!("Bearer {pat}"));
+    for _ in 0..64 {
+        client.post("/link/handshake", json!({})).expect_ok();
+    }
+}
 
 /// The two clients of the pages, as a reader runs them: enroll, list, call, wait for the owner, be denied.
 #[test]
@@ -46,6 +56,8 @@ fn enroll_list_call_and_wait() {
         let read = run(&["call", READ, r#"{"path": "report.txt"}"#]);
         assert!(read.expect_ok().contains("relativePath"), "{read}");
         run(&["call", READ, r#"{"path": "no-such-file.txt"}"#]).expect_status(1);
+        let pat = std::fs::read_to_string(house.gateway.home().join("plexus.pat"));
+        let pat = pat.expect("the credential");
         let waits = |name: &str, decide: &dyn Fn(&str), status: i32| {
             let input = note(name, "hello").to_string();
             std::thread::scope(|scope| {
@@ -58,6 +70,13 @@ fn enroll_list_call_and_wait() {
         };
         waits("approved.txt", &|item| drop(owner.approve(item, "once")), 0);
         assert_eq!(house.workspace.read("approved.txt"), "hello");
+        // The owner decides when the session that asked has ended.
+        let late = |item: &str| {
+            end_sessions(&house, pat.trim());
+            owner.approve(item, "once");
+        };
+        waits("late.txt", &late, 0);
+        assert_eq!(house.workspace.read("late.txt"), "hello");
         waits("denied.txt", &|item| drop(owner.deny(item, "no")), 77);
         assert!(!house.workspace.has("denied.txt"));
         // The effect that a killed client asked for is made once, and its outcome goes to the next call.
@@ -131,6 +150,8 @@ fn minimal_agent_lists_asks_and_writes() {
         let running = scope.spawn(run);
         let card = until("a request", || owner.pending().first().cloned());
         assert_eq!(card["agentPurpose"], "to leave a note that I was here");
+        let pat = std::fs::read_to_string(house.gateway.home().join("plexus.pat"));
+        end_sessions(&house, pat.expect("the credential").trim());
         owner.approve(card["pendingId"].as_str().expect("an id"), "once");
         running.join().expect("an end")
     });
