@@ -258,12 +258,7 @@ impl Glance {
             up: up.len(),
             proven: up.iter().filter(holds).count(),
         };
-        let sources: Vec<_> = state
-            .sources
-            .values()
-            .take(SOURCES)
-            .map(|s| source(s))
-            .collect();
+        let sources = shown(state.sources.values().map(|s| source(s)).collect());
         let unsettled = state.open_intents.len();
         Self {
             machine: ForeignText::short(&machine(desk), 60),
@@ -298,6 +293,13 @@ impl OpenView {
     }
 }
 
+/// The sources that are named: those that need the owner first, so that there is room for them.
+fn shown(mut sources: Vec<SourceView>) -> Vec<SourceView> {
+    sources.sort_by_key(|source| source.class != "bad");
+    sources.truncate(SOURCES);
+    sources
+}
+
 /// What the owner calls this machine.
 fn machine(desk: &Desk) -> String {
     let host = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
@@ -305,4 +307,26 @@ fn machine(desk: &Desk) -> String {
         .clone()
         .or_else(|| host().ok())
         .unwrap_or_else(|| "this machine".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_source_is_shown_beyond_many_sound_ones() {
+        let source = |number: usize| SourceView {
+            id: ForeignText::short(&format!("notes-{number}"), 40),
+            label: ForeignText::short("notes", 60),
+            class: if number == 20 { "bad" } else { "ok" },
+            words: ForeignText::short("", 160),
+            cage: String::new(),
+        };
+        let shown = shown((0..30).map(source).collect());
+        let classes: Vec<_> = shown.iter().map(|source| source.class).collect();
+        assert_eq!(
+            (classes.len(), classes[0], classes[1]),
+            (SOURCES, "bad", "ok")
+        );
+    }
 }
