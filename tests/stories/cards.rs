@@ -401,3 +401,33 @@ fn files_of_one_new_folder_are_each_written_as_approved() {
     refused.expect_error(200, "precondition_changed");
     assert!(!house.workspace.has("new/deep/e.md"));
 }
+
+/// Its input and its plan go with its decision: a list that was begun before it shows it whole, or not at all.
+#[test]
+fn listed_card_is_whole_while_others_decide() {
+    let house = House::open();
+    let (owner, agent) = (house.owner(), house.gateway.agent("one"));
+    let items: Vec<String> = (0..20)
+        .map(|number| agent.must_ask(WRITE, note(&format!("{number}.md"), "x")))
+        .collect();
+    for item in &items {
+        let _ = owner.card(item);
+    }
+    let other = owner.clone();
+    let listed = std::thread::scope(|scope| {
+        let denies = scope.spawn(|| {
+            for item in &items {
+                other.deny(item, "not today");
+            }
+        });
+        let mut listed = Vec::new();
+        while !denies.is_finished() {
+            listed.extend(owner.pending());
+        }
+        listed
+    });
+    for card in listed {
+        assert!(card["cardDigest"].is_string(), "{card}");
+    }
+    assert!(owner.pending().is_empty());
+}

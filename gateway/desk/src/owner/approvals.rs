@@ -95,7 +95,14 @@ async fn list(desk: Arc<Desk>, _: Reading, asked: List) -> Result<Listed, Refuse
         // A call waits for each question. A source that changed comes first: whatever is asked for on it waits for that.
         let questions = cards::questions(&desk, &state);
         let first = questions.chain(cards::changes(&desk, &state, &catalogue));
-        first.chain(items).collect()
+        let mut cards: Vec<pending::Item> = first.chain(items).collect();
+        // One that was decided on meanwhile may have lost its input and its plan on the way: it waits no more.
+        let latest = desk.ledger.snapshot();
+        cards.retain(|card| {
+            let item = latest.item(&card.heading.pending_id);
+            item.is_none_or(|item| item.waits(now))
+        });
+        cards
     })
     .await?;
     Ok(Listed {
