@@ -143,3 +143,24 @@ fn sets_mix_no_agents_and_leave_alone_what_asks_each_time() {
         .click();
     browser.reads(".calls", "was denied workspace.write by you (not today)");
 }
+
+#[test]
+fn requests_beyond_the_list_are_reached() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    for id in ["one", "two"] {
+        let agent = scene.agent(id);
+        for number in 0..20 {
+            let _ = agent.must_ask(WRITE, note(&format!("{id}-{number}.md"), "text\n"));
+        }
+    }
+    let last = scene.agent("last");
+    let items = ["a.md", "b.md"].map(|name| last.must_ask(WRITE, note(name, "text\n")));
+    browser.reads("#queue", "and 2 more after these 40");
+    browser.reads("#queue", "2 alike of last: Write a file");
+    browser.go(&format!("{}/agents/last", scene.page()));
+    let waiting = "#card article > p > a[href^='/admin/approvals']";
+    browser.reads(waiting, "2 waiting for you");
+    let card = format!("/admin/approvals/{}", items[0]);
+    assert_eq!(browser.attribute(waiting, "href"), Some(card));
+}

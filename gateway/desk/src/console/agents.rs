@@ -68,6 +68,8 @@ struct Line {
     state: &'static str,
     grants: usize,
     pending: usize,
+    /// The card of its oldest request that waits.
+    oldest: String,
     unsettled: usize,
     today: String,
     calls: String,
@@ -84,6 +86,7 @@ pub(super) async fn page(
     let now = desk.ledger.snapshot().time(desk.clock.now());
     let listed = agents::list(desk.clone(), Reading, plexus_owner::agents::List {}).await?;
     let tally = activity::tally(&desk, now).await?;
+    let state = desk.ledger.snapshot();
     shell::rendered(&desk, move || {
         let today = |agent: &AgentId| tally.agents.get(agent.as_str()).map(|hours| sum(hours));
         let stretch = Stretch::of(from, listed.agents.len(), |from| {
@@ -92,7 +95,7 @@ pub(super) async fn page(
         Page {
             agents: stretch
                 .part(&listed.agents)
-                .map(|agent| Line::of(agent, today(&agent.agent_id), now))
+                .map(|agent| Line::of(&state, agent, today(&agent.agent_id), now))
                 .collect(),
             stretch,
         }
@@ -142,7 +145,7 @@ fn state(status: EnrollmentStatus) -> (&'static str, &'static str) {
 }
 
 impl Line {
-    fn of(agent: &AgentRow, today: Option<Totals>, now: Timestamp) -> Self {
+    fn of(trust: &TrustState, agent: &AgentRow, today: Option<Totals>, now: Timestamp) -> Self {
         let (class, state) = state(agent.status);
         Self {
             id: agent.agent_id.to_string(),
@@ -151,6 +154,7 @@ impl Line {
             state,
             grants: agent.grants,
             pending: agent.pending,
+            oldest: oldest(trust, &agent.agent_id, now),
             unsettled: agent.unsettled,
             today: did(today),
             calls: links::calls_of(agent.agent_id.as_str()),
@@ -158,6 +162,18 @@ impl Line {
             seen: agent.last_seen_at.map(|at| Moment::ago(at, now)),
         }
     }
+}
+
+/// The card of an agent's oldest request that waits: with many, the list shows those of others first.
+fn oldest(state: &TrustState, agent: &AgentId, now: Timestamp) -> String {
+    let items = state.agent(agent).into_iter();
+    let items = items.flat_map(|agent| agent.items.values());
+    let waiting = items.filter(|item| item.waits(now));
+    let oldest = waiting.min_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    oldest.map_or_else(
+        || "/admin/approvals".to_owned(),
+        |item| format!("/admin/approvals/{}", item.id),
+    )
 }
 
 #[derive(Template)]
@@ -268,7 +284,7 @@ pub(super) async fn show(
                 .collect(),
             limits,
             revoked: row.status == EnrollmentStatus::Revoked,
-            line: Line::of(&row, today, now),
+            line: Line::of(&state, &row, today, now),
         }
         .render()
     })

@@ -80,7 +80,7 @@ pub(super) struct Queue {
     /// Questions, for each of which a call waits; then sources that changed, for which what is asked on them waits.
     pub(super) lines: Vec<Line>,
     pub(super) rows: Vec<Row>,
-    /// Those of the rows that may be decided together.
+    /// The requests that may be decided together.
     sets: Vec<SetLine>,
     /// How many there is no room for.
     pub(super) more: usize,
@@ -135,10 +135,12 @@ impl Queue {
             cards::questions(desk, state).chain(cards::changes(desk, state, &catalogue));
         let mut lines: Vec<_> = of_sources.filter_map(|item| Line::of(&item, now)).collect();
         let all = lines.len() + waiting.len();
+        // Of all that waits: a set is decided as a whole, also where the list has no room for it.
+        let sets = desk.sets.among(desk, state, &catalogue, &waiting);
         lines.truncate(LISTED);
         waiting.truncate(LISTED - lines.len());
         Self {
-            sets: desk.sets.among(desk, state, &catalogue, &waiting),
+            sets,
             rows: waiting
                 .iter()
                 .map(|item| Row::of(desk, state, item, now))

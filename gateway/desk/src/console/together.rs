@@ -150,7 +150,8 @@ impl RequestSets {
         waiting: &[&Arc<Item>],
     ) -> Vec<SetLine> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|id, _| waiting.iter().any(|item| item.id == *id));
+        let ids: BTreeSet<&PendingId> = waiting.iter().map(|item| &item.id).collect();
+        kept.retain(|id, _| ids.contains(id));
         let mut sets: Vec<(Arc<Likeness>, PendingId, usize)> = Vec::new();
         for item in waiting.iter().filter(|item| item.register.is_none()) {
             let is_of = |known: &&KeptLikeness| known.revision == item.revision;
