@@ -507,6 +507,18 @@ fn activity_is_filtered_and_keeps_its_place() {
     browser.reload();
     browser.reads("#card h2", "Activity");
     is_at(320);
+    // A page of earlier calls reads on until it has found some.
+    let limits = json!({"callsPerSecond": 1_000_000});
+    scene.owner().limit("one", limits).expect_ok();
+    for _ in 0..1_050 {
+        one.must("workspace.read", json!({"path": "a.md"}));
+    }
+    let newest = scene.owner().audit(1)[0]["seq"].clone();
+    browser.go(&format!(
+        "{}/activity?only=denied&before={newest}",
+        scene.page()
+    ));
+    browser.reads(".calls", "was denied workspace.write by you (not now)");
     scene.all_is_well();
 }
 

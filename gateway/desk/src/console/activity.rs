@@ -18,7 +18,9 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, query};
 use plexus_owner::{
-    activity::{ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals},
+    activity::{
+        Activity, ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals,
+    },
     explain::Explain,
     sources::thing_below,
     undo::{Show, UndoPlan, UndoRefusal},
@@ -214,13 +216,13 @@ pub(super) async fn page(
         limit: Some(PAGE),
         ..wanted.list(before)
     };
-    let mut found = activity::recent(&desk, asked(&wanted)).await?;
+    let mut found = list_calls(&desk, asked(&wanted)).await?;
     let state = desk.ledger.snapshot();
     if found.calls.is_empty()
         && let Some((source, thing)) = wanted.below(&state.sources)
     {
         (wanted.source, wanted.touched) = (source.to_string(), thing);
-        found = activity::recent(&desk, asked(&wanted)).await?;
+        found = list_calls(&desk, asked(&wanted)).await?;
     }
     let similar = match found.calls.is_empty() && !wanted.touched.is_empty() {
         true => similar(&desk, &wanted).await?,
@@ -246,6 +248,14 @@ pub(super) async fn page(
         .render()
     })
     .await
+}
+
+/// A page of earlier calls is not made again and again: it reads as far as it may, since a rare call lies far back.
+async fn list_calls(desk: &Desk, wanted: List) -> Result<Activity, Refused> {
+    match wanted.before {
+        Some(_) => activity::far(desk, wanted).await,
+        None => activity::recent(desk, wanted).await,
+    }
 }
 
 async fn similar(desk: &Desk, wanted: &Filters) -> Result<Vec<(ForeignText, String)>, Refused> {
