@@ -174,12 +174,13 @@ async fn approved_as(owner: &mut Owner, item: &PendingId) -> Result<String, Stop
 
 async fn show(desk: &Desk) -> Result<Exit, Stop> {
     let mut calls = undoable(&mut desk.open().await?).await?;
+    let is_cut = calls.len() > SHOWN;
     calls.truncate(SHOWN);
     let found = Undoable { calls };
-    desk.show(&found, || as_text(&found.calls))
+    desk.show(&found, || as_text(&found.calls, is_cut))
 }
 
-fn as_text(calls: &[ActivityRow]) -> String {
+fn as_text(calls: &[ActivityRow], is_cut: bool) -> String {
     let now = moment::now();
     let rows = calls.iter().map(|row| {
         let call = row.call();
@@ -193,11 +194,15 @@ fn as_text(calls: &[ActivityRow]) -> String {
     });
     let none = format!("of the newest {LOOKED_AT} changes, none can be taken back");
     let shown = table(["when", "who", "did", "id"], rows.collect(), &none);
+    let earlier = match is_cut {
+        true => "\n(earlier ones are not shown: plexusctl undo --path THING)",
+        false => "",
+    };
     match calls {
         [] => shown,
-        _ => {
-            format!("{shown}\nto see what taking one back changes, and be asked: plexusctl undo ID")
-        }
+        _ => format!(
+            "{shown}{earlier}\nto see what taking one back changes, and be asked: plexusctl undo ID"
+        ),
     }
 }
 
@@ -250,6 +255,14 @@ mod tests {
     use super::*;
     use plexus_owner::plan::Form;
     use serde_json::json;
+
+    #[test]
+    fn earlier_effects_are_said_to_be_left_out() {
+        let calls = [ActivityRow::new(activity::ActivityCall::default())];
+        let earlier = "\n(earlier ones are not shown: plexusctl undo --path THING)\n";
+        assert!(as_text(&calls, true).contains(earlier));
+        assert!(!as_text(&calls, false).contains("earlier"));
+    }
 
     #[test]
     fn what_a_person_reads() {
