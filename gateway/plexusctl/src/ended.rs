@@ -27,8 +27,17 @@ pub(crate) fn ended_items(items: &[PendingId]) -> String {
     if items.is_empty() {
         return String::new();
     }
-    let items = text::listed(items, ", ");
-    format!("\nrequests and approvals ended: {items}")
+    format!("\nrequests and approvals ended: {}", few_or_count(items))
+}
+
+/// Ids that are named; of more their number says as much.
+const NAMED: usize = 5;
+
+fn few_or_count(items: &[PendingId]) -> String {
+    match items.len() {
+        0..=NAMED => text::listed(items, ", "),
+        many => many.to_string(),
+    }
 }
 
 /// The requests that waited and that a new grant answered, behind `before`; nothing where there are none.
@@ -37,7 +46,7 @@ pub(crate) fn also_answered(before: &str, items: &[PendingId]) -> String {
         [] => String::new(),
         items => format!(
             "{before}requests that waited for this and need no answer of yours: {}",
-            text::listed(items, ", ")
+            few_or_count(items)
         ),
     }
 }
@@ -74,6 +83,13 @@ pub(crate) fn sent_before(cancelled: &[CancelledCall], in_flight: &[AuditId]) ->
 mod tests {
     use super::*;
     use plexus_protocol::CapabilityId;
+
+    #[test]
+    fn many_ended_requests_are_counted() {
+        let many: Vec<_> = (0..=NAMED).map(|_| PendingId::fresh()).collect();
+        assert_eq!(ended_items(&many), "\nrequests and approvals ended: 6");
+        assert!(ended_items(&many[1..]).ends_with(many[NAMED].as_str()));
+    }
 
     #[test]
     fn a_revoke_names_what_it_could_not_stop() {

@@ -45,7 +45,7 @@ pub(super) fn sources(seen: &Snapshot) -> String {
         ["source", "label", "state", "agents can ask for"],
         rows.chain(disabled).collect(),
         "no sources; what this machine offers: plexusctl sources detect",
-        "plexusctl sources",
+        "plexusctl sources; what each offers: plexusctl status --json",
     )
 }
 

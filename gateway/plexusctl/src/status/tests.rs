@@ -177,4 +177,12 @@ fn a_large_home_stays_on_a_screen() {
     let said = text(&seen);
     let mut rows = said.lines().filter(|line| line.starts_with("obsidian"));
     assert!(rows.all(|row| row.chars().count() < 120), "{said}");
+    // Of the sources that are left out, the list of sources has no capabilities.
+    let source =
+        |n: usize| json!({"id": format!("s{n}"), "label": "s", "status": "ok", "capabilities": []});
+    let sources: Vec<_> = (0..13).map(source).collect();
+    seen.health = serde_json::from_value(json!({"revision": 1, "sources": sources})).unwrap();
+    let more = "\nand 1 more: plexusctl sources; what each offers: plexusctl status --json\n";
+    let said = text(&seen);
+    assert!(said.contains(more), "{said}");
 }
