@@ -79,7 +79,8 @@ pub(crate) fn from_words(words: &[String], schema: &Value, ignores: bool) -> Res
     let mut input = Input::new();
     let mut bare = Vec::new();
     for word in words {
-        match word.split_once('=').filter(|(name, _)| is_name(name)) {
+        let named = word.split_once('=');
+        match named.filter(|(name, _)| is_name(name) || order.contains(name)) {
             Some((name, value)) => set(&mut input, name, value)?,
             None => bare.push(word),
         }
@@ -103,11 +104,11 @@ pub(crate) fn from_words(words: &[String], schema: &Value, ignores: bool) -> Res
 }
 
 fn is_name(text: &str) -> bool {
-    let mut letters = text.bytes();
+    let mut letters = text.chars();
     letters
         .next()
-        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        .is_some_and(|c| c.is_alphabetic() || c == '_')
+        && letters.all(|c| c.is_alphanumeric() || c == '_' || c == '-')
 }
 
 fn listed(order: &[&str]) -> String {
@@ -286,6 +287,30 @@ mod tests {
         assert_eq!(refused.why, "there is no field \"other\" (fields: path)");
         assert_eq!(refused.exit, plexus_client::Exit::Usage);
         assert!(refused.next.ends_with("--input"), "{}", refused.next);
+    }
+
+    #[test]
+    fn field_is_named_in_any_script() {
+        let schema = json!({
+            "properties": {"ページ": {"type": "string"}, "لغة": {"type": "string"}, "मूल्य": {"type": "integer"}, "$top.n": {}},
+            "required": ["ページ"],
+            "additionalProperties": false
+        });
+        let build = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            from_words(&words, &schema, false)
+        };
+        let input = build(&["لغة=ar", "ページ=ホーム", "मूल्य=3", "$top.n=1"]).unwrap();
+        let wanted = json!({"ページ": "ホーム", "لغة": "ar", "मूल्य": 3, "$top.n": 1});
+        assert_eq!(Value::Object(input), wanted);
+        let unknown = build(&["ぺーじ=ホーム"]).unwrap_err();
+        assert!(
+            unknown.why.starts_with("there is no field \"ぺーじ\""),
+            "{}",
+            unknown.why
+        );
+        let words = build(&["ページ=ホーム", "لغة=ar"]).map(|input| to_words(&input));
+        assert_eq!(words.unwrap(), ["ページ=ホーム", "لغة=ar"]);
     }
 
     #[test]
