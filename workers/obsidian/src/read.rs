@@ -11,6 +11,7 @@ use std::{
 
 use plexus_rooted_files::{
     FileBytes, FileError, Found, Kind, PathError, PathRule, RelPath,
+    names::nfc,
     text::{MAX_PAGE_BYTES, decode, page},
 };
 use serde::{Deserialize, Serialize};
@@ -225,8 +226,8 @@ impl Vault {
         rule: PathRule<'_>,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Resolved<'_>, VaultError> {
-        let name = match Reference::parse_wikilink(text) {
-            Some(link) => link.path,
+        let (name, is_path) = match Reference::parse_wikilink(text) {
+            Some(link) => (link.path, false),
             None => {
                 let path = RelPath::parse(text)?;
                 match self.root.find(&path) {
@@ -238,7 +239,7 @@ impl Vault {
                         });
                     }
                     Ok(_) => return Err(VaultError::ConstraintMiss),
-                    Err(FileError::NotFound(_)) => String::from(path),
+                    Err(FileError::NotFound(_)) => (String::from(path), true),
                     Err(_) if !rule.allows(&path) => return Err(VaultError::ConstraintMiss),
                     Err(error) => return Err(error.into()),
                 }
@@ -257,9 +258,28 @@ impl Vault {
             Err(VaultError::File(FileError::NotFound(_))) if !rule.allows(&asked) => {
                 Err(VaultError::ConstraintMiss)
             }
-            Err(VaultError::File(FileError::NotFound(_))) => Err(FileError::NotFound(asked).into()),
+            Err(VaultError::File(FileError::NotFound(_))) => {
+                let there = is_path.then(|| self.composed(&asked, rule)).flatten();
+                let there = there.map(|path| self.root.find(&path)).transpose()?;
+                match there.filter(|found| rule.allows(found.path())) {
+                    Some(found) => Ok(Resolved {
+                        found,
+                        others: Vec::new(),
+                        index: None,
+                    }),
+                    None => Err(FileError::NotFound(asked).into()),
+                }
+            }
             resolved => resolved,
         }
+    }
+
+    /// The path that is there and allowed instead of `asked`, and differs in nothing but how its letters are composed: a
+    /// folder from a Mac is found by what is typed elsewhere, as a note is.
+    pub(crate) fn composed(&self, asked: &RelPath, rule: PathRule<'_>) -> Option<RelPath> {
+        let found = self.root.namesake(asked, &|path| rule.allows(path))?;
+        let whole = found.whole?;
+        (nfc(whole.as_str()) == nfc(asked.as_str())).then_some(whole)
     }
 
     /// The note that `index` has under a name.

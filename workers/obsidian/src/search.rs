@@ -136,6 +136,7 @@ impl Vault {
             None => RelPath::root(),
             Some(path) => {
                 let path = RelPath::parse(path)?;
+                let path = self.composed(&path, rule).unwrap_or(path);
                 match self.root.spelling(&path) {
                     Ok(spelled) if rule.allows(&spelled) => spelled,
                     Err(error) if rule.allows(&path) => return Err(error.into()),

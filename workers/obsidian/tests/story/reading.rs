@@ -46,6 +46,7 @@ fn names_and_links_find_their_note() {
         ("a/Twin.md", "1"),
         ("b/Twin.md", "2"),
         ("Top.md", "t"),
+        ("\u{30ab}\u{3099}/U\u{308}b/Leaf.md", "l"),
     ]);
     let vault = vault.open();
     for (asked, path) in [
@@ -75,6 +76,11 @@ fn names_and_links_find_their_note() {
         assert_eq!(json!(tie.also_fits), json!([other]), "{asked}");
         assert_eq!(tie.warnings, ["ambiguous_link"], "{asked}");
     }
+    let composed = folder(read(&vault, "\u{30ac}/\u{dc}b").unwrap());
+    assert_eq!(
+        json!(composed)["relativePath"],
+        "\u{30ab}\u{3099}/U\u{308}b"
+    );
     for missing in ["Nope", "[[Nope]]", "Projects/Top", "lexus", "x/Top.md"] {
         assert_eq!(reason(read(&vault, missing)), "not_found", "{missing}");
     }

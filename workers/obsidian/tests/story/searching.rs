@@ -30,6 +30,7 @@ fn text_in_the_order_of_paths_and_lines() {
         ("board.canvas", "{\"zebra\":1}"),
         ("pic.png", "zebra"),
         (".trash/z.md", "zebra"),
+        ("u\u{308}/folder from a Mac.md", "okapi"),
     ]);
     let vault = vault.open();
     let output = search(&vault, json!({"query": "zEbRa"}));
@@ -52,6 +53,8 @@ fn text_in_the_order_of_paths_and_lines() {
     let below = |path| found(&vault, json!({"query": "zebra", "path": path}));
     assert_eq!(below("a"), ["a/x.md:1"]);
     assert_eq!(below("b.md"), ["b.md:2", "b.md:4"]);
+    let composed = json!({"query": "okapi", "path": "\u{fc}"});
+    assert_eq!(found(&vault, composed), ["u\u{308}/folder from a Mac.md:1"]);
     assert_eq!(found(&vault, json!({"query": "unicorn"})), NONE);
     // Exactly as many as asked for is all of them.
     let exact = search(&vault, json!({"query": "zebra", "limit": 6}));
