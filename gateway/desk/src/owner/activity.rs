@@ -46,6 +46,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
+use unicode_normalization::UnicodeNormalization as _;
 
 /// Calls of a page that names no limit, and the most it may name.
 const USUAL: usize = 200;
@@ -92,8 +93,28 @@ pub(crate) async fn far(desk: &Desk, wanted: List) -> Result<Activity, Refused> 
 async fn within(desk: &Desk, wanted: List, most: usize) -> Result<Activity, Refused> {
     let (ledger, state) = (desk.ledger.clone(), desk.ledger.snapshot());
     let undos = undone::capabilities(&desk.edge.kernel.registry, &state);
-    let page = blocking(move || page(&ledger, &state, &undos, &wanted, most)).await?;
+    let page = blocking(move || in_any_form(&ledger, &state, &undos, wanted, most)).await?;
     page.map_err(|e| unreadable(&e))
+}
+
+/// A page; of a thing that is not recorded as it is typed, the page of that name in Unicode's other normal form. A source
+/// names a file as the disk does, and a Mac decomposes letters.
+fn in_any_form(
+    ledger: &Ledger,
+    state: &TrustState,
+    undos: &UndoCapabilities,
+    mut wanted: List,
+    most: usize,
+) -> Result<Activity, StoreError> {
+    let typed = wanted.touched.clone().unwrap_or_default();
+    let mut found = page(ledger, state, undos, &wanted, most)?;
+    for form in [typed.nfc().collect::<String>(), typed.nfd().collect()] {
+        if form != typed && found.next.is_none() && found.totals.all() == 0 {
+            wanted.touched = Some(form);
+            found = page(ledger, state, undos, &wanted, most)?;
+        }
+    }
+    Ok(found)
 }
 
 /// By what the index finds the calls. Who touched a thing is the shorter list.
