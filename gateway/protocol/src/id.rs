@@ -114,13 +114,13 @@ fn prefixed_uuid(text: &str, prefix: &str) -> bool {
 identifier!(
     /// Who an agent is: 1 to 200 of `A-Z a-z 0-9 . _ -`, and not the console's name.
     AgentId,
-    "an agent id (1 to 200 letters, digits, '.', '_' or '-'; not 'plexus-admin', '.' or '..')",
+    "an agent id (1 to 200 ASCII letters, digits, '.', '_' or '-'; not 'plexus-admin', '.' or '..')",
     |t| word(t, 200) && !t.eq_ignore_ascii_case(CONSOLE_NAME) && t != "." && t != ".."
 );
 identifier!(
     /// One configured source: 1 to 64 of `a-z 0-9 -`, beginning with a letter.
     SourceId,
-    "a source id (1 to 64 lower-case letters, digits or '-', a letter first)",
+    "a source id (1 to 64 lower-case ASCII letters, digits or '-', a letter first)",
     |t| t.len() <= 64
         && t.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
         && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -128,7 +128,7 @@ identifier!(
 identifier!(
     /// `<source>.<name>`: the unit of exposure, grant, audit and invocation.
     CapabilityId,
-    "a capability id (<source>.<name>, up to 200 letters, digits, '.', '_' or '-')",
+    "a capability id (<source>.<name>, up to 200 ASCII letters, digits, '.', '_' or '-')",
     |t| word(t, 200) && t.contains('.') && !t.starts_with('.') && !t.ends_with('.')
 );
 identifier!(/** A session: `sess_` and a UUID. */ SessionId, "a session id (sess_ and a UUID)", |t| prefixed_uuid(t, "sess_"));

@@ -136,7 +136,7 @@ impl Manifest {
             let fits = |b: u8| b.is_ascii_alphanumeric() || is_secret && b"_-".contains(&b);
             let word = field.name.bytes().all(fits);
             if !word || field.name.is_empty() || field.name.len() > 64 {
-                return Err(invalid(at(), "not 1 to 64 letters and digits"));
+                return Err(invalid(at(), "not 1 to 64 ASCII letters and digits"));
             }
             if !names.insert(&field.name) {
                 return Err(invalid(at(), "twice"));
@@ -250,7 +250,7 @@ impl Manifest {
             {
                 return Err(invalid(
                     at(),
-                    "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end",
+                    "not 1 to 128 ASCII letters, digits, '.', '_' or '-', without a dot at either end",
                 ));
             }
             if !names.insert(entry.name.as_str()) {

@@ -111,7 +111,7 @@ pub(super) fn parts(template: &str) -> Result<Vec<Part>, &'static str> {
         Piece::Braces(name) => match name.strip_prefix("folder.") {
             Some(folder) if is_word(folder) => Ok(Part::Folder(folder.to_owned())),
             None if is_word(name) => Ok(Part::Field(name.to_owned())),
-            _ => Err("a name in braces is not 1 to 64 letters, digits, '_' or '-'"),
+            _ => Err("a name in braces is not 1 to 64 ASCII letters, digits, '_' or '-'"),
         },
     };
     pieces(template)?.into_iter().map(part).collect()

@@ -220,7 +220,7 @@ impl RequestTemplate {
         let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~[]".contains(&b);
         let name = |name: &String| (1..=64).contains(&name.len()) && name.bytes().all(unreserved);
         if self.query.len() > MAX_QUERY || !self.query.keys().all(name) {
-            let why = "more than 32 names, or one that is not 1 to 64 letters, digits, '-', '.', '_', '~', '[' or ']'";
+            let why = "more than 32 names, or one that is not 1 to 64 ASCII letters, digits, '-', '.', '_', '~', '[' or ']'";
             return Err(at("query", why));
         }
         let schema = entry.input.as_ref().unwrap_or(&Value::Null);

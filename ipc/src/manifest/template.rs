@@ -53,7 +53,7 @@ fn reference(name: &str) -> Result<Reference<'_>, &'static str> {
         return match number.checked_sub(1) {
             Some(at) if path.iter().all(|part| is_word(part)) => Ok(Reference::Output(at, path)),
             _ => Err(
-                "members are counted from 1, and names behind them are letters, digits, '_' or '-'",
+                "members are counted from 1, and names behind them are ASCII letters, digits, '_' or '-'",
             ),
         };
     }

@@ -415,7 +415,7 @@ impl ServerRequest {
             && !name.starts_with('.')
             && CapabilityId::parse(&format!("source.{name}")).is_ok();
         if !fits {
-            let why = "its name is not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end";
+            let why = "its name is not 1 to 128 ASCII letters, digits, '.', '_' or '-', without a dot at either end";
             return Err(why.to_owned());
         }
         if [LISTING, SIGN_IN_STEP].contains(&name) {
