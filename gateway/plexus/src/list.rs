@@ -18,6 +18,8 @@ use std::{
 
 /// The words of a description that a line has room for.
 const SUMMARY_WORDS: usize = 8;
+/// Most characters of them: Japanese and Thai have no spaces between words.
+const SUMMARY_CHARS: usize = 80;
 
 /// Showing what can be called.
 #[derive(Args, Debug, PartialEq)]
@@ -237,7 +239,7 @@ fn summary(entry: &Entry) -> String {
     if words.next().is_some() {
         line.push('…');
     }
-    text::line(&line)
+    text::short(&line, SUMMARY_CHARS)
 }
 
 #[cfg(test)]
@@ -310,6 +312,17 @@ now  workspace.how-to-use               How to
 asks workspace.read                     suspended: what this source can do has changed since you granted it
 now  workspace.list                     List a folder (limited to path is a or b, at most 5 calls; 2 calls left)
 "
+        );
+    }
+
+    #[test]
+    fn summary_without_spaces_is_cut_too() {
+        let entry = json!({"id": "wiki.read", "kind": "capability", "describe": "とても長い説明".repeat(40)});
+        let entry: Entry = serde_json::from_value(entry).unwrap();
+        let cut = summary(&entry);
+        assert!(
+            cut.ends_with('…') && cut.chars().count() == SUMMARY_CHARS,
+            "{cut}"
         );
     }
 
