@@ -59,6 +59,20 @@ fn keyword_and_source_are_found() {
     assert_eq!(index.search("family"), [1]);
 }
 
+#[test]
+fn word_is_found_in_a_sentence_without_spaces() {
+    let usage = ["社内文書を検索します。", "ページを書きます。", "ค้นหาเอกสาร"];
+    let index = Index::of(usage.map(|usage| Document {
+        usage,
+        ..Document::default()
+    }));
+    for (query, first) in [("検索", 0), ("文書の検索", 0), ("ページ", 1), ("เอกสาร", 2)]
+    {
+        assert_eq!(index.search(query).first(), Some(&first), "{query}");
+    }
+    assert!(index.search("予定").is_empty());
+}
+
 fn words(most: usize) -> impl Strategy<Value = String> {
     proptest::collection::vec("[a-e]{1,4}", 0..most).prop_map(|words| words.join(" "))
 }
