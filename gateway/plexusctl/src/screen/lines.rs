@@ -7,6 +7,7 @@
 //! pasted together they are the command.
 
 use ratatui::style::{Color, Modifier, Style};
+use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthChar;
 
 /// What stands before the lines of a change.
@@ -44,16 +45,26 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
     }
 }
 
-/// The longest beginning that takes at most `max` columns, and the rest. A mark stays with its letter.
+/// The longest beginning that takes at most `max` columns, and the rest. The parts of a letter stay together: marks and
+/// vowel signs with it, both halves of a flag. A pile of marks that no row holds is cut.
 fn split(text: &str, max: usize) -> (&str, &str) {
-    let mut taken = 0;
-    for (at, c) in text.char_indices() {
-        taken += width(c);
-        if taken > max {
-            return text.split_at(at);
-        }
+    let letters = text.grapheme_indices(true);
+    let chars = text.char_indices().map(|(at, c)| (at, width(c)));
+    match beyond(letters.map(|(at, letter)| (at, columns(letter))), max) {
+        None => (text, ""),
+        Some(0) => text.split_at(beyond(chars, max).unwrap_or(text.len())),
+        Some(at) => text.split_at(at),
     }
-    (text, "")
+}
+
+/// The beginning of the first of these that does not fit in `max` columns.
+fn beyond(mut parts: impl Iterator<Item = (usize, usize)>, max: usize) -> Option<usize> {
+    let mut taken = 0;
+    let mut is_beyond = |takes: usize| {
+        taken += takes;
+        taken > max
+    };
+    parts.find(|(_, takes)| is_beyond(*takes)).map(|(at, _)| at)
 }
 
 /// What one row holds of a line, and the rest, whose rows have `room` columns.
@@ -262,6 +273,21 @@ mod tests {
             wrap("    ┃ -abcdefghijklmnopqrstuvwxyz", 20)[1],
             "    ┃ -↪ nopqrstuvwx"
         );
+    }
+
+    #[test]
+    fn no_letter_is_cut_in_two() {
+        for (text, first) in [
+            ("xका", "x"),
+            ("x🇯🇵", "x"),
+            ("xe\u{301}y", "xe\u{301}"),
+            ("か\u{3099}漢", "か\u{3099}"),
+        ] {
+            assert_eq!(split(text, 2).0, first);
+        }
+        let pile = "ा".repeat(9);
+        assert_eq!(columns(split(&pile, 4).0), 4);
+        assert_eq!(cut("कार्यक्षेत्र", 4), "का…");
     }
 
     #[test]
