@@ -11,6 +11,7 @@ use plexus_channels::wire::{Channel, Code, Kind, Member, Profile, Status};
 use plexus_channels::{Id, PublicKey};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// Members that a list of channels names one by one, and users who went that its keys do.
 const NAMED: usize = 20;
@@ -227,9 +228,10 @@ impl User {
         format!("{} ({kind}{left})", quoted(&self.name))
     }
 
-    /// The same among others: those of one name are told apart by the ends of their ids.
+    /// The same among others: those whose names look the same are told apart by the ends of their ids.
     pub(crate) fn line_among(&self, all: &[Self]) -> String {
-        let same = all.iter().filter(|other| other.name == self.name);
+        let is_same = |other: &&Self| other.name.nfc().eq(self.name.nfc());
+        let same = all.iter().filter(is_same);
         if same.count() < 2 {
             return self.line();
         }

@@ -3,7 +3,7 @@
 //! Invariants: a name counts only where it is one's alone; an id always wins. The owner's own identities come before those of
 //! peers, which speak by themselves.
 
-use super::shown;
+use super::shown::{self, is_same_name};
 use crate::owner::Owner;
 use plexus_client::{Exit, Stop, text};
 use plexus_owner::{
@@ -119,7 +119,10 @@ pub(super) async fn find(
 /// The same of those that are listed.
 fn choose(all: &Channels, wanted: &str, source: Option<&SourceId>) -> Result<Found, Stop> {
     let is_id = |channel: &ChannelRow| channel.id == wanted;
-    let is_name = |channel: &ChannelRow| channel.name.as_deref() == Some(wanted);
+    let is_name = |channel: &ChannelRow| {
+        let name = channel.name.as_deref();
+        name.is_some_and(|name| is_same_name(name, wanted))
+    };
     // Anybody may make a channel of any name: an id comes first, and a name counts only where all are seen.
     let by_id = all.channels.iter().any(is_id);
     if !by_id && all.more > 0 {
@@ -239,7 +242,7 @@ pub(super) fn person<'p>(
     within: Option<&Found>,
 ) -> Result<&'p Member, Stop> {
     let members = people.members.iter();
-    let mut fitting = members.filter(|m| m.user.id == wanted || m.user.name == wanted);
+    let mut fitting = members.filter(|m| m.user.id == wanted || is_same_name(&m.user.name, wanted));
     match (fitting.next(), fitting.next()) {
         (Some(user), None) => Ok(user),
         (found, _) => {
@@ -292,12 +295,17 @@ mod tests {
             ("talk", "D", "C"),
             ("talk", "E", "twice"),
             ("talk", "F", "twice"),
+            ("talk", "G", "u\u{308}ber"),
+            ("talk", "H", "\u{fc}"),
+            ("talk", "I", "u\u{308}"),
         ]);
         let found = |wanted| choose(&all, wanted, None).map(|found| found.channel);
         assert_eq!(found("sums").as_deref(), Ok("C"));
         assert_eq!(found("C").as_deref(), Ok("C"), "an id comes first");
         assert_eq!(found("twice").unwrap_err().code, "ambiguous");
         assert_eq!(found("none").unwrap_err().code, "not_found");
+        assert_eq!(found("\u{fc}ber").as_deref(), Ok("G"), "as a Mac writes it");
+        assert_eq!(found("\u{fc}").unwrap_err().code, "ambiguous");
     }
 
     #[test]
@@ -341,6 +349,7 @@ mod tests {
             {"id": "A", "kind": "human", "name": "Ana", "you": true, "devices": []},
             {"id": "B", "kind": "human", "name": "Eve", "you": false, "devices": []},
             {"id": "C", "kind": "human", "name": "Eve", "you": false, "devices": []},
+            {"id": "D", "kind": "human", "name": "Jose\u{301}", "you": false, "devices": []},
         ]});
         let members: Members = serde_json::from_value(members).unwrap();
         let channel = choose(&all(&[("talk", "C", "p")]), "p", None).ok();
@@ -358,5 +367,6 @@ mod tests {
             "name the id: plexusctl channels --source talk members"
         );
         assert!(person(&members, "C", None).is_ok());
+        assert!(person(&members, "Jos\u{e9}", None).is_ok());
     }
 }

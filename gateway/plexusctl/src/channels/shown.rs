@@ -13,6 +13,7 @@ use plexus_owner::channels::{
     Away, ChannelRow, Channels, Device, DeviceState, Identity, KeyState, Keys, Member, Members,
     Message, Messages, Sender, SignedKey, User, UserKind,
 };
+use unicode_normalization::UnicodeNormalization as _;
 
 pub(super) fn listed(all: &Channels) -> String {
     let rows = all.channels.iter().map(|channel| {
@@ -92,6 +93,11 @@ pub(super) fn channel_name(name: Option<&str>) -> String {
     name.map_or_else(|| "(its name does not open)".to_owned(), quoted)
 }
 
+/// Whether two names look the same: Unicode writes many a letter in two ways.
+pub(super) fn is_same_name(one: &str, other: &str) -> bool {
+    one.nfc().eq(other.nfc())
+}
+
 /// The names of users.
 pub(super) fn names(users: &[User]) -> Vec<String> {
     let name = |user| with_leave(name_among(user, users), user);
@@ -102,7 +108,7 @@ pub(super) fn names(users: &[User]) -> Vec<String> {
 pub(super) fn name_among<'u>(user: &User, users: impl IntoIterator<Item = &'u User>) -> String {
     let name = quoted(&user.name);
     let mut users = users.into_iter();
-    match users.any(|other| other.name == user.name && other.id != user.id) {
+    match users.any(|other| is_same_name(&other.name, &user.name) && other.id != user.id) {
         true => format!("{name} #{}", end_of(&user.id)),
         false => name,
     }
@@ -375,15 +381,17 @@ mod tests {
             user("01AAAAAA", "Ana", false),
             user("02", "Pat", true),
             user("01BBBBBB", "Ana", false),
+            user("01CCCCCC", "Jos\u{e9}", false),
+            user("01DDDDDD", "Jose\u{301}", false),
         ];
         let row = json!({"source": "talk", "id": "C", "name": "x  01  channels  active  Ana", "status": "active",
-            "keys": "authenticated", "members": users, "memberCount": 3});
+            "keys": "authenticated", "members": users, "memberCount": 5});
         let all = json!({"channels": [row], "more": 0, "you": [], "away": []});
         let all = serde_json::from_value(all).unwrap();
         assert_eq!(
             listed(&all),
             "CHANNEL                         ID  SOURCE  STATUS  MEMBERS\n\
-             \"x  01  channels  active  Ana\"  C   talk    active  \"Ana\" #AAAAAA, \"Pat\" left (the next message has a new key), \"Ana\" #BBBBBB"
+             \"x  01  channels  active  Ana\"  C   talk    active  \"Ana\" #AAAAAA, \"Pat\" left (the next message has a new key), \"Ana\" #BBBBBB, \"Jos\u{e9}\" #CCCCCC, \"Jose\u{301}\" #DDDDDD"
         );
     }
 
