@@ -434,6 +434,12 @@ fn call_outside_of_a_narrowed_grant_asks() {
         &nowhere.stderr,
         "warning: workspace has nothing at nowhere now",
     );
+    // A Mac takes both for one.
+    if cfg!(target_os = "linux") {
+        house.workspace.write("u\u{308}/x.md", "there");
+        let but = "nothing at \u{fc} now, but at that name with its letters composed otherwise";
+        assert_contains(&under("\u{fc}").stderr, but);
+    }
     house.workspace.write("other.txt", "there");
     let other = json!({"path": "other.txt"});
     let once = format!("connect two --standing {WRITE} --allow {READ} --window once");

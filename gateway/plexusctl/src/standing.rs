@@ -8,6 +8,7 @@ use plexus_protocol::{
     constraint::calls_in_words,
 };
 use std::path::Path;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// A grant as cells: agent, capability, verbs, end, terms.
 pub(crate) fn row(grant: &StandingGrant, now: Timestamp) -> [String; 5] {
@@ -59,9 +60,16 @@ pub(crate) async fn warn_of_missing(
             !folders.is_empty() && folders.iter().all(|folder| is_absent(&folder.join(path)))
         };
         for path in limit.allow.iter().filter(is_missing) {
+            let forms = [path.nfc().collect::<String>(), path.nfd().collect()];
+            let but = match forms.iter().all(|form| is_missing(&form)) {
+                true => "",
+                false => {
+                    ", but at that name with its letters composed otherwise: copy it from a listing"
+                }
+            };
             let path = text::line(path);
             out::say(&format!(
-                "warning: {} has nothing at {path} now",
+                "warning: {} has nothing at {path} now{but}",
                 row.source.id
             ));
         }
