@@ -273,7 +273,7 @@ fn tokens_are_in_no_memory_of_a_worker() {
         }
         // And it finds what is the worker's.
         for worker in workers {
-            assert!(memory_holds(worker, b"oauth-protected-resource"));
+            assert!(memory_holds(worker.pid, b"oauth-protected-resource"));
         }
     }
     assert_eq!(web.tokens(), (1, 1));

@@ -10,7 +10,7 @@ use crate::{
     walk::Walk,
 };
 use gix_hash::ObjectId;
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::{civil::Date, tz::TimeZone};
 use plexus_ipc::text::counted;
 use serde::{Deserialize, Serialize};
 

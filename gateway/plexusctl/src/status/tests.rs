@@ -140,7 +140,7 @@ fn what_is_wrong_is_said_and_needs_the_owner() {
 fn full_disk_is_named_with_its_folder() {
     let mut seen = seen();
     let said = |seen: &mut Snapshot, bytes: u64, files| {
-        seen.disk = troubles::disk(&seen.home, troubles::Free { bytes, files }).1;
+        seen.disk = troubles::disk(&seen.home, Free { bytes, files }).1;
         text(seen)
     };
     for files in [None, Some(100)] {
