@@ -89,8 +89,13 @@ impl Change {
             "/dev/null"
         };
         let new_name = if after.is_some() { &name } else { "/dev/null" };
-        let text = unified(&diff, old_name, new_name);
-        // A file that only gained or lost its byte order mark or encoding shows no line: say so instead.
+        // A byte order mark and an encoding stand in no line.
+        let is_recoded = before.is_some() && after.is_some() && old.warning != new.warning;
+        let note = match is_recoded {
+            true => "(the encoding changes too)\n",
+            false => "",
+        };
+        let text = unified(&diff, old_name, new_name, note);
         let text = if text.is_empty() && before.is_some() && before != after {
             "(only the encoding changes)\n".to_owned()
         } else {
@@ -113,12 +118,13 @@ fn lines(text: &str) -> Vec<&str> {
     text.split_inclusive('\n').collect()
 }
 
-/// The unified diff, in which every line of either text has a row of its own; empty where nothing differs.
-fn unified<'t>(diff: &TextDiff<'t, 't, 't, str>, old: &str, new: &str) -> String {
+/// The unified diff, in which every line of either text has a row of its own, with `note` below the names; empty where
+/// no line differs.
+fn unified<'t>(diff: &TextDiff<'t, 't, 't, str>, old: &str, new: &str, note: &str) -> String {
     let mut out = String::new();
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
         if out.is_empty() {
-            out.push_str(&format!("--- {old}\n+++ {new}\n"));
+            out.push_str(&format!("--- {old}\n+++ {new}\n{note}"));
         }
         out.push_str(&format!("{}\n", hunk.header()));
         for change in hunk.iter_changes() {

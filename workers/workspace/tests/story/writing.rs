@@ -290,11 +290,13 @@ fn previews_are_bounded_and_cannot_act() {
     );
     let same = change("same.md", "x\n").diff.unwrap();
     assert_eq!(same, "(only the encoding changes)\n");
+    let both = change("same.md", "y\n").diff.unwrap();
+    let noted = "--- same.md\n+++ same.md\n(the encoding changes too)\n@@ -1 +1 @@\n-x\n+y\n";
+    assert_eq!(both, noted);
     let plain = change("a.md", "y\n");
-    assert!(
-        !plain.is_cut && plain.diff.unwrap().contains("-x\n+y\n"),
-        "control"
-    );
+    assert!(!plain.is_cut);
+    let unnoted = "--- a.md\n+++ a.md\n@@ -1 +1 @@\n-x\n+y\n";
+    assert_eq!(plain.diff.unwrap(), unnoted, "control");
 }
 
 /// A line ends at a line feed and nowhere else: with a carriage return for one, an added line would stand in the row of
