@@ -154,7 +154,11 @@ fn named(
         return named(repository, reader, scope, id);
     }
     if name == "HEAD" {
-        return Err(GitError::NotFound("there is no commit yet".to_owned()));
+        let why = match refs.below(&TIPS, MAX_NAMES)?.is_empty() {
+            true => "there is no commit yet",
+            false => "HEAD leads to no commit: name a branch, such as main or master, or a tag",
+        };
+        return Err(GitError::NotFound(why.to_owned()));
     }
     Err(missing())
 }

@@ -299,8 +299,18 @@ async fn bare_shallow_empty_and_separate_repositories() {
     fs::create_dir(outer.join("empty")).unwrap();
     crate::repo::init(&outer.join("empty"));
     let mut worker = open(&outer.join("empty")).await;
-    let none = worker.refused("log", json!({})).await;
-    assert_eq!(none, transport("not_found"));
+    let none = worker.read("log", json!({})).await;
+    assert_eq!(refusal(&none.0), transport("not_found"));
+    assert!(format!("{none:?}").contains("no commit yet"), "{none:?}");
+    worker.stop().await;
+    // A HEAD of a branch that nobody made, beside branches.
+    let bare = outer.join("bare");
+    git(&bare, &["symbolic-ref", "HEAD", "refs/heads/nobody"]);
+    let mut worker = open(&bare).await;
+    let astray = worker.read("log", json!({})).await;
+    assert_eq!(refusal(&astray.0), transport("not_found"));
+    let said = "HEAD leads to no commit";
+    assert!(format!("{astray:?}").contains(said), "{astray:?}");
     worker.stop().await;
     // Its parts elsewhere within the folder.
     let apart = ["--separate-git-dir", "apart/real.git", "repo", "apart/work"];
