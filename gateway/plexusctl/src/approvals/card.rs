@@ -99,8 +99,12 @@ fn grant(item: &Item, of: &GrantCard, now: Timestamp, is_paused: bool) -> String
     if let Some(window) = of.requested_trust_window {
         heading(&mut card, "the agent would like it", window.phrase());
     }
-    if !of.has_failed() {
-        on_approval(&mut card, "if you approve", of.on_approval, is_paused);
+    match of.has_failed() {
+        true => {
+            let again = format!("plexusctl approvals plan {}", item.heading.pending_id);
+            heading(&mut card, "to compute it again", &again);
+        }
+        false => on_approval(&mut card, "if you approve", of.on_approval, is_paused),
     }
     request(&mut card, &item.heading, now);
     card
@@ -515,6 +519,8 @@ request: pend_1, 5 min ago, ends in 24 h
         item["asks"][0]["plan"] = json!({"error": "it is a folder"});
         let card = render(&item, now());
         assert!(card.contains("    error: it is a folder\n"), "{card}");
+        let again = format!("to compute it again: plexusctl approvals plan {ITEM}\n");
+        assert!(card.contains(&again), "{card}");
         assert!(
             !card.contains("once") && !card.contains("if you approve"),
             "{card}"
