@@ -293,7 +293,11 @@ fn reminder_that_fits_nowhere_is_told_at_once() {
     // Ids of lists stand in every answer of either read.
     for (id, read) in [("one", REMINDERS), ("two", "apple-reminders.lists.list")] {
         let reader = desk.gateway.agent_with(id, &[read]);
-        for (list, reason) in [("Groceries", "ambiguous"), ("Nowhere", "not_found")] {
+        for (list, reason) in [
+            ("Groceries", "ambiguous"),
+            ("Nowhere", "not_found"),
+            ("groceries-2", "read_only"),
+        ] {
             let reply = reader.invoke(CREATE, json!({"list": list, "title": "Call"}));
             let error = reply.expect_error(400, "transport_error");
             assert_eq!(error["detail"]["reason"], reason, "{id}: {reply}");

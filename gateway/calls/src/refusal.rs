@@ -488,7 +488,7 @@ pub(crate) fn failed_of_owner(error: &WorkerError, id: &CapabilityId) -> ErrorBo
 /// Reasons of a source that say of what the input names that it is not there, is there twice, or is not of a kind, or in a
 /// state, that can be changed so. A reason that the owner or time can take away is not among them: such a card may be
 /// approved later.
-pub(crate) const OF_THE_INPUT: [&str; 22] = [
+pub(crate) const OF_THE_INPUT: [&str; 23] = [
     "not_found",
     "no_change",
     "gone_already",
@@ -501,6 +501,7 @@ pub(crate) const OF_THE_INPUT: [&str; 22] = [
     "already_done",
     "not_under_way",
     "nothing_left",
+    "read_only",
     "ambiguous",
     "not_a_file",
     "not_a_directory",
@@ -540,7 +541,7 @@ fn after_failure(reason: &str) -> (NextKind, &'static str) {
         "not_json" | "redirected" | "app_unauthorized" | "app_forbidden" | "permission"
         | "damaged" | "archived" | "hidden" | "repeats" | "not_done" | "not_taken"
         | "not_readable" | "not_downloaded" | "not_offered" | "not_safe" | "no_turn"
-        | "not_under_way" | "nothing_left" | "unknown_caller" => {
+        | "not_under_way" | "nothing_left" | "read_only" | "unknown_caller" => {
             (Stop, "stop; tell the owner: the message says why")
         }
         "already_done" | "exists" => (Stop, "stop; tell the owner: this was done already"),

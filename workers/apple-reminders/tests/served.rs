@@ -255,8 +255,8 @@ async fn what_cannot_be_changed_says_why() {
         (complete, json!({"id": "plants"}), "repeats"),
         (update, json!({"id": "plants", "due": "2026-07-01"}), "repeats"),
         (complete, json!({"id": "nowhere"}), "not_found"),
-        (complete, json!({"id": "eggs"}), "permission_denied"),
-        (create, json!({"list": "groceries-2", "title": "x"}), "permission_denied"),
+        (complete, json!({"id": "eggs"}), "read_only"),
+        (create, json!({"list": "groceries-2", "title": "x"}), "read_only"),
         (create, json!({"list": "nowhere", "title": "x"}), "not_found"),
         (create, json!({"title": " "}), "invalid_input"),
         (create, json!({"title": "x", "due": "soon"}), "invalid_input"),
@@ -267,7 +267,7 @@ async fn what_cannot_be_changed_says_why() {
             .change(1, &format!("reminders.{act}"), input.clone())
             .await;
         let expected = match expected {
-            "permission_denied" | "invalid_input" => json!(expected),
+            "invalid_input" => json!(expected),
             reason => transport(reason),
         };
         assert_eq!(refused, Err(expected), "{act} {input}");

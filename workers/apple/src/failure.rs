@@ -142,15 +142,15 @@ impl Failure {
         let (reason, words) = (self.reason(), self.words(app));
         let detail = json!({ "reason": reason });
         match self {
-            Self::ConsentDenied
-            | Self::ConsentPending
-            | Self::AddOnly
-            | Self::Restricted
-            | Self::ReadOnly => SourceError::denied(words).detail(detail),
+            Self::ConsentDenied | Self::ConsentPending | Self::AddOnly | Self::Restricted => {
+                SourceError::denied(words).detail(detail)
+            }
             Self::Hanging => SourceError::unavailable(words).detail(detail),
             Self::Changed => SourceError::changed(reason, words),
             Self::Store => SourceError::internal(words),
-            Self::Gone | Self::Failed(_) | Self::BadAnswer => SourceError::transport(reason, words),
+            Self::Gone | Self::ReadOnly | Self::Failed(_) | Self::BadAnswer => {
+                SourceError::transport(reason, words)
+            }
         }
     }
 

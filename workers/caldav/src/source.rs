@@ -674,7 +674,8 @@ fn one_of(all: Vec<Calendar>, id: &str, kind: &str) -> Result<Calendar, SourceEr
 fn writable(calendar: Calendar) -> Result<Calendar, SourceError> {
     match calendar.writable {
         true => Ok(calendar),
-        false => Err(SourceError::denied(
+        false => Err(SourceError::transport(
+            "read_only",
             "the account may read this calendar and not change it",
         )),
     }

@@ -275,6 +275,7 @@ fn of_source(reason: &str) -> Option<&'static str> {
         "too_large" => "it is too large",
         "not_text" => "what it named is no text",
         "not_kept" => "what was there before is not kept",
+        "read_only" => "it can be read and not changed",
         "not_undoable" => "it cannot be taken back",
         "io" => "the disk or the system failed at it",
         "timeout" | "timed_out" => "there was no answer in time",
