@@ -260,7 +260,8 @@ impl Change {
         now: Option<Reminder>,
     ) -> Result<Self, (&'static str, &'static str)> {
         if !record.done {
-            return Err(("not_undoable", "this change was not made"));
+            let why = "this change was not made, or its answer was lost: put it right by hand";
+            return Err(("not_undoable", why));
         }
         let act = match (now, record.before) {
             (Some(now), before) if Some(&now.content) == record.after.as_ref() => match before {

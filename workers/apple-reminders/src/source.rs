@@ -124,10 +124,12 @@ impl Source for AppleRemindersSource {
             // It is kept before the store is asked.
             match kept.get(&intent).map_err(|_| Failure::Store)? {
                 None => Ok(Verdict::DidNot),
-                Some(record) => {
+                Some(mut record) => {
                     let verdict = settled(&*store, &record)?;
-                    if let (Verdict::Happened, Some(of)) = (&verdict, &record.takes_back) {
-                        kept.mark_undone(&intent, of);
+                    if matches!(verdict, Verdict::Happened) {
+                        // From now on it can be taken back, but for an addition: nobody knows its id.
+                        record.done |= record.id.is_some();
+                        let _ = kept.put_done(&intent, &record, record.takes_back.as_ref());
                     }
                     Ok(verdict)
                 }

@@ -334,8 +334,11 @@ async fn completion_is_found_again_by_what_is_there() {
     let complete = json!({"id": "milk"});
     home.done(1, "reminders.complete", complete).await;
     begun(&home, &intent(1));
+    assert_eq!(home.undo(2, 1).await, Err(transport("not_undoable")));
     assert_eq!(home.settled(intent(1)).await, Verdict::Happened);
-    home.edit(|world| of(world, "milk")["done"] = json!(false));
+    // From then on it is a change like any.
+    home.undo(3, 1).await.unwrap();
+    begun(&home, &intent(1));
     assert_eq!(home.settled(intent(1)).await, Verdict::DidNot);
     home.edit(|world| of(world, "milk")["title"] = json!("Butter"));
     assert_eq!(home.settled(intent(1)).await, Verdict::CannotTell);

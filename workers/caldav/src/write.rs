@@ -272,7 +272,8 @@ impl Change {
         now: Option<Object>,
     ) -> Result<Self, (&'static str, &'static str)> {
         if !record.done {
-            return Err(("not_undoable", "this change was not made"));
+            let why = "this change was not made, or its answer was lost: put it right by hand";
+            return Err(("not_undoable", why));
         }
         let act = match (now, record.before) {
             (Some(now), before) if record.version.as_ref() == Some(&now.etag) => match before {

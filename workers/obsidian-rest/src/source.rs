@@ -117,11 +117,11 @@ impl Source for ObsidianRestSource {
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
-        let Some(kept) = self.kept.clone() else {
+        let Some(changes) = self.kept.clone() else {
             return Verdict::CannotTell;
         };
-        let (changes, of) = (kept.clone(), intent.clone());
-        let record = match on_file_thread(move || Ok(changes.get(&of))).await {
+        let of = intent.clone();
+        let mut record = match on_file_thread(move || Ok(changes.get(&of))).await {
             Ok(Ok(Some(record))) => record,
             // It is kept before the request leaves.
             Ok(Ok(None)) => return Verdict::DidNot,
@@ -131,12 +131,11 @@ impl Source for ObsidianRestSource {
             return Verdict::CannotTell;
         };
         let verdict = record.verdict(&there);
-        if let (Verdict::Happened, Some(of)) = (&verdict, record.takes_back) {
-            let mark = move || {
-                kept.mark_undone(&intent, &of);
-                Ok(())
-            };
-            let _ = on_file_thread(mark).await;
+        if matches!(verdict, Verdict::Happened) {
+            // From now on it can be taken back: the note is what it makes of it.
+            record.done = true;
+            let of = record.takes_back.as_ref();
+            let _ = KeptChanges::keep(self.kept.as_ref(), &intent, &record, of).await;
         }
         verdict
     }

@@ -93,7 +93,7 @@ pub(crate) enum NoChange {
     #[error("{}", ALREADY_UNDONE.1)]
     Undone,
     /// An undo of a change that was never made.
-    #[error("this change was not made")]
+    #[error("this change was not made, or its answer was lost: put it right by hand")]
     NotMade,
 }
 

@@ -477,6 +477,15 @@ async fn change_without_an_answer_is_settled_by_the_note() {
         // It never began.
         assert_eq!(worker.settle(intent(2)).await, Verdict::DidNot);
         worker.stop().await;
+        // What happened is taken back like any change, and nothing else is.
+        let undone = desk
+            .tried(3, "undo", json!({"id": intent(1).as_str()}))
+            .await;
+        let is_back = desk.server.text("a.md").as_deref() == Some("one");
+        match now {
+            Some("two") => assert!(undone.is_ok() && is_back, "{undone:?}"),
+            _ => assert!(undone.is_err(), "{now:?}: {undone:?}"),
+        }
     }
 }
 
