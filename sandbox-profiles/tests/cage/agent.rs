@@ -434,6 +434,8 @@ fn waiting_locks_hold_up_no_other_call() {
     assert!(waits.said.starts_with("here "), "{}", waits.said);
     drop((whole, range));
     assert_eq!(waits.rest(), "done \n");
+    // Its monitor holds what it locked until it has ended.
+    waits.status();
     // One that is ended while it waits leaves no lock behind.
     let whole = held("whole");
     let mut waits = Started::new(&mut cage.command(&["wait-in-vain", &note]));
