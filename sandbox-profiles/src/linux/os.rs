@@ -123,11 +123,12 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
     }
 }
 
-/// Whether two processes have all of their memory in common, as far as the kernel says so to this one.
+/// Whether two threads have all of their memory in common, as far as the kernel says so to this process; also of two that have
+/// ended, and have none.
 pub(super) fn same_memory(one: Pid, other: Pid) -> bool {
     /// From `linux/kcmp.h`.
     const KCMP_VM: libc::c_int = 1;
-    // SAFETY: the call takes numbers, and compares what the kernel knows of two processes.
+    // SAFETY: the call takes numbers, and compares what the kernel knows of two threads.
     unsafe { libc::syscall(libc::SYS_kcmp, one.as_raw(), other.as_raw(), KCMP_VM, 0, 0) == 0 }
 }
 

@@ -61,8 +61,10 @@ impl Meter {
 /// A process that has memory.
 struct Member {
     process: Pid,
-    /// What the kernel says of the thread that it is known by.
-    thread: PathBuf,
+    parent: Option<Pid>,
+    /// The first of its threads that has memory, and the kernel's folder of it.
+    thread: Pid,
+    folder: PathBuf,
     /// In bytes: pages in memory and in swap, of which others may have a share.
     pages: u64,
     /// In bytes: what is its own, whatever it shares.
@@ -74,21 +76,23 @@ fn measure(root: Pid, most: Option<u64>) -> (Count, u64) {
     let mut open = OpenFiles::new();
     let count = walk(root, |process, threads| {
         // A thread that ended meanwhile holds nothing, and another one of its process may.
-        for thread in threads {
-            let thread = PathBuf::from(format!("/proc/{process}/task/{thread}"));
-            let Some(status) = status_with_memory(&thread) else {
+        for &thread in threads {
+            let folder = PathBuf::from(format!("/proc/{process}/task/{thread}"));
+            let Some(status) = status_with_memory(&folder) else {
                 continue;
             };
             let kib = |name| field(&status, name).unwrap_or(0);
-            let added = open.add(&thread.join("fd"), kib("FDSize:"));
+            let added = open.add(&folder.join("fd"), kib("FDSize:"));
             // The kernel hides from a user also what an ending one has open: it has no memory by then.
-            if added.is_err() && status_with_memory(&thread).is_none() {
+            if added.is_err() && status_with_memory(&folder).is_none() {
                 continue;
             }
             open.bytes += added.err().unwrap_or(0);
             members.push(Member {
                 process,
+                parent: i32::try_from(kib("PPid:")).map(Pid::from_raw).ok(),
                 thread,
+                folder,
                 pages: (kib("VmRSS:") + kib("VmSwap:")) * 1024,
                 beside: (kib("VmPTE:") + kib("HugetlbPages:")) * 1024,
             });
@@ -108,25 +112,37 @@ fn measure(root: Pid, most: Option<u64>) -> (Count, u64) {
     )
 }
 
-/// What they hold, with each page once.
+/// What they hold, with each page once. A program that is about to start is a child of the process whose memory it has.
 fn once(members: &[Member]) -> u64 {
-    let mut bytes = 0;
-    for (place, member) in members.iter().enumerate() {
-        let is_same = |other: &Member| os::same_memory(other.process, member.process);
-        if members[..place].iter().any(is_same) {
-            continue;
+    let is_lent = |member: &Member| {
+        let mut parent = members.iter().filter(|m| Some(m.process) == member.parent);
+        // By their threads: of two processes whose first thread has ended the kernel compares nothing with nothing.
+        parent.any(|parent| os::same_memory(parent.thread, member.thread))
+            && status_with_memory(&member.folder).is_some()
+    };
+    let counted = members.iter().filter(|member| !is_lent(member));
+    counted.map(|member| member.beside + member.share()).sum()
+}
+
+impl Member {
+    /// In bytes: its pages, and of those that others have too its share. All of them where the kernel does not show it, as when
+    /// the thread ended and another one has its memory.
+    fn share(&self) -> u64 {
+        match fs::read_to_string(self.folder.join("smaps_rollup")) {
+            Ok(sums) => {
+                let kib = |name| field(&sums, name).unwrap_or(0);
+                (kib("Pss:") + kib("SwapPss:")) * 1024
+            }
+            Err(error) if has_ended(&error) && !has_memory(self.process) => 0,
+            Err(_) => self.pages,
         }
-        bytes += member.beside
-            + match fs::read_to_string(member.thread.join("smaps_rollup")) {
-                Ok(sums) => {
-                    let kib = |name| field(&sums, name).unwrap_or(0);
-                    (kib("Pss:") + kib("SwapPss:")) * 1024
-                }
-                Err(error) if has_ended(&error) => 0,
-                Err(_) => member.pages,
-            };
     }
-    bytes
+}
+
+fn has_memory(process: Pid) -> bool {
+    let folder = |thread| PathBuf::from(format!("/proc/{process}/task/{thread}"));
+    let mut threads = tree::threads(process).into_iter();
+    threads.any(|thread| status_with_memory(&folder(thread)).is_some())
 }
 
 fn has_ended(error: &io::Error) -> bool {

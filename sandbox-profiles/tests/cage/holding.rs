@@ -71,6 +71,18 @@ fn memory_of_a_run_is_counted() {
 fn memory_behind_an_ended_leader_is_counted() {
     ends_beyond_its_memory("behind-leader");
     assert_eq!(seen("behind-leader", BEYOND), 0, "what the attack is for");
+    // Two that the kernel shows no memory of do not have the same.
+    let both = |mib: &str, seconds: u32| {
+        let one = format!("sleep {seconds} | ./attack hold behind-leader {mib}");
+        let mut keeping = Keeping::new();
+        keeping.add_wide(Some(BOUND << 20), Some(64));
+        keeping.with_attack("one");
+        keeping.have(&["wide", "one", &format!("a={one} & {one}; wait")])
+    };
+    let said = both("48", 20);
+    assert!(said.ends_with("TooMuchMemory"), "{said}");
+    let said = both(WITHIN, 2);
+    assert!(said.ends_with("Exited(0)"), "the control: {said}");
 }
 
 #[test]
