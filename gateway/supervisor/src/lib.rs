@@ -539,8 +539,8 @@ impl Supervisor {
             let reads = written.filter(|source| source.heard().status == Health::Ok);
             reads.map(|source| Arc::clone(&source.spec))
         };
-        let unwritable = match spec {
-            Some(spec) => match process::folders(&spec, Role::Writer).await {
+        let unwritable = match &spec {
+            Some(spec) => match process::folders(spec, Role::Writer).await {
                 Err(denied @ StartError::Denied { .. }) => {
                     Some((notice::now(), denied.to_string()))
                 }
@@ -548,7 +548,10 @@ impl Supervisor {
             },
             None => None,
         };
-        if let Some(source) = self.sources().get_mut(source) {
+        // Not of folders that its settings name no more.
+        if let Some(source) = self.sources().get_mut(source)
+            && spec.is_none_or(|spec| spec.revision == source.spec.revision)
+        {
             source.unwritable = unwritable;
         }
         self.health(source)
