@@ -224,6 +224,7 @@ fn a_card_says_what_differs_from_the_last_approved_call() {
 /// As many as may wait, all at once at a start.
 #[test]
 fn a_start_makes_every_plan_again() {
+    const BOTH: &str = "fixture.both";
     let mut workshop = Workshop::open();
     let agent = workshop.reader("one");
     for n in 0..5 {
@@ -232,14 +233,20 @@ fn a_start_makes_every_plan_again() {
             .client()
             .must_post("/grants/cancel", json!({"pendingId": item}));
     }
-    let asked: Vec<_> = (0..20)
+    let mut asked: Vec<_> = (0..19)
         .map(|n| agent.must_ask(COUNT, json!({"line": n.to_string()})))
         .collect();
+    let input = json!({"input": {"line": "of several"}});
+    let several =
+        json!({"grants": {COUNT: "allow", BOTH: "allow"}, "intents": {COUNT: input, BOTH: input}});
+    let of_several = agent.client().put("/grants", several.clone());
+    asked.push(of_several.text_at("/pendingId"));
     let whole = |owner: &Owner| {
         for item in &asked {
             let card = owner.card(item);
-            let plan = &card["asks"][0]["plan"];
-            assert!(plan["preview"].is_object(), "{plan} of {card}");
+            for ask in list_of(&card["asks"]) {
+                assert!(ask["plan"]["preview"].is_object(), "{ask} of {card}");
+            }
         }
     };
     whole(&workshop.owner());
@@ -249,13 +256,16 @@ fn a_start_makes_every_plan_again() {
     // One whose input was lost is whole again once its agent asks the same again, by a call or for a grant.
     let by_grant =
         json!({"grants": {COUNT: "allow"}, "intents": {COUNT: {"input": {"line": "1"}}}});
-    for item in &asked[..2] {
-        let input = format!("pending/{item}.{COUNT}.input");
-        std::fs::write(workshop.gateway.state().join(input), "").expect("the input");
+    let lost = [(0, COUNT), (1, COUNT), (19, COUNT), (19, BOTH)];
+    for (number, id) in lost {
+        let input = format!("pending/{}.{id}.input", asked[number]);
+        let input = workshop.gateway.state().join(input);
+        assert!(input.is_file(), "{}", input.display());
+        std::fs::write(input, "").expect("the input");
     }
     workshop.gateway.restart();
     let owner = workshop.owner();
-    for item in &asked[..2] {
+    for item in [&asked[0], &asked[1], &asked[19]] {
         let lost = owner.card(item).to_string();
         assert!(
             lost.contains("until its agent asks the same again"),
@@ -266,6 +276,8 @@ fn a_start_makes_every_plan_again() {
     assert_eq!(back.must_ask(COUNT, json!({"line": "0"})), asked[0]);
     let joined = back.client().put("/grants", by_grant);
     assert_eq!(joined.text_at("/pendingId"), asked[1]);
+    let joined = back.client().put("/grants", several);
+    assert_eq!(joined.text_at("/pendingId"), asked[19]);
     whole(&owner);
 }
 

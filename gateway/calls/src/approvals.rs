@@ -67,32 +67,35 @@ impl Kernel {
         kept.inspect_err(|_| self.approvals.drop_input(item))
     }
 
-    /// Keeps the input again of an item that waits and has lost it: it could only be denied. All else that is kept for it stays;
-    /// a plan that failed for want of it is made again.
+    /// Keeps the inputs again that an item that waits has lost: it could only be denied. All else that is kept for it stays; if
+    /// a plan failed for want of one, the item is planned again once all of them are back.
     ///
     /// # Errors
-    /// [`SubmitError::Unavailable`], as where it is kept first.
-    pub async fn keep_lost_input(
+    /// [`SubmitError::Unavailable`], as where they are kept first.
+    pub async fn keep_lost_inputs(
         self: &Arc<Self>,
         item: &PendingId,
         agent: Option<&AgentId>,
-        id: &CapabilityId,
-        input: &Bytes,
+        inputs: &[(&CapabilityId, &Bytes)],
     ) -> Result<(), SubmitError<Refusal>> {
-        let digest = Digest::of(input);
-        let is_it = |ask: &Ask| ask.capability == *id && ask.input == Some(digest);
-        let state = self.ledger.snapshot();
-        let held = state.item(item);
-        let waits = held.filter(|held| held.state == ItemState::Pending);
-        let Some(ask) = waits.and_then(|held| held.asks.iter().find(|ask| is_it(ask))) else {
-            return Ok(());
-        };
-        let (file, same) = (self.approvals.input_file(item, id), input.clone());
-        if let Ok(true) = blocking(move || fs::read(file).is_ok_and(|kept| kept == same)).await {
-            return Ok(());
+        let mut failed = false;
+        for &(id, input) in inputs {
+            let digest = Digest::of(input);
+            let is_it = |ask: &Ask| ask.capability == *id && ask.input == Some(digest);
+            let state = self.ledger.snapshot();
+            let held = state.item(item);
+            let waits = held.filter(|held| held.state == ItemState::Pending);
+            let Some(ask) = waits.and_then(|held| held.asks.iter().find(|ask| is_it(ask))) else {
+                continue;
+            };
+            let (file, same) = (self.approvals.input_file(item, id), input.clone());
+            let kept = blocking(move || fs::read(file).is_ok_and(|kept| kept == same)).await;
+            if !matches!(kept, Ok(true)) {
+                self.put_input(item, agent, id, input).await?;
+                failed |= ask.plan == Plan::Failed;
+            }
         }
-        self.put_input(item, agent, id, input).await?;
-        if ask.plan == Plan::Failed {
+        if failed {
             let again = Command::PlanAgain { item: item.clone() };
             let submitted = match agent {
                 Some(agent) => self.submit_for(agent, again).await,

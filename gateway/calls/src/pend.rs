@@ -184,8 +184,8 @@ async fn put(
     // An item that waits already.
     if let Some(Reply::Decided(decision)) = kernel.foresee(&request)? {
         if let Some(waiting) = &decision.item {
-            let kept = kernel.keep_lost_input(waiting, agent, asked.id(), &asked.canonical);
-            kept.await?;
+            let input = (asked.id(), &asked.canonical);
+            kernel.keep_lost_inputs(waiting, agent, &[input]).await?;
         }
         return Ok(decision);
     }

@@ -459,12 +459,11 @@ async fn decide(
             if let Reply::Decided(decision) = &reply
                 && let Some(waiting) = &decision.item
             {
-                for (id, input) in &wanted.inputs {
-                    edge.kernel
-                        .keep_lost_input(waiting, session.agent.as_ref(), id, input)
-                        .await
-                        .map_err(refused)?;
-                }
+                let inputs: Vec<_> = wanted.inputs.iter().collect();
+                edge.kernel
+                    .keep_lost_inputs(waiting, session.agent.as_ref(), &inputs)
+                    .await
+                    .map_err(refused)?;
             }
             reply
         }
