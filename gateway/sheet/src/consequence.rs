@@ -226,6 +226,8 @@ fn files(diff: &str) -> Option<Vec<(&str, &str)>> {
         let old = line.strip_prefix("--- ")?;
         let new = lines.next()?.strip_prefix("+++ ")?;
         files.push((old, new));
+        // What no line shows: `(the encoding changes too)`.
+        while lines.next_if(|line| line.starts_with('(')).is_some() {}
         while let Some(hunk) = lines.next_if(|line| line.starts_with("@@ ")) {
             let mut sides = hunk.split(' ').skip(1);
             let (mut old, mut new) = (
@@ -294,6 +296,7 @@ mod tests {
         // A removed line of a file looks like the header of a file that goes.
         let diff = "--- a\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n--- b\n+++ b\n@@ -1,2 +1 @@\n--- c\n \
                     y\n--- /dev/null\n+++ d\n@@ -0,0 +1 @@\n+z\n\\ No newline at end of file\n";
+        let recoded = "--- a\n+++ a\n(the encoding changes too)\n@@ -1 +1 @@\n-x\n+y\n--- b\n+++ b\n(only the encoding changes)\n";
         let files = [("file", true), ("file", true), ("file", true)];
         #[rustfmt::skip]
         let rows = [
@@ -310,6 +313,7 @@ mod tests {
             (json!({"diff": diff, "form": "diff"}), &files, "Deletes one file, changes one, creates one"),
             (json!({"diff": diff, "form": "diff", "cut": true}), &files, "Changes or deletes 3 files"),
             (json!({"diff": diff, "form": "diff"}), &files[..2], "Changes or deletes 2 files"),
+            (json!({"diff": recoded, "form": "diff"}), &files[..2], "Changes 2 files"),
             (json!({"diff": "renames a to b\n", "form": "diff"}), &files[..2], "Changes or deletes 2 files"),
             (json!({}), &[("calendar", false), ("event", true)], "Changes one event"),
             (json!({}), &[("list", false)], "Changes one list"),

@@ -89,18 +89,19 @@ impl Change {
             "/dev/null"
         };
         let new_name = if after.is_some() { &name } else { "/dev/null" };
+        let hunks = unified(&diff);
         // A byte order mark and an encoding stand in no line.
         let is_recoded = before.is_some() && after.is_some() && old.warning != new.warning;
-        let note = match is_recoded {
-            true => "(the encoding changes too)\n",
-            false => "",
+        let note = match (is_recoded, hunks.is_empty()) {
+            (false, _) => "",
+            (true, true) => "(only the encoding changes)\n",
+            (true, false) => "(the encoding changes too)\n",
         };
-        let text = unified(&diff, old_name, new_name, note);
-        let text = if text.is_empty() && before.is_some() && before != after {
-            "(only the encoding changes)\n".to_owned()
-        } else {
-            escape_controls(&text, true).into_owned()
+        let text = match before == after {
+            true => String::new(),
+            false => format!("--- {old_name}\n+++ {new_name}\n{note}{hunks}"),
         };
+        let text = escape_controls(&text, true).into_owned();
         let (text, is_cut) = cut_at_line(text);
         let (summary, headline) = said(&format!("+{added} −{removed}"));
         Self {
@@ -118,14 +119,10 @@ fn lines(text: &str) -> Vec<&str> {
     text.split_inclusive('\n').collect()
 }
 
-/// The unified diff, in which every line of either text has a row of its own, with `note` below the names; empty where
-/// no line differs.
-fn unified<'t>(diff: &TextDiff<'t, 't, 't, str>, old: &str, new: &str, note: &str) -> String {
+/// The hunks of a unified diff, in which every line of either text has a row of its own.
+fn unified<'t>(diff: &TextDiff<'t, 't, 't, str>) -> String {
     let mut out = String::new();
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
-        if out.is_empty() {
-            out.push_str(&format!("--- {old}\n+++ {new}\n{note}"));
-        }
         out.push_str(&format!("{}\n", hunk.header()));
         for change in hunk.iter_changes() {
             let line = change.value();

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
 };
 
-use plexus_rooted_files::{Digest, PathRule};
+use plexus_rooted_files::{Change, Digest, PathRule, RelPath};
 use plexus_worker_workspace::{
     Bounds, Keeping, MANIFEST, MAX_CHANGE_BYTES, MAX_DIFF_BYTES, Plan, Store, Workspace, WriteInput,
 };
@@ -289,7 +289,8 @@ fn previews_are_bounded_and_cannot_act() {
         "{spoofed}"
     );
     let same = change("same.md", "x\n").diff.unwrap();
-    assert_eq!(same, "(only the encoding changes)\n");
+    let only = "--- same.md\n+++ same.md\n(only the encoding changes)\n";
+    assert_eq!(same, only);
     let both = change("same.md", "y\n").diff.unwrap();
     let noted = "--- same.md\n+++ same.md\n(the encoding changes too)\n@@ -1 +1 @@\n-x\n+y\n";
     assert_eq!(both, noted);
@@ -297,6 +298,13 @@ fn previews_are_bounded_and_cannot_act() {
     assert!(!plain.is_cut);
     let unnoted = "--- a.md\n+++ a.md\n@@ -1 +1 @@\n-x\n+y\n";
     assert_eq!(plain.diff.unwrap(), unnoted, "control");
+    // An empty file has no line to show.
+    let path = RelPath::parse("empty.md").unwrap();
+    let gone = Change::between(&path, Some(b""), None, ("removes", "removed"));
+    let names = "--- empty.md\n+++ /dev/null\n";
+    assert_eq!(gone.diff.as_deref(), Some(names));
+    let kept = Change::between(&path, Some(b""), Some(b""), ("replaces", "replaced"));
+    assert_eq!(kept.diff.as_deref(), Some(""), "control");
 }
 
 /// A line ends at a line feed and nowhere else: with a carriage return for one, an added line would stand in the row of
