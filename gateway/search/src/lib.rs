@@ -25,8 +25,8 @@ const DESCRIBED: f64 = 1.0;
 const BEGINS: f64 = 0.5;
 /// The shortest beginning that finds longer words, in characters.
 const SHORTEST_BEGINNING: usize = 3;
-/// Terms of a query beyond this many are not looked for.
-const MAX_TERMS: usize = 32;
+/// Terms of a query beyond this many are not looked for. A sentence without spaces is as many as it has letters.
+const MAX_TERMS: usize = 128;
 
 /// What of an entry can be found.
 #[derive(Clone, Copy, Debug, Default)]

@@ -66,8 +66,16 @@ fn word_is_found_in_a_sentence_without_spaces() {
         usage,
         ..Document::default()
     }));
-    for (query, first) in [("検索", 0), ("文書の検索", 0), ("ページ", 1), ("เอกสาร", 2)]
-    {
+    for (query, first) in [
+        ("検索", 0),
+        ("文書の検索", 0),
+        (
+            "いろはにほへとちりぬるをわかよたれそつねならむうゐのおくやまけふこえて検索",
+            0,
+        ),
+        ("ページ", 1),
+        ("เอกสาร", 2),
+    ] {
         assert_eq!(index.search(query).first(), Some(&first), "{query}");
     }
     assert!(index.search("予定").is_empty());
