@@ -48,23 +48,18 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 /// The longest beginning that takes at most `max` columns, and the rest. The parts of a letter stay together: marks and
 /// vowel signs with it, both halves of a flag. A pile of marks that no row holds is cut.
 fn split(text: &str, max: usize) -> (&str, &str) {
-    let letters = text.grapheme_indices(true);
-    let chars = text.char_indices().map(|(at, c)| (at, width(c)));
-    match beyond(letters.map(|(at, letter)| (at, columns(letter))), max) {
-        None => (text, ""),
-        Some(0) => text.split_at(beyond(chars, max).unwrap_or(text.len())),
-        Some(at) => text.split_at(at),
-    }
-}
-
-/// The beginning of the first of these that does not fit in `max` columns.
-fn beyond(mut parts: impl Iterator<Item = (usize, usize)>, max: usize) -> Option<usize> {
     let mut taken = 0;
-    let mut is_beyond = |takes: usize| {
-        taken += takes;
-        taken > max
-    };
-    parts.find(|(_, takes)| is_beyond(*takes)).map(|(at, _)| at)
+    for (at, c) in text.char_indices() {
+        taken += width(c);
+        if taken > max {
+            // The rest of a pile is not read for each row: whether a letter begins here is seen in these characters.
+            let (with, _) = text.split_at(at + c.len_utf8());
+            let mut letters = with.grapheme_indices(true);
+            let begins = letters.next_back().map(|(begins, _)| begins);
+            return text.split_at(begins.filter(|begins| *begins > 0).unwrap_or(at));
+        }
+    }
+    (text, "")
 }
 
 /// What one row holds of a line, and the rest, whose rows have `room` columns.
@@ -77,7 +72,8 @@ fn row_of(line: &str, max: usize, room: usize) -> (&str, &str) {
     let begins = COMMANDS.iter().filter_map(|name| row.rfind(name)).max();
     // One in brackets goes down with its bracket.
     let begins = begins.and_then(|at| Some(row[..at].rfind(' ')? + 1));
-    let command = begins.filter(|at| *at > indent + 1 && columns(&line[*at..]) <= room);
+    let fits = |at: usize| split(&line[at..], room).1.is_empty();
+    let command = begins.filter(|at| *at > indent + 1 && fits(*at));
     // Behind this word, or the one before, unless a long word would leave the row nearly empty.
     let word = match rest.starts_with(' ') {
         true => Some(row.len()),
@@ -285,8 +281,12 @@ mod tests {
         ] {
             assert_eq!(split(text, 2).0, first);
         }
-        let pile = "ा".repeat(9);
+        // A long one takes no minutes: each row is looked for from its own beginning.
+        let pile = "ा".repeat(300_000);
         assert_eq!(columns(split(&pile, 4).0), 4);
+        assert_eq!(wrap(&pile, 6).concat().matches('ा').count(), 300_000);
+        let commands = "to plexusctl ".repeat(100_000);
+        assert!(wrap(&commands, 40).len() > 30_000);
         assert_eq!(cut("कार्यक्षेत्र", 4), "का…");
     }
 
