@@ -228,7 +228,7 @@ impl User {
         format!("{} ({kind}{left})", quoted(&self.name))
     }
 
-    /// The same among others: those whose names look the same are told apart by the ends of their ids.
+    /// The same among others: those whose names differ at most in their Unicode form have the ends of their ids.
     pub(crate) fn line_among(&self, all: &[Self]) -> String {
         let is_same = |other: &&Self| other.name.nfc().eq(self.name.nfc());
         let same = all.iter().filter(is_same);

@@ -298,6 +298,7 @@ mod tests {
             ("talk", "G", "u\u{308}ber"),
             ("talk", "H", "\u{fc}"),
             ("talk", "I", "u\u{308}"),
+            ("talk", "J", "one\u{200d}two"),
         ]);
         let found = |wanted| choose(&all, wanted, None).map(|found| found.channel);
         assert_eq!(found("sums").as_deref(), Ok("C"));
@@ -306,6 +307,7 @@ mod tests {
         assert_eq!(found("none").unwrap_err().code, "not_found");
         assert_eq!(found("\u{fc}ber").as_deref(), Ok("G"), "as a Mac writes it");
         assert_eq!(found("\u{fc}").unwrap_err().code, "ambiguous");
+        assert_eq!(found(r"one\u{200d}two").as_deref(), Ok("J"), "as shown");
     }
 
     #[test]

@@ -93,9 +93,10 @@ pub(super) fn channel_name(name: Option<&str>) -> String {
     name.map_or_else(|| "(its name does not open)".to_owned(), quoted)
 }
 
-/// Whether two names look the same: Unicode writes many a letter in two ways.
+/// Whether two names are shown alike: what is not seen is written out, and Unicode writes many a letter in two ways. Letters of
+/// other scripts that look the same are others.
 pub(super) fn is_same_name(one: &str, other: &str) -> bool {
-    one.nfc().eq(other.nfc())
+    text::line(one).nfc().eq(text::line(other).nfc())
 }
 
 /// The names of users.
