@@ -342,6 +342,8 @@ fn owner_talks_from_the_terminal() {
     assert!(!shown.contains(['\u{1b}', '\u{202e}', '\r']), "{read}");
     let json = world.channels(["read", "sums", "--json"]).json();
     assert_eq!(json["messages"][0]["text"], FORGED);
+    let none = world.channels(["read", "sums", "--before", "8ZZZZZZZZZZZZZZZZZZZZZZZZZ"]);
+    assert_contains(&none.stderr, "no message has such an id");
     world.channels(["say", "sums", "It is 4."]).expect_ok();
     assert_eq!(world.heard(channel), ["It is 4."]);
     // A page names the command for the one before it.

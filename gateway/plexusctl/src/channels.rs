@@ -341,7 +341,7 @@ async fn at(desk: &Desk, channel: &str, source: Option<&SourceId>) -> Result<(Ow
 /// Reads the id of a message, a ULID.
 fn message(id: &str) -> Result<String, String> {
     let is_digit = |c: u8| matches!(c, b'0'..=b'9' | b'A'..=b'Z') && !b"ILOU".contains(&c);
-    match id.len() == 26 && id.bytes().all(is_digit) {
+    match id.len() == 26 && id.starts_with(|c: char| c < '8') && id.bytes().all(is_digit) {
         true => Ok(id.to_owned()),
         false => Err(
             "no message has such an id; plexusctl --json channels read CHANNEL shows their ids"
