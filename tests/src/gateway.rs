@@ -386,8 +386,8 @@ impl Gateway {
     #[track_caller]
     pub fn processes(&self, program: &str) -> Vec<Process> {
         let mut all = self.workers();
-        // The system keeps the beginning of a name.
-        all.retain(|process| program.starts_with(&process.name));
+        // The system keeps 15 bytes of a name. An agent's own `plexus` is no `plexus-worker-codex`.
+        all.retain(|process| process.name == program[..program.len().min(15)]);
         all
     }
     /// The newest of them, once it is there.
