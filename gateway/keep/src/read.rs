@@ -79,14 +79,9 @@ impl Backup {
         // The whole first: then what the header says is what was written.
         reader.seek(SeekFrom::Start(0)).map_err(io)?;
         let digest = digest_of(&mut (&mut reader).take(body)).map_err(io)?;
-        let mut seal = String::new();
-        reader
-            .read_to_string(&mut seal)
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::InvalidData => torn("its last line is not text"),
-                _ => io(e),
-            })?;
-        if seal != format!("{SEAL}{digest}\n") {
+        let mut seal = Vec::new();
+        reader.read_to_end(&mut seal).map_err(io)?;
+        if seal != format!("{SEAL}{digest}\n").as_bytes() {
             return Err(torn("its digest is not that of its content"));
         }
         let mut seen = BTreeSet::new();
