@@ -546,7 +546,9 @@ impl Work {
             .collect();
         let board = codex.board(gateway, &begins(&strings[80], 2_000), &titles);
         let relay = Relay::start();
-        let joined = relay.joined_by(gateway, &begins(&strings[81], 60));
+        // A relay takes no name with a control character.
+        let name: String = strings[81].chars().filter(|c| !c.is_control()).collect();
+        let joined = relay.joined_by(gateway, &begins(&name, 60));
         let _ = joined.expect_ok();
         let name = begins(&strings[82], 60);
         let made = gateway.cli(["channels", "create", &name, "--json"]).json();

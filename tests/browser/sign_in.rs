@@ -167,7 +167,10 @@ fn rotating_the_key_ends_it() {
 fn a_gateway_that_is_away_signs_nobody_out() {
     let mut scene = Scene::signed_in();
     scene.browser.reads("#live", "live");
+    let port = scene.gateway.port();
     assert!(scene.gateway.stop().success());
+    // Another test's gateway would answer here that nobody is signed in.
+    let _nobody_serves = plexus_tests::listener::kept_closed(port);
     scene.browser.reads("#live", "reconnecting");
     scene.browser.reads("#glance", "no answer since ");
     assert!(!scene.browser.text("#glance").contains("running"));

@@ -1,12 +1,40 @@
-//! The other side of a denied connection: a listener on loopback that keeps what reaches it.
+//! The other side of a denied connection: a listener on loopback that keeps what reaches it; and a port where nobody listens.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
+};
+
 /// What [`Listener::heard`] sends to know that nothing is under way.
 const MARK: &[u8] = b"that is all";
+
+/// Keeps a port of 127.0.0.1, where every connection is refused until the answer is dropped.
+///
+/// # Panics
+/// Where somebody else has it.
+#[must_use]
+pub fn kept_closed(port: u16) -> OwnedFd {
+    let made = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::empty(),
+        None,
+    );
+    let socket = made.expect("a socket");
+    let alone = FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC);
+    fcntl(&socket, alone).expect("a socket of this process alone");
+    // Connections of the one that had it may linger.
+    setsockopt(&socket, sockopt::ReuseAddr, &true).expect("an option");
+    let address = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+    bind(socket.as_raw_fd(), &address).expect("the port");
+    socket
+}
 
 /// Answers every connection as a web server does, and keeps the first bytes of each.
 pub struct Listener {

@@ -150,7 +150,7 @@ fn claude_run_beyond_its_memory_ends_in_words() {
 }
 
 fn beyond_its_memory_ends_in_words(kind: Kind) {
-    // 250 MB, which each of so many processes holds: what they share counts for each.
+    // 250 MB, which so many processes share: beyond four times the bound it counts for each, and otherwise once.
     let exec = kind.exec;
     let held = move |processes: u32| {
         exec(&format!(
@@ -158,7 +158,7 @@ fn beyond_its_memory_ends_in_words(kind: Kind) {
              for i in $(seq {processes}); do (sleep 5; echo ${{#x}}) & done; wait"
         ))
     };
-    let desk = Desk::open(kind, [held(30), Step::say("never")]);
+    let desk = Desk::open(kind, [held(80), Step::say("never")]);
     let error = failed(&desk, &json!({"prompt": "Hold much."}));
     assert_eq!(error["detail"]["reason"], "over_limit", "{error}");
     assert_eq!(error["effect"], "none", "{error}");
@@ -168,7 +168,7 @@ fn beyond_its_memory_ends_in_words(kind: Kind) {
     }
     assert!(!desk.folder.has("held.txt"));
     // The control: what stays below the bound comes to an answer.
-    desk.model.instead([held(2), Step::say("Held.")]);
+    desk.model.instead([held(30), Step::say("Held.")]);
     let made = desk.run(&json!({"prompt": "Hold less."}));
     assert_eq!(made["text"], "Held.", "{made}");
     assert!(desk.model.results().concat().contains("250000000"));

@@ -166,7 +166,9 @@ impl Organization {
                 .iter()
                 .all(|s| !s.is_empty() && fits(s, limits::SKILL_CHARS));
         if !names_fit || !skills_fit {
-            return Err(Refusal::invalid("names or skills are too long"));
+            return Err(Refusal::invalid(
+                "a name or a skill is too long, or has a control character",
+            ));
         }
         let given = |name: &Option<String>| name.as_deref().unwrap_or_default().trim().to_owned();
         let mut first_name = given(&register.first_name);
