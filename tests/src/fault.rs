@@ -55,7 +55,7 @@ impl Fault {
     /// From here on it is there: for a flush, of the `file` or of the `folder`.
     ///
     /// # Panics
-    /// Where the switch cannot be set.
+    /// If the switch cannot be set.
     #[track_caller]
     pub fn begin_at(&self, what: &str) {
         let _ = std::fs::remove_file(self.dir.path().join("asked"));

@@ -17,7 +17,7 @@ const MARK: &[u8] = b"that is all";
 /// Keeps a port of 127.0.0.1, where every connection is refused until the answer is dropped.
 ///
 /// # Panics
-/// Where somebody else has it.
+/// If somebody else has it.
 #[must_use]
 pub fn kept_closed(port: u16) -> OwnedFd {
     let made = socket(

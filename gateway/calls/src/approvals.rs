@@ -101,7 +101,7 @@ impl Kernel {
                 Some(agent) => self.submit_for(agent, again).await,
                 None => self.ledger.submit(again, Lane::Agent).await,
             };
-            // Where that is not recorded, the owner can have it planned.
+            // If that is not recorded, the owner can have it planned.
             if submitted.is_ok() {
                 planner::start(self, item);
             }

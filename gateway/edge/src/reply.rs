@@ -28,7 +28,7 @@ pub(crate) const STRANGERS_BODY: usize = 32 * 1024;
 const ROOM: usize = 512;
 /// An answer that may wait to be taken without holding its call's place, in bytes.
 const LIGHT: usize = 64 * 1024;
-/// What is read, and not kept, of a body that is too large: most clients read no answer before they have sent all of it.
+/// A body that is too large is read so far and not kept: most clients read no answer before they have sent all of it.
 const DRAINED: usize = 16 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(15);
@@ -295,7 +295,7 @@ pub(crate) async fn read(
         )
     };
     let announced = declared(&request).unwrap_or_default();
-    // Who asks first has sent nothing yet, and reads the answer.
+    // A client that asks first has sent nothing yet, and reads the answer.
     let asks_first = request.headers().contains_key(header::EXPECT);
     if announced > DRAINED as u64 || (asks_first && announced > most as u64) {
         return Err(too_large());

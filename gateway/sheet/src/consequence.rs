@@ -226,7 +226,7 @@ fn files(diff: &str) -> Option<Vec<(&str, &str)>> {
         let old = line.strip_prefix("--- ")?;
         let new = lines.next()?.strip_prefix("+++ ")?;
         files.push((old, new));
-        // What no line shows: `(the encoding changes too)`.
+        // A remark on what no line shows: `(the encoding changes too)`.
         while lines.next_if(|line| line.starts_with('(')).is_some() {}
         while let Some(hunk) = lines.next_if(|line| line.starts_with("@@ ")) {
             let mut sides = hunk.split(' ').skip(1);

@@ -7,7 +7,7 @@
 //! | any other open file | [`FILE`] |
 //!
 //! Invariants: only processes of the run are looked at; a count goes on to [`MAX_THREADS`] and looks at [`MOST_DESCRIPTORS`] open
-//! files at most, and what is not looked at counts as a socket. What the kernel does not show of shared pages counts for each.
+//! files at most, and what is not looked at counts as a socket. Shared pages that the kernel does not show count for each.
 //!
 //! Not counted: descriptors that are under way in a socket, and what the kernel keeps in small pieces (decision 0117).
 //!
@@ -102,17 +102,14 @@ fn measure(root: Pid, most: Option<u64>) -> (Count, u64) {
     let each = members.iter().map(|member| member.pages + member.beside);
     let each = each.sum::<u64>() + open.bytes;
     let closer = most.is_some_and(|most| each > most && each / CLOSER <= most);
-    (
-        count,
-        if closer {
-            once(&members) + open.bytes
-        } else {
-            each
-        },
-    )
+    let held = match closer {
+        true => once(&members) + open.bytes,
+        false => each,
+    };
+    (count, held)
 }
 
-/// What they hold, with each page once. A program that is about to start is a child of the process whose memory it has.
+/// The bytes that they hold, with each page once. A program that is about to start is a child of the process whose memory it has.
 fn once(members: &[Member]) -> u64 {
     let is_lent = |member: &Member| {
         let mut parent = members.iter().filter(|m| Some(m.process) == member.parent);

@@ -35,7 +35,7 @@ impl Meter {
         counted(&self.members())
     }
 
-    /// The same, with the bytes of memory that all of them hold. Nothing counts for more than one of them, whatever the bound.
+    /// The same, with the bytes of memory that all of them hold. Each page counts for one of them, whatever the bound.
     pub(crate) fn measure(&mut self, _most: Option<u64>) -> (Count, u64) {
         let members = self.members();
         let held = members.iter().filter_map(|member| footprint(member.pid));

@@ -11,7 +11,7 @@
 use crate::change_set::read_most;
 use plexus_agent_lines::Usage;
 use plexus_ipc::worker::durable;
-use plexus_protocol::{AuditId, Digest, Timestamp};
+use plexus_protocol::{AuditId, Digest, Timestamp, words::cut};
 use plexus_rooted_files::RelPath;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -63,10 +63,9 @@ pub(crate) fn title_of(prompt: &str) -> String {
     let mut lines = prompt.lines().map(str::trim);
     let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
     let has_more = lines.any(|line| !line.is_empty());
-    match first.char_indices().nth(TITLE) {
-        None if has_more => format!("{first} …"),
-        None => first.to_owned(),
-        Some(_) => first.chars().take(TITLE - 1).chain(['…']).collect(),
+    match has_more && first.chars().count() <= TITLE {
+        true => format!("{first} …"),
+        false => cut(first, TITLE),
     }
 }
 

@@ -477,7 +477,7 @@ async fn change_without_an_answer_is_settled_by_the_note() {
         // It never began.
         assert_eq!(worker.settle(intent(2)).await, Verdict::DidNot);
         worker.stop().await;
-        // What happened is taken back like any change, and nothing else is.
+        // A change that happened is taken back like any other, and nothing else is.
         let undone = desk
             .tried(3, "undo", json!({"id": intent(1).as_str()}))
             .await;
