@@ -692,23 +692,23 @@ fn person_talks_with_codex_at_a_terminal() {
     let command = desk.gateway.plexus_command("person", ["codex.chat"]);
     let mut terminal = Terminal::start(&command, 100, 40);
     terminal.until_shows("what is it about?");
-    // A line that the terminal cuts, here within a letter, is no message.
-    if cfg!(target_os = "linux") {
-        terminal.keys(&format!("{}\r", "é".repeat(2_500)));
-        terminal.until_shows("not sent: the terminal cuts a line");
-    }
-    terminal.keys("Add a line\r");
+    // Longer than a terminal's own line, and mended at its beginning.
+    let long = "é".repeat(2_500);
+    terminal.keys(&format!("dd a line {long}\u{1}A\r"));
     terminal.until_shows("waiting for the owner");
     let item = text_of(&desk.owner().pending()[0]["pendingId"]);
     desk.owner().approve(&item, "once");
     terminal.until_shows("Which file?");
     terminal.until_shows("(19 turns left");
 
+    let sent = desk.model.requests().last().map(Value::to_string);
+    assert_contains(&sent.unwrap_or_default(), &format!("Add a line {long}"));
+
     // The lines of a paste are one message, with what stands after its last line break.
     desk.model
         .then([exec("echo more >> a.txt"), Step::say("Added it.")]);
-    terminal.keys("a.txt\rand\r\rno other");
-    terminal.until_shows("Enter sends it");
+    terminal.keys("\u{1b}[200~a.txt\rand\r\rno other\u{1b}[201~");
+    terminal.until_shows("no other");
     terminal.keys("\r");
     terminal.until_shows("Added it.");
     let sent = desk.model.requests().last().map(Value::to_string);
@@ -723,11 +723,15 @@ fn person_talks_with_codex_at_a_terminal() {
     let requests = desk.model.requests().len();
     terminal.keys("Wait\r");
     until_true("the turn", || desk.model.requests().len() > requests);
+    terminal.keys("a word more\r");
+    terminal.until_shows("a word more");
     terminal.keys("\u{3}");
     terminal.until_shows("stopping this turn");
     terminal.until_shows("You cancelled it");
     terminal.until_shows("(17 turns left");
     gate.open();
+    // A line that was typed meanwhile stands at the prompt, and is not sent.
+    terminal.until_shows("> a word more");
 
     // Twice leaves, and ends the conversation.
     terminal.keys("\u{3}");

@@ -1,5 +1,4 @@
-//! A conversation at a terminal: after the first turn, which is a call like any other, each line is a further message, and so
-//! are all lines of a paste together.
+//! A conversation at a terminal: after the first turn, which is a call like any other, each line is a further message.
 //!
 //! ```text
 //! first turn ─▶ line ─▶ sent ─▶ its run, as it streams ─▶ what came of it ─▶ line …
@@ -23,26 +22,21 @@ use crate::{
     settings::Settings,
     warning,
 };
+use line::{Typed, read_message, typed_meanwhile};
 use plexus_client::{Done, Exit, Request, Stop, out, text};
 use plexus_protocol::{CapabilityId, RunId, body::Conversation};
 use serde::Deserialize;
 use serde_json::json;
 use std::{
-    io::{self, BufRead as _, IsTerminal as _},
+    io::{self, IsTerminal as _},
     pin::pin,
-    sync::OnceLock,
     time::Duration,
 };
-use tokio::{
-    sync::{Mutex, mpsc},
-    time::{sleep, timeout},
-};
+use tokio::time::{Instant, sleep};
 
-/// How long a line is waited for that came at once with the one before it: in a paste, or typed while a turn went on.
-const AT_ONCE: Duration = Duration::from_millis(200);
-/// Bytes at which a terminal of Linux cuts a line, without a word (`N_TTY_BUF_SIZE`, less the line break).
-const CUT_AT: usize = 4095;
-/// How long a second Ctrl-C is waited for.
+mod line;
+
+/// How soon after the first a second Ctrl-C leaves.
 const SECOND_PRESS: Duration = Duration::from_secs(3);
 /// How long the gateway has to record a turn.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
@@ -79,11 +73,9 @@ pub(crate) fn can_talk(printing: &Printing) -> bool {
 /// Asks for the first message.
 pub(crate) async fn ask(capability: &CapabilityId) -> Option<String> {
     out::say(&format!("{capability}: what is it about?"));
-    out::murmur("> ");
-    let mut lines = lines().lock().await;
-    tokio::select! {
-        words = message(&mut lines) => words.filter(|words| !words.trim().is_empty()),
-        _ = tokio::signal::ctrl_c() => None,
+    match read_message(String::new()).await {
+        Typed::Words(words) if !words.trim().is_empty() => Some(words),
+        Typed::Words(_) | Typed::CtrlC | Typed::End => None,
     }
 }
 
@@ -104,7 +96,7 @@ pub(crate) async fn go_on(
     let mut session = Session::open(settings).await?;
     let mut changes = first.answer.change_set().map(str::to_owned);
     let talked = talk(settings, &mut session, &first, &conversation, &mut changes).await;
-    drop_unsent().await;
+    drop_unsent();
     if let Err(stop) = talked {
         bring(capability, changes.as_deref());
         return Err(kept_open(stop, &conversation));
@@ -183,10 +175,9 @@ async fn talk(
         .conversation()
         .map_or(0, |open| open.turns_left);
     show(first.answer, first.is_shown)?;
-    let mut lines = lines().lock().await;
     while left > 0 {
         tell(left);
-        let Some(words) = next_line(&mut lines).await else {
+        let Some(words) = next_message().await else {
             break;
         };
         let taken = match send(session, conversation, RunId::fresh().as_str(), &words).await {
@@ -216,87 +207,28 @@ async fn talk(
     Ok(())
 }
 
-/// The lines that are typed. One thread reads them for as long as the command lasts, because a read of a terminal cannot
-/// be taken back.
-fn lines() -> &'static Mutex<mpsc::Receiver<String>> {
-    static LINES: OnceLock<Mutex<mpsc::Receiver<String>>> = OnceLock::new();
-    LINES.get_or_init(|| {
-        let (line, typed) = mpsc::channel(1);
-        std::thread::spawn(move || {
-            for words in io::stdin().lock().split(b'\n') {
-                let Ok(words) = words else { return };
-                // A terminal cuts a line within a letter, too.
-                let words = String::from_utf8_lossy(&words).into_owned();
-                if line.blocking_send(words).is_err() {
-                    return;
-                }
-            }
-        });
-        Mutex::new(typed)
-    })
-}
-
-/// One line, or all lines that came at once: those are sent with a further Enter, which also ends the last line of a paste. It
-/// is asked for again where the terminal may have cut a line. None at the end of input, also where lines wait for that Enter.
-async fn message(lines: &mut mpsc::Receiver<String>) -> Option<String> {
-    let mut words = lines.recv().await?;
-    loop {
-        let mut is_alone = true;
-        while let Ok(Some(line)) = timeout(AT_ONCE, lines.recv()).await {
-            is_alone = false;
-            words.push('\n');
-            words.push_str(&line);
-        }
-        if is_alone && words.lines().any(|line| line.len() >= CUT_AT) {
-            out::say(
-                "not sent: the terminal cuts a line at 4,095 bytes; break long lines, and send all of it again",
-            );
-            out::murmur("> ");
-            words = lines.recv().await?;
-            continue;
-        }
-        if is_alone {
-            return Some(words.trim_end_matches('\n').to_owned());
-        }
-        out::murmur("\n(these lines are one message: Enter sends it, Ctrl-C drops it) ");
-        let Some(line) = lines.recv().await else {
-            out::say("\nthe input ended: these lines were not sent");
-            return None;
-        };
-        words.push('\n');
-        words.push_str(&line);
-    }
-}
-
 /// Drops the lines that came too late to be a message, which the shell would run as commands.
-async fn drop_unsent() {
-    let mut lines = lines().lock().await;
-    let mut dropped = 0_usize;
-    while let Ok(Some(_)) = timeout(AT_ONCE, lines.recv()).await {
-        dropped += 1;
-    }
-    if dropped > 0 {
+fn drop_unsent() {
+    let unsent = typed_meanwhile().lines().count();
+    if unsent > 0 {
         out::say(&format!(
-            "lines that came too late and were not sent: {dropped}"
+            "lines that came too late and were not sent: {unsent}"
         ));
     }
 }
 
 /// The next message; none where the person leaves.
-async fn next_line(lines: &mut mpsc::Receiver<String>) -> Option<String> {
+async fn next_message() -> Option<String> {
+    let mut pressed: Option<Instant> = None;
     loop {
-        out::murmur("> ");
-        tokio::select! {
-            words = message(lines) => match words {
-                Some(words) if words.trim().is_empty() => {}
-                words => return words,
-            },
-            _ = tokio::signal::ctrl_c() => {
-                out::say("\npress Ctrl-C again to leave; the conversation ends then");
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => return None,
-                    () = sleep(SECOND_PRESS) => {}
-                }
+        match read_message(typed_meanwhile()).await {
+            Typed::Words(words) if words.trim().is_empty() => {}
+            Typed::Words(words) => return Some(words),
+            Typed::End => return None,
+            Typed::CtrlC if pressed.is_some_and(|at| at.elapsed() < SECOND_PRESS) => return None,
+            Typed::CtrlC => {
+                pressed = Some(Instant::now());
+                out::say("press Ctrl-C again to leave; the conversation ends then");
             }
         }
     }

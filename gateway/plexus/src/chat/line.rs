@@ -1,0 +1,80 @@
+//! The line at which a person types a message: edited with the keys of a shell, with earlier messages on arrow-up. A paste is
+//! part of the line, with its line breaks.
+//!
+//! Invariants: nothing is sent without an Enter at this line, so lines that came while a turn went on stand in it at first;
+//! between two lines the terminal is as the shell had it, and Ctrl-C a signal.
+//!
+//! Must not know: what becomes of a message.
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::read,
+};
+use plexus_client::out;
+use rustyline::{Behavior, Config, Editor, error::ReadlineError, history::MemHistory};
+use std::{
+    io,
+    os::fd::AsFd as _,
+    sync::{Mutex, PoisonError},
+};
+
+/// One for the whole command: it keeps what was typed beyond an Enter.
+static EDITOR: Mutex<Option<Editor<(), MemHistory>>> = Mutex::new(None);
+
+/// An answer to the prompt.
+pub(super) enum Typed {
+    Words(String),
+    CtrlC,
+    /// The input ended, or the terminal is gone.
+    End,
+}
+
+/// Waits for one message. `kept` stands in the line at first.
+pub(super) async fn read_message(kept: String) -> Typed {
+    let typed = tokio::task::spawn_blocking(move || edited(&kept)).await;
+    match typed {
+        Ok(Ok(words)) => Typed::Words(words),
+        Ok(Err(ReadlineError::Interrupted)) => Typed::CtrlC,
+        Ok(Err(ReadlineError::Eof)) | Err(_) => Typed::End,
+        Ok(Err(error)) => {
+            out::say(&format!("the terminal cannot be read: {error}"));
+            Typed::End
+        }
+    }
+}
+
+fn edited(kept: &str) -> rustyline::Result<String> {
+    let mut editor = EDITOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let editor = match &mut *editor {
+        Some(editor) => editor,
+        none => {
+            // Standard output may be a file.
+            let config = Config::builder()
+                .behavior(Behavior::PreferTerm)
+                .auto_add_history(true)
+                .build();
+            let history = MemHistory::with_config(&config);
+            none.insert(Editor::with_history(config, history)?)
+        }
+    };
+    editor.readline_with_initial("> ", (kept, ""))
+}
+
+/// The lines that were typed while none was asked for, without the last line break.
+pub(super) fn typed_meanwhile() -> String {
+    let stdin = io::stdin();
+    let mut typed = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        if !poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+            break;
+        }
+        match read(&stdin, &mut part) {
+            Ok(length) if length > 0 => typed.extend(part.iter().take(length)),
+            _ => break,
+        }
+    }
+    let typed = String::from_utf8_lossy(&typed);
+    typed.trim_end_matches('\n').to_owned()
+}
