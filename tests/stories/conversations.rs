@@ -705,33 +705,38 @@ fn person_talks_with_codex_at_a_terminal() {
     assert_contains(&sent.unwrap_or_default(), &format!("Add a line {long}"));
 
     // The lines of a paste are one message, with what stands after its last line break.
+    let gate = Gate::closed();
+    let added = [exec("echo more >> a.txt"), Step::say("Added it.")];
     desk.model
-        .then([exec("echo more >> a.txt"), Step::say("Added it.")]);
+        .then([Step::Wait(gate.clone())].into_iter().chain(added));
+    let requests = desk.model.requests().len();
     terminal.keys("\u{1b}[200~a.txt\rand\r\rno other\u{1b}[201~");
     terminal.until_shows("no other");
     terminal.keys("\r");
+    until_true("the turn", || desk.model.requests().len() > requests);
+    terminal.keys("a word more\r");
+    terminal.until_shows("a word more");
+    gate.open();
     terminal.until_shows("Added it.");
     let sent = desk.model.requests().last().map(Value::to_string);
     assert_contains(&sent.unwrap_or_default(), r"a.txt\nand\n\nno other");
     terminal.until_shows("1 edited");
     terminal.until_shows("(18 turns left");
+    // A line that was typed meanwhile stands at the prompt, and is not sent.
+    terminal.until_shows("> a word more");
 
     // Once stops the turn, and the conversation goes on.
     let gate = Gate::closed();
     desk.model
         .then([Step::Wait(gate.clone()), Step::say("never")]);
     let requests = desk.model.requests().len();
-    terminal.keys("Wait\r");
+    terminal.keys("\u{15}Wait\r");
     until_true("the turn", || desk.model.requests().len() > requests);
-    terminal.keys("a word more\r");
-    terminal.until_shows("a word more");
     terminal.keys("\u{3}");
     terminal.until_shows("stopping this turn");
     terminal.until_shows("You cancelled it");
     terminal.until_shows("(17 turns left");
     gate.open();
-    // A line that was typed meanwhile stands at the prompt, and is not sent.
-    terminal.until_shows("> a word more");
 
     // Twice leaves, and ends the conversation.
     terminal.keys("\u{3}");

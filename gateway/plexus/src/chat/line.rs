@@ -16,7 +16,9 @@ use std::{
     io,
     os::fd::AsFd as _,
     sync::{Mutex, PoisonError},
+    thread,
 };
+use tokio::sync::oneshot;
 
 /// One for the whole command: it keeps what was typed beyond an Enter.
 static EDITOR: Mutex<Option<Editor<(), MemHistory>>> = Mutex::new(None);
@@ -31,8 +33,10 @@ pub(super) enum Typed {
 
 /// Waits for one message. `kept` stands in the line at first.
 pub(super) async fn read_message(kept: String) -> Typed {
-    let typed = tokio::task::spawn_blocking(move || edited(&kept)).await;
-    match typed {
+    let (tell, typed) = oneshot::channel();
+    // Beside the runtime, which notices meanwhile that the gateway closed a connection.
+    thread::spawn(move || tell.send(edited(&kept)));
+    match typed.await {
         Ok(Ok(words)) => Typed::Words(words),
         Ok(Err(ReadlineError::Interrupted)) => Typed::CtrlC,
         Ok(Err(ReadlineError::Eof)) | Err(_) => Typed::End,
