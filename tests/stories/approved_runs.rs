@@ -206,6 +206,7 @@ fn a_lost_answer_is_no_second_effect() {
     workshop.owner().approve(&item, "once");
     let status = agent.status_after(&item, 20).expect_ok();
     assert_eq!(status["result"]["ok"], true, "the control: {status}");
+    let event = status["result"]["auditId"].clone();
     workshop.gateway.kill9();
     let mut lost = 0;
     for file in std::fs::read_dir(workshop.gateway.state().join("pending")).expect("a folder") {
@@ -238,6 +239,7 @@ fn a_lost_answer_is_no_second_effect() {
     let status = agent.status_after(&item, 20).expect_ok();
     assert_eq!(status["result"]["ok"], true, "{status}");
     assert_eq!(status["result"]["outputOmitted"], true, "{status}");
+    assert_eq!(status["result"]["auditId"], event, "{status}");
     // It has been told: the next is a new wish.
     agent
         .invoke_body(to_run("one"))

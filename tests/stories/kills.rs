@@ -80,7 +80,8 @@ fn a_source_with_a_record_settles_it() {
         let agent = workshop.writer("one");
         let reply = agent.invoke(COUNT, json!({"line": moment, "die": moment}));
         if effect == "done" {
-            reply.expect_ok();
+            let done = reply.expect_ok();
+            assert_eq!(done["outputOmitted"], true, "{done}");
         } else {
             assert_eq!(reply.at("/ok"), false, "{reply}");
             assert_eq!(reply.at("/error/effect"), effect, "{reply}");
@@ -136,6 +137,9 @@ fn a_killed_write_settles_itself() {
         let now = house.workspace.read("a.md");
         if reply.at("/ok") == true {
             assert_eq!(now, text, "{round}: it is said to be done");
+            // Also where only the source's own record says so.
+            let undo = reply.at("/undo");
+            assert_eq!(undo, reply.at("/auditId"), "{round}: {reply}");
         } else {
             assert_eq!(reply.at("/error/effect"), "none", "{round}: {reply}");
             assert_eq!(now, was, "{round}: it is said that nothing was done");

@@ -257,6 +257,7 @@ mod tests {
             input: Digest::of(b"input"),
             at: Timestamp(1),
             result: None,
+            undo: None,
         };
         agent.keys = Arc::new(BTreeMap::from([(intent, used)]));
         Arc::new(State {

@@ -495,8 +495,15 @@ impl Approvals {
             (None, _) => OutcomeKind::Unknown,
         };
         let state = kernel.ledger.snapshot();
-        let intent = unsettled(&state, item, ask);
-        let answer = crate::denial::of_outcome(&ask.capability, outcome, intent);
+        let intent = match outcome {
+            OutcomeKind::Ok | OutcomeKind::Refused => ask.intent.as_ref(),
+            // An answer of unknown effect that names no intent is the last word.
+            OutcomeKind::Failed | OutcomeKind::Unknown => unsettled(&state, item, ask),
+        };
+        let mut answer = crate::denial::of_outcome(&ask.capability, outcome, intent);
+        if outcome == OutcomeKind::Ok {
+            answer.body.undo.clone_from(&ask.undo);
+        }
         Some(KeptAnswer::of(&answer))
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct FinishedEffect {
     pub(crate) intent: AuditId,
     pub(crate) result: Result<Box<RawValue>, Box<Failed>>,
     pub(crate) outcome: Outcome,
+    /// Whether its source has no answer, and knows only that it happened.
+    pub(crate) is_answer_lost: bool,
     /// Whether the outcome is recorded.
     pub(crate) recorded: bool,
 }
@@ -149,7 +151,11 @@ pub(crate) async fn commit(
         ..outcome::failed(input_bytes, started.elapsed())
     };
     let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
+    let is_answer_lost = matches!(committed, Committed::Settled);
     let mut result = judged(call, committed, not_sent, unread, planned, &mut outcome);
+    if is_answer_lost {
+        outcome.undo = kernel.undo_of_lost(&call.capability, &intent);
+    }
     if let Err(failed) = &mut result {
         outcome.code = Some(failed.error.code.as_str().to_owned());
         let reason = failed.error.detail.as_ref().and_then(|d| d.get("reason"));
@@ -178,6 +184,7 @@ pub(crate) async fn commit(
         intent,
         result,
         outcome,
+        is_answer_lost,
         recorded: recorded.is_ok(),
     })
 }

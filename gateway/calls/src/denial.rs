@@ -91,7 +91,8 @@ pub(crate) fn unrecorded(id: &CapabilityId, why: &SubmitError<Refusal>) -> Answe
     Answer::refused(id.as_str(), refusal::not_recorded(why, Some(id)), None)
 }
 
-/// The answer of an approved call of which only the outcome is known; `intent` is what the owner settles it by.
+/// The answer of an approved call of which only the outcome is known, and its `intent`, by which the owner settles one of an
+/// unknown outcome.
 pub(crate) fn of_outcome(
     id: &CapabilityId,
     outcome: OutcomeKind,
@@ -101,7 +102,7 @@ pub(crate) fn of_outcome(
         OutcomeKind::Ok => {
             return Answer::dispatched(InvokeResponse {
                 output_omitted: true,
-                ..InvokeResponse::ok(id.as_str(), None)
+                ..InvokeResponse::ok(id.as_str(), intent)
             });
         }
         OutcomeKind::Unknown => refusal::unknown_outcome(id, intent),

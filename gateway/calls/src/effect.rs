@@ -120,7 +120,8 @@ pub(super) async fn run(
                 .contents
                 .learn_touches(reader, &asked.entry.source, touched);
             Answer::dispatched(InvokeResponse {
-                output: Some(output),
+                output: Some(output).filter(|_| !over.is_answer_lost),
+                output_omitted: over.is_answer_lost,
                 undo: over.outcome.undo,
                 ..InvokeResponse::ok(id.as_str(), Some(&over.intent))
             })

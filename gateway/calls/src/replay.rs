@@ -21,7 +21,7 @@ use crate::{
 };
 use plexus_home::tasks::blocking;
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, ErrorBody, body::InvokeResponse};
-use plexus_trust::{OutcomeKind, State};
+use plexus_trust::{OutcomeKind, State, UsedKey};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -85,12 +85,8 @@ impl Replays {
     }
 
     /// The answer to a call that was made before.
-    async fn again(
-        &self,
-        id: &CapabilityId,
-        intent: &AuditId,
-        result: Option<OutcomeKind>,
-    ) -> Answer {
+    async fn again(&self, id: &CapabilityId, intent: &AuditId, used: UsedKey) -> Answer {
+        let result = used.result;
         let refused = |error| {
             let body = InvokeResponse::refused(id.as_str(), error, Some(intent));
             Answer::dispatched(InvokeResponse {
@@ -114,6 +110,7 @@ impl Replays {
             None if result == Some(OutcomeKind::Ok) => Answer::dispatched(InvokeResponse {
                 replayed: true,
                 output_omitted: true,
+                undo: used.undo,
                 ..InvokeResponse::ok(id.as_str(), Some(intent))
             }),
             None => refused(refusal::failed_before(id)),

@@ -107,10 +107,13 @@ impl Kernel {
         while let Some(told) = asked.join_next().await {
             kinds.extend(told);
         }
-        for intent in state.open_intents.keys() {
+        for (intent, open) in state.open_intents.iter() {
             let kind = kinds.get(intent).copied().unwrap_or(OutcomeKind::Unknown);
             let code = (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".to_owned());
-            let outcome = unanswered(kind, code, "the daemon ended");
+            let mut outcome = unanswered(kind, code, "the daemon ended");
+            if kind == OutcomeKind::Ok {
+                outcome.undo = self.undo_of_lost(&open.capability, intent);
+            }
             self.owner(Command::Outcome {
                 intent: intent.clone(),
                 outcome,
@@ -118,6 +121,24 @@ impl Kernel {
             .await?;
         }
         Ok(())
+    }
+
+    /// By which id an effect is taken back that happened and whose answer, with its source's word for that id, is lost: by its
+    /// event, as every change of a source that has an undo. None where this capability may make no such change.
+    pub(crate) fn undo_of_lost(
+        &self,
+        capability: &CapabilityId,
+        intent: &AuditId,
+    ) -> Option<String> {
+        let entry = self.catalogue.load().get(capability).cloned()?;
+        let (manifest, called) = (&entry.connector.offer.manifest, entry.capability());
+        let drops = manifest
+            .change_sets
+            .as_ref()
+            .and_then(|sets| sets.drop.as_ref());
+        let is_on_copy = called.staged || called.conversation.is_some();
+        let is_change = !is_on_copy && !entry.is_undo() && drops != Some(&called.name);
+        (manifest.undo.is_some() && is_change).then(|| intent.to_string())
     }
 
     /// Asks the worker's own store what became of an effect.

@@ -38,7 +38,7 @@ pub use heard::CallNews;
 pub use host::{Action, Answer, Call, CallNumber, Item, Message, Moment, Waiting, broken_id};
 pub use http::{Headers, Posted};
 pub use names::{NameLength, tool_name};
-pub use results::{REPLAYED, Refusal, holds_off};
+pub use results::{REPLAYED, RESULT_LOST, Refusal, holds_off};
 pub use search::MAX_LISTED;
 pub use server::Server;
 pub use tools::{NotAManifest, View};

@@ -30,6 +30,10 @@ pub struct Refusal {
 pub const REPLAYED: &str =
     "This is the answer of the same call that was made before. Nothing was done again.";
 
+/// What is said of an effect that happened, and whose result is lost or no longer kept.
+pub const RESULT_LOST: &str =
+    "It was done, and its result is lost. Do not repeat the call: read what it was to change.";
+
 /// How a call stands that goes on without its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -171,8 +175,13 @@ impl ToolResult {
                 envelope.insert(member.into(), true.into());
             }
         }
-        if reply["replayed"] == true {
-            envelope.insert("note".into(), REPLAYED.into());
+        let notes = [("replayed", REPLAYED), ("outputOmitted", RESULT_LOST)];
+        let said = notes
+            .into_iter()
+            .filter(|(member, _)| reply[*member] == true);
+        let said: Vec<_> = said.map(|(_, note)| note).collect();
+        if !said.is_empty() {
+            envelope.insert("note".into(), said.join(" ").into());
         }
         if let Value::String(id) = reply["auditId"].take() {
             envelope.insert("auditId".into(), id.into());
@@ -622,6 +631,9 @@ mod tests {
         assert_eq!(text, result["structuredContent"]);
         let undo = json!({"tool": "workspace_undo", "arguments": {"id": "evt_2"}});
         assert_eq!(text["undo"], undo);
+        let lost = json!({"ok": true, "outputOmitted": true, "auditId": "evt_1"});
+        let note = of(lost, "workspace_write")["structuredContent"]["note"].clone();
+        assert_eq!(note, RESULT_LOST);
     }
 
     #[test]

@@ -83,6 +83,8 @@ struct Members {
     error: Value,
     #[serde(default)]
     replayed: bool,
+    #[serde(default, rename = "outputOmitted")]
+    is_output_lost: bool,
     undo: Option<AuditId>,
     run: Option<RunHandle>,
     conversation: Option<Conversation>,
@@ -235,6 +237,9 @@ impl Form<'_> {
         if answer.read.replayed {
             out::say(plexus_mcp::REPLAYED);
         }
+        if answer.read.is_output_lost {
+            out::say(plexus_mcp::RESULT_LOST);
+        }
         if self.printing.json {
             if self.printing.out.is_some() {
                 for note in self.files(&take_files(&mut answer.read.output.clone()))? {
@@ -247,7 +252,17 @@ impl Form<'_> {
             }
             return Ok(Exit::Ok);
         }
-        let mut output = answer.read.output.clone();
+        if !answer.read.is_output_lost {
+            self.show_output(&answer.read.output, all)?;
+        }
+        if let Some(undo) = answer.undo() {
+            out::say(&undo);
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn show_output(&self, told: &Value, all: bool) -> Result<(), Stop> {
+        let mut output = told.clone();
         for note in self.files(&take_files(&mut output))? {
             out::say(&note);
         }
@@ -265,7 +280,7 @@ impl Form<'_> {
                 shown.len(),
                 whole.len()
             ));
-            if output["next"] == answer.read.output["next"]
+            if output["next"] == told["next"]
                 && let Some(whole) = self.whole()
             {
                 out::say(&format!("all of it: {whole}"));
@@ -277,10 +292,7 @@ impl Form<'_> {
         for note in self.notes(&output) {
             out::say(&note);
         }
-        if let Some(undo) = answer.undo() {
-            out::say(&undo);
-        }
-        Ok(Exit::Ok)
+        Ok(())
     }
 
     /// Prints a text that is no answer of the gateway; as JSON it has the form of one.

@@ -587,6 +587,19 @@ fn forgotten_run_is_answered_by_its_request() {
     assert!(poll.path.contains(&item), "{}", poll.path);
 }
 
+/// As after a crash between the effect and its answer.
+#[test]
+fn lost_result_of_an_effect_is_said_in_words() {
+    let stub = gateway(|asked| {
+        let result =
+            json!({"id": "notes.write", "ok": true, "auditId": "evt_1", "outputOmitted": true});
+        is_status(asked).then(|| status(json!({"state": "approved", "result": result})))
+    });
+    let ended = Place::enrolled().at(&stub, &["wait", ITEM]);
+    let ended = ended.prints(0, "");
+    ended.says("It was done, and its result is lost. Do not repeat the call");
+}
+
 #[test]
 fn a_yes_without_a_result_is_used_by_calling_again() {
     let calls = AtomicUsize::new(0);

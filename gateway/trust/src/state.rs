@@ -514,6 +514,12 @@ pub struct Ask {
     /// How its one call ended, or what the owner said of it since; none: it has not, or an earlier version wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeKind>,
+    /// The event of the intent of that call, if it was an effect; none: it has not ended, or an earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<AuditId>,
+    /// By which id that effect can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
     /// What its approval permits beyond the one call: turns of a conversation, or child calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounded: Option<Box<Bounded>>,
@@ -902,6 +908,9 @@ pub struct UsedKey {
     /// What became of the effect; none: it is under way, or the daemon died over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<OutcomeKind>,
+    /// By which id the effect can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
 }
 
 /// How an agent's idempotency key for a capability is kept: no word of the agent's choosing enters the ledger.

@@ -198,6 +198,8 @@ impl Both {
                     now.plan = then.plan.clone();
                     now.approval = then.approval;
                     now.outcome = then.outcome;
+                    now.intent.clone_from(&then.intent);
+                    now.undo.clone_from(&then.undo);
                     // Approving it may give a grant with it.
                     now.counted = then.counted;
                     // So may another request of its agent.

@@ -361,6 +361,8 @@ mod tests {
             denied: 0,
             voided: None,
             outcome: None,
+            intent: None,
+            undo: None,
             bounded: None,
             counted: None,
             covered_by: None,

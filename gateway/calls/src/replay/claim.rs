@@ -40,8 +40,8 @@ impl Replays {
             None => Claim::First(claimed),
             Some((_, used)) if used.input != digest => Claim::OtherInput,
             Some((intent, used)) => {
-                let (intent, result) = (intent.clone(), used.result);
-                Claim::Known(self.again(&permit.capability, &intent, result).await)
+                let (intent, used) = (intent.clone(), used.clone());
+                Claim::Known(self.again(&permit.capability, &intent, used).await)
             }
         }
     }

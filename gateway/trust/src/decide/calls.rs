@@ -140,6 +140,7 @@ impl Draft<'_> {
             input: permit.input,
             at: self.now,
             result: None,
+            undo: None,
         };
         changes.push(Change::Key(agent.id.clone(), used));
         Ok(changes)
@@ -213,10 +214,11 @@ impl Draft<'_> {
             .zip(open.item.as_ref())
             .and_then(|(a, id)| a.items.get(id))
         {
-            over = over.set(self.ended(item, &open.capability, intent, outcome.kind));
+            let undo = outcome.undo.clone();
+            over = over.set(self.ended(item, &open.capability, intent, outcome.kind, undo));
         }
         if let Some(agent) = agent {
-            over = over.set_all(key_over(agent, intent, outcome.kind));
+            over = over.set_all(key_over(agent, intent, outcome.kind, outcome.undo.as_ref()));
             if outcome.kind == OutcomeKind::Refused {
                 over = over.set_all(self.give_back(agent, &open.counted));
             }
@@ -293,13 +295,13 @@ impl Draft<'_> {
         if self.state.open_intents.contains_key(intent) {
             settled = settled.set(Change::Closed(intent.clone()));
         }
-        settled = settled.set_all(key_over(agent, intent, outcome));
+        settled = settled.set_all(key_over(agent, intent, outcome, None));
         if let Some(counted) = held.counted.get(intent).filter(|_| !happened) {
             settled = settled.set_all(self.give_back(agent, counted));
         }
         let item = held.items.get(intent).and_then(|id| agent.items.get(id));
         if let Some(item) = item {
-            settled = settled.set(self.ended(item, &key.0, intent, outcome));
+            settled = settled.set(self.ended(item, &key.0, intent, outcome, None));
         }
         self.emit(settled);
         Ok(Reply::Done)
@@ -462,19 +464,22 @@ impl Draft<'_> {
         })]
     }
 
-    /// An item one of whose calls, the one of `intent`, has ended, or of which the owner says how it did.
+    /// An item one of whose calls, the one of `intent`, has ended, or of which the owner says how it did; `undo` takes it back.
     fn ended(
         &self,
         item: &Arc<Item>,
         capability: &CapabilityId,
         intent: &AuditId,
         outcome: OutcomeKind,
+        undo: Option<String>,
     ) -> Change {
         boxed(item, |item| {
             let asked = |ask: &&mut crate::Ask| &ask.capability == capability;
             if let Some(ask) = item.asks.iter_mut().find(asked) {
                 ask.approval = Approval::Ended;
                 ask.outcome = Some(outcome);
+                ask.intent = Some(intent.clone());
+                ask.undo = undo;
                 if let Some(bounded) = &mut ask.bounded {
                     bounded.parent.get_or_insert_with(|| intent.clone());
                     // A call that was not made leaves nothing behind whose children could be made.
@@ -540,13 +545,19 @@ fn given_with<'a>(agent: &'a Agent, item: &Item, id: &CapabilityId) -> Option<&'
 }
 
 /// What an outcome makes of the key that its intent reserved: where nothing was done, it is free again.
-fn key_over(agent: &Agent, intent: &AuditId, outcome: OutcomeKind) -> Option<Change> {
+fn key_over(
+    agent: &Agent,
+    intent: &AuditId,
+    outcome: OutcomeKind,
+    undo: Option<&String>,
+) -> Option<Change> {
     let used = agent.keys.get(intent)?;
     Some(match outcome {
         OutcomeKind::Refused => Change::KeyGone(agent.id.clone(), intent.clone()),
         OutcomeKind::Ok | OutcomeKind::Failed | OutcomeKind::Unknown => {
             let used = UsedKey {
                 result: Some(outcome),
+                undo: undo.cloned(),
                 ..used.clone()
             };
             Change::KeyOver(agent.id.clone(), intent.clone(), used)

@@ -296,6 +296,8 @@ impl<'a> Draft<'a> {
             denied: denied_lately(agent, id, self.now),
             voided: agent.voided.get(id).copied(),
             outcome: None,
+            intent: None,
+            undo: None,
             bounded: self.turns_asked(agent, id, entry)?,
             counted: None,
             covered_by: None,
