@@ -114,7 +114,12 @@ fn what_trickles_in_is_not_waited_for() {
     std::thread::scope(|scope| {
         let (stream, pieces) = (tcp(&house), start.into_iter().chain(endless));
         let mut slow = vec![("a head", scope.spawn(move || trickle(stream, pieces)))];
-        for (what, head) in [("a call", &bodies[0]), ("an act", &bodies[1])] {
+        let refused = String::from_utf8_lossy(&bodies[0]).replace("POST /invoke", "POST /nope");
+        for (what, head) in [
+            ("a call", &bodies[0]),
+            ("an act", &bodies[1]),
+            ("a refusal", &refused.into_bytes()),
+        ] {
             let pieces = [head.clone()]
                 .into_iter()
                 .chain(std::iter::repeat(b" ".to_vec()));
@@ -330,6 +335,39 @@ fn bodies_are_bounded_however_they_come() {
     stream.shutdown(Shutdown::Write).expect("half closed");
     if let Some(refused) = Response::parse("a short body", &rest(&mut stream)) {
         assert!((400..500).contains(&refused.status), "{refused}");
+    }
+}
+
+/// A client that sends all of its body before it reads finds its refusal, and not a broken connection.
+#[test]
+fn refusal_before_the_body_reaches_its_sender() {
+    let house = House::open();
+    let agents = house.gateway.agent_socket();
+    let (tcp, owner) = (house.gateway.client(), house.gateway.owner_socket());
+    let with_key = tcp.with("x-plexus-connection-key", &nobody("plx_live_"));
+    #[rustfmt::skip]
+    let rows = [
+        (&tcp, "POST", "/nope", 404),
+        (&tcp, "POST", "/v1/health", 404),
+        (&tcp.with("host", "evil.example.com"), "POST", "/invoke", 403),
+        (&tcp.with("origin", "http://evil.example.com"), "POST", "/invoke", 403),
+        (&tcp, "POST", "/mcp", 401),
+        (&tcp, "PUT", "/mcp", 405),
+        (&tcp, "POST", "/admin/api/pause", 401),
+        (&with_key, "POST", "/admin/api/pause", 401),
+        (&agents, "POST", "/nope", 404),
+        (&agents, "POST", "/mcp", 401),
+        (&owner, "POST", "/nope", 404),
+        (&owner, "POST", "/admin/api/pause", 401),
+    ];
+    for (client, method, path, status) in rows {
+        let request = client.request(method, path).bytes(vec![b' '; 8 << 20]);
+        let what = format!("{method} {path}, {status}");
+        let mut stream = client.connect();
+        let sent = stream.write_all(&request.bytes_on_wire());
+        assert!(sent.is_ok(), "{what}: {sent:?}");
+        let answer = Response::parse(&what, &rest(&mut stream));
+        assert_eq!(answer.map(|answer| answer.status), Some(status), "{what}");
     }
 }
 

@@ -31,6 +31,7 @@ pub mod sse;
 pub mod stream;
 pub mod throttle;
 pub mod token;
+mod unread;
 
 #[cfg(test)]
 #[expect(

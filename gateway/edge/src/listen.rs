@@ -17,7 +17,6 @@ use super::{
 };
 use crate::edge::Edge;
 use anyhow::{Context, bail};
-use axum::body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 pub use inherited::Inherited;
@@ -479,11 +478,7 @@ async fn connection<S>(
     let asked = place.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (listener_service, place) = (listener_service.clone(), asked.clone());
-        async move {
-            listener_service
-                .answer(client, &place, request.map(Body::new))
-                .await
-        }
+        async move { listener_service.answer(client, &place, request).await }
     });
     let mut builder = http1::Builder::new();
     builder

@@ -28,10 +28,8 @@ pub(crate) const STRANGERS_BODY: usize = 32 * 1024;
 const ROOM: usize = 512;
 /// An answer that may wait to be taken without holding its call's place, in bytes.
 const LIGHT: usize = 64 * 1024;
-/// A body that is too large is read so far and not kept: most clients read no answer before they have sent all of it.
-const DRAINED: usize = 16 * 1024 * 1024;
 /// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(15);
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// The code of the error that a response is about, for the counters: an extension of the response.
 #[derive(Clone, Copy, Debug)]
@@ -294,10 +292,7 @@ pub(crate) async fn read(
             .next("send less"),
         )
     };
-    let announced = declared(&request).unwrap_or_default();
-    // A client that asks first has sent nothing yet, and reads the answer.
-    let asks_first = request.headers().contains_key(header::EXPECT);
-    if announced > DRAINED as u64 || (asks_first && announced > most as u64) {
+    if declared(&request).is_some_and(|announced| announced > most as u64) {
         return Err(too_large());
     }
     let mut body = request.into_body();
@@ -307,7 +302,7 @@ pub(crate) async fn read(
             let frame = frame.map_err(|_| Refused::malformed("the body did not arrive whole"))?;
             if let Some(data) = frame.data_ref() {
                 came += data.len();
-                if came > DRAINED {
+                if came > most {
                     break;
                 }
                 if came > kept {
@@ -320,7 +315,7 @@ pub(crate) async fn read(
         Ok::<(), Refused>(())
     };
     let arrived = tokio::time::timeout(BODY_TIME, reading).await;
-    if came > most || announced > most as u64 {
+    if came > most {
         return Err(too_large());
     }
     match arrived {
@@ -414,7 +409,7 @@ pub(crate) fn declared(request: &Request) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use axum::body::HttpBody;
     use hyper::body::Frame;
@@ -425,7 +420,7 @@ mod tests {
     use std::{pin::Pin, task::Context};
 
     /// So many pieces of a body that are still to come; with the most that there can be, they never come.
-    struct Pieces(usize);
+    pub(crate) struct Pieces(pub(crate) usize);
 
     impl HttpBody for Pieces {
         type Data = Bytes;

@@ -6,7 +6,7 @@ use crate::{
     ends::Ends,
     guard::{self, Serves},
     reply::{self, Refused},
-    throttle,
+    throttle, unread,
 };
 use axum::{
     Router,
@@ -14,6 +14,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use plexus_calls::{kernel::Phase, metrics::Metrics};
 use plexus_protocol::{ErrorBody, ErrorCode, time::TIME_HEADER};
@@ -77,11 +78,16 @@ impl ListenerService {
         self,
         client: Client,
         place: &connections::ConnectionSlot,
-        request: Request,
+        request: hyper::Request<Incoming>,
     ) -> Result<Response, Infallible> {
+        let (request, unread) = unread::watched(request);
         place.asked(|| authenticate::proves(&self.edge, request.headers()));
         let edge = self.edge.clone();
         let mut response = self.answered(client, request).await;
+        let is_refused = response.status().is_client_error() || response.status().is_server_error();
+        if let Some(unread) = unread.filter(|_| is_refused) {
+            unread.drain().await;
+        }
         if let Some(reply::ReplyCode(code)) = response.extensions().get() {
             edge.metrics.refused(*code);
         }
