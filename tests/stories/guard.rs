@@ -204,6 +204,36 @@ fn requests_without_a_host_or_with_two() {
     gateway.client().get("/v1/health").expect_ok();
 }
 
+/// Neither value is taken, and it is not answered as if none had been sent.
+#[test]
+fn repeated_header_is_refused_by_its_name() {
+    let gateway = Gateway::start();
+    for (line, name) in [
+        ("POST /invoke", "X-Plexus-Session"),
+        ("GET /manifest", "X-Plexus-Session"),
+        ("POST /mcp", "Authorization"),
+        ("POST /mcp", "Mcp-Method"),
+        ("GET /admin/api/pending", "X-Plexus-Connection-Key"),
+        ("GET /events", "Last-Event-ID"),
+    ] {
+        let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let twice = format!("{head}{name}: one\r\n{name}: one\r\n\r\n");
+        let answer = raw(&gateway, twice.as_bytes()).expect("an answer");
+        let error = answer.expect_error(400, "internal_error");
+        assert_eq!(error["detail"]["field"], name, "{error}");
+        let message = error["message"].as_str().expect("words");
+        assert!(
+            message.contains(&format!("Send it once, as `{name}: ")),
+            "{error}"
+        );
+        // The control: once it is judged by its route.
+        let once = format!("{head}{name}: one\r\n\r\n");
+        let answer = raw(&gateway, once.as_bytes()).expect("an answer");
+        assert!(matches!(answer.status, 400 | 401), "{line}: {answer}");
+        assert_lacks(&answer.text(), "Send it once");
+    }
+}
+
 #[test]
 fn bytes_that_are_no_request_end_only_their_connection() {
     let gateway = Gateway::start();

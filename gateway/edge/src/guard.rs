@@ -1,4 +1,4 @@
-//! Host and Origin, before routing, authentication and parsing, on every path and method
+//! Host, Origin and repeated headers, before routing, authentication and parsing, on every path and method
 //! (docs/protocol/README.md#host-and-origin).
 //!
 //! Ours is tighter in one thing (E3): a request that changes state takes an Origin only of the gateway's own pages.
@@ -12,7 +12,18 @@ use axum::{
     extract::Request,
     http::{HeaderMap, Method, header},
 };
-use plexus_protocol::{ErrorBody, ErrorCode};
+use plexus_protocol::{ErrorBody, ErrorCode, KEY_HEADER, SESSION_HEADER};
+
+/// Headers that are read and given once, besides Host and Origin, each in its form.
+const GIVEN_ONCE: [(&str, &str); 7] = [
+    (SESSION_HEADER, "sess_…"),
+    (KEY_HEADER, "plx_live_…"),
+    ("Authorization", "Bearer …"),
+    ("Last-Event-ID", "the id of the last event"),
+    ("MCP-Protocol-Version", "the version"),
+    ("Mcp-Method", "the method"),
+    ("Mcp-Name", "the name"),
+];
 
 /// What one listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +39,7 @@ pub enum Serves {
 /// Whether a request to the listener that serves `serves` may go on.
 ///
 /// # Errors
-/// 403 `host_forbidden`.
+/// 403 `host_forbidden`; 400 `internal_error` for a header of [`GIVEN_ONCE`] that is given more than once.
 pub(super) fn judge(edge: &Edge, serves: Serves, request: &Request) -> Result<(), Refused> {
     let host = host(request)?;
     let accepted = match serves {
@@ -40,6 +51,7 @@ pub(super) fn judge(edge: &Edge, serves: Serves, request: &Request) -> Result<()
             "Host '{host}' is not an accepted authority"
         )));
     }
+    given_once(request.headers())?;
     let mut origins = request.headers().get_all(header::ORIGIN).iter();
     let Some(origin) = origins.next() else {
         return Ok(());
@@ -87,6 +99,21 @@ fn host(request: &Request) -> Result<&str, Refused> {
         return Err(forbidden(why.into()));
     }
     Ok(text)
+}
+
+/// Refuses a header that is repeated: two readers could take different ones, and it is not answered as one that is absent.
+fn given_once(headers: &HeaderMap) -> Result<(), Refused> {
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    let is_repeated = |name: &str| headers.get_all(name).iter().nth(1).is_some();
+    match GIVEN_ONCE.iter().find(|once| is_repeated(once.0)) {
+        None => Ok(()),
+        Some((name, form)) => {
+            let why = format!("{name} is given more than once. Send it once, as `{name}: {form}`.");
+            Err(Refused::malformed(why).about(name))
+        }
+    }
 }
 
 fn forbidden(message: String) -> Refused {

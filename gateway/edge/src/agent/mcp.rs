@@ -149,8 +149,10 @@ pub(super) async fn only_post() -> Response {
 }
 
 fn accepts_stream(headers: &HeaderMap) -> bool {
-    let accept = single(headers, header::ACCEPT.as_str()).unwrap_or_default();
-    accept.contains("text/event-stream") || accept.contains("*/*")
+    // A list may come in several lines.
+    let lines = headers.get_all(header::ACCEPT).iter();
+    let mut lines = lines.filter_map(|line| line.to_str().ok());
+    lines.any(|line| line.contains("text/event-stream") || line.contains("*/*"))
 }
 
 /// What a client calls itself where no handshake says it: the product of its `User-Agent`.
@@ -365,5 +367,15 @@ mod tests {
         assert_eq!(of("claude-code/2.1.319 (cli)"), "claude-code");
         assert_eq!(of("node"), "node");
         assert_eq!(client_name(&HeaderMap::new()), "");
+    }
+
+    #[test]
+    fn stream_is_accepted_in_a_later_line() {
+        let mut headers = HeaderMap::new();
+        for line in ["application/json", "text/event-stream"] {
+            assert!(!accepts_stream(&headers), "{line}");
+            headers.append(header::ACCEPT, HeaderValue::from_static(line));
+        }
+        assert!(accepts_stream(&headers));
     }
 }
