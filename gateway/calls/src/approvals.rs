@@ -737,6 +737,18 @@ impl Approvals {
     }
 }
 
+/// The input of an item's ask as bytes and as what they say, read on a thread of the pool: it may be large. If the system
+/// gives no thread, it is read here.
+async fn input_aside(
+    kernel: &Arc<Kernel>,
+    item: &PendingId,
+    ask: &Ask,
+) -> Option<(Vec<u8>, Value)> {
+    let (aside, id, asked) = (kernel.clone(), item.clone(), ask.clone());
+    let read = blocking(move || aside.approvals.kept_input(&id, &asked)).await;
+    read.unwrap_or_else(|_| kernel.approvals.kept_input(item, ask))
+}
+
 /// Whether a session that looked at an item is still there: with it its token has ended.
 fn is_open(state: &State, item: &PendingId, session: &SessionId) -> bool {
     let agent = state.item(item).and_then(|item| state.agent(&item.agent));

@@ -87,10 +87,10 @@ pub(super) fn begin(kernel: &Arc<Kernel>, agent: &Agent) {
 }
 
 /// Keeps what the card of a read says of its channel; nothing, where the source does not say it in time.
-async fn find(kernel: &Kernel, item: &Item, ask: &Ask) {
+async fn find(kernel: &Arc<Kernel>, item: &Item, ask: &Ask) {
     let id = &ask.capability;
-    let facts = match kernel.approvals.input(&item.id, ask) {
-        Some(input) => timeout(WITHIN, facts(kernel, id, &input))
+    let facts = match super::input_aside(kernel, &item.id, ask).await {
+        Some((input, _)) => timeout(WITHIN, facts(kernel, id, &input))
             .await
             .ok()
             .flatten(),

@@ -192,9 +192,8 @@ async fn make(
         .get(&ask.capability)
         .cloned()
         .ok_or_else(|| failed("this capability is gone"))?;
-    let input = kernel
-        .approvals
-        .input(&item.id, ask)
+    let (input, _) = super::input_aside(kernel, &item.id, ask)
+        .await
         .ok_or_else(|| failed("its input is lost, until its agent asks the same again"))?;
     let undoes = change_author::change(kernel, &item.agent, &entry, &input).await;
     // Withdrawn while it stood in line: not sent.

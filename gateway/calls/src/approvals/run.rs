@@ -75,12 +75,12 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
             return;
         }
         let entry = kernel.catalogue.load().get(&ask.capability).cloned();
-        let input = kernel.approvals.input_value(&item.id, ask);
+        let input = super::input_aside(kernel, &item.id, ask).await;
         let terms = super::terms(kernel, &item, ask);
         // Until its answer is kept: a revoke meanwhile ends what it reads.
         let mut entered = None;
         let answer = match (entry, input) {
-            (Some(entry), Some(input)) => {
+            (Some(entry), Some((_, input))) => {
                 let caller = Caller {
                     agent: item.agent.clone(),
                     by: CallerProof::Approval(item.id.clone()),
