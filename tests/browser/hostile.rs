@@ -170,7 +170,7 @@ fn holds(scene: &Scene, of: &str) {
              answers: count('[value=once]') + ',' + count('[value=deny]'), forms: document.forms.length,
              h2: count('h2'), articles: document.querySelectorAll('article').length,
              wide: document.documentElement.scrollWidth - window.innerWidth, title: document.title,
-             unseen: /[\\u0000-\\u0008\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]/.test(document.body.textContent) };",
+             unseen: /[\\u0000-\\u0008\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]|(?<![^\\u0000-\\u007f])[\\u200c\\u200d]/.test(document.body.textContent) };",
     );
     assert_eq!(told["caught"], Value::Null, "{of:?} was run: {told}");
     let is_at = told["where"].as_str().expect("an address");
@@ -212,6 +212,8 @@ fn in_every_field_that_an_agent_fills() {
             "const q = document.querySelector('blockquote.words'); return q ? q.textContent : ''",
         );
         let shown = purpose.as_str().expect("text");
+        // A family is one picture.
+        assert_eq!(shown.contains('\u{200d}'), text.contains('👩'), "{shown:?}");
         // It is shown where it belongs, and as text.
         if text.contains("window.caught") {
             let begin: String = text.chars().take(20).collect();
@@ -287,7 +289,7 @@ fn on_every_page_of_what_happened() {
              const away = [...document.querySelectorAll('a')].map(a => a.getAttribute('href')).filter(to => to !== '#card' && !/^\\/admin(\\/|\\?|$)|^\\/extensions\\/authoring-guide$/.test(to));
              const attributes = [...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(a => a.name.startsWith('on') || a.name === 'style' || a.name === 'srcdoc').map(a => a.name);
              return { caught: window.caught ?? null, strange, away, attributes, articles: document.querySelectorAll('article').length,
-                 unseen: /[\\u0000-\\u0008\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]/.test(document.body.textContent) };",
+                 unseen: /[\\u0000-\\u0008\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]|(?<![^\\u0000-\\u007f])[\\u200c\\u200d]/.test(document.body.textContent) };",
         );
         let good = json!({"caught": null, "strange": [], "away": [], "attributes": [], "articles": 1, "unseen": false});
         assert_eq!(told, good, "{page}");
@@ -451,7 +453,7 @@ fn shows(scene: &Scene, page: &str, tags: &BTreeSet<String>) -> BTreeSet<usize> 
          }}).map(e => e.outerHTML.slice(0, 80)).slice(0, 3);
          const text = document.body.textContent;
          return {{ caught: window.caught ?? null, strange, attributes, away, over, articles: document.querySelectorAll('article').length,
-             unseen: (text.match(/[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]|\\u{{e0001}}|[\\u{{e0020}}-\\u{{e007f}}]/u) || []).length,
+             unseen: (text.match(/[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]|(?<![^\\u0000-\\u007f])[\\u200c\\u200d]|\\u{{e0001}}|[\\u{{e0020}}-\\u{{e007f}}]/u) || []).length,
              shown: [...text.matchAll(/\u{ab}(\\d+)\u{bb}/g)].map(m => Number(m[1])) }};",
         json!(tags)
     ));

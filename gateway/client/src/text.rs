@@ -2,17 +2,24 @@
 //!
 //! Invariant: what these functions return holds no character that moves the cursor, changes the direction of writing,
 //! hides, or starts an escape sequence, nor more marks on one letter than any language needs, which would grow over the
-//! lines above; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
+//! lines above; such characters appear as `\u{…}`, so that they are seen instead of obeyed. In words, [`lines`] and
+//! [`block`]s, though not in names, joiners that are seen within words stay.
 
 use plexus_protocol::{
-    unseen::{self, Glyph},
+    unseen::{self, Glyph, is_seen_in_word},
     words::cut,
 };
 
 /// One line: line breaks and tabs are escaped too.
 #[must_use]
 pub fn line(text: &str) -> String {
-    escaped(text, |_| false)
+    escaped(text, |_, _| false)
+}
+
+/// One line of words: as [`line`], but a joiner that is seen within a word stays.
+#[must_use]
+pub fn words(text: &str) -> String {
+    escaped(text, |at, _| is_seen_in_word(text, at))
 }
 
 /// Items as one line.
@@ -24,13 +31,16 @@ pub fn listed(items: &[impl ToString], between: &str) -> String {
 
 /// The lines of a longer text. Tabs stay: they move right only, and files are full of them.
 pub fn lines(text: &str) -> impl Iterator<Item = String> {
-    text.lines().map(|line| escaped(line, |c| c == '\t'))
+    text.lines()
+        .map(|line| escaped(line, |at, c| c == '\t' || is_seen_in_word(line, at)))
 }
 
 /// A longer text for a terminal: its own line breaks stay, nothing else that a terminal obeys.
 #[must_use]
 pub fn block(text: &str) -> String {
-    escaped(text, |c| matches!(c, '\n' | '\t'))
+    escaped(text, |at, c| {
+        matches!(c, '\n' | '\t') || is_seen_in_word(text, at)
+    })
 }
 
 /// At most `max` characters of one line, the last of them `…` where something was cut.
@@ -39,7 +49,7 @@ pub fn short(text: &str, max: usize) -> String {
     cut(&line(text), max)
 }
 
-fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
+fn escaped(text: &str, keep: impl Fn(usize, char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for one in unseen::shown(text, keep, unseen::is_unseen) {
         match one {
@@ -74,6 +84,12 @@ mod tests {
         for text in ["Größe 3 → 4", "日本語", "🙂 [x] {y} \\n", "ÅÅ"] {
             assert_eq!(line(text), text);
         }
+        let persian = "می\u{200c}خواهم";
+        assert_eq!([words(persian), block(persian)], [persian, persian]);
+        assert!(lines(persian).eq([persian]));
+        assert_eq!(words("👩\u{200d}👧"), r"👩\u{200d}👧");
+        assert_eq!(line(persian), r"می\u{200c}خواهم", "a name");
+        assert_eq!(words("pay\u{200c}pal\n"), r"pay\u{200c}pal\n");
         assert_eq!(short("abcdef", 4), "abc…");
         assert_eq!(short("abcd", 4), "abcd");
     }
@@ -82,7 +98,9 @@ mod tests {
         #[test]
         fn no_control_gets_through(text in any::<String>()) {
             prop_assert!(!line(&text).chars().any(is_unseen));
-            prop_assert!(!block(&text).chars().any(|c| is_unseen(c) && c != '\n' && c != '\t'));
+            let block = block(&text);
+            let stays = |at, c: char| matches!(c, '\n' | '\t') || is_seen_in_word(&block, at);
+            prop_assert!(!block.char_indices().any(|(at, c)| is_unseen(c) && !stays(at, c)));
             prop_assert!(lines(&text).all(|l| !l.contains('\n')));
             prop_assert!(short(&text, 10).chars().count() <= 10);
         }

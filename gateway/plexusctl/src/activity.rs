@@ -12,7 +12,7 @@ use clap::{
 };
 use jiff::{Zoned, tz::TimeZone};
 use plexus_client::{Exit, Stop, text};
-use plexus_owner::activity::{ActivityRow, List, OnlyActivity, Totals, words};
+use plexus_owner::activity::{ActivityKind, ActivityRow, List, OnlyActivity, Totals, words};
 use plexus_protocol::{AgentId, SourceId, Timestamp};
 use serde::Serialize;
 
@@ -232,6 +232,11 @@ impl FoundCalls {
             let (call, times) = (row.call(), times(row));
             let undone = if call.undone { ", taken back" } else { "" };
             let (at, words) = (call.at, format!("{}{undone}", words::said(call)));
+            let words = match call.did {
+                // A purpose or a reason, and no name that others chose.
+                ActivityKind::Asked | ActivityKind::Denied => text::words(&words),
+                _ => text::line(&words),
+            };
             let agent = call.agent_id.clone().unwrap_or_default();
             let folds = words::folds(call.did);
             let recent = lines.iter_mut().rev().take(FOLD.0);
@@ -275,11 +280,7 @@ impl Line {
             "" => "you",
             agent => agent,
         };
-        format!(
-            "{time} {} {}{times}",
-            text::line(agent),
-            text::line(&self.words)
-        )
+        format!("{time} {} {}{times}", text::line(agent), self.words)
     }
 }
 

@@ -450,12 +450,14 @@ fn as_text(items: &[Item], now: Timestamp) -> String {
             },
         };
         let agent = heading.agent_id.as_ref();
+        let purpose = heading.agent_purpose.as_deref().unwrap_or_default();
         [
             heading.pending_id.to_string(),
             agent.map_or_else(String::new, ToString::to_string),
             wants,
             span::ago(heading.created_at, now),
-            text::short(heading.agent_purpose.as_deref().unwrap_or_default(), 60),
+            // A table writes out each joiner, as in a name.
+            text::short(&purpose.replace(['\u{200c}', '\u{200d}'], " "), 60),
         ]
     });
     table(

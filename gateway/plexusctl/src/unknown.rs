@@ -13,7 +13,7 @@ use plexus_owner::{
     sources::{self, SourceRow},
     unsettled::{self, Settle, Unsettled, UnsettledRow},
 };
-use plexus_protocol::{AuditId, Timestamp};
+use plexus_protocol::{AuditId, Timestamp, words};
 
 /// Calls without a known end.
 #[derive(Args)]
@@ -143,7 +143,8 @@ fn one(row: &UnsettledRow, sources: &[SourceRow], made: &[ChangeSetRow], now: Ti
         format!("  {capability} by {agent}, {ago}{allowed}"),
     ];
     let purpose = row.agent_purpose.iter();
-    lines.extend(purpose.map(|purpose| format!("  purpose: “{}”", text::short(purpose, 200))));
+    let purpose = purpose.map(|purpose| words::cut(&text::words(purpose), 200));
+    lines.extend(purpose.map(|purpose| format!("  purpose: “{purpose}”")));
     let root = root_of(capability.as_str(), sources);
     for thing in row.touched.iter().flatten() {
         let name = &thing.id;

@@ -2,7 +2,7 @@
 //!
 //! Must not know: where they are shown.
 
-use crate::unseen::is_unseen;
+use crate::unseen::{is_seen_joiner, is_unseen};
 
 /// Most characters of them, as [`collapsed`] counts.
 pub const MAX_WORDS: usize = 280;
@@ -13,15 +13,19 @@ pub const MAX_WORDS: usize = 280;
 pub struct ReasonTooLong(pub usize);
 
 /// Words as they are kept: control characters, and those that are not seen or turn text around, are spaces; white space is
-/// collapsed.
+/// collapsed. A joiner that a reader sees stays.
 #[must_use]
 pub fn collapsed(text: &str) -> String {
-    // A variation selector is seen behind an emoji alone.
-    let is_space = |c: char| c.is_whitespace() || is_unseen(c) || c == '\u{fe0f}';
-    let parts: Vec<_> = text
-        .split(is_space)
-        .filter(|part| !part.is_empty())
-        .collect();
+    let spaced = text.char_indices().map(|(at, c)| {
+        // A variation selector is seen behind an emoji alone.
+        let is_space = match c {
+            '\u{fe0f}' => !is_seen_joiner(text, at + c.len_utf8()),
+            c => is_unseen(c) && !is_seen_joiner(text, at),
+        };
+        if is_space { ' ' } else { c }
+    });
+    let spaced: String = spaced.collect();
+    let parts: Vec<_> = spaced.split_whitespace().collect();
     parts.join(" ")
 }
 
@@ -73,6 +77,10 @@ mod tests {
         assert_eq!(given_reason(Some(" \u{fe0f} ")), Ok(None));
         assert_eq!(given_reason(Some(" a\tb ")), Ok(Some("a b".into())));
         assert_eq!(given_reason(None), Ok(None));
+        for joined in ["می\u{200c}خواهم", "❤\u{fe0f}\u{200d}🔥"] {
+            assert_eq!(reason(joined).as_deref(), Ok(joined));
+        }
+        assert_eq!(reason("pay\u{200c}pal \u{200d}"), Ok("pay pal".into()));
         assert_eq!(
             (cut("abcd", 4), cut("abcdef", 4)),
             ("abcd".into(), "abc…".into())

@@ -167,7 +167,7 @@ fn in_words(rule: &Rule) -> String {
         } => one.to_string(),
         _ => return keyword.to_owned(),
     };
-    let mut glyphs = unseen::shown(&bound, |_| false, unseen::is_unseen);
+    let mut glyphs = unseen::shown(&bound, |_, _| false, unseen::is_unseen);
     let mut words = format!("{keyword}: ");
     for glyph in glyphs.by_ref().take(MAX_BOUND) {
         match glyph {

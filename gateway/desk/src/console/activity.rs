@@ -71,7 +71,13 @@ impl CallLine {
             agent: ForeignText::short(agent.unwrap_or("you"), 60),
             by: agent.map(|agent| format!("/admin/agents/{agent}")),
             at: Moment::ago(call.at, now),
-            words: ForeignText::short(&said(call), 160),
+            words: match call.did {
+                // A purpose or a reason, and no name that others chose.
+                ActivityKind::Asked | ActivityKind::Denied => {
+                    ForeignText::short_words(&said(call), 160)
+                }
+                _ => ForeignText::short(&said(call), 160),
+            },
             class: class(call.did),
             undo: call.did == ActivityKind::Changed && call.undo.is_some() && row.later().is_none(),
             undone: call.undone,
@@ -545,7 +551,7 @@ impl CallPage {
             purpose: call
                 .agent_purpose
                 .as_deref()
-                .map(|said| ForeignText::short(said, 1_000)),
+                .map(|said| ForeignText::short_words(said, 1_000)),
             item,
             by_grant: matches!(call.basis, Some(CallBasis::Grant(_))),
             more: count.saturating_sub(things.len()),

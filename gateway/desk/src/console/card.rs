@@ -302,7 +302,7 @@ impl Card {
             more_asks: card.asks.len().saturating_sub(1),
             asked: Moment::ago(heading.created_at, now),
             ends: Moment::left(item.expires_at, now),
-            purpose: heading.agent_purpose.as_deref().map(ForeignText::line),
+            purpose: heading.agent_purpose.as_deref().map(ForeignText::words),
             wish: wish.map_or("", TrustWindow::phrase),
             differs: card.differs.as_ref().map(|it| Differs::of(it, now)),
             before: before(card, now),
@@ -322,7 +322,7 @@ impl Card {
             came: came(desk, item),
             denies: state.denied_by(&item.id, now).next().is_some(),
             reason: match &item.state {
-                ItemState::Denied { reason } => reason.as_deref().map(ForeignText::line),
+                ItemState::Denied { reason } => reason.as_deref().map(ForeignText::words),
                 _ => None,
             },
             record: match item.waits(now) {
@@ -556,13 +556,15 @@ fn members(
                 rest: format!("{lines} lines, shown as the change above"),
             };
         }
-        let (value, taken) = ForeignText::beginning(&whole, VALUE.min(*left));
+        // A short value may be a name.
+        let block = lines > 1 || characters > 160;
+        let (value, taken) = ForeignText::beginning(&whole, VALUE.min(*left), block);
         *left = left.saturating_sub(value.len());
         let rest = whole[taken..].chars().count();
         Member {
             name,
             undeclared,
-            block: lines > 1 || characters > 160,
+            block,
             value,
             rest: if rest > 0 {
                 format!("and {rest} more characters")
@@ -755,7 +757,7 @@ pub(super) fn everything(
     };
     let whole = serde_json::to_string_pretty(&shown).ok()?;
     let rest = whole.get(from..)?;
-    let (text, taken) = ForeignText::beginning(rest, EVERYTHING);
+    let (text, taken) = ForeignText::beginning(rest, EVERYTHING, false);
     let more = if taken < rest.len() {
         format!(
             "/admin/console/pending/{id}/everything?from={}",

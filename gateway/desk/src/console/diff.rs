@@ -107,7 +107,7 @@ pub(super) fn page(form: Form, text: &str, from: usize, room: Room) -> Page {
             if index < from || next.is_some() {
                 return;
             }
-            let (text, taken) = ForeignText::beginning(shown, WIDE);
+            let (text, taken) = ForeignText::beginning(shown, WIDE, true);
             let is_full = !rows.is_empty() && bytes + text.len() > room.bytes;
             if rows.len() >= room.rows || is_full {
                 next = Some(index);

@@ -4,7 +4,7 @@
 //! such characters appear as marked `\u{…}`. It is the only way in which a template takes text as it is.
 
 use askama::filters::HtmlSafe;
-use plexus_protocol::unseen::{self, Glyph};
+use plexus_protocol::unseen::{self, Glyph, is_seen_joiner};
 use std::fmt::{self, Write};
 
 /// Bytes that a character of a short text has as HTML, on average at most: `<` has five.
@@ -27,24 +27,39 @@ impl fmt::Display for ForeignText {
 impl ForeignText {
     /// One line: line breaks and tabs are marked too.
     pub(super) fn line(text: &str) -> Self {
-        Self(escaped(text, |_| false))
+        Self(escaped(text, |_, _| false))
     }
 
-    /// A longer text: its line breaks and tabs stay.
+    /// A longer text: its line breaks and tabs stay, and joiners that a reader sees.
     pub(super) fn text(text: &str) -> Self {
-        Self(escaped(text, |c| matches!(c, '\n' | '\t')))
+        Self(escaped(text, |at, c| {
+            matches!(c, '\n' | '\t') || is_seen_joiner(text, at)
+        }))
     }
 
-    /// The beginning of a longer text, at most about `bytes` as HTML; and how many bytes of the text that took.
-    pub(super) fn beginning(text: &str, bytes: usize) -> (Self, usize) {
+    /// One line of words: as [`line`](Self::line), but joiners that a reader sees stay.
+    pub(super) fn words(text: &str) -> Self {
+        Self(escaped(text, |at, _| is_seen_joiner(text, at)))
+    }
+
+    /// Words, as [`short`](Self::short).
+    pub(super) fn short_words(text: &str, most: usize) -> Self {
+        Self::fitted(text, most, Self::words)
+    }
+
+    /// The beginning of a longer text, at most about `bytes` as HTML; and how many bytes of the text that took. Joiners that
+    /// a reader sees stay where it is `prose`, which no name is.
+    pub(super) fn beginning(text: &str, bytes: usize, prose: bool) -> (Self, usize) {
         let (mut shown, mut taken) = (String::new(), 0);
         // In pieces: what stands on what is judged within each, which is enough.
         for piece in pieces(text) {
-            let said = Self::text(piece);
+            let said = escaped(piece, |at, c| {
+                matches!(c, '\n' | '\t') || prose && is_seen_joiner(text, taken + at)
+            });
             if taken > 0 && shown.len() + said.len() > bytes {
                 break;
             }
-            shown.push_str(&said.0);
+            shown.push_str(&said);
             taken += piece.len();
         }
         (Self(shown), taken)
@@ -69,9 +84,13 @@ impl ForeignText {
     ///
     /// If much of it has to be written out it is shorter, so that a page stays small whatever it shows.
     pub(super) fn short(text: &str, most: usize) -> Self {
+        Self::fitted(text, most, Self::line)
+    }
+
+    fn fitted(text: &str, most: usize, painted: impl Fn(&str) -> Self) -> Self {
         let mut characters = most;
         loop {
-            let line = Self::line(&plexus_protocol::words::cut(text, characters));
+            let line = painted(&plexus_protocol::words::cut(text, characters));
             if line.len() <= most * WIDEST || characters < SHORTEST {
                 return line;
             }
@@ -100,7 +119,7 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
+fn escaped(text: &str, keep: impl Fn(usize, char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for one in unseen::shown(text, keep, is_unseen) {
         // Writing to a String cannot fail.
@@ -171,12 +190,34 @@ mod tests {
         let text = "\u{202e}<ä".repeat(1_000);
         let (mut rest, mut seen) = (text.as_str(), String::new());
         while !rest.is_empty() {
-            let (said, taken) = ForeignText::beginning(rest, 2_000);
+            let (said, taken) = ForeignText::beginning(rest, 2_000, true);
             assert!(taken > 0 && said.len() <= 2_000);
             seen.push_str(&said.to_string());
             rest = &rest[taken..];
         }
         assert_eq!(seen, ForeignText::text(&text).to_string());
+    }
+
+    #[test]
+    fn seen_joiner_stays_in_prose_and_in_no_name() {
+        // At each end of a piece too.
+        let prose = "می\u{200c}خواهم ".repeat(40);
+        let family = "👩\u{200d}👧";
+        let all = [
+            ForeignText::text(&prose),
+            ForeignText::words(&prose),
+            ForeignText::beginning(&prose, 10_000, true).0,
+        ];
+        assert!(all.iter().all(|said| said.to_string() == prose), "{all:?}");
+        assert_eq!(ForeignText::short_words(family, 9).to_string(), family);
+        let name = "می<b class=u>\\u{200c}</b>خواهم ".repeat(40);
+        assert_eq!(
+            ForeignText::beginning(&prose, 50_000, false).0.to_string(),
+            name
+        );
+        assert_eq!(ForeignText::line(&prose).to_string(), name);
+        let attack = "pay\u{200c}pal";
+        assert_eq!(ForeignText::words(attack), ForeignText::line(attack));
     }
 
     #[test]
@@ -203,7 +244,8 @@ mod tests {
             for said in [ForeignText::line(&text), ForeignText::text(&text)] {
                 let bare = said.to_string().replace("<b class=u>", "").replace("</b>", "");
                 prop_assert!(!bare.contains(['<', '>', '"', '\'', '`']), "{bare:?}");
-                prop_assert!(!bare.chars().any(|c| is_unseen(c) && c != '\n' && c != '\t'), "{bare:?}");
+                let stays = |at, c: char| matches!(c, '\n' | '\t') || is_seen_joiner(&bare, at);
+                prop_assert!(!bare.char_indices().any(|(at, c)| is_unseen(c) && !stays(at, c)), "{bare:?}");
             }
         }
     }

@@ -230,7 +230,7 @@ impl Row {
             purpose: heading
                 .agent_purpose
                 .as_deref()
-                .map(|purpose| ForeignText::short(purpose, 200)),
+                .map(|purpose| ForeignText::short_words(purpose, 200)),
             asked: Moment::ago(heading.created_at, now),
         }
     }

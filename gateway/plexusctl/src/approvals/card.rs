@@ -167,7 +167,7 @@ fn who(card: &mut String, of: &Heading) {
 
 fn purpose(card: &mut String, of: &Heading) {
     if let Some(purpose) = &of.agent_purpose {
-        let said = format!("“{}”", text::line(purpose));
+        let said = format!("“{}”", text::words(purpose));
         heading(card, "purpose (the agent's words)", &said);
     }
 }
