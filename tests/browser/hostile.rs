@@ -212,8 +212,15 @@ fn in_every_field_that_an_agent_fills() {
             "const q = document.querySelector('blockquote.words'); return q ? q.textContent : ''",
         );
         let shown = purpose.as_str().expect("text");
-        // A family is one picture.
+        // A family is one picture, and Arabic begins at the right.
         assert_eq!(shown.contains('\u{200d}'), text.contains('👩'), "{shown:?}");
+        if text.starts_with("العربية") {
+            let gap = browser.run(
+                "const q = document.querySelector('blockquote.words'), all = document.createRange(); all.selectNodeContents(q);
+                 return all.getBoundingClientRect().left - q.getBoundingClientRect().left",
+            );
+            assert!(gap.as_f64() > Some(40.0), "{gap}");
+        }
         // It is shown where it belongs, and as text.
         if text.contains("window.caught") {
             let begin: String = text.chars().take(20).collect();
