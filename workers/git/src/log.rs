@@ -11,7 +11,7 @@ use crate::{
 };
 use gix_hash::ObjectId;
 use jiff::{civil::Date, tz::TimeZone};
-use plexus_ipc::text::counted;
+use plexus_ipc::text::{counted, folded};
 use serde::{Deserialize, Serialize};
 
 /// Commits if the input does not say.
@@ -142,7 +142,7 @@ pub(crate) fn run(
     walk.add(refs::resolve(repository, &reader, scope, rev)?)?;
     let limit = input.limit.unwrap_or(USUAL);
     let mut waiting_for = input.after.as_deref().map(str::to_lowercase);
-    let author = input.author.as_deref().map(str::to_lowercase);
+    let author = input.author.as_deref().map(folded);
     let (mut names, skipped) = refs::names(repository, &reader, scope)?;
     let (mut commits, mut paths, mut more) = (Vec::new(), Vec::new(), false);
     while let Some(commit) = walk.next()? {
@@ -161,7 +161,7 @@ pub(crate) fn run(
         }
         let by = |author: &String| {
             let person = format!("{} <{}>", commit.author.name, commit.author.email);
-            person.to_lowercase().contains(author)
+            folded(&person).contains(author)
         };
         if !span.holds(&commit) || !author.as_ref().is_none_or(by) {
             continue;

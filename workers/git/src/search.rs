@@ -11,6 +11,7 @@ use crate::{
     scope::{Answer, CallScope},
     walk::Walk,
 };
+use plexus_ipc::text::folded;
 use plexus_rooted_files::text::decode;
 use serde::{Deserialize, Serialize};
 use similar::DiffOp;
@@ -114,7 +115,7 @@ pub(crate) fn run(
     let mut search = Search {
         reader: &reader,
         scope,
-        query: input.query.to_lowercase(),
+        query: folded(&input.query),
         path: scope.path(input.path.as_deref())?,
         limit: input.limit.unwrap_or(USUAL),
         hits: Vec::new(),
@@ -230,8 +231,7 @@ impl Search<'_> {
     }
 
     fn matching<'t>(&self, text: &'t str) -> Option<&'t str> {
-        text.lines()
-            .find(|line| line.to_lowercase().contains(&self.query))
+        text.lines().find(|line| folded(line).contains(&self.query))
     }
 
     /// Lines with the text that a commit added or removed.
@@ -369,9 +369,7 @@ impl Search<'_> {
                 .windows(query.len())
                 .any(|window| window.eq_ignore_ascii_case(query));
         }
-        String::from_utf8_lossy(bytes)
-            .to_lowercase()
-            .contains(&self.query)
+        folded(&String::from_utf8_lossy(bytes)).contains(&self.query)
     }
 
     /// Most hits of one file.

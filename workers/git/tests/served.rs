@@ -189,6 +189,17 @@ async fn text_is_found_in_messages_changes_and_files() {
     assert_like(&files[0], &json!({"path": "docs/a.md", "line": 4}));
     let gone = hits(json!({"query": "three", "in": "files", "rev": "v1~2"})).await;
     assert_eq!(gone, json!([]));
+    // As another system composes letters, and in other case.
+    write(&folder, "docs/c.md", "Cafe\u{301}\n");
+    git(&folder, &["add", "."]);
+    let author = "--author=Rene\u{301} <r@x>";
+    git(&folder, &["commit", "-q", author, "-m", "Cafe\u{301}"]);
+    for scope in ["messages", "changes", "files"] {
+        let found = hits(json!({"query": "CAF\u{c9}", "in": scope})).await;
+        assert_eq!(found.as_array().unwrap().len(), 1, "{scope}: {found}");
+    }
+    let by = ask(&folder, "log", json!({"author": "ren\u{e9} <"})).await;
+    assert_eq!(ids(&by).len(), 1, "{by}");
 }
 
 #[tokio::test]
