@@ -671,9 +671,15 @@ fn first_page_and_palette_tell_of_an_agent() {
     );
     let calls = scene.owner().get("/admin/api/activity?only=changed");
     let call = calls.text_at("/calls/0/auditId");
+    // A Mac composes letters otherwise than a keyboard.
+    let folder = Folder::empty();
+    let path = folder.path().display().to_string();
+    let source = json!({"id": "drinks", "kind": "workspace-dir", "label": "Cafe\u{301}", "route": {"path": path}});
+    let _ = scene.owner().post("/admin/api/sources", source).expect_ok();
     for (sought, what, heading) in [
         ("my-cc", "agent my-cc", "my-cc"),
         ("obsidian", "source obsidian", "obsidian"),
+        ("caf\u{e9}", "source drinks", "drinks"),
         (WRITE, "capability workspace.write", "workspace"),
         (&call, "call ", "my-cc"),
     ] {

@@ -17,6 +17,7 @@ use axum::{
     response::Response,
 };
 use plexus_edge::reply::{Refused, query};
+use plexus_ipc::text::folded;
 use plexus_owner::{
     activity::{
         Activity, ActivityCall, ActivityKind, ActivityRow, CallBasis, List, OnlyActivity, Totals,
@@ -272,11 +273,11 @@ async fn similar(desk: &Desk, wanted: &Filters) -> Result<Vec<(ForeignText, Stri
         ..wanted.list(None)
     };
     let newest = activity::far(desk, newest).await?.calls;
-    let typed = wanted.touched.to_lowercase();
+    let typed = folded(&wanted.touched);
     let things = newest.iter().flat_map(|row| &row.call().touched).flatten();
     let names: BTreeSet<&str> = things
         .map(|thing| &*thing.id)
-        .filter(|id| id.to_lowercase().contains(&typed))
+        .filter(|id| folded(id).contains(&typed))
         .collect();
     let one = |name: &str| {
         let calls = List {

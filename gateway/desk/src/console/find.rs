@@ -8,6 +8,7 @@ use axum::{
     response::Response,
 };
 use plexus_edge::reply::{Refused, query};
+use plexus_ipc::text::folded;
 use plexus_owner::activity::{ActivityCall, ActivityRow};
 use std::sync::Arc;
 
@@ -31,10 +32,7 @@ pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let sought = query(&request, "q")
-        .unwrap_or_default()
-        .trim()
-        .to_lowercase();
+    let sought = folded(query(&request, "q").unwrap_or_default().trim());
     drop(request);
     // Each id of a call begins so; nothing else is looked for in the log.
     let call = match sought.starts_with("evt_") {
@@ -57,7 +55,7 @@ fn found(desk: &Desk, sought: &str, call: Option<&ActivityCall>) -> Vec<Found> {
     }
     let state = desk.ledger.snapshot();
     let catalogue = desk.catalogue.load();
-    let holds = |text: &str| text.to_lowercase().contains(sought);
+    let holds = |text: &str| folded(text).contains(sought);
     let one = |what, name: &str, link| Found {
         what,
         name: ForeignText::short(name, 80),
