@@ -105,7 +105,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
                     says: call
                         .says
                         .as_deref()
-                        .map(|said| ForeignText::short(said, 200)),
+                        .map(|said| ForeignText::short_words(said, 200)),
                     cancelled: call.cancelled,
                 })
                 .collect(),
@@ -127,7 +127,7 @@ pub(super) async fn page(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
                 .take(LISTED)
                 .map(|row| BoardRow {
                     link: board_link(&row.facts.id, &row.source),
-                    goal: ForeignText::short(&row.facts.goal, 160),
+                    goal: ForeignText::short_words(&row.facts.goal, 160),
                     made: Moment::ago(row.facts.made, now),
                     state: board_state(row.facts.state),
                     counts: counts(&row.facts),
@@ -334,7 +334,7 @@ impl BoardPage {
         let stretch = Stretch::of(from, board.tasks.len(), |from| format!("{own}&from={from}"));
         let row = |task: &Task| TaskRow {
             id: ForeignText::short(&task.id, 40),
-            title: ForeignText::short(&task.title, 120),
+            title: ForeignText::short_words(&task.title, 120),
             agent: task.agent.to_string(),
             state: task.state.as_str(),
             attempts: task.attempts,
@@ -342,7 +342,7 @@ impl BoardPage {
             message: task
                 .message
                 .as_deref()
-                .map(|said| ForeignText::short(said, 240)),
+                .map(|said| ForeignText::short_words(said, 240)),
             error: task
                 .error
                 .as_deref()
@@ -364,7 +364,7 @@ impl BoardPage {
                 source: Some(board.source.clone()),
             })
             .path,
-            goal: ForeignText::short(&board.facts.goal, 1_000),
+            goal: ForeignText::short_words(&board.facts.goal, 1_000),
             made: Moment::ago(board.facts.made, now),
             state: board_state(board.facts.state),
             why: board
