@@ -147,7 +147,7 @@ impl Credentials {
         Ok(AskToken {
             challenge_id: challenge.challenge_id,
             proof: Base64Url(proof.to_vec()),
-            by: Some(self.asking()),
+            by: self.asking(),
         })
     }
 

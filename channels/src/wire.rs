@@ -334,9 +334,9 @@ pub struct AskToken {
     pub challenge_id: Id,
     /// 32 bytes.
     pub proof: Base64Url,
-    /// Who asked for it, again: a relay need not remember. Clients of earlier builds leave it out.
-    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
-    pub by: Option<AskChallenge>,
+    /// Who asked for it, again: a relay need not remember.
+    #[serde(flatten)]
+    pub by: AskChallenge,
 }
 
 /// The answer to [`AskToken`].

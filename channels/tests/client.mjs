@@ -381,7 +381,7 @@ const commands = {
     const proof = prove(own, { ...challenge, ...ids, nonce: bytes(challenge.nonce),
       server_public_key: bytes(challenge.server_public_key) });
     const login = await call("POST", "/auth/token",
-      { challenge_id: challenge.challenge_id, proof: b64(proof) }, false);
+      { ...ids, challenge_id: challenge.challenge_id, proof: b64(proof) }, false);
     token = login.access_token;
     return me;
   },

@@ -27,8 +27,6 @@ const NONCE: &[u8] = b"plexus-relay/1/nonce";
 const HEAD: usize = 8;
 /// Challenges of one device that are spent and not yet too old.
 const SPENT_OF_DEVICE: usize = 64;
-/// Challenges that are remembered for clients that do not say again who they are.
-const ASKED: usize = 10_000;
 
 /// A challenge that was answered.
 pub(crate) struct Open {
@@ -44,8 +42,6 @@ pub(crate) struct Challenges {
     /// The start, by a clock that does not jump, and in milliseconds of Unix time.
     began: (Instant, u64),
     spent: Mutex<Spent>,
-    /// Who asked for the newest ones, for clients of earlier builds; the oldest first.
-    asked: Mutex<VecDeque<(Instant, Id, AskChallenge)>>,
 }
 
 /// Challenges that are spent, until they are too old.
@@ -63,7 +59,6 @@ impl Challenges {
             server: DeviceKey::generate(),
             began: (now, id::now_millis()),
             spent: Mutex::default(),
-            asked: Mutex::default(),
         }
     }
 
@@ -80,13 +75,6 @@ impl Challenges {
             .finalize()
             .into_bytes()
             .into();
-        let mut asked = lock(&self.asked);
-        while asked.front().is_some_and(|(until, ..)| *until <= now) {
-            asked.pop_front();
-        }
-        if asked.len() < ASKED {
-            asked.push_back((now + limits::CHALLENGE, challenge_id, by));
-        }
         Challenge {
             challenge_id,
             server_public_key: self.server.public().to_wire(),
@@ -97,14 +85,7 @@ impl Challenges {
 
     /// What was asked for, where it is a challenge of this relay and not too old.
     pub(crate) fn open(&self, ask: &AskToken, now: Instant) -> Option<Open> {
-        let id = ask.challenge_id;
-        let by = ask.by.or_else(|| {
-            let asked = lock(&self.asked);
-            let mut newest = asked.iter().rev();
-            newest
-                .find(|(_, known, _)| *known == id)
-                .map(|(.., by)| *by)
-        })?;
+        let (id, by) = (ask.challenge_id, ask.by);
         let age = self.millis(now).checked_sub(id.millis())?;
         let age = Duration::from_millis(age);
         let left = limits::CHALLENGE

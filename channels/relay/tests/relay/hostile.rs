@@ -191,7 +191,8 @@ fn address_that_a_trusted_proxy_says_is_the_one_that_is_counted() {
         let proxy = ["--trusted-proxy", trusted, "--address-rate", "2"];
         let behind = Relay::start_with(&proxy);
         let bare = Relay::start_with(&proxy[2..]);
-        let never = json!({"challenge_id": Id::generate(), "proof": ""}).to_string();
+        let never = json!({"challenge_id": Id::generate(), "proof": "", "agent_id": Id::ZERO, "device_id": Id::ZERO});
+        let never = never.to_string();
         let from = |relay: &Relay, address: &str| {
             let head = format!("POST /v1/auth/token HTTP/1.1\r\nX-Forwarded-For: {address}");
             let asked = Unread::asked(&relay.endpoint.authority(), &head, &never);

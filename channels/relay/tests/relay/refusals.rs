@@ -425,16 +425,20 @@ fn register_and_login_refuse_in_one_answer() {
         assert_eq!(registered(&two).await, used);
 
         // Logins: each wrong proof looks like every other.
-        let challenge = async |agent: Id, device: Id| -> Challenge {
-            let asked = json!({"agent_id": agent, "device_id": device});
-            let (status, open) = post("/auth/challenge", &asked).await;
+        let challenge = async |asked: &Value| -> Challenge {
+            let (status, open) = post("/auth/challenge", asked).await;
             assert_eq!(status, 200, "{open:?}");
             serde_json::from_value(open).expect("a challenge")
         };
-        let open = challenge(a.id, a.device).await;
-        let unknown = challenge(Id::generate(), Id::generate()).await;
-        let proven = |of: &Challenge, proof: &[u8]| json!({"challenge_id": of.challenge_id, "proof": base64url::encode(proof)});
-        let refused = post("/auth/token", &proven(&open, &[1; 32])).await;
+        let who = |agent: Id, device: Id| json!({"agent_id": agent, "device_id": device});
+        let (known, stranger) = (who(a.id, a.device), who(Id::generate(), Id::generate()));
+        let open = challenge(&known).await;
+        let unknown = challenge(&stranger).await;
+        let proven = |of: &Challenge, by: &Value, proof: &[u8]| {
+            let by = with(by, "challenge_id", json!(of.challenge_id));
+            with(&by, "proof", json!(base64url::encode(proof)))
+        };
+        let refused = post("/auth/token", &proven(&open, &known, &[1; 32])).await;
         is(&refused, 401, "invalid_proof");
         let proof = a.key.prove(&Login {
             challenge_id: open.challenge_id,
@@ -444,14 +448,14 @@ fn register_and_login_refuse_in_one_answer() {
             server_public_key: &PublicKey::from_bytes(&open.server_public_key.0).expect("a key"),
             device_public_key: a.key.public(),
         });
-        let nobody = post("/auth/token", &proven(&unknown, &proof)).await;
+        let nobody = post("/auth/token", &proven(&unknown, &stranger, &proof)).await;
         assert_eq!(nobody, refused);
         // The wrong proof spent nothing. The right one does, once; then the challenge is unknown, as one that never was.
-        let right = proven(&open, &proof);
+        let right = proven(&open, &known, &proof);
         assert_eq!(post("/auth/token", &right).await.0, 200);
         let spent = post("/auth/token", &right).await;
         is(&spent, 401, "unknown_challenge");
-        let never = json!({"challenge_id": Id::generate(), "proof": ""});
+        let never = with(&right, "challenge_id", json!(Id::generate()));
         assert_eq!(post("/auth/token", &never).await, spent);
 
         // Tokens: none, unknown, ended.
@@ -519,7 +523,8 @@ fn requests_beyond_the_rate_are_told_when_to_come_back() {
             }
         }
         assert!(limited > 0);
-        let never = json!({"challenge_id": Id::generate(), "proof": ""}).to_string();
+        let never = json!({"challenge_id": Id::generate(), "proof": "", "agent_id": Id::ZERO, "device_id": Id::ZERO});
+        let never = never.to_string();
         let mut limited = 0;
         for _ in 0..10 {
             let login = wire.send(None, "POST", "/auth/token", never.as_bytes());

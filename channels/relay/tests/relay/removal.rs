@@ -36,9 +36,7 @@ fn removed_user_is_shut_out_for_good() {
         let (mut at_ann, mut at_eve) = (listener(&ann).await, listener(&eve).await);
         let stolen = thief(&relay, &eve).token().await.expect("logged in");
         assert_eq!(status(&relay, &stolen).await, 200);
-        // As a client of an earlier build answers: it does not say again who asked.
-        let mut under_way = proven(&relay, &credentials(&eve)).await;
-        under_way.by = None;
+        let under_way = proven(&relay, &credentials(&eve)).await;
 
         let removed = relay.remove(id_of(&eve));
         assert_eq!(removed["user"]["name"], "Eve", "{removed}");
