@@ -77,38 +77,10 @@ pub struct Entry {
 struct Head {
     #[serde(flatten)]
     entry: Entry,
-    /// What follows it. An entry of an earlier build has none of it, and its contents in files of their own.
-    #[serde(flatten)]
-    lengths: Option<Lengths>,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Lengths {
-    /// Of the content before, which comes first.
+    /// Of the content before, which follows it.
     before_bytes: u64,
-    /// Of the content after.
+    /// Of the content after, which comes last.
     after_bytes: u64,
-}
-
-/// One of an entry's two contents.
-#[derive(Clone, Copy)]
-enum Side {
-    Before,
-    After,
-}
-
-impl Side {
-    const BOTH: [Self; 2] = [Self::Before, Self::After];
-
-    /// How earlier builds named the file that it has to itself.
-    fn own_file(self, call: &str) -> String {
-        let word = match self {
-            Self::Before => "before",
-            Self::After => "after",
-        };
-        format!("{call}.{word}")
-    }
 }
 
 /// A file before a change.
@@ -212,19 +184,12 @@ impl Store {
                 };
                 self.rename(&call, State::Begun, state)?;
             }
-            let length = |file: String| fs::metadata(self.dir.join(file)).map_or(0, |m| m.len());
-            let sides = Side::BOTH.map(|side| length(side.own_file(&call)));
-            let bytes = length(name(&call, state)) + sides.iter().sum::<u64>();
+            let bytes = fs::metadata(self.dir.join(name(&call, state))).map_or(0, |m| m.len());
             sizes.insert(call, bytes);
         }
         for file in fs::read_dir(&self.dir)?.flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
-            let of_an_entry = match name.split_once('.') {
-                Some((call, "before" | "after")) => sizes.contains_key(call),
-                Some(_) => named(&name).is_some(),
-                None => true,
-            };
-            if !of_an_entry {
+            if name.contains('.') && named(&name).is_none() {
                 let _ = fs::remove_file(file.path());
             }
         }
@@ -249,10 +214,8 @@ impl Store {
         let [before, after] = [before, after].map(Option::unwrap_or_default);
         let head = Head {
             entry: entry.clone(),
-            lengths: Some(Lengths {
-                before_bytes: before.len() as u64,
-                after_bytes: after.len() as u64,
-            }),
+            before_bytes: before.len() as u64,
+            after_bytes: after.len() as u64,
         };
         let mut line = serde_json::to_vec(&head).map_err(io::Error::other)?;
         line.push(b'\n');
@@ -312,7 +275,7 @@ impl Store {
     /// [`StoreError`].
     pub fn before(&self, entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
         let digest = entry.before.map(|before| before.digest);
-        self.side(entry, Side::Before, digest)
+        self.content(entry, digest, |head| (0, head.before_bytes))
     }
 
     /// The content after a change: `None` where nothing was there.
@@ -320,7 +283,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn after(&self, entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
-        self.side(entry, Side::After, entry.after)
+        self.content(entry, entry.after, |head| {
+            (head.before_bytes, head.after_bytes)
+        })
     }
 
     /// The change that took `call` back and was not taken back itself.
@@ -352,11 +317,12 @@ impl Store {
         Ok(undone)
     }
 
-    fn side(
+    /// The content of this digest; `at` says how far behind the first line it begins, and its length.
+    fn content(
         &self,
         entry: &Entry,
-        side: Side,
         digest: Option<Digest>,
+        at: impl FnOnce(&Head) -> (u64, u64),
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(digest) = digest else {
             return Ok(None);
@@ -366,21 +332,10 @@ impl Store {
             .into_iter()
             .find_map(|state| self.open(call, state).ok());
         let (head, line, mut file) = found.ok_or(StoreError::Damaged)?;
+        let (skipped, length) = at(&head);
         let mut bytes = Vec::new();
-        if let Some(Lengths {
-            before_bytes,
-            after_bytes,
-        }) = head.lengths
-        {
-            let (skipped, length) = match side {
-                Side::Before => (0, before_bytes),
-                Side::After => (before_bytes, after_bytes),
-            };
-            file.seek(SeekFrom::Start(line.saturating_add(skipped)))?;
-            file.take(length).read_to_end(&mut bytes)?;
-        } else {
-            bytes = fs::read(self.dir.join(side.own_file(call)))?;
-        }
+        file.seek(SeekFrom::Start(line.saturating_add(skipped)))?;
+        file.take(length).read_to_end(&mut bytes)?;
         if Digest::of(&bytes) == digest {
             Ok(Some(bytes))
         } else {
@@ -451,13 +406,8 @@ impl Store {
     }
 
     fn remove(&self, call: &str) {
-        let entries = State::ALL.map(|state| name(call, state));
-        // The entry first: contents without one are let go of by the next writer.
-        for file in entries
-            .into_iter()
-            .chain(Side::BOTH.map(|side| side.own_file(call)))
-        {
-            let _ = fs::remove_file(self.dir.join(file));
+        for state in State::ALL {
+            let _ = fs::remove_file(self.dir.join(name(call, state)));
         }
     }
 

@@ -223,34 +223,6 @@ fn the_oldest_go_first_and_stay_forgotten() {
     assert_eq!(state(&store, 1), State::Begun);
 }
 
-/// Before contents went into the entry's own file, each had one beside it.
-#[test]
-fn what_an_earlier_build_kept_is_still_there() {
-    let kept = Kept::new();
-    let first = entry(1, Some(1), true, 2);
-    let files = ["done", "before", "after"].map(|end| kept.entry_file(1, end));
-    let described = serde_json::to_vec(&first).unwrap();
-    for (file, content) in files.iter().zip([&described[..], b"old", b"new"]) {
-        fs::write(file, content).unwrap();
-    }
-    let orphan = kept.entry_file(2, "before");
-    fs::write(&orphan, "orphan").unwrap();
-    let store = kept.store(Bounds {
-        bytes: 1 << 20,
-        entries: 2,
-    });
-    assert!(!orphan.exists());
-    assert_eq!(state(&store, 1), State::Done);
-    assert_eq!(store.before(&first).unwrap().unwrap(), b"old");
-    assert_eq!(store.after(&first).unwrap().unwrap(), b"new");
-    // It goes like the others, as a whole.
-    for number in [3, 4] {
-        begin(&store, &entry(number, Some(1), true, 2));
-    }
-    assert_eq!(store.known(&call(1)), CallRecord::Forgotten);
-    assert!(!files.iter().any(|file| file.exists()));
-}
-
 #[test]
 fn what_is_damaged_is_not_believed() {
     let kept = Kept::new();
